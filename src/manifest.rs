@@ -1,0 +1,16 @@
+//! Kubernetes objects as free-form JSON: read, named, ordered, written. Pure.
+//!
+//! [`read`](read::read) takes any YAML or JSON stream, [`sort`](order::sort) puts objects into the
+//! order of an artifact, [`write`](write::write) gives the artifact's bytes. Together they are the
+//! one pipeline through which every build goes (Flux's `ssa` package; specification of reading,
+//! sections 1 to 4).
+
+pub mod object;
+pub mod order;
+pub mod read;
+pub mod write;
+
+pub use object::{Object, ObjectId};
+pub use order::sort;
+pub use read::{Manifest, ReadError, read};
+pub use write::write;

@@ -1,0 +1,54 @@
+//! The order of objects in an artifact: by kind as Flux sorts them, then group, kind, namespace,
+//! name. Objects that tie keep the order they came in.
+
+use super::Object;
+
+/// Kinds that come first, in this order.
+const FIRST: [&str; 23] = [
+    "CustomResourceDefinition",
+    "Namespace",
+    "ClusterRole",
+    "ClusterClass",
+    "RuntimeClass",
+    "PriorityClass",
+    "StorageClass",
+    "VolumeSnapshotClass",
+    "IngressClass",
+    "GatewayClass",
+    "ClusterRoleBinding",
+    "ResourceQuota",
+    "ServiceAccount",
+    "Role",
+    "RoleBinding",
+    "ConfigMap",
+    "Secret",
+    "Service",
+    "LimitRange",
+    "Deployment",
+    "StatefulSet",
+    "CronJob",
+    "PodDisruptionBudget",
+];
+
+/// Kinds that come last, in this order.
+const LAST: [&str; 2] = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
+
+/// Sorts objects for an artifact. Stable.
+pub fn sort(objects: &mut [Object]) {
+    objects.sort_by(|a, b| key(a).cmp(&key(b)));
+}
+
+fn key(object: &Object) -> (usize, &str, &str, &str, &str) {
+    (rank(object.kind()), object.group(), object.kind(), object.namespace(), object.name())
+}
+
+/// The place of a kind: before, among or after all others.
+fn rank(kind: &str) -> usize {
+    if let Some(place) = FIRST.iter().position(|first| *first == kind) {
+        return place;
+    }
+    match LAST.iter().position(|last| *last == kind) {
+        Some(place) => FIRST.len() + 1 + place,
+        None => FIRST.len(),
+    }
+}

@@ -1,0 +1,127 @@
+//! The directory of one execution: private (0700), under the state directory, gone when the job is.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// The folder of the state directory that holds all of them.
+const FOLDER: &str = "work";
+
+/// A directory that is removed when this value is dropped or [`JobDir::remove`]d.
+#[derive(Debug)]
+pub struct JobDir {
+    path: PathBuf,
+}
+
+impl JobDir {
+    /// Makes an empty directory named after the execution. What an earlier process left under the
+    /// same name is removed first.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn create(state_dir: &Path, name: &str) -> io::Result<Self> {
+        let path = state_dir.join(FOLDER).join(name);
+        remove_tree(&path)?;
+        make_private(&path)?;
+        Ok(Self { path })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes it and all it holds, whatever the modes of what it holds.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn remove(self) -> io::Result<()> {
+        remove_tree(&self.path)
+    }
+}
+
+impl Drop for JobDir {
+    fn drop(&mut self) {
+        if let Err(error) = remove_tree(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "a job's directory could not be removed");
+        }
+    }
+}
+
+/// Makes a directory and its parents readable by its owner alone.
+///
+/// # Errors
+/// Those of the file system.
+pub fn make_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Removes the directories that earlier processes left; returns how many.
+///
+/// # Errors
+/// Those of the file system.
+pub fn sweep(state_dir: &Path) -> io::Result<usize> {
+    let folder = state_dir.join(FOLDER);
+    let entries = match fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut swept = 0;
+    for entry in entries {
+        remove_tree(&entry?.path())?;
+        swept += 1;
+    }
+    Ok(swept)
+}
+
+/// Removes a tree; one that is not there is removed already.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            make_traversable(path)?;
+            fs::remove_dir_all(path)
+        }
+        done => done,
+    }
+}
+
+/// Gives the owner full access to every directory of a tree, so that it can be emptied.
+fn make_traversable(path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.is_dir() {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    for entry in fs::read_dir(path)? {
+        make_traversable(&entry?.path())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_without_permissions_is_still_removed() {
+        let state = tempfile::tempdir().unwrap();
+        let dir = JobDir::create(state.path(), "run1").unwrap();
+        assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
+        let deep = dir.path().join("a/b");
+        fs::create_dir_all(&deep).unwrap();
+        fs::set_permissions(&deep, Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(dir.path().join("a"), Permissions::from_mode(0)).unwrap();
+        let path = dir.path().to_owned();
+        dir.remove().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn what_a_dead_process_left_is_swept() {
+        let state = tempfile::tempdir().unwrap();
+        std::mem::forget(JobDir::create(state.path(), "run1").unwrap());
+        assert_eq!(sweep(state.path()).unwrap(), 1);
+        assert_eq!(sweep(state.path()).unwrap(), 0);
+    }
+}

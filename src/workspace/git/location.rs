@@ -1,0 +1,226 @@
+//! The address of a git repository, read once by one parser.
+
+use url::{Host, Url};
+
+use super::Policy;
+use crate::base::secret::Secret;
+
+/// A checked address; its credential is kept apart from it.
+#[derive(Clone)]
+pub struct Location {
+    url: String,
+    scheme: Scheme,
+    origin: Option<String>,
+    credential: Option<(String, Secret)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Https,
+    Ssh,
+    Http,
+    Git,
+}
+
+/// Why an address is not used. The text of it never holds the address, which may hold a token.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LocationError {
+    /// Not an address at all.
+    #[error("the git URL cannot be read: {0}")]
+    Malformed(&'static str),
+    /// A protocol that is never used.
+    #[error("git URLs must begin with https:// or ssh://, not {0}")]
+    Protocol(String),
+    /// A protocol without encryption to a host that was not named.
+    #[error("git over {0} is not encrypted; add {1:?} to git.allow_insecure if that is meant")]
+    Insecure(&'static str, String),
+}
+
+impl Location {
+    /// Reads `https://`, `ssh://` and `user@host:path` addresses, and where the policy allows it
+    /// `http://` and `git://`.
+    ///
+    /// # Errors
+    /// [`LocationError`].
+    pub fn parse(text: &str, policy: &Policy) -> Result<Self, LocationError> {
+        if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(LocationError::Malformed("it holds white space or control characters"));
+        }
+        if text.starts_with('-') {
+            return Err(LocationError::Malformed("it begins with a dash"));
+        }
+        match text.split_once("://") {
+            None => return Self::parse_scp(text),
+            // The URL standard would take the first part of the path for the host.
+            Some((_, rest)) if rest.starts_with('/') => return Err(LocationError::Malformed("it has no host")),
+            Some(_) => {}
+        }
+        let mut url = Url::parse(text).map_err(|_| LocationError::Malformed("it is not a URL"))?;
+        let scheme = match url.scheme() {
+            "https" => Scheme::Https,
+            "ssh" => Scheme::Ssh,
+            "http" => Scheme::Http,
+            "git" => Scheme::Git,
+            other => return Err(LocationError::Protocol(other.chars().take(20).collect())),
+        };
+        let host = url.host_str().unwrap_or_default().to_owned();
+        if host.is_empty() || host.starts_with('-') {
+            return Err(LocationError::Malformed("it has no host"));
+        }
+        if matches!(scheme, Scheme::Http | Scheme::Git) && !is_allowed(&host, policy) {
+            let name = if scheme == Scheme::Http { "http" } else { "git://" };
+            return Err(LocationError::Insecure(name, host));
+        }
+        let user = percent_decode(url.username());
+        if user.starts_with('-') || user.chars().any(char::is_control) {
+            return Err(LocationError::Malformed("its user name cannot be one"));
+        }
+        let password = url.password().map(percent_decode);
+        if password.as_deref().is_some_and(|password| password.chars().any(char::is_control)) {
+            return Err(LocationError::Malformed("its password holds control characters"));
+        }
+        // Neither can fail for a URL that has a host.
+        let _ = url.set_password(None);
+        if scheme != Scheme::Ssh {
+            let _ = url.set_username("");
+        }
+        let credential = match (password, scheme) {
+            (Some(password), _) => Some((user, password.into())),
+            // A token alone stands where the user name would.
+            (None, Scheme::Https | Scheme::Http) if !user.is_empty() => {
+                Some(("x-access-token".to_owned(), user.into()))
+            }
+            (None, _) => None,
+        };
+        let origin = matches!(scheme, Scheme::Https | Scheme::Http)
+            .then(|| format!("{}/", url.origin().ascii_serialization()));
+        Ok(Self { url: url.into(), scheme, origin, credential })
+    }
+
+    fn parse_scp(text: &str) -> Result<Self, LocationError> {
+        let (authority, path) = text
+            .split_once(':')
+            .filter(|(authority, path)| !authority.contains('/') && !path.is_empty() && !path.starts_with(':'))
+            .ok_or_else(|| LocationError::Protocol("a path".into()))?;
+        let (user, host) = authority.split_once('@').unwrap_or(("git", authority));
+        let named = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        let bad = |name: &str| name.is_empty() || name.starts_with('-') || !name.chars().all(named);
+        if bad(user) || bad(host) {
+            return Err(LocationError::Malformed("its user or host cannot be one"));
+        }
+        let url = format!("ssh://{user}@{host}/{}", path.trim_start_matches('/'));
+        Ok(Self { url, scheme: Scheme::Ssh, origin: None, credential: None })
+    }
+
+    /// The address without its credential, as git gets it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// User and password or token, if the address had one.
+    pub fn credential(&self) -> Option<(&str, &Secret)> {
+        self.credential.as_ref().map(|(user, password)| (user.as_str(), password))
+    }
+
+    /// Texts that must not be seen.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        self.credential.iter().map(|(_, password)| password.expose())
+    }
+
+    /// `https://host/`, for addresses over http.
+    pub fn http_origin(&self) -> Option<String> {
+        self.origin.clone()
+    }
+
+    /// Whether ssh is spoken.
+    pub fn is_ssh(&self) -> bool {
+        self.scheme == Scheme::Ssh
+    }
+
+    /// What git may speak, submodules included (`GIT_ALLOW_PROTOCOL`).
+    pub fn protocols(&self) -> &'static str {
+        match self.scheme {
+            Scheme::Https | Scheme::Ssh => "https:ssh",
+            Scheme::Http => "https:ssh:http",
+            Scheme::Git => "https:ssh:git",
+        }
+    }
+}
+
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+impl std::fmt::Debug for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+fn is_allowed(host: &str, policy: &Policy) -> bool {
+    let loopback = match Host::parse(host) {
+        Ok(Host::Domain(name)) => name == "localhost",
+        Ok(Host::Ipv4(address)) => address.is_loopback(),
+        Ok(Host::Ipv6(address)) => address.is_loopback(),
+        // A host of a scheme that the URL standard does not know is kept as text.
+        Err(_) => false,
+    };
+    loopback || policy.allow_insecure.iter().any(|allowed| allowed == host)
+}
+
+fn percent_decode(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escaped = (first == b'%')
+            .then(|| tail.get(..2).and_then(|digits| hex::decode(digits).ok()))
+            .flatten()
+            .and_then(|decoded| decoded.first().copied());
+        match escaped {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Location, LocationError> {
+        Location::parse(text, &Policy::default())
+    }
+
+    #[test]
+    fn a_credential_is_taken_out_of_the_address() {
+        let location = parse("https://x-access-token:s3cr3t@git.example.com/acme/infra.git").unwrap();
+        assert_eq!(location.url(), "https://git.example.com/acme/infra.git");
+        assert_eq!(location.credential().unwrap().1.expose(), "s3cr3t");
+        let lone = parse("https://ghp_token@git.example.com/acme/infra.git").unwrap();
+        assert_eq!(lone.credential().unwrap().1.expose(), "ghp_token");
+        assert!(!format!("{lone:?} {lone}").contains("ghp"));
+    }
+
+    #[test]
+    fn only_encrypted_protocols_and_loopback_are_allowed() {
+        for good in ["https://h/x", "ssh://git@h/x", "git@github.com:acme/infra.git", "http://127.0.0.1:8000/x.git",
+                     "git://localhost/x", "http://[::1]/x"] {
+            assert!(parse(good).is_ok(), "{good}: {:?}", parse(good).err());
+        }
+        for bad in ["http://example.com/x", "git://example.com/x", "file:///etc", "/etc", "../x", "ext::sh -c id",
+                    "ext::id", "-u:x", "https:///x", "ssh://-oProxyCommand=id/x", "https://h/\nx", "user@-h:x"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        let policy = Policy { allow_insecure: vec!["example.com".into()], ..Policy::default() };
+        assert!(Location::parse("http://example.com/x", &policy).is_ok());
+    }
+}

@@ -1,0 +1,188 @@
+//! Reads of a source tree that cannot leave it.
+//!
+//! Every open is relative to the tree's root handle and checked by the kernel (`openat2` with
+//! `RESOLVE_BENEATH` and no magic links, Linux 5.6), so `..`, absolute names and symbolic links
+//! that point outside are refused, whatever a race does to the tree. A link that stays inside is
+//! followed. This is the only place that opens files of a source.
+
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+/// Why something inside a tree could not be read. Says the same for "forbidden" and "missing", so
+/// that a source cannot ask what lies outside of it.
+#[derive(Debug, thiserror::Error)]
+pub enum JailError {
+    /// Not there, or not inside the tree.
+    #[error("{0} does not exist inside the source")]
+    NotInside(String),
+    /// Not the kind of thing that was asked for.
+    #[error("{0} is not a regular file or directory")]
+    WrongKind(String),
+    /// Larger than what may be read.
+    #[error("{path} is larger than {limit} bytes")]
+    TooLarge {
+        /// What.
+        path: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
+    /// The operating system refused.
+    #[error("cannot read {path}")]
+    Io {
+        /// What.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+}
+
+/// The handle of a tree's root.
+#[derive(Debug)]
+pub struct Jail {
+    root: OwnedFd,
+}
+
+impl Jail {
+    /// Opens the root. The path itself is trusted.
+    ///
+    /// # Errors
+    /// [`JailError::Io`].
+    pub fn open(root: &Path) -> Result<Self, JailError> {
+        rustix::fs::openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map(|root| Self { root })
+            .map_err(|errno| JailError::Io { path: root.display().to_string(), source: errno.into() })
+    }
+
+    /// What `path` is; links are followed as far as they stay inside.
+    ///
+    /// # Errors
+    /// [`JailError`].
+    pub fn kind(&self, path: &str) -> Result<Kind, JailError> {
+        let handle = self.enter(path, OFlags::PATH)?;
+        let stat = rustix::fs::fstat(&handle).map_err(|errno| explain(path, errno))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(Kind::File),
+            FileType::Directory => Ok(Kind::Directory),
+            _ => Err(JailError::WrongKind(path.to_owned())),
+        }
+    }
+
+    /// The content of a regular file of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`JailError`].
+    pub fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, JailError> {
+        // Asked first: opening a fifo or a device would have effects.
+        if self.kind(path)? != Kind::File {
+            return Err(JailError::WrongKind(path.to_owned()));
+        }
+        let handle = self.enter(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let mut content = Vec::new();
+        std::fs::File::from(handle)
+            .take(limit + 1)
+            .read_to_end(&mut content)
+            .map_err(|source| JailError::Io { path: path.to_owned(), source })?;
+        if content.len() as u64 > limit {
+            return Err(JailError::TooLarge { path: path.to_owned(), limit });
+        }
+        Ok(content)
+    }
+
+    /// The names in a directory, sorted, without `.` and `..`.
+    ///
+    /// # Errors
+    /// [`JailError`].
+    pub fn list(&self, path: &str) -> Result<Vec<String>, JailError> {
+        let handle = self.enter(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&handle).map_err(|errno| explain(path, errno))? {
+            let entry = entry.map_err(|errno| explain(path, errno))?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn enter(&self, path: &str, flags: OFlags) -> Result<OwnedFd, JailError> {
+        let path = if path.is_empty() { "." } else { path };
+        let flags = flags | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve).map_err(|errno| explain(path, errno))
+    }
+}
+
+fn explain(path: &str, errno: Errno) -> JailError {
+    match errno {
+        Errno::NOENT | Errno::XDEV | Errno::LOOP | Errno::NOTDIR | Errno::ACCESS | Errno::INVAL => {
+            JailError::NotInside(path.to_owned())
+        }
+        errno => JailError::Io { path: path.to_owned(), source: errno.into() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn tree() -> (tempfile::TempDir, Jail) {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("outside"), "no").unwrap();
+        let root = dir.path().join("root");
+        std::fs::create_dir_all(root.join("sub")).unwrap();
+        std::fs::write(root.join("sub/file"), "yes").unwrap();
+        symlink("sub/file", root.join("inner")).unwrap();
+        symlink("../outside", root.join("outer")).unwrap();
+        symlink("/etc/passwd", root.join("absolute")).unwrap();
+        symlink("..", root.join("sub/up")).unwrap();
+        let jail = Jail::open(&root).unwrap();
+        (dir, jail)
+    }
+
+    #[test]
+    fn links_inside_are_followed_and_links_outside_are_refused() {
+        let (_dir, jail) = tree();
+        assert_eq!(jail.read("inner", 10).unwrap(), b"yes");
+        assert_eq!(jail.read("sub/up/sub/file", 10).unwrap(), b"yes");
+        for outside in ["outer", "absolute", "../outside", "/etc/passwd", "sub/up/../outside", "missing"] {
+            assert!(matches!(jail.read(outside, 10), Err(JailError::NotInside(_))), "{outside}");
+        }
+    }
+
+    #[test]
+    fn a_file_over_the_limit_is_refused() {
+        let (_dir, jail) = tree();
+        assert!(matches!(jail.read("inner", 2), Err(JailError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn a_fifo_is_neither_read_nor_waited_for() {
+        let (dir, jail) = tree();
+        let status = std::process::Command::new("mkfifo").arg(dir.path().join("root/pipe")).status().unwrap();
+        assert!(status.success());
+        assert!(matches!(jail.read("pipe", 10), Err(JailError::WrongKind(_))));
+    }
+
+    #[test]
+    fn a_listing_is_sorted() {
+        let (_dir, jail) = tree();
+        assert_eq!(jail.list("").unwrap(), ["absolute", "inner", "outer", "sub"]);
+    }
+}

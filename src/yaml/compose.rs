@@ -1,0 +1,278 @@
+//! Events to a tree, aliases expanded.
+
+use std::collections::HashMap;
+
+use super::YamlError;
+use super::node::{Node, Position, Value};
+use super::parser::{Event, Parser, Properties};
+
+/// Bounds on what a text may become.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Collections inside collections.
+    pub depth: usize,
+    /// Nodes after the expansion of aliases.
+    pub nodes: usize,
+}
+
+impl Default for Limits {
+    /// 1,000 levels and four million nodes.
+    fn default() -> Self {
+        Self { depth: 1_000, nodes: 4_000_000 }
+    }
+}
+
+/// Reads the first document of `text`; `None` if there is none.
+///
+/// # Errors
+/// [`YamlError`], also for an alias that is undefined, recursive or out of proportion.
+pub fn parse(text: &str, limits: Limits) -> Result<Option<Node>, YamlError> {
+    Composer::new(text, limits)?.document()
+}
+
+/// Reads every document of `text`.
+///
+/// # Errors
+/// [`YamlError`], see [`parse`].
+pub fn parse_all(text: &str, limits: Limits) -> Result<Vec<Node>, YamlError> {
+    let mut composer = Composer::new(text, limits)?;
+    let mut documents = Vec::new();
+    while let Some(document) = composer.document()? {
+        documents.push(document);
+    }
+    Ok(documents)
+}
+
+struct Composer<'a> {
+    parser: Parser<'a>,
+    limits: Limits,
+    anchors: HashMap<String, Anchor>,
+    nodes: usize,
+    aliased: usize,
+}
+
+enum Anchor {
+    Open,
+    Closed(Node, usize),
+}
+
+/// A collection that has begun and not ended.
+struct Open {
+    node: Node,
+    anchor: Option<String>,
+    /// The key whose value is awaited.
+    key: Option<Node>,
+    /// How many nodes there were before it.
+    before: usize,
+}
+
+impl<'a> Composer<'a> {
+    fn new(text: &'a str, limits: Limits) -> Result<Self, YamlError> {
+        let parser = Parser::new(text, limits.depth)?;
+        Ok(Self { parser, limits, anchors: HashMap::new(), nodes: 0, aliased: 0 })
+    }
+
+    fn document(&mut self) -> Result<Option<Node>, YamlError> {
+        self.anchors.clear();
+        if self.parser.next()?.0 == Event::StreamEnd {
+            return Ok(None);
+        }
+        let mut open: Vec<Open> = Vec::new();
+        let root = loop {
+            let (event, position) = self.parser.next()?;
+            let done = match event {
+                Event::SequenceStart(properties) => {
+                    open.push(self.open(Value::Sequence(Vec::new()), properties, position, open.len())?);
+                    continue;
+                }
+                Event::MappingStart(properties) => {
+                    open.push(self.open(Value::Mapping(Vec::new()), properties, position, open.len())?);
+                    continue;
+                }
+                Event::SequenceEnd | Event::MappingEnd => match open.pop() {
+                    Some(ended) => self.close(ended.node, ended.anchor, ended.before),
+                    None => return Err(YamlError::at(position, "a collection ends that did not begin")),
+                },
+                Event::Scalar { text, style, properties } => {
+                    let node = Node {
+                        value: Value::Scalar(text.into_boxed_str(), style),
+                        tag: properties.tag.map(String::into_boxed_str),
+                        position,
+                    };
+                    let before = self.nodes;
+                    self.count(1, position)?;
+                    self.close(node, properties.anchor, before)
+                }
+                Event::Alias(name) => self.alias(&name, position)?,
+                Event::DocumentStart | Event::DocumentEnd | Event::StreamEnd => {
+                    return Err(YamlError::at(position, "the document ends too early"));
+                }
+            };
+            match open.last_mut() {
+                None => break done,
+                Some(parent) => parent.add(done),
+            }
+        };
+        self.parser.next()?;
+        Ok(Some(root))
+    }
+
+    fn open(
+        &mut self,
+        value: Value,
+        properties: Properties,
+        position: Position,
+        depth: usize,
+    ) -> Result<Open, YamlError> {
+        if depth >= self.limits.depth {
+            return Err(YamlError::at(position, "the text is nested too deeply"));
+        }
+        let before = self.nodes;
+        self.count(1, position)?;
+        if let Some(anchor) = &properties.anchor {
+            self.anchors.insert(anchor.clone(), Anchor::Open);
+        }
+        let node = Node { value, tag: properties.tag.map(String::into_boxed_str), position };
+        Ok(Open { node, anchor: properties.anchor, key: None, before })
+    }
+
+    fn close(&mut self, node: Node, anchor: Option<String>, before: usize) -> Node {
+        if let Some(anchor) = anchor {
+            self.anchors.insert(anchor, Anchor::Closed(node.clone(), self.nodes - before));
+        }
+        node
+    }
+
+    fn alias(&mut self, name: &str, position: Position) -> Result<Node, YamlError> {
+        let (node, size) = match self.anchors.get(name) {
+            Some(Anchor::Closed(node, size)) => (node, *size),
+            Some(Anchor::Open) => {
+                return Err(YamlError::at(position, format!("the anchor '{name}' contains itself")));
+            }
+            None => return Err(YamlError::at(position, format!("unknown anchor '{name}' referenced"))),
+        };
+        // Counted before it is copied: the copy is what costs.
+        let total = self.nodes + size;
+        let aliased = self.aliased + size;
+        if total > self.limits.nodes || is_excessive(aliased, total) {
+            return Err(YamlError::at(position, "the document contains excessive aliasing"));
+        }
+        let node = node.clone();
+        self.nodes = total;
+        self.aliased = aliased;
+        Ok(node)
+    }
+
+    fn count(&mut self, nodes: usize, position: Position) -> Result<(), YamlError> {
+        self.nodes += nodes;
+        if self.nodes > self.limits.nodes {
+            return Err(YamlError::at(position, "the document has too many nodes"));
+        }
+        Ok(())
+    }
+}
+
+impl Open {
+    fn add(&mut self, node: Node) {
+        match (&mut self.node.value, self.key.take()) {
+            (Value::Sequence(items), _) => items.push(node),
+            (Value::Mapping(pairs), Some(key)) => pairs.push((key, node)),
+            (_, None) => self.key = Some(node),
+            (Value::Scalar(..), Some(_)) => {}
+        }
+    }
+}
+
+/// go-yaml's proportion: at most 99 % aliased nodes in a small document, down to 10 % in a large one.
+fn is_excessive(aliased: usize, total: usize) -> bool {
+    const SMALL: usize = 400_000;
+    const LARGE: usize = 4_000_000;
+    if aliased <= 100 || total <= 1_000 {
+        return false;
+    }
+    let allowed_percent = match total {
+        ..=SMALL => 99,
+        LARGE.. => 10,
+        _ => 99 - 89 * (total - SMALL) / (LARGE - SMALL),
+    };
+    aliased * 100 > total * allowed_percent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::yaml::Style;
+
+    fn show(text: &str) -> String {
+        match parse(text, Limits::default()) {
+            Ok(Some(node)) => render(&node),
+            Ok(None) => "nothing".into(),
+            Err(error) => format!("error: {error}"),
+        }
+    }
+
+    fn render(node: &Node) -> String {
+        match &node.value {
+            Value::Scalar(text, Style::Plain) => text.to_string(),
+            Value::Scalar(text, _) => format!("{text:?}"),
+            Value::Sequence(items) => format!("[{}]", items.iter().map(render).collect::<Vec<_>>().join(",")),
+            Value::Mapping(pairs) => {
+                let pairs: Vec<_> = pairs.iter().map(|(k, v)| format!("{}:{}", render(k), render(v))).collect();
+                format!("{{{}}}", pairs.join(","))
+            }
+        }
+    }
+
+    #[test]
+    fn block_and_flow_collections_nest() {
+        assert_eq!(show("a:\n- b\n- - c\n  - d: e\n    f:\ng: {h: [1, 2], i}"), "{a:[b,[c,{d:e,f:}]],g:{h:[1,2],i:}}");
+    }
+
+    #[test]
+    fn block_scalars_keep_and_fold_their_lines() {
+        assert_eq!(show("a: |\n  x\n   y\n\n  z\n"), r#"{a:"x\n y\n\nz\n"}"#);
+        assert_eq!(show("a: |"), r#"{a:""}"#);
+        assert_eq!(show("a: |\n  x"), r#"{a:"x"}"#);
+        assert_eq!(show("a: >-\n  x\n  y\n\n  z\n\n"), r#"{a:"x y\nz"}"#);
+        assert_eq!(show("a: |2+\n    x\n\n"), r#"{a:"  x\n\n"}"#);
+    }
+
+    #[test]
+    fn quoted_scalars_fold_and_escape() {
+        assert_eq!(show("\"a\\x41\\u00e9 \\\n   b\n\n c\""), r#""aAé b\nc""#);
+        assert_eq!(show("'it''s\n x'"), r#""it's x""#);
+    }
+
+    #[test]
+    fn what_go_rejects_is_rejected() {
+        for bad in ["a: b: c", "[a", "a:\n\t- b", "*x", "&a [*a]", "- a\nb: c", "\"\\q\"", "@x", "%YAML 1.2\n---\na", "a: 'x"] {
+            assert!(show(bad).starts_with("error"), "{bad:?} gave {}", show(bad));
+        }
+    }
+
+    #[test]
+    fn aliases_are_expanded_but_not_without_bound() {
+        assert_eq!(show("a: &x [1]\nb: *x"), "{a:[1],b:[1]}");
+        let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+        for level in 1..9 {
+            let items = vec![format!("*a{}", level - 1); 10].join(",");
+            bomb.push_str(&format!("a{level}: &a{level} [{items}]\n"));
+        }
+        assert!(show(&bomb).contains("excessive aliasing"));
+    }
+
+    #[test]
+    fn depth_is_bounded_without_a_deep_stack() {
+        assert!(show(&"[".repeat(100_000)).contains("nested too deeply"));
+        assert!(show(&"- ".repeat(100_000)).contains("nested too deeply"));
+        let fits = format!("{}{}", "[".repeat(900), "]".repeat(900));
+        assert!(parse(&fits, Limits::default()).is_ok());
+    }
+
+    #[test]
+    fn positions_count_characters() {
+        let node = parse("é: x\nb: 1", Limits::default()).unwrap().unwrap();
+        assert_eq!(node.get("é").unwrap().position, Position { line: 1, column: 4 });
+        assert_eq!(node.get("b").unwrap().position, Position { line: 2, column: 4 });
+    }
+}

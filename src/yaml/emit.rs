@@ -1,0 +1,549 @@
+//! JSON values to YAML, byte for byte as go-yaml v2 writes them when fed from JSON (specification
+//! of reading and writing manifests, section 4; the `manifest-yaml` cases).
+//!
+//! Block style, two spaces, lists at the indentation of their key, keys in natural order, strings
+//! in the first style that holds them, folded at 80 columns.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use serde_json::{Map, Number, Value};
+
+use super::json::{general, json_float};
+use super::resolve::{Meaning, is_base_60, resolve};
+
+/// Text is folded at the first fitting space beyond this column.
+const WIDTH: usize = 80;
+
+/// Longer keys are written as `? key`, in bytes.
+const LONGEST_PLAIN_KEY: usize = 128;
+
+/// Longer keys cannot be written at all: the library reads its own JSON back and fails.
+const LONGEST_KEY: usize = 1024;
+
+/// A value that the library cannot write either.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EmitError {
+    /// Characters that YAML does not allow.
+    #[error("control characters are not allowed in YAML: {0:?}")]
+    ControlCharacter(char),
+    /// A key beyond what can be written.
+    #[error("a key of more than {LONGEST_KEY} characters cannot be written as YAML")]
+    LongKey,
+}
+
+/// Writes a value; the text ends with a line break.
+///
+/// # Errors
+/// [`EmitError`].
+pub fn emit(value: &Value) -> Result<String, EmitError> {
+    let mut out = String::new();
+    emit_into(&mut out, value)?;
+    Ok(out)
+}
+
+/// Writes a value at the end of `out`, which is empty or ends with a line break.
+///
+/// # Errors
+/// [`EmitError`].
+pub fn emit_into(out: &mut String, value: &Value) -> Result<(), EmitError> {
+    let mut emitter = Emitter { out, column: 0 };
+    match value {
+        Value::Object(map) if !map.is_empty() => emitter.map(map, 0)?,
+        Value::Array(items) if !items.is_empty() => emitter.list(items, 0)?,
+        other => emitter.scalar(other, 2)?,
+    }
+    emitter.end_line();
+    Ok(())
+}
+
+/// The natural order of keys: numbers inside them count as numbers, letters come after all else.
+pub fn sort_keys(keys: &mut [&str]) {
+    keys.sort_unstable();
+    // The comparison is not transitive, so the way of sorting is part of the result.
+    for end in 1..keys.len() {
+        let mut at = end;
+        while at > 0 && natural(keys[at], keys[at - 1]) == Ordering::Less {
+            keys.swap(at, at - 1);
+            at -= 1;
+        }
+    }
+}
+
+fn natural(left: &str, right: &str) -> Ordering {
+    let a: Vec<char> = left.chars().collect();
+    let b: Vec<char> = right.chars().collect();
+    let Some(at) = a.iter().zip(&b).position(|(x, y)| x != y) else { return a.len().cmp(&b.len()) };
+    let (x, y) = (a[at], b[at]);
+    match (x.is_alphabetic(), y.is_alphabetic()) {
+        (true, true) => return x.cmp(&y),
+        (true, false) => return Ordering::Greater,
+        (false, true) => return Ordering::Less,
+        (false, false) => {}
+    }
+    // A zero after a number goes on with that number, so both get something to stand on.
+    let run_before = a[..at].iter().rev().take_while(|c| c.is_ascii_digit());
+    let leading = (x == '0' || y == '0') && run_before.into_iter().any(|c| *c != '0');
+    number_at(&a[at..], leading).cmp(&number_at(&b[at..], leading)).then(x.cmp(&y))
+}
+
+/// The number that begins here: its value, then how many digits it has.
+fn number_at(chars: &[char], leading: bool) -> (i64, usize) {
+    let start = i64::from(leading);
+    let digits = chars.iter().map_while(|c| c.to_digit(10));
+    digits.fold((start, 0), |(value, count), digit| (value.wrapping_mul(10).wrapping_add(i64::from(digit)), count + 1))
+}
+
+struct Emitter<'a> {
+    out: &'a mut String,
+    column: usize,
+}
+
+impl Emitter<'_> {
+    fn put(&mut self, c: char) {
+        self.out.push(c);
+        self.column += 1;
+    }
+
+    fn put_ascii(&mut self, text: &str) {
+        self.out.push_str(text);
+        self.column += text.len();
+    }
+
+    fn end_line(&mut self) {
+        if self.column > 0 {
+            self.out.push('\n');
+            self.column = 0;
+        }
+    }
+
+    /// Goes to `indent` on this line if it is not beyond it, else on the next.
+    fn indent(&mut self, indent: usize) {
+        if self.column > indent || (self.column == indent && self.column > 0 && !self.out.ends_with([' ', '\n'])) {
+            self.end_line();
+        }
+        while self.column < indent {
+            self.put(' ');
+        }
+    }
+
+    fn map(&mut self, map: &Map<String, Value>, indent: usize) -> Result<(), EmitError> {
+        let mut keys: Vec<&str> = map.keys().map(String::as_str).collect();
+        if keys.len() > 1 {
+            sort_keys(&mut keys);
+        }
+        for key in keys {
+            self.indent(indent);
+            let value = map.get(key).unwrap_or(&Value::Null);
+            let has_break = key.contains(is_break);
+            if key.len() > LONGEST_KEY {
+                return Err(EmitError::LongKey);
+            }
+            if has_break || key.len() > LONGEST_PLAIN_KEY {
+                self.put_ascii("? ");
+                self.string(key, indent + 2, Role::Value)?;
+                self.indent(indent);
+                self.put(':');
+                self.value(value, indent, true)?;
+            } else {
+                self.string(key, indent + 2, Role::Key)?;
+                self.put(':');
+                self.value(value, indent, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What follows a `:`. After an explicit key collections begin on the same line.
+    fn value(&mut self, value: &Value, indent: usize, explicit: bool) -> Result<(), EmitError> {
+        match value {
+            Value::Object(map) if !map.is_empty() => self.map_below(map, indent, explicit),
+            Value::Array(items) if !items.is_empty() => {
+                if explicit {
+                    self.put(' ');
+                    self.list(items, indent + 2)
+                } else {
+                    self.end_line();
+                    self.list(items, indent)
+                }
+            }
+            scalar => {
+                self.put(' ');
+                self.scalar(scalar, indent + 2)
+            }
+        }
+    }
+
+    fn map_below(&mut self, map: &Map<String, Value>, indent: usize, explicit: bool) -> Result<(), EmitError> {
+        if explicit {
+            self.put(' ');
+        } else {
+            self.end_line();
+        }
+        self.map(map, indent + 2)
+    }
+
+    fn list(&mut self, items: &[Value], indent: usize) -> Result<(), EmitError> {
+        for item in items {
+            self.indent(indent);
+            self.put_ascii("- ");
+            match item {
+                Value::Object(map) if !map.is_empty() => self.map(map, indent + 2)?,
+                Value::Array(items) if !items.is_empty() => self.list(items, indent + 2)?,
+                scalar => self.scalar(scalar, indent + 2)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn scalar(&mut self, value: &Value, indent: usize) -> Result<(), EmitError> {
+        match value {
+            Value::Null => self.put_ascii("null"),
+            Value::Bool(bool) => self.put_ascii(if *bool { "true" } else { "false" }),
+            Value::Number(number) => self.put_ascii(&number_text(number)),
+            Value::String(text) => self.string(text, indent, Role::Value)?,
+            Value::Array(_) => self.put_ascii("[]"),
+            Value::Object(_) => self.put_ascii("{}"),
+        }
+        Ok(())
+    }
+
+    fn string(&mut self, text: &str, indent: usize, role: Role) -> Result<(), EmitError> {
+        let text = through_json(text)?;
+        match choose(&text, role) {
+            Style::Plain => self.plain(&text, indent, role),
+            Style::Single => self.single(&text, indent, role),
+            Style::Double => self.double(&text, indent, role),
+            Style::Literal => self.literal(&text, indent),
+        }
+        Ok(())
+    }
+
+    fn fold(&mut self, indent: usize) {
+        self.end_line();
+        self.indent(indent);
+    }
+
+    fn plain(&mut self, text: &str, indent: usize, role: Role) {
+        if role == Role::Key || self.column + text.len() <= WIDTH {
+            // Too short to fold: the common case.
+            self.out.push_str(text);
+            self.column += text.chars().count();
+            return;
+        }
+        let mut after_space = false;
+        let mut chars = text.chars().peekable();
+        while let Some(c) = chars.next() {
+            if c == ' ' {
+                if !after_space && self.column > WIDTH && chars.peek() != Some(&' ') {
+                    self.fold(indent);
+                } else {
+                    self.put(' ');
+                }
+                after_space = true;
+            } else {
+                self.put(c);
+                after_space = false;
+            }
+        }
+    }
+
+    fn single(&mut self, text: &str, indent: usize, role: Role) {
+        self.put('\'');
+        let last = text.chars().count().saturating_sub(1);
+        let mut after_space = false;
+        let mut breaks = false;
+        let mut chars = text.chars().enumerate().peekable();
+        while let Some((at, c)) = chars.next() {
+            if c == ' ' {
+                let next_is_space = chars.peek().is_some_and(|(_, next)| *next == ' ');
+                let folds = role == Role::Value && !after_space && self.column > WIDTH && at > 0 && at < last;
+                if folds && !next_is_space {
+                    self.fold(indent);
+                } else {
+                    self.put(' ');
+                }
+                after_space = true;
+                continue;
+            }
+            if is_break(c) {
+                if !breaks && c == '\n' {
+                    self.out.push('\n');
+                }
+                self.out.push(c);
+                self.column = 0;
+                breaks = true;
+                continue;
+            }
+            if breaks {
+                self.indent(indent);
+            }
+            if c == '\'' {
+                self.put('\'');
+            }
+            self.put(c);
+            after_space = false;
+            breaks = false;
+        }
+        if breaks {
+            self.indent(indent);
+        }
+        self.put('\'');
+    }
+
+    fn double(&mut self, text: &str, indent: usize, role: Role) {
+        self.put('"');
+        // The library asks whether the string begins with a byte-order mark where it means "is here one".
+        let escape_all = text.starts_with('\u{feff}');
+        let last = text.chars().count().saturating_sub(1);
+        let mut after_space = false;
+        let mut chars = text.chars().enumerate().peekable();
+        while let Some((at, c)) = chars.next() {
+            if escape_all || !is_printable(c) || is_break(c) || c == '"' || c == '\\' {
+                self.escape(c);
+                after_space = false;
+            } else if c == ' ' {
+                if role == Role::Value && !after_space && self.column > WIDTH && at > 0 && at < last {
+                    self.fold(indent);
+                    if chars.peek().is_some_and(|(_, next)| *next == ' ') {
+                        self.put('\\');
+                    }
+                } else {
+                    self.put(' ');
+                }
+                after_space = true;
+            } else {
+                self.put(c);
+                after_space = false;
+            }
+        }
+        self.put('"');
+    }
+
+    fn escape(&mut self, c: char) {
+        let short = match c {
+            '\0' => "\\0",
+            '\x07' => "\\a",
+            '\x08' => "\\b",
+            '\t' => "\\t",
+            '\n' => "\\n",
+            '\x0b' => "\\v",
+            '\x0c' => "\\f",
+            '\r' => "\\r",
+            '\x1b' => "\\e",
+            '"' => "\\\"",
+            '\\' => "\\\\",
+            '\u{85}' => "\\N",
+            '\u{a0}' => "\\_",
+            '\u{2028}' => "\\L",
+            '\u{2029}' => "\\P",
+            _ => "",
+        };
+        if !short.is_empty() {
+            return self.put_ascii(short);
+        }
+        let code = u32::from(c);
+        let long = match code {
+            ..=0xff => format!("\\x{code:02X}"),
+            0x100..=0xffff => format!("\\u{code:04X}"),
+            _ => format!("\\U{code:08X}"),
+        };
+        self.put_ascii(&long);
+    }
+
+    fn literal(&mut self, text: &str, indent: usize) {
+        self.put('|');
+        if text.starts_with(' ') || text.starts_with(is_break) {
+            self.put('2');
+        }
+        let mut from_end = text.chars().rev();
+        match (from_end.next().map(is_break), from_end.next().map(is_break)) {
+            (Some(false) | None, _) => self.put('-'),
+            (Some(true), Some(true) | None) => self.put('+'),
+            (Some(true), Some(false)) => {}
+        }
+        self.end_line();
+        for c in text.chars() {
+            if is_break(c) {
+                self.out.push(c);
+                self.column = 0;
+            } else {
+                if self.column == 0 {
+                    self.indent(indent);
+                }
+                self.put(c);
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Role {
+    /// A key on the line of its value: never folded, never a block.
+    Key,
+    /// Anything else.
+    Value,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Style {
+    Plain,
+    Single,
+    Double,
+    Literal,
+}
+
+/// What the detour over JSON text does to a string: NEL counts as a line break there and is
+/// folded; control characters fail.
+fn through_json(text: &str) -> Result<Cow<'_, str>, EmitError> {
+    if text.bytes().all(|byte| (0x20..0x7f).contains(&byte) || byte == b'\n') {
+        return Ok(Cow::Borrowed(text));
+    }
+    let is_bad = |c: &char| matches!(c, '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}');
+    if let Some(bad) = text.chars().find(is_bad) {
+        return Err(EmitError::ControlCharacter(bad));
+    }
+    if !text.contains('\u{85}') {
+        return Ok(Cow::Borrowed(text));
+    }
+    let mut folded = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('\u{85}') {
+        folded.push_str(rest.get(..at).unwrap_or_default().trim_end_matches(' '));
+        let run = rest.get(at..).unwrap_or_default();
+        let after = run.trim_start_matches(['\u{85}', ' ']);
+        let breaks = run.get(..run.len() - after.len()).unwrap_or_default().matches('\u{85}').count();
+        if breaks == 1 { folded.push(' ') } else { folded.push_str(&"\n".repeat(breaks - 1)) }
+        rest = after;
+    }
+    folded.push_str(rest);
+    Ok(Cow::Owned(folded))
+}
+
+fn is_break(c: char) -> bool {
+    matches!(c, '\r' | '\n' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+fn is_printable(c: char) -> bool {
+    matches!(c, '\n' | '\u{20}'..='\u{7e}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}') && c != '\u{feff}'
+}
+
+fn choose(text: &str, role: Role) -> Style {
+    let wanted = if text.contains('\n') {
+        Style::Literal
+    } else if resolve(text) == Meaning::Text && !is_base_60(text) {
+        Style::Plain
+    } else {
+        return Style::Double;
+    };
+    let looks = Looks::of(text);
+    let single = || if looks.single { Style::Single } else { Style::Double };
+    match wanted {
+        Style::Literal if looks.block && role == Role::Value => Style::Literal,
+        Style::Plain if looks.plain => Style::Plain,
+        Style::Plain => single(),
+        _ => Style::Double,
+    }
+}
+
+/// Which styles can hold a text.
+struct Looks {
+    plain: bool,
+    single: bool,
+    block: bool,
+}
+
+impl Looks {
+    fn of(text: &str) -> Self {
+        let mut special = false;
+        let mut breaks = false;
+        let mut indicator = text.starts_with("---") || text.starts_with("...");
+        let mut break_space = false;
+        let mut space_break = false;
+        let mut previous: Option<char> = None;
+        let mut chars = text.chars().peekable();
+        while let Some(c) = chars.next() {
+            let before_blank = chars.peek().is_none_or(|next| matches!(next, ' ' | '\t') || is_break(*next));
+            let after_blank = previous.is_some_and(|p| matches!(p, ' ' | '\t') || is_break(p));
+            indicator |= match (previous, c) {
+                (None, '-' | '?' | ':') => before_blank,
+                (None, c) => "#,[]{}&*!|>'\"%@`".contains(c),
+                (Some(_), ':') => before_blank,
+                (Some(_), '#') => after_blank,
+                _ => false,
+            };
+            special |= !is_printable(c);
+            breaks |= is_break(c);
+            break_space |= c == ' ' && previous.is_some_and(is_break);
+            space_break |= is_break(c) && previous == Some(' ');
+            previous = Some(c);
+        }
+        let edge = |c: char| c == ' ' || is_break(c);
+        let edges = text.starts_with(edge) || text.ends_with(edge);
+        let unfit = space_break || special;
+        Self {
+            plain: !(edges || breaks || break_space || unfit || indicator),
+            single: !(break_space || unfit),
+            block: !(text.ends_with(' ') || unfit),
+        }
+    }
+}
+
+fn number_text(number: &Number) -> String {
+    if let Some(float) = number.as_f64().filter(|_| number.is_f64()) {
+        // Written as JSON and read again: what then looks like an integer is one.
+        let json = json_float(float);
+        if json.parse::<i64>().is_ok() || json.parse::<u64>().is_ok() {
+            return if json == "-0" { "0".into() } else { json };
+        }
+        let text = format!("{float:e}");
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        return general(mantissa, exponent, &format!("{float}"), 6);
+    }
+    number.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn strings_take_the_first_style_that_holds_them() {
+        for (text, written) in [
+            ("plain", "plain"), ("a: b", "'a: b'"), ("", "\"\""), ("yes", "\"yes\""), ("1:30", "\"1:30\""),
+            ("80:80", "80:80"), ("it's", "it's"), ("'x", "'''x'"), ("a\tb", "\"a\\tb\""), ("- ", "'- '"),
+            ("😀", "\"\\U0001F600\""), (" x", "' x'"), ("a #b", "'a #b'"), ("a#b", "a#b"), ("{{ x }}", "'{{ x }}'"),
+        ] {
+            assert_eq!(emit(&json!({ "k": text })).unwrap(), format!("k: {written}\n"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lists_stand_at_their_key_and_maps_inside_them_on_the_dash() {
+        let value = json!({"a": [1, {"c": [], "b": {}}, [1, [2]]], "z": {"y": null}});
+        assert_eq!(emit(&value).unwrap(), "a:\n- 1\n- b: {}\n  c: []\n- - 1\n  - - 2\nz:\n  \"y\": null\n");
+    }
+
+    #[test]
+    fn blocks_carry_the_hints_they_need() {
+        assert_eq!(emit(&json!({"a": "x\ny\n"})).unwrap(), "a: |\n  x\n  y\n");
+        assert_eq!(emit(&json!({"a": "\nx"})).unwrap(), "a: |2-\n\n  x\n");
+        assert_eq!(emit(&json!({"a": ["x\n\n"], "b": 1})).unwrap(), "a:\n- |+\n  x\n\nb: 1\n");
+    }
+
+    #[test]
+    fn keys_sort_naturally() {
+        let mut keys = ["b", "a10", "a2", "No", "E", "f2", "f_", "a01", "1", "a"];
+        sort_keys(&mut keys);
+        assert_eq!(keys, ["1", "E", "No", "a", "a01", "a2", "a10", "b", "f_", "f2"]);
+    }
+
+    #[test]
+    fn floats_are_written_as_go_writes_them() {
+        for (float, text) in [(1e-6, "1e-06"), (0.0001, "0.0001"), (1e20, "1e+20"), (1_234_567.125, "1.234567125e+06"),
+                              (123_456.5, "123456.5"), (1e3, "1000"), (1.5, "1.5")] {
+            assert_eq!(emit(&json!({ "a": float })).unwrap(), format!("a: {text}\n"));
+        }
+    }
+}

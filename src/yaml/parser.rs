@@ -1,0 +1,479 @@
+//! Tokens to events: the grammar of YAML as a machine with an explicit stack of states.
+
+use super::YamlError;
+use super::node::{Position, Style};
+use super::scanner::{Scanner, Token};
+
+/// What the document consists of.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Event {
+    StreamEnd,
+    DocumentStart,
+    DocumentEnd,
+    Alias(String),
+    Scalar { text: String, style: Style, properties: Properties },
+    SequenceStart(Properties),
+    SequenceEnd,
+    MappingStart(Properties),
+    MappingEnd,
+}
+
+/// Anchor and tag of a node.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Properties {
+    pub(super) anchor: Option<String>,
+    pub(super) tag: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum State {
+    StreamStart,
+    DocumentStart,
+    DocumentContent,
+    DocumentEnd,
+    BlockNode,
+    BlockSequenceFirst,
+    BlockSequenceEntry,
+    IndentlessEntry,
+    BlockMappingFirst,
+    BlockMappingKey,
+    BlockMappingValue,
+    FlowSequenceFirst,
+    FlowSequenceEntry,
+    FlowSequencePairKey,
+    FlowSequencePairValue,
+    FlowSequencePairEnd,
+    FlowMappingFirst,
+    FlowMappingKey,
+    FlowMappingValue,
+    FlowMappingEmptyValue,
+    End,
+}
+
+/// Which nodes may stand in a place.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Flow,
+    Block,
+    /// A list at the indentation of its own key.
+    BlockOrIndentless,
+}
+
+pub(super) struct Parser<'a> {
+    scanner: Scanner<'a>,
+    state: State,
+    states: Vec<State>,
+    handles: Vec<(String, String)>,
+    implicit_start: bool,
+}
+
+type Parsed = Result<(Event, Position), YamlError>;
+
+impl<'a> Parser<'a> {
+    pub(super) fn new(text: &'a str, max_depth: usize) -> Result<Self, YamlError> {
+        Ok(Self {
+            scanner: Scanner::new(text, max_depth)?,
+            state: State::StreamStart,
+            states: Vec::new(),
+            handles: Vec::new(),
+            implicit_start: true,
+        })
+    }
+
+    /// The next event. After [`Event::StreamEnd`] the same again.
+    pub(super) fn next(&mut self) -> Parsed {
+        match self.state {
+            State::StreamStart => self.document_start(true),
+            State::DocumentStart => self.document_start(false),
+            State::DocumentContent => self.document_content(),
+            State::DocumentEnd => self.document_end(),
+            State::BlockNode => self.node(Place::Block),
+            State::BlockSequenceFirst => {
+                self.scanner.next()?;
+                self.block_sequence_entry()
+            }
+            State::BlockSequenceEntry => self.block_sequence_entry(),
+            State::IndentlessEntry => self.indentless_entry(),
+            State::BlockMappingFirst => {
+                self.scanner.next()?;
+                self.block_mapping_key()
+            }
+            State::BlockMappingKey => self.block_mapping_key(),
+            State::BlockMappingValue => self.block_mapping_value(),
+            State::FlowSequenceFirst => {
+                self.scanner.next()?;
+                self.flow_sequence_entry(true)
+            }
+            State::FlowSequenceEntry => self.flow_sequence_entry(false),
+            State::FlowSequencePairKey => self.flow_sequence_pair_key(),
+            State::FlowSequencePairValue => self.flow_sequence_pair_value(),
+            State::FlowSequencePairEnd => {
+                self.state = State::FlowSequenceEntry;
+                let position = self.position()?;
+                Ok((Event::MappingEnd, position))
+            }
+            State::FlowMappingFirst => {
+                self.scanner.next()?;
+                self.flow_mapping_key(true)
+            }
+            State::FlowMappingKey => self.flow_mapping_key(false),
+            State::FlowMappingValue => self.flow_mapping_value(false),
+            State::FlowMappingEmptyValue => self.flow_mapping_value(true),
+            State::End => Ok((Event::StreamEnd, self.scanner.position())),
+        }
+    }
+
+    fn position(&mut self) -> Result<Position, YamlError> {
+        Ok(self.scanner.peek()?.1)
+    }
+
+    fn peek(&mut self) -> Result<&Token, YamlError> {
+        Ok(&self.scanner.peek()?.0)
+    }
+
+    fn pop(&mut self) {
+        self.state = self.states.pop().unwrap_or(State::End);
+    }
+
+    fn error(&mut self, message: &str) -> Parsed {
+        let position = self.position()?;
+        Err(YamlError::at(position, message))
+    }
+
+    /// A node that is not there: null.
+    fn empty(position: Position) -> (Event, Position) {
+        let text = String::new();
+        (Event::Scalar { text, style: Style::Plain, properties: Properties::default() }, position)
+    }
+
+    // ---- documents ----
+
+    fn document_start(&mut self, first: bool) -> Parsed {
+        if !first {
+            while *self.peek()? == Token::DocumentEnd {
+                self.scanner.next()?;
+            }
+        }
+        self.handles.clear();
+        let position = self.position()?;
+        let has_directives = self.directives()?;
+        match self.peek()? {
+            Token::StreamEnd if !has_directives => {
+                self.state = State::End;
+                Ok((Event::StreamEnd, position))
+            }
+            Token::DocumentStart => {
+                self.scanner.next()?;
+                self.implicit_start = false;
+                self.states.push(State::DocumentEnd);
+                self.state = State::DocumentContent;
+                Ok((Event::DocumentStart, position))
+            }
+            // Only the first document may begin without a marker.
+            _ if first && !has_directives => {
+                self.states.push(State::DocumentEnd);
+                self.state = State::BlockNode;
+                Ok((Event::DocumentStart, position))
+            }
+            _ => self.error("did not find expected <document start>"),
+        }
+    }
+
+    fn directives(&mut self) -> Result<bool, YamlError> {
+        let mut version = false;
+        let mut any = false;
+        loop {
+            match self.peek()? {
+                Token::VersionDirective(major, minor) => {
+                    if (*major, *minor) != (1, 1) {
+                        self.error("found incompatible YAML document")?;
+                    }
+                    if version {
+                        self.error("found duplicate %YAML directive")?;
+                    }
+                    version = true;
+                }
+                Token::TagDirective(handle, prefix) => {
+                    let (handle, prefix) = (handle.clone(), prefix.clone());
+                    if self.handles.iter().any(|(known, _)| *known == handle) {
+                        self.error("found duplicate %TAG directive")?;
+                    }
+                    self.handles.push((handle, prefix));
+                }
+                _ => return Ok(any),
+            }
+            any = true;
+            self.scanner.next()?;
+        }
+    }
+
+    fn document_content(&mut self) -> Parsed {
+        match self.peek()? {
+            Token::VersionDirective(..)
+            | Token::TagDirective(..)
+            | Token::DocumentStart
+            | Token::DocumentEnd
+            | Token::StreamEnd => {
+                self.pop();
+                Ok(Self::empty(self.position()?))
+            }
+            _ => self.node(Place::Block),
+        }
+    }
+
+    fn document_end(&mut self) -> Parsed {
+        let position = self.position()?;
+        if *self.peek()? == Token::DocumentEnd {
+            self.scanner.next()?;
+        }
+        self.state = State::DocumentStart;
+        Ok((Event::DocumentEnd, position))
+    }
+
+    // ---- nodes ----
+
+    fn node(&mut self, place: Place) -> Parsed {
+        if let (Token::Alias(name), position) = self.scanner.peek()? {
+            let event = (Event::Alias(name.clone()), *position);
+            self.scanner.next()?;
+            self.pop();
+            return Ok(event);
+        }
+        let start = self.position()?;
+        let properties = self.properties()?;
+        let next = self.scanner.peek()?;
+        let indentless = place == Place::BlockOrIndentless && next.0 == Token::BlockEntry;
+        match &next.0 {
+            _ if indentless => {
+                self.state = State::IndentlessEntry;
+                Ok((Event::SequenceStart(properties), start))
+            }
+            Token::Scalar(..) => {
+                let (token, _) = self.scanner.next()?;
+                self.pop();
+                let Token::Scalar(text, style) = token else { return self.error("did not find expected scalar") };
+                Ok((Event::Scalar { text, style, properties }, start))
+            }
+            Token::FlowSequenceStart => {
+                self.state = State::FlowSequenceFirst;
+                Ok((Event::SequenceStart(properties), start))
+            }
+            Token::FlowMappingStart => {
+                self.state = State::FlowMappingFirst;
+                Ok((Event::MappingStart(properties), start))
+            }
+            Token::BlockSequenceStart if place != Place::Flow => {
+                self.state = State::BlockSequenceFirst;
+                Ok((Event::SequenceStart(properties), start))
+            }
+            Token::BlockMappingStart if place != Place::Flow => {
+                self.state = State::BlockMappingFirst;
+                Ok((Event::MappingStart(properties), start))
+            }
+            _ if properties != Properties::default() => {
+                self.pop();
+                Ok((Event::Scalar { text: String::new(), style: Style::Plain, properties }, start))
+            }
+            _ => self.error("did not find expected node content"),
+        }
+    }
+
+    /// Anchor and tag, in either order, at most one of each.
+    fn properties(&mut self) -> Result<Properties, YamlError> {
+        let mut properties = Properties::default();
+        loop {
+            match self.scanner.peek()? {
+                (Token::Anchor(name), _) if properties.anchor.is_none() => properties.anchor = Some(name.clone()),
+                (Token::Tag(handle, suffix), position) if properties.tag.is_none() => {
+                    let (handle, suffix, position) = (handle.clone(), suffix.clone(), *position);
+                    properties.tag = Some(self.resolve_tag(&handle, suffix, position)?);
+                }
+                _ => return Ok(properties),
+            }
+            self.scanner.next()?;
+        }
+    }
+
+    fn resolve_tag(&self, handle: &str, suffix: String, position: Position) -> Result<String, YamlError> {
+        if handle.is_empty() {
+            return Ok(suffix);
+        }
+        if let Some((_, prefix)) = self.handles.iter().find(|(known, _)| known == handle) {
+            return Ok(format!("{prefix}{suffix}"));
+        }
+        match handle {
+            "!" => Ok(format!("!{suffix}")),
+            "!!" => Ok(format!("tag:yaml.org,2002:{suffix}")),
+            _ => Err(YamlError::at(position, "found undefined tag handle")),
+        }
+    }
+
+    // ---- block collections ----
+
+    fn block_sequence_entry(&mut self) -> Parsed {
+        match self.scanner.peek()? {
+            (Token::BlockEntry, _) => {
+                let (_, position) = self.scanner.next()?;
+                if matches!(self.peek()?, Token::BlockEntry | Token::BlockEnd) {
+                    self.state = State::BlockSequenceEntry;
+                    return Ok(Self::empty(position));
+                }
+                self.states.push(State::BlockSequenceEntry);
+                self.node(Place::Block)
+            }
+            (Token::BlockEnd, _) => {
+                let (_, position) = self.scanner.next()?;
+                self.pop();
+                Ok((Event::SequenceEnd, position))
+            }
+            _ => self.error("did not find expected '-' indicator"),
+        }
+    }
+
+    fn indentless_entry(&mut self) -> Parsed {
+        if *self.peek()? != Token::BlockEntry {
+            let position = self.position()?;
+            self.pop();
+            return Ok((Event::SequenceEnd, position));
+        }
+        let (_, position) = self.scanner.next()?;
+        if matches!(self.peek()?, Token::BlockEntry | Token::Key | Token::Value | Token::BlockEnd) {
+            self.state = State::IndentlessEntry;
+            return Ok(Self::empty(position));
+        }
+        self.states.push(State::IndentlessEntry);
+        self.node(Place::Block)
+    }
+
+    fn block_mapping_key(&mut self) -> Parsed {
+        match self.scanner.peek()? {
+            (Token::Key, _) => {
+                let (_, position) = self.scanner.next()?;
+                if matches!(self.peek()?, Token::Key | Token::Value | Token::BlockEnd) {
+                    self.state = State::BlockMappingValue;
+                    return Ok(Self::empty(position));
+                }
+                self.states.push(State::BlockMappingValue);
+                self.node(Place::BlockOrIndentless)
+            }
+            (Token::BlockEnd, _) => {
+                let (_, position) = self.scanner.next()?;
+                self.pop();
+                Ok((Event::MappingEnd, position))
+            }
+            // A value without a key has a null key.
+            (Token::Value, position) => {
+                let position = *position;
+                self.state = State::BlockMappingValue;
+                Ok(Self::empty(position))
+            }
+            _ => self.error("did not find expected key"),
+        }
+    }
+
+    fn block_mapping_value(&mut self) -> Parsed {
+        if *self.peek()? != Token::Value {
+            self.state = State::BlockMappingKey;
+            return Ok(Self::empty(self.position()?));
+        }
+        let (_, position) = self.scanner.next()?;
+        if matches!(self.peek()?, Token::Key | Token::Value | Token::BlockEnd) {
+            self.state = State::BlockMappingKey;
+            return Ok(Self::empty(position));
+        }
+        self.states.push(State::BlockMappingKey);
+        self.node(Place::BlockOrIndentless)
+    }
+
+    // ---- flow collections ----
+
+    fn flow_sequence_entry(&mut self, first: bool) -> Parsed {
+        if *self.peek()? != Token::FlowSequenceEnd {
+            if !first {
+                if *self.peek()? != Token::FlowEntry {
+                    return self.error("did not find expected ',' or ']'");
+                }
+                self.scanner.next()?;
+            }
+            match self.peek()? {
+                // A single pair inside brackets is a map of its own.
+                Token::Key => {
+                    let (_, position) = self.scanner.next()?;
+                    self.state = State::FlowSequencePairKey;
+                    return Ok((Event::MappingStart(Properties::default()), position));
+                }
+                Token::FlowSequenceEnd => {}
+                _ => {
+                    self.states.push(State::FlowSequenceEntry);
+                    return self.node(Place::Flow);
+                }
+            }
+        }
+        let (_, position) = self.scanner.next()?;
+        self.pop();
+        Ok((Event::SequenceEnd, position))
+    }
+
+    fn flow_sequence_pair_key(&mut self) -> Parsed {
+        if matches!(self.peek()?, Token::Value | Token::FlowEntry | Token::FlowSequenceEnd) {
+            self.state = State::FlowSequencePairValue;
+            return Ok(Self::empty(self.position()?));
+        }
+        self.states.push(State::FlowSequencePairValue);
+        self.node(Place::Flow)
+    }
+
+    fn flow_sequence_pair_value(&mut self) -> Parsed {
+        if *self.peek()? == Token::Value {
+            self.scanner.next()?;
+            if !matches!(self.peek()?, Token::FlowEntry | Token::FlowSequenceEnd) {
+                self.states.push(State::FlowSequencePairEnd);
+                return self.node(Place::Flow);
+            }
+        }
+        self.state = State::FlowSequencePairEnd;
+        Ok(Self::empty(self.position()?))
+    }
+
+    fn flow_mapping_key(&mut self, first: bool) -> Parsed {
+        if *self.peek()? != Token::FlowMappingEnd {
+            if !first {
+                if *self.peek()? != Token::FlowEntry {
+                    return self.error("did not find expected ',' or '}'");
+                }
+                self.scanner.next()?;
+            }
+            match self.peek()? {
+                Token::Key => {
+                    self.scanner.next()?;
+                    if matches!(self.peek()?, Token::Value | Token::FlowEntry | Token::FlowMappingEnd) {
+                        self.state = State::FlowMappingValue;
+                        return Ok(Self::empty(self.position()?));
+                    }
+                    self.states.push(State::FlowMappingValue);
+                    return self.node(Place::Flow);
+                }
+                Token::FlowMappingEnd => {}
+                _ => {
+                    self.states.push(State::FlowMappingEmptyValue);
+                    return self.node(Place::Flow);
+                }
+            }
+        }
+        let (_, position) = self.scanner.next()?;
+        self.pop();
+        Ok((Event::MappingEnd, position))
+    }
+
+    fn flow_mapping_value(&mut self, empty: bool) -> Parsed {
+        if !empty && *self.peek()? == Token::Value {
+            self.scanner.next()?;
+            if !matches!(self.peek()?, Token::FlowEntry | Token::FlowMappingEnd) {
+                self.states.push(State::FlowMappingKey);
+                return self.node(Place::Flow);
+            }
+        }
+        self.state = State::FlowMappingKey;
+        Ok(Self::empty(self.position()?))
+    }
+}
