@@ -1,1 +1,7 @@
-fn main() {}
+//! The `nuon-runner` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    nuon_runner::cli::main()
+}

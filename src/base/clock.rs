@@ -41,11 +41,7 @@ impl Clock {
 
     /// A clock that starts at `start` and moves only by its [`Hand`].
     pub fn manual(start: Timestamp) -> (Self, Hand) {
-        let manual = Arc::new(Manual {
-            start,
-            elapsed: watch::Sender::new(Duration::ZERO),
-            sleepers: Mutex::new(0),
-        });
+        let manual = Arc::new(Manual { start, elapsed: watch::Sender::new(Duration::ZERO), sleepers: Mutex::new(0) });
         (Self(Source::Manual(manual.clone())), Hand(manual))
     }
 

@@ -29,11 +29,7 @@ pub struct Stop {
 impl Stop {
     /// A token below this one.
     pub fn child(&self) -> Self {
-        Self {
-            token: self.token.child_token(),
-            cause: Arc::default(),
-            parent: Some(Arc::new(self.clone())),
-        }
+        Self { token: self.token.child_token(), cause: Arc::default(), parent: Some(Arc::new(self.clone())) }
     }
 
     /// Asks for the stop of everything at and below this token. The first cause stays.

@@ -33,10 +33,7 @@ pub enum ExecutionStatus {
 impl ExecutionStatus {
     /// Whether nothing can follow.
     pub fn is_final(self) -> bool {
-        matches!(
-            self,
-            Self::Finished | Self::Failed | Self::TimedOut | Self::NotAttempted | Self::Cancelled
-        )
+        matches!(self, Self::Finished | Self::Failed | Self::TimedOut | Self::NotAttempted | Self::Cancelled)
     }
 
     /// The control plane's word for it.

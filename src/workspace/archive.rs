@@ -138,7 +138,8 @@ pub fn files(bytes: &[u8], limits: Limits, links: Links) -> Result<Vec<(String, 
 }
 
 fn check_name(name: &str) -> Result<(), ArchiveError> {
-    let leaves = name.starts_with('/') || name.contains('\\') || name.contains('\0') || name.split('/').any(|p| p == "..");
+    let leaves =
+        name.starts_with('/') || name.contains('\\') || name.contains('\0') || name.split('/').any(|p| p == "..");
     if name.is_empty() || leaves { Err(ArchiveError::Name(name.to_owned())) } else { Ok(()) }
 }
 

@@ -170,7 +170,9 @@ mod tests {
         let ended = sh("env; exit 3").run(&Stop::default()).await.unwrap();
         assert_eq!(ended.status.code(), Some(3));
         let environment = String::from_utf8(ended.stdout).unwrap();
-        assert!(environment.lines().all(|line| ["PATH", "PWD", "SHLVL", "_"].contains(&line.split('=').next().unwrap())));
+        assert!(
+            environment.lines().all(|line| ["PATH", "PWD", "SHLVL", "_"].contains(&line.split('=').next().unwrap()))
+        );
     }
 
     #[tokio::test]

@@ -245,7 +245,9 @@ mod tests {
 
     #[test]
     fn what_go_rejects_is_rejected() {
-        for bad in ["a: b: c", "[a", "a:\n\t- b", "*x", "&a [*a]", "- a\nb: c", "\"\\q\"", "@x", "%YAML 1.2\n---\na", "a: 'x"] {
+        for bad in
+            ["a: b: c", "[a", "a:\n\t- b", "*x", "&a [*a]", "- a\nb: c", "\"\\q\"", "@x", "%YAML 1.2\n---\na", "a: 'x"]
+        {
             assert!(show(bad).starts_with("error"), "{bad:?} gave {}", show(bad));
         }
     }

@@ -413,7 +413,11 @@ fn through_json(text: &str) -> Result<Cow<'_, str>, EmitError> {
         let run = rest.get(at..).unwrap_or_default();
         let after = run.trim_start_matches(['\u{85}', ' ']);
         let breaks = run.get(..run.len() - after.len()).unwrap_or_default().matches('\u{85}').count();
-        if breaks == 1 { folded.push(' ') } else { folded.push_str(&"\n".repeat(breaks - 1)) }
+        if breaks == 1 {
+            folded.push(' ')
+        } else {
+            folded.push_str(&"\n".repeat(breaks - 1))
+        }
         rest = after;
     }
     folded.push_str(rest);
@@ -511,9 +515,21 @@ mod tests {
     #[test]
     fn strings_take_the_first_style_that_holds_them() {
         for (text, written) in [
-            ("plain", "plain"), ("a: b", "'a: b'"), ("", "\"\""), ("yes", "\"yes\""), ("1:30", "\"1:30\""),
-            ("80:80", "80:80"), ("it's", "it's"), ("'x", "'''x'"), ("a\tb", "\"a\\tb\""), ("- ", "'- '"),
-            ("😀", "\"\\U0001F600\""), (" x", "' x'"), ("a #b", "'a #b'"), ("a#b", "a#b"), ("{{ x }}", "'{{ x }}'"),
+            ("plain", "plain"),
+            ("a: b", "'a: b'"),
+            ("", "\"\""),
+            ("yes", "\"yes\""),
+            ("1:30", "\"1:30\""),
+            ("80:80", "80:80"),
+            ("it's", "it's"),
+            ("'x", "'''x'"),
+            ("a\tb", "\"a\\tb\""),
+            ("- ", "'- '"),
+            ("😀", "\"\\U0001F600\""),
+            (" x", "' x'"),
+            ("a #b", "'a #b'"),
+            ("a#b", "a#b"),
+            ("{{ x }}", "'{{ x }}'"),
         ] {
             assert_eq!(emit(&json!({ "k": text })).unwrap(), format!("k: {written}\n"), "{text:?}");
         }
@@ -541,8 +557,15 @@ mod tests {
 
     #[test]
     fn floats_are_written_as_go_writes_them() {
-        for (float, text) in [(1e-6, "1e-06"), (0.0001, "0.0001"), (1e20, "1e+20"), (1_234_567.125, "1.234567125e+06"),
-                              (123_456.5, "123456.5"), (1e3, "1000"), (1.5, "1.5")] {
+        for (float, text) in [
+            (1e-6, "1e-06"),
+            (0.0001, "0.0001"),
+            (1e20, "1e+20"),
+            (1_234_567.125, "1.234567125e+06"),
+            (123_456.5, "123456.5"),
+            (1e3, "1000"),
+            (1.5, "1.5"),
+        ] {
             assert_eq!(emit(&json!({ "a": float })).unwrap(), format!("a: {text}\n"));
         }
     }

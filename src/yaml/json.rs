@@ -184,13 +184,18 @@ mod tests {
 
     #[test]
     fn numbers_pass_through_json() {
-        assert_eq!(json("[1.0, 1e3, 1e20, -0.0, 18446744073709551615, 0.0000001]"),
-            "[1,1000,1e+20,0,1.8446744073709552e+19,1e-7]");
+        assert_eq!(
+            json("[1.0, 1e3, 1e20, -0.0, 18446744073709551615, 0.0000001]"),
+            "[1,1000,1e+20,0,1.8446744073709552e+19,1e-7]"
+        );
     }
 
     #[test]
     fn keys_become_text() {
-        assert_eq!(json("{0x10: a, yes: b, 2020-01-01: c, 1.5: d}"), r#"{"16":"a","true":"b","2020-01-01":"c","1.5":"d"}"#);
+        assert_eq!(
+            json("{0x10: a, yes: b, 2020-01-01: c, 1.5: d}"),
+            r#"{"16":"a","true":"b","2020-01-01":"c","1.5":"d"}"#
+        );
         assert!(json("{~: a}").starts_with("error") && json("{[a]: b}").starts_with("error"));
     }
 }

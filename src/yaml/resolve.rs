@@ -37,7 +37,10 @@ pub fn is_base_60(text: &str) -> bool {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let mut parts = unsigned.split(':');
     let first = parts.next().unwrap_or_default();
-    if first.is_empty() || !first.bytes().all(|b| b.is_ascii_digit() || b == b'_') || !first.starts_with(|c: char| c.is_ascii_digit()) {
+    if first.is_empty()
+        || !first.bytes().all(|b| b.is_ascii_digit() || b == b'_')
+        || !first.starts_with(|c: char| c.is_ascii_digit())
+    {
         return false;
     }
     let mut rest: Vec<&str> = parts.collect();
@@ -136,7 +139,10 @@ fn finite(text: &str) -> Option<Meaning> {
 /// `YYYY-M-D`, `YYYY-M-DTh:m:s[.f](Z|±hh:mm)` (or `t`), `YYYY-M-D h:m:s[.f]`; a real date.
 pub fn is_timestamp(text: &str) -> bool {
     let bytes = text.as_bytes();
-    if bytes.len() < 8 || bytes.get(4) != Some(&b'-') || !text.get(..4).is_some_and(|y| y.bytes().all(|b| b.is_ascii_digit())) {
+    if bytes.len() < 8
+        || bytes.get(4) != Some(&b'-')
+        || !text.get(..4).is_some_and(|y| y.bytes().all(|b| b.is_ascii_digit()))
+    {
         return false;
     }
     let date_end = text.find([' ', 'T', 't']).unwrap_or(text.len());
@@ -158,7 +164,9 @@ pub fn is_timestamp(text: &str) -> bool {
             let time = rest.get(1..).unwrap_or_default();
             match time.strip_suffix('Z') {
                 Some(time) => is_time(time),
-                None => time.len() > 6 && is_offset(&time.as_bytes()[time.len() - 6..]) && is_time(&time[..time.len() - 6]),
+                None => {
+                    time.len() > 6 && is_offset(&time.as_bytes()[time.len() - 6..]) && is_time(&time[..time.len() - 6])
+                }
             }
         }
     }
@@ -172,7 +180,8 @@ fn is_offset(bytes: &[u8]) -> bool {
 fn is_time(text: &str) -> bool {
     let (clock, fraction) = text.split_once(['.', ',']).map_or((text, None), |(clock, f)| (clock, Some(f)));
     let parts: Vec<_> = clock.split(':').map(short_number).collect();
-    let good_clock = matches!(parts[..], [Some(hour), Some(minute), Some(second)] if hour < 24 && minute < 60 && second < 60);
+    let good_clock =
+        matches!(parts[..], [Some(hour), Some(minute), Some(second)] if hour < 24 && minute < 60 && second < 60);
     good_clock && fraction.is_none_or(|f| !f.is_empty() && f.bytes().all(|b| b.is_ascii_digit()))
 }
 
@@ -190,13 +199,35 @@ mod tests {
     #[test]
     fn words_numbers_and_lookalikes() {
         for (text, meaning) in [
-            ("yes", Bool(true)), ("yEs", Text), ("~", Null), ("", Null), ("nUll", Text),
-            ("010", Int(8)), ("0o8", Text), ("0x1F", Int(31)), ("-0b11", Int(-3)), ("08", Float(8.0)),
-            ("1_000", Int(1000)), ("_1", Text), ("1e3", Float(1000.0)), ("1e400", Text), ("5.", Float(5.0)),
-            (".5", Float(0.5)), (".", Text), ("1:30", Text), ("nan", Text), ("2020-01-02", Timestamp),
-            ("2020-02-30", Text), ("2020-1-2 3:4:5", Timestamp), ("2020-01-02T03:04:05+01:00", Timestamp),
-            ("2020-01-02T03:04:05", Text), ("9223372036854775808", Uint(9_223_372_036_854_775_808)),
-            ("-9223372036854775808", Int(i64::MIN)), ("+", Text), ("-", Text), ("1.2.3.4", Text),
+            ("yes", Bool(true)),
+            ("yEs", Text),
+            ("~", Null),
+            ("", Null),
+            ("nUll", Text),
+            ("010", Int(8)),
+            ("0o8", Text),
+            ("0x1F", Int(31)),
+            ("-0b11", Int(-3)),
+            ("08", Float(8.0)),
+            ("1_000", Int(1000)),
+            ("_1", Text),
+            ("1e3", Float(1000.0)),
+            ("1e400", Text),
+            ("5.", Float(5.0)),
+            (".5", Float(0.5)),
+            (".", Text),
+            ("1:30", Text),
+            ("nan", Text),
+            ("2020-01-02", Timestamp),
+            ("2020-02-30", Text),
+            ("2020-1-2 3:4:5", Timestamp),
+            ("2020-01-02T03:04:05+01:00", Timestamp),
+            ("2020-01-02T03:04:05", Text),
+            ("9223372036854775808", Uint(9_223_372_036_854_775_808)),
+            ("-9223372036854775808", Int(i64::MIN)),
+            ("+", Text),
+            ("-", Text),
+            ("1.2.3.4", Text),
         ] {
             assert_eq!(resolve(text), meaning, "{text:?}");
         }

@@ -567,9 +567,7 @@ impl<'a> Scanner<'a> {
         while self.byte(0).is_ascii_digit() {
             self.skip();
         }
-        self.slice(start)
-            .parse()
-            .map_err(|_| YamlError::at(self.position(), "did not find expected version number"))
+        self.slice(start).parse().map_err(|_| YamlError::at(self.position(), "did not find expected version number"))
     }
 
     fn scan_tag(&mut self) -> Result<Token, YamlError> {

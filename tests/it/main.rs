@@ -2,3 +2,6 @@
 #![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 mod conformance;
+mod contract;
+mod daemon;
+mod lifecycle;

@@ -92,8 +92,8 @@ impl Location {
             }
             (None, _) => None,
         };
-        let origin = matches!(scheme, Scheme::Https | Scheme::Http)
-            .then(|| format!("{}/", url.origin().ascii_serialization()));
+        let origin =
+            matches!(scheme, Scheme::Https | Scheme::Http).then(|| format!("{}/", url.origin().ascii_serialization()));
         Ok(Self { url: url.into(), scheme, origin, credential })
     }
 
@@ -212,12 +212,30 @@ mod tests {
 
     #[test]
     fn only_encrypted_protocols_and_loopback_are_allowed() {
-        for good in ["https://h/x", "ssh://git@h/x", "git@github.com:acme/infra.git", "http://127.0.0.1:8000/x.git",
-                     "git://localhost/x", "http://[::1]/x"] {
+        for good in [
+            "https://h/x",
+            "ssh://git@h/x",
+            "git@github.com:acme/infra.git",
+            "http://127.0.0.1:8000/x.git",
+            "git://localhost/x",
+            "http://[::1]/x",
+        ] {
             assert!(parse(good).is_ok(), "{good}: {:?}", parse(good).err());
         }
-        for bad in ["http://example.com/x", "git://example.com/x", "file:///etc", "/etc", "../x", "ext::sh -c id",
-                    "ext::id", "-u:x", "https:///x", "ssh://-oProxyCommand=id/x", "https://h/\nx", "user@-h:x"] {
+        for bad in [
+            "http://example.com/x",
+            "git://example.com/x",
+            "file:///etc",
+            "/etc",
+            "../x",
+            "ext::sh -c id",
+            "ext::id",
+            "-u:x",
+            "https:///x",
+            "ssh://-oProxyCommand=id/x",
+            "https://h/\nx",
+            "user@-h:x",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
         let policy = Policy { allow_insecure: vec!["example.com".into()], ..Policy::default() };

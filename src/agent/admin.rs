@@ -1,0 +1,132 @@
+//! The admin server: `/livez`, `/readyz` and `/metrics`, on an address of its own, without any
+//! secret.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus::{Encoder as _, Gauge, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use tokio::sync::watch;
+
+use super::pulse::Pulse;
+use super::{AgentError, VERSION};
+use crate::base::clock::Clock;
+use crate::control::wire::Settings;
+use crate::journal::Journal;
+use crate::worker::dispatch::{POLL_PERIOD, Turn};
+
+/// A poll loop that has not turned for this many periods is stuck.
+const PERIODS: u32 = 3;
+
+/// How long a held poll may take.
+const HELD: Duration = Duration::from_secs(30);
+
+/// The admin server's view of the daemon. Cheap to clone.
+#[derive(Clone)]
+pub struct Admin(Arc<Inner>);
+
+struct Inner {
+    registry: Registry,
+    journal: Journal,
+    clock: Clock,
+    turns: watch::Receiver<Turn>,
+    settings: watch::Receiver<Arc<Settings>>,
+    pulse: Pulse,
+    depth: IntGauge,
+    oldest: Gauge,
+    beat: Gauge,
+}
+
+impl Admin {
+    /// Registers the gauges that are measured when they are asked for.
+    ///
+    /// # Errors
+    /// If their names are taken.
+    pub fn new(
+        registry: &Registry,
+        journal: Journal,
+        clock: Clock,
+        turns: watch::Receiver<Turn>,
+        settings: watch::Receiver<Arc<Settings>>,
+        pulse: Pulse,
+    ) -> Result<Self, prometheus::Error> {
+        let depth = IntGauge::new("nuon_runner_outbox_reports", "Reports that wait for the control plane.")?;
+        let oldest = Gauge::new("nuon_runner_outbox_oldest_seconds", "Age of the oldest report that waits.")?;
+        let beat =
+            Gauge::new("nuon_runner_heart_beat_age_seconds", "Time since the last heart beat arrived; -1 for never.")?;
+        let build =
+            IntGaugeVec::new(Opts::new("nuon_runner_build_info", "Always 1; its label is the version."), &["version"])?;
+        build.with_label_values(&[VERSION]).set(1);
+        registry.register(Box::new(depth.clone()))?;
+        registry.register(Box::new(oldest.clone()))?;
+        registry.register(Box::new(beat.clone()))?;
+        registry.register(Box::new(build))?;
+        let registry = registry.clone();
+        Ok(Self(Arc::new(Inner { registry, journal, clock, turns, settings, pulse, depth, oldest, beat })))
+    }
+
+    /// Listens; the returned address tells the port that was chosen.
+    ///
+    /// # Errors
+    /// [`AgentError::Listen`].
+    pub async fn serve(self, address: SocketAddr) -> Result<SocketAddr, AgentError> {
+        let failed = |source| AgentError::Listen { address, source };
+        let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        let router = Router::new()
+            .route("/livez", get(async || "ok\n"))
+            .route("/readyz", get(ready))
+            .route("/metrics", get(metrics))
+            .with_state(self);
+        // Lives as long as the process: it is what tells how the stop goes on.
+        tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, router).await {
+                tracing::error!(%error, "the admin server has ended");
+            }
+        });
+        Ok(bound)
+    }
+}
+
+impl Inner {
+    /// What stands in the way of being ready.
+    async fn hindrances(&self) -> Vec<&'static str> {
+        let settings = self.settings.borrow().clone();
+        let period = if settings.long_poll_jobs { HELD } else { POLL_PERIOD };
+        let polled = self.turns.borrow().polled;
+        let turned = polled.is_some_and(|at| self.clock.elapsed().saturating_sub(at) <= period * PERIODS);
+        let checks = [
+            (self.journal.is_good().await, "the journal does not answer"),
+            (*settings != Settings::default(), "the control plane has not given settings yet"),
+            (turned, "no poll for jobs was answered lately"),
+        ];
+        checks.into_iter().filter(|(good, _)| !good).map(|(_, what)| what).collect()
+    }
+}
+
+async fn ready(State(Admin(inner)): State<Admin>) -> Response {
+    let hindrances = inner.hindrances().await;
+    if hindrances.is_empty() {
+        return "ok\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", hindrances.join("\n"))).into_response()
+}
+
+async fn metrics(State(Admin(inner)): State<Admin>) -> Response {
+    if let Ok(backlog) = inner.journal.backlog().await {
+        inner.depth.set(i64::try_from(backlog.depth).unwrap_or(i64::MAX));
+        inner.oldest.set(backlog.oldest.map_or(0.0, |at| inner.clock.since(at).as_secs_f64()));
+    }
+    inner.beat.set(inner.pulse.age().map_or(-1.0, |age| age.as_secs_f64()));
+    let encoder = TextEncoder::new();
+    let mut text = Vec::new();
+    match encoder.encode(&inner.registry.gather(), &mut text) {
+        Ok(()) => ([(header::CONTENT_TYPE, encoder.format_type().to_owned())], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}

@@ -1,0 +1,62 @@
+//! Sub-commands and flags. Flags of settings follow from the table of settings.
+
+use clap::{Arg, ArgAction, Command};
+
+use super::{Code, exit, print};
+use crate::config::setting::SETTINGS;
+
+/// The whole command line.
+pub fn command() -> Command {
+    Command::new("nuon-runner")
+        .version(crate::agent::VERSION)
+        .about("Builds and deploys Kubernetes components inside a customer's cloud account")
+        .after_help(exit::TABLE)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .disable_help_subcommand(true)
+        .subcommands([
+            with_settings(Command::new("run").about("Runs the daemon for all groups of jobs")),
+            with_settings(
+                Command::new("build").alias("org").about("Runs the daemon for builds and syncs (alias: org)"),
+            ),
+            with_settings(Command::new("install").about("Runs the daemon for deploys and syncs")),
+            with_settings(
+                Command::new("mng")
+                    .alias("management")
+                    .about("Manages the machine (alias: management); not supported yet"),
+            ),
+            with_settings(Command::new("migrate").about("Brings the journal's schema up to date and ends")),
+            with_settings(Command::new("check-config").about("Prints every setting with its origin, or what is wrong")),
+            Command::new("version").about("Prints the version"),
+        ])
+}
+
+fn with_settings(command: Command) -> Command {
+    let config = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .env("NUON_RUNNER_CONFIG")
+        .hide_env_values(true)
+        .help("Configuration file (TOML)");
+    let flags = SETTINGS.iter().filter(|setting| !setting.secret).map(|setting| {
+        let default =
+            if setting.default.is_empty() { String::new() } else { format!(" [default: {}]", setting.default) };
+        Arg::new(setting.key).long(setting.flag()).value_name("VALUE").action(ArgAction::Set).help(format!(
+            "{}{default} [env: {}]",
+            setting.help,
+            setting.variable()
+        ))
+    });
+    command.arg(config).args(flags).after_help(exit::TABLE)
+}
+
+/// Prints help, or what is wrong with the arguments; the exit code for it.
+pub fn usage(error: &clap::Error) -> Code {
+    if error.use_stderr() {
+        // There is nobody left to tell if this fails.
+        let _ = error.print();
+        return Code::Usage;
+    }
+    print(&error.render().to_string());
+    Code::Done
+}

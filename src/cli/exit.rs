@@ -1,0 +1,41 @@
+//! The one table of exit codes.
+
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// Done, or nothing to do.
+    Done,
+    /// Went wrong; for the daemon: could not start, or not go on.
+    Error,
+    /// Wrong arguments or settings.
+    Usage,
+    /// The daemon was forced to end with executions open.
+    Forced,
+}
+
+/// The table as `--help` shows it.
+pub const TABLE: &str = "Exit codes:
+  0    done, or unchanged
+  1    error; for the daemon: it could not start
+  64   wrong usage or configuration
+  75   the daemon was forced to end; open executions are left for the next process";
+
+impl Code {
+    /// Its number.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Error => 1,
+            Self::Usage => 64,
+            Self::Forced => 75,
+        }
+    }
+}
+
+impl From<Code> for ExitCode {
+    fn from(code: Code) -> Self {
+        code.number().into()
+    }
+}

@@ -1,0 +1,87 @@
+//! Settings from file, environment and flags, and the commands that are about them.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+
+use super::{Code, chain, complain, print};
+use crate::base::clock::Clock;
+use crate::config::setting::SETTINGS;
+use crate::config::{Config, ConfigError, Layers};
+use crate::journal::Journal;
+use crate::workspace::dir;
+
+/// Reads all layers.
+///
+/// # Errors
+/// [`ConfigError`], one line.
+pub fn layers(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result<Layers, ConfigError> {
+    let mut layers = Layers::defaults();
+    if let Some(path) = matches.get_one::<String>("config") {
+        layers.file(&PathBuf::from(path))?;
+    }
+    layers.environment(environment)?;
+    for setting in &SETTINGS {
+        if let Ok(Some(value)) = matches.try_get_one::<String>(setting.key) {
+            layers.flag(setting, value.clone());
+        }
+    }
+    Ok(layers)
+}
+
+/// Reads all layers into a configuration, or says what is wrong.
+pub fn load(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result<(Config, Layers), Code> {
+    let loaded = layers(matches, environment).and_then(|layers| Ok((Config::from_layers(&layers)?, layers)));
+    loaded.map_err(|error| {
+        complain(&error.to_string(), "");
+        Code::Usage
+    })
+}
+
+/// Prints every setting with its origin.
+pub fn check(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
+    let (config, layers) = match load(matches, environment) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    for (setting, value, origin) in layers.show() {
+        print(&format!("{} = {value:?}  # from {origin}\n", setting.key));
+    }
+    for name in &layers.ignored {
+        print(&format!("# {name} is accepted and has no effect\n"));
+    }
+    match super::daemon::missing(&config) {
+        None => Code::Done,
+        Some(what) => {
+            complain(&what, "");
+            Code::Usage
+        }
+    }
+}
+
+/// Brings the journal up to date.
+pub fn migrate(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
+    let (config, _) = match load(matches, environment) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let work = async {
+        if let Err(error) = dir::make_private(&config.state_dir) {
+            return Err(format!("cannot use the state directory {}: {error}", config.state_dir.display()));
+        }
+        let journal = Journal::open(config.journal_url.as_deref(), &config.state_dir, Clock::system()).await;
+        journal.map_err(|error| chain(&error))?.close().await;
+        Ok(())
+    };
+    match super::daemon::runtime().map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(work)) {
+        Ok(()) => {
+            print("the journal is up to date\n");
+            Code::Done
+        }
+        Err(error) => {
+            complain(&error, "");
+            Code::Error
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The layers of settings, laid over each other: default, file, environment, flag.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use super::setting::{IGNORED, SETTINGS, Setting};
+use super::{ConfigError, nearest};
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// A line of the file.
+    File(PathBuf),
+    /// An environment variable.
+    Environment(String),
+    /// A flag.
+    Flag(String),
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Default => f.write_str("the default"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment(name) => write!(f, "the environment ({name})"),
+            Self::Flag(name) => write!(f, "the flag --{name}"),
+        }
+    }
+}
+
+/// Every setting's value, as text, and its origin.
+#[derive(Debug)]
+pub struct Layers {
+    values: BTreeMap<&'static str, (String, Origin)>,
+    /// Variables that were set but mean nothing here.
+    pub ignored: Vec<String>,
+}
+
+impl Layers {
+    /// The defaults alone.
+    pub fn defaults() -> Self {
+        let values = SETTINGS.iter().map(|setting| (setting.key, (setting.default.to_owned(), Origin::Default)));
+        Self { values: values.collect(), ignored: Vec::new() }
+    }
+
+    /// Lays a file over what is there.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if it cannot be read, is no TOML, or has a key that is not known.
+    pub fn file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| ConfigError(format!("cannot read the configuration {}: {error}", path.display())))?;
+        self.file_text(path, &text)
+    }
+
+    /// Lays the text of a file over what is there.
+    ///
+    /// # Errors
+    /// [`ConfigError`], see [`Layers::file`].
+    pub fn file_text(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+            // The error's own text quotes the line, which may hold a secret.
+            let line =
+                error.span().map_or(1, |span| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
+            ConfigError(format!("{} is not valid TOML at line {line}: {}", path.display(), error.message()))
+        })?;
+        self.table(path, "", &table)
+    }
+
+    fn table(&mut self, path: &Path, prefix: &str, table: &toml::Table) -> Result<(), ConfigError> {
+        for (name, value) in table {
+            let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+            if let toml::Value::Table(inner) = value {
+                self.table(path, &key, inner)?;
+                continue;
+            }
+            let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
+                let hint = hint(nearest(&key, SETTINGS.iter().map(|setting| setting.key)));
+                return Err(ConfigError(format!("unknown setting {key:?} in {}{hint}", path.display())));
+            };
+            let text = match value {
+                toml::Value::String(text) => text.clone(),
+                toml::Value::Array(items) => items.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(","),
+                other => other.to_string(),
+            };
+            self.set(setting, text, Origin::File(path.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Lays environment variables over what is there.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for a variable that begins like ours and is not known.
+    pub fn environment(&mut self, variables: &HashMap<String, String>) -> Result<(), ConfigError> {
+        let mut known: HashMap<String, &Setting> = HashMap::new();
+        for setting in &SETTINGS {
+            known.insert(setting.variable(), setting);
+            known.extend(setting.also.iter().map(|name| ((*name).to_owned(), setting)));
+        }
+        let mut names: Vec<&String> = variables.keys().collect();
+        // The names of the program that is replaced come first, ours override them.
+        names.sort_by_key(|name| (name.starts_with("NUON_RUNNER_"), (*name).clone()));
+        for name in names {
+            let value = variables.get(name).cloned().unwrap_or_default();
+            let bare = name.strip_prefix("NUON_RUNNER_");
+            if let Some(setting) = known.get(name) {
+                self.set(setting, value, Origin::Environment(name.clone()));
+            } else if IGNORED.contains(&name.as_str()) || bare.is_some_and(|bare| IGNORED.contains(&bare)) {
+                self.ignored.push(name.clone());
+            } else if bare.is_some_and(|bare| bare != "CONFIG") {
+                let hint = hint(nearest(name, known.keys().map(String::as_str)));
+                return Err(ConfigError(format!("unknown setting {name} in the environment{hint}")));
+            }
+        }
+        self.ignored.sort();
+        Ok(())
+    }
+
+    /// Sets a value by its flag.
+    pub fn flag(&mut self, setting: &'static Setting, value: String) {
+        self.set(setting, value, Origin::Flag(setting.flag()));
+    }
+
+    fn set(&mut self, setting: &'static Setting, value: String, origin: Origin) {
+        // A token from anywhere overrides one from below, in whichever form it comes.
+        let other = match setting.key {
+            "api.token" => Some("api.token_file"),
+            "api.token_file" => Some("api.token"),
+            _ => None,
+        };
+        if let Some(other) = other.filter(|_| !value.is_empty()) {
+            self.values.insert(other, (String::new(), Origin::Default));
+        }
+        self.values.insert(setting.key, (value, origin));
+    }
+
+    /// Every setting with its value, masked if it is secret, and its origin, in the table's order.
+    pub fn show(&self) -> impl Iterator<Item = (&'static Setting, &str, &Origin)> {
+        SETTINGS.iter().filter_map(|setting| {
+            let (value, origin) = self.values.get(setting.key)?;
+            let shown = if setting.secret && !value.is_empty() { crate::base::secret::MASK } else { value };
+            Some((setting, shown, origin))
+        })
+    }
+
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        self.values.get(key).map(|(text, _)| text.as_str()).filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn list(&self, key: &str) -> Vec<String> {
+        let text = self.text(key).unwrap_or_default();
+        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+    }
+
+    pub(super) fn parse<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, ConfigError> {
+        let (text, origin) = self.values.get(key).map_or(("", &Origin::Default), |(text, origin)| (text, origin));
+        read(text).ok_or_else(|| ConfigError(format!("{key} from {origin} must be {expected}, not {text:?}")))
+    }
+
+    pub(super) fn parse_some<T>(
+        &self,
+        key: &str,
+        expected: &str,
+        read: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, ConfigError> {
+        if self.text(key).is_none() { Ok(None) } else { self.parse(key, expected, read).map(Some) }
+    }
+}
+
+fn hint(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |known| format!("; did you mean {known}?"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+    use super::*;
+
+    fn environment(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+        let mut layers = Layers::defaults();
+        layers
+            .file_text(Path::new("c.toml"), "state_dir = \"/file\"\n[log]\nlevel = \"warn\"\nformat = \"json\"")
+            .unwrap();
+        layers.environment(&environment(&[("NUON_RUNNER_STATE_DIR", "/env"), ("LOG_LEVEL", "debug")])).unwrap();
+        let setting = SETTINGS.iter().find(|setting| setting.key == "state_dir").unwrap();
+        layers.flag(setting, "/flag".into());
+        let config = Config::from_layers(&layers).unwrap();
+        assert_eq!(config.state_dir, Path::new("/flag"));
+        assert_eq!(config.log_level, tracing::level_filters::LevelFilter::DEBUG);
+        assert_eq!(config.log_format, super::super::LogFormat::Json);
+    }
+
+    #[test]
+    fn the_names_of_the_replaced_program_are_accepted() {
+        let mut layers = Layers::defaults();
+        let all = [
+            "RUNNER_API_URL",
+            "RUNNER_API_TOKEN",
+            "RUNNER_ID",
+            "GIT_REF",
+            "HOST_IP",
+            "BUNDLE_DIR",
+            "REGISTRY_DIR",
+            "REGISTRY_PORT",
+            "LOG_LEVEL",
+            "IS_NUONCTL",
+            "SANDBOX_JOB_DURATION",
+            "SANDBOX_MODE_FAULTS_ENABLED",
+            "ENV",
+        ];
+        let mut variables = environment(&all.map(|name| (name, "http://x")));
+        for name in all {
+            variables.insert(format!("NUON_RUNNER_{}", name.trim_start_matches("RUNNER_")), "http://y".into());
+        }
+        layers.environment(&variables).unwrap();
+        assert_eq!(layers.text("api.url"), Some("http://y"));
+        assert_eq!(layers.ignored.len(), 18);
+    }
+
+    #[test]
+    fn a_bad_setting_is_named_with_its_origin_and_the_nearest_known_one() {
+        let mut layers = Layers::defaults();
+        let error = layers.file_text(Path::new("c.toml"), "[journal]\nulr = \"x\"").unwrap_err().to_string();
+        assert_eq!(error, "unknown setting \"journal.ulr\" in c.toml; did you mean journal.url?");
+        let error = layers.environment(&environment(&[("NUON_RUNNER_STATE_DRI", "x")])).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "unknown setting NUON_RUNNER_STATE_DRI in the environment; did you mean NUON_RUNNER_STATE_DIR?"
+        );
+        layers.environment(&environment(&[("NUON_RUNNER_DRAIN_TIMEOUT", "soon")])).unwrap();
+        let error = Config::from_layers(&layers).unwrap_err().to_string();
+        assert!(
+            error.starts_with("drain_timeout from the environment (NUON_RUNNER_DRAIN_TIMEOUT) must be a duration"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_example_file_is_the_defaults() {
+        let text = include_str!("../../config.example.toml");
+        let mut layers = Layers::defaults();
+        layers.file_text(Path::new("config.example.toml"), text).unwrap();
+        for (setting, value, origin) in layers.show() {
+            assert_eq!(value, setting.default, "{}", setting.key);
+            assert_ne!(*origin, Origin::Default, "{} is missing in config.example.toml", setting.key);
+            let line = format!("# {}", setting.help);
+            assert!(text.contains(&line), "config.example.toml lacks the line {line:?}");
+        }
+        Config::from_layers(&layers).unwrap();
+    }
+}

@@ -1,0 +1,95 @@
+//! The one table of settings.
+
+/// A setting: where it stands in the file and what it means. Its flag is `--` and the key with
+/// dashes, its environment variable `NUON_RUNNER_` and the key in capitals.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// Its place in the file, dots between tables.
+    pub key: &'static str,
+    /// Its value when nobody sets it, as text; empty for "not set".
+    pub default: &'static str,
+    /// What it means.
+    pub help: &'static str,
+    /// Other environment variables that set it: those of the program that is replaced.
+    pub also: &'static [&'static str],
+    /// Whether it is never shown, and never a flag.
+    pub secret: bool,
+}
+
+const fn setting(key: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting { key, default, help, also: &[], secret: false }
+}
+
+/// Every setting.
+pub const SETTINGS: [Setting; 19] = [
+    Setting {
+        also: &["RUNNER_API_URL"],
+        ..setting("api.url", "https://api.nuon.co", "Address of the control plane; only scheme, host and port count")
+    },
+    Setting {
+        also: &["RUNNER_API_TOKEN"],
+        secret: true,
+        ..setting("api.token", "", "Token of the runner's service account")
+    },
+    Setting {
+        also: &["RUNNER_API_TOKEN_FILE"],
+        ..setting("api.token_file", "", "File that holds the token; read again when the token is refused")
+    },
+    Setting { also: &["RUNNER_ID", "NUON_RUNNER_RUNNER_ID"], ..setting("id", "", "Id of this runner") },
+    setting("state_dir", "/var/lib/nuon-runner", "Directory of journal, workspaces and cache; one process at a time"),
+    setting("journal.url", "", "Database of the journal, sqlite:PATH; empty for journal.db in the state directory"),
+    setting(
+        "admin.listen",
+        "127.0.0.1:8080",
+        "Address of /livez, /readyz and /metrics; port 0 chooses one and logs it",
+    ),
+    setting("drain_timeout", "10m", "How long jobs may go on after the first TERM or INT"),
+    setting("worker.concurrency", "", "Jobs at once in each group; empty for the control plane's number"),
+    setting("log.format", "auto", "Form of the process log: auto (text on a terminal, else json), text or json"),
+    Setting {
+        also: &["LOG_LEVEL"],
+        ..setting("log.level", "info", "Least level of the process log: error, warn, info, debug or trace")
+    },
+    setting("tls.ca_file", "", "CA certificates (PEM) to trust beside the system's"),
+    setting("git.allow_insecure", "", "Hosts, by comma, to which git may speak http and git:// (loopback always may)"),
+    setting("git.max_bytes", "1073741824", "The most bytes that a clone may take on disk"),
+    setting("git.ssh_key_file", "", "Private key for git over ssh"),
+    setting("git.ssh_known_hosts_file", "", "Known hosts for git over ssh; unknown hosts are refused"),
+    setting(
+        "registry.allow_insecure",
+        "",
+        "Registries, host:port by comma, that are spoken to over http (loopback always is)",
+    ),
+    setting(
+        "artifact.layout",
+        "flux",
+        "Layout of artifacts: flux (also read by kustomizer), or archive for older runners",
+    ),
+    setting("deploy.field_manager", "nuon-runner", "Field manager of server-side applies"),
+];
+
+/// Environment variables of the program that is replaced which mean nothing here. They are
+/// accepted, also with `NUON_RUNNER_` before them.
+pub const IGNORED: [&str; 9] = [
+    "GIT_REF",
+    "HOST_IP",
+    "BUNDLE_DIR",
+    "REGISTRY_DIR",
+    "REGISTRY_PORT",
+    "IS_NUONCTL",
+    "SANDBOX_JOB_DURATION",
+    "SANDBOX_MODE_FAULTS_ENABLED",
+    "ENV",
+];
+
+impl Setting {
+    /// The name of its flag, without dashes in front.
+    pub fn flag(&self) -> String {
+        self.key.replace(['.', '_'], "-")
+    }
+
+    /// The name of its environment variable.
+    pub fn variable(&self) -> String {
+        format!("NUON_RUNNER_{}", self.key.replace('.', "_").to_uppercase())
+    }
+}

@@ -1,0 +1,307 @@
+//! A job's log lines, on their way to the job's log stream.
+//!
+//! [`JobLog`] never waits: a line goes into a bounded channel or is counted as lost. One task per
+//! job, the [`LogShipper`], sends batches as OTLP protobuf, flushes at the end, and says how many
+//! lines were lost. Every line also goes to the process log.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value};
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message as _;
+use tokio::sync::mpsc;
+
+use super::client::{Client, Patience};
+use super::metrics::Metrics;
+use super::wire::Settings;
+use crate::base::clock::Clock;
+use crate::base::secret::Redactor;
+use crate::job::{ExecutionId, Job, LogStreamId, Step};
+
+/// Lines that wait to be shipped; more are lost.
+const WAITING: usize = 4096;
+
+/// Lines of one request.
+const BATCH: usize = 512;
+
+/// How long a line waits for others.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How long one batch is tried; then its lines are lost, for the next ones to have a chance.
+const BATCH_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the last lines may take at the end of a job.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// The longest line, in characters.
+const LONGEST_LINE: usize = 16 * 1024;
+
+/// How bad it is; OTLP's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// For those who look for a fault.
+    Debug = 5,
+    /// For those who watch.
+    Info = 9,
+    /// Somebody should look.
+    Warn = 13,
+    /// It went wrong.
+    Error = 17,
+}
+
+/// Takes the lines of one job. Cheap to clone; never waits.
+#[derive(Clone)]
+pub struct JobLog {
+    inner: Arc<Inner>,
+    step: Option<Step>,
+}
+
+struct Inner {
+    lines: Option<mpsc::Sender<Line>>,
+    lost: Arc<AtomicU64>,
+    least: AtomicI32,
+    job: Job,
+    execution: Option<ExecutionId>,
+    clock: Clock,
+    redactor: Redactor,
+}
+
+struct Line {
+    nanos: u64,
+    severity: Severity,
+    text: String,
+    step: Option<Step>,
+}
+
+impl JobLog {
+    /// The same log, with the step on every line.
+    #[must_use]
+    pub fn at(&self, step: Step) -> Self {
+        Self { inner: self.inner.clone(), step: Some(step) }
+    }
+
+    /// A line for those who look for a fault.
+    pub fn debug(&self, text: impl AsRef<str>) {
+        self.line(Severity::Debug, text.as_ref());
+    }
+
+    /// A line for those who watch.
+    pub fn info(&self, text: impl AsRef<str>) {
+        self.line(Severity::Info, text.as_ref());
+    }
+
+    /// A line that somebody should look at.
+    pub fn warn(&self, text: impl AsRef<str>) {
+        self.line(Severity::Warn, text.as_ref());
+    }
+
+    /// A line about what went wrong.
+    pub fn error(&self, text: impl AsRef<str>) {
+        self.line(Severity::Error, text.as_ref());
+    }
+
+    fn line(&self, severity: Severity, text: &str) {
+        let inner = &self.inner;
+        let text: String = inner.redactor.mask(text).chars().take(LONGEST_LINE).collect();
+        let step = self.step.map(Step::as_str);
+        let job = inner.job.id.as_str();
+        let execution = inner.execution.as_ref().map(ExecutionId::as_str);
+        match severity {
+            Severity::Debug => tracing::debug!(job, execution, step, "{text}"),
+            Severity::Info => tracing::info!(job, execution, step, "{text}"),
+            Severity::Warn => tracing::warn!(job, execution, step, "{text}"),
+            Severity::Error => tracing::error!(job, execution, step, "{text}"),
+        }
+        let Some(lines) = &inner.lines else { return };
+        if (severity as i32) < inner.least.load(Ordering::Relaxed) {
+            return;
+        }
+        let nanos = u64::try_from(inner.clock.now().as_nanosecond()).unwrap_or_default();
+        if lines.try_send(Line { nanos, severity, text, step: self.step }).is_err() {
+            inner.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What goes on every line.
+#[derive(Clone)]
+pub struct LogContext {
+    /// The server.
+    pub client: Client,
+    /// Our version.
+    pub version: String,
+    /// Time.
+    pub clock: Clock,
+    /// Hides secrets.
+    pub redactor: Redactor,
+    /// Counts lost lines.
+    pub metrics: Metrics,
+}
+
+/// Ships the lines of one job.
+pub struct LogShipper {
+    log: JobLog,
+    task: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl LogShipper {
+    /// Opens a job's log. Without a log stream, or where the settings say so, nothing is shipped.
+    pub fn open(context: &LogContext, settings: &Settings, job: &Job, execution: Option<&ExecutionId>) -> Self {
+        let lost = Arc::new(AtomicU64::new(0));
+        let stream = job.log_stream.clone().filter(|_| settings.enable_logging);
+        let mut task = None;
+        let mut lines = None;
+        if let Some(stream) = stream {
+            let (sender, receiver) = mpsc::channel(WAITING);
+            lines = Some(sender);
+            let envelope = Envelope::new(context, settings, job, execution);
+            task = Some(tokio::spawn(ship(context.clone(), stream, envelope, receiver, lost.clone())));
+        }
+        let inner = Inner {
+            lines,
+            lost,
+            least: AtomicI32::new(settings.least_severity()),
+            job: job.clone(),
+            execution: execution.cloned(),
+            clock: context.clock.clone(),
+            redactor: context.redactor.clone(),
+        };
+        Self { log: JobLog { inner: Arc::new(inner), step: None }, task }
+    }
+
+    /// Where lines go in.
+    pub fn log(&self) -> &JobLog {
+        &self.log
+    }
+
+    /// Ships what is left, for at most 5 s. Other holders of the log must be gone, or their later
+    /// lines are lost.
+    pub async fn close(self) {
+        let Self { log, task } = self;
+        let clock = log.inner.clock.clone();
+        drop(log);
+        if let Some(task) = task {
+            let abort = task.abort_handle();
+            if clock.timeout(FLUSH, task).await.is_err() {
+                tracing::warn!("the last log lines of a job could not be shipped in time");
+                abort.abort();
+            }
+        }
+    }
+}
+
+async fn ship(
+    context: LogContext,
+    stream: LogStreamId,
+    envelope: Envelope,
+    mut lines: mpsc::Receiver<Line>,
+    lost: Arc<AtomicU64>,
+) {
+    let mut batch = Vec::new();
+    loop {
+        let mut ended = lines.recv_many(&mut batch, BATCH).await == 0;
+        if !ended && batch.len() < BATCH {
+            // Waits for company, but not after the log was closed.
+            let full = async {
+                while batch.len() < BATCH {
+                    match lines.recv().await {
+                        Some(line) => batch.push(line),
+                        None => return true,
+                    }
+                }
+                false
+            };
+            ended = context.clock.timeout(LINGER, full).await.unwrap_or(false);
+        }
+        let lost_now = lost.swap(0, Ordering::Relaxed);
+        if lost_now > 0 {
+            context.metrics.lost_lines.inc_by(lost_now);
+            let nanos = u64::try_from(context.clock.now().as_nanosecond()).unwrap_or_default();
+            let text = format!("{lost_now} log lines were lost before this one");
+            batch.push(Line { nanos, severity: Severity::Warn, text, step: None });
+        }
+        if !batch.is_empty() {
+            let count = batch.len() as u64;
+            let body = envelope.encode(batch.drain(..));
+            let patience = Patience::Until(BATCH_PATIENCE);
+            if let Err(error) = context.client.ship_logs(&stream, body.into(), patience).await {
+                tracing::warn!(%error, %stream, lines = count, "log lines were lost");
+                lost.fetch_add(count, Ordering::Relaxed);
+            }
+        }
+        if ended {
+            context.metrics.lost_lines.inc_by(lost.load(Ordering::Relaxed));
+            return;
+        }
+    }
+}
+
+/// What is the same for all lines of a job.
+struct Envelope {
+    resource: Vec<KeyValue>,
+    schema_url: String,
+    attributes: Vec<KeyValue>,
+}
+
+impl Envelope {
+    fn new(context: &LogContext, settings: &Settings, job: &Job, execution: Option<&ExecutionId>) -> Self {
+        let metadata = settings.metadata.iter().flatten();
+        let mut resource: Vec<_> =
+            metadata.filter_map(|(key, value)| Some(attribute(key, value.as_deref()?))).collect();
+        resource.push(attribute("service.name", "runner"));
+        resource.push(attribute("runner.id", context.client.runner().as_str()));
+        resource.push(attribute("runner.version", &context.version));
+        let mut attributes =
+            vec![attribute("runner_job.id", job.id.as_str()), attribute("runner_job.type", job.kind.as_str())];
+        if let Some(stream) = &job.log_stream {
+            attributes.push(attribute("log_stream.id", stream.as_str()));
+        }
+        if let Some(execution) = execution {
+            attributes.push(attribute("runner_job_execution.id", execution.as_str()));
+        }
+        Self { resource, schema_url: context.client.base().as_str().trim_end_matches('/').to_owned(), attributes }
+    }
+
+    fn encode(&self, lines: impl Iterator<Item = Line>) -> Vec<u8> {
+        let records = lines.map(|line| {
+            let mut attributes = self.attributes.clone();
+            if let Some(step) = line.step {
+                attributes.push(attribute("runner_job_execution_step.name", step.as_str()));
+            }
+            LogRecord {
+                time_unix_nano: line.nanos,
+                observed_time_unix_nano: line.nanos,
+                severity_number: line.severity as i32,
+                severity_text: format!("{:?}", line.severity).to_uppercase(),
+                body: Some(text_value(&line.text)),
+                attributes,
+                ..LogRecord::default()
+            }
+        });
+        let scope = InstrumentationScope { name: "oteljob".into(), ..InstrumentationScope::default() };
+        let request = ExportLogsServiceRequest {
+            resource_logs: vec![ResourceLogs {
+                resource: Some(Resource { attributes: self.resource.clone(), ..Resource::default() }),
+                scope_logs: vec![ScopeLogs {
+                    scope: Some(scope),
+                    log_records: records.collect(),
+                    schema_url: String::new(),
+                }],
+                schema_url: self.schema_url.clone(),
+            }],
+        };
+        request.encode_to_vec()
+    }
+}
+
+fn attribute(key: &str, value: &str) -> KeyValue {
+    KeyValue { key: key.into(), value: Some(text_value(value)), ..KeyValue::default() }
+}
+
+fn text_value(text: &str) -> AnyValue {
+    AnyValue { value: Some(any_value::Value::StringValue(text.into())) }
+}

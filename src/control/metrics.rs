@@ -1,0 +1,44 @@
+//! What is counted of the calls.
+
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+
+use super::route::{Outcome, Route};
+
+/// Counters of the control plane's calls.
+#[derive(Clone)]
+pub struct Metrics {
+    calls: IntCounterVec,
+    /// Log lines that were lost because their channel was full or the server refused them.
+    pub lost_lines: IntCounter,
+}
+
+impl Metrics {
+    /// Makes the counters and registers them.
+    ///
+    /// # Errors
+    /// If their names are taken.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let calls = IntCounterVec::new(
+            Opts::new("nuon_runner_control_requests_total", "Calls of the control plane by route and outcome."),
+            &["route", "outcome"],
+        )?;
+        let lost_lines =
+            IntCounter::new("nuon_runner_log_lines_lost_total", "Job log lines that did not reach the control plane.")?;
+        registry.register(Box::new(calls.clone()))?;
+        registry.register(Box::new(lost_lines.clone()))?;
+        Ok(Self { calls, lost_lines })
+    }
+
+    pub(super) fn count(&self, route: Route, outcome: Outcome) {
+        let outcome = match outcome {
+            Outcome::Status(200..=299) => "success",
+            Outcome::Status(429) => "too-many",
+            Outcome::Status(400..=499) => "refused",
+            Outcome::Status(300..=399) => "redirect",
+            Outcome::Status(_) => "server-error",
+            Outcome::Broken => "broken",
+            Outcome::NoAnswer => "no-answer",
+        };
+        self.calls.with_label_values(&[route.as_str(), outcome]).inc();
+    }
+}

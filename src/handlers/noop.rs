@@ -1,0 +1,33 @@
+//! Jobs that do nothing, in three flavours of reporting it (protocol, section 6.1).
+
+use crate::control::wire::ResultReport;
+use crate::job::JobKind;
+use crate::worker::handler::StepFuture;
+use crate::worker::{Context, Handler, Outcome, Steps};
+
+/// `noop`, `noop-build`, `noop-sync` and `noop-deploy`.
+pub struct Noop;
+
+struct NoSteps;
+
+impl Handler for Noop {
+    fn name(&self) -> &'static str {
+        "noop"
+    }
+
+    fn kinds(&self) -> &'static [JobKind] {
+        &[JobKind::Noop, JobKind::NoopBuild, JobKind::NoopSync, JobKind::NoopDeploy]
+    }
+
+    fn start(&self) -> Box<dyn Steps> {
+        Box::new(NoSteps)
+    }
+}
+
+impl Steps for NoSteps {
+    fn exec<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a, Outcome> {
+        let has_result = matches!(context.job.kind, JobKind::NoopBuild | JobKind::NoopSync);
+        let result = has_result.then(|| ResultReport { success: true, ..ResultReport::default() });
+        Box::pin(async move { Ok(Outcome { result, ..Outcome::default() }) })
+    }
+}

@@ -1,0 +1,305 @@
+//! Claims: which executions are ours and how far each came.
+
+use std::str::FromStr as _;
+
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+
+use super::outbox::{LastSeq, Report, insert};
+use super::store::{Journal, JournalError};
+use crate::job::{ExecutionId, Job, ProcessId, Step};
+
+/// Ended claims that are kept, for those who want to know what happened.
+const KEPT: i64 = 1000;
+
+/// A row of the journal that stands for one execution, from the wish to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ClaimId(pub(super) i64);
+
+/// An execution that has not ended.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// Its row.
+    pub id: ClaimId,
+    /// The job.
+    pub job: Job,
+    /// When the execution was asked for.
+    pub requested_at: Timestamp,
+    /// The newest execution that the job had before.
+    pub newest_before: Option<ExecutionId>,
+    /// The execution, if its creation was answered.
+    pub execution: Option<ExecutionId>,
+    /// What the effect produced, if it is done.
+    pub outcome: Option<Value>,
+    /// When the process that asked for it started.
+    pub process_started_at: Timestamp,
+    /// What that process was registered as.
+    pub process_id: Option<ProcessId>,
+}
+
+/// How often an execution was begun, this time included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drive(pub u32);
+
+impl Journal {
+    /// Notes under which id the control plane knows this process.
+    ///
+    /// # Errors
+    /// [`JournalError`], as for every method.
+    pub async fn registered_as(&self, id: &ProcessId) -> Result<(), JournalError> {
+        let (id, process) = (id.to_string(), self.process);
+        self.write("note the registration", move |db| {
+            Box::pin(async move {
+                sqlx::query("UPDATE process SET registered_as = ? WHERE id = ?")
+                    .bind(id)
+                    .bind(process)
+                    .execute(db)
+                    .await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Intent: an execution of `job` will be asked for. `newest` is the newest one that the job has
+    /// already: if the answer is lost, any other is ours.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn intend(&self, job: &Job, newest: Option<&ExecutionId>) -> Result<ClaimId, JournalError> {
+        let body = serde_json::to_string(job)
+            .map_err(|source| JournalError::Corrupt { what: "job", source: source.into() })?;
+        let (process, job_id, now) = (self.process, job.id.to_string(), self.clock.now().to_string());
+        let newest = newest.map(ToString::to_string);
+        self.write("note a claim", move |db| {
+            Box::pin(async move {
+                let statement = "INSERT INTO claim (process, job_id, job, requested_at, newest_before)
+                    VALUES (?, ?, ?, ?, ?) RETURNING id";
+                let insert = sqlx::query(statement).bind(process).bind(job_id).bind(body).bind(now).bind(newest);
+                let row = insert.fetch_one(db).await?;
+                Ok(ClaimId(row.try_get(0)?))
+            })
+        })
+        .await
+    }
+
+    /// Outcome: the execution exists. Its first reports are queued in the same moment.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn claimed(
+        &self,
+        claim: ClaimId,
+        execution: &ExecutionId,
+        first: Vec<Report>,
+    ) -> Result<LastSeq, JournalError> {
+        let (execution, now) = (execution.to_string(), self.clock.now().to_string());
+        self.write("note an execution", move |db| {
+            Box::pin(async move {
+                let statement = "UPDATE claim SET execution_id = ? WHERE id = ?";
+                sqlx::query(statement).bind(execution).bind(claim.0).execute(&mut *db).await?;
+                insert(db, claim, first, &now).await
+            })
+        })
+        .await
+    }
+
+    /// Intent: this process begins to drive the execution. Counts how often that happened, so that
+    /// one that kills its process is not driven for ever.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn drive(&self, claim: ClaimId) -> Result<Drive, JournalError> {
+        self.write("note the start of an execution", move |db| {
+            Box::pin(async move {
+                let statement = "UPDATE claim SET drives = drives + 1 WHERE id = ? RETURNING drives";
+                let row = sqlx::query(statement).bind(claim.0).fetch_one(db).await?;
+                Ok(Drive(row.try_get(0)?))
+            })
+        })
+        .await
+    }
+
+    /// The execution was stopped in good order and will be driven again by another process: that
+    /// is no fault of its own.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn interrupted(&self, claim: ClaimId) -> Result<(), JournalError> {
+        self.write("note an interruption", move |db| {
+            Box::pin(async move {
+                sqlx::query("UPDATE claim SET drives = drives - 1 WHERE id = ?").bind(claim.0).execute(db).await?;
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Intent: a step begins.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn step_begins(&self, claim: ClaimId, step: Step, reports: Vec<Report>) -> Result<LastSeq, JournalError> {
+        let now = self.clock.now().to_string();
+        self.write("note the start of a step", move |db| {
+            Box::pin(async move {
+                let statement = "INSERT INTO step (claim, name, begun_at) VALUES (?, ?, ?)
+                    ON CONFLICT (claim, name) DO UPDATE SET begun_at = excluded.begun_at, done_at = NULL";
+                sqlx::query(statement).bind(claim.0).bind(step.as_str()).bind(&now).execute(&mut *db).await?;
+                insert(db, claim, reports, &now).await
+            })
+        })
+        .await
+    }
+
+    /// Outcome: the effect is done. What it produced and its reports are kept in the same moment.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn effect_done(
+        &self,
+        claim: ClaimId,
+        outcome: &Value,
+        reports: Vec<Report>,
+    ) -> Result<LastSeq, JournalError> {
+        let (outcome, now) = (outcome.to_string(), self.clock.now().to_string());
+        self.write("note an effect", move |db| {
+            Box::pin(async move {
+                let statement = "UPDATE claim SET outcome = ? WHERE id = ?";
+                sqlx::query(statement).bind(outcome).bind(claim.0).execute(&mut *db).await?;
+                let statement = "UPDATE step SET done_at = ? WHERE claim = ? AND name = ?";
+                let step = Step::Exec.as_str();
+                sqlx::query(statement).bind(&now).bind(claim.0).bind(step).execute(&mut *db).await?;
+                insert(db, claim, reports, &now).await
+            })
+        })
+        .await
+    }
+
+    /// The execution has ended; its last reports are queued in the same moment. Old claims without
+    /// open reports are forgotten.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn end(
+        &self,
+        claim: ClaimId,
+        ended_as: &'static str,
+        last: Vec<Report>,
+    ) -> Result<LastSeq, JournalError> {
+        let now = self.clock.now().to_string();
+        self.write("note the end of an execution", move |db| {
+            Box::pin(async move {
+                let last = insert(db, claim, last, &now).await?;
+                let statement = "UPDATE claim SET ended_at = ?, ended_as = ? WHERE id = ?";
+                sqlx::query(statement).bind(&now).bind(ended_as).bind(claim.0).execute(&mut *db).await?;
+                let statement = "DELETE FROM claim WHERE id <= ? - ? AND ended_at IS NOT NULL
+                    AND NOT EXISTS (SELECT 1 FROM report WHERE report.claim = claim.id AND state = 'queued')";
+                sqlx::query(statement).bind(claim.0).bind(KEPT).execute(db).await?;
+                Ok(last)
+            })
+        })
+        .await
+    }
+
+    /// Every execution that has not ended, oldest first.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn open_claims(&self) -> Result<Vec<Claim>, JournalError> {
+        self.claims("WHERE ended_at IS NULL").await
+    }
+
+    /// Every execution that has ended but whose reports have not all arrived, oldest first.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn owing_claims(&self) -> Result<Vec<Claim>, JournalError> {
+        let queued = "WHERE ended_at IS NOT NULL
+            AND EXISTS (SELECT 1 FROM report WHERE report.claim = claim.id AND state = 'queued')";
+        self.claims(queued).await
+    }
+
+    async fn claims(&self, filter: &'static str) -> Result<Vec<Claim>, JournalError> {
+        let statement = format!(
+            "SELECT claim.*, process.started_at AS started_at, process.registered_as AS registered_as
+             FROM claim JOIN process ON process.id = claim.process {filter} ORDER BY claim.id"
+        );
+        let statement = sqlx::AssertSqlSafe(statement);
+        let rows = self.look("read claims", async |db| sqlx::query(statement).fetch_all(db).await).await?;
+        rows.iter().map(read_claim).collect()
+    }
+}
+
+fn read_claim(row: &SqliteRow) -> Result<Claim, JournalError> {
+    fn corrupt(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> JournalError {
+        JournalError::Corrupt { what: "claim", source: source.into() }
+    }
+    let text = |column: &str| row.try_get::<Option<String>, _>(column).map_err(corrupt);
+    let time = |column: &str| Timestamp::from_str(&text(column)?.unwrap_or_default()).map_err(corrupt);
+    Ok(Claim {
+        id: ClaimId(row.try_get("id").map_err(corrupt)?),
+        job: serde_json::from_str(&text("job")?.unwrap_or_default()).map_err(corrupt)?,
+        requested_at: time("requested_at")?,
+        newest_before: text("newest_before")?.map(ExecutionId::try_from).transpose().map_err(corrupt)?,
+        execution: text("execution_id")?.map(ExecutionId::try_from).transpose().map_err(corrupt)?,
+        outcome: text("outcome")?.map(|text| serde_json::from_str(&text)).transpose().map_err(corrupt)?,
+        process_started_at: time("started_at")?,
+        process_id: text("registered_as")?.map(ProcessId::try_from).transpose().map_err(corrupt)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ReportKind;
+    use super::*;
+    use crate::base::clock::Clock;
+
+    fn job() -> Job {
+        Job {
+            id: "job1".parse().unwrap(),
+            kind: "noop-build".into(),
+            group: "build".into(),
+            operation: "build".into(),
+            created_at: Timestamp::UNIX_EPOCH,
+            execution_timeout: std::time::Duration::from_secs(300),
+            log_stream: None,
+            owner: "bld1".into(),
+            shutdown_type: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_noted_is_found_by_the_next_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = Journal::open(None, dir.path(), Clock::system()).await.unwrap();
+        let claim = first.intend(&job(), None).await.unwrap();
+        let execution = "run1".parse().unwrap();
+        first.claimed(claim, &execution, vec![]).await.unwrap();
+        assert_eq!(first.drive(claim).await.unwrap(), Drive(1));
+        let report = Report { kind: ReportKind::Result, body: "{}".into() };
+        first.effect_done(claim, &serde_json::json!({"a": 1}), vec![report]).await.unwrap();
+
+        let second = Journal::open(None, dir.path(), Clock::system()).await.unwrap();
+        let open = second.open_claims().await.unwrap();
+        assert_eq!(open.len(), 1);
+        assert_eq!(open[0].job, job());
+        assert_eq!(open[0].execution, Some(execution));
+        assert_eq!(open[0].outcome, Some(serde_json::json!({"a": 1})));
+        assert_eq!(second.drive(open[0].id).await.unwrap(), Drive(2));
+        assert_eq!(second.next_report(open[0].id).await.unwrap().unwrap().report.kind, ReportKind::Result);
+        second.end(open[0].id, "finished", vec![]).await.unwrap();
+        assert!(second.open_claims().await.unwrap().is_empty());
+        assert_eq!(second.owing_claims().await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_claim_that_was_never_answered_is_open_without_an_execution() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(None, dir.path(), Clock::system()).await.unwrap();
+        journal.intend(&job(), None).await.unwrap();
+        assert_eq!(journal.open_claims().await.unwrap()[0].execution, None);
+    }
+}

@@ -1,0 +1,147 @@
+//! Opening the database, and how it is written to.
+
+use std::path::Path;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+
+use crate::base::clock::Clock;
+
+/// Older versions can lose committed data in WAL mode (fixed in 3.51.3).
+const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The address names no database that is supported.
+    #[error("journal.url {0:?} is not supported: use sqlite:PATH or leave it empty")]
+    Address(String),
+    /// The database cannot be opened or brought up to date.
+    #[error("cannot open the journal")]
+    Open(#[source] sqlx::Error),
+    /// Its schema is another one.
+    #[error("the journal's schema cannot be brought up to date")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// The library is too old to be trusted.
+    #[error("SQLite {0} can lose data in WAL mode; 3.51.3 or newer is needed")]
+    Version(String),
+    /// A statement failed.
+    #[error("the journal failed to {action}")]
+    Failed {
+        /// What it was to do.
+        action: &'static str,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// A row does not hold what was written.
+    #[error("the journal holds a {what} that cannot be read")]
+    Corrupt {
+        /// What.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// The journal. Cheap to clone.
+#[derive(Clone)]
+pub struct Journal {
+    pool: SqlitePool,
+    pub(super) clock: Clock,
+    pub(super) process: i64,
+}
+
+impl Journal {
+    /// Opens the database at `url` (`sqlite:PATH`), or the default one below the state directory,
+    /// brings it up to date and notes the start of this process.
+    ///
+    /// # Errors
+    /// [`JournalError`].
+    pub async fn open(url: Option<&str>, state_dir: &Path, clock: Clock) -> Result<Self, JournalError> {
+        let options = match url {
+            None => SqliteConnectOptions::new().filename(state_dir.join("journal.db")),
+            Some(url) if url.starts_with("sqlite:") => {
+                SqliteConnectOptions::from_str(url).map_err(|_| JournalError::Address(url.to_owned()))?
+            }
+            Some(url) => return Err(JournalError::Address(url.split(':').next().unwrap_or_default().to_owned())),
+        };
+        let options = options
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(5));
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_with(options)
+            .await
+            .map_err(JournalError::Open)?;
+        check_version(&pool).await?;
+        sqlx::migrate!("migrations/sqlite").run(&pool).await.map_err(JournalError::Migrate)?;
+        let started_at = clock.now().to_string();
+        let (process,): (i64,) = sqlx::query_as("INSERT INTO process (started_at) VALUES (?) RETURNING id")
+            .bind(started_at)
+            .fetch_one(&pool)
+            .await
+            .map_err(|source| JournalError::Failed { action: "note its start", source })?;
+        Ok(Self { pool, clock, process })
+    }
+
+    /// Ends the use of the database; all of it is in one file then.
+    pub async fn close(self) {
+        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await {
+            tracing::warn!(%error, "the journal could not be checkpointed");
+        }
+        self.pool.close().await;
+    }
+
+    /// Whether the database answers.
+    pub async fn is_good(&self) -> bool {
+        sqlx::query("SELECT 1").execute(&self.pool).await.is_ok()
+    }
+
+    /// Runs a transaction to its end, whatever becomes of the caller.
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        action: &'static str,
+        work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let pool = self.pool.clone();
+        let task = tokio::spawn(async move {
+            let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+            let done = work(&mut transaction).await?;
+            transaction.commit().await?;
+            Ok(done)
+        });
+        let done = task.await.unwrap_or(Err(sqlx::Error::WorkerCrashed));
+        done.map_err(|source| JournalError::Failed { action, source })
+    }
+
+    /// Runs a query outside of a transaction.
+    pub(super) async fn look<T>(
+        &self,
+        action: &'static str,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, JournalError> {
+        let failed = |source| JournalError::Failed { action, source };
+        let mut connection = self.pool.acquire().await.map_err(failed)?;
+        work(&mut connection).await.map_err(failed)
+    }
+}
+
+async fn check_version(pool: &SqlitePool) -> Result<(), JournalError> {
+    let (version,): (String,) =
+        sqlx::query_as("SELECT sqlite_version()").fetch_one(pool).await.map_err(JournalError::Open)?;
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or_default());
+    let mut part = || parts.next().unwrap_or_default();
+    if (part(), part(), part()) < OLDEST_SQLITE { Err(JournalError::Version(version)) } else { Ok(()) }
+}

@@ -1,0 +1,266 @@
+//! What a build job is to build.
+
+use serde_json::{Map, Value};
+
+use super::fields::{Fields, PlanError, document};
+use super::registry::Repository;
+use crate::base::secret::Secret;
+
+/// A build plan, in the shipped form or in that of the design paper (protocol, section 8).
+#[derive(Debug, Clone)]
+pub struct BuildPlan {
+    /// Where sources come from.
+    pub git: Option<GitSource>,
+    /// Where the artifact goes.
+    pub destination: Repository,
+    /// Its tag; if the plan has none, the job's owner is the tag.
+    pub tag: Option<String>,
+    /// What is packed.
+    pub source: ManifestSource,
+    /// Become annotations of the artifact.
+    pub labels: Vec<(String, String)>,
+}
+
+/// A revision of a git repository.
+#[derive(Debug, Clone)]
+pub struct GitSource {
+    /// Its URL, which may carry a token.
+    pub url: Secret,
+    /// Branch, tag or commit.
+    pub reference: String,
+    /// A directory below the repository's root: the source root.
+    pub path: String,
+    /// Whether submodules are wanted.
+    pub submodules: bool,
+}
+
+/// The three ways to say what is packed.
+#[derive(Debug, Clone)]
+pub enum ManifestSource {
+    /// The manifest's text.
+    Inline(String),
+    /// An overlay in the git source.
+    Kustomize(Overlay),
+    /// Somebody's ready artifact.
+    Artifact(ReadyArtifact),
+}
+
+/// A kustomize overlay and how it is built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overlay {
+    /// Its directory, below the source root.
+    pub path: String,
+    /// Patch files, relative to the source root, applied to what was built.
+    pub patches: Vec<String>,
+    /// Whether Helm charts may be inflated.
+    pub enable_helm: bool,
+    /// Which files may be read.
+    pub load_restrictor: LoadRestrictor,
+}
+
+/// Which files an overlay may read. A job is always bound to its source, whatever this says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LoadRestrictor {
+    /// Only files below the directory of the kustomization that names them.
+    #[default]
+    RootOnly,
+    /// Any.
+    None,
+}
+
+/// An artifact that is copied as it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadyArtifact {
+    /// `host/name`, without `oci://`.
+    pub address: String,
+    /// A tag, or nothing if there is a digest.
+    pub tag: Option<String>,
+    /// A digest, or nothing if there is a tag.
+    pub digest: Option<String>,
+    /// Names credentials that nobody has resolved.
+    pub credentials_ref: Option<String>,
+    /// Resolved credentials.
+    pub registry: Option<Repository>,
+}
+
+/// The URL of the placeholder repository that stands for "no source" in old plans.
+const NO_SOURCE: &str = "jonmorehouse/empty";
+
+impl BuildPlan {
+    /// Reads a plan's text, bare or composite.
+    ///
+    /// # Errors
+    /// [`PlanError`], which quotes no value that may be secret.
+    pub fn parse(text: &str) -> Result<Self, PlanError> {
+        Self::read(&document(text, "build_plan")?)
+    }
+
+    fn read(map: &Map<String, Value>) -> Result<Self, PlanError> {
+        let plan = Fields::new(map);
+        let build = plan
+            .object("kubernetes_manifest_build_plan")?
+            .ok_or_else(|| PlanError::Missing("kubernetes_manifest_build_plan".into()))?;
+        let destination = plan.object("dst_registry")?.ok_or_else(|| PlanError::Missing("dst_registry".into()))?;
+        Ok(Self {
+            git: plan.object("git_source")?.map(|git| read_git(&git)).transpose()?.flatten(),
+            destination: Repository::read(&destination)?,
+            tag: plan.text("dst_tag")?.map(str::to_owned),
+            source: read_source(&build)?,
+            labels: build.map("labels")?,
+        })
+    }
+
+    /// Texts that must not be seen.
+    pub fn secrets(&self) -> Vec<Secret> {
+        let ready = match &self.source {
+            ManifestSource::Artifact(artifact) => artifact.registry.as_ref(),
+            _ => None,
+        };
+        let registries = std::iter::once(&self.destination).chain(ready);
+        registries.filter_map(|registry| registry.password.clone()).collect()
+    }
+}
+
+fn read_git(git: &Fields<'_>) -> Result<Option<GitSource>, PlanError> {
+    let Some(url) = git.text("url")? else { return Ok(None) };
+    if url.trim_end_matches(".git").ends_with(NO_SOURCE) {
+        return Ok(None);
+    }
+    Ok(Some(GitSource {
+        url: url.into(),
+        reference: git.required("ref")?.to_owned(),
+        path: git.owned("path")?,
+        submodules: git.flag("recurse_submodules")?,
+    }))
+}
+
+fn read_source(build: &Fields<'_>) -> Result<ManifestSource, PlanError> {
+    let artifact = |name: &str| build.object(name)?.map(|fields| read_artifact(&fields)).transpose();
+    if let Some(word) = build.text("source_type")? {
+        return match word {
+            "inline" => Ok(ManifestSource::Inline(build.owned("inline_manifest")?)),
+            "kustomize" => {
+                let options = build.object("kustomize_config")?;
+                Ok(ManifestSource::Kustomize(read_overlay(build.required("kustomize_path")?, options.as_ref())?))
+            }
+            "oci_artifact" => artifact("oci_artifact_source")?
+                .map(ManifestSource::Artifact)
+                .ok_or_else(|| PlanError::Missing(build.path("oci_artifact_source"))),
+            word => Err(PlanError::UnknownWord {
+                member: build.path("source_type"),
+                word: word.chars().take(40).collect(),
+                known: "inline, kustomize, oci_artifact",
+            }),
+        };
+    }
+    let inline = build.text("manifest")?;
+    let kustomize = build.object("kustomize")?;
+    let ready = artifact("oci_artifact")?;
+    match (inline, kustomize, ready) {
+        (Some(_), Some(_), _) => Err(PlanError::Both("manifest", "kustomize")),
+        (Some(_), _, Some(_)) => Err(PlanError::Both("manifest", "oci_artifact")),
+        (_, Some(_), Some(_)) => Err(PlanError::Both("kustomize", "oci_artifact")),
+        (Some(text), None, None) => Ok(ManifestSource::Inline(text.to_owned())),
+        (None, Some(overlay), None) => {
+            Ok(ManifestSource::Kustomize(read_overlay(overlay.required("path")?, Some(&overlay))?))
+        }
+        (None, None, Some(artifact)) => Ok(ManifestSource::Artifact(artifact)),
+        (None, None, None) => Err(PlanError::Missing(build.path("source_type"))),
+    }
+}
+
+fn read_overlay(path: &str, options: Option<&Fields<'_>>) -> Result<Overlay, PlanError> {
+    let mut overlay = Overlay {
+        path: path.to_owned(),
+        patches: Vec::new(),
+        enable_helm: false,
+        load_restrictor: LoadRestrictor::default(),
+    };
+    if let Some(options) = options {
+        overlay.patches = options.texts("patches")?;
+        overlay.enable_helm = options.flag("enable_helm")?;
+        overlay.load_restrictor = match options.text("load_restrictor")? {
+            None => LoadRestrictor::RootOnly,
+            Some(word) if word.eq_ignore_ascii_case("rootonly") => LoadRestrictor::RootOnly,
+            Some(word) if word.eq_ignore_ascii_case("none") => LoadRestrictor::None,
+            Some(word) => {
+                let (member, word) = (options.path("load_restrictor"), word.chars().take(40).collect());
+                return Err(PlanError::UnknownWord { member, word, known: "rootOnly, none" });
+            }
+        };
+    }
+    Ok(overlay)
+}
+
+fn read_artifact(fields: &Fields<'_>) -> Result<ReadyArtifact, PlanError> {
+    let url = fields.required("url")?;
+    let artifact = ReadyArtifact {
+        address: url.strip_prefix("oci://").unwrap_or(url).trim_end_matches('/').to_owned(),
+        tag: fields.text("tag")?.map(str::to_owned),
+        digest: fields.text("digest")?.map(str::to_owned),
+        credentials_ref: fields.text("credentials_ref")?.map(str::to_owned),
+        registry: fields.object("registry")?.map(|registry| Repository::read(&registry)).transpose()?,
+    };
+    if artifact.tag.is_none() && artifact.digest.is_none() {
+        return Err(PlanError::Missing(format!("{} or {}", fields.path("tag"), fields.path("digest"))));
+    }
+    Ok(artifact)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REGISTRY: &str = r#""dst_registry": {"registry_type": "private_oci", "loginServer": "https://r.example",
+        "REPOSITORY": "a/b", "ociauth": {"username": "u", "Password": "hunter2222"}}, "dst_tag": "t""#;
+
+    fn parse(build: &str) -> Result<BuildPlan, PlanError> {
+        BuildPlan::parse(&format!(r#"{{{REGISTRY}, "kubernetes_manifest_build_plan": {build}}}"#))
+    }
+
+    #[test]
+    fn registry_members_match_without_case_and_underscores() {
+        let plan = parse(r#"{"source_type": "inline", "inline_manifest": "x"}"#).unwrap();
+        assert_eq!(plan.destination.address, "r.example/a/b");
+        assert_eq!(plan.destination.password, Some("hunter2222".into()));
+        assert_eq!(plan.secrets(), ["hunter2222".into()]);
+    }
+
+    #[test]
+    fn both_forms_of_all_three_modes_are_read() {
+        for (form, expected) in [
+            (r#"{"source_type": "inline", "inline_manifest": "x"}"#, "Inline"),
+            (r#"{"manifest": "x"}"#, "Inline"),
+            (
+                r#"{"source_type": "kustomize", "kustomize_path": "p", "kustomize_config": {"load_restrictor": "NONE"}}"#,
+                "Kustomize",
+            ),
+            (r#"{"kustomize": {"path": "p"}}"#, "Kustomize"),
+            (r#"{"source_type": "oci_artifact", "oci_artifact_source": {"url": "oci://h/r", "tag": "t"}}"#, "Artifact"),
+            (r#"{"oci_artifact": {"url": "h/r", "digest": "d"}}"#, "Artifact"),
+        ] {
+            let plan = parse(form).unwrap();
+            assert!(format!("{:?}", plan.source).starts_with(expected), "{form}");
+        }
+    }
+
+    #[test]
+    fn contradictions_and_gaps_are_named() {
+        assert_eq!(
+            parse(r#"{"manifest": "x", "kustomize": {"path": "p"}}"#).unwrap_err(),
+            PlanError::Both("manifest", "kustomize")
+        );
+        let error = parse(r#"{"kustomize": {"path": "p", "load_restrictor": "some"}}"#).unwrap_err();
+        assert!(error.to_string().contains("kubernetes_manifest_build_plan.kustomize.load_restrictor"), "{error}");
+        assert!(parse("{}").unwrap_err().to_string().contains("source_type"));
+        assert!(parse(r#"{"oci_artifact": {"url": "h/r"}}"#).unwrap_err().to_string().contains("oci_artifact.tag or"));
+    }
+
+    #[test]
+    fn no_error_quotes_a_secret() {
+        let text = r#"{"dst_registry": {"RegistryType": "private_oci", "Repository": "a", "OCIAuth": "hunter2222"},
+            "kubernetes_manifest_build_plan": {"manifest": "x"}}"#;
+        let error = BuildPlan::parse(text).unwrap_err();
+        assert!(!format!("{error:?} {error}").contains("hunter"), "{error}");
+    }
+}

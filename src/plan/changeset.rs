@@ -1,0 +1,137 @@
+//! The changeset of a deploy as the control plane stores and shows it (protocol, section 6.2).
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What becomes of an object or of a line. Numbers on the wire.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub enum Change {
+    /// Nothing.
+    Unchanged,
+    /// It goes.
+    Removed,
+    /// It comes.
+    Added,
+    /// It becomes another.
+    Modified,
+    /// It could not be found out, or not be done.
+    Error,
+}
+
+impl From<Change> for u8 {
+    fn from(change: Change) -> u8 {
+        match change {
+            Change::Unchanged => 0,
+            Change::Removed => 1,
+            Change::Added => 2,
+            Change::Modified => 3,
+            Change::Error => 4,
+        }
+    }
+}
+
+impl TryFrom<u8> for Change {
+    type Error = String;
+
+    fn try_from(number: u8) -> Result<Self, String> {
+        Ok(match number {
+            0 => Self::Unchanged,
+            1 => Self::Removed,
+            2 => Self::Added,
+            3 => Self::Modified,
+            4 => Self::Error,
+            _ => return Err(format!("{number} is no kind of change")),
+        })
+    }
+}
+
+/// Whether a plan applies or deletes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Op {
+    /// Bring the objects to what the manifest says.
+    Apply,
+    /// Delete them.
+    Delete,
+}
+
+/// What happens to one object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResourceDiff {
+    /// Always `2`.
+    #[serde(rename = "_version")]
+    pub version: String,
+    /// Name.
+    pub name: String,
+    /// Namespace; empty for cluster-scoped objects.
+    #[serde(default)]
+    pub namespace: String,
+    /// Kind.
+    pub kind: String,
+    /// Group, `/`, version; `/v1` for the core group.
+    pub api: String,
+    /// Plural name of the kind.
+    pub resource: String,
+    /// What the plan does.
+    pub op: Op,
+    /// What becomes of the object.
+    #[serde(rename = "type")]
+    pub change: Change,
+    /// Why it cannot be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Whether this is a plan.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dry_run: bool,
+    /// Line by line.
+    #[serde(default)]
+    pub entries: Vec<DiffEntry>,
+}
+
+/// One line of a diff.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DiffEntry {
+    /// The field, keys joined by dots, indexes in brackets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// What becomes of the line.
+    #[serde(rename = "type")]
+    pub change: Change,
+    /// The line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+}
+
+/// The document inside a plan's contents.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanContents {
+    /// The diff once more, as indented JSON text.
+    pub plan: String,
+    /// What the plan does.
+    pub op: Op,
+    /// What happens to each object that something happens to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub k8s_content_diff: Vec<ResourceDiff>,
+}
+
+impl PlanContents {
+    /// The document of a changeset.
+    pub fn new(op: Op, diffs: Vec<ResourceDiff>) -> Self {
+        let member = if op == Op::Apply { "k8s_content_diff" } else { "diff" };
+        // A changeset is plain data; it has a JSON form.
+        let list = if diffs.is_empty() { Value::Null } else { serde_json::to_value(&diffs).unwrap_or_default() };
+        let plan = serde_json::to_string_pretty(&serde_json::json!({ member: list })).unwrap_or_default();
+        Self { plan, op, k8s_content_diff: diffs }
+    }
+
+    /// The text that is packed. Equal changesets give equal texts.
+    pub fn text(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Whether nothing would change.
+    pub fn is_noop(&self) -> bool {
+        self.k8s_content_diff.iter().all(|diff| diff.change == Change::Unchanged)
+    }
+}

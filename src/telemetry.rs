@@ -1,0 +1,62 @@
+//! The process log (stderr: text on a terminal, else JSON) and the registry of metrics. Every line
+//! passes the redactor.
+
+use std::io::{self, IsTerminal as _, Write};
+
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::base::secret::Redactor;
+use crate::config::LogFormat;
+
+/// Starts the process log. A second call changes nothing: tests run many daemons in one process.
+pub fn start_log(format: LogFormat, level: tracing::level_filters::LevelFilter, redactor: Redactor) {
+    let is_terminal = io::stderr().is_terminal();
+    let colours = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let writer = Masked(redactor);
+    // Libraries below us tell too much at the levels at which we are asked to tell ours.
+    let filter = tracing_subscriber::filter::Targets::new()
+        .with_default(tracing::level_filters::LevelFilter::WARN.min(level))
+        .with_target("nuon_runner", level);
+    let registry = tracing_subscriber::registry().with(filter);
+    let text = match format {
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+        LogFormat::Auto => is_terminal,
+    };
+    // An error means that a log is there already.
+    let _ = if text {
+        registry
+            .with(tracing_subscriber::fmt::layer().with_ansi(colours).with_target(false).with_writer(writer))
+            .try_init()
+    } else {
+        registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer)).try_init()
+    };
+}
+
+/// Writes to stderr what the redactor lets through.
+struct Masked(Redactor);
+
+impl<'a> MakeWriter<'a> for Masked {
+    type Writer = MaskedLine<'a>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        MaskedLine(&self.0)
+    }
+}
+
+/// Takes one event, which arrives as one write.
+struct MaskedLine<'a>(&'a Redactor);
+
+impl Write for MaskedLine<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        io::stderr().lock().write_all(self.0.mask(&text).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,374 @@
+//! Drives one execution through its steps to its end.
+//!
+//! Cancel, deadline and shutdown are one mechanism: the job's stop token. Whatever stops the work,
+//! the clean-up runs in a budget of its own, and one final status is reported (or none, if the
+//! execution is left for the next process).
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::claim::Claimed;
+use super::failure::{Failure, FailureKind};
+use super::handler::{Context, Outcome, Steps};
+use super::outbox::{Delivery, Sender};
+use super::{Handler, Worker};
+use crate::base::stop::Cause;
+use crate::control::LogShipper;
+use crate::control::wire::{JobUpdate, OutputsReport, ResultReport, StatusUpdate};
+use crate::job::{ExecutionStatus, Job, JobKind, JobStatus, Step};
+use crate::journal::{JournalError, Report, ReportKind};
+
+/// What the clean-up may take, whatever the rest took.
+pub const CLEANUP_BUDGET: Duration = Duration::from_secs(30);
+
+/// An execution that killed its process this often is not driven again.
+const MOST_DRIVES: u32 = 3;
+
+/// The longest text that the control plane shows, in characters.
+const LONGEST_DESCRIPTION: usize = 2048;
+
+/// How a drive ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Its end is in the journal.
+    Settled,
+    /// As before, and the process is to end.
+    StopProcess,
+    /// It is left open for the next process.
+    Left,
+}
+
+/// What an execution begins with.
+pub struct Start {
+    /// The job.
+    pub job: Job,
+    /// The execution.
+    pub claimed: Claimed,
+    /// How much of the job's time is over already.
+    pub spent: Duration,
+    /// What the effect produced, if an earlier process saw it done.
+    pub outcome: Option<Value>,
+    /// Whether an earlier process began it.
+    pub inherited: bool,
+}
+
+impl Worker {
+    /// Drives an execution to its end and sees to it that its reports arrive.
+    ///
+    /// # Errors
+    /// [`JournalError`]: nothing can be promised without the journal.
+    pub async fn drive(self: &Arc<Self>, start: Start) -> Result<Ended, JournalError> {
+        let delivery = Arc::new(Delivery::default());
+        // What cannot be delivered yet goes on beside the next jobs.
+        self.background.spawn({
+            let (worker, delivery) = (self.clone(), delivery.clone());
+            let (job, claimed, inherited) = (start.job.clone(), start.claimed.clone(), start.inherited);
+            async move {
+                let sender = Sender { claim: claimed.claim, job: &job, execution: &claimed.execution, inherited };
+                if let Err(error) = worker.deliver(sender, &delivery).await {
+                    tracing::error!(job = %job.id, %error, "reports of a job cannot be delivered");
+                    delivery.fail();
+                }
+            }
+        });
+        self.metrics.started(&start.job.group);
+        let group = start.job.group.clone();
+        let ended = Drive { worker: self, delivery: &delivery, start }.run().await;
+        self.metrics.stopped(&group);
+        delivery.close();
+        ended
+    }
+}
+
+struct Drive<'a> {
+    worker: &'a Arc<Worker>,
+    delivery: &'a Delivery,
+    start: Start,
+}
+
+/// How the work ended.
+enum Work {
+    Done(Outcome),
+    Failed(Step, Failure),
+    Stopped(Cause),
+}
+
+impl Drive<'_> {
+    async fn run(self) -> Result<Ended, JournalError> {
+        let worker = self.worker;
+        let claim = self.start.claimed.claim;
+        let settings = worker.settings.borrow().clone();
+        let shipper = LogShipper::open(&worker.logs, &settings, &self.start.job, Some(&self.start.claimed.execution));
+        let drive = worker.journal.drive(claim).await?;
+        let stop = worker.cancel.child();
+        let time = self.start.job.execution_timeout.saturating_sub(self.start.spent);
+        let context = Context {
+            job: self.start.job.clone(),
+            execution: self.start.claimed.execution.clone(),
+            log: shipper.log().clone(),
+            stop: stop.clone(),
+            control: worker.control.clone(),
+            redactor: worker.redactor.clone(),
+            clock: worker.clock.clone(),
+            deadline: worker.clock.elapsed() + time,
+            directory: std::sync::OnceLock::new(),
+            state_dir: worker.state_dir.clone(),
+        };
+        let handler = worker.handler(&context.job.kind);
+        let mut steps = handler.as_ref().map(|handler| handler.start());
+        let refusal = if drive.0 > MOST_DRIVES {
+            Some(Failure::new(
+                FailureKind::Internal,
+                format!(
+                    "the runner went down {MOST_DRIVES} times while it worked on this job, which is not tried again"
+                ),
+            ))
+        } else if settings.sandbox_mode && context.job.kind != JobKind::ShutDown {
+            Some(Failure::new(FailureKind::Unsupported, "sandbox mode is not supported yet"))
+        } else {
+            None
+        };
+        let work = match (&mut steps, refusal) {
+            (_, Some(failure)) => Work::Failed(Step::Fetch, failure),
+            (None, None) => {
+                let message = format!(
+                    "this runner cannot do jobs of type {}; it knows {}",
+                    context.job.kind,
+                    known_kinds(&worker.handlers)
+                );
+                Work::Failed(Step::Fetch, Failure::new(FailureKind::Unsupported, message))
+            }
+            (Some(steps), None) => tokio::select! {
+                work = self.work(steps.as_mut(), &context) => work?,
+                () = worker.monitor(&context.job, &stop) => Work::Stopped(stop.cause().unwrap_or(Cause::Cancelled)),
+                () = worker.clock.sleep(time) => {
+                    stop.stop(Cause::DeadlinePassed);
+                    Work::Stopped(Cause::DeadlinePassed)
+                }
+            },
+        };
+        let cleaned = self.clean_up(steps, context, &work).await?;
+        let ended = self.report(work, cleaned, handler.as_deref(), shipper.log()).await;
+        shipper.close().await;
+        ended
+    }
+
+    /// The five steps of work, each under the job's stop token and each behind a wall for panics.
+    async fn work(&self, steps: &mut dyn Steps, context: &Context) -> Result<Work, JournalError> {
+        let mut outcome = self.start.outcome.clone().and_then(|outcome| serde_json::from_value(outcome).ok());
+        let mut alone = None;
+        for step in Step::WORK {
+            if outcome.is_some() && step != Step::Outputs {
+                continue;
+            }
+            let begun = self.worker.clock.elapsed();
+            self.begin(step).await?;
+            let log = context.log.at(step);
+            log.info(format!("{step} begins"));
+            let call = async {
+                match step {
+                    Step::Fetch => steps.fetch(context).await,
+                    Step::Initialize => steps.initialize(context).await,
+                    Step::Validate => steps.validate(context).await,
+                    Step::Exec => steps.exec(context).await.map(|done| outcome = Some(done)),
+                    Step::Outputs | Step::Cleanup => Ok(()),
+                }
+            };
+            let done = match context.stop.run(AssertUnwindSafe(call).catch_unwind()).await {
+                None => return Ok(Work::Stopped(context.stop.cause().unwrap_or(Cause::Shutdown))),
+                Some(Ok(done)) => done,
+                Some(Err(_)) => Err(Failure::new(
+                    FailureKind::Internal,
+                    "the runner panicked in this job; this is a fault of the runner, please report it",
+                )),
+            };
+            if let Err(failure) = done {
+                return Ok(Work::Failed(step, failure));
+            }
+            match step {
+                Step::Fetch => {
+                    if let Some(key) = steps.exclusive() {
+                        let waits = || log.info("waits for another deploy of this component to end");
+                        match context.stop.run(self.worker.exclusive.enter(&key, waits)).await {
+                            Some(guard) => alone = Some(guard),
+                            None => return Ok(Work::Stopped(context.stop.cause().unwrap_or(Cause::Shutdown))),
+                        }
+                    }
+                }
+                Step::Exec => self.effect_done(outcome.as_ref()).await?,
+                Step::Outputs => self.outputs(outcome.as_ref()).await?,
+                _ => {}
+            }
+            self.worker.metrics.step(step, self.worker.clock.elapsed().saturating_sub(begun));
+            log.info(format!("{step} done"));
+        }
+        drop(alone);
+        let outcome = outcome.unwrap_or_default();
+        Ok(match &outcome.failure {
+            Some(message) => Work::Failed(Step::Exec, Failure::new(FailureKind::Apply, message.clone())),
+            None => Work::Done(outcome),
+        })
+    }
+
+    /// Intent of a step, and its status if that is a move forward from what was reported last.
+    async fn begin(&self, step: Step) -> Result<(), JournalError> {
+        let claim = self.start.claimed.claim;
+        let reported = self.worker.journal.last_report(claim, ReportKind::Status).await?;
+        let reported = reported.and_then(|body| serde_json::from_str::<StatusUpdate>(&body).ok());
+        let now = reported.map_or(ExecutionStatus::Pending, |update| update.status);
+        let reports = now.to(step.status()).map(|next| status(next, None)).into_iter().collect();
+        let last = self.worker.journal.step_begins(claim, step, reports).await?;
+        self.delivery.settle(last).await;
+        Ok(())
+    }
+
+    /// Outcome of the effect, and its result.
+    async fn effect_done(&self, outcome: Option<&Outcome>) -> Result<(), JournalError> {
+        let Some(outcome) = outcome else { return Ok(()) };
+        if outcome.needs_result {
+            self.delivery.need_result();
+        }
+        let reports = outcome.result.iter().map(|result| report(ReportKind::Result, result)).collect();
+        let value = serde_json::to_value(outcome).unwrap_or_default();
+        let last = self.worker.journal.effect_done(self.start.claimed.claim, &value, reports).await?;
+        self.delivery.settle(last).await;
+        Ok(())
+    }
+
+    async fn outputs(&self, outcome: Option<&Outcome>) -> Result<(), JournalError> {
+        let Some(outcome) = outcome.filter(|outcome| outcome.failure.is_none()) else { return Ok(()) };
+        let outputs = report(ReportKind::Outputs, &OutputsReport { outputs: outcome.outputs.clone() });
+        // A process that died after this may have queued them already.
+        let last = self.worker.journal.queue_once(self.start.claimed.claim, outputs).await?;
+        self.delivery.settle(last).await;
+        Ok(())
+    }
+
+    /// Cleans up in a budget of its own. False if that was not enough.
+    async fn clean_up(
+        &self,
+        steps: Option<Box<dyn Steps>>,
+        context: Context,
+        work: &Work,
+    ) -> Result<bool, JournalError> {
+        match work {
+            Work::Done(_) => self.begin(Step::Cleanup).await?,
+            // After a stop or a failure nothing but the final status is reported.
+            _ => drop(self.worker.journal.step_begins(self.start.claimed.claim, Step::Cleanup, Vec::new()).await?),
+        }
+        let log = context.log.at(Step::Cleanup);
+        let late = log.clone();
+        let cleaning = async {
+            if let Some(mut steps) = steps {
+                match AssertUnwindSafe(steps.cleanup(&context)).catch_unwind().await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(failure)) => log.warn(format!("clean-up: {}", failure.text())),
+                    Err(_) => log.error("the runner panicked while cleaning up; this is a fault of the runner"),
+                }
+            }
+            if let Some(directory) = context.directory.into_inner() {
+                let removed = tokio::task::spawn_blocking(move || directory.remove()).await;
+                if !matches!(removed, Ok(Ok(()))) {
+                    log.warn("the job's directory could not be removed; it is tried again at the next start");
+                }
+            }
+        };
+        let done = self.worker.clock.timeout(CLEANUP_BUDGET, cleaning).await.is_ok();
+        if !done {
+            late.error(format!("the clean-up was not done in {CLEANUP_BUDGET:?}"));
+        }
+        Ok(done)
+    }
+
+    /// The end: one final status, or none where the execution stays open.
+    async fn report(
+        &self,
+        work: Work,
+        cleaned: bool,
+        handler: Option<&dyn Handler>,
+        log: &crate::control::JobLog,
+    ) -> Result<Ended, JournalError> {
+        let job = &self.start.job;
+        let claim = self.start.claimed.claim;
+        let metrics = &self.worker.metrics;
+        if !cleaned && matches!(work, Work::Stopped(Cause::Shutdown)) {
+            self.worker.journal.interrupted(claim).await?;
+            return Ok(Ended::Left);
+        }
+        let mut ended = Ended::Settled;
+        let (last_status, reports) = match work {
+            Work::Done(outcome) => {
+                let mut reports = vec![status(ExecutionStatus::Finished, None)];
+                if outcome.finishes_job {
+                    reports.push(report(ReportKind::Job, &JobUpdate { status: JobStatus::Finished }));
+                }
+                if outcome.stops_process && !self.start.inherited {
+                    ended = Ended::StopProcess;
+                }
+                log.info("the job is finished");
+                (ExecutionStatus::Finished, reports)
+            }
+            Work::Failed(step, failure) => {
+                let text = self.worker.redactor.mask(&failure.text()).into_owned();
+                log.at(step).error(&text);
+                metrics.failed(job, failure.kind.as_str());
+                let mut reports = Vec::new();
+                // An effect that went wrong may have a result of its own to show.
+                if self.worker.journal.last_report(claim, ReportKind::Result).await?.is_none() {
+                    reports.push(failure_result(job, handler, step, &text));
+                }
+                reports.push(status(ExecutionStatus::Failed, Some(format!("{step}: {text}"))));
+                (ExecutionStatus::Failed, reports)
+            }
+            Work::Stopped(cause) => {
+                let (ended_as, why) = match cause {
+                    Cause::Cancelled => (ExecutionStatus::Cancelled, "the job was cancelled"),
+                    Cause::DeadlinePassed => (ExecutionStatus::TimedOut, "the job's time is over"),
+                    Cause::EndedByServer => (ExecutionStatus::Failed, "the control plane has ended the job"),
+                    Cause::Shutdown => (ExecutionStatus::Cancelled, "runner stopped"),
+                };
+                log.warn(why);
+                let reports = match cause {
+                    // The server has set the end itself.
+                    Cause::EndedByServer => Vec::new(),
+                    _ => vec![status(ended_as, Some(why.to_owned()))],
+                };
+                (ended_as, reports)
+            }
+        };
+        metrics.ended(job, last_status.as_str());
+        let last = self.worker.journal.end(claim, last_status.as_str(), reports).await?;
+        self.delivery.settle(last).await;
+        Ok(ended)
+    }
+}
+
+fn failure_result(job: &Job, handler: Option<&dyn Handler>, step: Step, message: &str) -> Report {
+    let handler = handler.map_or("none", Handler::name);
+    let members =
+        [("handler", handler), ("job_type", job.kind.as_str()), ("step", step.as_str()), ("message", message)];
+    let error_metadata: BTreeMap<_, _> = members.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    let result = ResultReport { error_code: Some(0), error_metadata: Some(error_metadata), ..ResultReport::default() };
+    report(ReportKind::Result, &result)
+}
+
+fn status(status: ExecutionStatus, description: Option<String>) -> Report {
+    let status_description = description.map(|text| text.chars().take(LONGEST_DESCRIPTION).collect());
+    report(ReportKind::Status, &StatusUpdate { status, status_description })
+}
+
+fn report(kind: ReportKind, body: &impl Serialize) -> Report {
+    // Reports are plain data; all of them have a JSON form.
+    Report { kind, body: serde_json::to_string(body).unwrap_or_default() }
+}
+
+fn known_kinds(handlers: &[Arc<dyn Handler>]) -> String {
+    let kinds: Vec<_> = handlers.iter().flat_map(|handler| handler.kinds()).map(JobKind::as_str).collect();
+    kinds.join(", ")
+}

@@ -1,0 +1,147 @@
+//! The real binary as a child process of the test, and the control plane it talks to.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use nuon_runner::dev::{ControlPlane, Generation, Options};
+use tokio::process::{Child, Command};
+
+pub const RUNNER_ID: &str = "run00000000000000000000000";
+pub const TOKEN: &str = "marked-token-0123456789abcdef";
+
+/// How long anything that must happen may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A control plane that checks every request against the contract.
+pub async fn control_plane(generation: Generation) -> ControlPlane {
+    control_plane_with(Options::new(generation, TOKEN)).await
+}
+
+pub async fn control_plane_with(mut options: Options) -> ControlPlane {
+    options.checker = Some(crate::contract::checker());
+    ControlPlane::start(options).await.unwrap()
+}
+
+/// How a daemon is started.
+pub struct Setup {
+    pub command: &'static str,
+    pub state_dir: PathBuf,
+    pub env: HashMap<String, String>,
+    /// A program and arguments that run the daemon, such as strace.
+    pub wrapper: Vec<String>,
+}
+
+impl Setup {
+    pub fn new(state_dir: &Path, control: &ControlPlane) -> Self {
+        let mut env = HashMap::from(
+            [
+                ("RUNNER_API_URL", control.url().as_str()),
+                ("RUNNER_API_TOKEN", TOKEN),
+                ("RUNNER_ID", RUNNER_ID),
+                ("NUON_RUNNER_ADMIN_LISTEN", "127.0.0.1:0"),
+                ("LOG_LEVEL", "debug"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
+        for name in ["PATH", "SSL_CERT_FILE"] {
+            env.extend(std::env::var(name).ok().map(|value| (name.to_owned(), value)));
+        }
+        Self { command: "run", state_dir: state_dir.to_owned(), env, wrapper: Vec::new() }
+    }
+
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.env.insert(name.into(), value.into());
+        self
+    }
+
+    pub fn start(&self) -> Daemon {
+        let mut argv = self.wrapper.clone();
+        argv.extend([env!("CARGO_BIN_EXE_nuon-runner").into(), self.command.into()]);
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let child = Command::new(&argv[0])
+            .args(&argv[1..])
+            .env_clear()
+            .envs(&self.env)
+            .env("NUON_RUNNER_STATE_DIR", &self.state_dir)
+            .stdin(Stdio::null())
+            .stdout(log.reopen().unwrap())
+            .stderr(log.reopen().unwrap())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Daemon { child, log }
+    }
+}
+
+pub struct Daemon {
+    child: Child,
+    log: tempfile::NamedTempFile,
+}
+
+impl Daemon {
+    pub fn pid(&self) -> i32 {
+        self.child.id().unwrap().try_into().unwrap()
+    }
+
+    pub fn signal(&self, signal: &str) {
+        let status = std::process::Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for the end; the exit code, or the negative number of the signal.
+    pub async fn ended(&mut self) -> i32 {
+        use std::os::unix::process::ExitStatusExt as _;
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let status = status.unwrap_or_else(|_| panic!("the daemon does not end; its log:\n{}", self.log())).unwrap();
+        status.code().unwrap_or_else(|| -status.signal().unwrap())
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    pub async fn kill(&mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    /// TERM, and the exit code.
+    pub async fn terminate(&mut self) -> i32 {
+        self.signal("-TERM");
+        self.ended().await
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log.path()).unwrap()
+    }
+
+    /// The admin server's address, once it is logged.
+    pub async fn admin(&self) -> String {
+        eventually("the admin server listens", || {
+            let log = self.log();
+            let line = log.lines().find(|line| line.contains("the admin server listens"))?;
+            let record: serde_json::Value = serde_json::from_str(line).ok()?;
+            record["address"].as_str().map(|address| format!("http://{address}"))
+        })
+        .await
+    }
+}
+
+/// Waits until something is so.
+pub async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let end = std::time::Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(std::time::Instant::now() < end, "it never happened that {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Fails if a request broke the contract.
+pub fn assert_contract(control: &ControlPlane) {
+    let violations = control.store().violations.clone();
+    assert!(violations.is_empty(), "requests that break the contract:\n{}", violations.join("\n"));
+}

@@ -1,0 +1,77 @@
+//! What becomes of a job: both generations of control plane, and every way to an end.
+
+use std::time::Duration;
+
+use nuon_runner::dev::{Generation, NewJob, Options};
+
+use crate::daemon::{PATIENCE, Setup, assert_contract, control_plane, control_plane_with, eventually};
+
+#[tokio::test]
+async fn a_noop_build_is_claimed_reported_and_finished_on_both_generations() {
+    for generation in [Generation::First, Generation::Second] {
+        let control = control_plane(generation).await;
+        let state = tempfile::tempdir().unwrap();
+        let mut daemon = Setup::new(state.path(), &control).start();
+        let id = control.offer(NewJob::new("noop-build", "build"));
+        let job = control.wait(&id, PATIENCE).await.unwrap();
+        assert_eq!(job.status, "finished", "{generation:?}\n{}", daemon.log());
+        let execution = &job.executions[0];
+        assert_eq!(execution.history, ["initializing", "in-progress", "cleaning-up", "finished"]);
+        assert_eq!((execution.results_offered, execution.outputs_offered), (1, 1));
+        assert_eq!(execution.result.is_some(), generation == Generation::Second);
+        assert_eq!(daemon.terminate().await, 0, "{}", daemon.log());
+        assert_contract(&control);
+        let store = control.store();
+        let lines = &store.logs[&job.log_stream];
+        assert!(lines.iter().any(|line| line.text == "the job is finished"));
+        assert_eq!(store.processes.len(), usize::from(generation == Generation::Second));
+    }
+}
+
+#[tokio::test]
+async fn a_held_poll_brings_a_job_at_once() {
+    let control =
+        control_plane_with(Options { long_poll: true, ..Options::new(Generation::Second, crate::daemon::TOKEN) }).await;
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Setup::new(state.path(), &control).start();
+    eventually("six polls are held", || {
+        let admin = daemon.log().contains("the runner works");
+        admin.then_some(())
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let id = control.offer(NewJob::new("noop-build", "build"));
+    let job = control.wait(&id, PATIENCE).await.unwrap();
+    assert_eq!(job.status, "finished");
+    let polls = control.store().calls.iter().filter(|call| call.path.ends_with("/jobs")).count();
+    assert_eq!(polls, 0, "nothing but held polls is sent");
+    assert_eq!(daemon.terminate().await, 0);
+    assert_contract(&control);
+}
+
+#[tokio::test]
+async fn an_unknown_kind_fails_with_its_name_and_what_is_known() {
+    let control = control_plane(Generation::Second).await;
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Setup::new(state.path(), &control).start();
+    let id = control.offer(NewJob::new("terraform-deploy", "deploy"));
+    let job = control.wait(&id, PATIENCE).await.unwrap();
+    assert_eq!(job.status, "failed");
+    assert!(job.description.contains("terraform-deploy") && job.description.contains("noop"), "{}", job.description);
+    let result = job.executions[0].result.as_ref().unwrap();
+    assert_eq!(result["success"], false);
+    assert_eq!(daemon.terminate().await, 0);
+    assert_contract(&control);
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_state_directory_is_refused_and_told_the_holder() {
+    let control = control_plane(Generation::First).await;
+    let state = tempfile::tempdir().unwrap();
+    let setup = Setup::new(state.path(), &control);
+    let first = setup.start();
+    first.admin().await;
+    let mut second = setup.start();
+    assert_eq!(second.ended().await, 1);
+    assert!(second.log().contains(&format!("process {}", first.pid())), "{}", second.log());
+}
