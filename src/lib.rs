@@ -10,6 +10,7 @@ pub mod job;
 pub mod journal;
 pub mod manifest;
 pub mod plan;
+pub mod registry;
 pub mod telemetry;
 pub mod worker;
 pub mod workspace;

@@ -1,0 +1,75 @@
+//! Content digests. Only SHA-256: nothing weaker is taken, nothing else is in use.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::RegistryError;
+
+/// `sha256:` and 64 lower-case hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(String);
+
+/// A text that is no digest.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not a digest: sha256: and 64 lower-case hexadecimal digits are expected")]
+pub struct NotADigest(String);
+
+impl Digest {
+    /// The digest of bytes.
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(format!("sha256:{}", hex::encode(Sha256::digest(bytes))))
+    }
+
+    /// The digest as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The hexadecimal digits.
+    pub fn hex(&self) -> &str {
+        self.0.strip_prefix("sha256:").unwrap_or_default()
+    }
+
+    /// Checks that bytes have this digest.
+    ///
+    /// # Errors
+    /// [`RegistryError::Mismatch`].
+    pub fn check(&self, what: &str, bytes: &[u8]) -> Result<(), RegistryError> {
+        let got = Self::of(bytes);
+        if got == *self {
+            return Ok(());
+        }
+        Err(RegistryError::Mismatch { what: what.to_owned(), property: "digest", expected: self.0.clone(), got: got.0 })
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = NotADigest;
+
+    fn try_from(text: String) -> Result<Self, NotADigest> {
+        let digits = text.strip_prefix("sha256:").unwrap_or_default();
+        let fits = digits.len() == 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if fits { Ok(Self(text)) } else { Err(NotADigest(text.chars().take(100).collect())) }
+    }
+}
+
+impl std::str::FromStr for Digest {
+    type Err = NotADigest;
+
+    fn from_str(text: &str) -> Result<Self, NotADigest> {
+        text.to_owned().try_into()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> String {
+        digest.0
+    }
+}
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,143 @@
+//! OCI image layouts: a folder with `oci-layout`, `index.json` and `blobs/sha256/…`.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::document::LARGEST;
+use super::{Descriptor, Digest, RegistryError, Stored, Version};
+
+/// How a tag is noted in the index.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// A layout on disk.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    path: PathBuf,
+}
+
+impl Layout {
+    /// The layout in a folder; the folder is made when something is stored.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn failed(&self) -> impl Fn(io::Error) -> RegistryError + '_ {
+        |source| RegistryError::Layout { path: self.path.clone(), source }
+    }
+
+    fn blob_path(&self, digest: &Digest) -> PathBuf {
+        self.path.join("blobs/sha256").join(digest.hex())
+    }
+
+    /// Reads a document that the index names.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn manifest(&self, version: &Version) -> Result<Stored, RegistryError> {
+        let entries = self.entries()?;
+        let is_it = |entry: &&Value| match version {
+            Version::Tag(tag) => entry["annotations"][REF_NAME] == tag.as_str(),
+            Version::Digest(digest) => entry["digest"] == digest.as_str(),
+        };
+        let entry = entries.iter().find(is_it);
+        let digest = match (entry, version) {
+            (Some(entry), _) => entry["digest"].as_str().and_then(|text| text.parse().ok()),
+            // Children of an index are not in index.json.
+            (None, Version::Digest(digest)) => Some(digest.clone()),
+            (None, Version::Tag(_)) => None,
+        };
+        let digest: Digest = digest.ok_or_else(|| RegistryError::NotFound(version.to_string()))?;
+        let bytes = self.read(&digest, LARGEST)?;
+        let named = entry.and_then(|entry| entry["mediaType"].as_str());
+        let own = serde_json::from_slice::<Value>(&bytes).ok().and_then(|value| value["mediaType"].as_str().map(str::to_owned));
+        let media_type = named.map(str::to_owned).or(own).unwrap_or_default();
+        digest.check(&format!("the manifest {digest}"), &bytes)?;
+        Ok(Stored { digest, media_type, bytes })
+    }
+
+    /// Reads a blob. What it holds is checked by the caller.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn blob(&self, descriptor: &Descriptor) -> Result<Bytes, RegistryError> {
+        self.read(&descriptor.digest, descriptor.size)
+    }
+
+    fn read(&self, digest: &Digest, limit: u64) -> Result<Bytes, RegistryError> {
+        use io::Read as _;
+        let file = match fs::File::open(self.blob_path(digest)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(RegistryError::NotFound(digest.to_string())),
+            opened => opened.map_err(self.failed())?,
+        };
+        let mut bytes = Vec::new();
+        // One byte more than promised shows that the promise was wrong.
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(self.failed())?;
+        Ok(bytes.into())
+    }
+
+    /// Stores a blob, unless it is there.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), RegistryError> {
+        let path = self.blob_path(digest);
+        if path.exists() {
+            return Ok(());
+        }
+        self.write(&path, bytes)
+    }
+
+    /// Stores a document and notes it in the index.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub fn put_manifest(&self, tag: Option<&str>, stored: &Stored) -> Result<(), RegistryError> {
+        self.put_blob(&stored.digest, &stored.bytes)?;
+        self.write(&self.path.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        let mut entries = self.entries()?;
+        let is_same = |entry: &Value| match tag {
+            Some(tag) => entry["annotations"][REF_NAME] == tag,
+            None => entry["digest"] == stored.digest.as_str() && entry["annotations"][REF_NAME].is_null(),
+        };
+        entries.retain(|entry| !is_same(entry));
+        let mut entry = json!({"mediaType": stored.media_type, "digest": stored.digest, "size": stored.bytes.len()});
+        if let Some(tag) = tag {
+            entry["annotations"] = json!({ REF_NAME: tag });
+        }
+        entries.push(entry);
+        let index = json!({"schemaVersion": 2, "mediaType": super::document::INDEX, "manifests": entries});
+        self.write(&self.path.join("index.json"), index.to_string().as_bytes())
+    }
+
+    fn entries(&self) -> Result<Vec<Value>, RegistryError> {
+        let text = match fs::read(self.path.join("index.json")) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            read => read.map_err(self.failed())?,
+        };
+        let index: Value = serde_json::from_slice(&text).map_err(|error| self.failed()(error.into()))?;
+        Ok(index["manifests"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Writes a file whole or not at all.
+    fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), RegistryError> {
+        let folder = path.parent().unwrap_or(&self.path);
+        let write = || {
+            fs::create_dir_all(folder)?;
+            let temporary = path.with_extension(format!("{:016x}.tmp", rand::random::<u64>()));
+            let mut file = fs::File::create(&temporary)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            fs::rename(&temporary, path)
+        };
+        write().map_err(self.failed())
+    }
+}

@@ -1,0 +1,386 @@
+//! A repository on a server (OCI distribution specification 1.1).
+//!
+//! Uploads are monolithic: ECR silently drops all chunks but the first, and Google's registry takes
+//! none. A failed upload begins again from the start. Manifests are small and blobs are bounded, so
+//! both are held in memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable as _};
+use bytes::{Bytes, BytesMut};
+use http::{Method, StatusCode, header};
+use reqwest::Response;
+use serde_json::Value;
+use tokio::sync::Mutex;
+use url::Url;
+
+use super::challenge::{self, Challenge};
+use super::document::{ACCEPTED, LARGEST};
+use super::{Address, Credential, Descriptor, Digest, RegistryError, Stored, Version, guard};
+use crate::base::secret::Secret;
+
+/// The longest that one attempt may take.
+const ATTEMPT: Duration = Duration::from_secs(60);
+
+/// Redirects that are followed for one blob.
+const HOPS: usize = 3;
+
+/// The most bytes of a refusal that are read.
+const LARGEST_REFUSAL: usize = 16 * 1024;
+
+/// Connections to registries and to what they point to. Cheap to clone.
+#[derive(Clone)]
+pub struct Connections {
+    /// To the registry itself.
+    pub own: reqwest::Client,
+    /// To other hosts: reaches public addresses only.
+    pub foreign: reqwest::Client,
+}
+
+/// A repository on a server.
+pub struct Remote {
+    address: Address,
+    base: Url,
+    credential: Credential,
+    connections: Connections,
+    token: Arc<Mutex<Option<Authorization>>>,
+}
+
+#[derive(Clone)]
+enum Authorization {
+    None,
+    Basic(String, Secret),
+    Bearer(Secret),
+}
+
+/// One request of the specification.
+struct Call {
+    action: &'static str,
+    method: Method,
+    url: Url,
+    accept: Option<String>,
+    content_type: Option<String>,
+    body: Option<Bytes>,
+}
+
+impl Remote {
+    /// A repository. Nothing is sent. Loopback and the hosts of `insecure` are spoken to over http.
+    ///
+    /// # Errors
+    /// [`RegistryError::Address`].
+    pub fn new(
+        address: Address,
+        credential: Credential,
+        connections: Connections,
+        insecure: &[String],
+    ) -> Result<Self, RegistryError> {
+        let host = address.host();
+        let probe = Url::parse(&format!("http://{host}/")).map_err(|_| RegistryError::Address(address.to_string()))?;
+        let loopback = match probe.host() {
+            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+            Some(url::Host::Domain(name)) => name == "localhost",
+            None => false,
+        };
+        let scheme = if loopback || insecure.iter().any(|allowed| allowed == host) { "http" } else { "https" };
+        let base = Url::parse(&format!("{scheme}://{host}/v2/{}/", address.name()))
+            .map_err(|_| RegistryError::Address(address.to_string()))?;
+        Ok(Self { address, base, credential, connections, token: Arc::default() })
+    }
+
+    /// Uses TLS whatever the host is, as a registry on loopback may.
+    #[must_use]
+    pub fn over_tls(mut self) -> Self {
+        // A URL with a host can have either scheme.
+        let _ = self.base.set_scheme("https");
+        self
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Where its credentials came from, for people.
+    pub fn credential_origin(&self) -> &'static str {
+        self.credential.origin()
+    }
+
+    pub(super) async fn manifest(&self, version: &Version) -> Result<Stored, RegistryError> {
+        let mut call = self.call("the manifest", Method::GET, &format!("manifests/{version}"))?;
+        call.accept = Some(ACCEPTED.join(", "));
+        let response = self.send(&call, true).await?;
+        let served = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let served = served.map(|text| text.split(';').next().unwrap_or_default().trim().to_owned());
+        let bytes = self.body(response, &call, LARGEST).await?;
+        let own = || serde_json::from_slice::<Value>(&bytes).ok()?["mediaType"].as_str().map(str::to_owned);
+        // Some registries serve manifests as plain JSON; then their own word counts.
+        let media_type = match served {
+            Some(served) if ACCEPTED.contains(&served.as_str()) => served,
+            _ => own().unwrap_or_default(),
+        };
+        Ok(Stored { digest: Digest::of(&bytes), media_type, bytes })
+    }
+
+    pub(super) async fn blob(&self, descriptor: &Descriptor) -> Result<Bytes, RegistryError> {
+        let call = self.call("a blob", Method::GET, &format!("blobs/{}", descriptor.digest))?;
+        let read = || async {
+            let mut response = self.send_once(&call).await?;
+            for _ in 0..HOPS {
+                if !response.status().is_redirection() {
+                    break;
+                }
+                response = self.follow(&call, &response).await?;
+            }
+            let response = self.good(response, &call).await?;
+            self.body(response, &call, descriptor.size).await
+        };
+        retried(read).await
+    }
+
+    pub(super) async fn put_blob(&self, digest: &Digest, bytes: Bytes) -> Result<(), RegistryError> {
+        let head = self.call("a look for a blob", Method::HEAD, &format!("blobs/{digest}"))?;
+        match self.send(&head, true).await {
+            Ok(_) => return Ok(()),
+            Err(RegistryError::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+        let start = self.call("the start of an upload", Method::POST, "blobs/uploads/")?;
+        let upload = || async {
+            // An upload that failed in the middle is not trusted to be at its start.
+            let response = self.send(&start, false).await?;
+            let mut url = self.location(&start, &response)?;
+            url.query_pairs_mut().append_pair("digest", digest.as_str());
+            let call = Call {
+                action: "an upload",
+                method: Method::PUT,
+                url,
+                accept: None,
+                content_type: Some("application/octet-stream".into()),
+                body: Some(bytes.clone()),
+            };
+            self.send(&call, false).await.map(drop)
+        };
+        retried(upload).await
+    }
+
+    pub(super) async fn put_manifest(&self, tag: Option<&str>, stored: &Stored) -> Result<(), RegistryError> {
+        let version = tag.unwrap_or(stored.digest.as_str());
+        let mut call = self.call("the push of a manifest", Method::PUT, &format!("manifests/{version}"))?;
+        call.content_type = Some(stored.media_type.clone());
+        call.body = Some(stored.bytes.clone());
+        self.send(&call, true).await.map(drop)
+    }
+
+    fn call(&self, action: &'static str, method: Method, path: &str) -> Result<Call, RegistryError> {
+        let url = self.base.join(path).map_err(|_| RegistryError::Address(self.address.to_string()))?;
+        Ok(Call { action, method, url, accept: None, content_type: None, body: None })
+    }
+
+    /// Sends a call to the registry, with credentials, and again after a temporary fault if asked to.
+    async fn send(&self, call: &Call, retry: bool) -> Result<Response, RegistryError> {
+        let once = || async { self.good(self.send_once(call).await?, call).await };
+        if retry { retried(once).await } else { once().await }
+    }
+
+    /// One attempt; a second one with fresh credentials if the registry wants some.
+    async fn send_once(&self, call: &Call) -> Result<Response, RegistryError> {
+        let response = self.attempt(call).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        let headers = response.headers().get_all(header::WWW_AUTHENTICATE).iter();
+        let challenge = headers.filter_map(|value| value.to_str().ok()).find_map(challenge::parse);
+        let Some(challenge) = challenge else { return Ok(response) };
+        let Some(authorization) = self.authorize(call, &challenge).await? else { return Ok(response) };
+        *self.token.lock().await = Some(authorization);
+        self.attempt(call).await
+    }
+
+    async fn attempt(&self, call: &Call) -> Result<Response, RegistryError> {
+        let own = call.url.origin() == self.base.origin();
+        let client = if own { &self.connections.own } else { &self.connections.foreign };
+        let mut request = client.request(call.method.clone(), call.url.clone()).timeout(ATTEMPT);
+        if let Some(accept) = &call.accept {
+            request = request.header(header::ACCEPT, accept);
+        }
+        if let Some(content_type) = &call.content_type {
+            request = request.header(header::CONTENT_TYPE, content_type);
+        }
+        if let Some(body) = &call.body {
+            request = request.body(body.clone());
+        } else if call.method == Method::POST {
+            request = request.header(header::CONTENT_LENGTH, 0);
+        }
+        // The credential is the registry's own: it goes nowhere else.
+        if own {
+            request = match self.token.lock().await.clone().unwrap_or(Authorization::None) {
+                Authorization::None => request,
+                Authorization::Basic(user, password) => request.basic_auth(user, Some(password.expose())),
+                Authorization::Bearer(token) => request.bearer_auth(token.expose()),
+            };
+        }
+        request.send().await.map_err(|error| self.unreachable(call.action, &error))
+    }
+
+    async fn authorize(&self, call: &Call, challenge: &Challenge) -> Result<Option<Authorization>, RegistryError> {
+        match (challenge, &self.credential) {
+            (Challenge::Basic, Credential::Password { username, password, .. }) => {
+                Ok(Some(Authorization::Basic(username.clone(), password.clone())))
+            }
+            (Challenge::Basic, _) => Ok(None),
+            (Challenge::Bearer { realm, service }, _) => {
+                self.token(call, realm, service).await.map(|token| Some(Authorization::Bearer(token)))
+            }
+        }
+    }
+
+    /// Asks the token service that the registry names.
+    async fn token(&self, call: &Call, realm: &str, service: &str) -> Result<Secret, RegistryError> {
+        let action = "an access token";
+        let url = Url::parse(realm).map_err(|_| self.misled(realm, "it is not a URL"))?;
+        let client = self.foreign(&url, realm)?;
+        let actions = if matches!(call.method, Method::GET | Method::HEAD) { "pull" } else { "pull,push" };
+        let scope = format!("repository:{}:{actions}", self.address.name());
+        let request = match &self.credential {
+            Credential::Identity { token } => {
+                let form = [
+                    ("grant_type", "refresh_token"),
+                    ("service", service),
+                    ("scope", &scope),
+                    ("client_id", "nuon-runner"),
+                    ("refresh_token", token.expose()),
+                ];
+                client.post(url).form(&form)
+            }
+            Credential::Password { username, password, .. } => client
+                .get(url)
+                .query(&[("service", service), ("scope", &scope)])
+                .basic_auth(username, Some(password.expose())),
+            Credential::Anonymous => client.get(url).query(&[("service", service), ("scope", &scope)]),
+        };
+        let response = request.timeout(ATTEMPT).send().await.map_err(|error| self.unreachable(action, &error))?;
+        let asked = Call { action, ..self.call(action, Method::GET, "")? };
+        let response = self.good(response, &asked).await?;
+        let body = self.body(response, &asked, LARGEST).await?;
+        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let token = ["token", "access_token"].into_iter().find_map(|member| answer[member].as_str());
+        token.map(Secret::from).ok_or_else(|| RegistryError::Unreachable {
+            host: self.address.host().to_owned(),
+            action,
+            message: "the token service's answer holds no token".into(),
+        })
+    }
+
+    /// A client for an address that the registry names: https unless the registry itself has none,
+    /// and no private address unless it is the registry's own host.
+    fn foreign(&self, url: &Url, text: &str) -> Result<&reqwest::Client, RegistryError> {
+        let same_host = url.host() == self.base.host();
+        if url.scheme() != "https" && !(self.base.scheme() == "http" && url.scheme() == "http") {
+            return Err(self.misled(text, "it is not https"));
+        }
+        if same_host || guard::names_private_address(&self.base) {
+            return Ok(&self.connections.own);
+        }
+        if guard::names_private_address(url) {
+            return Err(self.misled(text, "it is not a public address"));
+        }
+        Ok(&self.connections.foreign)
+    }
+
+    async fn follow(&self, call: &Call, response: &Response) -> Result<Response, RegistryError> {
+        let url = self.location(call, response)?;
+        let client = self.foreign(&url, url.as_str())?;
+        client.get(url).timeout(ATTEMPT).send().await.map_err(|error| self.unreachable(call.action, &error))
+    }
+
+    /// Where an answer points to.
+    fn location(&self, call: &Call, response: &Response) -> Result<Url, RegistryError> {
+        let text = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let url = call.url.join(text).ok().filter(|_| !text.is_empty());
+        let url = url.ok_or_else(|| self.misled(text, "it is not a URL"))?;
+        self.foreign(&url, text)?;
+        Ok(url)
+    }
+
+    async fn good(&self, response: Response, call: &Call) -> Result<Response, RegistryError> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let host = self.address.host().to_owned();
+        let delay = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let what = format!("{}{}", self.address, call.url.path().rsplit_once('/').map_or("", |(_, last)| last).replace("sha256", "@sha256"));
+        let body = read(response, LARGEST_REFUSAL as u64).await.unwrap_or_default();
+        let refusal: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let first = &refusal["errors"][0];
+        let message = first["message"].as_str().or(first["code"].as_str()).unwrap_or_default();
+        let message: String = message.chars().take(300).collect();
+        let action = call.action;
+        Err(match status.as_u16() {
+            404 => RegistryError::NotFound(what),
+            401 | 403 => RegistryError::Denied { host, action, credential: self.credential.origin(), message },
+            300..=399 => self.misled("another place", "redirects are followed for blobs only"),
+            status => {
+                RegistryError::Refused { host, action, status, message, delay: delay.map(Duration::from_secs) }
+            }
+        })
+    }
+
+    async fn body(&self, response: Response, call: &Call, limit: u64) -> Result<Bytes, RegistryError> {
+        // One byte more than promised shows that the promise was wrong.
+        read(response, limit.saturating_add(1)).await.map_err(|message| RegistryError::Unreachable {
+            host: self.address.host().to_owned(),
+            action: call.action,
+            message,
+        })
+    }
+
+    fn unreachable(&self, action: &'static str, error: &reqwest::Error) -> RegistryError {
+        let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+        // URLs stay out: one may carry a signature.
+        let message = causes.next().map_or_else(|| "the connection failed".to_owned(), |first| {
+            causes.fold(first.to_string(), |text, cause| format!("{text}: {cause}"))
+        });
+        RegistryError::Unreachable { host: self.address.host().to_owned(), action, message }
+    }
+
+    fn misled(&self, target: &str, why: &'static str) -> RegistryError {
+        let target = target.split(['?', '#']).next().unwrap_or_default().chars().take(200).collect();
+        RegistryError::Misled { host: self.address.host().to_owned(), target, why }
+    }
+}
+
+/// Reads at most `limit` bytes; more is not an error here, the caller sees it by the length.
+async fn read(mut response: Response, limit: u64) -> Result<Bytes, String> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| error.without_url().to_string())? {
+        let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(body.len());
+        body.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
+        if room <= chunk.len() {
+            break;
+        }
+    }
+    Ok(body.freeze())
+}
+
+/// Tries again after temporary faults: five times, half a second to ten, or what the server asks for.
+async fn retried<T, F, W>(work: W) -> Result<T, RegistryError>
+where
+    F: Future<Output = Result<T, RegistryError>>,
+    W: FnMut() -> F,
+{
+    let waits = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(500))
+        .with_max_delay(Duration::from_secs(10))
+        .with_max_times(5)
+        .with_jitter();
+    work.retry(waits)
+        .when(RegistryError::is_temporary)
+        .adjust(|error, wait| match error {
+            RegistryError::Refused { delay: Some(delay), .. } => wait.map(|wait| wait.max((*delay).min(Duration::from_secs(60)))),
+            _ => wait,
+        })
+        .await
+}
