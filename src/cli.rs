@@ -3,6 +3,7 @@
 mod arguments;
 mod daemon;
 mod exit;
+mod render;
 mod settings;
 
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ pub fn main() -> ExitCode {
         }
         "check-config" => settings::check(matches, &environment),
         "migrate" => settings::migrate(matches, &environment),
+        "render" => render::run(matches),
         "version" => version(),
         other => {
             complain(&format!("{other} is not supported yet"), "see --help");

@@ -8,6 +8,7 @@ pub mod dev;
 pub mod handlers;
 pub mod job;
 pub mod journal;
+pub mod kustomize;
 pub mod manifest;
 pub mod plan;
 pub mod registry;

@@ -1,0 +1,124 @@
+//! kustomize: a tree of files in, objects out. Pure: no disk, clock, environment, network or log;
+//! files are read through [`Files`], which the caller hands in and may bound.
+//!
+//! The order of work inside one kustomization is kustomize's own: resources, generators, then the
+//! transformers in the order of [`transform`]. The bar is sameness with kustomize v5
+//! (`tests/conformance`). What this engine does not know yet is an error that names file and field;
+//! nothing is silently ignored.
+
+pub mod files;
+pub mod order;
+pub mod print;
+
+mod accumulate;
+mod document;
+mod field;
+mod generate;
+mod json;
+mod kustomization;
+mod path;
+mod reference;
+mod resource;
+mod selector;
+mod transform;
+
+use serde_json::{Map, Value};
+
+pub use files::{Files, Kind};
+pub use print::print;
+
+/// How an overlay is built.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Whether files may be read from outside of the directory of the kustomization that names them.
+    /// Nothing is ever read from outside of [`Files`].
+    pub unrestricted: bool,
+    /// Bounds on the work.
+    pub budget: Budget,
+}
+
+/// Bounds on one build.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    /// Files that are read.
+    pub files: usize,
+    /// Bytes that are read.
+    pub bytes: u64,
+    /// Kustomizations inside kustomizations.
+    pub depth: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { files: 20_000, bytes: 256 << 20, depth: 100 }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { unrestricted: false, budget: Budget::default() }
+    }
+}
+
+/// Why a build failed: the chain of kustomization files, the field, and what is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BuildError {
+    /// The files that led there, outermost first.
+    pub files: Vec<String>,
+    /// The field, or nothing.
+    pub field: String,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+impl std::error::Error for BuildError {}
+
+impl std::fmt::Display for BuildError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for file in &self.files {
+            write!(f, "{file}: ")?;
+        }
+        if !self.field.is_empty() {
+            write!(f, "{}: ", self.field)?;
+        }
+        f.write_str(&self.message)
+    }
+}
+
+impl BuildError {
+    fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { files: Vec::new(), field: field.into(), message: message.into() }
+    }
+
+    /// The same, seen from a file that names the one where it happened.
+    fn inside(mut self, file: &str) -> Self {
+        self.files.insert(0, file.to_owned());
+        self
+    }
+}
+
+/// Builds the kustomization in the directory `root`. `cancelled` is asked now and then.
+///
+/// # Errors
+/// [`BuildError`].
+pub fn build(
+    files: &dyn Files,
+    root: &str,
+    options: &Options,
+    cancelled: &dyn Fn() -> bool,
+) -> Result<Vec<Map<String, Value>>, BuildError> {
+    accumulate::build(files, root, options, cancelled)
+}
+
+/// Applies patch files to a list of objects, as a last step after a build. Paths are relative to the
+/// root of [`Files`].
+///
+/// # Errors
+/// [`BuildError`].
+pub fn patch(
+    files: &dyn Files,
+    objects: Vec<Map<String, Value>>,
+    patches: &[String],
+) -> Result<Vec<Map<String, Value>>, BuildError> {
+    accumulate::patch(files, objects, patches)
+}

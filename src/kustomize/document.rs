@@ -1,0 +1,119 @@
+//! Files to resources: documents, lists opened, what makes an object checked.
+
+use super::BuildError;
+use super::resource::Resource;
+use crate::yaml::{self, Limits, Node, Style, Value};
+
+/// The annotation of resources that never leave the build.
+const LOCAL: &str = "config.kubernetes.io/local-config";
+
+/// Reads the resources of a file.
+pub(super) fn resources(name: &str, bytes: &[u8]) -> Result<Vec<Resource>, BuildError> {
+    let bad = |message: String| BuildError::new("", message).inside(name);
+    let text = std::str::from_utf8(bytes).map_err(|_| bad("it is not UTF-8".into()))?;
+    let mut resources = Vec::new();
+    for node in documents(text).map_err(|error| bad(format!("it is not valid YAML: {error}")))? {
+        open(node, &mut resources).map_err(bad)?;
+    }
+    Ok(resources)
+}
+
+/// The documents of a text. Each is parsed alone, as kustomize cuts the text at `---` lines first.
+pub(super) fn documents(text: &str) -> Result<Vec<Node>, yaml::YamlError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut nodes = Vec::new();
+    for document in split(text) {
+        if let Some(node) = yaml::parse(&document, Limits::default())?
+            && !node.is_null()
+        {
+            nodes.push(node);
+        }
+    }
+    Ok(nodes)
+}
+
+/// Cuts a text at the lines that begin with `---`; what follows on such a line stays.
+fn split(text: &str) -> Vec<String> {
+    let mut documents = vec![String::new()];
+    for line in text.split_inclusive('\n') {
+        let line = line.strip_suffix("\r\n").map_or_else(|| line.to_owned(), |line| format!("{line}\n"));
+        let begins = line.strip_prefix("---").is_some_and(|rest| rest.starts_with([' ', '\t', '\n']) || rest.is_empty());
+        if begins {
+            documents.push(String::new());
+        }
+        if let Some(last) = documents.last_mut() {
+            last.push_str(&line);
+        }
+    }
+    documents
+}
+
+/// Takes an object, or the items of a list, however deep.
+fn open(node: Node, into: &mut Vec<Resource>) -> Result<(), String> {
+    let Value::Mapping(_) = &node.value else {
+        return Err(format!("it holds {} where an object is expected", node.kind()));
+    };
+    check_keys(&node)?;
+    let kind = node.get("kind").and_then(Node::as_str).unwrap_or_default().to_owned();
+    if kind.ends_with("List")
+        && let Some(items) = node.get("items").and_then(Node::as_sequence)
+    {
+        return items.iter().try_for_each(|item| open(item.clone(), into));
+    }
+    if kind.is_empty() {
+        return Err("missing kind in an object".into());
+    }
+    let mut resource = Resource::new(node);
+    if resource.id().name.is_empty() {
+        return Err(format!("missing metadata.name in an object of kind {kind}"));
+    }
+    for map in ["labels", "annotations"] {
+        let node = resource.node.get("metadata").and_then(|metadata| metadata.get(map));
+        if let Some(node) = node.filter(|node| !node.is_null() && node.as_mapping().is_none()) {
+            return Err(format!("metadata.{map} of {kind}/{} must be a map, not {}", resource.id().name, node.kind()));
+        }
+    }
+    if let Some(annotations) = resource.node.get("metadata").and_then(|metadata| metadata.get("annotations")) {
+        let mut texts = annotations.clone();
+        quote_values(&mut texts);
+        super::field::set(super::field::entry(&mut resource.node, "metadata"), "annotations", texts);
+    }
+    if resource.metadata_text("annotations", LOCAL) != Some("true") {
+        into.push(resource);
+    }
+    Ok(())
+}
+
+/// Annotations are texts, however they were written.
+fn quote_values(map: &mut Node) {
+    if let Value::Mapping(pairs) = &mut map.value {
+        for (_, value) in pairs {
+            if let Value::Scalar(_, style) = &mut value.value
+                && *style == Style::Plain
+                && value.tag.is_none()
+            {
+                *style = Style::DoubleQuoted;
+            }
+        }
+    }
+}
+
+/// No key may stand twice in a map.
+fn check_keys(node: &Node) -> Result<(), String> {
+    match &node.value {
+        Value::Scalar(..) => Ok(()),
+        Value::Sequence(items) => items.iter().try_for_each(check_keys),
+        Value::Mapping(pairs) => {
+            let mut seen = std::collections::HashSet::new();
+            for (key, value) in pairs {
+                if let Some(text) = key.as_str()
+                    && !seen.insert(text)
+                {
+                    return Err(format!("the key {text:?} at {} is already defined", key.position));
+                }
+                check_keys(value)?;
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Places inside a resource: which kinds they apply to, and how they are walked.
+
+use super::resource::Id;
+use crate::yaml::{Node, Value};
+
+/// A place in resources of a kind; empty parts of the kind match anything.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FieldSpec {
+    pub group: &'static str,
+    pub version: &'static str,
+    pub kind: &'static str,
+    /// Parts joined by `/`; lists are entered by themselves.
+    pub path: &'static str,
+    /// Whether missing maps are made.
+    pub create: bool,
+}
+
+/// A place in every kind.
+pub(super) const fn anywhere(path: &'static str, create: bool) -> FieldSpec {
+    FieldSpec { group: "", version: "", kind: "", path, create }
+}
+
+/// A place in one kind.
+pub(super) const fn at(group: &'static str, kind: &'static str, path: &'static str, create: bool) -> FieldSpec {
+    FieldSpec { group, version: "", kind, path, create }
+}
+
+impl FieldSpec {
+    /// Whether it applies to a resource.
+    pub fn selects(&self, id: &Id) -> bool {
+        let fits = |wanted: &str, got: &str| wanted.is_empty() || wanted == got;
+        fits(self.group, &id.group) && fits(self.version, &id.version) && fits(self.kind, &id.kind)
+    }
+
+    /// Calls `change` on every node at the place.
+    pub fn visit(&self, root: &mut Node, change: &mut dyn FnMut(&mut Node)) {
+        let parts: Vec<&str> = self.path.split('/').map(|part| part.trim_end_matches("[]")).collect();
+        walk(root, &parts, self.create, change);
+    }
+}
+
+fn walk(node: &mut Node, parts: &[&str], create: bool, change: &mut dyn FnMut(&mut Node)) {
+    if let Value::Sequence(items) = &mut node.value {
+        return items.iter_mut().for_each(|item| walk(item, parts, create, change));
+    }
+    let Some((part, rest)) = parts.split_first() else { return change(node) };
+    if create && (node.is_null() || node.as_mapping().is_some()) {
+        return walk(entry(node, part), rest, create, change);
+    }
+    if let Some(child) = get_mut(node, part)
+        && !child.is_null()
+    {
+        walk(child, rest, create, change);
+    }
+}
+
+/// The value under a key; none if it is not there.
+pub(super) fn get_mut<'a>(node: &'a mut Node, key: &str) -> Option<&'a mut Node> {
+    match &mut node.value {
+        Value::Mapping(pairs) => pairs.iter_mut().rev().find(|(k, _)| k.as_str() == Some(key)).map(|(_, value)| value),
+        _ => None,
+    }
+}
+
+/// The value under a key, made as an empty map if it is not there. What is no map becomes one.
+pub(super) fn entry<'a>(node: &'a mut Node, key: &str) -> &'a mut Node {
+    if node.as_mapping().is_none() {
+        node.value = Value::Mapping(Vec::new());
+        node.tag = None;
+    }
+    match &mut node.value {
+        Value::Mapping(pairs) => {
+            let at = pairs.iter().rposition(|(k, _)| k.as_str() == Some(key)).unwrap_or_else(|| {
+                pairs.push((super::json::text(key), Node::new(Value::Mapping(Vec::new()))));
+                pairs.len() - 1
+            });
+            &mut pairs[at].1
+        }
+        _ => unreachable!("it was made a map above"),
+    }
+}
+
+/// Sets a key.
+pub(super) fn set(node: &mut Node, key: &str, value: Node) {
+    *entry(node, key) = value;
+}
+
+/// Calls `change` on every node at a path that is there.
+pub(super) fn visit_path(root: &mut Node, path: &str, change: &mut dyn FnMut(&mut Node)) {
+    let parts: Vec<&str> = path.split('/').collect();
+    walk(root, &parts, false, change);
+}

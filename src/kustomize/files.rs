@@ -1,0 +1,38 @@
+//! Where files come from.
+
+/// What a path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+}
+
+/// A tree of files. Paths are relative to its root, with `/`, without `.` and `..`; the root itself
+/// is the empty path.
+pub trait Files {
+    /// What a path is; nothing if it is not there.
+    fn kind(&self, path: &str) -> Option<Kind>;
+
+    /// The content of a file.
+    ///
+    /// # Errors
+    /// Why it cannot be read, as a sentence without the path.
+    fn read(&self, path: &str) -> Result<Vec<u8>, String>;
+}
+
+/// Files in memory, by path.
+impl Files for std::collections::BTreeMap<String, Vec<u8>> {
+    fn kind(&self, path: &str) -> Option<Kind> {
+        if self.contains_key(path) {
+            return Some(Kind::File);
+        }
+        let inside = if path.is_empty() { String::new() } else { format!("{path}/") };
+        self.keys().any(|key| key.starts_with(&inside)).then_some(Kind::Directory)
+    }
+
+    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+        self.get(path).cloned().ok_or_else(|| "it does not exist".to_owned())
+    }
+}

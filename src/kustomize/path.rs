@@ -1,0 +1,49 @@
+//! Paths as text.
+
+/// Joins a relative path to a directory and removes `.` and `..`; nothing if that leaves the tree or
+/// if the path is absolute.
+pub(super) fn join(directory: &str, path: &str) -> Option<String> {
+    if path.starts_with('/') {
+        return None;
+    }
+    let mut parts: Vec<&str> = directory.split('/').filter(|part| !part.is_empty()).collect();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+
+/// The last part of a path.
+pub(super) fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
+/// Whether `path` is `directory` or below it.
+pub(super) fn is_below(path: &str, directory: &str) -> bool {
+    directory.is_empty() || path == directory || path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
+}
+
+/// Whether a resource is something on another machine: a URL or an address of git.
+pub(super) fn is_remote(path: &str) -> bool {
+    path.contains("://") || path.contains("?ref=") || path.starts_with("git@") || path.starts_with("git::")
+        || path.starts_with("github.com/") || path.starts_with("github.com:")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_leaves_the_tree() {
+        assert_eq!(join("a/b", "../c/./d").as_deref(), Some("a/c/d"));
+        assert_eq!(join("a", "..").as_deref(), Some(""));
+        assert_eq!(join("a", "../.."), None);
+        assert_eq!(join("a", "/etc"), None);
+        assert!(is_below("a/b", "a") && !is_below("ab", "a") && is_below("x", ""));
+    }
+}

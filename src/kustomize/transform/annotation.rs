@@ -1,0 +1,31 @@
+//! `commonAnnotations`.
+
+use std::collections::BTreeMap;
+
+use super::label::put;
+use crate::kustomize::field::{FieldSpec, anywhere, at};
+use crate::kustomize::resource::Resource;
+
+const FIELDS: [FieldSpec; 9] = [
+    anywhere("metadata/annotations", true),
+    FieldSpec { version: "v1", ..at("", "ReplicationController", "spec/template/metadata/annotations", true) },
+    at("", "Deployment", "spec/template/metadata/annotations", true),
+    at("", "ReplicaSet", "spec/template/metadata/annotations", true),
+    at("", "DaemonSet", "spec/template/metadata/annotations", true),
+    at("", "StatefulSet", "spec/template/metadata/annotations", true),
+    at("batch", "Job", "spec/template/metadata/annotations", true),
+    at("batch", "CronJob", "spec/jobTemplate/metadata/annotations", true),
+    at("batch", "CronJob", "spec/jobTemplate/spec/template/metadata/annotations", true),
+];
+
+pub(super) fn apply(resources: &mut [Resource], annotations: &BTreeMap<String, String>) {
+    if annotations.is_empty() {
+        return;
+    }
+    for resource in resources {
+        let id = resource.id();
+        for spec in FIELDS.iter().filter(|spec| spec.selects(&id)) {
+            spec.visit(&mut resource.node, &mut |map| put(map, annotations));
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! `labels` and `commonLabels`.
+
+use std::collections::BTreeMap;
+
+use crate::kustomize::field::{FieldSpec, anywhere, at, set};
+use crate::kustomize::json;
+use crate::kustomize::kustomization::Kustomization;
+use crate::kustomize::resource::Resource;
+
+const METADATA: FieldSpec = anywhere("metadata/labels", true);
+
+/// Labels of what workloads make.
+const TEMPLATES: [FieldSpec; 9] = [
+    FieldSpec { version: "v1", ..at("", "ReplicationController", "spec/template/metadata/labels", true) },
+    at("", "Deployment", "spec/template/metadata/labels", true),
+    at("", "ReplicaSet", "spec/template/metadata/labels", true),
+    at("", "DaemonSet", "spec/template/metadata/labels", true),
+    at("apps", "StatefulSet", "spec/template/metadata/labels", true),
+    at("apps", "StatefulSet", "spec/volumeClaimTemplates[]/metadata/labels", true),
+    at("batch", "Job", "spec/template/metadata/labels", true),
+    at("batch", "CronJob", "spec/jobTemplate/metadata/labels", true),
+    at("batch", "CronJob", "spec/jobTemplate/spec/template/metadata/labels", true),
+];
+
+const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution/podAffinityTerm/labelSelector/matchLabels";
+const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution/labelSelector/matchLabels";
+
+/// What selects by labels.
+const SELECTORS: [FieldSpec; 12] = [
+    FieldSpec { version: "v1", ..at("", "Service", "spec/selector", true) },
+    FieldSpec { version: "v1", ..at("", "ReplicationController", "spec/selector", true) },
+    at("", "Deployment", "spec/selector/matchLabels", true),
+    at("", "ReplicaSet", "spec/selector/matchLabels", true),
+    at("", "DaemonSet", "spec/selector/matchLabels", true),
+    at("apps", "StatefulSet", "spec/selector/matchLabels", true),
+    at("batch", "Job", "spec/selector/matchLabels", false),
+    at("batch", "CronJob", "spec/jobTemplate/spec/selector/matchLabels", false),
+    at("policy", "PodDisruptionBudget", "spec/selector/matchLabels", false),
+    at("networking.k8s.io", "NetworkPolicy", "spec/podSelector/matchLabels", false),
+    at("networking.k8s.io", "NetworkPolicy", "spec/ingress/from/podSelector/matchLabels", false),
+    at("networking.k8s.io", "NetworkPolicy", "spec/egress/to/podSelector/matchLabels", false),
+];
+
+pub(super) fn apply(resources: &mut [Resource], kustomization: &Kustomization) {
+    for labels in &kustomization.labels {
+        let mut places = vec![METADATA];
+        if labels.include_selectors || labels.include_templates {
+            places.extend(TEMPLATES);
+        }
+        set_all(resources, &places, &labels.pairs, labels.include_selectors);
+    }
+    let mut places = vec![METADATA];
+    places.extend(TEMPLATES);
+    set_all(resources, &places, &kustomization.common_labels, true);
+}
+
+fn set_all(resources: &mut [Resource], places: &[FieldSpec], pairs: &BTreeMap<String, String>, selectors: bool) {
+    if pairs.is_empty() {
+        return;
+    }
+    for resource in resources {
+        let id = resource.id();
+        let selecting: &[FieldSpec] = if selectors { &SELECTORS } else { &[] };
+        for spec in places.iter().chain(selecting).filter(|spec| spec.selects(&id)) {
+            spec.visit(&mut resource.node, &mut |map| super::label::put(map, pairs));
+        }
+        if selectors && id.group == "apps" && matches!(id.kind.as_str(), "Deployment" | "StatefulSet") {
+            spread(resource, pairs);
+        }
+    }
+}
+
+/// Affinities and spread constraints of a workload select its own pods.
+fn spread(workload: &mut Resource, pairs: &BTreeMap<String, String>) {
+    let template = "spec/template/spec";
+    let mut paths = vec![format!("{template}/topologySpreadConstraints/labelSelector/matchLabels")];
+    for affinity in ["podAffinity", "podAntiAffinity"] {
+        paths.extend([PREFERRED, REQUIRED].map(|rest| format!("{template}/affinity/{affinity}/{rest}")));
+    }
+    for path in paths {
+        crate::kustomize::field::visit_path(&mut workload.node, &path, &mut |map| put(map, pairs));
+    }
+}
+
+/// Sets pairs in a map of labels or annotations.
+pub(super) fn put(map: &mut crate::yaml::Node, pairs: &BTreeMap<String, String>) {
+    for (key, value) in pairs {
+        set(map, key, json::text(value));
+    }
+}

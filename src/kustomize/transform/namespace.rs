@@ -1,0 +1,47 @@
+//! `namespace`.
+
+use crate::kustomize::field::{self, FieldSpec, at};
+use crate::kustomize::json;
+use crate::kustomize::resource::{Id, Resource, is_cluster_scoped};
+use crate::yaml::Value;
+
+/// Places beside `metadata.namespace`.
+const FIELDS: [FieldSpec; 3] = [
+    at("", "Namespace", "metadata/name", true),
+    at("apiregistration.k8s.io", "APIService", "spec/service/namespace", true),
+    at("apiextensions.k8s.io", "CustomResourceDefinition", "spec/conversion/webhook/clientConfig/service/namespace", false),
+];
+
+pub(super) fn apply(resources: &mut [Resource], namespace: &str) {
+    if namespace.is_empty() {
+        return;
+    }
+    let accounts: Vec<Id> = resources.iter().map(Resource::id).filter(|id| id.kind == "ServiceAccount").collect();
+    for resource in resources {
+        let id = resource.id();
+        resource.remember();
+        if !is_cluster_scoped(&id.group, &id.kind) {
+            resource.set_metadata("namespace", namespace);
+        }
+        for spec in FIELDS.iter().filter(|spec| spec.selects(&id) && (spec.kind != "Namespace" || id.group.is_empty())) {
+            spec.visit(&mut resource.node, &mut |node| *node = json::text(namespace));
+        }
+        if matches!(id.kind.as_str(), "RoleBinding" | "ClusterRoleBinding") {
+            subjects(resource, &accounts, namespace);
+        }
+    }
+}
+
+/// Of a binding's subjects the account `default` always moves, others only with their account.
+fn subjects(binding: &mut Resource, accounts: &[Id], namespace: &str) {
+    let Some(subjects) = field::get_mut(&mut binding.node, "subjects") else { return };
+    let Value::Sequence(subjects) = &mut subjects.value else { return };
+    for subject in subjects {
+        let text = |member: &str| subject.get(member).and_then(|node| node.as_str()).unwrap_or_default().to_owned();
+        let (name, old) = (text("name"), text("namespace"));
+        let moves = name == "default" || accounts.iter().any(|account| account.name == name && account.namespace == old);
+        if moves {
+            field::set(subject, "namespace", json::text(namespace));
+        }
+    }
+}

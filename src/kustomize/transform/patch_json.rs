@@ -1,0 +1,196 @@
+//! JSON patches (RFC 6902), with the ways of the library that kustomize uses: `replace` adds what is
+//! missing, `add` without a value adds null, a pointer without a leading slash loses its first part.
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::Read;
+use crate::kustomize::BuildError;
+use crate::kustomize::json;
+use crate::kustomize::kustomization::Patch;
+use crate::kustomize::resource::Resource;
+use crate::kustomize::selector::Selector;
+use crate::yaml::{self, Limits};
+
+#[derive(Debug, Deserialize)]
+struct Operation {
+    op: String,
+    #[serde(default)]
+    path: String,
+    #[serde(default)]
+    from: Option<String>,
+    #[serde(default)]
+    value: Value,
+}
+
+/// Applies patches, in order, each to every resource that its target selects.
+pub(in crate::kustomize) fn apply(
+    resources: &mut [Resource],
+    patches: &[Patch],
+    field: &str,
+    read: &mut Read<'_>,
+) -> Result<(), BuildError> {
+    for patch in patches {
+        let bad = |message: String| BuildError::new(field, message);
+        let (text, origin) = match (patch.patch.is_empty(), patch.path.is_empty()) {
+            (false, true) => (patch.patch.clone(), "the inline patch".to_owned()),
+            (true, false) => {
+                let bytes = read(&patch.path)?;
+                (String::from_utf8(bytes).map_err(|_| bad(format!("{} is not UTF-8", patch.path)))?, patch.path.clone())
+            }
+            (true, true) => return Err(bad("a patch needs patch or path".into())),
+            (false, false) => return Err(bad("a patch has both patch and path; only one is allowed".into())),
+        };
+        let operations = parse(&text).map_err(|message| bad(format!("{origin}: {message}")))?;
+        let target = patch.target.as_ref().ok_or_else(|| bad(format!("{origin}: a JSON patch needs a target")))?;
+        let selector = Selector::new(target).map_err(|message| bad(format!("target: {message}")))?;
+        for resource in resources.iter_mut().filter(|resource| selector.selects(resource)) {
+            let id = resource.id();
+            let failed = |message: String| bad(format!("{origin} on {id}: {message}"));
+            let mut document = json::to_json(&resource.node).map_err(failed)?;
+            for operation in &operations {
+                operation.apply(&mut document).map_err(failed)?;
+            }
+            resource.remember();
+            resource.node = json::from_json(&document);
+        }
+    }
+    Ok(())
+}
+
+fn parse(text: &str) -> Result<Vec<Operation>, String> {
+    let value = if text.trim_start().starts_with('[') {
+        serde_json::from_str(text).map_err(|error| format!("it is not valid JSON: {error}"))?
+    } else {
+        let node = yaml::parse(text, Limits::default()).map_err(|error| format!("it is not valid YAML: {error}"))?;
+        yaml::json::to_json(&node.ok_or("it is empty")?).map_err(|error| error.to_string())?
+    };
+    match value {
+        Value::Array(_) => serde_json::from_value(value).map_err(|error| format!("it is not a JSON patch: {error}")),
+        _ => Err("it is a strategic merge patch, which is not supported yet; use a JSON patch with a target".into()),
+    }
+}
+
+impl Operation {
+    fn apply(&self, document: &mut Value) -> Result<(), String> {
+        let path = pointer(&self.path);
+        let from = || self.from.as_deref().map(pointer).ok_or_else(|| format!("{} needs from", self.op));
+        match self.op.as_str() {
+            "add" => add(document, &path, self.value.clone()),
+            "remove" => remove(document, &path).map(drop),
+            "replace" => replace(document, &path, self.value.clone()),
+            "move" => {
+                let value = remove(document, &from()?)?;
+                add(document, &path, value)
+            }
+            "copy" => {
+                let value = get(document, &from()?)?.clone();
+                add(document, &path, value)
+            }
+            "test" => match get(document, &path) {
+                Ok(value) if *value == self.value => Ok(()),
+                Err(_) if self.value.is_null() => Ok(()),
+                _ => Err(format!("testing value {} failed", self.path)),
+            },
+            op => Err(format!("unexpected kind: {op:?} is not an operation")),
+        }
+    }
+}
+
+fn pointer(text: &str) -> Vec<String> {
+    if text.is_empty() {
+        return Vec::new();
+    }
+    text.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~")).collect()
+}
+
+fn missing(path: &[String]) -> String {
+    format!("doc is missing path: /{}", path.join("/"))
+}
+
+fn get<'a>(document: &'a Value, path: &[String]) -> Result<&'a Value, String> {
+    path.iter().try_fold(document, |value, part| match value {
+        Value::Object(map) => map.get(part),
+        Value::Array(items) => index(part, items.len()).and_then(|at| items.get(at)),
+        _ => None,
+    })
+    .ok_or_else(|| missing(path))
+}
+
+fn get_mut<'a>(document: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
+    path.iter().try_fold(document, |value, part| match value {
+        Value::Object(map) => map.get_mut(part),
+        Value::Array(items) => {
+            let at = index(part, items.len())?;
+            items.get_mut(at)
+        }
+        _ => None,
+    })
+}
+
+/// A place in a list; negative numbers count from its end.
+fn index(part: &str, length: usize) -> Option<usize> {
+    match part.parse::<i64>().ok()? {
+        at if at >= 0 => usize::try_from(at).ok(),
+        at => length.checked_sub(usize::try_from(-at).ok()?),
+    }
+}
+
+/// The container that holds the last part of a path. The engine's own notes make every object have
+/// annotations while it is patched, so that map is always there.
+fn container<'a, 'p>(document: &'a mut Value, path: &'p [String]) -> Result<(&'a mut Value, &'p String), String> {
+    let (last, parents) = path.split_last().ok_or("the whole document cannot be removed or moved")?;
+    if parents == ["metadata", "annotations"] && get(document, parents).is_err() {
+        document["metadata"]["annotations"] = Value::Object(Map::new());
+    }
+    let holder = get_mut(document, parents).ok_or_else(|| missing(path))?;
+    Ok((holder, last))
+}
+
+fn add(document: &mut Value, path: &[String], value: Value) -> Result<(), String> {
+    if path.is_empty() {
+        *document = value;
+        return Ok(());
+    }
+    let (holder, last) = container(document, path)?;
+    match holder {
+        Value::Object(map) => drop(map.insert(last.clone(), value)),
+        Value::Array(items) if last == "-" => items.push(value),
+        Value::Array(items) => {
+            // The last place of a longer list is where a negative index points.
+            let at = index(last, items.len() + 1).filter(|at| *at <= items.len());
+            items.insert(at.ok_or_else(|| format!("invalid index referenced: {last}"))?, value);
+        }
+        _ => return Err(missing(path)),
+    }
+    Ok(())
+}
+
+fn replace(document: &mut Value, path: &[String], value: Value) -> Result<(), String> {
+    if path.is_empty() {
+        *document = value;
+        return Ok(());
+    }
+    let (holder, last) = container(document, path)?;
+    match holder {
+        Value::Object(map) => drop(map.insert(last.clone(), value)),
+        Value::Array(items) => {
+            let at = index(last, items.len()).and_then(|at| items.get_mut(at));
+            *at.ok_or_else(|| format!("invalid index referenced: {last}"))? = value;
+        }
+        _ => return Err(missing(path)),
+    }
+    Ok(())
+}
+
+fn remove(document: &mut Value, path: &[String]) -> Result<Value, String> {
+    let (holder, last) = container(document, path)?;
+    match holder {
+        Value::Object(map) => map.shift_remove(last).ok_or_else(|| format!("unable to remove nonexistent key: {last}: {}", missing(path))),
+        Value::Array(items) => match index(last, items.len()).filter(|at| *at < items.len()) {
+            Some(at) => Ok(items.remove(at)),
+            None => Err(format!("invalid index referenced: {last}")),
+        },
+        _ => Err(missing(path)),
+    }
+}
