@@ -11,6 +11,7 @@ mod drain;
 mod http;
 mod lock;
 mod mode;
+mod parts;
 mod pulse;
 
 use std::path::PathBuf;
@@ -175,6 +176,8 @@ impl Agent {
             journal.registered_as(process).await?;
             pulse.registered_as(process.clone());
         }
+        let variable = |name: &str| std::env::var(name).ok();
+        let handler_parts = parts::parts(&config, &clock, &redactor, mode.groups(), local_registries, &variable)?;
         let worker = Arc::new(Worker {
             control: control.clone(),
             journal: journal.clone(),
@@ -188,7 +191,7 @@ impl Agent {
                 metrics: control_metrics.clone(),
             },
             settings,
-            handlers: handlers::all(handlers::Parts::new(&config, &clock, mode.groups(), local_registries)?),
+            handlers: handlers::all(handler_parts),
             groups: mode.groups(),
             concurrency: config.worker_concurrency,
             state_dir: config.state_dir.clone(),

@@ -2,35 +2,71 @@
 //! rooms of lower floors meet for a purpose.
 
 mod health_check;
+mod kubernetes_manifest_build;
+mod kubernetes_manifest_deploy;
 mod noop;
+mod plan_text;
+mod repository;
+mod secrets;
 mod shut_down;
+mod tree;
 
 use std::sync::Arc;
 
-use crate::agent::AgentError;
 use crate::base::clock::Clock;
-use crate::config::Config;
+use crate::base::secret::Redactor;
+use crate::cluster::connect::Proxy;
 use crate::job::Group;
+use crate::registry::credentials::DockerConfig;
+use crate::registry::format::Layout;
+use crate::registry::remote::Connections;
 use crate::worker::Handler;
+use crate::workspace::git;
+
+pub use tree::Tree;
 
 /// What handlers are made of.
 pub struct Parts {
-    clock: Clock,
-    groups: Vec<Group>,
+    /// Time.
+    pub clock: Clock,
+    /// Hides secrets.
+    pub redactor: Redactor,
+    /// The groups that this process serves.
+    pub groups: Vec<Group>,
+    /// What may be fetched by git, and how.
+    pub git: git::Policy,
+    /// Registries.
+    pub registries: Registries,
+    /// The layout of artifacts that are written.
+    pub layout: Layout,
+    /// The proxy for clusters.
+    pub proxy: Proxy,
+    /// The field manager of applies.
+    pub field_manager: String,
 }
 
-impl Parts {
-    /// The parts that these settings ask for.
-    pub fn new(_: &Config, clock: &Clock, groups: Vec<Group>, _: bool) -> Result<Self, AgentError> {
-        Ok(Self { clock: clock.clone(), groups })
-    }
+/// How registries are entered.
+#[derive(Clone)]
+pub struct Registries {
+    /// Connections.
+    pub connections: Connections,
+    /// Hosts that are spoken to over http.
+    pub insecure: Vec<String>,
+    /// The machine's own credentials.
+    pub docker: DockerConfig,
+    /// Whether folders on disk may be registries.
+    pub local: bool,
 }
 
 /// One handler for each kind of job.
 pub fn all(parts: Parts) -> Vec<Arc<dyn Handler>> {
+    let parts = Arc::new(parts);
+    let plans = Arc::new(plan_text::PlanText::default());
     vec![
+        Arc::new(kubernetes_manifest_build::Build::new(parts.clone(), plans.clone())),
+        Arc::new(kubernetes_manifest_deploy::Deploy::new(parts.clone(), plans)),
         Arc::new(noop::Noop),
-        Arc::new(health_check::HealthCheck::new(parts.clock, parts.groups)),
+        Arc::new(health_check::HealthCheck::new(parts.clock.clone(), parts.groups.clone())),
         Arc::new(shut_down::ShutDown),
     ]
 }

@@ -2,6 +2,7 @@
 pub mod agent;
 pub mod base;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod dev;

@@ -18,7 +18,9 @@ pub fn start_log(format: LogFormat, level: tracing::level_filters::LevelFilter, 
     // Libraries below us tell too much at the levels at which we are asked to tell ours.
     let filter = tracing_subscriber::filter::Targets::new()
         .with_default(tracing::level_filters::LevelFilter::WARN.min(level))
-        .with_target("nuon_runner", level);
+        .with_target("nuon_runner", level)
+        // It logs bodies that it cannot read, and those may be Secrets.
+        .with_target("kube_client", tracing::level_filters::LevelFilter::OFF);
     let registry = tracing_subscriber::registry().with(filter);
     let text = match format {
         LogFormat::Text => true,

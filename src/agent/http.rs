@@ -24,14 +24,41 @@ pub enum HttpError {
     Setup(#[source] reqwest::Error),
 }
 
+/// Proxies of the process's environment.
+#[derive(Debug, Default)]
+pub struct Proxies {
+    /// `HTTPS_PROXY`.
+    pub https: Option<String>,
+    /// `NO_PROXY`.
+    pub except: Vec<String>,
+}
+
+impl Proxies {
+    /// Reads them; lower-case names count too, as everywhere.
+    pub fn from_environment(variable: &dyn Fn(&str) -> Option<String>) -> Self {
+        let either =
+            |name: &str| variable(name).or_else(|| variable(&name.to_lowercase())).filter(|text| !text.is_empty());
+        let except = either("NO_PROXY").unwrap_or_default();
+        let except = except.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_owned).collect();
+        Self { https: either("HTTPS_PROXY"), except }
+    }
+}
+
 /// A client that trusts the system's certificates (`SSL_CERT_FILE` is heeded) and those of
 /// `tls.ca_file`, takes proxies from the environment, and follows no redirect.
 ///
 /// # Errors
 /// [`HttpError`].
 pub fn client(config: &Config) -> Result<reqwest::Client, HttpError> {
+    builder(config)?.connect_timeout(CONNECT).build().map_err(HttpError::Setup)
+}
+
+/// What all clients have in common.
+///
+/// # Errors
+/// [`HttpError::Certificates`].
+pub fn builder(config: &Config) -> Result<reqwest::ClientBuilder, HttpError> {
     let mut builder = reqwest::Client::builder()
-        .connect_timeout(CONNECT)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .pool_idle_timeout(Duration::from_secs(90))
@@ -46,5 +73,5 @@ pub fn client(config: &Config) -> Result<reqwest::Client, HttpError> {
         }
         builder = builder.tls_certs_merge(certificates);
     }
-    builder.build().map_err(HttpError::Setup)
+    Ok(builder)
 }

@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgMatches, Command};
 
 use super::{Code, complain, print};
-use crate::kustomize::{self, BuildError, Files, Kind, Options};
+use crate::handlers::Tree;
+use crate::kustomize::{self, BuildError, Options};
 use crate::manifest;
-use crate::workspace::jail::{self, Jail};
-
-/// The largest file that is read.
-const LARGEST_FILE: u64 = 64 << 20;
+use crate::workspace::jail::Jail;
 
 /// Its arguments.
 pub fn command() -> Command {
@@ -80,20 +78,4 @@ fn render(path: &Path, root: Option<PathBuf>, unrestricted: bool, artifact: bool
     let mut objects = manifest::read(text.as_bytes()).map_err(|error| error.to_string())?.objects;
     manifest::sort(&mut objects);
     manifest::write(&objects).map_err(|error| super::chain(&error))
-}
-
-/// A jailed directory as the engine's files.
-pub struct Tree(pub Jail);
-
-impl Files for Tree {
-    fn kind(&self, path: &str) -> Option<Kind> {
-        match self.0.kind(path).ok()? {
-            jail::Kind::File => Some(Kind::File),
-            jail::Kind::Directory => Some(Kind::Directory),
-        }
-    }
-
-    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        self.0.read(path, LARGEST_FILE).map_err(|error| super::chain(&error))
-    }
 }

@@ -114,8 +114,8 @@ impl Build<'_> {
         if path::is_remote(entry) {
             return Err(bad(format!("{entry:?} is on another machine; remote resources are not supported yet")));
         }
-        let target = path::join(directory, entry)
-            .ok_or_else(|| bad(format!("{entry:?} is absolute or leaves the source")))?;
+        let target =
+            path::join(directory, entry).ok_or_else(|| bad(format!("{entry:?} is absolute or leaves the source")))?;
         match self.files.kind(&target) {
             Some(Kind::Directory) => self.kustomization(&target).map_err(|error| in_field(error, "resources")),
             Some(Kind::File) => {
@@ -129,11 +129,11 @@ impl Build<'_> {
     /// The content of a file that a field names, relative to a directory.
     fn file(&mut self, directory: &str, name: &str, field: &str) -> Result<Vec<u8>, BuildError> {
         let bad = |message: String| BuildError::new(field, message);
-        let target = path::join(directory, name).ok_or_else(|| bad(format!("{name:?} is absolute or leaves the source")))?;
+        let target =
+            path::join(directory, name).ok_or_else(|| bad(format!("{name:?} is absolute or leaves the source")))?;
         if !self.options.unrestricted && !path::is_below(&target, directory) {
-            let message = format!(
-                "security; file {name:?} is not in or below {directory:?}; the load restrictor none allows it"
-            );
+            let message =
+                format!("security; file {name:?} is not in or below {directory:?}; the load restrictor none allows it");
             return Err(bad(message));
         }
         self.content(&target).map_err(|error| in_field(error, field))
@@ -161,7 +161,9 @@ impl Build<'_> {
         match found.as_slice() {
             [file] => Ok(file.clone()),
             [] => Err(BuildError::new("", format!("{shown} has no {}", NAMES.join(", ")))),
-            several => Err(BuildError::new("", format!("{shown} has several kustomization files: {}", several.join(", ")))),
+            several => {
+                Err(BuildError::new("", format!("{shown} has several kustomization files: {}", several.join(", "))))
+            }
         }
     }
 }

@@ -37,7 +37,8 @@ fn split(text: &str) -> Vec<String> {
     let mut documents = vec![String::new()];
     for line in text.split_inclusive('\n') {
         let line = line.strip_suffix("\r\n").map_or_else(|| line.to_owned(), |line| format!("{line}\n"));
-        let begins = line.strip_prefix("---").is_some_and(|rest| rest.starts_with([' ', '\t', '\n']) || rest.is_empty());
+        let begins =
+            line.strip_prefix("---").is_some_and(|rest| rest.starts_with([' ', '\t', '\n']) || rest.is_empty());
         if begins {
             documents.push(String::new());
         }

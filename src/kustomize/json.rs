@@ -56,9 +56,9 @@ fn plain(text: &str) -> Result<Json, String> {
         Meaning::Bool(bool) => Ok(bool.into()),
         Meaning::Int(integer) => Ok(integer.into()),
         Meaning::Uint(integer) => Ok(integer.into()),
-        Meaning::Float(float) => Number::from_f64(float)
-            .map(Json::Number)
-            .ok_or_else(|| format!("json: unsupported value: {text}")),
+        Meaning::Float(float) => {
+            Number::from_f64(float).map(Json::Number).ok_or_else(|| format!("json: unsupported value: {text}"))
+        }
         Meaning::Timestamp => Ok(timestamp(text).into()),
         Meaning::Text => Ok(text.into()),
     }
@@ -80,7 +80,9 @@ fn tagged(node: &Node, text: &str, style: Style) -> Result<Json, String> {
             use base64::Engine as _;
             let packed: String = text.split_whitespace().collect();
             let bytes = base64::engine::general_purpose::STANDARD.decode(packed);
-            bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned().into()).map_err(|_| "!!binary value is not base64".to_owned())
+            bytes
+                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned().into())
+                .map_err(|_| "!!binary value is not base64".to_owned())
         }
         Some("str") | None => Ok(text.into()),
         Some(_) if style == Style::Plain => plain(text),
@@ -112,7 +114,8 @@ fn timestamp(text: &str) -> String {
     }
     let zone_at = rest.find(['Z', '+', '-']).unwrap_or(rest.len());
     let (time, zone) = rest.split_at(zone_at);
-    let (clock, fraction) = time.trim().split_once('.').map_or((time.trim(), ""), |(clock, fraction)| (clock, fraction));
+    let (clock, fraction) =
+        time.trim().split_once('.').map_or((time.trim(), ""), |(clock, fraction)| (clock, fraction));
     let clock: Vec<_> = clock.split(':').map(pad).collect();
     let fraction = fraction.trim_end_matches('0');
     let fraction = if fraction.is_empty() { String::new() } else { format!(".{fraction}") };

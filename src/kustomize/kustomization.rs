@@ -201,7 +201,8 @@ fn check_type(fields: &Map<String, Value>) -> Result<(), BuildError> {
     if !matches!(kind, "" | "Kustomization" | "Component") {
         return Err(BuildError::new("kind", format!("kind should be Kustomization or Component, not {kind:?}")));
     }
-    let expected = if kind == "Component" { "kustomize.config.k8s.io/v1alpha1" } else { "kustomize.config.k8s.io/v1beta1" };
+    let expected =
+        if kind == "Component" { "kustomize.config.k8s.io/v1alpha1" } else { "kustomize.config.k8s.io/v1beta1" };
     if !api_version.is_empty() && api_version != expected {
         return Err(BuildError::new("apiVersion", format!("apiVersion should be {expected}, not {api_version:?}")));
     }

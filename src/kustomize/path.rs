@@ -17,7 +17,6 @@ pub(super) fn join(directory: &str, path: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
-
 /// The last part of a path.
 pub(super) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
@@ -30,8 +29,12 @@ pub(super) fn is_below(path: &str, directory: &str) -> bool {
 
 /// Whether a resource is something on another machine: a URL or an address of git.
 pub(super) fn is_remote(path: &str) -> bool {
-    path.contains("://") || path.contains("?ref=") || path.starts_with("git@") || path.starts_with("git::")
-        || path.starts_with("github.com/") || path.starts_with("github.com:")
+    path.contains("://")
+        || path.contains("?ref=")
+        || path.starts_with("git@")
+        || path.starts_with("git::")
+        || path.starts_with("github.com/")
+        || path.starts_with("github.com:")
 }
 
 #[cfg(test)]

@@ -78,7 +78,9 @@ fn find<'a>(node: &Node, renamed: &'a [Id]) -> Option<&'a Id> {
         Value::Sequence(items) => items.iter().find_map(|item| find(item, renamed)),
         Value::Mapping(pairs) => pairs
             .iter()
-            .filter(|(key, _)| key.as_str().is_some_and(|key| key != "labels" && key != "matchLabels" && key != "selector"))
+            .filter(|(key, _)| {
+                key.as_str().is_some_and(|key| key != "labels" && key != "matchLabels" && key != "selector")
+            })
             .find_map(|(_, value)| find(value, renamed)),
     }
 }

@@ -15,7 +15,11 @@ pub(super) struct Id {
 impl Id {
     /// The namespace that counts when ids are compared: none is `default`.
     pub fn effective_namespace(&self) -> &str {
-        if self.namespace.is_empty() && !is_cluster_scoped(&self.group, &self.kind) { "default" } else { &self.namespace }
+        if self.namespace.is_empty() && !is_cluster_scoped(&self.group, &self.kind) {
+            "default"
+        } else {
+            &self.namespace
+        }
     }
 
     /// Whether two ids name the same object.

@@ -48,7 +48,8 @@ impl Selector {
         let mut compiled = [const { None }; 5];
         for (slot, text) in compiled.iter_mut().zip(parts) {
             if !text.is_empty() {
-                let pattern = Regex::new(&format!("^(?:{text})$")).map_err(|error| format!("{text:?} is not a pattern: {error}"))?;
+                let pattern = Regex::new(&format!("^(?:{text})$"))
+                    .map_err(|error| format!("{text:?} is not a pattern: {error}"))?;
                 *slot = Some(pattern);
             }
         }

@@ -7,7 +7,10 @@ use std::collections::HashMap;
 pub(super) enum Challenge {
     Basic,
     /// A token from `realm` for `service`.
-    Bearer { realm: String, service: String },
+    Bearer {
+        realm: String,
+        service: String,
+    },
 }
 
 /// Reads the first challenge that is understood.

@@ -119,7 +119,9 @@ fn read_manifest(value: &Value) -> Result<Manifest, String> {
 
 fn descriptors(value: &Value, member: &str) -> Result<Vec<Descriptor>, String> {
     match value.get(member) {
-        Some(list @ Value::Array(_)) => serde_json::from_value(list.clone()).map_err(|error| format!("its {member}: {error}")),
+        Some(list @ Value::Array(_)) => {
+            serde_json::from_value(list.clone()).map_err(|error| format!("its {member}: {error}"))
+        }
         _ => Err(format!("it has no {member}")),
     }
 }

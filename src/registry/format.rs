@@ -219,7 +219,10 @@ fn recognise(manifest: &Manifest) -> Result<Kind, RegistryError> {
     if manifest.config.media_type == ARCHIVE_CONFIG {
         return Ok(Kind::Archive);
     }
-    if [KUSTOMIZER_VERSION, KUSTOMIZER_CHECKSUM, KUSTOMIZER_CREATED].iter().any(|key| manifest.annotations.contains_key(*key)) {
+    if [KUSTOMIZER_VERSION, KUSTOMIZER_CHECKSUM, KUSTOMIZER_CREATED]
+        .iter()
+        .any(|key| manifest.annotations.contains_key(*key))
+    {
         return Ok(Kind::Kustomizer);
     }
     if manifest.config.media_type == FLUX_CONFIG || first.starts_with(FLUX_CONTENT) {
@@ -244,7 +247,8 @@ async fn pull_kustomizer(repository: &Repository, manifest: &Manifest) -> Result
     }
     let layer = first_layer(repository, manifest).await?;
     let tar = archive::expand(&layer, LARGEST_LAYER)?;
-    let text: Vec<u8> = archive::files(&tar, Limits::default(), Links::Refuse)?.into_iter().flat_map(|(_, file)| file).collect();
+    let text: Vec<u8> =
+        archive::files(&tar, Limits::default(), Links::Refuse)?.into_iter().flat_map(|(_, file)| file).collect();
     let got = checksum(&text);
     if got != *expected {
         let (what, expected) = ("the artifact's content".into(), expected.clone());

@@ -58,7 +58,9 @@ impl Layout {
         let digest: Digest = digest.ok_or_else(|| RegistryError::NotFound(version.to_string()))?;
         let bytes = self.read(&digest, LARGEST)?;
         let named = entry.and_then(|entry| entry["mediaType"].as_str());
-        let own = serde_json::from_slice::<Value>(&bytes).ok().and_then(|value| value["mediaType"].as_str().map(str::to_owned));
+        let own = serde_json::from_slice::<Value>(&bytes)
+            .ok()
+            .and_then(|value| value["mediaType"].as_str().map(str::to_owned));
         let media_type = named.map(str::to_owned).or(own).unwrap_or_default();
         digest.check(&format!("the manifest {digest}"), &bytes)?;
         Ok(Stored { digest, media_type, bytes })
@@ -75,7 +77,9 @@ impl Layout {
     fn read(&self, digest: &Digest, limit: u64) -> Result<Bytes, RegistryError> {
         use io::Read as _;
         let file = match fs::File::open(self.blob_path(digest)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(RegistryError::NotFound(digest.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(RegistryError::NotFound(digest.to_string()));
+            }
             opened => opened.map_err(self.failed())?,
         };
         let mut bytes = Vec::new();

@@ -311,7 +311,11 @@ impl Remote {
         }
         let host = self.address.host().to_owned();
         let delay = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let what = format!("{}{}", self.address, call.url.path().rsplit_once('/').map_or("", |(_, last)| last).replace("sha256", "@sha256"));
+        let what = format!(
+            "{}{}",
+            self.address,
+            call.url.path().rsplit_once('/').map_or("", |(_, last)| last).replace("sha256", "@sha256")
+        );
         let body = read(response, LARGEST_REFUSAL as u64).await.unwrap_or_default();
         let refusal: Value = serde_json::from_slice(&body).unwrap_or_default();
         let first = &refusal["errors"][0];
@@ -322,9 +326,7 @@ impl Remote {
             404 => RegistryError::NotFound(what),
             401 | 403 => RegistryError::Denied { host, action, credential: self.credential.origin(), message },
             300..=399 => self.misled("another place", "redirects are followed for blobs only"),
-            status => {
-                RegistryError::Refused { host, action, status, message, delay: delay.map(Duration::from_secs) }
-            }
+            status => RegistryError::Refused { host, action, status, message, delay: delay.map(Duration::from_secs) },
         })
     }
 
@@ -340,9 +342,10 @@ impl Remote {
     fn unreachable(&self, action: &'static str, error: &reqwest::Error) -> RegistryError {
         let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
         // URLs stay out: one may carry a signature.
-        let message = causes.next().map_or_else(|| "the connection failed".to_owned(), |first| {
-            causes.fold(first.to_string(), |text, cause| format!("{text}: {cause}"))
-        });
+        let message = causes.next().map_or_else(
+            || "the connection failed".to_owned(),
+            |first| causes.fold(first.to_string(), |text, cause| format!("{text}: {cause}")),
+        );
         RegistryError::Unreachable { host: self.address.host().to_owned(), action, message }
     }
 
@@ -379,7 +382,9 @@ where
     work.retry(waits)
         .when(RegistryError::is_temporary)
         .adjust(|error, wait| match error {
-            RegistryError::Refused { delay: Some(delay), .. } => wait.map(|wait| wait.max((*delay).min(Duration::from_secs(60)))),
+            RegistryError::Refused { delay: Some(delay), .. } => {
+                wait.map(|wait| wait.max((*delay).min(Duration::from_secs(60))))
+            }
             _ => wait,
         })
         .await

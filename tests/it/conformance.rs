@@ -1,6 +1,6 @@
 //! Cases as data: an input beside the output of the real program.
 
-mod artifact;
+pub mod artifact;
 mod manifest_yaml;
 
 use std::path::{Path, PathBuf};

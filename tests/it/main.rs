@@ -1,7 +1,10 @@
 //! Everything that is tested from outside the crate, in one binary: linking is what costs.
 #![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "test code")]
 
+mod build;
 mod conformance;
 mod contract;
 mod daemon;
+mod deploy;
 mod lifecycle;
+mod parts;

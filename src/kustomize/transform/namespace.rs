@@ -9,7 +9,12 @@ use crate::yaml::Value;
 const FIELDS: [FieldSpec; 3] = [
     at("", "Namespace", "metadata/name", true),
     at("apiregistration.k8s.io", "APIService", "spec/service/namespace", true),
-    at("apiextensions.k8s.io", "CustomResourceDefinition", "spec/conversion/webhook/clientConfig/service/namespace", false),
+    at(
+        "apiextensions.k8s.io",
+        "CustomResourceDefinition",
+        "spec/conversion/webhook/clientConfig/service/namespace",
+        false,
+    ),
 ];
 
 pub(super) fn apply(resources: &mut [Resource], namespace: &str) {
@@ -23,7 +28,8 @@ pub(super) fn apply(resources: &mut [Resource], namespace: &str) {
         if !is_cluster_scoped(&id.group, &id.kind) {
             resource.set_metadata("namespace", namespace);
         }
-        for spec in FIELDS.iter().filter(|spec| spec.selects(&id) && (spec.kind != "Namespace" || id.group.is_empty())) {
+        for spec in FIELDS.iter().filter(|spec| spec.selects(&id) && (spec.kind != "Namespace" || id.group.is_empty()))
+        {
             spec.visit(&mut resource.node, &mut |node| *node = json::text(namespace));
         }
         if matches!(id.kind.as_str(), "RoleBinding" | "ClusterRoleBinding") {
@@ -39,7 +45,8 @@ fn subjects(binding: &mut Resource, accounts: &[Id], namespace: &str) {
     for subject in subjects {
         let text = |member: &str| subject.get(member).and_then(|node| node.as_str()).unwrap_or_default().to_owned();
         let (name, old) = (text("name"), text("namespace"));
-        let moves = name == "default" || accounts.iter().any(|account| account.name == name && account.namespace == old);
+        let moves =
+            name == "default" || accounts.iter().any(|account| account.name == name && account.namespace == old);
         if moves {
             field::set(subject, "namespace", json::text(namespace));
         }

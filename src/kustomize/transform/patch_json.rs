@@ -109,12 +109,13 @@ fn missing(path: &[String]) -> String {
 }
 
 fn get<'a>(document: &'a Value, path: &[String]) -> Result<&'a Value, String> {
-    path.iter().try_fold(document, |value, part| match value {
-        Value::Object(map) => map.get(part),
-        Value::Array(items) => index(part, items.len()).and_then(|at| items.get(at)),
-        _ => None,
-    })
-    .ok_or_else(|| missing(path))
+    path.iter()
+        .try_fold(document, |value, part| match value {
+            Value::Object(map) => map.get(part),
+            Value::Array(items) => index(part, items.len()).and_then(|at| items.get(at)),
+            _ => None,
+        })
+        .ok_or_else(|| missing(path))
 }
 
 fn get_mut<'a>(document: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
@@ -186,7 +187,9 @@ fn replace(document: &mut Value, path: &[String], value: Value) -> Result<(), St
 fn remove(document: &mut Value, path: &[String]) -> Result<Value, String> {
     let (holder, last) = container(document, path)?;
     match holder {
-        Value::Object(map) => map.shift_remove(last).ok_or_else(|| format!("unable to remove nonexistent key: {last}: {}", missing(path))),
+        Value::Object(map) => {
+            map.shift_remove(last).ok_or_else(|| format!("unable to remove nonexistent key: {last}: {}", missing(path)))
+        }
         Value::Array(items) => match index(last, items.len()).filter(|at| *at < items.len()) {
             Some(at) => Ok(items.remove(at)),
             None => Err(format!("invalid index referenced: {last}")),

@@ -58,7 +58,11 @@ fn compare(expect: &Value, content: &Content) -> Result<(), String> {
     match content {
         Content::Text(text) => {
             let expected = expect["content_sha256"].as_str().or(expect["files"]["manifest.yaml"].as_str());
-            if expected == Some(&hash(text)) { Ok(()) } else { Err(format!("content {}", String::from_utf8_lossy(text))) }
+            if expected == Some(&hash(text)) {
+                Ok(())
+            } else {
+                Err(format!("content {}", String::from_utf8_lossy(text)))
+            }
         }
         Content::Files(files) => {
             let got: BTreeMap<_, _> = files.iter().map(|(name, content)| (name.clone(), hash(content))).collect();
@@ -92,11 +96,13 @@ async fn manifest(State(layout): State<PathBuf>, Segments(reference): Segments<S
     let index: Value = serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
     let entries = index["manifests"].as_array().unwrap();
     let entry = entries.iter().find(|entry| {
-        entry["digest"] == reference.as_str() || entry["annotations"]["org.opencontainers.image.ref.name"] == reference.as_str()
+        entry["digest"] == reference.as_str()
+            || entry["annotations"]["org.opencontainers.image.ref.name"] == reference.as_str()
     });
     let digest = entry.and_then(|entry| entry["digest"].as_str()).unwrap_or(&reference).to_owned();
     let Some(bytes) = read(&layout, &digest) else { return StatusCode::NOT_FOUND.into_response() };
-    let own = serde_json::from_slice::<Value>(&bytes).ok().and_then(|value| value["mediaType"].as_str().map(str::to_owned));
+    let own =
+        serde_json::from_slice::<Value>(&bytes).ok().and_then(|value| value["mediaType"].as_str().map(str::to_owned));
     let named = entry.and_then(|entry| entry["mediaType"].as_str().map(str::to_owned));
     let media_type = named.or(own).unwrap_or("application/json".into());
     ([(header::CONTENT_TYPE, media_type)], bytes).into_response()

@@ -1,0 +1,66 @@
+//! What handlers are made of, from the settings.
+
+use std::time::Duration;
+
+use super::AgentError;
+use super::http::{self, Proxies};
+use crate::base::clock::Clock;
+use crate::base::secret::Redactor;
+use crate::cluster::connect::Proxy;
+use crate::config::{ArtifactLayout, Config};
+use crate::handlers::{Parts, Registries};
+use crate::job::Group;
+use crate::registry::credentials::DockerConfig;
+use crate::registry::format::Layout;
+use crate::registry::guard::PublicOnly;
+use crate::registry::remote::Connections;
+use crate::workspace::git;
+
+/// How long a connection to a registry may take to stand.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// Builds every client that handlers need. `variable` looks up the process's environment.
+///
+/// # Errors
+/// [`AgentError::Http`].
+pub fn parts(
+    config: &Config,
+    clock: &Clock,
+    redactor: &Redactor,
+    groups: Vec<Group>,
+    local_registries: bool,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Parts, AgentError> {
+    let proxies = Proxies::from_environment(variable);
+    let builder = || http::builder(config).map(|builder| builder.connect_timeout(CONNECT));
+    let connections = Connections {
+        own: builder()?.build().map_err(http::HttpError::Setup)?,
+        foreign: builder()?.dns_resolver(std::sync::Arc::new(PublicOnly)).build().map_err(http::HttpError::Setup)?,
+    };
+    Ok(Parts {
+        clock: clock.clone(),
+        redactor: redactor.clone(),
+        groups,
+        git: git::Policy {
+            allow_insecure: config.git_allow_insecure.clone(),
+            max_bytes: config.git_max_bytes,
+            ca_file: config.tls_ca_file.clone().or_else(|| variable("SSL_CERT_FILE").map(Into::into)),
+            ssh_key_file: config.git_ssh_key_file.clone(),
+            ssh_known_hosts_file: config.git_ssh_known_hosts_file.clone(),
+            proxy: proxies.https.clone().map(Into::into),
+            no_proxy: (!proxies.except.is_empty()).then(|| proxies.except.join(",")),
+        },
+        registries: Registries {
+            connections,
+            insecure: config.registry_allow_insecure.clone(),
+            docker: DockerConfig::locate(variable),
+            local: local_registries,
+        },
+        layout: match config.artifact_layout {
+            ArtifactLayout::Flux => Layout::Flux,
+            ArtifactLayout::Archive => Layout::Archive,
+        },
+        proxy: Proxy { url: proxies.https.and_then(|url| url.parse().ok()), except: proxies.except },
+        field_manager: config.deploy_field_manager.clone(),
+    })
+}

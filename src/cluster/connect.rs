@@ -1,0 +1,151 @@
+//! From what a plan says of a cluster to a connection. Nothing outside of the plan is used: no file,
+//! no environment, no helper program.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use kube::Config;
+use kube::config::{
+    AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
+};
+
+use super::Api;
+use crate::base::clock::Clock;
+use crate::base::stop::Stop;
+use crate::plan::ClusterInfo;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The plan names no cluster.
+    #[error("the plan names no cluster: the install's sandbox has none, so nothing can be deployed to it")]
+    NoCluster,
+    /// A cloud identity is wanted.
+    #[error("clusters of {0} are not supported yet; give the plan a kube_config, or endpoint, ca_data and token")]
+    Cloud(&'static str),
+    /// The kubeconfig cannot be used. Its text may hold credentials, so it is not quoted.
+    #[error("the plan's kube_config cannot be used: {0}")]
+    Kubeconfig(String),
+    /// Endpoint, CA and token are not complete.
+    #[error("the plan's cluster has no {0}")]
+    Missing(&'static str),
+    /// The certificate cannot be one.
+    #[error("the plan's ca_data is not base64 of a PEM certificate")]
+    Certificate,
+}
+
+/// A proxy for clusters.
+#[derive(Debug, Clone, Default)]
+pub struct Proxy {
+    /// Its URL (`HTTPS_PROXY`).
+    pub url: Option<http::Uri>,
+    /// Hosts that are reached without it (`NO_PROXY`).
+    pub except: Vec<String>,
+}
+
+impl Proxy {
+    /// The proxy for a host.
+    fn of(&self, host: &str) -> Option<http::Uri> {
+        let excepted = self.except.iter().any(|entry| {
+            let entry = entry.trim().trim_start_matches('.');
+            entry == "*" || host == entry || (!entry.is_empty() && host.ends_with(&format!(".{entry}")))
+        });
+        self.url.clone().filter(|_| !excepted)
+    }
+}
+
+/// Connects by `kube_config`, or by endpoint, CA and token. Nothing is sent yet.
+///
+/// # Errors
+/// [`ConnectError`].
+pub async fn connect(
+    cluster: Option<&ClusterInfo>,
+    proxy: &Proxy,
+    clock: &Clock,
+    stop: &Stop,
+) -> Result<Api, ConnectError> {
+    let cluster = cluster.ok_or(ConnectError::NoCluster)?;
+    let kubeconfig = match &cluster.kube_config {
+        Some(document) => {
+            let parsed = Kubeconfig::from_yaml(document.expose())
+                .map_err(|_| ConnectError::Kubeconfig("it is not a kubeconfig document".into()))?;
+            refuse_outside(&parsed)?;
+            parsed
+        }
+        None => from_parts(cluster)?,
+    };
+    let options = KubeConfigOptions::default();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .map_err(|error| ConnectError::Kubeconfig(error.to_string()))?;
+    // Retries are ours: the library's would go on for hours and repeat what must not be.
+    config.default_retry = false;
+    config.connect_timeout = Some(std::time::Duration::from_secs(10));
+    config.proxy_url = proxy.of(config.cluster_url.host().unwrap_or_default());
+    let client = kube::Client::try_from(config)
+        .map_err(|_| ConnectError::Kubeconfig("its certificates or keys cannot be used".into()))?;
+    Ok(Api::new(client, clock.clone(), stop.clone()))
+}
+
+/// A kubeconfig from a plan must not make us read files or run programs.
+fn refuse_outside(kubeconfig: &Kubeconfig) -> Result<(), ConnectError> {
+    let refuse = |what: &str| {
+        Err(ConnectError::Kubeconfig(format!("{what} is not allowed in a plan; put the value into the document")))
+    };
+    for user in kubeconfig.auth_infos.iter().filter_map(|user| user.auth_info.as_ref()) {
+        if user.exec.is_some() {
+            return refuse("exec");
+        }
+        if user.auth_provider.is_some() {
+            return refuse("auth-provider");
+        }
+        if user.token_file.is_some() || user.client_certificate.is_some() || user.client_key.is_some() {
+            return refuse("a file of credentials");
+        }
+    }
+    for cluster in kubeconfig.clusters.iter().filter_map(|cluster| cluster.cluster.as_ref()) {
+        if cluster.certificate_authority.is_some() {
+            return refuse("a certificate-authority file");
+        }
+    }
+    Ok(())
+}
+
+fn from_parts(cluster: &ClusterInfo) -> Result<Kubeconfig, ConnectError> {
+    if let Some(cloud) = cluster.cloud {
+        return Err(ConnectError::Cloud(cloud));
+    }
+    if cluster.endpoint.is_empty() {
+        return Err(ConnectError::Missing("kube_config or endpoint"));
+    }
+    if !cluster.ca_data.is_empty() {
+        let pem = STANDARD.decode(&cluster.ca_data).map_err(|_| ConnectError::Certificate)?;
+        if !String::from_utf8_lossy(&pem).contains("BEGIN CERTIFICATE") {
+            return Err(ConnectError::Certificate);
+        }
+    }
+    let token = cluster.token.as_ref().ok_or(ConnectError::Missing("token"))?;
+    let name = "cluster".to_owned();
+    Ok(Kubeconfig {
+        clusters: vec![NamedCluster {
+            name: name.clone(),
+            cluster: Some(Cluster {
+                server: Some(cluster.endpoint.clone()),
+                certificate_authority_data: Some(cluster.ca_data.clone()).filter(|data| !data.is_empty()),
+                ..Cluster::default()
+            }),
+            ..NamedCluster::default()
+        }],
+        auth_infos: vec![NamedAuthInfo {
+            name: name.clone(),
+            auth_info: Some(AuthInfo { token: Some(token.expose().to_owned().into()), ..AuthInfo::default() }),
+            ..NamedAuthInfo::default()
+        }],
+        contexts: vec![NamedContext {
+            name: name.clone(),
+            context: Some(Context { cluster: name.clone(), user: Some(name.clone()), ..Context::default() }),
+            ..NamedContext::default()
+        }],
+        current_context: Some(name),
+        ..Kubeconfig::default()
+    })
+}

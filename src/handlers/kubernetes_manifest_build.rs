@@ -1,0 +1,372 @@
+//! `kubernetes-manifest-build`: an inline manifest, an overlay from git or somebody's ready artifact
+//! becomes one artifact.
+//!
+//! Inline manifests and overlays go through one pipeline: objects are read, sorted and serialised,
+//! packed and pushed. A ready artifact is checked and copied as it is.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::secrets::Secrets;
+use super::{Parts, Tree, plan_text::PlanText};
+use crate::control::wire::{PushedArtifact, ResultReport};
+use crate::job::JobKind;
+use crate::kustomize;
+use crate::manifest::{self, Object};
+use crate::plan::build::{BuildPlan, GitSource, LoadRestrictor, ManifestSource, Overlay, ReadyArtifact};
+use crate::plan::contents;
+use crate::registry::format::{self, Content, Notes, Packed};
+use crate::registry::{Repository, Stored, Version, copy};
+use crate::worker::failure::because;
+use crate::worker::handler::StepFuture;
+use crate::worker::{Context, Failure, FailureKind, Handler, Outcome, Steps};
+use crate::workspace::git::{Checkout, Location, Source};
+use crate::workspace::jail::Jail;
+
+/// Builds components.
+pub struct Build {
+    parts: Arc<Parts>,
+    plans: Arc<PlanText>,
+}
+
+impl Build {
+    /// A handler made of these parts.
+    pub fn new(parts: Arc<Parts>, plans: Arc<PlanText>) -> Self {
+        Self { parts, plans }
+    }
+}
+
+impl Handler for Build {
+    fn name(&self) -> &'static str {
+        "kubernetes-manifest-build"
+    }
+
+    fn kinds(&self) -> &'static [JobKind] {
+        &[JobKind::KubernetesManifestBuild]
+    }
+
+    fn start(&self) -> Box<dyn Steps> {
+        Box::new(Building {
+            parts: self.parts.clone(),
+            plans: self.plans.clone(),
+            secrets: Secrets::default(),
+            plan: None,
+            source: None,
+            destination: None,
+            ready: None,
+            product: None,
+        })
+    }
+}
+
+struct Building {
+    parts: Arc<Parts>,
+    plans: Arc<PlanText>,
+    secrets: Secrets,
+    plan: Option<BuildPlan>,
+    /// The fetched revision: its address without credentials, and its commit.
+    source: Option<(String, Checkout)>,
+    destination: Option<Repository>,
+    /// Where a ready artifact is, and which one it is.
+    ready: Option<(Repository, Version)>,
+    product: Option<Product>,
+}
+
+/// What is to be pushed.
+enum Product {
+    Packed(Packed),
+    /// A ready artifact, checked, by its digest.
+    Ready(Stored),
+}
+
+/// Where the checkout is, below the job's directory.
+const CHECKOUT: &str = "source";
+
+impl Steps for Building {
+    fn fetch<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
+        Box::pin(async move {
+            let text = self.plans.fetch(context).await?;
+            let plan = BuildPlan::parse(&text).map_err(because(FailureKind::Plan))?;
+            self.secrets.learn(&context.redactor, plan.secrets());
+            if let ManifestSource::Kustomize(_) = &plan.source {
+                let git = plan.git.as_ref().ok_or_else(|| {
+                    Failure::new(
+                        FailureKind::Plan,
+                        "the plan builds an overlay but has no git_source; connect a repository to the component",
+                    )
+                })?;
+                self.source = Some(self.fetch_source(git, context).await?);
+            }
+            self.plan = Some(plan);
+            Ok(())
+        })
+    }
+
+    fn initialize<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
+        Box::pin(async move {
+            let plan = planned(self.plan.as_ref())?;
+            self.destination = Some(self.parts.registries.open(&plan.destination)?);
+            if let ManifestSource::Artifact(artifact) = &plan.source {
+                self.ready = Some(self.open_ready(artifact, context)?);
+            }
+            Ok(())
+        })
+    }
+
+    fn validate<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
+        Box::pin(async move {
+            let plan = planned(self.plan.as_ref())?.clone();
+            self.product = Some(match &plan.source {
+                ManifestSource::Inline(text) => {
+                    let objects = self.objects(text.as_bytes(), context)?;
+                    Product::Packed(self.pack(&plan, objects, context).await?)
+                }
+                ManifestSource::Kustomize(overlay) => {
+                    let text = self.render(&plan, overlay, context).await?;
+                    let objects = self.objects(text.as_bytes(), context)?;
+                    Product::Packed(self.pack(&plan, objects, context).await?)
+                }
+                ManifestSource::Artifact(_) => Product::Ready(self.check_ready(context).await?),
+            });
+            Ok(())
+        })
+    }
+
+    fn exec<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a, Outcome> {
+        Box::pin(async move {
+            let plan = planned(self.plan.as_ref())?;
+            let destination = self.destination.as_ref().ok_or_else(unprepared)?;
+            let tag = plan.tag.clone().unwrap_or_else(|| context.job.owner.clone());
+            Version::tag(&tag).map_err(because(FailureKind::Plan))?;
+            let pushed = match self.product.as_ref().ok_or_else(unprepared)? {
+                Product::Packed(packed) => {
+                    format::push(destination, &tag, packed).await.map_err(because(FailureKind::Registry))?;
+                    Pushed::packed(packed)
+                }
+                Product::Ready(stored) => {
+                    let (source, _) = self.ready.as_ref().ok_or_else(unprepared)?;
+                    let version = Version::Digest(stored.digest.clone());
+                    let copied = copy::copy(source, &version, destination, &tag)
+                        .await
+                        .map_err(because(FailureKind::Registry))?;
+                    Pushed::copied(&copied)
+                }
+            };
+            let address = destination.name();
+            context.log.info(format!("pushed {address}:{tag} as {}", pushed.stored.digest));
+            Ok(pushed.outcome(&address, &tag))
+        })
+    }
+}
+
+fn planned(plan: Option<&BuildPlan>) -> Result<&BuildPlan, Failure> {
+    plan.ok_or_else(unprepared)
+}
+
+fn unprepared() -> Failure {
+    Failure::new(FailureKind::Internal, "a step ran before the one it depends on; this is a fault of the runner")
+}
+
+impl Building {
+    async fn fetch_source(&mut self, git: &GitSource, context: &Context) -> Result<(String, Checkout), Failure> {
+        let policy = &self.parts.git;
+        let location = Location::parse(git.url.expose(), policy).map_err(because(FailureKind::Source))?;
+        self.secrets.learn(&context.redactor, location.secrets().map(Into::into));
+        let source = Source { location, reference: git.reference.clone(), submodules: git.submodules };
+        let tree = context.directory()?.join(CHECKOUT);
+        std::fs::create_dir(&tree)
+            .map_err(|error| Failure::new(FailureKind::Machine, format!("cannot make {}: {error}", tree.display())))?;
+        context.log.info(format!("fetches {} at {}", source.location, source.reference));
+        let checkout = source
+            .fetch(&tree, policy, &context.redactor, &context.stop)
+            .await
+            .map_err(because(FailureKind::Source))?;
+        context.log.info(format!("checked out {}", checkout.commit));
+        Ok((source.location.to_string(), checkout))
+    }
+
+    fn open_ready(&self, artifact: &ReadyArtifact, context: &Context) -> Result<(Repository, Version), Failure> {
+        let source = match &artifact.registry {
+            Some(registry) => self.parts.registries.open(registry)?,
+            None => self.parts.registries.open_address(&artifact.address)?,
+        };
+        if let Repository::Remote(remote) = &source {
+            let asked = artifact.credentials_ref.as_deref().filter(|_| artifact.registry.is_none());
+            let note = asked
+                .map(|name| format!("; the plan names the credential {name:?} but does not bring it"))
+                .unwrap_or_default();
+            context.log.info(format!("reads {} with {}{note}", artifact.address, remote.credential_origin()));
+        }
+        let version = match (&artifact.digest, &artifact.tag) {
+            (Some(digest), _) => Version::digest(digest),
+            (None, Some(tag)) => Version::tag(tag),
+            (None, None) => Version::tag("latest"),
+        };
+        Ok((source, version.map_err(because(FailureKind::Plan))?))
+    }
+
+    /// Reads objects; what is left out is said, and values of Secrets are learned.
+    fn objects(&mut self, text: &[u8], context: &Context) -> Result<Vec<Object>, Failure> {
+        let mut manifest = manifest::read(text).map_err(because(FailureKind::Render))?;
+        self.secrets.learn_objects(&context.redactor, &manifest.objects);
+        if !manifest.dropped.is_empty() {
+            context.log.warn(format!(
+                "{} documents are left out because they have no name or apiVersion: {}",
+                manifest.dropped.len(),
+                manifest.dropped.join(", ")
+            ));
+        }
+        if manifest.objects.is_empty() {
+            return Err(Failure::new(
+                FailureKind::Render,
+                "the manifest holds no objects, so there is nothing to deploy",
+            ));
+        }
+        manifest::sort(&mut manifest.objects);
+        Ok(manifest.objects)
+    }
+
+    /// Renders the overlay, jailed in the checkout, and applies the component's own patches.
+    async fn render(&self, plan: &BuildPlan, overlay: &Overlay, context: &Context) -> Result<String, Failure> {
+        if overlay.enable_helm {
+            context.log.debug("Helm charts may be inflated, if the overlay has any");
+        }
+        let checkout = context.directory()?.join(CHECKOUT);
+        let below = plan.git.as_ref().map(|git| git.path.clone()).unwrap_or_default();
+        let overlay = overlay.clone();
+        let stop = context.stop.clone();
+        let rendered = context
+            .blocking(move || {
+                let tree = Tree(Jail::open(&checkout).map_err(|error| error.to_string())?);
+                render(&tree, &below, &overlay, &|| stop.is_stopped())
+            })
+            .await?;
+        rendered.map_err(|message| Failure::new(FailureKind::Render, message))
+    }
+
+    async fn pack(&self, plan: &BuildPlan, objects: Vec<Object>, context: &Context) -> Result<Packed, Failure> {
+        let notes = Notes {
+            created: context.job.created_at,
+            source: self.source.as_ref().map(|(address, _)| address.clone()),
+            revision: self
+                .source
+                .as_ref()
+                .zip(plan.git.as_ref())
+                .map(|((_, checkout), git)| format!("{}@sha1:{}", git.reference, checkout.commit)),
+            labels: plan.labels.clone(),
+        };
+        let count = objects.len();
+        let layout = self.parts.layout;
+        let packed = context
+            .blocking(move || {
+                let text = manifest::write(&objects).map_err(because(FailureKind::Render))?;
+                format::pack(&text, layout, &notes).map_err(because(FailureKind::Artifact))
+            })
+            .await??;
+        context.log.info(format!("packed {count} objects"));
+        Ok(packed)
+    }
+
+    /// Reads a ready artifact and checks that it holds Kubernetes objects.
+    async fn check_ready(&mut self, context: &Context) -> Result<Stored, Failure> {
+        let (source, version) = self.ready.as_ref().ok_or_else(unprepared)?;
+        let artifact = format::pull(source, version).await.map_err(because(FailureKind::Artifact))?;
+        let exact = Version::Digest(artifact.digest.clone());
+        let stored = source.manifest(&exact).await.map_err(because(FailureKind::Registry))?;
+        let mut count = 0;
+        match &artifact.content {
+            Content::Text(text) => count += self.objects(text, context)?.len(),
+            Content::Files(files) => {
+                let others: Vec<_> =
+                    files.iter().filter(|(name, _)| !format::is_yaml(name)).map(|(name, _)| name.as_str()).collect();
+                if !others.is_empty() {
+                    context.log.info(format!("files that are not YAML are ignored: {}", others.join(", ")));
+                }
+                for (name, content) in files.iter().filter(|(name, _)| format::is_yaml(name)) {
+                    let manifest = manifest::read(content).map_err(|error| {
+                        Failure::new(FailureKind::Artifact, format!("{name} in the artifact: {error}"))
+                    })?;
+                    self.secrets.learn_objects(&context.redactor, &manifest.objects);
+                    count += manifest.objects.len();
+                }
+            }
+        }
+        if count == 0 {
+            return Err(Failure::new(FailureKind::Artifact, "the artifact holds no Kubernetes objects"));
+        }
+        context.log.info(format!("the artifact {} holds {count} objects", artifact.digest));
+        Ok(stored)
+    }
+}
+
+/// The text of an overlay with the component's patches applied.
+fn render(tree: &Tree, below: &str, overlay: &Overlay, cancelled: &dyn Fn() -> bool) -> Result<String, String> {
+    use kustomize::Files as _;
+    let join = |parts: &[&str]| {
+        let path = parts.iter().flat_map(|part| part.split('/')).filter(|part| !part.is_empty() && *part != ".");
+        let path: Vec<&str> = path.collect();
+        if path.contains(&"..") {
+            Err(format!("the path {} leaves the source", parts.join("/")))
+        } else {
+            Ok(path.join("/"))
+        }
+    };
+    let root = join(&[below, &overlay.path])?;
+    if tree.kind(&root).is_none() {
+        let elsewhere = join(&[&overlay.path]).ok().filter(|path| !below.is_empty() && tree.kind(path).is_some());
+        let hint = elsewhere.map_or(String::new(), |path| {
+            format!("; {path} exists below the repository's root, but paths are taken from git_source.path ({below})")
+        });
+        return Err(format!("the source has no directory {root}{hint}"));
+    }
+    let options = kustomize::Options {
+        unrestricted: overlay.load_restrictor == LoadRestrictor::None,
+        ..kustomize::Options::default()
+    };
+    let objects = kustomize::build(tree, &root, &options, cancelled).map_err(|error| error.to_string())?;
+    let patches = overlay.patches.iter().map(|patch| join(&[below, patch])).collect::<Result<Vec<_>, _>>()?;
+    let objects = kustomize::patch(tree, objects, &patches).map_err(|error| error.to_string())?;
+    kustomize::print(&objects).map_err(|error| error.to_string())
+}
+
+/// What was pushed, for the reports.
+struct Pushed {
+    stored: Stored,
+    annotations: Value,
+    artifact_type: Option<&'static str>,
+}
+
+impl Pushed {
+    fn packed(packed: &Packed) -> Self {
+        let annotations = json!(packed.annotations);
+        Self { stored: packed.manifest.clone(), annotations, artifact_type: Some(packed.artifact_type) }
+    }
+
+    fn copied(stored: &Stored) -> Self {
+        Self { stored: stored.clone(), annotations: Value::Null, artifact_type: None }
+    }
+
+    /// The result and outputs of protocol section 6.1, with the digest that older runners threw away.
+    fn outcome(&self, address: &str, tag: &str) -> Outcome {
+        let image = json!({
+            "tag": tag,
+            "repository": address,
+            "media_type": self.stored.media_type,
+            "digest": self.stored.digest,
+            "size": self.stored.bytes.len(),
+            "urls": null,
+            "annotations": self.annotations,
+            "artifact_type": self.artifact_type.unwrap_or_default(),
+        });
+        let packed = contents::pack(&image.to_string());
+        let result = ResultReport {
+            success: true,
+            oci_artifact: Some(PushedArtifact { url: address.to_owned(), digest: self.stored.digest.to_string() }),
+            contents_compressed: Some(packed.clone()),
+            contents_display_compressed: Some(packed),
+            ..ResultReport::default()
+        };
+        Outcome { result: Some(result), outputs: Map::from_iter([("image".to_owned(), image)]), ..Outcome::default() }
+    }
+}

@@ -1,0 +1,221 @@
+//! Builds against real registries and real git.
+
+use nuon_runner::dev::{ControlPlane, Generation, NewJob, server::build_plan, store::Job};
+use nuon_runner::registry::format::{self, Content, Kind};
+use nuon_runner::registry::{Address, Credential, Remote, Repository, Version, remote::Connections};
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, PATIENCE, Setup, assert_contract, control_plane};
+use crate::parts::git::GitServer;
+use crate::parts::{testbed, token, unique};
+
+const MANIFEST: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: b\ndata:\n  k: \"4\"\n---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n";
+
+/// The same, sorted and serialised.
+const SORTED: &str = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n---\napiVersion: v1\ndata:\n  k: \"4\"\nkind: ConfigMap\nmetadata:\n  name: b\n---\n";
+
+struct Bench {
+    control: ControlPlane,
+    _state: tempfile::TempDir,
+    daemon: Daemon,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        Self::with(|setup| setup).await
+    }
+
+    async fn with(change: impl FnOnce(Setup) -> Setup) -> Self {
+        let control = control_plane(Generation::Second).await;
+        let state = tempfile::tempdir().unwrap();
+        let daemon = change(Setup::new(state.path(), &control)).start();
+        Self { control, _state: state, daemon }
+    }
+
+    async fn build(&self, plan: Value) -> Job {
+        let id = self.control.offer(NewJob::build(plan));
+        self.control.wait(&id, PATIENCE).await.unwrap()
+    }
+
+    async fn finished(&self, plan: Value) -> Job {
+        let job = self.build(plan).await;
+        assert_eq!(job.status, "finished", "{}\n{}", job.description, self.daemon.log());
+        job
+    }
+
+    async fn end(mut self) {
+        assert_eq!(self.daemon.terminate().await, 0, "{}", self.daemon.log());
+        assert_contract(&self.control);
+    }
+}
+
+fn repository(address: &str) -> Repository {
+    crate::conformance::artifact::nuon_tls();
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let connections = Connections { own: client.clone(), foreign: client };
+    let testbed = testbed();
+    let credential = Credential::Password {
+        username: testbed.user().into(),
+        password: testbed.password().into(),
+        origin: "the test",
+    };
+    Repository::Remote(Remote::new(Address::parse(address).unwrap(), credential, connections, &[]).unwrap())
+}
+
+fn outputs(job: &Job) -> Value {
+    job.executions[0].outputs.as_ref().unwrap()["outputs"]["image"].clone()
+}
+
+#[tokio::test]
+async fn an_inline_manifest_is_sorted_packed_and_pushed_and_the_same_job_gives_the_same_digest() {
+    let bench = Bench::new().await;
+    let name = unique("inline");
+    let plan = |tag: &str| {
+        let source = json!({"source_type": "inline", "inline_manifest": MANIFEST, "labels": {"component": "web"}});
+        build_plan(testbed().repository(&name), tag, source, Value::Null)
+    };
+    let first = bench.finished(plan("one")).await;
+    let address = format!("{}/{name}", testbed().registry());
+    let artifact = format::pull(&repository(&address), &Version::tag("one").unwrap()).await.unwrap();
+    assert_eq!(artifact.kind, Kind::Kustomizer);
+    assert!(matches!(&artifact.content, Content::Text(text) if text == SORTED.as_bytes()));
+    assert_eq!(artifact.annotations["nuon.co/label.component"], "web");
+    assert_eq!(outputs(&first)["digest"], artifact.digest.as_str());
+    let result = first.executions[0].result.as_ref().unwrap();
+    assert_eq!(result["oci_artifact"], json!({"url": address, "digest": artifact.digest}));
+    let contents = nuon_runner::plan::contents::unpack(result["contents_compressed"].as_str().unwrap()).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&contents).unwrap(), outputs(&first));
+
+    let again = bench.control.offer(NewJob::build(plan("two")));
+    bench.control.store().jobs.get_mut(&again).unwrap().created_at = first.created_at;
+    let second = bench.control.wait(&again, PATIENCE).await.unwrap();
+    assert_eq!(outputs(&second)["digest"], outputs(&first)["digest"]);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn an_overlay_from_git_is_rendered_with_the_components_patches_and_its_source_is_noted() {
+    let files = [
+        ("infra/base/cm.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app}\ndata: {a: x}\n"),
+        ("infra/base/kustomization.yaml", "resources: [cm.yaml]\n"),
+        ("infra/prod/kustomization.yaml", "resources: [../base]\nnamespace: prod\nnamePrefix: p-\n"),
+        ("infra/patch.yaml", "- op: add\n  path: /data/b\n  value: patched\n"),
+    ];
+    let git = GitServer::start(&files, Some("robot:marked-git-password")).await;
+    let bench = Bench::new().await;
+    let name = unique("overlay");
+    let head = git.head();
+    for (tag, reference) in [("branch", "main"), ("tag", "v1"), ("commit", head.as_str()), ("short", &head[..8])] {
+        let source = json!({"source_type": "kustomize", "kustomize_path": "prod", "kustomize_config": {"patches": []}});
+        let from = json!({"url": git.url(), "ref": reference, "path": "infra"});
+        bench.finished(build_plan(testbed().repository(&name), tag, source, from)).await;
+        let address = format!("{}/{name}", testbed().registry());
+        let artifact = format::pull(&repository(&address), &Version::tag(tag).unwrap()).await.unwrap();
+        let Content::Text(text) = artifact.content else { panic!() };
+        let expected =
+            "apiVersion: v1\ndata:\n  a: x\nkind: ConfigMap\nmetadata:\n  name: p-app\n  namespace: prod\n---\n";
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
+        assert_eq!(artifact.annotations["org.opencontainers.image.source"], format!("http://{}/app.git", git.host));
+        assert_eq!(
+            artifact.annotations["org.opencontainers.image.revision"],
+            format!("{reference}@sha1:{}", git.head())
+        );
+    }
+    assert!(!bench.daemon.log().contains("marked-git-password"));
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_source_cannot_be_left_by_a_path_or_by_a_link() {
+    let git =
+        GitServer::start(&[("app/kustomization.yaml", "resources: [../../../../../../etc/passwd]\n")], None).await;
+    let bench = Bench::new().await;
+    for (path, below) in [("app", ""), ("../app", "app"), ("/etc", "")] {
+        let source = json!({"source_type": "kustomize", "kustomize_path": path, "kustomize_config": {"load_restrictor": "none"}});
+        let from = json!({"url": git.url(), "ref": "main", "path": below});
+        let job = bench.build(build_plan(testbed().repository("never"), "t", source, from)).await;
+        assert_eq!(job.status, "failed", "{path}");
+        assert!(!job.description.contains("root:"), "{}", job.description);
+    }
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_ready_artifact_is_copied_with_its_digest_and_its_signature() {
+    let bench = Bench::new().await;
+    let (vendor, ours) = (unique("vendor"), unique("ours"));
+    let source = json!({"source_type": "inline", "inline_manifest": MANIFEST});
+    bench.finished(build_plan(testbed().repository(&vendor), "v1", source, Value::Null)).await;
+    let from = repository(&format!("{}/{vendor}", testbed().registry()));
+    let artifact = from.manifest(&Version::tag("v1").unwrap()).await.unwrap();
+    // Any artifact under the signature's tag will do: it is copied, not judged.
+    let signature = format!("{}.sig", artifact.digest.as_str().replace(':', "-"));
+    from.put_manifest(Some(&signature), &artifact).await.unwrap();
+
+    let ready = json!({"source_type": "oci_artifact", "oci_artifact_source": {
+        "url": format!("oci://{}/{vendor}", testbed().registry()), "tag": "v1", "registry": testbed().repository(&vendor)}});
+    let job = bench.finished(build_plan(testbed().repository(&ours), "bld", ready, Value::Null)).await;
+    assert_eq!(outputs(&job)["digest"], artifact.digest.as_str());
+    let to = repository(&format!("{}/{ours}", testbed().registry()));
+    assert_eq!(to.manifest(&Version::tag("bld").unwrap()).await.unwrap().bytes, artifact.bytes);
+    assert!(to.manifest(&Version::tag(&signature).unwrap()).await.is_ok());
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_registry_with_a_token_service_is_entered_with_the_scopes_that_are_needed() {
+    token::start().await;
+    let bench = Bench::new().await;
+    let name = unique("token");
+    let source = json!({"source_type": "inline", "inline_manifest": MANIFEST});
+    let host = testbed().token_registry();
+    bench.finished(build_plan(testbed().repository_on(host, &name), "t", source.clone(), Value::Null)).await;
+    assert!(token::scopes().contains(&format!("repository:{name}:pull,push")));
+    let mut wrong = testbed().repository_on(host, &name);
+    wrong["OCIAuth"]["Password"] = "wrong-password".into();
+    let job = bench.build(build_plan(wrong, "t", source, Value::Null)).await;
+    assert_eq!(job.status, "failed");
+    assert!(job.description.contains("check that the plan's credential"), "{}", job.description);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn the_archive_layout_is_written_on_request_and_read_back() {
+    let bench = Bench::with(|setup| setup.env("NUON_RUNNER_ARTIFACT_LAYOUT", "archive")).await;
+    let name = unique("archive");
+    let source = json!({"manifest": MANIFEST});
+    bench.finished(build_plan(testbed().repository(&name), "t", source, Value::Null)).await;
+    let from = repository(&format!("{}/{name}", testbed().registry()));
+    let stored = from.manifest(&Version::tag("t").unwrap()).await.unwrap();
+    let manifest: Value = serde_json::from_slice(&stored.bytes).unwrap();
+    assert_eq!(manifest["config"]["mediaType"], "artifact/nuon");
+    assert_eq!(manifest["layers"].as_array().unwrap().len(), 1);
+    assert_eq!(manifest["layers"][0]["mediaType"], "application/x-yaml");
+    assert_eq!(manifest["layers"][0]["annotations"]["org.opencontainers.image.title"], "manifest.yaml");
+    let artifact = format::pull(&from, &Version::tag("t").unwrap()).await.unwrap();
+    assert_eq!(artifact.kind, Kind::Archive);
+    assert!(matches!(&artifact.content, Content::Text(text) if text == SORTED.as_bytes()));
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn bad_input_fails_with_a_sentence_that_names_it() {
+    let bench = Bench::new().await;
+    let inline = |text: &str| json!({"source_type": "inline", "inline_manifest": text});
+    for (source, words) in [
+        (inline("kind: [\n"), "not valid YAML"),
+        (inline(""), "no objects"),
+        (inline("apiVersion: v1\nmetadata: {name: x}\n"), "Object 'Kind' is missing"),
+        (json!({"source_type": "kustomize", "kustomize_path": "x"}), "no git_source"),
+        (
+            json!({"source_type": "oci_artifact", "oci_artifact_source": {"url": format!("{}/none", testbed().registry()),
+            "tag": "t", "registry": testbed().repository("none")}}),
+            "does not exist in the registry",
+        ),
+    ] {
+        let job = bench.build(build_plan(testbed().repository("never"), "t", source, Value::Null)).await;
+        assert_eq!(job.status, "failed");
+        assert!(job.description.contains(words), "{words:?} is not in {:?}", job.description);
+    }
+    bench.end().await;
+}

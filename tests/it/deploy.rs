@@ -1,0 +1,175 @@
+//! Deploys to a real API server.
+
+use nuon_runner::dev::{ControlPlane, Generation, NewJob, store::Job};
+use serde_json::{Value, json};
+
+use crate::daemon::{Daemon, PATIENCE, Setup, assert_contract, control_plane};
+use crate::parts::{testbed, unique};
+
+struct Bench {
+    control: ControlPlane,
+    _state: tempfile::TempDir,
+    daemon: Daemon,
+    namespace: String,
+}
+
+impl Bench {
+    async fn new() -> Self {
+        let control = control_plane(Generation::Second).await;
+        let state = tempfile::tempdir().unwrap();
+        let daemon = Setup::new(state.path(), &control).start();
+        Self { control, _state: state, daemon, namespace: unique("deploy") }
+    }
+
+    fn plan(&self, manifest: &str) -> Value {
+        plan(&self.namespace, manifest, &testbed().kubeconfig())
+    }
+
+    async fn run(&self, operation: &str, plan: Value) -> Job {
+        let id = self.control.offer(NewJob::deploy(operation, plan));
+        self.control.wait(&id, PATIENCE).await.unwrap()
+    }
+
+    async fn finished(&self, operation: &str, plan: Value) -> Job {
+        let job = self.run(operation, plan).await;
+        assert_eq!(job.status, "finished", "{}\n{}", job.description, self.daemon.log());
+        job
+    }
+
+    async fn approve(&self, planned: &Job) -> Job {
+        let id = self.control.offer_apply(&planned.id).unwrap();
+        let job = self.control.wait(&id, PATIENCE).await.unwrap();
+        assert_eq!(job.status, "finished", "{}\n{}", job.description, self.daemon.log());
+        job
+    }
+
+    async fn end(mut self) {
+        assert_eq!(self.daemon.terminate().await, 0, "{}", self.daemon.log());
+        assert_contract(&self.control);
+    }
+}
+
+pub fn plan(namespace: &str, manifest: &str, kubeconfig: &str) -> Value {
+    json!({
+        "install_id": "inl00000000000000000000001", "app_id": "app00000000000000000000001",
+        "app_config_id": "apc00000000000000000000001", "component_id": "cmp00000000000000000000001",
+        "component_name": "web", "src_registry": null, "src_tag": "",
+        "kubernetes_manifest": {
+            "cluster_info": {"id": "testbed", "endpoint": "", "ca_data": "", "kube_config": kubeconfig},
+            "namespace": namespace, "manifest": manifest,
+        },
+        "apply_plan_contents": "",
+    })
+}
+
+fn contents(job: &Job) -> Value {
+    let result = job.executions[0].result.as_ref().unwrap();
+    let text = nuon_runner::plan::contents::unpack(result["contents_compressed"].as_str().unwrap()).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// Kind, name and change of each object of a changeset.
+fn changes(diffs: &Value) -> Vec<String> {
+    let changes = diffs.as_array().into_iter().flatten();
+    changes
+        .map(|diff| format!("{}/{} {}", diff["kind"].as_str().unwrap(), diff["name"].as_str().unwrap(), diff["type"]))
+        .collect()
+}
+
+fn manifest(namespace: &str, replicas: u32, secret: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n---\n\
+         apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  replicas: {replicas}\n  selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: web}}}}\n    spec: {{containers: [{{name: c, image: 'registry.invalid/web:1'}}]}}\n---\n\
+         apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData: {{password: {secret}}}\n"
+    )
+}
+
+#[tokio::test]
+async fn a_component_is_planned_applied_changed_and_torn_down_and_all_of_it_can_be_repeated() {
+    let bench = Bench::new().await;
+    let first = manifest(&bench.namespace, 2, "marked-secret-one");
+    let planned = bench.finished("create-apply-plan", bench.plan(&first)).await;
+    let name = &bench.namespace;
+    let all = |change: u8| {
+        [format!("Namespace/{name} {change}"), format!("Deployment/web {change}"), format!("Secret/s {change}")]
+    };
+    assert_eq!(changes(&contents(&planned)["k8s_content_diff"]), all(2));
+    assert!(!contents(&planned).to_string().contains("marked-secret"));
+    let applied = bench.approve(&planned).await;
+    let outputs = applied.executions[0].outputs.as_ref().unwrap()["outputs"]["diff"].clone();
+    assert_eq!(changes(&outputs), all(2));
+    assert_eq!(contents(&applied), contents(&planned), "the approved plan is given back");
+
+    let noop = bench.finished("create-apply-plan", bench.plan(&first)).await;
+    assert_eq!(contents(&noop).get("k8s_content_diff"), None, "nothing would change");
+
+    let second = manifest(&bench.namespace, 3, "marked-secret-two");
+    let planned = bench.finished("create-apply-plan", bench.plan(&second)).await;
+    let diffs = contents(&planned)["k8s_content_diff"].clone();
+    assert_eq!(changes(&diffs), ["Deployment/web 3", "Secret/s 3"]);
+    let replicas: Vec<_> =
+        diffs[0]["entries"].as_array().unwrap().iter().map(|e| (e["path"].clone(), e["payload"].clone())).collect();
+    assert_eq!(replicas, [(json!("spec.replicas"), json!("2")), (json!("spec.replicas"), json!("3"))]);
+    assert_eq!(diffs[1]["entries"][0]["payload"], "*** (before)");
+    bench.approve(&planned).await;
+
+    let planned = bench.finished("create-teardown-plan", bench.plan(&second)).await;
+    assert_eq!(contents(&planned)["op"], "delete");
+    assert_eq!(changes(&contents(&planned)["k8s_content_diff"]), all(1));
+    bench.approve(&planned).await;
+    let again = bench.approve(&planned).await;
+    let outputs = again.executions[0].outputs.as_ref().unwrap()["outputs"]["diff"].clone();
+    assert_eq!(changes(&outputs), Vec::<String>::new(), "what is gone is done");
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_definition_and_its_objects_can_be_in_one_set() {
+    let bench = Bench::new().await;
+    let group = format!("{}.example.test", bench.namespace);
+    let manifest = format!(
+        "apiVersion: {group}/v1\nkind: Widget\nmetadata: {{name: w, namespace: default}}\nspec: {{size: 1}}\n---\n\
+         apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: widgets.{group}}}\nspec:\n  group: {group}\n  scope: Namespaced\n  names: {{plural: widgets, singular: widget, kind: Widget}}\n  versions:\n  - name: v1\n    served: true\n    storage: true\n    schema: {{openAPIV3Schema: {{type: object, properties: {{spec: {{type: object, properties: {{size: {{type: integer}}}}}}}}}}}}\n"
+    );
+    let planned = bench.finished("create-apply-plan", bench.plan(&manifest)).await;
+    let applied = bench.approve(&planned).await;
+    assert!(applied.executions[0].outputs.is_some());
+    let planned = bench.finished("create-teardown-plan", bench.plan(&manifest)).await;
+    bench.approve(&planned).await;
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn what_the_cluster_refuses_fails_the_plan_and_names_the_object() {
+    let bench = Bench::new().await;
+    let bad = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad, namespace: default}\ndata: {a: [1]}\n";
+    let job = bench.run("create-apply-plan", bench.plan(bad)).await;
+    assert_eq!(job.status, "failed");
+    assert!(job.description.contains("ConfigMap/bad"), "{}", job.description);
+
+    let unknown = "apiVersion: example.test/v1\nkind: Gizmo\nmetadata: {name: x}\n";
+    let job = bench.run("create-apply-plan", bench.plan(unknown)).await;
+    assert!(job.description.contains("no Gizmo in example.test/v1"), "{}", job.description);
+
+    let fine = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: default}\n";
+    let job = bench.run("create-apply-plan", plan("default", fine, &testbed().kubeconfig_nobody())).await;
+    assert_eq!(job.status, "failed");
+    assert!(job.description.contains("forbidden") && job.description.contains("nobody-special"), "{}", job.description);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_kubeconfig_that_runs_a_program_or_reads_a_file_is_refused() {
+    let bench = Bench::new().await;
+    for user in ["exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/true}", "tokenFile: /etc/passwd"] {
+        let kubeconfig = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
+             clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:1'}}}}]\nusers: [{{name: u, user: {{{user}}}}}]\n"
+        );
+        let job = bench
+            .run("create-apply-plan", plan("default", "kind: A\napiVersion: v1\nmetadata: {name: a}\n", &kubeconfig))
+            .await;
+        assert!(job.description.contains("is not allowed in a plan"), "{}", job.description);
+    }
+    bench.end().await;
+}

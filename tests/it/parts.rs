@@ -1,0 +1,91 @@
+//! The real parts that tests run against. `tests/testbed/up` starts the cluster and the registries;
+//! git and the token service are started by the tests that need them.
+
+pub mod git;
+pub mod token;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use serde_json::{Value, json};
+
+/// Addresses of what `tests/testbed/up` has started.
+pub struct Testbed {
+    values: HashMap<String, String>,
+}
+
+static TESTBED: LazyLock<Testbed> = LazyLock::new(|| {
+    let default = || concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/run").to_owned();
+    let state = PathBuf::from(std::env::var("NUON_TESTBED").unwrap_or_else(|_| default()));
+    let text = std::fs::read_to_string(state.join("env")).unwrap_or_else(|_| {
+        panic!("the testbed is not up: run tests/testbed/up (or the whole suite by tests/run), which starts a real API server and registries")
+    });
+    let values =
+        text.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    Testbed { values }
+});
+
+/// The testbed; fails the test, with what to do, if it is not up.
+pub fn testbed() -> &'static Testbed {
+    &TESTBED
+}
+
+impl Testbed {
+    fn get(&self, name: &str) -> &str {
+        &self.values[&format!("TESTBED_{name}")]
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.get("STATE").into()
+    }
+
+    /// Host and port of the registry with basic auth.
+    pub fn registry(&self) -> &str {
+        self.get("REGISTRY")
+    }
+
+    /// Host and port of the registry with token auth.
+    pub fn token_registry(&self) -> &str {
+        self.get("TOKEN_REGISTRY")
+    }
+
+    pub fn token_port(&self) -> u16 {
+        self.get("TOKEN_PORT").parse().unwrap()
+    }
+
+    pub fn user(&self) -> &str {
+        self.get("REGISTRY_USER")
+    }
+
+    pub fn password(&self) -> &str {
+        self.get("REGISTRY_PASSWORD")
+    }
+
+    /// A kubeconfig that may do everything.
+    pub fn kubeconfig(&self) -> String {
+        std::fs::read_to_string(self.get("KUBECONFIG")).unwrap()
+    }
+
+    /// A kubeconfig that may do nothing.
+    pub fn kubeconfig_nobody(&self) -> String {
+        std::fs::read_to_string(self.get("KUBECONFIG_NOBODY")).unwrap()
+    }
+
+    /// How a plan names a repository of the registry with basic auth.
+    pub fn repository(&self, name: &str) -> Value {
+        self.repository_on(self.registry(), name)
+    }
+
+    pub fn repository_on(&self, host: &str, name: &str) -> Value {
+        json!({
+            "Plugin": "oci", "RegistryType": "private_oci", "Repository": format!("{host}/{name}"), "LoginServer": "",
+            "OCIAuth": {"Username": self.user(), "Password": self.password()},
+        })
+    }
+}
+
+/// A name that nothing else in the testbed has.
+pub fn unique(prefix: &str) -> String {
+    format!("{prefix}-{:08x}", rand::random::<u32>())
+}
