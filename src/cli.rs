@@ -2,6 +2,7 @@
 
 mod arguments;
 mod daemon;
+mod dev;
 mod exit;
 mod render;
 mod settings;
@@ -33,6 +34,7 @@ pub fn main() -> ExitCode {
         }
         "check-config" => settings::check(matches, &environment),
         "migrate" => settings::migrate(matches, &environment),
+        "dev" => dev::run(matches, &environment),
         "render" => render::run(matches),
         "version" => version(),
         other => {

@@ -5,6 +5,7 @@
 //! created and refused, how a job moves, when it is timed out or cancelled, what becomes of a
 //! result. Every call goes into a ledger.
 
+pub mod demo;
 pub mod fault;
 pub mod server;
 pub mod store;

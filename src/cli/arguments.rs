@@ -2,7 +2,7 @@
 
 use clap::{Arg, ArgAction, Command};
 
-use super::{Code, exit, print, render};
+use super::{Code, dev, exit, print, render};
 use crate::config::setting::SETTINGS;
 
 /// The whole command line.
@@ -27,6 +27,7 @@ pub fn command() -> Command {
             ),
             with_settings(Command::new("migrate").about("Brings the journal's schema up to date and ends")),
             with_settings(Command::new("check-config").about("Prints every setting with its origin, or what is wrong")),
+            dev::command(),
             render::command(),
             Command::new("version").about("Prints the version"),
         ])
