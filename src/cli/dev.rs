@@ -170,7 +170,8 @@ struct WorkDir(PathBuf);
 impl WorkDir {
     fn new() -> Result<Self, String> {
         let path = std::env::temp_dir().join(format!("nuon-runner-dev-{:016x}", rand::random::<u64>()));
-        crate::workspace::dir::make_private(&path).map_err(|error| format!("cannot make {}: {error}", path.display()))?;
+        crate::workspace::dir::make_private(&path)
+            .map_err(|error| format!("cannot make {}: {error}", path.display()))?;
         Ok(Self(path))
     }
 }

@@ -78,17 +78,25 @@ pub async fn run(
     audience: &mut dyn Audience,
 ) -> Result<(), DemoError> {
     let kubeconfig = match kubeconfig {
-        Some(path) => Some(
-            std::fs::read_to_string(path).map_err(|source| DemoError::File { path: path.to_owned(), source })?,
-        ),
+        Some(path) => {
+            Some(std::fs::read_to_string(path).map_err(|source| DemoError::File { path: path.to_owned(), source })?)
+        }
         None => None,
     };
     let git = GitDaemon::start(work).await?;
     let layout = |name: &str| to.join(name).display().to_string();
     let registry = |name: &str| json!({"RegistryType": "oci_layout", "Repository": layout(name)});
     let sources = [
-        ("inline", json!({"source_type": "inline", "inline_manifest": INLINE, "labels": {"component": "inline"}}), Value::Null),
-        ("overlay", json!({"source_type": "kustomize", "kustomize_path": "prod"}), json!({"url": git.url, "ref": "main", "path": ""})),
+        (
+            "inline",
+            json!({"source_type": "inline", "inline_manifest": INLINE, "labels": {"component": "inline"}}),
+            Value::Null,
+        ),
+        (
+            "overlay",
+            json!({"source_type": "kustomize", "kustomize_path": "prod"}),
+            json!({"url": git.url, "ref": "main", "path": ""}),
+        ),
         (
             "ready",
             json!({"source_type": "oci_artifact", "oci_artifact_source": {"url": layout("inline"), "tag": "inline"}}),
@@ -98,7 +106,8 @@ pub async fn run(
     for (name, source, from) in sources {
         let job = NewJob::build(build_plan(registry(name), name, source, from));
         let built = finish(control, &format!("build {name}"), control.offer(job), audience).await?;
-        let image = built.executions.last().and_then(|e| e.outputs.as_ref()).map(|outputs| outputs["outputs"]["image"].clone());
+        let image =
+            built.executions.last().and_then(|e| e.outputs.as_ref()).map(|outputs| outputs["outputs"]["image"].clone());
         let digest = image.as_ref().and_then(|image| image["digest"].as_str()).unwrap_or_default().to_owned();
         audience.built(name, &format!("{}:{name}", layout(name)), &digest);
         let Some(kubeconfig) = &kubeconfig else { continue };
@@ -134,12 +143,7 @@ fn deploy_plan(name: &str, registry: &Value, digest: &str, kubeconfig: &str) -> 
 }
 
 /// Follows a job to its end.
-async fn finish(
-    control: &ControlPlane,
-    what: &str,
-    id: String,
-    audience: &mut dyn Audience,
-) -> Result<Job, DemoError> {
+async fn finish(control: &ControlPlane, what: &str, id: String, audience: &mut dyn Audience) -> Result<Job, DemoError> {
     let end = std::time::Instant::now() + PATIENCE;
     let mut told = 0;
     loop {

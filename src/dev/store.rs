@@ -229,6 +229,11 @@ impl Store {
         id
     }
 
+    /// Changes a member of the settings.
+    pub fn set_setting(&mut self, member: &str, value: Value) {
+        self.settings.insert(member.to_owned(), value);
+    }
+
     /// Cancels a job as a user does: the newest running execution with it.
     pub fn cancel(&mut self, id: &str) {
         if let Some(job) = self.jobs.get_mut(id) {

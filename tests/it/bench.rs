@@ -1,0 +1,173 @@
+//! A worker in the test's own process, with job kinds invented by the test and time that the test
+//! moves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use nuon_runner::base::clock::{Clock, Hand};
+use nuon_runner::base::secret::Redactor;
+use nuon_runner::base::stop::Stop;
+use nuon_runner::control::client::{Parts, TokenSource};
+use nuon_runner::control::logs::LogContext;
+use nuon_runner::control::wire::{HeartBeat, NewProcess};
+use nuon_runner::control::{Client, metrics};
+use nuon_runner::dev::{ControlPlane, Generation, Options};
+use nuon_runner::job::Group;
+use nuon_runner::journal::Journal;
+use nuon_runner::worker::dispatch::{Drained, Turn};
+use nuon_runner::worker::{self, Background, Exclusive, Handler, Worker};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::daemon::{RUNNER_ID, TOKEN};
+
+pub struct Bench {
+    generation: Generation,
+    pub control: ControlPlane,
+    pub clock: Clock,
+    pub hand: Hand,
+    pub state: tempfile::TempDir,
+}
+
+impl Bench {
+    pub async fn new(generation: Generation) -> Self {
+        let (clock, hand) = Clock::manual("2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap());
+        let options = Options { clock: clock.clone(), ..Options::new(generation, TOKEN) };
+        let control = crate::daemon::control_plane_with(options).await;
+        Self { generation, control, clock, hand, state: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn client(&self) -> Client {
+        client(&self.control, &self.clock)
+    }
+
+    /// Starts a worker; heart beats go on beside it.
+    pub async fn start(&self, handlers: Vec<Arc<dyn Handler>>) -> Running {
+        let registry = prometheus::Registry::new();
+        let control = self.client();
+        let settings = Arc::new(control.settings(nuon_runner::control::Patience::Once).await.unwrap());
+        let (_, settings) = watch::channel(settings);
+        // What the agent does at its start; the older generation has no such route.
+        let process = NewProcess { kind: String::new(), version: "test".into() };
+        let registered = control.register(&process, nuon_runner::control::Patience::Once).await;
+        assert_eq!(registered.is_ok(), self.generation == Generation::Second);
+        let redactor = Redactor::default();
+        let drain = Stop::default();
+        let cancel = Stop::default();
+        let worker = Arc::new(Worker {
+            control: control.clone(),
+            journal: Journal::open(None, self.state.path(), self.clock.clone()).await.unwrap(),
+            clock: self.clock.clone(),
+            redactor: redactor.clone(),
+            logs: LogContext {
+                client: control.clone(),
+                version: "test".into(),
+                clock: self.clock.clone(),
+                redactor,
+                metrics: metrics::Metrics::register(&prometheus::Registry::new()).unwrap(),
+            },
+            settings,
+            handlers,
+            groups: vec![Group::Build, Group::Deploy, Group::Operations],
+            concurrency: None,
+            state_dir: self.state.path().to_owned(),
+            drain: drain.clone(),
+            cancel: cancel.clone(),
+            metrics: worker::metrics::Metrics::register(&registry).unwrap(),
+            exclusive: Exclusive::default(),
+            background: Background::default(),
+        });
+        let beats = tokio::spawn({
+            let (clock, started) = (self.clock.clone(), self.clock.now());
+            async move {
+                loop {
+                    let alive_time = clock.since(started).as_nanos().try_into().unwrap();
+                    let beat =
+                        HeartBeat { alive_time, version: "test".into(), process: "run".into(), process_id: None };
+                    let beat = HeartBeat { process: String::new(), ..beat };
+                    let _ = control.heart_beat(&beat).await;
+                    clock.sleep(Duration::from_secs(5)).await;
+                }
+            }
+        });
+        let (turns, _) = watch::channel(Turn::default());
+        let journal = worker.journal.clone();
+        let task = tokio::spawn(async move { worker.run(&turns).await.unwrap() });
+        Running { drain, cancel, task, beats, journal }
+    }
+
+    /// Lets time pass until something is so, in steps that give everything else its turn.
+    pub async fn until<T>(&self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
+        let end = std::time::Instant::now() + crate::daemon::PATIENCE;
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            assert!(std::time::Instant::now() < end, "it never happened that {what}");
+            self.hand.advance(Duration::from_millis(200));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Lets this much time pass.
+    pub async fn pass(&self, time: Duration) {
+        let end = self.clock.elapsed() + time;
+        while self.clock.elapsed() < end {
+            self.hand.advance(Duration::from_millis(500));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    /// Lets time pass until a job has ended.
+    pub async fn ended(&self, id: &str) -> nuon_runner::dev::store::Job {
+        self.until("the job ends", |bench| {
+            let job = bench.control.store().jobs[id].clone();
+            let running = job.executions.last().is_some_and(|execution| {
+                !matches!(execution.status.as_str(), "finished" | "failed" | "timed-out" | "cancelled")
+            });
+            (!running && !matches!(job.status.as_str(), "available" | "in-progress")).then_some(job)
+        })
+        .await
+    }
+}
+
+pub fn client(control: &ControlPlane, clock: &Clock) -> Client {
+    crate::conformance::artifact::nuon_tls();
+    Client::new(Parts {
+        url: control.url(),
+        runner: RUNNER_ID.parse().unwrap(),
+        token: TokenSource::Value(TOKEN.into()),
+        version: "test".into(),
+        http: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap(),
+        clock: clock.clone(),
+        redactor: Redactor::default(),
+        metrics: metrics::Metrics::register(&prometheus::Registry::new()).unwrap(),
+    })
+    .unwrap()
+}
+
+pub struct Running {
+    pub drain: Stop,
+    pub cancel: Stop,
+    pub task: JoinHandle<Drained>,
+    beats: JoinHandle<()>,
+    pub journal: Journal,
+}
+
+impl Running {
+    /// Ends everything at once, as a kill does.
+    pub async fn kill(mut self) {
+        self.beats.abort();
+        self.task.abort();
+        let _ = (&mut self.task).await;
+        self.journal.clone().close().await;
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.beats.abort();
+        self.task.abort();
+    }
+}
