@@ -66,7 +66,13 @@ impl Pulse {
         let body = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             match runtime {
-                Ok(runtime) => drop(runtime.block_on(inner.stop.clone().run(inner.beat(control)))),
+                Ok(runtime) => runtime.block_on(async {
+                    let stop = inner.stop.clone();
+                    // A task of its own: to wake the one that blocks the thread costs a system call each time.
+                    let beating = tokio::spawn(async move { inner.beat(control).await });
+                    stop.stopped().await;
+                    beating.abort();
+                }),
                 Err(error) => tracing::error!(%error, "the heart beat cannot start"),
             }
             drop(ended);

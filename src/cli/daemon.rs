@@ -54,7 +54,8 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
             local_registries: false,
             listening: None,
         };
-        agent.run().await
+        // A task of its own: to wake the one that blocks the thread costs a system call each time.
+        tokio::spawn(agent.run()).await.unwrap_or(Err(AgentError::Fault("the agent's task")))
     });
     // What still runs has been told to end and is not waited for.
     runtime.shutdown_background();
@@ -87,7 +88,7 @@ pub fn missing(config: &Config) -> Option<String> {
 /// # Errors
 /// Those of the system.
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
 /// The system's signals, as the agent takes them.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -326,9 +327,14 @@ fn half(answer: Answer) -> Response<Body> {
     let body = Bytes::from(answer.body);
     let whole = body.len();
     let half = body.slice(..whole / 2);
-    let frames = [Ok(Frame::data(half)), Err(Cut)];
+    let cut = async {
+        // The first half must be on its way before the connection ends.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Err(Cut)
+    };
+    let frames = futures_util::stream::iter([Ok(Frame::data(half))]).chain(futures_util::stream::once(cut));
     let mut response = respond(Answer { body: Vec::new(), ..answer });
-    *response.body_mut() = StreamBody::new(futures_util::stream::iter(frames)).boxed();
+    *response.body_mut() = http_body_util::BodyExt::boxed(StreamBody::new(frames));
     response.headers_mut().insert(http::header::CONTENT_LENGTH, whole.max(1).into());
     response
 }

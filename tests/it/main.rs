@@ -1,6 +1,7 @@
 //! Everything that is tested from outside the crate, in one binary: linking is what costs.
 #![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "test code")]
 
+mod answers;
 mod bench;
 mod build;
 mod conformance;
