@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
@@ -202,8 +203,13 @@ impl Agent {
             background: Background::default(),
         });
         tracing::info!(version = VERSION, mode = mode.as_str(), "the runner works");
+        // A task of its own: what wakes it does not look at all the others here.
+        let mut working = AbortOnDropHandle::new(tokio::spawn({
+            let worker = worker.clone();
+            async move { worker.run(&turns).await.map_err(AgentError::from) }
+        }));
         let drained = tokio::select! {
-            drained = worker.run(&turns) => drained?,
+            drained = &mut working => drained.unwrap_or(Err(AgentError::Fault("the worker's task")))?,
             () = boot::refresh(&control, &settings_in, &clock, draining.reload()) => return Err(AgentError::Fault("the settings' refresh")),
             () = boot::watch_shutdowns(&control, booted.process.as_ref(), &drain, &clock) => return Err(AgentError::Fault("the shutdown watch")),
             () = pulse::lost(beating) => return Err(AgentError::Fault("the heart beat")),
