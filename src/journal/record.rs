@@ -85,22 +85,17 @@ impl Journal {
         .await
     }
 
-    /// Outcome: the execution exists. Its first reports are queued in the same moment.
+    /// Outcome: the execution exists, and is ours.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub async fn claimed(
-        &self,
-        claim: ClaimId,
-        execution: &ExecutionId,
-        first: Vec<Report>,
-    ) -> Result<LastSeq, JournalError> {
-        let (execution, now) = (execution.to_string(), self.clock.now().to_string());
+    pub async fn claimed(&self, claim: ClaimId, execution: &ExecutionId) -> Result<(), JournalError> {
+        let execution = execution.to_string();
         self.write("note an execution", move |db| {
             Box::pin(async move {
                 let statement = "UPDATE claim SET execution_id = ? WHERE id = ?";
-                sqlx::query(statement).bind(execution).bind(claim.0).execute(&mut *db).await?;
-                insert(db, claim, first, &now).await
+                sqlx::query(statement).bind(execution).bind(claim.0).execute(db).await?;
+                Ok(())
             })
         })
         .await
@@ -277,7 +272,7 @@ mod tests {
         let first = Journal::open(None, dir.path(), Clock::system()).await.unwrap();
         let claim = first.intend(&job(), None).await.unwrap();
         let execution = "run1".parse().unwrap();
-        first.claimed(claim, &execution, vec![]).await.unwrap();
+        first.claimed(claim, &execution).await.unwrap();
         assert_eq!(first.drive(claim).await.unwrap(), Drive(1));
         let report = Report { kind: ReportKind::Result, body: "{}".into() };
         first.effect_done(claim, &serde_json::json!({"a": 1}), vec![report]).await.unwrap();

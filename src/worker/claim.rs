@@ -56,7 +56,10 @@ impl Worker {
         let newest = record.newest_execution().map(|execution| execution.id.clone());
         let claim = self.journal.intend(&job, newest.as_ref()).await?;
         match self.create(&job, newest.as_ref()).await {
-            Ok(execution) => Ok((job, Claimed { claim, execution })),
+            Ok(execution) => {
+                self.journal.claimed(claim, &execution).await?;
+                Ok((job, Claimed { claim, execution }))
+            }
             Err(error) => {
                 self.journal.end(claim, "unclaimed", Vec::new()).await?;
                 Err(error)

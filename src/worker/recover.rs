@@ -71,7 +71,7 @@ impl Worker {
         };
         if claim.execution.is_none() {
             tracing::info!(job = %claim.job.id, %execution, "a claim whose answer was lost had arrived; it is ours");
-            self.journal.claimed(claim.id, &execution, Vec::new()).await?;
+            self.journal.claimed(claim.id, &execution).await?;
         }
         match self.is_wanted(&claim, &record, &execution).await {
             Ok(None) => {}

@@ -36,12 +36,38 @@ fn expected(route: Route) -> [Verdict; 14] {
         Route::HeartBeat => {
             [Skip, Reauthenticate, Skip, Skip, Skip, Skip, Skip, Skip, Skip, Skip, Skip, Skip, Accept, Skip]
         }
-        Route::UpdateJob | Route::UpdateExecution | Route::Logs | Route::UpdateProcess | Route::CompleteShutdown => {
-            [Final, Reauthenticate, Final, Final, Retry, Final, Retry, Retry, Retry, Retry, Retry, Accept, Accept, Final]
-        }
-        Route::Result | Route::Outputs => {
-            [DoneBefore, Reauthenticate, Final, Final, DoneOrRetry, Final, Retry, Retry, Retry, Retry, Retry, Accept, Accept, Final]
-        }
+        Route::UpdateJob | Route::UpdateExecution | Route::Logs | Route::UpdateProcess | Route::CompleteShutdown => [
+            Final,
+            Reauthenticate,
+            Final,
+            Final,
+            Retry,
+            Final,
+            Retry,
+            Retry,
+            Retry,
+            Retry,
+            Retry,
+            Accept,
+            Accept,
+            Final,
+        ],
+        Route::Result | Route::Outputs => [
+            DoneBefore,
+            Reauthenticate,
+            Final,
+            Final,
+            DoneOrRetry,
+            Final,
+            Retry,
+            Retry,
+            Retry,
+            Retry,
+            Retry,
+            Accept,
+            Accept,
+            Final,
+        ],
         Route::CreateExecution => {
             [Final, Reauthenticate, Final, Final, Retry, Final, Retry, Ask, Ask, Ask, Ask, Ask, Ask, Final]
         }
@@ -77,10 +103,15 @@ struct Ids {
 
 /// A control plane with a job, an execution and a registered process.
 async fn furnished() -> (ControlPlane, Client, Ids) {
-    let control = crate::daemon::control_plane_with(Options { long_poll: true, ..Options::new(Generation::Second, TOKEN) }).await;
+    let control =
+        crate::daemon::control_plane_with(Options { long_poll: true, ..Options::new(Generation::Second, TOKEN) }).await;
     let client = crate::bench::client(&control, &Clock::system());
-    let job = control.offer(NewJob { plan: ("build_plan".into(), serde_json::json!({"a": 1})), ..NewJob::new("noop-build", "build") });
-    let process = client.register(&NewProcess { kind: "build".into(), version: "test".into() }, Patience::Once).await.unwrap();
+    let job = control.offer(NewJob {
+        plan: ("build_plan".into(), serde_json::json!({"a": 1})),
+        ..NewJob::new("noop-build", "build")
+    });
+    let process =
+        client.register(&NewProcess { kind: "build".into(), version: "test".into() }, Patience::Once).await.unwrap();
     let execution = client.create_execution(&job.parse().unwrap()).await.unwrap();
     // A held poll is answered at once.
     control.offer(NewJob::new("noop-build", "build"));
@@ -152,7 +183,9 @@ async fn every_route_treats_every_kind_of_answer_as_the_table_says() {
                 let executions = &mut store.jobs.get_mut(&ids.job).unwrap().executions;
                 match route {
                     Route::CreateExecution => executions.clear(),
-                    _ => executions.iter_mut().for_each(|execution| (execution.result, execution.outputs) = (None, None)),
+                    _ => {
+                        executions.iter_mut().for_each(|execution| (execution.result, execution.outputs) = (None, None))
+                    }
                 }
             }
             let name = format!("{fault:?}");
@@ -215,7 +248,9 @@ async fn a_read_is_tried_six_times_a_minute_and_never_past_its_deadline() {
 async fn a_server_that_asks_for_patience_gets_it() {
     let bench = Bench::new(Generation::Second).await;
     let client = bench.client();
-    bench.control.misbehave(Fault { times: 3, ..Fault::always(Method::GET, "/settings", Misbehaviour::Refuse(429, Some(120))) });
+    bench
+        .control
+        .misbehave(Fault { times: 3, ..Fault::always(Method::GET, "/settings", Misbehaviour::Refuse(429, Some(120))) });
     let waiting = tokio::spawn(async move { client.settings(Patience::Until(Duration::from_secs(1800))).await });
     bench.pass(Duration::from_secs(600)).await;
     assert!(waiting.await.unwrap().is_ok());
@@ -229,8 +264,14 @@ async fn reports_and_polls_keep_to_six_tries_a_minute_while_the_server_is_in_tro
     let bench = Bench::new(Generation::First).await;
     let _running = bench.start(vec![std::sync::Arc::new(crate::worker::quick())]).await;
     bench.control.misbehave(Fault::always(Method::POST, "/result", Misbehaviour::Refuse(503, None)));
-    let id = bench.control.offer(NewJob { execution_timeout: Duration::from_secs(7200), ..NewJob::new("noop-build", "build") });
-    bench.until("the result is tried", |bench| (!times(&bench.control, &Method::POST, "/result").is_empty()).then_some(())).await;
+    let id = bench
+        .control
+        .offer(NewJob { execution_timeout: Duration::from_secs(7200), ..NewJob::new("noop-build", "build") });
+    bench
+        .until("the result is tried", |bench| {
+            (!times(&bench.control, &Method::POST, "/result").is_empty()).then_some(())
+        })
+        .await;
     bench.control.misbehave(Fault::always(Method::GET, "/jobs", Misbehaviour::Refuse(500, None)));
     let from = bench.clock.elapsed();
     bench.pass(Duration::from_secs(600)).await;

@@ -10,4 +10,6 @@ mod daemon;
 mod deploy;
 mod lifecycle;
 mod parts;
+mod secrets;
+mod signals;
 mod worker;
