@@ -28,7 +28,7 @@ pub use files::{Files, Kind};
 pub use print::print;
 
 /// How an overlay is built.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
     /// Whether files may be read from outside of the directory of the kustomization that names them.
     /// Nothing is ever read from outside of [`Files`].
@@ -51,12 +51,6 @@ pub struct Budget {
 impl Default for Budget {
     fn default() -> Self {
         Self { files: 20_000, bytes: 256 << 20, depth: 100 }
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { unrestricted: false, budget: Budget::default() }
     }
 }
 

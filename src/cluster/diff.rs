@@ -2,6 +2,7 @@
 //!
 //! Left out are what the server keeps for itself (times, versions, ids, managed fields) and the
 //! status. Lists are paired by their longest common part; what is left over is paired in order.
+#![expect(clippy::indexing_slicing, reason = "indexes come from the lengths of the same lists")]
 
 use serde_json::{Map, Value};
 

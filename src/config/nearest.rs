@@ -1,4 +1,5 @@
 //! The nearest known word to a misspelt one.
+#![expect(clippy::indexing_slicing, reason = "indexes come from the lengths of the same lists")]
 
 /// The known word that is closest to `word`, if it is close enough to be meant.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {

@@ -1,4 +1,5 @@
 //! The routes: a request in, an answer out, the store changed in between.
+#![expect(clippy::indexing_slicing, reason = "a member or item that a JSON value lacks reads as null")]
 
 use std::collections::{BTreeMap, HashMap};
 

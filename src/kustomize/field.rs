@@ -1,4 +1,5 @@
 //! Places inside a resource: which kinds they apply to, and how they are walked.
+#![expect(clippy::indexing_slicing, reason = "indexes come from the lengths of the same lists")]
 
 use super::resource::Id;
 use crate::yaml::{Node, Value};

@@ -1,5 +1,6 @@
 //! Which resources a patch is for: anchored patterns on the parts of an id, label and annotation
 //! selectors.
+#![expect(clippy::indexing_slicing, reason = "indexes come from the lengths of the same lists")]
 
 use std::collections::HashMap;
 

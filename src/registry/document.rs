@@ -1,5 +1,6 @@
 //! Manifests and indexes: bytes to what they mean, strictly (OCI image specification 1.1; the same
 //! for Docker's second schema).
+#![expect(clippy::indexing_slicing, reason = "a member or item that a JSON value lacks reads as null")]
 
 use std::collections::BTreeMap;
 

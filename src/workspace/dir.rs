@@ -110,8 +110,8 @@ mod tests {
         assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
         let deep = dir.path().join("a/b");
         fs::create_dir_all(&deep).unwrap();
-        fs::set_permissions(&deep, Permissions::from_mode(0)).unwrap();
-        fs::set_permissions(dir.path().join("a"), Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&deep, Permissions::from_mode(0o000)).unwrap();
+        fs::set_permissions(dir.path().join("a"), Permissions::from_mode(0o000)).unwrap();
         let path = dir.path().to_owned();
         dir.remove().unwrap();
         assert!(!path.exists());

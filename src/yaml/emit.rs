@@ -3,6 +3,7 @@
 //!
 //! Block style, two spaces, lists at the indentation of their key, keys in natural order, strings
 //! in the first style that holds them, folded at 80 columns.
+#![expect(clippy::indexing_slicing, reason = "indexes come from the lengths of the same lists")]
 
 use std::borrow::Cow;
 use std::cmp::Ordering;

@@ -3,6 +3,7 @@
 //! A *simple key* is one without `?`: whether a scalar or a collection is a key is known only when
 //! a `:` follows on the same line, within 1,024 characters. So tokens wait in a queue for as long
 //! as the first of them may still turn out to begin a mapping.
+#![expect(clippy::indexing_slicing, reason = "indexes come from the lengths of the same lists")]
 
 use std::collections::VecDeque;
 
@@ -591,7 +592,8 @@ impl<'a> Scanner<'a> {
                 if suffix.is_empty() { Token::Tag(String::new(), "!".into()) } else { Token::Tag("!".into(), suffix) }
             }
         };
-        if !self.is_blank_or_end(0) && !(self.flow_level > 0 && self.byte(0) == b',') {
+        let ends = self.is_blank_or_end(0) || (self.flow_level > 0 && self.byte(0) == b',');
+        if !ends {
             return self.error("did not find expected whitespace or line break after a tag");
         }
         Ok(token)

@@ -141,8 +141,11 @@ fn index(part: &str, length: usize) -> Option<usize> {
 /// annotations while it is patched, so that map is always there.
 fn container<'a, 'p>(document: &'a mut Value, path: &'p [String]) -> Result<(&'a mut Value, &'p String), String> {
     let (last, parents) = path.split_last().ok_or("the whole document cannot be removed or moved")?;
-    if parents == ["metadata", "annotations"] && get(document, parents).is_err() {
-        document["metadata"]["annotations"] = Value::Object(Map::new());
+    if parents == ["metadata", "annotations"]
+        && get(document, parents).is_err()
+        && let Some(Value::Object(metadata)) = get_mut(document, &["metadata".to_owned()])
+    {
+        metadata.insert("annotations".into(), Value::Object(Map::new()));
     }
     let holder = get_mut(document, parents).ok_or_else(|| missing(path))?;
     Ok((holder, last))
