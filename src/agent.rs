@@ -83,7 +83,7 @@ pub enum AgentError {
     Http(#[from] http::HttpError),
     /// The token's file cannot be read.
     #[error(transparent)]
-    Token(#[from] crate::control::client::TokenError),
+    Token(#[from] crate::control::token::TokenError),
     /// The admin server has no address.
     #[error("cannot listen on {address} (admin.listen)")]
     Listen {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::base::secret::Secret;
-use crate::control::client::TokenSource;
+use crate::control::token::TokenSource;
 use crate::job::RunnerId;
 
 pub use layers::{Layers, Origin};

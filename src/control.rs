@@ -5,11 +5,16 @@
 //! a version (protocol, first table).
 
 pub mod client;
+pub mod error;
 pub mod logs;
 pub mod metrics;
 pub mod route;
+pub mod token;
+mod transport;
 pub mod wire;
 
-pub use client::{Client, ControlError, Patience};
+pub use client::Client;
+pub use error::ControlError;
 pub use logs::{JobLog, LogShipper};
 pub use route::{Route, Verdict};
+pub use transport::Patience;

@@ -15,8 +15,9 @@ use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 use tokio::sync::mpsc;
 
-use super::client::{Client, Patience};
+use super::client::Client;
 use super::metrics::Metrics;
+use super::transport::Patience;
 use super::wire::Settings;
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;

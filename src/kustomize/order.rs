@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::manifest::order::rank;
+
 const FIRST: [&str; 22] = [
     "Namespace",
     "ResourceQuota",
@@ -44,16 +46,6 @@ pub fn legacy(objects: &mut [Map<String, Value>]) {
         let namespace = text(metadata.and_then(|metadata| metadata.get("namespace")));
         let named = |text: &str, none: &str| if text.is_empty() { none.to_owned() } else { text.to_owned() };
         let id = format!("{}_{}_{kind}", named(&group, "~G"), named(&version, "~V"));
-        (rank(&kind), id, named(&namespace, "~X"), name)
+        (rank(&kind, &FIRST, &LAST), id, named(&namespace, "~X"), name)
     });
-}
-
-fn rank(kind: &str) -> usize {
-    if let Some(place) = FIRST.iter().position(|first| *first == kind) {
-        return place;
-    }
-    match LAST.iter().position(|last| *last == kind) {
-        Some(place) => FIRST.len() + 1 + place,
-        None => FIRST.len(),
-    }
 }

@@ -39,16 +39,16 @@ pub fn sort(objects: &mut [Object]) {
 }
 
 fn key(object: &Object) -> (usize, &str, &str, &str, &str) {
-    (rank(object.kind()), object.group(), object.kind(), object.namespace(), object.name())
+    (rank(object.kind(), &FIRST, &LAST), object.group(), object.kind(), object.namespace(), object.name())
 }
 
-/// The place of a kind: before, among or after all others.
-fn rank(kind: &str) -> usize {
-    if let Some(place) = FIRST.iter().position(|first| *first == kind) {
+/// The place of a kind in an order that names those that come before and after all others.
+pub fn rank(kind: &str, first: &[&str], last: &[&str]) -> usize {
+    if let Some(place) = first.iter().position(|first| *first == kind) {
         return place;
     }
-    match LAST.iter().position(|last| *last == kind) {
-        Some(place) => FIRST.len() + 1 + place,
-        None => FIRST.len(),
+    match last.iter().position(|last| *last == kind) {
+        Some(place) => first.len() + 1 + place,
+        None => first.len(),
     }
 }

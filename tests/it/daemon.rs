@@ -58,7 +58,8 @@ impl Setup {
 
     pub fn start(&self) -> Daemon {
         let mut argv = self.wrapper.clone();
-        argv.extend([env!("CARGO_BIN_EXE_nuon-runner").into(), self.command.into()]);
+        let ours = std::env::var("NUON_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_nuon-runner").into());
+        argv.extend([ours, self.command.into()]);
         let log = tempfile::NamedTempFile::new().unwrap();
         let child = Command::new(&argv[0])
             .args(&argv[1..])

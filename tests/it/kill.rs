@@ -102,6 +102,12 @@ impl Stage {
         daemon.admin().await;
         let job = self.control.wait(&self.job, PATIENCE).await.unwrap();
         assert_eq!(job.status, "finished", "{}\n{}", job.description, daemon.log());
+        // A job may have ended before the kill; its last report is then settled in the new process.
+        let end = std::time::Instant::now() + PATIENCE;
+        while self.owed().await > 0 {
+            assert!(std::time::Instant::now() < end, "a report is never settled:\n{}", daemon.log());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         assert_eq!(daemon.terminate().await, 0, "{}", daemon.log());
         job
     }

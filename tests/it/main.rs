@@ -8,6 +8,7 @@ mod conformance;
 mod contract;
 mod daemon;
 mod deploy;
+mod figures;
 mod kill;
 mod lifecycle;
 mod parts;

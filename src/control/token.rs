@@ -1,0 +1,62 @@
+//! The runner's token: where it comes from, and reading it again.
+
+use crate::base::secret::{Learned, Redactor, Secret};
+
+/// Where the runner's token comes from.
+pub enum TokenSource {
+    /// Given once.
+    Value(Secret),
+    /// A file that is read again whenever the token is refused.
+    File(std::path::PathBuf),
+}
+
+/// The token in use, hidden from every text.
+pub(super) struct Token {
+    source: TokenSource,
+    current: std::sync::RwLock<(Secret, Learned)>,
+    redactor: Redactor,
+}
+
+/// A token that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the token from {path}")]
+pub struct TokenError {
+    path: std::path::PathBuf,
+    #[source]
+    source: std::io::Error,
+}
+
+impl Token {
+    pub(super) fn new(source: TokenSource, redactor: Redactor) -> Result<Self, TokenError> {
+        let first = Self::load(&source)?;
+        let learned = redactor.learn(first.expose());
+        Ok(Self { source, current: std::sync::RwLock::new((first, learned)), redactor })
+    }
+
+    fn load(source: &TokenSource) -> Result<Secret, TokenError> {
+        match source {
+            TokenSource::Value(secret) => Ok(secret.clone()),
+            TokenSource::File(path) => std::fs::read_to_string(path)
+                .map(|text| text.trim().into())
+                .map_err(|source| TokenError { path: path.clone(), source }),
+        }
+    }
+
+    /// Reads the token again; the old one stays if that fails.
+    pub(super) fn refresh(&self) {
+        match Self::load(&self.source) {
+            Ok(secret) => {
+                let learned = self.redactor.learn(secret.expose());
+                let mut current = self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+                *current = (secret, learned);
+            }
+            Err(error) => tracing::warn!(%error, "the token was refused and cannot be read again"),
+        }
+    }
+
+    /// The `Authorization` header.
+    pub(super) fn header(&self) -> String {
+        let current = self.current.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        format!("Bearer {}", current.0.expose())
+    }
+}

@@ -1,0 +1,111 @@
+//! Figures of the daemon, printed: what it costs idle, how soon it starts and claims, how fast it
+//! works off a burst, what a job leaves behind. Asserts nothing of time; `benches/daemon` runs it.
+
+use std::time::{Duration, Instant};
+
+use nuon_runner::dev::{ControlPlane, Generation, NewJob, Options};
+
+use crate::daemon::{Daemon, PATIENCE, Setup, TOKEN};
+
+fn median(mut values: Vec<Duration>) -> Duration {
+    values.sort();
+    values[values.len() / 2]
+}
+
+/// Resident memory in KiB.
+fn resident(daemon: &Daemon) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Processor time of all threads, by the scheduler's count.
+fn processor(daemon: &Daemon) -> Duration {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
+    let nanoseconds = tasks.map(|task| {
+        let text = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
+        text.split(' ').next().unwrap().parse::<u64>().unwrap()
+    });
+    Duration::from_nanos(nanoseconds.sum())
+}
+
+/// Noop jobs, offered at once and waited for; jobs a minute from the first claim on.
+async fn burst(control: &ControlPlane, jobs: usize) -> f64 {
+    let ids: Vec<_> = (0..jobs).map(|_| control.offer(NewJob::new("noop-build", "build"))).collect();
+    let before = control.store().calls.len();
+    for id in &ids {
+        control.wait(id, PATIENCE).await.unwrap();
+    }
+    let store = control.store();
+    let calls = &store.calls[before..];
+    let first = calls.iter().find(|call| call.path.ends_with("/executions")).unwrap().at;
+    60.0 * f64::from(u32::try_from(jobs).unwrap()) / (calls.last().unwrap().at - first).as_secs_f64()
+}
+
+async fn first_poll() -> Duration {
+    let control = ControlPlane::start(Options::new(Generation::First, TOKEN)).await.unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let start = Instant::now();
+    let mut daemon = Setup::new(state.path(), &control).start();
+    let took = loop {
+        if control.store().calls.iter().any(|call| call.path.ends_with("/jobs")) {
+            break start.elapsed();
+        }
+        tokio::time::sleep(Duration::from_micros(200)).await;
+    };
+    daemon.kill().await;
+    took
+}
+
+async fn until_created(control: &ControlPlane) -> Duration {
+    let start = Instant::now();
+    let id = control.offer(NewJob::new("noop-build", "build"));
+    let took = loop {
+        if !control.store().jobs[&id].executions.is_empty() {
+            break start.elapsed();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    control.wait(&id, PATIENCE).await.unwrap();
+    took
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes and prints figures; see benches/daemon"]
+async fn figures() {
+    let mut starts = Vec::new();
+    for _ in 0..20 {
+        starts.push(first_poll().await);
+    }
+    println!("first poll after start, median of 20: {:?}", median(starts));
+
+    let control = ControlPlane::start(Options::new(Generation::First, TOKEN)).await.unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Setup::new(state.path(), &control).env("LOG_LEVEL", "info").start();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (calls, used) = (control.store().calls.len(), processor(&daemon));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let (calls, used) = (control.store().calls.len() - calls, processor(&daemon) - used);
+    println!(
+        "idle for a minute: {calls} requests, {:.3} s of CPU, {} KiB resident",
+        used.as_secs_f64(),
+        resident(&daemon)
+    );
+
+    let mut created = Vec::new();
+    for at in 0..100 {
+        // Spread over the idle poll's period.
+        tokio::time::sleep(Duration::from_millis(1000 + (at * 37) % 1000)).await;
+        created.push(until_created(&control).await);
+    }
+    println!("available to execution created, median of 100: {:?}", median(created));
+
+    println!("burst of 200 noop jobs: {:.0} a minute", burst(&control, 200).await);
+    for done in [400, 600, 800, 1000] {
+        burst(&control, 200).await;
+        control.store().calls.clear();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        println!("after {} noop jobs: {} KiB resident", done + 100, resident(&daemon));
+    }
+    assert_eq!(daemon.terminate().await, 0);
+}
