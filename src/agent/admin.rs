@@ -96,14 +96,14 @@ impl Admin {
 impl Inner {
     /// What stands in the way of being ready.
     async fn hindrances(&self) -> Vec<&'static str> {
-        let settings = self.settings.borrow().clone();
-        let period = if settings.long_poll_jobs { HELD } else { POLL_PERIOD };
+        let period = if self.settings.borrow().long_poll_jobs { HELD } else { POLL_PERIOD };
         let polled = self.turns.borrow().polled;
         let turned = polled.is_some_and(|at| self.clock.elapsed().saturating_sub(at) <= period * PERIODS);
         let checks = [
             (self.journal.is_good().await, "the journal does not answer"),
-            (*settings != Settings::default(), "the control plane has not given settings yet"),
-            (turned, "no poll for jobs was answered lately"),
+            // Polls begin when the settings have come.
+            (polled.is_some(), "the control plane has not given settings and jobs yet"),
+            (polled.is_none() || turned, "no poll for jobs was answered lately"),
         ];
         checks.into_iter().filter(|(good, _)| !good).map(|(_, what)| what).collect()
     }

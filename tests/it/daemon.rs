@@ -129,6 +129,14 @@ impl Daemon {
     }
 }
 
+/// Status and body of a path of the admin server.
+pub async fn get(admin: &str, path: &str) -> (u16, String) {
+    // Every client wants one, over plain http, too.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let answer = reqwest::get(format!("{admin}{path}")).await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
 /// Waits until something is so.
 pub async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let end = std::time::Instant::now() + PATIENCE;

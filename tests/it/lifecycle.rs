@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nuon_runner::dev::{Generation, NewJob, Options};
 
-use crate::daemon::{PATIENCE, Setup, assert_contract, control_plane, control_plane_with, eventually};
+use crate::daemon::{PATIENCE, Setup, assert_contract, control_plane, control_plane_with, eventually, get};
 
 #[tokio::test]
 async fn a_noop_build_is_claimed_reported_and_finished_on_both_generations() {
@@ -74,4 +74,38 @@ async fn a_second_process_on_the_state_directory_is_refused_and_told_the_holder(
     let mut second = setup.start();
     assert_eq!(second.ended().await, 1);
     assert!(second.log().contains(&format!("process {}", first.pid())), "{}", second.log());
+}
+
+#[tokio::test]
+async fn the_admin_server_tells_whether_the_daemon_lives_and_whether_it_can_work() {
+    let control = control_plane(Generation::First).await;
+    control.set_down(true);
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Setup::new(state.path(), &control).start();
+    let admin = daemon.admin().await;
+    let get = async |path: &str| get(&admin, path).await;
+    let until = async |wanted: u16| {
+        let end = std::time::Instant::now() + PATIENCE;
+        loop {
+            let (status, text) = get("/readyz").await;
+            if status == wanted {
+                return text;
+            }
+            assert!(std::time::Instant::now() < end, "{status} {text}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    assert_eq!(get("/livez").await, (200, "ok\n".into()));
+    assert_eq!(get("/readyz").await, (503, "the control plane has not given settings and jobs yet\n".into()));
+    control.set_down(false);
+    until(200).await;
+    control.set_down(true);
+    assert_eq!(until(503).await, "no poll for jobs was answered lately\n");
+    assert_eq!(get("/livez").await.0, 200, "an outage is no reason to be restarted");
+    let (status, metrics) = get("/metrics").await;
+    assert_eq!(status, 200);
+    for name in ["build_info", "polls", "heart_beat", "outbox"] {
+        assert!(metrics.contains(name), "no {name} in\n{metrics}");
+    }
+    assert_eq!(daemon.terminate().await, 0);
 }

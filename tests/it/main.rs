@@ -4,6 +4,7 @@
 mod answers;
 mod bench;
 mod build;
+mod cli;
 mod conformance;
 mod contract;
 mod daemon;

@@ -218,7 +218,7 @@ async fn no_marked_value_comes_out_anywhere() {
         let job = control.wait(&control.offer(NewJob::deploy("create-apply-plan", plan)), PATIENCE).await.unwrap();
         assert_eq!(job.status, "failed");
     }
-    let metrics = reqwest::get(format!("{admin}/metrics")).await.unwrap().text().await.unwrap();
+    let metrics = crate::daemon::get(&admin, "/metrics").await.1;
     assert!(metrics.contains("nuon_runner_jobs_total"), "{metrics}");
     assert_clean("the metrics", metrics.as_bytes());
 
