@@ -115,7 +115,6 @@ pub async fn watch_shutdowns(control: &Client, process: Option<&ProcessId>, drai
         };
         for wish in wishes.iter().filter(|wish| wish.status == "requested") {
             tracing::info!(shutdown = %wish.id, "the control plane wants this process to end; draining");
-            drain.stop(Cause::Shutdown);
             let update = ProcessUpdate { status: "shutting-down".into(), status_description: "draining".into() };
             if let Err(error) = control.update_process(process, &update).await {
                 tracing::debug!(%error, "could not say that the process is shutting down");
@@ -123,6 +122,8 @@ pub async fn watch_shutdowns(control: &Client, process: Option<&ProcessId>, drai
             if let Err(error) = control.complete_shutdown(process, &wish.id).await {
                 tracing::warn!(%error, "could not say that the wish to end was heard");
             }
+            // Last: a process without jobs ends at once.
+            drain.stop(Cause::Shutdown);
         }
     }
 }

@@ -109,3 +109,17 @@ async fn the_admin_server_tells_whether_the_daemon_lives_and_whether_it_can_work
     }
     assert_eq!(daemon.terminate().await, 0);
 }
+
+#[tokio::test]
+async fn in_sandbox_mode_every_job_is_refused_before_any_effect() {
+    let control = control_plane(Generation::Second).await;
+    control.store().set_setting("sandbox_mode", serde_json::json!(true));
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Setup::new(state.path(), &control).start();
+    let id = control.offer(NewJob::new("noop-build", "build"));
+    let job = control.wait(&id, PATIENCE).await.unwrap();
+    assert_eq!(job.status, "failed");
+    assert!(job.description.contains("sandbox mode is not supported yet"), "{}", job.description);
+    assert_eq!(daemon.terminate().await, 0);
+    assert_contract(&control);
+}

@@ -1,4 +1,4 @@
-//! TERM once, twice and three times, at random moments.
+//! TERM once, twice and three times, at random moments; HUP; and the control plane's own wish.
 
 use std::time::Duration;
 
@@ -220,4 +220,34 @@ async fn a_minute_without_control_plane_loses_nothing() {
     assert_eq!(execution.history, ["initializing", "in-progress", "cleaning-up", "finished"]);
     assert_eq!(execution.outputs_offered, 1);
     assert_eq!(daemon.terminate().await, 0);
+}
+
+#[tokio::test]
+async fn hup_reads_the_settings_again() {
+    let control = control_plane(Generation::First).await;
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Setup::new(state.path(), &control).start();
+    eventually("the first beat", || (!control.store().beats.is_empty()).then_some(())).await;
+    control.store().set_setting("heart_beat_timeout", json!(100_000_000));
+    let before = control.store().beats.len();
+    daemon.signal("-HUP");
+    let start = std::time::Instant::now();
+    eventually("ten beats", || (control.store().beats.len() >= before + 10).then_some(())).await;
+    assert!(start.elapsed() < Duration::from_secs(40), "at the old period it would take 50 s");
+    assert_eq!(daemon.terminate().await, 0);
+    assert_contract(&control);
+}
+
+#[tokio::test]
+async fn the_control_planes_wish_ends_the_process_in_good_order() {
+    let control = control_plane(Generation::Second).await;
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Setup::new(state.path(), &control).start();
+    let process = eventually("the process registers", || control.store().processes.keys().next().cloned()).await;
+    control.store().shutdowns.insert(process.clone(), vec![("wish".into(), "requested".into())]);
+    assert_eq!(daemon.ended().await, 0, "{}", daemon.log());
+    let store = control.store();
+    assert_eq!(store.shutdowns[&process], [("wish".to_owned(), "completed".to_owned())]);
+    drop(store);
+    assert_contract(&control);
 }
