@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -16,15 +15,13 @@ use tokio::sync::watch;
 use super::pulse::Pulse;
 use super::{AgentError, VERSION};
 use crate::base::clock::Clock;
+use crate::control::LONG_POLL;
 use crate::control::wire::Settings;
 use crate::journal::Journal;
 use crate::worker::dispatch::{POLL_PERIOD, Turn};
 
 /// A poll loop that has not turned for this many periods is stuck.
 const PERIODS: u32 = 3;
-
-/// How long a held poll may take.
-const HELD: Duration = Duration::from_secs(30);
 
 /// The admin server's view of the daemon. Cheap to clone.
 #[derive(Clone)]
@@ -96,16 +93,17 @@ impl Admin {
 impl Inner {
     /// What stands in the way of being ready.
     async fn hindrances(&self) -> Vec<&'static str> {
-        let period = if self.settings.borrow().long_poll_jobs { HELD } else { POLL_PERIOD };
-        let polled = self.turns.borrow().polled;
-        let turned = polled.is_some_and(|at| self.clock.elapsed().saturating_sub(at) <= period * PERIODS);
-        let checks = [
-            (self.journal.is_good().await, "the journal does not answer"),
+        let period = if self.settings.borrow().long_poll_jobs { LONG_POLL } else { POLL_PERIOD };
+        let polls = match self.turns.borrow().polled {
             // Polls begin when the settings have come.
-            (polled.is_some(), "the control plane has not given settings and jobs yet"),
-            (polled.is_none() || turned, "no poll for jobs was answered lately"),
-        ];
-        checks.into_iter().filter(|(good, _)| !good).map(|(_, what)| what).collect()
+            None => Some("the control plane has not given settings and jobs yet"),
+            Some(at) if self.clock.elapsed().saturating_sub(at) > period * PERIODS => {
+                Some("no poll for jobs was answered lately")
+            }
+            Some(_) => None,
+        };
+        let journal = (!self.journal.is_good().await).then_some("the journal does not answer");
+        journal.into_iter().chain(polls).collect()
     }
 }
 

@@ -31,9 +31,11 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 /// The longest that a poll or a look of the monitor may take: they come again soon.
 const SHORT_ATTEMPT: Duration = Duration::from_secs(5);
 
-/// How long a long poll is held by the server, and how much longer we wait for it.
+/// How long a long poll is held by the server.
 pub(super) const TAIL_WAIT: Duration = Duration::from_secs(25);
-const TAIL_GRACE: Duration = Duration::from_secs(5);
+
+/// The longest that a long poll may take: the time it is held, and a grace.
+pub const LONG_POLL: Duration = TAIL_WAIT.saturating_add(Duration::from_secs(5));
 
 /// Calls at once. Held polls count, so there is room for one per group beside all else.
 const CALLS_AT_ONCE: usize = 24;
@@ -152,7 +154,7 @@ impl Transport {
         patience: Patience,
     ) -> Result<Answer, ControlError> {
         let timeout = match route {
-            Route::JobsTail => TAIL_WAIT + TAIL_GRACE,
+            Route::JobsTail => LONG_POLL,
             Route::Jobs | Route::Monitor | Route::HeartBeat => SHORT_ATTEMPT,
             _ => ATTEMPT,
         };

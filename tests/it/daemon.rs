@@ -139,9 +139,14 @@ pub async fn get(admin: &str, path: &str) -> (u16, String) {
 
 /// Waits until something is so.
 pub async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    eventually_so(what, async || look()).await
+}
+
+/// [`eventually`], for what takes a question to see.
+pub async fn eventually_so<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let end = std::time::Instant::now() + PATIENCE;
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = look().await {
             return found;
         }
         assert!(std::time::Instant::now() < end, "it never happened that {what}");

@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use crate::daemon::{PATIENCE, Setup, assert_contract, control_plane, eventually};
+use crate::daemon::{PATIENCE, Setup, assert_contract, control_plane, eventually, eventually_so};
 use crate::parts::{testbed, unique};
 
 /// Kinds of calls at which it is killed.
@@ -103,11 +103,7 @@ impl Stage {
         let job = self.control.wait(&self.job, PATIENCE).await.unwrap();
         assert_eq!(job.status, "finished", "{}\n{}", job.description, daemon.log());
         // A job may have ended before the kill; its last report is then settled in the new process.
-        let end = std::time::Instant::now() + PATIENCE;
-        while self.owed().await > 0 {
-            assert!(std::time::Instant::now() < end, "a report is never settled:\n{}", daemon.log());
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        eventually_so("the last report is settled", async || (self.owed().await == 0).then_some(())).await;
         assert_eq!(daemon.terminate().await, 0, "{}", daemon.log());
         job
     }

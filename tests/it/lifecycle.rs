@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use nuon_runner::dev::{Generation, NewJob, Options};
 
-use crate::daemon::{PATIENCE, Setup, assert_contract, control_plane, control_plane_with, eventually, get};
+use crate::daemon::{
+    PATIENCE, Setup, assert_contract, control_plane, control_plane_with, eventually, eventually_so, get,
+};
 
 #[tokio::test]
 async fn a_noop_build_is_claimed_reported_and_finished_on_both_generations() {
@@ -85,15 +87,11 @@ async fn the_admin_server_tells_whether_the_daemon_lives_and_whether_it_can_work
     let admin = daemon.admin().await;
     let get = async |path: &str| get(&admin, path).await;
     let until = async |wanted: u16| {
-        let end = std::time::Instant::now() + PATIENCE;
-        loop {
+        eventually_so(&format!("/readyz answers {wanted}"), async || {
             let (status, text) = get("/readyz").await;
-            if status == wanted {
-                return text;
-            }
-            assert!(std::time::Instant::now() < end, "{status} {text}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            (status == wanted).then_some(text)
+        })
+        .await
     };
     assert_eq!(get("/livez").await, (200, "ok\n".into()));
     assert_eq!(get("/readyz").await, (503, "the control plane has not given settings and jobs yet\n".into()));
