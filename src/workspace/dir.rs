@@ -75,15 +75,23 @@ pub fn sweep(state_dir: &Path) -> io::Result<usize> {
     Ok(swept)
 }
 
-/// Removes a tree; one that is not there is removed already.
+/// Removes a tree; one that is not there is removed already. A child of a process that was killed
+/// may still write into it for a moment, so one that fills again is emptied again.
 fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            make_traversable(path)?;
-            fs::remove_dir_all(path)
+    let mut tries = 50;
+    loop {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty && tries > 0 => {
+                tries -= 1;
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && tries > 0 => {
+                tries = 0;
+                make_traversable(path)?;
+            }
+            done => return done,
         }
-        done => done,
     }
 }
 
@@ -114,6 +122,21 @@ mod tests {
         fs::set_permissions(dir.path().join("a"), Permissions::from_mode(0o000)).unwrap();
         let path = dir.path().to_owned();
         dir.remove().unwrap();
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_directory_that_a_dying_child_still_fills_is_removed() {
+        let state = tempfile::tempdir().unwrap();
+        let dir = JobDir::create(state.path(), "run1").unwrap();
+        let path = dir.path().to_owned();
+        let child = std::thread::spawn({
+            let path = path.clone();
+            move || (0..2000).for_each(|at| drop(fs::write(path.join(at.to_string()), "")))
+        });
+        let removed = dir.remove();
+        child.join().unwrap();
+        removed.unwrap();
         assert!(!path.exists());
     }
 
