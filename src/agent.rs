@@ -34,7 +34,6 @@ use crate::worker::dispatch::Turn;
 use crate::worker::{Background, Exclusive, Worker, recover};
 
 pub use drain::Signal;
-pub use http::client as http_client;
 pub use mode::Mode;
 
 /// Our version, as the control plane sees it.
@@ -129,6 +128,10 @@ impl Agent {
         let _lock = lock::take(&config.state_dir)?;
         let journal = Journal::open(config.journal_url.as_deref(), &config.state_dir, clock.clone()).await?;
         let inheritance = recover::inheritance(&journal.open_claims().await?);
+        let variable = |name: &str| std::env::var(name).ok();
+        let authorities = http::Authorities::read(&config, &variable)?;
+        let handler_parts =
+            parts::parts(&config, &authorities, &clock, &redactor, mode.groups(), local_registries, &variable)?;
         let registry = prometheus::Registry::new();
         let control_metrics = crate::control::metrics::Metrics::register(&registry)?;
         let parts = || -> Result<Parts, AgentError> {
@@ -138,7 +141,7 @@ impl Agent {
                 runner: config.id.clone().ok_or_else(|| missing("id", "RUNNER_ID"))?,
                 token: token.into(),
                 version: VERSION.to_owned(),
-                http: http::client(&config)?,
+                http: http::client(&authorities)?,
                 clock: clock.clone(),
                 redactor: redactor.clone(),
                 metrics: control_metrics.clone(),
@@ -177,8 +180,6 @@ impl Agent {
             journal.registered_as(process).await?;
             pulse.registered_as(process.clone());
         }
-        let variable = |name: &str| std::env::var(name).ok();
-        let handler_parts = parts::parts(&config, &clock, &redactor, mode.groups(), local_registries, &variable)?;
         let worker = Arc::new(Worker {
             control: control.clone(),
             journal: journal.clone(),

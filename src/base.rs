@@ -1,6 +1,7 @@
-//! What every room stands on: time, waiting, secrets and stopping. Nothing here knows the domain.
+//! What every room stands on: time, waiting, secrets, stopping and trust. Nothing here knows the domain.
 
 pub mod backoff;
 pub mod clock;
 pub mod secret;
 pub mod stop;
+pub mod trust;

@@ -43,6 +43,9 @@ pub enum ClusterError {
         /// What happened.
         message: String,
     },
+    /// The cluster's certificate is not trusted.
+    #[error("the cluster is not trusted: {0}; give the plan its ca_data, or name its authority in tls.ca_file")]
+    Untrusted(String),
     /// The cluster does not serve a kind.
     #[error("the cluster serves no {kind} in {api_version}; is its CustomResourceDefinition installed?")]
     UnknownKind {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
-use crate::cluster::connect::Proxy;
+use crate::cluster::connect::Network;
 use crate::job::Group;
 use crate::registry::credentials::DockerConfig;
 use crate::registry::format::Layout;
@@ -39,8 +39,8 @@ pub struct Parts {
     pub registries: Registries,
     /// The layout of artifacts that are written.
     pub layout: Layout,
-    /// The proxy for clusters.
-    pub proxy: Proxy,
+    /// How clusters are reached.
+    pub network: Network,
     /// The field manager of applies.
     pub field_manager: String,
 }

@@ -10,6 +10,7 @@
 //! not used: it retries nothing, uploads in chunks that ECR corrupts, and cannot copy.
 
 pub mod address;
+pub mod channel;
 pub mod copy;
 pub mod credentials;
 pub mod digest;
@@ -22,6 +23,7 @@ pub mod remote;
 mod challenge;
 
 pub use address::{Address, Version};
+pub use channel::Channel;
 pub use credentials::Credential;
 pub use digest::Digest;
 pub use document::{Descriptor, Document};
@@ -75,6 +77,14 @@ pub enum RegistryError {
         /// What was tried.
         action: &'static str,
         /// What happened.
+        message: String,
+    },
+    /// The registry's certificate is not trusted.
+    #[error("the registry {host} is not trusted: {message}; name its authority in tls.ca_file if it is the right one")]
+    Untrusted {
+        /// Which registry.
+        host: String,
+        /// What is wrong with the certificate.
         message: String,
     },
     /// The registry, or somebody on the way, sends us where we must not go.

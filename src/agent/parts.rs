@@ -1,12 +1,13 @@
 //! What handlers are made of, from the settings.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::AgentError;
-use super::http::{self, Proxies};
+use super::http::{self, Authorities, Proxy};
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
-use crate::cluster::connect::Proxy;
+use crate::cluster::connect::Network;
 use crate::config::{ArtifactLayout, Config};
 use crate::handlers::{Parts, Registries};
 use crate::job::Group;
@@ -25,17 +26,18 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// [`AgentError::Http`].
 pub fn parts(
     config: &Config,
+    authorities: &Authorities,
     clock: &Clock,
     redactor: &Redactor,
     groups: Vec<Group>,
     local_registries: bool,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Parts, AgentError> {
-    let proxies = Proxies::from_environment(variable);
-    let builder = || http::builder(config).map(|builder| builder.connect_timeout(CONNECT));
+    let proxy = Proxy::from_environment(variable)?;
+    let builder = || http::builder(authorities).map(|builder| builder.connect_timeout(CONNECT));
     let connections = Connections {
         own: builder()?.build().map_err(http::HttpError::Setup)?,
-        foreign: builder()?.dns_resolver(std::sync::Arc::new(PublicOnly)).build().map_err(http::HttpError::Setup)?,
+        foreign: builder()?.dns_resolver(Arc::new(PublicOnly)).build().map_err(http::HttpError::Setup)?,
     };
     Ok(Parts {
         clock: clock.clone(),
@@ -44,11 +46,11 @@ pub fn parts(
         git: git::Policy {
             allow_insecure: config.git_allow_insecure.clone(),
             max_bytes: config.git_max_bytes,
-            ca_file: config.tls_ca_file.clone().or_else(|| variable("SSL_CERT_FILE").map(Into::into)),
+            authorities: authorities.pem().map(Arc::new),
             ssh_key_file: config.git_ssh_key_file.clone(),
             ssh_known_hosts_file: config.git_ssh_known_hosts_file.clone(),
-            proxy: proxies.https.clone().map(Into::into),
-            no_proxy: (!proxies.except.is_empty()).then(|| proxies.except.join(",")),
+            proxy: proxy.https.clone().map(Into::into),
+            no_proxy: Some(proxy.except.clone()).filter(|hosts| !hosts.is_empty()),
         },
         registries: Registries {
             connections,
@@ -60,7 +62,7 @@ pub fn parts(
             ArtifactLayout::Flux => Layout::Flux,
             ArtifactLayout::Archive => Layout::Archive,
         },
-        proxy: Proxy { url: proxies.https.and_then(|url| url.parse().ok()), except: proxies.except },
+        network: Network::new(proxy.https.as_deref(), &proxy.except, authorities.all()),
         field_manager: config.deploy_field_manager.clone(),
     })
 }

@@ -11,6 +11,17 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
+/// Long waits end on the edges of this grid. The runtime keeps its timers in slots of this length:
+/// it wakes twice for a time within a slot and once for one on its edge, and an idle daemon does
+/// little else than wake.
+const GRID: Duration = Duration::from_millis(64);
+
+/// The shortest wait that may end up to one [`GRID`] late.
+const LONG: Duration = Duration::from_millis(500);
+
+/// The runtime rounds up to this, and started that much earlier than the clock.
+const RUNTIME_TICK: Duration = Duration::from_millis(1);
+
 /// Says what time it is and wakes those who wait for a later one. Cheap to clone.
 #[derive(Clone)]
 pub struct Clock(Source);
@@ -77,7 +88,9 @@ impl Clock {
     /// Waits for `wait` to pass. May be dropped at any point.
     pub fn sleep(&self, wait: Duration) -> BoxFuture<'static, ()> {
         match &self.0 {
-            Source::System(_) => Box::pin(tokio::time::sleep(wait)),
+            Source::System(start) => {
+                Box::pin(tokio::time::sleep_until((*start + on_grid(start.elapsed(), wait)).into()))
+            }
             Source::Manual(manual) => {
                 let manual = manual.clone();
                 Box::pin(async move {
@@ -102,6 +115,17 @@ impl Clock {
             () = self.sleep(limit) => Err(Elapsed(limit)),
         }
     }
+}
+
+/// When a wait that begins at `now` ends.
+fn on_grid(now: Duration, wait: Duration) -> Duration {
+    let until = now.saturating_add(wait);
+    if wait < LONG {
+        return until;
+    }
+    let past = until.as_nanos() % GRID.as_nanos();
+    let rest = Duration::from_nanos(u64::try_from(GRID.as_nanos() - past).unwrap_or_default());
+    until.saturating_add(rest).saturating_sub(RUNTIME_TICK)
 }
 
 /// Moves a manual clock.
@@ -137,6 +161,14 @@ impl Drop for Sleeper<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_wait_ends_on_the_grid_and_never_early_by_more_than_a_tick() {
+        let millis = Duration::from_millis;
+        assert_eq!(on_grid(millis(7), millis(3)), millis(10));
+        assert_eq!(on_grid(millis(7), millis(1000)), millis(16 * 64 - 1));
+        assert_eq!(on_grid(millis(24), millis(1000)), millis(17 * 64 - 1));
+    }
 
     #[tokio::test]
     async fn a_manual_clock_wakes_a_sleeper_only_when_moved_past_its_time() {

@@ -1,8 +1,9 @@
 //! Sub-commands and flags. Flags of settings follow from the table of settings.
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
-use super::{Code, dev, exit, print, render};
+use super::{Code, complain, dev, exit, print, render};
 use crate::config::setting::SETTINGS;
 
 /// The whole command line.
@@ -52,13 +53,37 @@ fn with_settings(command: Command) -> Command {
     command.arg(config).args(flags).after_help(exit::TABLE)
 }
 
-/// Prints help, or what is wrong with the arguments; the exit code for it.
+/// Prints help, or in one line what is wrong with the arguments; the exit code for it.
 pub fn usage(error: &clap::Error) -> Code {
-    if error.use_stderr() {
+    if !error.use_stderr() {
+        print(&error.render().to_string());
+        return Code::Done;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         // There is nobody left to tell if this fails.
         let _ = error.print();
-        return Code::Usage;
+    } else {
+        complain(&sentence(error), "");
     }
-    print(&error.render().to_string());
-    Code::Done
+    Code::Usage
+}
+
+/// What is wrong, where, and the nearest that would be right. The library's own text has several
+/// lines, of which the first says what is wrong.
+fn sentence(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ").trim_end_matches(':').to_owned();
+    let missing = text.lines().skip(1).map_while(|line| line.strip_prefix("  ")).map(str::trim);
+    let missing: Vec<&str> = missing.filter(|line| line.starts_with(['<', '-'])).collect();
+    let nearest = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
+    let nearest = nearest.into_iter().find_map(|kind| match error.get(kind)? {
+        ContextValue::String(text) => Some(text.clone()),
+        ContextValue::Strings(texts) => texts.first().cloned(),
+        _ => None,
+    });
+    match nearest {
+        Some(nearest) => format!("{what}; did you mean {nearest}?"),
+        None if missing.is_empty() => format!("{what}; see --help"),
+        None => format!("{what}: {}; see --help", missing.join(", ")),
+    }
 }

@@ -67,10 +67,26 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
     runtime.shutdown_background();
     match ended {
         Ok(()) => Code::Done,
-        Err(message) => {
+        Err(Fault::Interrupted) => {
+            complain("interrupted", "");
+            Code::Interrupted
+        }
+        Err(Fault::Told(message)) => {
             complain(&message, "LOG_LEVEL=debug shows what the daemon does");
             Code::Error
         }
+    }
+}
+
+/// Why the demo did not come to its end.
+enum Fault {
+    Interrupted,
+    Told(String),
+}
+
+impl From<String> for Fault {
+    fn from(message: String) -> Self {
+        Self::Told(message)
     }
 }
 
@@ -94,7 +110,7 @@ struct Demo {
 }
 
 impl Demo {
-    async fn run(self) -> Result<(), String> {
+    async fn run(self) -> Result<(), Fault> {
         let work = WorkDir::new()?;
         std::fs::create_dir_all(&self.to).map_err(|error| format!("cannot make {}: {error}", self.to.display()))?;
         let to = self.to.canonicalize().map_err(|error| format!("cannot open {}: {error}", self.to.display()))?;
@@ -121,26 +137,26 @@ impl Demo {
         let demo = async {
             tokio::select! {
                 ended = demo::run(&control, &work.0, &to, self.kubeconfig.as_deref(), &mut audience) => {
-                    ended.map_err(|error| error.to_string())
+                    ended.map_err(|error| Fault::Told(error.to_string()))
                 }
-                _ = tokio::signal::ctrl_c() => Err("interrupted".to_owned()),
+                _ = tokio::signal::ctrl_c() => Err(Fault::Interrupted),
             }
         };
         let ended = tokio::select! {
             ended = demo => ended,
             ended = &mut running => {
-                return Err(match ended {
+                return Err(Fault::Told(match ended {
                     Ok(Err(error)) => format!("the daemon ended: {}", chain(&error)),
                     _ => "the daemon ended by itself".to_owned(),
-                });
+                }));
             }
         };
         // A daemon that is gone needs no signal.
         let _ = signal.send(Signal::Terminate);
         match running.await {
             Ok(Ok(Exit::Orderly)) => ended,
-            Ok(Err(error)) => Err(chain(&error)),
-            _ => ended.and(Err("the daemon did not end in good order".into())),
+            Ok(Err(error)) => Err(Fault::Told(chain(&error))),
+            _ => ended.and(Err(Fault::Told("the daemon did not end in good order".into()))),
         }
     }
 

@@ -13,6 +13,8 @@ pub enum Code {
     Usage,
     /// The daemon was forced to end with executions open.
     Forced,
+    /// Interrupted from the keyboard.
+    Interrupted,
 }
 
 /// The table as `--help` shows it.
@@ -20,7 +22,8 @@ pub const TABLE: &str = "Exit codes:
   0    done, or unchanged
   1    error; for the daemon: it could not start
   64   wrong usage or configuration
-  75   the daemon was forced to end; open executions are left for the next process";
+  75   the daemon was forced to end; open executions are left for the next process
+  130  interrupted";
 
 impl Code {
     /// Its number.
@@ -30,6 +33,7 @@ impl Code {
             Self::Error => 1,
             Self::Usage => 64,
             Self::Forced => 75,
+            Self::Interrupted => 130,
         }
     }
 }

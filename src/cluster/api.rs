@@ -16,6 +16,7 @@ use super::ClusterError;
 use crate::base::backoff::Backoff;
 use crate::base::clock::Clock;
 use crate::base::stop::Stop;
+use crate::base::trust;
 use crate::manifest::Object;
 
 /// The longest that one attempt may take.
@@ -152,20 +153,26 @@ impl Api {
         action: &str,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<Value, ClusterError> {
-        let failed = |message: String| ClusterError::Unreachable { action: action.to_owned(), message };
-        let request = request.map_err(|error| failed(error.to_string()))?;
-        let (parts, body) = request.into_parts();
+        let unsendable = |error: kube::core::request::Error| unreachable(action, error.to_string());
+        let (parts, body) = request.map_err(unsendable)?.into_parts();
+        let send = || self.client.request_text(http::Request::from_parts(parts.clone(), body.clone()));
+        let text = self.attempts(action, send).await?;
+        // The text may hold a Secret, so the parser's own words are not passed on.
+        serde_json::from_str(&text).map_err(|_| unreadable(action))
+    }
+
+    /// Tries until an attempt succeeds, fails for good, or has been tried often enough.
+    pub(super) async fn attempts<T, F: Future<Output = Result<T, kube::Error>>>(
+        &self,
+        action: &str,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, ClusterError> {
         let mut backoff = Backoff::default();
         loop {
-            let attempt = http::Request::from_parts(parts.clone(), body.clone());
-            let sent = self.clock.timeout(ATTEMPT, self.client.request_text(attempt));
-            let error = match self.stop.run(sent).await {
-                None => return Err(failed("the job was stopped".into())),
-                Some(Err(elapsed)) => failed(elapsed.to_string()),
-                Some(Ok(Ok(text))) => {
-                    // The text may hold a Secret, so the parser's own words are not passed on.
-                    return serde_json::from_str(&text).map_err(|_| unreadable(action));
-                }
+            let error = match self.stop.run(self.clock.timeout(ATTEMPT, attempt())).await {
+                None => return Err(unreachable(action, "the job was stopped".into())),
+                Some(Err(elapsed)) => unreachable(action, elapsed.to_string()),
+                Some(Ok(Ok(done))) => return Ok(done),
                 Some(Ok(Err(error))) => {
                     let (error, temporary) = explain(action, error);
                     if !temporary {
@@ -187,7 +194,11 @@ impl Api {
 }
 
 fn unreadable(action: &str) -> ClusterError {
-    ClusterError::Unreachable { action: action.to_owned(), message: "the answer cannot be read".into() }
+    unreachable(action, "the answer cannot be read".into())
+}
+
+fn unreachable(action: &str, message: String) -> ClusterError {
+    ClusterError::Unreachable { action: action.to_owned(), message }
 }
 
 fn explain(action: &str, error: kube::Error) -> (ClusterError, bool) {
@@ -212,8 +223,11 @@ fn explain(action: &str, error: kube::Error) -> (ClusterError, bool) {
                 }
                 source = cause.source();
             }
+            if trust::is_refused(&other) {
+                return (ClusterError::Untrusted(message), false);
+            }
             let temporary = matches!(other, kube::Error::Service(_) | kube::Error::HyperError(_));
-            (ClusterError::Unreachable { action: action.to_owned(), message }, temporary)
+            (unreachable(action, message), temporary)
         }
     }
 }

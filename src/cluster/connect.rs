@@ -1,12 +1,16 @@
 //! From what a plan says of a cluster to a connection. Nothing outside of the plan is used: no file,
 //! no environment, no helper program.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hyper_util::client::proxy::matcher::Matcher;
 use kube::Config;
 use kube::config::{
     AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
 };
+use rustls::pki_types::CertificateDer;
 
 use super::Api;
 use crate::base::clock::Clock;
@@ -33,23 +37,28 @@ pub enum ConnectError {
     Certificate,
 }
 
-/// A proxy for clusters.
+/// How clusters are reached.
 #[derive(Debug, Clone, Default)]
-pub struct Proxy {
-    /// Its URL (`HTTPS_PROXY`).
-    pub url: Option<http::Uri>,
-    /// Hosts that are reached without it (`NO_PROXY`).
-    pub except: Vec<String>,
+pub struct Network {
+    proxy: Option<(Arc<Matcher>, http::Uri)>,
+    authorities: Option<Vec<Vec<u8>>>,
 }
 
-impl Proxy {
-    /// The proxy for a host.
-    fn of(&self, host: &str) -> Option<http::Uri> {
-        let excepted = self.except.iter().any(|entry| {
-            let entry = entry.trim().trim_start_matches('.');
-            entry == "*" || host == entry || (!entry.is_empty() && host.ends_with(&format!(".{entry}")))
-        });
-        self.url.clone().filter(|_| !excepted)
+impl Network {
+    /// `proxy` is a URL (`HTTPS_PROXY`) and `except` the hosts that are reached without it
+    /// (`NO_PROXY`); `authorities` are for clusters whose own are not known.
+    pub fn new(proxy: Option<&str>, except: &str, authorities: Option<&[CertificateDer<'_>]>) -> Self {
+        let matcher = |proxy: &str| Arc::new(Matcher::builder().https(proxy.to_owned()).no(except.to_owned()).build());
+        Self {
+            proxy: proxy.and_then(|proxy| Some((matcher(proxy), proxy.parse().ok()?))),
+            authorities: authorities.map(|all| all.iter().map(|certificate| certificate.to_vec()).collect()),
+        }
+    }
+
+    /// The proxy for a server.
+    fn proxy(&self, server: &http::Uri) -> Option<http::Uri> {
+        let (matcher, proxy) = self.proxy.as_ref()?;
+        matcher.intercept(server).map(|_| proxy.clone())
     }
 }
 
@@ -59,7 +68,7 @@ impl Proxy {
 /// [`ConnectError`].
 pub async fn connect(
     cluster: Option<&ClusterInfo>,
-    proxy: &Proxy,
+    network: &Network,
     clock: &Clock,
     stop: &Stop,
 ) -> Result<Api, ConnectError> {
@@ -80,7 +89,8 @@ pub async fn connect(
     // Retries are ours: the library's would go on for hours and repeat what must not be.
     config.default_retry = false;
     config.connect_timeout = Some(std::time::Duration::from_secs(10));
-    config.proxy_url = proxy.of(config.cluster_url.host().unwrap_or_default());
+    config.proxy_url = network.proxy(&config.cluster_url);
+    config.root_cert = config.root_cert.or_else(|| network.authorities.clone());
     let client = kube::Client::try_from(config)
         .map_err(|_| ConnectError::Kubeconfig("its certificates or keys cannot be used".into()))?;
     Ok(Api::new(client, clock.clone(), stop.clone()))

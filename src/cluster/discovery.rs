@@ -29,13 +29,8 @@ impl Served {
     /// # Errors
     /// [`ClusterError`].
     pub async fn ask(api: &Api) -> Result<Self, ClusterError> {
-        let failed = |message: String| ClusterError::Unreachable { action: "ask what it serves".into(), message };
-        let discovery = api
-            .stop
-            .run(Discovery::new(api.client.clone()).run_aggregated())
-            .await
-            .ok_or_else(|| failed("the job was stopped".into()))?
-            .map_err(|error| failed(error.to_string()))?;
+        let ask = || Discovery::new(api.client.clone()).run_aggregated();
+        let discovery = api.attempts("ask what it serves", ask).await?;
         let mut kinds = HashMap::new();
         for group in discovery.groups() {
             for version in group.versions() {

@@ -106,9 +106,9 @@ impl Steps for Building {
     fn initialize<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
         Box::pin(async move {
             let plan = planned(self.plan.as_ref())?;
-            self.destination = Some(self.parts.registries.open(&plan.destination)?);
+            self.destination = Some(self.parts.registries.open(&plan.destination).await?);
             if let ManifestSource::Artifact(artifact) = &plan.source {
-                self.ready = Some(self.open_ready(artifact, context)?);
+                self.ready = Some(self.open_ready(artifact, context).await?);
             }
             Ok(())
         })
@@ -186,10 +186,10 @@ impl Building {
         Ok((source.location.to_string(), checkout))
     }
 
-    fn open_ready(&self, artifact: &ReadyArtifact, context: &Context) -> Result<(Repository, Version), Failure> {
+    async fn open_ready(&self, artifact: &ReadyArtifact, context: &Context) -> Result<(Repository, Version), Failure> {
         let source = match &artifact.registry {
-            Some(registry) => self.parts.registries.open(registry)?,
-            None => self.parts.registries.open_address(&artifact.address)?,
+            Some(registry) => self.parts.registries.open(registry).await?,
+            None => self.parts.registries.open_address(&artifact.address).await?,
         };
         if let Repository::Remote(remote) = &source {
             let asked = artifact.credentials_ref.as_deref().filter(|_| artifact.registry.is_none());

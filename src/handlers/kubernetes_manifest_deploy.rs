@@ -102,7 +102,7 @@ impl Steps for Deploying {
         Box::pin(async move {
             let plan = self.plan.as_ref().ok_or_else(unprepared)?;
             let cluster = plan.manifest.cluster.as_ref();
-            let api = connect::connect(cluster, &self.parts.proxy, &context.clock, &context.stop).await;
+            let api = connect::connect(cluster, &self.parts.network, &context.clock, &context.stop).await;
             self.api = Some(api.map_err(because(FailureKind::Cluster))?);
             self.objects = self.read_objects(plan, context).await?;
             self.secrets.learn_objects(&context.redactor, &self.objects);
@@ -193,7 +193,7 @@ impl Deploying {
         if let Some(text) = &plan.manifest.inline {
             return Ok(manifest::read(text.as_bytes()).map_err(because(FailureKind::Render))?.objects);
         }
-        let (repository, version) = self.locate(plan)?;
+        let (repository, version) = self.locate(plan).await?;
         context.log.info(format!("pulls {} at {version}", repository.name()));
         let artifact = format::pull(&repository, &version).await.map_err(because(FailureKind::Artifact))?;
         let has_templates = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(".nuon");
@@ -211,12 +211,12 @@ impl Deploying {
     }
 
     /// Registry and credentials from `src_registry`; a known digest before any tag.
-    fn locate(&self, plan: &DeployPlan) -> Result<(Repository, Version), Failure> {
+    async fn locate(&self, plan: &DeployPlan) -> Result<(Repository, Version), Failure> {
         let artifact = plan.manifest.artifact.as_ref();
         let registries = &self.parts.registries;
         let repository = match (&plan.source, artifact) {
-            (Some(source), _) => registries.open(source)?,
-            (None, Some(artifact)) => registries.open_address(&artifact.address)?,
+            (Some(source), _) => registries.open(source).await?,
+            (None, Some(artifact)) => registries.open_address(&artifact.address).await?,
             (None, None) => {
                 return Err(Failure::new(FailureKind::Plan, "the plan has neither a manifest nor an artifact to pull"));
             }

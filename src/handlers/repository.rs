@@ -3,7 +3,7 @@
 use super::Registries;
 use crate::plan::{self, RegistryKind};
 use crate::registry::layout::Layout;
-use crate::registry::{Address, Credential, RegistryError, Remote, Repository};
+use crate::registry::{Address, Channel, Credential, RegistryError, Remote, Repository};
 use crate::worker::failure::because;
 use crate::worker::{Failure, FailureKind};
 
@@ -12,7 +12,7 @@ impl Registries {
     ///
     /// # Errors
     /// [`Failure`] of kind `Registry`.
-    pub fn open(&self, wanted: &plan::Repository) -> Result<Repository, Failure> {
+    pub async fn open(&self, wanted: &plan::Repository) -> Result<Repository, Failure> {
         let because = because(FailureKind::Registry);
         match wanted.kind {
             RegistryKind::Ecr => Err(because(RegistryError::Unsupported("ecr"))),
@@ -29,7 +29,7 @@ impl Registries {
                     },
                     _ => Credential::Anonymous,
                 };
-                self.remote(&wanted.address, credential).map_err(because)
+                self.remote(&wanted.address, credential).await.map_err(because)
             }
         }
     }
@@ -38,7 +38,7 @@ impl Registries {
     ///
     /// # Errors
     /// [`Failure`] of kind `Registry`.
-    pub fn open_address(&self, address: &str) -> Result<Repository, Failure> {
+    pub async fn open_address(&self, address: &str) -> Result<Repository, Failure> {
         if self.local && address.starts_with('/') {
             return Ok(Repository::Layout(Layout::new(address)));
         }
@@ -47,11 +47,12 @@ impl Registries {
             Ok(address) => self.docker.find(&address),
             Err(error) => return Err(because(error)),
         };
-        self.remote(address, credential).map_err(because)
+        self.remote(address, credential).await.map_err(because)
     }
 
-    fn remote(&self, address: &str, credential: Credential) -> Result<Repository, RegistryError> {
+    async fn remote(&self, address: &str, credential: Credential) -> Result<Repository, RegistryError> {
         let address = Address::parse(address)?;
-        Ok(Repository::Remote(Remote::new(address, credential, self.connections.clone(), &self.insecure)?))
+        let channel = Channel::of(&address, &self.insecure, &self.connections.own).await;
+        Ok(Repository::Remote(Remote::new(address, credential, self.connections.clone(), channel)?))
     }
 }

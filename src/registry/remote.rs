@@ -18,8 +18,9 @@ use url::Url;
 
 use super::challenge::{self, Challenge};
 use super::document::{ACCEPTED, LARGEST};
-use super::{Address, Credential, Descriptor, Digest, RegistryError, Stored, Version, guard};
+use super::{Address, Channel, Credential, Descriptor, Digest, RegistryError, Stored, Version, guard};
 use crate::base::secret::Secret;
+use crate::base::trust;
 
 /// The longest that one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(60);
@@ -66,7 +67,7 @@ struct Call {
 }
 
 impl Remote {
-    /// A repository. Nothing is sent. Loopback and the hosts of `insecure` are spoken to over http.
+    /// A repository. Nothing is sent.
     ///
     /// # Errors
     /// [`RegistryError::Address`].
@@ -74,28 +75,11 @@ impl Remote {
         address: Address,
         credential: Credential,
         connections: Connections,
-        insecure: &[String],
+        channel: Channel,
     ) -> Result<Self, RegistryError> {
-        let host = address.host();
-        let probe = Url::parse(&format!("http://{host}/")).map_err(|_| RegistryError::Address(address.to_string()))?;
-        let loopback = match probe.host() {
-            Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
-            Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
-            Some(url::Host::Domain(name)) => name == "localhost",
-            None => false,
-        };
-        let scheme = if loopback || insecure.iter().any(|allowed| allowed == host) { "http" } else { "https" };
-        let base = Url::parse(&format!("{scheme}://{host}/v2/{}/", address.name()))
+        let base = Url::parse(&format!("{}://{}/v2/{}/", channel.scheme(), address.host(), address.name()))
             .map_err(|_| RegistryError::Address(address.to_string()))?;
         Ok(Self { address, base, credential, connections, token: Arc::default() })
-    }
-
-    /// Uses TLS whatever the host is, as a registry on loopback may.
-    #[must_use]
-    pub fn over_tls(mut self) -> Self {
-        // A URL with a host can have either scheme.
-        let _ = self.base.set_scheme("https");
-        self
     }
 
     /// Where it is.
@@ -347,7 +331,12 @@ impl Remote {
             || "the connection failed".to_owned(),
             |first| causes.fold(first.to_string(), |text, cause| format!("{text}: {cause}")),
         );
-        RegistryError::Unreachable { host: self.address.host().to_owned(), action, message }
+        let host = self.address.host().to_owned();
+        if trust::is_refused(error) {
+            RegistryError::Untrusted { host, message }
+        } else {
+            RegistryError::Unreachable { host, action, message }
+        }
     }
 
     fn misled(&self, target: &str, why: &'static str) -> RegistryError {

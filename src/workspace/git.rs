@@ -5,16 +5,19 @@
 //! * Credentials and proxy travel in a configuration that lives in anonymous memory of this process
 //!   (`/proc/PID/fd/N`, named by `GIT_CONFIG_GLOBAL`): not in arguments, environment or files. They
 //!   are bound to the origin of the repository.
+//! * Submodules, at every depth, are held to the same rules as the repository that names them.
 //! * No hooks, no prompts, no system or user configuration, no shell; shallow; bounded in bytes by
 //!   a watch over the directory and in time by the step's stop token.
 
 mod location;
+mod submodules;
 
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write as _;
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -37,7 +40,7 @@ pub struct Policy {
     /// The most bytes that a clone may take on disk.
     pub max_bytes: u64,
     /// CA bundle (PEM) for https, if not the system's.
-    pub ca_file: Option<PathBuf>,
+    pub authorities: Option<Arc<Vec<u8>>>,
     /// Private key for ssh.
     pub ssh_key_file: Option<PathBuf>,
     /// Known hosts for ssh; without it the system's are used. Unknown hosts are refused.
@@ -53,7 +56,7 @@ impl Default for Policy {
         Self {
             allow_insecure: Vec::new(),
             max_bytes: 1 << 30,
-            ca_file: None,
+            authorities: None,
             ssh_key_file: None,
             ssh_known_hosts_file: None,
             proxy: None,
@@ -86,6 +89,19 @@ pub enum GitError {
     /// The reference cannot be one.
     #[error("{0:?} is not a git branch, tag or commit")]
     BadReference(String),
+    /// A submodule's address is not used.
+    #[error("the submodule {path:?} of {location}: {source}")]
+    Submodule {
+        /// Where it would lie, from the top of the work tree.
+        path: String,
+        /// The repository, without credentials.
+        location: String,
+        /// Why.
+        source: LocationError,
+    },
+    /// Submodules of submodules, without end.
+    #[error("submodules of {0} are nested more than {MAX_DEPTH} deep", MAX_DEPTH = submodules::MAX_DEPTH)]
+    TooDeep(String),
     /// git refused; its words, without secrets.
     #[error("git could not {action} {location}: {message}")]
     Failed {
@@ -129,7 +145,9 @@ impl Source {
     ) -> Result<Checkout, GitError> {
         check_reference(&self.reference)?;
         let learned: Vec<_> = self.location.secrets().map(|secret| redactor.learn(secret)).collect();
-        let git = Git { source: self, tree, policy, redactor, config: memory_file(&self.config(policy))? };
+        let authorities = policy.authorities.as_ref().map(|pem| memory_file(pem)).transpose()?;
+        let config = memory_file(self.config(policy, authorities.as_ref()).as_bytes())?;
+        let git = Git { source: self, tree, policy, redactor, config, _authorities: authorities };
         let size = stop.child();
         let checkout = tokio::select! {
             done = git.fetch(&size) => done,
@@ -142,7 +160,7 @@ impl Source {
     }
 
     /// The configuration that git reads from memory.
-    fn config(&self, policy: &Policy) -> String {
+    fn config(&self, policy: &Policy, authorities: Option<&OwnedFd>) -> String {
         use std::fmt::Write as _;
         let mut config = String::from(
             "[core]\n\thooksPath = /dev/null\n\tfsmonitor = false\n\tattributesFile = /dev/null\n\
@@ -150,10 +168,10 @@ impl Source {
              [advice]\n\tdetachedHead = false\n[safe]\n\tdirectory = *\n[init]\n\tdefaultBranch = main\n",
         );
         // Writing to a String cannot fail.
-        if let Some(ca_file) = &policy.ca_file {
-            let _ = writeln!(config, "[http]\n\tsslCAInfo = {}", quote(&ca_file.display().to_string()));
+        if let Some(authorities) = authorities {
+            let _ = writeln!(config, "[http]\n\tsslCAInfo = {}", quote(&path_of(authorities)));
         }
-        if let Some(proxy) = &policy.proxy {
+        if let Some(proxy) = policy.proxy.as_ref().filter(|_| self.location.is_https()) {
             let _ = writeln!(config, "[http]\n\tproxy = {}", quote(proxy.expose()));
         }
         let follow = if self.location.credential().is_some() { "false" } else { "initial" };
@@ -190,12 +208,17 @@ fn is_hex(text: &str) -> bool {
 }
 
 /// A file that exists only in the memory of this process.
-fn memory_file(content: &str) -> Result<OwnedFd, GitError> {
-    let handle = rustix::fs::memfd_create("git-config", rustix::fs::MemfdFlags::CLOEXEC)
+fn memory_file(content: &[u8]) -> Result<OwnedFd, GitError> {
+    let handle = rustix::fs::memfd_create("git", rustix::fs::MemfdFlags::CLOEXEC)
         .map_err(|errno| GitError::Prepare(errno.into()))?;
     let mut file = fs::File::from(handle);
-    file.write_all(content.as_bytes()).map_err(GitError::Prepare)?;
+    file.write_all(content).map_err(GitError::Prepare)?;
     Ok(file.into())
+}
+
+/// Where a child finds a file of this process's memory.
+fn path_of(file: &OwnedFd) -> String {
+    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd())
 }
 
 struct Git<'a> {
@@ -204,6 +227,8 @@ struct Git<'a> {
     policy: &'a Policy,
     redactor: &'a Redactor,
     config: OwnedFd,
+    /// Named by the configuration.
+    _authorities: Option<OwnedFd>,
 }
 
 impl Git<'_> {
@@ -238,10 +263,9 @@ impl Git<'_> {
         let commit = String::from_utf8_lossy(&parsed.stdout).trim().to_owned();
         self.must("check out", &["checkout", "--quiet", "--detach", &commit], stop).await?;
         if self.source.submodules {
-            let shallow = ["submodule", "--quiet", "update", "--init", "--recursive", "--depth=1"];
-            if !self.run(&shallow, stop).await?.status.success() {
-                self.must("fetch the submodules of", &shallow[..5], stop).await?;
-            }
+            // Relative addresses of submodules count from here.
+            self.must("prepare the submodules of", &["config", "remote.origin.url", url], stop).await?;
+            self.submodules(self.tree, submodules::MAX_DEPTH, stop).await?;
         }
         Ok(Checkout { commit })
     }
@@ -262,41 +286,48 @@ impl Git<'_> {
     }
 
     async fn run(&self, args: &[&str], stop: &Stop) -> Result<Ended, GitError> {
+        self.run_in(self.tree, &self.source.location, args, stop).await
+    }
+
+    /// Runs git in `directory`; it may speak to `location` and to what is as safe.
+    async fn run_in(
+        &self,
+        directory: &Path,
+        location: &Location,
+        args: &[&str],
+        stop: &Stop,
+    ) -> Result<Ended, GitError> {
         let child = Child {
             program: "git".into(),
             args: args.iter().map(OsString::from).collect(),
-            env: self.environment(),
-            directory: self.tree.to_owned(),
+            env: self.environment(location),
+            directory: directory.to_owned(),
         };
         Ok(child.run(stop).await?)
     }
 
-    fn environment(&self) -> Vec<(OsString, OsString)> {
-        let config = format!("/proc/{}/fd/{}", std::process::id(), self.config.as_raw_fd());
+    fn environment(&self, location: &Location) -> Vec<(OsString, OsString)> {
         let mut env: Vec<(OsString, OsString)> = vec![
             ("PATH".into(), std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into())),
             ("HOME".into(), "/nonexistent".into()),
             ("LC_ALL".into(), "C".into()),
             ("GIT_CONFIG_NOSYSTEM".into(), "1".into()),
-            ("GIT_CONFIG_GLOBAL".into(), config.into()),
+            ("GIT_CONFIG_GLOBAL".into(), path_of(&self.config).into()),
             ("GIT_TERMINAL_PROMPT".into(), "0".into()),
             ("GIT_ASKPASS".into(), "/bin/false".into()),
-            ("GIT_ALLOW_PROTOCOL".into(), self.source.location.protocols().into()),
+            ("GIT_ALLOW_PROTOCOL".into(), location.protocols().into()),
         ];
         if let Some(no_proxy) = &self.policy.no_proxy {
             env.push(("NO_PROXY".into(), no_proxy.into()));
         }
-        if let Some(command) = self.ssh_command() {
-            env.push(("GIT_SSH_COMMAND".into(), command.into()));
+        if location.is_ssh() {
+            env.push(("GIT_SSH_COMMAND".into(), self.ssh_command().into()));
         }
         env
     }
 
     /// git hands this text to a shell, so it is made of the operator's settings alone, quoted.
-    fn ssh_command(&self) -> Option<String> {
-        if !self.source.location.is_ssh() {
-            return None;
-        }
+    fn ssh_command(&self) -> String {
         let mut command = String::from("ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=yes");
         for (option, file) in [
             (" -o IdentitiesOnly=yes -i ", &self.policy.ssh_key_file),
@@ -307,7 +338,7 @@ impl Git<'_> {
                 command.push_str(&format!("'{}'", file.display().to_string().replace('\'', "'\\''")));
             }
         }
-        Some(command)
+        command
     }
 }
 
@@ -354,7 +385,7 @@ mod tests {
     fn a_credential_is_bound_to_the_origin_of_its_repository() {
         let location = Location::parse("https://user:to%40ken@git.example.com/a/b.git", &Policy::default()).unwrap();
         let source = Source { location, reference: "main".into(), submodules: false };
-        let config = source.config(&Policy::default());
+        let config = source.config(&Policy::default(), None);
         assert!(config.contains("[http \"https://git.example.com/\"]"), "{config}");
         assert!(config.contains(&STANDARD.encode("user:to@ken")));
         assert!(config.contains("followRedirects = false"));

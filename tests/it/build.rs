@@ -2,7 +2,7 @@
 
 use nuon_runner::dev::{ControlPlane, Generation, NewJob, server::build_plan, store::Job};
 use nuon_runner::registry::format::{self, Content, Kind};
-use nuon_runner::registry::{Address, Credential, Remote, Repository, Version, remote::Connections};
+use nuon_runner::registry::{Address, Channel, Credential, Remote, Repository, Version, remote::Connections};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, PATIENCE, Setup, assert_contract, control_plane};
@@ -59,7 +59,7 @@ fn repository(address: &str) -> Repository {
         password: testbed.password().into(),
         origin: "the test",
     };
-    Repository::Remote(Remote::new(Address::parse(address).unwrap(), credential, connections, &[]).unwrap())
+    Repository::Remote(Remote::new(Address::parse(address).unwrap(), credential, connections, Channel::Plain).unwrap())
 }
 
 fn outputs(job: &Job) -> Value {

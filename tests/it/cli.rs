@@ -1,7 +1,8 @@
 //! The binary as a person or a script calls it: exit codes, what goes to which stream, one line for
 //! what is wrong.
 
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Output, Stdio};
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nuon-runner"));
@@ -60,14 +61,47 @@ fn check_config_tells_each_value_and_origin_but_no_secret() {
 
 #[test]
 fn usage_errors_end_with_64_and_what_is_not_there_says_so() {
-    for arguments in [["frobnicate"], ["--frobnicate"]] {
-        assert_eq!(run(&arguments, &[]).status.code(), Some(64));
+    let wrong: [(&[&str], &[&str]); 7] = [
+        (&["frobnicate"], &["frobnicate", "--help"]),
+        (&["rnder"], &["rnder", "did you mean render?"]),
+        (&["--frobnicate"], &["--frobnicate", "--help"]),
+        (&["run", "--drain-timeut", "5s"], &["--drain-timeut", "did you mean --drain-timeout?"]),
+        (&["run", "--drain-timeout"], &["--drain-timeout"]),
+        (&["render"], &["<PATH>"]),
+        (&["render", ".", "--output", "artifct"], &["--output", "did you mean artifact?"]),
+    ];
+    for (arguments, parts) in wrong {
+        assert_refused(&run(arguments, &[]), parts);
     }
+    assert_eq!(run(&[], &[]).status.code(), Some(64), "without arguments there is help, and no work");
     for name in ["mng", "management"] {
         let output = run(&[name], &[]);
         assert_eq!(output.status.code(), Some(1));
         assert!(String::from_utf8(output.stderr).unwrap().contains("not supported yet"));
     }
+}
+
+#[test]
+fn an_interrupted_demo_ends_with_130_and_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_nuon-runner"))
+        .args(["dev", "--to", directory.path().join("to").to_str().unwrap()])
+        .env("TMPDIR", directory.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(demo.stderr.take().unwrap());
+    let mut line = String::new();
+    told.read_line(&mut line).unwrap();
+    assert!(!line.is_empty(), "the demo said nothing");
+    rustix::process::kill_process(rustix::process::Pid::from_child(&demo), rustix::process::Signal::INT).unwrap();
+    let mut rest = String::new();
+    told.read_to_string(&mut rest).unwrap();
+    assert_eq!(demo.wait().unwrap().code(), Some(130), "{line}{rest}");
+    assert!(rest.ends_with("error: interrupted\n"), "{rest}");
+    let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["to"]);
 }
 
 #[test]

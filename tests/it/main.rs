@@ -12,6 +12,7 @@ mod deploy;
 mod figures;
 mod kill;
 mod lifecycle;
+mod network;
 mod parts;
 mod secrets;
 mod signals;

@@ -2,6 +2,8 @@
 //! git and the token service are started by the tests that need them.
 
 pub mod git;
+pub mod proxy;
+pub mod tls;
 pub mod token;
 
 use std::collections::HashMap;
@@ -48,6 +50,22 @@ impl Testbed {
     /// Host and port of the registry with token auth.
     pub fn token_registry(&self) -> &str {
         self.get("TOKEN_REGISTRY")
+    }
+
+    /// Host and port of the registry with basic auth over TLS.
+    pub fn tls_registry(&self) -> &str {
+        self.get("TLS_REGISTRY")
+    }
+
+    /// Host and port of the API server.
+    pub fn apiserver(&self) -> &str {
+        self.get("APISERVER")
+    }
+
+    /// The certificate (PEM) of the authority behind every server here that speaks TLS. They are
+    /// `127.0.0.1`, `localhost`, and `NAME.test` for control, git, registry and cluster.
+    pub fn authority(&self) -> PathBuf {
+        self.state().join("pki/ca.crt")
     }
 
     pub fn token_port(&self) -> u16 {

@@ -132,12 +132,17 @@ impl Location {
         self.origin.clone()
     }
 
+    /// Whether https is spoken.
+    pub fn is_https(&self) -> bool {
+        self.scheme == Scheme::Https
+    }
+
     /// Whether ssh is spoken.
     pub fn is_ssh(&self) -> bool {
         self.scheme == Scheme::Ssh
     }
 
-    /// What git may speak, submodules included (`GIT_ALLOW_PROTOCOL`).
+    /// What git may speak, redirects included (`GIT_ALLOW_PROTOCOL`).
     pub fn protocols(&self) -> &'static str {
         match self.scheme {
             Scheme::Https | Scheme::Ssh => "https:ssh",
