@@ -16,5 +16,6 @@ mod network;
 mod parts;
 mod secrets;
 mod signals;
+mod source;
 mod traces;
 mod worker;

@@ -3,6 +3,7 @@
 
 pub mod git;
 pub mod proxy;
+pub mod ssh;
 pub mod tls;
 pub mod token;
 

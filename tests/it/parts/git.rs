@@ -1,6 +1,6 @@
 //! git over http, with basic auth: `git http-backend` behind a small server.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::io::AsyncWriteExt as _;
 
-/// A server of one bare repository, `app.git`.
+/// A server of bare repositories; `app.git` is the first.
 pub struct GitServer {
     dir: tempfile::TempDir,
     pub host: String,
@@ -21,7 +21,7 @@ pub struct GitServer {
 }
 
 struct Shared {
-    root: std::path::PathBuf,
+    root: PathBuf,
     credential: Option<String>,
 }
 
@@ -29,24 +29,58 @@ impl GitServer {
     /// Starts a server with files on the branch `main`.
     pub async fn start(files: &[(&str, &str)], credential: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let work = dir.path().join("work");
-        std::fs::create_dir(&work).unwrap();
-        for (name, content) in files {
-            let path = work.join(name);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, content).unwrap();
-        }
-        git(&work, &["init", "--quiet", "--initial-branch=main"]);
-        git(&work, &["add", "--all"]);
-        git(&work, &["commit", "--quiet", "--message", "first"]);
-        git(&work, &["tag", "v1"]);
-        git(dir.path(), &["clone", "--quiet", "--bare", "work", "srv/app.git"]);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let shared = Arc::new(Shared { root: dir.path().join("srv"), credential: credential.map(str::to_owned) });
         let router = Router::new().fallback(serve).with_state(shared);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { dir, host, credential: credential.map(str::to_owned) }
+        let server = Self { dir, host, credential: credential.map(str::to_owned) };
+        server.commit("app", files, &[]);
+        git(&server.work("app"), &["tag", "v1"]);
+        server.publish("app");
+        server
+    }
+
+    /// A commit on the branch `main` of a repository, which is made if it is not there. Submodules
+    /// are path, address and commit. Returns the commit's id.
+    pub fn commit(&self, name: &str, files: &[(&str, &str)], submodules: &[(&str, &str, &str)]) -> String {
+        let work = self.work(name);
+        if !work.exists() {
+            std::fs::create_dir(&work).unwrap();
+            git(&work, &["init", "--quiet", "--initial-branch=main"]);
+        }
+        for (path, content) in files {
+            let path = work.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        let modules =
+            submodules.iter().map(|(path, url, _)| format!("[submodule \"{path}\"]\npath = {path}\nurl = {url}\n"));
+        std::fs::write(work.join(".gitmodules"), modules.collect::<String>()).unwrap();
+        git(&work, &["add", "--all"]);
+        for (path, _, commit) in submodules {
+            git(&work, &["update-index", "--add", "--cacheinfo", &format!("160000,{commit},{path}")]);
+        }
+        git(&work, &["commit", "--quiet", "--allow-empty", "--message", "next"]);
+        self.publish(name);
+        git(&work, &["rev-parse", "HEAD"])
+    }
+
+    /// Where the bare repositories lie.
+    pub fn root(&self) -> PathBuf {
+        self.dir.path().join("srv")
+    }
+
+    fn work(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn publish(&self, name: &str) {
+        let bare = self.root().join(format!("{name}.git"));
+        if bare.exists() {
+            std::fs::remove_dir_all(&bare).unwrap();
+        }
+        git(self.dir.path(), &["clone", "--quiet", "--bare", name, bare.to_str().unwrap()]);
     }
 
     /// Its address, with the credential in it.
@@ -57,7 +91,7 @@ impl GitServer {
 
     /// The full id of the commit on `main`.
     pub fn head(&self) -> String {
-        git(&self.dir.path().join("work"), &["rev-parse", "HEAD"])
+        git(&self.work("app"), &["rev-parse", "HEAD"])
     }
 }
 
