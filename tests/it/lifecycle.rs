@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use nuon_runner::dev::{Generation, NewJob, Options};
+use nuon_runner::dev::{Generation, NewJob, Options, server::build_plan};
+use serde_json::json;
 
 use crate::daemon::{
     PATIENCE, Setup, assert_contract, control_plane, control_plane_with, eventually, eventually_so, get,
@@ -120,4 +121,52 @@ async fn in_sandbox_mode_every_job_is_refused_before_any_effect() {
     assert!(job.description.contains("sandbox mode is not supported yet"), "{}", job.description);
     assert_eq!(daemon.terminate().await, 0);
     assert_contract(&control);
+}
+
+/// The server cancels an execution when the runner seems to have started long after it was made.
+#[tokio::test]
+async fn while_it_drives_on_what_an_earlier_process_began_it_counts_as_that_process() {
+    for generation in [Generation::First, Generation::Second] {
+        let control = control_plane(generation).await;
+        let state = tempfile::tempdir().unwrap();
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let git = json!({"url": format!("http://{}/app.git", silent.local_addr().unwrap()), "ref": "main", "path": ""});
+        let answer_nothing = tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((stream, _)) = silent.accept().await {
+                held.push(stream);
+            }
+        });
+        let source = json!({"source_type": "kustomize", "kustomize_path": ".", "kustomize_config": {"patches": []}});
+        let registry = json!({"RegistryType": "public_oci", "Repository": "127.0.0.1:9/never"});
+        let setup = Setup::new(state.path(), &control);
+        let mut first = setup.start();
+        let id = control.offer(NewJob::build(build_plan(registry, "t", source, git)));
+        eventually("git waits for an answer", || first.log().contains("fetches http://").then_some(())).await;
+        let before = eventually("a beat of the first process", || control.store().beats.last().cloned()).await;
+        first.kill().await;
+        let beats = control.store().beats.len();
+        // The difference is told in whole nanoseconds; the starts must differ by more than a beat's way.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+
+        let mut second = setup.start();
+        eventually("the second process drives on", || second.log().contains("fetches http://").then_some(())).await;
+        let during =
+            eventually("a beat of the second process", || control.store().beats.get(beats..)?.last().cloned()).await;
+        let apart = during.started_at.duration_since(before.started_at).unsigned_abs();
+        assert!(apart < Duration::from_secs(1), "{generation:?}: {before:?} and {during:?}");
+        assert_eq!(during.process_id, before.process_id);
+        assert_eq!(control.store().processes.len(), usize::from(generation == Generation::Second));
+
+        answer_nothing.abort();
+        let job = control.wait(&id, PATIENCE).await.unwrap();
+        assert_eq!((job.status.as_str(), job.executions.len()), ("failed", 1), "{}", second.log());
+        eventually("it counts as itself again", || {
+            let beat = control.store().beats.last().cloned()?;
+            (beat.started_at.duration_since(before.started_at).unsigned_abs() > Duration::from_secs(1)).then_some(())
+        })
+        .await;
+        assert_eq!(second.terminate().await, 0);
+        assert_contract(&control);
+    }
 }
