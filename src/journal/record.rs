@@ -85,17 +85,22 @@ impl Journal {
         .await
     }
 
-    /// Outcome: the execution exists, and is ours.
+    /// Outcome: the execution exists, and is ours; false if another open claim has it already. What
+    /// is known of an ended execution with the same id is forgotten: only a control plane that has
+    /// forgotten it, too, gives its id again.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub async fn claimed(&self, claim: ClaimId, execution: &ExecutionId) -> Result<(), JournalError> {
+    pub async fn claimed(&self, claim: ClaimId, execution: &ExecutionId) -> Result<bool, JournalError> {
         let execution = execution.to_string();
         self.write("note an execution", move |db| {
             Box::pin(async move {
-                let statement = "UPDATE claim SET execution_id = ? WHERE id = ?";
-                sqlx::query(statement).bind(execution).bind(claim.0).execute(db).await?;
-                Ok(())
+                let statement = "DELETE FROM claim WHERE execution_id = ? AND id <> ? AND ended_at IS NOT NULL";
+                sqlx::query(statement).bind(&execution).bind(claim.0).execute(&mut *db).await?;
+                let statement = "UPDATE claim SET execution_id = ?1 WHERE id = ?2
+                    AND NOT EXISTS (SELECT 1 FROM claim WHERE execution_id = ?1 AND id <> ?2)";
+                let updated = sqlx::query(statement).bind(&execution).bind(claim.0).execute(db).await?;
+                Ok(updated.rows_affected() == 1)
             })
         })
         .await
@@ -272,7 +277,7 @@ mod tests {
         let first = Journal::open(None, dir.path(), Clock::system()).await.unwrap();
         let claim = first.intend(&job(), None).await.unwrap();
         let execution = "run1".parse().unwrap();
-        first.claimed(claim, &execution).await.unwrap();
+        assert!(first.claimed(claim, &execution).await.unwrap());
         assert_eq!(first.drive(claim).await.unwrap(), Drive(1));
         let report = Report { kind: ReportKind::Result, body: "{}".into() };
         first.effect_done(claim, &serde_json::json!({"a": 1}), vec![report]).await.unwrap();
@@ -288,6 +293,22 @@ mod tests {
         second.end(open[0].id, "finished", vec![]).await.unwrap();
         assert!(second.open_claims().await.unwrap().is_empty());
         assert_eq!(second.owing_claims().await.unwrap().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_execution_has_one_open_claim_and_replaces_an_ended_one_of_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(None, dir.path(), Clock::system()).await.unwrap();
+        let execution = "run1".parse().unwrap();
+        let first = journal.intend(&job(), None).await.unwrap();
+        assert!(journal.claimed(first, &execution).await.unwrap());
+        assert!(journal.claimed(first, &execution).await.unwrap(), "told twice, it is the same");
+        let second = journal.intend(&job(), None).await.unwrap();
+        assert!(!journal.claimed(second, &execution).await.unwrap());
+        let owed = Report { kind: ReportKind::Result, body: "{}".into() };
+        journal.end(first, "finished", vec![owed]).await.unwrap();
+        assert!(journal.claimed(second, &execution).await.unwrap());
+        assert!(journal.owing_claims().await.unwrap().is_empty(), "what was owed to the other is not sent to this one");
     }
 
     #[tokio::test]

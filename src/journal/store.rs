@@ -14,6 +14,9 @@ use crate::base::clock::Clock;
 /// Older versions can lose committed data in WAL mode (fixed in 3.51.3).
 const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
+/// The page cache: 256 KiB (`PRAGMA cache_size` counts pages, or KiB when negative).
+const PAGE_CACHE: &str = "-256";
+
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -76,7 +79,9 @@ impl Journal {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5));
+            .busy_timeout(Duration::from_secs(5))
+            // Pages that are read again come from the system's cache; ours would grow with the journal.
+            .pragma("cache_size", PAGE_CACHE);
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
             .idle_timeout(None)

@@ -22,6 +22,9 @@ pub enum ClaimError {
     /// Somebody else was faster, or nobody wants it any more.
     #[error("it is not available any more")]
     Gone,
+    /// The control plane gave an execution that is being driven already.
+    #[error("the control plane gave the execution {0}, which is being driven already")]
+    Driven(ExecutionId),
     /// The control plane refused.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -55,16 +58,15 @@ impl Worker {
         let job = record.job();
         let newest = record.newest_execution().map(|execution| execution.id.clone());
         let claim = self.journal.intend(&job, newest.as_ref()).await?;
-        match self.create(&job, newest.as_ref()).await {
-            Ok(execution) => {
-                self.journal.claimed(claim, &execution).await?;
-                Ok((job, Claimed { claim, execution }))
+        let error = match self.create(&job, newest.as_ref()).await {
+            Ok(execution) if self.journal.claimed(claim, &execution).await? => {
+                return Ok((job, Claimed { claim, execution }));
             }
-            Err(error) => {
-                self.journal.end(claim, "unclaimed", Vec::new()).await?;
-                Err(error)
-            }
-        }
+            Ok(execution) => ClaimError::Driven(execution),
+            Err(error) => error,
+        };
+        self.journal.end(claim, "unclaimed", Vec::new()).await?;
+        Err(error)
     }
 
     async fn create(&self, job: &Job, newest: Option<&ExecutionId>) -> Result<ExecutionId, ClaimError> {

@@ -71,7 +71,10 @@ impl Worker {
         };
         if claim.execution.is_none() {
             tracing::info!(job = %claim.job.id, %execution, "a claim whose answer was lost had arrived; it is ours");
-            self.journal.claimed(claim.id, &execution).await?;
+            if !self.journal.claimed(claim.id, &execution).await? {
+                self.forget(&claim, "its execution is being driven already").await?;
+                return Ok(None);
+            }
         }
         match self.is_wanted(&claim, &record, &execution).await {
             Ok(None) => {}

@@ -123,6 +123,22 @@ async fn in_sandbox_mode_every_job_is_refused_before_any_effect() {
     assert_contract(&control);
 }
 
+#[tokio::test]
+async fn a_control_plane_that_forgot_everything_may_give_the_same_ids_again() {
+    let state = tempfile::tempdir().unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let control = control_plane(Generation::Second).await;
+        let mut daemon = Setup::new(state.path(), &control).start();
+        let id = control.offer(NewJob::new("noop-build", "build"));
+        let job = control.wait(&id, PATIENCE).await.unwrap();
+        assert_eq!(job.status, "finished", "{}", daemon.log());
+        ids.push(job.executions[0].id.clone());
+        assert_eq!(daemon.terminate().await, 0);
+    }
+    assert_eq!(ids[0], ids[1], "the ids differ, so nothing was tried");
+}
+
 /// The server cancels an execution when the runner seems to have started long after it was made.
 #[tokio::test]
 async fn while_it_drives_on_what_an_earlier_process_began_it_counts_as_that_process() {
