@@ -7,18 +7,21 @@
 //! nothing is silently ignored.
 
 pub mod files;
-pub mod order;
 pub mod print;
 
 mod accumulate;
 mod document;
 mod field;
 mod generate;
+mod hash;
 mod json;
 mod kustomization;
+mod merge;
+mod order;
 mod path;
 mod reference;
 mod resource;
+mod schema;
 mod selector;
 mod transform;
 

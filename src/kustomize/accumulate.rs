@@ -1,11 +1,15 @@
 //! The recursion over kustomizations, and the order of work in each.
 
+use std::collections::HashSet;
+use std::rc::Rc;
+
 use serde_json::{Map, Value};
 
 use super::files::{Files, Kind};
 use super::kustomization::{self, Kustomization, NAMES};
-use super::resource::Resource;
-use super::{BuildError, Options, document, generate, json, order, path, reference, transform};
+use super::resource::{Id, Resource};
+use super::schema::Schema;
+use super::{BuildError, Options, document, generate, hash, json, order, path, reference, transform};
 
 pub(super) fn build(
     files: &dyn Files,
@@ -13,11 +17,16 @@ pub(super) fn build(
     options: &Options,
     cancelled: &dyn Fn() -> bool,
 ) -> Result<Vec<Map<String, Value>>, BuildError> {
-    let mut build = Build { files, options, cancelled, read: 0, bytes: 0, chain: Vec::new() };
-    let resources = build.kustomization(root)?;
-    reference::check(&resources)?;
+    let mut build =
+        Build { files, options, cancelled, read: 0, bytes: 0, chain: Vec::new(), schema: Rc::new(Schema::builtin()) };
+    let (mut resources, sort) = build.root(root)?;
+    hash::add(&mut resources)?;
+    reference::fix(&mut resources, &[])?;
+    resources.retain(|resource| !document::is_local(resource));
     let mut objects = to_objects(resources)?;
-    order::legacy(&mut objects);
+    if let Some(sort) = sort {
+        sort.sort(&mut objects);
+    }
     Ok(objects)
 }
 
@@ -27,13 +36,22 @@ pub(super) fn patch(
     patches: &[String],
 ) -> Result<Vec<Map<String, Value>>, BuildError> {
     let options = Options::default();
-    let mut build = Build { files, options: &options, cancelled: &|| false, read: 0, bytes: 0, chain: Vec::new() };
+    let mut build = Build {
+        files,
+        options: &options,
+        cancelled: &|| false,
+        read: 0,
+        bytes: 0,
+        chain: Vec::new(),
+        schema: Rc::new(Schema::builtin()),
+    };
     let mut resources: Vec<_> =
         objects.into_iter().map(|object| Resource::new(json::from_json(&Value::Object(object)))).collect();
+    let schema = build.schema.clone();
     for file in patches {
         let patch = kustomization::Patch { path: file.clone(), ..kustomization::Patch::default() };
         let mut read = |name: &str| build.file("", name, "patches");
-        transform::patch_json::apply(&mut resources, &[patch], "patches", &mut read)?;
+        transform::patch::apply(&mut resources, &[patch], "patches", &schema, &mut read)?;
     }
     to_objects(resources)
 }
@@ -58,11 +76,40 @@ pub(super) struct Build<'a> {
     bytes: u64,
     /// The directories that are being built, outermost first.
     chain: Vec<String>,
+    schema: Rc<Schema>,
 }
 
 impl Build<'_> {
-    /// Builds the kustomization in a directory.
-    fn kustomization(&mut self, directory: &str) -> Result<Vec<Resource>, BuildError> {
+    /// Builds the outermost kustomization; it alone says in which order objects come out.
+    fn root(&mut self, directory: &str) -> Result<(Vec<Resource>, Option<order::Legacy>), BuildError> {
+        let (file, parsed) = self.read(directory)?;
+        let sort = order::of(parsed.sort_options.as_ref()).map_err(|error| error.inside(&file))?;
+        let built = self.enter(directory, &file, &parsed, Accumulated::default())?;
+        Ok((built.resources, sort))
+    }
+
+    /// Builds the kustomization in a directory that `resources` names.
+    fn base(&mut self, directory: &str) -> Result<Vec<Resource>, BuildError> {
+        let (file, parsed) = self.read(directory)?;
+        if parsed.is_component {
+            let message = "it is a Component, which can only be named in components, not in resources";
+            return Err(BuildError::new("kind", message).inside(&file));
+        }
+        self.enter(directory, &file, &parsed, Accumulated::default()).map(|built| built.resources)
+    }
+
+    /// Lets the component in a directory work on what is there.
+    fn component(&mut self, directory: &str, resources: Accumulated) -> Result<Accumulated, BuildError> {
+        let (file, parsed) = self.read(directory)?;
+        if !parsed.is_component {
+            let message = "it is a Kustomization, which can only be named in resources, not in components";
+            return Err(BuildError::new("kind", message).inside(&file));
+        }
+        self.enter(directory, &file, &parsed, resources)
+    }
+
+    /// The kustomization file of a directory, and what it says.
+    fn read(&mut self, directory: &str) -> Result<(String, Kustomization), BuildError> {
         let shown = if directory.is_empty() { "." } else { directory };
         if (self.cancelled)() {
             return Err(BuildError::new("", "the build was cancelled"));
@@ -76,33 +123,65 @@ impl Build<'_> {
             return Err(BuildError::new("", message));
         }
         let file = self.find(directory)?;
-        let parsed = self.content(&file).and_then(|bytes| kustomization::read(&bytes)).map_err(|e| e.inside(&file))?;
-        if parsed.is_component {
-            let message = "it is a Component, which can only be named in components, not in resources";
-            return Err(BuildError::new("kind", message).inside(&file));
+        match self.content(&file).and_then(|bytes| kustomization::read(&bytes)) {
+            Ok(parsed) => Ok((file, parsed)),
+            Err(error) => Err(error.inside(&file)),
         }
+    }
+
+    fn enter(
+        &mut self,
+        directory: &str,
+        file: &str,
+        kustomization: &Kustomization,
+        resources: Accumulated,
+    ) -> Result<Accumulated, BuildError> {
         self.chain.push(directory.to_owned());
-        let built = self.work(directory, &parsed).map_err(|error| error.inside(&file));
+        let built = self.work(directory, kustomization, resources).map_err(|error| error.inside(file));
         self.chain.pop();
         built
     }
 
     /// The order of work.
-    fn work(&mut self, directory: &str, kustomization: &Kustomization) -> Result<Vec<Resource>, BuildError> {
-        let mut resources: Vec<Resource> = Vec::new();
+    fn work(
+        &mut self,
+        directory: &str,
+        kustomization: &Kustomization,
+        mut all: Accumulated,
+    ) -> Result<Accumulated, BuildError> {
         for entry in &kustomization.resources {
             for resource in self.resource(directory, entry)? {
-                add(&mut resources, resource)?;
+                all.add(resource).map_err(|message| BuildError::new("resources", message))?;
             }
         }
         let mut read = |name: &str, field: &str| self.file(directory, name, field);
-        for resource in generate::all(kustomization, &mut read)? {
-            add(&mut resources, resource)?;
+        generate::all(&mut all, kustomization, &mut read)?;
+        for entry in &kustomization.components {
+            all = self.named_component(directory, entry, all)?;
         }
+        let schema = self.schema.clone();
         let mut read = |name: &str| self.file(directory, name, "patches");
-        transform::all(&mut resources, kustomization, &mut read)?;
-        check_collisions(&resources)?;
-        Ok(resources)
+        transform::all(&mut all.resources, kustomization, &schema, &mut read)?;
+        all.index_anew()?;
+        Ok(all)
+    }
+
+    fn named_component(
+        &mut self,
+        directory: &str,
+        entry: &str,
+        resources: Accumulated,
+    ) -> Result<Accumulated, BuildError> {
+        let bad = |message: String| BuildError::new("components", message);
+        if path::is_remote(entry) {
+            return Err(bad(format!("{entry:?} is on another machine; remote components are not supported yet")));
+        }
+        let target =
+            path::join(directory, entry).ok_or_else(|| bad(format!("{entry:?} is absolute or leaves the source")))?;
+        if self.files.kind(&target) != Some(Kind::Directory) {
+            return Err(bad(format!("{entry:?} is no directory (looked for {target} in the source)")));
+        }
+        self.component(&target, resources).map_err(|error| in_field(error, "components"))
     }
 
     /// The resources that an entry of `resources` stands for.
@@ -117,7 +196,7 @@ impl Build<'_> {
         let target =
             path::join(directory, entry).ok_or_else(|| bad(format!("{entry:?} is absolute or leaves the source")))?;
         match self.files.kind(&target) {
-            Some(Kind::Directory) => self.kustomization(&target).map_err(|error| in_field(error, "resources")),
+            Some(Kind::Directory) => self.base(&target).map_err(|error| in_field(error, "resources")),
             Some(Kind::File) => {
                 let bytes = self.file(directory, entry, "resources")?;
                 document::resources(&target, &bytes).map_err(|error| in_field(error, "resources"))
@@ -176,23 +255,53 @@ fn in_field(mut error: BuildError, field: &str) -> BuildError {
     error
 }
 
-/// Adds a resource whose id is not there yet.
-fn add(resources: &mut Vec<Resource>, resource: Resource) -> Result<(), BuildError> {
-    let id = resource.id();
-    if resources.iter().any(|known| known.id().equals(&id)) {
-        let message = format!("may not add resource with an already registered id: {id}");
-        return Err(BuildError::new("resources", message));
-    }
-    resources.push(resource);
-    Ok(())
+/// The resources of a kustomization so far.
+#[derive(Debug, Default)]
+pub(super) struct Accumulated {
+    pub resources: Vec<Resource>,
+    /// Their present ids.
+    ids: HashSet<Key>,
 }
 
-fn check_collisions(resources: &[Resource]) -> Result<(), BuildError> {
-    let ids: Vec<_> = resources.iter().map(Resource::id).collect();
-    for (at, id) in ids.iter().enumerate() {
-        if ids.iter().skip(at + 1).any(|other| other.equals(id)) {
-            return Err(BuildError::new("", format!("two resources have the same id after the transformations: {id}")));
+impl Accumulated {
+    /// Adds a resource whose id is not there yet.
+    pub fn add(&mut self, resource: Resource) -> Result<(), String> {
+        let id = resource.id();
+        if !self.ids.insert(key(&id)) {
+            return Err(format!("may not add resource with an already registered id: {id}"));
+        }
+        self.resources.push(resource);
+        Ok(())
+    }
+
+    /// The resource that has, or had, an id.
+    pub fn the_one(&mut self, id: &Id) -> Result<Option<&mut Resource>, String> {
+        let matches = |resource: &&mut Resource| resource.ids().iter().any(|known| known.equals(id));
+        let mut found = self.resources.iter_mut().filter(matches);
+        match (found.next(), found.next()) {
+            (one, None) => Ok(one),
+            (..) => Err(format!("found multiple objects that could accept merge of {id}")),
         }
     }
-    Ok(())
+
+    /// Takes the ids from the resources again, after they were changed.
+    fn index_anew(&mut self) -> Result<(), BuildError> {
+        self.ids.clear();
+        for resource in &self.resources {
+            let id = resource.id();
+            if !self.ids.insert(key(&id)) {
+                let message = format!("two resources have the same id after the transformations: {id}");
+                return Err(BuildError::new("", message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What makes two ids equal.
+type Key = (String, String, String, String, String);
+
+fn key(id: &Id) -> Key {
+    let namespace = id.effective_namespace().to_owned();
+    (id.group.clone(), id.version.clone(), id.kind.clone(), id.name.clone(), namespace)
 }

@@ -74,18 +74,24 @@ fn open(node: Node, into: &mut Vec<Resource>) -> Result<(), String> {
             return Err(format!("metadata.{map} of {kind}/{} must be a map, not {}", resource.id().name, node.kind()));
         }
     }
-    if let Some(annotations) = resource.node.get("metadata").and_then(|metadata| metadata.get("annotations")) {
-        let mut texts = annotations.clone();
-        quote_values(&mut texts);
-        super::field::set(super::field::entry(&mut resource.node, "metadata"), "annotations", texts);
-    }
-    if resource.metadata_text("annotations", LOCAL) != Some("true") {
-        into.push(resource);
-    }
+    quote_annotations(&mut resource);
+    into.push(resource);
     Ok(())
 }
 
+/// Whether a resource never leaves the build.
+pub(super) fn is_local(resource: &Resource) -> bool {
+    resource.metadata_text("annotations", LOCAL) == Some("true")
+}
+
 /// Annotations are texts, however they were written.
+pub(super) fn quote_annotations(resource: &mut Resource) {
+    let metadata = super::field::get_mut(&mut resource.node, "metadata");
+    if let Some(annotations) = metadata.and_then(|metadata| super::field::get_mut(metadata, "annotations")) {
+        quote_values(annotations);
+    }
+}
+
 fn quote_values(map: &mut Node) {
     if let Value::Mapping(pairs) = &mut map.value {
         for (_, value) in pairs {

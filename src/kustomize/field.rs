@@ -1,46 +1,73 @@
 //! Places inside a resource: which kinds they apply to, and how they are walked.
 #![expect(clippy::indexing_slicing, reason = "indexes come from the lengths of the same lists")]
 
+use std::borrow::Cow;
+
 use super::resource::Id;
 use crate::yaml::{Node, Value};
 
 /// A place in resources of a kind; empty parts of the kind match anything.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct FieldSpec {
-    pub group: &'static str,
-    pub version: &'static str,
-    pub kind: &'static str,
-    /// Parts joined by `/`; lists are entered by themselves.
-    pub path: &'static str,
+    pub group: Cow<'static, str>,
+    pub version: Cow<'static, str>,
+    pub kind: Cow<'static, str>,
+    /// Parts joined by `/`, which is written `\/` inside a part; lists are entered by themselves.
+    pub path: Cow<'static, str>,
     /// Whether missing maps are made.
     pub create: bool,
 }
 
 /// A place in every kind.
 pub(super) const fn anywhere(path: &'static str, create: bool) -> FieldSpec {
-    FieldSpec { group: "", version: "", kind: "", path, create }
+    at_version("", "", "", path, create)
 }
 
 /// A place in one kind.
 pub(super) const fn at(group: &'static str, kind: &'static str, path: &'static str, create: bool) -> FieldSpec {
-    FieldSpec { group, version: "", kind, path, create }
+    at_version(group, "", kind, path, create)
+}
+
+/// A place in one version of a kind.
+pub(super) const fn at_version(
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    path: &'static str,
+    create: bool,
+) -> FieldSpec {
+    FieldSpec {
+        group: Cow::Borrowed(group),
+        version: Cow::Borrowed(version),
+        kind: Cow::Borrowed(kind),
+        path: Cow::Borrowed(path),
+        create,
+    }
 }
 
 impl FieldSpec {
     /// Whether it applies to a resource.
     pub fn selects(&self, id: &Id) -> bool {
         let fits = |wanted: &str, got: &str| wanted.is_empty() || wanted == got;
-        fits(self.group, &id.group) && fits(self.version, &id.version) && fits(self.kind, &id.kind)
+        fits(&self.group, &id.group) && fits(&self.version, &id.version) && fits(&self.kind, &id.kind)
     }
 
     /// Calls `change` on every node at the place.
     pub fn visit(&self, root: &mut Node, change: &mut dyn FnMut(&mut Node)) {
-        let parts: Vec<&str> = self.path.split('/').map(|part| part.trim_end_matches("[]")).collect();
-        walk(root, &parts, self.create, change);
+        walk(root, &parts(&self.path), self.create, change);
     }
 }
 
-fn walk(node: &mut Node, parts: &[&str], create: bool, change: &mut dyn FnMut(&mut Node)) {
+/// The parts of a path.
+fn parts(path: &str) -> Vec<Cow<'_, str>> {
+    if !path.contains('\\') {
+        return path.split('/').map(|part| Cow::Borrowed(part.trim_end_matches("[]"))).collect();
+    }
+    let whole = path.replace(r"\/", "\0");
+    whole.split('/').map(|part| Cow::Owned(part.trim_end_matches("[]").replace('\0', "/"))).collect()
+}
+
+fn walk(node: &mut Node, parts: &[Cow<'_, str>], create: bool, change: &mut dyn FnMut(&mut Node)) {
     if let Value::Sequence(items) = &mut node.value {
         return items.iter_mut().for_each(|item| walk(item, parts, create, change));
     }
@@ -88,6 +115,5 @@ pub(super) fn set(node: &mut Node, key: &str, value: Node) {
 
 /// Calls `change` on every node at a path that is there.
 pub(super) fn visit_path(root: &mut Node, path: &str, change: &mut dyn FnMut(&mut Node)) {
-    let parts: Vec<&str> = path.split('/').collect();
-    walk(root, &parts, false, change);
+    walk(root, &parts(path), false, change);
 }

@@ -1,14 +1,19 @@
-//! `configMapGenerator` and `secretGenerator`.
+//! `configMapGenerator` and `secretGenerator`: objects made of literals and files, added to those
+//! that are there, or merged onto one of them, or put in its place.
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 
+use super::accumulate::Accumulated;
 use super::kustomization::{Generator, GeneratorOptions, Kustomization};
 use super::resource::Resource;
-use super::{BuildError, json as node, path};
+use super::{BuildError, field, json as node, path};
+use crate::yaml::resolve::Meaning;
+use crate::yaml::{self, Node};
 
 /// Reads a file for a field.
 type Read<'a> = dyn FnMut(&str, &str) -> Result<Vec<u8>, BuildError> + 'a;
@@ -16,18 +21,85 @@ type Read<'a> = dyn FnMut(&str, &str) -> Result<Vec<u8>, BuildError> + 'a;
 /// Base64 in resources is cut into lines of this length.
 const LINE: usize = 70;
 
-pub(super) fn all(kustomization: &Kustomization, read: &mut Read<'_>) -> Result<Vec<Resource>, BuildError> {
-    let mut resources = Vec::new();
+/// Adds what the generators make.
+pub(super) fn all(
+    resources: &mut Accumulated,
+    kustomization: &Kustomization,
+    read: &mut Read<'_>,
+) -> Result<(), BuildError> {
     for (field, generators) in [
         ("configMapGenerator", &kustomization.config_map_generator),
         ("secretGenerator", &kustomization.secret_generator),
     ] {
         for generator in generators {
             let options = united(kustomization.generator_options.as_ref(), generator.options.as_ref());
-            resources.push(generate(field, generator, &options, read)?);
+            let mut resource = generate(field, generator, &options, read)?;
+            resource.needs_hash = !options.disable_name_suffix_hash;
+            let absorbed = match generator.behavior.as_str() {
+                "merge" => onto(resources, resource, true),
+                "replace" => onto(resources, resource, false),
+                _ => resources.add(resource),
+            };
+            absorbed.map_err(|message| BuildError::new(field, format!("{}: {message}", generator.name)))?;
         }
     }
-    Ok(resources)
+    Ok(())
+}
+
+/// Puts a generated object in the place of the one with its name, which it may complete. What is
+/// known of the other's names stays.
+fn onto(resources: &mut Accumulated, mut new: Resource, merge: bool) -> Result<(), String> {
+    let id = new.id();
+    let old = resources.the_one(&id)?.ok_or_else(|| format!("id {id} does not exist; cannot merge or replace"))?;
+    for map in ["labels", "annotations"] {
+        let both = united_texts(old.node.get("metadata"), new.node.get("metadata"), map);
+        if !both.is_empty() {
+            field::set(field::entry(&mut new.node, "metadata"), map, texts(both));
+        }
+    }
+    let present = old.id();
+    new.set_metadata("name", &present.name);
+    if !present.namespace.is_empty() {
+        new.set_metadata("namespace", &present.namespace);
+    }
+    if merge {
+        fold_string_data(&mut old.node);
+        for map in ["data", "binaryData"] {
+            let both = united_texts(Some(&old.node), Some(&new.node), map);
+            if !both.is_empty() {
+                field::set(&mut new.node, map, texts(both));
+            }
+        }
+    }
+    new.needs_hash &= old.needs_hash;
+    *old = Resource { node: new.node, needs_hash: new.needs_hash, ..old.clone() };
+    Ok(())
+}
+
+/// A Secret's plain texts, encoded among its data.
+fn fold_string_data(secret: &mut Node) {
+    if secret.get("kind").and_then(Node::as_str) != Some("Secret") {
+        return;
+    }
+    for (key, text) in texts_of(Some(secret), "stringData") {
+        field::set(field::entry(secret, "data"), &key, node::text(&encode(text.as_bytes())));
+    }
+}
+
+fn texts_of(holder: Option<&Node>, map: &str) -> IndexMap<String, String> {
+    let pairs = holder.and_then(|holder| holder.get(map)).and_then(Node::as_mapping).unwrap_or_default();
+    pairs.iter().filter_map(|(key, value)| Some((key.as_str()?.to_owned(), value.as_str()?.to_owned()))).collect()
+}
+
+/// The texts of two maps; the second one's win.
+fn united_texts(first: Option<&Node>, second: Option<&Node>, map: &str) -> IndexMap<String, String> {
+    let mut both = texts_of(first, map);
+    both.extend(texts_of(second, map));
+    both
+}
+
+fn texts(map: IndexMap<String, String>) -> Node {
+    Node::new(yaml::Value::Mapping(map.iter().map(|(key, text)| (node::text(key), node::text(text))).collect()))
 }
 
 /// A generator's own options win over the common ones.
@@ -52,20 +124,13 @@ fn generate(
     if generator.name.is_empty() {
         return Err(bad("a generator has no name".into()));
     }
-    if matches!(generator.behavior.as_str(), "merge" | "replace") {
-        return Err(bad(format!("{}: behavior {:?} is not supported yet", generator.name, generator.behavior)));
-    }
-    if !options.disable_name_suffix_hash {
-        let message = format!(
-            "{}: name suffix hashes are not supported yet; set options.disableNameSuffixHash: true",
-            generator.name
-        );
-        return Err(bad(message));
-    }
     let is_secret = field == "secretGenerator";
     let mut data = Map::new();
     let mut binary = Map::new();
     for (key, content) in pairs(field, generator, read)? {
+        if !matches!(node::meaning(&key), Meaning::Text | Meaning::Timestamp | Meaning::Null) {
+            return Err(bad(format!("{}: the key {key:?} reads as a number or boolean, not as text", generator.name)));
+        }
         if data.contains_key(&key) || binary.contains_key(&key) {
             let kind = if is_secret { "secret" } else { "configmap" };
             return Err(bad(format!("{kind} {} illegally repeats the key `{key}`", generator.name)));

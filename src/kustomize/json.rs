@@ -27,12 +27,38 @@ pub(super) fn to_json(node: &Node) -> Result<Json, String> {
             Ok(Json::Object(map))
         }
         Value::Scalar(text, Style::Plain) if node.tag.is_none() => plain(text),
+        Value::Scalar(text, Style::Folded) => Ok(folded_again(text).into()),
         Value::Scalar(text, style) => tagged(node, text, *style),
     }
 }
 
+/// Objects pass through YAML text once more before they become JSON, and the library that writes it
+/// puts a line break too many into some folded texts: after every line that does not begin with a
+/// blank. Between such lines the break is folded away; before a deeper line it stays.
+fn folded_again(text: &str) -> String {
+    let body = text.trim_end_matches('\n');
+    if body.starts_with([' ', '\t', '\n']) {
+        return text.to_owned();
+    }
+    let is_deeper = |line: &str| line.starts_with([' ', '\t']);
+    let mut again = String::with_capacity(text.len() + 8);
+    let mut lines = body.split('\n').peekable();
+    while let Some(line) = lines.next() {
+        again.push_str(line);
+        if let Some(next) = lines.peek() {
+            again.push('\n');
+            if !line.is_empty() && !is_deeper(line) && is_deeper(next) {
+                again.push('\n');
+            }
+        }
+    }
+    again.push_str(text.get(body.len()..).unwrap_or_default());
+    again
+}
+
 fn is_merge(key: &Node) -> bool {
-    key.tag.is_none() && matches!(&key.value, Value::Scalar(text, Style::Plain) if &**text == "<<")
+    let fits = key.tag.as_deref().is_none_or(|tag| tag == "tag:yaml.org,2002:merge");
+    fits && matches!(&key.value, Value::Scalar(text, Style::Plain) if &**text == "<<")
 }
 
 /// Adds what is not there yet from a map, or from a list of maps of which the earlier ones win.

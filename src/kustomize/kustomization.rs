@@ -18,6 +18,7 @@ pub(super) const NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", 
 pub(super) struct Kustomization {
     pub resources: Vec<String>,
     pub bases: Vec<String>,
+    pub components: Vec<String>,
     pub name_prefix: String,
     pub name_suffix: String,
     pub namespace: String,
@@ -26,13 +27,31 @@ pub(super) struct Kustomization {
     pub labels: Vec<Labels>,
     pub images: Vec<Image>,
     pub replicas: Vec<Replicas>,
+    pub patches_strategic_merge: Vec<String>,
     pub patches: Vec<Patch>,
     pub patches_json6902: Vec<Patch>,
     pub config_map_generator: Vec<Generator>,
     pub secret_generator: Vec<Generator>,
     pub generator_options: Option<GeneratorOptions>,
+    pub sort_options: Option<SortOptions>,
     #[serde(skip)]
     pub is_component: bool,
+}
+
+/// `sortOptions`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct SortOptions {
+    pub order: String,
+    pub legacy_sort_options: Option<LegacySortOptions>,
+}
+
+/// Which kinds come first and which last.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct LegacySortOptions {
+    pub order_first: Vec<String>,
+    pub order_last: Vec<String>,
 }
 
 /// An entry of `labels`.
@@ -104,12 +123,14 @@ pub(super) struct GeneratorOptions {
 }
 
 /// Fields that are known.
-const KNOWN: [&str; 20] = [
+const KNOWN: [&str; 23] = [
     "apiVersion",
     "kind",
     "metadata",
     "resources",
     "bases",
+    "components",
+    "sortOptions",
     "namePrefix",
     "nameSuffix",
     "namespace",
@@ -119,6 +140,7 @@ const KNOWN: [&str; 20] = [
     "images",
     "imageTags",
     "replicas",
+    "patchesStrategicMerge",
     "patches",
     "patchesJson6902",
     "configMapGenerator",
@@ -128,16 +150,13 @@ const KNOWN: [&str; 20] = [
 ];
 
 /// Fields that kustomize has and this engine not yet. Empty ones do no harm.
-const NOT_YET: [&str; 15] = [
-    "components",
+const NOT_YET: [&str; 12] = [
     "crds",
     "configurations",
     "openapi",
     "imageTags",
-    "patchesStrategicMerge",
     "replacements",
     "vars",
-    "sortOptions",
     "buildMetadata",
     "generators",
     "transformers",

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use super::BuildError;
+use super::kustomization::SortOptions;
 use crate::manifest::order::rank;
 
 const FIRST: [&str; 22] = [
@@ -31,21 +33,47 @@ const FIRST: [&str; 22] = [
 
 const LAST: [&str; 2] = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
 
-/// Sorts objects as `kustomize build` prints them by default.
-pub fn legacy(objects: &mut [Map<String, Value>]) {
-    objects.sort_by_cached_key(|object| {
-        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
-        let kind = text(object.get("kind"));
-        let api_version = text(object.get("apiVersion"));
-        let (group, version) = match api_version.split_once('/') {
-            Some((group, version)) => (group.to_owned(), version.to_owned()),
-            None => (String::new(), api_version),
-        };
-        let metadata = object.get("metadata");
-        let name = text(metadata.and_then(|metadata| metadata.get("name")));
-        let namespace = text(metadata.and_then(|metadata| metadata.get("namespace")));
-        let named = |text: &str, none: &str| if text.is_empty() { none.to_owned() } else { text.to_owned() };
-        let id = format!("{}_{}_{kind}", named(&group, "~G"), named(&version, "~V"));
-        (rank(&kind, &FIRST, &LAST), id, named(&namespace, "~X"), name)
-    });
+/// An order by kind, then by id.
+pub(super) struct Legacy {
+    first: Vec<String>,
+    last: Vec<String>,
+}
+
+/// The order that `sortOptions` ask for, by default the one of `kustomize build`; none is the order
+/// in which objects were read.
+pub(super) fn of(options: Option<&SortOptions>) -> Result<Option<Legacy>, BuildError> {
+    let bad = |message: &str| BuildError::new("sortOptions", message);
+    let names = |kinds: &[&str]| kinds.iter().map(|kind| (*kind).to_owned()).collect();
+    let builtin = || Legacy { first: names(&FIRST), last: names(&LAST) };
+    let Some(options) = options else { return Ok(Some(builtin())) };
+    match (options.order.as_str(), &options.legacy_sort_options) {
+        ("legacy", None) => Ok(Some(builtin())),
+        ("legacy", Some(own)) => Ok(Some(Legacy { first: own.order_first.clone(), last: own.order_last.clone() })),
+        ("fifo", None) => Ok(None),
+        ("fifo", Some(_)) => Err(bad(
+            "the field 'sortOptions.legacySortOptions' is set but the selected sort order is 'fifo', not 'legacy'",
+        )),
+        _ => Err(bad("the field 'sortOptions.order' must be one of [fifo, legacy]")),
+    }
+}
+
+impl Legacy {
+    /// Sorts objects.
+    pub fn sort(&self, objects: &mut [Map<String, Value>]) {
+        objects.sort_by_cached_key(|object| {
+            let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+            let kind = text(object.get("kind"));
+            let api_version = text(object.get("apiVersion"));
+            let (group, version) = match api_version.split_once('/') {
+                Some((group, version)) => (group.to_owned(), version.to_owned()),
+                None => (String::new(), api_version),
+            };
+            let metadata = object.get("metadata");
+            let name = text(metadata.and_then(|metadata| metadata.get("name")));
+            let namespace = text(metadata.and_then(|metadata| metadata.get("namespace")));
+            let named = |text: &str, none: &str| if text.is_empty() { none.to_owned() } else { text.to_owned() };
+            let id = format!("{}_{}_{kind}", named(&group, "~G"), named(&version, "~V"));
+            (rank(&kind, &self.first, &self.last), id, named(&namespace, "~X"), name)
+        });
+    }
 }

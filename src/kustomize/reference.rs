@@ -1,86 +1,243 @@
-//! References to names. Renaming an object changes those that refer to it; this engine does not do
-//! that yet, so a build in which it would be needed is refused instead of being wrong.
+//! References to names. When objects got other names or namespaces, those that refer to them follow.
+//!
+//! A ConfigMap `c` that became `p-c` turns `envFrom: [{configMapRef: {name: c}}]` into
+//! `envFrom: [{configMapRef: {name: p-c}}]`.
+//!
+//! Among the objects of the kind that a field refers to, the one is taken that had the name that
+//! stands there, of the kind that a `roleRef` tells, in the same namespace; if that leaves several,
+//! the one with the same prefixes and suffixes. None: the field stays; several different: an error.
+
+mod table;
+
+use std::collections::HashMap;
 
 use super::BuildError;
+use super::field::{self, FieldSpec};
 use super::resource::{Id, Resource};
 use crate::yaml::{Node, Value};
 
-/// Kinds whose names other objects refer to.
-const REFERRED: [&str; 14] = [
-    "ConfigMap",
-    "Secret",
-    "Service",
-    "ServiceAccount",
-    "Role",
-    "ClusterRole",
-    "PersistentVolume",
-    "PersistentVolumeClaim",
-    "StorageClass",
-    "PriorityClass",
-    "Deployment",
-    "StatefulSet",
-    "ReplicaSet",
-    "IngressClass",
-];
+pub(super) use table::BackReference;
 
-/// Refuses a build in which a renamed or moved object is referred to as it was before.
-pub(super) fn check(resources: &[Resource]) -> Result<(), BuildError> {
-    let mut renamed = Vec::new();
-    for resource in resources.iter().filter(|resource| REFERRED.contains(&resource.id().kind.as_str())) {
-        let present = resource.id();
-        renamed.extend(resource.earlier.iter().filter(|earlier| earlier.name != present.name).cloned());
+/// Lets every reference follow its object. `more` are references beside the built-in ones.
+pub(super) fn fix(resources: &mut [Resource], more: &[BackReference]) -> Result<(), BuildError> {
+    let names = Names::new(resources);
+    if names.by_old_name.is_empty() {
+        return Ok(());
+    }
+    let references: Vec<BackReference> = table::builtin().into_iter().chain(more.iter().cloned()).collect();
+    let mut by_kind: HashMap<&str, Vec<(&table::Kind, &FieldSpec)>> = HashMap::new();
+    for reference in &references {
+        for spec in &reference.fields {
+            by_kind.entry(&spec.kind).or_default().push((&reference.target, spec));
+        }
     }
     for resource in resources {
-        let id = resource.id();
-        let refuse = |what: &str, old: &Id, member: &str| {
-            let message = format!(
-                "{} {:?} is {what}, and {} {} refers to it under {member}; references to such objects are not supported yet",
-                old.kind, old.name, id.kind, id.name
-            );
-            Err(BuildError::new("", message))
-        };
-        for (key, value) in resource.node.as_mapping().unwrap_or_default() {
-            let member = key.as_str().unwrap_or_default();
-            if !NOT_REFERRING.contains(&member)
-                && let Some(old) = find(value, &renamed)
-            {
-                return refuse("renamed", old, member);
+        let original = resource.original_id();
+        let referrer = Referrer::new(resource);
+        let of_any_kind = by_kind.get("").into_iter().flatten();
+        for (target, spec) in by_kind.get(original.kind.as_str()).into_iter().flatten().chain(of_any_kind) {
+            if spec.selects(&original) {
+                Sieve { names: &names, referrer: &referrer, target, spec }.follow(&mut resource.node)?;
             }
-        }
-        if let Some(account) = moved_subject(resource, resources) {
-            return refuse("moved to another namespace", &account, "subjects");
         }
     }
     Ok(())
 }
 
-/// Members of objects that hold no references.
-const NOT_REFERRING: [&str; 6] = ["metadata", "kind", "apiVersion", "data", "stringData", "binaryData"];
-
-/// An account that a binding still names in the namespace where it was.
-fn moved_subject(binding: &Resource, resources: &[Resource]) -> Option<Id> {
-    let subjects = binding.node.get("subjects").and_then(Node::as_sequence).unwrap_or_default();
-    let text = |subject: &Node, member: &str| subject.get(member).and_then(Node::as_str).unwrap_or_default().to_owned();
-    let accounts = || resources.iter().filter(|resource| resource.id().kind == "ServiceAccount");
-    subjects.iter().find_map(|subject| {
-        let (name, namespace) = (text(subject, "name"), text(subject, "namespace"));
-        let is_there = accounts().any(|account| account.id().name == name && account.id().namespace == namespace);
-        if is_there {
-            return None;
-        }
-        accounts().find(|account| account.ids().iter().any(|id| id.name == name)).map(|account| account.id())
-    })
+/// What counts of an object that refers to others.
+struct Referrer {
+    id: Id,
+    prefixes: Vec<String>,
+    suffixes: Vec<String>,
+    /// The kind that its `roleRef` tells.
+    role: Option<table::Kind>,
+    /// The namespaces of the accounts that it binds, if it is a RoleBinding.
+    bound: Vec<String>,
 }
 
-fn find<'a>(node: &Node, renamed: &'a [Id]) -> Option<&'a Id> {
-    match &node.value {
-        Value::Scalar(text, _) => renamed.iter().find(|id| *id.name == **text),
-        Value::Sequence(items) => items.iter().find_map(|item| find(item, renamed)),
-        Value::Mapping(pairs) => pairs
-            .iter()
-            .filter(|(key, _)| {
-                key.as_str().is_some_and(|key| key != "labels" && key != "matchLabels" && key != "selector")
-            })
-            .find_map(|(_, value)| find(value, renamed)),
+impl Referrer {
+    fn new(resource: &Resource) -> Self {
+        let text = |node: &Node, member: &str| node.get(member).and_then(Node::as_str).map(str::to_owned);
+        let role = resource.node.get("roleRef").and_then(|role| {
+            Some(table::Kind { group: text(role, "apiGroup")?, version: String::new(), kind: text(role, "kind")? })
+        });
+        let id = resource.id();
+        let subjects = resource.node.get("subjects").and_then(Node::as_sequence).unwrap_or_default();
+        let accounts = subjects.iter().filter(|subject| text(subject, "kind").as_deref() == Some("ServiceAccount"));
+        let bound = accounts.filter(|_| id.kind == "RoleBinding").filter_map(|subject| text(subject, "namespace"));
+        Self {
+            bound: bound.collect(),
+            role,
+            prefixes: resource.prefixes.clone(),
+            suffixes: resource.suffixes.clone(),
+            id,
+        }
     }
+}
+
+/// What objects are called and were called.
+struct Names {
+    /// Every object.
+    candidates: Vec<Candidate>,
+    /// Those that had a name before.
+    by_old_name: HashMap<String, Vec<usize>>,
+}
+
+struct Candidate {
+    present: Id,
+    original: Id,
+    earlier: Vec<Id>,
+    prefixes: Vec<String>,
+    suffixes: Vec<String>,
+}
+
+impl Names {
+    fn new(resources: &[Resource]) -> Self {
+        let mut by_old_name: HashMap<String, Vec<usize>> = HashMap::new();
+        let mut candidates = Vec::new();
+        for resource in resources {
+            let at = candidates.len();
+            for id in &resource.earlier {
+                let known = by_old_name.entry(id.name.clone()).or_default();
+                if known.last() != Some(&at) {
+                    known.push(at);
+                }
+            }
+            candidates.push(Candidate {
+                present: resource.id(),
+                original: resource.original_id(),
+                earlier: resource.earlier.clone(),
+                prefixes: resource.prefixes.clone(),
+                suffixes: resource.suffixes.clone(),
+            });
+        }
+        Self { candidates, by_old_name }
+    }
+}
+
+/// One field of one object, and what it may refer to.
+struct Sieve<'a> {
+    names: &'a Names,
+    referrer: &'a Referrer,
+    target: &'a table::Kind,
+    spec: &'a FieldSpec,
+}
+
+impl<'a> Sieve<'a> {
+    /// Changes the names in the field.
+    fn follow(&self, node: &mut Node) -> Result<(), BuildError> {
+        let mut failed = Ok(());
+        self.spec.visit(node, &mut |place| {
+            if failed.is_ok() {
+                failed = self.set(place);
+            }
+        });
+        failed
+    }
+
+    fn set(&self, place: &mut Node) -> Result<(), BuildError> {
+        match &place.value {
+            _ if place.is_null() => {}
+            Value::Scalar(old, _) => {
+                let same = |a: &Id, b: &Id| a.name == b.name;
+                if let Some(found) = self.select(old, self.named(old), same)?
+                    && *found.name != **old
+                {
+                    *place = super::json::text(&found.name);
+                }
+            }
+            Value::Mapping(_) => self.set_map(place)?,
+            Value::Sequence(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A reference with name and namespace.
+    fn set_map(&self, place: &mut Node) -> Result<(), BuildError> {
+        let text = |member: &str| place.get(member).and_then(Node::as_str).map(str::to_owned);
+        let Some(old) = text("name") else {
+            let message = format!("{}: no 'name' field in the map at {}", self.referrer.id, self.spec.path);
+            return Err(BuildError::new("", message));
+        };
+        let mut candidates = self.named(&old);
+        if let Some(namespace) = text("namespace") {
+            let reachable = |candidate: &&Candidate| self.is_reachable(candidate);
+            let all = self.names.candidates.iter();
+            let was_there = all.filter(reachable).any(|c| c.original.effective_namespace() == namespace);
+            candidates.retain(|candidate| {
+                let id = if was_there { &candidate.original } else { &candidate.present };
+                id.effective_namespace() == namespace
+            });
+        }
+        let same = |a: &Id, b: &Id| a.name == b.name && a.namespace == b.namespace;
+        let Some(found) = self.select(&old, candidates, same)? else { return Ok(()) };
+        if found.name == old && found.namespace.is_empty() {
+            return Ok(());
+        }
+        field::set(place, "name", super::json::text(&found.name));
+        if !found.namespace.is_empty() {
+            field::set(place, "namespace", super::json::text(&found.namespace));
+        }
+        Ok(())
+    }
+
+    /// Objects that had a name and that the referrer can refer to at all.
+    fn named(&self, old: &str) -> Vec<&'a Candidate> {
+        let known = self.names.by_old_name.get(old).into_iter().flatten();
+        known.filter_map(|at| self.names.candidates.get(*at)).filter(|candidate| self.is_reachable(candidate)).collect()
+    }
+
+    /// Objects refer to others in their namespace, to those without one, and bindings to accounts
+    /// wherever they say.
+    fn is_reachable(&self, candidate: &Candidate) -> bool {
+        self.is_near(candidate) || self.referrer.bound.contains(&candidate.present.namespace)
+    }
+
+    fn is_near(&self, candidate: &Candidate) -> bool {
+        let (referrer, present) = (&self.referrer.id, &candidate.present);
+        referrer.is_cluster_scoped()
+            || present.is_cluster_scoped()
+            || present.effective_namespace() == referrer.effective_namespace()
+    }
+
+    fn select(
+        &self,
+        old: &str,
+        mut candidates: Vec<&'a Candidate>,
+        same: impl Fn(&Id, &Id) -> bool,
+    ) -> Result<Option<&'a Id>, BuildError> {
+        candidates.retain(|candidate| candidate.earlier.iter().any(|id| self.target.is(id)));
+        if let Some(role) = self.referrer.role.as_ref().filter(|_| self.spec.path.ends_with("roleRef/name")) {
+            candidates.retain(|candidate| candidate.earlier.iter().any(|id| role.is(id)));
+        }
+        candidates.retain(|candidate| candidate.present.kind == "ServiceAccount" || self.is_near(candidate));
+        for strict in [false, true] {
+            if candidates.len() > 1 {
+                candidates.retain(|candidate| {
+                    ends_alike(&candidate.prefixes, &self.referrer.prefixes, strict)
+                        && ends_alike(&candidate.suffixes, &self.referrer.suffixes, strict)
+                });
+            }
+        }
+        let Some((first, rest)) = candidates.split_first() else { return Ok(None) };
+        if rest.iter().all(|other| same(&first.present, &other.present)) {
+            return Ok(Some(&first.present));
+        }
+        let ids: Vec<String> = candidates.iter().map(|candidate| candidate.present.to_string()).collect();
+        let message = format!(
+            "{}: {old:?} at {} fits several objects: found multiple possible referrals: {}",
+            self.referrer.id,
+            self.spec.path,
+            ids.join(", ")
+        );
+        Err(BuildError::new("", message))
+    }
+}
+
+/// Whether two lists end alike. An empty one is like any, unless it is taken strictly.
+fn ends_alike(a: &[String], b: &[String], strict: bool) -> bool {
+    if a.is_empty() || b.is_empty() {
+        return !strict || a.len() == b.len();
+    }
+    a.iter().rev().zip(b.iter().rev()).all(|(a, b)| a == b)
 }

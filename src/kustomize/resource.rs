@@ -13,13 +13,16 @@ pub(super) struct Id {
 }
 
 impl Id {
+    /// Whether its kind certainly has no namespace.
+    pub fn is_cluster_scoped(&self) -> bool {
+        let knows_flows = (self.group.as_str(), self.version.as_str()) == FLOW_CONTROL;
+        let is_flow = matches!(self.kind.as_str(), "FlowSchema" | "PriorityLevelConfiguration");
+        CLUSTER_SCOPED.contains(&(&self.group, &self.kind)) || (knows_flows && is_flow)
+    }
+
     /// The namespace that counts when ids are compared: none is `default`.
     pub fn effective_namespace(&self) -> &str {
-        if self.namespace.is_empty() && !is_cluster_scoped(&self.group, &self.kind) {
-            "default"
-        } else {
-            &self.namespace
-        }
+        if self.namespace.is_empty() && !self.is_cluster_scoped() { "default" } else { &self.namespace }
     }
 
     /// Whether two ids name the same object.
@@ -44,11 +47,16 @@ pub(super) struct Resource {
     pub node: Node,
     /// Oldest first; the present one is read off the tree.
     pub earlier: Vec<Id>,
+    /// What was put before and after its name, in order.
+    pub prefixes: Vec<String>,
+    pub suffixes: Vec<String>,
+    /// Whether its name gets a hash of its content at the end.
+    pub needs_hash: bool,
 }
 
 impl Resource {
     pub fn new(node: Node) -> Self {
-        Self { node, earlier: Vec::new() }
+        Self { node, earlier: Vec::new(), prefixes: Vec::new(), suffixes: Vec::new(), needs_hash: false }
     }
 
     pub fn id(&self) -> Id {
@@ -66,6 +74,11 @@ impl Resource {
             name: text(metadata.and_then(|metadata| metadata.get("name"))),
             namespace: text(metadata.and_then(|metadata| metadata.get("namespace"))),
         }
+    }
+
+    /// Its first id.
+    pub fn original_id(&self) -> Id {
+        self.earlier.first().cloned().unwrap_or_else(|| self.id())
     }
 
     /// Every id it has or had.
@@ -88,6 +101,16 @@ impl Resource {
         self.node.get("metadata")?.get(map)?.get(key)?.as_str()
     }
 
+    /// Sets the namespace, or removes it.
+    pub fn set_namespace(&mut self, namespace: &str) {
+        if !namespace.is_empty() {
+            return self.set_metadata("namespace", namespace);
+        }
+        if let Value::Mapping(pairs) = &mut super::field::entry(&mut self.node, "metadata").value {
+            pairs.retain(|(key, _)| key.as_str() != Some("namespace"));
+        }
+    }
+
     /// Sets a text member of `metadata`.
     pub fn set_metadata(&mut self, member: &str, text: &str) {
         let metadata = super::field::entry(&mut self.node, "metadata");
@@ -95,24 +118,21 @@ impl Resource {
     }
 }
 
-/// Kinds of the built-in API that have no namespace.
-const CLUSTER_SCOPED: [(&str, &str); 27] = [
+/// Kinds of the built-in API that have no namespace: group and kind. The schema that kustomize embeds
+/// counts; kinds and reviews that it has no path for are taken to have one.
+const CLUSTER_SCOPED: [(&str, &str); 23] = [
     ("", "Namespace"),
     ("", "Node"),
     ("", "PersistentVolume"),
     ("", "ComponentStatus"),
     ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"),
     ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"),
+    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"),
     ("apiextensions.k8s.io", "CustomResourceDefinition"),
     ("apiregistration.k8s.io", "APIService"),
-    ("authentication.k8s.io", "TokenReview"),
-    ("authorization.k8s.io", "SelfSubjectAccessReview"),
-    ("authorization.k8s.io", "SelfSubjectRulesReview"),
-    ("authorization.k8s.io", "SubjectAccessReview"),
     ("certificates.k8s.io", "CertificateSigningRequest"),
     ("extensions", "PodSecurityPolicy"),
-    ("flowcontrol.apiserver.k8s.io", "FlowSchema"),
-    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"),
     ("internal.apiserver.k8s.io", "StorageVersion"),
     ("networking.k8s.io", "IngressClass"),
     ("node.k8s.io", "RuntimeClass"),
@@ -126,7 +146,5 @@ const CLUSTER_SCOPED: [(&str, &str); 27] = [
     ("storage.k8s.io", "VolumeAttachment"),
 ];
 
-/// Whether a kind is certainly without namespace.
-pub(super) fn is_cluster_scoped(group: &str, kind: &str) -> bool {
-    CLUSTER_SCOPED.contains(&(group, kind))
-}
+/// The version of the flow control API that the schema knows.
+const FLOW_CONTROL: (&str, &str) = ("flowcontrol.apiserver.k8s.io", "v1beta1");

@@ -43,11 +43,11 @@ fn key(object: &Object) -> (usize, &str, &str, &str, &str) {
 }
 
 /// The place of a kind in an order that names those that come before and after all others.
-pub fn rank(kind: &str, first: &[&str], last: &[&str]) -> usize {
-    if let Some(place) = first.iter().position(|first| *first == kind) {
+pub fn rank<T: AsRef<str>>(kind: &str, first: &[T], last: &[T]) -> usize {
+    if let Some(place) = first.iter().position(|first| first.as_ref() == kind) {
         return place;
     }
-    match last.iter().position(|last| *last == kind) {
+    match last.iter().position(|last| last.as_ref() == kind) {
         Some(place) => first.len() + 1 + place,
         None => first.len(),
     }

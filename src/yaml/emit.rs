@@ -286,9 +286,6 @@ impl Emitter<'_> {
             after_space = false;
             breaks = false;
         }
-        if breaks {
-            self.indent(indent);
-        }
         self.put('\'');
     }
 

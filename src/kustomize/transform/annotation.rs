@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::label::put;
-use crate::kustomize::field::{FieldSpec, anywhere, at};
+use crate::kustomize::field::{FieldSpec, anywhere, at, at_version};
 use crate::kustomize::resource::Resource;
 
 const FIELDS: [FieldSpec; 9] = [
     anywhere("metadata/annotations", true),
-    FieldSpec { version: "v1", ..at("", "ReplicationController", "spec/template/metadata/annotations", true) },
+    at_version("", "v1", "ReplicationController", "spec/template/metadata/annotations", true),
     at("", "Deployment", "spec/template/metadata/annotations", true),
     at("", "ReplicaSet", "spec/template/metadata/annotations", true),
     at("", "DaemonSet", "spec/template/metadata/annotations", true),

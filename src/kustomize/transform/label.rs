@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::kustomize::field::{FieldSpec, anywhere, at, set};
+use crate::kustomize::field::{FieldSpec, anywhere, at, at_version, set};
 use crate::kustomize::json;
 use crate::kustomize::kustomization::Kustomization;
 use crate::kustomize::resource::Resource;
@@ -11,7 +11,7 @@ const METADATA: FieldSpec = anywhere("metadata/labels", true);
 
 /// Labels of what workloads make.
 const TEMPLATES: [FieldSpec; 9] = [
-    FieldSpec { version: "v1", ..at("", "ReplicationController", "spec/template/metadata/labels", true) },
+    at_version("", "v1", "ReplicationController", "spec/template/metadata/labels", true),
     at("", "Deployment", "spec/template/metadata/labels", true),
     at("", "ReplicaSet", "spec/template/metadata/labels", true),
     at("", "DaemonSet", "spec/template/metadata/labels", true),
@@ -27,8 +27,8 @@ const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution/labelSele
 
 /// What selects by labels.
 const SELECTORS: [FieldSpec; 12] = [
-    FieldSpec { version: "v1", ..at("", "Service", "spec/selector", true) },
-    FieldSpec { version: "v1", ..at("", "ReplicationController", "spec/selector", true) },
+    at_version("", "v1", "Service", "spec/selector", true),
+    at_version("", "v1", "ReplicationController", "spec/selector", true),
     at("", "Deployment", "spec/selector/matchLabels", true),
     at("", "ReplicaSet", "spec/selector/matchLabels", true),
     at("", "DaemonSet", "spec/selector/matchLabels", true),

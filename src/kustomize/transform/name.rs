@@ -10,10 +10,24 @@ pub(super) fn apply(resources: &mut [Resource], prefix: &str, suffix: &str) {
         return;
     }
     for resource in resources {
-        let id = resource.id();
-        if !LEFT.contains(&id.kind.as_str()) {
-            resource.remember();
-            resource.set_metadata("name", &format!("{prefix}{}{suffix}", id.name));
+        let original = resource.original_id();
+        if LEFT.contains(&original.kind.as_str()) {
+            continue;
+        }
+        // One after the other: the name between the two can be referred to as well.
+        if !prefix.is_empty() {
+            rename(resource, |name| format!("{prefix}{name}"));
+            resource.prefixes.push(prefix.to_owned());
+        }
+        if !suffix.is_empty() {
+            rename(resource, |name| format!("{name}{suffix}"));
+            resource.suffixes.push(suffix.to_owned());
         }
     }
+}
+
+fn rename(resource: &mut Resource, new: impl Fn(&str) -> String) {
+    resource.remember();
+    let name = new(&resource.id().name);
+    resource.set_metadata("name", &name);
 }

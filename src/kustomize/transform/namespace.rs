@@ -2,7 +2,7 @@
 
 use crate::kustomize::field::{self, FieldSpec, at};
 use crate::kustomize::json;
-use crate::kustomize::resource::{Id, Resource, is_cluster_scoped};
+use crate::kustomize::resource::{Id, Resource};
 use crate::yaml::Value;
 
 /// Places beside `metadata.namespace`.
@@ -25,7 +25,7 @@ pub(super) fn apply(resources: &mut [Resource], namespace: &str) {
     for resource in resources {
         let id = resource.id();
         resource.remember();
-        if !is_cluster_scoped(&id.group, &id.kind) {
+        if !id.is_cluster_scoped() {
             resource.set_metadata("namespace", namespace);
         }
         for spec in FIELDS.iter().filter(|spec| spec.selects(&id) && (spec.kind != "Namespace" || id.group.is_empty()))

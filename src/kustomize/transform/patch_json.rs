@@ -4,16 +4,14 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::Read;
-use crate::kustomize::BuildError;
 use crate::kustomize::json;
-use crate::kustomize::kustomization::Patch;
 use crate::kustomize::resource::Resource;
 use crate::kustomize::selector::Selector;
 use crate::yaml::{self, Limits};
 
+/// One operation.
 #[derive(Debug, Deserialize)]
-struct Operation {
+pub(super) struct Operation {
     op: String,
     #[serde(default)]
     path: String,
@@ -23,52 +21,33 @@ struct Operation {
     value: Value,
 }
 
-/// Applies patches, in order, each to every resource that its target selects.
-pub(in crate::kustomize) fn apply(
-    resources: &mut [Resource],
-    patches: &[Patch],
-    field: &str,
-    read: &mut Read<'_>,
-) -> Result<(), BuildError> {
-    for patch in patches {
-        let bad = |message: String| BuildError::new(field, message);
-        let (text, origin) = match (patch.patch.is_empty(), patch.path.is_empty()) {
-            (false, true) => (patch.patch.clone(), "the inline patch".to_owned()),
-            (true, false) => {
-                let bytes = read(&patch.path)?;
-                (String::from_utf8(bytes).map_err(|_| bad(format!("{} is not UTF-8", patch.path)))?, patch.path.clone())
-            }
-            (true, true) => return Err(bad("a patch needs patch or path".into())),
-            (false, false) => return Err(bad("a patch has both patch and path; only one is allowed".into())),
-        };
-        let operations = parse(&text).map_err(|message| bad(format!("{origin}: {message}")))?;
-        let target = patch.target.as_ref().ok_or_else(|| bad(format!("{origin}: a JSON patch needs a target")))?;
-        let selector = Selector::new(target).map_err(|message| bad(format!("target: {message}")))?;
-        for resource in resources.iter_mut().filter(|resource| selector.selects(resource)) {
-            let id = resource.id();
-            let failed = |message: String| bad(format!("{origin} on {id}: {message}"));
-            let mut document = json::to_json(&resource.node).map_err(failed)?;
-            for operation in &operations {
-                operation.apply(&mut document).map_err(failed)?;
-            }
-            resource.remember();
-            resource.node = json::from_json(&document);
+/// Applies the operations to every resource that is selected.
+pub(super) fn apply(resources: &mut [Resource], operations: &[Operation], selector: &Selector) -> Result<(), String> {
+    for resource in resources.iter_mut().filter(|resource| selector.selects(resource)) {
+        let id = resource.id();
+        let failed = |message: String| format!("on {id}: {message}");
+        let mut document = json::to_json(&resource.node).map_err(failed)?;
+        for operation in operations {
+            operation.apply(&mut document).map_err(failed)?;
         }
+        resource.remember();
+        resource.node = json::from_json(&document);
     }
     Ok(())
 }
 
-fn parse(text: &str) -> Result<Vec<Operation>, String> {
+/// The operations of a JSON patch; nothing if the text is none, but an object.
+pub(super) fn parse(text: &str) -> Result<Option<Vec<Operation>>, String> {
     let value = if text.trim_start().starts_with('[') {
         serde_json::from_str(text).map_err(|error| format!("it is not valid JSON: {error}"))?
     } else {
-        let node = yaml::parse(text, Limits::default()).map_err(|error| format!("it is not valid YAML: {error}"))?;
-        yaml::json::to_json(&node.ok_or("it is empty")?).map_err(|error| error.to_string())?
+        let Ok(Some(node)) = yaml::parse(text, Limits::default()) else { return Ok(None) };
+        if node.as_sequence().is_none() {
+            return Ok(None);
+        }
+        yaml::json::to_json(&node).map_err(|error| error.to_string())?
     };
-    match value {
-        Value::Array(_) => serde_json::from_value(value).map_err(|error| format!("it is not a JSON patch: {error}")),
-        _ => Err("it is a strategic merge patch, which is not supported yet; use a JSON patch with a target".into()),
-    }
+    serde_json::from_value(value).map(Some).map_err(|error| format!("it is not a JSON patch: {error}"))
 }
 
 impl Operation {
