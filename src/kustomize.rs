@@ -10,6 +10,7 @@ pub mod files;
 pub mod print;
 
 mod accumulate;
+mod configuration;
 mod document;
 mod field;
 mod generate;

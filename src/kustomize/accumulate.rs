@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
+use super::configuration::Configuration;
 use super::files::{Files, Kind};
 use super::kustomization::{self, Kustomization, NAMES};
 use super::resource::{Id, Resource};
@@ -19,9 +20,10 @@ pub(super) fn build(
 ) -> Result<Vec<Map<String, Value>>, BuildError> {
     let mut build =
         Build { files, options, cancelled, read: 0, bytes: 0, chain: Vec::new(), schema: Rc::new(Schema::builtin()) };
-    let (mut resources, sort) = build.root(root)?;
+    let (built, sort) = build.root(root)?;
+    let Accumulated { mut resources, configuration, .. } = built;
     hash::add(&mut resources)?;
-    reference::fix(&mut resources, &[])?;
+    reference::fix(&mut resources, &configuration.references())?;
     resources.retain(|resource| !document::is_local(resource));
     let mut objects = to_objects(resources)?;
     if let Some(sort) = sort {
@@ -81,21 +83,21 @@ pub(super) struct Build<'a> {
 
 impl Build<'_> {
     /// Builds the outermost kustomization; it alone says in which order objects come out.
-    fn root(&mut self, directory: &str) -> Result<(Vec<Resource>, Option<order::Legacy>), BuildError> {
+    fn root(&mut self, directory: &str) -> Result<(Accumulated, Option<order::Legacy>), BuildError> {
         let (file, parsed) = self.read(directory)?;
         let sort = order::of(parsed.sort_options.as_ref()).map_err(|error| error.inside(&file))?;
         let built = self.enter(directory, &file, &parsed, Accumulated::default())?;
-        Ok((built.resources, sort))
+        Ok((built, sort))
     }
 
     /// Builds the kustomization in a directory that `resources` names.
-    fn base(&mut self, directory: &str) -> Result<Vec<Resource>, BuildError> {
+    fn base(&mut self, directory: &str) -> Result<Accumulated, BuildError> {
         let (file, parsed) = self.read(directory)?;
         if parsed.is_component {
             let message = "it is a Component, which can only be named in components, not in resources";
             return Err(BuildError::new("kind", message).inside(&file));
         }
-        self.enter(directory, &file, &parsed, Accumulated::default()).map(|built| built.resources)
+        self.enter(directory, &file, &parsed, Accumulated::default())
     }
 
     /// Lets the component in a directory work on what is there.
@@ -150,9 +152,14 @@ impl Build<'_> {
         mut all: Accumulated,
     ) -> Result<Accumulated, BuildError> {
         for entry in &kustomization.resources {
-            for resource in self.resource(directory, entry)? {
-                all.add(resource).map_err(|message| BuildError::new("resources", message))?;
-            }
+            self.resource(directory, entry, &mut all)?;
+        }
+        for entry in &kustomization.configurations {
+            let field = "configurations";
+            let bytes = self.file(directory, entry, field)?;
+            let read = Configuration::read(&bytes);
+            let read = read.map_err(|message| BuildError::new(field, format!("{entry}: {message}")))?;
+            all.configuration.merge(read)?;
         }
         let mut read = |name: &str, field: &str| self.file(directory, name, field);
         generate::all(&mut all, kustomization, &mut read)?;
@@ -161,7 +168,7 @@ impl Build<'_> {
         }
         let schema = self.schema.clone();
         let mut read = |name: &str| self.file(directory, name, "patches");
-        transform::all(&mut all.resources, kustomization, &schema, &mut read)?;
+        transform::all(&mut all, kustomization, &schema, &mut read)?;
         all.index_anew()?;
         Ok(all)
     }
@@ -184,8 +191,8 @@ impl Build<'_> {
         self.component(&target, resources).map_err(|error| in_field(error, "components"))
     }
 
-    /// The resources that an entry of `resources` stands for.
-    fn resource(&mut self, directory: &str, entry: &str) -> Result<Vec<Resource>, BuildError> {
+    /// Adds what an entry of `resources` stands for.
+    fn resource(&mut self, directory: &str, entry: &str, all: &mut Accumulated) -> Result<(), BuildError> {
         let bad = |message: String| BuildError::new("resources", message);
         if entry.is_empty() {
             return Err(bad("an entry is empty".into()));
@@ -195,14 +202,19 @@ impl Build<'_> {
         }
         let target =
             path::join(directory, entry).ok_or_else(|| bad(format!("{entry:?} is absolute or leaves the source")))?;
-        match self.files.kind(&target) {
-            Some(Kind::Directory) => self.base(&target).map_err(|error| in_field(error, "resources")),
+        let added = match self.files.kind(&target) {
+            Some(Kind::Directory) => {
+                let base = self.base(&target).map_err(|error| in_field(error, "resources"))?;
+                all.configuration.merge(base.configuration)?;
+                base.resources
+            }
             Some(Kind::File) => {
                 let bytes = self.file(directory, entry, "resources")?;
-                document::resources(&target, &bytes).map_err(|error| in_field(error, "resources"))
+                document::resources(&target, &bytes).map_err(|error| in_field(error, "resources"))?
             }
-            None => Err(bad(format!("{entry:?} does not exist (looked for {target} in the source)"))),
-        }
+            None => return Err(bad(format!("{entry:?} does not exist (looked for {target} in the source)"))),
+        };
+        added.into_iter().try_for_each(|resource| all.add(resource)).map_err(bad)
     }
 
     /// The content of a file that a field names, relative to a directory.
@@ -259,6 +271,8 @@ fn in_field(mut error: BuildError, field: &str) -> BuildError {
 #[derive(Debug, Default)]
 pub(super) struct Accumulated {
     pub resources: Vec<Resource>,
+    /// Places in them beside the built-in ones.
+    pub configuration: Configuration,
     /// Their present ids.
     ids: HashSet<Key>,
 }

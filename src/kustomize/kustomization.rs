@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::BuildError;
+use super::configuration::Place;
 use super::selector::Target;
 use crate::yaml::{self, Limits};
 
@@ -19,6 +20,7 @@ pub(super) struct Kustomization {
     pub resources: Vec<String>,
     pub bases: Vec<String>,
     pub components: Vec<String>,
+    pub configurations: Vec<String>,
     pub name_prefix: String,
     pub name_suffix: String,
     pub namespace: String,
@@ -61,8 +63,8 @@ pub(super) struct Labels {
     pub pairs: BTreeMap<String, String>,
     pub include_selectors: bool,
     pub include_templates: bool,
-    /// Further places; not supported yet.
-    pub fields: Vec<Value>,
+    /// Further places.
+    pub fields: Vec<Place>,
 }
 
 /// An entry of `images`.
@@ -123,13 +125,14 @@ pub(super) struct GeneratorOptions {
 }
 
 /// Fields that are known.
-const KNOWN: [&str; 23] = [
+const KNOWN: [&str; 24] = [
     "apiVersion",
     "kind",
     "metadata",
     "resources",
     "bases",
     "components",
+    "configurations",
     "sortOptions",
     "namePrefix",
     "nameSuffix",
@@ -150,9 +153,8 @@ const KNOWN: [&str; 23] = [
 ];
 
 /// Fields that kustomize has and this engine not yet. Empty ones do no harm.
-const NOT_YET: [&str; 12] = [
+const NOT_YET: [&str; 11] = [
     "crds",
-    "configurations",
     "openapi",
     "imageTags",
     "replacements",
@@ -198,9 +200,6 @@ pub(super) fn read(bytes: &[u8]) -> Result<Kustomization, BuildError> {
     }
     fields.retain(|_, value| !value.is_null());
     let mut kustomization = Kustomization { is_component, ..parse_fields(fields)? };
-    if kustomization.labels.iter().any(|labels| !labels.fields.is_empty()) {
-        return Err(BuildError::new("labels", "fields is not supported yet"));
-    }
     kustomization.resources.append(&mut kustomization.bases);
     Ok(kustomization)
 }

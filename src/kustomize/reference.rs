@@ -16,7 +16,7 @@ use super::field::{self, FieldSpec};
 use super::resource::{Id, Resource};
 use crate::yaml::{Node, Value};
 
-pub(super) use table::BackReference;
+pub(super) use table::{BackReference, Kind};
 
 /// Lets every reference follow its object. `more` are references beside the built-in ones.
 pub(super) fn fix(resources: &mut [Resource], more: &[BackReference]) -> Result<(), BuildError> {

@@ -11,8 +11,9 @@ mod patch_json;
 mod replica;
 
 use super::BuildError;
+use super::accumulate::Accumulated;
+use super::configuration::specs;
 use super::kustomization::Kustomization;
-use super::resource::Resource;
 use super::schema::Schema;
 
 /// Reads a file that a patch names.
@@ -20,18 +21,19 @@ pub(super) type Read<'a> = dyn FnMut(&str) -> Result<Vec<u8>, BuildError> + 'a;
 
 /// Applies what a kustomization asks for.
 pub(super) fn all(
-    resources: &mut Vec<Resource>,
+    all: &mut Accumulated,
     kustomization: &Kustomization,
     schema: &Schema,
     read: &mut Read<'_>,
 ) -> Result<(), BuildError> {
+    let Accumulated { resources, configuration, .. } = all;
     patch::apply_strategic(resources, &kustomization.patches_strategic_merge, schema, read)?;
     patch::apply(resources, &kustomization.patches, "patches", schema, read)?;
-    namespace::apply(resources, &kustomization.namespace);
-    name::apply(resources, &kustomization.name_prefix, &kustomization.name_suffix);
-    label::apply(resources, kustomization);
-    annotation::apply(resources, &kustomization.common_annotations);
+    namespace::apply(resources, &kustomization.namespace, &specs(&configuration.namespace));
+    name::apply(resources, kustomization, configuration);
+    label::apply(resources, kustomization, configuration);
+    annotation::apply(resources, &kustomization.common_annotations, &specs(&configuration.common_annotations));
     patch::apply(resources, &kustomization.patches_json6902, "patchesJson6902", schema, read)?;
-    replica::apply(resources, &kustomization.replicas)?;
-    image::apply(resources, &kustomization.images)
+    replica::apply(resources, &kustomization.replicas, &specs(&configuration.replicas))?;
+    image::apply(resources, &kustomization.images, &specs(&configuration.images))
 }

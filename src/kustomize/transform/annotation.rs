@@ -18,13 +18,13 @@ const FIELDS: [FieldSpec; 9] = [
     at("batch", "CronJob", "spec/jobTemplate/spec/template/metadata/annotations", true),
 ];
 
-pub(super) fn apply(resources: &mut [Resource], annotations: &BTreeMap<String, String>) {
+pub(super) fn apply(resources: &mut [Resource], annotations: &BTreeMap<String, String>, more: &[FieldSpec]) {
     if annotations.is_empty() {
         return;
     }
     for resource in resources {
         let id = resource.id();
-        for spec in FIELDS.iter().filter(|spec| spec.selects(&id)) {
+        for spec in FIELDS.iter().chain(more).filter(|spec| spec.selects(&id)) {
             spec.visit(&mut resource.node, &mut |map| put(map, annotations));
         }
     }

@@ -3,7 +3,7 @@
 use regex::Regex;
 
 use crate::kustomize::BuildError;
-use crate::kustomize::field::{self, visit_path};
+use crate::kustomize::field::{self, FieldSpec, visit_path};
 use crate::kustomize::json;
 use crate::kustomize::kustomization::Image;
 use crate::kustomize::resource::Resource;
@@ -20,7 +20,7 @@ const PATHS: [&str; 7] = [
     "spec/jobTemplate/spec/template/spec/volumes/image/reference",
 ];
 
-pub(super) fn apply(resources: &mut [Resource], images: &[Image]) -> Result<(), BuildError> {
+pub(super) fn apply(resources: &mut [Resource], images: &[Image], more: &[FieldSpec]) -> Result<(), BuildError> {
     for image in images {
         let pattern = format!("^(?:{})(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$", image.name);
         let pattern = Regex::new(&pattern)
@@ -37,6 +37,10 @@ pub(super) fn apply(resources: &mut [Resource], images: &[Image]) -> Result<(), 
             }
             for path in PATHS {
                 visit_path(&mut resource.node, path, &mut change);
+            }
+            let id = resource.id();
+            for spec in more.iter().filter(|spec| spec.selects(&id)) {
+                spec.visit(&mut resource.node, &mut change);
             }
         }
     }

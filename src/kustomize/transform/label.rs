@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::kustomize::configuration::{Configuration, specs};
 use crate::kustomize::field::{FieldSpec, anywhere, at, at_version, set};
 use crate::kustomize::json;
 use crate::kustomize::kustomization::Kustomization;
@@ -41,16 +42,25 @@ const SELECTORS: [FieldSpec; 12] = [
     at("networking.k8s.io", "NetworkPolicy", "spec/egress/to/podSelector/matchLabels", false),
 ];
 
-pub(super) fn apply(resources: &mut [Resource], kustomization: &Kustomization) {
+pub(super) fn apply(resources: &mut [Resource], kustomization: &Kustomization, configuration: &Configuration) {
+    let common = specs(&configuration.common_labels);
     for labels in &kustomization.labels {
-        let mut places = vec![METADATA];
+        let mut places = specs(&labels.fields);
+        places.push(METADATA);
+        if labels.include_selectors {
+            places.extend(common.clone());
+        }
         if labels.include_selectors || labels.include_templates {
             places.extend(TEMPLATES);
+        }
+        if labels.include_templates && !labels.include_selectors {
+            places.extend(specs(&configuration.template_labels));
         }
         set_all(resources, &places, &labels.pairs, labels.include_selectors);
     }
     let mut places = vec![METADATA];
     places.extend(TEMPLATES);
+    places.extend(common);
     set_all(resources, &places, &kustomization.common_labels, true);
 }
 

@@ -17,7 +17,7 @@ const FIELDS: [FieldSpec; 3] = [
     ),
 ];
 
-pub(super) fn apply(resources: &mut [Resource], namespace: &str) {
+pub(super) fn apply(resources: &mut [Resource], namespace: &str, more: &[FieldSpec]) {
     if namespace.is_empty() {
         return;
     }
@@ -28,7 +28,10 @@ pub(super) fn apply(resources: &mut [Resource], namespace: &str) {
         if !id.is_cluster_scoped() {
             resource.set_metadata("namespace", namespace);
         }
-        for spec in FIELDS.iter().filter(|spec| spec.selects(&id) && (spec.kind != "Namespace" || id.group.is_empty()))
+        for spec in FIELDS
+            .iter()
+            .chain(more)
+            .filter(|spec| spec.selects(&id) && (spec.kind != "Namespace" || id.group.is_empty()))
         {
             spec.visit(&mut resource.node, &mut |node| *node = json::text(namespace));
         }
