@@ -13,6 +13,7 @@ mod accumulate;
 mod configuration;
 mod document;
 mod field;
+mod fieldpath;
 mod generate;
 mod hash;
 mod json;

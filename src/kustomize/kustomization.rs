@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::BuildError;
 use super::configuration::Place;
 use super::selector::Target;
+use super::transform::Replacement;
 use crate::yaml::{self, Limits};
 
 /// The names a kustomization file can have.
@@ -32,6 +33,7 @@ pub(super) struct Kustomization {
     pub patches_strategic_merge: Vec<String>,
     pub patches: Vec<Patch>,
     pub patches_json6902: Vec<Patch>,
+    pub replacements: Vec<Replacement>,
     pub config_map_generator: Vec<Generator>,
     pub secret_generator: Vec<Generator>,
     pub generator_options: Option<GeneratorOptions>,
@@ -125,7 +127,7 @@ pub(super) struct GeneratorOptions {
 }
 
 /// Fields that are known.
-const KNOWN: [&str; 24] = [
+const KNOWN: [&str; 25] = [
     "apiVersion",
     "kind",
     "metadata",
@@ -143,6 +145,7 @@ const KNOWN: [&str; 24] = [
     "images",
     "imageTags",
     "replicas",
+    "replacements",
     "patchesStrategicMerge",
     "patches",
     "patchesJson6902",
@@ -153,11 +156,10 @@ const KNOWN: [&str; 24] = [
 ];
 
 /// Fields that kustomize has and this engine not yet. Empty ones do no harm.
-const NOT_YET: [&str; 11] = [
+const NOT_YET: [&str; 10] = [
     "crds",
     "openapi",
     "imageTags",
-    "replacements",
     "vars",
     "buildMetadata",
     "generators",

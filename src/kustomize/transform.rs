@@ -8,9 +8,12 @@ mod label;
 mod name;
 mod namespace;
 mod patch_json;
+mod replacement;
 mod replica;
 
 use super::BuildError;
+pub(super) use replacement::Replacement;
+
 use super::accumulate::Accumulated;
 use super::configuration::specs;
 use super::kustomization::Kustomization;
@@ -35,5 +38,6 @@ pub(super) fn all(
     annotation::apply(resources, &kustomization.common_annotations, &specs(&configuration.common_annotations));
     patch::apply(resources, &kustomization.patches_json6902, "patchesJson6902", schema, read)?;
     replica::apply(resources, &kustomization.replicas, &specs(&configuration.replicas))?;
-    image::apply(resources, &kustomization.images, &specs(&configuration.images))
+    image::apply(resources, &kustomization.images, &specs(&configuration.images))?;
+    replacement::apply(resources, &kustomization.replacements, read)
 }

@@ -21,7 +21,7 @@ pub(super) fn apply(resources: &mut [Resource], namespace: &str, more: &[FieldSp
     if namespace.is_empty() {
         return;
     }
-    let accounts: Vec<Id> = resources.iter().map(Resource::id).filter(|id| id.kind == "ServiceAccount").collect();
+    let accounts: Vec<Id> = resources.iter().flat_map(Resource::ids).filter(|id| id.kind == "ServiceAccount").collect();
     for resource in resources {
         let id = resource.id();
         resource.remember();

@@ -1,0 +1,235 @@
+//! `replacements`: a value of one object, written into fields of others.
+//!
+//! ```yaml
+//! replacements:
+//! - source: {kind: ConfigMap, name: c, fieldPath: data.host}
+//!   targets: [{select: {kind: Ingress}, fieldPaths: [spec.rules.0.host]}]
+//! ```
+
+use serde::Deserialize;
+
+use super::Read;
+use crate::kustomize::BuildError;
+use crate::kustomize::fieldpath::{lookup, split, visit};
+use crate::kustomize::resource::{Id, Resource};
+use crate::kustomize::selector::{Selector, Target};
+use crate::yaml::{self, Limits, Node, Style, Value};
+
+/// The field that is meant when none is named.
+const NAME: &str = "metadata.name";
+
+/// An entry of `replacements`, inline or a file's name.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(in crate::kustomize) struct Replacement {
+    path: String,
+    source: Option<Source>,
+    source_value: Option<String>,
+    targets: Option<Vec<Into>>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct Source {
+    group: String,
+    version: String,
+    kind: String,
+    name: String,
+    namespace: String,
+    field_path: String,
+    options: Option<Options>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct Into {
+    select: Option<Target>,
+    reject: Vec<Target>,
+    field_paths: Vec<String>,
+    options: Option<Options>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+struct Options {
+    delimiter: String,
+    index: i64,
+    /// Accepted, and without effect, as in kustomize.
+    #[serde(rename = "encoding")]
+    _encoding: String,
+    create: bool,
+}
+
+pub(super) fn apply(
+    resources: &mut [Resource],
+    entries: &[Replacement],
+    read: &mut Read<'_>,
+) -> Result<(), BuildError> {
+    for entry in entries {
+        let (replacements, origin) = match entry.path.is_empty() {
+            true => (vec![entry.clone()], String::new()),
+            false => {
+                let bytes = read(&entry.path)?;
+                let failed = |message: String| BuildError::new("replacements", format!("{}: {message}", entry.path));
+                (from_file(&bytes).map_err(failed)?, format!("{}: ", entry.path))
+            }
+        };
+        for replacement in &replacements {
+            replacement
+                .apply(resources)
+                .map_err(|message| BuildError::new("replacements", format!("{origin}{message}")))?;
+        }
+    }
+    Ok(())
+}
+
+/// One replacement, or a list of them.
+fn from_file(bytes: &[u8]) -> Result<Vec<Replacement>, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
+    let node = yaml::parse(text, Limits::default()).map_err(|error| format!("it is not valid YAML: {error}"))?;
+    let value = yaml::json::to_json(&node.ok_or("it is empty")?).map_err(|error| error.to_string())?;
+    let read = if value.is_array() {
+        serde_json::from_value(value)
+    } else {
+        serde_json::from_value(value).map(|replacement| vec![replacement])
+    };
+    read.map_err(|error| error.to_string())
+}
+
+impl Replacement {
+    fn apply(&self, resources: &mut [Resource]) -> Result<(), String> {
+        let value = match (&self.source, &self.source_value) {
+            (Some(_), Some(_)) => return Err("value and resource selectors are mutually exclusive".into()),
+            (Some(source), None) => source.value(resources)?,
+            (None, Some(text)) => Node::new(Value::Scalar(text.as_str().into(), Style::Plain)),
+            (None, None) => return Err("replacements must specify a source and at least one target".into()),
+        };
+        let targets = self.targets.as_ref();
+        for target in targets.ok_or("replacements must specify a source and at least one target")? {
+            target.write(resources, &value)?;
+        }
+        Ok(())
+    }
+}
+
+impl Source {
+    fn value(&self, resources: &[Resource]) -> Result<Node, String> {
+        let selects = |resource: &&Resource| resource.ids().iter().any(|id| self.is(id));
+        let mut found = resources.iter().filter(selects);
+        let source = found.next().ok_or_else(|| format!("nothing selected by {}", self.text()))?;
+        if found.next().is_some() {
+            return Err(format!("multiple matches for selector {}", self.text()));
+        }
+        let path = if self.field_path.is_empty() { NAME } else { &self.field_path };
+        let is_empty = |node: &&Node| match &node.value {
+            Value::Scalar(text, style) => node.is_null() || (text.is_empty() && *style == Style::Plain),
+            Value::Sequence(items) => items.is_empty(),
+            Value::Mapping(pairs) => pairs.is_empty(),
+        };
+        let node = lookup(&source.node, &split(path))?.filter(|node| !is_empty(node));
+        let node =
+            node.ok_or_else(|| format!("fieldPath `{path}` is missing for replacement source {}", self.text()))?;
+        match self.options.as_ref().filter(|options| !options.delimiter.is_empty()) {
+            Some(options) => options.part(node),
+            None => Ok(node.clone()),
+        }
+    }
+
+    fn is(&self, id: &Id) -> bool {
+        let fits = |wanted: &str, got: &str| wanted.is_empty() || wanted == got;
+        fits(&self.group, &id.group)
+            && fits(&self.version, &id.version)
+            && fits(&self.kind, &id.kind)
+            && fits(&self.name, &id.name)
+            && (fits(&self.namespace, &id.namespace) || self.namespace == id.effective_namespace())
+    }
+
+    fn text(&self) -> String {
+        let Self { group, version, kind, name, namespace, .. } = self.clone();
+        Id { group, version, kind, name, namespace }.to_string()
+    }
+}
+
+impl Options {
+    /// One part of a text.
+    fn part(&self, node: &Node) -> Result<Node, String> {
+        let Value::Scalar(text, style) = &node.value else {
+            return Err("delimiter option can only be used with scalar nodes".into());
+        };
+        let part = usize::try_from(self.index).ok().and_then(|index| text.split(&self.delimiter).nth(index));
+        let part = part.ok_or_else(|| format!("options.index {} is out of bounds for value {text}", self.index))?;
+        Ok(Node { value: Value::Scalar(part.into(), *style), ..node.clone() })
+    }
+
+    /// A text with one part changed; an index before or beyond its parts adds one.
+    fn joined(&self, old: &str, new: &str) -> String {
+        let mut parts: Vec<&str> = old.split(&self.delimiter).collect();
+        match usize::try_from(self.index) {
+            Err(_) => parts.insert(0, new),
+            Ok(index) => match parts.get_mut(index) {
+                Some(part) => *part = new,
+                None => parts.push(new),
+            },
+        }
+        parts.join(&self.delimiter)
+    }
+}
+
+impl Into {
+    fn write(&self, resources: &mut [Resource], value: &Node) -> Result<(), String> {
+        let select = Selector::new(self.select.as_ref().ok_or("target must specify resources to select")?)?;
+        let mut rejects = Vec::new();
+        for target in &self.reject {
+            let id = Target { label_selector: String::new(), annotation_selector: String::new(), ..target.clone() };
+            let texts = Target {
+                label_selector: target.label_selector.clone(),
+                annotation_selector: target.annotation_selector.clone(),
+                ..Target::default()
+            };
+            // What says nothing rejects nothing.
+            for part in [id, texts].into_iter().filter(|part| *part != Target::default()) {
+                rejects.push(Selector::new(&part)?);
+            }
+        }
+        let paths = if self.field_paths.is_empty() { vec![NAME.to_owned()] } else { self.field_paths.clone() };
+        for resource in resources {
+            if !select.selects(resource) || rejects.iter().any(|reject| reject.selects(resource)) {
+                continue;
+            }
+            for path in &paths {
+                self.write_at(resource, path, value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_at(&self, resource: &mut Resource, path: &str, value: &Node) -> Result<(), String> {
+        let options = self.options.clone().unwrap_or_default();
+        let create = options.create.then_some(value);
+        let id = resource.id();
+        let failed = |why: &str| {
+            let what = if options.create { "find or create" } else { "find" };
+            format!("unable to {what} field {path:?} in replacement target {id}{why}")
+        };
+        let mut change = |field: &mut Node| set(field, value, &options);
+        match visit(&mut resource.node, &split(path), create, &mut change) {
+            Ok(0) => Err(failed("")),
+            Ok(_) => Ok(()),
+            Err(message) => Err(failed(&format!(": {message}"))),
+        }
+    }
+}
+
+/// Into a scalar goes the text alone, so that the scalar stays the type it was.
+fn set(field: &mut Node, value: &Node, options: &Options) -> Result<(), String> {
+    let new = value.as_str().unwrap_or_default();
+    match &mut field.value {
+        Value::Scalar(text, _) if !options.delimiter.is_empty() => *text = options.joined(text, new).into(),
+        Value::Scalar(text, _) => *text = new.into(),
+        _ if !options.delimiter.is_empty() => {
+            return Err("delimiter option can only be used with scalar nodes".into());
+        }
+        _ => *field = value.clone(),
+    }
+    Ok(())
+}
