@@ -2,8 +2,8 @@
 
 use crate::kustomize::field::{self, FieldSpec, at};
 use crate::kustomize::json;
-use crate::kustomize::resource::{Id, Resource};
-use crate::yaml::Value;
+use crate::kustomize::resource::Resource;
+use crate::yaml::{Node, Value};
 
 /// Places beside `metadata.namespace`.
 const FIELDS: [FieldSpec; 3] = [
@@ -21,7 +21,6 @@ pub(super) fn apply(resources: &mut [Resource], namespace: &str, more: &[FieldSp
     if namespace.is_empty() {
         return;
     }
-    let accounts: Vec<Id> = resources.iter().flat_map(Resource::ids).filter(|id| id.kind == "ServiceAccount").collect();
     for resource in resources {
         let id = resource.id();
         resource.remember();
@@ -36,22 +35,17 @@ pub(super) fn apply(resources: &mut [Resource], namespace: &str, more: &[FieldSp
             spec.visit(&mut resource.node, &mut |node| *node = json::text(namespace));
         }
         if matches!(id.kind.as_str(), "RoleBinding" | "ClusterRoleBinding") {
-            subjects(resource, &accounts, namespace);
+            subjects(resource, namespace);
         }
     }
 }
 
-/// Of a binding's subjects the account `default` always moves, others only with their account.
-fn subjects(binding: &mut Resource, accounts: &[Id], namespace: &str) {
+/// Of a binding's subjects the account `default` moves here; the others follow their objects when
+/// references are fixed.
+fn subjects(binding: &mut Resource, namespace: &str) {
     let Some(subjects) = field::get_mut(&mut binding.node, "subjects") else { return };
     let Value::Sequence(subjects) = &mut subjects.value else { return };
-    for subject in subjects {
-        let text = |member: &str| subject.get(member).and_then(|node| node.as_str()).unwrap_or_default().to_owned();
-        let (name, old) = (text("name"), text("namespace"));
-        let moves =
-            name == "default" || accounts.iter().any(|account| account.name == name && account.namespace == old);
-        if moves {
-            field::set(subject, "namespace", json::text(namespace));
-        }
+    for subject in subjects.iter_mut().filter(|subject| subject.get("name").and_then(Node::as_str) == Some("default")) {
+        field::set(subject, "namespace", json::text(namespace));
     }
 }

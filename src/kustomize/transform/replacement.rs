@@ -9,10 +9,11 @@
 use serde::Deserialize;
 
 use super::Read;
-use crate::kustomize::BuildError;
 use crate::kustomize::fieldpath::{lookup, split, visit};
 use crate::kustomize::resource::{Id, Resource};
 use crate::kustomize::selector::{Selector, Target};
+use crate::kustomize::{BuildError, document, json};
+use crate::yaml::resolve::Meaning;
 use crate::yaml::{self, Limits, Node, Style, Value};
 
 /// The field that is meant when none is named.
@@ -199,6 +200,7 @@ impl Into {
             for path in &paths {
                 self.write_at(resource, path, value)?;
             }
+            document::quote_annotations(resource);
         }
         Ok(())
     }
@@ -220,12 +222,16 @@ impl Into {
     }
 }
 
-/// Into a scalar goes the text alone, so that the scalar stays the type it was.
+/// Into a scalar goes the text alone, and what was text stays text.
 fn set(field: &mut Node, value: &Node, options: &Options) -> Result<(), String> {
     let new = value.as_str().unwrap_or_default();
     match &mut field.value {
-        Value::Scalar(text, _) if !options.delimiter.is_empty() => *text = options.joined(text, new).into(),
-        Value::Scalar(text, _) => *text = new.into(),
+        Value::Scalar(text, style) => {
+            if *style == Style::Plain && !text.is_empty() && json::meaning(text) == Meaning::Text {
+                *style = Style::DoubleQuoted;
+            }
+            *text = if options.delimiter.is_empty() { new.into() } else { options.joined(text, new).into() };
+        }
         _ if !options.delimiter.is_empty() => {
             return Err("delimiter option can only be used with scalar nodes".into());
         }
