@@ -160,6 +160,7 @@ impl Build<'_> {
             let read = Configuration::read(&bytes);
             let read = read.map_err(|message| BuildError::new(field, format!("{entry}: {message}")))?;
             all.configuration.merge(read)?;
+            transform::check(&all.configuration)?;
         }
         let mut read = |name: &str, field: &str| self.file(directory, name, field);
         generate::all(&mut all, kustomization, &mut read)?;

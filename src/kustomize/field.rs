@@ -3,11 +3,12 @@
 
 use std::borrow::Cow;
 
+use super::BuildError;
 use super::resource::Id;
 use crate::yaml::{Node, Value};
 
 /// A place in resources of a kind; empty parts of the kind match anything.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct FieldSpec {
     pub group: Cow<'static, str>,
     pub version: Cow<'static, str>,
@@ -53,8 +54,11 @@ impl FieldSpec {
     }
 
     /// Calls `change` on every node at the place.
-    pub fn visit(&self, root: &mut Node, change: &mut dyn FnMut(&mut Node)) {
-        walk(root, &parts(&self.path), self.create, change);
+    ///
+    /// # Errors
+    /// A scalar stands where the path goes on.
+    pub fn visit(&self, root: &mut Node, change: &mut dyn FnMut(&mut Node)) -> Result<(), BuildError> {
+        walk(root, &parts(&self.path), self.create, change).map_err(|Scalar| blocked(&self.path))
     }
 }
 
@@ -67,18 +71,35 @@ fn parts(path: &str) -> Vec<Cow<'_, str>> {
     whole.split('/').map(|part| Cow::Owned(part.trim_end_matches("[]").replace('\0', "/"))).collect()
 }
 
-fn walk(node: &mut Node, parts: &[Cow<'_, str>], create: bool, change: &mut dyn FnMut(&mut Node)) {
+/// A scalar on the way.
+struct Scalar;
+
+fn blocked(path: &str) -> BuildError {
+    BuildError::new("", format!("considering field '{path}': expected a list or a map on the way, found a scalar"))
+}
+
+fn walk(
+    node: &mut Node,
+    parts: &[Cow<'_, str>],
+    create: bool,
+    change: &mut dyn FnMut(&mut Node),
+) -> Result<(), Scalar> {
     if let Value::Sequence(items) = &mut node.value {
-        return items.iter_mut().for_each(|item| walk(item, parts, create, change));
+        return items.iter_mut().try_for_each(|item| walk(item, parts, create, change));
     }
-    let Some((part, rest)) = parts.split_first() else { return change(node) };
+    let Some((part, rest)) = parts.split_first() else {
+        change(node);
+        return Ok(());
+    };
     if create && (node.is_null() || node.as_mapping().is_some()) {
         return walk(entry(node, part), rest, create, change);
     }
-    if let Some(child) = get_mut(node, part)
-        && !child.is_null()
-    {
-        walk(child, rest, create, change);
+    if matches!(node.value, Value::Scalar(..)) && !node.is_null() {
+        return Err(Scalar);
+    }
+    match get_mut(node, part) {
+        Some(child) if !child.is_null() => walk(child, rest, create, change),
+        _ => Ok(()),
     }
 }
 
@@ -114,6 +135,9 @@ pub(super) fn set(node: &mut Node, key: &str, value: Node) {
 }
 
 /// Calls `change` on every node at a path that is there.
-pub(super) fn visit_path(root: &mut Node, path: &str, change: &mut dyn FnMut(&mut Node)) {
-    walk(root, &parts(path), false, change);
+///
+/// # Errors
+/// A scalar stands where the path goes on.
+pub(super) fn visit_path(root: &mut Node, path: &str, change: &mut dyn FnMut(&mut Node)) -> Result<(), BuildError> {
+    walk(root, &parts(path), false, change).map_err(|Scalar| blocked(path))
 }

@@ -131,7 +131,7 @@ impl<'a> Sieve<'a> {
             if failed.is_ok() {
                 failed = self.set(place);
             }
-        });
+        })?;
         failed
     }
 

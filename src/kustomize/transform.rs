@@ -15,7 +15,8 @@ use super::BuildError;
 pub(super) use replacement::Replacement;
 
 use super::accumulate::Accumulated;
-use super::configuration::specs;
+use super::configuration::{Configuration, specs};
+use super::field::FieldSpec;
 use super::kustomization::Kustomization;
 use super::schema::Schema;
 
@@ -32,12 +33,29 @@ pub(super) fn all(
     let Accumulated { resources, configuration, .. } = all;
     patch::apply_strategic(resources, &kustomization.patches_strategic_merge, schema, read)?;
     patch::apply(resources, &kustomization.patches, "patches", schema, read)?;
-    namespace::apply(resources, &kustomization.namespace, &specs(&configuration.namespace));
-    name::apply(resources, kustomization, configuration);
-    label::apply(resources, kustomization, configuration);
-    annotation::apply(resources, &kustomization.common_annotations, &specs(&configuration.common_annotations));
+    namespace::apply(resources, &kustomization.namespace, &specs(&configuration.namespace))?;
+    name::apply(resources, kustomization, configuration)?;
+    label::apply(resources, kustomization, configuration)?;
+    annotation::apply(resources, &kustomization.common_annotations, &specs(&configuration.common_annotations))?;
     patch::apply(resources, &kustomization.patches_json6902, "patchesJson6902", schema, read)?;
     replica::apply(resources, &kustomization.replicas, &specs(&configuration.replicas))?;
     image::apply(resources, &kustomization.images, &specs(&configuration.images))?;
     replacement::apply(resources, &kustomization.replacements, read)
+}
+
+/// Refuses a configuration that tells a built-in place of labels or annotations differently.
+pub(super) fn check(configuration: &Configuration) -> Result<(), BuildError> {
+    let labels = label::builtin();
+    for (places, builtin) in
+        [(&configuration.common_labels, labels.as_slice()), (&configuration.common_annotations, &annotation::FIELDS)]
+    {
+        for place in specs(places) {
+            let same = |known: &&FieldSpec| FieldSpec { create: place.create, ..(*known).clone() } == place;
+            if builtin.iter().find(same).is_some_and(|known| known.create != place.create) {
+                let message = format!("conflicting fieldspecs: {} is told with and without create", place.path);
+                return Err(BuildError::new("configurations", message));
+            }
+        }
+    }
+    Ok(())
 }

@@ -2,6 +2,7 @@
 
 pub mod artifact;
 mod manifest_yaml;
+mod overlays;
 
 use std::path::{Path, PathBuf};
 

@@ -36,11 +36,11 @@ pub(super) fn apply(resources: &mut [Resource], images: &[Image], more: &[FieldS
                 containers(&mut resource.node, &mut change);
             }
             for path in PATHS {
-                visit_path(&mut resource.node, path, &mut change);
+                visit_path(&mut resource.node, path, &mut change)?;
             }
             let id = resource.id();
             for spec in more.iter().filter(|spec| spec.selects(&id)) {
-                spec.visit(&mut resource.node, &mut change);
+                spec.visit(&mut resource.node, &mut change)?;
             }
         }
     }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::kustomize::BuildError;
 use crate::kustomize::configuration::{Configuration, specs};
-use crate::kustomize::field::{FieldSpec, anywhere, at, at_version, set};
+use crate::kustomize::field::{FieldSpec, anywhere, at, at_version, set, visit_path};
 use crate::kustomize::json;
 use crate::kustomize::kustomization::Kustomization;
 use crate::kustomize::resource::Resource;
@@ -42,7 +43,11 @@ const SELECTORS: [FieldSpec; 12] = [
     at("networking.k8s.io", "NetworkPolicy", "spec/egress/to/podSelector/matchLabels", false),
 ];
 
-pub(super) fn apply(resources: &mut [Resource], kustomization: &Kustomization, configuration: &Configuration) {
+pub(super) fn apply(
+    resources: &mut [Resource],
+    kustomization: &Kustomization,
+    configuration: &Configuration,
+) -> Result<(), BuildError> {
     let common = specs(&configuration.common_labels);
     for labels in &kustomization.labels {
         let mut places = specs(&labels.fields);
@@ -56,40 +61,52 @@ pub(super) fn apply(resources: &mut [Resource], kustomization: &Kustomization, c
         if labels.include_templates && !labels.include_selectors {
             places.extend(specs(&configuration.template_labels));
         }
-        set_all(resources, &places, &labels.pairs, labels.include_selectors);
+        set_all(resources, &places, &labels.pairs, labels.include_selectors)?;
     }
     let mut places = vec![METADATA];
     places.extend(TEMPLATES);
     places.extend(common);
-    set_all(resources, &places, &kustomization.common_labels, true);
+    set_all(resources, &places, &kustomization.common_labels, true)
 }
 
-fn set_all(resources: &mut [Resource], places: &[FieldSpec], pairs: &BTreeMap<String, String>, selectors: bool) {
+/// The built-in places of `commonLabels`.
+pub(super) fn builtin() -> Vec<FieldSpec> {
+    [METADATA].into_iter().chain(TEMPLATES).chain(SELECTORS).collect()
+}
+
+fn set_all(
+    resources: &mut [Resource],
+    places: &[FieldSpec],
+    pairs: &BTreeMap<String, String>,
+    selectors: bool,
+) -> Result<(), BuildError> {
     if pairs.is_empty() {
-        return;
+        return Ok(());
     }
     for resource in resources {
         let id = resource.id();
         let selecting: &[FieldSpec] = if selectors { &SELECTORS } else { &[] };
         for spec in places.iter().chain(selecting).filter(|spec| spec.selects(&id)) {
-            spec.visit(&mut resource.node, &mut |map| super::label::put(map, pairs));
+            spec.visit(&mut resource.node, &mut |map| put(map, pairs))?;
         }
         if selectors && id.group == "apps" && matches!(id.kind.as_str(), "Deployment" | "StatefulSet") {
-            spread(resource, pairs);
+            spread(resource, pairs)?;
         }
     }
+    Ok(())
 }
 
 /// Affinities and spread constraints of a workload select its own pods.
-fn spread(workload: &mut Resource, pairs: &BTreeMap<String, String>) {
+fn spread(workload: &mut Resource, pairs: &BTreeMap<String, String>) -> Result<(), BuildError> {
     let template = "spec/template/spec";
     let mut paths = vec![format!("{template}/topologySpreadConstraints/labelSelector/matchLabels")];
     for affinity in ["podAffinity", "podAntiAffinity"] {
         paths.extend([PREFERRED, REQUIRED].map(|rest| format!("{template}/affinity/{affinity}/{rest}")));
     }
     for path in paths {
-        crate::kustomize::field::visit_path(&mut workload.node, &path, &mut |map| put(map, pairs));
+        visit_path(&mut workload.node, &path, &mut |map| put(map, pairs))?;
     }
+    Ok(())
 }
 
 /// Sets pairs in a map of labels or annotations.

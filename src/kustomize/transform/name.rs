@@ -1,5 +1,6 @@
 //! `namePrefix` and `nameSuffix`.
 
+use crate::kustomize::BuildError;
 use crate::kustomize::configuration::{Configuration, specs};
 use crate::kustomize::json;
 use crate::kustomize::kustomization::Kustomization;
@@ -8,10 +9,14 @@ use crate::kustomize::resource::Resource;
 /// Kinds whose names mean something and are left.
 const LEFT: [&str; 3] = ["CustomResourceDefinition", "APIService", "Namespace"];
 
-pub(super) fn apply(resources: &mut [Resource], kustomization: &Kustomization, configuration: &Configuration) {
+pub(super) fn apply(
+    resources: &mut [Resource],
+    kustomization: &Kustomization,
+    configuration: &Configuration,
+) -> Result<(), BuildError> {
     let (prefix, suffix) = (kustomization.name_prefix.as_str(), kustomization.name_suffix.as_str());
     if prefix.is_empty() && suffix.is_empty() {
-        return;
+        return Ok(());
     }
     for resource in resources {
         let original = resource.original_id();
@@ -24,7 +29,7 @@ pub(super) fn apply(resources: &mut [Resource], kustomization: &Kustomization, c
                     if let Some(text) = node.as_str() {
                         *node = json::text(&format!("{}{text}{}", new.0, new.1));
                     }
-                });
+                })?;
             }
         }
         // One after the other: the name between the two can be referred to as well.
@@ -37,6 +42,7 @@ pub(super) fn apply(resources: &mut [Resource], kustomization: &Kustomization, c
             resource.suffixes.push(suffix.to_owned());
         }
     }
+    Ok(())
 }
 
 fn rename(resource: &mut Resource, new: impl Fn(&str) -> String) {

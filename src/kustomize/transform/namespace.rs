@@ -1,5 +1,6 @@
 //! `namespace`.
 
+use crate::kustomize::BuildError;
 use crate::kustomize::field::{self, FieldSpec, at};
 use crate::kustomize::json;
 use crate::kustomize::resource::Resource;
@@ -17,9 +18,9 @@ const FIELDS: [FieldSpec; 3] = [
     ),
 ];
 
-pub(super) fn apply(resources: &mut [Resource], namespace: &str, more: &[FieldSpec]) {
+pub(super) fn apply(resources: &mut [Resource], namespace: &str, more: &[FieldSpec]) -> Result<(), BuildError> {
     if namespace.is_empty() {
-        return;
+        return Ok(());
     }
     for resource in resources {
         let id = resource.id();
@@ -32,12 +33,13 @@ pub(super) fn apply(resources: &mut [Resource], namespace: &str, more: &[FieldSp
             .chain(more)
             .filter(|spec| spec.selects(&id) && (spec.kind != "Namespace" || id.group.is_empty()))
         {
-            spec.visit(&mut resource.node, &mut |node| *node = json::text(namespace));
+            spec.visit(&mut resource.node, &mut |node| *node = json::text(namespace))?;
         }
         if matches!(id.kind.as_str(), "RoleBinding" | "ClusterRoleBinding") {
             subjects(resource, namespace);
         }
     }
+    Ok(())
 }
 
 /// Of a binding's subjects the account `default` moves here; the others follow their objects when

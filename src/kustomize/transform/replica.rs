@@ -23,7 +23,7 @@ pub(super) fn apply(resources: &mut [Resource], replicas: &[Replicas], more: &[F
             }
             for spec in more.iter().filter(|spec| spec.selects(&id)) {
                 found = true;
-                spec.visit(&mut resource.node, &mut |node| *node = count.clone());
+                spec.visit(&mut resource.node, &mut |node| *node = count.clone())?;
             }
         }
         if !found {
