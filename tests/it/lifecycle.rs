@@ -130,6 +130,8 @@ async fn a_control_plane_that_forgot_everything_may_give_the_same_ids_again() {
     for _ in 0..2 {
         let control = control_plane(Generation::Second).await;
         let mut daemon = Setup::new(state.path(), &control).start();
+        // The registration takes an id of its own.
+        eventually("the runner works", || daemon.log().contains("the runner works").then_some(())).await;
         let id = control.offer(NewJob::new("noop-build", "build"));
         let job = control.wait(&id, PATIENCE).await.unwrap();
         assert_eq!(job.status, "finished", "{}", daemon.log());
