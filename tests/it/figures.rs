@@ -94,8 +94,8 @@ async fn figures() {
 
     let mut created = Vec::new();
     for at in 0..100 {
-        // Spread over the idle poll's period.
-        tokio::time::sleep(Duration::from_millis(1000 + (at * 37) % 1000)).await;
+        // Spread over two periods of the idle poll, which begins anew after each job.
+        tokio::time::sleep(Duration::from_millis(300 + (at * 1237) % 2000)).await;
         created.push(until_created(&control).await);
     }
     println!("available to execution created, median of 100: {:?}", median(created));
