@@ -52,7 +52,7 @@ pub(super) fn patch(
     let schema = build.schema.clone();
     for file in patches {
         let patch = kustomization::Patch { path: file.clone(), ..kustomization::Patch::default() };
-        let mut read = |name: &str| build.file("", name, "patches");
+        let mut read = |name: &str, field: &str| build.file("", name, field);
         transform::patch::apply(&mut resources, &[patch], "patches", &schema, &mut read)?;
     }
     to_objects(resources)
@@ -168,7 +168,7 @@ impl Build<'_> {
             all = self.named_component(directory, entry, all)?;
         }
         let schema = self.schema.clone();
-        let mut read = |name: &str| self.file(directory, name, "patches");
+        let mut read = |name: &str, field: &str| self.file(directory, name, field);
         transform::all(&mut all, kustomization, &schema, &mut read)?;
         all.index_anew()?;
         Ok(all)

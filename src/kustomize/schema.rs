@@ -44,7 +44,7 @@ impl Schema {
 
     /// The shape of a kind's objects.
     pub fn of(&self, api_version: &str, kind: &str) -> Option<Shape> {
-        self.kinds.iter().find(|((v, k), _)| *v == api_version && *k == kind).map(|(_, shape)| *shape)
+        self.kinds.get(&(api_version, kind)).copied()
     }
 
     /// A field of a shape.

@@ -20,8 +20,8 @@ use super::field::FieldSpec;
 use super::kustomization::Kustomization;
 use super::schema::Schema;
 
-/// Reads a file that a patch names.
-pub(super) type Read<'a> = dyn FnMut(&str) -> Result<Vec<u8>, BuildError> + 'a;
+/// Reads a file for a field.
+pub(super) type Read<'a> = dyn FnMut(&str, &str) -> Result<Vec<u8>, BuildError> + 'a;
 
 /// Applies what a kustomization asks for.
 pub(super) fn all(

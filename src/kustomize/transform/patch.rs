@@ -82,7 +82,7 @@ pub(super) fn apply_strategic(
 }
 
 fn text_of(path: &str, field: &str, read: &mut Read<'_>) -> Result<String, BuildError> {
-    let bytes = read(path)?;
+    let bytes = read(path, field)?;
     String::from_utf8(bytes).map_err(|_| BuildError::new(field, format!("{path} is not UTF-8")))
 }
 

@@ -70,7 +70,7 @@ pub(super) fn apply(
         let (replacements, origin) = match entry.path.is_empty() {
             true => (vec![entry.clone()], String::new()),
             false => {
-                let bytes = read(&entry.path)?;
+                let bytes = read(&entry.path, "replacements")?;
                 let failed = |message: String| BuildError::new("replacements", format!("{}: {message}", entry.path));
                 (from_file(&bytes).map_err(failed)?, format!("{}: ", entry.path))
             }
