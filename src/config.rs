@@ -4,7 +4,6 @@
 //! Nothing here has effects but reading the files that are named.
 
 mod layers;
-mod nearest;
 pub mod setting;
 
 use std::path::PathBuf;
@@ -17,7 +16,6 @@ use crate::control::token::TokenSource;
 use crate::job::RunnerId;
 
 pub use layers::{Layers, Origin};
-pub use nearest::nearest;
 
 /// A setting that cannot be used. One line: which, where it came from, what to do.
 #[derive(Debug, thiserror::Error)]

@@ -7,37 +7,53 @@
 //! nothing is silently ignored.
 
 pub mod files;
+pub mod host;
 pub mod print;
+pub mod remote;
 
 mod accumulate;
+mod accumulated;
 mod configuration;
+mod crd;
+mod decode;
 mod document;
 mod field;
 mod fieldpath;
 mod generate;
 mod hash;
 mod json;
+mod json_patch;
 mod kustomization;
 mod merge;
 mod order;
+mod origin;
 mod path;
 mod reference;
 mod resource;
 mod schema;
 mod selector;
+mod setup;
+mod source;
+mod strategic;
 mod transform;
+mod variable;
+
+use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
 pub use files::{Files, Kind};
+pub use host::{Alone, Helm, Host, Remote};
 pub use print::print;
 
 /// How an overlay is built.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Whether files may be read from outside of the directory of the kustomization that names them.
     /// Nothing is ever read from outside of [`Files`].
     pub unrestricted: bool,
+    /// What a line without a value in a file of variables takes its value from.
+    pub environment: HashMap<String, String>,
     /// Bounds on the work.
     pub budget: Budget,
 }
@@ -96,7 +112,7 @@ impl BuildError {
     }
 }
 
-/// Builds the kustomization in the directory `root`. `cancelled` is asked now and then.
+/// Builds the kustomization in the directory `root`.
 ///
 /// # Errors
 /// [`BuildError`].
@@ -104,9 +120,9 @@ pub fn build(
     files: &dyn Files,
     root: &str,
     options: &Options,
-    cancelled: &dyn Fn() -> bool,
+    host: &dyn Host,
 ) -> Result<Vec<Map<String, Value>>, BuildError> {
-    accumulate::build(files, root, options, cancelled)
+    accumulate::build(files, root, options, host)
 }
 
 /// Applies patch files to a list of objects, as a last step after a build. Paths are relative to the

@@ -69,7 +69,7 @@ fn render(path: &Path, root: Option<PathBuf>, unrestricted: bool, artifact: bool
         .map_err(|_| format!("{} is not inside the source root {}", path.display(), root.display()))?;
     let tree = Tree(Jail::open(&root).map_err(|error| error.to_string())?);
     let options = Options { unrestricted, ..Options::default() };
-    let objects = kustomize::build(&tree, &inside.to_string_lossy(), &options, &|| false)
+    let objects = kustomize::build(&tree, &inside.to_string_lossy(), &options, &kustomize::Alone)
         .map_err(|error: BuildError| error.to_string())?;
     let text = kustomize::print(&objects).map_err(|error| error.to_string())?;
     if !artifact {

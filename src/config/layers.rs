@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use super::ConfigError;
 use super::setting::{IGNORED, SETTINGS, Setting};
-use super::{ConfigError, nearest};
+use crate::base::nearest::nearest;
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]

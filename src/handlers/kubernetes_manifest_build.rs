@@ -324,10 +324,21 @@ fn render(tree: &Tree, below: &str, overlay: &Overlay, cancelled: &dyn Fn() -> b
         unrestricted: overlay.load_restrictor == LoadRestrictor::None,
         ..kustomize::Options::default()
     };
-    let objects = kustomize::build(tree, &root, &options, cancelled).map_err(|error| error.to_string())?;
+    let objects = kustomize::build(tree, &root, &options, &Caller { cancelled }).map_err(|error| error.to_string())?;
     let patches = overlay.patches.iter().map(|patch| join(&[below, patch])).collect::<Result<Vec<_>, _>>()?;
     let objects = kustomize::patch(tree, objects, &patches).map_err(|error| error.to_string())?;
     kustomize::print(&objects).map_err(|error| error.to_string())
+}
+
+/// What a build may ask of a job: whether it goes on, and nothing else.
+struct Caller<'a> {
+    cancelled: &'a dyn Fn() -> bool,
+}
+
+impl kustomize::Host for Caller<'_> {
+    fn cancelled(&self) -> bool {
+        (self.cancelled)()
+    }
 }
 
 /// What was pushed, for the reports.

@@ -242,7 +242,7 @@ fn objects_of(content: Content) -> Result<Vec<Object>, Failure> {
     let files: BTreeMap<String, Vec<u8>> = files.into_iter().collect();
     if files.contains_key("kustomization.yaml") {
         let render = |message: String| Failure::new(FailureKind::Render, message);
-        let objects = kustomize::build(&files, "", &kustomize::Options::default(), &|| false);
+        let objects = kustomize::build(&files, "", &kustomize::Options::default(), &kustomize::Alone);
         let text = kustomize::print(&objects.map_err(|error| render(error.to_string()))?);
         let text = text.map_err(|error| render(error.to_string()))?;
         return Ok(manifest::read(text.as_bytes()).map_err(because(FailureKind::Render))?.objects);

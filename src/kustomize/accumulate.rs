@@ -1,30 +1,42 @@
 //! The recursion over kustomizations, and the order of work in each.
 
-use std::collections::HashSet;
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
+use super::accumulated::Accumulated;
 use super::configuration::Configuration;
 use super::files::{Files, Kind};
+use super::hash::Hash;
+use super::host::{Alone, Host};
 use super::kustomization::{self, Kustomization, NAMES};
-use super::resource::{Id, Resource};
+use super::origin::{self, Origin, Plugin};
+use super::remote::Repository;
+use super::resource::Resource;
 use super::schema::Schema;
-use super::{BuildError, Options, document, generate, hash, json, order, path, reference, transform};
+use super::setup::Setup;
+use super::source::{Place, Source, in_field};
+use super::transform::{self, Patch, Transform as _};
+use super::{BuildError, Options, crd, document, generate, json, order, path, reference, variable};
 
 pub(super) fn build(
     files: &dyn Files,
     root: &str,
     options: &Options,
-    cancelled: &dyn Fn() -> bool,
+    host: &dyn Host,
 ) -> Result<Vec<Map<String, Value>>, BuildError> {
-    let mut build =
-        Build { files, options, cancelled, read: 0, bytes: 0, chain: Vec::new(), schema: Rc::new(Schema::builtin()) };
-    let (built, sort) = build.root(root)?;
-    let Accumulated { mut resources, configuration, .. } = built;
-    hash::add(&mut resources)?;
-    reference::fix(&mut resources, &configuration.references())?;
+    let mut build = Build::new(files, host, options);
+    let (kustomization, mut all) = build.root(root)?;
+    let sort = order::of(kustomization.sort_options.as_ref())?;
+    let whole = |message: String| BuildError::new("", message);
+    Hash.apply(&mut all.resources).map_err(whole)?;
+    reference::fix(&mut all.resources, &all.configuration.references()).map_err(whole)?;
+    for name in variable::resolve(&mut all).map_err(|message| BuildError::new("vars", message))? {
+        host.warn(&format!("well-defined vars that were never replaced: {name}"));
+    }
+    let mut resources = all.resources;
     resources.retain(|resource| !document::is_local(resource));
+    origin::annotate(&mut resources, &kustomization).map_err(whole)?;
     let mut objects = to_objects(resources)?;
     if let Some(sort) = sort {
         sort.sort(&mut objects);
@@ -38,22 +50,15 @@ pub(super) fn patch(
     patches: &[String],
 ) -> Result<Vec<Map<String, Value>>, BuildError> {
     let options = Options::default();
-    let mut build = Build {
-        files,
-        options: &options,
-        cancelled: &|| false,
-        read: 0,
-        bytes: 0,
-        chain: Vec::new(),
-        schema: Rc::new(Schema::builtin()),
-    };
+    let mut build = Build::new(files, &Alone, &options);
     let mut resources: Vec<_> =
         objects.into_iter().map(|object| Resource::new(json::from_json(&Value::Object(object)))).collect();
-    let schema = build.schema.clone();
+    let root = Place::given("");
+    let mut setup = Setup::new(&mut build.source, &root, &build.schema);
     for file in patches {
-        let patch = kustomization::Patch { path: file.clone(), ..kustomization::Patch::default() };
-        let mut read = |name: &str, field: &str| build.file("", name, field);
-        transform::patch::apply(&mut resources, &[patch], "patches", &schema, &mut read)?;
+        let patch = Patch { path: file.clone(), ..Patch::default() };
+        let patching = patch.set_up(setup.at("patches"))?;
+        patching.apply(&mut resources).map_err(|message| BuildError::new("patches", message))?;
     }
     to_objects(resources)
 }
@@ -69,254 +74,413 @@ fn to_objects(resources: Vec<Resource>) -> Result<Vec<Map<String, Value>>, Build
         .collect()
 }
 
-/// One build: what is read is counted.
-pub(super) struct Build<'a> {
-    files: &'a dyn Files,
-    options: &'a Options,
-    cancelled: &'a dyn Fn() -> bool,
-    read: usize,
-    bytes: u64,
+/// One build.
+struct Build<'a> {
+    source: Source<'a>,
     /// The directories that are being built, outermost first.
-    chain: Vec<String>,
+    chain: Vec<Place>,
+    /// The schema in force: the first one that a kustomization names, in the order in which they are read.
     schema: Rc<Schema>,
+    schema_is_chosen: bool,
+    /// Where the work is, if the build keeps origins.
+    origin: Option<Origin>,
+    /// The namespace that the kustomizations above ask for.
+    namespace: String,
 }
 
-impl Build<'_> {
-    /// Builds the outermost kustomization; it alone says in which order objects come out.
-    fn root(&mut self, directory: &str) -> Result<(Accumulated, Option<order::Legacy>), BuildError> {
-        let (file, parsed) = self.read(directory)?;
-        let sort = order::of(parsed.sort_options.as_ref()).map_err(|error| error.inside(&file))?;
-        let built = self.enter(directory, &file, &parsed, Accumulated::default())?;
-        Ok((built, sort))
+/// A kustomization, and the file that it is in.
+struct Found {
+    directory: Place,
+    /// The path of the file.
+    file: String,
+    kustomization: Kustomization,
+}
+
+impl<'a> Build<'a> {
+    fn new(files: &'a dyn Files, host: &'a dyn Host, options: &'a Options) -> Self {
+        Self {
+            source: Source::new(files, host, options),
+            chain: Vec::new(),
+            schema: Rc::new(Schema::builtin()),
+            schema_is_chosen: false,
+            origin: None,
+            namespace: String::new(),
+        }
+    }
+
+    /// Builds the outermost kustomization; it alone says in which order objects come out and which
+    /// annotations they get.
+    fn root(&mut self, directory: &str) -> Result<(Kustomization, Accumulated), BuildError> {
+        let found = self.read(Place::given(directory))?;
+        order::of(found.kustomization.sort_options.as_ref()).map_err(|error| error.inside(&found.file))?;
+        if !found.kustomization.build_metadata.is_empty() {
+            self.origin = Some(Origin::default());
+        }
+        let all = self.enter(&found, Accumulated::default())?;
+        Ok((found.kustomization, all))
     }
 
     /// Builds the kustomization in a directory that `resources` names.
-    fn base(&mut self, directory: &str) -> Result<Accumulated, BuildError> {
-        let (file, parsed) = self.read(directory)?;
-        if parsed.is_component {
+    fn base(&mut self, directory: Place) -> Result<Accumulated, BuildError> {
+        let found = self.read(directory)?;
+        if found.kustomization.is_component() {
             let message = "it is a Component, which can only be named in components, not in resources";
-            return Err(BuildError::new("kind", message).inside(&file));
+            return Err(BuildError::new("kind", message).inside(&found.file));
         }
-        self.enter(directory, &file, &parsed, Accumulated::default())
+        self.enter(&found, Accumulated::default())
     }
 
     /// Lets the component in a directory work on what is there.
-    fn component(&mut self, directory: &str, resources: Accumulated) -> Result<Accumulated, BuildError> {
-        let (file, parsed) = self.read(directory)?;
-        if !parsed.is_component {
+    fn component(&mut self, directory: Place, resources: Accumulated) -> Result<Accumulated, BuildError> {
+        let found = self.read(directory)?;
+        if !found.kustomization.is_component() {
             let message = "it is a Kustomization, which can only be named in resources, not in components";
-            return Err(BuildError::new("kind", message).inside(&file));
+            return Err(BuildError::new("kind", message).inside(&found.file));
         }
-        self.enter(directory, &file, &parsed, resources)
+        let mut all = self.enter(&found, resources)?;
+        all.index_anew().map_err(|message| BuildError::new("", message).inside(&found.file))?;
+        Ok(all)
     }
 
-    /// The kustomization file of a directory, and what it says.
-    fn read(&mut self, directory: &str) -> Result<(String, Kustomization), BuildError> {
-        let shown = if directory.is_empty() { "." } else { directory };
-        if (self.cancelled)() {
+    /// The kustomization of a directory.
+    fn read(&mut self, directory: Place) -> Result<Found, BuildError> {
+        if self.source.host.cancelled() {
             return Err(BuildError::new("", "the build was cancelled"));
         }
-        if self.chain.iter().any(|ancestor| path::is_below(ancestor, directory)) {
+        if self.chain.iter().any(|ancestor| ancestor.is_below(&directory)) {
+            let shown = directory.shown();
             let message = format!("cycle detected: {shown} is, or contains, a directory that is being built");
             return Err(BuildError::new("", message));
         }
-        if self.chain.len() >= self.options.budget.depth {
-            let message = format!("kustomizations are nested more than {} deep", self.options.budget.depth);
-            return Err(BuildError::new("", message));
+        let deepest = self.source.options.budget.depth;
+        if self.chain.len() >= deepest {
+            return Err(BuildError::new("", format!("kustomizations are nested more than {deepest} deep")));
         }
-        let file = self.find(directory)?;
-        match self.content(&file).and_then(|bytes| kustomization::read(&bytes)) {
-            Ok(parsed) => Ok((file, parsed)),
+        let place = self.find(&directory)?;
+        let file = place.path.clone();
+        let host = self.source.host;
+        let read = self.source.content(&place);
+        match read.and_then(|bytes| kustomization::read(&bytes, &mut |warning| host.warn(warning))) {
+            Ok(kustomization) => Ok(Found { directory, file, kustomization }),
             Err(error) => Err(error.inside(&file)),
         }
     }
 
-    fn enter(
-        &mut self,
-        directory: &str,
-        file: &str,
-        kustomization: &Kustomization,
-        resources: Accumulated,
-    ) -> Result<Accumulated, BuildError> {
-        self.chain.push(directory.to_owned());
-        let built = self.work(directory, kustomization, resources).map_err(|error| error.inside(file));
+    fn enter(&mut self, found: &Found, resources: Accumulated) -> Result<Accumulated, BuildError> {
+        self.chain.push(found.directory.clone());
+        let built = self.work(found, resources).map_err(|error| error.inside(&found.file));
         self.chain.pop();
         built
     }
 
     /// The order of work.
-    fn work(
-        &mut self,
-        directory: &str,
-        kustomization: &Kustomization,
-        mut all: Accumulated,
-    ) -> Result<Accumulated, BuildError> {
+    fn work(&mut self, found: &Found, mut all: Accumulated) -> Result<Accumulated, BuildError> {
+        let Found { directory, kustomization, .. } = found;
+        self.choose_schema(found)?;
+        let above = self.namespace.clone();
+        if !kustomization.namespace.is_empty() {
+            self.namespace.clone_from(&kustomization.namespace);
+        }
         for entry in &kustomization.resources {
-            self.resource(directory, entry, &mut all)?;
+            self.resource(directory, entry, "resources", &mut all)?;
         }
         for entry in &kustomization.configurations {
-            let field = "configurations";
-            let bytes = self.file(directory, entry, field)?;
-            let read = Configuration::read(&bytes);
-            let read = read.map_err(|message| BuildError::new(field, format!("{entry}: {message}")))?;
-            all.configuration.merge(read)?;
-            transform::check(&all.configuration)?;
+            let bytes = self.source.read(directory, entry, "configurations")?;
+            let read = Configuration::read(&bytes).and_then(|read| all.configuration.merge(read));
+            read.map_err(|message| BuildError::new("configurations", format!("{entry}: {message}")))?;
         }
-        let mut read = |name: &str, field: &str| self.file(directory, name, field);
-        generate::all(&mut all, kustomization, &mut read)?;
+        for entry in &kustomization.crds {
+            let bytes = self.source.read(directory, entry, "crds")?;
+            let read = crd::read(&bytes).and_then(|read| all.configuration.merge(read));
+            read.map_err(|message| BuildError::new("crds", format!("{entry}: {message}")))?;
+        }
+        self.generate(found, &above, &mut all)?;
         for entry in &kustomization.components {
             all = self.named_component(directory, entry, all)?;
         }
-        let schema = self.schema.clone();
-        let mut read = |name: &str, field: &str| self.file(directory, name, field);
-        transform::all(&mut all, kustomization, &schema, &mut read)?;
-        all.index_anew()?;
+        self.transform(found, &mut all)?;
+        self.validate(found, &mut all)?;
+        variable::add(&mut all, &kustomization.vars).map_err(|message| BuildError::new("vars", message))?;
+        self.namespace = above;
         Ok(all)
+    }
+
+    /// The first schema that is named stays.
+    fn choose_schema(&mut self, found: &Found) -> Result<(), BuildError> {
+        let field = "openapi";
+        let bad = |message: String| BuildError::new(field, message);
+        let named = &found.kustomization.openapi;
+        let bytes = match named.get("path") {
+            Some(path) => Some(self.source.read(&found.directory, path, field)?),
+            None => None,
+        };
+        if self.schema_is_chosen {
+            return Ok(());
+        }
+        match (bytes, named.get("version").filter(|version| !version.is_empty())) {
+            (Some(_), Some(_)) => {
+                return Err(bad("builtin version and custom schema provided, cannot use both".into()));
+            }
+            (Some(bytes), None) => self.schema = Rc::new(Schema::custom(&bytes).map_err(bad)?),
+            (None, Some(version)) if version == Schema::VERSION => {}
+            (None, Some(version)) => {
+                let message =
+                    format!("the specified OpenAPI version is not built in: {version}; {} is", Schema::VERSION);
+                return Err(bad(message));
+            }
+            (None, None) => return Ok(()),
+        }
+        self.schema_is_chosen = true;
+        Ok(())
+    }
+
+    fn generate(&mut self, found: &Found, above: &str, all: &mut Accumulated) -> Result<(), BuildError> {
+        let Found { directory, file, kustomization } = found;
+        let file = path::file_name(file);
+        let configs = self.plugins(found, &kustomization.generators, "generators")?;
+        let mut setup = Setup::new(&mut self.source, directory, &self.schema);
+        let mut steps = Vec::new();
+        for step in generate::of_fields(kustomization, above, &mut setup)? {
+            let origin = self.origin.as_ref().map(|origin| origin.configured(file, Plugin::builtin(step.kind)));
+            steps.push((step.place(), step.generator, origin));
+        }
+        for config in configs {
+            let value = config.checked("generators")?;
+            let generator = generate::of_config(&config.kind, &value, setup.at("generators"));
+            steps.push(("generators".to_owned(), generator.map_err(|error| config.named(error))?, config.origin()));
+        }
+        let host = self.source.host;
+        for (field, generator, origin) in steps {
+            let bad = |message: String| BuildError::new(&field, message);
+            for mut made in generator.generate(host).map_err(bad)? {
+                made.resource.history.origin = made.resource.history.origin.or_else(|| origin.clone());
+                made.resource.learn_scope(&self.schema);
+                generate::absorb(all, made).map_err(bad)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn transform(&mut self, found: &Found, all: &mut Accumulated) -> Result<(), BuildError> {
+        let Found { directory, file, kustomization } = found;
+        let file = path::file_name(file);
+        let configs = self.plugins(found, &kustomization.transformers, "transformers")?;
+        let mut setup = Setup::new(&mut self.source, directory, &self.schema);
+        let mut steps = Vec::new();
+        for step in transform::of_fields(kustomization, &all.configuration, &mut setup)? {
+            let origin = self.origin.as_ref().map(|origin| origin.configured(file, Plugin::builtin(step.kind)));
+            steps.push((step.place(), step.transformer, origin));
+        }
+        for config in configs {
+            let transformer = config.transformer("transformers", &mut setup)?;
+            steps.push(("transformers".to_owned(), transformer, config.origin()));
+        }
+        for (field, transformer, origin) in steps {
+            if self.source.host.cancelled() {
+                return Err(BuildError::new("", "the build was cancelled"));
+            }
+            transformer.apply(&mut all.resources).map_err(|message| BuildError::new(field, message))?;
+            all.resources.retain(|resource| !document::is_empty(resource));
+            if let Some(origin) = origin {
+                origin::note(&mut all.resources, &origin);
+            }
+        }
+        all.forget_ids();
+        Ok(())
+    }
+
+    /// A validator is a transformer that may change nothing; kustomize counts it as a change already if
+    /// the same is written again.
+    fn validate(&mut self, found: &Found, all: &mut Accumulated) -> Result<(), BuildError> {
+        let configs = self.plugins(found, &found.kustomization.validators, "validators")?;
+        let mut setup = Setup::new(&mut self.source, &found.directory, &self.schema);
+        for config in configs {
+            let validator = config.transformer("validators", &mut setup)?;
+            let mut changed = all.resources.clone();
+            let bad = |message: String| config.named(BuildError::new("validators", message));
+            validator.apply(&mut changed).map_err(bad)?;
+            let same = |(before, after): (&Resource, &Resource)| before.is_untouched(after);
+            if changed.len() != all.resources.len() || !all.resources.iter().zip(&changed).all(same) {
+                return Err(bad("validator shouldn't modify the resource map".into()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The configs of plugins that a field holds, inline or by the names of files and directories.
+    fn plugins(&mut self, found: &Found, entries: &[String], field: &'static str) -> Result<Vec<Config>, BuildError> {
+        let mut all = Accumulated::default();
+        let file = path::file_name(&found.file);
+        for entry in entries {
+            match document::of_text("the inline config", entry) {
+                Ok(configs) => {
+                    for mut config in configs {
+                        config.history.origin = self.origin.as_ref().map(|origin| Rc::new(origin.below(file)));
+                        all.add(config).map_err(|message| BuildError::new(field, message))?;
+                    }
+                }
+                Err(_) => self.resource(&found.directory, entry, field, &mut all)?,
+            }
+        }
+        Ok(all.resources.into_iter().map(Config::of).collect())
     }
 
     fn named_component(
         &mut self,
-        directory: &str,
+        directory: &Place,
         entry: &str,
         resources: Accumulated,
     ) -> Result<Accumulated, BuildError> {
-        let bad = |message: String| BuildError::new("components", message);
-        if path::is_remote(entry) {
-            return Err(bad(format!("{entry:?} is on another machine; remote components are not supported yet")));
-        }
-        let target =
-            path::join(directory, entry).ok_or_else(|| bad(format!("{entry:?} is absolute or leaves the source")))?;
-        if self.files.kind(&target) != Some(Kind::Directory) {
-            return Err(bad(format!("{entry:?} is no directory (looked for {target} in the source)")));
-        }
-        self.component(&target, resources).map_err(|error| in_field(error, "components"))
+        let field = "components";
+        let (target, origin) = self.directory(directory, entry).map_err(|message| BuildError::new(field, message))?;
+        let outer = std::mem::replace(&mut self.origin, origin);
+        let built = self.component(target, resources).map_err(|error| in_field(error, field));
+        self.origin = outer;
+        built
     }
 
-    /// Adds what an entry of `resources` stands for.
-    fn resource(&mut self, directory: &str, entry: &str, all: &mut Accumulated) -> Result<(), BuildError> {
-        let bad = |message: String| BuildError::new("resources", message);
+    /// The directory that an entry names, and the origin of what is in it.
+    fn directory(&mut self, here: &Place, entry: &str) -> Result<(Place, Option<Origin>), String> {
+        if let Some(repository) = Repository::read(entry) {
+            let origin = self.origin.as_ref().map(|_| Origin {
+                path: repository.path.clone(),
+                repo: repository.url.clone(),
+                reference: repository.reference.clone(),
+                ..Origin::default()
+            });
+            return Ok((self.source.fetch(entry, repository)?, origin));
+        }
+        let target = here.join(entry).ok_or_else(|| format!("{entry:?} is absolute or leaves the source"))?;
+        if self.source.kind(&target) != Some(Kind::Directory) {
+            return Err(format!("{entry:?} is no directory (looked for {} in the source)", target.path));
+        }
+        Ok((target, self.origin.as_ref().map(|origin| origin.below(entry))))
+    }
+
+    /// Adds what an entry of `resources` stands for: a file, or a directory with a kustomization.
+    fn resource(
+        &mut self,
+        here: &Place,
+        entry: &str,
+        field: &'static str,
+        all: &mut Accumulated,
+    ) -> Result<(), BuildError> {
+        let bad = |message: String| BuildError::new(field, message);
         if entry.is_empty() {
             return Err(bad("an entry is empty".into()));
         }
-        if path::is_remote(entry) {
-            return Err(bad(format!("{entry:?} is on another machine; remote resources are not supported yet")));
-        }
-        let target =
-            path::join(directory, entry).ok_or_else(|| bad(format!("{entry:?} is absolute or leaves the source")))?;
-        let added = match self.files.kind(&target) {
-            Some(Kind::Directory) => {
-                let base = self.base(&target).map_err(|error| in_field(error, "resources"))?;
-                all.configuration.merge(base.configuration)?;
-                base.resources
-            }
-            Some(Kind::File) => {
-                let bytes = self.file(directory, entry, "resources")?;
-                document::resources(&target, &bytes).map_err(|error| in_field(error, "resources"))?
-            }
-            None => return Err(bad(format!("{entry:?} does not exist (looked for {target} in the source)"))),
+        let local = here.join(entry);
+        let kind = local.as_ref().and_then(|place| self.source.kind(place));
+        let as_file = if kind == Some(Kind::File) || path::is_web_address(entry) {
+            Some(self.file(here, entry, field))
+        } else {
+            None
         };
-        added.into_iter().try_for_each(|resource| all.add(resource)).map_err(bad)
+        match as_file {
+            Some(Ok(resources)) => {
+                return resources.into_iter().try_for_each(|resource| all.add(resource)).map_err(bad);
+            }
+            // The address may be a repository's.
+            Some(Err(error)) if kind == Some(Kind::File) || Repository::read(entry).is_none() => return Err(error),
+            Some(Err(_)) | None => {}
+        }
+        if kind.is_none() && Repository::read(entry).is_none() {
+            let looked = local.map(|place| format!(" (looked for {} in the source)", place.path));
+            return Err(bad(match looked {
+                Some(looked) => format!("{entry:?} does not exist{looked}"),
+                None => format!("{entry:?} is absolute or leaves the source"),
+            }));
+        }
+        let (target, origin) = self.directory(here, entry).map_err(bad)?;
+        let outer = std::mem::replace(&mut self.origin, origin);
+        let built = self.base(target).map_err(|error| in_field(error, field));
+        self.origin = outer;
+        all.absorb(built?).map_err(bad)
     }
 
-    /// The content of a file that a field names, relative to a directory.
-    fn file(&mut self, directory: &str, name: &str, field: &str) -> Result<Vec<u8>, BuildError> {
-        let bad = |message: String| BuildError::new(field, message);
-        let target =
-            path::join(directory, name).ok_or_else(|| bad(format!("{name:?} is absolute or leaves the source")))?;
-        if !self.options.unrestricted && !path::is_below(&target, directory) {
-            let message =
-                format!("security; file {name:?} is not in or below {directory:?}; the load restrictor none allows it");
-            return Err(bad(message));
+    /// The resources of a file.
+    fn file(&mut self, here: &Place, entry: &str, field: &str) -> Result<Vec<Resource>, BuildError> {
+        let bytes = self.source.read(here, entry, field)?;
+        let name = here.join(entry).map_or_else(|| entry.to_owned(), |place| place.path);
+        let mut resources = document::resources(&name, &bytes).map_err(|error| in_field(error, field))?;
+        let origin = self.origin.as_ref().map(|origin| Rc::new(origin.below(entry)));
+        for resource in &mut resources {
+            resource.history.origin.clone_from(&origin);
+            resource.learn_scope(&self.schema);
         }
-        self.content(&target).map_err(|error| in_field(error, field))
-    }
-
-    fn content(&mut self, path: &str) -> Result<Vec<u8>, BuildError> {
-        let budget = self.options.budget;
-        self.read += 1;
-        if self.read > budget.files {
-            return Err(BuildError::new("", format!("more than {} files are read", budget.files)));
-        }
-        let bytes = self.files.read(path).map_err(|why| BuildError::new("", format!("cannot read {path}: {why}")))?;
-        self.bytes += bytes.len() as u64;
-        if self.bytes > budget.bytes {
-            return Err(BuildError::new("", format!("more than {} bytes are read", budget.bytes)));
-        }
-        Ok(bytes)
+        Ok(resources)
     }
 
     /// The one kustomization file of a directory.
-    fn find(&self, directory: &str) -> Result<String, BuildError> {
-        let shown = if directory.is_empty() { "." } else { directory };
-        let join = |name: &&str| path::join(directory, name).filter(|file| self.files.kind(file) == Some(Kind::File));
-        let found: Vec<String> = NAMES.iter().filter_map(join).collect();
+    fn find(&self, directory: &Place) -> Result<Place, BuildError> {
+        let shown = directory.shown();
+        let is_file = |place: &Place| self.source.kind(place) == Some(Kind::File);
+        let found: Vec<Place> =
+            NAMES.iter().filter_map(|name| directory.join(name)).filter(|place| is_file(place)).collect();
         match found.as_slice() {
             [file] => Ok(file.clone()),
             [] => Err(BuildError::new("", format!("{shown} has no {}", NAMES.join(", ")))),
             several => {
+                let several: Vec<&str> = several.iter().map(|place| place.path.as_str()).collect();
                 Err(BuildError::new("", format!("{shown} has several kustomization files: {}", several.join(", "))))
             }
         }
     }
 }
 
-/// Puts the field in front of an error that has none.
-fn in_field(mut error: BuildError, field: &str) -> BuildError {
-    if error.field.is_empty() && error.files.is_empty() {
-        error.field = field.to_owned();
-    }
-    error
+/// The config of a plugin.
+struct Config {
+    resource: Resource,
+    kind: String,
 }
 
-/// The resources of a kustomization so far.
-#[derive(Debug, Default)]
-pub(super) struct Accumulated {
-    pub resources: Vec<Resource>,
-    /// Places in them beside the built-in ones.
-    pub configuration: Configuration,
-    /// Their present ids.
-    ids: HashSet<Key>,
-}
-
-impl Accumulated {
-    /// Adds a resource whose id is not there yet.
-    pub fn add(&mut self, resource: Resource) -> Result<(), String> {
-        let id = resource.id();
-        if !self.ids.insert(key(&id)) {
-            return Err(format!("may not add resource with an already registered id: {id}"));
-        }
-        self.resources.push(resource);
-        Ok(())
+impl Config {
+    fn of(resource: Resource) -> Self {
+        Self { kind: resource.id().kind, resource }
     }
 
-    /// The resource that has, or had, an id.
-    pub fn the_one(&mut self, id: &Id) -> Result<Option<&mut Resource>, String> {
-        let matches = |resource: &&mut Resource| resource.ids().iter().any(|known| known.equals(id));
-        let mut found = self.resources.iter_mut().filter(matches);
-        match (found.next(), found.next()) {
-            (one, None) => Ok(one),
-            (..) => Err(format!("found multiple objects that could accept merge of {id}")),
+    /// Its fields. Plugins that are programs or containers are refused.
+    fn checked(&self, field: &str) -> Result<Value, BuildError> {
+        let id = self.resource.id();
+        if !id.group.is_empty() || id.version != "builtin" {
+            let message = format!(
+                "the plugin {id} is not built in; only plugins with apiVersion: builtin can run, functions and programs \
+                 cannot"
+            );
+            return Err(BuildError::new(field, message));
         }
+        json::to_json(&self.resource.node).map_err(|message| BuildError::new(field, format!("{id}: {message}")))
     }
 
-    /// Takes the ids from the resources again, after they were changed.
-    fn index_anew(&mut self) -> Result<(), BuildError> {
-        self.ids.clear();
-        for resource in &self.resources {
-            let id = resource.id();
-            if !self.ids.insert(key(&id)) {
-                let message = format!("two resources have the same id after the transformations: {id}");
-                return Err(BuildError::new("", message));
-            }
-        }
-        Ok(())
+    fn transformer(
+        &self,
+        field: &'static str,
+        setup: &mut Setup<'_, '_>,
+    ) -> Result<Box<dyn transform::Transform>, BuildError> {
+        let value = self.checked(field)?;
+        transform::of_config(&self.kind, &value, setup.at(field)).map_err(|error| self.named(error))
     }
-}
 
-/// What makes two ids equal.
-type Key = (String, String, String, String, String);
+    /// An error that names the plugin.
+    fn named(&self, error: BuildError) -> BuildError {
+        BuildError { message: format!("plugin {}: {}", self.resource.id(), error.message), ..error }
+    }
 
-fn key(id: &Id) -> Key {
-    let namespace = id.effective_namespace().to_owned();
-    (id.group.clone(), id.version.clone(), id.kind.clone(), id.name.clone(), namespace)
+    /// What it is as an origin, if the build keeps origins.
+    fn origin(&self) -> Option<Rc<Origin>> {
+        let origin = self.resource.history.origin.as_ref()?;
+        let id = self.resource.id();
+        let api_version = self.resource.node.get("apiVersion").and_then(|node| node.as_str()).unwrap_or_default();
+        Some(Rc::new(Origin {
+            path: String::new(),
+            configured_in: origin.path.clone(),
+            configured_by: Some(Plugin {
+                api_version: api_version.to_owned(),
+                kind: id.kind,
+                name: id.name,
+                namespace: id.namespace,
+            }),
+            ..(**origin).clone()
+        }))
+    }
 }

@@ -8,50 +8,40 @@
 //! ```
 
 use serde::Deserialize;
-use serde_json::Value;
 
-use super::BuildError;
+use super::decode::{Unknown, decode};
 use super::field::FieldSpec;
 use super::reference::{BackReference, Kind};
+use super::transform::builtin;
+use super::variable;
 use crate::yaml::{self, Limits};
 
-/// The places of one file, or of several together.
+/// The places of one file, or of several together, beside the built-in ones.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct Configuration {
-    pub name_prefix: Vec<Place>,
-    pub name_suffix: Vec<Place>,
-    pub namespace: Vec<Place>,
-    pub common_labels: Vec<Place>,
-    pub labels: Vec<Place>,
-    pub template_labels: Vec<Place>,
-    pub volume_claim_template_labels: Vec<Place>,
-    pub common_annotations: Vec<Place>,
+    pub name_prefix: Vec<FieldSpec>,
+    pub name_suffix: Vec<FieldSpec>,
+    pub namespace: Vec<FieldSpec>,
+    pub common_labels: Vec<FieldSpec>,
+    pub labels: Vec<FieldSpec>,
+    pub template_labels: Vec<FieldSpec>,
+    pub volume_claim_template_labels: Vec<FieldSpec>,
+    pub common_annotations: Vec<FieldSpec>,
     pub name_reference: Vec<Referred>,
-    pub var_reference: Vec<Place>,
-    pub images: Vec<Place>,
-    pub replicas: Vec<Place>,
-}
-
-/// A place.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
-#[serde(default)]
-pub(super) struct Place {
-    group: String,
-    version: String,
-    kind: String,
-    path: String,
-    create: bool,
+    pub var_reference: Vec<FieldSpec>,
+    pub images: Vec<FieldSpec>,
+    pub replicas: Vec<FieldSpec>,
 }
 
 /// A kind, and the places that name its objects.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Referred {
-    group: String,
-    version: String,
-    kind: String,
-    field_specs: Vec<Place>,
+    pub group: String,
+    pub version: String,
+    pub kind: String,
+    pub field_specs: Vec<FieldSpec>,
 }
 
 impl Configuration {
@@ -59,27 +49,28 @@ impl Configuration {
     pub fn read(bytes: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
         let node = yaml::parse(text, Limits::default()).map_err(|error| format!("it is not valid YAML: {error}"))?;
-        let Some(node) = node.filter(|node| !node.is_null()) else { return Ok(Self::default()) };
-        let mut value = yaml::json::to_json(&node).map_err(|error| error.to_string())?;
-        if let Value::Object(map) = &mut value {
-            map.retain(|_, value| !value.is_null());
-        }
-        serde_json::from_value(value).map_err(|error| error.to_string())
+        let Some(node) = node else { return Ok(Self::default()) };
+        let value = yaml::json::to_json(&node).map_err(|error| error.to_string())?;
+        decode(&value, Unknown::Refused)
     }
 
     /// Adds another's places.
-    pub fn merge(&mut self, other: Self) -> Result<(), BuildError> {
-        merge(&mut self.name_prefix, other.name_prefix)?;
-        merge(&mut self.name_suffix, other.name_suffix)?;
-        merge(&mut self.namespace, other.namespace)?;
-        merge(&mut self.common_labels, other.common_labels)?;
-        merge(&mut self.labels, other.labels)?;
-        merge(&mut self.template_labels, other.template_labels)?;
-        merge(&mut self.volume_claim_template_labels, other.volume_claim_template_labels)?;
-        merge(&mut self.common_annotations, other.common_annotations)?;
-        merge(&mut self.var_reference, other.var_reference)?;
-        merge(&mut self.images, other.images)?;
-        merge(&mut self.replicas, other.replicas)?;
+    ///
+    /// # Errors
+    /// A place is told with and without `create`.
+    pub fn merge(&mut self, other: Self) -> Result<(), String> {
+        merge(&mut self.name_prefix, other.name_prefix, &builtin::NAME)?;
+        merge(&mut self.name_suffix, other.name_suffix, &builtin::NAME)?;
+        merge(&mut self.namespace, other.namespace, &builtin::NAMESPACE)?;
+        merge(&mut self.common_labels, other.common_labels, &builtin::common_labels())?;
+        merge(&mut self.labels, other.labels, &[])?;
+        merge(&mut self.template_labels, other.template_labels, &builtin::TEMPLATE_LABELS)?;
+        let claims = other.volume_claim_template_labels;
+        merge(&mut self.volume_claim_template_labels, claims, &[builtin::CLAIM_LABELS])?;
+        merge(&mut self.common_annotations, other.common_annotations, &builtin::ANNOTATIONS)?;
+        merge(&mut self.var_reference, other.var_reference, &variable::places())?;
+        merge(&mut self.images, other.images, &builtin::IMAGES)?;
+        merge(&mut self.replicas, other.replicas, &builtin::REPLICAS)?;
         self.name_reference.extend(other.name_reference);
         Ok(())
     }
@@ -92,35 +83,27 @@ impl Configuration {
                 version: referred.version.clone(),
                 kind: referred.kind.clone(),
             },
-            fields: specs(&referred.field_specs),
+            fields: referred.field_specs.clone(),
         });
         references.collect()
     }
 }
 
-/// Places as the transformers take them.
-pub(super) fn specs(places: &[Place]) -> Vec<FieldSpec> {
-    let spec = |place: &Place| FieldSpec {
-        group: place.group.clone().into(),
-        version: place.version.clone().into(),
-        kind: place.kind.clone().into(),
-        path: place.path.clone().into(),
-        create: place.create,
-    };
-    places.iter().map(spec).collect()
-}
-
 /// A place can be there once, and must be told alike each time.
-fn merge(known: &mut Vec<Place>, more: Vec<Place>) -> Result<(), BuildError> {
+fn merge(known: &mut Vec<FieldSpec>, more: Vec<FieldSpec>, builtin: &[FieldSpec]) -> Result<(), String> {
     for place in more {
-        match known.iter().find(|known| Place { create: place.create, ..(*known).clone() } == place) {
+        match builtin.iter().chain(known.iter()).find(|known| known.covers(&place)) {
             Some(same) if same.create == place.create => {}
-            Some(_) => {
-                let message = format!("conflicting fieldspecs: {} is told with and without create", place.path);
-                return Err(BuildError::new("configurations", message));
-            }
+            Some(_) => return Err(format!("conflicting fieldspecs: {} is told with and without create", place.path)),
             None => known.push(place),
         }
     }
     Ok(())
+}
+
+/// One list of places after another; what the first covers is not told again.
+pub(super) fn united(first: &[FieldSpec], then: &[FieldSpec]) -> Result<Vec<FieldSpec>, String> {
+    let mut places = first.to_vec();
+    merge(&mut places, then.to_vec(), &[])?;
+    Ok(places)
 }

@@ -9,8 +9,13 @@ const LOCAL: &str = "config.kubernetes.io/local-config";
 
 /// Reads the resources of a file.
 pub(super) fn resources(name: &str, bytes: &[u8]) -> Result<Vec<Resource>, BuildError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| BuildError::new("", "it is not UTF-8").inside(name))?;
+    of_text(name, text)
+}
+
+/// Reads the resources of a text.
+pub(super) fn of_text(name: &str, text: &str) -> Result<Vec<Resource>, BuildError> {
     let bad = |message: String| BuildError::new("", message).inside(name);
-    let text = std::str::from_utf8(bytes).map_err(|_| bad("it is not UTF-8".into()))?;
     let mut resources = Vec::new();
     for node in documents(text).map_err(|error| bad(format!("it is not valid YAML: {error}")))? {
         open(node, &mut resources).map_err(bad)?;
@@ -77,6 +82,11 @@ fn open(node: Node, into: &mut Vec<Resource>) -> Result<(), String> {
     quote_annotations(&mut resource);
     into.push(resource);
     Ok(())
+}
+
+/// Whether nothing is left of a resource.
+pub(super) fn is_empty(resource: &Resource) -> bool {
+    resource.node.is_null() || resource.node.as_mapping().is_some_and(<[_]>::is_empty)
 }
 
 /// Whether a resource never leaves the build.

@@ -1,23 +1,28 @@
 //! Places inside a resource: which kinds they apply to, and how they are walked.
-#![expect(clippy::indexing_slicing, reason = "indexes come from the lengths of the same lists")]
 
 use std::borrow::Cow;
 
-use super::BuildError;
+use serde::Deserialize;
+
 use super::resource::Id;
 use crate::yaml::{Node, Value};
 
 /// A place in resources of a kind; empty parts of the kind match anything.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
 pub(super) struct FieldSpec {
     pub group: Cow<'static, str>,
     pub version: Cow<'static, str>,
     pub kind: Cow<'static, str>,
-    /// Parts joined by `/`, which is written `\/` inside a part; lists are entered by themselves.
+    /// Parts joined by `/`, which is written `\/` inside a part. Lists are entered by themselves; a part
+    /// that ends with `[]` is a list and is never made.
     pub path: Cow<'static, str>,
     /// Whether missing maps are made.
     pub create: bool,
 }
+
+/// What is done to a node that was found.
+pub(super) type Change<'a> = dyn FnMut(&mut Node) -> Result<(), String> + 'a;
 
 /// A place in every kind.
 pub(super) const fn anywhere(path: &'static str, create: bool) -> FieldSpec {
@@ -50,57 +55,100 @@ impl FieldSpec {
     /// Whether it applies to a resource.
     pub fn selects(&self, id: &Id) -> bool {
         let fits = |wanted: &str, got: &str| wanted.is_empty() || wanted == got;
-        fits(&self.group, &id.group) && fits(&self.version, &id.version) && fits(&self.kind, &id.kind)
+        fits(&self.kind, &id.kind) && fits(&self.group, &id.group) && fits(&self.version, &id.version)
     }
 
-    /// Calls `change` on every node at the place.
+    /// Whether another place says nothing new beside this one. An empty part of the other's kind is
+    /// like any.
+    pub fn covers(&self, other: &Self) -> bool {
+        let fits = |known: &str, new: &str| new.is_empty() || new == known;
+        self.path == other.path
+            && fits(&self.kind, &other.kind)
+            && fits(&self.group, &other.group)
+            && fits(&self.version, &other.version)
+    }
+
+    /// Calls `change` on every node at the place, and makes it where that is allowed.
     ///
     /// # Errors
-    /// A scalar stands where the path goes on.
-    pub fn visit(&self, root: &mut Node, change: &mut dyn FnMut(&mut Node)) -> Result<(), BuildError> {
-        walk(root, &parts(&self.path), self.create, change).map_err(|Scalar| blocked(&self.path))
+    /// A scalar stands where the path goes on, or `change` failed.
+    pub fn visit(&self, root: &mut Node, change: &mut Change<'_>) -> Result<(), String> {
+        walk(root, Some(&self.path), self.create, change).map_err(|message| considering(&self.path, &message))
+    }
+
+    /// Calls `change` on every node at the place that is there.
+    ///
+    /// # Errors
+    /// As for [`Self::visit`].
+    pub fn visit_present(&self, root: &mut Node, change: &mut Change<'_>) -> Result<(), String> {
+        walk(root, Some(&self.path), false, change).map_err(|message| considering(&self.path, &message))
     }
 }
 
-/// The parts of a path.
-fn parts(path: &str) -> Vec<Cow<'_, str>> {
-    if !path.contains('\\') {
-        return path.split('/').map(|part| Cow::Borrowed(part.trim_end_matches("[]"))).collect();
-    }
-    let whole = path.replace(r"\/", "\0");
-    whole.split('/').map(|part| Cow::Owned(part.trim_end_matches("[]").replace('\0', "/"))).collect()
+fn considering(path: &str, message: &str) -> String {
+    format!("considering field '{path}': {message}")
 }
 
-/// A scalar on the way.
-struct Scalar;
-
-fn blocked(path: &str) -> BuildError {
-    BuildError::new("", format!("considering field '{path}': expected a list or a map on the way, found a scalar"))
-}
-
-fn walk(
-    node: &mut Node,
-    parts: &[Cow<'_, str>],
-    create: bool,
-    change: &mut dyn FnMut(&mut Node),
-) -> Result<(), Scalar> {
-    if let Value::Sequence(items) = &mut node.value {
-        return items.iter_mut().try_for_each(|item| walk(item, parts, create, change));
-    }
-    let Some((part, rest)) = parts.split_first() else {
-        change(node);
+fn walk(node: &mut Node, path: Option<&str>, create: bool, change: &mut Change<'_>) -> Result<(), String> {
+    let Some(path) = path else { return change(node) };
+    if node.is_null() && !create {
         return Ok(());
-    };
-    if create && (node.is_null() || node.as_mapping().is_some()) {
-        return walk(entry(node, part), rest, create, change);
     }
-    if matches!(node.value, Value::Scalar(..)) && !node.is_null() {
-        return Err(Scalar);
+    if let Value::Sequence(items) = &mut node.value {
+        return items.iter_mut().try_for_each(|item| walk(item, Some(path), create, change));
     }
-    match get_mut(node, part) {
+    let (part, rest) = first(path);
+    let (name, is_list) = part.strip_suffix("[]").map_or((&*part, false), |name| (name, true));
+    if name.is_empty() {
+        return Err("a part of the path is empty".into());
+    }
+    if !node.is_null() && node.as_mapping().is_none() {
+        return Err("expected a list or a map on the way, found a scalar".into());
+    }
+    if create && !is_list {
+        return walk(entry(node, name), rest, create, change);
+    }
+    match get_mut(node, name) {
         Some(child) if !child.is_null() => walk(child, rest, create, change),
         _ => Ok(()),
     }
+}
+
+/// The first part of a path, and the others.
+fn first(path: &str) -> (Cow<'_, str>, Option<&str>) {
+    let mut part = Cow::Borrowed("");
+    let mut rest = path;
+    loop {
+        let (piece, after) = match rest.split_once('/') {
+            Some((piece, after)) => (piece, Some(after)),
+            None => (rest, None),
+        };
+        match (piece.strip_suffix('\\'), after) {
+            (Some(piece), Some(after)) => {
+                part.to_mut().push_str(piece);
+                part.to_mut().push('/');
+                rest = after;
+            }
+            _ if part.is_empty() => return (Cow::Borrowed(piece), after),
+            _ => {
+                part.to_mut().push_str(piece);
+                return (part, after);
+            }
+        }
+    }
+}
+
+/// Sets a scalar.
+///
+/// # Errors
+/// It is a list or a map.
+pub(super) fn set_scalar(node: &mut Node, new: Node) -> Result<(), String> {
+    let is_empty_map = node.as_mapping().is_some_and(<[_]>::is_empty);
+    if matches!(node.value, Value::Scalar(..)) || is_empty_map {
+        *node = new;
+        return Ok(());
+    }
+    Err(format!("wrong node kind: expected a scalar but got {}", node.kind()))
 }
 
 /// The value under a key; none if it is not there.
@@ -117,15 +165,15 @@ pub(super) fn entry<'a>(node: &'a mut Node, key: &str) -> &'a mut Node {
         node.value = Value::Mapping(Vec::new());
         node.tag = None;
     }
-    match &mut node.value {
-        Value::Mapping(pairs) => {
-            let at = pairs.iter().rposition(|(k, _)| k.as_str() == Some(key)).unwrap_or_else(|| {
-                pairs.push((super::json::text(key), Node::new(Value::Mapping(Vec::new()))));
-                pairs.len() - 1
-            });
-            &mut pairs[at].1
-        }
-        _ => unreachable!("it was made a map above"),
+    let Value::Mapping(pairs) = &mut node.value else { unreachable!("it was made a map above") };
+    let known = pairs.iter().rposition(|(k, _)| k.as_str() == Some(key));
+    let at = known.unwrap_or_else(|| {
+        pairs.push((super::json::text(key), Node::new(Value::Mapping(Vec::new()))));
+        pairs.len() - 1
+    });
+    match pairs.get_mut(at) {
+        Some((_, value)) => value,
+        None => unreachable!("the pair was found or made above"),
     }
 }
 
@@ -134,10 +182,14 @@ pub(super) fn set(node: &mut Node, key: &str, value: Node) {
     *entry(node, key) = value;
 }
 
-/// Calls `change` on every node at a path that is there.
-///
-/// # Errors
-/// A scalar stands where the path goes on.
-pub(super) fn visit_path(root: &mut Node, path: &str, change: &mut dyn FnMut(&mut Node)) -> Result<(), BuildError> {
-    walk(root, &parts(path), false, change).map_err(|Scalar| blocked(path))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_cut_at_slashes_that_are_not_escaped() {
+        assert_eq!(first("spec/selector"), (Cow::Borrowed("spec"), Some("selector")));
+        assert_eq!(first(r"a.io\/b\/c/d"), (Cow::Borrowed("a.io/b/c"), Some("d")));
+        assert_eq!(first("name"), (Cow::Borrowed("name"), None));
+    }
 }

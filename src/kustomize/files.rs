@@ -20,6 +20,12 @@ pub trait Files {
     /// # Errors
     /// Why it cannot be read, as a sentence without the path.
     fn read(&self, path: &str) -> Result<Vec<u8>, String>;
+
+    /// The names in a directory, sorted.
+    ///
+    /// # Errors
+    /// Why it cannot be listed, as a sentence without the path.
+    fn list(&self, path: &str) -> Result<Vec<String>, String>;
 }
 
 /// Files in memory, by path.
@@ -34,5 +40,12 @@ impl Files for std::collections::BTreeMap<String, Vec<u8>> {
 
     fn read(&self, path: &str) -> Result<Vec<u8>, String> {
         self.get(path).cloned().ok_or_else(|| "it does not exist".to_owned())
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<String>, String> {
+        let inside = if path.is_empty() { String::new() } else { format!("{path}/") };
+        let below = self.keys().filter_map(|key| key.strip_prefix(&inside));
+        let names = below.filter_map(|rest| rest.split('/').next()).map(str::to_owned);
+        Ok(names.collect::<std::collections::BTreeSet<_>>().into_iter().collect())
     }
 }

@@ -1,58 +1,174 @@
-//! `configMapGenerator` and `secretGenerator`: objects made of literals and files, added to those
-//! that are there, or merged onto one of them, or put in its place.
+//! The generators, one file each, and how what they make joins the objects that are there.
 
-use std::collections::BTreeMap;
+mod data;
+mod helm;
+mod iam_policy;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use indexmap::IndexMap;
-use serde_json::{Map, Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-use super::accumulate::Accumulated;
-use super::kustomization::{Generator, GeneratorOptions, Kustomization};
+pub(super) use helm::{Chart, DeprecatedChart, HelmGlobals};
+
+use super::accumulated::Accumulated;
+use super::decode::{Unknown, decode};
+use super::host::Host;
+use super::kustomization::{Generator, Kustomization, Metadata};
 use super::resource::Resource;
-use super::{BuildError, field, json as node, path};
-use crate::yaml::resolve::Meaning;
+use super::setup::Setup;
+use super::{BuildError, field, json};
 use crate::yaml::{self, Node};
 
-/// Reads a file for a field.
-type Read<'a> = dyn FnMut(&str, &str) -> Result<Vec<u8>, BuildError> + 'a;
-
-/// Base64 in resources is cut into lines of this length.
-const LINE: usize = 70;
-
-/// Adds what the generators make.
-pub(super) fn all(
-    resources: &mut Accumulated,
-    kustomization: &Kustomization,
-    read: &mut Read<'_>,
-) -> Result<(), BuildError> {
-    for (field, generators) in [
-        ("configMapGenerator", &kustomization.config_map_generator),
-        ("secretGenerator", &kustomization.secret_generator),
-    ] {
-        for generator in generators {
-            let options = united(kustomization.generator_options.as_ref(), generator.options.as_ref());
-            let mut resource = generate(field, generator, &options, read)?;
-            resource.needs_hash = !options.disable_name_suffix_hash;
-            let absorbed = match generator.behavior.as_str() {
-                "merge" => onto(resources, resource, true),
-                "replace" => onto(resources, resource, false),
-                _ => resources.add(resource),
-            };
-            absorbed.map_err(|message| BuildError::new(field, format!("{}: {message}", generator.name)))?;
-        }
-    }
-    Ok(())
+/// Something that makes objects.
+pub(super) trait Generate {
+    /// Makes the objects.
+    ///
+    /// # Errors
+    /// What is wrong, as a sentence.
+    fn generate(&self, host: &dyn Host) -> Result<Vec<Generated>, String>;
 }
 
-/// Puts a generated object in the place of the one with its name, which it may complete. What is
-/// known of the other's names stays.
-fn onto(resources: &mut Accumulated, mut new: Resource, merge: bool) -> Result<(), String> {
-    let id = new.id();
-    let old = resources.the_one(&id)?.ok_or_else(|| format!("id {id} does not exist; cannot merge or replace"))?;
+/// An object that was made.
+#[derive(Debug, Clone)]
+pub(super) struct Generated {
+    pub resource: Resource,
+    pub behavior: Behavior,
+}
+
+impl Generated {
+    /// An object that must be new.
+    fn new(resource: Resource) -> Self {
+        Self { resource, behavior: Behavior::Create }
+    }
+}
+
+/// What becomes of an object that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Behavior {
+    /// There must be none.
+    Create,
+    /// It is completed.
+    Merge,
+    /// It gives way.
+    Replace,
+}
+
+impl Behavior {
+    fn read(text: &str) -> Self {
+        match text {
+            "merge" => Self::Merge,
+            "replace" => Self::Replace,
+            _ => Self::Create,
+        }
+    }
+}
+
+/// A generator that is ready to run.
+pub(super) struct Step {
+    /// The field that asks for it.
+    pub field: &'static str,
+    /// Which entry of the field.
+    pub entry: usize,
+    /// What it is called as a plugin.
+    pub kind: &'static str,
+    pub generator: Box<dyn Generate>,
+}
+
+impl Step {
+    /// The place in the kustomization that asks for it.
+    pub fn place(&self) -> String {
+        format!("{}[{}]", self.field, self.entry)
+    }
+}
+
+/// The generators that the fields of a kustomization ask for, in kustomize's order. `parent` is the
+/// namespace that kustomizations above ask for; charts are inflated for it.
+pub(super) fn of_fields(
+    kustomization: &Kustomization,
+    parent: &str,
+    setup: &mut Setup<'_, '_>,
+) -> Result<Vec<Step>, BuildError> {
+    let mut steps: Vec<Step> = Vec::new();
+    let common = kustomization.generator_options.as_ref();
+    for (field, plugin, kind, entries) in [
+        ("configMapGenerator", "ConfigMapGenerator", data::Kind::ConfigMap, &kustomization.config_map_generator),
+        ("secretGenerator", "SecretGenerator", data::Kind::Secret, &kustomization.secret_generator),
+    ] {
+        setup.field = field;
+        for (entry, generator) in entries.iter().enumerate() {
+            let generator = Box::new(data::of(kind, generator, common, setup)?);
+            steps.push(Step { field, entry, kind: plugin, generator });
+        }
+    }
+    setup.field = "helmCharts";
+    for (entry, chart) in kustomization.helm_charts.iter().enumerate() {
+        let mut chart = chart.clone();
+        if chart.namespace.is_empty() {
+            chart.namespace =
+                if kustomization.namespace.is_empty() { parent } else { &kustomization.namespace }.to_owned();
+        }
+        let globals = kustomization.helm_globals.clone().unwrap_or_default();
+        let generator = Box::new(helm::of(chart, globals, setup)?);
+        steps.push(Step { field: setup.field, entry, kind: "HelmChartInflationGenerator", generator });
+    }
+    Ok(steps)
+}
+
+/// The generator that a config under `generators:` describes.
+pub(super) fn of_config(
+    kind: &str,
+    config: &Value,
+    setup: &mut Setup<'_, '_>,
+) -> Result<Box<dyn Generate>, BuildError> {
+    let data_kind = match kind {
+        "ConfigMapGenerator" => data::Kind::ConfigMap,
+        "SecretGenerator" => data::Kind::Secret,
+        "HelmChartInflationGenerator" => {
+            let (chart, globals) = (read::<Chart>(config, setup)?, read::<HelmGlobals>(config, setup)?);
+            return Ok(Box::new(helm::of(chart, globals, setup)?));
+        }
+        "IAMPolicyGenerator" => return Ok(Box::new(read::<iam_policy::Account>(config, setup)?)),
+        _ => return Err(setup.failure(format!("kustomize has no built-in generator {kind:?}"))),
+    };
+    let metadata = read::<WithMetadata>(config, setup)?.metadata;
+    Ok(Box::new(data::of_config(data_kind, read::<Generator>(config, setup)?, metadata, setup)?))
+}
+
+/// What every config has.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct WithMetadata {
+    metadata: Metadata,
+}
+
+fn read<T: DeserializeOwned>(config: &Value, setup: &Setup<'_, '_>) -> Result<T, BuildError> {
+    decode(config, Unknown::Ignored).map_err(|message| setup.failure(message))
+}
+
+/// Adds what was made to what is there.
+pub(super) fn absorb(resources: &mut Accumulated, made: Generated) -> Result<(), String> {
+    let Generated { resource, behavior } = made;
+    let id = resource.id();
+    let old = resources.the_one(&id)?;
+    match (old, behavior) {
+        (None, Behavior::Create) => resources.add(resource),
+        (None, _) => Err(format!("id {id} does not exist; cannot merge or replace")),
+        (Some(_), Behavior::Create) => {
+            Err(format!("id {id} exists; behavior must be merge or replace to change what is there"))
+        }
+        (Some(old), behavior) => {
+            *old = onto(old, resource, behavior);
+            Ok(())
+        }
+    }
+}
+
+/// A generated object in the place of the one with its name, which it may complete. What is known of
+/// the other's names stays.
+fn onto(old: &Resource, mut new: Resource, behavior: Behavior) -> Resource {
+    let mut joined = old.clone();
     for map in ["labels", "annotations"] {
-        let both = united_texts(old.node.get("metadata"), new.node.get("metadata"), map);
+        let both = united(old.node.get("metadata"), new.node.get("metadata"), map);
         if !both.is_empty() {
             field::set(field::entry(&mut new.node, "metadata"), map, texts(both));
         }
@@ -62,18 +178,23 @@ fn onto(resources: &mut Accumulated, mut new: Resource, merge: bool) -> Result<(
     if !present.namespace.is_empty() {
         new.set_metadata("namespace", &present.namespace);
     }
-    if merge {
-        fold_string_data(&mut old.node);
+    let mut history = old.history.clone();
+    if behavior == Behavior::Merge {
+        let mut before = old.node.clone();
+        fold_string_data(&mut before);
         for map in ["data", "binaryData"] {
-            let both = united_texts(Some(&old.node), Some(&new.node), map);
+            let both = united(Some(&before), Some(&new.node), map);
             if !both.is_empty() {
                 field::set(&mut new.node, map, texts(both));
             }
         }
+    } else if new.history.origin.is_some() {
+        history.origin = new.history.origin.take();
     }
-    new.needs_hash &= old.needs_hash;
-    *old = Resource { node: new.node, needs_hash: new.needs_hash, ..old.clone() };
-    Ok(())
+    joined.needs_hash &= new.needs_hash;
+    joined.node = new.node;
+    joined.history = history;
+    joined
 }
 
 /// A Secret's plain texts, encoded among its data.
@@ -82,7 +203,7 @@ fn fold_string_data(secret: &mut Node) {
         return;
     }
     for (key, text) in texts_of(Some(secret), "stringData") {
-        field::set(field::entry(secret, "data"), &key, node::text(&encode(text.as_bytes())));
+        field::set(field::entry(secret, "data"), &key, json::text(&data::encode(text.as_bytes())));
     }
 }
 
@@ -92,142 +213,12 @@ fn texts_of(holder: Option<&Node>, map: &str) -> IndexMap<String, String> {
 }
 
 /// The texts of two maps; the second one's win.
-fn united_texts(first: Option<&Node>, second: Option<&Node>, map: &str) -> IndexMap<String, String> {
+fn united(first: Option<&Node>, second: Option<&Node>, map: &str) -> IndexMap<String, String> {
     let mut both = texts_of(first, map);
     both.extend(texts_of(second, map));
     both
 }
 
 fn texts(map: IndexMap<String, String>) -> Node {
-    Node::new(yaml::Value::Mapping(map.iter().map(|(key, text)| (node::text(key), node::text(text))).collect()))
-}
-
-/// A generator's own options win over the common ones.
-fn united(common: Option<&GeneratorOptions>, own: Option<&GeneratorOptions>) -> GeneratorOptions {
-    let mut options = common.cloned().unwrap_or_default();
-    if let Some(own) = own {
-        options.labels.extend(own.labels.clone());
-        options.annotations.extend(own.annotations.clone());
-        options.disable_name_suffix_hash |= own.disable_name_suffix_hash;
-        options.immutable |= own.immutable;
-    }
-    options
-}
-
-fn generate(
-    field: &str,
-    generator: &Generator,
-    options: &GeneratorOptions,
-    read: &mut Read<'_>,
-) -> Result<Resource, BuildError> {
-    let bad = |message: String| BuildError::new(field, message);
-    if generator.name.is_empty() {
-        return Err(bad("a generator has no name".into()));
-    }
-    let is_secret = field == "secretGenerator";
-    let mut data = Map::new();
-    let mut binary = Map::new();
-    for (key, content) in pairs(field, generator, read)? {
-        if !matches!(node::meaning(&key), Meaning::Text | Meaning::Timestamp | Meaning::Null) {
-            return Err(bad(format!("{}: the key {key:?} reads as a number or boolean, not as text", generator.name)));
-        }
-        if data.contains_key(&key) || binary.contains_key(&key) {
-            let kind = if is_secret { "secret" } else { "configmap" };
-            return Err(bad(format!("{kind} {} illegally repeats the key `{key}`", generator.name)));
-        }
-        match String::from_utf8(content) {
-            Ok(text) if !is_secret => data.insert(key, text.into()),
-            Ok(text) => data.insert(key, encode(text.as_bytes()).into()),
-            Err(error) if is_secret => data.insert(key, encode(error.as_bytes()).into()),
-            Err(error) => binary.insert(key, encode(error.as_bytes()).into()),
-        };
-    }
-    let mut metadata = Map::from_iter([("name".to_owned(), generator.name.clone().into())]);
-    let texts = |map: &BTreeMap<String, String>| json!(map);
-    if !generator.namespace.is_empty() {
-        metadata.insert("namespace".into(), generator.namespace.clone().into());
-    }
-    if !options.labels.is_empty() {
-        metadata.insert("labels".into(), texts(&options.labels));
-    }
-    if !options.annotations.is_empty() {
-        metadata.insert("annotations".into(), texts(&options.annotations));
-    }
-    let mut object = Map::from_iter([
-        ("apiVersion".to_owned(), "v1".into()),
-        ("kind".to_owned(), if is_secret { "Secret" } else { "ConfigMap" }.into()),
-        ("metadata".to_owned(), metadata.into()),
-    ]);
-    if is_secret {
-        let kind = if generator.kind.is_empty() { "Opaque" } else { &generator.kind };
-        object.insert("type".into(), kind.into());
-    }
-    for (member, map) in [("data", data), ("binaryData", binary)] {
-        // A Secret has data even if there are none.
-        if !map.is_empty() || (is_secret && member == "data") {
-            object.insert(member.into(), map.into());
-        }
-    }
-    if options.immutable {
-        object.insert("immutable".into(), true.into());
-    }
-    Ok(Resource::new(node::from_json(&Value::Object(object))))
-}
-
-/// Keys and contents, in the order literals, files, env files.
-fn pairs(field: &str, generator: &Generator, read: &mut Read<'_>) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
-    let bad = |message: String| BuildError::new(field, message);
-    let mut pairs = Vec::new();
-    let envs = generator.envs.iter().chain((!generator.env.is_empty()).then_some(&generator.env));
-    for env in envs {
-        let content = read(env, field)?;
-        let text = String::from_utf8(content).map_err(|_| bad(format!("{env} is not UTF-8")))?;
-        for line in text.strip_prefix('\u{feff}').unwrap_or(&text).lines() {
-            let line = line.trim_end_matches('\r').trim_start();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            // A line without a value takes the environment's; there is none here.
-            let (key, value) = line.split_once('=').unwrap_or((line, ""));
-            pairs.push((key.to_owned(), value.as_bytes().to_vec()));
-        }
-    }
-    for literal in &generator.literals {
-        let (key, value) = literal
-            .split_once('=')
-            .filter(|(key, _)| !key.is_empty())
-            .ok_or_else(|| bad("invalid literal source, expected key=value".into()))?;
-        pairs.push((key.to_owned(), unquote(value).as_bytes().to_vec()));
-    }
-    for file in &generator.files {
-        let (key, name) = match file.split_once('=') {
-            Some((key, name)) => (key.to_owned(), name),
-            None => (path::file_name(file).to_owned(), file.as_str()),
-        };
-        if key.is_empty() || name.is_empty() || name.contains('=') {
-            return Err(bad(format!("{file:?} is not KEY=FILE or FILE")));
-        }
-        pairs.push((key, read(name, field)?));
-    }
-    Ok(pairs)
-}
-
-/// A value loses one pair of equal quotes around it.
-fn unquote(value: &str) -> &str {
-    for quote in ['"', '\''] {
-        let inner = value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
-        if let Some(inner) = inner {
-            return inner;
-        }
-    }
-    value
-}
-
-fn encode(bytes: &[u8]) -> String {
-    let text = STANDARD.encode(bytes);
-    if text.len() < LINE {
-        return text;
-    }
-    let lines: Vec<&str> = text.as_bytes().chunks(LINE).filter_map(|line| std::str::from_utf8(line).ok()).collect();
-    lines.join("\n") + "\n"
+    Node::new(yaml::Value::Mapping(map.iter().map(|(key, text)| (json::text(key), json::text(text))).collect()))
 }

@@ -6,19 +6,23 @@
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::BuildError;
 use super::resource::Resource;
+use super::transform::Transform;
 use super::{json, resource};
 
-/// Gives every resource that wants it its final name.
-pub(super) fn add(resources: &mut [Resource]) -> Result<(), BuildError> {
-    for resource in resources.iter_mut().filter(|resource| resource.needs_hash) {
-        let hash = of(resource).map_err(|message| BuildError::new("", format!("{}: {message}", resource.id())))?;
-        let name = format!("{}-{hash}", resource.id().name);
-        resource.remember();
-        resource.set_metadata("name", &name);
+/// Gives every resource that wants it its final name. It runs last of all, and as a plugin.
+pub(super) struct Hash;
+
+impl Transform for Hash {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+        for resource in resources.iter_mut().filter(|resource| resource.needs_hash) {
+            let hash = of(resource).map_err(|message| format!("{}: {message}", resource.id()))?;
+            let name = format!("{}-{hash}", resource.id().name);
+            resource.remember();
+            resource.set_metadata("name", &name);
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The digest covers kind, type and data. The name is always empty in it, a peculiarity that all
@@ -134,8 +138,8 @@ mod tests {
             let node = crate::yaml::parse(text, crate::yaml::Limits::default()).unwrap().unwrap();
             let mut resource = Resource::new(node);
             resource.needs_hash = true;
-            let mut resources = [resource];
-            add(&mut resources).unwrap();
+            let mut resources = vec![resource];
+            Hash.apply(&mut resources).unwrap();
             resources[0].id().name
         };
         let data = r#"{a: "1", b: two words, c: x=y=z, d: "", e: quo"ted, f: double, g: single, h: "true", i: "null", j: "1.0"}"#;

@@ -1,50 +1,74 @@
-//! The kustomization file: which fields it has, and which of them this engine knows.
+//! The kustomization file: its fields, as kustomize v5 knows them, the deprecated ones included.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::BuildError;
-use super::configuration::Place;
-use super::selector::Target;
-use super::transform::Replacement;
+use super::decode::{Unknown, decode};
+use super::field::FieldSpec;
+use super::generate::{Chart, DeprecatedChart, HelmGlobals};
+use super::transform::{Patch, Replacement};
+use super::variable::Variable;
 use crate::yaml::{self, Limits};
 
 /// The names a kustomization file can have.
 pub(super) const NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 
-/// The fields that are known.
+/// A kustomization or a component.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Kustomization {
-    pub resources: Vec<String>,
-    pub bases: Vec<String>,
-    pub components: Vec<String>,
-    pub configurations: Vec<String>,
+    pub api_version: String,
+    pub kind: String,
+    pub metadata: Option<Metadata>,
+    pub openapi: BTreeMap<String, String>,
     pub name_prefix: String,
     pub name_suffix: String,
     pub namespace: String,
     pub common_labels: BTreeMap<String, String>,
-    pub common_annotations: BTreeMap<String, String>,
     pub labels: Vec<Labels>,
-    pub images: Vec<Image>,
-    pub replicas: Vec<Replicas>,
+    pub common_annotations: BTreeMap<String, String>,
     pub patches_strategic_merge: Vec<String>,
-    pub patches: Vec<Patch>,
     pub patches_json6902: Vec<Patch>,
+    pub patches: Vec<Patch>,
+    pub images: Vec<Image>,
+    image_tags: Vec<Image>,
     pub replacements: Vec<Replacement>,
+    pub replicas: Vec<Replicas>,
+    pub vars: Vec<Variable>,
+    pub sort_options: Option<SortOptions>,
+    pub resources: Vec<String>,
+    pub components: Vec<String>,
+    pub crds: Vec<String>,
+    bases: Vec<String>,
     pub config_map_generator: Vec<Generator>,
     pub secret_generator: Vec<Generator>,
+    pub helm_globals: Option<HelmGlobals>,
+    pub helm_charts: Vec<Chart>,
+    helm_chart_inflation_generator: Vec<DeprecatedChart>,
     pub generator_options: Option<GeneratorOptions>,
-    pub sort_options: Option<SortOptions>,
-    #[serde(skip)]
-    pub is_component: bool,
+    pub configurations: Vec<String>,
+    pub generators: Vec<String>,
+    pub transformers: Vec<String>,
+    pub validators: Vec<String>,
+    pub build_metadata: Vec<String>,
+}
+
+/// `metadata`, of a kustomization or of a plugin's config.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Metadata {
+    pub name: String,
+    pub namespace: String,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
 }
 
 /// `sortOptions`.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct SortOptions {
     pub order: String,
     pub legacy_sort_options: Option<LegacySortOptions>,
@@ -52,7 +76,7 @@ pub(super) struct SortOptions {
 
 /// Which kinds come first and which last.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct LegacySortOptions {
     pub order_first: Vec<String>,
     pub order_last: Vec<String>,
@@ -60,18 +84,19 @@ pub(super) struct LegacySortOptions {
 
 /// An entry of `labels`.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct Labels {
     pub pairs: BTreeMap<String, String>,
     pub include_selectors: bool,
     pub include_templates: bool,
+    pub include_volume_claim_templates: bool,
     /// Further places.
-    pub fields: Vec<Place>,
+    pub fields: Vec<FieldSpec>,
 }
 
 /// An entry of `images`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct Image {
     pub name: String,
     pub new_name: String,
@@ -81,28 +106,16 @@ pub(super) struct Image {
 }
 
 /// An entry of `replicas`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Replicas {
-    #[serde(default)]
     pub name: String,
-    #[serde(default)]
     pub count: i64,
 }
 
-/// An entry of `patches` or `patchesJson6902`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Patch {
-    pub path: String,
-    pub patch: String,
-    pub target: Option<Target>,
-    pub options: Option<BTreeMap<String, bool>>,
-}
-
 /// An entry of `configMapGenerator` or `secretGenerator`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct Generator {
     pub name: String,
     pub namespace: String,
@@ -118,7 +131,7 @@ pub(super) struct Generator {
 
 /// `generatorOptions`, or `options` of a generator.
 #[derive(Debug, Default, Clone, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase")]
 pub(super) struct GeneratorOptions {
     pub labels: BTreeMap<String, String>,
     pub annotations: BTreeMap<String, String>,
@@ -126,115 +139,91 @@ pub(super) struct GeneratorOptions {
     pub immutable: bool,
 }
 
-/// Fields that are known.
-const KNOWN: [&str; 25] = [
-    "apiVersion",
-    "kind",
-    "metadata",
-    "resources",
-    "bases",
-    "components",
-    "configurations",
-    "sortOptions",
-    "namePrefix",
-    "nameSuffix",
-    "namespace",
-    "commonLabels",
-    "commonAnnotations",
-    "labels",
-    "images",
-    "imageTags",
-    "replicas",
-    "replacements",
-    "patchesStrategicMerge",
-    "patches",
-    "patchesJson6902",
-    "configMapGenerator",
-    "secretGenerator",
-    "generatorOptions",
-    "openapi",
+/// Deprecated fields, with the ones to use instead.
+const DEPRECATED: [(&str, &str); 6] = [
+    ("bases", "resources"),
+    ("commonLabels", "labels"),
+    ("imageTags", "images"),
+    ("patchesJson6902", "patches"),
+    ("patchesStrategicMerge", "patches"),
+    ("vars", "replacements"),
 ];
 
-/// Fields that kustomize has and this engine not yet. Empty ones do no harm.
-const NOT_YET: [&str; 10] = [
-    "crds",
-    "openapi",
-    "imageTags",
-    "vars",
-    "buildMetadata",
-    "generators",
-    "transformers",
-    "validators",
-    "helmCharts",
-    "helmGlobals",
-];
+/// Fields that are moved into others, and are nothing if they are empty.
+const MOVED: [&str; 3] = ["bases", "imageTags", "helmChartInflationGenerator"];
 
-/// Reads the first document of a kustomization file.
-pub(super) fn read(bytes: &[u8]) -> Result<Kustomization, BuildError> {
+/// Reads the first document of a kustomization file. `warn` is told of deprecated fields.
+pub(super) fn read(bytes: &[u8], warn: &mut dyn FnMut(&str)) -> Result<Kustomization, BuildError> {
     let whole = |message: String| BuildError::new("", message);
     let text = std::str::from_utf8(bytes).map_err(|_| whole("it is not UTF-8".into()))?;
     let node = yaml::parse(text, Limits::default()).map_err(|error| whole(format!("it is not valid YAML: {error}")))?;
     let node = node.ok_or_else(|| whole("it is empty".into()))?;
     // Booleans and numbers as YAML 1.1 has them: kustomize reads this file by another library than resources.
     let value = yaml::json::to_json(&node).map_err(|error| whole(error.to_string()))?;
-    let Value::Object(map) = value else { return Err(whole("it must be a map of fields".into())) };
-    let mut fields = Map::new();
-    for (name, value) in map {
-        let known = KNOWN.iter().chain(&NOT_YET).find(|known| known.eq_ignore_ascii_case(&name));
-        let Some(known) = known else {
-            return Err(BuildError::new(name, "unknown field; kustomize has no field of this name"));
-        };
-        fields.insert((*known).to_owned(), value);
-    }
-    check_type(&fields)?;
-    for field in NOT_YET {
-        let set = fields.remove(field).is_some_and(|value| !is_empty(&value));
-        if set {
-            return Err(BuildError::new(field, "this field is not supported yet"));
+    let Value::Object(fields) = &value else { return Err(whole("it must be a map of fields".into())) };
+    let mut kustomization: Kustomization = decode(&value, Unknown::Refused).map_err(field_first)?;
+    let get = |name: &str| fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    for (field, other) in DEPRECATED {
+        if get(field).is_some_and(|value| !value.is_null()) {
+            let experimental = if field == "vars" { "[EXPERIMENTAL] " } else { "" };
+            warn(&format!(
+                "# Warning: '{field}' is deprecated. Please use '{other}' instead. {experimental}Run 'kustomize edit fix' \
+                 to update your Kustomization automatically."
+            ));
         }
     }
-    let is_component = fields.get("kind").and_then(Value::as_str) == Some("Component");
-    if fields.keys().all(|name| ["apiVersion", "kind", "metadata"].contains(&name.as_str())) {
+    if fields.iter().all(|(name, value)| says_nothing(name, value)) {
         return Err(whole("kustomization.yaml is empty".into()));
     }
-    for field in ["apiVersion", "kind", "metadata"] {
-        fields.remove(field);
-    }
-    fields.retain(|_, value| !value.is_null());
-    let mut kustomization = Kustomization { is_component, ..parse_fields(fields)? };
-    kustomization.resources.append(&mut kustomization.bases);
+    kustomization.check_type()?;
+    kustomization.move_deprecated();
     Ok(kustomization)
 }
 
-/// Parses field by field, so that an error names its field.
-fn parse_fields(fields: Map<String, Value>) -> Result<Kustomization, BuildError> {
-    for (name, value) in &fields {
-        let alone = Value::Object(Map::from_iter([(name.clone(), value.clone())]));
-        serde_json::from_value::<Kustomization>(alone).map_err(|error| BuildError::new(name, error.to_string()))?;
+/// An error of the decoder begins with the way to its place; the first step is the field.
+fn field_first(message: String) -> BuildError {
+    match message.split_once(": ") {
+        Some((way, rest)) if !way.contains(' ') => BuildError::new(way, rest),
+        _ => BuildError::new("", message),
     }
-    serde_json::from_value(Value::Object(fields)).map_err(|error| BuildError::new("", error.to_string()))
 }
 
-fn check_type(fields: &Map<String, Value>) -> Result<(), BuildError> {
-    let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
-    let (api_version, kind) = (text("apiVersion"), text("kind"));
-    if !matches!(kind, "" | "Kustomization" | "Component") {
-        return Err(BuildError::new("kind", format!("kind should be Kustomization or Component, not {kind:?}")));
-    }
-    let expected =
-        if kind == "Component" { "kustomize.config.k8s.io/v1alpha1" } else { "kustomize.config.k8s.io/v1beta1" };
-    if !api_version.is_empty() && api_version != expected {
-        return Err(BuildError::new("apiVersion", format!("apiVersion should be {expected}, not {api_version:?}")));
-    }
-    Ok(())
-}
-
-fn is_empty(value: &Value) -> bool {
+fn says_nothing(name: &str, value: &Value) -> bool {
+    let is = |other: &str| name.eq_ignore_ascii_case(other);
     match value {
+        _ if is("apiVersion") || is("kind") => true,
         Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.is_empty(),
         Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty() && MOVED.into_iter().any(is),
         _ => false,
+    }
+}
+
+impl Kustomization {
+    /// Whether it is a component.
+    pub fn is_component(&self) -> bool {
+        self.kind == "Component"
+    }
+
+    fn check_type(&self) -> Result<(), BuildError> {
+        let Self { kind, api_version, .. } = self;
+        if !matches!(kind.as_str(), "" | "Kustomization" | "Component") {
+            return Err(BuildError::new("kind", format!("kind should be Kustomization or Component, not {kind:?}")));
+        }
+        let version = if self.is_component() { "v1alpha1" } else { "v1beta1" };
+        let expected = format!("kustomize.config.k8s.io/{version}");
+        if !api_version.is_empty() && *api_version != expected {
+            return Err(BuildError::new("apiVersion", format!("apiVersion should be {expected}, not {api_version:?}")));
+        }
+        Ok(())
+    }
+
+    fn move_deprecated(&mut self) {
+        self.resources.append(&mut self.bases);
+        self.images.append(&mut self.image_tags);
+        let old = std::mem::take(&mut self.helm_chart_inflation_generator);
+        let globals = DeprecatedChart::globals(&old);
+        self.helm_globals = self.helm_globals.take().or(globals);
+        self.helm_charts.extend(old.into_iter().map(Chart::from));
     }
 }

@@ -12,6 +12,8 @@
 //! `$patch: delete` removes the map or item that it stands in, `$patch: replace` puts the patch's in
 //! the place of the object's. The other directives do nothing and stay, as in kustomize.
 
+use std::borrow::Cow;
+
 use super::schema::{Field, Schema, Shape};
 use crate::yaml::{Node, Value};
 
@@ -131,7 +133,7 @@ impl Merge<'_> {
         &self,
         old: Option<Node>,
         patch: &[Node],
-        keys: &[&str],
+        keys: &[Cow<'static, str>],
         shape: Option<Shape>,
     ) -> Result<Option<Node>, String> {
         let mut patch = patch.to_vec();
@@ -156,7 +158,7 @@ impl Merge<'_> {
         &self,
         mut old: Vec<Node>,
         patch: &[Node],
-        keys: &[&str],
+        keys: &[Cow<'static, str>],
         shape: Option<Shape>,
     ) -> Result<Vec<Node>, String> {
         for item in &mut old {
@@ -165,8 +167,8 @@ impl Merge<'_> {
             }
         }
         // A key that no item names does not count.
-        let named = |key: &&&str| old.iter().chain(patch).any(|item| item.get(key).is_some());
-        let keys: Vec<&str> = keys.iter().filter(named).copied().collect();
+        let named = |key: &&str| old.iter().chain(patch).any(|item| item.get(key).is_some());
+        let keys: Vec<&str> = keys.iter().map(|key| &**key).filter(named).collect();
         let keys = keys.as_slice();
         let mut items: Vec<Node> = Vec::new();
         for item in patch {

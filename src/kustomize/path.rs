@@ -27,14 +27,11 @@ pub(super) fn is_below(path: &str, directory: &str) -> bool {
     directory.is_empty() || path == directory || path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
 }
 
-/// Whether a resource is something on another machine: a URL or an address of git.
-pub(super) fn is_remote(path: &str) -> bool {
-    path.contains("://")
-        || path.contains("?ref=")
-        || path.starts_with("git@")
-        || path.starts_with("git::")
-        || path.starts_with("github.com/")
-        || path.starts_with("github.com:")
+/// Whether a name is an address of the web.
+pub(super) fn is_web_address(name: &str) -> bool {
+    ["http://", "https://"]
+        .into_iter()
+        .any(|scheme| name.split_at_checked(scheme.len()).is_some_and(|(head, _)| head.eq_ignore_ascii_case(scheme)))
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ mod table;
 
 use std::collections::HashMap;
 
-use super::BuildError;
 use super::field::{self, FieldSpec};
 use super::resource::{Id, Resource};
 use crate::yaml::{Node, Value};
@@ -19,7 +18,7 @@ use crate::yaml::{Node, Value};
 pub(super) use table::{BackReference, Kind};
 
 /// Lets every reference follow its object. `more` are references beside the built-in ones.
-pub(super) fn fix(resources: &mut [Resource], more: &[BackReference]) -> Result<(), BuildError> {
+pub(super) fn fix(resources: &mut [Resource], more: &[BackReference]) -> Result<(), String> {
     let names = Names::new(resources);
     if names.by_old_name.is_empty() {
         return Ok(());
@@ -125,17 +124,11 @@ struct Sieve<'a> {
 
 impl<'a> Sieve<'a> {
     /// Changes the names in the field.
-    fn follow(&self, node: &mut Node) -> Result<(), BuildError> {
-        let mut failed = Ok(());
-        self.spec.visit(node, &mut |place| {
-            if failed.is_ok() {
-                failed = self.set(place);
-            }
-        })?;
-        failed
+    fn follow(&self, node: &mut Node) -> Result<(), String> {
+        self.spec.visit_present(node, &mut |place| self.set(place))
     }
 
-    fn set(&self, place: &mut Node) -> Result<(), BuildError> {
+    fn set(&self, place: &mut Node) -> Result<(), String> {
         match &place.value {
             _ if place.is_null() => {}
             Value::Scalar(old, _) => {
@@ -147,17 +140,25 @@ impl<'a> Sieve<'a> {
                 }
             }
             Value::Mapping(_) => self.set_map(place)?,
-            Value::Sequence(_) => {}
+            Value::Sequence(_) => return self.set_items(place),
         }
         Ok(())
     }
 
+    /// A list of references.
+    fn set_items(&self, place: &mut Node) -> Result<(), String> {
+        match &mut place.value {
+            Value::Sequence(items) => items.iter_mut().try_for_each(|item| self.set(item)),
+            _ => Ok(()),
+        }
+    }
+
     /// A reference with name and namespace.
-    fn set_map(&self, place: &mut Node) -> Result<(), BuildError> {
+    fn set_map(&self, place: &mut Node) -> Result<(), String> {
         let text = |member: &str| place.get(member).and_then(Node::as_str).map(str::to_owned);
         let Some(old) = text("name") else {
             let message = format!("{}: no 'name' field in the map at {}", self.referrer.id, self.spec.path);
-            return Err(BuildError::new("", message));
+            return Err(message);
         };
         let mut candidates = self.named(&old);
         if let Some(namespace) = text("namespace") {
@@ -205,7 +206,7 @@ impl<'a> Sieve<'a> {
         old: &str,
         mut candidates: Vec<&'a Candidate>,
         same: impl Fn(&Id, &Id) -> bool,
-    ) -> Result<Option<&'a Id>, BuildError> {
+    ) -> Result<Option<&'a Id>, String> {
         candidates.retain(|candidate| candidate.earlier.iter().any(|id| self.target.is(id)));
         if let Some(role) = self.referrer.role.as_ref().filter(|_| self.spec.path.ends_with("roleRef/name")) {
             candidates.retain(|candidate| candidate.earlier.iter().any(|id| role.is(id)));
@@ -230,7 +231,7 @@ impl<'a> Sieve<'a> {
             self.spec.path,
             ids.join(", ")
         );
-        Err(BuildError::new("", message))
+        Err(message)
     }
 }
 

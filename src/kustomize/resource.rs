@@ -1,5 +1,7 @@
 //! A resource on its way through a build.
 
+use super::origin::History;
+use super::schema::Schema;
 use crate::yaml::{Node, Style, Value};
 
 /// Group, version, kind, name and namespace at one moment.
@@ -10,11 +12,16 @@ pub(super) struct Id {
     pub kind: String,
     pub name: String,
     pub namespace: String,
+    /// Whether a schema of the user says that the kind has no namespace.
+    pub scope_is_told: bool,
 }
 
 impl Id {
     /// Whether its kind certainly has no namespace.
     pub fn is_cluster_scoped(&self) -> bool {
+        if self.scope_is_told {
+            return true;
+        }
         let knows_flows = (self.group.as_str(), self.version.as_str()) == FLOW_CONTROL;
         let is_flow = matches!(self.kind.as_str(), "FlowSchema" | "PriorityLevelConfiguration");
         CLUSTER_SCOPED.contains(&(&self.group, &self.kind)) || (knows_flows && is_flow)
@@ -25,12 +32,24 @@ impl Id {
         if self.namespace.is_empty() && !self.is_cluster_scoped() { "default" } else { &self.namespace }
     }
 
+    /// The id with the namespace that counts; ids are equal if their keys are.
+    pub fn key(mut self) -> Key {
+        if self.namespace.is_empty() && !self.is_cluster_scoped() {
+            self.namespace.push_str("default");
+        }
+        self.scope_is_told = false;
+        self
+    }
+
     /// Whether two ids name the same object.
     pub fn equals(&self, other: &Self) -> bool {
         (&self.group, &self.version, &self.kind, &self.name, self.effective_namespace())
             == (&other.group, &other.version, &other.kind, &other.name, other.effective_namespace())
     }
 }
+
+/// What makes two ids equal: the id with the namespace that counts.
+pub(super) type Key = Id;
 
 impl std::fmt::Display for Id {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -52,11 +71,29 @@ pub(super) struct Resource {
     pub suffixes: Vec<String>,
     /// Whether its name gets a hash of its content at the end.
     pub needs_hash: bool,
+    /// Whether a chart made it; it keeps the namespace that the chart gave it.
+    pub is_from_helm: bool,
+    /// Where it came from and what worked on it, if the build keeps that.
+    pub history: History,
+    /// The variables that take their values from it.
+    pub variables: Vec<String>,
+    /// See [`Id::scope_is_told`].
+    scope_is_told: bool,
 }
 
 impl Resource {
     pub fn new(node: Node) -> Self {
-        Self { node, earlier: Vec::new(), prefixes: Vec::new(), suffixes: Vec::new(), needs_hash: false }
+        Self {
+            node,
+            earlier: Vec::new(),
+            prefixes: Vec::new(),
+            suffixes: Vec::new(),
+            needs_hash: false,
+            is_from_helm: false,
+            history: History::default(),
+            variables: Vec::new(),
+            scope_is_told: false,
+        }
     }
 
     pub fn id(&self) -> Id {
@@ -73,7 +110,20 @@ impl Resource {
             kind: text(self.node.get("kind")),
             name: text(metadata.and_then(|metadata| metadata.get("name"))),
             namespace: text(metadata.and_then(|metadata| metadata.get("namespace"))),
+            scope_is_told: self.scope_is_told,
         }
+    }
+
+    /// Takes from a schema whether its kind has a namespace.
+    pub fn learn_scope(&mut self, schema: &Schema) {
+        let text = |member: &str| self.node.get(member).and_then(Node::as_str).unwrap_or_default();
+        self.scope_is_told = schema.is_cluster_scoped(text("apiVersion"), text("kind"));
+    }
+
+    /// Whether nothing was done that made it this other one.
+    pub fn is_untouched(&self, after: &Self) -> bool {
+        (&self.node, &self.earlier, &self.prefixes, &self.suffixes)
+            == (&after.node, &after.earlier, &after.prefixes, &after.suffixes)
     }
 
     /// Its first id.

@@ -1,61 +1,168 @@
-//! The transformers, one file each, in kustomize's order.
-
-pub(super) mod patch;
+//! The transformers, one file each, and the list of them in kustomize's order.
+//!
+//! Each is a struct that its config under `transformers:` is read into; a field of a kustomization
+//! makes the same struct. Files are read while a transformer is set up, and what it does to the
+//! objects needs nothing but the objects.
 
 mod annotation;
 mod image;
+mod json6902;
 mod label;
 mod name;
 mod namespace;
-mod patch_json;
+mod patch;
 mod replacement;
 mod replica;
+mod strategic_merge;
+mod value_add;
 
-use super::BuildError;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub(super) use label::Labels;
+pub(super) use patch::Patch;
 pub(super) use replacement::Replacement;
 
-use super::accumulate::Accumulated;
-use super::configuration::{Configuration, specs};
-use super::field::FieldSpec;
+use super::BuildError;
+use super::configuration::Configuration;
+use super::decode::{Unknown, decode};
+use super::hash::Hash;
 use super::kustomization::Kustomization;
-use super::schema::Schema;
+use super::resource::Resource;
+use super::setup::Setup;
 
-/// Reads a file for a field.
-pub(super) type Read<'a> = dyn FnMut(&str, &str) -> Result<Vec<u8>, BuildError> + 'a;
-
-/// Applies what a kustomization asks for.
-pub(super) fn all(
-    all: &mut Accumulated,
-    kustomization: &Kustomization,
-    schema: &Schema,
-    read: &mut Read<'_>,
-) -> Result<(), BuildError> {
-    let Accumulated { resources, configuration, .. } = all;
-    patch::apply_strategic(resources, &kustomization.patches_strategic_merge, schema, read)?;
-    patch::apply(resources, &kustomization.patches, "patches", schema, read)?;
-    namespace::apply(resources, &kustomization.namespace, &specs(&configuration.namespace))?;
-    name::apply(resources, kustomization, configuration)?;
-    label::apply(resources, kustomization, configuration)?;
-    annotation::apply(resources, &kustomization.common_annotations, &specs(&configuration.common_annotations))?;
-    patch::apply(resources, &kustomization.patches_json6902, "patchesJson6902", schema, read)?;
-    replica::apply(resources, &kustomization.replicas, &specs(&configuration.replicas))?;
-    image::apply(resources, &kustomization.images, &specs(&configuration.images))?;
-    replacement::apply(resources, &kustomization.replacements, read)
+/// Something that changes objects.
+pub(super) trait Transform {
+    /// Changes the objects.
+    ///
+    /// # Errors
+    /// What is wrong, as a sentence.
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String>;
 }
 
-/// Refuses a configuration that tells a built-in place of labels or annotations differently.
-pub(super) fn check(configuration: &Configuration) -> Result<(), BuildError> {
-    let labels = label::builtin();
-    for (places, builtin) in
-        [(&configuration.common_labels, labels.as_slice()), (&configuration.common_annotations, &annotation::FIELDS)]
-    {
-        for place in specs(places) {
-            let same = |known: &&FieldSpec| FieldSpec { create: place.create, ..(*known).clone() } == place;
-            if builtin.iter().find(same).is_some_and(|known| known.create != place.create) {
-                let message = format!("conflicting fieldspecs: {} is told with and without create", place.path);
-                return Err(BuildError::new("configurations", message));
-            }
+/// A transformer that is ready to run.
+pub(super) struct Step {
+    /// The field that asks for it.
+    pub field: &'static str,
+    /// Which entry of the field, if it has several.
+    pub entry: Option<usize>,
+    /// What it is called as a plugin.
+    pub kind: &'static str,
+    pub transformer: Box<dyn Transform>,
+}
+
+impl Step {
+    /// The place in the kustomization that asks for it.
+    pub fn place(&self) -> String {
+        match self.entry {
+            Some(entry) => format!("{}[{entry}]", self.field),
+            None => self.field.to_owned(),
         }
     }
-    Ok(())
+}
+
+/// Places that kustomize knows by itself, by the name of the list in `configurations`.
+pub(super) mod builtin {
+    pub(in crate::kustomize) use super::annotation::FIELDS as ANNOTATIONS;
+    pub(in crate::kustomize) use super::image::FIELDS as IMAGES;
+    pub(in crate::kustomize) use super::label::{
+        CLAIMS as CLAIM_LABELS, TEMPLATES as TEMPLATE_LABELS, common as common_labels,
+    };
+    pub(in crate::kustomize) use super::name::FIELDS as NAME;
+    pub(in crate::kustomize) use super::namespace::FIELDS as NAMESPACE;
+    pub(in crate::kustomize) use super::replica::FIELDS as REPLICAS;
+}
+
+/// The transformers that the fields of a kustomization ask for, in kustomize's order: patches see the
+/// names that the files have, prefixes come before labels only by custom, and replacements see all.
+pub(super) fn of_fields(
+    kustomization: &Kustomization,
+    configuration: &Configuration,
+    setup: &mut Setup<'_, '_>,
+) -> Result<Vec<Step>, BuildError> {
+    let mut list = List(Vec::new());
+    list.add(
+        "patchesStrategicMerge",
+        "PatchStrategicMergeTransformer",
+        strategic_merge::of(kustomization, setup.at("patchesStrategicMerge"))?,
+    );
+    for patch in &kustomization.patches {
+        list.add_entry("patches", "PatchTransformer", patch.set_up(setup.at("patches"))?);
+    }
+    list.add("namespace", "NamespaceTransformer", namespace::of(kustomization, configuration)?);
+    list.add("namePrefix", "PrefixTransformer", name::prefix_of(kustomization, configuration)?);
+    list.add("nameSuffix", "SuffixTransformer", name::suffix_of(kustomization, configuration)?);
+    for labels in &kustomization.labels {
+        list.add_entry("labels", "LabelTransformer", label::of(labels, configuration)?);
+    }
+    list.add("commonLabels", "LabelTransformer", label::common_of(kustomization, configuration)?);
+    list.add("commonAnnotations", "AnnotationsTransformer", annotation::of(kustomization, configuration)?);
+    for patch in &kustomization.patches_json6902 {
+        list.add_entry(
+            "patchesJson6902",
+            "PatchJson6902Transformer",
+            json6902::of(patch, setup.at("patchesJson6902"))?,
+        );
+    }
+    for replicas in &kustomization.replicas {
+        list.add_entry("replicas", "ReplicaCountTransformer", replica::of(replicas, configuration)?);
+    }
+    for image in &kustomization.images {
+        list.add_entry("images", "ImageTagTransformer", image::of(image, configuration)?);
+    }
+    list.add(
+        "replacements",
+        "ReplacementTransformer",
+        replacement::of(&kustomization.replacements, setup.at("replacements"))?,
+    );
+    Ok(list.0)
+}
+
+struct List(Vec<Step>);
+
+impl List {
+    /// Adds the one transformer of a field, if the field is set.
+    fn add<T: Transform + 'static>(&mut self, field: &'static str, kind: &'static str, transformer: Option<T>) {
+        if let Some(transformer) = transformer {
+            self.0.push(Step { field, entry: None, kind, transformer: Box::new(transformer) });
+        }
+    }
+
+    /// Adds the transformer of one entry of a field.
+    fn add_entry(&mut self, field: &'static str, kind: &'static str, transformer: impl Transform + 'static) {
+        let entry = self.0.iter().filter(|step| step.field == field).count();
+        self.0.push(Step { field, entry: Some(entry), kind, transformer: Box::new(transformer) });
+    }
+}
+
+/// The transformer that a config under `transformers:` or `validators:` describes. Unknown fields of a
+/// config have no effect, as in kustomize.
+pub(super) fn of_config(
+    kind: &str,
+    config: &Value,
+    setup: &mut Setup<'_, '_>,
+) -> Result<Box<dyn Transform>, BuildError> {
+    let field = setup.field;
+    let bad = |message: String| BuildError::new(field, message);
+    Ok(match kind {
+        "AnnotationsTransformer" => Box::new(read::<annotation::Annotations>(config, setup)?),
+        "HashTransformer" => Box::new(Hash),
+        "ImageTagTransformer" => Box::new(read::<image::Config>(config, setup)?.compiled().map_err(bad)?),
+        "LabelTransformer" => Box::new(read::<Labels>(config, setup)?),
+        "NamespaceTransformer" => Box::new(read::<namespace::Config>(config, setup)?.checked().map_err(bad)?),
+        "PatchJson6902Transformer" => Box::new(read::<json6902::Config>(config, setup)?.set_up(setup)?),
+        "PatchStrategicMergeTransformer" => Box::new(read::<strategic_merge::Config>(config, setup)?.set_up(setup)?),
+        "PatchTransformer" => Box::new(read::<Patch>(config, setup)?.set_up(setup)?),
+        "PrefixSuffixTransformer" => Box::new(read::<name::Config>(config, setup)?.both().map_err(bad)?),
+        "PrefixTransformer" => Box::new(read::<name::Config>(config, setup)?.prefix().map_err(bad)?),
+        "ReplacementTransformer" => Box::new(read::<replacement::Config>(config, setup)?.set_up(setup)?),
+        "ReplicaCountTransformer" => Box::new(read::<replica::Count>(config, setup)?),
+        "SuffixTransformer" => Box::new(read::<name::Config>(config, setup)?.suffix().map_err(bad)?),
+        "ValueAddTransformer" => Box::new(read::<value_add::Config>(config, setup)?.set_up(setup)?),
+        _ => return Err(bad(format!("kustomize has no built-in transformer {kind:?}"))),
+    })
+}
+
+fn read<T: DeserializeOwned>(config: &Value, setup: &Setup<'_, '_>) -> Result<T, BuildError> {
+    decode(config, Unknown::Ignored).map_err(|message| setup.failure(message))
 }

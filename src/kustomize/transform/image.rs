@@ -1,67 +1,98 @@
-//! `images`.
+//! `images`: other names, tags and digests for the images of containers.
+//!
+//! With `{name: nginx, newTag: "2"}` the image `nginx:1` becomes `nginx:2`.
 
 use regex::Regex;
+use serde::Deserialize;
 
+use super::Transform;
 use crate::kustomize::BuildError;
-use crate::kustomize::field::{self, FieldSpec, visit_path};
+use crate::kustomize::configuration::{Configuration, united};
+use crate::kustomize::field::{self, FieldSpec, anywhere};
 use crate::kustomize::json;
 use crate::kustomize::kustomization::Image;
 use crate::kustomize::resource::Resource;
 use crate::yaml::{Node, Value};
 
 /// Places beside every list of containers.
-const PATHS: [&str; 7] = [
-    "spec/containers/image",
-    "spec/initContainers/image",
-    "spec/volumes/image/reference",
-    "spec/template/spec/containers/image",
-    "spec/template/spec/initContainers/image",
-    "spec/template/spec/volumes/image/reference",
-    "spec/jobTemplate/spec/template/spec/volumes/image/reference",
+pub(in crate::kustomize) const FIELDS: [FieldSpec; 7] = [
+    anywhere("spec/containers[]/image", true),
+    anywhere("spec/initContainers[]/image", true),
+    anywhere("spec/volumes[]/image/reference", true),
+    anywhere("spec/template/spec/containers[]/image", true),
+    anywhere("spec/template/spec/initContainers[]/image", true),
+    anywhere("spec/template/spec/volumes[]/image/reference", true),
+    anywhere("spec/jobTemplate/spec/template/spec/volumes[]/image/reference", true),
 ];
 
-pub(super) fn apply(resources: &mut [Resource], images: &[Image], more: &[FieldSpec]) -> Result<(), BuildError> {
-    for image in images {
-        let pattern = format!("^(?:{})(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$", image.name);
-        let pattern = Regex::new(&pattern)
-            .map_err(|error| BuildError::new("images", format!("{:?} is not a pattern: {error}", image.name)))?;
-        let mut change = |node: &mut Node| {
-            if let Some(text) = node.as_str().filter(|text| pattern.is_match(text)) {
-                *node = json::text(&renamed(image, text));
-            }
-        };
-        for resource in resources.iter_mut() {
-            // kustomize walks twice, which shows in a suffix that is added twice.
-            if resource.id().kind != "CustomResourceDefinition" {
-                containers(&mut resource.node, &mut change);
-            }
-            for path in PATHS {
-                visit_path(&mut resource.node, path, &mut change)?;
-            }
-            let id = resource.id();
-            for spec in more.iter().filter(|spec| spec.selects(&id)) {
-                spec.visit(&mut resource.node, &mut change)?;
-            }
-        }
-    }
-    Ok(())
+/// Changes one image.
+pub(super) struct Renaming {
+    image: Image,
+    pattern: Regex,
+    fields: Vec<FieldSpec>,
 }
 
-/// Every `image` in a list called `containers` or `initContainers`, however deep.
-fn containers(node: &mut Node, change: &mut dyn FnMut(&mut Node)) {
-    match &mut node.value {
-        Value::Scalar(..) => {}
-        Value::Sequence(items) => items.iter_mut().for_each(|item| containers(item, change)),
-        Value::Mapping(pairs) => {
-            for (key, value) in pairs {
-                if matches!(key.as_str(), Some("containers" | "initContainers"))
-                    && let Value::Sequence(items) = &mut value.value
-                {
-                    items.iter_mut().filter_map(|item| field::get_mut(item, "image")).for_each(&mut *change);
-                }
-                containers(value, change);
+/// The config of a transformer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Config {
+    image_tag: Image,
+    field_specs: Vec<FieldSpec>,
+}
+
+impl Config {
+    pub fn compiled(self) -> Result<Renaming, String> {
+        let pattern = format!("^(?:{})(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$", self.image_tag.name);
+        let pattern =
+            Regex::new(&pattern).map_err(|error| format!("{:?} is not a pattern: {error}", self.image_tag.name))?;
+        Ok(Renaming { image: self.image_tag, pattern, fields: self.field_specs })
+    }
+}
+
+pub(super) fn of(image: &Image, configuration: &Configuration) -> Result<Renaming, BuildError> {
+    let made = united(&FIELDS, &configuration.images)
+        .and_then(|field_specs| Config { image_tag: image.clone(), field_specs }.compiled());
+    made.map_err(|message| BuildError::new("images", message))
+}
+
+impl Transform for Renaming {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+        let mut change = |node: &mut Node| {
+            let kind = node.kind();
+            let text = node.as_str().ok_or_else(|| format!("an image must be text, not {kind}"))?;
+            if self.pattern.is_match(text) {
+                *node = json::text(&renamed(&self.image, text));
+            }
+            Ok(())
+        };
+        for resource in resources {
+            let id = resource.id();
+            if id.kind == "CustomResourceDefinition" {
+                continue;
+            }
+            // kustomize walks twice, which shows in a suffix that is added twice.
+            containers(&mut resource.node, &mut change).map_err(|message| format!("{id}: {message}"))?;
+            for field in self.fields.iter().filter(|field| field.selects(&id)) {
+                field.visit_present(&mut resource.node, &mut change).map_err(|message| format!("{id}: {message}"))?;
             }
         }
+        Ok(())
+    }
+}
+
+/// Calls `change` on every `image` in a list called `containers` or `initContainers`, however deep.
+fn containers(node: &mut Node, change: &mut field::Change<'_>) -> Result<(), String> {
+    match &mut node.value {
+        Value::Scalar(..) => Ok(()),
+        Value::Sequence(items) => items.iter_mut().try_for_each(|item| containers(item, change)),
+        Value::Mapping(pairs) => pairs.iter_mut().try_for_each(|(key, value)| {
+            if matches!(key.as_str(), Some("containers" | "initContainers"))
+                && let Value::Sequence(items) = &mut value.value
+            {
+                items.iter_mut().filter_map(|item| field::get_mut(item, "image")).try_for_each(&mut *change)?;
+            }
+            containers(value, change)
+        }),
     }
 }
 

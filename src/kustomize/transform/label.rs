@@ -1,31 +1,35 @@
-//! `labels` and `commonLabels`.
+//! `labels` and `commonLabels`: labels on every object, on what objects make, and where asked for in
+//! selectors.
 
 use std::collections::BTreeMap;
 
-use crate::kustomize::BuildError;
-use crate::kustomize::configuration::{Configuration, specs};
-use crate::kustomize::field::{FieldSpec, anywhere, at, at_version, set, visit_path};
-use crate::kustomize::json;
-use crate::kustomize::kustomization::Kustomization;
+use serde::Deserialize;
+
+use super::Transform;
+use crate::kustomize::configuration::{Configuration, united};
+use crate::kustomize::field::{FieldSpec, anywhere, at, at_version, set};
+use crate::kustomize::kustomization::{self, Kustomization};
 use crate::kustomize::resource::Resource;
+use crate::kustomize::{BuildError, json};
 
 const METADATA: FieldSpec = anywhere("metadata/labels", true);
 
 /// Labels of what workloads make.
-const TEMPLATES: [FieldSpec; 9] = [
+pub(in crate::kustomize) const TEMPLATES: [FieldSpec; 9] = [
+    METADATA,
     at_version("", "v1", "ReplicationController", "spec/template/metadata/labels", true),
     at("", "Deployment", "spec/template/metadata/labels", true),
     at("", "ReplicaSet", "spec/template/metadata/labels", true),
     at("", "DaemonSet", "spec/template/metadata/labels", true),
     at("apps", "StatefulSet", "spec/template/metadata/labels", true),
-    at("apps", "StatefulSet", "spec/volumeClaimTemplates[]/metadata/labels", true),
     at("batch", "Job", "spec/template/metadata/labels", true),
     at("batch", "CronJob", "spec/jobTemplate/metadata/labels", true),
     at("batch", "CronJob", "spec/jobTemplate/spec/template/metadata/labels", true),
 ];
 
-const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution/podAffinityTerm/labelSelector/matchLabels";
-const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution/labelSelector/matchLabels";
+/// Labels of the claims that a StatefulSet makes.
+pub(in crate::kustomize) const CLAIMS: FieldSpec =
+    at("apps", "StatefulSet", "spec/volumeClaimTemplates[]/metadata/labels", true);
 
 /// What selects by labels.
 const SELECTORS: [FieldSpec; 12] = [
@@ -43,75 +47,102 @@ const SELECTORS: [FieldSpec; 12] = [
     at("networking.k8s.io", "NetworkPolicy", "spec/egress/to/podSelector/matchLabels", false),
 ];
 
-pub(super) fn apply(
-    resources: &mut [Resource],
-    kustomization: &Kustomization,
-    configuration: &Configuration,
-) -> Result<(), BuildError> {
-    let common = specs(&configuration.common_labels);
-    for labels in &kustomization.labels {
-        let mut places = specs(&labels.fields);
-        places.push(METADATA);
-        if labels.include_selectors {
-            places.extend(common.clone());
-        }
-        if labels.include_selectors || labels.include_templates {
-            places.extend(TEMPLATES);
-        }
-        if labels.include_templates && !labels.include_selectors {
-            places.extend(specs(&configuration.template_labels));
-        }
-        set_all(resources, &places, &labels.pairs, labels.include_selectors)?;
-    }
-    let mut places = vec![METADATA];
-    places.extend(TEMPLATES);
-    places.extend(common);
-    set_all(resources, &places, &kustomization.common_labels, true)
-}
+/// Where a workload's pods say which pods they want near or far.
+const SPREADING: [&str; 5] = [
+    "spec/template/spec/affinity/podAffinity/preferredDuringSchedulingIgnoredDuringExecution/podAffinityTerm/labelSelector/matchLabels",
+    "spec/template/spec/affinity/podAffinity/requiredDuringSchedulingIgnoredDuringExecution/labelSelector/matchLabels",
+    "spec/template/spec/affinity/podAntiAffinity/preferredDuringSchedulingIgnoredDuringExecution/podAffinityTerm/labelSelector/matchLabels",
+    "spec/template/spec/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution/labelSelector/matchLabels",
+    "spec/template/spec/topologySpreadConstraints/labelSelector/matchLabels",
+];
 
 /// The built-in places of `commonLabels`.
-pub(super) fn builtin() -> Vec<FieldSpec> {
-    [METADATA].into_iter().chain(TEMPLATES).chain(SELECTORS).collect()
+pub(in crate::kustomize) fn common() -> Vec<FieldSpec> {
+    let spreading =
+        SPREADING.iter().flat_map(|path| ["Deployment", "StatefulSet"].map(|kind| at("apps", kind, path, false)));
+    SELECTORS.into_iter().chain(spreading).chain(TEMPLATES).chain([CLAIMS]).collect()
 }
 
-fn set_all(
+/// Sets labels.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(in crate::kustomize) struct Labels {
+    pub labels: BTreeMap<String, String>,
+    pub field_specs: Vec<FieldSpec>,
+}
+
+impl Labels {
+    /// On the objects alone.
+    pub fn on_objects(labels: BTreeMap<String, String>) -> Self {
+        Self { labels, field_specs: vec![METADATA] }
+    }
+}
+
+/// One entry of `labels`.
+pub(super) fn of(entry: &kustomization::Labels, configuration: &Configuration) -> Result<Labels, BuildError> {
+    let places = || {
+        let mut places = united(&entry.fields, &configuration.labels)?;
+        if entry.include_selectors {
+            places = united(&places, &common())?;
+            return united(&places, &configuration.common_labels);
+        }
+        if entry.include_templates {
+            places = united(&places, &TEMPLATES)?;
+            places = united(&places, &configuration.template_labels)?;
+        }
+        if entry.include_volume_claim_templates {
+            places = united(&places, &[CLAIMS])?;
+            places = united(&places, &configuration.volume_claim_template_labels)?;
+        }
+        united(&places, &[METADATA])
+    };
+    let field_specs = places().map_err(|message| BuildError::new("labels", message))?;
+    Ok(Labels { labels: entry.pairs.clone(), field_specs })
+}
+
+/// `commonLabels`; kustomize runs the transformer as soon as there are labels of either sort.
+pub(super) fn common_of(
+    kustomization: &Kustomization,
+    configuration: &Configuration,
+) -> Result<Option<Labels>, BuildError> {
+    let labels = kustomization.common_labels.clone();
+    if labels.is_empty() && kustomization.labels.is_empty() {
+        return Ok(None);
+    }
+    let field_specs = united(&common(), &configuration.common_labels);
+    let field_specs = field_specs.map_err(|message| BuildError::new("commonLabels", message))?;
+    Ok(Some(Labels { labels, field_specs }))
+}
+
+impl Transform for Labels {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+        put(resources, &self.labels, &self.field_specs)
+    }
+}
+
+/// Sets pairs in maps of labels or annotations.
+pub(super) fn put(
     resources: &mut [Resource],
-    places: &[FieldSpec],
     pairs: &BTreeMap<String, String>,
-    selectors: bool,
-) -> Result<(), BuildError> {
+    places: &[FieldSpec],
+) -> Result<(), String> {
     if pairs.is_empty() {
         return Ok(());
     }
     for resource in resources {
         let id = resource.id();
-        let selecting: &[FieldSpec] = if selectors { &SELECTORS } else { &[] };
-        for spec in places.iter().chain(selecting).filter(|spec| spec.selects(&id)) {
-            spec.visit(&mut resource.node, &mut |map| put(map, pairs))?;
-        }
-        if selectors && id.group == "apps" && matches!(id.kind.as_str(), "Deployment" | "StatefulSet") {
-            spread(resource, pairs)?;
+        for place in places.iter().filter(|place| place.selects(&id)) {
+            let put = &mut |map: &mut crate::yaml::Node| {
+                if !map.is_null() && map.as_mapping().is_none() {
+                    return Err(format!("wrong node kind: expected a map but got {}", map.kind()));
+                }
+                for (key, value) in pairs {
+                    set(map, key, json::text(value));
+                }
+                Ok(())
+            };
+            place.visit(&mut resource.node, put).map_err(|message| format!("{id}: {message}"))?;
         }
     }
     Ok(())
-}
-
-/// Affinities and spread constraints of a workload select its own pods.
-fn spread(workload: &mut Resource, pairs: &BTreeMap<String, String>) -> Result<(), BuildError> {
-    let template = "spec/template/spec";
-    let mut paths = vec![format!("{template}/topologySpreadConstraints/labelSelector/matchLabels")];
-    for affinity in ["podAffinity", "podAntiAffinity"] {
-        paths.extend([PREFERRED, REQUIRED].map(|rest| format!("{template}/affinity/{affinity}/{rest}")));
-    }
-    for path in paths {
-        visit_path(&mut workload.node, &path, &mut |map| put(map, pairs))?;
-    }
-    Ok(())
-}
-
-/// Sets pairs in a map of labels or annotations.
-pub(super) fn put(map: &mut crate::yaml::Node, pairs: &BTreeMap<String, String>) {
-    for (key, value) in pairs {
-        set(map, key, json::text(value));
-    }
 }

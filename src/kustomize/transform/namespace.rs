@@ -1,13 +1,19 @@
-//! `namespace`.
+//! `namespace`: the namespace of every object that can have one.
 
-use crate::kustomize::BuildError;
-use crate::kustomize::field::{self, FieldSpec, at};
-use crate::kustomize::json;
+use std::collections::HashSet;
+
+use serde::Deserialize;
+
+use super::Transform;
+use crate::kustomize::configuration::{Configuration, united};
+use crate::kustomize::field::{self, FieldSpec, at, set_scalar};
+use crate::kustomize::kustomization::{Kustomization, Metadata};
 use crate::kustomize::resource::Resource;
+use crate::kustomize::{BuildError, json};
 use crate::yaml::{Node, Value};
 
 /// Places beside `metadata.namespace`.
-const FIELDS: [FieldSpec; 3] = [
+pub(in crate::kustomize) const FIELDS: [FieldSpec; 3] = [
     at("", "Namespace", "metadata/name", true),
     at("apiregistration.k8s.io", "APIService", "spec/service/namespace", true),
     at(
@@ -18,36 +24,135 @@ const FIELDS: [FieldSpec; 3] = [
     ),
 ];
 
-pub(super) fn apply(resources: &mut [Resource], namespace: &str, more: &[FieldSpec]) -> Result<(), BuildError> {
-    if namespace.is_empty() {
-        return Ok(());
-    }
-    for resource in resources {
-        let id = resource.id();
-        resource.remember();
-        if !id.is_cluster_scoped() {
-            resource.set_metadata("namespace", namespace);
-        }
-        for spec in FIELDS
-            .iter()
-            .chain(more)
-            .filter(|spec| spec.selects(&id) && (spec.kind != "Namespace" || id.group.is_empty()))
-        {
-            spec.visit(&mut resource.node, &mut |node| *node = json::text(namespace))?;
-        }
-        if matches!(id.kind.as_str(), "RoleBinding" | "ClusterRoleBinding") {
-            subjects(resource, namespace);
-        }
-    }
-    Ok(())
+/// Sets the namespace.
+pub(super) struct Namespace {
+    namespace: String,
+    fields: Vec<FieldSpec>,
+    unset_only: bool,
+    subjects: Subjects,
 }
 
-/// Of a binding's subjects the account `default` moves here; the others follow their objects when
-/// references are fixed.
-fn subjects(binding: &mut Resource, namespace: &str) {
-    let Some(subjects) = field::get_mut(&mut binding.node, "subjects") else { return };
-    let Value::Sequence(subjects) = &mut subjects.value else { return };
-    for subject in subjects.iter_mut().filter(|subject| subject.get("name").and_then(Node::as_str) == Some("default")) {
-        field::set(subject, "namespace", json::text(namespace));
+/// Which subjects of a binding get the namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Subjects {
+    /// The account `default`. The others follow their objects when references are fixed.
+    Default,
+    /// Every account.
+    Accounts,
+    None,
+}
+
+/// The config of a transformer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Config {
+    metadata: Metadata,
+    field_specs: Vec<FieldSpec>,
+    unset_only: bool,
+    set_role_binding_subjects: String,
+}
+
+impl Config {
+    pub fn checked(self) -> Result<Namespace, String> {
+        let subjects = match self.set_role_binding_subjects.as_str() {
+            "" | "defaultOnly" => Subjects::Default,
+            "allServiceAccounts" => Subjects::Accounts,
+            "none" => Subjects::None,
+            other => {
+                return Err(format!(
+                    "invalid value {other:?} for setRoleBindingSubjects: must be one of defaultOnly, none or \
+                     allServiceAccounts"
+                ));
+            }
+        };
+        Ok(Namespace {
+            namespace: self.metadata.namespace,
+            fields: self.field_specs,
+            unset_only: self.unset_only,
+            subjects,
+        })
     }
+}
+
+pub(super) fn of(
+    kustomization: &Kustomization,
+    configuration: &Configuration,
+) -> Result<Option<Namespace>, BuildError> {
+    let namespace = kustomization.namespace.clone();
+    if namespace.is_empty() {
+        return Ok(None);
+    }
+    let fields = united(&FIELDS, &configuration.namespace);
+    let fields = fields.map_err(|message| BuildError::new("namespace", message))?;
+    Ok(Some(Namespace { namespace, fields, unset_only: false, subjects: Subjects::Default }))
+}
+
+impl Transform for Namespace {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+        if self.namespace.is_empty() {
+            return Ok(());
+        }
+        for resource in resources.iter_mut().filter(|resource| !resource.is_from_helm) {
+            self.move_here(resource).map_err(|message| format!("{}: {message}", resource.id()))?;
+        }
+        let mut seen = HashSet::new();
+        match resources.iter().map(Resource::id).find(|id| !seen.insert(id.clone().key())) {
+            Some(id) => Err(format!("namespace transformation produces ID conflict: {id}")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Namespace {
+    fn move_here(&self, resource: &mut Resource) -> Result<(), String> {
+        resource.remember();
+        let id = resource.id();
+        if !id.is_cluster_scoped() {
+            self.set(field::entry(field::entry(&mut resource.node, "metadata"), "namespace"))?;
+        }
+        let is_binding = matches!(id.kind.as_str(), "RoleBinding" | "ClusterRoleBinding");
+        if is_binding {
+            self.set_subjects(resource)?;
+        }
+        // Names are only set where the name is a namespace of the core API.
+        let is_core = resource.node.get("apiVersion").and_then(Node::as_str) == Some("v1");
+        for spec in self.fields.iter().filter(|spec| spec.selects(&id)) {
+            let is_special = spec.path == "metadata/namespace"
+                || (spec.path == "metadata/name" && !is_core)
+                || (is_binding && is_about_bindings(spec));
+            if !is_special {
+                let mut change = |node: &mut Node| self.set(node);
+                spec.visit(&mut resource.node, &mut change)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn set(&self, node: &mut Node) -> Result<(), String> {
+        if self.unset_only && node.as_str().is_some_and(|text| !text.is_empty()) {
+            return Ok(());
+        }
+        let kind = node.kind();
+        set_scalar(node, json::text(&self.namespace))
+            .map_err(|_| format!("namespace field specs must target scalar nodes, not {kind}"))
+    }
+
+    fn set_subjects(&self, binding: &mut Resource) -> Result<(), String> {
+        let Some(subjects) = field::get_mut(&mut binding.node, "subjects") else { return Ok(()) };
+        let Value::Sequence(subjects) = &mut subjects.value else { return Ok(()) };
+        let (member, text) = match self.subjects {
+            Subjects::Default => ("name", "default"),
+            Subjects::Accounts => ("kind", "ServiceAccount"),
+            Subjects::None => return Ok(()),
+        };
+        for subject in subjects.iter_mut().filter(|subject| subject.get(member).and_then(Node::as_str) == Some(text)) {
+            self.set(field::entry(subject, "namespace"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Subjects have their own setting.
+fn is_about_bindings(spec: &FieldSpec) -> bool {
+    matches!(&*spec.kind, "RoleBinding" | "ClusterRoleBinding") && spec.path == "subjects/namespace"
 }

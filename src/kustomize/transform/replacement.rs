@@ -8,10 +8,12 @@
 
 use serde::Deserialize;
 
-use super::Read;
+use super::Transform;
+use crate::kustomize::decode::{Unknown, decode};
 use crate::kustomize::fieldpath::{lookup, split, visit};
 use crate::kustomize::resource::{Id, Resource};
 use crate::kustomize::selector::{Selector, Target};
+use crate::kustomize::setup::Setup;
 use crate::kustomize::{BuildError, document, json};
 use crate::yaml::resolve::Meaning;
 use crate::yaml::{self, Limits, Node, Style, Value};
@@ -21,7 +23,7 @@ const NAME: &str = "metadata.name";
 
 /// An entry of `replacements`, inline or a file's name.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase")]
 pub(in crate::kustomize) struct Replacement {
     path: String,
     source: Option<Source>,
@@ -30,7 +32,7 @@ pub(in crate::kustomize) struct Replacement {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase")]
 struct Source {
     group: String,
     version: String,
@@ -42,7 +44,7 @@ struct Source {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase")]
 struct Into {
     select: Option<Target>,
     reject: Vec<Target>,
@@ -51,7 +53,7 @@ struct Into {
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase")]
 struct Options {
     delimiter: String,
     index: i64,
@@ -61,27 +63,58 @@ struct Options {
     create: bool,
 }
 
-pub(super) fn apply(
-    resources: &mut [Resource],
-    entries: &[Replacement],
-    read: &mut Read<'_>,
-) -> Result<(), BuildError> {
-    for entry in entries {
-        let (replacements, origin) = match entry.path.is_empty() {
-            true => (vec![entry.clone()], String::new()),
-            false => {
-                let bytes = read(&entry.path, "replacements")?;
-                let failed = |message: String| BuildError::new("replacements", format!("{}: {message}", entry.path));
-                (from_file(&bytes).map_err(failed)?, format!("{}: ", entry.path))
+/// The replacements of one kustomization, read.
+pub(super) struct Replacements(Vec<Named>);
+
+/// A replacement, and the file that it is in.
+struct Named {
+    origin: String,
+    replacement: Replacement,
+}
+
+/// The config of a transformer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Config {
+    replacements: Vec<Replacement>,
+}
+
+impl Config {
+    pub fn set_up(self, setup: &mut Setup<'_, '_>) -> Result<Replacements, BuildError> {
+        let mut all = Vec::new();
+        for entry in self.replacements {
+            if entry.path.is_empty() {
+                all.push(Named { origin: String::new(), replacement: entry });
+                continue;
             }
-        };
-        for replacement in &replacements {
-            replacement
-                .apply(resources)
-                .map_err(|message| BuildError::new("replacements", format!("{origin}{message}")))?;
+            if entry.source.is_some() || entry.targets.is_some() {
+                return Err(BuildError::new(
+                    setup.field,
+                    format!("{}: cannot specify both path and inline replacement", entry.path),
+                ));
+            }
+            let bytes = setup.read(&entry.path)?;
+            let failed = |message: String| BuildError::new(setup.field, format!("{}: {message}", entry.path));
+            let read = from_file(&bytes).map_err(failed)?.into_iter();
+            all.extend(read.map(|replacement| Named { origin: format!("{}: ", entry.path), replacement }));
         }
+        Ok(Replacements(all))
     }
-    Ok(())
+}
+
+pub(super) fn of(entries: &[Replacement], setup: &mut Setup<'_, '_>) -> Result<Option<Replacements>, BuildError> {
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    Config { replacements: entries.to_vec() }.set_up(setup).map(Some)
+}
+
+impl Transform for Replacements {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+        self.0.iter().try_for_each(|Named { origin, replacement }| {
+            replacement.apply(resources).map_err(|message| format!("{origin}{message}"))
+        })
+    }
 }
 
 /// One replacement, or a list of them.
@@ -89,12 +122,10 @@ fn from_file(bytes: &[u8]) -> Result<Vec<Replacement>, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
     let node = yaml::parse(text, Limits::default()).map_err(|error| format!("it is not valid YAML: {error}"))?;
     let value = yaml::json::to_json(&node.ok_or("it is empty")?).map_err(|error| error.to_string())?;
-    let read = if value.is_array() {
-        serde_json::from_value(value)
-    } else {
-        serde_json::from_value(value).map(|replacement| vec![replacement])
-    };
-    read.map_err(|error| error.to_string())
+    match value.is_array() {
+        true => decode(&value, Unknown::Ignored),
+        false => decode(&value, Unknown::Ignored).map(|replacement| vec![replacement]),
+    }
 }
 
 impl Replacement {
@@ -147,7 +178,7 @@ impl Source {
 
     fn text(&self) -> String {
         let Self { group, version, kind, name, namespace, .. } = self.clone();
-        Id { group, version, kind, name, namespace }.to_string()
+        Id { group, version, kind, name, namespace, scope_is_told: false }.to_string()
     }
 }
 

@@ -1,35 +1,54 @@
-//! `replicas`.
+//! `replicas`: how many pods workloads have.
 
+use serde::Deserialize;
+
+use super::Transform;
 use crate::kustomize::BuildError;
-use crate::kustomize::field::{self, FieldSpec, entry};
+use crate::kustomize::configuration::{Configuration, united};
+use crate::kustomize::field::{FieldSpec, at, set_scalar};
 use crate::kustomize::kustomization::Replicas;
 use crate::kustomize::resource::Resource;
 use crate::yaml::{Node, Style, Value};
 
-const KINDS: [&str; 4] = ["Deployment", "ReplicationController", "ReplicaSet", "StatefulSet"];
+pub(in crate::kustomize) const FIELDS: [FieldSpec; 4] = [
+    at("", "Deployment", "spec/replicas", true),
+    at("", "ReplicationController", "spec/replicas", true),
+    at("", "ReplicaSet", "spec/replicas", true),
+    at("", "StatefulSet", "spec/replicas", true),
+];
 
-pub(super) fn apply(resources: &mut [Resource], replicas: &[Replicas], more: &[FieldSpec]) -> Result<(), BuildError> {
-    for wanted in replicas {
+/// Sets the count of the workloads of one name.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Count {
+    replica: Replicas,
+    field_specs: Vec<FieldSpec>,
+}
+
+pub(super) fn of(replicas: &Replicas, configuration: &Configuration) -> Result<Count, BuildError> {
+    let field_specs = united(&FIELDS, &configuration.replicas);
+    let field_specs = field_specs.map_err(|message| BuildError::new("replicas", message))?;
+    Ok(Count { replica: replicas.clone(), field_specs })
+}
+
+impl Transform for Count {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         let mut found = false;
-        for resource in resources.iter_mut() {
-            let id = resource.id();
-            if !resource.ids().iter().any(|id| id.name == wanted.name) {
-                continue;
-            }
-            let count = Node::new(Value::Scalar(wanted.count.to_string().into(), Style::Plain));
-            if KINDS.contains(&id.kind.as_str()) {
+        for field in &self.field_specs {
+            let named =
+                |resource: &Resource| resource.ids().iter().any(|id| id.name == self.replica.name && field.selects(id));
+            for resource in resources.iter_mut().filter(|resource| named(resource)) {
                 found = true;
-                field::set(entry(&mut resource.node, "spec"), "replicas", count.clone());
-            }
-            for spec in more.iter().filter(|spec| spec.selects(&id)) {
-                found = true;
-                spec.visit(&mut resource.node, &mut |node| *node = count.clone())?;
+                if field.selects(&resource.id()) {
+                    let count = Node::new(Value::Scalar(self.replica.count.to_string().into(), Style::Plain));
+                    field.visit(&mut resource.node, &mut |node| set_scalar(node, count.clone()))?;
+                }
             }
         }
-        if !found {
-            let message = format!("no {} is named {:?}", KINDS.join(", "), wanted.name);
-            return Err(BuildError::new("replicas", message));
+        if found {
+            return Ok(());
         }
+        let kinds: Vec<&str> = self.field_specs.iter().map(|field| &*field.kind).collect();
+        Err(format!("no {} is named {:?}", kinds.join(", "), self.replica.name))
     }
-    Ok(())
 }

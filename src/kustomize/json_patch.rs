@@ -4,9 +4,9 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::kustomize::json;
-use crate::kustomize::resource::Resource;
-use crate::kustomize::selector::Selector;
+use super::json;
+use super::resource::Resource;
+use super::selector::Selector;
 use crate::yaml::{self, Limits};
 
 /// One operation.
@@ -21,8 +21,21 @@ pub(super) struct Operation {
     value: Value,
 }
 
+/// Whether an object that gets another name is still known by its old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Names {
+    Kept,
+    /// As `patchesJson6902` has it.
+    Forgotten,
+}
+
 /// Applies the operations to every resource that is selected.
-pub(super) fn apply(resources: &mut [Resource], operations: &[Operation], selector: &Selector) -> Result<(), String> {
+pub(super) fn apply(
+    resources: &mut [Resource],
+    operations: &[Operation],
+    selector: &Selector,
+    names: Names,
+) -> Result<(), String> {
     for resource in resources.iter_mut().filter(|resource| selector.selects(resource)) {
         let id = resource.id();
         let failed = |message: String| format!("on {id}: {message}");
@@ -30,7 +43,9 @@ pub(super) fn apply(resources: &mut [Resource], operations: &[Operation], select
         for operation in operations {
             operation.apply(&mut document).map_err(failed)?;
         }
-        resource.remember();
+        if names == Names::Kept {
+            resource.remember();
+        }
         resource.node = json::from_json(&document);
     }
     Ok(())

@@ -1,0 +1,199 @@
+//! `configMapGenerator` and `secretGenerator`: ConfigMaps and Secrets made of literals, files and lines
+//! of variables.
+//!
+//! `{name: c, literals: [a=b]}` makes a ConfigMap `c` with `data: {a: b}`, whose name gets a hash of the
+//! data at the end.
+
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use super::{Behavior, Generate, Generated, Setup};
+use crate::kustomize::kustomization::{Generator, GeneratorOptions, Metadata};
+use crate::kustomize::resource::Resource;
+use crate::kustomize::{BuildError, host::Host, json as node, path};
+use crate::yaml::resolve::Meaning;
+
+/// Base64 in resources is cut into lines of this length.
+const LINE: usize = 70;
+
+/// What is made of a generator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    ConfigMap,
+    Secret,
+}
+
+/// A ConfigMap or a Secret, made.
+pub(super) struct Data(Generated);
+
+impl Generate for Data {
+    fn generate(&self, _: &dyn Host) -> Result<Vec<Generated>, String> {
+        Ok(vec![self.0.clone()])
+    }
+}
+
+/// An entry of a generator's field; the options of all its entries stand beside its own.
+pub(super) fn of(
+    kind: Kind,
+    generator: &Generator,
+    common: Option<&GeneratorOptions>,
+    setup: &mut Setup<'_, '_>,
+) -> Result<Data, BuildError> {
+    let options = united(common, generator.options.as_ref());
+    let mut resource = generate(kind, generator, &options, setup)?;
+    resource.needs_hash = !options.disable_name_suffix_hash;
+    Ok(Data(Generated { resource, behavior: Behavior::read(&generator.behavior) }))
+}
+
+/// The config of a plugin: its name and namespace may stand in its metadata.
+pub(super) fn of_config(
+    kind: Kind,
+    mut generator: Generator,
+    metadata: Metadata,
+    setup: &mut Setup<'_, '_>,
+) -> Result<Data, BuildError> {
+    if generator.name.is_empty() {
+        generator.name = metadata.name;
+    }
+    if generator.namespace.is_empty() {
+        generator.namespace = metadata.namespace;
+    }
+    of(kind, &generator, None, setup)
+}
+
+/// A generator's own options win over the common ones.
+fn united(common: Option<&GeneratorOptions>, own: Option<&GeneratorOptions>) -> GeneratorOptions {
+    let mut options = common.cloned().unwrap_or_default();
+    if let Some(own) = own {
+        options.labels.extend(own.labels.clone());
+        options.annotations.extend(own.annotations.clone());
+        options.disable_name_suffix_hash |= own.disable_name_suffix_hash;
+        options.immutable |= own.immutable;
+    }
+    options
+}
+
+fn generate(
+    kind: Kind,
+    generator: &Generator,
+    options: &GeneratorOptions,
+    setup: &mut Setup<'_, '_>,
+) -> Result<Resource, BuildError> {
+    let field = setup.field;
+    let bad = |message: String| BuildError::new(field, message);
+    if generator.name.is_empty() {
+        return Err(bad("a generator has no name".into()));
+    }
+    let is_secret = kind == Kind::Secret;
+    let mut data = Map::new();
+    let mut binary = Map::new();
+    for (key, content) in pairs(generator, setup)? {
+        if !matches!(node::meaning(&key), Meaning::Text | Meaning::Timestamp | Meaning::Null) {
+            return Err(bad(format!("{}: the key {key:?} reads as a number or boolean, not as text", generator.name)));
+        }
+        if data.contains_key(&key) || binary.contains_key(&key) {
+            let kind = if is_secret { "secret" } else { "configmap" };
+            return Err(bad(format!("{kind} {} illegally repeats the key `{key}`", generator.name)));
+        }
+        match String::from_utf8(content) {
+            Ok(text) if !is_secret => data.insert(key, text.into()),
+            Ok(text) => data.insert(key, encode(text.as_bytes()).into()),
+            Err(error) if is_secret => data.insert(key, encode(error.as_bytes()).into()),
+            Err(error) => binary.insert(key, encode(error.as_bytes()).into()),
+        };
+    }
+    let mut metadata = Map::from_iter([("name".to_owned(), generator.name.clone().into())]);
+    let texts = |map: &BTreeMap<String, String>| json!(map);
+    if !generator.namespace.is_empty() {
+        metadata.insert("namespace".into(), generator.namespace.clone().into());
+    }
+    if !options.labels.is_empty() {
+        metadata.insert("labels".into(), texts(&options.labels));
+    }
+    if !options.annotations.is_empty() {
+        metadata.insert("annotations".into(), texts(&options.annotations));
+    }
+    let mut object = Map::from_iter([
+        ("apiVersion".to_owned(), "v1".into()),
+        ("kind".to_owned(), if is_secret { "Secret" } else { "ConfigMap" }.into()),
+        ("metadata".to_owned(), metadata.into()),
+    ]);
+    if is_secret {
+        let kind = if generator.kind.is_empty() { "Opaque" } else { &generator.kind };
+        object.insert("type".into(), kind.into());
+    }
+    for (member, map) in [("data", data), ("binaryData", binary)] {
+        // A Secret has data even if there are none.
+        if !map.is_empty() || (is_secret && member == "data") {
+            object.insert(member.into(), map.into());
+        }
+    }
+    if options.immutable {
+        object.insert("immutable".into(), true.into());
+    }
+    Ok(Resource::new(node::from_json(&Value::Object(object))))
+}
+
+/// Keys and contents, in the order literals, files, env files.
+fn pairs(generator: &Generator, setup: &mut Setup<'_, '_>) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
+    let field = setup.field;
+    let bad = |message: String| BuildError::new(field, message);
+    let mut pairs = Vec::new();
+    let envs = generator.envs.iter().chain((!generator.env.is_empty()).then_some(&generator.env));
+    for env in envs {
+        let content = setup.read(env)?;
+        let text = String::from_utf8(content).map_err(|_| bad(format!("{env} is not UTF-8")))?;
+        for line in text.strip_prefix('\u{feff}').unwrap_or(&text).lines() {
+            let line = line.trim_end_matches('\r').trim_start();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (key, value) = match line.split_once('=') {
+                Some((key, value)) => (key, value.to_owned()),
+                None => (line, setup.variable(line)),
+            };
+            pairs.push((key.to_owned(), value.into_bytes()));
+        }
+    }
+    for literal in &generator.literals {
+        let (key, value) = literal
+            .split_once('=')
+            .filter(|(key, _)| !key.is_empty())
+            .ok_or_else(|| bad("invalid literal source, expected key=value".into()))?;
+        pairs.push((key.to_owned(), unquote(value).as_bytes().to_vec()));
+    }
+    for file in &generator.files {
+        let (key, name) = match file.split_once('=') {
+            Some((key, name)) => (key.to_owned(), name),
+            None => (path::file_name(file).to_owned(), file.as_str()),
+        };
+        if key.is_empty() || name.is_empty() || name.contains('=') {
+            return Err(bad(format!("{file:?} is not KEY=FILE or FILE")));
+        }
+        pairs.push((key, setup.read(name)?));
+    }
+    Ok(pairs)
+}
+
+/// A value loses one pair of equal quotes around it.
+fn unquote(value: &str) -> &str {
+    for quote in ['"', '\''] {
+        let inner = value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+        if let Some(inner) = inner {
+            return inner;
+        }
+    }
+    value
+}
+
+pub(super) fn encode(bytes: &[u8]) -> String {
+    let text = STANDARD.encode(bytes);
+    if text.len() < LINE {
+        return text;
+    }
+    let lines: Vec<&str> = text.as_bytes().chunks(LINE).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    lines.join("\n") + "\n"
+}

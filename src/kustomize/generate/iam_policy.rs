@@ -1,0 +1,48 @@
+//! The `IAMPolicyGenerator`, which has no field of its own: a ServiceAccount that acts as an account of
+//! Google's cloud.
+
+use serde::Deserialize;
+
+use super::{Generate, Generated};
+use crate::kustomize::host::Host;
+use crate::kustomize::json;
+use crate::kustomize::resource::Resource;
+
+/// The config of a generator.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Account {
+    cloud: String,
+    kubernetes_service: Names,
+    service_account: Names,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Names {
+    name: String,
+    namespace: String,
+    project_id: String,
+}
+
+impl Generate for Account {
+    fn generate(&self, _: &dyn Host) -> Result<Vec<Generated>, String> {
+        if self.cloud != "gke" {
+            return Err(format!("cloud provider {} not supported yet", self.cloud));
+        }
+        let account = &self.service_account;
+        let email = format!("{}@{}.iam.gserviceaccount.com", account.name, account.project_id);
+        let mut resource = Resource::new(json::from_json(&serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": {
+                "annotations": {"iam.gke.io/gcp-service-account": email},
+                "name": self.kubernetes_service.name,
+            },
+        })));
+        if !self.kubernetes_service.namespace.is_empty() {
+            resource.set_namespace(&self.kubernetes_service.namespace);
+        }
+        Ok(vec![Generated::new(resource)])
+    }
+}

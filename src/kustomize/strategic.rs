@@ -1,0 +1,98 @@
+//! Strategic merge patches onto resources: which resource a patch is for, and what of it may change.
+
+use serde::Deserialize;
+
+use super::resource::Resource;
+use super::schema::Schema;
+use super::{document, field, json, merge};
+use crate::yaml::{Node, Value};
+
+/// What a patch may change beside the content of an object.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Options {
+    pub allow_name_change: bool,
+    pub allow_kind_change: bool,
+}
+
+/// The patches of a text.
+pub(super) fn documents(text: &str) -> Result<Vec<Node>, String> {
+    let documents = document::documents(text).map_err(|error| format!("it is not valid YAML: {error}"))?;
+    match documents.iter().find(|document| document.as_mapping().is_none()) {
+        Some(document) => Err(format!("it is {} where an object is expected", document.kind())),
+        None if documents.is_empty() => Err("it is empty".into()),
+        None => Ok(documents),
+    }
+}
+
+/// One strategic merge patch.
+pub(super) struct Merging<'a> {
+    pub patch: &'a Node,
+    pub options: Options,
+    pub schema: &'a Schema,
+}
+
+impl Merging<'_> {
+    /// Patches the one object of the patch's own id.
+    pub fn onto_its_own(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+        let id = Resource::new(self.patch.clone()).id();
+        if id.kind.is_empty() || id.name.is_empty() {
+            return Err("without a target a strategic merge patch needs kind and metadata.name".into());
+        }
+        let is_it = |resource: &Resource| resource.ids().iter().any(|known| known.equals(&id));
+        match resources.iter().filter(|resource| is_it(resource)).count() {
+            0 => Err(format!(
+                "no resource matches strategic merge patch \"{id}\": no matches for Id {id}; \
+                 failed to find unique target for patch {id}"
+            )),
+            1 => self.onto_all(resources, is_it),
+            _ => Err(format!("multiple matches for Id {id}; failed to find unique target for patch {id}")),
+        }
+    }
+
+    /// Patches every object that is selected.
+    pub fn onto_all(&self, resources: &mut Vec<Resource>, selects: impl Fn(&Resource) -> bool) -> Result<(), String> {
+        let mut kept = Vec::with_capacity(resources.len());
+        for resource in resources.drain(..) {
+            if selects(&resource) {
+                kept.extend(self.onto(resource)?);
+            } else {
+                kept.push(resource);
+            }
+        }
+        *resources = kept;
+        Ok(())
+    }
+
+    /// Nothing is left of an object that the patch deletes. Kind and name change only when the patch's
+    /// options allow it, version and namespace never.
+    fn onto(&self, mut resource: Resource) -> Result<Option<Resource>, String> {
+        let Options { allow_name_change: name, allow_kind_change: kind } = self.options;
+        let before = resource.id();
+        if name || kind {
+            resource.remember();
+        }
+        let placeholder = Node::new(Value::Sequence(Vec::new()));
+        let old = std::mem::replace(&mut resource.node, placeholder);
+        let mut patch = self.patch.clone();
+        if let Value::Mapping(pairs) = &mut patch.value {
+            pairs.retain(|(key, _)| key.as_str() != Some("apiVersion"));
+        }
+        let merged = merge::merge(old, &patch, self.schema).map_err(|message| format!("{before}: {message}"))?;
+        let Some(node) = merged.filter(|node| node.as_mapping().is_some_and(|pairs| !pairs.is_empty())) else {
+            return Ok(None);
+        };
+        resource.node = node;
+        if !kind {
+            field::set(&mut resource.node, "kind", json::text(&before.kind));
+        }
+        if !name {
+            resource.set_metadata("name", &before.name);
+        }
+        if resource.id().namespace != before.namespace {
+            resource.set_namespace(&before.namespace);
+        }
+        document::quote_annotations(&mut resource);
+        Ok(Some(resource))
+    }
+}

@@ -1,0 +1,57 @@
+//! `patchesJson6902`: JSON patches for the objects that a target selects.
+
+use serde::Deserialize;
+
+use super::{Patch, Transform};
+use crate::kustomize::BuildError;
+use crate::kustomize::json_patch::{self, Operation};
+use crate::kustomize::resource::Resource;
+use crate::kustomize::selector::{Selector, Target};
+use crate::kustomize::setup::Setup;
+
+/// The config of a transformer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Config {
+    target: Option<Target>,
+    path: String,
+    json_op: String,
+}
+
+/// A patch that was read.
+pub(super) struct Patching {
+    selector: Selector,
+    operations: Vec<Operation>,
+}
+
+impl Config {
+    pub fn set_up(self, setup: &mut Setup<'_, '_>) -> Result<Patching, BuildError> {
+        let field = setup.field;
+        let bad = |message: String| BuildError::new(field, message);
+        let target = self.target.filter(|target| !target.name.is_empty());
+        let target = target.ok_or_else(|| bad("must specify the target name".into()))?;
+        let (text, origin) = match (self.path.is_empty(), self.json_op.is_empty()) {
+            (true, false) => (self.json_op, "the inline patch"),
+            (false, true) => (setup.read_text(&self.path)?, self.path.as_str()),
+            (true, true) => return Err(bad("a patch needs a path, or the operations themselves".into())),
+            (false, false) => return Err(bad("must specify a file path or the operations, not both".into())),
+        };
+        let failed = |message: String| bad(format!("{origin}: {message}"));
+        let operations = json_patch::parse(&text).map_err(failed)?;
+        let operations = operations.filter(|operations| !operations.is_empty());
+        let operations = operations.ok_or_else(|| failed("it is not a JSON patch, or an empty one".into()))?;
+        let selector = Selector::new(&target).map_err(|message| bad(format!("target: {message}")))?;
+        Ok(Patching { selector, operations })
+    }
+}
+
+pub(super) fn of(patch: &Patch, setup: &mut Setup<'_, '_>) -> Result<Patching, BuildError> {
+    let Patch { path, patch, target, .. } = patch.clone();
+    Config { target, path, json_op: patch }.set_up(setup)
+}
+
+impl Transform for Patching {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+        json_patch::apply(resources, &self.operations, &self.selector, json_patch::Names::Forgotten)
+    }
+}

@@ -1,0 +1,129 @@
+//! The `ValueAddTransformer`, which has no field of its own: one text, written into fields of many
+//! objects.
+
+use serde::Deserialize;
+
+use super::Transform;
+use crate::kustomize::decode::{Unknown, decode};
+use crate::kustomize::field::{self, FieldSpec, anywhere, set_scalar};
+use crate::kustomize::resource::Resource;
+use crate::kustomize::selector::{Selector, Target};
+use crate::kustomize::setup::Setup;
+use crate::kustomize::{BuildError, json};
+use crate::yaml::{self, Limits, Node};
+
+/// The config of a transformer.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(super) struct Config {
+    value: String,
+    targets: Vec<Place>,
+    target_file_path: String,
+}
+
+/// Where the value goes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Place {
+    selector: Option<Target>,
+    field_path: String,
+    /// Which part of a path the value becomes, from 1; 0 puts it in the place of the whole field.
+    file_path_position: i64,
+}
+
+/// Writes a value.
+pub(super) struct ValueAdd {
+    value: String,
+    targets: Vec<Written>,
+}
+
+struct Written {
+    selector: Option<Selector>,
+    field: FieldSpec,
+    position: usize,
+}
+
+impl Config {
+    pub fn set_up(mut self, setup: &mut Setup<'_, '_>) -> Result<ValueAdd, BuildError> {
+        let field = setup.field;
+        let bad = |message: String| BuildError::new(field, message);
+        if !self.target_file_path.is_empty() {
+            let bytes = setup.read(&self.target_file_path)?;
+            let more = more_targets(&bytes).map_err(|message| bad(format!("{}: {message}", self.target_file_path)))?;
+            self.targets.extend(more);
+        }
+        if self.targets.is_empty() {
+            return Err(bad("must specify at least one target".into()));
+        }
+        let value = self.value.trim();
+        let value = if value.is_empty() { setup.directory_name() } else { value };
+        let targets = self.targets.into_iter().map(Place::checked).collect::<Result<_, _>>().map_err(bad)?;
+        Ok(ValueAdd { value: value.to_owned(), targets })
+    }
+}
+
+fn more_targets(bytes: &[u8]) -> Result<Vec<Place>, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
+    let node = yaml::parse(text, Limits::default()).map_err(|error| format!("it is not valid YAML: {error}"))?;
+    let value = yaml::json::to_json(&node.ok_or("it is empty")?).map_err(|error| error.to_string())?;
+    decode(&value, Unknown::Ignored).map(|config: Config| config.targets)
+}
+
+impl Place {
+    fn checked(self) -> Result<Written, String> {
+        if self.field_path.is_empty() {
+            return Err("fieldPath cannot be empty".into());
+        }
+        let position = usize::try_from(self.file_path_position)
+            .map_err(|_| format!("filePathPosition cannot be negative: {}", self.file_path_position))?;
+        let selector = self.selector.as_ref().map(Selector::new).transpose()?;
+        Ok(Written { selector, field: FieldSpec { path: self.field_path.into(), ..anywhere("", true) }, position })
+    }
+}
+
+impl Transform for ValueAdd {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+        for target in &self.targets {
+            let selected =
+                resources.iter_mut().filter(|resource| target.selector.as_ref().is_none_or(|s| s.selects(resource)));
+            for resource in selected {
+                let id = resource.id();
+                if target.field.path == "metadata/namespace" {
+                    if !id.is_cluster_scoped() {
+                        let metadata = field::entry(&mut resource.node, "metadata");
+                        set_scalar(field::entry(metadata, "namespace"), json::text(&self.value))?;
+                    }
+                    continue;
+                }
+                let mut write = |node: &mut Node| {
+                    let old = node.as_str().filter(|_| target.position > 0);
+                    let new = old.map(|old| inserted(old, target.position - 1, &self.value));
+                    set_scalar(node, json::text(new.as_deref().unwrap_or(&self.value)))
+                };
+                target.field.visit(&mut resource.node, &mut write).map_err(|message| format!("{id}: {message}"))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A path with one more part. What is beyond its end is put at its end; an absolute path stays one.
+fn inserted(path: &str, at: usize, part: &str) -> String {
+    let (root, rest) = path.strip_prefix('/').map_or(("", path), |rest| ("/", rest));
+    let mut parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
+    parts.insert(at.min(parts.len()), part);
+    format!("{root}{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_put_into_a_path() {
+        assert_eq!(inserted("/a/nice/pie", 2, "PEACH"), "/a/nice/PEACH/pie");
+        assert_eq!(inserted("raw", 9, "PEACH"), "raw/PEACH");
+        assert_eq!(inserted("/", 0, "PEACH"), "/PEACH");
+        assert_eq!(inserted("", 3, "PEACH"), "PEACH");
+    }
+}
