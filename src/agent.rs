@@ -8,7 +8,7 @@
 mod admin;
 mod boot;
 mod drain;
-mod http;
+pub mod http;
 mod lock;
 mod mode;
 mod parts;

@@ -1,7 +1,8 @@
-//! What every room stands on: time, waiting, secrets, stopping, trust and misspelt words. Nothing here knows the domain.
+//! What every room stands on: time, waiting, secrets, stopping, trust, errors and misspelt words. Nothing here knows the domain.
 
 pub mod backoff;
 pub mod clock;
+pub mod error;
 pub mod nearest;
 pub mod secret;
 pub mod stop;

@@ -4,6 +4,7 @@ mod arguments;
 mod daemon;
 mod dev;
 mod exit;
+mod normalize;
 mod render;
 mod settings;
 
@@ -12,6 +13,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 pub use exit::Code;
+
+use crate::base::error::chain;
 
 /// Runs the program on the process's own arguments and environment.
 pub fn main() -> ExitCode {
@@ -35,7 +38,8 @@ pub fn main() -> ExitCode {
         "check-config" => settings::check(matches, &environment),
         "migrate" => settings::migrate(matches, &environment),
         "dev" => dev::run(matches, &environment),
-        "render" => render::run(matches),
+        "render" => render::run(matches, &environment),
+        "normalize" => normalize::run(matches),
         "version" => version(),
         other => {
             complain(&format!("{other} is not supported yet"), "see --help");
@@ -56,6 +60,12 @@ fn print(text: &str) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
+/// Says a line on stderr.
+fn say(line: &str) {
+    // There is nobody left to tell if this fails.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
 /// Says on stderr what is wrong and what to do.
 fn complain(what: &str, help: &str) {
     let mut stderr = std::io::stderr().lock();
@@ -64,19 +74,4 @@ fn complain(what: &str, help: &str) {
     if !help.is_empty() {
         let _ = writeln!(stderr, "help: {help}");
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -51,6 +51,10 @@ pub struct Config {
     pub git_allow_insecure: Vec<String>,
     /// The most bytes of a clone.
     pub git_max_bytes: u64,
+    /// Whether overlays may name what is on other machines.
+    pub build_allow_remote: bool,
+    /// The program that inflates charts.
+    pub build_helm_command: String,
     /// Private key for git over ssh.
     pub git_ssh_key_file: Option<PathBuf>,
     /// Known hosts for git over ssh.
@@ -135,6 +139,8 @@ impl Config {
             tls_ca_file: layers.text("tls.ca_file").map(Into::into),
             git_allow_insecure: layers.list("git.allow_insecure"),
             git_max_bytes: layers.parse("git.max_bytes", "a number of bytes", |text| text.parse().ok())?,
+            build_allow_remote: layers.parse("build.allow_remote", "true or false", |text| text.parse().ok())?,
+            build_helm_command: layers.text("build.helm_command").unwrap_or("helm").to_owned(),
             git_ssh_key_file: layers.text("git.ssh_key_file").map(Into::into),
             git_ssh_known_hosts_file: layers.text("git.ssh_known_hosts_file").map(Into::into),
             registry_allow_insecure: layers.list("registry.allow_insecure"),

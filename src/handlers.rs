@@ -5,6 +5,7 @@ mod health_check;
 mod kubernetes_manifest_build;
 mod kubernetes_manifest_deploy;
 mod noop;
+mod outside;
 mod plan_text;
 mod repository;
 mod secrets;
@@ -22,7 +23,9 @@ use crate::registry::format::Layout;
 use crate::registry::remote::Connections;
 use crate::worker::Handler;
 use crate::workspace::git;
+use crate::workspace::helm::Helm;
 
+pub use outside::{Fetching, Outside};
 pub use tree::Tree;
 
 /// What handlers are made of.
@@ -35,6 +38,8 @@ pub struct Parts {
     pub groups: Vec<Group>,
     /// What may be fetched by git, and how.
     pub git: git::Policy,
+    /// What builds may ask for beside their sources.
+    pub builds: Builds,
     /// Registries.
     pub registries: Registries,
     /// The layout of artifacts that are written.
@@ -43,6 +48,15 @@ pub struct Parts {
     pub network: Network,
     /// The field manager of applies.
     pub field_manager: String,
+}
+
+/// What builds may ask for beside their sources.
+#[derive(Debug, Clone)]
+pub struct Builds {
+    /// Whether overlays may name bases, files and charts on other machines.
+    pub allow_remote: bool,
+    /// The program that inflates charts, where a plan allows that.
+    pub helm: Helm,
 }
 
 /// How registries are entered.

@@ -9,13 +9,14 @@ use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
 use crate::cluster::connect::Network;
 use crate::config::{ArtifactLayout, Config};
-use crate::handlers::{Parts, Registries};
+use crate::handlers::{Builds, Parts, Registries};
 use crate::job::Group;
 use crate::registry::credentials::DockerConfig;
 use crate::registry::format::Layout;
 use crate::registry::guard::PublicOnly;
 use crate::registry::remote::Connections;
 use crate::workspace::git;
+use crate::workspace::helm::Helm;
 
 /// How long a connection to a registry may take to stand.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -51,6 +52,16 @@ pub fn parts(
             ssh_known_hosts_file: config.git_ssh_known_hosts_file.clone(),
             proxy: proxy.https.clone().map(Into::into),
             no_proxy: Some(proxy.except.clone()).filter(|hosts| !hosts.is_empty()),
+        },
+        builds: Builds {
+            allow_remote: config.build_allow_remote,
+            helm: Helm {
+                program: config.build_helm_command.clone().into(),
+                proxy: ["HTTPS_PROXY", "NO_PROXY"]
+                    .into_iter()
+                    .filter_map(|name| Some((name.into(), variable(name)?.into())))
+                    .collect(),
+            },
         },
         registries: Registries {
             connections,

@@ -1,13 +1,20 @@
 //! `render`: builds an overlay on this machine.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::{Code, complain, print};
-use crate::handlers::Tree;
-use crate::kustomize::{self, BuildError, Options};
-use crate::manifest;
+use super::normalize::normalized;
+use super::{Code, chain, complain, print, say};
+use crate::agent::http::{self, Authorities};
+use crate::base::secret::Redactor;
+use crate::base::stop::Stop;
+use crate::handlers::{Fetching, Outside, Tree};
+use crate::kustomize::{self, Options};
+use crate::registry::guard::PublicOnly;
+use crate::workspace::git::Policy;
+use crate::workspace::helm::Helm;
 use crate::workspace::jail::Jail;
 
 /// Its arguments.
@@ -21,6 +28,34 @@ pub fn command() -> Command {
                 .value_parser(["rootOnly", "none"])
                 .default_value("rootOnly")
                 .help("Whether files outside of a kustomization's directory may be read"),
+        )
+        .arg(
+            Arg::new("enable-helm")
+                .long("enable-helm")
+                .action(ArgAction::SetTrue)
+                .help("Inflates the charts that the overlay names, with the helm program"),
+        )
+        .arg(
+            Arg::new("helm-command")
+                .long("helm-command")
+                .value_name("BIN")
+                .env("NUON_RUNNER_BUILD_HELM_COMMAND")
+                .default_value("helm")
+                .help("The helm program"),
+        )
+        .arg(
+            Arg::new("allow-remote")
+                .long("allow-remote")
+                .env("NUON_RUNNER_BUILD_ALLOW_REMOTE")
+                .action(ArgAction::SetTrue)
+                .help("Fetches bases, files and charts on other machines that the overlay names"),
+        )
+        .arg(
+            Arg::new("patch")
+                .long("patch")
+                .value_name("FILE")
+                .action(ArgAction::Append)
+                .help("A patch file, applied after the build; may be given several times"),
         )
         .arg(
             Arg::new("output")
@@ -38,15 +73,8 @@ pub fn command() -> Command {
 }
 
 /// Runs it.
-pub fn run(matches: &ArgMatches) -> Code {
-    let text = |name: &str| matches.get_one::<String>(name).map(String::as_str).unwrap_or_default();
-    let rendered = render(
-        Path::new(text("PATH")),
-        matches.get_one::<String>("source-root").map(PathBuf::from),
-        text("load-restrictor") == "none",
-        text("output") == "artifact",
-    );
-    match rendered {
+pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
+    match render(matches, environment) {
         Ok(text) => {
             print(&text);
             Code::Done
@@ -58,24 +86,77 @@ pub fn run(matches: &ArgMatches) -> Code {
     }
 }
 
-fn render(path: &Path, root: Option<PathBuf>, unrestricted: bool, artifact: bool) -> Result<String, String> {
-    let path = path.canonicalize().map_err(|error| format!("cannot open {}: {error}", path.display()))?;
-    let root = match root {
-        Some(root) => root.canonicalize().map_err(|error| format!("cannot open {}: {error}", root.display()))?,
-        None => path.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(Path::new("/")).to_owned(),
+fn render(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result<String, String> {
+    let text = |name: &str| matches.get_one::<String>(name).map(String::as_str).unwrap_or_default();
+    let source = Source::find(Path::new(text("PATH")), matches.get_one::<String>("source-root").map(Path::new))?;
+    let tree = Tree(Jail::open(&source.root).map_err(|error| chain(&error))?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
+    let scratch = tempfile::tempdir().map_err(|error| format!("cannot make a directory for the build: {error}"))?;
+    let outside = Outside {
+        runtime: runtime.handle().clone(),
+        stop: Stop::default(),
+        scratch: scratch.path().to_owned(),
+        helm: matches.get_flag("enable-helm").then(|| helm(text("helm-command"), environment)),
+        remote: if matches.get_flag("allow-remote") { Some(fetching()?) } else { None },
+        warn: Box::new(|warning| say(warning)),
     };
-    let inside = path
-        .strip_prefix(&root)
-        .map_err(|_| format!("{} is not inside the source root {}", path.display(), root.display()))?;
-    let tree = Tree(Jail::open(&root).map_err(|error| error.to_string())?);
-    let options = Options { unrestricted, ..Options::default() };
-    let objects = kustomize::build(&tree, &inside.to_string_lossy(), &options, &kustomize::Alone)
-        .map_err(|error: BuildError| error.to_string())?;
-    let text = kustomize::print(&objects).map_err(|error| error.to_string())?;
-    if !artifact {
-        return Ok(text);
+    let options = Options {
+        unrestricted: text("load-restrictor") == "none",
+        environment: environment.clone(),
+        ..Options::default()
+    };
+    let mut objects = kustomize::build(&tree, &source.inside, &options, &outside).map_err(|error| error.to_string())?;
+    let patches = matches.get_many::<String>("patch").into_iter().flatten();
+    let patches = patches.map(|patch| source.below(Path::new(patch))).collect::<Result<Vec<_>, _>>()?;
+    if !patches.is_empty() {
+        objects = kustomize::patch(&tree, objects, &patches).map_err(|error| error.to_string())?;
     }
-    let mut objects = manifest::read(text.as_bytes()).map_err(|error| error.to_string())?.objects;
-    manifest::sort(&mut objects);
-    manifest::write(&objects).map_err(|error| super::chain(&error))
+    let printed = kustomize::print(&objects).map_err(|error| error.to_string())?;
+    if text("output") == "artifact" { normalized(printed.as_bytes()) } else { Ok(printed) }
+}
+
+/// The tree that is read, and the overlay in it.
+pub(super) struct Source {
+    pub root: PathBuf,
+    pub inside: String,
+}
+
+impl Source {
+    /// The overlay at `path`, in the tree that is named, else in the git work tree around it, else in `/`.
+    pub fn find(path: &Path, root: Option<&Path>) -> Result<Self, String> {
+        let path = canonical(path)?;
+        let root = match root {
+            Some(root) => canonical(root)?,
+            None => path.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(Path::new("/")).to_owned(),
+        };
+        let mut source = Self { root, inside: String::new() };
+        source.inside = source.below(&path)?;
+        Ok(source)
+    }
+
+    /// A path as it is seen from the root.
+    fn below(&self, path: &Path) -> Result<String, String> {
+        let path = canonical(path)?;
+        let inside = path.strip_prefix(&self.root);
+        let inside =
+            inside.map_err(|_| format!("{} is not inside the source root {}", path.display(), self.root.display()))?;
+        Ok(inside.to_string_lossy().into_owned())
+    }
+}
+
+fn canonical(path: &Path) -> Result<PathBuf, String> {
+    path.canonicalize().map_err(|error| format!("cannot open {}: {error}", path.display()))
+}
+
+fn helm(program: &str, environment: &HashMap<String, String>) -> Helm {
+    let proxy = ["HTTPS_PROXY", "NO_PROXY"].into_iter();
+    let proxy = proxy.filter_map(|name| Some((name.into(), environment.get(name)?.into()))).collect();
+    Helm { program: program.into(), proxy }
+}
+
+fn fetching() -> Result<Fetching, String> {
+    let web = http::builder(&Authorities::default()).map_err(|error| chain(&error))?;
+    let web = web.dns_resolver(std::sync::Arc::new(PublicOnly)).build();
+    Ok(Fetching { git: Policy::default(), web: web.map_err(|error| chain(&error))?, redactor: Redactor::default() })
 }

@@ -21,7 +21,7 @@ const fn setting(key: &'static str, default: &'static str, help: &'static str) -
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 19] = [
+pub const SETTINGS: [Setting; 21] = [
     Setting {
         also: &["RUNNER_API_URL"],
         ..setting("api.url", "https://api.nuon.co", "Address of the control plane; only scheme, host and port count")
@@ -55,6 +55,12 @@ pub const SETTINGS: [Setting; 19] = [
     setting("git.max_bytes", "1073741824", "The most bytes that a clone may take on disk"),
     setting("git.ssh_key_file", "", "Private key for git over ssh"),
     setting("git.ssh_known_hosts_file", "", "Known hosts for git over ssh; unknown hosts are refused"),
+    setting(
+        "build.allow_remote",
+        "false",
+        "Whether overlays may name bases, files and charts on other machines, which are then fetched",
+    ),
+    setting("build.helm_command", "helm", "The program that inflates charts, where a plan allows that"),
     setting(
         "registry.allow_insecure",
         "",

@@ -4,12 +4,13 @@
 //! Inline manifests and overlays go through one pipeline: objects are read, sorted and serialised,
 //! packed and pushed. A ready artifact is checked and copied as it is.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use super::secrets::Secrets;
-use super::{Parts, Tree, plan_text::PlanText};
+use super::{Fetching, Outside, Parts, Tree, plan_text::PlanText};
 use crate::control::wire::{PushedArtifact, ResultReport};
 use crate::job::JobKind;
 use crate::kustomize;
@@ -229,20 +230,35 @@ impl Building {
 
     /// Renders the overlay, jailed in the checkout, and applies the component's own patches.
     async fn render(&self, plan: &BuildPlan, overlay: &Overlay, context: &Context) -> Result<String, Failure> {
-        if overlay.enable_helm {
-            context.log.debug("Helm charts may be inflated, if the overlay has any");
-        }
-        let checkout = context.directory()?.join(CHECKOUT);
+        let directory = context.directory()?.to_owned();
         let below = plan.git.as_ref().map(|git| git.path.clone()).unwrap_or_default();
         let overlay = overlay.clone();
-        let stop = context.stop.clone();
+        let outside = self.outside(&overlay, directory.clone(), context);
         let rendered = context
             .blocking(move || {
-                let tree = Tree(Jail::open(&checkout).map_err(|error| error.to_string())?);
-                render(&tree, &below, &overlay, &|| stop.is_stopped())
+                let tree = Tree(Jail::open(&directory.join(CHECKOUT)).map_err(|error| error.to_string())?);
+                render(&tree, &below, &overlay, &outside)
             })
             .await?;
         rendered.map_err(|message| Failure::new(FailureKind::Render, message))
+    }
+
+    /// What the overlay may ask for: charts if the plan allows them, other machines if the operator does.
+    fn outside(&self, overlay: &Overlay, scratch: PathBuf, context: &Context) -> Outside {
+        let Parts { builds, git, registries, redactor, .. } = &*self.parts;
+        let log = context.log.clone();
+        Outside {
+            runtime: tokio::runtime::Handle::current(),
+            stop: context.stop.clone(),
+            scratch,
+            helm: overlay.enable_helm.then(|| builds.helm.clone()),
+            remote: builds.allow_remote.then(|| Fetching {
+                git: git.clone(),
+                web: registries.connections.foreign.clone(),
+                redactor: redactor.clone(),
+            }),
+            warn: Box::new(move |warning| log.warn(warning)),
+        }
     }
 
     async fn pack(&self, plan: &BuildPlan, objects: Vec<Object>, context: &Context) -> Result<Packed, Failure> {
@@ -301,7 +317,7 @@ impl Building {
 }
 
 /// The text of an overlay with the component's patches applied.
-fn render(tree: &Tree, below: &str, overlay: &Overlay, cancelled: &dyn Fn() -> bool) -> Result<String, String> {
+fn render(tree: &Tree, below: &str, overlay: &Overlay, outside: &Outside) -> Result<String, String> {
     use kustomize::Files as _;
     let join = |parts: &[&str]| {
         let path = parts.iter().flat_map(|part| part.split('/')).filter(|part| !part.is_empty() && *part != ".");
@@ -324,21 +340,10 @@ fn render(tree: &Tree, below: &str, overlay: &Overlay, cancelled: &dyn Fn() -> b
         unrestricted: overlay.load_restrictor == LoadRestrictor::None,
         ..kustomize::Options::default()
     };
-    let objects = kustomize::build(tree, &root, &options, &Caller { cancelled }).map_err(|error| error.to_string())?;
+    let objects = kustomize::build(tree, &root, &options, outside).map_err(|error| error.to_string())?;
     let patches = overlay.patches.iter().map(|patch| join(&[below, patch])).collect::<Result<Vec<_>, _>>()?;
     let objects = kustomize::patch(tree, objects, &patches).map_err(|error| error.to_string())?;
     kustomize::print(&objects).map_err(|error| error.to_string())
-}
-
-/// What a build may ask of a job: whether it goes on, and nothing else.
-struct Caller<'a> {
-    cancelled: &'a dyn Fn() -> bool,
-}
-
-impl kustomize::Host for Caller<'_> {
-    fn cancelled(&self) -> bool {
-        (self.cancelled)()
-    }
 }
 
 /// What was pushed, for the reports.

@@ -15,8 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::base::stop::Stop;
 
-/// How much of each output stream is kept.
-const OUTPUT_LIMIT: usize = 256 * 1024;
+/// How much of each output stream is kept, if nothing else is said.
+pub const OUTPUT_LIMIT: usize = 256 * 1024;
 
 /// How long the pipes of an ended child may stay open in the hands of its own children.
 const PIPE_LINGER: Duration = Duration::from_secs(2);
@@ -32,6 +32,8 @@ pub struct Child {
     pub env: Vec<(OsString, OsString)>,
     /// Its working directory.
     pub directory: PathBuf,
+    /// How many bytes of each output stream are kept.
+    pub keep: usize,
 }
 
 /// What a child that ended has left.
@@ -39,9 +41,9 @@ pub struct Child {
 pub struct Ended {
     /// How it ended.
     pub status: ExitStatus,
-    /// Up to 256 KiB of its standard output.
+    /// What was kept of its standard output.
     pub stdout: Vec<u8>,
-    /// Up to 256 KiB of its standard error.
+    /// What was kept of its standard error.
     pub stderr: Vec<u8>,
 }
 
@@ -93,8 +95,8 @@ impl Child {
             .spawn()
             .map_err(|source| ChildError::Start { program: self.program.clone(), source })?;
         let group = Group::of(&child);
-        let stdout = tokio::spawn(read_some(child.stdout.take()));
-        let stderr = tokio::spawn(read_some(child.stderr.take()));
+        let stdout = tokio::spawn(read_some(child.stdout.take(), self.keep));
+        let stderr = tokio::spawn(read_some(child.stderr.take(), self.keep));
         let status = match stop.run(child.wait()).await {
             Some(status) => status.map_err(|source| ChildError::Lost { program: self.program.clone(), source })?,
             None => {
@@ -109,14 +111,14 @@ impl Child {
     }
 }
 
-async fn read_some(stream: Option<impl AsyncRead + Unpin>) -> Vec<u8> {
+async fn read_some(stream: Option<impl AsyncRead + Unpin>, keep: usize) -> Vec<u8> {
     let mut kept = Vec::new();
     let Some(mut stream) = stream else { return kept };
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(count) = stream.read(&mut buffer).await {
         let Some(part) = buffer.get(..count).filter(|part| !part.is_empty()) else { break };
         // The rest is read and thrown away, so that the child does not block on a full pipe.
-        let room = OUTPUT_LIMIT.saturating_sub(kept.len()).min(part.len());
+        let room = keep.saturating_sub(kept.len()).min(part.len());
         kept.extend_from_slice(part.get(..room).unwrap_or_default());
     }
     kept
@@ -162,6 +164,7 @@ mod tests {
             args: vec!["-c".into(), script.into()],
             env: vec![("PATH".into(), "/usr/bin:/bin".into())],
             directory: "/".into(),
+            keep: OUTPUT_LIMIT,
         }
     }
 

@@ -23,7 +23,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::child::{Child, ChildError, Ended};
+use super::child::{Child, ChildError, Ended, OUTPUT_LIMIT};
 use crate::base::secret::{Redactor, Secret};
 use crate::base::stop::Stop;
 
@@ -302,6 +302,7 @@ impl Git<'_> {
             args: args.iter().map(OsString::from).collect(),
             env: self.environment(location),
             directory: directory.to_owned(),
+            keep: OUTPUT_LIMIT,
         };
         Ok(child.run(stop).await?)
     }

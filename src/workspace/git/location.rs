@@ -142,6 +142,19 @@ impl Location {
         self.scheme == Scheme::Ssh
     }
 
+    /// The host and the port that are spoken to.
+    pub fn endpoint(&self) -> (String, u16) {
+        let default = match self.scheme {
+            Scheme::Https => 443,
+            Scheme::Ssh => 22,
+            Scheme::Http => 80,
+            Scheme::Git => 9418,
+        };
+        let url = Url::parse(&self.url).ok();
+        let host = url.as_ref().and_then(Url::host_str).unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        (host, url.and_then(|url| url.port()).unwrap_or(default))
+    }
+
     /// What git may speak, redirects included (`GIT_ALLOW_PROTOCOL`).
     pub fn protocols(&self) -> &'static str {
         match self.scheme {
