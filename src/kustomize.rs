@@ -28,6 +28,7 @@ mod merge;
 mod order;
 mod origin;
 mod path;
+mod pattern;
 mod reference;
 mod resource;
 mod schema;

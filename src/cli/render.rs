@@ -99,7 +99,7 @@ fn render(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result
         scratch: scratch.path().to_owned(),
         helm: matches.get_flag("enable-helm").then(|| helm(text("helm-command"), environment)),
         remote: if matches.get_flag("allow-remote") { Some(fetching()?) } else { None },
-        warn: Box::new(|warning| say(warning)),
+        warn: Box::new(say),
     };
     let options = Options {
         unrestricted: text("load-restrictor") == "none",

@@ -299,9 +299,11 @@ impl<'a> Build<'a> {
             let mut changed = all.resources.clone();
             let bad = |message: String| config.named(BuildError::new("validators", message));
             validator.apply(&mut changed).map_err(bad)?;
-            let same = |(before, after): (&Resource, &Resource)| before.is_untouched(after);
-            if changed.len() != all.resources.len() || !all.resources.iter().zip(&changed).all(same) {
-                return Err(bad("validator shouldn't modify the resource map".into()));
+            let mut pairs = all.resources.iter().zip(&changed);
+            let touched = pairs.find(|(before, after)| !before.is_untouched(after)).map(|(before, _)| before.id());
+            if changed.len() != all.resources.len() || touched.is_some() {
+                let what = touched.map_or_else(|| "it drops an object".to_owned(), |id| format!("it writes to {id}"));
+                return Err(bad(format!("validator shouldn't modify the resource map: {what}")));
             }
         }
         Ok(())
@@ -419,10 +421,17 @@ impl<'a> Build<'a> {
             NAMES.iter().filter_map(|name| directory.join(name)).filter(|place| is_file(place)).collect();
         match found.as_slice() {
             [file] => Ok(file.clone()),
-            [] => Err(BuildError::new("", format!("{shown} has no {}", NAMES.join(", ")))),
+            [] => {
+                let [first, second, third] = NAMES;
+                let message = format!("unable to find one of '{first}', '{second}' or '{third}' in {shown}");
+                Err(BuildError::new("", message))
+            }
             several => {
                 let several: Vec<&str> = several.iter().map(|place| place.path.as_str()).collect();
-                Err(BuildError::new("", format!("{shown} has several kustomization files: {}", several.join(", "))))
+                Err(BuildError::new(
+                    "",
+                    format!("Found multiple kustomization files under {shown}: {}", several.join(", ")),
+                ))
             }
         }
     }

@@ -67,7 +67,7 @@ fn open(node: Node, into: &mut Vec<Resource>) -> Result<(), String> {
         return items.iter().try_for_each(|item| open(item.clone(), into));
     }
     if kind.is_empty() {
-        return Err("missing kind in an object".into());
+        return Err("missing kind in object".into());
     }
     let mut resource = Resource::new(node);
     if resource.id().name.is_empty() {
@@ -121,12 +121,12 @@ fn check_keys(node: &Node) -> Result<(), String> {
         Value::Scalar(..) => Ok(()),
         Value::Sequence(items) => items.iter().try_for_each(check_keys),
         Value::Mapping(pairs) => {
-            let mut seen = std::collections::HashSet::new();
+            let mut seen = std::collections::HashMap::new();
             for (key, value) in pairs {
                 if let Some(text) = key.as_str()
-                    && !seen.insert(text)
+                    && let Some(first) = seen.insert(text, key.position)
                 {
-                    return Err(format!("the key {text:?} at {} is already defined", key.position));
+                    return Err(format!("the key {text:?} at {} is already defined at {first}", key.position));
                 }
                 check_keys(value)?;
             }

@@ -103,7 +103,7 @@ fn walk(node: &mut Node, path: Option<&str>, create: bool, change: &mut Change<'
         return Err("a part of the path is empty".into());
     }
     if !node.is_null() && node.as_mapping().is_none() {
-        return Err("expected a list or a map on the way, found a scalar".into());
+        return Err("expected sequence or mapping node on the way, found a scalar".into());
     }
     if create && !is_list {
         return walk(entry(node, name), rest, create, change);

@@ -3,7 +3,7 @@
 //! Parts are joined by dots; a dot inside a part is written `\.` or the part stands in brackets.
 //! `[key=value]` is the items of a list whose key matches, `*` every item, a number one of them.
 
-use regex::Regex;
+use super::pattern;
 
 use super::json;
 use crate::yaml::{Node, Style, Value};
@@ -122,7 +122,7 @@ pub(super) fn visit(
             Ok(count)
         }
         Part::Items { key, value } => {
-            let pattern = Regex::new(value).map_err(|error| format!("{value:?} is not a pattern: {error}"))?;
+            let pattern = pattern::anywhere(value)?;
             let fits = |item: &Node| {
                 let text = if key.is_empty() { item.as_str() } else { item.get(key).and_then(Node::as_str) };
                 text.is_some_and(|text| pattern.is_match(text))

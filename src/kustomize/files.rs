@@ -39,7 +39,7 @@ impl Files for std::collections::BTreeMap<String, Vec<u8>> {
     }
 
     fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        self.get(path).cloned().ok_or_else(|| "it does not exist".to_owned())
+        self.get(path).cloned().ok_or_else(|| "no such file or directory".to_owned())
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>, String> {

@@ -128,7 +128,7 @@ pub(super) fn of_config(
             return Ok(Box::new(helm::of(chart, globals, setup)?));
         }
         "IAMPolicyGenerator" => return Ok(Box::new(read::<iam_policy::Account>(config, setup)?)),
-        _ => return Err(setup.failure(format!("kustomize has no built-in generator {kind:?}"))),
+        _ => return Err(setup.failure(format!("unable to load builtin {kind}: there is no such generator"))),
     };
     let metadata = read::<WithMetadata>(config, setup)?.metadata;
     Ok(Box::new(data::of_config(data_kind, read::<Generator>(config, setup)?, metadata, setup)?))

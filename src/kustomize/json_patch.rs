@@ -54,7 +54,9 @@ pub(super) fn apply(
 /// The operations of a JSON patch; nothing if the text is none, but an object.
 pub(super) fn parse(text: &str) -> Result<Option<Vec<Operation>>, String> {
     let value = if text.trim_start().starts_with('[') {
-        serde_json::from_str(text).map_err(|error| format!("it is not valid JSON: {error}"))?
+        serde_json::from_str(text).map_err(|error| {
+            format!("unable to parse SM or JSON patch: it begins with [ and is not valid JSON: {error}")
+        })?
     } else {
         let Ok(Some(node)) = yaml::parse(text, Limits::default()) else { return Ok(None) };
         if node.as_sequence().is_none() {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use regex::Regex;
 use serde::Deserialize;
 
+use super::pattern;
 use super::resource::{Id, Resource};
 
 /// A target as it is written.
@@ -49,9 +50,7 @@ impl Selector {
         let mut compiled = [const { None }; 5];
         for (slot, text) in compiled.iter_mut().zip(parts) {
             if !text.is_empty() {
-                let pattern = Regex::new(&format!("^(?:{text})$"))
-                    .map_err(|error| format!("{text:?} is not a pattern: {error}"))?;
-                *slot = Some(pattern);
+                *slot = Some(pattern::whole(text)?);
             }
         }
         Ok(Self {

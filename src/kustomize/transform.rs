@@ -159,7 +159,7 @@ pub(super) fn of_config(
         "ReplicaCountTransformer" => Box::new(read::<replica::Count>(config, setup)?),
         "SuffixTransformer" => Box::new(read::<name::Config>(config, setup)?.suffix().map_err(bad)?),
         "ValueAddTransformer" => Box::new(read::<value_add::Config>(config, setup)?.set_up(setup)?),
-        _ => return Err(bad(format!("kustomize has no built-in transformer {kind:?}"))),
+        _ => return Err(bad(format!("unable to load builtin {kind}: there is no such transformer"))),
     })
 }
 

@@ -39,6 +39,11 @@ impl Testbed {
         &self.values[&format!("TESTBED_{name}")]
     }
 
+    /// A program that was built for the tests.
+    pub fn program(&self, name: &str) -> PathBuf {
+        PathBuf::from(self.get("BIN")).join(name)
+    }
+
     pub fn state(&self) -> PathBuf {
         self.get("STATE").into()
     }

@@ -9,9 +9,9 @@ use super::Transform;
 use crate::kustomize::BuildError;
 use crate::kustomize::configuration::{Configuration, united};
 use crate::kustomize::field::{self, FieldSpec, anywhere};
-use crate::kustomize::json;
 use crate::kustomize::kustomization::Image;
 use crate::kustomize::resource::Resource;
+use crate::kustomize::{json, pattern};
 use crate::yaml::{Node, Value};
 
 /// Places beside every list of containers.
@@ -42,9 +42,8 @@ pub(super) struct Config {
 
 impl Config {
     pub fn compiled(self) -> Result<Renaming, String> {
-        let pattern = format!("^(?:{})(:[a-zA-Z0-9_.{{}}-]*)?(@sha256:[a-zA-Z0-9_.{{}}-]*)?$", self.image_tag.name);
-        let pattern =
-            Regex::new(&pattern).map_err(|error| format!("{:?} is not a pattern: {error}", self.image_tag.name))?;
+        let after = "(:[a-zA-Z0-9_.{}-]*)?(@sha256:[a-zA-Z0-9_.{}-]*)?$";
+        let pattern = pattern::between("^", &self.image_tag.name, after)?;
         Ok(Renaming { image: self.image_tag, pattern, fields: self.field_specs })
     }
 }

@@ -47,14 +47,14 @@ impl Patch {
         let (text, origin) = match (inline.is_empty(), self.path.is_empty()) {
             (false, true) => (inline.to_owned(), "the inline patch".to_owned()),
             (true, false) => (setup.read_text(&self.path)?, self.path.clone()),
-            (true, true) => return Err(bad("a patch needs patch or path".into())),
-            (false, false) => return Err(bad("a patch has both patch and path; only one is allowed".into())),
+            (true, true) => return Err(bad("must specify one of patch and path".into())),
+            (false, false) => return Err(bad("patch and path can't be set at the same time".into())),
         };
         let failed = |message: String| bad(format!("{origin}: {message}"));
         let selector = self.target.as_ref().map(Selector::new).transpose();
         let selector = selector.map_err(|message| bad(format!("target: {message}")))?;
         let change = match json_patch::parse(&text).map_err(failed)? {
-            Some(_) if selector.is_none() => return Err(failed("a JSON patch needs a target".into())),
+            Some(_) if selector.is_none() => return Err(failed("must specify a target for JSON patch".into())),
             Some(operations) => Change::Operations(operations),
             None => Change::Merge {
                 documents: strategic::documents(&text).map_err(failed)?,
@@ -72,7 +72,7 @@ impl Transform for Patching {
             (Change::Operations(operations), Some(selector)) => {
                 json_patch::apply(resources, operations, selector, json_patch::Names::Kept)
             }
-            (Change::Operations(_), None) => Err("a JSON patch needs a target".into()),
+            (Change::Operations(_), None) => Err("must specify a target for JSON patch".into()),
             (Change::Merge { documents, options, schema }, selector) => {
                 if selector.is_some() && documents.len() > 1 {
                     Err("several strategic merge patches in one entry must not have a target; make an entry of each"

@@ -49,6 +49,7 @@ impl Transform for Count {
             return Ok(());
         }
         let kinds: Vec<&str> = self.field_specs.iter().map(|field| &*field.kind).collect();
-        Err(format!("no {} is named {:?}", kinds.join(", "), self.replica.name))
+        let name = &self.replica.name;
+        Err(format!("resource with name {name} does not match a config with the following GVK [{}]", kinds.join(" ")))
     }
 }
