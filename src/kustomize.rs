@@ -34,6 +34,7 @@ mod resource;
 mod schema;
 mod selector;
 mod setup;
+mod shared;
 mod source;
 mod strategic;
 mod transform;

@@ -36,7 +36,7 @@ pub(super) fn build(
     }
     let mut resources = all.resources;
     resources.retain(|resource| !document::is_local(resource));
-    origin::annotate(&mut resources, &kustomization).map_err(whole)?;
+    origin::finish(&mut resources, &kustomization).map_err(whole)?;
     let mut objects = to_objects(resources)?;
     if let Some(sort) = sort {
         sort.sort(&mut objects);
@@ -253,7 +253,9 @@ impl<'a> Build<'a> {
         for (field, generator, origin) in steps {
             let bad = |message: String| BuildError::new(&field, message);
             for mut made in generator.generate(host).map_err(bad)? {
-                made.resource.history.origin = made.resource.history.origin.or_else(|| origin.clone());
+                if let Some(origin) = origin.as_ref().filter(|_| origin::of(&made.resource).is_none()) {
+                    origin::set(&mut made.resource, origin);
+                }
                 made.resource.learn_scope(&self.schema);
                 generate::absorb(all, made).map_err(bad)?;
             }
@@ -312,12 +314,14 @@ impl<'a> Build<'a> {
     /// The configs of plugins that a field holds, inline or by the names of files and directories.
     fn plugins(&mut self, found: &Found, entries: &[String], field: &'static str) -> Result<Vec<Config>, BuildError> {
         let mut all = Accumulated::default();
-        let file = path::file_name(&found.file);
+        let own = self.origin.as_ref().map(|origin| origin.below(path::file_name(&found.file)));
         for entry in entries {
             match document::of_text("the inline config", entry) {
                 Ok(configs) => {
                     for mut config in configs {
-                        config.history.origin = self.origin.as_ref().map(|origin| Rc::new(origin.below(file)));
+                        if let Some(origin) = &own {
+                            origin::set(&mut config, origin);
+                        }
                         all.add(config).map_err(|message| BuildError::new(field, message))?;
                     }
                 }
@@ -405,9 +409,11 @@ impl<'a> Build<'a> {
         let bytes = self.source.read(here, entry, field)?;
         let name = here.join(entry).map_or_else(|| entry.to_owned(), |place| place.path);
         let mut resources = document::resources(&name, &bytes).map_err(|error| in_field(error, field))?;
-        let origin = self.origin.as_ref().map(|origin| Rc::new(origin.below(entry)));
+        let origin = self.origin.as_ref().map(|origin| origin.below(entry));
         for resource in &mut resources {
-            resource.history.origin.clone_from(&origin);
+            if let Some(origin) = &origin {
+                origin::set(resource, origin);
+            }
             resource.learn_scope(&self.schema);
         }
         Ok(resources)
@@ -476,20 +482,15 @@ impl Config {
     }
 
     /// What it is as an origin, if the build keeps origins.
-    fn origin(&self) -> Option<Rc<Origin>> {
-        let origin = self.resource.history.origin.as_ref()?;
+    fn origin(&self) -> Option<Origin> {
+        let origin = Origin::read(origin::of(&self.resource)?)?;
         let id = self.resource.id();
         let api_version = self.resource.node.get("apiVersion").and_then(|node| node.as_str()).unwrap_or_default();
-        Some(Rc::new(Origin {
-            path: String::new(),
-            configured_in: origin.path.clone(),
-            configured_by: Some(Plugin {
-                api_version: api_version.to_owned(),
-                kind: id.kind,
-                name: id.name,
-                namespace: id.namespace,
-            }),
-            ..(**origin).clone()
+        Some(origin.configures(Plugin {
+            api_version: api_version.to_owned(),
+            kind: id.kind,
+            name: id.name,
+            namespace: id.namespace,
         }))
     }
 }

@@ -1,6 +1,7 @@
 //! Files to resources: documents, lists opened, what makes an object checked.
 
 use super::BuildError;
+use super::json;
 use super::resource::Resource;
 use crate::yaml::{self, Limits, Node, Style, Value};
 
@@ -18,9 +19,23 @@ pub(super) fn of_text(name: &str, text: &str) -> Result<Vec<Resource>, BuildErro
     let bad = |message: String| BuildError::new("", message).inside(name);
     let mut resources = Vec::new();
     for node in documents(text).map_err(|error| bad(format!("it is not valid YAML: {error}")))? {
+        check_keys(&node).map_err(bad)?;
         open(node, &mut resources).map_err(bad)?;
     }
+    for resource in &mut resources {
+        check_texts(resource).map_err(bad)?;
+        quote_annotations(resource);
+    }
     Ok(resources)
+}
+
+/// The objects of a text, as patches hold them.
+pub(super) fn objects(text: &str) -> Result<Vec<Node>, String> {
+    let mut resources = Vec::new();
+    for node in documents(text).map_err(|error| format!("it is not valid YAML: {error}"))? {
+        open(node, &mut resources)?;
+    }
+    Ok(resources.into_iter().map(|resource| resource.node).collect())
 }
 
 /// The documents of a text. Each is parsed alone, as kustomize cuts the text at `---` lines first.
@@ -59,7 +74,9 @@ fn open(node: Node, into: &mut Vec<Resource>) -> Result<(), String> {
     let Value::Mapping(_) = &node.value else {
         return Err(format!("it holds {} where an object is expected", node.kind()));
     };
-    check_keys(&node)?;
+    if node.as_mapping().is_some_and(<[_]>::is_empty) {
+        return Ok(());
+    }
     let kind = node.get("kind").and_then(Node::as_str).unwrap_or_default().to_owned();
     if kind.ends_with("List")
         && let Some(items) = node.get("items").and_then(Node::as_sequence)
@@ -69,18 +86,22 @@ fn open(node: Node, into: &mut Vec<Resource>) -> Result<(), String> {
     if kind.is_empty() {
         return Err("missing kind in object".into());
     }
-    let mut resource = Resource::new(node);
+    let resource = Resource::new(node);
     if resource.id().name.is_empty() {
         return Err(format!("missing metadata.name in an object of kind {kind}"));
     }
+    into.push(resource);
+    Ok(())
+}
+
+/// Labels and annotations must be maps.
+fn check_texts(resource: &Resource) -> Result<(), String> {
     for map in ["labels", "annotations"] {
         let node = resource.node.get("metadata").and_then(|metadata| metadata.get(map));
         if let Some(node) = node.filter(|node| !node.is_null() && node.as_mapping().is_none()) {
-            return Err(format!("metadata.{map} of {kind}/{} must be a map, not {}", resource.id().name, node.kind()));
+            return Err(format!("metadata.{map} of {} must be a map, not {}", resource.id(), node.kind()));
         }
     }
-    quote_annotations(&mut resource);
-    into.push(resource);
     Ok(())
 }
 
@@ -112,6 +133,23 @@ fn quote_values(map: &mut Node) {
                 *style = Style::DoubleQuoted;
             }
         }
+    }
+}
+
+/// Makes texts of all that is in `metadata.labels` or `metadata.annotations`: of a scalar what is
+/// written, null included, of lists and maps the empty text. Where nothing is left the map goes.
+pub(super) fn make_texts(object: &mut Node, map: &str) {
+    let Some(metadata) = super::field::get_mut(object, "metadata") else { return };
+    if let Some(Value::Mapping(pairs)) = super::field::get_mut(metadata, map).map(|map| &mut map.value) {
+        for (_, value) in pairs.iter_mut() {
+            *value = json::text(value.as_str().unwrap_or_default());
+        }
+        if !pairs.is_empty() {
+            return;
+        }
+    }
+    if let Value::Mapping(pairs) = &mut metadata.value {
+        pairs.retain(|(key, _)| key.as_str() != Some(map));
     }
 }
 

@@ -16,7 +16,7 @@ use super::host::Host;
 use super::kustomization::{Generator, Kustomization, Metadata};
 use super::resource::Resource;
 use super::setup::Setup;
-use super::{BuildError, field, json};
+use super::{BuildError, field, json, origin};
 use crate::yaml::{self, Node};
 
 /// Something that makes objects.
@@ -178,7 +178,6 @@ fn onto(old: &Resource, mut new: Resource, behavior: Behavior) -> Resource {
     if !present.namespace.is_empty() {
         new.set_metadata("namespace", &present.namespace);
     }
-    let mut history = old.history.clone();
     if behavior == Behavior::Merge {
         let mut before = old.node.clone();
         fold_string_data(&mut before);
@@ -188,12 +187,13 @@ fn onto(old: &Resource, mut new: Resource, behavior: Behavior) -> Resource {
                 field::set(&mut new.node, map, texts(both));
             }
         }
-    } else if new.history.origin.is_some() {
-        history.origin = new.history.origin.take();
+        if let Some(note) = origin::of(old) {
+            origin::restore(&mut new, note);
+        }
     }
     joined.needs_hash &= new.needs_hash;
+    joined.is_generated |= new.is_generated;
     joined.node = new.node;
-    joined.history = history;
     joined
 }
 

@@ -13,8 +13,7 @@ use crate::yaml::{self, Limits};
 #[derive(Debug, Deserialize)]
 pub(super) struct Operation {
     op: String,
-    #[serde(default)]
-    path: String,
+    path: Option<String>,
     #[serde(default)]
     from: Option<String>,
     #[serde(default)]
@@ -39,7 +38,11 @@ pub(super) fn apply(
     for resource in resources.iter_mut().filter(|resource| selector.selects(resource)) {
         let id = resource.id();
         let failed = |message: String| format!("on {id}: {message}");
+        let has_notes = names == Names::Kept || resource.has_notes();
         let mut document = json::to_json(&resource.node).map_err(failed)?;
+        if has_notes {
+            make_annotations(&mut document);
+        }
         for operation in operations {
             operation.apply(&mut document).map_err(failed)?;
         }
@@ -47,6 +50,7 @@ pub(super) fn apply(
             resource.remember();
         }
         resource.node = json::from_json(&document);
+        resource.shared.clear();
     }
     Ok(())
 }
@@ -69,7 +73,8 @@ pub(super) fn parse(text: &str) -> Result<Option<Vec<Operation>>, String> {
 
 impl Operation {
     fn apply(&self, document: &mut Value) -> Result<(), String> {
-        let path = pointer(&self.path);
+        let path =
+            self.path.as_deref().map(pointer).ok_or_else(|| format!("{} operation: missing value path", self.op))?;
         let from = || self.from.as_deref().map(pointer).ok_or_else(|| format!("{} needs from", self.op));
         match self.op.as_str() {
             "add" => add(document, &path, self.value.clone()),
@@ -86,7 +91,7 @@ impl Operation {
             "test" => match get(document, &path) {
                 Ok(value) if *value == self.value => Ok(()),
                 Err(_) if self.value.is_null() => Ok(()),
-                _ => Err(format!("testing value {} failed", self.path)),
+                _ => Err(format!("testing value /{} failed", path.join("/"))),
             },
             op => Err(format!("unexpected kind: {op:?} is not an operation")),
         }
@@ -133,16 +138,19 @@ fn index(part: &str, length: usize) -> Option<usize> {
     }
 }
 
-/// The container that holds the last part of a path. The engine's own notes make every object have
-/// annotations while it is patched, so that map is always there.
-fn container<'a, 'p>(document: &'a mut Value, path: &'p [String]) -> Result<(&'a mut Value, &'p String), String> {
-    let (last, parents) = path.split_last().ok_or("the whole document cannot be removed or moved")?;
-    if parents == ["metadata", "annotations"]
-        && get(document, parents).is_err()
-        && let Some(Value::Object(metadata)) = get_mut(document, &["metadata".to_owned()])
+/// The engine of kustomize notes what it did in annotations while it works, so that map is there.
+fn make_annotations(document: &mut Value) {
+    let metadata = document.as_object_mut().and_then(|object| object.get_mut("metadata"));
+    if let Some(Value::Object(metadata)) = metadata
+        && metadata.get("annotations").is_none_or(Value::is_null)
     {
         metadata.insert("annotations".into(), Value::Object(Map::new()));
     }
+}
+
+/// The container that holds the last part of a path.
+fn container<'a, 'p>(document: &'a mut Value, path: &'p [String]) -> Result<(&'a mut Value, &'p String), String> {
+    let (last, parents) = path.split_last().ok_or("the whole document cannot be removed or moved")?;
     let holder = get_mut(document, parents).ok_or_else(|| missing(path))?;
     Ok((holder, last))
 }

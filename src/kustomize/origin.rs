@@ -4,13 +4,11 @@
 //! With `originAnnotations` an object of `base/a.yaml` gets the annotation
 //! `config.kubernetes.io/origin: "path: base/a.yaml\n"`.
 
-use std::rc::Rc;
-
 use super::kustomization::Kustomization;
 use super::resource::Resource;
 use super::transform::{Labels, Transform};
-use super::{field, json};
-use crate::yaml::{Node, Value};
+use super::{document, field, json};
+use crate::yaml::{Limits, Node, Value};
 
 const ORIGIN: &str = "config.kubernetes.io/origin";
 const TRANSFORMATIONS: &str = "alpha.config.kubernetes.io/transformations";
@@ -46,13 +44,6 @@ impl Plugin {
     }
 }
 
-/// What is kept of an object's way through a build.
-#[derive(Debug, Clone, Default)]
-pub(super) struct History {
-    pub origin: Option<Rc<Origin>>,
-    pub transformations: Vec<Rc<Origin>>,
-}
-
 impl Origin {
     /// The origin of something below.
     pub fn below(&self, path: &str) -> Self {
@@ -60,13 +51,20 @@ impl Origin {
     }
 
     /// The origin of what a kustomization file in this directory configures.
-    pub fn configured(&self, file: &str, by: Plugin) -> Rc<Self> {
-        Rc::new(Self {
-            path: String::new(),
-            configured_in: self.below(file).path,
-            configured_by: Some(by),
-            ..self.clone()
-        })
+    pub fn configured(&self, file: &str, by: Plugin) -> Self {
+        self.below(file).configures(by)
+    }
+
+    /// The origin of what is configured in a file of this origin.
+    pub fn configures(self, by: Plugin) -> Self {
+        Self { configured_in: self.path, configured_by: Some(by), path: String::new(), ..self }
+    }
+
+    /// Reads the note of an object that came from a file.
+    pub fn read(note: &str) -> Option<Self> {
+        let node = crate::yaml::parse(note, Limits::default()).ok().flatten()?;
+        let text = |key: &str| node.get(key).and_then(Node::as_str).unwrap_or_default().to_owned();
+        Some(Self { path: text("path"), repo: text("repo"), reference: text("ref"), ..Self::default() })
     }
 
     /// The YAML of the annotation, each line after the first one behind `indent`.
@@ -123,64 +121,67 @@ fn cleaned(path: &str) -> String {
     parts.join("/")
 }
 
-/// Notes that a transformer worked on every object. What has no origin yet was made by it.
-pub(super) fn note(resources: &mut [Resource], origin: &Rc<Origin>) {
-    for Resource { history, .. } in resources {
-        match history.origin {
-            None => history.origin = Some(origin.clone()),
-            Some(_) => history.transformations.push(origin.clone()),
+/// Notes where an object came from.
+pub(super) fn set(resource: &mut Resource, origin: &Origin) {
+    let mut text = String::new();
+    origin.write(&mut text, "");
+    annotate(resource, ORIGIN, &text);
+}
+
+/// The note of where an object came from.
+pub(super) fn of(resource: &Resource) -> Option<&str> {
+    resource.metadata_text("annotations", ORIGIN)
+}
+
+/// Puts back such a note.
+pub(super) fn restore(resource: &mut Resource, note: &str) {
+    annotate(resource, ORIGIN, note);
+}
+
+/// Notes that a transformer worked on every object. What has no origin is taken to be made by it.
+pub(super) fn note(resources: &mut [Resource], origin: &Origin) {
+    for resource in resources {
+        if of(resource).is_none() {
+            set(resource, origin);
+            continue;
         }
+        let mut text = resource.metadata_text("annotations", TRANSFORMATIONS).unwrap_or_default().to_owned();
+        text.push_str("- ");
+        origin.write(&mut text, "  ");
+        annotate(resource, TRANSFORMATIONS, &text);
     }
 }
 
-/// Writes what the outermost kustomization asks for, and removes annotations of the kind that it does
-/// not ask for, as kustomize does.
-pub(super) fn annotate(resources: &mut Vec<Resource>, kustomization: &Kustomization) -> Result<(), String> {
+/// Leaves of the notes what the outermost kustomization asks for, and adds the label that it asks for.
+pub(super) fn finish(resources: &mut Vec<Resource>, kustomization: &Kustomization) -> Result<(), String> {
     let asks = |option: &str| kustomization.build_metadata.iter().any(|wanted| wanted == option);
-    let (origins, transformations) = (asks("originAnnotations"), asks("transformerAnnotations"));
     if asks("managedByLabel") {
         let label = [(MANAGED_BY.to_owned(), VERSION.to_owned())].into();
         Labels::on_objects(label).apply(resources)?;
     }
-    for resource in resources {
-        let mut text = String::new();
-        match &resource.history.origin {
-            Some(origin) if origins => {
-                origin.write(&mut text, "");
-                set(resource, ORIGIN, &text);
-            }
-            _ if origins => {}
-            _ => remove(&mut resource.node, ORIGIN),
-        }
-        if !transformations {
-            remove(&mut resource.node, TRANSFORMATIONS);
-        } else if !resource.history.transformations.is_empty() {
-            let mut text = String::new();
-            for origin in &resource.history.transformations {
-                text.push_str("- ");
-                origin.write(&mut text, "  ");
-            }
-            set(resource, TRANSFORMATIONS, &text);
+    for resource in resources.iter_mut() {
+        document::make_texts(&mut resource.node, "annotations");
+    }
+    for (option, annotation) in [("originAnnotations", ORIGIN), ("transformerAnnotations", TRANSFORMATIONS)] {
+        if !asks(option) {
+            resources.iter_mut().for_each(|resource| remove(&mut resource.node, annotation));
         }
     }
     Ok(())
 }
 
-fn set(resource: &mut Resource, key: &str, text: &str) {
+fn annotate(resource: &mut Resource, key: &str, text: &str) {
+    resource.part_annotations();
     let metadata = field::entry(&mut resource.node, "metadata");
     field::set(field::entry(metadata, "annotations"), key, json::text(text));
 }
 
+/// Removes an annotation, and the map if nothing else is in it.
 fn remove(node: &mut Node, key: &str) {
-    let Some(metadata) = field::get_mut(node, "metadata") else { return };
-    let Some(annotations) = field::get_mut(metadata, "annotations") else { return };
-    let Value::Mapping(pairs) = &mut annotations.value else { return };
-    let before = pairs.len();
-    pairs.retain(|(name, _)| name.as_str() != Some(key));
-    if pairs.is_empty()
-        && before > 0
-        && let Value::Mapping(pairs) = &mut metadata.value
-    {
-        pairs.retain(|(name, _)| name.as_str() != Some("annotations"));
+    let metadata = field::get_mut(node, "metadata");
+    let Some(annotations) = metadata.and_then(|metadata| field::get_mut(metadata, "annotations")) else { return };
+    if let Value::Mapping(pairs) = &mut annotations.value {
+        pairs.retain(|(name, _)| name.as_str() != Some(key));
     }
+    document::make_texts(node, "annotations");
 }

@@ -1,7 +1,7 @@
 //! A resource on its way through a build.
 
-use super::origin::History;
 use super::schema::Schema;
+use super::shared::{self, Shared};
 use crate::yaml::{Node, Style, Value};
 
 /// Group, version, kind, name and namespace at one moment.
@@ -27,16 +27,19 @@ impl Id {
         CLUSTER_SCOPED.contains(&(&self.group, &self.kind)) || (knows_flows && is_flow)
     }
 
-    /// The namespace that counts when ids are compared: none is `default`.
+    /// The namespace that counts when ids are compared: none is `default`, and kinds that have none have
+    /// one of their own, whatever they say.
     pub fn effective_namespace(&self) -> &str {
-        if self.namespace.is_empty() && !self.is_cluster_scoped() { "default" } else { &self.namespace }
+        match self.namespace.as_str() {
+            _ if self.is_cluster_scoped() => NO_NAMESPACE,
+            "" => "default",
+            namespace => namespace,
+        }
     }
 
     /// The id with the namespace that counts; ids are equal if their keys are.
     pub fn key(mut self) -> Key {
-        if self.namespace.is_empty() && !self.is_cluster_scoped() {
-            self.namespace.push_str("default");
-        }
+        self.namespace = self.effective_namespace().to_owned();
         self.scope_is_told = false;
         self
     }
@@ -47,6 +50,9 @@ impl Id {
             == (&other.group, &other.version, &other.kind, &other.name, other.effective_namespace())
     }
 }
+
+/// What no namespace is called.
+const NO_NAMESPACE: &str = "_non_namespaceable_";
 
 /// What makes two ids equal: the id with the namespace that counts.
 pub(super) type Key = Id;
@@ -71,10 +77,12 @@ pub(super) struct Resource {
     pub suffixes: Vec<String>,
     /// Whether its name gets a hash of its content at the end.
     pub needs_hash: bool,
+    /// Whether a generator made it.
+    pub is_generated: bool,
     /// Whether a chart made it; it keeps the namespace that the chart gave it.
     pub is_from_helm: bool,
-    /// Where it came from and what worked on it, if the build keeps that.
-    pub history: History,
+    /// Values that are one at several places.
+    pub shared: Vec<Shared>,
     /// The variables that take their values from it.
     pub variables: Vec<String>,
     /// See [`Id::scope_is_told`].
@@ -89,8 +97,9 @@ impl Resource {
             prefixes: Vec::new(),
             suffixes: Vec::new(),
             needs_hash: false,
+            is_generated: false,
             is_from_helm: false,
-            history: History::default(),
+            shared: Vec::new(),
             variables: Vec::new(),
             scope_is_told: false,
         }
@@ -138,12 +147,29 @@ impl Resource {
         ids
     }
 
+    /// Whether kustomize would have noted something on it by now.
+    pub fn has_notes(&self) -> bool {
+        let names = [&self.prefixes, &self.suffixes].into_iter().any(|affixes| !affixes.is_empty());
+        names || !self.earlier.is_empty() || self.is_generated || self.is_from_helm
+    }
+
     /// Notes the present id, before something changes it.
     pub fn remember(&mut self) {
+        self.part_annotations();
         let id = self.id();
         if self.earlier.last() != Some(&id) {
             self.earlier.push(id);
         }
+    }
+
+    /// Says that kustomize writes the annotations anew.
+    pub fn part_annotations(&mut self) {
+        shared::part_annotations(&mut self.shared);
+    }
+
+    /// Brings changes of values that are one to all their places.
+    pub fn settle(&mut self) {
+        shared::settle(&mut self.shared, &mut self.node);
     }
 
     /// A label or annotation.

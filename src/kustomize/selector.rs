@@ -64,10 +64,7 @@ impl Selector {
     pub fn selects(&self, resource: &Resource) -> bool {
         let fits = |part: usize, text: &str| self.parts[part].as_ref().is_none_or(|pattern| pattern.is_match(text));
         let present = resource.id();
-        let named = |id: &Id| {
-            let namespace = fits(4, &id.namespace) || (id.namespace.is_empty() && fits(4, id.effective_namespace()));
-            fits(3, &id.name) && namespace
-        };
+        let named = |id: &Id| fits(3, &id.name) && fits(4, id.effective_namespace());
         fits(0, &present.group)
             && fits(1, &present.version)
             && fits(2, &present.kind)

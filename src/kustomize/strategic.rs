@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::resource::Resource;
 use super::schema::Schema;
 use super::{document, field, json, merge};
-use crate::yaml::{Node, Value};
+use crate::yaml::{Node, Style, Value};
 
 /// What a patch may change beside the content of an object.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -15,14 +15,13 @@ pub(super) struct Options {
     pub allow_kind_change: bool,
 }
 
-/// The patches of a text.
-pub(super) fn documents(text: &str) -> Result<Vec<Node>, String> {
-    let documents = document::documents(text).map_err(|error| format!("it is not valid YAML: {error}"))?;
-    match documents.iter().find(|document| document.as_mapping().is_none()) {
-        Some(document) => Err(format!("it is {} where an object is expected", document.kind())),
-        None if documents.is_empty() => Err("it is empty".into()),
-        None => Ok(documents),
+/// A patch as kustomize copies it for objects that are looked up: its labels and annotations are texts,
+/// so that null removes none of them.
+pub(super) fn with_texts(mut patch: Node) -> Node {
+    for map in ["labels", "annotations"] {
+        document::make_texts(&mut patch, map);
     }
+    patch
 }
 
 /// One strategic merge patch.
@@ -30,6 +29,8 @@ pub(super) struct Merging<'a> {
     pub patch: &'a Node,
     pub options: Options,
     pub schema: &'a Schema,
+    /// Whether kustomize copies the patch for each object, with the object's version.
+    pub is_copied: bool,
 }
 
 impl Merging<'_> {
@@ -83,6 +84,9 @@ impl Merging<'_> {
             return Ok(None);
         };
         resource.node = node;
+        if self.is_copied && resource.node.get("apiVersion").is_none() {
+            field::set(&mut resource.node, "apiVersion", Node::new(Value::Scalar("".into(), Style::Plain)));
+        }
         if !kind {
             field::set(&mut resource.node, "kind", json::text(&before.kind));
         }
@@ -92,6 +96,7 @@ impl Merging<'_> {
         if resource.id().namespace != before.namespace {
             resource.set_namespace(&before.namespace);
         }
+        resource.settle();
         document::quote_annotations(&mut resource);
         Ok(Some(resource))
     }

@@ -9,6 +9,7 @@ mod conformance;
 mod contract;
 mod daemon;
 mod deploy;
+mod differential;
 mod figures;
 mod kill;
 mod lifecycle;

@@ -44,6 +44,7 @@ pub(super) fn of(
 ) -> Result<Data, BuildError> {
     let options = united(common, generator.options.as_ref());
     let mut resource = generate(kind, generator, &options, setup)?;
+    resource.is_generated = true;
     resource.needs_hash = !options.disable_name_suffix_hash;
     Ok(Data(Generated { resource, behavior: Behavior::read(&generator.behavior) }))
 }

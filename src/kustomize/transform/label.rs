@@ -1,6 +1,7 @@
 //! `labels` and `commonLabels`: labels on every object, on what objects make, and where asked for in
 //! selectors.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
@@ -10,7 +11,9 @@ use crate::kustomize::configuration::{Configuration, united};
 use crate::kustomize::field::{FieldSpec, anywhere, at, at_version, set};
 use crate::kustomize::kustomization::{self, Kustomization};
 use crate::kustomize::resource::Resource;
+use crate::kustomize::shared::Shared;
 use crate::kustomize::{BuildError, json};
+use crate::yaml::Node;
 
 const METADATA: FieldSpec = anywhere("metadata/labels", true);
 
@@ -131,17 +134,28 @@ pub(super) fn put(
     }
     for resource in resources {
         let id = resource.id();
+        // The keys that are new, with the maps that get them.
+        let mut new: BTreeMap<&str, Vec<Cow<'static, str>>> = BTreeMap::new();
         for place in places.iter().filter(|place| place.selects(&id)) {
-            let put = &mut |map: &mut crate::yaml::Node| {
+            let put = &mut |map: &mut Node| {
                 if !map.is_null() && map.as_mapping().is_none() {
                     return Err(format!("wrong node kind: expected a map but got {}", map.kind()));
                 }
                 for (key, value) in pairs {
+                    if map.get(key).is_none() {
+                        new.entry(key).or_default().push(place.path.clone());
+                    }
                     set(map, key, json::text(value));
                 }
                 Ok(())
             };
             place.visit(&mut resource.node, put).map_err(|message| format!("{id}: {message}"))?;
+        }
+        resource.settle();
+        for (key, mut maps) in new {
+            maps.dedup();
+            let text = pairs.get(key).map(String::as_str).unwrap_or_default();
+            resource.shared.extend(Shared::new(key, text, maps));
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::Transform;
 use crate::kustomize::BuildError;
+use crate::kustomize::document;
 use crate::kustomize::json_patch::{self, Operation};
 use crate::kustomize::resource::Resource;
 use crate::kustomize::schema::Schema;
@@ -51,13 +52,17 @@ impl Patch {
             (false, false) => return Err(bad("patch and path can't be set at the same time".into())),
         };
         let failed = |message: String| bad(format!("{origin}: {message}"));
+        let unable = |message: String| failed(format!("unable to parse SM or JSON patch: {message}"));
         let selector = self.target.as_ref().map(Selector::new).transpose();
         let selector = selector.map_err(|message| bad(format!("target: {message}")))?;
         let change = match json_patch::parse(&text).map_err(failed)? {
             Some(_) if selector.is_none() => return Err(failed("must specify a target for JSON patch".into())),
             Some(operations) => Change::Operations(operations),
             None => Change::Merge {
-                documents: strategic::documents(&text).map_err(failed)?,
+                documents: match document::objects(&text).map_err(unable)? {
+                    documents if selector.is_none() => documents,
+                    documents => documents.into_iter().map(strategic::with_texts).collect(),
+                },
                 options: self.options.unwrap_or_default(),
                 schema: setup.schema.clone(),
             },
@@ -79,7 +84,7 @@ impl Transform for Patching {
                         .into())
                 } else {
                     documents.iter().try_for_each(|patch| {
-                        let merging = Merging { patch, options: *options, schema };
+                        let merging = Merging { patch, options: *options, schema, is_copied: selector.is_some() };
                         match selector {
                             Some(selector) => merging.onto_all(resources, |resource| selector.selects(resource)),
                             None => merging.onto_its_own(resources),

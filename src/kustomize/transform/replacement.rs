@@ -231,6 +231,7 @@ impl Into {
             for path in &paths {
                 self.write_at(resource, path, value)?;
             }
+            resource.settle();
             document::quote_annotations(resource);
         }
         Ok(())

@@ -5,12 +5,12 @@ use std::rc::Rc;
 use serde::Deserialize;
 
 use super::Transform;
-use crate::kustomize::BuildError;
 use crate::kustomize::kustomization::Kustomization;
 use crate::kustomize::resource::Resource;
 use crate::kustomize::schema::Schema;
 use crate::kustomize::setup::Setup;
 use crate::kustomize::strategic::{self, Merging, Options};
+use crate::kustomize::{BuildError, document};
 use crate::yaml::Node;
 
 /// The config of a transformer.
@@ -36,8 +36,8 @@ impl Config {
         let field = setup.field;
         let mut add = |text: &str, origin: &str| {
             let failed = |message: String| BuildError::new(field, format!("{origin}: {message}"));
-            let read = strategic::documents(text).map_err(failed)?;
-            documents.extend(read.into_iter().map(|document| (origin.to_owned(), document)));
+            let read = document::objects(text).map_err(failed)?;
+            documents.extend(read.into_iter().map(|patch| (origin.to_owned(), strategic::with_texts(patch))));
             Ok(())
         };
         for entry in &self.paths {
@@ -68,7 +68,7 @@ pub(super) fn of(kustomization: &Kustomization, setup: &mut Setup<'_, '_>) -> Re
 impl Transform for Patches {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         self.documents.iter().try_for_each(|(origin, patch)| {
-            let merging = Merging { patch, options: Options::default(), schema: &self.schema };
+            let merging = Merging { patch, options: Options::default(), schema: &self.schema, is_copied: true };
             merging.onto_its_own(resources).map_err(|message| format!("{origin}: {message}"))
         })
     }
