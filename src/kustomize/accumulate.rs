@@ -12,7 +12,7 @@ use super::host::{Alone, Host};
 use super::kustomization::{self, Kustomization, NAMES};
 use super::origin::{self, Origin, Plugin};
 use super::remote::Repository;
-use super::resource::Resource;
+use super::resource::{Resource, check_ids};
 use super::schema::Schema;
 use super::setup::Setup;
 use super::source::{Place, Source, in_field};
@@ -137,8 +137,8 @@ impl<'a> Build<'a> {
             let message = "it is a Kustomization, which can only be named in resources, not in components";
             return Err(BuildError::new("kind", message).inside(&found.file));
         }
-        let mut all = self.enter(&found, resources)?;
-        all.index_anew().map_err(|message| BuildError::new("", message).inside(&found.file))?;
+        let all = self.enter(&found, resources)?;
+        check_ids(&all.resources).map_err(|message| BuildError::new("", message).inside(&found.file))?;
         Ok(all)
     }
 

@@ -85,15 +85,6 @@ impl Accumulated {
         self.ids = Ids::default();
     }
 
-    /// Refuses two resources of one id.
-    pub fn index_anew(&mut self) -> Result<(), String> {
-        let mut seen = HashSet::new();
-        match self.resources.iter().map(Resource::id).find(|id| !seen.insert(id.clone().key())) {
-            Some(id) => Err(format!("may not add resource with an already registered id: {id}")),
-            None => Ok(()),
-        }
-    }
-
     fn ids(&mut self) -> &Ids {
         if !self.ids.are_known {
             self.ids = Ids { are_known: true, ..Ids::default() };

@@ -1,5 +1,7 @@
 //! A resource on its way through a build.
 
+use std::collections::HashSet;
+
 use super::schema::Schema;
 use super::shared::{self, Shared};
 use crate::yaml::{Node, Style, Value};
@@ -191,6 +193,15 @@ impl Resource {
     pub fn set_metadata(&mut self, member: &str, text: &str) {
         let metadata = super::field::entry(&mut self.node, "metadata");
         super::field::set(metadata, member, Node::new(Value::Scalar(text.into(), Style::Plain)));
+    }
+}
+
+/// Refuses two resources of one id.
+pub(super) fn check_ids(resources: &[Resource]) -> Result<(), String> {
+    let mut seen = HashSet::with_capacity(resources.len());
+    match resources.iter().map(Resource::id).find(|id| !seen.insert(id.clone().key())) {
+        Some(id) => Err(format!("may not add resource with an already registered id: {id}")),
+        None => Ok(()),
     }
 }
 

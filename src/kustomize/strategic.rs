@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::resource::Resource;
+use super::resource::{Resource, check_ids};
 use super::schema::Schema;
 use super::{document, field, json, merge};
 use crate::yaml::{Node, Style, Value};
@@ -17,10 +17,15 @@ pub(super) struct Options {
 
 /// A patch as kustomize copies it for objects that are looked up: its labels and annotations are texts,
 /// so that null removes none of them.
-pub(super) fn with_texts(mut patch: Node) -> Node {
-    for map in ["labels", "annotations"] {
-        document::make_texts(&mut patch, map);
-    }
+pub(super) fn with_texts(patch: Node) -> Node {
+    let mut patch = with_text_annotations(patch);
+    document::make_texts(&mut patch, "labels");
+    patch
+}
+
+/// The same for annotations alone; a patch with options notes them there.
+pub(super) fn with_text_annotations(mut patch: Node) -> Node {
+    document::make_texts(&mut patch, "annotations");
     patch
 }
 
@@ -62,7 +67,7 @@ impl Merging<'_> {
             }
         }
         *resources = kept;
-        Ok(())
+        if self.is_copied { check_ids(resources) } else { Ok(()) }
     }
 
     /// Nothing is left of an object that the patch deletes. Kind and name change only when the patch's

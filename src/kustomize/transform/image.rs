@@ -10,7 +10,7 @@ use crate::kustomize::BuildError;
 use crate::kustomize::configuration::{Configuration, united};
 use crate::kustomize::field::{self, FieldSpec, anywhere};
 use crate::kustomize::kustomization::Image;
-use crate::kustomize::resource::Resource;
+use crate::kustomize::resource::{Resource, check_ids};
 use crate::kustomize::{json, pattern};
 use crate::yaml::{Node, Value};
 
@@ -64,7 +64,7 @@ impl Transform for Renaming {
             }
             Ok(())
         };
-        for resource in resources {
+        for resource in resources.iter_mut() {
             let id = resource.id();
             if id.kind == "CustomResourceDefinition" {
                 continue;
@@ -75,7 +75,7 @@ impl Transform for Renaming {
                 field.visit_present(&mut resource.node, &mut change).map_err(|message| format!("{id}: {message}"))?;
             }
         }
-        Ok(())
+        check_ids(resources)
     }
 }
 

@@ -10,7 +10,7 @@ use super::Transform;
 use crate::kustomize::configuration::{Configuration, united};
 use crate::kustomize::field::{FieldSpec, anywhere, at, at_version, set};
 use crate::kustomize::kustomization::{self, Kustomization};
-use crate::kustomize::resource::Resource;
+use crate::kustomize::resource::{Resource, check_ids};
 use crate::kustomize::shared::Shared;
 use crate::kustomize::{BuildError, json};
 use crate::yaml::Node;
@@ -132,7 +132,7 @@ pub(super) fn put(
     if pairs.is_empty() {
         return Ok(());
     }
-    for resource in resources {
+    for resource in resources.iter_mut() {
         let id = resource.id();
         // The keys that are new, with the maps that get them.
         let mut new: BTreeMap<&str, Vec<Cow<'static, str>>> = BTreeMap::new();
@@ -158,5 +158,5 @@ pub(super) fn put(
             resource.shared.extend(Shared::new(key, text, maps));
         }
     }
-    Ok(())
+    check_ids(resources)
 }

@@ -58,14 +58,16 @@ impl Patch {
         let change = match json_patch::parse(&text).map_err(failed)? {
             Some(_) if selector.is_none() => return Err(failed("must specify a target for JSON patch".into())),
             Some(operations) => Change::Operations(operations),
-            None => Change::Merge {
-                documents: match document::objects(&text).map_err(unable)? {
-                    documents if selector.is_none() => documents,
-                    documents => documents.into_iter().map(strategic::with_texts).collect(),
-                },
-                options: self.options.unwrap_or_default(),
-                schema: setup.schema.clone(),
-            },
+            None => {
+                let options = self.options.unwrap_or_default();
+                let documents = document::objects(&text).map_err(unable)?.into_iter();
+                let documents = match (&selector, options.allow_name_change || options.allow_kind_change) {
+                    (Some(_), _) => documents.map(strategic::with_texts).collect(),
+                    (None, true) => documents.map(strategic::with_text_annotations).collect(),
+                    (None, false) => documents.collect(),
+                };
+                Change::Merge { documents, options, schema: setup.schema.clone() }
+            }
         };
         Ok(Patching { origin, selector, change })
     }

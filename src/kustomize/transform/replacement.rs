@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::Transform;
 use crate::kustomize::decode::{Unknown, decode};
 use crate::kustomize::fieldpath::{lookup, split, visit};
-use crate::kustomize::resource::{Id, Resource};
+use crate::kustomize::resource::{Id, Resource, check_ids};
 use crate::kustomize::selector::{Selector, Target};
 use crate::kustomize::setup::Setup;
 use crate::kustomize::{BuildError, document, json};
@@ -111,9 +111,10 @@ pub(super) fn of(entries: &[Replacement], setup: &mut Setup<'_, '_>) -> Result<O
 
 impl Transform for Replacements {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
-        self.0.iter().try_for_each(|Named { origin, replacement }| {
-            replacement.apply(resources).map_err(|message| format!("{origin}{message}"))
-        })
+        for Named { origin, replacement } in &self.0 {
+            replacement.apply(resources).map_err(|message| format!("{origin}{message}"))?;
+        }
+        check_ids(resources)
     }
 }
 

@@ -323,7 +323,8 @@ impl Maker {
     }
 
     fn strategic(&mut self, (kind, name, namespace): &(String, String, String)) -> Value {
-        let mut patch = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}});
+        let version = object(&mut StdRng::seed_from_u64(0), kind, name)["apiVersion"].clone();
+        let mut patch = json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}});
         if !namespace.is_empty() {
             patch["metadata"]["namespace"] = json!(namespace);
         }
@@ -341,11 +342,9 @@ impl Maker {
         };
         match kind.as_str() {
             "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => {
-                patch["apiVersion"] = json!("apps/v1");
                 patch["spec"] = json!({"template": {"spec": {"containers": [container], "volumes": [{"name": "new", "emptyDir": {}}]}}});
             }
             "Job" => {
-                patch["apiVersion"] = json!("batch/v1");
                 patch["spec"] = json!({"template": {"spec": {"containers": [container]}}});
             }
             "Service" => {
@@ -353,12 +352,10 @@ impl Maker {
             }
             "ConfigMap" | "Secret" => patch["data"] = json!({"a": null, "c": "bmV3"}),
             "Widget" => {
-                patch["apiVersion"] = json!("example.org/v1");
                 patch["spec"] = json!({"parts": [{"name": "two", "size": 22}, {"name": "three"}]});
             }
             _ => {
                 patch["metadata"]["labels"] = json!({"patched": "yes"});
-                patch.as_object_mut().unwrap().shift_remove("apiVersion");
             }
         }
         if self.chance(0.04) {
