@@ -65,7 +65,7 @@ impl Maker {
             self.kustomization(base, &[], 1);
         }
         let from_bases = bases.iter().map(|base| format!("../{base}")).collect::<Vec<_>>();
-        self.kustomization(ROOT, &from_bases, 4);
+        self.kustomization(ROOT, &from_bases, 6);
         if self.rng.random_bool(0.12) {
             self.fault();
         }
