@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use tokio::runtime::{Handle, Runtime};
 
 use super::normalize::normalized;
 use super::{Code, chain, complain, print, say};
@@ -90,11 +92,9 @@ fn render(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str).unwrap_or_default();
     let source = Source::find(Path::new(text("PATH")), matches.get_one::<String>("source-root").map(Path::new))?;
     let tree = Tree(Jail::open(&source.root).map_err(|error| chain(&error))?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
     let scratch = tempfile::tempdir().map_err(|error| format!("cannot make a directory for the build: {error}"))?;
     let outside = Outside {
-        runtime: runtime.handle().clone(),
+        runtime: Box::new(runtime()),
         stop: Stop::default(),
         scratch: scratch.path().to_owned(),
         helm: matches.get_flag("enable-helm").then(|| helm(text("helm-command"), environment)),
@@ -114,6 +114,23 @@ fn render(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result
     }
     let printed = kustomize::print(&objects).map_err(|error| error.to_string())?;
     if text("output") == "artifact" { normalized(printed.as_bytes()) } else { Ok(printed) }
+}
+
+/// The runtime that drives Helm and git, made when it is first asked for; most builds never do.
+fn runtime() -> impl Fn() -> Result<Handle, String> {
+    let made: Mutex<Option<Runtime>> = Mutex::new(None);
+    move || {
+        let mut made = made.lock().map_err(|_| "another thread panicked".to_owned())?;
+        let runtime = match made.take() {
+            Some(runtime) => runtime,
+            None => tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .map_err(|error| format!("cannot start: {error}"))?,
+        };
+        Ok(made.insert(runtime).handle().clone())
+    }
 }
 
 /// The tree that is read, and the overlay in it.

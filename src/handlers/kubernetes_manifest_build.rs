@@ -247,8 +247,9 @@ impl Building {
     fn outside(&self, overlay: &Overlay, scratch: PathBuf, context: &Context) -> Outside {
         let Parts { builds, git, registries, redactor, .. } = &*self.parts;
         let log = context.log.clone();
+        let runtime = tokio::runtime::Handle::current();
         Outside {
-            runtime: tokio::runtime::Handle::current(),
+            runtime: Box::new(move || Ok(runtime.clone())),
             stop: context.stop.clone(),
             scratch,
             helm: overlay.enable_helm.then(|| builds.helm.clone()),

@@ -20,8 +20,8 @@ const LARGEST_FILE: usize = 64 << 20;
 
 /// A build's way out.
 pub struct Outside {
-    /// A runtime that other threads drive; the build's own thread only waits on it.
-    pub runtime: tokio::runtime::Handle,
+    /// Gives a runtime that other threads drive; the build's own thread only waits on it.
+    pub runtime: Box<dyn Fn() -> Result<tokio::runtime::Handle, String> + Send>,
     /// Ends the build.
     pub stop: Stop,
     /// Where trees and charts lie while the build goes on.
@@ -73,14 +73,14 @@ impl Helm for Outside {
         }
         let Pull { repo, name, version, devel } = pull;
         let pull = helm::Pull { repo, name, version, devel: *devel };
-        self.runtime.block_on(helm.pull(&pull, &self.scratch, &self.stop)).map_err(|error| chain(&error))
+        (self.runtime)()?.block_on(helm.pull(&pull, &self.scratch, &self.stop)).map_err(|error| chain(&error))
     }
 
     fn template(&self, template: &Template) -> Result<String, String> {
         let Some(helm) = &self.helm else { return Err("charts are not inflated here".into()) };
         let Template { name, chart, release, values, flags } = template;
         let inflation = helm::Inflation { name, chart, release: release.as_deref(), values, flags };
-        self.runtime.block_on(helm.template(&inflation, &self.scratch, &self.stop)).map_err(|error| chain(&error))
+        (self.runtime)()?.block_on(helm.template(&inflation, &self.scratch, &self.stop)).map_err(|error| chain(&error))
     }
 }
 
@@ -108,7 +108,7 @@ impl Remote for Outside {
             };
             Ok(tree)
         };
-        let tree = self.runtime.block_on(fetch)?;
+        let tree = (self.runtime)()?.block_on(fetch)?;
         let jail = Jail::open(tree.path()).map_err(|error| error.to_string())?;
         Ok(Box::new(Fetched { tree: Tree(jail), _directory: tree }))
     }
@@ -132,7 +132,7 @@ impl Remote for Outside {
             }
             Ok(content)
         };
-        self.runtime.block_on(self.stop.run(fetch)).unwrap_or_else(|| Err("the build was cancelled".into()))
+        (self.runtime)()?.block_on(self.stop.run(fetch)).unwrap_or_else(|| Err("the build was cancelled".into()))
     }
 }
 

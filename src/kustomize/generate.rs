@@ -194,6 +194,7 @@ fn onto(old: &Resource, mut new: Resource, behavior: Behavior) -> Resource {
     joined.needs_hash &= new.needs_hash;
     joined.is_generated |= new.is_generated;
     joined.node = new.node;
+    joined.is_plain = new.is_plain;
     joined
 }
 

@@ -2,12 +2,12 @@
 //! missing, `add` without a value adds null, a pointer without a leading slash loses its first part.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::json;
 use super::resource::Resource;
 use super::selector::Selector;
-use crate::yaml::{self, Limits};
+use super::{field, json};
+use crate::yaml::{self, Limits, Node, Value as Tree};
 
 /// One operation.
 #[derive(Debug, Deserialize)]
@@ -38,18 +38,19 @@ pub(super) fn apply(
     for resource in resources.iter_mut().filter(|resource| selector.selects(resource)) {
         let id = resource.id();
         let failed = |message: String| format!("on {id}: {message}");
-        let has_notes = names == Names::Kept || resource.has_notes();
-        let mut document = json::to_json(&resource.node).map_err(failed)?;
-        if has_notes {
-            make_annotations(&mut document);
-        }
-        for operation in operations {
-            operation.apply(&mut document).map_err(failed)?;
+        if !resource.is_plain {
+            resource.node = json::from_json(&json::to_json(&resource.node).map_err(failed)?);
+            resource.is_plain = true;
         }
         if names == Names::Kept {
             resource.remember();
         }
-        resource.node = json::from_json(&document);
+        if resource.has_notes() {
+            make_annotations(&mut resource.node);
+        }
+        for operation in operations {
+            operation.apply(&mut resource.node).map_err(failed)?;
+        }
         resource.shared.clear();
     }
     Ok(())
@@ -72,25 +73,26 @@ pub(super) fn parse(text: &str) -> Result<Option<Vec<Operation>>, String> {
 }
 
 impl Operation {
-    fn apply(&self, document: &mut Value) -> Result<(), String> {
-        let path =
-            self.path.as_deref().map(pointer).ok_or_else(|| format!("{} operation: missing value path", self.op))?;
+    fn apply(&self, document: &mut Node) -> Result<(), String> {
+        let path = self.path.as_deref().map(pointer);
+        let path = path.ok_or_else(|| format!("{} operation: missing value path", self.op))?;
         let from = || self.from.as_deref().map(pointer).ok_or_else(|| format!("{} needs from", self.op));
         match self.op.as_str() {
-            "add" => add(document, &path, self.value.clone()),
+            "add" => add(document, &path, json::from_json(&self.value)),
             "remove" => remove(document, &path).map(drop),
-            "replace" => replace(document, &path, self.value.clone()),
+            "replace" => replace(document, &path, json::from_json(&self.value)),
             "move" => {
                 let value = remove(document, &from()?)?;
                 add(document, &path, value)
             }
             "copy" => {
-                let value = get(document, &from()?)?.clone();
+                let from = from()?;
+                let value = get(document, &from).ok_or_else(|| missing(&from))?.clone();
                 add(document, &path, value)
             }
             "test" => match get(document, &path) {
-                Ok(value) if *value == self.value => Ok(()),
-                Err(_) if self.value.is_null() => Ok(()),
+                Some(value) if json::to_json(value)? == self.value => Ok(()),
+                None if self.value.is_null() => Ok(()),
                 _ => Err(format!("testing value /{} failed", path.join("/"))),
             },
             op => Err(format!("unexpected kind: {op:?} is not an operation")),
@@ -109,24 +111,22 @@ fn missing(path: &[String]) -> String {
     format!("doc is missing path: /{}", path.join("/"))
 }
 
-fn get<'a>(document: &'a Value, path: &[String]) -> Result<&'a Value, String> {
-    path.iter()
-        .try_fold(document, |value, part| match value {
-            Value::Object(map) => map.get(part),
-            Value::Array(items) => index(part, items.len()).and_then(|at| items.get(at)),
-            _ => None,
-        })
-        .ok_or_else(|| missing(path))
+fn get<'a>(document: &'a Node, path: &[String]) -> Option<&'a Node> {
+    path.iter().try_fold(document, |node, part| match &node.value {
+        Tree::Mapping(_) => node.get(part),
+        Tree::Sequence(items) => index(part, items.len()).and_then(|at| items.get(at)),
+        Tree::Scalar(..) => None,
+    })
 }
 
-fn get_mut<'a>(document: &'a mut Value, path: &[String]) -> Option<&'a mut Value> {
-    path.iter().try_fold(document, |value, part| match value {
-        Value::Object(map) => map.get_mut(part),
-        Value::Array(items) => {
+fn get_mut<'a>(document: &'a mut Node, path: &[String]) -> Option<&'a mut Node> {
+    path.iter().try_fold(document, |node, part| match &mut node.value {
+        Tree::Mapping(pairs) => pairs.iter_mut().find(|(key, _)| key.as_str() == Some(part)).map(|(_, value)| value),
+        Tree::Sequence(items) => {
             let at = index(part, items.len())?;
             items.get_mut(at)
         }
-        _ => None,
+        Tree::Scalar(..) => None,
     })
 }
 
@@ -139,68 +139,81 @@ fn index(part: &str, length: usize) -> Option<usize> {
 }
 
 /// The engine of kustomize notes what it did in annotations while it works, so that map is there.
-fn make_annotations(document: &mut Value) {
-    let metadata = document.as_object_mut().and_then(|object| object.get_mut("metadata"));
-    if let Some(Value::Object(metadata)) = metadata
-        && metadata.get("annotations").is_none_or(Value::is_null)
-    {
-        metadata.insert("annotations".into(), Value::Object(Map::new()));
+fn make_annotations(object: &mut Node) {
+    if let Some(metadata) = field::get_mut(object, "metadata").filter(|metadata| metadata.as_mapping().is_some()) {
+        let annotations = field::entry(metadata, "annotations");
+        if annotations.is_null() {
+            annotations.value = Tree::Mapping(Vec::new());
+        }
     }
 }
 
 /// The container that holds the last part of a path.
-fn container<'a, 'p>(document: &'a mut Value, path: &'p [String]) -> Result<(&'a mut Value, &'p String), String> {
+fn container<'a, 'p>(document: &'a mut Node, path: &'p [String]) -> Result<(&'a mut Tree, &'p str), String> {
     let (last, parents) = path.split_last().ok_or("the whole document cannot be removed or moved")?;
     let holder = get_mut(document, parents).ok_or_else(|| missing(path))?;
-    Ok((holder, last))
+    Ok((&mut holder.value, last))
 }
 
-fn add(document: &mut Value, path: &[String], value: Value) -> Result<(), String> {
+fn bad_index(part: &str) -> String {
+    format!("invalid index referenced: {part}")
+}
+
+/// Sets a key of a map.
+fn set(pairs: &mut Vec<(Node, Node)>, key: &str, value: Node) {
+    match pairs.iter_mut().find(|(known, _)| known.as_str() == Some(key)) {
+        Some((_, slot)) => *slot = value,
+        None => pairs.push((json::text(key), value)),
+    }
+}
+
+fn add(document: &mut Node, path: &[String], value: Node) -> Result<(), String> {
     if path.is_empty() {
         *document = value;
         return Ok(());
     }
     let (holder, last) = container(document, path)?;
     match holder {
-        Value::Object(map) => drop(map.insert(last.clone(), value)),
-        Value::Array(items) if last == "-" => items.push(value),
-        Value::Array(items) => {
+        Tree::Mapping(pairs) => set(pairs, last, value),
+        Tree::Sequence(items) if last == "-" => items.push(value),
+        Tree::Sequence(items) => {
             // The last place of a longer list is where a negative index points.
             let at = index(last, items.len() + 1).filter(|at| *at <= items.len());
-            items.insert(at.ok_or_else(|| format!("invalid index referenced: {last}"))?, value);
+            items.insert(at.ok_or_else(|| bad_index(last))?, value);
         }
-        _ => return Err(missing(path)),
+        Tree::Scalar(..) => return Err(missing(path)),
     }
     Ok(())
 }
 
-fn replace(document: &mut Value, path: &[String], value: Value) -> Result<(), String> {
+fn replace(document: &mut Node, path: &[String], value: Node) -> Result<(), String> {
     if path.is_empty() {
         *document = value;
         return Ok(());
     }
     let (holder, last) = container(document, path)?;
     match holder {
-        Value::Object(map) => drop(map.insert(last.clone(), value)),
-        Value::Array(items) => {
+        Tree::Mapping(pairs) => set(pairs, last, value),
+        Tree::Sequence(items) => {
             let at = index(last, items.len()).and_then(|at| items.get_mut(at));
-            *at.ok_or_else(|| format!("invalid index referenced: {last}"))? = value;
+            *at.ok_or_else(|| bad_index(last))? = value;
         }
-        _ => return Err(missing(path)),
+        Tree::Scalar(..) => return Err(missing(path)),
     }
     Ok(())
 }
 
-fn remove(document: &mut Value, path: &[String]) -> Result<Value, String> {
+fn remove(document: &mut Node, path: &[String]) -> Result<Node, String> {
     let (holder, last) = container(document, path)?;
     match holder {
-        Value::Object(map) => {
-            map.shift_remove(last).ok_or_else(|| format!("unable to remove nonexistent key: {last}: {}", missing(path)))
-        }
-        Value::Array(items) => match index(last, items.len()).filter(|at| *at < items.len()) {
-            Some(at) => Ok(items.remove(at)),
-            None => Err(format!("invalid index referenced: {last}")),
+        Tree::Mapping(pairs) => match pairs.iter().position(|(key, _)| key.as_str() == Some(last)) {
+            Some(at) => Ok(pairs.remove(at).1),
+            None => Err(format!("unable to remove nonexistent key: {last}: {}", missing(path))),
         },
-        _ => Err(missing(path)),
+        Tree::Sequence(items) => match index(last, items.len()).filter(|at| *at < items.len()) {
+            Some(at) => Ok(items.remove(at)),
+            None => Err(bad_index(last)),
+        },
+        Tree::Scalar(..) => Err(missing(path)),
     }
 }

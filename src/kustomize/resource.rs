@@ -72,6 +72,8 @@ impl std::fmt::Display for Id {
 #[derive(Debug, Clone)]
 pub(super) struct Resource {
     pub node: Node,
+    /// Whether the tree is as if it were read from JSON.
+    pub is_plain: bool,
     /// Oldest first; the present one is read off the tree.
     pub earlier: Vec<Id>,
     /// What was put before and after its name, in order.
@@ -95,6 +97,7 @@ impl Resource {
     pub fn new(node: Node) -> Self {
         Self {
             node,
+            is_plain: false,
             earlier: Vec::new(),
             prefixes: Vec::new(),
             suffixes: Vec::new(),
@@ -140,6 +143,21 @@ impl Resource {
     /// Its first id.
     pub fn original_id(&self) -> Id {
         self.earlier.first().cloned().unwrap_or_else(|| self.id())
+    }
+
+    /// Whether `fits` holds for an id that it has or had.
+    pub fn any_id(&self, fits: impl Fn(&Id) -> bool) -> bool {
+        self.earlier.iter().any(&fits) || fits(&self.id())
+    }
+
+    /// Whether it has, or had, an id.
+    pub fn answers_to(&self, id: &Id) -> bool {
+        self.earlier.iter().any(|known| known.equals(id))
+            || (self.metadata_member("name") == Some(id.name.as_str()) && self.id().equals(id))
+    }
+
+    fn metadata_member(&self, member: &str) -> Option<&str> {
+        self.node.get("metadata")?.get(member)?.as_str()
     }
 
     /// Every id it has or had.

@@ -63,14 +63,14 @@ impl Selector {
     /// Whether a resource is meant. Its name and namespace may be any that it ever had.
     pub fn selects(&self, resource: &Resource) -> bool {
         let fits = |part: usize, text: &str| self.parts[part].as_ref().is_none_or(|pattern| pattern.is_match(text));
-        let present = resource.id();
         let named = |id: &Id| fits(3, &id.name) && fits(4, id.effective_namespace());
-        fits(0, &present.group)
+        let present = resource.id();
+        fits(2, &present.kind)
+            && fits(0, &present.group)
             && fits(1, &present.version)
-            && fits(2, &present.kind)
-            && resource.ids().iter().any(named)
-            && holds(&self.labels, &texts(resource, "labels"))
-            && holds(&self.annotations, &texts(resource, "annotations"))
+            && (resource.earlier.iter().any(named) || named(&present))
+            && holds(&self.labels, resource, "labels")
+            && holds(&self.annotations, resource, "annotations")
     }
 }
 
@@ -79,7 +79,11 @@ fn texts<'a>(resource: &'a Resource, map: &str) -> HashMap<&'a str, &'a str> {
     pairs.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str()?, value.as_str()?))).collect()
 }
 
-fn holds(requirements: &[Requirement], texts: &HashMap<&str, &str>) -> bool {
+fn holds(requirements: &[Requirement], resource: &Resource, map: &str) -> bool {
+    if requirements.is_empty() {
+        return true;
+    }
+    let texts = texts(resource, map);
     requirements.iter().all(|requirement| {
         let value = texts.get(requirement.key.as_str());
         match &requirement.operator {

@@ -45,7 +45,7 @@ impl Merging<'_> {
         if id.kind.is_empty() || id.name.is_empty() {
             return Err("without a target a strategic merge patch needs kind and metadata.name".into());
         }
-        let is_it = |resource: &Resource| resource.ids().iter().any(|known| known.equals(&id));
+        let is_it = |resource: &Resource| resource.answers_to(&id);
         match resources.iter().filter(|resource| is_it(resource)).count() {
             0 => Err(format!(
                 "no resource matches strategic merge patch \"{id}\": no matches for Id {id}; \
@@ -89,6 +89,7 @@ impl Merging<'_> {
             return Ok(None);
         };
         resource.node = node;
+        resource.is_plain = false;
         if self.is_copied && resource.node.get("apiVersion").is_none() {
             field::set(&mut resource.node, "apiVersion", Node::new(Value::Scalar("".into(), Style::Plain)));
         }

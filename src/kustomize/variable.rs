@@ -95,7 +95,7 @@ pub(super) fn add(all: &mut Accumulated, variables: &[Variable]) -> Result<(), S
             true => Id { namespace: String::new(), ..id.clone() } == wanted,
             false => id.equals(&wanted),
         };
-        let mut found = all.resources.iter_mut().filter(|resource| resource.ids().iter().any(is_it));
+        let mut found = all.resources.iter_mut().filter(|resource| resource.any_id(is_it));
         match (found.next(), found.next()) {
             (Some(object), None) => object.variables.push(variable.name.clone()),
             (None, _) => {}

@@ -147,7 +147,7 @@ impl Replacement {
 
 impl Source {
     fn value(&self, resources: &[Resource]) -> Result<Node, String> {
-        let selects = |resource: &&Resource| resource.ids().iter().any(|id| self.is(id));
+        let selects = |resource: &&Resource| resource.any_id(|id| self.is(id));
         let mut found = resources.iter().filter(selects);
         let source = found.next().ok_or_else(|| format!("nothing selected by {}", self.text()))?;
         if found.next().is_some() {
@@ -232,6 +232,7 @@ impl Into {
             for path in &paths {
                 self.write_at(resource, path, value)?;
             }
+            resource.is_plain = false;
             resource.settle();
             document::quote_annotations(resource);
         }

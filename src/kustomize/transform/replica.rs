@@ -35,8 +35,7 @@ impl Transform for Count {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         let mut found = false;
         for field in &self.field_specs {
-            let named =
-                |resource: &Resource| resource.ids().iter().any(|id| id.name == self.replica.name && field.selects(id));
+            let named = |resource: &Resource| resource.any_id(|id| id.name == self.replica.name && field.selects(id));
             for resource in resources.iter_mut().filter(|resource| named(resource)) {
                 found = true;
                 if field.selects(&resource.id()) {
