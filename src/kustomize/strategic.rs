@@ -58,35 +58,30 @@ impl Merging<'_> {
 
     /// Patches every object that is selected.
     pub fn onto_all(&self, resources: &mut Vec<Resource>, selects: impl Fn(&Resource) -> bool) -> Result<(), String> {
-        let mut kept = Vec::with_capacity(resources.len());
-        for resource in resources.drain(..) {
-            if selects(&resource) {
-                kept.extend(self.onto(resource)?);
-            } else {
-                kept.push(resource);
-            }
+        for resource in resources.iter_mut().filter(|resource| selects(resource)) {
+            self.onto(resource)?;
         }
-        *resources = kept;
+        resources.retain(|resource| !document::is_empty(resource));
         if self.is_copied { check_ids(resources) } else { Ok(()) }
     }
 
-    /// Nothing is left of an object that the patch deletes. Kind and name change only when the patch's
+    /// An object that the patch deletes is empty afterwards. Kind and name change only when the patch's
     /// options allow it, version and namespace never.
-    fn onto(&self, mut resource: Resource) -> Result<Option<Resource>, String> {
+    fn onto(&self, resource: &mut Resource) -> Result<(), String> {
         let Options { allow_name_change: name, allow_kind_change: kind } = self.options;
         let before = resource.id();
         if name || kind {
             resource.remember();
         }
-        let placeholder = Node::new(Value::Sequence(Vec::new()));
-        let old = std::mem::replace(&mut resource.node, placeholder);
+        let nothing = Node::new(Value::Mapping(Vec::new()));
+        let old = std::mem::replace(&mut resource.node, nothing);
         let mut patch = self.patch.clone();
         if let Value::Mapping(pairs) = &mut patch.value {
             pairs.retain(|(key, _)| key.as_str() != Some("apiVersion"));
         }
         let merged = merge::merge(old, &patch, self.schema).map_err(|message| format!("{before}: {message}"))?;
         let Some(node) = merged.filter(|node| node.as_mapping().is_some_and(|pairs| !pairs.is_empty())) else {
-            return Ok(None);
+            return Ok(());
         };
         resource.node = node;
         resource.is_plain = false;
@@ -103,7 +98,7 @@ impl Merging<'_> {
             resource.set_namespace(&before.namespace);
         }
         resource.settle();
-        document::quote_annotations(&mut resource);
-        Ok(Some(resource))
+        document::quote_annotations(resource);
+        Ok(())
     }
 }
