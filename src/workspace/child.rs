@@ -193,10 +193,19 @@ mod tests {
         }
         stop.stop(Cause::Cancelled);
         assert!(matches!(running.await.unwrap(), Err(ChildError::Stopped(_))));
-        for pid in std::fs::read_to_string(&pids).unwrap().lines() {
+        // A killed process needs a moment to die.
+        let lives = |pid: &str| {
             let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            assert!(state.is_empty() || state.contains(") Z "), "{pid} lives: {state}");
+            !state.is_empty() && !state.contains(") Z ")
+        };
+        let pids = std::fs::read_to_string(&pids).unwrap();
+        for _ in 0..200 {
+            if !pids.lines().any(lives) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
+        panic!("a process lives on: {pids}");
     }
 
     #[tokio::test]

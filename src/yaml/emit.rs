@@ -48,7 +48,7 @@ pub fn emit(value: &Value) -> Result<String, EmitError> {
 /// # Errors
 /// [`EmitError`].
 pub fn emit_into(out: &mut String, value: &Value) -> Result<(), EmitError> {
-    let mut emitter = Emitter { out, column: 0 };
+    let mut emitter = Emitter { out, column: 0, is_full: false };
     match value {
         Value::Object(map) if !map.is_empty() => emitter.map(map, 0)?,
         Value::Array(items) if !items.is_empty() => emitter.list(items, 0)?,
@@ -97,7 +97,10 @@ fn number_at(chars: &[char], leading: bool) -> (i64, usize) {
 
 struct Emitter<'a> {
     out: &'a mut String,
+    /// Counts from the last break, also from one inside of quotes.
     column: usize,
+    /// Whether the line ends a text in quotes, so that nothing else may stand on it.
+    is_full: bool,
 }
 
 impl Emitter<'_> {
@@ -116,11 +119,13 @@ impl Emitter<'_> {
             self.out.push('\n');
             self.column = 0;
         }
+        self.is_full = false;
     }
 
     /// Goes to `indent` on this line if it is not beyond it, else on the next.
     fn indent(&mut self, indent: usize) {
-        if self.column > indent || (self.column == indent && self.column > 0 && !self.out.ends_with([' ', '\n'])) {
+        let is_beyond = self.is_full || self.column > indent;
+        if is_beyond || (self.column == indent && self.column > 0 && !self.out.ends_with([' ', '\n'])) {
             self.end_line();
         }
         while self.column < indent {
@@ -287,6 +292,7 @@ impl Emitter<'_> {
             breaks = false;
         }
         self.put('\'');
+        self.is_full = breaks && role == Role::Value;
     }
 
     fn double(&mut self, text: &str, indent: usize, role: Role) {

@@ -4,10 +4,11 @@ pub mod artifact;
 mod manifest_yaml;
 mod overlays;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// A folder below `tests/conformance`.
-fn cases(folder: &str) -> Vec<PathBuf> {
+pub fn cases(folder: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance").join(folder);
     let mut cases: Vec<_> = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.retain(|path| path.is_dir());
@@ -24,4 +25,16 @@ fn each(folder: &str, check: impl Fn(&Path) -> Result<(), String>) {
         .filter_map(|case| check(case).err().map(|why| format!("{}: {why}", case.file_name().unwrap().display())))
         .collect();
     assert!(failures.is_empty(), "{} of {} cases fail:\n{}", failures.len(), cases.len(), failures.join("\n"));
+}
+
+/// Every file below a directory.
+pub fn collect(directory: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+        if entry.file_type().unwrap().is_dir() {
+            collect(&entry.path(), &format!("{name}/"), files);
+        } else {
+            files.insert(name, std::fs::read(entry.path()).unwrap());
+        }
+    }
 }

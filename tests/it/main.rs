@@ -11,6 +11,8 @@ mod daemon;
 mod deploy;
 mod differential;
 mod figures;
+mod fuzz;
+mod hostile;
 mod kill;
 mod lifecycle;
 mod network;

@@ -36,7 +36,7 @@ fn verdict(case: &Path) -> Result<(), String> {
 
 fn in_memory(case: &Path, meta: &Value) -> Result<String, String> {
     let mut files = BTreeMap::new();
-    collect(&case.join("input"), "", &mut files);
+    super::collect(&case.join("input"), "", &mut files);
     let root = meta["root"].as_str().unwrap().trim_matches(['.', '/']);
     let options = Options { unrestricted: meta["load_restrictor"] == "none", ..Options::default() };
     let built = kustomize::build(&files, root, &options, &Alone).map_err(|error| error.to_string());
@@ -65,15 +65,4 @@ fn packed(case: &Path, printed: &str) -> Result<(), String> {
     let got = manifest::write(&objects).map_err(|error| error.to_string())?;
     let expected = std::fs::read_to_string(case.join("expected.artifact.yaml")).unwrap();
     if got == expected { Ok(()) } else { Err(format!("packs other bytes:\n{got}")) }
-}
-
-fn collect(directory: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) {
-    for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
-        let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
-        if entry.file_type().unwrap().is_dir() {
-            collect(&entry.path(), &format!("{name}/"), files);
-        } else {
-            files.insert(name, std::fs::read(entry.path()).unwrap());
-        }
-    }
 }
