@@ -97,6 +97,7 @@ fn change(rng: &mut StdRng, text: &mut Vec<u8>, other: &[u8]) {
 }
 
 /// Runs a target on changed seeds until the time is over.
+#[expect(clippy::print_stdout, reason = "how much was tried is the result")]
 fn run(name: &str, mut target: impl FnMut(&mut StdRng, &[(Files, String)])) {
     let number = |variable: &str, default: u64| {
         std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
