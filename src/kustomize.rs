@@ -1,10 +1,12 @@
 //! kustomize: a tree of files in, objects out. Pure: no disk, clock, environment, network or log;
 //! files are read through [`Files`], which the caller hands in and may bound.
 //!
-//! The order of work inside one kustomization is kustomize's own: resources, generators, then the
-//! transformers in the order of [`transform`]. The bar is sameness with kustomize v5
-//! (`tests/conformance`). What this engine does not know yet is an error that names file and field;
-//! nothing is silently ignored.
+//! The work is in `accumulate`: resources, `configurations` and `crds`, the generators of
+//! `generate`, components, the transformers of `transform`, validators, variables; names are hashed
+//! and references follow at the very end. A generator or transformer is a struct that a field of a
+//! kustomization makes, or a plugin's config. What a build may ask for beside files is its [`Host`]'s to
+//! give. The bar is sameness with kustomize v5 (`tests/conformance`, `tests/it/differential.rs`), faults
+//! included; a comment says where a fault is meant.
 
 pub mod files;
 pub mod host;
