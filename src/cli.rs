@@ -54,6 +54,20 @@ fn version() -> Code {
     Code::Done
 }
 
+/// Prints what a command made, or says why it made nothing.
+fn answer(made: Result<String, String>) -> Code {
+    match made {
+        Ok(text) => {
+            print(&text);
+            Code::Done
+        }
+        Err(message) => {
+            complain(&message, "");
+            Code::Error
+        }
+    }
+}
+
 /// Prints a result.
 fn print(text: &str) {
     // A reader that has gone away wants no more.

@@ -4,7 +4,7 @@ use std::io::Read as _;
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::{Code, chain, complain, print};
+use super::{Code, answer, chain};
 use crate::manifest;
 
 /// The most bytes that are read.
@@ -25,16 +25,7 @@ pub fn command() -> Command {
 /// Runs it.
 pub fn run(matches: &ArgMatches) -> Code {
     let file = matches.get_one::<String>("file").map(String::as_str).unwrap_or_default();
-    match read(file).and_then(|bytes| normalized(&bytes)) {
-        Ok(text) => {
-            print(&text);
-            Code::Done
-        }
-        Err(message) => {
-            complain(&message, "");
-            Code::Error
-        }
-    }
+    answer(read(file).and_then(|bytes| normalized(&bytes)))
 }
 
 fn read(file: &str) -> Result<Vec<u8>, String> {

@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use tokio::runtime::{Handle, Runtime};
 
 use super::normalize::normalized;
-use super::{Code, chain, complain, print, say};
+use super::{Code, answer, chain, say};
 use crate::agent::http::{self, Authorities};
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
@@ -76,16 +76,7 @@ pub fn command() -> Command {
 
 /// Runs it.
 pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
-    match render(matches, environment) {
-        Ok(text) => {
-            print(&text);
-            Code::Done
-        }
-        Err(message) => {
-            complain(&message, "");
-            Code::Error
-        }
-    }
+    answer(render(matches, environment))
 }
 
 fn render(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result<String, String> {
