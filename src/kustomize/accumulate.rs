@@ -10,6 +10,7 @@ use super::files::{Files, Kind};
 use super::hash::Hash;
 use super::host::{Alone, Host};
 use super::kustomization::{self, Kustomization, NAMES};
+use super::order::{self, Legacy};
 use super::origin::{self, Origin, Plugin};
 use super::remote::Repository;
 use super::resource::{Resource, check_ids};
@@ -17,7 +18,7 @@ use super::schema::Schema;
 use super::setup::Setup;
 use super::source::{Place, Source, in_field};
 use super::transform::{self, Patch, Transform as _};
-use super::{BuildError, Options, crd, document, generate, json, order, path, reference, variable};
+use super::{BuildError, Options, crd, document, generate, json, path, reference, variable};
 
 pub(super) fn build(
     files: &dyn Files,
@@ -26,8 +27,7 @@ pub(super) fn build(
     host: &dyn Host,
 ) -> Result<Vec<Map<String, Value>>, BuildError> {
     let mut build = Build::new(files, host, options);
-    let (kustomization, mut all) = build.root(root)?;
-    let sort = order::of(kustomization.sort_options.as_ref())?;
+    let (kustomization, sort, mut all) = build.root(root)?;
     let whole = |message: String| BuildError::new("", message);
     Hash.apply(&mut all.resources).map_err(whole)?;
     reference::fix(&mut all.resources, &all.configuration.references()).map_err(whole)?;
@@ -110,14 +110,14 @@ impl<'a> Build<'a> {
 
     /// Builds the outermost kustomization; it alone says in which order objects come out and which
     /// annotations they get.
-    fn root(&mut self, directory: &str) -> Result<(Kustomization, Accumulated), BuildError> {
+    fn root(&mut self, directory: &str) -> Result<(Kustomization, Option<Legacy>, Accumulated), BuildError> {
         let found = self.read(Place::given(directory))?;
-        order::of(found.kustomization.sort_options.as_ref()).map_err(|error| error.inside(&found.file))?;
+        let sort = order::of(found.kustomization.sort_options.as_ref()).map_err(|error| error.inside(&found.file))?;
         if !found.kustomization.build_metadata.is_empty() {
             self.origin = Some(Origin::default());
         }
         let all = self.enter(&found, Accumulated::default())?;
-        Ok((found.kustomization, all))
+        Ok((found.kustomization, sort, all))
     }
 
     /// Builds the kustomization in a directory that `resources` names.

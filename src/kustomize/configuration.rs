@@ -10,11 +10,11 @@
 use serde::Deserialize;
 
 use super::decode::{Unknown, decode};
+use super::document;
 use super::field::FieldSpec;
 use super::reference::{BackReference, Kind};
 use super::transform::builtin;
 use super::variable;
-use crate::yaml::{self, Limits};
 
 /// The places of one file, or of several together, beside the built-in ones.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -47,11 +47,10 @@ pub(super) struct Referred {
 impl Configuration {
     /// Reads a file.
     pub fn read(bytes: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
-        let node = yaml::parse(text, Limits::default()).map_err(|error| format!("it is not valid YAML: {error}"))?;
-        let Some(node) = node else { return Ok(Self::default()) };
-        let value = yaml::json::to_json(&node).map_err(|error| error.to_string())?;
-        decode(&value, Unknown::Refused)
+        match document::settings(bytes)? {
+            Some(value) => decode(&value, Unknown::Refused),
+            None => Ok(Self::default()),
+        }
     }
 
     /// Adds another's places.

@@ -7,17 +7,15 @@
 use serde_json::{Map, Value};
 
 use super::configuration::{Configuration, Referred};
+use super::document;
 use super::field::FieldSpec;
-use crate::yaml::{self, Limits};
 
 /// Definitions inside definitions.
 const DEEPEST: usize = 64;
 
 /// The places that a file of definitions tells of.
 pub(super) fn read(bytes: &[u8]) -> Result<Configuration, String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
-    let node = yaml::parse(text, Limits::default()).map_err(|error| format!("it is not valid YAML: {error}"))?;
-    let value = yaml::json::to_json(&node.ok_or("it is empty")?).map_err(|error| error.to_string())?;
+    let value = document::settings(bytes)?.ok_or("it is empty")?;
     let Value::Object(definitions) = value else { return Err("it must be a map of definitions".into()) };
     if let Some((name, _)) = definitions.iter().find(|(_, definition)| !definition.is_object()) {
         return Err(format!(

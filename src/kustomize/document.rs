@@ -1,5 +1,7 @@
 //! Files to resources: documents, lists opened, what makes an object checked.
 
+use serde_json::Value as Json;
+
 use super::BuildError;
 use super::json;
 use super::resource::Resource;
@@ -12,6 +14,14 @@ const LOCAL: &str = "config.kubernetes.io/local-config";
 pub(super) fn resources(name: &str, bytes: &[u8]) -> Result<Vec<Resource>, BuildError> {
     let text = std::str::from_utf8(bytes).map_err(|_| BuildError::new("", "it is not UTF-8").inside(name))?;
     of_text(name, text)
+}
+
+/// The first document of a file that configures something; nothing if the file is empty. Booleans and
+/// numbers are as YAML 1.1 has them: kustomize reads such files by another library than resources.
+pub(super) fn settings(bytes: &[u8]) -> Result<Option<Json>, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
+    let node = yaml::parse(text, Limits::default()).map_err(|error| format!("it is not valid YAML: {error}"))?;
+    node.map(|node| yaml::json::to_json(&node).map_err(|error| error.to_string())).transpose()
 }
 
 /// Reads the resources of a text.

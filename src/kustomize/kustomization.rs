@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use super::BuildError;
 use super::decode::{Unknown, decode};
+use super::document;
 use super::field::FieldSpec;
 use super::generate::{Chart, DeprecatedChart, HelmGlobals};
 use super::transform::{Patch, Replacement};
 use super::variable::Variable;
-use crate::yaml::{self, Limits};
 
 /// The names a kustomization file can have.
 pub(super) const NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
@@ -155,11 +155,8 @@ const MOVED: [&str; 3] = ["bases", "imageTags", "helmChartInflationGenerator"];
 /// Reads the first document of a kustomization file. `warn` is told of deprecated fields.
 pub(super) fn read(bytes: &[u8], warn: &mut dyn FnMut(&str)) -> Result<Kustomization, BuildError> {
     let whole = |message: String| BuildError::new("", message);
-    let text = std::str::from_utf8(bytes).map_err(|_| whole("it is not UTF-8".into()))?;
-    let node = yaml::parse(text, Limits::default()).map_err(|error| whole(format!("it is not valid YAML: {error}")))?;
-    let node = node.ok_or_else(|| whole("it is empty".into()))?;
-    // Booleans and numbers as YAML 1.1 has them: kustomize reads this file by another library than resources.
-    let value = yaml::json::to_json(&node).map_err(|error| whole(error.to_string()))?;
+    let value = document::settings(bytes).map_err(whole)?;
+    let value = value.ok_or_else(|| whole("it is empty".into()))?;
     let Value::Object(fields) = &value else { return Err(whole("it must be a map of fields".into())) };
     let mut kustomization: Kustomization = decode(&value, Unknown::Refused).map_err(field_first)?;
     let get = |name: &str| fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value);

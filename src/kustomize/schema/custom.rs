@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value};
 
 use super::{Field, Schema, Shape};
-use crate::yaml::{self, Limits};
+use crate::kustomize::document;
 
 const KIND: &str = "x-kubernetes-group-version-kind";
 
@@ -16,9 +16,7 @@ impl Schema {
     /// # Errors
     /// It is not such a document.
     pub fn custom(bytes: &[u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
-        let node = yaml::parse(text, Limits::default()).map_err(|error| format!("it is not valid YAML: {error}"))?;
-        let document = yaml::json::to_json(&node.ok_or("it is empty")?).map_err(|error| error.to_string())?;
+        let document = document::settings(bytes)?.ok_or("it is empty")?;
         let Value::Object(document) = document else { return Err("it must be an OpenAPI document, a map".into()) };
         let empty = Map::new();
         let map = |name: &str| document.get(name).and_then(Value::as_object).unwrap_or(&empty);

@@ -16,7 +16,7 @@ use crate::kustomize::selector::{Selector, Target};
 use crate::kustomize::setup::Setup;
 use crate::kustomize::{BuildError, document, json};
 use crate::yaml::resolve::Meaning;
-use crate::yaml::{self, Limits, Node, Style, Value};
+use crate::yaml::{Node, Style, Value};
 
 /// The field that is meant when none is named.
 const NAME: &str = "metadata.name";
@@ -120,9 +120,7 @@ impl Transform for Replacements {
 
 /// One replacement, or a list of them.
 fn from_file(bytes: &[u8]) -> Result<Vec<Replacement>, String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
-    let node = yaml::parse(text, Limits::default()).map_err(|error| format!("it is not valid YAML: {error}"))?;
-    let value = yaml::json::to_json(&node.ok_or("it is empty")?).map_err(|error| error.to_string())?;
+    let value = document::settings(bytes)?.ok_or("it is empty")?;
     match value.is_array() {
         true => decode(&value, Unknown::Ignored),
         false => decode(&value, Unknown::Ignored).map(|replacement| vec![replacement]),

@@ -9,8 +9,8 @@ use crate::kustomize::field::{self, FieldSpec, anywhere, set_scalar};
 use crate::kustomize::resource::Resource;
 use crate::kustomize::selector::{Selector, Target};
 use crate::kustomize::setup::Setup;
-use crate::kustomize::{BuildError, json};
-use crate::yaml::{self, Limits, Node};
+use crate::kustomize::{BuildError, document, json};
+use crate::yaml::Node;
 
 /// The config of a transformer.
 #[derive(Debug, Default, Deserialize)]
@@ -63,9 +63,7 @@ impl Config {
 }
 
 fn more_targets(bytes: &[u8]) -> Result<Vec<Place>, String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
-    let node = yaml::parse(text, Limits::default()).map_err(|error| format!("it is not valid YAML: {error}"))?;
-    let value = yaml::json::to_json(&node.ok_or("it is empty")?).map_err(|error| error.to_string())?;
+    let value = document::settings(bytes)?.ok_or("it is empty")?;
     decode(&value, Unknown::Ignored).map(|config: Config| config.targets)
 }
 
