@@ -1,0 +1,71 @@
+//! What hostile input is fed to: each takes any bytes, and panics if a promise is broken.
+
+use std::collections::BTreeMap;
+
+use nuon_runner::kustomize::{self, Alone, Budget, Options};
+use nuon_runner::yaml::{self, Limits};
+
+/// A tree of files, by path.
+pub type Tree = BTreeMap<String, Vec<u8>>;
+
+/// The parser takes any text.
+pub fn parser(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = yaml::parse(text, Limits::default());
+    }
+}
+
+/// What is emitted is read as the same, and emitted as the same again.
+pub fn emitter(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(Some(node)) = yaml::parse(text, Limits::default()) else { return };
+    let Ok(value) = yaml::json::to_json(&node) else { return };
+    let mut once = String::new();
+    if yaml::emit::emit_into(&mut once, &value).is_err() {
+        return;
+    }
+    let again = yaml::parse(&once, Limits::default()).unwrap_or_else(|error| panic!("{error} in {once:?}"));
+    let again = again.map_or(serde_json::Value::Null, |node| yaml::json::to_json(&node).unwrap());
+    let mut twice = String::new();
+    yaml::emit::emit_into(&mut twice, &again).unwrap();
+    assert_eq!(once, twice);
+}
+
+/// Any written tree is built or refused, and twice the same.
+pub fn overlay(bytes: &[u8]) {
+    let (tree, root, unrestricted) = read(bytes);
+    let options =
+        Options { unrestricted, budget: Budget { files: 500, bytes: 4 << 20, depth: 20 }, ..Options::default() };
+    let build = || kustomize::build(&tree, &root, &options, &Alone).map(|objects| kustomize::print(&objects).ok());
+    assert_eq!(build(), build(), "differs the second time");
+}
+
+/// What stands before the name of each file of a written tree; what begins so is no YAML.
+const MARK: u8 = 1;
+
+/// Writes a tree as bytes: the overlay, `!` in front of it for the load restrictor `none`, then the files.
+#[allow(dead_code, reason = "the guided targets only read")]
+pub fn write(tree: &Tree, root: &str, unrestricted: bool) -> Vec<u8> {
+    let mut bytes = format!("{}{root}\n", if unrestricted { "!" } else { "" }).into_bytes();
+    for (name, content) in tree {
+        bytes.push(MARK);
+        bytes.extend(name.bytes());
+        bytes.push(b'\n');
+        bytes.extend(content);
+    }
+    bytes
+}
+
+/// Reads what [`write`] wrote; any bytes are some tree.
+fn read(bytes: &[u8]) -> (Tree, String, bool) {
+    let mut parts = bytes.split(|byte| *byte == MARK).map(|part| {
+        let (line, rest) = match part.iter().position(|byte| *byte == b'\n') {
+            Some(end) => (&part[..end], &part[end + 1..]),
+            None => (part, &[][..]),
+        };
+        (String::from_utf8_lossy(line).into_owned(), rest.to_vec())
+    });
+    let (root, _) = parts.next().unwrap_or_default();
+    let unrestricted = root.starts_with('!');
+    (parts.collect(), root.trim_start_matches('!').to_owned(), unrestricted)
+}
