@@ -4,7 +4,9 @@ mod arguments;
 mod daemon;
 mod dev;
 mod exit;
+mod explain;
 mod normalize;
+mod overlay;
 mod render;
 mod settings;
 
@@ -39,6 +41,7 @@ pub fn main() -> ExitCode {
         "migrate" => settings::migrate(matches, &environment),
         "dev" => dev::run(matches, &environment),
         "render" => render::run(matches, &environment),
+        "explain" => explain::run(matches, &environment),
         "normalize" => normalize::run(matches),
         "version" => version(),
         other => {

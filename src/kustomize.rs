@@ -5,9 +5,10 @@
 //! `generate`, components, the transformers of `transform`, validators, variables; names are hashed
 //! and references follow at the very end. A generator or transformer is a struct that a field of a
 //! kustomization makes, or a plugin's config. What a build may ask for beside files is its [`Host`]'s to
-//! give. The bar is sameness with kustomize v5 (`tests/conformance`, `tests/it/differential.rs`), faults
+//! give; `explain` watches a build and says where each value comes from. The bar is sameness with kustomize v5 (`tests/conformance`, `tests/it/differential.rs`), faults
 //! included; a comment says where a fault is meant.
 
+pub mod explain;
 pub mod files;
 pub mod host;
 pub mod print;
@@ -31,6 +32,7 @@ mod order;
 mod origin;
 mod path;
 mod pattern;
+mod plugin;
 mod reference;
 mod resource;
 mod schema;
@@ -38,6 +40,7 @@ mod selector;
 mod setup;
 mod shared;
 mod source;
+mod step;
 mod strategic;
 mod transform;
 mod variable;
@@ -46,6 +49,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
+pub use explain::Explanation;
 pub use files::{Files, Kind};
 pub use host::{Alone, Helm, Host, Remote};
 pub use print::print;
@@ -127,6 +131,14 @@ pub fn build(
     host: &dyn Host,
 ) -> Result<Vec<Map<String, Value>>, BuildError> {
     accumulate::build(files, root, options, host)
+}
+
+/// Builds the kustomization in the directory `root`, and says where each of its values comes from.
+///
+/// # Errors
+/// [`BuildError`], the same as from [`build()`].
+pub fn explain(files: &dyn Files, root: &str, options: &Options, host: &dyn Host) -> Result<Explanation, BuildError> {
+    accumulate::explain(files, root, options, host)
 }
 
 /// Applies patch files to a list of objects, as a last step after a build. Paths are relative to the

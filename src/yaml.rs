@@ -20,7 +20,7 @@ mod parser;
 mod scalar;
 mod scanner;
 
-pub use compose::{Limits, parse, parse_all};
+pub use compose::{Limits, parse, parse_all, parse_from};
 pub use emit::emit;
 pub use node::{Node, Position, Style, Value};
 

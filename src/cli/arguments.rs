@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
-use super::{Code, complain, dev, exit, normalize, print, render};
+use super::{Code, complain, dev, exit, explain, normalize, print, render};
 use crate::config::setting::SETTINGS;
 
 /// The whole command line.
@@ -30,6 +30,7 @@ pub fn command() -> Command {
             with_settings(Command::new("check-config").about("Prints every setting with its origin, or what is wrong")),
             dev::command(),
             render::command(),
+            explain::command(),
             normalize::command(),
             Command::new("version").about("Prints the version"),
         ])

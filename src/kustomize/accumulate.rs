@@ -6,19 +6,23 @@ use serde_json::{Map, Value};
 
 use super::accumulated::Accumulated;
 use super::configuration::Configuration;
+use super::explain::{Asking, Cause, Explanation, Trace};
 use super::files::{Files, Kind};
 use super::hash::Hash;
 use super::host::{Alone, Host};
 use super::kustomization::{self, Kustomization, NAMES};
 use super::order::{self, Legacy};
 use super::origin::{self, Origin, Plugin};
+use super::plugin::Config;
 use super::remote::Repository;
 use super::resource::{Resource, check_ids};
 use super::schema::Schema;
 use super::setup::Setup;
 use super::source::{Place, Source, in_field};
+use super::step::Asked;
 use super::transform::{self, Patch, Transform as _};
 use super::{BuildError, Options, crd, document, generate, json, path, reference, variable};
+use crate::yaml::Node;
 
 pub(super) fn build(
     files: &dyn Files,
@@ -26,22 +30,23 @@ pub(super) fn build(
     options: &Options,
     host: &dyn Host,
 ) -> Result<Vec<Map<String, Value>>, BuildError> {
-    let mut build = Build::new(files, host, options);
-    let (kustomization, sort, mut all) = build.root(root)?;
-    let whole = |message: String| BuildError::new("", message);
-    Hash.apply(&mut all.resources).map_err(whole)?;
-    reference::fix(&mut all.resources, &all.configuration.references()).map_err(whole)?;
-    for name in variable::resolve(&mut all).map_err(|message| BuildError::new("vars", message))? {
-        host.warn(&format!("well-defined vars that were never replaced: {name}"));
-    }
-    let mut resources = all.resources;
-    resources.retain(|resource| !document::is_local(resource));
-    origin::finish(&mut resources, &kustomization).map_err(whole)?;
+    let (resources, sort) = Build::new(files, host, options).run(root)?;
     let mut objects = to_objects(resources)?;
     if let Some(sort) = sort {
         sort.sort(&mut objects);
     }
     Ok(objects)
+}
+
+pub(super) fn explain(
+    files: &dyn Files,
+    root: &str,
+    options: &Options,
+    host: &dyn Host,
+) -> Result<Explanation, BuildError> {
+    let mut build = Build { trace: Some(Trace::default()), ..Build::new(files, host, options) };
+    let (resources, _) = build.run(root)?;
+    Ok(build.trace.take().unwrap_or_default().finish(&resources))
 }
 
 pub(super) fn patch(
@@ -77,8 +82,8 @@ fn to_objects(resources: Vec<Resource>) -> Result<Vec<Map<String, Value>>, Build
 /// One build.
 struct Build<'a> {
     source: Source<'a>,
-    /// The directories that are being built, outermost first.
-    chain: Vec<Place>,
+    /// The kustomizations that are being built, outermost first.
+    chain: Vec<Rc<Found>>,
     /// The schema in force: the first one that a kustomization names, in the order in which they are read.
     schema: Rc<Schema>,
     schema_is_chosen: bool,
@@ -86,6 +91,8 @@ struct Build<'a> {
     origin: Option<Origin>,
     /// The namespace that the kustomizations above ask for.
     namespace: String,
+    /// What watches the build, if it is to be explained.
+    trace: Option<Trace>,
 }
 
 /// A kustomization, and the file that it is in.
@@ -94,6 +101,15 @@ struct Found {
     /// The path of the file.
     file: String,
     kustomization: Kustomization,
+    /// What the file holds, if the build is watched.
+    tree: Option<Node>,
+}
+
+impl Found {
+    /// One of its fields, for who watches the build.
+    fn asking(&self, asked: Asked) -> Asking<'_> {
+        Asking { file: &self.file, tree: self.tree.as_ref(), asked }
+    }
 }
 
 impl<'a> Build<'a> {
@@ -105,19 +121,39 @@ impl<'a> Build<'a> {
             schema_is_chosen: false,
             origin: None,
             namespace: String::new(),
+            trace: None,
         }
+    }
+
+    /// Builds a tree, and says in which order its objects come out.
+    fn run(&mut self, root: &str) -> Result<(Vec<Resource>, Option<Legacy>), BuildError> {
+        let whole = |message: String| BuildError::new("", message);
+        let (found, sort, mut all) = self.root(root)?;
+        Hash.apply(&mut all.resources).map_err(whole)?;
+        self.note_end(&mut all.resources, "name hash");
+        reference::fix(&mut all.resources, &all.configuration.references()).map_err(whole)?;
+        self.note_end(&mut all.resources, "name reference");
+        for name in variable::resolve(&mut all).map_err(|message| BuildError::new("vars", message))? {
+            self.source.host.warn(&format!("well-defined vars that were never replaced: {name}"));
+        }
+        self.note_end(&mut all.resources, "vars");
+        let mut resources = all.resources;
+        resources.retain(|resource| !document::is_local(resource));
+        origin::finish(&mut resources, &found.kustomization).map_err(whole)?;
+        self.note_end(&mut resources, "buildMetadata");
+        Ok((resources, sort))
     }
 
     /// Builds the outermost kustomization; it alone says in which order objects come out and which
     /// annotations they get.
-    fn root(&mut self, directory: &str) -> Result<(Kustomization, Option<Legacy>, Accumulated), BuildError> {
+    fn root(&mut self, directory: &str) -> Result<(Rc<Found>, Option<Legacy>, Accumulated), BuildError> {
         let found = self.read(Place::given(directory))?;
         let sort = order::of(found.kustomization.sort_options.as_ref()).map_err(|error| error.inside(&found.file))?;
         if !found.kustomization.build_metadata.is_empty() {
             self.origin = Some(Origin::default());
         }
         let all = self.enter(&found, Accumulated::default())?;
-        Ok((found.kustomization, sort, all))
+        Ok((found, sort, all))
     }
 
     /// Builds the kustomization in a directory that `resources` names.
@@ -143,11 +179,11 @@ impl<'a> Build<'a> {
     }
 
     /// The kustomization of a directory.
-    fn read(&mut self, directory: Place) -> Result<Found, BuildError> {
+    fn read(&mut self, directory: Place) -> Result<Rc<Found>, BuildError> {
         if self.source.host.cancelled() {
             return Err(BuildError::new("", "the build was cancelled"));
         }
-        if self.chain.iter().any(|ancestor| ancestor.is_below(&directory)) {
+        if self.chain.iter().any(|ancestor| ancestor.directory.is_below(&directory)) {
             let shown = directory.shown();
             let message = format!("cycle detected: {shown} is, or contains, a directory that is being built");
             return Err(BuildError::new("", message));
@@ -157,17 +193,17 @@ impl<'a> Build<'a> {
             return Err(BuildError::new("", format!("kustomizations are nested more than {deepest} deep")));
         }
         let place = self.find(&directory)?;
-        let file = place.path.clone();
+        let file = self.source.shown(&place);
         let host = self.source.host;
-        let read = self.source.content(&place);
-        match read.and_then(|bytes| kustomization::read(&bytes, &mut |warning| host.warn(warning))) {
-            Ok(kustomization) => Ok(Found { directory, file, kustomization }),
-            Err(error) => Err(error.inside(&file)),
-        }
+        let bytes = self.source.content(&place).map_err(|error| error.inside(&file))?;
+        let kustomization = kustomization::read(&bytes, &mut |warning| host.warn(warning));
+        let kustomization = kustomization.map_err(|error| error.inside(&file))?;
+        let tree = self.trace.as_ref().and_then(|_| document::tree(&bytes));
+        Ok(Rc::new(Found { directory, file, kustomization, tree }))
     }
 
-    fn enter(&mut self, found: &Found, resources: Accumulated) -> Result<Accumulated, BuildError> {
-        self.chain.push(found.directory.clone());
+    fn enter(&mut self, found: &Rc<Found>, resources: Accumulated) -> Result<Accumulated, BuildError> {
+        self.chain.push(found.clone());
         let built = self.work(found, resources).map_err(|error| error.inside(&found.file));
         self.chain.pop();
         built
@@ -181,8 +217,8 @@ impl<'a> Build<'a> {
         if !kustomization.namespace.is_empty() {
             self.namespace.clone_from(&kustomization.namespace);
         }
-        for entry in &kustomization.resources {
-            self.resource(directory, entry, "resources", &mut all)?;
+        for (at, entry) in kustomization.resources.iter().enumerate() {
+            self.resource(directory, entry, Asked { field: "resources", entry: Some(at) }, &mut all)?;
         }
         for entry in &kustomization.configurations {
             let bytes = self.source.read(directory, entry, "configurations")?;
@@ -235,23 +271,22 @@ impl<'a> Build<'a> {
     }
 
     fn generate(&mut self, found: &Found, above: &str, all: &mut Accumulated) -> Result<(), BuildError> {
-        let Found { directory, file, kustomization } = found;
+        let Found { directory, file, kustomization, .. } = found;
         let file = path::file_name(file);
         let configs = self.plugins(found, &kustomization.generators, "generators")?;
         let mut setup = Setup::new(&mut self.source, directory, &self.schema);
         let mut steps = Vec::new();
         for step in generate::of_fields(kustomization, above, &mut setup)? {
             let origin = self.origin.as_ref().map(|origin| origin.configured(file, Plugin::builtin(step.kind)));
-            steps.push((step.place(), step.generator, origin));
+            steps.push((step.asked, step.work, origin, None));
         }
         for config in configs {
-            let value = config.checked("generators")?;
-            let generator = generate::of_config(&config.kind, &value, setup.at("generators"));
-            steps.push(("generators".to_owned(), generator.map_err(|error| config.named(error))?, config.origin()));
+            let generator = config.generator(setup.at("generators"))?;
+            steps.push((Asked::whole("generators"), generator, config.origin(), Some(config.resource.number)));
         }
         let host = self.source.host;
-        for (field, generator, origin) in steps {
-            let bad = |message: String| BuildError::new(&field, message);
+        for (asked, generator, origin, config) in steps {
+            let bad = |message: String| BuildError::new(asked.to_string(), message);
             for mut made in generator.generate(host).map_err(bad)? {
                 if let Some(origin) = origin.as_ref().filter(|_| origin::of(&made.resource).is_none()) {
                     origin::set(&mut made.resource, origin);
@@ -259,30 +294,38 @@ impl<'a> Build<'a> {
                 made.resource.learn_scope(&self.schema);
                 generate::absorb(all, made).map_err(bad)?;
             }
+            if let Some(trace) = &mut self.trace {
+                trace.note_generated(&mut all.resources, &found.asking(asked), config);
+            }
         }
         Ok(())
     }
 
     fn transform(&mut self, found: &Found, all: &mut Accumulated) -> Result<(), BuildError> {
-        let Found { directory, file, kustomization } = found;
+        let Found { directory, file, kustomization, .. } = found;
         let file = path::file_name(file);
         let configs = self.plugins(found, &kustomization.transformers, "transformers")?;
         let mut setup = Setup::new(&mut self.source, directory, &self.schema);
         let mut steps = Vec::new();
         for step in transform::of_fields(kustomization, &all.configuration, &mut setup)? {
             let origin = self.origin.as_ref().map(|origin| origin.configured(file, Plugin::builtin(step.kind)));
-            steps.push((step.place(), step.transformer, origin));
+            steps.push((step.asked, step.work, origin, None));
         }
         for config in configs {
-            let transformer = config.transformer("transformers", &mut setup)?;
-            steps.push(("transformers".to_owned(), transformer, config.origin()));
+            let transformer = config.transformer(setup.at("transformers"))?;
+            steps.push((Asked::whole("transformers"), transformer, config.origin(), Some(config.resource.number)));
         }
-        for (field, transformer, origin) in steps {
+        for (asked, transformer, origin, config) in steps {
             if self.source.host.cancelled() {
                 return Err(BuildError::new("", "the build was cancelled"));
             }
-            transformer.apply(&mut all.resources).map_err(|message| BuildError::new(field, message))?;
+            let before = self.trace.as_ref().map(|_| all.resources.clone());
+            let applied = transformer.apply(&mut all.resources);
+            applied.map_err(|message| BuildError::new(asked.to_string(), message))?;
             all.resources.retain(|resource| !document::is_empty(resource));
+            if let Some((trace, before)) = self.trace.as_mut().zip(before) {
+                trace.note_transformed(before, &mut all.resources, &transformer.parts(), &found.asking(asked), config);
+            }
             if let Some(origin) = origin {
                 origin::note(&mut all.resources, &origin);
             }
@@ -297,7 +340,7 @@ impl<'a> Build<'a> {
         let configs = self.plugins(found, &found.kustomization.validators, "validators")?;
         let mut setup = Setup::new(&mut self.source, &found.directory, &self.schema);
         for config in configs {
-            let validator = config.transformer("validators", &mut setup)?;
+            let validator = config.transformer(setup.at("validators"))?;
             let mut changed = all.resources.clone();
             let bad = |message: String| config.named(BuildError::new("validators", message));
             validator.apply(&mut changed).map_err(bad)?;
@@ -325,7 +368,7 @@ impl<'a> Build<'a> {
                         all.add(config).map_err(|message| BuildError::new(field, message))?;
                     }
                 }
-                Err(_) => self.resource(&found.directory, entry, field, &mut all)?,
+                Err(_) => self.resource(&found.directory, entry, Asked::whole(field), &mut all)?,
             }
         }
         Ok(all.resources.into_iter().map(Config::of).collect())
@@ -364,13 +407,8 @@ impl<'a> Build<'a> {
     }
 
     /// Adds what an entry of `resources` stands for: a file, or a directory with a kustomization.
-    fn resource(
-        &mut self,
-        here: &Place,
-        entry: &str,
-        field: &'static str,
-        all: &mut Accumulated,
-    ) -> Result<(), BuildError> {
+    fn resource(&mut self, here: &Place, entry: &str, asked: Asked, all: &mut Accumulated) -> Result<(), BuildError> {
+        let field = asked.field;
         let bad = |message: String| BuildError::new(field, message);
         if entry.is_empty() {
             return Err(bad("an entry is empty".into()));
@@ -378,7 +416,7 @@ impl<'a> Build<'a> {
         let local = here.join(entry);
         let kind = local.as_ref().and_then(|place| self.source.kind(place));
         let as_file = if kind == Some(Kind::File) || path::is_web_address(entry) {
-            Some(self.file(here, entry, field))
+            Some(self.file(here, entry, asked))
         } else {
             None
         };
@@ -405,9 +443,10 @@ impl<'a> Build<'a> {
     }
 
     /// The resources of a file.
-    fn file(&mut self, here: &Place, entry: &str, field: &str) -> Result<Vec<Resource>, BuildError> {
+    fn file(&mut self, here: &Place, entry: &str, asked: Asked) -> Result<Vec<Resource>, BuildError> {
+        let field = asked.field;
         let bytes = self.source.read(here, entry, field)?;
-        let name = here.join(entry).map_or_else(|| entry.to_owned(), |place| place.path);
+        let name = here.join(entry).map_or_else(|| entry.to_owned(), |place| self.source.shown(&place));
         let mut resources = document::resources(&name, &bytes).map_err(|error| in_field(error, field))?;
         let origin = self.origin.as_ref().map(|origin| origin.below(entry));
         for resource in &mut resources {
@@ -416,7 +455,17 @@ impl<'a> Build<'a> {
             }
             resource.learn_scope(&self.schema);
         }
+        if let Some((trace, found)) = self.trace.as_mut().zip(self.chain.last()) {
+            trace.note_file(&mut resources, &found.asking(asked), &name);
+        }
         Ok(resources)
+    }
+
+    /// Shows the objects to what watches the build, after something that no field asks for.
+    fn note_end(&mut self, resources: &mut [Resource], what: &str) {
+        if let Some(trace) = &mut self.trace {
+            trace.note(resources, &Cause::at_the_end(what));
+        }
     }
 
     /// The one kustomization file of a directory.
@@ -440,57 +489,5 @@ impl<'a> Build<'a> {
                 ))
             }
         }
-    }
-}
-
-/// The config of a plugin.
-struct Config {
-    resource: Resource,
-    kind: String,
-}
-
-impl Config {
-    fn of(resource: Resource) -> Self {
-        Self { kind: resource.id().kind, resource }
-    }
-
-    /// Its fields. Plugins that are programs or containers are refused.
-    fn checked(&self, field: &str) -> Result<Value, BuildError> {
-        let id = self.resource.id();
-        if !id.group.is_empty() || id.version != "builtin" {
-            let message = format!(
-                "the plugin {id} is not built in; only plugins with apiVersion: builtin can run, functions and programs \
-                 cannot"
-            );
-            return Err(BuildError::new(field, message));
-        }
-        json::to_json(&self.resource.node).map_err(|message| BuildError::new(field, format!("{id}: {message}")))
-    }
-
-    fn transformer(
-        &self,
-        field: &'static str,
-        setup: &mut Setup<'_, '_>,
-    ) -> Result<Box<dyn transform::Transform>, BuildError> {
-        let value = self.checked(field)?;
-        transform::of_config(&self.kind, &value, setup.at(field)).map_err(|error| self.named(error))
-    }
-
-    /// An error that names the plugin.
-    fn named(&self, error: BuildError) -> BuildError {
-        BuildError { message: format!("plugin {}: {}", self.resource.id(), error.message), ..error }
-    }
-
-    /// What it is as an origin, if the build keeps origins.
-    fn origin(&self) -> Option<Origin> {
-        let origin = Origin::read(origin::of(&self.resource)?)?;
-        let id = self.resource.id();
-        let api_version = self.resource.node.get("apiVersion").and_then(|node| node.as_str()).unwrap_or_default();
-        Some(origin.configures(Plugin {
-            api_version: api_version.to_owned(),
-            kind: id.kind,
-            name: id.name,
-            namespace: id.namespace,
-        }))
     }
 }

@@ -24,6 +24,11 @@ pub(super) fn settings(bytes: &[u8]) -> Result<Option<Json>, String> {
     node.map(|node| yaml::json::to_json(&node).map_err(|error| error.to_string())).transpose()
 }
 
+/// What a file that configures something holds, with the places of it; nothing if it is not valid.
+pub(super) fn tree(bytes: &[u8]) -> Option<Node> {
+    yaml::parse(std::str::from_utf8(bytes).ok()?, Limits::default()).ok()?
+}
+
 /// Reads the resources of a text.
 pub(super) fn of_text(name: &str, text: &str) -> Result<Vec<Resource>, BuildError> {
     let bad = |message: String| BuildError::new("", message).inside(name);
@@ -52,8 +57,8 @@ pub(super) fn objects(text: &str) -> Result<Vec<Node>, String> {
 pub(super) fn documents(text: &str) -> Result<Vec<Node>, yaml::YamlError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut nodes = Vec::new();
-    for document in split(text) {
-        if let Some(node) = yaml::parse(&document, Limits::default())?
+    for (line, document) in split(text) {
+        if let Some(node) = yaml::parse_from(&document, line, Limits::default())?
             && !node.is_null()
         {
             nodes.push(node);
@@ -62,17 +67,18 @@ pub(super) fn documents(text: &str) -> Result<Vec<Node>, yaml::YamlError> {
     Ok(nodes)
 }
 
-/// Cuts a text at the lines that begin with `---`; what follows on such a line stays.
-fn split(text: &str) -> Vec<String> {
-    let mut documents = vec![String::new()];
-    for line in text.split_inclusive('\n') {
+/// Cuts a text at the lines that begin with `---`; what follows on such a line stays. Each document comes
+/// with the number of its first line.
+fn split(text: &str) -> Vec<(u32, String)> {
+    let mut documents = vec![(1, String::new())];
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
         let line = line.strip_suffix("\r\n").map_or_else(|| line.to_owned(), |line| format!("{line}\n"));
         let begins =
             line.strip_prefix("---").is_some_and(|rest| rest.starts_with([' ', '\t', '\n']) || rest.is_empty());
         if begins {
-            documents.push(String::new());
+            documents.push((number, String::new()));
         }
-        if let Some(last) = documents.last_mut() {
+        if let Some((_, last)) = documents.last_mut() {
             last.push_str(&line);
         }
     }

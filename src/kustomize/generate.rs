@@ -16,6 +16,7 @@ use super::host::Host;
 use super::kustomization::{Generator, Kustomization, Metadata};
 use super::resource::Resource;
 use super::setup::Setup;
+use super::step::{Asked, Step};
 use super::{BuildError, field, json, origin};
 use crate::yaml::{self, Node};
 
@@ -63,32 +64,17 @@ impl Behavior {
     }
 }
 
-/// A generator that is ready to run.
-pub(super) struct Step {
-    /// The field that asks for it.
-    pub field: &'static str,
-    /// Which entry of the field.
-    pub entry: usize,
-    /// What it is called as a plugin.
-    pub kind: &'static str,
-    pub generator: Box<dyn Generate>,
-}
-
-impl Step {
-    /// The place in the kustomization that asks for it.
-    pub fn place(&self) -> String {
-        format!("{}[{}]", self.field, self.entry)
-    }
-}
-
 /// The generators that the fields of a kustomization ask for, in kustomize's order. `parent` is the
 /// namespace that kustomizations above ask for; charts are inflated for it.
 pub(super) fn of_fields(
     kustomization: &Kustomization,
     parent: &str,
     setup: &mut Setup<'_, '_>,
-) -> Result<Vec<Step>, BuildError> {
-    let mut steps: Vec<Step> = Vec::new();
+) -> Result<Vec<Step<dyn Generate>>, BuildError> {
+    let mut steps = Vec::new();
+    let mut add = |field, entry, kind, work: Box<dyn Generate>| {
+        steps.push(Step { asked: Asked { field, entry: Some(entry) }, kind, work });
+    };
     let common = kustomization.generator_options.as_ref();
     for (field, plugin, kind, entries) in [
         ("configMapGenerator", "ConfigMapGenerator", data::Kind::ConfigMap, &kustomization.config_map_generator),
@@ -96,8 +82,7 @@ pub(super) fn of_fields(
     ] {
         setup.field = field;
         for (entry, generator) in entries.iter().enumerate() {
-            let generator = Box::new(data::of(kind, generator, common, setup)?);
-            steps.push(Step { field, entry, kind: plugin, generator });
+            add(field, entry, plugin, Box::new(data::of(kind, generator, common, setup)?));
         }
     }
     setup.field = "helmCharts";
@@ -108,8 +93,7 @@ pub(super) fn of_fields(
                 if kustomization.namespace.is_empty() { parent } else { &kustomization.namespace }.to_owned();
         }
         let globals = kustomization.helm_globals.clone().unwrap_or_default();
-        let generator = Box::new(helm::of(chart, globals, setup)?);
-        steps.push(Step { field: setup.field, entry, kind: "HelmChartInflationGenerator", generator });
+        add(setup.field, entry, "HelmChartInflationGenerator", Box::new(helm::of(chart, globals, setup)?));
     }
     Ok(steps)
 }

@@ -18,6 +18,9 @@ pub(super) struct Operation {
     from: Option<String>,
     #[serde(default)]
     value: Value,
+    /// The value as it becomes part of an object.
+    #[serde(skip)]
+    tree: Option<Node>,
 }
 
 /// Whether an object that gets another name is still known by its old one.
@@ -58,29 +61,55 @@ pub(super) fn apply(
 
 /// The operations of a JSON patch; nothing if the text is none, but an object.
 pub(super) fn parse(text: &str) -> Result<Option<Vec<Operation>>, String> {
+    let written = yaml::parse(text, Limits::default()).ok().flatten();
     let value = if text.trim_start().starts_with('[') {
         serde_json::from_str(text).map_err(|error| {
             format!("unable to parse SM or JSON patch: it begins with [ and is not valid JSON: {error}")
         })?
     } else {
-        let Ok(Some(node)) = yaml::parse(text, Limits::default()) else { return Ok(None) };
-        if node.as_sequence().is_none() {
-            return Ok(None);
-        }
-        yaml::json::to_json(&node).map_err(|error| error.to_string())?
+        let Some(node) = written.as_ref().filter(|node| node.as_sequence().is_some()) else { return Ok(None) };
+        yaml::json::to_json(node).map_err(|error| error.to_string())?
     };
-    serde_json::from_value(value).map(Some).map_err(|error| format!("it is not a JSON patch: {error}"))
+    let operations: Result<Vec<Operation>, _> = serde_json::from_value(value);
+    let mut operations = operations.map_err(|error| format!("it is not a JSON patch: {error}"))?;
+    let written = written.as_ref().and_then(Node::as_sequence).unwrap_or_default();
+    for (operation, written) in operations.iter_mut().zip(written.iter().map(Some).chain(std::iter::repeat(None))) {
+        let mut tree = json::from_json(&operation.value);
+        if let Some(written) = written.and_then(|written| written.get("value")) {
+            place(&mut tree, written);
+        }
+        operation.tree = Some(tree);
+    }
+    Ok(Some(operations))
+}
+
+/// Says where a tree is written that was made of another.
+fn place(tree: &mut Node, written: &Node) {
+    tree.position = written.position;
+    match (&mut tree.value, &written.value) {
+        (Tree::Sequence(items), Tree::Sequence(written)) => {
+            items.iter_mut().zip(written).for_each(|(item, written)| place(item, written));
+        }
+        (Tree::Mapping(pairs), Tree::Mapping(written)) if pairs.len() == written.len() => {
+            pairs.iter_mut().zip(written).for_each(|((_, value), (_, written))| place(value, written));
+        }
+        _ => {}
+    }
 }
 
 impl Operation {
+    fn tree(&self) -> Node {
+        self.tree.clone().unwrap_or_else(|| json::from_json(&self.value))
+    }
+
     fn apply(&self, document: &mut Node) -> Result<(), String> {
         let path = self.path.as_deref().map(pointer);
         let path = path.ok_or_else(|| format!("{} operation: missing value path", self.op))?;
         let from = || self.from.as_deref().map(pointer).ok_or_else(|| format!("{} needs from", self.op));
         match self.op.as_str() {
-            "add" => add(document, &path, json::from_json(&self.value)),
+            "add" => add(document, &path, self.tree()),
             "remove" => remove(document, &path).map(drop),
-            "replace" => replace(document, &path, json::from_json(&self.value)),
+            "replace" => replace(document, &path, self.tree()),
             "move" => {
                 let value = remove(document, &from()?)?;
                 add(document, &path, value)

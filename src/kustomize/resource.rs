@@ -89,6 +89,8 @@ pub(super) struct Resource {
     pub shared: Vec<Shared>,
     /// The variables that take their values from it.
     pub variables: Vec<String>,
+    /// The number by which an explanation knows it; 0 if it has none.
+    pub number: usize,
     /// See [`Id::scope_is_told`].
     scope_is_told: bool,
 }
@@ -106,6 +108,7 @@ impl Resource {
             is_from_helm: false,
             shared: Vec::new(),
             variables: Vec::new(),
+            number: 0,
             scope_is_told: false,
         }
     }

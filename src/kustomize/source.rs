@@ -71,6 +71,14 @@ impl<'a> Source<'a> {
         self.tree(place).kind(&place.path)
     }
 
+    /// What to call a file.
+    pub fn shown(&self, place: &Place) -> String {
+        match self.known.iter().find(|(_, tree)| **tree == place.tree) {
+            Some((repository, _)) => format!("{}//{}", repository.url, place.path),
+            None => place.path.clone(),
+        }
+    }
+
     /// The directory of a repository on another machine.
     pub fn fetch(&mut self, entry: &str, mut repository: Repository) -> Result<Place, String> {
         let path = std::mem::take(&mut repository.path);

@@ -30,6 +30,7 @@ use super::hash::Hash;
 use super::kustomization::Kustomization;
 use super::resource::Resource;
 use super::setup::Setup;
+use super::step::{Asked, Step};
 
 /// Something that changes objects.
 pub(super) trait Transform {
@@ -38,27 +39,31 @@ pub(super) trait Transform {
     /// # Errors
     /// What is wrong, as a sentence.
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String>;
-}
 
-/// A transformer that is ready to run.
-pub(super) struct Step {
-    /// The field that asks for it.
-    pub field: &'static str,
-    /// Which entry of the field, if it has several.
-    pub entry: Option<usize>,
-    /// What it is called as a plugin.
-    pub kind: &'static str,
-    pub transformer: Box<dyn Transform>,
-}
-
-impl Step {
-    /// The place in the kustomization that asks for it.
-    pub fn place(&self) -> String {
-        match self.entry {
-            Some(entry) => format!("{}[{entry}]", self.field),
-            None => self.field.to_owned(),
-        }
+    /// What it is made of, if that is written elsewhere than where it is asked for. One part after the
+    /// other does the same to the objects.
+    fn parts(&self) -> Vec<Part<'_>> {
+        Vec::new()
     }
+}
+
+impl<T: Transform> Transform for &T {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+        (*self).apply(resources)
+    }
+}
+
+/// A part of a transformer that is written in a place of its own.
+pub(super) struct Part<'a> {
+    /// The entry of the field in which it is, if the step is for the whole field.
+    pub entry: Option<usize>,
+    /// The file that it was read from; none if it is written in the kustomization.
+    pub file: Option<&'a str>,
+    /// The key of the entry under which it is written there; empty if it is the entry.
+    pub key: &'static str,
+    /// Whether what it puts into objects knows its line.
+    pub has_lines: bool,
+    pub work: Box<dyn Transform + 'a>,
 }
 
 /// Places that kustomize knows by itself, by the name of the list in `configurations`.
@@ -79,7 +84,7 @@ pub(super) fn of_fields(
     kustomization: &Kustomization,
     configuration: &Configuration,
     setup: &mut Setup<'_, '_>,
-) -> Result<Vec<Step>, BuildError> {
+) -> Result<Vec<Step<dyn Transform>>, BuildError> {
     let mut list = List(Vec::new());
     list.add(
         "patchesStrategicMerge",
@@ -118,20 +123,20 @@ pub(super) fn of_fields(
     Ok(list.0)
 }
 
-struct List(Vec<Step>);
+struct List(Vec<Step<dyn Transform>>);
 
 impl List {
     /// Adds the one transformer of a field, if the field is set.
     fn add<T: Transform + 'static>(&mut self, field: &'static str, kind: &'static str, transformer: Option<T>) {
         if let Some(transformer) = transformer {
-            self.0.push(Step { field, entry: None, kind, transformer: Box::new(transformer) });
+            self.0.push(Step { asked: Asked::whole(field), kind, work: Box::new(transformer) });
         }
     }
 
     /// Adds the transformer of one entry of a field.
     fn add_entry(&mut self, field: &'static str, kind: &'static str, transformer: impl Transform + 'static) {
-        let entry = self.0.iter().filter(|step| step.field == field).count();
-        self.0.push(Step { field, entry: Some(entry), kind, transformer: Box::new(transformer) });
+        let entry = self.0.iter().filter(|step| step.asked.field == field).count();
+        self.0.push(Step { asked: Asked { field, entry: Some(entry) }, kind, work: Box::new(transformer) });
     }
 }
 

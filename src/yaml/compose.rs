@@ -27,7 +27,15 @@ impl Default for Limits {
 /// # Errors
 /// [`YamlError`], also for an alias that is undefined, recursive or out of proportion.
 pub fn parse(text: &str, limits: Limits) -> Result<Option<Node>, YamlError> {
-    Composer::new(text, limits)?.document()
+    parse_from(text, 1, limits)
+}
+
+/// Reads the first document of a text that begins in a line of a longer one.
+///
+/// # Errors
+/// [`YamlError`], see [`parse`].
+pub fn parse_from(text: &str, line: u32, limits: Limits) -> Result<Option<Node>, YamlError> {
+    Composer::new(text, line, limits)?.document()
 }
 
 /// Reads every document of `text`.
@@ -35,7 +43,7 @@ pub fn parse(text: &str, limits: Limits) -> Result<Option<Node>, YamlError> {
 /// # Errors
 /// [`YamlError`], see [`parse`].
 pub fn parse_all(text: &str, limits: Limits) -> Result<Vec<Node>, YamlError> {
-    let mut composer = Composer::new(text, limits)?;
+    let mut composer = Composer::new(text, 1, limits)?;
     let mut documents = Vec::new();
     while let Some(document) = composer.document()? {
         documents.push(document);
@@ -67,8 +75,8 @@ struct Open {
 }
 
 impl<'a> Composer<'a> {
-    fn new(text: &'a str, limits: Limits) -> Result<Self, YamlError> {
-        let parser = Parser::new(text, limits.depth)?;
+    fn new(text: &'a str, line: u32, limits: Limits) -> Result<Self, YamlError> {
+        let parser = Parser::new(text, line, limits.depth)?;
         Ok(Self { parser, limits, anchors: HashMap::new(), nodes: 0, aliased: 0 })
     }
 

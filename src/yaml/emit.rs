@@ -31,6 +31,9 @@ pub enum EmitError {
     /// A key beyond what can be written.
     #[error("a key of more than {LONGEST_KEY} characters cannot be written as YAML")]
     LongKey,
+    /// A key that ends its line on the detour over JSON text.
+    #[error("a key with the line break U+0085 cannot be written as YAML: {0:?}")]
+    BrokenKey(String),
 }
 
 /// Writes a value; the text ends with a line break.
@@ -144,6 +147,9 @@ impl Emitter<'_> {
             let has_break = key.contains(is_break);
             if key.len() > LONGEST_KEY {
                 return Err(EmitError::LongKey);
+            }
+            if key.contains('\u{85}') {
+                return Err(EmitError::BrokenKey(key.to_owned()));
             }
             if has_break || key.len() > LONGEST_PLAIN_KEY {
                 self.put_ascii("? ");

@@ -70,9 +70,9 @@ pub(super) struct Parser<'a> {
 type Parsed = Result<(Event, Position), YamlError>;
 
 impl<'a> Parser<'a> {
-    pub(super) fn new(text: &'a str, max_depth: usize) -> Result<Self, YamlError> {
+    pub(super) fn new(text: &'a str, line: u32, max_depth: usize) -> Result<Self, YamlError> {
         Ok(Self {
-            scanner: Scanner::new(text, max_depth)?,
+            scanner: Scanner::new(text, line, max_depth)?,
             state: State::StreamStart,
             states: Vec::new(),
             handles: Vec::new(),

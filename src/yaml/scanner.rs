@@ -65,16 +65,16 @@ pub(super) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    /// A scanner at the start of `text`.
+    /// A scanner at the start of `text`, which begins in a line of a longer one; 1 if there is none.
     ///
     /// # Errors
     /// If the text holds a character that YAML does not allow.
-    pub(super) fn new(text: &'a str, max_depth: usize) -> Result<Self, YamlError> {
-        check_characters(text)?;
+    pub(super) fn new(text: &'a str, line: u32, max_depth: usize) -> Result<Self, YamlError> {
+        check_characters(text, line)?;
         let mut scanner = Self {
             bytes: text.as_bytes(),
             index: 0,
-            line: 0,
+            line: line.saturating_sub(1),
             column: 0,
             queue: VecDeque::new(),
             taken: 0,
@@ -648,7 +648,7 @@ impl<'a> Scanner<'a> {
 }
 
 /// Refuses what YAML does not allow anywhere: control characters, U+FFFE and U+FFFF.
-fn check_characters(text: &str) -> Result<(), YamlError> {
+fn check_characters(text: &str, first_line: u32) -> Result<(), YamlError> {
     let is_bad = |c: char| match c {
         '\t' | '\n' | '\r' | '\u{20}'..='\u{7e}' | '\u{85}' => false,
         c => c < '\u{a0}' || c == '\u{fffe}' || c == '\u{ffff}',
@@ -665,7 +665,8 @@ fn check_characters(text: &str) -> Result<(), YamlError> {
             let line = before.matches('\n').count();
             let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
             let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1);
-            let position = Position { line: count(line), column: count(column) };
+            let line = count(line).saturating_add(first_line.saturating_sub(1));
+            let position = Position { line, column: count(column) };
             Err(YamlError::at(position, format!("the control character {:?} is not allowed", c)))
         }
     }

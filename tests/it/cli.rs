@@ -105,6 +105,54 @@ fn an_interrupted_demo_ends_with_130_and_leaves_nothing() {
 }
 
 #[test]
+fn an_explanation_names_files_and_lines_in_the_order_of_the_build() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("base/kustomization.yaml", "resources: [web.yaml]\n");
+    write(
+        "base/web.yaml",
+        "kind: ConfigMap\napiVersion: v1\nmetadata: {name: a}\n---\nkind: Pod\napiVersion: v1\nmetadata:\n  name: web\n\
+         spec:\n  containers:\n  - {name: c, image: 'i:1'}\n",
+    );
+    write(
+        "top/kustomization.yaml",
+        "resources: [../base]\nnameSuffix: -x\nimages:\n- name: i\n  newTag: '2'\npatches:\n- path: p.yaml\n\
+         - target: {kind: ConfigMap}\n  patch: |-\n    - op: add\n      path: /data\n      value:\n        k: v\n",
+    );
+    write(
+        "top/p.yaml",
+        "kind: Pod\napiVersion: v1\nmetadata: {name: web}\nspec:\n  containers:\n  - name: c\n    image: i:p\n",
+    );
+    let top = directory.path().join("top").display().to_string();
+    let root = directory.path().canonicalize().unwrap().display().to_string();
+    let explain = |arguments: &[&str]| {
+        let output = run(&[&["explain", &top], arguments].concat(), &[]);
+        let told = String::from_utf8(output.stderr).unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap().replace(&format!("{root}/"), ""), told)
+    };
+    let (code, told, _) = explain(&["--object", "pod/web", "--field", "spec.containers[name=c].image"]);
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        told,
+        "Pod/web-x (v1)\n  spec.containers.[name=c].image\n    \
+         \"i:1\"  base/web.yaml:11          resources[0] of base/kustomization.yaml\n    \
+         \"i:p\"  top/p.yaml:7              patches[0] of top/kustomization.yaml\n    \
+         \"i:2\"  top/kustomization.yaml:4  images[0]\n"
+    );
+    let (_, told, _) = explain(&["--object", "ConfigMap/a-x", "--field", "data.k", "-o", "json"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["schema_version"], 1);
+    let change = &told["objects"][0]["fields"][0]["changes"][0];
+    assert_eq!((&change["value"], &change["origin"]["line"]), (&"v".into(), &13.into()));
+    let (code, _, told) = explain(&["--object", "Pod/wob-x"]);
+    assert_eq!((code, told.as_str()), (Some(1), "error: the build has no object Pod/wob-x; did you mean Pod/web-x?\n"));
+}
+
+#[test]
 fn an_overlay_is_rendered_to_stdout_and_its_faults_to_stderr() {
     let directory = tempfile::tempdir().unwrap();
     let overlay = directory.path().to_str().unwrap();

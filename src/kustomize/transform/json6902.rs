@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{Patch, Transform};
+use super::patch::INLINE;
+use super::{Part, Patch, Transform};
 use crate::kustomize::BuildError;
 use crate::kustomize::json_patch::{self, Operation};
 use crate::kustomize::resource::Resource;
@@ -20,6 +21,8 @@ pub(super) struct Config {
 
 /// A patch that was read.
 pub(super) struct Patching {
+    /// None if it is inline.
+    file: Option<String>,
     selector: Selector,
     operations: Vec<Operation>,
 }
@@ -30,18 +33,18 @@ impl Config {
         let bad = |message: String| BuildError::new(field, message);
         let target = self.target.filter(|target| !target.name.is_empty());
         let target = target.ok_or_else(|| bad("must specify the target name".into()))?;
-        let (text, origin) = match (self.path.is_empty(), self.json_op.is_empty()) {
-            (true, false) => (self.json_op, "the inline patch"),
-            (false, true) => (setup.read_text(&self.path)?, self.path.as_str()),
+        let (text, file) = match (self.path.is_empty(), self.json_op.is_empty()) {
+            (true, false) => (self.json_op, None),
+            (false, true) => (setup.read_text(&self.path)?, Some(self.path)),
             (true, true) => return Err(bad("a patch needs a path, or the operations themselves".into())),
             (false, false) => return Err(bad("must specify a file path or the operations, not both".into())),
         };
-        let failed = |message: String| bad(format!("{origin}: {message}"));
+        let failed = |message: String| bad(format!("{}: {message}", file.as_deref().unwrap_or(INLINE)));
         let operations = json_patch::parse(&text).map_err(failed)?;
         let operations = operations.filter(|operations| !operations.is_empty());
         let operations = operations.ok_or_else(|| failed("it is not a JSON patch, or an empty one".into()))?;
         let selector = Selector::new(&target).map_err(|message| bad(format!("target: {message}")))?;
-        Ok(Patching { selector, operations })
+        Ok(Patching { file, selector, operations })
     }
 }
 
@@ -53,5 +56,9 @@ pub(super) fn of(patch: &Patch, setup: &mut Setup<'_, '_>) -> Result<Patching, B
 impl Transform for Patching {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         json_patch::apply(resources, &self.operations, &self.selector, json_patch::Names::Forgotten)
+    }
+
+    fn parts(&self) -> Vec<Part<'_>> {
+        vec![Part { entry: None, file: self.file.as_deref(), key: "patch", has_lines: true, work: Box::new(self) }]
     }
 }

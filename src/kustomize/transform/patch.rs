@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 
-use super::Transform;
+use super::{Part, Transform};
 use crate::kustomize::BuildError;
 use crate::kustomize::document;
 use crate::kustomize::json_patch::{self, Operation};
@@ -28,9 +28,13 @@ pub(in crate::kustomize) struct Patch {
     pub options: Option<Options>,
 }
 
+/// What an inline patch is called in errors.
+pub(super) const INLINE: &str = "the inline patch";
+
 /// A patch that was read.
 pub(in crate::kustomize) struct Patching {
-    origin: String,
+    /// None if it is inline.
+    file: Option<String>,
     selector: Option<Selector>,
     change: Change,
 }
@@ -45,13 +49,13 @@ impl Patch {
         let field = setup.field;
         let bad = |message: String| BuildError::new(field, message);
         let inline = self.patch.trim();
-        let (text, origin) = match (inline.is_empty(), self.path.is_empty()) {
-            (false, true) => (inline.to_owned(), "the inline patch".to_owned()),
-            (true, false) => (setup.read_text(&self.path)?, self.path.clone()),
+        let (text, file) = match (inline.is_empty(), self.path.is_empty()) {
+            (false, true) => (inline.to_owned(), None),
+            (true, false) => (setup.read_text(&self.path)?, Some(self.path.clone())),
             (true, true) => return Err(bad("must specify one of patch and path".into())),
             (false, false) => return Err(bad("patch and path can't be set at the same time".into())),
         };
-        let failed = |message: String| bad(format!("{origin}: {message}"));
+        let failed = |message: String| bad(format!("{}: {message}", file.as_deref().unwrap_or(INLINE)));
         let unable = |message: String| failed(format!("unable to parse SM or JSON patch: {message}"));
         let selector = self.target.as_ref().map(Selector::new).transpose();
         let selector = selector.map_err(|message| bad(format!("target: {message}")))?;
@@ -69,7 +73,7 @@ impl Patch {
                 Change::Merge { documents, options, schema: setup.schema.clone() }
             }
         };
-        Ok(Patching { origin, selector, change })
+        Ok(Patching { file, selector, change })
     }
 }
 
@@ -95,6 +99,10 @@ impl Transform for Patching {
                 }
             }
         };
-        done.map_err(|message| format!("{}: {message}", self.origin))
+        done.map_err(|message| format!("{}: {message}", self.file.as_deref().unwrap_or(INLINE)))
+    }
+
+    fn parts(&self) -> Vec<Part<'_>> {
+        vec![Part { entry: None, file: self.file.as_deref(), key: "patch", has_lines: true, work: Box::new(self) }]
     }
 }

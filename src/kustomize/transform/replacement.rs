@@ -8,7 +8,7 @@
 
 use serde::Deserialize;
 
-use super::Transform;
+use super::{Part, Transform};
 use crate::kustomize::decode::{Unknown, decode};
 use crate::kustomize::fieldpath::{lookup, split, visit};
 use crate::kustomize::resource::{Id, Resource, check_ids};
@@ -66,9 +66,11 @@ struct Options {
 /// The replacements of one kustomization, read.
 pub(super) struct Replacements(Vec<Named>);
 
-/// A replacement, and the file that it is in.
+/// A replacement, and where it is.
 struct Named {
-    origin: String,
+    entry: usize,
+    /// None if it is inline.
+    file: Option<String>,
     replacement: Replacement,
 }
 
@@ -82,21 +84,20 @@ pub(super) struct Config {
 impl Config {
     pub fn set_up(self, setup: &mut Setup<'_, '_>) -> Result<Replacements, BuildError> {
         let mut all = Vec::new();
-        for entry in self.replacements {
-            if entry.path.is_empty() {
-                all.push(Named { origin: String::new(), replacement: entry });
+        for (entry, replacement) in self.replacements.into_iter().enumerate() {
+            let path = &replacement.path;
+            if path.is_empty() {
+                all.push(Named { entry, file: None, replacement });
                 continue;
             }
-            if entry.source.is_some() || entry.targets.is_some() {
-                return Err(BuildError::new(
-                    setup.field,
-                    format!("{}: cannot specify both path and inline replacement", entry.path),
-                ));
+            let field = setup.field;
+            let failed = |message: String| BuildError::new(field, format!("{path}: {message}"));
+            if replacement.source.is_some() || replacement.targets.is_some() {
+                return Err(failed("cannot specify both path and inline replacement".into()));
             }
-            let bytes = setup.read(&entry.path)?;
-            let failed = |message: String| BuildError::new(setup.field, format!("{}: {message}", entry.path));
+            let bytes = setup.read(path)?;
             let read = from_file(&bytes).map_err(failed)?.into_iter();
-            all.extend(read.map(|replacement| Named { origin: format!("{}: ", entry.path), replacement }));
+            all.extend(read.map(|replacement| Named { entry, file: Some(path.clone()), replacement }));
         }
         Ok(Replacements(all))
     }
@@ -111,10 +112,26 @@ pub(super) fn of(entries: &[Replacement], setup: &mut Setup<'_, '_>) -> Result<O
 
 impl Transform for Replacements {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
-        for Named { origin, replacement } in &self.0 {
-            replacement.apply(resources).map_err(|message| format!("{origin}{message}"))?;
-        }
+        self.0.iter().try_for_each(|replacement| replacement.apply(resources))?;
         check_ids(resources)
+    }
+
+    fn parts(&self) -> Vec<Part<'_>> {
+        let parts = self.0.iter().map(|named| Part {
+            entry: Some(named.entry),
+            file: named.file.as_deref(),
+            key: "",
+            has_lines: false,
+            work: Box::new(named),
+        });
+        parts.collect()
+    }
+}
+
+impl Transform for Named {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+        let written = self.replacement.write(resources);
+        written.map_err(|message| self.file.iter().fold(message, |message, file| format!("{file}: {message}")))
     }
 }
 
@@ -128,7 +145,7 @@ fn from_file(bytes: &[u8]) -> Result<Vec<Replacement>, String> {
 }
 
 impl Replacement {
-    fn apply(&self, resources: &mut [Resource]) -> Result<(), String> {
+    fn write(&self, resources: &mut [Resource]) -> Result<(), String> {
         let value = match (&self.source, &self.source_value) {
             (Some(_), Some(_)) => return Err("value and resource selectors are mutually exclusive".into()),
             (Some(source), None) => source.value(resources)?,

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use serde::Deserialize;
 
-use super::Transform;
+use super::patch::INLINE;
+use super::{Part, Transform};
 use crate::kustomize::kustomization::Kustomization;
 use crate::kustomize::resource::Resource;
 use crate::kustomize::schema::Schema;
@@ -24,31 +25,38 @@ pub(super) struct Config {
 
 /// Patches that were read.
 pub(super) struct Patches {
-    documents: Vec<(String, Node)>,
+    documents: Vec<Document>,
     schema: Rc<Schema>,
 }
 
-const INLINE: &str = "the inline patch";
+/// One of them.
+struct Document {
+    /// Which of the paths it is from.
+    entry: usize,
+    /// None if it is inline.
+    file: Option<String>,
+    patch: Node,
+}
 
 impl Config {
     pub fn set_up(self, setup: &mut Setup<'_, '_>) -> Result<Patches, BuildError> {
         let mut documents = Vec::new();
         let field = setup.field;
-        let mut add = |text: &str, origin: &str| {
-            let failed = |message: String| BuildError::new(field, format!("{origin}: {message}"));
-            let read = document::objects(text).map_err(failed)?;
-            documents.extend(read.into_iter().map(|patch| (origin.to_owned(), strategic::with_texts(patch))));
+        let mut add = |entry: usize, text: &str, file: Option<&str>| {
+            let failed = |message: String| BuildError::new(field, format!("{}: {message}", file.unwrap_or(INLINE)));
+            let read = document::objects(text).map_err(failed)?.into_iter().map(strategic::with_texts);
+            documents.extend(read.map(|patch| Document { entry, file: file.map(str::to_owned), patch }));
             Ok(())
         };
-        for entry in &self.paths {
-            if entry.contains('\n') || entry.contains(": ") {
-                add(entry, INLINE)?;
+        for (entry, path) in self.paths.iter().enumerate() {
+            if path.contains('\n') || path.contains(": ") {
+                add(entry, path, None)?;
             } else {
-                add(&setup.read_text(entry)?, entry)?;
+                add(entry, &setup.read_text(path)?, Some(path))?;
             }
         }
         if !self.patches.is_empty() {
-            add(&self.patches, INLINE)?;
+            add(self.paths.len(), &self.patches, None)?;
         }
         if documents.is_empty() {
             return Err(BuildError::new(field, "there is no patch; it needs paths or patches"));
@@ -67,9 +75,32 @@ pub(super) fn of(kustomization: &Kustomization, setup: &mut Setup<'_, '_>) -> Re
 
 impl Transform for Patches {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
-        self.documents.iter().try_for_each(|(origin, patch)| {
-            let merging = Merging { patch, options: Options::default(), schema: &self.schema, is_copied: true };
-            merging.onto_its_own(resources).map_err(|message| format!("{origin}: {message}"))
-        })
+        self.documents.iter().try_for_each(|document| Patching { document, schema: &self.schema }.apply(resources))
+    }
+
+    fn parts(&self) -> Vec<Part<'_>> {
+        let parts = self.documents.iter().map(|document| Part {
+            entry: Some(document.entry),
+            file: document.file.as_deref(),
+            key: "",
+            has_lines: true,
+            work: Box::new(Patching { document, schema: &self.schema }),
+        });
+        parts.collect()
+    }
+}
+
+/// One patch at work.
+struct Patching<'a> {
+    document: &'a Document,
+    schema: &'a Schema,
+}
+
+impl Transform for Patching<'_> {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+        let Document { file, patch, .. } = self.document;
+        let merging = Merging { patch, options: Options::default(), schema: self.schema, is_copied: true };
+        let origin = file.as_deref().unwrap_or(INLINE);
+        merging.onto_its_own(resources).map_err(|message| format!("{origin}: {message}"))
     }
 }

@@ -1,0 +1,168 @@
+//! `explain`: where the values of an overlay come from.
+
+use std::collections::HashMap;
+
+use clap::{Arg, ArgMatches, Command};
+use serde_json::{Value, json};
+
+use super::overlay::{self, Overlay};
+use super::{Code, answer};
+use crate::base::nearest::nearest;
+use crate::kustomize::explain::{self, Change, Explained, Field, Origin};
+use crate::kustomize::{self, Explanation};
+
+/// The longest value that is shown to people.
+const LONGEST: usize = 60;
+
+/// Its arguments.
+pub fn command() -> Command {
+    let about = "Says where the values of a kustomize overlay come from: file and line, in the order of the build";
+    overlay::with_arguments(Command::new("explain").about(about))
+        .arg(
+            Arg::new("object")
+                .long("object")
+                .value_name("KIND/NAME")
+                .help("Only this object; it answers to every name that it has in the build"),
+        )
+        .arg(
+            Arg::new("field")
+                .long("field")
+                .value_name("a.b.c")
+                .help("Only this field and what is below it, as in spec.containers.[name=web].image"),
+        )
+        .arg(
+            Arg::new("output")
+                .short('o')
+                .long("output")
+                .value_parser(["text", "json"])
+                .default_value("text")
+                .help("What is printed: lines for people, or a document"),
+        )
+}
+
+/// Runs it.
+pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
+    answer(explain(matches, environment))
+}
+
+fn explain(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result<String, String> {
+    let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
+    let overlay = Overlay::open(matches, environment)?;
+    let explained = kustomize::explain(&overlay.tree, overlay.root(), &overlay.options, &overlay.outside);
+    let mut explanation = explained.map_err(|error| error.to_string())?;
+    if let Some(object) = text("object") {
+        choose_object(&mut explanation, object)?;
+    }
+    if let Some(field) = text("field") {
+        choose_field(&mut explanation, field)?;
+    }
+    for origin in explanation.origins_mut() {
+        for file in [&mut origin.file, &mut origin.kustomization].into_iter().filter(|file| !file.is_empty()) {
+            *file = overlay.seen(file);
+        }
+    }
+    Ok(if text("output") == Some("json") { document(&explanation) } else { lines(&explanation) })
+}
+
+fn choose_object(explanation: &mut Explanation, wanted: &str) -> Result<(), String> {
+    let (kind, name) = wanted.split_once('/').ok_or_else(|| format!("--object {wanted:?} is not KIND/NAME"))?;
+    let all: Vec<String> =
+        explanation.objects.iter().map(|object| format!("{}/{}", object.kind, object.name)).collect();
+    explanation.objects.retain(|object| object.kind.eq_ignore_ascii_case(kind) && object.is_named(name));
+    if explanation.objects.is_empty() {
+        let hint = nearest(wanted, all.iter().map(String::as_str));
+        let hint = hint.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        return Err(format!("the build has no object {wanted}{hint}"));
+    }
+    Ok(())
+}
+
+fn choose_field(explanation: &mut Explanation, wanted: &str) -> Result<(), String> {
+    let way = explain::way(wanted);
+    for object in &mut explanation.objects {
+        object.fields.retain(|field| field.is_below(&way));
+    }
+    explanation.objects.retain(|object| !object.fields.is_empty());
+    if explanation.objects.is_empty() {
+        return Err(format!("no object has a field {wanted}; items of lists are named by number or [name=...]"));
+    }
+    Ok(())
+}
+
+fn lines(explanation: &Explanation) -> String {
+    let mut text = String::new();
+    for object in &explanation.objects {
+        text.push_str(&title(object));
+        for field in &object.fields {
+            let rows: Vec<[String; 3]> = field.changes.iter().map(row).collect();
+            let widest = |width: fn(&[String; 3]) -> usize| rows.iter().map(width).max().unwrap_or_default();
+            let (first, second) =
+                (widest(|[value, ..]| value.chars().count()), widest(|[_, place, _]| place.chars().count()));
+            text.push_str(&format!("  {}\n", explain::written(&field.path)));
+            for [value, place, asked] in &rows {
+                let line = format!("    {value:first$}  {place:second$}  {asked}");
+                text.push_str(line.trim_end());
+                text.push('\n');
+            }
+        }
+    }
+    text
+}
+
+fn title(object: &Explained) -> String {
+    let Explained { api_version, kind, name, namespace, removed, .. } = object;
+    let namespace = if namespace.is_empty() { String::new() } else { format!(", namespace {namespace}") };
+    let removed = removed.as_ref().map(|origin| format!(", taken out by {}", place(origin))).unwrap_or_default();
+    format!("{kind}/{name} ({api_version}{namespace}){removed}\n")
+}
+
+fn row(change: &Change) -> [String; 3] {
+    let value = change.value.as_ref().map_or_else(|| "(removed)".to_owned(), shown);
+    let Origin { kustomization, field, file, .. } = &change.origin;
+    let asked = match kustomization {
+        _ if file.is_empty() => String::new(),
+        kustomization if kustomization == file => field.clone(),
+        kustomization => format!("{field} of {kustomization}"),
+    };
+    [value, place(&change.origin), asked]
+}
+
+/// The file and line, or what is done where nothing is written.
+fn place(origin: &Origin) -> String {
+    if origin.file.is_empty() { origin.field.clone() } else { origin.to_string() }
+}
+
+/// A value in one short line.
+fn shown(value: &Value) -> String {
+    let text = value.to_string();
+    if text.chars().count() <= LONGEST { text } else { text.chars().take(LONGEST - 1).chain(['…']).collect() }
+}
+
+fn document(explanation: &Explanation) -> String {
+    let objects: Vec<Value> = explanation.objects.iter().map(object_document).collect();
+    format!("{:#}\n", json!({ "schema_version": 1, "objects": objects }))
+}
+
+fn object_document(object: &Explained) -> Value {
+    json!({
+        "api_version": object.api_version,
+        "kind": object.kind,
+        "name": object.name,
+        "namespace": object.namespace,
+        "earlier_names": object.earlier_names,
+        "removed": object.removed.as_ref().map(origin_document),
+        "fields": object.fields.iter().map(field_document).collect::<Vec<_>>(),
+    })
+}
+
+fn field_document(field: &Field) -> Value {
+    let changes = field.changes.iter().map(|Change { value, origin }| {
+        json!({ "value": value, "removed": value.is_none(), "origin": origin_document(origin) })
+    });
+    json!({ "path": explain::written(&field.path), "changes": changes.collect::<Vec<_>>() })
+}
+
+fn origin_document(origin: &Origin) -> Value {
+    let Origin { kustomization, field, file, line } = origin;
+    json!({ "kustomization": kustomization, "field": field, "file": file, "line": line })
+}

@@ -1,0 +1,181 @@
+//! The witness of a build: what the objects were after each step.
+
+use serde_json::{Map, Value};
+
+use super::cause::{Asking, Cause};
+use super::history::History;
+use super::{Change, Explained, Explanation, Field, Origin, Part};
+use crate::kustomize::resource::Resource;
+use crate::kustomize::step::Asked;
+use crate::kustomize::{document, transform};
+use crate::yaml::{Node, Position, Value as Tree};
+
+/// What was seen so far.
+#[derive(Default)]
+pub(in crate::kustomize) struct Trace {
+    /// By the numbers of the objects, which count from 1.
+    records: Vec<Record>,
+}
+
+#[derive(Default)]
+struct Record {
+    history: History,
+    /// What the object was when it was seen last.
+    object: Option<Explained>,
+}
+
+impl Trace {
+    /// Notes what a step changed.
+    pub fn note(&mut self, resources: &mut [Resource], cause: &Cause<'_>) {
+        for resource in resources {
+            if resource.number == 0 {
+                self.records.push(Record::default());
+                resource.number = self.records.len();
+            }
+            if let Some(record) = self.records.get_mut(resource.number - 1) {
+                record.history.update(&resource.node, &mut Vec::new(), cause);
+                record.object = Some(seen(resource));
+            }
+        }
+    }
+
+    /// Notes what a file holds.
+    pub fn note_file(&mut self, resources: &mut [Resource], asking: &Asking<'_>, file: &str) {
+        self.note(resources, &Cause::field(*asking).in_file(file));
+    }
+
+    /// Notes what a generator made. `config` is the number of the config that describes it,
+    /// if one does; 0 if that is inline.
+    pub fn note_generated(&mut self, resources: &mut [Resource], asking: &Asking<'_>, config: Option<usize>) {
+        let cause = self.cause(asking, config).of_entries(*asking);
+        self.note(resources, &cause);
+    }
+
+    /// Notes what a transformer changed, part by part.
+    pub fn note_transformed(
+        &mut self,
+        mut before: Vec<Resource>,
+        after: &mut [Resource],
+        parts: &[transform::Part<'_>],
+        asking: &Asking<'_>,
+        config: Option<usize>,
+    ) {
+        let numbers: Vec<usize> = before.iter().map(|resource| resource.number).collect();
+        for part in parts {
+            let entry = part.entry.filter(|_| config.is_none()).or(asking.asked.entry);
+            let asking = Asking { asked: Asked { entry, ..asking.asked }, ..*asking };
+            let cause = self.cause(&asking, config);
+            let cause = match part.file {
+                Some(file) if part.has_lines => cause.in_file(&asking.below(file)),
+                Some(file) => cause.at(&asking.below(file), None),
+                None if config.is_none() && part.has_lines => {
+                    let entry = asking.node();
+                    cause.inside(entry.map(|entry| entry.get(part.key).unwrap_or(entry)))
+                }
+                None => cause,
+            };
+            before.iter_mut().for_each(|resource| forget_places(&mut resource.node));
+            if part.work.apply(&mut before).is_err() {
+                break;
+            }
+            before.retain(|resource| !document::is_empty(resource));
+            self.note_missing(&numbers, &before, &cause);
+            self.note(&mut before, &cause);
+        }
+        let cause = self.cause(asking, config);
+        self.note_missing(&numbers, after, &cause);
+        self.note(after, &cause);
+    }
+
+    /// A step that a field asks for, or the config that it names.
+    fn cause(&self, asking: &Asking<'_>, config: Option<usize>) -> Cause<'static> {
+        let cause = Cause::field(*asking);
+        let record = config.and_then(|number| self.records.get(number.checked_sub(1)?));
+        let written = record.and_then(|record| record.history.begin());
+        match written {
+            Some(origin) => cause.at(&origin.file, origin.line),
+            None => cause,
+        }
+    }
+
+    /// Notes that a step took objects out.
+    fn note_missing(&mut self, before: &[usize], resources: &[Resource], cause: &Cause<'_>) {
+        for number in before.iter().filter(|number| resources.iter().all(|resource| resource.number != **number)) {
+            let record = number.checked_sub(1).and_then(|at| self.records.get_mut(at));
+            if let Some(object) = record.and_then(|record| record.object.as_mut()) {
+                object.removed.get_or_insert_with(|| cause.origin(&[], Position::default()));
+            }
+        }
+    }
+
+    /// What there is to say in the end about the objects that are left, and those that were taken out.
+    pub fn finish(mut self, resources: &[Resource]) -> Explanation {
+        let left: Vec<usize> = resources.iter().filter_map(|resource| resource.number.checked_sub(1)).collect();
+        let removed = self.records.iter().enumerate().filter(|(_, record)| record.is_removed()).map(|(at, _)| at);
+        let all: Vec<usize> = left.iter().copied().chain(removed.filter(|at| !left.contains(at))).collect();
+        let objects = all.into_iter().filter_map(|at| self.records.get_mut(at)?.explained()).collect();
+        Explanation { objects }
+    }
+}
+
+impl Record {
+    fn is_removed(&self) -> bool {
+        self.object.as_ref().is_some_and(|object| object.removed.is_some())
+    }
+
+    fn explained(&mut self) -> Option<Explained> {
+        let mut object = self.object.take()?;
+        self.history.fields(&mut Vec::new(), &mut object.fields);
+        object.fields.retain(|field| !was_never_filled(field));
+        if object.kind == "Secret" {
+            object.fields.iter_mut().for_each(mask);
+        }
+        Some(object)
+    }
+}
+
+fn seen(resource: &Resource) -> Explained {
+    let id = resource.id();
+    let mut earlier_names: Vec<String> = Vec::new();
+    for earlier in resource.earlier.iter().filter(|earlier| earlier.name != id.name) {
+        if earlier_names.last() != Some(&earlier.name) {
+            earlier_names.push(earlier.name.clone());
+        }
+    }
+    Explained {
+        api_version: if id.group.is_empty() { id.version } else { format!("{}/{}", id.group, id.version) },
+        kind: id.kind,
+        name: id.name,
+        namespace: id.namespace,
+        earlier_names,
+        removed: None::<Origin>,
+        fields: Vec::new(),
+    }
+}
+
+/// Whether a field is one that was only empty for a while, such as the annotations that the build notes
+/// things in.
+fn was_never_filled(field: &Field) -> bool {
+    let is_empty = |value: &Value| value.as_object().is_some_and(Map::is_empty);
+    field.changes.last().is_none_or(|change| change.value.is_none())
+        && field.changes.iter().all(|change| change.value.as_ref().is_none_or(is_empty))
+}
+
+/// After this only what a step puts in knows its place in a text.
+fn forget_places(node: &mut Node) {
+    node.position = Position::default();
+    match &mut node.value {
+        Tree::Scalar(..) => {}
+        Tree::Sequence(items) => items.iter_mut().for_each(forget_places),
+        Tree::Mapping(pairs) => pairs.iter_mut().for_each(|(_, value)| forget_places(value)),
+    }
+}
+
+/// Hides what a Secret holds.
+fn mask(field: &mut Field) {
+    if matches!(field.path.first(), Some(Part::Key(map)) if matches!(map.as_str(), "data" | "stringData")) {
+        for Change { value, .. } in &mut field.changes {
+            *value = value.take().map(|_| "(secret)".into());
+        }
+    }
+}
