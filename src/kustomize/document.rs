@@ -142,9 +142,9 @@ pub(super) fn quote_annotations(resource: &mut Resource) {
 fn quote_values(map: &mut Node) {
     if let Value::Mapping(pairs) = &mut map.value {
         for (_, value) in pairs {
-            if let Value::Scalar(_, style) = &mut value.value
+            if json::is_untagged(value)
+                && let Value::Scalar(_, style) = &mut value.value
                 && *style == Style::Plain
-                && value.tag.is_none()
             {
                 *style = Style::DoubleQuoted;
             }

@@ -177,7 +177,7 @@ fn made(rest: &[String], leaf: &Node) -> Node {
         Some(Ok(Part::Index(_) | Part::Items { .. })) => empty_list(),
         Some(_) => Node::new(Value::Mapping(Vec::new())),
         None => match &leaf.value {
-            Value::Scalar(..) => Node::new(Value::Scalar("".into(), Style::Plain)),
+            Value::Scalar(..) => json::undecided(""),
             Value::Sequence(_) => empty_list(),
             Value::Mapping(_) => Node::new(Value::Mapping(Vec::new())),
         },

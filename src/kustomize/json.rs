@@ -26,7 +26,7 @@ pub(super) fn to_json(node: &Node) -> Result<Json, String> {
             }
             Ok(Json::Object(map))
         }
-        Value::Scalar(text, Style::Plain) if node.tag.is_none() => plain(text),
+        Value::Scalar(text, Style::Plain) if is_untagged(node) => plain(text),
         Value::Scalar(text, Style::Folded) => Ok(folded_again(text).into()),
         Value::Scalar(text, style) => tagged(node, text, *style),
     }
@@ -164,6 +164,17 @@ pub(super) fn from_json(json: &Json) -> Node {
 /// A text.
 pub(super) fn text(text: &str) -> Node {
     Node::new(Value::Scalar(text.into(), Style::DoubleQuoted))
+}
+
+/// A plain scalar of which nobody has said yet what it means: `vars` take it for a text, and what is
+/// printed means what it looks like.
+pub(super) fn undecided(text: &str) -> Node {
+    Node { tag: Some("".into()), ..Node::new(Value::Scalar(text.into(), Style::Plain)) }
+}
+
+/// Whether a node has no tag of its own.
+pub(super) fn is_untagged(node: &Node) -> bool {
+    node.tag.as_deref().is_none_or(str::is_empty)
 }
 
 #[cfg(test)]

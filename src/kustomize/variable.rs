@@ -173,7 +173,7 @@ impl Variable {
         let node = fieldpath::lookup(&source.node, &path)?
             .ok_or_else(|| format!("field specified in var '{}' not found in corresponding resource", self.name))?;
         Ok(match &node.value {
-            Value::Scalar(text, Style::Plain) if node.tag.is_none() => match json::meaning(text) {
+            Value::Scalar(text, Style::Plain) if json::is_untagged(node) => match json::meaning(text) {
                 Meaning::Int(number) => Some(Text::Bare(number.to_string())),
                 Meaning::Uint(number) => Some(Text::Bare(number.to_string())),
                 Meaning::Float(number) => Some(Text::Bare(number.to_string())),
@@ -227,10 +227,11 @@ impl Expansion<'_> {
     }
 
     fn text(&mut self, node: &mut Node) {
+        let is_undecided = node.tag.as_deref() == Some("");
+        let Some(text) = node.as_str().filter(|text| is_undecided || text.contains('$')) else { return };
         if !is_text(node) {
             return;
         }
-        let Some(text) = node.as_str().filter(|text| text.contains('$')) else { return };
         *node = match self.expanded(text) {
             Text::Words(words) => json::text(&words),
             Text::Bare(text) => Node::new(Value::Scalar(text.into(), Style::Plain)),
