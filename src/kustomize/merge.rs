@@ -19,10 +19,8 @@ use crate::yaml::{Node, Value};
 
 const DIRECTIVE: &str = "$patch";
 
-/// Merges a patch onto an object; nothing is left of it if the patch deletes it.
-pub(super) fn merge(object: Node, patch: &Node, schema: &Schema) -> Result<Option<Node>, String> {
-    let text = |member: &str| object.get(member).and_then(Node::as_str).unwrap_or_default().to_owned();
-    let shape = schema.of(&text("apiVersion"), &text("kind"));
+/// Merges a patch onto an object of a shape; nothing is left of it if the patch deletes it.
+pub(super) fn merge(object: Node, patch: &Node, shape: Option<Shape>, schema: &Schema) -> Result<Option<Node>, String> {
     Merge { schema }.map(Some(object), patch, shape)
 }
 
@@ -254,7 +252,8 @@ mod tests {
 
     fn merged(object: &str, patch: &str) -> Option<serde_json::Value> {
         let parse = |text: &str| crate::yaml::parse(text, crate::yaml::Limits::default()).unwrap().unwrap();
-        let node = merge(parse(object), &parse(patch), &Schema::builtin()).unwrap()?;
+        let schema = Schema::builtin();
+        let node = merge(parse(object), &parse(patch), schema.of("v1", "Pod"), &schema).unwrap()?;
         Some(crate::kustomize::json::to_json(&node).unwrap())
     }
 

@@ -1,5 +1,7 @@
 //! The order in which kustomize prints objects: by kind, then by id.
 
+use std::cmp::Reverse;
+
 use serde_json::{Map, Value};
 
 use super::BuildError;
@@ -58,6 +60,11 @@ pub(super) fn of(options: Option<&SortOptions>) -> Result<Option<Legacy>, BuildE
 }
 
 impl Legacy {
+    /// Whether it gives a kind a place of its own.
+    fn ranks(&self, kind: &str) -> bool {
+        self.first.iter().chain(&self.last).any(|known| known == kind)
+    }
+
     /// Sorts objects.
     pub fn sort(&self, objects: &mut [Map<String, Value>]) {
         objects.sort_by_cached_key(|object| {
@@ -73,7 +80,11 @@ impl Legacy {
             let namespace = text(metadata.and_then(|metadata| metadata.get("namespace")));
             let named = |text: &str, none: &str| if text.is_empty() { none.to_owned() } else { text.to_owned() };
             let id = format!("{}_{}_{kind}", named(&group, "~G"), named(&version, "~V"));
-            (rank(&kind, &self.first, &self.last), id, named(&namespace, "~X"), name)
+            let place = format!("{}|{name}", named(&namespace, "~X"));
+            // Among themselves Namespaces without a group go before others, and backwards.
+            let is_backwards = kind == "Namespace" && group.is_empty() && self.ranks(&kind);
+            let (backwards, id) = if is_backwards { (id, String::new()) } else { (String::new(), id) };
+            (rank(&kind, &self.first, &self.last), !is_backwards, Reverse(backwards), id, place)
         });
     }
 }

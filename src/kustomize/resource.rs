@@ -21,12 +21,10 @@ pub(super) struct Id {
 impl Id {
     /// Whether its kind certainly has no namespace.
     pub fn is_cluster_scoped(&self) -> bool {
-        if self.scope_is_told {
-            return true;
-        }
-        let knows_flows = (self.group.as_str(), self.version.as_str()) == FLOW_CONTROL;
-        let is_flow = matches!(self.kind.as_str(), "FlowSchema" | "PriorityLevelConfiguration");
-        CLUSTER_SCOPED.contains(&(&self.group, &self.kind)) || (knows_flows && is_flow)
+        let knows = |(group, versions, kinds): &(&str, &[&str], &[&str])| {
+            self.group == *group && versions.contains(&&*self.version) && kinds.contains(&&*self.kind)
+        };
+        self.scope_is_told || CLUSTER_SCOPED.iter().any(knows)
     }
 
     /// The namespace that counts when ids are compared: none is `default`, and kinds that have none have
@@ -178,7 +176,6 @@ impl Resource {
 
     /// Notes the present id, before something changes it.
     pub fn remember(&mut self) {
-        self.part_annotations();
         let id = self.id();
         if self.earlier.last() != Some(&id) {
             self.earlier.push(id);
@@ -226,33 +223,24 @@ pub(super) fn check_ids(resources: &[Resource]) -> Result<(), String> {
     }
 }
 
-/// Kinds of the built-in API that have no namespace: group and kind. The schema that kustomize embeds
-/// counts; kinds and reviews that it has no path for are taken to have one.
-const CLUSTER_SCOPED: [(&str, &str); 23] = [
-    ("", "Namespace"),
-    ("", "Node"),
-    ("", "PersistentVolume"),
-    ("", "ComponentStatus"),
-    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"),
-    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
-    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"),
-    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"),
-    ("apiextensions.k8s.io", "CustomResourceDefinition"),
-    ("apiregistration.k8s.io", "APIService"),
-    ("certificates.k8s.io", "CertificateSigningRequest"),
-    ("extensions", "PodSecurityPolicy"),
-    ("internal.apiserver.k8s.io", "StorageVersion"),
-    ("networking.k8s.io", "IngressClass"),
-    ("node.k8s.io", "RuntimeClass"),
-    ("policy", "PodSecurityPolicy"),
-    ("rbac.authorization.k8s.io", "ClusterRole"),
-    ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
-    ("scheduling.k8s.io", "PriorityClass"),
-    ("storage.k8s.io", "CSIDriver"),
-    ("storage.k8s.io", "CSINode"),
-    ("storage.k8s.io", "StorageClass"),
-    ("storage.k8s.io", "VolumeAttachment"),
+/// Kinds that have no namespace, by group and versions. The schema that kustomize embeds counts: kinds
+/// in versions that it has no path for are taken to have one.
+const CLUSTER_SCOPED: [(&str, &[&str], &[&str]); 13] = [
+    ("", &["v1"], &["ComponentStatus", "Namespace", "Node", "NodeProxyOptions", "PersistentVolume"]),
+    (
+        "admissionregistration.k8s.io",
+        &["v1", "v1beta1"],
+        &["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"],
+    ),
+    ("admissionregistration.k8s.io", &["v1"], &["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"]),
+    ("apiextensions.k8s.io", &["v1", "v1beta1"], &["CustomResourceDefinition"]),
+    ("apiregistration.k8s.io", &["v1", "v1beta1"], &["APIService"]),
+    ("certificates.k8s.io", &["v1", "v1beta1"], &["CertificateSigningRequest"]),
+    ("flowcontrol.apiserver.k8s.io", &["v1beta1"], &["FlowSchema", "PriorityLevelConfiguration"]),
+    ("networking.k8s.io", &["v1", "v1beta1"], &["IngressClass"]),
+    ("node.k8s.io", &["v1", "v1beta1"], &["RuntimeClass"]),
+    ("policy", &["v1beta1"], &["PodSecurityPolicy"]),
+    ("rbac.authorization.k8s.io", &["v1", "v1beta1"], &["ClusterRole", "ClusterRoleBinding"]),
+    ("scheduling.k8s.io", &["v1", "v1beta1"], &["PriorityClass"]),
+    ("storage.k8s.io", &["v1", "v1beta1"], &["CSIDriver", "CSINode", "StorageClass", "VolumeAttachment"]),
 ];
-
-/// The version of the flow control API that the schema knows.
-const FLOW_CONTROL: (&str, &str) = ("flowcontrol.apiserver.k8s.io", "v1beta1");

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::resource::{Resource, check_ids};
-use super::schema::Schema;
+use super::schema::{Schema, Shape};
 use super::{document, field, json, merge};
 use crate::yaml::{Node, Style, Value};
 
@@ -65,6 +65,16 @@ impl Merging<'_> {
         if self.is_copied { check_ids(resources) } else { Ok(()) }
     }
 
+    /// The shape of an object, or of what the patch takes it for.
+    fn shape(&self, object: &Node) -> Option<Shape> {
+        let text =
+            |node: &'_ Node, member: &str| node.get(member).and_then(Node::as_str).unwrap_or_default().to_owned();
+        let version = text(object, "apiVersion");
+        let patched = if self.is_copied { version.clone() } else { text(self.patch, "apiVersion") };
+        let of_object = self.schema.of(&version, &text(object, "kind"));
+        of_object.or_else(|| self.schema.of(&patched, &text(self.patch, "kind")))
+    }
+
     /// An object that the patch deletes is empty afterwards. Kind and name change only when the patch's
     /// options allow it, version and namespace never.
     fn onto(&self, resource: &mut Resource) -> Result<(), String> {
@@ -73,13 +83,14 @@ impl Merging<'_> {
         if name || kind {
             resource.remember();
         }
+        let shape = self.shape(&resource.node);
         let nothing = Node::new(Value::Mapping(Vec::new()));
         let old = std::mem::replace(&mut resource.node, nothing);
         let mut patch = self.patch.clone();
         if let Value::Mapping(pairs) = &mut patch.value {
             pairs.retain(|(key, _)| key.as_str() != Some("apiVersion"));
         }
-        let merged = merge::merge(old, &patch, self.schema).map_err(|message| format!("{before}: {message}"))?;
+        let merged = merge::merge(old, &patch, shape, self.schema).map_err(|message| format!("{before}: {message}"))?;
         let Some(node) = merged.filter(|node| node.as_mapping().is_some_and(|pairs| !pairs.is_empty())) else {
             return Ok(());
         };

@@ -53,7 +53,7 @@ pub fn emit(value: &Value) -> Result<String, EmitError> {
 pub fn emit_into(out: &mut String, value: &Value) -> Result<(), EmitError> {
     let mut emitter = Emitter { out, column: 0, is_full: false };
     match value {
-        Value::Object(map) if !map.is_empty() => emitter.map(map, 0)?,
+        Value::Object(map) if has_members(map) => emitter.map(map, 0)?,
         Value::Array(items) if !items.is_empty() => emitter.list(items, 0)?,
         other => emitter.scalar(other, 2)?,
     }
@@ -137,7 +137,7 @@ impl Emitter<'_> {
     }
 
     fn map(&mut self, map: &Map<String, Value>, indent: usize) -> Result<(), EmitError> {
-        let mut keys: Vec<&str> = map.keys().map(String::as_str).collect();
+        let mut keys: Vec<&str> = members(map).collect();
         if keys.len() > 1 {
             sort_keys(&mut keys);
         }
@@ -169,7 +169,7 @@ impl Emitter<'_> {
     /// What follows a `:`. After an explicit key collections begin on the same line.
     fn value(&mut self, value: &Value, indent: usize, explicit: bool) -> Result<(), EmitError> {
         match value {
-            Value::Object(map) if !map.is_empty() => self.map_below(map, indent, explicit),
+            Value::Object(map) if has_members(map) => self.map_below(map, indent, explicit),
             Value::Array(items) if !items.is_empty() => {
                 if explicit {
                     self.put(' ');
@@ -200,7 +200,7 @@ impl Emitter<'_> {
             self.indent(indent);
             self.put_ascii("- ");
             match item {
-                Value::Object(map) if !map.is_empty() => self.map(map, indent + 2)?,
+                Value::Object(map) if has_members(map) => self.map(map, indent + 2)?,
                 Value::Array(items) if !items.is_empty() => self.list(items, indent + 2)?,
                 scalar => self.scalar(scalar, indent + 2)?,
             }
@@ -401,6 +401,15 @@ enum Style {
     Single,
     Double,
     Literal,
+}
+
+/// The keys of a map but `<<`: on the detour over JSON text that is a merge, and of no effect.
+fn members(map: &Map<String, Value>) -> impl Iterator<Item = &str> {
+    map.keys().map(String::as_str).filter(|key| *key != "<<")
+}
+
+fn has_members(map: &Map<String, Value>) -> bool {
+    members(map).next().is_some()
 }
 
 /// What the detour over JSON text does to a string: NEL counts as a line break there and is

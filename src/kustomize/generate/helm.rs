@@ -200,8 +200,8 @@ impl Inflation {
         let inline = json::from_json(&inline);
         let schema = Schema::default();
         let merged = match self.merging {
-            Merging::Merge => merge::merge(inline, &node, &schema)?,
-            Merging::Override | Merging::Replace => merge::merge(node, &inline, &schema)?,
+            Merging::Merge => merge::merge(inline, &node, None, &schema)?,
+            Merging::Override | Merging::Replace => merge::merge(node, &inline, None, &schema)?,
         };
         as_yaml(&merged.map_or(Ok(Value::Null), |merged| json::to_json(&merged))?)
     }

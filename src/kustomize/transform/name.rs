@@ -102,7 +102,6 @@ impl Transform for Affix {
 impl Affix {
     /// An object keeps what its name was, and what was put around it.
     fn note(&self, resource: &mut Resource) {
-        resource.part_annotations();
         match self.side {
             Side::Before => resource.prefixes.push(self.text.clone()),
             Side::After => resource.suffixes.push(self.text.clone()),
