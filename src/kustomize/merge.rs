@@ -65,7 +65,15 @@ impl Merge<'_> {
         }
     }
 
+    /// The shape of a map that is an object of its own, such as one that a custom resource holds.
+    fn shape_of(&self, map: &[(Node, Node)]) -> Option<Shape> {
+        let text = |member: &str| map.iter().find(|(key, _)| key.as_str() == Some(member))?.1.as_str();
+        self.schema.of(text("apiVersion")?, text("kind")?)
+    }
+
     fn map(&self, old: Option<Node>, patch: &Node, shape: Option<Shape>) -> Result<Option<Node>, String> {
+        let known = old.as_ref().and_then(Node::as_mapping).unwrap_or_default();
+        let shape = shape.or_else(|| self.shape_of(known)).or_else(|| self.shape_of(patch.as_mapping()?));
         let mut pairs = patch.as_mapping().unwrap_or_default().to_vec();
         let directive = pairs.iter().position(|(key, _)| key.as_str() == Some(DIRECTIVE)).map(|at| pairs.remove(at).1);
         match directive.map(|node| Directive::read(node.as_str().unwrap_or_default())).transpose()? {
@@ -105,6 +113,7 @@ impl Merge<'_> {
             let named = key.as_str().is_some_and(|key| except.contains(&key));
             named || !(value.is_null() && value.as_str() == Some(""))
         });
+        let shape = shape.or_else(|| self.shape_of(pairs));
         for (key, value) in pairs {
             let name = key.as_str().unwrap_or_default();
             if except.contains(&name) {
