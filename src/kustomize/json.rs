@@ -172,6 +172,19 @@ pub(super) fn undecided(text: &str) -> Node {
     Node { tag: Some("".into()), ..Node::new(Value::Scalar(text.into(), Style::Plain)) }
 }
 
+/// Makes texts of the undecided scalars in a map and the maps in it, but not of those in lists: a
+/// strategic merge does.
+pub(super) fn decide(node: &mut Node) {
+    match &mut node.value {
+        Value::Scalar(_, style) if node.tag.as_deref() == Some("") => {
+            *style = Style::DoubleQuoted;
+            node.tag = None;
+        }
+        Value::Mapping(pairs) => pairs.iter_mut().for_each(|(_, value)| decide(value)),
+        Value::Scalar(..) | Value::Sequence(_) => {}
+    }
+}
+
 /// Whether a node has no tag of its own.
 pub(super) fn is_untagged(node: &Node) -> bool {
     node.tag.as_deref().is_none_or(str::is_empty)

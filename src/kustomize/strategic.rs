@@ -108,6 +108,7 @@ impl Merging<'_> {
         if resource.id().namespace != before.namespace {
             resource.set_namespace(&before.namespace);
         }
+        json::decide(&mut resource.node);
         resource.settle();
         document::quote_annotations(resource);
         Ok(())

@@ -21,6 +21,33 @@ fn overlays_give_the_bytes_that_kustomize_gives() {
     assert!(wrong.is_empty(), "{} cases are wrong: {wrong:#?}", wrong.len());
 }
 
+/// What was learned by asking: the same bytes and the same warnings, or a refusal.
+#[test]
+fn learned_cases_are_built_as_kustomize_builds_them() {
+    super::each("learned", |case| {
+        let overlay = case.join("input/overlay");
+        let root = if overlay.is_dir() { overlay } else { case.join("input") };
+        let run = Command::new(env!("CARGO_BIN_EXE_nuon-runner")).arg("render").arg(root).output().unwrap();
+        let read = |name: &str| std::fs::read_to_string(case.join(name)).ok();
+        let Some(expected) = read("expected.yaml") else {
+            return if run.status.success() { Err("is built, and kustomize refuses it".into()) } else { Ok(()) };
+        };
+        let (printed, told) = (String::from_utf8(run.stdout).unwrap(), String::from_utf8(run.stderr).unwrap());
+        // Go's log puts the time before one of them.
+        let warnings: Vec<String> = read("warnings.txt").unwrap_or_default().lines().map(without_time).collect();
+        match told.lines().eq(warnings.iter()) {
+            true if printed == expected => Ok(()),
+            true => Err(format!("prints other bytes:\n{printed}")),
+            false => Err(format!("says other things:\n{told}")),
+        }
+    });
+}
+
+fn without_time(line: &str) -> String {
+    let is_date = line.as_bytes().first().is_some_and(u8::is_ascii_digit);
+    if is_date { line.splitn(3, ' ').last().unwrap_or_default().to_owned() } else { line.to_owned() }
+}
+
 fn verdict(case: &Path) -> Result<(), String> {
     let meta: Value = serde_json::from_slice(&std::fs::read(case.join("case.json")).unwrap()).unwrap();
     let printed = if meta["enable_helm"] == true { by_the_program(case, &meta) } else { in_memory(case, &meta) };
