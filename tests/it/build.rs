@@ -125,6 +125,60 @@ async fn an_overlay_from_git_is_rendered_with_the_components_patches_and_its_sou
     bench.end().await;
 }
 
+/// What a build of `root` in a repository came to.
+async fn packed(bench: &Bench, git: &GitServer, root: &str) -> String {
+    let name = unique("packed");
+    let source = json!({"source_type": "kustomize", "kustomize_path": root});
+    let from = json!({"url": git.url(), "ref": "main", "path": ""});
+    bench.finished(build_plan(testbed().repository(&name), "t", source, from)).await;
+    let address = format!("{}/{name}", testbed().registry());
+    let artifact = format::pull(&repository(&address), &Version::tag("t").unwrap()).await.unwrap();
+    let Content::Text(text) = artifact.content else { panic!() };
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn an_overlay_in_a_job_finds_nothing_in_the_environment() {
+    let files = [
+        (
+            "kustomization.yaml",
+            "configMapGenerator:\n- name: found\n  envs: [names]\n  options: {disableNameSuffixHash: true}\n",
+        ),
+        ("names", "RUNNER_API_TOKEN\nPATH\n"),
+    ];
+    let git = GitServer::start(&files, None).await;
+    let bench = Bench::new().await;
+    let expected = "apiVersion: v1\ndata:\n  PATH: \"\"\n  RUNNER_API_TOKEN: \"\"\nkind: ConfigMap\nmetadata:\n  name: found\n---\n";
+    assert_eq!(packed(&bench, &git, ".").await, expected);
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn a_base_on_another_machine_is_fetched_only_if_the_operator_says_so() {
+    let base = [
+        ("base/kustomization.yaml", "resources: [cm.yaml]\n"),
+        ("base/cm.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: far}\n"),
+    ];
+    let far = GitServer::start(&base, None).await;
+    let overlay = format!("namePrefix: p-\nresources:\n- {}//base?ref=v1\n", far.url());
+    let git = GitServer::start(&[("kustomization.yaml", &overlay)], None).await;
+
+    let bench = Bench::new().await;
+    let source = json!({"source_type": "kustomize", "kustomize_path": "."});
+    let from = json!({"url": git.url(), "ref": "main", "path": ""});
+    let job = bench.build(build_plan(testbed().repository("never"), "t", source, from)).await;
+    assert_eq!(job.status, "failed");
+    assert!(job.description.contains("fetching is not allowed in this build"), "{}", job.description);
+    bench.end().await;
+
+    let allowed = |setup: Setup| {
+        setup.env("NUON_RUNNER_BUILD_ALLOW_REMOTE", "true").env("NUON_RUNNER_GIT_ALLOW_INSECURE", "127.0.0.1")
+    };
+    let bench = Bench::with(allowed).await;
+    assert_eq!(packed(&bench, &git, ".").await, "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: p-far\n---\n");
+    bench.end().await;
+}
+
 #[tokio::test]
 async fn a_source_cannot_be_left_by_a_path_or_by_a_link() {
     let git =
