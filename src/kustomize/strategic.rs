@@ -1,8 +1,11 @@
 //! Strategic merge patches onto resources: which resource a patch is for, and what of it may change.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use serde::Deserialize;
 
-use super::resource::{Resource, check_ids};
+use super::resource::{Id, Resource, check_ids};
 use super::schema::{Schema, Shape};
 use super::{document, field, json, merge};
 use crate::yaml::{Node, Style, Value};
@@ -29,6 +32,36 @@ pub(super) fn with_text_annotations(mut patch: Node) -> Node {
     patch
 }
 
+/// Where the resources of each name stand. Patches without options, which change no name, share one
+/// while they follow each other; it is made when it is first asked, and again after a patch has deleted
+/// something.
+#[derive(Default)]
+pub(super) struct Index(RefCell<Option<HashMap<String, Vec<usize>>>>);
+
+impl Index {
+    /// The places of the resources that have, or had, an id.
+    fn places(&self, resources: &[Resource], id: &Id) -> Vec<usize> {
+        let mut known = self.0.borrow_mut();
+        let by_name = known.get_or_insert_with(|| {
+            let mut by_name: HashMap<String, Vec<usize>> = HashMap::with_capacity(resources.len());
+            for (at, resource) in resources.iter().enumerate() {
+                for id in resource.ids() {
+                    by_name.entry(id.name).or_default().push(at);
+                }
+            }
+            by_name
+        });
+        let mut places = by_name.get(&id.name).cloned().unwrap_or_default();
+        places.dedup();
+        places.retain(|at| resources.get(*at).is_some_and(|resource| resource.answers_to(id)));
+        places
+    }
+
+    fn forget(&self) {
+        *self.0.borrow_mut() = None;
+    }
+}
+
 /// One strategic merge patch.
 pub(super) struct Merging<'a> {
     pub patch: &'a Node,
@@ -40,20 +73,29 @@ pub(super) struct Merging<'a> {
 
 impl Merging<'_> {
     /// Patches the one object of the patch's own id.
-    pub fn onto_its_own(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+    pub fn onto_its_own(&self, resources: &mut Vec<Resource>, index: &Index) -> Result<(), String> {
         let id = Resource::new(self.patch.clone()).id();
         if id.kind.is_empty() || id.name.is_empty() {
             return Err("without a target a strategic merge patch needs kind and metadata.name".into());
         }
-        let is_it = |resource: &Resource| resource.answers_to(&id);
-        match resources.iter().filter(|resource| is_it(resource)).count() {
-            0 => Err(format!(
-                "no resource matches strategic merge patch \"{id}\": no matches for Id {id}; \
-                 failed to find unique target for patch {id}"
-            )),
-            1 => self.onto_all(resources, is_it),
-            _ => Err(format!("multiple matches for Id {id}; failed to find unique target for patch {id}")),
+        let at = match index.places(resources, &id).as_slice() {
+            [at] => *at,
+            [] => {
+                return Err(format!(
+                    "no resource matches strategic merge patch \"{id}\": no matches for Id {id}; \
+                     failed to find unique target for patch {id}"
+                ));
+            }
+            _ => return Err(format!("multiple matches for Id {id}; failed to find unique target for patch {id}")),
+        };
+        if let Some(resource) = resources.get_mut(at) {
+            self.onto(resource)?;
+            if document::is_empty(resource) {
+                resources.remove(at);
+                index.forget();
+            }
         }
+        if self.is_copied { check_ids(resources) } else { Ok(()) }
     }
 
     /// Patches every object that is selected.

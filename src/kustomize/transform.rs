@@ -91,8 +91,8 @@ pub(super) fn of_fields(
         "PatchStrategicMergeTransformer",
         strategic_merge::of(kustomization, setup.at("patchesStrategicMerge"))?,
     );
-    for patch in &kustomization.patches {
-        list.add_entry("patches", "PatchTransformer", patch.set_up(setup.at("patches"))?);
+    for patch in patch::of(&kustomization.patches, setup.at("patches"))? {
+        list.add_entry("patches", "PatchTransformer", patch);
     }
     list.add("namespace", "NamespaceTransformer", namespace::of(kustomization, configuration)?);
     list.add("namePrefix", "PrefixTransformer", name::prefix_of(kustomization, configuration)?);
@@ -135,7 +135,8 @@ impl List {
 
     /// Adds the transformer of one entry of a field.
     fn add_entry(&mut self, field: &'static str, kind: &'static str, transformer: impl Transform + 'static) {
-        let entry = self.0.iter().filter(|step| step.asked.field == field).count();
+        let last = self.0.last().map(|step| step.asked).filter(|asked| asked.field == field);
+        let entry = last.and_then(|asked| asked.entry).map_or(0, |entry| entry + 1);
         self.0.push(Step { asked: Asked { field, entry: Some(entry) }, kind, work: Box::new(transformer) });
     }
 }

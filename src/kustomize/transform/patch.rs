@@ -15,7 +15,7 @@ use crate::kustomize::resource::Resource;
 use crate::kustomize::schema::Schema;
 use crate::kustomize::selector::{Selector, Target};
 use crate::kustomize::setup::Setup;
-use crate::kustomize::strategic::{self, Merging, Options};
+use crate::kustomize::strategic::{self, Index, Merging, Options};
 use crate::yaml::Node;
 
 /// An entry of `patches` or `patchesJson6902`, and the config of a transformer.
@@ -37,6 +37,7 @@ pub(in crate::kustomize) struct Patching {
     file: Option<String>,
     selector: Option<Selector>,
     change: Change,
+    index: Rc<Index>,
 }
 
 enum Change {
@@ -73,7 +74,31 @@ impl Patch {
                 Change::Merge { documents, options, schema: setup.schema.clone() }
             }
         };
-        Ok(Patching { file, selector, change })
+        Ok(Patching { file, selector, change, index: Rc::default() })
+    }
+}
+
+/// The patches of a kustomization.
+pub(super) fn of(patches: &[Patch], setup: &mut Setup<'_, '_>) -> Result<Vec<Patching>, BuildError> {
+    let mut index = Rc::<Index>::default();
+    let mut all = Vec::new();
+    for patch in patches {
+        let mut patching = patch.set_up(setup)?;
+        if patching.keeps_names() {
+            patching.index = index.clone();
+        } else {
+            index = Rc::default();
+        }
+        all.push(patching);
+    }
+    Ok(all)
+}
+
+impl Patching {
+    /// Whether it can change no name, and finds its object by one.
+    fn keeps_names(&self) -> bool {
+        let Change::Merge { options, .. } = &self.change else { return false };
+        self.selector.is_none() && !options.allow_name_change && !options.allow_kind_change
     }
 }
 
@@ -93,7 +118,7 @@ impl Transform for Patching {
                         let merging = Merging { patch, options: *options, schema, is_copied: selector.is_some() };
                         match selector {
                             Some(selector) => merging.onto_all(resources, |resource| selector.selects(resource)),
-                            None => merging.onto_its_own(resources),
+                            None => merging.onto_its_own(resources, &self.index),
                         }
                     })
                 }

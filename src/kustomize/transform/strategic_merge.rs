@@ -10,7 +10,7 @@ use crate::kustomize::kustomization::Kustomization;
 use crate::kustomize::resource::Resource;
 use crate::kustomize::schema::Schema;
 use crate::kustomize::setup::Setup;
-use crate::kustomize::strategic::{self, Merging, Options};
+use crate::kustomize::strategic::{self, Index, Merging, Options};
 use crate::kustomize::{BuildError, document};
 use crate::yaml::Node;
 
@@ -27,6 +27,7 @@ pub(super) struct Config {
 pub(super) struct Patches {
     documents: Vec<Document>,
     schema: Rc<Schema>,
+    index: Index,
 }
 
 /// One of them.
@@ -61,7 +62,7 @@ impl Config {
         if documents.is_empty() {
             return Err(BuildError::new(field, "there is no patch; it needs paths or patches"));
         }
-        Ok(Patches { documents, schema: setup.schema.clone() })
+        Ok(Patches { documents, schema: setup.schema.clone(), index: Index::default() })
     }
 }
 
@@ -75,7 +76,7 @@ pub(super) fn of(kustomization: &Kustomization, setup: &mut Setup<'_, '_>) -> Re
 
 impl Transform for Patches {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
-        self.documents.iter().try_for_each(|document| Patching { document, schema: &self.schema }.apply(resources))
+        self.documents.iter().try_for_each(|document| Patching { document, patches: self }.apply(resources))
     }
 
     fn parts(&self) -> Vec<Part<'_>> {
@@ -84,7 +85,7 @@ impl Transform for Patches {
             file: document.file.as_deref(),
             key: "",
             has_lines: true,
-            work: Box::new(Patching { document, schema: &self.schema }),
+            work: Box::new(Patching { document, patches: self }),
         });
         parts.collect()
     }
@@ -93,14 +94,15 @@ impl Transform for Patches {
 /// One patch at work.
 struct Patching<'a> {
     document: &'a Document,
-    schema: &'a Schema,
+    patches: &'a Patches,
 }
 
 impl Transform for Patching<'_> {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         let Document { file, patch, .. } = self.document;
-        let merging = Merging { patch, options: Options::default(), schema: self.schema, is_copied: true };
+        let Patches { schema, index, .. } = self.patches;
+        let merging = Merging { patch, options: Options::default(), schema, is_copied: true };
         let origin = file.as_deref().unwrap_or(INLINE);
-        merging.onto_its_own(resources).map_err(|message| format!("{origin}: {message}"))
+        merging.onto_its_own(resources, index).map_err(|message| format!("{origin}: {message}"))
     }
 }
