@@ -5,8 +5,16 @@
 //! `generate`, components, the transformers of `transform`, validators, variables; names are hashed
 //! and references follow at the very end. A generator or transformer is a struct that a field of a
 //! kustomization makes, or a plugin's config. What a build may ask for beside files is its [`Host`]'s to
-//! give; `explain` watches a build and says where each value comes from. The bar is sameness with kustomize v5 (`tests/conformance`, `tests/it/differential.rs`), faults
-//! included; a comment says where a fault is meant.
+//! give; `explain` watches a build and says where each value comes from. The bar is sameness with
+//! kustomize v5 (`tests/conformance`, `tests/it/differential.rs`), faults included; a comment says where
+//! a fault is meant.
+//!
+//! Of the time that 4,000 objects in 100 kustomizations take (`benches/kustomize` makes the tree) the
+//! transformers have a fifth, which is each field of each object looked at once per transformer;
+//! references had a fifth, half of it for asking which namespaces are near, which is now asked once an
+//! object; parsing and printing have a tenth each, and so do the ids by which objects are found when
+//! kustomizations join, which are texts that are copied: kustomize compares ids by value, and objects
+//! change while their ids are kept. A patch finds its object by an index that its neighbours share.
 
 pub mod explain;
 pub mod files;

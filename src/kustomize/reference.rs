@@ -46,6 +46,8 @@ pub(super) fn fix(resources: &mut [Resource], more: &[BackReference]) -> Result<
 /// What counts of an object that refers to others.
 struct Referrer {
     id: Id,
+    /// See [`place`].
+    place: Option<String>,
     prefixes: Vec<String>,
     suffixes: Vec<String>,
     /// The kind that its `roleRef` tells.
@@ -69,9 +71,15 @@ impl Referrer {
             role,
             prefixes: resource.prefixes.clone(),
             suffixes: resource.suffixes.clone(),
+            place: place(&id),
             id,
         }
     }
+}
+
+/// The namespace in which an object is; none if it is in none, and near to all. It is asked for often.
+fn place(id: &Id) -> Option<String> {
+    (!id.is_cluster_scoped()).then(|| id.effective_namespace().to_owned())
 }
 
 /// What objects are called and were called.
@@ -84,6 +92,8 @@ struct Names {
 
 struct Candidate {
     present: Id,
+    /// See [`place`].
+    place: Option<String>,
     original: Id,
     earlier: Vec<Id>,
     prefixes: Vec<String>,
@@ -102,8 +112,10 @@ impl Names {
                     known.push(at);
                 }
             }
+            let present = resource.id();
             candidates.push(Candidate {
-                present: resource.id(),
+                place: place(&present),
+                present,
                 original: resource.original_id(),
                 earlier: resource.earlier.clone(),
                 prefixes: resource.prefixes.clone(),
@@ -195,10 +207,7 @@ impl<'a> Sieve<'a> {
     }
 
     fn is_near(&self, candidate: &Candidate) -> bool {
-        let (referrer, present) = (&self.referrer.id, &candidate.present);
-        referrer.is_cluster_scoped()
-            || present.is_cluster_scoped()
-            || present.effective_namespace() == referrer.effective_namespace()
+        self.referrer.place.is_none() || candidate.place.is_none() || candidate.place == self.referrer.place
     }
 
     fn select(

@@ -18,6 +18,7 @@ mod kill;
 mod lifecycle;
 mod network;
 mod parts;
+mod property;
 mod secrets;
 mod signals;
 mod source;
