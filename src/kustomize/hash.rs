@@ -1,7 +1,12 @@
 //! Name suffix hashes: ten letters of a digest over an object's data, so that whatever uses a
 //! ConfigMap or Secret by name is rolled out anew when its content changes.
 //!
-//! `{kind: ConfigMap, data: {a: b}}` named `c` becomes `c-HASH`.
+//! ```yaml
+//! # the kustomization
+//! secretGenerator: [{name: s, literals: [a=b]}]
+//! # after
+//! {apiVersion: v1, kind: Secret, metadata: {name: s-k695gkmbtk}, type: Opaque, data: {a: Yg==}}
+//! ```
 
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};

@@ -56,7 +56,8 @@ fn folded_again(text: &str) -> String {
     again
 }
 
-fn is_merge(key: &Node) -> bool {
+/// Whether a key merges its value into the map.
+pub(super) fn is_merge(key: &Node) -> bool {
     let fits = key.tag.as_deref().is_none_or(|tag| tag == "tag:yaml.org,2002:merge");
     fits && matches!(&key.value, Value::Scalar(text, Style::Plain) if &**text == "<<")
 }

@@ -1,11 +1,21 @@
 //! References to names. When objects got other names or namespaces, those that refer to them follow.
 //!
-//! A ConfigMap `c` that became `p-c` turns `envFrom: [{configMapRef: {name: c}}]` into
-//! `envFrom: [{configMapRef: {name: p-c}}]`.
-//!
 //! Among the objects of the kind that a field refers to, the one is taken that had the name that
 //! stands there, of the kind that a `roleRef` tells, in the same namespace; if that leaves several,
 //! the one with the same prefixes and suffixes. None: the field stays; several different: an error.
+//!
+//! ```yaml
+//! # the kustomization
+//! namePrefix: p-
+//! # before
+//! {apiVersion: v1, kind: ConfigMap, metadata: {name: c}}
+//! ---
+//! {apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {volumes: [{name: v, configMap: {name: c}}]}}
+//! # after
+//! {apiVersion: v1, kind: ConfigMap, metadata: {name: p-c}}
+//! ---
+//! {apiVersion: v1, kind: Pod, metadata: {name: p-web}, spec: {volumes: [{name: v, configMap: {name: p-c}}]}}
+//! ```
 
 mod table;
 

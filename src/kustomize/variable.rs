@@ -1,7 +1,19 @@
 //! `vars`: texts `$(NAME)` in objects, replaced by fields of objects. Deprecated in favour of
 //! `replacements`, and settled at the end of the build, when names are final.
 //!
-//! A variable `HOST` of the Service `web` turns `args: [--host, $(HOST)]` into `args: [--host, web]`.
+//! ```yaml
+//! # the kustomization
+//! namePrefix: p-
+//! vars: [{name: HOST, objref: {apiVersion: v1, kind: Service, name: web}}]
+//! # before
+//! {apiVersion: v1, kind: Service, metadata: {name: web}}
+//! ---
+//! {apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: app, args: [$(HOST)]}]}}
+//! # after
+//! {apiVersion: v1, kind: Service, metadata: {name: p-web}}
+//! ---
+//! {apiVersion: v1, kind: Pod, metadata: {name: p-web}, spec: {containers: [{name: app, args: [p-web]}]}}
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -10,6 +10,7 @@ mod contract;
 mod daemon;
 mod deploy;
 mod differential;
+mod examples;
 mod explain;
 mod figures;
 mod fuzz;

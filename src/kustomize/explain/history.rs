@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use super::cause::Cause;
 use super::{Change, Field, Origin, Part};
 use crate::kustomize::json as tree_json;
-use crate::yaml::{Node, Position, Style, Value};
+use crate::yaml::{Node, Position, Value};
 
 /// A node of an object, with everything that was written there.
 #[derive(Debug, Default)]
@@ -235,12 +235,11 @@ fn partners(old: &[Option<History>], nodes: &[Node]) -> Vec<Option<usize>> {
 
 /// The members of a map, those that it merges with `<<` included.
 fn members(pairs: &[(Node, Node)]) -> IndexMap<&str, &Node> {
-    let is_merge = |key: &Node| matches!(&key.value, Value::Scalar(text, Style::Plain) if &**text == "<<");
     let mut members: IndexMap<&str, &Node> = IndexMap::new();
-    for (key, value) in pairs.iter().filter(|(key, _)| !is_merge(key)) {
+    for (key, value) in pairs.iter().filter(|(key, _)| !tree_json::is_merge(key)) {
         members.insert(key.as_str().unwrap_or_default(), value);
     }
-    for (_, merged) in pairs.iter().filter(|(key, _)| is_merge(key)) {
+    for (_, merged) in pairs.iter().filter(|(key, _)| tree_json::is_merge(key)) {
         for map in merged.as_sequence().unwrap_or(std::slice::from_ref(merged)) {
             for (key, value) in self::members(map.as_mapping().unwrap_or_default()) {
                 members.entry(key).or_insert(value);

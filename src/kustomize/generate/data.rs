@@ -1,8 +1,12 @@
 //! `configMapGenerator` and `secretGenerator`: ConfigMaps and Secrets made of literals, files and lines
 //! of variables.
 //!
-//! `{name: c, literals: [a=b]}` makes a ConfigMap `c` with `data: {a: b}`, whose name gets a hash of the
-//! data at the end.
+//! ```yaml
+//! # the kustomization
+//! configMapGenerator: [{name: made, literals: [a=b]}]
+//! # after
+//! {apiVersion: v1, kind: ConfigMap, metadata: {name: made-4h2mbtbbt6}, data: {a: b}}
+//! ```
 
 use std::collections::BTreeMap;
 

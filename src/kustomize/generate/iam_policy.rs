@@ -1,5 +1,23 @@
 //! The `IAMPolicyGenerator`, which has no field of its own: a ServiceAccount that acts as an account of
 //! Google's cloud.
+//!
+//! ```yaml
+//! # the kustomization
+//! generators:
+//! - |-
+//!   apiVersion: builtin
+//!   kind: IAMPolicyGenerator
+//!   metadata: {name: any}
+//!   cloud: gke
+//!   kubernetesService: {name: robot}
+//!   serviceAccount: {name: robot, projectId: p}
+//! # after
+//! apiVersion: v1
+//! kind: ServiceAccount
+//! metadata:
+//!   annotations: {iam.gke.io/gcp-service-account: robot@p.iam.gserviceaccount.com}
+//!   name: robot
+//! ```
 
 use serde::Deserialize;
 

@@ -1,4 +1,13 @@
 //! `commonAnnotations`: annotations on every object, and on the pods that objects make.
+//!
+//! ```yaml
+//! # the kustomization
+//! commonAnnotations: {owner: me}
+//! # before
+//! {apiVersion: v1, kind: ConfigMap, metadata: {name: c}}
+//! # after
+//! {apiVersion: v1, kind: ConfigMap, metadata: {name: c, annotations: {owner: me}}}
+//! ```
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,13 @@
 //! `images`: other names, tags and digests for the images of containers.
 //!
-//! With `{name: nginx, newTag: "2"}` the image `nginx:1` becomes `nginx:2`.
+//! ```yaml
+//! # the kustomization
+//! images: [{name: nginx, newTag: "2"}]
+//! # before
+//! {apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: app, image: "nginx:1"}]}}
+//! # after
+//! {apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: app, image: "nginx:2"}]}}
+//! ```
 
 use regex::Regex;
 use serde::Deserialize;

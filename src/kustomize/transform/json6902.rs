@@ -1,4 +1,15 @@
 //! `patchesJson6902`: JSON patches for the objects that a target selects.
+//!
+//! ```yaml
+//! # the kustomization
+//! patchesJson6902:
+//! - target: {version: v1, kind: ConfigMap, name: c}
+//!   patch: '[{"op": "add", "path": "/data", "value": {"a": "b"}}]'
+//! # before
+//! {apiVersion: v1, kind: ConfigMap, metadata: {name: c}}
+//! # after
+//! {apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {a: b}}
+//! ```
 
 use serde::Deserialize;
 

@@ -1,5 +1,14 @@
 //! `labels` and `commonLabels`: labels on every object, on what objects make, and where asked for in
 //! selectors.
+//!
+//! ```yaml
+//! # the kustomization
+//! labels: [{pairs: {app: web}, includeSelectors: true}]
+//! # before
+//! {apiVersion: v1, kind: Service, metadata: {name: web}}
+//! # after
+//! {apiVersion: v1, kind: Service, metadata: {name: web, labels: {app: web}}, spec: {selector: {app: web}}}
+//! ```
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,5 +1,15 @@
 //! `namePrefix` and `nameSuffix`: what is put before and after the names of objects. What refers to an
 //! object by its name follows at the end of the build.
+//!
+//! ```yaml
+//! # the kustomization
+//! namePrefix: a-
+//! nameSuffix: -z
+//! # before
+//! {apiVersion: v1, kind: ConfigMap, metadata: {name: c}}
+//! # after
+//! {apiVersion: v1, kind: ConfigMap, metadata: {name: a-c-z}}
+//! ```
 
 use serde::Deserialize;
 

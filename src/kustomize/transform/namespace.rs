@@ -1,4 +1,17 @@
 //! `namespace`: the namespace of every object that can have one.
+//!
+//! ```yaml
+//! # the kustomization
+//! namespace: prod
+//! # before
+//! {apiVersion: v1, kind: ConfigMap, metadata: {name: c}}
+//! ---
+//! {apiVersion: v1, kind: Node, metadata: {name: node}}
+//! # after
+//! {apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: prod}}
+//! ---
+//! {apiVersion: v1, kind: Node, metadata: {name: node}}
+//! ```
 
 use std::collections::HashSet;
 

@@ -2,6 +2,17 @@
 //!
 //! A patch that is a list is a JSON patch and needs a target. Any other is a strategic merge patch:
 //! with a target it changes all that the target selects, without one the object of its own id.
+//!
+//! ```yaml
+//! # the kustomization
+//! patches:
+//! - target: {kind: Deployment}
+//!   patch: '{kind: Deployment, metadata: {name: any}, spec: {replicas: 3}}'
+//! # before
+//! {apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 1}}
+//! # after
+//! {apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 3}}
+//! ```
 
 use std::rc::Rc;
 

@@ -1,9 +1,18 @@
 //! `replacements`: a value of one object, written into fields of others.
 //!
 //! ```yaml
+//! # the kustomization
 //! replacements:
 //! - source: {kind: ConfigMap, name: c, fieldPath: data.host}
 //!   targets: [{select: {kind: Ingress}, fieldPaths: [spec.rules.0.host]}]
+//! # before
+//! {apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {host: example.com}}
+//! ---
+//! {apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: i}, spec: {rules: [{host: none}]}}
+//! # after
+//! {apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {host: example.com}}
+//! ---
+//! {apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: i}, spec: {rules: [{host: example.com}]}}
 //! ```
 
 use serde::Deserialize;

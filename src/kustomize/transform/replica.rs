@@ -1,4 +1,13 @@
 //! `replicas`: how many pods workloads have.
+//!
+//! ```yaml
+//! # the kustomization
+//! replicas: [{name: web, count: 3}]
+//! # before
+//! {apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 1}}
+//! # after
+//! {apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 3}}
+//! ```
 
 use serde::Deserialize;
 

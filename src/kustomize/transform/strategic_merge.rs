@@ -1,4 +1,14 @@
 //! `patchesStrategicMerge`: patches that look like the objects of their own ids.
+//!
+//! ```yaml
+//! # the kustomization
+//! patchesStrategicMerge:
+//! - '{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 3}}'
+//! # before
+//! {apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 1}}
+//! # after
+//! {apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 3}}
+//! ```
 
 use std::rc::Rc;
 

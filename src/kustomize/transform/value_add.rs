@@ -1,5 +1,20 @@
 //! The `ValueAddTransformer`, which has no field of its own: one text, written into fields of many
 //! objects.
+//!
+//! ```yaml
+//! # the kustomization
+//! transformers:
+//! - |-
+//!   apiVersion: builtin
+//!   kind: ValueAddTransformer
+//!   metadata: {name: any}
+//!   value: prod
+//!   targets: [{fieldPath: metadata/namespace}]
+//! # before
+//! {apiVersion: v1, kind: ConfigMap, metadata: {name: c}}
+//! # after
+//! {apiVersion: v1, kind: ConfigMap, metadata: {name: c, namespace: prod}}
+//! ```
 
 use serde::Deserialize;
 
