@@ -206,7 +206,8 @@ impl Merge<'_> {
                 None => {}
             }
         }
-        for item in old {
+        let is_empty = |item: &Node| item.as_mapping().is_some_and(<[_]>::is_empty);
+        for item in old.into_iter().filter(|item| !is_empty(item)) {
             let known = identity(&item, keys);
             let at = items.iter().position(|item| identity(item, keys) == known);
             match at.filter(|_| known.iter().all(Option::is_some)) {
