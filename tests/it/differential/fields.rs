@@ -69,6 +69,25 @@ impl Maker {
         if self.rng.random_bool(0.12) {
             self.fault();
         }
+        self.keep_kinds_of_hashed();
+    }
+
+    /// Forbids patches to change kinds where something is generated. The hash of a generated object whose kind has
+    /// changed is, in kustomize, one of its parser's nodes, lines and columns in the sources included: no fact
+    /// about the object, and not matched.
+    fn keep_kinds_of_hashed(&mut self) {
+        let features = &self.overlay.features;
+        if !features.iter().any(|feature| ["configMapGenerator", "secretGenerator", "generators"].contains(feature)) {
+            return;
+        }
+        for file in self.overlay.files.values_mut() {
+            let File::Fields(fields) = file else { continue };
+            for patch in fields.get_mut("patches").and_then(Value::as_array_mut).into_iter().flatten() {
+                if let Some(options) = patch.get_mut("options") {
+                    options["allowKindChange"] = json!(false);
+                }
+            }
+        }
     }
 
     fn chance(&mut self, odds: f64) -> bool {
