@@ -1,14 +1,18 @@
 //! Arguments, sub-commands, exit codes. Knows how nothing works.
 
 mod arguments;
+mod changes;
 mod daemon;
 mod dev;
+mod diff;
 mod exit;
 mod explain;
+mod input;
 mod normalize;
 mod overlay;
 mod render;
 mod settings;
+mod status;
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -43,6 +47,8 @@ pub fn main() -> ExitCode {
         "render" => render::run(matches, &environment),
         "explain" => explain::run(matches, &environment),
         "normalize" => normalize::run(matches),
+        "status" => status::run(matches),
+        "diff" => diff::run(matches),
         "version" => version(),
         other => {
             complain(&format!("{other} is not supported yet"), "see --help");

@@ -6,10 +6,12 @@
 
 pub mod api;
 pub mod apply;
+pub mod comparison;
 pub mod connect;
 pub mod diff;
 pub mod discovery;
 pub mod plan;
+pub mod readiness;
 pub mod teardown;
 
 mod lines;

@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
-use super::{Code, complain, dev, exit, explain, normalize, print, render};
+use super::{Code, complain, dev, diff, exit, explain, normalize, print, render, status};
 use crate::config::setting::SETTINGS;
 
 /// The whole command line.
@@ -32,6 +32,8 @@ pub fn command() -> Command {
             render::command(),
             explain::command(),
             normalize::command(),
+            status::command(),
+            diff::command(),
             Command::new("version").about("Prints the version"),
         ])
 }

@@ -9,6 +9,10 @@ pub enum Code {
     Done,
     /// Went wrong; for the daemon: could not start, or not go on.
     Error,
+    /// There are differences, or changes are planned.
+    Changes,
+    /// Not ready.
+    NotReady,
     /// Wrong arguments or settings.
     Usage,
     /// The daemon was forced to end with executions open.
@@ -21,6 +25,8 @@ pub enum Code {
 pub const TABLE: &str = "Exit codes:
   0    done, or unchanged
   1    error; for the daemon: it could not start
+  2    there are differences, or changes are planned (plan and diff)
+  4    not ready
   64   wrong usage or configuration
   75   the daemon was forced to end; open executions are left for the next process
   130  interrupted";
@@ -31,6 +37,8 @@ impl Code {
         match self {
             Self::Done => 0,
             Self::Error => 1,
+            Self::Changes => 2,
+            Self::NotReady => 4,
             Self::Usage => 64,
             Self::Forced => 75,
             Self::Interrupted => 130,

@@ -1,45 +1,21 @@
 //! `normalize`: what of a YAML stream is packed into an artifact.
 
-use std::io::Read as _;
+use clap::{ArgMatches, Command};
 
-use clap::{Arg, ArgMatches, Command};
-
-use super::{Code, answer, chain};
+use super::{Code, answer, chain, input};
 use crate::manifest;
-
-/// The most bytes that are read.
-const LARGEST: u64 = 256 << 20;
 
 /// Its arguments.
 pub fn command() -> Command {
-    Command::new("normalize").about("Reads Kubernetes objects and prints them sorted, as they are packed").arg(
-        Arg::new("file")
-            .short('f')
-            .long("filename")
-            .value_name("FILE")
-            .required(true)
-            .help("A YAML stream; - for standard input"),
-    )
+    Command::new("normalize")
+        .about("Reads Kubernetes objects and prints them sorted, as they are packed")
+        .arg(input::file_argument().required(true))
 }
 
 /// Runs it.
 pub fn run(matches: &ArgMatches) -> Code {
-    let file = matches.get_one::<String>("file").map(String::as_str).unwrap_or_default();
-    answer(read(file).and_then(|bytes| normalized(&bytes)))
-}
-
-fn read(file: &str) -> Result<Vec<u8>, String> {
-    let failed = |error: std::io::Error| format!("cannot read {file}: {error}");
-    let source: Box<dyn std::io::Read> = match file {
-        "-" => Box::new(std::io::stdin().lock()),
-        file => Box::new(std::fs::File::open(file).map_err(failed)?),
-    };
-    let mut bytes = Vec::new();
-    source.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(format!("{file} is larger than {LARGEST} bytes"));
-    }
-    Ok(bytes)
+    let file = matches.get_one::<String>("filename").map(String::as_str).unwrap_or_default();
+    answer(input::read(file).and_then(|bytes| normalized(&bytes)))
 }
 
 /// The objects of a text, sorted and serialised.

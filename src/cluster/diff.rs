@@ -1,23 +1,41 @@
 //! What differs between two states of an object, field by field.
 //!
 //! Left out are what the server keeps for itself (times, versions, ids, managed fields) and the
-//! status. Lists are paired by their longest common part; what is left over is paired in order.
-#![expect(clippy::indexing_slicing, reason = "indexes come from the lengths of the same lists")]
+//! status. Items of lists are paired as the replaced program pairs them ([`pairs`]); the paths are in
+//! one of two forms.
+
+mod pairs;
+mod path;
+
+use std::cell::Cell;
 
 use serde_json::{Map, Value};
 
 use crate::manifest::Object;
+use pairs::{Likeness, Pair, pair};
+use path::{Path, Step};
 
 /// Members of `metadata` that the server keeps for itself.
 const SERVERS_OWN: [&str; 5] = ["creationTimestamp", "resourceVersion", "generation", "uid", "managedFields"];
 
-/// Longer lists are paired in order: a comparison of all with all would take too long.
-const LONGEST_PAIRED: usize = 500;
+/// Comparisons of leaves for the pairing of lists. Past it items pair in order: lists within lists
+/// within lists would otherwise take for ever.
+const MOST_WEIGHED: usize = 1 << 20;
+
+/// How a comparison reads and writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// `spec.list[2].name`, keys with dots in quotes; nothing and an empty map or list are the same.
+    Ours,
+    /// As the replaced program: `spec.list[[?->2]].name`, keys as they are; keys `status` at any depth
+    /// and the namespace are not compared; nothing and an empty map or list differ.
+    Shipped,
+}
 
 /// One field that differs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
-    /// Keys joined by dots, indexes in brackets; keys with dots in quotes.
+    /// The field, in the form that was asked for.
     pub path: String,
     /// The value before; none if there was none.
     pub before: Option<Value>,
@@ -38,33 +56,119 @@ pub fn essence(object: &Object) -> Map<String, Value> {
 }
 
 /// The fields in which two states differ, sorted by path.
-pub fn compare(before: &Object, after: &Object) -> Vec<Difference> {
-    let mut differences = Vec::new();
-    maps("", &essence(before), &essence(after), &mut differences);
-    differences.sort_by(|a, b| a.path.cmp(&b.path));
-    differences
+pub fn compare(before: &Object, after: &Object, form: Form) -> Vec<Difference> {
+    let mut found = Vec::new();
+    let walk = Walk { form, weighed: &Cell::new(0) };
+    walk.maps(None, &essence(before), &essence(after), &mut Collect { form, into: &mut found });
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    if form == Form::Shipped {
+        // Of keys with dots that look like one path the last is kept.
+        found.reverse();
+        found.dedup_by(|a, b| a.path == b.path);
+        found.reverse();
+    }
+    found
 }
 
-fn maps(path: &str, before: &Map<String, Value>, after: &Map<String, Value>, into: &mut Vec<Difference>) {
-    let mut keys: Vec<&String> = before.keys().chain(after.keys()).collect();
-    keys.sort();
-    keys.dedup();
-    for key in keys {
-        let part = if key.contains(['.', '[', '"']) { format!("{key:?}") } else { key.clone() };
-        let path = if path.is_empty() { part } else { format!("{path}.{part}") };
-        values(&path, before.get(key), after.get(key), into);
+/// Hears of each leaf: a value that is no map or list on both sides.
+trait Leaves {
+    fn same(&mut self);
+    fn differ(&mut self, path: &Path<'_>, before: Option<&Value>, after: Option<&Value>);
+}
+
+struct Collect<'a> {
+    form: Form,
+    into: &'a mut Vec<Difference>,
+}
+
+impl Leaves for Collect<'_> {
+    fn same(&mut self) {}
+
+    fn differ(&mut self, path: &Path<'_>, before: Option<&Value>, after: Option<&Value>) {
+        let path = path.text(self.form);
+        self.into.push(Difference { path, before: before.cloned(), after: after.cloned() });
     }
 }
 
-fn values(path: &str, before: Option<&Value>, after: Option<&Value>, into: &mut Vec<Difference>) {
-    match (before, after) {
-        (Some(Value::Object(before)), Some(Value::Object(after))) => maps(path, before, after, into),
-        (Some(Value::Array(before)), Some(Value::Array(after))) => lists(path, before, after, into),
-        (before, after) if before == after => {}
-        // Nothing and an empty map or list are the same.
-        (Some(value), None) | (None, Some(value)) if is_empty(value) => {}
-        (before, after) => {
-            into.push(Difference { path: path.to_owned(), before: before.cloned(), after: after.cloned() });
+#[derive(Default)]
+struct Count {
+    same: usize,
+    different: usize,
+}
+
+impl Leaves for Count {
+    fn same(&mut self) {
+        self.same += 1;
+    }
+
+    fn differ(&mut self, _: &Path<'_>, _: Option<&Value>, _: Option<&Value>) {
+        self.different += 1;
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Walk<'a> {
+    form: Form,
+    weighed: &'a Cell<usize>,
+}
+
+impl Walk<'_> {
+    fn maps(
+        self,
+        parent: Option<&Path<'_>>,
+        before: &Map<String, Value>,
+        after: &Map<String, Value>,
+        leaves: &mut dyn Leaves,
+    ) {
+        let mut keys: Vec<&String> = before.keys().chain(after.keys()).collect();
+        keys.sort();
+        keys.dedup();
+        for key in keys {
+            let path = Path { parent, step: Step::Key(key) };
+            if self.form == Form::Shipped && path.is_unseen() {
+                continue;
+            }
+            self.values(&path, before.get(key), after.get(key), leaves);
+        }
+    }
+
+    fn values(self, path: &Path<'_>, before: Option<&Value>, after: Option<&Value>, leaves: &mut dyn Leaves) {
+        match (before, after) {
+            (Some(Value::Object(before)), Some(Value::Object(after))) => self.maps(Some(path), before, after, leaves),
+            (Some(Value::Array(before)), Some(Value::Array(after))) => self.lists(path, before, after, leaves),
+            (before, after) if before == after => leaves.same(),
+            (Some(value), None) | (None, Some(value)) if self.form == Form::Ours && is_empty(value) => leaves.same(),
+            (before, after) => leaves.differ(path, before, after),
+        }
+    }
+
+    fn lists(self, path: &Path<'_>, before: &[Value], after: &[Value], leaves: &mut dyn Leaves) {
+        let likeness = |i: usize, j: usize| match (before.get(i), after.get(j)) {
+            (Some(before), Some(after)) => self.likeness(path, before, after),
+            _ => Likeness::Other,
+        };
+        for pair in pair(before.len(), after.len(), likeness) {
+            let (i, j) = pair.indexes();
+            let path = Path { parent: Some(path), step: Step::Item(pair) };
+            self.values(&path, i.and_then(|i| before.get(i)), j.and_then(|j| after.get(j)), leaves);
+        }
+    }
+
+    fn likeness(self, path: &Path<'_>, before: &Value, after: &Value) -> Likeness {
+        if before == after {
+            return Likeness::Equal;
+        }
+        if self.weighed.get() > MOST_WEIGHED {
+            return Likeness::Similar;
+        }
+        let mut count = Count::default();
+        let path = Path { parent: Some(path), step: Step::Item(Pair::Both(0, 0)) };
+        self.values(&path, Some(before), Some(after), &mut count);
+        self.weighed.set(self.weighed.get() + count.same + count.different + 1);
+        match count {
+            Count { different: 0, .. } => Likeness::Equal,
+            Count { same, different } if same + 1 >= different => Likeness::Similar,
+            Count { .. } => Likeness::Other,
         }
     }
 }
@@ -78,65 +182,15 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-fn lists(path: &str, before: &[Value], after: &[Value], into: &mut Vec<Difference>) {
-    let pairs = common(before, after);
-    let (mut left, mut right) = (0, 0);
-    for (i, j) in pairs.into_iter().chain([(before.len(), after.len())]) {
-        // Between two equal pairs the rest is paired in order.
-        while left < i || right < j {
-            let (old, new) = (before.get(left).filter(|_| left < i), after.get(right).filter(|_| right < j));
-            let index = if new.is_some() { right } else { left };
-            values(&format!("{path}[{index}]"), old, new, into);
-            left += usize::from(old.is_some());
-            right += usize::from(new.is_some());
-        }
-        left = i + 1;
-        right = j + 1;
-    }
-}
-
-/// Index pairs of a longest common part of two lists.
-fn common(before: &[Value], after: &[Value]) -> Vec<(usize, usize)> {
-    let (rows, columns) = (before.len(), after.len());
-    if rows > LONGEST_PAIRED || columns > LONGEST_PAIRED {
-        return before.iter().zip(after).enumerate().filter(|(_, (a, b))| a == b).map(|(at, _)| (at, at)).collect();
-    }
-    let width = columns + 1;
-    let mut lengths = vec![0_u32; (rows + 1) * width];
-    for i in (0..rows).rev() {
-        for j in (0..columns).rev() {
-            lengths[i * width + j] = if before[i] == after[j] {
-                lengths[(i + 1) * width + j + 1] + 1
-            } else {
-                lengths[(i + 1) * width + j].max(lengths[i * width + j + 1])
-            };
-        }
-    }
-    let mut pairs = Vec::new();
-    let (mut i, mut j) = (0, 0);
-    while i < rows && j < columns {
-        if before[i] == after[j] {
-            pairs.push((i, j));
-            i += 1;
-            j += 1;
-        } else if lengths[(i + 1) * width + j] >= lengths[i * width + j + 1] {
-            i += 1;
-        } else {
-            j += 1;
-        }
-    }
-    pairs
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::json;
 
-    fn differences(before: Value, after: Value) -> Vec<String> {
+    fn differences(before: Value, after: Value, form: Form) -> Vec<String> {
         let object = |value: Value| Object(value.as_object().unwrap().clone());
         let show = |value: Option<Value>| value.map_or("-".to_owned(), |value| value.to_string());
-        compare(&object(before), &object(after))
+        compare(&object(before), &object(after), form)
             .into_iter()
             .map(|d| format!("{}: {} -> {}", d.path, show(d.before), show(d.after)))
             .collect()
@@ -146,16 +200,33 @@ mod tests {
     fn changed_fields_are_named_and_the_servers_own_are_not() {
         let before = json!({"metadata": {"uid": "1", "annotations": {"a.b/c": "x"}}, "spec": {"c": [{"image": "a"}]}, "status": {"x": 1}});
         let after = json!({"metadata": {"uid": "2", "annotations": {"a.b/c": "y"}}, "spec": {"c": [{"image": "b"}], "new": {}}, "status": {"x": 2}});
+        let ours = differences(before.clone(), after.clone(), Form::Ours);
+        assert_eq!(ours, ["metadata.annotations.\"a.b/c\": \"x\" -> \"y\"", "spec.c[0].image: \"a\" -> \"b\""]);
+        let shipped = differences(before, after, Form::Shipped);
         assert_eq!(
-            differences(before, after),
-            ["metadata.annotations.\"a.b/c\": \"x\" -> \"y\"", "spec.c[0].image: \"a\" -> \"b\"",]
+            shipped,
+            ["metadata.annotations.a.b/c: \"x\" -> \"y\"", "spec.c[[0]].image: \"a\" -> \"b\"", "spec.new: - -> {}"]
         );
     }
 
     #[test]
-    fn an_inserted_item_does_not_make_the_others_differ() {
-        assert_eq!(differences(json!({"a": [1, 2, 3]}), json!({"a": [1, 9, 2, 3]})), ["a[1]: - -> 9"]);
-        assert_eq!(differences(json!({"a": [1, 2, 3]}), json!({"a": [2, 3]})), ["a[0]: 1 -> -"]);
-        assert_eq!(differences(json!({"a": [1]}), json!({"a": [2]})), ["a[0]: 1 -> 2"]);
+    fn items_are_paired_by_what_they_have_in_common() {
+        let env = |names: &[&str]| {
+            let items: Vec<Value> = names.iter().map(|name| json!({"name": name, "value": "v"})).collect();
+            json!({"env": items})
+        };
+        let ours = differences(env(&["a", "b", "c"]), env(&["a", "x", "b", "c"]), Form::Ours);
+        assert_eq!(ours, ["env[1]: - -> {\"name\":\"x\",\"value\":\"v\"}"]);
+        let shipped = differences(env(&["a", "b", "c"]), env(&["b", "c"]), Form::Shipped);
+        assert_eq!(shipped, ["env[[0->?]]: {\"name\":\"a\",\"value\":\"v\"} -> -"]);
+    }
+
+    #[test]
+    fn lists_within_lists_end() {
+        fn nested(depth: usize, leaf: usize) -> Value {
+            if depth == 0 { json!(leaf) } else { json!([nested(depth - 1, leaf), nested(depth - 1, leaf + depth)]) }
+        }
+        let differences = differences(json!({"l": nested(12, 1)}), json!({"l": nested(12, 2)}), Form::Ours);
+        assert!(!differences.is_empty());
     }
 }

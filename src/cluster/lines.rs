@@ -1,8 +1,25 @@
-//! Differences to the lines of a changeset (protocol, section 6.2).
+//! What becomes of an object, as the control plane stores and shows it (protocol, section 6.2): first
+//! one entry per field, then lines.
+//!
+//! The replaced program's form ([`Form::Shipped`]) is kept for comparisons with it. Ours differs on
+//! purpose:
+//!
+//! | | shipped | ours |
+//! |---|---|---|
+//! | indexes | `list[[0]]`, `list[[?->2]]` | `list[0]`, `list[2]` |
+//! | keys with dots | as they are; of paths that look alike the last is kept | in quotes |
+//! | Secrets, `last-applied` annotations | in clear text | `***`, told apart as before and after |
+//! | a new object, planned | the server's whole answer, times, ids and owners included | what is wanted of it |
+//! | fields named `status` | never compared, at any depth | compared, but for the object's own status |
+//! | the namespace | not compared | compared |
+//! | nothing, null and empty maps or lists | differ | are the same |
+//! | texts of several lines | one line of the diff | a line each |
+//! | an object that an apply left as it was | modified, without fields | unchanged |
+//! | a deletion | the manifest's object | the object that was there |
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::diff::{Difference, compare, essence};
+use super::diff::{Difference, Form, compare, essence};
 use super::discovery::Resource;
 use super::mask;
 use crate::manifest::Object;
@@ -17,18 +34,9 @@ pub(super) fn resource_diff(
     after: Option<&Object>,
     dry_run: bool,
 ) -> ResourceDiff {
-    let (shown_before, shown_after) = mask::pair(before, after);
-    let (change, entries) = match (&shown_before, &shown_after) {
-        (Some(before), Some(after)) => {
-            let differences = compare(before, after);
-            let change = if differences.is_empty() { Change::Unchanged } else { Change::Modified };
-            (change, differences.iter().flat_map(modified).collect())
-        }
-        (None, Some(after)) => (Change::Added, whole(Change::Added, after)),
-        (Some(before), None) => (Change::Removed, whole(Change::Removed, before)),
-        (None, None) => (Change::Unchanged, Vec::new()),
-    };
-    ResourceDiff { change, entries, ..blank(resource, op, after.or(before), dry_run) }
+    let (change, fields) = fields(before, after, dry_run, Form::Ours);
+    let plural = resource.map(|resource| resource.api.plural.as_str()).unwrap_or_default();
+    ResourceDiff { change, entries: lines(change, &fields, Form::Ours), ..blank(plural, op, after.or(before), dry_run) }
 }
 
 /// An object that something went wrong with.
@@ -39,19 +47,20 @@ pub(super) fn failed(
     error: String,
     dry_run: bool,
 ) -> ResourceDiff {
-    ResourceDiff { change: Change::Error, error: Some(error), ..blank(resource, op, Some(object), dry_run) }
+    let plural = resource.map(|resource| resource.api.plural.as_str()).unwrap_or_default();
+    ResourceDiff { change: Change::Error, error: Some(error), ..blank(plural, op, Some(object), dry_run) }
 }
 
-fn blank(resource: Option<&Resource>, op: Op, object: Option<&Object>, dry_run: bool) -> ResourceDiff {
+/// A diff that says only whom it is about.
+pub(super) fn blank(plural: &str, op: Op, object: Option<&Object>, dry_run: bool) -> ResourceDiff {
     let text = |get: fn(&Object) -> &str| object.map(get).unwrap_or_default().to_owned();
-    let api = object.map(|object| format!("{}/{}", object.group(), object.version()));
     ResourceDiff {
         version: "2".into(),
         name: text(Object::name),
         namespace: text(Object::namespace),
         kind: text(Object::kind),
-        api: api.unwrap_or_default(),
-        resource: resource.map(|resource| resource.api.plural.clone()).unwrap_or_default(),
+        api: object.map(api).unwrap_or_default(),
+        resource: plural.to_owned(),
         op,
         change: Change::Unchanged,
         error: None,
@@ -60,30 +69,160 @@ fn blank(resource: Option<&Resource>, op: Op, object: Option<&Object>, dry_run: 
     }
 }
 
-/// A first entry with only the kind of change, then every line of the object.
-fn whole(change: Change, object: &Object) -> Vec<DiffEntry> {
-    let first = DiffEntry { path: None, change, payload: None };
-    let text = emit(&Value::Object(essence(object))).unwrap_or_default();
-    let lines = text.lines().filter(|line| !line.is_empty());
-    let lines = lines.map(|line| DiffEntry { path: None, change, payload: Some(line.to_owned()) });
-    std::iter::once(first).chain(lines).collect()
+/// Group, `/`, version.
+pub(super) fn api(object: &Object) -> String {
+    format!("{}/{}", object.group(), object.version())
 }
 
-/// The lines of the value before, then those of the value after, each with the path.
-fn modified(difference: &Difference) -> Vec<DiffEntry> {
-    let sides = [(Change::Removed, &difference.before), (Change::Added, &difference.after)];
-    let mut entries = Vec::new();
-    for (change, value) in sides {
-        let Some(value) = value else { continue };
-        let text = match value {
-            Value::String(text) if !text.contains('\n') => text.clone(),
-            value => emit(value).unwrap_or_default(),
-        };
-        entries.extend(text.lines().filter(|line| !line.is_empty()).map(|line| DiffEntry {
-            path: Some(difference.path.clone()),
-            change,
-            payload: Some(line.to_owned()),
-        }));
+/// What becomes of an object, and one entry per field that differs; one for the whole of an object that
+/// comes or goes. In our form Secrets are masked.
+pub(super) fn fields(
+    before: Option<&Object>,
+    after: Option<&Object>,
+    dry_run: bool,
+    form: Form,
+) -> (Change, Vec<DiffEntry>) {
+    let masked;
+    let (before, after) = match form {
+        Form::Ours => {
+            masked = mask::pair(before, after);
+            (masked.0.as_ref(), masked.1.as_ref())
+        }
+        Form::Shipped => (before, after),
+    };
+    let whole = |change, original: Option<Value>, applied: Option<Value>| {
+        vec![DiffEntry { path: None, original, applied, change, payload: None }]
+    };
+    match (before, after) {
+        (Some(before), Some(after)) => {
+            let differences = compare(before, after, form);
+            let is_modified = !differences.is_empty() || (form == Form::Shipped && !dry_run);
+            let change = if is_modified { Change::Modified } else { Change::Unchanged };
+            (change, differences.into_iter().map(entry).collect())
+        }
+        (None, Some(after)) if form == Form::Shipped && dry_run => {
+            let applied = Value::Object(after.0.clone());
+            (Change::Added, whole(Change::Modified, Some(Value::Null), Some(applied)))
+        }
+        (None, Some(after)) => {
+            let applied = if form == Form::Shipped { without_servers_own(after) } else { essence(after) };
+            (Change::Added, whole(Change::Added, None, Some(Value::Object(applied))))
+        }
+        (Some(before), None) => {
+            let original = if form == Form::Shipped { before.0.clone() } else { essence(before) };
+            (Change::Removed, whole(Change::Removed, Some(Value::Object(original)), None))
+        }
+        (None, None) => (Change::Unchanged, Vec::new()),
     }
-    entries
+}
+
+/// As it is sent: the status stays.
+fn without_servers_own(object: &Object) -> Map<String, Value> {
+    let mut sent = essence(object);
+    if let Some(status) = object.0.get("status") {
+        sent.insert("status".into(), status.clone());
+    }
+    sent
+}
+
+fn entry(difference: Difference) -> DiffEntry {
+    let change = match (&difference.before, &difference.after) {
+        (None, _) => Change::Added,
+        (_, None) => Change::Removed,
+        _ => Change::Modified,
+    };
+    let told = |value: Option<Value>| value.filter(|value| !value.is_null());
+    DiffEntry {
+        path: Some(difference.path),
+        original: told(difference.before),
+        applied: told(difference.after),
+        change,
+        payload: None,
+    }
+}
+
+/// The lines of a diff's fields. An object that comes or goes: a first entry with only the kind of change,
+/// then every line of it. Else the lines of each value before, then of the value after, with its path; in
+/// the order of the first part of the path.
+pub(super) fn lines(change: Change, fields: &[DiffEntry], form: Form) -> Vec<DiffEntry> {
+    if let (Change::Added | Change::Removed, [whole]) = (change, fields) {
+        let first = DiffEntry { path: None, original: None, applied: None, change, payload: None };
+        let value = whole.applied.as_ref().or(whole.original.as_ref());
+        let texts = value.map(yaml_lines).unwrap_or_default();
+        return std::iter::once(first).chain(texts.into_iter().map(|text| line(None, change, text))).collect();
+    }
+    let mut sorted: Vec<&DiffEntry> = fields.iter().collect();
+    let part = |entry: &DiffEntry| entry.path.as_deref().unwrap_or_default().split('.').next().map(str::to_owned);
+    sorted.sort_by_key(|entry| part(entry));
+    sorted.into_iter().flat_map(|entry| field_lines(entry, form)).collect()
+}
+
+fn field_lines(entry: &DiffEntry, form: Form) -> Vec<DiffEntry> {
+    let is_scalar = |value: &Option<Value>| !matches!(value, Some(Value::Object(_) | Value::Array(_)));
+    let are_scalars = is_scalar(&entry.original) && is_scalar(&entry.applied);
+    let mut lines = Vec::new();
+    for (change, value) in [(Change::Removed, &entry.original), (Change::Added, &entry.applied)] {
+        let Some(value) = value else { continue };
+        let texts = match (value, form) {
+            (scalar, Form::Shipped) if are_scalars => vec![go_text(scalar)],
+            (Value::String(text), Form::Ours) if !text.contains('\n') => vec![text.clone()],
+            (value, _) => yaml_lines(value),
+        };
+        lines.extend(texts.into_iter().map(|text| line(entry.path.clone(), change, text)));
+    }
+    if lines.is_empty() {
+        lines.push(DiffEntry { original: None, applied: None, ..entry.clone() });
+    }
+    lines
+}
+
+fn line(path: Option<String>, change: Change, text: String) -> DiffEntry {
+    DiffEntry { path, original: None, applied: None, change, payload: Some(text).filter(|text| !text.is_empty()) }
+}
+
+fn yaml_lines(value: &Value) -> Vec<String> {
+    let text = emit(value).unwrap_or_default();
+    text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+/// A scalar as Go's `%v` prints it.
+fn go_text(scalar: &Value) -> String {
+    match scalar {
+        Value::String(text) => text.clone(),
+        Value::Number(number) if number.is_f64() => go_float(number.as_f64().unwrap_or_default()),
+        other => other.to_string(),
+    }
+}
+
+/// The shortest digits; with an exponent below 1e-4 and from 1e21 on.
+fn go_float(number: f64) -> String {
+    let (digits, exponent) = {
+        let text = format!("{number:e}");
+        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        (digits.to_owned(), exponent.parse::<i32>().unwrap_or_default())
+    };
+    if number != 0.0 && !(-4..21).contains(&exponent) {
+        let sign = if exponent < 0 { '-' } else { '+' };
+        return format!("{digits}e{sign}{:02}", exponent.abs());
+    }
+    format!("{number}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_are_written_as_go_writes_them() {
+        for (number, text) in [
+            (1.5, "1.5"),
+            (1e21, "1e+21"),
+            (1.5e-7, "1.5e-07"),
+            (1e20, "100000000000000000000"),
+            (0.0001, "0.0001"),
+            (0.0, "0"),
+        ] {
+            assert_eq!(go_float(number), text);
+        }
+    }
 }

@@ -1,44 +1,41 @@
 //! Hides the values of Secrets before anything is shown: they are only ever equal or not.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::manifest::Object;
 
-/// Holds whole objects, Secrets too; never shown on any kind.
+/// kubectl keeps whole objects here, Secrets too.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Both sides of a comparison, fit to be shown.
 pub(super) fn pair(before: Option<&Object>, after: Option<&Object>) -> (Option<Object>, Option<Object>) {
     let mut shown = (before.cloned(), after.cloned());
-    for side in [&mut shown.0, &mut shown.1].into_iter().flatten() {
-        if let Some(Value::Object(annotations)) = side.0.get_mut("metadata").and_then(|m| m.get_mut("annotations")) {
-            annotations.shift_remove(LAST_APPLIED);
-        }
-    }
-    let is_secret = before.or(after).is_some_and(Object::is_secret);
-    if is_secret {
-        for member in ["data", "stringData"] {
-            mask(&mut shown, member);
-        }
+    mask(&mut shown, &["metadata", "annotations"], |key| key == LAST_APPLIED);
+    if before.or(after).is_some_and(Object::is_secret) {
+        mask(&mut shown, &["data"], |_| true);
+        mask(&mut shown, &["stringData"], |_| true);
     }
     shown
 }
 
-fn mask(shown: &mut (Option<Object>, Option<Object>), member: &str) {
-    let values = |object: &Option<Object>| {
-        let map = object.as_ref().and_then(|object| object.0.get(member)).and_then(Value::as_object);
-        map.cloned().unwrap_or_default()
-    };
-    let (before, after) = (values(&shown.0), values(&shown.1));
-    let hide = |side: &mut Option<Object>, other: &serde_json::Map<String, Value>, mark: &str| {
-        let Some(Value::Object(map)) = side.as_mut().and_then(|object| object.0.get_mut(member)) else { return };
-        for (key, value) in map.iter_mut() {
+/// Hides the values of a map's keys.
+fn mask(shown: &mut (Option<Object>, Option<Object>), path: &[&str], is_hidden: fn(&str) -> bool) {
+    let values = |object: &mut Option<Object>| map_at(object, path).cloned().unwrap_or_default();
+    let (before, after) = (values(&mut shown.0), values(&mut shown.1));
+    let hide = |side: &mut Option<Object>, other: &Map<String, Value>, mark: &str| {
+        let Some(map) = map_at(side, path) else { return };
+        for (key, value) in map.iter_mut().filter(|(key, _)| is_hidden(key)) {
             let differs = other.get(key).is_some_and(|theirs| theirs != value);
             *value = if differs { format!("*** ({mark})") } else { "***".to_owned() }.into();
         }
     };
     hide(&mut shown.0, &after, "before");
     hide(&mut shown.1, &before, "after");
+}
+
+fn map_at<'a>(object: &'a mut Option<Object>, path: &[&str]) -> Option<&'a mut Map<String, Value>> {
+    let map = &mut object.as_mut()?.0;
+    path.iter().try_fold(map, |map, member| map.get_mut(*member)?.as_object_mut())
 }
 
 #[cfg(test)]
@@ -61,5 +58,17 @@ mod tests {
         assert_eq!(after.unwrap().0["data"], json!({"a": "*** (after)", "b": "***"}));
         let (_, added) = pair(None, Some(&secret("one")));
         assert_eq!(added.unwrap().0["data"], json!({"a": "***", "b": "***"}));
+    }
+
+    #[test]
+    fn what_kubectl_applied_last_is_hidden_on_every_kind() {
+        let annotated = |text: &str| {
+            let annotations = json!({LAST_APPLIED: text, "plain": text});
+            Object(json!({"kind": "A", "metadata": {"annotations": annotations}}).as_object().unwrap().clone())
+        };
+        let (before, after) = pair(Some(&annotated("one")), Some(&annotated("two")));
+        let shown = |object: Option<Object>| object.unwrap().0["metadata"]["annotations"].clone();
+        assert_eq!(shown(before), json!({LAST_APPLIED: "*** (before)", "plain": "one"}));
+        assert_eq!(shown(after), json!({LAST_APPLIED: "*** (after)", "plain": "two"}));
     }
 }

@@ -89,12 +89,18 @@ pub struct ResourceDiff {
     pub entries: Vec<DiffEntry>,
 }
 
-/// One line of a diff.
+/// One line of a diff; or, before it is made into lines, one field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DiffEntry {
     /// The field, keys joined by dots, indexes in brackets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// The field's value before. Not in lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub original: Option<Value>,
+    /// The field's value after. Not in lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Value>,
     /// What becomes of the line.
     #[serde(rename = "type")]
     pub change: Change,

@@ -1,8 +1,10 @@
 //! Cases as data: an input beside the output of the real program.
 
 pub mod artifact;
+mod changeset;
 mod manifest_yaml;
 mod overlays;
+mod readiness;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

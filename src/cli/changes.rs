@@ -1,0 +1,72 @@
+//! A changeset for people.
+
+use crate::plan::changeset::{Change, DiffEntry, ResourceDiff};
+
+/// The object with a sign for what becomes of it, then its fields or lines, indented.
+pub fn text(diff: &ResourceDiff) -> String {
+    let subject = if diff.namespace.is_empty() {
+        format!("{}/{}", diff.kind, diff.name)
+    } else {
+        format!("{}/{}/{}", diff.kind, diff.namespace, diff.name)
+    };
+    let mut text = format!("{} {subject}", sign(diff.change));
+    if let Some(error) = &diff.error {
+        text.push_str(&format!(": {error}"));
+    }
+    text.push('\n');
+    let mut entries = diff.entries.as_slice();
+    while let Some((first, rest)) = entries.split_first() {
+        entries = rest;
+        match (&first.path, rest) {
+            (Some(path), [second, after @ ..])
+                if is_pair(first, second) && !is_pair(second, after.first().unwrap_or(first)) =>
+            {
+                text.push_str(&format!("    ~ {path}: {} -> {}\n", payload(first), payload(second)));
+                entries = after;
+            }
+            (Some(path), _) => text.push_str(&format!("    {} {path}: {}\n", sign(first.change), payload(first))),
+            (None, _) if first.payload.is_none() => {}
+            (None, _) => text.push_str(&format!("    {} {}\n", sign(first.change), payload(first))),
+        }
+    }
+    text
+}
+
+/// The value of a field before and after, in a line each.
+fn is_pair(first: &DiffEntry, second: &DiffEntry) -> bool {
+    first.path == second.path && (first.change, second.change) == (Change::Removed, Change::Added)
+}
+
+fn payload(entry: &DiffEntry) -> &str {
+    entry.payload.as_deref().unwrap_or("\"\"")
+}
+
+fn sign(change: Change) -> char {
+    match change {
+        Change::Unchanged => '=',
+        Change::Removed => '-',
+        Change::Added => '+',
+        Change::Modified => '~',
+        Change::Error => '!',
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_field_that_changed_takes_one_line() {
+        let entry = |path: &str, change: u8, payload: &str| json!({"path": path, "type": change, "payload": payload});
+        let diff = json!({
+            "_version": "2", "name": "web", "namespace": "shop", "kind": "Deployment", "api": "apps/v1",
+            "resource": "deployments", "op": "apply", "type": 3,
+            "entries": [entry("spec.replicas", 1, "2"), entry("spec.replicas", 2, "3"), entry("spec.paused", 2, "true")],
+        });
+        assert_eq!(
+            text(&serde_json::from_value(diff).unwrap()),
+            "~ Deployment/shop/web\n    ~ spec.replicas: 2 -> 3\n    + spec.paused: true\n"
+        );
+    }
+}

@@ -1,0 +1,87 @@
+//! `diff`: what differs between two states of an object.
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use serde_json::{Value, json};
+
+use super::{Code, chain, changes, complain, input, print};
+use crate::cluster::comparison::{Comparison, Mode};
+use crate::cluster::diff::Form;
+use crate::manifest::{self, Object};
+use crate::plan::changeset::Change;
+
+/// Its arguments.
+pub fn command() -> Command {
+    let file = |name: &'static str, help: &'static str| Arg::new(name).long(name).value_name("FILE").help(help);
+    Command::new("diff")
+        .about("Tells what differs between two states of an object")
+        .arg(file("live", "The object as it is; left out if it is not there"))
+        .arg(file("desired", "The object as it would be: the server's answer to an apply"))
+        .arg(
+            Arg::new("mode")
+                .long("mode")
+                .value_name("MODE")
+                .value_parser(["plan-apply", "apply", "plan-delete", "delete"])
+                .default_value("plan-apply")
+                .help("What is done, or planned"),
+        )
+        .arg(Arg::new("error").long("error").value_name("TEXT").help("The API server's words, if it refuses"))
+        .arg(
+            Arg::new("shipped")
+                .long("shipped")
+                .action(ArgAction::SetTrue)
+                .help("Prints the form of the program that is replaced: doubled brackets, nothing masked"),
+        )
+        .arg(input::output_argument())
+}
+
+/// Runs it.
+pub fn run(matches: &ArgMatches) -> Code {
+    let comparison = match read(matches) {
+        Ok(comparison) => comparison,
+        Err(message) => {
+            if input::wants_json(matches) {
+                print(&input::document(&json!({"error": message})));
+            }
+            complain(&message, "");
+            return Code::Error;
+        }
+    };
+    let form = if matches.get_flag("shipped") { Form::Shipped } else { Form::Ours };
+    let (_, lines) = comparison.diffs(form);
+    print(&if input::wants_json(matches) {
+        input::document(&comparison.document(form))
+    } else {
+        changes::text(&lines)
+    });
+    let differs = comparison.has_changes(form).unwrap_or(lines.change != Change::Unchanged);
+    if differs { Code::Changes } else { Code::Done }
+}
+
+fn read(matches: &ArgMatches) -> Result<Comparison, String> {
+    let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
+    let mode = match text("mode") {
+        Some("apply") => Mode::Apply,
+        Some("plan-delete") => Mode::PlanDelete,
+        Some("delete") => Mode::Delete,
+        _ => Mode::PlanApply,
+    };
+    let (live, desired) = (text("live").map(object).transpose()?, text("desired").map(object).transpose()?);
+    if live.is_none() && desired.is_none() {
+        return Err("nothing to compare: give --live, --desired, or both".into());
+    }
+    Ok(Comparison { mode, live, desired, error: text("error").map(str::to_owned) })
+}
+
+/// The one object of a file. JSON is taken as it is; the reader of manifests would make integers of floats.
+fn object(file: &str) -> Result<Object, String> {
+    let bytes = input::read(file)?;
+    if let Ok(Value::Object(map)) = serde_json::from_slice(&bytes) {
+        return Ok(Object(map));
+    }
+    let mut objects = manifest::read(&bytes).map_err(|error| format!("{file}: {}", chain(&error)))?.objects;
+    match (objects.pop(), objects.len()) {
+        (Some(object), 0) => Ok(object),
+        (None, _) => Err(format!("{file} holds no object with a name")),
+        (Some(_), more) => Err(format!("{file} holds {} objects; one is compared with one", more + 1)),
+    }
+}

@@ -1,0 +1,58 @@
+//! The path to a field, as text only where it is wanted.
+
+use super::pairs::Pair;
+use super::{Form, SERVERS_OWN};
+
+/// One step, and those before it.
+#[derive(Debug, Clone, Copy)]
+pub struct Path<'a> {
+    pub parent: Option<&'a Path<'a>>,
+    pub step: Step<'a>,
+}
+
+/// Into a map or into a list.
+#[derive(Debug, Clone, Copy)]
+pub enum Step<'a> {
+    Key(&'a str),
+    Item(Pair),
+}
+
+impl Path<'_> {
+    /// Whether the replaced program does not look there.
+    pub fn is_unseen(&self) -> bool {
+        let Step::Key(key) = self.step else { return false };
+        match self.parent {
+            _ if key == "status" => true,
+            Some(Path { parent: None, step: Step::Key("metadata") }) => {
+                key == "namespace" || SERVERS_OWN.contains(&key)
+            }
+            _ => false,
+        }
+    }
+
+    pub fn text(&self, form: Form) -> String {
+        let mut text = self.parent.map(|parent| parent.text(form)).unwrap_or_default();
+        match (self.step, form) {
+            (Step::Key(key), _) => {
+                if self.parent.is_some() {
+                    text.push('.');
+                }
+                if form == Form::Ours && (key.is_empty() || key.contains(['.', '[', '"'])) {
+                    text.push_str(&format!("{key:?}"));
+                } else {
+                    text.push_str(key);
+                }
+            }
+            (Step::Item(Pair::Both(_, at) | Pair::Removed(at) | Pair::Added(at)), Form::Ours) => {
+                text.push_str(&format!("[{at}]"));
+            }
+            (Step::Item(pair), Form::Shipped) => text.push_str(&match pair {
+                Pair::Both(i, j) if i == j => format!("[[{i}]]"),
+                Pair::Both(i, j) => format!("[[{i}->{j}]]"),
+                Pair::Removed(i) => format!("[[{i}->?]]"),
+                Pair::Added(j) => format!("[[?->{j}]]"),
+            }),
+        }
+        text
+    }
+}

@@ -1,0 +1,79 @@
+//! What runs to an end: Pod and Job.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::fields::{Condition, at, integer, text};
+use super::{Readiness, ReadinessError};
+use crate::manifest::Object;
+
+/// A pod that cannot be placed has failed only after this time; a node may be on its way.
+const TIME_TO_PLACE: Duration = Duration::from_secs(15);
+
+pub fn pod(object: &Object, conditions: &[Condition<'_>], now: Timestamp) -> Result<Readiness, ReadinessError> {
+    let condition = |kind: &str| conditions.iter().find(|condition| condition.kind == kind);
+    Ok(match text(object, &["status", "phase"]) {
+        "Succeeded" => Readiness::current("Pod has completed successfully"),
+        "Failed" => Readiness::current("Pod has completed, but not successfully"),
+        "Running" => {
+            if condition("Ready").is_some_and(|ready| ready.status == "True") {
+                return Ok(Readiness::current("Pod is Ready"));
+            }
+            let crashing = crashing(object);
+            if crashing.is_empty() {
+                Readiness::in_progress("PodRunningNotReady", "Pod is running but is not Ready")
+            } else {
+                let message = format!("Containers in CrashLoop state: {}", crashing.join(","));
+                Readiness::failed("ContainerCrashLooping", message)
+            }
+        }
+        "Pending" => match condition("PodScheduled") {
+            Some(placed) if placed.status == "False" && placed.reason == "Unschedulable" => {
+                if is_new(object, now) {
+                    Readiness::in_progress("PodNotScheduled", "Pod has not been scheduled")
+                } else {
+                    Readiness::failed("PodUnschedulable", "Pod could not be scheduled")
+                }
+            }
+            _ => Readiness::in_progress("PodPending", "Pod is in the Pending phase"),
+        },
+        "" => Readiness::in_progress("PodNotObserved", "Pod phase not available"),
+        other => return Err(ReadinessError::Phase(other.chars().take(60).collect())),
+    })
+}
+
+/// Names of the containers that wait for their next crash.
+fn crashing(object: &Object) -> Vec<&str> {
+    let containers = at(object, &["status", "containerStatuses"]).and_then(Value::as_array);
+    let waits = |container: &&Value| {
+        container.pointer("/state/waiting/reason").and_then(Value::as_str) == Some("CrashLoopBackOff")
+    };
+    let names = containers.into_iter().flatten().filter(waits).filter_map(|container| container.get("name"));
+    names.filter_map(Value::as_str).collect()
+}
+
+fn is_new(object: &Object, now: Timestamp) -> bool {
+    let created = text(object, &["metadata", "creationTimestamp"]).parse::<Timestamp>();
+    created.is_ok_and(|created| now.duration_since(created) < TIME_TO_PLACE.try_into().unwrap_or_default())
+}
+
+pub fn job(object: &Object, conditions: &[Condition<'_>]) -> Readiness {
+    let parallelism = integer(object, &["spec", "parallelism"], 1);
+    let wanted = integer(object, &["spec", "completions"], parallelism);
+    let status = |member| integer(object, &["status", member], 0);
+    let (succeeded, failed) = (status("succeeded"), status("failed"));
+    for condition in conditions.iter().filter(|condition| condition.status == "True") {
+        match condition.kind {
+            "Complete" => return Readiness::current(format!("Job Completed. succeeded: {succeeded}/{wanted}")),
+            "Failed" => return Readiness::failed("JobFailed", format!("Job Failed. failed: {failed}/{wanted}")),
+            _ => {}
+        }
+    }
+    if text(object, &["status", "startTime"]).is_empty() {
+        return Readiness::in_progress("JobNotStarted", "Job not started");
+    }
+    let active = status("active");
+    Readiness::current(format!("Job in progress. success:{succeeded}, active: {active}, failed: {failed}"))
+}

@@ -1,0 +1,37 @@
+//! Service, PersistentVolumeClaim, CustomResourceDefinition.
+
+use super::Readiness;
+use super::fields::{Condition, text};
+use crate::manifest::Object;
+
+pub fn service(object: &Object) -> Readiness {
+    let kind = text(object, &["spec", "type"]);
+    if kind == "LoadBalancer" && text(object, &["spec", "clusterIP"]).is_empty() {
+        return Readiness::in_progress("NoIPAssigned", format!("ClusterIP not set. Service type: {kind}"));
+    }
+    Readiness::current("Service is ready")
+}
+
+pub fn claim(object: &Object) -> Readiness {
+    match text(object, &["status", "phase"]) {
+        "Bound" => Readiness::current("PVC is Bound"),
+        phase => {
+            let phase = if phase.is_empty() { "unknown" } else { phase };
+            Readiness::in_progress("NotBound", format!("PVC is not Bound. phase: {phase}"))
+        }
+    }
+}
+
+pub fn definition(conditions: &[Condition<'_>]) -> Readiness {
+    for condition in conditions {
+        match (condition.kind, condition.status) {
+            ("NamesAccepted", "False") => return Readiness::failed(condition.reason, condition.message),
+            ("Established", "False") if condition.reason != "Installing" => {
+                return Readiness::failed(condition.reason, condition.message);
+            }
+            ("Established", "True") => return Readiness::current("CRD is established"),
+            _ => {}
+        }
+    }
+    Readiness::in_progress("Installing", "Install in progress")
+}

@@ -1,0 +1,133 @@
+//! Changesets in the form of the replaced program.
+
+use std::path::Path;
+
+use nuon_runner::cluster::comparison::{Comparison, Mode};
+use nuon_runner::cluster::diff::Form;
+use nuon_runner::manifest::Object;
+use nuon_runner::plan::changeset::{Op, PlanContents, ResourceDiff};
+use nuon_runner::plan::contents::{pack, unpack};
+use serde_json::{Value, json};
+
+#[test]
+fn two_states_are_compared_as_the_replaced_program_does() {
+    super::each("diff", |case| {
+        let mut expected = read(&case.join("expected.json")).unwrap();
+        let mut got = comparison(case).document(Form::Shipped);
+        let only_kinds = expected.as_object_mut().unwrap().remove("formatted_payload_unspecified").is_some();
+        for document in [&mut expected, &mut got] {
+            sort_entries(&mut document["resource_diff"]["entries"]);
+            if only_kinds {
+                let entries = document["formatted"]["entries"].as_array_mut().unwrap();
+                entries.iter_mut().for_each(|entry| *entry = entry["type"].take());
+            }
+        }
+        if got == expected { Ok(()) } else { Err(format!("got {got}\nexpected {expected}")) }
+    });
+}
+
+fn comparison(case: &Path) -> Comparison {
+    let told = read(&case.join("case.json")).unwrap();
+    let object = |file: &str| read(&case.join(file)).map(|value| Object(value.as_object().unwrap().clone()));
+    let mode = match told["mode"].as_str().unwrap() {
+        "plan-apply" => Mode::PlanApply,
+        "apply" => Mode::Apply,
+        "plan-delete" => Mode::PlanDelete,
+        _ => Mode::Delete,
+    };
+    let error = told["error"].as_str().map(str::to_owned);
+    Comparison { mode, live: object("live.json"), desired: object("desired.json"), error }
+}
+
+fn read(path: &Path) -> Option<Value> {
+    Some(serde_json::from_slice(&std::fs::read(path).ok()?).unwrap())
+}
+
+fn sort_entries(entries: &mut Value) {
+    match entries {
+        Value::Array(entries) => entries.sort_by_key(|entry| entry["path"].as_str().unwrap_or_default().to_owned()),
+        other => *other = json!([]),
+    }
+}
+
+#[test]
+fn whole_plans_are_packed_and_unpacked_as_the_replaced_program_does() {
+    super::each("diff-plans", |case| {
+        let text = std::fs::read_to_string(case.join("contents.json")).unwrap();
+        let packed = std::fs::read_to_string(case.join("packed.txt")).unwrap();
+        assert_eq!(unpack(&packed).unwrap(), text);
+        let told: Value = serde_json::from_str(&text).unwrap();
+        let diffs: Vec<ResourceDiff> = told
+            .get("k8s_content_diff")
+            .map(|diffs| serde_json::from_value(diffs.clone()).unwrap())
+            .unwrap_or_default();
+        let op = if told["op"] == "delete" { Op::Delete } else { Op::Apply };
+        let contents = PlanContents::new(op, diffs);
+        let built: Value = serde_json::from_str(&unpack(&pack(&contents.text())).unwrap()).unwrap();
+        let noop = read(&case.join("noop.json")).unwrap()["noop"].as_bool().unwrap();
+        if contents.is_noop() != noop {
+            return Err(format!("no-op: {}", contents.is_noop()));
+        }
+        let inner = |document: &Value| serde_json::from_str::<Value>(document["plan"].as_str().unwrap()).unwrap();
+        let rest = |document: &Value| {
+            let mut rest = document.clone();
+            rest["plan"] = Value::Null;
+            rest
+        };
+        let is_same = inner(&built) == inner(&told) && rest(&built) == rest(&told);
+        if is_same { Ok(()) } else { Err(format!("got {built}")) }
+    });
+}
+
+/// Each row of the table in `cluster/lines.rs`.
+#[test]
+fn our_form_differs_where_it_is_meant_to() {
+    let object = |value: Value| Object(value.as_object().unwrap().clone());
+    let compare = |live: Option<Value>, desired: Option<Value>, mode: Mode, form: Form| {
+        let (_, lines) =
+            Comparison { mode, live: live.map(object), desired: desired.map(object), error: None }.diffs(form);
+        let text = |entry: &nuon_runner::plan::changeset::DiffEntry| {
+            format!("{} {}", entry.path.as_deref().unwrap_or("-"), entry.payload.as_deref().unwrap_or("-"))
+        };
+        (u8::from(lines.change), lines.entries.iter().map(text).collect::<Vec<_>>())
+    };
+    let both = |live: Value, desired: Value| {
+        let of = |form| compare(Some(live.clone()), Some(desired.clone()), Mode::PlanApply, form).1;
+        (of(Form::Shipped), of(Form::Ours))
+    };
+    let (shipped, ours) = both(json!({"l": ["a"]}), json!({"l": ["a", "b"]}));
+    assert_eq!((shipped, ours), (vec!["l[[?->1]] b".into()], vec!["l[1] b".into()]));
+
+    let (shipped, ours) = both(json!({"data": {"a.b": "1"}}), json!({"data": {"a.b": "2"}}));
+    assert_eq!(shipped, ["data.a.b 1", "data.a.b 2"]);
+    assert_eq!(ours, ["data.\"a.b\" 1", "data.\"a.b\" 2"]);
+
+    let secret = |value: &str| json!({"apiVersion": "v1", "kind": "Secret", "data": {"p": value}});
+    let (shipped, ours) = both(secret("b25l"), secret("dHdv"));
+    assert_eq!(shipped, ["data.p b25l", "data.p dHdv"]);
+    assert_eq!(ours, ["data.p *** (before)", "data.p *** (after)"]);
+
+    let made = json!({"kind": "A", "metadata": {"uid": "u"}});
+    let (shipped, ours) = {
+        let of = |form| compare(None, Some(made.clone()), Mode::PlanApply, form).1;
+        (of(Form::Shipped), of(Form::Ours))
+    };
+    assert!(shipped.contains(&"-   uid: u".into()) && !ours.contains(&"-   uid: u".into()));
+
+    let (shipped, ours) = both(json!({"data": {"status": "1"}}), json!({"data": {"status": "2"}}));
+    assert_eq!((shipped, ours), (vec![], vec!["data.status 1".into(), "data.status 2".into()]));
+
+    let (shipped, ours) = both(json!({"metadata": {"namespace": "a"}}), json!({"metadata": {"namespace": "b"}}));
+    assert_eq!((shipped.len(), ours.len()), (0, 2));
+
+    let (shipped, ours) = both(json!({"spec": {}}), json!({"spec": {"m": {}}}));
+    assert_eq!((shipped, ours), (vec!["spec.m {}".into()], vec![]));
+
+    let (shipped, ours) = both(json!({"t": "a\nb\n"}), json!({"t": "a\nc\n"}));
+    assert_eq!(shipped, ["t a\nb\n", "t a\nc\n"]);
+    assert_eq!(ours, ["t |", "t   a", "t   b", "t |", "t   a", "t   c"]);
+
+    let same = json!({"a": 1});
+    let applied = |form| compare(Some(same.clone()), Some(same.clone()), Mode::Apply, form).0;
+    assert_eq!((applied(Form::Shipped), applied(Form::Ours)), (3, 0));
+}
