@@ -6,7 +6,7 @@
 use super::pattern;
 
 use super::json;
-use crate::yaml::{Node, Style, Value};
+use crate::yaml::{Node, Value};
 
 /// The parts of a path.
 pub(super) fn split(path: &str) -> Vec<String> {
@@ -128,7 +128,7 @@ pub(super) fn visit(
                 text.is_some_and(|text| pattern.is_match(text))
             };
             if create.is_some() && !items.iter().any(&fits) {
-                let leaf = Node::new(Value::Scalar(value.into(), Style::Plain));
+                let leaf = json::undecided(value);
                 items.push(match key {
                     "" => leaf,
                     key => Node::new(Value::Mapping(vec![(json::text(key), leaf)])),
