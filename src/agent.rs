@@ -11,7 +11,7 @@ mod drain;
 pub mod http;
 mod lock;
 mod mode;
-mod parts;
+pub mod parts;
 mod pulse;
 
 use std::path::PathBuf;
@@ -130,9 +130,13 @@ impl Agent {
         let inheritance = recover::inheritance(&journal.open_claims().await?);
         let variable = |name: &str| std::env::var(name).ok();
         let authorities = http::Authorities::read(&config, &variable)?;
-        let handler_parts =
-            parts::parts(&config, &authorities, &clock, &redactor, mode.groups(), local_registries, &variable)?;
         let registry = prometheus::Registry::new();
+        let mut handler_parts =
+            parts::parts(&config, &authorities, &clock, &redactor, mode.groups(), local_registries, &variable)?;
+        handler_parts.metrics.register(&registry)?;
+        if let Some(id) = &config.id {
+            handler_parts.deploys.options.key = Some(journal.fingerprint_key(&id.to_string()).await?.into());
+        }
         let control_metrics = crate::control::metrics::Metrics::register(&registry)?;
         let parts = || -> Result<Parts, AgentError> {
             let token = config.api_token.clone().ok_or_else(|| missing("api.token", "RUNNER_API_TOKEN"))?;

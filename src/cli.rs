@@ -1,15 +1,20 @@
 //! Arguments, sub-commands, exit codes. Knows how nothing works.
 
+mod apply;
 mod arguments;
 mod changes;
+mod cluster;
 mod daemon;
+mod delete;
 mod dev;
 mod diff;
 mod exit;
 mod explain;
+mod history;
 mod input;
 mod normalize;
 mod overlay;
+mod plan;
 mod render;
 mod settings;
 mod status;
@@ -47,7 +52,12 @@ pub fn main() -> ExitCode {
         "render" => render::run(matches, &environment),
         "explain" => explain::run(matches, &environment),
         "normalize" => normalize::run(matches),
-        "status" => status::run(matches),
+        "status" => status::run(matches, &environment),
+        "plan" => plan::run(matches, &environment),
+        "apply" => apply::run(matches, &environment),
+        "delete" => delete::run(matches, &environment),
+        "history" => history::run(matches, &environment),
+        "rollback" => history::rollback(matches, &environment),
         "diff" => diff::run(matches),
         "version" => version(),
         other => {

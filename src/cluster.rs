@@ -6,18 +6,35 @@
 
 pub mod api;
 pub mod apply;
+pub mod cause;
 pub mod comparison;
 pub mod connect;
+pub mod delete;
+pub mod deploy;
 pub mod diff;
 pub mod discovery;
+pub mod ignore;
+pub mod inventory;
+pub mod options;
 pub mod plan;
+pub mod prune;
 pub mod readiness;
+pub mod rule;
+pub mod survey;
 pub mod teardown;
+pub mod terms;
+pub mod touched;
+pub mod tree;
+pub mod wait;
 
 mod lines;
 mod live;
 mod mask;
+mod normal;
+mod owners;
+mod schema;
 mod stage;
+mod watch;
 
 pub use api::Api;
 pub use connect::ConnectError;
@@ -36,6 +53,8 @@ pub enum ClusterError {
         reason: String,
         /// Its words.
         message: String,
+        /// What of the object it refused, field by field.
+        causes: Vec<Cause>,
     },
     /// There was no answer.
     #[error("the cluster could not be reached to {action}: {message}")]
@@ -56,6 +75,14 @@ pub enum ClusterError {
         /// Its API version.
         api_version: String,
     },
+    /// An inventory that cannot be used.
+    #[error("the inventory {subject}: {message}")]
+    Inventory {
+        /// Which.
+        subject: String,
+        /// What is wrong, and what to do.
+        message: String,
+    },
     /// Something was waited for in vain.
     #[error("{what} in {waited:?}")]
     Timeout {
@@ -66,9 +93,61 @@ pub enum ClusterError {
     },
 }
 
+/// One field that the API server refused, in its words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cause {
+    /// A word, such as `FieldValueInvalid` or `FieldManagerConflict`.
+    pub reason: String,
+    /// The field.
+    pub field: String,
+    /// Why.
+    pub message: String,
+}
+
 impl ClusterError {
     /// Whether the object is not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code: 404, .. })
+    }
+
+    /// Whether permission is missing. Quotas and policies answer with the same code, in other words than
+    /// `User "…" cannot get resource …`.
+    pub fn is_forbidden(&self) -> bool {
+        match self {
+            Self::Refused { code: 401, .. } => true,
+            Self::Refused { code: 403, message, .. } => message.contains("cannot "),
+            _ => false,
+        }
+    }
+
+    /// Whether a list must be begun anew.
+    pub fn is_expired(&self) -> bool {
+        matches!(self, Self::Refused { code: 410, .. })
+    }
+
+    /// Whether the object is in another version than was thought.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Refused { code: 409, reason, .. } if reason == "Conflict")
+            && self.owned_by_others().is_empty()
+    }
+
+    /// The fields that were refused because other managers own them.
+    pub fn owned_by_others(&self) -> Vec<&Cause> {
+        match self {
+            Self::Refused { causes, .. } => {
+                causes.iter().filter(|cause| cause.reason == "FieldManagerConflict").collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the object was refused because a field cannot be changed any more (specification of applying,
+    /// section 6, in the stricter form: a conflict is none, and neither is an object that is invalid by itself).
+    pub fn is_immutable(&self) -> bool {
+        let Self::Refused { code: 422, message, causes, .. } = self else { return false };
+        let says = |text: &str| {
+            ["immutable", "may not change", "may not be changed", "updates to"].iter().any(|word| text.contains(word))
+        };
+        says(message) || causes.iter().any(|cause| says(&cause.message))
     }
 }

@@ -3,6 +3,7 @@
 //! The table is [`setting::SETTINGS`]; names of flags and of environment variables follow from it.
 //! Nothing here has effects but reading the files that are named.
 
+pub mod deploy;
 mod layers;
 pub mod setting;
 
@@ -63,8 +64,8 @@ pub struct Config {
     pub registry_allow_insecure: Vec<String>,
     /// The layout of artifacts.
     pub artifact_layout: ArtifactLayout,
-    /// The field manager of applies.
-    pub deploy_field_manager: String,
+    /// How clusters are changed.
+    pub deploy: deploy::Deploy,
 }
 
 /// Where the token comes from.
@@ -151,10 +152,7 @@ impl Config {
                     _ => return None,
                 })
             })?,
-            deploy_field_manager: layers.parse("deploy.field_manager", "1 to 128 printable characters", |text| {
-                let fits = (1..=128).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
-                fits.then(|| text.to_owned())
-            })?,
+            deploy: deploy::Deploy::read(layers)?,
         })
     }
 }

@@ -1,9 +1,11 @@
 //! The kinds of jobs that this runner knows, one file each and one list. The only place where the
 //! rooms of lower floors meet for a purpose.
 
+pub mod artifact;
 mod health_check;
 mod kubernetes_manifest_build;
 mod kubernetes_manifest_deploy;
+pub mod metrics;
 mod noop;
 mod outside;
 mod plan_text;
@@ -26,6 +28,7 @@ use crate::workspace::git;
 use crate::workspace::helm::Helm;
 
 pub use outside::{Fetching, Outside};
+pub use secrets::Secrets;
 pub use tree::Tree;
 
 /// What handlers are made of.
@@ -46,8 +49,10 @@ pub struct Parts {
     pub layout: Layout,
     /// How clusters are reached.
     pub network: Network,
-    /// The field manager of applies.
-    pub field_manager: String,
+    /// How clusters are changed.
+    pub deploys: crate::config::deploy::Deploy,
+    /// Counts rollouts that failed, by cause.
+    pub metrics: metrics::Metrics,
 }
 
 /// What builds may ask for beside their sources.

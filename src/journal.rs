@@ -7,6 +7,7 @@
 //!
 //! The journal knows nothing of HTTP or of job kinds, and holds no secret.
 
+mod key;
 mod outbox;
 mod record;
 mod store;

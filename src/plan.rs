@@ -7,6 +7,7 @@ pub mod build;
 pub mod changeset;
 pub mod cluster;
 pub mod contents;
+pub mod contract;
 pub mod deploy;
 pub mod registry;
 

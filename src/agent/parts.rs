@@ -9,6 +9,7 @@ use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
 use crate::cluster::connect::Network;
 use crate::config::{ArtifactLayout, Config};
+use crate::handlers::metrics::Metrics;
 use crate::handlers::{Builds, Parts, Registries};
 use crate::job::Group;
 use crate::registry::credentials::DockerConfig;
@@ -24,7 +25,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Builds every client that handlers need. `variable` looks up the process's environment.
 ///
 /// # Errors
-/// [`AgentError::Http`].
+/// [`AgentError`].
 pub fn parts(
     config: &Config,
     authorities: &Authorities,
@@ -74,6 +75,7 @@ pub fn parts(
             ArtifactLayout::Archive => Layout::Archive,
         },
         network: Network::new(proxy.https.as_deref(), &proxy.except, authorities.all()),
-        field_manager: config.deploy_field_manager.clone(),
+        deploys: config.deploy.clone(),
+        metrics: Metrics::new()?,
     })
 }

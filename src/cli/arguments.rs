@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
-use super::{Code, complain, dev, diff, exit, explain, normalize, print, render, status};
+use super::{Code, apply, complain, delete, dev, diff, exit, explain, history, normalize, plan, print, render, status};
 use crate::config::setting::SETTINGS;
 
 /// The whole command line.
@@ -32,7 +32,12 @@ pub fn command() -> Command {
             render::command(),
             explain::command(),
             normalize::command(),
+            plan::command(),
+            apply::command(),
+            delete::command(),
             status::command(),
+            history::command(),
+            history::rollback_command(),
             diff::command(),
             Command::new("version").about("Prints the version"),
         ])

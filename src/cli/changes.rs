@@ -4,12 +4,7 @@ use crate::plan::changeset::{Change, DiffEntry, ResourceDiff};
 
 /// The object with a sign for what becomes of it, then its fields or lines, indented.
 pub fn text(diff: &ResourceDiff) -> String {
-    let subject = if diff.namespace.is_empty() {
-        format!("{}/{}", diff.kind, diff.name)
-    } else {
-        format!("{}/{}/{}", diff.kind, diff.namespace, diff.name)
-    };
-    let mut text = format!("{} {subject}", sign(diff.change));
+    let mut text = format!("{} {}", sign(diff.change), diff.subject());
     if let Some(error) = &diff.error {
         text.push_str(&format!(": {error}"));
     }

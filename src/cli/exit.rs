@@ -11,8 +11,14 @@ pub enum Code {
     Error,
     /// There are differences, or changes are planned.
     Changes,
-    /// Not ready.
+    /// The approved plan no longer fits.
+    Moved,
+    /// Not ready, or the rollout failed.
     NotReady,
+    /// Credentials or permission are missing.
+    Forbidden,
+    /// Refused by a guard.
+    Guarded,
     /// Wrong arguments or settings.
     Usage,
     /// The daemon was forced to end with executions open.
@@ -26,7 +32,10 @@ pub const TABLE: &str = "Exit codes:
   0    done, or unchanged
   1    error; for the daemon: it could not start
   2    there are differences, or changes are planned (plan and diff)
-  4    not ready
+  3    the approved plan no longer fits
+  4    not ready, rollout failed
+  5    credentials or permission missing
+  6    refused by a guard (deletion limit, fields that others own)
   64   wrong usage or configuration
   75   the daemon was forced to end; open executions are left for the next process
   130  interrupted";
@@ -38,7 +47,10 @@ impl Code {
             Self::Done => 0,
             Self::Error => 1,
             Self::Changes => 2,
+            Self::Moved => 3,
             Self::NotReady => 4,
+            Self::Forbidden => 5,
+            Self::Guarded => 6,
             Self::Usage => 64,
             Self::Forced => 75,
             Self::Interrupted => 130,

@@ -91,6 +91,22 @@ impl Overlay {
         Ok(Self { source, tree, options, outside, _scratch: scratch })
     }
 
+    /// Opens an overlay without anything beside its files: no charts, nothing of other machines, no environment.
+    pub fn plain(directory: &str) -> Result<Self, String> {
+        let source = Source::find(Path::new(directory), None)?;
+        let tree = Tree(Jail::open(&source.root).map_err(|error| chain(&error))?);
+        let scratch = tempfile::tempdir().map_err(|error| format!("cannot make a directory for the build: {error}"))?;
+        let outside = Outside {
+            runtime: Box::new(runtime()),
+            stop: Stop::default(),
+            scratch: scratch.path().to_owned(),
+            helm: None,
+            remote: None,
+            warn: Box::new(say),
+        };
+        Ok(Self { source, tree, options: Options::default(), outside, _scratch: scratch })
+    }
+
     /// Its directory in the tree.
     pub fn root(&self) -> &str {
         &self.source.inside

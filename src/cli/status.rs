@@ -1,23 +1,117 @@
 //! `status`: whether objects are ready.
 
-use clap::{ArgMatches, Command};
+use std::collections::HashMap;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 
+use super::cluster::{Stopped, Target, run as run_on, with_target};
+use super::plan::VERSION;
 use super::{Code, complain, input, print};
-use crate::cluster::readiness::{self, Readiness, ReadinessError};
-use crate::manifest::Object;
+use crate::cluster::cause::{self, Cause};
+use crate::cluster::readiness::{self, Readiness, ReadinessError, Status};
+use crate::cluster::survey::Survey;
+use crate::cluster::{tree, wait};
+use crate::manifest::{Object, ObjectId};
 
 /// Its arguments.
 pub fn command() -> Command {
-    Command::new("status")
-        .about("Tells whether objects, as the API server gives them, are ready")
-        .arg(input::file_argument().required(true))
-        .arg(input::output_argument())
+    let tree = Arg::new("tree").long("tree").action(ArgAction::SetTrue).help("Shows what the objects own, too");
+    let command = Command::new("status")
+        .about(
+            "Tells whether objects are ready: those of a file, as the API server gives them, or those of a component",
+        )
+        .arg(input::file_argument())
+        .arg(tree)
+        .arg(input::output_argument());
+    with_target(command)
 }
 
 /// Runs it.
-pub fn run(matches: &ArgMatches) -> Code {
-    let file = matches.get_one::<String>("filename").map(String::as_str).unwrap_or_default();
+pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
+    match matches.get_one::<String>("filename") {
+        Some(file) => of_file(matches, file),
+        None => run_on(matches, environment, async |target| of_component(target, matches).await),
+    }
+}
+
+/// An object of a component, and how far it is.
+struct Member {
+    id: ObjectId,
+    readiness: Readiness,
+    cause: Option<Cause>,
+    owned: Vec<tree::Owned>,
+}
+
+async fn of_component(target: &Target, matches: &ArgMatches) -> Result<Code, Stopped> {
+    let component = target.component()?;
+    let survey = Survey::take(&target.api, Vec::new(), &target.namespace, Some(component)).await?;
+    let inventory = survey.inventory.as_ref().filter(|inventory| inventory.is_stored());
+    let Some(inventory) = inventory else {
+        let what =
+            format!("the component {} has no inventory in the namespace {}", component.name, component.namespace);
+        return Err(Stopped(Code::Error, what));
+    };
+    let rules = target.parts.deploys.waiting.as_ref().map(|waiting| waiting.rules.as_slice()).unwrap_or_default();
+    let mut members = Vec::new();
+    for (id, _) in inventory.objects.iter().filter(|(_, record)| record.superseded.is_none()) {
+        let Some(live) = survey.live.get(id) else {
+            let message = "it is in the inventory, and not in the cluster".to_owned();
+            let readiness = Readiness { status: Status::NotFound, message, reason: "NotFound".into(), detail: None };
+            members.push(Member { id: id.clone(), readiness, cause: None, owned: Vec::new() });
+            continue;
+        };
+        let readiness = wait::readiness(live, rules, target.clock.now());
+        let cause = match readiness.is_current() {
+            true => None,
+            false => cause::find(&target.api, &survey.served, live, &readiness).await?,
+        };
+        let owned = match matches.get_flag("tree") {
+            true => tree::of(&target.api, &survey.served, live, target.clock.now()).await?,
+            false => Vec::new(),
+        };
+        members.push(Member { id: id.clone(), readiness, cause, owned });
+    }
+    let text = if input::wants_json(matches) { members_document(&members) } else { members_text(&members) };
+    print(&target.redactor.mask(&text));
+    let all_current = members.iter().all(|member| member.readiness.is_current());
+    Ok(if all_current { Code::Done } else { Code::NotReady })
+}
+
+fn members_text(members: &[Member]) -> String {
+    let mut text = String::new();
+    for member in members {
+        let Member { id, readiness, cause, owned } = member;
+        text.push_str(&format!("{id} {}: {}\n", readiness.status.word(), readiness.message));
+        text.extend(cause.iter().map(|cause| format!("    {}\n", cause.sentence())));
+        for owned in owned {
+            let indent = "    ".repeat(owned.depth);
+            text.push_str(&format!(
+                "{indent}{} {}: {}\n",
+                owned.id,
+                owned.readiness.status.word(),
+                owned.readiness.message
+            ));
+        }
+    }
+    text
+}
+
+fn members_document(members: &[Member]) -> String {
+    let member = |member: &Member| {
+        let owned = member.owned.iter().map(
+            |owned| json!({"object": owned.id.to_string(), "depth": owned.depth, "status": owned.readiness.document()}),
+        );
+        json!({
+            "object": member.id.to_string(), "status": member.readiness.document(),
+            "cause": member.cause.as_ref().map(Cause::document), "owned": owned.collect::<Vec<_>>(),
+        })
+    };
+    let members: Vec<Value> = members.iter().map(member).collect();
+    input::document(&json!({"schema_version": VERSION, "objects": members}))
+}
+
+fn of_file(matches: &ArgMatches, file: &str) -> Code {
     let objects = match input::objects(file) {
         Ok(manifest) if manifest.objects.is_empty() => Err(format!("{file} holds no object with a name")),
         Ok(manifest) => Ok(manifest.objects),
@@ -26,6 +120,9 @@ pub fn run(matches: &ArgMatches) -> Code {
     let objects = match objects {
         Ok(objects) => objects,
         Err(message) => {
+            if input::wants_json(matches) {
+                print(&input::document(&json!({"error": message})));
+            }
             complain(&message, "");
             return Code::Error;
         }

@@ -10,9 +10,9 @@ use kube::api::{
 };
 use kube::core::Request;
 use kube::core::discovery::ApiResource;
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use super::ClusterError;
+use super::{Cause, ClusterError};
 use crate::base::backoff::Backoff;
 use crate::base::clock::Clock;
 use crate::base::stop::Stop;
@@ -22,11 +22,26 @@ use crate::manifest::Object;
 /// The longest that one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(30);
 
-/// How often a request is tried.
-const TRIES: usize = 5;
+/// The longest that a log is waited for: it comes from a node, which may be away.
+const LOG_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The most bytes of a log.
+const LONGEST_LOG: i64 = 64 << 10;
+
+/// How often a request is tried: for half a minute.
+const TRIES: usize = 6;
+
+/// How often a request is tried that the server itself fails at.
+const TRIES_OF_500: usize = 4;
 
 /// Objects of one page of a list.
-const PAGE: u32 = 500;
+pub(super) const PAGE: u32 = 500;
+
+/// Characters at the beginning and at the end of the server's words that are kept.
+const QUOTED: usize = 400;
+
+/// Causes of one refusal that are kept.
+const MOST_CAUSES: usize = 50;
 
 /// Pages of one list; more is no answer, it is a flood.
 const MOST_PAGES: usize = 200;
@@ -40,6 +55,35 @@ pub enum Write {
     DryRun,
 }
 
+/// Whether an apply takes fields from other managers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Force {
+    /// It does.
+    Yes,
+    /// The object is refused if others own what would change.
+    No,
+}
+
+/// Which objects of a kind: selectors of labels and of fields, empty for all.
+pub struct Select<'a> {
+    /// By labels.
+    pub labels: &'a str,
+    /// By fields.
+    pub fields: &'a str,
+}
+
+/// One page of a list.
+pub struct Page {
+    /// Its objects.
+    pub objects: Vec<Object>,
+    /// What asks for the next one, if there is one.
+    pub next: Option<String>,
+    /// How many objects are to come, if the server says.
+    pub remaining: Option<u64>,
+    /// The state of the cluster that the list shows.
+    pub version: String,
+}
+
 /// An API server. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
@@ -49,6 +93,11 @@ pub struct Api {
 }
 
 impl Api {
+    /// The namespace that the connection names, or `default`.
+    pub fn namespace(&self) -> &str {
+        self.client.default_namespace()
+    }
+
     pub(super) fn new(client: kube::Client, clock: Clock, stop: Stop) -> Self {
         Self { client, clock, stop }
     }
@@ -73,52 +122,119 @@ impl Api {
         }
     }
 
-    /// Reads all objects of a kind in a namespace (all namespaces if it is empty), page by page.
+    /// Reads all objects of a kind with a label, in a namespace or, if it is empty, in all.
     ///
     /// # Errors
     /// [`ClusterError`].
-    pub async fn list(&self, resource: &ApiResource, namespace: &str) -> Result<Vec<Object>, ClusterError> {
-        let action = format!("list {} in {namespace}", resource.plural);
+    pub async fn list(
+        &self,
+        resource: &ApiResource,
+        namespace: &str,
+        labels: &str,
+    ) -> Result<Vec<Object>, ClusterError> {
         let mut objects = Vec::new();
-        let mut token: Option<String> = None;
+        let mut next = None;
         for _ in 0..MOST_PAGES {
-            let params = ListParams { limit: Some(PAGE), continue_token: token.take(), ..ListParams::default() };
-            let page = self.send(&action, self.path(resource, namespace).list(&params)).await?;
-            let items = page["items"].as_array().ok_or_else(|| unreadable(&action))?;
-            for item in items {
-                let Value::Object(mut item) = item.clone() else { return Err(unreadable(&action)) };
-                // Items of a list do not say what they are.
-                item.entry("apiVersion").or_insert_with(|| resource.api_version.clone().into());
-                item.entry("kind").or_insert_with(|| resource.kind.clone().into());
-                objects.push(Object(item));
-            }
-            token = page["metadata"]["continue"].as_str().filter(|token| !token.is_empty()).map(str::to_owned);
-            if token.is_none() {
+            let page = self.page(resource, namespace, &Select { labels, fields: "" }, next).await?;
+            objects.extend(page.objects);
+            next = page.next;
+            if next.is_none() {
                 return Ok(objects);
             }
         }
+        let action = format!("list {} in {namespace}", resource.plural);
         Err(ClusterError::Unreachable { action, message: format!("the list has more than {MOST_PAGES} pages") })
     }
 
-    /// Applies an object server-side; what it is then, or would be.
+    /// Reads one page of the objects of a kind, in a namespace or, if it is empty, in all.
     ///
     /// # Errors
-    /// [`ClusterError`].
+    /// [`ClusterError`]; [`ClusterError::is_expired`] if the list must be begun anew.
+    pub async fn page(
+        &self,
+        resource: &ApiResource,
+        namespace: &str,
+        select: &Select<'_>,
+        after: Option<String>,
+    ) -> Result<Page, ClusterError> {
+        let place = if namespace.is_empty() { "all namespaces" } else { namespace };
+        let action = format!("list {} in {place}", resource.plural);
+        let selector = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let params = ListParams {
+            limit: Some(PAGE),
+            continue_token: after,
+            label_selector: selector(select.labels),
+            field_selector: selector(select.fields),
+            ..ListParams::default()
+        };
+        let mut page = self.send(&action, self.path(resource, namespace).list(&params)).await?;
+        let items = page.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take);
+        let items = items.ok_or_else(|| unreadable(&action))?.into_iter().map(|item| match item {
+            Value::Object(mut item) => {
+                // Items of a list do not say what they are.
+                item.entry("apiVersion").or_insert_with(|| resource.api_version.clone().into());
+                item.entry("kind").or_insert_with(|| resource.kind.clone().into());
+                Ok(Object(item))
+            }
+            _ => Err(unreadable(&action)),
+        });
+        let metadata = &page["metadata"];
+        Ok(Page {
+            objects: items.collect::<Result<_, _>>()?,
+            next: metadata["continue"].as_str().filter(|token| !token.is_empty()).map(str::to_owned),
+            remaining: metadata["remainingItemCount"].as_u64(),
+            version: metadata["resourceVersion"].as_str().unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// Applies an object server-side; what it is then, or would be. A `resourceVersion` in it means: only if
+    /// the object is still in that version.
+    ///
+    /// # Errors
+    /// [`ClusterError`]; [`ClusterError::is_conflict`] if it is in another version.
     pub async fn apply(
         &self,
         resource: &ApiResource,
         object: &Object,
         manager: &str,
         write: Write,
+        force: Force,
     ) -> Result<Object, ClusterError> {
-        let mut params = PatchParams::apply(manager).force();
+        let mut params = PatchParams::apply(manager);
+        params.force = force == Force::Yes;
         params.dry_run = write == Write::DryRun;
         params.field_validation = Some(ValidationDirective::Strict);
         let action = format!("{} {}", if write == Write::DryRun { "dry-run" } else { "apply" }, object.subject());
         let request = self.path(resource, object.namespace()).patch(object.name(), &params, &Patch::Apply(&object.0));
-        match self.send(&action, request).await {
-            Ok(Value::Object(applied)) => Ok(Object(applied)),
-            Ok(_) => Err(unreadable(&action)),
+        self.written(&action, request, object).await
+    }
+
+    /// Changes who owns which fields of an object, if it is still in the version that was read; the object then.
+    ///
+    /// # Errors
+    /// [`ClusterError`]; [`ClusterError::is_conflict`] if it is in another version.
+    pub async fn set_owners(
+        &self,
+        resource: &ApiResource,
+        live: &Object,
+        owners: Value,
+    ) -> Result<Object, ClusterError> {
+        let metadata = json!({"managedFields": owners, "resourceVersion": live.metadata("resourceVersion").cloned()});
+        let patch = json!({"metadata": metadata});
+        let request =
+            self.path(resource, live.namespace()).patch(live.name(), &PatchParams::default(), &Patch::Merge(&patch));
+        self.written(&format!("take over the fields of {}", live.subject()), request, live).await
+    }
+
+    async fn written(
+        &self,
+        action: &str,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        object: &Object,
+    ) -> Result<Object, ClusterError> {
+        match self.send(action, request).await {
+            Ok(Value::Object(written)) => Ok(Object(written)),
+            Ok(_) => Err(unreadable(action)),
             Err(error) => Err(if object.is_secret() { without_values(error) } else { error }),
         }
     }
@@ -142,6 +258,48 @@ impl Api {
         }
     }
 
+    /// The last lines of a container's log; of its last run that ended, or of the current one.
+    ///
+    /// # Errors
+    /// [`ClusterError`]; at the first refusal, for the log may never be there.
+    pub async fn log(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        ended: bool,
+        lines: usize,
+    ) -> Result<String, ClusterError> {
+        let action = format!("read the log of Pod/{namespace}/{pod}");
+        let params = kube::api::LogParams {
+            container: Some(container.to_owned()),
+            previous: ended,
+            tail_lines: i64::try_from(lines).ok(),
+            limit_bytes: Some(LONGEST_LOG),
+            ..kube::api::LogParams::default()
+        };
+        let request = Request::new(format!("/api/v1/namespaces/{namespace}/pods")).logs(pod, &params);
+        let request = request.map_err(|error| unreachable(&action, error.to_string()))?;
+        let answer = self.clock.timeout(LOG_PATIENCE, self.client.request_text(request));
+        match self.stop.run(answer).await {
+            Some(Ok(Ok(text))) => Ok(text),
+            Some(Ok(Err(error))) => Err(explain(&action, error).0),
+            Some(Err(elapsed)) => Err(unreachable(&action, elapsed.to_string())),
+            None => Err(unreachable(&action, "the job was stopped".into())),
+        }
+    }
+
+    /// The document in which the server publishes the schemas of a group version.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn schema(&self, api_version: &str) -> Result<Value, ClusterError> {
+        let root = if api_version.contains('/') { "apis" } else { "api" };
+        let request = http::Request::get(format!("/openapi/v3/{root}/{api_version}")).body(Vec::new());
+        let request = request.map_err(kube::core::request::Error::BuildRequest);
+        self.send(&format!("read the schemas of {api_version}"), request).await
+    }
+
     fn path(&self, resource: &ApiResource, namespace: &str) -> Request {
         use kube::Resource as _;
         Request::new(DynamicObject::url_path(resource, Some(namespace).filter(|namespace| !namespace.is_empty())))
@@ -155,10 +313,11 @@ impl Api {
     ) -> Result<Value, ClusterError> {
         let unsendable = |error: kube::core::request::Error| unreachable(action, error.to_string());
         let (parts, body) = request.map_err(unsendable)?.into_parts();
-        let send = || self.client.request_text(http::Request::from_parts(parts.clone(), body.clone()));
-        let text = self.attempts(action, send).await?;
-        // The text may hold a Secret, so the parser's own words are not passed on.
-        serde_json::from_str(&text).map_err(|_| unreadable(action))
+        let send = || async {
+            let text = self.client.request_text(http::Request::from_parts(parts.clone(), body.clone())).await?;
+            serde_json::from_str(&text).map_err(kube::Error::SerdeError)
+        };
+        self.attempts(action, send).await
     }
 
     /// Tries until an attempt succeeds, fails for good, or has been tried often enough.
@@ -169,11 +328,13 @@ impl Api {
     ) -> Result<T, ClusterError> {
         let mut backoff = Backoff::default();
         loop {
+            let mut asked = None;
             let error = match self.stop.run(self.clock.timeout(ATTEMPT, attempt())).await {
                 None => return Err(unreachable(action, "the job was stopped".into())),
                 Some(Err(elapsed)) => unreachable(action, elapsed.to_string()),
                 Some(Ok(Ok(done))) => return Ok(done),
                 Some(Ok(Err(error))) => {
+                    asked = delay(&error);
                     let (error, temporary) = explain(action, error);
                     if !temporary {
                         return Err(error);
@@ -181,10 +342,11 @@ impl Api {
                     error
                 }
             };
-            if backoff.tries() + 1 >= TRIES {
+            let most = if matches!(error, ClusterError::Refused { code: 500, .. }) { TRIES_OF_500 } else { TRIES };
+            if backoff.tries() + 1 >= most {
                 return Err(error);
             }
-            let wait = backoff.next(None);
+            let wait = backoff.next(asked);
             tracing::debug!(%error, ?wait, "will ask the cluster again");
             if self.stop.run(self.clock.sleep(wait)).await.is_none() {
                 return Err(error);
@@ -201,18 +363,30 @@ fn unreachable(action: &str, message: String) -> ClusterError {
     ClusterError::Unreachable { action: action.to_owned(), message }
 }
 
+/// How long the server wants to be left alone.
+fn delay(error: &kube::Error) -> Option<Duration> {
+    let kube::Error::Api(status) = error else { return None };
+    let seconds = status.details.as_ref()?.retry_after_seconds;
+    Some(Duration::from_secs(seconds.into())).filter(|wait| !wait.is_zero())
+}
+
 fn explain(action: &str, error: kube::Error) -> (ClusterError, bool) {
     match error {
         kube::Error::Api(status) => {
-            let temporary = matches!(status.code, 429 | 502..=504) || (status.code == 500 && status.reason.is_empty());
+            // Of a broken patch the server says 500, and it will again.
+            let is_broken = status.message.contains("failed to create typed patch object");
+            let temporary = matches!(status.code, 429 | 500 | 502..=504) && !is_broken;
             let error = ClusterError::Refused {
                 action: action.to_owned(),
                 code: status.code,
                 reason: status.reason.clone(),
-                message: status.message.chars().take(2000).collect(),
+                message: shorten(&status.message),
+                causes: causes(&status),
             };
             (error, temporary)
         }
+        // The text may hold a Secret, so the parser's own words are not passed on. The rest of it may come.
+        kube::Error::SerdeError(_) => (unreadable(action), true),
         other => {
             let mut message = other.to_string();
             let mut source = std::error::Error::source(&other);
@@ -232,13 +406,37 @@ fn explain(action: &str, error: kube::Error) -> (ClusterError, bool) {
     }
 }
 
+/// The beginning and the end of a long text: between them the server quotes values, and says at the end what is
+/// wrong with them.
+fn shorten(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= 2 * QUOTED {
+        return text.to_owned();
+    }
+    let (head, tail): (String, String) =
+        (text.chars().take(QUOTED).collect(), text.chars().skip(count - QUOTED).collect());
+    format!("{head} … {tail}")
+}
+
+fn causes(status: &kube::core::Status) -> Vec<Cause> {
+    let causes = status.details.iter().flat_map(|details| &details.causes).take(MOST_CAUSES);
+    causes
+        .map(|cause| Cause {
+            reason: cause.reason.clone(),
+            field: cause.field.clone(),
+            message: shorten(&cause.message),
+        })
+        .collect()
+}
+
 /// The API server's words on a Secret may quote its values.
 fn without_values(error: ClusterError) -> ClusterError {
     match error {
-        ClusterError::Refused { action, code, reason, .. } => {
+        ClusterError::Refused { action, code, reason, causes, .. } => {
             let message =
                 format!("{reason} ({code}); the server's words are left out because they may hold the Secret's values");
-            ClusterError::Refused { action, code, reason, message }
+            let causes = causes.into_iter().map(|cause| Cause { message: String::new(), ..cause }).collect();
+            ClusterError::Refused { action, code, reason, message, causes }
         }
         other => other,
     }

@@ -1,146 +1,392 @@
-//! Applies a set of objects, in stages: namespaces and definitions first, which are waited for, then
-//! the rest. On an error the objects of the same stage are finished, and each is reported.
+//! Applies a set of objects, in stages: namespaces and definitions first, which are waited for, then classes and
+//! accounts, then the rest, webhooks last. What can go on without a failed object goes on; every object is
+//! reported with what happened to it.
+//!
+//! Each write names the version of the object that was read, so that nothing is written over a change that
+//! nobody has looked at: a write that comes too late is refused by the server, the object is read again, and
+//! only if the fields that are touched are still as they were is it written.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
-use super::api::Write;
-use super::discovery::Served;
-use super::plan::Surveyed;
+use super::api::{Force, Write};
+use super::discovery::{Resource, Served};
+use super::ignore::leave_as_they_are;
+use super::inventory::Record;
+use super::options::{Conflicts, Options};
+use super::owners::taken_over;
+use super::plan::explain;
 use super::stage::Stage;
+use super::survey::Survey;
+use super::terms::{Action, Breach};
+use super::touched::{fingerprint_of, touched};
 use super::{Api, ClusterError, lines};
-use crate::manifest::Object;
+use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::{Change, Op, ResourceDiff};
 
 /// Applies at once.
 const AT_ONCE: usize = 8;
 
-/// How long a definition may take to be established.
-const ESTABLISHED: Duration = Duration::from_secs(60);
+/// How often an object is read again because it has moved.
+const MOST_READS: usize = 10;
 
-/// How often it is looked at.
+/// How long a definition may take to be established, and a deleted object to be gone.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// What an apply has done.
+#[derive(Debug, Default)]
 pub struct Applied {
     /// What became of each object, in the order of the objects.
     pub diffs: Vec<ResourceDiff>,
-    /// Why it stopped before all stages were done.
-    pub stopped: Option<String>,
+    /// The objects as they are now, for those that are there.
+    pub objects: Vec<Object>,
+    /// The objects whose touched fields were not any more what the plan had read.
+    pub breaches: Vec<Breach>,
+    /// Whether an object was refused because others own fields of it.
+    pub is_owned_by_others: bool,
+    /// Whether permission was missing.
+    pub is_forbidden: bool,
 }
 
-/// Applies a set. `told` hears of each stage.
-pub async fn apply(api: &Api, surveyed: &mut Surveyed, manager: &str, told: &(dyn Fn(&str) + Sync)) -> Applied {
-    let mut diffs: Vec<Option<ResourceDiff>> = vec![None; surveyed.objects.len()];
-    let mut stopped = None;
+impl Applied {
+    /// The objects that could not be applied, each with its reason.
+    pub fn errors(&self) -> Vec<String> {
+        super::plan::errors(self.diffs.iter())
+    }
+}
+
+/// Applies a set. `actions` says for each object what is done with it; `told` hears of each stage.
+///
+/// # Errors
+/// [`ClusterError`] if the inventory cannot be written: then nothing more is applied.
+pub async fn apply(
+    api: &Api,
+    survey: &mut Survey,
+    actions: &[Action],
+    options: &Options,
+    told: &(dyn Fn(&str) + Sync),
+) -> Result<Applied, ClusterError> {
+    let mut applied = Applied::default();
+    let mut done: Vec<Option<Done>> = survey.objects.iter().map(|_| None).collect();
+    let mut failed: Vec<Object> = Vec::new();
+    let mut is_announced = announce_if_possible(api, survey, options).await?;
     for stage in Stage::ALL {
-        let members: Vec<usize> = (0..surveyed.objects.len())
-            .filter(|at| surveyed.objects.get(*at).is_some_and(|object| Stage::of(object) == stage))
-            .collect();
+        let members: Vec<usize> =
+            (0..survey.objects.len()).filter(|at| survey.objects.get(*at).map(Stage::of) == Some(stage)).collect();
         if members.is_empty() {
             continue;
         }
-        if let Err(error) = refresh(api, surveyed, &members).await {
-            stopped = Some(error.to_string());
-            break;
-        }
-        let shared = &*surveyed;
-        let applies = members.iter().filter_map(|at| Some((*at, shared.objects.get(*at)?)));
-        let applies: Vec<_> =
-            applies.map(|(at, object)| async move { (at, apply_one(api, shared, object, manager).await) }).collect();
-        let done: Vec<_> = futures_util::stream::iter(applies).buffer_unordered(AT_ONCE).collect().await;
-        let failed = done.iter().filter(|(_, diff)| diff.change == Change::Error).count();
-        told(&format!(
-            "applied {} objects{}",
-            done.len() - failed,
-            if failed > 0 { format!(", {failed} failed") } else { String::new() }
-        ));
-        for (at, diff) in done {
-            if let Some(slot) = diffs.get_mut(at) {
-                *slot = Some(diff);
+        refresh(api, survey, &members).await;
+        let shared = &*survey;
+        let applier = Applier { api, survey: shared, options };
+        let one = |at: usize| {
+            let (object, action) = (shared.objects.get(at), actions.get(at));
+            let blocked = object.and_then(|object| blocking(object, stage, &failed));
+            let applier = &applier;
+            async move {
+                let (object, action) = object.zip(action)?;
+                Some((at, applier.one(object, action, blocked).await))
+            }
+        };
+        let work: Vec<_> = members.iter().map(|at| one(*at)).collect();
+        let results: Vec<_> = futures_util::stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
+        let mut refused = 0;
+        for (at, result) in results.into_iter().flatten() {
+            if result.diff.change == Change::Error {
+                refused += 1;
+                failed.extend(survey.objects.get(at).cloned());
+            }
+            if let Some(slot) = done.get_mut(at) {
+                *slot = Some(result);
             }
         }
-        if failed > 0 {
-            stopped = Some(format!("{failed} of {} objects were refused", members.len()));
-            break;
-        }
+        let written = members.len() - refused;
+        let failures = if refused > 0 { format!(", {refused} failed") } else { String::new() };
+        told(&format!("{}: {written} of {} objects{failures}", stage.words(), members.len()));
         if stage == Stage::Definitions {
-            let waiting = members.iter().filter_map(|at| surveyed.objects.get(*at));
-            if let Err(error) = await_definitions(api, &surveyed.served, waiting).await {
-                stopped = Some(error.to_string());
-                break;
-            }
+            let definitions = members.iter().filter_map(|at| survey.objects.get(*at));
+            let definitions: Vec<&Object> = definitions.filter(|object| object.is_definition()).collect();
+            failed.extend(unestablished(api, &survey.served, &definitions).await.into_iter().cloned());
+        }
+        if !is_announced {
+            is_announced = announce(api, survey, options).await?;
         }
     }
-    Applied { diffs: diffs.into_iter().flatten().collect(), stopped }
+    for result in done.into_iter().flatten() {
+        applied.diffs.push(result.diff);
+        applied.objects.extend(result.now);
+        applied.breaches.extend(result.breach);
+        applied.is_owned_by_others |= result.is_owned_by_others;
+        applied.is_forbidden |= result.is_forbidden;
+    }
+    note(survey, &applied, options);
+    Ok(applied)
+}
+
+/// Writes what will be into the inventory before anything is written, unless its namespace is still to come.
+async fn announce_if_possible(api: &Api, survey: &mut Survey, options: &Options) -> Result<bool, ClusterError> {
+    let Some(inventory) = &survey.inventory else { return Ok(true) };
+    let namespace = inventory.component.namespace.as_str();
+    let comes_with_the_set = survey.objects.iter().any(|object| object.is_namespace() && object.name() == namespace);
+    let is_there = survey.live.values().any(|live| live.is_namespace() && live.name() == namespace);
+    if comes_with_the_set && !is_there { Ok(false) } else { announce(api, survey, options).await }
+}
+
+async fn announce(api: &Api, survey: &mut Survey, options: &Options) -> Result<bool, ClusterError> {
+    let Some(inventory) = &mut survey.inventory else { return Ok(true) };
+    let mut is_changed = !inventory.is_stored();
+    for object in &survey.objects {
+        inventory.objects.entry(object.id()).or_insert_with(|| {
+            is_changed = true;
+            Record { version: object.version().to_owned(), ..Record::default() }
+        });
+    }
+    if is_changed {
+        inventory.write(api, &survey.served, &options.manager).await?;
+    }
+    Ok(true)
+}
+
+/// Notes in the inventory what was wanted and what is there.
+fn note(survey: &mut Survey, applied: &Applied, options: &Options) {
+    let Some(inventory) = &mut survey.inventory else { return };
+    let key = options.key.as_deref();
+    let failed: BTreeSet<String> =
+        applied.diffs.iter().filter(|diff| diff.change == Change::Error).map(ResourceDiff::subject).collect();
+    let wanted: std::collections::HashMap<ObjectId, &Object> =
+        survey.objects.iter().map(|object| (object.id(), object)).collect();
+    for now in &applied.objects {
+        let Some(wanted) = wanted.get(&now.id()) else { continue };
+        let mut wanted = (*wanted).clone();
+        leave_as_they_are(&mut wanted, now, &options.ignore);
+        let uid = now.metadata("uid").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let record = if failed.contains(&now.subject()) {
+            Record { version: now.version().to_owned(), uid, ..Record::default() }
+        } else {
+            let is_secret = wanted.is_secret();
+            Record {
+                version: now.version().to_owned(),
+                uid,
+                wanted: fingerprint_of(&wanted, is_secret, key),
+                seen: fingerprint_of(&touched(&wanted, now, key), is_secret, key),
+                superseded: None,
+            }
+        };
+        inventory.objects.insert(now.id(), record);
+    }
+}
+
+/// What an object of this stage waits for in vain: the definition of its kind, its namespace, or, for what
+/// runs, anything of its namespace that was to come before.
+fn blocking(object: &Object, stage: Stage, failed: &[Object]) -> Option<String> {
+    let blocks = |other: &&Object| {
+        if other.is_definition() {
+            let spec = other.0.get("spec");
+            let kind = spec.and_then(|spec| spec.get("names")?.get("kind")?.as_str());
+            let group = spec.and_then(|spec| spec.get("group")?.as_str());
+            return kind == Some(object.kind()) && group == Some(object.group());
+        }
+        if other.is_namespace() {
+            return other.name() == object.namespace();
+        }
+        let is_later = Stage::of(other) < stage;
+        is_later && (other.namespace() == object.namespace() || other.namespace().is_empty())
+    };
+    failed.iter().find(blocks).map(Object::subject)
 }
 
 /// Asks again what the cluster serves if a stage has kinds that came with an earlier one.
-async fn refresh(api: &Api, surveyed: &mut Surveyed, members: &[usize]) -> Result<(), ClusterError> {
-    let unknown = |surveyed: &Surveyed| {
-        members
-            .iter()
-            .filter_map(|at| surveyed.objects.get(*at))
-            .find_map(|object| surveyed.served.resource(object).err())
+async fn refresh(api: &Api, survey: &mut Survey, members: &[usize]) {
+    let is_known = |survey: &Survey| {
+        let mut objects = members.iter().filter_map(|at| survey.objects.get(*at));
+        objects.all(|object| survey.served.resource(object).is_ok())
     };
-    let end = api.clock.elapsed() + ESTABLISHED;
-    while let Some(error) = unknown(surveyed) {
-        // An established kind shows up in discovery a moment later.
-        surveyed.served = Served::ask(api).await?;
-        if unknown(surveyed).is_none() {
-            return Ok(());
-        }
-        if api.clock.elapsed() >= end {
-            return Err(error);
-        }
-        api.clock.sleep(LOOK).await;
-    }
-    Ok(())
-}
-
-async fn apply_one(api: &Api, surveyed: &Surveyed, object: &Object, manager: &str) -> ResourceDiff {
-    let resource = match surveyed.served.resource(object) {
-        Ok(resource) => resource,
-        Err(error) => return lines::failed(None, Op::Apply, object, error.to_string(), false),
-    };
-    match api.apply(&resource.api, object, manager, Write::Real).await {
-        Ok(after) => {
-            let before = surveyed.live.get(&object.id());
-            lines::resource_diff(Some(resource), Op::Apply, before, Some(&after), false)
-        }
-        Err(error) => lines::failed(Some(resource), Op::Apply, object, error.to_string(), false),
-    }
-}
-
-async fn await_definitions(
-    api: &Api,
-    served: &Served,
-    objects: impl Iterator<Item = &Object>,
-) -> Result<(), ClusterError> {
-    for object in objects.filter(|object| object.is_definition()) {
-        let resource = served.resource(object)?;
-        let end = api.clock.elapsed() + ESTABLISHED;
-        loop {
-            let live = api.get(&resource.api, "", object.name()).await?;
-            if live.as_ref().is_some_and(is_established) {
-                break;
-            }
-            if api.clock.elapsed() >= end {
-                let what = format!("the definition {} was not established", object.name());
-                return Err(ClusterError::Timeout { what, waited: ESTABLISHED });
-            }
+    let end = api.clock.elapsed() + PATIENCE;
+    // An established kind shows up in discovery a moment later.
+    while !is_known(survey) && api.clock.elapsed() < end && !api.stop.is_stopped() {
+        let Ok(served) = Served::ask(api).await else { return };
+        survey.served = served;
+        if !is_known(survey) {
             api.clock.sleep(LOOK).await;
         }
     }
-    Ok(())
+}
+
+/// The definitions that are not established in time.
+async fn unestablished<'a>(api: &Api, served: &Served, definitions: &[&'a Object]) -> Vec<&'a Object> {
+    let mut waiting = definitions.to_vec();
+    let end = api.clock.elapsed() + PATIENCE;
+    loop {
+        let mut still = Vec::new();
+        for definition in waiting {
+            let Ok(resource) = served.resource(definition) else { continue };
+            let live = api.get(&resource.api, "", definition.name()).await;
+            if !live.is_ok_and(|live| live.as_ref().is_some_and(is_established)) {
+                still.push(definition);
+            }
+        }
+        if still.is_empty() || api.clock.elapsed() >= end || api.stop.is_stopped() {
+            return still;
+        }
+        waiting = still;
+        api.clock.sleep(LOOK).await;
+    }
 }
 
 fn is_established(definition: &Object) -> bool {
     let conditions = definition.0.get("status").and_then(|status| status.get("conditions")).and_then(Value::as_array);
-    conditions
-        .into_iter()
-        .flatten()
-        .any(|condition| condition["type"] == "Established" && condition["status"] == "True")
+    let is_true = |condition: &Value| {
+        condition.get("type").is_some_and(|kind| kind == "Established")
+            && condition.get("status").is_some_and(|status| status == "True")
+    };
+    conditions.into_iter().flatten().any(is_true)
+}
+
+/// What became of one object.
+struct Done {
+    diff: ResourceDiff,
+    now: Option<Object>,
+    breach: Option<Breach>,
+    is_owned_by_others: bool,
+    is_forbidden: bool,
+}
+
+impl Done {
+    fn new(diff: ResourceDiff, now: Option<Object>) -> Self {
+        Self { diff, now, breach: None, is_owned_by_others: false, is_forbidden: false }
+    }
+}
+
+struct Applier<'a> {
+    api: &'a Api,
+    survey: &'a Survey,
+    options: &'a Options,
+}
+
+/// Why an object was not written.
+enum Refusal {
+    Cluster(ClusterError),
+    Moved(Breach),
+}
+
+impl From<ClusterError> for Refusal {
+    fn from(error: ClusterError) -> Self {
+        Self::Cluster(error)
+    }
+}
+
+impl Applier<'_> {
+    async fn one(&self, object: &Object, action: &Action, blocked: Option<String>) -> Done {
+        let live = self.survey.live.get(&object.id());
+        let resource = match self.survey.served.resource(object) {
+            Ok(resource) => resource,
+            Err(error) => {
+                return Done::new(lines::failed(None, Op::Apply, object, error.to_string(), false), live.cloned());
+            }
+        };
+        if let Some(blocked) = blocked {
+            let message = format!("not tried, because {blocked} failed");
+            return Done::new(lines::failed(Some(resource), Op::Apply, object, message, false), live.cloned());
+        }
+        if let (Action::Leave, Some(live)) = (action, live) {
+            let diff = lines::resource_diff(Some(resource), Op::Apply, Some(live), Some(live), false);
+            return Done::new(diff, Some(live.clone()));
+        }
+        match self.write(resource, object, action, live.cloned()).await {
+            Ok(after) => {
+                let diff = lines::resource_diff(Some(resource), Op::Apply, live, Some(&after), false);
+                Done::new(diff, Some(after))
+            }
+            Err(Refusal::Moved(breach)) => {
+                let diff = lines::failed(Some(resource), Op::Apply, object, breach.to_string(), false);
+                Done { breach: Some(breach), ..Done::new(diff, live.cloned()) }
+            }
+            Err(Refusal::Cluster(error)) => {
+                let diff = lines::failed(Some(resource), Op::Apply, object, explain(&error, live.is_some()), false);
+                Done {
+                    is_owned_by_others: !error.owned_by_others().is_empty(),
+                    is_forbidden: error.is_forbidden(),
+                    ..Done::new(diff, live.cloned())
+                }
+            }
+        }
+    }
+
+    /// Writes an object, as long as what it touches is as it was read.
+    async fn write(
+        &self,
+        resource: &Resource,
+        object: &Object,
+        action: &Action,
+        mut live: Option<Object>,
+    ) -> Result<Object, Refusal> {
+        let mut reads = 0;
+        loop {
+            let refused = match self.try_write(resource, object, action, live.take()).await {
+                Ok(after) => return Ok(after),
+                Err(error) if error.is_conflict() && reads < MOST_READS => error,
+                Err(error) => return Err(error.into()),
+            };
+            reads += 1;
+            tracing::debug!(object = object.subject(), %refused, "reads again what has moved");
+            live = self.api.get(&resource.api, object.namespace(), object.name()).await?;
+            if let Some(breach) = self.breach(object, action, live.as_ref()) {
+                return Err(Refusal::Moved(breach));
+            }
+        }
+    }
+
+    /// How an object differs from what the plan has read, if it was approved.
+    fn breach(&self, object: &Object, action: &Action, live: Option<&Object>) -> Option<Breach> {
+        let Action::Write { promised: Some(promised), .. } = action else { return None };
+        Breach::between(object, promised.as_ref(), live, self.options)
+    }
+
+    async fn try_write(
+        &self,
+        resource: &Resource,
+        object: &Object,
+        action: &Action,
+        live: Option<Object>,
+    ) -> Result<Object, ClusterError> {
+        let (api, manager) = (self.api, self.options.manager.as_str());
+        let Some(mut live) = live else {
+            return api.apply(&resource.api, object, manager, Write::Real, Force::No).await;
+        };
+        if matches!(action, Action::Write { recreate: true, .. }) {
+            api.delete(&resource.api, &live).await?;
+            self.await_gone(resource, &live).await?;
+            return api.apply(&resource.api, object, manager, Write::Real, Force::No).await;
+        }
+        if let Some(owners) = taken_over(&live, manager, &self.options.take_over) {
+            live = api.set_owners(&resource.api, &live, owners).await?;
+        }
+        let mut wanted = object.clone();
+        leave_as_they_are(&mut wanted, &live, &self.options.ignore);
+        if let (Some(Value::Object(metadata)), Some(version)) =
+            (wanted.0.get_mut("metadata"), live.metadata("resourceVersion"))
+        {
+            metadata.insert("resourceVersion".into(), version.clone());
+        }
+        let force = if self.options.conflicts == Conflicts::Force { Force::Yes } else { Force::No };
+        api.apply(&resource.api, &wanted, manager, Write::Real, force).await
+    }
+
+    async fn await_gone(&self, resource: &Resource, live: &Object) -> Result<(), ClusterError> {
+        let end = self.api.clock.elapsed() + PATIENCE;
+        while self.api.get(&resource.api, live.namespace(), live.name()).await?.is_some() {
+            if self.api.clock.elapsed() >= end || self.api.stop.is_stopped() {
+                let what = format!("{}, which is to be made again, was not gone", live.subject());
+                return Err(ClusterError::Timeout { what, waited: PATIENCE });
+            }
+            self.api.clock.sleep(LOOK).await;
+        }
+        Ok(())
+    }
 }

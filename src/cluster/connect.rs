@@ -1,6 +1,7 @@
 //! From what a plan says of a cluster to a connection. Nothing outside of the plan is used: no file,
 //! no environment, no helper program.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -29,6 +30,17 @@ pub enum ConnectError {
     /// The kubeconfig cannot be used. Its text may hold credentials, so it is not quoted.
     #[error("the plan's kube_config cannot be used: {0}")]
     Kubeconfig(String),
+    /// A file cannot be used.
+    #[error("the kubeconfig {file} cannot be used: {message}")]
+    File {
+        /// Which.
+        file: String,
+        /// Why.
+        message: String,
+    },
+    /// There is neither a kubeconfig nor a cluster around us.
+    #[error("there is no kubeconfig; name one by --kubeconfig or KUBECONFIG")]
+    NoKubeconfig,
     /// Endpoint, CA and token are not complete.
     #[error("the plan's cluster has no {0}")]
     Missing(&'static str),
@@ -82,10 +94,45 @@ pub async fn connect(
         }
         None => from_parts(cluster)?,
     };
-    let options = KubeConfigOptions::default();
-    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(|error| ConnectError::Kubeconfig(error.to_string()))?;
+    client(config, network, clock, stop)
+}
+
+/// Connects as a person does: by a kubeconfig file, of which a context may be chosen; without one as a pod of
+/// the cluster. A program is run only if it is the one that is allowed.
+///
+/// # Errors
+/// [`ConnectError`].
+pub async fn by_file(
+    file: Option<&Path>,
+    context: Option<&str>,
+    allowed_program: Option<&str>,
+    network: &Network,
+    clock: &Clock,
+    stop: &Stop,
+) -> Result<Api, ConnectError> {
+    let Some(file) = file else {
+        let config = Config::incluster().map_err(|_| ConnectError::NoKubeconfig)?;
+        return client(config, network, clock, stop);
+    };
+    let unusable = |message: String| ConnectError::File { file: file.display().to_string(), message };
+    let kubeconfig = Kubeconfig::read_from(file).map_err(|error| unusable(error.to_string()))?;
+    let programs = kubeconfig.auth_infos.iter().filter_map(|user| user.auth_info.as_ref()?.exec.as_ref());
+    for program in programs.filter_map(|exec| exec.command.as_deref()) {
+        if Some(program) != allowed_program {
+            return Err(unusable(format!(
+                "it would run {program:?}, which is not allowed; allow it by --allow-exec {program}, or use another user"
+            )));
+        }
+    }
+    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+    client(config.map_err(|error| unusable(error.to_string()))?, network, clock, stop)
+}
+
+fn client(mut config: Config, network: &Network, clock: &Clock, stop: &Stop) -> Result<Api, ConnectError> {
     // Retries are ours: the library's would go on for hours and repeat what must not be.
     config.default_retry = false;
     config.connect_timeout = Some(std::time::Duration::from_secs(10));

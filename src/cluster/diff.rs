@@ -37,6 +37,8 @@ pub enum Form {
 pub struct Difference {
     /// The field, in the form that was asked for.
     pub path: String,
+    /// The field as a JSON pointer; indexes are those before.
+    pub pointer: String,
     /// The value before; none if there was none.
     pub before: Option<Value>,
     /// The value after; none if there is none.
@@ -85,8 +87,8 @@ impl Leaves for Collect<'_> {
     fn same(&mut self) {}
 
     fn differ(&mut self, path: &Path<'_>, before: Option<&Value>, after: Option<&Value>) {
-        let path = path.text(self.form);
-        self.into.push(Difference { path, before: before.cloned(), after: after.cloned() });
+        let (path, pointer) = (path.text(self.form), path.pointer());
+        self.into.push(Difference { path, pointer, before: before.cloned(), after: after.cloned() });
     }
 }
 

@@ -12,6 +12,8 @@ use crate::manifest::Object;
 #[derive(Debug, Clone, Default)]
 pub struct Served {
     kinds: HashMap<(String, String), Resource>,
+    /// The version in which the cluster prefers a kind, by group and kind.
+    preferred: HashMap<(String, String), String>,
 }
 
 /// A kind, as it is asked for.
@@ -31,16 +33,19 @@ impl Served {
     pub async fn ask(api: &Api) -> Result<Self, ClusterError> {
         let ask = || Discovery::new(api.client.clone()).run_aggregated();
         let discovery = api.attempts("ask what it serves", ask).await?;
-        let mut kinds = HashMap::new();
+        let mut served = Self::default();
         for group in discovery.groups() {
             for version in group.versions() {
                 for (api, capabilities) in group.versioned_resources(version) {
                     let namespaced = capabilities.scope == Scope::Namespaced;
-                    kinds.insert((api.api_version.clone(), api.kind.clone()), Resource { api, namespaced });
+                    let kind = (api.group.clone(), api.kind.clone());
+                    // Versions come in the order of the cluster's preference.
+                    served.preferred.entry(kind).or_insert_with(|| api.api_version.clone());
+                    served.kinds.insert((api.api_version.clone(), api.kind.clone()), Resource { api, namespaced });
                 }
             }
         }
-        Ok(Self { kinds })
+        Ok(served)
     }
 
     /// The resource of an object's kind.
@@ -48,8 +53,34 @@ impl Served {
     /// # Errors
     /// [`ClusterError::UnknownKind`].
     pub fn resource(&self, object: &Object) -> Result<&Resource, ClusterError> {
-        self.kinds.get(&(object.api_version().to_owned(), object.kind().to_owned())).ok_or_else(|| {
-            ClusterError::UnknownKind { kind: object.kind().to_owned(), api_version: object.api_version().to_owned() }
+        self.kind(object.api_version(), object.kind())
+    }
+
+    /// The resource of a kind in a version.
+    ///
+    /// # Errors
+    /// [`ClusterError::UnknownKind`].
+    pub fn kind(&self, api_version: &str, kind: &str) -> Result<&Resource, ClusterError> {
+        self.kinds
+            .get(&(api_version.to_owned(), kind.to_owned()))
+            .ok_or_else(|| ClusterError::UnknownKind { kind: kind.to_owned(), api_version: api_version.to_owned() })
+    }
+
+    /// The resource of a kind in the version that it was applied in, else in the one that the cluster prefers;
+    /// none if it serves the kind no more.
+    pub fn any_version(&self, group: &str, kind: &str, version: &str) -> Option<&Resource> {
+        let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        self.kind(&api_version, kind).ok().or_else(|| {
+            let preferred = self.preferred.get(&(group.to_owned(), kind.to_owned()))?;
+            self.kind(preferred, kind).ok()
         })
+    }
+
+    /// ConfigMaps.
+    ///
+    /// # Errors
+    /// [`ClusterError::UnknownKind`] in a cluster that is none.
+    pub fn config_maps(&self) -> Result<&Resource, ClusterError> {
+        self.kind("v1", "ConfigMap")
     }
 }

@@ -1,52 +1,73 @@
 //! What is in the cluster now: a list where that is cheaper than reads one by one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
-use super::discovery::{Resource, Served};
+use super::api::{PAGE, Select};
+use super::discovery::Resource;
 use super::{Api, ClusterError};
 use crate::manifest::{Object, ObjectId};
 
-/// From so many objects of a kind in a namespace on, a list is cheaper.
+/// From so many objects of a kind in a namespace on, a list is tried first.
 const WORTH_A_LIST: usize = 8;
 
 /// Requests at once.
 const AT_ONCE: usize = 8;
 
+/// Objects of one kind in one namespace.
+struct Group {
+    resource: Resource,
+    namespace: String,
+    names: HashSet<String>,
+}
+
 /// The live objects of those wanted, by identity; those that are not there are missing.
 pub(super) async fn read(
     api: &Api,
-    served: &Served,
-    wanted: &[&Object],
+    wanted: impl Iterator<Item = (Resource, ObjectId)>,
 ) -> Result<HashMap<ObjectId, Object>, ClusterError> {
-    let mut groups: BTreeMap<(String, String, String), Vec<&Object>> = BTreeMap::new();
-    for object in wanted {
-        let key = (object.api_version().to_owned(), object.kind().to_owned(), object.namespace().to_owned());
-        groups.entry(key).or_default().push(object);
+    let mut groups: BTreeMap<(String, String, String), Group> = BTreeMap::new();
+    for (resource, id) in wanted {
+        let key = (resource.api.api_version.clone(), id.kind, id.namespace.clone());
+        let group =
+            groups.entry(key).or_insert_with(|| Group { resource, namespace: id.namespace, names: HashSet::new() });
+        group.names.insert(id.name);
     }
-    let mut reads = Vec::new();
-    for ((_, _, namespace), objects) in groups {
-        let Some(first) = objects.first() else { continue };
-        let resource = served.resource(first)?;
-        if objects.len() >= WORTH_A_LIST {
-            reads.push((resource, namespace, None));
-        } else {
-            reads.extend(objects.iter().map(|object| (resource, namespace.clone(), Some(object.name().to_owned()))));
+    let read = |group: Group| async move { read_group(api, group).await };
+    let groups: Vec<_> = groups.into_values().map(read).collect();
+    let objects: Vec<Vec<Object>> = futures_util::stream::iter(groups).buffer_unordered(AT_ONCE).try_collect().await?;
+    Ok(objects.into_iter().flatten().map(|object| (object.id(), object)).collect())
+}
+
+/// Page after page, as long as that takes fewer requests than reading what is still missing, and if it may be
+/// listed at all.
+async fn read_group(api: &Api, group: Group) -> Result<Vec<Object>, ClusterError> {
+    let mut found = Vec::new();
+    let mut missing = group.names;
+    let mut next = None;
+    let everything = Select { labels: "", fields: "" };
+    let mut worth_a_list = missing.len() >= WORTH_A_LIST;
+    while worth_a_list {
+        let page = match api.page(&group.resource.api, &group.namespace, &everything, next.take()).await {
+            Ok(page) => page,
+            Err(error) if error.is_expired() || error.is_forbidden() => break,
+            Err(error) => return Err(error),
+        };
+        found.extend(page.objects.into_iter().filter(|object| missing.remove(object.name())));
+        next = page.next;
+        if next.is_none() {
+            return Ok(found);
         }
+        let pages = page.remaining.unwrap_or(u64::MAX).div_ceil(PAGE.into());
+        worth_a_list = usize::try_from(pages).is_ok_and(|pages| pages < missing.len());
     }
-    let names: std::collections::HashSet<ObjectId> = wanted.iter().map(|object| object.id()).collect();
-    let read = |(resource, namespace, name): (&Resource, String, Option<String>)| {
-        let api = api.clone();
-        let resource = resource.api.clone();
-        async move {
-            match name {
-                Some(name) => Ok(api.get(&resource, &namespace, &name).await?.into_iter().collect()),
-                None => api.list(&resource, &namespace).await,
-            }
-        }
+    let get = |name: String| {
+        let (resource, namespace) = (&group.resource.api, &group.namespace);
+        async move { api.get(resource, namespace, &name).await }
     };
-    let objects: Vec<Vec<Object>> =
-        futures_util::stream::iter(reads).map(read).buffer_unordered(AT_ONCE).try_collect().await?;
-    Ok(objects.into_iter().flatten().map(|object| (object.id(), object)).filter(|(id, _)| names.contains(id)).collect())
+    let rest: Vec<_> = missing.into_iter().map(get).collect();
+    let rest: Vec<Option<Object>> = futures_util::stream::iter(rest).buffer_unordered(AT_ONCE).try_collect().await?;
+    found.extend(rest.into_iter().flatten());
+    Ok(found)
 }

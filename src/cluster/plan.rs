@@ -1,86 +1,347 @@
-//! What an apply would change: every object is dry-run by the server and compared with what is
-//! there. Sends reads and dry runs only.
+//! What an apply would change. Sends reads and dry runs only.
+//!
+//! Of each object it is said who has checked it: the server, by a dry run; nobody, because it is known to be
+//! unchanged (the inventory remembers what was wanted of it and seen in it, and both are still so); or this
+//! program, where the server cannot yet: the object's definition, its namespace or its account comes with the
+//! same set.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use futures_util::StreamExt as _;
+use serde_json::Value;
 
-use super::api::Write;
-use super::discovery::Served;
-use super::stage::{Brought, place};
-use super::{Api, ClusterError, lines, live};
+use super::api::{Force, Write};
+use super::diff::{Form, compare};
+use super::discovery::Resource;
+use super::ignore::leave_as_they_are;
+use super::options::{Conflicts, Options};
+use super::owners::{owners, taken_over, without_left_behind};
+use super::prune::{self, Deletion};
+use super::schema::{Published, faults_by_definition};
+use super::survey::Survey;
+use super::touched::{fingerprint_of, touched};
+use super::{Api, ClusterError, lines};
 use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::{Change, Op, ResourceDiff};
+use crate::plan::contract::{Contract, Doomed, Promise, Subject};
 
 /// Dry runs at once.
 const AT_ONCE: usize = 8;
 
-/// A set of objects, looked up in a cluster.
-pub struct Surveyed {
-    /// What the cluster serves.
-    pub served: Served,
-    /// The objects, each in its namespace.
-    pub objects: Vec<Object>,
-    /// Those of them that are there.
-    pub live: HashMap<ObjectId, Object>,
-    pub(super) brought: Brought,
+/// Allows that an object is deleted and made again where a field of it cannot be changed.
+pub const RECREATE: &str = "nuon.co/recreate";
+
+/// Who has checked an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Checked {
+    /// It is known to be unchanged.
+    Known,
+    /// The server.
+    Server,
+    /// This program, against the schema of the kind.
+    Here,
 }
 
-/// Looks a set of objects up. A kind that neither the cluster nor the set has is an error.
-///
-/// # Errors
-/// [`ClusterError`].
-pub async fn survey(api: &Api, mut objects: Vec<Object>, namespace: &str) -> Result<Surveyed, ClusterError> {
-    let served = Served::ask(api).await?;
-    let brought = Brought::by(&objects);
-    place(&mut objects, namespace, &served, &brought);
-    let mut wanted = Vec::new();
-    for object in &objects {
-        match served.resource(object) {
-            Ok(_) => wanted.push(object),
-            Err(_) if brought.kind(object).is_some() => {}
-            Err(error) => return Err(error),
+impl Checked {
+    /// As it is told.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Known => "known to be unchanged",
+            Self::Server => "verified by server",
+            Self::Here => "checked here",
         }
     }
-    let live = live::read(api, &served, &wanted).await?;
-    Ok(Surveyed { served, objects, live, brought })
 }
 
-/// The changeset of an apply, in the order of the objects. An object that the server refuses has
-/// the kind of change *error*.
-///
-/// # Errors
-/// Never: each object's error is its own.
-pub async fn plan(api: &Api, surveyed: &Surveyed, manager: &str) -> Vec<ResourceDiff> {
-    let plans: Vec<_> = surveyed.objects.iter().map(|object| plan_one(api, surveyed, object, manager)).collect();
-    futures_util::stream::iter(plans).buffered(AT_ONCE).collect().await
+/// A field whose value another manager has set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    /// The field.
+    pub path: String,
+    /// The manager.
+    pub manager: String,
+    /// `Apply` or `Update`.
+    pub operation: String,
+    /// When it last wrote to the object, as the server says.
+    pub time: String,
 }
 
-async fn plan_one(api: &Api, surveyed: &Surveyed, object: &Object, manager: &str) -> ResourceDiff {
-    let Ok(resource) = surveyed.served.resource(object) else {
-        // Its definition comes with the set; only the real apply can ask the server.
-        return lines::resource_diff(None, Op::Apply, None, Some(object), true);
-    };
-    let live = surveyed.live.get(&object.id());
-    match api.apply(&resource.api, object, manager, Write::DryRun).await {
-        Ok(after) => lines::resource_diff(Some(resource), Op::Apply, live, Some(&after), true),
-        Err(error) if error.is_not_found() && is_in_new_namespace(surveyed, object) => {
-            lines::resource_diff(Some(resource), Op::Apply, None, Some(object), true)
-        }
-        Err(error) => lines::failed(Some(resource), Op::Apply, object, error.to_string(), true),
+/// What becomes of one object.
+#[derive(Debug)]
+pub struct Entry {
+    /// The object as it would be sent.
+    pub object: Object,
+    /// What becomes of it.
+    pub diff: ResourceDiff,
+    /// Who has checked it.
+    pub checked: Checked,
+    /// What is there in the fields that it touches; none if it is not there.
+    pub touched: Option<Object>,
+    /// Whether it would be deleted and made again.
+    pub recreate: bool,
+    /// Fields that others own and that would become ours.
+    pub taken: Vec<Owned>,
+    /// If nothing else is wanted of it than at the last deploy: who has changed the fields that differ.
+    pub drift: Vec<Owned>,
+    /// Whether it is refused because others own fields of it.
+    pub is_owned_by_others: bool,
+    /// Whether permission is missing.
+    pub is_forbidden: bool,
+}
+
+/// What an apply would change.
+#[derive(Debug)]
+pub struct Plan {
+    /// Of each object, in their order.
+    pub entries: Vec<Entry>,
+    /// Objects that are no longer part of the component, and go.
+    pub deletions: Vec<Deletion>,
+    /// What people should know.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// The changeset: every object that something happens to, deletions last.
+    pub fn changes(&self) -> Vec<ResourceDiff> {
+        let changed = self.entries.iter().map(|entry| &entry.diff).filter(|diff| diff.change != Change::Unchanged);
+        changed.chain(self.deletions.iter().map(|deletion| &deletion.diff)).cloned().collect()
+    }
+
+    /// The objects that cannot be applied, each with its reason.
+    pub fn errors(&self) -> Vec<String> {
+        errors(self.entries.iter().map(|entry| &entry.diff))
+    }
+
+    /// What the plan promises.
+    pub fn contract(&self, artifact: Option<String>) -> Contract {
+        let objects = self.entries.iter().map(|entry| Promise {
+            subject: subject(&entry.object.id()),
+            change: entry.diff.change,
+            touched: entry.touched.as_ref().map(|touched| touched.0.clone()),
+            recreate: entry.recreate,
+        });
+        let deletions =
+            self.deletions.iter().map(|deletion| Doomed { subject: subject(&deletion.id), uid: deletion.uid.clone() });
+        Contract::new(artifact, objects.collect(), deletions.collect())
     }
 }
 
-/// Whether the object's namespace comes with the set and is not there yet.
-fn is_in_new_namespace(surveyed: &Surveyed, object: &Object) -> bool {
-    let namespace = object.namespace();
-    let is_brought = surveyed.brought.namespaces.iter().any(|name| name == namespace);
-    let is_live = surveyed.live.values().any(|live| live.is_namespace() && live.name() == namespace);
-    is_brought && !is_live
+/// An identity as documents have it.
+pub fn subject(id: &ObjectId) -> Subject {
+    let ObjectId { group, kind, namespace, name } = id.clone();
+    Subject { group, kind, namespace, name }
 }
 
 /// The objects that a changeset says cannot be applied, each with its reason.
-pub fn errors(diffs: &[ResourceDiff]) -> Vec<String> {
-    let failed = diffs.iter().filter(|diff| diff.change == Change::Error);
-    failed.map(|diff| format!("{}/{}: {}", diff.kind, diff.name, diff.error.as_deref().unwrap_or_default())).collect()
+pub fn errors<'a>(diffs: impl Iterator<Item = &'a ResourceDiff>) -> Vec<String> {
+    let failed = diffs.filter(|diff| diff.change == Change::Error);
+    failed.map(|diff| format!("{}: {}", diff.subject(), diff.error.as_deref().unwrap_or_default())).collect()
+}
+
+/// Plans an apply. What is wrong with an object is in its entry.
+///
+/// # Errors
+/// [`ClusterError`] if what others hold cannot be read.
+pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Plan, ClusterError> {
+    let planner = Planner { api, survey, options };
+    let entries: Vec<_> = survey.objects.iter().map(|object| planner.entry(object)).collect();
+    let mut entries: Vec<Entry> = futures_util::stream::iter(entries).buffered(AT_ONCE).collect().await;
+    planner.check_here(&mut entries).await;
+    let pruning = prune::plan(api, survey, options).await?;
+    let notes = survey.notes.iter().cloned().chain(pruning.notes).collect();
+    Ok(Plan { entries, deletions: pruning.deletions, notes })
+}
+
+struct Planner<'a> {
+    api: &'a Api,
+    survey: &'a Survey,
+    options: &'a Options,
+}
+
+impl Planner<'_> {
+    async fn entry(&self, object: &Object) -> Entry {
+        let live = self.survey.live.get(&object.id());
+        let mut wanted = object.clone();
+        if let Some(live) = live {
+            leave_as_they_are(&mut wanted, live, &self.options.ignore);
+        }
+        let key = self.options.key.as_deref();
+        let mut entry = Entry {
+            touched: live.map(|live| touched(&wanted, live, key)),
+            diff: lines::blank("", Op::Apply, Some(&wanted), true),
+            object: wanted,
+            checked: Checked::Server,
+            recreate: false,
+            taken: Vec::new(),
+            drift: Vec::new(),
+            is_owned_by_others: false,
+            is_forbidden: false,
+        };
+        let Ok(resource) = self.survey.served.resource(object) else {
+            entry.checked = Checked::Here;
+            entry.diff = lines::resource_diff(None, Op::Apply, None, Some(&entry.object), true);
+            return entry;
+        };
+        let same_wanted = self.is_wanted_as_before(&entry.object);
+        if let Some(live) = live.filter(|live| same_wanted && self.is_as_left(live, entry.touched.as_ref())) {
+            entry.checked = Checked::Known;
+            entry.diff = lines::resource_diff(Some(resource), Op::Apply, Some(live), Some(live), true);
+            return entry;
+        }
+        let force = match (live, self.options.conflicts) {
+            (Some(_), Conflicts::Force) => Force::Yes,
+            _ => Force::No,
+        };
+        let manager = &self.options.manager;
+        match self.api.apply(&resource.api, &entry.object, manager, Write::DryRun, force).await {
+            Ok(mut after) => {
+                if let Some(live) = live {
+                    if taken_over(live, manager, &self.options.take_over).is_some() {
+                        without_left_behind(&mut after, &entry.object, manager, &self.options.take_over);
+                    }
+                    let others = self.others(live, &after);
+                    if same_wanted { entry.drift = others } else { entry.taken = others }
+                }
+                entry.diff = lines::resource_diff(Some(resource), Op::Apply, live, Some(&after), true);
+            }
+            Err(error) if self.waits_for_the_set(&error, &entry.object) => {
+                entry.checked = Checked::Here;
+                entry.diff = lines::resource_diff(Some(resource), Op::Apply, None, Some(&entry.object), true);
+            }
+            Err(error) if error.is_immutable() && live.is_some() && self.may_recreate(&entry.object) => {
+                entry.recreate = true;
+                entry.diff = match self.try_as_new(resource, &entry.object).await {
+                    Ok(()) => lines::resource_diff(Some(resource), Op::Apply, live, Some(&entry.object), true),
+                    Err(error) => lines::failed(Some(resource), Op::Apply, &entry.object, error.to_string(), true),
+                };
+            }
+            Err(error) => {
+                entry.is_owned_by_others = !error.owned_by_others().is_empty();
+                entry.is_forbidden = error.is_forbidden();
+                let message = explain(&error, live.is_some());
+                entry.diff = lines::failed(Some(resource), Op::Apply, &entry.object, message, true);
+            }
+        }
+        entry
+    }
+
+    fn is_wanted_as_before(&self, wanted: &Object) -> bool {
+        let Some(record) = self.survey.record(&wanted.id()) else { return false };
+        let now = fingerprint_of(wanted, wanted.is_secret(), self.options.key.as_deref());
+        now.is_some() && record.wanted == now && record.superseded.is_none()
+    }
+
+    /// Whether the touched fields are as the last deploy left them.
+    fn is_as_left(&self, live: &Object, touched: Option<&Object>) -> bool {
+        let Some((record, touched)) = self.survey.record(&live.id()).zip(touched) else { return false };
+        let seen = fingerprint_of(touched, live.is_secret(), self.options.key.as_deref());
+        let uid = live.metadata("uid").and_then(Value::as_str);
+        seen.is_some() && record.seen == seen && uid == Some(&record.uid)
+    }
+
+    /// The fields that an apply would change and that other managers own.
+    fn others(&self, live: &Object, after: &Object) -> Vec<Owned> {
+        let owners = owners(live);
+        let mut owned = Vec::new();
+        for difference in compare(live, after, Form::Ours) {
+            let owner = owners
+                .iter()
+                .find(|owner| !self.options.is_earlier(owner.manager) && owner.owns(live, &difference.pointer));
+            owned.extend(owner.map(|owner| Owned {
+                path: difference.path,
+                manager: owner.manager.to_owned(),
+                operation: owner.operation.to_owned(),
+                time: owner.time.to_owned(),
+            }));
+        }
+        owned
+    }
+
+    /// Whether the server refused only because something that comes with the set is not there yet.
+    fn waits_for_the_set(&self, error: &ClusterError, object: &Object) -> bool {
+        let ClusterError::Refused { message, .. } = error else { return false };
+        if self.survey.is_in_new_namespace(object) && error.is_not_found() {
+            return true;
+        }
+        let namespace = object.namespace();
+        if error.is_forbidden() && message.contains("error looking up service account") {
+            let account = message.rsplit('"').nth(1).unwrap_or_default();
+            return self.survey.brings("ServiceAccount", namespace, account);
+        }
+        let role = |member: &str| object.0.get("roleRef")?.get(member)?.as_str();
+        match (role("kind"), role("name")) {
+            (Some(kind), Some(name)) => error.is_not_found() && self.survey.brings(kind, namespace, name),
+            _ => false,
+        }
+    }
+
+    /// Whether the server would take an object that is to be made again, asked under another name: an object that
+    /// is invalid must not cost the one that is there.
+    async fn try_as_new(&self, resource: &Resource, object: &Object) -> Result<(), ClusterError> {
+        let mut new = object.clone();
+        if let Some(Value::Object(metadata)) = new.0.get_mut("metadata") {
+            let name: String = object.name().chars().take(40).collect();
+            metadata.insert("name".into(), format!("{name}-{:08x}", rand::random::<u32>()).into());
+        }
+        let asked = self.api.apply(&resource.api, &new, &self.options.manager, Write::DryRun, Force::No);
+        asked.await.map(drop)
+    }
+
+    fn may_recreate(&self, object: &Object) -> bool {
+        self.options.recreate || object.annotation(RECREATE).is_some_and(|text| text == "allowed")
+    }
+
+    /// Checks the objects that the server could not, against the schemas of their kinds.
+    async fn check_here(&self, entries: &mut [Entry]) {
+        let definitions: BTreeMap<(String, String), &Object> = self
+            .survey
+            .objects
+            .iter()
+            .filter(|object| object.is_definition())
+            .filter_map(|object| {
+                let spec = object.0.get("spec")?;
+                let text = |value: Option<&Value>| Some(value?.as_str()?.to_owned());
+                Some(((text(spec.get("group"))?, text(spec.get("names")?.get("kind"))?), object))
+            })
+            .collect();
+        let definition = |object: &Object| definitions.get(&(object.group().to_owned(), object.kind().to_owned()));
+        let unchecked = entries.iter().filter(|entry| entry.checked == Checked::Here);
+        let published: std::collections::BTreeSet<String> = unchecked
+            .filter(|entry| definition(&entry.object).is_none())
+            .map(|entry| entry.object.api_version().to_owned())
+            .collect();
+        // Without schemas the objects stay unchecked, which the apply finds out.
+        let published = Published::fetch(self.api, published.into_iter()).await.unwrap_or_default();
+        for entry in entries.iter_mut().filter(|entry| entry.checked == Checked::Here) {
+            let faults = match definition(&entry.object) {
+                Some(definition) => faults_by_definition(&entry.object, definition),
+                None => published.faults(&entry.object),
+            };
+            if !faults.is_empty() {
+                entry.diff.change = Change::Error;
+                entry.diff.error = Some(faults.join("; "));
+                entry.diff.entries.clear();
+            }
+        }
+    }
+}
+
+/// Why an object is refused, and what to do.
+pub(super) fn explain(error: &ClusterError, exists: bool) -> String {
+    let owned = error.owned_by_others();
+    if !owned.is_empty() {
+        let fields: Vec<String> = owned.iter().map(|cause| format!("{} ({})", cause.field, cause.message)).collect();
+        return format!(
+            "other managers own {}; leave the fields out, ignore them ({}), or set deploy.conflicts to force",
+            fields.join(", "),
+            super::ignore::ANNOTATION
+        );
+    }
+    if exists && error.is_immutable() {
+        return format!(
+            "{error}; a field that cannot be changed needs a new object: give it another name, or allow that it is \
+             deleted and made again, by the annotation {RECREATE}: allowed or the setting deploy.recreate"
+        );
+    }
+    error.to_string()
 }

@@ -22,6 +22,16 @@ impl Stage {
     /// All, in order.
     pub const ALL: [Self; 4] = [Self::Definitions, Self::Foundations, Self::Rest, Self::Webhooks];
 
+    /// As it is told.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Definitions => "namespaces and definitions",
+            Self::Foundations => "classes, accounts, rights and configuration",
+            Self::Rest => "workloads and the rest",
+            Self::Webhooks => "webhooks",
+        }
+    }
+
     /// The stage of an object.
     pub fn of(object: &Object) -> Self {
         if object.is_namespace() || object.is_definition() {

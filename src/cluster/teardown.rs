@@ -1,79 +1,122 @@
-//! Deletes a set of objects, in reverse order, as often as one likes: what is gone is done.
+//! Deletes all objects of a component, as often as one likes: what is gone is done.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::plan::Surveyed;
+use super::delete::{Fate, delete};
+use super::options::Options;
+use super::owners::owners;
+use super::prune::{is_ours, kept};
+use super::survey::Survey;
 use super::{Api, ClusterError, lines};
-use crate::manifest::Object;
-use crate::plan::changeset::{Change, Op, ResourceDiff};
+use crate::manifest::{Object, ObjectId};
+use crate::plan::changeset::{Op, ResourceDiff};
 
-/// How often it is looked whether objects are gone.
-const LOOK: Duration = Duration::from_millis(500);
-
-/// What a teardown would delete: the objects that are there.
-pub fn plan(surveyed: &Surveyed) -> Vec<ResourceDiff> {
-    let live = surveyed.objects.iter().filter_map(|object| surveyed.live.get(&object.id()));
-    live.map(|live| lines::resource_diff(surveyed.served.resource(live).ok(), Op::Delete, Some(live), None, true))
-        .collect()
+/// What a teardown deletes, and what it leaves.
+#[derive(Debug, Default)]
+pub struct Teardown {
+    /// The objects that are there, in the order of the set, then those that only the inventory knows.
+    pub objects: Vec<Object>,
+    /// What people should know.
+    pub notes: Vec<String>,
 }
 
 /// What a teardown has done.
+#[derive(Debug, Default)]
 pub struct TornDown {
     /// What became of each object that was there.
     pub diffs: Vec<ResourceDiff>,
-    /// Objects that were not gone in time.
+    /// The objects that could not be deleted, or were not gone in time, each with the reason.
     pub left: Vec<String>,
+    /// Whether permission was missing.
+    pub is_forbidden: bool,
 }
 
-/// Deletes the objects that are there, last ones first, and waits up to `patience` for them to be gone.
-pub async fn teardown(api: &Api, surveyed: &Surveyed, patience: Duration) -> TornDown {
-    let mut diffs = Vec::new();
-    let mut going: Vec<&Object> = Vec::new();
-    for object in surveyed.objects.iter().rev() {
-        let Some(live) = surveyed.live.get(&object.id()) else { continue };
-        let resource = surveyed.served.resource(live);
-        let deleted = match &resource {
-            Ok(resource) => api.delete(&resource.api, live).await,
-            Err(_) => Ok(false),
-        };
-        let resource = resource.ok();
-        diffs.push(match deleted {
-            Ok(_) => {
-                going.push(live);
-                lines::resource_diff(resource, Op::Delete, Some(live), None, false)
+impl Teardown {
+    /// Looks what of a component is there: what its inventory holds and what is still ours of it. A component
+    /// without an inventory was deployed by another program; of that the manifest says what there is.
+    pub fn plan(survey: &Survey, options: &Options) -> Self {
+        let mut teardown = Self::default();
+        let inventory = survey.inventory.as_ref().filter(|inventory| inventory.is_stored());
+        for (id, live) in &survey.live {
+            let record = inventory.map(|inventory| inventory.objects.get(id));
+            let reason = match record {
+                Some(None) if !owners(live).iter().any(|owner| options.is_earlier(owner.manager)) => {
+                    Some("it is not in the component's inventory".to_owned())
+                }
+                Some(Some(record)) if !is_ours(live, record, &options.manager) => {
+                    Some("it was made anew by somebody else".to_owned())
+                }
+                _ => kept(live).map(|(key, value)| format!("of {key}: {value}")),
+            };
+            match reason {
+                Some(reason) => teardown.notes.push(format!("{id} stays, because {reason}")),
+                None => teardown.objects.push(live.clone()),
             }
-            Err(error) => lines::failed(resource, Op::Delete, live, error.to_string(), false),
+        }
+        let place = |object: &Object| survey.objects.iter().position(|wanted| wanted.id() == object.id());
+        teardown.objects.sort_by_cached_key(|object| (place(object).unwrap_or(usize::MAX), object.id()));
+        teardown.notes.sort();
+        teardown
+    }
+
+    /// What would be deleted.
+    pub fn changes(&self, survey: &Survey) -> Vec<ResourceDiff> {
+        let diff =
+            |live: &Object| lines::resource_diff(survey.served.resource(live).ok(), Op::Delete, Some(live), None, true);
+        self.objects.iter().map(diff).collect()
+    }
+}
+
+/// Deletes the objects of a teardown, waits up to `patience` for them to be gone, and forgets those that are.
+///
+/// # Errors
+/// [`ClusterError`] if the inventory cannot be written.
+pub async fn teardown(
+    api: &Api,
+    survey: &mut Survey,
+    teardown: &Teardown,
+    options: &Options,
+    patience: Duration,
+) -> Result<TornDown, ClusterError> {
+    let fates = delete(api, &survey.served, teardown.objects.clone(), patience).await;
+    let torn = torn_down(survey, teardown, &fates);
+    if let Some(inventory) = &mut survey.inventory {
+        let stays =
+            |id: &ObjectId| survey.live.contains_key(id) && fates.get(id).is_some_and(|fate| *fate != Fate::Gone);
+        inventory.objects.retain(|id, _| stays(id));
+        let namespace_goes = fates.keys().any(|id| id.kind == "Namespace" && id.name == inventory.component.namespace);
+        match inventory.objects.is_empty() {
+            true if inventory.is_stored() => inventory.remove(api, &survey.served).await?,
+            false if inventory.is_stored() && !namespace_goes => {
+                inventory.write(api, &survey.served, &options.manager).await?;
+            }
+            _ => {}
+        }
+    }
+    Ok(torn)
+}
+
+fn torn_down(survey: &Survey, teardown: &Teardown, fates: &BTreeMap<ObjectId, Fate>) -> TornDown {
+    let mut torn = TornDown::default();
+    for live in &teardown.objects {
+        let resource = survey.served.resource(live).ok();
+        let fate = fates.get(&live.id()).unwrap_or(&Fate::Gone);
+        let reason = match fate {
+            Fate::Gone => None,
+            Fate::Left(reason) => Some(format!("not gone in time: {reason}")),
+            Fate::Refused { message, is_forbidden } => {
+                torn.is_forbidden |= is_forbidden;
+                Some(message.clone())
+            }
+        };
+        torn.diffs.push(match reason {
+            None => lines::resource_diff(resource, Op::Delete, Some(live), None, false),
+            Some(reason) => {
+                torn.left.push(format!("{}: {reason}", live.subject()));
+                lines::failed(resource, Op::Delete, live, reason, false)
+            }
         });
     }
-    let left = await_gone(api, surveyed, going, patience).await;
-    TornDown { diffs, left }
-}
-
-async fn await_gone(api: &Api, surveyed: &Surveyed, mut going: Vec<&Object>, patience: Duration) -> Vec<String> {
-    let end = api.clock.elapsed() + patience;
-    loop {
-        let mut still = Vec::new();
-        for object in going {
-            if !is_gone(api, surveyed, object).await.unwrap_or(false) {
-                still.push(object);
-            }
-        }
-        if still.is_empty() || api.clock.elapsed() >= end || api.stop.is_stopped() {
-            return still.into_iter().map(Object::subject).collect();
-        }
-        going = still;
-        api.clock.sleep(LOOK).await;
-    }
-}
-
-/// Gone, or another object of the same name.
-async fn is_gone(api: &Api, surveyed: &Surveyed, object: &Object) -> Result<bool, ClusterError> {
-    let resource = surveyed.served.resource(object)?;
-    let live = api.get(&resource.api, object.namespace(), object.name()).await?;
-    Ok(live.is_none_or(|live| live.metadata("uid") != object.metadata("uid")))
-}
-
-/// The objects that could not be deleted, each with its reason.
-pub fn errors(diffs: &[ResourceDiff]) -> usize {
-    diffs.iter().filter(|diff| diff.change == Change::Error).count()
+    torn
 }

@@ -21,7 +21,7 @@ const fn setting(key: &'static str, default: &'static str, help: &'static str) -
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 21] = [
+pub const SETTINGS: [Setting; 33] = [
     Setting {
         also: &["RUNNER_API_URL"],
         ..setting("api.url", "https://api.nuon.co", "Address of the control plane; only scheme, host and port count")
@@ -72,6 +72,42 @@ pub const SETTINGS: [Setting; 21] = [
         "Layout of artifacts: flux (also read by kustomizer), or archive for older runners",
     ),
     setting("deploy.field_manager", "nuon-runner", "Field manager of server-side applies"),
+    setting(
+        "deploy.take_over",
+        "kube-apply,kubectl-client-side-apply,before-first-apply",
+        "Field managers, by comma, whose fields become ours: of earlier deploys by other programs",
+    ),
+    setting("deploy.conflicts", "force", "Fields that other managers own: force takes them, refuse fails the object"),
+    setting(
+        "deploy.ignore",
+        "",
+        "Fields, by comma, that are left as they are in the cluster: Deployment.apps/web:/spec/replicas",
+    ),
+    setting("deploy.recreate", "false", "Whether objects with changed immutable fields are deleted and made again"),
+    setting(
+        "deploy.require_contract",
+        "false",
+        "Whether plans that do not say what was read when they were made are refused",
+    ),
+    setting(
+        "deploy.moved",
+        "refuse",
+        "What an approved plan touches has changed since: refuse fails the job, replan plans anew and applies that",
+    ),
+    setting("deploy.prune", "true", "Whether objects that are no longer part of a component are deleted"),
+    setting("deploy.prune_limit", "20", "More deletions than this need an approved plan that lists them"),
+    setting(
+        "deploy.prune_percent",
+        "50",
+        "Deletions of more of a component's objects than this, in per cent, need an approved plan that lists them",
+    ),
+    setting("deploy.wait", "true", "Whether a deploy waits until its objects are ready"),
+    setting("deploy.wait_timeout", "10m", "The longest that objects are waited for"),
+    setting(
+        "deploy.ready_when",
+        "",
+        "When objects of a kind are ready, CEL by semicolon: Widget.example.com: self.status.phase == 'Ready'",
+    ),
 ];
 
 /// Environment variables of the program that is replaced which mean nothing here. They are

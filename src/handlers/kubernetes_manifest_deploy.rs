@@ -1,20 +1,17 @@
 //! `kubernetes-manifest-deploy`: pulls the artifact and plans, applies or tears down its objects.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+mod job;
 
-use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 use super::secrets::Secrets;
-use super::{Parts, plan_text::PlanText};
-use crate::cluster::plan::{Surveyed, survey};
-use crate::cluster::{self, Api, apply, connect, teardown};
-use crate::control::wire::ResultReport;
+use super::{Parts, artifact, plan_text::PlanText};
+use crate::cluster::inventory::Component;
+use crate::cluster::survey::Survey;
+use crate::cluster::{Api, connect};
 use crate::job::{JobKind, Operation};
-use crate::kustomize;
 use crate::manifest::{self, Object};
-use crate::plan::changeset::{Change, Op, PlanContents, ResourceDiff};
+use crate::plan::changeset::{Op, PlanContents};
 use crate::plan::contents;
 use crate::plan::deploy::DeployPlan;
 use crate::registry::format::{self, Content};
@@ -22,9 +19,7 @@ use crate::registry::{Repository, Version};
 use crate::worker::failure::because;
 use crate::worker::handler::StepFuture;
 use crate::worker::{Context, Failure, FailureKind, Handler, Outcome, Steps};
-
-/// Time that is kept for the reports when a teardown waits.
-const FOR_REPORTS: Duration = Duration::from_secs(30);
+use job::Job;
 
 /// Deploys components.
 pub struct Deploy {
@@ -57,7 +52,8 @@ impl Handler for Deploy {
             task: None,
             objects: Vec::new(),
             api: None,
-            surveyed: None,
+            survey: None,
+            artifact: None,
         })
     }
 }
@@ -70,16 +66,17 @@ struct Deploying {
     task: Option<Task>,
     objects: Vec<Object>,
     api: Option<Api>,
-    surveyed: Option<Surveyed>,
+    survey: Option<Survey>,
+    /// `oci://…@sha256:…` of what is deployed, if it was pulled.
+    artifact: Option<String>,
 }
 
 /// What the job is asked for.
-#[derive(Clone)]
 enum Task {
     PlanApply,
     PlanTeardown,
-    /// An approved plan: what it does, and its text.
-    Approved(Op, String),
+    /// An approved plan, and its text.
+    Approved(Box<PlanContents>, String),
 }
 
 impl Steps for Deploying {
@@ -100,11 +97,11 @@ impl Steps for Deploying {
 
     fn initialize<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
         Box::pin(async move {
-            let plan = self.plan.as_ref().ok_or_else(unprepared)?;
+            let plan = self.plan.clone().ok_or_else(unprepared)?;
             let cluster = plan.manifest.cluster.as_ref();
             let api = connect::connect(cluster, &self.parts.network, &context.clock, &context.stop).await;
             self.api = Some(api.map_err(because(FailureKind::Cluster))?);
-            self.objects = self.read_objects(plan, context).await?;
+            self.objects = self.read_objects(&plan, context).await?;
             self.secrets.learn_objects(&context.redactor, &self.objects);
             context.log.info(format!("the component {} has {} objects", plan.component_name, self.objects.len()));
             Ok(())
@@ -116,49 +113,42 @@ impl Steps for Deploying {
             let plan = self.plan.as_ref().ok_or_else(unprepared)?;
             let api = self.api.as_ref().ok_or_else(unprepared)?;
             let objects = std::mem::take(&mut self.objects);
-            let surveyed = survey(api, objects, &plan.manifest.namespace).await;
-            self.surveyed = Some(surveyed.map_err(because(FailureKind::Cluster))?);
+            let namespace = &plan.manifest.namespace;
+            let component = component(plan);
+            let survey = Survey::take(api, objects, namespace, component.as_ref()).await;
+            self.survey = Some(survey.map_err(because(FailureKind::Cluster))?);
             Ok(())
         })
     }
 
     fn exec<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a, Outcome> {
         Box::pin(async move {
-            let api = self.api.clone().ok_or_else(unprepared)?;
-            let manager = self.parts.field_manager.clone();
-            let surveyed = self.surveyed.as_mut().ok_or_else(unprepared)?;
-            match self.task.clone().ok_or_else(unprepared)? {
-                Task::PlanApply => plan_apply(&api, surveyed, &manager, context).await,
-                Task::PlanTeardown => Ok(plan_teardown(surveyed, context)),
-                Task::Approved(Op::Apply, text) => {
-                    let told = |what: &str| context.log.info(what);
-                    let applied = apply::apply(&api, surveyed, &manager, &told).await;
-                    for error in cluster::plan::errors(&applied.diffs) {
-                        context.log.error(error);
-                    }
-                    Ok(done(
-                        context,
-                        &text,
-                        applied.diffs,
-                        applied.stopped.map(|why| format!("the apply stopped: {why}")),
-                    ))
-                }
-                Task::Approved(Op::Delete, text) => {
-                    let patience = context.time_left().saturating_sub(FOR_REPORTS);
-                    let torn = teardown::teardown(&api, surveyed, patience).await;
-                    for error in cluster::plan::errors(&torn.diffs) {
-                        context.log.error(error);
-                    }
-                    let failure = match (teardown::errors(&torn.diffs), torn.left.as_slice()) {
-                        (0, []) => None,
-                        (0, left) => Some(format!("not gone in time: {}", left.join(", "))),
-                        (errors, _) => Some(format!("{errors} objects could not be deleted")),
-                    };
-                    Ok(done(context, &text, torn.diffs, failure))
-                }
+            let job = Job {
+                api: self.api.as_ref().ok_or_else(unprepared)?,
+                deploys: &self.parts.deploys,
+                metrics: &self.parts.metrics,
+                artifact: self.artifact.as_deref(),
+                context,
+            };
+            let survey = self.survey.as_mut().ok_or_else(unprepared)?;
+            for note in &survey.notes {
+                context.log.warn(note.clone());
+            }
+            match self.task.take().ok_or_else(unprepared)? {
+                Task::PlanApply => job.plan_apply(survey).await,
+                Task::PlanTeardown => Ok(job.plan_teardown(survey)),
+                Task::Approved(approved, text) if approved.op == Op::Delete => job.teardown(survey, &text).await,
+                Task::Approved(approved, text) => job.apply(survey, &approved, &text).await,
             }
         })
     }
+}
+
+/// Whose inventory it is; none if the plan names no component that a name can be made of.
+fn component(plan: &DeployPlan) -> Option<Component> {
+    let name = plan.component_id.to_lowercase();
+    let fits = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.');
+    fits.then(|| Component { name, namespace: plan.manifest.namespace.clone() })
 }
 
 fn unprepared() -> Failure {
@@ -178,7 +168,7 @@ fn read_task(operation: &Operation, plan: &DeployPlan) -> Result<Task, Failure> 
                 let place = format!("line {}, column {}", error.line(), error.column());
                 Failure::new(FailureKind::Plan, format!("the approved plan cannot be read ({place}); plan again"))
             })?;
-            Ok(Task::Approved(approved.op, text))
+            Ok(Task::Approved(Box::new(approved), text))
         }
         other => {
             let known = "create-apply-plan, apply-plan and create-teardown-plan are known";
@@ -189,7 +179,7 @@ fn read_task(operation: &Operation, plan: &DeployPlan) -> Result<Task, Failure> 
 
 impl Deploying {
     /// The component's objects: from the plan itself, else from the artifact.
-    async fn read_objects(&self, plan: &DeployPlan, context: &Context) -> Result<Vec<Object>, Failure> {
+    async fn read_objects(&mut self, plan: &DeployPlan, context: &Context) -> Result<Vec<Object>, Failure> {
         if let Some(text) = &plan.manifest.inline {
             return Ok(manifest::read(text.as_bytes()).map_err(because(FailureKind::Render))?.objects);
         }
@@ -207,7 +197,8 @@ impl Deploying {
                 "the manifest is a template over the install's state, which is not supported yet",
             ));
         }
-        context.blocking(move || objects_of(artifact.content)).await?
+        self.artifact = Some(format!("oci://{}@{}", repository.name(), artifact.digest));
+        context.blocking(move || artifact::objects(artifact.content)).await?
     }
 
     /// Registry and credentials from `src_registry`; a known digest before any tag.
@@ -231,102 +222,5 @@ impl Deploying {
             }
         };
         Ok((repository, version.map_err(because(FailureKind::Plan))?))
-    }
-}
-
-fn objects_of(content: Content) -> Result<Vec<Object>, Failure> {
-    let files = match content {
-        Content::Text(text) => return Ok(manifest::read(&text).map_err(because(FailureKind::Render))?.objects),
-        Content::Files(files) => files,
-    };
-    let files: BTreeMap<String, Vec<u8>> = files.into_iter().collect();
-    if files.contains_key("kustomization.yaml") {
-        let render = |message: String| Failure::new(FailureKind::Render, message);
-        let objects = kustomize::build(&files, "", &kustomize::Options::default(), &kustomize::Alone);
-        let text = kustomize::print(&objects.map_err(|error| render(error.to_string()))?);
-        let text = text.map_err(|error| render(error.to_string()))?;
-        return Ok(manifest::read(text.as_bytes()).map_err(because(FailureKind::Render))?.objects);
-    }
-    let mut objects = Vec::new();
-    for (name, content) in files.iter().filter(|(name, _)| format::is_yaml(name)) {
-        let manifest = manifest::read(content)
-            .map_err(|error| Failure::new(FailureKind::Render, format!("{name} in the artifact: {error}")))?;
-        objects.extend(manifest.objects);
-    }
-    manifest::sort(&mut objects);
-    Ok(objects)
-}
-
-async fn plan_apply(api: &Api, surveyed: &Surveyed, manager: &str, context: &Context) -> Result<Outcome, Failure> {
-    let diffs = cluster::plan::plan(api, surveyed, manager).await;
-    let errors = cluster::plan::errors(&diffs);
-    if !errors.is_empty() {
-        let message = format!("the cluster refuses {} of {} objects: {}", errors.len(), diffs.len(), errors.join("; "));
-        return Err(Failure::new(FailureKind::Apply, message));
-    }
-    let changed: Vec<ResourceDiff> = diffs.into_iter().filter(|diff| diff.change != Change::Unchanged).collect();
-    Ok(planned(Op::Apply, changed, context))
-}
-
-fn plan_teardown(surveyed: &Surveyed, context: &Context) -> Outcome {
-    planned(Op::Delete, teardown::plan(surveyed), context)
-}
-
-fn planned(op: Op, diffs: Vec<ResourceDiff>, context: &Context) -> Outcome {
-    for diff in &diffs {
-        context.log.info(format!("{} {}/{}", word(diff.change), diff.kind, diff.name));
-    }
-    if diffs.is_empty() {
-        context.log.info("nothing would change");
-    }
-    let text = PlanContents::new(op, diffs).text();
-    Outcome { result: Some(with_contents(&text, true)), needs_result: true, ..Outcome::default() }
-}
-
-/// The outcome of an apply or a teardown: the approved plan once more, and what was done.
-fn done(context: &Context, approved: &str, diffs: Vec<ResourceDiff>, failure: Option<String>) -> Outcome {
-    for diff in diffs.iter().filter(|diff| !matches!(diff.change, Change::Unchanged | Change::Error)) {
-        context.log.info(format!("{} {}/{}", word(diff.change), diff.kind, diff.name));
-    }
-    let mut result = with_contents(approved, failure.is_none());
-    if let Some(message) = &failure {
-        let errors = cluster::plan::errors(&diffs).join("; ");
-        let message = context.redactor.mask(&format!("{message}: {errors}")).into_owned();
-        let members =
-            [("handler", "kubernetes-manifest-deploy"), ("job_type", context.job.kind.as_str()), ("message", &message)];
-        result.error_code = Some(0);
-        result.error_metadata =
-            Some(members.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect());
-    }
-    let failure = failure.map(|message| {
-        let errors = cluster::plan::errors(&diffs);
-        if errors.is_empty() { message } else { format!("{message}: {}", errors.join("; ")) }
-    });
-    let outputs: Value = json!(diffs);
-    Outcome {
-        result: Some(result),
-        outputs: Map::from_iter([("diff".to_owned(), outputs)]),
-        failure,
-        ..Outcome::default()
-    }
-}
-
-fn with_contents(text: &str, success: bool) -> ResultReport {
-    let packed = contents::pack(text);
-    ResultReport {
-        success,
-        contents_compressed: Some(packed.clone()),
-        contents_display_compressed: Some(packed),
-        ..ResultReport::default()
-    }
-}
-
-fn word(change: Change) -> &'static str {
-    match change {
-        Change::Unchanged => "unchanged",
-        Change::Removed => "deleted",
-        Change::Added => "created",
-        Change::Modified => "configured",
-        Change::Error => "failed",
     }
 }

@@ -35,7 +35,12 @@ const LAST: [&str; 2] = ["MutatingWebhookConfiguration", "ValidatingWebhookConfi
 
 /// Sorts objects for an artifact. Stable.
 pub fn sort(objects: &mut [Object]) {
-    objects.sort_by(|a, b| key(a).cmp(&key(b)));
+    objects.sort_by(compare);
+}
+
+/// Which of two objects comes first.
+pub fn compare(a: &Object, b: &Object) -> std::cmp::Ordering {
+    key(a).cmp(&key(b))
 }
 
 fn key(object: &Object) -> (usize, &str, &str, &str, &str) {

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::contract::Contract;
+
 /// What becomes of an object or of a line. Numbers on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
@@ -17,6 +19,19 @@ pub enum Change {
     Modified,
     /// It could not be found out, or not be done.
     Error,
+}
+
+impl Change {
+    /// What became of an object, as people say it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Unchanged => "unchanged",
+            Self::Removed => "deleted",
+            Self::Added => "created",
+            Self::Modified => "configured",
+            Self::Error => "failed",
+        }
+    }
 }
 
 impl From<Change> for u8 {
@@ -89,6 +104,14 @@ pub struct ResourceDiff {
     pub entries: Vec<DiffEntry>,
 }
 
+impl ResourceDiff {
+    /// `Kind/namespace/name`, or `Kind/name`.
+    pub fn subject(&self) -> String {
+        let Self { kind, namespace, name, .. } = self;
+        if namespace.is_empty() { format!("{kind}/{name}") } else { format!("{kind}/{namespace}/{name}") }
+    }
+}
+
 /// One line of a diff; or, before it is made into lines, one field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DiffEntry {
@@ -119,6 +142,9 @@ pub struct PlanContents {
     /// What happens to each object that something happens to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub k8s_content_diff: Vec<ResourceDiff>,
+    /// What this program promises with the plan; none in plans of the program that is replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner: Option<Contract>,
 }
 
 impl PlanContents {
@@ -128,7 +154,7 @@ impl PlanContents {
         // A changeset is plain data; it has a JSON form.
         let list = if diffs.is_empty() { Value::Null } else { serde_json::to_value(&diffs).unwrap_or_default() };
         let plan = serde_json::to_string_pretty(&serde_json::json!({ member: list })).unwrap_or_default();
-        Self { plan, op, k8s_content_diff: diffs }
+        Self { plan, op, k8s_content_diff: diffs, runner: None }
     }
 
     /// The text that is packed. Equal changesets give equal texts.

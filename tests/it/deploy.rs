@@ -145,7 +145,7 @@ async fn what_the_cluster_refuses_fails_the_plan_and_names_the_object() {
     let bad = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad, namespace: default}\ndata: {a: [1]}\n";
     let job = bench.run("create-apply-plan", bench.plan(bad)).await;
     assert_eq!(job.status, "failed");
-    assert!(job.description.contains("ConfigMap/bad"), "{}", job.description);
+    assert!(job.description.contains("ConfigMap/default/bad"), "{}", job.description);
 
     let unknown = "apiVersion: example.test/v1\nkind: Gizmo\nmetadata: {name: x}\n";
     let job = bench.run("create-apply-plan", bench.plan(unknown)).await;

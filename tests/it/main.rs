@@ -5,6 +5,7 @@ mod answers;
 mod bench;
 mod build;
 mod cli;
+mod cluster;
 mod conformance;
 mod contract;
 mod daemon;

@@ -30,6 +30,16 @@ impl Path<'_> {
         }
     }
 
+    /// As a JSON pointer into what was before.
+    pub fn pointer(&self) -> String {
+        let parent = self.parent.map(Self::pointer).unwrap_or_default();
+        match self.step {
+            Step::Key(key) => format!("{parent}/{}", key.replace('~', "~0").replace('/', "~1")),
+            Step::Item(Pair::Both(at, _) | Pair::Removed(at) | Pair::Added(at)) => format!("{parent}/{at}"),
+        }
+    }
+
+    /// As people read it.
     pub fn text(&self, form: Form) -> String {
         let mut text = self.parent.map(|parent| parent.text(form)).unwrap_or_default();
         match (self.step, form) {

@@ -1,0 +1,126 @@
+//! `apply`: brings objects to a cluster.
+
+use std::collections::HashMap;
+
+use clap::{ArgMatches, Command};
+use serde_json::json;
+
+use super::cluster::{Stopped, Target, code_of, confirm, run as run_on, with_source, with_target, yes_argument};
+use super::plan::{self, VERSION, load, refused, survey};
+use super::{Code, complain, input, print};
+use crate::cluster::deploy::{Deployed, Failure, Order, deploy};
+use crate::cluster::plan::plan as make_plan;
+use crate::cluster::survey::Survey;
+use crate::cluster::terms;
+use crate::plan::changeset::{Change, ResourceDiff};
+
+/// Its arguments.
+pub fn command() -> Command {
+    let command = Command::new("apply")
+        .about("Applies objects, waits until they are ready, and prunes what is no longer part of the component")
+        .arg(yes_argument())
+        .arg(input::output_argument());
+    with_target(with_source(command, "File of a saved plan, or oci://REFERENCE of an artifact"))
+}
+
+/// Runs it.
+pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
+    run_on(matches, environment, async |target| {
+        let file = matches.get_one::<String>("SOURCE").filter(|source| !source.starts_with("oci://"));
+        match file {
+            Some(file) => saved(target, matches, file).await,
+            None => {
+                let source = target.source(matches).await?;
+                let mut survey = survey(target, &source).await?;
+                fresh(target, matches, &mut survey, source.artifact.clone()).await
+            }
+        }
+    })
+}
+
+/// Applies a saved plan, if it still fits.
+async fn saved(target: &Target, matches: &ArgMatches, file: &str) -> Result<Code, Stopped> {
+    let saved = load(file)?;
+    let known = target.known(saved.objects(), saved.artifact.clone());
+    let options = &target.parts.deploys.options;
+    let mut survey =
+        Survey::take(&target.api, known.objects.clone(), &saved.namespace, saved.component().as_ref()).await?;
+    match terms::approved(&saved.contract, &survey, options) {
+        Ok(actions) => {
+            let waiting = target.parts.deploys.waiting.clone();
+            let order = Order { actions, contract: Some(&saved.contract), artifact: saved.artifact.clone(), waiting };
+            finish(target, matches, &mut survey, &order).await
+        }
+        Err(breaches) if target.parts.deploys.replan => {
+            target.say(&format!("{}; it is planned anew (deploy.moved)", Failure::Moved(breaches).sentence()));
+            fresh(target, matches, &mut survey, saved.artifact.clone()).await
+        }
+        Err(breaches) => Err(Stopped(Code::Moved, Failure::Moved(breaches).sentence())),
+    }
+}
+
+/// Plans and applies in one go. What somebody has seen and approved may delete what it lists.
+pub async fn fresh(
+    target: &Target,
+    matches: &ArgMatches,
+    survey: &mut Survey,
+    artifact: Option<String>,
+) -> Result<Code, Stopped> {
+    let plan = make_plan(&target.api, survey, &target.parts.deploys.options).await?;
+    refused(&plan)?;
+    let contract = plan.contract(artifact.clone());
+    let was_seen = !matches.get_flag("yes");
+    if was_seen && !plan.changes().is_empty() {
+        target.say(plan::text(&plan).trim_end());
+        if !confirm(matches, "apply?")? {
+            return Ok(Code::Done);
+        }
+    }
+    let order = Order {
+        actions: terms::actions(&plan),
+        contract: was_seen.then_some(&contract),
+        artifact,
+        waiting: target.parts.deploys.waiting.clone(),
+    };
+    finish(target, matches, survey, &order).await
+}
+
+async fn finish(
+    target: &Target,
+    matches: &ArgMatches,
+    survey: &mut Survey,
+    order: &Order<'_>,
+) -> Result<Code, Stopped> {
+    let told = |line: &str| target.say(line);
+    let deployed = deploy(&target.api, survey, order, &target.parts.deploys.options, &told).await?;
+    for note in &deployed.notes {
+        target.say(&format!("note: {note}"));
+    }
+    report(target, matches, &deployed);
+    Ok(deployed.failure.as_ref().map_or(Code::Done, code_of))
+}
+
+/// Prints what was done, and says why it failed.
+pub fn report(target: &Target, matches: &ArgMatches, deployed: &Deployed) {
+    let text = if input::wants_json(matches) {
+        input::document(&json!({
+            "schema_version": VERSION, "changes": deployed.diffs, "notes": deployed.notes,
+            "failure": deployed.failure.as_ref().map(Failure::document),
+        }))
+    } else {
+        let changed = deployed.diffs.iter().filter(|diff| diff.change != Change::Unchanged);
+        let lines = changed.map(|diff| format!("{} {}\n", diff.change.word(), diff.subject()));
+        lines.chain([summary(&deployed.diffs)]).collect()
+    };
+    print(&target.redactor.mask(&text));
+    if let Some(failure) = &deployed.failure {
+        complain(&target.redactor.mask(&failure.sentence()), "");
+    }
+}
+
+fn summary(diffs: &[ResourceDiff]) -> String {
+    let count = |change: Change| diffs.iter().filter(|diff| diff.change == change).count();
+    let [added, modified, removed, same] =
+        [Change::Added, Change::Modified, Change::Removed, Change::Unchanged].map(count);
+    format!("{added} created, {modified} changed, {removed} deleted, {same} unchanged\n")
+}

@@ -1,0 +1,285 @@
+//! What the commands that work on a cluster have in common: arguments, connection, sources of objects.
+
+use std::collections::HashMap;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::{Code, chain, complain, input, overlay, say, settings};
+use crate::agent::http::Authorities;
+use crate::agent::parts;
+use crate::base::clock::Clock;
+use crate::base::secret::Redactor;
+use crate::base::stop::{Cause, Stop};
+use crate::cluster::connect::{ConnectError, by_file};
+use crate::cluster::deploy::Failure;
+use crate::cluster::inventory::Component;
+use crate::cluster::{Api, ClusterError};
+use crate::config::Config;
+use crate::config::setting::SETTINGS;
+use crate::handlers::{Parts, Secrets, artifact};
+use crate::kustomize;
+use crate::manifest::{self, Object};
+use crate::registry::Version;
+use crate::registry::format;
+
+/// Settings that these commands obey.
+const SETTINGS_OF: [&str; 4] = ["deploy.", "registry.", "tls.", "artifact."];
+
+/// Why a command did not do what it was for, and its exit code.
+pub struct Stopped(pub Code, pub String);
+
+impl From<ClusterError> for Stopped {
+    fn from(error: ClusterError) -> Self {
+        Self(if error.is_forbidden() { Code::Forbidden } else { Code::Error }, chain(&error))
+    }
+}
+
+impl From<ConnectError> for Stopped {
+    fn from(error: ConnectError) -> Self {
+        Self(Code::Error, chain(&error))
+    }
+}
+
+impl From<String> for Stopped {
+    fn from(message: String) -> Self {
+        Self(Code::Error, message)
+    }
+}
+
+/// The exit code of a failed deploy.
+pub fn code_of(failure: &Failure) -> Code {
+    match failure {
+        Failure::Moved(_) => Code::Moved,
+        Failure::NotReady(_) => Code::NotReady,
+        Failure::Refused { by_guard: true, .. } => Code::Guarded,
+        Failure::Refused { is_forbidden: true, .. } => Code::Forbidden,
+        Failure::Refused { .. } => Code::Error,
+        Failure::Stopped => Code::Interrupted,
+    }
+}
+
+/// Adds the arguments that say which cluster, namespace and component.
+pub fn with_target(command: Command) -> Command {
+    let text = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name(value).help(help)
+    };
+    let settings = SETTINGS.iter().filter(|setting| !setting.secret);
+    let settings = settings.filter(|setting| SETTINGS_OF.iter().any(|prefix| setting.key.starts_with(prefix)));
+    let settings = settings.map(|setting| {
+        Arg::new(setting.key)
+            .long(setting.flag())
+            .value_name("VALUE")
+            .help(format!("{} [default: {}] [env: {}]", setting.help, setting.default, setting.variable()))
+            .hide_short_help(true)
+    });
+    command
+        .arg(
+            text("namespace", "NS", "Namespace of objects that name none [env: NUON_RUNNER_NAMESPACE]")
+                .short('n')
+                .env("NUON_RUNNER_NAMESPACE")
+                .hide_env(true),
+        )
+        .arg(
+            text(
+                "component",
+                "NAME",
+                "Component, whose inventory is kept beside its objects; without one nothing is pruned",
+            )
+            .env("NUON_RUNNER_COMPONENT"),
+        )
+        .arg(text("kubeconfig", "FILE", "Kubeconfig [default: KUBECONFIG, ~/.kube/config, the cluster around]"))
+        .arg(text("context", "NAME", "Context of the kubeconfig").env("NUON_RUNNER_CONTEXT"))
+        .arg(text("allow-exec", "PROGRAM", "The one program that the kubeconfig may run").env("NUON_RUNNER_ALLOW_EXEC"))
+        .arg(text("config", "FILE", "Configuration file (TOML)").env("NUON_RUNNER_CONFIG").hide_env_values(true))
+        .args(settings)
+}
+
+/// Adds the arguments that say where objects come from.
+pub fn with_source(command: Command, positional: &'static str) -> Command {
+    let command = command
+        .arg(input::file_argument())
+        .arg(Arg::new("kustomize").short('k').long("kustomize").value_name("DIR").help("Directory of an overlay"));
+    command.arg(Arg::new("SOURCE").help(positional))
+}
+
+/// `--yes`.
+pub fn yes_argument() -> Arg {
+    Arg::new("yes").long("yes").short('y').action(ArgAction::SetTrue).env("NUON_RUNNER_YES").help("Does not ask")
+}
+
+/// A cluster, and how it is changed.
+pub struct Target {
+    pub api: Api,
+    pub parts: Parts,
+    pub namespace: String,
+    pub component: Option<Component>,
+    pub redactor: Redactor,
+    pub clock: Clock,
+}
+
+/// Objects, and what they are known by.
+pub struct Source {
+    pub objects: Vec<Object>,
+    /// `oci://…@sha256:…`, if they are of an artifact.
+    pub artifact: Option<String>,
+    /// Secrets among them, hidden for as long as this lives.
+    _secrets: Secrets,
+}
+
+impl Target {
+    async fn connect(
+        matches: &ArgMatches,
+        config: &Config,
+        environment: &HashMap<String, String>,
+        stop: &Stop,
+    ) -> Result<Self, Stopped> {
+        let text = |name: &str| matches.get_one::<String>(name).map(String::as_str).filter(|text| !text.is_empty());
+        let variable = |name: &str| environment.get(name).cloned();
+        let (clock, redactor) = (Clock::system(), Redactor::default());
+        let authorities = Authorities::read(config, &variable).map_err(|error| chain(&error))?;
+        let parts = parts::parts(config, &authorities, &clock, &redactor, Vec::new(), false, &variable);
+        let parts = parts.map_err(|error| chain(&error))?;
+        let file = kubeconfig(text("kubeconfig"), environment);
+        let (context, program) = (text("context"), text("allow-exec"));
+        let api = by_file(file.as_deref(), context, program, &parts.network, &clock, stop).await?;
+        let namespace = text("namespace").unwrap_or(api.namespace()).to_owned();
+        let component = text("component").map(|name| Component { name: name.to_owned(), namespace: namespace.clone() });
+        Ok(Self { api, parts, namespace, component, redactor, clock })
+    }
+
+    /// The component that the command is about.
+    pub fn component(&self) -> Result<&Component, Stopped> {
+        let missing = || Stopped(Code::Usage, "which component? give --component NAME".into());
+        self.component.as_ref().ok_or_else(missing)
+    }
+
+    /// The objects that the arguments name.
+    pub async fn source(&self, matches: &ArgMatches) -> Result<Source, Stopped> {
+        let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
+        let usage = |message: &str| Stopped(Code::Usage, message.into());
+        let given = [text("filename"), text("kustomize"), text("SOURCE")].into_iter().flatten().count();
+        if given > 1 {
+            return Err(usage("only one of -f, -k and oci://REFERENCE can be deployed at once"));
+        }
+        if let Some(file) = text("filename") {
+            let manifest = input::objects(file)?;
+            if !manifest.dropped.is_empty() {
+                say(&format!("warning: {} documents are no objects and are left out", manifest.dropped.len()));
+            }
+            return Ok(self.known(manifest.objects, None));
+        }
+        if let Some(directory) = text("kustomize") {
+            return Ok(self.known(render(directory)?, None));
+        }
+        match text("SOURCE") {
+            Some(reference) if reference.starts_with("oci://") => self.pull(reference).await,
+            Some(other) => {
+                Err(usage(&format!("{other} is no oci:// reference; files are given by -f, overlays by -k")))
+            }
+            None => Err(usage("nothing to deploy: give -f FILE, -k DIR or oci://REFERENCE")),
+        }
+    }
+
+    /// The objects of an artifact, by `oci://HOST/NAME:TAG` or `@DIGEST`.
+    pub async fn pull(&self, reference: &str) -> Result<Source, Stopped> {
+        let name = reference.strip_prefix("oci://").unwrap_or(reference);
+        let (address, version) = match name.split_once('@') {
+            Some((address, digest)) => (address, Version::digest(digest)),
+            None => match name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
+                Some((address, tag)) => (address, Version::tag(tag)),
+                None => (name, Version::tag("latest")),
+            },
+        };
+        let version = version.map_err(|error| chain(&error))?;
+        let repository = self.parts.registries.open_address(address).await.map_err(|failure| failure.text())?;
+        let pulled = format::pull(&repository, &version).await.map_err(|error| chain(&error))?;
+        let artifact = format!("oci://{}@{}", repository.name(), pulled.digest);
+        let objects = artifact::objects(pulled.content).map_err(|failure| failure.text())?;
+        Ok(self.known(objects, Some(artifact)))
+    }
+
+    /// Objects whose secrets are hidden from now on.
+    pub fn known(&self, objects: Vec<Object>, artifact: Option<String>) -> Source {
+        let mut secrets = Secrets::default();
+        secrets.learn_objects(&self.redactor, &objects);
+        Source { objects, artifact, _secrets: secrets }
+    }
+
+    /// Says a line on stderr, secrets hidden.
+    pub fn say(&self, line: &str) {
+        say(&self.redactor.mask(line));
+    }
+}
+
+/// The kubeconfig that is named, else the first one of `KUBECONFIG`, else the one in the home directory.
+fn kubeconfig(named: Option<&str>, environment: &HashMap<String, String>) -> Option<PathBuf> {
+    let of_variable = environment.get("KUBECONFIG").filter(|text| !text.is_empty());
+    let of_variable = of_variable.and_then(|text| std::env::split_paths(text).next());
+    let of_home = environment.get("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
+    named.map(PathBuf::from).or(of_variable).or(of_home.filter(|path| path.exists()))
+}
+
+/// The objects of an overlay on this machine.
+fn render(directory: &str) -> Result<Vec<Object>, String> {
+    let overlay = overlay::Overlay::plain(directory)?;
+    let built = kustomize::build(&overlay.tree, overlay.root(), &overlay.options, &overlay.outside);
+    let text = kustomize::print(&built.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
+    Ok(manifest::read(text.as_bytes()).map_err(|error| chain(&error))?.objects)
+}
+
+/// Connects and runs a command; says why it did not do what it was for. The first interrupt stops it in order.
+pub fn run(
+    matches: &ArgMatches,
+    environment: &HashMap<String, String>,
+    work: impl AsyncFnOnce(&Target) -> Result<Code, Stopped>,
+) -> Code {
+    let (config, _) = match settings::load(matches, environment) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let runtime = match super::daemon::runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&error.to_string(), "");
+            return Code::Error;
+        }
+    };
+    let stop = Stop::default();
+    let ended = runtime.block_on(async {
+        let interrupt = stop.clone();
+        tokio::spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                interrupt.stop(Cause::Cancelled);
+            }
+        });
+        let target = Target::connect(matches, &config, environment, &stop).await?;
+        work(&target).await
+    });
+    match ended {
+        Ok(_) if stop.is_stopped() => Code::Interrupted,
+        Ok(code) => code,
+        Err(Stopped(code, message)) => {
+            complain(&message, "");
+            if stop.is_stopped() { Code::Interrupted } else { code }
+        }
+    }
+}
+
+/// Asks whether to go on, if there is somebody to ask.
+pub fn confirm(matches: &ArgMatches, question: &str) -> Result<bool, Stopped> {
+    if matches.get_flag("yes") {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Stopped(Code::Usage, "there is nobody to ask; give --yes".into()));
+    }
+    let mut stderr = std::io::stderr();
+    // An answer is waited for whether or not the question could be written.
+    let _ = write!(stderr, "{question} [y/N] ");
+    let _ = stderr.flush();
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(|error| format!("cannot read the answer: {error}"))?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+}

@@ -1,0 +1,58 @@
+//! `delete`: tears a component down.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use clap::{ArgMatches, Command};
+
+use super::cluster::{confirm, run as run_on, with_source, with_target, yes_argument};
+use super::plan::survey;
+use super::{Code, apply, input};
+use crate::cluster::deploy::{Deployed, Failure};
+use crate::cluster::teardown::{Teardown, teardown};
+
+/// How long objects may take to go, where no time to wait is set.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Its arguments.
+pub fn command() -> Command {
+    let command = Command::new("delete")
+        .about("Deletes the objects of a component, and waits until they are gone; may be repeated")
+        .arg(yes_argument())
+        .arg(input::output_argument());
+    with_target(with_source(command, "oci://REFERENCE of an artifact"))
+}
+
+/// Runs it.
+pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
+    run_on(matches, environment, async |target| {
+        let is_named = ["filename", "kustomize", "SOURCE"].iter().any(|name| matches.contains_id(name));
+        let source = match &target.component {
+            // What is in the inventory is known without a manifest.
+            Some(_) if !is_named => target.known(Vec::new(), None),
+            _ => target.source(matches).await?,
+        };
+        let mut survey = survey(target, &source).await?;
+        let options = &target.parts.deploys.options;
+        let plan = Teardown::plan(&survey, options);
+        for note in &plan.notes {
+            target.say(&format!("note: {note}"));
+        }
+        for object in &plan.objects {
+            target.say(&format!("- {}", object.subject()));
+        }
+        if !plan.objects.is_empty() && !confirm(matches, "delete?")? {
+            return Ok(Code::Done);
+        }
+        let patience = target.parts.deploys.wait_timeout().unwrap_or(PATIENCE);
+        let torn = teardown(&target.api, &mut survey, &plan, options, patience).await?;
+        let failure = (!torn.left.is_empty()).then(|| Failure::Refused {
+            errors: torn.left,
+            by_guard: false,
+            is_forbidden: torn.is_forbidden,
+        });
+        let code = failure.as_ref().map_or(Code::Done, super::cluster::code_of);
+        apply::report(target, matches, &Deployed { diffs: torn.diffs, notes: Vec::new(), failure });
+        Ok(code)
+    })
+}

@@ -1,0 +1,205 @@
+//! `plan` and `plan show`: what an apply would change.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+
+use clap::{Arg, ArgMatches, Command};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::cluster::{Source, Stopped, Target, run as run_on, with_source, with_target};
+use super::{Code, answer, changes, input, print};
+use crate::cluster::inventory::Component;
+use crate::cluster::plan::{Entry, Owned, Plan, plan};
+use crate::cluster::survey::Survey;
+use crate::manifest::Object;
+use crate::plan::changeset::ResourceDiff;
+use crate::plan::contract::Contract;
+
+/// The version of saved plans and of the command's documents.
+pub const VERSION: u32 = 1;
+
+/// A saved plan. It holds the objects, so Secrets too: it is written for its owner alone.
+#[derive(Serialize, Deserialize)]
+pub struct Saved {
+    pub schema_version: u32,
+    pub namespace: String,
+    #[serde(default)]
+    pub component: Option<String>,
+    #[serde(default)]
+    pub artifact: Option<String>,
+    pub objects: Vec<Map<String, Value>>,
+    pub contract: Contract,
+    pub changes: Vec<ResourceDiff>,
+    pub notes: Vec<String>,
+}
+
+/// Its arguments.
+pub fn command() -> Command {
+    let show = Command::new("show")
+        .about("Prints a saved plan")
+        .arg(Arg::new("PLAN").required(true).help("File of a saved plan"))
+        .arg(input::output_argument());
+    let command = Command::new("plan")
+        .about("Tells what an apply would change; nothing is changed")
+        .subcommand(show)
+        .args_conflicts_with_subcommands(true)
+        .arg(Arg::new("out").long("out").value_name("PLAN").help("Saves the plan, for apply PLAN"))
+        .arg(input::output_argument());
+    with_target(with_source(command, "oci://REFERENCE of an artifact"))
+}
+
+/// Runs it.
+pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
+    if let Some(("show", matches)) = matches.subcommand() {
+        return show(matches);
+    }
+    run_on(matches, environment, async |target| {
+        let source = target.source(matches).await?;
+        let survey = survey(target, &source).await?;
+        let plan = plan(&target.api, &survey, &target.parts.deploys.options).await?;
+        if let Some(file) = matches.get_one::<String>("out") {
+            save(file, target, &source, &plan)?;
+        }
+        print(&target.redactor.mask(&if input::wants_json(matches) { document(&plan) } else { text(&plan) }));
+        refused(&plan)?;
+        Ok(if plan.changes().is_empty() { Code::Done } else { Code::Changes })
+    })
+}
+
+/// Looks the objects up.
+pub async fn survey(target: &Target, source: &Source) -> Result<Survey, Stopped> {
+    let survey =
+        Survey::take(&target.api, source.objects.clone(), &target.namespace, target.component.as_ref()).await?;
+    Ok(survey)
+}
+
+/// Fails if the cluster refuses objects.
+pub fn refused(plan: &Plan) -> Result<(), Stopped> {
+    let errors = plan.errors();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    let code = match plan {
+        plan if plan.entries.iter().any(|entry| entry.is_owned_by_others) => Code::Guarded,
+        plan if plan.entries.iter().any(|entry| entry.is_forbidden) => Code::Forbidden,
+        _ => Code::Error,
+    };
+    Err(Stopped(code, format!("{} of {} objects are refused: {}", errors.len(), plan.entries.len(), errors.join("; "))))
+}
+
+fn save(file: &str, target: &Target, source: &Source, plan: &Plan) -> Result<(), String> {
+    let saved = Saved {
+        schema_version: VERSION,
+        namespace: target.namespace.clone(),
+        component: target.component.as_ref().map(|component| component.name.clone()),
+        artifact: source.artifact.clone(),
+        objects: source.objects.iter().map(|object| object.0.clone()).collect(),
+        contract: plan.contract(source.artifact.clone()),
+        changes: plan.changes(),
+        notes: plan.notes.clone(),
+    };
+    let failed = |error: std::io::Error| format!("cannot write {file}: {error}");
+    let mut options = std::fs::OpenOptions::new();
+    let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(file).map_err(failed)?;
+    let text = serde_json::to_vec(&saved).map_err(|error| format!("cannot write {file}: {error}"))?;
+    out.write_all(&text).and_then(|()| out.sync_all()).map_err(failed)
+}
+
+/// Reads a saved plan.
+pub fn load(file: &str) -> Result<Saved, String> {
+    let saved: Saved = serde_json::from_slice(&input::read(file)?).map_err(|error| {
+        format!("{file} is no saved plan (line {}, column {}); make one by plan --out", error.line(), error.column())
+    })?;
+    if saved.schema_version != VERSION {
+        return Err(format!("{file} is a plan of version {}, and this program knows {VERSION}", saved.schema_version));
+    }
+    Ok(saved)
+}
+
+impl Saved {
+    /// The objects that it applies.
+    pub fn objects(&self) -> Vec<Object> {
+        self.objects.iter().cloned().map(Object).collect()
+    }
+
+    /// Whose inventory is kept.
+    pub fn component(&self) -> Option<Component> {
+        let namespace = self.namespace.clone();
+        self.component.clone().map(|name| Component { name, namespace })
+    }
+}
+
+fn show(matches: &ArgMatches) -> Code {
+    let file = matches.get_one::<String>("PLAN").map(String::as_str).unwrap_or_default();
+    answer(load(file).map(|saved| {
+        if input::wants_json(matches) {
+            let Saved { schema_version, namespace, component, artifact, changes, notes, .. } = saved;
+            input::document(&json!({
+                "schema_version": schema_version, "namespace": namespace, "component": component, "artifact": artifact,
+                "changes": changes, "notes": notes,
+            }))
+        } else {
+            let artifact = saved.artifact.iter().map(|artifact| format!("# of {artifact}\n"));
+            let changes = saved.changes.iter().map(changes::text);
+            artifact.chain(changes).chain([summary(&saved.changes)]).collect()
+        }
+    }))
+}
+
+fn document(plan: &Plan) -> String {
+    let owned = |owned: &Owned| json!({"path": owned.path, "manager": owned.manager, "operation": owned.operation, "time": owned.time});
+    let entry = |entry: &Entry| {
+        json!({
+            "object": entry.object.subject(), "type": entry.diff.change, "checked": entry.checked.words(),
+            "taken": entry.taken.iter().map(owned).collect::<Vec<_>>(),
+            "drift": entry.drift.iter().map(owned).collect::<Vec<_>>(), "recreated": entry.recreate,
+        })
+    };
+    input::document(&json!({
+        "schema_version": VERSION, "objects": plan.entries.iter().map(entry).collect::<Vec<_>>(),
+        "changes": plan.changes(), "notes": plan.notes,
+    }))
+}
+
+/// The plan for people: each change, who owns what would be taken, and a summary.
+pub fn text(plan: &Plan) -> String {
+    let mut text = String::new();
+    for entry in plan.entries.iter().filter(|entry| entry.diff.change != crate::plan::changeset::Change::Unchanged) {
+        text.push_str(&changes::text(&entry.diff));
+        text.push_str(&format!(
+            "    ({}{})\n",
+            entry.checked.words(),
+            if entry.recreate { "; deleted and made again" } else { "" }
+        ));
+        for (owned, what) in entry
+            .taken
+            .iter()
+            .map(|owned| (owned, "taken from"))
+            .chain(entry.drift.iter().map(|owned| (owned, "changed by")))
+        {
+            text.push_str(&format!(
+                "    {} is {what} {} ({}, {})\n",
+                owned.path, owned.manager, owned.operation, owned.time
+            ));
+        }
+    }
+    for deletion in &plan.deletions {
+        text.push_str(&format!("- {} (no longer part of the component)\n", deletion.id));
+        text.extend(deletion.needs_plan.iter().map(|reason| format!("    {reason}\n")));
+    }
+    text.extend(plan.notes.iter().map(|note| format!("# {note}\n")));
+    text.push_str(&summary(&plan.changes()));
+    text
+}
+
+fn summary(diffs: &[ResourceDiff]) -> String {
+    use crate::plan::changeset::Change;
+    let count = |change: Change| diffs.iter().filter(|diff| diff.change == change).count();
+    let counts = [Change::Added, Change::Modified, Change::Removed].map(count);
+    match counts {
+        [0, 0, 0] => "nothing would change\n".into(),
+        [added, modified, removed] => format!("{added} to create, {modified} to change, {removed} to delete\n"),
+    }
+}

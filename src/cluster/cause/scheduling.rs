@@ -1,0 +1,78 @@
+//! Why no node was found: the message of the condition `PodScheduled` (pkg/scheduler/framework/types.go,
+//! `FitError.Error`), with the reasons of the scheduler's plugins.
+
+use super::code::{self, Code, Hope};
+
+/// The cause behind a message of the scheduler; the first in the table that it names. If the scheduler knows that
+/// nothing would help even if other pods went, and nothing is on its way, there is no hope.
+pub fn of(message: &str) -> Code {
+    let table = [
+        ("no nodes available to schedule pods", code::NO_NODES),
+        ("unbound immediate PersistentVolumeClaims", code::CLAIM_UNBOUND),
+        ("scheduling gates", code::SCHEDULING_GATED),
+        ("didn't match Pod's node affinity/selector", code::NODE_AFFINITY),
+        ("plugin(s) [NodeAffinity]", code::NODE_AFFINITY),
+        ("didn't match the requested node name", code::NODE_AFFINITY),
+        ("Insufficient ", code::INSUFFICIENT_RESOURCES),
+        ("Too many pods", code::INSUFFICIENT_RESOURCES),
+        ("untolerated taint", code::UNTOLERATED_TAINT),
+        ("were unschedulable", code::NODE_CORDONED),
+        ("pod topology spread constraints", code::TOPOLOGY_SPREAD),
+        ("affinity rules", code::POD_AFFINITY),
+        ("free ports for the requested pod ports", code::HOST_PORT_CONFLICT),
+        ("available persistent volumes to bind", code::CLAIM_UNBOUND),
+    ];
+    if message.contains("persistentvolumeclaim \"") && message.contains("not found") {
+        return code::CLAIM_MISSING;
+    }
+    let found = table.into_iter().find(|(word, _)| message.contains(word));
+    let code = found.map_or(code::UNSCHEDULABLE, |(_, code)| code);
+    let nothing_helps =
+        message.contains("Preemption is not helpful") && !message.contains("No preemption victims found");
+    match code {
+        code::INSUFFICIENT_RESOURCES if nothing_helps => Code { hope: Hope::None, ..code },
+        code => code,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_of_the_scheduler_are_told_apart() {
+        for (message, code) in [
+            ("no nodes available to schedule pods", code::NO_NODES),
+            (
+                "0/3 nodes are available: 2 Insufficient cpu, 1 Insufficient memory. preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod.",
+                code::INSUFFICIENT_RESOURCES,
+            ),
+            ("0/3 nodes are available: 3 node(s) had untolerated taint(s). preemption: x", code::UNTOLERATED_TAINT),
+            ("0/3 nodes are available: 3 node(s) had untolerated taint {a: b}.", code::UNTOLERATED_TAINT),
+            ("0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.", code::NODE_AFFINITY),
+            ("0/1 nodes are available: 1 node(s) were unschedulable.", code::NODE_CORDONED),
+            (
+                "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. preemption: x",
+                code::CLAIM_UNBOUND,
+            ),
+            ("0/1 nodes are available: persistentvolumeclaim \"data\" not found. preemption: x", code::CLAIM_MISSING),
+            ("0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules.", code::POD_AFFINITY),
+            ("0/1 nodes are available: 1 node(s) didn't match pod topology spread constraints.", code::TOPOLOGY_SPREAD),
+            (
+                "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports.",
+                code::HOST_PORT_CONFLICT,
+            ),
+        ] {
+            assert_eq!(of(message), code, "{message}");
+        }
+    }
+
+    #[test]
+    fn more_than_any_node_has_is_hopeless() {
+        let message = |preemption: &str| {
+            format!("0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 {preemption}.")
+        };
+        assert_eq!(of(&message("Preemption is not helpful for scheduling")).hope, Hope::None);
+        assert_eq!(of(&message("No preemption victims found for incoming pod")).hope, Hope::Waits);
+    }
+}

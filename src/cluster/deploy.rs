@@ -1,0 +1,191 @@
+//! A whole deploy: apply, wait until ready, prune, remember. Prunes only after all is ready.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::apply::{Applied, apply};
+use super::inventory::DeployOutcome;
+use super::options::Options;
+use super::prune::{self, Deletion};
+use super::survey::Survey;
+use super::terms::{Action, Breach};
+use super::wait::{NotReady, Waited, Waiting, wait};
+use super::{Api, ClusterError};
+use crate::plan::changeset::{Change, ResourceDiff};
+use crate::plan::contract::Contract;
+
+/// How long a pruned object may take to go.
+const PRUNED_WITHIN: Duration = Duration::from_secs(60);
+
+/// Why a deploy failed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Failure {
+    /// Objects are not as the approved plan has read them.
+    Moved(Vec<Breach>),
+    /// Objects were refused.
+    Refused {
+        /// Each with its reason.
+        errors: Vec<String>,
+        /// Whether a guard, not the server, refused.
+        by_guard: bool,
+        /// Whether permission is missing.
+        is_forbidden: bool,
+    },
+    /// Objects did not become ready.
+    NotReady(Vec<NotReady>),
+    /// It was stopped.
+    Stopped,
+}
+
+impl Failure {
+    /// In one line.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Moved(breaches) => {
+                let told = breaches.iter().map(|breach| format!("{}: {breach}", breach.subject));
+                let told: Vec<String> = told.collect();
+                format!("the approved plan no longer fits; plan again: {}", told.join("; "))
+            }
+            Self::Refused { errors, .. } => errors.join("; "),
+            Self::NotReady(all) => {
+                let told: Vec<String> = all.iter().map(|one| one.cause.sentence()).collect();
+                format!("not ready: {}", told.join("; "))
+            }
+            Self::Stopped => "the deploy was stopped".into(),
+        }
+    }
+
+    /// As a document.
+    pub fn document(&self) -> Value {
+        match self {
+            Self::NotReady(all) => json!({"not_ready": super::wait::document(all)}),
+            other => json!({"message": other.sentence()}),
+        }
+    }
+}
+
+/// What a deploy came to.
+#[derive(Debug, Default)]
+pub struct Deployed {
+    /// What became of each object, those deleted last.
+    pub diffs: Vec<ResourceDiff>,
+    /// What people should know.
+    pub notes: Vec<String>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+}
+
+/// What a deploy is asked for.
+pub struct Order<'a> {
+    /// What is done with each object of the survey.
+    pub actions: Vec<Action>,
+    /// The plan that was approved; without one, deletions are guarded.
+    pub contract: Option<&'a Contract>,
+    /// Where the objects come from, for the history.
+    pub artifact: Option<String>,
+    /// How they are waited for; none if they are not.
+    pub waiting: Option<Waiting>,
+}
+
+/// Deploys. `told` hears of each stage and object.
+///
+/// # Errors
+/// [`ClusterError`] if the inventory cannot be read or written.
+pub async fn deploy(
+    api: &Api,
+    survey: &mut Survey,
+    order: &Order<'_>,
+    options: &Options,
+    told: &(dyn Fn(&str) + Sync),
+) -> Result<Deployed, ClusterError> {
+    let applied = apply(api, survey, &order.actions, options, told).await?;
+    let mut deployed = Deployed { diffs: applied.diffs.clone(), ..Deployed::default() };
+    deployed.failure = refusal(&applied);
+    if deployed.failure.is_none()
+        && let Some(waiting) = &order.waiting
+    {
+        deployed.failure = match wait(api, &survey.served, applied.objects, waiting, told).await {
+            Waited::Ready => None,
+            Waited::Hopeless(all) | Waited::Late(all) => Some(Failure::NotReady(all)),
+            Waited::Stopped => Some(Failure::Stopped),
+        };
+    }
+    if deployed.failure.is_none() {
+        prune_after(api, survey, order, options, &mut deployed).await?;
+    }
+    remember(api, survey, order, options, &deployed).await?;
+    Ok(deployed)
+}
+
+fn refusal(applied: &Applied) -> Option<Failure> {
+    if !applied.breaches.is_empty() {
+        return Some(Failure::Moved(applied.breaches.clone()));
+    }
+    let errors = applied.errors();
+    let failure = Failure::Refused { errors, by_guard: applied.is_owned_by_others, is_forbidden: applied.is_forbidden };
+    (!applied.errors().is_empty()).then_some(failure)
+}
+
+async fn prune_after(
+    api: &Api,
+    survey: &mut Survey,
+    order: &Order<'_>,
+    options: &Options,
+    deployed: &mut Deployed,
+) -> Result<(), ClusterError> {
+    let mut pruning = prune::plan(api, survey, options).await?;
+    deployed.notes.append(&mut pruning.notes);
+    match order.contract {
+        Some(contract) => {
+            let is_listed = |deletion: &Deletion| {
+                contract
+                    .deletions
+                    .iter()
+                    .any(|doomed| doomed.subject == super::plan::subject(&deletion.id) && doomed.uid == deletion.uid)
+            };
+            let (listed, others): (Vec<_>, Vec<_>) = pruning.deletions.into_iter().partition(is_listed);
+            pruning.deletions = listed;
+            let told = others.iter().map(|one| format!("{} stays, because the approved plan does not list it", one.id));
+            deployed.notes.extend(told);
+        }
+        None => {
+            if let Some(reason) = prune::guard(survey, &pruning.deletions, options) {
+                let help = "approve a plan that lists them, or raise deploy.prune_limit and deploy.prune_percent";
+                let errors = vec![format!("nothing was pruned: {reason}; {help}")];
+                deployed.failure = Some(Failure::Refused { errors, by_guard: true, is_forbidden: false });
+                pruning.deletions.clear();
+            }
+            let (free, guarded): (Vec<_>, Vec<_>) =
+                pruning.deletions.into_iter().partition(|deletion| deletion.needs_plan.is_none());
+            pruning.deletions = free;
+            let told = guarded.iter().filter_map(|one| {
+                Some(format!("{} stays, because {}; a plan that lists it is needed", one.id, one.needs_plan?))
+            });
+            deployed.notes.extend(told);
+        }
+    }
+    let diffs = prune::prune(api, survey, &pruning, PRUNED_WITHIN).await;
+    let errors = super::plan::errors(diffs.iter());
+    deployed.diffs.extend(diffs);
+    if !errors.is_empty() {
+        deployed.failure = Some(Failure::Refused { errors, by_guard: false, is_forbidden: false });
+    }
+    Ok(())
+}
+
+/// Writes into the inventory what is there now, and the deploy into its history, if there is anything new.
+async fn remember(
+    api: &Api,
+    survey: &mut Survey,
+    order: &Order<'_>,
+    options: &Options,
+    deployed: &Deployed,
+) -> Result<(), ClusterError> {
+    let Some(inventory) = &mut survey.inventory else { return Ok(()) };
+    let count = |change: Change| deployed.diffs.iter().filter(|diff| diff.change == change).count();
+    let changes = [Change::Added, Change::Modified, Change::Removed].map(count);
+    let outcome = if deployed.failure.is_some() { DeployOutcome::Failed } else { DeployOutcome::Succeeded };
+    inventory.remember(api.clock.now(), order.artifact.clone(), outcome, changes);
+    inventory.write(api, &survey.served, &options.manager).await
+}

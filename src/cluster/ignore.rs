@@ -1,0 +1,113 @@
+//! Fields that are left as they are in the cluster, because something else decides them: an autoscaler's
+//! replicas, a certificate that is injected.
+
+use std::str::FromStr;
+
+use serde_json::Value;
+
+use crate::manifest::Object;
+
+/// Names fields of one object, as JSON pointers with commas between.
+pub const ANNOTATION: &str = "nuon.co/ignore-fields";
+
+/// `KIND[.GROUP][/NAME]:POINTER`: a field of all objects of a kind, or of one name. `*` stands for any kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IgnoreRule {
+    kind: String,
+    group: Option<String>,
+    name: Option<String>,
+    pointer: String,
+}
+
+impl FromStr for IgnoreRule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no rule like Deployment.apps/web:/spec/replicas");
+        let (target, pointer) = text.split_once(':').ok_or_else(wrong)?;
+        if target.is_empty() || !pointer.starts_with('/') {
+            return Err(wrong());
+        }
+        let (kind, name) = match target.split_once('/') {
+            Some((kind, name)) => (kind, Some(name.to_owned())),
+            None => (target, None),
+        };
+        let (kind, group) = match kind.split_once('.') {
+            Some((kind, group)) => (kind, Some(group.to_owned())),
+            None => (kind, None),
+        };
+        Ok(Self { kind: kind.to_owned(), group, name, pointer: pointer.to_owned() })
+    }
+}
+
+impl IgnoreRule {
+    fn is_about(&self, object: &Object) -> bool {
+        (self.kind == "*" || self.kind == object.kind())
+            && self.group.as_ref().is_none_or(|group| group == object.group())
+            && self.name.as_ref().is_none_or(|name| name == object.name())
+    }
+}
+
+/// Puts what the cluster has into the ignored fields of a wanted object, so that nothing about them is asked.
+pub fn leave_as_they_are(wanted: &mut Object, live: &Object, rules: &[IgnoreRule]) {
+    let own = wanted.annotation(ANNOTATION).unwrap_or_default().to_owned();
+    let own = own.split(',').map(str::trim).filter(|pointer| pointer.starts_with('/'));
+    let rules = rules.iter().filter(|rule| rule.is_about(wanted)).map(|rule| rule.pointer.clone());
+    let pointers: Vec<String> = own.map(str::to_owned).chain(rules.collect::<Vec<_>>()).collect();
+    if pointers.is_empty() {
+        return;
+    }
+    let there = Value::Object(live.0.clone());
+    let mut document = Value::Object(std::mem::take(&mut wanted.0));
+    for pointer in pointers {
+        let Some((parent, member)) = pointer.rsplit_once('/') else { continue };
+        let Some(parent) = document.pointer_mut(parent) else { continue };
+        match (parent, there.pointer(&pointer)) {
+            (Value::Object(map), Some(value)) if map.contains_key(&unescape(member)) => {
+                map.insert(unescape(member), value.clone());
+            }
+            (Value::Object(map), None) => drop(map.shift_remove(&unescape(member))),
+            _ => {}
+        }
+    }
+    if let Value::Object(map) = document {
+        wanted.0 = map;
+    }
+}
+
+fn unescape(member: &str) -> String {
+    member.replace("~1", "/").replace("~0", "~")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(value: Value) -> Object {
+        Object(value.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn ignored_fields_become_what_the_cluster_has() {
+        let live = object(json!({"kind": "Deployment", "spec": {"replicas": 7, "paused": true}}));
+        let wanted = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 2}});
+        let rules: Vec<IgnoreRule> =
+            ["Deployment.apps/web:/spec/replicas", "*:/spec/paused"].iter().map(|rule| rule.parse().unwrap()).collect();
+        let mut changed = object(wanted.clone());
+        leave_as_they_are(&mut changed, &live, &rules);
+        assert_eq!(changed.0["spec"], json!({"replicas": 7}), "what is not wanted is not taken up");
+
+        let mut by_annotation = object(wanted);
+        by_annotation.0["metadata"]["annotations"] = json!({ANNOTATION: "/spec/replicas"});
+        leave_as_they_are(&mut by_annotation, &live, &[]);
+        assert_eq!(by_annotation.0["spec"]["replicas"], 7);
+    }
+
+    #[test]
+    fn a_rule_needs_a_kind_and_a_pointer() {
+        for text in ["", "Deployment", ":/spec", "Deployment:spec"] {
+            assert!(text.parse::<IgnoreRule>().is_err(), "{text}");
+        }
+    }
+}

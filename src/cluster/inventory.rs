@@ -1,0 +1,355 @@
+//! What a component has put into a cluster: a ConfigMap beside its objects.
+//!
+//! A ConfigMap, as kustomizer's, and no ApplySet (KEP-3659): an ApplySet marks each object with a label and
+//! finds them again by a list of every kind that it ever had, in every namespace; it cannot say which object of
+//! a name was ours (a UID), nor what we last wanted of it and saw in it, by which an object is known to be
+//! unchanged without a question. And a label that somebody copies makes a stranger ours.
+//!
+//! Before anything is written, the inventory holds what is there and what will be; an object leaves it only
+//! when it was seen gone. So a process that dies at any moment leaves nothing that nobody knows of.
+//!
+//! The list is packed (gzip), for 10,000 objects in the 1 MiB of a ConfigMap.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use flate2::{Compression, GzBuilder};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::api::{Force, Write};
+use super::discovery::Served;
+use super::{Api, ClusterError};
+use crate::manifest::{Object, ObjectId};
+use crate::workspace::archive;
+
+/// Before the component in the name of its inventory.
+const PREFIX: &str = "nuon-inventory-";
+
+/// The label by which all inventories are found.
+const LABEL: (&str, &str) = ("app.kubernetes.io/component", "inventory");
+
+/// Deploys that are remembered.
+const REMEMBERED: usize = 20;
+
+/// The most bytes of an unpacked list.
+const LARGEST: u64 = 32 << 20;
+
+/// Whose inventory it is, and where it lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Component {
+    /// Its id or name: lower case letters, digits, dots and dashes.
+    pub name: String,
+    /// The namespace of the inventory.
+    pub namespace: String,
+}
+
+impl Component {
+    /// The name of the ConfigMap.
+    fn config_map(&self) -> String {
+        format!("{PREFIX}{}", self.name)
+    }
+
+    /// Where the inventory lies if its namespace is not there: a component may have all its objects elsewhere.
+    fn elsewhere(&self) -> Self {
+        Self { name: format!("{}.{}", self.name, self.namespace), namespace: "default".into() }
+    }
+}
+
+/// What is known of an object.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// API version in which it was applied, the group left out.
+    #[serde(rename = "ver")]
+    pub version: String,
+    /// Its UID; empty until it has one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uid: String,
+    /// Fingerprint of what was wanted of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<String>,
+    /// Fingerprint of what the cluster had in the touched fields after the apply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<String>,
+    /// Since when it is kept only for a rollback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub superseded: Option<Timestamp>,
+}
+
+/// One deploy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deploy {
+    /// Counts up from 1.
+    pub number: u64,
+    /// When it ended.
+    pub time: Timestamp,
+    /// `oci://…@sha256:…` of what was deployed, if it was an artifact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<String>,
+    /// How it ended.
+    pub outcome: DeployOutcome,
+    /// Objects of the component.
+    pub objects: usize,
+    /// Objects that were created, changed and deleted.
+    pub changes: [usize; 3],
+}
+
+/// How a deploy ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeployOutcome {
+    /// All objects are there and ready.
+    Succeeded,
+    /// Something was refused, or did not become ready.
+    Failed,
+    /// Everything was deleted.
+    TornDown,
+}
+
+/// The inventory of a component.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Inventory {
+    /// Whose it is.
+    pub component: Component,
+    /// Its objects.
+    pub objects: BTreeMap<ObjectId, Record>,
+    /// Its last deploys, oldest first.
+    pub history: Vec<Deploy>,
+    version: Option<String>,
+}
+
+/// An object in the packed list.
+#[derive(Serialize, Deserialize)]
+struct Packed {
+    id: String,
+    #[serde(flatten)]
+    record: Record,
+}
+
+impl Inventory {
+    /// The inventory of a component that has none yet.
+    pub fn new(component: Component) -> Self {
+        Self { component, objects: BTreeMap::new(), history: Vec::new(), version: None }
+    }
+
+    /// Whether it was in the cluster when it was read.
+    pub fn is_stored(&self) -> bool {
+        self.version.is_some()
+    }
+
+    /// Its subject.
+    pub fn subject(&self) -> String {
+        format!("ConfigMap/{}/{}", self.component.namespace, self.component.config_map())
+    }
+
+    /// Reads a component's inventory; an empty one if there is none.
+    ///
+    /// # Errors
+    /// [`ClusterError`]; also if it is there and cannot be understood, for then it must not be overwritten.
+    pub async fn read(api: &Api, served: &Served, component: &Component) -> Result<Self, ClusterError> {
+        let resource = &served.config_maps()?.api;
+        for place in [component.clone(), component.elsewhere()] {
+            let stored = match api.get(resource, &place.namespace, &place.config_map()).await {
+                // Where nothing may be read nothing was written either.
+                Err(error) if error.is_forbidden() && place != *component => None,
+                stored => stored?,
+            };
+            if let Some(stored) = stored {
+                return Self::parse(&stored).ok_or_else(|| ClusterError::Inventory {
+                    subject: stored.subject(),
+                    message: "it cannot be read; restore it from a backup, or delete it to begin anew without pruning"
+                        .into(),
+                });
+            }
+        }
+        Ok(Self::new(component.clone()))
+    }
+
+    /// The objects that inventories other than this one hold, in all namespaces.
+    ///
+    /// # Errors
+    /// [`ClusterError`]; also if one of them cannot be understood.
+    pub async fn held_by_others(&self, api: &Api, served: &Served) -> Result<BTreeMap<ObjectId, String>, ClusterError> {
+        let resource = &served.config_maps()?.api;
+        let selector = format!("{}={}", LABEL.0, LABEL.1);
+        let mut held = BTreeMap::new();
+        for stored in api.list(resource, "", &selector).await? {
+            let Some(component) = stored.name().strip_prefix(PREFIX) else { continue };
+            if stored.subject() == self.subject() {
+                continue;
+            }
+            let other = Self::parse(&stored).ok_or_else(|| ClusterError::Inventory {
+                subject: stored.subject(),
+                message: "it cannot be read, so it is not known what must not be deleted".into(),
+            })?;
+            let kept = other.objects.into_iter().filter(|(_, record)| record.superseded.is_none());
+            held.extend(kept.map(|(id, _)| (id, component.to_owned())));
+        }
+        Ok(held)
+    }
+
+    /// Writes it, if nobody else has since it was read.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn write(&mut self, api: &Api, served: &Served, manager: &str) -> Result<(), ClusterError> {
+        let resource = &served.config_maps()?.api;
+        let mut stored = api.apply(resource, &self.config_map()?, manager, Write::Real, Force::Yes).await;
+        if self.version.is_none() && stored.as_ref().is_err_and(ClusterError::is_not_found) {
+            self.component = self.component.elsewhere();
+            stored = api.apply(resource, &self.config_map()?, manager, Write::Real, Force::Yes).await;
+        }
+        let stored = stored.map_err(|error| match error {
+            error if error.is_conflict() => ClusterError::Inventory {
+                subject: self.subject(),
+                message: "somebody else has changed it meanwhile; another deploy of this component may be running"
+                    .into(),
+            },
+            error => error,
+        })?;
+        self.version = stored.metadata("resourceVersion").and_then(Value::as_str).map(str::to_owned);
+        Ok(())
+    }
+
+    /// Removes it from the cluster, if it is there.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn remove(&self, api: &Api, served: &Served) -> Result<(), ClusterError> {
+        let resource = &served.config_maps()?.api;
+        if let Some(stored) = api.get(resource, &self.component.namespace, &self.component.config_map()).await? {
+            api.delete(resource, &stored).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds what a deploy came to.
+    pub fn remember(&mut self, time: Timestamp, artifact: Option<String>, outcome: DeployOutcome, changes: [usize; 3]) {
+        let number = self.history.last().map_or(1, |last| last.number + 1);
+        let objects = self.objects.values().filter(|record| record.superseded.is_none()).count();
+        self.history.push(Deploy { number, time, artifact, outcome, objects, changes });
+        let forgotten = self.history.len().saturating_sub(REMEMBERED);
+        self.history.drain(..forgotten);
+    }
+
+    fn config_map(&self) -> Result<Object, ClusterError> {
+        let objects = self.objects.iter().map(|(id, record)| Packed { id: pack_id(id), record: record.clone() });
+        let text = serde_json::to_vec(&objects.collect::<Vec<_>>()).unwrap_or_default();
+        let mut gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::best());
+        // Writing to memory cannot fail.
+        let packed = gzip.write_all(&text).and_then(|()| gzip.finish()).unwrap_or_default();
+        let mut metadata = json!({
+            "name": self.component.config_map(), "namespace": self.component.namespace,
+            "labels": {
+                LABEL.0: LABEL.1, "app.kubernetes.io/name": self.component.name,
+                "app.kubernetes.io/managed-by": "nuon-runner",
+            },
+        });
+        if let Some(version) = &self.version {
+            metadata.as_object_mut().map(|map| map.insert("resourceVersion".into(), version.as_str().into()));
+        }
+        let map = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata,
+            "data": {"history": serde_json::to_string_pretty(&self.history).unwrap_or_default()},
+            "binaryData": {"objects": STANDARD.encode(packed)},
+        });
+        match map {
+            Value::Object(map) => Ok(Object(map)),
+            _ => Err(ClusterError::Inventory { subject: self.subject(), message: "it is no object".into() }),
+        }
+    }
+
+    fn parse(stored: &Object) -> Option<Self> {
+        let data = |member: &str, key: &str| stored.0.get(member)?.get(key)?.as_str();
+        let packed = STANDARD.decode(data("binaryData", "objects")?).ok()?;
+        let listed: Vec<Packed> = serde_json::from_slice(&archive::expand(&packed, LARGEST).ok()?).ok()?;
+        let objects = listed.into_iter().map(|packed| Some((unpack_id(&packed.id)?, packed.record)));
+        Some(Self {
+            component: Component {
+                name: stored.name().strip_prefix(PREFIX)?.to_owned(),
+                namespace: stored.namespace().to_owned(),
+            },
+            objects: objects.collect::<Option<_>>()?,
+            history: serde_json::from_str(data("data", "history")?).ok()?,
+            version: stored.metadata("resourceVersion").and_then(Value::as_str).map(str::to_owned),
+        })
+    }
+}
+
+/// As kustomizer writes it: `namespace_name_group_kind`, colons doubled underscores.
+fn pack_id(id: &ObjectId) -> String {
+    format!("{}_{}_{}_{}", id.namespace, id.name.replace(':', "__"), id.group, id.kind)
+}
+
+fn unpack_id(text: &str) -> Option<ObjectId> {
+    let (namespace, rest) = text.split_once('_')?;
+    let (rest, kind) = rest.rsplit_once('_')?;
+    let (name, group) = rest.rsplit_once('_')?;
+    let [namespace, group, kind] = [namespace, group, kind].map(str::to_owned);
+    Some(ObjectId { group, kind, namespace, name: name.replace("__", ":") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(namespace: &str, name: &str, group: &str, kind: &str) -> ObjectId {
+        let [namespace, name, group, kind] = [namespace, name, group, kind].map(str::to_owned);
+        ObjectId { group, kind, namespace, name }
+    }
+
+    #[test]
+    fn it_reads_back_as_it_was_written() {
+        let component = Component { name: "web".into(), namespace: "shop".into() };
+        let mut inventory = Inventory::new(component);
+        for id in [
+            id("", "system:node", "rbac.authorization.k8s.io", "ClusterRole"),
+            id("shop", "web", "apps", "Deployment"),
+            id("shop", "c", "", "ConfigMap"),
+        ] {
+            let record = Record { version: "v1".into(), uid: "u".into(), ..Record::default() };
+            inventory.objects.insert(id, record);
+        }
+        inventory.remember(Timestamp::UNIX_EPOCH, None, DeployOutcome::Succeeded, [3, 0, 0]);
+        assert_eq!(Inventory::parse(&inventory.config_map().unwrap()).unwrap(), inventory);
+    }
+
+    #[test]
+    fn ten_thousand_objects_fit_into_a_config_map() {
+        let mut inventory = Inventory::new(Component { name: "big".into(), namespace: "shop".into() });
+        for at in 0..10_000_u32 {
+            let random = hex::encode(rand::random::<[u8; 36]>());
+            let record = Record {
+                version: "v1".into(),
+                uid: format!(
+                    "{}-{}-{}-{}-{}",
+                    &random[..8],
+                    &random[8..12],
+                    &random[12..16],
+                    &random[16..20],
+                    &random[20..32]
+                ),
+                wanted: Some(random[32..52].to_owned()),
+                seen: Some(random[52..72].to_owned()),
+                superseded: None,
+            };
+            inventory.objects.insert(id("shop", &format!("some-config-{at}"), "", "ConfigMap"), record);
+        }
+        let packed = inventory.config_map().unwrap();
+        let size = serde_json::to_vec(&packed.0).unwrap().len();
+        assert!(size < 1 << 20, "{size} bytes");
+    }
+
+    #[test]
+    fn only_the_last_deploys_are_remembered() {
+        let mut inventory = Inventory::new(Component { name: "web".into(), namespace: "shop".into() });
+        for _ in 0..REMEMBERED + 5 {
+            inventory.remember(Timestamp::UNIX_EPOCH, None, DeployOutcome::Failed, [0, 0, 0]);
+        }
+        let numbers: Vec<u64> = inventory.history.iter().map(|deploy| deploy.number).collect();
+        assert_eq!((numbers.len(), numbers[0]), (REMEMBERED, 6));
+    }
+}

@@ -1,0 +1,70 @@
+//! How a cluster is changed: what settings and annotations say.
+
+use std::sync::Arc;
+
+use super::ignore::IgnoreRule;
+
+/// What happens where another manager owns a field that we want to set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conflicts {
+    /// The field becomes ours, as with the program that is replaced.
+    Force,
+    /// The object is refused.
+    Refuse,
+}
+
+/// When deletions need a plan that lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// More objects than this.
+    pub objects: usize,
+    /// More of the component's objects than this, in per cent.
+    pub percent: usize,
+}
+
+/// How a cluster is changed.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The field manager of applies.
+    pub manager: String,
+    /// Managers whose fields become ours: of the program that is replaced, of kubectl, and others.
+    pub take_over: Vec<String>,
+    /// What happens to fields that others own.
+    pub conflicts: Conflicts,
+    /// Fields that are left as they are in the cluster.
+    pub ignore: Vec<IgnoreRule>,
+    /// Whether objects that leave the component are deleted.
+    pub prune: bool,
+    /// When that needs a plan that lists them.
+    pub limits: Limits,
+    /// Whether an object with a changed immutable field is deleted and made again.
+    pub recreate: bool,
+    /// The key of fingerprints of Secrets; without one none are taken.
+    pub key: Option<Arc<[u8]>>,
+}
+
+/// Field managers that earlier deploys of a component may have had: the replaced program's, kubectl's
+/// client-side apply, and what the server itself notes when it meets an object without managers.
+pub const EARLIER_MANAGERS: [&str; 3] = ["kube-apply", "kubectl-client-side-apply", "before-first-apply"];
+
+impl Options {
+    /// Whether a manager is ours, or one whose fields become ours.
+    pub fn is_earlier(&self, manager: &str) -> bool {
+        manager == self.manager || self.take_over.iter().any(|name| name == manager)
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            manager: "nuon-runner".into(),
+            take_over: EARLIER_MANAGERS.map(str::to_owned).to_vec(),
+            conflicts: Conflicts::Force,
+            ignore: Vec::new(),
+            prune: true,
+            limits: Limits { objects: 20, percent: 50 },
+            recreate: false,
+            key: None,
+        }
+    }
+}

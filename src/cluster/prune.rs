@@ -1,0 +1,247 @@
+//! Deletes what is no longer part of a component, and only that: what its inventory holds, what is still the
+//! object that we made, what nobody wants to keep, and what no other component has taken.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::delete::{Fate, delete};
+use super::inventory::Record;
+use super::options::Options;
+use super::owners::owners;
+use super::survey::Survey;
+use super::{Api, ClusterError, lines};
+use crate::manifest::order::compare;
+use crate::manifest::{Object, ObjectId};
+use crate::plan::changeset::{Op, ResourceDiff};
+
+/// Annotations that keep an object, ours and those that users of other tools know.
+const KEEP: [(&str, &str); 5] = [
+    ("nuon.co/prune", "disabled"),
+    ("helm.sh/resource-policy", "keep"),
+    ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+    ("argocd.argoproj.io/sync-options", "Prune=false"),
+    ("kapp.k14s.io/delete-strategy", "orphan"),
+];
+
+/// How long the last generation of generated ConfigMaps and Secrets stays for a rollback.
+pub const ROLLBACK_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// An object that goes.
+#[derive(Debug, Clone)]
+pub struct Deletion {
+    /// Which.
+    pub id: ObjectId,
+    /// The UID that was read.
+    pub uid: String,
+    /// What is there.
+    pub live: Object,
+    /// Why it goes only if a plan lists it: with it goes what is not in any manifest.
+    pub needs_plan: Option<&'static str>,
+    /// As the changeset has it.
+    pub diff: ResourceDiff,
+}
+
+/// What of the stale objects becomes what.
+#[derive(Debug, Default)]
+pub struct Pruning {
+    /// They go.
+    pub deletions: Vec<Deletion>,
+    /// They are gone already.
+    pub gone: Vec<ObjectId>,
+    /// They are not ours any more, and are forgotten.
+    pub released: Vec<ObjectId>,
+    /// They stay for a rollback.
+    pub superseded: Vec<ObjectId>,
+    /// What people should know.
+    pub notes: Vec<String>,
+}
+
+/// Sorts the stale objects of a survey.
+///
+/// # Errors
+/// [`ClusterError`] if it cannot be read what other components hold.
+pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Pruning, ClusterError> {
+    let mut pruning = Pruning::default();
+    let stale = survey.stale();
+    let (Some(inventory), false) = (&survey.inventory, stale.is_empty()) else { return Ok(pruning) };
+    let others = inventory.held_by_others(api, &survey.served).await?;
+    let now = api.clock.now();
+    // Of what is generated anew at each deploy the last generation alone is kept.
+    let replaced: HashSet<(&str, &str, &str)> =
+        stale.iter().filter(|(_, record)| record.superseded.is_none()).filter_map(|(id, _)| family(id)).collect();
+    for (id, record) in stale {
+        let Some(live) = survey.live.get(id) else {
+            pruning.gone.push(id.clone());
+            continue;
+        };
+        if let Some(other) = others.get(id) {
+            pruning.notes.push(format!("{id} is part of {other} now, and is left to it"));
+            pruning.released.push(id.clone());
+        } else if !is_ours(live, record, &options.manager) {
+            pruning.notes.push(format!("{id} was made anew by somebody else, and is left alone"));
+            pruning.released.push(id.clone());
+        } else if let Some((key, value)) = kept(live) {
+            pruning.notes.push(format!("{id} is no longer part of the component; it stays because of {key}: {value}"));
+        } else if !options.prune {
+            pruning
+                .notes
+                .push(format!("{id} is no longer part of the component; it stays because deploy.prune is off"));
+        } else if family(id).is_some_and(|family| stays(record, now, replaced.contains(&family))) {
+            pruning.superseded.push(id.clone());
+        } else {
+            pruning.deletions.push(deletion(survey, id, live));
+        }
+    }
+    // What was made last goes first.
+    pruning.deletions.sort_by(|a, b| compare(&b.live, &a.live));
+    Ok(pruning)
+}
+
+fn deletion(survey: &Survey, id: &ObjectId, live: &Object) -> Deletion {
+    let resource = survey.served.resource(live).ok();
+    let needs_plan = match live {
+        live if live.is_namespace() => Some("everything in a namespace goes with it"),
+        live if live.is_definition() => Some("all objects of its kind go with a definition"),
+        live if live.kind() == "PersistentVolumeClaim" && live.group().is_empty() => Some("its data go with a volume"),
+        _ => None,
+    };
+    let uid = live.metadata("uid").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let diff = lines::resource_diff(resource, Op::Delete, Some(live), None, true);
+    Deletion { id: id.clone(), uid, live: live.clone(), needs_plan, diff }
+}
+
+/// Still the object that we made: by its UID, or, if the deploy that made it died before it could note that, by
+/// its manager.
+pub(super) fn is_ours(live: &Object, record: &Record, manager: &str) -> bool {
+    if record.uid.is_empty() {
+        return owners(live).iter().any(|owner| owner.manager == manager && owner.operation == "Apply");
+    }
+    live.metadata("uid").and_then(Value::as_str) == Some(&record.uid)
+}
+
+/// The annotation, or label, that keeps an object.
+pub(super) fn kept(live: &Object) -> Option<(&'static str, &'static str)> {
+    let has = |place: &str, key: &str, value: &str| {
+        live.metadata(place).and_then(|map| map.get(key)?.as_str()).is_some_and(|text| text.eq_ignore_ascii_case(value))
+    };
+    KEEP.into_iter().find(|(key, value)| has("annotations", key, value) || has("labels", key, value))
+}
+
+/// What a generated ConfigMap or Secret has in common with its earlier generations: kind, namespace, and name
+/// without the hash that kustomize puts behind it. None for what is not generated.
+fn family(id: &ObjectId) -> Option<(&str, &str, &str)> {
+    let (name, hash) = id.name.rsplit_once('-')?;
+    let is_hash = hash.len() == 10 && hash.chars().all(|c| "bcdfghkmt2456789".contains(c));
+    let is_kind = id.group.is_empty() && ["ConfigMap", "Secret"].contains(&id.kind.as_str());
+    (is_kind && is_hash).then_some((&id.kind, &id.namespace, name))
+}
+
+/// Whether a generation stays for a rollback: it has gone out of use only now, or not long ago and no newer one
+/// since.
+fn stays(record: &Record, now: jiff::Timestamp, is_replaced: bool) -> bool {
+    let Some(since) = record.superseded else { return true };
+    !is_replaced && now.duration_since(since) < ROLLBACK_WINDOW.try_into().unwrap_or_default()
+}
+
+/// Why deletions need a plan that lists them; none if they may be done.
+pub fn guard(survey: &Survey, deletions: &[Deletion], options: &Options) -> Option<String> {
+    let had = survey.inventory.as_ref().map_or(0, |inventory| inventory.objects.len());
+    let going = deletions.len();
+    if going == 0 {
+        return None;
+    }
+    let limits = options.limits;
+    if survey.objects.is_empty() {
+        return Some(format!("the set is empty, and all {going} objects of the component would be deleted"));
+    }
+    if going > limits.objects {
+        return Some(format!("{going} objects would be deleted, more than {}", limits.objects));
+    }
+    // One of two is half of them and no mass deletion.
+    if going > 2 && going * 100 > had * limits.percent {
+        return Some(format!("{going} of {had} objects would be deleted, more than {} per cent", limits.percent));
+    }
+    None
+}
+
+/// Deletes what was planned, and settles the inventory: what is gone, or no longer ours, leaves it; what stays for
+/// a rollback is marked; what could not be deleted stays in it.
+pub async fn prune(api: &Api, survey: &mut Survey, pruning: &Pruning, patience: Duration) -> Vec<ResourceDiff> {
+    let objects: Vec<Object> = pruning.deletions.iter().map(|deletion| deletion.live.clone()).collect();
+    let fates = delete(api, &survey.served, objects, patience).await;
+    let mut diffs = Vec::new();
+    for deletion in &pruning.deletions {
+        let resource = survey.served.resource(&deletion.live).ok();
+        diffs.push(match fates.get(&deletion.id) {
+            None | Some(Fate::Gone) => lines::resource_diff(resource, Op::Delete, Some(&deletion.live), None, false),
+            Some(Fate::Left(reason)) => {
+                lines::failed(resource, Op::Delete, &deletion.live, format!("not gone in time: {reason}"), false)
+            }
+            Some(Fate::Refused { message, .. }) => {
+                lines::failed(resource, Op::Delete, &deletion.live, message.clone(), false)
+            }
+        });
+    }
+    let Some(inventory) = &mut survey.inventory else { return diffs };
+    for id in pruning.gone.iter().chain(&pruning.released) {
+        inventory.objects.remove(id);
+    }
+    for (id, _) in fates.iter().filter(|(_, fate)| **fate == Fate::Gone) {
+        inventory.objects.remove(id);
+    }
+    let now = api.clock.now();
+    for id in &pruning.superseded {
+        if let Some(record) = inventory.objects.get_mut(id) {
+            record.superseded.get_or_insert(now);
+        }
+    }
+    diffs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(value: Value) -> Object {
+        Object(value.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn generated_names_end_in_a_hash_of_kustomize() {
+        for (kind, name, base) in [
+            ("ConfigMap", "settings-g4hk9g2ff8", Some("settings")),
+            ("Secret", "s-24bkf9bdm5", Some("s")),
+            ("ConfigMap", "settings", None),
+            ("ConfigMap", "my-settings", None),
+            ("Deployment", "settings-g4hk9g2ff8", None),
+        ] {
+            let object = object(json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}}));
+            assert_eq!(family(&object.id()).map(|(_, _, base)| base), base, "{kind}/{name}");
+        }
+    }
+
+    #[test]
+    fn one_generation_stays_and_not_for_ever() {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let ago = |time: Duration| Record { superseded: Some(now.checked_sub(time).unwrap()), ..Record::default() };
+        let hour = Duration::from_secs(3600);
+        assert!(stays(&Record::default(), now, true), "out of use only now");
+        assert!(stays(&ago(hour), now, false));
+        assert!(!stays(&ago(hour), now, true), "there is a newer one");
+        assert!(!stays(&ago(ROLLBACK_WINDOW + hour), now, false));
+    }
+
+    #[test]
+    fn an_object_is_ours_by_its_uid_and_only_then_by_its_manager() {
+        let managed = json!([{"manager": "nuon-runner", "operation": "Apply"}]);
+        let live = object(json!({"metadata": {"uid": "a", "managedFields": managed}}));
+        let record = |uid: &str| Record { uid: uid.into(), ..Record::default() };
+        assert!(is_ours(&live, &record("a"), "nuon-runner"));
+        assert!(!is_ours(&live, &record("b"), "nuon-runner"), "made anew");
+        assert!(is_ours(&live, &record(""), "nuon-runner"), "the deploy died before it noted the UID");
+        assert!(!is_ours(&live, &record(""), "another"));
+    }
+}

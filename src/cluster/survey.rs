@@ -1,0 +1,125 @@
+//! A set of objects, looked up in a cluster: what is served, what is there, what the component had.
+
+use std::collections::HashMap;
+
+use super::discovery::Served;
+use super::inventory::{Component, Inventory, Record};
+use super::normal::normalise;
+use super::stage::{Brought, place};
+use super::{Api, ClusterError, live};
+use crate::manifest::{Object, ObjectId};
+
+/// A set of objects, looked up in a cluster.
+pub struct Survey {
+    /// What the cluster serves.
+    pub served: Served,
+    /// The objects, each in its namespace, as they are sent.
+    pub objects: Vec<Object>,
+    /// What is there of them, and of those that the component had before.
+    pub live: HashMap<ObjectId, Object>,
+    /// The component's inventory; none if objects are applied that are no component's.
+    pub inventory: Option<Inventory>,
+    /// What people should know.
+    pub notes: Vec<String>,
+    pub(super) brought: Brought,
+}
+
+impl Survey {
+    /// Looks a set of objects up. A kind that neither the cluster nor the set has is an error.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn take(
+        api: &Api,
+        objects: Vec<Object>,
+        namespace: &str,
+        component: Option<&Component>,
+    ) -> Result<Self, ClusterError> {
+        let served = Served::ask(api).await?;
+        let brought = Brought::by(&objects);
+        let mut objects = objects;
+        place(&mut objects, namespace, &served, &brought);
+        let (objects, notes) = each_once(objects);
+        let inventory = match component {
+            Some(component) => Some(Inventory::read(api, &served, component).await?),
+            None => None,
+        };
+        let mut survey = Self { served, objects, live: HashMap::new(), inventory, notes, brought };
+        survey.live = live::read(api, survey.wanted()?.into_iter()).await?;
+        survey.objects.iter_mut().for_each(normalise);
+        Ok(survey)
+    }
+
+    /// Reads again what is there.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn read_again(&mut self, api: &Api) -> Result<(), ClusterError> {
+        self.live = live::read(api, self.wanted()?.into_iter()).await?;
+        Ok(())
+    }
+
+    /// What is looked up: the set's objects, and those of the inventory.
+    fn wanted(&self) -> Result<Vec<(super::discovery::Resource, ObjectId)>, ClusterError> {
+        let mut wanted = Vec::with_capacity(self.objects.len());
+        for object in &self.objects {
+            match self.served.resource(object) {
+                Ok(resource) => wanted.push((resource.clone(), object.id())),
+                Err(_) if self.brought.kind(object).is_some() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        for (id, record) in self.stale() {
+            // A kind that is served no more has no objects left.
+            if let Some(resource) = self.served.any_version(&id.group, &id.kind, &record.version) {
+                wanted.push((resource.clone(), id.clone()));
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// Objects that the component had and that are not in the set.
+    pub fn stale(&self) -> Vec<(&ObjectId, &Record)> {
+        let ids: std::collections::HashSet<ObjectId> = self.objects.iter().map(Object::id).collect();
+        let known = self.inventory.iter().flat_map(|inventory| &inventory.objects);
+        known.filter(|(id, _)| !ids.contains(*id)).collect()
+    }
+
+    /// What the inventory knows of an object.
+    pub fn record(&self, id: &ObjectId) -> Option<&Record> {
+        self.inventory.as_ref()?.objects.get(id)
+    }
+
+    /// Whether the object's namespace comes with the set and is not there yet.
+    pub(super) fn is_in_new_namespace(&self, object: &Object) -> bool {
+        let namespace = object.namespace();
+        let is_brought = self.brought.namespaces.iter().any(|name| name == namespace);
+        let is_live = self.live.values().any(|live| live.is_namespace() && live.name() == namespace);
+        is_brought && !is_live
+    }
+
+    /// Whether the set holds an object of a kind and name, in a namespace or in none.
+    pub(super) fn brings(&self, kind: &str, namespace: &str, name: &str) -> bool {
+        self.objects.iter().any(|object| {
+            object.kind() == kind && object.name() == name && [namespace, ""].contains(&object.namespace())
+        })
+    }
+}
+
+/// Of objects with the same identity the last one is taken, as when they are applied one after the other.
+fn each_once(objects: Vec<Object>) -> (Vec<Object>, Vec<String>) {
+    let mut last: HashMap<ObjectId, usize> = HashMap::new();
+    for (at, object) in objects.iter().enumerate() {
+        last.insert(object.id(), at);
+    }
+    let mut notes = Vec::new();
+    let mut kept = Vec::with_capacity(last.len());
+    for (at, object) in objects.into_iter().enumerate() {
+        if last.get(&object.id()) == Some(&at) {
+            kept.push(object);
+        } else {
+            notes.push(format!("{} is there more than once; the last one is taken", object.subject()));
+        }
+    }
+    (kept, notes)
+}

@@ -1,0 +1,253 @@
+//! Waits until objects are ready, or until it is known that they will not be.
+//!
+//! What is ready is said by kstatus ([`readiness`](super::readiness)), by rules of the user over the object, or
+//! by the annotation that turns waiting off. Objects are watched; of those that are not ready it is looked every
+//! second why, and when there is no hope the wait ends, long before its deadline.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Api;
+use super::cause::code::Hope;
+use super::cause::{self, Cause};
+use super::discovery::Served;
+use super::readiness::{Readiness, Status, judge};
+use super::rule::ReadyRule;
+use super::watch::{Seen, Watches};
+use crate::manifest::{Object, ObjectId};
+
+/// Turns waiting for an object off.
+pub const ANNOTATION: (&str, &str) = ("nuon.co/wait", "disabled");
+
+/// How often it is looked why objects are not ready.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Objects that are looked at each time.
+const MOST_LOOKED_AT: usize = 10;
+
+/// How objects are waited for.
+#[derive(Debug, Clone)]
+pub struct Waiting {
+    /// The longest that is waited.
+    pub timeout: Duration,
+    /// Rules of the user.
+    pub rules: Vec<ReadyRule>,
+}
+
+/// An object that is not ready.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NotReady {
+    /// The object.
+    pub subject: String,
+    /// How far it is.
+    pub readiness: Readiness,
+    /// Why.
+    pub cause: Cause,
+}
+
+impl NotReady {
+    /// As a document.
+    pub fn document(&self) -> Value {
+        json!({"object": self.subject, "status": self.readiness.document(), "cause": self.cause.document()})
+    }
+}
+
+/// How a wait ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Waited {
+    /// All objects are ready.
+    Ready,
+    /// Some will not be.
+    Hopeless(Vec<NotReady>),
+    /// Some were not in time.
+    Late(Vec<NotReady>),
+    /// It was stopped.
+    Stopped,
+}
+
+/// Waits for objects, as they were just read or written. `told` hears of each that becomes ready, and why others
+/// are not.
+pub async fn wait(
+    api: &Api,
+    served: &Served,
+    objects: Vec<Object>,
+    waiting: &Waiting,
+    told: &(dyn Fn(&str) + Sync),
+) -> Waited {
+    let mut pending = Pending { api, served, rules: &waiting.rules, told, objects: BTreeMap::new() };
+    for object in objects {
+        pending.see(object);
+    }
+    let end = api.clock.elapsed() + waiting.timeout;
+    let mut watches = Watches::begin(api, served, pending.objects.values().map(|one| &one.object));
+    let mut next_look = api.clock.elapsed() + LOOK;
+    while !pending.objects.is_empty() {
+        let until = next_look.min(end).saturating_sub(api.clock.elapsed());
+        let seen = tokio::select! {
+            () = api.stop.stopped() => return Waited::Stopped,
+            seen = watches.next() => seen,
+            () = api.clock.sleep(until) => None,
+        };
+        match seen {
+            Some(Seen::Object(object)) => pending.see(object),
+            Some(Seen::Gone(id)) => pending.gone(&id),
+            None => {}
+        }
+        let now = api.clock.elapsed();
+        if now >= next_look {
+            if pending.look(now).await {
+                return Waited::Hopeless(pending.causes());
+            }
+            next_look = api.clock.elapsed() + LOOK;
+        }
+        if now >= end && !pending.objects.is_empty() {
+            return Waited::Late(pending.causes());
+        }
+    }
+    Waited::Ready
+}
+
+/// The objects that are not ready.
+struct Pending<'a> {
+    api: &'a Api,
+    served: &'a Served,
+    rules: &'a [ReadyRule],
+    told: &'a (dyn Fn(&str) + Sync),
+    objects: BTreeMap<ObjectId, One>,
+}
+
+struct One {
+    object: Object,
+    readiness: Readiness,
+    cause: Option<Cause>,
+    /// Since when it is known to be at fault.
+    since: Option<Duration>,
+}
+
+impl Pending<'_> {
+    fn see(&mut self, object: Object) {
+        let id = object.id();
+        let readiness = readiness(&object, self.rules, self.api.clock.now());
+        let known = self.objects.remove(&id);
+        if readiness.is_current() {
+            if known.is_some() {
+                (self.told)(&format!("{id} is ready: {}", readiness.message));
+            }
+            return;
+        }
+        let one = match known {
+            Some(one) => One { object, readiness, ..one },
+            None => One { object, readiness, cause: None, since: None },
+        };
+        self.objects.insert(id, one);
+    }
+
+    /// A Job that removes itself when it is done is done.
+    fn gone(&mut self, id: &ObjectId) {
+        let Some(one) = self.objects.get_mut(id) else { return };
+        let removes_itself = one.object.0.get("spec").is_some_and(|spec| spec.get("ttlSecondsAfterFinished").is_some());
+        if id.kind == "Job" && removes_itself {
+            self.objects.remove(id);
+        } else {
+            one.readiness = Readiness {
+                status: Status::NotFound,
+                message: "it was deleted while it was waited for".into(),
+                reason: "Deleted".into(),
+                detail: None,
+            };
+        }
+    }
+
+    /// Looks why objects are not ready; true if for one there is no hope.
+    async fn look(&mut self, now: Duration) -> bool {
+        let ids: Vec<ObjectId> = self.objects.keys().take(MOST_LOOKED_AT).cloned().collect();
+        let (api, served) = (self.api, self.served);
+        let looks = ids.iter().filter_map(|id| self.objects.get(id)).map(|one| async move {
+            match one.readiness.status {
+                Status::NotFound => Ok(Some(cause::gone(&one.object, &one.readiness))),
+                _ => cause::find(api, served, &one.object, &one.readiness).await,
+            }
+        });
+        let found = futures_util::future::join_all(looks).await;
+        let mut is_hopeless = false;
+        for (id, found) in ids.into_iter().zip(found) {
+            let Some(one) = self.objects.get_mut(&id) else { continue };
+            // What cannot be read tells nothing; the deadline does.
+            let Ok(found) = found else { continue };
+            let code = |cause: &Option<Cause>| cause.as_ref().map(|cause| cause.code.word);
+            if code(&found) != code(&one.cause) {
+                one.since = found.as_ref().map(|_| now);
+                if let Some(cause) = &found {
+                    (self.told)(&cause.sentence());
+                }
+            }
+            one.cause = found;
+            let patience = one.cause.as_ref().and_then(|cause| cause.code.hope.patience());
+            if let (Some(patience), Some(since)) = (patience, one.since) {
+                is_hopeless |= now.saturating_sub(since) >= patience;
+            }
+        }
+        is_hopeless
+    }
+
+    /// Why each of them is not ready, what is hopeless first.
+    fn causes(self) -> Vec<NotReady> {
+        let mut all: Vec<NotReady> = self
+            .objects
+            .into_values()
+            .map(|one| NotReady {
+                subject: one.object.subject(),
+                cause: one.cause.unwrap_or_else(|| cause::unknown(&one.object, &one.readiness)),
+                readiness: one.readiness,
+            })
+            .collect();
+        all.sort_by_key(|one| (one.cause.code.hope != Hope::None, one.cause.code == cause::code::NOT_READY));
+        all
+    }
+}
+
+/// Whether an object is ready, for those who wait: by the annotation, by rules of the user, else by kstatus; a Job
+/// is when it has ended.
+pub fn readiness(object: &Object, rules: &[ReadyRule], now: Timestamp) -> Readiness {
+    let ready = |message: &str| Readiness {
+        status: Status::Current,
+        message: message.into(),
+        reason: String::new(),
+        detail: None,
+    };
+    if object.annotation(ANNOTATION.0) == Some(ANNOTATION.1) {
+        return ready("it is not waited for");
+    }
+    if let Some(answer) = ReadyRule::ask(object, rules) {
+        return answer;
+    }
+    match judge(object, now) {
+        Ok(answer) if answer.is_current() && is_running_job(object) => {
+            Readiness { status: Status::InProgress, reason: "JobInProgress".into(), ..answer }
+        }
+        Ok(answer) => answer,
+        Err(error) => {
+            Readiness { status: Status::Unknown, message: error.to_string(), reason: "Unreadable".into(), detail: None }
+        }
+    }
+}
+
+fn is_running_job(object: &Object) -> bool {
+    if (object.group(), object.kind()) != ("batch", "Job") {
+        return false;
+    }
+    let conditions = object.0.get("status").and_then(|status| status.get("conditions")).and_then(Value::as_array);
+    let is_end = |condition: &Value| {
+        let text = |member: &str| condition.get(member).and_then(Value::as_str).unwrap_or_default();
+        ["Complete", "Failed"].contains(&text("type")) && text("status") == "True"
+    };
+    !conditions.into_iter().flatten().any(is_end)
+}
+
+/// A list of objects that are not ready, as a document.
+pub fn document(not_ready: &[NotReady]) -> Value {
+    json!(not_ready.iter().map(NotReady::document).collect::<Vec<_>>())
+}

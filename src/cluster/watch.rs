@@ -1,0 +1,217 @@
+//! Watches objects by name. Of strangers in the same namespace nothing is kept: the watch begins at the version
+//! at which our objects were written, so that nothing is listed, and events of others are dropped as they come.
+
+use std::collections::{BTreeMap, HashSet};
+
+use futures_util::StreamExt as _;
+use kube::api::{DynamicObject, WatchEvent, WatchParams};
+use kube::core::Request;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::Api;
+use super::api::Select;
+use super::discovery::{Resource, Served};
+use crate::base::backoff::Backoff;
+use crate::manifest::{Object, ObjectId};
+
+/// Up to so many objects of a kind in a namespace are watched one by one.
+const ONE_BY_ONE: usize = 3;
+
+/// Seconds after which a watch is begun anew.
+const RENEWED: u32 = 240;
+
+/// Changes that wait to be looked at.
+const QUEUED: usize = 256;
+
+/// What was seen of an object.
+pub enum Seen {
+    /// It is this now.
+    Object(Object),
+    /// It is gone.
+    Gone(ObjectId),
+}
+
+/// Watches that end when this is dropped.
+pub struct Watches {
+    changes: mpsc::Receiver<Seen>,
+    _tasks: JoinSet<()>,
+}
+
+impl Watches {
+    /// Watches objects, as they were just read or written.
+    pub fn begin<'a>(api: &Api, served: &Served, objects: impl Iterator<Item = &'a Object>) -> Self {
+        let (sender, changes) = mpsc::channel(QUEUED);
+        let mut groups: BTreeMap<(String, String, String), Vec<&Object>> = BTreeMap::new();
+        for object in objects {
+            let key = (object.api_version().to_owned(), object.kind().to_owned(), object.namespace().to_owned());
+            groups.entry(key).or_default().push(object);
+        }
+        let mut tasks = JoinSet::new();
+        for ((_, _, namespace), objects) in groups {
+            let Some(resource) = objects.first().and_then(|object| served.resource(object).ok()) else { continue };
+            let size = if objects.len() <= ONE_BY_ONE { 1 } else { objects.len() };
+            for objects in objects.chunks(size) {
+                let watch = Watch {
+                    api: api.clone(),
+                    resource: resource.clone(),
+                    namespace: namespace.clone(),
+                    names: objects.iter().map(|object| object.name().to_owned()).collect(),
+                    version: earliest(objects),
+                    sender: sender.clone(),
+                };
+                tasks.spawn(watch.run());
+            }
+        }
+        Self { changes, _tasks: tasks }
+    }
+
+    /// The next change; none if nothing is watched.
+    pub async fn next(&mut self) -> Option<Seen> {
+        self.changes.recv().await
+    }
+}
+
+/// The version from which on nothing of these objects is missed.
+fn earliest(objects: &[&Object]) -> Option<String> {
+    let versions = objects.iter().map(|object| object.metadata("resourceVersion")?.as_str()?.parse::<u64>().ok());
+    versions.collect::<Option<Vec<_>>>()?.into_iter().min().map(|version| version.to_string())
+}
+
+struct Watch {
+    api: Api,
+    resource: Resource,
+    namespace: String,
+    names: HashSet<String>,
+    /// Where the watch goes on; none if it has to be found out.
+    version: Option<String>,
+    sender: mpsc::Sender<Seen>,
+}
+
+/// Why a stream of events ended.
+enum End {
+    /// The server ended it; it is asked for anew.
+    Closed,
+    /// The version is too old: what is there must be read.
+    Expired,
+    /// It could not be opened, or broke.
+    Failed,
+    /// Nobody listens.
+    Unwanted,
+}
+
+impl Watch {
+    async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            if self.version.is_none() && !self.read().await {
+                return;
+            }
+            match self.follow().await {
+                End::Closed => backoff = Backoff::default(),
+                End::Expired => self.version = None,
+                End::Failed => self.api.clock.sleep(backoff.next(None)).await,
+                End::Unwanted => return,
+            }
+        }
+    }
+
+    fn selector(&self) -> String {
+        match self.names.iter().next() {
+            Some(name) if self.names.len() == 1 => format!("metadata.name={name}"),
+            _ => String::new(),
+        }
+    }
+
+    /// Reads all that is watched, page by page; false if nobody listens.
+    async fn read(&mut self) -> bool {
+        let fields = self.selector();
+        let mut missing = self.names.clone();
+        let mut next = None;
+        loop {
+            let select = Select { labels: "", fields: &fields };
+            let page = match self.api.page(&self.resource.api, &self.namespace, &select, next.take()).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::debug!(%error, "cannot read what is watched");
+                    self.api.clock.sleep(Backoff::default().next(None)).await;
+                    if self.sender.is_closed() {
+                        return false;
+                    }
+                    continue;
+                }
+            };
+            for object in page.objects {
+                if missing.remove(object.name()) && self.sender.send(Seen::Object(object)).await.is_err() {
+                    return false;
+                }
+            }
+            self.version = Some(page.version);
+            next = page.next;
+            if next.is_none() {
+                break;
+            }
+        }
+        for name in missing {
+            if self.sender.send(Seen::Gone(self.id(name))).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn id(&self, name: String) -> ObjectId {
+        let (group, kind) = (self.resource.api.group.clone(), self.resource.api.kind.clone());
+        ObjectId { group, kind, namespace: self.namespace.clone(), name }
+    }
+
+    /// Follows one stream of events to its end.
+    async fn follow(&mut self) -> End {
+        let namespace = Some(self.namespace.as_str()).filter(|namespace| !namespace.is_empty());
+        use kube::Resource as _;
+        let path = DynamicObject::url_path(&self.resource.api, namespace);
+        let params = WatchParams {
+            field_selector: Some(self.selector()).filter(|selector| !selector.is_empty()),
+            timeout: Some(RENEWED),
+            bookmarks: true,
+            ..WatchParams::default()
+        };
+        let version = self.version.clone().unwrap_or_default();
+        let Ok(request) = Request::new(path).watch(&params, &version) else { return End::Failed };
+        let events = match self.api.client.request_events::<Value>(request).await {
+            Ok(events) => events,
+            Err(kube::Error::Api(status)) if status.code == 410 => return End::Expired,
+            Err(error) => {
+                tracing::debug!(%error, "cannot watch");
+                return End::Failed;
+            }
+        };
+        let mut events = Box::pin(events);
+        while let Some(event) = events.next().await {
+            let (value, is_gone) = match event {
+                Ok(WatchEvent::Added(value) | WatchEvent::Modified(value)) => (value, false),
+                Ok(WatchEvent::Deleted(value)) => (value, true),
+                Ok(WatchEvent::Bookmark(bookmark)) => {
+                    self.version = Some(bookmark.metadata.resource_version);
+                    continue;
+                }
+                Ok(WatchEvent::Error(status)) if status.code == 410 => return End::Expired,
+                Ok(WatchEvent::Error(_)) | Err(_) => return End::Failed,
+            };
+            let Value::Object(map) = value else { continue };
+            let object = Object(map);
+            if let Some(version) = object.metadata("resourceVersion").and_then(Value::as_str) {
+                self.version = Some(version.to_owned());
+            }
+            if !self.names.contains(object.name()) {
+                continue;
+            }
+            let seen = if is_gone { Seen::Gone(object.id()) } else { Seen::Object(object) };
+            if self.sender.send(seen).await.is_err() {
+                return End::Unwanted;
+            }
+        }
+        End::Closed
+    }
+}

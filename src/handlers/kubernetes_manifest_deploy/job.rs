@@ -1,0 +1,220 @@
+//! The effect of a deploy job, and its report.
+
+use std::time::Duration;
+
+use serde_json::{Map, json};
+
+use crate::cluster::deploy::{Deployed, Failure as Fault, Order, deploy};
+use crate::cluster::plan::{Plan, plan};
+use crate::cluster::survey::Survey;
+use crate::cluster::teardown::{Teardown, teardown};
+use crate::cluster::wait::Waiting;
+use crate::cluster::{Api, terms, wait};
+use crate::config::deploy::Deploy;
+use crate::control::wire::ResultReport;
+use crate::handlers::metrics::Metrics;
+use crate::plan::changeset::{Change, Op, PlanContents, ResourceDiff};
+use crate::plan::contents;
+use crate::plan::contract::Contract;
+use crate::worker::failure::because;
+use crate::worker::{Context, Failure, FailureKind, Outcome};
+
+/// Time that is kept for the reports when something is waited for.
+const FOR_REPORTS: Duration = Duration::from_secs(30);
+
+/// What a job works with.
+pub struct Job<'a> {
+    pub api: &'a Api,
+    pub deploys: &'a Deploy,
+    pub metrics: &'a Metrics,
+    /// `oci://…@sha256:…` of what is deployed, if it was pulled.
+    pub artifact: Option<&'a str>,
+    pub context: &'a Context,
+}
+
+impl Job<'_> {
+    pub async fn plan_apply(&self, survey: &Survey) -> Result<Outcome, Failure> {
+        let plan = self.plan(survey).await?;
+        let changes = plan.changes();
+        if changes.is_empty() {
+            self.tell_health(survey);
+        }
+        let mut contents = PlanContents::new(Op::Apply, changes);
+        contents.runner = Some(plan.contract(self.artifact.map(str::to_owned)));
+        Ok(self.planned(&contents))
+    }
+
+    /// Plans, and fails with every object that the cluster refuses.
+    async fn plan(&self, survey: &Survey) -> Result<Plan, Failure> {
+        let plan = plan(self.api, survey, &self.deploys.options).await.map_err(because(FailureKind::Cluster))?;
+        for note in &plan.notes {
+            self.context.log.warn(note.clone());
+        }
+        for entry in &plan.entries {
+            for (owned, what) in entry
+                .taken
+                .iter()
+                .map(|owned| (owned, "taken from"))
+                .chain(entry.drift.iter().map(|owned| (owned, "changed by")))
+            {
+                let subject = entry.object.subject();
+                let words = format!(
+                    "{subject}: {} is {what} {} ({}, {})",
+                    owned.path, owned.manager, owned.operation, owned.time
+                );
+                self.context.log.warn(words);
+            }
+        }
+        let errors = plan.errors();
+        if !errors.is_empty() {
+            let of = plan.entries.len();
+            let message = format!("the cluster refuses {} of {of} objects: {}", errors.len(), errors.join("; "));
+            return Err(Failure::new(FailureKind::Apply, message));
+        }
+        Ok(plan)
+    }
+
+    /// A plan that changes nothing still says what is not well.
+    fn tell_health(&self, survey: &Survey) {
+        let rules = self.deploys.waiting.as_ref().map(|waiting| waiting.rules.as_slice()).unwrap_or_default();
+        let now = self.context.clock.now();
+        for live in survey.objects.iter().filter_map(|object| survey.live.get(&object.id())) {
+            let readiness = wait::readiness(live, rules, now);
+            if !readiness.is_current() {
+                let words = format!("{} is {}: {}", live.subject(), readiness.status.word(), readiness.message);
+                self.context.log.warn(words);
+            }
+        }
+    }
+
+    pub fn plan_teardown(&self, survey: &Survey) -> Outcome {
+        let teardown = Teardown::plan(survey, &self.deploys.options);
+        for note in &teardown.notes {
+            self.context.log.warn(note.clone());
+        }
+        self.planned(&PlanContents::new(Op::Delete, teardown.changes(survey)))
+    }
+
+    pub async fn apply(&self, survey: &mut Survey, approved: &PlanContents, text: &str) -> Result<Outcome, Failure> {
+        let contract = self.contract(approved)?;
+        let actions = match contract.map(|contract| terms::approved(contract, survey, &self.deploys.options)) {
+            Some(Ok(actions)) => Some(actions),
+            Some(Err(breaches)) if !self.deploys.replan => {
+                let failure = Some(Fault::Moved(breaches));
+                return Ok(self.done(text, Deployed { failure, ..Deployed::default() }));
+            }
+            Some(Err(breaches)) => {
+                let words = Fault::Moved(breaches).sentence();
+                self.context.log.warn(format!("{words}; it is planned anew (deploy.moved)"));
+                None
+            }
+            None => None,
+        };
+        let (actions, contract) = match actions {
+            Some(actions) => (actions, contract),
+            None => (terms::actions(&self.plan(survey).await?), None),
+        };
+        let waiting = self.deploys.waiting.clone().map(|waiting| Waiting {
+            timeout: waiting.timeout.min(self.context.time_left().saturating_sub(FOR_REPORTS)),
+            ..waiting
+        });
+        let order = Order { actions, contract, artifact: self.artifact.map(str::to_owned), waiting };
+        let told = |what: &str| self.context.log.info(self.context.redactor.mask(what));
+        let deployed = deploy(self.api, survey, &order, &self.deploys.options, &told).await;
+        Ok(self.done(text, deployed.map_err(because(FailureKind::Cluster))?))
+    }
+
+    /// What the approved plan promises; none if the program that is replaced has made it.
+    fn contract<'c>(&self, approved: &'c PlanContents) -> Result<Option<&'c Contract>, Failure> {
+        let Some(contract) = &approved.runner else {
+            let what = "the approved plan does not say what was read when it was made";
+            if self.deploys.require_contract {
+                let message = format!("{what}, and deploy.require_contract is set; plan again with this runner");
+                return Err(Failure::new(FailureKind::Plan, message));
+            }
+            self.context.log.warn(format!("{what}: it is planned anew, and what comes out is applied"));
+            return Ok(None);
+        };
+        let digest = |reference: &str| reference.rsplit_once('@').map(|(_, digest)| digest.to_owned());
+        let planned = contract.artifact.as_deref().and_then(digest);
+        let pulled = self.artifact.and_then(digest);
+        if planned != pulled {
+            let name = |digest: Option<String>| digest.unwrap_or_else(|| "no artifact".into());
+            let message =
+                format!("the plan was made of {}, and the job is about {}; plan again", name(planned), name(pulled));
+            return Err(Failure::new(FailureKind::Plan, message));
+        }
+        Ok(Some(contract))
+    }
+
+    pub async fn teardown(&self, survey: &mut Survey, text: &str) -> Result<Outcome, Failure> {
+        let options = &self.deploys.options;
+        let planned = Teardown::plan(survey, options);
+        let patience = self.context.time_left().saturating_sub(FOR_REPORTS);
+        let torn = teardown(self.api, survey, &planned, options, patience).await;
+        let torn = torn.map_err(because(FailureKind::Cluster))?;
+        let failure = (!torn.left.is_empty()).then(|| Fault::Refused {
+            errors: torn.left,
+            by_guard: false,
+            is_forbidden: torn.is_forbidden,
+        });
+        Ok(self.done(text, Deployed { diffs: torn.diffs, notes: planned.notes, failure }))
+    }
+
+    fn planned(&self, contents: &PlanContents) -> Outcome {
+        self.tell(&contents.k8s_content_diff);
+        if contents.k8s_content_diff.is_empty() {
+            self.context.log.info("nothing would change");
+        }
+        Outcome { result: Some(with_contents(&contents.text(), true)), needs_result: true, ..Outcome::default() }
+    }
+
+    fn tell(&self, diffs: &[ResourceDiff]) {
+        for diff in diffs.iter().filter(|diff| !matches!(diff.change, Change::Unchanged | Change::Error)) {
+            self.context.log.info(format!("{} {}", diff.change.word(), diff.subject()));
+        }
+    }
+
+    /// The outcome of an apply or a teardown: the approved plan once more, and what was done.
+    fn done(&self, approved: &str, deployed: Deployed) -> Outcome {
+        let context = self.context;
+        self.tell(&deployed.diffs);
+        for note in &deployed.notes {
+            context.log.warn(note.clone());
+        }
+        let mut result = with_contents(approved, deployed.failure.is_none());
+        let failure = deployed.failure.map(|failure| {
+            let message = context.redactor.mask(&failure.sentence()).into_owned();
+            context.log.error(message.clone());
+            let mut members = vec![
+                ("handler".to_owned(), "kubernetes-manifest-deploy".to_owned()),
+                ("job_type".to_owned(), context.job.kind.as_str().to_owned()),
+                ("message".to_owned(), message.clone()),
+            ];
+            if let Fault::NotReady(all) = &failure {
+                all.iter().for_each(|one| self.metrics.not_ready(one.cause.code.word));
+                let causes = wait::document(all).to_string();
+                members.push(("causes".to_owned(), context.redactor.mask(&causes).into_owned()));
+            }
+            result.error_code = Some(0);
+            result.error_metadata = Some(members.into_iter().collect());
+            message
+        });
+        Outcome {
+            result: Some(result),
+            outputs: Map::from_iter([("diff".to_owned(), json!(deployed.diffs))]),
+            failure,
+            ..Outcome::default()
+        }
+    }
+}
+
+fn with_contents(text: &str, success: bool) -> ResultReport {
+    let packed = contents::pack(text);
+    ResultReport {
+        success,
+        contents_compressed: Some(packed.clone()),
+        contents_display_compressed: Some(packed),
+        ..ResultReport::default()
+    }
+}

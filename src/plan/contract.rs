@@ -1,0 +1,74 @@
+//! What an approved plan promises: what was read when it was made, so that an apply can tell whether that
+//! still holds. It travels as the member `runner` of a plan's contents; the objects themselves come from the
+//! artifact. No Secret value is in it, only keyed fingerprints.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::changeset::Change;
+
+/// The version of this document.
+const VERSION: u32 = 1;
+
+/// What a plan promises.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Contract {
+    /// Version of this document's shape.
+    pub schema_version: u32,
+    /// Digest of the artifact that holds the objects; none if they are in the plan itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<String>,
+    /// What was read of each object.
+    pub objects: Vec<Promise>,
+    /// What is deleted because it is no longer part of the component.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deletions: Vec<Doomed>,
+}
+
+/// An object, whatever version it is read in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Subject {
+    /// API group; empty for the core group.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace; empty for cluster-scoped objects.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+/// What the plan says of one object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Promise {
+    /// Which.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// What becomes of it.
+    pub change: Change,
+    /// What was in the fields that its manifest touches; none if it was not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub touched: Option<Map<String, Value>>,
+    /// Whether it is deleted and made again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recreate: bool,
+}
+
+/// An object that goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doomed {
+    /// Which.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// The UID that was read.
+    pub uid: String,
+}
+
+impl Contract {
+    /// A contract about an artifact.
+    pub fn new(artifact: Option<String>, objects: Vec<Promise>, deletions: Vec<Doomed>) -> Self {
+        Self { schema_version: VERSION, artifact, objects, deletions }
+    }
+}

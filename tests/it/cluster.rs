@@ -1,0 +1,157 @@
+//! The commands that work on a cluster, against a real API server with its controllers.
+
+mod apply;
+mod contract;
+mod plan;
+mod prune;
+
+use std::process::Command;
+
+use http::{Method, Request};
+use serde_json::{Value, json};
+
+use crate::parts::{testbed, unique};
+
+/// What a command printed, and its exit code.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    /// The same, if it ended with this code.
+    #[track_caller]
+    pub fn ended(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}\n{}", self.out, self.err);
+        self
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|_| panic!("{}\n{}", self.out, self.err))
+    }
+}
+
+/// A namespace of its own, a component, and a client that asks the API server directly.
+pub struct Bench {
+    pub namespace: String,
+    directory: tempfile::TempDir,
+    client: kube::Client,
+}
+
+impl Bench {
+    /// A bench with a namespace that is there.
+    pub async fn new() -> Self {
+        let bench = Self::empty().await;
+        bench.create("/api/v1/namespaces", json!({"metadata": {"name": bench.namespace}})).await;
+        bench
+    }
+
+    /// A bench whose namespace is still to come.
+    pub async fn empty() -> Self {
+        let kubeconfig = kube::config::Kubeconfig::from_yaml(&testbed().kubeconfig()).unwrap();
+        let options = kube::config::KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options);
+        let client = kube::Client::try_from(config.await.unwrap()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("kubeconfig"), testbed().kubeconfig()).unwrap();
+        Self { namespace: unique("cluster"), directory, client }
+    }
+
+    /// A file of the bench's own directory.
+    pub fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// Writes a manifest and says where.
+    pub fn manifest(&self, text: &str) -> String {
+        let path = self.path(&unique("manifest"));
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nuon-runner"));
+        command.env_clear().args(arguments).args(["-n", &self.namespace]);
+        command.args(["--kubeconfig", &self.path("kubeconfig")]);
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        let output = self.command(arguments).output().unwrap();
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Applies a manifest as a component.
+    pub fn apply(&self, component: &str, text: &str, more: &[&str]) -> Ran {
+        let file = self.manifest(text);
+        self.run(&[&["apply", "--yes", "-f", &file, "--component", component], more].concat())
+    }
+
+    /// Plans a manifest as a component; the document.
+    pub fn plan(&self, component: &str, text: &str) -> Value {
+        let file = self.manifest(text);
+        self.run(&["plan", "-f", &file, "--component", component, "-o", "json"]).json()
+    }
+
+    pub async fn ask(&self, method: Method, path: &str, kind: &str, body: Value) -> Result<Value, kube::Error> {
+        let request = Request::builder().method(method).uri(path).header("content-type", kind);
+        self.client.request(request.body(serde_json::to_vec(&body).unwrap()).unwrap()).await
+    }
+
+    pub async fn create(&self, path: &str, body: Value) -> Value {
+        self.ask(Method::POST, path, "application/json", body).await.unwrap()
+    }
+
+    /// An object; null if it is not there.
+    pub async fn get(&self, path: &str) -> Value {
+        let request = Request::get(path).body(Vec::new()).unwrap();
+        self.client.request(request).await.unwrap_or(Value::Null)
+    }
+
+    pub async fn merge(&self, path: &str, body: Value) -> Value {
+        self.ask(Method::PATCH, path, "application/merge-patch+json", body).await.unwrap()
+    }
+
+    pub async fn delete(&self, path: &str) {
+        self.ask(Method::DELETE, path, "application/json", json!({})).await.unwrap();
+    }
+
+    /// Applies as another manager.
+    pub async fn apply_as(&self, manager: &str, path: &str, body: Value) -> Value {
+        let path = format!("{path}?fieldManager={manager}&force=true");
+        self.ask(Method::PATCH, &path, "application/apply-patch+yaml", body).await.unwrap()
+    }
+
+    pub fn config_map(&self, name: &str) -> String {
+        format!("/api/v1/namespaces/{}/configmaps/{name}", self.namespace)
+    }
+}
+
+/// A ConfigMap as text.
+pub fn config_map(name: &str, value: &str) -> String {
+    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: {value:?}}}\n---\n")
+}
+
+/// A Deployment as text.
+pub fn deployment(name: &str, replicas: u32) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}}}\nspec:\n  replicas: {replicas}\n  \
+         selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: {{labels: {{app: {name}}}}}\n    \
+         spec: {{containers: [{{name: c, image: 'registry.invalid/web:1'}}]}}\n---\n"
+    )
+}
+
+/// Object and kind of change of each change of a plan's document.
+pub fn changes(document: &Value) -> Vec<String> {
+    let changes = document["changes"].as_array().unwrap().iter();
+    let change = |diff: &Value| {
+        format!("{}/{} {}", diff["kind"].as_str().unwrap(), diff["name"].as_str().unwrap(), diff["type"])
+    };
+    changes.filter(|diff| diff["type"] != 0).map(change).collect()
+}

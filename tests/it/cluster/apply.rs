@@ -1,0 +1,171 @@
+//! Applies: owners, immutable fields, definitions, failures in the midst.
+
+use serde_json::{Value, json};
+
+use super::{Bench, changes, config_map, deployment};
+
+fn managers(object: &Value) -> Vec<String> {
+    let entries = object["metadata"]["managedFields"].as_array().unwrap().iter();
+    entries
+        .map(|entry| format!("{} {}", entry["manager"].as_str().unwrap(), entry["operation"].as_str().unwrap()))
+        .collect()
+}
+
+#[tokio::test]
+async fn fields_of_earlier_managers_are_taken_over_and_one_owner_remains() {
+    let bench = Bench::new().await;
+    let path = bench.config_map("c");
+    let body = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data});
+    bench.apply_as("kube-apply", &path, body(json!({"a": "1", "old": "x"}))).await;
+    let annotated = json!({"metadata": {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}"}}, "data": {"by-kubectl": "y"}});
+    bench.merge(&format!("{path}?fieldManager=kubectl-client-side-apply"), annotated).await;
+    bench.merge(&format!("{path}?fieldManager=somebody"), json!({"data": {"theirs": "z"}})).await;
+
+    let document = bench.plan("web", &config_map("c", "1"));
+    let gone: Vec<&str> = document["changes"][0]["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|entry| entry["path"].as_str())
+        .collect();
+    assert_eq!(gone, ["data.by-kubectl", "data.old", "metadata.annotations"], "{document}");
+    bench.apply("web", &config_map("c", "1"), &[]).ended(0);
+    let now = bench.get(&path).await;
+    assert_eq!(now["data"], json!({"a": "1", "theirs": "z"}));
+    assert_eq!(now["metadata"].get("annotations"), None);
+    let mut managers = managers(&now);
+    managers.sort();
+    assert_eq!(managers, ["nuon-runner Apply", "somebody Update"]);
+    assert_eq!(changes(&bench.plan("web", &config_map("c", "1"))), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_helm_owns_is_listed_and_taken_value_by_value() {
+    let bench = Bench::new().await;
+    let path = bench.config_map("c");
+    bench.create(&format!("{}?fieldManager=helm", path.trim_end_matches("/c")), json!({"metadata": {"name": "c", "labels": {"app.kubernetes.io/managed-by": "Helm"}}, "data": {"a": "helm", "b": "helm"}})).await;
+    let document = bench.plan("web", &config_map("c", "ours"));
+    assert_eq!(document["objects"][0]["taken"][0]["manager"], "helm");
+    let refused = bench.apply("web", &config_map("c", "ours"), &["--deploy-conflicts", "refuse"]).ended(6);
+    assert!(refused.err.contains("helm"), "{}", refused.err);
+    bench.apply("web", &config_map("c", "ours"), &[]).ended(0);
+    assert_eq!(bench.get(&path).await["data"], json!({"a": "ours", "b": "helm"}));
+}
+
+#[tokio::test]
+async fn an_immutable_field_is_a_sentence_or_a_new_object() {
+    let bench = Bench::new().await;
+    let set = |label: &str| deployment("web", 1).replace("{app: web}", &format!("{{app: {label}}}"));
+    bench.apply("web", &set("one"), &["--deploy-wait", "false"]).ended(0);
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", bench.namespace);
+    let before = bench.get(&path).await;
+    let refused = bench.apply("web", &set("two"), &["--deploy-wait", "false"]).ended(1);
+    assert!(refused.err.contains("field is immutable") && refused.err.contains("nuon.co/recreate"), "{}", refused.err);
+    assert_eq!(bench.get(&path).await["metadata"]["uid"], before["metadata"]["uid"]);
+
+    // An object that is invalid by itself never costs the live one.
+    let invalid = set("two").replace("replicas: 1", "replicas: -1");
+    bench.apply("web", &invalid, &["--deploy-wait", "false", "--deploy-recreate", "true"]).ended(1);
+    assert_eq!(bench.get(&path).await["metadata"]["uid"], before["metadata"]["uid"]);
+
+    bench.apply("web", &set("two"), &["--deploy-wait", "false", "--deploy-recreate", "true"]).ended(0);
+    let after = bench.get(&path).await;
+    assert_ne!(after["metadata"]["uid"], before["metadata"]["uid"]);
+    assert_eq!(after["spec"]["selector"]["matchLabels"]["app"], "two");
+}
+
+#[tokio::test]
+async fn a_job_whose_template_changes_is_told_to_be_immutable() {
+    let bench = Bench::new().await;
+    let job = |image: &str| {
+        format!(
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: j}}\nspec: {{template: {{spec: {{restartPolicy: Never, containers: [{{name: c, image: {image}}}]}}}}}}\n"
+        )
+    };
+    bench.apply("web", &job("a"), &["--deploy-wait", "false"]).ended(0);
+    let refused = bench.apply("web", &job("b"), &["--deploy-wait", "false"]).ended(1);
+    assert!(refused.err.contains("field is immutable") && refused.err.contains("nuon.co/recreate"), "{}", refused.err);
+    let allowed = job("b").replace("{name: j}", "{name: j, annotations: {nuon.co/recreate: allowed}}");
+    bench.apply("web", &allowed, &["--deploy-wait", "false"]).ended(0);
+}
+
+#[tokio::test]
+async fn independent_objects_are_finished_and_every_object_is_reported() {
+    let bench = Bench::new().await;
+    let other = crate::parts::unique("other");
+    let elsewhere = |text: String| text.replace("metadata: {name", &format!("metadata: {{namespace: {other}, name"));
+    // In a namespace that comes with the set only schemas are checked, and those know nothing of keys.
+    let set = format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {other}}}\n---\n{}{}{}{}",
+        config_map("good", "1"),
+        elsewhere(config_map("fine", "1")),
+        elsewhere(config_map("bad", "1").replace("{a: ", "{'no key': ")),
+        elsewhere(deployment("web", 1)),
+    );
+    let ran = bench.apply("web", &set, &["-o", "json", "--deploy-wait", "false"]).ended(1);
+    let told: Vec<String> = ran.json()["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|diff| {
+            format!(
+                "{} {} {}",
+                diff["name"].as_str().unwrap(),
+                diff["type"],
+                diff["error"].as_str().unwrap_or_default()
+            )
+        })
+        .collect();
+    assert_eq!(told.len(), 5, "{told:?}");
+    assert!(told.contains(&"good 2 ".into()) && told.contains(&"fine 2 ".into()), "{told:?}");
+    assert!(told.iter().any(|told| told.starts_with("bad 4 ") && told.contains("no key")), "{told:?}");
+    let blocked = format!("web 4 not tried, because ConfigMap/{other}/bad failed");
+    assert!(told.contains(&blocked), "{told:?}");
+    // What was made is known, and goes when the component goes.
+    bench.run(&["delete", "--yes", "--component", "web"]).ended(0);
+    assert_eq!(bench.get(&bench.config_map("good")).await, Value::Null);
+}
+
+#[tokio::test]
+async fn two_components_deploy_side_by_side() {
+    let bench = Bench::new().await;
+    let one = bench.manifest(&(0..20).map(|at| config_map(&format!("one-{at}"), "1")).collect::<String>());
+    let two = bench.manifest(&(0..20).map(|at| config_map(&format!("two-{at}"), "1")).collect::<String>());
+    let mut first = bench.command(&["apply", "--yes", "-f", &one, "--component", "one"]);
+    let mut first = first.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let second = bench.run(&["apply", "--yes", "-f", &two, "--component", "two"]);
+    assert_eq!((first.wait().unwrap().code(), second.code), (Some(0), 0), "{}", second.err);
+    for component in ["one", "two"] {
+        let status = bench.run(&["status", "--component", component, "-o", "json"]).ended(0);
+        assert_eq!(status.json()["objects"].as_array().unwrap().len(), 20);
+    }
+}
+
+#[tokio::test]
+async fn rbac_that_forbids_one_kind_names_it() {
+    let bench = Bench::new().await;
+    let ns = &bench.namespace;
+    let rules = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]}]);
+    bench
+        .create(
+            &format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{ns}/roles"),
+            json!({"metadata": {"name": "maps"}, "rules": rules}),
+        )
+        .await;
+    let subject = json!([{"kind": "User", "name": "nobody-special", "apiGroup": "rbac.authorization.k8s.io"}]);
+    let role = json!({"kind": "Role", "name": "maps", "apiGroup": "rbac.authorization.k8s.io"});
+    bench
+        .create(
+            &format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{ns}/rolebindings"),
+            json!({"metadata": {"name": "maps"}, "roleRef": role, "subjects": subject}),
+        )
+        .await;
+    std::fs::write(bench.path("kubeconfig"), crate::parts::testbed().kubeconfig_nobody()).unwrap();
+    let set = format!(
+        "{}apiVersion: v1\nkind: Service\nmetadata: {{name: s}}\nspec: {{ports: [{{port: 80}}]}}\n",
+        config_map("c", "1")
+    );
+    let refused = bench.apply("web", &set, &[]).ended(5);
+    assert!(refused.err.contains("Service") && refused.err.contains("services"), "{}", refused.err);
+    bench.apply("web", &config_map("c", "1"), &[]).ended(0);
+}

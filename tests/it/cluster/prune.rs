@@ -1,0 +1,109 @@
+//! What leaves a component is deleted, and nothing else.
+
+use serde_json::{Value, json};
+
+use super::{Bench, config_map, deployment};
+
+#[tokio::test]
+async fn what_is_no_longer_part_of_the_component_goes() {
+    let bench = Bench::new().await;
+    let two = format!("{}{}", config_map("stays", "1"), config_map("goes", "1"));
+    bench.apply("web", &two, &[]).ended(0);
+    let plan = bench.plan("web", &config_map("stays", "1"));
+    assert_eq!(plan["changes"][0]["type"], 1, "the plan lists the deletion: {plan}");
+    bench.apply("web", &config_map("stays", "1"), &[]).ended(0);
+    assert_eq!(bench.get(&bench.config_map("goes")).await, Value::Null);
+    assert_ne!(bench.get(&bench.config_map("stays")).await, Value::Null);
+    let history = bench.run(&["history", "--component", "web", "-o", "json"]).json();
+    let changes: Vec<&Value> = history["deploys"].as_array().unwrap().iter().map(|deploy| &deploy["changes"]).collect();
+    assert_eq!(changes, [&json!([2, 0, 0]), &json!([0, 0, 1])]);
+}
+
+#[tokio::test]
+async fn what_is_kept_foreign_or_moved_stays() {
+    let bench = Bench::new().await;
+    let set: String =
+        ["kept", "foreign", "moved", "goes", "rest", "rest2", "rest3"].map(|name| config_map(name, "1")).concat();
+    let set = set.replace("{name: kept}", "{name: kept, annotations: {nuon.co/prune: disabled}}");
+    bench.apply("web", &set, &[]).ended(0);
+    // Somebody else makes one anew, another component takes one.
+    bench.delete(&bench.config_map("foreign")).await;
+    bench.create(&bench.config_map("foreign").replace("/foreign", ""), json!({"metadata": {"name": "foreign"}})).await;
+    bench.apply("other", &config_map("moved", "1"), &[]).ended(0);
+
+    let rest: String = ["rest", "rest2", "rest3"].map(|name| config_map(name, "1")).concat();
+    let ran = bench.apply("web", &rest, &[]).ended(0);
+    for (name, told) in
+        [("kept", "nuon.co/prune: disabled"), ("foreign", "made anew by somebody else"), ("moved", "part of other now")]
+    {
+        assert_ne!(bench.get(&bench.config_map(name)).await, Value::Null, "{name}");
+        assert!(ran.err.contains(told), "{told}: {}", ran.err);
+    }
+    assert_eq!(bench.get(&bench.config_map("goes")).await, Value::Null);
+}
+
+#[tokio::test]
+async fn mass_deletions_and_data_need_a_plan_that_lists_them() {
+    let bench = Bench::new().await;
+    let claim = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, annotations: {nuon.co/wait: disabled}}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n---\n";
+    let maps = |count: usize| (0..count).map(|at| config_map(&format!("c{at}"), "1")).collect::<String>();
+    bench.apply("web", &format!("{}{claim}", maps(8)), &[]).ended(0);
+
+    let refused = bench.apply("web", &format!("{}{claim}", maps(2)), &[]).ended(6);
+    assert!(refused.err.contains("6 of 9 objects would be deleted, more than 50 per cent"), "{}", refused.err);
+    assert_ne!(bench.get(&bench.config_map("c7")).await, Value::Null);
+
+    let ran = bench.apply("web", &maps(8), &[]).ended(0);
+    assert!(ran.err.contains("its data go with a volume"), "{}", ran.err);
+    let path = format!("/api/v1/namespaces/{}/persistentvolumeclaims/data", bench.namespace);
+    assert_ne!(bench.get(&path).await, Value::Null);
+
+    let (file, plan) = (bench.manifest(&maps(1)), bench.path("plan"));
+    bench.run(&["plan", "-f", &file, "--component", "web", "--out", &plan]).ended(2);
+    bench.run(&["apply", &plan]).ended(0);
+    assert_eq!(bench.get(&path).await, Value::Null);
+    assert_eq!(bench.get(&bench.config_map("c7")).await, Value::Null);
+
+    let nothing = bench.manifest("");
+    let refused = bench.run(&["apply", "--yes", "-f", &nothing, "--component", "web"]).ended(6);
+    assert!(refused.err.contains("the set is empty"), "{}", refused.err);
+}
+
+#[tokio::test]
+async fn nothing_is_pruned_before_the_new_is_ready() {
+    let bench = Bench::new().await;
+    bench.apply("web", &format!("{}{}", config_map("old", "1"), deployment("web", 1)), &[]).ended(0);
+    let broken = deployment("web", 1)
+        .replace("metadata: {labels", "metadata: {annotations: {testbed/stay: CreateContainerConfigError}, labels");
+    bench.apply("web", &broken, &["--deploy-wait-timeout", "4s"]).ended(4);
+    assert_ne!(bench.get(&bench.config_map("old")).await, Value::Null);
+}
+
+#[tokio::test]
+async fn one_generation_of_generated_config_stays_for_a_rollback() {
+    let bench = Bench::new().await;
+    let generation =
+        |hash: &str| format!("{}{}", config_map(&format!("settings-{hash}"), "1"), config_map("other", "1"));
+    let hashes = ["g4hk9g2ff8", "24bkf9bdm5", "9f5h4t2k7m"];
+    for hash in hashes {
+        bench.apply("web", &generation(hash), &[]).ended(0);
+    }
+    let there = async |hash: &str| bench.get(&bench.config_map(&format!("settings-{hash}"))).await != Value::Null;
+    assert_eq!((there(hashes[0]).await, there(hashes[1]).await, there(hashes[2]).await), (false, true, true));
+    bench.run(&["delete", "--yes", "--component", "web"]).ended(0);
+    assert!(!there(hashes[1]).await && !there(hashes[2]).await);
+}
+
+#[tokio::test]
+async fn a_teardown_says_what_blocks_it_and_may_be_repeated() {
+    let bench = Bench::new().await;
+    let held = config_map("held", "1").replace("{name: held}", "{name: held, finalizers: [example.test/hold]}");
+    bench.apply("web", &format!("{held}{}", config_map("free", "1")), &[]).ended(0);
+    let blocked = bench.run(&["delete", "--yes", "--component", "web", "--deploy-wait-timeout", "2s"]).ended(1);
+    assert!(blocked.err.contains("waits for the finalizers example.test/hold"), "{}", blocked.err);
+    assert_eq!(bench.get(&bench.config_map("free")).await, Value::Null);
+    bench.merge(&bench.config_map("held"), json!({"metadata": {"finalizers": null}})).await;
+    bench.run(&["delete", "--yes", "--component", "web"]).ended(0);
+    bench.run(&["delete", "--yes", "--component", "web"]).ended(0);
+    assert_eq!(bench.get(&bench.config_map("nuon-inventory-web")).await, Value::Null);
+}
