@@ -2,8 +2,10 @@
 
 mod apply;
 mod contract;
+mod faults;
 mod plan;
 mod prune;
+mod requests;
 
 use std::process::Command;
 

@@ -1,6 +1,7 @@
 //! The real parts that tests run against. `tests/testbed/up` starts the cluster and the registries;
 //! git and the token service are started by the tests that need them.
 
+pub mod apiserver;
 pub mod git;
 pub mod proxy;
 pub mod ssh;

@@ -38,7 +38,7 @@ impl Permitted {
     }
 }
 
-const PERMITTED: [Permitted; 8] = [
+const PERMITTED: [Permitted; 7] = [
     permitted(
         None,
         Some("GET job"),
@@ -65,11 +65,6 @@ const PERMITTED: [Permitted; 8] = [
         Some("POST outputs null"),
         Some("POST outputs {}"),
         "a map that was never made; the contract has an object (6.1)",
-    ),
-    permitted(
-        Some("POST outputs diff"),
-        Some("POST outputs diff"),
-        "a teardown deletes in reverse order (section 10, 37)",
     ),
 ];
 

@@ -1,0 +1,74 @@
+//! Deploys through a network that fails, and processes that die in their midst.
+
+use serde_json::Value;
+
+use super::{Bench, changes, config_map, deployment};
+use crate::parts::apiserver::ApiProxy;
+
+fn count(variable: &str, usual: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|count| count.parse().ok()).unwrap_or(usual)
+}
+
+fn set(size: usize, value: &str) -> String {
+    (0..size).map(|at| config_map(&format!("c{at}"), value)).chain([deployment("web", 1)]).collect()
+}
+
+/// Seeded faults in 5 of 100 requests: a deploy ends as it should, or says that it did not and is mended by the next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deploys_through_a_failing_network_end_right_or_say_that_they_did_not() {
+    for seed in 0..count("NUON_FAULTY_DEPLOYS", 4) {
+        let bench = Bench::new().await;
+        let proxy = ApiProxy::with_faults(5, seed).await;
+        std::fs::write(bench.path("kubeconfig"), proxy.kubeconfig()).unwrap();
+        let mut tries = 0;
+        for value in ["1", "2"] {
+            loop {
+                tries += 1;
+                let ran = bench.apply("web", &set(20, value), &[]);
+                if ran.code == 0 {
+                    break;
+                }
+                assert!(tries < 6, "seed {seed}: {}", ran.err);
+                assert!(ran.err.contains("error: "), "seed {seed}: a failure says why: {}", ran.err);
+            }
+        }
+        for at in 0..20 {
+            assert_eq!(bench.get(&bench.config_map(&format!("c{at}"))).await["data"]["a"], "2", "seed {seed}");
+        }
+    }
+}
+
+/// Killed between any two requests: the next run mends what was left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deploy_that_is_killed_between_any_two_requests_is_mended_by_the_next() {
+    let every = usize::try_from(count("NUON_KILL_EVERY", 9)).unwrap();
+    let proxy = ApiProxy::start().await;
+    let bench = Bench::new().await;
+    std::fs::write(bench.path("kubeconfig"), proxy.kubeconfig()).unwrap();
+    // What leaves the component in the deploy that is killed must not be forgotten.
+    let (before, after) = (format!("{}{}", set(19, "1"), config_map("goes", "1")), set(19, "2"));
+    bench.apply("web", &before, &[]).ended(0);
+    proxy.take();
+    bench.apply("web", &after, &[]).ended(0);
+    let whole = proxy.take().len();
+    assert!(whole > 40, "{whole} requests");
+    for at in (0..whole).step_by(every) {
+        let bench = Bench::new().await;
+        std::fs::write(bench.path("kubeconfig"), proxy.kubeconfig()).unwrap();
+        bench.apply("web", &before, &[]).ended(0);
+        proxy.take();
+        proxy.silence_after(at);
+        let file = bench.manifest(&after);
+        let mut child = bench.command(&["apply", "--yes", "-f", &file, "--component", "web"]);
+        let mut child = child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        while proxy.count() <= at && child.try_wait().unwrap().is_none() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        proxy.silence_after(usize::MAX);
+        bench.apply("web", &after, &[]).ended(0);
+        assert_eq!(changes(&bench.plan("web", &after)), Vec::<String>::new(), "after request {at}");
+        assert_eq!(bench.get(&bench.config_map("goes")).await, Value::Null, "an orphan, after request {at}");
+    }
+}

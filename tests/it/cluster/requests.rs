@@ -1,0 +1,69 @@
+//! How many requests a deploy takes, counted before a real API server.
+
+use std::collections::BTreeMap;
+
+use http::Method;
+
+use super::{Bench, config_map, deployment};
+use crate::parts::apiserver::{ApiProxy, Asked};
+
+/// Objects of each of the two kinds. `NUON_OBJECTS` says how many in all.
+fn half() -> usize {
+    std::env::var("NUON_OBJECTS").ok().and_then(|count| count.parse::<usize>().ok()).unwrap_or(200) / 2
+}
+
+fn set(half: usize, changed: &str) -> String {
+    let maps = (0..half).map(|at| config_map(&format!("c{at}"), if at == 7 { changed } else { "1" }));
+    maps.chain((0..half).map(|at| deployment(&format!("d{at}"), 0))).collect()
+}
+
+fn told(asked: &[Asked]) -> String {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for one in asked {
+        let path = one.uri.split(['?']).next().unwrap();
+        let short: Vec<&str> = path.split('/').take(7).collect();
+        *counts
+            .entry(format!("{} {}{}", one.method, short.join("/"), if one.is_dry_run() { " (dry run)" } else { "" }))
+            .or_default() += 1;
+    }
+    format!("{counts:#?}")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_are_as_few_as_they_can_be() {
+    let bench = Bench::new().await;
+    let proxy = ApiProxy::start().await;
+    std::fs::write(bench.path("kubeconfig"), proxy.kubeconfig()).unwrap();
+    let half = half();
+    let file = bench.manifest(&set(half, "1"));
+    let plan = bench.path("plan");
+    let arguments = ["plan", "-f", &file, "--component", "web", "--out", &plan];
+    bench.run(&arguments).ended(2);
+    let asked = proxy.take();
+    assert!(
+        asked.iter().all(|one| one.method == Method::GET || one.is_dry_run()),
+        "a plan writes nothing: {}",
+        told(&asked)
+    );
+    let mut first = asked.len();
+    bench.run(&["apply", &plan, "--deploy-wait", "false"]).ended(0);
+    let asked = proxy.take();
+    first += asked.len();
+    println!("plan and apply of {} new objects: {first} requests", 2 * half);
+    // A fixed part, and two for each object: the dry run and the apply.
+    let most = (half * 2 * 21).div_ceil(10).max(4 * half + 30);
+    assert!(first <= most, "{first} > {most}: {}", told(&asked));
+
+    bench.run(&arguments).ended(0);
+    let asked = proxy.take();
+    println!("plan of {} unchanged objects: {} requests", 2 * half, asked.len());
+    assert!(asked.len() <= 3 * 2 + 20, "{}", told(&asked));
+
+    let file = bench.manifest(&set(half, "2"));
+    bench.run(&["plan", "-f", &file, "--component", "web", "--out", &plan]).ended(2);
+    proxy.take();
+    bench.run(&["apply", &plan, "--deploy-wait", "false"]).ended(0);
+    let asked = proxy.take();
+    println!("apply of one changed object of {}: {} requests", 2 * half, asked.len());
+    assert!(asked.len() <= 3 * 2 + 20 + 10, "{}", told(&asked));
+}

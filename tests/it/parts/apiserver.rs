@@ -1,0 +1,174 @@
+//! A proxy before the real API server: counts what is asked, and can fail as networks and busy servers do.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use futures_util::StreamExt as _;
+use http::{Method, StatusCode};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::json;
+
+use super::testbed;
+
+/// One request that came by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    pub method: Method,
+    /// Path and query.
+    pub uri: String,
+}
+
+impl Asked {
+    pub fn is_dry_run(&self) -> bool {
+        self.uri.contains("dryRun=All")
+    }
+}
+
+struct Shared {
+    http: reqwest::Client,
+    upstream: String,
+    asked: Mutex<Vec<Asked>>,
+    /// Faults in a hundred requests, and their dice.
+    faults: Option<(u32, Mutex<StdRng>)>,
+    /// After how many requests nothing is answered any more.
+    silent_after: AtomicUsize,
+}
+
+/// The proxy. Ends when it is dropped.
+pub struct ApiProxy {
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for ApiProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl ApiProxy {
+    pub async fn start() -> Self {
+        Self::with_faults(0, 0).await
+    }
+
+    /// So many of a hundred requests fail, by these dice.
+    pub async fn with_faults(percent: u32, seed: u64) -> Self {
+        // A second call is the error, and as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let authority = std::fs::read(testbed().authority()).unwrap();
+        let http = reqwest::Client::builder()
+            .tls_certs_only([reqwest::Certificate::from_pem(&authority).unwrap()])
+            .no_proxy()
+            .build()
+            .unwrap();
+        let shared = Arc::new(Shared {
+            http,
+            upstream: format!("https://{}", testbed().apiserver()),
+            asked: Mutex::default(),
+            faults: (percent > 0).then(|| (percent, Mutex::new(StdRng::seed_from_u64(seed)))),
+            silent_after: AtomicUsize::new(usize::MAX),
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = axum::Router::new().fallback(forward).with_state(shared.clone());
+        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { address, shared, task }
+    }
+
+    /// A kubeconfig that leads through the proxy.
+    pub fn kubeconfig(&self) -> String {
+        testbed()
+            .kubeconfig()
+            .replace(&format!("https://{}", testbed().apiserver()), &format!("http://{}", self.address))
+    }
+
+    /// What was asked since the last call.
+    pub fn take(&self) -> Vec<Asked> {
+        std::mem::take(&mut self.shared.asked.lock().unwrap())
+    }
+
+    /// How many requests came by since the last [`take`](Self::take).
+    pub fn count(&self) -> usize {
+        self.shared.asked.lock().unwrap().len()
+    }
+
+    /// Lets so many more requests through, counted from the last [`take`](Self::take); the ones after them are never answered.
+    pub fn silence_after(&self, count: usize) {
+        self.shared.silent_after.store(count, Ordering::SeqCst);
+    }
+}
+
+async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let uri = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+    let number = {
+        let mut asked = shared.asked.lock().unwrap();
+        asked.push(Asked { method: parts.method.clone(), uri: uri.clone() });
+        asked.len()
+    };
+    if number > shared.silent_after.load(Ordering::SeqCst) {
+        std::future::pending::<()>().await;
+    }
+    let fault = shared.faults.as_ref().and_then(|(percent, dice)| {
+        let mut dice = dice.lock().unwrap();
+        (dice.random_range(0..100) < *percent).then(|| dice.random_range(0..8))
+    });
+    let is_watch = uri.contains("watch=true");
+    match fault {
+        Some(0) if parts.method == Method::PATCH => {
+            return refusal(StatusCode::CONFLICT, "Conflict", "please apply your changes to the latest version");
+        }
+        Some(1) if uri.contains("continue=") || is_watch => {
+            return refusal(StatusCode::GONE, "Expired", "too old resource version");
+        }
+        Some(2) => return refusal(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "wait"),
+        Some(3) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "etcdserver: leader changed"),
+        Some(4) => return refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "apiserver is shutting down"),
+        Some(5) => tokio::time::sleep(Duration::from_secs(2)).await,
+        _ => {}
+    }
+    let body = axum::body::to_bytes(body, 64 << 20).await.unwrap_or_default();
+    let mut upstream = shared.http.request(parts.method, format!("{}{uri}", shared.upstream)).body(body);
+    for (name, value) in
+        parts.headers.iter().filter(|(name, _)| *name != http::header::HOST && *name != http::header::CONTENT_LENGTH)
+    {
+        upstream = upstream.header(name, value);
+    }
+    let Ok(answer) = upstream.send().await else {
+        return refusal(StatusCode::BAD_GATEWAY, "", "the API server is not there");
+    };
+    let mut response = Response::builder().status(answer.status());
+    for (name, value) in answer
+        .headers()
+        .iter()
+        .filter(|(name, _)| *name != http::header::TRANSFER_ENCODING && *name != http::header::CONTENT_LENGTH)
+    {
+        response = response.header(name, value);
+    }
+    let cut = || std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    let body = match fault {
+        // The request has had its effect, and the answer does not come, or half of it.
+        Some(6) => Body::from_stream(futures_util::stream::iter([Err::<Bytes, _>(cut())])),
+        Some(7) if !is_watch => {
+            let whole = answer.bytes().await.unwrap_or_default();
+            Body::from_stream(futures_util::stream::iter([Ok(whole.slice(..whole.len() / 2)), Err(cut())]))
+        }
+        _ => Body::from_stream(answer.bytes_stream().map(|chunk| chunk.map_err(std::io::Error::other))),
+    };
+    response.body(body).unwrap()
+}
+
+fn refusal(code: StatusCode, reason: &str, message: &str) -> Response {
+    let status = json!({
+        "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code.as_u16(), "reason": reason, "message": message,
+        "details": {"retryAfterSeconds": u32::from(code == StatusCode::TOO_MANY_REQUESTS)},
+    });
+    Response::builder().status(code).header("content-type", "application/json").body(status.to_string().into()).unwrap()
+}
