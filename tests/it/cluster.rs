@@ -1,6 +1,7 @@
 //! The commands that work on a cluster, against a real API server with its controllers.
 
 mod apply;
+mod causes;
 mod contract;
 mod faults;
 mod plan;

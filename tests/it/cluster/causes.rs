@@ -1,0 +1,472 @@
+//! A failed rollout is a sentence, in seconds: broken manifests, each with the cause that must be told within ten
+//! seconds of the cluster knowing. What only a kubelet writes is written here as it writes it, with the place in
+//! Kubernetes' sources; all else comes from the real API server, controllers and scheduler.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+
+use super::Bench;
+
+/// The longest from the cluster's knowledge to ours.
+const AT_MOST: Duration = Duration::from_secs(10);
+
+/// Cases at once.
+const AT_ONCE: usize = 6;
+
+/// What the kubelet writes.
+#[derive(Clone)]
+enum Kubelet {
+    /// Nothing: the real components do it all.
+    Nothing,
+    /// The state of the container `c`, with members of its status.
+    Container(Value),
+    /// The whole status of the pod.
+    Pod(Value),
+    /// An event of the pod, its field, reason and message; the container is being created.
+    Event(&'static str, &'static str, &'static str),
+    /// Both: a container's status and an event of it.
+    Both(Value, &'static str, &'static str),
+}
+
+struct Case {
+    cause: &'static str,
+    /// Created before: path below the namespace (or from the root), object.
+    before: Vec<(&'static str, Value)>,
+    manifest: String,
+    kubelet: Kubelet,
+}
+
+fn case(cause: &'static str, manifest: impl Into<String>, kubelet: Kubelet) -> Case {
+    Case { cause, before: Vec::new(), manifest: manifest.into(), kubelet }
+}
+
+/// A Deployment of one pod, with members of its pod's spec. What the kubelet would do is left to the case.
+fn web(pod: &str) -> String {
+    format!(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  selector: {{matchLabels: {{app: web}}}}\n  \
+         template:\n    metadata: {{labels: {{app: web}}, annotations: {{testbed/stay: ContainerCreating}}}}\n    \
+         spec: {{{pod}}}\n"
+    )
+}
+
+fn plain() -> String {
+    web("containers: [{name: c, image: 'registry.invalid/web:1'}]")
+}
+
+fn waiting(reason: &str, message: &str) -> Kubelet {
+    Kubelet::Container(json!({"state": {"waiting": {"reason": reason, "message": message}}}))
+}
+
+fn ended(restarts: u32, terminated: Value) -> Value {
+    json!({
+        "restartCount": restarts, "lastState": {"terminated": terminated},
+        "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container=c"}},
+    })
+}
+
+/// pkg/kubelet/images/image_manager.go, `EnsureImageExists`, with the words of containerd.
+fn images() -> Vec<Case> {
+    let pull = |cause, words: &str| case(cause, plain(), waiting("ErrImagePull", words));
+    vec![
+        pull(
+            "ImageNotFound",
+            "rpc error: code = NotFound desc = failed to pull and unpack image \"registry.invalid/web:1\": failed to resolve image: registry.invalid/web:1: not found",
+        ),
+        pull(
+            "ImageAuthFailed",
+            "failed to pull and unpack image: pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed",
+        ),
+        pull(
+            "ImageWrongArchitecture",
+            "rpc error: code = NotFound desc = failed to pull and unpack image: no match for platform in manifest: not found",
+        ),
+        pull(
+            "ImageRegistryThrottled",
+            "rpc error: code = Unknown desc = 429 Too Many Requests: toomanyrequests: You have reached your pull rate limit",
+        ),
+        pull(
+            "ImageRegistryUnreachable",
+            "failed to do request: Head \"https://registry.invalid/v2/\": dial tcp: lookup registry.invalid on 10.0.0.2:53: no such host",
+        ),
+        case(
+            "InvalidImageName",
+            plain(),
+            waiting(
+                "InvalidImageName",
+                "Failed to apply default image tag \"WEB:${TAG}\": couldn't parse image name: invalid reference format",
+            ),
+        ),
+        case(
+            "ImageNeverPulled",
+            plain(),
+            waiting(
+                "ErrImageNeverPull",
+                "Container image \"registry.invalid/web:1\" is not present with pull policy of Never",
+            ),
+        ),
+    ]
+}
+
+/// pkg/kubelet/kuberuntime/kuberuntime_container.go, `startContainer`; pkg/kubelet/kubelet_pods.go,
+/// `makeEnvironmentVariables`, `convertToAPIContainerStatuses`; pkg/kubelet/prober/prober.go.
+fn containers() -> Vec<Case> {
+    let config = |cause, words: &str| case(cause, plain(), waiting("CreateContainerConfigError", words));
+    let crashed =
+        |cause, restarts, terminated: Value| case(cause, plain(), Kubelet::Container(ended(restarts, terminated)));
+    let running = json!({"state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}, "started": true});
+    vec![
+        config("ConfigMapMissing", "configmap \"app-config\" not found"),
+        config("SecretMissing", "secret \"db\" not found"),
+        config("ConfigMapKeyMissing", "couldn't find key URL in ConfigMap shop/app-config"),
+        config("SecretKeyMissing", "couldn't find key password in Secret shop/db"),
+        config(
+            "RunAsNonRoot",
+            "container has runAsNonRoot and image will run as root (pod: \"web_shop(1)\", container: c)",
+        ),
+        case(
+            "CommandNotFound",
+            plain(),
+            waiting(
+                "RunContainerError",
+                "failed to create containerd task: OCI runtime create failed: exec: \"/srv/app\": stat /srv/app: no such file or directory",
+            ),
+        ),
+        case(
+            "PostStartHookFailed",
+            plain(),
+            waiting("PostStartHookError", "Exec lifecycle hook ([/bin/false]) for Container \"c\" failed"),
+        ),
+        crashed(
+            "ContainerCrashes",
+            3,
+            json!({"exitCode": 1, "reason": "Error", "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:02Z"}),
+        ),
+        crashed("OutOfMemory", 1, json!({"exitCode": 137, "reason": "OOMKilled"})),
+        crashed("ContainerExits", 2, json!({"exitCode": 0, "reason": "Completed"})),
+        case(
+            "ReadinessProbeFailed",
+            plain(),
+            Kubelet::Both(running, "Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503"),
+        ),
+        case(
+            "LivenessProbeFailed",
+            plain(),
+            Kubelet::Both(
+                ended(2, json!({"exitCode": 137, "reason": "Error"})),
+                "Killing",
+                "Container c failed liveness probe, will be restarted",
+            ),
+        ),
+        case(
+            "StartupProbeFailed",
+            plain(),
+            Kubelet::Both(
+                ended(2, json!({"exitCode": 137, "reason": "Error"})),
+                "Killing",
+                "Container c failed startup probe, will be restarted",
+            ),
+        ),
+        // pkg/volume/util/operationexecutor/operation_generator.go, `GenerateMountVolumeFunc`
+        case(
+            "MountedConfigMissing",
+            plain(),
+            Kubelet::Event(
+                "",
+                "FailedMount",
+                "MountVolume.SetUp failed for volume \"cfg\" : configmap \"app-config\" not found",
+            ),
+        ),
+        // pkg/controller/volume/attachdetach/reconciler, `reportMultiAttachError`
+        case(
+            "VolumeInUse",
+            plain(),
+            Kubelet::Event(
+                "",
+                "FailedAttachVolume",
+                "Waiting for detach for volume \"pvc-1\" Volume is already used by pod(s) web-old",
+            ),
+        ),
+        // pkg/kubelet/kuberuntime/kuberuntime_manager.go, `SyncPod`
+        case(
+            "SandboxFailed",
+            plain(),
+            Kubelet::Event(
+                "",
+                "FailedCreatePodSandBox",
+                "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox: plugin type=\"calico\" failed (add)",
+            ),
+        ),
+        // pkg/kubelet/eviction/eviction_manager.go, `evictPod`
+        case(
+            "PodEvicted",
+            web("restartPolicy: Always, containers: [{name: c, image: i}]"),
+            Kubelet::Pod(
+                json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."}),
+            ),
+        ),
+    ]
+}
+
+fn scheduling() -> Vec<Case> {
+    let placed =
+        |cause, pod: &str| case(cause, web(&format!("{pod}, containers: [{{name: c, image: i}}]")), Kubelet::Nothing);
+    let claimed = |claim: &str| {
+        web(&format!(
+            "volumes: [{{name: d, persistentVolumeClaim: {{claimName: data}}}}], containers: [{{name: c, image: i, volumeMounts: [{{name: d, mountPath: /d}}]}}]{claim}"
+        ))
+    };
+    let claim = |class: &str| {
+        format!(
+            "{}---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: data, annotations: {{nuon.co/wait: disabled}}}}\nspec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}{class}}}\n",
+            claimed("")
+        )
+    };
+    vec![
+        case(
+            "InsufficientResources",
+            web("containers: [{name: c, image: i, resources: {requests: {cpu: '1000'}}}]"),
+            Kubelet::Nothing,
+        ),
+        placed("NodeAffinityMismatch", "nodeSelector: {disk: fast}"),
+        placed("SchedulingGated", "schedulingGates: [{name: example.test/gate}]"),
+        placed(
+            "PodAffinityUnsatisfiable",
+            "affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: nobody}}}]}}",
+        ),
+        placed(
+            "TopologySpreadUnsatisfiable",
+            "topologySpreadConstraints: [{maxSkew: 1, topologyKey: example.test/zone, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}}]",
+        ),
+        case("ClaimMissing", claimed(""), Kubelet::Nothing),
+        case("NoStorageClass", claim(""), Kubelet::Nothing),
+        case("StorageClassMissing", claim(", storageClassName: nobody-has-it"), Kubelet::Nothing),
+    ]
+}
+
+fn refused() -> Vec<Case> {
+    let with = |cause, path, object: Value, manifest: String| Case {
+        before: vec![(path, object)],
+        ..case(cause, manifest, Kubelet::Nothing)
+    };
+    let denial = json!({
+        "metadata": {"name": "NAME"},
+        "spec": {"matchConstraints": {"resourceRules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "NAME"}}},
+            "validations": [{"expression": "false", "message": "no pods on Thursdays"}]},
+    });
+    let binding = json!({"metadata": {"name": "NAME"}, "spec": {"policyName": "NAME", "validationActions": ["Deny"]}});
+    let hook = json!({
+        "metadata": {"name": "NAME"},
+        "webhooks": [{"name": "hook.example.test", "sideEffects": "None", "admissionReviewVersions": ["v1"], "timeoutSeconds": 2,
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "NAME"}},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+            "clientConfig": {"service": {"namespace": "NAME", "name": "nobody"}}}],
+    });
+    let policy = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+    let binding_path = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
+    let big = web("containers: [{name: c, image: i, resources: {limits: {memory: 2Gi, cpu: '1'}}}]");
+    vec![
+        with(
+            "QuotaExceeded",
+            "resourcequotas",
+            json!({"metadata": {"name": "q"}, "spec": {"hard": {"pods": "0"}}}),
+            plain(),
+        ),
+        with(
+            "QuotaNeedsResources",
+            "resourcequotas",
+            json!({"metadata": {"name": "q"}, "spec": {"hard": {"limits.cpu": "4"}}}),
+            plain(),
+        ),
+        with(
+            "LimitRangeViolation",
+            "limitranges",
+            json!({"metadata": {"name": "l"}, "spec": {"limits": [{"type": "Container", "max": {"memory": "1Gi"}}]}}),
+            big,
+        ),
+        Case {
+            before: vec![("LABEL", json!({"pod-security.kubernetes.io/enforce": "restricted"}))],
+            ..case("PodSecurityViolation", plain(), Kubelet::Nothing)
+        },
+        Case {
+            before: vec![(policy, denial), (binding_path, binding)],
+            ..case("AdmissionDenied", plain(), Kubelet::Nothing)
+        },
+        with(
+            "WebhookUnreachable",
+            "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
+            hook,
+            plain(),
+        ),
+        case(
+            "ServiceAccountMissing",
+            web("serviceAccountName: nobody, containers: [{name: c, image: i}]"),
+            Kubelet::Nothing,
+        ),
+        case(
+            "PriorityClassMissing",
+            web("priorityClassName: nobody, containers: [{name: c, image: i}]"),
+            Kubelet::Nothing,
+        ),
+        case(
+            "RuntimeClassMissing",
+            web("runtimeClassName: nobody, containers: [{name: c, image: i}]"),
+            Kubelet::Nothing,
+        ),
+        case(
+            "JobDeadlineExceeded",
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {name: web}\nspec: {activeDeadlineSeconds: 1, template: {metadata: {labels: {app: web}, annotations: {testbed/stay: ContainerCreating}}, spec: {restartPolicy: Never, nodeSelector: {no: where}, containers: [{name: c, image: i}]}}}\n",
+            Kubelet::Nothing,
+        ),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn broken_manifests_are_explained_within_seconds() {
+    let cases: Vec<Case> = [images(), containers(), scheduling(), refused()].into_iter().flatten().collect();
+    assert!(cases.len() >= 30);
+    let (count, turns) = (cases.len(), Arc::new(Semaphore::new(AT_ONCE)));
+    let tasks: Vec<_> = cases
+        .into_iter()
+        .map(|case| {
+            let turns = turns.clone();
+            tokio::spawn(async move {
+                let _turn = turns.acquire_owned().await.unwrap();
+                check(&case).await.map_err(|why| format!("{}: {why}", case.cause))
+            })
+        })
+        .collect();
+    let mut wrong = Vec::new();
+    for task in tasks {
+        wrong.extend(task.await.unwrap().err());
+    }
+    assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+async fn check(case: &Case) -> Result<(), String> {
+    let bench = Bench::new().await;
+    for (path, object) in &case.before {
+        prepare(&bench, path, object).await;
+    }
+    let file = bench.manifest(&case.manifest);
+    let mut command = bench.command(&[
+        "apply",
+        "--yes",
+        "-f",
+        &file,
+        "--component",
+        "web",
+        "--deploy-wait-timeout",
+        "14s",
+        "-o",
+        "json",
+    ]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let stderr = child.stderr.take().unwrap();
+    let word = case.cause;
+    let told = std::thread::spawn(move || {
+        let mut lines = Vec::new();
+        let mut at = None;
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            if at.is_none() && line.contains(word) {
+                at = Some(Instant::now());
+            }
+            lines.push(line);
+        }
+        (at, lines)
+    });
+    let known = play_kubelet(&bench, &case.kubelet).await;
+    let (at, lines) = tokio::task::spawn_blocking(move || told.join().unwrap()).await.unwrap();
+    let output = child.wait_with_output().unwrap();
+    let Some(at) = at else { return Err(format!("told was {lines:?}")) };
+    let took = at.saturating_duration_since(known);
+    if took > AT_MOST {
+        return Err(format!("told after {took:?}"));
+    }
+    if output.status.code() != Some(4) {
+        return Err(format!("exit code {:?}: {lines:?}", output.status.code()));
+    }
+    let document: Value = serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
+    let cause = &document["failure"]["not_ready"][0]["cause"];
+    let is_whole = cause["code"] == word
+        && cause["help"].as_str().is_some_and(|help| !help.is_empty())
+        && cause["chain"][0].as_str().is_some_and(|owner| owner.ends_with("/web"));
+    if is_whole { Ok(()) } else { Err(format!("the document says {cause}")) }
+}
+
+async fn prepare(bench: &Bench, path: &str, object: &Value) {
+    let namespace = format!("/api/v1/namespaces/{}", bench.namespace);
+    let object: Value = serde_json::from_str(&object.to_string().replace("NAME", &bench.namespace)).unwrap();
+    match path {
+        "LABEL" => drop(bench.merge(&namespace, json!({"metadata": {"labels": object}})).await),
+        path if path.starts_with('/') => drop(bench.create(path, object).await),
+        path => drop(bench.create(&format!("{namespace}/{path}"), object).await),
+    }
+    // Admission learns of new policies and quotas a moment later.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+}
+
+/// Writes what the kubelet would; when the cluster knew.
+async fn play_kubelet(bench: &Bench, kubelet: &Kubelet) -> Instant {
+    let (status, event) = match kubelet.clone() {
+        Kubelet::Nothing => {
+            // From here on: the controllers take a moment.
+            return Instant::now() + Duration::from_secs(1);
+        }
+        Kubelet::Container(status) => (Some(status), None),
+        Kubelet::Both(status, reason, message) => (Some(status), Some(("spec.containers{c}", reason, message))),
+        Kubelet::Event(field, reason, message) => (None, Some((field, reason, message))),
+        Kubelet::Pod(status) => {
+            let pod = pod(bench).await;
+            patch_status(bench, &pod, status).await;
+            return Instant::now();
+        }
+    };
+    let pod = pod(bench).await;
+    if let Some((field, reason, message)) = event {
+        let involved = json!({"apiVersion": "v1", "kind": "Pod", "namespace": bench.namespace, "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"], "fieldPath": field});
+        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let event = json!({"metadata": {"generateName": "e-"}, "involvedObject": involved, "reason": reason, "message": message, "type": "Warning", "firstTimestamp": now, "lastTimestamp": now, "count": 1});
+        bench.create(&format!("/api/v1/namespaces/{}/events", bench.namespace), event).await;
+    }
+    if let Some(mut status) = status {
+        for (member, value) in
+            [("name", json!("c")), ("image", json!("i")), ("imageID", json!("")), ("ready", json!(false))]
+        {
+            status[member] = value;
+        }
+        if status.get("restartCount").is_none() {
+            status["restartCount"] = json!(0);
+        }
+        let phase =
+            if status["state"].get("running").is_some() || status["restartCount"] != 0 { "Running" } else { "Pending" };
+        patch_status(bench, &pod, json!({"phase": phase, "containerStatuses": [status]})).await;
+    }
+    Instant::now()
+}
+
+/// The pod, once it is there and has been met by what plays the kubelet.
+async fn pod(bench: &Bench) -> Value {
+    let path = format!("/api/v1/namespaces/{}/pods?labelSelector=app%3Dweb", bench.namespace);
+    for _ in 0..200 {
+        let pods = bench.get(&path).await;
+        if let Some(pod) = pods["items"]
+            .as_array()
+            .and_then(|items| items.iter().find(|pod| pod["status"].get("containerStatuses").is_some()))
+        {
+            return pod.clone();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("no pod came to be in {}", bench.namespace)
+}
+
+async fn patch_status(bench: &Bench, pod: &Value, status: Value) {
+    let name = pod["metadata"]["name"].as_str().unwrap();
+    bench.merge(&format!("/api/v1/namespaces/{}/pods/{name}/status", bench.namespace), json!({"status": status})).await;
+}
