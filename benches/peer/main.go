@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -16,12 +17,13 @@ import (
 	"github.com/fluxcd/cli-utils/pkg/kstatus/polling"
 	"github.com/fluxcd/pkg/ssa"
 	"github.com/fluxcd/pkg/ssa/utils"
+	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
@@ -29,7 +31,7 @@ import (
 const atOnce = 8
 
 func main() {
-	log.SetLogger(log.Log)
+	log.SetLogger(logr.Discard())
 	mode, kubeconfig, namespace, file := os.Args[1], os.Args[2], os.Args[3], os.Args[4]
 	text, err := os.ReadFile(file)
 	check(err)
@@ -42,6 +44,8 @@ func main() {
 	check(err)
 	config.QPS = -1
 	begun := time.Now()
+	// Both have the order that applies need; it is not what is measured.
+	sort.Sort(ssa.SortableUnstructureds(objects))
 	if mode == "floor" {
 		floor(dynamic.NewForConfigOrDie(config), objects)
 	} else {

@@ -295,8 +295,7 @@ impl Applier<'_> {
             return Done::new(lines::failed(Some(resource), Op::Apply, object, message, false), live.cloned());
         }
         if let (Action::Leave, Some(live)) = (action, live) {
-            let diff = lines::resource_diff(Some(resource), Op::Apply, Some(live), Some(live), false);
-            return Done::new(diff, Some(live.clone()));
+            return Done::new(lines::unchanged(resource, live, false), Some(live.clone()));
         }
         match self.write(resource, object, action, live.cloned()).await {
             Ok(after) => {

@@ -186,6 +186,9 @@ async fn remember(
     let count = |change: Change| deployed.diffs.iter().filter(|diff| diff.change == change).count();
     let changes = [Change::Added, Change::Modified, Change::Removed].map(count);
     let outcome = if deployed.failure.is_some() { DeployOutcome::Failed } else { DeployOutcome::Succeeded };
+    if changes == [0; 3] && inventory.is_as_remembered(outcome, order.artifact.as_deref()) {
+        return Ok(());
+    }
     inventory.remember(api.clock.now(), order.artifact.clone(), outcome, changes);
     inventory.write(api, &survey.served, &options.manager).await
 }

@@ -119,6 +119,8 @@ pub struct Inventory {
     /// Its last deploys, oldest first.
     pub history: Vec<Deploy>,
     version: Option<String>,
+    /// The objects as they are stored, if they are.
+    stored: Option<BTreeMap<ObjectId, Record>>,
 }
 
 /// An object in the packed list.
@@ -132,7 +134,7 @@ struct Packed {
 impl Inventory {
     /// The inventory of a component that has none yet.
     pub fn new(component: Component) -> Self {
-        Self { component, objects: BTreeMap::new(), history: Vec::new(), version: None }
+        Self { component, objects: BTreeMap::new(), history: Vec::new(), version: None, stored: None }
     }
 
     /// Whether it was in the cluster when it was read.
@@ -211,6 +213,7 @@ impl Inventory {
             error => error,
         })?;
         self.version = stored.metadata("resourceVersion").and_then(Value::as_str).map(str::to_owned);
+        self.stored = Some(self.objects.clone());
         Ok(())
     }
 
@@ -224,6 +227,14 @@ impl Inventory {
             api.delete(resource, &stored).await?;
         }
         Ok(())
+    }
+
+    /// Whether the last deploy was of the same artifact and came to the same, and nothing in the inventory has changed
+    /// since it was read.
+    pub fn is_as_remembered(&self, outcome: DeployOutcome, artifact: Option<&str>) -> bool {
+        let last = self.history.last();
+        let is_same = |last: &Deploy| last.outcome == outcome && last.artifact.as_deref() == artifact;
+        last.is_some_and(is_same) && self.stored.as_ref() == Some(&self.objects)
     }
 
     /// Adds what a deploy came to.
@@ -267,12 +278,14 @@ impl Inventory {
         let packed = STANDARD.decode(data("binaryData", "objects")?).ok()?;
         let listed: Vec<Packed> = serde_json::from_slice(&archive::expand(&packed, LARGEST).ok()?).ok()?;
         let objects = listed.into_iter().map(|packed| Some((unpack_id(&packed.id)?, packed.record)));
+        let objects: BTreeMap<ObjectId, Record> = objects.collect::<Option<_>>()?;
         Some(Self {
             component: Component {
                 name: stored.name().strip_prefix(PREFIX)?.to_owned(),
                 namespace: stored.namespace().to_owned(),
             },
-            objects: objects.collect::<Option<_>>()?,
+            stored: Some(objects.clone()),
+            objects,
             history: serde_json::from_str(data("data", "history")?).ok()?,
             version: stored.metadata("resourceVersion").and_then(Value::as_str).map(str::to_owned),
         })
@@ -314,7 +327,11 @@ mod tests {
             inventory.objects.insert(id, record);
         }
         inventory.remember(Timestamp::UNIX_EPOCH, None, DeployOutcome::Succeeded, [3, 0, 0]);
-        assert_eq!(Inventory::parse(&inventory.config_map().unwrap()).unwrap(), inventory);
+        let read = Inventory::parse(&inventory.config_map().unwrap()).unwrap();
+        assert_eq!(
+            (read.component, read.objects, read.history),
+            (inventory.component, inventory.objects, inventory.history)
+        );
     }
 
     #[test]

@@ -39,6 +39,11 @@ pub(super) fn resource_diff(
     ResourceDiff { change, entries: lines(change, &fields, Form::Ours), ..blank(plural, op, after.or(before), dry_run) }
 }
 
+/// An object to which nothing happens.
+pub(super) fn unchanged(resource: &Resource, object: &Object, dry_run: bool) -> ResourceDiff {
+    blank(&resource.api.plural, Op::Apply, Some(object), dry_run)
+}
+
 /// An object that something went wrong with.
 pub(super) fn failed(
     resource: Option<&Resource>,

@@ -185,7 +185,7 @@ impl Planner<'_> {
         let same_wanted = self.is_wanted_as_before(&entry.object);
         if let Some(live) = live.filter(|live| same_wanted && self.is_as_left(live, entry.touched.as_ref())) {
             entry.checked = Checked::Known;
-            entry.diff = lines::resource_diff(Some(resource), Op::Apply, Some(live), Some(live), true);
+            entry.diff = lines::unchanged(resource, live, true);
             return entry;
         }
         let force = match (live, self.options.conflicts) {
