@@ -30,8 +30,8 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
         match file {
             Some(file) => saved(target, matches, file).await,
             None => {
-                let source = target.source(matches).await?;
-                let mut survey = survey(target, &source).await?;
+                let mut source = target.source(matches).await?;
+                let mut survey = survey(target, &mut source).await?;
                 fresh(target, matches, &mut survey, source.artifact.clone()).await
             }
         }
@@ -40,11 +40,11 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
 
 /// Applies a saved plan, if it still fits.
 async fn saved(target: &Target, matches: &ArgMatches, file: &str) -> Result<Code, Stopped> {
-    let saved = load(file)?;
-    let known = target.known(saved.objects(), saved.artifact.clone());
+    let mut saved = load(file)?;
+    let mut known = target.known(std::mem::take(&mut saved.objects), saved.artifact.clone());
     let options = &target.parts.deploys.options;
-    let mut survey =
-        Survey::take(&target.api, known.objects.clone(), &saved.namespace, saved.component().as_ref()).await?;
+    let objects = std::mem::take(&mut known.objects);
+    let mut survey = Survey::take(&target.api, objects, &saved.namespace, saved.component().as_ref()).await?;
     match terms::approved(&saved.contract, &survey, options) {
         Ok(actions) => {
             let waiting = target.parts.deploys.waiting.clone();
@@ -70,7 +70,7 @@ pub async fn fresh(
     refused(&plan)?;
     let contract = plan.contract(artifact.clone());
     let was_seen = !matches.get_flag("yes");
-    if was_seen && !plan.changes().is_empty() {
+    if was_seen && !plan.is_noop() {
         target.say(plan::text(&plan).trim_end());
         if !confirm(matches, "apply?")? {
             return Ok(Code::Done);

@@ -27,12 +27,12 @@ pub fn command() -> Command {
 pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
     run_on(matches, environment, async |target| {
         let is_named = ["filename", "kustomize", "SOURCE"].iter().any(|name| matches.contains_id(name));
-        let source = match &target.component {
+        let mut source = match &target.component {
             // What is in the inventory is known without a manifest.
             Some(_) if !is_named => target.known(Vec::new(), None),
             _ => target.source(matches).await?,
         };
-        let mut survey = survey(target, &source).await?;
+        let mut survey = survey(target, &mut source).await?;
         let options = &target.parts.deploys.options;
         let plan = Teardown::plan(&survey, options);
         for note in &plan.notes {

@@ -56,8 +56,8 @@ pub fn rollback(matches: &ArgMatches, environment: &HashMap<String, String>) -> 
         let artifact = deploy.artifact.clone().ok_or_else(missing)?;
         target.say(&format!("rolls back to deploy {} of {}: {artifact}", deploy.number, deploy.time));
         target.say("note: Jobs that have run, versions of definitions that objects are stored in, and immutable fields stay as they are");
-        let source = target.pull(&artifact).await?;
-        let mut survey = survey(target, &source).await?;
+        let mut source = target.pull(&artifact).await?;
+        let mut survey = survey(target, &mut source).await?;
         apply::fresh(target, matches, &mut survey, Some(artifact)).await
     })
 }

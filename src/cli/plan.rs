@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 
 use clap::{Arg, ArgMatches, Command};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::cluster::{Source, Stopped, Target, run as run_on, with_source, with_target};
 use super::{Code, answer, changes, input, print};
@@ -14,25 +14,46 @@ use crate::cluster::inventory::Component;
 use crate::cluster::plan::{Entry, Owned, Plan, plan};
 use crate::cluster::survey::Survey;
 use crate::manifest::Object;
-use crate::plan::changeset::ResourceDiff;
+use crate::plan::changeset::{Change, ResourceDiff};
 use crate::plan::contract::Contract;
 
 /// The version of saved plans and of the command's documents.
 pub const VERSION: u32 = 1;
 
-/// A saved plan. It holds the objects, so Secrets too: it is written for its owner alone.
-#[derive(Serialize, Deserialize)]
+/// A saved plan as it is applied. It holds the objects, so Secrets too: it is written for its owner alone.
+#[derive(Deserialize)]
 pub struct Saved {
-    pub schema_version: u32,
+    schema_version: u32,
     pub namespace: String,
     #[serde(default)]
-    pub component: Option<String>,
+    component: Option<String>,
     #[serde(default)]
     pub artifact: Option<String>,
-    pub objects: Vec<Map<String, Value>>,
+    pub objects: Vec<Object>,
     pub contract: Contract,
-    pub changes: Vec<ResourceDiff>,
-    pub notes: Vec<String>,
+}
+
+/// What of a saved plan is shown.
+#[derive(Deserialize)]
+struct Shown {
+    namespace: String,
+    component: Option<String>,
+    artifact: Option<String>,
+    changes: Vec<ResourceDiff>,
+    notes: Vec<String>,
+}
+
+/// A plan as it is saved.
+#[derive(Serialize)]
+struct Saving<'a> {
+    schema_version: u32,
+    namespace: &'a str,
+    component: Option<&'a str>,
+    artifact: Option<&'a str>,
+    objects: &'a [Object],
+    contract: Contract,
+    changes: Vec<&'a ResourceDiff>,
+    notes: &'a [String],
 }
 
 /// Its arguments.
@@ -56,23 +77,22 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
         return show(matches);
     }
     run_on(matches, environment, async |target| {
-        let source = target.source(matches).await?;
-        let survey = survey(target, &source).await?;
+        let mut source = target.source(matches).await?;
+        let survey = survey(target, &mut source).await?;
         let plan = plan(&target.api, &survey, &target.parts.deploys.options).await?;
         if let Some(file) = matches.get_one::<String>("out") {
-            save(file, target, &source, &plan)?;
+            save(file, target, source.artifact.as_deref(), &survey, &plan)?;
         }
         print(&target.redactor.mask(&if input::wants_json(matches) { document(&plan) } else { text(&plan) }));
         refused(&plan)?;
-        Ok(if plan.changes().is_empty() { Code::Done } else { Code::Changes })
+        Ok(if plan.is_noop() { Code::Done } else { Code::Changes })
     })
 }
 
-/// Looks the objects up.
-pub async fn survey(target: &Target, source: &Source) -> Result<Survey, Stopped> {
-    let survey =
-        Survey::take(&target.api, source.objects.clone(), &target.namespace, target.component.as_ref()).await?;
-    Ok(survey)
+/// Looks the objects of a source up.
+pub async fn survey(target: &Target, source: &mut Source) -> Result<Survey, Stopped> {
+    let objects = std::mem::take(&mut source.objects);
+    Ok(Survey::take(&target.api, objects, &target.namespace, target.component.as_ref()).await?)
 }
 
 /// Fails if the cluster refuses objects.
@@ -89,41 +109,42 @@ pub fn refused(plan: &Plan) -> Result<(), Stopped> {
     Err(Stopped(code, format!("{} of {} objects are refused: {}", errors.len(), plan.entries.len(), errors.join("; "))))
 }
 
-fn save(file: &str, target: &Target, source: &Source, plan: &Plan) -> Result<(), String> {
-    let saved = Saved {
+fn save(file: &str, target: &Target, artifact: Option<&str>, survey: &Survey, plan: &Plan) -> Result<(), String> {
+    let saving = Saving {
         schema_version: VERSION,
-        namespace: target.namespace.clone(),
-        component: target.component.as_ref().map(|component| component.name.clone()),
-        artifact: source.artifact.clone(),
-        objects: source.objects.iter().map(|object| object.0.clone()).collect(),
-        contract: plan.contract(source.artifact.clone()),
-        changes: plan.changes(),
-        notes: plan.notes.clone(),
+        namespace: &target.namespace,
+        component: target.component.as_ref().map(|component| component.name.as_str()),
+        artifact,
+        objects: &survey.objects,
+        contract: plan.contract(artifact.map(str::to_owned)),
+        changes: plan.changes().collect(),
+        notes: &plan.notes,
     };
     let failed = |error: std::io::Error| format!("cannot write {file}: {error}");
     let mut options = std::fs::OpenOptions::new();
-    let mut out = options.write(true).create(true).truncate(true).mode(0o600).open(file).map_err(failed)?;
-    let text = serde_json::to_vec(&saved).map_err(|error| format!("cannot write {file}: {error}"))?;
-    out.write_all(&text).and_then(|()| out.sync_all()).map_err(failed)
+    let out = options.write(true).create(true).truncate(true).mode(0o600).open(file).map_err(failed)?;
+    let mut out = std::io::BufWriter::new(out);
+    serde_json::to_writer(&mut out, &saving).map_err(|error| failed(error.into()))?;
+    out.flush().and_then(|()| out.get_ref().sync_all()).map_err(failed)
 }
 
 /// Reads a saved plan.
 pub fn load(file: &str) -> Result<Saved, String> {
-    let saved: Saved = serde_json::from_slice(&input::read(file)?).map_err(|error| {
-        format!("{file} is no saved plan (line {}, column {}); make one by plan --out", error.line(), error.column())
-    })?;
+    let saved: Saved = read(file)?;
     if saved.schema_version != VERSION {
         return Err(format!("{file} is a plan of version {}, and this program knows {VERSION}", saved.schema_version));
     }
     Ok(saved)
 }
 
-impl Saved {
-    /// The objects that it applies.
-    pub fn objects(&self) -> Vec<Object> {
-        self.objects.iter().cloned().map(Object).collect()
-    }
+fn read<T: for<'de> Deserialize<'de>>(file: &str) -> Result<T, String> {
+    serde_json::from_slice(&input::read(file)?).map_err(|error| {
+        let place = format!("line {}, column {}", error.line(), error.column());
+        format!("{file} is no saved plan ({place}); make one by plan --out")
+    })
+}
 
+impl Saved {
     /// Whose inventory is kept.
     pub fn component(&self) -> Option<Component> {
         let namespace = self.namespace.clone();
@@ -133,17 +154,17 @@ impl Saved {
 
 fn show(matches: &ArgMatches) -> Code {
     let file = matches.get_one::<String>("PLAN").map(String::as_str).unwrap_or_default();
-    answer(load(file).map(|saved| {
+    answer(read(file).map(|shown: Shown| {
         if input::wants_json(matches) {
-            let Saved { schema_version, namespace, component, artifact, changes, notes, .. } = saved;
+            let Shown { namespace, component, artifact, changes, notes } = shown;
             input::document(&json!({
-                "schema_version": schema_version, "namespace": namespace, "component": component, "artifact": artifact,
+                "schema_version": VERSION, "namespace": namespace, "component": component, "artifact": artifact,
                 "changes": changes, "notes": notes,
             }))
         } else {
-            let artifact = saved.artifact.iter().map(|artifact| format!("# of {artifact}\n"));
-            let changes = saved.changes.iter().map(changes::text);
-            artifact.chain(changes).chain([summary(&saved.changes)]).collect()
+            let artifact = shown.artifact.iter().map(|artifact| format!("# of {artifact}\n"));
+            let changes = shown.changes.iter().map(changes::text);
+            artifact.chain(changes).chain([summary(shown.changes.iter())]).collect()
         }
     }))
 }
@@ -152,21 +173,21 @@ fn document(plan: &Plan) -> String {
     let owned = |owned: &Owned| json!({"path": owned.path, "manager": owned.manager, "operation": owned.operation, "time": owned.time});
     let entry = |entry: &Entry| {
         json!({
-            "object": entry.object.subject(), "type": entry.diff.change, "checked": entry.checked.words(),
+            "object": entry.id.to_string(), "type": entry.diff.change, "checked": entry.checked.words(),
             "taken": entry.taken.iter().map(owned).collect::<Vec<_>>(),
             "drift": entry.drift.iter().map(owned).collect::<Vec<_>>(), "recreated": entry.recreate,
         })
     };
     input::document(&json!({
         "schema_version": VERSION, "objects": plan.entries.iter().map(entry).collect::<Vec<_>>(),
-        "changes": plan.changes(), "notes": plan.notes,
+        "changes": plan.changes().collect::<Vec<_>>(), "notes": plan.notes,
     }))
 }
 
 /// The plan for people: each change, who owns what would be taken, and a summary.
 pub fn text(plan: &Plan) -> String {
     let mut text = String::new();
-    for entry in plan.entries.iter().filter(|entry| entry.diff.change != crate::plan::changeset::Change::Unchanged) {
+    for entry in plan.entries.iter().filter(|entry| entry.diff.change != Change::Unchanged) {
         text.push_str(&changes::text(&entry.diff));
         text.push_str(&format!(
             "    ({}{})\n",
@@ -190,13 +211,12 @@ pub fn text(plan: &Plan) -> String {
         text.extend(deletion.needs_plan.iter().map(|reason| format!("    {reason}\n")));
     }
     text.extend(plan.notes.iter().map(|note| format!("# {note}\n")));
-    text.push_str(&summary(&plan.changes()));
+    text.push_str(&summary(plan.changes()));
     text
 }
 
-fn summary(diffs: &[ResourceDiff]) -> String {
-    use crate::plan::changeset::Change;
-    let count = |change: Change| diffs.iter().filter(|diff| diff.change == change).count();
+fn summary<'a>(diffs: impl Iterator<Item = &'a ResourceDiff> + Clone) -> String {
+    let count = |change: Change| diffs.clone().filter(|diff| diff.change == change).count();
     let counts = [Change::Added, Change::Modified, Change::Removed].map(count);
     match counts {
         [0, 0, 0] => "nothing would change\n".into(),

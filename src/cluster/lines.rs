@@ -14,6 +14,7 @@
 //! | the namespace | not compared | compared |
 //! | nothing, null and empty maps or lists | differ | are the same |
 //! | texts of several lines | one line of the diff | a line each |
+//! | very long objects and lines | whole | cut, with a word on what is left out |
 //! | an object that an apply left as it was | modified, without fields | unchanged |
 //! | a deletion | the manifest's object | the object that was there |
 
@@ -25,6 +26,12 @@ use super::mask;
 use crate::manifest::Object;
 use crate::plan::changeset::{Change, DiffEntry, Op, ResourceDiff};
 use crate::yaml::emit::emit;
+
+/// Lines of one object that are kept.
+const MOST_LINES: usize = 1000;
+
+/// Bytes of a line that are kept.
+const LONGEST_LINE: usize = 4096;
 
 /// What becomes of one object, masked, line by line.
 pub(super) fn resource_diff(
@@ -96,6 +103,7 @@ pub(super) fn fields(
         Form::Shipped => (before, after),
     };
     let whole = |change, original: Option<Value>, applied: Option<Value>| {
+        let [original, applied] = [original, applied].map(|value| value.map(Box::new));
         vec![DiffEntry { path: None, original, applied, change, payload: None }]
     };
     match (before, after) {
@@ -136,7 +144,7 @@ fn entry(difference: Difference) -> DiffEntry {
         (_, None) => Change::Removed,
         _ => Change::Modified,
     };
-    let told = |value: Option<Value>| value.filter(|value| !value.is_null());
+    let told = |value: Option<Value>| value.filter(|value| !value.is_null()).map(Box::new);
     DiffEntry {
         path: Some(difference.path),
         original: told(difference.before),
@@ -150,39 +158,59 @@ fn entry(difference: Difference) -> DiffEntry {
 /// then every line of it. Else the lines of each value before, then of the value after, with its path; in
 /// the order of the first part of the path.
 pub(super) fn lines(change: Change, fields: &[DiffEntry], form: Form) -> Vec<DiffEntry> {
-    if let (Change::Added | Change::Removed, [whole]) = (change, fields) {
-        let first = DiffEntry { path: None, original: None, applied: None, change, payload: None };
-        let value = whole.applied.as_ref().or(whole.original.as_ref());
-        let texts = value.map(yaml_lines).unwrap_or_default();
-        return std::iter::once(first).chain(texts.into_iter().map(|text| line(None, change, text))).collect();
+    let mut lines = match (change, fields) {
+        (Change::Added | Change::Removed, [whole]) => {
+            let value = whole.applied.as_ref().or(whole.original.as_ref());
+            let texts = value.map(|value| yaml_lines(value)).unwrap_or_default();
+            let first = DiffEntry::line(None, change, String::new());
+            std::iter::once(first).chain(texts.into_iter().map(|text| DiffEntry::line(None, change, text))).collect()
+        }
+        _ => {
+            let mut sorted: Vec<&DiffEntry> = fields.iter().collect();
+            let part =
+                |entry: &DiffEntry| entry.path.as_deref().unwrap_or_default().split('.').next().map(str::to_owned);
+            sorted.sort_by_key(|entry| part(entry));
+            sorted.into_iter().flat_map(|entry| field_lines(entry, form)).collect::<Vec<_>>()
+        }
+    };
+    if form == Form::Ours {
+        bound(&mut lines);
     }
-    let mut sorted: Vec<&DiffEntry> = fields.iter().collect();
-    let part = |entry: &DiffEntry| entry.path.as_deref().unwrap_or_default().split('.').next().map(str::to_owned);
-    sorted.sort_by_key(|entry| part(entry));
-    sorted.into_iter().flat_map(|entry| field_lines(entry, form)).collect()
+    lines
+}
+
+/// Cuts what is too long to be read, and says how much that was.
+fn bound(lines: &mut Vec<DiffEntry>) {
+    let more = lines.len().saturating_sub(MOST_LINES);
+    if more > 0 {
+        lines.truncate(MOST_LINES);
+        lines.extend(
+            lines.last().cloned().map(|last| DiffEntry { payload: Some(format!("… {more} more lines")), ..last }),
+        );
+    }
+    for text in lines.iter_mut().filter_map(|line| line.payload.as_mut()).filter(|text| text.len() > LONGEST_LINE) {
+        let (length, cut) = (text.chars().count(), text.chars().take(LONGEST_LINE / 4).collect::<String>());
+        *text = format!("{cut}… ({length} characters)");
+    }
 }
 
 fn field_lines(entry: &DiffEntry, form: Form) -> Vec<DiffEntry> {
-    let is_scalar = |value: &Option<Value>| !matches!(value, Some(Value::Object(_) | Value::Array(_)));
+    let is_scalar = |value: &Option<Box<Value>>| !matches!(value.as_deref(), Some(Value::Object(_) | Value::Array(_)));
     let are_scalars = is_scalar(&entry.original) && is_scalar(&entry.applied);
     let mut lines = Vec::new();
     for (change, value) in [(Change::Removed, &entry.original), (Change::Added, &entry.applied)] {
-        let Some(value) = value else { continue };
+        let Some(value) = value.as_deref() else { continue };
         let texts = match (value, form) {
             (scalar, Form::Shipped) if are_scalars => vec![go_text(scalar)],
             (Value::String(text), Form::Ours) if !text.contains('\n') => vec![text.clone()],
             (value, _) => yaml_lines(value),
         };
-        lines.extend(texts.into_iter().map(|text| line(entry.path.clone(), change, text)));
+        lines.extend(texts.into_iter().map(|text| DiffEntry::line(entry.path.clone(), change, text)));
     }
     if lines.is_empty() {
         lines.push(DiffEntry { original: None, applied: None, ..entry.clone() });
     }
     lines
-}
-
-fn line(path: Option<String>, change: Change, text: String) -> DiffEntry {
-    DiffEntry { path, original: None, applied: None, change, payload: Some(text).filter(|text| !text.is_empty()) }
 }
 
 fn yaml_lines(value: &Value) -> Vec<String> {

@@ -69,8 +69,8 @@ pub struct Owned {
 /// What becomes of one object.
 #[derive(Debug)]
 pub struct Entry {
-    /// The object as it would be sent.
-    pub object: Object,
+    /// Which.
+    pub id: ObjectId,
     /// What becomes of it.
     pub diff: ResourceDiff,
     /// Who has checked it.
@@ -102,9 +102,20 @@ pub struct Plan {
 
 impl Plan {
     /// The changeset: every object that something happens to, deletions last.
-    pub fn changes(&self) -> Vec<ResourceDiff> {
+    pub fn changes(&self) -> impl Iterator<Item = &ResourceDiff> + Clone {
         let changed = self.entries.iter().map(|entry| &entry.diff).filter(|diff| diff.change != Change::Unchanged);
-        changed.chain(self.deletions.iter().map(|deletion| &deletion.diff)).cloned().collect()
+        changed.chain(self.deletions.iter().map(|deletion| &deletion.diff))
+    }
+
+    /// The changeset, of a plan that is used no more.
+    pub fn into_changes(self) -> Vec<ResourceDiff> {
+        let changed = self.entries.into_iter().map(|entry| entry.diff).filter(|diff| diff.change != Change::Unchanged);
+        changed.chain(self.deletions.into_iter().map(|deletion| deletion.diff)).collect()
+    }
+
+    /// Whether nothing would change.
+    pub fn is_noop(&self) -> bool {
+        self.changes().next().is_none()
     }
 
     /// The objects that cannot be applied, each with its reason.
@@ -115,7 +126,7 @@ impl Plan {
     /// What the plan promises.
     pub fn contract(&self, artifact: Option<String>) -> Contract {
         let objects = self.entries.iter().map(|entry| Promise {
-            subject: subject(&entry.object.id()),
+            subject: subject(&entry.id),
             change: entry.diff.change,
             touched: entry.touched.as_ref().map(|touched| touched.0.clone()),
             recreate: entry.recreate,
@@ -167,9 +178,9 @@ impl Planner<'_> {
         }
         let key = self.options.key.as_deref();
         let mut entry = Entry {
+            id: object.id(),
             touched: live.map(|live| touched(&wanted, live, key)),
             diff: lines::blank("", Op::Apply, Some(&wanted), true),
-            object: wanted,
             checked: Checked::Server,
             recreate: false,
             taken: Vec::new(),
@@ -179,10 +190,10 @@ impl Planner<'_> {
         };
         let Ok(resource) = self.survey.served.resource(object) else {
             entry.checked = Checked::Here;
-            entry.diff = lines::resource_diff(None, Op::Apply, None, Some(&entry.object), true);
+            entry.diff = lines::resource_diff(None, Op::Apply, None, Some(&wanted), true);
             return entry;
         };
-        let same_wanted = self.is_wanted_as_before(&entry.object);
+        let same_wanted = self.is_wanted_as_before(&wanted);
         if let Some(live) = live.filter(|live| same_wanted && self.is_as_left(live, entry.touched.as_ref())) {
             entry.checked = Checked::Known;
             entry.diff = lines::unchanged(resource, live, true);
@@ -193,33 +204,33 @@ impl Planner<'_> {
             _ => Force::No,
         };
         let manager = &self.options.manager;
-        match self.api.apply(&resource.api, &entry.object, manager, Write::DryRun, force).await {
+        match self.api.apply(&resource.api, &wanted, manager, Write::DryRun, force).await {
             Ok(mut after) => {
                 if let Some(live) = live {
                     if taken_over(live, manager, &self.options.take_over).is_some() {
-                        without_left_behind(&mut after, &entry.object, manager, &self.options.take_over);
+                        without_left_behind(&mut after, &wanted, manager, &self.options.take_over);
                     }
                     let others = self.others(live, &after);
                     if same_wanted { entry.drift = others } else { entry.taken = others }
                 }
                 entry.diff = lines::resource_diff(Some(resource), Op::Apply, live, Some(&after), true);
             }
-            Err(error) if self.waits_for_the_set(&error, &entry.object) => {
+            Err(error) if self.waits_for_the_set(&error, &wanted) => {
                 entry.checked = Checked::Here;
-                entry.diff = lines::resource_diff(Some(resource), Op::Apply, None, Some(&entry.object), true);
+                entry.diff = lines::resource_diff(Some(resource), Op::Apply, None, Some(&wanted), true);
             }
-            Err(error) if error.is_immutable() && live.is_some() && self.may_recreate(&entry.object) => {
+            Err(error) if error.is_immutable() && live.is_some() && self.may_recreate(&wanted) => {
                 entry.recreate = true;
-                entry.diff = match self.try_as_new(resource, &entry.object).await {
-                    Ok(()) => lines::resource_diff(Some(resource), Op::Apply, live, Some(&entry.object), true),
-                    Err(error) => lines::failed(Some(resource), Op::Apply, &entry.object, error.to_string(), true),
+                entry.diff = match self.try_as_new(resource, &wanted).await {
+                    Ok(()) => lines::resource_diff(Some(resource), Op::Apply, live, Some(&wanted), true),
+                    Err(error) => lines::failed(Some(resource), Op::Apply, &wanted, error.to_string(), true),
                 };
             }
             Err(error) => {
                 entry.is_owned_by_others = !error.owned_by_others().is_empty();
                 entry.is_forbidden = error.is_forbidden();
                 let message = explain(&error, live.is_some());
-                entry.diff = lines::failed(Some(resource), Op::Apply, &entry.object, message, true);
+                entry.diff = lines::failed(Some(resource), Op::Apply, &wanted, message, true);
             }
         }
         entry
@@ -305,17 +316,18 @@ impl Planner<'_> {
             })
             .collect();
         let definition = |object: &Object| definitions.get(&(object.group().to_owned(), object.kind().to_owned()));
-        let unchecked = entries.iter().filter(|entry| entry.checked == Checked::Here);
+        let objects = self.survey.objects.iter();
+        let unchecked = objects.clone().zip(entries.iter()).filter(|(_, entry)| entry.checked == Checked::Here);
         let published: std::collections::BTreeSet<String> = unchecked
-            .filter(|entry| definition(&entry.object).is_none())
-            .map(|entry| entry.object.api_version().to_owned())
+            .filter(|(object, _)| definition(object).is_none())
+            .map(|(object, _)| object.api_version().to_owned())
             .collect();
         // Without schemas the objects stay unchecked, which the apply finds out.
         let published = Published::fetch(self.api, published.into_iter()).await.unwrap_or_default();
-        for entry in entries.iter_mut().filter(|entry| entry.checked == Checked::Here) {
-            let faults = match definition(&entry.object) {
-                Some(definition) => faults_by_definition(&entry.object, definition),
-                None => published.faults(&entry.object),
+        for (object, entry) in objects.zip(entries).filter(|(_, entry)| entry.checked == Checked::Here) {
+            let faults = match definition(object) {
+                Some(definition) => faults_by_definition(object, definition),
+                None => published.faults(object),
             };
             if !faults.is_empty() {
                 entry.diff.change = Change::Error;

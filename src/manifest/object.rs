@@ -1,9 +1,11 @@
 //! One Kubernetes object and its identity.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// An object as free-form JSON. Nothing about its shape is promised.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Object(pub Map<String, Value>);
 
 /// What identifies an object in a cluster, whatever version it is read in.

@@ -35,12 +35,12 @@ pub struct Job<'a> {
 impl Job<'_> {
     pub async fn plan_apply(&self, survey: &Survey) -> Result<Outcome, Failure> {
         let plan = self.plan(survey).await?;
-        let changes = plan.changes();
-        if changes.is_empty() {
+        if plan.is_noop() {
             self.tell_health(survey);
         }
-        let mut contents = PlanContents::new(Op::Apply, changes);
-        contents.runner = Some(plan.contract(self.artifact.map(str::to_owned)));
+        let contract = plan.contract(self.artifact.map(str::to_owned));
+        let mut contents = PlanContents::new(Op::Apply, plan.into_changes());
+        contents.runner = Some(contract);
         Ok(self.planned(&contents))
     }
 
@@ -57,7 +57,7 @@ impl Job<'_> {
                 .map(|owned| (owned, "taken from"))
                 .chain(entry.drift.iter().map(|owned| (owned, "changed by")))
             {
-                let subject = entry.object.subject();
+                let subject = &entry.id;
                 let words = format!(
                     "{subject}: {} is {what} {} ({}, {})",
                     owned.path, owned.manager, owned.operation, owned.time
