@@ -8,7 +8,7 @@ use serde_json::json;
 use super::cluster::{Stopped, Target, code_of, confirm, run as run_on, with_source, with_target, yes_argument};
 use super::plan::{self, VERSION, load, refused, survey};
 use super::{Code, complain, input, print};
-use crate::cluster::deploy::{Deployed, Failure, Order, deploy};
+use crate::cluster::deploy::{CANNOT_BE_UNDONE, Deployed, Failure, Order, deploy};
 use crate::cluster::plan::plan as make_plan;
 use crate::cluster::survey::Survey;
 use crate::cluster::terms;
@@ -97,7 +97,34 @@ async fn finish(
         target.say(&format!("note: {note}"));
     }
     report(target, matches, &deployed);
-    Ok(deployed.failure.as_ref().map_or(Code::Done, code_of))
+    let code = deployed.failure.as_ref().map_or(Code::Done, code_of);
+    if code == Code::NotReady && target.parts.deploys.roll_back {
+        roll_back(target, survey, order.artifact.as_deref()).await?;
+    }
+    Ok(code)
+}
+
+/// Goes back to the last artifact that succeeded, if there is one.
+async fn roll_back(target: &Target, survey: &Survey, from: Option<&str>) -> Result<(), Stopped> {
+    let good = survey.inventory.as_ref().and_then(|inventory| inventory.last_good(from)?.artifact.clone());
+    let Some(artifact) = good else {
+        target.say("note: there is nothing to roll back to: no other artifact of this component has succeeded");
+        return Ok(());
+    };
+    target.say(&format!("rolls back to {artifact}; {CANNOT_BE_UNDONE}"));
+    let mut source = target.pull(&artifact).await?;
+    let mut survey = plan::survey(target, &mut source).await?;
+    let options = &target.parts.deploys.options;
+    let plan = make_plan(&target.api, &survey, options).await?;
+    refused(&plan)?;
+    let waiting = target.parts.deploys.waiting.clone();
+    let order = Order { actions: terms::actions(&plan), contract: None, artifact: Some(artifact), waiting };
+    let rolled = deploy(&target.api, &mut survey, &order, options, &|line: &str| target.say(line)).await?;
+    match rolled.failure {
+        None => target.say("the rollback succeeded"),
+        Some(failure) => target.say(&format!("the rollback failed too: {}", failure.sentence())),
+    }
+    Ok(())
 }
 
 /// Prints what was done, and says why it failed.

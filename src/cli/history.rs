@@ -8,6 +8,7 @@ use serde_json::json;
 use super::cluster::{Stopped, Target, run as run_on, with_target, yes_argument};
 use super::plan::{VERSION, survey};
 use super::{Code, apply, input, print};
+use crate::cluster::deploy::CANNOT_BE_UNDONE;
 use crate::cluster::discovery::Served;
 use crate::cluster::inventory::{Deploy, DeployOutcome, Inventory};
 
@@ -55,7 +56,7 @@ pub fn rollback(matches: &ArgMatches, environment: &HashMap<String, String>) -> 
             || Stopped(Code::Error, format!("deploy {} was of no artifact, and cannot be had again", deploy.number));
         let artifact = deploy.artifact.clone().ok_or_else(missing)?;
         target.say(&format!("rolls back to deploy {} of {}: {artifact}", deploy.number, deploy.time));
-        target.say("note: Jobs that have run, versions of definitions that objects are stored in, and immutable fields stay as they are");
+        target.say(&format!("note: {CANNOT_BE_UNDONE}"));
         let mut source = target.pull(&artifact).await?;
         let mut survey = survey(target, &mut source).await?;
         apply::fresh(target, matches, &mut survey, Some(artifact)).await
@@ -84,10 +85,7 @@ fn choose<'a>(inventory: &'a Inventory, to: Option<&str>) -> Result<&'a Deploy, 
             deploy.number.to_string() == to
                 || digest(deploy).is_some_and(|digest| digest == to || deploy.artifact.as_deref() == Some(to))
         }),
-        None => {
-            let now = inventory.history.last().and_then(digest);
-            inventory.history.iter().rev().filter(succeeded).find(|deploy| digest(deploy) != now)
-        }
+        None => inventory.last_good(inventory.history.last().and_then(|last| last.artifact.as_deref())),
     };
     match (chosen, to) {
         (Some(deploy), _) if !succeeded(&deploy) => {

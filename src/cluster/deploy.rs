@@ -18,6 +18,10 @@ use crate::plan::contract::Contract;
 /// How long a pruned object may take to go.
 const PRUNED_WITHIN: Duration = Duration::from_secs(60);
 
+/// What a rollback says.
+pub const CANNOT_BE_UNDONE: &str =
+    "Jobs that have run, versions of definitions that objects are stored in, and immutable fields stay as they are";
+
 /// Why a deploy failed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Failure {

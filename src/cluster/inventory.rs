@@ -229,6 +229,25 @@ impl Inventory {
         Ok(())
     }
 
+    /// The last deploy to which one can go back from an artifact: one of another artifact, that succeeded and has
+    /// not failed since.
+    pub fn last_good(&self, from: Option<&str>) -> Option<&Deploy> {
+        let digest =
+            |deploy: &Deploy| deploy.artifact.clone().and_then(|name| Some(name.rsplit_once('@')?.1.to_owned()));
+        let from = from.and_then(|name| name.rsplit_once('@')).map(|(_, digest)| digest.to_owned());
+        let mut failed = vec![from];
+        for deploy in self.history.iter().rev() {
+            match (deploy.outcome, digest(deploy)) {
+                (DeployOutcome::Failed, digest) => failed.push(digest),
+                (DeployOutcome::Succeeded, Some(digest)) if !failed.contains(&Some(digest.clone())) => {
+                    return Some(deploy);
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
     /// Whether the last deploy was of the same artifact and came to the same, and nothing in the inventory has changed
     /// since it was read.
     pub fn is_as_remembered(&self, outcome: DeployOutcome, artifact: Option<&str>) -> bool {
@@ -358,6 +377,19 @@ mod tests {
         let packed = inventory.config_map().unwrap();
         let size = serde_json::to_vec(&packed.0).unwrap().len();
         assert!(size < 1 << 20, "{size} bytes");
+    }
+
+    #[test]
+    fn one_goes_back_to_what_succeeded_and_has_not_failed_since() {
+        use DeployOutcome::{Failed, Succeeded};
+        let mut inventory = Inventory::new(Component { name: "web".into(), namespace: "shop".into() });
+        let artifact = |name: &str| Some(format!("oci://r/web@{name}"));
+        for (name, outcome) in [("a", Succeeded), ("b", Succeeded), ("c", Succeeded), ("b", Failed), ("d", Failed)] {
+            inventory.remember(Timestamp::UNIX_EPOCH, artifact(name), outcome, [0, 0, 0]);
+        }
+        let good = |from: &str| inventory.last_good(artifact(from).as_deref()).map(|deploy| deploy.number);
+        assert_eq!(good("d"), Some(3));
+        assert_eq!(good("c"), Some(1), "b has failed since");
     }
 
     #[test]

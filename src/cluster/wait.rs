@@ -25,6 +25,9 @@ pub const ANNOTATION: (&str, &str) = ("nuon.co/wait", "disabled");
 /// How often it is looked why objects are not ready.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How long an object may be unready while it has to stay ready: a change of its size is no fault.
+const LAPSE: Duration = Duration::from_secs(15);
+
 /// Objects that are looked at each time.
 const MOST_LOOKED_AT: usize = 10;
 
@@ -33,6 +36,8 @@ const MOST_LOOKED_AT: usize = 10;
 pub struct Waiting {
     /// The longest that is waited.
     pub timeout: Duration,
+    /// How long objects must then stay ready.
+    pub bake: Duration,
     /// Rules of the user.
     pub rules: Vec<ReadyRule>,
 }
@@ -78,22 +83,38 @@ pub async fn wait(
     told: &(dyn Fn(&str) + Sync),
 ) -> Waited {
     let mut pending = Pending { api, served, rules: &waiting.rules, told, objects: BTreeMap::new() };
-    for object in objects {
-        pending.see(object);
+    for object in &objects {
+        pending.see(object.clone());
     }
     let end = api.clock.elapsed() + waiting.timeout;
-    let mut watches = Watches::begin(api, served, pending.objects.values().map(|one| &one.object));
+    // Those that are ready are watched as long as they have to stay so.
+    let baking = waiting.bake > Duration::ZERO;
+    let watched: Vec<&Object> =
+        objects.iter().filter(|object| baking || pending.objects.contains_key(&object.id())).collect();
+    let mut watches = Watches::begin(api, served, watched.into_iter());
     let mut next_look = api.clock.elapsed() + LOOK;
-    while !pending.objects.is_empty() {
-        let until = next_look.min(end).saturating_sub(api.clock.elapsed());
+    // When all were ready, and since when, after that, some are not any more.
+    let mut all_ready: Option<Duration> = None;
+    let mut lost: Option<Duration> = None;
+    loop {
+        let now = api.clock.elapsed();
+        if pending.objects.is_empty() {
+            lost = None;
+            if now >= *all_ready.get_or_insert(now) + waiting.bake {
+                return Waited::Ready;
+            }
+        } else if all_ready.is_some() {
+            lost.get_or_insert(now);
+        }
+        let until = if all_ready.is_none() { next_look.min(end) } else { next_look }.saturating_sub(now);
         let seen = tokio::select! {
             () = api.stop.stopped() => return Waited::Stopped,
-            seen = watches.next() => seen,
+            seen = watches.next() => Some(seen),
             () = api.clock.sleep(until) => None,
         };
         match seen {
             Some(Seen::Object(object)) => pending.see(object),
-            Some(Seen::Gone(id)) => pending.gone(&id),
+            Some(Seen::Gone(id)) => pending.gone(&id, objects.iter().find(|object| object.id() == id)),
             None => {}
         }
         let now = api.clock.elapsed();
@@ -103,11 +124,15 @@ pub async fn wait(
             }
             next_look = api.clock.elapsed() + LOOK;
         }
-        if now >= end && !pending.objects.is_empty() {
+        let is_late = match (all_ready, lost) {
+            (None, _) => now >= end,
+            (Some(_), Some(lost)) => now >= lost + LAPSE,
+            (Some(_), None) => false,
+        };
+        if is_late && !pending.objects.is_empty() {
             return Waited::Late(pending.causes());
         }
     }
-    Waited::Ready
 }
 
 /// The objects that are not ready.
@@ -146,19 +171,21 @@ impl Pending<'_> {
     }
 
     /// A Job that removes itself when it is done is done.
-    fn gone(&mut self, id: &ObjectId) {
-        let Some(one) = self.objects.get_mut(id) else { return };
-        let removes_itself = one.object.0.get("spec").is_some_and(|spec| spec.get("ttlSecondsAfterFinished").is_some());
+    fn gone(&mut self, id: &ObjectId, object: Option<&Object>) {
+        let Some(object) = object else { return };
+        let removes_itself = object.0.get("spec").is_some_and(|spec| spec.get("ttlSecondsAfterFinished").is_some());
         if id.kind == "Job" && removes_itself {
             self.objects.remove(id);
-        } else {
-            one.readiness = Readiness {
-                status: Status::NotFound,
-                message: "it was deleted while it was waited for".into(),
-                reason: "Deleted".into(),
-                detail: None,
-            };
+            return;
         }
+        let readiness = Readiness {
+            status: Status::NotFound,
+            message: "it was deleted while it was waited for".into(),
+            reason: "Deleted".into(),
+            detail: None,
+        };
+        let one = One { object: object.clone(), readiness, cause: None, since: None };
+        self.objects.insert(id.clone(), one);
     }
 
     /// Looks why objects are not ready; true if for one there is no hope.

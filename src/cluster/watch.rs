@@ -67,9 +67,12 @@ impl Watches {
         Self { changes, _tasks: tasks }
     }
 
-    /// The next change; none if nothing is watched.
-    pub async fn next(&mut self) -> Option<Seen> {
-        self.changes.recv().await
+    /// The next change; never, if nothing is watched.
+    pub async fn next(&mut self) -> Seen {
+        match self.changes.recv().await {
+            Some(seen) => seen,
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Deploy {
     pub require_contract: bool,
     /// Whether a plan that no longer fits is made anew.
     pub replan: bool,
+    /// Whether a deploy that does not become ready is rolled back.
+    pub roll_back: bool,
 }
 
 impl Deploy {
@@ -39,6 +41,9 @@ impl Deploy {
         )?;
         let waiting = Waiting {
             timeout: layers.parse("deploy.wait_timeout", "a duration such as 90s or 10m", read_duration)?,
+            bake: layers.parse("deploy.bake_seconds", "a number of seconds", |text| {
+                text.parse().ok().map(Duration::from_secs)
+            })?,
             rules: ready_when,
         };
         Ok(Self {
@@ -57,6 +62,7 @@ impl Deploy {
             },
             waiting: flag("deploy.wait")?.then_some(waiting),
             require_contract: flag("deploy.require_contract")?,
+            roll_back: !choice("deploy.on_failure", "stop or rollback", "stop", "rollback")?,
             replan: !choice("deploy.moved", "refuse or replan", "refuse", "replan")?,
         })
     }

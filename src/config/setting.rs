@@ -21,7 +21,7 @@ const fn setting(key: &'static str, default: &'static str, help: &'static str) -
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 33] = [
+pub const SETTINGS: [Setting; 35] = [
     Setting {
         also: &["RUNNER_API_URL"],
         ..setting("api.url", "https://api.nuon.co", "Address of the control plane; only scheme, host and port count")
@@ -103,6 +103,12 @@ pub const SETTINGS: [Setting; 33] = [
     ),
     setting("deploy.wait", "true", "Whether a deploy waits until its objects are ready"),
     setting("deploy.wait_timeout", "10m", "The longest that objects are waited for"),
+    setting(
+        "deploy.on_failure",
+        "stop",
+        "A deploy did not become ready: stop leaves it, rollback applies the last artifact that succeeded",
+    ),
+    setting("deploy.bake_seconds", "0", "How long workloads must stay ready after a deploy before it has succeeded"),
     setting(
         "deploy.ready_when",
         "",

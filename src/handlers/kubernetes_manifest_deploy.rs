@@ -54,6 +54,7 @@ impl Handler for Deploy {
             api: None,
             survey: None,
             artifact: None,
+            repository: None,
         })
     }
 }
@@ -69,6 +70,8 @@ struct Deploying {
     survey: Option<Survey>,
     /// `oci://…@sha256:…` of what is deployed, if it was pulled.
     artifact: Option<String>,
+    /// Where it was pulled from.
+    repository: Option<Repository>,
 }
 
 /// What the job is asked for.
@@ -128,6 +131,8 @@ impl Steps for Deploying {
                 deploys: &self.parts.deploys,
                 metrics: &self.parts.metrics,
                 artifact: self.artifact.as_deref(),
+                namespace: self.plan.as_ref().map_or("default", |plan| plan.manifest.namespace.as_str()),
+                repository: self.repository.as_ref(),
                 context,
             };
             let survey = self.survey.as_mut().ok_or_else(unprepared)?;
@@ -198,6 +203,7 @@ impl Deploying {
             ));
         }
         self.artifact = Some(format!("oci://{}@{}", repository.name(), artifact.digest));
+        self.repository = Some(repository);
         context.blocking(move || artifact::objects(artifact.content)).await?
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, json};
 
-use crate::cluster::deploy::{Deployed, Failure as Fault, Order, deploy};
+use crate::cluster::deploy::{CANNOT_BE_UNDONE, Deployed, Failure as Fault, Order, deploy};
 use crate::cluster::plan::{Plan, plan};
 use crate::cluster::survey::Survey;
 use crate::cluster::teardown::{Teardown, teardown};
@@ -12,10 +12,12 @@ use crate::cluster::wait::Waiting;
 use crate::cluster::{Api, terms, wait};
 use crate::config::deploy::Deploy;
 use crate::control::wire::ResultReport;
+use crate::handlers::artifact;
 use crate::handlers::metrics::Metrics;
 use crate::plan::changeset::{Change, Op, PlanContents, ResourceDiff};
 use crate::plan::contents;
 use crate::plan::contract::Contract;
+use crate::registry::{Repository, Version, format};
 use crate::worker::failure::because;
 use crate::worker::{Context, Failure, FailureKind, Outcome};
 
@@ -29,6 +31,10 @@ pub struct Job<'a> {
     pub metrics: &'a Metrics,
     /// `oci://…@sha256:…` of what is deployed, if it was pulled.
     pub artifact: Option<&'a str>,
+    /// For objects that name none.
+    pub namespace: &'a str,
+    /// Where it was pulled from.
+    pub repository: Option<&'a Repository>,
     pub context: &'a Context,
 }
 
@@ -114,14 +120,50 @@ impl Job<'_> {
             Some(actions) => (actions, contract),
             None => (terms::actions(&self.plan(survey).await?), None),
         };
-        let waiting = self.deploys.waiting.clone().map(|waiting| Waiting {
-            timeout: waiting.timeout.min(self.context.time_left().saturating_sub(FOR_REPORTS)),
-            ..waiting
-        });
-        let order = Order { actions, contract, artifact: self.artifact.map(str::to_owned), waiting };
+        let order = Order { actions, contract, artifact: self.artifact.map(str::to_owned), waiting: self.waiting() };
         let told = |what: &str| self.context.log.info(self.context.redactor.mask(what));
         let deployed = deploy(self.api, survey, &order, &self.deploys.options, &told).await;
-        Ok(self.done(text, deployed.map_err(because(FailureKind::Cluster))?))
+        let mut deployed = deployed.map_err(because(FailureKind::Cluster))?;
+        if self.deploys.roll_back && matches!(deployed.failure, Some(Fault::NotReady(_))) {
+            let told = match self.roll_back(survey).await {
+                Ok(told) => told,
+                Err(failure) => format!("the rollback failed too: {}", failure.text()),
+            };
+            deployed.notes.push(told);
+        }
+        Ok(self.done(text, deployed))
+    }
+
+    /// Goes back to the last artifact that succeeded, if there is one; what is said of it.
+    async fn roll_back(&self, survey: &mut Survey) -> Result<String, Failure> {
+        let good = survey.inventory.as_ref().and_then(|inventory| inventory.last_good(self.artifact)?.artifact.clone());
+        let (Some(artifact), Some(repository)) = (good, self.repository) else {
+            return Ok("there is nothing to roll back to: no other artifact of this component has succeeded".into());
+        };
+        self.context.log.warn(format!("rolls back to {artifact}; {CANNOT_BE_UNDONE}"));
+        let digest = artifact.rsplit_once('@').map_or("", |(_, digest)| digest);
+        let version = Version::digest(digest).map_err(because(FailureKind::Artifact))?;
+        let pulled = format::pull(repository, &version).await.map_err(because(FailureKind::Artifact))?;
+        let objects = self.context.blocking(move || artifact::objects(pulled.content)).await??;
+        let component = survey.inventory.as_ref().map(|inventory| inventory.component.clone());
+        let namespace = self.namespace;
+        let again = Survey::take(self.api, objects, namespace, component.as_ref()).await;
+        *survey = again.map_err(because(FailureKind::Cluster))?;
+        let actions = terms::actions(&self.plan(survey).await?);
+        let order = Order { actions, contract: None, artifact: Some(artifact), waiting: self.waiting() };
+        let told = |what: &str| self.context.log.info(self.context.redactor.mask(what));
+        let rolled = deploy(self.api, survey, &order, &self.deploys.options, &told).await;
+        Ok(match rolled.map_err(because(FailureKind::Cluster))?.failure {
+            None => "the rollback succeeded".into(),
+            Some(failure) => format!("the rollback failed too: {}", failure.sentence()),
+        })
+    }
+
+    fn waiting(&self) -> Option<Waiting> {
+        self.deploys.waiting.clone().map(|waiting| Waiting {
+            timeout: waiting.timeout.min(self.context.time_left().saturating_sub(FOR_REPORTS)),
+            ..waiting
+        })
     }
 
     /// What the approved plan promises; none if the program that is replaced has made it.

@@ -169,3 +169,25 @@ async fn rbac_that_forbids_one_kind_names_it() {
     assert!(refused.err.contains("Service") && refused.err.contains("services"), "{}", refused.err);
     bench.apply("web", &config_map("c", "1"), &[]).ended(0);
 }
+
+#[tokio::test]
+async fn workloads_must_stay_ready_while_a_deploy_bakes() {
+    let bench = Bench::new().await;
+    bench.apply("web", &deployment("web", 1), &["--deploy-bake-seconds", "2"]).ended(0);
+    let file = bench.manifest(&deployment("web", 2));
+    let mut command =
+        bench.command(&["apply", "--yes", "-f", &file, "--component", "web", "--deploy-bake-seconds", "60"]);
+    let child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", bench.namespace);
+    for _ in 0..100 {
+        if bench.get(&path).await["status"]["readyReplicas"] == 2 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    bench.delete(&path).await;
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{error}");
+    assert!(error.contains("Deleted: Deployment/"), "{error}");
+}

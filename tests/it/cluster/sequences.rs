@@ -1,0 +1,195 @@
+//! Random sequences of what can happen to a component: nothing of others is deleted, and nothing of ours is forgotten.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::{Value, json};
+
+use super::{Bench, config_map};
+use crate::parts::apiserver::ApiProxy;
+
+/// Names that objects have.
+const NAMES: usize = 6;
+
+/// What happens in one sequence.
+const STEPS: usize = 7;
+
+struct Sequence<'a> {
+    bench: &'a Bench,
+    proxy: &'a ApiProxy,
+    dice: StdRng,
+    /// UIDs of objects that somebody else has made.
+    foreign: BTreeSet<String>,
+    told: Vec<String>,
+}
+
+impl Sequence<'_> {
+    fn set(&mut self) -> String {
+        let mut text = String::new();
+        for at in 0..NAMES {
+            if self.dice.random_bool(0.6) {
+                let value = self.dice.random_range(0..3);
+                text.push_str(&config_map(&format!("c{at}"), &format!("{value}")));
+            }
+        }
+        if text.is_empty() { config_map("c0", "0") } else { text }
+    }
+
+    async fn step(&mut self) {
+        let name = format!("c{}", self.dice.random_range(0..NAMES));
+        let path = self.bench.config_map(&name);
+        let is_there = self.bench.get(&path).await != Value::Null;
+        match self.dice.random_range(0..10) {
+            // An apply, as it should go.
+            0..=3 => {
+                let set = self.set();
+                let ran =
+                    self.bench.apply("web", &set, &["--deploy-prune-limit", "100", "--deploy-prune-percent", "100"]);
+                self.told.push(format!("apply {}", ran.code));
+            }
+            // One that fails.
+            4 => {
+                let set = format!("{}{}", self.set(), config_map("bad", "1").replace("{a: ", "{'no key': "));
+                let ran = self.bench.apply("web", &set, &[]);
+                self.told.push(format!("failing apply {}", ran.code));
+            }
+            // One that is killed.
+            5 | 6 => {
+                let file = self.set();
+                let file = self.bench.manifest(&file);
+                self.proxy.take();
+                let after = self.dice.random_range(3..16);
+                self.proxy.silence_after(after);
+                let mut command = self.bench.command(&[
+                    "apply",
+                    "--yes",
+                    "-f",
+                    &file,
+                    "--component",
+                    "web",
+                    "--deploy-prune-percent",
+                    "100",
+                ]);
+                let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+                while self.proxy.count() <= after && child.try_wait().unwrap().is_none() {
+                    tokio::time::sleep(Duration::from_millis(3)).await;
+                }
+                let _ = child.kill();
+                child.wait().unwrap();
+                self.proxy.silence_after(usize::MAX);
+                self.proxy.take();
+                self.told.push(format!("killed after {after} requests"));
+            }
+            // Somebody else makes one anew.
+            7 => {
+                if is_there {
+                    let _ = self.bench.merge(&path, json!({"metadata": {"labels": {"deny": null}}})).await;
+                    self.bench.delete(&path).await;
+                }
+                let made = self
+                    .bench
+                    .create(
+                        path.trim_end_matches(&format!("/{name}")),
+                        json!({"metadata": {"name": name}, "data": {"a": "foreign"}}),
+                    )
+                    .await;
+                self.foreign.insert(made["metadata"]["uid"].as_str().unwrap().to_owned());
+                self.told.push(format!("{name} is made by somebody else"));
+            }
+            // Somebody deletes one.
+            8 if is_there => {
+                let _ = self.bench.merge(&path, json!({"metadata": {"labels": {"deny": null}}})).await;
+                let object = self.bench.get(&path).await;
+                self.foreign.remove(object["metadata"]["uid"].as_str().unwrap_or_default());
+                self.bench.delete(&path).await;
+                self.told.push(format!("{name} is deleted by somebody"));
+            }
+            // From now on its deletion is denied.
+            _ if is_there => {
+                self.bench.merge(&path, json!({"metadata": {"labels": {"deny": "yes"}}})).await;
+                self.told.push(format!("{name} may not be deleted"));
+            }
+            _ => {}
+        }
+    }
+
+    /// What must hold after each step.
+    async fn check(&mut self) -> Result<(), String> {
+        let objects = self.bench.get(&format!("/api/v1/namespaces/{}/configmaps", self.bench.namespace)).await;
+        let objects = objects["items"].as_array().unwrap().clone();
+        let uid = |object: &Value| object["metadata"]["uid"].as_str().unwrap().to_owned();
+        // What we have applied is ours from then on.
+        let is_ours = |object: &Value| {
+            object["metadata"]["managedFields"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .any(|entry| entry["manager"] == "nuon-runner")
+        };
+        let there: BTreeSet<String> = objects.iter().map(uid).collect();
+        let adopted: BTreeSet<String> = objects.iter().filter(|object| is_ours(object)).map(uid).collect();
+        if let Some(lost) = self.foreign.iter().find(|uid| !there.contains(*uid)) {
+            return Err(format!("an object of somebody else was deleted ({lost})"));
+        }
+        self.foreign.retain(|uid| !adopted.contains(uid));
+        let status = self.bench.run(&["status", "--component", "web", "-o", "json"]);
+        let known: BTreeSet<String> = match status.code {
+            0 | 4 => status.json()["objects"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|one| one["object"].as_str().unwrap().rsplit('/').next().unwrap().to_owned())
+                .collect(),
+            _ => BTreeSet::new(),
+        };
+        let ours =
+            objects.iter().filter(|object| is_ours(object)).map(|object| object["metadata"]["name"].as_str().unwrap());
+        let orphans: Vec<&str> =
+            ours.filter(|name| !name.starts_with("nuon-inventory") && !known.contains(*name)).collect();
+        if orphans.is_empty() { Ok(()) } else { Err(format!("nobody knows of {orphans:?}")) }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_sequences_delete_nothing_of_others_and_forget_nothing_of_ours() {
+    let count: u64 = std::env::var("NUON_SEQUENCES").ok().and_then(|count| count.parse().ok()).unwrap_or(12);
+    let proxy = ApiProxy::start().await;
+    let guard = Bench::empty().await;
+    let policy = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+    let selector = json!({"matchLabels": {"sequences": guard.namespace}});
+    let rules =
+        json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["configmaps"]}]);
+    let validations = json!([{"expression": "!has(oldObject.metadata.labels) || !('deny' in oldObject.metadata.labels)", "message": "it may not be deleted"}]);
+    guard.create(policy, json!({"metadata": {"name": guard.namespace}, "spec": {"matchConstraints": {"resourceRules": rules, "namespaceSelector": selector}, "validations": validations}})).await;
+    guard.create(&policy.replace("policies", "policybindings"), json!({"metadata": {"name": guard.namespace}, "spec": {"policyName": guard.namespace, "validationActions": ["Deny"]}})).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mut wrong = Vec::new();
+    for seed in 0..count {
+        let bench = Bench::new().await;
+        bench
+            .merge(
+                &format!("/api/v1/namespaces/{}", bench.namespace),
+                json!({"metadata": {"labels": {"sequences": guard.namespace}}}),
+            )
+            .await;
+        std::fs::write(bench.path("kubeconfig"), proxy.kubeconfig()).unwrap();
+        let mut sequence = Sequence {
+            bench: &bench,
+            proxy: &proxy,
+            dice: StdRng::seed_from_u64(seed),
+            foreign: BTreeSet::new(),
+            told: Vec::new(),
+        };
+        for _ in 0..STEPS {
+            sequence.step().await;
+            if let Err(why) = sequence.check().await {
+                wrong.push(format!("seed {seed}: {why}, after {:?}", sequence.told));
+                break;
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+}
