@@ -13,6 +13,7 @@ pub mod delete;
 pub mod deploy;
 pub mod diff;
 pub mod discovery;
+pub mod identity;
 pub mod ignore;
 pub mod inventory;
 pub mod options;

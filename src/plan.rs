@@ -5,6 +5,7 @@
 
 pub mod build;
 pub mod changeset;
+pub mod cloud;
 pub mod cluster;
 pub mod contents;
 pub mod contract;

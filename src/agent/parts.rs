@@ -8,6 +8,7 @@ use super::http::{self, Authorities, Proxy};
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
 use crate::cluster::connect::Network;
+use crate::cluster::identity::Machine;
 use crate::config::{ArtifactLayout, Config};
 use crate::handlers::metrics::Metrics;
 use crate::handlers::{Builds, Parts, Registries};
@@ -41,6 +42,7 @@ pub fn parts(
         own: builder()?.build().map_err(http::HttpError::Setup)?,
         foreign: builder()?.dns_resolver(Arc::new(PublicOnly)).build().map_err(http::HttpError::Setup)?,
     };
+    let machine = Machine::new(variable, builder()?.build().map_err(http::HttpError::Setup)?);
     Ok(Parts {
         clock: clock.clone(),
         redactor: redactor.clone(),
@@ -74,7 +76,7 @@ pub fn parts(
             ArtifactLayout::Flux => Layout::Flux,
             ArtifactLayout::Archive => Layout::Archive,
         },
-        network: Network::new(proxy.https.as_deref(), &proxy.except, authorities.all()),
+        network: Network::new(proxy.https.as_deref(), &proxy.except, authorities.all(), machine),
         deploys: config.deploy.clone(),
         metrics: Metrics::new()?,
     })

@@ -1,22 +1,32 @@
-//! From what a plan says of a cluster to a connection. Nothing outside of the plan is used: no file,
-//! no environment, no helper program.
+//! From what a plan says of a cluster to a connection. Nothing outside of the plan is used, no file and no helper
+//! program; where it names a cloud's identity, that of this machine ([`identity`](super::identity)).
 
 use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use hyper_util::client::proxy::matcher::Matcher;
 use kube::Config;
+use kube::client::ClientBuilder;
 use kube::config::{
     AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
 };
 use rustls::pki_types::CertificateDer;
+use tower::BoxError;
+use tower::buffer::BufferLayer;
+use tower::filter::AsyncFilterLayer;
 
 use super::Api;
+use super::identity::{IdentityError, Machine, Tokens};
 use crate::base::clock::Clock;
 use crate::base::stop::Stop;
 use crate::plan::ClusterInfo;
+
+/// Requests that may wait for each other before the connection.
+const WAITING: usize = 64;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -24,9 +34,9 @@ pub enum ConnectError {
     /// The plan names no cluster.
     #[error("the plan names no cluster: the install's sandbox has none, so nothing can be deployed to it")]
     NoCluster,
-    /// A cloud identity is wanted.
-    #[error("clusters of {0} are not supported yet; give the plan a kube_config, or endpoint, ca_data and token")]
-    Cloud(&'static str),
+    /// The cloud identity gives no token.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
     /// The kubeconfig cannot be used. Its text may hold credentials, so it is not quoted.
     #[error("the plan's kube_config cannot be used: {0}")]
     Kubeconfig(String),
@@ -52,16 +62,24 @@ pub enum ConnectError {
 /// How clusters are reached.
 #[derive(Debug, Clone, Default)]
 pub struct Network {
+    machine: Machine,
     proxy: Option<(Arc<Matcher>, http::Uri)>,
     authorities: Option<Vec<Vec<u8>>>,
 }
 
 impl Network {
     /// `proxy` is a URL (`HTTPS_PROXY`) and `except` the hosts that are reached without it
-    /// (`NO_PROXY`); `authorities` are for clusters whose own are not known.
-    pub fn new(proxy: Option<&str>, except: &str, authorities: Option<&[CertificateDer<'_>]>) -> Self {
+    /// (`NO_PROXY`); `authorities` are for clusters whose own are not known, and `machine` has the identity
+    /// by which those of clouds are entered.
+    pub fn new(
+        proxy: Option<&str>,
+        except: &str,
+        authorities: Option<&[CertificateDer<'_>]>,
+        machine: Machine,
+    ) -> Self {
         let matcher = |proxy: &str| Arc::new(Matcher::builder().https(proxy.to_owned()).no(except.to_owned()).build());
         Self {
+            machine,
             proxy: proxy.and_then(|proxy| Some((matcher(proxy), proxy.parse().ok()?))),
             authorities: authorities.map(|all| all.iter().map(|certificate| certificate.to_vec()).collect()),
         }
@@ -97,7 +115,17 @@ pub async fn connect(
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(|error| ConnectError::Kubeconfig(error.to_string()))?;
-    client(config, network, clock, stop)
+    let tokens = match (&cluster.cloud, &cluster.kube_config) {
+        (Some(cloud), None) => {
+            let (id, endpoint, role) = (&cluster.id, &cluster.endpoint, cluster.trusted_role.clone());
+            let tokens = Tokens::new(cloud.clone(), id, endpoint, role, network.machine.clone(), clock.clone());
+            // So that what is wrong with the identity is told at once, and by itself.
+            tokens.token().await?;
+            Some(Arc::new(tokens))
+        }
+        _ => None,
+    };
+    client(config, tokens, network, clock, stop)
 }
 
 /// Connects as a person does: by a kubeconfig file, of which a context may be chosen; without one as a pod of
@@ -115,7 +143,7 @@ pub async fn by_file(
 ) -> Result<Api, ConnectError> {
     let Some(file) = file else {
         let config = Config::incluster().map_err(|_| ConnectError::NoKubeconfig)?;
-        return client(config, network, clock, stop);
+        return client(config, None, network, clock, stop);
     };
     let unusable = |message: String| ConnectError::File { file: file.display().to_string(), message };
     let kubeconfig = Kubeconfig::read_from(file).map_err(|error| unusable(error.to_string()))?;
@@ -129,18 +157,41 @@ pub async fn by_file(
     }
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-    client(config.map_err(|error| unusable(error.to_string()))?, network, clock, stop)
+    client(config.map_err(|error| unusable(error.to_string()))?, None, network, clock, stop)
 }
 
-fn client(mut config: Config, network: &Network, clock: &Clock, stop: &Stop) -> Result<Api, ConnectError> {
+fn client(
+    mut config: Config,
+    tokens: Option<Arc<Tokens>>,
+    network: &Network,
+    clock: &Clock,
+    stop: &Stop,
+) -> Result<Api, ConnectError> {
     // Retries are ours: the library's would go on for hours and repeat what must not be.
     config.default_retry = false;
     config.connect_timeout = Some(std::time::Duration::from_secs(10));
     config.proxy_url = network.proxy(&config.cluster_url);
     config.root_cert = config.root_cert.or_else(|| network.authorities.clone());
-    let client = kube::Client::try_from(config)
-        .map_err(|_| ConnectError::Kubeconfig("its certificates or keys cannot be used".into()))?;
+    let unusable = |_| ConnectError::Kubeconfig("its certificates or keys cannot be used".into());
+    let builder = ClientBuilder::try_from(config).map_err(unusable)?;
+    let client = match tokens {
+        Some(tokens) => {
+            let add = AsyncFilterLayer::new(move |request| with_token(tokens.clone(), request));
+            // The filter clones what it asks, and the stack below is none that can be cloned.
+            builder.with_layer(&BufferLayer::new(WAITING)).with_layer(&add).build()
+        }
+        None => builder.build(),
+    };
     Ok(Api::new(client, clock.clone(), stop.clone()))
+}
+
+/// Gives a request the token of the moment.
+async fn with_token<B>(tokens: Arc<Tokens>, mut request: http::Request<B>) -> Result<http::Request<B>, BoxError> {
+    let token = tokens.token().await?;
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))?;
+    value.set_sensitive(true);
+    request.headers_mut().insert(AUTHORIZATION, value);
+    Ok(request)
 }
 
 /// A kubeconfig from a plan must not make us read files or run programs.
@@ -168,9 +219,6 @@ fn refuse_outside(kubeconfig: &Kubeconfig) -> Result<(), ConnectError> {
 }
 
 fn from_parts(cluster: &ClusterInfo) -> Result<Kubeconfig, ConnectError> {
-    if let Some(cloud) = cluster.cloud {
-        return Err(ConnectError::Cloud(cloud));
-    }
     if cluster.endpoint.is_empty() {
         return Err(ConnectError::Missing("kube_config or endpoint"));
     }
@@ -180,7 +228,10 @@ fn from_parts(cluster: &ClusterInfo) -> Result<Kubeconfig, ConnectError> {
             return Err(ConnectError::Certificate);
         }
     }
-    let token = cluster.token.as_ref().ok_or(ConnectError::Missing("token"))?;
+    let token = cluster.token.as_ref().map(|token| token.expose().to_owned().into());
+    if token.is_none() && cluster.cloud.is_none() {
+        return Err(ConnectError::Missing("token"));
+    }
     let name = "cluster".to_owned();
     Ok(Kubeconfig {
         clusters: vec![NamedCluster {
@@ -194,7 +245,7 @@ fn from_parts(cluster: &ClusterInfo) -> Result<Kubeconfig, ConnectError> {
         }],
         auth_infos: vec![NamedAuthInfo {
             name: name.clone(),
-            auth_info: Some(AuthInfo { token: Some(token.expose().to_owned().into()), ..AuthInfo::default() }),
+            auth_info: Some(AuthInfo { token, ..AuthInfo::default() }),
             ..NamedAuthInfo::default()
         }],
         contexts: vec![NamedContext {

@@ -1,5 +1,6 @@
 //! How a plan names a cluster (protocol, section 5.5).
 
+use super::cloud::Cloud;
 use super::fields::{Fields, PlanError};
 use crate::base::secret::Secret;
 
@@ -17,15 +18,15 @@ pub struct ClusterInfo {
     pub token: Option<Secret>,
     /// A whole kubeconfig document.
     pub kube_config: Option<Secret>,
-    /// The cloud whose identity the plan wants to be used.
-    pub cloud: Option<&'static str>,
+    /// The cloud identity that the plan wants to be used.
+    pub cloud: Option<Cloud>,
+    /// A role of AWS to take at last.
+    pub trusted_role: Option<String>,
     secrets: Vec<Secret>,
 }
 
 impl ClusterInfo {
     pub(super) fn read(fields: &Fields<'_>) -> Result<Self, PlanError> {
-        let clouds = [("aws_auth", "EKS"), ("azure_auth", "AKS"), ("gcp_auth", "GKE")];
-        let cloud = clouds.into_iter().find(|(member, _)| fields.value(member).is_some()).map(|(_, cloud)| cloud);
         let nested = ["env_vars", "aws_auth"].into_iter().filter_map(|member| fields.object(member).ok().flatten());
         Ok(Self {
             id: fields.owned("id")?,
@@ -33,7 +34,8 @@ impl ClusterInfo {
             ca_data: fields.owned("ca_data")?,
             token: fields.secret("token")?,
             kube_config: fields.secret("kube_config")?,
-            cloud,
+            cloud: Cloud::read(fields)?,
+            trusted_role: fields.text("trusted_role_arn")?.map(str::to_owned),
             secrets: nested.flat_map(|object| object.all_texts()).collect(),
         })
     }

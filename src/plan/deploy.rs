@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::cloud::Cloud;
 use super::cluster::ClusterInfo;
 use super::fields::{Fields, PlanError, document};
 use super::registry::Repository;
@@ -70,7 +71,7 @@ impl DeployPlan {
             source: plan.object("src_registry")?.map(|fields| Repository::read(&fields)).transpose()?,
             tag: plan.text("src_tag")?.map(str::to_owned),
             manifest: ManifestDeploy {
-                cluster: deploy.object("cluster_info")?.map(|fields| ClusterInfo::read(&fields)).transpose()?,
+                cluster: read_cluster(&deploy)?,
                 namespace: deploy.text("namespace")?.unwrap_or("default").to_owned(),
                 inline: deploy.text("manifest")?.map(str::to_owned),
                 artifact: artifact.flatten(),
@@ -86,6 +87,16 @@ impl DeployPlan {
         let cluster = self.manifest.cluster.as_ref().map(ClusterInfo::secrets).unwrap_or_default();
         password.into_iter().chain(cluster).collect()
     }
+}
+
+/// The cluster; newer plans name its cloud identity beside it.
+fn read_cluster(deploy: &Fields<'_>) -> Result<Option<ClusterInfo>, PlanError> {
+    let Some(fields) = deploy.object("cluster_info")? else { return Ok(None) };
+    let mut cluster = ClusterInfo::read(&fields)?;
+    if cluster.cloud.is_none() {
+        cluster.cloud = Cloud::read(deploy)?;
+    }
+    Ok(Some(cluster))
 }
 
 fn read_artifact(fields: &Fields<'_>) -> Result<Option<ArtifactReference>, PlanError> {

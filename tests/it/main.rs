@@ -16,6 +16,7 @@ mod explain;
 mod figures;
 mod fuzz;
 mod hostile;
+mod identity;
 mod kill;
 mod lifecycle;
 mod network;

@@ -1,0 +1,184 @@
+//! Bearer tokens for clusters, made of cloud identities in this process: no helper programs, and nothing is
+//! written into the environment. A token is made anew before it ends, so long waits outlive it.
+//!
+//! The machine's own identity is found by the variables that the clouds' own tools know; they are handed in.
+
+mod aws;
+mod azure;
+mod google;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+use crate::base::clock::Clock;
+use crate::base::secret::Secret;
+use crate::plan::cloud::Cloud;
+
+/// A token is made anew so long before it ends.
+const BEFORE_ITS_END: Duration = Duration::from_secs(120);
+
+/// The longest that an identity service may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Variables by which machines tell of their identity, and by which the services are found elsewhere.
+const VARIABLES: [&str; 17] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_REGION",
+    "AWS_ROLE_ARN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_ENDPOINT_URL_STS",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    "AZURE_CLIENT_ID",
+    "AZURE_TENANT_ID",
+    "AZURE_FEDERATED_TOKEN_FILE",
+    "AZURE_AUTHORITY_HOST",
+    "AZURE_POD_IDENTITY_AUTHORITY_HOST",
+    "GCE_METADATA_HOST",
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS",
+];
+
+/// Why there is no token. No text of it holds a credential.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// The machine has no identity of this kind.
+    #[error("this machine has no identity in {cloud}: {message}")]
+    None {
+        /// The cloud.
+        cloud: &'static str,
+        /// Where it was looked for.
+        message: String,
+    },
+    /// A service refused, or did not answer.
+    #[error("{service} gave no token: {message}")]
+    Service {
+        /// Which.
+        service: &'static str,
+        /// Why.
+        message: String,
+    },
+    /// The plan's identity cannot be used.
+    #[error("the plan's identity cannot be used: {0}")]
+    Plan(String),
+}
+
+/// What tells of the machine's identity, and how services are asked.
+#[derive(Debug, Clone, Default)]
+pub struct Machine {
+    variables: HashMap<&'static str, String>,
+    http: Option<reqwest::Client>,
+}
+
+impl Machine {
+    /// `variable` looks up the process's environment; `http` asks the clouds' services.
+    pub fn new(variable: &dyn Fn(&str) -> Option<String>, http: reqwest::Client) -> Self {
+        let variables = VARIABLES.into_iter().filter_map(|name| Some((name, variable(name)?)));
+        Self { variables: variables.filter(|(_, text)| !text.is_empty()).collect(), http: Some(http) }
+    }
+
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.variables.get(name).map(String::as_str)
+    }
+
+    /// The text of a file that a variable names.
+    async fn file(&self, name: &str, service: &'static str) -> Result<Option<String>, IdentityError> {
+        let Some(path) = self.variable(name) else { return Ok(None) };
+        let text = tokio::fs::read_to_string(path).await;
+        let unreadable =
+            |error: std::io::Error| IdentityError::Service { service, message: format!("{name}: {error}") };
+        text.map(|text| Some(text.trim().to_owned())).map_err(unreadable)
+    }
+
+    /// Sends a request and gives the answer's text.
+    async fn ask(
+        &self,
+        service: &'static str,
+        request: impl FnOnce(&reqwest::Client) -> reqwest::RequestBuilder,
+    ) -> Result<String, IdentityError> {
+        let failed = |message: String| IdentityError::Service { service, message };
+        let http = self.http.as_ref().ok_or_else(|| failed("there is no HTTP client".into()))?;
+        // An error of the library may quote the URL, which may hold a signature.
+        let answer = request(http).timeout(PATIENCE).send().await;
+        let answer = answer.map_err(|error| failed(error.without_url().to_string()))?;
+        let status = answer.status();
+        if status.is_success() {
+            return answer.text().await.map_err(|error| failed(error.without_url().to_string()));
+        }
+        let code = answer.text().await.ok().and_then(|text| error_code(&text));
+        Err(failed(format!("it answered {status}{}", code.map(|code| format!(" ({code})")).unwrap_or_default())))
+    }
+}
+
+/// The word for what went wrong in an answer of any of the services.
+fn error_code(text: &str) -> Option<String> {
+    let word = match serde_json::from_str::<serde_json::Value>(text) {
+        Ok(json) => {
+            let error = json.get("error")?;
+            error.as_str().or_else(|| error.get("status")?.as_str())?.to_owned()
+        }
+        Err(_) => aws::element(text, "Code")?,
+    };
+    Some(word.chars().filter(|c| c.is_ascii_graphic()).take(60).collect())
+}
+
+/// A token, and how long it is good for.
+struct Token {
+    secret: Secret,
+    lasts: Duration,
+}
+
+/// Tokens for one cluster.
+pub struct Tokens {
+    cloud: Cloud,
+    cluster: String,
+    endpoint: String,
+    trusted_role: Option<String>,
+    machine: Machine,
+    clock: Clock,
+    /// The token, and when on the clock's count it is made anew.
+    current: Mutex<Option<(Secret, Duration)>>,
+}
+
+impl Tokens {
+    /// Tokens by a cloud identity for a cluster, which EKS wants by name.
+    pub fn new(
+        cloud: Cloud,
+        cluster: &str,
+        endpoint: &str,
+        trusted_role: Option<String>,
+        machine: Machine,
+        clock: Clock,
+    ) -> Self {
+        let (cluster, endpoint) = (cluster.to_owned(), endpoint.to_owned());
+        Self { cloud, cluster, endpoint, trusted_role, machine, clock, current: Mutex::default() }
+    }
+
+    /// A token that is good for a while.
+    ///
+    /// # Errors
+    /// [`IdentityError`].
+    pub async fn token(&self) -> Result<Secret, IdentityError> {
+        let mut current = self.current.lock().await;
+        if let Some((secret, until)) = &*current
+            && self.clock.elapsed() < *until
+        {
+            return Ok(secret.clone());
+        }
+        let token = match &self.cloud {
+            Cloud::Aws(auth) => {
+                let role = self.trusted_role.as_deref();
+                aws::token(&self.machine, auth, &self.cluster, &self.endpoint, role, self.clock.now()).await?
+            }
+            Cloud::Azure(auth) => azure::token(&self.machine, auth).await?,
+            Cloud::Google(auth) => google::token(&self.machine, auth).await?,
+        };
+        let until = self.clock.elapsed() + token.lasts.saturating_sub(BEFORE_ITS_END);
+        *current = Some((token.secret.clone(), until));
+        Ok(token.secret)
+    }
+}

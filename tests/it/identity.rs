@@ -1,0 +1,283 @@
+//! Clusters entered by cloud identities: fakes of the clouds' services, before the real API server.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use nuon_runner::base::clock::Clock;
+use nuon_runner::base::stop::Stop;
+use nuon_runner::cluster::Api;
+use nuon_runner::cluster::connect::{ConnectError, Network, connect};
+use nuon_runner::cluster::discovery::Served;
+use nuon_runner::cluster::identity::Machine;
+use nuon_runner::plan::DeployPlan;
+use serde_json::{Value, json};
+
+use crate::parts::testbed;
+
+/// What came to a fake: method and path with query, headers that matter, body.
+type Asked = Arc<Mutex<Vec<String>>>;
+
+/// The identity services of all clouds, and before them the API server, which takes their tokens for the admin's.
+struct Clouds {
+    address: SocketAddr,
+    asked: Asked,
+}
+
+#[derive(Clone)]
+struct Shared {
+    asked: Asked,
+    http: reqwest::Client,
+}
+
+impl Clouds {
+    async fn start() -> Self {
+        // A second call is the error, and as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let authority = reqwest::Certificate::from_pem(&std::fs::read(testbed().authority()).unwrap()).unwrap();
+        let http = reqwest::Client::builder().tls_certs_only([authority]).no_proxy().build().unwrap();
+        let shared = Shared { asked: Asked::default(), http };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = shared.asked.clone();
+        let router = axum::Router::new().fallback(answer).with_state(shared);
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { address, asked }
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A machine with these variables.
+    fn machine(&self, variables: &[(&str, String)]) -> Machine {
+        let variables = variables.to_vec();
+        let look = move |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
+        Machine::new(&look, reqwest::Client::builder().no_proxy().build().unwrap())
+    }
+
+    async fn connect(&self, machine: Machine, info: Value, clock: &Clock) -> Result<Api, ConnectError> {
+        let mut cluster = json!({"id": "shop", "endpoint": self.url()});
+        for (member, value) in info.as_object().unwrap() {
+            cluster[member] = value.clone();
+        }
+        let plan = json!({"kubernetes_manifest": {"cluster_info": cluster, "manifest": "x"}});
+        let plan = DeployPlan::parse(&plan.to_string()).unwrap();
+        connect(plan.manifest.cluster.as_ref(), &Network::new(None, "", None, machine), clock, &Stop::default()).await
+    }
+
+    fn asked(&self, part: &str) -> Vec<String> {
+        self.asked.lock().unwrap().iter().filter(|line| line.contains(part)).cloned().collect()
+    }
+}
+
+async fn answer(State(shared): State<Shared>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let text = String::from_utf8_lossy(&body).into_owned();
+    let uri = parts.uri.path_and_query().unwrap().to_string();
+    let header =
+        |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let authorization = header("authorization");
+    shared.asked.lock().unwrap().push(format!("{} {uri} [{authorization}] {text}", parts.method));
+    let json = |value: Value| Response::new(Body::from(value.to_string()));
+    let refused =
+        |code: u16| Response::builder().status(code).body(Body::from("{\"error\":\"invalid_request\"}")).unwrap();
+    let keys = |who: &str| {
+        let xml = format!(
+            "<R><Credentials><AccessKeyId>ASIA{who}</AccessKeyId><SecretAccessKey>marked-{who}</SecretAccessKey><SessionToken>session-{who}</SessionToken></Credentials></R>"
+        );
+        Response::new(Body::from(xml))
+    };
+    match uri.as_str() {
+        // STS of AWS
+        "/" if text.contains("Action=AssumeRoleWithWebIdentity") && text.contains("WebIdentityToken=web-token") => {
+            keys("WEB")
+        }
+        uri if uri.starts_with("/?") && uri.contains("Action=AssumeRole&") && uri.contains("X-Amz-Signature=") => {
+            keys(if uri.contains("role%2Fmaintenance") { "MAINTENANCE" } else { "STEP" })
+        }
+        // Its instance metadata, second version
+        "/latest/api/token" if parts.method == http::Method::PUT => Response::new(Body::from("imds-session")),
+        "/latest/meta-data/iam/security-credentials/" if header("x-aws-ec2-metadata-token") == "imds-session" => {
+            Response::new(Body::from("node-role"))
+        }
+        "/latest/meta-data/iam/security-credentials/node-role" => {
+            json(json!({"AccessKeyId": "ASIANODE", "SecretAccessKey": "marked-node", "Token": "session-node"}))
+        }
+        // Entra, and the metadata of Azure
+        "/tenant/oauth2/v2.0/token" if text.contains("client_assertion=federated-token") => {
+            json(json!({"access_token": "azure-federated", "expires_in": 3600}))
+        }
+        uri if uri.starts_with("/metadata/identity/oauth2/token?") && header("metadata") == "true" => {
+            json(json!({"access_token": "azure-managed", "expires_in": "3600"}))
+        }
+        // The metadata of Google, and its credentials service
+        uri if uri.starts_with("/computeMetadata/v1/instance/service-accounts/default/token")
+            && header("metadata-flavor") == "Google" =>
+        {
+            json(json!({"access_token": "google-machine", "expires_in": 3599}))
+        }
+        "/v1/projects/-/serviceAccounts/deploys@p.iam.gserviceaccount.com:generateAccessToken"
+            if authorization == "Bearer google-machine" =>
+        {
+            json(json!({"accessToken": "google-impersonated"}))
+        }
+        // The API server
+        uri if uri.starts_with("/api") => {
+            let known = ["azure-federated", "azure-managed", "google-machine", "google-impersonated", "k8s-aws-v1."];
+            if !known.iter().any(|token| authorization.starts_with(&format!("Bearer {token}"))) {
+                return refused(401);
+            }
+            let admin = std::fs::read_to_string(testbed().state().join("pki/admin.token")).unwrap();
+            let url = format!("https://{}{uri}", testbed().apiserver());
+            let accept = header("accept");
+            let answer = shared.http.get(url).header("accept", accept).bearer_auth(admin.trim()).send().await.unwrap();
+            let mut response = Response::builder().status(answer.status());
+            if let Some(kind) = answer.headers().get("content-type") {
+                response = response.header("content-type", kind);
+            }
+            response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
+        }
+        _ => refused(400),
+    }
+}
+
+async fn works(api: &Api) {
+    Served::ask(api).await.unwrap().config_maps().unwrap();
+}
+
+/// The presigned URL in the token that the API server was given last.
+fn presigned(clouds: &Clouds) -> String {
+    let asked = clouds.asked("[Bearer k8s-aws-v1.");
+    let token = asked.last().unwrap().split("k8s-aws-v1.").nth(1).unwrap().split(']').next().unwrap();
+    String::from_utf8(URL_SAFE_NO_PAD.decode(token).unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn eks_takes_keys_roles_and_the_machines_identity() {
+    let clouds = Clouds::start().await;
+    let clock = Clock::system();
+    let sts = ("AWS_ENDPOINT_URL_STS", format!("{}/", clouds.url()));
+    let keys = json!({"access_key_id": "AKIAPLAN", "secret_access_key": "marked-plan"});
+    let api = clouds
+        .connect(clouds.machine(&[]), json!({"aws_auth": {"region": "eu-west-1", "static": keys}}), &clock)
+        .await
+        .unwrap();
+    works(&api).await;
+    let url = presigned(&clouds);
+    assert!(url.starts_with("https://sts.eu-west-1.amazonaws.com/?Action=GetCallerIdentity&"), "{url}");
+    assert!(
+        url.contains("X-Amz-Credential=AKIAPLAN%2F") && url.contains("X-Amz-SignedHeaders=host%3Bx-k8s-aws-id"),
+        "{url}"
+    );
+    assert!(!url.contains("marked-plan"));
+
+    let two_steps = json!({"iam_role_arn": "arn:aws:iam::1:role/step", "src_static_credentials": keys});
+    let role = json!({"role_arn": "arn:aws:iam::1:role/maintenance", "session_name": "maintenance", "two_step_config": two_steps});
+    let auth = json!({"aws_auth": {"region": "eu-west-1", "assume_role": role}});
+    works(&clouds.connect(clouds.machine(std::slice::from_ref(&sts)), auth, &clock).await.unwrap()).await;
+    let assumed = clouds.asked("Action=AssumeRole&");
+    assert!(assumed[0].contains("role%2Fstep") && assumed[0].contains("Credential=AKIAPLAN"), "{assumed:?}");
+    assert!(assumed[1].contains("role%2Fmaintenance") && assumed[1].contains("Credential=ASIASTEP"), "{assumed:?}");
+    assert!(
+        presigned(&clouds).contains("Credential=ASIAMAINTENANCE")
+            && presigned(&clouds).contains("Security-Token=session-MAINTENANCE")
+    );
+
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    std::fs::write(&file, "web-token\n").unwrap();
+    let web = [
+        sts,
+        ("AWS_ROLE_ARN", "arn:aws:iam::1:role/pod".into()),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", file.to_str().unwrap().into()),
+    ];
+    let default = json!({"aws_auth": {"region": "eu-west-1", "use_default": true}});
+    works(&clouds.connect(clouds.machine(&web), default.clone(), &clock).await.unwrap()).await;
+    assert!(presigned(&clouds).contains("Credential=ASIAWEB"));
+
+    let instance = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", clouds.url())];
+    works(&clouds.connect(clouds.machine(&instance), default.clone(), &clock).await.unwrap()).await;
+    assert!(presigned(&clouds).contains("Credential=ASIANODE"));
+
+    let nowhere = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1".to_owned())];
+    let refused = clouds.connect(clouds.machine(&nowhere), default, &clock).await.err().unwrap().to_string();
+    assert!(refused.contains("this machine has no identity in AWS"), "{refused}");
+}
+
+#[tokio::test]
+async fn aks_takes_a_federated_token_or_the_managed_identity() {
+    let clouds = Clouds::start().await;
+    let clock = Clock::system();
+    let auth =
+        json!({"azure_auth": {"service_principal": {"subscription_id": "s", "subscription_tenant_id": "tenant"}}});
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("token");
+    std::fs::write(&file, "federated-token").unwrap();
+    let federated = [
+        ("AZURE_AUTHORITY_HOST", clouds.url()),
+        ("AZURE_CLIENT_ID", "client".into()),
+        ("AZURE_FEDERATED_TOKEN_FILE", file.to_str().unwrap().into()),
+    ];
+    works(&clouds.connect(clouds.machine(&federated), auth.clone(), &clock).await.unwrap()).await;
+    assert!(clouds.asked("/tenant/oauth2/v2.0/token")[0].contains("scope=6dae42f8-4368-4678-94ff-3960e28e3630"));
+    assert!(!clouds.asked("[Bearer azure-federated]").is_empty());
+
+    let managed = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", clouds.url())];
+    works(&clouds.connect(clouds.machine(&managed), auth, &clock).await.unwrap()).await;
+    assert!(!clouds.asked("[Bearer azure-managed]").is_empty());
+}
+
+#[tokio::test]
+async fn gke_takes_the_machines_account_or_one_that_it_impersonates() {
+    let clouds = Clouds::start().await;
+    let clock = Clock::system();
+    let machine = [
+        ("GCE_METADATA_HOST", clouds.address.to_string()),
+        ("CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS", clouds.url()),
+    ];
+    works(&clouds.connect(clouds.machine(&machine), json!({"gcp_auth": true}), &clock).await.unwrap()).await;
+    assert!(
+        !clouds.asked("/api [Bearer google-machine]").is_empty() || !clouds.asked("[Bearer google-machine]").is_empty()
+    );
+    let auth =
+        json!({"gcp_auth": {"project_id": "p", "impersonate_service_account": "deploys@p.iam.gserviceaccount.com"}});
+    works(&clouds.connect(clouds.machine(&machine), auth, &clock).await.unwrap()).await;
+    assert!(!clouds.asked("[Bearer google-impersonated]").is_empty());
+    let evil = json!({"gcp_auth": {"impersonate_service_account": "x/../../y"}});
+    assert!(clouds.connect(clouds.machine(&machine), evil, &clock).await.is_err());
+}
+
+#[tokio::test]
+async fn tokens_are_renewed_before_they_end() {
+    let clouds = Clouds::start().await;
+    let (clock, hand) = Clock::manual("2026-01-01T00:00:00Z".parse().unwrap());
+    let managed = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", clouds.url())];
+    let auth = json!({"azure_auth": {"use_default": true}});
+    let api = clouds.connect(clouds.machine(&managed), auth, &clock).await.unwrap();
+    works(&api).await;
+    works(&api).await;
+    assert_eq!(clouds.asked("/metadata/identity").len(), 1);
+    hand.advance(Duration::from_secs(3500));
+    works(&api).await;
+    assert_eq!(clouds.asked("/metadata/identity").len(), 2, "two minutes before its end");
+}
+
+/// A certificate in `ca_data` is what the cluster is known by, with an identity as with a token.
+#[tokio::test]
+async fn the_plans_certificate_counts() {
+    let clouds = Clouds::start().await;
+    let managed = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", clouds.url())];
+    let info = |ca: &[u8]| json!({"endpoint": format!("https://{}", testbed().apiserver()), "ca_data": STANDARD.encode(ca), "azure_auth": {"use_default": true}});
+    let trusted = std::fs::read(testbed().authority()).unwrap();
+    let api = clouds.connect(clouds.machine(&managed), info(&trusted), &Clock::system()).await.unwrap();
+    // The real API server knows nothing of the fake's token, and says so over a connection that is trusted.
+    let refused = Served::ask(&api).await.err().unwrap();
+    assert!(refused.is_forbidden(), "{refused}");
+}
