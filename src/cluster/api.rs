@@ -65,11 +65,26 @@ pub enum Force {
 }
 
 /// Which objects of a kind: selectors of labels and of fields, empty for all.
+#[derive(Clone, Copy)]
 pub struct Select<'a> {
     /// By labels.
     pub labels: &'a str,
     /// By fields.
     pub fields: &'a str,
+    /// The most of one page.
+    pub limit: u32,
+}
+
+impl<'a> Select<'a> {
+    /// All that have these labels.
+    pub fn labels(labels: &'a str) -> Self {
+        Self { labels, fields: "", limit: PAGE }
+    }
+
+    /// All that have these fields.
+    pub fn fields(fields: &'a str) -> Self {
+        Self { labels: "", fields, limit: PAGE }
+    }
 }
 
 /// One page of a list.
@@ -135,7 +150,7 @@ impl Api {
         let mut objects = Vec::new();
         let mut next = None;
         for _ in 0..MOST_PAGES {
-            let page = self.page(resource, namespace, &Select { labels, fields: "" }, next).await?;
+            let page = self.page(resource, namespace, &Select::labels(labels), next).await?;
             objects.extend(page.objects);
             next = page.next;
             if next.is_none() {
@@ -161,7 +176,7 @@ impl Api {
         let action = format!("list {} in {place}", resource.plural);
         let selector = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let params = ListParams {
-            limit: Some(PAGE),
+            limit: Some(select.limit),
             continue_token: after,
             label_selector: selector(select.labels),
             field_selector: selector(select.fields),

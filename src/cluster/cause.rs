@@ -301,7 +301,7 @@ pub(super) async fn owned_by(
 ) -> Result<Vec<Object>, ClusterError> {
     let Some(labels) = selector(owner) else { return Ok(Vec::new()) };
     let resource = &served.kind(api_version, kind)?.api;
-    let page = api.page(resource, owner.namespace(), &Select { labels: &labels, fields: "" }, None).await?;
+    let page = api.page(resource, owner.namespace(), &Select::labels(&labels), None).await?;
     let uid = owner.metadata("uid");
     let is_owned = |object: &Object| {
         let owners = object.metadata("ownerReferences").and_then(Value::as_array);

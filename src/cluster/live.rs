@@ -12,6 +12,9 @@ use crate::manifest::{Object, ObjectId};
 /// From so many objects of a kind in a namespace on, a list is tried first.
 const WORTH_A_LIST: usize = 8;
 
+/// Objects of the smallest page.
+const SMALLEST_PAGE: u32 = 32;
+
 /// Requests at once.
 const AT_ONCE: usize = 8;
 
@@ -46,7 +49,9 @@ async fn read_group(api: &Api, group: Group) -> Result<Vec<Object>, ClusterError
     let mut found = Vec::new();
     let mut missing = group.names;
     let mut next = None;
-    let everything = Select { labels: "", fields: "" };
+    // A page is no larger than what we look for makes likely: strangers among it cost memory.
+    let size = u32::try_from(2 * missing.len()).unwrap_or(PAGE).clamp(SMALLEST_PAGE, PAGE);
+    let everything = Select { labels: "", fields: "", limit: size };
     let mut worth_a_list = missing.len() >= WORTH_A_LIST;
     while worth_a_list {
         let page = match api.page(&group.resource.api, &group.namespace, &everything, next.take()).await {
@@ -59,7 +64,7 @@ async fn read_group(api: &Api, group: Group) -> Result<Vec<Object>, ClusterError
         if next.is_none() {
             return Ok(found);
         }
-        let pages = page.remaining.unwrap_or(u64::MAX).div_ceil(PAGE.into());
+        let pages = page.remaining.unwrap_or(u64::MAX).div_ceil(size.into());
         worth_a_list = usize::try_from(pages).is_ok_and(|pages| pages < missing.len());
     }
     let get = |name: String| {

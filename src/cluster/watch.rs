@@ -133,7 +133,7 @@ impl Watch {
         let mut missing = self.names.clone();
         let mut next = None;
         loop {
-            let select = Select { labels: "", fields: &fields };
+            let select = Select::fields(&fields);
             let page = match self.api.page(&self.resource.api, &self.namespace, &select, next.take()).await {
                 Ok(page) => page,
                 Err(error) => {

@@ -49,7 +49,7 @@ impl Bench {
     }
 }
 
-fn repository(address: &str) -> Repository {
+pub fn repository(address: &str) -> Repository {
     crate::conformance::artifact::nuon_tls();
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
     let connections = Connections { own: client.clone(), foreign: client };

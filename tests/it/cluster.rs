@@ -7,6 +7,7 @@ mod faults;
 mod plan;
 mod prune;
 mod requests;
+mod rollback;
 mod sequences;
 
 use std::process::Command;

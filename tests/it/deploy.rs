@@ -185,3 +185,55 @@ async fn a_kubeconfig_that_runs_a_program_or_reads_a_file_is_refused() {
     }
     bench.end().await;
 }
+
+/// An approved plan in the control plane holds what was read, and the apply holds it against the cluster.
+#[tokio::test]
+async fn an_approved_plan_that_no_longer_fits_fails_with_what_moved() {
+    let bench = Bench::new().await;
+    let manifest = |value: &str| {
+        format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {}}}\n---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData: {{p: {value}}}\n",
+            bench.namespace
+        )
+    };
+    let planned = bench.finished("create-apply-plan", bench.plan(&manifest("marked-one"))).await;
+    bench.approve(&planned).await;
+    let planned = bench.finished("create-apply-plan", bench.plan(&manifest("marked-two"))).await;
+    let promise = &contents(&planned)["runner"]["objects"][1];
+    assert_eq!(promise["kind"], "Secret");
+    let fingerprint = promise["touched"]["data"]["p"].as_str().unwrap();
+    assert_eq!(fingerprint.len(), 20, "a keyed fingerprint: {promise}");
+
+    let other = crate::cluster::Bench::empty().await;
+    let path = format!("/api/v1/namespaces/{}/secrets/s", bench.namespace);
+    other.merge(&path, json!({"stringData": {"p": "marked-theirs"}})).await;
+    let id = bench.control.offer_apply(&planned.id).unwrap();
+    let job = bench.control.wait(&id, PATIENCE).await.unwrap();
+    assert_eq!(job.status, "failed");
+    assert!(
+        job.description.contains("the approved plan no longer fits") && job.description.contains("data.p: plan"),
+        "{}",
+        job.description
+    );
+    assert!(!job.description.contains("marked"), "{}", job.description);
+    bench.end().await;
+}
+
+/// Contents of the program that is replaced say nothing of what was read.
+#[tokio::test]
+async fn contents_without_a_contract_are_planned_anew_or_refused() {
+    for (setting, status) in [("false", "finished"), ("true", "failed")] {
+        let control = control_plane(Generation::Second).await;
+        let state = tempfile::tempdir().unwrap();
+        let mut daemon = Setup::new(state.path(), &control).env("NUON_RUNNER_DEPLOY_REQUIRE_CONTRACT", setting).start();
+        let namespace = unique("shipped");
+        let manifest = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n");
+        let mut plan = plan(&namespace, &manifest, &testbed().kubeconfig());
+        let shipped = json!({"plan": "{}", "op": "apply"}).to_string();
+        plan["apply_plan_contents"] = nuon_runner::plan::contents::pack(&shipped).into();
+        let job = control.wait(&control.offer(NewJob::deploy("apply-plan", plan)), PATIENCE).await.unwrap();
+        assert_eq!(job.status, status, "{}", job.description);
+        assert_eq!(job.description.contains("deploy.require_contract"), status == "failed", "{}", job.description);
+        daemon.terminate().await;
+    }
+}

@@ -47,7 +47,7 @@ pub async fn of(api: &Api, served: &Served, object: &Object) -> Result<Vec<Event
     let resource = &served.kind("v1", "Event")?.api;
     let namespace = if object.namespace().is_empty() { "default" } else { object.namespace() };
     let fields = format!("involvedObject.uid={uid}");
-    let page = api.page(resource, namespace, &Select { labels: "", fields: &fields }, None).await?;
+    let page = api.page(resource, namespace, &Select::fields(&fields), None).await?;
     let mut events: Vec<Event> = page.objects.iter().map(Event::read).collect();
     events.sort_by(|a, b| a.time.cmp(&b.time));
     Ok(events)
