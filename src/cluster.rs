@@ -15,6 +15,7 @@ pub mod diff;
 pub mod discovery;
 pub mod identity;
 pub mod ignore;
+pub mod images;
 pub mod inventory;
 pub mod options;
 pub mod plan;

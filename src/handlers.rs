@@ -3,6 +3,7 @@
 
 pub mod artifact;
 mod health_check;
+pub mod images;
 mod kubernetes_manifest_build;
 mod kubernetes_manifest_deploy;
 pub mod metrics;

@@ -76,7 +76,8 @@ pub fn parts(
             ArtifactLayout::Flux => Layout::Flux,
             ArtifactLayout::Archive => Layout::Archive,
         },
-        network: Network::new(proxy.https.as_deref(), &proxy.except, authorities.all(), machine),
+        network: Network::new(proxy.https.as_deref(), &proxy.except, authorities.all(), machine)
+            .allow_exec(config.deploy.allow_exec.clone()),
         deploys: config.deploy.clone(),
         metrics: Metrics::new()?,
     })

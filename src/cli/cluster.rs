@@ -91,7 +91,6 @@ pub fn with_target(command: Command) -> Command {
         )
         .arg(text("kubeconfig", "FILE", "Kubeconfig [default: KUBECONFIG, ~/.kube/config, the cluster around]"))
         .arg(text("context", "NAME", "Context of the kubeconfig").env("NUON_RUNNER_CONTEXT"))
-        .arg(text("allow-exec", "PROGRAM", "The one program that the kubeconfig may run").env("NUON_RUNNER_ALLOW_EXEC"))
         .arg(text("config", "FILE", "Configuration file (TOML)").env("NUON_RUNNER_CONFIG").hide_env_values(true))
         .args(settings)
 }
@@ -142,8 +141,7 @@ impl Target {
         let parts = parts::parts(config, &authorities, &clock, &redactor, Vec::new(), false, &variable);
         let parts = parts.map_err(|error| chain(&error))?;
         let file = kubeconfig(text("kubeconfig"), environment);
-        let (context, program) = (text("context"), text("allow-exec"));
-        let api = by_file(file.as_deref(), context, program, &parts.network, &clock, stop).await?;
+        let api = by_file(file.as_deref(), text("context"), &parts.network, &clock, stop).await?;
         let namespace = text("namespace").unwrap_or(api.namespace()).to_owned();
         let component = text("component").map(|name| Component { name: name.to_owned(), namespace: namespace.clone() });
         Ok(Self { api, parts, namespace, component, redactor, clock })

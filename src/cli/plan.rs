@@ -13,6 +13,7 @@ use super::{Code, answer, changes, input, print};
 use crate::cluster::inventory::Component;
 use crate::cluster::plan::{Entry, Owned, Plan, plan};
 use crate::cluster::survey::Survey;
+use crate::handlers::images::look_up;
 use crate::manifest::Object;
 use crate::plan::changeset::{Change, ResourceDiff};
 use crate::plan::contract::Contract;
@@ -79,7 +80,11 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
     run_on(matches, environment, async |target| {
         let mut source = target.source(matches).await?;
         let survey = survey(target, &mut source).await?;
-        let plan = plan(&target.api, &survey, &target.parts.deploys.options).await?;
+        let mut plan = plan(&target.api, &survey, &target.parts.deploys.options).await?;
+        if target.parts.deploys.check_images {
+            let changed = plan.changed(&survey);
+            plan.notes.extend(look_up(&target.api, &survey, &changed, &target.parts.registries, &target.clock).await);
+        }
         if let Some(file) = matches.get_one::<String>("out") {
             save(file, target, source.artifact.as_deref(), &survey, &plan)?;
         }

@@ -63,6 +63,8 @@ pub enum ConnectError {
 #[derive(Debug, Clone, Default)]
 pub struct Network {
     machine: Machine,
+    /// The one program that a kubeconfig may run.
+    allow_exec: Option<String>,
     proxy: Option<(Arc<Matcher>, http::Uri)>,
     authorities: Option<Vec<Vec<u8>>>,
 }
@@ -80,9 +82,17 @@ impl Network {
         let matcher = |proxy: &str| Arc::new(Matcher::builder().https(proxy.to_owned()).no(except.to_owned()).build());
         Self {
             machine,
+            allow_exec: None,
             proxy: proxy.and_then(|proxy| Some((matcher(proxy), proxy.parse().ok()?))),
             authorities: authorities.map(|all| all.iter().map(|certificate| certificate.to_vec()).collect()),
         }
+    }
+
+    /// The same, with the one program that a kubeconfig may run.
+    #[must_use]
+    pub fn allow_exec(mut self, program: Option<String>) -> Self {
+        self.allow_exec = program;
+        self
     }
 
     /// The proxy for a server.
@@ -107,7 +117,7 @@ pub async fn connect(
         Some(document) => {
             let parsed = Kubeconfig::from_yaml(document.expose())
                 .map_err(|_| ConnectError::Kubeconfig("it is not a kubeconfig document".into()))?;
-            refuse_outside(&parsed)?;
+            refuse_outside(&parsed, network.allow_exec.as_deref())?;
             parsed
         }
         None => from_parts(cluster)?,
@@ -136,7 +146,6 @@ pub async fn connect(
 pub async fn by_file(
     file: Option<&Path>,
     context: Option<&str>,
-    allowed_program: Option<&str>,
     network: &Network,
     clock: &Clock,
     stop: &Stop,
@@ -149,9 +158,9 @@ pub async fn by_file(
     let kubeconfig = Kubeconfig::read_from(file).map_err(|error| unusable(error.to_string()))?;
     let programs = kubeconfig.auth_infos.iter().filter_map(|user| user.auth_info.as_ref()?.exec.as_ref());
     for program in programs.filter_map(|exec| exec.command.as_deref()) {
-        if Some(program) != allowed_program {
+        if Some(program) != network.allow_exec.as_deref() {
             return Err(unusable(format!(
-                "it would run {program:?}, which is not allowed; allow it by --allow-exec {program}, or use another user"
+                "it would run {program:?}, which is not allowed; allow it by deploy.allow_exec, or use another user"
             )));
         }
     }
@@ -195,12 +204,14 @@ async fn with_token<B>(tokens: Arc<Tokens>, mut request: http::Request<B>) -> Re
 }
 
 /// A kubeconfig from a plan must not make us read files or run programs.
-fn refuse_outside(kubeconfig: &Kubeconfig) -> Result<(), ConnectError> {
+fn refuse_outside(kubeconfig: &Kubeconfig, allowed_program: Option<&str>) -> Result<(), ConnectError> {
     let refuse = |what: &str| {
         Err(ConnectError::Kubeconfig(format!("{what} is not allowed in a plan; put the value into the document")))
     };
     for user in kubeconfig.auth_infos.iter().filter_map(|user| user.auth_info.as_ref()) {
-        if user.exec.is_some() {
+        if let Some(exec) = &user.exec
+            && (exec.command.is_none() || exec.command.as_deref() != allowed_program)
+        {
             return refuse("exec");
         }
         if user.auth_provider.is_some() {

@@ -113,6 +113,12 @@ impl Plan {
         changed.chain(self.deletions.into_iter().map(|deletion| deletion.diff)).collect()
     }
 
+    /// The objects of the set that would be created or changed.
+    pub fn changed<'s>(&self, survey: &'s Survey) -> Vec<&'s Object> {
+        let entries = survey.objects.iter().zip(&self.entries);
+        entries.filter(|(_, entry)| entry.diff.change != Change::Unchanged).map(|(object, _)| object).collect()
+    }
+
     /// Whether nothing would change.
     pub fn is_noop(&self) -> bool {
         self.changes().next().is_none()

@@ -15,6 +15,10 @@ pub struct Deploy {
     pub options: Options,
     /// How objects are waited for; none if they are not.
     pub waiting: Option<Waiting>,
+    /// Whether plans look up the images that they name.
+    pub check_images: bool,
+    /// The one program that a kubeconfig may run.
+    pub allow_exec: Option<String>,
     /// Whether plans without a contract are refused.
     pub require_contract: bool,
     /// Whether a plan that no longer fits is made anew.
@@ -61,6 +65,8 @@ impl Deploy {
                 key: None,
             },
             waiting: flag("deploy.wait")?.then_some(waiting),
+            check_images: flag("deploy.check_images")?,
+            allow_exec: layers.text("deploy.allow_exec").map(str::to_owned),
             require_contract: flag("deploy.require_contract")?,
             roll_back: !choice("deploy.on_failure", "stop or rollback", "stop", "rollback")?,
             replan: !choice("deploy.moved", "refuse or replan", "refuse", "replan")?,

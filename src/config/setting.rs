@@ -21,7 +21,7 @@ const fn setting(key: &'static str, default: &'static str, help: &'static str) -
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 35] = [
+pub const SETTINGS: [Setting; 37] = [
     Setting {
         also: &["RUNNER_API_URL"],
         ..setting("api.url", "https://api.nuon.co", "Address of the control plane; only scheme, host and port count")
@@ -83,6 +83,12 @@ pub const SETTINGS: [Setting; 35] = [
         "",
         "Fields, by comma, that are left as they are in the cluster: Deployment.apps/web:/spec/replicas",
     ),
+    setting(
+        "deploy.check_images",
+        "true",
+        "Whether a plan looks up the images that it names: are they there, for the nodes, and may they be pulled",
+    ),
+    setting("deploy.allow_exec", "", "The one program that a kubeconfig may run to get a token"),
     setting("deploy.recreate", "false", "Whether objects with changed immutable fields are deleted and made again"),
     setting(
         "deploy.require_contract",

@@ -130,6 +130,7 @@ impl Steps for Deploying {
                 api: self.api.as_ref().ok_or_else(unprepared)?,
                 deploys: &self.parts.deploys,
                 metrics: &self.parts.metrics,
+                registries: &self.parts.registries,
                 artifact: self.artifact.as_deref(),
                 namespace: self.plan.as_ref().map_or("default", |plan| plan.manifest.namespace.as_str()),
                 repository: self.repository.as_ref(),

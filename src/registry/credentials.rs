@@ -55,6 +55,8 @@ impl Credential {
 #[derive(Debug, Clone, Default)]
 pub struct DockerConfig {
     path: Option<PathBuf>,
+    /// The document itself, where it is not in a file.
+    document: Option<Value>,
 }
 
 impl DockerConfig {
@@ -69,14 +71,20 @@ impl DockerConfig {
             variable("XDG_RUNTIME_DIR").map(|folder| Path::new(&folder).join("containers/auth.json")),
         ];
         let path = docker.into_iter().chain(others.into_iter().flatten()).find(|path| path.exists());
-        Self { path }
+        Self { path, document: None }
+    }
+
+    /// A configuration at hand, such as a pull secret's.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self { path: None, document: serde_json::from_slice(bytes).ok() }
     }
 
     /// What the configuration has for a repository: for the whole address first, then for its host.
     pub fn find(&self, address: &Address) -> Credential {
         let text = self.path.as_ref().and_then(|path| std::fs::read(path).ok());
-        let config: Option<Value> = text.and_then(|text| serde_json::from_slice(&text).ok());
-        let auths = config.as_ref().and_then(|config| config["auths"].as_object());
+        let read = text.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+        let config = self.document.as_ref().or(read.as_ref());
+        let auths = config.and_then(|config| config["auths"].as_object());
         let host = address.host();
         let mut keys = vec![address.to_string(), host.to_owned(), format!("https://{host}"), format!("http://{host}")];
         if host == "index.docker.io" {

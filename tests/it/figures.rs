@@ -14,8 +14,13 @@ fn median(mut values: Vec<Duration>) -> Duration {
 
 /// Resident memory in KiB.
 fn resident(daemon: &Daemon) -> u64 {
+    memory(daemon, "VmRSS:")
+}
+
+/// A line of the process's status, in KiB.
+fn memory(daemon: &Daemon, line: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|text| text.strip_prefix(line)).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -106,6 +111,57 @@ async fn figures() {
         control.store().calls.clear();
         tokio::time::sleep(Duration::from_secs(2)).await;
         println!("after {} noop jobs: {} KiB resident", done + 100, resident(&daemon));
+    }
+    assert_eq!(daemon.terminate().await, 0);
+}
+
+/// From the creation of a job's execution to its last status, as the control plane sees it.
+async fn job_time(control: &ControlPlane, id: &str) -> Duration {
+    let job = control.wait(id, PATIENCE).await.unwrap();
+    assert_eq!(job.status, "finished", "{}", job.description);
+    let store = control.store();
+    let execution = format!("/executions/{}", job.executions[0].id);
+    let created =
+        store.calls.iter().rfind(|call| call.path.ends_with("/executions") && call.method == "POST").unwrap().at;
+    store.calls.iter().rfind(|call| call.path.contains(&execution)).unwrap().at - created
+}
+
+/// Half ConfigMaps, half Deployments without replicas; each with so many bytes of padding.
+fn manifest(objects: usize, padding: usize) -> String {
+    let line = format!("    {}\n", "x".repeat(76));
+    let text = line.repeat(padding / line.len());
+    let pad = if padding > 0 { format!("data:\n  padding: |\n{text}") } else { "data: {a: b}\n".into() };
+    let map = |at: usize| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{at}}}\n{pad}---\n");
+    (0..objects / 2).map(|at| map(at) + &crate::cluster::deployment(&format!("d{at}"), 0)).collect()
+}
+
+/// The plan and apply jobs of 100 objects, and the peak of a deploy of 10 MB.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "prints figures; needs the testbed"]
+async fn deploys() {
+    let control = crate::daemon::control_plane(Generation::Second).await;
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Setup::new(state.path(), &control).env("LOG_LEVEL", "info").start();
+    for (objects, padding, rounds) in [(100, 0, 5), (40, 500_000, 1)] {
+        let (mut plans, mut applies) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let bench = crate::cluster::Bench::new().await;
+            let plan = crate::deploy::plan(
+                &bench.namespace,
+                &manifest(objects, padding),
+                &crate::parts::testbed().kubeconfig(),
+            );
+            let planned = control.offer(NewJob::deploy("create-apply-plan", plan));
+            plans.push(job_time(&control, &planned).await);
+            let applied = control.offer_apply(&planned).unwrap();
+            applies.push(job_time(&control, &applied).await);
+        }
+        println!(
+            "{objects} objects, {padding} bytes of padding: plan job {:?}, apply job {:?} (medians of {rounds}), peak {} KiB",
+            median(plans),
+            median(applies),
+            memory(&daemon, "VmHWM:")
+        );
     }
     assert_eq!(daemon.terminate().await, 0);
 }

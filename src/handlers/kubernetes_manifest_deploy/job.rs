@@ -12,8 +12,8 @@ use crate::cluster::wait::Waiting;
 use crate::cluster::{Api, terms, wait};
 use crate::config::deploy::Deploy;
 use crate::control::wire::ResultReport;
-use crate::handlers::artifact;
 use crate::handlers::metrics::Metrics;
+use crate::handlers::{Registries, artifact, images};
 use crate::plan::changeset::{Change, Op, PlanContents, ResourceDiff};
 use crate::plan::contents;
 use crate::plan::contract::Contract;
@@ -29,6 +29,7 @@ pub struct Job<'a> {
     pub api: &'a Api,
     pub deploys: &'a Deploy,
     pub metrics: &'a Metrics,
+    pub registries: &'a Registries,
     /// `oci://…@sha256:…` of what is deployed, if it was pulled.
     pub artifact: Option<&'a str>,
     /// For objects that name none.
@@ -43,6 +44,12 @@ impl Job<'_> {
         let plan = self.plan(survey).await?;
         if plan.is_noop() {
             self.tell_health(survey);
+        }
+        if self.deploys.check_images {
+            let changed = plan.changed(survey);
+            for fault in images::look_up(self.api, survey, &changed, self.registries, &self.context.clock).await {
+                self.context.log.warn(fault);
+            }
         }
         let contract = plan.contract(self.artifact.map(str::to_owned));
         let mut contents = PlanContents::new(Op::Apply, plan.into_changes());

@@ -191,3 +191,42 @@ async fn workloads_must_stay_ready_while_a_deploy_bakes() {
     assert_eq!(output.status.code(), Some(4), "{error}");
     assert!(error.contains("Deleted: Deployment/"), "{error}");
 }
+
+#[tokio::test]
+async fn an_immutable_field_of_a_service_is_a_sentence() {
+    let bench = Bench::new().await;
+    let service = |ip: &str| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: s}}\nspec: {{clusterIP: {ip}, ports: [{{port: 80}}]}}\n"
+        )
+    };
+    bench.apply("web", &service("10.96.7.7"), &[]).ended(0);
+    let refused = bench.apply("web", &service("10.96.7.8"), &[]).ended(1);
+    assert!(refused.err.contains("may not change") && refused.err.contains("nuon.co/recreate"), "{}", refused.err);
+    bench.apply("web", &service("10.96.7.8"), &["--deploy-recreate", "true"]).ended(0);
+}
+
+/// What others delete while we wait for it is told; what they delete before it is written is made again.
+#[tokio::test]
+async fn objects_that_others_delete_in_the_midst_are_made_again_or_told() {
+    let bench = Bench::new().await;
+    bench.apply("web", &config_map("c", "1"), &[]).ended(0);
+    bench.delete(&bench.config_map("c")).await;
+    bench.apply("web", &config_map("c", "1"), &[]).ended(0);
+    assert_eq!(bench.get(&bench.config_map("c")).await["data"]["a"], "1");
+
+    let stays = deployment("web", 1)
+        .replace("metadata: {labels", "metadata: {annotations: {testbed/stay: ContainerCreating}, labels");
+    let file = bench.manifest(&stays);
+    let mut command = bench.command(&["apply", "--yes", "-f", &file, "--component", "web"]);
+    let child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", bench.namespace);
+    while bench.get(&path).await == Value::Null {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    bench.delete(&path).await;
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(4), "{error}");
+    assert!(error.contains("Deleted: Deployment/"), "{error}");
+}

@@ -118,3 +118,26 @@ async fn missing_permission_is_told_with_the_object_and_exit_code_5() {
     assert_eq!(output.status.code(), Some(5), "{error}");
     assert!(error.contains("nobody-special") && error.contains("ConfigMap/default/c"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn images_that_cannot_be_pulled_are_told_before_anything_is_applied() {
+    let bench = Bench::new().await;
+    let (host, name) = (crate::parts::testbed().registry(), crate::parts::unique("image"));
+    let pushed = bench.push(&name, &config_map("c", "1")).await;
+    let image = pushed.strip_prefix("oci://").unwrap();
+    let plan = |image: &str, secret: &str| {
+        let text = deployment("web", 0).replace("registry.invalid/web:1", image);
+        let text = text.replace("spec: {containers", "spec: {imagePullSecrets: [{name: pull}], containers");
+        let file = bench.manifest(&format!("{text}{secret}"));
+        bench.run(&["plan", "-f", &file, "-o", "json", "--registry-allow-insecure", host]).ended(2).json()["notes"]
+            .to_string()
+    };
+    assert!(plan(image, "").contains("names no pull secret"), "{}", plan(image, ""));
+    let auth = json!({"auths": {host: {"username": crate::parts::testbed().user(), "password": crate::parts::testbed().password()}}});
+    let secret = format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: pull}}\ntype: kubernetes.io/dockerconfigjson\nstringData: {{.dockerconfigjson: '{auth}'}}\n"
+    );
+    assert_eq!(plan(image, &secret), "[]");
+    let absent = plan(&format!("{host}/{name}:nobody-pushed-it"), &secret);
+    assert!(absent.contains("which does not exist") && absent.contains("Deployment/"), "{absent}");
+}

@@ -9,7 +9,7 @@ use crate::parts::{testbed, unique};
 
 impl Bench {
     /// Pushes a manifest; the artifact by its digest.
-    async fn push(&self, name: &str, text: &str) -> String {
+    pub async fn push(&self, name: &str, text: &str) -> String {
         let address = format!("{}/{name}", testbed().registry());
         let packed = pack(text, Layout::Flux, &Notes::default()).unwrap();
         push(&crate::build::repository(&address), &unique("tag"), &packed).await.unwrap();

@@ -86,8 +86,7 @@ impl Sequence<'_> {
             // Somebody else makes one anew.
             7 => {
                 if is_there {
-                    let _ = self.bench.merge(&path, json!({"metadata": {"labels": {"deny": null}}})).await;
-                    self.bench.delete(&path).await;
+                    self.delete(&path).await;
                 }
                 let made = self
                     .bench
@@ -101,10 +100,7 @@ impl Sequence<'_> {
             }
             // Somebody deletes one.
             8 if is_there => {
-                let _ = self.bench.merge(&path, json!({"metadata": {"labels": {"deny": null}}})).await;
-                let object = self.bench.get(&path).await;
-                self.foreign.remove(object["metadata"]["uid"].as_str().unwrap_or_default());
-                self.bench.delete(&path).await;
+                self.delete(&path).await;
                 self.told.push(format!("{name} is deleted by somebody"));
             }
             // From now on its deletion is denied.
@@ -114,6 +110,13 @@ impl Sequence<'_> {
             }
             _ => {}
         }
+    }
+
+    /// Deletes an object, as others do.
+    async fn delete(&mut self, path: &str) {
+        let object = self.bench.merge(path, json!({"metadata": {"labels": {"deny": null}}})).await;
+        self.foreign.remove(object["metadata"]["uid"].as_str().unwrap());
+        self.bench.delete(path).await;
     }
 
     /// What must hold after each step.

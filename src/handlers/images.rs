@@ -1,0 +1,169 @@
+//! Looks the images of a plan up before anything is applied: are they there, for the nodes' architecture, and may
+//! they be pulled? What cannot be found out is no fault: nodes may know registries that this machine does not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::StreamExt as _;
+use serde_json::Value;
+
+use super::Registries;
+use crate::base::clock::Clock;
+use crate::cluster::survey::Survey;
+use crate::cluster::{Api, images};
+use crate::manifest::Object;
+use crate::registry::credentials::DockerConfig;
+use crate::registry::{Address, Channel, RegistryError, Remote, Repository, Version};
+
+/// The longest that a registry is waited for.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Registries asked at once.
+const AT_ONCE: usize = 16;
+
+/// What is wrong with the images of these objects, a sentence each; one request for each image.
+pub async fn look_up(
+    api: &Api,
+    survey: &Survey,
+    changed: &[&Object],
+    registries: &Registries,
+    clock: &Clock,
+) -> Vec<String> {
+    let mut wanted: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
+    let mut users: BTreeMap<String, String> = BTreeMap::new();
+    for object in changed {
+        let used = images::of(object);
+        for image in used.images {
+            users.entry(image.clone()).or_insert_with(|| object.subject());
+            let secrets = used.pull_secrets.iter().map(|name| (object.namespace().to_owned(), name.clone()));
+            wanted.entry(image).or_default().extend(secrets);
+        }
+    }
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let architectures = images::architectures(api, survey).await;
+    let looks = wanted.into_iter().map(|(image, secrets)| {
+        let architectures = &architectures;
+        async move {
+            let credentials = credentials(api, survey, &secrets).await;
+            let fault = clock.timeout(PATIENCE, fault(&image, &credentials, registries, architectures)).await;
+            fault.ok().flatten().map(|fault| (image, fault))
+        }
+    });
+    let looks: Vec<_> = looks.collect();
+    let found: Vec<_> = futures_util::stream::iter(looks).buffered(AT_ONCE).collect().await;
+    let told = found.into_iter().flatten().map(|(image, fault)| {
+        let user = users.get(&image).map(String::as_str).unwrap_or_default();
+        format!("{user} uses the image {image}, {fault}")
+    });
+    told.collect()
+}
+
+/// The docker configurations of pull secrets, of the set or of the cluster.
+async fn credentials(api: &Api, survey: &Survey, names: &BTreeSet<(String, String)>) -> Vec<DockerConfig> {
+    let mut configs = Vec::new();
+    for (namespace, name) in names {
+        let is_it = |object: &&Object| object.is_secret() && object.namespace() == namespace && object.name() == name;
+        let secret = match survey.objects.iter().find(is_it) {
+            Some(secret) => Some(secret.clone()),
+            None => match survey.served.kind("v1", "Secret") {
+                Ok(resource) => api.get(&resource.api, namespace, name).await.ok().flatten(),
+                Err(_) => None,
+            },
+        };
+        let text = secret.and_then(|secret| Some(secret.0.get("data")?.get(".dockerconfigjson")?.as_str()?.to_owned()));
+        configs.extend(text.and_then(|text| STANDARD.decode(text).ok()).map(|bytes| DockerConfig::of_bytes(&bytes)));
+    }
+    configs
+}
+
+/// What is wrong with an image; none also if that cannot be found out.
+async fn fault(
+    image: &str,
+    credentials: &[DockerConfig],
+    registries: &Registries,
+    architectures: &BTreeSet<String>,
+) -> Option<String> {
+    let (address, version) = match split(image) {
+        Some(parts) => parts,
+        None => return Some("which is no name of an image".into()),
+    };
+    let found = credentials.iter().map(|config| config.find(&address));
+    let credential = found.into_iter().find(|credential| credential.secret().is_some());
+    let is_named = credential.is_some();
+    let credential = credential.unwrap_or_else(|| registries.docker.find(&address));
+    // The name comes from the manifest: only where the operator allows it may it lead inside.
+    let mut connections = registries.connections.clone();
+    if !registries.insecure.iter().any(|host| host == address.host()) {
+        connections.own = connections.foreign.clone();
+    }
+    let channel = Channel::of(&address, &registries.insecure, &connections.own).await;
+    let remote = Remote::new(address, credential, connections, channel).ok()?;
+    match Repository::Remote(remote).manifest(&version).await {
+        Ok(stored) => missing_architecture(&stored.bytes, architectures),
+        Err(RegistryError::NotFound(_)) => Some("which does not exist".into()),
+        Err(RegistryError::Denied { .. }) if is_named => Some("which its pull secret does not open".into()),
+        Err(RegistryError::Denied { .. }) => {
+            Some("which cannot be pulled without a credential, and it names no pull secret; nodes may have one".into())
+        }
+        Err(_) => None,
+    }
+}
+
+/// Host and name, and the tag or digest; `latest` if there is neither.
+fn split(image: &str) -> Option<(Address, Version)> {
+    if let Some((name, digest)) = image.split_once('@') {
+        let name = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name);
+        return Some((Address::parse(name).ok()?, Version::digest(digest).ok()?));
+    }
+    let (name, tag) = match image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
+        Some((name, tag)) => (name, tag),
+        None => (image, "latest"),
+    };
+    Some((Address::parse(name).ok()?, Version::tag(tag).ok()?))
+}
+
+/// The architectures of nodes that an index has no image for.
+fn missing_architecture(manifest: &[u8], wanted: &BTreeSet<String>) -> Option<String> {
+    let manifest: Value = serde_json::from_slice(manifest).ok()?;
+    let entries = manifest.get("manifests")?.as_array()?;
+    let of = |entry: &Value| entry.pointer("/platform/architecture").and_then(Value::as_str).map(str::to_owned);
+    let there: BTreeSet<String> = entries.iter().filter_map(of).collect();
+    let missing: Vec<&str> = wanted.difference(&there).map(String::as_str).collect();
+    if missing.is_empty() || there.is_empty() {
+        return None;
+    }
+    Some(format!("which has no image for {}, the architecture of nodes", missing.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn images_are_taken_apart() {
+        let parts = |image: &str| split(image).map(|(address, version)| format!("{address} {version}"));
+        let digest = format!("sha256:{}", "a".repeat(64));
+        assert_eq!(parts("nginx").unwrap(), "index.docker.io/library/nginx latest");
+        assert_eq!(parts("host:5000/a/b:1.2").unwrap(), "host:5000/a/b 1.2");
+        assert_eq!(parts(&format!("r.example/a:1@{digest}")).unwrap(), format!("r.example/a {digest}"));
+        assert!(parts("NGINX:${TAG}").is_none());
+    }
+
+    #[test]
+    fn an_index_must_have_the_nodes_architectures() {
+        let index = json!({"manifests": [{"platform": {"architecture": "amd64"}}]}).to_string();
+        let wanted = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(missing_architecture(index.as_bytes(), &wanted(&["amd64"])), None);
+        assert!(
+            missing_architecture(index.as_bytes(), &wanted(&["amd64", "arm64"]))
+                .unwrap()
+                .contains("no image for arm64")
+        );
+        assert_eq!(missing_architecture(b"{\"config\": {}}", &wanted(&["arm64"])), None);
+    }
+}
