@@ -1,8 +1,16 @@
-//! A Kubernetes cluster: connect, discover, read, compare, apply, delete. Knows nothing of jobs.
+//! A Kubernetes cluster: connect, discover, read, compare, plan, apply, wait, prune, delete. Knows nothing of jobs.
+//!
+//! | | |
+//! |---|---|
+//! | enter | [`connect`], [`identity`]; [`api`] sends, waits and tries again |
+//! | look | [`discovery`], [`survey`] (what is there of a set, and of what its component had), [`inventory`] |
+//! | compare | [`diff`], `lines`, `mask`: changesets; [`touched`]: what a manifest touches; `owners`: who owns it |
+//! | plan | [`plan`], `schema` (checks what the server cannot yet), [`prune`], [`terms`] (an approved plan, held against now) |
+//! | act | [`deploy`]: [`apply`] in stages, [`mod@wait`] with [`readiness`], [`rule`] and [`cause`], then [`prune`]; [`teardown`], [`delete`] |
 //!
 //! Objects go to the API server by server-side apply; what it would make of them is asked by a dry
-//! run, never guessed. An error on a read is an error, not "not found". Requests are values of
-//! kube's; sending, waiting and trying again is in [`api`].
+//! run, never guessed. An error on a read is an error, not "not found". Nothing is written over a state that was
+//! not read, and nothing is deleted that is not known to be ours.
 
 pub mod api;
 pub mod apply;

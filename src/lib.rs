@@ -24,7 +24,7 @@
 //! | 4 | [`handlers`] | one file per kind of job, one list |
 //! | 3 | [`worker`] | poll, claim, lifecycle, cancel, recover, report; the `Handler` trait |
 //! | 3 | [`kustomize`] | file tree in, objects out: a pure engine |
-//! | 3 | [`cluster`] | connect, discover, live state, diff, apply, teardown |
+//! | 3 | [`cluster`] | connect, discover, live state, readiness, changesets, plan, apply, wait and say why not, prune, teardown; the inventory |
 //! | 2 | [`control`] | the control plane's API: wire types, the table of answers, the client, log shipping |
 //! | 2 | [`journal`] | crash-safe record of executions, and the outbox of reports |
 //! | 2 | [`registry`] | references, digests, credentials, artifact format, push, pull, copy, layouts on disk |

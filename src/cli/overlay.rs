@@ -73,38 +73,33 @@ impl Overlay {
     pub fn open(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result<Self, String> {
         let text = |name: &str| matches.get_one::<String>(name).map(String::as_str).unwrap_or_default();
         let source = Source::find(Path::new(text("PATH")), matches.get_one::<String>("source-root").map(Path::new))?;
-        let tree = Tree(Jail::open(&source.root).map_err(|error| chain(&error))?);
-        let scratch = tempfile::tempdir().map_err(|error| format!("cannot make a directory for the build: {error}"))?;
-        let outside = Outside {
-            runtime: Box::new(runtime()),
-            stop: Stop::default(),
-            scratch: scratch.path().to_owned(),
-            helm: matches.get_flag("enable-helm").then(|| helm(text("helm-command"), environment)),
-            remote: if matches.get_flag("allow-remote") { Some(fetching()?) } else { None },
-            warn: Box::new(say),
-        };
         let options = Options {
             unrestricted: text("load-restrictor") == "none",
             environment: environment.clone(),
             ..Options::default()
         };
-        Ok(Self { source, tree, options, outside, _scratch: scratch })
+        let helm = matches.get_flag("enable-helm").then(|| helm(text("helm-command"), environment));
+        let remote = if matches.get_flag("allow-remote") { Some(fetching()?) } else { None };
+        Self::of(source, options, helm, remote)
     }
 
     /// Opens an overlay without anything beside its files: no charts, nothing of other machines, no environment.
     pub fn plain(directory: &str) -> Result<Self, String> {
-        let source = Source::find(Path::new(directory), None)?;
+        Self::of(Source::find(Path::new(directory), None)?, Options::default(), None, None)
+    }
+
+    fn of(source: Source, options: Options, helm: Option<Helm>, remote: Option<Fetching>) -> Result<Self, String> {
         let tree = Tree(Jail::open(&source.root).map_err(|error| chain(&error))?);
         let scratch = tempfile::tempdir().map_err(|error| format!("cannot make a directory for the build: {error}"))?;
         let outside = Outside {
             runtime: Box::new(runtime()),
             stop: Stop::default(),
             scratch: scratch.path().to_owned(),
-            helm: None,
-            remote: None,
+            helm,
+            remote,
             warn: Box::new(say),
         };
-        Ok(Self { source, tree, options: Options::default(), outside, _scratch: scratch })
+        Ok(Self { source, tree, options, outside, _scratch: scratch })
     }
 
     /// Its directory in the tree.

@@ -1,7 +1,7 @@
 //! What differs between two states of an object, field by field.
 //!
 //! Left out are what the server keeps for itself (times, versions, ids, managed fields) and the
-//! status. Items of lists are paired as the replaced program pairs them ([`pairs`]); the paths are in
+//! status. Items of lists are paired as the replaced program pairs them (`pairs`); the paths are in
 //! one of two forms.
 
 mod pairs;

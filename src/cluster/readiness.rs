@@ -6,7 +6,7 @@
 //! | 1 | it is being deleted |
 //! | 2 | its controller has not seen its last change |
 //! | 3 | a condition `Reconciling` or `Stalled` |
-//! | 4 | the rules of its kind ([`workload`], [`batch`], [`other`]) |
+//! | 4 | the rules of its kind (`workload`, `batch`, `other`) |
 //! | 5 | a condition `Ready` |
 //! | 6 | nothing: it is current |
 
