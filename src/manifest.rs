@@ -1,7 +1,7 @@
 //! Kubernetes objects as free-form JSON: read, named, ordered, written. Pure.
 //!
-//! [`read`](read::read) takes any YAML or JSON stream, [`sort`](order::sort) puts objects into the
-//! order of an artifact, [`write`](write::write) gives the artifact's bytes. Together they are the
+//! [`read`](read()) takes any YAML or JSON stream, [`sort`] puts objects into the
+//! order of an artifact, [`write`](write()) gives the artifact's bytes. Together they are the
 //! one pipeline through which every build goes (Flux's `ssa` package; specification of reading,
 //! sections 1 to 4).
 

@@ -9,6 +9,7 @@ use super::cluster::{Stopped, Target, code_of, confirm, run as run_on, with_sour
 use super::plan::{self, VERSION, load, refused, survey};
 use super::{Code, complain, input, print};
 use crate::cluster::deploy::{CANNOT_BE_UNDONE, Deployed, Failure, Order, deploy};
+use crate::cluster::options::Options;
 use crate::cluster::plan::plan as make_plan;
 use crate::cluster::survey::Survey;
 use crate::cluster::terms;
@@ -42,14 +43,14 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
 async fn saved(target: &Target, matches: &ArgMatches, file: &str) -> Result<Code, Stopped> {
     let mut saved = load(file)?;
     let mut known = target.known(std::mem::take(&mut saved.objects), saved.artifact.clone());
-    let options = &target.parts.deploys.options;
+    let options = &saved.options(&target.parts.deploys.options);
     let objects = std::mem::take(&mut known.objects);
     let mut survey = Survey::take(&target.api, objects, &saved.namespace, saved.component().as_ref()).await?;
     match terms::approved(&saved.contract, &survey, options) {
         Ok(actions) => {
             let waiting = target.parts.deploys.waiting.clone();
             let order = Order { actions, contract: Some(&saved.contract), artifact: saved.artifact.clone(), waiting };
-            finish(target, matches, &mut survey, &order).await
+            finish(target, matches, &mut survey, &order, options).await
         }
         Err(breaches) if target.parts.deploys.replan => {
             target.say(&format!("{}; it is planned anew (deploy.moved)", Failure::Moved(breaches).sentence()));
@@ -82,7 +83,7 @@ pub async fn fresh(
         artifact,
         waiting: target.parts.deploys.waiting.clone(),
     };
-    finish(target, matches, survey, &order).await
+    finish(target, matches, survey, &order, &target.parts.deploys.options).await
 }
 
 async fn finish(
@@ -90,9 +91,10 @@ async fn finish(
     matches: &ArgMatches,
     survey: &mut Survey,
     order: &Order<'_>,
+    options: &Options,
 ) -> Result<Code, Stopped> {
     let told = |line: &str| target.say(line);
-    let deployed = deploy(&target.api, survey, order, &target.parts.deploys.options, &told).await?;
+    let deployed = deploy(&target.api, survey, order, options, &told).await?;
     for note in &deployed.notes {
         target.say(&format!("note: {note}"));
     }

@@ -11,8 +11,10 @@ use serde_json::json;
 use super::cluster::{Source, Stopped, Target, run as run_on, with_source, with_target};
 use super::{Code, answer, changes, input, print};
 use crate::cluster::inventory::Component;
+use crate::cluster::options::Options;
 use crate::cluster::plan::{Entry, Owned, Plan, plan};
 use crate::cluster::survey::Survey;
+use crate::cluster::wait::unwell;
 use crate::handlers::images::look_up;
 use crate::manifest::Object;
 use crate::plan::changeset::{Change, ResourceDiff};
@@ -32,6 +34,8 @@ pub struct Saved {
     pub artifact: Option<String>,
     pub objects: Vec<Object>,
     pub contract: Contract,
+    /// The key of the contract's fingerprints, in hexadecimal digits.
+    key: String,
 }
 
 /// What of a saved plan is shown.
@@ -53,6 +57,7 @@ struct Saving<'a> {
     artifact: Option<&'a str>,
     objects: &'a [Object],
     contract: Contract,
+    key: String,
     changes: Vec<&'a ResourceDiff>,
     notes: &'a [String],
 }
@@ -80,13 +85,20 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
     run_on(matches, environment, async |target| {
         let mut source = target.source(matches).await?;
         let survey = survey(target, &mut source).await?;
-        let mut plan = plan(&target.api, &survey, &target.parts.deploys.options).await?;
+        // Of Secrets a plan remembers fingerprints; nobody else knows the key of this one's.
+        let options =
+            Options { key: Some(rand::random::<[u8; 32]>().to_vec().into()), ..target.parts.deploys.options.clone() };
+        let mut plan = plan(&target.api, &survey, &options).await?;
+        if plan.is_noop() {
+            let deploys = &target.parts.deploys;
+            plan.notes.extend(unwell(&survey, deploys.rules(), target.clock.now()));
+        }
         if target.parts.deploys.check_images {
             let changed = plan.changed(&survey);
             plan.notes.extend(look_up(&target.api, &survey, &changed, &target.parts.registries, &target.clock).await);
         }
         if let Some(file) = matches.get_one::<String>("out") {
-            save(file, target, source.artifact.as_deref(), &survey, &plan)?;
+            save(file, target, source.artifact.as_deref(), &survey, &plan, &options)?;
         }
         print(&target.redactor.mask(&if input::wants_json(matches) { document(&plan) } else { text(&plan) }));
         refused(&plan)?;
@@ -114,7 +126,14 @@ pub fn refused(plan: &Plan) -> Result<(), Stopped> {
     Err(Stopped(code, format!("{} of {} objects are refused: {}", errors.len(), plan.entries.len(), errors.join("; "))))
 }
 
-fn save(file: &str, target: &Target, artifact: Option<&str>, survey: &Survey, plan: &Plan) -> Result<(), String> {
+fn save(
+    file: &str,
+    target: &Target,
+    artifact: Option<&str>,
+    survey: &Survey,
+    plan: &Plan,
+    options: &Options,
+) -> Result<(), String> {
     let saving = Saving {
         schema_version: VERSION,
         namespace: &target.namespace,
@@ -122,12 +141,13 @@ fn save(file: &str, target: &Target, artifact: Option<&str>, survey: &Survey, pl
         artifact,
         objects: &survey.objects,
         contract: plan.contract(artifact.map(str::to_owned)),
+        key: options.key.as_deref().map(hex::encode).unwrap_or_default(),
         changes: plan.changes().collect(),
         notes: &plan.notes,
     };
     let failed = |error: std::io::Error| format!("cannot write {file}: {error}");
-    let mut options = std::fs::OpenOptions::new();
-    let out = options.write(true).create(true).truncate(true).mode(0o600).open(file).map_err(failed)?;
+    let mut open = std::fs::OpenOptions::new();
+    let out = open.write(true).create(true).truncate(true).mode(0o600).open(file).map_err(failed)?;
     let mut out = std::io::BufWriter::new(out);
     serde_json::to_writer(&mut out, &saving).map_err(|error| failed(error.into()))?;
     out.flush().and_then(|()| out.get_ref().sync_all()).map_err(failed)
@@ -150,6 +170,11 @@ fn read<T: for<'de> Deserialize<'de>>(file: &str) -> Result<T, String> {
 }
 
 impl Saved {
+    /// How it is applied: by its own key.
+    pub fn options(&self, options: &Options) -> Options {
+        Options { key: hex::decode(&self.key).ok().map(Into::into), ..options.clone() }
+    }
+
     /// Whose inventory is kept.
     pub fn component(&self) -> Option<Component> {
         let namespace = self.namespace.clone();

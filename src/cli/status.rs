@@ -52,7 +52,7 @@ async fn of_component(target: &Target, matches: &ArgMatches) -> Result<Code, Sto
             format!("the component {} has no inventory in the namespace {}", component.name, component.namespace);
         return Err(Stopped(Code::Error, what));
     };
-    let rules = target.parts.deploys.waiting.as_ref().map(|waiting| waiting.rules.as_slice()).unwrap_or_default();
+    let rules = target.parts.deploys.rules();
     let mut members = Vec::new();
     for (id, _) in inventory.objects.iter().filter(|(_, record)| record.superseded.is_none()) {
         let Some(live) = survey.live.get(id) else {

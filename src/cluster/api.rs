@@ -315,6 +315,26 @@ impl Api {
         self.send(&format!("read the schemas of {api_version}"), request).await
     }
 
+    /// The resources of a group version that is no core one, and whether each has a namespace.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn resources(&self, api_version: &str) -> Result<Vec<(ApiResource, bool)>, ClusterError> {
+        let action = format!("ask what it serves in {api_version}");
+        let request = http::Request::get(format!("/apis/{api_version}")).body(Vec::new());
+        let list = self.send(&action, request.map_err(kube::core::request::Error::BuildRequest)).await?;
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let text = |item: &Value, member: &str| item[member].as_str().unwrap_or_default().to_owned();
+        let resources = list["resources"].as_array().into_iter().flatten().map(|item| {
+            let (kind, plural) = (text(item, "kind"), text(item, "name"));
+            let (group, version) = (group.to_owned(), version.to_owned());
+            let resource = ApiResource { api_version: api_version.to_owned(), group, version, kind, plural };
+            (resource, item["namespaced"] == true)
+        });
+        // Subresources have the kind of what they are about.
+        Ok(resources.filter(|(resource, _)| !resource.plural.contains('/')).collect())
+    }
+
     fn path(&self, resource: &ApiResource, namespace: &str) -> Request {
         use kube::Resource as _;
         Request::new(DynamicObject::url_path(resource, Some(namespace).filter(|namespace| !namespace.is_empty())))

@@ -201,18 +201,27 @@ fn blocking(object: &Object, stage: Stage, failed: &[Object]) -> Option<String> 
     failed.iter().find(blocks).map(Object::subject)
 }
 
-/// Asks again what the cluster serves if a stage has kinds that came with an earlier one.
+/// Asks what the cluster serves in the groups of kinds that came with an earlier stage.
 async fn refresh(api: &Api, survey: &mut Survey, members: &[usize]) {
-    let is_known = |survey: &Survey| {
-        let mut objects = members.iter().filter_map(|at| survey.objects.get(*at));
-        objects.all(|object| survey.served.resource(object).is_ok())
+    let unknown = |survey: &Survey| -> BTreeSet<String> {
+        let objects = members.iter().filter_map(|at| survey.objects.get(*at));
+        let unknown = objects.filter(|object| survey.served.resource(object).is_err());
+        unknown.map(|object| object.api_version().to_owned()).collect()
     };
     let end = api.clock.elapsed() + PATIENCE;
-    // An established kind shows up in discovery a moment later.
-    while !is_known(survey) && api.clock.elapsed() < end && !api.stop.is_stopped() {
-        let Ok(served) = Served::ask(api).await else { return };
-        survey.served = served;
-        if !is_known(survey) {
+    // An established kind is served a moment later.
+    loop {
+        let missing = unknown(survey);
+        if missing.is_empty() || api.clock.elapsed() >= end || api.stop.is_stopped() {
+            return;
+        }
+        for api_version in missing {
+            // A group that is not there yet is asked for again.
+            if let Err(error) = survey.served.learn(api, &api_version).await {
+                tracing::debug!(%error, "is not served yet");
+            }
+        }
+        if !unknown(survey).is_empty() {
             api.clock.sleep(LOOK).await;
         }
     }

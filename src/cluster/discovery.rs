@@ -48,6 +48,20 @@ impl Served {
         Ok(served)
     }
 
+    /// Asks for one group version, which a definition has added.
+    ///
+    /// # Errors
+    /// [`ClusterError`]; also if it is not served yet.
+    pub async fn learn(&mut self, api: &Api, api_version: &str) -> Result<(), ClusterError> {
+        for (resource, namespaced) in api.resources(api_version).await? {
+            let kind = (resource.group.clone(), resource.kind.clone());
+            self.preferred.entry(kind).or_insert_with(|| resource.api_version.clone());
+            let key = (resource.api_version.clone(), resource.kind.clone());
+            self.kinds.insert(key, Resource { api: resource, namespaced });
+        }
+        Ok(())
+    }
+
     /// The resource of an object's kind.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use super::cause::{self, Cause};
 use super::discovery::Served;
 use super::readiness::{Readiness, Status, judge};
 use super::rule::ReadyRule;
+use super::survey::Survey;
 use super::watch::{Seen, Watches};
 use crate::manifest::{Object, ObjectId};
 
@@ -260,6 +261,13 @@ pub fn readiness(object: &Object, rules: &[ReadyRule], now: Timestamp) -> Readin
             Readiness { status: Status::Unknown, message: error.to_string(), reason: "Unreadable".into(), detail: None }
         }
     }
+}
+
+/// The objects of a set that are there and not ready, a sentence each: what a plan that changes nothing has to say.
+pub fn unwell(survey: &Survey, rules: &[ReadyRule], now: Timestamp) -> Vec<String> {
+    let live = survey.objects.iter().filter_map(|object| survey.live.get(&object.id()));
+    let judged = live.map(|live| (live, readiness(live, rules, now))).filter(|(_, readiness)| !readiness.is_current());
+    judged.map(|(live, found)| format!("{} is {}: {}", live.subject(), found.status.word(), found.message)).collect()
 }
 
 fn is_running_job(object: &Object) -> bool {

@@ -73,6 +73,11 @@ impl Deploy {
         })
     }
 
+    /// The user's rules for readiness.
+    pub fn rules(&self) -> &[ReadyRule] {
+        self.waiting.as_ref().map(|waiting| waiting.rules.as_slice()).unwrap_or_default()
+    }
+
     /// The longest that a deploy waits, if it does.
     pub fn wait_timeout(&self) -> Option<Duration> {
         self.waiting.as_ref().map(|waiting| waiting.timeout)

@@ -43,7 +43,9 @@ impl Job<'_> {
     pub async fn plan_apply(&self, survey: &Survey) -> Result<Outcome, Failure> {
         let plan = self.plan(survey).await?;
         if plan.is_noop() {
-            self.tell_health(survey);
+            for words in wait::unwell(survey, self.deploys.rules(), self.context.clock.now()) {
+                self.context.log.warn(words);
+            }
         }
         if self.deploys.check_images {
             let changed = plan.changed(survey);
@@ -85,19 +87,6 @@ impl Job<'_> {
             return Err(Failure::new(FailureKind::Apply, message));
         }
         Ok(plan)
-    }
-
-    /// A plan that changes nothing still says what is not well.
-    fn tell_health(&self, survey: &Survey) {
-        let rules = self.deploys.waiting.as_ref().map(|waiting| waiting.rules.as_slice()).unwrap_or_default();
-        let now = self.context.clock.now();
-        for live in survey.objects.iter().filter_map(|object| survey.live.get(&object.id())) {
-            let readiness = wait::readiness(live, rules, now);
-            if !readiness.is_current() {
-                let words = format!("{} is {}: {}", live.subject(), readiness.status.word(), readiness.message);
-                self.context.log.warn(words);
-            }
-        }
     }
 
     pub fn plan_teardown(&self, survey: &Survey) -> Outcome {

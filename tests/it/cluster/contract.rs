@@ -42,6 +42,21 @@ async fn a_touched_field_that_moved_is_refused_and_others_pass() {
 }
 
 #[tokio::test]
+async fn a_secret_that_moved_is_refused_and_not_shown() {
+    let bench = Bench::new().await;
+    let secret =
+        |value: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData: {{p: {value}}}\n");
+    bench.apply("web", &secret("marked-one"), &[]).ended(0);
+    let plan = bench.save(&secret("marked-two"));
+    let path = format!("/api/v1/namespaces/{}/secrets/s", bench.namespace);
+    bench.merge(&path, json!({"stringData": {"p": "marked-theirs"}})).await;
+    let refused = bench.apply_plan(&plan).ended(3);
+    assert!(refused.err.contains("data.p: plan") && !refused.err.contains("marked"), "{}", refused.err);
+    let theirs = bench.get(&path).await["data"]["p"].clone();
+    assert_eq!(theirs, "bWFya2VkLXRoZWlycw==");
+}
+
+#[tokio::test]
 async fn an_object_that_appeared_or_went_is_refused() {
     let bench = Bench::new().await;
     let plan = bench.save(&config_map("new", "1"));
