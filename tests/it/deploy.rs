@@ -237,3 +237,45 @@ async fn contents_without_a_contract_are_planned_anew_or_refused() {
         daemon.terminate().await;
     }
 }
+
+/// A rollout that fails is told the same way in the job's result, its log and the metrics; by setting the job goes
+/// back to the artifact that was good.
+#[tokio::test]
+async fn a_failed_rollout_is_told_everywhere_and_rolled_back_by_setting() {
+    let control = control_plane(Generation::Second).await;
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Setup::new(state.path(), &control)
+        .env("NUON_RUNNER_DEPLOY_WAIT_TIMEOUT", "5s")
+        .env("NUON_RUNNER_DEPLOY_ON_FAILURE", "rollback")
+        .start();
+    let bench = crate::cluster::Bench::new().await;
+    let name = unique("rolled");
+    let good = crate::cluster::deployment("web", 1);
+    let stays = "metadata: {annotations: {testbed/stay: InvalidImageName}, labels";
+    let broken = good.replace("metadata: {labels", stays).replace("replicas: 1", "replicas: 2");
+    let mut jobs = Vec::new();
+    for text in [&good, &broken] {
+        let pushed = bench.push(&name, text).await;
+        let (address, digest) = pushed.strip_prefix("oci://").unwrap().split_once('@').unwrap();
+        let mut plan = plan(&bench.namespace, "", &testbed().kubeconfig());
+        plan["src_registry"] = testbed().repository(&name);
+        plan["kubernetes_manifest"]["oci_artifact"] = json!({"url": address, "digest": digest});
+        let planned = control.wait(&control.offer(NewJob::deploy("create-apply-plan", plan)), PATIENCE).await.unwrap();
+        assert_eq!(planned.status, "finished", "{}", planned.description);
+        jobs.push(control.wait(&control.offer_apply(&planned.id).unwrap(), PATIENCE).await.unwrap());
+    }
+    assert_eq!((jobs[0].status.as_str(), jobs[1].status.as_str()), ("finished", "failed"), "{}", jobs[1].description);
+    let metadata = &jobs[1].executions[0].result.as_ref().unwrap()["error_metadata"];
+    let causes: Value = serde_json::from_str(metadata["causes"].as_str().unwrap()).unwrap();
+    assert_eq!(causes[0]["cause"]["code"], "InvalidImageName");
+    assert!(causes[0]["cause"]["chain"][2] == "container c" && causes[0]["cause"]["hopeless"] == true, "{causes}");
+    assert!(jobs[1].description.contains("InvalidImageName: Deployment/"), "{}", jobs[1].description);
+    assert!(daemon.log().contains("the rollback succeeded"), "{}", daemon.log());
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", bench.namespace);
+    assert_eq!(bench.get(&path).await["spec"]["replicas"], 1);
+    let admin = daemon.admin().await;
+    let metrics = crate::daemon::get(&admin, "/metrics").await.1;
+    assert!(metrics.contains("nuon_runner_rollout_failures_total{cause=\"InvalidImageName\"} 1"), "{metrics}");
+    daemon.terminate().await;
+    assert_contract(&control);
+}

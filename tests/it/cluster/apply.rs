@@ -230,3 +230,21 @@ async fn objects_that_others_delete_in_the_midst_are_made_again_or_told() {
     assert_eq!(output.status.code(), Some(4), "{error}");
     assert!(error.contains("Deleted: Deployment/"), "{error}");
 }
+
+#[tokio::test]
+async fn users_say_when_objects_are_ready() {
+    let bench = Bench::new().await;
+    let map = |value: &str, annotation: &str| {
+        config_map("c", value).replace("{name: c}", &format!("{{name: c, annotations: {{{annotation}}}}}"))
+    };
+    let rule = "nuon.co/ready-when: 'self.data.a == \"2\"'";
+    let late = bench.apply("web", &map("1", rule), &["--deploy-wait-timeout", "2s"]).ended(4);
+    assert!(late.err.contains("self.data.a == \"2\" does not hold"), "{}", late.err);
+    bench.apply("web", &map("2", rule), &["--deploy-wait-timeout", "2s"]).ended(0);
+    bench
+        .apply("web", &map("1", &format!("{rule}, nuon.co/wait: disabled")), &["--deploy-wait-timeout", "2s"])
+        .ended(0);
+    let by_setting = ["--deploy-wait-timeout", "2s", "--deploy-ready-when", "ConfigMap: self.data.a == '3'"];
+    bench.apply("web", &config_map("c", "3"), &by_setting).ended(0);
+    bench.apply("web", &config_map("c", "4"), &by_setting).ended(4);
+}
