@@ -348,6 +348,25 @@ async fn broken_manifests_are_explained_within_seconds() {
     assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// The log comes from what plays the kubelet.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_last_lines_of_a_crashed_container_are_told_and_secrets_in_them_are_hidden() {
+    let bench = Bench::new().await;
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: db}\nstringData: {password: marked-log-password}\n";
+    let file = bench.manifest(&format!("{}---\n{secret}", plain()));
+    let mut command = bench.command(&["apply", "--yes", "-f", &file, "--deploy-wait-timeout", "14s", "-o", "json"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let exit = json!({"exitCode": 1, "reason": "Error"});
+    play_kubelet(&bench, &Kubelet::Container(ended(3, exit))).await;
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(told.contains("last line of its log: panic: no database at db:5432"), "{told}");
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let log = document["failure"]["not_ready"][0]["cause"]["log"].as_array().unwrap();
+    assert_eq!(log[0], "starting");
+    assert!(!told.contains("marked-log-password"), "{told}");
+}
+
 async fn check(case: &Case) -> Result<(), String> {
     let bench = Bench::new().await;
     for (path, object) in &case.before {
