@@ -12,7 +12,7 @@ use super::cluster::{Source, Stopped, Target, run as run_on, with_source, with_t
 use super::{Code, answer, changes, input, print};
 use crate::cluster::inventory::Component;
 use crate::cluster::options::Options;
-use crate::cluster::plan::{Entry, Owned, Plan, plan};
+use crate::cluster::plan::{Entry, Owned, Plan, newly_wanted, plan};
 use crate::cluster::survey::Survey;
 use crate::cluster::wait::unwell;
 use crate::handlers::images::look_up;
@@ -88,14 +88,18 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
         // Of Secrets a plan remembers fingerprints; nobody else knows the key of this one's.
         let options =
             Options { key: Some(rand::random::<[u8; 32]>().to_vec().into()), ..target.parts.deploys.options.clone() };
-        let mut plan = plan(&target.api, &survey, &options).await?;
+        let look = async {
+            let objects = newly_wanted(&survey, &options);
+            let is_wanted = target.parts.deploys.check_images;
+            let objects = if is_wanted { objects } else { Vec::new() };
+            look_up(&target.api, &survey, &objects, &target.parts.registries, &target.clock).await
+        };
+        let (plan, faults) = tokio::join!(plan(&target.api, &survey, &options), look);
+        let mut plan = plan?;
+        plan.notes.extend(faults);
         if plan.is_noop() {
             let deploys = &target.parts.deploys;
             plan.notes.extend(unwell(&survey, deploys.rules(), target.clock.now()));
-        }
-        if target.parts.deploys.check_images {
-            let changed = plan.changed(&survey);
-            plan.notes.extend(look_up(&target.api, &survey, &changed, &target.parts.registries, &target.clock).await);
         }
         if let Some(file) = matches.get_one::<String>("out") {
             save(file, target, source.artifact.as_deref(), &survey, &plan, &options)?;

@@ -113,12 +113,6 @@ impl Plan {
         changed.chain(self.deletions.into_iter().map(|deletion| deletion.diff)).collect()
     }
 
-    /// The objects of the set that would be created or changed.
-    pub fn changed<'s>(&self, survey: &'s Survey) -> Vec<&'s Object> {
-        let entries = survey.objects.iter().zip(&self.entries);
-        entries.filter(|(_, entry)| entry.diff.change != Change::Unchanged).map(|(object, _)| object).collect()
-    }
-
     /// Whether nothing would change.
     pub fn is_noop(&self) -> bool {
         self.changes().next().is_none()
@@ -169,6 +163,17 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Plan,
     Ok(Plan { entries, deletions: pruning.deletions, notes })
 }
 
+/// The objects of which something else is wanted than at the last deploy.
+pub fn newly_wanted<'s>(survey: &'s Survey, options: &Options) -> Vec<&'s Object> {
+    survey.objects.iter().filter(|object| !is_wanted_as_before(survey, options, object)).collect()
+}
+
+fn is_wanted_as_before(survey: &Survey, options: &Options, wanted: &Object) -> bool {
+    let Some(record) = survey.record(&wanted.id()) else { return false };
+    let now = fingerprint_of(wanted, wanted.is_secret(), options.key.as_deref());
+    now.is_some() && record.wanted == now && record.superseded.is_none()
+}
+
 struct Planner<'a> {
     api: &'a Api,
     survey: &'a Survey,
@@ -199,7 +204,7 @@ impl Planner<'_> {
             entry.diff = lines::resource_diff(None, Op::Apply, None, Some(&wanted), true);
             return entry;
         };
-        let same_wanted = self.is_wanted_as_before(&wanted);
+        let same_wanted = is_wanted_as_before(self.survey, self.options, &wanted);
         if let Some(live) = live.filter(|live| same_wanted && self.is_as_left(live, entry.touched.as_ref())) {
             entry.checked = Checked::Known;
             entry.diff = lines::unchanged(resource, live, true);
@@ -240,12 +245,6 @@ impl Planner<'_> {
             }
         }
         entry
-    }
-
-    fn is_wanted_as_before(&self, wanted: &Object) -> bool {
-        let Some(record) = self.survey.record(&wanted.id()) else { return false };
-        let now = fingerprint_of(wanted, wanted.is_secret(), self.options.key.as_deref());
-        now.is_some() && record.wanted == now && record.superseded.is_none()
     }
 
     /// Whether the touched fields are as the last deploy left them.

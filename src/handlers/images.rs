@@ -17,6 +17,9 @@ use crate::manifest::Object;
 use crate::registry::credentials::DockerConfig;
 use crate::registry::{Address, Channel, RegistryError, Remote, Repository, Version};
 
+/// The longest that a name may take to be resolved: where it cannot be, nothing can be found out.
+const RESOLVED_WITHIN: Duration = Duration::from_millis(250);
+
 /// The longest that a registry is waited for.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -27,13 +30,13 @@ const AT_ONCE: usize = 16;
 pub async fn look_up(
     api: &Api,
     survey: &Survey,
-    changed: &[&Object],
+    objects: &[&Object],
     registries: &Registries,
     clock: &Clock,
 ) -> Vec<String> {
     let mut wanted: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
     let mut users: BTreeMap<String, String> = BTreeMap::new();
-    for object in changed {
+    for object in objects {
         let used = images::of(object);
         for image in used.images {
             users.entry(image.clone()).or_insert_with(|| object.subject());
@@ -49,6 +52,9 @@ pub async fn look_up(
         let architectures = &architectures;
         async move {
             let credentials = credentials(api, survey, &secrets).await;
+            if !is_known(&image, clock).await {
+                return None;
+            }
             let fault = clock.timeout(PATIENCE, fault(&image, &credentials, registries, architectures)).await;
             fault.ok().flatten().map(|fault| (image, fault))
         }
@@ -60,6 +66,14 @@ pub async fn look_up(
         format!("{user} uses the image {image}, {fault}")
     });
     told.collect()
+}
+
+/// Whether the registry's name has an address; also if the image has no name of one, which is a fault of its own.
+async fn is_known(image: &str, clock: &Clock) -> bool {
+    let Some((address, _)) = split(image) else { return true };
+    let host = address.host().to_owned();
+    let host = if host.contains(':') { host } else { format!("{host}:443") };
+    clock.timeout(RESOLVED_WITHIN, tokio::net::lookup_host(host)).await.is_ok_and(|found| found.is_ok())
 }
 
 /// The docker configurations of pull secrets, of the set or of the cluster.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, json};
 
 use crate::cluster::deploy::{CANNOT_BE_UNDONE, Deployed, Failure as Fault, Order, deploy};
-use crate::cluster::plan::{Plan, plan};
+use crate::cluster::plan::{Plan, newly_wanted, plan};
 use crate::cluster::survey::Survey;
 use crate::cluster::teardown::{Teardown, teardown};
 use crate::cluster::wait::Waiting;
@@ -41,22 +41,29 @@ pub struct Job<'a> {
 
 impl Job<'_> {
     pub async fn plan_apply(&self, survey: &Survey) -> Result<Outcome, Failure> {
-        let plan = self.plan(survey).await?;
+        let (plan, faults) = tokio::join!(self.plan(survey), self.image_faults(survey));
+        let plan = plan?;
+        for fault in faults {
+            self.context.log.warn(fault);
+        }
         if plan.is_noop() {
             for words in wait::unwell(survey, self.deploys.rules(), self.context.clock.now()) {
                 self.context.log.warn(words);
-            }
-        }
-        if self.deploys.check_images {
-            let changed = plan.changed(survey);
-            for fault in images::look_up(self.api, survey, &changed, self.registries, &self.context.clock).await {
-                self.context.log.warn(fault);
             }
         }
         let contract = plan.contract(self.artifact.map(str::to_owned));
         let mut contents = PlanContents::new(Op::Apply, plan.into_changes());
         contents.runner = Some(contract);
         Ok(self.planned(&contents))
+    }
+
+    /// What is wrong with the images of what is newly wanted, unless that is not to be looked up.
+    async fn image_faults(&self, survey: &Survey) -> Vec<String> {
+        if !self.deploys.check_images {
+            return Vec::new();
+        }
+        let objects = newly_wanted(survey, &self.deploys.options);
+        images::look_up(self.api, survey, &objects, self.registries, &self.context.clock).await
     }
 
     /// Plans, and fails with every object that the cluster refuses.
