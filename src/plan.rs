@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod contents;
 pub mod contract;
 pub mod deploy;
+pub mod helm;
 pub mod registry;
 
 mod fields;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -12,7 +12,7 @@ use crate::agent::parts;
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
 use crate::base::stop::{Cause, Stop};
-use crate::cluster::connect::{ConnectError, by_file};
+use crate::cluster::connect::{ConnectError, by_file, by_service_account};
 use crate::cluster::deploy::Failure;
 use crate::cluster::inventory::Component;
 use crate::cluster::{Api, ClusterError};
@@ -26,6 +26,9 @@ use crate::registry::format;
 
 /// Settings that these commands obey.
 const SETTINGS_OF: [&str; 4] = ["deploy.", "registry.", "tls.", "artifact."];
+
+/// Where Kubernetes puts the service account of a pod.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// Why a command did not do what it was for, and its exit code.
 pub struct Stopped(pub Code, pub String);
@@ -140,8 +143,13 @@ impl Target {
         let authorities = Authorities::read(config, &variable).map_err(|error| chain(&error))?;
         let parts = parts::parts(config, &authorities, &clock, &redactor, Vec::new(), false, &variable);
         let parts = parts.map_err(|error| chain(&error))?;
-        let file = kubeconfig(text("kubeconfig"), environment);
-        let api = by_file(file.as_deref(), text("context"), &parts.network, &clock, stop).await?;
+        let api = match kubeconfig(text("kubeconfig"), environment) {
+            Some(file) => by_file(&file, text("context"), &parts.network, &clock, stop).await?,
+            None => {
+                let server = server_around(environment).ok_or(ConnectError::NoKubeconfig)?;
+                by_service_account(server, Path::new(SERVICE_ACCOUNT), &parts.network, &clock, stop).await?
+            }
+        };
         let namespace = text("namespace").unwrap_or(api.namespace()).to_owned();
         let component = text("component").map(|name| Component { name: name.to_owned(), namespace: namespace.clone() });
         Ok(Self { api, parts, namespace, component, redactor, clock })
@@ -217,6 +225,12 @@ fn kubeconfig(named: Option<&str>, environment: &HashMap<String, String>) -> Opt
     let of_variable = of_variable.and_then(|text| std::env::split_paths(text).next());
     let of_home = environment.get("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
     named.map(PathBuf::from).or(of_variable).or(of_home.filter(|path| path.exists()))
+}
+
+/// The API server of the cluster that this is a pod of.
+fn server_around(environment: &HashMap<String, String>) -> Option<String> {
+    let (host, port) = (environment.get("KUBERNETES_SERVICE_HOST")?, environment.get("KUBERNETES_SERVICE_PORT")?);
+    Some(if host.contains(':') { format!("https://[{host}]:{port}") } else { format!("https://{host}:{port}") })
 }
 
 /// The objects of an overlay on this machine.

@@ -17,7 +17,8 @@ use crate::cluster::survey::Survey;
 use crate::cluster::wait::unwell;
 use crate::handlers::images::look_up;
 use crate::manifest::Object;
-use crate::plan::changeset::{Change, ResourceDiff};
+use crate::plan::changeset::{Change, DiffEntry, PlanContents, ResourceDiff};
+use crate::plan::contents::unpack;
 use crate::plan::contract::Contract;
 
 /// The version of saved plans and of the command's documents.
@@ -41,7 +42,7 @@ pub struct Saved {
 /// What of a saved plan is shown.
 #[derive(Deserialize)]
 struct Shown {
-    namespace: String,
+    namespace: Option<String>,
     component: Option<String>,
     artifact: Option<String>,
     changes: Vec<ResourceDiff>,
@@ -65,8 +66,8 @@ struct Saving<'a> {
 /// Its arguments.
 pub fn command() -> Command {
     let show = Command::new("show")
-        .about("Prints a saved plan")
-        .arg(Arg::new("PLAN").required(true).help("File of a saved plan"))
+        .about("Prints a saved plan, or plan contents of the control plane")
+        .arg(Arg::new("PLAN").required(true).help("File of a plan; - for standard input"))
         .arg(input::output_argument());
     let command = Command::new("plan")
         .about("Tells what an apply would change; nothing is changed")
@@ -159,18 +160,11 @@ fn save(
 
 /// Reads a saved plan.
 pub fn load(file: &str) -> Result<Saved, String> {
-    let saved: Saved = read(file)?;
+    let saved: Saved = serde_json::from_slice(&input::read(file)?).map_err(|error| no_plan(file, &error))?;
     if saved.schema_version != VERSION {
         return Err(format!("{file} is a plan of version {}, and this program knows {VERSION}", saved.schema_version));
     }
     Ok(saved)
-}
-
-fn read<T: for<'de> Deserialize<'de>>(file: &str) -> Result<T, String> {
-    serde_json::from_slice(&input::read(file)?).map_err(|error| {
-        let place = format!("line {}, column {}", error.line(), error.column());
-        format!("{file} is no saved plan ({place}); make one by plan --out")
-    })
 }
 
 impl Saved {
@@ -188,7 +182,7 @@ impl Saved {
 
 fn show(matches: &ArgMatches) -> Code {
     let file = matches.get_one::<String>("PLAN").map(String::as_str).unwrap_or_default();
-    answer(read(file).map(|shown: Shown| {
+    answer(shown(file).map(|shown| {
         if input::wants_json(matches) {
             let Shown { namespace, component, artifact, changes, notes } = shown;
             input::document(&json!({
@@ -201,6 +195,30 @@ fn show(matches: &ArgMatches) -> Code {
             artifact.chain(changes).chain([summary(shown.changes.iter())]).collect()
         }
     }))
+}
+
+/// A saved plan, or the contents of one as the control plane keeps them, packed or not.
+fn shown(file: &str) -> Result<Shown, String> {
+    let bytes = input::read(file)?;
+    serde_json::from_slice(&bytes).or_else(|error| {
+        let contents = std::str::from_utf8(&bytes).ok().and_then(|text| unpack(text).ok());
+        let contents = contents.and_then(|text| serde_json::from_str::<PlanContents>(&text).ok());
+        let contents = contents.ok_or_else(|| no_plan(file, &error))?;
+        let PlanContents { k8s_content_diff: mut changes, runner, .. } = contents;
+        if runner.is_none() {
+            // The program that is replaced masks nothing.
+            for secret in changes.iter_mut().filter(|diff| diff.kind == "Secret") {
+                secret.entries = vec![DiffEntry::line(None, secret.change, "its values are not shown".into())];
+            }
+        }
+        let artifact = runner.and_then(|contract| contract.artifact);
+        Ok(Shown { namespace: None, component: None, artifact, changes, notes: Vec::new() })
+    })
+}
+
+fn no_plan(file: &str, error: &serde_json::Error) -> String {
+    let place = format!("line {}, column {}", error.line(), error.column());
+    format!("{file} is no saved plan ({place}); make one by plan --out")
 }
 
 fn document(plan: &Plan) -> String {

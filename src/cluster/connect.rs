@@ -22,6 +22,7 @@ use tower::filter::AsyncFilterLayer;
 use super::Api;
 use super::identity::{IdentityError, Machine, Tokens};
 use crate::base::clock::Clock;
+use crate::base::error::chain;
 use crate::base::stop::Stop;
 use crate::plan::ClusterInfo;
 
@@ -45,6 +46,14 @@ pub enum ConnectError {
     File {
         /// Which.
         file: String,
+        /// Why.
+        message: String,
+    },
+    /// The service account of this pod cannot be used.
+    #[error("the service account in {path} cannot be used: {message}")]
+    ServiceAccount {
+        /// Its directory.
+        path: String,
         /// Why.
         message: String,
     },
@@ -136,24 +145,21 @@ pub async fn connect(
         _ => None,
     };
     client(config, tokens, network, clock, stop)
+        .map_err(|_| ConnectError::Kubeconfig("its certificates or keys cannot be used".into()))
 }
 
-/// Connects as a person does: by a kubeconfig file, of which a context may be chosen; without one as a pod of
-/// the cluster. A program is run only if it is the one that is allowed.
+/// Connects as a person does: by a kubeconfig file, of which a context may be chosen. A program is run only if it
+/// is the one that is allowed.
 ///
 /// # Errors
 /// [`ConnectError`].
 pub async fn by_file(
-    file: Option<&Path>,
+    file: &Path,
     context: Option<&str>,
     network: &Network,
     clock: &Clock,
     stop: &Stop,
 ) -> Result<Api, ConnectError> {
-    let Some(file) = file else {
-        let config = Config::incluster().map_err(|_| ConnectError::NoKubeconfig)?;
-        return client(config, None, network, clock, stop);
-    };
     let unusable = |message: String| ConnectError::File { file: file.display().to_string(), message };
     let kubeconfig = Kubeconfig::read_from(file).map_err(|error| unusable(error.to_string()))?;
     let programs = kubeconfig.auth_infos.iter().filter_map(|user| user.auth_info.as_ref()?.exec.as_ref());
@@ -166,7 +172,32 @@ pub async fn by_file(
     }
     let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
     let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-    client(config.map_err(|error| unusable(error.to_string()))?, None, network, clock, stop)
+    let config = config.map_err(|error| unusable(error.to_string()))?;
+    client(config, None, network, clock, stop).map_err(|error| unusable(chain(&error)))
+}
+
+/// Connects as a pod does: `server` (`https://HOST:PORT`) is that of the cluster around it, and `account` the
+/// directory of its service account, which holds `ca.crt`, `namespace`, and `token`, read anew as it is renewed.
+///
+/// # Errors
+/// [`ConnectError`].
+pub async fn by_service_account(
+    server: String,
+    account: &Path,
+    network: &Network,
+    clock: &Clock,
+    stop: &Stop,
+) -> Result<Api, ConnectError> {
+    let unusable = |message: String| ConnectError::ServiceAccount { path: account.display().to_string(), message };
+    let file = |name: &str| Some(account.join(name).to_string_lossy().into_owned());
+    let namespace =
+        std::fs::read_to_string(account.join("namespace")).map_err(|error| unusable(format!("namespace: {error}")))?;
+    let cluster = Cluster { server: Some(server), certificate_authority: file("ca.crt"), ..Cluster::default() };
+    let user = AuthInfo { token_file: file("token"), ..AuthInfo::default() };
+    let kubeconfig = single(cluster, user, Some(namespace.trim().to_owned()));
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
+    let config = config.map_err(|error| unusable(error.to_string()))?;
+    client(config, None, network, clock, stop).map_err(|error| unusable(chain(&error)))
 }
 
 fn client(
@@ -175,14 +206,13 @@ fn client(
     network: &Network,
     clock: &Clock,
     stop: &Stop,
-) -> Result<Api, ConnectError> {
+) -> Result<Api, kube::Error> {
     // Retries are ours: the library's would go on for hours and repeat what must not be.
     config.default_retry = false;
     config.connect_timeout = Some(std::time::Duration::from_secs(10));
     config.proxy_url = network.proxy(&config.cluster_url);
     config.root_cert = config.root_cert.or_else(|| network.authorities.clone());
-    let unusable = |_| ConnectError::Kubeconfig("its certificates or keys cannot be used".into());
-    let builder = ClientBuilder::try_from(config).map_err(unusable)?;
+    let builder = ClientBuilder::try_from(config)?;
     let client = match tokens {
         Some(tokens) => {
             let add = AsyncFilterLayer::new(move |request| with_token(tokens.clone(), request));
@@ -243,28 +273,23 @@ fn from_parts(cluster: &ClusterInfo) -> Result<Kubeconfig, ConnectError> {
     if token.is_none() && cluster.cloud.is_none() {
         return Err(ConnectError::Missing("token"));
     }
+    let server = Cluster {
+        server: Some(cluster.endpoint.clone()),
+        certificate_authority_data: Some(cluster.ca_data.clone()).filter(|data| !data.is_empty()),
+        ..Cluster::default()
+    };
+    Ok(single(server, AuthInfo { token, ..AuthInfo::default() }, None))
+}
+
+/// A kubeconfig of one cluster and one user.
+fn single(cluster: Cluster, user: AuthInfo, namespace: Option<String>) -> Kubeconfig {
     let name = "cluster".to_owned();
-    Ok(Kubeconfig {
-        clusters: vec![NamedCluster {
-            name: name.clone(),
-            cluster: Some(Cluster {
-                server: Some(cluster.endpoint.clone()),
-                certificate_authority_data: Some(cluster.ca_data.clone()).filter(|data| !data.is_empty()),
-                ..Cluster::default()
-            }),
-            ..NamedCluster::default()
-        }],
-        auth_infos: vec![NamedAuthInfo {
-            name: name.clone(),
-            auth_info: Some(AuthInfo { token, ..AuthInfo::default() }),
-            ..NamedAuthInfo::default()
-        }],
-        contexts: vec![NamedContext {
-            name: name.clone(),
-            context: Some(Context { cluster: name.clone(), user: Some(name.clone()), ..Context::default() }),
-            ..NamedContext::default()
-        }],
+    let context = Context { cluster: name.clone(), user: Some(name.clone()), namespace, ..Context::default() };
+    Kubeconfig {
+        clusters: vec![NamedCluster { name: name.clone(), cluster: Some(cluster), ..NamedCluster::default() }],
+        auth_infos: vec![NamedAuthInfo { name: name.clone(), auth_info: Some(user), ..NamedAuthInfo::default() }],
+        contexts: vec![NamedContext { name: name.clone(), context: Some(context), ..NamedContext::default() }],
         current_context: Some(name),
         ..Kubeconfig::default()
-    })
+    }
 }

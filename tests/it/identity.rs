@@ -12,12 +12,13 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use nuon_runner::base::clock::Clock;
 use nuon_runner::base::stop::Stop;
 use nuon_runner::cluster::Api;
-use nuon_runner::cluster::connect::{ConnectError, Network, connect};
+use nuon_runner::cluster::connect::{ConnectError, Network, by_service_account, connect};
 use nuon_runner::cluster::discovery::Served;
 use nuon_runner::cluster::identity::Machine;
 use nuon_runner::plan::DeployPlan;
 use serde_json::{Value, json};
 
+use crate::cluster::Bench;
 use crate::parts::testbed;
 
 /// What came to a fake: method and path with query, headers that matter, body.
@@ -280,4 +281,44 @@ async fn the_plans_certificate_counts() {
     // The real API server knows nothing of the fake's token, and says so over a connection that is trusted.
     let refused = Served::ask(&api).await.err().unwrap();
     assert!(refused.is_forbidden(), "{refused}");
+}
+
+/// A pod's service account: its token is asked for from the real API server, which knows it and what it may do.
+#[tokio::test]
+async fn a_pod_enters_the_cluster_around_it() {
+    let bench = Bench::new().await;
+    let may_read = format!(
+        "{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: runner}}}}
+---
+{{apiVersion: rbac.authorization.k8s.io/v1, kind: RoleBinding, metadata: {{name: runner}},
+roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}},
+subjects: [{{kind: ServiceAccount, name: runner, namespace: {}}}]}}
+",
+        bench.namespace
+    );
+    bench.apply("account", &may_read, &[]).ended(0);
+    let path = format!("/api/v1/namespaces/{}/serviceaccounts/runner/token", bench.namespace);
+    let asked = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+    let answer = bench.create(&path, asked).await;
+    let account = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &[u8]| std::fs::write(account.path().join(name), text).unwrap();
+    write("token", answer["status"]["token"].as_str().unwrap().as_bytes());
+    write("namespace", bench.namespace.as_bytes());
+    write("ca.crt", &std::fs::read(testbed().authority()).unwrap());
+    let server = format!("https://{}", testbed().apiserver());
+    let (network, clock, stop) = (Network::default(), Clock::system(), Stop::default());
+    let api = by_service_account(server.clone(), account.path(), &network, &clock, &stop).await.unwrap();
+    assert_eq!(api.namespace(), bench.namespace);
+    let served = Served::ask(&api).await.unwrap();
+    let maps = &served.config_maps().unwrap().api;
+    assert!(api.get(maps, api.namespace(), "kube-root-ca.crt").await.is_ok());
+    let refused = api.get(maps, "kube-system", "kube-root-ca.crt").await.err().unwrap();
+    assert!(refused.is_forbidden(), "{refused}");
+
+    std::fs::remove_file(account.path().join("token")).unwrap();
+    let refused = by_service_account(server, account.path(), &network, &clock, &stop).await.err().unwrap().to_string();
+    assert!(
+        refused.starts_with(&format!("the service account in {} cannot be used", account.path().display())),
+        "{refused}"
+    );
 }

@@ -7,6 +7,7 @@ use nuon_runner::cluster::diff::Form;
 use nuon_runner::manifest::Object;
 use nuon_runner::plan::changeset::{Op, PlanContents, ResourceDiff};
 use nuon_runner::plan::contents::{pack, unpack};
+use nuon_runner::plan::helm::HelmResource;
 use serde_json::{Value, json};
 
 #[test]
@@ -77,6 +78,32 @@ fn whole_plans_are_packed_and_unpacked_as_the_replaced_program_does() {
         let is_same = inner(&built) == inner(&told) && rest(&built) == rest(&told);
         if is_same { Ok(()) } else { Err(format!("got {built}")) }
     });
+}
+
+#[test]
+fn plan_contents_of_the_control_plane_are_shown_without_secrets() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/diff-plans/apply-secret");
+    for file in ["packed.txt", "contents.json"] {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nuon-runner"));
+        let output = command.env_clear().args(["plan", "show"]).arg(folder.join(file)).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let told = "+ Secret/shop/a\n    + its values are not shown\n~ Secret/shop/a\n    ~ its values are not shown\n\
+                    1 to create, 1 to change, 0 to delete\n";
+        assert_eq!(text, told);
+    }
+}
+
+#[test]
+fn the_keys_of_helm_diffs_are_taken_apart_as_by_the_replaced_program() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/diff-plans");
+    let cases = read(&folder.join("helm-resource-keys.json")).unwrap();
+    for case in cases.as_array().unwrap() {
+        let [key, namespace, name, kind, api] =
+            ["key", "namespace", "name", "kind", "api"].map(|member| case[member].as_str().unwrap());
+        let expected = HelmResource { namespace, name, kind, api };
+        let got = HelmResource::of_key(key);
+        assert_eq!(got, Some(expected).filter(|resource| !resource.kind.is_empty()), "{key:?}");
+    }
 }
 
 /// Each row of the table in `cluster/lines.rs`.
