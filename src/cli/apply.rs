@@ -69,8 +69,11 @@ pub async fn fresh(
 ) -> Result<Code, Stopped> {
     let plan = make_plan(&target.api, survey, &target.parts.deploys.options).await?;
     refused(&plan)?;
-    let contract = plan.contract(artifact.clone());
+    let contract = plan.contract();
     let was_seen = !matches.get_flag("yes");
+    for note in &survey.notes {
+        target.say(&format!("note: {note}"));
+    }
     if was_seen && !plan.is_noop() {
         target.say(plan::text(&plan).trim_end());
         if !confirm(matches, "apply?")? {

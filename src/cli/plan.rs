@@ -19,7 +19,7 @@ use crate::handlers::images::look_up;
 use crate::manifest::Object;
 use crate::plan::changeset::{Change, DiffEntry, PlanContents, ResourceDiff};
 use crate::plan::contents::unpack;
-use crate::plan::contract::Contract;
+use crate::plan::contract::{self, Contract};
 
 /// The version of saved plans and of the command's documents.
 pub const VERSION: u32 = 1;
@@ -145,7 +145,7 @@ fn save(
         component: target.component.as_ref().map(|component| component.name.as_str()),
         artifact,
         objects: &survey.objects,
-        contract: plan.contract(artifact.map(str::to_owned)),
+        contract: Contract { artifact: artifact.map(str::to_owned), ..plan.contract() },
         key: options.key.as_deref().map(hex::encode).unwrap_or_default(),
         changes: plan.changes().collect(),
         notes: &plan.notes,
@@ -161,8 +161,9 @@ fn save(
 /// Reads a saved plan.
 pub fn load(file: &str) -> Result<Saved, String> {
     let saved: Saved = serde_json::from_slice(&input::read(file)?).map_err(|error| no_plan(file, &error))?;
-    if saved.schema_version != VERSION {
-        return Err(format!("{file} is a plan of version {}, and this program knows {VERSION}", saved.schema_version));
+    let versions = (saved.schema_version, saved.contract.schema_version);
+    if versions != (VERSION, contract::VERSION) {
+        return Err(format!("{file} is a plan of another version than this program knows; plan again"));
     }
     Ok(saved)
 }

@@ -315,6 +315,20 @@ impl Api {
         self.send(&format!("read the schemas of {api_version}"), request).await
     }
 
+    /// Whether somebody is to serve a group version (`GROUP/VERSION`), be it that he is down; also if that may not
+    /// be asked.
+    pub async fn is_registered(&self, api_version: &str) -> bool {
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let resource = ApiResource {
+            group: "apiregistration.k8s.io".into(),
+            version: "v1".into(),
+            api_version: "apiregistration.k8s.io/v1".into(),
+            kind: "APIService".into(),
+            plural: "apiservices".into(),
+        };
+        !matches!(self.get(&resource, "", &format!("{version}.{group}")).await, Ok(None))
+    }
+
     /// The resources of a group version that is no core one, and whether each has a namespace.
     ///
     /// # Errors

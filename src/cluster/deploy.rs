@@ -103,6 +103,14 @@ pub async fn deploy(
     options: &Options,
     told: &(dyn Fn(&str) + Sync),
 ) -> Result<Deployed, ClusterError> {
+    if order.contract.is_none()
+        && let Some(reason) = prune::guard(survey, &prune::plan(api, survey, options).await?.deletions, options)
+    {
+        let help = "approve a plan that lists them, or raise deploy.prune_limit and deploy.prune_percent";
+        let errors = vec![format!("nothing was done: {reason}; {help}")];
+        let failure = Some(Failure::Refused { errors, by_guard: true, is_forbidden: false });
+        return Ok(Deployed { failure, ..Deployed::default() });
+    }
     let applied = apply(api, survey, &order.actions, options, told).await?;
     let mut deployed = Deployed { diffs: applied.diffs.clone(), ..Deployed::default() };
     deployed.failure = refusal(&applied);
@@ -142,24 +150,13 @@ async fn prune_after(
     deployed.notes.append(&mut pruning.notes);
     match order.contract {
         Some(contract) => {
-            let is_listed = |deletion: &Deletion| {
-                contract
-                    .deletions
-                    .iter()
-                    .any(|doomed| doomed.subject == super::plan::subject(&deletion.id) && doomed.uid == deletion.uid)
-            };
+            let is_listed = |deletion: &Deletion| contract.lists(&super::plan::subject(&deletion.id), &deletion.uid);
             let (listed, others): (Vec<_>, Vec<_>) = pruning.deletions.into_iter().partition(is_listed);
             pruning.deletions = listed;
             let told = others.iter().map(|one| format!("{} stays, because the approved plan does not list it", one.id));
             deployed.notes.extend(told);
         }
         None => {
-            if let Some(reason) = prune::guard(survey, &pruning.deletions, options) {
-                let help = "approve a plan that lists them, or raise deploy.prune_limit and deploy.prune_percent";
-                let errors = vec![format!("nothing was pruned: {reason}; {help}")];
-                deployed.failure = Some(Failure::Refused { errors, by_guard: true, is_forbidden: false });
-                pruning.deletions.clear();
-            }
             let (free, guarded): (Vec<_>, Vec<_>) =
                 pruning.deletions.into_iter().partition(|deletion| deletion.needs_plan.is_none());
             pruning.deletions = free;

@@ -90,6 +90,11 @@ impl Served {
         })
     }
 
+    /// Whether it serves anything in a group version.
+    pub fn has(&self, api_version: &str) -> bool {
+        self.kinds.keys().any(|(known, _)| known == api_version)
+    }
+
     /// ConfigMaps.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use crate::manifest::Object;
 
 /// kubectl keeps whole objects here, Secrets too.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Both sides of a comparison, fit to be shown.
 pub(super) fn pair(before: Option<&Object>, after: Option<&Object>) -> (Option<Object>, Option<Object>) {

@@ -123,17 +123,16 @@ impl Plan {
         errors(self.entries.iter().map(|entry| &entry.diff))
     }
 
-    /// What the plan promises.
-    pub fn contract(&self, artifact: Option<String>) -> Contract {
+    /// What the plan promises of its objects and deletions.
+    pub fn contract(&self) -> Contract {
         let objects = self.entries.iter().map(|entry| Promise {
             subject: subject(&entry.id),
             change: entry.diff.change,
             touched: entry.touched.as_ref().map(|touched| touched.0.clone()),
             recreate: entry.recreate,
         });
-        let deletions =
-            self.deletions.iter().map(|deletion| Doomed { subject: subject(&deletion.id), uid: deletion.uid.clone() });
-        Contract::new(artifact, objects.collect(), deletions.collect())
+        let deletions = self.deletions.iter().map(|deletion| doomed(&deletion.live));
+        Contract::new(objects.collect(), deletions.collect())
     }
 }
 
@@ -141,6 +140,12 @@ impl Plan {
 pub fn subject(id: &ObjectId) -> Subject {
     let ObjectId { group, kind, namespace, name } = id.clone();
     Subject { group, kind, namespace, name }
+}
+
+/// An object that goes, as documents have it.
+pub(super) fn doomed(live: &Object) -> Doomed {
+    let uid = live.metadata("uid").and_then(Value::as_str).unwrap_or_default().to_owned();
+    Doomed { subject: subject(&live.id()), uid }
 }
 
 /// The objects that a changeset says cannot be applied, each with its reason.
@@ -159,7 +164,9 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Plan,
     let mut entries: Vec<Entry> = futures_util::stream::iter(entries).buffered(AT_ONCE).collect().await;
     planner.check_here(&mut entries).await;
     let pruning = prune::plan(api, survey, options).await?;
-    let notes = survey.notes.iter().cloned().chain(pruning.notes).collect();
+    let guarded = prune::guard(survey, &pruning.deletions, options);
+    let guarded = guarded.map(|reason| format!("{reason}: it is done only because this plan lists them"));
+    let notes = survey.notes.iter().cloned().chain(pruning.notes).chain(guarded).collect();
     Ok(Plan { entries, deletions: pruning.deletions, notes })
 }
 

@@ -72,6 +72,9 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Pruni
     let replaced: HashSet<(&str, &str, &str)> =
         stale.iter().filter(|(_, record)| record.superseded.is_none()).filter_map(|(id, _)| family(id)).collect();
     for (id, record) in stale {
+        if survey.hidden.contains(id) {
+            continue;
+        }
         let Some(live) = survey.live.get(id) else {
             pruning.gone.push(id.clone());
             continue;

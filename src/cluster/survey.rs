@@ -1,6 +1,6 @@
 //! A set of objects, looked up in a cluster: what is served, what is there, what the component had.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::discovery::Served;
 use super::inventory::{Component, Inventory, Record};
@@ -21,6 +21,8 @@ pub struct Survey {
     pub inventory: Option<Inventory>,
     /// What people should know.
     pub notes: Vec<String>,
+    /// Objects of the inventory that cannot be looked up now, because the API that has their kind is down.
+    pub(super) hidden: HashSet<ObjectId>,
     pub(super) brought: Brought,
 }
 
@@ -44,19 +46,31 @@ impl Survey {
             Some(component) => Some(Inventory::read(api, &served, component).await?),
             None => None,
         };
-        let mut survey = Self { served, objects, live: HashMap::new(), inventory, notes, brought };
+        let (live, hidden) = (HashMap::new(), HashSet::new());
+        let mut survey = Self { served, objects, live, inventory, notes, hidden, brought };
+        survey.hide(api).await;
         survey.live = live::read(api, survey.wanted()?.into_iter()).await?;
         survey.objects.iter_mut().for_each(normalise);
         Ok(survey)
     }
 
-    /// Reads again what is there.
-    ///
-    /// # Errors
-    /// [`ClusterError`].
-    pub async fn read_again(&mut self, api: &Api) -> Result<(), ClusterError> {
-        self.live = live::read(api, self.wanted()?.into_iter()).await?;
-        Ok(())
+    /// Finds out which stale objects may be there though nothing serves their kind now.
+    async fn hide(&mut self, api: &Api) {
+        let unserved = self.stale().into_iter();
+        let unserved =
+            unserved.filter(|(id, record)| self.served.any_version(&id.group, &id.kind, &record.version).is_none());
+        let unserved: Vec<(ObjectId, String)> =
+            unserved.map(|(id, record)| (id.clone(), format!("{}/{}", id.group, record.version))).collect();
+        let mut down = BTreeSet::new();
+        for api_version in unserved.iter().map(|(_, api_version)| api_version).collect::<BTreeSet<_>>() {
+            if !self.served.has(api_version) && api.is_registered(api_version).await {
+                down.insert(api_version.clone());
+            }
+        }
+        for (id, _) in unserved.into_iter().filter(|(_, api_version)| down.contains(api_version)) {
+            self.notes.push(format!("{id} cannot be looked up, because its API is not served now; it stays known"));
+            self.hidden.insert(id);
+        }
     }
 
     /// What is looked up: the set's objects, and those of the inventory.
@@ -70,7 +84,7 @@ impl Survey {
             }
         }
         for (id, record) in self.stale() {
-            // A kind that is served no more has no objects left.
+            // Of a kind that is not served there are no objects, or they are hidden.
             if let Some(resource) = self.served.any_version(&id.group, &id.kind, &record.version) {
                 wanted.push((resource.clone(), id.clone()));
             }
@@ -80,7 +94,7 @@ impl Survey {
 
     /// Objects that the component had and that are not in the set.
     pub fn stale(&self) -> Vec<(&ObjectId, &Record)> {
-        let ids: std::collections::HashSet<ObjectId> = self.objects.iter().map(Object::id).collect();
+        let ids: HashSet<ObjectId> = self.objects.iter().map(Object::id).collect();
         let known = self.inventory.iter().flat_map(|inventory| &inventory.objects);
         known.filter(|(id, _)| !ids.contains(*id)).collect()
     }

@@ -6,11 +6,14 @@ use std::time::Duration;
 use super::delete::{Fate, delete};
 use super::options::Options;
 use super::owners::owners;
+use super::plan::doomed;
 use super::prune::{is_ours, kept};
 use super::survey::Survey;
+use super::terms::{Breach, How};
 use super::{Api, ClusterError, lines};
 use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::{Op, ResourceDiff};
+use crate::plan::contract::Contract;
 
 /// What a teardown deletes, and what it leaves.
 #[derive(Debug, Default)]
@@ -60,6 +63,18 @@ impl Teardown {
         teardown
     }
 
+    /// What it promises: these objects, and no others.
+    pub fn contract(&self) -> Contract {
+        Contract::new(Vec::new(), self.objects.iter().map(doomed).collect())
+    }
+
+    /// The objects that an approved teardown does not list, or lists as others of the same name.
+    pub fn unapproved(&self, contract: &Contract) -> Vec<Breach> {
+        let going = self.objects.iter().map(doomed);
+        let unlisted = going.zip(&self.objects).filter(|(going, _)| !contract.lists(&going.subject, &going.uid));
+        unlisted.map(|(_, live)| Breach { subject: live.subject(), how: How::Unplanned }).collect()
+    }
+
     /// What would be deleted.
     pub fn changes(&self, survey: &Survey) -> Vec<ResourceDiff> {
         let diff =
@@ -82,8 +97,10 @@ pub async fn teardown(
     let fates = delete(api, &survey.served, teardown.objects.clone(), patience).await;
     let torn = torn_down(survey, teardown, &fates);
     if let Some(inventory) = &mut survey.inventory {
-        let stays =
-            |id: &ObjectId| survey.live.contains_key(id) && fates.get(id).is_some_and(|fate| *fate != Fate::Gone);
+        let stays = |id: &ObjectId| {
+            let is_left = survey.live.contains_key(id) && fates.get(id).is_some_and(|fate| *fate != Fate::Gone);
+            is_left || survey.hidden.contains(id)
+        };
         inventory.objects.retain(|id, _| stays(id));
         let namespace_goes = fates.keys().any(|id| id.kind == "Namespace" && id.name == inventory.component.namespace);
         match inventory.objects.is_empty() {

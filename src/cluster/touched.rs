@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::diff::{Form, compare};
+use super::mask::LAST_APPLIED;
 use crate::manifest::Object;
 
 /// Bytes of a fingerprint.
@@ -21,12 +22,15 @@ pub fn touched(wanted: &Object, live: &Object, key: Option<&[u8]>) -> Object {
     for member in ["apiVersion", "kind", "status"] {
         fields.shift_remove(member);
     }
+    let hide = |value: &mut Value| *value = fingerprint(value, key).unwrap_or_else(|| "***".into()).into();
     if wanted.is_secret()
         && let Some(Value::Object(data)) = fields.get_mut("data")
     {
-        for value in data.values_mut() {
-            *value = fingerprint(value, key).unwrap_or_else(|| "***".into()).into();
-        }
+        data.values_mut().for_each(hide);
+    }
+    let annotations = fields.get_mut("metadata").and_then(|metadata| metadata.get_mut("annotations"));
+    if let Some(applied) = annotations.and_then(|annotations| annotations.get_mut(LAST_APPLIED)) {
+        hide(applied);
     }
     Object(fields)
 }
@@ -65,9 +69,18 @@ pub fn moved(planned: &Object, now: &Object) -> Vec<Moved> {
 
 /// A short fingerprint of a value, the same for any order of keys. With a key nobody without it can tell from
 /// the fingerprint what the value is; without one there is none of what must not be guessed.
-pub fn fingerprint(value: &Value, key: Option<&[u8]>) -> Option<String> {
+fn fingerprint(value: &Value, key: Option<&[u8]>) -> Option<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key?).ok()?;
     feed(value, &mut |bytes| mac.update(bytes));
+    Some(short(&mac.finalize().into_bytes()))
+}
+
+/// A short keyed fingerprint of a set of objects.
+pub fn fingerprint_of_set(objects: &[Object], key: Option<&[u8]>) -> Option<String> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key?).ok()?;
+    for object in objects {
+        feed_map(&object.0, &mut |bytes| mac.update(bytes));
+    }
     Some(short(&mac.finalize().into_bytes()))
 }
 
@@ -160,6 +173,15 @@ mod tests {
         assert_ne!(read("one", key), read("one", Some(b"another")));
         assert_eq!(read("one", None), "***");
         assert_eq!(fingerprint_of(&secret("one"), true, None), None);
+    }
+
+    #[test]
+    fn what_kubectl_applied_last_is_a_fingerprint_on_every_kind() {
+        let annotated =
+            object(json!({"kind": "A", "metadata": {"annotations": {LAST_APPLIED: "all of it", "a": "b"}}}));
+        let read = touched(&annotated, &annotated, Some(b"key")).0["metadata"]["annotations"].clone();
+        assert_eq!(read["a"], "b");
+        assert_eq!(read[LAST_APPLIED].as_str().map(str::len), Some(2 * LENGTH));
     }
 
     #[test]

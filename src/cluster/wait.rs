@@ -32,6 +32,9 @@ const LAPSE: Duration = Duration::from_secs(15);
 /// Objects that are looked at each time.
 const MOST_LOOKED_AT: usize = 10;
 
+/// Objects that are looked at when the time is over.
+const MOST_EXPLAINED: usize = 50;
+
 /// How objects are waited for.
 #[derive(Debug, Clone)]
 pub struct Waiting {
@@ -83,7 +86,7 @@ pub async fn wait(
     waiting: &Waiting,
     told: &(dyn Fn(&str) + Sync),
 ) -> Waited {
-    let mut pending = Pending { api, served, rules: &waiting.rules, told, objects: BTreeMap::new() };
+    let mut pending = Pending { last: None, api, served, rules: &waiting.rules, told, objects: BTreeMap::new() };
     for object in &objects {
         pending.see(object.clone());
     }
@@ -131,6 +134,7 @@ pub async fn wait(
             (Some(_), None) => false,
         };
         if is_late && !pending.objects.is_empty() {
+            pending.look_at(pending.unexplained(), api.clock.elapsed()).await;
             return Waited::Late(pending.causes());
         }
     }
@@ -138,6 +142,8 @@ pub async fn wait(
 
 /// The objects that are not ready.
 struct Pending<'a> {
+    /// The last object that was looked at: the next ones come first.
+    last: Option<ObjectId>,
     api: &'a Api,
     served: &'a Served,
     rules: &'a [ReadyRule],
@@ -189,9 +195,22 @@ impl Pending<'_> {
         self.objects.insert(id.clone(), one);
     }
 
-    /// Looks why objects are not ready; true if for one there is no hope.
+    /// Looks why the next objects are not ready; true if for one there is no hope.
     async fn look(&mut self, now: Duration) -> bool {
-        let ids: Vec<ObjectId> = self.objects.keys().take(MOST_LOOKED_AT).cloned().collect();
+        let last = self.last.take();
+        let (before, after): (Vec<_>, Vec<_>) = self.objects.keys().partition(|id| Some(*id) <= last.as_ref());
+        let ids: Vec<ObjectId> = after.into_iter().chain(before).take(MOST_LOOKED_AT).cloned().collect();
+        self.last = ids.last().cloned();
+        self.look_at(ids, now).await
+    }
+
+    /// The first objects of which it is not known why they are not ready.
+    fn unexplained(&self) -> Vec<ObjectId> {
+        let unexplained = self.objects.iter().filter(|(_, one)| one.cause.is_none());
+        unexplained.map(|(id, _)| id.clone()).take(MOST_EXPLAINED).collect()
+    }
+
+    async fn look_at(&mut self, ids: Vec<ObjectId>, now: Duration) -> bool {
         let (api, served) = (self.api, self.served);
         let looks = ids.iter().filter_map(|id| self.objects.get(id)).map(|one| async move {
             match one.readiness.status {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::changeset::Change;
 
 /// The version of this document.
-const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 
 /// What a plan promises.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -18,9 +18,12 @@ pub struct Contract {
     /// Digest of the artifact that holds the objects; none if they are in the plan itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact: Option<String>,
+    /// Keyed fingerprint of the objects that no artifact names, as they are sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<String>,
     /// What was read of each object.
     pub objects: Vec<Promise>,
-    /// What is deleted because it is no longer part of the component.
+    /// What is deleted: by an apply because it is no longer part of the component, by a teardown all of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deletions: Vec<Doomed>,
 }
@@ -67,8 +70,13 @@ pub struct Doomed {
 }
 
 impl Contract {
-    /// A contract about an artifact.
-    pub fn new(artifact: Option<String>, objects: Vec<Promise>, deletions: Vec<Doomed>) -> Self {
-        Self { schema_version: VERSION, artifact, objects, deletions }
+    /// A contract about objects and deletions.
+    pub fn new(objects: Vec<Promise>, deletions: Vec<Doomed>) -> Self {
+        Self { schema_version: VERSION, artifact: None, manifest: None, objects, deletions }
+    }
+
+    /// Whether it lists a deletion.
+    pub fn lists(&self, subject: &Subject, uid: &str) -> bool {
+        self.deletions.iter().any(|doomed| doomed.subject == *subject && doomed.uid == uid)
     }
 }

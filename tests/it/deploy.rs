@@ -219,6 +219,44 @@ async fn an_approved_plan_that_no_longer_fits_fails_with_what_moved() {
     bench.end().await;
 }
 
+/// What is approved is these objects and these deletions.
+#[tokio::test]
+async fn an_approval_is_of_one_manifest_and_of_one_teardown() {
+    let bench = Bench::new().await;
+    let manifest = |value: &str| {
+        let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {}}}\n---\n", bench.namespace);
+        namespace + &crate::cluster::config_map("c", value)
+    };
+    let planned = bench.finished("create-apply-plan", bench.plan(&manifest("one"))).await;
+    let approved = planned.executions[0].result.as_ref().unwrap()["contents_compressed"].clone();
+    let with = |manifest: &str, contents: &Value| {
+        let mut plan = bench.plan(manifest);
+        plan["apply_plan_contents"] = contents.clone();
+        plan
+    };
+    let job = bench.run("apply-plan", with(&manifest("two"), &approved)).await;
+    assert!(job.description.contains("the manifest is another one"), "{}", job.description);
+    let mut other = contents(&planned);
+    other["runner"]["schema_version"] = json!(2);
+    let other = nuon_runner::plan::contents::pack(&other.to_string()).into();
+    let job = bench.run("apply-plan", with(&manifest("one"), &other)).await;
+    assert!(job.description.contains("the approved plan is of version 2"), "{}", job.description);
+    bench.finished("apply-plan", with(&manifest("one"), &approved)).await;
+
+    let planned = bench.finished("create-teardown-plan", bench.plan(&manifest("one"))).await;
+    let more = manifest("one") + &crate::cluster::config_map("later", "1");
+    let later = bench.finished("create-apply-plan", bench.plan(&more)).await;
+    bench.approve(&later).await;
+    let job = bench.control.wait(&bench.control.offer_apply(&planned.id).unwrap(), PATIENCE).await.unwrap();
+    let told = format!("ConfigMap/{}/later: the plan does not know of it", bench.namespace);
+    assert!(job.description.contains(&told), "{}", job.description);
+    let there = crate::cluster::Bench::empty().await;
+    assert_ne!(there.get(&format!("/api/v1/namespaces/{}/configmaps/c", bench.namespace)).await, Value::Null);
+    let planned = bench.finished("create-teardown-plan", bench.plan(&more)).await;
+    bench.approve(&planned).await;
+    bench.end().await;
+}
+
 /// Contents of the program that is replaced say nothing of what was read.
 #[tokio::test]
 async fn contents_without_a_contract_are_planned_anew_or_refused() {

@@ -8,6 +8,7 @@ use crate::cluster::deploy::{CANNOT_BE_UNDONE, Deployed, Failure as Fault, Order
 use crate::cluster::plan::{Plan, newly_wanted, plan};
 use crate::cluster::survey::Survey;
 use crate::cluster::teardown::{Teardown, teardown};
+use crate::cluster::touched::fingerprint_of_set;
 use crate::cluster::wait::Waiting;
 use crate::cluster::{Api, terms, wait};
 use crate::config::deploy::Deploy;
@@ -16,7 +17,7 @@ use crate::handlers::metrics::Metrics;
 use crate::handlers::{Registries, artifact, images};
 use crate::plan::changeset::{Change, Op, PlanContents, ResourceDiff};
 use crate::plan::contents;
-use crate::plan::contract::Contract;
+use crate::plan::contract::{self, Contract};
 use crate::registry::{Repository, Version, format};
 use crate::worker::failure::because;
 use crate::worker::{Context, Failure, FailureKind, Outcome};
@@ -51,10 +52,17 @@ impl Job<'_> {
                 self.context.log.warn(words);
             }
         }
-        let contract = plan.contract(self.artifact.map(str::to_owned));
+        let contract =
+            Contract { artifact: self.artifact.map(str::to_owned), manifest: self.manifest(survey), ..plan.contract() };
         let mut contents = PlanContents::new(Op::Apply, plan.into_changes());
         contents.runner = Some(contract);
         Ok(self.planned(&contents))
+    }
+
+    /// What is known of objects that are in the plan itself, to know them again.
+    fn manifest(&self, survey: &Survey) -> Option<String> {
+        let key = self.deploys.options.key.as_deref();
+        if self.artifact.is_some() { None } else { fingerprint_of_set(&survey.objects, key) }
     }
 
     /// What is wrong with the images of what is newly wanted, unless that is not to be looked up.
@@ -101,11 +109,16 @@ impl Job<'_> {
         for note in &teardown.notes {
             self.context.log.warn(note.clone());
         }
-        self.planned(&PlanContents::new(Op::Delete, teardown.changes(survey)))
+        let mut contents = PlanContents::new(Op::Delete, teardown.changes(survey));
+        contents.runner = Some(teardown.contract());
+        self.planned(&contents)
     }
 
     pub async fn apply(&self, survey: &mut Survey, approved: &PlanContents, text: &str) -> Result<Outcome, Failure> {
         let contract = self.contract(approved)?;
+        if let Some(contract) = contract {
+            self.is_about(contract, survey)?;
+        }
         let actions = match contract.map(|contract| terms::approved(contract, survey, &self.deploys.options)) {
             Some(Ok(actions)) => Some(actions),
             Some(Err(breaches)) if !self.deploys.replan => {
@@ -177,9 +190,19 @@ impl Job<'_> {
                 let message = format!("{what}, and deploy.require_contract is set; plan again with this runner");
                 return Err(Failure::new(FailureKind::Plan, message));
             }
-            self.context.log.warn(format!("{what}: it is planned anew, and what comes out is applied"));
+            self.context.log.warn(format!("{what}: it is planned anew, and what comes out is done"));
             return Ok(None);
         };
+        if contract.schema_version != contract::VERSION {
+            let (theirs, ours) = (contract.schema_version, contract::VERSION);
+            let message = format!("the approved plan is of version {theirs}, and this runner knows {ours}; plan again");
+            return Err(Failure::new(FailureKind::Plan, message));
+        }
+        Ok(Some(contract))
+    }
+
+    /// Fails if the approved plan is about other objects.
+    fn is_about(&self, contract: &Contract, survey: &Survey) -> Result<(), Failure> {
         let digest = |reference: &str| reference.rsplit_once('@').map(|(_, digest)| digest.to_owned());
         let planned = contract.artifact.as_deref().and_then(digest);
         let pulled = self.artifact.and_then(digest);
@@ -189,12 +212,25 @@ impl Job<'_> {
                 format!("the plan was made of {}, and the job is about {}; plan again", name(planned), name(pulled));
             return Err(Failure::new(FailureKind::Plan, message));
         }
-        Ok(Some(contract))
+        if contract.manifest != self.manifest(survey) {
+            let message = "the manifest is another one than when the plan was made; plan again";
+            return Err(Failure::new(FailureKind::Plan, message));
+        }
+        Ok(())
     }
 
-    pub async fn teardown(&self, survey: &mut Survey, text: &str) -> Result<Outcome, Failure> {
+    pub async fn teardown(&self, survey: &mut Survey, approved: &PlanContents, text: &str) -> Result<Outcome, Failure> {
         let options = &self.deploys.options;
+        let contract = self.contract(approved)?;
         let planned = Teardown::plan(survey, options);
+        let breaches = contract.map(|contract| planned.unapproved(contract)).unwrap_or_default();
+        if !breaches.is_empty() {
+            let failure = Fault::Moved(breaches);
+            if !self.deploys.replan {
+                return Ok(self.done(text, Deployed { failure: Some(failure), ..Deployed::default() }));
+            }
+            self.context.log.warn(format!("{}; it is planned anew (deploy.moved)", failure.sentence()));
+        }
         let patience = self.context.time_left().saturating_sub(FOR_REPORTS);
         let torn = teardown(self.api, survey, &planned, options, patience).await;
         let torn = torn.map_err(because(FailureKind::Cluster))?;

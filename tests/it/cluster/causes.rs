@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::Bench;
+use super::{Bench, deployment};
 
 /// The longest from the cluster's knowledge to ours.
 const AT_MOST: Duration = Duration::from_secs(10);
@@ -488,4 +488,20 @@ async fn pod(bench: &Bench) -> Value {
 async fn patch_status(bench: &Bench, pod: &Value, status: Value) {
     let name = pod["metadata"]["name"].as_str().unwrap();
     bench.merge(&format!("/api/v1/namespaces/{}/pods/{name}/status", bench.namespace), json!({"status": status})).await;
+}
+
+/// One that is hopeless is found behind any number of others that only take long.
+#[tokio::test]
+async fn a_hopeless_object_behind_many_slow_ones_ends_the_wait() {
+    let bench = Bench::new().await;
+    let service = |at: usize| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: s{at}}}\nspec: {{type: LoadBalancer, ports: [{{port: 80}}]}}\n---\n"
+        )
+    };
+    let slow: String = (0..25).map(service).collect();
+    let hopeless = deployment("web", 1)
+        .replace("metadata: {labels", "metadata: {annotations: {testbed/stay: InvalidImageName}, labels");
+    let ran = bench.apply("web", &format!("{slow}{hopeless}"), &["--deploy-wait-timeout", "5m"]).ended(4);
+    assert!(ran.err.contains("InvalidImageName: Deployment/"), "{}", ran.err);
 }

@@ -49,9 +49,12 @@ async fn mass_deletions_and_data_need_a_plan_that_lists_them() {
     let maps = |count: usize| (0..count).map(|at| config_map(&format!("c{at}"), "1")).collect::<String>();
     bench.apply("web", &format!("{}{claim}", maps(8)), &[]).ended(0);
 
-    let refused = bench.apply("web", &format!("{}{claim}", maps(2)), &[]).ended(6);
+    let fewer = format!("{}{}{claim}", maps(2), config_map("new", "1"));
+    let refused = bench.apply("web", &fewer, &[]).ended(6);
     assert!(refused.err.contains("6 of 9 objects would be deleted, more than 50 per cent"), "{}", refused.err);
     assert_ne!(bench.get(&bench.config_map("c7")).await, Value::Null);
+    assert_eq!(bench.get(&bench.config_map("new")).await, Value::Null, "it is refused before anything is done");
+    assert!(bench.plan("web", &fewer)["notes"].to_string().contains("6 of 9 objects would be deleted"));
 
     let ran = bench.apply("web", &maps(8), &[]).ended(0);
     assert!(ran.err.contains("its data go with a volume"), "{}", ran.err);
@@ -67,6 +70,47 @@ async fn mass_deletions_and_data_need_a_plan_that_lists_them() {
     let nothing = bench.manifest("");
     let refused = bench.run(&["apply", "--yes", "-f", &nothing, "--component", "web"]).ended(6);
     assert!(refused.err.contains("the set is empty"), "{}", refused.err);
+}
+
+/// An object whose API is down is not forgotten; one whose kind is gone is.
+#[tokio::test]
+async fn what_cannot_be_looked_up_stays_known() {
+    let bench = Bench::new().await;
+    let group = format!("{}.example.test", bench.namespace);
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": format!("widgets.{group}")},
+        "spec": {
+            "group": group, "scope": "Namespaced", "names": {"plural": "widgets", "singular": "widget", "kind": "Widget"},
+            "versions": [{"name": "v1", "served": true, "storage": true,
+                "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}],
+        },
+    });
+    let widget = format!("apiVersion: {group}/v1\nkind: Widget\nmetadata: {{name: w}}\n---\n");
+    let rest = config_map("c", "1");
+    bench.apply("web", &format!("{rest}{widget}---\n{definition}\n"), &[]).ended(0);
+    bench.delete(&format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.{group}")).await;
+    let services = "/apis/apiregistration.k8s.io/v1/apiservices";
+    let service = format!("{services}/v1.{group}");
+    while bench.get(&service).await != Value::Null {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let down = json!({
+        "metadata": {"name": format!("v1.{group}")},
+        "spec": {"group": group, "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1,
+            "insecureSkipTLSVerify": true, "service": {"name": "nobody", "namespace": bench.namespace}},
+    });
+    bench.create(services, down).await;
+    let ran = bench.apply("web", &rest, &[]).ended(0);
+    bench.delete(&service).await;
+    assert!(ran.err.contains(&format!("Widget/{}/w", bench.namespace)), "{}", ran.err);
+    assert!(ran.err.contains("cannot be looked up"), "{}", ran.err);
+    let ran = bench.run(&["status", "--component", "web", "-o", "json"]);
+    assert!(ran.out.contains("Widget"), "it is still known: {}", ran.out);
+
+    bench.apply("web", &rest, &[]).ended(0);
+    let ran = bench.run(&["status", "--component", "web", "-o", "json"]).ended(0);
+    assert!(!ran.out.contains("Widget"), "its kind is gone, and it with it: {}", ran.out);
 }
 
 #[tokio::test]
