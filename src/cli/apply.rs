@@ -67,7 +67,8 @@ pub async fn fresh(
     survey: &mut Survey,
     artifact: Option<String>,
 ) -> Result<Code, Stopped> {
-    let plan = make_plan(&target.api, survey, &target.parts.deploys.options).await?;
+    let options = &target.options();
+    let plan = make_plan(&target.api, survey, options).await?;
     refused(&plan)?;
     let contract = plan.contract();
     let was_seen = !matches.get_flag("yes");
@@ -80,13 +81,15 @@ pub async fn fresh(
             return Ok(Code::Done);
         }
     }
-    let order = Order {
-        actions: terms::actions(&plan),
-        contract: was_seen.then_some(&contract),
-        artifact,
-        waiting: target.parts.deploys.waiting.clone(),
+    let waiting = target.parts.deploys.waiting.clone();
+    let order = if was_seen {
+        let actions = terms::approved(&contract, survey, options);
+        let actions = actions.map_err(|breaches| Stopped(Code::Moved, Failure::Moved(breaches).sentence()))?;
+        Order { actions, contract: Some(&contract), artifact, waiting }
+    } else {
+        Order { actions: terms::actions(&plan, survey, options), contract: None, artifact, waiting }
     };
-    finish(target, matches, survey, &order, &target.parts.deploys.options).await
+    finish(target, matches, survey, &order, options).await
 }
 
 async fn finish(
@@ -123,7 +126,8 @@ async fn roll_back(target: &Target, survey: &Survey, from: Option<&str>) -> Resu
     let plan = make_plan(&target.api, &survey, options).await?;
     refused(&plan)?;
     let waiting = target.parts.deploys.waiting.clone();
-    let order = Order { actions: terms::actions(&plan), contract: None, artifact: Some(artifact), waiting };
+    let order =
+        Order { actions: terms::actions(&plan, &survey, options), contract: None, artifact: Some(artifact), waiting };
     let rolled = deploy(&target.api, &mut survey, &order, options, &|line: &str| target.say(line)).await?;
     match rolled.failure {
         None => target.say("the rollback succeeded"),

@@ -15,6 +15,7 @@ use crate::base::stop::{Cause, Stop};
 use crate::cluster::connect::{ConnectError, by_file, by_service_account};
 use crate::cluster::deploy::Failure;
 use crate::cluster::inventory::Component;
+use crate::cluster::options::Options;
 use crate::cluster::{Api, ClusterError};
 use crate::config::Config;
 use crate::config::setting::SETTINGS;
@@ -153,6 +154,11 @@ impl Target {
         let namespace = text("namespace").unwrap_or(api.namespace()).to_owned();
         let component = text("component").map(|name| Component { name: name.to_owned(), namespace: namespace.clone() });
         Ok(Self { api, parts, namespace, component, redactor, clock })
+    }
+
+    /// How the cluster is changed. Of Secrets a plan remembers fingerprints; nobody else knows the key of this one's.
+    pub fn options(&self) -> Options {
+        Options { key: Some(rand::random::<[u8; 32]>().to_vec().into()), ..self.parts.deploys.options.clone() }
     }
 
     /// The component that the command is about.

@@ -34,7 +34,7 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
         };
         let mut survey = survey(target, &mut source).await?;
         let options = &target.parts.deploys.options;
-        let plan = Teardown::plan(&survey, options);
+        let plan = Teardown::plan(&target.api, &survey, options).await?;
         for note in &plan.notes {
             target.say(&format!("note: {note}"));
         }

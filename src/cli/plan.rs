@@ -86,9 +86,7 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
     run_on(matches, environment, async |target| {
         let mut source = target.source(matches).await?;
         let survey = survey(target, &mut source).await?;
-        // Of Secrets a plan remembers fingerprints; nobody else knows the key of this one's.
-        let options =
-            Options { key: Some(rand::random::<[u8; 32]>().to_vec().into()), ..target.parts.deploys.options.clone() };
+        let options = target.options();
         let look = async {
             let objects = newly_wanted(&survey, &options);
             let is_wanted = target.parts.deploys.check_images;

@@ -4,7 +4,8 @@
 //!
 //! Each write names the version of the object that was read, so that nothing is written over a change that
 //! nobody has looked at: a write that comes too late is refused by the server, the object is read again, and
-//! only if the fields that are touched are still as they were is it written.
+//! only if the fields that are touched are still as they were is it written. What was read as absent is only
+//! made, never written over.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,14 +18,14 @@ use super::discovery::{Resource, Served};
 use super::ignore::leave_as_they_are;
 use super::inventory::Record;
 use super::options::{Conflicts, Options};
-use super::owners::taken_over;
-use super::plan::explain;
+use super::owners::{is_applied_by, taken_over};
+use super::plan::{explain, try_as_new};
 use super::stage::Stage;
 use super::survey::Survey;
-use super::terms::{Action, Breach};
+use super::terms::{Action, Breach, How, Standing};
 use super::touched::{fingerprint_of, touched};
 use super::{Api, ClusterError, lines};
-use crate::manifest::{Object, ObjectId};
+use crate::manifest::Object;
 use crate::plan::changeset::{Change, Op, ResourceDiff};
 
 /// Applies at once.
@@ -35,6 +36,9 @@ const MOST_READS: usize = 10;
 
 /// How long a definition may take to be established, and a deleted object to be gone.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A version that no object ever has: an object that is applied in it can only be made.
+const NEW: &str = "1";
 
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -118,6 +122,7 @@ pub async fn apply(
             is_announced = announce(api, survey, options).await?;
         }
     }
+    note(survey, &done, options);
     for result in done.into_iter().flatten() {
         applied.diffs.push(result.diff);
         applied.objects.extend(result.now);
@@ -125,7 +130,6 @@ pub async fn apply(
         applied.is_owned_by_others |= result.is_owned_by_others;
         applied.is_forbidden |= result.is_forbidden;
     }
-    note(survey, &applied, options);
     Ok(applied)
 }
 
@@ -153,32 +157,24 @@ async fn announce(api: &Api, survey: &mut Survey, options: &Options) -> Result<b
     Ok(true)
 }
 
-/// Notes in the inventory what was wanted and what is there.
-fn note(survey: &mut Survey, applied: &Applied, options: &Options) {
+/// Notes in the inventory what was wanted and what is there of the objects that are ours now. Of others nothing is
+/// noted but that they were wanted.
+fn note(survey: &mut Survey, done: &[Option<Done>], options: &Options) {
     let Some(inventory) = &mut survey.inventory else { return };
     let key = options.key.as_deref();
-    let failed: BTreeSet<String> =
-        applied.diffs.iter().filter(|diff| diff.change == Change::Error).map(ResourceDiff::subject).collect();
-    let wanted: std::collections::HashMap<ObjectId, &Object> =
-        survey.objects.iter().map(|object| (object.id(), object)).collect();
-    for now in &applied.objects {
-        let Some(wanted) = wanted.get(&now.id()) else { continue };
-        let mut wanted = (*wanted).clone();
+    for (object, done) in survey.objects.iter().zip(done) {
+        let Some(Done { now: Some(now), is_ours: true, .. }) = done else { continue };
+        let mut wanted = object.clone();
         leave_as_they_are(&mut wanted, now, &options.ignore);
-        let uid = now.metadata("uid").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let record = if failed.contains(&now.subject()) {
-            Record { version: now.version().to_owned(), uid, ..Record::default() }
-        } else {
-            let is_secret = wanted.is_secret();
-            Record {
-                version: now.version().to_owned(),
-                uid,
-                wanted: fingerprint_of(&wanted, is_secret, key),
-                seen: fingerprint_of(&touched(&wanted, now, key), is_secret, key),
-                superseded: None,
-            }
+        let is_secret = wanted.is_secret();
+        let record = Record {
+            version: now.version().to_owned(),
+            uid: now.metadata("uid").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            wanted: fingerprint_of(&wanted, is_secret, key),
+            seen: fingerprint_of(&touched(object, now, options), is_secret, key),
+            superseded: None,
         };
-        inventory.objects.insert(now.id(), record);
+        inventory.objects.insert(object.id(), record);
     }
 }
 
@@ -261,14 +257,21 @@ fn is_established(definition: &Object) -> bool {
 struct Done {
     diff: ResourceDiff,
     now: Option<Object>,
+    /// Whether it is there by our hand.
+    is_ours: bool,
     breach: Option<Breach>,
     is_owned_by_others: bool,
     is_forbidden: bool,
 }
 
 impl Done {
-    fn new(diff: ResourceDiff, now: Option<Object>) -> Self {
-        Self { diff, now, breach: None, is_owned_by_others: false, is_forbidden: false }
+    fn ours(diff: ResourceDiff, now: Object) -> Self {
+        Self { now: Some(now), is_ours: true, ..Self::not(diff, None) }
+    }
+
+    /// Nothing was done.
+    fn not(diff: ResourceDiff, now: Option<Object>) -> Self {
+        Self { diff, now, is_ours: false, breach: None, is_owned_by_others: false, is_forbidden: false }
     }
 }
 
@@ -296,31 +299,28 @@ impl Applier<'_> {
         let resource = match self.survey.served.resource(object) {
             Ok(resource) => resource,
             Err(error) => {
-                return Done::new(lines::failed(None, Op::Apply, object, error.to_string(), false), live.cloned());
+                return Done::not(lines::failed(None, Op::Apply, object, error.to_string(), false), live.cloned());
             }
         };
         if let Some(blocked) = blocked {
             let message = format!("not tried, because {blocked} failed");
-            return Done::new(lines::failed(Some(resource), Op::Apply, object, message, false), live.cloned());
+            return Done::not(lines::failed(Some(resource), Op::Apply, object, message, false), live.cloned());
         }
         if let (Action::Leave, Some(live)) = (action, live) {
-            return Done::new(lines::unchanged(resource, live, false), Some(live.clone()));
+            return Done::ours(lines::unchanged(resource, live, false), live.clone());
         }
         match self.write(resource, object, action, live.cloned()).await {
-            Ok(after) => {
-                let diff = lines::resource_diff(Some(resource), Op::Apply, live, Some(&after), false);
-                Done::new(diff, Some(after))
-            }
+            Ok(after) => Done::ours(lines::resource_diff(Some(resource), Op::Apply, live, Some(&after), false), after),
             Err(Refusal::Moved(breach)) => {
                 let diff = lines::failed(Some(resource), Op::Apply, object, breach.to_string(), false);
-                Done { breach: Some(breach), ..Done::new(diff, live.cloned()) }
+                Done { breach: Some(breach), ..Done::not(diff, live.cloned()) }
             }
             Err(Refusal::Cluster(error)) => {
                 let diff = lines::failed(Some(resource), Op::Apply, object, explain(&error, live.is_some()), false);
                 Done {
                     is_owned_by_others: !error.owned_by_others().is_empty(),
                     is_forbidden: error.is_forbidden(),
-                    ..Done::new(diff, live.cloned())
+                    ..Done::not(diff, live.cloned())
                 }
             }
         }
@@ -335,8 +335,16 @@ impl Applier<'_> {
         mut live: Option<Object>,
     ) -> Result<Object, Refusal> {
         let mut reads = 0;
+        let mut recreate = matches!(action, Action::Write { recreate: true, .. });
+        let mut is_to_be_new = live.is_none();
         loop {
-            let refused = match self.try_write(resource, object, action, live.take()).await {
+            if recreate && let Some(old) = live.take() {
+                try_as_new(self.api, resource, object, &self.options.manager).await?;
+                self.api.delete(&resource.api, &old).await?;
+                self.await_gone(resource, &old).await?;
+                (recreate, is_to_be_new) = (false, true);
+            }
+            let refused = match self.try_write(resource, object, live.take()).await {
                 Ok(after) => return Ok(after),
                 Err(error) if error.is_conflict() && reads < MOST_READS => error,
                 Err(error) => return Err(error.into()),
@@ -344,43 +352,46 @@ impl Applier<'_> {
             reads += 1;
             tracing::debug!(object = object.subject(), %refused, "reads again what has moved");
             live = self.api.get(&resource.api, object.namespace(), object.name()).await?;
-            if let Some(breach) = self.breach(object, action, live.as_ref()) {
-                return Err(Refusal::Moved(breach));
+            match self.standing(object, action, live.as_ref(), is_to_be_new) {
+                Standing::AsRead => {}
+                Standing::Done => recreate = false,
+                Standing::Breached(breach) => return Err(Refusal::Moved(breach)),
             }
         }
     }
 
-    /// How an object differs from what the plan has read, if it was approved.
-    fn breach(&self, object: &Object, action: &Action, live: Option<&Object>) -> Option<Breach> {
-        let Action::Write { promised: Some(promised), .. } = action else { return None };
-        Breach::between(object, promised.as_ref(), live, self.options)
+    /// How an object that has moved stands to what was approved. Without an approval it may be written over, unless
+    /// somebody else has made it where there was none.
+    fn standing(&self, object: &Object, action: &Action, live: Option<&Object>, is_to_be_new: bool) -> Standing {
+        if let Action::Write { promised: Some(promised), .. } = action {
+            return Standing::of(object, promised, live, self.options);
+        }
+        match live {
+            Some(live) if is_to_be_new && !is_applied_by(live, &self.options.manager) => {
+                Standing::Breached(Breach { subject: object.subject(), how: How::Appeared })
+            }
+            _ => Standing::AsRead,
+        }
     }
 
     async fn try_write(
         &self,
         resource: &Resource,
         object: &Object,
-        action: &Action,
         live: Option<Object>,
     ) -> Result<Object, ClusterError> {
         let (api, manager) = (self.api, self.options.manager.as_str());
+        let mut wanted = object.clone();
         let Some(mut live) = live else {
-            return api.apply(&resource.api, object, manager, Write::Real, Force::No).await;
+            in_version(&mut wanted, NEW.into());
+            return api.apply(&resource.api, &wanted, manager, Write::Real, Force::No).await;
         };
-        if matches!(action, Action::Write { recreate: true, .. }) {
-            api.delete(&resource.api, &live).await?;
-            self.await_gone(resource, &live).await?;
-            return api.apply(&resource.api, object, manager, Write::Real, Force::No).await;
-        }
         if let Some(owners) = taken_over(&live, manager, &self.options.take_over) {
             live = api.set_owners(&resource.api, &live, owners).await?;
         }
-        let mut wanted = object.clone();
         leave_as_they_are(&mut wanted, &live, &self.options.ignore);
-        if let (Some(Value::Object(metadata)), Some(version)) =
-            (wanted.0.get_mut("metadata"), live.metadata("resourceVersion"))
-        {
-            metadata.insert("resourceVersion".into(), version.clone());
+        if let Some(version) = live.metadata("resourceVersion") {
+            in_version(&mut wanted, version.clone());
         }
         let force = if self.options.conflicts == Conflicts::Force { Force::Yes } else { Force::No };
         api.apply(&resource.api, &wanted, manager, Write::Real, force).await
@@ -396,5 +407,12 @@ impl Applier<'_> {
             self.api.clock.sleep(LOOK).await;
         }
         Ok(())
+    }
+}
+
+/// Lets an object be written only in a version.
+fn in_version(object: &mut Object, version: Value) {
+    if let Some(Value::Object(metadata)) = object.0.get_mut("metadata") {
+        metadata.insert("resourceVersion".into(), version);
     }
 }

@@ -104,10 +104,9 @@ pub async fn deploy(
     told: &(dyn Fn(&str) + Sync),
 ) -> Result<Deployed, ClusterError> {
     if order.contract.is_none()
-        && let Some(reason) = prune::guard(survey, &prune::plan(api, survey, options).await?.deletions, options)
+        && let Some(reason) = guard(api, survey, order, options).await?
     {
-        let help = "approve a plan that lists them, or raise deploy.prune_limit and deploy.prune_percent";
-        let errors = vec![format!("nothing was done: {reason}; {help}")];
+        let errors = vec![format!("nothing was done: {reason}")];
         let failure = Some(Failure::Refused { errors, by_guard: true, is_forbidden: false });
         return Ok(Deployed { failure, ..Deployed::default() });
     }
@@ -128,6 +127,28 @@ pub async fn deploy(
     }
     remember(api, survey, order, options, &deployed).await?;
     Ok(deployed)
+}
+
+/// Why what nobody has approved is not done, before anything is.
+async fn guard(
+    api: &Api,
+    survey: &Survey,
+    order: &Order<'_>,
+    options: &Options,
+) -> Result<Option<String>, ClusterError> {
+    let deletions = prune::plan(api, survey, options).await?.deletions;
+    if let Some(reason) = prune::guard(survey, &deletions, options) {
+        let help = "approve a plan that lists them, or raise deploy.prune_limit and deploy.prune_percent";
+        return Ok(Some(format!("{reason}; {help}")));
+    }
+    let recreated = survey.objects.iter().zip(&order.actions);
+    let recreated = recreated.filter(|(_, action)| matches!(action, Action::Write { recreate: true, .. }));
+    let guarded = recreated.filter_map(|(object, _)| {
+        let subject = object.subject();
+        let reason = prune::goes_with(object)?;
+        Some(format!("{subject} would be deleted and made again, and {reason}; approve a plan that says so"))
+    });
+    Ok(guarded.into_iter().next())
 }
 
 fn refusal(applied: &Applied) -> Option<Failure> {

@@ -25,7 +25,7 @@ const MOST_WEIGHED: usize = 1 << 20;
 /// How a comparison reads and writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// `spec.list[2].name`, keys with dots in quotes; nothing and an empty map or list are the same.
+    /// `spec.list[2].name`, keys with dots in quotes; nothing and null are the same.
     Ours,
     /// As the replaced program: `spec.list[[?->2]].name`, keys as they are; keys `status` at any depth
     /// and the namespace are not compared; nothing and an empty map or list differ.
@@ -139,7 +139,7 @@ impl Walk<'_> {
             (Some(Value::Object(before)), Some(Value::Object(after))) => self.maps(Some(path), before, after, leaves),
             (Some(Value::Array(before)), Some(Value::Array(after))) => self.lists(path, before, after, leaves),
             (before, after) if before == after => leaves.same(),
-            (Some(value), None) | (None, Some(value)) if self.form == Form::Ours && is_empty(value) => leaves.same(),
+            (Some(Value::Null), None) | (None, Some(Value::Null)) if self.form == Form::Ours => leaves.same(),
             (before, after) => leaves.differ(path, before, after),
         }
     }
@@ -175,15 +175,6 @@ impl Walk<'_> {
     }
 }
 
-fn is_empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.is_empty(),
-        _ => false,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,7 +194,10 @@ mod tests {
         let before = json!({"metadata": {"uid": "1", "annotations": {"a.b/c": "x"}}, "spec": {"c": [{"image": "a"}]}, "status": {"x": 1}});
         let after = json!({"metadata": {"uid": "2", "annotations": {"a.b/c": "y"}}, "spec": {"c": [{"image": "b"}], "new": {}}, "status": {"x": 2}});
         let ours = differences(before.clone(), after.clone(), Form::Ours);
-        assert_eq!(ours, ["metadata.annotations.\"a.b/c\": \"x\" -> \"y\"", "spec.c[0].image: \"a\" -> \"b\""]);
+        assert_eq!(
+            ours,
+            ["metadata.annotations.\"a.b/c\": \"x\" -> \"y\"", "spec.c[0].image: \"a\" -> \"b\"", "spec.new: - -> {}"]
+        );
         let shipped = differences(before, after, Form::Shipped);
         assert_eq!(
             shipped,

@@ -48,12 +48,32 @@ impl IgnoreRule {
     }
 }
 
+/// The pointers to the fields of an object that are left as they are.
+fn pointers(wanted: &Object, rules: &[IgnoreRule]) -> Vec<String> {
+    let own = wanted.annotation(ANNOTATION).unwrap_or_default().split(',').map(str::trim);
+    let own = own.filter(|pointer| pointer.starts_with('/')).map(str::to_owned);
+    let rules = rules.iter().filter(|rule| rule.is_about(wanted)).map(|rule| rule.pointer.clone());
+    own.chain(rules).collect()
+}
+
+/// A live object without the ignored fields.
+pub fn without_ignored(wanted: &Object, live: &Object, rules: &[IgnoreRule]) -> Object {
+    let mut document = Value::Object(live.0.clone());
+    for pointer in pointers(wanted, rules) {
+        let Some((parent, member)) = pointer.rsplit_once('/') else { continue };
+        if let Some(Value::Object(map)) = document.pointer_mut(parent) {
+            map.shift_remove(&unescape(member));
+        }
+    }
+    match document {
+        Value::Object(map) => Object(map),
+        _ => live.clone(),
+    }
+}
+
 /// Puts what the cluster has into the ignored fields of a wanted object, so that nothing about them is asked.
 pub fn leave_as_they_are(wanted: &mut Object, live: &Object, rules: &[IgnoreRule]) {
-    let own = wanted.annotation(ANNOTATION).unwrap_or_default().to_owned();
-    let own = own.split(',').map(str::trim).filter(|pointer| pointer.starts_with('/'));
-    let rules = rules.iter().filter(|rule| rule.is_about(wanted)).map(|rule| rule.pointer.clone());
-    let pointers: Vec<String> = own.map(str::to_owned).chain(rules.collect::<Vec<_>>()).collect();
+    let pointers = pointers(wanted, rules);
     if pointers.is_empty() {
         return;
     }
@@ -75,8 +95,9 @@ pub fn leave_as_they_are(wanted: &mut Object, live: &Object, rules: &[IgnoreRule
     }
 }
 
-fn unescape(member: &str) -> String {
-    member.replace("~1", "/").replace("~0", "~")
+/// A step of a JSON pointer as the key that it means.
+pub(super) fn unescape(step: &str) -> String {
+    step.replace("~1", "/").replace("~0", "~")
 }
 
 #[cfg(test)]

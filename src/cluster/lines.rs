@@ -12,7 +12,7 @@
 //! | a new object, planned | the server's whole answer, times, ids and owners included | what is wanted of it |
 //! | fields named `status` | never compared, at any depth | compared, but for the object's own status |
 //! | the namespace | not compared | compared |
-//! | nothing, null and empty maps or lists | differ | are the same |
+//! | nothing and null | differ | are the same |
 //! | texts of several lines | one line of the diff | a line each |
 //! | very long objects and lines | whole | cut, with a word on what is left out |
 //! | an object that an apply left as it was | modified, without fields | unchanged |

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::ignore::IgnoreRule;
+use super::owners::is_applied_by;
+use crate::manifest::Object;
 
 /// What happens where another manager owns a field that we want to set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,14 +45,22 @@ pub struct Options {
     pub key: Option<Arc<[u8]>>,
 }
 
+/// The field manager of the program that is replaced.
+const SHIPPED_MANAGER: &str = "kube-apply";
+
 /// Field managers that earlier deploys of a component may have had: the replaced program's, kubectl's
 /// client-side apply, and what the server itself notes when it meets an object without managers.
-pub const EARLIER_MANAGERS: [&str; 3] = ["kube-apply", "kubectl-client-side-apply", "before-first-apply"];
+pub const EARLIER_MANAGERS: [&str; 3] = [SHIPPED_MANAGER, "kubectl-client-side-apply", "before-first-apply"];
 
 impl Options {
     /// Whether a manager is ours, or one whose fields become ours.
     pub fn is_earlier(&self, manager: &str) -> bool {
         manager == self.manager || self.take_over.iter().any(|name| name == manager)
+    }
+
+    /// Whether an object was applied by a runner, this one or the program that is replaced.
+    pub fn has_deployed(&self, live: &Object) -> bool {
+        [self.manager.as_str(), SHIPPED_MANAGER].iter().any(|manager| is_applied_by(live, manager))
     }
 }
 

@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value};
 
+use super::ignore::unescape;
+
 use crate::manifest::Object;
 
 /// A field manager of an object.
@@ -63,13 +65,13 @@ fn owns(fields: &Value, value: &Value, steps: &[String]) -> bool {
 }
 
 /// Where a key of a tree of owned fields leads.
-enum Place {
+pub(super) enum Place {
     Member(String),
     Item(usize),
 }
 
 impl Place {
-    fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
+    pub(super) fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
         match self {
             Self::Member(member) => value.get(member),
             Self::Item(at) => value.get(*at),
@@ -78,7 +80,7 @@ impl Place {
 }
 
 /// `f:name` is a member, `k:{…}` the item with these keys, `v:…` the item that is this, `i:…` an index.
-fn place(key: &str, value: &Value) -> Option<Place> {
+pub(super) fn place(key: &str, value: &Value) -> Option<Place> {
     let (kind, rest) = key.split_once(':')?;
     let position = |is_it: &dyn Fn(&Value) -> bool| value.as_array()?.iter().position(is_it).map(Place::Item);
     match kind {
@@ -94,10 +96,6 @@ fn place(key: &str, value: &Value) -> Option<Place> {
         }
         _ => None,
     }
-}
-
-fn unescape(step: &str) -> String {
-    step.replace("~1", "/").replace("~0", "~")
 }
 
 /// The managed fields of an object after `manager` took over from others: their fields joined into its own.
@@ -123,6 +121,20 @@ pub fn taken_over(live: &Object, manager: &str, from: &[String]) -> Option<Value
     }
     let kept = kept.into_iter().filter(|entry| !is_ours(entry)).cloned();
     Some(Value::Array(kept.chain([Value::Object(ours)]).collect()))
+}
+
+/// The fields that some of the owners have, joined; of subresources none.
+pub fn fields_of(live: &Object, is_wanted: impl Fn(&Owner<'_>) -> bool) -> Value {
+    let mut joined = Value::Object(Map::new());
+    for owner in owners(live).iter().filter(|owner| owner.subresource.is_empty() && is_wanted(owner)) {
+        join(&mut joined, owner.fields);
+    }
+    joined
+}
+
+/// Whether an object was applied by a manager.
+pub fn is_applied_by(live: &Object, manager: &str) -> bool {
+    owners(live).iter().any(|owner| owner.manager == manager && owner.operation == "Apply")
 }
 
 fn join(into: &mut Value, other: &Value) {

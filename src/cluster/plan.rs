@@ -19,10 +19,11 @@ use super::owners::{owners, taken_over, without_left_behind};
 use super::prune::{self, Deletion};
 use super::schema::{Published, faults_by_definition};
 use super::survey::Survey;
+use super::terms::foreseen;
 use super::touched::{fingerprint_of, touched};
 use super::{Api, ClusterError, lines};
 use crate::manifest::{Object, ObjectId};
-use crate::plan::changeset::{Change, Op, ResourceDiff};
+use crate::plan::changeset::{Change, DiffEntry, Op, ResourceDiff};
 use crate::plan::contract::{Contract, Doomed, Promise, Subject};
 
 /// Dry runs at once.
@@ -77,6 +78,10 @@ pub struct Entry {
     pub checked: Checked,
     /// What is there in the fields that it touches; none if it is not there.
     pub touched: Option<Object>,
+    /// Its UID.
+    uid: Option<String>,
+    /// What the server says that will be in these fields.
+    expected: Option<String>,
     /// Whether it would be deleted and made again.
     pub recreate: bool,
     /// Fields that others own and that would become ours.
@@ -129,6 +134,8 @@ impl Plan {
             subject: subject(&entry.id),
             change: entry.diff.change,
             touched: entry.touched.as_ref().map(|touched| touched.0.clone()),
+            uid: entry.uid.clone(),
+            expected: entry.expected.clone(),
             recreate: entry.recreate,
         });
         let deletions = self.deletions.iter().map(|deletion| doomed(&deletion.live));
@@ -146,6 +153,32 @@ pub fn subject(id: &ObjectId) -> Subject {
 pub(super) fn doomed(live: &Object) -> Doomed {
     let uid = live.metadata("uid").and_then(Value::as_str).unwrap_or_default().to_owned();
     Doomed { subject: subject(&live.id()), uid }
+}
+
+/// The server's answer to the question whether it would take an object that is to be made again, asked under another
+/// name: an object that is invalid must not cost the one that is there.
+///
+/// # Errors
+/// [`ClusterError`] if it would not.
+pub(super) async fn try_as_new(
+    api: &Api,
+    resource: &Resource,
+    object: &Object,
+    manager: &str,
+) -> Result<Object, ClusterError> {
+    let mut new = object.clone();
+    let mut name = |name: String| {
+        if let Some(Value::Object(metadata)) = new.0.get_mut("metadata") {
+            metadata.insert("name".into(), name.into());
+        }
+    };
+    let start: String = object.name().chars().take(40).collect();
+    name(format!("{start}-{:08x}", rand::random::<u32>()));
+    let mut made = api.apply(&resource.api, &new, manager, Write::DryRun, Force::No).await?;
+    if let Some(Value::Object(metadata)) = made.0.get_mut("metadata") {
+        metadata.insert("name".into(), object.name().into());
+    }
+    Ok(made)
 }
 
 /// The objects that a changeset says cannot be applied, each with its reason.
@@ -194,10 +227,11 @@ impl Planner<'_> {
         if let Some(live) = live {
             leave_as_they_are(&mut wanted, live, &self.options.ignore);
         }
-        let key = self.options.key.as_deref();
         let mut entry = Entry {
             id: object.id(),
-            touched: live.map(|live| touched(&wanted, live, key)),
+            touched: live.map(|live| touched(object, live, self.options)),
+            uid: live.and_then(|live| live.metadata("uid")?.as_str()).map(str::to_owned),
+            expected: None,
             diff: lines::blank("", Op::Apply, Some(&wanted), true),
             checked: Checked::Server,
             recreate: false,
@@ -231,6 +265,7 @@ impl Planner<'_> {
                     let others = self.others(live, &after);
                     if same_wanted { entry.drift = others } else { entry.taken = others }
                 }
+                entry.expected = foreseen(&touched(object, &after, self.options), self.options);
                 entry.diff = lines::resource_diff(Some(resource), Op::Apply, live, Some(&after), true);
             }
             Err(error) if self.waits_for_the_set(&error, &wanted) => {
@@ -239,10 +274,17 @@ impl Planner<'_> {
             }
             Err(error) if error.is_immutable() && live.is_some() && self.may_recreate(&wanted) => {
                 entry.recreate = true;
-                entry.diff = match self.try_as_new(resource, &wanted).await {
-                    Ok(()) => lines::resource_diff(Some(resource), Op::Apply, live, Some(&wanted), true),
-                    Err(error) => lines::failed(Some(resource), Op::Apply, &wanted, error.to_string(), true),
-                };
+                match try_as_new(self.api, resource, &wanted, manager).await {
+                    Ok(made) => {
+                        entry.expected = foreseen(&touched(object, &made, self.options), self.options);
+                        entry.diff = lines::resource_diff(Some(resource), Op::Apply, live, Some(&wanted), true);
+                        let told = "the object is deleted and made again".to_owned();
+                        entry.diff.entries.insert(0, DiffEntry::line(None, Change::Removed, told));
+                    }
+                    Err(error) => {
+                        entry.diff = lines::failed(Some(resource), Op::Apply, &wanted, error.to_string(), true);
+                    }
+                }
             }
             Err(error) => {
                 entry.is_owned_by_others = !error.owned_by_others().is_empty();
@@ -298,20 +340,10 @@ impl Planner<'_> {
         }
     }
 
-    /// Whether the server would take an object that is to be made again, asked under another name: an object that
-    /// is invalid must not cost the one that is there.
-    async fn try_as_new(&self, resource: &Resource, object: &Object) -> Result<(), ClusterError> {
-        let mut new = object.clone();
-        if let Some(Value::Object(metadata)) = new.0.get_mut("metadata") {
-            let name: String = object.name().chars().take(40).collect();
-            metadata.insert("name".into(), format!("{name}-{:08x}", rand::random::<u32>()).into());
-        }
-        let asked = self.api.apply(&resource.api, &new, &self.options.manager, Write::DryRun, Force::No);
-        asked.await.map(drop)
-    }
-
+    /// By annotation, or by setting where nothing else goes with the object.
     fn may_recreate(&self, object: &Object) -> bool {
-        self.options.recreate || object.annotation(RECREATE).is_some_and(|text| text == "allowed")
+        let is_allowed = object.annotation(RECREATE).is_some_and(|text| text == "allowed");
+        is_allowed || (self.options.recreate && prune::goes_with(object).is_none())
     }
 
     /// Checks the objects that the server could not, against the schemas of their kinds.

@@ -82,7 +82,7 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Pruni
         if let Some(other) = others.get(id) {
             pruning.notes.push(format!("{id} is part of {other} now, and is left to it"));
             pruning.released.push(id.clone());
-        } else if !is_ours(live, record, &options.manager) {
+        } else if !is_ours(live, record, options) {
             pruning.notes.push(format!("{id} was made anew by somebody else, and is left alone"));
             pruning.released.push(id.clone());
         } else if let Some((key, value)) = kept(live) {
@@ -104,24 +104,30 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Pruni
 
 fn deletion(survey: &Survey, id: &ObjectId, live: &Object) -> Deletion {
     let resource = survey.served.resource(live).ok();
-    let needs_plan = match live {
-        live if live.is_namespace() => Some("everything in a namespace goes with it"),
-        live if live.is_definition() => Some("all objects of its kind go with a definition"),
-        live if live.kind() == "PersistentVolumeClaim" && live.group().is_empty() => Some("its data go with a volume"),
-        _ => None,
-    };
+    let needs_plan = goes_with(live);
     let uid = live.metadata("uid").and_then(Value::as_str).unwrap_or_default().to_owned();
     let diff = lines::resource_diff(resource, Op::Delete, Some(live), None, true);
     Deletion { id: id.clone(), uid, live: live.clone(), needs_plan, diff }
 }
 
-/// Still the object that we made: by its UID, or, if the deploy that made it died before it could note that, by
-/// its manager.
-pub(super) fn is_ours(live: &Object, record: &Record, manager: &str) -> bool {
-    if record.uid.is_empty() {
-        return owners(live).iter().any(|owner| owner.manager == manager && owner.operation == "Apply");
+/// What goes with an object, for those that must not go unless a plan says so.
+pub(super) fn goes_with(object: &Object) -> Option<&'static str> {
+    match object {
+        object if object.is_namespace() => Some("everything in a namespace goes with it"),
+        object if object.is_definition() => Some("all objects of its kind go with a definition"),
+        object if object.kind() == "PersistentVolumeClaim" && object.group().is_empty() => {
+            Some("its data go with a volume")
+        }
+        _ => None,
     }
-    live.metadata("uid").and_then(Value::as_str) == Some(&record.uid)
+}
+
+/// Whether it is still the object that we made: applied by us, or a manager that we take over from, and with the UID
+/// that was noted, if the deploy that made it lived to note one.
+pub(super) fn is_ours(live: &Object, record: &Record, options: &Options) -> bool {
+    let is_managed = owners(live).iter().any(|owner| options.is_earlier(owner.manager));
+    let uid = live.metadata("uid").and_then(Value::as_str);
+    is_managed && (record.uid.is_empty() || uid == Some(&record.uid))
 }
 
 /// The annotation, or label, that keeps an object.
@@ -238,13 +244,17 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_ours_by_its_uid_and_only_then_by_its_manager() {
-        let managed = json!([{"manager": "nuon-runner", "operation": "Apply"}]);
-        let live = object(json!({"metadata": {"uid": "a", "managedFields": managed}}));
+    fn an_object_is_ours_by_its_uid_and_its_manager() {
+        let live = |manager: &str| {
+            let managed = json!([{"manager": manager, "operation": "Apply"}]);
+            object(json!({"metadata": {"uid": "a", "managedFields": managed}}))
+        };
         let record = |uid: &str| Record { uid: uid.into(), ..Record::default() };
-        assert!(is_ours(&live, &record("a"), "nuon-runner"));
-        assert!(!is_ours(&live, &record("b"), "nuon-runner"), "made anew");
-        assert!(is_ours(&live, &record(""), "nuon-runner"), "the deploy died before it noted the UID");
-        assert!(!is_ours(&live, &record(""), "another"));
+        let (ours, theirs, options) = (live("nuon-runner"), live("another"), Options::default());
+        assert!(is_ours(&ours, &record("a"), &options));
+        assert!(!is_ours(&ours, &record("b"), &options), "made anew");
+        assert!(is_ours(&ours, &record(""), &options), "the deploy died before it noted the UID");
+        assert!(!is_ours(&theirs, &record(""), &options));
+        assert!(!is_ours(&theirs, &record("a"), &options), "whoever writes an inventory owns nothing by that");
     }
 }

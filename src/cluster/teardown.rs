@@ -1,11 +1,10 @@
 //! Deletes all objects of a component, as often as one likes: what is gone is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::delete::{Fate, delete};
 use super::options::Options;
-use super::owners::owners;
 use super::plan::doomed;
 use super::prune::{is_ours, kept};
 use super::survey::Survey;
@@ -36,18 +35,26 @@ pub struct TornDown {
 }
 
 impl Teardown {
-    /// Looks what of a component is there: what its inventory holds and what is still ours of it. A component
-    /// without an inventory was deployed by another program; of that the manifest says what there is.
-    pub fn plan(survey: &Survey, options: &Options) -> Self {
+    /// Looks what of a component is there: what its inventory holds, what is still ours of it, and no other component
+    /// has. Of what the program that is replaced has deployed there is no inventory: the manifest says what there
+    /// is, and its field manager that it is its.
+    ///
+    /// # Errors
+    /// [`ClusterError`] if it cannot be read what other components hold.
+    pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Self, ClusterError> {
         let mut teardown = Self::default();
-        let inventory = survey.inventory.as_ref().filter(|inventory| inventory.is_stored());
+        let others = match &survey.inventory {
+            Some(inventory) => inventory.held_by_others(api, &survey.served).await?,
+            None => BTreeMap::new(),
+        };
         for (id, live) in &survey.live {
-            let record = inventory.map(|inventory| inventory.objects.get(id));
+            let record = survey.inventory.as_ref().map(|inventory| inventory.objects.get(id));
             let reason = match record {
-                Some(None) if !owners(live).iter().any(|owner| options.is_earlier(owner.manager)) => {
-                    Some("it is not in the component's inventory".to_owned())
+                _ if others.contains_key(id) => others.get(id).map(|other| format!("it is part of {other}")),
+                Some(None) if !options.has_deployed(live) => {
+                    Some("it is not in the component's inventory, and was not deployed by a runner".to_owned())
                 }
-                Some(Some(record)) if !is_ours(live, record, &options.manager) => {
+                Some(Some(record)) if !is_ours(live, record, options) => {
                     Some("it was made anew by somebody else".to_owned())
                 }
                 _ => kept(live).map(|(key, value)| format!("of {key}: {value}")),
@@ -57,10 +64,12 @@ impl Teardown {
                 None => teardown.objects.push(live.clone()),
             }
         }
-        let place = |object: &Object| survey.objects.iter().position(|wanted| wanted.id() == object.id());
-        teardown.objects.sort_by_cached_key(|object| (place(object).unwrap_or(usize::MAX), object.id()));
+        let places: HashMap<ObjectId, usize> =
+            survey.objects.iter().enumerate().map(|(at, object)| (object.id(), at)).collect();
+        let place = |id: &ObjectId| places.get(id).copied().unwrap_or(usize::MAX);
+        teardown.objects.sort_by_cached_key(|object| (place(&object.id()), object.id()));
         teardown.notes.sort();
-        teardown
+        Ok(teardown)
     }
 
     /// What it promises: these objects, and no others.

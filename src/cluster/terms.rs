@@ -1,13 +1,18 @@
 //! Holds an approved plan against the cluster: is everything that it touches still as it was read?
+//!
+//! An object that is already as the plan has foreseen it, written by us, is no breach: a deploy that was cut off is
+//! done to its end by the same plan.
 
 use std::collections::HashMap;
 use std::fmt;
 
-use super::ignore::leave_as_they_are;
+use serde_json::Value;
+
 use super::options::Options;
+use super::owners::{is_applied_by, taken_over};
 use super::plan::{Plan, subject};
 use super::survey::Survey;
-use super::touched::{Moved, moved, touched};
+use super::touched::{Moved, fingerprint_of_set, moved, touched};
 use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::Change;
 use crate::plan::contract::{Contract, Promise, Subject};
@@ -24,9 +29,30 @@ pub enum Action {
     Write {
         /// Whether it is deleted before.
         recreate: bool,
-        /// What an approved plan has read of it, absent if it was not there; none without such a plan.
-        promised: Option<Option<Object>>,
+        /// What an approved plan has read of it; none without such a plan.
+        promised: Option<Promised>,
     },
+}
+
+/// What an approved plan has read of an object, and what it foresees.
+#[derive(Debug, Clone, Default)]
+pub struct Promised {
+    /// The touched fields; none if it was not there.
+    touched: Option<Object>,
+    uid: Option<String>,
+    expected: Option<String>,
+    recreate: bool,
+}
+
+impl From<&Promise> for Promised {
+    fn from(promise: &Promise) -> Self {
+        Self {
+            touched: promise.touched.clone().map(Object),
+            uid: promise.uid.clone(),
+            expected: promise.expected.clone(),
+            recreate: promise.recreate,
+        }
+    }
 }
 
 /// An object that is not as an approved plan has read it.
@@ -45,6 +71,8 @@ pub enum How {
     Appeared,
     /// It was there, and now is not.
     Gone,
+    /// Another object has its name.
+    Replaced,
     /// Touched fields have other values.
     Moved(Vec<Moved>),
     /// The plan does not know of it.
@@ -58,10 +86,11 @@ impl fmt::Display for Breach {
         match &self.how {
             How::Appeared => write!(f, "planned as new, and now it is there"),
             How::Gone => write!(f, "it was there when the plan was made, and now it is not"),
+            How::Replaced => write!(f, "it was deleted and made anew since the plan was made"),
             How::Unplanned => write!(f, "the plan does not know of it"),
             How::Missing => write!(f, "it is in the plan, and not in what is applied"),
             How::Moved(moved) => {
-                let value = |value: &Option<serde_json::Value>| match value {
+                let value = |value: &Option<Value>| match value {
                     Some(value) => value.to_string().chars().take(200).collect(),
                     None => "nothing".to_owned(),
                 };
@@ -76,39 +105,71 @@ impl fmt::Display for Breach {
     }
 }
 
-impl Breach {
-    /// How an object differs from what was promised of it; absent if it was promised not to be there.
-    pub fn between(
-        object: &Object,
-        promised: Option<&Object>,
-        live: Option<&Object>,
-        options: &Options,
-    ) -> Option<Self> {
-        let how = match (promised, live) {
-            (None, None) => return None,
-            (None, Some(_)) => How::Appeared,
-            (Some(_), None) => How::Gone,
-            (Some(promised), Some(live)) => {
-                let mut wanted = object.clone();
-                leave_as_they_are(&mut wanted, live, &options.ignore);
-                let moved = moved(promised, &touched(&wanted, live, options.key.as_deref()));
-                if moved.is_empty() {
-                    return None;
-                }
-                How::Moved(moved)
-            }
+/// How an object stands to what was promised of it.
+pub(super) enum Standing {
+    /// It is as it was read.
+    AsRead,
+    /// It is as it was foreseen, by our own hand.
+    Done,
+    /// It is neither.
+    Breached(Breach),
+}
+
+impl Standing {
+    /// Looks at an object as it is now.
+    pub fn of(object: &Object, promised: &Promised, live: Option<&Object>, options: &Options) -> Self {
+        let breached = |how| Self::Breached(Breach { subject: object.subject(), how });
+        let Some(live) = live else {
+            // Between its deletion and its creation a deploy may have been cut off.
+            let is_expected = promised.touched.is_none() || promised.recreate;
+            return if is_expected { Self::AsRead } else { breached(How::Gone) };
         };
-        Some(Self { subject: object.subject(), how })
+        let now = touched(object, live, options);
+        if is_applied_by(live, &options.manager) && promised.foresees(&now, options) {
+            return Self::Done;
+        }
+        let Some(before) = &promised.touched else { return breached(How::Appeared) };
+        let moved = moved(before, &now);
+        if !moved.is_empty() {
+            return breached(How::Moved(moved));
+        }
+        match (&promised.uid, live.metadata("uid").and_then(Value::as_str)) {
+            (Some(planned), Some(now)) if planned != now => breached(How::Replaced),
+            _ => Self::AsRead,
+        }
     }
 }
 
-/// What is done with each object of a plan that was made just now.
-pub fn actions(plan: &Plan) -> Vec<Action> {
-    let action = |change: Change, recreate: bool| match change {
-        Change::Unchanged => Action::Leave,
-        _ => Action::Write { recreate, promised: None },
+impl Promised {
+    /// Whether these are the fields that the server has said it would make. What could not be asked of it is
+    /// foreseen if it was to be new.
+    fn foresees(&self, now: &Object, options: &Options) -> bool {
+        match &self.expected {
+            Some(expected) => foreseen(now, options).as_ref() == Some(expected),
+            None => self.touched.is_none(),
+        }
+    }
+}
+
+/// What a plan keeps of the touched fields as they will be.
+pub(super) fn foreseen(touched: &Object, options: &Options) -> Option<String> {
+    fingerprint_of_set(std::slice::from_ref(touched), options.key.as_deref())
+}
+
+/// What is done with each object of a plan that was made just now of this survey.
+pub fn actions(plan: &Plan, survey: &Survey, options: &Options) -> Vec<Action> {
+    let action = |(entry, object): (&super::plan::Entry, &Object)| match entry.diff.change {
+        Change::Unchanged if is_settled(survey.live.get(&object.id()), options) => Action::Leave,
+        _ => Action::Write { recreate: entry.recreate, promised: None },
     };
-    plan.entries.iter().map(|entry| action(entry.diff.change, entry.recreate)).collect()
+    plan.entries.iter().zip(&survey.objects).map(action).collect()
+}
+
+/// Whether an object that is as it is wanted is also ours alone among those from whom is taken over.
+fn is_settled(live: Option<&Object>, options: &Options) -> bool {
+    live.is_some_and(|live| {
+        is_applied_by(live, &options.manager) && taken_over(live, &options.manager, &options.take_over).is_none()
+    })
 }
 
 /// What is done with each object of an approved plan.
@@ -124,11 +185,18 @@ pub fn approved(contract: &Contract, survey: &Survey, options: &Options) -> Resu
             breaches.push(Breach { subject: object.subject(), how: How::Unplanned });
             continue;
         };
-        let promised = promise.touched.clone().map(Object);
-        breaches.extend(Breach::between(object, promised.as_ref(), survey.live.get(&object.id()), options));
+        let (promised, live) = (Promised::from(promise), survey.live.get(&object.id()));
+        let is_done = match Standing::of(object, &promised, live, options) {
+            Standing::Done => true,
+            Standing::AsRead => false,
+            Standing::Breached(breach) => {
+                breaches.push(breach);
+                continue;
+            }
+        };
         actions.push(match promise.change {
-            Change::Unchanged => Action::Leave,
-            _ => Action::Write { recreate: promise.recreate, promised: Some(promised) },
+            Change::Unchanged if is_settled(live, options) => Action::Leave,
+            _ => Action::Write { recreate: promise.recreate && !is_done, promised: Some(promised) },
         });
     }
     breaches.extend(promises.into_keys().map(|subject| {

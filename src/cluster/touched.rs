@@ -9,19 +9,31 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::diff::{Form, compare};
+use super::ignore::without_ignored;
 use super::mask::LAST_APPLIED;
+use super::options::Options;
+use super::owners::{Owner, fields_of, place};
 use crate::manifest::Object;
 
 /// Bytes of a fingerprint.
 const LENGTH: usize = 10;
 
-/// The fields of a live object that a wanted one touches, with their values; Secret values are replaced by
-/// keyed fingerprints. Where lists are of different lengths all of the live one is taken.
-pub fn touched(wanted: &Object, live: &Object, key: Option<&[u8]>) -> Object {
-    let mut fields = maps(&wanted.0, &live.0);
+/// The fields of a live object that an apply of a wanted one touches, with their values: those that are wanted, and
+/// those that ours or a manager from whom is taken over owns, for they go if they are not wanted. Ignored fields do
+/// not count. Items of lists that are known by keys stand under their keys; of other lists all of the live one
+/// is taken. Secret values are replaced by keyed fingerprints.
+pub fn touched(wanted: &Object, live: &Object, options: &Options) -> Object {
+    let all = fields_of(live, |_| true);
+    let ours = fields_of(live, |owner| is_taken(owner, options));
+    let seen = Value::Object(without_ignored(wanted, live, &options.ignore).0);
+    let wanted_fields = Value::Object(wanted.0.clone());
+    let Value::Object(mut fields) = values(Some(&wanted_fields), &seen, Some(&all), Some(&ours)) else {
+        return Object(Map::new());
+    };
     for member in ["apiVersion", "kind", "status"] {
         fields.shift_remove(member);
     }
+    let key = options.key.as_deref();
     let hide = |value: &mut Value| *value = fingerprint(value, key).unwrap_or_else(|| "***".into()).into();
     if wanted.is_secret()
         && let Some(Value::Object(data)) = fields.get_mut("data")
@@ -35,19 +47,64 @@ pub fn touched(wanted: &Object, live: &Object, key: Option<&[u8]>) -> Object {
     Object(fields)
 }
 
-fn maps(wanted: &Map<String, Value>, live: &Map<String, Value>) -> Map<String, Value> {
-    let both = wanted.iter().filter_map(|(key, wanted)| Some((key, wanted, live.get(key)?)));
-    both.map(|(key, wanted, live)| (key.clone(), values(wanted, live))).collect()
+fn is_taken(owner: &Owner<'_>, options: &Options) -> bool {
+    if owner.manager == options.manager { owner.operation == "Apply" } else { options.is_earlier(owner.manager) }
 }
 
-fn values(wanted: &Value, live: &Value) -> Value {
+/// Of a live value what is wanted of it, or owned by `ours`; `all` is what anybody owns, and says of lists how their
+/// items are known.
+fn values(wanted: Option<&Value>, live: &Value, all: Option<&Value>, ours: Option<&Value>) -> Value {
+    let is_owned_whole = ours.and_then(Value::as_object).is_some_and(Map::is_empty);
     match (wanted, live) {
-        (Value::Object(wanted), Value::Object(live)) => Value::Object(maps(wanted, live)),
-        (Value::Array(wanted), Value::Array(live)) if wanted.len() == live.len() => {
-            Value::Array(wanted.iter().zip(live).map(|(wanted, live)| values(wanted, live)).collect())
+        (None, _) if is_owned_whole => live.clone(),
+        (None | Some(Value::Object(_)), Value::Object(map)) => {
+            let part = |(key, live): (&String, &Value)| {
+                let inner = |tree: Option<&'_ Value>| tree.and_then(|tree| tree.get(format!("f:{key}"))).cloned();
+                let (wanted, ours) = (wanted.and_then(|wanted| wanted.get(key)), inner(ours));
+                let is_touched = wanted.is_some() || ours.is_some();
+                is_touched.then(|| (key.clone(), values(wanted, live, inner(all).as_ref(), ours.as_ref())))
+            };
+            Value::Object(map.iter().filter_map(part).collect())
         }
-        (_, live) => live.clone(),
+        (None | Some(Value::Array(_)), Value::Array(items)) => match all.and_then(Value::as_object) {
+            Some(tree) if tree.keys().any(|key| is_item(key)) => keyed(wanted, live, tree, ours),
+            None if wanted.and_then(Value::as_array).is_some_and(|wanted| wanted.len() == items.len()) => {
+                let wanted = wanted.and_then(Value::as_array).into_iter().flatten();
+                Value::Array(wanted.zip(items).map(|(wanted, live)| values(Some(wanted), live, None, None)).collect())
+            }
+            _ => live.clone(),
+        },
+        _ => live.clone(),
     }
+}
+
+/// The touched items of a list, under the keys that they are known by.
+fn keyed(wanted: Option<&Value>, live: &Value, all: &Map<String, Value>, ours: Option<&Value>) -> Value {
+    let mut found = Map::new();
+    for (key, all) in all.iter().filter(|(key, _)| is_item(key)) {
+        let at = |list: &'_ Value| place(key, list).and_then(|place| place.of(list).cloned());
+        let (wanted, ours) = (wanted.and_then(at), ours.and_then(|ours| ours.get(key)));
+        if (wanted.is_some() || ours.is_some())
+            && let Some(live) = at(live)
+        {
+            found.insert(label(key), values(wanted.as_ref(), &live, Some(all), ours));
+        }
+    }
+    Value::Object(found)
+}
+
+/// Whether a key of a tree of owned fields is of an item that is known by keys or by its value.
+fn is_item(key: &str) -> bool {
+    key.starts_with("k:") || key.starts_with("v:")
+}
+
+/// An item as people know it: `{name=web}`, `{"example.com/finalizer"}`.
+fn label(key: &str) -> String {
+    let text = key.get(2..).unwrap_or_default();
+    let Ok(keys) = serde_json::from_str::<Map<String, Value>>(text) else { return format!("{{{text}}}") };
+    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let keys: Vec<String> = keys.iter().map(|(key, value)| format!("{key}={}", plain(value))).collect();
+    format!("{{{}}}", keys.join(","))
 }
 
 /// A field that is not what it was when the plan was made.
@@ -142,6 +199,18 @@ mod tests {
         Object(value.as_object().unwrap().clone())
     }
 
+    fn options(key: Option<&[u8]>) -> Options {
+        Options { key: key.map(Into::into), ..Options::default() }
+    }
+
+    fn touches(wanted: &Value, live: &Value) -> Value {
+        Value::Object(touched(&object(wanted.clone()), &object(live.clone()), &options(None)).0)
+    }
+
+    fn entry(manager: &str, operation: &str, fields: Value) -> Value {
+        json!({"manager": manager, "operation": operation, "fieldsType": "FieldsV1", "fieldsV1": fields})
+    }
+
     #[test]
     fn only_touched_fields_count() {
         let wanted = object(json!({"kind": "A", "spec": {"replicas": 2, "c": [{"image": "i"}], "gone": 1}}));
@@ -149,23 +218,70 @@ mod tests {
             "kind": "A", "metadata": {"uid": "u"}, "status": {"x": 1},
             "spec": {"replicas": 3, "other": true, "c": [{"image": "i", "pullPolicy": "Always"}]},
         }));
-        let read = touched(&wanted, &live, None);
+        let options = options(None);
+        let read = touched(&wanted, &live, &options);
         assert_eq!(Value::Object(read.0.clone()), json!({"spec": {"replicas": 3, "c": [{"image": "i"}]}}));
         let mut later = live.clone();
         later.0["spec"]["other"] = json!(false);
-        assert_eq!(moved(&read, &touched(&wanted, &later, None)), []);
+        assert_eq!(moved(&read, &touched(&wanted, &later, &options)), []);
         later.0["spec"]["replicas"] = json!(5);
         later.0["spec"]["gone"] = json!(2);
-        let moved = moved(&read, &touched(&wanted, &later, None));
+        let moved = moved(&read, &touched(&wanted, &later, &options));
         let told: Vec<_> = moved.iter().map(|m| (m.path.as_str(), m.planned.clone(), m.now.clone())).collect();
         assert_eq!(told, [("spec.gone", None, Some(json!(2))), ("spec.replicas", Some(json!(3)), Some(json!(5)))]);
+    }
+
+    /// What is ours, or is taken over, and not wanted any more goes with the apply.
+    #[test]
+    fn fields_that_an_apply_removes_are_touched() {
+        let live = |more: Value| {
+            let ours = entry("nuon-runner", "Apply", json!({"f:data": {"f:a": {}, "f:old": {}}}));
+            let theirs = entry("hpa", "Update", json!({"f:data": {"f:theirs": {}}}));
+            json!({"data": {"a": "1", "old": "x", "theirs": "y", "hotfix": "z"},
+                "metadata": {"managedFields": [ours, theirs, more]}})
+        };
+        let wanted = json!({"data": {"a": "2"}});
+        let stranger = entry("somebody", "Update", json!({"f:data": {"f:hotfix": {}}}));
+        assert_eq!(touches(&wanted, &live(stranger)), json!({"data": {"a": "1", "old": "x"}}));
+        let kubectl = entry("kubectl-client-side-apply", "Update", json!({"f:data": {"f:hotfix": {}}}));
+        assert_eq!(touches(&wanted, &live(kubectl)), json!({"data": {"a": "1", "old": "x", "hotfix": "z"}}));
+    }
+
+    #[test]
+    fn items_of_lists_are_known_by_their_keys() {
+        let fields = json!({"f:spec": {"f:containers": {
+            "k:{\"name\":\"web\"}": {".": {}, "f:image": {}, "f:name": {}},
+            "k:{\"name\":\"old\"}": {".": {}, "f:name": {}},
+        }}});
+        let injected = json!({"f:spec": {"f:containers": {"k:{\"name\":\"sidecar\"}": {".": {}, "f:image": {}}}}});
+        let managed = json!([entry("nuon-runner", "Apply", fields), entry("injector", "Update", injected)]);
+        let sidecar = json!({"name": "sidecar", "image": "s"});
+        let live = json!({
+            "metadata": {"managedFields": managed},
+            "spec": {"containers": [sidecar, {"name": "web", "image": "w", "tty": true}, {"name": "old"}]},
+        });
+        let wanted = json!({"spec": {"containers": [{"name": "web", "image": "w2"}, {"name": "new"}]}});
+        let read = touches(&wanted, &live);
+        assert_eq!(
+            read,
+            json!({"spec": {"containers": {"{name=web}": {"name": "web", "image": "w"}, "{name=old}": {"name": "old"}}}})
+        );
+    }
+
+    #[test]
+    fn ignored_fields_do_not_count() {
+        let annotated = json!({"kind": "A", "metadata": {"annotations": {"nuon.co/ignore-fields": "/spec/replicas"}},
+            "spec": {"replicas": 2, "x": 1}});
+        let live = json!({"kind": "A", "spec": {"replicas": 7, "x": 1}});
+        assert_eq!(touches(&annotated, &live), json!({"spec": {"x": 1}}));
     }
 
     #[test]
     fn secret_values_are_fingerprints_and_those_need_a_key() {
         let secret = |value: &str| object(json!({"apiVersion": "v1", "kind": "Secret", "data": {"p": value}}));
-        let read =
-            |value: &str, key: Option<&[u8]>| touched(&secret(value), &secret(value), key).0["data"]["p"].clone();
+        let read = |value: &str, key: Option<&[u8]>| {
+            touched(&secret(value), &secret(value), &options(key)).0["data"]["p"].clone()
+        };
         let key: Option<&[u8]> = Some(b"key");
         assert_ne!(read("one", key), "one");
         assert_eq!(read("one", key), read("one", key));
@@ -177,9 +293,9 @@ mod tests {
 
     #[test]
     fn what_kubectl_applied_last_is_a_fingerprint_on_every_kind() {
-        let annotated =
-            object(json!({"kind": "A", "metadata": {"annotations": {LAST_APPLIED: "all of it", "a": "b"}}}));
-        let read = touched(&annotated, &annotated, Some(b"key")).0["metadata"]["annotations"].clone();
+        let annotations = json!({LAST_APPLIED: "all of it", "a": "b"});
+        let annotated = object(json!({"kind": "A", "metadata": {"annotations": annotations}}));
+        let read = touched(&annotated, &annotated, &options(Some(b"key"))).0["metadata"]["annotations"].clone();
         assert_eq!(read["a"], "b");
         assert_eq!(read[LAST_APPLIED].as_str().map(str::len), Some(2 * LENGTH));
     }

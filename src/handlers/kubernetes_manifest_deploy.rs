@@ -142,7 +142,7 @@ impl Steps for Deploying {
             }
             match self.task.take().ok_or_else(unprepared)? {
                 Task::PlanApply => job.plan_apply(survey).await,
-                Task::PlanTeardown => Ok(job.plan_teardown(survey)),
+                Task::PlanTeardown => job.plan_teardown(survey).await,
                 Task::Approved(approved, text) if approved.op == Op::Delete => {
                     job.teardown(survey, &approved, &text).await
                 }

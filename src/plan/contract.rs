@@ -54,6 +54,12 @@ pub struct Promise {
     /// What was in the fields that its manifest touches; none if it was not there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub touched: Option<Map<String, Value>>,
+    /// Its UID; none if it was not there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// Keyed fingerprint of these fields as the server says that they will be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
     /// Whether it is deleted and made again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recreate: bool,

@@ -104,14 +104,15 @@ impl Job<'_> {
         Ok(plan)
     }
 
-    pub fn plan_teardown(&self, survey: &Survey) -> Outcome {
-        let teardown = Teardown::plan(survey, &self.deploys.options);
+    pub async fn plan_teardown(&self, survey: &Survey) -> Result<Outcome, Failure> {
+        let teardown = Teardown::plan(self.api, survey, &self.deploys.options).await;
+        let teardown = teardown.map_err(because(FailureKind::Cluster))?;
         for note in &teardown.notes {
             self.context.log.warn(note.clone());
         }
         let mut contents = PlanContents::new(Op::Delete, teardown.changes(survey));
         contents.runner = Some(teardown.contract());
-        self.planned(&contents)
+        Ok(self.planned(&contents))
     }
 
     pub async fn apply(&self, survey: &mut Survey, approved: &PlanContents, text: &str) -> Result<Outcome, Failure> {
@@ -134,7 +135,7 @@ impl Job<'_> {
         };
         let (actions, contract) = match actions {
             Some(actions) => (actions, contract),
-            None => (terms::actions(&self.plan(survey).await?), None),
+            None => (terms::actions(&self.plan(survey).await?, survey, &self.deploys.options), None),
         };
         let order = Order { actions, contract, artifact: self.artifact.map(str::to_owned), waiting: self.waiting() };
         let told = |what: &str| self.context.log.info(self.context.redactor.mask(what));
@@ -165,7 +166,7 @@ impl Job<'_> {
         let namespace = self.namespace;
         let again = Survey::take(self.api, objects, namespace, component.as_ref()).await;
         *survey = again.map_err(because(FailureKind::Cluster))?;
-        let actions = terms::actions(&self.plan(survey).await?);
+        let actions = terms::actions(&self.plan(survey).await?, survey, &self.deploys.options);
         let order = Order { actions, contract: None, artifact: Some(artifact), waiting: self.waiting() };
         let told = |what: &str| self.context.log.info(self.context.redactor.mask(what));
         let rolled = deploy(self.api, survey, &order, &self.deploys.options, &told).await;
@@ -222,7 +223,7 @@ impl Job<'_> {
     pub async fn teardown(&self, survey: &mut Survey, approved: &PlanContents, text: &str) -> Result<Outcome, Failure> {
         let options = &self.deploys.options;
         let contract = self.contract(approved)?;
-        let planned = Teardown::plan(survey, options);
+        let planned = Teardown::plan(self.api, survey, options).await.map_err(because(FailureKind::Cluster))?;
         let breaches = contract.map(|contract| planned.unapproved(contract)).unwrap_or_default();
         if !breaches.is_empty() {
             let failure = Fault::Moved(breaches);

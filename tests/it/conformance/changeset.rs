@@ -147,8 +147,10 @@ fn our_form_differs_where_it_is_meant_to() {
     let (shipped, ours) = both(json!({"metadata": {"namespace": "a"}}), json!({"metadata": {"namespace": "b"}}));
     assert_eq!((shipped.len(), ours.len()), (0, 2));
 
-    let (shipped, ours) = both(json!({"spec": {}}), json!({"spec": {"m": {}}}));
-    assert_eq!((shipped, ours), (vec!["spec.m {}".into()], vec![]));
+    let (shipped, ours) = both(json!({"spec": {}}), json!({"spec": {"m": null}}));
+    assert_eq!((shipped.len(), ours.len()), (1, 0));
+    let (shipped, ours) = both(json!({"ingress": [{}]}), json!({"ingress": []}));
+    assert_eq!((shipped.len(), ours.len()), (1, 1), "all is another thing than nothing");
 
     let (shipped, ours) = both(json!({"t": "a\nb\n"}), json!({"t": "a\nc\n"}));
     assert_eq!(shipped, ["t a\nb\n", "t a\nc\n"]);
