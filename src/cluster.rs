@@ -43,6 +43,7 @@ mod mask;
 mod normal;
 mod owners;
 mod schema;
+pub mod shipped;
 mod stage;
 mod watch;
 

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{Code, chain, changes, complain, input, print};
 use crate::cluster::comparison::{Comparison, Mode};
 use crate::cluster::diff::Form;
+use crate::cluster::shipped;
 use crate::manifest::{self, Object};
 use crate::plan::changeset::Change;
 
@@ -75,8 +76,11 @@ fn read(matches: &ArgMatches) -> Result<Comparison, String> {
 /// The one object of a file. JSON is taken as it is; the reader of manifests would make integers of floats.
 fn object(file: &str) -> Result<Object, String> {
     let bytes = input::read(file)?;
-    if let Ok(Value::Object(map)) = serde_json::from_slice(&bytes) {
-        return Ok(Object(map));
+    if let Ok(mut value @ Value::Object(_)) = serde_json::from_slice(&bytes) {
+        shipped::held(&mut value);
+        if let Value::Object(map) = value {
+            return Ok(Object(map));
+        }
     }
     let mut objects = manifest::read(&bytes).map_err(|error| format!("{file}: {}", chain(&error)))?.objects;
     match (objects.pop(), objects.len()) {

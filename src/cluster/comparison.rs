@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::diff::{Form, compare};
 use super::lines::{api, blank, fields, lines};
+use super::shipped;
 use crate::manifest::Object;
 use crate::plan::changeset::{Change, Op, ResourceDiff};
 
@@ -55,7 +56,7 @@ impl Comparison {
             (Op::Apply, None) => fields(self.live.as_ref(), self.desired.as_ref(), dry_run, form),
             (Op::Delete, error) => {
                 let (change, entries) = fields(object, None, dry_run, form);
-                (if error.is_some() { Change::Error } else { change }, entries)
+                (if error.is_some() && !dry_run { Change::Error } else { change }, entries)
             }
         };
         let lines = lines(change, &entries, form);
@@ -63,7 +64,9 @@ impl Comparison {
         let blank = blank(&plural, self.op(), object, dry_run);
         // In the version in which it was read.
         let api = self.live.as_ref().map_or(blank.api.clone(), api);
-        let raw = ResourceDiff { api, change, error: self.error.clone(), entries, ..blank };
+        // Nothing is asked of the server for a deletion that is planned.
+        let error = self.error.clone().filter(|_| self.mode != Mode::PlanDelete);
+        let raw = ResourceDiff { api, change, error, entries, ..blank };
         let formatted = ResourceDiff { entries: lines, ..raw.clone() };
         (raw, formatted)
     }
@@ -83,7 +86,11 @@ impl Comparison {
             let whom = format!("[{} {}/{}]", raw.kind, raw.namespace, raw.name);
             document.insert("handler_error".into(), format!("{verb} error for resource {whom}: {error}").into());
         }
-        Value::Object(document)
+        let mut document = Value::Object(document);
+        if form == Form::Shipped {
+            shipped::printed(&mut document);
+        }
+        document
     }
 
     fn object(&self) -> Option<&Object> {

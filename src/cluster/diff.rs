@@ -12,6 +12,7 @@ use std::cell::Cell;
 use serde_json::{Map, Value};
 
 use crate::manifest::Object;
+use crate::plan::changeset::Change;
 use pairs::{Likeness, Pair, pair};
 use path::{Path, Step};
 
@@ -39,6 +40,8 @@ pub struct Difference {
     pub path: String,
     /// The field as a JSON pointer; indexes are those before.
     pub pointer: String,
+    /// Whether it comes, goes, or becomes another.
+    pub change: Change,
     /// The value before; none if there was none.
     pub before: Option<Value>,
     /// The value after; none if there is none.
@@ -61,15 +64,27 @@ pub fn essence(object: &Object) -> Map<String, Value> {
 pub fn compare(before: &Object, after: &Object, form: Form) -> Vec<Difference> {
     let mut found = Vec::new();
     let walk = Walk { form, weighed: &Cell::new(0) };
-    walk.maps(None, &essence(before), &essence(after), &mut Collect { form, into: &mut found });
+    let collect = &mut Collect { form, into: &mut found };
+    match form {
+        Form::Ours => walk.maps(None, &essence(before), &essence(after), collect),
+        Form::Shipped => walk.maps(None, &before.0, &after.0, collect),
+    }
     found.sort_by(|a, b| a.path.cmp(&b.path));
     if form == Form::Shipped {
-        // Of keys with dots that look like one path the last is kept.
-        found.reverse();
-        found.dedup_by(|a, b| a.path == b.path);
-        found.reverse();
+        found.dedup_by(|later, kept| merge(kept, later));
     }
     found
+}
+
+/// Of keys with dots that look like one path the replaced program keeps the last value of each side.
+fn merge(kept: &mut Difference, later: &mut Difference) -> bool {
+    if kept.path != later.path {
+        return false;
+    }
+    kept.change = later.change;
+    kept.before = later.before.take().or(kept.before.take());
+    kept.after = later.after.take().or(kept.after.take());
+    true
 }
 
 /// Hears of each leaf: a value that is no map or list on both sides.
@@ -88,7 +103,12 @@ impl Leaves for Collect<'_> {
 
     fn differ(&mut self, path: &Path<'_>, before: Option<&Value>, after: Option<&Value>) {
         let (path, pointer) = (path.text(self.form), path.pointer());
-        self.into.push(Difference { path, pointer, before: before.cloned(), after: after.cloned() });
+        let change = match (before, after) {
+            (None, _) => Change::Added,
+            (_, None) => Change::Removed,
+            _ => Change::Modified,
+        };
+        self.into.push(Difference { path, pointer, change, before: before.cloned(), after: after.cloned() });
     }
 }
 

@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 
 use super::diff::{Difference, Form, compare, essence};
 use super::discovery::Resource;
-use super::mask;
+use super::{mask, shipped};
 use crate::manifest::Object;
 use crate::plan::changeset::{Change, DiffEntry, Op, ResourceDiff};
 use crate::yaml::emit::emit;
@@ -138,20 +138,10 @@ fn without_servers_own(object: &Object) -> Map<String, Value> {
     sent
 }
 
-fn entry(difference: Difference) -> DiffEntry {
-    let change = match (&difference.before, &difference.after) {
-        (None, _) => Change::Added,
-        (_, None) => Change::Removed,
-        _ => Change::Modified,
-    };
+fn entry(Difference { path, change, before, after, .. }: Difference) -> DiffEntry {
     let told = |value: Option<Value>| value.filter(|value| !value.is_null()).map(Box::new);
-    DiffEntry {
-        path: Some(difference.path),
-        original: told(difference.before),
-        applied: told(difference.after),
-        change,
-        payload: None,
-    }
+    let path = Some(path).filter(|path| !path.is_empty());
+    DiffEntry { path, original: told(before), applied: told(after), change, payload: None }
 }
 
 /// The lines of a diff's fields. An object that comes or goes: a first entry with only the kind of change,
@@ -161,7 +151,7 @@ pub(super) fn lines(change: Change, fields: &[DiffEntry], form: Form) -> Vec<Dif
     let mut lines = match (change, fields) {
         (Change::Added | Change::Removed, [whole]) => {
             let value = whole.applied.as_ref().or(whole.original.as_ref());
-            let texts = value.map(|value| yaml_lines(value)).unwrap_or_default();
+            let texts = value.map(|value| yaml_lines(value, form)).unwrap_or_default();
             let first = DiffEntry::line(None, change, String::new());
             std::iter::once(first).chain(texts.into_iter().map(|text| DiffEntry::line(None, change, text))).collect()
         }
@@ -170,7 +160,10 @@ pub(super) fn lines(change: Change, fields: &[DiffEntry], form: Form) -> Vec<Dif
             let part =
                 |entry: &DiffEntry| entry.path.as_deref().unwrap_or_default().split('.').next().map(str::to_owned);
             sorted.sort_by_key(|entry| part(entry));
-            sorted.into_iter().flat_map(|entry| field_lines(entry, form)).collect::<Vec<_>>()
+            let lines: Vec<DiffEntry> = sorted.iter().flat_map(|entry| field_lines(entry, form)).collect();
+            // Null against nothing has no lines; that there is something is told where nothing else is.
+            let kinds = || fields.iter().map(|entry| DiffEntry::line(None, entry.change, String::new())).collect();
+            if lines.is_empty() { kinds() } else { lines }
         }
     };
     if form == Form::Ours {
@@ -195,67 +188,25 @@ fn bound(lines: &mut Vec<DiffEntry>) {
 }
 
 fn field_lines(entry: &DiffEntry, form: Form) -> Vec<DiffEntry> {
-    let is_scalar = |value: &Option<Box<Value>>| !matches!(value.as_deref(), Some(Value::Object(_) | Value::Array(_)));
-    let are_scalars = is_scalar(&entry.original) && is_scalar(&entry.applied);
     let mut lines = Vec::new();
     for (change, value) in [(Change::Removed, &entry.original), (Change::Added, &entry.applied)] {
         let Some(value) = value.as_deref() else { continue };
         let texts = match (value, form) {
-            (scalar, Form::Shipped) if are_scalars => vec![go_text(scalar)],
+            (Value::Object(_) | Value::Array(_), _) => yaml_lines(value, form),
             (Value::String(text), Form::Ours) if !text.contains('\n') => vec![text.clone()],
-            (value, _) => yaml_lines(value),
+            (_, Form::Ours) => yaml_lines(value, form),
+            (scalar, Form::Shipped) => vec![shipped::text(scalar)],
         };
+        let texts = if texts.is_empty() && form == Form::Shipped { vec![shipped::text(value)] } else { texts };
         lines.extend(texts.into_iter().map(|text| DiffEntry::line(entry.path.clone(), change, text)));
-    }
-    if lines.is_empty() {
-        lines.push(DiffEntry { original: None, applied: None, ..entry.clone() });
     }
     lines
 }
 
-fn yaml_lines(value: &Value) -> Vec<String> {
-    let text = emit(value).unwrap_or_default();
-    text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
-}
-
-/// A scalar as Go's `%v` prints it.
-fn go_text(scalar: &Value) -> String {
-    match scalar {
-        Value::String(text) => text.clone(),
-        Value::Number(number) if number.is_f64() => go_float(number.as_f64().unwrap_or_default()),
-        other => other.to_string(),
-    }
-}
-
-/// The shortest digits; with an exponent below 1e-4 and from 1e21 on.
-fn go_float(number: f64) -> String {
-    let (digits, exponent) = {
-        let text = format!("{number:e}");
-        let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        (digits.to_owned(), exponent.parse::<i32>().unwrap_or_default())
+fn yaml_lines(value: &Value, form: Form) -> Vec<String> {
+    let text = match form {
+        Form::Ours => emit(value).ok(),
+        Form::Shipped => shipped::yaml(value),
     };
-    if number != 0.0 && !(-4..21).contains(&exponent) {
-        let sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{digits}e{sign}{:02}", exponent.abs());
-    }
-    format!("{number}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn floats_are_written_as_go_writes_them() {
-        for (number, text) in [
-            (1.5, "1.5"),
-            (1e21, "1e+21"),
-            (1.5e-7, "1.5e-07"),
-            (1e20, "100000000000000000000"),
-            (0.0001, "0.0001"),
-            (0.0, "0"),
-        ] {
-            assert_eq!(go_float(number), text);
-        }
-    }
+    text.unwrap_or_default().split('\n').filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }

@@ -159,7 +159,7 @@ pub fn judge(object: &Object, now: Timestamp) -> Result<Readiness, ReadinessErro
 
 fn terminating(object: &Object) -> Result<Option<Readiness>, ReadinessError> {
     match object.metadata("deletionTimestamp") {
-        None | Some(Value::Null) => Ok(None),
+        None => Ok(None),
         Some(Value::String(time)) if time.is_empty() => Ok(None),
         Some(Value::String(_)) => Ok(Some(Readiness::new(Status::Terminating, "", "Resource scheduled for deletion"))),
         Some(_) => Err(ReadinessError::Type { field: "metadata.deletionTimestamp".into(), wanted: "a text" }),

@@ -80,15 +80,19 @@ pub struct ResourceDiff {
     #[serde(rename = "_version")]
     pub version: String,
     /// Name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Namespace; empty for cluster-scoped objects.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub namespace: String,
     /// Kind.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kind: String,
     /// Group, `/`, version; `/v1` for the core group.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub api: String,
     /// Plural name of the kind.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub resource: String,
     /// What the plan does.
     pub op: Op,

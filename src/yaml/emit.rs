@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 
 use serde_json::{Map, Number, Value};
 
-use super::json::{general, json_float};
+use super::json::{general_float, json_float};
 use super::resolve::{Meaning, is_base_60, resolve};
 
 /// Text is folded at the first fitting space beyond this column.
@@ -519,9 +519,7 @@ fn number_text(number: &Number) -> String {
         if json.parse::<i64>().is_ok() || json.parse::<u64>().is_ok() {
             return if json == "-0" { "0".into() } else { json };
         }
-        let text = format!("{float:e}");
-        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-        return general(mantissa, exponent, &format!("{float}"), 6);
+        return general_float(float);
     }
     number.to_string()
 }

@@ -150,13 +150,20 @@ fn key_float(float: f64) -> String {
     let short = float as f32;
     let text = format!("{short:e}");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    general(mantissa, exponent, &format!("{short}"), 6)
+    general(mantissa, exponent, &format!("{short}"))
 }
 
-/// Go's `%g`: exponent form for exponents below -4 or from `limit` on, else plain decimal.
-pub(super) fn general(mantissa: &str, exponent: &str, plain: &str, limit: i32) -> String {
+/// Go's `%v` of a float: shortest digits, in exponent form below 1e-4 and from 1e6 on.
+pub fn general_float(float: f64) -> String {
+    let text = format!("{float:e}");
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    general(mantissa, exponent, &format!("{float}"))
+}
+
+/// Go's `%g`: exponent form for exponents below -4 or from 6 on, else plain decimal.
+fn general(mantissa: &str, exponent: &str, plain: &str) -> String {
     let value: i32 = exponent.parse().unwrap_or_default();
-    if (-4..limit).contains(&value) {
+    if (-4..6).contains(&value) {
         return plain.to_owned();
     }
     let sign = if value < 0 { '-' } else { '+' };

@@ -9,6 +9,8 @@
 //!
 //! Looks in vain are bounded by four times the items, so time is linear in them.
 
+use std::cmp::Ordering;
+
 /// How much two items have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Likeness {
@@ -42,7 +44,7 @@ const PATIENCE: usize = 4;
 /// Pairs lists of these lengths, in order.
 pub fn pair(before: usize, after: usize, likeness: impl Fn(usize, usize) -> Likeness) -> Vec<Pair> {
     let mut head = End::default();
-    let mut tail = End::default();
+    let mut tail = End { adds_first: true, ..End::default() };
     let mut patience = PATIENCE * (before + after);
     let backward = |i: usize, j: usize| likeness(before - 1 - i, after - 1 - j);
     let is_open = |a: &End, b: &End| a.look.0 + b.look.0 < before && a.look.1 + b.look.1 < after;
@@ -70,6 +72,8 @@ struct End {
     at: (usize, usize),
     /// Where the next look starts.
     look: (usize, usize),
+    /// Whether of rests that are equally long an item comes first, instead of going.
+    adds_first: bool,
 }
 
 impl End {
@@ -131,10 +135,12 @@ impl End {
         while self.at.0 < to.0 && self.at.1 < to.1 {
             if likeness(self.at.0, self.at.1) != Likeness::Other {
                 self.both();
-            } else if to.0 - self.at.0 >= to.1 - self.at.1 {
-                self.removed();
-            } else {
-                self.added();
+                continue;
+            }
+            match (to.0 - self.at.0).cmp(&(to.1 - self.at.1)) {
+                Ordering::Greater => self.removed(),
+                Ordering::Equal if !self.adds_first => self.removed(),
+                _ => self.added(),
             }
         }
         while self.at.0 < to.0 {

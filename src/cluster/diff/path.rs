@@ -18,16 +18,16 @@ pub enum Step<'a> {
 }
 
 impl Path<'_> {
-    /// Whether the replaced program does not look there.
+    /// Whether the replaced program does not look there. It goes by the text of the path, so that keys with dots
+    /// may look like what is meant.
     pub fn is_unseen(&self) -> bool {
-        let Step::Key(key) = self.step else { return false };
-        match self.parent {
-            _ if key == "status" => true,
-            Some(Path { parent: None, step: Step::Key("metadata") }) => {
-                key == "namespace" || SERVERS_OWN.contains(&key)
-            }
-            _ => false,
+        if matches!(self.step, Step::Key("status")) {
+            return true;
         }
+        let text = self.text(Form::Shipped);
+        let is_at = |path: &str| text.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let is_servers = |member| is_at(&format!("metadata.{member}"));
+        is_at("status") || is_servers("namespace") || SERVERS_OWN.into_iter().any(is_servers)
     }
 
     /// As a JSON pointer into what was before.
@@ -47,10 +47,12 @@ impl Path<'_> {
                 if self.parent.is_some() {
                     text.push('.');
                 }
-                if form == Form::Ours && (key.is_empty() || key.contains(['.', '[', '"'])) {
-                    text.push_str(&format!("{key:?}"));
-                } else {
-                    text.push_str(key);
+                match form {
+                    Form::Ours if key.is_empty() || key.contains(['.', '[', '"']) => {
+                        text.push_str(&format!("{key:?}"));
+                    }
+                    Form::Ours => text.push_str(key),
+                    Form::Shipped => text.push_str(key.trim_matches('"')),
                 }
             }
             (Step::Item(Pair::Both(_, at) | Pair::Removed(at) | Pair::Added(at)), Form::Ours) => {

@@ -13,15 +13,16 @@ use crate::manifest::Object;
 const TIME_TO_PLACE: Duration = Duration::from_secs(15);
 
 pub fn pod(object: &Object, conditions: &[Condition<'_>], now: Timestamp) -> Result<Readiness, ReadinessError> {
-    let condition = |kind: &str| conditions.iter().find(|condition| condition.kind == kind);
+    let condition =
+        |kind, status| conditions.iter().find(|condition| condition.kind == kind && condition.status == status);
     Ok(match text(object, &["status", "phase"]) {
         "Succeeded" => Readiness::current("Pod has completed successfully"),
         "Failed" => Readiness::current("Pod has completed, but not successfully"),
         "Running" => {
-            if condition("Ready").is_some_and(|ready| ready.status == "True") {
+            if condition("Ready", "True").is_some() {
                 return Ok(Readiness::current("Pod is Ready"));
             }
-            let crashing = crashing(object);
+            let crashing = crashing(object)?;
             if crashing.is_empty() {
                 Readiness::in_progress("PodRunningNotReady", "Pod is running but is not Ready")
             } else {
@@ -29,8 +30,8 @@ pub fn pod(object: &Object, conditions: &[Condition<'_>], now: Timestamp) -> Res
                 Readiness::failed("ContainerCrashLooping", message)
             }
         }
-        "Pending" => match condition("PodScheduled") {
-            Some(placed) if placed.status == "False" && placed.reason == "Unschedulable" => {
+        "Pending" => match condition("PodScheduled", "False") {
+            Some(placed) if placed.reason == "Unschedulable" => {
                 if is_new(object, now) {
                     Readiness::in_progress("PodNotScheduled", "Pod has not been scheduled")
                 } else {
@@ -45,18 +46,32 @@ pub fn pod(object: &Object, conditions: &[Condition<'_>], now: Timestamp) -> Res
 }
 
 /// Names of the containers that wait for their next crash.
-fn crashing(object: &Object) -> Vec<&str> {
-    let containers = at(object, &["status", "containerStatuses"]).and_then(Value::as_array);
-    let waits = |container: &&Value| {
-        container.pointer("/state/waiting/reason").and_then(Value::as_str) == Some("CrashLoopBackOff")
-    };
-    let names = containers.into_iter().flatten().filter(waits).filter_map(|container| container.get("name"));
-    names.filter_map(Value::as_str).collect()
+fn crashing(object: &Object) -> Result<Vec<&str>, ReadinessError> {
+    let wrong = |item: &str, wanted| ReadinessError::Type { field: format!("status.containerStatuses{item}"), wanted };
+    let Some(containers) = at(object, &["status", "containerStatuses"]) else { return Ok(Vec::new()) };
+    let mut names = Vec::new();
+    for container in containers.as_array().ok_or_else(|| wrong("", "a list"))? {
+        let container = container.as_object().ok_or_else(|| wrong("[]", "a map"))?;
+        let waiting = container.get("state").and_then(|state| state.get("waiting"));
+        if waiting.and_then(|waiting| waiting.get("reason")?.as_str()) == Some("CrashLoopBackOff") {
+            names.extend(container.get("name").and_then(Value::as_str));
+        }
+    }
+    Ok(names)
 }
 
 fn is_new(object: &Object, now: Timestamp) -> bool {
-    let created = text(object, &["metadata", "creationTimestamp"]).parse::<Timestamp>();
-    created.is_ok_and(|created| now.duration_since(created) < TIME_TO_PLACE.try_into().unwrap_or_default())
+    let created = text(object, &["metadata", "creationTimestamp"]);
+    let created = created.parse::<Timestamp>().ok().filter(|_| is_rfc_3339(created));
+    created.is_some_and(|created| now.duration_since(created) < TIME_TO_PLACE.try_into().unwrap_or_default())
+}
+
+/// Kubernetes' reader takes no other notation, and no leap second.
+fn is_rfc_3339(time: &str) -> bool {
+    let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    let Some(rest) = shape.strip_prefix("0000-00-00T00:00:00") else { return false };
+    let zone = rest.trim_start_matches(['.', '0']);
+    time.get(17..19) != Some("60") && ["Z", "+00:00", "-00:00"].contains(&zone)
 }
 
 pub fn job(object: &Object, conditions: &[Condition<'_>]) -> Readiness {

@@ -1,7 +1,9 @@
 //! Service, PersistentVolumeClaim, CustomResourceDefinition.
 
+use serde_json::Value;
+
 use super::Readiness;
-use super::fields::{Condition, text};
+use super::fields::{Condition, at, text};
 use crate::manifest::Object;
 
 pub fn service(object: &Object) -> Readiness {
@@ -13,12 +15,9 @@ pub fn service(object: &Object) -> Readiness {
 }
 
 pub fn claim(object: &Object) -> Readiness {
-    match text(object, &["status", "phase"]) {
+    match at(object, &["status", "phase"]).and_then(Value::as_str).unwrap_or("unknown") {
         "Bound" => Readiness::current("PVC is Bound"),
-        phase => {
-            let phase = if phase.is_empty() { "unknown" } else { phase };
-            Readiness::in_progress("NotBound", format!("PVC is not Bound. phase: {phase}"))
-        }
+        phase => Readiness::in_progress("NotBound", format!("PVC is not Bound. phase: {phase}")),
     }
 }
 
