@@ -19,9 +19,11 @@ mod render;
 mod settings;
 mod status;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use exit::Code;
 
@@ -65,7 +67,7 @@ pub fn main() -> ExitCode {
             Code::Error
         }
     };
-    code.into()
+    if code == Code::Done && IS_CUT_SHORT.load(Ordering::Relaxed) { Code::Error.into() } else { code.into() }
 }
 
 fn version() -> Code {
@@ -87,23 +89,41 @@ fn answer(made: Result<String, String>) -> Code {
     }
 }
 
-/// Prints a result.
+/// Whether a result could not be written.
+static IS_CUT_SHORT: AtomicBool = AtomicBool::new(false);
+
+/// Prints a result. A reader that has gone away wants no more; that a disk is full has to be told.
 fn print(text: &str) {
-    // A reader that has gone away wants no more.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    let mut out = std::io::stdout().lock();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        IS_CUT_SHORT.store(true, Ordering::Relaxed);
+        complain(&format!("the result could not be written: {error}"), "");
+    }
 }
 
 /// Says a line on stderr.
 fn say(line: &str) {
     // There is nobody left to tell if this fails.
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = writeln!(std::io::stderr().lock(), "{}", tame(line));
+}
+
+/// A text without what a terminal would obey: what comes from a cluster or a manifest may hold it.
+fn tame(text: &str) -> Cow<'_, str> {
+    let is_wild = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(is_wild) {
+        return Cow::Borrowed(text);
+    }
+    let tamed = text.chars().map(|c| if is_wild(c) { c.escape_default().to_string() } else { c.to_string() });
+    Cow::Owned(tamed.collect())
 }
 
 /// Says on stderr what is wrong and what to do.
 fn complain(what: &str, help: &str) {
     let mut stderr = std::io::stderr().lock();
     // There is nobody left to tell if this fails.
-    let _ = writeln!(stderr, "error: {what}");
+    let _ = writeln!(stderr, "error: {}", tame(what));
     if !help.is_empty() {
         let _ = writeln!(stderr, "help: {help}");
     }

@@ -3,10 +3,13 @@
 //! | | |
 //! |---|---|
 //! | enter | [`connect`], [`identity`]; [`api`] sends, waits and tries again |
-//! | look | [`discovery`], [`survey`] (what is there of a set, and of what its component had), [`inventory`] |
-//! | compare | [`diff`], `lines`, `mask`: changesets; [`touched`]: what a manifest touches; `owners`: who owns it |
-//! | plan | [`plan`], `schema` (checks what the server cannot yet), [`prune`], [`terms`] (an approved plan, held against now) |
-//! | act | [`deploy`]: [`apply`] in stages, [`mod@wait`] with [`readiness`], [`rule`] and [`cause`], then [`prune`]; [`teardown`], [`delete`] |
+//! | look | [`discovery`]; [`survey`]: what is there of a set (`live`), and of what its component had ([`inventory`]), as it is sent (`normal`) |
+//! | compare | [`diff`], `lines`, `mask`: changesets; [`touched`]: what a manifest touches; `owners`: who owns it; [`ignore`] |
+//! | plan | [`plan`], `schema` (checks what the server cannot yet), [`images`], [`prune`], [`terms`] (an approved plan, held against now) |
+//! | act | [`deploy`]: [`apply`] by `stage`, [`mod@wait`] (`watch`) with [`readiness`], [`rule`] and [`cause`], then [`prune`]; [`teardown`], [`delete`] |
+//! | tell | [`tree`]: what objects own; [`comparison`]: objects at hand, also in the replaced program's form ([`shipped`]) |
+//!
+//! [`options`] says how all of it is done.
 //!
 //! Objects go to the API server by server-side apply; what it would make of them is asked by a dry
 //! run, never guessed. An error on a read is an error, not "not found". Nothing is written over a state that was
@@ -30,6 +33,7 @@ pub mod plan;
 pub mod prune;
 pub mod readiness;
 pub mod rule;
+pub mod shipped;
 pub mod survey;
 pub mod teardown;
 pub mod terms;
@@ -43,7 +47,6 @@ mod mask;
 mod normal;
 mod owners;
 mod schema;
-pub mod shipped;
 mod stage;
 mod watch;
 

@@ -14,6 +14,7 @@ use url::Url;
 
 use crate::base::secret::Secret;
 use crate::control::token::TokenSource;
+use crate::handlers::Deploys;
 use crate::job::RunnerId;
 
 pub use layers::{Layers, Origin};
@@ -65,7 +66,7 @@ pub struct Config {
     /// The layout of artifacts.
     pub artifact_layout: ArtifactLayout,
     /// How clusters are changed.
-    pub deploy: deploy::Deploy,
+    pub deploy: Deploys,
 }
 
 /// Where the token comes from.
@@ -152,7 +153,7 @@ impl Config {
                     _ => return None,
                 })
             })?,
-            deploy: deploy::Deploy::read(layers)?,
+            deploy: deploy::read(layers)?,
         })
     }
 }

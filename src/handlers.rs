@@ -2,6 +2,7 @@
 //! rooms of lower floors meet for a purpose.
 
 pub mod artifact;
+mod deploys;
 mod health_check;
 pub mod images;
 mod kubernetes_manifest_build;
@@ -28,6 +29,7 @@ use crate::worker::Handler;
 use crate::workspace::git;
 use crate::workspace::helm::Helm;
 
+pub use deploys::Deploys;
 pub use outside::{Fetching, Outside};
 pub use secrets::Secrets;
 pub use tree::Tree;
@@ -51,7 +53,7 @@ pub struct Parts {
     /// How clusters are reached.
     pub network: Network,
     /// How clusters are changed.
-    pub deploys: crate::config::deploy::Deploy,
+    pub deploys: Deploys,
     /// Counts rollouts that failed, by cause.
     pub metrics: metrics::Metrics,
 }

@@ -76,6 +76,7 @@ impl Redactor {
             forms.extend([part.to_owned(), STANDARD.encode(part), URL_SAFE.encode(part)]);
             forms.push(url::form_urlencoded::byte_serialize(part.as_bytes()).collect());
             forms.push(percent_encode(part));
+            forms.push(serde_json::Value::from(part).to_string().trim_matches('"').to_owned());
         }
         forms.sort();
         forms.dedup();

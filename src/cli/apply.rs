@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use clap::{ArgMatches, Command};
 use serde_json::json;
 
-use super::cluster::{Stopped, Target, code_of, confirm, run as run_on, with_source, with_target, yes_argument};
+use super::cluster::{
+    Sources, Stopped, Target, code_of, confirm, dry_run_argument, run as run_on, with_source, with_target, yes_argument,
+};
 use super::plan::{self, VERSION, load, refused, survey};
 use super::{Code, complain, input, print};
 use crate::cluster::deploy::{CANNOT_BE_UNDONE, Deployed, Failure, Order, deploy};
@@ -20,16 +22,18 @@ pub fn command() -> Command {
     let command = Command::new("apply")
         .about("Applies objects, waits until they are ready, and prunes what is no longer part of the component")
         .arg(yes_argument())
+        .arg(dry_run_argument())
         .arg(input::output_argument());
     with_target(with_source(command, "File of a saved plan, or oci://REFERENCE of an artifact"))
 }
 
 /// Runs it.
 pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
-    run_on(matches, environment, async |target| {
+    run_on(matches, environment, Sources::OneOrPlan, async |target| {
         let file = matches.get_one::<String>("SOURCE").filter(|source| !source.starts_with("oci://"));
         match file {
             Some(file) => saved(target, matches, file).await,
+            None if matches.get_flag("dry-run") => plan::fresh(target, matches).await,
             None => {
                 let mut source = target.source(matches).await?;
                 let mut survey = survey(target, &mut source).await?;
@@ -47,6 +51,10 @@ async fn saved(target: &Target, matches: &ArgMatches, file: &str) -> Result<Code
     let objects = std::mem::take(&mut known.objects);
     let mut survey = Survey::take(&target.api, objects, &saved.namespace, saved.component().as_ref()).await?;
     match terms::approved(&saved.contract, &survey, options) {
+        Ok(_) if matches.get_flag("dry-run") => {
+            target.say("the plan still fits");
+            Ok(Code::Changes)
+        }
         Ok(actions) => {
             let waiting = target.parts.deploys.waiting.clone();
             let order = Order { actions, contract: Some(&saved.contract), artifact: saved.artifact.clone(), waiting };
@@ -77,7 +85,7 @@ pub async fn fresh(
     }
     if was_seen && !plan.is_noop() {
         target.say(plan::text(&plan).trim_end());
-        if !confirm(matches, "apply?")? {
+        if !confirm(target, matches, "apply?").await? {
             return Ok(Code::Done);
         }
     }
@@ -107,7 +115,10 @@ async fn finish(
     report(target, matches, &deployed);
     let code = deployed.failure.as_ref().map_or(Code::Done, code_of);
     if code == Code::NotReady && target.parts.deploys.roll_back {
-        roll_back(target, survey, order.artifact.as_deref()).await?;
+        let rolled = roll_back(target, survey, order.artifact.as_deref()).await;
+        if let Err(Stopped(_, message)) = rolled {
+            target.say(&format!("the rollback failed too: {message}"));
+        }
     }
     Ok(code)
 }

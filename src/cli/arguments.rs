@@ -3,7 +3,9 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
-use super::{Code, apply, complain, delete, dev, diff, exit, explain, history, normalize, plan, print, render, status};
+use super::{
+    Code, apply, complain, delete, dev, diff, exit, explain, history, normalize, plan, print, render, settings, status,
+};
 use crate::config::setting::SETTINGS;
 
 /// The whole command line.
@@ -51,13 +53,8 @@ fn with_settings(command: Command) -> Command {
         .hide_env_values(true)
         .help("Configuration file (TOML)");
     let flags = SETTINGS.iter().filter(|setting| !setting.secret).map(|setting| {
-        let default =
-            if setting.default.is_empty() { String::new() } else { format!(" [default: {}]", setting.default) };
-        Arg::new(setting.key).long(setting.flag()).value_name("VALUE").action(ArgAction::Set).help(format!(
-            "{}{default} [env: {}]",
-            setting.help,
-            setting.variable()
-        ))
+        let flag = Arg::new(setting.key).long(setting.flag()).value_name("VALUE").action(ArgAction::Set);
+        flag.help(settings::help(setting))
     });
     command.arg(config).args(flags).after_help(exit::TABLE)
 }
@@ -90,7 +87,12 @@ fn sentence(error: &clap::Error) -> String {
         ContextValue::Strings(texts) => texts.first().cloned(),
         _ => None,
     });
+    let valid = match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(values)) if !values.is_empty() => format!("; it can be {}", values.join(", ")),
+        _ => String::new(),
+    };
     match nearest {
+        None if !valid.is_empty() => format!("{what}{valid}"),
         Some(nearest) => format!("{what}; did you mean {nearest}?"),
         None if missing.is_empty() => format!("{what}; see --help"),
         None => format!("{what}: {}; see --help", missing.join(", ")),

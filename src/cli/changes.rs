@@ -1,5 +1,6 @@
 //! A changeset for people.
 
+use super::tame;
 use crate::plan::changeset::{Change, DiffEntry, ResourceDiff};
 
 /// The object with a sign for what becomes of it, then its fields or lines, indented.
@@ -24,7 +25,7 @@ pub fn text(diff: &ResourceDiff) -> String {
             (None, _) => text.push_str(&format!("    {} {}\n", sign(first.change), payload(first))),
         }
     }
-    text
+    tame(&text).into_owned()
 }
 
 /// The value of a field before and after, in a line each.

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use tokio::sync::oneshot;
+use tracing::level_filters::LevelFilter;
 
 use super::{Code, chain, complain, input, overlay, say, settings};
 use crate::agent::http::Authorities;
@@ -12,18 +15,19 @@ use crate::agent::parts;
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
 use crate::base::stop::{Cause, Stop};
-use crate::cluster::connect::{ConnectError, by_file, by_service_account};
+use crate::cluster::connect::{ConnectError, by_files, by_service_account};
 use crate::cluster::deploy::Failure;
 use crate::cluster::inventory::Component;
 use crate::cluster::options::Options;
 use crate::cluster::{Api, ClusterError};
-use crate::config::Config;
 use crate::config::setting::SETTINGS;
+use crate::config::{Config, LogFormat};
 use crate::handlers::{Parts, Secrets, artifact};
 use crate::kustomize;
 use crate::manifest::{self, Object};
-use crate::registry::Version;
 use crate::registry::format;
+use crate::registry::{RegistryError, Version};
+use crate::telemetry::start_log;
 
 /// Settings that these commands obey.
 const SETTINGS_OF: [&str; 4] = ["deploy.", "registry.", "tls.", "artifact."];
@@ -42,7 +46,14 @@ impl From<ClusterError> for Stopped {
 
 impl From<ConnectError> for Stopped {
     fn from(error: ConnectError) -> Self {
-        Self(Code::Error, chain(&error))
+        Self(Code::Forbidden, chain(&error))
+    }
+}
+
+impl From<RegistryError> for Stopped {
+    fn from(error: RegistryError) -> Self {
+        let is_denied = matches!(error, RegistryError::Denied { .. });
+        Self(if is_denied { Code::Forbidden } else { Code::Error }, chain(&error))
     }
 }
 
@@ -75,10 +86,11 @@ pub fn with_target(command: Command) -> Command {
         Arg::new(setting.key)
             .long(setting.flag())
             .value_name("VALUE")
-            .help(format!("{} [default: {}] [env: {}]", setting.help, setting.default, setting.variable()))
+            .help(settings::help(setting))
             .hide_short_help(true)
     });
     command
+        .after_help(super::exit::TABLE)
         .arg(
             text("namespace", "NS", "Namespace of objects that name none [env: NUON_RUNNER_NAMESPACE]")
                 .short('n')
@@ -91,10 +103,11 @@ pub fn with_target(command: Command) -> Command {
                 "NAME",
                 "Component, whose inventory is kept beside its objects; without one nothing is pruned",
             )
-            .env("NUON_RUNNER_COMPONENT"),
+            .env("NUON_RUNNER_COMPONENT")
+            .hide_env_values(true),
         )
         .arg(text("kubeconfig", "FILE", "Kubeconfig [default: KUBECONFIG, ~/.kube/config, the cluster around]"))
-        .arg(text("context", "NAME", "Context of the kubeconfig").env("NUON_RUNNER_CONTEXT"))
+        .arg(text("context", "NAME", "Context of the kubeconfig").env("NUON_RUNNER_CONTEXT").hide_env_values(true))
         .arg(text("config", "FILE", "Configuration file (TOML)").env("NUON_RUNNER_CONFIG").hide_env_values(true))
         .args(settings)
 }
@@ -109,7 +122,19 @@ pub fn with_source(command: Command, positional: &'static str) -> Command {
 
 /// `--yes`.
 pub fn yes_argument() -> Arg {
-    Arg::new("yes").long("yes").short('y').action(ArgAction::SetTrue).env("NUON_RUNNER_YES").help("Does not ask")
+    Arg::new("yes")
+        .long("yes")
+        .short('y')
+        .action(ArgAction::SetTrue)
+        .value_parser(FalseyValueParser::new())
+        .env("NUON_RUNNER_YES")
+        .hide_env_values(true)
+        .help("Does not ask")
+}
+
+/// `--dry-run`.
+pub fn dry_run_argument() -> Arg {
+    Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Tells what would be done; nothing is changed")
 }
 
 /// A cluster, and how it is changed.
@@ -120,6 +145,7 @@ pub struct Target {
     pub component: Option<Component>,
     pub redactor: Redactor,
     pub clock: Clock,
+    stop: Stop,
 }
 
 /// Objects, and what they are known by.
@@ -136,24 +162,25 @@ impl Target {
         matches: &ArgMatches,
         config: &Config,
         environment: &HashMap<String, String>,
+        redactor: Redactor,
         stop: &Stop,
     ) -> Result<Self, Stopped> {
         let text = |name: &str| matches.get_one::<String>(name).map(String::as_str).filter(|text| !text.is_empty());
         let variable = |name: &str| environment.get(name).cloned();
-        let (clock, redactor) = (Clock::system(), Redactor::default());
+        let clock = Clock::system();
         let authorities = Authorities::read(config, &variable).map_err(|error| chain(&error))?;
         let parts = parts::parts(config, &authorities, &clock, &redactor, Vec::new(), false, &variable);
         let parts = parts.map_err(|error| chain(&error))?;
-        let api = match kubeconfig(text("kubeconfig"), environment) {
-            Some(file) => by_file(&file, text("context"), &parts.network, &clock, stop).await?,
-            None => {
+        let api = match kubeconfigs(text("kubeconfig"), environment).as_slice() {
+            files @ [_, ..] => by_files(files, text("context"), &parts.network, &clock, stop).await?,
+            [] => {
                 let server = server_around(environment).ok_or(ConnectError::NoKubeconfig)?;
                 by_service_account(server, Path::new(SERVICE_ACCOUNT), &parts.network, &clock, stop).await?
             }
         };
         let namespace = text("namespace").unwrap_or(api.namespace()).to_owned();
         let component = text("component").map(|name| Component { name: name.to_owned(), namespace: namespace.clone() });
-        Ok(Self { api, parts, namespace, component, redactor, clock })
+        Ok(Self { api, parts, namespace, component, redactor, clock, stop: stop.clone() })
     }
 
     /// How the cluster is changed. Of Secrets a plan remembers fingerprints; nobody else knows the key of this one's.
@@ -170,11 +197,6 @@ impl Target {
     /// The objects that the arguments name.
     pub async fn source(&self, matches: &ArgMatches) -> Result<Source, Stopped> {
         let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
-        let usage = |message: &str| Stopped(Code::Usage, message.into());
-        let given = [text("filename"), text("kustomize"), text("SOURCE")].into_iter().flatten().count();
-        if given > 1 {
-            return Err(usage("only one of -f, -k and oci://REFERENCE can be deployed at once"));
-        }
         if let Some(file) = text("filename") {
             let manifest = input::objects(file)?;
             if !manifest.dropped.is_empty() {
@@ -185,13 +207,7 @@ impl Target {
         if let Some(directory) = text("kustomize") {
             return Ok(self.known(render(directory)?, None));
         }
-        match text("SOURCE") {
-            Some(reference) if reference.starts_with("oci://") => self.pull(reference).await,
-            Some(other) => {
-                Err(usage(&format!("{other} is no oci:// reference; files are given by -f, overlays by -k")))
-            }
-            None => Err(usage("nothing to deploy: give -f FILE, -k DIR or oci://REFERENCE")),
-        }
+        self.pull(text("SOURCE").unwrap_or_default()).await
     }
 
     /// The objects of an artifact, by `oci://HOST/NAME:TAG` or `@DIGEST`.
@@ -206,7 +222,7 @@ impl Target {
         };
         let version = version.map_err(|error| chain(&error))?;
         let repository = self.parts.registries.open_address(address).await.map_err(|failure| failure.text())?;
-        let pulled = format::pull(&repository, &version).await.map_err(|error| chain(&error))?;
+        let pulled = format::pull(&repository, &version).await?;
         let artifact = format!("oci://{}@{}", repository.name(), pulled.digest);
         let objects = artifact::objects(pulled.content).map_err(|failure| failure.text())?;
         Ok(self.known(objects, Some(artifact)))
@@ -225,12 +241,19 @@ impl Target {
     }
 }
 
-/// The kubeconfig that is named, else the first one of `KUBECONFIG`, else the one in the home directory.
-fn kubeconfig(named: Option<&str>, environment: &HashMap<String, String>) -> Option<PathBuf> {
-    let of_variable = environment.get("KUBECONFIG").filter(|text| !text.is_empty());
-    let of_variable = of_variable.and_then(|text| std::env::split_paths(text).next());
-    let of_home = environment.get("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
-    named.map(PathBuf::from).or(of_variable).or(of_home.filter(|path| path.exists()))
+/// The kubeconfig that is named, else those of `KUBECONFIG`, else the one in the home directory; of those that are
+/// not named by an argument only what is there.
+fn kubeconfigs(named: Option<&str>, environment: &HashMap<String, String>) -> Vec<PathBuf> {
+    if let Some(named) = named {
+        return vec![PathBuf::from(named)];
+    }
+    match environment.get("KUBECONFIG").filter(|text| !text.is_empty()) {
+        Some(list) => std::env::split_paths(list).filter(|path| path.exists()).collect(),
+        None => {
+            let of_home = environment.get("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
+            of_home.filter(|path| path.exists()).into_iter().collect()
+        }
+    }
 }
 
 /// The API server of the cluster that this is a pod of.
@@ -247,10 +270,45 @@ fn render(directory: &str) -> Result<Vec<Object>, String> {
     Ok(manifest::read(text.as_bytes()).map_err(|error| chain(&error))?.objects)
 }
 
+/// Which sources of objects a command takes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sources {
+    /// None.
+    No,
+    /// One.
+    One,
+    /// One, or the file of a saved plan.
+    OneOrPlan,
+    /// One, or none where a component is named.
+    OneOrComponent,
+}
+
+impl Sources {
+    /// Looks at the arguments before anything is connected.
+    fn check(self, matches: &ArgMatches) -> Result<(), Stopped> {
+        if self == Self::No {
+            return Ok(());
+        }
+        let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
+        let usage = |message: String| Err(Stopped(Code::Usage, message));
+        let given = [text("filename"), text("kustomize"), text("SOURCE")].into_iter().flatten().count();
+        match (given, text("SOURCE")) {
+            (2.., _) => usage("only one of -f, -k and the plan or artifact can be used at once".into()),
+            (0, _) if self == Self::OneOrComponent && text("component").is_some() => Ok(()),
+            (0, _) => usage("nothing to work on: give -f FILE, -k DIR or oci://REFERENCE".into()),
+            (_, Some(source)) if !source.starts_with("oci://") && self != Self::OneOrPlan => {
+                usage(format!("{source} is no oci:// reference; files are given by -f, overlays by -k"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Connects and runs a command; says why it did not do what it was for. The first interrupt stops it in order.
 pub fn run(
     matches: &ArgMatches,
     environment: &HashMap<String, String>,
+    sources: Sources,
     work: impl AsyncFnOnce(&Target) -> Result<Code, Stopped>,
 ) -> Code {
     let (config, _) = match settings::load(matches, environment) {
@@ -264,7 +322,12 @@ pub fn run(
             return Code::Error;
         }
     };
-    let stop = Stop::default();
+    if let Err(Stopped(code, message)) = sources.check(matches) {
+        complain(&message, "");
+        return code;
+    }
+    let (stop, redactor) = (Stop::default(), Redactor::default());
+    start_log(LogFormat::Text, LevelFilter::WARN, redactor.clone());
     let ended = runtime.block_on(async {
         let interrupt = stop.clone();
         tokio::spawn(async move {
@@ -272,21 +335,21 @@ pub fn run(
                 interrupt.stop(Cause::Cancelled);
             }
         });
-        let target = Target::connect(matches, &config, environment, &stop).await?;
+        let target = Target::connect(matches, &config, environment, redactor.clone(), &stop).await?;
         work(&target).await
     });
     match ended {
         Ok(_) if stop.is_stopped() => Code::Interrupted,
         Ok(code) => code,
         Err(Stopped(code, message)) => {
-            complain(&message, "");
+            complain(&redactor.mask(&message), "");
             if stop.is_stopped() { Code::Interrupted } else { code }
         }
     }
 }
 
 /// Asks whether to go on, if there is somebody to ask.
-pub fn confirm(matches: &ArgMatches, question: &str) -> Result<bool, Stopped> {
+pub async fn confirm(target: &Target, matches: &ArgMatches, question: &str) -> Result<bool, Stopped> {
     if matches.get_flag("yes") {
         return Ok(true);
     }
@@ -297,7 +360,15 @@ pub fn confirm(matches: &ArgMatches, question: &str) -> Result<bool, Stopped> {
     // An answer is waited for whether or not the question could be written.
     let _ = write!(stderr, "{question} [y/N] ");
     let _ = stderr.flush();
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(|error| format!("cannot read the answer: {error}"))?;
+    let (sender, answer) = oneshot::channel();
+    // Nothing ends the reading of a terminal but an answer, or the end of the process.
+    std::thread::spawn(move || {
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer).map(|_| answer);
+        // If nobody waits for it any more, it was not needed.
+        let _ = sender.send(read);
+    });
+    let Some(Ok(answer)) = target.stop.run(answer).await else { return Ok(false) };
+    let answer = answer.map_err(|error| format!("cannot read the answer: {error}"))?;
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use clap::{Arg, ArgMatches, Command};
 use serde_json::json;
 
-use super::cluster::{Stopped, Target, run as run_on, with_target, yes_argument};
+use super::cluster::{Sources, Stopped, Target, run as run_on, with_target, yes_argument};
 use super::plan::{VERSION, survey};
 use super::{Code, apply, input, print};
 use crate::cluster::deploy::CANNOT_BE_UNDONE;
@@ -35,7 +35,7 @@ pub fn rollback_command() -> Command {
 
 /// Runs `history`.
 pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
-    run_on(matches, environment, async |target| {
+    run_on(matches, environment, Sources::No, async |target| {
         let inventory = inventory(target).await?;
         let text = if input::wants_json(matches) {
             input::document(&json!({"schema_version": VERSION, "deploys": inventory.history}))
@@ -49,7 +49,7 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
 
 /// Runs `rollback`.
 pub fn rollback(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
-    run_on(matches, environment, async |target| {
+    run_on(matches, environment, Sources::No, async |target| {
         let inventory = inventory(target).await?;
         let deploy = choose(&inventory, matches.get_one::<String>("to").map(String::as_str))?;
         let missing =
@@ -78,19 +78,17 @@ async fn inventory(target: &Target) -> Result<Inventory, Stopped> {
 /// The deploy that is gone back to.
 fn choose<'a>(inventory: &'a Inventory, to: Option<&str>) -> Result<&'a Deploy, Stopped> {
     let refuse = |message: String| Err(Stopped(Code::Error, message));
-    let succeeded = |deploy: &&Deploy| deploy.outcome == DeployOutcome::Succeeded;
-    let digest = |deploy: &Deploy| deploy.artifact.clone().and_then(|name| Some(name.rsplit_once('@')?.1.to_owned()));
     let chosen = match to {
         Some(to) => inventory.history.iter().rev().find(|deploy| {
-            deploy.number.to_string() == to
-                || digest(deploy).is_some_and(|digest| digest == to || deploy.artifact.as_deref() == Some(to))
+            deploy.number.to_string() == to || deploy.digest() == Some(to) || deploy.artifact.as_deref() == Some(to)
         }),
         None => inventory.last_good(inventory.history.last().and_then(|last| last.artifact.as_deref())),
     };
     match (chosen, to) {
-        (Some(deploy), _) if !succeeded(&deploy) => {
-            refuse(format!("deploy {} has itself failed; choose another one (see history)", deploy.number))
-        }
+        (Some(deploy), _) if !inventory.is_good(deploy) => refuse(format!(
+            "deploy {} has itself failed, or its artifact has since; choose another one (see history)",
+            deploy.number
+        )),
         (Some(deploy), _) => Ok(deploy),
         (None, Some(to)) => refuse(format!("there was no deploy {to}; see history")),
         (None, None) => refuse("there is no earlier deploy that succeeded; see history".into()),

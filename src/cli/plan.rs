@@ -8,11 +8,12 @@ use clap::{Arg, ArgMatches, Command};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::cluster::{Source, Stopped, Target, run as run_on, with_source, with_target};
+use super::cluster::{Source, Sources, Stopped, Target, run as run_on, with_source, with_target};
 use super::{Code, answer, changes, input, print};
 use crate::cluster::inventory::Component;
 use crate::cluster::options::Options;
 use crate::cluster::plan::{Entry, Owned, Plan, newly_wanted, plan};
+use crate::cluster::prune::Deletion;
 use crate::cluster::survey::Survey;
 use crate::cluster::wait::unwell;
 use crate::handlers::images::look_up;
@@ -83,30 +84,37 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
     if let Some(("show", matches)) = matches.subcommand() {
         return show(matches);
     }
-    run_on(matches, environment, async |target| {
-        let mut source = target.source(matches).await?;
-        let survey = survey(target, &mut source).await?;
-        let options = target.options();
-        let look = async {
-            let objects = newly_wanted(&survey, &options);
-            let is_wanted = target.parts.deploys.check_images;
-            let objects = if is_wanted { objects } else { Vec::new() };
-            look_up(&target.api, &survey, &objects, &target.parts.registries, &target.clock).await
-        };
-        let (plan, faults) = tokio::join!(plan(&target.api, &survey, &options), look);
-        let mut plan = plan?;
-        plan.notes.extend(faults);
-        if plan.is_noop() {
-            let deploys = &target.parts.deploys;
-            plan.notes.extend(unwell(&survey, deploys.rules(), target.clock.now()));
-        }
-        if let Some(file) = matches.get_one::<String>("out") {
-            save(file, target, source.artifact.as_deref(), &survey, &plan, &options)?;
-        }
-        print(&target.redactor.mask(&if input::wants_json(matches) { document(&plan) } else { text(&plan) }));
-        refused(&plan)?;
-        Ok(if plan.is_noop() { Code::Done } else { Code::Changes })
-    })
+    run_on(matches, environment, Sources::One, async |target| fresh(target, matches).await)
+}
+
+/// Plans, prints the plan, and saves it if that is asked for.
+pub async fn fresh(target: &Target, matches: &ArgMatches) -> Result<Code, Stopped> {
+    let mut source = target.source(matches).await?;
+    let survey = survey(target, &mut source).await?;
+    let options = target.options();
+    let look = async {
+        let objects = newly_wanted(&survey, &options);
+        let is_wanted = target.parts.deploys.check_images;
+        let objects = if is_wanted { objects } else { Vec::new() };
+        look_up(&target.api, &survey, &objects, &target.parts.registries, &target.clock).await
+    };
+    let (plan, faults) = tokio::join!(plan(&target.api, &survey, &options), look);
+    let mut plan = plan?;
+    plan.notes.extend(faults);
+    if plan.is_noop() {
+        let deploys = &target.parts.deploys;
+        plan.notes.extend(unwell(&survey, deploys.rules(), target.clock.now()));
+    }
+    if let Some(file) = matches.try_get_one::<String>("out").ok().flatten() {
+        save(file, target, source.artifact.as_deref(), &survey, &plan, &options)?;
+    }
+    print(&target.redactor.mask(&if input::wants_json(matches) {
+        document(target, source.artifact.as_deref(), &plan)
+    } else {
+        text(&plan)
+    }));
+    refused(&plan)?;
+    Ok(if plan.is_noop() { Code::Done } else { Code::Changes })
 }
 
 /// Looks the objects of a source up.
@@ -149,11 +157,18 @@ fn save(
         notes: &plan.notes,
     };
     let failed = |error: std::io::Error| format!("cannot write {file}: {error}");
+    // Beside the file first: what is cut short must not pass for a plan, and nobody else may read it for a moment.
+    let beside = format!("{file}.{:08x}.new", rand::random::<u32>());
     let mut open = std::fs::OpenOptions::new();
-    let out = open.write(true).create(true).truncate(true).mode(0o600).open(file).map_err(failed)?;
+    let out = open.write(true).create_new(true).mode(0o600).open(&beside).map_err(failed)?;
     let mut out = std::io::BufWriter::new(out);
-    serde_json::to_writer(&mut out, &saving).map_err(|error| failed(error.into()))?;
-    out.flush().and_then(|()| out.get_ref().sync_all()).map_err(failed)
+    let written = serde_json::to_writer(&mut out, &saving).map_err(std::io::Error::from);
+    let written = written.and_then(|()| out.flush()).and_then(|()| out.get_ref().sync_all());
+    written.and_then(|()| std::fs::rename(&beside, file)).map_err(|error| {
+        // What is left of it is of no use to anybody.
+        let _ = std::fs::remove_file(&beside);
+        failed(error)
+    })
 }
 
 /// Reads a saved plan.
@@ -220,7 +235,7 @@ fn no_plan(file: &str, error: &serde_json::Error) -> String {
     format!("{file} is no saved plan ({place}); make one by plan --out")
 }
 
-fn document(plan: &Plan) -> String {
+fn document(target: &Target, artifact: Option<&str>, plan: &Plan) -> String {
     let owned = |owned: &Owned| json!({"path": owned.path, "manager": owned.manager, "operation": owned.operation, "time": owned.time});
     let entry = |entry: &Entry| {
         json!({
@@ -229,8 +244,14 @@ fn document(plan: &Plan) -> String {
             "drift": entry.drift.iter().map(owned).collect::<Vec<_>>(), "recreated": entry.recreate,
         })
     };
+    let deletion = |deletion: &Deletion| json!({"object": deletion.id.to_string(), "needs_plan": deletion.needs_plan});
+    let [added, modified, removed] = counts(plan.changes());
     input::document(&json!({
-        "schema_version": VERSION, "objects": plan.entries.iter().map(entry).collect::<Vec<_>>(),
+        "schema_version": VERSION, "namespace": target.namespace,
+        "component": target.component.as_ref().map(|component| &component.name), "artifact": artifact,
+        "counts": {"create": added, "change": modified, "delete": removed},
+        "objects": plan.entries.iter().map(entry).collect::<Vec<_>>(),
+        "deletions": plan.deletions.iter().map(deletion).collect::<Vec<_>>(),
         "changes": plan.changes().collect::<Vec<_>>(), "notes": plan.notes,
     }))
 }
@@ -245,17 +266,7 @@ pub fn text(plan: &Plan) -> String {
             entry.checked.words(),
             if entry.recreate { "; deleted and made again" } else { "" }
         ));
-        for (owned, what) in entry
-            .taken
-            .iter()
-            .map(|owned| (owned, "taken from"))
-            .chain(entry.drift.iter().map(|owned| (owned, "changed by")))
-        {
-            text.push_str(&format!(
-                "    {} is {what} {} ({}, {})\n",
-                owned.path, owned.manager, owned.operation, owned.time
-            ));
-        }
+        text.extend(entry.remarks().map(|remark| format!("    {remark}\n")));
     }
     for deletion in &plan.deletions {
         text.push_str(&format!("- {} (no longer part of the component)\n", deletion.id));
@@ -266,10 +277,14 @@ pub fn text(plan: &Plan) -> String {
     text
 }
 
+/// How many objects come, change and go.
+fn counts<'a>(diffs: impl Iterator<Item = &'a ResourceDiff> + Clone) -> [usize; 3] {
+    [Change::Added, Change::Modified, Change::Removed]
+        .map(|change| diffs.clone().filter(|diff| diff.change == change).count())
+}
+
 fn summary<'a>(diffs: impl Iterator<Item = &'a ResourceDiff> + Clone) -> String {
-    let count = |change: Change| diffs.clone().filter(|diff| diff.change == change).count();
-    let counts = [Change::Added, Change::Modified, Change::Removed].map(count);
-    match counts {
+    match counts(diffs) {
         [0, 0, 0] => "nothing would change\n".into(),
         [added, modified, removed] => format!("{added} to create, {modified} to change, {removed} to delete\n"),
     }

@@ -7,7 +7,7 @@ use clap::ArgMatches;
 
 use super::{Code, chain, complain, print};
 use crate::base::clock::Clock;
-use crate::config::setting::SETTINGS;
+use crate::config::setting::{SETTINGS, Setting};
 use crate::config::{Config, ConfigError, Layers};
 use crate::journal::Journal;
 use crate::workspace::dir;
@@ -37,6 +37,13 @@ pub fn load(matches: &ArgMatches, environment: &HashMap<String, String>) -> Resu
         complain(&error.to_string(), "");
         Code::Usage
     })
+}
+
+/// What a setting is, its default and its variable.
+pub fn help(setting: &Setting) -> String {
+    let default = Some(setting.default).filter(|default| !default.is_empty());
+    let default = default.map(|default| format!(" [default: {default}]")).unwrap_or_default();
+    format!("{}{default} [env: {}]", setting.help, setting.variable())
 }
 
 /// Prints every setting with its origin.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 
-use super::cluster::{Stopped, Target, run as run_on, with_target};
+use super::cluster::{Sources, Stopped, Target, run as run_on, with_target};
 use super::plan::VERSION;
 use super::{Code, complain, input, print};
 use crate::cluster::cause::{self, Cause};
@@ -31,7 +31,7 @@ pub fn command() -> Command {
 pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
     match matches.get_one::<String>("filename") {
         Some(file) => of_file(matches, file),
-        None => run_on(matches, environment, async |target| of_component(target, matches).await),
+        None => run_on(matches, environment, Sources::No, async |target| of_component(target, matches).await),
     }
 }
 

@@ -2,6 +2,8 @@
 //! past the job's stop.
 #![expect(clippy::indexing_slicing, reason = "a member or item that a JSON value lacks reads as null")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kube::api::{
@@ -12,6 +14,7 @@ use kube::core::Request;
 use kube::core::discovery::ApiResource;
 use serde_json::{Value, json};
 
+use super::identity::Tokens;
 use super::{Cause, ClusterError};
 use crate::base::backoff::Backoff;
 use crate::base::clock::Clock;
@@ -28,8 +31,12 @@ const LOG_PATIENCE: Duration = Duration::from_secs(5);
 /// The most bytes of a log.
 const LONGEST_LOG: i64 = 64 << 10;
 
-/// How often a request is tried: for half a minute.
-const TRIES: usize = 6;
+/// How often a request is tried of a cluster that has not answered yet: for half a minute.
+const FIRST_TRIES: usize = 6;
+
+/// How often a request is tried of a cluster that has answered: for two and a half minutes, in which a control plane
+/// comes back that is being upgraded.
+const TRIES: usize = 10;
 
 /// How often a request is tried that the server itself fails at.
 const TRIES_OF_500: usize = 4;
@@ -103,6 +110,10 @@ pub struct Page {
 #[derive(Clone)]
 pub struct Api {
     pub(super) client: kube::Client,
+    /// What makes the tokens of its requests, if they are made here.
+    tokens: Option<Arc<Tokens>>,
+    /// Whether it has answered yet.
+    is_reached: Arc<AtomicBool>,
     pub(super) clock: Clock,
     pub(super) stop: Stop,
 }
@@ -113,8 +124,13 @@ impl Api {
         self.client.default_namespace()
     }
 
-    pub(super) fn new(client: kube::Client, clock: Clock, stop: Stop) -> Self {
-        Self { client, clock, stop }
+    pub(super) fn new(client: kube::Client, tokens: Option<Arc<Tokens>>, clock: Clock, stop: Stop) -> Self {
+        Self { client, tokens, is_reached: Arc::default(), clock, stop }
+    }
+
+    /// The same without the stop, for what is still to be written down after one; that is not tried for long.
+    pub(super) fn to_the_end(&self) -> Self {
+        Self { stop: Stop::default(), ..self.clone() }
     }
 
     /// Reads an object; none if it is not there.
@@ -300,7 +316,7 @@ impl Api {
             Some(Ok(Ok(text))) => Ok(text),
             Some(Ok(Err(error))) => Err(explain(&action, error).0),
             Some(Err(elapsed)) => Err(unreachable(&action, elapsed.to_string())),
-            None => Err(unreachable(&action, "the job was stopped".into())),
+            None => Err(unreachable(&action, "it was stopped".into())),
         }
     }
 
@@ -376,13 +392,24 @@ impl Api {
         attempt: impl Fn() -> F,
     ) -> Result<T, ClusterError> {
         let mut backoff = Backoff::default();
+        let mut is_token_new = false;
         loop {
             let mut asked = None;
             let error = match self.stop.run(self.clock.timeout(ATTEMPT, attempt())).await {
-                None => return Err(unreachable(action, "the job was stopped".into())),
+                None => return Err(unreachable(action, "it was stopped".into())),
                 Some(Err(elapsed)) => unreachable(action, elapsed.to_string()),
-                Some(Ok(Ok(done))) => return Ok(done),
+                Some(Ok(Ok(done))) => {
+                    self.is_reached.store(true, Ordering::Relaxed);
+                    return Ok(done);
+                }
                 Some(Ok(Err(error))) => {
+                    if let (Some(tokens), false, kube::Error::Api(status)) = (&self.tokens, is_token_new, &error)
+                        && status.code == 401
+                    {
+                        is_token_new = true;
+                        tokens.forget().await;
+                        continue;
+                    }
                     asked = delay(&error);
                     let (error, temporary) = explain(action, error);
                     if !temporary {
@@ -391,12 +418,20 @@ impl Api {
                     error
                 }
             };
-            let most = if matches!(error, ClusterError::Refused { code: 500, .. }) { TRIES_OF_500 } else { TRIES };
+            let most = match error {
+                ClusterError::Refused { code: 500, .. } => TRIES_OF_500,
+                _ if self.is_reached.load(Ordering::Relaxed) => TRIES,
+                _ => FIRST_TRIES,
+            };
             if backoff.tries() + 1 >= most {
                 return Err(error);
             }
             let wait = backoff.next(asked);
-            tracing::debug!(%error, ?wait, "will ask the cluster again");
+            if backoff.tries() == 1 && matches!(error, ClusterError::Unreachable { .. }) {
+                tracing::warn!(%error, "asks the cluster again");
+            } else {
+                tracing::debug!(%error, ?wait, "asks the cluster again");
+            }
             if self.stop.run(self.clock.sleep(wait)).await.is_none() {
                 return Err(error);
             }
@@ -436,6 +471,8 @@ fn explain(action: &str, error: kube::Error) -> (ClusterError, bool) {
         }
         // The text may hold a Secret, so the parser's own words are not passed on. The rest of it may come.
         kube::Error::SerdeError(_) => (unreadable(action), true),
+        // The library's words may quote what a helper program has printed.
+        kube::Error::Auth(_) => (unreachable(action, "the credentials could not be renewed".into()), true),
         other => {
             let mut message = other.to_string();
             let mut source = std::error::Error::source(&other);
@@ -478,12 +515,13 @@ fn causes(status: &kube::core::Status) -> Vec<Cause> {
         .collect()
 }
 
-/// The API server's words on a Secret may quote its values.
+/// The API server's words on a Secret may quote its values; those on rights do not.
 fn without_values(error: ClusterError) -> ClusterError {
+    let (is_forbidden, is_immutable) = (error.is_forbidden(), error.is_immutable());
     match error {
-        ClusterError::Refused { action, code, reason, causes, .. } => {
-            let message =
-                format!("{reason} ({code}); the server's words are left out because they may hold the Secret's values");
+        ClusterError::Refused { action, code, reason, causes, .. } if !is_forbidden => {
+            let what = if is_immutable { "a field is immutable".to_owned() } else { format!("{reason} ({code})") };
+            let message = format!("{what}; the server's words are left out because they may hold the Secret's values");
             let causes = causes.into_iter().map(|cause| Cause { message: String::new(), ..cause }).collect();
             ClusterError::Refused { action, code, reason, message, causes }
         }

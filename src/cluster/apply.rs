@@ -20,6 +20,7 @@ use super::inventory::Record;
 use super::options::{Conflicts, Options};
 use super::owners::{is_applied_by, taken_over};
 use super::plan::{explain, try_as_new};
+use super::readiness::judge;
 use super::stage::Stage;
 use super::survey::Survey;
 use super::terms::{Action, Breach, How, Standing};
@@ -56,19 +57,22 @@ pub struct Applied {
     pub is_owned_by_others: bool,
     /// Whether permission was missing.
     pub is_forbidden: bool,
+    /// Why it was broken off.
+    pub broken_off: Option<ClusterError>,
 }
 
 impl Applied {
-    /// The objects that could not be applied, each with its reason.
+    /// Why it was broken off, and the objects that could not be applied, each with its reason.
     pub fn errors(&self) -> Vec<String> {
-        super::plan::errors(self.diffs.iter())
+        let broken_off = self.broken_off.iter().map(ToString::to_string);
+        broken_off.chain(super::plan::errors(self.diffs.iter())).collect()
     }
 }
 
 /// Applies a set. `actions` says for each object what is done with it; `told` hears of each stage.
 ///
 /// # Errors
-/// [`ClusterError`] if the inventory cannot be written: then nothing more is applied.
+/// [`ClusterError`] if the inventory cannot be written before anything is: then nothing is applied.
 pub async fn apply(
     api: &Api,
     survey: &mut Survey,
@@ -86,12 +90,16 @@ pub async fn apply(
         if members.is_empty() {
             continue;
         }
-        refresh(api, survey, &members).await;
+        if applied.broken_off.is_none() {
+            refresh(api, survey, &members, &failed, stage).await;
+        }
         let shared = &*survey;
+        let broken_off = applied.broken_off.as_ref();
         let applier = Applier { api, survey: shared, options };
         let one = |at: usize| {
             let (object, action) = (shared.objects.get(at), actions.get(at));
             let blocked = object.and_then(|object| blocking(object, stage, &failed));
+            let blocked = broken_off.map(ToString::to_string).or(blocked.map(|subject| format!("{subject} failed")));
             let applier = &applier;
             async move {
                 let (object, action) = object.zip(action)?;
@@ -115,11 +123,15 @@ pub async fn apply(
         told(&format!("{}: {written} of {} objects{failures}", stage.words(), members.len()));
         if stage == Stage::Definitions {
             let definitions = members.iter().filter_map(|at| survey.objects.get(*at));
-            let definitions: Vec<&Object> = definitions.filter(|object| object.is_definition()).collect();
+            let definitions: Vec<&Object> =
+                definitions.filter(|object| object.is_definition() && !failed.contains(object)).collect();
             failed.extend(unestablished(api, &survey.served, &definitions).await.into_iter().cloned());
         }
-        if !is_announced {
-            is_announced = announce(api, survey, options).await?;
+        if !is_announced && applied.broken_off.is_none() {
+            match announce(api, survey, options).await {
+                Ok(()) => is_announced = true,
+                Err(error) => applied.broken_off = Some(error),
+            }
         }
     }
     note(survey, &done, options);
@@ -139,11 +151,15 @@ async fn announce_if_possible(api: &Api, survey: &mut Survey, options: &Options)
     let namespace = inventory.component.namespace.as_str();
     let comes_with_the_set = survey.objects.iter().any(|object| object.is_namespace() && object.name() == namespace);
     let is_there = survey.live.values().any(|live| live.is_namespace() && live.name() == namespace);
-    if comes_with_the_set && !is_there { Ok(false) } else { announce(api, survey, options).await }
+    if comes_with_the_set && !is_there {
+        return Ok(false);
+    }
+    announce(api, survey, options).await?;
+    Ok(true)
 }
 
-async fn announce(api: &Api, survey: &mut Survey, options: &Options) -> Result<bool, ClusterError> {
-    let Some(inventory) = &mut survey.inventory else { return Ok(true) };
+async fn announce(api: &Api, survey: &mut Survey, options: &Options) -> Result<(), ClusterError> {
+    let Some(inventory) = &mut survey.inventory else { return Ok(()) };
     let mut is_changed = !inventory.is_stored();
     for object in &survey.objects {
         inventory.objects.entry(object.id()).or_insert_with(|| {
@@ -154,7 +170,7 @@ async fn announce(api: &Api, survey: &mut Survey, options: &Options) -> Result<b
     if is_changed {
         inventory.write(api, &survey.served, &options.manager).await?;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Notes in the inventory what was wanted and what is there of the objects that are ours now. Of others nothing is
@@ -178,29 +194,38 @@ fn note(survey: &mut Survey, done: &[Option<Done>], options: &Options) {
     }
 }
 
-/// What an object of this stage waits for in vain: the definition of its kind, its namespace, or, for what
-/// runs, anything of its namespace that was to come before.
+/// What an object of this stage waits for in vain: the definition of its kind, its namespace, or what was to come
+/// before and is named in it.
 fn blocking(object: &Object, stage: Stage, failed: &[Object]) -> Option<String> {
     let blocks = |other: &&Object| {
         if other.is_definition() {
-            let spec = other.0.get("spec");
-            let kind = spec.and_then(|spec| spec.get("names")?.get("kind")?.as_str());
-            let group = spec.and_then(|spec| spec.get("group")?.as_str());
-            return kind == Some(object.kind()) && group == Some(object.group());
+            return other.defines() == Some((object.group(), object.kind()));
         }
         if other.is_namespace() {
             return other.name() == object.namespace();
         }
-        let is_later = Stage::of(other) < stage;
-        is_later && (other.namespace() == object.namespace() || other.namespace().is_empty())
+        let is_near = other.namespace() == object.namespace() || other.namespace().is_empty();
+        let mut content = object.0.iter().filter(|(member, _)| *member != "metadata");
+        Stage::of(other) < stage && is_near && content.any(|(_, value)| names(value, other.name()))
     };
     failed.iter().find(blocks).map(Object::subject)
 }
 
+/// Whether a text in a value is this name.
+fn names(value: &Value, name: &str) -> bool {
+    match value {
+        Value::String(text) => text == name,
+        Value::Array(items) => items.iter().any(|item| names(item, name)),
+        Value::Object(map) => map.values().any(|member| names(member, name)),
+        _ => false,
+    }
+}
+
 /// Asks what the cluster serves in the groups of kinds that came with an earlier stage.
-async fn refresh(api: &Api, survey: &mut Survey, members: &[usize]) {
+async fn refresh(api: &Api, survey: &mut Survey, members: &[usize], failed: &[Object], stage: Stage) {
     let unknown = |survey: &Survey| -> BTreeSet<String> {
         let objects = members.iter().filter_map(|at| survey.objects.get(*at));
+        let objects = objects.filter(|object| blocking(object, stage, failed).is_none());
         let unknown = objects.filter(|object| survey.served.resource(object).is_err());
         unknown.map(|object| object.api_version().to_owned()).collect()
     };
@@ -232,6 +257,7 @@ async fn unestablished<'a>(api: &Api, served: &Served, definitions: &[&'a Object
         for definition in waiting {
             let Ok(resource) = served.resource(definition) else { continue };
             let live = api.get(&resource.api, "", definition.name()).await;
+            let is_established = |live: &Object| judge(live, api.clock.now()).is_ok_and(|found| found.is_current());
             if !live.is_ok_and(|live| live.as_ref().is_some_and(is_established)) {
                 still.push(definition);
             }
@@ -242,15 +268,6 @@ async fn unestablished<'a>(api: &Api, served: &Served, definitions: &[&'a Object
         waiting = still;
         api.clock.sleep(LOOK).await;
     }
-}
-
-fn is_established(definition: &Object) -> bool {
-    let conditions = definition.0.get("status").and_then(|status| status.get("conditions")).and_then(Value::as_array);
-    let is_true = |condition: &Value| {
-        condition.get("type").is_some_and(|kind| kind == "Established")
-            && condition.get("status").is_some_and(|status| status == "True")
-    };
-    conditions.into_iter().flatten().any(is_true)
 }
 
 /// What became of one object.
@@ -303,7 +320,7 @@ impl Applier<'_> {
             }
         };
         if let Some(blocked) = blocked {
-            let message = format!("not tried, because {blocked} failed");
+            let message = format!("not tried, because {blocked}");
             return Done::not(lines::failed(Some(resource), Op::Apply, object, message, false), live.cloned());
         }
         if let (Action::Leave, Some(live)) = (action, live) {
@@ -318,7 +335,7 @@ impl Applier<'_> {
             Err(Refusal::Cluster(error)) => {
                 let diff = lines::failed(Some(resource), Op::Apply, object, explain(&error, live.is_some()), false);
                 Done {
-                    is_owned_by_others: !error.owned_by_others().is_empty(),
+                    is_owned_by_others: is_owned(&error),
                     is_forbidden: error.is_forbidden(),
                     ..Done::not(diff, live.cloned())
                 }
@@ -346,7 +363,7 @@ impl Applier<'_> {
             }
             let refused = match self.try_write(resource, object, live.take()).await {
                 Ok(after) => return Ok(after),
-                Err(error) if error.is_conflict() && reads < MOST_READS => error,
+                Err(error) if (error.is_conflict() || is_to_be_new && is_owned(&error)) && reads < MOST_READS => error,
                 Err(error) => return Err(error.into()),
             };
             reads += 1;
@@ -408,6 +425,11 @@ impl Applier<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether somebody owns fields, so that the object is there.
+fn is_owned(error: &ClusterError) -> bool {
+    !error.owned_by_others().is_empty()
 }
 
 /// Lets an object be written only in a version.

@@ -55,6 +55,11 @@ impl Cause {
         Self { code, chain: vec![object.subject()], words, event: None, log: Vec::new() }
     }
 
+    /// The same of what may be replaced before it is repaired.
+    fn that_may_heal(self) -> Self {
+        Self { code: Code { hope: Hope::Heals, ..self.code }, ..self }
+    }
+
     /// `ImageNotFound: Deployment/shop/web → Pod/shop/web-x → container web: …; help: …`.
     pub fn sentence(&self) -> String {
         let chain = self.chain.join(" → ");
@@ -85,7 +90,9 @@ pub async fn find(
     readiness: &Readiness,
 ) -> Result<Option<Cause>, ClusterError> {
     let finder = Finder { api, served };
+    // Until its controller has seen what is wanted now, all there is to see is of what was wanted before.
     let found = match (object.group(), object.kind()) {
+        ("apps" | "batch", _) if is_unseen(object) => None,
         ("apps", "Deployment") => finder.deployment(object).await?,
         ("apps", "StatefulSet" | "DaemonSet" | "ReplicaSet") => finder.owner_of_pods(object, object).await?,
         ("batch", "Job") => finder.job(object).await?,
@@ -136,10 +143,11 @@ impl Finder<'_> {
     /// `object` is what was deployed, `owner` what owns the pods: the same, or a Deployment's ReplicaSet.
     async fn owner_of_pods(&self, object: &Object, owner: &Object) -> Result<Option<Cause>, ClusterError> {
         let mut cause = None;
-        let mut pods = owned_by(self.api, self.served, owner, "v1", "Pod").await?;
-        pods.truncate(MOST_PODS);
-        for pod in &pods {
+        let pods = owned_by(self.api, self.served, owner, "v1", "Pod").await?;
+        for pod in telling(owner, &pods).into_iter().take(MOST_PODS) {
             let found = self.pod(object, pod).await?;
+            let is_final = is_of_now(owner, pod) && !is_replaced(owner, pod);
+            let found = found.map(|cause| if is_final { cause } else { cause.that_may_heal() });
             // What cannot heal is told before what can.
             if cause.is_none() || found.as_ref().is_some_and(|found| found.code.hope == Hope::None) {
                 cause = found;
@@ -260,6 +268,7 @@ impl Finder<'_> {
             let text = |member: &str| condition.get(member).and_then(Value::as_str).unwrap_or_default();
             ["Failed", "FailureTarget"].contains(&text("type")) && text("status") == "True"
         });
+        // Until the Job is given up, another pod is tried.
         let Some(failed) = failed else { return Ok(pods) };
         let text = |member: &str| failed.get(member).and_then(Value::as_str).unwrap_or_default();
         let code = match text("reason") {
@@ -280,8 +289,12 @@ impl Finder<'_> {
 
     /// The last lines; none if there are none, or they may not be read.
     async fn log(&self, pod: &Object, container: &str, run: LastRun) -> Vec<String> {
-        let text = self.api.log(pod.namespace(), pod.name(), container, run == LastRun::Ended, LINES).await;
-        let text = text.unwrap_or_default();
+        let of = |ended| self.api.log(pod.namespace(), pod.name(), container, ended, LINES);
+        let mut text = of(run == LastRun::Ended).await.unwrap_or_default();
+        if text.is_empty() && run == LastRun::Ended {
+            // A run that was not followed by another is not a previous one.
+            text = of(false).await.unwrap_or_default();
+        }
         let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
         let first = lines.len().saturating_sub(LINES);
         lines.iter().skip(first).map(|line| line.chars().take(300).collect()).collect()
@@ -308,6 +321,43 @@ pub(super) async fn owned_by(
         owners.into_iter().flatten().any(|reference| reference.get("uid") == uid)
     };
     Ok(page.objects.into_iter().filter(is_owned).collect())
+}
+
+/// Whether the controller of an object has not seen its last change.
+fn is_unseen(object: &Object) -> bool {
+    let observed = object.0.get("status").and_then(|status| status.get("observedGeneration"));
+    observed.is_some_and(|observed| Some(observed) != object.metadata("generation"))
+}
+
+/// The pods that tell something: those of what is wanted now first, those that were replaced last, and none that is
+/// well or on its way out.
+fn telling<'a>(owner: &Object, pods: &'a [Object]) -> Vec<&'a Object> {
+    let stays = |pod: &&Object| pod.metadata("deletionTimestamp").is_none() && !is_fine(pod);
+    let mut telling: Vec<&Object> = pods.iter().filter(stays).collect();
+    telling.sort_by_key(|pod| (is_replaced(owner, pod), !is_of_now(owner, pod)));
+    telling
+}
+
+/// Whether another pod comes in the place of this one: its controller does not wait for one that has failed.
+fn is_replaced(owner: &Object, pod: &Object) -> bool {
+    let phase = pod.0.get("status").and_then(|status| status.get("phase"));
+    owner.group() == "apps" && phase.is_some_and(|phase| phase == "Failed")
+}
+
+/// Whether a pod is of the version that is rolled out. The pods of a ReplicaSet, and of a Job, all are.
+fn is_of_now(owner: &Object, pod: &Object) -> bool {
+    let label = |key: &str| pod.metadata("labels").and_then(|labels| labels.get(key)?.as_str());
+    match owner.kind() {
+        "StatefulSet" => {
+            let revision = owner.0.get("status").and_then(|status| status.get("updateRevision")?.as_str());
+            revision.is_none() || label("controller-revision-hash") == revision
+        }
+        "DaemonSet" => {
+            let generation = owner.annotation("deprecated.daemonset.template.generation");
+            generation.is_none() || label("pod-template-generation") == generation
+        }
+        _ => true,
+    }
 }
 
 fn told(event: &Event) -> String {

@@ -1,19 +1,19 @@
-//! From what a plan says of a cluster to a connection. Nothing outside of the plan is used, no file and no helper
-//! program; where it names a cloud's identity, that of this machine ([`identity`](super::identity)).
+//! Connections to clusters: from what a plan says, of which nothing outside is used but, where it names a cloud's
+//! identity, that of this machine ([`identity`](super::identity)); from a kubeconfig file; from the service account
+//! of a pod.
 
-use std::path::Path;
+mod kubeconfig;
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use hyper_util::client::proxy::matcher::Matcher;
 use kube::Config;
 use kube::client::ClientBuilder;
-use kube::config::{
-    AuthInfo, Cluster, Context, KubeConfigOptions, Kubeconfig, NamedAuthInfo, NamedCluster, NamedContext,
-};
+use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig};
+use kubeconfig::{choose, from_parts, refuse_outside, restrict, single};
 use rustls::pki_types::CertificateDer;
 use tower::BoxError;
 use tower::buffer::BufferLayer;
@@ -22,7 +22,6 @@ use tower::filter::AsyncFilterLayer;
 use super::Api;
 use super::identity::{IdentityError, Machine, Tokens};
 use crate::base::clock::Clock;
-use crate::base::error::chain;
 use crate::base::stop::Stop;
 use crate::plan::ClusterInfo;
 
@@ -60,6 +59,9 @@ pub enum ConnectError {
     /// There is neither a kubeconfig nor a cluster around us.
     #[error("there is no kubeconfig; name one by --kubeconfig or KUBECONFIG")]
     NoKubeconfig,
+    /// A token would be sent in clear text.
+    #[error("the plan's endpoint is not https, so no token is sent to it")]
+    Insecure,
     /// Endpoint, CA and token are not complete.
     #[error("the plan's cluster has no {0}")]
     Missing(&'static str),
@@ -124,9 +126,10 @@ pub async fn connect(
     let cluster = cluster.ok_or(ConnectError::NoCluster)?;
     let kubeconfig = match &cluster.kube_config {
         Some(document) => {
-            let parsed = Kubeconfig::from_yaml(document.expose())
+            let mut parsed = Kubeconfig::from_yaml(document.expose())
                 .map_err(|_| ConnectError::Kubeconfig("it is not a kubeconfig document".into()))?;
-            refuse_outside(&parsed, network.allow_exec.as_deref())?;
+            refuse_outside(&parsed)?;
+            restrict(&mut parsed, network.allow_exec.as_deref()).map_err(ConnectError::Kubeconfig)?;
             parsed
         }
         None => from_parts(cluster)?,
@@ -145,35 +148,42 @@ pub async fn connect(
         _ => None,
     };
     client(config, tokens, network, clock, stop)
-        .map_err(|_| ConnectError::Kubeconfig("its certificates or keys cannot be used".into()))
+        .map_err(|error| ConnectError::Kubeconfig(unusable_credentials(&error).into()))
 }
 
-/// Connects as a person does: by a kubeconfig file, of which a context may be chosen. A program is run only if it
-/// is the one that is allowed.
+/// Connects as a person does: by kubeconfig files, merged as kubectl does it, of which a context may be chosen. A
+/// program is run only if it is the one that is allowed.
 ///
 /// # Errors
 /// [`ConnectError`].
-pub async fn by_file(
-    file: &Path,
+pub async fn by_files(
+    files: &[PathBuf],
     context: Option<&str>,
     network: &Network,
     clock: &Clock,
     stop: &Stop,
 ) -> Result<Api, ConnectError> {
-    let unusable = |message: String| ConnectError::File { file: file.display().to_string(), message };
-    let kubeconfig = Kubeconfig::read_from(file).map_err(|error| unusable(error.to_string()))?;
-    let programs = kubeconfig.auth_infos.iter().filter_map(|user| user.auth_info.as_ref()?.exec.as_ref());
-    for program in programs.filter_map(|exec| exec.command.as_deref()) {
-        if Some(program) != network.allow_exec.as_deref() {
-            return Err(unusable(format!(
-                "it would run {program:?}, which is not allowed; allow it by deploy.allow_exec, or use another user"
-            )));
-        }
+    let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let unusable = |message: String| ConnectError::File { file: names.join(", "), message };
+    let mut kubeconfig = Kubeconfig::default();
+    for file in files {
+        let read = Kubeconfig::read_from(file).and_then(|read| kubeconfig.merge(read));
+        kubeconfig = read.map_err(|error| unusable(error.to_string()))?;
     }
-    let options = KubeConfigOptions { context: context.map(str::to_owned), ..KubeConfigOptions::default() };
-    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+    choose(&mut kubeconfig, context);
+    restrict(&mut kubeconfig, network.allow_exec.as_deref()).map_err(unusable)?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let config = config.map_err(|error| unusable(error.to_string()))?;
-    client(config, None, network, clock, stop).map_err(|error| unusable(chain(&error)))
+    // The library's words may quote what a program has printed: a token.
+    client(config, None, network, clock, stop).map_err(|error| unusable(unusable_credentials(&error).into()))
+}
+
+/// What is wrong with credentials, without a word of theirs.
+fn unusable_credentials(error: &kube::Error) -> &'static str {
+    match error {
+        kube::Error::Auth(_) => "its credentials could not be had: the program or file that gives them failed",
+        _ => "its certificates or keys cannot be used",
+    }
 }
 
 /// Connects as a pod does: `server` (`https://HOST:PORT`) is that of the cluster around it, and `account` the
@@ -197,7 +207,7 @@ pub async fn by_service_account(
     let kubeconfig = single(cluster, user, Some(namespace.trim().to_owned()));
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let config = config.map_err(|error| unusable(error.to_string()))?;
-    client(config, None, network, clock, stop).map_err(|error| unusable(chain(&error)))
+    client(config, None, network, clock, stop).map_err(|error| unusable(unusable_credentials(&error).into()))
 }
 
 fn client(
@@ -213,7 +223,7 @@ fn client(
     config.proxy_url = network.proxy(&config.cluster_url);
     config.root_cert = config.root_cert.or_else(|| network.authorities.clone());
     let builder = ClientBuilder::try_from(config)?;
-    let client = match tokens {
+    let client = match tokens.clone() {
         Some(tokens) => {
             let add = AsyncFilterLayer::new(move |request| with_token(tokens.clone(), request));
             // The filter clones what it asks, and the stack below is none that can be cloned.
@@ -221,7 +231,7 @@ fn client(
         }
         None => builder.build(),
     };
-    Ok(Api::new(client, clock.clone(), stop.clone()))
+    Ok(Api::new(client, tokens, clock.clone(), stop.clone()))
 }
 
 /// Gives a request the token of the moment.
@@ -231,65 +241,4 @@ async fn with_token<B>(tokens: Arc<Tokens>, mut request: http::Request<B>) -> Re
     value.set_sensitive(true);
     request.headers_mut().insert(AUTHORIZATION, value);
     Ok(request)
-}
-
-/// A kubeconfig from a plan must not make us read files or run programs.
-fn refuse_outside(kubeconfig: &Kubeconfig, allowed_program: Option<&str>) -> Result<(), ConnectError> {
-    let refuse = |what: &str| {
-        Err(ConnectError::Kubeconfig(format!("{what} is not allowed in a plan; put the value into the document")))
-    };
-    for user in kubeconfig.auth_infos.iter().filter_map(|user| user.auth_info.as_ref()) {
-        if let Some(exec) = &user.exec
-            && (exec.command.is_none() || exec.command.as_deref() != allowed_program)
-        {
-            return refuse("exec");
-        }
-        if user.auth_provider.is_some() {
-            return refuse("auth-provider");
-        }
-        if user.token_file.is_some() || user.client_certificate.is_some() || user.client_key.is_some() {
-            return refuse("a file of credentials");
-        }
-    }
-    for cluster in kubeconfig.clusters.iter().filter_map(|cluster| cluster.cluster.as_ref()) {
-        if cluster.certificate_authority.is_some() {
-            return refuse("a certificate-authority file");
-        }
-    }
-    Ok(())
-}
-
-fn from_parts(cluster: &ClusterInfo) -> Result<Kubeconfig, ConnectError> {
-    if cluster.endpoint.is_empty() {
-        return Err(ConnectError::Missing("kube_config or endpoint"));
-    }
-    if !cluster.ca_data.is_empty() {
-        let pem = STANDARD.decode(&cluster.ca_data).map_err(|_| ConnectError::Certificate)?;
-        if !String::from_utf8_lossy(&pem).contains("BEGIN CERTIFICATE") {
-            return Err(ConnectError::Certificate);
-        }
-    }
-    let token = cluster.token.as_ref().map(|token| token.expose().to_owned().into());
-    if token.is_none() && cluster.cloud.is_none() {
-        return Err(ConnectError::Missing("token"));
-    }
-    let server = Cluster {
-        server: Some(cluster.endpoint.clone()),
-        certificate_authority_data: Some(cluster.ca_data.clone()).filter(|data| !data.is_empty()),
-        ..Cluster::default()
-    };
-    Ok(single(server, AuthInfo { token, ..AuthInfo::default() }, None))
-}
-
-/// A kubeconfig of one cluster and one user.
-fn single(cluster: Cluster, user: AuthInfo, namespace: Option<String>) -> Kubeconfig {
-    let name = "cluster".to_owned();
-    let context = Context { cluster: name.clone(), user: Some(name.clone()), namespace, ..Context::default() };
-    Kubeconfig {
-        clusters: vec![NamedCluster { name: name.clone(), cluster: Some(cluster), ..NamedCluster::default() }],
-        auth_infos: vec![NamedAuthInfo { name: name.clone(), auth_info: Some(user), ..NamedAuthInfo::default() }],
-        contexts: vec![NamedContext { name: name.clone(), context: Some(context), ..NamedContext::default() }],
-        current_context: Some(name),
-        ..Kubeconfig::default()
-    }
 }

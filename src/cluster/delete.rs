@@ -1,4 +1,7 @@
 //! Deletes objects, each only if it is still the one that was read, and waits until they are seen gone.
+//!
+//! What others need goes after them: webhooks first, then custom objects, while what acts on their finalizers still
+//! runs and has its rights; then the rest, then what was applied before it, namespaces last.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -34,53 +37,107 @@ pub enum Fate {
     },
 }
 
-/// Deletes objects, those that were applied last first, and waits up to `patience` for them to be gone. As often
-/// as one likes: what is gone is done.
+/// Deletes objects turn by turn, and waits up to `patience` for them to be gone; `home` is the namespace that goes
+/// last of all. What comes after an object that stays is not tried. As often as one likes: what is gone is done.
 pub async fn delete(
     api: &Api,
     served: &Served,
     mut objects: Vec<Object>,
+    home: &str,
     patience: Duration,
 ) -> BTreeMap<ObjectId, Fate> {
     objects.sort_by(|a, b| compare(b, a));
+    let mut turns: BTreeMap<Turn, Vec<Object>> = BTreeMap::new();
+    for object in objects {
+        turns.entry(Turn::of(&object, home)).or_default().push(object);
+    }
+    let end = api.clock.elapsed() + patience;
     let mut fates = BTreeMap::new();
-    let mut going: Vec<Object> = Vec::new();
-    for stage in Stage::ALL.into_iter().rev() {
-        let (members, rest): (Vec<_>, Vec<_>) = objects.into_iter().partition(|object| Stage::of(object) == stage);
-        objects = rest;
+    // What stays, and what may not be deleted: with its definition or namespace it would go all the same.
+    let (mut left, mut refused): (Option<ObjectId>, Option<ObjectId>) = (None, None);
+    for (turn, members) in turns {
+        let protected = refused.as_ref().filter(|_| turn >= Turn::Definitions);
+        if let Some(blocking) = left.as_ref().or(protected) {
+            let reason = format!("not tried, because {blocking} is still there");
+            fates.extend(members.iter().map(|object| (object.id(), Fate::Left(reason.clone()))));
+            continue;
+        }
         let one = |object: Object| async move {
-            let refused = match served.resource(&object) {
-                Ok(resource) => api.delete(&resource.api, &object).await.err(),
-                Err(_) => None,
-            };
-            (object, refused)
+            let result = delete_one(api, served, &object).await;
+            (object, result)
         };
         let work: Vec<_> = members.into_iter().map(one).collect();
         let results: Vec<_> = futures_util::stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
-        for (object, refused) in results {
-            match refused {
-                // Another object has its name by now.
-                Some(error) if error.is_conflict() => drop(fates.insert(object.id(), Fate::Gone)),
-                Some(error) => drop(fates.insert(object.id(), refused_by(&error))),
-                None => going.push(object),
+        let mut going = Vec::new();
+        for (object, result) in results {
+            match result {
+                Ok(()) => going.push(object),
+                Err(error) => {
+                    refused.get_or_insert_with(|| object.id());
+                    fates.insert(object.id(), refused_by(&error));
+                }
             }
         }
+        let seen = await_gone(api, served, going, end).await;
+        left = seen.iter().find(|(_, fate)| **fate != Fate::Gone).map(|(id, _)| id.clone());
+        fates.extend(seen);
     }
-    fates.extend(await_gone(api, served, going, patience).await);
     fates
+}
+
+/// When an object goes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Webhooks,
+    Custom,
+    Rest,
+    Foundations,
+    Definitions,
+    Namespaces,
+    /// The namespace of the inventory.
+    Home,
+}
+
+impl Turn {
+    fn of(object: &Object, home: &str) -> Self {
+        match Stage::of(object) {
+            Stage::Webhooks => Self::Webhooks,
+            Stage::Foundations => Self::Foundations,
+            Stage::Definitions if object.is_definition() => Self::Definitions,
+            Stage::Definitions if object.name() == home => Self::Home,
+            Stage::Definitions => Self::Namespaces,
+            Stage::Rest if is_custom(object) => Self::Custom,
+            Stage::Rest => Self::Rest,
+        }
+    }
+}
+
+/// Whether the kind is not one of Kubernetes itself, whose groups are a word or end in `.k8s.io`.
+fn is_custom(object: &Object) -> bool {
+    let group = object.group();
+    group.contains('.') && !group.ends_with(".k8s.io")
+}
+
+/// Another object may have the name by now; then there is nothing to do.
+async fn delete_one(api: &Api, served: &Served, object: &Object) -> Result<(), ClusterError> {
+    let Ok(resource) = served.resource(object) else { return Ok(()) };
+    match api.delete(&resource.api, object).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.is_conflict() => {
+            let now = api.get(&resource.api, object.namespace(), object.name()).await?;
+            let is_it = |now: &Object| now.metadata("uid") == object.metadata("uid");
+            let stays = now.is_some_and(|now| is_it(&now) && now.metadata("deletionTimestamp").is_none());
+            if stays { Err(error) } else { Ok(()) }
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn refused_by(error: &ClusterError) -> Fate {
     Fate::Refused { message: error.to_string(), is_forbidden: error.is_forbidden() }
 }
 
-async fn await_gone(
-    api: &Api,
-    served: &Served,
-    mut going: Vec<Object>,
-    patience: Duration,
-) -> BTreeMap<ObjectId, Fate> {
-    let end = api.clock.elapsed() + patience;
+async fn await_gone(api: &Api, served: &Served, mut going: Vec<Object>, end: Duration) -> BTreeMap<ObjectId, Fate> {
     let mut fates = BTreeMap::new();
     let mut look = LOOK.0;
     while !going.is_empty() {

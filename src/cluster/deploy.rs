@@ -69,6 +69,12 @@ impl Failure {
     }
 }
 
+impl From<ClusterError> for Failure {
+    fn from(error: ClusterError) -> Self {
+        Self::Refused { errors: vec![error.to_string()], by_guard: false, is_forbidden: error.is_forbidden() }
+    }
+}
+
 /// What a deploy came to.
 #[derive(Debug, Default)]
 pub struct Deployed {
@@ -95,7 +101,7 @@ pub struct Order<'a> {
 /// Deploys. `told` hears of each stage and object.
 ///
 /// # Errors
-/// [`ClusterError`] if the inventory cannot be read or written.
+/// [`ClusterError`] if it fails before anything is written. What fails later is in what comes out.
 pub async fn deploy(
     api: &Api,
     survey: &mut Survey,
@@ -112,7 +118,7 @@ pub async fn deploy(
     }
     let applied = apply(api, survey, &order.actions, options, told).await?;
     let mut deployed = Deployed { diffs: applied.diffs.clone(), ..Deployed::default() };
-    deployed.failure = refusal(&applied);
+    deployed.failure = if api.stop.is_stopped() { Some(Failure::Stopped) } else { refusal(&applied) };
     if deployed.failure.is_none()
         && let Some(waiting) = &order.waiting
     {
@@ -122,10 +128,16 @@ pub async fn deploy(
             Waited::Stopped => Some(Failure::Stopped),
         };
     }
-    if deployed.failure.is_none() {
-        prune_after(api, survey, order, options, &mut deployed).await?;
+    if deployed.failure.is_none()
+        && let Err(error) = prune_after(api, survey, order, options, &mut deployed).await
+    {
+        deployed.failure = Some(error.into());
     }
-    remember(api, survey, order, options, &deployed).await?;
+    // What was done is written down also when no more is wanted.
+    if let Err(error) = remember(&api.to_the_end(), survey, order, options, &deployed).await {
+        deployed.notes.push(format!("the inventory could not be written: {error}"));
+        deployed.failure.get_or_insert_with(|| error.into());
+    }
     Ok(deployed)
 }
 
@@ -156,8 +168,8 @@ fn refusal(applied: &Applied) -> Option<Failure> {
         return Some(Failure::Moved(applied.breaches.clone()));
     }
     let errors = applied.errors();
-    let failure = Failure::Refused { errors, by_guard: applied.is_owned_by_others, is_forbidden: applied.is_forbidden };
-    (!applied.errors().is_empty()).then_some(failure)
+    let is_forbidden = applied.is_forbidden || applied.broken_off.as_ref().is_some_and(ClusterError::is_forbidden);
+    (!errors.is_empty()).then_some(Failure::Refused { errors, by_guard: applied.is_owned_by_others, is_forbidden })
 }
 
 async fn prune_after(

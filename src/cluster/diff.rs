@@ -17,7 +17,8 @@ use pairs::{Likeness, Pair, pair};
 use path::{Path, Step};
 
 /// Members of `metadata` that the server keeps for itself.
-const SERVERS_OWN: [&str; 5] = ["creationTimestamp", "resourceVersion", "generation", "uid", "managedFields"];
+pub(super) const SERVERS_OWN: [&str; 5] =
+    ["creationTimestamp", "resourceVersion", "generation", "uid", "managedFields"];
 
 /// Comparisons of leaves for the pairing of lists. Past it items pair in order: lists within lists
 /// within lists would otherwise take for ever.

@@ -19,11 +19,17 @@ use crate::plan::cloud::Cloud;
 /// A token is made anew so long before it ends.
 const BEFORE_ITS_END: Duration = Duration::from_secs(120);
 
+/// The most bytes of an answer of an identity service.
+const LARGEST: usize = 1 << 20;
+
+/// No token is believed to be good for longer.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 /// The longest that an identity service may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Variables by which machines tell of their identity, and by which the services are found elsewhere.
-const VARIABLES: [&str; 17] = [
+pub(super) const VARIABLES: [&str; 17] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -106,12 +112,25 @@ impl Machine {
         let answer = request(http).timeout(PATIENCE).send().await;
         let answer = answer.map_err(|error| failed(error.without_url().to_string()))?;
         let status = answer.status();
+        let text = text(answer).await;
         if status.is_success() {
-            return answer.text().await.map_err(|error| failed(error.without_url().to_string()));
+            return text.map_err(failed);
         }
-        let code = answer.text().await.ok().and_then(|text| error_code(&text));
+        let code = text.ok().and_then(|text| error_code(&text));
         Err(failed(format!("it answered {status}{}", code.map(|code| format!(" ({code})")).unwrap_or_default())))
     }
+}
+
+/// The text of an answer, up to a size that no token has.
+async fn text(mut answer: reqwest::Response) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| error.without_url().to_string())? {
+        if bytes.len() + chunk.len() > LARGEST {
+            return Err(format!("its answer is larger than {LARGEST} bytes"));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    String::from_utf8(bytes).map_err(|_| "its answer is no text".to_owned())
 }
 
 /// The word for what went wrong in an answer of any of the services.
@@ -177,8 +196,13 @@ impl Tokens {
             Cloud::Azure(auth) => azure::token(&self.machine, auth).await?,
             Cloud::Google(auth) => google::token(&self.machine, auth).await?,
         };
-        let until = self.clock.elapsed() + token.lasts.saturating_sub(BEFORE_ITS_END);
+        let until = self.clock.elapsed() + token.lasts.min(LONGEST).saturating_sub(BEFORE_ITS_END);
         *current = Some((token.secret.clone(), until));
         Ok(token.secret)
+    }
+
+    /// Lets the next token be a new one: the cluster does not take this one.
+    pub async fn forget(&self) {
+        *self.current.lock().await = None;
     }
 }

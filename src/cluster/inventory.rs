@@ -17,6 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flate2::{Compression, GzBuilder};
 use jiff::Timestamp;
+use kube::core::discovery::ApiResource;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -59,6 +60,9 @@ impl Component {
     }
 }
 
+/// Namespaces that are named in one sentence.
+const MOST_NAMED: usize = 3;
+
 /// What is known of an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -95,6 +99,13 @@ pub struct Deploy {
     pub objects: usize,
     /// Objects that were created, changed and deleted.
     pub changes: [usize; 3],
+}
+
+impl Deploy {
+    /// The digest of its artifact.
+    pub fn digest(&self) -> Option<&str> {
+        self.artifact.as_deref()?.rsplit_once('@').map(|(_, digest)| digest)
+    }
 }
 
 /// How a deploy ended.
@@ -193,6 +204,27 @@ impl Inventory {
         Ok(held)
     }
 
+    /// A sentence on inventories of the same component in other namespaces: if it has moved, what they hold stays
+    /// behind. What may not be listed is not known.
+    pub async fn namesakes(&self, api: &Api, served: &Served) -> Option<String> {
+        let resource = served.config_maps().ok()?;
+        let selector = format!("{}={},app.kubernetes.io/name={}", LABEL.0, LABEL.1, self.component.name);
+        let found = api.list(&resource.api, "", &selector).await.unwrap_or_default();
+        let others = found.iter().filter(|stored| stored.subject() != self.subject()).filter_map(Self::parse);
+        let others: Vec<String> =
+            others.filter(|other| !other.objects.is_empty()).map(|other| other.component.namespace).collect();
+        let more = others.len().saturating_sub(MOST_NAMED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let places = others.iter().take(MOST_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let name = &self.component.name;
+        (!others.is_empty()).then(|| {
+            format!(
+                "a component {name} is also deployed in {places}{more}; if this one has moved from there, its objects \
+                 stay until they are torn down there"
+            )
+        })
+    }
+
     /// Writes it, if nobody else has since it was read.
     ///
     /// # Errors
@@ -204,17 +236,27 @@ impl Inventory {
             self.component = self.component.elsewhere();
             stored = api.apply(resource, &self.config_map()?, manager, Write::Real, Force::Yes).await;
         }
-        let stored = stored.map_err(|error| match error {
-            error if error.is_conflict() => ClusterError::Inventory {
-                subject: self.subject(),
-                message: "somebody else has changed it meanwhile; another deploy of this component may be running"
-                    .into(),
-            },
-            error => error,
-        })?;
+        let stored = match stored {
+            Ok(stored) => stored,
+            // An answer may have been lost, and the request have been sent twice.
+            Err(error) if error.is_conflict() => self.is_there(api, resource).await?.ok_or_else(|| {
+                let message = "somebody else has changed it meanwhile; another deploy of this component may be running";
+                ClusterError::Inventory { subject: self.subject(), message: message.into() }
+            })?,
+            Err(error) => return Err(error),
+        };
         self.version = stored.metadata("resourceVersion").and_then(Value::as_str).map(str::to_owned);
         self.stored = Some(self.objects.clone());
         Ok(())
+    }
+
+    /// The stored inventory, if it is this one already.
+    async fn is_there(&self, api: &Api, resource: &ApiResource) -> Result<Option<Object>, ClusterError> {
+        let stored = api.get(resource, &self.component.namespace, &self.component.config_map()).await?;
+        Ok(stored.filter(|stored| {
+            let parsed = Self::parse(stored);
+            parsed.is_some_and(|parsed| parsed.objects == self.objects && parsed.history == self.history)
+        }))
     }
 
     /// Removes it from the cluster, if it is there.
@@ -232,20 +274,17 @@ impl Inventory {
     /// The last deploy to which one can go back from an artifact: one of another artifact, that succeeded and has
     /// not failed since.
     pub fn last_good(&self, from: Option<&str>) -> Option<&Deploy> {
-        let digest =
-            |deploy: &Deploy| deploy.artifact.clone().and_then(|name| Some(name.rsplit_once('@')?.1.to_owned()));
-        let from = from.and_then(|name| name.rsplit_once('@')).map(|(_, digest)| digest.to_owned());
-        let mut failed = vec![from];
-        for deploy in self.history.iter().rev() {
-            match (deploy.outcome, digest(deploy)) {
-                (DeployOutcome::Failed, digest) => failed.push(digest),
-                (DeployOutcome::Succeeded, Some(digest)) if !failed.contains(&Some(digest.clone())) => {
-                    return Some(deploy);
-                }
-                _ => {}
-            }
-        }
-        None
+        let from = from.and_then(|name| name.rsplit_once('@')).map(|(_, digest)| digest);
+        let is_another = |deploy: &&Deploy| deploy.digest().is_some() && deploy.digest() != from;
+        self.history.iter().rev().filter(is_another).find(|deploy| self.is_good(deploy))
+    }
+
+    /// Whether a deploy has succeeded, and its artifact has not failed since.
+    pub fn is_good(&self, deploy: &Deploy) -> bool {
+        let since = self.history.iter().filter(|later| later.number > deploy.number);
+        let mut failed = since.filter(|later| later.outcome == DeployOutcome::Failed);
+        deploy.outcome == DeployOutcome::Succeeded
+            && !failed.any(|later| later.digest().is_some() && later.digest() == deploy.digest())
     }
 
     /// Whether the last deploy was of the same artifact and came to the same, and nothing in the inventory has changed

@@ -57,6 +57,8 @@ async fn read_group(api: &Api, group: Group) -> Result<Vec<Object>, ClusterError
         let page = match api.page(&group.resource.api, &group.namespace, &everything, next.take()).await {
             Ok(page) => page,
             Err(error) if error.is_expired() || error.is_forbidden() => break,
+            // Nothing serves the kind any more; nothing of it is there.
+            Err(error) if error.is_not_found() => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
         found.extend(page.objects.into_iter().filter(|object| missing.remove(object.name())));

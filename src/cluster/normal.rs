@@ -4,11 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
+use super::diff::SERVERS_OWN;
 use crate::manifest::Object;
-
-/// Members of `metadata` that are never sent.
-const SERVERS_OWN: [&str; 6] =
-    ["creationTimestamp", "resourceVersion", "generation", "uid", "managedFields", "selfLink"];
 
 /// Makes an object fit to be applied (specification of applying, section 5): no server fields; no status, but
 /// for definitions, which are refused without one in some versions; a Secret's `stringData` as `data`, so that
@@ -16,7 +13,7 @@ const SERVERS_OWN: [&str; 6] =
 /// `caBundle` of a conversion webhook that is no certificate.
 pub fn normalise(object: &mut Object) {
     if let Some(Value::Object(metadata)) = object.0.get_mut("metadata") {
-        for member in SERVERS_OWN {
+        for member in SERVERS_OWN.into_iter().chain(["selfLink"]) {
             metadata.shift_remove(member);
         }
     }

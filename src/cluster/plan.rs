@@ -41,6 +41,8 @@ pub enum Checked {
     Server,
     /// This program, against the schema of the kind.
     Here,
+    /// Nobody: what would tell cannot be read.
+    Nobody,
 }
 
 impl Checked {
@@ -50,6 +52,7 @@ impl Checked {
             Self::Known => "known to be unchanged",
             Self::Server => "verified by server",
             Self::Here => "checked here",
+            Self::Nobody => "not checked: the schema of its kind cannot be read",
         }
     }
 }
@@ -92,6 +95,17 @@ pub struct Entry {
     pub is_owned_by_others: bool,
     /// Whether permission is missing.
     pub is_forbidden: bool,
+}
+
+impl Entry {
+    /// A sentence on each field that would be taken from others, or that they have changed.
+    pub fn remarks(&self) -> impl Iterator<Item = String> {
+        let taken = self.taken.iter().map(|owned| (owned, "taken from"));
+        let all = taken.chain(self.drift.iter().map(|owned| (owned, "changed by")));
+        all.map(|(Owned { path, manager, operation, time }, what)| {
+            format!("{path} is {what} {manager} ({operation}, {time})")
+        })
+    }
 }
 
 /// What an apply would change.
@@ -348,30 +362,24 @@ impl Planner<'_> {
 
     /// Checks the objects that the server could not, against the schemas of their kinds.
     async fn check_here(&self, entries: &mut [Entry]) {
-        let definitions: BTreeMap<(String, String), &Object> = self
-            .survey
-            .objects
-            .iter()
-            .filter(|object| object.is_definition())
-            .filter_map(|object| {
-                let spec = object.0.get("spec")?;
-                let text = |value: Option<&Value>| Some(value?.as_str()?.to_owned());
-                Some(((text(spec.get("group"))?, text(spec.get("names")?.get("kind"))?), object))
-            })
-            .collect();
-        let definition = |object: &Object| definitions.get(&(object.group().to_owned(), object.kind().to_owned()));
+        let definitions: BTreeMap<(&str, &str), &Object> =
+            self.survey.objects.iter().filter_map(|object| Some((object.defines()?, object))).collect();
+        let definition = |object: &Object| definitions.get(&(object.group(), object.kind())).copied();
         let objects = self.survey.objects.iter();
         let unchecked = objects.clone().zip(entries.iter()).filter(|(_, entry)| entry.checked == Checked::Here);
         let published: std::collections::BTreeSet<String> = unchecked
             .filter(|(object, _)| definition(object).is_none())
             .map(|(object, _)| object.api_version().to_owned())
             .collect();
-        // Without schemas the objects stay unchecked, which the apply finds out.
-        let published = Published::fetch(self.api, published.into_iter()).await.unwrap_or_default();
+        let published = Published::fetch(self.api, published.into_iter()).await.ok();
         for (object, entry) in objects.zip(entries).filter(|(_, entry)| entry.checked == Checked::Here) {
-            let faults = match definition(object) {
-                Some(definition) => faults_by_definition(object, definition),
-                None => published.faults(object),
+            let faults = match (definition(object), &published) {
+                (Some(definition), _) => faults_by_definition(object, definition),
+                (None, Some(published)) => published.faults(object),
+                (None, None) => {
+                    entry.checked = Checked::Nobody;
+                    continue;
+                }
             };
             if !faults.is_empty() {
                 entry.diff.change = Change::Error;

@@ -168,8 +168,8 @@ pub fn guard(survey: &Survey, deletions: &[Deletion], options: &Options) -> Opti
     if going > limits.objects {
         return Some(format!("{going} objects would be deleted, more than {}", limits.objects));
     }
-    // One of two is half of them and no mass deletion.
-    if going > 2 && going * 100 > had * limits.percent {
+    // One of two is half of them and no mass deletion, unless nothing may go at all.
+    if (going > 2 || limits.percent == 0) && going * 100 > had * limits.percent {
         return Some(format!("{going} of {had} objects would be deleted, more than {} per cent", limits.percent));
     }
     None
@@ -179,7 +179,7 @@ pub fn guard(survey: &Survey, deletions: &[Deletion], options: &Options) -> Opti
 /// a rollback is marked; what could not be deleted stays in it.
 pub async fn prune(api: &Api, survey: &mut Survey, pruning: &Pruning, patience: Duration) -> Vec<ResourceDiff> {
     let objects: Vec<Object> = pruning.deletions.iter().map(|deletion| deletion.live.clone()).collect();
-    let fates = delete(api, &survey.served, objects, patience).await;
+    let fates = delete(api, &survey.served, objects, survey.home(), patience).await;
     let mut diffs = Vec::new();
     for deletion in &pruning.deletions {
         let resource = survey.served.resource(&deletion.live).ok();

@@ -65,13 +65,13 @@ impl Brought {
             if object.is_namespace() {
                 brought.namespaces.push(object.name().to_owned());
             }
-            if object.is_definition() {
-                let spec = object.0.get("spec");
-                let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
-                let group = text(spec.and_then(|spec| spec.get("group")));
-                let kind = text(spec.and_then(|spec| spec.get("names")?.get("kind")));
-                let namespaced = text(spec.and_then(|spec| spec.get("scope"))) == "Namespaced";
-                brought.kinds.push((group, kind, namespaced));
+            if let Some((group, kind)) = object.defines() {
+                let scope = object.0.get("spec").and_then(|spec| spec.get("scope"));
+                brought.kinds.push((
+                    group.to_owned(),
+                    kind.to_owned(),
+                    scope.is_some_and(|scope| scope == "Namespaced"),
+                ));
             }
         }
         brought

@@ -46,6 +46,10 @@ impl Survey {
             Some(component) => Some(Inventory::read(api, &served, component).await?),
             None => None,
         };
+        let mut notes = notes;
+        if let Some(inventory) = inventory.as_ref().filter(|inventory| !inventory.is_stored()) {
+            notes.extend(inventory.namesakes(api, &served).await);
+        }
         let (live, hidden) = (HashMap::new(), HashSet::new());
         let mut survey = Self { served, objects, live, inventory, notes, hidden, brought };
         survey.hide(api).await;
@@ -97,6 +101,11 @@ impl Survey {
         let ids: HashSet<ObjectId> = self.objects.iter().map(Object::id).collect();
         let known = self.inventory.iter().flat_map(|inventory| &inventory.objects);
         known.filter(|(id, _)| !ids.contains(*id)).collect()
+    }
+
+    /// The namespace of the inventory; empty without one.
+    pub(super) fn home(&self) -> &str {
+        self.inventory.as_ref().map_or("", |inventory| &inventory.component.namespace)
     }
 
     /// What the inventory knows of an object.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::delete::{Fate, delete};
+use super::inventory::Inventory;
 use super::options::Options;
 use super::plan::doomed;
 use super::prune::{is_ours, kept};
@@ -93,34 +94,41 @@ impl Teardown {
 }
 
 /// Deletes the objects of a teardown, waits up to `patience` for them to be gone, and forgets those that are.
-///
-/// # Errors
-/// [`ClusterError`] if the inventory cannot be written.
 pub async fn teardown(
     api: &Api,
     survey: &mut Survey,
     teardown: &Teardown,
     options: &Options,
     patience: Duration,
-) -> Result<TornDown, ClusterError> {
-    let fates = delete(api, &survey.served, teardown.objects.clone(), patience).await;
-    let torn = torn_down(survey, teardown, &fates);
+) -> TornDown {
+    let fates = delete(api, &survey.served, teardown.objects.clone(), survey.home(), patience).await;
+    let mut torn = torn_down(survey, teardown, &fates);
     if let Some(inventory) = &mut survey.inventory {
         let stays = |id: &ObjectId| {
             let is_left = survey.live.contains_key(id) && fates.get(id).is_some_and(|fate| *fate != Fate::Gone);
             is_left || survey.hidden.contains(id)
         };
         inventory.objects.retain(|id, _| stays(id));
-        let namespace_goes = fates.keys().any(|id| id.kind == "Namespace" && id.name == inventory.component.namespace);
-        match inventory.objects.is_empty() {
-            true if inventory.is_stored() => inventory.remove(api, &survey.served).await?,
-            false if inventory.is_stored() && !namespace_goes => {
-                inventory.write(api, &survey.served, &options.manager).await?;
+        let api = &api.to_the_end();
+        let settled = match inventory.objects.is_empty() {
+            true if inventory.is_stored() => inventory.remove(api, &survey.served).await,
+            false if inventory.is_stored() => inventory.write(api, &survey.served, &options.manager).await,
+            _ => Ok(()),
+        };
+        match settled {
+            // It has gone, or is about to, with its namespace.
+            Err(error) if error.is_not_found() || namespace_goes(inventory, &fates) => {
+                tracing::debug!(%error, "the inventory goes with its namespace");
             }
-            _ => {}
+            Err(error) => torn.left.push(error.to_string()),
+            Ok(()) => {}
         }
     }
-    Ok(torn)
+    torn
+}
+
+fn namespace_goes(inventory: &Inventory, fates: &BTreeMap<ObjectId, Fate>) -> bool {
+    fates.keys().any(|id| id.kind == "Namespace" && id.name == inventory.component.namespace)
 }
 
 fn torn_down(survey: &Survey, teardown: &Teardown, fates: &BTreeMap<ObjectId, Fate>) -> TornDown {

@@ -12,7 +12,7 @@ use super::options::Options;
 use super::owners::{is_applied_by, taken_over};
 use super::plan::{Plan, subject};
 use super::survey::Survey;
-use super::touched::{Moved, fingerprint_of_set, moved, touched};
+use super::touched::{Moved, fingerprint_of_set, moved, retaken, touched};
 use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::Change;
 use crate::plan::contract::{Contract, Promise, Subject};
@@ -125,11 +125,12 @@ impl Standing {
             return if is_expected { Self::AsRead } else { breached(How::Gone) };
         };
         let now = touched(object, live, options);
-        if is_applied_by(live, &options.manager) && promised.foresees(&now, options) {
+        let retaken = promised.touched.as_ref().map(|before| retaken(before, &now, live, options)).unwrap_or_default();
+        if retaken.is_empty() && is_applied_by(live, &options.manager) && promised.foresees(&now, options) {
             return Self::Done;
         }
         let Some(before) = &promised.touched else { return breached(How::Appeared) };
-        let moved = moved(before, &now);
+        let moved = if retaken.is_empty() { moved(before, &now) } else { retaken };
         if !moved.is_empty() {
             return breached(How::Moved(moved));
         }

@@ -33,18 +33,64 @@ pub fn touched(wanted: &Object, live: &Object, options: &Options) -> Object {
     for member in ["apiVersion", "kind", "status"] {
         fields.shift_remove(member);
     }
+    hide_secrets(&mut fields, wanted.is_secret(), options);
+    Object(fields)
+}
+
+/// Puts keyed fingerprints in the place of secret values.
+fn hide_secrets(fields: &mut Map<String, Value>, is_secret: bool, options: &Options) {
     let key = options.key.as_deref();
     let hide = |value: &mut Value| *value = fingerprint(value, key).unwrap_or_else(|| "***".into()).into();
-    if wanted.is_secret()
-        && let Some(Value::Object(data)) = fields.get_mut("data")
-    {
+    if is_secret && let Some(Value::Object(data)) = fields.get_mut("data") {
         data.values_mut().for_each(hide);
     }
     let annotations = fields.get_mut("metadata").and_then(|metadata| metadata.get_mut("annotations"));
     if let Some(applied) = annotations.and_then(|annotations| annotations.get_mut(LAST_APPLIED)) {
         hide(applied);
     }
-    Object(fields)
+}
+
+/// The fields that were touched `before` and are not `now`, because somebody else has made them his own by another
+/// value. What only the server has filled in again is nobody's.
+pub fn retaken(before: &Object, now: &Object, live: &Object, options: &Options) -> Vec<Moved> {
+    let mut seen = live.0.clone();
+    hide_secrets(&mut seen, live.is_secret(), options);
+    let [before, now, seen] = [before.0.clone(), now.0.clone(), seen].map(Value::Object);
+    let mut found = Vec::new();
+    look_for_retaken(&before, Some(&now), &seen, &fields_of(live, |_| true), "", &mut found);
+    found
+}
+
+fn look_for_retaken(
+    before: &Value,
+    now: Option<&Value>,
+    live: &Value,
+    all: &Value,
+    path: &str,
+    found: &mut Vec<Moved>,
+) {
+    match (before, now) {
+        (Value::Object(before), None | Some(Value::Object(_))) => {
+            for (key, before) in before {
+                let Some((live, all)) = step(key, live, all) else { continue };
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                look_for_retaken(before, now.and_then(|now| now.get(key)), &live, all, &path, found);
+            }
+        }
+        (before, None) if before != live => {
+            found.push(Moved { path: path.to_owned(), planned: Some(before.clone()), now: Some(live.clone()) });
+        }
+        _ => {}
+    }
+}
+
+/// One step into a live value and into what is owned of it, by a key or an item's label; none if nobody owns it.
+fn step<'a>(key: &str, live: &Value, all: &'a Value) -> Option<(Value, &'a Value)> {
+    if let Some(inner) = all.get(format!("f:{key}")) {
+        return Some((live.get(key)?.clone(), inner));
+    }
+    let (item, inner) = all.as_object()?.iter().find(|(item, _)| is_item(item) && label(item) == key)?;
+    Some((place(item, live)?.of(live)?.clone(), inner))
 }
 
 fn is_taken(owner: &Owner<'_>, options: &Options) -> bool {
@@ -209,6 +255,24 @@ mod tests {
 
     fn entry(manager: &str, operation: &str, fields: Value) -> Value {
         json!({"manager": manager, "operation": operation, "fieldsType": "FieldsV1", "fieldsV1": fields})
+    }
+
+    #[test]
+    fn what_others_have_made_their_own_is_seen_where_it_is_not_touched_any_more() {
+        let live = |b: &str, owner: &str| {
+            let fields = json!({"f:data": {"f:a": {}, "f:b": {}}});
+            object(
+                json!({"metadata": {"managedFields": [{"manager": owner, "operation": "Update", "fieldsV1": fields}]}, "data": {"a": "1", "b": b}}),
+            )
+        };
+        let (before, now) = (object(json!({"data": {"a": "1", "b": "1"}})), object(json!({"data": {"a": "1"}})));
+        let paths = |live: &Object| {
+            retaken(&before, &now, live, &Options::default()).into_iter().map(|one| one.path).collect::<Vec<_>>()
+        };
+        assert_eq!(paths(&live("theirs", "them")), ["data.b"]);
+        assert_eq!(paths(&live("1", "them")), Vec::<String>::new(), "they share the value");
+        let nobodys = object(json!({"data": {"a": "1", "b": "default"}}));
+        assert_eq!(paths(&nobodys), Vec::<String>::new());
     }
 
     #[test]

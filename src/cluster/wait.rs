@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -29,17 +30,28 @@ const LOOK: Duration = Duration::from_secs(1);
 /// How long an object may be unready while it has to stay ready: a change of its size is no fault.
 const LAPSE: Duration = Duration::from_secs(15);
 
+/// The longest that one look may take.
+const LONGEST_LOOK: Duration = Duration::from_secs(15);
+
 /// Objects that are looked at each time.
 const MOST_LOOKED_AT: usize = 10;
 
 /// Objects that are looked at when the time is over.
 const MOST_EXPLAINED: usize = 50;
 
+/// Objects that are read once more when the time is over.
+const MOST_READ: usize = 200;
+
+/// Reads at once.
+const AT_ONCE: usize = 8;
+
 /// How objects are waited for.
 #[derive(Debug, Clone)]
 pub struct Waiting {
     /// The longest that is waited.
     pub timeout: Duration,
+    /// When it must have ended, baking included, by the clock's elapsed time.
+    pub until: Option<Duration>,
     /// How long objects must then stay ready.
     pub bake: Duration,
     /// Rules of the user.
@@ -90,7 +102,7 @@ pub async fn wait(
     for object in &objects {
         pending.see(object.clone());
     }
-    let end = api.clock.elapsed() + waiting.timeout;
+    let end = waiting.end(api.clock.elapsed() + waiting.timeout);
     // Those that are ready are watched as long as they have to stay so.
     let baking = waiting.bake > Duration::ZERO;
     let watched: Vec<&Object> =
@@ -104,7 +116,7 @@ pub async fn wait(
         let now = api.clock.elapsed();
         if pending.objects.is_empty() {
             lost = None;
-            if now >= *all_ready.get_or_insert(now) + waiting.bake {
+            if now >= waiting.end(*all_ready.get_or_insert(now) + waiting.bake) {
                 return Waited::Ready;
             }
         } else if all_ready.is_some() {
@@ -119,6 +131,7 @@ pub async fn wait(
         match seen {
             Some(Seen::Object(object)) => pending.see(object),
             Some(Seen::Gone(id)) => pending.gone(&id, objects.iter().find(|object| object.id() == id)),
+            Some(Seen::Unwatched(words)) => told(&words),
             None => {}
         }
         let now = api.clock.elapsed();
@@ -130,13 +143,23 @@ pub async fn wait(
         }
         let is_late = match (all_ready, lost) {
             (None, _) => now >= end,
-            (Some(_), Some(lost)) => now >= lost + LAPSE,
+            (Some(_), Some(lost)) => now >= waiting.end(lost + LAPSE),
             (Some(_), None) => false,
         };
         if is_late && !pending.objects.is_empty() {
-            pending.look_at(pending.unexplained(), api.clock.elapsed()).await;
-            return Waited::Late(pending.causes());
+            // A watch may have been silent.
+            pending.read().await;
+            if !pending.objects.is_empty() {
+                pending.look_at(pending.unexplained(), api.clock.elapsed()).await;
+                return Waited::Late(pending.causes());
+            }
         }
+    }
+}
+
+impl Waiting {
+    fn end(&self, time: Duration) -> Duration {
+        self.until.map_or(time, |until| time.min(until))
     }
 }
 
@@ -195,6 +218,19 @@ impl Pending<'_> {
         self.objects.insert(id.clone(), one);
     }
 
+    /// Reads the objects once more.
+    async fn read(&mut self) {
+        let (api, served) = (self.api, self.served);
+        let objects: Vec<Object> = self.objects.values().take(MOST_READ).map(|one| one.object.clone()).collect();
+        let reads = objects.into_iter().map(|object| async move {
+            let resource = served.resource(&object).ok()?;
+            api.get(&resource.api, object.namespace(), object.name()).await.ok().flatten()
+        });
+        let reads = futures_util::stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).collect::<Vec<_>>();
+        let found = api.clock.timeout(LONGEST_LOOK, reads).await.unwrap_or_default();
+        found.into_iter().flatten().for_each(|object| self.see(object));
+    }
+
     /// Looks why the next objects are not ready; true if for one there is no hope.
     async fn look(&mut self, now: Duration) -> bool {
         let last = self.last.take();
@@ -218,7 +254,10 @@ impl Pending<'_> {
                 _ => cause::find(api, served, &one.object, &one.readiness).await,
             }
         });
-        let found = futures_util::future::join_all(looks).await;
+        // What takes too long tells nothing; the deadline does.
+        let Ok(found) = api.clock.timeout(LONGEST_LOOK, futures_util::future::join_all(looks)).await else {
+            return false;
+        };
         let mut is_hopeless = false;
         for (id, found) in ids.into_iter().zip(found) {
             let Some(one) = self.objects.get_mut(&id) else { continue };

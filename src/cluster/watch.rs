@@ -1,7 +1,8 @@
 //! Watches objects by name. Of strangers in the same namespace nothing is kept: the watch begins at the version
 //! at which our objects were written, so that nothing is listed, and events of others are dropped as they come.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use kube::api::{DynamicObject, WatchEvent, WatchParams};
@@ -22,6 +23,15 @@ const ONE_BY_ONE: usize = 3;
 /// Seconds after which a watch is begun anew.
 const RENEWED: u32 = 240;
 
+/// How long after that a stream is given up that the server has not ended.
+const OVERDUE: Duration = Duration::from_secs(RENEWED as u64 + 10);
+
+/// The longest that the opening of a stream may take.
+const OPENING: Duration = Duration::from_secs(30);
+
+/// A stream that ends sooner has failed.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// Changes that wait to be looked at.
 const QUEUED: usize = 256;
 
@@ -31,6 +41,8 @@ pub enum Seen {
     Object(Object),
     /// It is gone.
     Gone(ObjectId),
+    /// It cannot be watched, in these words; it is read again and again instead.
+    Unwatched(String),
 }
 
 /// Watches that end when this is dropped.
@@ -57,7 +69,7 @@ impl Watches {
                     api: api.clone(),
                     resource: resource.clone(),
                     namespace: namespace.clone(),
-                    names: objects.iter().map(|object| object.name().to_owned()).collect(),
+                    known: objects.iter().map(|object| (object.name().to_owned(), version(object))).collect(),
                     version: earliest(objects),
                     sender: sender.clone(),
                 };
@@ -78,15 +90,21 @@ impl Watches {
 
 /// The version from which on nothing of these objects is missed.
 fn earliest(objects: &[&Object]) -> Option<String> {
-    let versions = objects.iter().map(|object| object.metadata("resourceVersion")?.as_str()?.parse::<u64>().ok());
+    let versions = objects.iter().map(|object| version(object));
     versions.collect::<Option<Vec<_>>>()?.into_iter().min().map(|version| version.to_string())
+}
+
+/// Versions of one kind are comparable numbers (KEP-5504).
+fn version(object: &Object) -> Option<u64> {
+    object.metadata("resourceVersion")?.as_str()?.parse().ok()
 }
 
 struct Watch {
     api: Api,
     resource: Resource,
     namespace: String,
-    names: HashSet<String>,
+    /// The names of the objects, each with the newest version of it that was seen.
+    known: BTreeMap<String, Option<u64>>,
     /// Where the watch goes on; none if it has to be found out.
     version: Option<String>,
     sender: mpsc::Sender<Seen>,
@@ -98,8 +116,8 @@ enum End {
     Closed,
     /// The version is too old: what is there must be read.
     Expired,
-    /// It could not be opened, or broke.
-    Failed,
+    /// It could not be opened, or broke; what is there must be read.
+    Failed(Option<String>),
     /// Nobody listens.
     Unwanted,
 }
@@ -107,30 +125,60 @@ enum End {
 impl Watch {
     async fn run(mut self) {
         let mut backoff = Backoff::default();
+        let mut is_told = false;
         loop {
             if self.version.is_none() && !self.read().await {
                 return;
             }
+            let begun = self.api.clock.elapsed();
             match self.follow().await {
-                End::Closed => backoff = Backoff::default(),
+                End::Closed if self.api.clock.elapsed() >= begun + SHORTEST => backoff = Backoff::default(),
+                End::Closed => self.api.clock.sleep(backoff.next(None)).await,
                 End::Expired => self.version = None,
-                End::Failed => self.api.clock.sleep(backoff.next(None)).await,
+                End::Failed(words) => {
+                    if let Some(words) = words.filter(|_| !is_told) {
+                        is_told = true;
+                        let what = format!("{} cannot be watched, and are read again and again: {words}", self.place());
+                        if self.sender.send(Seen::Unwatched(what)).await.is_err() {
+                            return;
+                        }
+                    }
+                    self.version = None;
+                    self.api.clock.sleep(backoff.next(None)).await;
+                }
                 End::Unwanted => return,
             }
         }
     }
 
+    fn place(&self) -> String {
+        let plural = &self.resource.api.plural;
+        if self.namespace.is_empty() { plural.clone() } else { format!("{plural} in {}", self.namespace) }
+    }
+
     fn selector(&self) -> String {
-        match self.names.iter().next() {
-            Some(name) if self.names.len() == 1 => format!("metadata.name={name}"),
+        match self.known.keys().next() {
+            Some(name) if self.known.len() == 1 => format!("metadata.name={name}"),
             _ => String::new(),
         }
+    }
+
+    /// Whether this is newer than what was seen of one of the objects.
+    fn is_news(&mut self, object: &Object) -> bool {
+        let Some(known) = self.known.get_mut(object.name()) else { return false };
+        let version = version(object);
+        let is_news = known.is_none() || version.is_none() || version > *known;
+        if is_news {
+            *known = version;
+        }
+        is_news
     }
 
     /// Reads all that is watched, page by page; false if nobody listens.
     async fn read(&mut self) -> bool {
         let fields = self.selector();
-        let mut missing = self.names.clone();
+        let mut missing: BTreeSet<String> = self.known.keys().cloned().collect();
+        let mut backoff = Backoff::default();
         let mut next = None;
         loop {
             let select = Select::fields(&fields);
@@ -138,7 +186,7 @@ impl Watch {
                 Ok(page) => page,
                 Err(error) => {
                     tracing::debug!(%error, "cannot read what is watched");
-                    self.api.clock.sleep(Backoff::default().next(None)).await;
+                    self.api.clock.sleep(backoff.next(None)).await;
                     if self.sender.is_closed() {
                         return false;
                     }
@@ -146,7 +194,8 @@ impl Watch {
                 }
             };
             for object in page.objects {
-                if missing.remove(object.name()) && self.sender.send(Seen::Object(object)).await.is_err() {
+                let is_ours = missing.remove(object.name());
+                if is_ours && self.is_news(&object) && self.sender.send(Seen::Object(object)).await.is_err() {
                     return false;
                 }
             }
@@ -181,17 +230,22 @@ impl Watch {
             ..WatchParams::default()
         };
         let version = self.version.clone().unwrap_or_default();
-        let Ok(request) = Request::new(path).watch(&params, &version) else { return End::Failed };
-        let events = match self.api.client.request_events::<Value>(request).await {
-            Ok(events) => events,
-            Err(kube::Error::Api(status)) if status.code == 410 => return End::Expired,
-            Err(error) => {
-                tracing::debug!(%error, "cannot watch");
-                return End::Failed;
-            }
+        let Ok(request) = Request::new(path).watch(&params, &version) else { return End::Failed(None) };
+        let clock = self.api.clock.clone();
+        let events = match clock.timeout(OPENING, self.api.client.request_events::<Value>(request)).await {
+            Ok(Ok(events)) => events,
+            Ok(Err(kube::Error::Api(status))) if status.code == 410 => return End::Expired,
+            Ok(Err(kube::Error::Api(status))) => return End::Failed(Some(status.message.clone())),
+            Ok(Err(_)) | Err(_) => return End::Failed(None),
         };
         let mut events = Box::pin(events);
-        while let Some(event) = events.next().await {
+        let end = clock.elapsed() + OVERDUE;
+        loop {
+            let event = match clock.timeout(end.saturating_sub(clock.elapsed()), events.next()).await {
+                Ok(Some(event)) => event,
+                Ok(None) => return End::Closed,
+                Err(_) => return End::Failed(None),
+            };
             let (value, is_gone) = match event {
                 Ok(WatchEvent::Added(value) | WatchEvent::Modified(value)) => (value, false),
                 Ok(WatchEvent::Deleted(value)) => (value, true),
@@ -200,14 +254,14 @@ impl Watch {
                     continue;
                 }
                 Ok(WatchEvent::Error(status)) if status.code == 410 => return End::Expired,
-                Ok(WatchEvent::Error(_)) | Err(_) => return End::Failed,
+                Ok(WatchEvent::Error(_)) | Err(_) => return End::Failed(None),
             };
             let Value::Object(map) = value else { continue };
             let object = Object(map);
             if let Some(version) = object.metadata("resourceVersion").and_then(Value::as_str) {
                 self.version = Some(version.to_owned());
             }
-            if !self.names.contains(object.name()) {
+            if !self.is_news(&object) {
                 continue;
             }
             let seen = if is_gone { Seen::Gone(object.id()) } else { Seen::Object(object) };
@@ -215,6 +269,5 @@ impl Watch {
                 return End::Unwanted;
             }
         }
-        End::Closed
     }
 }

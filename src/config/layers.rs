@@ -7,6 +7,9 @@ use super::ConfigError;
 use super::setting::{IGNORED, SETTINGS, Setting};
 use crate::base::nearest::nearest;
 
+/// Variables of arguments that are no settings, without their prefix.
+const OF_COMMANDS: [&str; 7] = ["CONFIG", "NAMESPACE", "COMPONENT", "CONTEXT", "YES", "DEV_TO", "DEV_KUBECONFIG"];
+
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -111,7 +114,7 @@ impl Layers {
                 self.set(setting, value, Origin::Environment(name.clone()));
             } else if IGNORED.contains(&name.as_str()) || bare.is_some_and(|bare| IGNORED.contains(&bare)) {
                 self.ignored.push(name.clone());
-            } else if bare.is_some_and(|bare| bare != "CONFIG") {
+            } else if bare.is_some_and(|bare| !OF_COMMANDS.contains(&bare)) {
                 let hint = hint(nearest(name, known.keys().map(String::as_str)));
                 return Err(ConfigError(format!("unknown setting {name} in the environment{hint}")));
             }

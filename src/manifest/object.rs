@@ -89,6 +89,12 @@ impl Object {
         self.kind() == "CustomResourceDefinition" && self.group() == "apiextensions.k8s.io"
     }
 
+    /// Group and kind of what it defines, if it is a definition.
+    pub fn defines(&self) -> Option<(&str, &str)> {
+        let spec = self.0.get("spec").filter(|_| self.is_definition())?;
+        Some((spec.get("group")?.as_str()?, spec.get("names")?.get("kind")?.as_str()?))
+    }
+
     /// Whether it is a namespace.
     pub fn is_namespace(&self) -> bool {
         self.kind() == "Namespace" && self.group().is_empty()

@@ -179,7 +179,7 @@ impl PlanContents {
 const MOST_BYTES: usize = 8 << 20;
 
 /// Leaves the lines out of the last objects of a changeset that is too large, and says so.
-fn bounded(mut diffs: Vec<ResourceDiff>) -> Vec<ResourceDiff> {
+pub fn bounded(mut diffs: Vec<ResourceDiff>) -> Vec<ResourceDiff> {
     let mut room = MOST_BYTES;
     for diff in &mut diffs {
         let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);

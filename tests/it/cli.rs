@@ -81,6 +81,39 @@ fn usage_errors_end_with_64_and_what_is_not_there_says_so() {
     }
 }
 
+/// What is wrong with the arguments is told before any cluster is asked; that none can be entered is another code.
+#[test]
+fn cluster_commands_tell_wrong_arguments_first_and_then_that_there_is_no_cluster() {
+    let wrong: [&[&str]; 5] = [
+        &["plan"],
+        &["plan", "file.yaml"],
+        &["apply", "web.plan", "-f", "file.yaml"],
+        &["delete", "-f", "a", "-k", "b"],
+        &["apply", "-f", "a", "--deploy-prune-percent", "101"],
+    ];
+    for arguments in wrong {
+        assert_refused(&run(arguments, &[]), &[]);
+    }
+    let variables = [("NUON_RUNNER_NAMESPACE", "shop"), ("NUON_RUNNER_COMPONENT", "web"), ("NUON_RUNNER_YES", "0")];
+    let output = run(&["delete"], &variables);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("there is no kubeconfig"));
+    let help = String::from_utf8(run(&["apply", "--help"], &[("NUON_RUNNER_CONTEXT", "marked")]).stdout).unwrap();
+    assert!(help.contains("the approved plan no longer fits") && !help.contains("marked"), "{help}");
+}
+
+/// A result that could not be written was not given.
+#[test]
+fn a_full_disk_is_an_error_and_a_reader_that_has_gone_is_none() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_nuon-runner")).arg("version").stdout(full).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = Command::new(env!("CARGO_BIN_EXE_nuon-runner")).arg("version").stdout(writer).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
 #[test]
 fn an_interrupted_demo_ends_with_130_and_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();

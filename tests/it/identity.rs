@@ -1,6 +1,7 @@
 //! Clusters entered by cloud identities: fakes of the clouds' services, before the real API server.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,11 +29,14 @@ type Asked = Arc<Mutex<Vec<String>>>;
 struct Clouds {
     address: SocketAddr,
     asked: Asked,
+    /// Whether the API server refuses the next token, as if it had ended.
+    refuses: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
 struct Shared {
     asked: Asked,
+    refuses: Arc<AtomicBool>,
     http: reqwest::Client,
 }
 
@@ -42,13 +46,13 @@ impl Clouds {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let authority = reqwest::Certificate::from_pem(&std::fs::read(testbed().authority()).unwrap()).unwrap();
         let http = reqwest::Client::builder().tls_certs_only([authority]).no_proxy().build().unwrap();
-        let shared = Shared { asked: Asked::default(), http };
+        let shared = Shared { asked: Asked::default(), refuses: Arc::default(), http };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let asked = shared.asked.clone();
+        let (asked, refuses) = (shared.asked.clone(), shared.refuses.clone());
         let router = axum::Router::new().fallback(answer).with_state(shared);
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, asked }
+        Self { address, asked, refuses }
     }
 
     fn url(&self) -> String {
@@ -132,7 +136,9 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         // The API server
         uri if uri.starts_with("/api") => {
             let known = ["azure-federated", "azure-managed", "google-machine", "google-impersonated", "k8s-aws-v1."];
-            if !known.iter().any(|token| authorization.starts_with(&format!("Bearer {token}"))) {
+            if shared.refuses.swap(false, Ordering::SeqCst)
+                || !known.iter().any(|token| authorization.starts_with(&format!("Bearer {token}")))
+            {
                 return refused(401);
             }
             let admin = std::fs::read_to_string(testbed().state().join("pki/admin.token")).unwrap();
@@ -268,6 +274,20 @@ async fn tokens_are_renewed_before_they_end() {
     hand.advance(Duration::from_secs(3500));
     works(&api).await;
     assert_eq!(clouds.asked("/metadata/identity").len(), 2, "two minutes before its end");
+    clouds.refuses.store(true, Ordering::SeqCst);
+    works(&api).await;
+    assert_eq!(clouds.asked("/metadata/identity").len(), 3, "the cluster did not take it any more");
+}
+
+/// A cloud's token is worth more than the cluster that it is for.
+#[tokio::test]
+async fn no_token_is_sent_in_clear_text_to_another_machine() {
+    let clouds = Clouds::start().await;
+    let managed = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", clouds.url())];
+    let info = json!({"endpoint": "http://10.0.0.1:8080", "azure_auth": {"use_default": true}});
+    let refused = clouds.connect(clouds.machine(&managed), info, &Clock::system()).await.err().unwrap();
+    assert!(matches!(refused, ConnectError::Insecure), "{refused}");
+    assert!(clouds.asked("").is_empty());
 }
 
 /// A certificate in `ca_data` is what the cluster is known by, with an identity as with a token.

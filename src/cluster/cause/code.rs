@@ -59,7 +59,7 @@ codes! {
     INSUFFICIENT_RESOURCES "InsufficientResources" Waits "ask for less, or add or enlarge nodes"
     UNTOLERATED_TAINT "UntoleratedTaint" Waits "add the toleration, or nodes without the taint"
     NODE_CORDONED "NodeCordoned" Waits "uncordon a node"
-    NODE_AFFINITY "NodeAffinityMismatch" None "correct nodeSelector or affinity, or label a node"
+    NODE_AFFINITY "NodeAffinityMismatch" Waits "correct nodeSelector or affinity, or label a node"
     POD_AFFINITY "PodAffinityUnsatisfiable" Waits "prefer the affinity instead of requiring it, or add nodes"
     TOPOLOGY_SPREAD "TopologySpreadUnsatisfiable" Waits "set whenUnsatisfiable to ScheduleAnyway, or add nodes in other zones"
     HOST_PORT_CONFLICT "HostPortConflict" Waits "leave hostPort out, or let the update take pods away first (maxSurge 0)"

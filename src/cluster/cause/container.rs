@@ -81,7 +81,8 @@ fn ended(status: &Value, events: &[&Event]) -> Option<Fault> {
     let run = status.pointer("/state/terminated").or_else(|| status.pointer("/lastState/terminated"))?;
     let is_running = status.pointer("/state/running").is_some();
     let is_ready = status.get("ready").and_then(Value::as_bool) == Some(true);
-    if is_running && is_ready {
+    let is_done = status.pointer("/state/terminated/exitCode").and_then(Value::as_i64) == Some(0);
+    if (is_running && is_ready) || is_done {
         return None;
     }
     let reason = run.get("reason").and_then(Value::as_str).unwrap_or_default();
@@ -90,7 +91,10 @@ fn ended(status: &Value, events: &[&Event]) -> Option<Fault> {
     let seconds = lasted(run).map(|seconds| format!(" after {seconds} s")).unwrap_or_default();
     let words = |what: String| if message.is_empty() { what } else { format!("{what}: {message}") };
     let given_up = |code: Code| if restarts >= MOST_RESTARTS { Code { hope: Hope::None, ..code } } else { code };
-    let fault = |code: Code, what: String| Some(Fault { code, words: words(what), log: Some(LastRun::Ended) });
+    // What runs again may come up this time.
+    let hope = |code: Code| if is_running { Code { hope: Hope::Heals, ..code } } else { code };
+    let fault =
+        |code: Code, what: String| Some(Fault { code: hope(code), words: words(what), log: Some(LastRun::Ended) });
     if reason == "OOMKilled" {
         return fault(code::OOM_KILLED, format!("killed for its use of memory{seconds}"));
     }
@@ -203,6 +207,15 @@ mod tests {
             code_of(crashed(json!({"exitCode": 137, "reason": "Error"}), 1), &killed),
             Some("LivenessProbeFailed")
         );
+    }
+
+    #[test]
+    fn what_is_done_or_runs_again_is_not_given_up() {
+        let done = json!({"restartCount": 2, "ready": true, "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}, "lastState": {"terminated": {"exitCode": 1}}});
+        assert_eq!(code_of(done, &[]), None);
+        let again = json!({"restartCount": 5, "ready": false, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 1}}});
+        let fault = fault(&again, &[]).unwrap();
+        assert_eq!((fault.code.word, fault.code.hope), ("ContainerCrashes", Hope::Heals));
     }
 
     #[test]

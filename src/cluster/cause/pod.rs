@@ -30,7 +30,7 @@ pub fn fault(pod: &Object, events: &[Event]) -> Option<PodFault> {
         _ => {}
     }
     if let Some(message) = condition(status, "PodScheduled", "False") {
-        return whole(scheduling::of(message), message);
+        return whole(scheduling::cause(message, events), message);
     }
     if let Some(message) = condition(status, "DisruptionTarget", "True") {
         let is_preempted = message.contains("preempt");

@@ -2,10 +2,20 @@
 //! `FitError.Error`), with the reasons of the scheduler's plugins.
 
 use super::code::{self, Code, Hope};
+use super::event::Event;
 
-/// The cause behind a message of the scheduler; the first in the table that it names. If the scheduler knows that
-/// nothing would help even if other pods went, and nothing is on its way, there is no hope.
-pub fn of(message: &str) -> Code {
+/// Events that say that somebody makes room: of the cluster autoscaler, and of Karpenter.
+const MAKING_ROOM: [&str; 2] = ["TriggeredScaleUp", "Nominated"];
+
+/// The cause behind a message of the scheduler, with a node on its way if an autoscaler says so.
+pub fn cause(message: &str, events: &[Event]) -> Code {
+    let code = of(message);
+    let is_coming = events.iter().any(|event| MAKING_ROOM.contains(&event.reason.as_str()));
+    if is_coming && code.hope == Hope::Waits { Code { hope: Hope::Heals, ..code } } else { code }
+}
+
+/// The first cause in the table that a message of the scheduler names.
+fn of(message: &str) -> Code {
     let table = [
         ("no nodes available to schedule pods", code::NO_NODES),
         ("unbound immediate PersistentVolumeClaims", code::CLAIM_UNBOUND),
@@ -26,13 +36,7 @@ pub fn of(message: &str) -> Code {
         return code::CLAIM_MISSING;
     }
     let found = table.into_iter().find(|(word, _)| message.contains(word));
-    let code = found.map_or(code::UNSCHEDULABLE, |(_, code)| code);
-    let nothing_helps =
-        message.contains("Preemption is not helpful") && !message.contains("No preemption victims found");
-    match code {
-        code::INSUFFICIENT_RESOURCES if nothing_helps => Code { hope: Hope::None, ..code },
-        code => code,
-    }
+    found.map_or(code::UNSCHEDULABLE, |(_, code)| code)
 }
 
 #[cfg(test)]
@@ -68,11 +72,12 @@ mod tests {
     }
 
     #[test]
-    fn more_than_any_node_has_is_hopeless() {
-        let message = |preemption: &str| {
-            format!("0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 {preemption}.")
-        };
-        assert_eq!(of(&message("Preemption is not helpful for scheduling")).hope, Hope::None);
-        assert_eq!(of(&message("No preemption victims found for incoming pod")).hope, Hope::Waits);
+    fn a_node_that_is_on_its_way_is_waited_for() {
+        let message = "0/1 nodes are available: 1 Insufficient cpu.";
+        let event = |reason: &str| [Event { reason: reason.into(), ..Event::default() }];
+        assert_eq!(cause(message, &event("FailedScheduling")).hope, Hope::Waits);
+        assert_eq!(cause(message, &event("NotTriggerScaleUp")).hope, Hope::Waits);
+        assert_eq!(cause(message, &event("TriggeredScaleUp")).hope, Hope::Heals);
+        assert_eq!(cause(message, &event("Nominated")).hope, Hope::Heals);
     }
 }

@@ -51,9 +51,15 @@ pub async fn token(
         keys = assume(machine, &region, &keys, &role, now).await?;
     }
     let query = BTreeMap::from([("Action", "GetCallerIdentity".to_owned()), ("Version", "2011-06-15".to_owned())]);
-    let url = presign(&format!("sts.{region}.amazonaws.com"), &region, query, &[("x-k8s-aws-id", cluster)], &keys, now);
+    let url = presign(&host(&region), &region, query, &[("x-k8s-aws-id", cluster)], &keys, now);
     let secret = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(format!("https://{url}")));
     Ok(Token { secret: secret.as_str().into(), lasts: LASTS })
+}
+
+/// The host of STS in a region; China has a domain of its own.
+fn host(region: &str) -> String {
+    let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+    format!("sts.{region}.amazonaws.com{suffix}")
 }
 
 /// The plan's region, else the one in the endpoint (`….REGION.eks.amazonaws.com`), else the machine's.
@@ -138,7 +144,7 @@ async fn assume(
 }
 
 fn sts(machine: &Machine, region: &str) -> String {
-    let standard = format!("https://sts.{region}.amazonaws.com/");
+    let standard = format!("https://{}/", host(region));
     machine.variable("AWS_ENDPOINT_URL_STS").map_or(standard, str::to_owned)
 }
 

@@ -11,11 +11,10 @@ use crate::cluster::teardown::{Teardown, teardown};
 use crate::cluster::touched::fingerprint_of_set;
 use crate::cluster::wait::Waiting;
 use crate::cluster::{Api, terms, wait};
-use crate::config::deploy::Deploy;
 use crate::control::wire::ResultReport;
 use crate::handlers::metrics::Metrics;
-use crate::handlers::{Registries, artifact, images};
-use crate::plan::changeset::{Change, Op, PlanContents, ResourceDiff};
+use crate::handlers::{Deploys, Registries, Secrets, artifact, images};
+use crate::plan::changeset::{Change, Op, PlanContents, ResourceDiff, bounded};
 use crate::plan::contents;
 use crate::plan::contract::{self, Contract};
 use crate::registry::{Repository, Version, format};
@@ -28,7 +27,7 @@ const FOR_REPORTS: Duration = Duration::from_secs(30);
 /// What a job works with.
 pub struct Job<'a> {
     pub api: &'a Api,
-    pub deploys: &'a Deploy,
+    pub deploys: &'a Deploys,
     pub metrics: &'a Metrics,
     pub registries: &'a Registries,
     /// `oci://…@sha256:…` of what is deployed, if it was pulled.
@@ -81,19 +80,7 @@ impl Job<'_> {
             self.context.log.warn(note.clone());
         }
         for entry in &plan.entries {
-            for (owned, what) in entry
-                .taken
-                .iter()
-                .map(|owned| (owned, "taken from"))
-                .chain(entry.drift.iter().map(|owned| (owned, "changed by")))
-            {
-                let subject = &entry.id;
-                let words = format!(
-                    "{subject}: {} is {what} {} ({}, {})",
-                    owned.path, owned.manager, owned.operation, owned.time
-                );
-                self.context.log.warn(words);
-            }
+            entry.remarks().for_each(|remark| self.context.log.warn(format!("{}: {remark}", entry.id)));
         }
         let errors = plan.errors();
         if !errors.is_empty() {
@@ -162,6 +149,8 @@ impl Job<'_> {
         let version = Version::digest(digest).map_err(because(FailureKind::Artifact))?;
         let pulled = format::pull(repository, &version).await.map_err(because(FailureKind::Artifact))?;
         let objects = self.context.blocking(move || artifact::objects(pulled.content)).await??;
+        let mut secrets = Secrets::default();
+        secrets.learn_objects(&self.context.redactor, &objects);
         let component = survey.inventory.as_ref().map(|inventory| inventory.component.clone());
         let namespace = self.namespace;
         let again = Survey::take(self.api, objects, namespace, component.as_ref()).await;
@@ -177,10 +166,8 @@ impl Job<'_> {
     }
 
     fn waiting(&self) -> Option<Waiting> {
-        self.deploys.waiting.clone().map(|waiting| Waiting {
-            timeout: waiting.timeout.min(self.context.time_left().saturating_sub(FOR_REPORTS)),
-            ..waiting
-        })
+        let until = self.context.clock.elapsed() + self.context.time_left().saturating_sub(FOR_REPORTS);
+        self.deploys.waiting.clone().map(|waiting| Waiting { until: Some(until), ..waiting })
     }
 
     /// What the approved plan promises; none if the program that is replaced has made it.
@@ -234,7 +221,6 @@ impl Job<'_> {
         }
         let patience = self.context.time_left().saturating_sub(FOR_REPORTS);
         let torn = teardown(self.api, survey, &planned, options, patience).await;
-        let torn = torn.map_err(because(FailureKind::Cluster))?;
         let failure = (!torn.left.is_empty()).then(|| Fault::Refused {
             errors: torn.left,
             by_guard: false,
@@ -284,7 +270,7 @@ impl Job<'_> {
         });
         Outcome {
             result: Some(result),
-            outputs: Map::from_iter([("diff".to_owned(), json!(deployed.diffs))]),
+            outputs: Map::from_iter([("diff".to_owned(), json!(bounded(deployed.diffs)))]),
             failure,
             ..Outcome::default()
         }

@@ -96,11 +96,12 @@ async fn independent_objects_are_finished_and_every_object_is_reported() {
     let elsewhere = |text: String| text.replace("metadata: {name", &format!("metadata: {{namespace: {other}, name"));
     // In a namespace that comes with the set only schemas are checked, and those know nothing of keys.
     let set = format!(
-        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {other}}}\n---\n{}{}{}{}",
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {other}}}\n---\n{}{}{}{}{}",
         config_map("good", "1"),
         elsewhere(config_map("fine", "1")),
         elsewhere(config_map("bad", "1").replace("{a: ", "{'no key': ")),
-        elsewhere(deployment("web", 1)),
+        elsewhere(deployment("web", 1).replace("{name: c,", "{name: c, envFrom: [{configMapRef: {name: bad}}],")),
+        elsewhere(deployment("free", 1)),
     );
     let ran = bench.apply("web", &set, &["-o", "json", "--deploy-wait", "false"]).ended(1);
     let told: Vec<String> = ran.json()["changes"]
@@ -116,14 +117,96 @@ async fn independent_objects_are_finished_and_every_object_is_reported() {
             )
         })
         .collect();
-    assert_eq!(told.len(), 5, "{told:?}");
-    assert!(told.contains(&"good 2 ".into()) && told.contains(&"fine 2 ".into()), "{told:?}");
+    assert_eq!(told.len(), 6, "{told:?}");
+    for made in ["good 2 ", "fine 2 ", "free 2 "] {
+        assert!(told.contains(&made.into()), "{made}: {told:?}");
+    }
     assert!(told.iter().any(|told| told.starts_with("bad 4 ") && told.contains("no key")), "{told:?}");
     let blocked = format!("web 4 not tried, because ConfigMap/{other}/bad failed");
     assert!(told.contains(&blocked), "{told:?}");
     // What was made is known, and goes when the component goes.
     bench.run(&["delete", "--yes", "--component", "web"]).ended(0);
     assert_eq!(bench.get(&bench.config_map("good")).await, Value::Null);
+}
+
+/// A foreign object that was not reached is not ours, and does not go with the component.
+#[tokio::test]
+async fn what_was_not_tried_is_not_ours() {
+    let bench = Bench::new().await;
+    let quotas = format!("/api/v1/namespaces/{}/resourcequotas", bench.namespace);
+    bench.create(&quotas, json!({"metadata": {"name": "q"}, "spec": {"hard": {"count/secrets": "1"}}})).await;
+    while bench.get(&format!("{quotas}/q")).await["status"]["hard"].is_null() {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", bench.namespace);
+    let foreign = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "web"}}, "template": {
+            "metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "theirs"}]}}}});
+    bench.apply_as("somebody", &path, foreign).await;
+    let secret = |name: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\n---\n");
+    // Each of them alone fits into the quota, so only the apply is refused.
+    let needs = ["one", "two"].map(|name| format!("{{secretRef: {{name: {name}}}}}")).join(", ");
+    let web = deployment("web", 1).replace("{name: c,", &format!("{{name: c, envFrom: [{needs}],"));
+    let set = format!("{}{}{web}", secret("one"), secret("two"));
+    let ran = bench.apply("web", &set, &["--deploy-wait", "false"]).ended(1);
+    assert!(ran.err.contains("not tried"), "{}", ran.err);
+    bench.run(&["delete", "--yes", "--component", "web"]).ended(0);
+    assert_eq!(bench.get(&path).await["spec"]["template"]["spec"]["containers"][0]["image"], "theirs");
+}
+
+/// Objects of the replaced program that are as they should be still become ours, so that they can be pruned.
+#[tokio::test]
+async fn unchanged_objects_of_earlier_managers_become_ours() {
+    let bench = Bench::new().await;
+    let path = bench.config_map("c");
+    let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1"}});
+    bench.apply_as("kube-apply", &path, body).await;
+    let set = format!("{}{}", config_map("c", "1"), config_map("d", "1"));
+    bench.apply("web", &set, &[]).ended(0);
+    assert_eq!(managers(&bench.get(&path).await), ["nuon-runner Apply"]);
+    bench.apply("web", &config_map("d", "1"), &[]).ended(0);
+    assert_eq!(bench.get(&path).await, Value::Null);
+}
+
+/// An empty map is something else than nothing.
+#[tokio::test]
+async fn a_rule_that_allows_everything_is_told_from_none() {
+    let bench = Bench::new().await;
+    let policy = |ingress: &str| {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p}}\nspec: {{podSelector: {{}}, policyTypes: [Ingress], ingress: {ingress}}}\n"
+        )
+    };
+    bench.apply("web", &policy("[{}]"), &[]).ended(0);
+    assert_eq!(changes(&bench.plan("web", &policy("[]"))).len(), 1);
+    bench.apply("web", &policy("[]"), &[]).ended(0);
+    let path = format!("/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies/p", bench.namespace);
+    assert!(bench.get(&path).await["spec"]["ingress"].as_array().is_none_or(Vec::is_empty));
+}
+
+/// A volume's data are worth more than a setting.
+#[tokio::test]
+async fn a_volume_is_made_again_only_by_its_own_annotation_and_an_approved_plan() {
+    let bench = Bench::new().await;
+    let claim = |more: &str, mode: &str| {
+        format!(
+            "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: data, annotations: {{nuon.co/wait: disabled{more}}}}}\nspec: {{accessModes: [{mode}], resources: {{requests: {{storage: 1Gi}}}}}}\n---\n"
+        )
+    };
+    let path = format!("/api/v1/namespaces/{}/persistentvolumeclaims/data", bench.namespace);
+    bench.apply("web", &claim("", "ReadWriteOnce"), &[]).ended(0);
+    let uid = bench.get(&path).await["metadata"]["uid"].clone();
+    bench.apply("web", &claim("", "ReadWriteMany"), &["--deploy-recreate", "true"]).ended(1);
+    let allowed = claim(", nuon.co/recreate: allowed", "ReadWriteMany");
+    let refused = bench.apply("web", &allowed, &[]).ended(6);
+    assert!(refused.err.contains("its data go with a volume"), "{}", refused.err);
+    assert_eq!(bench.get(&path).await["metadata"]["uid"], uid);
+    let (file, plan) = (bench.manifest(&allowed), bench.path("plan"));
+    bench.run(&["plan", "-f", &file, "--component", "web", "--out", &plan]).ended(2);
+    // Without a kubelet nothing takes the finalizer off that protects volumes in use.
+    bench.merge(&path, json!({"metadata": {"finalizers": null}})).await;
+    bench.run(&["apply", &plan]).ended(0);
+    assert_ne!(bench.get(&path).await["metadata"]["uid"], uid);
 }
 
 #[tokio::test]
@@ -201,7 +284,7 @@ async fn an_immutable_field_of_a_service_is_a_sentence() {
         )
     };
     bench.apply("web", &service("10.96.7.7"), &[]).ended(0);
-    let refused = bench.apply("web", &service("10.96.7.8"), &[]).ended(1);
+    let refused = bench.apply("web", &service(&format!("10.96.7.{}", rand::random_range(2..250))), &[]).ended(1);
     assert!(refused.err.contains("may not change") && refused.err.contains("nuon.co/recreate"), "{}", refused.err);
     bench.apply("web", &service("10.96.7.8"), &["--deploy-recreate", "true"]).ended(0);
 }
@@ -229,6 +312,29 @@ async fn objects_that_others_delete_in_the_midst_are_made_again_or_told() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(4), "{error}");
     assert!(error.contains("Deleted: Deployment/"), "{error}");
+}
+
+/// What was done before an interrupt is reported and remembered.
+#[tokio::test]
+async fn an_interrupted_deploy_says_what_it_has_done() {
+    let bench = Bench::new().await;
+    let stays = deployment("web", 1)
+        .replace("metadata: {labels", "metadata: {annotations: {testbed/stay: ContainerCreating}, labels");
+    let file = bench.manifest(&stays);
+    let mut command = bench.command(&["apply", "--yes", "-f", &file, "--component", "web"]);
+    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", bench.namespace);
+    while bench.get(&path).await == Value::Null {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(130), "{told}");
+    assert!(told.contains("created Deployment/"), "{told}");
+    let history = bench.run(&["history", "--component", "web", "-o", "json"]).json();
+    assert_eq!(history["deploys"][0]["outcome"], "failed", "{history}");
 }
 
 #[tokio::test]

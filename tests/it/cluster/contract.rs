@@ -5,6 +5,7 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use super::{Bench, Ran, config_map, deployment};
+use crate::parts::apiserver::ApiProxy;
 
 impl Bench {
     fn save(&self, text: &str) -> String {
@@ -94,44 +95,149 @@ async fn saved_plans_are_shown_without_secrets_and_are_their_owners_alone() {
     );
 }
 
+/// What an apply would take away is touched as much as what it would set.
+#[tokio::test]
+async fn what_an_apply_would_take_away_is_touched_too() {
+    let bench = Bench::new().await;
+    let path = bench.config_map("c");
+    let two = config_map("c", "1").replace("}\n---", ", b: \"1\"}\n---");
+    bench.apply("web", &two, &[]).ended(0);
+    let plan = bench.save(&config_map("c", "1"));
+    bench.merge(&path, json!({"data": {"b": "theirs"}})).await;
+    let refused = bench.apply_plan(&plan).ended(3);
+    assert!(refused.err.contains("data.b: plan \"1\" ↔ now \"theirs\""), "{}", refused.err);
+    assert_eq!(bench.get(&path).await["data"], json!({"a": "1", "b": "theirs"}));
+
+    // What kubectl applies becomes ours, and would go.
+    bench.apply("web", &config_map("c", "1"), &[]).ended(0);
+    let plan = bench.save(&config_map("c", "2"));
+    bench.merge(&format!("{path}?fieldManager=kubectl-client-side-apply"), json!({"data": {"hotfix": "x"}})).await;
+    let refused = bench.apply_plan(&plan).ended(3);
+    assert!(refused.err.contains("data.hotfix"), "{}", refused.err);
+    assert_eq!(bench.get(&path).await["data"]["hotfix"], "x");
+}
+
+/// A list is touched item by item: what another manager adds to it is its own.
+#[tokio::test]
+async fn what_others_add_to_a_list_passes() {
+    let bench = Bench::new().await;
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", bench.namespace);
+    bench.apply("web", &deployment("web", 1), &["--deploy-wait", "false"]).ended(0);
+    let plan = bench.save(&deployment("web", 2));
+    let sidecar = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {"template": {"spec": {"containers": [{"name": "sidecar", "image": "i"}]}}}});
+    bench.apply_as("injector", &path, sidecar).await;
+    bench.apply_plan(&plan).ended(0);
+    let now = bench.get(&path).await;
+    assert_eq!(now["spec"]["replicas"], 2);
+    assert_eq!(now["spec"]["template"]["spec"]["containers"].as_array().unwrap().len(), 2);
+}
+
+/// What is ignored may move as it likes.
+#[tokio::test]
+async fn an_ignored_field_that_moves_is_no_breach() {
+    let bench = Bench::new().await;
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", bench.namespace);
+    let set = |image: &str| {
+        let scaled = deployment("web", 1).replace(
+            "metadata: {name: web}",
+            "metadata: {name: web, annotations: {nuon.co/ignore-fields: /spec/replicas}}",
+        );
+        format!("{scaled}\n---\n{}", config_map("c", image))
+    };
+    bench.apply("web", &set("1"), &["--deploy-wait", "false"]).ended(0);
+    let plan = bench.save(&set("2"));
+    bench.merge(&path, json!({"spec": {"replicas": 3}})).await;
+    bench.apply_plan(&plan).ended(0);
+    assert_eq!(bench.get(&path).await["spec"]["replicas"], 3);
+}
+
+/// What was read as absent is only made: what somebody else has made in the same moment is never written over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_made_by_others_in_the_same_moment_is_never_written_over() {
+    let bench = Bench::new().await;
+    let proxy = ApiProxy::start().await;
+    std::fs::write(bench.path("kubeconfig"), proxy.kubeconfig()).unwrap();
+    let foreign = json!({"metadata": {"name": "c"}, "data": {"a": "theirs"}});
+    let path = bench.config_map("c");
+    let maps = path.trim_end_matches("/c").to_owned();
+
+    let plan = bench.save(&config_map("c", "1"));
+    proxy.ambush("/configmaps/c", &maps, foreign.clone());
+    let refused = bench.apply_plan(&plan).ended(3);
+    assert!(refused.err.contains("now it is there"), "{}", refused.err);
+    assert_eq!(bench.get(&path).await["data"]["a"], "theirs");
+
+    bench.delete(&path).await;
+    proxy.ambush("/configmaps/c", &maps, foreign);
+    bench.apply("web", &config_map("c", "1"), &[]).ended(3);
+    assert_eq!(bench.get(&path).await["data"]["a"], "theirs");
+    // It was not made by us, so it is not ours to delete.
+    bench.run(&["delete", "--yes", "--component", "web"]).ended(0);
+    assert_eq!(bench.get(&path).await["data"]["a"], "theirs");
+}
+
 /// Between plan and apply somebody writes; what the plan touches, or something else.
 #[tokio::test]
 async fn seeded_races_between_plan_and_apply_end_as_they_must() {
     let races: u64 = std::env::var("NUON_RACES").ok().and_then(|count| count.parse().ok()).unwrap_or(12);
     let bench = Bench::new().await;
-    let deployment_path = format!("/apis/apps/v1/namespaces/{}/deployments/web", bench.namespace);
+    let web = format!("/apis/apps/v1/namespaces/{}/deployments/web", bench.namespace);
     let (mut unapproved, mut needless) = (Vec::new(), Vec::new());
-    bench
-        .apply("web", &format!("{}{}", config_map("c", "0"), deployment("web", 1)), &["--deploy-wait", "false"])
-        .ended(0);
+    let set = |value: &str, more: &str, replicas: u32| {
+        let map = config_map("c", value).replace("}\n---", &format!("{more}}}\n---"));
+        format!("{map}{}", deployment("web", replicas))
+    };
     for seed in 0..races {
         let mut rng = StdRng::seed_from_u64(seed);
-        let next =
-            format!("{}{}", config_map("c", &format!("{}", seed + 1)), deployment("web", rng.random_range(1..3)));
+        bench.apply("web", &set(&format!("{seed}"), ", b: \"1\"", 1), &["--deploy-wait", "false"]).ended(0);
+        let new = format!("n{seed}");
+        let next = format!("{}{}", set(&format!("{seed}-next"), "", rng.random_range(1..3)), config_map(&new, "ours"));
         let plan = bench.save(&next);
-        let touched = rng.random_bool(0.5);
-        let (path, change) = match (touched, rng.random_range(0..3)) {
-            (true, 0) => (bench.config_map("c"), json!({"data": {"a": format!("raced-{seed}")}})),
-            (true, _) => (deployment_path.clone(), json!({"spec": {"replicas": 3 + seed}})),
-            (false, 0) => (bench.config_map("c"), json!({"data": {"other": format!("{seed}")}})),
-            (false, 1) => (deployment_path.clone(), json!({"metadata": {"annotations": {"seen": format!("{seed}")}}})),
-            (false, _) => (deployment_path.clone(), json!({"spec": {"minReadySeconds": seed % 5}})),
+        let (touched, kind) = (rng.random_bool(0.5), rng.random_range(0..6));
+        let path = match (touched, kind) {
+            (true, 0 | 3 | 5) | (false, 0 | 4) => bench.config_map("c"),
+            (true, 4) => bench.config_map(&new),
+            _ => web.clone(),
         };
-        bench.merge(&path, change.clone()).await;
+        let container = |name: &str| {
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+                "spec": {"template": {"spec": {"containers": [{"name": name, "image": format!("raced-{seed}")}]}}}})
+        };
+        match (touched, kind) {
+            (true, 0) => bench.merge(&path, json!({"data": {"a": format!("raced-{seed}")}})).await,
+            (true, 1) => bench.merge(&path, json!({"spec": {"replicas": 3 + seed}})).await,
+            // An item of a list that is known by its name.
+            (true, 2) => bench.apply_as("somebody", &path, container("c")).await,
+            // What the apply would take away, of ours and of a manager that is taken over from.
+            (true, 3) => bench.merge(&path, json!({"data": {"b": format!("raced-{seed}")}})).await,
+            (true, 4) => {
+                let maps = bench.config_map("").trim_end_matches('/').to_owned();
+                bench.create(&maps, json!({"metadata": {"name": new}, "data": {"a": "theirs"}})).await
+            }
+            (true, _) => {
+                let kubectl = format!("{path}?fieldManager=kubectl-client-side-apply");
+                bench.merge(&kubectl, json!({"data": {"hotfix": format!("{seed}")}})).await
+            }
+            (false, 0) => bench.merge(&path, json!({"data": {"other": format!("{seed}")}})).await,
+            (false, 1) => bench.merge(&path, json!({"metadata": {"annotations": {"seen": format!("{seed}")}}})).await,
+            (false, 2) => bench.merge(&path, json!({"spec": {"minReadySeconds": seed % 5}})).await,
+            (false, 3) => bench.apply_as("injector", &path, container("sidecar")).await,
+            (false, 4) => bench.merge(&path, json!({"metadata": {"labels": {"seen": format!("{seed}")}}})).await,
+            (false, _) => bench.merge(&path, json!({"spec": {"revisionHistoryLimit": 3 + seed % 5}})).await,
+        };
         let before = bench.get(&path).await;
         let ran = bench.apply_plan(&plan);
         match (touched, ran.code) {
             (true, 3) => {
                 let after = bench.get(&path).await;
                 if essence(&before) != essence(&after) {
-                    unapproved.push(format!("{seed}: {change}"));
+                    unapproved.push(format!("{seed} ({kind})"));
                 }
-                // The next race begins where this one left off.
-                bench.apply("web", &next, &["--deploy-wait", "false"]).ended(0);
             }
-            (true, _) => unapproved.push(format!("{seed}: {change}: exit code {}", ran.code)),
+            (true, code) => unapproved.push(format!("{seed} ({kind}): exit code {code}")),
             (false, 0) => {}
-            (false, _) => needless.push(format!("{seed}: {change}: {}", ran.err)),
+            (false, _) => needless.push(format!("{seed} ({kind}): {}", ran.err)),
         }
     }
     assert!(unapproved.is_empty(), "unapproved writes: {unapproved:?}");

@@ -38,6 +38,43 @@ async fn deploys_through_a_failing_network_end_right_or_say_that_they_did_not() 
     }
 }
 
+/// An approved plan that was cut short is finished by the same plan: what it has done itself is no breach.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_plan_that_was_cut_short_is_finished_by_the_same_plan() {
+    let every = usize::try_from(count("NUON_KILL_EVERY", 5)).unwrap();
+    let proxy = ApiProxy::start().await;
+    let (before, after) =
+        (format!("{}{}", set(4, "1"), config_map("goes", "1")), format!("{}{}", set(4, "2"), config_map("new", "1")));
+    let mut whole = usize::MAX;
+    let mut at = 0;
+    while at < whole {
+        let bench = Bench::new().await;
+        std::fs::write(bench.path("kubeconfig"), proxy.kubeconfig()).unwrap();
+        bench.apply("web", &before, &[]).ended(0);
+        let (file, plan) = (bench.manifest(&after), bench.path("plan"));
+        bench.run(&["plan", "-f", &file, "--component", "web", "--out", &plan]).ended(2);
+        proxy.take();
+        proxy.silence_after(at);
+        let mut child = bench.command(&["apply", &plan]);
+        let mut child = child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        while proxy.count() <= at && child.try_wait().unwrap().is_none() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        if child.try_wait().unwrap().is_some() {
+            whole = proxy.count();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        proxy.silence_after(usize::MAX);
+        let ran = bench.run(&["apply", &plan]);
+        assert_eq!(ran.code, 0, "after request {at}: {}", ran.err);
+        assert_eq!(changes(&bench.plan("web", &after)), Vec::<String>::new(), "after request {at}");
+        assert_eq!(bench.get(&bench.config_map("goes")).await, Value::Null, "after request {at}");
+        at += every;
+    }
+    assert!(whole > 12, "{whole} requests");
+}
+
 /// Killed between any two requests: the next run mends what was left.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deploy_that_is_killed_between_any_two_requests_is_mended_by_the_next() {

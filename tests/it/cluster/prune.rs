@@ -139,6 +139,55 @@ async fn one_generation_of_generated_config_stays_for_a_rollback() {
 }
 
 #[tokio::test]
+async fn a_teardown_leaves_what_another_component_has() {
+    let bench = Bench::new().await;
+    bench.apply("one", &format!("{}{}", config_map("shared", "1"), config_map("own", "1")), &[]).ended(0);
+    bench.apply("two", &config_map("shared", "1"), &[]).ended(0);
+    let torn = bench.run(&["delete", "--yes", "--component", "one"]).ended(0);
+    assert!(torn.err.contains("stays, because it is part of two"), "{}", torn.err);
+    assert_ne!(bench.get(&bench.config_map("shared")).await, Value::Null);
+    assert_eq!(bench.get(&bench.config_map("own")).await, Value::Null);
+}
+
+/// A custom object goes while what acts on its finalizer still runs.
+#[tokio::test]
+async fn what_acts_on_finalizers_goes_after_what_has_them() {
+    let bench = Bench::new().await;
+    let group = format!("{}.example.test", bench.namespace);
+    let definition = format!(
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: things.{group}}}\nspec:\n  group: {group}\n  \
+         scope: Namespaced\n  names: {{kind: Thing, plural: things}}\n  versions: [{{name: v1, served: true, storage: true, \
+         schema: {{openAPIV3Schema: {{type: object}}}}}}]\n---\n"
+    );
+    let thing =
+        format!("apiVersion: {group}/v1\nkind: Thing\nmetadata: {{name: t, finalizers: [{group}/hold]}}\n---\n");
+    let set = format!("{definition}{thing}{}", deployment("operator", 1));
+    bench.apply("web", &set, &["--deploy-wait", "false"]).ended(0);
+    let operator = format!("/apis/apps/v1/namespaces/{}/deployments/operator", bench.namespace);
+    let path = format!("/apis/{group}/v1/namespaces/{}/things/t", bench.namespace);
+    let blocked = bench.run(&["delete", "--yes", "--component", "web", "--deploy-wait-timeout", "2s"]).ended(1);
+    assert!(blocked.err.contains("hold") && blocked.err.contains("is still there"), "{}", blocked.err);
+    assert_ne!(bench.get(&operator).await, Value::Null);
+    bench.merge(&path, json!({"metadata": {"finalizers": null}})).await;
+    bench.run(&["delete", "--yes", "--component", "web"]).ended(0);
+    assert_eq!(bench.get(&operator).await, Value::Null);
+    assert_eq!(
+        bench.get(&format!("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/things.{group}")).await,
+        Value::Null
+    );
+}
+
+#[tokio::test]
+async fn a_component_that_has_moved_is_told_of() {
+    let bench = Bench::new().await;
+    let name = crate::parts::unique("mover");
+    bench.apply(&name, &config_map("c", "1"), &[]).ended(0);
+    let other = Bench::new().await;
+    let ran = other.apply(&name, &config_map("c", "1"), &[]).ended(0);
+    assert!(ran.err.contains(&format!("is also deployed in {}", bench.namespace)), "{}", ran.err);
+}
+
+#[tokio::test]
 async fn a_teardown_says_what_blocks_it_and_may_be_repeated() {
     let bench = Bench::new().await;
     let held = config_map("held", "1").replace("{name: held}", "{name: held, finalizers: [example.test/hold]}");

@@ -67,3 +67,40 @@ async fn requests_are_as_few_as_they_can_be() {
     println!("apply of one changed object of {}: {} requests", 2 * half, asked.len());
     assert!(asked.len() <= 3 * 2 + 20 + 10, "{}", told(&asked));
 }
+
+/// The most memory that a command had, in KiB, and its exit code.
+async fn peak(mut command: std::process::Command) -> (u64, i32) {
+    let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut most = 0;
+    loop {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        most = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(most);
+        if let Some(ended) = child.try_wait().unwrap() {
+            return (most, ended.code().unwrap_or(-1));
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
+/// Waiting for ten objects costs no more memory beside many of their kind than alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_cost_no_memory() {
+    let strangers = std::env::var("NUON_STRANGERS").ok().and_then(|count| count.parse().ok()).unwrap_or(500);
+    let bench = Bench::new().await;
+    let ours: String = (0..10).map(|at| deployment(&format!("ours{at}"), 1)).collect();
+    let file = bench.manifest(&ours);
+    let deploy = || bench.command(&["apply", "--yes", "-f", &file, "--component", "web"]);
+    let take_down = || bench.run(&["delete", "--yes", "--component", "web"]).ended(0);
+    let (alone, code) = peak(deploy()).await;
+    assert_eq!(code, 0);
+    take_down();
+    let theirs: String = (0..strangers).map(|at| deployment(&format!("theirs{at}"), 0)).collect();
+    bench.apply("theirs", &theirs, &["--deploy-wait", "false"]).ended(0);
+    let (beside, code) = peak(deploy()).await;
+    assert_eq!(code, 0);
+    take_down();
+    println!("peak of a deploy of 10 objects: {alone} KiB alone, {beside} KiB beside {strangers} strangers");
+    // What of it is chance has been seen to be less than 1 MiB.
+    assert!(beside < alone + 2048, "{beside} KiB beside strangers, {alone} KiB alone");
+}

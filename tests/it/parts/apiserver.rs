@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use http::{Method, StatusCode};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::testbed;
 
@@ -38,6 +38,8 @@ struct Shared {
     faults: Option<(u32, Mutex<StdRng>)>,
     /// After how many requests nothing is answered any more.
     silent_after: AtomicUsize,
+    /// What somebody else makes, at which path, right before the first write to a path that ends so.
+    ambush: Mutex<Option<(String, String, Value)>>,
 }
 
 /// The proxy. Ends when it is dropped.
@@ -74,12 +76,18 @@ impl ApiProxy {
             asked: Mutex::default(),
             faults: (percent > 0).then(|| (percent, Mutex::new(StdRng::seed_from_u64(seed)))),
             silent_after: AtomicUsize::new(usize::MAX),
+            ambush: Mutex::default(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let router = axum::Router::new().fallback(forward).with_state(shared.clone());
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { address, shared, task }
+    }
+
+    /// Lets somebody else make an object (a POST) right before our first write to a path that ends so.
+    pub fn ambush(&self, ending: &str, path: &str, object: Value) {
+        *self.shared.ambush.lock().unwrap() = Some((ending.to_owned(), path.to_owned(), object));
     }
 
     /// A kubeconfig that leads through the proxy.
@@ -115,6 +123,18 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     };
     if number > shared.silent_after.load(Ordering::SeqCst) {
         std::future::pending::<()>().await;
+    }
+    let is_write = parts.method == Method::PATCH && !uri.contains("dryRun");
+    let ambush =
+        shared.ambush.lock().unwrap().take_if(|(ending, ..)| is_write && parts.uri.path().ends_with(&**ending));
+    if let Some((_, path, object)) = ambush {
+        let made = shared.http.post(format!("{}{path}", shared.upstream)).json(&object);
+        let made = parts
+            .headers
+            .get(http::header::AUTHORIZATION)
+            .into_iter()
+            .fold(made, |made, value| made.header("authorization", value));
+        assert!(made.send().await.unwrap().status().is_success());
     }
     let fault = shared.faults.as_ref().and_then(|(percent, dice)| {
         let mut dice = dice.lock().unwrap();

@@ -1,0 +1,38 @@
+//! How jobs change clusters.
+
+use std::time::Duration;
+
+use crate::cluster::options::Options;
+use crate::cluster::rule::ReadyRule;
+use crate::cluster::wait::Waiting;
+
+/// How clusters are changed.
+#[derive(Debug, Clone)]
+pub struct Deploys {
+    /// How objects are applied and pruned.
+    pub options: Options,
+    /// How objects are waited for; none if they are not.
+    pub waiting: Option<Waiting>,
+    /// Whether plans look up the images that they name.
+    pub check_images: bool,
+    /// The one program that a kubeconfig may run.
+    pub allow_exec: Option<String>,
+    /// Whether plans without a contract are refused.
+    pub require_contract: bool,
+    /// Whether a plan that no longer fits is made anew.
+    pub replan: bool,
+    /// Whether a deploy that does not become ready is rolled back.
+    pub roll_back: bool,
+}
+
+impl Deploys {
+    /// The user's rules for readiness.
+    pub fn rules(&self) -> &[ReadyRule] {
+        self.waiting.as_ref().map(|waiting| waiting.rules.as_slice()).unwrap_or_default()
+    }
+
+    /// The longest that a deploy waits, if it does.
+    pub fn wait_timeout(&self) -> Option<Duration> {
+        self.waiting.as_ref().map(|waiting| waiting.timeout)
+    }
+}
