@@ -155,6 +155,12 @@ impl ClusterError {
         }
     }
 
+    /// Whether the object was refused because its kind has no such field, yet.
+    pub fn is_unknown_field(&self) -> bool {
+        let words = ["unknown field", "field not declared in schema"];
+        matches!(self, Self::Refused { message, .. } if words.iter().any(|word| message.contains(word)))
+    }
+
     /// Whether the object was refused because a field cannot be changed any more (specification of applying,
     /// section 6, in the stricter form: a conflict is none, and neither is an object that is invalid by itself).
     pub fn is_immutable(&self) -> bool {

@@ -41,6 +41,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A version that no object ever has: an object that is applied in it can only be made.
 const NEW: &str = "1";
 
+/// How long it may take until a changed definition counts.
+const SOON: Duration = Duration::from_secs(10);
+
 /// How often that is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -354,6 +357,7 @@ impl Applier<'_> {
         let mut reads = 0;
         let mut recreate = matches!(action, Action::Write { recreate: true, .. });
         let mut is_to_be_new = live.is_none();
+        let soon = self.api.clock.elapsed() + SOON;
         loop {
             if recreate && let Some(old) = live.take() {
                 try_as_new(self.api, resource, object, &self.options.manager).await?;
@@ -363,6 +367,11 @@ impl Applier<'_> {
             }
             let refused = match self.try_write(resource, object, live.take()).await {
                 Ok(after) => return Ok(after),
+                Err(error) if self.may_be_known_soon(object, &error) && self.api.clock.elapsed() < soon => {
+                    self.api.clock.sleep(LOOK).await;
+                    live = self.api.get(&resource.api, object.namespace(), object.name()).await?;
+                    continue;
+                }
                 Err(error) if (error.is_conflict() || is_to_be_new && is_owned(&error)) && reads < MOST_READS => error,
                 Err(error) => return Err(error.into()),
             };
@@ -375,6 +384,11 @@ impl Applier<'_> {
                 Standing::Breached(breach) => return Err(Refusal::Moved(breach)),
             }
         }
+    }
+
+    /// Whether a field is unknown that the definition of the same set may bring: it counts a moment after it is there.
+    fn may_be_known_soon(&self, object: &Object, error: &ClusterError) -> bool {
+        error.is_unknown_field() && self.survey.brought.kind(object).is_some()
     }
 
     /// How an object that has moved stands to what was approved. Without an approval it may be written over, unless

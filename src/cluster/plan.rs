@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use futures_util::StreamExt as _;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::api::{Force, Write};
 use super::diff::{Form, compare};
@@ -286,6 +286,12 @@ impl Planner<'_> {
                 entry.checked = Checked::Here;
                 entry.diff = lines::resource_diff(Some(resource), Op::Apply, None, Some(&wanted), true);
             }
+            Err(error) if error.is_unknown_field() && self.survey.brought.kind(&wanted).is_some() => {
+                // The definition in the set may have the field.
+                entry.checked = Checked::Here;
+                let after = live.map_or_else(|| wanted.clone(), |live| overlaid(live, &wanted));
+                entry.diff = lines::resource_diff(Some(resource), Op::Apply, live, Some(&after), true);
+            }
             Err(error) if error.is_immutable() && live.is_some() && self.may_recreate(&wanted) => {
                 entry.recreate = true;
                 match try_as_new(self.api, resource, &wanted, manager).await {
@@ -388,6 +394,21 @@ impl Planner<'_> {
             }
         }
     }
+}
+
+/// A live object with what is wanted of it, as near as can be told without the server.
+fn overlaid(live: &Object, wanted: &Object) -> Object {
+    fn overlay(live: &mut Map<String, Value>, wanted: &Map<String, Value>) {
+        for (key, wanted) in wanted {
+            match (live.get_mut(key), wanted) {
+                (Some(Value::Object(live)), Value::Object(wanted)) => overlay(live, wanted),
+                _ => drop(live.insert(key.clone(), wanted.clone())),
+            }
+        }
+    }
+    let mut object = live.0.clone();
+    overlay(&mut object, &wanted.0);
+    Object(object)
 }
 
 /// Why an object is refused, and what to do.

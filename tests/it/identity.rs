@@ -139,7 +139,8 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
             if shared.refuses.swap(false, Ordering::SeqCst)
                 || !known.iter().any(|token| authorization.starts_with(&format!("Bearer {token}")))
             {
-                return refused(401);
+                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 401, "reason": "Unauthorized", "message": "Unauthorized"});
+                return Response::builder().status(401).body(Body::from(status.to_string())).unwrap();
             }
             let admin = std::fs::read_to_string(testbed().state().join("pki/admin.token")).unwrap();
             let url = format!("https://{}{uri}", testbed().apiserver());

@@ -284,9 +284,11 @@ async fn an_immutable_field_of_a_service_is_a_sentence() {
         )
     };
     bench.apply("web", &service("10.96.7.7"), &[]).ended(0);
-    let refused = bench.apply("web", &service(&format!("10.96.7.{}", rand::random_range(2..250))), &[]).ended(1);
+    let refused = bench.apply("web", &service("10.96.7.8"), &[]).ended(1);
     assert!(refused.err.contains("may not change") && refused.err.contains("nuon.co/recreate"), "{}", refused.err);
     bench.apply("web", &service("10.96.7.8"), &["--deploy-recreate", "true"]).ended(0);
+    // Addresses are the whole cluster's.
+    bench.run(&["delete", "--yes", "--component", "web"]).ended(0);
 }
 
 /// What others delete while we wait for it is told; what they delete before it is written is made again.
@@ -312,6 +314,32 @@ async fn objects_that_others_delete_in_the_midst_are_made_again_or_told() {
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(4), "{error}");
     assert!(error.contains("Deleted: Deployment/"), "{error}");
+}
+
+/// A definition that gets a new field, and an object that uses it, are one change.
+#[tokio::test]
+async fn a_new_field_comes_with_its_definition() {
+    let bench = Bench::new().await;
+    let group = format!("{}.example.test", bench.namespace);
+    let set = |fields: &[&str]| {
+        let properties = fields.iter().map(|field| format!("{field}: {{type: string}}")).collect::<Vec<_>>().join(", ");
+        let values = fields.iter().map(|field| format!("{field}: x")).collect::<Vec<_>>().join(", ");
+        format!(
+            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: things.{group}}}\nspec:\n  group: {group}\n  \
+             scope: Namespaced\n  names: {{kind: Thing, plural: things}}\n  versions: [{{name: v1, served: true, storage: true, \
+             schema: {{openAPIV3Schema: {{type: object, properties: {{spec: {{type: object, properties: {{{properties}}}}}}}}}}}}}]\n---\n\
+             apiVersion: {group}/v1\nkind: Thing\nmetadata: {{name: t}}\nspec: {{{values}}}\n---\n"
+        )
+    };
+    bench.apply("web", &set(&["old"]), &[]).ended(0);
+    let plan = bench.plan("web", &set(&["old", "new"]));
+    assert_eq!(changes(&plan).len(), 2, "{plan}");
+    bench.apply("web", &set(&["old", "new"]), &[]).ended(0);
+    let path = format!("/apis/{group}/v1/namespaces/{}/things/t", bench.namespace);
+    assert_eq!(bench.get(&path).await["spec"], json!({"old": "x", "new": "x"}));
+    let unknown = set(&["old", "new"]).replace("new: x", "new: x, newer: x");
+    let refused = bench.apply("web", &unknown, &[]).ended(1);
+    assert!(refused.err.contains("newer"), "{}", refused.err);
 }
 
 /// What was done before an interrupt is reported and remembered.
