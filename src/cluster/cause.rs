@@ -9,13 +9,13 @@ pub mod code;
 mod container;
 mod event;
 mod image;
+pub mod owned;
 mod pod;
 mod refusal;
 mod scheduling;
 
 use serde_json::{Value, json};
 
-use super::api::Select;
 use super::discovery::Served;
 use super::readiness::{Readiness, Status};
 use super::{Api, ClusterError};
@@ -23,6 +23,7 @@ use crate::manifest::Object;
 use code::{Code, Hope};
 use container::LastRun;
 use event::Event;
+use owned::{is_fine, is_of_now, is_replaced, owned_by, telling};
 use pod::{PodFault, condition};
 
 /// Pods of one object that are looked at.
@@ -301,99 +302,15 @@ impl Finder<'_> {
     }
 }
 
-/// The objects of a kind that `owner` selects and owns.
-///
-/// # Errors
-/// [`ClusterError`].
-pub(super) async fn owned_by(
-    api: &Api,
-    served: &Served,
-    owner: &Object,
-    api_version: &str,
-    kind: &str,
-) -> Result<Vec<Object>, ClusterError> {
-    let Some(labels) = selector(owner) else { return Ok(Vec::new()) };
-    let resource = &served.kind(api_version, kind)?.api;
-    let page = api.page(resource, owner.namespace(), &Select::labels(&labels), None).await?;
-    let uid = owner.metadata("uid");
-    let is_owned = |object: &Object| {
-        let owners = object.metadata("ownerReferences").and_then(Value::as_array);
-        owners.into_iter().flatten().any(|reference| reference.get("uid") == uid)
-    };
-    Ok(page.objects.into_iter().filter(is_owned).collect())
-}
-
 /// Whether the controller of an object has not seen its last change.
 fn is_unseen(object: &Object) -> bool {
     let observed = object.0.get("status").and_then(|status| status.get("observedGeneration"));
     observed.is_some_and(|observed| Some(observed) != object.metadata("generation"))
 }
 
-/// The pods that tell something: those of what is wanted now first, those that were replaced last, and none that is
-/// well or on its way out.
-fn telling<'a>(owner: &Object, pods: &'a [Object]) -> Vec<&'a Object> {
-    let stays = |pod: &&Object| pod.metadata("deletionTimestamp").is_none() && !is_fine(pod);
-    let mut telling: Vec<&Object> = pods.iter().filter(stays).collect();
-    telling.sort_by_key(|pod| (is_replaced(owner, pod), !is_of_now(owner, pod)));
-    telling
-}
-
-/// Whether another pod comes in the place of this one: its controller does not wait for one that has failed.
-fn is_replaced(owner: &Object, pod: &Object) -> bool {
-    let phase = pod.0.get("status").and_then(|status| status.get("phase"));
-    owner.group() == "apps" && phase.is_some_and(|phase| phase == "Failed")
-}
-
-/// Whether a pod is of the version that is rolled out. The pods of a ReplicaSet, and of a Job, all are.
-fn is_of_now(owner: &Object, pod: &Object) -> bool {
-    let label = |key: &str| pod.metadata("labels").and_then(|labels| labels.get(key)?.as_str());
-    match owner.kind() {
-        "StatefulSet" => {
-            let revision = owner.0.get("status").and_then(|status| status.get("updateRevision")?.as_str());
-            revision.is_none() || label("controller-revision-hash") == revision
-        }
-        "DaemonSet" => {
-            let generation = owner.annotation("deprecated.daemonset.template.generation");
-            generation.is_none() || label("pod-template-generation") == generation
-        }
-        _ => true,
-    }
-}
-
 fn told(event: &Event) -> String {
     let text = format!("{}: {}", event.reason, event.message);
     text.chars().take(LONGEST).collect()
-}
-
-/// Ready, or done, so that nothing is to be found.
-fn is_fine(pod: &Object) -> bool {
-    let status = pod.0.get("status").unwrap_or(&Value::Null);
-    let is_done = status.get("phase").is_some_and(|phase| phase == "Succeeded");
-    is_done || condition(status, "Ready", "True").is_some()
-}
-
-/// `spec.selector` of an owner of pods as a selector of labels.
-fn selector(object: &Object) -> Option<String> {
-    let selector = object.0.get("spec")?.get("selector")?;
-    let labels = selector.get("matchLabels").and_then(Value::as_object).into_iter().flatten();
-    let mut terms: Vec<String> = labels.filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?))).collect();
-    for expression in selector.get("matchExpressions").and_then(Value::as_array).into_iter().flatten() {
-        let key = expression.get("key")?.as_str()?;
-        let values: Vec<&str> = expression
-            .get("values")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
-        terms.push(match expression.get("operator")?.as_str()? {
-            "In" => format!("{key} in ({})", values.join(",")),
-            "NotIn" => format!("{key} notin ({})", values.join(",")),
-            "Exists" => key.to_owned(),
-            _ => format!("!{key}"),
-        });
-    }
-    Some(terms.join(",")).filter(|terms| !terms.is_empty())
 }
 
 /// staging/src/k8s.io/apiextensions-apiserver/pkg/controller/status/naming_controller.go
@@ -430,16 +347,15 @@ mod tests {
         );
     }
 
+    fn object(value: Value) -> Object {
+        Object(value.as_object().unwrap().clone())
+    }
+
     #[test]
-    fn selectors_of_both_forms_are_written() {
-        let object = Object(
-            json!({"spec": {"selector": {"matchLabels": {"app": "web"}, "matchExpressions": [
-                {"key": "tier", "operator": "In", "values": ["a", "b"]}, {"key": "old", "operator": "DoesNotExist"},
-            ]}}})
-            .as_object()
-            .unwrap()
-            .clone(),
-        );
-        assert_eq!(selector(&object).unwrap(), "app=web,tier in (a,b),!old");
+    fn a_controller_that_has_not_looked_yet_tells_nothing() {
+        let of = |observed: Value| object(json!({"metadata": {"generation": 3}, "status": observed}));
+        assert!(is_unseen(&of(json!({"observedGeneration": 2}))));
+        assert!(!is_unseen(&of(json!({"observedGeneration": 3}))));
+        assert!(!is_unseen(&of(json!({}))), "a Job has no such thing");
     }
 }

@@ -3,7 +3,7 @@
 use futures_util::future::{BoxFuture, FutureExt as _};
 use jiff::Timestamp;
 
-use super::cause::owned_by;
+use super::cause::owned::owned_by;
 use super::discovery::Served;
 use super::readiness::Readiness;
 use super::wait::readiness;

@@ -54,8 +54,8 @@ pub fn choose(kubeconfig: &mut Kubeconfig, context: Option<&str>) {
 /// # Errors
 /// Why a program may not be run.
 pub fn restrict(kubeconfig: &mut Kubeconfig, allowed: Option<&str>) -> Result<(), String> {
-    let users = kubeconfig.auth_infos.iter_mut().filter_map(|user| user.auth_info.as_mut()?.exec.as_mut());
-    users.map(|exec| restrict_one(exec, allowed)).collect()
+    let mut users = kubeconfig.auth_infos.iter_mut().filter_map(|user| user.auth_info.as_mut()?.exec.as_mut());
+    users.try_for_each(|exec| restrict_one(exec, allowed))
 }
 
 fn restrict_one(exec: &mut ExecConfig, allowed: Option<&str>) -> Result<(), String> {
