@@ -103,6 +103,11 @@ fn print(text: &str) {
     }
 }
 
+/// Prints a text for people.
+fn tell(text: &str) {
+    print(&tame(text));
+}
+
 /// Says a line on stderr.
 fn say(line: &str) {
     // There is nobody left to tell if this fails.

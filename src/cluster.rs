@@ -78,8 +78,25 @@ pub enum ClusterError {
         /// What happened.
         message: String,
     },
+    /// It was stopped before there was an answer.
+    #[error("it was stopped before it could {action}")]
+    Stopped {
+        /// What was asked.
+        action: String,
+    },
+    /// The answer cannot be used.
+    #[error("the cluster's answer cannot be used, to the request to {action}: {message}")]
+    Answer {
+        /// What was asked.
+        action: String,
+        /// What is wrong with it.
+        message: String,
+    },
     /// The cluster's certificate is not trusted.
-    #[error("the cluster is not trusted: {0}; give the plan its ca_data, or name its authority in tls.ca_file")]
+    #[error(
+        "the cluster is not trusted: {0}; give its certificate (ca_data of the plan, certificate-authority-data of the \
+         kubeconfig), or name its authority in tls.ca_file"
+    )]
     Untrusted(String),
     /// The cluster does not serve a kind.
     #[error("the cluster serves no {kind} in {api_version}; is its CustomResourceDefinition installed?")]
@@ -125,11 +142,14 @@ impl ClusterError {
     }
 
     /// Whether permission is missing. Quotas and policies answer with the same code, in other words than
-    /// `User "…" cannot get resource …`.
+    /// `User "…" cannot get resource "…"`.
     pub fn is_forbidden(&self) -> bool {
         match self {
             Self::Refused { code: 401, .. } => true,
-            Self::Refused { code: 403, message, .. } => message.contains("cannot "),
+            Self::Refused { code: 403, message, .. } => {
+                let is_about = [" resource \"", " path \""].iter().any(|what| message.contains(what));
+                (message.contains(" cannot ") && is_about) || message.contains("attempting to grant RBAC permissions")
+            }
             _ => false,
         }
     }

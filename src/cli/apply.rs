@@ -9,7 +9,7 @@ use super::cluster::{
     Sources, Stopped, Target, code_of, confirm, dry_run_argument, run as run_on, with_source, with_target, yes_argument,
 };
 use super::plan::{self, VERSION, load, refused, survey};
-use super::{Code, complain, input, print};
+use super::{Code, complain, input, tell};
 use crate::cluster::deploy::{CANNOT_BE_UNDONE, Deployed, Failure, Order, deploy};
 use crate::cluster::options::Options;
 use crate::cluster::plan::plan as make_plan;
@@ -46,14 +46,15 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
 /// Applies a saved plan, if it still fits.
 async fn saved(target: &Target, matches: &ArgMatches, file: &str) -> Result<Code, Stopped> {
     let mut saved = load(file)?;
+    saved.contradicts(matches)?;
     let mut known = target.known(std::mem::take(&mut saved.objects), saved.artifact.clone());
     let options = &saved.options(&target.parts.deploys.options);
     let objects = std::mem::take(&mut known.objects);
     let mut survey = Survey::take(&target.api, objects, &saved.namespace, saved.component().as_ref()).await?;
     match terms::approved(&saved.contract, &survey, options) {
         Ok(_) if matches.get_flag("dry-run") => {
-            target.say("the plan still fits");
-            Ok(Code::Changes)
+            target.say("the plan still fits; `plan show` tells what it changes");
+            Ok(if saved.contract.is_noop() { Code::Done } else { Code::Changes })
         }
         Ok(actions) => {
             let waiting = target.parts.deploys.waiting.clone();
@@ -78,7 +79,7 @@ pub async fn fresh(
     let options = &target.options();
     let plan = make_plan(&target.api, survey, options).await?;
     refused(&plan)?;
-    let contract = plan.contract();
+    let contract = plan.contract(survey, options);
     let was_seen = !matches.get_flag("yes");
     for note in &survey.notes {
         target.say(&format!("note: {note}"));
@@ -108,27 +109,27 @@ async fn finish(
     options: &Options,
 ) -> Result<Code, Stopped> {
     let told = |line: &str| target.say(line);
-    let deployed = deploy(&target.api, survey, order, options, &told).await?;
+    let mut deployed = deploy(&target.api, survey, order, options, &told).await?;
     for note in &deployed.notes {
         target.say(&format!("note: {note}"));
     }
-    report(target, matches, &deployed);
     let code = deployed.failure.as_ref().map_or(Code::Done, code_of);
     if code == Code::NotReady && target.parts.deploys.roll_back {
         let rolled = roll_back(target, survey, order.artifact.as_deref()).await;
-        if let Err(Stopped(_, message)) = rolled {
-            target.say(&format!("the rollback failed too: {message}"));
-        }
+        let told = rolled.unwrap_or_else(|Stopped(_, message)| format!("the rollback failed too: {message}"));
+        target.say(&format!("note: {told}"));
+        deployed.notes.push(told);
     }
+    report(target, matches, &deployed);
     Ok(code)
 }
 
-/// Goes back to the last artifact that succeeded, if there is one.
-async fn roll_back(target: &Target, survey: &Survey, from: Option<&str>) -> Result<(), Stopped> {
+/// Goes back to the last artifact that succeeded, if there is one; what is said of it.
+async fn roll_back(target: &Target, survey: &Survey, from: Option<&str>) -> Result<String, Stopped> {
     let good = survey.inventory.as_ref().and_then(|inventory| inventory.last_good(from)?.artifact.clone());
     let Some(artifact) = good else {
-        target.say("note: there is nothing to roll back to: no other artifact of this component has succeeded");
-        return Ok(());
+        let what = "no other artifact of this component has succeeded, and what came from a file cannot be had again";
+        return Ok(format!("there is nothing to roll back to: {what}"));
     };
     target.say(&format!("rolls back to {artifact}; {CANNOT_BE_UNDONE}"));
     let mut source = target.pull(&artifact).await?;
@@ -140,11 +141,10 @@ async fn roll_back(target: &Target, survey: &Survey, from: Option<&str>) -> Resu
     let order =
         Order { actions: terms::actions(&plan, &survey, options), contract: None, artifact: Some(artifact), waiting };
     let rolled = deploy(&target.api, &mut survey, &order, options, &|line: &str| target.say(line)).await?;
-    match rolled.failure {
-        None => target.say("the rollback succeeded"),
-        Some(failure) => target.say(&format!("the rollback failed too: {}", failure.sentence())),
-    }
-    Ok(())
+    Ok(match rolled.failure {
+        None => format!("rolled back to {}", order.artifact.unwrap_or_default()),
+        Some(failure) => format!("the rollback failed too: {}", failure.sentence()),
+    })
 }
 
 /// Prints what was done, and says why it failed.
@@ -159,7 +159,7 @@ pub fn report(target: &Target, matches: &ArgMatches, deployed: &Deployed) {
         let lines = changed.map(|diff| format!("{} {}\n", diff.change.word(), diff.subject()));
         lines.chain([summary(&deployed.diffs)]).collect()
     };
-    print(&target.redactor.mask(&text));
+    tell(&target.redactor.mask(&text));
     if let Some(failure) = &deployed.failure {
         complain(&target.redactor.mask(&failure.sentence()), "");
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tracing::level_filters::LevelFilter;
 
@@ -30,7 +31,10 @@ use crate::registry::{RegistryError, Version};
 use crate::telemetry::start_log;
 
 /// Settings that these commands obey.
-const SETTINGS_OF: [&str; 4] = ["deploy.", "registry.", "tls.", "artifact."];
+const SETTINGS_OF: [&str; 3] = ["deploy.", "registry.", "tls."];
+
+/// What is said where a component has to be named.
+const NO_COMPONENT: &str = "which component? give --component NAME";
 
 /// Where Kubernetes puts the service account of a pod.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -92,10 +96,14 @@ pub fn with_target(command: Command) -> Command {
     command
         .after_help(super::exit::TABLE)
         .arg(
-            text("namespace", "NS", "Namespace of objects that name none [env: NUON_RUNNER_NAMESPACE]")
-                .short('n')
-                .env("NUON_RUNNER_NAMESPACE")
-                .hide_env(true),
+            text(
+                "namespace",
+                "NS",
+                "Namespace of the component, and of objects that name none [env: NUON_RUNNER_NAMESPACE]",
+            )
+            .short('n')
+            .env("NUON_RUNNER_NAMESPACE")
+            .hide_env(true),
         )
         .arg(
             text(
@@ -179,7 +187,8 @@ impl Target {
             }
         };
         let namespace = text("namespace").unwrap_or(api.namespace()).to_owned();
-        let component = text("component").map(|name| Component { name: name.to_owned(), namespace: namespace.clone() });
+        let component = text("component").map(|name| Component::named(name, &namespace)).transpose();
+        let component = component.map_err(|reason| Stopped(Code::Usage, reason))?;
         Ok(Self { api, parts, namespace, component, redactor, clock, stop: stop.clone() })
     }
 
@@ -190,7 +199,7 @@ impl Target {
 
     /// The component that the command is about.
     pub fn component(&self) -> Result<&Component, Stopped> {
-        let missing = || Stopped(Code::Usage, "which component? give --component NAME".into());
+        let missing = || Stopped(Code::Usage, NO_COMPONENT.into());
         self.component.as_ref().ok_or_else(missing)
     }
 
@@ -214,7 +223,11 @@ impl Target {
     pub async fn pull(&self, reference: &str) -> Result<Source, Stopped> {
         let name = reference.strip_prefix("oci://").unwrap_or(reference);
         let (address, version) = match name.split_once('@') {
-            Some((address, digest)) => (address, Version::digest(digest)),
+            // Of tag and digest the digest counts.
+            Some((address, digest)) => (
+                address.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(address, |(address, _)| address),
+                Version::digest(digest),
+            ),
             None => match name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
                 Some((address, tag)) => (address, Version::tag(tag)),
                 None => (name, Version::tag("latest")),
@@ -273,8 +286,8 @@ fn render(directory: &str) -> Result<Vec<Object>, String> {
 /// Which sources of objects a command takes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Sources {
-    /// None.
-    No,
+    /// None: the command is about a component.
+    Component,
     /// One.
     One,
     /// One, or the file of a saved plan.
@@ -286,11 +299,11 @@ pub enum Sources {
 impl Sources {
     /// Looks at the arguments before anything is connected.
     fn check(self, matches: &ArgMatches) -> Result<(), Stopped> {
-        if self == Self::No {
-            return Ok(());
-        }
         let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
         let usage = |message: String| Err(Stopped(Code::Usage, message));
+        if self == Self::Component {
+            return if text("component").is_some() { Ok(()) } else { usage(NO_COMPONENT.into()) };
+        }
         let given = [text("filename"), text("kustomize"), text("SOURCE")].into_iter().flatten().count();
         match (given, text("SOURCE")) {
             (2.., _) => usage("only one of -f, -k and the plan or artifact can be used at once".into()),
@@ -304,7 +317,7 @@ impl Sources {
     }
 }
 
-/// Connects and runs a command; says why it did not do what it was for. The first interrupt stops it in order.
+/// Connects and runs a command; says why it did not do what it was for.
 pub fn run(
     matches: &ArgMatches,
     environment: &HashMap<String, String>,
@@ -329,12 +342,7 @@ pub fn run(
     let (stop, redactor) = (Stop::default(), Redactor::default());
     start_log(LogFormat::Text, LevelFilter::WARN, redactor.clone());
     let ended = runtime.block_on(async {
-        let interrupt = stop.clone();
-        tokio::spawn(async move {
-            if tokio::signal::ctrl_c().await.is_ok() {
-                interrupt.stop(Cause::Cancelled);
-            }
-        });
+        tokio::spawn(listen(stop.clone()));
         let target = Target::connect(matches, &config, environment, redactor.clone(), &stop).await?;
         work(&target).await
     });
@@ -345,6 +353,22 @@ pub fn run(
             complain(&redactor.mask(&message), "");
             if stop.is_stopped() { Code::Interrupted } else { code }
         }
+    }
+}
+
+/// The first INT or TERM stops the command in order, the second at once.
+async fn listen(stop: Stop) {
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (Ok(mut interrupt), Ok(mut terminate)) = signals else { return };
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        if stop.is_stopped() {
+            std::process::exit(Code::Interrupted.number().into());
+        }
+        stop.stop(Cause::Cancelled);
     }
 }
 

@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use clap::{ArgMatches, Command};
+use serde_json::json;
 
 use super::cluster::{Sources, confirm, dry_run_argument, run as run_on, with_source, with_target, yes_argument};
-use super::plan::survey;
-use super::{Code, apply, input};
+use super::plan::{VERSION, summary, survey};
+use super::{Code, apply, changes, input, tell};
 use crate::cluster::deploy::{Deployed, Failure};
 use crate::cluster::teardown::{Teardown, teardown};
+use crate::plan::changeset::{DiffEntry, ResourceDiff};
 
 /// How long objects may take to go, where no time to wait is set.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -42,11 +44,14 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
         for note in &plan.notes {
             target.say(&format!("note: {note}"));
         }
+        if matches.get_flag("dry-run") {
+            let diffs = plan.changes(&survey);
+            let code = if diffs.is_empty() { Code::Done } else { Code::Changes };
+            tell(&target.redactor.mask(&planned(matches, &diffs, &plan.notes)));
+            return Ok(code);
+        }
         for object in &plan.objects {
             target.say(&format!("- {}", object.subject()));
-        }
-        if matches.get_flag("dry-run") {
-            return Ok(if plan.objects.is_empty() { Code::Done } else { Code::Changes });
         }
         if !plan.objects.is_empty() && !confirm(target, matches, "delete?").await? {
             return Ok(Code::Done);
@@ -59,7 +64,17 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
             is_forbidden: torn.is_forbidden,
         });
         let code = failure.as_ref().map_or(Code::Done, super::cluster::code_of);
-        apply::report(target, matches, &Deployed { diffs: torn.diffs, notes: Vec::new(), failure });
+        apply::report(target, matches, &Deployed { diffs: torn.diffs, notes: plan.notes, failure });
         Ok(code)
     })
+}
+
+/// What would be deleted.
+fn planned(matches: &ArgMatches, diffs: &[ResourceDiff], notes: &[String]) -> String {
+    if input::wants_json(matches) {
+        return input::document(&json!({"schema_version": VERSION, "changes": diffs, "notes": notes}));
+    }
+    let lines =
+        diffs.iter().map(|diff| changes::text(&ResourceDiff { entries: Vec::<DiffEntry>::new(), ..diff.clone() }));
+    lines.chain([summary(diffs.iter())]).collect()
 }

@@ -31,7 +31,7 @@ pub enum Code {
 pub const TABLE: &str = "Exit codes:
   0    done, or unchanged
   1    error; for the daemon: it could not start
-  2    there are differences, or changes are planned (plan and diff)
+  2    there are differences, or changes are planned (plan, diff, --dry-run)
   3    the approved plan no longer fits
   4    not ready, rollout failed
   5    credentials or permission missing

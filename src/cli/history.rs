@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::cluster::{Sources, Stopped, Target, run as run_on, with_target, yes_argument};
 use super::plan::{VERSION, survey};
-use super::{Code, apply, input, print};
+use super::{Code, apply, input, tell};
 use crate::cluster::deploy::CANNOT_BE_UNDONE;
 use crate::cluster::discovery::Served;
 use crate::cluster::inventory::{Deploy, DeployOutcome, Inventory};
@@ -35,21 +35,21 @@ pub fn rollback_command() -> Command {
 
 /// Runs `history`.
 pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
-    run_on(matches, environment, Sources::No, async |target| {
+    run_on(matches, environment, Sources::Component, async |target| {
         let inventory = inventory(target).await?;
         let text = if input::wants_json(matches) {
             input::document(&json!({"schema_version": VERSION, "deploys": inventory.history}))
         } else {
             inventory.history.iter().map(line).collect()
         };
-        print(&text);
+        tell(&text);
         Ok(Code::Done)
     })
 }
 
 /// Runs `rollback`.
 pub fn rollback(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
-    run_on(matches, environment, Sources::No, async |target| {
+    run_on(matches, environment, Sources::Component, async |target| {
         let inventory = inventory(target).await?;
         let deploy = choose(&inventory, matches.get_one::<String>("to").map(String::as_str))?;
         let missing =
@@ -91,7 +91,9 @@ fn choose<'a>(inventory: &'a Inventory, to: Option<&str>) -> Result<&'a Deploy, 
         )),
         (Some(deploy), _) => Ok(deploy),
         (None, Some(to)) => refuse(format!("there was no deploy {to}; see history")),
-        (None, None) => refuse("there is no earlier deploy that succeeded; see history".into()),
+        (None, None) => refuse(
+            "there is no earlier deploy of an artifact that succeeded; what was applied by -f or -k cannot be had again".into(),
+        ),
     }
 }
 
@@ -99,7 +101,6 @@ fn line(deploy: &Deploy) -> String {
     let outcome = match deploy.outcome {
         DeployOutcome::Succeeded => "succeeded",
         DeployOutcome::Failed => "failed",
-        DeployOutcome::TornDown => "torn down",
     };
     let [added, modified, removed] = deploy.changes;
     let artifact = deploy.artifact.as_deref().unwrap_or("no artifact");

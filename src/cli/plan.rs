@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::cluster::{Source, Sources, Stopped, Target, run as run_on, with_source, with_target};
-use super::{Code, answer, changes, input, print};
+use super::{Code, answer, changes, input, tell};
+use crate::cluster::deploy::some;
 use crate::cluster::inventory::Component;
 use crate::cluster::options::Options;
 use crate::cluster::plan::{Entry, Owned, Plan, newly_wanted, plan};
@@ -100,20 +101,21 @@ pub async fn fresh(target: &Target, matches: &ArgMatches) -> Result<Code, Stoppe
     };
     let (plan, faults) = tokio::join!(plan(&target.api, &survey, &options), look);
     let mut plan = plan?;
+    plan.notes.extend(survey.notes.iter().cloned());
     plan.notes.extend(faults);
     if plan.is_noop() {
         let deploys = &target.parts.deploys;
-        plan.notes.extend(unwell(&survey, deploys.rules(), target.clock.now()));
+        plan.notes.extend(unwell(&survey, &deploys.rules, target.clock.now()));
     }
-    if let Some(file) = matches.try_get_one::<String>("out").ok().flatten() {
-        save(file, target, source.artifact.as_deref(), &survey, &plan, &options)?;
-    }
-    print(&target.redactor.mask(&if input::wants_json(matches) {
+    tell(&target.redactor.mask(&if input::wants_json(matches) {
         document(target, source.artifact.as_deref(), &plan)
     } else {
         text(&plan)
     }));
     refused(&plan)?;
+    if let Some(file) = matches.try_get_one::<String>("out").ok().flatten() {
+        save(file, target, source.artifact.as_deref(), &survey, &plan, &options)?;
+    }
     Ok(if plan.is_noop() { Code::Done } else { Code::Changes })
 }
 
@@ -134,7 +136,8 @@ pub fn refused(plan: &Plan) -> Result<(), Stopped> {
         plan if plan.entries.iter().any(|entry| entry.is_forbidden) => Code::Forbidden,
         _ => Code::Error,
     };
-    Err(Stopped(code, format!("{} of {} objects are refused: {}", errors.len(), plan.entries.len(), errors.join("; "))))
+    let (count, of) = (errors.len(), plan.entries.len());
+    Err(Stopped(code, format!("{count} of {of} objects are refused: {}", some(errors.into_iter()))))
 }
 
 fn save(
@@ -151,7 +154,7 @@ fn save(
         component: target.component.as_ref().map(|component| component.name.as_str()),
         artifact,
         objects: &survey.objects,
-        contract: Contract { artifact: artifact.map(str::to_owned), ..plan.contract() },
+        contract: Contract { artifact: artifact.map(str::to_owned), ..plan.contract(survey, options) },
         key: options.key.as_deref().map(hex::encode).unwrap_or_default(),
         changes: plan.changes().collect(),
         notes: &plan.notes,
@@ -185,6 +188,22 @@ impl Saved {
     /// How it is applied: by its own key.
     pub fn options(&self, options: &Options) -> Options {
         Options { key: hex::decode(&self.key).ok().map(Into::into), ..options.clone() }
+    }
+
+    /// Refuses arguments that name another namespace or component.
+    pub fn contradicts(&self, matches: &ArgMatches) -> Result<(), Stopped> {
+        let planned = [("namespace", Some(self.namespace.as_str())), ("component", self.component.as_deref())];
+        for (name, planned) in planned {
+            let asked = matches.get_one::<String>(name).map(String::as_str);
+            if asked.is_some() && asked != planned {
+                let planned = planned.unwrap_or("none");
+                return Err(Stopped(
+                    Code::Usage,
+                    format!("the plan was made for the {name} {planned}; leave --{name} out"),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Whose inventory is kept.
@@ -283,7 +302,8 @@ fn counts<'a>(diffs: impl Iterator<Item = &'a ResourceDiff> + Clone) -> [usize; 
         .map(|change| diffs.clone().filter(|diff| diff.change == change).count())
 }
 
-fn summary<'a>(diffs: impl Iterator<Item = &'a ResourceDiff> + Clone) -> String {
+/// The counts in a line.
+pub fn summary<'a>(diffs: impl Iterator<Item = &'a ResourceDiff> + Clone) -> String {
     match counts(diffs) {
         [0, 0, 0] => "nothing would change\n".into(),
         [added, modified, removed] => format!("{added} to create, {modified} to change, {removed} to delete\n"),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::cluster::{Sources, Stopped, Target, run as run_on, with_target};
 use super::plan::VERSION;
-use super::{Code, complain, input, print};
+use super::{Code, complain, input, print, tell};
 use crate::cluster::cause::{self, Cause};
 use crate::cluster::readiness::{self, Readiness, ReadinessError, Status};
 use crate::cluster::survey::Survey;
@@ -31,7 +31,7 @@ pub fn command() -> Command {
 pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
     match matches.get_one::<String>("filename") {
         Some(file) => of_file(matches, file),
-        None => run_on(matches, environment, Sources::No, async |target| of_component(target, matches).await),
+        None => run_on(matches, environment, Sources::Component, async |target| of_component(target, matches).await),
     }
 }
 
@@ -52,7 +52,7 @@ async fn of_component(target: &Target, matches: &ArgMatches) -> Result<Code, Sto
             format!("the component {} has no inventory in the namespace {}", component.name, component.namespace);
         return Err(Stopped(Code::Error, what));
     };
-    let rules = target.parts.deploys.rules();
+    let rules = target.parts.deploys.rules.as_slice();
     let mut members = Vec::new();
     for (id, _) in inventory.objects.iter().filter(|(_, record)| record.superseded.is_none()) {
         let Some(live) = survey.live.get(id) else {
@@ -73,7 +73,7 @@ async fn of_component(target: &Target, matches: &ArgMatches) -> Result<Code, Sto
         members.push(Member { id: id.clone(), readiness, cause, owned });
     }
     let text = if input::wants_json(matches) { members_document(&members) } else { members_text(&members) };
-    print(&target.redactor.mask(&text));
+    tell(&target.redactor.mask(&text));
     let all_current = members.iter().all(|member| member.readiness.is_current());
     Ok(if all_current { Code::Done } else { Code::NotReady })
 }

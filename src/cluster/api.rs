@@ -128,9 +128,10 @@ impl Api {
         Self { client, tokens, is_reached: Arc::default(), clock, stop }
     }
 
-    /// The same without the stop, for what is still to be written down after one; that is not tried for long.
+    /// The same without the stop, for what is still to be written down after one; that is not tried for longer than
+    /// the first request.
     pub(super) fn to_the_end(&self) -> Self {
-        Self { stop: Stop::default(), ..self.clone() }
+        Self { stop: Stop::default(), is_reached: Arc::default(), ..self.clone() }
     }
 
     /// Reads an object; none if it is not there.
@@ -174,7 +175,7 @@ impl Api {
             }
         }
         let action = format!("list {} in {namespace}", resource.plural);
-        Err(ClusterError::Unreachable { action, message: format!("the list has more than {MOST_PAGES} pages") })
+        Err(ClusterError::Answer { action, message: format!("the list has more than {MOST_PAGES} pages") })
     }
 
     /// Reads one page of the objects of a kind, in a namespace or, if it is empty, in all.
@@ -316,7 +317,7 @@ impl Api {
             Some(Ok(Ok(text))) => Ok(text),
             Some(Ok(Err(error))) => Err(explain(&action, error).0),
             Some(Err(elapsed)) => Err(unreachable(&action, elapsed.to_string())),
-            None => Err(unreachable(&action, "it was stopped".into())),
+            None => Err(stopped(&action)),
         }
     }
 
@@ -396,7 +397,7 @@ impl Api {
         loop {
             let mut asked = None;
             let error = match self.stop.run(self.clock.timeout(ATTEMPT, attempt())).await {
-                None => return Err(unreachable(action, "it was stopped".into())),
+                None => return Err(stopped(action)),
                 Some(Err(elapsed)) => unreachable(action, elapsed.to_string()),
                 Some(Ok(Ok(done))) => {
                     self.is_reached.store(true, Ordering::Relaxed);
@@ -440,7 +441,11 @@ impl Api {
 }
 
 fn unreadable(action: &str) -> ClusterError {
-    unreachable(action, "the answer cannot be read".into())
+    ClusterError::Answer { action: action.to_owned(), message: "it cannot be read".into() }
+}
+
+fn stopped(action: &str) -> ClusterError {
+    ClusterError::Stopped { action: action.to_owned() }
 }
 
 fn unreachable(action: &str, message: String) -> ClusterError {
@@ -472,7 +477,10 @@ fn explain(action: &str, error: kube::Error) -> (ClusterError, bool) {
         // The text may hold a Secret, so the parser's own words are not passed on. The rest of it may come.
         kube::Error::SerdeError(_) => (unreadable(action), true),
         // The library's words may quote what a helper program has printed.
-        kube::Error::Auth(_) => (unreachable(action, "the credentials could not be renewed".into()), true),
+        kube::Error::Auth(_) => {
+            let (action, message) = (action.to_owned(), "the credentials could not be renewed".to_owned());
+            (ClusterError::Refused { action, code: 401, reason: String::new(), message, causes: Vec::new() }, true)
+        }
         other => {
             let mut message = other.to_string();
             let mut source = std::error::Error::source(&other);

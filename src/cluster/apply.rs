@@ -1,5 +1,5 @@
-//! Applies a set of objects, in stages: namespaces and definitions first, which are waited for, then classes and
-//! accounts, then the rest, webhooks last. What can go on without a failed object goes on; every object is
+//! Applies a set of objects, in stages: namespaces and definitions first, which are waited for, then classes,
+//! accounts and configuration, then the rest, webhooks last. What can go on without a failed object goes on; every object is
 //! reported with what happened to it.
 //!
 //! Each write names the version of the object that was read, so that nothing is written over a change that
@@ -44,7 +44,7 @@ const NEW: &str = "1";
 /// How long it may take until a changed definition counts.
 const SOON: Duration = Duration::from_secs(10);
 
-/// How often that is looked at.
+/// How often it is looked whether something has come, or gone.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// What an apply has done.

@@ -11,9 +11,10 @@ use serde_json::Value;
 
 use super::discovery::Served;
 use super::stage::Stage;
-use super::{Api, ClusterError, live};
+use super::{Api, ClusterError, lines, live};
 use crate::manifest::order::compare;
 use crate::manifest::{Object, ObjectId};
+use crate::plan::changeset::{Op, ResourceDiff};
 
 /// Deletions at once.
 const AT_ONCE: usize = 8;
@@ -28,6 +29,8 @@ pub enum Fate {
     Gone,
     /// It is still there, for this reason.
     Left(String),
+    /// It was not tried, because of this object, which is still there.
+    Waits(ObjectId),
     /// The server refused, with these words.
     Refused {
         /// Why.
@@ -35,6 +38,41 @@ pub enum Fate {
         /// Whether permission is missing.
         is_forbidden: bool,
     },
+}
+
+impl Fate {
+    /// Why the object is still there; none if it is not.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            Self::Gone => None,
+            Self::Left(reason) => Some(format!("not gone in time: {reason}")),
+            Self::Waits(other) => Some(format!("not tried, because {other} is still there")),
+            Self::Refused { message, .. } => Some(message.clone()),
+        }
+    }
+
+    /// Whether permission was missing.
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Refused { is_forbidden: true, .. })
+    }
+
+    /// What became of an object that was there.
+    pub fn diff(&self, served: &Served, live: &Object) -> ResourceDiff {
+        let resource = served.resource(live).ok();
+        match self.reason() {
+            None => lines::resource_diff(resource, Op::Delete, Some(live), None, false),
+            Some(reason) => lines::failed(resource, Op::Delete, live, reason, false),
+        }
+    }
+}
+
+/// What of a namespace, or of the kind that is defined, is among objects that stay: with it they would go.
+pub fn sheltered<'a>(object: &Object, mut staying: impl Iterator<Item = &'a ObjectId>) -> Option<&'a ObjectId> {
+    match object.defines() {
+        Some(kind) => staying.find(|id| (id.group.as_str(), id.kind.as_str()) == kind),
+        None if object.is_namespace() => staying.find(|id| id.namespace == object.name()),
+        None => None,
+    }
 }
 
 /// Deletes objects turn by turn, and waits up to `patience` for them to be gone; `home` is the namespace that goes
@@ -58,8 +96,7 @@ pub async fn delete(
     for (turn, members) in turns {
         let protected = refused.as_ref().filter(|_| turn >= Turn::Definitions);
         if let Some(blocking) = left.as_ref().or(protected) {
-            let reason = format!("not tried, because {blocking} is still there");
-            fates.extend(members.iter().map(|object| (object.id(), Fate::Left(reason.clone()))));
+            fates.extend(members.iter().map(|object| (object.id(), Fate::Waits(blocking.clone()))));
             continue;
         }
         let one = |object: Object| async move {
@@ -112,7 +149,8 @@ impl Turn {
     }
 }
 
-/// Whether the kind is not one of Kubernetes itself, whose groups are a word or end in `.k8s.io`.
+/// Whether the kind is known to come from a definition: the groups of Kubernetes itself are a word or end in `.k8s.io`,
+/// and the few of its projects that do, too, go with the rest.
 fn is_custom(object: &Object) -> bool {
     let group = object.group();
     group.contains('.') && !group.ends_with(".k8s.io")
@@ -125,7 +163,7 @@ async fn delete_one(api: &Api, served: &Served, object: &Object) -> Result<(), C
         Ok(_) => Ok(()),
         Err(error) if error.is_conflict() => {
             let now = api.get(&resource.api, object.namespace(), object.name()).await?;
-            let is_it = |now: &Object| now.metadata("uid") == object.metadata("uid");
+            let is_it = |now: &Object| now.uid() == object.uid();
             let stays = now.is_some_and(|now| is_it(&now) && now.metadata("deletionTimestamp").is_none());
             if stays { Err(error) } else { Ok(()) }
         }
@@ -149,8 +187,7 @@ async fn await_gone(api: &Api, served: &Served, mut going: Vec<Object>, end: Dur
                 return fates;
             }
         };
-        let is_it =
-            |object: &Object| still.get(&object.id()).filter(|live| live.metadata("uid") == object.metadata("uid"));
+        let is_it = |object: &Object| still.get(&object.id()).filter(|live| live.uid() == object.uid());
         let (left, gone): (Vec<_>, Vec<_>) = going.into_iter().partition(|object| is_it(object).is_some());
         fates.extend(gone.into_iter().map(|object| (object.id(), Fate::Gone)));
         if api.clock.elapsed() >= end || api.stop.is_stopped() {

@@ -18,6 +18,9 @@ use crate::plan::contract::Contract;
 /// How long a pruned object may take to go.
 const PRUNED_WITHIN: Duration = Duration::from_secs(60);
 
+/// Reasons that are told in one line.
+const MOST_TOLD: usize = 10;
+
 /// What a rollback says.
 pub const CANNOT_BE_UNDONE: &str =
     "Jobs that have run, versions of definitions that objects are stored in, and immutable fields stay as they are";
@@ -48,14 +51,10 @@ impl Failure {
         match self {
             Self::Moved(breaches) => {
                 let told = breaches.iter().map(|breach| format!("{}: {breach}", breach.subject));
-                let told: Vec<String> = told.collect();
-                format!("the approved plan no longer fits; plan again: {}", told.join("; "))
+                format!("the approved plan no longer fits: {}", some(told))
             }
-            Self::Refused { errors, .. } => errors.join("; "),
-            Self::NotReady(all) => {
-                let told: Vec<String> = all.iter().map(|one| one.cause.sentence()).collect();
-                format!("not ready: {}", told.join("; "))
-            }
+            Self::Refused { errors, .. } => some(errors.iter().cloned()),
+            Self::NotReady(all) => format!("not ready: {}", some(all.iter().map(|one| one.cause.sentence()))),
             Self::Stopped => "the deploy was stopped".into(),
         }
     }
@@ -73,6 +72,13 @@ impl From<ClusterError> for Failure {
     fn from(error: ClusterError) -> Self {
         Self::Refused { errors: vec![error.to_string()], by_guard: false, is_forbidden: error.is_forbidden() }
     }
+}
+
+/// The first of many reasons, and how many more there are.
+pub fn some(reasons: impl ExactSizeIterator<Item = String>) -> String {
+    let more = reasons.len().saturating_sub(MOST_TOLD);
+    let told = reasons.take(MOST_TOLD).collect::<Vec<_>>().join("; ");
+    if more > 0 { format!("{told}; and {more} more") } else { told }
 }
 
 /// What a deploy came to.
@@ -150,7 +156,7 @@ async fn guard(
 ) -> Result<Option<String>, ClusterError> {
     let deletions = prune::plan(api, survey, options).await?.deletions;
     if let Some(reason) = prune::guard(survey, &deletions, options) {
-        let help = "approve a plan that lists them, or raise deploy.prune_limit and deploy.prune_percent";
+        let help = "approve a plan that lists them (plan --out PLAN, then apply PLAN)";
         return Ok(Some(format!("{reason}; {help}")));
     }
     let recreated = survey.objects.iter().zip(&order.actions);
@@ -199,11 +205,11 @@ async fn prune_after(
             deployed.notes.extend(told);
         }
     }
-    let diffs = prune::prune(api, survey, &pruning, PRUNED_WITHIN).await;
+    let (diffs, is_forbidden) = prune::prune(api, survey, &pruning, PRUNED_WITHIN).await;
     let errors = super::plan::errors(diffs.iter());
     deployed.diffs.extend(diffs);
     if !errors.is_empty() {
-        deployed.failure = Some(Failure::Refused { errors, by_guard: false, is_forbidden: false });
+        deployed.failure = Some(Failure::Refused { errors, by_guard: false, is_forbidden });
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use crate::base::clock::Clock;
+use crate::base::error::chain;
 use crate::base::secret::Secret;
 use crate::plan::cloud::Cloud;
 
@@ -110,7 +111,7 @@ impl Machine {
         let http = self.http.as_ref().ok_or_else(|| failed("there is no HTTP client".into()))?;
         // An error of the library may quote the URL, which may hold a signature.
         let answer = request(http).timeout(PATIENCE).send().await;
-        let answer = answer.map_err(|error| failed(error.without_url().to_string()))?;
+        let answer = answer.map_err(|error| failed(chain(&error.without_url())))?;
         let status = answer.status();
         let text = text(answer).await;
         if status.is_success() {
@@ -124,7 +125,7 @@ impl Machine {
 /// The text of an answer, up to a size that no token has.
 async fn text(mut answer: reqwest::Response) -> Result<String, String> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| error.without_url().to_string())? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| chain(&error.without_url()))? {
         if bytes.len() + chunk.len() > LARGEST {
             return Err(format!("its answer is larger than {LARGEST} bytes"));
         }

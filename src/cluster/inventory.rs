@@ -49,6 +49,21 @@ pub struct Component {
 }
 
 impl Component {
+    /// A component by a name of which the names of objects and labels can be made.
+    ///
+    /// # Errors
+    /// Why the name is none.
+    pub fn named(name: &str, namespace: &str) -> Result<Self, String> {
+        let is_edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+        let fits = name.len() <= 63
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.')
+            && is_edge(name.chars().next())
+            && is_edge(name.chars().last());
+        let wrong =
+            || format!("{name:?} names no component: up to 63 of a-z, 0-9, - and . are a name, with - and . inside");
+        fits.then(|| Self { name: name.to_owned(), namespace: namespace.to_owned() }).ok_or_else(wrong)
+    }
+
     /// The name of the ConfigMap.
     fn config_map(&self) -> String {
         format!("{PREFIX}{}", self.name)
@@ -116,8 +131,6 @@ pub enum DeployOutcome {
     Succeeded,
     /// Something was refused, or did not become ready.
     Failed,
-    /// Everything was deleted.
-    TornDown,
 }
 
 /// The inventory of a component.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest as _, Sha256};
+
 use super::ignore::IgnoreRule;
 use super::owners::is_applied_by;
 use crate::manifest::Object;
@@ -56,6 +58,14 @@ impl Options {
     /// Whether a manager is ours, or one whose fields become ours.
     pub fn is_earlier(&self, manager: &str) -> bool {
         manager == self.manager || self.take_over.iter().any(|name| name == manager)
+    }
+
+    /// A short digest of what says which fields of an object are changed, and whose: what was approved under others is
+    /// something else.
+    pub fn fingerprint(&self) -> String {
+        let Self { manager, take_over, conflicts, ignore, .. } = self;
+        let text = format!("{manager:?} {take_over:?} {conflicts:?} {ignore:?}");
+        hex::encode(Sha256::digest(text).get(..10).unwrap_or_default())
     }
 
     /// Whether an object was applied by a runner, this one or the program that is replaced.

@@ -143,7 +143,7 @@ impl Plan {
     }
 
     /// What the plan promises of its objects and deletions.
-    pub fn contract(&self) -> Contract {
+    pub fn contract(&self, survey: &Survey, options: &Options) -> Contract {
         let objects = self.entries.iter().map(|entry| Promise {
             subject: subject(&entry.id),
             change: entry.diff.change,
@@ -153,7 +153,11 @@ impl Plan {
             recreate: entry.recreate,
         });
         let deletions = self.deletions.iter().map(|deletion| doomed(&deletion.live));
-        Contract::new(objects.collect(), deletions.collect())
+        Contract {
+            cluster: survey.cluster.clone(),
+            options: Some(options.fingerprint()),
+            ..Contract::new(objects.collect(), deletions.collect())
+        }
     }
 }
 
@@ -165,8 +169,7 @@ pub fn subject(id: &ObjectId) -> Subject {
 
 /// An object that goes, as documents have it.
 pub(super) fn doomed(live: &Object) -> Doomed {
-    let uid = live.metadata("uid").and_then(Value::as_str).unwrap_or_default().to_owned();
-    Doomed { subject: subject(&live.id()), uid }
+    Doomed { subject: subject(&live.id()), uid: live.uid().unwrap_or_default().to_owned() }
 }
 
 /// The server's answer to the question whether it would take an object that is to be made again, asked under another
@@ -213,7 +216,7 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Plan,
     let pruning = prune::plan(api, survey, options).await?;
     let guarded = prune::guard(survey, &pruning.deletions, options);
     let guarded = guarded.map(|reason| format!("{reason}: it is done only because this plan lists them"));
-    let notes = survey.notes.iter().cloned().chain(pruning.notes).chain(guarded).collect();
+    let notes = pruning.notes.into_iter().chain(guarded).collect();
     Ok(Plan { entries, deletions: pruning.deletions, notes })
 }
 
@@ -244,7 +247,7 @@ impl Planner<'_> {
         let mut entry = Entry {
             id: object.id(),
             touched: live.map(|live| touched(object, live, self.options)),
-            uid: live.and_then(|live| live.metadata("uid")?.as_str()).map(str::to_owned),
+            uid: live.and_then(Object::uid).map(str::to_owned),
             expected: None,
             diff: lines::blank("", Op::Apply, Some(&wanted), true),
             checked: Checked::Server,
@@ -292,7 +295,7 @@ impl Planner<'_> {
                 let after = live.map_or_else(|| wanted.clone(), |live| overlaid(live, &wanted));
                 entry.diff = lines::resource_diff(Some(resource), Op::Apply, live, Some(&after), true);
             }
-            Err(error) if error.is_immutable() && live.is_some() && self.may_recreate(&wanted) => {
+            Err(error) if error.is_immutable() && live.is_some_and(|live| self.may_recreate(&wanted, live)) => {
                 entry.recreate = true;
                 match try_as_new(self.api, resource, &wanted, manager).await {
                     Ok(made) => {
@@ -320,8 +323,7 @@ impl Planner<'_> {
     fn is_as_left(&self, live: &Object, touched: Option<&Object>) -> bool {
         let Some((record, touched)) = self.survey.record(&live.id()).zip(touched) else { return false };
         let seen = fingerprint_of(touched, live.is_secret(), self.options.key.as_deref());
-        let uid = live.metadata("uid").and_then(Value::as_str);
-        seen.is_some() && record.seen == seen && uid == Some(&record.uid)
+        seen.is_some() && record.seen == seen && live.uid() == Some(&record.uid)
     }
 
     /// The fields that an apply would change and that other managers own.
@@ -344,12 +346,12 @@ impl Planner<'_> {
 
     /// Whether the server refused only because something that comes with the set is not there yet.
     fn waits_for_the_set(&self, error: &ClusterError, object: &Object) -> bool {
-        let ClusterError::Refused { message, .. } = error else { return false };
+        let ClusterError::Refused { message, code, .. } = error else { return false };
         if self.survey.is_in_new_namespace(object) && error.is_not_found() {
             return true;
         }
         let namespace = object.namespace();
-        if error.is_forbidden() && message.contains("error looking up service account") {
+        if *code == 403 && message.contains("error looking up service account") {
             let account = message.rsplit('"').nth(1).unwrap_or_default();
             return self.survey.brings("ServiceAccount", namespace, account);
         }
@@ -360,10 +362,10 @@ impl Planner<'_> {
         }
     }
 
-    /// By annotation, or by setting where nothing else goes with the object.
-    fn may_recreate(&self, object: &Object) -> bool {
+    /// By annotation, or by setting where nothing else goes with the object and nobody keeps it.
+    fn may_recreate(&self, object: &Object, live: &Object) -> bool {
         let is_allowed = object.annotation(RECREATE).is_some_and(|text| text == "allowed");
-        is_allowed || (self.options.recreate && prune::goes_with(object).is_none())
+        is_allowed || (self.options.recreate && prune::goes_with(object).is_none() && prune::kept(live).is_none())
     }
 
     /// Checks the objects that the server could not, against the schemas of their kinds.

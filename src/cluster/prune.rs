@@ -4,9 +4,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use serde_json::Value;
-
-use super::delete::{Fate, delete};
+use super::delete::{Fate, delete, sheltered};
 use super::inventory::Record;
 use super::options::Options;
 use super::owners::owners;
@@ -97,6 +95,14 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Pruni
             pruning.deletions.push(deletion(survey, id, live));
         }
     }
+    let going: HashSet<ObjectId> = pruning.deletions.iter().map(|deletion| deletion.id.clone()).collect();
+    let staying: Vec<&ObjectId> = survey.live.keys().filter(|id| !going.contains(*id)).chain(others.keys()).collect();
+    let notes = &mut pruning.notes;
+    pruning.deletions.retain(|deletion| {
+        let sheltered = sheltered(&deletion.live, staying.iter().copied());
+        notes.extend(sheltered.map(|id| format!("{} stays, because {id} does", deletion.id)));
+        sheltered.is_none()
+    });
     // What was made last goes first.
     pruning.deletions.sort_by(|a, b| compare(&b.live, &a.live));
     Ok(pruning)
@@ -105,7 +111,7 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Pruni
 fn deletion(survey: &Survey, id: &ObjectId, live: &Object) -> Deletion {
     let resource = survey.served.resource(live).ok();
     let needs_plan = goes_with(live);
-    let uid = live.metadata("uid").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let uid = live.uid().unwrap_or_default().to_owned();
     let diff = lines::resource_diff(resource, Op::Delete, Some(live), None, true);
     Deletion { id: id.clone(), uid, live: live.clone(), needs_plan, diff }
 }
@@ -126,14 +132,15 @@ pub(super) fn goes_with(object: &Object) -> Option<&'static str> {
 /// that was noted, if the deploy that made it lived to note one.
 pub(super) fn is_ours(live: &Object, record: &Record, options: &Options) -> bool {
     let is_managed = owners(live).iter().any(|owner| options.is_earlier(owner.manager));
-    let uid = live.metadata("uid").and_then(Value::as_str);
-    is_managed && (record.uid.is_empty() || uid == Some(&record.uid))
+    is_managed && (record.uid.is_empty() || live.uid() == Some(&record.uid))
 }
 
 /// The annotation, or label, that keeps an object.
 pub(super) fn kept(live: &Object) -> Option<(&'static str, &'static str)> {
+    // Argo's are lists.
     let has = |place: &str, key: &str, value: &str| {
-        live.metadata(place).and_then(|map| map.get(key)?.as_str()).is_some_and(|text| text.eq_ignore_ascii_case(value))
+        let text = live.metadata(place).and_then(|map| map.get(key)?.as_str());
+        text.into_iter().flat_map(|text| text.split(',')).any(|text| text.trim().eq_ignore_ascii_case(value))
     };
     KEEP.into_iter().find(|(key, value)| has("annotations", key, value) || has("labels", key, value))
 }
@@ -166,34 +173,27 @@ pub fn guard(survey: &Survey, deletions: &[Deletion], options: &Options) -> Opti
         return Some(format!("the set is empty, and all {going} objects of the component would be deleted"));
     }
     if going > limits.objects {
-        return Some(format!("{going} objects would be deleted, more than {}", limits.objects));
+        return Some(format!("{going} objects would be deleted, more than {} (deploy.prune_limit)", limits.objects));
     }
     // One of two is half of them and no mass deletion, unless nothing may go at all.
     if (going > 2 || limits.percent == 0) && going * 100 > had * limits.percent {
-        return Some(format!("{going} of {had} objects would be deleted, more than {} per cent", limits.percent));
+        return Some(format!(
+            "{going} of {had} objects would be deleted, more than {} per cent (deploy.prune_percent)",
+            limits.percent
+        ));
     }
     None
 }
 
 /// Deletes what was planned, and settles the inventory: what is gone, or no longer ours, leaves it; what stays for
-/// a rollback is marked; what could not be deleted stays in it.
-pub async fn prune(api: &Api, survey: &mut Survey, pruning: &Pruning, patience: Duration) -> Vec<ResourceDiff> {
+/// a rollback is marked; what could not be deleted stays in it. Says also whether permission was missing.
+pub async fn prune(api: &Api, survey: &mut Survey, pruning: &Pruning, patience: Duration) -> (Vec<ResourceDiff>, bool) {
     let objects: Vec<Object> = pruning.deletions.iter().map(|deletion| deletion.live.clone()).collect();
     let fates = delete(api, &survey.served, objects, survey.home(), patience).await;
-    let mut diffs = Vec::new();
-    for deletion in &pruning.deletions {
-        let resource = survey.served.resource(&deletion.live).ok();
-        diffs.push(match fates.get(&deletion.id) {
-            None | Some(Fate::Gone) => lines::resource_diff(resource, Op::Delete, Some(&deletion.live), None, false),
-            Some(Fate::Left(reason)) => {
-                lines::failed(resource, Op::Delete, &deletion.live, format!("not gone in time: {reason}"), false)
-            }
-            Some(Fate::Refused { message, .. }) => {
-                lines::failed(resource, Op::Delete, &deletion.live, message.clone(), false)
-            }
-        });
-    }
-    let Some(inventory) = &mut survey.inventory else { return diffs };
+    let fate = |deletion: &Deletion| fates.get(&deletion.id).unwrap_or(&Fate::Gone);
+    let diffs = pruning.deletions.iter().map(|deletion| fate(deletion).diff(&survey.served, &deletion.live)).collect();
+    let is_forbidden = fates.values().any(Fate::is_forbidden);
+    let Some(inventory) = &mut survey.inventory else { return (diffs, is_forbidden) };
     for id in pruning.gone.iter().chain(&pruning.released) {
         inventory.objects.remove(id);
     }
@@ -206,13 +206,13 @@ pub async fn prune(api: &Api, survey: &mut Survey, pruning: &Pruning, patience: 
             record.superseded.get_or_insert(now);
         }
     }
-    diffs
+    (diffs, is_forbidden)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn object(value: Value) -> Object {
         Object(value.as_object().unwrap().clone())

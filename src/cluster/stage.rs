@@ -10,7 +10,7 @@ use crate::manifest::Object;
 pub enum Stage {
     /// Namespaces and definitions, which are waited for.
     Definitions,
-    /// Classes and accounts and what gives rights.
+    /// Classes, accounts, what gives rights, configuration and claims.
     Foundations,
     /// Everything else.
     Rest,

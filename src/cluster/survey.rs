@@ -21,6 +21,8 @@ pub struct Survey {
     pub inventory: Option<Inventory>,
     /// What people should know.
     pub notes: Vec<String>,
+    /// UID of the namespace `kube-system`, by which the cluster is known; none if it may not be read.
+    pub cluster: Option<String>,
     /// Objects of the inventory that cannot be looked up now, because the API that has their kind is down.
     pub(super) hidden: HashSet<ObjectId>,
     pub(super) brought: Brought,
@@ -51,11 +53,19 @@ impl Survey {
             notes.extend(inventory.namesakes(api, &served).await);
         }
         let (live, hidden) = (HashMap::new(), HashSet::new());
-        let mut survey = Self { served, objects, live, inventory, notes, hidden, brought };
+        let cluster = None;
+        let mut survey = Self { served, objects, live, inventory, notes, cluster, hidden, brought };
         survey.hide(api).await;
-        survey.live = live::read(api, survey.wanted()?.into_iter()).await?;
+        let wanted = survey.wanted()?;
+        let (live, cluster) = tokio::join!(live::read(api, wanted.into_iter()), survey.identify(api));
+        (survey.live, survey.cluster) = (live?, cluster);
         survey.objects.iter_mut().for_each(normalise);
         Ok(survey)
+    }
+
+    async fn identify(&self, api: &Api) -> Option<String> {
+        let resource = &self.served.kind("v1", "Namespace").ok()?.api;
+        api.get(resource, "", "kube-system").await.ok()??.uid().map(str::to_owned)
     }
 
     /// Finds out which stale objects may be there though nothing serves their kind now.

@@ -1,15 +1,15 @@
 //! Deletes all objects of a component, as often as one likes: what is gone is done.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::delete::{Fate, delete};
+use super::delete::{Fate, delete, sheltered};
 use super::inventory::Inventory;
 use super::options::Options;
 use super::plan::doomed;
 use super::prune::{is_ours, kept};
 use super::survey::Survey;
-use super::terms::{Breach, How};
+use super::terms::{Breach, How, foreign};
 use super::{Api, ClusterError, lines};
 use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::{Op, ResourceDiff};
@@ -52,8 +52,8 @@ impl Teardown {
             let record = survey.inventory.as_ref().map(|inventory| inventory.objects.get(id));
             let reason = match record {
                 _ if others.contains_key(id) => others.get(id).map(|other| format!("it is part of {other}")),
-                Some(None) if !options.has_deployed(live) => {
-                    Some("it is not in the component's inventory, and was not deployed by a runner".to_owned())
+                None | Some(None) if !options.has_deployed(live) => {
+                    Some("it is in no inventory of this component, and was not deployed by a runner".to_owned())
                 }
                 Some(Some(record)) if !is_ours(live, record, options) => {
                     Some("it was made anew by somebody else".to_owned())
@@ -65,6 +65,7 @@ impl Teardown {
                 None => teardown.objects.push(live.clone()),
             }
         }
+        teardown.shelter(survey, &others);
         let places: HashMap<ObjectId, usize> =
             survey.objects.iter().enumerate().map(|(at, object)| (object.id(), at)).collect();
         let place = |id: &ObjectId| places.get(id).copied().unwrap_or(usize::MAX);
@@ -73,16 +74,32 @@ impl Teardown {
         Ok(teardown)
     }
 
+    /// Leaves the namespaces and definitions of what stays.
+    fn shelter(&mut self, survey: &Survey, others: &BTreeMap<ObjectId, String>) {
+        let going: BTreeSet<ObjectId> = self.objects.iter().map(Object::id).collect();
+        let staying: Vec<&ObjectId> =
+            survey.live.keys().filter(|id| !going.contains(*id)).chain(others.keys()).collect();
+        let notes = &mut self.notes;
+        self.objects.retain(|object| {
+            let sheltered = sheltered(object, staying.iter().copied());
+            notes.extend(sheltered.map(|id| format!("{} stays, because {id} does", object.subject())));
+            sheltered.is_none()
+        });
+    }
+
     /// What it promises: these objects, and no others.
-    pub fn contract(&self) -> Contract {
-        Contract::new(Vec::new(), self.objects.iter().map(doomed).collect())
+    pub fn contract(&self, survey: &Survey) -> Contract {
+        let deletions = self.objects.iter().map(doomed).collect();
+        Contract { cluster: survey.cluster.clone(), ..Contract::new(Vec::new(), deletions) }
     }
 
     /// The objects that an approved teardown does not list, or lists as others of the same name.
-    pub fn unapproved(&self, contract: &Contract) -> Vec<Breach> {
+    pub fn unapproved(&self, contract: &Contract, survey: &Survey, options: &Options) -> Vec<Breach> {
+        let foreign = foreign(contract, survey, options);
         let going = self.objects.iter().map(doomed);
         let unlisted = going.zip(&self.objects).filter(|(going, _)| !contract.lists(&going.subject, &going.uid));
-        unlisted.map(|(_, live)| Breach { subject: live.subject(), how: How::Unplanned }).collect()
+        let unlisted = unlisted.map(|(_, live)| Breach { subject: live.subject(), how: How::Unplanned });
+        foreign.into_iter().chain(unlisted).collect()
     }
 
     /// What would be deleted.
@@ -134,23 +151,10 @@ fn namespace_goes(inventory: &Inventory, fates: &BTreeMap<ObjectId, Fate>) -> bo
 fn torn_down(survey: &Survey, teardown: &Teardown, fates: &BTreeMap<ObjectId, Fate>) -> TornDown {
     let mut torn = TornDown::default();
     for live in &teardown.objects {
-        let resource = survey.served.resource(live).ok();
         let fate = fates.get(&live.id()).unwrap_or(&Fate::Gone);
-        let reason = match fate {
-            Fate::Gone => None,
-            Fate::Left(reason) => Some(format!("not gone in time: {reason}")),
-            Fate::Refused { message, is_forbidden } => {
-                torn.is_forbidden |= is_forbidden;
-                Some(message.clone())
-            }
-        };
-        torn.diffs.push(match reason {
-            None => lines::resource_diff(resource, Op::Delete, Some(live), None, false),
-            Some(reason) => {
-                torn.left.push(format!("{}: {reason}", live.subject()));
-                lines::failed(resource, Op::Delete, live, reason, false)
-            }
-        });
+        torn.is_forbidden |= fate.is_forbidden();
+        torn.left.extend(fate.reason().map(|reason| format!("{}: {reason}", live.subject())));
+        torn.diffs.push(fate.diff(&survey.served, live));
     }
     torn
 }

@@ -79,6 +79,12 @@ pub enum How {
     Unplanned,
     /// The plan knows of it, and the set does not.
     Missing,
+    /// It was refused when the plan was made.
+    Refused,
+    /// The plan was made of another cluster.
+    OtherCluster,
+    /// Other settings than when the plan was made say how objects are changed.
+    OtherSettings,
 }
 
 impl fmt::Display for Breach {
@@ -89,6 +95,11 @@ impl fmt::Display for Breach {
             How::Replaced => write!(f, "it was deleted and made anew since the plan was made"),
             How::Unplanned => write!(f, "the plan does not know of it"),
             How::Missing => write!(f, "it is in the plan, and not in what is applied"),
+            How::Refused => write!(f, "it was refused when the plan was made"),
+            How::OtherCluster => write!(f, "it is another one than the plan was made of"),
+            How::OtherSettings => {
+                write!(f, "deploy.field_manager, take_over, conflicts or ignore are others than when the plan was made")
+            }
             How::Moved(moved) => {
                 let value = |value: &Option<Value>| match value {
                     Some(value) => value.to_string().chars().take(200).collect(),
@@ -134,7 +145,7 @@ impl Standing {
         if !moved.is_empty() {
             return breached(How::Moved(moved));
         }
-        match (&promised.uid, live.metadata("uid").and_then(Value::as_str)) {
+        match (&promised.uid, live.uid()) {
             (Some(planned), Some(now)) if planned != now => breached(How::Replaced),
             _ => Self::AsRead,
         }
@@ -173,6 +184,17 @@ fn is_settled(live: Option<&Object>, options: &Options) -> bool {
     })
 }
 
+/// How a contract is about another cluster, or other settings.
+pub(super) fn foreign(contract: &Contract, survey: &Survey, options: &Options) -> Vec<Breach> {
+    let differ =
+        |planned: &Option<String>, now: Option<String>| planned.as_ref().zip(now).is_some_and(|(a, b)| *a != b);
+    let breach = |subject: &str, how| Breach { subject: subject.to_owned(), how };
+    let cluster = differ(&contract.cluster, survey.cluster.clone()).then(|| breach("the cluster", How::OtherCluster));
+    let settings = differ(&contract.options, Some(options.fingerprint()));
+    let settings = settings.then(|| breach("the settings", How::OtherSettings));
+    cluster.into_iter().chain(settings).collect()
+}
+
 /// What is done with each object of an approved plan.
 ///
 /// # Errors
@@ -180,12 +202,16 @@ fn is_settled(live: Option<&Object>, options: &Options) -> bool {
 pub fn approved(contract: &Contract, survey: &Survey, options: &Options) -> Result<Vec<Action>, Vec<Breach>> {
     let mut promises: HashMap<&Subject, &Promise> =
         contract.objects.iter().map(|promise| (&promise.subject, promise)).collect();
-    let (mut actions, mut breaches) = (Vec::new(), Vec::new());
+    let (mut actions, mut breaches) = (Vec::new(), foreign(contract, survey, options));
     for object in &survey.objects {
         let Some(promise) = promises.remove(&subject(&object.id())) else {
             breaches.push(Breach { subject: object.subject(), how: How::Unplanned });
             continue;
         };
+        if promise.change == Change::Error {
+            breaches.push(Breach { subject: object.subject(), how: How::Refused });
+            continue;
+        }
         let (promised, live) = (Promised::from(promise), survey.live.get(&object.id()));
         let is_done = match Standing::of(object, &promised, live, options) {
             Standing::Done => true,

@@ -27,6 +27,12 @@ pub const ANNOTATION: (&str, &str) = ("nuon.co/wait", "disabled");
 /// How often it is looked why objects are not ready.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How often it is told what is waited for.
+const WORD: Duration = Duration::from_secs(15);
+
+/// Objects that are named when it is.
+const MOST_NAMED: usize = 3;
+
 /// How long an object may be unready while it has to stay ready: a change of its size is no fault.
 const LAPSE: Duration = Duration::from_secs(15);
 
@@ -108,7 +114,11 @@ pub async fn wait(
     let watched: Vec<&Object> =
         objects.iter().filter(|object| baking || pending.objects.contains_key(&object.id())).collect();
     let mut watches = Watches::begin(api, served, watched.into_iter());
+    if !pending.objects.is_empty() {
+        told(&format!("waits for {} objects, for at most {} s", pending.objects.len(), waiting.timeout.as_secs()));
+    }
     let mut next_look = api.clock.elapsed() + LOOK;
+    let mut next_word = api.clock.elapsed() + WORD;
     // When all were ready, and since when, after that, some are not any more.
     let mut all_ready: Option<Duration> = None;
     let mut lost: Option<Duration> = None;
@@ -140,6 +150,10 @@ pub async fn wait(
                 return Waited::Hopeless(pending.causes());
             }
             next_look = api.clock.elapsed() + LOOK;
+        }
+        if now >= next_word && !pending.objects.is_empty() {
+            told(&pending.progress());
+            next_word = now + WORD;
         }
         let is_late = match (all_ready, lost) {
             (None, _) => now >= end,
@@ -216,6 +230,15 @@ impl Pending<'_> {
         };
         let one = One { object: object.clone(), readiness, cause: None, since: None };
         self.objects.insert(id.clone(), one);
+    }
+
+    /// What is waited for, in a line.
+    fn progress(&self) -> String {
+        let count = self.objects.len();
+        let named = self.objects.iter().take(MOST_NAMED);
+        let named: Vec<String> = named.map(|(id, one)| format!("{id} ({})", one.readiness.message)).collect();
+        let more = if count > MOST_NAMED { format!(" and {} more", count - MOST_NAMED) } else { String::new() };
+        format!("still waits for {}{more}", named.join(", "))
     }
 
     /// Reads the objects once more.

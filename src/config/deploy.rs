@@ -1,5 +1,6 @@
 //! Settings of deploys.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::{ConfigError, Layers, read_duration};
@@ -22,20 +23,15 @@ pub(super) fn read(layers: &Layers) -> Result<Deploys, ConfigError> {
         text.parse().ok().filter(|percent| *percent <= 100)
     })?;
     let takes = choice("deploy.conflicts", "force or refuse", "force", "refuse")?;
-    let ignore = layers.parse("deploy.ignore", "rules like Deployment.apps/web:/spec/replicas", |text| {
-        rules::<IgnoreRule>(text, ',')
-    })?;
-    let ready_when =
-        layers.parse("deploy.ready_when", "rules like Widget.example.com: self.status.phase == 'Ready'", |text| {
-            rules::<ReadyRule>(text, ';')
-        })?;
+    let ignore = layers.read("deploy.ignore", |text| rules::<IgnoreRule>(text, ','))?;
+    let ready_when = layers.read("deploy.ready_when", |text| rules::<ReadyRule>(text, ';'))?;
     let waiting = Waiting {
         until: None,
         timeout: layers.parse("deploy.wait_timeout", "a duration such as 90s or 10m", read_duration)?,
         bake: layers.parse("deploy.bake_seconds", "a number of seconds, of at most a day", |text| {
             text.parse().ok().map(Duration::from_secs).filter(|bake| *bake <= LONGEST_BAKE)
         })?,
-        rules: ready_when,
+        rules: ready_when.clone(),
     };
     Ok(Deploys {
         options: Options {
@@ -52,6 +48,7 @@ pub(super) fn read(layers: &Layers) -> Result<Deploys, ConfigError> {
             key: None,
         },
         waiting: flag("deploy.wait")?.then_some(waiting),
+        rules: ready_when,
         check_images: flag("deploy.check_images")?,
         allow_exec: layers.text("deploy.allow_exec").map(str::to_owned),
         require_contract: flag("deploy.require_contract")?,
@@ -60,7 +57,7 @@ pub(super) fn read(layers: &Layers) -> Result<Deploys, ConfigError> {
     })
 }
 
-fn rules<T: std::str::FromStr>(text: &str, separator: char) -> Option<Vec<T>> {
+fn rules<T: FromStr<Err = String>>(text: &str, separator: char) -> Result<Vec<T>, String> {
     let rules = text.split(separator).map(str::trim).filter(|rule| !rule.is_empty());
-    rules.map(|rule| rule.parse().ok()).collect()
+    rules.map(str::parse).collect()
 }

@@ -86,7 +86,11 @@ impl Layers {
             };
             let text = match value {
                 toml::Value::String(text) => text.clone(),
-                toml::Value::Array(items) => items.iter().filter_map(toml::Value::as_str).collect::<Vec<_>>().join(","),
+                toml::Value::Array(items) => {
+                    let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
+                    let wrong = || ConfigError(format!("{key} in {} must be a list of texts", path.display()));
+                    texts.ok_or_else(wrong)?.join(setting.separator())
+                }
                 other => other.to_string(),
             };
             self.set(setting, text, Origin::File(path.to_owned()));
@@ -167,6 +171,12 @@ impl Layers {
     ) -> Result<T, ConfigError> {
         let (text, origin) = self.values.get(key).map_or(("", &Origin::Default), |(text, origin)| (text, origin));
         read(text).ok_or_else(|| ConfigError(format!("{key} from {origin} must be {expected}, not {text:?}")))
+    }
+
+    /// As [`parse`](Self::parse), for what says itself what is wrong.
+    pub(super) fn read<T>(&self, key: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<T, ConfigError> {
+        let (text, origin) = self.values.get(key).map_or(("", &Origin::Default), |(text, origin)| (text, origin));
+        read(text).map_err(|error| ConfigError(format!("{key} from {origin}: {error}")))
     }
 
     pub(super) fn parse_some<T>(

@@ -16,6 +16,13 @@ pub struct Setting {
     pub secret: bool,
 }
 
+impl Setting {
+    /// Between the items of a list. Expressions have commas of their own.
+    pub fn separator(&self) -> &'static str {
+        if self.key == "deploy.ready_when" { ";" } else { "," }
+    }
+}
+
 const fn setting(key: &'static str, default: &'static str, help: &'static str) -> Setting {
     Setting { key, default, help, also: &[], secret: false }
 }

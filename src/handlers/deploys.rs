@@ -13,6 +13,8 @@ pub struct Deploys {
     pub options: Options,
     /// How objects are waited for; none if they are not.
     pub waiting: Option<Waiting>,
+    /// The user's rules for readiness.
+    pub rules: Vec<ReadyRule>,
     /// Whether plans look up the images that they name.
     pub check_images: bool,
     /// The one program that a kubeconfig may run.
@@ -26,11 +28,6 @@ pub struct Deploys {
 }
 
 impl Deploys {
-    /// The user's rules for readiness.
-    pub fn rules(&self) -> &[ReadyRule] {
-        self.waiting.as_ref().map(|waiting| waiting.rules.as_slice()).unwrap_or_default()
-    }
-
     /// The longest that a deploy waits, if it does.
     pub fn wait_timeout(&self) -> Option<Duration> {
         self.waiting.as_ref().map(|waiting| waiting.timeout)

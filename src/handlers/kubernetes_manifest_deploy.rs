@@ -111,13 +111,19 @@ impl Steps for Deploying {
         })
     }
 
-    fn validate<'a>(&'a mut self, _: &'a Context) -> StepFuture<'a> {
+    fn validate<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
         Box::pin(async move {
             let plan = self.plan.as_ref().ok_or_else(unprepared)?;
             let api = self.api.as_ref().ok_or_else(unprepared)?;
             let objects = std::mem::take(&mut self.objects);
             let namespace = &plan.manifest.namespace;
-            let component = component(plan);
+            let component = match Component::named(&plan.component_id.to_lowercase(), namespace) {
+                Ok(component) => Some(component),
+                Err(reason) => {
+                    context.log.warn(format!("no inventory is kept, and nothing is pruned: {reason}"));
+                    None
+                }
+            };
             let survey = Survey::take(api, objects, namespace, component.as_ref()).await;
             self.survey = Some(survey.map_err(because(FailureKind::Cluster))?);
             Ok(())
@@ -132,7 +138,7 @@ impl Steps for Deploying {
                 metrics: &self.parts.metrics,
                 registries: &self.parts.registries,
                 artifact: self.artifact.as_deref(),
-                namespace: self.plan.as_ref().map_or("default", |plan| plan.manifest.namespace.as_str()),
+                namespace: &self.plan.as_ref().ok_or_else(unprepared)?.manifest.namespace,
                 repository: self.repository.as_ref(),
                 context,
             };
@@ -150,13 +156,6 @@ impl Steps for Deploying {
             }
         })
     }
-}
-
-/// Whose inventory it is; none if the plan names no component that a name can be made of.
-fn component(plan: &DeployPlan) -> Option<Component> {
-    let name = plan.component_id.to_lowercase();
-    let fits = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.');
-    fits.then(|| Component { name, namespace: plan.manifest.namespace.clone() })
 }
 
 fn unprepared() -> Failure {

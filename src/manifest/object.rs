@@ -64,6 +64,11 @@ impl Object {
         self.0.get("metadata")?.get(member)
     }
 
+    /// The UID that the server has given it.
+    pub fn uid(&self) -> Option<&str> {
+        self.metadata("uid")?.as_str()
+    }
+
     /// An annotation's text.
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.metadata("annotations")?.get(key)?.as_str()

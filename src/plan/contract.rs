@@ -15,12 +15,18 @@ pub const VERSION: u32 = 1;
 pub struct Contract {
     /// Version of this document's shape.
     pub schema_version: u32,
-    /// Digest of the artifact that holds the objects; none if they are in the plan itself.
+    /// `oci://…@sha256:…` of the artifact that holds the objects; none if they are in the plan itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact: Option<String>,
     /// Keyed fingerprint of the objects that no artifact names, as they are sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<String>,
+    /// UID of the namespace `kube-system`, by which a cluster is known; none if it may not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// Fingerprint of the settings by which objects are changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub options: Option<String>,
     /// What was read of each object.
     pub objects: Vec<Promise>,
     /// What is deleted: by an apply because it is no longer part of the component, by a teardown all of it.
@@ -78,7 +84,20 @@ pub struct Doomed {
 impl Contract {
     /// A contract about objects and deletions.
     pub fn new(objects: Vec<Promise>, deletions: Vec<Doomed>) -> Self {
-        Self { schema_version: VERSION, artifact: None, manifest: None, objects, deletions }
+        Self {
+            schema_version: VERSION,
+            artifact: None,
+            manifest: None,
+            cluster: None,
+            options: None,
+            objects,
+            deletions,
+        }
+    }
+
+    /// Whether nothing is changed by it.
+    pub fn is_noop(&self) -> bool {
+        self.deletions.is_empty() && self.objects.iter().all(|promise| promise.change == Change::Unchanged)
     }
 
     /// Whether it lists a deletion.

@@ -84,15 +84,17 @@ fn usage_errors_end_with_64_and_what_is_not_there_says_so() {
 /// What is wrong with the arguments is told before any cluster is asked; that none can be entered is another code.
 #[test]
 fn cluster_commands_tell_wrong_arguments_first_and_then_that_there_is_no_cluster() {
-    let wrong: [&[&str]; 5] = [
-        &["plan"],
-        &["plan", "file.yaml"],
-        &["apply", "web.plan", "-f", "file.yaml"],
-        &["delete", "-f", "a", "-k", "b"],
-        &["apply", "-f", "a", "--deploy-prune-percent", "101"],
+    let wrong: [(&[&str], &str); 7] = [
+        (&["plan"], "nothing to work on"),
+        (&["plan", "file.yaml"], "no oci:// reference"),
+        (&["apply", "web.plan", "-f", "file.yaml"], "only one of"),
+        (&["delete", "-f", "a", "-k", "b"], "only one of"),
+        (&["rollback"], "which component?"),
+        (&["apply", "-f", "a", "--deploy-prune-percent", "101"], "up to 100"),
+        (&["apply", "-f", "a", "--deploy-ready-when", "ConfigMap: self.("], "deploy.ready_when"),
     ];
-    for arguments in wrong {
-        assert_refused(&run(arguments, &[]), &[]);
+    for (arguments, words) in wrong {
+        assert_refused(&run(arguments, &[]), &[words]);
     }
     let variables = [("NUON_RUNNER_NAMESPACE", "shop"), ("NUON_RUNNER_COMPONENT", "web"), ("NUON_RUNNER_YES", "0")];
     let output = run(&["delete"], &variables);

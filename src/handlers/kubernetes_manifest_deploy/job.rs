@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, json};
 
-use crate::cluster::deploy::{CANNOT_BE_UNDONE, Deployed, Failure as Fault, Order, deploy};
+use crate::cluster::deploy::{CANNOT_BE_UNDONE, Deployed, Failure as Fault, Order, deploy, some};
 use crate::cluster::plan::{Plan, newly_wanted, plan};
 use crate::cluster::survey::Survey;
 use crate::cluster::teardown::{Teardown, teardown};
@@ -47,12 +47,15 @@ impl Job<'_> {
             self.context.log.warn(fault);
         }
         if plan.is_noop() {
-            for words in wait::unwell(survey, self.deploys.rules(), self.context.clock.now()) {
+            for words in wait::unwell(survey, &self.deploys.rules, self.context.clock.now()) {
                 self.context.log.warn(words);
             }
         }
-        let contract =
-            Contract { artifact: self.artifact.map(str::to_owned), manifest: self.manifest(survey), ..plan.contract() };
+        let contract = Contract {
+            artifact: self.artifact.map(str::to_owned),
+            manifest: self.manifest(survey),
+            ..plan.contract(survey, &self.deploys.options)
+        };
         let mut contents = PlanContents::new(Op::Apply, plan.into_changes());
         contents.runner = Some(contract);
         Ok(self.planned(&contents))
@@ -85,7 +88,7 @@ impl Job<'_> {
         let errors = plan.errors();
         if !errors.is_empty() {
             let of = plan.entries.len();
-            let message = format!("the cluster refuses {} of {of} objects: {}", errors.len(), errors.join("; "));
+            let message = format!("the cluster refuses {} of {of} objects: {}", errors.len(), some(errors.into_iter()));
             return Err(Failure::new(FailureKind::Apply, message));
         }
         Ok(plan)
@@ -98,7 +101,7 @@ impl Job<'_> {
             self.context.log.warn(note.clone());
         }
         let mut contents = PlanContents::new(Op::Delete, teardown.changes(survey));
-        contents.runner = Some(teardown.contract());
+        contents.runner = Some(teardown.contract(survey));
         Ok(self.planned(&contents))
     }
 
@@ -142,7 +145,11 @@ impl Job<'_> {
     async fn roll_back(&self, survey: &mut Survey) -> Result<String, Failure> {
         let good = survey.inventory.as_ref().and_then(|inventory| inventory.last_good(self.artifact)?.artifact.clone());
         let (Some(artifact), Some(repository)) = (good, self.repository) else {
-            return Ok("there is nothing to roll back to: no other artifact of this component has succeeded".into());
+            return Ok(
+                "there is nothing to roll back to: no other artifact of this component has succeeded, and what came \
+                       with a plan cannot be had again"
+                    .into(),
+            );
         };
         self.context.log.warn(format!("rolls back to {artifact}; {CANNOT_BE_UNDONE}"));
         let digest = artifact.rsplit_once('@').map_or("", |(_, digest)| digest);
@@ -211,7 +218,7 @@ impl Job<'_> {
         let options = &self.deploys.options;
         let contract = self.contract(approved)?;
         let planned = Teardown::plan(self.api, survey, options).await.map_err(because(FailureKind::Cluster))?;
-        let breaches = contract.map(|contract| planned.unapproved(contract)).unwrap_or_default();
+        let breaches = contract.map(|contract| planned.unapproved(contract, survey, options)).unwrap_or_default();
         if !breaches.is_empty() {
             let failure = Fault::Moved(breaches);
             if !self.deploys.replan {

@@ -256,18 +256,22 @@ async fn rbac_that_forbids_one_kind_names_it() {
 #[tokio::test]
 async fn workloads_must_stay_ready_while_a_deploy_bakes() {
     let bench = Bench::new().await;
+    let begun = std::time::Instant::now();
     bench.apply("web", &deployment("web", 1), &["--deploy-bake-seconds", "2"]).ended(0);
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(2), "it baked");
     let file = bench.manifest(&deployment("web", 2));
     let mut command =
         bench.command(&["apply", "--yes", "-f", &file, "--component", "web", "--deploy-bake-seconds", "60"]);
     let child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", bench.namespace);
-    for _ in 0..100 {
-        if bench.get(&path).await["status"]["readyReplicas"] == 2 {
-            break;
-        }
+    let mut looks = 0;
+    while bench.get(&path).await["status"]["readyReplicas"] != 2 {
+        looks += 1;
+        assert!(looks < 300, "it never became ready");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
+    // So that it is seen, and what follows is baking.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     bench.delete(&path).await;
     let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
