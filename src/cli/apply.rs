@@ -59,7 +59,7 @@ async fn saved(target: &Target, matches: &ArgMatches, file: &str) -> Result<Code
         Ok(actions) => {
             let waiting = target.parts.deploys.waiting.clone();
             let order = Order { actions, contract: Some(&saved.contract), artifact: saved.artifact.clone(), waiting };
-            finish(target, matches, &mut survey, &order, options).await
+            finish(target, matches, &mut survey, &saved.namespace, &order, options).await
         }
         Err(breaches) if target.parts.deploys.replan => {
             target.say(&format!("{}; it is planned anew (deploy.moved)", Failure::Moved(breaches).sentence()));
@@ -98,13 +98,14 @@ pub async fn fresh(
     } else {
         Order { actions: terms::actions(&plan, survey, options), contract: None, artifact, waiting }
     };
-    finish(target, matches, survey, &order, options).await
+    finish(target, matches, survey, &target.namespace, &order, options).await
 }
 
 async fn finish(
     target: &Target,
     matches: &ArgMatches,
     survey: &mut Survey,
+    namespace: &str,
     order: &Order<'_>,
     options: &Options,
 ) -> Result<Code, Stopped> {
@@ -115,7 +116,7 @@ async fn finish(
     }
     let code = deployed.failure.as_ref().map_or(Code::Done, code_of);
     if code == Code::NotReady && target.parts.deploys.roll_back {
-        let rolled = roll_back(target, survey, order.artifact.as_deref()).await;
+        let rolled = roll_back(target, survey, namespace, order.artifact.as_deref()).await;
         let told = rolled.unwrap_or_else(|Stopped(_, message)| format!("the rollback failed too: {message}"));
         target.say(&format!("note: {told}"));
         deployed.notes.push(told);
@@ -125,7 +126,7 @@ async fn finish(
 }
 
 /// Goes back to the last artifact that succeeded, if there is one; what is said of it.
-async fn roll_back(target: &Target, survey: &Survey, from: Option<&str>) -> Result<String, Stopped> {
+async fn roll_back(target: &Target, survey: &Survey, namespace: &str, from: Option<&str>) -> Result<String, Stopped> {
     let good = survey.inventory.as_ref().and_then(|inventory| inventory.last_good(from)?.artifact.clone());
     let Some(artifact) = good else {
         let what = "no other artifact of this component has succeeded, and what came from a file cannot be had again";
@@ -133,8 +134,10 @@ async fn roll_back(target: &Target, survey: &Survey, from: Option<&str>) -> Resu
     };
     target.say(&format!("rolls back to {artifact}; {CANNOT_BE_UNDONE}"));
     let mut source = target.pull(&artifact).await?;
-    let mut survey = plan::survey(target, &mut source).await?;
-    let options = &target.parts.deploys.options;
+    let component = survey.inventory.as_ref().map(|inventory| inventory.component.clone());
+    let objects = std::mem::take(&mut source.objects);
+    let mut survey = Survey::take(&target.api, objects, namespace, component.as_ref()).await?;
+    let options = &target.options();
     let plan = make_plan(&target.api, &survey, options).await?;
     refused(&plan)?;
     let waiting = target.parts.deploys.waiting.clone();

@@ -1,13 +1,12 @@
-//! What the commands that work on a cluster have in common: arguments, connection, sources of objects.
+//! What the commands that work on a cluster have in common: connection, sources of objects, and how they end.
+
+mod arguments;
+mod person;
 
 use std::collections::HashMap;
-use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use clap::builder::FalseyValueParser;
-use clap::{Arg, ArgAction, ArgMatches, Command};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use clap::ArgMatches;
 use tracing::level_filters::LevelFilter;
 
 use super::{Code, chain, complain, input, overlay, say, settings};
@@ -15,13 +14,12 @@ use crate::agent::http::Authorities;
 use crate::agent::parts;
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
-use crate::base::stop::{Cause, Stop};
+use crate::base::stop::Stop;
 use crate::cluster::connect::{ConnectError, by_files, by_service_account};
 use crate::cluster::deploy::Failure;
 use crate::cluster::inventory::Component;
 use crate::cluster::options::Options;
 use crate::cluster::{Api, ClusterError};
-use crate::config::setting::SETTINGS;
 use crate::config::{Config, LogFormat};
 use crate::handlers::{Parts, Secrets, artifact};
 use crate::kustomize;
@@ -30,8 +28,9 @@ use crate::registry::format;
 use crate::registry::{RegistryError, Version};
 use crate::telemetry::start_log;
 
-/// Settings that these commands obey.
-const SETTINGS_OF: [&str; 3] = ["deploy.", "registry.", "tls."];
+pub use arguments::{Sources, dry_run_argument, with_source, with_target, yes_argument};
+pub use person::confirm;
+use person::listen;
 
 /// What is said where a component has to be named.
 const NO_COMPONENT: &str = "which component? give --component NAME";
@@ -77,72 +76,6 @@ pub fn code_of(failure: &Failure) -> Code {
         Failure::Refused { .. } => Code::Error,
         Failure::Stopped => Code::Interrupted,
     }
-}
-
-/// Adds the arguments that say which cluster, namespace and component.
-pub fn with_target(command: Command) -> Command {
-    let text = |name: &'static str, value: &'static str, help: &'static str| {
-        Arg::new(name).long(name).value_name(value).help(help)
-    };
-    let settings = SETTINGS.iter().filter(|setting| !setting.secret);
-    let settings = settings.filter(|setting| SETTINGS_OF.iter().any(|prefix| setting.key.starts_with(prefix)));
-    let settings = settings.map(|setting| {
-        Arg::new(setting.key)
-            .long(setting.flag())
-            .value_name("VALUE")
-            .help(settings::help(setting))
-            .hide_short_help(true)
-    });
-    command
-        .after_help(super::exit::TABLE)
-        .arg(
-            text(
-                "namespace",
-                "NS",
-                "Namespace of the component, and of objects that name none [env: NUON_RUNNER_NAMESPACE]",
-            )
-            .short('n')
-            .env("NUON_RUNNER_NAMESPACE")
-            .hide_env(true),
-        )
-        .arg(
-            text(
-                "component",
-                "NAME",
-                "Component, whose inventory is kept beside its objects; without one nothing is pruned",
-            )
-            .env("NUON_RUNNER_COMPONENT")
-            .hide_env_values(true),
-        )
-        .arg(text("kubeconfig", "FILE", "Kubeconfig [default: KUBECONFIG, ~/.kube/config, the cluster around]"))
-        .arg(text("context", "NAME", "Context of the kubeconfig").env("NUON_RUNNER_CONTEXT").hide_env_values(true))
-        .arg(text("config", "FILE", "Configuration file (TOML)").env("NUON_RUNNER_CONFIG").hide_env_values(true))
-        .args(settings)
-}
-
-/// Adds the arguments that say where objects come from.
-pub fn with_source(command: Command, positional: &'static str) -> Command {
-    let command = command
-        .arg(input::file_argument())
-        .arg(Arg::new("kustomize").short('k').long("kustomize").value_name("DIR").help("Directory of an overlay"));
-    command.arg(Arg::new("SOURCE").help(positional))
-}
-
-/// `--yes`.
-pub fn yes_argument() -> Arg {
-    Arg::new("yes")
-        .long("yes")
-        .short('y')
-        .action(ArgAction::SetTrue)
-        .value_parser(FalseyValueParser::new())
-        .env("NUON_RUNNER_YES")
-        .hide_env_values(true)
-        .help("Does not ask")
-}
-
-/// `--dry-run`.
-pub fn dry_run_argument() -> Arg {
-    Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Tells what would be done; nothing is changed")
 }
 
 /// A cluster, and how it is changed.
@@ -283,40 +216,6 @@ fn render(directory: &str) -> Result<Vec<Object>, String> {
     Ok(manifest::read(text.as_bytes()).map_err(|error| chain(&error))?.objects)
 }
 
-/// Which sources of objects a command takes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Sources {
-    /// None: the command is about a component.
-    Component,
-    /// One.
-    One,
-    /// One, or the file of a saved plan.
-    OneOrPlan,
-    /// One, or none where a component is named.
-    OneOrComponent,
-}
-
-impl Sources {
-    /// Looks at the arguments before anything is connected.
-    fn check(self, matches: &ArgMatches) -> Result<(), Stopped> {
-        let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
-        let usage = |message: String| Err(Stopped(Code::Usage, message));
-        if self == Self::Component {
-            return if text("component").is_some() { Ok(()) } else { usage(NO_COMPONENT.into()) };
-        }
-        let given = [text("filename"), text("kustomize"), text("SOURCE")].into_iter().flatten().count();
-        match (given, text("SOURCE")) {
-            (2.., _) => usage("only one of -f, -k and the plan or artifact can be used at once".into()),
-            (0, _) if self == Self::OneOrComponent && text("component").is_some() => Ok(()),
-            (0, _) => usage("nothing to work on: give -f FILE, -k DIR or oci://REFERENCE".into()),
-            (_, Some(source)) if !source.starts_with("oci://") && self != Self::OneOrPlan => {
-                usage(format!("{source} is no oci:// reference; files are given by -f, overlays by -k"))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
 /// Connects and runs a command; says why it did not do what it was for.
 pub fn run(
     matches: &ArgMatches,
@@ -354,45 +253,4 @@ pub fn run(
             if stop.is_stopped() { Code::Interrupted } else { code }
         }
     }
-}
-
-/// The first INT or TERM stops the command in order, the second at once.
-async fn listen(stop: Stop) {
-    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    let (Ok(mut interrupt), Ok(mut terminate)) = signals else { return };
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        if stop.is_stopped() {
-            std::process::exit(Code::Interrupted.number().into());
-        }
-        stop.stop(Cause::Cancelled);
-    }
-}
-
-/// Asks whether to go on, if there is somebody to ask.
-pub async fn confirm(target: &Target, matches: &ArgMatches, question: &str) -> Result<bool, Stopped> {
-    if matches.get_flag("yes") {
-        return Ok(true);
-    }
-    if !std::io::stdin().is_terminal() {
-        return Err(Stopped(Code::Usage, "there is nobody to ask; give --yes".into()));
-    }
-    let mut stderr = std::io::stderr();
-    // An answer is waited for whether or not the question could be written.
-    let _ = write!(stderr, "{question} [y/N] ");
-    let _ = stderr.flush();
-    let (sender, answer) = oneshot::channel();
-    // Nothing ends the reading of a terminal but an answer, or the end of the process.
-    std::thread::spawn(move || {
-        let mut answer = String::new();
-        let read = std::io::stdin().read_line(&mut answer).map(|_| answer);
-        // If nobody waits for it any more, it was not needed.
-        let _ = sender.send(read);
-    });
-    let Some(Ok(answer)) = target.stop.run(answer).await else { return Ok(false) };
-    let answer = answer.map_err(|error| format!("cannot read the answer: {error}"))?;
-    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }

@@ -7,9 +7,10 @@ use clap::{ArgMatches, Command};
 use serde_json::json;
 
 use super::cluster::{Sources, confirm, dry_run_argument, run as run_on, with_source, with_target, yes_argument};
-use super::plan::{VERSION, summary, survey};
+use super::plan::{VERSION, summary};
 use super::{Code, apply, changes, input, tell};
 use crate::cluster::deploy::{Deployed, Failure};
+use crate::cluster::survey::Survey;
 use crate::cluster::teardown::{Teardown, teardown};
 use crate::plan::changeset::{DiffEntry, ResourceDiff};
 
@@ -35,13 +36,15 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
             Some(_) if !is_named => target.known(Vec::new(), None),
             _ => target.source(matches).await?,
         };
-        let mut survey = survey(target, &mut source).await?;
+        let objects = std::mem::take(&mut source.objects);
+        let survey = Survey::to_tear_down(&target.api, objects, &target.namespace, target.component.as_ref());
+        let mut survey = survey.await?;
         if let Some(inventory) = survey.inventory.as_ref().filter(|inventory| !inventory.is_stored()) {
             target.say(&format!("note: there is no inventory {}", inventory.subject()));
         }
         let options = &target.parts.deploys.options;
         let plan = Teardown::plan(&target.api, &survey, options).await?;
-        for note in &plan.notes {
+        for note in survey.notes.iter().chain(&plan.notes) {
             target.say(&format!("note: {note}"));
         }
         if matches.get_flag("dry-run") {

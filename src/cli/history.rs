@@ -101,6 +101,7 @@ fn line(deploy: &Deploy) -> String {
     let outcome = match deploy.outcome {
         DeployOutcome::Succeeded => "succeeded",
         DeployOutcome::Failed => "failed",
+        DeployOutcome::Unfinished => "unfinished",
     };
     let [added, modified, removed] = deploy.changes;
     let artifact = deploy.artifact.as_deref().unwrap_or("no artifact");

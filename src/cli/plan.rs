@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -194,7 +195,8 @@ impl Saved {
     pub fn contradicts(&self, matches: &ArgMatches) -> Result<(), Stopped> {
         let planned = [("namespace", Some(self.namespace.as_str())), ("component", self.component.as_deref())];
         for (name, planned) in planned {
-            let asked = matches.get_one::<String>(name).map(String::as_str);
+            let is_typed = matches.value_source(name) == Some(ValueSource::CommandLine);
+            let asked = matches.get_one::<String>(name).map(String::as_str).filter(|_| is_typed);
             if asked.is_some() && asked != planned {
                 let planned = planned.unwrap_or("none");
                 return Err(Stopped(

@@ -53,6 +53,8 @@ async fn of_component(target: &Target, matches: &ArgMatches) -> Result<Code, Sto
         return Err(Stopped(Code::Error, what));
     };
     let rules = target.parts.deploys.rules.as_slice();
+    // They may stand in logs.
+    let _secrets = target.known(survey.live.values().cloned().collect(), None);
     let mut members = Vec::new();
     for (id, _) in inventory.objects.iter().filter(|(_, record)| record.superseded.is_none()) {
         let Some(live) = survey.live.get(id) else {
@@ -64,7 +66,8 @@ async fn of_component(target: &Target, matches: &ArgMatches) -> Result<Code, Sto
         let readiness = wait::readiness(live, rules, target.clock.now());
         let cause = match readiness.is_current() {
             true => None,
-            false => cause::find(&target.api, &survey.served, live, &readiness).await?,
+            // What may not be read is left out.
+            false => cause::find(&target.api, &survey.served, live, &readiness).await.ok().flatten(),
         };
         let owned = match matches.get_flag("tree") {
             true => tree::of(&target.api, &survey.served, live, target.clock.now()).await?,

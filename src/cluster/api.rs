@@ -2,6 +2,8 @@
 //! past the job's stop.
 #![expect(clippy::indexing_slicing, reason = "a member or item that a JSON value lacks reads as null")]
 
+mod refusal;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,13 +16,13 @@ use kube::core::Request;
 use kube::core::discovery::ApiResource;
 use serde_json::{Value, json};
 
+use super::ClusterError;
 use super::identity::Tokens;
-use super::{Cause, ClusterError};
 use crate::base::backoff::Backoff;
 use crate::base::clock::Clock;
 use crate::base::stop::Stop;
-use crate::base::trust;
 use crate::manifest::Object;
+use refusal::{delay, explain, stopped, unreachable, unreadable, without_values};
 
 /// The longest that one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(30);
@@ -30,6 +32,9 @@ const LOG_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The most bytes of a log.
 const LONGEST_LOG: i64 = 64 << 10;
+
+/// A version that no object ever has: what is applied in it can only be made.
+pub(super) const NEW: &str = "1";
 
 /// How often a request is tried of a cluster that has not answered yet: for half a minute.
 const FIRST_TRIES: usize = 6;
@@ -43,12 +48,6 @@ const TRIES_OF_500: usize = 4;
 
 /// Objects of one page of a list.
 pub(super) const PAGE: u32 = 500;
-
-/// Characters at the beginning and at the end of the server's words that are kept.
-const QUOTED: usize = 400;
-
-/// Causes of one refusal that are kept.
-const MOST_CAUSES: usize = 50;
 
 /// Pages of one list; more is no answer, it is a flood.
 const MOST_PAGES: usize = 200;
@@ -271,15 +270,21 @@ impl Api {
         }
     }
 
-    /// Deletes an object if it is still the one that was read; false if it is gone already.
+    /// Deletes an object if it is still the one that was read, and, if one is given, still in this version; false if it
+    /// is gone already.
     ///
     /// # Errors
-    /// [`ClusterError`].
-    pub async fn delete(&self, resource: &ApiResource, live: &Object) -> Result<bool, ClusterError> {
-        let uid = live.metadata("uid").and_then(Value::as_str).map(str::to_owned);
+    /// [`ClusterError`]; [`ClusterError::is_conflict`] if it is another one, or in another version.
+    pub async fn delete(
+        &self,
+        resource: &ApiResource,
+        live: &Object,
+        version: Option<String>,
+    ) -> Result<bool, ClusterError> {
+        let uid = live.uid().map(str::to_owned);
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
-            preconditions: Some(Preconditions { uid, resource_version: None }),
+            preconditions: Some(Preconditions { uid, resource_version: version }),
             ..DeleteParams::default()
         };
         let action = format!("delete {}", live.subject());
@@ -437,102 +442,5 @@ impl Api {
                 return Err(error);
             }
         }
-    }
-}
-
-fn unreadable(action: &str) -> ClusterError {
-    ClusterError::Answer { action: action.to_owned(), message: "it cannot be read".into() }
-}
-
-fn stopped(action: &str) -> ClusterError {
-    ClusterError::Stopped { action: action.to_owned() }
-}
-
-fn unreachable(action: &str, message: String) -> ClusterError {
-    ClusterError::Unreachable { action: action.to_owned(), message }
-}
-
-/// How long the server wants to be left alone.
-fn delay(error: &kube::Error) -> Option<Duration> {
-    let kube::Error::Api(status) = error else { return None };
-    let seconds = status.details.as_ref()?.retry_after_seconds;
-    Some(Duration::from_secs(seconds.into())).filter(|wait| !wait.is_zero())
-}
-
-fn explain(action: &str, error: kube::Error) -> (ClusterError, bool) {
-    match error {
-        kube::Error::Api(status) => {
-            // Of a broken patch the server says 500, and it will again.
-            let is_broken = status.message.contains("failed to create typed patch object");
-            let temporary = matches!(status.code, 429 | 500 | 502..=504) && !is_broken;
-            let error = ClusterError::Refused {
-                action: action.to_owned(),
-                code: status.code,
-                reason: status.reason.clone(),
-                message: shorten(&status.message),
-                causes: causes(&status),
-            };
-            (error, temporary)
-        }
-        // The text may hold a Secret, so the parser's own words are not passed on. The rest of it may come.
-        kube::Error::SerdeError(_) => (unreadable(action), true),
-        // The library's words may quote what a helper program has printed.
-        kube::Error::Auth(_) => {
-            let (action, message) = (action.to_owned(), "the credentials could not be renewed".to_owned());
-            (ClusterError::Refused { action, code: 401, reason: String::new(), message, causes: Vec::new() }, true)
-        }
-        other => {
-            let mut message = other.to_string();
-            let mut source = std::error::Error::source(&other);
-            while let Some(cause) = source {
-                let text = cause.to_string();
-                if !message.contains(&text) {
-                    message = format!("{message}: {text}");
-                }
-                source = cause.source();
-            }
-            if trust::is_refused(&other) {
-                return (ClusterError::Untrusted(message), false);
-            }
-            let temporary = matches!(other, kube::Error::Service(_) | kube::Error::HyperError(_));
-            (unreachable(action, message), temporary)
-        }
-    }
-}
-
-/// The beginning and the end of a long text: between them the server quotes values, and says at the end what is
-/// wrong with them.
-fn shorten(text: &str) -> String {
-    let count = text.chars().count();
-    if count <= 2 * QUOTED {
-        return text.to_owned();
-    }
-    let (head, tail): (String, String) =
-        (text.chars().take(QUOTED).collect(), text.chars().skip(count - QUOTED).collect());
-    format!("{head} … {tail}")
-}
-
-fn causes(status: &kube::core::Status) -> Vec<Cause> {
-    let causes = status.details.iter().flat_map(|details| &details.causes).take(MOST_CAUSES);
-    causes
-        .map(|cause| Cause {
-            reason: cause.reason.clone(),
-            field: cause.field.clone(),
-            message: shorten(&cause.message),
-        })
-        .collect()
-}
-
-/// The API server's words on a Secret may quote its values; those on rights do not.
-fn without_values(error: ClusterError) -> ClusterError {
-    let (is_forbidden, is_immutable) = (error.is_forbidden(), error.is_immutable());
-    match error {
-        ClusterError::Refused { action, code, reason, causes, .. } if !is_forbidden => {
-            let what = if is_immutable { "a field is immutable".to_owned() } else { format!("{reason} ({code})") };
-            let message = format!("{what}; the server's words are left out because they may hold the Secret's values");
-            let causes = causes.into_iter().map(|cause| Cause { message: String::new(), ..cause }).collect();
-            ClusterError::Refused { action, code, reason, message, causes }
-        }
-        other => other,
     }
 }

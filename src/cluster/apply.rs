@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
-use super::api::{Force, Write};
+use super::api::{Force, NEW, Write};
 use super::discovery::{Resource, Served};
 use super::ignore::leave_as_they_are;
 use super::inventory::Record;
@@ -37,9 +37,6 @@ const MOST_READS: usize = 10;
 
 /// How long a definition may take to be established, and a deleted object to be gone.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A version that no object ever has: an object that is applied in it can only be made.
-const NEW: &str = "1";
 
 /// How long it may take until a changed definition counts.
 const SOON: Duration = Duration::from_secs(10);
@@ -86,7 +83,7 @@ pub async fn apply(
     let mut applied = Applied::default();
     let mut done: Vec<Option<Done>> = survey.objects.iter().map(|_| None).collect();
     let mut failed: Vec<Object> = Vec::new();
-    let mut is_announced = announce_if_possible(api, survey, options).await?;
+    let mut is_announced = announce_if_possible(api, survey, actions, options).await?;
     for stage in Stage::ALL {
         let members: Vec<usize> =
             (0..survey.objects.len()).filter(|at| survey.objects.get(*at).map(Stage::of) == Some(stage)).collect();
@@ -131,7 +128,7 @@ pub async fn apply(
             failed.extend(unestablished(api, &survey.served, &definitions).await.into_iter().cloned());
         }
         if !is_announced && applied.broken_off.is_none() {
-            match announce(api, survey, options).await {
+            match announce(api, survey, actions, options).await {
                 Ok(()) => is_announced = true,
                 Err(error) => applied.broken_off = Some(error),
             }
@@ -149,7 +146,12 @@ pub async fn apply(
 }
 
 /// Writes what will be into the inventory before anything is written, unless its namespace is still to come.
-async fn announce_if_possible(api: &Api, survey: &mut Survey, options: &Options) -> Result<bool, ClusterError> {
+async fn announce_if_possible(
+    api: &Api,
+    survey: &mut Survey,
+    actions: &[Action],
+    options: &Options,
+) -> Result<bool, ClusterError> {
     let Some(inventory) = &survey.inventory else { return Ok(true) };
     let namespace = inventory.component.namespace.as_str();
     let comes_with_the_set = survey.objects.iter().any(|object| object.is_namespace() && object.name() == namespace);
@@ -157,23 +159,21 @@ async fn announce_if_possible(api: &Api, survey: &mut Survey, options: &Options)
     if comes_with_the_set && !is_there {
         return Ok(false);
     }
-    announce(api, survey, options).await?;
+    announce(api, survey, actions, options).await?;
     Ok(true)
 }
 
-async fn announce(api: &Api, survey: &mut Survey, options: &Options) -> Result<(), ClusterError> {
+/// What will be made has no UID yet, also if there was another object of its name.
+async fn announce(api: &Api, survey: &mut Survey, actions: &[Action], options: &Options) -> Result<(), ClusterError> {
     let Some(inventory) = &mut survey.inventory else { return Ok(()) };
-    let mut is_changed = !inventory.is_stored();
-    for object in &survey.objects {
-        inventory.objects.entry(object.id()).or_insert_with(|| {
-            is_changed = true;
-            Record { version: object.version().to_owned(), ..Record::default() }
-        });
+    for (object, action) in survey.objects.iter().zip(actions) {
+        let id = object.id();
+        let is_new = !survey.live.contains_key(&id) || matches!(action, Action::Write { recreate: true, .. });
+        if is_new || !inventory.objects.contains_key(&id) {
+            inventory.objects.insert(id, Record { version: object.version().to_owned(), ..Record::default() });
+        }
     }
-    if is_changed {
-        inventory.write(api, &survey.served, &options.manager).await?;
-    }
-    Ok(())
+    inventory.settle(api, &survey.served, &options.manager).await
 }
 
 /// Notes in the inventory what was wanted and what is there of the objects that are ours now. Of others nothing is
@@ -359,17 +359,23 @@ impl Applier<'_> {
         let mut is_to_be_new = live.is_none();
         let soon = self.api.clock.elapsed() + SOON;
         loop {
-            if recreate && let Some(old) = live.take() {
-                try_as_new(self.api, resource, object, &self.options.manager).await?;
-                self.api.delete(&resource.api, &old).await?;
-                self.await_gone(resource, &old).await?;
-                (recreate, is_to_be_new) = (false, true);
+            if recreate && let Some(old) = &live {
+                match try_as_new(self.api, resource, object, &self.options.manager).await {
+                    Err(error) if self.may_be_known_soon(object, &error) && self.api.clock.elapsed() < soon => {
+                        self.api.clock.sleep(LOOK).await;
+                        continue;
+                    }
+                    other => drop(other?),
+                }
+                self.api.delete(&resource.api, old, None).await?;
+                self.await_gone(resource, old).await?;
+                (live, recreate, is_to_be_new) = (None, false, true);
             }
-            let refused = match self.try_write(resource, object, live.take()).await {
+            let refused = match self.try_write(resource, object, live.clone()).await {
                 Ok(after) => return Ok(after),
+                // What was read is kept, so that a write over another state is refused.
                 Err(error) if self.may_be_known_soon(object, &error) && self.api.clock.elapsed() < soon => {
                     self.api.clock.sleep(LOOK).await;
-                    live = self.api.get(&resource.api, object.namespace(), object.name()).await?;
                     continue;
                 }
                 Err(error) if (error.is_conflict() || is_to_be_new && is_owned(&error)) && reads < MOST_READS => error,

@@ -23,7 +23,7 @@ use crate::manifest::Object;
 use code::{Code, Hope};
 use container::LastRun;
 use event::Event;
-use owned::{is_fine, is_of_now, is_replaced, owned_by, telling};
+use owned::{is_fine, is_of_now, is_replaced, job_failure, owned_by, telling};
 use pod::{PodFault, condition};
 
 /// Pods of one object that are looked at.
@@ -34,6 +34,16 @@ const LINES: usize = 10;
 
 /// Characters of the cluster's words that are told.
 const LONGEST: usize = 600;
+
+/// Causes that are over with the run of a container, or with its pod.
+const RUNS: [&str; 6] = [
+    code::CRASHES.word,
+    code::OOM_KILLED.word,
+    code::EXITS_AT_ONCE.word,
+    code::LIVENESS_FAILED.word,
+    code::STARTUP_FAILED.word,
+    code::POD_DEADLINE.word,
+];
 
 /// Why an object is not ready.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +85,7 @@ impl Cause {
     pub fn document(&self) -> Value {
         json!({
             "code": self.code.word, "chain": self.chain, "message": self.words, "event": self.event, "log": self.log,
-            "help": self.code.advice, "hopeless": self.code.hope == Hope::None,
+            "help": self.code.advice, "hopeless": self.code.hope.is_lost(),
         })
     }
 }
@@ -150,15 +160,18 @@ impl Finder<'_> {
             let is_final = is_of_now(owner, pod) && !is_replaced(owner, pod);
             let found = found.map(|cause| if is_final { cause } else { cause.that_may_heal() });
             // What cannot heal is told before what can.
-            if cause.is_none() || found.as_ref().is_some_and(|found| found.code.hope == Hope::None) {
+            if cause.is_none() || found.as_ref().is_some_and(|found| found.code.hope.is_lost()) {
                 cause = found;
             }
-            if cause.as_ref().is_some_and(|cause: &Cause| cause.code.hope == Hope::None) {
+            if cause.as_ref().is_some_and(|cause: &Cause| cause.code.hope.is_lost()) {
                 break;
             }
         }
-        if cause.is_some() {
-            return Ok(cause);
+        // What is on its way out makes room.
+        let makes_room = pods.iter().any(|pod| pod.metadata("deletionTimestamp").is_some());
+        if let Some(cause) = cause {
+            let is_for_room = makes_room && cause.code.hope == Hope::Waits;
+            return Ok(Some(if is_for_room { cause.that_may_heal() } else { cause }));
         }
         self.no_pods(object, owner).await
     }
@@ -189,7 +202,9 @@ impl Finder<'_> {
     /// A namespace that is being deleted refuses new pods, and no controller says a word of it.
     async fn terminating_namespace(&self, object: &Object) -> Result<Option<Cause>, ClusterError> {
         let resource = &self.served.kind("v1", "Namespace")?.api;
-        let Some(namespace) = self.api.get(resource, "", object.namespace()).await? else { return Ok(None) };
+        // Who may not read it does not learn it here.
+        let namespace = self.api.get(resource, "", object.namespace()).await;
+        let Some(namespace) = namespace.ok().flatten() else { return Ok(None) };
         let is_going = namespace.metadata("deletionTimestamp").is_some();
         Ok(is_going.then(|| Cause::new(code::NAMESPACE_TERMINATING, object, "its namespace is being deleted")))
     }
@@ -243,6 +258,7 @@ impl Finder<'_> {
             return Ok(None);
         }
         let events = event::of(self.api, self.served, claim).await?;
+        let is_begun = events.iter().any(|event| event.reason == "Provisioning");
         let found = events.iter().rev().find_map(|event| {
             let code = match event.reason.as_str() {
                 "ProvisioningFailed"
@@ -250,8 +266,14 @@ impl Finder<'_> {
                 {
                     code::STORAGE_CLASS_MISSING
                 }
+                // The driver goes on with it.
+                "ProvisioningFailed" if event.message.contains("DeadlineExceeded") => {
+                    Code { hope: Hope::Heals, ..code::PROVISIONING_FAILED }
+                }
                 "ProvisioningFailed" => code::PROVISIONING_FAILED,
                 "FailedBinding" => code::NO_STORAGE_CLASS,
+                "WaitForFirstConsumer" => code::CLAIM_WITHOUT_CONSUMER,
+                "ExternalProvisioning" if is_begun => Code { hope: Hope::Heals, ..code::PROVISIONER_SILENT },
                 "ExternalProvisioning" => code::PROVISIONER_SILENT,
                 "ClaimLost" => code::CLAIM_LOST,
                 _ => return None,
@@ -264,13 +286,11 @@ impl Finder<'_> {
     /// pkg/controller/job/job_controller.go
     async fn job(&self, job: &Object) -> Result<Option<Cause>, ClusterError> {
         let pods = self.owner_of_pods(job, job).await?;
-        let conditions = job.0.get("status").and_then(|status| status.get("conditions")).and_then(Value::as_array);
-        let failed = conditions.into_iter().flatten().find(|condition| {
-            let text = |member: &str| condition.get(member).and_then(Value::as_str).unwrap_or_default();
-            ["Failed", "FailureTarget"].contains(&text("type")) && text("status") == "True"
-        });
-        // Until the Job is given up, another pod is tried.
-        let Some(failed) = failed else { return Ok(pods) };
+        // Until the Job is given up, another run is tried.
+        let Some(failed) = job_failure(job) else {
+            let may_heal = |cause: Cause| if RUNS.contains(&cause.code.word) { cause.that_may_heal() } else { cause };
+            return Ok(pods.map(may_heal));
+        };
         let text = |member: &str| failed.get(member).and_then(Value::as_str).unwrap_or_default();
         let code = match text("reason") {
             "BackoffLimitExceeded" => code::JOB_BACKOFF,

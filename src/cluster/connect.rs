@@ -12,7 +12,7 @@ use http::header::AUTHORIZATION;
 use hyper_util::client::proxy::matcher::Matcher;
 use kube::Config;
 use kube::client::ClientBuilder;
-use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig};
+use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kubeconfig::{choose, from_parts, refuse_outside, restrict, single};
 use rustls::pki_types::CertificateDer;
 use tower::BoxError;
@@ -24,6 +24,9 @@ use super::identity::{IdentityError, Machine, Tokens};
 use crate::base::clock::Clock;
 use crate::base::stop::Stop;
 use crate::plan::ClusterInfo;
+
+/// The longest that the making of a client may take, the program of a kubeconfig included.
+const MAKING: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Requests that may wait for each other before the connection.
 const WAITING: usize = 64;
@@ -37,8 +40,8 @@ pub enum ConnectError {
     /// The cloud identity gives no token.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// The kubeconfig cannot be used. Its text may hold credentials, so it is not quoted.
-    #[error("the plan's kube_config cannot be used: {0}")]
+    /// What the plan says cannot be used. Its text may hold credentials, so it is not quoted.
+    #[error("the plan's cluster cannot be entered: {0}")]
     Kubeconfig(String),
     /// A file cannot be used.
     #[error("the kubeconfig {file} cannot be used: {message}")]
@@ -134,6 +137,7 @@ pub async fn connect(
         }
         None => from_parts(cluster)?,
     };
+    let proxy = proxy_of(&kubeconfig);
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
         .map_err(|error| ConnectError::Kubeconfig(error.to_string()))?;
@@ -147,8 +151,8 @@ pub async fn connect(
         }
         _ => None,
     };
-    client(config, tokens, network, clock, stop)
-        .map_err(|error| ConnectError::Kubeconfig(unusable_credentials(&error).into()))
+    let made = client(config, proxy, tokens, network, clock, stop).await;
+    made.map_err(|words| ConnectError::Kubeconfig(words.into()))
 }
 
 /// Connects as a person does: by kubeconfig files, merged as kubectl does it, of which a context may be chosen. A
@@ -168,14 +172,18 @@ pub async fn by_files(
     let mut kubeconfig = Kubeconfig::default();
     for file in files {
         let read = Kubeconfig::read_from(file).and_then(|read| kubeconfig.merge(read));
-        kubeconfig = read.map_err(|error| unusable(error.to_string()))?;
+        kubeconfig = read.map_err(|error| match error {
+            KubeconfigError::ReadConfig(error, _) => unusable(error.to_string()),
+            // The library's words may quote lines of it.
+            _ => unusable("it is no kubeconfig".into()),
+        })?;
     }
     choose(&mut kubeconfig, context);
     restrict(&mut kubeconfig, network.allow_exec.as_deref()).map_err(unusable)?;
+    let proxy = proxy_of(&kubeconfig);
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let config = config.map_err(|error| unusable(error.to_string()))?;
-    // The library's words may quote what a program has printed: a token.
-    client(config, None, network, clock, stop).map_err(|error| unusable(unusable_credentials(&error).into()))
+    client(config, proxy, None, network, clock, stop).await.map_err(|words| unusable(words.into()))
 }
 
 /// What is wrong with credentials, without a word of theirs.
@@ -207,31 +215,50 @@ pub async fn by_service_account(
     let kubeconfig = single(cluster, user, Some(namespace.trim().to_owned()));
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let config = config.map_err(|error| unusable(error.to_string()))?;
-    client(config, None, network, clock, stop).map_err(|error| unusable(unusable_credentials(&error).into()))
+    client(config, None, None, network, clock, stop).await.map_err(|words| unusable(words.into()))
 }
 
-fn client(
+/// Makes the client, beside everything else: its making may run a program. If it cannot be made, why, without a word of
+/// its credentials.
+async fn client(
     mut config: Config,
+    proxy: Option<http::Uri>,
     tokens: Option<Arc<Tokens>>,
     network: &Network,
     clock: &Clock,
     stop: &Stop,
-) -> Result<Api, kube::Error> {
+) -> Result<Api, &'static str> {
     // Retries are ours: the library's would go on for hours and repeat what must not be.
     config.default_retry = false;
     config.connect_timeout = Some(std::time::Duration::from_secs(10));
-    config.proxy_url = network.proxy(&config.cluster_url);
+    config.proxy_url = proxy.or_else(|| network.proxy(&config.cluster_url));
     config.root_cert = config.root_cert.or_else(|| network.authorities.clone());
-    let builder = ClientBuilder::try_from(config)?;
-    let client = match tokens.clone() {
-        Some(tokens) => {
-            let add = AsyncFilterLayer::new(move |request| with_token(tokens.clone(), request));
-            // The filter clones what it asks, and the stack below is none that can be cloned.
-            builder.with_layer(&BufferLayer::new(WAITING)).with_layer(&add).build()
-        }
-        None => builder.build(),
-    };
-    Ok(Api::new(client, tokens, clock.clone(), stop.clone()))
+    let of_requests = tokens.clone();
+    let make = tokio::task::spawn_blocking(move || {
+        let builder = ClientBuilder::try_from(config)?;
+        Ok(match of_requests {
+            Some(tokens) => {
+                let add = AsyncFilterLayer::new(move |request| with_token(tokens.clone(), request));
+                // The filter clones what it asks, and the stack below is none that can be cloned.
+                builder.with_layer(&BufferLayer::new(WAITING)).with_layer(&add).build()
+            }
+            None => builder.build(),
+        })
+    });
+    match stop.run(clock.timeout(MAKING, make)).await {
+        Some(Ok(Ok(Ok(client)))) => Ok(Api::new(client, tokens, clock.clone(), stop.clone())),
+        Some(Ok(Ok(Err(error)))) => Err(unusable_credentials(&error)),
+        Some(Ok(Err(_)) | Err(_)) => Err("its credentials could not be had in time"),
+        None => Err("it was stopped before its credentials could be had"),
+    }
+}
+
+/// The proxy that a kubeconfig names for the cluster of its current context.
+fn proxy_of(kubeconfig: &Kubeconfig) -> Option<http::Uri> {
+    let current = kubeconfig.contexts.iter().find(|one| Some(&one.name) == kubeconfig.current_context.as_ref());
+    let cluster = &current?.context.as_ref()?.cluster;
+    let cluster = kubeconfig.clusters.iter().find(|one| one.name == *cluster)?.cluster.as_ref()?;
+    cluster.proxy_url.as_ref()?.parse().ok()
 }
 
 /// Gives a request the token of the moment.

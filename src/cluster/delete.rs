@@ -159,7 +159,7 @@ fn is_custom(object: &Object) -> bool {
 /// Another object may have the name by now; then there is nothing to do.
 async fn delete_one(api: &Api, served: &Served, object: &Object) -> Result<(), ClusterError> {
     let Ok(resource) = served.resource(object) else { return Ok(()) };
-    match api.delete(&resource.api, object).await {
+    match api.delete(&resource.api, object, None).await {
         Ok(_) => Ok(()),
         Err(error) if error.is_conflict() => {
             let now = api.get(&resource.api, object.namespace(), object.name()).await?;

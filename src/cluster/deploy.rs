@@ -15,7 +15,10 @@ use super::{Api, ClusterError};
 use crate::plan::changeset::{Change, ResourceDiff};
 use crate::plan::contract::Contract;
 
-/// How long a pruned object may take to go.
+/// The longest that the last write of a deploy may take.
+const LAST_WORD: Duration = Duration::from_secs(30);
+
+/// How long a pruned object may take to go, where nothing else is said.
 const PRUNED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Reasons that are told in one line.
@@ -125,6 +128,13 @@ pub async fn deploy(
     let applied = apply(api, survey, &order.actions, options, told).await?;
     let mut deployed = Deployed { diffs: applied.diffs.clone(), ..Deployed::default() };
     deployed.failure = if api.stop.is_stopped() { Some(Failure::Stopped) } else { refusal(&applied) };
+    if let Some(inventory) = &mut survey.inventory {
+        // Known before it is waited for, which may be cut short.
+        let settled = inventory.settle(&api.to_the_end(), &survey.served, &options.manager).await;
+        if let Err(error) = settled {
+            deployed.failure.get_or_insert_with(|| error.into());
+        }
+    }
     if deployed.failure.is_none()
         && let Some(waiting) = &order.waiting
     {
@@ -140,7 +150,13 @@ pub async fn deploy(
         deployed.failure = Some(error.into());
     }
     // What was done is written down also when no more is wanted.
-    if let Err(error) = remember(&api.to_the_end(), survey, order, options, &deployed).await {
+    let to_the_end = api.to_the_end();
+    let written = remember(&to_the_end, survey, order, options, &deployed);
+    let error = match api.clock.timeout(LAST_WORD, written).await {
+        Ok(written) => written.err(),
+        Err(_) => Some(ClusterError::Timeout { what: "it was not written".into(), waited: LAST_WORD }),
+    };
+    if let Some(error) = error {
         deployed.notes.push(format!("the inventory could not be written: {error}"));
         deployed.failure.get_or_insert_with(|| error.into());
     }
@@ -205,7 +221,11 @@ async fn prune_after(
             deployed.notes.extend(told);
         }
     }
-    let (diffs, is_forbidden) = prune::prune(api, survey, &pruning, PRUNED_WITHIN).await;
+    let now = api.clock.elapsed();
+    let patience =
+        order.waiting.as_ref().map_or(PRUNED_WITHIN, |waiting| waiting.end(now + waiting.timeout).saturating_sub(now));
+    let (diffs, still, is_forbidden) = prune::prune(api, survey, &pruning, patience).await;
+    deployed.notes.extend(still);
     let errors = super::plan::errors(diffs.iter());
     deployed.diffs.extend(diffs);
     if !errors.is_empty() {
@@ -225,7 +245,13 @@ async fn remember(
     let Some(inventory) = &mut survey.inventory else { return Ok(()) };
     let count = |change: Change| deployed.diffs.iter().filter(|diff| diff.change == change).count();
     let changes = [Change::Added, Change::Modified, Change::Removed].map(count);
-    let outcome = if deployed.failure.is_some() { DeployOutcome::Failed } else { DeployOutcome::Succeeded };
+    let is_cut =
+        order.waiting.as_ref().and_then(|waiting| waiting.until).is_some_and(|until| api.clock.elapsed() >= until);
+    let outcome = match &deployed.failure {
+        None => DeployOutcome::Succeeded,
+        Some(Failure::NotReady(_)) if !is_cut => DeployOutcome::Failed,
+        Some(_) => DeployOutcome::Unfinished,
+    };
     if changes == [0; 3] && inventory.is_as_remembered(outcome, order.artifact.as_deref()) {
         return Ok(());
     }

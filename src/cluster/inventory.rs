@@ -10,22 +10,19 @@
 //!
 //! The list is packed (gzip), for 10,000 objects in the 1 MiB of a ConfigMap.
 
-use std::collections::BTreeMap;
-use std::io::Write as _;
+mod stored;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use flate2::{Compression, GzBuilder};
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
 use kube::core::discovery::ApiResource;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::api::{Force, Write};
 use super::discovery::Served;
 use super::{Api, ClusterError};
 use crate::manifest::{Object, ObjectId};
-use crate::workspace::archive;
 
 /// Before the component in the name of its inventory.
 const PREFIX: &str = "nuon-inventory-";
@@ -35,9 +32,6 @@ const LABEL: (&str, &str) = ("app.kubernetes.io/component", "inventory");
 
 /// Deploys that are remembered.
 const REMEMBERED: usize = 20;
-
-/// The most bytes of an unpacked list.
-const LARGEST: u64 = 32 << 20;
 
 /// Whose inventory it is, and where it lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,8 +123,10 @@ impl Deploy {
 pub enum DeployOutcome {
     /// All objects are there and ready.
     Succeeded,
-    /// Something was refused, or did not become ready.
+    /// The objects did not become ready.
     Failed,
+    /// It was stopped, or something was refused: that says nothing of what was to be deployed.
+    Unfinished,
 }
 
 /// The inventory of a component.
@@ -145,14 +141,6 @@ pub struct Inventory {
     version: Option<String>,
     /// The objects as they are stored, if they are.
     stored: Option<BTreeMap<ObjectId, Record>>,
-}
-
-/// An object in the packed list.
-#[derive(Serialize, Deserialize)]
-struct Packed {
-    id: String,
-    #[serde(flatten)]
-    record: Record,
 }
 
 impl Inventory {
@@ -194,15 +182,19 @@ impl Inventory {
         Ok(Self::new(component.clone()))
     }
 
-    /// The objects that inventories other than this one hold, in all namespaces.
+    /// The objects that inventories other than this one hold, those included themselves; asked for those that are
+    /// concerned.
     ///
     /// # Errors
     /// [`ClusterError`]; also if one of them cannot be understood.
-    pub async fn held_by_others(&self, api: &Api, served: &Served) -> Result<BTreeMap<ObjectId, String>, ClusterError> {
-        let resource = &served.config_maps()?.api;
-        let selector = format!("{}={}", LABEL.0, LABEL.1);
+    pub async fn held_by_others(
+        &self,
+        api: &Api,
+        served: &Served,
+        concerned: impl Iterator<Item = &ObjectId>,
+    ) -> Result<BTreeMap<ObjectId, String>, ClusterError> {
         let mut held = BTreeMap::new();
-        for stored in api.list(resource, "", &selector).await? {
+        for stored in self.all(api, served, concerned).await? {
             let Some(component) = stored.name().strip_prefix(PREFIX) else { continue };
             if stored.subject() == self.subject() {
                 continue;
@@ -213,8 +205,46 @@ impl Inventory {
             })?;
             let kept = other.objects.into_iter().filter(|(_, record)| record.superseded.is_none());
             held.extend(kept.map(|(id, _)| (id, component.to_owned())));
+            held.insert(stored.id(), component.to_owned());
         }
         Ok(held)
+    }
+
+    /// All inventories of the cluster; where only namespaces may be looked at, those of the namespaces concerned.
+    async fn all(
+        &self,
+        api: &Api,
+        served: &Served,
+        concerned: impl Iterator<Item = &ObjectId>,
+    ) -> Result<Vec<Object>, ClusterError> {
+        let resource = &served.config_maps()?.api;
+        let selector = format!("{}={}", LABEL.0, LABEL.1);
+        let refused = match api.list(resource, "", &selector).await {
+            Err(error) if error.is_forbidden() => error,
+            all => return all,
+        };
+        let mut namespaces: BTreeSet<&str> = concerned.map(|id| id.namespace.as_str()).collect();
+        namespaces.insert(&self.component.namespace);
+        // What has no namespace may be held by anybody.
+        if namespaces.contains("") {
+            return Err(refused);
+        }
+        let mut all = Vec::new();
+        for namespace in namespaces {
+            all.extend(api.list(resource, namespace, &selector).await?);
+        }
+        Ok(all)
+    }
+
+    /// Writes it, if it is another one than is stored.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn settle(&mut self, api: &Api, served: &Served, manager: &str) -> Result<(), ClusterError> {
+        if self.stored.as_ref() == Some(&self.objects) {
+            return Ok(());
+        }
+        self.write(api, served, manager).await
     }
 
     /// A sentence on inventories of the same component in other namespaces: if it has moved, what they hold stays
@@ -252,15 +282,22 @@ impl Inventory {
         let stored = match stored {
             Ok(stored) => stored,
             // An answer may have been lost, and the request have been sent twice.
-            Err(error) if error.is_conflict() => self.is_there(api, resource).await?.ok_or_else(|| {
-                let message = "somebody else has changed it meanwhile; another deploy of this component may be running";
-                ClusterError::Inventory { subject: self.subject(), message: message.into() }
-            })?,
+            Err(error) if error.is_conflict() => {
+                self.is_there(api, resource).await?.ok_or_else(|| self.explain(error))?
+            }
             Err(error) => return Err(error),
         };
         self.version = stored.metadata("resourceVersion").and_then(Value::as_str).map(str::to_owned);
         self.stored = Some(self.objects.clone());
         Ok(())
+    }
+
+    fn explain(&self, error: ClusterError) -> ClusterError {
+        if !error.is_conflict() {
+            return error;
+        }
+        let message = "somebody else has changed it meanwhile; another deploy of this component may be running";
+        ClusterError::Inventory { subject: self.subject(), message: message.into() }
     }
 
     /// The stored inventory, if it is this one already.
@@ -279,7 +316,8 @@ impl Inventory {
     pub async fn remove(&self, api: &Api, served: &Served) -> Result<(), ClusterError> {
         let resource = &served.config_maps()?.api;
         if let Some(stored) = api.get(resource, &self.component.namespace, &self.component.config_map()).await? {
-            api.delete(resource, &stored).await?;
+            let version = self.version.clone();
+            api.delete(resource, &stored, version).await.map_err(|error| self.explain(error))?;
         }
         Ok(())
     }
@@ -316,64 +354,6 @@ impl Inventory {
         let forgotten = self.history.len().saturating_sub(REMEMBERED);
         self.history.drain(..forgotten);
     }
-
-    fn config_map(&self) -> Result<Object, ClusterError> {
-        let objects = self.objects.iter().map(|(id, record)| Packed { id: pack_id(id), record: record.clone() });
-        let text = serde_json::to_vec(&objects.collect::<Vec<_>>()).unwrap_or_default();
-        let mut gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::best());
-        // Writing to memory cannot fail.
-        let packed = gzip.write_all(&text).and_then(|()| gzip.finish()).unwrap_or_default();
-        let mut metadata = json!({
-            "name": self.component.config_map(), "namespace": self.component.namespace,
-            "labels": {
-                LABEL.0: LABEL.1, "app.kubernetes.io/name": self.component.name,
-                "app.kubernetes.io/managed-by": "nuon-runner",
-            },
-        });
-        if let Some(version) = &self.version {
-            metadata.as_object_mut().map(|map| map.insert("resourceVersion".into(), version.as_str().into()));
-        }
-        let map = json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata,
-            "data": {"history": serde_json::to_string_pretty(&self.history).unwrap_or_default()},
-            "binaryData": {"objects": STANDARD.encode(packed)},
-        });
-        match map {
-            Value::Object(map) => Ok(Object(map)),
-            _ => Err(ClusterError::Inventory { subject: self.subject(), message: "it is no object".into() }),
-        }
-    }
-
-    fn parse(stored: &Object) -> Option<Self> {
-        let data = |member: &str, key: &str| stored.0.get(member)?.get(key)?.as_str();
-        let packed = STANDARD.decode(data("binaryData", "objects")?).ok()?;
-        let listed: Vec<Packed> = serde_json::from_slice(&archive::expand(&packed, LARGEST).ok()?).ok()?;
-        let objects = listed.into_iter().map(|packed| Some((unpack_id(&packed.id)?, packed.record)));
-        let objects: BTreeMap<ObjectId, Record> = objects.collect::<Option<_>>()?;
-        Some(Self {
-            component: Component {
-                name: stored.name().strip_prefix(PREFIX)?.to_owned(),
-                namespace: stored.namespace().to_owned(),
-            },
-            stored: Some(objects.clone()),
-            objects,
-            history: serde_json::from_str(data("data", "history")?).ok()?,
-            version: stored.metadata("resourceVersion").and_then(Value::as_str).map(str::to_owned),
-        })
-    }
-}
-
-/// As kustomizer writes it: `namespace_name_group_kind`, colons doubled underscores.
-fn pack_id(id: &ObjectId) -> String {
-    format!("{}_{}_{}_{}", id.namespace, id.name.replace(':', "__"), id.group, id.kind)
-}
-
-fn unpack_id(text: &str) -> Option<ObjectId> {
-    let (namespace, rest) = text.split_once('_')?;
-    let (rest, kind) = rest.rsplit_once('_')?;
-    let (name, group) = rest.rsplit_once('_')?;
-    let [namespace, group, kind] = [namespace, group, kind].map(str::to_owned);
-    Some(ObjectId { group, kind, namespace, name: name.replace("__", ":") })
 }
 
 #[cfg(test)]
@@ -392,6 +372,7 @@ mod tests {
         for id in [
             id("", "system:node", "rbac.authorization.k8s.io", "ClusterRole"),
             id("shop", "web", "apps", "Deployment"),
+            id("shop", "my__role", "rbac.authorization.k8s.io", "Role"),
             id("shop", "c", "", "ConfigMap"),
         ] {
             let record = Record { version: "v1".into(), uid: "u".into(), ..Record::default() };

@@ -272,51 +272,72 @@ impl Planner<'_> {
             (Some(_), Conflicts::Force) => Force::Yes,
             _ => Force::No,
         };
-        let manager = &self.options.manager;
-        match self.api.apply(&resource.api, &wanted, manager, Write::DryRun, force).await {
-            Ok(mut after) => {
-                if let Some(live) = live {
-                    if taken_over(live, manager, &self.options.take_over).is_some() {
-                        without_left_behind(&mut after, &wanted, manager, &self.options.take_over);
-                    }
-                    let others = self.others(live, &after);
-                    if same_wanted { entry.drift = others } else { entry.taken = others }
-                }
-                entry.expected = foreseen(&touched(object, &after, self.options), self.options);
-                entry.diff = lines::resource_diff(Some(resource), Op::Apply, live, Some(&after), true);
-            }
-            Err(error) if self.waits_for_the_set(&error, &wanted) => {
-                entry.checked = Checked::Here;
-                entry.diff = lines::resource_diff(Some(resource), Op::Apply, None, Some(&wanted), true);
-            }
-            Err(error) if error.is_unknown_field() && self.survey.brought.kind(&wanted).is_some() => {
-                // The definition in the set may have the field.
-                entry.checked = Checked::Here;
-                let after = live.map_or_else(|| wanted.clone(), |live| overlaid(live, &wanted));
-                entry.diff = lines::resource_diff(Some(resource), Op::Apply, live, Some(&after), true);
-            }
-            Err(error) if error.is_immutable() && live.is_some_and(|live| self.may_recreate(&wanted, live)) => {
-                entry.recreate = true;
-                match try_as_new(self.api, resource, &wanted, manager).await {
-                    Ok(made) => {
-                        entry.expected = foreseen(&touched(object, &made, self.options), self.options);
-                        entry.diff = lines::resource_diff(Some(resource), Op::Apply, live, Some(&wanted), true);
-                        let told = "the object is deleted and made again".to_owned();
-                        entry.diff.entries.insert(0, DiffEntry::line(None, Change::Removed, told));
-                    }
-                    Err(error) => {
-                        entry.diff = lines::failed(Some(resource), Op::Apply, &wanted, error.to_string(), true);
-                    }
-                }
-            }
-            Err(error) => {
-                entry.is_owned_by_others = !error.owned_by_others().is_empty();
-                entry.is_forbidden = error.is_forbidden();
-                let message = explain(&error, live.is_some());
-                entry.diff = lines::failed(Some(resource), Op::Apply, &wanted, message, true);
-            }
+        match self.api.apply(&resource.api, &wanted, &self.options.manager, Write::DryRun, force).await {
+            Ok(after) => self.verified(&mut entry, resource, &wanted, live, after),
+            Err(error) => self.refused(&mut entry, resource, &wanted, live, &error).await,
+        }
+        if same_wanted {
+            entry.drift = std::mem::take(&mut entry.taken);
         }
         entry
+    }
+
+    /// The server has said what it would make of the object.
+    fn verified(
+        &self,
+        entry: &mut Entry,
+        resource: &Resource,
+        wanted: &Object,
+        live: Option<&Object>,
+        mut after: Object,
+    ) {
+        let Options { manager, take_over, .. } = self.options;
+        if let Some(live) = live {
+            if taken_over(live, manager, take_over).is_some() {
+                without_left_behind(&mut after, wanted, manager, take_over);
+            }
+            entry.taken = self.others(live, &after);
+        }
+        entry.expected = foreseen(&touched(wanted, &after, self.options), self.options);
+        entry.diff = lines::resource_diff(Some(resource), Op::Apply, live, Some(&after), true);
+    }
+
+    /// The server has refused the object: it may wait for what comes with the set, be made again, or be wrong.
+    async fn refused(
+        &self,
+        entry: &mut Entry,
+        resource: &Resource,
+        wanted: &Object,
+        live: Option<&Object>,
+        error: &ClusterError,
+    ) {
+        let diff = |before, after: &Object| lines::resource_diff(Some(resource), Op::Apply, before, Some(after), true);
+        let failed = |message| lines::failed(Some(resource), Op::Apply, wanted, message, true);
+        if self.waits_for_the_set(error, wanted) {
+            entry.checked = Checked::Here;
+            entry.diff = diff(None, wanted);
+        } else if error.is_unknown_field() && self.survey.brought.kind(wanted).is_some() {
+            // The definition in the set may have the field.
+            entry.checked = Checked::Here;
+            let after = live.map_or_else(|| wanted.clone(), |live| overlaid(live, wanted));
+            entry.diff = diff(live, &after);
+        } else if error.is_immutable() && live.is_some_and(|live| self.may_recreate(wanted, live)) {
+            entry.recreate = true;
+            entry.diff = match try_as_new(self.api, resource, wanted, &self.options.manager).await {
+                Ok(made) => {
+                    entry.expected = foreseen(&touched(wanted, &made, self.options), self.options);
+                    let told = "the object is deleted and made again".to_owned();
+                    let mut diff = diff(live, wanted);
+                    diff.entries.insert(0, DiffEntry::line(None, Change::Removed, told));
+                    diff
+                }
+                Err(error) => failed(error.to_string()),
+            };
+        } else {
+            entry.is_owned_by_others = !error.owned_by_others().is_empty();
+            entry.is_forbidden = error.is_forbidden();
+            entry.diff = failed(explain(error, live.is_some()));
+        }
     }
 
     /// Whether the touched fields are as the last deploy left them.

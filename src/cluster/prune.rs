@@ -64,7 +64,7 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Pruni
     let mut pruning = Pruning::default();
     let stale = survey.stale();
     let (Some(inventory), false) = (&survey.inventory, stale.is_empty()) else { return Ok(pruning) };
-    let others = inventory.held_by_others(api, &survey.served).await?;
+    let others = inventory.held_by_others(api, &survey.served, survey.live.keys()).await?;
     let now = api.clock.now();
     // Of what is generated anew at each deploy the last generation alone is kept.
     let replaced: HashSet<(&str, &str, &str)> =
@@ -128,11 +128,14 @@ pub(super) fn goes_with(object: &Object) -> Option<&'static str> {
     }
 }
 
-/// Whether it is still the object that we made: applied by us, or a manager that we take over from, and with the UID
-/// that was noted, if the deploy that made it lived to note one.
+/// Whether it is still the object that we made: with the UID that was noted, and managed by us or by one whom we take
+/// over from; if the deploy that was to make it did not live to note one, applied by a runner.
 pub(super) fn is_ours(live: &Object, record: &Record, options: &Options) -> bool {
+    if record.uid.is_empty() {
+        return options.has_deployed(live);
+    }
     let is_managed = owners(live).iter().any(|owner| options.is_earlier(owner.manager));
-    is_managed && (record.uid.is_empty() || live.uid() == Some(&record.uid))
+    is_managed && live.uid() == Some(&record.uid)
 }
 
 /// The annotation, or label, that keeps an object.
@@ -186,14 +189,28 @@ pub fn guard(survey: &Survey, deletions: &[Deletion], options: &Options) -> Opti
 }
 
 /// Deletes what was planned, and settles the inventory: what is gone, or no longer ours, leaves it; what stays for
-/// a rollback is marked; what could not be deleted stays in it. Says also whether permission was missing.
-pub async fn prune(api: &Api, survey: &mut Survey, pruning: &Pruning, patience: Duration) -> (Vec<ResourceDiff>, bool) {
+/// a rollback is marked; what is not seen gone stays in it, and is told of. Says also whether permission was missing.
+pub async fn prune(
+    api: &Api,
+    survey: &mut Survey,
+    pruning: &Pruning,
+    patience: Duration,
+) -> (Vec<ResourceDiff>, Vec<String>, bool) {
     let objects: Vec<Object> = pruning.deletions.iter().map(|deletion| deletion.live.clone()).collect();
     let fates = delete(api, &survey.served, objects, survey.home(), patience).await;
     let fate = |deletion: &Deletion| fates.get(&deletion.id).unwrap_or(&Fate::Gone);
-    let diffs = pruning.deletions.iter().map(|deletion| fate(deletion).diff(&survey.served, &deletion.live)).collect();
+    let (mut diffs, mut still) = (Vec::new(), Vec::new());
+    for deletion in &pruning.deletions {
+        match fate(deletion) {
+            // It is on its way, stays known, and is looked at by the next deploy.
+            fate @ (Fate::Left(_) | Fate::Waits(_)) => {
+                still.extend(fate.reason().map(|reason| format!("{}: {reason}", deletion.id)));
+            }
+            fate => diffs.push(fate.diff(&survey.served, &deletion.live)),
+        }
+    }
     let is_forbidden = fates.values().any(Fate::is_forbidden);
-    let Some(inventory) = &mut survey.inventory else { return (diffs, is_forbidden) };
+    let Some(inventory) = &mut survey.inventory else { return (diffs, still, is_forbidden) };
     for id in pruning.gone.iter().chain(&pruning.released) {
         inventory.objects.remove(id);
     }
@@ -206,7 +223,7 @@ pub async fn prune(api: &Api, survey: &mut Survey, pruning: &Pruning, patience: 
             record.superseded.get_or_insert(now);
         }
     }
-    (diffs, is_forbidden)
+    (diffs, still, is_forbidden)
 }
 
 #[cfg(test)]

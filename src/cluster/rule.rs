@@ -60,7 +60,11 @@ fn compile(text: &str) -> Result<Program, String> {
     if loops.iter().map(|name| text.matches(name).count()).sum::<usize>() > MOST_LOOPS {
         return Err(format!("an expression goes over lists at most {MOST_LOOPS} times: {text}"));
     }
-    Program::compile(text).map_err(|error| format!("{text:?} is no CEL expression: {error}"))
+    Program::compile(text).map_err(|error| {
+        // The lines that follow show the place.
+        let error = error.to_string();
+        format!("{text:?} is no CEL expression: {}", error.lines().next().unwrap_or_default())
+    })
 }
 
 impl ReadyRule {

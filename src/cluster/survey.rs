@@ -29,6 +29,30 @@ pub struct Survey {
 }
 
 impl Survey {
+    /// Looks a set of objects up that is to be deleted. Of a kind that the cluster does not have there is nothing.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub async fn to_tear_down(
+        api: &Api,
+        mut objects: Vec<Object>,
+        namespace: &str,
+        component: Option<&Component>,
+    ) -> Result<Self, ClusterError> {
+        let served = Served::ask(api).await?;
+        let unserved: BTreeSet<String> = objects
+            .iter()
+            .filter(|object| served.resource(object).is_err())
+            .map(|object| format!("{} of {}", object.kind(), object.api_version()))
+            .collect();
+        objects.retain(|object| served.resource(object).is_ok());
+        let mut survey = Self::of(api, served, objects, namespace, component).await?;
+        survey
+            .notes
+            .extend(unserved.into_iter().map(|kind| format!("nothing serves {kind} any more, so there is none")));
+        Ok(survey)
+    }
+
     /// Looks a set of objects up. A kind that neither the cluster nor the set has is an error.
     ///
     /// # Errors
@@ -39,9 +63,17 @@ impl Survey {
         namespace: &str,
         component: Option<&Component>,
     ) -> Result<Self, ClusterError> {
-        let served = Served::ask(api).await?;
+        Self::of(api, Served::ask(api).await?, objects, namespace, component).await
+    }
+
+    async fn of(
+        api: &Api,
+        served: Served,
+        mut objects: Vec<Object>,
+        namespace: &str,
+        component: Option<&Component>,
+    ) -> Result<Self, ClusterError> {
         let brought = Brought::by(&objects);
-        let mut objects = objects;
         place(&mut objects, namespace, &served, &brought);
         let (objects, notes) = each_once(objects);
         let inventory = match component {

@@ -8,6 +8,7 @@ use super::inventory::Inventory;
 use super::options::Options;
 use super::plan::doomed;
 use super::prune::{is_ours, kept};
+use super::stage::Stage;
 use super::survey::Survey;
 use super::terms::{Breach, How, foreign};
 use super::{Api, ClusterError, lines};
@@ -45,7 +46,7 @@ impl Teardown {
     pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Self, ClusterError> {
         let mut teardown = Self::default();
         let others = match &survey.inventory {
-            Some(inventory) => inventory.held_by_others(api, &survey.served).await?,
+            Some(inventory) => inventory.held_by_others(api, &survey.served, survey.live.keys()).await?,
             None => BTreeMap::new(),
         };
         for (id, live) in &survey.live {
@@ -118,11 +119,18 @@ pub async fn teardown(
     options: &Options,
     patience: Duration,
 ) -> TornDown {
-    let fates = delete(api, &survey.served, teardown.objects.clone(), survey.home(), patience).await;
+    let objects = match survey.hidden.iter().next() {
+        // What cannot be looked up may be in a namespace, or be lost with the inventory.
+        Some(_) => teardown.objects.iter().filter(|object| Stage::of(object) != Stage::Definitions).cloned().collect(),
+        None => teardown.objects.clone(),
+    };
+    let fates = delete(api, &survey.served, objects, survey.home(), patience).await;
     let mut torn = torn_down(survey, teardown, &fates);
+    torn.left.extend(survey.hidden.iter().map(|id| format!("{id}: its API is not served now")));
+    let going: BTreeSet<ObjectId> = teardown.objects.iter().map(Object::id).collect();
     if let Some(inventory) = &mut survey.inventory {
         let stays = |id: &ObjectId| {
-            let is_left = survey.live.contains_key(id) && fates.get(id).is_some_and(|fate| *fate != Fate::Gone);
+            let is_left = going.contains(id) && fates.get(id).is_none_or(|fate| *fate != Fate::Gone);
             is_left || survey.hidden.contains(id)
         };
         inventory.objects.retain(|id, _| stays(id));
@@ -151,7 +159,9 @@ fn namespace_goes(inventory: &Inventory, fates: &BTreeMap<ObjectId, Fate>) -> bo
 fn torn_down(survey: &Survey, teardown: &Teardown, fates: &BTreeMap<ObjectId, Fate>) -> TornDown {
     let mut torn = TornDown::default();
     for live in &teardown.objects {
-        let fate = fates.get(&live.id()).unwrap_or(&Fate::Gone);
+        // What was not tried at all stays, because of what cannot be looked up.
+        let untried = || Fate::Left("it is not tried while the API of another object is not served".into());
+        let fate = &fates.get(&live.id()).cloned().unwrap_or_else(untried);
         torn.is_forbidden |= fate.is_forbidden();
         torn.left.extend(fate.reason().map(|reason| format!("{}: {reason}", live.subject())));
         torn.diffs.push(fate.diff(&survey.served, live));

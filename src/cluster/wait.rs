@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Api;
-use super::cause::code::Hope;
 use super::cause::{self, Cause};
 use super::discovery::Served;
 use super::readiness::{Readiness, Status, judge};
@@ -35,6 +34,9 @@ const MOST_NAMED: usize = 3;
 
 /// How long an object may be unready while it has to stay ready: a change of its size is no fault.
 const LAPSE: Duration = Duration::from_secs(15);
+
+/// How long a cause is borne that was there before the deploy.
+const INHERITED: Duration = Duration::from_secs(60);
 
 /// The longest that one look may take.
 const LONGEST_LOOK: Duration = Duration::from_secs(15);
@@ -172,7 +174,8 @@ pub async fn wait(
 }
 
 impl Waiting {
-    fn end(&self, time: Duration) -> Duration {
+    /// A time by the clock's elapsed time, or the last if that is sooner.
+    pub fn end(&self, time: Duration) -> Duration {
         self.until.map_or(time, |until| time.min(until))
     }
 }
@@ -194,6 +197,40 @@ struct One {
     cause: Option<Cause>,
     /// Since when it is known to be at fault.
     since: Option<Duration>,
+    /// Whether what is to be seen of it may be of before the deploy: its controller had nothing new to look at.
+    is_old: bool,
+    /// The word of the cause that was there from the beginning.
+    inherited: Option<&'static str>,
+}
+
+impl One {
+    /// Takes what was found; what is new of it, as a sentence.
+    fn learn(&mut self, found: Option<Cause>, now: Duration) -> Option<String> {
+        let of = |cause: &Option<Cause>| {
+            let cause = cause.as_ref()?;
+            Some((cause.code.word, cause.code.hope.patience().is_some(), cause.chain.get(1).cloned()))
+        };
+        let word = |cause: &Option<Cause>| cause.as_ref().map(|cause| cause.code.word);
+        let is_new = word(&found) != word(&self.cause);
+        if of(&found) != of(&self.cause) {
+            self.since = found.as_ref().map(|_| now);
+        }
+        if std::mem::take(&mut self.is_old) {
+            self.inherited = word(&found);
+        }
+        self.cause = found;
+        self.cause.as_ref().filter(|_| is_new).map(Cause::sentence)
+    }
+
+    /// Whether it is given up. What others may help is not as long as some of them are on their way, and what was there
+    /// from the beginning not before there was time to see whether the deploy has helped.
+    fn is_hopeless(&self, now: Duration, others_come: bool) -> bool {
+        let (Some(cause), Some(since)) = (&self.cause, self.since) else { return false };
+        let Some(patience) = cause.code.hope.patience() else { return false };
+        let patience = if self.inherited == Some(cause.code.word) { patience.max(INHERITED) } else { patience };
+        let may_be_helped = others_come && cause.code.hope.is_for_others();
+        !may_be_helped && now.saturating_sub(since) >= patience
+    }
 }
 
 impl Pending<'_> {
@@ -209,7 +246,11 @@ impl Pending<'_> {
         }
         let one = match known {
             Some(one) => One { object, readiness, ..one },
-            None => One { object, readiness, cause: None, since: None },
+            None => {
+                let observed = object.0.get("status").and_then(|status| status.get("observedGeneration"));
+                let is_old = observed.is_some() && observed == object.metadata("generation");
+                One { object, readiness, cause: None, since: None, is_old, inherited: None }
+            }
         };
         self.objects.insert(id, one);
     }
@@ -228,7 +269,8 @@ impl Pending<'_> {
             reason: "Deleted".into(),
             detail: None,
         };
-        let one = One { object: object.clone(), readiness, cause: None, since: None };
+        let (cause, since, is_old, inherited) = (None, None, false, None);
+        let one = One { object: object.clone(), readiness, cause, since, is_old, inherited };
         self.objects.insert(id.clone(), one);
     }
 
@@ -273,31 +315,29 @@ impl Pending<'_> {
         let (api, served) = (self.api, self.served);
         let looks = ids.iter().filter_map(|id| self.objects.get(id)).map(|one| async move {
             match one.readiness.status {
-                Status::NotFound => Ok(Some(cause::gone(&one.object, &one.readiness))),
-                _ => cause::find(api, served, &one.object, &one.readiness).await,
-            }
-        });
-        // What takes too long tells nothing; the deadline does.
-        let Ok(found) = api.clock.timeout(LONGEST_LOOK, futures_util::future::join_all(looks)).await else {
-            return false;
-        };
-        let mut is_hopeless = false;
-        for (id, found) in ids.into_iter().zip(found) {
-            let Some(one) = self.objects.get_mut(&id) else { continue };
-            // What cannot be read tells nothing; the deadline does.
-            let Ok(found) = found else { continue };
-            let code = |cause: &Option<Cause>| cause.as_ref().map(|cause| cause.code.word);
-            if code(&found) != code(&one.cause) {
-                one.since = found.as_ref().map(|_| now);
-                if let Some(cause) = &found {
-                    (self.told)(&cause.sentence());
+                Status::NotFound => Some(Some(cause::gone(&one.object, &one.readiness))),
+                _ => {
+                    let look = cause::find(api, served, &one.object, &one.readiness);
+                    api.clock.timeout(LONGEST_LOOK, look).await.ok()?.ok()
                 }
             }
-            one.cause = found;
-            let patience = one.cause.as_ref().and_then(|cause| cause.code.hope.patience());
-            if let (Some(patience), Some(since)) = (patience, one.since) {
-                is_hopeless |= now.saturating_sub(since) >= patience;
+        });
+        let found = futures_util::future::join_all(looks).await;
+        let mut is_hopeless = false;
+        for (id, found) in ids.into_iter().zip(found) {
+            // What cannot be read in time tells nothing; the deadline does.
+            let Some(found) = found else { continue };
+            if found.as_ref().is_some_and(|cause| cause.code == cause::code::CLAIM_WITHOUT_CONSUMER) {
+                (self.told)(&format!("{id} is not waited for: its volume is made when a pod uses it"));
+                self.objects.remove(&id);
+                continue;
             }
+            let others_come = self.objects.iter().any(|(other, one)| *other != id && one.cause.is_none());
+            let Some(one) = self.objects.get_mut(&id) else { continue };
+            if let Some(words) = one.learn(found, now) {
+                (self.told)(&words);
+            }
+            is_hopeless |= one.is_hopeless(now, others_come);
         }
         is_hopeless
     }
@@ -313,7 +353,7 @@ impl Pending<'_> {
                 readiness: one.readiness,
             })
             .collect();
-        all.sort_by_key(|one| (one.cause.code.hope != Hope::None, one.cause.code == cause::code::NOT_READY));
+        all.sort_by_key(|one| (!one.cause.code.hope.is_lost(), one.cause.code == cause::code::NOT_READY));
         all
     }
 }

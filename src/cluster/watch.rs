@@ -29,6 +29,9 @@ const OVERDUE: Duration = Duration::from_secs(RENEWED as u64 + 10);
 /// The longest that the opening of a stream may take.
 const OPENING: Duration = Duration::from_secs(30);
 
+/// How often what may be neither watched nor listed is read.
+const EACH: Duration = Duration::from_secs(2);
+
 /// A stream that ends sooner has failed.
 const SHORTEST: Duration = Duration::from_secs(1);
 
@@ -130,6 +133,9 @@ impl Watch {
             if self.version.is_none() && !self.read().await {
                 return;
             }
+            if self.version.is_none() {
+                continue;
+            }
             let begun = self.api.clock.elapsed();
             match self.follow().await {
                 End::Closed if self.api.clock.elapsed() >= begun + SHORTEST => backoff = Backoff::default(),
@@ -174,6 +180,21 @@ impl Watch {
         is_news
     }
 
+    /// Reads all that is watched one by one, where it may not be listed; false if nobody listens.
+    async fn read_each(&mut self) -> bool {
+        for name in self.known.keys().cloned().collect::<Vec<_>>() {
+            let seen = match self.api.get(&self.resource.api, &self.namespace, &name).await {
+                Ok(Some(object)) if self.is_news(&object) => Seen::Object(object),
+                Ok(None) => Seen::Gone(self.id(name)),
+                Ok(Some(_)) | Err(_) => continue,
+            };
+            if self.sender.send(seen).await.is_err() {
+                return false;
+            }
+        }
+        !self.sender.is_closed()
+    }
+
     /// Reads all that is watched, page by page; false if nobody listens.
     async fn read(&mut self) -> bool {
         let fields = self.selector();
@@ -184,6 +205,11 @@ impl Watch {
             let select = Select::fields(&fields);
             let page = match self.api.page(&self.resource.api, &self.namespace, &select, next.take()).await {
                 Ok(page) => page,
+                Err(error) if error.is_forbidden() => {
+                    let listens = self.read_each().await;
+                    self.api.clock.sleep(EACH).await;
+                    return listens;
+                }
                 Err(error) => {
                     tracing::debug!(%error, "cannot read what is watched");
                     self.api.clock.sleep(backoff.next(None)).await;

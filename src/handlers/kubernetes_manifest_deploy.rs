@@ -82,6 +82,16 @@ enum Task {
     Approved(Box<PlanContents>, String),
 }
 
+impl Task {
+    fn tears_down(&self) -> bool {
+        match self {
+            Self::PlanTeardown => true,
+            Self::PlanApply => false,
+            Self::Approved(approved, _) => approved.op == Op::Delete,
+        }
+    }
+}
+
 impl Steps for Deploying {
     fn fetch<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
         Box::pin(async move {
@@ -124,7 +134,12 @@ impl Steps for Deploying {
                     None
                 }
             };
-            let survey = Survey::take(api, objects, namespace, component.as_ref()).await;
+            let survey = match &self.task {
+                Some(task) if task.tears_down() => {
+                    Survey::to_tear_down(api, objects, namespace, component.as_ref()).await
+                }
+                _ => Survey::take(api, objects, namespace, component.as_ref()).await,
+            };
             self.survey = Some(survey.map_err(because(FailureKind::Cluster))?);
             Ok(())
         })

@@ -90,7 +90,7 @@ fn ended(status: &Value, events: &[&Event]) -> Option<Fault> {
     let message = run.get("message").and_then(Value::as_str).unwrap_or_default();
     let seconds = lasted(run).map(|seconds| format!(" after {seconds} s")).unwrap_or_default();
     let words = |what: String| if message.is_empty() { what } else { format!("{what}: {message}") };
-    let given_up = |code: Code| if restarts >= MOST_RESTARTS { Code { hope: Hope::None, ..code } } else { code };
+    let given_up = |code: Code| if restarts >= MOST_RESTARTS { Code { hope: Hope::Tried, ..code } } else { code };
     // What runs again may come up this time.
     let hope = |code: Code| if is_running { Code { hope: Hope::Heals, ..code } } else { code };
     let fault =
@@ -140,6 +140,8 @@ fn probe(status: &Value, events: &[&Event]) -> Option<Fault> {
         message if message.starts_with("Liveness") => code::LIVENESS_FAILED,
         _ => code::READINESS_FAILED,
     };
+    // As long as it is not killed for it, it may be on its way.
+    let code = Code { hope: Hope::Heals, ..code };
     Some(Fault { code, words: unhealthy.message.clone(), log: Some(LastRun::Current) })
 }
 
@@ -197,7 +199,7 @@ mod tests {
         );
         let exit = json!({"exitCode": 1, "reason": "Error", "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:02Z"});
         let fault = fault(&crashed(exit, 3), &[]).unwrap();
-        assert_eq!((fault.code.word, fault.code.hope), ("ContainerCrashes", Hope::None));
+        assert_eq!((fault.code.word, fault.code.hope), ("ContainerCrashes", Hope::Tried));
         assert_eq!(fault.words, "exits with 1 after 2 s, 3 restarts");
         let killed = [
             event("Unhealthy", "Liveness probe failed: 500"),

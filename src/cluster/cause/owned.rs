@@ -42,7 +42,17 @@ pub fn telling<'a>(owner: &Object, pods: &'a [Object]) -> Vec<&'a Object> {
 /// Whether another pod comes in the place of this one: its controller does not wait for one that has failed.
 pub fn is_replaced(owner: &Object, pod: &Object) -> bool {
     let phase = pod.0.get("status").and_then(|status| status.get("phase"));
-    owner.group() == "apps" && phase.is_some_and(|phase| phase == "Failed")
+    let goes_on = owner.group() == "apps" || (owner.kind() == "Job" && job_failure(owner).is_none());
+    goes_on && phase.is_some_and(|phase| phase == "Failed")
+}
+
+/// The condition by which a Job is given up, or about to be.
+pub fn job_failure(job: &Object) -> Option<&Value> {
+    let conditions = job.0.get("status")?.get("conditions")?.as_array()?;
+    conditions.iter().find(|condition| {
+        let text = |member: &str| condition.get(member).and_then(Value::as_str).unwrap_or_default();
+        ["Failed", "FailureTarget"].contains(&text("type")) && text("status") == "True"
+    })
 }
 
 /// Whether a pod is of the version that is rolled out. The pods of a ReplicaSet, and of a Job, all are.

@@ -17,6 +17,9 @@ pub struct PodFault {
     pub container: Option<(String, Option<LastRun>)>,
 }
 
+/// Events of steps on the way to a running container.
+const FORWARD: [&str; 6] = ["Scheduled", "SuccessfulAttachVolume", "Pulling", "Pulled", "Created", "Started"];
+
 /// What is wrong with a pod by its status and events; none if nothing is, or nothing is known yet.
 pub fn fault(pod: &Object, events: &[Event]) -> Option<PodFault> {
     let status = pod.0.get("status").unwrap_or(&Value::Null);
@@ -74,7 +77,9 @@ fn before_start(status: &Value, events: &[Event]) -> Option<PodFault> {
     if has_started {
         return None;
     }
-    let told = events.iter().rev().find_map(|event| {
+    // What was in the way before the last step forward is no more.
+    let last = events.iter().rposition(|event| FORWARD.contains(&event.reason.as_str())).map_or(0, |at| at + 1);
+    let told = events.iter().skip(last).rev().find_map(|event| {
         let says = |text: &str| event.message.contains(text);
         let code = match event.reason.as_str() {
             "FailedMount" if says("configmap") || says("secret") || says("config key") => code::MOUNT_CONFIG_MISSING,
@@ -151,7 +156,9 @@ mod tests {
         ] {
             assert_eq!(word(creating.clone(), &[event(reason, message)]), Some(expected), "{message}");
         }
-        assert_eq!(word(creating, &[]), None);
+        assert_eq!(word(creating.clone(), &[]), None);
+        let went_on = [event("FailedMount", "configmap \"app\" not found"), event("Pulling", "Pulling image")];
+        assert_eq!(word(creating, &went_on), None);
         let init = json!({"phase": "Pending",
             "initContainerStatuses": [{"name": "migrate", "restartCount": 1, "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 2, "reason": "Error"}}}],
             "containerStatuses": [{"name": "web", "state": {"waiting": {"reason": "PodInitializing"}}}]});

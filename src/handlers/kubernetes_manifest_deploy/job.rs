@@ -127,7 +127,12 @@ impl Job<'_> {
             Some(actions) => (actions, contract),
             None => (terms::actions(&self.plan(survey).await?, survey, &self.deploys.options), None),
         };
-        let order = Order { actions, contract, artifact: self.artifact.map(str::to_owned), waiting: self.waiting() };
+        let order = Order {
+            actions,
+            contract,
+            artifact: self.artifact.map(str::to_owned),
+            waiting: self.waiting(self.deploys.roll_back),
+        };
         let told = |what: &str| self.context.log.info(self.context.redactor.mask(what));
         let deployed = deploy(self.api, survey, &order, &self.deploys.options, &told).await;
         let mut deployed = deployed.map_err(because(FailureKind::Cluster))?;
@@ -163,7 +168,7 @@ impl Job<'_> {
         let again = Survey::take(self.api, objects, namespace, component.as_ref()).await;
         *survey = again.map_err(because(FailureKind::Cluster))?;
         let actions = terms::actions(&self.plan(survey).await?, survey, &self.deploys.options);
-        let order = Order { actions, contract: None, artifact: Some(artifact), waiting: self.waiting() };
+        let order = Order { actions, contract: None, artifact: Some(artifact), waiting: self.waiting(false) };
         let told = |what: &str| self.context.log.info(self.context.redactor.mask(what));
         let rolled = deploy(self.api, survey, &order, &self.deploys.options, &told).await;
         Ok(match rolled.map_err(because(FailureKind::Cluster))?.failure {
@@ -172,8 +177,11 @@ impl Job<'_> {
         })
     }
 
-    fn waiting(&self) -> Option<Waiting> {
-        let until = self.context.clock.elapsed() + self.context.time_left().saturating_sub(FOR_REPORTS);
+    /// How long it is waited; of the job's time a part is kept for a rollback that may follow.
+    fn waiting(&self, may_roll_back: bool) -> Option<Waiting> {
+        let left = self.context.time_left().saturating_sub(FOR_REPORTS);
+        let left = if may_roll_back { left * 2 / 3 } else { left };
+        let until = self.context.clock.elapsed() + left;
         self.deploys.waiting.clone().map(|waiting| Waiting { until: Some(until), ..waiting })
     }
 

@@ -42,7 +42,7 @@ async fn a_failed_deploy_goes_back_by_setting_and_never_to_what_failed() {
     let (one, two) = (bench.push(&name, &deployment("web", 1)).await, bench.push(&name, &broken()).await);
     bench.with_registry(&["apply", "--yes", &one]).ended(0);
     let nothing = bench.with_registry(&["rollback", "--yes"]).ended(1);
-    assert!(nothing.err.contains("no earlier deploy that succeeded"), "{}", nothing.err);
+    assert!(nothing.err.contains("no earlier deploy of an artifact that succeeded"), "{}", nothing.err);
 
     let failing = ["apply", "--yes", two.as_str(), "--deploy-wait-timeout", "4s"];
     let rolled = bench.with_registry(&[failing.as_slice(), &["--deploy-on-failure", "rollback"]].concat()).ended(4);
