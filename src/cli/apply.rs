@@ -145,7 +145,7 @@ async fn roll_back(target: &Target, survey: &Survey, namespace: &str, from: Opti
         Order { actions: terms::actions(&plan, &survey, options), contract: None, artifact: Some(artifact), waiting };
     let rolled = deploy(&target.api, &mut survey, &order, options, &|line: &str| target.say(line)).await?;
     Ok(match rolled.failure {
-        None => format!("rolled back to {}", order.artifact.unwrap_or_default()),
+        None => "the rollback succeeded".into(),
         Some(failure) => format!("the rollback failed too: {}", failure.sentence()),
     })
 }

@@ -134,7 +134,9 @@ pub(super) fn is_ours(live: &Object, record: &Record, options: &Options) -> bool
     if record.uid.is_empty() {
         return options.has_deployed(live);
     }
-    let is_managed = owners(live).iter().any(|owner| options.is_earlier(owner.manager));
+    // Of what has no fields but its name nobody is the manager.
+    let owners = owners(live);
+    let is_managed = owners.is_empty() || owners.iter().any(|owner| options.is_earlier(owner.manager));
     is_managed && live.uid() == Some(&record.uid)
 }
 

@@ -129,9 +129,15 @@ async fn independent_objects_are_finished_and_every_object_is_reported() {
     assert_eq!(bench.get(&bench.config_map("good")).await, Value::Null);
 }
 
-/// A foreign object that was not reached is not ours, and does not go with the component.
+/// A foreign object that was not reached is not ours, and does not go with the component; not even if it is of those
+/// whose fields would have become ours.
 #[tokio::test]
 async fn what_was_not_tried_is_not_ours() {
+    not_tried("somebody").await;
+    not_tried("kubectl-client-side-apply").await;
+}
+
+async fn not_tried(manager: &str) {
     let bench = Bench::new().await;
     let quotas = format!("/api/v1/namespaces/{}/resourcequotas", bench.namespace);
     bench.create(&quotas, json!({"metadata": {"name": "q"}, "spec": {"hard": {"count/secrets": "1"}}})).await;
@@ -142,7 +148,7 @@ async fn what_was_not_tried_is_not_ours() {
     let foreign = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
         "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "web"}}, "template": {
             "metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "theirs"}]}}}});
-    bench.apply_as("somebody", &path, foreign).await;
+    bench.apply_as(manager, &path, foreign).await;
     let secret = |name: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\n---\n");
     // Each of them alone fits into the quota, so only the apply is refused.
     let needs = ["one", "two"].map(|name| format!("{{secretRef: {{name: {name}}}}}")).join(", ");
@@ -250,7 +256,46 @@ async fn rbac_that_forbids_one_kind_names_it() {
     );
     let refused = bench.apply("web", &set, &[]).ended(5);
     assert!(refused.err.contains("Service") && refused.err.contains("services"), "{}", refused.err);
+    // Who may look at one namespace only deploys, prunes and tears down in it.
+    bench.apply("web", &format!("{}{}", config_map("c", "1"), config_map("goes", "1")), &[]).ended(0);
     bench.apply("web", &config_map("c", "1"), &[]).ended(0);
+    assert_eq!(bench.get(&bench.config_map("goes")).await, Value::Null);
+    bench.run(&["delete", "--yes", "--component", "web"]).ended(0);
+    assert_eq!(bench.get(&bench.config_map("c")).await, Value::Null);
+}
+
+/// Who may neither list nor watch reads one by one, and needs no more time for it.
+#[tokio::test]
+async fn a_rollout_is_followed_without_rights_to_list_and_watch() {
+    let bench = Bench::new().await;
+    let rbac = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}", bench.namespace);
+    let verbs = ["get", "create", "patch", "delete"];
+    let rules = json!([{"apiGroups": ["", "apps"], "resources": ["configmaps", "deployments"], "verbs": verbs}]);
+    bench.create(&format!("{rbac}/roles"), json!({"metadata": {"name": "r"}, "rules": rules})).await;
+    let subjects = json!([{"kind": "User", "name": "nobody-special", "apiGroup": "rbac.authorization.k8s.io"}]);
+    let role = json!({"kind": "Role", "name": "r", "apiGroup": "rbac.authorization.k8s.io"});
+    let binding = json!({"metadata": {"name": "r"}, "roleRef": role, "subjects": subjects});
+    bench.create(&format!("{rbac}/rolebindings"), binding).await;
+    std::fs::write(bench.path("kubeconfig"), crate::parts::testbed().kubeconfig_nobody()).unwrap();
+    let begun = std::time::Instant::now();
+    let ran = bench.apply("web", &deployment("web", 1), &["--deploy-wait-timeout", "180s"]).ended(0);
+    assert!(ran.err.contains("cannot be watched"), "{}", ran.err);
+    assert!(begun.elapsed() < std::time::Duration::from_secs(120), "its end was seen, not its deadline");
+}
+
+/// Two first deploys of a component at once: the second one does not write over what the first one knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_inventory_that_appears_meanwhile_is_not_written_over() {
+    let bench = Bench::new().await;
+    let proxy = crate::parts::apiserver::ApiProxy::start().await;
+    std::fs::write(bench.path("kubeconfig"), proxy.kubeconfig()).unwrap();
+    let maps = bench.config_map("").trim_end_matches('/').to_owned();
+    let theirs = json!({"metadata": {"name": "nuon-inventory-web"}, "data": {"history": "theirs"}});
+    proxy.ambush("/configmaps/nuon-inventory-web", &maps, theirs);
+    let refused = bench.apply("web", &config_map("c", "1"), &[]).ended(1);
+    assert!(refused.err.contains("somebody else has changed it"), "{}", refused.err);
+    assert_eq!(bench.get(&bench.config_map("c")).await, Value::Null, "nothing is applied that is not noted before");
+    assert_eq!(bench.get(&bench.config_map("nuon-inventory-web")).await["data"]["history"], "theirs");
 }
 
 #[tokio::test]

@@ -110,6 +110,27 @@ async fn what_an_apply_would_take_away_is_touched_too() {
     assert_eq!(bench.get(&path).await["data"]["hotfix"], "x");
 }
 
+/// A plan that was refused is not kept, and one of other settings is no plan.
+#[tokio::test]
+async fn a_plan_is_of_its_settings_and_of_what_was_accepted() {
+    let bench = Bench::new().await;
+    let path = bench.config_map("c");
+    let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "theirs"}});
+    bench.apply_as("somebody", &path, theirs).await;
+    let (file, plan) = (bench.manifest(&config_map("c", "1")), bench.path("plan"));
+    bench.run(&["plan", "-f", &file, "--out", &plan, "--deploy-conflicts", "refuse"]).ended(6);
+    assert!(!std::path::Path::new(&plan).exists());
+
+    let plan = bench.save(&config_map("c", "1"));
+    let refused = bench.run(&["apply", &plan, "--deploy-ignore", "ConfigMap:/data/a"]).ended(3);
+    assert!(refused.err.contains("others than when the plan was made"), "{}", refused.err);
+    let refused = bench.run(&["apply", &plan, "--component", "other"]).ended(64);
+    assert!(refused.err.contains("the component web"), "{}", refused.err);
+    assert_eq!(bench.get(&path).await["data"]["a"], "theirs");
+    let dry = bench.run(&["apply", &plan, "--dry-run"]).ended(2);
+    assert!(dry.err.contains("still fits"), "{}", dry.err);
+}
+
 /// A list is touched item by item: what another manager adds to it is its own.
 #[tokio::test]
 async fn what_others_add_to_a_list_passes() {

@@ -102,6 +102,9 @@ async fn what_cannot_be_looked_up_stays_known() {
     });
     bench.create(services, down).await;
     let ran = bench.apply("web", &rest, &[]).ended(0);
+    let torn = bench.run(&["delete", "--yes", "--component", "web"]).ended(1);
+    assert!(torn.err.contains("its API is not served now"), "{}", torn.err);
+    bench.apply("web", &rest, &[]).ended(0);
     bench.delete(&service).await;
     assert!(ran.err.contains(&format!("Widget/{}/w", bench.namespace)), "{}", ran.err);
     assert!(ran.err.contains("cannot be looked up"), "{}", ran.err);
@@ -147,6 +150,46 @@ async fn a_teardown_leaves_what_another_component_has() {
     assert!(torn.err.contains("stays, because it is part of two"), "{}", torn.err);
     assert_ne!(bench.get(&bench.config_map("shared")).await, Value::Null);
     assert_eq!(bench.get(&bench.config_map("own")).await, Value::Null);
+}
+
+/// What is kept is not lost with its namespace, and neither is what others have in it.
+#[tokio::test]
+async fn the_namespace_of_what_stays_stays() {
+    let bench = Bench::new().await;
+    let other = crate::parts::unique("other");
+    let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {other}}}\n---\n");
+    let kept = config_map("kept", "1").replace(
+        "{name: kept}",
+        &format!("{{name: kept, namespace: {other}, annotations: {{nuon.co/prune: disabled}}}}"),
+    );
+    bench.apply("web", &format!("{namespace}{kept}"), &[]).ended(0);
+    let torn = bench.run(&["delete", "--yes", "--component", "web"]).ended(0);
+    assert!(
+        torn.err.contains(&format!("Namespace/{other} stays, because ConfigMap/{other}/kept does")),
+        "{}",
+        torn.err
+    );
+    assert!(bench.get(&format!("/api/v1/namespaces/{other}")).await["metadata"].get("deletionTimestamp").is_none());
+
+    let shared = crate::parts::unique("shared");
+    let namespace = namespace.replace(&other, &shared);
+    bench.apply("one", &namespace, &[]).ended(0);
+    let guest = config_map("guest", "1").replace("{name: guest}", &format!("{{name: guest, namespace: {shared}}}"));
+    bench.apply("two", &guest, &[]).ended(0);
+    bench.run(&["delete", "--yes", "--component", "one"]).ended(0);
+    assert!(bench.get(&format!("/api/v1/namespaces/{shared}")).await["metadata"].get("deletionTimestamp").is_none());
+}
+
+/// A set can be torn down of which a kind is not there any more.
+#[tokio::test]
+async fn a_kind_that_is_gone_does_not_stop_a_teardown() {
+    let bench = Bench::new().await;
+    let thing = format!("apiVersion: {}.example.test/v1\nkind: Thing\nmetadata: {{name: t}}\n---\n", bench.namespace);
+    bench.apply("web", &config_map("c", "1"), &[]).ended(0);
+    let file = bench.manifest(&format!("{thing}{}", config_map("c", "1")));
+    let torn = bench.run(&["delete", "--yes", "--component", "web", "-f", &file]).ended(0);
+    assert!(torn.err.contains("nothing serves Thing"), "{}", torn.err);
+    assert_eq!(bench.get(&bench.config_map("c")).await, Value::Null);
 }
 
 /// A custom object goes while what acts on its finalizer still runs.
