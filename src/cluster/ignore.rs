@@ -1,6 +1,7 @@
 //! Fields that are left as they are in the cluster, because something else decides them: an autoscaler's
 //! replicas, a certificate that is injected.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use serde_json::Value;
@@ -57,17 +58,21 @@ fn pointers(wanted: &Object, rules: &[IgnoreRule]) -> Vec<String> {
 }
 
 /// A live object without the ignored fields.
-pub fn without_ignored(wanted: &Object, live: &Object, rules: &[IgnoreRule]) -> Object {
+pub fn without_ignored<'a>(wanted: &Object, live: &'a Object, rules: &[IgnoreRule]) -> Cow<'a, Object> {
+    let pointers = pointers(wanted, rules);
+    if pointers.is_empty() {
+        return Cow::Borrowed(live);
+    }
     let mut document = Value::Object(live.0.clone());
-    for pointer in pointers(wanted, rules) {
+    for pointer in pointers {
         let Some((parent, member)) = pointer.rsplit_once('/') else { continue };
         if let Some(Value::Object(map)) = document.pointer_mut(parent) {
             map.shift_remove(&unescape(member));
         }
     }
     match document {
-        Value::Object(map) => Object(map),
-        _ => live.clone(),
+        Value::Object(map) => Cow::Owned(Object(map)),
+        _ => Cow::Borrowed(live),
     }
 }
 

@@ -37,7 +37,12 @@ fn owner(entry: &Value) -> Owner<'_> {
     }
 }
 
-impl Owner<'_> {
+impl<'a> Owner<'a> {
+    /// The tree of its fields; none of a subresource.
+    pub fn tree(&self) -> Option<&'a Value> {
+        self.subresource.is_empty().then_some(self.fields)
+    }
+
     /// Whether it owns the field at a JSON pointer of the live object, or something within it.
     pub fn owns(&self, live: &Object, pointer: &str) -> bool {
         let steps: Vec<String> = pointer.split('/').skip(1).map(unescape).collect();
@@ -123,12 +128,10 @@ pub fn taken_over(live: &Object, manager: &str, from: &[String]) -> Option<Value
     Some(Value::Array(kept.chain([Value::Object(ours)]).collect()))
 }
 
-/// The fields that some of the owners have, joined; of subresources none.
-pub fn fields_of(live: &Object, is_wanted: impl Fn(&Owner<'_>) -> bool) -> Value {
+/// The fields that all owners have, joined; of subresources none.
+pub fn fields_of(live: &Object) -> Value {
     let mut joined = Value::Object(Map::new());
-    for owner in owners(live).iter().filter(|owner| owner.subresource.is_empty() && is_wanted(owner)) {
-        join(&mut joined, owner.fields);
-    }
+    owners(live).iter().filter_map(Owner::tree).for_each(|tree| join(&mut joined, tree));
     joined
 }
 

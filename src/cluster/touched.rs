@@ -4,6 +4,8 @@
 //! does not matter. The inventory keeps fingerprints, so that an object that nobody has touched is known
 //! to be unchanged without a question.
 
+use std::collections::BTreeSet;
+
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -12,7 +14,7 @@ use super::diff::{Form, compare};
 use super::ignore::without_ignored;
 use super::mask::LAST_APPLIED;
 use super::options::Options;
-use super::owners::{Owner, fields_of, place};
+use super::owners::{Owner, fields_of, owners, place};
 use crate::manifest::Object;
 
 /// Bytes of a fingerprint.
@@ -23,13 +25,13 @@ const LENGTH: usize = 10;
 /// not count. Items of lists that are known by keys stand under their keys; of other lists all of the live one
 /// is taken. Secret values are replaced by keyed fingerprints.
 pub fn touched(wanted: &Object, live: &Object, options: &Options) -> Object {
-    let all = fields_of(live, |_| true);
-    let ours = fields_of(live, |owner| is_taken(owner, options));
-    let seen = Value::Object(without_ignored(wanted, live, &options.ignore).0);
-    let wanted_fields = Value::Object(wanted.0.clone());
-    let Value::Object(mut fields) = values(Some(&wanted_fields), &seen, Some(&all), Some(&ours)) else {
-        return Object(Map::new());
+    let owners = owners(live);
+    let of = |is_meant: &dyn Fn(&Owner<'_>) -> bool| {
+        owners.iter().filter(|owner| is_meant(owner)).filter_map(Owner::tree).collect::<Vec<&Value>>()
     };
+    let (all, ours) = (of(&|_| true), of(&|owner| is_taken(owner, options)));
+    let seen = without_ignored(wanted, live, &options.ignore);
+    let mut fields = map_values(Some(&wanted.0), &seen.0, &all, &ours);
     for member in ["apiVersion", "kind", "status"] {
         fields.shift_remove(member);
     }
@@ -53,11 +55,14 @@ fn hide_secrets(fields: &mut Map<String, Value>, is_secret: bool, options: &Opti
 /// The fields that were touched `before` and are not `now`, because somebody else has made them his own by another
 /// value. What only the server has filled in again is nobody's.
 pub fn retaken(before: &Object, now: &Object, live: &Object, options: &Options) -> Vec<Moved> {
+    if before == now {
+        return Vec::new();
+    }
     let mut seen = live.0.clone();
     hide_secrets(&mut seen, live.is_secret(), options);
     let [before, now, seen] = [before.0.clone(), now.0.clone(), seen].map(Value::Object);
     let mut found = Vec::new();
-    look_for_retaken(&before, Some(&now), &seen, &fields_of(live, |_| true), "", &mut found);
+    look_for_retaken(&before, Some(&now), &seen, &fields_of(live), "", &mut found);
     found
 }
 
@@ -98,45 +103,70 @@ fn is_taken(owner: &Owner<'_>, options: &Options) -> bool {
 }
 
 /// Of a live value what is wanted of it, or owned by `ours`; `all` is what anybody owns, and says of lists how their
-/// items are known.
-fn values(wanted: Option<&Value>, live: &Value, all: Option<&Value>, ours: Option<&Value>) -> Value {
-    let is_owned_whole = ours.and_then(Value::as_object).is_some_and(Map::is_empty);
+/// items are known. Both are trees of owned fields, one of each owner.
+fn values(wanted: Option<&Value>, live: &Value, all: &[&Value], ours: &[&Value]) -> Value {
+    let is_whole = |tree: &&Value| tree.as_object().is_some_and(Map::is_empty);
+    let is_owned_whole = !ours.is_empty() && ours.iter().all(is_whole);
     match (wanted, live) {
         (None, _) if is_owned_whole => live.clone(),
         (None | Some(Value::Object(_)), Value::Object(map)) => {
-            let part = |(key, live): (&String, &Value)| {
-                let inner = |tree: Option<&'_ Value>| tree.and_then(|tree| tree.get(format!("f:{key}"))).cloned();
-                let (wanted, ours) = (wanted.and_then(|wanted| wanted.get(key)), inner(ours));
-                let is_touched = wanted.is_some() || ours.is_some();
-                is_touched.then(|| (key.clone(), values(wanted, live, inner(all).as_ref(), ours.as_ref())))
-            };
-            Value::Object(map.iter().filter_map(part).collect())
+            Value::Object(map_values(wanted.and_then(Value::as_object), map, all, ours))
         }
-        (None | Some(Value::Array(_)), Value::Array(items)) => match all.and_then(Value::as_object) {
-            Some(tree) if tree.keys().any(|key| is_item(key)) => keyed(wanted, live, tree, ours),
-            None if wanted.and_then(Value::as_array).is_some_and(|wanted| wanted.len() == items.len()) => {
-                let wanted = wanted.and_then(Value::as_array).into_iter().flatten();
-                Value::Array(wanted.zip(items).map(|(wanted, live)| values(Some(wanted), live, None, None)).collect())
+        (None | Some(Value::Array(_)), Value::Array(items)) => {
+            let wanted_items = wanted.and_then(Value::as_array);
+            let keys: BTreeSet<&String> =
+                all.iter().flat_map(|tree| keys_of(tree)).filter(|key| is_item(key)).collect();
+            if !keys.is_empty() {
+                return keyed(wanted, live, &keys, all, ours);
             }
-            _ => live.clone(),
-        },
+            match wanted_items.filter(|wanted| all.is_empty() && wanted.len() == items.len()) {
+                Some(wanted) => {
+                    let pairs = wanted.iter().zip(items);
+                    Value::Array(pairs.map(|(wanted, live)| values(Some(wanted), live, &[], &[])).collect())
+                }
+                None => live.clone(),
+            }
+        }
         _ => live.clone(),
     }
 }
 
+fn map_values(
+    wanted: Option<&Map<String, Value>>,
+    live: &Map<String, Value>,
+    all: &[&Value],
+    ours: &[&Value],
+) -> Map<String, Value> {
+    let part = |(key, live): (&String, &Value)| {
+        let field = format!("f:{key}");
+        let (wanted, ours) = (wanted.and_then(|wanted| wanted.get(key)), inner(ours, &field));
+        let is_touched = wanted.is_some() || !ours.is_empty();
+        is_touched.then(|| (key.clone(), values(wanted, live, &inner(all, &field), &ours)))
+    };
+    live.iter().filter_map(part).collect()
+}
+
 /// The touched items of a list, under the keys that they are known by.
-fn keyed(wanted: Option<&Value>, live: &Value, all: &Map<String, Value>, ours: Option<&Value>) -> Value {
+fn keyed(wanted: Option<&Value>, live: &Value, keys: &BTreeSet<&String>, all: &[&Value], ours: &[&Value]) -> Value {
     let mut found = Map::new();
-    for (key, all) in all.iter().filter(|(key, _)| is_item(key)) {
-        let at = |list: &'_ Value| place(key, list).and_then(|place| place.of(list).cloned());
-        let (wanted, ours) = (wanted.and_then(at), ours.and_then(|ours| ours.get(key)));
-        if (wanted.is_some() || ours.is_some())
-            && let Some(live) = at(live)
+    for key in keys {
+        let (wanted, ours) = (wanted.and_then(|list| place(key, list)?.of(list)), inner(ours, key));
+        if (wanted.is_some() || !ours.is_empty())
+            && let Some(live) = place(key, live).and_then(|place| place.of(live))
         {
-            found.insert(label(key), values(wanted.as_ref(), &live, Some(all), ours));
+            found.insert(label(key), values(wanted, live, &inner(all, key), &ours));
         }
     }
     Value::Object(found)
+}
+
+/// What the trees have under a key.
+fn inner<'a>(trees: &[&'a Value], key: &str) -> Vec<&'a Value> {
+    trees.iter().filter_map(|tree| tree.get(key)).collect()
+}
+
+fn keys_of(tree: &Value) -> impl Iterator<Item = &String> {
+    tree.as_object().into_iter().flat_map(Map::keys)
 }
 
 /// Whether a key of a tree of owned fields is of an item that is known by keys or by its value.
