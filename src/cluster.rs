@@ -6,7 +6,7 @@
 //! | look | [`discovery`]; [`survey`]: what is there of a set (`live`), and of what its component had ([`inventory`]), as it is sent (`normal`) |
 //! | compare | [`diff`], `lines`, `mask`: changesets; [`touched`]: what a manifest touches; `owners`: who owns it; [`ignore`] |
 //! | plan | [`plan`], `schema` (checks what the server cannot yet), [`images`], [`prune`], [`terms`] (an approved plan, held against now) |
-//! | act | [`deploy`]: [`apply`] by `stage`, [`mod@wait`] (`watch`) with [`readiness`], [`rule`] and [`cause`], then [`prune`]; [`teardown`], [`delete`] |
+//! | act | [`deploy`]: [`apply`] by `stage`, [`mod@wait`] (`watch`) with [`readiness`], [`rule`] and [`cause`], then [`prune`]; [`rollback`]; [`teardown`], [`delete`] |
 //! | tell | [`tree`]: what objects own; [`comparison`]: objects at hand, also in the replaced program's form ([`shipped`]) |
 //!
 //! [`options`] says how all of it is done.
@@ -32,6 +32,7 @@ pub mod options;
 pub mod plan;
 pub mod prune;
 pub mod readiness;
+pub mod rollback;
 pub mod rule;
 pub mod shipped;
 pub mod survey;

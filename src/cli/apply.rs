@@ -10,9 +10,10 @@ use super::cluster::{
 };
 use super::plan::{self, VERSION, load, refused, survey};
 use super::{Code, complain, input, tell};
-use crate::cluster::deploy::{CANNOT_BE_UNDONE, Deployed, Failure, Order, deploy};
+use crate::cluster::deploy::{Deployed, Failure, Order, deploy};
 use crate::cluster::options::Options;
 use crate::cluster::plan::plan as make_plan;
+use crate::cluster::rollback::Rollback;
 use crate::cluster::survey::Survey;
 use crate::cluster::terms;
 use crate::plan::changeset::{Change, ResourceDiff};
@@ -116,8 +117,7 @@ async fn finish(
     }
     let code = deployed.failure.as_ref().map_or(Code::Done, code_of);
     if code == Code::NotReady && target.parts.deploys.roll_back {
-        let rolled = roll_back(target, survey, namespace, order.artifact.as_deref()).await;
-        let told = rolled.unwrap_or_else(|Stopped(_, message)| format!("the rollback failed too: {message}"));
+        let told = roll_back(target, survey, namespace, order.artifact.as_deref()).await;
         target.say(&format!("note: {told}"));
         deployed.notes.push(told);
     }
@@ -126,28 +126,17 @@ async fn finish(
 }
 
 /// Goes back to the last artifact that succeeded, if there is one; what is said of it.
-async fn roll_back(target: &Target, survey: &Survey, namespace: &str, from: Option<&str>) -> Result<String, Stopped> {
-    let good = survey.inventory.as_ref().and_then(|inventory| inventory.last_good(from)?.artifact.clone());
-    let Some(artifact) = good else {
-        let what = "no other artifact of this component has succeeded, and what came from a file cannot be had again";
-        return Ok(format!("there is nothing to roll back to: {what}"));
+async fn roll_back(target: &Target, survey: &mut Survey, namespace: &str, from: Option<&str>) -> String {
+    let mut pulled = None;
+    let pull = async |artifact: &str| {
+        // Its secrets are hidden for as long as it is kept.
+        let source = pulled.insert(target.pull(artifact).await.map_err(|Stopped(_, message)| message)?);
+        Ok(std::mem::take(&mut source.objects))
     };
-    target.say(&format!("rolls back to {artifact}; {CANNOT_BE_UNDONE}"));
-    let mut source = target.pull(&artifact).await?;
-    let component = survey.inventory.as_ref().map(|inventory| inventory.component.clone());
-    let objects = std::mem::take(&mut source.objects);
-    let mut survey = Survey::take(&target.api, objects, namespace, component.as_ref()).await?;
-    let options = &target.options();
-    let plan = make_plan(&target.api, &survey, options).await?;
-    refused(&plan)?;
-    let waiting = target.parts.deploys.waiting.clone();
-    let order =
-        Order { actions: terms::actions(&plan, &survey, options), contract: None, artifact: Some(artifact), waiting };
-    let rolled = deploy(&target.api, &mut survey, &order, options, &|line: &str| target.say(line)).await?;
-    Ok(match rolled.failure {
-        None => "the rollback succeeded".into(),
-        Some(failure) => format!("the rollback failed too: {}", failure.sentence()),
-    })
+    let (options, waiting) = (&target.options(), target.parts.deploys.waiting.clone());
+    let rollback = Rollback { api: &target.api, options, namespace, from, waiting };
+    let said = rollback.run(survey, pull, &|line: &str| target.say(line)).await;
+    target.redactor.mask(&said).into_owned()
 }
 
 /// Prints what was done, and says why it failed.

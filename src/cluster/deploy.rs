@@ -24,10 +24,6 @@ const PRUNED_WITHIN: Duration = Duration::from_secs(60);
 /// Reasons that are told in one line.
 const MOST_TOLD: usize = 10;
 
-/// What a rollback says.
-pub const CANNOT_BE_UNDONE: &str =
-    "Jobs that have run, versions of definitions that objects are stored in, and immutable fields stay as they are";
-
 /// Why a deploy failed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Failure {

@@ -112,7 +112,7 @@ pub const SETTINGS: [Setting; 37] = [
     setting(
         "deploy.prune_percent",
         "50",
-        "Deletions of more of a component's objects than this, in per cent, need an approved plan that lists them",
+        "Deletions (from three on) of more of a component's objects than this, in per cent, need such a plan, too",
     ),
     setting("deploy.wait", "true", "Whether a deploy waits until its objects are ready"),
     setting("deploy.wait_timeout", "10m", "The longest that objects are waited for"),

@@ -108,7 +108,12 @@ fn cluster_commands_tell_wrong_arguments_first_and_then_that_there_is_no_cluster
 #[test]
 fn a_full_disk_is_an_error_and_a_reader_that_has_gone_is_none() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let status = Command::new(env!("CARGO_BIN_EXE_nuon-runner")).arg("version").stdout(full).status().unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_nuon-runner"))
+        .arg("version")
+        .stdout(full)
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
     assert_eq!(status.code(), Some(1));
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);

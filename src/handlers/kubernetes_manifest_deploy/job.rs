@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Map, json};
 
-use crate::cluster::deploy::{CANNOT_BE_UNDONE, Deployed, Failure as Fault, Order, deploy, some};
+use crate::cluster::deploy::{Deployed, Failure as Fault, Order, deploy, some};
 use crate::cluster::plan::{Plan, newly_wanted, plan};
+use crate::cluster::rollback::Rollback;
 use crate::cluster::survey::Survey;
 use crate::cluster::teardown::{Teardown, teardown};
 use crate::cluster::touched::fingerprint_of_set;
@@ -14,6 +15,7 @@ use crate::cluster::{Api, terms, wait};
 use crate::control::wire::ResultReport;
 use crate::handlers::metrics::Metrics;
 use crate::handlers::{Deploys, Registries, Secrets, artifact, images};
+use crate::manifest::Object;
 use crate::plan::changeset::{Change, Op, PlanContents, ResourceDiff, bounded};
 use crate::plan::contents;
 use crate::plan::contract::{self, Contract};
@@ -137,44 +139,39 @@ impl Job<'_> {
         let deployed = deploy(self.api, survey, &order, &self.deploys.options, &told).await;
         let mut deployed = deployed.map_err(because(FailureKind::Cluster))?;
         if self.deploys.roll_back && matches!(deployed.failure, Some(Fault::NotReady(_))) {
-            let told = match self.roll_back(survey).await {
-                Ok(told) => told,
-                Err(failure) => format!("the rollback failed too: {}", failure.text()),
-            };
-            deployed.notes.push(told);
+            deployed.notes.push(self.roll_back(survey).await);
         }
         Ok(self.done(text, deployed))
     }
 
-    /// Goes back to the last artifact that succeeded, if there is one; what is said of it.
-    async fn roll_back(&self, survey: &mut Survey) -> Result<String, Failure> {
-        let good = survey.inventory.as_ref().and_then(|inventory| inventory.last_good(self.artifact)?.artifact.clone());
-        let (Some(artifact), Some(repository)) = (good, self.repository) else {
-            return Ok(
-                "there is nothing to roll back to: no other artifact of this component has succeeded, and what came \
-                       with a plan cannot be had again"
-                    .into(),
-            );
+    /// Goes back to the last artifact that succeeded, if there is one; what is said of it, masked.
+    async fn roll_back(&self, survey: &mut Survey) -> String {
+        let mut secrets = Secrets::default();
+        let pull = async |artifact: &str| {
+            let objects = self.pull(artifact).await.map_err(|failure| failure.text())?;
+            secrets.learn_objects(&self.context.redactor, &objects);
+            Ok(objects)
         };
-        self.context.log.warn(format!("rolls back to {artifact}; {CANNOT_BE_UNDONE}"));
+        let rollback = Rollback {
+            api: self.api,
+            options: &self.deploys.options,
+            namespace: self.namespace,
+            from: self.artifact,
+            waiting: self.waiting(false),
+        };
+        let told = |what: &str| self.context.log.info(self.context.redactor.mask(what));
+        let said = rollback.run(survey, pull, &told).await;
+        self.context.redactor.mask(&said).into_owned()
+    }
+
+    /// The objects of an earlier artifact of the component.
+    async fn pull(&self, artifact: &str) -> Result<Vec<Object>, Failure> {
+        let missing = || Failure::new(FailureKind::Artifact, "the plan names no registry to pull it from");
+        let repository = self.repository.ok_or_else(missing)?;
         let digest = artifact.rsplit_once('@').map_or("", |(_, digest)| digest);
         let version = Version::digest(digest).map_err(because(FailureKind::Artifact))?;
         let pulled = format::pull(repository, &version).await.map_err(because(FailureKind::Artifact))?;
-        let objects = self.context.blocking(move || artifact::objects(pulled.content)).await??;
-        let mut secrets = Secrets::default();
-        secrets.learn_objects(&self.context.redactor, &objects);
-        let component = survey.inventory.as_ref().map(|inventory| inventory.component.clone());
-        let namespace = self.namespace;
-        let again = Survey::take(self.api, objects, namespace, component.as_ref()).await;
-        *survey = again.map_err(because(FailureKind::Cluster))?;
-        let actions = terms::actions(&self.plan(survey).await?, survey, &self.deploys.options);
-        let order = Order { actions, contract: None, artifact: Some(artifact), waiting: self.waiting(false) };
-        let told = |what: &str| self.context.log.info(self.context.redactor.mask(what));
-        let rolled = deploy(self.api, survey, &order, &self.deploys.options, &told).await;
-        Ok(match rolled.map_err(because(FailureKind::Cluster))?.failure {
-            None => "the rollback succeeded".into(),
-            Some(failure) => format!("the rollback failed too: {}", failure.sentence()),
-        })
+        self.context.blocking(move || artifact::objects(pulled.content)).await?
     }
 
     /// How long it is waited; of the job's time a part is kept for a rollback that may follow.
