@@ -38,7 +38,7 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
             None => {
                 let mut source = target.source(matches).await?;
                 let mut survey = survey(target, &mut source).await?;
-                fresh(target, matches, &mut survey, source.artifact.clone()).await
+                fresh(target, matches, &mut survey, &target.namespace, source.artifact.clone()).await
             }
         }
     })
@@ -64,7 +64,7 @@ async fn saved(target: &Target, matches: &ArgMatches, file: &str) -> Result<Code
         }
         Err(breaches) if target.parts.deploys.replan => {
             target.say(&format!("{}; it is planned anew (deploy.moved)", Failure::Moved(breaches).sentence()));
-            fresh(target, matches, &mut survey, saved.artifact.clone()).await
+            fresh(target, matches, &mut survey, &saved.namespace, saved.artifact.clone()).await
         }
         Err(breaches) => Err(Stopped(Code::Moved, Failure::Moved(breaches).sentence())),
     }
@@ -75,6 +75,7 @@ pub async fn fresh(
     target: &Target,
     matches: &ArgMatches,
     survey: &mut Survey,
+    namespace: &str,
     artifact: Option<String>,
 ) -> Result<Code, Stopped> {
     let options = &target.options();
@@ -99,7 +100,7 @@ pub async fn fresh(
     } else {
         Order { actions: terms::actions(&plan, survey, options), contract: None, artifact, waiting }
     };
-    finish(target, matches, survey, &target.namespace, &order, options).await
+    finish(target, matches, survey, namespace, &order, options).await
 }
 
 async fn finish(

@@ -59,7 +59,7 @@ pub fn rollback(matches: &ArgMatches, environment: &HashMap<String, String>) -> 
         target.say(&format!("note: {CANNOT_BE_UNDONE}"));
         let mut source = target.pull(&artifact).await?;
         let mut survey = survey(target, &mut source).await?;
-        apply::fresh(target, matches, &mut survey, Some(artifact)).await
+        apply::fresh(target, matches, &mut survey, &target.namespace, Some(artifact)).await
     })
 }
 

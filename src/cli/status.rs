@@ -69,6 +69,8 @@ async fn of_component(target: &Target, matches: &ArgMatches) -> Result<Code, Sto
             // What may not be read is left out.
             false => cause::find(&target.api, &survey.served, live, &readiness).await.ok().flatten(),
         };
+        let is_idle_claim = cause.as_ref().is_some_and(Cause::is_of_idle_claim);
+        let readiness = if is_idle_claim { Readiness { status: Status::Current, ..readiness } } else { readiness };
         let owned = match matches.get_flag("tree") {
             true => tree::of(&target.api, &survey.served, live, target.clock.now()).await?,
             false => Vec::new(),

@@ -66,6 +66,11 @@ impl Cause {
         Self { code, chain: vec![object.subject()], words, event: None, log: Vec::new() }
     }
 
+    /// Whether it is of a claim that no pod uses yet: its volume is made then, and nothing is wrong with it.
+    pub fn is_of_idle_claim(&self) -> bool {
+        self.code == code::CLAIM_WITHOUT_CONSUMER
+    }
+
     /// The same of what may be replaced before it is repaired.
     fn that_may_heal(self) -> Self {
         Self { code: Code { hope: Hope::Heals, ..self.code }, ..self }
@@ -244,6 +249,7 @@ impl Finder<'_> {
         for name in names.filter_map(Value::as_str) {
             if let Some(claim) = self.api.get(resource, pod.namespace(), name).await?
                 && let Some(cause) = self.claim(&claim).await?
+                && !cause.is_of_idle_claim()
             {
                 return Ok(Some(cause));
             }

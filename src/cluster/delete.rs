@@ -205,7 +205,7 @@ async fn await_gone(api: &Api, served: &Served, mut going: Vec<Object>, end: Dur
 }
 
 /// What keeps an object that is being deleted.
-fn blocked_by(live: &Object) -> String {
+pub fn blocked_by(live: &Object) -> String {
     let texts = |list: Option<&Value>| -> Vec<String> {
         list.and_then(Value::as_array)
             .into_iter()

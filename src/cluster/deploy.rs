@@ -91,6 +91,15 @@ pub struct Deployed {
     pub failure: Option<Failure>,
 }
 
+impl Deployed {
+    /// Takes up that the inventory could not be written.
+    fn unwritten(&mut self, written: Result<(), ClusterError>) {
+        let Err(error) = written else { return };
+        self.notes.push(format!("the inventory could not be written: {error}"));
+        self.failure.get_or_insert_with(|| error.into());
+    }
+}
+
 /// What a deploy is asked for.
 pub struct Order<'a> {
     /// What is done with each object of the survey.
@@ -126,10 +135,9 @@ pub async fn deploy(
     deployed.failure = if api.stop.is_stopped() { Some(Failure::Stopped) } else { refusal(&applied) };
     if let Some(inventory) = &mut survey.inventory {
         // Known before it is waited for, which may be cut short.
-        let settled = inventory.settle(&api.to_the_end(), &survey.served, &options.manager).await;
-        if let Err(error) = settled {
-            deployed.failure.get_or_insert_with(|| error.into());
-        }
+        let to_the_end = api.to_the_end();
+        let settled = inventory.settle(&to_the_end, &survey.served, &options.manager);
+        deployed.unwritten(in_time(api, settled).await);
     }
     if deployed.failure.is_none()
         && let Some(waiting) = &order.waiting
@@ -147,16 +155,18 @@ pub async fn deploy(
     }
     // What was done is written down also when no more is wanted.
     let to_the_end = api.to_the_end();
-    let written = remember(&to_the_end, survey, order, options, &deployed);
-    let error = match api.clock.timeout(LAST_WORD, written).await {
-        Ok(written) => written.err(),
-        Err(_) => Some(ClusterError::Timeout { what: "it was not written".into(), waited: LAST_WORD }),
-    };
-    if let Some(error) = error {
-        deployed.notes.push(format!("the inventory could not be written: {error}"));
-        deployed.failure.get_or_insert_with(|| error.into());
-    }
+    let remembered = in_time(api, remember(&to_the_end, survey, order, options, &deployed)).await;
+    deployed.unwritten(remembered);
     Ok(deployed)
+}
+
+/// A last write, which does not take long.
+pub(super) async fn in_time(
+    api: &Api,
+    write: impl Future<Output = Result<(), ClusterError>>,
+) -> Result<(), ClusterError> {
+    let late = |_| ClusterError::Timeout { what: "it was not written".into(), waited: LAST_WORD };
+    api.clock.timeout(LAST_WORD, write).await.map_err(late)?
 }
 
 /// Why what nobody has approved is not done, before anything is.
@@ -217,6 +227,9 @@ async fn prune_after(
             deployed.notes.extend(told);
         }
     }
+    // What stays now shelters more.
+    pruning.shelter(survey);
+    deployed.notes.append(&mut pruning.notes);
     let now = api.clock.elapsed();
     let patience =
         order.waiting.as_ref().map_or(PRUNED_WITHIN, |waiting| waiting.end(now + waiting.timeout).saturating_sub(now));

@@ -182,21 +182,21 @@ impl Inventory {
         Ok(Self::new(component.clone()))
     }
 
-    /// The objects that inventories other than this one hold, those included themselves; asked for those that are
+    /// The objects that inventories other than one's own hold, those included themselves; asked for those that are
     /// concerned.
     ///
     /// # Errors
     /// [`ClusterError`]; also if one of them cannot be understood.
     pub async fn held_by_others(
-        &self,
+        own: Option<&Self>,
         api: &Api,
         served: &Served,
         concerned: impl Iterator<Item = &ObjectId>,
     ) -> Result<BTreeMap<ObjectId, String>, ClusterError> {
         let mut held = BTreeMap::new();
-        for stored in self.all(api, served, concerned).await? {
+        for stored in Self::all(own, api, served, concerned).await? {
             let Some(component) = stored.name().strip_prefix(PREFIX) else { continue };
-            if stored.subject() == self.subject() {
+            if own.is_some_and(|own| own.subject() == stored.subject()) {
                 continue;
             }
             let other = Self::parse(&stored).ok_or_else(|| ClusterError::Inventory {
@@ -212,7 +212,7 @@ impl Inventory {
 
     /// All inventories of the cluster; where only namespaces may be looked at, those of the namespaces concerned.
     async fn all(
-        &self,
+        own: Option<&Self>,
         api: &Api,
         served: &Served,
         concerned: impl Iterator<Item = &ObjectId>,
@@ -224,7 +224,7 @@ impl Inventory {
             all => return all,
         };
         let mut namespaces: BTreeSet<&str> = concerned.map(|id| id.namespace.as_str()).collect();
-        namespaces.insert(&self.component.namespace);
+        namespaces.extend(own.map(|own| own.component.namespace.as_str()));
         // What has no namespace may be held by anybody.
         if namespaces.contains("") {
             return Err(refused);

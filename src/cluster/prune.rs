@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::delete::{Fate, delete, sheltered};
-use super::inventory::Record;
+use super::delete::{Fate, blocked_by, delete, sheltered};
+use super::inventory::{Inventory, Record};
 use super::options::Options;
 use super::owners::owners;
 use super::survey::Survey;
@@ -52,8 +52,30 @@ pub struct Pruning {
     pub released: Vec<ObjectId>,
     /// They stay for a rollback.
     pub superseded: Vec<ObjectId>,
+    /// What other components hold, their inventories included.
+    held: Vec<ObjectId>,
     /// What people should know.
     pub notes: Vec<String>,
+}
+
+impl Pruning {
+    /// Leaves the namespaces and definitions of all that stays, is wanted, or is held by others, and the inventory's own.
+    pub(super) fn shelter(&mut self, survey: &Survey) {
+        let going: HashSet<ObjectId> = self.deletions.iter().map(|deletion| deletion.id.clone()).collect();
+        let wanted: Vec<ObjectId> = survey.objects.iter().map(Object::id).collect();
+        let live = survey.live.keys().filter(|id| !going.contains(*id));
+        let staying: Vec<&ObjectId> = live.chain(&wanted).chain(&survey.hidden).chain(&self.held).collect();
+        let notes = &mut self.notes;
+        self.deletions.retain(|deletion| {
+            let is_home = deletion.live.is_namespace() && deletion.live.name() == survey.home();
+            let reason = match sheltered(&deletion.live, staying.iter().copied()) {
+                _ if is_home => Some("the inventory is in it".to_owned()),
+                other => other.map(|id| format!("{id} does")),
+            };
+            notes.extend(reason.iter().map(|reason| format!("{} stays, because {reason}", deletion.id)));
+            reason.is_none()
+        });
+    }
 }
 
 /// Sorts the stale objects of a survey.
@@ -64,7 +86,8 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Pruni
     let mut pruning = Pruning::default();
     let stale = survey.stale();
     let (Some(inventory), false) = (&survey.inventory, stale.is_empty()) else { return Ok(pruning) };
-    let others = inventory.held_by_others(api, &survey.served, survey.live.keys()).await?;
+    let concerned = stale.iter().map(|(id, _)| *id);
+    let others = Inventory::held_by_others(Some(inventory), api, &survey.served, concerned).await?;
     let now = api.clock.now();
     // Of what is generated anew at each deploy the last generation alone is kept.
     let replaced: HashSet<(&str, &str, &str)> =
@@ -85,6 +108,8 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Pruni
             pruning.released.push(id.clone());
         } else if let Some((key, value)) = kept(live) {
             pruning.notes.push(format!("{id} is no longer part of the component; it stays because of {key}: {value}"));
+        } else if live.metadata("deletionTimestamp").is_some() {
+            pruning.notes.push(format!("{id} is still being deleted: {}", blocked_by(live)));
         } else if !options.prune {
             pruning
                 .notes
@@ -95,14 +120,8 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Pruni
             pruning.deletions.push(deletion(survey, id, live));
         }
     }
-    let going: HashSet<ObjectId> = pruning.deletions.iter().map(|deletion| deletion.id.clone()).collect();
-    let staying: Vec<&ObjectId> = survey.live.keys().filter(|id| !going.contains(*id)).chain(others.keys()).collect();
-    let notes = &mut pruning.notes;
-    pruning.deletions.retain(|deletion| {
-        let sheltered = sheltered(&deletion.live, staying.iter().copied());
-        notes.extend(sheltered.map(|id| format!("{} stays, because {id} does", deletion.id)));
-        sheltered.is_none()
-    });
+    pruning.held = others.into_keys().collect();
+    pruning.shelter(survey);
     // What was made last goes first.
     pruning.deletions.sort_by(|a, b| compare(&b.live, &a.live));
     Ok(pruning)

@@ -40,16 +40,24 @@ impl Survey {
         component: Option<&Component>,
     ) -> Result<Self, ClusterError> {
         let served = Served::ask(api).await?;
-        let unserved: BTreeSet<String> = objects
-            .iter()
-            .filter(|object| served.resource(object).is_err())
-            .map(|object| format!("{} of {}", object.kind(), object.api_version()))
-            .collect();
-        objects.retain(|object| served.resource(object).is_ok());
+        // An old version may be gone, and the objects be there in another.
+        for object in objects.iter_mut().filter(|object| served.resource(object).is_err()) {
+            if let Some(other) = served.any_version(object.group(), object.kind(), object.version()) {
+                object.0.insert("apiVersion".into(), other.api.api_version.clone().into());
+            }
+        }
+        let (objects, unserved): (Vec<_>, Vec<_>) =
+            objects.into_iter().partition(|object| served.resource(object).is_ok());
         let mut survey = Self::of(api, served, objects, namespace, component).await?;
-        survey
-            .notes
-            .extend(unserved.into_iter().map(|kind| format!("nothing serves {kind} any more, so there is none")));
+        for object in unserved {
+            let (kind, version) = (object.kind(), object.api_version());
+            if api.is_registered(version).await {
+                survey.hidden.insert(object.id());
+            } else {
+                let note = format!("nothing serves {kind} of {version} any more, so there is no {}", object.subject());
+                survey.notes.push(note);
+            }
+        }
         Ok(survey)
     }
 

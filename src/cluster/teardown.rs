@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::delete::{Fate, delete, sheltered};
+use super::deploy::in_time;
 use super::inventory::Inventory;
 use super::options::Options;
 use super::plan::doomed;
@@ -21,6 +22,8 @@ use crate::plan::contract::Contract;
 pub struct Teardown {
     /// The objects that are there, in the order of the set, then those that only the inventory knows.
     pub objects: Vec<Object>,
+    /// Namespaces and definitions that stay because something of them does; a later teardown may take them.
+    sheltered: BTreeSet<ObjectId>,
     /// What people should know.
     pub notes: Vec<String>,
 }
@@ -45,10 +48,8 @@ impl Teardown {
     /// [`ClusterError`] if it cannot be read what other components hold.
     pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Self, ClusterError> {
         let mut teardown = Self::default();
-        let others = match &survey.inventory {
-            Some(inventory) => inventory.held_by_others(api, &survey.served, survey.live.keys()).await?,
-            None => BTreeMap::new(),
-        };
+        let (own, concerned) = (survey.inventory.as_ref(), survey.live.keys());
+        let others = Inventory::held_by_others(own, api, &survey.served, concerned).await?;
         for (id, live) in &survey.live {
             let record = survey.inventory.as_ref().map(|inventory| inventory.objects.get(id));
             let reason = match record {
@@ -80,9 +81,10 @@ impl Teardown {
         let going: BTreeSet<ObjectId> = self.objects.iter().map(Object::id).collect();
         let staying: Vec<&ObjectId> =
             survey.live.keys().filter(|id| !going.contains(*id)).chain(others.keys()).collect();
-        let notes = &mut self.notes;
+        let (notes, kept) = (&mut self.notes, &mut self.sheltered);
         self.objects.retain(|object| {
             let sheltered = sheltered(object, staying.iter().copied());
+            kept.extend(sheltered.map(|_| object.id()));
             notes.extend(sheltered.map(|id| format!("{} stays, because {id} does", object.subject())));
             sheltered.is_none()
         });
@@ -131,13 +133,15 @@ pub async fn teardown(
     if let Some(inventory) = &mut survey.inventory {
         let stays = |id: &ObjectId| {
             let is_left = going.contains(id) && fates.get(id).is_none_or(|fate| *fate != Fate::Gone);
-            is_left || survey.hidden.contains(id)
+            is_left || survey.hidden.contains(id) || teardown.sheltered.contains(id)
         };
         inventory.objects.retain(|id, _| stays(id));
         let api = &api.to_the_end();
         let settled = match inventory.objects.is_empty() {
-            true if inventory.is_stored() => inventory.remove(api, &survey.served).await,
-            false if inventory.is_stored() => inventory.write(api, &survey.served, &options.manager).await,
+            true if inventory.is_stored() => in_time(api, inventory.remove(api, &survey.served)).await,
+            false if inventory.is_stored() => {
+                in_time(api, inventory.write(api, &survey.served, &options.manager)).await
+            }
             _ => Ok(()),
         };
         match settled {

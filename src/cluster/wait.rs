@@ -35,7 +35,7 @@ const MOST_NAMED: usize = 3;
 /// How long an object may be unready while it has to stay ready: a change of its size is no fault.
 const LAPSE: Duration = Duration::from_secs(15);
 
-/// How long a cause is borne that was there before the deploy.
+/// How long causes are borne that may have been there before the deploy.
 const INHERITED: Duration = Duration::from_secs(60);
 
 /// The longest that one look may take.
@@ -197,10 +197,8 @@ struct One {
     cause: Option<Cause>,
     /// Since when it is known to be at fault.
     since: Option<Duration>,
-    /// Whether what is to be seen of it may be of before the deploy: its controller had nothing new to look at.
-    is_old: bool,
-    /// The word of the cause that was there from the beginning.
-    inherited: Option<&'static str>,
+    /// Until when causes are borne, because they may be of before the deploy: its controller had nothing new to look at.
+    borne_until: Option<Duration>,
 }
 
 impl One {
@@ -215,21 +213,18 @@ impl One {
         if of(&found) != of(&self.cause) {
             self.since = found.as_ref().map(|_| now);
         }
-        if std::mem::take(&mut self.is_old) {
-            self.inherited = word(&found);
-        }
         self.cause = found;
         self.cause.as_ref().filter(|_| is_new).map(Cause::sentence)
     }
 
-    /// Whether it is given up. What others may help is not as long as some of them are on their way, and what was there
-    /// from the beginning not before there was time to see whether the deploy has helped.
+    /// Whether it is given up. What others may help is not as long as some of them are on their way, and what may be of
+    /// before the deploy not until there was time to see whether that has helped.
     fn is_hopeless(&self, now: Duration, others_come: bool) -> bool {
         let (Some(cause), Some(since)) = (&self.cause, self.since) else { return false };
         let Some(patience) = cause.code.hope.patience() else { return false };
-        let patience = if self.inherited == Some(cause.code.word) { patience.max(INHERITED) } else { patience };
         let may_be_helped = others_come && cause.code.hope.is_for_others();
-        !may_be_helped && now.saturating_sub(since) >= patience
+        let is_borne = self.borne_until.is_some_and(|until| now < until);
+        !may_be_helped && !is_borne && now.saturating_sub(since) >= patience
     }
 }
 
@@ -249,7 +244,8 @@ impl Pending<'_> {
             None => {
                 let observed = object.0.get("status").and_then(|status| status.get("observedGeneration"));
                 let is_old = observed.is_some() && observed == object.metadata("generation");
-                One { object, readiness, cause: None, since: None, is_old, inherited: None }
+                let borne_until = is_old.then(|| self.api.clock.elapsed() + INHERITED);
+                One { object, readiness, cause: None, since: None, borne_until }
             }
         };
         self.objects.insert(id, one);
@@ -269,8 +265,7 @@ impl Pending<'_> {
             reason: "Deleted".into(),
             detail: None,
         };
-        let (cause, since, is_old, inherited) = (None, None, false, None);
-        let one = One { object: object.clone(), readiness, cause, since, is_old, inherited };
+        let one = One { object: object.clone(), readiness, cause: None, since: None, borne_until: None };
         self.objects.insert(id.clone(), one);
     }
 
@@ -327,7 +322,7 @@ impl Pending<'_> {
         for (id, found) in ids.into_iter().zip(found) {
             // What cannot be read in time tells nothing; the deadline does.
             let Some(found) = found else { continue };
-            if found.as_ref().is_some_and(|cause| cause.code == cause::code::CLAIM_WITHOUT_CONSUMER) {
+            if found.as_ref().is_some_and(Cause::is_of_idle_claim) {
                 (self.told)(&format!("{id} is not waited for: its volume is made when a pod uses it"));
                 self.objects.remove(&id);
                 continue;

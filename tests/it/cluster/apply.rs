@@ -365,6 +365,30 @@ async fn objects_that_others_delete_in_the_midst_are_made_again_or_told() {
     assert!(error.contains("Deleted: Deployment/"), "{error}");
 }
 
+/// A claim that no pod uses is not waited for; a pod whose volume never comes is.
+#[tokio::test]
+async fn an_idle_claim_is_no_fault_and_a_pod_without_its_volume_is() {
+    let bench = Bench::new().await;
+    let class = bench.namespace.clone();
+    let classes = "/apis/storage.k8s.io/v1/storageclasses";
+    let body = json!({"metadata": {"name": class}, "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"});
+    bench.create(classes, body).await;
+    let claim = format!(
+        "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: data}}\nspec: {{storageClassName: {class}, \
+         accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}\n---\n"
+    );
+    let ran = bench.apply("web", &claim, &["--deploy-wait-timeout", "60s"]).ended(0);
+    assert!(ran.err.contains("its volume is made when a pod uses it"), "{}", ran.err);
+    bench.run(&["status", "--component", "web"]).ended(0);
+    let user = deployment("web", 1).replace(
+        "spec: {containers: [{name: c,",
+        "spec: {volumes: [{name: v, persistentVolumeClaim: {claimName: data}}], containers: [{name: c,",
+    );
+    let late = bench.apply("web", &format!("{claim}{user}"), &["--deploy-wait-timeout", "8s"]).ended(4);
+    assert!(late.err.contains("available persistent volumes to bind"), "{}", late.err);
+    bench.delete(&format!("{classes}/{class}")).await;
+}
+
 /// A definition that gets a new field, and an object that uses it, are one change.
 #[tokio::test]
 async fn a_new_field_comes_with_its_definition() {
