@@ -82,6 +82,9 @@ pub async fn fresh(
     let plan = make_plan(&target.api, survey, options).await?;
     refused(&plan)?;
     let contract = plan.contract(survey, options);
+    if let Some(note) = survey.elsewhere(&target.api).await {
+        target.say(&format!("note: {note}"));
+    }
     let was_seen = !matches.get_flag("yes");
     for note in &survey.notes {
         target.say(&format!("note: {note}"));

@@ -88,10 +88,6 @@ impl Survey {
             Some(component) => Some(Inventory::read(api, &served, component).await?),
             None => None,
         };
-        let mut notes = notes;
-        if let Some(inventory) = inventory.as_ref().filter(|inventory| !inventory.is_stored()) {
-            notes.extend(inventory.namesakes(api, &served).await);
-        }
         let (live, hidden) = (HashMap::new(), HashSet::new());
         let cluster = None;
         let mut survey = Self { served, objects, live, inventory, notes, cluster, hidden, brought };
@@ -151,6 +147,12 @@ impl Survey {
         let ids: HashSet<ObjectId> = self.objects.iter().map(Object::id).collect();
         let known = self.inventory.iter().flat_map(|inventory| &inventory.objects);
         known.filter(|(id, _)| !ids.contains(*id)).collect()
+    }
+
+    /// For a component that is deployed here for the first time: a sentence on where else one of its name is.
+    pub async fn elsewhere(&self, api: &Api) -> Option<String> {
+        let inventory = self.inventory.as_ref().filter(|inventory| !inventory.is_stored())?;
+        inventory.namesakes(api, &self.served).await
     }
 
     /// The namespace of the inventory; empty without one.

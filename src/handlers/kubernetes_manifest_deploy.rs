@@ -140,7 +140,11 @@ impl Steps for Deploying {
                 }
                 _ => Survey::take(api, objects, namespace, component.as_ref()).await,
             };
-            self.survey = Some(survey.map_err(because(FailureKind::Cluster))?);
+            let survey = survey.map_err(because(FailureKind::Cluster))?;
+            if let Some(note) = survey.elsewhere(api).await {
+                context.log.warn(note);
+            }
+            self.survey = Some(survey);
             Ok(())
         })
     }
