@@ -162,8 +162,12 @@ impl ClusterError {
 
     /// Whether the object is in another version than was thought.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Refused { code: 409, reason, .. } if reason == "Conflict")
-            && self.owned_by_others().is_empty()
+        matches!(self, Self::Refused { code: 409, reason, .. } if reason == "Conflict") && !self.is_owned_by_others()
+    }
+
+    /// Whether others own fields that would change, so that the object is there.
+    pub fn is_owned_by_others(&self) -> bool {
+        !self.owned_by_others().is_empty()
     }
 
     /// The fields that were refused because other managers own them.

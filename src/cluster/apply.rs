@@ -188,7 +188,7 @@ fn note(survey: &mut Survey, done: &[Option<Done>], options: &Options) {
         let is_secret = wanted.is_secret();
         let record = Record {
             version: now.version().to_owned(),
-            uid: now.metadata("uid").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            uid: now.uid().unwrap_or_default().to_owned(),
             wanted: fingerprint_of(&wanted, is_secret, key),
             seen: fingerprint_of(&touched(object, now, options), is_secret, key),
             superseded: None,
@@ -228,8 +228,8 @@ fn names(value: &Value, name: &str) -> bool {
 async fn refresh(api: &Api, survey: &mut Survey, members: &[usize], failed: &[Object], stage: Stage) {
     let unknown = |survey: &Survey| -> BTreeSet<String> {
         let objects = members.iter().filter_map(|at| survey.objects.get(*at));
-        let objects = objects.filter(|object| blocking(object, stage, failed).is_none());
         let unknown = objects.filter(|object| survey.served.resource(object).is_err());
+        let unknown = unknown.filter(|object| blocking(object, stage, failed).is_none());
         unknown.map(|object| object.api_version().to_owned()).collect()
     };
     let end = api.clock.elapsed() + PATIENCE;
@@ -338,7 +338,7 @@ impl Applier<'_> {
             Err(Refusal::Cluster(error)) => {
                 let diff = lines::failed(Some(resource), Op::Apply, object, explain(&error, live.is_some()), false);
                 Done {
-                    is_owned_by_others: is_owned(&error),
+                    is_owned_by_others: error.is_owned_by_others(),
                     is_forbidden: error.is_forbidden(),
                     ..Done::not(diff, live.cloned())
                 }
@@ -378,7 +378,11 @@ impl Applier<'_> {
                     self.api.clock.sleep(LOOK).await;
                     continue;
                 }
-                Err(error) if (error.is_conflict() || is_to_be_new && is_owned(&error)) && reads < MOST_READS => error,
+                Err(error)
+                    if (error.is_conflict() || is_to_be_new && error.is_owned_by_others()) && reads < MOST_READS =>
+                {
+                    error
+                }
                 Err(error) => return Err(error.into()),
             };
             reads += 1;
@@ -445,11 +449,6 @@ impl Applier<'_> {
         }
         Ok(())
     }
-}
-
-/// Whether somebody owns fields, so that the object is there.
-fn is_owned(error: &ClusterError) -> bool {
-    !error.owned_by_others().is_empty()
 }
 
 /// Lets an object be written only in a version.

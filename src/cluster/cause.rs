@@ -345,7 +345,7 @@ fn definition(definition: &Object) -> Option<Cause> {
     if let Some(message) = condition(status, "NamesAccepted", "False") {
         return Some(Cause::new(code::NAMES_CONFLICT, definition, message));
     }
-    let refused = status.get("conditions")?.as_array()?.iter().find(|condition| {
+    let refused = definition.conditions().find(|condition| {
         let text = |member: &str| condition.get(member).and_then(Value::as_str).unwrap_or_default();
         text("type") == "Established" && text("status") == "False" && text("reason") != "Installing"
     })?;

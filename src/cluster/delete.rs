@@ -213,10 +213,8 @@ pub fn blocked_by(live: &Object) -> String {
             .filter_map(|text| Some(text.as_str()?.to_owned()))
             .collect()
     };
-    let remaining = live.0.get("status").and_then(|status| status.get("conditions")).and_then(Value::as_array);
-    let remaining: Vec<&str> = remaining
-        .into_iter()
-        .flatten()
+    let remaining: Vec<&str> = live
+        .conditions()
         .filter(|condition| condition.get("status").is_some_and(|status| status == "True"))
         .filter_map(|condition| condition.get("message")?.as_str())
         .collect();

@@ -23,6 +23,7 @@ use super::api::{Force, Write};
 use super::discovery::Served;
 use super::{Api, ClusterError};
 use crate::manifest::{Object, ObjectId};
+use crate::plan::contract::digest_of;
 
 /// Before the component in the name of its inventory.
 const PREFIX: &str = "nuon-inventory-";
@@ -113,7 +114,7 @@ pub struct Deploy {
 impl Deploy {
     /// The digest of its artifact.
     pub fn digest(&self) -> Option<&str> {
-        self.artifact.as_deref()?.rsplit_once('@').map(|(_, digest)| digest)
+        digest_of(self.artifact.as_deref()?)
     }
 }
 
@@ -325,7 +326,7 @@ impl Inventory {
     /// The last deploy to which one can go back from an artifact: one of another artifact, that succeeded and has
     /// not failed since.
     pub fn last_good(&self, from: Option<&str>) -> Option<&Deploy> {
-        let from = from.and_then(|name| name.rsplit_once('@')).map(|(_, digest)| digest);
+        let from = from.and_then(digest_of);
         let is_another = |deploy: &&Deploy| deploy.digest().is_some() && deploy.digest() != from;
         self.history.iter().rev().filter(is_another).find(|deploy| self.is_good(deploy))
     }

@@ -334,7 +334,7 @@ impl Planner<'_> {
                 Err(error) => failed(error.to_string()),
             };
         } else {
-            entry.is_owned_by_others = !error.owned_by_others().is_empty();
+            entry.is_owned_by_others = error.is_owned_by_others();
             entry.is_forbidden = error.is_forbidden();
             entry.diff = failed(explain(error, live.is_some()));
         }

@@ -390,12 +390,11 @@ fn is_running_job(object: &Object) -> bool {
     if (object.group(), object.kind()) != ("batch", "Job") {
         return false;
     }
-    let conditions = object.0.get("status").and_then(|status| status.get("conditions")).and_then(Value::as_array);
     let is_end = |condition: &Value| {
         let text = |member: &str| condition.get(member).and_then(Value::as_str).unwrap_or_default();
         ["Complete", "Failed"].contains(&text("type")) && text("status") == "True"
     };
-    !conditions.into_iter().flatten().any(is_end)
+    !object.conditions().any(is_end)
 }
 
 /// A list of objects that are not ready, as a document.

@@ -69,6 +69,12 @@ impl Object {
         self.metadata("uid")?.as_str()
     }
 
+    /// The conditions of its status; none if it has none.
+    pub fn conditions(&self) -> impl Iterator<Item = &Value> {
+        let conditions = self.0.get("status").and_then(|status| status.get("conditions"));
+        conditions.and_then(Value::as_array).into_iter().flatten()
+    }
+
     /// An annotation's text.
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.metadata("annotations")?.get(key)?.as_str()

@@ -81,6 +81,11 @@ pub struct Doomed {
     pub uid: String,
 }
 
+/// The digest of an artifact's reference, `oci://…@sha256:…`.
+pub fn digest_of(reference: &str) -> Option<&str> {
+    reference.rsplit_once('@').map(|(_, digest)| digest)
+}
+
 impl Contract {
     /// A contract about objects and deletions.
     pub fn new(objects: Vec<Promise>, deletions: Vec<Doomed>) -> Self {

@@ -25,7 +25,22 @@ pub struct Ran {
     pub err: String,
 }
 
+impl From<std::process::Output> for Ran {
+    fn from(output: std::process::Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
 impl Ran {
+    /// What a command that was started came to.
+    pub async fn of(child: std::process::Child) -> Self {
+        tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap().into()
+    }
+
     /// The same, if it ended with this code.
     #[track_caller]
     pub fn ended(self, code: i32) -> Self {
@@ -84,11 +99,19 @@ impl Bench {
     }
 
     pub fn run(&self, arguments: &[&str]) -> Ran {
-        let output = self.command(arguments).output().unwrap();
-        Ran {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
+        self.command(arguments).output().unwrap().into()
+    }
+
+    /// Starts a command that goes on beside the test; what it prints is kept.
+    pub fn start(&self, arguments: &[&str]) -> std::process::Child {
+        let piped = std::process::Stdio::piped;
+        self.command(arguments).stdout(piped()).stderr(piped()).spawn().unwrap()
+    }
+
+    /// Waits until an object is there.
+    pub async fn until_there(&self, path: &str) {
+        while self.get(path).await == Value::Null {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
     }
 

@@ -1,7 +1,5 @@
 //! Events, newest last.
 
-use serde_json::Value;
-
 use crate::cluster::api::Select;
 use crate::cluster::discovery::Served;
 use crate::cluster::{Api, ClusterError};
@@ -43,7 +41,7 @@ impl Event {
 
 /// The events of an object, newest last. Of whatever type: many failures are told as normal.
 pub async fn of(api: &Api, served: &Served, object: &Object) -> Result<Vec<Event>, ClusterError> {
-    let Some(uid) = object.metadata("uid").and_then(Value::as_str) else { return Ok(Vec::new()) };
+    let Some(uid) = object.uid() else { return Ok(Vec::new()) };
     let resource = &served.kind("v1", "Event")?.api;
     let namespace = if object.namespace().is_empty() { "default" } else { object.namespace() };
     let fields = format!("involvedObject.uid={uid}");

@@ -48,8 +48,7 @@ pub fn is_replaced(owner: &Object, pod: &Object) -> bool {
 
 /// The condition by which a Job is given up, or about to be.
 pub fn job_failure(job: &Object) -> Option<&Value> {
-    let conditions = job.0.get("status")?.get("conditions")?.as_array()?;
-    conditions.iter().find(|condition| {
+    job.conditions().find(|condition| {
         let text = |member: &str| condition.get(member).and_then(Value::as_str).unwrap_or_default();
         ["Failed", "FailureTarget"].contains(&text("type")) && text("status") == "True"
     })

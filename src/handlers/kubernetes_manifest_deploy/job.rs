@@ -18,7 +18,7 @@ use crate::handlers::{Deploys, Registries, Secrets, artifact, images};
 use crate::manifest::Object;
 use crate::plan::changeset::{Change, Op, PlanContents, ResourceDiff, bounded};
 use crate::plan::contents;
-use crate::plan::contract::{self, Contract};
+use crate::plan::contract::{self, Contract, digest_of};
 use crate::registry::{Repository, Version, format};
 use crate::worker::failure::because;
 use crate::worker::{Context, Failure, FailureKind, Outcome};
@@ -168,8 +168,8 @@ impl Job<'_> {
     async fn pull(&self, artifact: &str) -> Result<Vec<Object>, Failure> {
         let missing = || Failure::new(FailureKind::Artifact, "the plan names no registry to pull it from");
         let repository = self.repository.ok_or_else(missing)?;
-        let digest = artifact.rsplit_once('@').map_or("", |(_, digest)| digest);
-        let version = Version::digest(digest).map_err(because(FailureKind::Artifact))?;
+        let version =
+            Version::digest(digest_of(artifact).unwrap_or_default()).map_err(because(FailureKind::Artifact))?;
         let pulled = format::pull(repository, &version).await.map_err(because(FailureKind::Artifact))?;
         self.context.blocking(move || artifact::objects(pulled.content)).await?
     }
@@ -203,11 +203,10 @@ impl Job<'_> {
 
     /// Fails if the approved plan is about other objects.
     fn is_about(&self, contract: &Contract, survey: &Survey) -> Result<(), Failure> {
-        let digest = |reference: &str| reference.rsplit_once('@').map(|(_, digest)| digest.to_owned());
-        let planned = contract.artifact.as_deref().and_then(digest);
-        let pulled = self.artifact.and_then(digest);
+        let planned = contract.artifact.as_deref().and_then(digest_of);
+        let pulled = self.artifact.and_then(digest_of);
         if planned != pulled {
-            let name = |digest: Option<String>| digest.unwrap_or_else(|| "no artifact".into());
+            let name = |digest: Option<&str>| digest.unwrap_or("no artifact").to_owned();
             let message =
                 format!("the plan was made of {}, and the job is about {}; plan again", name(planned), name(pulled));
             return Err(Failure::new(FailureKind::Plan, message));

@@ -2,13 +2,19 @@
 
 use serde_json::{Value, json};
 
-use super::{Bench, changes, config_map, deployment};
+use super::{Bench, Ran, changes, config_map, deployment};
 
 fn managers(object: &Value) -> Vec<String> {
     let entries = object["metadata"]["managedFields"].as_array().unwrap().iter();
     entries
         .map(|entry| format!("{} {}", entry["manager"].as_str().unwrap(), entry["operation"].as_str().unwrap()))
         .collect()
+}
+
+/// A Deployment whose container is made for ever.
+fn never_ready() -> String {
+    deployment("web", 1)
+        .replace("metadata: {labels", "metadata: {annotations: {testbed/stay: ContainerCreating}, labels")
 }
 
 #[tokio::test]
@@ -230,26 +236,22 @@ async fn two_components_deploy_side_by_side() {
     }
 }
 
+/// From now on the bench's commands have these rights in its namespace, and no others.
+async fn become_nobody(bench: &Bench, rules: Value) {
+    let rbac = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}", bench.namespace);
+    bench.create(&format!("{rbac}/roles"), json!({"metadata": {"name": "r"}, "rules": rules})).await;
+    let subjects = json!([{"kind": "User", "name": "nobody-special", "apiGroup": "rbac.authorization.k8s.io"}]);
+    let role = json!({"kind": "Role", "name": "r", "apiGroup": "rbac.authorization.k8s.io"});
+    let binding = json!({"metadata": {"name": "r"}, "roleRef": role, "subjects": subjects});
+    bench.create(&format!("{rbac}/rolebindings"), binding).await;
+    std::fs::write(bench.path("kubeconfig"), crate::parts::testbed().kubeconfig_nobody()).unwrap();
+}
+
 #[tokio::test]
 async fn rbac_that_forbids_one_kind_names_it() {
     let bench = Bench::new().await;
-    let ns = &bench.namespace;
     let rules = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]}]);
-    bench
-        .create(
-            &format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{ns}/roles"),
-            json!({"metadata": {"name": "maps"}, "rules": rules}),
-        )
-        .await;
-    let subject = json!([{"kind": "User", "name": "nobody-special", "apiGroup": "rbac.authorization.k8s.io"}]);
-    let role = json!({"kind": "Role", "name": "maps", "apiGroup": "rbac.authorization.k8s.io"});
-    bench
-        .create(
-            &format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{ns}/rolebindings"),
-            json!({"metadata": {"name": "maps"}, "roleRef": role, "subjects": subject}),
-        )
-        .await;
-    std::fs::write(bench.path("kubeconfig"), crate::parts::testbed().kubeconfig_nobody()).unwrap();
+    become_nobody(&bench, rules).await;
     let set = format!(
         "{}apiVersion: v1\nkind: Service\nmetadata: {{name: s}}\nspec: {{ports: [{{port: 80}}]}}\n",
         config_map("c", "1")
@@ -268,15 +270,9 @@ async fn rbac_that_forbids_one_kind_names_it() {
 #[tokio::test]
 async fn a_rollout_is_followed_without_rights_to_list_and_watch() {
     let bench = Bench::new().await;
-    let rbac = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}", bench.namespace);
     let verbs = ["get", "create", "patch", "delete"];
     let rules = json!([{"apiGroups": ["", "apps"], "resources": ["configmaps", "deployments"], "verbs": verbs}]);
-    bench.create(&format!("{rbac}/roles"), json!({"metadata": {"name": "r"}, "rules": rules})).await;
-    let subjects = json!([{"kind": "User", "name": "nobody-special", "apiGroup": "rbac.authorization.k8s.io"}]);
-    let role = json!({"kind": "Role", "name": "r", "apiGroup": "rbac.authorization.k8s.io"});
-    let binding = json!({"metadata": {"name": "r"}, "roleRef": role, "subjects": subjects});
-    bench.create(&format!("{rbac}/rolebindings"), binding).await;
-    std::fs::write(bench.path("kubeconfig"), crate::parts::testbed().kubeconfig_nobody()).unwrap();
+    become_nobody(&bench, rules).await;
     let begun = std::time::Instant::now();
     let ran = bench.apply("web", &deployment("web", 1), &["--deploy-wait-timeout", "180s"]).ended(0);
     assert!(ran.err.contains("cannot be watched"), "{}", ran.err);
@@ -305,9 +301,7 @@ async fn workloads_must_stay_ready_while_a_deploy_bakes() {
     bench.apply("web", &deployment("web", 1), &["--deploy-bake-seconds", "2"]).ended(0);
     assert!(begun.elapsed() >= std::time::Duration::from_secs(2), "it baked");
     let file = bench.manifest(&deployment("web", 2));
-    let mut command =
-        bench.command(&["apply", "--yes", "-f", &file, "--component", "web", "--deploy-bake-seconds", "60"]);
-    let child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let child = bench.start(&["apply", "--yes", "-f", &file, "--component", "web", "--deploy-bake-seconds", "60"]);
     let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", bench.namespace);
     let mut looks = 0;
     while bench.get(&path).await["status"]["readyReplicas"] != 2 {
@@ -318,10 +312,8 @@ async fn workloads_must_stay_ready_while_a_deploy_bakes() {
     // So that it is seen, and what follows is baking.
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     bench.delete(&path).await;
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(4), "{error}");
-    assert!(error.contains("Deleted: Deployment/"), "{error}");
+    let ran = Ran::of(child).await.ended(4);
+    assert!(ran.err.contains("Deleted: Deployment/"), "{}", ran.err);
 }
 
 #[tokio::test]
@@ -349,20 +341,13 @@ async fn objects_that_others_delete_in_the_midst_are_made_again_or_told() {
     bench.apply("web", &config_map("c", "1"), &[]).ended(0);
     assert_eq!(bench.get(&bench.config_map("c")).await["data"]["a"], "1");
 
-    let stays = deployment("web", 1)
-        .replace("metadata: {labels", "metadata: {annotations: {testbed/stay: ContainerCreating}, labels");
-    let file = bench.manifest(&stays);
-    let mut command = bench.command(&["apply", "--yes", "-f", &file, "--component", "web"]);
-    let child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let file = bench.manifest(&never_ready());
+    let child = bench.start(&["apply", "--yes", "-f", &file, "--component", "web"]);
     let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", bench.namespace);
-    while bench.get(&path).await == Value::Null {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    bench.until_there(&path).await;
     bench.delete(&path).await;
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(4), "{error}");
-    assert!(error.contains("Deleted: Deployment/"), "{error}");
+    let ran = Ran::of(child).await.ended(4);
+    assert!(ran.err.contains("Deleted: Deployment/"), "{}", ran.err);
 }
 
 /// A claim that no pod uses is not waited for; a pod whose volume never comes is.
@@ -419,21 +404,14 @@ async fn a_new_field_comes_with_its_definition() {
 #[tokio::test]
 async fn an_interrupted_deploy_says_what_it_has_done() {
     let bench = Bench::new().await;
-    let stays = deployment("web", 1)
-        .replace("metadata: {labels", "metadata: {annotations: {testbed/stay: ContainerCreating}, labels");
-    let file = bench.manifest(&stays);
-    let mut command = bench.command(&["apply", "--yes", "-f", &file, "--component", "web"]);
-    let child = command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let file = bench.manifest(&never_ready());
+    let child = bench.start(&["apply", "--yes", "-f", &file, "--component", "web"]);
     let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", bench.namespace);
-    while bench.get(&path).await == Value::Null {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    bench.until_there(&path).await;
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
-    let told = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(output.status.code(), Some(130), "{told}");
-    assert!(told.contains("created Deployment/"), "{told}");
+    let ran = Ran::of(child).await.ended(130);
+    assert!(ran.out.contains("created Deployment/"), "{}", ran.out);
     let history = bench.run(&["history", "--component", "web", "-o", "json"]).json();
     assert_eq!(history["deploys"][0]["outcome"], "unfinished", "{history}");
 }

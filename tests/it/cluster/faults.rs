@@ -1,5 +1,7 @@
 //! Deploys through a network that fails, and processes that die in their midst.
 
+use std::process::{Command, Stdio};
+
 use serde_json::Value;
 
 use super::{Bench, changes, config_map, deployment};
@@ -11,6 +13,20 @@ fn count(variable: &str, usual: u64) -> u64 {
 
 fn set(size: usize, value: &str) -> String {
     (0..size).map(|at| config_map(&format!("c{at}"), value)).chain([deployment("web", 1)]).collect()
+}
+
+/// Runs a command and kills it when so many requests have been answered; whether it ended before.
+async fn killed_after(proxy: &ApiProxy, requests: usize, mut command: Command) -> bool {
+    proxy.silence_after(requests);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while proxy.count() <= requests && child.try_wait().unwrap().is_none() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let has_ended = child.try_wait().unwrap().is_some();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    proxy.silence_after(usize::MAX);
+    has_ended
 }
 
 /// Seeded faults in 5 of 100 requests: a deploy ends as it should, or says that it did not and is mended by the next.
@@ -54,18 +70,9 @@ async fn a_plan_that_was_cut_short_is_finished_by_the_same_plan() {
         let (file, plan) = (bench.manifest(&after), bench.path("plan"));
         bench.run(&["plan", "-f", &file, "--component", "web", "--out", &plan]).ended(2);
         proxy.take();
-        proxy.silence_after(at);
-        let mut child = bench.command(&["apply", &plan]);
-        let mut child = child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
-        while proxy.count() <= at && child.try_wait().unwrap().is_none() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-        if child.try_wait().unwrap().is_some() {
+        if killed_after(&proxy, at, bench.command(&["apply", &plan])).await {
             whole = proxy.count();
         }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        proxy.silence_after(usize::MAX);
         let ran = bench.run(&["apply", &plan]);
         assert_eq!(ran.code, 0, "after request {at}: {}", ran.err);
         assert_eq!(changes(&bench.plan("web", &after)), Vec::<String>::new(), "after request {at}");
@@ -94,16 +101,8 @@ async fn a_deploy_that_is_killed_between_any_two_requests_is_mended_by_the_next(
         std::fs::write(bench.path("kubeconfig"), proxy.kubeconfig()).unwrap();
         bench.apply("web", &before, &[]).ended(0);
         proxy.take();
-        proxy.silence_after(at);
         let file = bench.manifest(&after);
-        let mut child = bench.command(&["apply", "--yes", "-f", &file, "--component", "web"]);
-        let mut child = child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
-        while proxy.count() <= at && child.try_wait().unwrap().is_none() {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-        proxy.silence_after(usize::MAX);
+        killed_after(&proxy, at, bench.command(&["apply", "--yes", "-f", &file, "--component", "web"])).await;
         bench.apply("web", &after, &[]).ended(0);
         assert_eq!(changes(&bench.plan("web", &after)), Vec::<String>::new(), "after request {at}");
         assert_eq!(bench.get(&bench.config_map("goes")).await, Value::Null, "an orphan, after request {at}");
