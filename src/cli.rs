@@ -28,9 +28,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use exit::Code;
 
 use crate::base::error::chain;
+use crate::base::protect;
 
 /// Runs the program on the process's own arguments and environment.
 pub fn main() -> ExitCode {
+    if let Err(error) = protect::memory() {
+        say(&format!("warning: this process's memory cannot be protected: {error}"));
+    }
     // One provider for every TLS connection; a second call would be the error.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let matches = match arguments::command().try_get_matches() {

@@ -44,6 +44,7 @@ pub mod wait;
 
 mod lines;
 mod live;
+mod marks;
 mod mask;
 mod normal;
 mod owners;
@@ -115,6 +116,9 @@ pub enum ClusterError {
         /// What is wrong, and what to do.
         message: String,
     },
+    /// A rule of the operator, or care for what cannot be made again, forbids it.
+    #[error("{0}")]
+    Guarded(String),
     /// Something was waited for in vain.
     #[error("{what} in {waited:?}")]
     Timeout {

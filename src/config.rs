@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use crate::base::guard::Allowed;
 use crate::base::secret::Secret;
 use crate::control::token::TokenSource;
 use crate::handlers::Deploys;
@@ -53,6 +54,10 @@ pub struct Config {
     pub git_allow_insecure: Vec<String>,
     /// The most bytes of a clone.
     pub git_max_bytes: u64,
+    /// The most files of a clone.
+    pub git_max_entries: u64,
+    /// What input may name beside the public internet.
+    pub network_allow: Vec<Allowed>,
     /// Whether overlays may name what is on other machines.
     pub build_allow_remote: bool,
     /// The program that inflates charts.
@@ -141,6 +146,15 @@ impl Config {
             tls_ca_file: layers.text("tls.ca_file").map(Into::into),
             git_allow_insecure: layers.list("git.allow_insecure"),
             git_max_bytes: layers.parse("git.max_bytes", "a number of bytes", |text| text.parse().ok())?,
+            git_max_entries: layers.parse("git.max_entries", "a number of files", |text| text.parse().ok())?,
+            network_allow: layers.read("network.allow", |text| {
+                let allowed = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+                let read = |text: &str| {
+                    Allowed::parse(text)
+                        .ok_or_else(|| format!("{text:?} is no host, address or network such as 10.0.0.0/8"))
+                };
+                allowed.map(read).collect()
+            })?,
             build_allow_remote: layers.parse("build.allow_remote", "true or false", |text| text.parse().ok())?,
             build_helm_command: layers.text("build.helm_command").unwrap_or("helm").to_owned(),
             git_ssh_key_file: layers.text("git.ssh_key_file").map(Into::into),

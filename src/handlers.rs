@@ -2,6 +2,7 @@
 //! rooms of lower floors meet for a purpose.
 
 pub mod artifact;
+mod charts;
 mod deploys;
 mod health_check;
 pub mod images;
@@ -19,6 +20,7 @@ mod tree;
 use std::sync::Arc;
 
 use crate::base::clock::Clock;
+use crate::base::guard::Guard;
 use crate::base::secret::Redactor;
 use crate::cluster::connect::Network;
 use crate::job::Group;
@@ -63,6 +65,10 @@ pub struct Parts {
 pub struct Builds {
     /// Whether overlays may name bases, files and charts on other machines.
     pub allow_remote: bool,
+    /// Which hosts they may name.
+    pub guard: Guard,
+    /// Connections within that.
+    pub web: reqwest::Client,
     /// The program that inflates charts, where a plan allows that.
     pub helm: Helm,
 }

@@ -16,7 +16,6 @@ pub mod credentials;
 pub mod digest;
 pub mod document;
 pub mod format;
-pub mod guard;
 pub mod layout;
 pub mod remote;
 
@@ -87,6 +86,9 @@ pub enum RegistryError {
         /// What is wrong with the certificate.
         message: String,
     },
+    /// The registry is where input must not lead.
+    #[error("the registry cannot be used")]
+    Guard(#[from] crate::base::guard::GuardError),
     /// The registry, or somebody on the way, sends us where we must not go.
     #[error("the registry {host} points to {target}, which is refused: {why}")]
     Misled {
@@ -160,7 +162,7 @@ impl RegistryError {
 /// A repository: on a server, or on this disk.
 pub enum Repository {
     /// On a server.
-    Remote(Remote),
+    Remote(Box<Remote>),
     /// On this disk.
     Layout(Layout),
 }

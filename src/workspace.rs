@@ -7,3 +7,4 @@ pub mod dir;
 pub mod git;
 pub mod helm;
 pub mod jail;
+pub mod supervisor;

@@ -27,7 +27,7 @@ pub enum HttpError {
     Proxy,
     /// The library cannot be set up.
     #[error("cannot set up HTTPS; are the system's CA certificates installed?")]
-    Setup(#[source] reqwest::Error),
+    Setup(#[from] reqwest::Error),
 }
 
 /// The proxy that the process's environment names.

@@ -19,6 +19,9 @@ const NAME: &str = "lock";
 pub fn take(state_dir: &Path) -> Result<File, AgentError> {
     let failed = |source| AgentError::StateDir { path: state_dir.to_owned(), source };
     dir::make_private(state_dir).map_err(failed)?;
+    if dir::narrow(state_dir).map_err(failed)? {
+        tracing::warn!(path = %state_dir.display(), "other users may look into the state directory; set its mode to 0700");
+    }
     let path = state_dir.join(NAME);
     let mut options = File::options();
     let mut file =

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use url::Host;
+
 use super::AgentError;
 use super::http::{self, Authorities, Proxy};
 use crate::base::clock::Clock;
+use crate::base::guard::{Guard, Reach};
 use crate::base::secret::Redactor;
 use crate::cluster::connect::Network;
 use crate::cluster::identity::Machine;
@@ -15,8 +18,8 @@ use crate::handlers::{Builds, Parts, Registries};
 use crate::job::Group;
 use crate::registry::credentials::DockerConfig;
 use crate::registry::format::Layout;
-use crate::registry::guard::PublicOnly;
 use crate::registry::remote::Connections;
+use crate::workspace::child::Supervisor;
 use crate::workspace::git;
 use crate::workspace::helm::Helm;
 
@@ -38,17 +41,21 @@ pub fn parts(
 ) -> Result<Parts, AgentError> {
     let proxy = Proxy::from_environment(variable)?;
     let builder = || http::builder(authorities).map(|builder| builder.connect_timeout(CONNECT));
-    let connections = Connections {
-        own: builder()?.build().map_err(http::HttpError::Setup)?,
-        foreign: builder()?.dns_resolver(Arc::new(PublicOnly)).build().map_err(http::HttpError::Setup)?,
-    };
+    let guard = guard(config, &proxy);
+    let of_git = guard.and_allow(&config.git_allow_insecure);
+    let web = builder()?.dns_resolver(of_git.resolver(Reach::Author)).build().map_err(http::HttpError::Setup)?;
+    let connections = Connections::new(builder, &guard.and_allow(&config.registry_allow_insecure))?;
+    let supervisor = Supervisor::default();
     let machine = Machine::new(variable, builder()?.build().map_err(http::HttpError::Setup)?);
     Ok(Parts {
         clock: clock.clone(),
         redactor: redactor.clone(),
         groups,
         git: git::Policy {
+            guard: of_git.clone(),
+            supervisor: supervisor.clone(),
             allow_insecure: config.git_allow_insecure.clone(),
+            max_entries: config.git_max_entries,
             max_bytes: config.git_max_bytes,
             authorities: authorities.pem().map(Arc::new),
             ssh_key_file: config.git_ssh_key_file.clone(),
@@ -58,13 +65,9 @@ pub fn parts(
         },
         builds: Builds {
             allow_remote: config.build_allow_remote,
-            helm: Helm {
-                program: config.build_helm_command.clone().into(),
-                proxy: ["HTTPS_PROXY", "NO_PROXY"]
-                    .into_iter()
-                    .filter_map(|name| Some((name.into(), variable(name)?.into())))
-                    .collect(),
-            },
+            guard: of_git,
+            web,
+            helm: Helm { program: config.build_helm_command.clone().into(), supervisor },
         },
         registries: Registries {
             connections,
@@ -81,4 +84,18 @@ pub fn parts(
         deploys: config.deploy.clone(),
         metrics: Metrics::new()?,
     })
+}
+
+/// The guard of all that input names: it lets pass what the operator allows and, where the control plane is on this
+/// machine, what plans name there.
+fn guard(config: &Config, proxy: &Proxy) -> Guard {
+    let guard = Guard::new(config.network_allow.clone());
+    let guard = proxy.https.as_ref().map_or(guard.clone(), |url| guard.with_proxy(url, &proxy.except));
+    let is_here = match config.api_url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    };
+    if is_here { guard.with_loopback() } else { guard }
 }

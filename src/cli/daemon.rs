@@ -9,12 +9,14 @@ use tokio::sync::mpsc;
 use super::{Code, chain, complain, settings};
 use crate::agent::{Agent, AgentError, Exit, Mode, Signal};
 use crate::base::clock::Clock;
+use crate::base::protect;
 use crate::base::secret::Redactor;
 use crate::config::{Config, Token};
 use crate::telemetry;
 
 /// Runs the daemon to its end.
 pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
+    protect::files();
     let (config, layers) = match settings::load(matches, environment) {
         Ok(loaded) => loaded,
         Err(code) => return code,

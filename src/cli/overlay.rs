@@ -9,12 +9,14 @@ use tempfile::TempDir;
 use tokio::runtime::{Handle, Runtime};
 
 use super::{chain, say};
-use crate::agent::http::{self, Authorities};
+use crate::agent::http::{self, Authorities, Proxy};
+use crate::base::guard::{Guard, Reach};
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
 use crate::handlers::{Fetching, Outside, Tree};
 use crate::kustomize::Options;
-use crate::registry::guard::PublicOnly;
+use crate::registry::remote::Connections;
+use crate::workspace::child::Supervisor;
 use crate::workspace::git::Policy;
 use crate::workspace::helm::Helm;
 use crate::workspace::jail::Jail;
@@ -52,6 +54,15 @@ pub fn with_arguments(command: Command) -> Command {
                 .help("Fetches bases, files and charts on other machines that the overlay names"),
         )
         .arg(
+            Arg::new("allow-host")
+                .long("allow-host")
+                .value_name("HOST")
+                .env("NUON_RUNNER_NETWORK_ALLOW")
+                .value_delimiter(',')
+                .action(ArgAction::Append)
+                .help("Hosts, addresses and networks that may be fetched from beside the public internet"),
+        )
+        .arg(
             Arg::new("source-root")
                 .long("source-root")
                 .value_name("DIR")
@@ -78,8 +89,9 @@ impl Overlay {
             environment: environment.clone(),
             ..Options::default()
         };
-        let helm = matches.get_flag("enable-helm").then(|| helm(text("helm-command"), environment));
-        let remote = if matches.get_flag("allow-remote") { Some(fetching()?) } else { None };
+        let helm = matches.get_flag("enable-helm").then(|| helm(text("helm-command")));
+        let hosts: Vec<String> = matches.get_many("allow-host").into_iter().flatten().cloned().collect();
+        let remote = if matches.get_flag("allow-remote") { Some(fetching(&hosts, environment)?) } else { None };
         Self::of(source, options, helm, remote)
     }
 
@@ -173,14 +185,28 @@ fn canonical(path: &Path) -> Result<PathBuf, String> {
     path.canonicalize().map_err(|error| format!("cannot open {}: {error}", path.display()))
 }
 
-fn helm(program: &str, environment: &HashMap<String, String>) -> Helm {
-    let proxy = ["HTTPS_PROXY", "NO_PROXY"].into_iter();
-    let proxy = proxy.filter_map(|name| Some((name.into(), environment.get(name)?.into()))).collect();
-    Helm { program: program.into(), proxy }
+fn helm(program: &str) -> Helm {
+    Helm { program: program.into(), supervisor: Supervisor::default() }
 }
 
-fn fetching() -> Result<Fetching, String> {
-    let web = http::builder(&Authorities::default()).map_err(|error| chain(&error))?;
-    let web = web.dns_resolver(std::sync::Arc::new(PublicOnly)).build();
-    Ok(Fetching { git: Policy::default(), web: web.map_err(|error| chain(&error))?, redactor: Redactor::default() })
+/// The way to other machines: public ones, and those that the person names.
+fn fetching(hosts: &[String], environment: &HashMap<String, String>) -> Result<Fetching, String> {
+    let proxy = Proxy::from_environment(&|name| environment.get(name).cloned()).map_err(|error| chain(&error))?;
+    let guard = Guard::default().and_allow(hosts);
+    let guard = proxy.https.as_ref().map_or(guard.clone(), |url| guard.with_proxy(url, &proxy.except));
+    let builder = || http::builder(&Authorities::default());
+    let web = builder().map_err(|error| chain(&error))?.dns_resolver(guard.resolver(Reach::Author)).build();
+    Ok(Fetching {
+        git: Policy {
+            guard: guard.clone(),
+            proxy: proxy.https.map(Into::into),
+            no_proxy: Some(proxy.except).filter(|hosts| !hosts.is_empty()),
+            ..Policy::default()
+        },
+        web: web.map_err(|error| chain(&error))?,
+        connections: Connections::new(builder, &guard).map_err(|error| chain(&error))?,
+        guard,
+        insecure: Vec::new(),
+        redactor: Redactor::default(),
+    })
 }

@@ -106,7 +106,7 @@ pub async fn fresh(target: &Target, matches: &ArgMatches) -> Result<Code, Stoppe
     plan.notes.extend(faults);
     if plan.is_noop() {
         let deploys = &target.parts.deploys;
-        plan.notes.extend(unwell(&survey, &deploys.rules, target.clock.now()));
+        plan.notes.extend(unwell(&survey, &deploys.rules, target.clock.now()).await);
     }
     tell(&target.redactor.mask(&if input::wants_json(matches) {
         document(target, source.artifact.as_deref(), &plan)

@@ -52,7 +52,7 @@ async fn of_component(target: &Target, matches: &ArgMatches) -> Result<Code, Sto
             format!("the component {} has no inventory in the namespace {}", component.name, component.namespace);
         return Err(Stopped(Code::Error, what));
     };
-    let rules = target.parts.deploys.rules.as_slice();
+    let rules = &target.parts.deploys.rules;
     // They may stand in logs.
     let _secrets = target.known(survey.live.values().cloned().collect(), None);
     let mut members = Vec::new();
@@ -63,7 +63,7 @@ async fn of_component(target: &Target, matches: &ArgMatches) -> Result<Code, Sto
             members.push(Member { id: id.clone(), readiness, cause: None, owned: Vec::new() });
             continue;
         };
-        let readiness = wait::readiness(live, rules, target.clock.now());
+        let readiness = wait::readiness(live, rules, target.clock.now()).await;
         let cause = match readiness.is_current() {
             true => None,
             // What may not be read is left out.

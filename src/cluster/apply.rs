@@ -17,9 +17,11 @@ use super::api::{Force, NEW, Write};
 use super::discovery::{Resource, Served};
 use super::ignore::leave_as_they_are;
 use super::inventory::Record;
+use super::marks::kept;
 use super::options::{Conflicts, Options};
 use super::owners::{is_applied_by, taken_over};
 use super::plan::{explain, try_as_new};
+use super::prune::goes_with;
 use super::readiness::judge;
 use super::stage::Stage;
 use super::survey::Survey;
@@ -184,7 +186,7 @@ fn note(survey: &mut Survey, done: &[Option<Done>], options: &Options) {
     for (object, done) in survey.objects.iter().zip(done) {
         let Some(Done { now: Some(now), is_ours: true, .. }) = done else { continue };
         let mut wanted = object.clone();
-        leave_as_they_are(&mut wanted, now, &options.ignore);
+        leave_as_they_are(&mut wanted, now, options);
         let is_secret = wanted.is_secret();
         let record = Record {
             version: now.version().to_owned(),
@@ -360,6 +362,12 @@ impl Applier<'_> {
         let soon = self.api.clock.elapsed() + SOON;
         loop {
             if recreate && let Some(old) = &live {
+                // It may have been marked since it was planned.
+                let mark = kept(old).map(|(key, value)| format!("of {key}: {value}"));
+                if let Some(reason) = mark.or_else(|| goes_with(old).map(str::to_owned)) {
+                    let reason = format!("{} is not deleted and made again, because {reason}", old.subject());
+                    return Err(ClusterError::Guarded(reason).into());
+                }
                 match try_as_new(self.api, resource, object, &self.options.manager).await {
                     Err(error) if self.may_be_known_soon(object, &error) && self.api.clock.elapsed() < soon => {
                         self.api.clock.sleep(LOOK).await;
@@ -430,7 +438,7 @@ impl Applier<'_> {
         if let Some(owners) = taken_over(&live, manager, &self.options.take_over) {
             live = api.set_owners(&resource.api, &live, owners).await?;
         }
-        leave_as_they_are(&mut wanted, &live, &self.options.ignore);
+        leave_as_they_are(&mut wanted, &live, self.options);
         if let Some(version) = live.metadata("resourceVersion") {
             in_version(&mut wanted, version.clone());
         }

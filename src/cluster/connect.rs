@@ -24,6 +24,7 @@ use super::identity::{IdentityError, Machine, Tokens};
 use crate::base::clock::Clock;
 use crate::base::stop::Stop;
 use crate::plan::ClusterInfo;
+use crate::workspace::child::Supervisor;
 
 /// The longest that the making of a client may take, the program of a kubeconfig included.
 const MAKING: std::time::Duration = std::time::Duration::from_secs(60);
@@ -79,6 +80,8 @@ pub struct Network {
     machine: Machine,
     /// The one program that a kubeconfig may run.
     allow_exec: Option<String>,
+    /// What starts and ends that program.
+    supervisor: Supervisor,
     proxy: Option<(Arc<Matcher>, http::Uri)>,
     authorities: Option<Vec<Vec<u8>>>,
 }
@@ -97,6 +100,7 @@ impl Network {
         Self {
             machine,
             allow_exec: None,
+            supervisor: Supervisor::default(),
             proxy: proxy.and_then(|proxy| Some((matcher(proxy), proxy.parse().ok()?))),
             authorities: authorities.map(|all| all.iter().map(|certificate| certificate.to_vec()).collect()),
         }
@@ -132,7 +136,8 @@ pub async fn connect(
             let mut parsed = Kubeconfig::from_yaml(document.expose())
                 .map_err(|_| ConnectError::Kubeconfig("it is not a kubeconfig document".into()))?;
             refuse_outside(&parsed)?;
-            restrict(&mut parsed, network.allow_exec.as_deref()).map_err(ConnectError::Kubeconfig)?;
+            restrict(&mut parsed, network.allow_exec.as_deref(), &network.supervisor)
+                .map_err(ConnectError::Kubeconfig)?;
             parsed
         }
         None => from_parts(cluster)?,
@@ -179,7 +184,7 @@ pub async fn by_files(
         })?;
     }
     choose(&mut kubeconfig, context);
-    restrict(&mut kubeconfig, network.allow_exec.as_deref()).map_err(unusable)?;
+    restrict(&mut kubeconfig, network.allow_exec.as_deref(), &network.supervisor).map_err(unusable)?;
     let proxy = proxy_of(&kubeconfig);
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let config = config.map_err(|error| unusable(error.to_string()))?;

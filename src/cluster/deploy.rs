@@ -124,7 +124,7 @@ pub async fn deploy(
     told: &(dyn Fn(&str) + Sync),
 ) -> Result<Deployed, ClusterError> {
     if order.contract.is_none()
-        && let Some(reason) = guard(api, survey, order, options).await?
+        && let Some(reason) = guard(api, survey, options).await?
     {
         let errors = vec![format!("nothing was done: {reason}")];
         let failure = Some(Failure::Refused { errors, by_guard: true, is_forbidden: false });
@@ -170,25 +170,10 @@ pub(super) async fn in_time(
 }
 
 /// Why what nobody has approved is not done, before anything is.
-async fn guard(
-    api: &Api,
-    survey: &Survey,
-    order: &Order<'_>,
-    options: &Options,
-) -> Result<Option<String>, ClusterError> {
+async fn guard(api: &Api, survey: &Survey, options: &Options) -> Result<Option<String>, ClusterError> {
     let deletions = prune::plan(api, survey, options).await?.deletions;
-    if let Some(reason) = prune::guard(survey, &deletions, options) {
-        let help = "approve a plan that lists them (plan --out PLAN, then apply PLAN)";
-        return Ok(Some(format!("{reason}; {help}")));
-    }
-    let recreated = survey.objects.iter().zip(&order.actions);
-    let recreated = recreated.filter(|(_, action)| matches!(action, Action::Write { recreate: true, .. }));
-    let guarded = recreated.filter_map(|(object, _)| {
-        let subject = object.subject();
-        let reason = prune::goes_with(object)?;
-        Some(format!("{subject} would be deleted and made again, and {reason}; approve a plan that says so"))
-    });
-    Ok(guarded.into_iter().next())
+    let help = "approve a plan that lists them (plan --out PLAN, then apply PLAN)";
+    Ok(prune::guard(survey, &deletions, options).map(|reason| format!("{reason}; {help}")))
 }
 
 fn refusal(applied: &Applied) -> Option<Failure> {

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
+use super::marks;
+use super::options::Options;
 use crate::manifest::Object;
 
 /// Names fields of one object, as JSON pointers with commas between.
@@ -49,17 +51,17 @@ impl IgnoreRule {
     }
 }
 
-/// The pointers to the fields of an object that are left as they are.
-fn pointers(wanted: &Object, rules: &[IgnoreRule]) -> Vec<String> {
+/// The pointers to the fields of an object that are left as they are: those that rules name, and marks of others.
+fn pointers(wanted: &Object, live: &Object, options: &Options) -> Vec<String> {
     let own = wanted.annotation(ANNOTATION).unwrap_or_default().split(',').map(str::trim);
     let own = own.filter(|pointer| pointer.starts_with('/')).map(str::to_owned);
-    let rules = rules.iter().filter(|rule| rule.is_about(wanted)).map(|rule| rule.pointer.clone());
-    own.chain(rules).collect()
+    let rules = options.ignore.iter().filter(|rule| rule.is_about(wanted)).map(|rule| rule.pointer.clone());
+    own.chain(rules).chain(marks::of_others(live, &options.manager)).collect()
 }
 
 /// A live object without the ignored fields.
-pub fn without_ignored<'a>(wanted: &Object, live: &'a Object, rules: &[IgnoreRule]) -> Cow<'a, Object> {
-    let pointers = pointers(wanted, rules);
+pub fn without_ignored<'a>(wanted: &Object, live: &'a Object, options: &Options) -> Cow<'a, Object> {
+    let pointers = pointers(wanted, live, options);
     if pointers.is_empty() {
         return Cow::Borrowed(live);
     }
@@ -77,8 +79,8 @@ pub fn without_ignored<'a>(wanted: &Object, live: &'a Object, rules: &[IgnoreRul
 }
 
 /// Puts what the cluster has into the ignored fields of a wanted object, so that nothing about them is asked.
-pub fn leave_as_they_are(wanted: &mut Object, live: &Object, rules: &[IgnoreRule]) {
-    let pointers = pointers(wanted, rules);
+pub fn leave_as_they_are(wanted: &mut Object, live: &Object, options: &Options) {
+    let pointers = pointers(wanted, live, options);
     if pointers.is_empty() {
         return;
     }
@@ -118,15 +120,15 @@ mod tests {
     fn ignored_fields_become_what_the_cluster_has() {
         let live = object(json!({"kind": "Deployment", "spec": {"replicas": 7, "paused": true}}));
         let wanted = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 2}});
-        let rules: Vec<IgnoreRule> =
-            ["Deployment.apps/web:/spec/replicas", "*:/spec/paused"].iter().map(|rule| rule.parse().unwrap()).collect();
+        let rules = ["Deployment.apps/web:/spec/replicas", "*:/spec/paused"].iter().map(|rule| rule.parse().unwrap());
+        let rules = Options { ignore: rules.collect(), ..Options::default() };
         let mut changed = object(wanted.clone());
         leave_as_they_are(&mut changed, &live, &rules);
         assert_eq!(changed.0["spec"], json!({"replicas": 7}), "what is not wanted is not taken up");
 
         let mut by_annotation = object(wanted);
         by_annotation.0["metadata"]["annotations"] = json!({ANNOTATION: "/spec/replicas"});
-        leave_as_they_are(&mut by_annotation, &live, &[]);
+        leave_as_they_are(&mut by_annotation, &live, &Options::default());
         assert_eq!(by_annotation.0["spec"]["replicas"], 7);
     }
 

@@ -26,6 +26,36 @@ pub struct Limits {
     pub percent: usize,
 }
 
+/// What annotations of a component's author may relax. What makes a deploy more careful is always theirs to say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AuthorMay {
+    /// `nuon.co/recreate: allowed` deletes an object and makes it again.
+    pub recreate: bool,
+    /// `nuon.co/wait: disabled` keeps an object from being waited for.
+    pub wait: bool,
+    /// `nuon.co/ready-when` stands instead of all other rules.
+    pub ready_when: bool,
+}
+
+impl AuthorMay {
+    /// Reads a list such as `recreate, wait`.
+    ///
+    /// # Errors
+    /// A sentence that names the word that is none.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut may = Self::default();
+        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+            match word {
+                "recreate" => may.recreate = true,
+                "wait" => may.wait = true,
+                "ready-when" => may.ready_when = true,
+                other => return Err(format!("{other:?} is none of recreate, wait and ready-when")),
+            }
+        }
+        Ok(may)
+    }
+}
+
 /// How a cluster is changed.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -43,6 +73,8 @@ pub struct Options {
     pub limits: Limits,
     /// Whether an object with a changed immutable field is deleted and made again.
     pub recreate: bool,
+    /// What annotations may relax.
+    pub author_may: AuthorMay,
     /// The key of fingerprints of Secrets; without one none are taken.
     pub key: Option<Arc<[u8]>>,
 }
@@ -84,6 +116,7 @@ impl Default for Options {
             prune: true,
             limits: Limits { objects: 20, percent: 50 },
             recreate: false,
+            author_may: AuthorMay::default(),
             key: None,
         }
     }

@@ -14,6 +14,7 @@ use super::api::{Force, Write};
 use super::diff::{Form, compare};
 use super::discovery::Resource;
 use super::ignore::leave_as_they_are;
+use super::marks;
 use super::options::{Conflicts, Options};
 use super::owners::{owners, taken_over, without_left_behind};
 use super::prune::{self, Deletion};
@@ -216,7 +217,8 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Plan,
     let pruning = prune::plan(api, survey, options).await?;
     let guarded = prune::guard(survey, &pruning.deletions, options);
     let guarded = guarded.map(|reason| format!("{reason}: it is done only because this plan lists them"));
-    let notes = pruning.notes.into_iter().chain(guarded).collect();
+    let marks = survey.objects.iter().flat_map(|object| marks::effects(object, survey.live.get(&object.id()), options));
+    let notes = pruning.notes.into_iter().chain(guarded).chain(marks).collect();
     Ok(Plan { entries, deletions: pruning.deletions, notes })
 }
 
@@ -242,7 +244,7 @@ impl Planner<'_> {
         let live = self.survey.live.get(&object.id());
         let mut wanted = object.clone();
         if let Some(live) = live {
-            leave_as_they_are(&mut wanted, live, &self.options.ignore);
+            leave_as_they_are(&mut wanted, live, self.options);
         }
         let mut entry = Entry {
             id: object.id(),
@@ -383,10 +385,12 @@ impl Planner<'_> {
         }
     }
 
-    /// By annotation, or by setting where nothing else goes with the object and nobody keeps it.
+    /// By annotation, where the author may say so, or by setting; never where more goes with the object, or somebody keeps
+    /// it.
     fn may_recreate(&self, object: &Object, live: &Object) -> bool {
-        let is_allowed = object.annotation(RECREATE).is_some_and(|text| text == "allowed");
-        is_allowed || (self.options.recreate && prune::goes_with(object).is_none() && prune::kept(live).is_none())
+        let is_annotated = object.annotation(RECREATE).is_some_and(|text| text == "allowed");
+        let is_allowed = self.options.recreate || (is_annotated && self.options.author_may.recreate);
+        is_allowed && prune::goes_with(object).is_none() && marks::kept(live).is_none()
     }
 
     /// Checks the objects that the server could not, against the schemas of their kinds.
@@ -448,7 +452,8 @@ pub(super) fn explain(error: &ClusterError, exists: bool) -> String {
     if exists && error.is_immutable() {
         return format!(
             "{error}; a field that cannot be changed needs a new object: give it another name, or allow that it is \
-             deleted and made again, by the annotation {RECREATE}: allowed or the setting deploy.recreate"
+             deleted and made again, by the setting deploy.recreate, or by the annotation {RECREATE}: allowed where \
+             deploy.author_may has recreate"
         );
     }
     error.to_string()

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::delete::{Fate, blocked_by, delete, sheltered};
 use super::inventory::{Inventory, Record};
+use super::marks::kept;
 use super::options::Options;
 use super::owners::owners;
 use super::survey::Survey;
@@ -13,15 +14,6 @@ use super::{Api, ClusterError, lines};
 use crate::manifest::order::compare;
 use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::{Op, ResourceDiff};
-
-/// Annotations that keep an object, ours and those that users of other tools know.
-const KEEP: [(&str, &str); 5] = [
-    ("nuon.co/prune", "disabled"),
-    ("helm.sh/resource-policy", "keep"),
-    ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
-    ("argocd.argoproj.io/sync-options", "Prune=false"),
-    ("kapp.k14s.io/delete-strategy", "orphan"),
-];
 
 /// How long the last generation of generated ConfigMaps and Secrets stays for a rollback.
 pub const ROLLBACK_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -157,16 +149,6 @@ pub(super) fn is_ours(live: &Object, record: &Record, options: &Options) -> bool
     let owners = owners(live);
     let is_managed = owners.is_empty() || owners.iter().any(|owner| options.is_earlier(owner.manager));
     is_managed && live.uid() == Some(&record.uid)
-}
-
-/// The annotation, or label, that keeps an object.
-pub(super) fn kept(live: &Object) -> Option<(&'static str, &'static str)> {
-    // Argo's are lists.
-    let has = |place: &str, key: &str, value: &str| {
-        let text = live.metadata(place).and_then(|map| map.get(key)?.as_str());
-        text.into_iter().flat_map(|text| text.split(',')).any(|text| text.trim().eq_ignore_ascii_case(value))
-    };
-    KEEP.into_iter().find(|(key, value)| has("annotations", key, value) || has("labels", key, value))
 }
 
 /// What a generated ConfigMap or Secret has in common with its earlier generations: kind, namespace, and name

@@ -30,7 +30,7 @@ pub fn touched(wanted: &Object, live: &Object, options: &Options) -> Object {
         owners.iter().filter(|owner| is_meant(owner)).filter_map(Owner::tree).collect::<Vec<&Value>>()
     };
     let (all, ours) = (of(&|_| true), of(&|owner| is_taken(owner, options)));
-    let seen = without_ignored(wanted, live, &options.ignore);
+    let seen = without_ignored(wanted, live, options);
     let mut fields = map_values(Some(&wanted.0), &seen.0, &all, &ours);
     for member in ["apiVersion", "kind", "status"] {
         fields.shift_remove(member);

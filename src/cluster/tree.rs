@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use super::cause::owned::owned_by;
 use super::discovery::Served;
 use super::readiness::Readiness;
+use super::rule::Rules;
 use super::wait::readiness;
 use super::{Api, ClusterError};
 use crate::manifest::{Object, ObjectId};
@@ -45,7 +46,7 @@ fn collect<'a>(
             _ => return Ok(()),
         };
         for owned in owned_by(api, served, object, api_version, kind).await? {
-            found.push(Owned { id: owned.id(), depth, readiness: readiness(&owned, &[], now) });
+            found.push(Owned { id: owned.id(), depth, readiness: readiness(&owned, &Rules::default(), now).await });
             collect(api, served, &owned, now, depth + 1, found).await?;
         }
         Ok(())

@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 use super::Api;
 use super::cause::{self, Cause};
 use super::discovery::Served;
+use super::marks::is_of_others;
 use super::readiness::{Readiness, Status, judge};
-use super::rule::ReadyRule;
+use super::rule::{self, Answers, Rules};
 use super::survey::Survey;
 use super::watch::{Seen, Watches};
 use crate::manifest::{Object, ObjectId};
@@ -63,7 +64,7 @@ pub struct Waiting {
     /// How long objects must then stay ready.
     pub bake: Duration,
     /// Rules of the user.
-    pub rules: Vec<ReadyRule>,
+    pub rules: Rules,
 }
 
 /// An object that is not ready.
@@ -108,7 +109,7 @@ pub async fn wait(
 ) -> Waited {
     let mut pending = Pending { last: None, api, served, rules: &waiting.rules, told, objects: BTreeMap::new() };
     for object in &objects {
-        pending.see(object.clone());
+        pending.see(object.clone()).await;
     }
     let end = waiting.end(api.clock.elapsed() + waiting.timeout);
     // Those that are ready are watched as long as they have to stay so.
@@ -141,7 +142,7 @@ pub async fn wait(
             () = api.clock.sleep(until) => None,
         };
         match seen {
-            Some(Seen::Object(object)) => pending.see(object),
+            Some(Seen::Object(object)) => pending.see(object).await,
             Some(Seen::Gone(id)) => pending.gone(&id, objects.iter().find(|object| object.id() == id)),
             Some(Seen::Unwatched(words)) => told(&words),
             None => {}
@@ -186,7 +187,7 @@ struct Pending<'a> {
     last: Option<ObjectId>,
     api: &'a Api,
     served: &'a Served,
-    rules: &'a [ReadyRule],
+    rules: &'a Rules,
     told: &'a (dyn Fn(&str) + Sync),
     objects: BTreeMap<ObjectId, One>,
 }
@@ -229,9 +230,9 @@ impl One {
 }
 
 impl Pending<'_> {
-    fn see(&mut self, object: Object) {
+    async fn see(&mut self, object: Object) {
         let id = object.id();
-        let readiness = readiness(&object, self.rules, self.api.clock.now());
+        let readiness = readiness(&object, self.rules, self.api.clock.now()).await;
         let known = self.objects.remove(&id);
         if readiness.is_current() {
             if known.is_some() {
@@ -288,7 +289,9 @@ impl Pending<'_> {
         });
         let reads = futures_util::stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).collect::<Vec<_>>();
         let found = api.clock.timeout(LONGEST_LOOK, reads).await.unwrap_or_default();
-        found.into_iter().flatten().for_each(|object| self.see(object));
+        for object in found.into_iter().flatten() {
+            self.see(object).await;
+        }
     }
 
     /// Looks why the next objects are not ready; true if for one there is no hope.
@@ -353,21 +356,26 @@ impl Pending<'_> {
     }
 }
 
-/// Whether an object is ready, for those who wait: by the annotation, by rules of the user, else by kstatus; a Job
-/// is when it has ended.
-pub fn readiness(object: &Object, rules: &[ReadyRule], now: Timestamp) -> Readiness {
-    let ready = |message: &str| Readiness {
-        status: Status::Current,
-        message: message.into(),
-        reason: String::new(),
-        detail: None,
-    };
-    if object.annotation(ANNOTATION.0) == Some(ANNOTATION.1) {
-        return ready("it is not waited for");
+/// Whether an object is ready, for those who wait: by the operator's rule, else by kstatus, a Job when it has ended; and
+/// by the object's own rule. That alone counts only where the author may relax what others say.
+pub async fn readiness(object: &Object, rules: &Rules, now: Timestamp) -> Readiness {
+    let may = |is_relaxed: bool, key| is_relaxed || is_of_others(object, key, &rules.manager);
+    if object.annotation(ANNOTATION.0) == Some(ANNOTATION.1) && may(rules.author_may.wait, ANNOTATION.0) {
+        let message = "it is not waited for".to_owned();
+        return Readiness { status: Status::Current, message, reason: String::new(), detail: None };
     }
-    if let Some(answer) = ReadyRule::ask(object, rules) {
-        return answer;
+    let Answers { operator, author } = rules.ask(object).await;
+    match author {
+        Some(author) if !author.is_current() || may(rules.author_may.ready_when, rule::ANNOTATION) => author,
+        author => {
+            let found = operator.unwrap_or_else(|| by_itself(object, now));
+            author.filter(|_| found.is_current()).unwrap_or(found)
+        }
     }
+}
+
+/// Whether an object is ready by its own state.
+fn by_itself(object: &Object, now: Timestamp) -> Readiness {
     match judge(object, now) {
         Ok(answer) if answer.is_current() && is_running_job(object) => {
             Readiness { status: Status::InProgress, reason: "JobInProgress".into(), ..answer }
@@ -380,10 +388,15 @@ pub fn readiness(object: &Object, rules: &[ReadyRule], now: Timestamp) -> Readin
 }
 
 /// The objects of a set that are there and not ready, a sentence each: what a plan that changes nothing has to say.
-pub fn unwell(survey: &Survey, rules: &[ReadyRule], now: Timestamp) -> Vec<String> {
-    let live = survey.objects.iter().filter_map(|object| survey.live.get(&object.id()));
-    let judged = live.map(|live| (live, readiness(live, rules, now))).filter(|(_, readiness)| !readiness.is_current());
-    judged.map(|(live, found)| format!("{} is {}: {}", live.subject(), found.status.word(), found.message)).collect()
+pub async fn unwell(survey: &Survey, rules: &Rules, now: Timestamp) -> Vec<String> {
+    let mut unwell = Vec::new();
+    for live in survey.objects.iter().filter_map(|object| survey.live.get(&object.id())) {
+        let found = readiness(live, rules, now).await;
+        if !found.is_current() {
+            unwell.push(format!("{} is {}: {}", live.subject(), found.status.word(), found.message));
+        }
+    }
+    unwell
 }
 
 fn is_running_job(object: &Object) -> bool {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{ConfigError, Layers, read_duration};
 use crate::cluster::ignore::IgnoreRule;
-use crate::cluster::options::{Conflicts, Limits, Options};
-use crate::cluster::rule::ReadyRule;
+use crate::cluster::options::{AuthorMay, Conflicts, Limits, Options};
+use crate::cluster::rule::{ReadyRule, Rules};
 use crate::cluster::wait::Waiting;
 use crate::handlers::Deploys;
 
@@ -23,32 +23,36 @@ pub(super) fn read(layers: &Layers) -> Result<Deploys, ConfigError> {
         text.parse().ok().filter(|percent| *percent <= 100)
     })?;
     let takes = choice("deploy.conflicts", "force or refuse", "force", "refuse")?;
-    let ignore = layers.read("deploy.ignore", |text| rules::<IgnoreRule>(text, ','))?;
-    let ready_when = layers.read("deploy.ready_when", |text| rules::<ReadyRule>(text, ';'))?;
+    let ignore = layers.read("deploy.ignore", |text| list::<IgnoreRule>(text, ','))?;
+    let ready_when = layers.read("deploy.ready_when", |text| list::<ReadyRule>(text, ';'))?;
+    let author_may = layers.read("deploy.author_may", AuthorMay::parse)?;
+    let manager = layers.parse("deploy.field_manager", "1 to 128 printable characters", |text| {
+        let fits = (1..=128).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
+        fits.then(|| text.to_owned())
+    })?;
+    let rules = Rules { ready: ready_when, author_may, manager: manager.clone() };
     let waiting = Waiting {
         until: None,
         timeout: layers.parse("deploy.wait_timeout", "a duration such as 90s or 10m", read_duration)?,
         bake: layers.parse("deploy.bake_seconds", "a number of seconds, of at most a day", |text| {
             text.parse().ok().map(Duration::from_secs).filter(|bake| *bake <= LONGEST_BAKE)
         })?,
-        rules: ready_when.clone(),
+        rules: rules.clone(),
     };
     Ok(Deploys {
         options: Options {
-            manager: layers.parse("deploy.field_manager", "1 to 128 printable characters", |text| {
-                let fits = (1..=128).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
-                fits.then(|| text.to_owned())
-            })?,
+            manager,
             take_over: layers.list("deploy.take_over"),
             conflicts: if takes { Conflicts::Force } else { Conflicts::Refuse },
             ignore,
             prune: flag("deploy.prune")?,
             limits: Limits { objects: count("deploy.prune_limit")?, percent },
             recreate: flag("deploy.recreate")?,
+            author_may,
             key: None,
         },
         waiting: flag("deploy.wait")?.then_some(waiting),
-        rules: ready_when,
+        rules,
         check_images: flag("deploy.check_images")?,
         allow_exec: layers.text("deploy.allow_exec").map(str::to_owned),
         require_contract: flag("deploy.require_contract")?,
@@ -57,7 +61,7 @@ pub(super) fn read(layers: &Layers) -> Result<Deploys, ConfigError> {
     })
 }
 
-fn rules<T: FromStr<Err = String>>(text: &str, separator: char) -> Result<Vec<T>, String> {
+fn list<T: FromStr<Err = String>>(text: &str, separator: char) -> Result<Vec<T>, String> {
     let rules = text.split(separator).map(str::trim).filter(|rule| !rule.is_empty());
     rules.map(str::parse).collect()
 }

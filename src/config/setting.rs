@@ -28,7 +28,7 @@ const fn setting(key: &'static str, default: &'static str, help: &'static str) -
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 37] = [
+pub const SETTINGS: [Setting; 40] = [
     Setting {
         also: &["RUNNER_API_URL"],
         ..setting("api.url", "https://api.nuon.co", "Address of the control plane; only scheme, host and port count")
@@ -58,8 +58,14 @@ pub const SETTINGS: [Setting; 37] = [
         ..setting("log.level", "info", "Least level of the process log: error, warn, info, debug or trace")
     },
     setting("tls.ca_file", "", "CA certificates (PEM) to trust beside the system's"),
+    setting(
+        "network.allow",
+        "",
+        "Hosts, addresses and networks, by comma, that plans and components may name beside the public internet",
+    ),
     setting("git.allow_insecure", "", "Hosts, by comma, to which git may speak http and git:// (loopback always may)"),
     setting("git.max_bytes", "1073741824", "The most bytes that a clone may take on disk"),
+    setting("git.max_entries", "250000", "The most files, links and directories that a clone may have"),
     setting("git.ssh_key_file", "", "Private key for git over ssh"),
     setting("git.ssh_known_hosts_file", "", "Known hosts for git over ssh; unknown hosts are refused"),
     setting(
@@ -97,6 +103,7 @@ pub const SETTINGS: [Setting; 37] = [
     ),
     setting("deploy.allow_exec", "", "The one program that a kubeconfig may run to get a token"),
     setting("deploy.recreate", "false", "Whether objects with changed immutable fields are deleted and made again"),
+    setting("deploy.author_may", "", "What annotations of manifests may relax, by comma: recreate, wait, ready-when"),
     setting(
         "deploy.require_contract",
         "false",

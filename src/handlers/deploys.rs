@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cluster::options::Options;
-use crate::cluster::rule::ReadyRule;
+use crate::cluster::rule::Rules;
 use crate::cluster::wait::Waiting;
 
 /// How clusters are changed.
@@ -13,8 +13,8 @@ pub struct Deploys {
     pub options: Options,
     /// How objects are waited for; none if they are not.
     pub waiting: Option<Waiting>,
-    /// The user's rules for readiness.
-    pub rules: Vec<ReadyRule>,
+    /// The rules for readiness.
+    pub rules: Rules,
     /// Whether plans look up the images that they name.
     pub check_images: bool,
     /// The one program that a kubeconfig may run.

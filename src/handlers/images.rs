@@ -15,7 +15,7 @@ use crate::cluster::survey::Survey;
 use crate::cluster::{Api, images};
 use crate::manifest::Object;
 use crate::registry::credentials::DockerConfig;
-use crate::registry::{Address, Channel, RegistryError, Remote, Repository, Version};
+use crate::registry::{Address, RegistryError, Remote, Repository, Version};
 
 /// The longest that a name may take to be resolved: where it cannot be, nothing can be found out.
 const RESOLVED_WITHIN: Duration = Duration::from_millis(250);
@@ -110,13 +110,12 @@ async fn fault(
     let is_named = credential.is_some();
     let credential = credential.unwrap_or_else(|| registries.docker.find(&address));
     // The name comes from the manifest: only where the operator allows it may it lead inside.
-    let mut connections = registries.connections.clone();
-    if !registries.insecure.iter().any(|host| host == address.host()) {
-        connections.own = connections.foreign.clone();
-    }
-    let channel = Channel::of(&address, &registries.insecure, &connections.own).await;
+    let is_allowed = registries.insecure.iter().any(|host| host == address.host());
+    let connections = &registries.connections;
+    let connections = if is_allowed { connections.clone() } else { connections.of_authors() };
+    let channel = connections.channel(&address, &registries.insecure).await.ok()?;
     let remote = Remote::new(address, credential, connections, channel).ok()?;
-    match Repository::Remote(remote).manifest(&version).await {
+    match Repository::Remote(Box::new(remote)).manifest(&version).await {
         Ok(stored) => missing_architecture(&stored.bytes, architectures),
         Err(RegistryError::NotFound(_)) => Some("which does not exist".into()),
         Err(RegistryError::Denied { .. }) if is_named => Some("which its pull secret does not open".into()),

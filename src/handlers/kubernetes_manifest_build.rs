@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::secrets::Secrets;
 use super::{Fetching, Outside, Parts, Tree, plan_text::PlanText};
+use crate::base::guard::Reach;
 use crate::control::wire::{PushedArtifact, ResultReport};
 use crate::job::JobKind;
 use crate::kustomize;
@@ -174,7 +175,8 @@ impl Building {
         let policy = &self.parts.git;
         let location = Location::parse(git.url.expose(), policy).map_err(because(FailureKind::Source))?;
         self.secrets.learn(&context.redactor, location.secrets().map(Into::into));
-        let source = Source { location, reference: git.reference.clone(), submodules: git.submodules };
+        let source =
+            Source { location, reach: Reach::Source, reference: git.reference.clone(), submodules: git.submodules };
         let tree = context.directory()?.join(CHECKOUT);
         std::fs::create_dir(&tree)
             .map_err(|error| Failure::new(FailureKind::Machine, format!("cannot make {}: {error}", tree.display())))?;
@@ -255,7 +257,10 @@ impl Building {
             helm: overlay.enable_helm.then(|| builds.helm.clone()),
             remote: builds.allow_remote.then(|| Fetching {
                 git: git.clone(),
-                web: registries.connections.foreign.clone(),
+                guard: builds.guard.clone(),
+                web: builds.web.clone(),
+                connections: registries.connections.clone(),
+                insecure: registries.insecure.clone(),
                 redactor: redactor.clone(),
             }),
             warn: Box::new(move |warning| log.warn(warning)),

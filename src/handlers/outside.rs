@@ -2,21 +2,33 @@
 //! far as the operator and the plan allow it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use url::Url;
+
+use crate::base::bounded;
 use crate::base::error::chain;
+use crate::base::guard::{Guard, Reach};
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
 use crate::kustomize::Files;
 use crate::kustomize::host::{Helm, Host, Pull, Remote, Template};
 use crate::kustomize::remote::Repository;
+use crate::registry::remote::Connections;
 use crate::workspace::git::{Location, Policy, Source};
 use crate::workspace::helm;
 use crate::workspace::jail::Jail;
 
-use super::Tree;
+use super::{Tree, charts};
 
 /// The largest file that is fetched from the web.
 const LARGEST_FILE: usize = 64 << 20;
+
+/// Redirects that are followed for one file.
+const MAX_REDIRECTS: usize = 5;
+
+/// The longest that one file may take.
+const FILE_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A build's way out.
 pub struct Outside {
@@ -34,14 +46,49 @@ pub struct Outside {
     pub warn: Box<dyn Fn(&str) + Send>,
 }
 
-/// How other machines are reached.
+/// How other machines are reached. What an overlay names is named by its author.
 pub struct Fetching {
     /// What git may do.
     pub git: Policy,
-    /// Connections that reach public addresses only.
+    /// Which hosts are reached over https, and over http if the operator allows that to git.
+    pub guard: Guard,
+    /// Connections within that.
     pub web: reqwest::Client,
+    /// Connections to registries.
+    pub connections: Connections,
+    /// Registries that are spoken to over http.
+    pub insecure: Vec<String>,
     /// Hides secrets.
     pub redactor: Redactor,
+}
+
+impl Fetching {
+    /// Reads a file of at most `limit` bytes. Each address on the way is checked, redirects included.
+    ///
+    /// # Errors
+    /// A sentence without the address, which may hold a credential.
+    pub(super) async fn get(&self, mut url: Url, limit: usize) -> Result<Vec<u8>, String> {
+        for _ in 0..=MAX_REDIRECTS {
+            let host = url.host_str().unwrap_or_default();
+            let is_allowed = url.scheme() == "http" && self.git.allow_insecure.iter().any(|allowed| allowed == host);
+            if url.scheme() != "https" && !is_allowed {
+                return Err("only https:// addresses are fetched".into());
+            }
+            self.guard.check(&url, Reach::Author).map_err(|error| error.to_string())?;
+            let sent = self.web.get(url.clone()).timeout(FILE_TIMEOUT).send().await;
+            let answer = sent.map_err(|error| chain(&error.without_url()))?;
+            if answer.status().is_redirection() {
+                let location = answer.headers().get(http::header::LOCATION).and_then(|value| value.to_str().ok());
+                url = location.and_then(|location| url.join(location).ok()).ok_or("the server redirects to nowhere")?;
+                continue;
+            }
+            if !answer.status().is_success() {
+                return Err(format!("the server answered {}", answer.status()));
+            }
+            return bounded::read(answer, limit).await.map_err(|error| error.to_string());
+        }
+        Err(format!("the server redirects more than {MAX_REDIRECTS} times"))
+    }
 }
 
 impl Host for Outside {
@@ -64,23 +111,24 @@ impl Host for Outside {
 
 impl Helm for Outside {
     fn pull(&self, pull: &Pull) -> Result<Vec<(String, Vec<u8>)>, String> {
-        let Some(helm) = &self.helm else { return Err("charts are not inflated here".into()) };
-        if self.remote.is_none() {
+        let Some(fetching) = &self.remote else {
             return Err(format!(
                 "the chart {} is not in the source, and fetching it from {} is not allowed in this build",
                 pull.name, pull.repo
             ));
-        }
-        let Pull { repo, name, version, devel } = pull;
-        let pull = helm::Pull { repo, name, version, devel: *devel };
-        (self.runtime)()?.block_on(helm.pull(&pull, &self.scratch, &self.stop)).map_err(|error| chain(&error))
+        };
+        let pulled = self.stop.run(charts::pull(pull, fetching));
+        (self.runtime)()?.block_on(pulled).unwrap_or_else(|| Err("the build was cancelled".into()))
     }
 
     fn template(&self, template: &Template) -> Result<String, String> {
         let Some(helm) = &self.helm else { return Err("charts are not inflated here".into()) };
         let Template { name, chart, release, values, flags } = template;
         let inflation = helm::Inflation { name, chart, release: release.as_deref(), values, flags };
-        (self.runtime)()?.block_on(helm.template(&inflation, &self.scratch, &self.stop)).map_err(|error| chain(&error))
+        let inflated = (self.runtime)()?.block_on(helm.template(&inflation, &self.scratch, &self.stop));
+        let inflated = inflated.map_err(|error| chain(&error))?;
+        inflated.warnings.iter().for_each(|warning| (self.warn)(warning));
+        Ok(inflated.text)
     }
 }
 
@@ -89,9 +137,13 @@ impl Remote for Outside {
         let Some(Fetching { git, redactor, .. }) = &self.remote else { return Err("fetching is not allowed".into()) };
         let location = Location::parse(&repository.url, git).map_err(|error| error.to_string())?;
         let reference = if repository.reference.is_empty() { "HEAD" } else { &repository.reference };
-        let source = Source { location, reference: reference.to_owned(), submodules: repository.submodules };
+        let source = Source {
+            location,
+            reach: Reach::Author,
+            reference: reference.to_owned(),
+            submodules: repository.submodules,
+        };
         let fetch = async {
-            reach(&source.location, git).await?;
             let tree =
                 tempfile::tempdir_in(&self.scratch).map_err(|error| format!("cannot make a directory: {error}"))?;
             let fetched =
@@ -114,41 +166,11 @@ impl Remote for Outside {
     }
 
     fn file(&self, address: &str) -> Result<Vec<u8>, String> {
-        let Some(Fetching { web, .. }) = &self.remote else { return Err("fetching is not allowed".into()) };
-        if !address.to_ascii_lowercase().starts_with("https://") {
-            return Err("only https:// addresses are fetched".into());
-        }
-        let fetch = async {
-            let mut answer = web.get(address).send().await.map_err(|error| chain(&error.without_url()))?;
-            if !answer.status().is_success() {
-                return Err(format!("the server answered {}", answer.status()));
-            }
-            let mut content = Vec::new();
-            while let Some(part) = answer.chunk().await.map_err(|error| chain(&error.without_url()))? {
-                content.extend_from_slice(&part);
-                if content.len() > LARGEST_FILE {
-                    return Err(format!("it is larger than {LARGEST_FILE} bytes"));
-                }
-            }
-            Ok(content)
-        };
-        (self.runtime)()?.block_on(self.stop.run(fetch)).unwrap_or_else(|| Err("the build was cancelled".into()))
+        let Some(fetching) = &self.remote else { return Err("fetching is not allowed".into()) };
+        let url = Url::parse(address).map_err(|_| "it is not a URL")?;
+        let fetch = self.stop.run(fetching.get(url, LARGEST_FILE));
+        (self.runtime)()?.block_on(fetch).unwrap_or_else(|| Err("the build was cancelled".into()))
     }
-}
-
-/// Refuses a repository on a machine of the inside, unless the operator named it: the address comes
-/// from whoever wrote the overlay.
-async fn reach(location: &Location, policy: &Policy) -> Result<(), String> {
-    let (host, port) = location.endpoint();
-    if policy.allow_insecure.contains(&host) {
-        return Ok(());
-    }
-    let addresses = tokio::net::lookup_host((host.as_str(), port)).await;
-    let mut addresses = addresses.map_err(|error| format!("cannot find the host {host}: {error}"))?;
-    if addresses.all(|address| crate::registry::guard::is_public(address.ip())) {
-        return Ok(());
-    }
-    Err(format!("{host} is not on the public internet; add it to git.allow_insecure if overlays may name it"))
 }
 
 /// A tree that is removed with the build.

@@ -3,7 +3,7 @@
 use super::Registries;
 use crate::plan::{self, RegistryKind};
 use crate::registry::layout::Layout;
-use crate::registry::{Address, Channel, Credential, RegistryError, Remote, Repository};
+use crate::registry::{Address, Credential, RegistryError, Remote, Repository};
 use crate::worker::failure::because;
 use crate::worker::{Failure, FailureKind};
 
@@ -52,7 +52,7 @@ impl Registries {
 
     async fn remote(&self, address: &str, credential: Credential) -> Result<Repository, RegistryError> {
         let address = Address::parse(address)?;
-        let channel = Channel::of(&address, &self.insecure, &self.connections.own).await;
-        Ok(Repository::Remote(Remote::new(address, credential, self.connections.clone(), channel)?))
+        let channel = self.connections.channel(&address, &self.insecure).await?;
+        Ok(Repository::Remote(Box::new(Remote::new(address, credential, self.connections.clone(), channel)?)))
     }
 }

@@ -18,7 +18,8 @@ use url::Url;
 
 use super::challenge::{self, Challenge};
 use super::document::{ACCEPTED, LARGEST};
-use super::{Address, Channel, Credential, Descriptor, Digest, RegistryError, Stored, Version, guard};
+use super::{Address, Channel, Credential, Descriptor, Digest, RegistryError, Stored, Version};
+use crate::base::guard::{Guard, Reach};
 use crate::base::secret::Secret;
 use crate::base::trust;
 
@@ -35,9 +36,44 @@ const LARGEST_REFUSAL: usize = 16 * 1024;
 #[derive(Clone)]
 pub struct Connections {
     /// To the registry itself.
-    pub own: reqwest::Client,
-    /// To other hosts: reaches public addresses only.
-    pub foreign: reqwest::Client,
+    own: reqwest::Client,
+    /// Who names the registry.
+    reach: Reach,
+    /// To hosts that a registry names ([`Reach::Author`]).
+    foreign: reqwest::Client,
+    guard: Guard,
+}
+
+impl Connections {
+    /// Connections to registries that plans name. `builder` begins a client each time.
+    ///
+    /// # Errors
+    /// Those of `builder`, and of the library.
+    pub fn new<E: From<reqwest::Error>>(
+        builder: impl Fn() -> Result<reqwest::ClientBuilder, E>,
+        guard: &Guard,
+    ) -> Result<Self, E> {
+        let within = |reach| Ok::<_, E>(builder()?.dns_resolver(guard.resolver(reach)).build()?);
+        let (own, foreign) = (within(Reach::Endpoint)?, within(Reach::Author)?);
+        Ok(Self { own, reach: Reach::Endpoint, foreign, guard: guard.clone() })
+    }
+
+    /// The same for registries that authors of components name.
+    #[must_use]
+    pub fn of_authors(&self) -> Self {
+        Self { own: self.foreign.clone(), reach: Reach::Author, ..self.clone() }
+    }
+
+    /// How a registry is spoken to, as far as it may be asked.
+    ///
+    /// # Errors
+    /// [`RegistryError::Guard`] if it may not be reached.
+    pub async fn channel(&self, address: &Address, insecure: &[String]) -> Result<Channel, RegistryError> {
+        if let Ok(url) = Url::parse(&format!("https://{}/", address.host())) {
+            self.guard.check(&url, self.reach)?;
+        }
+        Ok(Channel::of(address, insecure, &self.own).await)
+    }
 }
 
 /// A repository on a server.
@@ -79,6 +115,7 @@ impl Remote {
     ) -> Result<Self, RegistryError> {
         let base = Url::parse(&format!("{}://{}/v2/{}/", channel.scheme(), address.host(), address.name()))
             .map_err(|_| RegistryError::Address(address.to_string()))?;
+        connections.guard.check(&base, connections.reach)?;
         Ok(Self { address, base, credential, connections, token: Arc::default() })
     }
 
@@ -122,6 +159,19 @@ impl Remote {
             self.body(response, &call, descriptor.size).await
         };
         retried(read).await
+    }
+
+    /// The repository's tags, of the first page that the registry gives.
+    ///
+    /// # Errors
+    /// [`RegistryError`].
+    pub async fn tags(&self) -> Result<Vec<String>, RegistryError> {
+        let call = self.call("the list of tags", Method::GET, "tags/list")?;
+        let response = self.send(&call, true).await?;
+        let body = self.body(response, &call, LARGEST).await?;
+        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let tags = answer["tags"].as_array().into_iter().flatten();
+        Ok(tags.filter_map(|tag| tag.as_str().map(str::to_owned)).collect())
     }
 
     pub(super) async fn put_blob(&self, digest: &Digest, bytes: Bytes) -> Result<(), RegistryError> {
@@ -185,7 +235,7 @@ impl Remote {
 
     async fn attempt(&self, call: &Call) -> Result<Response, RegistryError> {
         let own = call.url.origin() == self.base.origin();
-        let client = if own { &self.connections.own } else { &self.connections.foreign };
+        let client = if own { &self.connections.own } else { self.foreign(&call.url, call.url.as_str())? };
         let mut request = client.request(call.method.clone(), call.url.clone()).timeout(ATTEMPT);
         if let Some(accept) = &call.accept {
             request = request.header(header::ACCEPT, accept);
@@ -258,19 +308,20 @@ impl Remote {
         })
     }
 
-    /// A client for an address that the registry names: https unless the registry itself has none,
-    /// and no private address unless it is the registry's own host.
+    /// A client for an address that the registry names: on its own host as itself is spoken to, on others over https and
+    /// on the public internet.
     fn foreign(&self, url: &Url, text: &str) -> Result<&reqwest::Client, RegistryError> {
-        let same_host = url.host() == self.base.host();
-        if url.scheme() != "https" && !(self.base.scheme() == "http" && url.scheme() == "http") {
+        let is_own = url.host() == self.base.host();
+        if url.scheme() != "https" && !(is_own && self.base.scheme() == "http" && url.scheme() == "http") {
             return Err(self.misled(text, "it is not https"));
         }
-        if same_host || guard::names_private_address(&self.base) {
+        if is_own {
             return Ok(&self.connections.own);
         }
-        if guard::names_private_address(url) {
-            return Err(self.misled(text, "it is not a public address"));
-        }
+        self.connections
+            .guard
+            .check(url, Reach::Author)
+            .map_err(|_| self.misled(text, "it is not a public address"))?;
         Ok(&self.connections.foreign)
     }
 

@@ -1,25 +1,54 @@
 //! Child processes that die with their step.
 //!
 //! A child gets an argument vector (never a shell), an environment of nothing but what is named,
-//! and a process group of its own. When the step is stopped, the deadline strikes or the caller
-//! drops the future, the whole group is killed, so that nothing it started lives on. What it
-//! prints is kept up to a limit.
+//! limits, and a [supervisor](super::supervisor) that leaves nothing of it behind when it ends, when
+//! the step is stopped, when the caller drops the future, or when this process dies. What it prints
+//! is kept up to a limit.
 
 use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use rustix::process::Signal;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
+pub use super::supervisor::Limits;
+use super::supervisor::{ARGUMENT, Order, Report};
 use crate::base::stop::Stop;
 
 /// How much of each output stream is kept, if nothing else is said.
 pub const OUTPUT_LIMIT: usize = 256 * 1024;
 
-/// How long the pipes of an ended child may stay open in the hands of its own children.
-const PIPE_LINGER: Duration = Duration::from_secs(2);
+/// How long a supervisor may take to kill what it started.
+const STOP_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The executable that supervises children: this program, which looks for
+/// [`ARGUMENT`](super::supervisor::ARGUMENT) before anything else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Supervisor(pub PathBuf);
+
+impl Default for Supervisor {
+    /// The running executable, also after its file was replaced.
+    fn default() -> Self {
+        Self("/proc/self/exe".into())
+    }
+}
+
+/// What happens when a child prints more than is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overflow {
+    /// The rest is thrown away.
+    Discard,
+    /// The child is stopped: [`ChildError::TooMuchOutput`].
+    Stop,
+}
 
 /// What is to be run.
 #[derive(Debug, Clone)]
@@ -34,6 +63,16 @@ pub struct Child {
     pub directory: PathBuf,
     /// How many bytes of each output stream are kept.
     pub keep: usize,
+    /// What happens to more.
+    pub overflow: Overflow,
+    /// What it may use.
+    pub limits: Limits,
+    /// Whether it gets no network: a namespace of its own, where the system allows that.
+    pub is_offline: bool,
+    /// Contents that it finds at [`file_path`](super::supervisor::file_path), in memory only.
+    pub files: Vec<Vec<u8>>,
+    /// What starts and ends it.
+    pub supervisor: Supervisor,
 }
 
 /// What a child that ended has left.
@@ -47,6 +86,16 @@ pub struct Ended {
     pub stderr: Vec<u8>,
 }
 
+impl Ended {
+    /// The limit by which the kernel ended it, if it did.
+    pub fn limit(&self) -> Option<&'static str> {
+        let signal = self.status.signal()?;
+        [(Signal::XCPU, "processor time"), (Signal::XFSZ, "the size of a file")]
+            .into_iter()
+            .find_map(|(known, limit)| (known.as_raw() == signal).then_some(limit))
+    }
+}
+
 /// A child that did not end by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum ChildError {
@@ -57,61 +106,141 @@ pub enum ChildError {
         program: OsString,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// The connection to it broke.
+    /// The connection to its supervisor broke.
     #[error("lost the child process {program:?}")]
     Lost {
         /// What.
         program: OsString,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
-    /// The step was stopped; the child's group is killed.
+    /// The step was stopped; the child and all that it started are killed.
     #[error("{0:?} was stopped")]
     Stopped(OsString),
+    /// It printed more than is taken.
+    #[error("{program:?} printed more than {limit} bytes and was stopped")]
+    TooMuchOutput {
+        /// What.
+        program: OsString,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// It started more processes than it may.
+    #[error("{program:?} started more than {limit} processes and was stopped")]
+    TooManyProcesses {
+        /// What.
+        program: OsString,
+        /// The limit.
+        limit: usize,
+    },
 }
 
 impl Child {
-    /// Runs the child to its end.
+    /// Runs the child to its end. When this returns, the child and its descendants are gone.
     ///
     /// # Errors
     /// [`ChildError`]; an exit status other than 0 is not one.
     ///
     /// # Cancel safety
-    /// Dropping the future kills the child and its group.
+    /// Dropping the future makes the supervisor kill the child and its descendants.
     pub async fn run(&self, stop: &Stop) -> Result<Ended, ChildError> {
-        let mut child = tokio::process::Command::new(&self.program)
-            .args(&self.args)
+        let start = |source| ChildError::Start { program: self.program.clone(), source };
+        let (mut process, mut socket) = self.spawn().map_err(start)?;
+        let full = CancellationToken::new();
+        let stdout = self.reader(process.stdout.take(), &full);
+        let stderr = self.reader(process.stderr.take(), &full);
+        let order = self.order().map_err(start)?;
+        let exchange = async {
+            socket.write_all(&order).await?;
+            read_report(&mut socket).await
+        };
+        let report = tokio::select! {
+            report = stop.run(exchange) => report,
+            () = full.cancelled() => None,
+        };
+        if report.is_none() {
+            // The end of the order is the stop; one that is deaf to it is killed itself.
+            let _ = socket.shutdown().await;
+            if tokio::time::timeout(STOP_TIMEOUT, read_report(&mut socket)).await.is_err() {
+                let _ = process.start_kill();
+            }
+        }
+        // Reaps the supervisor, which has nothing left to do.
+        let _ = process.wait().await;
+        let program = self.program.clone();
+        match report {
+            None if full.is_cancelled() => Err(ChildError::TooMuchOutput { program, limit: self.keep }),
+            None => Err(ChildError::Stopped(program)),
+            Some(Err(source)) => Err(ChildError::Lost { program, source }),
+            Some(Ok(Report::NotStarted(number))) => {
+                let source = number.map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error);
+                Err(ChildError::Start { program, source })
+            }
+            Some(Ok(Report::TooManyProcesses)) => {
+                Err(ChildError::TooManyProcesses { program, limit: self.limits.processes })
+            }
+            Some(Ok(Report::Ended(status))) => {
+                let (stdout, stderr) = (stdout.await.unwrap_or_default(), stderr.await.unwrap_or_default());
+                Ok(Ended { status: ExitStatus::from_raw(status), stdout, stderr })
+            }
+        }
+    }
+
+    fn spawn(&self) -> io::Result<(tokio::process::Child, UnixStream)> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let process = tokio::process::Command::new(&self.supervisor.0)
+            .arg(ARGUMENT)
             .env_clear()
-            .envs(self.env.iter().cloned())
-            .current_dir(&self.directory)
-            .stdin(Stdio::null())
+            .current_dir("/")
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|source| ChildError::Start { program: self.program.clone(), source })?;
-        let group = Group::of(&child);
-        let stdout = tokio::spawn(read_some(child.stdout.take(), self.keep));
-        let stderr = tokio::spawn(read_some(child.stderr.take(), self.keep));
-        let status = match stop.run(child.wait()).await {
-            Some(status) => status.map_err(|source| ChildError::Lost { program: self.program.clone(), source })?,
-            None => {
-                drop(group);
-                // Reaps the child; it cannot outlive the kill of its group.
-                let _ = child.wait().await;
-                return Err(ChildError::Stopped(self.program.clone()));
-            }
+            .spawn()?;
+        Ok((process, UnixStream::from_std(ours)?))
+    }
+
+    /// The order, with its length before it.
+    fn order(&self) -> io::Result<Vec<u8>> {
+        let order = Order {
+            program: self.program.clone(),
+            args: self.args.clone(),
+            env: self.env.clone(),
+            directory: self.directory.clone(),
+            limits: self.limits,
+            is_offline: self.is_offline,
+            files: self.files.clone(),
         };
-        drop(group);
-        Ok(Ended { status, stdout: finish(stdout).await, stderr: finish(stderr).await })
+        let text = serde_json::to_vec(&order)?;
+        let length = u32::try_from(text.len()).map_err(io::Error::other)?;
+        Ok([length.to_le_bytes().as_slice(), &text].concat())
+    }
+
+    fn reader(
+        &self,
+        stream: Option<impl AsyncRead + Unpin + Send + 'static>,
+        full: &CancellationToken,
+    ) -> AbortOnDropHandle<Vec<u8>> {
+        let full = (self.overflow == Overflow::Stop).then(|| full.clone());
+        AbortOnDropHandle::new(tokio::spawn(read_some(stream, self.keep, full)))
     }
 }
 
-async fn read_some(stream: Option<impl AsyncRead + Unpin>, keep: usize) -> Vec<u8> {
+async fn read_report(socket: &mut UnixStream) -> io::Result<Report> {
+    let mut text = Vec::new();
+    socket.read_to_end(&mut text).await?;
+    if text.is_empty() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(serde_json::from_slice(&text)?)
+}
+
+/// Reads to the end and keeps the beginning; `full` is told when there is more.
+async fn read_some(stream: Option<impl AsyncRead + Unpin>, keep: usize, full: Option<CancellationToken>) -> Vec<u8> {
     let mut kept = Vec::new();
     let Some(mut stream) = stream else { return kept };
     let mut buffer = vec![0; 16 * 1024];
@@ -120,97 +249,9 @@ async fn read_some(stream: Option<impl AsyncRead + Unpin>, keep: usize) -> Vec<u
         // The rest is read and thrown away, so that the child does not block on a full pipe.
         let room = keep.saturating_sub(kept.len()).min(part.len());
         kept.extend_from_slice(part.get(..room).unwrap_or_default());
+        if let Some(full) = full.as_ref().filter(|_| room < part.len()) {
+            full.cancel();
+        }
     }
     kept
-}
-
-async fn finish(reader: tokio::task::JoinHandle<Vec<u8>>) -> Vec<u8> {
-    let abort = reader.abort_handle();
-    match tokio::time::timeout(PIPE_LINGER, reader).await {
-        Ok(Ok(output)) => output,
-        _ => {
-            abort.abort();
-            Vec::new()
-        }
-    }
-}
-
-/// Kills a process group when dropped.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &tokio::process::Child) -> Self {
-        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            // A group that has ended already is what is wanted.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::stop::Cause;
-
-    fn sh(script: &str) -> Child {
-        Child {
-            program: "/bin/sh".into(),
-            args: vec!["-c".into(), script.into()],
-            env: vec![("PATH".into(), "/usr/bin:/bin".into())],
-            directory: "/".into(),
-            keep: OUTPUT_LIMIT,
-        }
-    }
-
-    #[tokio::test]
-    async fn a_child_sees_only_the_environment_it_is_given() {
-        let ended = sh("env; exit 3").run(&Stop::default()).await.unwrap();
-        assert_eq!(ended.status.code(), Some(3));
-        let environment = String::from_utf8(ended.stdout).unwrap();
-        assert!(
-            environment.lines().all(|line| ["PATH", "PWD", "SHLVL", "_"].contains(&line.split('=').next().unwrap()))
-        );
-    }
-
-    #[tokio::test]
-    async fn a_stop_kills_the_child_and_all_that_it_started() {
-        let dir = tempfile::tempdir().unwrap();
-        let pids = dir.path().join("pids");
-        let script = format!("sleep 1000 & echo $! >> {0}; echo $$ >> {0}; wait", pids.display());
-        let stop = Stop::default();
-        let running = tokio::spawn({
-            let (child, stop) = (sh(&script), stop.clone());
-            async move { child.run(&stop).await }
-        });
-        while std::fs::read_to_string(&pids).unwrap_or_default().lines().count() < 2 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        stop.stop(Cause::Cancelled);
-        assert!(matches!(running.await.unwrap(), Err(ChildError::Stopped(_))));
-        // A killed process needs a moment to die.
-        let lives = |pid: &str| {
-            let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            !state.is_empty() && !state.contains(") Z ")
-        };
-        let pids = std::fs::read_to_string(&pids).unwrap();
-        for _ in 0..200 {
-            if !pids.lines().any(lives) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("a process lives on: {pids}");
-    }
-
-    #[tokio::test]
-    async fn a_grandchild_that_holds_the_pipe_does_not_hold_the_job() {
-        let ended = sh("sleep 1000 & echo done").run(&Stop::default()).await.unwrap();
-        assert_eq!(ended.stdout, b"done\n");
-    }
 }

@@ -57,6 +57,21 @@ pub fn make_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Makes the files of a directory its owner's alone; returns true if the directory itself is open to others.
+///
+/// # Errors
+/// Those of the file system.
+pub fn narrow(directory: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
+            fs::set_permissions(entry.path(), Permissions::from_mode(0o600))?;
+        }
+    }
+    Ok(fs::metadata(directory)?.permissions().mode() & 0o077 != 0)
+}
+
 /// Removes the directories that earlier processes left; returns how many.
 ///
 /// # Errors
@@ -123,6 +138,19 @@ mod tests {
         let path = dir.path().to_owned();
         dir.remove().unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn files_are_narrowed_and_a_wide_directory_is_told() {
+        let state = tempfile::tempdir().unwrap();
+        let file = state.path().join("journal.db");
+        fs::write(&file, "").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        fs::set_permissions(state.path(), Permissions::from_mode(0o755)).unwrap();
+        assert!(narrow(state.path()).unwrap());
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        fs::set_permissions(state.path(), Permissions::from_mode(0o700)).unwrap();
+        assert!(!narrow(state.path()).unwrap());
     }
 
     #[test]

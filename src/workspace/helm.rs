@@ -1,33 +1,39 @@
 //! Runs the `helm` program on charts whose files the caller hands over.
 //!
 //! A chart is written into a fresh directory, so that no link of a source tree leads anywhere. Helm
-//! gets a home, a cache and a configuration of its own in there, the search path, the proxy, and
-//! nothing else of the environment. What it prints is bounded.
+//! gets a home, a cache and a configuration of its own in there, the search path, and nothing else of
+//! the environment; limits; and no network: where the system lets us, a network namespace without
+//! connections, and everywhere a proxy that is not there. Charts are fetched by the caller. What Helm
+//! prints is bounded.
+
+mod schema;
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-use super::child::{Child, ChildError, Ended};
-use super::jail::{Jail, JailError, Kind};
+use super::child::{Child, ChildError, Ended, Limits, Overflow, Supervisor};
 use crate::base::stop::Stop;
 
 /// The most that Helm may print.
 const OUTPUT_LIMIT: usize = 64 << 20;
 
-/// The most bytes of a chart that was pulled.
-const CHART_LIMIT: u64 = 64 << 20;
+/// What Helm may use: Go programs reserve address space far beyond what they need.
+const LIMITS: Limits = Limits { memory: 6 << 30, cpu_seconds: 600, file_bytes: 256 << 20, processes: 16 };
 
-/// The most files of a chart that was pulled.
-const MOST_FILES: usize = 10_000;
+/// A proxy that is not there: nobody listens on the port of the discard service.
+const DEAD_PROXY: &str = "http://127.0.0.1:9";
+
+/// Functions that Helm offers to a release's name template and that tell of this machine and its network.
+const FORBIDDEN_FUNCTIONS: [&str; 3] = ["env", "expandenv", "getHostByName"];
 
 /// The program.
 #[derive(Debug, Clone)]
 pub struct Helm {
     /// Its name, or its path.
     pub program: OsString,
-    /// Proxy variables that it gets.
-    pub proxy: Vec<(OsString, OsString)>,
+    /// What starts and ends it.
+    pub supervisor: Supervisor,
 }
 
 /// A chart, and what it is inflated with.
@@ -45,17 +51,13 @@ pub struct Inflation<'a> {
     pub flags: &'a [String],
 }
 
-/// A chart to pull.
-#[derive(Debug, Clone, Copy)]
-pub struct Pull<'a> {
-    /// A chart repository, or a registry with `oci://`.
-    pub repo: &'a str,
-    /// The chart.
-    pub name: &'a str,
-    /// Its version; empty: the newest.
-    pub version: &'a str,
-    /// Whether development versions count.
-    pub devel: bool,
+/// What a chart has become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inflated {
+    /// What Helm printed.
+    pub text: String,
+    /// A sentence for each schema that was not shown to Helm.
+    pub warnings: Vec<String>,
 }
 
 /// Why Helm gave nothing.
@@ -78,37 +80,45 @@ pub enum HelmError {
     /// It printed more than is taken.
     #[error("helm printed more than {OUTPUT_LIMIT} bytes")]
     TooMuch,
+    /// A schema of the chart leads elsewhere.
+    #[error("{0}")]
+    Schema(String),
+    /// A name template would tell of this machine.
+    #[error("nameTemplate calls {0}, which is not allowed: it tells of the machine that renders")]
+    Function(&'static str),
     /// What it printed is not text.
     #[error("what helm printed is not UTF-8")]
     Encoding,
     /// A name that cannot be a directory's.
     #[error("{0:?} cannot be the name of a chart")]
     Name(String),
-    /// A chart that was pulled has too much in it.
-    #[error("the chart {0} has more than {MOST_FILES} files or {CHART_LIMIT} bytes")]
-    TooLarge(String),
     /// The directory could not be prepared or read.
     #[error("cannot prepare the directory of a chart")]
     Prepare(#[source] std::io::Error),
-    /// What was pulled could not be read.
-    #[error("cannot read the chart that was pulled")]
-    Chart(#[source] JailError),
 }
 
 impl Helm {
-    /// Inflates a chart: what `helm template` prints.
+    /// Inflates a chart: what `helm template` prints, and warnings.
     ///
     /// # Errors
     /// [`HelmError`].
     ///
     /// # Cancel safety
     /// Dropping the future kills helm; the scratch directory is removed.
-    pub async fn template(&self, inflation: &Inflation<'_>, scratch: &Path, stop: &Stop) -> Result<String, HelmError> {
+    pub async fn template(
+        &self,
+        inflation: &Inflation<'_>,
+        scratch: &Path,
+        stop: &Stop,
+    ) -> Result<Inflated, HelmError> {
         check_name(inflation.name)?;
+        inflation.flags.iter().try_for_each(|flag| check_functions(flag))?;
+        let mut files = inflation.chart.to_vec();
+        let unchecked = schema::take_out_foreign(&mut files).map_err(HelmError::Schema)?;
         let home = tempfile::tempdir_in(scratch).map_err(HelmError::Prepare)?;
         self.check_version(home.path(), stop).await?;
         let chart = home.path().join("charts").join(inflation.name);
-        for (name, content) in inflation.chart {
+        for (name, content) in &files {
             write(&chart, name, content)?;
         }
         let mut args: Vec<OsString> = vec!["template".into()];
@@ -124,49 +134,14 @@ impl Helm {
         }
         args.extend(inflation.flags.iter().map(OsString::from));
         let ended = self.run(args, home.path(), stop).await?;
-        if ended.stdout.len() >= OUTPUT_LIMIT {
-            return Err(HelmError::TooMuch);
-        }
-        String::from_utf8(ended.stdout).map_err(|_| HelmError::Encoding)
-    }
-
-    /// Pulls a chart: its files, by their paths below its directory.
-    ///
-    /// # Errors
-    /// [`HelmError`].
-    ///
-    /// # Cancel safety
-    /// As for [`Self::template`].
-    pub async fn pull(
-        &self,
-        pull: &Pull<'_>,
-        scratch: &Path,
-        stop: &Stop,
-    ) -> Result<Vec<(String, Vec<u8>)>, HelmError> {
-        check_name(pull.name)?;
-        let home = tempfile::tempdir_in(scratch).map_err(HelmError::Prepare)?;
-        self.check_version(home.path(), stop).await?;
-        let charts = home.path().join("charts");
-        let mut args: Vec<OsString> = vec!["pull".into(), "--untar".into(), "--untardir".into(), charts.clone().into()];
-        if pull.repo.to_ascii_lowercase().starts_with("oci://") {
-            args.push(format!("{}/{}", pull.repo.trim_end_matches('/'), pull.name).into());
-        } else {
-            args.extend([format!("--repo={}", pull.repo).into(), OsString::from(pull.name)]);
-        }
-        if !pull.version.is_empty() {
-            args.push(format!("--version={}", pull.version).into());
-        }
-        if pull.devel {
-            args.push("--devel".into());
-        }
-        self.run(args, home.path(), stop).await?;
-        let name = pull.name.to_owned();
-        tokio::task::spawn_blocking(move || {
-            let _home = home;
-            files_of(&charts, &name)
-        })
-        .await
-        .map_err(|error| HelmError::Prepare(std::io::Error::other(error)))?
+        let text = String::from_utf8(ended.stdout).map_err(|_| HelmError::Encoding)?;
+        let warning = |file: String| {
+            format!(
+                "{file} of the chart {} refers to files or other hosts: values are not checked by it",
+                inflation.name
+            )
+        };
+        Ok(Inflated { text, warnings: unchecked.into_iter().map(warning).collect() })
     }
 
     async fn check_version(&self, home: &Path, stop: &Stop) -> Result<(), HelmError> {
@@ -188,9 +163,23 @@ impl Helm {
             own("HELM_CACHE_HOME", "helm/.cache"),
             own("HELM_DATA_HOME", "helm/.data"),
         ];
-        env.extend(self.proxy.iter().cloned());
-        let child = Child { program: self.program.clone(), args, env, directory: home.to_owned(), keep: OUTPUT_LIMIT };
-        let ended = child.run(stop).await.map_err(HelmError::Child)?;
+        env.extend(["HTTP_PROXY", "HTTPS_PROXY"].map(|name| (name.into(), DEAD_PROXY.into())));
+        let child = Child {
+            program: self.program.clone(),
+            args,
+            env,
+            directory: home.to_owned(),
+            keep: OUTPUT_LIMIT,
+            overflow: Overflow::Stop,
+            limits: LIMITS,
+            is_offline: true,
+            files: Vec::new(),
+            supervisor: self.supervisor.clone(),
+        };
+        let ended = child.run(stop).await.map_err(|error| match error {
+            ChildError::TooMuchOutput { .. } => HelmError::TooMuch,
+            other => HelmError::Child(other),
+        })?;
         if ended.status.success() {
             return Ok(ended);
         }
@@ -199,6 +188,16 @@ impl Helm {
         let lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
         let message = lines.collect::<Vec<_>>().join("; ").replace(&home, "").chars().take(2000).collect();
         Err(HelmError::Failed { action, message })
+    }
+}
+
+/// Refuses a flag whose template calls a forbidden function. A Go template calls functions by their bare names only.
+fn check_functions(flag: &str) -> Result<(), HelmError> {
+    let words = flag.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let forbidden = words.filter_map(|word| FORBIDDEN_FUNCTIONS.into_iter().find(|name| *name == word)).next();
+    match forbidden.filter(|_| flag.starts_with("--name-template") && flag.contains("{{")) {
+        Some(name) => Err(HelmError::Function(name)),
+        None => Ok(()),
     }
 }
 
@@ -217,31 +216,19 @@ fn write(directory: &Path, name: &str, content: &[u8]) -> Result<(), HelmError> 
     fs::create_dir_all(parent).and_then(|()| fs::write(&path, content)).map_err(HelmError::Prepare)
 }
 
-/// The files of a chart that helm unpacked; links that lead out of it are as if they were not there.
-fn files_of(charts: &Path, name: &str) -> Result<Vec<(String, Vec<u8>)>, HelmError> {
-    let chart = name.rsplit('/').next().unwrap_or(name);
-    let jail = Jail::open(&charts.join(chart)).map_err(HelmError::Chart)?;
-    let (mut files, mut bytes) = (Vec::new(), 0);
-    let mut open = vec![String::new()];
-    while let Some(below) = open.pop() {
-        match jail.kind(&below) {
-            Ok(Kind::Directory) => {
-                let names = jail.list(&below).map_err(HelmError::Chart)?;
-                open.extend(names.into_iter().map(|name| match below.is_empty() {
-                    true => name,
-                    false => format!("{below}/{name}"),
-                }));
-            }
-            Ok(Kind::File) => {
-                let content = jail.read(&below, CHART_LIMIT).map_err(HelmError::Chart)?;
-                bytes += content.len() as u64;
-                files.push((below, content));
-            }
-            Err(_) => {}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_template_cannot_ask_for_the_machine() {
+        for bad in
+            ["{{env \"HTTPS_PROXY\"}}", "{{ \"x\" | expandenv }}", "x{{(getHostByName \"h\")}}", "{{- env `A` -}}"]
+        {
+            assert!(check_functions(&format!("--name-template={bad}")).is_err(), "{bad}");
         }
-        if files.len() > MOST_FILES || open.len() > MOST_FILES || bytes > CHART_LIMIT {
-            return Err(HelmError::TooLarge(name.to_owned()));
+        for good in ["--name-template={{ randAlpha 5 | lower }}", "--name-template=env-x", "--namespace=env"] {
+            assert!(check_functions(good).is_ok(), "{good}");
         }
     }
-    Ok(files)
 }

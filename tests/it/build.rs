@@ -2,7 +2,7 @@
 
 use nuon_runner::dev::{ControlPlane, Generation, NewJob, server::build_plan, store::Job};
 use nuon_runner::registry::format::{self, Content, Kind};
-use nuon_runner::registry::{Address, Channel, Credential, Remote, Repository, Version, remote::Connections};
+use nuon_runner::registry::{Address, Channel, Credential, Remote, Repository, Version};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, PATIENCE, Setup, assert_contract, control_plane};
@@ -51,15 +51,16 @@ impl Bench {
 
 pub fn repository(address: &str) -> Repository {
     crate::conformance::artifact::nuon_tls();
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-    let connections = Connections { own: client.clone(), foreign: client };
+    let connections = crate::parts::connections();
     let testbed = testbed();
     let credential = Credential::Password {
         username: testbed.user().into(),
         password: testbed.password().into(),
         origin: "the test",
     };
-    Repository::Remote(Remote::new(Address::parse(address).unwrap(), credential, connections, Channel::Plain).unwrap())
+    Repository::Remote(Box::new(
+        Remote::new(Address::parse(address).unwrap(), credential, connections, Channel::Plain).unwrap(),
+    ))
 }
 
 fn outputs(job: &Job) -> Value {

@@ -4,6 +4,7 @@
 mod answers;
 mod bench;
 mod build;
+mod child;
 mod cli;
 mod cluster;
 mod conformance;
@@ -16,6 +17,7 @@ mod explain;
 mod figures;
 mod fuzz;
 mod hostile;
+mod hostile_git;
 mod identity;
 mod kill;
 mod lifecycle;

@@ -12,7 +12,32 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use nuon_runner::base::guard::{Allowed, Guard};
+use nuon_runner::registry::remote::Connections;
+use nuon_runner::workspace::child::Supervisor;
+use nuon_runner::workspace::git::Policy;
 use serde_json::{Value, json};
+
+/// What starts children in the test's own process, which is not the program.
+pub fn supervisor() -> Supervisor {
+    Supervisor(env!("CARGO_BIN_EXE_nuon-runner").into())
+}
+
+/// A guard that lets input name this machine.
+pub fn loopback() -> Guard {
+    Guard::new(vec![Allowed::parse("127.0.0.0/8").unwrap(), Allowed::parse("::1").unwrap()])
+}
+
+/// git to servers of this machine.
+pub fn git_policy() -> Policy {
+    Policy { guard: loopback(), supervisor: supervisor(), ..Policy::default() }
+}
+
+/// Connections to registries of this machine.
+pub fn connections() -> Connections {
+    let builder = || Ok::<_, reqwest::Error>(reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()));
+    Connections::new(builder, &loopback()).unwrap()
+}
 
 /// Addresses of what `tests/testbed/up` has started.
 pub struct Testbed {

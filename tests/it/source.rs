@@ -2,16 +2,18 @@
 
 use std::path::Path;
 
+use nuon_runner::base::guard::Reach;
 use nuon_runner::base::secret::Redactor;
 use nuon_runner::base::stop::Stop;
 use nuon_runner::workspace::git::{Checkout, GitError, Location, Policy, Source};
 
 use crate::parts::git::GitServer;
+use crate::parts::git_policy;
 use crate::parts::ssh::SshServer;
 
 async fn fetch(url: &str, submodules: bool, policy: &Policy, tree: &Path) -> Result<Checkout, GitError> {
     let location = Location::parse(url, policy).unwrap();
-    let source = Source { location, reference: "main".into(), submodules };
+    let source = Source { location, reach: Reach::Source, reference: "main".into(), submodules };
     source.fetch(tree, policy, &Redactor::default(), &Stop::default()).await
 }
 
@@ -26,7 +28,7 @@ async fn submodules_are_fetched_at_every_depth_only_when_asked_for() {
     let head = git.commit("app", &[("app.txt", "app")], &[("libs/lib", "../lib.git", &lib)]);
     for (submodules, expected) in [(true, [true, true, true]), (false, [true, false, false])] {
         let tree = tempfile::tempdir().unwrap();
-        let checkout = fetch(&git.url(), submodules, &Policy::default(), tree.path()).await.unwrap();
+        let checkout = fetch(&git.url(), submodules, &git_policy(), tree.path()).await.unwrap();
         assert_eq!(checkout.commit, head);
         let files = ["app.txt", "libs/lib/lib.txt", "libs/lib/sub/deep/deep.txt"];
         assert_eq!(files.map(|file| tree.path().join(file).exists()), expected);
@@ -44,7 +46,7 @@ async fn a_submodule_cannot_lead_where_its_repository_must_not() {
     for url in [&local, &format!("file://{local}"), "http://example.com/lib.git", "ext::sh -c id"] {
         git.commit("app", &[], &[("libs/lib", url, &lib)]);
         let tree = tempfile::tempdir().unwrap();
-        let error = fetch(&git.url(), true, &Policy::default(), tree.path()).await.unwrap_err();
+        let error = fetch(&git.url(), true, &git_policy(), tree.path()).await.unwrap_err();
         assert!(matches!(&error, GitError::Submodule { path, .. } if path == "libs/lib"), "{url}: {error}");
         assert!(!tree.path().join("libs/lib/lib.txt").exists());
     }
@@ -58,7 +60,7 @@ async fn submodules_without_end_are_refused() {
         commit = git.commit("app", &[], &[("again", "./", &commit)]);
     }
     let tree = tempfile::tempdir().unwrap();
-    let error = fetch(&git.url(), true, &Policy::default(), tree.path()).await.unwrap_err();
+    let error = fetch(&git.url(), true, &git_policy(), tree.path()).await.unwrap_err();
     assert!(matches!(error, GitError::TooDeep(_)), "{error}");
 }
 
@@ -70,7 +72,7 @@ async fn git_over_ssh_wants_the_operators_key_and_a_known_host() {
     let policy = |key: &str, hosts: &str| Policy {
         ssh_key_file: Some(ssh.file(key)),
         ssh_known_hosts_file: Some(ssh.file(hosts)),
-        ..Policy::default()
+        ..git_policy()
     };
     let tree = tempfile::tempdir().unwrap();
     let checkout = fetch(&url, false, &policy("client", "known"), tree.path()).await.unwrap();

@@ -9,9 +9,14 @@ use kube::config::{
 use super::ConnectError;
 use crate::cluster::identity::VARIABLES;
 use crate::plan::ClusterInfo;
+use crate::workspace::child::Supervisor;
+use crate::workspace::supervisor::{ARGUMENT, BY_ARGUMENTS};
 
 /// Variables that a program of a kubeconfig gets of our environment, beside those of cloud identities.
 const PASSED_ON: [&str; 2] = ["HOME", "PATH"];
+
+/// The longest that such a program runs, in seconds.
+const EXEC_SECONDS: u64 = 60;
 
 /// A kubeconfig from a plan must not make us read files.
 ///
@@ -48,17 +53,17 @@ pub fn choose(kubeconfig: &mut Kubeconfig, context: Option<&str>) {
     kubeconfig.auth_infos.retain(|one| Some(&one.name) == user.as_ref());
 }
 
-/// Lets the users of a kubeconfig run the one program that is allowed, and no other: without a terminal, with no
-/// more of our environment than it needs, and with nothing in its own that would make another program of it.
+/// Lets the users of a kubeconfig run the one program that is allowed, and no other: supervised, without a terminal,
+/// with no more of our environment than it needs, and with nothing in its own that would make another program of it.
 ///
 /// # Errors
 /// Why a program may not be run.
-pub fn restrict(kubeconfig: &mut Kubeconfig, allowed: Option<&str>) -> Result<(), String> {
+pub fn restrict(kubeconfig: &mut Kubeconfig, allowed: Option<&str>, supervisor: &Supervisor) -> Result<(), String> {
     let mut users = kubeconfig.auth_infos.iter_mut().filter_map(|user| user.auth_info.as_mut()?.exec.as_mut());
-    users.try_for_each(|exec| restrict_one(exec, allowed))
+    users.try_for_each(|exec| restrict_one(exec, allowed, supervisor))
 }
 
-fn restrict_one(exec: &mut ExecConfig, allowed: Option<&str>) -> Result<(), String> {
+fn restrict_one(exec: &mut ExecConfig, allowed: Option<&str>, supervisor: &Supervisor) -> Result<(), String> {
     let program = exec.command.clone().unwrap_or_default();
     if allowed.is_none_or(|allowed| allowed != program) {
         return Err(format!(
@@ -75,6 +80,11 @@ fn restrict_one(exec: &mut ExecConfig, allowed: Option<&str>) -> Result<(), Stri
     let dropped = names.filter(|name| !is_kept(name)).collect();
     exec.drop_env = Some(dropped);
     exec.interactive_mode = Some(ExecInteractiveMode::Never);
+    let mut args: Vec<String> = [ARGUMENT, BY_ARGUMENTS].map(str::to_owned).into();
+    args.extend([std::process::id().to_string(), EXEC_SECONDS.to_string(), program]);
+    args.extend(exec.args.take().unwrap_or_default());
+    exec.command = Some(supervisor.0.to_string_lossy().into_owned());
+    exec.args = Some(args);
     Ok(())
 }
 
@@ -152,12 +162,14 @@ mod tests {
         let restricted = |exec: &str, allowed: Option<&str>| {
             let mut kubeconfig = kubeconfig(exec);
             choose(&mut kubeconfig, None);
-            restrict(&mut kubeconfig, allowed)
+            restrict(&mut kubeconfig, allowed, &Supervisor::default())
                 .map(|()| kubeconfig.auth_infos.remove(0).auth_info.unwrap().exec.unwrap())
         };
         let login = "{command: login, apiVersion: client.authentication.k8s.io/v1, env: [{name: REGION, value: x}]}";
         let exec = restricted(login, Some("login")).unwrap();
         assert_eq!(exec.interactive_mode, Some(ExecInteractiveMode::Never));
+        assert_eq!(exec.command.as_deref(), Some("/proc/self/exe"));
+        assert_eq!(exec.args.unwrap().last().unwrap(), "login");
         let dropped = exec.drop_env.unwrap();
         assert!(dropped.iter().any(|name| name.starts_with("CARGO")) && !dropped.iter().any(|name| name == "PATH"));
         assert!(restricted(login, None).unwrap_err().contains("is not allowed"));

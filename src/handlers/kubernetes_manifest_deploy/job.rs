@@ -49,7 +49,7 @@ impl Job<'_> {
             self.context.log.warn(fault);
         }
         if plan.is_noop() {
-            for words in wait::unwell(survey, &self.deploys.rules, self.context.clock.now()) {
+            for words in wait::unwell(survey, &self.deploys.rules, self.context.clock.now()).await {
                 self.context.log.warn(words);
             }
         }

@@ -117,6 +117,11 @@ impl Location {
         &self.url
     }
 
+    /// The same as a parsed URL.
+    pub fn as_url(&self) -> Option<Url> {
+        Url::parse(&self.url).ok()
+    }
+
     /// User and password or token, if the address had one.
     pub fn credential(&self) -> Option<(&str, &Secret)> {
         self.credential.as_ref().map(|(user, password)| (user.as_str(), password))
@@ -155,12 +160,13 @@ impl Location {
         (host, url.and_then(|url| url.port()).unwrap_or(default))
     }
 
-    /// What git may speak, redirects included (`GIT_ALLOW_PROTOCOL`).
-    pub fn protocols(&self) -> &'static str {
+    /// The one protocol that git may speak (`GIT_ALLOW_PROTOCOL`).
+    pub fn protocol(&self) -> &'static str {
         match self.scheme {
-            Scheme::Https | Scheme::Ssh => "https:ssh",
-            Scheme::Http => "https:ssh:http",
-            Scheme::Git => "https:ssh:git",
+            Scheme::Https => "https",
+            Scheme::Ssh => "ssh",
+            Scheme::Http => "http",
+            Scheme::Git => "git",
         }
     }
 }

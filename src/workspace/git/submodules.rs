@@ -1,69 +1,115 @@
-//! Submodules, one level after the other: git resolves their addresses, each is checked as the
-//! repository's own was, and only then is it fetched.
+//! Submodules: which repositories a commit names, where they are, and where their files go.
+//!
+//! No program is run in what was checked out. The names come from git's own reading of the
+//! `.gitmodules` in the commit, the places from the commit's tree (its *gitlinks*), and each
+//! submodule is fetched as a repository of its own, held to the rules of the one that names it.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
-use futures_util::future::BoxFuture;
-
-use super::{Git, GitError, Location};
-use crate::base::stop::Stop;
+use super::{GitError, Location, LocationError, Policy};
 
 /// The most levels of submodules in submodules.
 pub(super) const MAX_DEPTH: usize = 10;
 
-impl Git<'_> {
-    /// Fetches the submodules of the work tree `tree`, and theirs, down to `levels` below it.
-    pub(super) fn submodules<'a>(
-        &'a self,
-        tree: &'a Path,
-        levels: usize,
-        stop: &'a Stop,
-    ) -> BoxFuture<'a, Result<(), GitError>> {
-        Box::pin(async move {
-            if !tree.join(".gitmodules").symlink_metadata().is_ok_and(|found| found.is_file()) {
-                return Ok(());
-            }
-            if levels == 0 {
-                return Err(GitError::TooDeep(self.source.location.to_string()));
-            }
-            self.git(tree, &self.source.location, &["submodule", "--quiet", "init"], stop).await?;
-            let addresses = self.values(tree, "--local", "url", stop).await?;
-            for (name, path) in self.values(tree, "--file=.gitmodules", "path", stop).await? {
-                // What is named but is no entry of this revision was given no address.
-                let Some((_, address)) = addresses.iter().find(|(known, _)| *known == name) else { continue };
-                let location = Location::parse(address, self.policy).map_err(|source| GitError::Submodule {
-                    path: path.clone(),
-                    location: self.source.location.to_string(),
-                    source,
-                })?;
-                let update = ["submodule", "--quiet", "update", "--depth=1", "--", &path];
-                if self.git(tree, &location, &update, stop).await.is_err() {
-                    // Some servers give a commit only with the branch that leads to it.
-                    self.git(tree, &location, &["submodule", "--quiet", "update", "--", &path], stop).await?;
-                }
-                self.submodules(&tree.join(&path), levels - 1, stop).await?;
-            }
-            Ok(())
-        })
+/// What `.gitmodules` says of one submodule.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Module {
+    pub path: String,
+    pub url: String,
+    /// Whether it says that the submodule is not to be fetched (`update = none`).
+    pub is_skipped: bool,
+}
+
+/// Reads `git config --null --list` of a `.gitmodules`: of several values the last one counts, as for git.
+pub(super) fn modules(text: &[u8]) -> Vec<Module> {
+    let text = String::from_utf8_lossy(text);
+    let mut modules: HashMap<&str, Module> = HashMap::new();
+    for entry in text.split('\0') {
+        let (key, value) = entry.split_once('\n').unwrap_or((entry, ""));
+        let named = key.strip_prefix("submodule.").and_then(|rest| rest.rsplit_once('.'));
+        let Some((name, variable)) = named else { continue };
+        let module = modules.entry(name).or_default();
+        match variable {
+            "path" => value.clone_into(&mut module.path),
+            "url" => value.clone_into(&mut module.url),
+            "update" => module.is_skipped = value == "none",
+            _ => {}
+        }
+    }
+    modules.into_values().collect()
+}
+
+/// The address of a submodule; one that begins with `./` or `../` counts from the repository that names it
+/// (gitsubmodules, gitmodules(5)).
+///
+/// # Errors
+/// [`LocationError`].
+pub(super) fn locate(url: &str, from: &Location, policy: &Policy) -> Result<Location, LocationError> {
+    if !url.starts_with("./") && !url.starts_with("../") {
+        return Location::parse(url, policy);
+    }
+    let mut base = from.url().trim_end_matches('/');
+    let root = base.find("://").map_or(0, |at| at + 3);
+    let mut rest = url;
+    loop {
+        if let Some(next) = rest.strip_prefix("./") {
+            rest = next;
+        } else if let Some(next) = rest.strip_prefix("../") {
+            rest = next;
+            let end = base.rfind('/').filter(|end| *end > root);
+            let end = end.ok_or(LocationError::Malformed("it leads out of its server"))?;
+            base = base.get(..end).unwrap_or_default();
+        } else {
+            break;
+        }
+    }
+    let rest = rest.trim_end_matches('/');
+    Location::parse(&if rest.is_empty() { base.to_owned() } else { format!("{base}/{rest}") }, policy)
+}
+
+/// The empty directory that a checkout has made for a submodule: below the tree, through real directories only.
+///
+/// # Errors
+/// [`GitError::Path`] if it is anything else.
+pub(super) fn directory(tree: &Path, path: &str, location: &Location) -> Result<PathBuf, GitError> {
+    let mut directory = tree.to_owned();
+    for part in path.split('/') {
+        directory.push(part);
+        if !directory.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            return Err(GitError::Path { location: location.to_string(), path: path.to_owned() });
+        }
+    }
+    Ok(directory)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_value_counts() {
+        let text =
+            "submodule.a.path\nevil\0submodule.a.path\nlib\0submodule.a.url\n../x\0submodule.b.c.update\nnone\0other\0";
+        let mut modules = modules(text.as_bytes());
+        modules.sort_by(|a, b| b.path.cmp(&a.path));
+        assert_eq!(modules[0], Module { path: "lib".into(), url: "../x".into(), is_skipped: false });
+        assert!(modules[1].is_skipped);
     }
 
-    /// What a configuration says of each submodule's `key`: name and value.
-    async fn values(&self, tree: &Path, file: &str, key: &str, stop: &Stop) -> Result<Vec<(String, String)>, GitError> {
-        let pattern = format!("^submodule\\..*\\.{key}$");
-        let args = ["config", file, "--null", "--get-regexp", &pattern];
-        // It ends with an error when there are none.
-        let listed = self.run_in(tree, &self.source.location, &args, stop).await?;
-        let text = String::from_utf8_lossy(&listed.stdout).into_owned();
-        let ending = format!(".{key}");
-        let value = |entry: &str| {
-            let (name, value) = entry.split_once('\n')?;
-            Some((name.strip_prefix("submodule.")?.strip_suffix(&ending)?.to_owned(), value.to_owned()))
-        };
-        Ok(text.split('\0').filter_map(value).collect())
-    }
-
-    async fn git(&self, tree: &Path, location: &Location, args: &[&str], stop: &Stop) -> Result<(), GitError> {
-        let ended = self.run_in(tree, location, args, stop).await?;
-        if ended.status.success() { Ok(()) } else { Err(self.failed("fetch the submodules of", &ended)) }
+    #[test]
+    fn relative_addresses_count_from_the_repository() {
+        let policy = Policy::default();
+        let from = Location::parse("https://git.example.com/a/b.git", &policy).unwrap();
+        let located = |url: &str| locate(url, &from, &policy).map(|location| location.url().to_owned());
+        assert_eq!(located("../c.git").unwrap(), "https://git.example.com/a/c.git");
+        assert_eq!(located("../../x/c").unwrap(), "https://git.example.com/x/c");
+        assert_eq!(located("./").unwrap(), "https://git.example.com/a/b.git");
+        assert_eq!(located("./sub").unwrap(), "https://git.example.com/a/b.git/sub");
+        assert_eq!(located("ssh://git@h/x").unwrap(), "ssh://git@h/x");
+        assert!(located("../../../x").is_err());
+        assert!(located("/etc").is_err() && located("file:///etc").is_err());
+        let scp = Location::parse("git@git.example.com:a/b.git", &policy).unwrap();
+        assert_eq!(locate("../c", &scp, &policy).unwrap().url(), "ssh://git@git.example.com/a/c");
     }
 }

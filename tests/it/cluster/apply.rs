@@ -92,7 +92,8 @@ async fn a_job_whose_template_changes_is_told_to_be_immutable() {
     let refused = bench.apply("web", &job("b"), &["--deploy-wait", "false"]).ended(1);
     assert!(refused.err.contains("field is immutable") && refused.err.contains("nuon.co/recreate"), "{}", refused.err);
     let allowed = job("b").replace("{name: j}", "{name: j, annotations: {nuon.co/recreate: allowed}}");
-    bench.apply("web", &allowed, &["--deploy-wait", "false"]).ended(0);
+    bench.apply("web", &allowed, &["--deploy-wait", "false"]).ended(1);
+    bench.apply("web", &allowed, &["--deploy-wait", "false", "--deploy-author-may", "recreate"]).ended(0);
 }
 
 #[tokio::test]
@@ -196,29 +197,44 @@ async fn a_rule_that_allows_everything_is_told_from_none() {
     assert!(bench.get(&path).await["spec"]["ingress"].as_array().is_none_or(Vec::is_empty));
 }
 
-/// A volume's data are worth more than a setting.
+/// A volume's data are worth more than a setting, and so is what an operator has marked.
 #[tokio::test]
-async fn a_volume_is_made_again_only_by_its_own_annotation_and_an_approved_plan() {
+async fn a_volume_and_what_the_operator_keeps_are_never_made_again() {
     let bench = Bench::new().await;
+    let relaxed = ["--deploy-author-may", "recreate,wait", "--deploy-recreate", "true"];
     let claim = |more: &str, mode: &str| {
         format!(
             "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: data, annotations: {{nuon.co/wait: disabled{more}}}}}\nspec: {{accessModes: [{mode}], resources: {{requests: {{storage: 1Gi}}}}}}\n---\n"
         )
     };
     let path = format!("/api/v1/namespaces/{}/persistentvolumeclaims/data", bench.namespace);
-    bench.apply("web", &claim("", "ReadWriteOnce"), &[]).ended(0);
+    bench.apply("web", &claim("", "ReadWriteOnce"), &relaxed).ended(0);
     let uid = bench.get(&path).await["metadata"]["uid"].clone();
-    bench.apply("web", &claim("", "ReadWriteMany"), &["--deploy-recreate", "true"]).ended(1);
-    let allowed = claim(", nuon.co/recreate: allowed", "ReadWriteMany");
-    let refused = bench.apply("web", &allowed, &[]).ended(6);
-    assert!(refused.err.contains("its data go with a volume"), "{}", refused.err);
+    bench.apply("web", &claim(", nuon.co/recreate: allowed", "ReadWriteMany"), &relaxed).ended(1);
     assert_eq!(bench.get(&path).await["metadata"]["uid"], uid);
-    let (file, plan) = (bench.manifest(&allowed), bench.path("plan"));
-    bench.run(&["plan", "-f", &file, "--component", "web", "--out", &plan]).ended(2);
-    // Without a kubelet nothing takes the finalizer off that protects volumes in use.
-    bench.merge(&path, json!({"metadata": {"finalizers": null}})).await;
-    bench.run(&["apply", &plan]).ended(0);
-    assert_ne!(bench.get(&path).await["metadata"]["uid"], uid);
+
+    // A Deployment that the operator keeps: neither made again, nor its mark taken away, nor deleted.
+    let set = |label: &str, annotations: &str| {
+        let set = deployment("web", 1).replace("{app: web}", &format!("{{app: {label}}}"));
+        set.replacen("{name: web", &format!("{{name: web, annotations: {{{annotations}}}"), 1)
+    };
+    let flags = ["--deploy-wait", "false", "--deploy-author-may", "recreate"];
+    bench.apply("shop", &set("one", "a: b"), &flags).ended(0);
+    let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", bench.namespace);
+    bench.merge(&path, json!({"metadata": {"annotations": {"nuon.co/prune": "disabled"}}})).await;
+    let uid = bench.get(&path).await["metadata"]["uid"].clone();
+    let annotations = "nuon.co/recreate: allowed, 'nuon.co/prune': ''";
+    bench.apply("shop", &set("two", annotations), &flags).ended(1);
+    let notes = bench.plan("shop", &set("one", annotations))["notes"].to_string();
+    assert!(notes.contains("nuon.co/prune stays as another manager has set it"), "{notes}");
+    assert!(notes.contains("nuon.co/recreate: allowed has no effect"), "{notes}");
+    bench.apply("shop", &set("one", annotations), &flags).ended(0);
+    bench.apply("shop", &config_map("other", "1"), &flags).ended(0);
+    let live = bench.get(&path).await;
+    assert_eq!(
+        (&live["metadata"]["uid"], &live["metadata"]["annotations"]["nuon.co/prune"]),
+        (&uid, &json!("disabled"))
+    );
 }
 
 #[tokio::test]
@@ -426,10 +442,14 @@ async fn users_say_when_objects_are_ready() {
     let late = bench.apply("web", &map("1", rule), &["--deploy-wait-timeout", "2s"]).ended(4);
     assert!(late.err.contains("self.data.a == \"2\" does not hold"), "{}", late.err);
     bench.apply("web", &map("2", rule), &["--deploy-wait-timeout", "2s"]).ended(0);
-    bench
-        .apply("web", &map("1", &format!("{rule}, nuon.co/wait: disabled")), &["--deploy-wait-timeout", "2s"])
-        .ended(0);
+    // The author makes a deploy more careful, and less only as far as a setting says.
+    let unwaited = map("1", &format!("{rule}, nuon.co/wait: disabled"));
+    bench.apply("web", &unwaited, &["--deploy-wait-timeout", "2s"]).ended(4);
+    bench.apply("web", &unwaited, &["--deploy-wait-timeout", "2s", "--deploy-author-may", "wait"]).ended(0);
     let by_setting = ["--deploy-wait-timeout", "2s", "--deploy-ready-when", "ConfigMap: self.data.a == '3'"];
+    let always = map("1", "nuon.co/ready-when: 'true'");
+    bench.apply("web", &always, &by_setting).ended(4);
+    bench.apply("web", &always, &[&by_setting[..], &["--deploy-author-may", "ready-when"]].concat()).ended(0);
     bench.apply("web", &config_map("c", "3"), &by_setting).ended(0);
     bench.apply("web", &config_map("c", "4"), &by_setting).ended(4);
 }

@@ -47,7 +47,7 @@ async fn mass_deletions_and_data_need_a_plan_that_lists_them() {
     let bench = Bench::new().await;
     let claim = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, annotations: {nuon.co/wait: disabled}}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n---\n";
     let maps = |count: usize| (0..count).map(|at| config_map(&format!("c{at}"), "1")).collect::<String>();
-    bench.apply("web", &format!("{}{claim}", maps(8)), &[]).ended(0);
+    bench.apply("web", &format!("{}{claim}", maps(8)), &["--deploy-author-may", "wait"]).ended(0);
 
     let fewer = format!("{}{}{claim}", maps(2), config_map("new", "1"));
     let refused = bench.apply("web", &fewer, &[]).ended(6);

@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use nuon_runner::registry::format::{self, Content};
-use nuon_runner::registry::{Address, Channel, Credential, Remote, Repository, Version, remote::Connections};
+use nuon_runner::registry::{Address, Channel, Credential, Remote, Repository, Version};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -75,10 +75,9 @@ fn compare(expect: &Value, content: &Content) -> Result<(), String> {
 }
 
 fn repository(host: &str) -> Repository {
-    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-    let connections = Connections { own: client.clone(), foreign: client };
+    let connections = crate::parts::connections();
     let address = Address::parse(&format!("{host}/case")).unwrap();
-    Repository::Remote(Remote::new(address, Credential::Anonymous, connections, Channel::Plain).unwrap())
+    Repository::Remote(Box::new(Remote::new(address, Credential::Anonymous, connections, Channel::Plain).unwrap()))
 }
 
 async fn serve(layout: PathBuf) -> String {

@@ -1,0 +1,94 @@
+//! The files of a commit, counted and checked before any of them is written.
+
+use super::{GitError, Location};
+
+/// What a checkout may still take on disk, over a repository and its submodules.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Budget {
+    /// Files, links and directories.
+    pub entries: u64,
+    /// Bytes in blocks of the file system.
+    pub bytes: u64,
+}
+
+/// The smallest part of a disk that a file or a directory takes.
+pub(super) const BLOCK: u64 = 4096;
+
+/// The longest path below a work tree, in bytes.
+const MAX_PATH: usize = 3000;
+
+/// What of a listing matters for the next steps.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Listing {
+    /// Paths and commits of submodules.
+    pub links: Vec<(String, String)>,
+    /// Whether `.gitmodules` is a regular file.
+    pub has_modules: bool,
+}
+
+/// Reads `git ls-tree -r -t -l -z` and takes what it would need from the budget.
+///
+/// # Errors
+/// [`GitError`] if it is too large, or if a path cannot be one.
+pub(super) fn read(text: &[u8], location: &Location, budget: &mut Budget, limit: Budget) -> Result<Listing, GitError> {
+    let mut listing = Listing::default();
+    for entry in text.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()) {
+        let entry = String::from_utf8_lossy(entry);
+        let broken = || GitError::Path { location: location.to_string(), path: entry.chars().take(200).collect() };
+        let (head, path) = entry.split_once('\t').ok_or_else(broken)?;
+        let mut fields = head.split_ascii_whitespace();
+        let (mode, _, id, size) =
+            (fields.next(), fields.next(), fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        if !is_plain(path) {
+            return Err(broken());
+        }
+        let size: u64 = size.parse().unwrap_or(0);
+        let taken = size.max(1).div_ceil(BLOCK).saturating_mul(BLOCK);
+        match (budget.entries.checked_sub(1), budget.bytes.checked_sub(taken)) {
+            (Some(entries), Some(bytes)) => *budget = Budget { entries, bytes },
+            (None, _) => return Err(GitError::TooMany { location: location.to_string(), limit: limit.entries }),
+            (_, None) => return Err(GitError::TooLarge { location: location.to_string(), limit: limit.bytes }),
+        }
+        match mode {
+            Some("160000") => listing.links.push((path.to_owned(), id.to_owned())),
+            Some("100644" | "100755") if path == ".gitmodules" => listing.has_modules = true,
+            _ => {}
+        }
+    }
+    Ok(listing)
+}
+
+/// Returns true for a relative path that stays below its directory and names no repository's own files.
+fn is_plain(path: &str) -> bool {
+    path.len() <= MAX_PATH
+        && path.split('/').all(|part| !matches!(part, "" | "." | "..") && !part.eq_ignore_ascii_case(".git"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace::git::Policy;
+
+    fn listed(text: &str, entries: u64, bytes: u64) -> Result<Listing, GitError> {
+        let location = Location::parse("https://git.example.com/a", &Policy::default()).unwrap();
+        let limit = Budget { entries, bytes };
+        read(text.replace(';', "\0").as_bytes(), &location, &mut limit.clone(), limit)
+    }
+
+    #[test]
+    fn a_listing_is_counted_in_entries_and_blocks() {
+        let text = "100644 blob aa       5\t.gitmodules;040000 tree bb       -\td;160000 commit cc       -\td/sub;";
+        let listing = listed(text, 3, 3 * BLOCK).unwrap();
+        assert_eq!(listing, Listing { links: vec![("d/sub".into(), "cc".into())], has_modules: true });
+        assert!(matches!(listed(text, 2, 1 << 20), Err(GitError::TooMany { .. })));
+        assert!(matches!(listed(text, 3, 2 * BLOCK), Err(GitError::TooLarge { .. })));
+    }
+
+    #[test]
+    fn paths_that_are_none_are_refused() {
+        for path in ["../x", "a/../b", "/x", "a//b", ".git/config", "a/.GIT/hooks/x", "./x", ""] {
+            let refused = listed(&format!("100644 blob aa 1\t{path};"), 10, 1 << 20);
+            assert!(matches!(refused, Err(GitError::Path { .. })), "{path}");
+        }
+    }
+}
