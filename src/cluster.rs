@@ -94,6 +94,14 @@ pub enum ClusterError {
         /// What is wrong with it.
         message: String,
     },
+    /// The answer is beyond all measure.
+    #[error("the cluster's answer is not read, to the request to {action}: {message}")]
+    TooLarge {
+        /// What was asked.
+        action: String,
+        /// The limit.
+        message: String,
+    },
     /// The cluster's certificate is not trusted.
     #[error(
         "the cluster is not trusted: {0}; give its certificate (ca_data of the plan, certificate-authority-data of the \

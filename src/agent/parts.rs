@@ -80,7 +80,9 @@ pub fn parts(
             ArtifactLayout::Archive => Layout::Archive,
         },
         network: Network::new(proxy.https.as_deref(), &proxy.except, authorities.all(), machine)
-            .allow_exec(config.deploy.allow_exec.clone()),
+            .allow_exec(config.deploy.allow_exec.clone())
+            .guarded(guard)
+            .trusting(config.deploy.allow_insecure.clone(), config.deploy.allow_endpoints.clone()),
         deploys: config.deploy.clone(),
         metrics: Metrics::new()?,
     })

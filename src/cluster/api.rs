@@ -50,7 +50,10 @@ const TRIES_OF_500: usize = 4;
 pub(super) const PAGE: u32 = 500;
 
 /// Pages of one list; more is no answer, it is a flood.
-const MOST_PAGES: usize = 200;
+const MAX_PAGES: usize = 1000;
+
+/// The most bytes of a list that is read whole.
+const MAX_LIST: usize = 48 << 20;
 
 /// Whether a write is real.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +106,8 @@ pub struct Page {
     pub remaining: Option<u64>,
     /// The state of the cluster that the list shows.
     pub version: String,
+    /// How long its text was.
+    pub bytes: usize,
 }
 
 /// An API server. Cheap to clone.
@@ -165,16 +170,24 @@ impl Api {
     ) -> Result<Vec<Object>, ClusterError> {
         let mut objects = Vec::new();
         let mut next = None;
-        for _ in 0..MOST_PAGES {
+        let mut bytes = 0;
+        for _ in 0..MAX_PAGES {
             let page = self.page(resource, namespace, &Select::labels(labels), next).await?;
             objects.extend(page.objects);
             next = page.next;
+            bytes += page.bytes;
             if next.is_none() {
                 return Ok(objects);
             }
+            if bytes > MAX_LIST {
+                break;
+            }
         }
         let action = format!("list {} in {namespace}", resource.plural);
-        Err(ClusterError::Answer { action, message: format!("the list has more than {MOST_PAGES} pages") })
+        Err(ClusterError::TooLarge {
+            action,
+            message: format!("the list has more than {MAX_LIST} bytes, or {MAX_PAGES} pages"),
+        })
     }
 
     /// Reads one page of the objects of a kind, in a namespace or, if it is empty, in all.
@@ -191,14 +204,21 @@ impl Api {
         let place = if namespace.is_empty() { "all namespaces" } else { namespace };
         let action = format!("list {} in {place}", resource.plural);
         let selector = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        let params = ListParams {
-            limit: Some(select.limit),
-            continue_token: after,
-            label_selector: selector(select.labels),
-            field_selector: selector(select.fields),
-            ..ListParams::default()
+        let mut limit = select.limit;
+        let (mut page, bytes) = loop {
+            let params = ListParams {
+                limit: Some(limit),
+                continue_token: after.clone(),
+                label_selector: selector(select.labels),
+                field_selector: selector(select.fields),
+                ..ListParams::default()
+            };
+            match self.send_sized(&action, self.path(resource, namespace).list(&params)).await {
+                // Large objects come in smaller pages.
+                Err(ClusterError::TooLarge { .. }) if limit > 1 => limit = (limit / 10).max(1),
+                page => break page?,
+            }
         };
-        let mut page = self.send(&action, self.path(resource, namespace).list(&params)).await?;
         let items = page.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take);
         let items = items.ok_or_else(|| unreadable(&action))?.into_iter().map(|item| match item {
             Value::Object(mut item) => {
@@ -215,6 +235,7 @@ impl Api {
             next: metadata["continue"].as_str().filter(|token| !token.is_empty()).map(str::to_owned),
             remaining: metadata["remainingItemCount"].as_u64(),
             version: metadata["resourceVersion"].as_str().unwrap_or_default().to_owned(),
+            bytes,
         })
     }
 
@@ -382,11 +403,21 @@ impl Api {
         action: &str,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<Value, ClusterError> {
+        self.send_sized(action, request).await.map(|(value, _)| value)
+    }
+
+    /// As [`send`](Self::send), with the length of the answer's text.
+    async fn send_sized(
+        &self,
+        action: &str,
+        request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> Result<(Value, usize), ClusterError> {
         let unsendable = |error: kube::core::request::Error| unreachable(action, error.to_string());
         let (parts, body) = request.map_err(unsendable)?.into_parts();
         let send = || async {
             let text = self.client.request_text(http::Request::from_parts(parts.clone(), body.clone())).await?;
-            serde_json::from_str(&text).map_err(kube::Error::SerdeError)
+            let value = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
+            Ok((value, text.len()))
         };
         self.attempts(action, send).await
     }

@@ -2,7 +2,9 @@
 //! identity, that of this machine ([`identity`](super::identity)); from a kubeconfig file; from the service account
 //! of a pod.
 
+mod answers;
 mod kubeconfig;
+mod stack;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,26 +13,22 @@ use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use hyper_util::client::proxy::matcher::Matcher;
 use kube::Config;
-use kube::client::ClientBuilder;
 use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kubeconfig::{choose, from_parts, refuse_outside, restrict, single};
 use rustls::pki_types::CertificateDer;
 use tower::BoxError;
-use tower::buffer::BufferLayer;
-use tower::filter::AsyncFilterLayer;
+use url::{Host, Url};
 
 use super::Api;
 use super::identity::{IdentityError, Machine, Tokens};
 use crate::base::clock::Clock;
+use crate::base::guard::{Guard, GuardError, Reach};
 use crate::base::stop::Stop;
 use crate::plan::ClusterInfo;
 use crate::workspace::child::Supervisor;
 
 /// The longest that the making of a client may take, the program of a kubeconfig included.
 const MAKING: std::time::Duration = std::time::Duration::from_secs(60);
-
-/// Requests that may wait for each other before the connection.
-const WAITING: usize = 64;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -63,9 +61,19 @@ pub enum ConnectError {
     /// There is neither a kubeconfig nor a cluster around us.
     #[error("there is no kubeconfig; name one by --kubeconfig or KUBECONFIG")]
     NoKubeconfig,
-    /// A token would be sent in clear text.
-    #[error("the plan's endpoint is not https, so no token is sent to it")]
-    Insecure,
+    /// Credentials could be read, or go to anybody.
+    #[error(
+        "the plan's cluster {host} would be entered without {what}; add it to deploy.allow_insecure if that is meant"
+    )]
+    Unprotected {
+        /// The host of the cluster.
+        host: String,
+        /// What is missing.
+        what: &'static str,
+    },
+    /// The address is where plans must not lead.
+    #[error("the plan's cluster cannot be entered: {0}")]
+    Guard(#[from] GuardError),
     /// Endpoint, CA and token are not complete.
     #[error("the plan's cluster has no {0}")]
     Missing(&'static str),
@@ -82,6 +90,12 @@ pub struct Network {
     allow_exec: Option<String>,
     /// What starts and ends that program.
     supervisor: Supervisor,
+    /// Which addresses plans may name.
+    guard: Guard,
+    /// Hosts of clusters that plans may enter without TLS, or without checking who they are.
+    allow_insecure: Vec<String>,
+    /// Hosts of clusters that get tokens of this machine's identity, whatever the cloud says of them.
+    allow_endpoints: Vec<String>,
     proxy: Option<(Arc<Matcher>, http::Uri)>,
     authorities: Option<Vec<Vec<u8>>>,
 }
@@ -101,6 +115,9 @@ impl Network {
             machine,
             allow_exec: None,
             supervisor: Supervisor::default(),
+            guard: Guard::default(),
+            allow_insecure: Vec::new(),
+            allow_endpoints: Vec::new(),
             proxy: proxy.and_then(|proxy| Some((matcher(proxy), proxy.parse().ok()?))),
             authorities: authorities.map(|all| all.iter().map(|certificate| certificate.to_vec()).collect()),
         }
@@ -111,6 +128,46 @@ impl Network {
     pub fn allow_exec(mut self, program: Option<String>) -> Self {
         self.allow_exec = program;
         self
+    }
+
+    /// The same, with the guard of what plans name.
+    #[must_use]
+    pub fn guarded(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
+    }
+
+    /// The same, with the hosts of clusters that may be entered without TLS or without checking who they are, and those
+    /// that get tokens of this machine's identity in any case.
+    #[must_use]
+    pub fn trusting(mut self, insecure: Vec<String>, endpoints: Vec<String>) -> Self {
+        (self.allow_insecure, self.allow_endpoints) = (insecure, endpoints);
+        self
+    }
+
+    /// Checks the clusters of a plan's kubeconfig, and their proxies.
+    fn check(&self, kubeconfig: &Kubeconfig) -> Result<(), ConnectError> {
+        for cluster in kubeconfig.clusters.iter().filter_map(|named| named.cluster.as_ref()) {
+            let server = cluster.server.as_deref().unwrap_or_default();
+            let url = Url::parse(server).map_err(|_| ConnectError::Kubeconfig("its server is not a URL".into()))?;
+            let is_trusted =
+                is_here(&url) || self.allow_insecure.iter().any(|host| Some(host.as_str()) == url.host_str());
+            let is_unchecked = cluster.insecure_skip_tls_verify == Some(true);
+            if (url.scheme() != "https" || is_unchecked) && !is_trusted {
+                let host = url.host_str().unwrap_or_default().to_owned();
+                let what = if is_unchecked { "checking its certificate" } else { "TLS" };
+                return Err(ConnectError::Unprotected { host, what });
+            }
+            let proxy = cluster.proxy_url.as_deref().map(Url::parse).transpose();
+            let proxy = proxy.map_err(|_| ConnectError::Kubeconfig("its proxy-url is not a URL".into()))?;
+            if proxy.as_ref().is_some_and(|proxy| !matches!(proxy.scheme(), "http" | "https")) {
+                return Err(ConnectError::Kubeconfig("its proxy-url is neither http nor https".into()));
+            }
+            for url in [Some(url), proxy].into_iter().flatten() {
+                self.guard.check(&url, Reach::Endpoint)?;
+            }
+        }
+        Ok(())
     }
 
     /// The proxy for a server.
@@ -136,11 +193,16 @@ pub async fn connect(
             let mut parsed = Kubeconfig::from_yaml(document.expose())
                 .map_err(|_| ConnectError::Kubeconfig("it is not a kubeconfig document".into()))?;
             refuse_outside(&parsed)?;
+            network.check(&parsed)?;
             restrict(&mut parsed, network.allow_exec.as_deref(), &network.supervisor)
                 .map_err(ConnectError::Kubeconfig)?;
             parsed
         }
-        None => from_parts(cluster)?,
+        None => {
+            let parts = from_parts(cluster)?;
+            network.check(&parts)?;
+            parts
+        }
     };
     let proxy = proxy_of(&kubeconfig);
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
@@ -150,13 +212,14 @@ pub async fn connect(
         (Some(cloud), None) => {
             let (id, endpoint, role) = (&cluster.id, &cluster.endpoint, cluster.trusted_role.clone());
             let tokens = Tokens::new(cloud.clone(), id, endpoint, role, network.machine.clone(), clock.clone());
+            tokens.bind(&network.allow_endpoints).await?;
             // So that what is wrong with the identity is told at once, and by itself.
             tokens.token().await?;
             Some(Arc::new(tokens))
         }
         _ => None,
     };
-    let made = client(config, proxy, tokens, network, clock, stop).await;
+    let made = client(config, proxy, tokens, (network, &network.guard), clock, stop).await;
     made.map_err(|words| ConnectError::Kubeconfig(words.into()))
 }
 
@@ -188,7 +251,7 @@ pub async fn by_files(
     let proxy = proxy_of(&kubeconfig);
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let config = config.map_err(|error| unusable(error.to_string()))?;
-    client(config, proxy, None, network, clock, stop).await.map_err(|words| unusable(words.into()))
+    client(config, proxy, None, (network, &Guard::open()), clock, stop).await.map_err(|words| unusable(words.into()))
 }
 
 /// What is wrong with credentials, without a word of theirs.
@@ -220,7 +283,7 @@ pub async fn by_service_account(
     let kubeconfig = single(cluster, user, Some(namespace.trim().to_owned()));
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let config = config.map_err(|error| unusable(error.to_string()))?;
-    client(config, None, None, network, clock, stop).await.map_err(|words| unusable(words.into()))
+    client(config, None, None, (network, &Guard::open()), clock, stop).await.map_err(|words| unusable(words.into()))
 }
 
 /// Makes the client, beside everything else: its making may run a program. If it cannot be made, why, without a word of
@@ -229,32 +292,31 @@ async fn client(
     mut config: Config,
     proxy: Option<http::Uri>,
     tokens: Option<Arc<Tokens>>,
-    network: &Network,
+    (network, guard): (&Network, &Guard),
     clock: &Clock,
     stop: &Stop,
 ) -> Result<Api, &'static str> {
     // Retries are ours: the library's would go on for hours and repeat what must not be.
     config.default_retry = false;
-    config.connect_timeout = Some(std::time::Duration::from_secs(10));
     config.proxy_url = proxy.or_else(|| network.proxy(&config.cluster_url));
     config.root_cert = config.root_cert.or_else(|| network.authorities.clone());
-    let of_requests = tokens.clone();
-    let make = tokio::task::spawn_blocking(move || {
-        let builder = ClientBuilder::try_from(config)?;
-        Ok(match of_requests {
-            Some(tokens) => {
-                let add = AsyncFilterLayer::new(move |request| with_token(tokens.clone(), request));
-                // The filter clones what it asks, and the stack below is none that can be cloned.
-                builder.with_layer(&BufferLayer::new(WAITING)).with_layer(&add).build()
-            }
-            None => builder.build(),
-        })
-    });
+    let (of_requests, guard) = (tokens.clone(), guard.clone());
+    let make = tokio::task::spawn_blocking(move || stack::client(config, &guard, of_requests));
     match stop.run(clock.timeout(MAKING, make)).await {
         Some(Ok(Ok(Ok(client)))) => Ok(Api::new(client, tokens, clock.clone(), stop.clone())),
         Some(Ok(Ok(Err(error)))) => Err(unusable_credentials(&error)),
         Some(Ok(Err(_)) | Err(_)) => Err("its credentials could not be had in time"),
         None => Err("it was stopped before its credentials could be had"),
+    }
+}
+
+/// Whether a URL names this machine, to which nothing goes over a network.
+fn is_here(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod aws;
 mod azure;
+mod binding;
 mod google;
 
 use std::collections::HashMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
+use crate::base::bounded;
 use crate::base::clock::Clock;
 use crate::base::error::chain;
 use crate::base::secret::Secret;
@@ -21,7 +23,7 @@ use crate::plan::cloud::Cloud;
 const BEFORE_ITS_END: Duration = Duration::from_secs(120);
 
 /// The most bytes of an answer of an identity service.
-const LARGEST: usize = 1 << 20;
+const MAX_ANSWER: usize = 1 << 20;
 
 /// No token is believed to be good for longer.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
@@ -30,7 +32,7 @@ const LONGEST: Duration = Duration::from_secs(24 * 3600);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Variables by which machines tell of their identity, and by which the services are found elsewhere.
-pub(super) const VARIABLES: [&str; 17] = [
+pub(super) const VARIABLES: [&str; 19] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
@@ -40,6 +42,7 @@ pub(super) const VARIABLES: [&str; 17] = [
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     "AWS_ENDPOINT_URL_STS",
+    "AWS_ENDPOINT_URL_EKS",
     "AWS_EC2_METADATA_SERVICE_ENDPOINT",
     "AZURE_CLIENT_ID",
     "AZURE_TENANT_ID",
@@ -48,6 +51,7 @@ pub(super) const VARIABLES: [&str; 17] = [
     "AZURE_POD_IDENTITY_AUTHORITY_HOST",
     "GCE_METADATA_HOST",
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS",
+    "CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER",
 ];
 
 /// Why there is no token. No text of it holds a credential.
@@ -68,6 +72,24 @@ pub enum IdentityError {
         service: &'static str,
         /// Why.
         message: String,
+    },
+    /// A service refused with a status, in its own form.
+    #[error("{service} answered {status}{}", code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default())]
+    Refused {
+        /// Which.
+        service: &'static str,
+        /// Its HTTP status.
+        status: u16,
+        /// Its word for what went wrong.
+        code: Option<String>,
+    },
+    /// The cluster is not where the plan says, or nobody can tell.
+    #[error("no token is sent to {host}: {why}")]
+    Unbound {
+        /// The host of the plan's endpoint.
+        host: String,
+        /// Why it is not believed to be the cluster.
+        why: String,
     },
     /// The plan's identity cannot be used.
     #[error("the plan's identity cannot be used: {0}")]
@@ -118,20 +140,14 @@ impl Machine {
             return text.map_err(failed);
         }
         let code = text.ok().and_then(|text| error_code(&text));
-        Err(failed(format!("it answered {status}{}", code.map(|code| format!(" ({code})")).unwrap_or_default())))
+        Err(IdentityError::Refused { service, status: status.as_u16(), code })
     }
 }
 
-/// The text of an answer, up to a size that no token has.
-async fn text(mut answer: reqwest::Response) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| chain(&error.without_url()))? {
-        if bytes.len() + chunk.len() > LARGEST {
-            return Err(format!("its answer is larger than {LARGEST} bytes"));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    String::from_utf8(bytes).map_err(|_| "its answer is no text".to_owned())
+/// The text of an answer.
+async fn text(answer: reqwest::Response) -> Result<String, String> {
+    let bytes = bounded::read(answer, MAX_ANSWER).await.map_err(|error| error.to_string())?;
+    String::from_utf8(bytes.into()).map_err(|_| "its answer is no text".to_owned())
 }
 
 /// The word for what went wrong in an answer of any of the services.
@@ -176,6 +192,14 @@ impl Tokens {
     ) -> Self {
         let (cluster, endpoint) = (cluster.to_owned(), endpoint.to_owned());
         Self { cloud, cluster, endpoint, trusted_role, machine, clock, current: Mutex::default() }
+    }
+
+    /// Makes sure that the plan's endpoint is that of the cluster that it names: only there do tokens go.
+    ///
+    /// # Errors
+    /// [`IdentityError::Unbound`]; or why it cannot be found out.
+    pub async fn bind(&self, allowed: &[String]) -> Result<(), IdentityError> {
+        binding::check(self, allowed).await
     }
 
     /// A token that is good for a while.

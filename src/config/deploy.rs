@@ -55,6 +55,8 @@ pub(super) fn read(layers: &Layers) -> Result<Deploys, ConfigError> {
         rules,
         check_images: flag("deploy.check_images")?,
         allow_exec: layers.text("deploy.allow_exec").map(str::to_owned),
+        allow_insecure: layers.list("deploy.allow_insecure"),
+        allow_endpoints: layers.list("deploy.allow_endpoints"),
         require_contract: flag("deploy.require_contract")?,
         roll_back: !choice("deploy.on_failure", "stop or rollback", "stop", "rollback")?,
         replan: !choice("deploy.moved", "refuse or replan", "refuse", "replan")?,

@@ -28,7 +28,7 @@ const fn setting(key: &'static str, default: &'static str, help: &'static str) -
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 40] = [
+pub const SETTINGS: [Setting; 42] = [
     Setting {
         also: &["RUNNER_API_URL"],
         ..setting("api.url", "https://api.nuon.co", "Address of the control plane; only scheme, host and port count")
@@ -102,6 +102,16 @@ pub const SETTINGS: [Setting; 40] = [
         "Whether a plan looks up the images that it names: are they there, for the nodes, and may they be pulled",
     ),
     setting("deploy.allow_exec", "", "The one program that a kubeconfig may run to get a token"),
+    setting(
+        "deploy.allow_insecure",
+        "",
+        "Hosts of clusters, by comma, that plans may enter without TLS or without checking the certificate",
+    ),
+    setting(
+        "deploy.allow_endpoints",
+        "",
+        "Hosts of clusters, by comma, that get tokens of this machine's cloud identity, whatever the cloud says of them",
+    ),
     setting("deploy.recreate", "false", "Whether objects with changed immutable fields are deleted and made again"),
     setting("deploy.author_may", "", "What annotations of manifests may relax, by comma: recreate, wait, ready-when"),
     setting(

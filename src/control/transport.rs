@@ -22,6 +22,7 @@ use super::route::{Outcome, Route, Verdict};
 use super::token::{Token, TokenError};
 use super::wire::Refusal;
 use crate::base::backoff::Backoff;
+use crate::base::bounded;
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
 
@@ -262,9 +263,9 @@ impl Shared {
         })?;
         let status = response.status();
         let headers = response.headers().clone();
-        let body = read_body(response).await;
+        let body = bounded::read(response, LARGEST_ANSWER).await;
         if status.is_success() {
-            let body = body.map_err(|message| ControlError::Broken { route, message })?;
+            let body = body.map_err(|error| ControlError::Broken { route, message: error.to_string() })?;
             // Calls whose answer carries nothing are done when the status says so.
             return Ok(Answer { route, body });
         }
@@ -297,18 +298,6 @@ fn server_delay(headers: &HeaderMap, clock: &Clock) -> Option<Duration> {
     }
     let date = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
     Some(Duration::try_from(date.duration_since(clock.now())).unwrap_or_default())
-}
-
-async fn read_body(mut response: reqwest::Response) -> Result<Bytes, String> {
-    let mut body = bytes::BytesMut::new();
-    loop {
-        match response.chunk().await {
-            Ok(None) => return Ok(body.freeze()),
-            Ok(Some(chunk)) if body.len() + chunk.len() <= LARGEST_ANSWER => body.extend_from_slice(&chunk),
-            Ok(Some(_)) => return Err(format!("it is longer than {LARGEST_ANSWER} bytes")),
-            Err(error) => return Err(chain(&error)),
-        }
-    }
 }
 
 /// An error with its causes, in one line. URLs are left out: they are in the route.

@@ -19,6 +19,10 @@ pub struct Deploys {
     pub check_images: bool,
     /// The one program that a kubeconfig may run.
     pub allow_exec: Option<String>,
+    /// Hosts of clusters that plans may enter without TLS, or without checking who they are.
+    pub allow_insecure: Vec<String>,
+    /// Hosts of clusters that get tokens of this machine's cloud identity, whatever the cloud says of them.
+    pub allow_endpoints: Vec<String>,
     /// Whether plans without a contract are refused.
     pub require_contract: bool,
     /// Whether a plan that no longer fits is made anew.

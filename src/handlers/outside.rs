@@ -85,7 +85,7 @@ impl Fetching {
             if !answer.status().is_success() {
                 return Err(format!("the server answered {}", answer.status()));
             }
-            return bounded::read(answer, limit).await.map_err(|error| error.to_string());
+            return bounded::read(answer, limit).await.map(Into::into).map_err(|error| error.to_string());
         }
         Err(format!("the server redirects more than {MAX_REDIRECTS} times"))
     }

@@ -33,6 +33,8 @@ pub struct Claim {
     pub execution: Option<ExecutionId>,
     /// What the effect produced, if it is done.
     pub outcome: Option<Value>,
+    /// How often processes went down while they worked on it.
+    pub crashes: u32,
     /// When the process that asked for it started.
     pub process_started_at: Timestamp,
     /// What that process was registered as.
@@ -246,6 +248,7 @@ fn read_claim(row: &SqliteRow) -> Result<Claim, JournalError> {
         newest_before: text("newest_before")?.map(ExecutionId::try_from).transpose().map_err(corrupt)?,
         execution: text("execution_id")?.map(ExecutionId::try_from).transpose().map_err(corrupt)?,
         outcome: text("outcome")?.map(|text| serde_json::from_str(&text)).transpose().map_err(corrupt)?,
+        crashes: row.try_get("drives").map_err(corrupt)?,
         process_started_at: time("started_at")?,
         process_id: text("registered_as")?.map(ProcessId::try_from).transpose().map_err(corrupt)?,
     })

@@ -59,6 +59,10 @@ pub struct AzureAuth {
 /// An identity in Google's cloud: the machine's, or one that it may impersonate.
 #[derive(Debug, Clone, Default)]
 pub struct GoogleAuth {
+    /// The project of the cluster.
+    pub project: Option<String>,
+    /// Its region or zone.
+    pub region: Option<String>,
     /// E-mail address of the service account that is impersonated.
     pub impersonate: Option<String>,
 }
@@ -80,8 +84,16 @@ impl Cloud {
             Some(serde_json::Value::Bool(is_meant)) => Ok(is_meant.then(|| Self::Google(GoogleAuth::default()))),
             Some(_) => {
                 let auth = fields.object("gcp_auth")?;
-                let impersonate = auth.map(|auth| auth.owned("impersonate_service_account")).transpose()?;
-                Ok(Some(Self::Google(GoogleAuth { impersonate: impersonate.filter(|email| !email.is_empty()) })))
+                let text = |member: &str| {
+                    let text = auth.as_ref().map(|auth| auth.owned(member)).transpose()?;
+                    Ok::<_, PlanError>(text.filter(|text| !text.is_empty()))
+                };
+                let (project, region) = (text("project_id")?, text("region")?);
+                Ok(Some(Self::Google(GoogleAuth {
+                    project,
+                    region,
+                    impersonate: text("impersonate_service_account")?,
+                })))
             }
         }
     }

@@ -7,7 +7,13 @@ use super::format::LARGEST_LAYER;
 use super::{Descriptor, Digest, RegistryError, Repository, Stored, Version};
 
 /// Documents of one artifact, its children and its signatures; more is no artifact.
-const MOST_DOCUMENTS: usize = 256;
+const MAX_DOCUMENTS: usize = 256;
+
+/// Layers of one artifact; images have at most 127.
+const MAX_LAYERS: usize = 1000;
+
+/// Indexes in indexes.
+const MAX_DEPTH: usize = 4;
 
 /// Endings of the tags under which signatures, attestations and bills of material of a digest are
 /// kept (`sha256-HEX` and ending; without one it is the list of referrers).
@@ -32,7 +38,16 @@ pub async fn copy(from: &Repository, version: &Version, to: &Repository, tag: &s
     Ok(root)
 }
 
-/// Copies a document and all that it points to, leaves first.
+/// What is still to be done for a document.
+enum Task {
+    /// To be read and looked into.
+    Read(Digest, usize),
+    /// To be stored, now that all is there that it points to.
+    Store(Stored, Option<String>),
+}
+
+/// Copies a document and all that it points to, leaves first. One document is held at a time, beside those that point to
+/// it.
 async fn graph(
     from: &Repository,
     to: &Repository,
@@ -40,35 +55,60 @@ async fn graph(
     tag: Option<&str>,
     done: &mut HashSet<Digest>,
 ) -> Result<(), RegistryError> {
-    // A document comes twice: to be looked into, then to be stored.
-    let mut stack = vec![(root, tag, false)];
-    while let Some((stored, tag, complete)) = stack.pop() {
-        if complete {
-            to.put_manifest(tag, &stored).await?;
-            continue;
-        }
-        let seen = !done.insert(stored.digest.clone());
-        if seen && tag.is_none() {
-            continue;
-        }
-        if done.len() > MOST_DOCUMENTS {
-            let why = format!("it holds more than {MOST_DOCUMENTS} documents");
-            return Err(RegistryError::Manifest { what: stored.digest.to_string(), why });
-        }
-        let document = Document::read(&stored)?;
-        stack.push((stored, tag, true));
-        match document {
-            Document::Manifest(manifest) => {
-                for blob in std::iter::once(&manifest.config).chain(&manifest.layers) {
-                    self::blob(from, to, blob).await?;
-                }
-            }
-            Document::Index(children) => {
-                for child in children {
-                    stack.push((from.manifest(&Version::Digest(child.digest)).await?, None, false));
-                }
+    let mut stack = Vec::new();
+    look_into(from, to, root, tag, 0, done, &mut stack).await?;
+    while let Some(task) = stack.pop() {
+        match task {
+            Task::Store(stored, tag) => to.put_manifest(tag.as_deref(), &stored).await?,
+            Task::Read(digest, _) if done.contains(&digest) => {}
+            Task::Read(digest, depth) => {
+                let stored = from.manifest(&Version::Digest(digest)).await?;
+                look_into(from, to, stored, None, depth, done, &mut stack).await?;
             }
         }
+    }
+    Ok(())
+}
+
+/// Copies the blobs of a document, or notes the documents that it points to; and that it is to be stored after them.
+async fn look_into(
+    from: &Repository,
+    to: &Repository,
+    stored: Stored,
+    tag: Option<&str>,
+    depth: usize,
+    done: &mut HashSet<Digest>,
+    stack: &mut Vec<Task>,
+) -> Result<(), RegistryError> {
+    let refuse = |why: String| RegistryError::Manifest { what: stored.digest.to_string(), why };
+    let is_new = done.insert(stored.digest.clone());
+    if done.len() > MAX_DOCUMENTS {
+        return Err(refuse(format!("it holds more than {MAX_DOCUMENTS} documents")));
+    }
+    if depth > MAX_DEPTH {
+        return Err(refuse(format!("its indexes are nested more than {MAX_DEPTH} deep")));
+    }
+    let document = Document::read(&stored)?;
+    match &document {
+        Document::Manifest(manifest) if is_new => {
+            if manifest.layers.len() > MAX_LAYERS {
+                return Err(refuse(format!("it has more than {MAX_LAYERS} layers")));
+            }
+            let mut copied = HashSet::new();
+            for descriptor in std::iter::once(&manifest.config).chain(&manifest.layers) {
+                if copied.insert(&descriptor.digest) {
+                    blob(from, to, descriptor).await?;
+                }
+            }
+        }
+        Document::Index(children) if children.len() > MAX_DOCUMENTS => {
+            return Err(refuse(format!("it points to more than {MAX_DOCUMENTS} documents")));
+        }
+        _ => {}
+    }
+    stack.push(Task::Store(stored, tag.map(str::to_owned)));
+    if let (Document::Index(children), true) = (document, is_new) {
+        stack.extend(children.into_iter().map(|child| Task::Read(child.digest, depth + 1)));
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use reqwest::Response;
 use serde_json::Value;
@@ -19,6 +19,7 @@ use url::Url;
 use super::challenge::{self, Challenge};
 use super::document::{ACCEPTED, LARGEST};
 use super::{Address, Channel, Credential, Descriptor, Digest, RegistryError, Stored, Version};
+use crate::base::bounded;
 use crate::base::guard::{Guard, Reach};
 use crate::base::secret::Secret;
 use crate::base::trust;
@@ -397,16 +398,9 @@ impl Remote {
 }
 
 /// Reads at most `limit` bytes; more is not an error here, the caller sees it by the length.
-async fn read(mut response: Response, limit: u64) -> Result<Bytes, String> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| error.without_url().to_string())? {
-        let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(body.len());
-        body.extend_from_slice(chunk.get(..room.min(chunk.len())).unwrap_or_default());
-        if room <= chunk.len() {
-            break;
-        }
-    }
-    Ok(body.freeze())
+async fn read(response: Response, limit: u64) -> Result<Bytes, String> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    bounded::prefix(response, limit).await.map_err(|error| error.to_string())
 }
 
 /// Tries again after temporary faults: five times, half a second to ten, or what the server asks for.

@@ -310,7 +310,7 @@ impl Worker {
             Err(ClaimError::Journal(error)) => return Err(error),
             Err(error) => return Ok(JobEnd::NotClaimed(error)),
         };
-        let start = Start { job, claimed, spent: Duration::ZERO, outcome: None, inherited: false };
+        let start = Start { job, claimed, spent: Duration::ZERO, outcome: None, inherited: false, crashes: 0 };
         self.drive(start).await.map(JobEnd::Ended)
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -27,8 +28,15 @@ use crate::journal::{JournalError, Report, ReportKind};
 /// What the clean-up may take, whatever the rest took.
 pub const CLEANUP_BUDGET: Duration = Duration::from_secs(30);
 
-/// An execution that killed its process this often is not driven again.
-const MOST_DRIVES: u32 = 3;
+/// An execution that brought its process down this often is not driven again.
+const MAX_CRASHES: u32 = 3;
+
+/// Executions that were under way at so many crashes are driven one after the other: the next crash shows which it was,
+/// and is counted for that one only.
+const SUSPECT_CRASHES: u32 = 2;
+
+/// Held by the suspect that is driven.
+const SUSPECTS: &str = "executions under way at crashes";
 
 /// The longest text that the control plane shows, in characters.
 const LONGEST_DESCRIPTION: usize = 2048;
@@ -56,6 +64,8 @@ pub struct Start {
     pub outcome: Option<Value>,
     /// Whether an earlier process began it.
     pub inherited: bool,
+    /// How often processes went down while they worked on it.
+    pub crashes: u32,
 }
 
 impl Worker {
@@ -79,7 +89,7 @@ impl Worker {
         });
         self.metrics.started(&start.job.group);
         let group = start.job.group.clone();
-        let ended = Drive { worker: self, delivery: &delivery, start }.run().await;
+        let ended = Drive { worker: self, delivery: &delivery, start, is_counted: AtomicBool::new(false) }.run().await;
         self.metrics.stopped(&group);
         delivery.close();
         ended
@@ -90,6 +100,8 @@ struct Drive<'a> {
     worker: &'a Arc<Worker>,
     delivery: &'a Delivery,
     start: Start,
+    /// Whether a crash from now on would count.
+    is_counted: AtomicBool,
 }
 
 /// How the work ended.
@@ -102,10 +114,8 @@ enum Work {
 impl Drive<'_> {
     async fn run(self) -> Result<Ended, JournalError> {
         let worker = self.worker;
-        let claim = self.start.claimed.claim;
         let settings = worker.settings.borrow().clone();
         let shipper = LogShipper::open(&worker.logs, &settings, &self.start.job, Some(&self.start.claimed.execution));
-        let drive = worker.journal.drive(claim).await?;
         let stop = worker.cancel.child();
         let time = self.start.job.execution_timeout.saturating_sub(self.start.spent);
         let context = Context {
@@ -122,14 +132,7 @@ impl Drive<'_> {
         };
         let handler = worker.handler(&context.job.kind);
         let mut steps = handler.as_ref().map(|handler| handler.start());
-        let refusal = if drive.0 > MOST_DRIVES {
-            Some(Failure::new(
-                FailureKind::Internal,
-                format!(
-                    "the runner went down {MOST_DRIVES} times while it worked on this job, which is not tried again"
-                ),
-            ))
-        } else if settings.sandbox_mode && context.job.kind != JobKind::ShutDown {
+        let refusal = if settings.sandbox_mode && context.job.kind != JobKind::ShutDown {
             Some(Failure::new(FailureKind::Unsupported, "sandbox mode is not supported yet"))
         } else {
             None
@@ -163,6 +166,18 @@ impl Drive<'_> {
     async fn work(&self, steps: &mut dyn Steps, context: &Context) -> Result<Work, JournalError> {
         let mut outcome = self.start.outcome.clone().and_then(|outcome| serde_json::from_value(outcome).ok());
         let mut alone = None;
+        // What is done is done, whatever happened since.
+        if outcome.is_none() && self.start.crashes >= MAX_CRASHES {
+            let why = format!("the runner went down {MAX_CRASHES} times while it worked on this job, which is not tried again");
+            return Ok(Work::Failed(Step::Fetch, Failure::new(FailureKind::Internal, why)));
+        }
+        let mut suspect = None;
+        if self.start.crashes >= SUSPECT_CRASHES {
+            let waits = || context.log.info("waits for other jobs that were under way when the runner went down");
+            suspect.replace(self.worker.exclusive.enter(SUSPECTS, waits).await);
+        }
+        self.worker.journal.drive(self.start.claimed.claim).await?;
+        self.is_counted.store(true, Ordering::Relaxed);
         for step in Step::WORK {
             if outcome.is_some() && step != Step::Outputs {
                 continue;
@@ -298,7 +313,9 @@ impl Drive<'_> {
         let claim = self.start.claimed.claim;
         let metrics = &self.worker.metrics;
         if !cleaned && matches!(work, Work::Stopped(Cause::Shutdown)) {
-            self.worker.journal.interrupted(claim).await?;
+            if self.is_counted.load(Ordering::Relaxed) {
+                self.worker.journal.interrupted(claim).await?;
+            }
             return Ok(Ended::Left);
         }
         let mut ended = Ended::Settled;

@@ -94,6 +94,7 @@ impl Worker {
             job: claim.job,
             outcome: claim.outcome,
             inherited: true,
+            crashes: claim.crashes,
         }))
     }
 

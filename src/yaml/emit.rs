@@ -22,6 +22,9 @@ const LONGEST_PLAIN_KEY: usize = 128;
 /// Longer keys cannot be written at all: the library reads its own JSON back and fails.
 const LONGEST_KEY: usize = 1024;
 
+/// Keys that are sorted by insertion, as Go's library does with so few.
+const RUN: usize = 12;
+
 /// A value that the library cannot write either.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EmitError {
@@ -62,23 +65,47 @@ pub fn emit_into(out: &mut String, value: &Value) -> Result<(), EmitError> {
 }
 
 /// The natural order of keys: numbers inside them count as numbers, letters come after all else.
+///
+/// The comparison is not transitive, so the way of sorting is part of the result (the standard library's sort may even
+/// panic): runs of [`RUN`] keys are sorted by insertion, then merged.
 pub fn sort_keys(keys: &mut [&str]) {
     keys.sort_unstable();
-    // The comparison is not transitive, so the way of sorting is part of the result.
-    for end in 1..keys.len() {
-        let mut at = end;
-        while at > 0 && natural(keys[at], keys[at - 1]) == Ordering::Less {
-            keys.swap(at, at - 1);
-            at -= 1;
+    for run in keys.chunks_mut(RUN) {
+        for end in 1..run.len() {
+            let mut at = end;
+            while at > 0 && natural(run[at], run[at - 1]) == Ordering::Less {
+                run.swap(at, at - 1);
+                at -= 1;
+            }
         }
+    }
+    let mut width = RUN;
+    let mut merged = Vec::with_capacity(keys.len());
+    while width < keys.len() {
+        for pair in keys.chunks(2 * width) {
+            let (mut left, mut right) = pair.split_at(width.min(pair.len()));
+            while let (Some((a, rest_of_left)), Some((b, rest_of_right))) = (left.split_first(), right.split_first()) {
+                if natural(b, a) == Ordering::Less {
+                    merged.push(*b);
+                    right = rest_of_right;
+                } else {
+                    merged.push(*a);
+                    left = rest_of_left;
+                }
+            }
+            merged.extend_from_slice(left);
+            merged.extend_from_slice(right);
+        }
+        keys.copy_from_slice(&merged);
+        merged.clear();
+        width *= 2;
     }
 }
 
 fn natural(left: &str, right: &str) -> Ordering {
-    let a: Vec<char> = left.chars().collect();
-    let b: Vec<char> = right.chars().collect();
-    let Some(at) = a.iter().zip(&b).position(|(x, y)| x != y) else { return a.len().cmp(&b.len()) };
-    let (x, y) = (a[at], b[at]);
+    let common: usize = left.chars().zip(right.chars()).take_while(|(x, y)| x == y).map(|(x, _)| x.len_utf8()).sum();
+    let (before, a, b) = (&left[..common], &left[common..], &right[common..]);
+    let (Some(x), Some(y)) = (a.chars().next(), b.chars().next()) else { return a.len().cmp(&b.len()) };
     match (x.is_alphabetic(), y.is_alphabetic()) {
         (true, true) => return x.cmp(&y),
         (true, false) => return Ordering::Greater,
@@ -86,15 +113,15 @@ fn natural(left: &str, right: &str) -> Ordering {
         (false, false) => {}
     }
     // A zero after a number goes on with that number, so both get something to stand on.
-    let run_before = a[..at].iter().rev().take_while(|c| c.is_ascii_digit());
-    let leading = (x == '0' || y == '0') && run_before.into_iter().any(|c| *c != '0');
-    number_at(&a[at..], leading).cmp(&number_at(&b[at..], leading)).then(x.cmp(&y))
+    let run_before = before.bytes().rev().take_while(u8::is_ascii_digit);
+    let leading = (x == '0' || y == '0') && run_before.into_iter().any(|byte| byte != b'0');
+    number_at(a, leading).cmp(&number_at(b, leading)).then(x.cmp(&y))
 }
 
 /// The number that begins here: its value, then how many digits it has.
-fn number_at(chars: &[char], leading: bool) -> (i64, usize) {
+fn number_at(text: &str, leading: bool) -> (i64, usize) {
     let start = i64::from(leading);
-    let digits = chars.iter().map_while(|c| c.to_digit(10));
+    let digits = text.chars().map_while(|c| c.to_digit(10));
     digits.fold((start, 0), |(value, count), digit| (value.wrapping_mul(10).wrapping_add(i64::from(digit)), count + 1))
 }
 

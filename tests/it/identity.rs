@@ -20,7 +20,7 @@ use nuon_runner::plan::DeployPlan;
 use serde_json::{Value, json};
 
 use crate::cluster::Bench;
-use crate::parts::testbed;
+use crate::parts::{loopback, testbed};
 
 /// What came to a fake: method and path with query, headers that matter, body.
 type Asked = Arc<Mutex<Vec<String>>>;
@@ -31,12 +31,17 @@ struct Clouds {
     asked: Asked,
     /// Whether the API server refuses the next token, as if it had ended.
     refuses: Arc<AtomicBool>,
+    told: Told,
 }
+
+/// With which status the clouds answer where a cluster is, and what they say.
+type Told = Arc<Mutex<(u16, String)>>;
 
 #[derive(Clone)]
 struct Shared {
     asked: Asked,
     refuses: Arc<AtomicBool>,
+    told: Told,
     http: reqwest::Client,
 }
 
@@ -46,13 +51,14 @@ impl Clouds {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let authority = reqwest::Certificate::from_pem(&std::fs::read(testbed().authority()).unwrap()).unwrap();
         let http = reqwest::Client::builder().tls_certs_only([authority]).no_proxy().build().unwrap();
-        let shared = Shared { asked: Asked::default(), refuses: Arc::default(), http };
+        let told = Told::default();
+        let shared = Shared { asked: Asked::default(), refuses: Arc::default(), told: told.clone(), http };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (asked, refuses) = (shared.asked.clone(), shared.refuses.clone());
         let router = axum::Router::new().fallback(answer).with_state(shared);
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, asked, refuses }
+        Self { address, asked, refuses, told }
     }
 
     fn url(&self) -> String {
@@ -67,13 +73,26 @@ impl Clouds {
     }
 
     async fn connect(&self, machine: Machine, info: Value, clock: &Clock) -> Result<Api, ConnectError> {
+        self.connect_trusting(&["127.0.0.1"], machine, info, clock).await
+    }
+
+    /// Connects where tokens go to these hosts, whatever the clouds say.
+    async fn connect_trusting(
+        &self,
+        endpoints: &[&str],
+        machine: Machine,
+        info: Value,
+        clock: &Clock,
+    ) -> Result<Api, ConnectError> {
         let mut cluster = json!({"id": "shop", "endpoint": self.url()});
         for (member, value) in info.as_object().unwrap() {
             cluster[member] = value.clone();
         }
         let plan = json!({"kubernetes_manifest": {"cluster_info": cluster, "manifest": "x"}});
         let plan = DeployPlan::parse(&plan.to_string()).unwrap();
-        connect(plan.manifest.cluster.as_ref(), &Network::new(None, "", None, machine), clock, &Stop::default()).await
+        let endpoints = endpoints.iter().map(|host| (*host).to_owned()).collect();
+        let network = Network::new(None, "", None, machine).guarded(loopback()).trusting(Vec::new(), endpoints);
+        connect(plan.manifest.cluster.as_ref(), &network, clock, &Stop::default()).await
     }
 
     fn asked(&self, part: &str) -> Vec<String> {
@@ -132,6 +151,12 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
             if authorization == "Bearer google-machine" =>
         {
             json(json!({"accessToken": "google-impersonated"}))
+        }
+        // What the clouds say of their clusters
+        uri if uri.starts_with("/clusters/") || uri.starts_with("/v1/projects/p/locations/r/clusters/") => {
+            let (code, endpoint) = shared.told.lock().unwrap().clone();
+            let body = json!({"cluster": {"endpoint": endpoint}, "endpoint": endpoint});
+            Response::builder().status(code).body(Body::from(body.to_string())).unwrap()
         }
         // The API server
         uri if uri.starts_with("/api") => {
@@ -285,8 +310,49 @@ async fn no_token_is_sent_in_clear_text_to_another_machine() {
     let managed = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", clouds.url())];
     let info = json!({"endpoint": "http://10.0.0.1:8080", "azure_auth": {"use_default": true}});
     let refused = clouds.connect(clouds.machine(&managed), info, &Clock::system()).await.err().unwrap();
-    assert!(matches!(refused, ConnectError::Insecure), "{refused}");
+    assert!(matches!(refused, ConnectError::Unprotected { .. }), "{refused}");
     assert!(clouds.asked("").is_empty());
+}
+
+/// A plan may name an endpoint; a token goes there only if it is the cluster's.
+#[tokio::test]
+async fn tokens_go_only_where_the_cloud_says_that_the_cluster_is() {
+    let clouds = Clouds::start().await;
+    let clock = Clock::system();
+    let machine = [
+        ("GCE_METADATA_HOST", clouds.address.to_string()),
+        ("CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER", clouds.url()),
+        ("AZURE_POD_IDENTITY_AUTHORITY_HOST", clouds.url()),
+        ("AWS_ENDPOINT_URL_EKS", clouds.url()),
+        ("AWS_ACCESS_KEY_ID", "AKIAMACHINE".into()),
+        ("AWS_SECRET_ACCESS_KEY", "marked-machine".into()),
+    ];
+    let aws = json!({"aws_auth": {"region": "eu-west-1", "use_default": true}});
+    let google = json!({"gcp_auth": {"project_id": "p", "region": "r"}});
+    let is_told = |code: u16, endpoint: &str| *clouds.told.lock().unwrap() = (code, endpoint.to_owned());
+    for info in [&aws, &google] {
+        is_told(200, "https://127.0.0.1");
+        works(&clouds.connect_trusting(&[], clouds.machine(&machine), info.clone(), &clock).await.unwrap()).await;
+        for (code, endpoint) in [(200, "https://10.9.9.9"), (404, ""), (403, ""), (500, "")] {
+            is_told(code, endpoint);
+            let before = clouds.asked("[Bearer k8s-aws-v1.").len() + clouds.asked("/api").len();
+            let refused = clouds.connect_trusting(&[], clouds.machine(&machine), info.clone(), &clock).await;
+            let refused = refused.err().unwrap().to_string();
+            assert!(refused.contains("no token is sent to 127.0.0.1"), "{code}: {refused}");
+            assert_eq!(clouds.asked("[Bearer k8s-aws-v1.").len() + clouds.asked("/api").len(), before);
+        }
+    }
+    let signed = clouds.asked("/clusters/shop?");
+    assert!(
+        signed[0].contains("Credential=AKIAMACHINE%2F") && signed[0].contains("%2Feks%2Faws4_request"),
+        "{signed:?}"
+    );
+    assert!(clouds.asked("scopes=").iter().any(|line| line.contains("userinfo.email")));
+    for info in [json!({"azure_auth": {"use_default": true}}), json!({"gcp_auth": true})] {
+        let refused = clouds.connect_trusting(&[], clouds.machine(&machine), info, &clock).await.err().unwrap();
+        assert!(refused.to_string().contains("deploy.allow_endpoints"), "{refused}");
+    }
+    assert!(clouds.asked("/metadata/identity").is_empty(), "no token is made that has nowhere to go");
 }
 
 /// A certificate in `ca_data` is what the cluster is known by, with an identity as with a token.

@@ -379,6 +379,34 @@ async fn a_job_that_brought_the_process_down_three_times_is_failed() {
     assert_eq!(job.executions.len(), 1);
 }
 
+/// Two jobs are under way at each crash, and one of them causes it: only that one ends, the other is done.
+#[tokio::test]
+async fn crashes_are_counted_for_the_job_that_caused_them() {
+    let bench = Bench::new(Generation::Second).await;
+    bench.control.store().set_setting("job_group_parallelism", json!({"build": "2"}));
+    let stuck = Invented::new(Behaviour::Succeed, 0);
+    let long = || NewJob { execution_timeout: Duration::from_secs(36_000), ..job() };
+    let (first, second) = (bench.control.offer(long()), bench.control.offer(long()));
+    for _ in 0..2 {
+        let running = start(&bench, &stuck).await;
+        begun(&bench, &stuck).await;
+        begun(&bench, &stuck).await;
+        running.kill().await;
+    }
+    // From now on one of them at a time; the process goes down again.
+    let running = start(&bench, &stuck).await;
+    begun(&bench, &stuck).await;
+    bench.pass(Duration::from_secs(20)).await;
+    assert_eq!(stuck.begun.available_permits(), 0, "suspects are driven one after the other");
+    running.kill().await;
+    let free = Invented::new(Behaviour::Succeed, 9);
+    let _running = start(&bench, &free).await;
+    let ended = [bench.ended(&first).await, bench.ended(&second).await];
+    let guilty: Vec<_> = ended.iter().filter(|job| job.description.contains("went down 3 times")).collect();
+    assert_eq!(guilty.len(), 1, "{} and {}", ended[0].description, ended[1].description);
+    assert_eq!(ended.iter().filter(|job| job.status == "finished").count(), 1);
+}
+
 #[tokio::test]
 async fn a_claim_whose_answer_was_lost_before_a_kill_is_found_and_driven_on() {
     let bench = Bench::new(Generation::First).await;

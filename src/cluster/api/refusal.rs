@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::base::bounded::BodyError;
 use crate::base::trust;
 use crate::cluster::{Cause, ClusterError};
 
@@ -61,6 +62,11 @@ pub(super) fn explain(action: &str, error: kube::Error) -> (ClusterError, bool) 
                     message = format!("{message}: {text}");
                 }
                 source = cause.source();
+            }
+            if let kube::Error::Service(source) = &other
+                && let Some(error @ (BodyError::TooLarge(_) | BodyError::TooMany(_))) = source.downcast_ref()
+            {
+                return (ClusterError::TooLarge { action: action.to_owned(), message: error.to_string() }, false);
             }
             if trust::is_refused(&other) {
                 return (ClusterError::Untrusted(message), false);

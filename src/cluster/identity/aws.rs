@@ -18,6 +18,7 @@ use super::{IdentityError, Machine, Token};
 use crate::plan::cloud::{AwsAuth, AwsKeys, AwsRole};
 
 const STS: &str = "STS of AWS";
+const EKS: &str = "EKS of AWS";
 const METADATA: &str = "the metadata service of AWS";
 
 /// Before the URL in a token.
@@ -37,6 +38,47 @@ pub async fn token(
     trusted_role: Option<&str>,
     now: Timestamp,
 ) -> Result<Token, IdentityError> {
+    let (region, keys) = keys(machine, auth, endpoint, trusted_role, now).await?;
+    let query = BTreeMap::from([("Action", "GetCallerIdentity".to_owned()), ("Version", "2011-06-15".to_owned())]);
+    let signed = Signed { service: "sts", host: &host(&region), path: "/", headers: &[("x-k8s-aws-id", cluster)] };
+    let url = signed.url(&region, query, &keys, now);
+    let secret = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(format!("https://{url}")));
+    Ok(Token { secret: secret.as_str().into(), lasts: LASTS })
+}
+
+/// Where a cluster is, as EKS says (DescribeCluster).
+pub async fn endpoint(
+    machine: &Machine,
+    auth: &AwsAuth,
+    cluster: &str,
+    endpoint: &str,
+    trusted_role: Option<&str>,
+    now: Timestamp,
+) -> Result<String, IdentityError> {
+    if cluster.is_empty() || !cluster.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+        return Err(IdentityError::Plan("the cluster's id is no name of one".into()));
+    }
+    let (region, keys) = keys(machine, auth, endpoint, trusted_role, now).await?;
+    let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+    let standard = format!("https://eks.{region}.amazonaws.com{suffix}");
+    let root = machine.variable("AWS_ENDPOINT_URL_EKS").map_or(standard, str::to_owned);
+    let (scheme, host) = root.trim_end_matches('/').split_once("://").unwrap_or(("https", &root));
+    let path = format!("/clusters/{cluster}");
+    let url = Signed { service: "eks", host, path: &path, headers: &[] }.url(&region, BTreeMap::new(), &keys, now);
+    let answer = machine.ask(EKS, |http| http.get(format!("{scheme}://{url}"))).await?;
+    let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+    let missing = || IdentityError::Service { service: EKS, message: "its answer names no endpoint".into() };
+    answer.pointer("/cluster/endpoint").and_then(Value::as_str).map(str::to_owned).ok_or_else(missing)
+}
+
+/// The region, and the keys that the plan's identity comes to.
+async fn keys(
+    machine: &Machine,
+    auth: &AwsAuth,
+    endpoint: &str,
+    trusted_role: Option<&str>,
+    now: Timestamp,
+) -> Result<(String, AwsKeys), IdentityError> {
     if let Some(profile) = &auth.profile {
         let message = format!("the profile {profile:?} is kept in files of a person's machine; name a role or keys");
         return Err(IdentityError::Plan(message));
@@ -50,10 +92,7 @@ pub async fn token(
     for role in auth.roles.iter().cloned().chain(trusted) {
         keys = assume(machine, &region, &keys, &role, now).await?;
     }
-    let query = BTreeMap::from([("Action", "GetCallerIdentity".to_owned()), ("Version", "2011-06-15".to_owned())]);
-    let url = presign(&host(&region), &region, query, &[("x-k8s-aws-id", cluster)], &keys, now);
-    let secret = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(format!("https://{url}")));
-    Ok(Token { secret: secret.as_str().into(), lasts: LASTS })
+    Ok((region, keys))
 }
 
 /// The host of STS in a region; China has a domain of its own.
@@ -139,7 +178,7 @@ async fn assume(
     let url = sts(machine, region);
     let host = url.split("://").nth(1).unwrap_or_default().trim_end_matches('/').to_owned();
     let scheme = url.split("://").next().unwrap_or("https");
-    let signed = presign(&host, region, query, &[], keys, now);
+    let signed = Signed { service: "sts", host: &host, path: "/", headers: &[] }.url(region, query, keys, now);
     keys_of(&machine.ask(STS, |http| http.get(format!("{scheme}://{signed}"))).await?)
 }
 
@@ -178,37 +217,42 @@ fn json_keys(text: &str) -> Result<AwsKeys, IdentityError> {
     }
 }
 
-/// A GET of `/`, signed in its query: host, path and query, without the scheme.
-fn presign(
-    host: &str,
-    region: &str,
-    query: BTreeMap<&str, String>,
-    headers: &[(&str, &str)],
-    keys: &AwsKeys,
-    now: Timestamp,
-) -> String {
-    let (date, time) = (now.strftime("%Y%m%d").to_string(), now.strftime("%Y%m%dT%H%M%SZ").to_string());
-    let scope = format!("{date}/{region}/sts/aws4_request");
-    let headers: BTreeMap<&str, &str> = headers.iter().copied().chain([("host", host)]).collect();
-    let signed = headers.keys().copied().collect::<Vec<_>>().join(";");
-    let mut query: BTreeMap<&str, String> = query;
-    query.insert("X-Amz-Algorithm", "AWS4-HMAC-SHA256".into());
-    query.insert("X-Amz-Credential", format!("{}/{scope}", keys.id));
-    query.insert("X-Amz-Date", time.clone());
-    query.insert("X-Amz-Expires", SAYS.to_string());
-    query.insert("X-Amz-SignedHeaders", signed.clone());
-    if let Some(session) = &keys.session {
-        query.insert("X-Amz-Security-Token", session.expose().to_owned());
+/// A GET that is signed in its query (Signature Version 4).
+struct Signed<'a> {
+    service: &'a str,
+    host: &'a str,
+    path: &'a str,
+    /// Headers that the request must have, in lower case.
+    headers: &'a [(&'a str, &'a str)],
+}
+
+impl Signed<'_> {
+    /// Host, path and query, without the scheme.
+    fn url(&self, region: &str, mut query: BTreeMap<&str, String>, keys: &AwsKeys, now: Timestamp) -> String {
+        let Self { service, host, path, headers } = *self;
+        let (date, time) = (now.strftime("%Y%m%d").to_string(), now.strftime("%Y%m%dT%H%M%SZ").to_string());
+        let scope = format!("{date}/{region}/{service}/aws4_request");
+        let headers: BTreeMap<&str, &str> = headers.iter().copied().chain([("host", host)]).collect();
+        let signed = headers.keys().copied().collect::<Vec<_>>().join(";");
+        query.insert("X-Amz-Algorithm", "AWS4-HMAC-SHA256".into());
+        query.insert("X-Amz-Credential", format!("{}/{scope}", keys.id));
+        query.insert("X-Amz-Date", time.clone());
+        query.insert("X-Amz-Expires", SAYS.to_string());
+        query.insert("X-Amz-SignedHeaders", signed.clone());
+        if let Some(session) = &keys.session {
+            query.insert("X-Amz-Security-Token", session.expose().to_owned());
+        }
+        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+        let query = query.join("&");
+        let header_lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+        let payload = hex::encode(Sha256::digest(b""));
+        let canonical = format!("GET\n{path}\n{query}\n{header_lines}\n{signed}\n{payload}");
+        let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex::encode(Sha256::digest(canonical.as_bytes())));
+        let start = format!("AWS4{}", keys.secret.expose()).into_bytes();
+        let steps = [date.as_str(), region, service, "aws4_request", &text];
+        let signature = steps.iter().fold(start, |key, step| sign(&key, step));
+        format!("{host}{path}?{query}&X-Amz-Signature={}", hex::encode(signature))
     }
-    let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
-    let query = query.join("&");
-    let header_lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
-    let canonical = format!("GET\n/\n{query}\n{header_lines}\n{signed}\n{}", hex::encode(Sha256::digest(b"")));
-    let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex::encode(Sha256::digest(canonical.as_bytes())));
-    let start = format!("AWS4{}", keys.secret.expose()).into_bytes();
-    let steps = [date.as_str(), region, "sts", "aws4_request", &text];
-    let signature = steps.iter().fold(start, |key, step| sign(&key, step));
-    format!("{host}/?{query}&X-Amz-Signature={}", hex::encode(signature))
 }
 
 fn sign(key: &[u8], text: &str) -> Vec<u8> {
@@ -240,7 +284,8 @@ mod tests {
         };
         let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
         let query = BTreeMap::from([("Action", "GetCallerIdentity".to_owned()), ("Version", "2011-06-15".to_owned())]);
-        let url = presign("sts.us-east-1.amazonaws.com", "us-east-1", query, &[("x-k8s-aws-id", "shop")], &keys, now);
+        let (host, headers) = ("sts.us-east-1.amazonaws.com", &[("x-k8s-aws-id", "shop")]);
+        let url = Signed { service: "sts", host, path: "/", headers }.url("us-east-1", query, &keys, now);
         assert_eq!(
             url,
             "sts.us-east-1.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15&X-Amz-Algorithm=AWS4-HMAC-SHA256\
