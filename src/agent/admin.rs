@@ -1,16 +1,23 @@
 //! The admin server: `/livez`, `/readyz` and `/metrics`, on an address of its own, without any
 //! secret.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use prometheus::{Encoder as _, Gauge, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::pulse::Pulse;
 use super::{AgentError, VERSION};
@@ -19,6 +26,21 @@ use crate::control::LONG_POLL;
 use crate::control::wire::Settings;
 use crate::journal::Journal;
 use crate::worker::dispatch::{POLL_PERIOD, Turn};
+
+/// Connections at once: one for each of the few who ask, and then some. The rest of the process's files is for jobs.
+const MAX_CONNECTIONS: usize = 64;
+
+/// How long a request's head may take, and the next request on a connection.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection lives at most; whoever asks again connects again.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The most bytes of a request's head.
+const MAX_HEADERS: usize = 16 << 10;
+
+/// Pause after a connection could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A poll loop that has not turned for this many periods is stuck.
 const PERIODS: u32 = 3;
@@ -73,7 +95,7 @@ impl Admin {
     /// [`AgentError::Listen`].
     pub async fn serve(self, address: SocketAddr) -> Result<SocketAddr, AgentError> {
         let failed = |source| AgentError::Listen { address, source };
-        let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
         let router = Router::new()
             .route("/livez", get(async || "ok\n"))
@@ -81,12 +103,41 @@ impl Admin {
             .route("/metrics", get(metrics))
             .with_state(self);
         // Lives as long as the process: it is what tells how the stop goes on.
-        tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "the admin server has ended");
-            }
-        });
+        tokio::spawn(accept(listener, router));
         Ok(bound)
+    }
+}
+
+/// Serves connections: few at once, each for a limited time. The oldest makes room for a new one, so that no number of
+/// connections that say nothing keeps a probe from its answer.
+async fn accept(listener: TcpListener, router: Router) {
+    let mut open: VecDeque<AbortOnDropHandle<()>> = VecDeque::new();
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "the admin server cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        open.retain(|connection| !connection.is_finished());
+        while open.len() >= MAX_CONNECTIONS {
+            open.pop_front();
+        }
+        open.push_back(AbortOnDropHandle::new(tokio::spawn(serve_connection(stream, router.clone()))));
+    }
+}
+
+async fn serve_connection(stream: TcpStream, router: Router) {
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    match tokio::time::timeout(CONNECTION_TIMEOUT, served).await {
+        Ok(Err(error)) => tracing::debug!(%error, "a connection to the admin server ended early"),
+        Ok(Ok(())) | Err(_) => {}
     }
 }
 

@@ -36,6 +36,9 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
         _ => None,
     };
     telemetry::start_log(config.log_format, config.log_level, redactor.clone());
+    if let Err(error) = protect::open_files() {
+        tracing::warn!(%error, "the limit on open files stays as it is");
+    }
     if !layers.ignored.is_empty() {
         tracing::debug!(names = layers.ignored.join(", "), "variables of the replaced program that have no effect");
     }

@@ -168,7 +168,9 @@ impl Drive<'_> {
         let mut alone = None;
         // What is done is done, whatever happened since.
         if outcome.is_none() && self.start.crashes >= MAX_CRASHES {
-            let why = format!("the runner went down {MAX_CRASHES} times while it worked on this job, which is not tried again");
+            let why = format!(
+                "the runner went down {MAX_CRASHES} times while it worked on this job, which is not tried again"
+            );
             return Ok(Work::Failed(Step::Fetch, Failure::new(FailureKind::Internal, why)));
         }
         let mut suspect = None;

@@ -1,6 +1,7 @@
 //! Everything that is tested from outside the crate, in one binary: linking is what costs.
 #![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "test code")]
 
+mod admin;
 mod answers;
 mod bench;
 mod build;
@@ -17,6 +18,7 @@ mod explain;
 mod figures;
 mod fuzz;
 mod hostile;
+mod hostile_cluster;
 mod hostile_git;
 mod identity;
 mod kill;

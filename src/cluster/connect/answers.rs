@@ -14,10 +14,10 @@ use tower::{BoxError, Service};
 use crate::base::bounded;
 
 /// The largest answer, after decompression. Lists come in pages, which become smaller where they do not fit.
-const MAX_ANSWER: usize = 16 << 20;
+const MAX_ANSWER: usize = 8 << 20;
 
 /// The most values of an answer: each takes some hundred bytes of memory.
-const MAX_VALUES: usize = 1_500_000;
+const MAX_VALUES: usize = 500_000;
 
 /// The largest refusal.
 const MAX_REFUSAL: usize = 256 << 10;
