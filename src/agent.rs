@@ -24,6 +24,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
+use crate::cluster::inventory::Signer;
 use crate::config::Config;
 use crate::control::logs::LogContext;
 use crate::control::wire::ProcessUpdate;
@@ -135,7 +136,9 @@ impl Agent {
             parts::parts(&config, &authorities, &clock, &redactor, mode.groups(), local_registries, &variable)?;
         handler_parts.metrics.register(&registry)?;
         if let Some(id) = &config.id {
-            handler_parts.deploys.options.key = Some(journal.fingerprint_key(&id.to_string()).await?.into());
+            let key = journal.fingerprint_key(&id.to_string()).await?;
+            handler_parts.deploys.options.signer = Some(Signer::new(&key));
+            handler_parts.deploys.options.key = Some(key.into());
         }
         let control_metrics = crate::control::metrics::Metrics::register(&registry)?;
         let parts = || -> Result<Parts, AgentError> {

@@ -21,6 +21,7 @@ pub mod cause;
 pub mod comparison;
 pub mod connect;
 pub mod delete;
+pub mod deny;
 pub mod deploy;
 pub mod diff;
 pub mod discovery;

@@ -133,7 +133,7 @@ pub fn refused(plan: &Plan) -> Result<(), Stopped> {
         return Ok(());
     }
     let code = match plan {
-        plan if plan.entries.iter().any(|entry| entry.is_owned_by_others) => Code::Guarded,
+        plan if plan.entries.iter().any(|entry| entry.by_guard) => Code::Guarded,
         plan if plan.entries.iter().any(|entry| entry.is_forbidden) => Code::Forbidden,
         _ => Code::Error,
     };

@@ -172,10 +172,14 @@ async fn announce(api: &Api, survey: &mut Survey, actions: &[Action], options: &
         let id = object.id();
         let is_new = !survey.live.contains_key(&id) || matches!(action, Action::Write { recreate: true, .. });
         if is_new || !inventory.objects.contains_key(&id) {
-            inventory.objects.insert(id, Record { version: object.version().to_owned(), ..Record::default() });
+            // What somebody else has made is only borrowed.
+            let live = survey.live.get(&id).filter(|_| !inventory.objects.contains_key(&id));
+            let adopted = live.is_some_and(|live| !options.has_deployed(live));
+            let record = Record { version: object.version().to_owned(), adopted, ..Record::default() };
+            inventory.objects.insert(id, record);
         }
     }
-    inventory.settle(api, &survey.served, &options.manager).await
+    inventory.settle(api, &survey.served, options).await
 }
 
 /// Notes in the inventory what was wanted and what is there of the objects that are ours now. Of others nothing is
@@ -188,8 +192,10 @@ fn note(survey: &mut Survey, done: &[Option<Done>], options: &Options) {
         let mut wanted = object.clone();
         leave_as_they_are(&mut wanted, now, options);
         let is_secret = wanted.is_secret();
+        let adopted = inventory.objects.get(&object.id()).is_some_and(|known| known.adopted);
         let record = Record {
             version: now.version().to_owned(),
+            adopted,
             uid: now.uid().unwrap_or_default().to_owned(),
             wanted: fingerprint_of(&wanted, is_secret, key),
             seen: fingerprint_of(&touched(object, now, options), is_secret, key),

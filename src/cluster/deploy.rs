@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::apply::{Applied, apply};
+use super::deny;
 use super::inventory::DeployOutcome;
 use super::options::Options;
 use super::prune::{self, Deletion};
@@ -123,6 +124,12 @@ pub async fn deploy(
     options: &Options,
     told: &(dyn Fn(&str) + Sync),
 ) -> Result<Deployed, ClusterError> {
+    let denied = deny::refusals(&survey.objects, &options.deny);
+    if !denied.is_empty() {
+        let errors = denied.into_iter().map(|(object, reason)| format!("{}: {reason}", object.subject())).collect();
+        let failure = Some(Failure::Refused { errors, by_guard: true, is_forbidden: false });
+        return Ok(Deployed { failure, ..Deployed::default() });
+    }
     if order.contract.is_none()
         && let Some(reason) = guard(api, survey, options).await?
     {
@@ -136,7 +143,7 @@ pub async fn deploy(
     if let Some(inventory) = &mut survey.inventory {
         // Known before it is waited for, which may be cut short.
         let to_the_end = api.to_the_end();
-        let settled = inventory.settle(&to_the_end, &survey.served, &options.manager);
+        let settled = inventory.settle(&to_the_end, &survey.served, options);
         deployed.unwritten(in_time(api, settled).await);
     }
     if deployed.failure.is_none()
@@ -171,9 +178,9 @@ pub(super) async fn in_time(
 
 /// Why what nobody has approved is not done, before anything is.
 async fn guard(api: &Api, survey: &Survey, options: &Options) -> Result<Option<String>, ClusterError> {
-    let deletions = prune::plan(api, survey, options).await?.deletions;
+    let pruning = prune::plan(api, survey, options).await?;
     let help = "approve a plan that lists them (plan --out PLAN, then apply PLAN)";
-    Ok(prune::guard(survey, &deletions, options).map(|reason| format!("{reason}; {help}")))
+    Ok(prune::guard(survey, &pruning, options).map(|reason| format!("{reason}; {help}")))
 }
 
 fn refusal(applied: &Applied) -> Option<Failure> {
@@ -218,7 +225,7 @@ async fn prune_after(
     let now = api.clock.elapsed();
     let patience =
         order.waiting.as_ref().map_or(PRUNED_WITHIN, |waiting| waiting.end(now + waiting.timeout).saturating_sub(now));
-    let (diffs, still, is_forbidden) = prune::prune(api, survey, &pruning, patience).await;
+    let (diffs, still, is_forbidden) = prune::prune(api, survey, &pruning, options, patience).await;
     deployed.notes.extend(still);
     let errors = super::plan::errors(diffs.iter());
     deployed.diffs.extend(diffs);
@@ -250,5 +257,5 @@ async fn remember(
         return Ok(());
     }
     inventory.remember(api.clock.now(), order.artifact.clone(), outcome, changes);
-    inventory.write(api, &survey.served, &options.manager).await
+    inventory.write(api, &survey.served, options).await
 }

@@ -10,6 +10,7 @@
 //!
 //! The list is packed (gzip), for 10,000 objects in the 1 MiB of a ConfigMap.
 
+mod signer;
 mod stored;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,15 +22,29 @@ use serde_json::Value;
 
 use super::api::{Force, Write};
 use super::discovery::Served;
+use super::options::Options;
 use super::{Api, ClusterError};
 use crate::manifest::{Object, ObjectId};
 use crate::plan::contract::digest_of;
+pub use signer::{Signature, Signer};
 
 /// Before the component in the name of its inventory.
 const PREFIX: &str = "nuon-inventory-";
 
 /// The label by which all inventories are found.
 const LABEL: (&str, &str) = ("app.kubernetes.io/component", "inventory");
+
+/// The label, beside the other, of inventories that this program writes.
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "nuon-runner");
+
+/// Returns true for what is named, or labelled, as an inventory.
+pub fn is_one(object: &Object) -> bool {
+    let has = |(key, value): (&str, &str)| {
+        object.metadata("labels").and_then(|labels| labels.get(key)?.as_str()) == Some(value)
+    };
+    let is_named = object.name().starts_with(PREFIX);
+    object.group().is_empty() && object.kind() == "ConfigMap" && (is_named || (has(LABEL) && has(MANAGED_BY)))
+}
 
 /// Deploys that are remembered.
 const REMEMBERED: usize = 20;
@@ -88,6 +103,9 @@ pub struct Record {
     /// Fingerprint of what the cluster had in the touched fields after the apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<String>,
+    /// Whether it was there before the component, which made it its own: it is released, not deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
     /// Since when it is kept only for a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub superseded: Option<Timestamp>,
@@ -142,12 +160,14 @@ pub struct Inventory {
     version: Option<String>,
     /// The objects as they are stored, if they are.
     stored: Option<BTreeMap<ObjectId, Record>>,
+    /// What was signed, as it is stored, and the signature.
+    signed: Option<(String, String)>,
 }
 
 impl Inventory {
     /// The inventory of a component that has none yet.
     pub fn new(component: Component) -> Self {
-        Self { component, objects: BTreeMap::new(), history: Vec::new(), version: None, stored: None }
+        Self { component, objects: BTreeMap::new(), history: Vec::new(), version: None, stored: None, signed: None }
     }
 
     /// Whether it was in the cluster when it was read.
@@ -241,11 +261,34 @@ impl Inventory {
     ///
     /// # Errors
     /// [`ClusterError`].
-    pub async fn settle(&mut self, api: &Api, served: &Served, manager: &str) -> Result<(), ClusterError> {
-        if self.stored.as_ref() == Some(&self.objects) {
+    pub async fn settle(&mut self, api: &Api, served: &Served, options: &Options) -> Result<(), ClusterError> {
+        let is_signed = options.signer.as_ref().is_none_or(|signer| self.signature(signer) == Signature::Good);
+        if self.stored.as_ref() == Some(&self.objects) && is_signed {
             return Ok(());
         }
-        self.write(api, served, manager).await
+        self.write(api, served, options).await
+    }
+
+    /// Whether it is as this runner has written it.
+    pub fn signature(&self, signer: &Signer) -> Signature {
+        self.signed.as_ref().map_or(Signature::None, |(text, signature)| signer.check(text, signature))
+    }
+
+    /// Why what it says is not enough to delete by; none if it is.
+    ///
+    /// # Errors
+    /// [`ClusterError::Inventory`] if somebody has changed what this runner has written.
+    pub fn doubt(&self, options: &Options) -> Result<Option<String>, ClusterError> {
+        let Some(signer) = options.signer.as_ref().filter(|_| self.is_stored()) else { return Ok(None) };
+        match self.signature(signer) {
+            Signature::Good => Ok(None),
+            Signature::None => Ok(Some(format!("its inventory {} is not signed by this runner", self.subject()))),
+            Signature::Bad => Err(ClusterError::Inventory {
+                subject: self.subject(),
+                message: "it was changed by somebody else; restore it, or delete it to begin anew without pruning"
+                    .into(),
+            }),
+        }
     }
 
     /// A sentence on inventories of the same component in other namespaces: if it has moved, what they hold stays
@@ -273,12 +316,13 @@ impl Inventory {
     ///
     /// # Errors
     /// [`ClusterError`].
-    pub async fn write(&mut self, api: &Api, served: &Served, manager: &str) -> Result<(), ClusterError> {
+    pub async fn write(&mut self, api: &Api, served: &Served, options: &Options) -> Result<(), ClusterError> {
         let resource = &served.config_maps()?.api;
-        let mut stored = api.apply(resource, &self.config_map()?, manager, Write::Real, Force::Yes).await;
+        let (manager, signer) = (&options.manager, options.signer.as_ref());
+        let mut stored = api.apply(resource, &self.config_map(signer)?, manager, Write::Real, Force::Yes).await;
         if self.version.is_none() && stored.as_ref().is_err_and(ClusterError::is_not_found) {
             self.component = self.component.elsewhere();
-            stored = api.apply(resource, &self.config_map()?, manager, Write::Real, Force::Yes).await;
+            stored = api.apply(resource, &self.config_map(signer)?, manager, Write::Real, Force::Yes).await;
         }
         let stored = match stored {
             Ok(stored) => stored,
@@ -289,6 +333,7 @@ impl Inventory {
             Err(error) => return Err(error),
         };
         self.version = stored.metadata("resourceVersion").and_then(Value::as_str).map(str::to_owned);
+        self.signed = stored::signed(&stored);
         self.stored = Some(self.objects.clone());
         Ok(())
     }
@@ -380,11 +425,29 @@ mod tests {
             inventory.objects.insert(id, record);
         }
         inventory.remember(Timestamp::UNIX_EPOCH, None, DeployOutcome::Succeeded, [3, 0, 0]);
-        let read = Inventory::parse(&inventory.config_map().unwrap()).unwrap();
+        let read = Inventory::parse(&inventory.config_map(None).unwrap()).unwrap();
         assert_eq!(
             (read.component, read.objects, read.history),
             (inventory.component, inventory.objects, inventory.history)
         );
+    }
+
+    #[test]
+    fn what_this_runner_has_written_is_known_by_its_signature() {
+        let (ours, theirs) = (Signer::new(b"our key"), Signer::new(b"another key"));
+        let mut inventory = Inventory::new(Component { name: "web".into(), namespace: "shop".into() });
+        inventory.objects.insert(id("shop", "c", "", "ConfigMap"), Record::default());
+        let stored = inventory.config_map(Some(&ours)).unwrap();
+        let read = |stored: &Object| Inventory::parse(stored).unwrap();
+        assert_eq!(read(&stored).signature(&ours), Signature::Good);
+        assert_eq!(read(&stored).signature(&theirs), Signature::None, "it is another runner's");
+        assert_eq!(read(&inventory.config_map(None).unwrap()).signature(&ours), Signature::None);
+        let mut changed = stored.clone();
+        changed.0["data"]["history"] = "[ ]".into();
+        assert_eq!(read(&changed).signature(&ours), Signature::Bad);
+        let mut renamed = stored;
+        renamed.0["metadata"]["name"] = "nuon-inventory-other".into();
+        assert!(Inventory::parse(&renamed).is_none(), "it names its component");
     }
 
     #[test]
@@ -404,11 +467,12 @@ mod tests {
                 ),
                 wanted: Some(random[32..52].to_owned()),
                 seen: Some(random[52..72].to_owned()),
+                adopted: false,
                 superseded: None,
             };
             inventory.objects.insert(id("shop", &format!("some-config-{at}"), "", "ConfigMap"), record);
         }
-        let packed = inventory.config_map().unwrap();
+        let packed = inventory.config_map(None).unwrap();
         let size = serde_json::to_vec(&packed.0).unwrap().len();
         assert!(size < 1 << 20, "{size} bytes");
     }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
+use super::deny::DenyRule;
 use super::ignore::IgnoreRule;
+use super::inventory::Signer;
 use super::owners::is_applied_by;
 use crate::manifest::Object;
 
@@ -75,8 +77,14 @@ pub struct Options {
     pub recreate: bool,
     /// What annotations may relax.
     pub author_may: AuthorMay,
+    /// Objects that no component may bring.
+    pub deny: Vec<DenyRule>,
+    /// Whether objects that were there before the component are deleted with it.
+    pub prune_adopted: bool,
     /// The key of fingerprints of Secrets; without one none are taken.
     pub key: Option<Arc<[u8]>>,
+    /// Signs inventories; commands of people have none.
+    pub signer: Option<Signer>,
 }
 
 /// The field manager of the program that is replaced.
@@ -117,7 +125,10 @@ impl Default for Options {
             limits: Limits { objects: 20, percent: 50 },
             recreate: false,
             author_may: AuthorMay::default(),
+            deny: Vec::new(),
+            prune_adopted: false,
             key: None,
+            signer: None,
         }
     }
 }

@@ -11,6 +11,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 
 use super::api::{Force, Write};
+use super::deny;
 use super::diff::{Form, compare};
 use super::discovery::Resource;
 use super::ignore::leave_as_they_are;
@@ -93,7 +94,7 @@ pub struct Entry {
     /// If nothing else is wanted of it than at the last deploy: who has changed the fields that differ.
     pub drift: Vec<Owned>,
     /// Whether it is refused because others own fields of it.
-    pub is_owned_by_others: bool,
+    pub by_guard: bool,
     /// Whether permission is missing.
     pub is_forbidden: bool,
 }
@@ -214,8 +215,15 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Plan,
     let entries: Vec<_> = survey.objects.iter().map(|object| planner.entry(object)).collect();
     let mut entries: Vec<Entry> = futures_util::stream::iter(entries).buffered(AT_ONCE).collect().await;
     planner.check_here(&mut entries).await;
+    for (object, reason) in deny::refusals(&survey.objects, &options.deny) {
+        let id = object.id();
+        for entry in entries.iter_mut().filter(|entry| entry.id == id) {
+            entry.diff = lines::failed(survey.served.resource(object).ok(), Op::Apply, object, reason.clone(), true);
+            entry.by_guard = true;
+        }
+    }
     let pruning = prune::plan(api, survey, options).await?;
-    let guarded = prune::guard(survey, &pruning.deletions, options);
+    let guarded = prune::guard(survey, &pruning, options);
     let guarded = guarded.map(|reason| format!("{reason}: it is done only because this plan lists them"));
     let marks = survey.objects.iter().flat_map(|object| marks::effects(object, survey.live.get(&object.id()), options));
     let notes = pruning.notes.into_iter().chain(guarded).chain(marks).collect();
@@ -256,7 +264,7 @@ impl Planner<'_> {
             recreate: false,
             taken: Vec::new(),
             drift: Vec::new(),
-            is_owned_by_others: false,
+            by_guard: false,
             is_forbidden: false,
         };
         let Ok(resource) = self.survey.served.resource(object) else {
@@ -336,7 +344,7 @@ impl Planner<'_> {
                 Err(error) => failed(error.to_string()),
             };
         } else {
-            entry.is_owned_by_others = error.is_owned_by_others();
+            entry.by_guard = error.is_owned_by_others();
             entry.is_forbidden = error.is_forbidden();
             entry.diff = failed(explain(error, live.is_some()));
         }

@@ -4,7 +4,10 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::delete::{Fate, blocked_by, delete, sheltered};
+use super::discovery::Served;
 use super::inventory::{Inventory, Record};
 use super::marks::kept;
 use super::options::Options;
@@ -42,12 +45,16 @@ pub struct Pruning {
     pub gone: Vec<ObjectId>,
     /// They are not ours any more, and are forgotten.
     pub released: Vec<ObjectId>,
+    /// They were there before the component, and are given back.
+    pub lent: Vec<Object>,
     /// They stay for a rollback.
     pub superseded: Vec<ObjectId>,
     /// What other components hold, their inventories included.
     held: Vec<ObjectId>,
     /// What people should know.
     pub notes: Vec<String>,
+    /// Why deletions need a plan that lists them, whatever they are.
+    pub doubt: Option<String>,
 }
 
 impl Pruning {
@@ -78,6 +85,7 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Pruni
     let mut pruning = Pruning::default();
     let stale = survey.stale();
     let (Some(inventory), false) = (&survey.inventory, stale.is_empty()) else { return Ok(pruning) };
+    pruning.doubt = inventory.doubt(options)?;
     let concerned = stale.iter().map(|(id, _)| *id);
     let others = Inventory::held_by_others(Some(inventory), api, &survey.served, concerned).await?;
     let now = api.clock.now();
@@ -98,6 +106,9 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Pruni
         } else if !is_ours(live, record, options) {
             pruning.notes.push(format!("{id} was made anew by somebody else, and is left alone"));
             pruning.released.push(id.clone());
+        } else if record.adopted && !options.prune_adopted {
+            pruning.notes.push(format!("{id} was there before the component, and is released (deploy.prune_adopted)"));
+            pruning.lent.push(live.clone());
         } else if let Some((key, value)) = kept(live) {
             pruning.notes.push(format!("{id} is no longer part of the component; it stays because of {key}: {value}"));
         } else if live.metadata("deletionTimestamp").is_some() {
@@ -168,11 +179,14 @@ fn stays(record: &Record, now: jiff::Timestamp, is_replaced: bool) -> bool {
 }
 
 /// Why deletions need a plan that lists them; none if they may be done.
-pub fn guard(survey: &Survey, deletions: &[Deletion], options: &Options) -> Option<String> {
+pub fn guard(survey: &Survey, pruning: &Pruning, options: &Options) -> Option<String> {
     let had = survey.inventory.as_ref().map_or(0, |inventory| inventory.objects.len());
-    let going = deletions.len();
+    let going = pruning.deletions.len();
     if going == 0 {
         return None;
+    }
+    if let Some(doubt) = &pruning.doubt {
+        return Some(format!("{going} objects would be deleted, and {doubt}"));
     }
     let limits = options.limits;
     if survey.objects.is_empty() {
@@ -197,6 +211,7 @@ pub async fn prune(
     api: &Api,
     survey: &mut Survey,
     pruning: &Pruning,
+    options: &Options,
     patience: Duration,
 ) -> (Vec<ResourceDiff>, Vec<String>, bool) {
     let objects: Vec<Object> = pruning.deletions.iter().map(|deletion| deletion.live.clone()).collect();
@@ -213,8 +228,10 @@ pub async fn prune(
         }
     }
     let is_forbidden = fates.values().any(Fate::is_forbidden);
+    let (given_back, kept) = give_back(api, &survey.served, &pruning.lent, options).await;
+    still.extend(kept);
     let Some(inventory) = &mut survey.inventory else { return (diffs, still, is_forbidden) };
-    for id in pruning.gone.iter().chain(&pruning.released) {
+    for id in pruning.gone.iter().chain(&pruning.released).chain(&given_back) {
         inventory.objects.remove(id);
     }
     for (id, _) in fates.iter().filter(|(_, fate)| **fate == Fate::Gone) {
@@ -229,10 +246,37 @@ pub async fn prune(
     (diffs, still, is_forbidden)
 }
 
+/// Takes our field manager off objects that were there before the component, so that they are nobody's again: those that
+/// were given back, and what of the others went wrong.
+pub(super) async fn give_back(
+    api: &Api,
+    served: &Served,
+    lent: &[Object],
+    options: &Options,
+) -> (Vec<ObjectId>, Vec<String>) {
+    let (mut given_back, mut kept) = (Vec::new(), Vec::new());
+    for live in lent {
+        let entries = live.metadata("managedFields").and_then(Value::as_array).into_iter().flatten();
+        let is_ours = |entry: &&Value| entry.get("manager").and_then(Value::as_str) == Some(&options.manager);
+        let others: Vec<Value> = entries.filter(|entry| !is_ours(entry)).cloned().collect();
+        // The server takes an empty list for no change, and one of an empty entry for no managers.
+        let others = if others.is_empty() { json!([{}]) } else { Value::Array(others) };
+        let released = match served.resource(live) {
+            Ok(resource) => api.set_owners(&resource.api, live, others).await.map(drop),
+            Err(error) => Err(error),
+        };
+        match released {
+            Ok(()) => given_back.push(live.id()),
+            Err(error) if error.is_not_found() => given_back.push(live.id()),
+            Err(error) => kept.push(format!("{}: {error}", live.subject())),
+        }
+    }
+    (given_back, kept)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
 
     fn object(value: Value) -> Object {
         Object(value.as_object().unwrap().clone())

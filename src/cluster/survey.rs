@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use super::deny;
 use super::discovery::Served;
 use super::inventory::{Component, Inventory, Record};
 use super::normal::normalise;
@@ -81,6 +82,7 @@ impl Survey {
         namespace: &str,
         component: Option<&Component>,
     ) -> Result<Self, ClusterError> {
+        deny::check_own(&objects)?;
         let brought = Brought::by(&objects);
         place(&mut objects, namespace, &served, &brought);
         let (objects, notes) = each_once(objects);

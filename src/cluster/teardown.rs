@@ -9,7 +9,7 @@ use super::inventory::Inventory;
 use super::marks::kept;
 use super::options::Options;
 use super::plan::doomed;
-use super::prune::is_ours;
+use super::prune::{give_back, is_ours};
 use super::stage::Stage;
 use super::survey::Survey;
 use super::terms::{Breach, How, foreign};
@@ -23,6 +23,8 @@ use crate::plan::contract::Contract;
 pub struct Teardown {
     /// The objects that are there, in the order of the set, then those that only the inventory knows.
     pub objects: Vec<Object>,
+    /// Objects that were there before the component, and are given back.
+    lent: Vec<Object>,
     /// Namespaces and definitions that stay because something of them does; a later teardown may take them.
     sheltered: BTreeSet<ObjectId>,
     /// What people should know.
@@ -51,8 +53,12 @@ impl Teardown {
         let mut teardown = Self::default();
         let (own, concerned) = (survey.inventory.as_ref(), survey.live.keys());
         let others = Inventory::held_by_others(own, api, &survey.served, concerned).await?;
+        if let Some(doubt) = own.map(|own| own.doubt(options)).transpose()?.flatten() {
+            teardown.notes.push(doubt);
+        }
         for (id, live) in &survey.live {
             let record = survey.inventory.as_ref().map(|inventory| inventory.objects.get(id));
+            let is_lent = record.flatten().is_some_and(|record| record.adopted && !options.prune_adopted);
             let reason = match record {
                 _ if others.contains_key(id) => others.get(id).map(|other| format!("it is part of {other}")),
                 None | Some(None) if !options.has_deployed(live) => {
@@ -65,6 +71,11 @@ impl Teardown {
             };
             match reason {
                 Some(reason) => teardown.notes.push(format!("{id} stays, because {reason}")),
+                None if is_lent => {
+                    let why = "it was there before the component, and is released (deploy.prune_adopted)";
+                    teardown.notes.push(format!("{id} stays, because {why}"));
+                    teardown.lent.push(live.clone());
+                }
                 None => teardown.objects.push(live.clone()),
             }
         }
@@ -130,9 +141,15 @@ pub async fn teardown(
     let fates = delete(api, &survey.served, objects, survey.home(), patience).await;
     let mut torn = torn_down(survey, teardown, &fates);
     torn.left.extend(survey.hidden.iter().map(|id| format!("{id}: its API is not served now")));
+    let (given_back, kept) = give_back(api, &survey.served, &teardown.lent, options).await;
+    torn.left.extend(kept);
     let going: BTreeSet<ObjectId> = teardown.objects.iter().map(Object::id).collect();
+    let lent: BTreeSet<ObjectId> = teardown.lent.iter().map(Object::id).collect();
     if let Some(inventory) = &mut survey.inventory {
         let stays = |id: &ObjectId| {
+            if lent.contains(id) {
+                return !given_back.contains(id);
+            }
             let is_left = going.contains(id) && fates.get(id).is_none_or(|fate| *fate != Fate::Gone);
             is_left || survey.hidden.contains(id) || teardown.sheltered.contains(id)
         };
@@ -140,9 +157,7 @@ pub async fn teardown(
         let api = &api.to_the_end();
         let settled = match inventory.objects.is_empty() {
             true if inventory.is_stored() => in_time(api, inventory.remove(api, &survey.served)).await,
-            false if inventory.is_stored() => {
-                in_time(api, inventory.write(api, &survey.served, &options.manager)).await
-            }
+            false if inventory.is_stored() => in_time(api, inventory.write(api, &survey.served, options)).await,
             _ => Ok(()),
         };
         match settled {

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{ConfigError, Layers, read_duration};
+use crate::cluster::deny::DenyRule;
 use crate::cluster::ignore::IgnoreRule;
 use crate::cluster::options::{AuthorMay, Conflicts, Limits, Options};
 use crate::cluster::rule::{ReadyRule, Rules};
@@ -49,7 +50,10 @@ pub(super) fn read(layers: &Layers) -> Result<Deploys, ConfigError> {
             limits: Limits { objects: count("deploy.prune_limit")?, percent },
             recreate: flag("deploy.recreate")?,
             author_may,
+            deny: layers.read("deploy.deny", |text| list::<DenyRule>(text, ','))?,
+            prune_adopted: flag("deploy.prune_adopted")?,
             key: None,
+            signer: None,
         },
         waiting: flag("deploy.wait")?.then_some(waiting),
         rules,

@@ -28,7 +28,7 @@ const fn setting(key: &'static str, default: &'static str, help: &'static str) -
 }
 
 /// Every setting.
-pub const SETTINGS: [Setting; 42] = [
+pub const SETTINGS: [Setting; 44] = [
     Setting {
         also: &["RUNNER_API_URL"],
         ..setting("api.url", "https://api.nuon.co", "Address of the control plane; only scheme, host and port count")
@@ -123,6 +123,16 @@ pub const SETTINGS: [Setting; 42] = [
         "deploy.moved",
         "refuse",
         "What an approved plan touches has changed since: refuse fails the job, replan plans anew and applies that",
+    ),
+    setting(
+        "deploy.deny",
+        "",
+        "What no component may bring, by comma: KIND, KIND.GROUP, namespace:NAME, binding:ROLE (to others than its own accounts)",
+    ),
+    setting(
+        "deploy.prune_adopted",
+        "false",
+        "Whether objects that were there before a component are deleted with it; else they are released",
     ),
     setting("deploy.prune", "true", "Whether objects that are no longer part of a component are deleted"),
     setting("deploy.prune_limit", "20", "More deletions than this need an approved plan that lists them"),

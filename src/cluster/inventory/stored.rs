@@ -9,7 +9,7 @@ use flate2::{Compression, GzBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Component, Inventory, LABEL, PREFIX, Record};
+use super::{Component, Inventory, LABEL, MANAGED_BY, PREFIX, Record, Signer};
 use crate::cluster::ClusterError;
 use crate::cluster::api::NEW;
 use crate::manifest::{Object, ObjectId};
@@ -31,7 +31,7 @@ impl Inventory {
     ///
     /// # Errors
     /// [`ClusterError::Inventory`].
-    pub(super) fn config_map(&self) -> Result<Object, ClusterError> {
+    pub(super) fn config_map(&self, signer: Option<&Signer>) -> Result<Object, ClusterError> {
         let objects = self.objects.iter().map(|(id, record)| Packed { id: pack_id(id), record: record.clone() });
         let text = serde_json::to_vec(&objects.collect::<Vec<_>>()).unwrap_or_default();
         let mut gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::best());
@@ -40,19 +40,27 @@ impl Inventory {
         let mut metadata = json!({
             "name": self.component.config_map(), "namespace": self.component.namespace,
             "labels": {
-                LABEL.0: LABEL.1, "app.kubernetes.io/name": self.component.name,
-                "app.kubernetes.io/managed-by": "nuon-runner",
+                LABEL.0: LABEL.1, MANAGED_BY.0: MANAGED_BY.1, "app.kubernetes.io/name": self.component.name,
             },
         });
         let version = self.version.as_deref().unwrap_or(NEW);
         metadata.as_object_mut().map(|map| map.insert("resourceVersion".into(), version.into()));
         let map = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata,
-            "data": {"history": serde_json::to_string_pretty(&self.history).unwrap_or_default()},
+            "data": {
+                "component": self.component.name,
+                "history": serde_json::to_string_pretty(&self.history).unwrap_or_default(),
+            },
             "binaryData": {"objects": STANDARD.encode(packed)},
         });
         match map {
-            Value::Object(map) => Ok(Object(map)),
+            Value::Object(map) => {
+                let mut map = Object(map);
+                if let Some(signature) = signer.zip(text_of(&map)).map(|(signer, text)| signer.sign(&text)) {
+                    map.0["data"]["signature"] = signature.into();
+                }
+                Ok(map)
+            }
             _ => Err(ClusterError::Inventory { subject: self.subject(), message: "it is no object".into() }),
         }
     }
@@ -60,21 +68,37 @@ impl Inventory {
     /// Reads it back; none if it cannot be read.
     pub(super) fn parse(stored: &Object) -> Option<Self> {
         let data = |member: &str, key: &str| stored.0.get(member)?.get(key)?.as_str();
+        let name = stored.name().strip_prefix(PREFIX)?;
+        // Earlier versions did not name the component inside.
+        if data("data", "component").is_some_and(|component| component != name) {
+            return None;
+        }
         let packed = STANDARD.decode(data("binaryData", "objects")?).ok()?;
         let listed: Vec<Packed> = serde_json::from_slice(&archive::expand(&packed, LARGEST).ok()?).ok()?;
         let objects = listed.into_iter().map(|packed| Some((unpack_id(&packed.id)?, packed.record)));
         let objects: BTreeMap<ObjectId, Record> = objects.collect::<Option<_>>()?;
         Some(Self {
-            component: Component {
-                name: stored.name().strip_prefix(PREFIX)?.to_owned(),
-                namespace: stored.namespace().to_owned(),
-            },
+            component: Component { name: name.to_owned(), namespace: stored.namespace().to_owned() },
+            signed: signed(stored),
             stored: Some(objects.clone()),
             objects,
             history: serde_json::from_str(data("data", "history")?).ok()?,
             version: stored.metadata("resourceVersion").and_then(Value::as_str).map(str::to_owned),
         })
     }
+}
+
+/// What is signed of an inventory: where it lies, and all that it says.
+fn text_of(stored: &Object) -> Option<String> {
+    let data = |member: &str, key: &str| stored.0.get(member)?.get(key)?.as_str();
+    let parts = [data("data", "component")?, data("data", "history")?, data("binaryData", "objects")?];
+    Some(json!([stored.namespace(), stored.name(), parts]).to_string())
+}
+
+/// What is signed of a stored inventory, and the signature, if there is one.
+pub(super) fn signed(stored: &Object) -> Option<(String, String)> {
+    let signature = stored.0.get("data")?.get("signature")?.as_str()?;
+    Some((text_of(stored)?, signature.to_owned()))
 }
 
 /// As kustomizer writes it: `namespace_name_group_kind`, colons doubled underscores. Those of a name itself, which it

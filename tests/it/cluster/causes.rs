@@ -355,7 +355,6 @@ async fn the_last_lines_of_a_crashed_container_are_told_and_secrets_in_them_are_
     let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: db}\nstringData: {password: marked-log-password}\n";
     let file = bench.manifest(&format!("{}---\n{secret}", plain()));
     let mut command = bench.command(&["apply", "--yes", "-f", &file, "--deploy-wait-timeout", "14s", "-o", "json"]);
-    command.args(["--deploy-author-may", "wait"]);
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let exit = json!({"exitCode": 1, "reason": "Error"});
     play_kubelet(&bench, &Kubelet::Container(ended(3, exit))).await;
@@ -385,6 +384,8 @@ async fn check(case: &Case) -> Result<(), String> {
         "14s",
         "-o",
         "json",
+        "--deploy-author-may",
+        "wait",
     ]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let stderr = child.stderr.take().unwrap();

@@ -243,3 +243,60 @@ async fn a_teardown_says_what_blocks_it_and_may_be_repeated() {
     bench.run(&["delete", "--yes", "--component", "web"]).ended(0);
     assert_eq!(bench.get(&bench.config_map("nuon-inventory-web")).await, Value::Null);
 }
+
+/// What was there before a component is given back, by a prune and by a teardown, and is again nobody's.
+#[tokio::test]
+async fn what_was_there_before_is_released_and_not_deleted() {
+    let bench = Bench::new().await;
+    let maps = format!("/api/v1/namespaces/{}/configmaps", bench.namespace);
+    for name in ["pruned", "torn"] {
+        bench.create(&maps, json!({"metadata": {"name": name}, "data": {"a": "foreign"}})).await;
+    }
+    let set = |names: &[&str]| names.iter().map(|name| config_map(name, "ours")).collect::<String>();
+    for _ in 0..2 {
+        bench.apply("web", &set(&["pruned", "torn", "own"]), &[]).ended(0);
+        let ran = bench.apply("web", &set(&["torn", "own"]), &[]).ended(0);
+        assert!(ran.err.contains("ConfigMap") && ran.err.contains("was there before the component"), "{}", ran.err);
+        let live = bench.get(&bench.config_map("pruned")).await;
+        assert!(!live["metadata"]["managedFields"].to_string().contains("nuon-runner"), "{live}");
+    }
+    bench.run(&["delete", "--yes", "--component", "web"]).ended(0);
+    let names = |name: &str| bench.config_map(name);
+    for (name, is_there) in [("pruned", true), ("torn", true), ("own", false), ("nuon-inventory-web", false)] {
+        assert_eq!(bench.get(&names(name)).await != Value::Null, is_there, "{name}");
+    }
+    // The operator may want it otherwise.
+    bench.apply("web", &set(&["torn", "own"]), &[]).ended(0);
+    bench.apply("web", &set(&["own"]), &["--deploy-prune-adopted", "true"]).ended(0);
+    assert_eq!(bench.get(&names("torn")).await, Value::Null);
+}
+
+#[tokio::test]
+async fn a_component_brings_neither_inventories_nor_what_the_operator_denies() {
+    let bench = Bench::new().await;
+    bench.apply("shop", &config_map("c", "1"), &[]).ended(0);
+    let before = bench.get(&bench.config_map("nuon-inventory-shop")).await;
+    let refused = bench.apply("evil", &config_map("nuon-inventory-shop", "1"), &[]);
+    assert!(refused.code != 0 && refused.err.contains("inventory"), "{}", refused.err);
+    assert_eq!(bench.get(&bench.config_map("nuon-inventory-shop")).await, before);
+    let binding = "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: b}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}\nsubjects: [{kind: User, apiGroup: rbac.authorization.k8s.io, name: somebody}]\n---\n";
+    let set = format!("{binding}{}", config_map("c", "2"));
+    for rule in
+        ["binding:cluster-admin", "RoleBinding.rbac.authorization.k8s.io", &format!("namespace:{}", bench.namespace)]
+    {
+        let refused = bench.apply("shop", &set, &["--deploy-deny", rule]).ended(6);
+        assert!(refused.err.contains("deploy.deny forbids"), "{rule}: {}", refused.err);
+        assert_eq!(bench.get(&bench.config_map("c")).await["data"]["a"], "1", "{rule}: nothing is written");
+    }
+    let plan = bench.run(&[
+        "plan",
+        "-f",
+        &bench.manifest(&set),
+        "--component",
+        "shop",
+        "--deploy-deny",
+        "binding:cluster-admin",
+    ]);
+    assert_eq!(plan.code, 6, "{}", plan.err);
+    bench.apply("shop", &set, &[]).ended(0);
+}

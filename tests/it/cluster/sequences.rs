@@ -124,7 +124,7 @@ impl Sequence<'_> {
         let objects = self.bench.get(&format!("/api/v1/namespaces/{}/configmaps", self.bench.namespace)).await;
         let objects = objects["items"].as_array().unwrap().clone();
         let uid = |object: &Value| object["metadata"]["uid"].as_str().unwrap().to_owned();
-        // What we have applied is ours from then on.
+        // What others have made stays theirs, also after we have applied it; what we have made is ours.
         let is_ours = |object: &Value| {
             object["metadata"]["managedFields"]
                 .as_array()
@@ -133,11 +133,9 @@ impl Sequence<'_> {
                 .any(|entry| entry["manager"] == "nuon-runner")
         };
         let there: BTreeSet<String> = objects.iter().map(uid).collect();
-        let adopted: BTreeSet<String> = objects.iter().filter(|object| is_ours(object)).map(uid).collect();
         if let Some(lost) = self.foreign.iter().find(|uid| !there.contains(*uid)) {
             return Err(format!("an object of somebody else was deleted ({lost})"));
         }
-        self.foreign.retain(|uid| !adopted.contains(uid));
         let status = self.bench.run(&["status", "--component", "web", "-o", "json"]);
         let known: BTreeSet<String> = match status.code {
             0 | 4 => status.json()["objects"]
@@ -148,8 +146,8 @@ impl Sequence<'_> {
                 .collect(),
             _ => BTreeSet::new(),
         };
-        let ours =
-            objects.iter().filter(|object| is_ours(object)).map(|object| object["metadata"]["name"].as_str().unwrap());
+        let ours = objects.iter().filter(|object| is_ours(object) && !self.foreign.contains(&uid(object)));
+        let ours = ours.map(|object| object["metadata"]["name"].as_str().unwrap());
         let orphans: Vec<&str> =
             ours.filter(|name| !name.starts_with("nuon-inventory") && !known.contains(*name)).collect();
         if orphans.is_empty() { Ok(()) } else { Err(format!("nobody knows of {orphans:?}")) }
