@@ -5,6 +5,7 @@ pub mod bounded;
 pub mod clock;
 pub mod error;
 pub mod guard;
+pub mod interrupt;
 pub mod nearest;
 pub mod protect;
 pub mod secret;

@@ -35,7 +35,7 @@ pub struct YamlError {
 }
 
 impl YamlError {
-    fn at(position: Position, message: impl Into<String>) -> Self {
+    pub(crate) fn at(position: Position, message: impl Into<String>) -> Self {
         Self { message: message.into(), position }
     }
 }

@@ -121,12 +121,12 @@ impl Steps for Building {
             let plan = planned(self.plan.as_ref())?.clone();
             self.product = Some(match &plan.source {
                 ManifestSource::Inline(text) => {
-                    let objects = self.objects(text.as_bytes(), context)?;
+                    let objects = self.objects(text.clone().into_bytes(), context).await?;
                     Product::Packed(self.pack(&plan, objects, context).await?)
                 }
                 ManifestSource::Kustomize(overlay) => {
                     let text = self.render(&plan, overlay, context).await?;
-                    let objects = self.objects(text.as_bytes(), context)?;
+                    let objects = self.objects(text.into_bytes(), context).await?;
                     Product::Packed(self.pack(&plan, objects, context).await?)
                 }
                 ManifestSource::Artifact(_) => Product::Ready(self.check_ready(context).await?),
@@ -210,8 +210,13 @@ impl Building {
     }
 
     /// Reads objects; what is left out is said, and values of Secrets are learned.
-    fn objects(&mut self, text: &[u8], context: &Context) -> Result<Vec<Object>, Failure> {
-        let mut manifest = manifest::read(text).map_err(because(FailureKind::Render))?;
+    async fn objects(&mut self, text: Vec<u8>, context: &Context) -> Result<Vec<Object>, Failure> {
+        let read = context.blocking(move || {
+            let mut manifest = manifest::read(&text)?;
+            manifest::sort(&mut manifest.objects);
+            Ok(manifest)
+        });
+        let manifest = read.await?.map_err(because::<manifest::ReadError>(FailureKind::Render))?;
         self.secrets.learn_objects(&context.redactor, &manifest.objects);
         if !manifest.dropped.is_empty() {
             context.log.warn(format!(
@@ -226,7 +231,6 @@ impl Building {
                 "the manifest holds no objects, so there is nothing to deploy",
             ));
         }
-        manifest::sort(&mut manifest.objects);
         Ok(manifest.objects)
     }
 
@@ -297,16 +301,17 @@ impl Building {
         let exact = Version::Digest(artifact.digest.clone());
         let stored = source.manifest(&exact).await.map_err(because(FailureKind::Registry))?;
         let mut count = 0;
-        match &artifact.content {
-            Content::Text(text) => count += self.objects(text, context)?.len(),
+        match artifact.content {
+            Content::Text(text) => count += self.objects(text, context).await?.len(),
             Content::Files(files) => {
                 let others: Vec<_> =
                     files.iter().filter(|(name, _)| !format::is_yaml(name)).map(|(name, _)| name.as_str()).collect();
                 if !others.is_empty() {
                     context.log.info(format!("files that are not YAML are ignored: {}", others.join(", ")));
                 }
-                for (name, content) in files.iter().filter(|(name, _)| format::is_yaml(name)) {
-                    let manifest = manifest::read(content).map_err(|error| {
+                for (name, content) in files.into_iter().filter(|(name, _)| format::is_yaml(name)) {
+                    let read = context.blocking(move || manifest::read(&content)).await?;
+                    let manifest = read.map_err(|error| {
                         Failure::new(FailureKind::Artifact, format!("{name} in the artifact: {error}"))
                     })?;
                     self.secrets.learn_objects(&context.redactor, &manifest.objects);

@@ -7,6 +7,9 @@ use super::json;
 use super::resource::Resource;
 use crate::yaml::{self, Limits, Node, Style, Value};
 
+/// Documents of one file.
+const MAX_DOCUMENTS: usize = 100_000;
+
 /// The annotation of resources that never leave the build.
 const LOCAL: &str = "config.kubernetes.io/local-config";
 
@@ -57,7 +60,12 @@ pub(super) fn objects(text: &str) -> Result<Vec<Node>, String> {
 pub(super) fn documents(text: &str) -> Result<Vec<Node>, yaml::YamlError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut nodes = Vec::new();
-    for (line, document) in split(text) {
+    let documents = split(text);
+    if let Some((line, _)) = documents.get(MAX_DOCUMENTS) {
+        let position = yaml::Position { line: *line, column: 1 };
+        return Err(yaml::YamlError::at(position, format!("the file has more than {MAX_DOCUMENTS} documents")));
+    }
+    for (line, document) in documents {
         if let Some(node) = yaml::parse_from(&document, line, Limits::default())?
             && !node.is_null()
         {

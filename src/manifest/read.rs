@@ -10,6 +10,9 @@ use crate::yaml::{self, Limits};
 /// How far the reader looks for a `{` to decide that a stream is JSON.
 const LOOK_AHEAD: usize = 2048;
 
+/// Documents of a stream, and objects of its lists.
+const MAX_DOCUMENTS: usize = 100_000;
+
 /// What a stream holds.
 #[derive(Debug, Default)]
 pub struct Manifest {
@@ -50,6 +53,9 @@ pub enum ReadError {
     /// A list with something else than objects.
     #[error("items member of the list in document {0} is not an object")]
     BadItem(usize),
+    /// More documents than any set has.
+    #[error("the stream has more than {MAX_DOCUMENTS} documents")]
+    TooMany,
     /// Something on the line of a separator.
     #[error("invalid Yaml document separator: {0}")]
     Separator(String),
@@ -152,6 +158,9 @@ impl Reader {
 
     /// Takes a document: nothing, a list of objects, or an object.
     fn add(&mut self, document: Value) -> Result<(), ReadError> {
+        if self.document.max(self.manifest.objects.len()) >= MAX_DOCUMENTS {
+            return Err(ReadError::TooMany);
+        }
         let object = match document {
             Value::Null => return Ok(()),
             Value::Object(object) => object,

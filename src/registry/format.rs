@@ -18,6 +18,12 @@ use crate::workspace::archive::{self, Limits, Links};
 /// The largest layer that is read.
 pub const LARGEST_LAYER: u64 = 64 << 20;
 
+/// The largest archive that is read, all layers together.
+const LARGEST_ARCHIVE: u64 = 4 * LARGEST_LAYER;
+
+/// Layers of an archive: one for each file.
+const MAX_LAYERS: usize = 1000;
+
 const FLUX_CONFIG: &str = "application/vnd.cncf.flux.config.v1+json";
 const FLUX_CONTENT: &str = "application/vnd.cncf.flux.content.v1";
 const FLUX_LAYER: &str = "application/vnd.cncf.flux.content.v1.tar+gzip";
@@ -246,15 +252,24 @@ async fn pull_kustomizer(repository: &Repository, manifest: &Manifest) -> Result
         return Err(RegistryError::Format("it is encrypted, and encrypted artifacts are not supported yet".into()));
     }
     let layer = first_layer(repository, manifest).await?;
-    let tar = archive::expand(&layer, LARGEST_LAYER)?;
-    let text: Vec<u8> =
-        archive::files(&tar, Limits::default(), Links::Refuse)?.into_iter().flat_map(|(_, file)| file).collect();
+    let files = unpack(layer, Links::Refuse).await?;
+    let text: Vec<u8> = files.into_iter().flat_map(|(_, file)| file).collect();
     let got = checksum(&text);
     if got != *expected {
         let (what, expected) = ("the artifact's content".into(), expected.clone());
         return Err(RegistryError::Mismatch { what, property: "checksum", expected, got });
     }
     Ok(Content::Text(text))
+}
+
+/// The files of a layer, unpacked beside everything else.
+async fn unpack(layer: Bytes, links: Links) -> Result<Vec<(String, Vec<u8>)>, RegistryError> {
+    let unpacked = tokio::task::spawn_blocking(move || {
+        let tar = archive::expand(&layer, LARGEST_LAYER)?;
+        archive::files(&tar, Limits::default(), links)
+    });
+    let failed = |error| archive::ArchiveError::Broken(std::io::Error::other(error));
+    Ok(unpacked.await.map_err(failed)??)
 }
 
 async fn pull_flux(repository: &Repository, manifest: &Manifest) -> Result<Content, RegistryError> {
@@ -268,8 +283,7 @@ async fn pull_flux(repository: &Repository, manifest: &Manifest) -> Result<Conte
             other => Err(RegistryError::Format(format!("it is a single file of type {other:?}, not YAML"))),
         };
     }
-    let tar = archive::expand(&layer, LARGEST_LAYER)?;
-    let files = archive::files(&tar, Limits::default(), Links::Skip)?;
+    let files = unpack(layer, Links::Skip).await?;
     if !files.iter().any(|(name, _)| is_yaml(name)) {
         return Err(RegistryError::Format("it holds no YAML file".into()));
     }
@@ -278,6 +292,10 @@ async fn pull_flux(repository: &Repository, manifest: &Manifest) -> Result<Conte
 
 async fn pull_archive(repository: &Repository, manifest: &Manifest) -> Result<Content, RegistryError> {
     let mut found = None;
+    let bytes = manifest.layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
+    if bytes > LARGEST_ARCHIVE || manifest.layers.len() > MAX_LAYERS {
+        return Err(RegistryError::TooLarge { what: "the artifact".into(), limit: LARGEST_ARCHIVE });
+    }
     for layer in &manifest.layers {
         let title = layer.annotations.get(TITLE).map(String::as_str).unwrap_or_default();
         let leaves = title.starts_with('/') || title.contains('\\') || title.split('/').any(|part| part == "..");

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::failure::{Failure, FailureKind};
 use crate::base::clock::Clock;
+use crate::base::interrupt;
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
 use crate::control::wire::ResultReport;
@@ -131,12 +132,15 @@ impl Context {
         Ok(self.directory.get_or_init(|| made).path())
     }
 
-    /// Runs work that keeps a core busy where it holds nobody up.
+    /// Runs work that keeps a core busy where it holds nobody up; parsing and printing in it end early when the job is
+    /// stopped.
     ///
     /// # Errors
     /// [`Failure`] of kind `Internal` if the work panics.
     pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
-        tokio::task::spawn_blocking(work).await.map_err(|_| {
+        let stop = self.stop.clone();
+        let wanted = tokio::task::spawn_blocking(move || interrupt::while_wanted(&stop, work));
+        wanted.await.map_err(|_| {
             Failure::new(FailureKind::Internal, "the runner panicked in this job; this is a fault of the runner")
         })
     }

@@ -5,20 +5,23 @@ use std::collections::HashMap;
 use super::YamlError;
 use super::node::{Node, Position, Value};
 use super::parser::{Event, Parser, Properties};
+use crate::base::interrupt;
 
 /// Bounds on what a text may become.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Collections inside collections.
     pub depth: usize,
-    /// Nodes after the expansion of aliases.
+    /// Nodes of a document, after the expansion of aliases.
     pub nodes: usize,
+    /// Keys of one mapping.
+    pub keys: usize,
 }
 
 impl Default for Limits {
-    /// 1,000 levels and four million nodes.
+    /// 1,000 levels, four million nodes, and 200,000 keys: objects of a cluster have at most some 3 MB.
     fn default() -> Self {
-        Self { depth: 1_000, nodes: 4_000_000 }
+        Self { depth: 1_000, nodes: 4_000_000, keys: 200_000 }
     }
 }
 
@@ -50,6 +53,9 @@ pub fn parse_all(text: &str, limits: Limits) -> Result<Vec<Node>, YamlError> {
     }
     Ok(documents)
 }
+
+/// Nodes between two looks whether the work is still wanted.
+const LOOK_EVERY: usize = 4096;
 
 struct Composer<'a> {
     parser: Parser<'a>,
@@ -118,7 +124,13 @@ impl<'a> Composer<'a> {
             };
             match open.last_mut() {
                 None => break done,
-                Some(parent) => parent.add(done),
+                Some(parent) => {
+                    parent.add(done);
+                    if parent.keys() > self.limits.keys {
+                        let what = format!("the mapping has more than {} keys", self.limits.keys);
+                        return Err(YamlError::at(position, what));
+                    }
+                }
             }
         };
         self.parser.next()?;
@@ -133,7 +145,8 @@ impl<'a> Composer<'a> {
         depth: usize,
     ) -> Result<Open, YamlError> {
         if depth >= self.limits.depth {
-            return Err(YamlError::at(position, "the text is nested too deeply"));
+            let what = format!("the text is nested too deeply, more than {} levels", self.limits.depth);
+            return Err(YamlError::at(position, what));
         }
         let before = self.nodes;
         self.count(1, position)?;
@@ -174,13 +187,22 @@ impl<'a> Composer<'a> {
     fn count(&mut self, nodes: usize, position: Position) -> Result<(), YamlError> {
         self.nodes += nodes;
         if self.nodes > self.limits.nodes {
-            return Err(YamlError::at(position, "the document has too many nodes"));
+            let what = format!("the document has too many nodes, more than {}", self.limits.nodes);
+            return Err(YamlError::at(position, what));
+        }
+        if self.nodes.is_multiple_of(LOOK_EVERY) && interrupt::is_unwanted() {
+            return Err(YamlError::at(position, "the work was stopped"));
         }
         Ok(())
     }
 }
 
 impl Open {
+    /// How many keys it has, if it is a mapping.
+    fn keys(&self) -> usize {
+        if let Value::Mapping(pairs) = &self.node.value { pairs.len() } else { 0 }
+    }
+
     fn add(&mut self, node: Node) {
         match (&mut self.node.value, self.key.take()) {
             (Value::Sequence(items), _) => items.push(node),
@@ -277,6 +299,26 @@ mod tests {
         assert!(show(&"- ".repeat(100_000)).contains("nested too deeply"));
         let fits = format!("{}{}", "[".repeat(900), "]".repeat(900));
         assert!(parse(&fits, Limits::default()).is_ok());
+    }
+
+    #[test]
+    fn keys_and_nodes_are_bounded_and_the_bound_is_told() {
+        let limits = Limits { keys: 3, nodes: 20, ..Limits::default() };
+        let refused = |text: &str| parse(text, limits).unwrap_err().to_string();
+        assert!(parse("{a: 1, b: 2, c: 3}", limits).is_ok());
+        assert!(refused("{a: 1, b: 2, c: 3, d: 4}").contains("more than 3 keys"));
+        assert!(refused(&format!("[{}]", "1, ".repeat(30))).contains("more than 20"));
+    }
+
+    #[test]
+    fn parsing_ends_when_nobody_wants_the_result() {
+        use crate::base::stop::{Cause, Stop};
+        let stop = Stop::default();
+        let text = "- a\n".repeat(10_000);
+        assert!(interrupt::while_wanted(&stop, || parse(&text, Limits::default())).is_ok());
+        stop.stop(Cause::Cancelled);
+        let ended = interrupt::while_wanted(&stop, || parse(&text, Limits::default()));
+        assert!(ended.unwrap_err().to_string().contains("stopped"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde_json::{Map, Number, Value};
 
 use super::json::{general_float, json_float};
 use super::resolve::{Meaning, is_base_60, resolve};
+use crate::base::interrupt;
 
 /// Text is folded at the first fitting space beyond this column.
 const WIDTH: usize = 80;
@@ -22,6 +23,9 @@ const LONGEST_PLAIN_KEY: usize = 128;
 /// Longer keys cannot be written at all: the library reads its own JSON back and fails.
 const LONGEST_KEY: usize = 1024;
 
+/// Texts between two looks whether the work is still wanted.
+const LOOK_EVERY: usize = 4096;
+
 /// Keys that are sorted by insertion, as Go's library does with so few.
 const RUN: usize = 12;
 
@@ -31,6 +35,9 @@ pub enum EmitError {
     /// Characters that YAML does not allow.
     #[error("control characters are not allowed in YAML: {0:?}")]
     ControlCharacter(char),
+    /// Nobody wants the result any more.
+    #[error("the work was stopped")]
+    Stopped,
     /// A key beyond what can be written.
     #[error("a key of more than {LONGEST_KEY} characters cannot be written as YAML")]
     LongKey,
@@ -54,7 +61,7 @@ pub fn emit(value: &Value) -> Result<String, EmitError> {
 /// # Errors
 /// [`EmitError`].
 pub fn emit_into(out: &mut String, value: &Value) -> Result<(), EmitError> {
-    let mut emitter = Emitter { out, column: 0, is_full: false };
+    let mut emitter = Emitter { out, column: 0, is_full: false, written: 0 };
     match value {
         Value::Object(map) if has_members(map) => emitter.map(map, 0)?,
         Value::Array(items) if !items.is_empty() => emitter.list(items, 0)?,
@@ -131,6 +138,8 @@ struct Emitter<'a> {
     column: usize,
     /// Whether the line ends a text in quotes, so that nothing else may stand on it.
     is_full: bool,
+    /// Texts that were written, to look from time to time whether more are wanted.
+    written: usize,
 }
 
 impl Emitter<'_> {
@@ -248,6 +257,10 @@ impl Emitter<'_> {
     }
 
     fn string(&mut self, text: &str, indent: usize, role: Role) -> Result<(), EmitError> {
+        self.written += 1;
+        if self.written.is_multiple_of(LOOK_EVERY) && interrupt::is_unwanted() {
+            return Err(EmitError::Stopped);
+        }
         let text = through_json(text)?;
         match choose(&text, role) {
             Style::Plain => self.plain(&text, indent, role),

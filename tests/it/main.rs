@@ -20,6 +20,7 @@ mod fuzz;
 mod hostile;
 mod hostile_cluster;
 mod hostile_git;
+mod hostile_jobs;
 mod identity;
 mod kill;
 mod lifecycle;
