@@ -135,9 +135,8 @@ async fn serve_connection(stream: TcpStream, router: Router) {
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    match tokio::time::timeout(CONNECTION_TIMEOUT, served).await {
-        Ok(Err(error)) => tracing::debug!(%error, "a connection to the admin server ended early"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIMEOUT, served).await {
+        tracing::debug!(%error, "a connection to the admin server ended early");
     }
 }
 

@@ -1,9 +1,20 @@
-//! What the process does for its secrets at the start: nobody reads its memory, and nobody its files.
+//! What the process does at the start for its secrets and for the machine: nobody reads its memory, nobody its files, and
+//! memory that a large job has taken goes back.
 
 use std::io;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask};
+
+/// Where glibc's allocator is told how to behave; it is read once, before `main`.
+const TUNABLES: &str = "GLIBC_TUNABLES";
+
+/// Large pieces are given back when they are freed, the end of the heap as soon as it is free, and threads share two heaps
+/// instead of keeping one each (glibc, "Memory Allocation Tunables").
+const GIVE_BACK: &str =
+    "glibc.malloc.arena_max=2:glibc.malloc.mmap_threshold=131072:glibc.malloc.trim_threshold=131072";
 
 /// Open files that are enough for all jobs at once.
 const MAX_FILES: u64 = 16_384;
@@ -35,4 +46,19 @@ pub fn open_files() -> io::Result<()> {
         setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), maximum: limit.maximum })?;
     }
     Ok(())
+}
+
+/// Starts this program anew, as the same process, with an allocator that gives memory back, unless it was started so. To be
+/// called before anything is begun: it returns only if that is not needed, or cannot be had.
+///
+/// # Errors
+/// Those of the system.
+pub fn give_memory_back() -> io::Result<()> {
+    if std::env::var_os(TUNABLES).is_some() {
+        return Ok(());
+    }
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    let mut again = Command::new(std::env::current_exe()?);
+    Err(again.arg0(name).args(arguments).env(TUNABLES, GIVE_BACK).exec())
 }

@@ -16,6 +16,8 @@ use crate::telemetry;
 
 /// Runs the daemon to its end.
 pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
+    // Without it, all works and takes more memory.
+    let allocator = protect::give_memory_back();
     protect::files();
     let (config, layers) = match settings::load(matches, environment) {
         Ok(loaded) => loaded,
@@ -36,6 +38,9 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
         _ => None,
     };
     telemetry::start_log(config.log_format, config.log_level, redactor.clone());
+    if let Err(error) = allocator {
+        tracing::debug!(%error, "memory may be kept after large jobs");
+    }
     if let Err(error) = protect::open_files() {
         tracing::warn!(%error, "the limit on open files stays as it is");
     }

@@ -56,8 +56,9 @@ impl Inventory {
         match map {
             Value::Object(map) => {
                 let mut map = Object(map);
-                if let Some(signature) = signer.zip(text_of(&map)).map(|(signer, text)| signer.sign(&text)) {
-                    map.0["data"]["signature"] = signature.into();
+                let signature = signer.zip(text_of(&map)).map(|(signer, text)| signer.sign(&text));
+                if let (Some(signature), Some(Value::Object(data))) = (signature, map.0.get_mut("data")) {
+                    data.insert("signature".into(), signature.into());
                 }
                 Ok(map)
             }
