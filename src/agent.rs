@@ -210,6 +210,7 @@ impl Agent {
             exclusive: Exclusive::default(),
             background: Background::default(),
         });
+        pulse.first().await;
         tracing::info!(version = VERSION, mode = mode.as_str(), "the runner works");
         // A task of its own: what wakes it does not look at all the others here.
         let mut working = AbortOnDropHandle::new(tokio::spawn({

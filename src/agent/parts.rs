@@ -3,12 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use url::Host;
-
 use super::AgentError;
 use super::http::{self, Authorities, Proxy};
 use crate::base::clock::Clock;
-use crate::base::guard::{Guard, Reach};
+use crate::base::guard::{Guard, Reach, is_loopback};
 use crate::base::secret::Redactor;
 use crate::cluster::connect::Network;
 use crate::cluster::identity::Machine;
@@ -93,11 +91,5 @@ pub fn parts(
 fn guard(config: &Config, proxy: &Proxy) -> Guard {
     let guard = Guard::new(config.network_allow.clone());
     let guard = proxy.https.as_ref().map_or(guard.clone(), |url| guard.with_proxy(url, &proxy.except));
-    let is_here = match config.api_url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    };
-    if is_here { guard.with_loopback() } else { guard }
+    if is_loopback(&config.api_url) { guard.with_loopback() } else { guard }
 }

@@ -17,6 +17,9 @@ use crate::job::ProcessId;
 use crate::worker::dispatch::Turn;
 use crate::worker::recover::Inheritance;
 
+/// How long the first beat is waited for before jobs are claimed.
+const FIRST_BEAT: Duration = Duration::from_secs(2);
+
 /// No beat has arrived yet.
 const NEVER: u64 = u64::MAX;
 
@@ -34,6 +37,8 @@ struct Inner {
     process: RwLock<Option<ProcessId>>,
     /// When the last beat arrived, in milliseconds on the clock's count.
     last: AtomicU64,
+    /// Whether the first beat was tried.
+    tried: watch::Sender<bool>,
     stop: Stop,
 }
 
@@ -55,6 +60,7 @@ impl Pulse {
             settings,
             process: RwLock::default(),
             last: AtomicU64::new(NEVER),
+            tried: watch::Sender::new(false),
             stop: Stop::default(),
         }))
     }
@@ -96,6 +102,14 @@ impl Pulse {
         }
     }
 
+    /// Waits until the first beat was tried, for a limited time. The control plane fails an execution of a runner of which it
+    /// has never heard, so nothing is claimed before.
+    pub async fn first(&self) {
+        let mut tried = self.0.tried.subscribe();
+        // A beat that takes longer is not waited for: jobs are worth more.
+        let _ = self.0.clock.timeout(FIRST_BEAT, tried.wait_for(|tried| *tried)).await;
+    }
+
     /// No further beat.
     pub fn stop(&self) {
         self.0.stop.stop(Cause::Shutdown);
@@ -119,6 +133,7 @@ impl Inner {
                 }
                 Err(error) => tracing::warn!(%error, "a heart beat did not arrive"),
             }
+            self.tried.send_replace(true);
             let period = self.settings.borrow().heart_beat();
             // The period counts from the start of a beat, so a slow one does not make the next late.
             self.clock.sleep((begun + period).saturating_sub(self.clock.elapsed())).await;

@@ -233,6 +233,16 @@ impl Resolve for Resolver {
     }
 }
 
+/// Returns true if a URL names this machine, to which nothing goes over a network.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost",
+        None => false,
+    }
+}
+
 /// A host name without the dot of the root, in lower case.
 fn normal(host: &str) -> String {
     host.trim_end_matches('.').trim_matches(['[', ']']).to_ascii_lowercase()

@@ -17,12 +17,12 @@ use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig, KubeconfigE
 use kubeconfig::{choose, from_parts, refuse_outside, restrict, single};
 use rustls::pki_types::CertificateDer;
 use tower::BoxError;
-use url::{Host, Url};
+use url::Url;
 
 use super::Api;
 use super::identity::{IdentityError, Machine, Tokens};
 use crate::base::clock::Clock;
-use crate::base::guard::{Guard, GuardError, Reach};
+use crate::base::guard::{Guard, GuardError, Reach, is_loopback};
 use crate::base::stop::Stop;
 use crate::plan::ClusterInfo;
 use crate::workspace::child::Supervisor;
@@ -151,7 +151,7 @@ impl Network {
             let server = cluster.server.as_deref().unwrap_or_default();
             let url = Url::parse(server).map_err(|_| ConnectError::Kubeconfig("its server is not a URL".into()))?;
             let is_trusted =
-                is_here(&url) || self.allow_insecure.iter().any(|host| Some(host.as_str()) == url.host_str());
+                is_loopback(&url) || self.allow_insecure.iter().any(|host| Some(host.as_str()) == url.host_str());
             let is_unchecked = cluster.insecure_skip_tls_verify == Some(true);
             if (url.scheme() != "https" || is_unchecked) && !is_trusted {
                 let host = url.host_str().unwrap_or_default().to_owned();
@@ -307,16 +307,6 @@ async fn client(
         Some(Ok(Ok(Err(error)))) => Err(unusable_credentials(&error)),
         Some(Ok(Err(_)) | Err(_)) => Err("its credentials could not be had in time"),
         None => Err("it was stopped before its credentials could be had"),
-    }
-}
-
-/// Whether a URL names this machine, to which nothing goes over a network.
-fn is_here(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
     }
 }
 

@@ -112,6 +112,32 @@ mod tests {
         assert_eq!(wanted.annotation("nuon.co/prune"), Some("disabled"));
     }
 
+    /// Every mark, as annotation and as label, against everything that a manifest may put in its place.
+    #[test]
+    fn no_manifest_takes_a_mark_of_the_operator_away() {
+        let mut tried = 0;
+        for (key, value) in KEEP {
+            for place in ["annotations", "labels"] {
+                for wanted in ["", "enabled", "DISABLED ", "allowed"] {
+                    let marked = |manager: &str, value: &str| {
+                        object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+                            "name": "c", place: {key: value},
+                            "managedFields": [{"manager": manager, "operation": "Update",
+                                "fieldsV1": {"f:metadata": {format!("f:{place}"): {format!("f:{key}"): {}}}}}],
+                        }}))
+                    };
+                    let live = marked("kubectl-edit", value);
+                    assert!(kept(&live).is_some());
+                    let mut sent = marked("", wanted);
+                    ignore::leave_as_they_are(&mut sent, &live, &Options::default());
+                    assert_eq!(sent.metadata(place).unwrap()[key], value, "{place} {key}: {wanted}");
+                    tried += 1;
+                }
+            }
+        }
+        assert!(tried >= 20);
+    }
+
     #[test]
     fn what_annotations_do_is_told() {
         let mut wanted = marked("", "");

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use url::{Host, Url};
+use url::Url;
 
 use super::Address;
+use crate::base::guard::is_loopback;
 use crate::base::trust;
 
 /// How long a registry on loopback may take to show what it speaks.
@@ -42,14 +43,5 @@ impl Channel {
             Self::Tls => "https",
             Self::Plain => "http",
         }
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
     }
 }

@@ -317,3 +317,41 @@ async fn a_failed_rollout_is_told_everywhere_and_rolled_back_by_setting() {
     daemon.terminate().await;
     assert_contract(&control);
 }
+
+/// An inventory says what a runner deletes, so somebody else must not be able to write it.
+#[tokio::test]
+async fn an_inventory_that_somebody_has_changed_deletes_nothing() {
+    let bench = Bench::new().await;
+    let cluster = crate::cluster::Bench::new().await;
+    let map =
+        |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: b}}\n---\n");
+    let plan = |text: &str| plan(&cluster.namespace, text, &testbed().kubeconfig());
+    let both = bench.finished("create-apply-plan", plan(&(map("kept") + &map("pruned")))).await;
+    bench.approve(&both).await;
+    let maps = format!("/api/v1/namespaces/{}/configmaps", cluster.namespace);
+    let all = cluster.get(&maps).await;
+    let inventory = all["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["metadata"]["name"].as_str().unwrap().starts_with("nuon-inventory-"));
+    let inventory = inventory.unwrap().clone();
+    assert!(inventory["data"]["signature"].as_str().is_some(), "{inventory}");
+    let path = format!("{maps}/{}", inventory["metadata"]["name"].as_str().unwrap());
+    let history = inventory["data"]["history"].as_str().unwrap().replace("succeeded", "failed");
+    cluster.merge(&path, json!({"data": {"history": history}})).await;
+    let refused = bench.run("create-apply-plan", plan(&map("kept"))).await;
+    assert!(
+        refused.status == "failed" && refused.description.contains("changed by somebody else"),
+        "{}",
+        refused.description
+    );
+    assert_ne!(cluster.get(&format!("{maps}/pruned")).await, Value::Null);
+    // Without a signature it is not believed either, but for what an approved plan lists.
+    cluster.merge(&path, json!({"data": {"history": inventory["data"]["history"], "signature": null}})).await;
+    let planned = bench.finished("create-apply-plan", plan(&map("kept"))).await;
+    bench.approve(&planned).await;
+    assert_eq!(cluster.get(&format!("{maps}/pruned")).await, Value::Null);
+    assert!(cluster.get(&path).await["data"]["signature"].as_str().is_some(), "it is signed from now on");
+    bench.end().await;
+}
