@@ -39,7 +39,7 @@ pub fn parts(
 ) -> Result<Parts, AgentError> {
     let proxy = Proxy::from_environment(variable)?;
     let builder = || http::builder(authorities).map(|builder| builder.connect_timeout(CONNECT));
-    let guard = guard(config, &proxy);
+    let guard = guard(config, &proxy, &groups);
     let of_git = guard.and_allow(&config.git_allow_insecure);
     let web = builder()?.dns_resolver(of_git.resolver(Reach::Author)).build().map_err(http::HttpError::Setup)?;
     let connections = Connections::new(builder, &guard.and_allow(&config.registry_allow_insecure))?;
@@ -86,10 +86,10 @@ pub fn parts(
     })
 }
 
-/// The guard of all that input names: it lets pass what the operator allows and, where the control plane is on this
-/// machine, what plans name there.
-fn guard(config: &Config, proxy: &Proxy) -> Guard {
+/// The guard of all that input names: it lets pass what the operator allows. Clusters and registries may be on this machine
+/// where the control plane is, and where a person names them: a command serves no groups.
+fn guard(config: &Config, proxy: &Proxy, groups: &[Group]) -> Guard {
     let guard = Guard::new(config.network_allow.clone());
     let guard = proxy.https.as_ref().map_or(guard.clone(), |url| guard.with_proxy(url, &proxy.except));
-    if is_loopback(&config.api_url) { guard.with_loopback() } else { guard }
+    if groups.is_empty() || is_loopback(&config.api_url) { guard.with_loopback() } else { guard }
 }

@@ -16,7 +16,7 @@ use nuon_runner::registry::remote::Connections;
 use nuon_runner::workspace::git::{Location, Policy, Source};
 use serde_json::json;
 
-use crate::parts::supervisor;
+use crate::parts::{supervisor, testbed};
 
 /// Hosts that are this machine, its link, or a cloud's metadata: nobody but the operator may name them.
 const LOCAL: [&str; 40] = [
@@ -219,4 +219,19 @@ async fn plans_reach_neither_this_machine_nor_its_metadata() {
         }
     }
     canary.assert_untouched();
+}
+
+/// Who types the address of a registry on this machine means it.
+#[test]
+fn a_person_may_name_a_registry_on_this_machine() {
+    let dir = tempfile::tempdir().unwrap();
+    let kubeconfig = dir.path().join("kubeconfig");
+    std::fs::write(&kubeconfig, testbed().kubeconfig()).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_nuon-runner"))
+        .args(["plan", "oci://127.0.0.1:1/a:b", "-n", "default", "--component", "web", "--kubeconfig"])
+        .arg(&kubeconfig)
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(error.contains("could not be reached") && !error.contains("network.allow"), "{error}");
 }
