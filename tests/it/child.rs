@@ -189,3 +189,41 @@ async fn a_child_that_is_offline_reaches_nobody() {
     let ended = run(child(true)).await;
     assert_eq!(text(&ended.stdout).trim(), rustix::process::getuid().as_raw().to_string(), "{ended:?}");
 }
+
+/// The one program that a kubeconfig may run is supervised as all others: it gives its token, and nothing of it is left.
+#[tokio::test]
+async fn the_program_of_a_kubeconfig_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let pids = dir.path().join("pids");
+    let login = dir.path().join("login");
+    let token =
+        r#"{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "t"}}"#;
+    let wait = format!("while [ $(wc -l < {}) -lt 3 ]; do sleep 0.01; done", pids.display());
+    std::fs::write(&login, format!("#!/bin/sh\n{}{wait}\necho '{token}'\n", runaway(&pids))).unwrap();
+    std::fs::set_permissions(&login, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let kubeconfig = dir.path().join("kubeconfig");
+    let exec = format!(
+        "{{apiVersion: client.authentication.k8s.io/v1, command: {}, interactiveMode: Never}}",
+        login.display()
+    );
+    let config = format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: k, cluster: {{server: 'https://{}'}}}}]\n\
+         users: [{{name: u, user: {{exec: {exec}}}}}]\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n",
+        crate::parts::testbed().apiserver()
+    );
+    std::fs::write(&kubeconfig, config).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_nuon-runner"))
+        .args(["status", "--component", "web", "-n", "default", "--kubeconfig"])
+        .arg(&kubeconfig)
+        .arg("--deploy-allow-exec")
+        .arg(&login)
+        .env("SSL_CERT_FILE", crate::parts::testbed().authority())
+        .output()
+        .unwrap();
+    // The API server knows nothing of the token, and says so.
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
+    // A token that is refused is asked for again.
+    let started = std::fs::read_to_string(&pids).unwrap();
+    assert!(started.lines().count() >= 3, "{started}");
+    eventually("all processes end", || (!started.lines().any(lives)).then_some(())).await;
+}
