@@ -20,7 +20,6 @@ mod tree;
 use std::sync::Arc;
 
 use crate::base::clock::Clock;
-use crate::base::guard::Guard;
 use crate::base::secret::Redactor;
 use crate::cluster::connect::Network;
 use crate::job::Group;
@@ -65,9 +64,7 @@ pub struct Parts {
 pub struct Builds {
     /// Whether overlays may name bases, files and charts on other machines.
     pub allow_remote: bool,
-    /// Which hosts they may name.
-    pub guard: Guard,
-    /// Connections within that.
+    /// Connections to the hosts that git may reach.
     pub web: reqwest::Client,
     /// The program that inflates charts, where a plan allows that.
     pub helm: Helm,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use crate::base::guard::Guard;
 use crate::config::Config;
 
 /// How long a connection may take to stand.
@@ -55,6 +56,14 @@ impl Proxy {
             })
             .transpose()?;
         Ok(Self { https, except: either("NO_PROXY").unwrap_or_default() })
+    }
+
+    /// A guard that knows what goes through this proxy.
+    pub fn guarded(&self, guard: Guard) -> Guard {
+        match &self.https {
+            Some(url) => guard.with_proxy(url, &self.except),
+            None => guard,
+        }
     }
 }
 

@@ -50,7 +50,7 @@ pub fn parts(
         redactor: redactor.clone(),
         groups,
         git: git::Policy {
-            guard: of_git.clone(),
+            guard: of_git,
             supervisor: supervisor.clone(),
             allow_insecure: config.git_allow_insecure.clone(),
             max_entries: config.git_max_entries,
@@ -63,7 +63,6 @@ pub fn parts(
         },
         builds: Builds {
             allow_remote: config.build_allow_remote,
-            guard: of_git,
             web,
             helm: Helm { program: config.build_helm_command.clone().into(), supervisor },
         },
@@ -89,7 +88,6 @@ pub fn parts(
 /// The guard of all that input names: it lets pass what the operator allows. Clusters and registries may be on this machine
 /// where the control plane is, and where a person names them: a command serves no groups.
 fn guard(config: &Config, proxy: &Proxy, groups: &[Group]) -> Guard {
-    let guard = Guard::new(config.network_allow.clone());
-    let guard = proxy.https.as_ref().map_or(guard.clone(), |url| guard.with_proxy(url, &proxy.except));
+    let guard = proxy.guarded(Guard::new(config.network_allow.clone()));
     if groups.is_empty() || is_loopback(&config.api_url) { guard.with_loopback() } else { guard }
 }

@@ -8,7 +8,7 @@ use std::process::Command;
 use rustix::fs::Mode;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask};
 
-/// Where glibc's allocator is told how to behave; it is read once, before `main`.
+/// The variable with the settings of glibc's allocator, which reads it once, before `main`.
 const TUNABLES: &str = "GLIBC_TUNABLES";
 
 /// Large pieces are given back when they are freed, the end of the heap as soon as it is free, and threads share two heaps

@@ -192,20 +192,18 @@ fn helm(program: &str) -> Helm {
 /// The way to other machines: public ones, and those that the person names.
 fn fetching(hosts: &[String], environment: &HashMap<String, String>) -> Result<Fetching, String> {
     let proxy = Proxy::from_environment(&|name| environment.get(name).cloned()).map_err(|error| chain(&error))?;
-    let guard = Guard::default().and_allow(hosts);
-    let guard = proxy.https.as_ref().map_or(guard.clone(), |url| guard.with_proxy(url, &proxy.except));
+    let guard = proxy.guarded(Guard::default().and_allow(hosts));
     let builder = || http::builder(&Authorities::default());
     let web = builder().map_err(|error| chain(&error))?.dns_resolver(guard.resolver(Reach::Author)).build();
     Ok(Fetching {
+        connections: Connections::new(builder, &guard).map_err(|error| chain(&error))?,
         git: Policy {
-            guard: guard.clone(),
+            guard,
             proxy: proxy.https.map(Into::into),
             no_proxy: Some(proxy.except).filter(|hosts| !hosts.is_empty()),
             ..Policy::default()
         },
         web: web.map_err(|error| chain(&error))?,
-        connections: Connections::new(builder, &guard).map_err(|error| chain(&error))?,
-        guard,
         insecure: Vec::new(),
         redactor: Redactor::default(),
     })

@@ -137,6 +137,11 @@ impl Network {
         self
     }
 
+    /// The same for what the operator names, which may be anywhere.
+    fn unguarded(&self) -> Self {
+        self.clone().guarded(Guard::open())
+    }
+
     /// The same, with the hosts of clusters that may be entered without TLS or without checking who they are, and those
     /// that get tokens of this machine's identity in any case.
     #[must_use]
@@ -188,22 +193,18 @@ pub async fn connect(
     stop: &Stop,
 ) -> Result<Api, ConnectError> {
     let cluster = cluster.ok_or(ConnectError::NoCluster)?;
-    let kubeconfig = match &cluster.kube_config {
+    let mut kubeconfig = match &cluster.kube_config {
         Some(document) => {
-            let mut parsed = Kubeconfig::from_yaml(document.expose())
+            let parsed = Kubeconfig::from_yaml(document.expose())
                 .map_err(|_| ConnectError::Kubeconfig("it is not a kubeconfig document".into()))?;
             refuse_outside(&parsed)?;
-            network.check(&parsed)?;
-            restrict(&mut parsed, network.allow_exec.as_deref(), &network.supervisor)
-                .map_err(ConnectError::Kubeconfig)?;
             parsed
         }
-        None => {
-            let parts = from_parts(cluster)?;
-            network.check(&parts)?;
-            parts
-        }
+        None => from_parts(cluster)?,
     };
+    network.check(&kubeconfig)?;
+    let restricted = restrict(&mut kubeconfig, network.allow_exec.as_deref(), &network.supervisor);
+    restricted.map_err(ConnectError::Kubeconfig)?;
     let proxy = proxy_of(&kubeconfig);
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
@@ -219,7 +220,7 @@ pub async fn connect(
         }
         _ => None,
     };
-    let made = client(config, proxy, tokens, (network, &network.guard), clock, stop).await;
+    let made = client(config, proxy, tokens, network, clock, stop).await;
     made.map_err(|words| ConnectError::Kubeconfig(words.into()))
 }
 
@@ -251,7 +252,7 @@ pub async fn by_files(
     let proxy = proxy_of(&kubeconfig);
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let config = config.map_err(|error| unusable(error.to_string()))?;
-    client(config, proxy, None, (network, &Guard::open()), clock, stop).await.map_err(|words| unusable(words.into()))
+    client(config, proxy, None, &network.unguarded(), clock, stop).await.map_err(|words| unusable(words.into()))
 }
 
 /// What is wrong with credentials, without a word of theirs.
@@ -283,7 +284,7 @@ pub async fn by_service_account(
     let kubeconfig = single(cluster, user, Some(namespace.trim().to_owned()));
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let config = config.map_err(|error| unusable(error.to_string()))?;
-    client(config, None, None, (network, &Guard::open()), clock, stop).await.map_err(|words| unusable(words.into()))
+    client(config, None, None, &network.unguarded(), clock, stop).await.map_err(|words| unusable(words.into()))
 }
 
 /// Makes the client, beside everything else: its making may run a program. If it cannot be made, why, without a word of
@@ -292,7 +293,7 @@ async fn client(
     mut config: Config,
     proxy: Option<http::Uri>,
     tokens: Option<Arc<Tokens>>,
-    (network, guard): (&Network, &Guard),
+    network: &Network,
     clock: &Clock,
     stop: &Stop,
 ) -> Result<Api, &'static str> {
@@ -300,7 +301,7 @@ async fn client(
     config.default_retry = false;
     config.proxy_url = proxy.or_else(|| network.proxy(&config.cluster_url));
     config.root_cert = config.root_cert.or_else(|| network.authorities.clone());
-    let (of_requests, guard) = (tokens.clone(), guard.clone());
+    let (of_requests, guard) = (tokens.clone(), network.guard.clone());
     let make = tokio::task::spawn_blocking(move || stack::client(config, &guard, of_requests));
     match stop.run(clock.timeout(MAKING, make)).await {
         Some(Ok(Ok(Ok(client)))) => Ok(Api::new(client, tokens, clock.clone(), stop.clone())),

@@ -17,7 +17,8 @@ use crate::base::bounded;
 use crate::base::clock::Clock;
 use crate::base::error::chain;
 use crate::base::secret::Secret;
-use crate::plan::cloud::Cloud;
+use crate::plan::cloud::{AwsAuth, Cloud};
+use aws::Eks;
 
 /// A token is made anew so long before it ends.
 const BEFORE_ITS_END: Duration = Duration::from_secs(120);
@@ -214,16 +215,24 @@ impl Tokens {
             return Ok(secret.clone());
         }
         let token = match &self.cloud {
-            Cloud::Aws(auth) => {
-                let role = self.trusted_role.as_deref();
-                aws::token(&self.machine, auth, &self.cluster, &self.endpoint, role, self.clock.now()).await?
-            }
+            Cloud::Aws(auth) => self.eks(auth).token().await?,
             Cloud::Azure(auth) => azure::token(&self.machine, auth).await?,
             Cloud::Google(auth) => google::token(&self.machine, auth).await?,
         };
         let until = self.clock.elapsed() + token.lasts.min(LONGEST).saturating_sub(BEFORE_ITS_END);
         *current = Some((token.secret.clone(), until));
         Ok(token.secret)
+    }
+
+    fn eks<'a>(&'a self, auth: &'a AwsAuth) -> Eks<'a> {
+        Eks {
+            machine: &self.machine,
+            auth,
+            cluster: &self.cluster,
+            endpoint: &self.endpoint,
+            trusted_role: self.trusted_role.as_deref(),
+            now: self.clock.now(),
+        }
     }
 
     /// Lets the next token be a new one: the cluster does not take this one.

@@ -246,8 +246,8 @@ pub async fn prune(
     (diffs, still, is_forbidden)
 }
 
-/// Takes our field manager off objects that were there before the component, so that they are nobody's again: those that
-/// were given back, and what of the others went wrong.
+/// Takes our field manager off objects that were there before the component. Returns the objects that were given back, and
+/// a sentence for each of the others.
 pub(super) async fn give_back(
     api: &Api,
     served: &Served,

@@ -261,7 +261,6 @@ impl Building {
             helm: overlay.enable_helm.then(|| builds.helm.clone()),
             remote: builds.allow_remote.then(|| Fetching {
                 git: git.clone(),
-                guard: builds.guard.clone(),
                 web: builds.web.clone(),
                 connections: registries.connections.clone(),
                 insecure: registries.insecure.clone(),

@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::base::bounded;
 use crate::base::error::chain;
-use crate::base::guard::{Guard, Reach};
+use crate::base::guard::Reach;
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
 use crate::kustomize::Files;
@@ -48,11 +48,9 @@ pub struct Outside {
 
 /// How other machines are reached. What an overlay names is named by its author.
 pub struct Fetching {
-    /// What git may do.
+    /// What git may do. Its guard counts for https, too, and for http where git may speak it.
     pub git: Policy,
-    /// Which hosts are reached over https, and over http if the operator allows that to git.
-    pub guard: Guard,
-    /// Connections within that.
+    /// Connections within that guard.
     pub web: reqwest::Client,
     /// Connections to registries.
     pub connections: Connections,
@@ -74,7 +72,7 @@ impl Fetching {
             if url.scheme() != "https" && !is_allowed {
                 return Err("only https:// addresses are fetched".into());
             }
-            self.guard.check(&url, Reach::Author).map_err(|error| error.to_string())?;
+            self.git.guard.check(&url, Reach::Author).map_err(|error| error.to_string())?;
             let sent = self.web.get(url.clone()).timeout(FILE_TIMEOUT).send().await;
             let answer = sent.map_err(|error| chain(&error.without_url()))?;
             if answer.status().is_redirection() {

@@ -239,7 +239,7 @@ async fn read_report(socket: &mut UnixStream) -> io::Result<Report> {
     Ok(serde_json::from_slice(&text)?)
 }
 
-/// Reads to the end and keeps the beginning; `full` is told when there is more.
+/// Reads to the end and keeps the beginning; cancels `full` when there is more.
 async fn read_some(stream: Option<impl AsyncRead + Unpin>, keep: usize, full: Option<CancellationToken>) -> Vec<u8> {
     let mut kept = Vec::new();
     let Some(mut stream) = stream else { return kept };

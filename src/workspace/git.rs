@@ -2,7 +2,7 @@
 //!
 //! * Only https and ssh; plain http and `git://` only to loopback or to hosts that the operator
 //!   named; never `file://`, a path or a helper (`ext::`). The host is resolved once, checked by the
-//!   [guard](crate::base::guard), and git is told the address to connect to. No redirect is followed.
+//!   [guard](crate::base::guard), and git connects to the address that was checked. No redirect is followed.
 //! * Credentials and proxy travel in a configuration in memory ([`config`]): not in arguments,
 //!   environment or files. They are bound to the origin of the repository.
 //! * The repository's own data lie beside the work tree, never in it, and git is always told where:
@@ -62,7 +62,7 @@ const OLDEST: (u32, u32) = (2, 38);
 /// What may be fetched and how; from the operator's settings.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Which hosts are reached.
+    /// Which hosts are reached, those of `allow_insecure` among them.
     pub guard: Guard,
     /// What starts and ends git.
     pub supervisor: Supervisor,
@@ -98,6 +98,13 @@ impl Default for Policy {
             proxy: None,
             no_proxy: None,
         }
+    }
+}
+
+impl Policy {
+    /// What a checkout may take on disk.
+    fn budget(&self) -> Budget {
+        Budget { entries: self.max_entries, bytes: self.max_bytes }
     }
 }
 
@@ -217,7 +224,7 @@ impl Source {
             redactor,
             made: AtomicU32::new(0),
         };
-        let budget = Budget { entries: policy.max_entries, bytes: policy.max_bytes };
+        let budget = policy.budget();
         let work = async {
             fetcher.check_version(tree, stop).await?;
             let mut left = budget;
@@ -331,7 +338,7 @@ impl Fetcher<'_> {
 
     /// The addresses that git is to connect to; none where it needs no name, or where a proxy resolves it.
     async fn pins(&self, location: &Location, reach: Reach) -> Result<Vec<SocketAddr>, GitError> {
-        let guard = self.policy.guard.and_allow(&self.policy.allow_insecure);
+        let guard = &self.policy.guard;
         let (host, port) = location.endpoint();
         let url = location.as_url();
         if let Some(url) = url.as_ref().filter(|url| guard.is_proxied(url)) {
@@ -391,7 +398,7 @@ impl Repository<'_> {
 
     /// Lists the files of a commit and takes what they need from the budget, before any of them is written.
     async fn list(&self, commit: &str, left: &mut Budget, stop: &Stop) -> Result<listing::Listing, GitError> {
-        let limit = Budget { entries: self.fetcher.policy.max_entries, bytes: self.fetcher.policy.max_bytes };
+        let limit = self.fetcher.policy.budget();
         let args = ["ls-tree", "-r", "-t", "-l", "-z", "--full-tree", commit];
         let listed = match self.run_keeping(&args, MAX_LISTING, stop).await {
             Err(GitError::Child(ChildError::TooMuchOutput { .. })) => {
@@ -434,14 +441,12 @@ impl Repository<'_> {
     }
 
     async fn run(&self, args: &[&str], stop: &Stop) -> Result<Ended, GitError> {
-        let mut child = self.child(args);
-        child.overflow = Overflow::Discard;
-        Ok(child.run(stop).await?)
+        Ok(self.child(args).run(stop).await?)
     }
 
     /// Runs git for an output that is needed whole, of at most `keep` bytes.
     async fn run_keeping(&self, args: &[&str], keep: usize, stop: &Stop) -> Result<Ended, GitError> {
-        Ok(Child { keep, ..self.child(args) }.run(stop).await?)
+        Ok(Child { keep, overflow: Overflow::Stop, ..self.child(args) }.run(stop).await?)
     }
 
     fn child(&self, args: &[&str]) -> Child {
@@ -452,7 +457,7 @@ impl Repository<'_> {
             env: config::environment(self.location, policy, &self.pins, &self.store, self.tree),
             directory: self.fetcher.stores.to_owned(),
             keep: OUTPUT_LIMIT,
-            overflow: Overflow::Stop,
+            overflow: Overflow::Discard,
             limits: Limits {
                 memory: MAX_MEMORY,
                 cpu_seconds: MAX_CPU,

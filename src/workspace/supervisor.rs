@@ -120,15 +120,10 @@ fn by_socket() -> io::Result<ExitCode> {
     if order.is_offline {
         leave_network();
     }
-    let (events, happened) = mpsc::channel();
     let mut watched = socket.try_clone()?;
-    let stop = events.clone();
-    std::thread::spawn(move || {
-        // Nothing more is written there; the end of it is what is waited for.
-        let _ = watched.read(&mut [0]);
-        let _ = stop.send(Event::Stop);
-    });
-    let report = supervise(order, events, &happened);
+    // Nothing more is written there; the end of it is what is waited for.
+    let events = stopped_after(move || drop(watched.read(&mut [0])));
+    let report = supervise(order, events);
     serde_json::to_writer(&mut socket, &report)?;
     socket.flush()?;
     Ok(ExitCode::SUCCESS)
@@ -143,18 +138,15 @@ fn by_arguments(mut arguments: impl Iterator<Item = OsString>) -> io::Result<Exi
     let parent = i32::try_from(parent).ok().and_then(Pid::from_raw).filter(|parent| getppid() == Some(*parent));
     let parent = parent.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
     let lives = pidfd_open(parent, PidfdFlags::empty())?;
-    let (events, happened) = mpsc::channel();
-    let stop = events.clone();
-    std::thread::spawn(move || {
+    let events = stopped_after(move || {
         let timeout = rustix::event::Timespec { tv_sec: seconds.try_into().unwrap_or(60), tv_nsec: 0 };
         let mut waited = [rustix::event::PollFd::new(&lives, rustix::event::PollFlags::IN)];
         let _ = rustix::event::poll(&mut waited, Some(&timeout));
-        let _ = stop.send(Event::Stop);
     });
     let limits = Limits { memory: 8 << 30, cpu_seconds: seconds, file_bytes: 64 << 20, processes: 64 };
     confine(&limits)?;
     let report = match Command::new(program).args(arguments).spawn() {
-        Ok(child) => watch(child, limits.processes, events, &happened),
+        Ok(child) => watch(child, limits.processes, events),
         Err(error) => {
             eprint(&error);
             Report::NotStarted(error.raw_os_error())
@@ -182,7 +174,21 @@ enum Event {
     Stop,
 }
 
-fn supervise(order: Order, events: Sender<Event>, happened: &Receiver<Event>) -> Report {
+/// Where events are sent, and where they arrive.
+type Events = (Sender<Event>, Receiver<Event>);
+
+/// Events, with the stop among them once `wait` returns.
+fn stopped_after(wait: impl FnOnce() + Send + 'static) -> Events {
+    let (events, happened) = mpsc::channel();
+    let stop = events.clone();
+    std::thread::spawn(move || {
+        wait();
+        stop.send(Event::Stop)
+    });
+    (events, happened)
+}
+
+fn supervise(order: Order, events: Events) -> Report {
     let started = (|| {
         let _files = open_files(&order.files)?;
         confine(&order.limits)?;
@@ -198,14 +204,14 @@ fn supervise(order: Order, events: Sender<Event>, happened: &Receiver<Event>) ->
         Ok(child) => {
             // The program has the pipes; they end with it.
             close_outputs();
-            watch(child, order.limits.processes, events, happened)
+            watch(child, order.limits.processes, events)
         }
         Err(error) => Report::NotStarted(error.raw_os_error()),
     }
 }
 
 /// Waits until the program has ended, by itself or killed, then leaves no process behind.
-fn watch(mut child: std::process::Child, most: usize, events: Sender<Event>, happened: &Receiver<Event>) -> Report {
+fn watch(mut child: std::process::Child, most: usize, (events, happened): Events) -> Report {
     std::thread::spawn(move || events.send(Event::Ended(child.wait())));
     let mut is_crowded = false;
     let status = loop {

@@ -48,7 +48,8 @@ pub(super) fn client(config: Config, guard: &Guard, tokens: Option<Arc<Tokens>>)
             let connector = config.rustls_https_connector_with_connector(connector)?;
             over(tunnel(&proxy, connector), &config)?
         }
-        Some(proxy) => over(tunnel(&proxy, connector), &config)?,
+        Some(proxy) if proxy.scheme_str() == Some("http") => over(tunnel(&proxy, connector), &config)?,
+        Some(proxy) => return Err(kube::Error::ProxyProtocolUnsupported { proxy_url: Box::new(proxy) }),
     };
     let builder = ClientBuilder::new(stack, namespace);
     Ok(match tokens {

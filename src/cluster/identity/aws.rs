@@ -30,75 +30,78 @@ const LASTS: Duration = Duration::from_secs(15 * 60);
 /// Seconds that a presigned request says of itself, as the authenticator has it.
 const SAYS: u32 = 60;
 
-pub async fn token(
-    machine: &Machine,
-    auth: &AwsAuth,
-    cluster: &str,
-    endpoint: &str,
-    trusted_role: Option<&str>,
-    now: Timestamp,
-) -> Result<Token, IdentityError> {
-    let (region, keys) = keys(machine, auth, endpoint, trusted_role, now).await?;
-    let query = BTreeMap::from([("Action", "GetCallerIdentity".to_owned()), ("Version", "2011-06-15".to_owned())]);
-    let signed = Signed { service: "sts", host: &host(&region), path: "/", headers: &[("x-k8s-aws-id", cluster)] };
-    let url = signed.url(&region, query, &keys, now);
-    let secret = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(format!("https://{url}")));
-    Ok(Token { secret: secret.as_str().into(), lasts: LASTS })
+/// A cluster, and who asks for it.
+pub struct Eks<'a> {
+    /// The machine, where the plan brings no keys.
+    pub machine: &'a Machine,
+    /// The identity that the plan names.
+    pub auth: &'a AwsAuth,
+    /// The cluster's name.
+    pub cluster: &'a str,
+    /// Where the plan says that it is.
+    pub endpoint: &'a str,
+    /// A role to take at last.
+    pub trusted_role: Option<&'a str>,
+    /// The time of the signatures.
+    pub now: Timestamp,
 }
 
-/// Where a cluster is, as EKS says (DescribeCluster).
-pub async fn endpoint(
-    machine: &Machine,
-    auth: &AwsAuth,
-    cluster: &str,
-    endpoint: &str,
-    trusted_role: Option<&str>,
-    now: Timestamp,
-) -> Result<String, IdentityError> {
-    if cluster.is_empty() || !cluster.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
-        return Err(IdentityError::Plan("the cluster's id is no name of one".into()));
+impl Eks<'_> {
+    /// A token for the cluster.
+    pub async fn token(&self) -> Result<Token, IdentityError> {
+        let (region, keys) = self.keys().await?;
+        let query = BTreeMap::from([("Action", "GetCallerIdentity".to_owned()), ("Version", "2011-06-15".to_owned())]);
+        let headers = &[("x-k8s-aws-id", self.cluster)];
+        let signed = Signed { service: "sts", host: &host("sts", &region), path: "/", headers };
+        let url = signed.url(&region, query, &keys, self.now);
+        let secret = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(format!("https://{url}")));
+        Ok(Token { secret: secret.as_str().into(), lasts: LASTS })
     }
-    let (region, keys) = keys(machine, auth, endpoint, trusted_role, now).await?;
+
+    /// Where the cluster is, as EKS says (DescribeCluster).
+    pub async fn described(&self) -> Result<String, IdentityError> {
+        let Self { machine, cluster, now, .. } = *self;
+        if cluster.is_empty() || !cluster.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+            return Err(IdentityError::Plan("the cluster's id is no name of one".into()));
+        }
+        let (region, keys) = self.keys().await?;
+        let standard = format!("https://{}", host("eks", &region));
+        let root = machine.variable("AWS_ENDPOINT_URL_EKS").map_or(standard, str::to_owned);
+        let (scheme, host) = root.trim_end_matches('/').split_once("://").unwrap_or(("https", &root));
+        let path = format!("/clusters/{cluster}");
+        let url = Signed { service: "eks", host, path: &path, headers: &[] }.url(&region, BTreeMap::new(), &keys, now);
+        let answer = machine.ask(EKS, |http| http.get(format!("{scheme}://{url}"))).await?;
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+        let missing = || IdentityError::Service { service: EKS, message: "its answer names no endpoint".into() };
+        answer.pointer("/cluster/endpoint").and_then(Value::as_str).map(str::to_owned).ok_or_else(missing)
+    }
+
+    /// The region, and the keys that the plan's identity comes to.
+    async fn keys(&self) -> Result<(String, AwsKeys), IdentityError> {
+        let Self { machine, auth, endpoint, trusted_role, now, .. } = *self;
+        if let Some(profile) = &auth.profile {
+            let message =
+                format!("the profile {profile:?} is kept in files of a person's machine; name a role or keys");
+            return Err(IdentityError::Plan(message));
+        }
+        let region = region(machine, auth, endpoint)?;
+        let mut keys = match &auth.keys {
+            Some(keys) => keys.clone(),
+            None => machine_keys(machine, &region).await?,
+        };
+        let trusted =
+            trusted_role.map(|arn| AwsRole { arn: arn.to_owned(), session: "nuon-runner".into(), seconds: 3600 });
+        for role in auth.roles.iter().cloned().chain(trusted) {
+            keys = assume(machine, &region, &keys, &role, now).await?;
+        }
+        Ok((region, keys))
+    }
+}
+
+/// The host of a service in a region; China has a domain of its own.
+fn host(service: &str, region: &str) -> String {
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-    let standard = format!("https://eks.{region}.amazonaws.com{suffix}");
-    let root = machine.variable("AWS_ENDPOINT_URL_EKS").map_or(standard, str::to_owned);
-    let (scheme, host) = root.trim_end_matches('/').split_once("://").unwrap_or(("https", &root));
-    let path = format!("/clusters/{cluster}");
-    let url = Signed { service: "eks", host, path: &path, headers: &[] }.url(&region, BTreeMap::new(), &keys, now);
-    let answer = machine.ask(EKS, |http| http.get(format!("{scheme}://{url}"))).await?;
-    let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
-    let missing = || IdentityError::Service { service: EKS, message: "its answer names no endpoint".into() };
-    answer.pointer("/cluster/endpoint").and_then(Value::as_str).map(str::to_owned).ok_or_else(missing)
-}
-
-/// The region, and the keys that the plan's identity comes to.
-async fn keys(
-    machine: &Machine,
-    auth: &AwsAuth,
-    endpoint: &str,
-    trusted_role: Option<&str>,
-    now: Timestamp,
-) -> Result<(String, AwsKeys), IdentityError> {
-    if let Some(profile) = &auth.profile {
-        let message = format!("the profile {profile:?} is kept in files of a person's machine; name a role or keys");
-        return Err(IdentityError::Plan(message));
-    }
-    let region = region(machine, auth, endpoint)?;
-    let mut keys = match &auth.keys {
-        Some(keys) => keys.clone(),
-        None => machine_keys(machine, &region).await?,
-    };
-    let trusted = trusted_role.map(|arn| AwsRole { arn: arn.to_owned(), session: "nuon-runner".into(), seconds: 3600 });
-    for role in auth.roles.iter().cloned().chain(trusted) {
-        keys = assume(machine, &region, &keys, &role, now).await?;
-    }
-    Ok((region, keys))
-}
-
-/// The host of STS in a region; China has a domain of its own.
-fn host(region: &str) -> String {
-    let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-    format!("sts.{region}.amazonaws.com{suffix}")
+    format!("{service}.{region}.amazonaws.com{suffix}")
 }
 
 /// The plan's region, else the one in the endpoint (`….REGION.eks.amazonaws.com`), else the machine's.
@@ -183,7 +186,7 @@ async fn assume(
 }
 
 fn sts(machine: &Machine, region: &str) -> String {
-    let standard = format!("https://{}/", host(region));
+    let standard = format!("https://{}/", host("sts", region));
     machine.variable("AWS_ENDPOINT_URL_STS").map_or(standard, str::to_owned)
 }
 
