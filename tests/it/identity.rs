@@ -314,6 +314,18 @@ async fn no_token_is_sent_in_clear_text_to_another_machine() {
     assert!(clouds.asked("").is_empty());
 }
 
+/// A plan's kubeconfig may not leave out the check of the server's certificate.
+#[tokio::test]
+async fn a_plan_may_not_skip_the_check_of_the_servers_certificate() {
+    let clouds = Clouds::start().await;
+    let config = "{apiVersion: v1, kind: Config, current-context: c, \
+                  clusters: [{name: c, cluster: {server: 'https://10.0.0.1:6443', insecure-skip-tls-verify: true}}], \
+                  contexts: [{name: c, context: {cluster: c, user: u}}], users: [{name: u, user: {token: t}}]}";
+    let info = json!({"kube_config": config});
+    let refused = clouds.connect(clouds.machine(&[]), info, &Clock::system()).await.err().unwrap();
+    assert!(matches!(refused, ConnectError::Unprotected { .. }), "{refused}");
+}
+
 /// A plan may name an endpoint; a token goes there only if it is the cluster's.
 #[tokio::test]
 async fn tokens_go_only_where_the_cloud_says_that_the_cluster_is() {
