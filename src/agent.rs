@@ -59,7 +59,9 @@ pub enum AgentError {
     #[error("{0}")]
     Missing(String),
     /// Another process has the state directory.
-    #[error("the state directory {path} is in use by {holder}; stop that process, or set state_dir")]
+    #[error(
+        "the state directory {path} is in use by {holder}; stop that process, or set state_dir"
+    )]
     Locked {
         /// Which directory.
         path: PathBuf,
@@ -125,15 +127,35 @@ impl Agent {
     /// # Errors
     /// [`AgentError`].
     pub async fn run(self) -> Result<Exit, AgentError> {
-        let Self { config, mode, clock, redactor, signals, local_registries, listening } = self;
+        let Self {
+            config,
+            mode,
+            clock,
+            redactor,
+            signals,
+            local_registries,
+            listening,
+        } = self;
         let _lock = lock::take(&config.state_dir)?;
-        let journal = Journal::open(config.journal_url.as_deref(), &config.state_dir, clock.clone()).await?;
+        let journal = Journal::open(
+            config.journal_url.as_deref(),
+            &config.state_dir,
+            clock.clone(),
+        )
+        .await?;
         let inheritance = recover::inheritance(&journal.open_claims().await?);
         let variable = |name: &str| std::env::var(name).ok();
         let authorities = http::Authorities::read(&config, &variable)?;
         let registry = prometheus::Registry::new();
-        let mut handler_parts =
-            parts::parts(&config, &authorities, &clock, &redactor, mode.groups(), local_registries, &variable)?;
+        let mut handler_parts = parts::parts(
+            &config,
+            &authorities,
+            &clock,
+            &redactor,
+            mode.groups(),
+            local_registries,
+            &variable,
+        )?;
         handler_parts.metrics.register(&registry)?;
         if let Some(id) = &config.id {
             let key = journal.fingerprint_key(&id.to_string()).await?;
@@ -142,10 +164,16 @@ impl Agent {
         }
         let control_metrics = crate::control::metrics::Metrics::register(&registry)?;
         let parts = || -> Result<Parts, AgentError> {
-            let token = config.api_token.clone().ok_or_else(|| missing("api.token", "RUNNER_API_TOKEN"))?;
+            let token = config
+                .api_token
+                .clone()
+                .ok_or_else(|| missing("api.token", "RUNNER_API_TOKEN"))?;
             Ok(Parts {
                 url: config.api_url.clone(),
-                runner: config.id.clone().ok_or_else(|| missing("id", "RUNNER_ID"))?,
+                runner: config
+                    .id
+                    .clone()
+                    .ok_or_else(|| missing("id", "RUNNER_ID"))?,
                 token: token.into(),
                 version: VERSION.to_owned(),
                 http: http::client(&authorities)?,
@@ -158,11 +186,23 @@ impl Agent {
         let (turns, turned) = watch::channel(Turn::default());
         let (settings_in, settings) = watch::channel(Arc::default());
         // A connection pool of its own: no job's traffic stands before a beat.
-        let pulse = pulse::Pulse::new(mode, &clock, inheritance.clone(), turned.clone(), settings.clone());
+        let pulse = pulse::Pulse::new(
+            mode,
+            &clock,
+            inheritance.clone(),
+            turned.clone(),
+            settings.clone(),
+        );
         let beating = pulse.start(Client::new(parts()?)?);
 
-        let admin =
-            admin::Admin::new(&registry, journal.clone(), clock.clone(), turned, settings.clone(), pulse.clone())?;
+        let admin = admin::Admin::new(
+            &registry,
+            journal.clone(),
+            clock.clone(),
+            turned,
+            settings.clone(),
+            pulse.clone(),
+        )?;
         let address = admin.serve(config.admin_listen).await?;
         tracing::info!(%address, "the admin server listens");
         if let Some(listening) = listening {
@@ -172,8 +212,13 @@ impl Agent {
 
         let drain = Stop::default();
         let cancel = Stop::default();
-        let mut draining =
-            drain::Draining::new(signals, drain.clone(), cancel.clone(), config.drain_timeout, clock.clone());
+        let mut draining = drain::Draining::new(
+            signals,
+            drain.clone(),
+            cancel.clone(),
+            config.drain_timeout,
+            clock.clone(),
+        );
         let booted = tokio::select! {
             booted = boot::boot(&control, mode, inheritance.as_ref(), &clock) => booted,
             () = draining.first() => {
@@ -228,18 +273,29 @@ impl Agent {
             }
         };
         if let Some(process) = &booted.process {
-            let update = ProcessUpdate { status: "shut-down".into(), status_description: "runner stopped".into() };
+            let update = ProcessUpdate {
+                status: "shut-down".into(),
+                status_description: "runner stopped".into(),
+            };
             // The server notices by itself if it cannot be told.
-            let _ = clock.timeout(FAREWELL, control.update_process(process, &update)).await;
+            let _ = clock
+                .timeout(FAREWELL, control.update_process(process, &update))
+                .await;
         }
         pulse.stop();
         drop(worker);
         journal.close().await;
         tracing::info!(left = drained.left, "the runner has stopped");
-        Ok(if drained.left > 0 { Exit::Forced } else { Exit::Orderly })
+        Ok(if drained.left > 0 {
+            Exit::Forced
+        } else {
+            Exit::Orderly
+        })
     }
 }
 
 fn missing(setting: &str, variable: &str) -> AgentError {
-    AgentError::Missing(format!("{setting} is not set; set it in the configuration file or by {variable}"))
+    AgentError::Missing(format!(
+        "{setting} is not set; set it in the configuration file or by {variable}"
+    ))
 }

@@ -33,7 +33,9 @@ use crate::base::protect;
 /// Runs the program on the process's own arguments and environment.
 pub fn main() -> ExitCode {
     if let Err(error) = protect::memory() {
-        say(&format!("warning: this process's memory cannot be protected: {error}"));
+        say(&format!(
+            "warning: this process's memory cannot be protected: {error}"
+        ));
     }
     // One provider for every TLS connection; a second call would be the error.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -45,11 +47,16 @@ pub fn main() -> ExitCode {
     let environment: HashMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
-    let Some((command, matches)) = matches.subcommand() else { return Code::Usage.into() };
+    let Some((command, matches)) = matches.subcommand() else {
+        return Code::Usage.into();
+    };
     let code = match command {
         "run" | "build" | "install" => daemon::run(command, matches, &environment),
         "mng" => {
-            complain("the management process is not supported yet", "run, build and install are");
+            complain(
+                "the management process is not supported yet",
+                "run, build and install are",
+            );
             Code::Error
         }
         "check-config" => settings::check(matches, &environment),
@@ -71,7 +78,11 @@ pub fn main() -> ExitCode {
             Code::Error
         }
     };
-    if code == Code::Done && IS_CUT_SHORT.load(Ordering::Relaxed) { Code::Error.into() } else { code.into() }
+    if code == Code::Done && IS_CUT_SHORT.load(Ordering::Relaxed) {
+        Code::Error.into()
+    } else {
+        code.into()
+    }
 }
 
 fn version() -> Code {
@@ -124,7 +135,13 @@ fn tame(text: &str) -> Cow<'_, str> {
     if !text.contains(is_wild) {
         return Cow::Borrowed(text);
     }
-    let tamed = text.chars().map(|c| if is_wild(c) { c.escape_default().to_string() } else { c.to_string() });
+    let tamed = text.chars().map(|c| {
+        if is_wild(c) {
+            c.escape_default().to_string()
+        } else {
+            c.to_string()
+        }
+    });
     Cow::Owned(tamed.collect())
 }
 

@@ -110,7 +110,9 @@ pub enum ClusterError {
     )]
     Untrusted(String),
     /// The cluster does not serve a kind.
-    #[error("the cluster serves no {kind} in {api_version}; is its CustomResourceDefinition installed?")]
+    #[error(
+        "the cluster serves no {kind} in {api_version}; is its CustomResourceDefinition installed?"
+    )]
     UnknownKind {
         /// The kind.
         kind: String,
@@ -160,9 +162,14 @@ impl ClusterError {
     pub fn is_forbidden(&self) -> bool {
         match self {
             Self::Refused { code: 401, .. } => true,
-            Self::Refused { code: 403, message, .. } => {
-                let is_about = [" resource \"", " path \""].iter().any(|what| message.contains(what));
-                (message.contains(" cannot ") && is_about) || message.contains("attempting to grant RBAC permissions")
+            Self::Refused {
+                code: 403, message, ..
+            } => {
+                let is_about = [" resource \"", " path \""]
+                    .iter()
+                    .any(|what| message.contains(what));
+                (message.contains(" cannot ") && is_about)
+                    || message.contains("attempting to grant RBAC permissions")
             }
             _ => false,
         }
@@ -175,7 +182,8 @@ impl ClusterError {
 
     /// Whether the object is in another version than was thought.
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Refused { code: 409, reason, .. } if reason == "Conflict") && !self.is_owned_by_others()
+        matches!(self, Self::Refused { code: 409, reason, .. } if reason == "Conflict")
+            && !self.is_owned_by_others()
     }
 
     /// Whether others own fields that would change, so that the object is there.
@@ -186,9 +194,10 @@ impl ClusterError {
     /// The fields that were refused because other managers own them.
     pub fn owned_by_others(&self) -> Vec<&Cause> {
         match self {
-            Self::Refused { causes, .. } => {
-                causes.iter().filter(|cause| cause.reason == "FieldManagerConflict").collect()
-            }
+            Self::Refused { causes, .. } => causes
+                .iter()
+                .filter(|cause| cause.reason == "FieldManagerConflict")
+                .collect(),
             _ => Vec::new(),
         }
     }
@@ -202,9 +211,24 @@ impl ClusterError {
     /// Whether the object was refused because a field cannot be changed any more (specification of applying,
     /// section 6, in the stricter form: a conflict is none, and neither is an object that is invalid by itself).
     pub fn is_immutable(&self) -> bool {
-        let Self::Refused { code: 422, message, causes, .. } = self else { return false };
+        let Self::Refused {
+            code: 422,
+            message,
+            causes,
+            ..
+        } = self
+        else {
+            return false;
+        };
         let says = |text: &str| {
-            ["immutable", "may not change", "may not be changed", "updates to"].iter().any(|word| text.contains(word))
+            [
+                "immutable",
+                "may not change",
+                "may not be changed",
+                "updates to",
+            ]
+            .iter()
+            .any(|word| text.contains(word))
         };
         says(message) || causes.iter().any(|cause| says(&cause.message))
     }

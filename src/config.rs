@@ -120,7 +120,9 @@ impl Config {
     pub fn from_layers(layers: &Layers) -> Result<Self, ConfigError> {
         let token = match layers.text("api.token_file") {
             Some(path) => Some(Token::File(path.into())),
-            None => layers.text("api.token").map(|token| Token::Value(token.into())),
+            None => layers
+                .text("api.token")
+                .map(|token| Token::Value(token.into())),
         };
         Ok(Self {
             api_url: layers.parse("api.url", "a URL such as https://api.nuon.co", read_url)?,
@@ -128,12 +130,21 @@ impl Config {
             id: layers.parse_some("id", "the id of a runner", |text| text.parse().ok())?,
             state_dir: layers.parse("state_dir", "a path", |text| Some(text.into()))?,
             journal_url: layers.text("journal.url").map(str::to_owned),
-            admin_listen: layers
-                .parse("admin.listen", "an address such as 127.0.0.1:8080", |text| text.parse().ok())?,
-            drain_timeout: layers.parse("drain_timeout", "a duration such as 90s or 10m", read_duration)?,
-            worker_concurrency: layers.parse_some("worker.concurrency", "a number from 1 to 64", |text| {
-                text.parse().ok().filter(|count| (1..=64).contains(count))
-            })?,
+            admin_listen: layers.parse(
+                "admin.listen",
+                "an address such as 127.0.0.1:8080",
+                |text| text.parse().ok(),
+            )?,
+            drain_timeout: layers.parse(
+                "drain_timeout",
+                "a duration such as 90s or 10m",
+                read_duration,
+            )?,
+            worker_concurrency: layers.parse_some(
+                "worker.concurrency",
+                "a number from 1 to 64",
+                |text| text.parse().ok().filter(|count| (1..=64).contains(count)),
+            )?,
             log_format: layers.parse("log.format", "auto, text or json", |text| {
                 Some(match text {
                     "auto" => LogFormat::Auto,
@@ -142,21 +153,36 @@ impl Config {
                     _ => return None,
                 })
             })?,
-            log_level: layers.parse("log.level", "error, warn, info, debug or trace", |text| text.parse().ok())?,
+            log_level: layers.parse("log.level", "error, warn, info, debug or trace", |text| {
+                text.parse().ok()
+            })?,
             tls_ca_file: layers.text("tls.ca_file").map(Into::into),
             git_allow_insecure: layers.list("git.allow_insecure"),
-            git_max_bytes: layers.parse("git.max_bytes", "a number of bytes", |text| text.parse().ok())?,
-            git_max_entries: layers.parse("git.max_entries", "a number of files", |text| text.parse().ok())?,
+            git_max_bytes: layers.parse("git.max_bytes", "a number of bytes", |text| {
+                text.parse().ok()
+            })?,
+            git_max_entries: layers.parse("git.max_entries", "a number of files", |text| {
+                text.parse().ok()
+            })?,
             network_allow: layers.read("network.allow", |text| {
-                let allowed = text.split(',').map(str::trim).filter(|text| !text.is_empty());
+                let allowed = text
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|text| !text.is_empty());
                 let read = |text: &str| {
-                    Allowed::parse(text)
-                        .ok_or_else(|| format!("{text:?} is no host, address or network such as 10.0.0.0/8"))
+                    Allowed::parse(text).ok_or_else(|| {
+                        format!("{text:?} is no host, address or network such as 10.0.0.0/8")
+                    })
                 };
                 allowed.map(read).collect()
             })?,
-            build_allow_remote: layers.parse("build.allow_remote", "true or false", |text| text.parse().ok())?,
-            build_helm_command: layers.text("build.helm_command").unwrap_or("helm").to_owned(),
+            build_allow_remote: layers.parse("build.allow_remote", "true or false", |text| {
+                text.parse().ok()
+            })?,
+            build_helm_command: layers
+                .text("build.helm_command")
+                .unwrap_or("helm")
+                .to_owned(),
             git_ssh_key_file: layers.text("git.ssh_key_file").map(Into::into),
             git_ssh_known_hosts_file: layers.text("git.ssh_known_hosts_file").map(Into::into),
             registry_allow_insecure: layers.list("registry.allow_insecure"),
@@ -174,7 +200,8 @@ impl Config {
 
 fn read_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
-    let fits = matches!(url.scheme(), "https" | "http") && url.has_host() && url.username().is_empty();
+    let fits =
+        matches!(url.scheme(), "https" | "http") && url.has_host() && url.username().is_empty();
     fits.then_some(url)
 }
 

@@ -88,10 +88,19 @@ pub fn all(parts: Parts) -> Vec<Arc<dyn Handler>> {
     let parts = Arc::new(parts);
     let plans = Arc::new(plan_text::PlanText::default());
     vec![
-        Arc::new(kubernetes_manifest_build::Build::new(parts.clone(), plans.clone())),
-        Arc::new(kubernetes_manifest_deploy::Deploy::new(parts.clone(), plans)),
+        Arc::new(kubernetes_manifest_build::Build::new(
+            parts.clone(),
+            plans.clone(),
+        )),
+        Arc::new(kubernetes_manifest_deploy::Deploy::new(
+            parts.clone(),
+            plans,
+        )),
         Arc::new(noop::Noop),
-        Arc::new(health_check::HealthCheck::new(parts.clock.clone(), parts.groups.clone())),
+        Arc::new(health_check::HealthCheck::new(
+            parts.clock.clone(),
+            parts.groups.clone(),
+        )),
         Arc::new(shut_down::ShutDown),
     ]
 }

@@ -87,7 +87,11 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { files: 20_000, bytes: 256 << 20, depth: 100 }
+        Self {
+            files: 20_000,
+            bytes: 256 << 20,
+            depth: 100,
+        }
     }
 }
 
@@ -118,7 +122,11 @@ impl std::fmt::Display for BuildError {
 
 impl BuildError {
     fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { files: Vec::new(), field: field.into(), message: message.into() }
+        Self {
+            files: Vec::new(),
+            field: field.into(),
+            message: message.into(),
+        }
     }
 
     /// The same, seen from a file that names the one where it happened.
@@ -145,7 +153,12 @@ pub fn build(
 ///
 /// # Errors
 /// [`BuildError`], the same as from [`build()`].
-pub fn explain(files: &dyn Files, root: &str, options: &Options, host: &dyn Host) -> Result<Explanation, BuildError> {
+pub fn explain(
+    files: &dyn Files,
+    root: &str,
+    options: &Options,
+    host: &dyn Host,
+) -> Result<Explanation, BuildError> {
     accumulate::explain(files, root, options, host)
 }
 

@@ -37,7 +37,9 @@ pub enum RegistryError {
     #[error("{0:?} is not the address of an artifact: HOST/NAME is expected")]
     Address(String),
     /// A kind of registry that this version cannot enter.
-    #[error("registries of type {0} are not supported yet; use private_oci with a user name and password")]
+    #[error(
+        "registries of type {0} are not supported yet; use private_oci with a user name and password"
+    )]
     Unsupported(&'static str),
     /// It is not there.
     #[error("{0} does not exist in the registry")]
@@ -79,7 +81,9 @@ pub enum RegistryError {
         message: String,
     },
     /// The registry's certificate is not trusted.
-    #[error("the registry {host} is not trusted: {message}; name its authority in tls.ca_file if it is the right one")]
+    #[error(
+        "the registry {host} is not trusted: {message}; name its authority in tls.ca_file if it is the right one"
+    )]
     Untrusted {
         /// Which registry.
         host: String,
@@ -145,7 +149,11 @@ pub enum RegistryError {
 }
 
 fn reason(message: &str) -> String {
-    if message.is_empty() { String::new() } else { format!(" ({message})") }
+    if message.is_empty() {
+        String::new()
+    } else {
+        format!(" ({message})")
+    }
 }
 
 impl RegistryError {
@@ -206,7 +214,11 @@ impl Repository {
     ///
     /// # Errors
     /// [`RegistryError`].
-    pub async fn blob(&self, descriptor: &Descriptor, limit: u64) -> Result<bytes::Bytes, RegistryError> {
+    pub async fn blob(
+        &self,
+        descriptor: &Descriptor,
+        limit: u64,
+    ) -> Result<bytes::Bytes, RegistryError> {
         let what = format!("the blob {}", descriptor.digest);
         if descriptor.size > limit {
             return Err(RegistryError::TooLarge { what, limit });
@@ -217,7 +229,12 @@ impl Repository {
         };
         if bytes.len() as u64 != descriptor.size {
             let (expected, got) = (descriptor.size.to_string(), bytes.len().to_string());
-            return Err(RegistryError::Mismatch { what, property: "size", expected, got });
+            return Err(RegistryError::Mismatch {
+                what,
+                property: "size",
+                expected,
+                got,
+            });
         }
         descriptor.digest.check(&what, &bytes)?;
         Ok(bytes)
@@ -227,7 +244,11 @@ impl Repository {
     ///
     /// # Errors
     /// [`RegistryError`].
-    pub async fn put_blob(&self, digest: &Digest, bytes: bytes::Bytes) -> Result<(), RegistryError> {
+    pub async fn put_blob(
+        &self,
+        digest: &Digest,
+        bytes: bytes::Bytes,
+    ) -> Result<(), RegistryError> {
         match self {
             Self::Remote(remote) => remote.put_blob(digest, bytes).await,
             Self::Layout(layout) => layout.put_blob(digest, &bytes),
@@ -238,7 +259,11 @@ impl Repository {
     ///
     /// # Errors
     /// [`RegistryError`].
-    pub async fn put_manifest(&self, tag: Option<&str>, stored: &Stored) -> Result<(), RegistryError> {
+    pub async fn put_manifest(
+        &self,
+        tag: Option<&str>,
+        stored: &Stored,
+    ) -> Result<(), RegistryError> {
         match self {
             Self::Remote(remote) => remote.put_manifest(tag, stored).await,
             Self::Layout(layout) => layout.put_manifest(tag, stored),

@@ -11,7 +11,11 @@ use crate::base::secret::Redactor;
 use crate::config::LogFormat;
 
 /// Starts the process log. A second call changes nothing: tests run many daemons in one process.
-pub fn start_log(format: LogFormat, level: tracing::level_filters::LevelFilter, redactor: Redactor) {
+pub fn start_log(
+    format: LogFormat,
+    level: tracing::level_filters::LevelFilter,
+    redactor: Redactor,
+) {
     let is_terminal = io::stderr().is_terminal();
     let colours = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let writer = Masked(redactor);
@@ -30,10 +34,22 @@ pub fn start_log(format: LogFormat, level: tracing::level_filters::LevelFilter, 
     // An error means that a log is there already.
     let _ = if text {
         registry
-            .with(tracing_subscriber::fmt::layer().with_ansi(colours).with_target(false).with_writer(writer))
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .with_ansi(colours)
+                    .with_target(false)
+                    .with_writer(writer),
+            )
             .try_init()
     } else {
-        registry.with(tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(writer)).try_init()
+        registry
+            .with(
+                tracing_subscriber::fmt::layer()
+                    .json()
+                    .flatten_event(true)
+                    .with_writer(writer),
+            )
+            .try_init()
     };
 }
 
@@ -54,7 +70,9 @@ struct MaskedLine<'a>(&'a Redactor);
 impl Write for MaskedLine<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
-        io::stderr().lock().write_all(self.0.mask(&text).as_bytes())?;
+        io::stderr()
+            .lock()
+            .write_all(self.0.mask(&text).as_bytes())?;
         Ok(line.len())
     }
 

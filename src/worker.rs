@@ -89,13 +89,19 @@ impl Background {
 
     /// Ends all of them where they are. What they had not delivered is in the journal.
     fn end(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .abort_all();
     }
 }
 
 impl Worker {
     /// The handler of a kind.
     fn handler(&self, kind: &JobKind) -> Option<Arc<dyn Handler>> {
-        self.handlers.iter().find(|handler| handler.kinds().contains(kind)).cloned()
+        self.handlers
+            .iter()
+            .find(|handler| handler.kinds().contains(kind))
+            .cloned()
     }
 }

@@ -36,6 +36,9 @@ pub struct YamlError {
 
 impl YamlError {
     pub(crate) fn at(position: Position, message: impl Into<String>) -> Self {
-        Self { message: message.into(), position }
+        Self {
+            message: message.into(),
+            position,
+        }
     }
 }

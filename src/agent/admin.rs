@@ -74,19 +74,42 @@ impl Admin {
         settings: watch::Receiver<Arc<Settings>>,
         pulse: Pulse,
     ) -> Result<Self, prometheus::Error> {
-        let depth = IntGauge::new("nuon_runner_outbox_reports", "Reports that wait for the control plane.")?;
-        let oldest = Gauge::new("nuon_runner_outbox_oldest_seconds", "Age of the oldest report that waits.")?;
-        let beat =
-            Gauge::new("nuon_runner_heart_beat_age_seconds", "Time since the last heart beat arrived; -1 for never.")?;
-        let build =
-            IntGaugeVec::new(Opts::new("nuon_runner_build_info", "Always 1; its label is the version."), &["version"])?;
+        let depth = IntGauge::new(
+            "nuon_runner_outbox_reports",
+            "Reports that wait for the control plane.",
+        )?;
+        let oldest = Gauge::new(
+            "nuon_runner_outbox_oldest_seconds",
+            "Age of the oldest report that waits.",
+        )?;
+        let beat = Gauge::new(
+            "nuon_runner_heart_beat_age_seconds",
+            "Time since the last heart beat arrived; -1 for never.",
+        )?;
+        let build = IntGaugeVec::new(
+            Opts::new(
+                "nuon_runner_build_info",
+                "Always 1; its label is the version.",
+            ),
+            &["version"],
+        )?;
         build.with_label_values(&[VERSION]).set(1);
         registry.register(Box::new(depth.clone()))?;
         registry.register(Box::new(oldest.clone()))?;
         registry.register(Box::new(beat.clone()))?;
         registry.register(Box::new(build))?;
         let registry = registry.clone();
-        Ok(Self(Arc::new(Inner { registry, journal, clock, turns, settings, pulse, depth, oldest, beat })))
+        Ok(Self(Arc::new(Inner {
+            registry,
+            journal,
+            clock,
+            turns,
+            settings,
+            pulse,
+            depth,
+            oldest,
+            beat,
+        })))
     }
 
     /// Listens; the returned address tells the port that was chosen.
@@ -125,7 +148,10 @@ async fn accept(listener: TcpListener, router: Router) {
         while open.len() >= MAX_CONNECTIONS {
             open.pop_front();
         }
-        open.push_back(AbortOnDropHandle::new(tokio::spawn(serve_connection(stream, router.clone()))));
+        open.push_back(AbortOnDropHandle::new(tokio::spawn(serve_connection(
+            stream,
+            router.clone(),
+        ))));
     }
 }
 
@@ -143,7 +169,11 @@ async fn serve_connection(stream: TcpStream, router: Router) {
 impl Inner {
     /// What stands in the way of being ready.
     async fn hindrances(&self) -> Vec<&'static str> {
-        let period = if self.settings.borrow().long_poll_jobs { LONG_POLL } else { POLL_PERIOD };
+        let period = if self.settings.borrow().long_poll_jobs {
+            LONG_POLL
+        } else {
+            POLL_PERIOD
+        };
         let polls = match self.turns.borrow().polled {
             // Polls begin when the settings have come.
             None => Some("the control plane has not given settings and jobs yet"),
@@ -162,19 +192,35 @@ async fn ready(State(Admin(inner)): State<Admin>) -> Response {
     if hindrances.is_empty() {
         return "ok\n".into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", hindrances.join("\n"))).into_response()
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        format!("{}\n", hindrances.join("\n")),
+    )
+        .into_response()
 }
 
 async fn metrics(State(Admin(inner)): State<Admin>) -> Response {
     if let Ok(backlog) = inner.journal.backlog().await {
-        inner.depth.set(i64::try_from(backlog.depth).unwrap_or(i64::MAX));
-        inner.oldest.set(backlog.oldest.map_or(0.0, |at| inner.clock.since(at).as_secs_f64()));
+        inner
+            .depth
+            .set(i64::try_from(backlog.depth).unwrap_or(i64::MAX));
+        inner.oldest.set(
+            backlog
+                .oldest
+                .map_or(0.0, |at| inner.clock.since(at).as_secs_f64()),
+        );
     }
-    inner.beat.set(inner.pulse.age().map_or(-1.0, |age| age.as_secs_f64()));
+    inner
+        .beat
+        .set(inner.pulse.age().map_or(-1.0, |age| age.as_secs_f64()));
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
     match encoder.encode(&inner.registry.gather(), &mut text) {
-        Ok(()) => ([(header::CONTENT_TYPE, encoder.format_type().to_owned())], text).into_response(),
+        Ok(()) => (
+            [(header::CONTENT_TYPE, encoder.format_type().to_owned())],
+            text,
+        )
+            .into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

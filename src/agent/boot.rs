@@ -35,9 +35,20 @@ pub struct Booted {
 ///
 /// # Cancel safety
 /// May be dropped at any point.
-pub async fn boot(control: &Client, mode: Mode, inheritance: Option<&Inheritance>, clock: &Clock) -> Booted {
-    let (settings, process) = tokio::join!(settings(control, clock), register(control, mode, inheritance, clock));
-    Booted { settings: Arc::new(settings), process }
+pub async fn boot(
+    control: &Client,
+    mode: Mode,
+    inheritance: Option<&Inheritance>,
+    clock: &Clock,
+) -> Booted {
+    let (settings, process) = tokio::join!(
+        settings(control, clock),
+        register(control, mode, inheritance, clock)
+    );
+    Booted {
+        settings: Arc::new(settings),
+        process,
+    }
 }
 
 async fn settings(control: &Client, clock: &Clock) -> Settings {
@@ -54,14 +65,25 @@ async fn settings(control: &Client, clock: &Clock) -> Settings {
 }
 
 /// The registration of an earlier process is kept while it shows active: its executions are ours.
-async fn register(control: &Client, mode: Mode, inheritance: Option<&Inheritance>, clock: &Clock) -> Option<ProcessId> {
+async fn register(
+    control: &Client,
+    mode: Mode,
+    inheritance: Option<&Inheritance>,
+    clock: &Clock,
+) -> Option<ProcessId> {
     if let Some(earlier) = inheritance.and_then(|inheritance| inheritance.process_id.clone())
-        && control.process(&earlier, Patience::Until(ROUND)).await.is_ok_and(|process| process.is_active())
+        && control
+            .process(&earlier, Patience::Until(ROUND))
+            .await
+            .is_ok_and(|process| process.is_active())
     {
         tracing::info!(process = %earlier, "keeps the registration of the earlier process");
         return Some(earlier);
     }
-    let process = NewProcess { kind: mode.process().to_owned(), version: VERSION.to_owned() };
+    let process = NewProcess {
+        kind: mode.process().to_owned(),
+        version: VERSION.to_owned(),
+    };
     loop {
         match control.register(&process, Patience::Until(ROUND)).await {
             Ok(record) => return Some(record.id),
@@ -78,7 +100,12 @@ async fn register(control: &Client, mode: Mode, inheritance: Option<&Inheritance
 }
 
 /// Reads settings again from time to time, and when told to. Never ends.
-pub async fn refresh(control: &Client, settings: &watch::Sender<Arc<Settings>>, clock: &Clock, reload: Arc<Notify>) {
+pub async fn refresh(
+    control: &Client,
+    settings: &watch::Sender<Arc<Settings>>,
+    clock: &Clock,
+    reload: Arc<Notify>,
+) {
     loop {
         tokio::select! {
             () = clock.sleep(jitter(REFRESH)) => {}
@@ -96,14 +123,23 @@ pub async fn refresh(control: &Client, settings: &watch::Sender<Arc<Settings>>, 
                     changed
                 });
             }
-            Err(error) => tracing::warn!(%error, "settings could not be refreshed; the old ones stay in force"),
+            Err(error) => {
+                tracing::warn!(%error, "settings could not be refreshed; the old ones stay in force")
+            }
         }
     }
 }
 
 /// Drains when the control plane wants the process to end. Never ends.
-pub async fn watch_shutdowns(control: &Client, process: Option<&ProcessId>, drain: &Stop, clock: &Clock) {
-    let Some(process) = process else { return std::future::pending().await };
+pub async fn watch_shutdowns(
+    control: &Client,
+    process: Option<&ProcessId>,
+    drain: &Stop,
+    clock: &Clock,
+) {
+    let Some(process) = process else {
+        return std::future::pending().await;
+    };
     loop {
         clock.sleep(jitter(SHUTDOWN_WATCH)).await;
         let wishes = match control.shutdowns(process).await {
@@ -115,7 +151,10 @@ pub async fn watch_shutdowns(control: &Client, process: Option<&ProcessId>, drai
         };
         for wish in wishes.iter().filter(|wish| wish.status == "requested") {
             tracing::info!(shutdown = %wish.id, "the control plane wants this process to end; draining");
-            let update = ProcessUpdate { status: "shutting-down".into(), status_description: "draining".into() };
+            let update = ProcessUpdate {
+                status: "shutting-down".into(),
+                status_description: "draining".into(),
+            };
             if let Err(error) = control.update_process(process, &update).await {
                 tracing::debug!(%error, "could not say that the process is shutting down");
             }

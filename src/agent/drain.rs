@@ -37,7 +37,14 @@ impl Draining {
         timeout: Duration,
         clock: Clock,
     ) -> Self {
-        Self { signals, drain, cancel, timeout, clock, reload: Arc::default() }
+        Self {
+            signals,
+            drain,
+            cancel,
+            timeout,
+            clock,
+            reload: Arc::default(),
+        }
     }
 
     /// Told when settings are to be read again.

@@ -46,16 +46,28 @@ impl Proxy {
     /// # Errors
     /// [`HttpError::Proxy`].
     pub fn from_environment(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, HttpError> {
-        let either =
-            |name: &str| variable(name).or_else(|| variable(&name.to_lowercase())).filter(|text| !text.is_empty());
+        let either = |name: &str| {
+            variable(name)
+                .or_else(|| variable(&name.to_lowercase()))
+                .filter(|text| !text.is_empty())
+        };
         let https = either("HTTPS_PROXY")
-            .map(|text| if text.contains("://") { text } else { format!("http://{text}") })
+            .map(|text| {
+                if text.contains("://") {
+                    text
+                } else {
+                    format!("http://{text}")
+                }
+            })
             .map(|text| match text.parse::<http::Uri>() {
                 Ok(uri) if uri.host().is_some() => Ok(text),
                 _ => Err(HttpError::Proxy),
             })
             .transpose()?;
-        Ok(Self { https, except: either("NO_PROXY").unwrap_or_default() })
+        Ok(Self {
+            https,
+            except: either("NO_PROXY").unwrap_or_default(),
+        })
     }
 
     /// A guard that knows what goes through this proxy.
@@ -82,8 +94,14 @@ impl Authorities {
     ///
     /// # Errors
     /// [`HttpError::Certificates`].
-    pub fn read(config: &Config, variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, HttpError> {
-        let named = config.tls_ca_file.as_deref().map_or(Ok(Vec::new()), read_certificates)?;
+    pub fn read(
+        config: &Config,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, HttpError> {
+        let named = config
+            .tls_ca_file
+            .as_deref()
+            .map_or(Ok(Vec::new()), read_certificates)?;
         let all = (!named.is_empty() || variable("SSL_CERT_FILE").is_some()).then(|| {
             let mut all = rustls_native_certs::load_native_certs().certs;
             all.extend(named.iter().cloned());
@@ -99,13 +117,17 @@ impl Authorities {
 
     /// The same as one PEM bundle.
     pub fn pem(&self) -> Option<Vec<u8>> {
-        let block = |certificate: &CertificateDer<'_>| pem::Pem::new("CERTIFICATE", certificate.as_ref());
+        let block =
+            |certificate: &CertificateDer<'_>| pem::Pem::new("CERTIFICATE", certificate.as_ref());
         Some(pem::encode_many(&self.all()?.iter().map(block).collect::<Vec<_>>()).into_bytes())
     }
 }
 
 fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, HttpError> {
-    let failed = |message: String| HttpError::Certificates { path: path.to_owned(), message };
+    let failed = |message: String| HttpError::Certificates {
+        path: path.to_owned(),
+        message,
+    };
     let pem = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match certificates {
@@ -119,7 +141,10 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, HttpEr
 /// # Errors
 /// [`HttpError`].
 pub fn client(authorities: &Authorities) -> Result<reqwest::Client, HttpError> {
-    builder(authorities)?.connect_timeout(CONNECT).build().map_err(HttpError::Setup)
+    builder(authorities)?
+        .connect_timeout(CONNECT)
+        .build()
+        .map_err(HttpError::Setup)
 }
 
 /// What all clients have in common.
@@ -127,8 +152,11 @@ pub fn client(authorities: &Authorities) -> Result<reqwest::Client, HttpError> {
 /// # Errors
 /// [`HttpError::Setup`] if an authority is no certificate.
 pub fn builder(authorities: &Authorities) -> Result<reqwest::ClientBuilder, HttpError> {
-    let named: Result<Vec<_>, _> =
-        authorities.named.iter().map(|certificate| reqwest::Certificate::from_der(certificate)).collect();
+    let named: Result<Vec<_>, _> = authorities
+        .named
+        .iter()
+        .map(|certificate| reqwest::Certificate::from_der(certificate))
+        .collect();
     Ok(reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())

@@ -17,32 +17,53 @@ const NAME: &str = "lock";
 /// # Errors
 /// [`AgentError::Locked`] names the holder; [`AgentError::StateDir`].
 pub fn take(state_dir: &Path) -> Result<File, AgentError> {
-    let failed = |source| AgentError::StateDir { path: state_dir.to_owned(), source };
+    let failed = |source| AgentError::StateDir {
+        path: state_dir.to_owned(),
+        source,
+    };
     dir::make_private(state_dir).map_err(failed)?;
     if dir::narrow(state_dir).map_err(failed)? {
         tracing::warn!(path = %state_dir.display(), "other users may look into the state directory; set its mode to 0700");
     }
     let path = state_dir.join(NAME);
     let mut options = File::options();
-    let mut file =
-        options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+    let mut file = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             // A holder that cannot be read is still a holder.
             let _ = (&mut file).take(64).read_to_string(&mut holder);
-            let holder =
-                if holder.is_empty() { "another process".into() } else { format!("process {}", holder.trim()) };
-            return Err(AgentError::Locked { path: state_dir.to_owned(), holder });
+            let holder = if holder.is_empty() {
+                "another process".into()
+            } else {
+                format!("process {}", holder.trim())
+            };
+            return Err(AgentError::Locked {
+                path: state_dir.to_owned(),
+                holder,
+            });
         }
         Err(TryLockError::Error(source)) => return Err(failed(source)),
     }
-    file.set_len(0).and_then(|()| file.rewind()).map_err(failed)?;
-    file.write_all(std::process::id().to_string().as_bytes()).map_err(failed)?;
+    file.set_len(0)
+        .and_then(|()| file.rewind())
+        .map_err(failed)?;
+    file.write_all(std::process::id().to_string().as_bytes())
+        .map_err(failed)?;
     let swept = dir::sweep(state_dir).map_err(failed)?;
     if swept > 0 {
-        tracing::info!(swept, "removed job directories that an earlier process left");
+        tracing::info!(
+            swept,
+            "removed job directories that an earlier process left"
+        );
     }
     Ok(file)
 }

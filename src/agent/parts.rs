@@ -41,10 +41,16 @@ pub fn parts(
     let builder = || http::builder(authorities).map(|builder| builder.connect_timeout(CONNECT));
     let guard = guard(config, &proxy, &groups);
     let of_git = guard.and_allow(&config.git_allow_insecure);
-    let web = builder()?.dns_resolver(of_git.resolver(Reach::Author)).build().map_err(http::HttpError::Setup)?;
+    let web = builder()?
+        .dns_resolver(of_git.resolver(Reach::Author))
+        .build()
+        .map_err(http::HttpError::Setup)?;
     let connections = Connections::new(builder, &guard.and_allow(&config.registry_allow_insecure))?;
     let supervisor = Supervisor::default();
-    let machine = Machine::new(variable, builder()?.build().map_err(http::HttpError::Setup)?);
+    let machine = Machine::new(
+        variable,
+        builder()?.build().map_err(http::HttpError::Setup)?,
+    );
     Ok(Parts {
         clock: clock.clone(),
         redactor: redactor.clone(),
@@ -64,7 +70,10 @@ pub fn parts(
         builds: Builds {
             allow_remote: config.build_allow_remote,
             web,
-            helm: Helm { program: config.build_helm_command.clone().into(), supervisor },
+            helm: Helm {
+                program: config.build_helm_command.clone().into(),
+                supervisor,
+            },
         },
         registries: Registries {
             connections,
@@ -76,10 +85,18 @@ pub fn parts(
             ArtifactLayout::Flux => Layout::Flux,
             ArtifactLayout::Archive => Layout::Archive,
         },
-        network: Network::new(proxy.https.as_deref(), &proxy.except, authorities.all(), machine)
-            .allow_exec(config.deploy.allow_exec.clone())
-            .guarded(guard)
-            .trusting(config.deploy.allow_insecure.clone(), config.deploy.allow_endpoints.clone()),
+        network: Network::new(
+            proxy.https.as_deref(),
+            &proxy.except,
+            authorities.all(),
+            machine,
+        )
+        .allow_exec(config.deploy.allow_exec.clone())
+        .guarded(guard)
+        .trusting(
+            config.deploy.allow_insecure.clone(),
+            config.deploy.allow_endpoints.clone(),
+        ),
         deploys: config.deploy.clone(),
         metrics: Metrics::new()?,
     })
@@ -89,5 +106,9 @@ pub fn parts(
 /// where the control plane is, and where a person names them: a command serves no groups.
 fn guard(config: &Config, proxy: &Proxy, groups: &[Group]) -> Guard {
     let guard = proxy.guarded(Guard::new(config.network_allow.clone()));
-    if groups.is_empty() || is_loopback(&config.api_url) { guard.with_loopback() } else { guard }
+    if groups.is_empty() || is_loopback(&config.api_url) {
+        guard.with_loopback()
+    } else {
+        guard
+    }
 }

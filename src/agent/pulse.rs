@@ -70,7 +70,9 @@ impl Pulse {
         let (ended, end) = oneshot::channel();
         let inner = self.0.clone();
         let body = move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
             match runtime {
                 Ok(runtime) => runtime.block_on(async {
                     let stop = inner.stop.clone();
@@ -83,7 +85,10 @@ impl Pulse {
             }
             drop(ended);
         };
-        if let Err(error) = std::thread::Builder::new().name("heart-beat".into()).spawn(body) {
+        if let Err(error) = std::thread::Builder::new()
+            .name("heart-beat".into())
+            .spawn(body)
+        {
             tracing::error!(%error, "the heart beat's thread cannot start");
         }
         end
@@ -91,14 +96,23 @@ impl Pulse {
 
     /// Notes what the process is registered as.
     pub fn registered_as(&self, process: ProcessId) {
-        *self.0.process.write().unwrap_or_else(PoisonError::into_inner) = Some(process);
+        *self
+            .0
+            .process
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Some(process);
     }
 
     /// How long ago the last beat arrived, if any has.
     pub fn age(&self) -> Option<Duration> {
         match self.0.last.load(Ordering::Relaxed) {
             NEVER => None,
-            millis => Some(self.0.clock.elapsed().saturating_sub(Duration::from_millis(millis))),
+            millis => Some(
+                self.0
+                    .clock
+                    .elapsed()
+                    .saturating_sub(Duration::from_millis(millis)),
+            ),
         }
     }
 
@@ -107,7 +121,11 @@ impl Pulse {
     pub async fn first(&self) {
         let mut tried = self.0.tried.subscribe();
         // A beat that takes longer is not waited for: jobs are worth more.
-        let _ = self.0.clock.timeout(FIRST_BEAT, tried.wait_for(|tried| *tried)).await;
+        let _ = self
+            .0
+            .clock
+            .timeout(FIRST_BEAT, tried.wait_for(|tried| *tried))
+            .await;
     }
 
     /// No further beat.
@@ -128,7 +146,8 @@ impl Inner {
             let begun = self.clock.elapsed();
             match control.heart_beat(&self.now()).await {
                 Ok(()) => {
-                    let millis = u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(NEVER - 1);
+                    let millis =
+                        u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(NEVER - 1);
                     self.last.store(millis, Ordering::Relaxed);
                 }
                 Err(error) => tracing::warn!(%error, "a heart beat did not arrive"),
@@ -136,19 +155,28 @@ impl Inner {
             self.tried.send_replace(true);
             let period = self.settings.borrow().heart_beat();
             // The period counts from the start of a beat, so a slow one does not make the next late.
-            self.clock.sleep((begun + period).saturating_sub(self.clock.elapsed())).await;
+            self.clock
+                .sleep((begun + period).saturating_sub(self.clock.elapsed()))
+                .await;
         }
     }
 
     fn now(&self) -> HeartBeat {
         // Executions of an earlier process would be cancelled if the runner seemed to have restarted.
-        let inherited = self.inheritance.as_ref().filter(|_| self.turns.borrow().is_inheriting());
+        let inherited = self
+            .inheritance
+            .as_ref()
+            .filter(|_| self.turns.borrow().is_inheriting());
         let started_at = inherited.map_or(self.started_at, |inherited| inherited.started_at);
         HeartBeat {
             alive_time: u64::try_from(self.clock.since(started_at).as_nanos()).unwrap_or(u64::MAX),
             version: VERSION.to_owned(),
             process: self.mode.process().to_owned(),
-            process_id: self.process.read().unwrap_or_else(PoisonError::into_inner).clone(),
+            process_id: self
+                .process
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
         }
     }
 }

@@ -66,7 +66,10 @@ mod tests {
             at.push(last + backoff.next(None));
         }
         for window in at.windows(7) {
-            assert!(window[6] - window[0] >= Duration::from_secs(60), "{window:?}");
+            assert!(
+                window[6] - window[0] >= Duration::from_secs(60),
+                "{window:?}"
+            );
         }
     }
 
@@ -74,6 +77,8 @@ mod tests {
     fn a_server_can_lengthen_a_wait_but_not_shorten_it() {
         assert!(Backoff::default().next(Some(Duration::from_secs(20))) >= Duration::from_secs(20));
         assert!(Backoff::default().next(Some(Duration::ZERO)) >= Duration::from_secs(1));
-        assert!(Backoff::default().next(Some(Duration::from_secs(86_400))) < Duration::from_secs(400));
+        assert!(
+            Backoff::default().next(Some(Duration::from_secs(86_400))) < Duration::from_secs(400)
+        );
     }
 }

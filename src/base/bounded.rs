@@ -27,7 +27,11 @@ pub enum BodyError {
 /// [`BodyError`].
 pub async fn read(answer: reqwest::Response, limit: usize) -> Result<Bytes, BodyError> {
     let content = prefix(answer, limit.saturating_add(1)).await?;
-    if content.len() > limit { Err(BodyError::TooLarge(limit)) } else { Ok(content) }
+    if content.len() > limit {
+        Err(BodyError::TooLarge(limit))
+    } else {
+        Ok(content)
+    }
 }
 
 /// Reads the beginning of the body of an answer, of at most `limit` bytes.
@@ -59,7 +63,9 @@ where
     let mut content = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| BodyError::Broken(error.to_string()))?;
-        let Some(part) = frame.data_ref() else { continue };
+        let Some(part) = frame.data_ref() else {
+            continue;
+        };
         if content.len() + part.len() > limit {
             return Err(BodyError::TooLarge(limit));
         }
@@ -73,8 +79,15 @@ where
 /// # Errors
 /// [`BodyError::TooMany`].
 pub fn check_values(json: &[u8], limit: usize) -> Result<(), BodyError> {
-    let values = json.iter().filter(|byte| matches!(byte, b',' | b'[' | b'{' | b':')).count();
-    if values > limit { Err(BodyError::TooMany(limit)) } else { Ok(()) }
+    let values = json
+        .iter()
+        .filter(|byte| matches!(byte, b',' | b'[' | b'{' | b':'))
+        .count();
+    if values > limit {
+        Err(BodyError::TooMany(limit))
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -83,7 +96,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_read_up_to_its_limit() {
-        let body = |text: &'static str| http_body_util::Full::new(Bytes::from_static(text.as_bytes()));
+        let body =
+            |text: &'static str| http_body_util::Full::new(Bytes::from_static(text.as_bytes()));
         assert_eq!(collect(body("12345"), 5).await.unwrap(), "12345");
         assert_eq!(collect(body("12345"), 4).await, Err(BodyError::TooLarge(4)));
         let answer = |text: &'static str| reqwest::Response::from(http::Response::new(text));

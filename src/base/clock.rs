@@ -52,7 +52,11 @@ impl Clock {
 
     /// A clock that starts at `start` and moves only by its [`Hand`].
     pub fn manual(start: Timestamp) -> (Self, Hand) {
-        let manual = Arc::new(Manual { start, elapsed: watch::Sender::new(Duration::ZERO), sleepers: Mutex::new(0) });
+        let manual = Arc::new(Manual {
+            start,
+            elapsed: watch::Sender::new(Duration::ZERO),
+            sleepers: Mutex::new(0),
+        });
         (Self(Source::Manual(manual.clone())), Hand(manual))
     }
 
@@ -88,9 +92,9 @@ impl Clock {
     /// Waits for `wait` to pass. May be dropped at any point.
     pub fn sleep(&self, wait: Duration) -> BoxFuture<'static, ()> {
         match &self.0 {
-            Source::System(start) => {
-                Box::pin(tokio::time::sleep_until((*start + on_grid(start.elapsed(), wait)).into()))
-            }
+            Source::System(start) => Box::pin(tokio::time::sleep_until(
+                (*start + on_grid(start.elapsed(), wait)).into(),
+            )),
             Source::Manual(manual) => {
                 let manual = manual.clone();
                 Box::pin(async move {
@@ -108,7 +112,11 @@ impl Clock {
     ///
     /// # Errors
     /// [`Elapsed`] when the limit struck first.
-    pub async fn timeout<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Result<T, Elapsed> {
+    pub async fn timeout<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Elapsed> {
         tokio::select! {
             biased;
             done = work => Ok(done),
@@ -139,7 +147,11 @@ impl Hand {
 
     /// How many sleepers the clock has.
     pub fn sleepers(&self) -> usize {
-        *self.0.sleepers.lock().unwrap_or_else(PoisonError::into_inner)
+        *self
+            .0
+            .sleepers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -147,14 +159,21 @@ struct Sleeper<'a>(&'a Manual);
 
 impl<'a> Sleeper<'a> {
     fn new(manual: &'a Manual) -> Self {
-        *manual.sleepers.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        *manual
+            .sleepers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) += 1;
         Self(manual)
     }
 }
 
 impl Drop for Sleeper<'_> {
     fn drop(&mut self) {
-        *self.0.sleepers.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        *self
+            .0
+            .sleepers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) -= 1;
     }
 }
 

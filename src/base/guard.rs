@@ -101,27 +101,50 @@ struct Rules {
 impl Guard {
     /// A guard that lets pass what the operator allows.
     pub fn new(allowed: Vec<Allowed>) -> Self {
-        Self(Arc::new(Rules { allowed, ..Rules::default() }))
+        Self(Arc::new(Rules {
+            allowed,
+            ..Rules::default()
+        }))
     }
 
     /// A guard of what the operator names, which lets everything pass.
     pub fn open() -> Self {
-        Self::new(["0.0.0.0/0", "::/0"].into_iter().filter_map(Allowed::parse).collect())
+        Self::new(
+            ["0.0.0.0/0", "::/0"]
+                .into_iter()
+                .filter_map(Allowed::parse)
+                .collect(),
+        )
     }
 
     /// The same; plans may name services on loopback. Only where the control plane itself is on this machine, as in
     /// tests and trials, is that no way into somebody else's services.
     #[must_use]
     pub fn with_loopback(&self) -> Self {
-        Self(Arc::new(Rules { loopback: true, ..Rules::clone(&self.0) }))
+        Self(Arc::new(Rules {
+            loopback: true,
+            ..Rules::clone(&self.0)
+        }))
     }
 
     /// The same with the operator's proxy (`HTTPS_PROXY`) and the hosts that are reached without it (`NO_PROXY`).
     #[must_use]
     pub fn with_proxy(&self, proxy: &str, except: &str) -> Self {
-        let proxy_host = proxy.parse::<http::Uri>().ok().and_then(|uri| uri.host().map(normal));
-        let proxy = Some(Arc::new(Matcher::builder().https(proxy.to_owned()).no(except.to_owned()).build()));
-        Self(Arc::new(Rules { proxy, proxy_host, ..Rules::clone(&self.0) }))
+        let proxy_host = proxy
+            .parse::<http::Uri>()
+            .ok()
+            .and_then(|uri| uri.host().map(normal));
+        let proxy = Some(Arc::new(
+            Matcher::builder()
+                .https(proxy.to_owned())
+                .no(except.to_owned())
+                .build(),
+        ));
+        Self(Arc::new(Rules {
+            proxy,
+            proxy_host,
+            ..Rules::clone(&self.0)
+        }))
     }
 
     /// The same, with more that is allowed: hosts, with or without a port.
@@ -132,7 +155,11 @@ impl Guard {
             _ => host.as_str(),
         };
         let mut rules = Rules::clone(&self.0);
-        rules.allowed.extend(hosts.into_iter().filter_map(|host| Allowed::parse(bare(host))));
+        rules.allowed.extend(
+            hosts
+                .into_iter()
+                .filter_map(|host| Allowed::parse(bare(host))),
+        );
         Self(Arc::new(rules))
     }
 
@@ -148,7 +175,11 @@ impl Guard {
             Some(Host::Domain(name)) => {
                 let name = normal(name);
                 let is_here = name == "localhost" || name.ends_with(".localhost");
-                if is_here { self.permit(&name, Ipv4Addr::LOCALHOST.into(), reach) } else { Ok(()) }
+                if is_here {
+                    self.permit(&name, Ipv4Addr::LOCALHOST.into(), reach)
+                } else {
+                    Ok(())
+                }
             }
         }
     }
@@ -157,10 +188,20 @@ impl Guard {
     ///
     /// # Errors
     /// [`GuardError`] if the name has no address, or none that is permitted.
-    pub async fn resolve(&self, host: &str, port: u16, reach: Reach) -> Result<Vec<SocketAddr>, GuardError> {
+    pub async fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+        reach: Reach,
+    ) -> Result<Vec<SocketAddr>, GuardError> {
         let bare = host.trim_matches(['[', ']']);
-        let unresolved = |message: String| GuardError::Unresolved { host: host.to_owned(), message };
-        let found = tokio::net::lookup_host((bare, port)).await.map_err(|error| unresolved(error.to_string()))?;
+        let unresolved = |message: String| GuardError::Unresolved {
+            host: host.to_owned(),
+            message,
+        };
+        let found = tokio::net::lookup_host((bare, port))
+            .await
+            .map_err(|error| unresolved(error.to_string()))?;
         let mut refused = unresolved("it has no address".into());
         let mut permitted = Vec::new();
         for address in found {
@@ -169,19 +210,30 @@ impl Guard {
                 Err(error) => refused = error,
             }
         }
-        if permitted.is_empty() { Err(refused) } else { Ok(permitted) }
+        if permitted.is_empty() {
+            Err(refused)
+        } else {
+            Ok(permitted)
+        }
     }
 
     /// Returns true if requests to this URL go through the operator's proxy, which resolves names itself.
     pub fn is_proxied(&self, url: &Url) -> bool {
         let uri = url.as_str().parse::<http::Uri>();
-        self.0.proxy.as_ref().zip(uri.ok()).is_some_and(|(proxy, uri)| proxy.intercept(&uri).is_some())
+        self.0
+            .proxy
+            .as_ref()
+            .zip(uri.ok())
+            .is_some_and(|(proxy, uri)| proxy.intercept(&uri).is_some())
     }
 
     /// The resolver of an HTTP client whose connections stay within a reach. Literals never come to it: its user
     /// [checks](Self::check) each URL.
     pub fn resolver(&self, reach: Reach) -> Arc<Resolver> {
-        Arc::new(Resolver { guard: self.clone(), reach })
+        Arc::new(Resolver {
+            guard: self.clone(),
+            reach,
+        })
     }
 
     fn permit(&self, host: &str, address: IpAddr, reach: Reach) -> Result<(), GuardError> {
@@ -215,9 +267,14 @@ impl Resolver {
     /// [`GuardError`].
     pub async fn addresses(&self, name: &str) -> Result<Vec<SocketAddr>, GuardError> {
         if self.guard.0.proxy_host.as_ref() == Some(&normal(name)) {
-            let unresolved =
-                |error: std::io::Error| GuardError::Unresolved { host: name.to_owned(), message: error.to_string() };
-            return Ok(tokio::net::lookup_host((name, 0)).await.map_err(unresolved)?.collect());
+            let unresolved = |error: std::io::Error| GuardError::Unresolved {
+                host: name.to_owned(),
+                message: error.to_string(),
+            };
+            return Ok(tokio::net::lookup_host((name, 0))
+                .await
+                .map_err(unresolved)?
+                .collect());
         }
         self.guard.resolve(name, 0, self.reach).await
     }
@@ -225,7 +282,10 @@ impl Resolver {
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let resolver = Self { guard: self.guard.clone(), reach: self.reach };
+        let resolver = Self {
+            guard: self.guard.clone(),
+            reach: self.reach,
+        };
         Box::pin(async move {
             let addresses = resolver.addresses(name.as_str()).await?;
             Ok(Box::new(addresses.into_iter()) as Addrs)
@@ -245,14 +305,19 @@ pub fn is_loopback(url: &Url) -> bool {
 
 /// A host name without the dot of the root, in lower case.
 fn normal(host: &str) -> String {
-    host.trim_end_matches('.').trim_matches(['[', ']']).to_ascii_lowercase()
+    host.trim_end_matches('.')
+        .trim_matches(['[', ']'])
+        .to_ascii_lowercase()
 }
 
 /// The IPv4 address that an IPv6 address stands for on the way (mapped, NAT64, 6to4), else the address itself.
 fn embedded(address: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = address else { return address };
+    let IpAddr::V6(v6) = address else {
+        return address;
+    };
     let [first, second, third, .., seventh, eighth] = v6.segments();
-    let v4 = |high: u16, low: u16| IpAddr::V4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
+    let v4 =
+        |high: u16, low: u16| IpAddr::V4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)));
     match v6.to_ipv4_mapped() {
         Some(mapped) => mapped.into(),
         None if (first, second) == (0x64, 0xff9b) && third == 0 => v4(seventh, eighth),
@@ -298,11 +363,16 @@ fn is_special(v4: Ipv4Addr) -> bool {
 const AZURE_HOST: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
 /// Metadata services of clouds on addresses of private ranges: Alibaba, Oracle.
-const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(192, 0, 0, 192)];
+const METADATA_V4: [Ipv4Addr; 2] = [
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(192, 0, 0, 192),
+];
 
 /// The same over IPv6: AWS, Google.
-const METADATA_V6: [Ipv6Addr; 2] =
-    [Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254), Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)];
+const METADATA_V6: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+];
 
 /// Returns true for this machine, its link, groups of machines, and the metadata services of clouds.
 fn is_local(address: IpAddr) -> bool {
@@ -369,24 +439,79 @@ mod tests {
             "[2001:db8::1]",
             "[100::1]",
         ] {
-            assert!(check(&Guard::default(), &format!("https://{host}/x"), Reach::Author).is_err(), "{host}");
+            assert!(
+                check(
+                    &Guard::default(),
+                    &format!("https://{host}/x"),
+                    Reach::Author
+                )
+                .is_err(),
+                "{host}"
+            );
         }
-        for host in
-            ["1.1.1.1", "172.32.0.1", "192.0.66.2", "[2606:4700::1111]", "[64:ff9b::101:101]", "[2002:101:101::]"]
-        {
-            assert!(check(&Guard::default(), &format!("https://{host}/x"), Reach::Author).is_ok(), "{host}");
+        for host in [
+            "1.1.1.1",
+            "172.32.0.1",
+            "192.0.66.2",
+            "[2606:4700::1111]",
+            "[64:ff9b::101:101]",
+            "[2002:101:101::]",
+        ] {
+            assert!(
+                check(
+                    &Guard::default(),
+                    &format!("https://{host}/x"),
+                    Reach::Author
+                )
+                .is_ok(),
+                "{host}"
+            );
         }
     }
 
     #[test]
     fn private_reach_ends_before_this_machine_and_its_metadata() {
-        for host in ["10.1.2.3", "192.168.1.1", "100.64.0.1", "[fd12::1]", "8.8.8.8"] {
-            assert!(check(&Guard::default(), &format!("https://{host}/x"), Reach::Endpoint).is_ok(), "{host}");
+        for host in [
+            "10.1.2.3",
+            "192.168.1.1",
+            "100.64.0.1",
+            "[fd12::1]",
+            "8.8.8.8",
+        ] {
+            assert!(
+                check(
+                    &Guard::default(),
+                    &format!("https://{host}/x"),
+                    Reach::Endpoint
+                )
+                .is_ok(),
+                "{host}"
+            );
         }
-        let local =
-            ["127.0.0.1", "169.254.169.254", "168.63.129.16", "100.100.100.200", "[fd00:ec2::254]", "[fe80::1]"];
-        for host in local.iter().chain(&["[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "224.0.0.1", "localhost"]) {
-            assert!(check(&Guard::default(), &format!("https://{host}/x"), Reach::Endpoint).is_err(), "{host}");
+        let local = [
+            "127.0.0.1",
+            "169.254.169.254",
+            "168.63.129.16",
+            "100.100.100.200",
+            "[fd00:ec2::254]",
+            "[fe80::1]",
+        ];
+        for host in local.iter().chain(&[
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "0.0.0.0",
+            "224.0.0.1",
+            "localhost",
+        ]) {
+            assert!(
+                check(
+                    &Guard::default(),
+                    &format!("https://{host}/x"),
+                    Reach::Endpoint
+                )
+                .is_err(),
+                "{host}"
+            );
         }
         let here = Guard::default().with_loopback();
         assert!(check(&here, "https://127.0.0.1/x", Reach::Endpoint).is_ok());
@@ -399,25 +524,59 @@ mod tests {
     #[test]
     fn the_operator_opens_hosts_addresses_and_networks() {
         let allowed = ["git.internal", "10.1.0.0/16", "127.0.0.1", "[fd00::5]"];
-        let guard = Guard::new(allowed.iter().map(|text| Allowed::parse(text).unwrap()).collect());
+        let guard = Guard::new(
+            allowed
+                .iter()
+                .map(|text| Allowed::parse(text).unwrap())
+                .collect(),
+        );
         for host in ["10.1.2.3", "127.0.0.1", "[fd00::5]", "[::ffff:10.1.0.9]"] {
-            assert!(check(&guard, &format!("https://{host}/x"), Reach::Author).is_ok(), "{host}");
+            assert!(
+                check(&guard, &format!("https://{host}/x"), Reach::Author).is_ok(),
+                "{host}"
+            );
         }
         assert!(check(&guard, "https://10.2.0.1/x", Reach::Author).is_err());
-        assert!(guard.permit("GIT.internal.", [10, 9, 9, 9].into(), Reach::Author).is_ok());
-        assert!(guard.permit("other.internal", [10, 9, 9, 9].into(), Reach::Author).is_err());
+        assert!(
+            guard
+                .permit("GIT.internal.", [10, 9, 9, 9].into(), Reach::Author)
+                .is_ok()
+        );
+        assert!(
+            guard
+                .permit("other.internal", [10, 9, 9, 9].into(), Reach::Author)
+                .is_err()
+        );
         assert_eq!(Allowed::parse("a/b"), None);
         assert!(
-            guard.and_allow(&["127.0.0.2:8443".to_owned()]).permit("x", [127, 0, 0, 2].into(), Reach::Author).is_ok()
+            guard
+                .and_allow(&["127.0.0.2:8443".to_owned()])
+                .permit("x", [127, 0, 0, 2].into(), Reach::Author)
+                .is_ok()
         );
     }
 
     #[tokio::test]
     async fn names_are_judged_by_what_they_resolve_to() {
-        let error = Guard::default().resolve("localhost", 443, Reach::Author).await.unwrap_err();
+        let error = Guard::default()
+            .resolve("localhost", 443, Reach::Author)
+            .await
+            .unwrap_err();
         assert!(matches!(error, GuardError::NotPublic { .. }), "{error}");
-        assert!(Guard::default().resolve("127.1", 22, Reach::Endpoint).await.is_err());
-        let here = Guard::default().with_loopback().resolve("localhost", 443, Reach::Endpoint).await.unwrap();
-        assert!(here.iter().all(|address| address.ip().is_loopback() && address.port() == 443));
+        assert!(
+            Guard::default()
+                .resolve("127.1", 22, Reach::Endpoint)
+                .await
+                .is_err()
+        );
+        let here = Guard::default()
+            .with_loopback()
+            .resolve("localhost", 443, Reach::Endpoint)
+            .await
+            .unwrap();
+        assert!(
+            here.iter()
+                .all(|address| address.ip().is_loopback() && address.port() == 443)
+        );
     }
 }

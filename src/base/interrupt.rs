@@ -41,7 +41,10 @@ mod tests {
         assert!(!while_wanted(&stop, is_unwanted));
         stop.stop(Cause::Cancelled);
         assert!(while_wanted(&stop, is_unwanted));
-        assert!(while_wanted(&stop, || !while_wanted(&Stop::default(), is_unwanted) && is_unwanted()));
+        assert!(while_wanted(&stop, || !while_wanted(
+            &Stop::default(),
+            is_unwanted
+        ) && is_unwanted()));
         assert!(!is_unwanted());
     }
 }

@@ -1,10 +1,17 @@
 //! The nearest known word to a misspelt one.
-#![expect(clippy::indexing_slicing, reason = "indexes come from the lengths of the same lists")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "indexes come from the lengths of the same lists"
+)]
 
 /// The known word that is closest to `word`, if it is close enough to be meant.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let most = (word.chars().count() / 3).max(2);
-    known.map(|candidate| (distance(word, candidate), candidate)).filter(|(d, _)| *d <= most).min().map(|(_, c)| c)
+    known
+        .map(|candidate| (distance(word, candidate), candidate))
+        .filter(|(d, _)| *d <= most)
+        .min()
+        .map(|(_, c)| c)
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours between two words.
@@ -16,7 +23,9 @@ fn distance(a: &str, b: &str) -> usize {
     for (i, x) in a.iter().enumerate() {
         let mut row = vec![i + 1];
         for (j, y) in b.iter().enumerate() {
-            let mut least = (above[j] + usize::from(x != y)).min(above[j + 1] + 1).min(row[j] + 1);
+            let mut least = (above[j] + usize::from(x != y))
+                .min(above[j + 1] + 1)
+                .min(row[j] + 1);
             if i > 0 && j > 0 && *x == b[j - 1] && a[i - 1] == *y {
                 least = least.min(before[j - 1] + 1);
             }
@@ -36,7 +45,10 @@ mod tests {
     fn a_misspelt_word_finds_its_neighbour_and_nonsense_none() {
         let known = ["state_dir", "journal.url", "log.level"];
         assert_eq!(nearest("state_dri", known.into_iter()), Some("state_dir"));
-        assert_eq!(nearest("journal.ulr", known.into_iter()), Some("journal.url"));
+        assert_eq!(
+            nearest("journal.ulr", known.into_iter()),
+            Some("journal.url")
+        );
         assert_eq!(nearest("qqqqqqqq", known.into_iter()), None);
     }
 }

@@ -73,10 +73,19 @@ impl Redactor {
             if part.trim().len() < SHORTEST {
                 continue;
             }
-            forms.extend([part.to_owned(), STANDARD.encode(part), URL_SAFE.encode(part)]);
+            forms.extend([
+                part.to_owned(),
+                STANDARD.encode(part),
+                URL_SAFE.encode(part),
+            ]);
             forms.push(url::form_urlencoded::byte_serialize(part.as_bytes()).collect());
             forms.push(percent_encode(part));
-            forms.push(serde_json::Value::from(part).to_string().trim_matches('"').to_owned());
+            forms.push(
+                serde_json::Value::from(part)
+                    .to_string()
+                    .trim_matches('"')
+                    .to_owned(),
+            );
         }
         forms.sort();
         forms.dedup();
@@ -84,13 +93,19 @@ impl Redactor {
         for form in &forms {
             *known.entry(form.clone()).or_default() += 1;
         }
-        Learned { redactor: self.clone(), forms }
+        Learned {
+            redactor: self.clone(),
+            forms,
+        }
     }
 
     /// `text` without any known secret.
     pub fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut hits: Vec<&String> = known.keys().filter(|form| text.contains(form.as_str())).collect();
+        let mut hits: Vec<&String> = known
+            .keys()
+            .filter(|form| text.contains(form.as_str()))
+            .collect();
         if hits.is_empty() {
             return Cow::Borrowed(text);
         }

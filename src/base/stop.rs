@@ -29,7 +29,11 @@ pub struct Stop {
 impl Stop {
     /// A token below this one.
     pub fn child(&self) -> Self {
-        Self { token: self.token.child_token(), cause: Arc::default(), parent: Some(Arc::new(self.clone())) }
+        Self {
+            token: self.token.child_token(),
+            cause: Arc::default(),
+            parent: Some(Arc::new(self.clone())),
+        }
     }
 
     /// Asks for the stop of everything at and below this token. The first cause stays.
@@ -46,7 +50,10 @@ impl Stop {
 
     /// The cause, if stopped: the nearest token's own, else its parent's.
     pub fn cause(&self) -> Option<Cause> {
-        self.cause.get().copied().or_else(|| self.parent.as_ref().and_then(|parent| parent.cause()))
+        self.cause
+            .get()
+            .copied()
+            .or_else(|| self.parent.as_ref().and_then(|parent| parent.cause()))
     }
 
     /// Ends when a stop is asked for.

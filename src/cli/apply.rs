@@ -6,7 +6,8 @@ use clap::{ArgMatches, Command};
 use serde_json::json;
 
 use super::cluster::{
-    Sources, Stopped, Target, code_of, confirm, dry_run_argument, run as run_on, with_source, with_target, yes_argument,
+    Sources, Stopped, Target, code_of, confirm, dry_run_argument, run as run_on, with_source,
+    with_target, yes_argument,
 };
 use super::plan::{self, VERSION, load, refused, survey};
 use super::{Code, complain, input, tell};
@@ -25,20 +26,32 @@ pub fn command() -> Command {
         .arg(yes_argument())
         .arg(dry_run_argument())
         .arg(input::output_argument());
-    with_target(with_source(command, "File of a saved plan, or oci://REFERENCE of an artifact"))
+    with_target(with_source(
+        command,
+        "File of a saved plan, or oci://REFERENCE of an artifact",
+    ))
 }
 
 /// Runs it.
 pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
     run_on(matches, environment, Sources::OneOrPlan, async |target| {
-        let file = matches.get_one::<String>("SOURCE").filter(|source| !source.starts_with("oci://"));
+        let file = matches
+            .get_one::<String>("SOURCE")
+            .filter(|source| !source.starts_with("oci://"));
         match file {
             Some(file) => saved(target, matches, file).await,
             None if matches.get_flag("dry-run") => plan::fresh(target, matches).await,
             None => {
                 let mut source = target.source(matches).await?;
                 let mut survey = survey(target, &mut source).await?;
-                fresh(target, matches, &mut survey, &target.namespace, source.artifact.clone()).await
+                fresh(
+                    target,
+                    matches,
+                    &mut survey,
+                    &target.namespace,
+                    source.artifact.clone(),
+                )
+                .await
             }
         }
     })
@@ -51,20 +64,53 @@ async fn saved(target: &Target, matches: &ArgMatches, file: &str) -> Result<Code
     let mut known = target.known(std::mem::take(&mut saved.objects), saved.artifact.clone());
     let options = &saved.options(&target.parts.deploys.options);
     let objects = std::mem::take(&mut known.objects);
-    let mut survey = Survey::take(&target.api, objects, &saved.namespace, saved.component().as_ref()).await?;
+    let mut survey = Survey::take(
+        &target.api,
+        objects,
+        &saved.namespace,
+        saved.component().as_ref(),
+    )
+    .await?;
     match terms::approved(&saved.contract, &survey, options) {
         Ok(_) if matches.get_flag("dry-run") => {
             target.say("the plan still fits; `plan show` tells what it changes");
-            Ok(if saved.contract.is_noop() { Code::Done } else { Code::Changes })
+            Ok(if saved.contract.is_noop() {
+                Code::Done
+            } else {
+                Code::Changes
+            })
         }
         Ok(actions) => {
             let waiting = target.parts.deploys.waiting.clone();
-            let order = Order { actions, contract: Some(&saved.contract), artifact: saved.artifact.clone(), waiting };
-            finish(target, matches, &mut survey, &saved.namespace, &order, options).await
+            let order = Order {
+                actions,
+                contract: Some(&saved.contract),
+                artifact: saved.artifact.clone(),
+                waiting,
+            };
+            finish(
+                target,
+                matches,
+                &mut survey,
+                &saved.namespace,
+                &order,
+                options,
+            )
+            .await
         }
         Err(breaches) if target.parts.deploys.replan => {
-            target.say(&format!("{}; it is planned anew (deploy.moved)", Failure::Moved(breaches).sentence()));
-            fresh(target, matches, &mut survey, &saved.namespace, saved.artifact.clone()).await
+            target.say(&format!(
+                "{}; it is planned anew (deploy.moved)",
+                Failure::Moved(breaches).sentence()
+            ));
+            fresh(
+                target,
+                matches,
+                &mut survey,
+                &saved.namespace,
+                saved.artifact.clone(),
+            )
+            .await
         }
         Err(breaches) => Err(Stopped(Code::Moved, Failure::Moved(breaches).sentence())),
     }
@@ -98,10 +144,21 @@ pub async fn fresh(
     let waiting = target.parts.deploys.waiting.clone();
     let order = if was_seen {
         let actions = terms::approved(&contract, survey, options);
-        let actions = actions.map_err(|breaches| Stopped(Code::Moved, Failure::Moved(breaches).sentence()))?;
-        Order { actions, contract: Some(&contract), artifact, waiting }
+        let actions = actions
+            .map_err(|breaches| Stopped(Code::Moved, Failure::Moved(breaches).sentence()))?;
+        Order {
+            actions,
+            contract: Some(&contract),
+            artifact,
+            waiting,
+        }
     } else {
-        Order { actions: terms::actions(&plan, survey, options), contract: None, artifact, waiting }
+        Order {
+            actions: terms::actions(&plan, survey, options),
+            contract: None,
+            artifact,
+            waiting,
+        }
     };
     finish(target, matches, survey, namespace, &order, options).await
 }
@@ -130,16 +187,34 @@ async fn finish(
 }
 
 /// Goes back to the last artifact that succeeded, if there is one; what is said of it.
-async fn roll_back(target: &Target, survey: &mut Survey, namespace: &str, from: Option<&str>) -> String {
+async fn roll_back(
+    target: &Target,
+    survey: &mut Survey,
+    namespace: &str,
+    from: Option<&str>,
+) -> String {
     let mut pulled = None;
     let pull = async |artifact: &str| {
         // Its secrets are hidden for as long as it is kept.
-        let source = pulled.insert(target.pull(artifact).await.map_err(|Stopped(_, message)| message)?);
+        let source = pulled.insert(
+            target
+                .pull(artifact)
+                .await
+                .map_err(|Stopped(_, message)| message)?,
+        );
         Ok(std::mem::take(&mut source.objects))
     };
     let (options, waiting) = (&target.options(), target.parts.deploys.waiting.clone());
-    let rollback = Rollback { api: &target.api, options, namespace, from, waiting };
-    let said = rollback.run(survey, pull, &|line: &str| target.say(line)).await;
+    let rollback = Rollback {
+        api: &target.api,
+        options,
+        namespace,
+        from,
+        waiting,
+    };
+    let said = rollback
+        .run(survey, pull, &|line: &str| target.say(line))
+        .await;
     target.redactor.mask(&said).into_owned()
 }
 
@@ -151,7 +226,10 @@ pub fn report(target: &Target, matches: &ArgMatches, deployed: &Deployed) {
             "failure": deployed.failure.as_ref().map(Failure::document),
         }))
     } else {
-        let changed = deployed.diffs.iter().filter(|diff| diff.change != Change::Unchanged);
+        let changed = deployed
+            .diffs
+            .iter()
+            .filter(|diff| diff.change != Change::Unchanged);
         let lines = changed.map(|diff| format!("{} {}\n", diff.change.word(), diff.subject()));
         lines.chain([summary(&deployed.diffs)]).collect()
     };
@@ -163,7 +241,12 @@ pub fn report(target: &Target, matches: &ArgMatches, deployed: &Deployed) {
 
 fn summary(diffs: &[ResourceDiff]) -> String {
     let count = |change: Change| diffs.iter().filter(|diff| diff.change == change).count();
-    let [added, modified, removed, same] =
-        [Change::Added, Change::Modified, Change::Removed, Change::Unchanged].map(count);
+    let [added, modified, removed, same] = [
+        Change::Added,
+        Change::Modified,
+        Change::Removed,
+        Change::Unchanged,
+    ]
+    .map(count);
     format!("{added} created, {modified} changed, {removed} deleted, {same} unchanged\n")
 }

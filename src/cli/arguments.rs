@@ -4,7 +4,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
 use super::{
-    Code, apply, complain, delete, dev, diff, exit, explain, history, normalize, plan, print, render, settings, status,
+    Code, apply, complain, delete, dev, diff, exit, explain, history, normalize, plan, print,
+    render, settings, status,
 };
 use crate::config::setting::SETTINGS;
 
@@ -20,7 +21,9 @@ pub fn command() -> Command {
         .subcommands([
             with_settings(Command::new("run").about("Runs the daemon for all groups of jobs")),
             with_settings(
-                Command::new("build").alias("org").about("Runs the daemon for builds and syncs (alias: org)"),
+                Command::new("build")
+                    .alias("org")
+                    .about("Runs the daemon for builds and syncs (alias: org)"),
             ),
             with_settings(Command::new("install").about("Runs the daemon for deploys and syncs")),
             with_settings(
@@ -28,8 +31,13 @@ pub fn command() -> Command {
                     .alias("management")
                     .about("Manages the machine (alias: management); not supported yet"),
             ),
-            with_settings(Command::new("migrate").about("Brings the journal's schema up to date and ends")),
-            with_settings(Command::new("check-config").about("Prints every setting with its origin, or what is wrong")),
+            with_settings(
+                Command::new("migrate").about("Brings the journal's schema up to date and ends"),
+            ),
+            with_settings(
+                Command::new("check-config")
+                    .about("Prints every setting with its origin, or what is wrong"),
+            ),
             dev::command(),
             render::command(),
             explain::command(),
@@ -52,10 +60,16 @@ fn with_settings(command: Command) -> Command {
         .env("NUON_RUNNER_CONFIG")
         .hide_env_values(true)
         .help("Configuration file (TOML)");
-    let flags = SETTINGS.iter().filter(|setting| !setting.secret).map(|setting| {
-        let flag = Arg::new(setting.key).long(setting.flag()).value_name("VALUE").action(ArgAction::Set);
-        flag.help(settings::help(setting))
-    });
+    let flags = SETTINGS
+        .iter()
+        .filter(|setting| !setting.secret)
+        .map(|setting| {
+            let flag = Arg::new(setting.key)
+                .long(setting.flag())
+                .value_name("VALUE")
+                .action(ArgAction::Set);
+            flag.help(settings::help(setting))
+        });
     command.arg(config).args(flags).after_help(exit::TABLE)
 }
 
@@ -78,17 +92,35 @@ pub fn usage(error: &clap::Error) -> Code {
 /// lines, of which the first says what is wrong.
 fn sentence(error: &clap::Error) -> String {
     let text = error.render().to_string();
-    let what = text.lines().next().unwrap_or_default().trim_start_matches("error: ").trim_end_matches(':').to_owned();
-    let missing = text.lines().skip(1).map_while(|line| line.strip_prefix("  ")).map(str::trim);
-    let missing: Vec<&str> = missing.filter(|line| line.starts_with(['<', '-'])).collect();
-    let nearest = [ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand, ContextKind::SuggestedValue];
+    let what = text
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ")
+        .trim_end_matches(':')
+        .to_owned();
+    let missing = text
+        .lines()
+        .skip(1)
+        .map_while(|line| line.strip_prefix("  "))
+        .map(str::trim);
+    let missing: Vec<&str> = missing
+        .filter(|line| line.starts_with(['<', '-']))
+        .collect();
+    let nearest = [
+        ContextKind::SuggestedArg,
+        ContextKind::SuggestedSubcommand,
+        ContextKind::SuggestedValue,
+    ];
     let nearest = nearest.into_iter().find_map(|kind| match error.get(kind)? {
         ContextValue::String(text) => Some(text.clone()),
         ContextValue::Strings(texts) => texts.first().cloned(),
         _ => None,
     });
     let valid = match error.get(ContextKind::ValidValue) {
-        Some(ContextValue::Strings(values)) if !values.is_empty() => format!("; it can be {}", values.join(", ")),
+        Some(ContextValue::Strings(values)) if !values.is_empty() => {
+            format!("; it can be {}", values.join(", "))
+        }
         _ => String::new(),
     };
     match nearest {

@@ -17,10 +17,18 @@ pub fn text(diff: &ResourceDiff) -> String {
             (Some(path), [second, after @ ..])
                 if is_pair(first, second) && !is_pair(second, after.first().unwrap_or(first)) =>
             {
-                text.push_str(&format!("    ~ {path}: {} -> {}\n", payload(first), payload(second)));
+                text.push_str(&format!(
+                    "    ~ {path}: {} -> {}\n",
+                    payload(first),
+                    payload(second)
+                ));
                 entries = after;
             }
-            (Some(path), _) => text.push_str(&format!("    {} {path}: {}\n", sign(first.change), payload(first))),
+            (Some(path), _) => text.push_str(&format!(
+                "    {} {path}: {}\n",
+                sign(first.change),
+                payload(first)
+            )),
             (None, _) if first.payload.is_none() => {}
             (None, _) => text.push_str(&format!("    {} {}\n", sign(first.change), payload(first))),
         }

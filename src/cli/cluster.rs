@@ -43,7 +43,14 @@ pub struct Stopped(pub Code, pub String);
 
 impl From<ClusterError> for Stopped {
     fn from(error: ClusterError) -> Self {
-        Self(if error.is_forbidden() { Code::Forbidden } else { Code::Error }, chain(&error))
+        Self(
+            if error.is_forbidden() {
+                Code::Forbidden
+            } else {
+                Code::Error
+            },
+            chain(&error),
+        )
     }
 }
 
@@ -56,7 +63,14 @@ impl From<ConnectError> for Stopped {
 impl From<RegistryError> for Stopped {
     fn from(error: RegistryError) -> Self {
         let is_denied = matches!(error, RegistryError::Denied { .. });
-        Self(if is_denied { Code::Forbidden } else { Code::Error }, chain(&error))
+        Self(
+            if is_denied {
+                Code::Forbidden
+            } else {
+                Code::Error
+            },
+            chain(&error),
+        )
     }
 }
 
@@ -72,7 +86,9 @@ pub fn code_of(failure: &Failure) -> Code {
         Failure::Moved(_) => Code::Moved,
         Failure::NotReady(_) => Code::NotReady,
         Failure::Refused { by_guard: true, .. } => Code::Guarded,
-        Failure::Refused { is_forbidden: true, .. } => Code::Forbidden,
+        Failure::Refused {
+            is_forbidden: true, ..
+        } => Code::Forbidden,
         Failure::Refused { .. } => Code::Error,
         Failure::Stopped => Code::Interrupted,
     }
@@ -106,28 +122,63 @@ impl Target {
         redactor: Redactor,
         stop: &Stop,
     ) -> Result<Self, Stopped> {
-        let text = |name: &str| matches.get_one::<String>(name).map(String::as_str).filter(|text| !text.is_empty());
+        let text = |name: &str| {
+            matches
+                .get_one::<String>(name)
+                .map(String::as_str)
+                .filter(|text| !text.is_empty())
+        };
         let variable = |name: &str| environment.get(name).cloned();
         let clock = Clock::system();
         let authorities = Authorities::read(config, &variable).map_err(|error| chain(&error))?;
-        let parts = parts::parts(config, &authorities, &clock, &redactor, Vec::new(), false, &variable);
+        let parts = parts::parts(
+            config,
+            &authorities,
+            &clock,
+            &redactor,
+            Vec::new(),
+            false,
+            &variable,
+        );
         let parts = parts.map_err(|error| chain(&error))?;
         let api = match kubeconfigs(text("kubeconfig"), environment).as_slice() {
-            files @ [_, ..] => by_files(files, text("context"), &parts.network, &clock, stop).await?,
+            files @ [_, ..] => {
+                by_files(files, text("context"), &parts.network, &clock, stop).await?
+            }
             [] => {
                 let server = server_around(environment).ok_or(ConnectError::NoKubeconfig)?;
-                by_service_account(server, Path::new(SERVICE_ACCOUNT), &parts.network, &clock, stop).await?
+                by_service_account(
+                    server,
+                    Path::new(SERVICE_ACCOUNT),
+                    &parts.network,
+                    &clock,
+                    stop,
+                )
+                .await?
             }
         };
         let namespace = text("namespace").unwrap_or(api.namespace()).to_owned();
-        let component = text("component").map(|name| Component::named(name, &namespace)).transpose();
+        let component = text("component")
+            .map(|name| Component::named(name, &namespace))
+            .transpose();
         let component = component.map_err(|reason| Stopped(Code::Usage, reason))?;
-        Ok(Self { api, parts, namespace, component, redactor, clock, stop: stop.clone() })
+        Ok(Self {
+            api,
+            parts,
+            namespace,
+            component,
+            redactor,
+            clock,
+            stop: stop.clone(),
+        })
     }
 
     /// How the cluster is changed. Of Secrets a plan remembers fingerprints; nobody else knows the key of this one's.
     pub fn options(&self) -> Options {
-        Options { key: Some(rand::random::<[u8; 32]>().to_vec().into()), ..self.parts.deploys.options.clone() }
+        Options {
+            key: Some(rand::random::<[u8; 32]>().to_vec().into()),
+            ..self.parts.deploys.options.clone()
+        }
     }
 
     /// The component that the command is about.
@@ -142,7 +193,10 @@ impl Target {
         if let Some(file) = text("filename") {
             let manifest = input::objects(file)?;
             if !manifest.dropped.is_empty() {
-                say(&format!("warning: {} documents are no objects and are left out", manifest.dropped.len()));
+                say(&format!(
+                    "warning: {} documents are no objects and are left out",
+                    manifest.dropped.len()
+                ));
             }
             return Ok(self.known(manifest.objects, None));
         }
@@ -158,7 +212,10 @@ impl Target {
         let (address, version) = match name.split_once('@') {
             // Of tag and digest the digest counts.
             Some((address, digest)) => (
-                address.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(address, |(address, _)| address),
+                address
+                    .rsplit_once(':')
+                    .filter(|(_, tag)| !tag.contains('/'))
+                    .map_or(address, |(address, _)| address),
                 Version::digest(digest),
             ),
             None => match name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
@@ -167,7 +224,12 @@ impl Target {
             },
         };
         let version = version.map_err(|error| chain(&error))?;
-        let repository = self.parts.registries.open_address(address).await.map_err(|failure| failure.text())?;
+        let repository = self
+            .parts
+            .registries
+            .open_address(address)
+            .await
+            .map_err(|failure| failure.text())?;
         let pulled = format::pull(&repository, &version).await?;
         let artifact = format!("oci://{}@{}", repository.name(), pulled.digest);
         let objects = artifact::objects(pulled.content).map_err(|failure| failure.text())?;
@@ -178,7 +240,11 @@ impl Target {
     pub fn known(&self, objects: Vec<Object>, artifact: Option<String>) -> Source {
         let mut secrets = Secrets::default();
         secrets.learn_objects(&self.redactor, &objects);
-        Source { objects, artifact, _secrets: secrets }
+        Source {
+            objects,
+            artifact,
+            _secrets: secrets,
+        }
     }
 
     /// Says a line on stderr, secrets hidden.
@@ -193,10 +259,17 @@ fn kubeconfigs(named: Option<&str>, environment: &HashMap<String, String>) -> Ve
     if let Some(named) = named {
         return vec![PathBuf::from(named)];
     }
-    match environment.get("KUBECONFIG").filter(|text| !text.is_empty()) {
-        Some(list) => std::env::split_paths(list).filter(|path| path.exists()).collect(),
+    match environment
+        .get("KUBECONFIG")
+        .filter(|text| !text.is_empty())
+    {
+        Some(list) => std::env::split_paths(list)
+            .filter(|path| path.exists())
+            .collect(),
         None => {
-            let of_home = environment.get("HOME").map(|home| PathBuf::from(home).join(".kube/config"));
+            let of_home = environment
+                .get("HOME")
+                .map(|home| PathBuf::from(home).join(".kube/config"));
             of_home.filter(|path| path.exists()).into_iter().collect()
         }
     }
@@ -204,16 +277,31 @@ fn kubeconfigs(named: Option<&str>, environment: &HashMap<String, String>) -> Ve
 
 /// The API server of the cluster that this is a pod of.
 fn server_around(environment: &HashMap<String, String>) -> Option<String> {
-    let (host, port) = (environment.get("KUBERNETES_SERVICE_HOST")?, environment.get("KUBERNETES_SERVICE_PORT")?);
-    Some(if host.contains(':') { format!("https://[{host}]:{port}") } else { format!("https://{host}:{port}") })
+    let (host, port) = (
+        environment.get("KUBERNETES_SERVICE_HOST")?,
+        environment.get("KUBERNETES_SERVICE_PORT")?,
+    );
+    Some(if host.contains(':') {
+        format!("https://[{host}]:{port}")
+    } else {
+        format!("https://{host}:{port}")
+    })
 }
 
 /// The objects of an overlay on this machine.
 fn render(directory: &str) -> Result<Vec<Object>, String> {
     let overlay = overlay::Overlay::plain(directory)?;
-    let built = kustomize::build(&overlay.tree, overlay.root(), &overlay.options, &overlay.outside);
-    let text = kustomize::print(&built.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
-    Ok(manifest::read(text.as_bytes()).map_err(|error| chain(&error))?.objects)
+    let built = kustomize::build(
+        &overlay.tree,
+        overlay.root(),
+        &overlay.options,
+        &overlay.outside,
+    );
+    let text = kustomize::print(&built.map_err(|error| error.to_string())?)
+        .map_err(|error| error.to_string())?;
+    Ok(manifest::read(text.as_bytes())
+        .map_err(|error| chain(&error))?
+        .objects)
 }
 
 /// Connects and runs a command; says why it did not do what it was for.
@@ -242,7 +330,8 @@ pub fn run(
     start_log(LogFormat::Text, LevelFilter::WARN, redactor.clone());
     let ended = runtime.block_on(async {
         tokio::spawn(listen(stop.clone()));
-        let target = Target::connect(matches, &config, environment, redactor.clone(), &stop).await?;
+        let target =
+            Target::connect(matches, &config, environment, redactor.clone(), &stop).await?;
         work(&target).await
     });
     match ended {
@@ -250,7 +339,11 @@ pub fn run(
         Ok(code) => code,
         Err(Stopped(code, message)) => {
             complain(&redactor.mask(&message), "");
-            if stop.is_stopped() { Code::Interrupted } else { code }
+            if stop.is_stopped() {
+                Code::Interrupted
+            } else {
+                code
+            }
         }
     }
 }

@@ -45,7 +45,10 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
         tracing::warn!(%error, "the limit on open files stays as it is");
     }
     if !layers.ignored.is_empty() {
-        tracing::debug!(names = layers.ignored.join(", "), "variables of the replaced program that have no effect");
+        tracing::debug!(
+            names = layers.ignored.join(", "),
+            "variables of the replaced program that have no effect"
+        );
     }
     let runtime = match runtime() {
         Ok(runtime) => runtime,
@@ -65,7 +68,9 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
             listening: None,
         };
         // A task of its own: to wake the one that blocks the thread costs a system call each time.
-        tokio::spawn(agent.run()).await.unwrap_or(Err(AgentError::Fault("the agent's task")))
+        tokio::spawn(agent.run())
+            .await
+            .unwrap_or(Err(AgentError::Fault("the agent's task")))
     });
     // What still runs has been told to end and is not waited for.
     runtime.shutdown_background();
@@ -86,11 +91,17 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
 /// The first setting that is needed and not there.
 pub fn missing(config: &Config) -> Option<String> {
     let needed = [
-        (config.api_token.is_none(), "api.token", "RUNNER_API_TOKEN or RUNNER_API_TOKEN_FILE"),
+        (
+            config.api_token.is_none(),
+            "api.token",
+            "RUNNER_API_TOKEN or RUNNER_API_TOKEN_FILE",
+        ),
         (config.id.is_none(), "id", "RUNNER_ID"),
     ];
     let (_, setting, variables) = needed.into_iter().find(|(missing, ..)| *missing)?;
-    Some(format!("{setting} is not set (no file, environment or flag has it); set {variables}"))
+    Some(format!(
+        "{setting} is not set (no file, environment or flag has it); set {variables}"
+    ))
 }
 
 /// The runtime of all commands.
@@ -98,7 +109,9 @@ pub fn missing(config: &Config) -> Option<String> {
 /// # Errors
 /// Those of the system.
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
 }
 
 /// The system's signals, as the agent takes them.
@@ -114,7 +127,9 @@ fn signals() -> mpsc::UnboundedReceiver<Signal> {
             Ok(mut stream) => {
                 let sender = sender.clone();
                 // Lives as long as the process.
-                tokio::spawn(async move { while stream.recv().await.is_some() && sender.send(meaning).is_ok() {} });
+                tokio::spawn(async move {
+                    while stream.recv().await.is_some() && sender.send(meaning).is_ok() {}
+                });
             }
             Err(error) => tracing::warn!(?meaning, %error, "a signal cannot be listened for"),
         }

@@ -96,7 +96,10 @@ fn colours(environment: &HashMap<String, String>) -> bool {
     if is_set("NO_COLOR") {
         return false;
     }
-    if environment.get("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0") {
+    if environment
+        .get("CLICOLOR_FORCE")
+        .is_some_and(|value| !value.is_empty() && value != "0")
+    {
         return true;
     }
     std::io::stderr().is_terminal() && environment.get("TERM").is_none_or(|term| term != "dumb")
@@ -112,8 +115,12 @@ struct Demo {
 impl Demo {
     async fn run(self) -> Result<(), Fault> {
         let work = WorkDir::new()?;
-        std::fs::create_dir_all(&self.to).map_err(|error| format!("cannot make {}: {error}", self.to.display()))?;
-        let to = self.to.canonicalize().map_err(|error| format!("cannot open {}: {error}", self.to.display()))?;
+        std::fs::create_dir_all(&self.to)
+            .map_err(|error| format!("cannot make {}: {error}", self.to.display()))?;
+        let to = self
+            .to
+            .canonicalize()
+            .map_err(|error| format!("cannot open {}: {error}", self.to.display()))?;
         let (runner, token) = server::credentials();
         let control = ControlPlane::start(Options::new(Generation::Second, &token))
             .await
@@ -133,7 +140,9 @@ impl Demo {
             listening: None,
         };
         let mut running = tokio::spawn(agent.run());
-        let mut audience = People { colours: self.colours };
+        let mut audience = People {
+            colours: self.colours,
+        };
         let demo = async {
             tokio::select! {
                 ended = demo::run(&control, &work.0, &to, self.kubeconfig.as_deref(), &mut audience) => {
@@ -156,11 +165,19 @@ impl Demo {
         match running.await {
             Ok(Ok(Exit::Orderly)) => ended,
             Ok(Err(error)) => Err(Fault::Told(chain(&error))),
-            _ => ended.and(Err(Fault::Told("the daemon did not end in good order".into()))),
+            _ => ended.and(Err(Fault::Told(
+                "the daemon did not end in good order".into(),
+            ))),
         }
     }
 
-    fn config(&self, control: &ControlPlane, work: &WorkDir, runner: &str, token: &str) -> Result<Config, String> {
+    fn config(
+        &self,
+        control: &ControlPlane,
+        work: &WorkDir,
+        runner: &str,
+        token: &str,
+    ) -> Result<Config, String> {
         let mut layers = Layers::defaults();
         let state_dir = work.0.join("state").display().to_string();
         let values = [
@@ -185,7 +202,8 @@ struct WorkDir(PathBuf);
 
 impl WorkDir {
     fn new() -> Result<Self, String> {
-        let path = std::env::temp_dir().join(format!("nuon-runner-dev-{:016x}", rand::random::<u64>()));
+        let path =
+            std::env::temp_dir().join(format!("nuon-runner-dev-{:016x}", rand::random::<u64>()));
         crate::workspace::dir::make_private(&path)
             .map_err(|error| format!("cannot make {}: {error}", path.display()))?;
         Ok(Self(path))
@@ -206,7 +224,11 @@ struct People {
 
 impl People {
     fn paint(&self, colour: u8, text: &str) -> String {
-        if self.colours { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colours {
+            format!("\x1b[{colour}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     fn say(&self, text: &str) {
@@ -226,7 +248,9 @@ impl Audience for People {
     }
 
     fn built(&mut self, component: &str, reference: &str, digest: &str) {
-        print(&format!("built {component}\n  artifact  {reference}\n  digest    {digest}\n"));
+        print(&format!(
+            "built {component}\n  artifact  {reference}\n  digest    {digest}\n"
+        ));
     }
 
     fn changes(&mut self, what: &str, component: &str, diffs: &[ResourceDiff]) {
@@ -243,12 +267,30 @@ impl Audience for People {
                 Change::Unchanged => ('=', "keep"),
                 Change::Error => ('!', "error"),
             };
-            let place = if diff.namespace.is_empty() { String::new() } else { format!("{}/", diff.namespace) };
-            print(&format!("  {sign} {word} {} {place}{}\n", diff.kind, diff.name));
-            for entry in diff.entries.iter().filter(|entry| entry.path.is_some() && diff.change == Change::Modified) {
-                let sign = if entry.change == Change::Removed { '-' } else { '+' };
+            let place = if diff.namespace.is_empty() {
+                String::new()
+            } else {
+                format!("{}/", diff.namespace)
+            };
+            print(&format!(
+                "  {sign} {word} {} {place}{}\n",
+                diff.kind, diff.name
+            ));
+            for entry in diff
+                .entries
+                .iter()
+                .filter(|entry| entry.path.is_some() && diff.change == Change::Modified)
+            {
+                let sign = if entry.change == Change::Removed {
+                    '-'
+                } else {
+                    '+'
+                };
                 let path = entry.path.as_deref().unwrap_or_default();
-                print(&format!("      {sign} {path}: {}\n", entry.payload.as_deref().unwrap_or_default()));
+                print(&format!(
+                    "      {sign} {path}: {}\n",
+                    entry.payload.as_deref().unwrap_or_default()
+                ));
             }
         }
     }

@@ -12,7 +12,9 @@ use crate::plan::changeset::Change;
 
 /// Its arguments.
 pub fn command() -> Command {
-    let file = |name: &'static str, help: &'static str| Arg::new(name).long(name).value_name("FILE").help(help);
+    let file = |name: &'static str, help: &'static str| {
+        Arg::new(name).long(name).value_name("FILE").help(help)
+    };
     Command::new("diff")
         .about("Tells what differs between two states of an object")
         .arg(file("live", "The object as it is; left out if it is not there"))
@@ -47,14 +49,20 @@ pub fn run(matches: &ArgMatches) -> Code {
             return Code::Error;
         }
     };
-    let form = if matches.get_flag("shipped") { Form::Shipped } else { Form::Ours };
+    let form = if matches.get_flag("shipped") {
+        Form::Shipped
+    } else {
+        Form::Ours
+    };
     let (_, lines) = comparison.diffs(form);
     print(&if input::wants_json(matches) {
         input::document(&comparison.document(form))
     } else {
         changes::text(&lines)
     });
-    let differs = comparison.has_changes(form).unwrap_or(lines.change != Change::Unchanged);
+    let differs = comparison
+        .has_changes(form)
+        .unwrap_or(lines.change != Change::Unchanged);
     if differs { Code::Changes } else { Code::Done }
 }
 
@@ -66,11 +74,19 @@ fn read(matches: &ArgMatches) -> Result<Comparison, String> {
         Some("delete") => Mode::Delete,
         _ => Mode::PlanApply,
     };
-    let (live, desired) = (text("live").map(object).transpose()?, text("desired").map(object).transpose()?);
+    let (live, desired) = (
+        text("live").map(object).transpose()?,
+        text("desired").map(object).transpose()?,
+    );
     if live.is_none() && desired.is_none() {
         return Err("nothing to compare: give --live, --desired, or both".into());
     }
-    Ok(Comparison { mode, live, desired, error: text("error").map(str::to_owned) })
+    Ok(Comparison {
+        mode,
+        live,
+        desired,
+        error: text("error").map(str::to_owned),
+    })
 }
 
 /// The one object of a file. JSON is taken as it is; the reader of manifests would make integers of floats.
@@ -82,10 +98,15 @@ fn object(file: &str) -> Result<Object, String> {
             return Ok(Object(map));
         }
     }
-    let mut objects = manifest::read(&bytes).map_err(|error| format!("{file}: {}", chain(&error)))?.objects;
+    let mut objects = manifest::read(&bytes)
+        .map_err(|error| format!("{file}: {}", chain(&error)))?
+        .objects;
     match (objects.pop(), objects.len()) {
         (Some(object), 0) => Ok(object),
         (None, _) => Err(format!("{file} holds no object with a name")),
-        (Some(_), more) => Err(format!("{file} holds {} objects; one is compared with one", more + 1)),
+        (Some(_), more) => Err(format!(
+            "{file} holds {} objects; one is compared with one",
+            more + 1
+        )),
     }
 }

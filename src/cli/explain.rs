@@ -25,10 +25,9 @@ pub fn command() -> Command {
                 .help("Only this object; it answers to every name that it has in the build"),
         )
         .arg(
-            Arg::new("field")
-                .long("field")
-                .value_name("a.b.c")
-                .help("Only this field and what is below it, as in spec.containers.[name=web].image"),
+            Arg::new("field").long("field").value_name("a.b.c").help(
+                "Only this field and what is below it, as in spec.containers.[name=web].image",
+            ),
         )
         .arg(
             Arg::new("output")
@@ -48,7 +47,12 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
 fn explain(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result<String, String> {
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
     let overlay = Overlay::open(matches, environment)?;
-    let explained = kustomize::explain(&overlay.tree, overlay.root(), &overlay.options, &overlay.outside);
+    let explained = kustomize::explain(
+        &overlay.tree,
+        overlay.root(),
+        &overlay.options,
+        &overlay.outside,
+    );
     let mut explanation = explained.map_err(|error| error.to_string())?;
     if let Some(object) = text("object") {
         choose_object(&mut explanation, object)?;
@@ -57,21 +61,37 @@ fn explain(matches: &ArgMatches, environment: &HashMap<String, String>) -> Resul
         choose_field(&mut explanation, field)?;
     }
     for origin in explanation.origins_mut() {
-        for file in [&mut origin.file, &mut origin.kustomization].into_iter().filter(|file| !file.is_empty()) {
+        for file in [&mut origin.file, &mut origin.kustomization]
+            .into_iter()
+            .filter(|file| !file.is_empty())
+        {
             *file = overlay.seen(file);
         }
     }
-    Ok(if text("output") == Some("json") { document(&explanation) } else { lines(&explanation) })
+    Ok(if text("output") == Some("json") {
+        document(&explanation)
+    } else {
+        lines(&explanation)
+    })
 }
 
 fn choose_object(explanation: &mut Explanation, wanted: &str) -> Result<(), String> {
-    let (kind, name) = wanted.split_once('/').ok_or_else(|| format!("--object {wanted:?} is not KIND/NAME"))?;
-    let all: Vec<String> =
-        explanation.objects.iter().map(|object| format!("{}/{}", object.kind, object.name)).collect();
-    explanation.objects.retain(|object| object.kind.eq_ignore_ascii_case(kind) && object.is_named(name));
+    let (kind, name) = wanted
+        .split_once('/')
+        .ok_or_else(|| format!("--object {wanted:?} is not KIND/NAME"))?;
+    let all: Vec<String> = explanation
+        .objects
+        .iter()
+        .map(|object| format!("{}/{}", object.kind, object.name))
+        .collect();
+    explanation
+        .objects
+        .retain(|object| object.kind.eq_ignore_ascii_case(kind) && object.is_named(name));
     if explanation.objects.is_empty() {
         let hint = nearest(wanted, all.iter().map(String::as_str));
-        let hint = hint.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        let hint = hint
+            .map(|near| format!("; did you mean {near}?"))
+            .unwrap_or_default();
         return Err(format!("the build has no object {wanted}{hint}"));
     }
     Ok(())
@@ -82,9 +102,13 @@ fn choose_field(explanation: &mut Explanation, wanted: &str) -> Result<(), Strin
     for object in &mut explanation.objects {
         object.fields.retain(|field| field.is_below(&way));
     }
-    explanation.objects.retain(|object| !object.fields.is_empty());
+    explanation
+        .objects
+        .retain(|object| !object.fields.is_empty());
     if explanation.objects.is_empty() {
-        return Err(format!("no object has a field {wanted}; items of lists are named by number or [name=...]"));
+        return Err(format!(
+            "no object has a field {wanted}; items of lists are named by number or [name=...]"
+        ));
     }
     Ok(())
 }
@@ -95,9 +119,12 @@ fn lines(explanation: &Explanation) -> String {
         text.push_str(&title(object));
         for field in &object.fields {
             let rows: Vec<[String; 3]> = field.changes.iter().map(row).collect();
-            let widest = |width: fn(&[String; 3]) -> usize| rows.iter().map(width).max().unwrap_or_default();
-            let (first, second) =
-                (widest(|[value, ..]| value.chars().count()), widest(|[_, place, _]| place.chars().count()));
+            let widest =
+                |width: fn(&[String; 3]) -> usize| rows.iter().map(width).max().unwrap_or_default();
+            let (first, second) = (
+                widest(|[value, ..]| value.chars().count()),
+                widest(|[_, place, _]| place.chars().count()),
+            );
             text.push_str(&format!("  {}\n", explain::written(&field.path)));
             for [value, place, asked] in &rows {
                 let line = format!("    {value:first$}  {place:second$}  {asked}");
@@ -110,15 +137,37 @@ fn lines(explanation: &Explanation) -> String {
 }
 
 fn title(object: &Explained) -> String {
-    let Explained { api_version, kind, name, namespace, removed, .. } = object;
-    let namespace = if namespace.is_empty() { String::new() } else { format!(", namespace {namespace}") };
-    let removed = removed.as_ref().map(|origin| format!(", taken out by {}", place(origin))).unwrap_or_default();
+    let Explained {
+        api_version,
+        kind,
+        name,
+        namespace,
+        removed,
+        ..
+    } = object;
+    let namespace = if namespace.is_empty() {
+        String::new()
+    } else {
+        format!(", namespace {namespace}")
+    };
+    let removed = removed
+        .as_ref()
+        .map(|origin| format!(", taken out by {}", place(origin)))
+        .unwrap_or_default();
     format!("{kind}/{name} ({api_version}{namespace}){removed}\n")
 }
 
 fn row(change: &Change) -> [String; 3] {
-    let value = change.value.as_ref().map_or_else(|| "(removed)".to_owned(), shown);
-    let Origin { kustomization, field, file, .. } = &change.origin;
+    let value = change
+        .value
+        .as_ref()
+        .map_or_else(|| "(removed)".to_owned(), shown);
+    let Origin {
+        kustomization,
+        field,
+        file,
+        ..
+    } = &change.origin;
     let asked = match kustomization {
         _ if file.is_empty() => String::new(),
         kustomization if kustomization == file => field.clone(),
@@ -129,13 +178,21 @@ fn row(change: &Change) -> [String; 3] {
 
 /// The file and line, or what is done where nothing is written.
 fn place(origin: &Origin) -> String {
-    if origin.file.is_empty() { origin.field.clone() } else { origin.to_string() }
+    if origin.file.is_empty() {
+        origin.field.clone()
+    } else {
+        origin.to_string()
+    }
 }
 
 /// A value in one short line.
 fn shown(value: &Value) -> String {
     let text = value.to_string();
-    if text.chars().count() <= LONGEST { text } else { text.chars().take(LONGEST - 1).chain(['…']).collect() }
+    if text.chars().count() <= LONGEST {
+        text
+    } else {
+        text.chars().take(LONGEST - 1).chain(['…']).collect()
+    }
 }
 
 fn document(explanation: &Explanation) -> String {
@@ -163,6 +220,11 @@ fn field_document(field: &Field) -> Value {
 }
 
 fn origin_document(origin: &Origin) -> Value {
-    let Origin { kustomization, field, file, line } = origin;
+    let Origin {
+        kustomization,
+        field,
+        file,
+        line,
+    } = origin;
     json!({ "kustomization": kustomization, "field": field, "file": file, "line": line })
 }

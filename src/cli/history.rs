@@ -14,7 +14,9 @@ use crate::cluster::rollback::CANNOT_BE_UNDONE;
 
 /// The arguments of `history`.
 pub fn command() -> Command {
-    let command = Command::new("history").about("Lists the last deploys of a component").arg(input::output_argument());
+    let command = Command::new("history")
+        .about("Lists the last deploys of a component")
+        .arg(input::output_argument());
     with_target(command)
 }
 
@@ -22,12 +24,9 @@ pub fn command() -> Command {
 pub fn rollback_command() -> Command {
     let command = Command::new("rollback")
         .about("Applies an earlier artifact of a component again; never one that failed")
-        .arg(
-            Arg::new("to")
-                .long("to")
-                .value_name("N|DIGEST")
-                .help("Number or digest of the deploy [default: the last one that succeeded before this one]"),
-        )
+        .arg(Arg::new("to").long("to").value_name("N|DIGEST").help(
+            "Number or digest of the deploy [default: the last one that succeeded before this one]",
+        ))
         .arg(yes_argument())
         .arg(input::output_argument());
     with_target(command)
@@ -51,15 +50,35 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
 pub fn rollback(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
     run_on(matches, environment, Sources::Component, async |target| {
         let inventory = inventory(target).await?;
-        let deploy = choose(&inventory, matches.get_one::<String>("to").map(String::as_str))?;
-        let missing =
-            || Stopped(Code::Error, format!("deploy {} was of no artifact, and cannot be had again", deploy.number));
+        let deploy = choose(
+            &inventory,
+            matches.get_one::<String>("to").map(String::as_str),
+        )?;
+        let missing = || {
+            Stopped(
+                Code::Error,
+                format!(
+                    "deploy {} was of no artifact, and cannot be had again",
+                    deploy.number
+                ),
+            )
+        };
         let artifact = deploy.artifact.clone().ok_or_else(missing)?;
-        target.say(&format!("rolls back to deploy {} of {}: {artifact}", deploy.number, deploy.time));
+        target.say(&format!(
+            "rolls back to deploy {} of {}: {artifact}",
+            deploy.number, deploy.time
+        ));
         target.say(&format!("note: {CANNOT_BE_UNDONE}"));
         let mut source = target.pull(&artifact).await?;
         let mut survey = survey(target, &mut source).await?;
-        apply::fresh(target, matches, &mut survey, &target.namespace, Some(artifact)).await
+        apply::fresh(
+            target,
+            matches,
+            &mut survey,
+            &target.namespace,
+            Some(artifact),
+        )
+        .await
     })
 }
 
@@ -68,8 +87,10 @@ async fn inventory(target: &Target) -> Result<Inventory, Stopped> {
     let served = Served::ask(&target.api).await?;
     let inventory = Inventory::read(&target.api, &served, component).await?;
     if !inventory.is_stored() {
-        let what =
-            format!("the component {} has no inventory in the namespace {}", component.name, component.namespace);
+        let what = format!(
+            "the component {} has no inventory in the namespace {}",
+            component.name, component.namespace
+        );
         return Err(Stopped(Code::Error, what));
     }
     Ok(inventory)
@@ -80,9 +101,16 @@ fn choose<'a>(inventory: &'a Inventory, to: Option<&str>) -> Result<&'a Deploy, 
     let refuse = |message: String| Err(Stopped(Code::Error, message));
     let chosen = match to {
         Some(to) => inventory.history.iter().rev().find(|deploy| {
-            deploy.number.to_string() == to || deploy.digest() == Some(to) || deploy.artifact.as_deref() == Some(to)
+            deploy.number.to_string() == to
+                || deploy.digest() == Some(to)
+                || deploy.artifact.as_deref() == Some(to)
         }),
-        None => inventory.last_good(inventory.history.last().and_then(|last| last.artifact.as_deref())),
+        None => inventory.last_good(
+            inventory
+                .history
+                .last()
+                .and_then(|last| last.artifact.as_deref()),
+        ),
     };
     match (chosen, to) {
         (Some(deploy), _) if !inventory.is_good(deploy) => refuse(format!(

@@ -33,7 +33,9 @@ pub fn output_argument() -> Arg {
 
 /// Whether `-o json` is given.
 pub fn wants_json(matches: &ArgMatches) -> bool {
-    matches.get_one::<String>("output").is_some_and(|format| format == "json")
+    matches
+        .get_one::<String>("output")
+        .is_some_and(|format| format == "json")
 }
 
 /// The bytes of a file, or of standard input.
@@ -44,7 +46,10 @@ pub fn read(file: &str) -> Result<Vec<u8>, String> {
         file => Box::new(std::fs::File::open(file).map_err(failed)?),
     };
     let mut bytes = Vec::new();
-    source.take(LARGEST + 1).read_to_end(&mut bytes).map_err(failed)?;
+    source
+        .take(LARGEST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
     if bytes.len() as u64 > LARGEST {
         return Err(format!("{file} is larger than {LARGEST} bytes"));
     }

@@ -14,7 +14,10 @@ pub fn command() -> Command {
 
 /// Runs it.
 pub fn run(matches: &ArgMatches) -> Code {
-    let file = matches.get_one::<String>("filename").map(String::as_str).unwrap_or_default();
+    let file = matches
+        .get_one::<String>("filename")
+        .map(String::as_str)
+        .unwrap_or_default();
     answer(input::read(file).and_then(|bytes| normalized(&bytes)))
 }
 

@@ -81,28 +81,61 @@ pub struct Overlay {
 
 impl Overlay {
     /// Opens what the arguments name.
-    pub fn open(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result<Self, String> {
-        let text = |name: &str| matches.get_one::<String>(name).map(String::as_str).unwrap_or_default();
-        let source = Source::find(Path::new(text("PATH")), matches.get_one::<String>("source-root").map(Path::new))?;
+    pub fn open(
+        matches: &ArgMatches,
+        environment: &HashMap<String, String>,
+    ) -> Result<Self, String> {
+        let text = |name: &str| {
+            matches
+                .get_one::<String>(name)
+                .map(String::as_str)
+                .unwrap_or_default()
+        };
+        let source = Source::find(
+            Path::new(text("PATH")),
+            matches.get_one::<String>("source-root").map(Path::new),
+        )?;
         let options = Options {
             unrestricted: text("load-restrictor") == "none",
             environment: environment.clone(),
             ..Options::default()
         };
-        let helm = matches.get_flag("enable-helm").then(|| helm(text("helm-command")));
-        let hosts: Vec<String> = matches.get_many("allow-host").into_iter().flatten().cloned().collect();
-        let remote = if matches.get_flag("allow-remote") { Some(fetching(&hosts, environment)?) } else { None };
+        let helm = matches
+            .get_flag("enable-helm")
+            .then(|| helm(text("helm-command")));
+        let hosts: Vec<String> = matches
+            .get_many("allow-host")
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect();
+        let remote = if matches.get_flag("allow-remote") {
+            Some(fetching(&hosts, environment)?)
+        } else {
+            None
+        };
         Self::of(source, options, helm, remote)
     }
 
     /// Opens an overlay without anything beside its files: no charts, nothing of other machines, no environment.
     pub fn plain(directory: &str) -> Result<Self, String> {
-        Self::of(Source::find(Path::new(directory), None)?, Options::default(), None, None)
+        Self::of(
+            Source::find(Path::new(directory), None)?,
+            Options::default(),
+            None,
+            None,
+        )
     }
 
-    fn of(source: Source, options: Options, helm: Option<Helm>, remote: Option<Fetching>) -> Result<Self, String> {
+    fn of(
+        source: Source,
+        options: Options,
+        helm: Option<Helm>,
+        remote: Option<Fetching>,
+    ) -> Result<Self, String> {
         let tree = Tree(Jail::open(&source.root).map_err(|error| chain(&error))?);
-        let scratch = tempfile::tempdir().map_err(|error| format!("cannot make a directory for the build: {error}"))?;
+        let scratch = tempfile::tempdir()
+            .map_err(|error| format!("cannot make a directory for the build: {error}"))?;
         let outside = Outside {
             runtime: Box::new(runtime()),
             stop: Stop::default(),
@@ -111,7 +144,13 @@ impl Overlay {
             remote,
             warn: Box::new(say),
         };
-        Ok(Self { source, tree, options, outside, _scratch: scratch })
+        Ok(Self {
+            source,
+            tree,
+            options,
+            outside,
+            _scratch: scratch,
+        })
     }
 
     /// Its directory in the tree.
@@ -124,7 +163,11 @@ impl Overlay {
         let path = self.source.root.join(file);
         let here = std::env::current_dir().unwrap_or_default();
         match path.exists() {
-            true => path.strip_prefix(here).unwrap_or(&path).display().to_string(),
+            true => path
+                .strip_prefix(here)
+                .unwrap_or(&path)
+                .display()
+                .to_string(),
             false => file.to_owned(),
         }
     }
@@ -139,7 +182,9 @@ impl Overlay {
 fn runtime() -> impl Fn() -> Result<Handle, String> {
     let made: Mutex<Option<Runtime>> = Mutex::new(None);
     move || {
-        let mut made = made.lock().map_err(|_| "another thread panicked".to_owned())?;
+        let mut made = made
+            .lock()
+            .map_err(|_| "another thread panicked".to_owned())?;
         let runtime = match made.take() {
             Some(runtime) => runtime,
             None => tokio::runtime::Builder::new_multi_thread()
@@ -164,9 +209,16 @@ impl Source {
         let path = canonical(path)?;
         let root = match root {
             Some(root) => canonical(root)?,
-            None => path.ancestors().find(|dir| dir.join(".git").exists()).unwrap_or(Path::new("/")).to_owned(),
+            None => path
+                .ancestors()
+                .find(|dir| dir.join(".git").exists())
+                .unwrap_or(Path::new("/"))
+                .to_owned(),
         };
-        let mut source = Self { root, inside: String::new() };
+        let mut source = Self {
+            root,
+            inside: String::new(),
+        };
         source.inside = source.below(&path)?;
         Ok(source)
     }
@@ -175,26 +227,39 @@ impl Source {
     fn below(&self, path: &Path) -> Result<String, String> {
         let path = canonical(path)?;
         let inside = path.strip_prefix(&self.root);
-        let inside =
-            inside.map_err(|_| format!("{} is not inside the source root {}", path.display(), self.root.display()))?;
+        let inside = inside.map_err(|_| {
+            format!(
+                "{} is not inside the source root {}",
+                path.display(),
+                self.root.display()
+            )
+        })?;
         Ok(inside.to_string_lossy().into_owned())
     }
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, String> {
-    path.canonicalize().map_err(|error| format!("cannot open {}: {error}", path.display()))
+    path.canonicalize()
+        .map_err(|error| format!("cannot open {}: {error}", path.display()))
 }
 
 fn helm(program: &str) -> Helm {
-    Helm { program: program.into(), supervisor: Supervisor::default() }
+    Helm {
+        program: program.into(),
+        supervisor: Supervisor::default(),
+    }
 }
 
 /// The way to other machines: public ones, and those that the person names.
 fn fetching(hosts: &[String], environment: &HashMap<String, String>) -> Result<Fetching, String> {
-    let proxy = Proxy::from_environment(&|name| environment.get(name).cloned()).map_err(|error| chain(&error))?;
+    let proxy = Proxy::from_environment(&|name| environment.get(name).cloned())
+        .map_err(|error| chain(&error))?;
     let guard = proxy.guarded(Guard::default().and_allow(hosts));
     let builder = || http::builder(&Authorities::default());
-    let web = builder().map_err(|error| chain(&error))?.dns_resolver(guard.resolver(Reach::Author)).build();
+    let web = builder()
+        .map_err(|error| chain(&error))?
+        .dns_resolver(guard.resolver(Reach::Author))
+        .build();
     Ok(Fetching {
         connections: Connections::new(builder, &guard).map_err(|error| chain(&error))?,
         git: Policy {

@@ -70,13 +70,22 @@ struct Saving<'a> {
 pub fn command() -> Command {
     let show = Command::new("show")
         .about("Prints a saved plan, or plan contents of the control plane")
-        .arg(Arg::new("PLAN").required(true).help("File of a plan; - for standard input"))
+        .arg(
+            Arg::new("PLAN")
+                .required(true)
+                .help("File of a plan; - for standard input"),
+        )
         .arg(input::output_argument());
     let command = Command::new("plan")
         .about("Tells what an apply would change; nothing is changed")
         .subcommand(show)
         .args_conflicts_with_subcommands(true)
-        .arg(Arg::new("out").long("out").value_name("PLAN").help("Saves the plan, for apply PLAN"))
+        .arg(
+            Arg::new("out")
+                .long("out")
+                .value_name("PLAN")
+                .help("Saves the plan, for apply PLAN"),
+        )
         .arg(input::output_argument());
     with_target(with_source(command, "oci://REFERENCE of an artifact"))
 }
@@ -86,7 +95,9 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
     if let Some(("show", matches)) = matches.subcommand() {
         return show(matches);
     }
-    run_on(matches, environment, Sources::One, async |target| fresh(target, matches).await)
+    run_on(matches, environment, Sources::One, async |target| {
+        fresh(target, matches).await
+    })
 }
 
 /// Plans, prints the plan, and saves it if that is asked for.
@@ -98,7 +109,14 @@ pub async fn fresh(target: &Target, matches: &ArgMatches) -> Result<Code, Stoppe
         let objects = newly_wanted(&survey, &options);
         let is_wanted = target.parts.deploys.check_images;
         let objects = if is_wanted { objects } else { Vec::new() };
-        look_up(&target.api, &survey, &objects, &target.parts.registries, &target.clock).await
+        look_up(
+            &target.api,
+            &survey,
+            &objects,
+            &target.parts.registries,
+            &target.clock,
+        )
+        .await
     };
     let (plan, faults) = tokio::join!(plan(&target.api, &survey, &options), look);
     let mut plan = plan?;
@@ -106,7 +124,8 @@ pub async fn fresh(target: &Target, matches: &ArgMatches) -> Result<Code, Stoppe
     plan.notes.extend(faults);
     if plan.is_noop() {
         let deploys = &target.parts.deploys;
-        plan.notes.extend(unwell(&survey, &deploys.rules, target.clock.now()).await);
+        plan.notes
+            .extend(unwell(&survey, &deploys.rules, target.clock.now()).await);
     }
     tell(&target.redactor.mask(&if input::wants_json(matches) {
         document(target, source.artifact.as_deref(), &plan)
@@ -115,15 +134,32 @@ pub async fn fresh(target: &Target, matches: &ArgMatches) -> Result<Code, Stoppe
     }));
     refused(&plan)?;
     if let Some(file) = matches.try_get_one::<String>("out").ok().flatten() {
-        save(file, target, source.artifact.as_deref(), &survey, &plan, &options)?;
+        save(
+            file,
+            target,
+            source.artifact.as_deref(),
+            &survey,
+            &plan,
+            &options,
+        )?;
     }
-    Ok(if plan.is_noop() { Code::Done } else { Code::Changes })
+    Ok(if plan.is_noop() {
+        Code::Done
+    } else {
+        Code::Changes
+    })
 }
 
 /// Looks the objects of a source up.
 pub async fn survey(target: &Target, source: &mut Source) -> Result<Survey, Stopped> {
     let objects = std::mem::take(&mut source.objects);
-    Ok(Survey::take(&target.api, objects, &target.namespace, target.component.as_ref()).await?)
+    Ok(Survey::take(
+        &target.api,
+        objects,
+        &target.namespace,
+        target.component.as_ref(),
+    )
+    .await?)
 }
 
 /// Fails if the cluster refuses objects.
@@ -138,7 +174,13 @@ pub fn refused(plan: &Plan) -> Result<(), Stopped> {
         _ => Code::Error,
     };
     let (count, of) = (errors.len(), plan.entries.len());
-    Err(Stopped(code, format!("{count} of {of} objects are refused: {}", some(errors.into_iter()))))
+    Err(Stopped(
+        code,
+        format!(
+            "{count} of {of} objects are refused: {}",
+            some(errors.into_iter())
+        ),
+    ))
 }
 
 fn save(
@@ -152,10 +194,16 @@ fn save(
     let saving = Saving {
         schema_version: VERSION,
         namespace: &target.namespace,
-        component: target.component.as_ref().map(|component| component.name.as_str()),
+        component: target
+            .component
+            .as_ref()
+            .map(|component| component.name.as_str()),
         artifact,
         objects: &survey.objects,
-        contract: Contract { artifact: artifact.map(str::to_owned), ..plan.contract(survey, options) },
+        contract: Contract {
+            artifact: artifact.map(str::to_owned),
+            ..plan.contract(survey, options)
+        },
         key: options.key.as_deref().map(hex::encode).unwrap_or_default(),
         changes: plan.changes().collect(),
         notes: &plan.notes,
@@ -164,23 +212,35 @@ fn save(
     // Beside the file first: what is cut short must not pass for a plan, and nobody else may read it for a moment.
     let beside = format!("{file}.{:08x}.new", rand::random::<u32>());
     let mut open = std::fs::OpenOptions::new();
-    let out = open.write(true).create_new(true).mode(0o600).open(&beside).map_err(failed)?;
+    let out = open
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&beside)
+        .map_err(failed)?;
     let mut out = std::io::BufWriter::new(out);
     let written = serde_json::to_writer(&mut out, &saving).map_err(std::io::Error::from);
-    let written = written.and_then(|()| out.flush()).and_then(|()| out.get_ref().sync_all());
-    written.and_then(|()| std::fs::rename(&beside, file)).map_err(|error| {
-        // What is left of it is of no use to anybody.
-        let _ = std::fs::remove_file(&beside);
-        failed(error)
-    })
+    let written = written
+        .and_then(|()| out.flush())
+        .and_then(|()| out.get_ref().sync_all());
+    written
+        .and_then(|()| std::fs::rename(&beside, file))
+        .map_err(|error| {
+            // What is left of it is of no use to anybody.
+            let _ = std::fs::remove_file(&beside);
+            failed(error)
+        })
 }
 
 /// Reads a saved plan.
 pub fn load(file: &str) -> Result<Saved, String> {
-    let saved: Saved = serde_json::from_slice(&input::read(file)?).map_err(|error| no_plan(file, &error))?;
+    let saved: Saved =
+        serde_json::from_slice(&input::read(file)?).map_err(|error| no_plan(file, &error))?;
     let versions = (saved.schema_version, saved.contract.schema_version);
     if versions != (VERSION, contract::VERSION) {
-        return Err(format!("{file} is a plan of another version than this program knows; plan again"));
+        return Err(format!(
+            "{file} is a plan of another version than this program knows; plan again"
+        ));
     }
     Ok(saved)
 }
@@ -188,15 +248,24 @@ pub fn load(file: &str) -> Result<Saved, String> {
 impl Saved {
     /// How it is applied: by its own key.
     pub fn options(&self, options: &Options) -> Options {
-        Options { key: hex::decode(&self.key).ok().map(Into::into), ..options.clone() }
+        Options {
+            key: hex::decode(&self.key).ok().map(Into::into),
+            ..options.clone()
+        }
     }
 
     /// Refuses arguments that name another namespace or component.
     pub fn contradicts(&self, matches: &ArgMatches) -> Result<(), Stopped> {
-        let planned = [("namespace", Some(self.namespace.as_str())), ("component", self.component.as_deref())];
+        let planned = [
+            ("namespace", Some(self.namespace.as_str())),
+            ("component", self.component.as_deref()),
+        ];
         for (name, planned) in planned {
             let is_typed = matches.value_source(name) == Some(ValueSource::CommandLine);
-            let asked = matches.get_one::<String>(name).map(String::as_str).filter(|_| is_typed);
+            let asked = matches
+                .get_one::<String>(name)
+                .map(String::as_str)
+                .filter(|_| is_typed);
             if asked.is_some() && asked != planned {
                 let planned = planned.unwrap_or("none");
                 return Err(Stopped(
@@ -211,12 +280,17 @@ impl Saved {
     /// Whose inventory is kept.
     pub fn component(&self) -> Option<Component> {
         let namespace = self.namespace.clone();
-        self.component.clone().map(|name| Component { name, namespace })
+        self.component
+            .clone()
+            .map(|name| Component { name, namespace })
     }
 }
 
 fn show(matches: &ArgMatches) -> Code {
-    let file = matches.get_one::<String>("PLAN").map(String::as_str).unwrap_or_default();
+    let file = matches
+        .get_one::<String>("PLAN")
+        .map(String::as_str)
+        .unwrap_or_default();
     answer(shown(file).map(|shown| {
         if input::wants_json(matches) {
             let Shown { namespace, component, artifact, changes, notes } = shown;
@@ -236,18 +310,34 @@ fn show(matches: &ArgMatches) -> Code {
 fn shown(file: &str) -> Result<Shown, String> {
     let bytes = input::read(file)?;
     serde_json::from_slice(&bytes).or_else(|error| {
-        let contents = std::str::from_utf8(&bytes).ok().and_then(|text| unpack(text).ok());
+        let contents = std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| unpack(text).ok());
         let contents = contents.and_then(|text| serde_json::from_str::<PlanContents>(&text).ok());
         let contents = contents.ok_or_else(|| no_plan(file, &error))?;
-        let PlanContents { k8s_content_diff: mut changes, runner, .. } = contents;
+        let PlanContents {
+            k8s_content_diff: mut changes,
+            runner,
+            ..
+        } = contents;
         if runner.is_none() {
             // The program that is replaced masks nothing.
             for secret in changes.iter_mut().filter(|diff| diff.kind == "Secret") {
-                secret.entries = vec![DiffEntry::line(None, secret.change, "its values are not shown".into())];
+                secret.entries = vec![DiffEntry::line(
+                    None,
+                    secret.change,
+                    "its values are not shown".into(),
+                )];
             }
         }
         let artifact = runner.and_then(|contract| contract.artifact);
-        Ok(Shown { namespace: None, component: None, artifact, changes, notes: Vec::new() })
+        Ok(Shown {
+            namespace: None,
+            component: None,
+            artifact,
+            changes,
+            notes: Vec::new(),
+        })
     })
 }
 
@@ -280,18 +370,34 @@ fn document(target: &Target, artifact: Option<&str>, plan: &Plan) -> String {
 /// The plan for people: each change, who owns what would be taken, and a summary.
 pub fn text(plan: &Plan) -> String {
     let mut text = String::new();
-    for entry in plan.entries.iter().filter(|entry| entry.diff.change != Change::Unchanged) {
+    for entry in plan
+        .entries
+        .iter()
+        .filter(|entry| entry.diff.change != Change::Unchanged)
+    {
         text.push_str(&changes::text(&entry.diff));
         text.push_str(&format!(
             "    ({}{})\n",
             entry.checked.words(),
-            if entry.recreate { "; deleted and made again" } else { "" }
+            if entry.recreate {
+                "; deleted and made again"
+            } else {
+                ""
+            }
         ));
         text.extend(entry.remarks().map(|remark| format!("    {remark}\n")));
     }
     for deletion in &plan.deletions {
-        text.push_str(&format!("- {} (no longer part of the component)\n", deletion.id));
-        text.extend(deletion.needs_plan.iter().map(|reason| format!("    {reason}\n")));
+        text.push_str(&format!(
+            "- {} (no longer part of the component)\n",
+            deletion.id
+        ));
+        text.extend(
+            deletion
+                .needs_plan
+                .iter()
+                .map(|reason| format!("    {reason}\n")),
+        );
     }
     text.extend(plan.notes.iter().map(|note| format!("# {note}\n")));
     text.push_str(&summary(plan.changes()));
@@ -308,6 +414,8 @@ fn counts<'a>(diffs: impl Iterator<Item = &'a ResourceDiff> + Clone) -> [usize; 
 pub fn summary<'a>(diffs: impl Iterator<Item = &'a ResourceDiff> + Clone) -> String {
     match counts(diffs) {
         [0, 0, 0] => "nothing would change\n".into(),
-        [added, modified, removed] => format!("{added} to create, {modified} to change, {removed} to delete\n"),
+        [added, modified, removed] => {
+            format!("{added} to create, {modified} to change, {removed} to delete\n")
+        }
     }
 }

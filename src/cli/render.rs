@@ -11,21 +11,23 @@ use crate::kustomize;
 
 /// Its arguments.
 pub fn command() -> Command {
-    overlay::with_arguments(Command::new("render").about("Builds a kustomize overlay and prints its objects"))
-        .arg(
-            Arg::new("patch")
-                .long("patch")
-                .value_name("FILE")
-                .action(ArgAction::Append)
-                .help("A patch file, applied after the build; may be given several times"),
-        )
-        .arg(
-            Arg::new("output")
-                .long("output")
-                .value_parser(["kustomize", "artifact"])
-                .default_value("kustomize")
-                .help("What is printed: what kustomize prints, or what is packed into an artifact"),
-        )
+    overlay::with_arguments(
+        Command::new("render").about("Builds a kustomize overlay and prints its objects"),
+    )
+    .arg(
+        Arg::new("patch")
+            .long("patch")
+            .value_name("FILE")
+            .action(ArgAction::Append)
+            .help("A patch file, applied after the build; may be given several times"),
+    )
+    .arg(
+        Arg::new("output")
+            .long("output")
+            .value_parser(["kustomize", "artifact"])
+            .default_value("kustomize")
+            .help("What is printed: what kustomize prints, or what is packed into an artifact"),
+    )
 }
 
 /// Runs it.
@@ -35,16 +37,30 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
 
 fn render(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result<String, String> {
     let overlay = Overlay::open(matches, environment)?;
-    let built = kustomize::build(&overlay.tree, overlay.root(), &overlay.options, &overlay.outside);
+    let built = kustomize::build(
+        &overlay.tree,
+        overlay.root(),
+        &overlay.options,
+        &overlay.outside,
+    );
     let mut objects = built.map_err(|error| error.to_string())?;
     let patches = matches.get_many::<String>("patch").into_iter().flatten();
-    let patches = patches.map(|patch| overlay.below(patch)).collect::<Result<Vec<_>, _>>()?;
+    let patches = patches
+        .map(|patch| overlay.below(patch))
+        .collect::<Result<Vec<_>, _>>()?;
     if !patches.is_empty() {
-        objects = kustomize::patch(&overlay.tree, objects, &patches).map_err(|error| error.to_string())?;
+        objects = kustomize::patch(&overlay.tree, objects, &patches)
+            .map_err(|error| error.to_string())?;
     }
     let printed = kustomize::print(&objects).map_err(|error| error.to_string())?;
     // The process ends with the print; to take the objects apart first would cost as much as a tenth of the build.
     std::mem::forget(objects);
-    let is_packed = matches.get_one::<String>("output").is_some_and(|output| output == "artifact");
-    if is_packed { normalized(printed.as_bytes()) } else { Ok(printed) }
+    let is_packed = matches
+        .get_one::<String>("output")
+        .is_some_and(|output| output == "artifact");
+    if is_packed {
+        normalized(printed.as_bytes())
+    } else {
+        Ok(printed)
+    }
 }

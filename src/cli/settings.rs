@@ -16,7 +16,10 @@ use crate::workspace::dir;
 ///
 /// # Errors
 /// [`ConfigError`], one line.
-pub fn layers(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result<Layers, ConfigError> {
+pub fn layers(
+    matches: &ArgMatches,
+    environment: &HashMap<String, String>,
+) -> Result<Layers, ConfigError> {
     let mut layers = Layers::defaults();
     if let Some(path) = matches.get_one::<String>("config") {
         layers.file(&PathBuf::from(path))?;
@@ -31,8 +34,12 @@ pub fn layers(matches: &ArgMatches, environment: &HashMap<String, String>) -> Re
 }
 
 /// Reads all layers into a configuration, or says what is wrong.
-pub fn load(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result<(Config, Layers), Code> {
-    let loaded = layers(matches, environment).and_then(|layers| Ok((Config::from_layers(&layers)?, layers)));
+pub fn load(
+    matches: &ArgMatches,
+    environment: &HashMap<String, String>,
+) -> Result<(Config, Layers), Code> {
+    let loaded =
+        layers(matches, environment).and_then(|layers| Ok((Config::from_layers(&layers)?, layers)));
     loaded.map_err(|error| {
         complain(&error.to_string(), "");
         Code::Usage
@@ -42,7 +49,9 @@ pub fn load(matches: &ArgMatches, environment: &HashMap<String, String>) -> Resu
 /// What a setting is, its default and its variable.
 pub fn help(setting: &Setting) -> String {
     let default = Some(setting.default).filter(|default| !default.is_empty());
-    let default = default.map(|default| format!(" [default: {default}]")).unwrap_or_default();
+    let default = default
+        .map(|default| format!(" [default: {default}]"))
+        .unwrap_or_default();
     format!("{}{default} [env: {}]", setting.help, setting.variable())
 }
 
@@ -75,13 +84,24 @@ pub fn migrate(matches: &ArgMatches, environment: &HashMap<String, String>) -> C
     };
     let work = async {
         if let Err(error) = dir::make_private(&config.state_dir) {
-            return Err(format!("cannot use the state directory {}: {error}", config.state_dir.display()));
+            return Err(format!(
+                "cannot use the state directory {}: {error}",
+                config.state_dir.display()
+            ));
         }
-        let journal = Journal::open(config.journal_url.as_deref(), &config.state_dir, Clock::system()).await;
+        let journal = Journal::open(
+            config.journal_url.as_deref(),
+            &config.state_dir,
+            Clock::system(),
+        )
+        .await;
         journal.map_err(|error| chain(&error))?.close().await;
         Ok(())
     };
-    match super::daemon::runtime().map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(work)) {
+    match super::daemon::runtime()
+        .map_err(|error| error.to_string())
+        .and_then(|runtime| runtime.block_on(work))
+    {
         Ok(()) => {
             print("the journal is up to date\n");
             Code::Done

@@ -16,7 +16,10 @@ use crate::manifest::{Object, ObjectId};
 
 /// Its arguments.
 pub fn command() -> Command {
-    let tree = Arg::new("tree").long("tree").action(ArgAction::SetTrue).help("Shows what the objects own, too");
+    let tree = Arg::new("tree")
+        .long("tree")
+        .action(ArgAction::SetTrue)
+        .help("Shows what the objects own, too");
     let command = Command::new("status")
         .about(
             "Tells whether objects are ready: those of a file, as the API server gives them, or those of a component",
@@ -31,7 +34,9 @@ pub fn command() -> Command {
 pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
     match matches.get_one::<String>("filename") {
         Some(file) => of_file(matches, file),
-        None => run_on(matches, environment, Sources::Component, async |target| of_component(target, matches).await),
+        None => run_on(matches, environment, Sources::Component, async |target| {
+            of_component(target, matches).await
+        }),
     }
 }
 
@@ -46,49 +51,104 @@ struct Member {
 async fn of_component(target: &Target, matches: &ArgMatches) -> Result<Code, Stopped> {
     let component = target.component()?;
     let survey = Survey::take(&target.api, Vec::new(), &target.namespace, Some(component)).await?;
-    let inventory = survey.inventory.as_ref().filter(|inventory| inventory.is_stored());
+    let inventory = survey
+        .inventory
+        .as_ref()
+        .filter(|inventory| inventory.is_stored());
     let Some(inventory) = inventory else {
-        let what =
-            format!("the component {} has no inventory in the namespace {}", component.name, component.namespace);
+        let what = format!(
+            "the component {} has no inventory in the namespace {}",
+            component.name, component.namespace
+        );
         return Err(Stopped(Code::Error, what));
     };
     let rules = &target.parts.deploys.rules;
     // They may stand in logs.
     let _secrets = target.known(survey.live.values().cloned().collect(), None);
     let mut members = Vec::new();
-    for (id, _) in inventory.objects.iter().filter(|(_, record)| record.superseded.is_none()) {
+    for (id, _) in inventory
+        .objects
+        .iter()
+        .filter(|(_, record)| record.superseded.is_none())
+    {
         let Some(live) = survey.live.get(id) else {
             let message = "it is in the inventory, and not in the cluster".to_owned();
-            let readiness = Readiness { status: Status::NotFound, message, reason: "NotFound".into(), detail: None };
-            members.push(Member { id: id.clone(), readiness, cause: None, owned: Vec::new() });
+            let readiness = Readiness {
+                status: Status::NotFound,
+                message,
+                reason: "NotFound".into(),
+                detail: None,
+            };
+            members.push(Member {
+                id: id.clone(),
+                readiness,
+                cause: None,
+                owned: Vec::new(),
+            });
             continue;
         };
         let readiness = wait::readiness(live, rules, target.clock.now()).await;
         let cause = match readiness.is_current() {
             true => None,
             // What may not be read is left out.
-            false => cause::find(&target.api, &survey.served, live, &readiness).await.ok().flatten(),
+            false => cause::find(&target.api, &survey.served, live, &readiness)
+                .await
+                .ok()
+                .flatten(),
         };
         let is_idle_claim = cause.as_ref().is_some_and(Cause::is_of_idle_claim);
-        let readiness = if is_idle_claim { Readiness { status: Status::Current, ..readiness } } else { readiness };
+        let readiness = if is_idle_claim {
+            Readiness {
+                status: Status::Current,
+                ..readiness
+            }
+        } else {
+            readiness
+        };
         let owned = match matches.get_flag("tree") {
             true => tree::of(&target.api, &survey.served, live, target.clock.now()).await?,
             false => Vec::new(),
         };
-        members.push(Member { id: id.clone(), readiness, cause, owned });
+        members.push(Member {
+            id: id.clone(),
+            readiness,
+            cause,
+            owned,
+        });
     }
-    let text = if input::wants_json(matches) { members_document(&members) } else { members_text(&members) };
+    let text = if input::wants_json(matches) {
+        members_document(&members)
+    } else {
+        members_text(&members)
+    };
     tell(&target.redactor.mask(&text));
     let all_current = members.iter().all(|member| member.readiness.is_current());
-    Ok(if all_current { Code::Done } else { Code::NotReady })
+    Ok(if all_current {
+        Code::Done
+    } else {
+        Code::NotReady
+    })
 }
 
 fn members_text(members: &[Member]) -> String {
     let mut text = String::new();
     for member in members {
-        let Member { id, readiness, cause, owned } = member;
-        text.push_str(&format!("{id} {}: {}\n", readiness.status.word(), readiness.message));
-        text.extend(cause.iter().map(|cause| format!("    {}\n", cause.sentence())));
+        let Member {
+            id,
+            readiness,
+            cause,
+            owned,
+        } = member;
+        text.push_str(&format!(
+            "{id} {}: {}\n",
+            readiness.status.word(),
+            readiness.message
+        ));
+        text.extend(
+            cause
+                .iter()
+                .map(|cause| format!("    {}\n", cause.sentence())),
+        );
         for owned in owned {
             let indent = "    ".repeat(owned.depth);
             text.push_str(&format!(
@@ -118,7 +178,9 @@ fn members_document(members: &[Member]) -> String {
 
 fn of_file(matches: &ArgMatches, file: &str) -> Code {
     let objects = match input::objects(file) {
-        Ok(manifest) if manifest.objects.is_empty() => Err(format!("{file} holds no object with a name")),
+        Ok(manifest) if manifest.objects.is_empty() => {
+            Err(format!("{file} holds no object with a name"))
+        }
         Ok(manifest) => Ok(manifest.objects),
         Err(message) => Err(message),
     };
@@ -133,8 +195,15 @@ fn of_file(matches: &ArgMatches, file: &str) -> Code {
         }
     };
     let now = jiff::Timestamp::now();
-    let judged: Vec<_> = objects.iter().map(|object| (object, readiness::judge(object, now))).collect();
-    print(&if input::wants_json(matches) { document(&judged) } else { lines(&judged) });
+    let judged: Vec<_> = objects
+        .iter()
+        .map(|object| (object, readiness::judge(object, now)))
+        .collect();
+    print(&if input::wants_json(matches) {
+        document(&judged)
+    } else {
+        lines(&judged)
+    });
     code(&judged)
 }
 
@@ -145,7 +214,11 @@ fn code(judged: &[Judged<'_>]) -> Code {
         return Code::Error;
     }
     let is_current = |(_, answer): &Judged<'_>| answer.as_ref().is_ok_and(Readiness::is_current);
-    if judged.iter().all(is_current) { Code::Done } else { Code::NotReady }
+    if judged.iter().all(is_current) {
+        Code::Done
+    } else {
+        Code::NotReady
+    }
 }
 
 /// One answer alone, or a list of them.
@@ -155,13 +228,22 @@ fn document(judged: &[Judged<'_>]) -> String {
         Err(error) => json!({"error": error.to_string()}),
     });
     let mut answers: Vec<Value> = answers.collect();
-    let alone = if answers.len() == 1 { answers.pop() } else { None };
+    let alone = if answers.len() == 1 {
+        answers.pop()
+    } else {
+        None
+    };
     input::document(&alone.unwrap_or(Value::Array(answers)))
 }
 
 fn lines(judged: &[Judged<'_>]) -> String {
     let line = |(object, answer): &Judged<'_>| match answer {
-        Ok(readiness) => format!("{} {}: {}\n", object.subject(), readiness.status.word(), readiness.message),
+        Ok(readiness) => format!(
+            "{} {}: {}\n",
+            object.subject(),
+            readiness.status.word(),
+            readiness.message
+        ),
         Err(error) => format!("{} Unknown: {error}\n", object.subject()),
     };
     judged.iter().map(line).collect()

@@ -1,6 +1,9 @@
 //! Sends requests to the API server: each with a time limit, again after temporary faults, never
 //! past the job's stop.
-#![expect(clippy::indexing_slicing, reason = "a member or item that a JSON value lacks reads as null")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a member or item that a JSON value lacks reads as null"
+)]
 
 mod refusal;
 
@@ -9,8 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use kube::api::{
-    DeleteParams, DynamicObject, GetParams, ListParams, Patch, PatchParams, Preconditions, PropagationPolicy,
-    ValidationDirective,
+    DeleteParams, DynamicObject, GetParams, ListParams, Patch, PatchParams, Preconditions,
+    PropagationPolicy, ValidationDirective,
 };
 use kube::core::Request;
 use kube::core::discovery::ApiResource;
@@ -87,12 +90,20 @@ pub struct Select<'a> {
 impl<'a> Select<'a> {
     /// All that have these labels.
     pub fn labels(labels: &'a str) -> Self {
-        Self { labels, fields: "", limit: PAGE }
+        Self {
+            labels,
+            fields: "",
+            limit: PAGE,
+        }
     }
 
     /// All that have these fields.
     pub fn fields(fields: &'a str) -> Self {
-        Self { labels: "", fields, limit: PAGE }
+        Self {
+            labels: "",
+            fields,
+            limit: PAGE,
+        }
     }
 }
 
@@ -128,14 +139,29 @@ impl Api {
         self.client.default_namespace()
     }
 
-    pub(super) fn new(client: kube::Client, tokens: Option<Arc<Tokens>>, clock: Clock, stop: Stop) -> Self {
-        Self { client, tokens, is_reached: Arc::default(), clock, stop }
+    pub(super) fn new(
+        client: kube::Client,
+        tokens: Option<Arc<Tokens>>,
+        clock: Clock,
+        stop: Stop,
+    ) -> Self {
+        Self {
+            client,
+            tokens,
+            is_reached: Arc::default(),
+            clock,
+            stop,
+        }
     }
 
     /// The same without the stop, for what is still to be written down after one; that is not tried for longer than
     /// the first request.
     pub(super) fn to_the_end(&self) -> Self {
-        Self { stop: Stop::default(), is_reached: Arc::default(), ..self.clone() }
+        Self {
+            stop: Stop::default(),
+            is_reached: Arc::default(),
+            ..self.clone()
+        }
     }
 
     /// Reads an object; none if it is not there.
@@ -149,7 +175,9 @@ impl Api {
         name: &str,
     ) -> Result<Option<Object>, ClusterError> {
         let action = format!("read {}/{namespace}/{name}", resource.kind);
-        let request = self.path(resource, namespace).get(name, &GetParams::default());
+        let request = self
+            .path(resource, namespace)
+            .get(name, &GetParams::default());
         match self.send(&action, request).await {
             Ok(Value::Object(object)) => Ok(Some(Object(object))),
             Ok(_) => Err(unreadable(&action)),
@@ -172,7 +200,9 @@ impl Api {
         let mut next = None;
         let mut bytes = 0;
         for _ in 0..MAX_PAGES {
-            let page = self.page(resource, namespace, &Select::labels(labels), next).await?;
+            let page = self
+                .page(resource, namespace, &Select::labels(labels), next)
+                .await?;
             objects.extend(page.objects);
             next = page.next;
             bytes += page.bytes;
@@ -201,7 +231,11 @@ impl Api {
         select: &Select<'_>,
         after: Option<String>,
     ) -> Result<Page, ClusterError> {
-        let place = if namespace.is_empty() { "all namespaces" } else { namespace };
+        let place = if namespace.is_empty() {
+            "all namespaces"
+        } else {
+            namespace
+        };
         let action = format!("list {} in {place}", resource.plural);
         let selector = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
         let mut limit = select.limit;
@@ -213,28 +247,45 @@ impl Api {
                 field_selector: selector(select.fields),
                 ..ListParams::default()
             };
-            match self.send_sized(&action, self.path(resource, namespace).list(&params)).await {
+            match self
+                .send_sized(&action, self.path(resource, namespace).list(&params))
+                .await
+            {
                 // Large objects come in smaller pages.
                 Err(ClusterError::TooLarge { .. }) if limit > 1 => limit = (limit / 10).max(1),
                 page => break page?,
             }
         };
-        let items = page.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take);
-        let items = items.ok_or_else(|| unreadable(&action))?.into_iter().map(|item| match item {
-            Value::Object(mut item) => {
-                // Items of a list do not say what they are.
-                item.entry("apiVersion").or_insert_with(|| resource.api_version.clone().into());
-                item.entry("kind").or_insert_with(|| resource.kind.clone().into());
-                Ok(Object(item))
-            }
-            _ => Err(unreadable(&action)),
-        });
+        let items = page
+            .get_mut("items")
+            .and_then(Value::as_array_mut)
+            .map(std::mem::take);
+        let items = items
+            .ok_or_else(|| unreadable(&action))?
+            .into_iter()
+            .map(|item| match item {
+                Value::Object(mut item) => {
+                    // Items of a list do not say what they are.
+                    item.entry("apiVersion")
+                        .or_insert_with(|| resource.api_version.clone().into());
+                    item.entry("kind")
+                        .or_insert_with(|| resource.kind.clone().into());
+                    Ok(Object(item))
+                }
+                _ => Err(unreadable(&action)),
+            });
         let metadata = &page["metadata"];
         Ok(Page {
             objects: items.collect::<Result<_, _>>()?,
-            next: metadata["continue"].as_str().filter(|token| !token.is_empty()).map(str::to_owned),
+            next: metadata["continue"]
+                .as_str()
+                .filter(|token| !token.is_empty())
+                .map(str::to_owned),
             remaining: metadata["remainingItemCount"].as_u64(),
-            version: metadata["resourceVersion"].as_str().unwrap_or_default().to_owned(),
+            version: metadata["resourceVersion"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned(),
             bytes,
         })
     }
@@ -256,8 +307,20 @@ impl Api {
         params.force = force == Force::Yes;
         params.dry_run = write == Write::DryRun;
         params.field_validation = Some(ValidationDirective::Strict);
-        let action = format!("{} {}", if write == Write::DryRun { "dry-run" } else { "apply" }, object.subject());
-        let request = self.path(resource, object.namespace()).patch(object.name(), &params, &Patch::Apply(&object.0));
+        let action = format!(
+            "{} {}",
+            if write == Write::DryRun {
+                "dry-run"
+            } else {
+                "apply"
+            },
+            object.subject()
+        );
+        let request = self.path(resource, object.namespace()).patch(
+            object.name(),
+            &params,
+            &Patch::Apply(&object.0),
+        );
         self.written(&action, request, object).await
     }
 
@@ -273,9 +336,17 @@ impl Api {
     ) -> Result<Object, ClusterError> {
         let metadata = json!({"managedFields": owners, "resourceVersion": live.metadata("resourceVersion").cloned()});
         let patch = json!({"metadata": metadata});
-        let request =
-            self.path(resource, live.namespace()).patch(live.name(), &PatchParams::default(), &Patch::Merge(&patch));
-        self.written(&format!("take over the fields of {}", live.subject()), request, live).await
+        let request = self.path(resource, live.namespace()).patch(
+            live.name(),
+            &PatchParams::default(),
+            &Patch::Merge(&patch),
+        );
+        self.written(
+            &format!("take over the fields of {}", live.subject()),
+            request,
+            live,
+        )
+        .await
     }
 
     async fn written(
@@ -287,7 +358,11 @@ impl Api {
         match self.send(action, request).await {
             Ok(Value::Object(written)) => Ok(Object(written)),
             Ok(_) => Err(unreadable(action)),
-            Err(error) => Err(if object.is_secret() { without_values(error) } else { error }),
+            Err(error) => Err(if object.is_secret() {
+                without_values(error)
+            } else {
+                error
+            }),
         }
     }
 
@@ -305,11 +380,21 @@ impl Api {
         let uid = live.uid().map(str::to_owned);
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
-            preconditions: Some(Preconditions { uid, resource_version: version }),
+            preconditions: Some(Preconditions {
+                uid,
+                resource_version: version,
+            }),
             ..DeleteParams::default()
         };
         let action = format!("delete {}", live.subject());
-        match self.send(&action, self.path(resource, live.namespace()).delete(live.name(), &params)).await {
+        match self
+            .send(
+                &action,
+                self.path(resource, live.namespace())
+                    .delete(live.name(), &params),
+            )
+            .await
+        {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
             Err(error) => Err(error),
@@ -336,9 +421,12 @@ impl Api {
             limit_bytes: Some(LONGEST_LOG),
             ..kube::api::LogParams::default()
         };
-        let request = Request::new(format!("/api/v1/namespaces/{namespace}/pods")).logs(pod, &params);
+        let request =
+            Request::new(format!("/api/v1/namespaces/{namespace}/pods")).logs(pod, &params);
         let request = request.map_err(|error| unreachable(&action, error.to_string()))?;
-        let answer = self.clock.timeout(LOG_PATIENCE, self.client.request_text(request));
+        let answer = self
+            .clock
+            .timeout(LOG_PATIENCE, self.client.request_text(request));
         match self.stop.run(answer).await {
             Some(Ok(Ok(text))) => Ok(text),
             Some(Ok(Err(error))) => Err(explain(&action, error).0),
@@ -352,10 +440,16 @@ impl Api {
     /// # Errors
     /// [`ClusterError`].
     pub async fn schema(&self, api_version: &str) -> Result<Value, ClusterError> {
-        let root = if api_version.contains('/') { "apis" } else { "api" };
-        let request = http::Request::get(format!("/openapi/v3/{root}/{api_version}")).body(Vec::new());
+        let root = if api_version.contains('/') {
+            "apis"
+        } else {
+            "api"
+        };
+        let request =
+            http::Request::get(format!("/openapi/v3/{root}/{api_version}")).body(Vec::new());
         let request = request.map_err(kube::core::request::Error::BuildRequest);
-        self.send(&format!("read the schemas of {api_version}"), request).await
+        self.send(&format!("read the schemas of {api_version}"), request)
+            .await
     }
 
     /// Whether somebody is to serve a group version (`GROUP/VERSION`), be it that he is down; also if that may not
@@ -369,32 +463,59 @@ impl Api {
             kind: "APIService".into(),
             plural: "apiservices".into(),
         };
-        !matches!(self.get(&resource, "", &format!("{version}.{group}")).await, Ok(None))
+        !matches!(
+            self.get(&resource, "", &format!("{version}.{group}")).await,
+            Ok(None)
+        )
     }
 
     /// The resources of a group version that is no core one, and whether each has a namespace.
     ///
     /// # Errors
     /// [`ClusterError`].
-    pub async fn resources(&self, api_version: &str) -> Result<Vec<(ApiResource, bool)>, ClusterError> {
+    pub async fn resources(
+        &self,
+        api_version: &str,
+    ) -> Result<Vec<(ApiResource, bool)>, ClusterError> {
         let action = format!("ask what it serves in {api_version}");
         let request = http::Request::get(format!("/apis/{api_version}")).body(Vec::new());
-        let list = self.send(&action, request.map_err(kube::core::request::Error::BuildRequest)).await?;
+        let list = self
+            .send(
+                &action,
+                request.map_err(kube::core::request::Error::BuildRequest),
+            )
+            .await?;
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let text = |item: &Value, member: &str| item[member].as_str().unwrap_or_default().to_owned();
-        let resources = list["resources"].as_array().into_iter().flatten().map(|item| {
-            let (kind, plural) = (text(item, "kind"), text(item, "name"));
-            let (group, version) = (group.to_owned(), version.to_owned());
-            let resource = ApiResource { api_version: api_version.to_owned(), group, version, kind, plural };
-            (resource, item["namespaced"] == true)
-        });
+        let text =
+            |item: &Value, member: &str| item[member].as_str().unwrap_or_default().to_owned();
+        let resources = list["resources"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|item| {
+                let (kind, plural) = (text(item, "kind"), text(item, "name"));
+                let (group, version) = (group.to_owned(), version.to_owned());
+                let resource = ApiResource {
+                    api_version: api_version.to_owned(),
+                    group,
+                    version,
+                    kind,
+                    plural,
+                };
+                (resource, item["namespaced"] == true)
+            });
         // Subresources have the kind of what they are about.
-        Ok(resources.filter(|(resource, _)| !resource.plural.contains('/')).collect())
+        Ok(resources
+            .filter(|(resource, _)| !resource.plural.contains('/'))
+            .collect())
     }
 
     fn path(&self, resource: &ApiResource, namespace: &str) -> Request {
         use kube::Resource as _;
-        Request::new(DynamicObject::url_path(resource, Some(namespace).filter(|namespace| !namespace.is_empty())))
+        Request::new(DynamicObject::url_path(
+            resource,
+            Some(namespace).filter(|namespace| !namespace.is_empty()),
+        ))
     }
 
     /// Reads and applies repeat without harm, and so do deletions of what was read; so all of them do.
@@ -403,7 +524,9 @@ impl Api {
         action: &str,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<Value, ClusterError> {
-        self.send_sized(action, request).await.map(|(value, _)| value)
+        self.send_sized(action, request)
+            .await
+            .map(|(value, _)| value)
     }
 
     /// As [`send`](Self::send), with the length of the answer's text.
@@ -415,7 +538,10 @@ impl Api {
         let unsendable = |error: kube::core::request::Error| unreachable(action, error.to_string());
         let (parts, body) = request.map_err(unsendable)?.into_parts();
         let send = || async {
-            let text = self.client.request_text(http::Request::from_parts(parts.clone(), body.clone())).await?;
+            let text = self
+                .client
+                .request_text(http::Request::from_parts(parts.clone(), body.clone()))
+                .await?;
             let value = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
             Ok((value, text.len()))
         };
@@ -440,7 +566,8 @@ impl Api {
                     return Ok(done);
                 }
                 Some(Ok(Err(error))) => {
-                    if let (Some(tokens), false, kube::Error::Api(status)) = (&self.tokens, is_token_new, &error)
+                    if let (Some(tokens), false, kube::Error::Api(status)) =
+                        (&self.tokens, is_token_new, &error)
                         && status.code == 401
                     {
                         is_token_new = true;

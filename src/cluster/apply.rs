@@ -67,7 +67,9 @@ impl Applied {
     /// Why it was broken off, and the objects that could not be applied, each with its reason.
     pub fn errors(&self) -> Vec<String> {
         let broken_off = self.broken_off.iter().map(ToString::to_string);
-        broken_off.chain(super::plan::errors(self.diffs.iter())).collect()
+        broken_off
+            .chain(super::plan::errors(self.diffs.iter()))
+            .collect()
     }
 }
 
@@ -87,8 +89,9 @@ pub async fn apply(
     let mut failed: Vec<Object> = Vec::new();
     let mut is_announced = announce_if_possible(api, survey, actions, options).await?;
     for stage in Stage::ALL {
-        let members: Vec<usize> =
-            (0..survey.objects.len()).filter(|at| survey.objects.get(*at).map(Stage::of) == Some(stage)).collect();
+        let members: Vec<usize> = (0..survey.objects.len())
+            .filter(|at| survey.objects.get(*at).map(Stage::of) == Some(stage))
+            .collect();
         if members.is_empty() {
             continue;
         }
@@ -97,11 +100,17 @@ pub async fn apply(
         }
         let shared = &*survey;
         let broken_off = applied.broken_off.as_ref();
-        let applier = Applier { api, survey: shared, options };
+        let applier = Applier {
+            api,
+            survey: shared,
+            options,
+        };
         let one = |at: usize| {
             let (object, action) = (shared.objects.get(at), actions.get(at));
             let blocked = object.and_then(|object| blocking(object, stage, &failed));
-            let blocked = broken_off.map(ToString::to_string).or(blocked.map(|subject| format!("{subject} failed")));
+            let blocked = broken_off
+                .map(ToString::to_string)
+                .or(blocked.map(|subject| format!("{subject} failed")));
             let applier = &applier;
             async move {
                 let (object, action) = object.zip(action)?;
@@ -109,7 +118,10 @@ pub async fn apply(
             }
         };
         let work: Vec<_> = members.iter().map(|at| one(*at)).collect();
-        let results: Vec<_> = futures_util::stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
+        let results: Vec<_> = futures_util::stream::iter(work)
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
         let mut refused = 0;
         for (at, result) in results.into_iter().flatten() {
             if result.diff.change == Change::Error {
@@ -121,13 +133,27 @@ pub async fn apply(
             }
         }
         let written = members.len() - refused;
-        let failures = if refused > 0 { format!(", {refused} failed") } else { String::new() };
-        told(&format!("{}: {written} of {} objects{failures}", stage.words(), members.len()));
+        let failures = if refused > 0 {
+            format!(", {refused} failed")
+        } else {
+            String::new()
+        };
+        told(&format!(
+            "{}: {written} of {} objects{failures}",
+            stage.words(),
+            members.len()
+        ));
         if stage == Stage::Definitions {
             let definitions = members.iter().filter_map(|at| survey.objects.get(*at));
-            let definitions: Vec<&Object> =
-                definitions.filter(|object| object.is_definition() && !failed.contains(object)).collect();
-            failed.extend(unestablished(api, &survey.served, &definitions).await.into_iter().cloned());
+            let definitions: Vec<&Object> = definitions
+                .filter(|object| object.is_definition() && !failed.contains(object))
+                .collect();
+            failed.extend(
+                unestablished(api, &survey.served, &definitions)
+                    .await
+                    .into_iter()
+                    .cloned(),
+            );
         }
         if !is_announced && applied.broken_off.is_none() {
             match announce(api, survey, actions, options).await {
@@ -154,10 +180,18 @@ async fn announce_if_possible(
     actions: &[Action],
     options: &Options,
 ) -> Result<bool, ClusterError> {
-    let Some(inventory) = &survey.inventory else { return Ok(true) };
+    let Some(inventory) = &survey.inventory else {
+        return Ok(true);
+    };
     let namespace = inventory.component.namespace.as_str();
-    let comes_with_the_set = survey.objects.iter().any(|object| object.is_namespace() && object.name() == namespace);
-    let is_there = survey.live.values().any(|live| live.is_namespace() && live.name() == namespace);
+    let comes_with_the_set = survey
+        .objects
+        .iter()
+        .any(|object| object.is_namespace() && object.name() == namespace);
+    let is_there = survey
+        .live
+        .values()
+        .any(|live| live.is_namespace() && live.name() == namespace);
     if comes_with_the_set && !is_there {
         return Ok(false);
     }
@@ -166,16 +200,31 @@ async fn announce_if_possible(
 }
 
 /// What will be made has no UID yet, also if there was another object of its name.
-async fn announce(api: &Api, survey: &mut Survey, actions: &[Action], options: &Options) -> Result<(), ClusterError> {
-    let Some(inventory) = &mut survey.inventory else { return Ok(()) };
+async fn announce(
+    api: &Api,
+    survey: &mut Survey,
+    actions: &[Action],
+    options: &Options,
+) -> Result<(), ClusterError> {
+    let Some(inventory) = &mut survey.inventory else {
+        return Ok(());
+    };
     for (object, action) in survey.objects.iter().zip(actions) {
         let id = object.id();
-        let is_new = !survey.live.contains_key(&id) || matches!(action, Action::Write { recreate: true, .. });
+        let is_new = !survey.live.contains_key(&id)
+            || matches!(action, Action::Write { recreate: true, .. });
         if is_new || !inventory.objects.contains_key(&id) {
             // What somebody else has made is only borrowed.
-            let live = survey.live.get(&id).filter(|_| !inventory.objects.contains_key(&id));
+            let live = survey
+                .live
+                .get(&id)
+                .filter(|_| !inventory.objects.contains_key(&id));
             let adopted = live.is_some_and(|live| !options.has_deployed(live));
-            let record = Record { version: object.version().to_owned(), adopted, ..Record::default() };
+            let record = Record {
+                version: object.version().to_owned(),
+                adopted,
+                ..Record::default()
+            };
             inventory.objects.insert(id, record);
         }
     }
@@ -185,14 +234,26 @@ async fn announce(api: &Api, survey: &mut Survey, actions: &[Action], options: &
 /// Notes in the inventory what was wanted and what is there of the objects that are ours now. Of others nothing is
 /// noted but that they were wanted.
 fn note(survey: &mut Survey, done: &[Option<Done>], options: &Options) {
-    let Some(inventory) = &mut survey.inventory else { return };
+    let Some(inventory) = &mut survey.inventory else {
+        return;
+    };
     let key = options.key.as_deref();
     for (object, done) in survey.objects.iter().zip(done) {
-        let Some(Done { now: Some(now), is_ours: true, .. }) = done else { continue };
+        let Some(Done {
+            now: Some(now),
+            is_ours: true,
+            ..
+        }) = done
+        else {
+            continue;
+        };
         let mut wanted = object.clone();
         leave_as_they_are(&mut wanted, now, options);
         let is_secret = wanted.is_secret();
-        let adopted = inventory.objects.get(&object.id()).is_some_and(|known| known.adopted);
+        let adopted = inventory
+            .objects
+            .get(&object.id())
+            .is_some_and(|known| known.adopted);
         let record = Record {
             version: now.version().to_owned(),
             adopted,
@@ -233,12 +294,20 @@ fn names(value: &Value, name: &str) -> bool {
 }
 
 /// Asks what the cluster serves in the groups of kinds that came with an earlier stage.
-async fn refresh(api: &Api, survey: &mut Survey, members: &[usize], failed: &[Object], stage: Stage) {
+async fn refresh(
+    api: &Api,
+    survey: &mut Survey,
+    members: &[usize],
+    failed: &[Object],
+    stage: Stage,
+) {
     let unknown = |survey: &Survey| -> BTreeSet<String> {
         let objects = members.iter().filter_map(|at| survey.objects.get(*at));
         let unknown = objects.filter(|object| survey.served.resource(object).is_err());
         let unknown = unknown.filter(|object| blocking(object, stage, failed).is_none());
-        unknown.map(|object| object.api_version().to_owned()).collect()
+        unknown
+            .map(|object| object.api_version().to_owned())
+            .collect()
     };
     let end = api.clock.elapsed() + PATIENCE;
     // An established kind is served a moment later.
@@ -260,15 +329,22 @@ async fn refresh(api: &Api, survey: &mut Survey, members: &[usize], failed: &[Ob
 }
 
 /// The definitions that are not established in time.
-async fn unestablished<'a>(api: &Api, served: &Served, definitions: &[&'a Object]) -> Vec<&'a Object> {
+async fn unestablished<'a>(
+    api: &Api,
+    served: &Served,
+    definitions: &[&'a Object],
+) -> Vec<&'a Object> {
     let mut waiting = definitions.to_vec();
     let end = api.clock.elapsed() + PATIENCE;
     loop {
         let mut still = Vec::new();
         for definition in waiting {
-            let Ok(resource) = served.resource(definition) else { continue };
+            let Ok(resource) = served.resource(definition) else {
+                continue;
+            };
             let live = api.get(&resource.api, "", definition.name()).await;
-            let is_established = |live: &Object| judge(live, api.clock.now()).is_ok_and(|found| found.is_current());
+            let is_established =
+                |live: &Object| judge(live, api.clock.now()).is_ok_and(|found| found.is_current());
             if !live.is_ok_and(|live| live.as_ref().is_some_and(is_established)) {
                 still.push(definition);
             }
@@ -294,12 +370,23 @@ struct Done {
 
 impl Done {
     fn ours(diff: ResourceDiff, now: Object) -> Self {
-        Self { now: Some(now), is_ours: true, ..Self::not(diff, None) }
+        Self {
+            now: Some(now),
+            is_ours: true,
+            ..Self::not(diff, None)
+        }
     }
 
     /// Nothing was done.
     fn not(diff: ResourceDiff, now: Option<Object>) -> Self {
-        Self { diff, now, is_ours: false, breach: None, is_owned_by_others: false, is_forbidden: false }
+        Self {
+            diff,
+            now,
+            is_ours: false,
+            breach: None,
+            is_owned_by_others: false,
+            is_forbidden: false,
+        }
     }
 }
 
@@ -327,24 +414,43 @@ impl Applier<'_> {
         let resource = match self.survey.served.resource(object) {
             Ok(resource) => resource,
             Err(error) => {
-                return Done::not(lines::failed(None, Op::Apply, object, error.to_string(), false), live.cloned());
+                return Done::not(
+                    lines::failed(None, Op::Apply, object, error.to_string(), false),
+                    live.cloned(),
+                );
             }
         };
         if let Some(blocked) = blocked {
             let message = format!("not tried, because {blocked}");
-            return Done::not(lines::failed(Some(resource), Op::Apply, object, message, false), live.cloned());
+            return Done::not(
+                lines::failed(Some(resource), Op::Apply, object, message, false),
+                live.cloned(),
+            );
         }
         if let (Action::Leave, Some(live)) = (action, live) {
             return Done::ours(lines::unchanged(resource, live, false), live.clone());
         }
         match self.write(resource, object, action, live.cloned()).await {
-            Ok(after) => Done::ours(lines::resource_diff(Some(resource), Op::Apply, live, Some(&after), false), after),
+            Ok(after) => Done::ours(
+                lines::resource_diff(Some(resource), Op::Apply, live, Some(&after), false),
+                after,
+            ),
             Err(Refusal::Moved(breach)) => {
-                let diff = lines::failed(Some(resource), Op::Apply, object, breach.to_string(), false);
-                Done { breach: Some(breach), ..Done::not(diff, live.cloned()) }
+                let diff =
+                    lines::failed(Some(resource), Op::Apply, object, breach.to_string(), false);
+                Done {
+                    breach: Some(breach),
+                    ..Done::not(diff, live.cloned())
+                }
             }
             Err(Refusal::Cluster(error)) => {
-                let diff = lines::failed(Some(resource), Op::Apply, object, explain(&error, live.is_some()), false);
+                let diff = lines::failed(
+                    Some(resource),
+                    Op::Apply,
+                    object,
+                    explain(&error, live.is_some()),
+                    false,
+                );
                 Done {
                     is_owned_by_others: error.is_owned_by_others(),
                     is_forbidden: error.is_forbidden(),
@@ -371,11 +477,17 @@ impl Applier<'_> {
                 // It may have been marked since it was planned.
                 let mark = kept(old).map(|(key, value)| format!("of {key}: {value}"));
                 if let Some(reason) = mark.or_else(|| goes_with(old).map(str::to_owned)) {
-                    let reason = format!("{} is not deleted and made again, because {reason}", old.subject());
+                    let reason = format!(
+                        "{} is not deleted and made again, because {reason}",
+                        old.subject()
+                    );
                     return Err(ClusterError::Guarded(reason).into());
                 }
                 match try_as_new(self.api, resource, object, &self.options.manager).await {
-                    Err(error) if self.may_be_known_soon(object, &error) && self.api.clock.elapsed() < soon => {
+                    Err(error)
+                        if self.may_be_known_soon(object, &error)
+                            && self.api.clock.elapsed() < soon =>
+                    {
                         self.api.clock.sleep(LOOK).await;
                         continue;
                     }
@@ -388,12 +500,16 @@ impl Applier<'_> {
             let refused = match self.try_write(resource, object, live.clone()).await {
                 Ok(after) => return Ok(after),
                 // What was read is kept, so that a write over another state is refused.
-                Err(error) if self.may_be_known_soon(object, &error) && self.api.clock.elapsed() < soon => {
+                Err(error)
+                    if self.may_be_known_soon(object, &error)
+                        && self.api.clock.elapsed() < soon =>
+                {
                     self.api.clock.sleep(LOOK).await;
                     continue;
                 }
                 Err(error)
-                    if (error.is_conflict() || is_to_be_new && error.is_owned_by_others()) && reads < MOST_READS =>
+                    if (error.is_conflict() || is_to_be_new && error.is_owned_by_others())
+                        && reads < MOST_READS =>
                 {
                     error
                 }
@@ -401,7 +517,10 @@ impl Applier<'_> {
             };
             reads += 1;
             tracing::debug!(object = object.subject(), %refused, "reads again what has moved");
-            live = self.api.get(&resource.api, object.namespace(), object.name()).await?;
+            live = self
+                .api
+                .get(&resource.api, object.namespace(), object.name())
+                .await?;
             match self.standing(object, action, live.as_ref(), is_to_be_new) {
                 Standing::AsRead => {}
                 Standing::Done => recreate = false,
@@ -417,13 +536,26 @@ impl Applier<'_> {
 
     /// How an object that has moved stands to what was approved. Without an approval it may be written over, unless
     /// somebody else has made it where there was none.
-    fn standing(&self, object: &Object, action: &Action, live: Option<&Object>, is_to_be_new: bool) -> Standing {
-        if let Action::Write { promised: Some(promised), .. } = action {
+    fn standing(
+        &self,
+        object: &Object,
+        action: &Action,
+        live: Option<&Object>,
+        is_to_be_new: bool,
+    ) -> Standing {
+        if let Action::Write {
+            promised: Some(promised),
+            ..
+        } = action
+        {
             return Standing::of(object, promised, live, self.options);
         }
         match live {
             Some(live) if is_to_be_new && !is_applied_by(live, &self.options.manager) => {
-                Standing::Breached(Breach { subject: object.subject(), how: How::Appeared })
+                Standing::Breached(Breach {
+                    subject: object.subject(),
+                    how: How::Appeared,
+                })
             }
             _ => Standing::AsRead,
         }
@@ -439,7 +571,9 @@ impl Applier<'_> {
         let mut wanted = object.clone();
         let Some(mut live) = live else {
             in_version(&mut wanted, NEW.into());
-            return api.apply(&resource.api, &wanted, manager, Write::Real, Force::No).await;
+            return api
+                .apply(&resource.api, &wanted, manager, Write::Real, Force::No)
+                .await;
         };
         if let Some(owners) = taken_over(&live, manager, &self.options.take_over) {
             live = api.set_owners(&resource.api, &live, owners).await?;
@@ -448,16 +582,32 @@ impl Applier<'_> {
         if let Some(version) = live.metadata("resourceVersion") {
             in_version(&mut wanted, version.clone());
         }
-        let force = if self.options.conflicts == Conflicts::Force { Force::Yes } else { Force::No };
-        api.apply(&resource.api, &wanted, manager, Write::Real, force).await
+        let force = if self.options.conflicts == Conflicts::Force {
+            Force::Yes
+        } else {
+            Force::No
+        };
+        api.apply(&resource.api, &wanted, manager, Write::Real, force)
+            .await
     }
 
     async fn await_gone(&self, resource: &Resource, live: &Object) -> Result<(), ClusterError> {
         let end = self.api.clock.elapsed() + PATIENCE;
-        while self.api.get(&resource.api, live.namespace(), live.name()).await?.is_some() {
+        while self
+            .api
+            .get(&resource.api, live.namespace(), live.name())
+            .await?
+            .is_some()
+        {
             if self.api.clock.elapsed() >= end || self.api.stop.is_stopped() {
-                let what = format!("{}, which is to be made again, was not gone", live.subject());
-                return Err(ClusterError::Timeout { what, waited: PATIENCE });
+                let what = format!(
+                    "{}, which is to be made again, was not gone",
+                    live.subject()
+                );
+                return Err(ClusterError::Timeout {
+                    what,
+                    waited: PATIENCE,
+                });
             }
             self.api.clock.sleep(LOOK).await;
         }

@@ -56,18 +56,36 @@ impl Comparison {
             (Op::Apply, None) => fields(self.live.as_ref(), self.desired.as_ref(), dry_run, form),
             (Op::Delete, error) => {
                 let (change, entries) = fields(object, None, dry_run, form);
-                (if error.is_some() && !dry_run { Change::Error } else { change }, entries)
+                (
+                    if error.is_some() && !dry_run {
+                        Change::Error
+                    } else {
+                        change
+                    },
+                    entries,
+                )
             }
         };
         let lines = lines(change, &entries, form);
-        let plural = object.map(|object| plural(object.kind())).unwrap_or_default();
+        let plural = object
+            .map(|object| plural(object.kind()))
+            .unwrap_or_default();
         let blank = blank(&plural, self.op(), object, dry_run);
         // In the version in which it was read.
         let api = self.live.as_ref().map_or(blank.api.clone(), api);
         // Nothing is asked of the server for a deletion that is planned.
         let error = self.error.clone().filter(|_| self.mode != Mode::PlanDelete);
-        let raw = ResourceDiff { api, change, error, entries, ..blank };
-        let formatted = ResourceDiff { entries: lines, ..raw.clone() };
+        let raw = ResourceDiff {
+            api,
+            change,
+            error,
+            entries,
+            ..blank
+        };
+        let formatted = ResourceDiff {
+            entries: lines,
+            ..raw.clone()
+        };
         (raw, formatted)
     }
 
@@ -82,9 +100,16 @@ impl Comparison {
         document.insert("resource_diff".into(), json!(raw));
         document.insert("formatted".into(), json!(formatted));
         if let (Some(error), false) = (&self.error, self.dry_run()) {
-            let verb = if self.op() == Op::Apply { "apply" } else { "delete" };
+            let verb = if self.op() == Op::Apply {
+                "apply"
+            } else {
+                "delete"
+            };
             let whom = format!("[{} {}/{}]", raw.kind, raw.namespace, raw.name);
-            document.insert("handler_error".into(), format!("{verb} error for resource {whom}: {error}").into());
+            document.insert(
+                "handler_error".into(),
+                format!("{verb} error for resource {whom}: {error}").into(),
+            );
         }
         let mut document = Value::Object(document);
         if form == Form::Shipped {

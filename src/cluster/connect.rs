@@ -34,7 +34,9 @@ const MAKING: std::time::Duration = std::time::Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The plan names no cluster.
-    #[error("the plan names no cluster: the install's sandbox has none, so nothing can be deployed to it")]
+    #[error(
+        "the plan names no cluster: the install's sandbox has none, so nothing can be deployed to it"
+    )]
     NoCluster,
     /// The cloud identity gives no token.
     #[error(transparent)]
@@ -110,7 +112,14 @@ impl Network {
         authorities: Option<&[CertificateDer<'_>]>,
         machine: Machine,
     ) -> Self {
-        let matcher = |proxy: &str| Arc::new(Matcher::builder().https(proxy.to_owned()).no(except.to_owned()).build());
+        let matcher = |proxy: &str| {
+            Arc::new(
+                Matcher::builder()
+                    .https(proxy.to_owned())
+                    .no(except.to_owned())
+                    .build(),
+            )
+        };
         Self {
             machine,
             allow_exec: None,
@@ -119,7 +128,8 @@ impl Network {
             allow_insecure: Vec::new(),
             allow_endpoints: Vec::new(),
             proxy: proxy.and_then(|proxy| Some((matcher(proxy), proxy.parse().ok()?))),
-            authorities: authorities.map(|all| all.iter().map(|certificate| certificate.to_vec()).collect()),
+            authorities: authorities
+                .map(|all| all.iter().map(|certificate| certificate.to_vec()).collect()),
         }
     }
 
@@ -152,21 +162,39 @@ impl Network {
 
     /// Checks the clusters of a plan's kubeconfig, and their proxies.
     fn check(&self, kubeconfig: &Kubeconfig) -> Result<(), ConnectError> {
-        for cluster in kubeconfig.clusters.iter().filter_map(|named| named.cluster.as_ref()) {
+        for cluster in kubeconfig
+            .clusters
+            .iter()
+            .filter_map(|named| named.cluster.as_ref())
+        {
             let server = cluster.server.as_deref().unwrap_or_default();
-            let url = Url::parse(server).map_err(|_| ConnectError::Kubeconfig("its server is not a URL".into()))?;
-            let is_trusted =
-                is_loopback(&url) || self.allow_insecure.iter().any(|host| Some(host.as_str()) == url.host_str());
+            let url = Url::parse(server)
+                .map_err(|_| ConnectError::Kubeconfig("its server is not a URL".into()))?;
+            let is_trusted = is_loopback(&url)
+                || self
+                    .allow_insecure
+                    .iter()
+                    .any(|host| Some(host.as_str()) == url.host_str());
             let is_unchecked = cluster.insecure_skip_tls_verify == Some(true);
             if (url.scheme() != "https" || is_unchecked) && !is_trusted {
                 let host = url.host_str().unwrap_or_default().to_owned();
-                let what = if is_unchecked { "checking its certificate" } else { "TLS" };
+                let what = if is_unchecked {
+                    "checking its certificate"
+                } else {
+                    "TLS"
+                };
                 return Err(ConnectError::Unprotected { host, what });
             }
             let proxy = cluster.proxy_url.as_deref().map(Url::parse).transpose();
-            let proxy = proxy.map_err(|_| ConnectError::Kubeconfig("its proxy-url is not a URL".into()))?;
-            if proxy.as_ref().is_some_and(|proxy| !matches!(proxy.scheme(), "http" | "https")) {
-                return Err(ConnectError::Kubeconfig("its proxy-url is neither http nor https".into()));
+            let proxy =
+                proxy.map_err(|_| ConnectError::Kubeconfig("its proxy-url is not a URL".into()))?;
+            if proxy
+                .as_ref()
+                .is_some_and(|proxy| !matches!(proxy.scheme(), "http" | "https"))
+            {
+                return Err(ConnectError::Kubeconfig(
+                    "its proxy-url is neither http nor https".into(),
+                ));
             }
             for url in [Some(url), proxy].into_iter().flatten() {
                 self.guard.check(&url, Reach::Endpoint)?;
@@ -203,7 +231,11 @@ pub async fn connect(
         None => from_parts(cluster)?,
     };
     network.check(&kubeconfig)?;
-    let restricted = restrict(&mut kubeconfig, network.allow_exec.as_deref(), &network.supervisor);
+    let restricted = restrict(
+        &mut kubeconfig,
+        network.allow_exec.as_deref(),
+        &network.supervisor,
+    );
     restricted.map_err(ConnectError::Kubeconfig)?;
     let proxy = proxy_of(&kubeconfig);
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
@@ -211,8 +243,16 @@ pub async fn connect(
         .map_err(|error| ConnectError::Kubeconfig(error.to_string()))?;
     let tokens = match (&cluster.cloud, &cluster.kube_config) {
         (Some(cloud), None) => {
-            let (id, endpoint, role) = (&cluster.id, &cluster.endpoint, cluster.trusted_role.clone());
-            let tokens = Tokens::new(cloud.clone(), id, endpoint, role, network.machine.clone(), clock.clone());
+            let (id, endpoint, role) =
+                (&cluster.id, &cluster.endpoint, cluster.trusted_role.clone());
+            let tokens = Tokens::new(
+                cloud.clone(),
+                id,
+                endpoint,
+                role,
+                network.machine.clone(),
+                clock.clone(),
+            );
             tokens.bind(&network.allow_endpoints).await?;
             // So that what is wrong with the identity is told at once, and by itself.
             tokens.token().await?;
@@ -236,8 +276,14 @@ pub async fn by_files(
     clock: &Clock,
     stop: &Stop,
 ) -> Result<Api, ConnectError> {
-    let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-    let unusable = |message: String| ConnectError::File { file: names.join(", "), message };
+    let names: Vec<String> = files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    let unusable = |message: String| ConnectError::File {
+        file: names.join(", "),
+        message,
+    };
     let mut kubeconfig = Kubeconfig::default();
     for file in files {
         let read = Kubeconfig::read_from(file).and_then(|read| kubeconfig.merge(read));
@@ -248,17 +294,26 @@ pub async fn by_files(
         })?;
     }
     choose(&mut kubeconfig, context);
-    restrict(&mut kubeconfig, network.allow_exec.as_deref(), &network.supervisor).map_err(unusable)?;
+    restrict(
+        &mut kubeconfig,
+        network.allow_exec.as_deref(),
+        &network.supervisor,
+    )
+    .map_err(unusable)?;
     let proxy = proxy_of(&kubeconfig);
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let config = config.map_err(|error| unusable(error.to_string()))?;
-    client(config, proxy, None, &network.unguarded(), clock, stop).await.map_err(|words| unusable(words.into()))
+    client(config, proxy, None, &network.unguarded(), clock, stop)
+        .await
+        .map_err(|words| unusable(words.into()))
 }
 
 /// What is wrong with credentials, without a word of theirs.
 fn unusable_credentials(error: &kube::Error) -> &'static str {
     match error {
-        kube::Error::Auth(_) => "its credentials could not be had: the program or file that gives them failed",
+        kube::Error::Auth(_) => {
+            "its credentials could not be had: the program or file that gives them failed"
+        }
         _ => "its certificates or keys cannot be used",
     }
 }
@@ -275,16 +330,28 @@ pub async fn by_service_account(
     clock: &Clock,
     stop: &Stop,
 ) -> Result<Api, ConnectError> {
-    let unusable = |message: String| ConnectError::ServiceAccount { path: account.display().to_string(), message };
+    let unusable = |message: String| ConnectError::ServiceAccount {
+        path: account.display().to_string(),
+        message,
+    };
     let file = |name: &str| Some(account.join(name).to_string_lossy().into_owned());
-    let namespace =
-        std::fs::read_to_string(account.join("namespace")).map_err(|error| unusable(format!("namespace: {error}")))?;
-    let cluster = Cluster { server: Some(server), certificate_authority: file("ca.crt"), ..Cluster::default() };
-    let user = AuthInfo { token_file: file("token"), ..AuthInfo::default() };
+    let namespace = std::fs::read_to_string(account.join("namespace"))
+        .map_err(|error| unusable(format!("namespace: {error}")))?;
+    let cluster = Cluster {
+        server: Some(server),
+        certificate_authority: file("ca.crt"),
+        ..Cluster::default()
+    };
+    let user = AuthInfo {
+        token_file: file("token"),
+        ..AuthInfo::default()
+    };
     let kubeconfig = single(cluster, user, Some(namespace.trim().to_owned()));
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let config = config.map_err(|error| unusable(error.to_string()))?;
-    client(config, None, None, &network.unguarded(), clock, stop).await.map_err(|words| unusable(words.into()))
+    client(config, None, None, &network.unguarded(), clock, stop)
+        .await
+        .map_err(|words| unusable(words.into()))
 }
 
 /// Makes the client, beside everything else: its making may run a program. If it cannot be made, why, without a word of
@@ -313,14 +380,25 @@ async fn client(
 
 /// The proxy that a kubeconfig names for the cluster of its current context.
 fn proxy_of(kubeconfig: &Kubeconfig) -> Option<http::Uri> {
-    let current = kubeconfig.contexts.iter().find(|one| Some(&one.name) == kubeconfig.current_context.as_ref());
+    let current = kubeconfig
+        .contexts
+        .iter()
+        .find(|one| Some(&one.name) == kubeconfig.current_context.as_ref());
     let cluster = &current?.context.as_ref()?.cluster;
-    let cluster = kubeconfig.clusters.iter().find(|one| one.name == *cluster)?.cluster.as_ref()?;
+    let cluster = kubeconfig
+        .clusters
+        .iter()
+        .find(|one| one.name == *cluster)?
+        .cluster
+        .as_ref()?;
     cluster.proxy_url.as_ref()?.parse().ok()
 }
 
 /// Gives a request the token of the moment.
-async fn with_token<B>(tokens: Arc<Tokens>, mut request: http::Request<B>) -> Result<http::Request<B>, BoxError> {
+async fn with_token<B>(
+    tokens: Arc<Tokens>,
+    mut request: http::Request<B>,
+) -> Result<http::Request<B>, BoxError> {
     let token = tokens.token().await?;
     let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose()))?;
     value.set_sensitive(true);

@@ -53,7 +53,13 @@ impl Fate {
 
     /// Whether permission was missing.
     pub fn is_forbidden(&self) -> bool {
-        matches!(self, Self::Refused { is_forbidden: true, .. })
+        matches!(
+            self,
+            Self::Refused {
+                is_forbidden: true,
+                ..
+            }
+        )
     }
 
     /// What became of an object that was there.
@@ -67,7 +73,10 @@ impl Fate {
 }
 
 /// What of a namespace, or of the kind that is defined, is among objects that stay: with it they would go.
-pub fn sheltered<'a>(object: &Object, mut staying: impl Iterator<Item = &'a ObjectId>) -> Option<&'a ObjectId> {
+pub fn sheltered<'a>(
+    object: &Object,
+    mut staying: impl Iterator<Item = &'a ObjectId>,
+) -> Option<&'a ObjectId> {
     match object.defines() {
         Some(kind) => staying.find(|id| (id.group.as_str(), id.kind.as_str()) == kind),
         None if object.is_namespace() => staying.find(|id| id.namespace == object.name()),
@@ -87,7 +96,10 @@ pub async fn delete(
     objects.sort_by(|a, b| compare(b, a));
     let mut turns: BTreeMap<Turn, Vec<Object>> = BTreeMap::new();
     for object in objects {
-        turns.entry(Turn::of(&object, home)).or_default().push(object);
+        turns
+            .entry(Turn::of(&object, home))
+            .or_default()
+            .push(object);
     }
     let end = api.clock.elapsed() + patience;
     let mut fates = BTreeMap::new();
@@ -96,7 +108,11 @@ pub async fn delete(
     for (turn, members) in turns {
         let protected = refused.as_ref().filter(|_| turn >= Turn::Definitions);
         if let Some(blocking) = left.as_ref().or(protected) {
-            fates.extend(members.iter().map(|object| (object.id(), Fate::Waits(blocking.clone()))));
+            fates.extend(
+                members
+                    .iter()
+                    .map(|object| (object.id(), Fate::Waits(blocking.clone()))),
+            );
             continue;
         }
         let one = |object: Object| async move {
@@ -104,7 +120,10 @@ pub async fn delete(
             (object, result)
         };
         let work: Vec<_> = members.into_iter().map(one).collect();
-        let results: Vec<_> = futures_util::stream::iter(work).buffer_unordered(AT_ONCE).collect().await;
+        let results: Vec<_> = futures_util::stream::iter(work)
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
         let mut going = Vec::new();
         for (object, result) in results {
             match result {
@@ -116,7 +135,10 @@ pub async fn delete(
             }
         }
         let seen = await_gone(api, served, going, end).await;
-        left = seen.iter().find(|(_, fate)| **fate != Fate::Gone).map(|(id, _)| id.clone());
+        left = seen
+            .iter()
+            .find(|(_, fate)| **fate != Fate::Gone)
+            .map(|(id, _)| id.clone());
         fates.extend(seen);
     }
     fates
@@ -158,13 +180,18 @@ fn is_custom(object: &Object) -> bool {
 
 /// Another object may have the name by now; then there is nothing to do.
 async fn delete_one(api: &Api, served: &Served, object: &Object) -> Result<(), ClusterError> {
-    let Ok(resource) = served.resource(object) else { return Ok(()) };
+    let Ok(resource) = served.resource(object) else {
+        return Ok(());
+    };
     match api.delete(&resource.api, object, None).await {
         Ok(_) => Ok(()),
         Err(error) if error.is_conflict() => {
-            let now = api.get(&resource.api, object.namespace(), object.name()).await?;
+            let now = api
+                .get(&resource.api, object.namespace(), object.name())
+                .await?;
             let is_it = |now: &Object| now.uid() == object.uid();
-            let stays = now.is_some_and(|now| is_it(&now) && now.metadata("deletionTimestamp").is_none());
+            let stays =
+                now.is_some_and(|now| is_it(&now) && now.metadata("deletionTimestamp").is_none());
             if stays { Err(error) } else { Ok(()) }
         }
         Err(error) => Err(error),
@@ -172,27 +199,50 @@ async fn delete_one(api: &Api, served: &Served, object: &Object) -> Result<(), C
 }
 
 fn refused_by(error: &ClusterError) -> Fate {
-    Fate::Refused { message: error.to_string(), is_forbidden: error.is_forbidden() }
+    Fate::Refused {
+        message: error.to_string(),
+        is_forbidden: error.is_forbidden(),
+    }
 }
 
-async fn await_gone(api: &Api, served: &Served, mut going: Vec<Object>, end: Duration) -> BTreeMap<ObjectId, Fate> {
+async fn await_gone(
+    api: &Api,
+    served: &Served,
+    mut going: Vec<Object>,
+    end: Duration,
+) -> BTreeMap<ObjectId, Fate> {
     let mut fates = BTreeMap::new();
     let mut look = LOOK.0;
     while !going.is_empty() {
-        let wanted = going.iter().filter_map(|object| Some((served.resource(object).ok()?.clone(), object.id())));
+        let wanted = going
+            .iter()
+            .filter_map(|object| Some((served.resource(object).ok()?.clone(), object.id())));
         let still = match live::read(api, wanted).await {
             Ok(still) => still,
             Err(error) => {
-                fates.extend(going.iter().map(|object| (object.id(), Fate::Left(error.to_string()))));
+                fates.extend(
+                    going
+                        .iter()
+                        .map(|object| (object.id(), Fate::Left(error.to_string()))),
+                );
                 return fates;
             }
         };
-        let is_it = |object: &Object| still.get(&object.id()).filter(|live| live.uid() == object.uid());
-        let (left, gone): (Vec<_>, Vec<_>) = going.into_iter().partition(|object| is_it(object).is_some());
+        let is_it = |object: &Object| {
+            still
+                .get(&object.id())
+                .filter(|live| live.uid() == object.uid())
+        };
+        let (left, gone): (Vec<_>, Vec<_>) = going
+            .into_iter()
+            .partition(|object| is_it(object).is_some());
         fates.extend(gone.into_iter().map(|object| (object.id(), Fate::Gone)));
         if api.clock.elapsed() >= end || api.stop.is_stopped() {
             let why = |object: &Object| is_it(object).map_or_else(String::new, blocked_by);
-            fates.extend(left.iter().map(|object| (object.id(), Fate::Left(why(object)))));
+            fates.extend(
+                left.iter()
+                    .map(|object| (object.id(), Fate::Left(why(object)))),
+            );
             return fates;
         }
         going = left;
@@ -215,7 +265,11 @@ pub fn blocked_by(live: &Object) -> String {
     };
     let remaining: Vec<&str> = live
         .conditions()
-        .filter(|condition| condition.get("status").is_some_and(|status| status == "True"))
+        .filter(|condition| {
+            condition
+                .get("status")
+                .is_some_and(|status| status == "True")
+        })
         .filter_map(|condition| condition.get("message")?.as_str())
         .collect();
     if live.is_namespace() && !remaining.is_empty() {
@@ -224,7 +278,9 @@ pub fn blocked_by(live: &Object) -> String {
     let finalizers = texts(live.metadata("finalizers"));
     if !finalizers.is_empty() {
         let list = finalizers.join(", ");
-        return format!("it waits for the finalizers {list}; their controllers have to act, or somebody removes them");
+        return format!(
+            "it waits for the finalizers {list}; their controllers have to act, or somebody removes them"
+        );
     }
     "it is still being deleted".into()
 }

@@ -36,7 +36,9 @@ impl FromStr for DenyRule {
                 _ => None,
             },
         };
-        rule.ok_or_else(|| format!("{text:?} is none of KIND, KIND.GROUP, namespace:NAME and binding:ROLE"))
+        rule.ok_or_else(|| {
+            format!("{text:?} is none of KIND, KIND.GROUP, namespace:NAME and binding:ROLE")
+        })
     }
 }
 
@@ -45,16 +47,23 @@ impl DenyRule {
     fn forbids(&self, object: &Object, set: &[Object]) -> Option<String> {
         match self {
             Self::Kind(kind, group) => {
-                let is_it = kind == object.kind() && group.as_ref().is_none_or(|group| group == object.group());
+                let is_it = kind == object.kind()
+                    && group.as_ref().is_none_or(|group| group == object.group());
                 is_it.then(|| format!("deploy.deny forbids objects of the kind {kind}"))
             }
             Self::Namespace(name) => {
-                let is_in = object.namespace() == name || (object.is_namespace() && object.name() == name);
+                let is_in =
+                    object.namespace() == name || (object.is_namespace() && object.name() == name);
                 is_in.then(|| format!("deploy.deny forbids the namespace {name}"))
             }
             Self::Binding(role) => {
-                let is_binding = object.group() == "rbac.authorization.k8s.io" && object.kind().ends_with("Binding");
-                let given = object.0.get("roleRef").and_then(|of| of.get("name")).and_then(Value::as_str);
+                let is_binding = object.group() == "rbac.authorization.k8s.io"
+                    && object.kind().ends_with("Binding");
+                let given = object
+                    .0
+                    .get("roleRef")
+                    .and_then(|of| of.get("name"))
+                    .and_then(Value::as_str);
                 let stranger = stranger(object, set).filter(|_| is_binding && given == Some(role));
                 stranger.map(|who| format!("deploy.deny forbids to give the role {role} to {who}"))
             }
@@ -64,15 +73,31 @@ impl DenyRule {
 
 /// The first subject of a binding that is no service account of the set.
 fn stranger(binding: &Object, set: &[Object]) -> Option<String> {
-    let subjects = binding.0.get("subjects").and_then(Value::as_array).into_iter().flatten();
+    let subjects = binding
+        .0
+        .get("subjects")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     subjects
         .map(|subject| {
-            let text = |member: &str| subject.get(member).and_then(Value::as_str).unwrap_or_default();
+            let text = |member: &str| {
+                subject
+                    .get(member)
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+            };
             let (kind, name) = (text("kind"), text("name"));
-            let namespace = if text("namespace").is_empty() { binding.namespace() } else { text("namespace") };
+            let namespace = if text("namespace").is_empty() {
+                binding.namespace()
+            } else {
+                text("namespace")
+            };
             let is_own = kind == "ServiceAccount"
                 && set.iter().any(|object| {
-                    object.kind() == kind && object.name() == name && [namespace, ""].contains(&object.namespace())
+                    object.kind() == kind
+                        && object.name() == name
+                        && [namespace, ""].contains(&object.namespace())
                 });
             (is_own, format!("{kind} {name}"))
         })
@@ -81,7 +106,12 @@ fn stranger(binding: &Object, set: &[Object]) -> Option<String> {
 
 /// The objects of a set that are forbidden, each with the reason.
 pub fn refusals<'a>(set: &'a [Object], rules: &[DenyRule]) -> Vec<(&'a Object, String)> {
-    let forbidden = |object: &'a Object| Some((object, rules.iter().find_map(|rule| rule.forbids(object, set))?));
+    let forbidden = |object: &'a Object| {
+        Some((
+            object,
+            rules.iter().find_map(|rule| rule.forbids(object, set))?,
+        ))
+    };
     set.iter().filter_map(forbidden).collect()
 }
 
@@ -111,10 +141,15 @@ mod tests {
 
     #[test]
     fn rules_forbid_kinds_namespaces_and_roles_of_strangers() {
-        let rules: Vec<DenyRule> = ["Secret", "Widget.example.org", "namespace:kube-system", "binding:cluster-admin"]
-            .iter()
-            .map(|text| text.parse().unwrap())
-            .collect();
+        let rules: Vec<DenyRule> = [
+            "Secret",
+            "Widget.example.org",
+            "namespace:kube-system",
+            "binding:cluster-admin",
+        ]
+        .iter()
+        .map(|text| text.parse().unwrap())
+        .collect();
         let binding = |subject: Value, role: &str| {
             object(
                 json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "b"},
@@ -126,22 +161,34 @@ mod tests {
         );
         let own = json!({"kind": "ServiceAccount", "name": "own", "namespace": "shop"});
         let forbidden = |one: Object| refusals(&[one, account.clone()], &rules).len() == 1;
-        assert!(forbidden(object(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}}))));
-        assert!(forbidden(object(json!({"apiVersion": "example.org/v1", "kind": "Widget"}))));
-        assert!(!forbidden(object(json!({"apiVersion": "other.org/v1", "kind": "Widget"}))));
+        assert!(forbidden(object(
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}})
+        )));
+        assert!(forbidden(object(
+            json!({"apiVersion": "example.org/v1", "kind": "Widget"})
+        )));
+        assert!(!forbidden(object(
+            json!({"apiVersion": "other.org/v1", "kind": "Widget"})
+        )));
         assert!(forbidden(object(
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}})
         )));
         assert!(forbidden(object(
             json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "kube-system"}})
         )));
-        assert!(forbidden(binding(json!({"kind": "User", "name": "somebody"}), "cluster-admin")));
+        assert!(forbidden(binding(
+            json!({"kind": "User", "name": "somebody"}),
+            "cluster-admin"
+        )));
         assert!(forbidden(binding(
             json!({"kind": "ServiceAccount", "name": "own", "namespace": "other"}),
             "cluster-admin"
         )));
         assert!(!forbidden(binding(own, "cluster-admin")));
-        assert!(!forbidden(binding(json!({"kind": "User", "name": "somebody"}), "view")));
+        assert!(!forbidden(binding(
+            json!({"kind": "User", "name": "somebody"}),
+            "view"
+        )));
         for text in ["", "namespace:", "role:x", "a b", ".x"] {
             assert!(text.parse::<DenyRule>().is_err(), "{text}");
         }
@@ -150,12 +197,20 @@ mod tests {
     #[test]
     fn inventories_are_the_runners_own() {
         let map = |name: &str, labels: Value| {
-            object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels}}))
+            object(
+                json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels}}),
+            )
         };
         let labels = json!({"app.kubernetes.io/component": "inventory", "app.kubernetes.io/managed-by": "nuon-runner"});
         assert!(check_own(&[map("nuon-inventory-web", json!({}))]).is_err());
         assert!(check_own(&[map("x", labels)]).is_err());
         // A shop may have an inventory of its own.
-        assert!(check_own(&[map("x", json!({"app.kubernetes.io/component": "inventory"}))]).is_ok());
+        assert!(
+            check_own(&[map(
+                "x",
+                json!({"app.kubernetes.io/component": "inventory"})
+            )])
+            .is_ok()
+        );
     }
 }

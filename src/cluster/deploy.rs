@@ -50,11 +50,16 @@ impl Failure {
     pub fn sentence(&self) -> String {
         match self {
             Self::Moved(breaches) => {
-                let told = breaches.iter().map(|breach| format!("{}: {breach}", breach.subject));
+                let told = breaches
+                    .iter()
+                    .map(|breach| format!("{}: {breach}", breach.subject));
                 format!("the approved plan no longer fits: {}", some(told))
             }
             Self::Refused { errors, .. } => some(errors.iter().cloned()),
-            Self::NotReady(all) => format!("not ready: {}", some(all.iter().map(|one| one.cause.sentence()))),
+            Self::NotReady(all) => format!(
+                "not ready: {}",
+                some(all.iter().map(|one| one.cause.sentence()))
+            ),
             Self::Stopped => "the deploy was stopped".into(),
         }
     }
@@ -70,7 +75,11 @@ impl Failure {
 
 impl From<ClusterError> for Failure {
     fn from(error: ClusterError) -> Self {
-        Self::Refused { errors: vec![error.to_string()], by_guard: false, is_forbidden: error.is_forbidden() }
+        Self::Refused {
+            errors: vec![error.to_string()],
+            by_guard: false,
+            is_forbidden: error.is_forbidden(),
+        }
     }
 }
 
@@ -78,7 +87,11 @@ impl From<ClusterError> for Failure {
 pub fn some(reasons: impl ExactSizeIterator<Item = String>) -> String {
     let more = reasons.len().saturating_sub(MOST_TOLD);
     let told = reasons.take(MOST_TOLD).collect::<Vec<_>>().join("; ");
-    if more > 0 { format!("{told}; and {more} more") } else { told }
+    if more > 0 {
+        format!("{told}; and {more} more")
+    } else {
+        told
+    }
 }
 
 /// What a deploy came to.
@@ -96,7 +109,8 @@ impl Deployed {
     /// Takes up that the inventory could not be written.
     fn unwritten(&mut self, written: Result<(), ClusterError>) {
         let Err(error) = written else { return };
-        self.notes.push(format!("the inventory could not be written: {error}"));
+        self.notes
+            .push(format!("the inventory could not be written: {error}"));
         self.failure.get_or_insert_with(|| error.into());
     }
 }
@@ -126,20 +140,44 @@ pub async fn deploy(
 ) -> Result<Deployed, ClusterError> {
     let denied = deny::refusals(&survey.objects, &options.deny);
     if !denied.is_empty() {
-        let errors = denied.into_iter().map(|(object, reason)| format!("{}: {reason}", object.subject())).collect();
-        let failure = Some(Failure::Refused { errors, by_guard: true, is_forbidden: false });
-        return Ok(Deployed { failure, ..Deployed::default() });
+        let errors = denied
+            .into_iter()
+            .map(|(object, reason)| format!("{}: {reason}", object.subject()))
+            .collect();
+        let failure = Some(Failure::Refused {
+            errors,
+            by_guard: true,
+            is_forbidden: false,
+        });
+        return Ok(Deployed {
+            failure,
+            ..Deployed::default()
+        });
     }
     if order.contract.is_none()
         && let Some(reason) = guard(api, survey, options).await?
     {
         let errors = vec![format!("nothing was done: {reason}")];
-        let failure = Some(Failure::Refused { errors, by_guard: true, is_forbidden: false });
-        return Ok(Deployed { failure, ..Deployed::default() });
+        let failure = Some(Failure::Refused {
+            errors,
+            by_guard: true,
+            is_forbidden: false,
+        });
+        return Ok(Deployed {
+            failure,
+            ..Deployed::default()
+        });
     }
     let applied = apply(api, survey, &order.actions, options, told).await?;
-    let mut deployed = Deployed { diffs: applied.diffs.clone(), ..Deployed::default() };
-    deployed.failure = if api.stop.is_stopped() { Some(Failure::Stopped) } else { refusal(&applied) };
+    let mut deployed = Deployed {
+        diffs: applied.diffs.clone(),
+        ..Deployed::default()
+    };
+    deployed.failure = if api.stop.is_stopped() {
+        Some(Failure::Stopped)
+    } else {
+        refusal(&applied)
+    };
     if let Some(inventory) = &mut survey.inventory {
         // Known before it is waited for, which may be cut short.
         let to_the_end = api.to_the_end();
@@ -162,7 +200,11 @@ pub async fn deploy(
     }
     // What was done is written down also when no more is wanted.
     let to_the_end = api.to_the_end();
-    let remembered = in_time(api, remember(&to_the_end, survey, order, options, &deployed)).await;
+    let remembered = in_time(
+        api,
+        remember(&to_the_end, survey, order, options, &deployed),
+    )
+    .await;
     deployed.unwritten(remembered);
     Ok(deployed)
 }
@@ -172,12 +214,19 @@ pub(super) async fn in_time(
     api: &Api,
     write: impl Future<Output = Result<(), ClusterError>>,
 ) -> Result<(), ClusterError> {
-    let late = |_| ClusterError::Timeout { what: "it was not written".into(), waited: LAST_WORD };
+    let late = |_| ClusterError::Timeout {
+        what: "it was not written".into(),
+        waited: LAST_WORD,
+    };
     api.clock.timeout(LAST_WORD, write).await.map_err(late)?
 }
 
 /// Why what nobody has approved is not done, before anything is.
-async fn guard(api: &Api, survey: &Survey, options: &Options) -> Result<Option<String>, ClusterError> {
+async fn guard(
+    api: &Api,
+    survey: &Survey,
+    options: &Options,
+) -> Result<Option<String>, ClusterError> {
     let pruning = prune::plan(api, survey, options).await?;
     let help = "approve a plan that lists them (plan --out PLAN, then apply PLAN)";
     Ok(prune::guard(survey, &pruning, options).map(|reason| format!("{reason}; {help}")))
@@ -188,8 +237,16 @@ fn refusal(applied: &Applied) -> Option<Failure> {
         return Some(Failure::Moved(applied.breaches.clone()));
     }
     let errors = applied.errors();
-    let is_forbidden = applied.is_forbidden || applied.broken_off.as_ref().is_some_and(ClusterError::is_forbidden);
-    (!errors.is_empty()).then_some(Failure::Refused { errors, by_guard: applied.is_owned_by_others, is_forbidden })
+    let is_forbidden = applied.is_forbidden
+        || applied
+            .broken_off
+            .as_ref()
+            .is_some_and(ClusterError::is_forbidden);
+    (!errors.is_empty()).then_some(Failure::Refused {
+        errors,
+        by_guard: applied.is_owned_by_others,
+        is_forbidden,
+    })
 }
 
 async fn prune_after(
@@ -203,18 +260,31 @@ async fn prune_after(
     deployed.notes.append(&mut pruning.notes);
     match order.contract {
         Some(contract) => {
-            let is_listed = |deletion: &Deletion| contract.lists(&super::plan::subject(&deletion.id), &deletion.uid);
-            let (listed, others): (Vec<_>, Vec<_>) = pruning.deletions.into_iter().partition(is_listed);
+            let is_listed = |deletion: &Deletion| {
+                contract.lists(&super::plan::subject(&deletion.id), &deletion.uid)
+            };
+            let (listed, others): (Vec<_>, Vec<_>) =
+                pruning.deletions.into_iter().partition(is_listed);
             pruning.deletions = listed;
-            let told = others.iter().map(|one| format!("{} stays, because the approved plan does not list it", one.id));
+            let told = others.iter().map(|one| {
+                format!(
+                    "{} stays, because the approved plan does not list it",
+                    one.id
+                )
+            });
             deployed.notes.extend(told);
         }
         None => {
-            let (free, guarded): (Vec<_>, Vec<_>) =
-                pruning.deletions.into_iter().partition(|deletion| deletion.needs_plan.is_none());
+            let (free, guarded): (Vec<_>, Vec<_>) = pruning
+                .deletions
+                .into_iter()
+                .partition(|deletion| deletion.needs_plan.is_none());
             pruning.deletions = free;
             let told = guarded.iter().filter_map(|one| {
-                Some(format!("{} stays, because {}; a plan that lists it is needed", one.id, one.needs_plan?))
+                Some(format!(
+                    "{} stays, because {}; a plan that lists it is needed",
+                    one.id, one.needs_plan?
+                ))
             });
             deployed.notes.extend(told);
         }
@@ -223,14 +293,19 @@ async fn prune_after(
     pruning.shelter(survey);
     deployed.notes.append(&mut pruning.notes);
     let now = api.clock.elapsed();
-    let patience =
-        order.waiting.as_ref().map_or(PRUNED_WITHIN, |waiting| waiting.end(now + waiting.timeout).saturating_sub(now));
+    let patience = order.waiting.as_ref().map_or(PRUNED_WITHIN, |waiting| {
+        waiting.end(now + waiting.timeout).saturating_sub(now)
+    });
     let (diffs, still, is_forbidden) = prune::prune(api, survey, &pruning, options, patience).await;
     deployed.notes.extend(still);
     let errors = super::plan::errors(diffs.iter());
     deployed.diffs.extend(diffs);
     if !errors.is_empty() {
-        deployed.failure = Some(Failure::Refused { errors, by_guard: false, is_forbidden });
+        deployed.failure = Some(Failure::Refused {
+            errors,
+            by_guard: false,
+            is_forbidden,
+        });
     }
     Ok(())
 }
@@ -243,11 +318,22 @@ async fn remember(
     options: &Options,
     deployed: &Deployed,
 ) -> Result<(), ClusterError> {
-    let Some(inventory) = &mut survey.inventory else { return Ok(()) };
-    let count = |change: Change| deployed.diffs.iter().filter(|diff| diff.change == change).count();
+    let Some(inventory) = &mut survey.inventory else {
+        return Ok(());
+    };
+    let count = |change: Change| {
+        deployed
+            .diffs
+            .iter()
+            .filter(|diff| diff.change == change)
+            .count()
+    };
     let changes = [Change::Added, Change::Modified, Change::Removed].map(count);
-    let is_cut =
-        order.waiting.as_ref().and_then(|waiting| waiting.until).is_some_and(|until| api.clock.elapsed() >= until);
+    let is_cut = order
+        .waiting
+        .as_ref()
+        .and_then(|waiting| waiting.until)
+        .is_some_and(|until| api.clock.elapsed() >= until);
     let outcome = match &deployed.failure {
         None => DeployOutcome::Succeeded,
         Some(Failure::NotReady(_)) if !is_cut => DeployOutcome::Failed,

@@ -17,8 +17,13 @@ use pairs::{Likeness, Pair, pair};
 use path::{Path, Step};
 
 /// Members of `metadata` that the server keeps for itself.
-pub(super) const SERVERS_OWN: [&str; 5] =
-    ["creationTimestamp", "resourceVersion", "generation", "uid", "managedFields"];
+pub(super) const SERVERS_OWN: [&str; 5] = [
+    "creationTimestamp",
+    "resourceVersion",
+    "generation",
+    "uid",
+    "managedFields",
+];
 
 /// Comparisons of leaves for the pairing of lists. Past it items pair in order: lists within lists
 /// within lists would otherwise take for ever.
@@ -64,8 +69,14 @@ pub fn essence(object: &Object) -> Map<String, Value> {
 /// The fields in which two states differ, sorted by path.
 pub fn compare(before: &Object, after: &Object, form: Form) -> Vec<Difference> {
     let mut found = Vec::new();
-    let walk = Walk { form, weighed: &Cell::new(0) };
-    let collect = &mut Collect { form, into: &mut found };
+    let walk = Walk {
+        form,
+        weighed: &Cell::new(0),
+    };
+    let collect = &mut Collect {
+        form,
+        into: &mut found,
+    };
     match form {
         Form::Ours => walk.maps(None, &essence(before), &essence(after), collect),
         Form::Shipped => walk.maps(None, &before.0, &after.0, collect),
@@ -109,7 +120,13 @@ impl Leaves for Collect<'_> {
             (_, None) => Change::Removed,
             _ => Change::Modified,
         };
-        self.into.push(Difference { path, pointer, change, before: before.cloned(), after: after.cloned() });
+        self.into.push(Difference {
+            path,
+            pointer,
+            change,
+            before: before.cloned(),
+            after: after.cloned(),
+        });
     }
 }
 
@@ -147,7 +164,10 @@ impl Walk<'_> {
         keys.sort();
         keys.dedup();
         for key in keys {
-            let path = Path { parent, step: Step::Key(key) };
+            let path = Path {
+                parent,
+                step: Step::Key(key),
+            };
             if self.form == Form::Shipped && path.is_unseen() {
                 continue;
             }
@@ -155,12 +175,24 @@ impl Walk<'_> {
         }
     }
 
-    fn values(self, path: &Path<'_>, before: Option<&Value>, after: Option<&Value>, leaves: &mut dyn Leaves) {
+    fn values(
+        self,
+        path: &Path<'_>,
+        before: Option<&Value>,
+        after: Option<&Value>,
+        leaves: &mut dyn Leaves,
+    ) {
         match (before, after) {
-            (Some(Value::Object(before)), Some(Value::Object(after))) => self.maps(Some(path), before, after, leaves),
-            (Some(Value::Array(before)), Some(Value::Array(after))) => self.lists(path, before, after, leaves),
+            (Some(Value::Object(before)), Some(Value::Object(after))) => {
+                self.maps(Some(path), before, after, leaves)
+            }
+            (Some(Value::Array(before)), Some(Value::Array(after))) => {
+                self.lists(path, before, after, leaves)
+            }
             (before, after) if before == after => leaves.same(),
-            (Some(Value::Null), None) | (None, Some(Value::Null)) if self.form == Form::Ours => leaves.same(),
+            (Some(Value::Null), None) | (None, Some(Value::Null)) if self.form == Form::Ours => {
+                leaves.same()
+            }
             (before, after) => leaves.differ(path, before, after),
         }
     }
@@ -172,8 +204,16 @@ impl Walk<'_> {
         };
         for pair in pair(before.len(), after.len(), likeness) {
             let (i, j) = pair.indexes();
-            let path = Path { parent: Some(path), step: Step::Item(pair) };
-            self.values(&path, i.and_then(|i| before.get(i)), j.and_then(|j| after.get(j)), leaves);
+            let path = Path {
+                parent: Some(path),
+                step: Step::Item(pair),
+            };
+            self.values(
+                &path,
+                i.and_then(|i| before.get(i)),
+                j.and_then(|j| after.get(j)),
+                leaves,
+            );
         }
     }
 
@@ -185,9 +225,13 @@ impl Walk<'_> {
             return Likeness::Similar;
         }
         let mut count = Count::default();
-        let path = Path { parent: Some(path), step: Step::Item(Pair::Both(0, 0)) };
+        let path = Path {
+            parent: Some(path),
+            step: Step::Item(Pair::Both(0, 0)),
+        };
         self.values(&path, Some(before), Some(after), &mut count);
-        self.weighed.set(self.weighed.get() + count.same + count.different + 1);
+        self.weighed
+            .set(self.weighed.get() + count.same + count.different + 1);
         match count {
             Count { different: 0, .. } => Likeness::Equal,
             Count { same, different } if same + 1 >= different => Likeness::Similar,
@@ -217,33 +261,59 @@ mod tests {
         let ours = differences(before.clone(), after.clone(), Form::Ours);
         assert_eq!(
             ours,
-            ["metadata.annotations.\"a.b/c\": \"x\" -> \"y\"", "spec.c[0].image: \"a\" -> \"b\"", "spec.new: - -> {}"]
+            [
+                "metadata.annotations.\"a.b/c\": \"x\" -> \"y\"",
+                "spec.c[0].image: \"a\" -> \"b\"",
+                "spec.new: - -> {}"
+            ]
         );
         let shipped = differences(before, after, Form::Shipped);
         assert_eq!(
             shipped,
-            ["metadata.annotations.a.b/c: \"x\" -> \"y\"", "spec.c[[0]].image: \"a\" -> \"b\"", "spec.new: - -> {}"]
+            [
+                "metadata.annotations.a.b/c: \"x\" -> \"y\"",
+                "spec.c[[0]].image: \"a\" -> \"b\"",
+                "spec.new: - -> {}"
+            ]
         );
     }
 
     #[test]
     fn items_are_paired_by_what_they_have_in_common() {
         let env = |names: &[&str]| {
-            let items: Vec<Value> = names.iter().map(|name| json!({"name": name, "value": "v"})).collect();
+            let items: Vec<Value> = names
+                .iter()
+                .map(|name| json!({"name": name, "value": "v"}))
+                .collect();
             json!({"env": items})
         };
-        let ours = differences(env(&["a", "b", "c"]), env(&["a", "x", "b", "c"]), Form::Ours);
+        let ours = differences(
+            env(&["a", "b", "c"]),
+            env(&["a", "x", "b", "c"]),
+            Form::Ours,
+        );
         assert_eq!(ours, ["env[1]: - -> {\"name\":\"x\",\"value\":\"v\"}"]);
         let shipped = differences(env(&["a", "b", "c"]), env(&["b", "c"]), Form::Shipped);
-        assert_eq!(shipped, ["env[[0->?]]: {\"name\":\"a\",\"value\":\"v\"} -> -"]);
+        assert_eq!(
+            shipped,
+            ["env[[0->?]]: {\"name\":\"a\",\"value\":\"v\"} -> -"]
+        );
     }
 
     #[test]
     fn lists_within_lists_end() {
         fn nested(depth: usize, leaf: usize) -> Value {
-            if depth == 0 { json!(leaf) } else { json!([nested(depth - 1, leaf), nested(depth - 1, leaf + depth)]) }
+            if depth == 0 {
+                json!(leaf)
+            } else {
+                json!([nested(depth - 1, leaf), nested(depth - 1, leaf + depth)])
+            }
         }
-        let differences = differences(json!({"l": nested(12, 1)}), json!({"l": nested(12, 2)}), Form::Ours);
+        let differences = differences(
+            json!({"l": nested(12, 1)}),
+            json!({"l": nested(12, 2)}),
+            Form::Ours,
+        );
         assert!(!differences.is_empty());
     }
 }

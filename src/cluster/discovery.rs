@@ -40,8 +40,14 @@ impl Served {
                     let namespaced = capabilities.scope == Scope::Namespaced;
                     let kind = (api.group.clone(), api.kind.clone());
                     // Versions come in the order of the cluster's preference.
-                    served.preferred.entry(kind).or_insert_with(|| api.api_version.clone());
-                    served.kinds.insert((api.api_version.clone(), api.kind.clone()), Resource { api, namespaced });
+                    served
+                        .preferred
+                        .entry(kind)
+                        .or_insert_with(|| api.api_version.clone());
+                    served.kinds.insert(
+                        (api.api_version.clone(), api.kind.clone()),
+                        Resource { api, namespaced },
+                    );
                 }
             }
         }
@@ -55,9 +61,17 @@ impl Served {
     pub async fn learn(&mut self, api: &Api, api_version: &str) -> Result<(), ClusterError> {
         for (resource, namespaced) in api.resources(api_version).await? {
             let kind = (resource.group.clone(), resource.kind.clone());
-            self.preferred.entry(kind).or_insert_with(|| resource.api_version.clone());
+            self.preferred
+                .entry(kind)
+                .or_insert_with(|| resource.api_version.clone());
             let key = (resource.api_version.clone(), resource.kind.clone());
-            self.kinds.insert(key, Resource { api: resource, namespaced });
+            self.kinds.insert(
+                key,
+                Resource {
+                    api: resource,
+                    namespaced,
+                },
+            );
         }
         Ok(())
     }
@@ -77,13 +91,20 @@ impl Served {
     pub fn kind(&self, api_version: &str, kind: &str) -> Result<&Resource, ClusterError> {
         self.kinds
             .get(&(api_version.to_owned(), kind.to_owned()))
-            .ok_or_else(|| ClusterError::UnknownKind { kind: kind.to_owned(), api_version: api_version.to_owned() })
+            .ok_or_else(|| ClusterError::UnknownKind {
+                kind: kind.to_owned(),
+                api_version: api_version.to_owned(),
+            })
     }
 
     /// The resource of a kind in the version that it was applied in, else in the one that the cluster prefers;
     /// none if it serves the kind no more.
     pub fn any_version(&self, group: &str, kind: &str, version: &str) -> Option<&Resource> {
-        let api_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+        let api_version = if group.is_empty() {
+            version.to_owned()
+        } else {
+            format!("{group}/{version}")
+        };
         self.kind(&api_version, kind).ok().or_else(|| {
             let preferred = self.preferred.get(&(group.to_owned(), kind.to_owned()))?;
             self.kind(preferred, kind).ok()

@@ -107,8 +107,13 @@ pub struct Machine {
 impl Machine {
     /// `variable` looks up the process's environment; `http` asks the clouds' services.
     pub fn new(variable: &dyn Fn(&str) -> Option<String>, http: reqwest::Client) -> Self {
-        let variables = VARIABLES.into_iter().filter_map(|name| Some((name, variable(name)?)));
-        Self { variables: variables.filter(|(_, text)| !text.is_empty()).collect(), http: Some(http) }
+        let variables = VARIABLES
+            .into_iter()
+            .filter_map(|name| Some((name, variable(name)?)));
+        Self {
+            variables: variables.filter(|(_, text)| !text.is_empty()).collect(),
+            http: Some(http),
+        }
     }
 
     fn variable(&self, name: &str) -> Option<&str> {
@@ -116,12 +121,21 @@ impl Machine {
     }
 
     /// The text of a file that a variable names.
-    async fn file(&self, name: &str, service: &'static str) -> Result<Option<String>, IdentityError> {
-        let Some(path) = self.variable(name) else { return Ok(None) };
+    async fn file(
+        &self,
+        name: &str,
+        service: &'static str,
+    ) -> Result<Option<String>, IdentityError> {
+        let Some(path) = self.variable(name) else {
+            return Ok(None);
+        };
         let text = tokio::fs::read_to_string(path).await;
-        let unreadable =
-            |error: std::io::Error| IdentityError::Service { service, message: format!("{name}: {error}") };
-        text.map(|text| Some(text.trim().to_owned())).map_err(unreadable)
+        let unreadable = |error: std::io::Error| IdentityError::Service {
+            service,
+            message: format!("{name}: {error}"),
+        };
+        text.map(|text| Some(text.trim().to_owned()))
+            .map_err(unreadable)
     }
 
     /// Sends a request and gives the answer's text.
@@ -131,7 +145,10 @@ impl Machine {
         request: impl FnOnce(&reqwest::Client) -> reqwest::RequestBuilder,
     ) -> Result<String, IdentityError> {
         let failed = |message: String| IdentityError::Service { service, message };
-        let http = self.http.as_ref().ok_or_else(|| failed("there is no HTTP client".into()))?;
+        let http = self
+            .http
+            .as_ref()
+            .ok_or_else(|| failed("there is no HTTP client".into()))?;
         // An error of the library may quote the URL, which may hold a signature.
         let answer = request(http).timeout(PATIENCE).send().await;
         let answer = answer.map_err(|error| failed(chain(&error.without_url())))?;
@@ -141,13 +158,19 @@ impl Machine {
             return text.map_err(failed);
         }
         let code = text.ok().and_then(|text| error_code(&text));
-        Err(IdentityError::Refused { service, status: status.as_u16(), code })
+        Err(IdentityError::Refused {
+            service,
+            status: status.as_u16(),
+            code,
+        })
     }
 }
 
 /// The text of an answer.
 async fn text(answer: reqwest::Response) -> Result<String, String> {
-    let bytes = bounded::read(answer, MAX_ANSWER).await.map_err(|error| error.to_string())?;
+    let bytes = bounded::read(answer, MAX_ANSWER)
+        .await
+        .map_err(|error| error.to_string())?;
     String::from_utf8(bytes.into()).map_err(|_| "its answer is no text".to_owned())
 }
 
@@ -156,11 +179,19 @@ fn error_code(text: &str) -> Option<String> {
     let word = match serde_json::from_str::<serde_json::Value>(text) {
         Ok(json) => {
             let error = json.get("error")?;
-            error.as_str().or_else(|| error.get("status")?.as_str())?.to_owned()
+            error
+                .as_str()
+                .or_else(|| error.get("status")?.as_str())?
+                .to_owned()
         }
         Err(_) => aws::element(text, "Code")?,
     };
-    Some(word.chars().filter(|c| c.is_ascii_graphic()).take(60).collect())
+    Some(
+        word.chars()
+            .filter(|c| c.is_ascii_graphic())
+            .take(60)
+            .collect(),
+    )
 }
 
 /// A token, and how long it is good for.
@@ -192,7 +223,15 @@ impl Tokens {
         clock: Clock,
     ) -> Self {
         let (cluster, endpoint) = (cluster.to_owned(), endpoint.to_owned());
-        Self { cloud, cluster, endpoint, trusted_role, machine, clock, current: Mutex::default() }
+        Self {
+            cloud,
+            cluster,
+            endpoint,
+            trusted_role,
+            machine,
+            clock,
+            current: Mutex::default(),
+        }
     }
 
     /// Makes sure that the plan's endpoint is that of the cluster that it names: only there do tokens go.

@@ -39,35 +39,61 @@ impl FromStr for IgnoreRule {
             Some((kind, group)) => (kind, Some(group.to_owned())),
             None => (kind, None),
         };
-        Ok(Self { kind: kind.to_owned(), group, name, pointer: pointer.to_owned() })
+        Ok(Self {
+            kind: kind.to_owned(),
+            group,
+            name,
+            pointer: pointer.to_owned(),
+        })
     }
 }
 
 impl IgnoreRule {
     fn is_about(&self, object: &Object) -> bool {
         (self.kind == "*" || self.kind == object.kind())
-            && self.group.as_ref().is_none_or(|group| group == object.group())
+            && self
+                .group
+                .as_ref()
+                .is_none_or(|group| group == object.group())
             && self.name.as_ref().is_none_or(|name| name == object.name())
     }
 }
 
 /// The pointers to the fields of an object that are left as they are: those that rules name, and marks of others.
 fn pointers(wanted: &Object, live: &Object, options: &Options) -> Vec<String> {
-    let own = wanted.annotation(ANNOTATION).unwrap_or_default().split(',').map(str::trim);
-    let own = own.filter(|pointer| pointer.starts_with('/')).map(str::to_owned);
-    let rules = options.ignore.iter().filter(|rule| rule.is_about(wanted)).map(|rule| rule.pointer.clone());
-    own.chain(rules).chain(marks::of_others(live, &options.manager)).collect()
+    let own = wanted
+        .annotation(ANNOTATION)
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim);
+    let own = own
+        .filter(|pointer| pointer.starts_with('/'))
+        .map(str::to_owned);
+    let rules = options
+        .ignore
+        .iter()
+        .filter(|rule| rule.is_about(wanted))
+        .map(|rule| rule.pointer.clone());
+    own.chain(rules)
+        .chain(marks::of_others(live, &options.manager))
+        .collect()
 }
 
 /// A live object without the ignored fields.
-pub fn without_ignored<'a>(wanted: &Object, live: &'a Object, options: &Options) -> Cow<'a, Object> {
+pub fn without_ignored<'a>(
+    wanted: &Object,
+    live: &'a Object,
+    options: &Options,
+) -> Cow<'a, Object> {
     let pointers = pointers(wanted, live, options);
     if pointers.is_empty() {
         return Cow::Borrowed(live);
     }
     let mut document = Value::Object(live.0.clone());
     for pointer in pointers {
-        let Some((parent, member)) = pointer.rsplit_once('/') else { continue };
+        let Some((parent, member)) = pointer.rsplit_once('/') else {
+            continue;
+        };
         if let Some(Value::Object(map)) = document.pointer_mut(parent) {
             map.shift_remove(&unescape(member));
         }
@@ -87,8 +113,12 @@ pub fn leave_as_they_are(wanted: &mut Object, live: &Object, options: &Options) 
     let there = Value::Object(live.0.clone());
     let mut document = Value::Object(std::mem::take(&mut wanted.0));
     for pointer in pointers {
-        let Some((parent, member)) = pointer.rsplit_once('/') else { continue };
-        let Some(parent) = document.pointer_mut(parent) else { continue };
+        let Some((parent, member)) = pointer.rsplit_once('/') else {
+            continue;
+        };
+        let Some(parent) = document.pointer_mut(parent) else {
+            continue;
+        };
         match (parent, there.pointer(&pointer)) {
             (Value::Object(map), Some(value)) if map.contains_key(&unescape(member)) => {
                 map.insert(unescape(member), value.clone());
@@ -120,11 +150,20 @@ mod tests {
     fn ignored_fields_become_what_the_cluster_has() {
         let live = object(json!({"kind": "Deployment", "spec": {"replicas": 7, "paused": true}}));
         let wanted = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 2}});
-        let rules = ["Deployment.apps/web:/spec/replicas", "*:/spec/paused"].iter().map(|rule| rule.parse().unwrap());
-        let rules = Options { ignore: rules.collect(), ..Options::default() };
+        let rules = ["Deployment.apps/web:/spec/replicas", "*:/spec/paused"]
+            .iter()
+            .map(|rule| rule.parse().unwrap());
+        let rules = Options {
+            ignore: rules.collect(),
+            ..Options::default()
+        };
         let mut changed = object(wanted.clone());
         leave_as_they_are(&mut changed, &live, &rules);
-        assert_eq!(changed.0["spec"], json!({"replicas": 7}), "what is not wanted is not taken up");
+        assert_eq!(
+            changed.0["spec"],
+            json!({"replicas": 7}),
+            "what is not wanted is not taken up"
+        );
 
         let mut by_annotation = object(wanted);
         by_annotation.0["metadata"]["annotations"] = json!({ANNOTATION: "/spec/replicas"});

@@ -28,23 +28,42 @@ pub fn of(object: &Object) -> Used {
         ("batch", "CronJob") => &["spec", "jobTemplate", "spec", "template", "spec"],
         _ => return Used::default(),
     };
-    let spec = path
-        .split_first()
-        .and_then(|(first, rest)| rest.iter().try_fold(object.0.get(*first)?, |value, member| value.get(*member)));
+    let spec = path.split_first().and_then(|(first, rest)| {
+        rest.iter()
+            .try_fold(object.0.get(*first)?, |value, member| value.get(*member))
+    });
     let texts = |list: &str, member: &str| -> BTreeSet<String> {
-        let items = spec.and_then(|spec| spec.get(list)?.as_array()).into_iter().flatten();
-        items.filter_map(|item| item.get(member).and_then(Value::as_str).map(str::to_owned)).collect()
+        let items = spec
+            .and_then(|spec| spec.get(list)?.as_array())
+            .into_iter()
+            .flatten();
+        items
+            .filter_map(|item| item.get(member).and_then(Value::as_str).map(str::to_owned))
+            .collect()
     };
-    let images = texts("initContainers", "image").into_iter().chain(texts("containers", "image")).collect();
-    Used { images, pull_secrets: texts("imagePullSecrets", "name") }
+    let images = texts("initContainers", "image")
+        .into_iter()
+        .chain(texts("containers", "image"))
+        .collect();
+    Used {
+        images,
+        pull_secrets: texts("imagePullSecrets", "name"),
+    }
 }
 
 /// The architectures of the nodes; none if they may not be read.
 pub async fn architectures(api: &Api, survey: &Survey) -> BTreeSet<String> {
-    let Ok(resource) = survey.served.kind("v1", "Node") else { return BTreeSet::new() };
+    let Ok(resource) = survey.served.kind("v1", "Node") else {
+        return BTreeSet::new();
+    };
     let page = api.page(&resource.api, "", &Select::labels(""), None).await;
     let nodes = page.map(|page| page.objects).unwrap_or_default();
-    let of = |node: &Object| node.metadata("labels")?.get("kubernetes.io/arch")?.as_str().map(str::to_owned);
+    let of = |node: &Object| {
+        node.metadata("labels")?
+            .get("kubernetes.io/arch")?
+            .as_str()
+            .map(str::to_owned)
+    };
     nodes.iter().filter_map(of).collect()
 }
 
@@ -56,13 +75,15 @@ mod tests {
     #[test]
     fn images_of_all_containers_are_found_once() {
         let containers = json!([{"image": "a"}, {"image": "b"}, {"image": "a"}]);
-        let spec =
-            json!({"containers": containers, "initContainers": [{"image": "i"}], "imagePullSecrets": [{"name": "s"}]});
+        let spec = json!({"containers": containers, "initContainers": [{"image": "i"}], "imagePullSecrets": [{"name": "s"}]});
         let job = json!({"apiVersion": "batch/v1", "kind": "CronJob", "spec": {"jobTemplate": {"spec": {"template": {"spec": spec}}}}});
         let used = of(&Object(job.as_object().unwrap().clone()));
         assert_eq!(used.images.into_iter().collect::<Vec<_>>(), ["a", "b", "i"]);
         assert_eq!(used.pull_secrets.into_iter().collect::<Vec<_>>(), ["s"]);
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap"});
-        assert_eq!(of(&Object(map.as_object().unwrap().clone())), Used::default());
+        assert_eq!(
+            of(&Object(map.as_object().unwrap().clone())),
+            Used::default()
+        );
     }
 }

@@ -42,8 +42,14 @@ pub(super) fn resource_diff(
     dry_run: bool,
 ) -> ResourceDiff {
     let (change, fields) = fields(before, after, dry_run, Form::Ours);
-    let plural = resource.map(|resource| resource.api.plural.as_str()).unwrap_or_default();
-    ResourceDiff { change, entries: lines(change, &fields, Form::Ours), ..blank(plural, op, after.or(before), dry_run) }
+    let plural = resource
+        .map(|resource| resource.api.plural.as_str())
+        .unwrap_or_default();
+    ResourceDiff {
+        change,
+        entries: lines(change, &fields, Form::Ours),
+        ..blank(plural, op, after.or(before), dry_run)
+    }
 }
 
 /// An object to which nothing happens.
@@ -59,8 +65,14 @@ pub(super) fn failed(
     error: String,
     dry_run: bool,
 ) -> ResourceDiff {
-    let plural = resource.map(|resource| resource.api.plural.as_str()).unwrap_or_default();
-    ResourceDiff { change: Change::Error, error: Some(error), ..blank(plural, op, Some(object), dry_run) }
+    let plural = resource
+        .map(|resource| resource.api.plural.as_str())
+        .unwrap_or_default();
+    ResourceDiff {
+        change: Change::Error,
+        error: Some(error),
+        ..blank(plural, op, Some(object), dry_run)
+    }
 }
 
 /// A diff that says only whom it is about.
@@ -104,26 +116,53 @@ pub(super) fn fields(
     };
     let whole = |change, original: Option<Value>, applied: Option<Value>| {
         let [original, applied] = [original, applied].map(|value| value.map(Box::new));
-        vec![DiffEntry { path: None, original, applied, change, payload: None }]
+        vec![DiffEntry {
+            path: None,
+            original,
+            applied,
+            change,
+            payload: None,
+        }]
     };
     match (before, after) {
         (Some(before), Some(after)) => {
             let differences = compare(before, after, form);
             let is_modified = !differences.is_empty() || (form == Form::Shipped && !dry_run);
-            let change = if is_modified { Change::Modified } else { Change::Unchanged };
+            let change = if is_modified {
+                Change::Modified
+            } else {
+                Change::Unchanged
+            };
             (change, differences.into_iter().map(entry).collect())
         }
         (None, Some(after)) if form == Form::Shipped && dry_run => {
             let applied = Value::Object(after.0.clone());
-            (Change::Added, whole(Change::Modified, Some(Value::Null), Some(applied)))
+            (
+                Change::Added,
+                whole(Change::Modified, Some(Value::Null), Some(applied)),
+            )
         }
         (None, Some(after)) => {
-            let applied = if form == Form::Shipped { without_servers_own(after) } else { essence(after) };
-            (Change::Added, whole(Change::Added, None, Some(Value::Object(applied))))
+            let applied = if form == Form::Shipped {
+                without_servers_own(after)
+            } else {
+                essence(after)
+            };
+            (
+                Change::Added,
+                whole(Change::Added, None, Some(Value::Object(applied))),
+            )
         }
         (Some(before), None) => {
-            let original = if form == Form::Shipped { before.0.clone() } else { essence(before) };
-            (Change::Removed, whole(Change::Removed, Some(Value::Object(original)), None))
+            let original = if form == Form::Shipped {
+                before.0.clone()
+            } else {
+                essence(before)
+            };
+            (
+                Change::Removed,
+                whole(Change::Removed, Some(Value::Object(original)), None),
+            )
         }
         (None, None) => (Change::Unchanged, Vec::new()),
     }
@@ -138,10 +177,24 @@ fn without_servers_own(object: &Object) -> Map<String, Value> {
     sent
 }
 
-fn entry(Difference { path, change, before, after, .. }: Difference) -> DiffEntry {
+fn entry(
+    Difference {
+        path,
+        change,
+        before,
+        after,
+        ..
+    }: Difference,
+) -> DiffEntry {
     let told = |value: Option<Value>| value.filter(|value| !value.is_null()).map(Box::new);
     let path = Some(path).filter(|path| !path.is_empty());
-    DiffEntry { path, original: told(before), applied: told(after), change, payload: None }
+    DiffEntry {
+        path,
+        original: told(before),
+        applied: told(after),
+        change,
+        payload: None,
+    }
 }
 
 /// The lines of a diff's fields. An object that comes or goes: a first entry with only the kind of change,
@@ -151,18 +204,41 @@ pub(super) fn lines(change: Change, fields: &[DiffEntry], form: Form) -> Vec<Dif
     let mut lines = match (change, fields) {
         (Change::Added | Change::Removed, [whole]) => {
             let value = whole.applied.as_ref().or(whole.original.as_ref());
-            let texts = value.map(|value| yaml_lines(value, form)).unwrap_or_default();
+            let texts = value
+                .map(|value| yaml_lines(value, form))
+                .unwrap_or_default();
             let first = DiffEntry::line(None, change, String::new());
-            std::iter::once(first).chain(texts.into_iter().map(|text| DiffEntry::line(None, change, text))).collect()
+            std::iter::once(first)
+                .chain(
+                    texts
+                        .into_iter()
+                        .map(|text| DiffEntry::line(None, change, text)),
+                )
+                .collect()
         }
         _ => {
             let mut sorted: Vec<&DiffEntry> = fields.iter().collect();
-            let part =
-                |entry: &DiffEntry| entry.path.as_deref().unwrap_or_default().split('.').next().map(str::to_owned);
+            let part = |entry: &DiffEntry| {
+                entry
+                    .path
+                    .as_deref()
+                    .unwrap_or_default()
+                    .split('.')
+                    .next()
+                    .map(str::to_owned)
+            };
             sorted.sort_by_key(|entry| part(entry));
-            let lines: Vec<DiffEntry> = sorted.iter().flat_map(|entry| field_lines(entry, form)).collect();
+            let lines: Vec<DiffEntry> = sorted
+                .iter()
+                .flat_map(|entry| field_lines(entry, form))
+                .collect();
             // Null against nothing has no lines; that there is something is told where nothing else is.
-            let kinds = || fields.iter().map(|entry| DiffEntry::line(None, entry.change, String::new())).collect();
+            let kinds = || {
+                fields
+                    .iter()
+                    .map(|entry| DiffEntry::line(None, entry.change, String::new()))
+                    .collect()
+            };
             if lines.is_empty() { kinds() } else { lines }
         }
     };
@@ -177,28 +253,49 @@ fn bound(lines: &mut Vec<DiffEntry>) {
     let more = lines.len().saturating_sub(MOST_LINES);
     if more > 0 {
         lines.truncate(MOST_LINES);
-        lines.extend(
-            lines.last().cloned().map(|last| DiffEntry { payload: Some(format!("… {more} more lines")), ..last }),
-        );
+        lines.extend(lines.last().cloned().map(|last| DiffEntry {
+            payload: Some(format!("… {more} more lines")),
+            ..last
+        }));
     }
-    for text in lines.iter_mut().filter_map(|line| line.payload.as_mut()).filter(|text| text.len() > LONGEST_LINE) {
-        let (length, cut) = (text.chars().count(), text.chars().take(LONGEST_LINE / 4).collect::<String>());
+    for text in lines
+        .iter_mut()
+        .filter_map(|line| line.payload.as_mut())
+        .filter(|text| text.len() > LONGEST_LINE)
+    {
+        let (length, cut) = (
+            text.chars().count(),
+            text.chars().take(LONGEST_LINE / 4).collect::<String>(),
+        );
         *text = format!("{cut}… ({length} characters)");
     }
 }
 
 fn field_lines(entry: &DiffEntry, form: Form) -> Vec<DiffEntry> {
     let mut lines = Vec::new();
-    for (change, value) in [(Change::Removed, &entry.original), (Change::Added, &entry.applied)] {
-        let Some(value) = value.as_deref() else { continue };
+    for (change, value) in [
+        (Change::Removed, &entry.original),
+        (Change::Added, &entry.applied),
+    ] {
+        let Some(value) = value.as_deref() else {
+            continue;
+        };
         let texts = match (value, form) {
             (Value::Object(_) | Value::Array(_), _) => yaml_lines(value, form),
             (Value::String(text), Form::Ours) if !text.contains('\n') => vec![text.clone()],
             (_, Form::Ours) => yaml_lines(value, form),
             (scalar, Form::Shipped) => vec![shipped::text(scalar)],
         };
-        let texts = if texts.is_empty() && form == Form::Shipped { vec![shipped::text(value)] } else { texts };
-        lines.extend(texts.into_iter().map(|text| DiffEntry::line(entry.path.clone(), change, text)));
+        let texts = if texts.is_empty() && form == Form::Shipped {
+            vec![shipped::text(value)]
+        } else {
+            texts
+        };
+        lines.extend(
+            texts
+                .into_iter()
+                .map(|text| DiffEntry::line(entry.path.clone(), change, text)),
+        );
     }
     lines
 }
@@ -208,5 +305,9 @@ fn yaml_lines(value: &Value, form: Form) -> Vec<String> {
         Form::Ours => emit(value).ok(),
         Form::Shipped => shipped::yaml(value),
     };
-    text.unwrap_or_default().split('\n').filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    text.unwrap_or_default()
+        .split('\n')
+        .filter(|line| !line.is_empty())
+        .map(str::to_owned)
+        .collect()
 }

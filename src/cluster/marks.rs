@@ -21,39 +21,67 @@ pub const KEEP: [(&str, &str); 5] = [
 
 /// Returns true if a manager other than ours owns an annotation of a live object.
 pub fn is_of_others(live: &Object, key: &str, manager: &str) -> bool {
-    owners(live).iter().any(|owner| owner.manager != manager && owner.owns(live, &pointer("annotations", key)))
+    owners(live)
+        .iter()
+        .any(|owner| owner.manager != manager && owner.owns(live, &pointer("annotations", key)))
 }
 
 /// Pointers to the keep marks on a live object that others have set: a manifest leaves them as they are.
 pub fn of_others(live: &Object, manager: &str) -> Vec<String> {
     let owners = owners(live);
-    let others: Vec<_> = owners.iter().filter(|owner| owner.manager != manager).collect();
-    let marks = KEEP.iter().flat_map(|mark| ["annotations", "labels"].map(|place| (place, mark)));
-    let set = marks.filter(|(place, mark)| is_set(live, place, mark)).map(|(place, (key, _))| pointer(place, key));
-    set.filter(|pointer| others.iter().any(|owner| owner.owns(live, pointer))).collect()
+    let others: Vec<_> = owners
+        .iter()
+        .filter(|owner| owner.manager != manager)
+        .collect();
+    let marks = KEEP
+        .iter()
+        .flat_map(|mark| ["annotations", "labels"].map(|place| (place, mark)));
+    let set = marks
+        .filter(|(place, mark)| is_set(live, place, mark))
+        .map(|(place, (key, _))| pointer(place, key));
+    set.filter(|pointer| others.iter().any(|owner| owner.owns(live, pointer)))
+        .collect()
 }
 
 /// The annotation, or label, that keeps an object.
 pub fn kept(live: &Object) -> Option<(&'static str, &'static str)> {
-    KEEP.into_iter().find(|mark| is_set(live, "annotations", mark) || is_set(live, "labels", mark))
+    KEEP.into_iter()
+        .find(|mark| is_set(live, "annotations", mark) || is_set(live, "labels", mark))
 }
 
 fn is_set(live: &Object, place: &str, (key, value): &(&str, &str)) -> bool {
     // Argo's are lists.
     let text = live.metadata(place).and_then(|map| map.get(*key)?.as_str());
-    text.into_iter().flat_map(|text| text.split(',')).any(|text| text.trim().eq_ignore_ascii_case(value))
+    text.into_iter()
+        .flat_map(|text| text.split(','))
+        .any(|text| text.trim().eq_ignore_ascii_case(value))
 }
 
 fn pointer(place: &str, key: &str) -> String {
-    format!("/metadata/{place}/{}", key.replace('~', "~0").replace('/', "~1"))
+    format!(
+        "/metadata/{place}/{}",
+        key.replace('~', "~0").replace('/', "~1")
+    )
 }
 
 /// What the annotations of a wanted object do, a sentence each: a plan shows what takes effect and what does not.
 pub fn effects(wanted: &Object, live: Option<&Object>, options: &Options) -> Vec<String> {
-    let AuthorMay { recreate, wait, ready_when } = options.author_may;
+    let AuthorMay {
+        recreate,
+        wait,
+        ready_when,
+    } = options.author_may;
     let own = [
-        (plan::RECREATE, Some("allowed"), Some(("recreate", recreate))),
-        (wait::ANNOTATION.0, Some(wait::ANNOTATION.1), Some(("wait", wait))),
+        (
+            plan::RECREATE,
+            Some("allowed"),
+            Some(("recreate", recreate)),
+        ),
+        (
+            wait::ANNOTATION.0,
+            Some(wait::ANNOTATION.1),
+            Some(("wait", wait)),
+        ),
         (rule::ANNOTATION, None, Some(("ready-when", ready_when))),
         (ignore::ANNOTATION, None, None),
         ("nuon.co/prune", Some("disabled"), None),
@@ -61,7 +89,9 @@ pub fn effects(wanted: &Object, live: Option<&Object>, options: &Options) -> Vec
     let subject = wanted.subject();
     let mut told = Vec::new();
     for (key, value, right) in own {
-        let Some(text) = wanted.annotation(key) else { continue };
+        let Some(text) = wanted.annotation(key) else {
+            continue;
+        };
         let shown: String = text.chars().take(100).collect();
         told.extend(match right {
             _ if value.is_some_and(|value| value != text) => None,
@@ -74,12 +104,23 @@ pub fn effects(wanted: &Object, live: Option<&Object>, options: &Options) -> Vec
             _ => Some(format!("{subject}: {key}: {shown} takes effect")),
         });
     }
-    let is_wanted = |(place, key): &(&str, &str)| wanted.metadata(place).is_some_and(|map| map.get(*key).is_some());
+    let is_wanted = |(place, key): &(&str, &str)| {
+        wanted
+            .metadata(place)
+            .is_some_and(|map| map.get(*key).is_some())
+    };
     if let Some(live) = live {
-        let places = KEEP.iter().flat_map(|(key, _)| ["annotations", "labels"].map(|place| (place, *key)));
+        let places = KEEP
+            .iter()
+            .flat_map(|(key, _)| ["annotations", "labels"].map(|place| (place, *key)));
         let kept = of_others(live, &options.manager);
-        let overruled = places.filter(is_wanted).filter(|(place, key)| kept.contains(&pointer(place, key)));
-        told.extend(overruled.map(|(_, key)| format!("{subject}: {key} stays as another manager has set it")));
+        let overruled = places
+            .filter(is_wanted)
+            .filter(|(place, key)| kept.contains(&pointer(place, key)));
+        told.extend(
+            overruled
+                .map(|(_, key)| format!("{subject}: {key} stays as another manager has set it")),
+        );
     }
     told
 }
@@ -94,21 +135,36 @@ mod tests {
     }
 
     fn marked(manager: &str, value: &str) -> Object {
-        object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
-            "name": "c", "annotations": {"nuon.co/prune": value},
-            "managedFields": [{"manager": manager, "operation": "Update",
-                "fieldsV1": {"f:metadata": {"f:annotations": {"f:nuon.co/prune": {}}}}}],
-        }}))
+        object(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+                "name": "c", "annotations": {"nuon.co/prune": value},
+                "managedFields": [{"manager": manager, "operation": "Update",
+                    "fieldsV1": {"f:metadata": {"f:annotations": {"f:nuon.co/prune": {}}}}}],
+            }}),
+        )
     }
 
     #[test]
     fn a_mark_of_another_manager_stays() {
         let pointers = ["/metadata/annotations/nuon.co~1prune"];
-        assert_eq!(of_others(&marked("kubectl-annotate", "disabled"), "nuon-runner"), pointers);
-        assert!(of_others(&marked("nuon-runner", "disabled"), "nuon-runner").is_empty(), "it is the author's own");
-        assert!(of_others(&marked("kubectl-annotate", ""), "nuon-runner").is_empty(), "it keeps nothing");
+        assert_eq!(
+            of_others(&marked("kubectl-annotate", "disabled"), "nuon-runner"),
+            pointers
+        );
+        assert!(
+            of_others(&marked("nuon-runner", "disabled"), "nuon-runner").is_empty(),
+            "it is the author's own"
+        );
+        assert!(
+            of_others(&marked("kubectl-annotate", ""), "nuon-runner").is_empty(),
+            "it keeps nothing"
+        );
         let mut wanted = marked("", "");
-        ignore::leave_as_they_are(&mut wanted, &marked("kubectl-annotate", "disabled"), &Options::default());
+        ignore::leave_as_they_are(
+            &mut wanted,
+            &marked("kubectl-annotate", "disabled"),
+            &Options::default(),
+        );
         assert_eq!(wanted.annotation("nuon.co/prune"), Some("disabled"));
     }
 
@@ -120,17 +176,23 @@ mod tests {
             for place in ["annotations", "labels"] {
                 for wanted in ["", "enabled", "DISABLED ", "allowed"] {
                     let marked = |manager: &str, value: &str| {
-                        object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
-                            "name": "c", place: {key: value},
-                            "managedFields": [{"manager": manager, "operation": "Update",
-                                "fieldsV1": {"f:metadata": {format!("f:{place}"): {format!("f:{key}"): {}}}}}],
-                        }}))
+                        object(
+                            json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
+                                "name": "c", place: {key: value},
+                                "managedFields": [{"manager": manager, "operation": "Update",
+                                    "fieldsV1": {"f:metadata": {format!("f:{place}"): {format!("f:{key}"): {}}}}}],
+                            }}),
+                        )
                     };
                     let live = marked("kubectl-edit", value);
                     assert!(kept(&live).is_some());
                     let mut sent = marked("", wanted);
                     ignore::leave_as_they_are(&mut sent, &live, &Options::default());
-                    assert_eq!(sent.metadata(place).unwrap()[key], value, "{place} {key}: {wanted}");
+                    assert_eq!(
+                        sent.metadata(place).unwrap()[key],
+                        value,
+                        "{place} {key}: {wanted}"
+                    );
                     tried += 1;
                 }
             }
@@ -144,11 +206,24 @@ mod tests {
         let annotations = json!({"nuon.co/recreate": "allowed", "nuon.co/wait": "disabled", "nuon.co/ready-when": "true",
             "nuon.co/prune": "disabled", "other": "x"});
         wanted.0["metadata"]["annotations"] = annotations;
-        let may = |text: &str| Options { author_may: AuthorMay::parse(text).unwrap(), ..Options::default() };
+        let may = |text: &str| Options {
+            author_may: AuthorMay::parse(text).unwrap(),
+            ..Options::default()
+        };
         let told = effects(&wanted, None, &may(""));
-        assert_eq!(told.iter().filter(|line| line.contains("has no")).count(), 3, "{told:?}");
+        assert_eq!(
+            told.iter().filter(|line| line.contains("has no")).count(),
+            3,
+            "{told:?}"
+        );
         let told = effects(&wanted, None, &may("recreate,wait,ready-when"));
-        assert_eq!(told.iter().filter(|line| line.contains("takes effect")).count(), 4, "{told:?}");
+        assert_eq!(
+            told.iter()
+                .filter(|line| line.contains("takes effect"))
+                .count(),
+            4,
+            "{told:?}"
+        );
         assert!(AuthorMay::parse("everything").is_err());
     }
 }

@@ -8,9 +8,14 @@ use crate::manifest::Object;
 pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// Both sides of a comparison, fit to be shown.
-pub(super) fn pair(before: Option<&Object>, after: Option<&Object>) -> (Option<Object>, Option<Object>) {
+pub(super) fn pair(
+    before: Option<&Object>,
+    after: Option<&Object>,
+) -> (Option<Object>, Option<Object>) {
     let mut shown = (before.cloned(), after.cloned());
-    mask(&mut shown, &["metadata", "annotations"], |key| key == LAST_APPLIED);
+    mask(&mut shown, &["metadata", "annotations"], |key| {
+        key == LAST_APPLIED
+    });
     if before.or(after).is_some_and(Object::is_secret) {
         mask(&mut shown, &["data"], |_| true);
         mask(&mut shown, &["stringData"], |_| true);
@@ -23,10 +28,17 @@ fn mask(shown: &mut (Option<Object>, Option<Object>), path: &[&str], is_hidden: 
     let values = |object: &mut Option<Object>| map_at(object, path).cloned().unwrap_or_default();
     let (before, after) = (values(&mut shown.0), values(&mut shown.1));
     let hide = |side: &mut Option<Object>, other: &Map<String, Value>, mark: &str| {
-        let Some(map) = map_at(side, path) else { return };
+        let Some(map) = map_at(side, path) else {
+            return;
+        };
         for (key, value) in map.iter_mut().filter(|(key, _)| is_hidden(key)) {
             let differs = other.get(key).is_some_and(|theirs| theirs != value);
-            *value = if differs { format!("*** ({mark})") } else { "***".to_owned() }.into();
+            *value = if differs {
+                format!("*** ({mark})")
+            } else {
+                "***".to_owned()
+            }
+            .into();
         }
     };
     hide(&mut shown.0, &after, "before");
@@ -35,7 +47,8 @@ fn mask(shown: &mut (Option<Object>, Option<Object>), path: &[&str], is_hidden: 
 
 fn map_at<'a>(object: &'a mut Option<Object>, path: &[&str]) -> Option<&'a mut Map<String, Value>> {
     let map = &mut object.as_mut()?.0;
-    path.iter().try_fold(map, |map, member| map.get_mut(*member)?.as_object_mut())
+    path.iter()
+        .try_fold(map, |map, member| map.get_mut(*member)?.as_object_mut())
 }
 
 #[cfg(test)]
@@ -54,8 +67,14 @@ mod tests {
             )
         };
         let (before, after) = pair(Some(&secret("one")), Some(&secret("two")));
-        assert_eq!(before.unwrap().0["data"], json!({"a": "*** (before)", "b": "***"}));
-        assert_eq!(after.unwrap().0["data"], json!({"a": "*** (after)", "b": "***"}));
+        assert_eq!(
+            before.unwrap().0["data"],
+            json!({"a": "*** (before)", "b": "***"})
+        );
+        assert_eq!(
+            after.unwrap().0["data"],
+            json!({"a": "*** (after)", "b": "***"})
+        );
         let (_, added) = pair(None, Some(&secret("one")));
         assert_eq!(added.unwrap().0["data"], json!({"a": "***", "b": "***"}));
     }
@@ -64,11 +83,22 @@ mod tests {
     fn what_kubectl_applied_last_is_hidden_on_every_kind() {
         let annotated = |text: &str| {
             let annotations = json!({LAST_APPLIED: text, "plain": text});
-            Object(json!({"kind": "A", "metadata": {"annotations": annotations}}).as_object().unwrap().clone())
+            Object(
+                json!({"kind": "A", "metadata": {"annotations": annotations}})
+                    .as_object()
+                    .unwrap()
+                    .clone(),
+            )
         };
         let (before, after) = pair(Some(&annotated("one")), Some(&annotated("two")));
         let shown = |object: Option<Object>| object.unwrap().0["metadata"]["annotations"].clone();
-        assert_eq!(shown(before), json!({LAST_APPLIED: "*** (before)", "plain": "one"}));
-        assert_eq!(shown(after), json!({LAST_APPLIED: "*** (after)", "plain": "two"}));
+        assert_eq!(
+            shown(before),
+            json!({LAST_APPLIED: "*** (before)", "plain": "one"})
+        );
+        assert_eq!(
+            shown(after),
+            json!({LAST_APPLIED: "*** (after)", "plain": "two"})
+        );
     }
 }

@@ -31,44 +31,81 @@ pub fn normalise(object: &mut Object) {
         ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet") | ("batch", "Job") => {
             &["spec", "template", "spec", "containers"]
         }
-        ("batch", "CronJob") => &["spec", "jobTemplate", "spec", "template", "spec", "containers"],
+        ("batch", "CronJob") => &[
+            "spec",
+            "jobTemplate",
+            "spec",
+            "template",
+            "spec",
+            "containers",
+        ],
         _ => return,
     };
-    for container in at_mut(object, containers).and_then(Value::as_array_mut).into_iter().flatten() {
+    for container in at_mut(object, containers)
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         name_protocols(container.get_mut("ports"));
     }
 }
 
 fn at_mut<'a>(object: &'a mut Object, path: &[&str]) -> Option<&'a mut Value> {
     let (first, rest) = path.split_first()?;
-    rest.iter().try_fold(object.0.get_mut(*first)?, |value, member| value.get_mut(*member))
+    rest.iter()
+        .try_fold(object.0.get_mut(*first)?, |value, member| {
+            value.get_mut(*member)
+        })
 }
 
 fn name_protocols(ports: Option<&mut Value>) {
-    for port in ports.and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut) {
+    for port in ports
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
+    {
         port.entry("protocol").or_insert_with(|| "TCP".into());
     }
 }
 
 fn encode_strings(secret: &mut Object) {
-    let Some(Value::Object(texts)) = secret.0.shift_remove("stringData") else { return };
-    let data = secret.0.entry("data").or_insert_with(|| Value::Object(Map::new()));
+    let Some(Value::Object(texts)) = secret.0.shift_remove("stringData") else {
+        return;
+    };
+    let data = secret
+        .0
+        .entry("data")
+        .or_insert_with(|| Value::Object(Map::new()));
     if let Value::Object(data) = data {
         for (key, text) in texts {
-            let text = text.as_str().map_or_else(|| text.to_string(), str::to_owned);
+            let text = text
+                .as_str()
+                .map_or_else(|| text.to_string(), str::to_owned);
             data.insert(key, STANDARD.encode(text).into());
         }
     }
 }
 
 fn without_broken_bundle(definition: &mut Object) {
-    let client = at_mut(definition, &["spec", "conversion", "webhook", "clientConfig"]);
-    let Some(client) = client.and_then(Value::as_object_mut) else { return };
+    let client = at_mut(
+        definition,
+        &["spec", "conversion", "webhook", "clientConfig"],
+    );
+    let Some(client) = client.and_then(Value::as_object_mut) else {
+        return;
+    };
     let is_fine = |bundle: &str| {
         bundle.is_empty()
-            || STANDARD.decode(bundle).is_ok_and(|text| pem::parse_many(text).is_ok_and(|all| !all.is_empty()))
+            || STANDARD
+                .decode(bundle)
+                .is_ok_and(|text| pem::parse_many(text).is_ok_and(|all| !all.is_empty()))
     };
-    if client.get("caBundle").and_then(Value::as_str).is_some_and(|bundle| !is_fine(bundle)) {
+    if client
+        .get("caBundle")
+        .and_then(Value::as_str)
+        .is_some_and(|bundle| !is_fine(bundle))
+    {
         client.shift_remove("caBundle");
     }
 }
@@ -93,10 +130,14 @@ mod tests {
         let wanted = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"b": "eQ==", "a": "eA=="}});
         assert_eq!(secret, wanted);
         let spec = json!({"containers": [{"name": "c", "ports": [{"containerPort": 1}, {"containerPort": 2, "protocol": "UDP"}]}]});
-        let deployment =
-            normal(json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": spec}}}));
+        let deployment = normal(
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": spec}}}),
+        );
         let ports = json!([{"containerPort": 1, "protocol": "TCP"}, {"containerPort": 2, "protocol": "UDP"}]);
-        assert_eq!(deployment["spec"]["template"]["spec"]["containers"][0]["ports"], ports);
+        assert_eq!(
+            deployment["spec"]["template"]["spec"]["containers"][0]["ports"],
+            ports
+        );
         let bundle = |text: &str| {
             let client = json!({"clientConfig": {"caBundle": text}});
             normal(json!({
@@ -104,7 +145,13 @@ mod tests {
                 "spec": {"conversion": {"webhook": client}}, "status": {"x": 1},
             }))
         };
-        assert_eq!(bundle("nonsense")["spec"]["conversion"]["webhook"]["clientConfig"], json!({}));
-        assert_eq!(bundle("")["spec"]["conversion"]["webhook"]["clientConfig"], json!({"caBundle": ""}));
+        assert_eq!(
+            bundle("nonsense")["spec"]["conversion"]["webhook"]["clientConfig"],
+            json!({})
+        );
+        assert_eq!(
+            bundle("")["spec"]["conversion"]["webhook"]["clientConfig"],
+            json!({"caBundle": ""})
+        );
     }
 }

@@ -46,12 +46,20 @@ impl AuthorMay {
     /// A sentence that names the word that is none.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut may = Self::default();
-        for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        for word in text
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty())
+        {
             match word {
                 "recreate" => may.recreate = true,
                 "wait" => may.wait = true,
                 "ready-when" => may.ready_when = true,
-                other => return Err(format!("{other:?} is none of recreate, wait and ready-when")),
+                other => {
+                    return Err(format!(
+                        "{other:?} is none of recreate, wait and ready-when"
+                    ));
+                }
             }
         }
         Ok(may)
@@ -92,7 +100,11 @@ const SHIPPED_MANAGER: &str = "kube-apply";
 
 /// Field managers that earlier deploys of a component may have had: the replaced program's, kubectl's
 /// client-side apply, and what the server itself notes when it meets an object without managers.
-pub const EARLIER_MANAGERS: [&str; 3] = [SHIPPED_MANAGER, "kubectl-client-side-apply", "before-first-apply"];
+pub const EARLIER_MANAGERS: [&str; 3] = [
+    SHIPPED_MANAGER,
+    "kubectl-client-side-apply",
+    "before-first-apply",
+];
 
 impl Options {
     /// Whether a manager is ours, or one whose fields become ours.
@@ -103,14 +115,22 @@ impl Options {
     /// A short digest of what says which fields of an object are changed, and whose: what was approved under others is
     /// something else.
     pub fn fingerprint(&self) -> String {
-        let Self { manager, take_over, conflicts, ignore, .. } = self;
+        let Self {
+            manager,
+            take_over,
+            conflicts,
+            ignore,
+            ..
+        } = self;
         let text = format!("{manager:?} {take_over:?} {conflicts:?} {ignore:?}");
         hex::encode(Sha256::digest(text).get(..10).unwrap_or_default())
     }
 
     /// Whether an object was applied by a runner, this one or the program that is replaced.
     pub fn has_deployed(&self, live: &Object) -> bool {
-        [self.manager.as_str(), SHIPPED_MANAGER].iter().any(|manager| is_applied_by(live, manager))
+        [self.manager.as_str(), SHIPPED_MANAGER]
+            .iter()
+            .any(|manager| is_applied_by(live, manager))
     }
 }
 
@@ -122,7 +142,10 @@ impl Default for Options {
             conflicts: Conflicts::Force,
             ignore: Vec::new(),
             prune: true,
-            limits: Limits { objects: 20, percent: 50 },
+            limits: Limits {
+                objects: 20,
+                percent: 50,
+            },
             recreate: false,
             author_may: AuthorMay::default(),
             deny: Vec::new(),

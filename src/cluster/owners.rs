@@ -27,7 +27,12 @@ pub fn owners(live: &Object) -> Vec<Owner<'_>> {
 }
 
 fn owner(entry: &Value) -> Owner<'_> {
-    let text = |member| entry.get(member).and_then(Value::as_str).unwrap_or_default();
+    let text = |member| {
+        entry
+            .get(member)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
     Owner {
         manager: text("manager"),
         operation: text("operation"),
@@ -46,21 +51,31 @@ impl<'a> Owner<'a> {
     /// Whether it owns the field at a JSON pointer of the live object, or something within it.
     pub fn owns(&self, live: &Object, pointer: &str) -> bool {
         let steps: Vec<String> = pointer.split('/').skip(1).map(unescape).collect();
-        let Some((first, rest)) = steps.split_first() else { return false };
+        let Some((first, rest)) = steps.split_first() else {
+            return false;
+        };
         let (fields, value) = (self.fields.get(format!("f:{first}")), live.0.get(first));
-        fields.zip(value).is_some_and(|(fields, value)| owns(fields, value, rest))
+        fields
+            .zip(value)
+            .is_some_and(|(fields, value)| owns(fields, value, rest))
     }
 }
 
 /// Follows the steps down the tree of owned fields. True also for what is owned, or asked for, as a whole.
 fn owns(fields: &Value, value: &Value, steps: &[String]) -> bool {
-    let Some(fields) = fields.as_object() else { return false };
-    let Some((step, rest)) = steps.split_first() else { return true };
+    let Some(fields) = fields.as_object() else {
+        return false;
+    };
+    let Some((step, rest)) = steps.split_first() else {
+        return true;
+    };
     if fields.is_empty() {
         return true;
     }
     fields.iter().any(|(key, inner)| {
-        let Some(place) = place(key, value) else { return false };
+        let Some(place) = place(key, value) else {
+            return false;
+        };
         let is_there = match &place {
             Place::Member(member) => member == step,
             Place::Item(at) => step.parse() == Ok(*at),
@@ -87,13 +102,17 @@ impl Place {
 /// `f:name` is a member, `k:{…}` the item with these keys, `v:…` the item that is this, `i:…` an index.
 pub(super) fn place(key: &str, value: &Value) -> Option<Place> {
     let (kind, rest) = key.split_once(':')?;
-    let position = |is_it: &dyn Fn(&Value) -> bool| value.as_array()?.iter().position(is_it).map(Place::Item);
+    let position =
+        |is_it: &dyn Fn(&Value) -> bool| value.as_array()?.iter().position(is_it).map(Place::Item);
     match kind {
         "f" => Some(Place::Member(rest.to_owned())),
         "i" => rest.parse().ok().map(Place::Item),
         "k" => {
             let keys: Map<String, Value> = serde_json::from_str(rest).ok()?;
-            position(&|item| keys.iter().all(|(member, value)| item.get(member) == Some(value)))
+            position(&|item| {
+                keys.iter()
+                    .all(|(member, value)| item.get(member) == Some(value))
+            })
         }
         "v" => {
             let wanted: Value = serde_json::from_str(rest).ok()?;
@@ -109,7 +128,9 @@ pub fn taken_over(live: &Object, manager: &str, from: &[String]) -> Option<Value
     let entries = live.metadata("managedFields")?.as_array()?;
     let is_old = |entry: &&Value| {
         let owner = owner(entry);
-        owner.subresource.is_empty() && owner.manager != manager && from.iter().any(|name| name == owner.manager)
+        owner.subresource.is_empty()
+            && owner.manager != manager
+            && from.iter().any(|name| name == owner.manager)
     };
     let (old, kept): (Vec<&Value>, Vec<&Value>) = entries.iter().partition(is_old);
     let first = *old.first()?;
@@ -117,7 +138,12 @@ pub fn taken_over(live: &Object, manager: &str, from: &[String]) -> Option<Value
         let owner = owner(entry);
         owner.subresource.is_empty() && owner.manager == manager && owner.operation == "Apply"
     };
-    let mut ours = kept.iter().find(|entry| is_ours(entry)).map_or(first, |entry| entry).as_object()?.clone();
+    let mut ours = kept
+        .iter()
+        .find(|entry| is_ours(entry))
+        .map_or(first, |entry| entry)
+        .as_object()?
+        .clone();
     ours.insert("manager".into(), manager.into());
     ours.insert("operation".into(), "Apply".into());
     let fields = ours.entry("fieldsV1").or_insert(Value::Null);
@@ -131,17 +157,24 @@ pub fn taken_over(live: &Object, manager: &str, from: &[String]) -> Option<Value
 /// The fields that all owners have, joined; of subresources none.
 pub fn fields_of(live: &Object) -> Value {
     let mut joined = Value::Object(Map::new());
-    owners(live).iter().filter_map(Owner::tree).for_each(|tree| join(&mut joined, tree));
+    owners(live)
+        .iter()
+        .filter_map(Owner::tree)
+        .for_each(|tree| join(&mut joined, tree));
     joined
 }
 
 /// Whether an object was applied by a manager.
 pub fn is_applied_by(live: &Object, manager: &str) -> bool {
-    owners(live).iter().any(|owner| owner.manager == manager && owner.operation == "Apply")
+    owners(live)
+        .iter()
+        .any(|owner| owner.manager == manager && owner.operation == "Apply")
 }
 
 fn join(into: &mut Value, other: &Value) {
-    let (Some(into), Some(other)) = (into.as_object_mut(), other.as_object()) else { return };
+    let (Some(into), Some(other)) = (into.as_object_mut(), other.as_object()) else {
+        return;
+    };
     for (key, inner) in other {
         match into.get_mut(key) {
             Some(there) => join(there, inner),
@@ -161,24 +194,40 @@ pub fn without_left_behind(after: &mut Object, wanted: &Object, manager: &str, f
         .collect();
     let old: Vec<Value> = kept
         .iter()
-        .filter(|owner| owner.subresource.is_empty() && from.iter().any(|name| name == owner.manager))
+        .filter(|owner| {
+            owner.subresource.is_empty() && from.iter().any(|name| name == owner.manager)
+        })
         .map(|owner| owner.fields.clone())
         .collect();
     let wanted = Value::Object(wanted.0.clone());
     let mut document = Value::Object(std::mem::take(&mut after.0));
     for fields in old {
-        remove_left_behind(&fields, Some(&wanted), &others.iter().collect::<Vec<_>>(), &mut document);
+        remove_left_behind(
+            &fields,
+            Some(&wanted),
+            &others.iter().collect::<Vec<_>>(),
+            &mut document,
+        );
     }
     if let Value::Object(map) = document {
         after.0 = map;
     }
 }
 
-fn remove_left_behind(fields: &Value, wanted: Option<&Value>, others: &[&Value], after: &mut Value) {
-    let Some(fields) = fields.as_object() else { return };
+fn remove_left_behind(
+    fields: &Value,
+    wanted: Option<&Value>,
+    others: &[&Value],
+    after: &mut Value,
+) {
+    let Some(fields) = fields.as_object() else {
+        return;
+    };
     // From the last item on, so that indexes stay true.
-    let mut places: Vec<(Place, &String, &Value)> =
-        fields.iter().filter_map(|(key, inner)| Some((place(key, after)?, key, inner))).collect();
+    let mut places: Vec<(Place, &String, &Value)> = fields
+        .iter()
+        .filter_map(|(key, inner)| Some((place(key, after)?, key, inner)))
+        .collect();
     places.sort_by_key(|(place, ..)| match place {
         Place::Item(at) => usize::MAX - at,
         Place::Member(_) => 0,
@@ -189,7 +238,9 @@ fn remove_left_behind(fields: &Value, wanted: Option<&Value>, others: &[&Value],
         match (wanted, others.is_empty()) {
             (None, true) => match (&there, &mut *after) {
                 (Place::Member(member), Value::Object(map)) => drop(map.shift_remove(member)),
-                (Place::Item(at), Value::Array(items)) if *at < items.len() => drop(items.remove(*at)),
+                (Place::Item(at), Value::Array(items)) if *at < items.len() => {
+                    drop(items.remove(*at))
+                }
                 _ => {}
             },
             _ => {
@@ -250,9 +301,17 @@ mod tests {
             entry("nuon-runner", "Apply", json!({"f:data": {"f:b.c": {}}})),
         ]));
         let taken = taken_over(&live, "nuon-runner", &["kube-apply".into()]).unwrap();
-        let managers: Vec<_> = taken.as_array().unwrap().iter().map(|entry| entry["manager"].clone()).collect();
+        let managers: Vec<_> = taken
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|entry| entry["manager"].clone())
+            .collect();
         assert_eq!(managers, ["hpa", "nuon-runner"]);
-        assert_eq!(taken[1]["fieldsV1"], json!({"f:data": {"f:b.c": {}, "f:a": {}}}));
+        assert_eq!(
+            taken[1]["fieldsV1"],
+            json!({"f:data": {"f:b.c": {}, "f:a": {}}})
+        );
         assert_eq!(taken_over(&live, "nuon-runner", &["helm".into()]), None);
     }
 

@@ -104,9 +104,17 @@ impl Entry {
     pub fn remarks(&self) -> impl Iterator<Item = String> {
         let taken = self.taken.iter().map(|owned| (owned, "taken from"));
         let all = taken.chain(self.drift.iter().map(|owned| (owned, "changed by")));
-        all.map(|(Owned { path, manager, operation, time }, what)| {
-            format!("{path} is {what} {manager} ({operation}, {time})")
-        })
+        all.map(
+            |(
+                Owned {
+                    path,
+                    manager,
+                    operation,
+                    time,
+                },
+                what,
+            )| { format!("{path} is {what} {manager} ({operation}, {time})") },
+        )
     }
 }
 
@@ -124,14 +132,24 @@ pub struct Plan {
 impl Plan {
     /// The changeset: every object that something happens to, deletions last.
     pub fn changes(&self) -> impl Iterator<Item = &ResourceDiff> + Clone {
-        let changed = self.entries.iter().map(|entry| &entry.diff).filter(|diff| diff.change != Change::Unchanged);
+        let changed = self
+            .entries
+            .iter()
+            .map(|entry| &entry.diff)
+            .filter(|diff| diff.change != Change::Unchanged);
         changed.chain(self.deletions.iter().map(|deletion| &deletion.diff))
     }
 
     /// The changeset, of a plan that is used no more.
     pub fn into_changes(self) -> Vec<ResourceDiff> {
-        let changed = self.entries.into_iter().map(|entry| entry.diff).filter(|diff| diff.change != Change::Unchanged);
-        changed.chain(self.deletions.into_iter().map(|deletion| deletion.diff)).collect()
+        let changed = self
+            .entries
+            .into_iter()
+            .map(|entry| entry.diff)
+            .filter(|diff| diff.change != Change::Unchanged);
+        changed
+            .chain(self.deletions.into_iter().map(|deletion| deletion.diff))
+            .collect()
     }
 
     /// Whether nothing would change.
@@ -165,13 +183,26 @@ impl Plan {
 
 /// An identity as documents have it.
 pub fn subject(id: &ObjectId) -> Subject {
-    let ObjectId { group, kind, namespace, name } = id.clone();
-    Subject { group, kind, namespace, name }
+    let ObjectId {
+        group,
+        kind,
+        namespace,
+        name,
+    } = id.clone();
+    Subject {
+        group,
+        kind,
+        namespace,
+        name,
+    }
 }
 
 /// An object that goes, as documents have it.
 pub(super) fn doomed(live: &Object) -> Doomed {
-    Doomed { subject: subject(&live.id()), uid: live.uid().unwrap_or_default().to_owned() }
+    Doomed {
+        subject: subject(&live.id()),
+        uid: live.uid().unwrap_or_default().to_owned(),
+    }
 }
 
 /// The server's answer to the question whether it would take an object that is to be made again, asked under another
@@ -193,7 +224,9 @@ pub(super) async fn try_as_new(
     };
     let start: String = object.name().chars().take(40).collect();
     name(format!("{start}-{:08x}", rand::random::<u32>()));
-    let mut made = api.apply(&resource.api, &new, manager, Write::DryRun, Force::No).await?;
+    let mut made = api
+        .apply(&resource.api, &new, manager, Write::DryRun, Force::No)
+        .await?;
     if let Some(Value::Object(metadata)) = made.0.get_mut("metadata") {
         metadata.insert("name".into(), object.name().into());
     }
@@ -203,7 +236,15 @@ pub(super) async fn try_as_new(
 /// The objects that a changeset says cannot be applied, each with its reason.
 pub fn errors<'a>(diffs: impl Iterator<Item = &'a ResourceDiff>) -> Vec<String> {
     let failed = diffs.filter(|diff| diff.change == Change::Error);
-    failed.map(|diff| format!("{}: {}", diff.subject(), diff.error.as_deref().unwrap_or_default())).collect()
+    failed
+        .map(|diff| {
+            format!(
+                "{}: {}",
+                diff.subject(),
+                diff.error.as_deref().unwrap_or_default()
+            )
+        })
+        .collect()
 }
 
 /// Plans an apply. What is wrong with an object is in its entry.
@@ -211,32 +252,68 @@ pub fn errors<'a>(diffs: impl Iterator<Item = &'a ResourceDiff>) -> Vec<String> 
 /// # Errors
 /// [`ClusterError`] if what others hold cannot be read.
 pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Plan, ClusterError> {
-    let planner = Planner { api, survey, options };
-    let entries: Vec<_> = survey.objects.iter().map(|object| planner.entry(object)).collect();
-    let mut entries: Vec<Entry> = futures_util::stream::iter(entries).buffered(AT_ONCE).collect().await;
+    let planner = Planner {
+        api,
+        survey,
+        options,
+    };
+    let entries: Vec<_> = survey
+        .objects
+        .iter()
+        .map(|object| planner.entry(object))
+        .collect();
+    let mut entries: Vec<Entry> = futures_util::stream::iter(entries)
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
     planner.check_here(&mut entries).await;
     for (object, reason) in deny::refusals(&survey.objects, &options.deny) {
         let id = object.id();
         for entry in entries.iter_mut().filter(|entry| entry.id == id) {
-            entry.diff = lines::failed(survey.served.resource(object).ok(), Op::Apply, object, reason.clone(), true);
+            entry.diff = lines::failed(
+                survey.served.resource(object).ok(),
+                Op::Apply,
+                object,
+                reason.clone(),
+                true,
+            );
             entry.by_guard = true;
         }
     }
     let pruning = prune::plan(api, survey, options).await?;
     let guarded = prune::guard(survey, &pruning, options);
-    let guarded = guarded.map(|reason| format!("{reason}: it is done only because this plan lists them"));
-    let marks = survey.objects.iter().flat_map(|object| marks::effects(object, survey.live.get(&object.id()), options));
-    let notes = pruning.notes.into_iter().chain(guarded).chain(marks).collect();
-    Ok(Plan { entries, deletions: pruning.deletions, notes })
+    let guarded =
+        guarded.map(|reason| format!("{reason}: it is done only because this plan lists them"));
+    let marks = survey
+        .objects
+        .iter()
+        .flat_map(|object| marks::effects(object, survey.live.get(&object.id()), options));
+    let notes = pruning
+        .notes
+        .into_iter()
+        .chain(guarded)
+        .chain(marks)
+        .collect();
+    Ok(Plan {
+        entries,
+        deletions: pruning.deletions,
+        notes,
+    })
 }
 
 /// The objects of which something else is wanted than at the last deploy.
 pub fn newly_wanted<'s>(survey: &'s Survey, options: &Options) -> Vec<&'s Object> {
-    survey.objects.iter().filter(|object| !is_wanted_as_before(survey, options, object)).collect()
+    survey
+        .objects
+        .iter()
+        .filter(|object| !is_wanted_as_before(survey, options, object))
+        .collect()
 }
 
 fn is_wanted_as_before(survey: &Survey, options: &Options, wanted: &Object) -> bool {
-    let Some(record) = survey.record(&wanted.id()) else { return false };
+    let Some(record) = survey.record(&wanted.id()) else {
+        return false;
+    };
     let now = fingerprint_of(wanted, wanted.is_secret(), options.key.as_deref());
     now.is_some() && record.wanted == now && record.superseded.is_none()
 }
@@ -273,7 +350,9 @@ impl Planner<'_> {
             return entry;
         };
         let same_wanted = is_wanted_as_before(self.survey, self.options, &wanted);
-        if let Some(live) = live.filter(|live| same_wanted && self.is_as_left(live, entry.touched.as_ref())) {
+        if let Some(live) =
+            live.filter(|live| same_wanted && self.is_as_left(live, entry.touched.as_ref()))
+        {
             entry.checked = Checked::Known;
             entry.diff = lines::unchanged(resource, live, true);
             return entry;
@@ -282,9 +361,22 @@ impl Planner<'_> {
             (Some(_), Conflicts::Force) => Force::Yes,
             _ => Force::No,
         };
-        match self.api.apply(&resource.api, &wanted, &self.options.manager, Write::DryRun, force).await {
+        match self
+            .api
+            .apply(
+                &resource.api,
+                &wanted,
+                &self.options.manager,
+                Write::DryRun,
+                force,
+            )
+            .await
+        {
             Ok(after) => self.verified(&mut entry, resource, &wanted, live, after),
-            Err(error) => self.refused(&mut entry, resource, &wanted, live, &error).await,
+            Err(error) => {
+                self.refused(&mut entry, resource, &wanted, live, &error)
+                    .await
+            }
         }
         if same_wanted {
             entry.drift = std::mem::take(&mut entry.taken);
@@ -301,7 +393,9 @@ impl Planner<'_> {
         live: Option<&Object>,
         mut after: Object,
     ) {
-        let Options { manager, take_over, .. } = self.options;
+        let Options {
+            manager, take_over, ..
+        } = self.options;
         if let Some(live) = live {
             if taken_over(live, manager, take_over).is_some() {
                 without_left_behind(&mut after, wanted, manager, take_over);
@@ -321,7 +415,9 @@ impl Planner<'_> {
         live: Option<&Object>,
         error: &ClusterError,
     ) {
-        let diff = |before, after: &Object| lines::resource_diff(Some(resource), Op::Apply, before, Some(after), true);
+        let diff = |before, after: &Object| {
+            lines::resource_diff(Some(resource), Op::Apply, before, Some(after), true)
+        };
         let failed = |message| lines::failed(Some(resource), Op::Apply, wanted, message, true);
         if self.waits_for_the_set(error, wanted) {
             entry.checked = Checked::Here;
@@ -338,7 +434,8 @@ impl Planner<'_> {
                     entry.expected = foreseen(&touched(wanted, &made, self.options), self.options);
                     let told = "the object is deleted and made again".to_owned();
                     let mut diff = diff(live, wanted);
-                    diff.entries.insert(0, DiffEntry::line(None, Change::Removed, told));
+                    diff.entries
+                        .insert(0, DiffEntry::line(None, Change::Removed, told));
                     diff
                 }
                 Err(error) => failed(error.to_string()),
@@ -352,7 +449,9 @@ impl Planner<'_> {
 
     /// Whether the touched fields are as the last deploy left them.
     fn is_as_left(&self, live: &Object, touched: Option<&Object>) -> bool {
-        let Some((record, touched)) = self.survey.record(&live.id()).zip(touched) else { return false };
+        let Some((record, touched)) = self.survey.record(&live.id()).zip(touched) else {
+            return false;
+        };
         let seen = fingerprint_of(touched, live.is_secret(), self.options.key.as_deref());
         seen.is_some() && record.seen == seen && live.uid() == Some(&record.uid)
     }
@@ -362,9 +461,9 @@ impl Planner<'_> {
         let owners = owners(live);
         let mut owned = Vec::new();
         for difference in compare(live, after, Form::Ours) {
-            let owner = owners
-                .iter()
-                .find(|owner| !self.options.is_earlier(owner.manager) && owner.owns(live, &difference.pointer));
+            let owner = owners.iter().find(|owner| {
+                !self.options.is_earlier(owner.manager) && owner.owns(live, &difference.pointer)
+            });
             owned.extend(owner.map(|owner| Owned {
                 path: difference.path,
                 manager: owner.manager.to_owned(),
@@ -377,7 +476,9 @@ impl Planner<'_> {
 
     /// Whether the server refused only because something that comes with the set is not there yet.
     fn waits_for_the_set(&self, error: &ClusterError, object: &Object) -> bool {
-        let ClusterError::Refused { message, code, .. } = error else { return false };
+        let ClusterError::Refused { message, code, .. } = error else {
+            return false;
+        };
         if self.survey.is_in_new_namespace(object) && error.is_not_found() {
             return true;
         }
@@ -388,7 +489,9 @@ impl Planner<'_> {
         }
         let role = |member: &str| object.0.get("roleRef")?.get(member)?.as_str();
         match (role("kind"), role("name")) {
-            (Some(kind), Some(name)) => error.is_not_found() && self.survey.brings(kind, namespace, name),
+            (Some(kind), Some(name)) => {
+                error.is_not_found() && self.survey.brings(kind, namespace, name)
+            }
             _ => false,
         }
     }
@@ -396,24 +499,38 @@ impl Planner<'_> {
     /// By annotation, where the author may say so, or by setting; never where more goes with the object, or somebody keeps
     /// it.
     fn may_recreate(&self, object: &Object, live: &Object) -> bool {
-        let is_annotated = object.annotation(RECREATE).is_some_and(|text| text == "allowed");
-        let is_allowed = self.options.recreate || (is_annotated && self.options.author_may.recreate);
+        let is_annotated = object
+            .annotation(RECREATE)
+            .is_some_and(|text| text == "allowed");
+        let is_allowed =
+            self.options.recreate || (is_annotated && self.options.author_may.recreate);
         is_allowed && prune::goes_with(object).is_none() && marks::kept(live).is_none()
     }
 
     /// Checks the objects that the server could not, against the schemas of their kinds.
     async fn check_here(&self, entries: &mut [Entry]) {
-        let definitions: BTreeMap<(&str, &str), &Object> =
-            self.survey.objects.iter().filter_map(|object| Some((object.defines()?, object))).collect();
-        let definition = |object: &Object| definitions.get(&(object.group(), object.kind())).copied();
+        let definitions: BTreeMap<(&str, &str), &Object> = self
+            .survey
+            .objects
+            .iter()
+            .filter_map(|object| Some((object.defines()?, object)))
+            .collect();
+        let definition =
+            |object: &Object| definitions.get(&(object.group(), object.kind())).copied();
         let objects = self.survey.objects.iter();
-        let unchecked = objects.clone().zip(entries.iter()).filter(|(_, entry)| entry.checked == Checked::Here);
+        let unchecked = objects
+            .clone()
+            .zip(entries.iter())
+            .filter(|(_, entry)| entry.checked == Checked::Here);
         let published: std::collections::BTreeSet<String> = unchecked
             .filter(|(object, _)| definition(object).is_none())
             .map(|(object, _)| object.api_version().to_owned())
             .collect();
         let published = Published::fetch(self.api, published.into_iter()).await.ok();
-        for (object, entry) in objects.zip(entries).filter(|(_, entry)| entry.checked == Checked::Here) {
+        for (object, entry) in objects
+            .zip(entries)
+            .filter(|(_, entry)| entry.checked == Checked::Here)
+        {
             let faults = match (definition(object), &published) {
                 (Some(definition), _) => faults_by_definition(object, definition),
                 (None, Some(published)) => published.faults(object),
@@ -450,7 +567,10 @@ fn overlaid(live: &Object, wanted: &Object) -> Object {
 pub(super) fn explain(error: &ClusterError, exists: bool) -> String {
     let owned = error.owned_by_others();
     if !owned.is_empty() {
-        let fields: Vec<String> = owned.iter().map(|cause| format!("{} ({})", cause.field, cause.message)).collect();
+        let fields: Vec<String> = owned
+            .iter()
+            .map(|cause| format!("{} ({})", cause.field, cause.message))
+            .collect();
         return format!(
             "other managers own {}; leave the fields out, ignore them ({}), or set deploy.conflicts to force",
             fields.join(", "),

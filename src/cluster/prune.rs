@@ -60,10 +60,18 @@ pub struct Pruning {
 impl Pruning {
     /// Leaves the namespaces and definitions of all that stays, is wanted, or is held by others, and the inventory's own.
     pub(super) fn shelter(&mut self, survey: &Survey) {
-        let going: HashSet<ObjectId> = self.deletions.iter().map(|deletion| deletion.id.clone()).collect();
+        let going: HashSet<ObjectId> = self
+            .deletions
+            .iter()
+            .map(|deletion| deletion.id.clone())
+            .collect();
         let wanted: Vec<ObjectId> = survey.objects.iter().map(Object::id).collect();
         let live = survey.live.keys().filter(|id| !going.contains(*id));
-        let staying: Vec<&ObjectId> = live.chain(&wanted).chain(&survey.hidden).chain(&self.held).collect();
+        let staying: Vec<&ObjectId> = live
+            .chain(&wanted)
+            .chain(&survey.hidden)
+            .chain(&self.held)
+            .collect();
         let notes = &mut self.notes;
         self.deletions.retain(|deletion| {
             let is_home = deletion.live.is_namespace() && deletion.live.name() == survey.home();
@@ -71,7 +79,11 @@ impl Pruning {
                 _ if is_home => Some("the inventory is in it".to_owned()),
                 other => other.map(|id| format!("{id} does")),
             };
-            notes.extend(reason.iter().map(|reason| format!("{} stays, because {reason}", deletion.id)));
+            notes.extend(
+                reason
+                    .iter()
+                    .map(|reason| format!("{} stays, because {reason}", deletion.id)),
+            );
             reason.is_none()
         });
     }
@@ -84,14 +96,19 @@ impl Pruning {
 pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Pruning, ClusterError> {
     let mut pruning = Pruning::default();
     let stale = survey.stale();
-    let (Some(inventory), false) = (&survey.inventory, stale.is_empty()) else { return Ok(pruning) };
+    let (Some(inventory), false) = (&survey.inventory, stale.is_empty()) else {
+        return Ok(pruning);
+    };
     pruning.doubt = inventory.doubt(options)?;
     let concerned = stale.iter().map(|(id, _)| *id);
     let others = Inventory::held_by_others(Some(inventory), api, &survey.served, concerned).await?;
     let now = api.clock.now();
     // Of what is generated anew at each deploy the last generation alone is kept.
-    let replaced: HashSet<(&str, &str, &str)> =
-        stale.iter().filter(|(_, record)| record.superseded.is_none()).filter_map(|(id, _)| family(id)).collect();
+    let replaced: HashSet<(&str, &str, &str)> = stale
+        .iter()
+        .filter(|(_, record)| record.superseded.is_none())
+        .filter_map(|(id, _)| family(id))
+        .collect();
     for (id, record) in stale {
         if survey.hidden.contains(id) {
             continue;
@@ -101,22 +118,32 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Pruni
             continue;
         };
         if let Some(other) = others.get(id) {
-            pruning.notes.push(format!("{id} is part of {other} now, and is left to it"));
-            pruning.released.push(id.clone());
-        } else if !is_ours(live, record, options) {
-            pruning.notes.push(format!("{id} was made anew by somebody else, and is left alone"));
-            pruning.released.push(id.clone());
-        } else if record.adopted && !options.prune_adopted {
-            pruning.notes.push(format!("{id} was there before the component, and is released (deploy.prune_adopted)"));
-            pruning.lent.push(live.clone());
-        } else if let Some((key, value)) = kept(live) {
-            pruning.notes.push(format!("{id} is no longer part of the component; it stays because of {key}: {value}"));
-        } else if live.metadata("deletionTimestamp").is_some() {
-            pruning.notes.push(format!("{id} is still being deleted: {}", blocked_by(live)));
-        } else if !options.prune {
             pruning
                 .notes
-                .push(format!("{id} is no longer part of the component; it stays because deploy.prune is off"));
+                .push(format!("{id} is part of {other} now, and is left to it"));
+            pruning.released.push(id.clone());
+        } else if !is_ours(live, record, options) {
+            pruning.notes.push(format!(
+                "{id} was made anew by somebody else, and is left alone"
+            ));
+            pruning.released.push(id.clone());
+        } else if record.adopted && !options.prune_adopted {
+            pruning.notes.push(format!(
+                "{id} was there before the component, and is released (deploy.prune_adopted)"
+            ));
+            pruning.lent.push(live.clone());
+        } else if let Some((key, value)) = kept(live) {
+            pruning.notes.push(format!(
+                "{id} is no longer part of the component; it stays because of {key}: {value}"
+            ));
+        } else if live.metadata("deletionTimestamp").is_some() {
+            pruning
+                .notes
+                .push(format!("{id} is still being deleted: {}", blocked_by(live)));
+        } else if !options.prune {
+            pruning.notes.push(format!(
+                "{id} is no longer part of the component; it stays because deploy.prune is off"
+            ));
         } else if family(id).is_some_and(|family| stays(record, now, replaced.contains(&family))) {
             pruning.superseded.push(id.clone());
         } else {
@@ -135,7 +162,13 @@ fn deletion(survey: &Survey, id: &ObjectId, live: &Object) -> Deletion {
     let needs_plan = goes_with(live);
     let uid = live.uid().unwrap_or_default().to_owned();
     let diff = lines::resource_diff(resource, Op::Delete, Some(live), None, true);
-    Deletion { id: id.clone(), uid, live: live.clone(), needs_plan, diff }
+    Deletion {
+        id: id.clone(),
+        uid,
+        live: live.clone(),
+        needs_plan,
+        diff,
+    }
 }
 
 /// What goes with an object, for those that must not go unless a plan says so.
@@ -158,7 +191,8 @@ pub(super) fn is_ours(live: &Object, record: &Record, options: &Options) -> bool
     }
     // Of what has no fields but its name nobody is the manager.
     let owners = owners(live);
-    let is_managed = owners.is_empty() || owners.iter().any(|owner| options.is_earlier(owner.manager));
+    let is_managed =
+        owners.is_empty() || owners.iter().any(|owner| options.is_earlier(owner.manager));
     is_managed && live.uid() == Some(&record.uid)
 }
 
@@ -174,13 +208,18 @@ fn family(id: &ObjectId) -> Option<(&str, &str, &str)> {
 /// Whether a generation stays for a rollback: it has gone out of use only now, or not long ago and no newer one
 /// since.
 fn stays(record: &Record, now: jiff::Timestamp, is_replaced: bool) -> bool {
-    let Some(since) = record.superseded else { return true };
+    let Some(since) = record.superseded else {
+        return true;
+    };
     !is_replaced && now.duration_since(since) < ROLLBACK_WINDOW.try_into().unwrap_or_default()
 }
 
 /// Why deletions need a plan that lists them; none if they may be done.
 pub fn guard(survey: &Survey, pruning: &Pruning, options: &Options) -> Option<String> {
-    let had = survey.inventory.as_ref().map_or(0, |inventory| inventory.objects.len());
+    let had = survey
+        .inventory
+        .as_ref()
+        .map_or(0, |inventory| inventory.objects.len());
     let going = pruning.deletions.len();
     if going == 0 {
         return None;
@@ -190,10 +229,15 @@ pub fn guard(survey: &Survey, pruning: &Pruning, options: &Options) -> Option<St
     }
     let limits = options.limits;
     if survey.objects.is_empty() {
-        return Some(format!("the set is empty, and all {going} objects of the component would be deleted"));
+        return Some(format!(
+            "the set is empty, and all {going} objects of the component would be deleted"
+        ));
     }
     if going > limits.objects {
-        return Some(format!("{going} objects would be deleted, more than {} (deploy.prune_limit)", limits.objects));
+        return Some(format!(
+            "{going} objects would be deleted, more than {} (deploy.prune_limit)",
+            limits.objects
+        ));
     }
     // One of two is half of them and no mass deletion, unless nothing may go at all.
     if (going > 2 || limits.percent == 0) && going * 100 > had * limits.percent {
@@ -214,7 +258,11 @@ pub async fn prune(
     options: &Options,
     patience: Duration,
 ) -> (Vec<ResourceDiff>, Vec<String>, bool) {
-    let objects: Vec<Object> = pruning.deletions.iter().map(|deletion| deletion.live.clone()).collect();
+    let objects: Vec<Object> = pruning
+        .deletions
+        .iter()
+        .map(|deletion| deletion.live.clone())
+        .collect();
     let fates = delete(api, &survey.served, objects, survey.home(), patience).await;
     let fate = |deletion: &Deletion| fates.get(&deletion.id).unwrap_or(&Fate::Gone);
     let (mut diffs, mut still) = (Vec::new(), Vec::new());
@@ -222,7 +270,10 @@ pub async fn prune(
         match fate(deletion) {
             // It is on its way, stays known, and is looked at by the next deploy.
             fate @ (Fate::Left(_) | Fate::Waits(_)) => {
-                still.extend(fate.reason().map(|reason| format!("{}: {reason}", deletion.id)));
+                still.extend(
+                    fate.reason()
+                        .map(|reason| format!("{}: {reason}", deletion.id)),
+                );
             }
             fate => diffs.push(fate.diff(&survey.served, &deletion.live)),
         }
@@ -230,8 +281,15 @@ pub async fn prune(
     let is_forbidden = fates.values().any(Fate::is_forbidden);
     let (given_back, kept) = give_back(api, &survey.served, &pruning.lent, options).await;
     still.extend(kept);
-    let Some(inventory) = &mut survey.inventory else { return (diffs, still, is_forbidden) };
-    for id in pruning.gone.iter().chain(&pruning.released).chain(&given_back) {
+    let Some(inventory) = &mut survey.inventory else {
+        return (diffs, still, is_forbidden);
+    };
+    for id in pruning
+        .gone
+        .iter()
+        .chain(&pruning.released)
+        .chain(&given_back)
+    {
         inventory.objects.remove(id);
     }
     for (id, _) in fates.iter().filter(|(_, fate)| **fate == Fate::Gone) {
@@ -256,11 +314,20 @@ pub(super) async fn give_back(
 ) -> (Vec<ObjectId>, Vec<String>) {
     let (mut given_back, mut kept) = (Vec::new(), Vec::new());
     for live in lent {
-        let entries = live.metadata("managedFields").and_then(Value::as_array).into_iter().flatten();
-        let is_ours = |entry: &&Value| entry.get("manager").and_then(Value::as_str) == Some(&options.manager);
+        let entries = live
+            .metadata("managedFields")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        let is_ours =
+            |entry: &&Value| entry.get("manager").and_then(Value::as_str) == Some(&options.manager);
         let others: Vec<Value> = entries.filter(|entry| !is_ours(entry)).cloned().collect();
         // The server takes an empty list for no change, and one of an empty entry for no managers.
-        let others = if others.is_empty() { json!([{}]) } else { Value::Array(others) };
+        let others = if others.is_empty() {
+            json!([{}])
+        } else {
+            Value::Array(others)
+        };
         let released = match served.resource(live) {
             Ok(resource) => api.set_owners(&resource.api, live, others).await.map(drop),
             Err(error) => Err(error),
@@ -291,15 +358,23 @@ mod tests {
             ("ConfigMap", "my-settings", None),
             ("Deployment", "settings-g4hk9g2ff8", None),
         ] {
-            let object = object(json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}}));
-            assert_eq!(family(&object.id()).map(|(_, _, base)| base), base, "{kind}/{name}");
+            let object =
+                object(json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}}));
+            assert_eq!(
+                family(&object.id()).map(|(_, _, base)| base),
+                base,
+                "{kind}/{name}"
+            );
         }
     }
 
     #[test]
     fn one_generation_stays_and_not_for_ever() {
         let now = jiff::Timestamp::UNIX_EPOCH;
-        let ago = |time: Duration| Record { superseded: Some(now.checked_sub(time).unwrap()), ..Record::default() };
+        let ago = |time: Duration| Record {
+            superseded: Some(now.checked_sub(time).unwrap()),
+            ..Record::default()
+        };
         let hour = Duration::from_secs(3600);
         assert!(stays(&Record::default(), now, true), "out of use only now");
         assert!(stays(&ago(hour), now, false));
@@ -313,12 +388,21 @@ mod tests {
             let managed = json!([{"manager": manager, "operation": "Apply"}]);
             object(json!({"metadata": {"uid": "a", "managedFields": managed}}))
         };
-        let record = |uid: &str| Record { uid: uid.into(), ..Record::default() };
+        let record = |uid: &str| Record {
+            uid: uid.into(),
+            ..Record::default()
+        };
         let (ours, theirs, options) = (live("nuon-runner"), live("another"), Options::default());
         assert!(is_ours(&ours, &record("a"), &options));
         assert!(!is_ours(&ours, &record("b"), &options), "made anew");
-        assert!(is_ours(&ours, &record(""), &options), "the deploy died before it noted the UID");
+        assert!(
+            is_ours(&ours, &record(""), &options),
+            "the deploy died before it noted the UID"
+        );
         assert!(!is_ours(&theirs, &record(""), &options));
-        assert!(!is_ours(&theirs, &record("a"), &options), "whoever writes an inventory owns nothing by that");
+        assert!(
+            !is_ours(&theirs, &record("a"), &options),
+            "whoever writes an inventory owns nothing by that"
+        );
     }
 }

@@ -83,7 +83,12 @@ pub enum ReadinessError {
 
 impl Readiness {
     fn new(status: Status, reason: &str, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), reason: reason.to_owned(), detail: None }
+        Self {
+            status,
+            message: message.into(),
+            reason: reason.to_owned(),
+            detail: None,
+        }
     }
 
     fn current(message: impl Into<String>) -> Self {
@@ -111,7 +116,10 @@ impl Readiness {
             _ => None,
         };
         let condition = |kind: &str| {
-            let mut condition = Map::from_iter([("type".into(), kind.into()), ("status".into(), "True".into())]);
+            let mut condition = Map::from_iter([
+                ("type".into(), kind.into()),
+                ("status".into(), "True".into()),
+            ]);
             let message = self.detail.as_ref().unwrap_or(&self.message);
             for (member, text) in [("reason", &self.reason), ("message", message)] {
                 if !text.is_empty() {
@@ -149,9 +157,15 @@ pub fn judge(object: &Object, now: Timestamp) -> Result<Readiness, ReadinessErro
         ("batch", "Job") => Some(batch::job(object, &conditions)),
         ("", "Service") => Some(other::service(object)),
         ("", "PersistentVolumeClaim") => Some(other::claim(object)),
-        ("", "Secret" | "ConfigMap") | ("batch", "CronJob") => Some(Readiness::current("Resource is always ready")),
-        ("policy", "PodDisruptionBudget") => Some(Readiness::current("AllowedDisruptions has been computed.")),
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => Some(other::definition(&conditions)),
+        ("", "Secret" | "ConfigMap") | ("batch", "CronJob") => {
+            Some(Readiness::current("Resource is always ready"))
+        }
+        ("policy", "PodDisruptionBudget") => {
+            Some(Readiness::current("AllowedDisruptions has been computed."))
+        }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => {
+            Some(other::definition(&conditions))
+        }
         _ => conditions.iter().find_map(ready),
     };
     Ok(judged.unwrap_or_else(|| Readiness::current("Resource is current")))
@@ -161,26 +175,41 @@ fn terminating(object: &Object) -> Result<Option<Readiness>, ReadinessError> {
     match object.metadata("deletionTimestamp") {
         None => Ok(None),
         Some(Value::String(time)) if time.is_empty() => Ok(None),
-        Some(Value::String(_)) => Ok(Some(Readiness::new(Status::Terminating, "", "Resource scheduled for deletion"))),
-        Some(_) => Err(ReadinessError::Type { field: "metadata.deletionTimestamp".into(), wanted: "a text" }),
+        Some(Value::String(_)) => Ok(Some(Readiness::new(
+            Status::Terminating,
+            "",
+            "Resource scheduled for deletion",
+        ))),
+        Some(_) => Err(ReadinessError::Type {
+            field: "metadata.deletionTimestamp".into(),
+            wanted: "a text",
+        }),
     }
 }
 
 /// The controller's view is of another generation than the object's.
 fn unseen(object: &Object) -> Result<Option<Readiness>, ReadinessError> {
-    let Some((wanted, observed)) = generation(object)? else { return Ok(None) };
+    let Some((wanted, observed)) = generation(object)? else {
+        return Ok(None);
+    };
     if wanted == observed {
         return Ok(None);
     }
     let kind = object.kind();
-    let message = format!("{kind} generation is {wanted}, but latest observed generation is {observed}");
-    Ok(Some(Readiness::in_progress("LatestGenerationNotObserved", message)))
+    let message =
+        format!("{kind} generation is {wanted}, but latest observed generation is {observed}");
+    Ok(Some(Readiness::in_progress(
+        "LatestGenerationNotObserved",
+        message,
+    )))
 }
 
 /// What a controller says in kstatus' own conditions.
 fn told(condition: &Condition<'_>) -> Option<Readiness> {
     match (condition.kind, condition.status) {
-        ("Reconciling", "True") => Some(Readiness::in_progress(condition.reason, condition.message)),
+        ("Reconciling", "True") => {
+            Some(Readiness::in_progress(condition.reason, condition.message))
+        }
         ("Stalled", "True") => Some(Readiness::failed(condition.reason, condition.message)),
         _ => None,
     }
@@ -189,7 +218,9 @@ fn told(condition: &Condition<'_>) -> Option<Readiness> {
 fn ready(condition: &Condition<'_>) -> Option<Readiness> {
     match (condition.kind, condition.status) {
         ("Ready", "True") => Some(Readiness::current("Resource is Ready")),
-        ("Ready", "False" | "Unknown") => Some(Readiness::in_progress(condition.reason, condition.message)),
+        ("Ready", "False" | "Unknown") => {
+            Some(Readiness::in_progress(condition.reason, condition.message))
+        }
         _ => None,
     }
 }

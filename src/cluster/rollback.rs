@@ -10,8 +10,7 @@ use super::{Api, ClusterError};
 use crate::manifest::Object;
 
 /// What a rollback says.
-pub const CANNOT_BE_UNDONE: &str =
-    "Jobs that have run, versions of definitions that objects are stored in, and immutable fields stay as they are";
+pub const CANNOT_BE_UNDONE: &str = "Jobs that have run, versions of definitions that objects are stored in, and immutable fields stay as they are";
 
 /// What is said if there is none.
 const NOTHING: &str = "there is nothing to roll back to: no other artifact of this component has succeeded, and what came \
@@ -40,8 +39,13 @@ impl Rollback<'_> {
         pull: impl AsyncFnOnce(&str) -> Result<Vec<Object>, String>,
         told: &(dyn Fn(&str) + Sync),
     ) -> String {
-        let good = survey.inventory.as_ref().and_then(|inventory| inventory.last_good(self.from)?.artifact.clone());
-        let Some(artifact) = good else { return NOTHING.into() };
+        let good = survey
+            .inventory
+            .as_ref()
+            .and_then(|inventory| inventory.last_good(self.from)?.artifact.clone());
+        let Some(artifact) = good else {
+            return NOTHING.into();
+        };
         told(&format!("rolls back to {artifact}; {CANNOT_BE_UNDONE}"));
         let failed = |why: String| format!("the rollback failed too: {why}");
         match pull(&artifact).await {
@@ -61,17 +65,35 @@ impl Rollback<'_> {
         artifact: String,
         told: &(dyn Fn(&str) + Sync),
     ) -> Result<Option<Failure>, ClusterError> {
-        let Self { api, options, namespace, waiting, .. } = self;
-        let component = survey.inventory.as_ref().map(|inventory| inventory.component.clone());
+        let Self {
+            api,
+            options,
+            namespace,
+            waiting,
+            ..
+        } = self;
+        let component = survey
+            .inventory
+            .as_ref()
+            .map(|inventory| inventory.component.clone());
         *survey = Survey::take(api, objects, namespace, component.as_ref()).await?;
         let plan = plan(api, survey, options).await?;
         let errors = plan.errors();
         if !errors.is_empty() {
             let errors = vec![some(errors.into_iter())];
-            return Ok(Some(Failure::Refused { errors, by_guard: false, is_forbidden: false }));
+            return Ok(Some(Failure::Refused {
+                errors,
+                by_guard: false,
+                is_forbidden: false,
+            }));
         }
         let actions = actions(&plan, survey, options);
-        let order = Order { actions, contract: None, artifact: Some(artifact), waiting };
+        let order = Order {
+            actions,
+            contract: None,
+            artifact: Some(artifact),
+            waiting,
+        };
         Ok(deploy(api, survey, &order, options, told).await?.failure)
     }
 }

@@ -58,7 +58,8 @@ impl FromStr for ReadyRule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no rule like Widget.example.com: self.status.phase == 'Ready'");
+        let wrong =
+            || format!("{text:?} is no rule like Widget.example.com: self.status.phase == 'Ready'");
         let (kind, expression) = text.split_once(':').ok_or_else(wrong)?;
         let (kind, group) = match kind.trim().split_once('.') {
             Some((kind, group)) => (kind, Some(group.to_owned())),
@@ -69,7 +70,12 @@ impl FromStr for ReadyRule {
         }
         let expression = expression.trim();
         let compiled = Arc::new(compile(expression)?);
-        Ok(Self { kind: kind.to_owned(), group, expression: compiled, text: expression.to_owned() })
+        Ok(Self {
+            kind: kind.to_owned(),
+            group,
+            expression: compiled,
+            text: expression.to_owned(),
+        })
     }
 }
 
@@ -79,7 +85,9 @@ const STACK: usize = 64 << 20;
 /// Runs work that may go deep on a thread with a large stack, and waits for it; none if it failed.
 fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work);
+        let thread = std::thread::Builder::new()
+            .stack_size(STACK)
+            .spawn_scoped(scope, work);
         thread.ok()?.join().ok()
     })
 }
@@ -92,10 +100,15 @@ fn compile(text: &str) -> Result<Program, String> {
         let program = Program::compile(text).map_err(|error| {
             // The lines that follow show the place.
             let error = error.to_string();
-            format!("{text:?} is no CEL expression: {}", error.lines().next().unwrap_or_default())
+            format!(
+                "{text:?} is no CEL expression: {}",
+                error.lines().next().unwrap_or_default()
+            )
         })?;
         if cost::loops(program.expression()) > MAX_LOOPS {
-            return Err(format!("an expression goes over lists at most {MAX_LOOPS} times: {text}"));
+            return Err(format!(
+                "an expression goes over lists at most {MAX_LOOPS} times: {text}"
+            ));
         }
         Ok(program)
     });
@@ -115,7 +128,11 @@ impl Rules {
     /// Asks the first rule for the object's kind, and its annotation.
     pub async fn ask(&self, object: &Object) -> Answers {
         let is_about = |rule: &&ReadyRule| {
-            rule.kind == object.kind() && rule.group.as_ref().is_none_or(|group| group == object.group())
+            rule.kind == object.kind()
+                && rule
+                    .group
+                    .as_ref()
+                    .is_none_or(|group| group == object.group())
         };
         let operator = match self.ready.iter().find(is_about) {
             Some(rule) => Some(evaluate(rule.expression.clone(), &rule.text, object).await),
@@ -124,7 +141,11 @@ impl Rules {
         let author = match object.annotation(ANNOTATION) {
             Some(text) => Some(match compile(text) {
                 Ok(expression) => evaluate(Arc::new(expression), text, object).await,
-                Err(error) => answer(Status::Failed, "RuleInvalid", format!("{ANNOTATION}: {error}")),
+                Err(error) => answer(
+                    Status::Failed,
+                    "RuleInvalid",
+                    format!("{ANNOTATION}: {error}"),
+                ),
             }),
             None => None,
         };
@@ -141,15 +162,20 @@ enum Verdict {
 
 async fn evaluate(expression: Arc<Program>, text: &str, object: &Object) -> Readiness {
     let value = Value::Object(object.0.clone());
-    let evaluation = tokio::task::spawn_blocking(move || on_large_stack(|| verdict(&expression, &value)));
+    let evaluation =
+        tokio::task::spawn_blocking(move || on_large_stack(|| verdict(&expression, &value)));
     match tokio::time::timeout(EVALUATION_TIMEOUT, evaluation).await {
         Ok(Ok(Some(Verdict::Holds(true)))) => answer(Status::Current, "", format!("{text} holds")),
-        Ok(Ok(Some(Verdict::Holds(false)))) => {
-            answer(Status::InProgress, "RuleNotMet", format!("{text} does not hold"))
-        }
-        Ok(Ok(Some(Verdict::NoTruth))) => {
-            answer(Status::Failed, "RuleInvalid", format!("{text} is neither true nor false"))
-        }
+        Ok(Ok(Some(Verdict::Holds(false)))) => answer(
+            Status::InProgress,
+            "RuleNotMet",
+            format!("{text} does not hold"),
+        ),
+        Ok(Ok(Some(Verdict::NoTruth))) => answer(
+            Status::Failed,
+            "RuleInvalid",
+            format!("{text} is neither true nor false"),
+        ),
         _ => {
             let message = format!("{text} takes too many steps for an object of this size");
             answer(Status::Failed, "RuleTooExpensive", message)
@@ -172,7 +198,12 @@ fn verdict(expression: &Program, value: &Value) -> Verdict {
 }
 
 fn answer(status: Status, reason: &str, message: String) -> Readiness {
-    Readiness { status, message, reason: reason.to_owned(), detail: None }
+    Readiness {
+        status,
+        message,
+        reason: reason.to_owned(),
+        detail: None,
+    }
 }
 
 #[cfg(test)]
@@ -181,29 +212,50 @@ mod tests {
     use serde_json::{Value, json};
 
     fn widget(status: Value, annotation: &str) -> Object {
-        let mut object =
-            json!({"apiVersion": "example.test/v1", "kind": "Widget", "metadata": {"name": "w"}, "status": status});
+        let mut object = json!({"apiVersion": "example.test/v1", "kind": "Widget", "metadata": {"name": "w"}, "status": status});
         if !annotation.is_empty() {
             object["metadata"]["annotations"] = json!({ANNOTATION: annotation});
         }
         Object(object.as_object().unwrap().clone())
     }
 
-    async fn status(status: Value, annotation: &str, rules: &[&str]) -> (Option<Status>, Option<Status>) {
+    async fn status(
+        status: Value,
+        annotation: &str,
+        rules: &[&str],
+    ) -> (Option<Status>, Option<Status>) {
         let ready = rules.iter().map(|rule| rule.parse().unwrap()).collect();
-        let answers = Rules { ready, ..Rules::default() }.ask(&widget(status, annotation)).await;
-        (answers.operator.map(|answer| answer.status), answers.author.map(|answer| answer.status))
+        let answers = Rules {
+            ready,
+            ..Rules::default()
+        }
+        .ask(&widget(status, annotation))
+        .await;
+        (
+            answers.operator.map(|answer| answer.status),
+            answers.author.map(|answer| answer.status),
+        )
     }
 
     #[tokio::test]
     async fn rules_and_annotations_say_what_is_ready() {
-        let rule = &["Widget.example.test: self.status.phase == 'Ready' && self.status.size == 3"][..];
+        let rule =
+            &["Widget.example.test: self.status.phase == 'Ready' && self.status.size == 3"][..];
         let of_rule = async |value: Value| status(value, "", rule).await.0.unwrap();
-        assert_eq!(of_rule(json!({"phase": "Ready", "size": 3})).await, Status::Current);
-        assert_eq!(of_rule(json!({"phase": "Ready", "size": 2})).await, Status::InProgress);
+        assert_eq!(
+            of_rule(json!({"phase": "Ready", "size": 3})).await,
+            Status::Current
+        );
+        assert_eq!(
+            of_rule(json!({"phase": "Ready", "size": 2})).await,
+            Status::InProgress
+        );
         assert_eq!(of_rule(json!({})).await, Status::InProgress);
         let annotated = async |value: Value, text: &str| status(value, text, &[]).await.1.unwrap();
-        assert_eq!(annotated(json!({}), "has(self.status)").await, Status::Current);
+        assert_eq!(
+            annotated(json!({}), "has(self.status)").await,
+            Status::Current
+        );
         assert_eq!(annotated(json!({}), "1 + 1").await, Status::Failed);
         assert_eq!(annotated(json!({}), "(((").await, Status::Failed);
         let conditions = json!({"conditions": [{"type": "Synced", "status": "True"}]});
@@ -213,8 +265,16 @@ mod tests {
             status(json!({"phase": "x"}), "true", rule).await,
             (Some(Status::InProgress), Some(Status::Current))
         );
-        let other = Object(json!({"apiVersion": "v1", "kind": "ConfigMap"}).as_object().unwrap().clone());
-        let rules = Rules { ready: vec![rule[0].parse().unwrap()], ..Rules::default() };
+        let other = Object(
+            json!({"apiVersion": "v1", "kind": "ConfigMap"})
+                .as_object()
+                .unwrap()
+                .clone(),
+        );
+        let rules = Rules {
+            ready: vec![rule[0].parse().unwrap()],
+            ..Rules::default()
+        };
         assert!(rules.ask(&other).await.operator.is_none());
     }
 
@@ -262,15 +322,28 @@ mod tests {
             assert_eq!(found, Status::Failed, "{hostile}");
             assert!(begun.elapsed() < Duration::from_secs(5), "{hostile}");
         }
-        let conditions: Vec<Value> = (0..10).map(|at| json!({"type": format!("t{at}"), "status": "True"})).collect();
-        let usual = json!({"conditions": conditions, "replicas": 3, "ready": 3, "text": "x".repeat(2_000)});
+        let conditions: Vec<Value> = (0..10)
+            .map(|at| json!({"type": format!("t{at}"), "status": "True"}))
+            .collect();
+        let usual =
+            json!({"conditions": conditions, "replicas": 3, "ready": 3, "text": "x".repeat(2_000)});
         for good in [
             "self.status.conditions.all(a, self.status.conditions.exists(b, b.type == a.type))",
             "self.status.conditions.filter(c, c.status == 'True').size() == 10 && self.status.ready == self.status.replicas",
             "self.status.conditions.exists(c, c.type.matches('^t[0-9]$'))",
         ] {
-            assert_eq!(status(usual.clone(), good, &[]).await.1.unwrap(), Status::Current, "{good}");
+            assert_eq!(
+                status(usual.clone(), good, &[]).await.1.unwrap(),
+                Status::Current,
+                "{good}"
+            );
         }
-        assert_eq!(status(wide, "self.status.list.size() == 20000", &[]).await.1.unwrap(), Status::Current);
+        assert_eq!(
+            status(wide, "self.status.list.size() == 20000", &[])
+                .await
+                .1
+                .unwrap(),
+            Status::Current
+        );
     }
 }

@@ -28,7 +28,10 @@ impl Published {
     ///
     /// # Errors
     /// [`ClusterError`].
-    pub async fn fetch(api: &Api, api_versions: impl Iterator<Item = String>) -> Result<Self, ClusterError> {
+    pub async fn fetch(
+        api: &Api,
+        api_versions: impl Iterator<Item = String>,
+    ) -> Result<Self, ClusterError> {
         let mut published = Self::default();
         for api_version in api_versions {
             let document = api.schema(&api_version).await?;
@@ -40,16 +43,23 @@ impl Published {
     /// What is wrong with an object; nothing also if the server publishes no schema of its kind.
     pub fn faults(&self, object: &Object) -> Vec<String> {
         let document = self.documents.get(object.api_version());
-        let schemas = document.and_then(|document| document.pointer("/components/schemas")?.as_object());
+        let schemas =
+            document.and_then(|document| document.pointer("/components/schemas")?.as_object());
         let is_it = |schema: &&Value| {
-            let kinds = schema.get("x-kubernetes-group-version-kind").and_then(Value::as_array);
+            let kinds = schema
+                .get("x-kubernetes-group-version-kind")
+                .and_then(Value::as_array);
             kinds.into_iter().flatten().any(|kind| {
                 kind.get("kind").and_then(Value::as_str) == Some(object.kind())
                     && kind.get("group").and_then(Value::as_str) == Some(object.group())
             })
         };
         match schemas.and_then(|schemas| Some((schemas, schemas.values().find(is_it)?))) {
-            Some((schemas, schema)) => Check { schemas: Some(schemas), faults: Vec::new() }.object(schema, object),
+            Some((schemas, schema)) => Check {
+                schemas: Some(schemas),
+                faults: Vec::new(),
+            }
+            .object(schema, object),
             None => Vec::new(),
         }
     }
@@ -57,17 +67,34 @@ impl Published {
 
 /// What is wrong with an object of a kind that a definition of the same set brings.
 pub fn faults_by_definition(object: &Object, definition: &Object) -> Vec<String> {
-    let versions = definition.0.get("spec").and_then(|spec| spec.get("versions")).and_then(Value::as_array);
+    let versions = definition
+        .0
+        .get("spec")
+        .and_then(|spec| spec.get("versions"))
+        .and_then(Value::as_array);
     let mut versions = versions.into_iter().flatten();
-    let version = versions.find(|version| version.get("name").and_then(Value::as_str) == Some(object.version()));
+    let version = versions
+        .find(|version| version.get("name").and_then(Value::as_str) == Some(object.version()));
     let Some(version) = version else {
-        return vec![format!("apiVersion: the definition {} has no version {}", definition.name(), object.version())];
+        return vec![format!(
+            "apiVersion: the definition {} has no version {}",
+            definition.name(),
+            object.version()
+        )];
     };
     if version.get("served").and_then(Value::as_bool) == Some(false) {
-        return vec![format!("apiVersion: the definition {} does not serve {}", definition.name(), object.version())];
+        return vec![format!(
+            "apiVersion: the definition {} does not serve {}",
+            definition.name(),
+            object.version()
+        )];
     }
     match version.pointer("/schema/openAPIV3Schema") {
-        Some(schema) => Check { schemas: None, faults: Vec::new() }.object(schema, object),
+        Some(schema) => Check {
+            schemas: None,
+            faults: Vec::new(),
+        }
+        .object(schema, object),
         None => Vec::new(),
     }
 }
@@ -103,7 +130,11 @@ impl Check<'_> {
             return self.value(path, &target, value, depth - 1);
         }
         let flag = |name: &str| schema.get(name).and_then(Value::as_bool) == Some(true);
-        if flag("x-kubernetes-int-or-string") || schema.get("format").is_some_and(|format| format == "int-or-string") {
+        if flag("x-kubernetes-int-or-string")
+            || schema
+                .get("format")
+                .is_some_and(|format| format == "int-or-string")
+        {
             if !value.is_string() && !value.is_i64() {
                 self.fault(path, "must be a number or a text");
             }
@@ -111,10 +142,16 @@ impl Check<'_> {
         }
         for choice in ["oneOf", "anyOf"] {
             // Of definitions these hold no types; those of the server do.
-            let choices = schema.get(choice).and_then(Value::as_array).filter(|_| schema.get("type").is_none());
+            let choices = schema
+                .get(choice)
+                .and_then(Value::as_array)
+                .filter(|_| schema.get("type").is_none());
             if let Some(choices) = choices {
                 let fits = |choice: &Value| {
-                    let mut check = Check { schemas: self.schemas, faults: Vec::new() };
+                    let mut check = Check {
+                        schemas: self.schemas,
+                        faults: Vec::new(),
+                    };
                     check.value(path, choice, value, depth - 1);
                     check.faults.is_empty()
                 };
@@ -128,7 +165,13 @@ impl Check<'_> {
             (None, _) => {}
             (Some("object"), Value::Object(map)) => self.map(path, schema, map, depth),
             (Some("array"), Value::Array(items)) => {
-                self.range(path, schema, ("minItems", "maxItems"), items.len() as f64, "items");
+                self.range(
+                    path,
+                    schema,
+                    ("minItems", "maxItems"),
+                    items.len() as f64,
+                    "items",
+                );
                 for (at, item) in items.iter().enumerate() {
                     if let Some(schema) = schema.get("items") {
                         self.value(&format!("{path}[{at}]"), schema, item, depth - 1);
@@ -136,10 +179,18 @@ impl Check<'_> {
                 }
             }
             (Some("string"), Value::String(text)) => {
-                self.range(path, schema, ("minLength", "maxLength"), text.chars().count() as f64, "characters");
+                self.range(
+                    path,
+                    schema,
+                    ("minLength", "maxLength"),
+                    text.chars().count() as f64,
+                    "characters",
+                );
                 self.pattern(path, schema, text);
             }
-            (Some("integer"), Value::Number(number)) if !number.is_f64() => self.number(path, schema, number),
+            (Some("integer"), Value::Number(number)) if !number.is_f64() => {
+                self.number(path, schema, number)
+            }
             (Some("number"), Value::Number(number)) => self.number(path, schema, number),
             (Some("boolean"), Value::Bool(_)) => {}
             (Some(kind), _) => self.fault(path, format!("must be of type {kind}")),
@@ -153,44 +204,80 @@ impl Check<'_> {
     }
 
     fn target(&self, schema: &Value) -> Option<Value> {
-        let reference = |schema: &Value| schema.get("$ref").and_then(Value::as_str).map(str::to_owned);
-        let all = schema.get("allOf").and_then(Value::as_array).filter(|all| all.len() == 1);
+        let reference = |schema: &Value| {
+            schema
+                .get("$ref")
+                .and_then(Value::as_str)
+                .map(str::to_owned)
+        };
+        let all = schema
+            .get("allOf")
+            .and_then(Value::as_array)
+            .filter(|all| all.len() == 1);
         let name = reference(schema).or_else(|| reference(all?.first()?))?;
-        self.schemas?.get(name.strip_prefix("#/components/schemas/")?).cloned()
+        self.schemas?
+            .get(name.strip_prefix("#/components/schemas/")?)
+            .cloned()
     }
 
     fn map(&mut self, path: &str, schema: &Value, map: &Map<String, Value>, depth: usize) {
         let properties = schema.get("properties").and_then(Value::as_object);
         let others = schema.get("additionalProperties");
-        let is_open = schema.get("x-kubernetes-preserve-unknown-fields").and_then(Value::as_bool) == Some(true)
+        let is_open = schema
+            .get("x-kubernetes-preserve-unknown-fields")
+            .and_then(Value::as_bool)
+            == Some(true)
             || others.is_some_and(|others| others.as_bool() == Some(true))
             || (properties.is_none() && others.is_none() && self.schemas.is_some());
-        let embedded = schema.get("x-kubernetes-embedded-resource").and_then(Value::as_bool) == Some(true);
+        let embedded = schema
+            .get("x-kubernetes-embedded-resource")
+            .and_then(Value::as_bool)
+            == Some(true);
         for (key, value) in map {
             let path = format!("{path}.{key}");
             if let Some(schema) = properties.and_then(|properties| properties.get(key)) {
                 self.value(&path, schema, value, depth - 1);
             } else if let Some(schema) = others.filter(|others| others.is_object()) {
                 self.value(&path, schema, value, depth - 1);
-            } else if !(is_open || embedded && ["apiVersion", "kind", "metadata"].contains(&key.as_str())) {
+            } else if !(is_open
+                || embedded && ["apiVersion", "kind", "metadata"].contains(&key.as_str()))
+            {
                 self.fault(&path, "is no field of this kind");
             }
         }
         let required = schema.get("required").and_then(Value::as_array);
         // What every object has was left out before.
         let required = required.into_iter().flatten().filter_map(Value::as_str);
-        let required = required.filter(|field| !path.is_empty() || !["apiVersion", "kind", "metadata"].contains(field));
-        let missing: Vec<String> = required.filter(|field| !map.contains_key(*field)).map(str::to_owned).collect();
+        let required = required.filter(|field| {
+            !path.is_empty() || !["apiVersion", "kind", "metadata"].contains(field)
+        });
+        let missing: Vec<String> = required
+            .filter(|field| !map.contains_key(*field))
+            .map(str::to_owned)
+            .collect();
         for field in missing {
             self.fault(&format!("{path}.{field}"), "is missing");
         }
     }
 
     fn number(&mut self, path: &str, schema: &Value, number: &serde_json::Number) {
-        self.range(path, schema, ("minimum", "maximum"), number.as_f64().unwrap_or_default(), "");
+        self.range(
+            path,
+            schema,
+            ("minimum", "maximum"),
+            number.as_f64().unwrap_or_default(),
+            "",
+        );
     }
 
-    fn range(&mut self, path: &str, schema: &Value, (least, most): (&str, &str), size: f64, unit: &str) {
+    fn range(
+        &mut self,
+        path: &str,
+        schema: &Value,
+        (least, most): (&str, &str),
+        size: f64,
+        unit: &str,
+    ) {
         let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
         if let Some(least) = bound(least).filter(|least| size < *least) {
             self.fault(path, format!("must be at least {least} {unit}").trim_end());
@@ -201,7 +288,9 @@ impl Check<'_> {
     }
 
     fn pattern(&mut self, path: &str, schema: &Value, text: &str) {
-        let Some(pattern) = schema.get("pattern").and_then(Value::as_str) else { return };
+        let Some(pattern) = schema.get("pattern").and_then(Value::as_str) else {
+            return;
+        };
         // A pattern that is none is the definition's fault, and the server's to find.
         if regex::Regex::new(pattern).is_ok_and(|regex| !regex.is_match(text)) {
             self.fault(path, format!("must match {pattern}"));
@@ -220,7 +309,9 @@ mod tests {
 
     fn definition(schema: Value) -> Object {
         let version = json!({"name": "v1", "served": true, "schema": {"openAPIV3Schema": schema}});
-        object(json!({"metadata": {"name": "widgets.example.test"}, "spec": {"versions": [version]}}))
+        object(
+            json!({"metadata": {"name": "widgets.example.test"}, "spec": {"versions": [version]}}),
+        )
     }
 
     #[test]
@@ -242,11 +333,15 @@ mod tests {
             )
         };
         assert_eq!(
-            faults(json!({"size": 1, "color": "red", "port": "http", "free": {"x": 1}, "list": [true]})),
+            faults(
+                json!({"size": 1, "color": "red", "port": "http", "free": {"x": 1}, "list": [true]})
+            ),
             Vec::<String>::new()
         );
         assert_eq!(
-            faults(json!({"color": "green", "port": true, "name": "A", "list": [1, true], "typo": 1})),
+            faults(
+                json!({"color": "green", "port": true, "name": "A", "list": [1, true], "typo": 1})
+            ),
             [
                 "spec.color: must be one of \"red\", \"blue\"",
                 "spec.port: must be a number or a text",
@@ -272,11 +367,18 @@ mod tests {
                 "cpu": {"oneOf": [{"type": "string"}, {"type": "number"}]}, "again": {"$ref": "#/components/schemas/Spec"},
             }},
         }}});
-        let published = Published { documents: HashMap::from([("apps/v1".to_owned(), document)]) };
-        let faults = |spec: Value| {
-            published.faults(&object(json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": spec})))
+        let published = Published {
+            documents: HashMap::from([("apps/v1".to_owned(), document)]),
         };
-        assert_eq!(faults(json!({"cpu": 1, "again": {"cpu": "2"}})), Vec::<String>::new());
+        let faults = |spec: Value| {
+            published.faults(&object(
+                json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": spec}),
+            ))
+        };
+        assert_eq!(
+            faults(json!({"cpu": 1, "again": {"cpu": "2"}})),
+            Vec::<String>::new()
+        );
         assert_eq!(faults(json!({"again": {"cpu": true, "x": 1}})).len(), 2);
     }
 }

@@ -20,9 +20,13 @@ pub fn printed(value: &mut Value) {
 /// Puts something else in the place of numbers that are no integers of 64 bits with a sign.
 fn each_number(value: &mut Value, instead: &dyn Fn(f64) -> Value) {
     match value {
-        Value::Number(number) if !number.is_i64() => *value = instead(number.as_f64().unwrap_or_default()),
+        Value::Number(number) if !number.is_i64() => {
+            *value = instead(number.as_f64().unwrap_or_default())
+        }
         Value::Array(items) => items.iter_mut().for_each(|item| each_number(item, instead)),
-        Value::Object(map) => map.values_mut().for_each(|member| each_number(member, instead)),
+        Value::Object(map) => map
+            .values_mut()
+            .for_each(|member| each_number(member, instead)),
         _ => {}
     }
 }
@@ -32,14 +36,20 @@ pub fn text(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".into(),
         Value::String(text) => text.clone(),
-        Value::Number(number) if number.is_f64() => general_float(number.as_f64().unwrap_or_default()),
+        Value::Number(number) if number.is_f64() => {
+            general_float(number.as_f64().unwrap_or_default())
+        }
         Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::Array(items) => format!("[{}]", items.iter().map(text).collect::<Vec<_>>().join(" ")),
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(text).collect::<Vec<_>>().join(" "))
+        }
         Value::Object(map) => {
             let mut members: Vec<(&String, &Value)> = map.iter().collect();
             members.sort_by_key(|(key, _)| *key);
-            let members: Vec<String> =
-                members.into_iter().map(|(key, value)| format!("{key}:{}", text(value))).collect();
+            let members: Vec<String> = members
+                .into_iter()
+                .map(|(key, value)| format!("{key}:{}", text(value)))
+                .collect();
             format!("map[{}]", members.join(" "))
         }
     }
@@ -53,12 +63,13 @@ pub fn yaml(value: &Value) -> Option<String> {
 
 fn is_readable(value: &Value) -> bool {
     // What JSON escapes is no matter.
-    let is_refused =
-        |c: char| matches!(c, '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
+    let is_refused = |c: char| matches!(c, '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
     match value {
         Value::String(text) => !text.contains(is_refused),
         Value::Array(items) => items.iter().all(is_readable),
-        Value::Object(map) => map.iter().all(|(key, value)| !key.contains(is_refused) && is_readable(value)),
+        Value::Object(map) => map
+            .iter()
+            .all(|(key, value)| !key.contains(is_refused) && is_readable(value)),
         _ => true,
     }
 }
@@ -77,7 +88,10 @@ mod tests {
             (json!(0.0001), "0.0001"),
             (json!(1e6), "1e+06"),
             (json!(0.0), "0"),
-            (json!({"b": [1, null, "x"], "a": true}), "map[a:true b:[1 <nil> x]]"),
+            (
+                json!({"b": [1, null, "x"], "a": true}),
+                "map[a:true b:[1 <nil> x]]",
+            ),
         ] {
             assert_eq!(text(&value), expected);
         }
@@ -85,16 +99,26 @@ mod tests {
 
     #[test]
     fn numbers_are_held_and_printed_as_go_does() {
-        let mut value: Value = serde_json::from_str(r#"{"a": 9223372036854775808, "b": [2.0], "c": 7}"#).unwrap();
+        let mut value: Value =
+            serde_json::from_str(r#"{"a": 9223372036854775808, "b": [2.0], "c": 7}"#).unwrap();
         held(&mut value);
-        assert_eq!(value, json!({"a": 9223372036854775808_f64, "b": [2.0], "c": 7}));
+        assert_eq!(
+            value,
+            json!({"a": 9223372036854775808_f64, "b": [2.0], "c": 7})
+        );
         printed(&mut value);
-        assert_eq!(value, json!({"a": 9223372036854775808_f64, "b": [2], "c": 7}));
+        assert_eq!(
+            value,
+            json!({"a": 9223372036854775808_f64, "b": [2], "c": 7})
+        );
     }
 
     #[test]
     fn what_yaml_refuses_has_no_lines() {
         assert_eq!(yaml(&json!({"a": "\u{7f}"})), None);
-        assert_eq!(yaml(&json!({"a": "\u{1}"})).as_deref(), Some("a: \"\\x01\"\n"));
+        assert_eq!(
+            yaml(&json!({"a": "\u{1}"})).as_deref(),
+            Some("a: \"\\x01\"\n")
+        );
     }
 }

@@ -20,7 +20,12 @@ pub enum Stage {
 
 impl Stage {
     /// All, in order.
-    pub const ALL: [Self; 4] = [Self::Definitions, Self::Foundations, Self::Rest, Self::Webhooks];
+    pub const ALL: [Self; 4] = [
+        Self::Definitions,
+        Self::Foundations,
+        Self::Rest,
+        Self::Webhooks,
+    ];
 
     /// As it is told.
     pub fn words(self) -> &'static str {
@@ -39,10 +44,14 @@ impl Stage {
         }
         match object.kind() {
             "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => Self::Webhooks,
-            "ServiceAccount" | "ConfigMap" | "Secret" | "PersistentVolumeClaim" | "PersistentVolume" => {
+            "ServiceAccount"
+            | "ConfigMap"
+            | "Secret"
+            | "PersistentVolumeClaim"
+            | "PersistentVolume" => Self::Foundations,
+            kind if kind.ends_with("Class") || object.group() == "rbac.authorization.k8s.io" => {
                 Self::Foundations
             }
-            kind if kind.ends_with("Class") || object.group() == "rbac.authorization.k8s.io" => Self::Foundations,
             _ => Self::Rest,
         }
     }
@@ -79,16 +88,24 @@ impl Brought {
 
     /// Whether an object's kind comes with the set, and then whether it is namespaced.
     pub fn kind(&self, object: &Object) -> Option<bool> {
-        let is_it = |(group, kind, _): &&(String, String, bool)| group == object.group() && kind == object.kind();
-        self.kinds.iter().find(is_it).map(|(.., namespaced)| *namespaced)
+        let is_it = |(group, kind, _): &&(String, String, bool)| {
+            group == object.group() && kind == object.kind()
+        };
+        self.kinds
+            .iter()
+            .find(is_it)
+            .map(|(.., namespaced)| *namespaced)
     }
 }
 
 /// Gives every namespaced object a namespace, and takes it from those that have none.
 pub fn place(objects: &mut [Object], namespace: &str, served: &Served, brought: &Brought) {
     for object in objects {
-        let namespaced =
-            served.resource(object).ok().map(|resource| resource.namespaced).or_else(|| brought.kind(object));
+        let namespaced = served
+            .resource(object)
+            .ok()
+            .map(|resource| resource.namespaced)
+            .or_else(|| brought.kind(object));
         match namespaced {
             Some(true) if object.namespace().is_empty() => object.set_namespace(namespace),
             Some(false) => {

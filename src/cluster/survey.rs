@@ -42,20 +42,30 @@ impl Survey {
     ) -> Result<Self, ClusterError> {
         let served = Served::ask(api).await?;
         // An old version may be gone, and the objects be there in another.
-        for object in objects.iter_mut().filter(|object| served.resource(object).is_err()) {
-            if let Some(other) = served.any_version(object.group(), object.kind(), object.version()) {
-                object.0.insert("apiVersion".into(), other.api.api_version.clone().into());
+        for object in objects
+            .iter_mut()
+            .filter(|object| served.resource(object).is_err())
+        {
+            if let Some(other) = served.any_version(object.group(), object.kind(), object.version())
+            {
+                object
+                    .0
+                    .insert("apiVersion".into(), other.api.api_version.clone().into());
             }
         }
-        let (objects, unserved): (Vec<_>, Vec<_>) =
-            objects.into_iter().partition(|object| served.resource(object).is_ok());
+        let (objects, unserved): (Vec<_>, Vec<_>) = objects
+            .into_iter()
+            .partition(|object| served.resource(object).is_ok());
         let mut survey = Self::of(api, served, objects, namespace, component).await?;
         for object in unserved {
             let (kind, version) = (object.kind(), object.api_version());
             if api.is_registered(version).await {
                 survey.hidden.insert(object.id());
             } else {
-                let note = format!("nothing serves {kind} of {version} any more, so there is no {}", object.subject());
+                let note = format!(
+                    "nothing serves {kind} of {version} any more, so there is no {}",
+                    object.subject()
+                );
                 survey.notes.push(note);
             }
         }
@@ -92,10 +102,20 @@ impl Survey {
         };
         let (live, hidden) = (HashMap::new(), HashSet::new());
         let cluster = None;
-        let mut survey = Self { served, objects, live, inventory, notes, cluster, hidden, brought };
+        let mut survey = Self {
+            served,
+            objects,
+            live,
+            inventory,
+            notes,
+            cluster,
+            hidden,
+            brought,
+        };
         survey.hide(api).await;
         let wanted = survey.wanted()?;
-        let (live, cluster) = tokio::join!(live::read(api, wanted.into_iter()), survey.identify(api));
+        let (live, cluster) =
+            tokio::join!(live::read(api, wanted.into_iter()), survey.identify(api));
         (survey.live, survey.cluster) = (live?, cluster);
         survey.objects.iter_mut().for_each(normalise);
         Ok(survey)
@@ -103,24 +123,41 @@ impl Survey {
 
     async fn identify(&self, api: &Api) -> Option<String> {
         let resource = &self.served.kind("v1", "Namespace").ok()?.api;
-        api.get(resource, "", "kube-system").await.ok()??.uid().map(str::to_owned)
+        api.get(resource, "", "kube-system")
+            .await
+            .ok()??
+            .uid()
+            .map(str::to_owned)
     }
 
     /// Finds out which stale objects may be there though nothing serves their kind now.
     async fn hide(&mut self, api: &Api) {
         let unserved = self.stale().into_iter();
-        let unserved =
-            unserved.filter(|(id, record)| self.served.any_version(&id.group, &id.kind, &record.version).is_none());
-        let unserved: Vec<(ObjectId, String)> =
-            unserved.map(|(id, record)| (id.clone(), format!("{}/{}", id.group, record.version))).collect();
+        let unserved = unserved.filter(|(id, record)| {
+            self.served
+                .any_version(&id.group, &id.kind, &record.version)
+                .is_none()
+        });
+        let unserved: Vec<(ObjectId, String)> = unserved
+            .map(|(id, record)| (id.clone(), format!("{}/{}", id.group, record.version)))
+            .collect();
         let mut down = BTreeSet::new();
-        for api_version in unserved.iter().map(|(_, api_version)| api_version).collect::<BTreeSet<_>>() {
+        for api_version in unserved
+            .iter()
+            .map(|(_, api_version)| api_version)
+            .collect::<BTreeSet<_>>()
+        {
             if !self.served.has(api_version) && api.is_registered(api_version).await {
                 down.insert(api_version.clone());
             }
         }
-        for (id, _) in unserved.into_iter().filter(|(_, api_version)| down.contains(api_version)) {
-            self.notes.push(format!("{id} cannot be looked up, because its API is not served now; it stays known"));
+        for (id, _) in unserved
+            .into_iter()
+            .filter(|(_, api_version)| down.contains(api_version))
+        {
+            self.notes.push(format!(
+                "{id} cannot be looked up, because its API is not served now; it stays known"
+            ));
             self.hidden.insert(id);
         }
     }
@@ -137,7 +174,10 @@ impl Survey {
         }
         for (id, record) in self.stale() {
             // Of a kind that is not served there are no objects, or they are hidden.
-            if let Some(resource) = self.served.any_version(&id.group, &id.kind, &record.version) {
+            if let Some(resource) = self
+                .served
+                .any_version(&id.group, &id.kind, &record.version)
+            {
                 wanted.push((resource.clone(), id.clone()));
             }
         }
@@ -147,19 +187,27 @@ impl Survey {
     /// Objects that the component had and that are not in the set.
     pub fn stale(&self) -> Vec<(&ObjectId, &Record)> {
         let ids: HashSet<ObjectId> = self.objects.iter().map(Object::id).collect();
-        let known = self.inventory.iter().flat_map(|inventory| &inventory.objects);
+        let known = self
+            .inventory
+            .iter()
+            .flat_map(|inventory| &inventory.objects);
         known.filter(|(id, _)| !ids.contains(*id)).collect()
     }
 
     /// For a component that is deployed here for the first time: a sentence on where else one of its name is.
     pub async fn elsewhere(&self, api: &Api) -> Option<String> {
-        let inventory = self.inventory.as_ref().filter(|inventory| !inventory.is_stored())?;
+        let inventory = self
+            .inventory
+            .as_ref()
+            .filter(|inventory| !inventory.is_stored())?;
         inventory.namesakes(api, &self.served).await
     }
 
     /// The namespace of the inventory; empty without one.
     pub(super) fn home(&self) -> &str {
-        self.inventory.as_ref().map_or("", |inventory| &inventory.component.namespace)
+        self.inventory
+            .as_ref()
+            .map_or("", |inventory| &inventory.component.namespace)
     }
 
     /// What the inventory knows of an object.
@@ -171,14 +219,19 @@ impl Survey {
     pub(super) fn is_in_new_namespace(&self, object: &Object) -> bool {
         let namespace = object.namespace();
         let is_brought = self.brought.namespaces.iter().any(|name| name == namespace);
-        let is_live = self.live.values().any(|live| live.is_namespace() && live.name() == namespace);
+        let is_live = self
+            .live
+            .values()
+            .any(|live| live.is_namespace() && live.name() == namespace);
         is_brought && !is_live
     }
 
     /// Whether the set holds an object of a kind and name, in a namespace or in none.
     pub(super) fn brings(&self, kind: &str, namespace: &str, name: &str) -> bool {
         self.objects.iter().any(|object| {
-            object.kind() == kind && object.name() == name && [namespace, ""].contains(&object.namespace())
+            object.kind() == kind
+                && object.name() == name
+                && [namespace, ""].contains(&object.namespace())
         })
     }
 }
@@ -195,7 +248,10 @@ fn each_once(objects: Vec<Object>) -> (Vec<Object>, Vec<String>) {
         if last.get(&object.id()) == Some(&at) {
             kept.push(object);
         } else {
-            notes.push(format!("{} is there more than once; the last one is taken", object.subject()));
+            notes.push(format!(
+                "{} is there more than once; the last one is taken",
+                object.subject()
+            ));
         }
     }
     (kept, notes)

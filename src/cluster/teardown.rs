@@ -57,13 +57,21 @@ impl Teardown {
             teardown.notes.push(doubt);
         }
         for (id, live) in &survey.live {
-            let record = survey.inventory.as_ref().map(|inventory| inventory.objects.get(id));
-            let is_lent = record.flatten().is_some_and(|record| record.adopted && !options.prune_adopted);
+            let record = survey
+                .inventory
+                .as_ref()
+                .map(|inventory| inventory.objects.get(id));
+            let is_lent = record
+                .flatten()
+                .is_some_and(|record| record.adopted && !options.prune_adopted);
             let reason = match record {
-                _ if others.contains_key(id) => others.get(id).map(|other| format!("it is part of {other}")),
-                None | Some(None) if !options.has_deployed(live) => {
-                    Some("it is in no inventory of this component, and was not deployed by a runner".to_owned())
+                _ if others.contains_key(id) => {
+                    others.get(id).map(|other| format!("it is part of {other}"))
                 }
+                None | Some(None) if !options.has_deployed(live) => Some(
+                    "it is in no inventory of this component, and was not deployed by a runner"
+                        .to_owned(),
+                ),
                 Some(Some(record)) if !is_ours(live, record, options) => {
                     Some("it was made anew by somebody else".to_owned())
                 }
@@ -72,7 +80,8 @@ impl Teardown {
             match reason {
                 Some(reason) => teardown.notes.push(format!("{id} stays, because {reason}")),
                 None if is_lent => {
-                    let why = "it was there before the component, and is released (deploy.prune_adopted)";
+                    let why =
+                        "it was there before the component, and is released (deploy.prune_adopted)";
                     teardown.notes.push(format!("{id} stays, because {why}"));
                     teardown.lent.push(live.clone());
                 }
@@ -80,10 +89,16 @@ impl Teardown {
             }
         }
         teardown.shelter(survey, &others);
-        let places: HashMap<ObjectId, usize> =
-            survey.objects.iter().enumerate().map(|(at, object)| (object.id(), at)).collect();
+        let places: HashMap<ObjectId, usize> = survey
+            .objects
+            .iter()
+            .enumerate()
+            .map(|(at, object)| (object.id(), at))
+            .collect();
         let place = |id: &ObjectId| places.get(id).copied().unwrap_or(usize::MAX);
-        teardown.objects.sort_by_cached_key(|object| (place(&object.id()), object.id()));
+        teardown
+            .objects
+            .sort_by_cached_key(|object| (place(&object.id()), object.id()));
         teardown.notes.sort();
         Ok(teardown)
     }
@@ -91,13 +106,19 @@ impl Teardown {
     /// Leaves the namespaces and definitions of what stays.
     fn shelter(&mut self, survey: &Survey, others: &BTreeMap<ObjectId, String>) {
         let going: BTreeSet<ObjectId> = self.objects.iter().map(Object::id).collect();
-        let staying: Vec<&ObjectId> =
-            survey.live.keys().filter(|id| !going.contains(*id)).chain(others.keys()).collect();
+        let staying: Vec<&ObjectId> = survey
+            .live
+            .keys()
+            .filter(|id| !going.contains(*id))
+            .chain(others.keys())
+            .collect();
         let (notes, kept) = (&mut self.notes, &mut self.sheltered);
         self.objects.retain(|object| {
             let sheltered = sheltered(object, staying.iter().copied());
             kept.extend(sheltered.map(|_| object.id()));
-            notes.extend(sheltered.map(|id| format!("{} stays, because {id} does", object.subject())));
+            notes.extend(
+                sheltered.map(|id| format!("{} stays, because {id} does", object.subject())),
+            );
             sheltered.is_none()
         });
     }
@@ -105,22 +126,42 @@ impl Teardown {
     /// What it promises: these objects, and no others.
     pub fn contract(&self, survey: &Survey) -> Contract {
         let deletions = self.objects.iter().map(doomed).collect();
-        Contract { cluster: survey.cluster.clone(), ..Contract::new(Vec::new(), deletions) }
+        Contract {
+            cluster: survey.cluster.clone(),
+            ..Contract::new(Vec::new(), deletions)
+        }
     }
 
     /// The objects that an approved teardown does not list, or lists as others of the same name.
-    pub fn unapproved(&self, contract: &Contract, survey: &Survey, options: &Options) -> Vec<Breach> {
+    pub fn unapproved(
+        &self,
+        contract: &Contract,
+        survey: &Survey,
+        options: &Options,
+    ) -> Vec<Breach> {
         let foreign = foreign(contract, survey, options);
         let going = self.objects.iter().map(doomed);
-        let unlisted = going.zip(&self.objects).filter(|(going, _)| !contract.lists(&going.subject, &going.uid));
-        let unlisted = unlisted.map(|(_, live)| Breach { subject: live.subject(), how: How::Unplanned });
+        let unlisted = going
+            .zip(&self.objects)
+            .filter(|(going, _)| !contract.lists(&going.subject, &going.uid));
+        let unlisted = unlisted.map(|(_, live)| Breach {
+            subject: live.subject(),
+            how: How::Unplanned,
+        });
         foreign.into_iter().chain(unlisted).collect()
     }
 
     /// What would be deleted.
     pub fn changes(&self, survey: &Survey) -> Vec<ResourceDiff> {
-        let diff =
-            |live: &Object| lines::resource_diff(survey.served.resource(live).ok(), Op::Delete, Some(live), None, true);
+        let diff = |live: &Object| {
+            lines::resource_diff(
+                survey.served.resource(live).ok(),
+                Op::Delete,
+                Some(live),
+                None,
+                true,
+            )
+        };
         self.objects.iter().map(diff).collect()
     }
 }
@@ -135,12 +176,22 @@ pub async fn teardown(
 ) -> TornDown {
     let objects = match survey.hidden.iter().next() {
         // What cannot be looked up may be in a namespace, or be lost with the inventory.
-        Some(_) => teardown.objects.iter().filter(|object| Stage::of(object) != Stage::Definitions).cloned().collect(),
+        Some(_) => teardown
+            .objects
+            .iter()
+            .filter(|object| Stage::of(object) != Stage::Definitions)
+            .cloned()
+            .collect(),
         None => teardown.objects.clone(),
     };
     let fates = delete(api, &survey.served, objects, survey.home(), patience).await;
     let mut torn = torn_down(survey, teardown, &fates);
-    torn.left.extend(survey.hidden.iter().map(|id| format!("{id}: its API is not served now")));
+    torn.left.extend(
+        survey
+            .hidden
+            .iter()
+            .map(|id| format!("{id}: its API is not served now")),
+    );
     let (given_back, kept) = give_back(api, &survey.served, &teardown.lent, options).await;
     torn.left.extend(kept);
     let going: BTreeSet<ObjectId> = teardown.objects.iter().map(Object::id).collect();
@@ -150,14 +201,19 @@ pub async fn teardown(
             if lent.contains(id) {
                 return !given_back.contains(id);
             }
-            let is_left = going.contains(id) && fates.get(id).is_none_or(|fate| *fate != Fate::Gone);
+            let is_left =
+                going.contains(id) && fates.get(id).is_none_or(|fate| *fate != Fate::Gone);
             is_left || survey.hidden.contains(id) || teardown.sheltered.contains(id)
         };
         inventory.objects.retain(|id, _| stays(id));
         let api = &api.to_the_end();
         let settled = match inventory.objects.is_empty() {
-            true if inventory.is_stored() => in_time(api, inventory.remove(api, &survey.served)).await,
-            false if inventory.is_stored() => in_time(api, inventory.write(api, &survey.served, options)).await,
+            true if inventory.is_stored() => {
+                in_time(api, inventory.remove(api, &survey.served)).await
+            }
+            false if inventory.is_stored() => {
+                in_time(api, inventory.write(api, &survey.served, options)).await
+            }
             _ => Ok(()),
         };
         match settled {
@@ -173,17 +229,23 @@ pub async fn teardown(
 }
 
 fn namespace_goes(inventory: &Inventory, fates: &BTreeMap<ObjectId, Fate>) -> bool {
-    fates.keys().any(|id| id.kind == "Namespace" && id.name == inventory.component.namespace)
+    fates
+        .keys()
+        .any(|id| id.kind == "Namespace" && id.name == inventory.component.namespace)
 }
 
 fn torn_down(survey: &Survey, teardown: &Teardown, fates: &BTreeMap<ObjectId, Fate>) -> TornDown {
     let mut torn = TornDown::default();
     for live in &teardown.objects {
         // What was not tried at all stays, because of what cannot be looked up.
-        let untried = || Fate::Left("it is not tried while the API of another object is not served".into());
+        let untried =
+            || Fate::Left("it is not tried while the API of another object is not served".into());
         let fate = &fates.get(&live.id()).cloned().unwrap_or_else(untried);
         torn.is_forbidden |= fate.is_forbidden();
-        torn.left.extend(fate.reason().map(|reason| format!("{}: {reason}", live.subject())));
+        torn.left.extend(
+            fate.reason()
+                .map(|reason| format!("{}: {reason}", live.subject())),
+        );
         torn.diffs.push(fate.diff(&survey.served, live));
     }
     torn

@@ -98,7 +98,10 @@ impl fmt::Display for Breach {
             How::Refused => write!(f, "it was refused when the plan was made"),
             How::OtherCluster => write!(f, "it is another one than the plan was made of"),
             How::OtherSettings => {
-                write!(f, "deploy.field_manager, take_over, conflicts or ignore are others than when the plan was made")
+                write!(
+                    f,
+                    "deploy.field_manager, take_over, conflicts or ignore are others than when the plan was made"
+                )
             }
             How::Moved(moved) => {
                 let value = |value: &Option<Value>| match value {
@@ -106,11 +109,23 @@ impl fmt::Display for Breach {
                     None => "nothing".to_owned(),
                 };
                 let told = moved.iter().take(MOST_TOLD);
-                let told: Vec<String> =
-                    told.map(|m| format!("{}: plan {} ↔ now {}", m.path, value(&m.planned), value(&m.now))).collect();
+                let told: Vec<String> = told
+                    .map(|m| {
+                        format!(
+                            "{}: plan {} ↔ now {}",
+                            m.path,
+                            value(&m.planned),
+                            value(&m.now)
+                        )
+                    })
+                    .collect();
                 let more = moved.len().saturating_sub(MOST_TOLD);
                 write!(f, "{}", told.join(", "))?;
-                if more > 0 { write!(f, ", and {more} more") } else { Ok(()) }
+                if more > 0 {
+                    write!(f, ", and {more} more")
+                } else {
+                    Ok(())
+                }
             }
         }
     }
@@ -128,20 +143,47 @@ pub(super) enum Standing {
 
 impl Standing {
     /// Looks at an object as it is now.
-    pub fn of(object: &Object, promised: &Promised, live: Option<&Object>, options: &Options) -> Self {
-        let breached = |how| Self::Breached(Breach { subject: object.subject(), how });
+    pub fn of(
+        object: &Object,
+        promised: &Promised,
+        live: Option<&Object>,
+        options: &Options,
+    ) -> Self {
+        let breached = |how| {
+            Self::Breached(Breach {
+                subject: object.subject(),
+                how,
+            })
+        };
         let Some(live) = live else {
             // Between its deletion and its creation a deploy may have been cut off.
             let is_expected = promised.touched.is_none() || promised.recreate;
-            return if is_expected { Self::AsRead } else { breached(How::Gone) };
+            return if is_expected {
+                Self::AsRead
+            } else {
+                breached(How::Gone)
+            };
         };
         let now = touched(object, live, options);
-        let retaken = promised.touched.as_ref().map(|before| retaken(before, &now, live, options)).unwrap_or_default();
-        if retaken.is_empty() && is_applied_by(live, &options.manager) && promised.foresees(&now, options) {
+        let retaken = promised
+            .touched
+            .as_ref()
+            .map(|before| retaken(before, &now, live, options))
+            .unwrap_or_default();
+        if retaken.is_empty()
+            && is_applied_by(live, &options.manager)
+            && promised.foresees(&now, options)
+        {
             return Self::Done;
         }
-        let Some(before) = &promised.touched else { return breached(How::Appeared) };
-        let moved = if retaken.is_empty() { moved(before, &now) } else { retaken };
+        let Some(before) = &promised.touched else {
+            return breached(How::Appeared);
+        };
+        let moved = if retaken.is_empty() {
+            moved(before, &now)
+        } else {
+            retaken
+        };
         if !moved.is_empty() {
             return breached(How::Moved(moved));
         }
@@ -172,24 +214,37 @@ pub(super) fn foreseen(touched: &Object, options: &Options) -> Option<String> {
 pub fn actions(plan: &Plan, survey: &Survey, options: &Options) -> Vec<Action> {
     let action = |(entry, object): (&super::plan::Entry, &Object)| match entry.diff.change {
         Change::Unchanged if is_settled(survey.live.get(&object.id()), options) => Action::Leave,
-        _ => Action::Write { recreate: entry.recreate, promised: None },
+        _ => Action::Write {
+            recreate: entry.recreate,
+            promised: None,
+        },
     };
-    plan.entries.iter().zip(&survey.objects).map(action).collect()
+    plan.entries
+        .iter()
+        .zip(&survey.objects)
+        .map(action)
+        .collect()
 }
 
 /// Whether an object that is as it is wanted is also ours alone among those from whom is taken over.
 fn is_settled(live: Option<&Object>, options: &Options) -> bool {
     live.is_some_and(|live| {
-        is_applied_by(live, &options.manager) && taken_over(live, &options.manager, &options.take_over).is_none()
+        is_applied_by(live, &options.manager)
+            && taken_over(live, &options.manager, &options.take_over).is_none()
     })
 }
 
 /// How a contract is about another cluster, or other settings.
 pub(super) fn foreign(contract: &Contract, survey: &Survey, options: &Options) -> Vec<Breach> {
-    let differ =
-        |planned: &Option<String>, now: Option<String>| planned.as_ref().zip(now).is_some_and(|(a, b)| *a != b);
-    let breach = |subject: &str, how| Breach { subject: subject.to_owned(), how };
-    let cluster = differ(&contract.cluster, survey.cluster.clone()).then(|| breach("the cluster", How::OtherCluster));
+    let differ = |planned: &Option<String>, now: Option<String>| {
+        planned.as_ref().zip(now).is_some_and(|(a, b)| *a != b)
+    };
+    let breach = |subject: &str, how| Breach {
+        subject: subject.to_owned(),
+        how,
+    };
+    let cluster = differ(&contract.cluster, survey.cluster.clone())
+        .then(|| breach("the cluster", How::OtherCluster));
     let settings = differ(&contract.options, Some(options.fingerprint()));
     let settings = settings.then(|| breach("the settings", How::OtherSettings));
     cluster.into_iter().chain(settings).collect()
@@ -199,17 +254,30 @@ pub(super) fn foreign(contract: &Contract, survey: &Survey, options: &Options) -
 ///
 /// # Errors
 /// Every object that is not as the plan has read it; then nothing must be written.
-pub fn approved(contract: &Contract, survey: &Survey, options: &Options) -> Result<Vec<Action>, Vec<Breach>> {
-    let mut promises: HashMap<&Subject, &Promise> =
-        contract.objects.iter().map(|promise| (&promise.subject, promise)).collect();
+pub fn approved(
+    contract: &Contract,
+    survey: &Survey,
+    options: &Options,
+) -> Result<Vec<Action>, Vec<Breach>> {
+    let mut promises: HashMap<&Subject, &Promise> = contract
+        .objects
+        .iter()
+        .map(|promise| (&promise.subject, promise))
+        .collect();
     let (mut actions, mut breaches) = (Vec::new(), foreign(contract, survey, options));
     for object in &survey.objects {
         let Some(promise) = promises.remove(&subject(&object.id())) else {
-            breaches.push(Breach { subject: object.subject(), how: How::Unplanned });
+            breaches.push(Breach {
+                subject: object.subject(),
+                how: How::Unplanned,
+            });
             continue;
         };
         if promise.change == Change::Error {
-            breaches.push(Breach { subject: object.subject(), how: How::Refused });
+            breaches.push(Breach {
+                subject: object.subject(),
+                how: How::Refused,
+            });
             continue;
         }
         let (promised, live) = (Promised::from(promise), survey.live.get(&object.id()));
@@ -223,13 +291,34 @@ pub fn approved(contract: &Contract, survey: &Survey, options: &Options) -> Resu
         };
         actions.push(match promise.change {
             Change::Unchanged if is_settled(live, options) => Action::Leave,
-            _ => Action::Write { recreate: promise.recreate && !is_done, promised: Some(promised) },
+            _ => Action::Write {
+                recreate: promise.recreate && !is_done,
+                promised: Some(promised),
+            },
         });
     }
     breaches.extend(promises.into_keys().map(|subject| {
-        let Subject { group, kind, namespace, name } = subject.clone();
-        Breach { subject: ObjectId { group, kind, namespace, name }.to_string(), how: How::Missing }
+        let Subject {
+            group,
+            kind,
+            namespace,
+            name,
+        } = subject.clone();
+        Breach {
+            subject: ObjectId {
+                group,
+                kind,
+                namespace,
+                name,
+            }
+            .to_string(),
+            how: How::Missing,
+        }
     }));
     breaches.sort_by(|a, b| a.subject.cmp(&b.subject));
-    if breaches.is_empty() { Ok(actions) } else { Err(breaches) }
+    if breaches.is_empty() {
+        Ok(actions)
+    } else {
+        Err(breaches)
+    }
 }

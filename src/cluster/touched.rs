@@ -27,7 +27,11 @@ const LENGTH: usize = 10;
 pub fn touched(wanted: &Object, live: &Object, options: &Options) -> Object {
     let owners = owners(live);
     let of = |is_meant: &dyn Fn(&Owner<'_>) -> bool| {
-        owners.iter().filter(|owner| is_meant(owner)).filter_map(Owner::tree).collect::<Vec<&Value>>()
+        owners
+            .iter()
+            .filter(|owner| is_meant(owner))
+            .filter_map(Owner::tree)
+            .collect::<Vec<&Value>>()
     };
     let (all, ours) = (of(&|_| true), of(&|owner| is_taken(owner, options)));
     let seen = without_ignored(wanted, live, options);
@@ -42,11 +46,17 @@ pub fn touched(wanted: &Object, live: &Object, options: &Options) -> Object {
 /// Puts keyed fingerprints in the place of secret values.
 fn hide_secrets(fields: &mut Map<String, Value>, is_secret: bool, options: &Options) {
     let key = options.key.as_deref();
-    let hide = |value: &mut Value| *value = fingerprint(value, key).unwrap_or_else(|| "***".into()).into();
+    let hide = |value: &mut Value| {
+        *value = fingerprint(value, key)
+            .unwrap_or_else(|| "***".into())
+            .into()
+    };
     if is_secret && let Some(Value::Object(data)) = fields.get_mut("data") {
         data.values_mut().for_each(hide);
     }
-    let annotations = fields.get_mut("metadata").and_then(|metadata| metadata.get_mut("annotations"));
+    let annotations = fields
+        .get_mut("metadata")
+        .and_then(|metadata| metadata.get_mut("annotations"));
     if let Some(applied) = annotations.and_then(|annotations| annotations.get_mut(LAST_APPLIED)) {
         hide(applied);
     }
@@ -77,13 +87,30 @@ fn look_for_retaken(
     match (before, now) {
         (Value::Object(before), None | Some(Value::Object(_))) => {
             for (key, before) in before {
-                let Some((live, all)) = step(key, live, all) else { continue };
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                look_for_retaken(before, now.and_then(|now| now.get(key)), &live, all, &path, found);
+                let Some((live, all)) = step(key, live, all) else {
+                    continue;
+                };
+                let path = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                look_for_retaken(
+                    before,
+                    now.and_then(|now| now.get(key)),
+                    &live,
+                    all,
+                    &path,
+                    found,
+                );
             }
         }
         (before, None) if before != live => {
-            found.push(Moved { path: path.to_owned(), planned: Some(before.clone()), now: Some(live.clone()) });
+            found.push(Moved {
+                path: path.to_owned(),
+                planned: Some(before.clone()),
+                now: Some(live.clone()),
+            });
         }
         _ => {}
     }
@@ -94,12 +121,19 @@ fn step<'a>(key: &str, live: &Value, all: &'a Value) -> Option<(Value, &'a Value
     if let Some(inner) = all.get(format!("f:{key}")) {
         return Some((live.get(key)?.clone(), inner));
     }
-    let (item, inner) = all.as_object()?.iter().find(|(item, _)| is_item(item) && label(item) == key)?;
+    let (item, inner) = all
+        .as_object()?
+        .iter()
+        .find(|(item, _)| is_item(item) && label(item) == key)?;
     Some((place(item, live)?.of(live)?.clone(), inner))
 }
 
 fn is_taken(owner: &Owner<'_>, options: &Options) -> bool {
-    if owner.manager == options.manager { owner.operation == "Apply" } else { options.is_earlier(owner.manager) }
+    if owner.manager == options.manager {
+        owner.operation == "Apply"
+    } else {
+        options.is_earlier(owner.manager)
+    }
 }
 
 /// Of a live value what is wanted of it, or owned by `ours`; `all` is what anybody owns, and says of lists how their
@@ -109,20 +143,30 @@ fn values(wanted: Option<&Value>, live: &Value, all: &[&Value], ours: &[&Value])
     let is_owned_whole = !ours.is_empty() && ours.iter().all(is_whole);
     match (wanted, live) {
         (None, _) if is_owned_whole => live.clone(),
-        (None | Some(Value::Object(_)), Value::Object(map)) => {
-            Value::Object(map_values(wanted.and_then(Value::as_object), map, all, ours))
-        }
+        (None | Some(Value::Object(_)), Value::Object(map)) => Value::Object(map_values(
+            wanted.and_then(Value::as_object),
+            map,
+            all,
+            ours,
+        )),
         (None | Some(Value::Array(_)), Value::Array(items)) => {
             let wanted_items = wanted.and_then(Value::as_array);
-            let keys: BTreeSet<&String> =
-                all.iter().flat_map(|tree| keys_of(tree)).filter(|key| is_item(key)).collect();
+            let keys: BTreeSet<&String> = all
+                .iter()
+                .flat_map(|tree| keys_of(tree))
+                .filter(|key| is_item(key))
+                .collect();
             if !keys.is_empty() {
                 return keyed(wanted, live, &keys, all, ours);
             }
             match wanted_items.filter(|wanted| all.is_empty() && wanted.len() == items.len()) {
                 Some(wanted) => {
                     let pairs = wanted.iter().zip(items);
-                    Value::Array(pairs.map(|(wanted, live)| values(Some(wanted), live, &[], &[])).collect())
+                    Value::Array(
+                        pairs
+                            .map(|(wanted, live)| values(Some(wanted), live, &[], &[]))
+                            .collect(),
+                    )
                 }
                 None => live.clone(),
             }
@@ -139,18 +183,35 @@ fn map_values(
 ) -> Map<String, Value> {
     let part = |(key, live): (&String, &Value)| {
         let field = format!("f:{key}");
-        let (wanted, ours) = (wanted.and_then(|wanted| wanted.get(key)), inner(ours, &field));
+        let (wanted, ours) = (
+            wanted.and_then(|wanted| wanted.get(key)),
+            inner(ours, &field),
+        );
         let is_touched = wanted.is_some() || !ours.is_empty();
-        is_touched.then(|| (key.clone(), values(wanted, live, &inner(all, &field), &ours)))
+        is_touched.then(|| {
+            (
+                key.clone(),
+                values(wanted, live, &inner(all, &field), &ours),
+            )
+        })
     };
     live.iter().filter_map(part).collect()
 }
 
 /// The touched items of a list, under the keys that they are known by.
-fn keyed(wanted: Option<&Value>, live: &Value, keys: &BTreeSet<&String>, all: &[&Value], ours: &[&Value]) -> Value {
+fn keyed(
+    wanted: Option<&Value>,
+    live: &Value,
+    keys: &BTreeSet<&String>,
+    all: &[&Value],
+    ours: &[&Value],
+) -> Value {
     let mut found = Map::new();
     for key in keys {
-        let (wanted, ours) = (wanted.and_then(|list| place(key, list)?.of(list)), inner(ours, key));
+        let (wanted, ours) = (
+            wanted.and_then(|list| place(key, list)?.of(list)),
+            inner(ours, key),
+        );
         if (wanted.is_some() || !ours.is_empty())
             && let Some(live) = place(key, live).and_then(|place| place.of(live))
         {
@@ -177,9 +238,18 @@ fn is_item(key: &str) -> bool {
 /// An item as people know it: `{name=web}`, `{"example.com/finalizer"}`.
 fn label(key: &str) -> String {
     let text = key.get(2..).unwrap_or_default();
-    let Ok(keys) = serde_json::from_str::<Map<String, Value>>(text) else { return format!("{{{text}}}") };
-    let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let keys: Vec<String> = keys.iter().map(|(key, value)| format!("{key}={}", plain(value))).collect();
+    let Ok(keys) = serde_json::from_str::<Map<String, Value>>(text) else {
+        return format!("{{{text}}}");
+    };
+    let plain = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    let keys: Vec<String> = keys
+        .iter()
+        .map(|(key, value)| format!("{key}={}", plain(value)))
+        .collect();
     format!("{{{}}}", keys.join(","))
 }
 
@@ -197,7 +267,13 @@ pub struct Moved {
 /// The touched fields that have moved between two reads.
 pub fn moved(planned: &Object, now: &Object) -> Vec<Moved> {
     let differences = compare(planned, now, Form::Ours).into_iter();
-    differences.map(|found| Moved { path: found.path, planned: found.before, now: found.after }).collect()
+    differences
+        .map(|found| Moved {
+            path: found.path,
+            planned: found.before,
+            now: found.after,
+        })
+        .collect()
 }
 
 /// A short fingerprint of a value, the same for any order of keys. With a key nobody without it can tell from
@@ -276,11 +352,21 @@ mod tests {
     }
 
     fn options(key: Option<&[u8]>) -> Options {
-        Options { key: key.map(Into::into), ..Options::default() }
+        Options {
+            key: key.map(Into::into),
+            ..Options::default()
+        }
     }
 
     fn touches(wanted: &Value, live: &Value) -> Value {
-        Value::Object(touched(&object(wanted.clone()), &object(live.clone()), &options(None)).0)
+        Value::Object(
+            touched(
+                &object(wanted.clone()),
+                &object(live.clone()),
+                &options(None),
+            )
+            .0,
+        )
     }
 
     fn entry(manager: &str, operation: &str, fields: Value) -> Value {
@@ -295,50 +381,87 @@ mod tests {
                 json!({"metadata": {"managedFields": [{"manager": owner, "operation": "Update", "fieldsV1": fields}]}, "data": {"a": "1", "b": b}}),
             )
         };
-        let (before, now) = (object(json!({"data": {"a": "1", "b": "1"}})), object(json!({"data": {"a": "1"}})));
+        let (before, now) = (
+            object(json!({"data": {"a": "1", "b": "1"}})),
+            object(json!({"data": {"a": "1"}})),
+        );
         let paths = |live: &Object| {
-            retaken(&before, &now, live, &Options::default()).into_iter().map(|one| one.path).collect::<Vec<_>>()
+            retaken(&before, &now, live, &Options::default())
+                .into_iter()
+                .map(|one| one.path)
+                .collect::<Vec<_>>()
         };
         assert_eq!(paths(&live("theirs", "them")), ["data.b"]);
-        assert_eq!(paths(&live("1", "them")), Vec::<String>::new(), "they share the value");
+        assert_eq!(
+            paths(&live("1", "them")),
+            Vec::<String>::new(),
+            "they share the value"
+        );
         let nobodys = object(json!({"data": {"a": "1", "b": "default"}}));
         assert_eq!(paths(&nobodys), Vec::<String>::new());
     }
 
     #[test]
     fn only_touched_fields_count() {
-        let wanted = object(json!({"kind": "A", "spec": {"replicas": 2, "c": [{"image": "i"}], "gone": 1}}));
+        let wanted =
+            object(json!({"kind": "A", "spec": {"replicas": 2, "c": [{"image": "i"}], "gone": 1}}));
         let live = object(json!({
             "kind": "A", "metadata": {"uid": "u"}, "status": {"x": 1},
             "spec": {"replicas": 3, "other": true, "c": [{"image": "i", "pullPolicy": "Always"}]},
         }));
         let options = options(None);
         let read = touched(&wanted, &live, &options);
-        assert_eq!(Value::Object(read.0.clone()), json!({"spec": {"replicas": 3, "c": [{"image": "i"}]}}));
+        assert_eq!(
+            Value::Object(read.0.clone()),
+            json!({"spec": {"replicas": 3, "c": [{"image": "i"}]}})
+        );
         let mut later = live.clone();
         later.0["spec"]["other"] = json!(false);
         assert_eq!(moved(&read, &touched(&wanted, &later, &options)), []);
         later.0["spec"]["replicas"] = json!(5);
         later.0["spec"]["gone"] = json!(2);
         let moved = moved(&read, &touched(&wanted, &later, &options));
-        let told: Vec<_> = moved.iter().map(|m| (m.path.as_str(), m.planned.clone(), m.now.clone())).collect();
-        assert_eq!(told, [("spec.gone", None, Some(json!(2))), ("spec.replicas", Some(json!(3)), Some(json!(5)))]);
+        let told: Vec<_> = moved
+            .iter()
+            .map(|m| (m.path.as_str(), m.planned.clone(), m.now.clone()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("spec.gone", None, Some(json!(2))),
+                ("spec.replicas", Some(json!(3)), Some(json!(5)))
+            ]
+        );
     }
 
     /// What is ours, or is taken over, and not wanted any more goes with the apply.
     #[test]
     fn fields_that_an_apply_removes_are_touched() {
         let live = |more: Value| {
-            let ours = entry("nuon-runner", "Apply", json!({"f:data": {"f:a": {}, "f:old": {}}}));
+            let ours = entry(
+                "nuon-runner",
+                "Apply",
+                json!({"f:data": {"f:a": {}, "f:old": {}}}),
+            );
             let theirs = entry("hpa", "Update", json!({"f:data": {"f:theirs": {}}}));
             json!({"data": {"a": "1", "old": "x", "theirs": "y", "hotfix": "z"},
                 "metadata": {"managedFields": [ours, theirs, more]}})
         };
         let wanted = json!({"data": {"a": "2"}});
         let stranger = entry("somebody", "Update", json!({"f:data": {"f:hotfix": {}}}));
-        assert_eq!(touches(&wanted, &live(stranger)), json!({"data": {"a": "1", "old": "x"}}));
-        let kubectl = entry("kubectl-client-side-apply", "Update", json!({"f:data": {"f:hotfix": {}}}));
-        assert_eq!(touches(&wanted, &live(kubectl)), json!({"data": {"a": "1", "old": "x", "hotfix": "z"}}));
+        assert_eq!(
+            touches(&wanted, &live(stranger)),
+            json!({"data": {"a": "1", "old": "x"}})
+        );
+        let kubectl = entry(
+            "kubectl-client-side-apply",
+            "Update",
+            json!({"f:data": {"f:hotfix": {}}}),
+        );
+        assert_eq!(
+            touches(&wanted, &live(kubectl)),
+            json!({"data": {"a": "1", "old": "x", "hotfix": "z"}})
+        );
     }
 
     #[test]
@@ -348,13 +471,17 @@ mod tests {
             "k:{\"name\":\"old\"}": {".": {}, "f:name": {}},
         }}});
         let injected = json!({"f:spec": {"f:containers": {"k:{\"name\":\"sidecar\"}": {".": {}, "f:image": {}}}}});
-        let managed = json!([entry("nuon-runner", "Apply", fields), entry("injector", "Update", injected)]);
+        let managed = json!([
+            entry("nuon-runner", "Apply", fields),
+            entry("injector", "Update", injected)
+        ]);
         let sidecar = json!({"name": "sidecar", "image": "s"});
         let live = json!({
             "metadata": {"managedFields": managed},
             "spec": {"containers": [sidecar, {"name": "web", "image": "w", "tty": true}, {"name": "old"}]},
         });
-        let wanted = json!({"spec": {"containers": [{"name": "web", "image": "w2"}, {"name": "new"}]}});
+        let wanted =
+            json!({"spec": {"containers": [{"name": "web", "image": "w2"}, {"name": "new"}]}});
         let read = touches(&wanted, &live);
         assert_eq!(
             read,
@@ -372,7 +499,9 @@ mod tests {
 
     #[test]
     fn secret_values_are_fingerprints_and_those_need_a_key() {
-        let secret = |value: &str| object(json!({"apiVersion": "v1", "kind": "Secret", "data": {"p": value}}));
+        let secret = |value: &str| {
+            object(json!({"apiVersion": "v1", "kind": "Secret", "data": {"p": value}}))
+        };
         let read = |value: &str, key: Option<&[u8]>| {
             touched(&secret(value), &secret(value), &options(key)).0["data"]["p"].clone()
         };
@@ -389,7 +518,9 @@ mod tests {
     fn what_kubectl_applied_last_is_a_fingerprint_on_every_kind() {
         let annotations = json!({LAST_APPLIED: "all of it", "a": "b"});
         let annotated = object(json!({"kind": "A", "metadata": {"annotations": annotations}}));
-        let read = touched(&annotated, &annotated, &options(Some(b"key"))).0["metadata"]["annotations"].clone();
+        let read =
+            touched(&annotated, &annotated, &options(Some(b"key"))).0["metadata"]["annotations"]
+                .clone();
         assert_eq!(read["a"], "b");
         assert_eq!(read[LAST_APPLIED].as_str().map(str::len), Some(2 * LENGTH));
     }
@@ -397,8 +528,15 @@ mod tests {
     #[test]
     fn fingerprints_know_nothing_of_the_order_of_keys() {
         let of = |value: Value| fingerprint_of(&object(value), false, None).unwrap();
-        assert_eq!(of(json!({"a": 1, "b": [1, 2]})), of(json!({"b": [1, 2], "a": 1})));
-        for other in [json!({"a": 1, "b": [2, 1]}), json!({"a": "1", "b": [1, 2]}), json!({"a": 1, "b": [12]})] {
+        assert_eq!(
+            of(json!({"a": 1, "b": [1, 2]})),
+            of(json!({"b": [1, 2], "a": 1}))
+        );
+        for other in [
+            json!({"a": 1, "b": [2, 1]}),
+            json!({"a": "1", "b": [1, 2]}),
+            json!({"a": 1, "b": [12]}),
+        ] {
             assert_ne!(of(json!({"a": 1, "b": [1, 2]})), of(other));
         }
     }

@@ -25,7 +25,12 @@ pub struct Owned {
 ///
 /// # Errors
 /// [`ClusterError`].
-pub async fn of(api: &Api, served: &Served, object: &Object, now: Timestamp) -> Result<Vec<Owned>, ClusterError> {
+pub async fn of(
+    api: &Api,
+    served: &Served,
+    object: &Object,
+    now: Timestamp,
+) -> Result<Vec<Owned>, ClusterError> {
     let mut found = Vec::new();
     collect(api, served, object, now, 1, &mut found).await?;
     Ok(found)
@@ -42,11 +47,17 @@ fn collect<'a>(
     async move {
         let (api_version, kind) = match (object.group(), object.kind()) {
             ("apps", "Deployment") => ("apps/v1", "ReplicaSet"),
-            ("apps", "StatefulSet" | "DaemonSet" | "ReplicaSet") | ("batch", "Job") => ("v1", "Pod"),
+            ("apps", "StatefulSet" | "DaemonSet" | "ReplicaSet") | ("batch", "Job") => {
+                ("v1", "Pod")
+            }
             _ => return Ok(()),
         };
         for owned in owned_by(api, served, object, api_version, kind).await? {
-            found.push(Owned { id: owned.id(), depth, readiness: readiness(&owned, &Rules::default(), now).await });
+            found.push(Owned {
+                id: owned.id(),
+                depth,
+                readiness: readiness(&owned, &Rules::default(), now).await,
+            });
             collect(api, served, &owned, now, depth + 1, found).await?;
         }
         Ok(())

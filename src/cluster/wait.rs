@@ -107,18 +107,31 @@ pub async fn wait(
     waiting: &Waiting,
     told: &(dyn Fn(&str) + Sync),
 ) -> Waited {
-    let mut pending = Pending { last: None, api, served, rules: &waiting.rules, told, objects: BTreeMap::new() };
+    let mut pending = Pending {
+        last: None,
+        api,
+        served,
+        rules: &waiting.rules,
+        told,
+        objects: BTreeMap::new(),
+    };
     for object in &objects {
         pending.see(object.clone()).await;
     }
     let end = waiting.end(api.clock.elapsed() + waiting.timeout);
     // Those that are ready are watched as long as they have to stay so.
     let baking = waiting.bake > Duration::ZERO;
-    let watched: Vec<&Object> =
-        objects.iter().filter(|object| baking || pending.objects.contains_key(&object.id())).collect();
+    let watched: Vec<&Object> = objects
+        .iter()
+        .filter(|object| baking || pending.objects.contains_key(&object.id()))
+        .collect();
     let mut watches = Watches::begin(api, served, watched.into_iter());
     if !pending.objects.is_empty() {
-        told(&format!("waits for {} objects, for at most {} s", pending.objects.len(), waiting.timeout.as_secs()));
+        told(&format!(
+            "waits for {} objects, for at most {} s",
+            pending.objects.len(),
+            waiting.timeout.as_secs()
+        ));
     }
     let mut next_look = api.clock.elapsed() + LOOK;
     let mut next_word = api.clock.elapsed() + WORD;
@@ -135,7 +148,12 @@ pub async fn wait(
         } else if all_ready.is_some() {
             lost.get_or_insert(now);
         }
-        let until = if all_ready.is_none() { next_look.min(end) } else { next_look }.saturating_sub(now);
+        let until = if all_ready.is_none() {
+            next_look.min(end)
+        } else {
+            next_look
+        }
+        .saturating_sub(now);
         let seen = tokio::select! {
             () = api.stop.stopped() => return Waited::Stopped,
             seen = watches.next() => Some(seen),
@@ -143,7 +161,9 @@ pub async fn wait(
         };
         match seen {
             Some(Seen::Object(object)) => pending.see(object).await,
-            Some(Seen::Gone(id)) => pending.gone(&id, objects.iter().find(|object| object.id() == id)),
+            Some(Seen::Gone(id)) => {
+                pending.gone(&id, objects.iter().find(|object| object.id() == id))
+            }
             Some(Seen::Unwatched(words)) => told(&words),
             None => {}
         }
@@ -167,7 +187,9 @@ pub async fn wait(
             // A watch may have been silent.
             pending.read().await;
             if !pending.objects.is_empty() {
-                pending.look_at(pending.unexplained(), api.clock.elapsed()).await;
+                pending
+                    .look_at(pending.unexplained(), api.clock.elapsed())
+                    .await;
                 return Waited::Late(pending.causes());
             }
         }
@@ -207,7 +229,11 @@ impl One {
     fn learn(&mut self, found: Option<Cause>, now: Duration) -> Option<String> {
         let of = |cause: &Option<Cause>| {
             let cause = cause.as_ref()?;
-            Some((cause.code.word, cause.code.hope.patience().is_some(), cause.chain.get(1).cloned()))
+            Some((
+                cause.code.word,
+                cause.code.hope.patience().is_some(),
+                cause.chain.get(1).cloned(),
+            ))
         };
         let word = |cause: &Option<Cause>| cause.as_ref().map(|cause| cause.code.word);
         let is_new = word(&found) != word(&self.cause);
@@ -221,8 +247,12 @@ impl One {
     /// Whether it is given up. What others may help is not as long as some of them are on their way, and what may be of
     /// before the deploy not until there was time to see whether that has helped.
     fn is_hopeless(&self, now: Duration, others_come: bool) -> bool {
-        let (Some(cause), Some(since)) = (&self.cause, self.since) else { return false };
-        let Some(patience) = cause.code.hope.patience() else { return false };
+        let (Some(cause), Some(since)) = (&self.cause, self.since) else {
+            return false;
+        };
+        let Some(patience) = cause.code.hope.patience() else {
+            return false;
+        };
         let may_be_helped = others_come && cause.code.hope.is_for_others();
         let is_borne = self.borne_until.is_some_and(|until| now < until);
         !may_be_helped && !is_borne && now.saturating_sub(since) >= patience
@@ -241,12 +271,25 @@ impl Pending<'_> {
             return;
         }
         let one = match known {
-            Some(one) => One { object, readiness, ..one },
+            Some(one) => One {
+                object,
+                readiness,
+                ..one
+            },
             None => {
-                let observed = object.0.get("status").and_then(|status| status.get("observedGeneration"));
+                let observed = object
+                    .0
+                    .get("status")
+                    .and_then(|status| status.get("observedGeneration"));
                 let is_old = observed.is_some() && observed == object.metadata("generation");
                 let borne_until = is_old.then(|| self.api.clock.elapsed() + INHERITED);
-                One { object, readiness, cause: None, since: None, borne_until }
+                One {
+                    object,
+                    readiness,
+                    cause: None,
+                    since: None,
+                    borne_until,
+                }
             }
         };
         self.objects.insert(id, one);
@@ -255,7 +298,10 @@ impl Pending<'_> {
     /// A Job that removes itself when it is done is done.
     fn gone(&mut self, id: &ObjectId, object: Option<&Object>) {
         let Some(object) = object else { return };
-        let removes_itself = object.0.get("spec").is_some_and(|spec| spec.get("ttlSecondsAfterFinished").is_some());
+        let removes_itself = object
+            .0
+            .get("spec")
+            .is_some_and(|spec| spec.get("ttlSecondsAfterFinished").is_some());
         if id.kind == "Job" && removes_itself {
             self.objects.remove(id);
             return;
@@ -266,7 +312,13 @@ impl Pending<'_> {
             reason: "Deleted".into(),
             detail: None,
         };
-        let one = One { object: object.clone(), readiness, cause: None, since: None, borne_until: None };
+        let one = One {
+            object: object.clone(),
+            readiness,
+            cause: None,
+            since: None,
+            borne_until: None,
+        };
         self.objects.insert(id.clone(), one);
     }
 
@@ -274,21 +326,41 @@ impl Pending<'_> {
     fn progress(&self) -> String {
         let count = self.objects.len();
         let named = self.objects.iter().take(MOST_NAMED);
-        let named: Vec<String> = named.map(|(id, one)| format!("{id} ({})", one.readiness.message)).collect();
-        let more = if count > MOST_NAMED { format!(" and {} more", count - MOST_NAMED) } else { String::new() };
+        let named: Vec<String> = named
+            .map(|(id, one)| format!("{id} ({})", one.readiness.message))
+            .collect();
+        let more = if count > MOST_NAMED {
+            format!(" and {} more", count - MOST_NAMED)
+        } else {
+            String::new()
+        };
         format!("still waits for {}{more}", named.join(", "))
     }
 
     /// Reads the objects once more.
     async fn read(&mut self) {
         let (api, served) = (self.api, self.served);
-        let objects: Vec<Object> = self.objects.values().take(MOST_READ).map(|one| one.object.clone()).collect();
+        let objects: Vec<Object> = self
+            .objects
+            .values()
+            .take(MOST_READ)
+            .map(|one| one.object.clone())
+            .collect();
         let reads = objects.into_iter().map(|object| async move {
             let resource = served.resource(&object).ok()?;
-            api.get(&resource.api, object.namespace(), object.name()).await.ok().flatten()
+            api.get(&resource.api, object.namespace(), object.name())
+                .await
+                .ok()
+                .flatten()
         });
-        let reads = futures_util::stream::iter(reads.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).collect::<Vec<_>>();
-        let found = api.clock.timeout(LONGEST_LOOK, reads).await.unwrap_or_default();
+        let reads = futures_util::stream::iter(reads.collect::<Vec<_>>())
+            .buffer_unordered(AT_ONCE)
+            .collect::<Vec<_>>();
+        let found = api
+            .clock
+            .timeout(LONGEST_LOOK, reads)
+            .await
+            .unwrap_or_default();
         for object in found.into_iter().flatten() {
             self.see(object).await;
         }
@@ -297,8 +369,16 @@ impl Pending<'_> {
     /// Looks why the next objects are not ready; true if for one there is no hope.
     async fn look(&mut self, now: Duration) -> bool {
         let last = self.last.take();
-        let (before, after): (Vec<_>, Vec<_>) = self.objects.keys().partition(|id| Some(*id) <= last.as_ref());
-        let ids: Vec<ObjectId> = after.into_iter().chain(before).take(MOST_LOOKED_AT).cloned().collect();
+        let (before, after): (Vec<_>, Vec<_>) = self
+            .objects
+            .keys()
+            .partition(|id| Some(*id) <= last.as_ref());
+        let ids: Vec<ObjectId> = after
+            .into_iter()
+            .chain(before)
+            .take(MOST_LOOKED_AT)
+            .cloned()
+            .collect();
         self.last = ids.last().cloned();
         self.look_at(ids, now).await
     }
@@ -306,32 +386,45 @@ impl Pending<'_> {
     /// The first objects of which it is not known why they are not ready.
     fn unexplained(&self) -> Vec<ObjectId> {
         let unexplained = self.objects.iter().filter(|(_, one)| one.cause.is_none());
-        unexplained.map(|(id, _)| id.clone()).take(MOST_EXPLAINED).collect()
+        unexplained
+            .map(|(id, _)| id.clone())
+            .take(MOST_EXPLAINED)
+            .collect()
     }
 
     async fn look_at(&mut self, ids: Vec<ObjectId>, now: Duration) -> bool {
         let (api, served) = (self.api, self.served);
-        let looks = ids.iter().filter_map(|id| self.objects.get(id)).map(|one| async move {
-            match one.readiness.status {
-                Status::NotFound => Some(Some(cause::gone(&one.object, &one.readiness))),
-                _ => {
-                    let look = cause::find(api, served, &one.object, &one.readiness);
-                    api.clock.timeout(LONGEST_LOOK, look).await.ok()?.ok()
+        let looks = ids
+            .iter()
+            .filter_map(|id| self.objects.get(id))
+            .map(|one| async move {
+                match one.readiness.status {
+                    Status::NotFound => Some(Some(cause::gone(&one.object, &one.readiness))),
+                    _ => {
+                        let look = cause::find(api, served, &one.object, &one.readiness);
+                        api.clock.timeout(LONGEST_LOOK, look).await.ok()?.ok()
+                    }
                 }
-            }
-        });
+            });
         let found = futures_util::future::join_all(looks).await;
         let mut is_hopeless = false;
         for (id, found) in ids.into_iter().zip(found) {
             // What cannot be read in time tells nothing; the deadline does.
             let Some(found) = found else { continue };
             if found.as_ref().is_some_and(Cause::is_of_idle_claim) {
-                (self.told)(&format!("{id} is not waited for: its volume is made when a pod uses it"));
+                (self.told)(&format!(
+                    "{id} is not waited for: its volume is made when a pod uses it"
+                ));
                 self.objects.remove(&id);
                 continue;
             }
-            let others_come = self.objects.iter().any(|(other, one)| *other != id && one.cause.is_none());
-            let Some(one) = self.objects.get_mut(&id) else { continue };
+            let others_come = self
+                .objects
+                .iter()
+                .any(|(other, one)| *other != id && one.cause.is_none());
+            let Some(one) = self.objects.get_mut(&id) else {
+                continue;
+            };
             if let Some(words) = one.learn(found, now) {
                 (self.told)(&words);
             }
@@ -347,11 +440,18 @@ impl Pending<'_> {
             .into_values()
             .map(|one| NotReady {
                 subject: one.object.subject(),
-                cause: one.cause.unwrap_or_else(|| cause::unknown(&one.object, &one.readiness)),
+                cause: one
+                    .cause
+                    .unwrap_or_else(|| cause::unknown(&one.object, &one.readiness)),
                 readiness: one.readiness,
             })
             .collect();
-        all.sort_by_key(|one| (!one.cause.code.hope.is_lost(), one.cause.code == cause::code::NOT_READY));
+        all.sort_by_key(|one| {
+            (
+                !one.cause.code.hope.is_lost(),
+                one.cause.code == cause::code::NOT_READY,
+            )
+        });
         all
     }
 }
@@ -360,13 +460,24 @@ impl Pending<'_> {
 /// by the object's own rule. That alone counts only where the author may relax what others say.
 pub async fn readiness(object: &Object, rules: &Rules, now: Timestamp) -> Readiness {
     let may = |is_relaxed: bool, key| is_relaxed || is_of_others(object, key, &rules.manager);
-    if object.annotation(ANNOTATION.0) == Some(ANNOTATION.1) && may(rules.author_may.wait, ANNOTATION.0) {
+    if object.annotation(ANNOTATION.0) == Some(ANNOTATION.1)
+        && may(rules.author_may.wait, ANNOTATION.0)
+    {
         let message = "it is not waited for".to_owned();
-        return Readiness { status: Status::Current, message, reason: String::new(), detail: None };
+        return Readiness {
+            status: Status::Current,
+            message,
+            reason: String::new(),
+            detail: None,
+        };
     }
     let Answers { operator, author } = rules.ask(object).await;
     match author {
-        Some(author) if !author.is_current() || may(rules.author_may.ready_when, rule::ANNOTATION) => author,
+        Some(author)
+            if !author.is_current() || may(rules.author_may.ready_when, rule::ANNOTATION) =>
+        {
+            author
+        }
         author => {
             let found = operator.unwrap_or_else(|| by_itself(object, now));
             author.filter(|_| found.is_current()).unwrap_or(found)
@@ -377,23 +488,37 @@ pub async fn readiness(object: &Object, rules: &Rules, now: Timestamp) -> Readin
 /// Whether an object is ready by its own state.
 fn by_itself(object: &Object, now: Timestamp) -> Readiness {
     match judge(object, now) {
-        Ok(answer) if answer.is_current() && is_running_job(object) => {
-            Readiness { status: Status::InProgress, reason: "JobInProgress".into(), ..answer }
-        }
+        Ok(answer) if answer.is_current() && is_running_job(object) => Readiness {
+            status: Status::InProgress,
+            reason: "JobInProgress".into(),
+            ..answer
+        },
         Ok(answer) => answer,
-        Err(error) => {
-            Readiness { status: Status::Unknown, message: error.to_string(), reason: "Unreadable".into(), detail: None }
-        }
+        Err(error) => Readiness {
+            status: Status::Unknown,
+            message: error.to_string(),
+            reason: "Unreadable".into(),
+            detail: None,
+        },
     }
 }
 
 /// The objects of a set that are there and not ready, a sentence each: what a plan that changes nothing has to say.
 pub async fn unwell(survey: &Survey, rules: &Rules, now: Timestamp) -> Vec<String> {
     let mut unwell = Vec::new();
-    for live in survey.objects.iter().filter_map(|object| survey.live.get(&object.id())) {
+    for live in survey
+        .objects
+        .iter()
+        .filter_map(|object| survey.live.get(&object.id()))
+    {
         let found = readiness(live, rules, now).await;
         if !found.is_current() {
-            unwell.push(format!("{} is {}: {}", live.subject(), found.status.word(), found.message));
+            unwell.push(format!(
+                "{} is {}: {}",
+                live.subject(),
+                found.status.word(),
+                found.message
+            ));
         }
     }
     unwell
@@ -404,7 +529,12 @@ fn is_running_job(object: &Object) -> bool {
         return false;
     }
     let is_end = |condition: &Value| {
-        let text = |member: &str| condition.get(member).and_then(Value::as_str).unwrap_or_default();
+        let text = |member: &str| {
+            condition
+                .get(member)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+        };
         ["Complete", "Failed"].contains(&text("type")) && text("status") == "True"
     };
     !object.conditions().any(is_end)

@@ -56,30 +56,53 @@ pub struct Watches {
 
 impl Watches {
     /// Watches objects, as they were just read or written.
-    pub fn begin<'a>(api: &Api, served: &Served, objects: impl Iterator<Item = &'a Object>) -> Self {
+    pub fn begin<'a>(
+        api: &Api,
+        served: &Served,
+        objects: impl Iterator<Item = &'a Object>,
+    ) -> Self {
         let (sender, changes) = mpsc::channel(QUEUED);
         let mut groups: BTreeMap<(String, String, String), Vec<&Object>> = BTreeMap::new();
         for object in objects {
-            let key = (object.api_version().to_owned(), object.kind().to_owned(), object.namespace().to_owned());
+            let key = (
+                object.api_version().to_owned(),
+                object.kind().to_owned(),
+                object.namespace().to_owned(),
+            );
             groups.entry(key).or_default().push(object);
         }
         let mut tasks = JoinSet::new();
         for ((_, _, namespace), objects) in groups {
-            let Some(resource) = objects.first().and_then(|object| served.resource(object).ok()) else { continue };
-            let size = if objects.len() <= ONE_BY_ONE { 1 } else { objects.len() };
+            let Some(resource) = objects
+                .first()
+                .and_then(|object| served.resource(object).ok())
+            else {
+                continue;
+            };
+            let size = if objects.len() <= ONE_BY_ONE {
+                1
+            } else {
+                objects.len()
+            };
             for objects in objects.chunks(size) {
                 let watch = Watch {
                     api: api.clone(),
                     resource: resource.clone(),
                     namespace: namespace.clone(),
-                    known: objects.iter().map(|object| (object.name().to_owned(), version(object))).collect(),
+                    known: objects
+                        .iter()
+                        .map(|object| (object.name().to_owned(), version(object)))
+                        .collect(),
                     version: earliest(objects),
                     sender: sender.clone(),
                 };
                 tasks.spawn(watch.run());
             }
         }
-        Self { changes, _tasks: tasks }
+        Self {
+            changes,
+            _tasks: tasks,
+        }
     }
 
     /// The next change; never, if nothing is watched.
@@ -94,7 +117,11 @@ impl Watches {
 /// The version from which on nothing of these objects is missed.
 fn earliest(objects: &[&Object]) -> Option<String> {
     let versions = objects.iter().map(|object| version(object));
-    versions.collect::<Option<Vec<_>>>()?.into_iter().min().map(|version| version.to_string())
+    versions
+        .collect::<Option<Vec<_>>>()?
+        .into_iter()
+        .min()
+        .map(|version| version.to_string())
 }
 
 /// Versions of one kind are comparable numbers (KEP-5504).
@@ -138,13 +165,18 @@ impl Watch {
             }
             let begun = self.api.clock.elapsed();
             match self.follow().await {
-                End::Closed if self.api.clock.elapsed() >= begun + SHORTEST => backoff = Backoff::default(),
+                End::Closed if self.api.clock.elapsed() >= begun + SHORTEST => {
+                    backoff = Backoff::default()
+                }
                 End::Closed => self.api.clock.sleep(backoff.next(None)).await,
                 End::Expired => self.version = None,
                 End::Failed(words) => {
                     if let Some(words) = words.filter(|_| !is_told) {
                         is_told = true;
-                        let what = format!("{} cannot be watched, and are read again and again: {words}", self.place());
+                        let what = format!(
+                            "{} cannot be watched, and are read again and again: {words}",
+                            self.place()
+                        );
                         if self.sender.send(Seen::Unwatched(what)).await.is_err() {
                             return;
                         }
@@ -159,7 +191,11 @@ impl Watch {
 
     fn place(&self) -> String {
         let plural = &self.resource.api.plural;
-        if self.namespace.is_empty() { plural.clone() } else { format!("{plural} in {}", self.namespace) }
+        if self.namespace.is_empty() {
+            plural.clone()
+        } else {
+            format!("{plural} in {}", self.namespace)
+        }
     }
 
     fn selector(&self) -> String {
@@ -171,7 +207,9 @@ impl Watch {
 
     /// Whether this is newer than what was seen of one of the objects.
     fn is_news(&mut self, object: &Object) -> bool {
-        let Some(known) = self.known.get_mut(object.name()) else { return false };
+        let Some(known) = self.known.get_mut(object.name()) else {
+            return false;
+        };
         let version = version(object);
         let is_news = known.is_none() || version.is_none() || version > *known;
         if is_news {
@@ -183,7 +221,11 @@ impl Watch {
     /// Reads all that is watched one by one, where it may not be listed; false if nobody listens.
     async fn read_each(&mut self) -> bool {
         for name in self.known.keys().cloned().collect::<Vec<_>>() {
-            let seen = match self.api.get(&self.resource.api, &self.namespace, &name).await {
+            let seen = match self
+                .api
+                .get(&self.resource.api, &self.namespace, &name)
+                .await
+            {
                 Ok(Some(object)) if self.is_news(&object) => Seen::Object(object),
                 Ok(None) => Seen::Gone(self.id(name)),
                 Ok(Some(_)) | Err(_) => continue,
@@ -203,7 +245,11 @@ impl Watch {
         let mut next = None;
         loop {
             let select = Select::fields(&fields);
-            let page = match self.api.page(&self.resource.api, &self.namespace, &select, next.take()).await {
+            let page = match self
+                .api
+                .page(&self.resource.api, &self.namespace, &select, next.take())
+                .await
+            {
                 Ok(page) => page,
                 Err(error) if error.is_forbidden() => {
                     let listens = self.read_each().await;
@@ -221,7 +267,10 @@ impl Watch {
             };
             for object in page.objects {
                 let is_ours = missing.remove(object.name());
-                if is_ours && self.is_news(&object) && self.sender.send(Seen::Object(object)).await.is_err() {
+                if is_ours
+                    && self.is_news(&object)
+                    && self.sender.send(Seen::Object(object)).await.is_err()
+                {
                     return false;
                 }
             }
@@ -240,8 +289,16 @@ impl Watch {
     }
 
     fn id(&self, name: String) -> ObjectId {
-        let (group, kind) = (self.resource.api.group.clone(), self.resource.api.kind.clone());
-        ObjectId { group, kind, namespace: self.namespace.clone(), name }
+        let (group, kind) = (
+            self.resource.api.group.clone(),
+            self.resource.api.kind.clone(),
+        );
+        ObjectId {
+            group,
+            kind,
+            namespace: self.namespace.clone(),
+            name,
+        }
     }
 
     /// Follows one stream of events to its end.
@@ -256,9 +313,14 @@ impl Watch {
             ..WatchParams::default()
         };
         let version = self.version.clone().unwrap_or_default();
-        let Ok(request) = Request::new(path).watch(&params, &version) else { return End::Failed(None) };
+        let Ok(request) = Request::new(path).watch(&params, &version) else {
+            return End::Failed(None);
+        };
         let clock = self.api.clock.clone();
-        let events = match clock.timeout(OPENING, self.api.client.request_events::<Value>(request)).await {
+        let events = match clock
+            .timeout(OPENING, self.api.client.request_events::<Value>(request))
+            .await
+        {
             Ok(Ok(events)) => events,
             Ok(Err(kube::Error::Api(status))) if status.code == 410 => return End::Expired,
             Ok(Err(kube::Error::Api(status))) => return End::Failed(Some(status.message.clone())),
@@ -267,7 +329,10 @@ impl Watch {
         let mut events = Box::pin(events);
         let end = clock.elapsed() + OVERDUE;
         loop {
-            let event = match clock.timeout(end.saturating_sub(clock.elapsed()), events.next()).await {
+            let event = match clock
+                .timeout(end.saturating_sub(clock.elapsed()), events.next())
+                .await
+            {
                 Ok(Some(event)) => event,
                 Ok(None) => return End::Closed,
                 Err(_) => return End::Failed(None),
@@ -290,7 +355,11 @@ impl Watch {
             if !self.is_news(&object) {
                 continue;
             }
-            let seen = if is_gone { Seen::Gone(object.id()) } else { Seen::Object(object) };
+            let seen = if is_gone {
+                Seen::Gone(object.id())
+            } else {
+                Seen::Object(object)
+            };
             if self.sender.send(seen).await.is_err() {
                 return End::Unwanted;
             }

@@ -18,36 +18,67 @@ pub(super) fn read(layers: &Layers) -> Result<Deploys, ConfigError> {
     let flag = |key| layers.parse(key, "true or false", |text| text.parse::<bool>().ok());
     let count = |key| layers.parse(key, "a number", |text| text.parse::<usize>().ok());
     let choice = |key, help, first: &'static str, second: &'static str| {
-        layers.parse(key, help, |text| [first, second].contains(&text).then(|| text == first))
+        layers.parse(key, help, |text| {
+            [first, second].contains(&text).then(|| text == first)
+        })
     };
-    let percent = layers.parse("deploy.prune_percent", "a number of per cent up to 100", |text| {
-        text.parse().ok().filter(|percent| *percent <= 100)
-    })?;
+    let percent = layers.parse(
+        "deploy.prune_percent",
+        "a number of per cent up to 100",
+        |text| text.parse().ok().filter(|percent| *percent <= 100),
+    )?;
     let takes = choice("deploy.conflicts", "force or refuse", "force", "refuse")?;
     let ignore = layers.read("deploy.ignore", |text| list::<IgnoreRule>(text, ','))?;
     let ready_when = layers.read("deploy.ready_when", |text| list::<ReadyRule>(text, ';'))?;
     let author_may = layers.read("deploy.author_may", AuthorMay::parse)?;
-    let manager = layers.parse("deploy.field_manager", "1 to 128 printable characters", |text| {
-        let fits = (1..=128).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
-        fits.then(|| text.to_owned())
-    })?;
-    let rules = Rules { ready: ready_when, author_may, manager: manager.clone() };
+    let manager = layers.parse(
+        "deploy.field_manager",
+        "1 to 128 printable characters",
+        |text| {
+            let fits =
+                (1..=128).contains(&text.len()) && text.chars().all(|c| c.is_ascii_graphic());
+            fits.then(|| text.to_owned())
+        },
+    )?;
+    let rules = Rules {
+        ready: ready_when,
+        author_may,
+        manager: manager.clone(),
+    };
     let waiting = Waiting {
         until: None,
-        timeout: layers.parse("deploy.wait_timeout", "a duration such as 90s or 10m", read_duration)?,
-        bake: layers.parse("deploy.bake_seconds", "a number of seconds, of at most a day", |text| {
-            text.parse().ok().map(Duration::from_secs).filter(|bake| *bake <= LONGEST_BAKE)
-        })?,
+        timeout: layers.parse(
+            "deploy.wait_timeout",
+            "a duration such as 90s or 10m",
+            read_duration,
+        )?,
+        bake: layers.parse(
+            "deploy.bake_seconds",
+            "a number of seconds, of at most a day",
+            |text| {
+                text.parse()
+                    .ok()
+                    .map(Duration::from_secs)
+                    .filter(|bake| *bake <= LONGEST_BAKE)
+            },
+        )?,
         rules: rules.clone(),
     };
     Ok(Deploys {
         options: Options {
             manager,
             take_over: layers.list("deploy.take_over"),
-            conflicts: if takes { Conflicts::Force } else { Conflicts::Refuse },
+            conflicts: if takes {
+                Conflicts::Force
+            } else {
+                Conflicts::Refuse
+            },
             ignore,
             prune: flag("deploy.prune")?,
-            limits: Limits { objects: count("deploy.prune_limit")?, percent },
+            limits: Limits {
+                objects: count("deploy.prune_limit")?,
+                percent,
+            },
             recreate: flag("deploy.recreate")?,
             author_may,
             deny: layers.read("deploy.deny", |text| list::<DenyRule>(text, ','))?,
@@ -68,6 +99,9 @@ pub(super) fn read(layers: &Layers) -> Result<Deploys, ConfigError> {
 }
 
 fn list<T: FromStr<Err = String>>(text: &str, separator: char) -> Result<Vec<T>, String> {
-    let rules = text.split(separator).map(str::trim).filter(|rule| !rule.is_empty());
+    let rules = text
+        .split(separator)
+        .map(str::trim)
+        .filter(|rule| !rule.is_empty());
     rules.map(str::parse).collect()
 }

@@ -8,7 +8,15 @@ use super::setting::{IGNORED, SETTINGS, Setting};
 use crate::base::nearest::nearest;
 
 /// Variables of arguments that are no settings, without their prefix.
-const OF_COMMANDS: [&str; 7] = ["CONFIG", "NAMESPACE", "COMPONENT", "CONTEXT", "YES", "DEV_TO", "DEV_KUBECONFIG"];
+const OF_COMMANDS: [&str; 7] = [
+    "CONFIG",
+    "NAMESPACE",
+    "COMPONENT",
+    "CONTEXT",
+    "YES",
+    "DEV_TO",
+    "DEV_KUBECONFIG",
+];
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,8 +53,13 @@ pub struct Layers {
 impl Layers {
     /// The defaults alone.
     pub fn defaults() -> Self {
-        let values = SETTINGS.iter().map(|setting| (setting.key, (setting.default.to_owned(), Origin::Default)));
-        Self { values: values.collect(), ignored: Vec::new() }
+        let values = SETTINGS
+            .iter()
+            .map(|setting| (setting.key, (setting.default.to_owned(), Origin::Default)));
+        Self {
+            values: values.collect(),
+            ignored: Vec::new(),
+        }
     }
 
     /// Lays a file over what is there.
@@ -54,8 +67,12 @@ impl Layers {
     /// # Errors
     /// [`ConfigError`] if it cannot be read, is no TOML, or has a key that is not known.
     pub fn file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| ConfigError(format!("cannot read the configuration {}: {error}", path.display())))?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            ConfigError(format!(
+                "cannot read the configuration {}: {error}",
+                path.display()
+            ))
+        })?;
         self.file_text(path, &text)
     }
 
@@ -66,29 +83,50 @@ impl Layers {
     pub fn file_text(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
             // The error's own text quotes the line, which may hold a secret.
-            let line =
-                error.span().map_or(1, |span| text.get(..span.start).unwrap_or_default().matches('\n').count() + 1);
-            ConfigError(format!("{} is not valid TOML at line {line}: {}", path.display(), error.message()))
+            let line = error.span().map_or(1, |span| {
+                text.get(..span.start)
+                    .unwrap_or_default()
+                    .matches('\n')
+                    .count()
+                    + 1
+            });
+            ConfigError(format!(
+                "{} is not valid TOML at line {line}: {}",
+                path.display(),
+                error.message()
+            ))
         })?;
         self.table(path, "", &table)
     }
 
     fn table(&mut self, path: &Path, prefix: &str, table: &toml::Table) -> Result<(), ConfigError> {
         for (name, value) in table {
-            let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+            let key = if prefix.is_empty() {
+                name.clone()
+            } else {
+                format!("{prefix}.{name}")
+            };
             if let toml::Value::Table(inner) = value {
                 self.table(path, &key, inner)?;
                 continue;
             }
             let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
                 let hint = hint(nearest(&key, SETTINGS.iter().map(|setting| setting.key)));
-                return Err(ConfigError(format!("unknown setting {key:?} in {}{hint}", path.display())));
+                return Err(ConfigError(format!(
+                    "unknown setting {key:?} in {}{hint}",
+                    path.display()
+                )));
             };
             let text = match value {
                 toml::Value::String(text) => text.clone(),
                 toml::Value::Array(items) => {
                     let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
-                    let wrong = || ConfigError(format!("{key} in {} must be a list of texts", path.display()));
+                    let wrong = || {
+                        ConfigError(format!(
+                            "{key} in {} must be a list of texts",
+                            path.display()
+                        ))
+                    };
                     texts.ok_or_else(wrong)?.join(setting.separator())
                 }
                 other => other.to_string(),
@@ -106,7 +144,12 @@ impl Layers {
         let mut known: HashMap<String, &Setting> = HashMap::new();
         for setting in &SETTINGS {
             known.insert(setting.variable(), setting);
-            known.extend(setting.also.iter().map(|name| ((*name).to_owned(), setting)));
+            known.extend(
+                setting
+                    .also
+                    .iter()
+                    .map(|name| ((*name).to_owned(), setting)),
+            );
         }
         let mut names: Vec<&String> = variables.keys().collect();
         // The names of the program that is replaced come first, ours override them.
@@ -116,11 +159,15 @@ impl Layers {
             let bare = name.strip_prefix("NUON_RUNNER_");
             if let Some(setting) = known.get(name) {
                 self.set(setting, value, Origin::Environment(name.clone()));
-            } else if IGNORED.contains(&name.as_str()) || bare.is_some_and(|bare| IGNORED.contains(&bare)) {
+            } else if IGNORED.contains(&name.as_str())
+                || bare.is_some_and(|bare| IGNORED.contains(&bare))
+            {
                 self.ignored.push(name.clone());
             } else if bare.is_some_and(|bare| !OF_COMMANDS.contains(&bare)) {
                 let hint = hint(nearest(name, known.keys().map(String::as_str)));
-                return Err(ConfigError(format!("unknown setting {name} in the environment{hint}")));
+                return Err(ConfigError(format!(
+                    "unknown setting {name} in the environment{hint}"
+                )));
             }
         }
         self.ignored.sort();
@@ -149,18 +196,29 @@ impl Layers {
     pub fn show(&self) -> impl Iterator<Item = (&'static Setting, &str, &Origin)> {
         SETTINGS.iter().filter_map(|setting| {
             let (value, origin) = self.values.get(setting.key)?;
-            let shown = if setting.secret && !value.is_empty() { crate::base::secret::MASK } else { value };
+            let shown = if setting.secret && !value.is_empty() {
+                crate::base::secret::MASK
+            } else {
+                value
+            };
             Some((setting, shown, origin))
         })
     }
 
     pub(super) fn text(&self, key: &str) -> Option<&str> {
-        self.values.get(key).map(|(text, _)| text.as_str()).filter(|text| !text.is_empty())
+        self.values
+            .get(key)
+            .map(|(text, _)| text.as_str())
+            .filter(|text| !text.is_empty())
     }
 
     pub(super) fn list(&self, key: &str) -> Vec<String> {
         let text = self.text(key).unwrap_or_default();
-        text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+        text.split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .map(str::to_owned)
+            .collect()
     }
 
     pub(super) fn parse<T>(
@@ -169,13 +227,27 @@ impl Layers {
         expected: &str,
         read: impl Fn(&str) -> Option<T>,
     ) -> Result<T, ConfigError> {
-        let (text, origin) = self.values.get(key).map_or(("", &Origin::Default), |(text, origin)| (text, origin));
-        read(text).ok_or_else(|| ConfigError(format!("{key} from {origin} must be {expected}, not {text:?}")))
+        let (text, origin) = self
+            .values
+            .get(key)
+            .map_or(("", &Origin::Default), |(text, origin)| (text, origin));
+        read(text).ok_or_else(|| {
+            ConfigError(format!(
+                "{key} from {origin} must be {expected}, not {text:?}"
+            ))
+        })
     }
 
     /// As [`parse`](Self::parse), for what says itself what is wrong.
-    pub(super) fn read<T>(&self, key: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<T, ConfigError> {
-        let (text, origin) = self.values.get(key).map_or(("", &Origin::Default), |(text, origin)| (text, origin));
+    pub(super) fn read<T>(
+        &self,
+        key: &str,
+        read: impl Fn(&str) -> Result<T, String>,
+    ) -> Result<T, ConfigError> {
+        let (text, origin) = self
+            .values
+            .get(key)
+            .map_or(("", &Origin::Default), |(text, origin)| (text, origin));
         read(text).map_err(|error| ConfigError(format!("{key} from {origin}: {error}")))
     }
 
@@ -185,7 +257,11 @@ impl Layers {
         expected: &str,
         read: impl Fn(&str) -> Option<T>,
     ) -> Result<Option<T>, ConfigError> {
-        if self.text(key).is_none() { Ok(None) } else { self.parse(key, expected, read).map(Some) }
+        if self.text(key).is_none() {
+            Ok(None)
+        } else {
+            self.parse(key, expected, read).map(Some)
+        }
     }
 }
 
@@ -199,17 +275,31 @@ mod tests {
     use super::*;
 
     fn environment(pairs: &[(&str, &str)]) -> HashMap<String, String> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
     fn a_flag_wins_over_the_environment_and_that_over_the_file() {
         let mut layers = Layers::defaults();
         layers
-            .file_text(Path::new("c.toml"), "state_dir = \"/file\"\n[log]\nlevel = \"warn\"\nformat = \"json\"")
+            .file_text(
+                Path::new("c.toml"),
+                "state_dir = \"/file\"\n[log]\nlevel = \"warn\"\nformat = \"json\"",
+            )
             .unwrap();
-        layers.environment(&environment(&[("NUON_RUNNER_STATE_DIR", "/env"), ("LOG_LEVEL", "debug")])).unwrap();
-        let setting = SETTINGS.iter().find(|setting| setting.key == "state_dir").unwrap();
+        layers
+            .environment(&environment(&[
+                ("NUON_RUNNER_STATE_DIR", "/env"),
+                ("LOG_LEVEL", "debug"),
+            ]))
+            .unwrap();
+        let setting = SETTINGS
+            .iter()
+            .find(|setting| setting.key == "state_dir")
+            .unwrap();
         layers.flag(setting, "/flag".into());
         let config = Config::from_layers(&layers).unwrap();
         assert_eq!(config.state_dir, Path::new("/flag"));
@@ -237,7 +327,10 @@ mod tests {
         ];
         let mut variables = environment(&all.map(|name| (name, "http://x")));
         for name in all {
-            variables.insert(format!("NUON_RUNNER_{}", name.trim_start_matches("RUNNER_")), "http://y".into());
+            variables.insert(
+                format!("NUON_RUNNER_{}", name.trim_start_matches("RUNNER_")),
+                "http://y".into(),
+            );
         }
         layers.environment(&variables).unwrap();
         assert_eq!(layers.text("api.url"), Some("http://y"));
@@ -247,17 +340,30 @@ mod tests {
     #[test]
     fn a_bad_setting_is_named_with_its_origin_and_the_nearest_known_one() {
         let mut layers = Layers::defaults();
-        let error = layers.file_text(Path::new("c.toml"), "[journal]\nulr = \"x\"").unwrap_err().to_string();
-        assert_eq!(error, "unknown setting \"journal.ulr\" in c.toml; did you mean journal.url?");
-        let error = layers.environment(&environment(&[("NUON_RUNNER_STATE_DRI", "x")])).unwrap_err().to_string();
+        let error = layers
+            .file_text(Path::new("c.toml"), "[journal]\nulr = \"x\"")
+            .unwrap_err()
+            .to_string();
+        assert_eq!(
+            error,
+            "unknown setting \"journal.ulr\" in c.toml; did you mean journal.url?"
+        );
+        let error = layers
+            .environment(&environment(&[("NUON_RUNNER_STATE_DRI", "x")]))
+            .unwrap_err()
+            .to_string();
         assert_eq!(
             error,
             "unknown setting NUON_RUNNER_STATE_DRI in the environment; did you mean NUON_RUNNER_STATE_DIR?"
         );
-        layers.environment(&environment(&[("NUON_RUNNER_DRAIN_TIMEOUT", "soon")])).unwrap();
+        layers
+            .environment(&environment(&[("NUON_RUNNER_DRAIN_TIMEOUT", "soon")]))
+            .unwrap();
         let error = Config::from_layers(&layers).unwrap_err().to_string();
         assert!(
-            error.starts_with("drain_timeout from the environment (NUON_RUNNER_DRAIN_TIMEOUT) must be a duration"),
+            error.starts_with(
+                "drain_timeout from the environment (NUON_RUNNER_DRAIN_TIMEOUT) must be a duration"
+            ),
             "{error}"
         );
     }
@@ -266,12 +372,22 @@ mod tests {
     fn the_example_file_is_the_defaults() {
         let text = include_str!("../../config.example.toml");
         let mut layers = Layers::defaults();
-        layers.file_text(Path::new("config.example.toml"), text).unwrap();
+        layers
+            .file_text(Path::new("config.example.toml"), text)
+            .unwrap();
         for (setting, value, origin) in layers.show() {
             assert_eq!(value, setting.default, "{}", setting.key);
-            assert_ne!(*origin, Origin::Default, "{} is missing in config.example.toml", setting.key);
+            assert_ne!(
+                *origin,
+                Origin::Default,
+                "{} is missing in config.example.toml",
+                setting.key
+            );
             let line = format!("# {}", setting.help);
-            assert!(text.contains(&line), "config.example.toml lacks the line {line:?}");
+            assert!(
+                text.contains(&line),
+                "config.example.toml lacks the line {line:?}"
+            );
         }
         Config::from_layers(&layers).unwrap();
     }

@@ -19,19 +19,33 @@ pub struct Setting {
 impl Setting {
     /// Between the items of a list. Expressions have commas of their own.
     pub fn separator(&self) -> &'static str {
-        if self.key == "deploy.ready_when" { ";" } else { "," }
+        if self.key == "deploy.ready_when" {
+            ";"
+        } else {
+            ","
+        }
     }
 }
 
 const fn setting(key: &'static str, default: &'static str, help: &'static str) -> Setting {
-    Setting { key, default, help, also: &[], secret: false }
+    Setting {
+        key,
+        default,
+        help,
+        also: &[],
+        secret: false,
+    }
 }
 
 /// Every setting.
 pub const SETTINGS: [Setting; 44] = [
     Setting {
         also: &["RUNNER_API_URL"],
-        ..setting("api.url", "https://api.nuon.co", "Address of the control plane; only scheme, host and port count")
+        ..setting(
+            "api.url",
+            "https://api.nuon.co",
+            "Address of the control plane; only scheme, host and port count",
+        )
     },
     Setting {
         also: &["RUNNER_API_TOKEN"],
@@ -40,40 +54,95 @@ pub const SETTINGS: [Setting; 44] = [
     },
     Setting {
         also: &["RUNNER_API_TOKEN_FILE"],
-        ..setting("api.token_file", "", "File that holds the token; read again when the token is refused")
+        ..setting(
+            "api.token_file",
+            "",
+            "File that holds the token; read again when the token is refused",
+        )
     },
-    Setting { also: &["RUNNER_ID", "NUON_RUNNER_RUNNER_ID"], ..setting("id", "", "Id of this runner") },
-    setting("state_dir", "/var/lib/nuon-runner", "Directory of journal, workspaces and cache; one process at a time"),
-    setting("journal.url", "", "Database of the journal, sqlite:PATH; empty for journal.db in the state directory"),
+    Setting {
+        also: &["RUNNER_ID", "NUON_RUNNER_RUNNER_ID"],
+        ..setting("id", "", "Id of this runner")
+    },
+    setting(
+        "state_dir",
+        "/var/lib/nuon-runner",
+        "Directory of journal, workspaces and cache; one process at a time",
+    ),
+    setting(
+        "journal.url",
+        "",
+        "Database of the journal, sqlite:PATH; empty for journal.db in the state directory",
+    ),
     setting(
         "admin.listen",
         "127.0.0.1:8080",
         "Address of /livez, /readyz and /metrics; port 0 chooses one and logs it",
     ),
-    setting("drain_timeout", "10m", "How long jobs may go on after the first TERM or INT"),
-    setting("worker.concurrency", "", "Jobs at once in each group; empty for the control plane's number"),
-    setting("log.format", "auto", "Form of the process log: auto (text on a terminal, else json), text or json"),
+    setting(
+        "drain_timeout",
+        "10m",
+        "How long jobs may go on after the first TERM or INT",
+    ),
+    setting(
+        "worker.concurrency",
+        "",
+        "Jobs at once in each group; empty for the control plane's number",
+    ),
+    setting(
+        "log.format",
+        "auto",
+        "Form of the process log: auto (text on a terminal, else json), text or json",
+    ),
     Setting {
         also: &["LOG_LEVEL"],
-        ..setting("log.level", "info", "Least level of the process log: error, warn, info, debug or trace")
+        ..setting(
+            "log.level",
+            "info",
+            "Least level of the process log: error, warn, info, debug or trace",
+        )
     },
-    setting("tls.ca_file", "", "CA certificates (PEM) to trust beside the system's"),
+    setting(
+        "tls.ca_file",
+        "",
+        "CA certificates (PEM) to trust beside the system's",
+    ),
     setting(
         "network.allow",
         "",
         "Hosts, addresses and networks, by comma, that plans and components may name beside the public internet",
     ),
-    setting("git.allow_insecure", "", "Hosts, by comma, to which git may speak http and git:// (loopback always may)"),
-    setting("git.max_bytes", "1073741824", "The most bytes that a clone may take on disk"),
-    setting("git.max_entries", "250000", "The most files, links and directories that a clone may have"),
+    setting(
+        "git.allow_insecure",
+        "",
+        "Hosts, by comma, to which git may speak http and git:// (loopback always may)",
+    ),
+    setting(
+        "git.max_bytes",
+        "1073741824",
+        "The most bytes that a clone may take on disk",
+    ),
+    setting(
+        "git.max_entries",
+        "250000",
+        "The most files, links and directories that a clone may have",
+    ),
     setting("git.ssh_key_file", "", "Private key for git over ssh"),
-    setting("git.ssh_known_hosts_file", "", "Known hosts for git over ssh; unknown hosts are refused"),
+    setting(
+        "git.ssh_known_hosts_file",
+        "",
+        "Known hosts for git over ssh; unknown hosts are refused",
+    ),
     setting(
         "build.allow_remote",
         "false",
         "Whether overlays may name bases, files and charts on other machines, which are then fetched",
     ),
-    setting("build.helm_command", "helm", "The program that inflates charts, where a plan allows that"),
+    setting(
+        "build.helm_command",
+        "helm",
+        "The program that inflates charts, where a plan allows that",
+    ),
     setting(
         "registry.allow_insecure",
         "",
@@ -84,13 +153,21 @@ pub const SETTINGS: [Setting; 44] = [
         "flux",
         "Layout of artifacts: flux (also read by kustomizer), or archive for older runners",
     ),
-    setting("deploy.field_manager", "nuon-runner", "Field manager of server-side applies"),
+    setting(
+        "deploy.field_manager",
+        "nuon-runner",
+        "Field manager of server-side applies",
+    ),
     setting(
         "deploy.take_over",
         "kube-apply,kubectl-client-side-apply,before-first-apply",
         "Field managers, by comma, whose fields become ours: of earlier deploys by other programs",
     ),
-    setting("deploy.conflicts", "force", "Fields that other managers own: force takes them, refuse fails the object"),
+    setting(
+        "deploy.conflicts",
+        "force",
+        "Fields that other managers own: force takes them, refuse fails the object",
+    ),
     setting(
         "deploy.ignore",
         "",
@@ -101,7 +178,11 @@ pub const SETTINGS: [Setting; 44] = [
         "true",
         "Whether a plan looks up the images that it names: are they there, for the nodes, and may they be pulled",
     ),
-    setting("deploy.allow_exec", "", "The one program that a kubeconfig may run to get a token"),
+    setting(
+        "deploy.allow_exec",
+        "",
+        "The one program that a kubeconfig may run to get a token",
+    ),
     setting(
         "deploy.allow_insecure",
         "",
@@ -112,8 +193,16 @@ pub const SETTINGS: [Setting; 44] = [
         "",
         "Hosts of clusters, by comma, that get tokens of this machine's cloud identity, whatever the cloud says of them",
     ),
-    setting("deploy.recreate", "false", "Whether objects with changed immutable fields are deleted and made again"),
-    setting("deploy.author_may", "", "What annotations of manifests may relax, by comma: recreate, wait, ready-when"),
+    setting(
+        "deploy.recreate",
+        "false",
+        "Whether objects with changed immutable fields are deleted and made again",
+    ),
+    setting(
+        "deploy.author_may",
+        "",
+        "What annotations of manifests may relax, by comma: recreate, wait, ready-when",
+    ),
     setting(
         "deploy.require_contract",
         "false",
@@ -134,21 +223,41 @@ pub const SETTINGS: [Setting; 44] = [
         "false",
         "Whether objects that were there before a component are deleted with it; else they are released",
     ),
-    setting("deploy.prune", "true", "Whether objects that are no longer part of a component are deleted"),
-    setting("deploy.prune_limit", "20", "More deletions than this need an approved plan that lists them"),
+    setting(
+        "deploy.prune",
+        "true",
+        "Whether objects that are no longer part of a component are deleted",
+    ),
+    setting(
+        "deploy.prune_limit",
+        "20",
+        "More deletions than this need an approved plan that lists them",
+    ),
     setting(
         "deploy.prune_percent",
         "50",
         "Deletions (from three on) of more of a component's objects than this, in per cent, need such a plan, too",
     ),
-    setting("deploy.wait", "true", "Whether a deploy waits until its objects are ready"),
-    setting("deploy.wait_timeout", "10m", "The longest that objects are waited for"),
+    setting(
+        "deploy.wait",
+        "true",
+        "Whether a deploy waits until its objects are ready",
+    ),
+    setting(
+        "deploy.wait_timeout",
+        "10m",
+        "The longest that objects are waited for",
+    ),
     setting(
         "deploy.on_failure",
         "stop",
         "A deploy did not become ready: stop leaves it, rollback applies the last artifact that succeeded",
     ),
-    setting("deploy.bake_seconds", "0", "How long workloads must stay ready after a deploy before it has succeeded"),
+    setting(
+        "deploy.bake_seconds",
+        "0",
+        "How long workloads must stay ready after a deploy before it has succeeded",
+    ),
     setting(
         "deploy.ready_when",
         "",

@@ -48,7 +48,11 @@ pub enum ControlError {
 }
 
 fn detail(message: &str) -> String {
-    if message.is_empty() { String::new() } else { format!(": {message}") }
+    if message.is_empty() {
+        String::new()
+    } else {
+        format!(": {message}")
+    }
 }
 
 impl ControlError {
@@ -64,7 +68,14 @@ impl ControlError {
 
     /// Whether the server does not know the route: an older generation, or one that has it switched off.
     pub fn is_absent_route(&self) -> bool {
-        matches!(self, Self::Refused { status: 404, plain: true, .. })
+        matches!(
+            self,
+            Self::Refused {
+                status: 404,
+                plain: true,
+                ..
+            }
+        )
     }
 
     /// Whether the server answered with this status.

@@ -82,7 +82,10 @@ impl JobLog {
     /// The same log, with the step on every line.
     #[must_use]
     pub fn at(&self, step: Step) -> Self {
-        Self { inner: self.inner.clone(), step: Some(step) }
+        Self {
+            inner: self.inner.clone(),
+            step: Some(step),
+        }
     }
 
     /// A line for those who look for a fault.
@@ -107,7 +110,12 @@ impl JobLog {
 
     fn line(&self, severity: Severity, text: &str) {
         let inner = &self.inner;
-        let text: String = inner.redactor.mask(text).chars().take(LONGEST_LINE).collect();
+        let text: String = inner
+            .redactor
+            .mask(text)
+            .chars()
+            .take(LONGEST_LINE)
+            .collect();
         let step = self.step.map(Step::as_str);
         let job = inner.job.id.as_str();
         let execution = inner.execution.as_ref().map(ExecutionId::as_str);
@@ -122,7 +130,15 @@ impl JobLog {
             return;
         }
         let nanos = u64::try_from(inner.clock.now().as_nanosecond()).unwrap_or_default();
-        if lines.try_send(Line { nanos, severity, text, step: self.step }).is_err() {
+        if lines
+            .try_send(Line {
+                nanos,
+                severity,
+                text,
+                step: self.step,
+            })
+            .is_err()
+        {
             inner.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -151,7 +167,12 @@ pub struct LogShipper {
 
 impl LogShipper {
     /// Opens a job's log. Without a log stream, or where the settings say so, nothing is shipped.
-    pub fn open(context: &LogContext, settings: &Settings, job: &Job, execution: Option<&ExecutionId>) -> Self {
+    pub fn open(
+        context: &LogContext,
+        settings: &Settings,
+        job: &Job,
+        execution: Option<&ExecutionId>,
+    ) -> Self {
         let lost = Arc::new(AtomicU64::new(0));
         let stream = job.log_stream.clone().filter(|_| settings.enable_logging);
         let mut task = None;
@@ -160,7 +181,13 @@ impl LogShipper {
             let (sender, receiver) = mpsc::channel(WAITING);
             lines = Some(sender);
             let envelope = Envelope::new(context, settings, job, execution);
-            task = Some(tokio::spawn(ship(context.clone(), stream, envelope, receiver, lost.clone())));
+            task = Some(tokio::spawn(ship(
+                context.clone(),
+                stream,
+                envelope,
+                receiver,
+                lost.clone(),
+            )));
         }
         let inner = Inner {
             lines,
@@ -171,7 +198,13 @@ impl LogShipper {
             clock: context.clock.clone(),
             redactor: context.redactor.clone(),
         };
-        Self { log: JobLog { inner: Arc::new(inner), step: None }, task }
+        Self {
+            log: JobLog {
+                inner: Arc::new(inner),
+                step: None,
+            },
+            task,
+        }
     }
 
     /// Where lines go in.
@@ -223,19 +256,31 @@ async fn ship(
             context.metrics.lost_lines.inc_by(lost_now);
             let nanos = u64::try_from(context.clock.now().as_nanosecond()).unwrap_or_default();
             let text = format!("{lost_now} log lines were lost before this one");
-            batch.push(Line { nanos, severity: Severity::Warn, text, step: None });
+            batch.push(Line {
+                nanos,
+                severity: Severity::Warn,
+                text,
+                step: None,
+            });
         }
         if !batch.is_empty() {
             let count = batch.len() as u64;
             let body = envelope.encode(batch.drain(..));
             let patience = Patience::Until(BATCH_PATIENCE);
-            if let Err(error) = context.client.ship_logs(&stream, body.into(), patience).await {
+            if let Err(error) = context
+                .client
+                .ship_logs(&stream, body.into(), patience)
+                .await
+            {
                 tracing::warn!(%error, %stream, lines = count, "log lines were lost");
                 lost.fetch_add(count, Ordering::Relaxed);
             }
         }
         if ended {
-            context.metrics.lost_lines.inc_by(lost.load(Ordering::Relaxed));
+            context
+                .metrics
+                .lost_lines
+                .inc_by(lost.load(Ordering::Relaxed));
             return;
         }
     }
@@ -249,22 +294,39 @@ struct Envelope {
 }
 
 impl Envelope {
-    fn new(context: &LogContext, settings: &Settings, job: &Job, execution: Option<&ExecutionId>) -> Self {
+    fn new(
+        context: &LogContext,
+        settings: &Settings,
+        job: &Job,
+        execution: Option<&ExecutionId>,
+    ) -> Self {
         let metadata = settings.metadata.iter().flatten();
-        let mut resource: Vec<_> =
-            metadata.filter_map(|(key, value)| Some(attribute(key, value.as_deref()?))).collect();
+        let mut resource: Vec<_> = metadata
+            .filter_map(|(key, value)| Some(attribute(key, value.as_deref()?)))
+            .collect();
         resource.push(attribute("service.name", "runner"));
         resource.push(attribute("runner.id", context.client.runner().as_str()));
         resource.push(attribute("runner.version", &context.version));
-        let mut attributes =
-            vec![attribute("runner_job.id", job.id.as_str()), attribute("runner_job.type", job.kind.as_str())];
+        let mut attributes = vec![
+            attribute("runner_job.id", job.id.as_str()),
+            attribute("runner_job.type", job.kind.as_str()),
+        ];
         if let Some(stream) = &job.log_stream {
             attributes.push(attribute("log_stream.id", stream.as_str()));
         }
         if let Some(execution) = execution {
             attributes.push(attribute("runner_job_execution.id", execution.as_str()));
         }
-        Self { resource, schema_url: context.client.base().as_str().trim_end_matches('/').to_owned(), attributes }
+        Self {
+            resource,
+            schema_url: context
+                .client
+                .base()
+                .as_str()
+                .trim_end_matches('/')
+                .to_owned(),
+            attributes,
+        }
     }
 
     fn encode(&self, lines: impl Iterator<Item = Line>) -> Vec<u8> {
@@ -283,10 +345,16 @@ impl Envelope {
                 ..LogRecord::default()
             }
         });
-        let scope = InstrumentationScope { name: "oteljob".into(), ..InstrumentationScope::default() };
+        let scope = InstrumentationScope {
+            name: "oteljob".into(),
+            ..InstrumentationScope::default()
+        };
         let request = ExportLogsServiceRequest {
             resource_logs: vec![ResourceLogs {
-                resource: Some(Resource { attributes: self.resource.clone(), ..Resource::default() }),
+                resource: Some(Resource {
+                    attributes: self.resource.clone(),
+                    ..Resource::default()
+                }),
                 scope_logs: vec![ScopeLogs {
                     scope: Some(scope),
                     log_records: records.collect(),
@@ -300,9 +368,15 @@ impl Envelope {
 }
 
 fn attribute(key: &str, value: &str) -> KeyValue {
-    KeyValue { key: key.into(), value: Some(text_value(value)), ..KeyValue::default() }
+    KeyValue {
+        key: key.into(),
+        value: Some(text_value(value)),
+        ..KeyValue::default()
+    }
 }
 
 fn text_value(text: &str) -> AnyValue {
-    AnyValue { value: Some(any_value::Value::StringValue(text.into())) }
+    AnyValue {
+        value: Some(any_value::Value::StringValue(text.into())),
+    }
 }

@@ -19,11 +19,16 @@ impl Metrics {
     /// If their names are taken.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let calls = IntCounterVec::new(
-            Opts::new("nuon_runner_control_requests_total", "Calls of the control plane by route and outcome."),
+            Opts::new(
+                "nuon_runner_control_requests_total",
+                "Calls of the control plane by route and outcome.",
+            ),
             &["route", "outcome"],
         )?;
-        let lost_lines =
-            IntCounter::new("nuon_runner_log_lines_lost_total", "Job log lines that did not reach the control plane.")?;
+        let lost_lines = IntCounter::new(
+            "nuon_runner_log_lines_lost_total",
+            "Job log lines that did not reach the control plane.",
+        )?;
         registry.register(Box::new(calls.clone()))?;
         registry.register(Box::new(lost_lines.clone()))?;
         Ok(Self { calls, lost_lines })
@@ -39,6 +44,8 @@ impl Metrics {
             Outcome::Broken => "broken",
             Outcome::NoAnswer => "no-answer",
         };
-        self.calls.with_label_values(&[route.as_str(), outcome]).inc();
+        self.calls
+            .with_label_values(&[route.as_str(), outcome])
+            .inc();
     }
 }

@@ -131,13 +131,26 @@ const PERIODIC: Row = Row {
 };
 
 /// Writes that say the same when repeated; the answer's body is not needed.
-const SET: Row = Row { broken: Accept, ..READ };
+const SET: Row = Row {
+    broken: Accept,
+    ..READ
+};
 
 /// Writes of which the server keeps one: a second one is refused as a duplicate.
-const ONCE: Row = Row { bad_request: DoneBefore, conflict: DoneOrRetry, broken: Accept, ..READ };
+const ONCE: Row = Row {
+    bad_request: DoneBefore,
+    conflict: DoneOrRetry,
+    broken: Accept,
+    ..READ
+};
 
 /// A write that would be done twice.
-const CREATE: Row = Row { server_error: Ask, no_answer: Ask, broken: Ask, ..READ };
+const CREATE: Row = Row {
+    server_error: Ask,
+    no_answer: Ask,
+    broken: Ask,
+    ..READ
+};
 
 impl Route {
     /// Every route.
@@ -166,10 +179,21 @@ impl Route {
 
     fn row(self) -> &'static Row {
         match self {
-            Self::Settings | Self::Job | Self::Plan | Self::CompositePlan | Self::Execution | Self::Process => &READ,
-            Self::HeartBeat | Self::Jobs | Self::JobsTail | Self::Monitor | Self::Shutdowns => &PERIODIC,
+            Self::Settings
+            | Self::Job
+            | Self::Plan
+            | Self::CompositePlan
+            | Self::Execution
+            | Self::Process => &READ,
+            Self::HeartBeat | Self::Jobs | Self::JobsTail | Self::Monitor | Self::Shutdowns => {
+                &PERIODIC
+            }
             // A second registration is one more row that ends by itself.
-            Self::UpdateJob | Self::UpdateExecution | Self::Logs | Self::UpdateProcess | Self::CompleteShutdown => &SET,
+            Self::UpdateJob
+            | Self::UpdateExecution
+            | Self::Logs
+            | Self::UpdateProcess
+            | Self::CompleteShutdown => &SET,
             Self::CreateProcess => &READ,
             Self::Result | Self::Outputs => &ONCE,
             Self::CreateExecution => &CREATE,
@@ -251,7 +275,12 @@ mod tests {
 
     #[test]
     fn an_execution_is_never_created_blindly_again() {
-        for outcome in [Outcome::NoAnswer, Outcome::Broken, Outcome::Status(500), Outcome::Status(503)] {
+        for outcome in [
+            Outcome::NoAnswer,
+            Outcome::Broken,
+            Outcome::Status(500),
+            Outcome::Status(503),
+        ] {
             assert_eq!(Route::CreateExecution.verdict(outcome), Ask);
         }
     }
@@ -260,7 +289,10 @@ mod tests {
     fn no_redirect_is_followed_and_no_refusal_repeated() {
         for route in Route::ALL {
             for status in [301, 302, 307, 403, 404, 422] {
-                assert!(matches!(route.verdict(Outcome::Status(status)), Final | Skip), "{route} {status}");
+                assert!(
+                    matches!(route.verdict(Outcome::Status(status)), Final | Skip),
+                    "{route} {status}"
+                );
             }
         }
     }

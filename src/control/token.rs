@@ -30,7 +30,11 @@ impl Token {
     pub(super) fn new(source: TokenSource, redactor: Redactor) -> Result<Self, TokenError> {
         let first = Self::load(&source)?;
         let learned = redactor.learn(first.expose());
-        Ok(Self { source, current: std::sync::RwLock::new((first, learned)), redactor })
+        Ok(Self {
+            source,
+            current: std::sync::RwLock::new((first, learned)),
+            redactor,
+        })
     }
 
     fn load(source: &TokenSource) -> Result<Secret, TokenError> {
@@ -38,7 +42,10 @@ impl Token {
             TokenSource::Value(secret) => Ok(secret.clone()),
             TokenSource::File(path) => std::fs::read_to_string(path)
                 .map(|text| text.trim().into())
-                .map_err(|source| TokenError { path: path.clone(), source }),
+                .map_err(|source| TokenError {
+                    path: path.clone(),
+                    source,
+                }),
         }
     }
 
@@ -47,7 +54,10 @@ impl Token {
         match Self::load(&self.source) {
             Ok(secret) => {
                 let learned = self.redactor.learn(secret.expose());
-                let mut current = self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let mut current = self
+                    .current
+                    .write()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner);
                 *current = (secret, learned);
             }
             Err(error) => tracing::warn!(%error, "the token was refused and cannot be read again"),
@@ -56,7 +66,10 @@ impl Token {
 
     /// The `Authorization` header.
     pub(super) fn header(&self) -> String {
-        let current = self.current.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let current = self
+            .current
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         format!("Bearer {}", current.0.expose())
     }
 }

@@ -100,7 +100,11 @@ impl Answer {
         serde_json::from_slice(&self.body).map_err(|error| ControlError::Broken {
             route: self.route,
             // The error's own text may quote the body.
-            message: format!("unexpected JSON at line {}, column {}", error.line(), error.column()),
+            message: format!(
+                "unexpected JSON at line {}, column {}",
+                error.line(),
+                error.column()
+            ),
         })
     }
 }
@@ -124,7 +128,8 @@ impl Transport {
             redactor: parts.redactor,
             metrics: parts.metrics,
         });
-        let limit = tower::limit::ConcurrencyLimitLayer::new(CALLS_AT_ONCE).layer(Sender(shared.clone()));
+        let limit =
+            tower::limit::ConcurrencyLimitLayer::new(CALLS_AT_ONCE).layer(Sender(shared.clone()));
         Ok(Self { shared, limit })
     }
 
@@ -159,15 +164,29 @@ impl Transport {
             Route::Jobs | Route::Monitor | Route::HeartBeat => SHORT_ATTEMPT,
             _ => ATTEMPT,
         };
-        let call = Call { route, path, body, timeout, patience };
-        let retry = Retry { shared: self.shared.clone(), backoff: Backoff::default() };
+        let call = Call {
+            route,
+            path,
+            body,
+            timeout,
+            patience,
+        };
+        let retry = Retry {
+            shared: self.shared.clone(),
+            backoff: Backoff::default(),
+        };
         let stack = tower::retry::RetryLayer::new(retry).layer(self.limit.clone());
         match patience {
             Patience::Once => stack.oneshot(call).await,
-            Patience::Until(limit) => match self.shared.clock.timeout(limit, stack.oneshot(call)).await {
-                Ok(done) => done,
-                Err(elapsed) => Err(ControlError::Deadline { route, waited: elapsed.0 }),
-            },
+            Patience::Until(limit) => {
+                match self.shared.clock.timeout(limit, stack.oneshot(call)).await {
+                    Ok(done) => done,
+                    Err(elapsed) => Err(ControlError::Deadline {
+                        route,
+                        waited: elapsed.0,
+                    }),
+                }
+            }
         }
     }
 }
@@ -182,7 +201,11 @@ struct Retry {
 impl tower::retry::Policy<Call, Answer, ControlError> for Retry {
     type Future = BoxFuture<'static, ()>;
 
-    fn retry(&mut self, call: &mut Call, result: &mut Result<Answer, ControlError>) -> Option<Self::Future> {
+    fn retry(
+        &mut self,
+        call: &mut Call,
+        result: &mut Result<Answer, ControlError>,
+    ) -> Option<Self::Future> {
         let error = result.as_ref().err()?;
         let verdict = error.verdict();
         if verdict == Verdict::Reauthenticate {
@@ -211,7 +234,10 @@ impl Service<Call> for Sender {
     type Error = ControlError;
     type Future = BoxFuture<'static, Result<Answer, ControlError>>;
 
-    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), ControlError>> {
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), ControlError>> {
         std::task::Poll::Ready(Ok(()))
     }
 
@@ -219,12 +245,18 @@ impl Service<Call> for Sender {
         let shared = self.0.clone();
         Box::pin(async move {
             let route = call.route;
-            let attempt = tower::timeout::Timeout::new(tower::service_fn(|call| shared.attempt(call)), call.timeout);
+            let attempt = tower::timeout::Timeout::new(
+                tower::service_fn(|call| shared.attempt(call)),
+                call.timeout,
+            );
             let result = match attempt.oneshot(call).await {
                 Ok(answer) => Ok(answer),
                 Err(error) => Err(match error.downcast::<ControlError>() {
                     Ok(error) => *error,
-                    Err(_) => ControlError::NoAnswer { route, message: "silent for too long".into() },
+                    Err(_) => ControlError::NoAnswer {
+                        route,
+                        message: "silent for too long".into(),
+                    },
                 }),
             };
             shared.metrics.count(route, outcome(&result));
@@ -245,7 +277,13 @@ fn outcome(result: &Result<Answer, ControlError>) -> Outcome {
 impl Shared {
     async fn attempt(&self, call: Call) -> Result<Answer, ControlError> {
         let route = call.route;
-        let url = self.base.join(&call.path).map_err(|_| ControlError::Broken { route, message: "bad URL".into() })?;
+        let url = self
+            .base
+            .join(&call.path)
+            .map_err(|_| ControlError::Broken {
+                route,
+                message: "bad URL".into(),
+            })?;
         let mut request = self
             .http
             .request(route.method(), url)
@@ -254,28 +292,46 @@ impl Shared {
             .header(http::header::ACCEPT, "application/json");
         request = match call.body {
             Body::None => request,
-            Body::Json(bytes) => request.header(http::header::CONTENT_TYPE, "application/json").body(bytes),
-            Body::Protobuf(bytes) => request.header(http::header::CONTENT_TYPE, "application/x-protobuf").body(bytes),
+            Body::Json(bytes) => request
+                .header(http::header::CONTENT_TYPE, "application/json")
+                .body(bytes),
+            Body::Protobuf(bytes) => request
+                .header(http::header::CONTENT_TYPE, "application/x-protobuf")
+                .body(bytes),
         };
-        let response = request.send().await.map_err(|error| ControlError::NoAnswer {
-            route,
-            message: self.redactor.mask(&chain(&error)).into_owned(),
-        })?;
+        let response = request
+            .send()
+            .await
+            .map_err(|error| ControlError::NoAnswer {
+                route,
+                message: self.redactor.mask(&chain(&error)).into_owned(),
+            })?;
         let status = response.status();
         let headers = response.headers().clone();
         let body = bounded::read(response, LARGEST_ANSWER).await;
         if status.is_success() {
-            let body = body.map_err(|error| ControlError::Broken { route, message: error.to_string() })?;
+            let body = body.map_err(|error| ControlError::Broken {
+                route,
+                message: error.to_string(),
+            })?;
             // Calls whose answer carries nothing are done when the status says so.
             return Ok(Answer { route, body });
         }
         Err(self.refusal(route, status, &headers, &body.unwrap_or_default()))
     }
 
-    fn refusal(&self, route: Route, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> ControlError {
+    fn refusal(
+        &self,
+        route: Route,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> ControlError {
         let refusal: Option<Refusal> = serde_json::from_slice(body).ok();
         let message = match (&refusal, status.is_redirection()) {
-            (_, true) => "it redirects elsewhere, which is not followed; check the API URL".to_owned(),
+            (_, true) => {
+                "it redirects elsewhere, which is not followed; check the API URL".to_owned()
+            }
             (Some(refusal), _) if !refusal.error.is_empty() => refusal.error.clone(),
             (Some(refusal), _) => refusal.description.clone(),
             (None, _) => String::new(),
@@ -292,7 +348,11 @@ impl Shared {
 
 /// `Retry-After`, in seconds or as a date.
 fn server_delay(headers: &HeaderMap, clock: &Clock) -> Option<Duration> {
-    let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
+    let text = headers
+        .get(http::header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim();
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }
@@ -311,5 +371,9 @@ fn chain(error: &reqwest::Error) -> String {
         text.push_str(&cause.to_string());
         source = cause.source();
     }
-    if text.is_empty() { "the connection failed".into() } else { text }
+    if text.is_empty() {
+        "the connection failed".into()
+    } else {
+        text
+    }
 }

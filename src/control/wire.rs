@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::job::{ExecutionId, ExecutionStatus, Group, Job, JobId, JobKind, JobStatus, Operation, ProcessId};
+use crate::job::{
+    ExecutionId, ExecutionStatus, Group, Job, JobId, JobKind, JobStatus, Operation, ProcessId,
+};
 
 /// Settings of a runner's group.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -41,8 +43,13 @@ impl Settings {
 
     /// How many jobs of a group may run at once; 1 if the server does not say.
     pub fn parallelism(&self, group: &Group) -> usize {
-        let text = self.job_group_parallelism.as_ref().and_then(|groups| groups.get(group.as_str()));
-        text.and_then(|text| text.trim().parse().ok()).filter(|count| (1..=64).contains(count)).unwrap_or(1)
+        let text = self
+            .job_group_parallelism
+            .as_ref()
+            .and_then(|groups| groups.get(group.as_str()));
+        text.and_then(|text| text.trim().parse().ok())
+            .filter(|count| (1..=64).contains(count))
+            .unwrap_or(1)
     }
 
     /// The least severity of log lines that are shipped, by OTLP's numbers.
@@ -122,8 +129,10 @@ fn epoch() -> Timestamp {
 impl JobRecord {
     /// The job as the worker knows it.
     pub fn job(&self) -> Job {
-        let shutdown_type =
-            self.metadata.as_ref().and_then(|metadata| metadata.get("shutdown_type").cloned().flatten());
+        let shutdown_type = self
+            .metadata
+            .as_ref()
+            .and_then(|metadata| metadata.get("shutdown_type").cloned().flatten());
         Job {
             id: self.id.clone(),
             kind: self.kind.clone(),
@@ -143,7 +152,11 @@ impl JobRecord {
 
     /// The newest execution, if the server showed it.
     pub fn newest_execution(&self) -> Option<&ExecutionRecord> {
-        self.executions.as_ref().and_then(|executions| executions.iter().max_by_key(|execution| execution.created_at))
+        self.executions.as_ref().and_then(|executions| {
+            executions
+                .iter()
+                .max_by_key(|execution| execution.created_at)
+        })
     }
 }
 
@@ -266,7 +279,9 @@ pub struct CompositeStatus {
 impl ProcessRecord {
     /// Whether the server still counts on the process.
     pub fn is_active(&self) -> bool {
-        self.composite_status.as_ref().is_some_and(|status| status.status == "active")
+        self.composite_status
+            .as_ref()
+            .is_some_and(|status| status.status == "active")
     }
 }
 

@@ -1,5 +1,8 @@
 //! The routes: a request in, an answer out, the store changed in between.
-#![expect(clippy::indexing_slicing, reason = "a member or item that a JSON value lacks reads as null")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a member or item that a JSON value lacks reads as null"
+)]
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,15 +22,26 @@ pub(super) struct Answer {
 
 impl Answer {
     fn json(status: u16, body: &Value) -> Self {
-        Self { status, content_type: "application/json", body: body.to_string().into_bytes() }
+        Self {
+            status,
+            content_type: "application/json",
+            body: body.to_string().into_bytes(),
+        }
     }
 
     fn text(status: u16, body: impl Into<String>) -> Self {
-        Self { status, content_type: "text/plain; charset=utf-8", body: body.into().into_bytes() }
+        Self {
+            status,
+            content_type: "text/plain; charset=utf-8",
+            body: body.into().into_bytes(),
+        }
     }
 
     pub(super) fn error(status: u16, message: &str) -> Self {
-        Self::json(status, &json!({"error": message, "user_error": status < 500, "description": message}))
+        Self::json(
+            status,
+            &json!({"error": message, "user_error": status < 500, "description": message}),
+        )
     }
 
     fn no_route() -> Self {
@@ -54,7 +68,9 @@ impl Request<'_> {
     }
 
     fn query(&self) -> HashMap<String, String> {
-        url::form_urlencoded::parse(self.query.as_bytes()).into_owned().collect()
+        url::form_urlencoded::parse(self.query.as_bytes())
+            .into_owned()
+            .collect()
     }
 
     /// Whether this is a held poll, which waits for its answer.
@@ -75,52 +91,97 @@ pub(super) fn answer(store: &mut Store, request: &Request<'_>, long_poll: bool) 
             jobs(store, runner, &request.query())
         }
         ("GET", ["v1", "runners", _, "jobs", "tail"]) => Answer::no_route(),
-        ("GET", ["v1", "runner-jobs", id] | ["v1", "runners", _, "jobs", id]) => match store.jobs.get(*id) {
-            Some(job) => Answer::json(200, &job.record("run00000000000000000000000", true)),
-            None => Answer::no_row(),
-        },
+        ("GET", ["v1", "runner-jobs", id] | ["v1", "runners", _, "jobs", id]) => {
+            match store.jobs.get(*id) {
+                Some(job) => Answer::json(200, &job.record("run00000000000000000000000", true)),
+                None => Answer::no_row(),
+            }
+        }
         ("PATCH", ["v1", "runner-jobs", id]) => update_job(store, id, &request.json()),
         ("GET", ["v1", "runner-jobs", id, "plan"] | ["v1", "runners", _, "jobs", id, "plan"]) => {
-            match store.jobs.get(*id).map(|job| &job.new.plan.1).filter(|plan| !plan.is_null()) {
+            match store
+                .jobs
+                .get(*id)
+                .map(|job| &job.new.plan.1)
+                .filter(|plan| !plan.is_null())
+            {
                 Some(Value::String(text)) => Answer::text(200, text.clone()),
                 Some(plan) => Answer::text(200, plan.to_string()),
                 None => Answer::no_row(),
             }
         }
         ("GET", ["v1", "runner-jobs", id, "composite-plan"]) if second => {
-            match store.jobs.get(*id).map(|job| &job.new.plan).filter(|(_, plan)| !plan.is_null()) {
+            match store
+                .jobs
+                .get(*id)
+                .map(|job| &job.new.plan)
+                .filter(|(_, plan)| !plan.is_null())
+            {
                 Some((member, plan)) => Answer::json(200, &json!({ member: plan })),
                 None => Answer::no_row(),
             }
         }
-        ("POST", ["v1", "runner-jobs", id, "executions"]) => match store.create_execution(id, request.client_version) {
-            Some(Ok(record)) => Answer::json(201, &record),
-            Some(Err(())) => Answer::error(500, "max executions reached"),
-            None => Answer::no_row(),
-        },
+        ("POST", ["v1", "runner-jobs", id, "executions"]) => {
+            match store.create_execution(id, request.client_version) {
+                Some(Ok(record)) => Answer::json(201, &record),
+                Some(Err(())) => Answer::error(500, "max executions reached"),
+                None => Answer::no_row(),
+            }
+        }
         ("GET", ["v1", "runner-jobs", _, "executions", id]) => match store.execution(id) {
             Some((job, execution)) => Answer::json(200, &execution.record(&job.id)),
             None => Answer::no_row(),
         },
-        ("PATCH", ["v1", "runner-jobs", _, "executions", id]) => update_execution(store, id, &request.json()),
-        ("POST", ["v1", "runner-jobs", _, "executions", id, "result"]) => result(store, id, request.json()),
-        ("POST", ["v1", "runner-jobs", _, "executions", id, "outputs"]) => outputs(store, id, request.json()),
+        ("PATCH", ["v1", "runner-jobs", _, "executions", id]) => {
+            update_execution(store, id, &request.json())
+        }
+        ("POST", ["v1", "runner-jobs", _, "executions", id, "result"]) => {
+            result(store, id, request.json())
+        }
+        ("POST", ["v1", "runner-jobs", _, "executions", id, "outputs"]) => {
+            outputs(store, id, request.json())
+        }
         ("POST", ["v1", "log-streams", id, "logs"]) => logs(store, id, request.body),
-        ("POST", ["v1", "runners", runner, "processes"]) if second => register(store, runner, &request.json()),
-        ("GET", ["v1", "runners", _, "processes", id]) if second => match store.processes.get(*id) {
-            Some(status) => Answer::json(200, &json!({"id": id, "composite_status": {"status": status}})),
-            None => Answer::no_row(),
-        },
-        ("PATCH", ["v1", "runners", _, "processes", id]) if second => update_process(store, id, &request.json()),
+        ("POST", ["v1", "runners", runner, "processes"]) if second => {
+            register(store, runner, &request.json())
+        }
+        ("GET", ["v1", "runners", _, "processes", id]) if second => {
+            match store.processes.get(*id) {
+                Some(status) => Answer::json(
+                    200,
+                    &json!({"id": id, "composite_status": {"status": status}}),
+                ),
+                None => Answer::no_row(),
+            }
+        }
+        ("PATCH", ["v1", "runners", _, "processes", id]) if second => {
+            update_process(store, id, &request.json())
+        }
         ("GET", ["v1", "runners", _, "processes", id, "shutdowns"]) if second => {
             let wishes = store.shutdowns.get(*id).cloned().unwrap_or_default();
-            let wishes: Vec<_> =
-                wishes.iter().map(|(id, status)| json!({"id": id, "type": "graceful", "status": status})).collect();
+            let wishes: Vec<_> = wishes
+                .iter()
+                .map(|(id, status)| json!({"id": id, "type": "graceful", "status": status}))
+                .collect();
             Answer::json(200, &wishes.into())
         }
-        ("POST", ["v1", "runners", _, "processes", id, "shutdowns", wish, "complete"]) if second => {
+        (
+            "POST",
+            [
+                "v1",
+                "runners",
+                _,
+                "processes",
+                id,
+                "shutdowns",
+                wish,
+                "complete",
+            ],
+        ) if second => {
             let wishes = store.shutdowns.get_mut(*id).into_iter().flatten();
-            wishes.filter(|(id, _)| id == wish).for_each(|(_, status)| *status = "completed".into());
+            wishes
+                .filter(|(id, _)| id == wish)
+                .for_each(|(_, status)| *status = "completed".into());
             Answer::json(200, &json!({"id": wish, "status": "completed"}))
         }
         _ => Answer::no_route(),
@@ -161,7 +222,11 @@ fn jobs(store: &Store, runner: &str, query: &HashMap<String, String>) -> Answer 
         .filter(|job| group.is_none_or(|group| *group == job.new.group))
         .filter(|job| status.is_empty() || status == "unknown" || status == job.status)
         .collect();
-    jobs.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| b.id.cmp(&a.id)));
+    jobs.sort_by(|a, b| {
+        b.created_at
+            .cmp(&a.created_at)
+            .then_with(|| b.id.cmp(&a.id))
+    });
     let page = jobs.into_iter().skip(offset).take(limit.min(100));
     let records: Vec<_> = page.map(|job| job.record(runner, false)).collect();
     Answer::json(200, &records.into())
@@ -176,23 +241,35 @@ fn update_job(store: &mut Store, id: &str, body: &Value) -> Answer {
 
 fn update_execution(store: &mut Store, id: &str, body: &Value) -> Answer {
     let status = body["status"].as_str().unwrap_or_default().to_owned();
-    let executions = store.jobs.values_mut().flat_map(|job| job.executions.iter_mut());
+    let executions = store
+        .jobs
+        .values_mut()
+        .flat_map(|job| job.executions.iter_mut());
     for execution in executions.filter(|execution| execution.id == id && !status.is_empty()) {
         execution.status.clone_from(&status);
         execution.history.push(status.clone());
-        execution.description = body["status_description"].as_str().map(str::to_owned).or(execution.description.take());
+        execution.description = body["status_description"]
+            .as_str()
+            .map(str::to_owned)
+            .or(execution.description.take());
     }
     if store.generation == Generation::Second {
         store.supervise();
     }
-    Answer::json(200, &json!({"status": status, "updated_at": store.clock.now().to_string()}))
+    Answer::json(
+        200,
+        &json!({"status": status, "updated_at": store.clock.now().to_string()}),
+    )
 }
 
 /// The first generation keeps only results with contents, and says nothing about it.
 fn result(store: &mut Store, id: &str, mut body: Value) -> Answer {
     let second = store.generation == Generation::Second;
     let row = store.id("run");
-    let executions = store.jobs.values_mut().flat_map(|job| job.executions.iter_mut());
+    let executions = store
+        .jobs
+        .values_mut()
+        .flat_map(|job| job.executions.iter_mut());
     let Some(execution) = executions.into_iter().find(|execution| execution.id == id) else {
         return Answer::error(500, "unable to create result");
     };
@@ -200,7 +277,9 @@ fn result(store: &mut Store, id: &str, mut body: Value) -> Answer {
     if execution.result.is_some() {
         return Answer::error(400, "duplicate key value violates unique constraint");
     }
-    let has_contents = body["contents_compressed"].as_str().is_some_and(|text| !text.is_empty());
+    let has_contents = body["contents_compressed"]
+        .as_str()
+        .is_some_and(|text| !text.is_empty());
     if !second && !has_contents {
         return Answer::json(201, &Value::Null);
     }
@@ -208,12 +287,19 @@ fn result(store: &mut Store, id: &str, mut body: Value) -> Answer {
         map.insert("id".into(), row.into());
     }
     execution.result = Some(body.clone());
-    if second { Answer::json(201, &body) } else { Answer::json(201, &Value::Null) }
+    if second {
+        Answer::json(201, &body)
+    } else {
+        Answer::json(201, &Value::Null)
+    }
 }
 
 fn outputs(store: &mut Store, id: &str, body: Value) -> Answer {
     let row = store.id("run");
-    let executions = store.jobs.values_mut().flat_map(|job| job.executions.iter_mut());
+    let executions = store
+        .jobs
+        .values_mut()
+        .flat_map(|job| job.executions.iter_mut());
     let Some(execution) = executions.into_iter().find(|execution| execution.id == id) else {
         return Answer::no_row();
     };
@@ -234,18 +320,35 @@ fn logs(store: &mut Store, stream: &str, body: &[u8]) -> Answer {
     };
     let mut lines = Vec::new();
     for resource in export.resource_logs {
-        let shared = texts(resource.resource.map(|resource| resource.attributes).unwrap_or_default());
-        for record in resource.scope_logs.into_iter().flat_map(|scope| scope.log_records) {
+        let shared = texts(
+            resource
+                .resource
+                .map(|resource| resource.attributes)
+                .unwrap_or_default(),
+        );
+        for record in resource
+            .scope_logs
+            .into_iter()
+            .flat_map(|scope| scope.log_records)
+        {
             let mut attributes = shared.clone();
             attributes.extend(texts(record.attributes));
             let text = match record.body.and_then(|body| body.value) {
                 Some(any_value::Value::StringValue(text)) => text,
                 _ => String::new(),
             };
-            lines.push(Line { text, severity: record.severity_number, attributes });
+            lines.push(Line {
+                text,
+                severity: record.severity_number,
+                attributes,
+            });
         }
     }
-    store.logs.entry(stream.to_owned()).or_default().extend(lines);
+    store
+        .logs
+        .entry(stream.to_owned())
+        .or_default()
+        .extend(lines);
     Answer::json(201, &"ok".into())
 }
 
@@ -266,7 +369,12 @@ fn register(store: &mut Store, runner: &str, body: &Value) -> Answer {
 }
 
 fn update_process(store: &mut Store, id: &str, body: &Value) -> Answer {
-    let Some(status) = store.processes.get_mut(id) else { return Answer::no_row() };
+    let Some(status) = store.processes.get_mut(id) else {
+        return Answer::no_row();
+    };
     *status = body["status"].as_str().unwrap_or_default().to_owned();
-    Answer::json(200, &json!({"id": id, "composite_status": {"status": status}}))
+    Answer::json(
+        200,
+        &json!({"id": id, "composite_status": {"status": status}}),
+    )
 }

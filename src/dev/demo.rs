@@ -1,6 +1,9 @@
 //! The demo: three components, one of each source, built into an image layout on disk and deployed
 //! to a cluster if there is one.
-#![expect(clippy::indexing_slicing, reason = "a member or item that a JSON value lacks reads as null")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a member or item that a JSON value lacks reads as null"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -23,10 +26,22 @@ const INLINE: &str = include_str!("../../deploy/demo/inline.yaml");
 
 /// The overlay's files, by their path in the repository.
 const OVERLAY: [(&str, &str); 4] = [
-    ("base/kustomization.yaml", include_str!("../../deploy/demo/overlay/base/kustomization.yaml")),
-    ("base/deployment.yaml", include_str!("../../deploy/demo/overlay/base/deployment.yaml")),
-    ("base/service.yaml", include_str!("../../deploy/demo/overlay/base/service.yaml")),
-    ("prod/kustomization.yaml", include_str!("../../deploy/demo/overlay/prod/kustomization.yaml")),
+    (
+        "base/kustomization.yaml",
+        include_str!("../../deploy/demo/overlay/base/kustomization.yaml"),
+    ),
+    (
+        "base/deployment.yaml",
+        include_str!("../../deploy/demo/overlay/base/deployment.yaml"),
+    ),
+    (
+        "base/service.yaml",
+        include_str!("../../deploy/demo/overlay/base/service.yaml"),
+    ),
+    (
+        "prod/kustomization.yaml",
+        include_str!("../../deploy/demo/overlay/prod/kustomization.yaml"),
+    ),
 ];
 
 /// Told what happens, as it happens.
@@ -79,9 +94,12 @@ pub async fn run(
     audience: &mut dyn Audience,
 ) -> Result<(), DemoError> {
     let kubeconfig = match kubeconfig {
-        Some(path) => {
-            Some(std::fs::read_to_string(path).map_err(|source| DemoError::File { path: path.to_owned(), source })?)
-        }
+        Some(path) => Some(
+            std::fs::read_to_string(path).map_err(|source| DemoError::File {
+                path: path.to_owned(),
+                source,
+            })?,
+        ),
         None => None,
     };
     let git = GitDaemon::start(work).await?;
@@ -106,12 +124,27 @@ pub async fn run(
     ];
     for (name, source, from) in sources {
         let job = NewJob::build(build_plan(registry(name), name, source, from));
-        let built = finish(control, &format!("build {name}"), control.offer(job), audience).await?;
-        let image =
-            built.executions.last().and_then(|e| e.outputs.as_ref()).map(|outputs| outputs["outputs"]["image"].clone());
-        let digest = image.as_ref().and_then(|image| image["digest"].as_str()).unwrap_or_default().to_owned();
+        let built = finish(
+            control,
+            &format!("build {name}"),
+            control.offer(job),
+            audience,
+        )
+        .await?;
+        let image = built
+            .executions
+            .last()
+            .and_then(|e| e.outputs.as_ref())
+            .map(|outputs| outputs["outputs"]["image"].clone());
+        let digest = image
+            .as_ref()
+            .and_then(|image| image["digest"].as_str())
+            .unwrap_or_default()
+            .to_owned();
         audience.built(name, &format!("{}:{name}", layout(name)), &digest);
-        let Some(kubeconfig) = &kubeconfig else { continue };
+        let Some(kubeconfig) = &kubeconfig else {
+            continue;
+        };
         let plan = deploy_plan(name, &registry(name), &digest, kubeconfig);
         let planned = control.offer(NewJob::deploy("create-apply-plan", plan));
         let planned = finish(control, &format!("plan {name}"), planned, audience).await?;
@@ -121,7 +154,9 @@ pub async fn run(
         audience.changes("apply", name, &applied_diffs(&applied));
     }
     if kubeconfig.is_none() {
-        audience.note("no cluster was given, so nothing was deployed; --kubeconfig FILE deploys to one");
+        audience.note(
+            "no cluster was given, so nothing was deployed; --kubeconfig FILE deploys to one",
+        );
     }
     Ok(())
 }
@@ -144,15 +179,31 @@ fn deploy_plan(name: &str, registry: &Value, digest: &str, kubeconfig: &str) -> 
 }
 
 /// Follows a job to its end.
-async fn finish(control: &ControlPlane, what: &str, id: String, audience: &mut dyn Audience) -> Result<Job, DemoError> {
+async fn finish(
+    control: &ControlPlane,
+    what: &str,
+    id: String,
+    audience: &mut dyn Audience,
+) -> Result<Job, DemoError> {
     let end = std::time::Instant::now() + PATIENCE;
     let mut told = 0;
     loop {
         let Some(job) = control.wait(&id, LOOK).await else {
-            let (status, description) = ("missing".to_owned(), "the control plane does not know it".to_owned());
-            return Err(DemoError::Job { job: what.to_owned(), status, description });
+            let (status, description) = (
+                "missing".to_owned(),
+                "the control plane does not know it".to_owned(),
+            );
+            return Err(DemoError::Job {
+                job: what.to_owned(),
+                status,
+                description,
+            });
         };
-        let history = job.executions.last().map(|execution| execution.history.clone()).unwrap_or_default();
+        let history = job
+            .executions
+            .last()
+            .map(|execution| execution.history.clone())
+            .unwrap_or_default();
         for status in history.iter().skip(told) {
             audience.progress(what, status);
         }
@@ -162,24 +213,43 @@ async fn finish(control: &ControlPlane, what: &str, id: String, audience: &mut d
             "available" | "in-progress" if std::time::Instant::now() < end => {}
             status => {
                 let (status, description) = (status.to_owned(), job.description.clone());
-                return Err(DemoError::Job { job: what.to_owned(), status, description });
+                return Err(DemoError::Job {
+                    job: what.to_owned(),
+                    status,
+                    description,
+                });
             }
         }
     }
 }
 
 fn planned_diffs(job: &Job) -> Vec<ResourceDiff> {
-    let result = job.executions.last().and_then(|execution| execution.result.as_ref());
-    let packed = result.and_then(|result| result["contents_compressed"].as_str()).unwrap_or_default();
+    let result = job
+        .executions
+        .last()
+        .and_then(|execution| execution.result.as_ref());
+    let packed = result
+        .and_then(|result| result["contents_compressed"].as_str())
+        .unwrap_or_default();
     let text = contents::unpack(packed).unwrap_or_default();
-    serde_json::from_str::<PlanContents>(&text).map(|contents| contents.k8s_content_diff).unwrap_or_default()
+    serde_json::from_str::<PlanContents>(&text)
+        .map(|contents| contents.k8s_content_diff)
+        .unwrap_or_default()
 }
 
 fn applied_diffs(job: &Job) -> Vec<ResourceDiff> {
-    let outputs = job.executions.last().and_then(|execution| execution.outputs.as_ref());
-    let diffs = outputs.map(|outputs| outputs["outputs"]["diff"].clone()).unwrap_or_default();
+    let outputs = job
+        .executions
+        .last()
+        .and_then(|execution| execution.outputs.as_ref());
+    let diffs = outputs
+        .map(|outputs| outputs["outputs"]["diff"].clone())
+        .unwrap_or_default();
     let diffs: Vec<ResourceDiff> = serde_json::from_value(diffs).unwrap_or_default();
-    diffs.into_iter().filter(|diff| diff.change != Change::Unchanged).collect()
+    diffs
+        .into_iter()
+        .filter(|diff| diff.change != Change::Unchanged)
+        .collect()
 }
 
 /// The overlay's repository, served on loopback by git itself.
@@ -197,22 +267,46 @@ impl GitDaemon {
                 std::fs::create_dir_all(path.parent().unwrap_or(&tree))?;
                 std::fs::write(&path, content)
             };
-            write().map_err(|source| DemoError::File { path: path.clone(), source })?;
+            write().map_err(|source| DemoError::File {
+                path: path.clone(),
+                source,
+            })?;
         }
         for args in [
             &["init", "--quiet", "--initial-branch=main"][..],
             &["add", "--all"],
-            &["-c", "user.name=demo", "-c", "user.email=demo@localhost", "commit", "--quiet", "--message=demo"],
+            &[
+                "-c",
+                "user.name=demo",
+                "-c",
+                "user.email=demo@localhost",
+                "commit",
+                "--quiet",
+                "--message=demo",
+            ],
         ] {
-            let done = tokio::process::Command::new("git").args(args).current_dir(&tree).output().await;
+            let done = tokio::process::Command::new("git")
+                .args(args)
+                .current_dir(&tree)
+                .output()
+                .await;
             let done = done.map_err(|error| DemoError::Git(error.to_string()))?;
             if !done.status.success() {
-                return Err(DemoError::Git(String::from_utf8_lossy(&done.stderr).trim().to_owned()));
+                return Err(DemoError::Git(
+                    String::from_utf8_lossy(&done.stderr).trim().to_owned(),
+                ));
             }
         }
-        let port = free_port().await.map_err(|error| DemoError::Git(error.to_string()))?;
+        let port = free_port()
+            .await
+            .map_err(|error| DemoError::Git(error.to_string()))?;
         let child = tokio::process::Command::new("git")
-            .args(["daemon", "--export-all", "--listen=127.0.0.1", "--reuseaddr"])
+            .args([
+                "daemon",
+                "--export-all",
+                "--listen=127.0.0.1",
+                "--reuseaddr",
+            ])
             .arg(format!("--port={port}"))
             .arg(format!("--base-path={}", work.display()))
             .stdin(Stdio::null())
@@ -223,8 +317,14 @@ impl GitDaemon {
             .spawn()
             .map_err(|error| DemoError::Git(error.to_string()))?;
         for _ in 0..200 {
-            if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                return Ok(Self { url: format!("git://127.0.0.1:{port}/overlay"), _child: child });
+            if tokio::net::TcpStream::connect(("127.0.0.1", port))
+                .await
+                .is_ok()
+            {
+                return Ok(Self {
+                    url: format!("git://127.0.0.1:{port}/overlay"),
+                    _child: child,
+                });
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
@@ -235,7 +335,11 @@ impl GitDaemon {
 impl Drop for GitDaemon {
     fn drop(&mut self) {
         // git starts the daemon as a child of its own; both are of one group.
-        let group = self._child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        let group = self
+            ._child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(rustix::process::Pid::from_raw);
         if let Some(group) = group {
             let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
         }
@@ -243,5 +347,8 @@ impl Drop for GitDaemon {
 }
 
 async fn free_port() -> std::io::Result<u16> {
-    Ok(tokio::net::TcpListener::bind(("127.0.0.1", 0)).await?.local_addr()?.port())
+    Ok(tokio::net::TcpListener::bind(("127.0.0.1", 0))
+        .await?
+        .local_addr()?
+        .port())
 }

@@ -60,12 +60,23 @@ impl Fault {
 
     /// Hits every request of a kind from now on.
     pub fn always(method: Method, suffix: &str, misbehaviour: Misbehaviour) -> Self {
-        Self { times: usize::MAX, ..Self::once(method, suffix, misbehaviour) }
+        Self {
+            times: usize::MAX,
+            ..Self::once(method, suffix, misbehaviour)
+        }
     }
 
     /// Hits some in a hundred of all requests; the same ones for the same seed.
     pub fn some(percent: u32, seed: u32, misbehaviour: Misbehaviour) -> Self {
-        Self { method: None, suffix: String::new(), misbehaviour, times: usize::MAX, after: 0, percent, seed }
+        Self {
+            method: None,
+            suffix: String::new(),
+            misbehaviour,
+            times: usize::MAX,
+            after: 0,
+            percent,
+            seed,
+        }
     }
 
     /// Whether it hits this request; counts it if it is of its kind.
@@ -75,7 +86,10 @@ impl Fault {
             return false;
         }
         // A linear congruential step: plain, and the same everywhere.
-        self.seed = self.seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        self.seed = self
+            .seed
+            .wrapping_mul(1_664_525)
+            .wrapping_add(1_013_904_223);
         if (self.seed >> 16) % 100 >= self.percent {
             return false;
         }

@@ -1,5 +1,8 @@
 //! The control plane as a server on loopback.
-#![expect(clippy::indexing_slicing, reason = "a member or item that a JSON value lacks reads as null")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a member or item that a JSON value lacks reads as null"
+)]
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -34,7 +37,14 @@ pub trait CheckRequest: Send + Sync {
     ///
     /// # Errors
     /// What is wrong with it.
-    fn check(&self, method: &Method, path: &str, query: &str, headers: &HeaderMap, body: &[u8]) -> Result<(), String>;
+    fn check(
+        &self,
+        method: &Method,
+        path: &str,
+        query: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<(), String>;
 }
 
 /// How the control plane is.
@@ -96,14 +106,24 @@ impl ControlPlane {
     /// Those of the socket.
     pub async fn start(mut options: Options) -> std::io::Result<Self> {
         if options.long_poll {
-            options.settings.insert("long_poll_jobs".into(), true.into());
+            options
+                .settings
+                .insert("long_poll_jobs".into(), true.into());
         }
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        let store = Store::new(options.generation, options.clock.clone(), options.settings.clone());
+        let store = Store::new(
+            options.generation,
+            options.clock.clone(),
+            options.settings.clone(),
+        );
         let clock = options.clock.clone();
-        let shared =
-            Arc::new(Shared { store: Mutex::new(store), faults: Mutex::default(), down: Mutex::new(false), options });
+        let shared = Arc::new(Shared {
+            store: Mutex::new(store),
+            faults: Mutex::default(),
+            down: Mutex::new(false),
+            options,
+        });
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, shared.clone()));
         let supervised = shared.clone();
@@ -113,13 +133,18 @@ impl ControlPlane {
                 lock(&supervised.store).supervise();
             }
         });
-        Ok(Self { shared, address, tasks })
+        Ok(Self {
+            shared,
+            address,
+            tasks,
+        })
     }
 
     /// Its address.
     pub fn url(&self) -> Url {
         // An address of this form is a URL.
-        Url::parse(&format!("http://{}", self.address)).unwrap_or_else(|_| unreachable!("a socket address is a host"))
+        Url::parse(&format!("http://{}", self.address))
+            .unwrap_or_else(|_| unreachable!("a socket address is a host"))
     }
 
     /// Its port.
@@ -143,10 +168,17 @@ impl ControlPlane {
         let mut store = self.store();
         let job = store.jobs.get(plan_job)?.clone();
         let result = job.executions.last()?.result.clone()?;
-        let contents = result["contents_compressed"].as_str()?.replace('-', "+").replace('_', "/");
+        let contents = result["contents_compressed"]
+            .as_str()?
+            .replace('-', "+")
+            .replace('_', "/");
         let (member, mut plan) = job.new.plan.clone();
         plan["apply_plan_contents"] = contents.into();
-        Some(store.offer(NewJob { operation: "apply-plan".into(), plan: (member, plan), ..job.new }))
+        Some(store.offer(NewJob {
+            operation: "apply-plan".into(),
+            plan: (member, plan),
+            ..job.new
+        }))
     }
 
     /// Waits until a job has ended and its execution too; the job as it is then, or as it is after `limit`.
@@ -155,7 +187,10 @@ impl ControlPlane {
             loop {
                 let job = self.store().jobs.get(id).cloned()?;
                 let open = matches!(job.status.as_str(), "queued" | "available" | "in-progress");
-                let running = job.executions.last().is_some_and(|e| !super::store::is_final(&e.status));
+                let running = job
+                    .executions
+                    .last()
+                    .is_some_and(|e| !super::store::is_final(&e.status));
                 if !open && !running {
                     return Some(job);
                 }
@@ -197,7 +232,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         if *lock(&shared.down) {
             continue;
         }
@@ -207,7 +244,9 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         connections.spawn(async move {
             let service = hyper::service::service_fn(|request| serve(shared.clone(), request));
             // A connection that was cut on purpose ends with an error.
-            let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
@@ -233,12 +272,17 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
     if let Some(checker) = &shared.options.checker
         && let Err(violation) = checker.check(&parts.method, &path, &query, &parts.headers, &body)
     {
-        lock(&shared.store).violations.push(format!("{} {path}: {violation}", parts.method));
+        lock(&shared.store)
+            .violations
+            .push(format!("{} {path}: {violation}", parts.method));
     }
     let misbehaviour = {
         let mut faults = lock(&shared.faults);
-        let hit =
-            faults.iter_mut().find_map(|fault| fault.hits(&parts.method, &path).then(|| fault.misbehaviour.clone()));
+        let hit = faults.iter_mut().find_map(|fault| {
+            fault
+                .hits(&parts.method, &path)
+                .then(|| fault.misbehaviour.clone())
+        });
         faults.retain(|fault| fault.times > 0);
         hit
     };
@@ -248,7 +292,9 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
             lock(&shared.store).calls.push(call);
             let mut response = respond(Answer::error(*status, "refused on purpose"));
             if let Some(delay) = delay {
-                response.headers_mut().insert(http::header::RETRY_AFTER, (*delay).into());
+                response
+                    .headers_mut()
+                    .insert(http::header::RETRY_AFTER, (*delay).into());
             }
             return Ok(response);
         }
@@ -273,7 +319,13 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
         Some(Misbehaviour::Slow(time)) => shared.options.clock.sleep(*time).await,
         _ => {}
     }
-    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let header = |name: &str| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
     let request = answer::Request {
         method: parts.method.as_str(),
         path: &path,
@@ -296,7 +348,10 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
     match misbehaviour {
         Some(Misbehaviour::LoseAnswer) => Err(Cut),
         Some(Misbehaviour::HalfBody) => Ok(half(answer)),
-        Some(Misbehaviour::BadJson) => Ok(respond(Answer { body: b"<html>".to_vec(), ..answer })),
+        Some(Misbehaviour::BadJson) => Ok(respond(Answer {
+            body: b"<html>".to_vec(),
+            ..answer
+        })),
         _ => Ok(respond(answer)),
     }
 }
@@ -316,10 +371,16 @@ async fn carry_out(shared: &Shared, request: &answer::Request<'_>, call: &mut Ca
 }
 
 fn respond(answer: Answer) -> Response<Body> {
-    let body = http_body_util::Full::new(Bytes::from(answer.body)).map_err(|never: Infallible| match never {}).boxed();
+    let body = http_body_util::Full::new(Bytes::from(answer.body))
+        .map_err(|never: Infallible| match never {})
+        .boxed();
     let mut response = Response::new(body);
-    *response.status_mut() = http::StatusCode::from_u16(answer.status).unwrap_or(http::StatusCode::OK);
-    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(answer.content_type));
+    *response.status_mut() =
+        http::StatusCode::from_u16(answer.status).unwrap_or(http::StatusCode::OK);
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        http::HeaderValue::from_static(answer.content_type),
+    );
     response
 }
 
@@ -333,16 +394,25 @@ fn half(answer: Answer) -> Response<Body> {
         tokio::time::sleep(Duration::from_millis(20)).await;
         Err(Cut)
     };
-    let frames = futures_util::stream::iter([Ok(Frame::data(half))]).chain(futures_util::stream::once(cut));
-    let mut response = respond(Answer { body: Vec::new(), ..answer });
+    let frames =
+        futures_util::stream::iter([Ok(Frame::data(half))]).chain(futures_util::stream::once(cut));
+    let mut response = respond(Answer {
+        body: Vec::new(),
+        ..answer
+    });
     *response.body_mut() = http_body_util::BodyExt::boxed(StreamBody::new(frames));
-    response.headers_mut().insert(http::header::CONTENT_LENGTH, whole.max(1).into());
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_LENGTH, whole.max(1).into());
     response
 }
 
 /// Ids and a token that a control plane on this machine is content with.
 pub fn credentials() -> (String, String) {
-    ("run00000000000000000000000".into(), format!("dev-{:032x}", rand::random::<u128>()))
+    (
+        "run00000000000000000000000".into(),
+        format!("dev-{:032x}", rand::random::<u128>()),
+    )
 }
 
 /// The build plan of a component, for the control plane's own use.

@@ -238,7 +238,11 @@ impl Store {
     pub fn cancel(&mut self, id: &str) {
         if let Some(job) = self.jobs.get_mut(id) {
             job.status = "cancelled".into();
-            if let Some(execution) = job.executions.last_mut().filter(|execution| !is_final(&execution.status)) {
+            if let Some(execution) = job
+                .executions
+                .last_mut()
+                .filter(|execution| !is_final(&execution.status))
+            {
                 execution.status = "cancelled".into();
             }
         }
@@ -246,12 +250,21 @@ impl Store {
 
     /// The job with an execution of this id.
     pub fn execution(&self, id: &str) -> Option<(&Job, &Execution)> {
-        self.jobs.values().find_map(|job| job.executions.iter().find(|e| e.id == id).map(|execution| (job, execution)))
+        self.jobs.values().find_map(|job| {
+            job.executions
+                .iter()
+                .find(|e| e.id == id)
+                .map(|execution| (job, execution))
+        })
     }
 
     /// Creates an execution: refused, and the job cancelled, when it has one already (`max_executions`
     /// is 1). The job's status is not looked at.
-    pub(super) fn create_execution(&mut self, job: &str, client_version: &str) -> Option<Result<Value, ()>> {
+    pub(super) fn create_execution(
+        &mut self,
+        job: &str,
+        client_version: &str,
+    ) -> Option<Result<Value, ()>> {
         let (id, now) = (self.id("run"), self.clock.now());
         let job = self.jobs.get_mut(job)?;
         if !job.executions.is_empty() {
@@ -271,14 +284,18 @@ impl Store {
             outputs_offered: 0,
         });
         job.status = "in-progress".into();
-        job.executions.last().map(|execution| Ok(execution.record(&job.id)))
+        job.executions
+            .last()
+            .map(|execution| Ok(execution.record(&job.id)))
     }
 
     /// One look of the supervisor, by the real server's table.
     pub fn supervise(&mut self) {
         let now = self.clock.now();
         let beat = self.beats.last().cloned();
-        let alive = beat.as_ref().is_some_and(|beat| self.clock.elapsed().saturating_sub(beat.at) <= SILENT);
+        let alive = beat
+            .as_ref()
+            .is_some_and(|beat| self.clock.elapsed().saturating_sub(beat.at) <= SILENT);
         if alive {
             // The health check of the real server turns pending processes active.
             self.processes
@@ -288,12 +305,15 @@ impl Store {
         }
         let registered = self.processes.values().any(|status| status == "active");
         let second = self.generation == Generation::Second;
-        let since = |then: Timestamp| Duration::try_from(now.duration_since(then)).unwrap_or_default();
+        let since =
+            |then: Timestamp| Duration::try_from(now.duration_since(then)).unwrap_or_default();
         for job in self.jobs.values_mut() {
             if job.status == "available" && since(job.created_at) > AVAILABLE {
                 job.status = "timed-out".into();
             }
-            let Some(execution) = job.executions.last_mut() else { continue };
+            let Some(execution) = job.executions.last_mut() else {
+                continue;
+            };
             if job.status == "cancelled" && !is_final(&execution.status) {
                 execution.status = "cancelled".into();
             }
@@ -308,7 +328,9 @@ impl Store {
                 "finished" => (Some("finished"), None),
                 "failed" | "timed-out" | "not-attempted" => (Some("failed"), None),
                 "cancelled" => (None, None),
-                _ if since(execution.created_at) > job.new.execution_timeout => (Some("timed-out"), Some("timed-out")),
+                _ if since(execution.created_at) > job.new.execution_timeout => {
+                    (Some("timed-out"), Some("timed-out"))
+                }
                 _ if beat.is_none() => {
                     if second {
                         (Some("failed"), Some("failed"))
@@ -356,7 +378,10 @@ impl Store {
 
 /// Whether nothing follows a status of an execution.
 pub(super) fn is_final(status: &str) -> bool {
-    matches!(status, "finished" | "failed" | "timed-out" | "not-attempted" | "cancelled")
+    matches!(
+        status,
+        "finished" | "failed" | "timed-out" | "not-attempted" | "cancelled"
+    )
 }
 
 impl Execution {
@@ -370,8 +395,16 @@ impl Execution {
             "metadata": {"client.version": self.client_version},
         });
         if let Value::Object(map) = &mut record {
-            map.extend(self.result.clone().map(|result| ("result".to_owned(), result)));
-            map.extend(self.outputs.clone().map(|outputs| ("outputs".to_owned(), outputs)));
+            map.extend(
+                self.result
+                    .clone()
+                    .map(|result| ("result".to_owned(), result)),
+            );
+            map.extend(
+                self.outputs
+                    .clone()
+                    .map(|outputs| ("outputs".to_owned(), outputs)),
+            );
         }
         record
     }
@@ -405,8 +438,12 @@ impl Job {
             && with_executions
         {
             map.insert("execution_count".into(), self.executions.len().into());
-            let newest: Vec<_> =
-                self.executions.last().map(|execution| execution.record(&self.id)).into_iter().collect();
+            let newest: Vec<_> = self
+                .executions
+                .last()
+                .map(|execution| execution.record(&self.id))
+                .into_iter()
+                .collect();
             map.insert("executions".into(), newest.into());
         }
         record

@@ -27,33 +27,67 @@ const CHART_LAYER: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 ///
 /// # Errors
 /// A sentence.
-pub(super) async fn pull(pull: &Pull, fetching: &Fetching) -> Result<Vec<(String, Vec<u8>)>, String> {
+pub(super) async fn pull(
+    pull: &Pull,
+    fetching: &Fetching,
+) -> Result<Vec<(String, Vec<u8>)>, String> {
     let packed = match pull.repo.split_once("://") {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("oci") => of_registry(rest, pull, fetching).await?,
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("oci") => {
+            of_registry(rest, pull, fetching).await?
+        }
         _ => of_repository(pull, fetching).await?,
     };
     unpack(&packed, &pull.name)
 }
 
 async fn of_repository(pull: &Pull, fetching: &Fetching) -> Result<Vec<u8>, String> {
-    let about = |message: String| format!("the chart repository {}: {message}", without_credentials(&pull.repo));
-    let base =
-        Url::parse(&format!("{}/", pull.repo.trim_end_matches('/'))).map_err(|_| about("it is not a URL".into()))?;
-    let index = base.join("index.yaml").map_err(|_| about("it is not a URL".into()))?;
+    let about = |message: String| {
+        format!(
+            "the chart repository {}: {message}",
+            without_credentials(&pull.repo)
+        )
+    };
+    let base = Url::parse(&format!("{}/", pull.repo.trim_end_matches('/')))
+        .map_err(|_| about("it is not a URL".into()))?;
+    let index = base
+        .join("index.yaml")
+        .map_err(|_| about("it is not a URL".into()))?;
     let text = fetching.get(index, MAX_INDEX).await.map_err(about)?;
     let index = read_index(&text).map_err(about)?;
-    let entries = index.get("entries").and_then(|entries| entries.get(&pull.name)).and_then(Value::as_array);
+    let entries = index
+        .get("entries")
+        .and_then(|entries| entries.get(&pull.name))
+        .and_then(Value::as_array);
     let entries = entries.ok_or_else(|| about(format!("it has no chart {}", pull.name)))?;
-    let versions = entries.iter().filter_map(|entry| entry.get("version")?.as_str());
+    let versions = entries
+        .iter()
+        .filter_map(|entry| entry.get("version")?.as_str());
     let version = choose(versions, pull).ok_or_else(|| about(missing(pull)))?;
-    let is_it = |entry: &&Value| entry.get("version").and_then(Value::as_str) == Some(version.as_str());
-    let entry = entries.iter().find(is_it).ok_or_else(|| about(missing(pull)))?;
-    let url = entry.get("urls").and_then(|urls| urls.get(0)?.as_str()).and_then(|url| base.join(url).ok());
+    let is_it =
+        |entry: &&Value| entry.get("version").and_then(Value::as_str) == Some(version.as_str());
+    let entry = entries
+        .iter()
+        .find(is_it)
+        .ok_or_else(|| about(missing(pull)))?;
+    let url = entry
+        .get("urls")
+        .and_then(|urls| urls.get(0)?.as_str())
+        .and_then(|url| base.join(url).ok());
     let url = url.ok_or_else(|| about(format!("its chart {} {version} has no URL", pull.name)))?;
     let packed = fetching.get(url, MAX_CHART).await.map_err(about)?;
-    match entry.get("digest").and_then(Value::as_str).map(|digest| digest.trim_start_matches("sha256:")) {
-        Some(digest) if !digest.is_empty() && !digest.eq_ignore_ascii_case(&hex::encode(Sha256::digest(&packed))) => {
-            Err(about(format!("the chart {} {version} does not match its digest", pull.name)))
+    match entry
+        .get("digest")
+        .and_then(Value::as_str)
+        .map(|digest| digest.trim_start_matches("sha256:"))
+    {
+        Some(digest)
+            if !digest.is_empty()
+                && !digest.eq_ignore_ascii_case(&hex::encode(Sha256::digest(&packed))) =>
+        {
+            Err(about(format!(
+                "the chart {} {version} does not match its digest",
+                pull.name
+            )))
         }
         _ => Ok(packed),
     }
@@ -61,23 +95,33 @@ async fn of_repository(pull: &Pull, fetching: &Fetching) -> Result<Vec<u8>, Stri
 
 fn read_index(text: &[u8]) -> Result<Value, String> {
     let text = std::str::from_utf8(text).map_err(|_| "its index is not UTF-8")?;
-    let node = yaml::parse(text, yaml::Limits::default()).map_err(|error| format!("its index: {error}"))?;
+    let node = yaml::parse(text, yaml::Limits::default())
+        .map_err(|error| format!("its index: {error}"))?;
     let node = node.ok_or("its index is empty")?;
     yaml::json::to_json(&node).map_err(|error| format!("its index: {error}"))
 }
 
 async fn of_registry(rest: &str, pull: &Pull, fetching: &Fetching) -> Result<Vec<u8>, String> {
     let text = |error: registry::RegistryError| chain(&error);
-    let address = Address::parse(&format!("{}/{}", rest.trim_end_matches('/'), pull.name)).map_err(text)?;
+    let address =
+        Address::parse(&format!("{}/{}", rest.trim_end_matches('/'), pull.name)).map_err(text)?;
     let connections = fetching.connections.of_authors();
-    let channel = connections.channel(&address, &fetching.insecure).await.map_err(text)?;
+    let channel = connections
+        .channel(&address, &fetching.insecure)
+        .await
+        .map_err(text)?;
     let remote = Remote::new(address, Credential::Anonymous, connections, channel).map_err(text)?;
     let version = match Version::parse(&pull.version) {
         Ok(_) => pull.version.clone(),
         // Tags cannot hold a plus, so charts have an underscore there.
         Err(_) => {
-            let tags: Vec<String> =
-                remote.tags().await.map_err(text)?.iter().map(|tag| tag.replace('_', "+")).collect();
+            let tags: Vec<String> = remote
+                .tags()
+                .await
+                .map_err(text)?
+                .iter()
+                .map(|tag| tag.replace('_', "+"))
+                .collect();
             choose(tags.iter().map(String::as_str), pull).ok_or_else(|| missing(pull))?
         }
     };
@@ -87,9 +131,21 @@ async fn of_registry(rest: &str, pull: &Pull, fetching: &Fetching) -> Result<Vec
     let Document::Manifest(manifest) = Document::read(&stored).map_err(text)? else {
         return Err(format!("{} is no chart but an index", pull.name));
     };
-    let layer = manifest.layers.iter().find(|layer| layer.media_type == CHART_LAYER);
-    let layer = layer.ok_or_else(|| format!("{} is no chart: it has no layer of type {CHART_LAYER}", pull.name))?;
-    Ok(repository.blob(layer, MAX_CHART as u64).await.map_err(text)?.to_vec())
+    let layer = manifest
+        .layers
+        .iter()
+        .find(|layer| layer.media_type == CHART_LAYER);
+    let layer = layer.ok_or_else(|| {
+        format!(
+            "{} is no chart: it has no layer of type {CHART_LAYER}",
+            pull.name
+        )
+    })?;
+    Ok(repository
+        .blob(layer, MAX_CHART as u64)
+        .await
+        .map_err(text)?
+        .to_vec())
 }
 
 /// The version that is meant: exactly this one, else the newest within the range; without one the newest, of which
@@ -108,27 +164,45 @@ fn choose<'a>(versions: impl Iterator<Item = &'a str>, pull: &Pull) -> Option<St
     let parsed = |text: &'a str| Some((Version::parse(text.trim_start_matches('v')).ok()?, text));
     let is_any = wanted.starts_with(">=0.0.0-");
     let fits = |(version, _): &(Version, &str)| is_any || range.satisfies(version);
-    let best = known.into_iter().filter_map(parsed).filter(fits).max_by(|(a, _), (b, _)| a.cmp(b));
+    let best = known
+        .into_iter()
+        .filter_map(parsed)
+        .filter(fits)
+        .max_by(|(a, _), (b, _)| a.cmp(b));
     best.map(|(_, text)| text.to_owned())
 }
 
 fn missing(pull: &Pull) -> String {
-    let wanted = if pull.version.is_empty() { "that is no pre-release" } else { &pull.version };
+    let wanted = if pull.version.is_empty() {
+        "that is no pre-release"
+    } else {
+        &pull.version
+    };
     format!("it has no version {wanted} of the chart {}", pull.name)
 }
 
 /// The files of a packed chart, without the directory that all of them are in.
 fn unpack(packed: &[u8], name: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
-    let about = |error: archive::ArchiveError| format!("the chart {name} that was fetched: {}", chain(&error));
+    let about = |error: archive::ArchiveError| {
+        format!("the chart {name} that was fetched: {}", chain(&error))
+    };
     let limits = Limits::default();
     let tar = archive::expand(packed, limits.bytes).map_err(about)?;
     let files = archive::files(&tar, limits, Links::Refuse).map_err(about)?;
-    let below = |(path, content): (String, Vec<u8>)| Some((path.split_once('/')?.1.to_owned(), content));
-    Ok(files.into_iter().filter_map(below).filter(|(path, _)| !path.is_empty()).collect())
+    let below =
+        |(path, content): (String, Vec<u8>)| Some((path.split_once('/')?.1.to_owned(), content));
+    Ok(files
+        .into_iter()
+        .filter_map(below)
+        .filter(|(path, _)| !path.is_empty())
+        .collect())
 }
 
 fn without_credentials(repo: &str) -> String {
-    match repo.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?.1))) {
+    match repo
+        .split_once("://")
+        .and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?.1)))
+    {
         Some((scheme, rest)) => format!("{scheme}://{rest}"),
         None => repo.to_owned(),
     }
@@ -140,9 +214,21 @@ mod tests {
 
     #[test]
     fn the_version_that_is_meant_is_chosen_as_helm_does() {
-        let known = ["1.2.3", "1.10.0", "2.0.0-rc.1", "1.9.0", "v0.9.0", "no version"];
+        let known = [
+            "1.2.3",
+            "1.10.0",
+            "2.0.0-rc.1",
+            "1.9.0",
+            "v0.9.0",
+            "no version",
+        ];
         let choose = |version: &str, devel: bool| {
-            let pull = Pull { repo: String::new(), name: "c".into(), version: version.into(), devel };
+            let pull = Pull {
+                repo: String::new(),
+                name: "c".into(),
+                version: version.into(),
+                devel,
+            };
             choose(known.into_iter(), &pull).unwrap_or_default()
         };
         for (wanted, chosen) in [

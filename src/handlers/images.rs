@@ -39,8 +39,13 @@ pub async fn look_up(
     for object in objects {
         let used = images::of(object);
         for image in used.images {
-            users.entry(image.clone()).or_insert_with(|| object.subject());
-            let secrets = used.pull_secrets.iter().map(|name| (object.namespace().to_owned(), name.clone()));
+            users
+                .entry(image.clone())
+                .or_insert_with(|| object.subject());
+            let secrets = used
+                .pull_secrets
+                .iter()
+                .map(|name| (object.namespace().to_owned(), name.clone()));
             wanted.entry(image).or_default().extend(secrets);
         }
     }
@@ -55,12 +60,20 @@ pub async fn look_up(
             if !is_known(&image, clock).await {
                 return None;
             }
-            let fault = clock.timeout(PATIENCE, fault(&image, &credentials, registries, architectures)).await;
+            let fault = clock
+                .timeout(
+                    PATIENCE,
+                    fault(&image, &credentials, registries, architectures),
+                )
+                .await;
             fault.ok().flatten().map(|fault| (image, fault))
         }
     });
     let looks: Vec<_> = looks.collect();
-    let found: Vec<_> = futures_util::stream::iter(looks).buffered(AT_ONCE).collect().await;
+    let found: Vec<_> = futures_util::stream::iter(looks)
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
     let told = found.into_iter().flatten().map(|(image, fault)| {
         let user = users.get(&image).map(String::as_str).unwrap_or_default();
         format!("{user} uses the image {image}, {fault}")
@@ -70,17 +83,32 @@ pub async fn look_up(
 
 /// Whether the registry's name has an address; also if the image has no name of one, which is a fault of its own.
 async fn is_known(image: &str, clock: &Clock) -> bool {
-    let Some((address, _)) = split(image) else { return true };
+    let Some((address, _)) = split(image) else {
+        return true;
+    };
     let host = address.host().to_owned();
-    let host = if host.contains(':') { host } else { format!("{host}:443") };
-    clock.timeout(RESOLVED_WITHIN, tokio::net::lookup_host(host)).await.is_ok_and(|found| found.is_ok())
+    let host = if host.contains(':') {
+        host
+    } else {
+        format!("{host}:443")
+    };
+    clock
+        .timeout(RESOLVED_WITHIN, tokio::net::lookup_host(host))
+        .await
+        .is_ok_and(|found| found.is_ok())
 }
 
 /// The docker configurations of pull secrets, of the set or of the cluster.
-async fn credentials(api: &Api, survey: &Survey, names: &BTreeSet<(String, String)>) -> Vec<DockerConfig> {
+async fn credentials(
+    api: &Api,
+    survey: &Survey,
+    names: &BTreeSet<(String, String)>,
+) -> Vec<DockerConfig> {
     let mut configs = Vec::new();
     for (namespace, name) in names {
-        let is_it = |object: &&Object| object.is_secret() && object.namespace() == namespace && object.name() == name;
+        let is_it = |object: &&Object| {
+            object.is_secret() && object.namespace() == namespace && object.name() == name
+        };
         let secret = match survey.objects.iter().find(is_it) {
             Some(secret) => Some(secret.clone()),
             None => match survey.served.kind("v1", "Secret") {
@@ -88,8 +116,20 @@ async fn credentials(api: &Api, survey: &Survey, names: &BTreeSet<(String, Strin
                 Err(_) => None,
             },
         };
-        let text = secret.and_then(|secret| Some(secret.0.get("data")?.get(".dockerconfigjson")?.as_str()?.to_owned()));
-        configs.extend(text.and_then(|text| STANDARD.decode(text).ok()).map(|bytes| DockerConfig::of_bytes(&bytes)));
+        let text = secret.and_then(|secret| {
+            Some(
+                secret
+                    .0
+                    .get("data")?
+                    .get(".dockerconfigjson")?
+                    .as_str()?
+                    .to_owned(),
+            )
+        });
+        configs.extend(
+            text.and_then(|text| STANDARD.decode(text).ok())
+                .map(|bytes| DockerConfig::of_bytes(&bytes)),
+        );
     }
     configs
 }
@@ -106,14 +146,26 @@ async fn fault(
         None => return Some("which is no name of an image".into()),
     };
     let found = credentials.iter().map(|config| config.find(&address));
-    let credential = found.into_iter().find(|credential| credential.secret().is_some());
+    let credential = found
+        .into_iter()
+        .find(|credential| credential.secret().is_some());
     let is_named = credential.is_some();
     let credential = credential.unwrap_or_else(|| registries.docker.find(&address));
     // The name comes from the manifest: only where the operator allows it may it lead inside.
-    let is_allowed = registries.insecure.iter().any(|host| host == address.host());
+    let is_allowed = registries
+        .insecure
+        .iter()
+        .any(|host| host == address.host());
     let connections = &registries.connections;
-    let connections = if is_allowed { connections.clone() } else { connections.of_authors() };
-    let channel = connections.channel(&address, &registries.insecure).await.ok()?;
+    let connections = if is_allowed {
+        connections.clone()
+    } else {
+        connections.of_authors()
+    };
+    let channel = connections
+        .channel(&address, &registries.insecure)
+        .await
+        .ok()?;
     let remote = Remote::new(address, credential, connections, channel).ok()?;
     match Repository::Remote(Box::new(remote)).manifest(&version).await {
         Ok(stored) => missing_architecture(&stored.bytes, architectures),
@@ -129,7 +181,10 @@ async fn fault(
 /// Host and name, and the tag or digest; `latest` if there is neither.
 fn split(image: &str) -> Option<(Address, Version)> {
     if let Some((name, digest)) = image.split_once('@') {
-        let name = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name);
+        let name = name
+            .rsplit_once(':')
+            .filter(|(_, tag)| !tag.contains('/'))
+            .map_or(name, |(name, _)| name);
         return Some((Address::parse(name).ok()?, Version::digest(digest).ok()?));
     }
     let (name, tag) = match image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
@@ -143,13 +198,21 @@ fn split(image: &str) -> Option<(Address, Version)> {
 fn missing_architecture(manifest: &[u8], wanted: &BTreeSet<String>) -> Option<String> {
     let manifest: Value = serde_json::from_slice(manifest).ok()?;
     let entries = manifest.get("manifests")?.as_array()?;
-    let of = |entry: &Value| entry.pointer("/platform/architecture").and_then(Value::as_str).map(str::to_owned);
+    let of = |entry: &Value| {
+        entry
+            .pointer("/platform/architecture")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
     let there: BTreeSet<String> = entries.iter().filter_map(of).collect();
     let missing: Vec<&str> = wanted.difference(&there).map(String::as_str).collect();
     if missing.is_empty() || there.is_empty() {
         return None;
     }
-    Some(format!("which has no image for {}, the architecture of nodes", missing.join(", ")))
+    Some(format!(
+        "which has no image for {}, the architecture of nodes",
+        missing.join(", ")
+    ))
 }
 
 #[cfg(test)]
@@ -159,24 +222,42 @@ mod tests {
 
     #[test]
     fn images_are_taken_apart() {
-        let parts = |image: &str| split(image).map(|(address, version)| format!("{address} {version}"));
+        let parts =
+            |image: &str| split(image).map(|(address, version)| format!("{address} {version}"));
         let digest = format!("sha256:{}", "a".repeat(64));
-        assert_eq!(parts("nginx").unwrap(), "index.docker.io/library/nginx latest");
+        assert_eq!(
+            parts("nginx").unwrap(),
+            "index.docker.io/library/nginx latest"
+        );
         assert_eq!(parts("host:5000/a/b:1.2").unwrap(), "host:5000/a/b 1.2");
-        assert_eq!(parts(&format!("r.example/a:1@{digest}")).unwrap(), format!("r.example/a {digest}"));
+        assert_eq!(
+            parts(&format!("r.example/a:1@{digest}")).unwrap(),
+            format!("r.example/a {digest}")
+        );
         assert!(parts("NGINX:${TAG}").is_none());
     }
 
     #[test]
     fn an_index_must_have_the_nodes_architectures() {
         let index = json!({"manifests": [{"platform": {"architecture": "amd64"}}]}).to_string();
-        let wanted = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-        assert_eq!(missing_architecture(index.as_bytes(), &wanted(&["amd64"])), None);
+        let wanted = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<BTreeSet<_>>()
+        };
+        assert_eq!(
+            missing_architecture(index.as_bytes(), &wanted(&["amd64"])),
+            None
+        );
         assert!(
             missing_architecture(index.as_bytes(), &wanted(&["amd64", "arm64"]))
                 .unwrap()
                 .contains("no image for arm64")
         );
-        assert_eq!(missing_architecture(b"{\"config\": {}}", &wanted(&["arm64"])), None);
+        assert_eq!(
+            missing_architecture(b"{\"config\": {}}", &wanted(&["arm64"])),
+            None
+        );
     }
 }

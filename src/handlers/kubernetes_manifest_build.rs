@@ -16,7 +16,9 @@ use crate::control::wire::{PushedArtifact, ResultReport};
 use crate::job::JobKind;
 use crate::kustomize;
 use crate::manifest::{self, Object};
-use crate::plan::build::{BuildPlan, GitSource, LoadRestrictor, ManifestSource, Overlay, ReadyArtifact};
+use crate::plan::build::{
+    BuildPlan, GitSource, LoadRestrictor, ManifestSource, Overlay, ReadyArtifact,
+};
 use crate::plan::contents;
 use crate::registry::format::{self, Content, Notes, Packed};
 use crate::registry::{Repository, Stored, Version, copy};
@@ -139,11 +141,16 @@ impl Steps for Building {
         Box::pin(async move {
             let plan = planned(self.plan.as_ref())?;
             let destination = self.destination.as_ref().ok_or_else(unprepared)?;
-            let tag = plan.tag.clone().unwrap_or_else(|| context.job.owner.clone());
+            let tag = plan
+                .tag
+                .clone()
+                .unwrap_or_else(|| context.job.owner.clone());
             Version::tag(&tag).map_err(because(FailureKind::Plan))?;
             let pushed = match self.product.as_ref().ok_or_else(unprepared)? {
                 Product::Packed(packed) => {
-                    format::push(destination, &tag, packed).await.map_err(because(FailureKind::Registry))?;
+                    format::push(destination, &tag, packed)
+                        .await
+                        .map_err(because(FailureKind::Registry))?;
                     Pushed::packed(packed)
                 }
                 Product::Ready(stored) => {
@@ -156,7 +163,10 @@ impl Steps for Building {
                 }
             };
             let address = destination.name();
-            context.log.info(format!("pushed {address}:{tag} as {}", pushed.stored.digest));
+            context.log.info(format!(
+                "pushed {address}:{tag} as {}",
+                pushed.stored.digest
+            ));
             Ok(pushed.outcome(&address, &tag))
         })
     }
@@ -167,20 +177,40 @@ fn planned(plan: Option<&BuildPlan>) -> Result<&BuildPlan, Failure> {
 }
 
 fn unprepared() -> Failure {
-    Failure::new(FailureKind::Internal, "a step ran before the one it depends on; this is a fault of the runner")
+    Failure::new(
+        FailureKind::Internal,
+        "a step ran before the one it depends on; this is a fault of the runner",
+    )
 }
 
 impl Building {
-    async fn fetch_source(&mut self, git: &GitSource, context: &Context) -> Result<(String, Checkout), Failure> {
+    async fn fetch_source(
+        &mut self,
+        git: &GitSource,
+        context: &Context,
+    ) -> Result<(String, Checkout), Failure> {
         let policy = &self.parts.git;
-        let location = Location::parse(git.url.expose(), policy).map_err(because(FailureKind::Source))?;
-        self.secrets.learn(&context.redactor, location.secrets().map(Into::into));
-        let source =
-            Source { location, reach: Reach::Source, reference: git.reference.clone(), submodules: git.submodules };
+        let location =
+            Location::parse(git.url.expose(), policy).map_err(because(FailureKind::Source))?;
+        self.secrets
+            .learn(&context.redactor, location.secrets().map(Into::into));
+        let source = Source {
+            location,
+            reach: Reach::Source,
+            reference: git.reference.clone(),
+            submodules: git.submodules,
+        };
         let tree = context.directory()?.join(CHECKOUT);
-        std::fs::create_dir(&tree)
-            .map_err(|error| Failure::new(FailureKind::Machine, format!("cannot make {}: {error}", tree.display())))?;
-        context.log.info(format!("fetches {} at {}", source.location, source.reference));
+        std::fs::create_dir(&tree).map_err(|error| {
+            Failure::new(
+                FailureKind::Machine,
+                format!("cannot make {}: {error}", tree.display()),
+            )
+        })?;
+        context.log.info(format!(
+            "fetches {} at {}",
+            source.location, source.reference
+        ));
         let checkout = source
             .fetch(&tree, policy, &context.redactor, &context.stop)
             .await
@@ -189,17 +219,35 @@ impl Building {
         Ok((source.location.to_string(), checkout))
     }
 
-    async fn open_ready(&self, artifact: &ReadyArtifact, context: &Context) -> Result<(Repository, Version), Failure> {
+    async fn open_ready(
+        &self,
+        artifact: &ReadyArtifact,
+        context: &Context,
+    ) -> Result<(Repository, Version), Failure> {
         let source = match &artifact.registry {
             Some(registry) => self.parts.registries.open(registry).await?,
-            None => self.parts.registries.open_address(&artifact.address).await?,
+            None => {
+                self.parts
+                    .registries
+                    .open_address(&artifact.address)
+                    .await?
+            }
         };
         if let Repository::Remote(remote) = &source {
-            let asked = artifact.credentials_ref.as_deref().filter(|_| artifact.registry.is_none());
+            let asked = artifact
+                .credentials_ref
+                .as_deref()
+                .filter(|_| artifact.registry.is_none());
             let note = asked
-                .map(|name| format!("; the plan names the credential {name:?} but does not bring it"))
+                .map(|name| {
+                    format!("; the plan names the credential {name:?} but does not bring it")
+                })
                 .unwrap_or_default();
-            context.log.info(format!("reads {} with {}{note}", artifact.address, remote.credential_origin()));
+            context.log.info(format!(
+                "reads {} with {}{note}",
+                artifact.address,
+                remote.credential_origin()
+            ));
         }
         let version = match (&artifact.digest, &artifact.tag) {
             (Some(digest), _) => Version::digest(digest),
@@ -216,8 +264,11 @@ impl Building {
             manifest::sort(&mut manifest.objects);
             Ok(manifest)
         });
-        let manifest = read.await?.map_err(because::<manifest::ReadError>(FailureKind::Render))?;
-        self.secrets.learn_objects(&context.redactor, &manifest.objects);
+        let manifest = read
+            .await?
+            .map_err(because::<manifest::ReadError>(FailureKind::Render))?;
+        self.secrets
+            .learn_objects(&context.redactor, &manifest.objects);
         if !manifest.dropped.is_empty() {
             context.log.warn(format!(
                 "{} documents are left out because they have no name or apiVersion: {}",
@@ -235,14 +286,24 @@ impl Building {
     }
 
     /// Renders the overlay, jailed in the checkout, and applies the component's own patches.
-    async fn render(&self, plan: &BuildPlan, overlay: &Overlay, context: &Context) -> Result<String, Failure> {
+    async fn render(
+        &self,
+        plan: &BuildPlan,
+        overlay: &Overlay,
+        context: &Context,
+    ) -> Result<String, Failure> {
         let directory = context.directory()?.to_owned();
-        let below = plan.git.as_ref().map(|git| git.path.clone()).unwrap_or_default();
+        let below = plan
+            .git
+            .as_ref()
+            .map(|git| git.path.clone())
+            .unwrap_or_default();
         let overlay = overlay.clone();
         let outside = self.outside(&overlay, directory.clone(), context);
         let rendered = context
             .blocking(move || {
-                let tree = Tree(Jail::open(&directory.join(CHECKOUT)).map_err(|error| error.to_string())?);
+                let tree =
+                    Tree(Jail::open(&directory.join(CHECKOUT)).map_err(|error| error.to_string())?);
                 render(&tree, &below, &overlay, &outside)
             })
             .await?;
@@ -251,7 +312,13 @@ impl Building {
 
     /// What the overlay may ask for: charts if the plan allows them, other machines if the operator does.
     fn outside(&self, overlay: &Overlay, scratch: PathBuf, context: &Context) -> Outside {
-        let Parts { builds, git, registries, redactor, .. } = &*self.parts;
+        let Parts {
+            builds,
+            git,
+            registries,
+            redactor,
+            ..
+        } = &*self.parts;
         let log = context.log.clone();
         let runtime = tokio::runtime::Handle::current();
         Outside {
@@ -270,17 +337,21 @@ impl Building {
         }
     }
 
-    async fn pack(&self, plan: &BuildPlan, objects: Vec<Object>, context: &Context) -> Result<Packed, Failure> {
-        let notes = Notes {
-            created: context.job.created_at,
-            source: self.source.as_ref().map(|(address, _)| address.clone()),
-            revision: self
-                .source
-                .as_ref()
-                .zip(plan.git.as_ref())
-                .map(|((_, checkout), git)| format!("{}@sha1:{}", git.reference, checkout.commit)),
-            labels: plan.labels.clone(),
-        };
+    async fn pack(
+        &self,
+        plan: &BuildPlan,
+        objects: Vec<Object>,
+        context: &Context,
+    ) -> Result<Packed, Failure> {
+        let notes =
+            Notes {
+                created: context.job.created_at,
+                source: self.source.as_ref().map(|(address, _)| address.clone()),
+                revision: self.source.as_ref().zip(plan.git.as_ref()).map(
+                    |((_, checkout), git)| format!("{}@sha1:{}", git.reference, checkout.commit),
+                ),
+                labels: plan.labels.clone(),
+            };
         let count = objects.len();
         let layout = self.parts.layout;
         let packed = context
@@ -296,41 +367,70 @@ impl Building {
     /// Reads a ready artifact and checks that it holds Kubernetes objects.
     async fn check_ready(&mut self, context: &Context) -> Result<Stored, Failure> {
         let (source, version) = self.ready.as_ref().ok_or_else(unprepared)?;
-        let artifact = format::pull(source, version).await.map_err(because(FailureKind::Artifact))?;
+        let artifact = format::pull(source, version)
+            .await
+            .map_err(because(FailureKind::Artifact))?;
         let exact = Version::Digest(artifact.digest.clone());
-        let stored = source.manifest(&exact).await.map_err(because(FailureKind::Registry))?;
+        let stored = source
+            .manifest(&exact)
+            .await
+            .map_err(because(FailureKind::Registry))?;
         let mut count = 0;
         match artifact.content {
             Content::Text(text) => count += self.objects(text, context).await?.len(),
             Content::Files(files) => {
-                let others: Vec<_> =
-                    files.iter().filter(|(name, _)| !format::is_yaml(name)).map(|(name, _)| name.as_str()).collect();
+                let others: Vec<_> = files
+                    .iter()
+                    .filter(|(name, _)| !format::is_yaml(name))
+                    .map(|(name, _)| name.as_str())
+                    .collect();
                 if !others.is_empty() {
-                    context.log.info(format!("files that are not YAML are ignored: {}", others.join(", ")));
+                    context.log.info(format!(
+                        "files that are not YAML are ignored: {}",
+                        others.join(", ")
+                    ));
                 }
                 for (name, content) in files.into_iter().filter(|(name, _)| format::is_yaml(name)) {
                     let read = context.blocking(move || manifest::read(&content)).await?;
                     let manifest = read.map_err(|error| {
-                        Failure::new(FailureKind::Artifact, format!("{name} in the artifact: {error}"))
+                        Failure::new(
+                            FailureKind::Artifact,
+                            format!("{name} in the artifact: {error}"),
+                        )
                     })?;
-                    self.secrets.learn_objects(&context.redactor, &manifest.objects);
+                    self.secrets
+                        .learn_objects(&context.redactor, &manifest.objects);
                     count += manifest.objects.len();
                 }
             }
         }
         if count == 0 {
-            return Err(Failure::new(FailureKind::Artifact, "the artifact holds no Kubernetes objects"));
+            return Err(Failure::new(
+                FailureKind::Artifact,
+                "the artifact holds no Kubernetes objects",
+            ));
         }
-        context.log.info(format!("the artifact {} holds {count} objects", artifact.digest));
+        context.log.info(format!(
+            "the artifact {} holds {count} objects",
+            artifact.digest
+        ));
         Ok(stored)
     }
 }
 
 /// The text of an overlay with the component's patches applied.
-fn render(tree: &Tree, below: &str, overlay: &Overlay, outside: &Outside) -> Result<String, String> {
+fn render(
+    tree: &Tree,
+    below: &str,
+    overlay: &Overlay,
+    outside: &Outside,
+) -> Result<String, String> {
     use kustomize::Files as _;
     let join = |parts: &[&str]| {
-        let path = parts.iter().flat_map(|part| part.split('/')).filter(|part| !part.is_empty() && *part != ".");
+        let path = parts
+            .iter()
+            .flat_map(|part| part.split('/'))
+            .filter(|part| !part.is_empty() && *part != ".");
         let path: Vec<&str> = path.collect();
         if path.contains(&"..") {
             Err(format!("the path {} leaves the source", parts.join("/")))
@@ -340,7 +440,9 @@ fn render(tree: &Tree, below: &str, overlay: &Overlay, outside: &Outside) -> Res
     };
     let root = join(&[below, &overlay.path])?;
     if tree.kind(&root).is_none() {
-        let elsewhere = join(&[&overlay.path]).ok().filter(|path| !below.is_empty() && tree.kind(path).is_some());
+        let elsewhere = join(&[&overlay.path])
+            .ok()
+            .filter(|path| !below.is_empty() && tree.kind(path).is_some());
         let hint = elsewhere.map_or(String::new(), |path| {
             format!("; {path} exists below the repository's root, but paths are taken from git_source.path ({below})")
         });
@@ -350,8 +452,13 @@ fn render(tree: &Tree, below: &str, overlay: &Overlay, outside: &Outside) -> Res
         unrestricted: overlay.load_restrictor == LoadRestrictor::None,
         ..kustomize::Options::default()
     };
-    let objects = kustomize::build(tree, &root, &options, outside).map_err(|error| error.to_string())?;
-    let patches = overlay.patches.iter().map(|patch| join(&[below, patch])).collect::<Result<Vec<_>, _>>()?;
+    let objects =
+        kustomize::build(tree, &root, &options, outside).map_err(|error| error.to_string())?;
+    let patches = overlay
+        .patches
+        .iter()
+        .map(|patch| join(&[below, patch]))
+        .collect::<Result<Vec<_>, _>>()?;
     let objects = kustomize::patch(tree, objects, &patches).map_err(|error| error.to_string())?;
     kustomize::print(&objects).map_err(|error| error.to_string())
 }
@@ -366,11 +473,19 @@ struct Pushed {
 impl Pushed {
     fn packed(packed: &Packed) -> Self {
         let annotations = json!(packed.annotations);
-        Self { stored: packed.manifest.clone(), annotations, artifact_type: Some(packed.artifact_type) }
+        Self {
+            stored: packed.manifest.clone(),
+            annotations,
+            artifact_type: Some(packed.artifact_type),
+        }
     }
 
     fn copied(stored: &Stored) -> Self {
-        Self { stored: stored.clone(), annotations: Value::Null, artifact_type: None }
+        Self {
+            stored: stored.clone(),
+            annotations: Value::Null,
+            artifact_type: None,
+        }
     }
 
     /// The result and outputs of protocol section 6.1, with the digest that older runners threw away.
@@ -388,11 +503,18 @@ impl Pushed {
         let packed = contents::pack(&image.to_string());
         let result = ResultReport {
             success: true,
-            oci_artifact: Some(PushedArtifact { url: address.to_owned(), digest: self.stored.digest.to_string() }),
+            oci_artifact: Some(PushedArtifact {
+                url: address.to_owned(),
+                digest: self.stored.digest.to_string(),
+            }),
             contents_compressed: Some(packed.clone()),
             contents_display_compressed: Some(packed),
             ..ResultReport::default()
         };
-        Outcome { result: Some(result), outputs: Map::from_iter([("image".to_owned(), image)]), ..Outcome::default() }
+        Outcome {
+            result: Some(result),
+            outputs: Map::from_iter([("image".to_owned(), image)]),
+            ..Outcome::default()
+        }
     }
 }

@@ -105,18 +105,25 @@ impl Steps for Deploying {
     }
 
     fn exclusive(&self) -> Option<String> {
-        self.plan.as_ref().map(|plan| format!("{}/{}", plan.install_id, plan.component_id))
+        self.plan
+            .as_ref()
+            .map(|plan| format!("{}/{}", plan.install_id, plan.component_id))
     }
 
     fn initialize<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
         Box::pin(async move {
             let plan = self.plan.clone().ok_or_else(unprepared)?;
             let cluster = plan.manifest.cluster.as_ref();
-            let api = connect::connect(cluster, &self.parts.network, &context.clock, &context.stop).await;
+            let api =
+                connect::connect(cluster, &self.parts.network, &context.clock, &context.stop).await;
             self.api = Some(api.map_err(because(FailureKind::Cluster))?);
             self.objects = self.read_objects(&plan, context).await?;
             self.secrets.learn_objects(&context.redactor, &self.objects);
-            context.log.info(format!("the component {} has {} objects", plan.component_name, self.objects.len()));
+            context.log.info(format!(
+                "the component {} has {} objects",
+                plan.component_name,
+                self.objects.len()
+            ));
             Ok(())
         })
     }
@@ -130,7 +137,9 @@ impl Steps for Deploying {
             let component = match Component::named(&plan.component_id.to_lowercase(), namespace) {
                 Ok(component) => Some(component),
                 Err(reason) => {
-                    context.log.warn(format!("no inventory is kept, and nothing is pruned: {reason}"));
+                    context.log.warn(format!(
+                        "no inventory is kept, and nothing is pruned: {reason}"
+                    ));
                     None
                 }
             };
@@ -157,7 +166,12 @@ impl Steps for Deploying {
                 metrics: &self.parts.metrics,
                 registries: &self.parts.registries,
                 artifact: self.artifact.as_deref(),
-                namespace: &self.plan.as_ref().ok_or_else(unprepared)?.manifest.namespace,
+                namespace: &self
+                    .plan
+                    .as_ref()
+                    .ok_or_else(unprepared)?
+                    .manifest
+                    .namespace,
                 repository: self.repository.as_ref(),
                 context,
             };
@@ -178,7 +192,10 @@ impl Steps for Deploying {
 }
 
 fn unprepared() -> Failure {
-    Failure::new(FailureKind::Internal, "a step ran before the one it depends on; this is a fault of the runner")
+    Failure::new(
+        FailureKind::Internal,
+        "a step ran before the one it depends on; this is a fault of the runner",
+    )
 }
 
 fn read_task(operation: &Operation, plan: &DeployPlan) -> Result<Task, Failure> {
@@ -187,31 +204,50 @@ fn read_task(operation: &Operation, plan: &DeployPlan) -> Result<Task, Failure> 
         Operation::CreateTeardownPlan => Ok(Task::PlanTeardown),
         Operation::ApplyPlan => {
             let packed = plan.approved.as_deref().ok_or_else(|| {
-                Failure::new(FailureKind::Plan, "the job applies a plan but has no apply_plan_contents; plan again")
+                Failure::new(
+                    FailureKind::Plan,
+                    "the job applies a plan but has no apply_plan_contents; plan again",
+                )
             })?;
             let text = contents::unpack(packed).map_err(because(FailureKind::Plan))?;
             let approved: PlanContents = serde_json::from_str(&text).map_err(|error| {
                 let place = format!("line {}, column {}", error.line(), error.column());
-                Failure::new(FailureKind::Plan, format!("the approved plan cannot be read ({place}); plan again"))
+                Failure::new(
+                    FailureKind::Plan,
+                    format!("the approved plan cannot be read ({place}); plan again"),
+                )
             })?;
             Ok(Task::Approved(Box::new(approved), text))
         }
         other => {
             let known = "create-apply-plan, apply-plan and create-teardown-plan are known";
-            Err(Failure::new(FailureKind::Unsupported, format!("a deploy cannot do {other}; {known}")))
+            Err(Failure::new(
+                FailureKind::Unsupported,
+                format!("a deploy cannot do {other}; {known}"),
+            ))
         }
     }
 }
 
 impl Deploying {
     /// The component's objects: from the plan itself, else from the artifact.
-    async fn read_objects(&mut self, plan: &DeployPlan, context: &Context) -> Result<Vec<Object>, Failure> {
+    async fn read_objects(
+        &mut self,
+        plan: &DeployPlan,
+        context: &Context,
+    ) -> Result<Vec<Object>, Failure> {
         if let Some(text) = &plan.manifest.inline {
-            return Ok(manifest::read(text.as_bytes()).map_err(because(FailureKind::Render))?.objects);
+            return Ok(manifest::read(text.as_bytes())
+                .map_err(because(FailureKind::Render))?
+                .objects);
         }
         let (repository, version) = self.locate(plan).await?;
-        context.log.info(format!("pulls {} at {version}", repository.name()));
-        let artifact = format::pull(&repository, &version).await.map_err(because(FailureKind::Artifact))?;
+        context
+            .log
+            .info(format!("pulls {} at {version}", repository.name()));
+        let artifact = format::pull(&repository, &version)
+            .await
+            .map_err(because(FailureKind::Artifact))?;
         let has_templates = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(".nuon");
         let templated = match &artifact.content {
             Content::Text(text) => has_templates(text),
@@ -225,7 +261,9 @@ impl Deploying {
         }
         self.artifact = Some(format!("oci://{}@{}", repository.name(), artifact.digest));
         self.repository = Some(repository);
-        context.blocking(move || artifact::objects(artifact.content)).await?
+        context
+            .blocking(move || artifact::objects(artifact.content))
+            .await?
     }
 
     /// Registry and credentials from `src_registry`; a known digest before any tag.
@@ -236,16 +274,25 @@ impl Deploying {
             (Some(source), _) => registries.open(source).await?,
             (None, Some(artifact)) => registries.open_address(&artifact.address).await?,
             (None, None) => {
-                return Err(Failure::new(FailureKind::Plan, "the plan has neither a manifest nor an artifact to pull"));
+                return Err(Failure::new(
+                    FailureKind::Plan,
+                    "the plan has neither a manifest nor an artifact to pull",
+                ));
             }
         };
         let digest = artifact.and_then(|artifact| artifact.digest.as_deref());
-        let tag = plan.tag.as_deref().or(artifact.and_then(|artifact| artifact.tag.as_deref()));
+        let tag = plan
+            .tag
+            .as_deref()
+            .or(artifact.and_then(|artifact| artifact.tag.as_deref()));
         let version = match (digest, tag) {
             (Some(digest), _) => Version::digest(digest),
             (None, Some(tag)) => Version::tag(tag),
             (None, None) => {
-                return Err(Failure::new(FailureKind::Plan, "the plan names neither digest nor tag of its artifact"));
+                return Err(Failure::new(
+                    FailureKind::Plan,
+                    "the plan names neither digest nor tag of its artifact",
+                ));
             }
         };
         Ok((repository, version.map_err(because(FailureKind::Plan))?))

@@ -15,7 +15,10 @@ impl Metrics {
     /// If they cannot be described, which is a fault of this program.
     pub fn new() -> Result<Self, prometheus::Error> {
         let rollouts = IntCounterVec::new(
-            Opts::new("nuon_runner_rollout_failures_total", "Objects that did not become ready, by cause."),
+            Opts::new(
+                "nuon_runner_rollout_failures_total",
+                "Objects that did not become ready, by cause.",
+            ),
             &["cause"],
         )?;
         Ok(Self { rollouts })

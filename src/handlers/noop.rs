@@ -16,7 +16,12 @@ impl Handler for Noop {
     }
 
     fn kinds(&self) -> &'static [JobKind] {
-        &[JobKind::Noop, JobKind::NoopBuild, JobKind::NoopSync, JobKind::NoopDeploy]
+        &[
+            JobKind::Noop,
+            JobKind::NoopBuild,
+            JobKind::NoopSync,
+            JobKind::NoopDeploy,
+        ]
     }
 
     fn start(&self) -> Box<dyn Steps> {
@@ -27,7 +32,15 @@ impl Handler for Noop {
 impl Steps for NoSteps {
     fn exec<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a, Outcome> {
         let has_result = matches!(context.job.kind, JobKind::NoopBuild | JobKind::NoopSync);
-        let result = has_result.then(|| ResultReport { success: true, ..ResultReport::default() });
-        Box::pin(async move { Ok(Outcome { result, ..Outcome::default() }) })
+        let result = has_result.then(|| ResultReport {
+            success: true,
+            ..ResultReport::default()
+        });
+        Box::pin(async move {
+            Ok(Outcome {
+                result,
+                ..Outcome::default()
+            })
+        })
     }
 }

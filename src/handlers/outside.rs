@@ -68,24 +68,42 @@ impl Fetching {
     pub(super) async fn get(&self, mut url: Url, limit: usize) -> Result<Vec<u8>, String> {
         for _ in 0..=MAX_REDIRECTS {
             let host = url.host_str().unwrap_or_default();
-            let is_allowed = url.scheme() == "http" && self.git.allow_insecure.iter().any(|allowed| allowed == host);
+            let is_allowed = url.scheme() == "http"
+                && self
+                    .git
+                    .allow_insecure
+                    .iter()
+                    .any(|allowed| allowed == host);
             if url.scheme() != "https" && !is_allowed {
                 return Err("only https:// addresses are fetched".into());
             }
-            self.git.guard.check(&url, Reach::Author).map_err(|error| error.to_string())?;
+            self.git
+                .guard
+                .check(&url, Reach::Author)
+                .map_err(|error| error.to_string())?;
             let sent = self.web.get(url.clone()).timeout(FILE_TIMEOUT).send().await;
             let answer = sent.map_err(|error| chain(&error.without_url()))?;
             if answer.status().is_redirection() {
-                let location = answer.headers().get(http::header::LOCATION).and_then(|value| value.to_str().ok());
-                url = location.and_then(|location| url.join(location).ok()).ok_or("the server redirects to nowhere")?;
+                let location = answer
+                    .headers()
+                    .get(http::header::LOCATION)
+                    .and_then(|value| value.to_str().ok());
+                url = location
+                    .and_then(|location| url.join(location).ok())
+                    .ok_or("the server redirects to nowhere")?;
                 continue;
             }
             if !answer.status().is_success() {
                 return Err(format!("the server answered {}", answer.status()));
             }
-            return bounded::read(answer, limit).await.map(Into::into).map_err(|error| error.to_string());
+            return bounded::read(answer, limit)
+                .await
+                .map(Into::into)
+                .map_err(|error| error.to_string());
         }
-        Err(format!("the server redirects more than {MAX_REDIRECTS} times"))
+        Err(format!(
+            "the server redirects more than {MAX_REDIRECTS} times"
+        ))
     }
 }
 
@@ -116,25 +134,51 @@ impl Helm for Outside {
             ));
         };
         let pulled = self.stop.run(charts::pull(pull, fetching));
-        (self.runtime)()?.block_on(pulled).unwrap_or_else(|| Err("the build was cancelled".into()))
+        (self.runtime)()?
+            .block_on(pulled)
+            .unwrap_or_else(|| Err("the build was cancelled".into()))
     }
 
     fn template(&self, template: &Template) -> Result<String, String> {
-        let Some(helm) = &self.helm else { return Err("charts are not inflated here".into()) };
-        let Template { name, chart, release, values, flags } = template;
-        let inflation = helm::Inflation { name, chart, release: release.as_deref(), values, flags };
-        let inflated = (self.runtime)()?.block_on(helm.template(&inflation, &self.scratch, &self.stop));
+        let Some(helm) = &self.helm else {
+            return Err("charts are not inflated here".into());
+        };
+        let Template {
+            name,
+            chart,
+            release,
+            values,
+            flags,
+        } = template;
+        let inflation = helm::Inflation {
+            name,
+            chart,
+            release: release.as_deref(),
+            values,
+            flags,
+        };
+        let inflated =
+            (self.runtime)()?.block_on(helm.template(&inflation, &self.scratch, &self.stop));
         let inflated = inflated.map_err(|error| chain(&error))?;
-        inflated.warnings.iter().for_each(|warning| (self.warn)(warning));
+        inflated
+            .warnings
+            .iter()
+            .for_each(|warning| (self.warn)(warning));
         Ok(inflated.text)
     }
 }
 
 impl Remote for Outside {
     fn repository(&self, repository: &Repository) -> Result<Box<dyn Files>, String> {
-        let Some(Fetching { git, redactor, .. }) = &self.remote else { return Err("fetching is not allowed".into()) };
+        let Some(Fetching { git, redactor, .. }) = &self.remote else {
+            return Err("fetching is not allowed".into());
+        };
         let location = Location::parse(&repository.url, git).map_err(|error| error.to_string())?;
-        let reference = if repository.reference.is_empty() { "HEAD" } else { &repository.reference };
+        let reference = if repository.reference.is_empty() {
+            "HEAD"
+        } else {
+            &repository.reference
+        };
         let source = Source {
             location,
             reach: Reach::Author,
@@ -142,10 +186,12 @@ impl Remote for Outside {
             submodules: repository.submodules,
         };
         let fetch = async {
-            let tree =
-                tempfile::tempdir_in(&self.scratch).map_err(|error| format!("cannot make a directory: {error}"))?;
-            let fetched =
-                tokio::time::timeout(repository.timeout, source.fetch(tree.path(), git, redactor, &self.stop));
+            let tree = tempfile::tempdir_in(&self.scratch)
+                .map_err(|error| format!("cannot make a directory: {error}"))?;
+            let fetched = tokio::time::timeout(
+                repository.timeout,
+                source.fetch(tree.path(), git, redactor, &self.stop),
+            );
             match fetched.await {
                 Ok(fetched) => fetched.map_err(|error| chain(&error))?,
                 Err(_) => {
@@ -160,14 +206,21 @@ impl Remote for Outside {
         };
         let tree = (self.runtime)()?.block_on(fetch)?;
         let jail = Jail::open(tree.path()).map_err(|error| error.to_string())?;
-        Ok(Box::new(Fetched { tree: Tree(jail), _directory: tree }))
+        Ok(Box::new(Fetched {
+            tree: Tree(jail),
+            _directory: tree,
+        }))
     }
 
     fn file(&self, address: &str) -> Result<Vec<u8>, String> {
-        let Some(fetching) = &self.remote else { return Err("fetching is not allowed".into()) };
+        let Some(fetching) = &self.remote else {
+            return Err("fetching is not allowed".into());
+        };
         let url = Url::parse(address).map_err(|_| "it is not a URL")?;
         let fetch = self.stop.run(fetching.get(url, LARGEST_FILE));
-        (self.runtime)()?.block_on(fetch).unwrap_or_else(|| Err("the build was cancelled".into()))
+        (self.runtime)()?
+            .block_on(fetch)
+            .unwrap_or_else(|| Err("the build was cancelled".into()))
     }
 }
 

@@ -20,12 +20,22 @@ impl PlanText {
     pub async fn fetch(&self, context: &Context) -> Result<String, Failure> {
         let patience = Patience::Until(context.time_left());
         if !self.no_composite.load(Ordering::Relaxed) {
-            match context.control.composite_plan(&context.job.id, patience).await {
+            match context
+                .control
+                .composite_plan(&context.job.id, patience)
+                .await
+            {
                 Ok(text) => return Ok(text),
-                Err(error) if error.is_absent_route() => self.no_composite.store(true, Ordering::Relaxed),
+                Err(error) if error.is_absent_route() => {
+                    self.no_composite.store(true, Ordering::Relaxed)
+                }
                 Err(error) => return Err(because(FailureKind::Plan)(error)),
             }
         }
-        context.control.plan(&context.job.id, patience).await.map_err(because(FailureKind::Plan))
+        context
+            .control
+            .plan(&context.job.id, patience)
+            .await
+            .map_err(because(FailureKind::Plan))
     }
 }

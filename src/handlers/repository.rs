@@ -16,10 +16,16 @@ impl Registries {
         let because = because(FailureKind::Registry);
         match wanted.kind {
             RegistryKind::Ecr => Err(because(RegistryError::Unsupported("ecr"))),
-            RegistryKind::Acr if wanted.password.is_none() => Err(because(RegistryError::Unsupported("acr"))),
+            RegistryKind::Acr if wanted.password.is_none() => {
+                Err(because(RegistryError::Unsupported("acr")))
+            }
             RegistryKind::Gar => Err(because(RegistryError::Unsupported("gar"))),
-            RegistryKind::OciLayout if self.local => Ok(Repository::Layout(Layout::new(&wanted.address))),
-            RegistryKind::OciLayout => Err(because(RegistryError::Unsupported("oci_layout outside of dev"))),
+            RegistryKind::OciLayout if self.local => {
+                Ok(Repository::Layout(Layout::new(&wanted.address)))
+            }
+            RegistryKind::OciLayout => Err(because(RegistryError::Unsupported(
+                "oci_layout outside of dev",
+            ))),
             RegistryKind::Acr | RegistryKind::PrivateOci | RegistryKind::PublicOci => {
                 let credential = match (&wanted.username, &wanted.password) {
                     (Some(username), Some(password)) => Credential::Password {
@@ -29,7 +35,9 @@ impl Registries {
                     },
                     _ => Credential::Anonymous,
                 };
-                self.remote(&wanted.address, credential).await.map_err(because)
+                self.remote(&wanted.address, credential)
+                    .await
+                    .map_err(because)
             }
         }
     }
@@ -50,9 +58,18 @@ impl Registries {
         self.remote(address, credential).await.map_err(because)
     }
 
-    async fn remote(&self, address: &str, credential: Credential) -> Result<Repository, RegistryError> {
+    async fn remote(
+        &self,
+        address: &str,
+        credential: Credential,
+    ) -> Result<Repository, RegistryError> {
         let address = Address::parse(address)?;
         let channel = self.connections.channel(&address, &self.insecure).await?;
-        Ok(Repository::Remote(Box::new(Remote::new(address, credential, self.connections.clone(), channel)?)))
+        Ok(Repository::Remote(Box::new(Remote::new(
+            address,
+            credential,
+            self.connections.clone(),
+            channel,
+        )?)))
     }
 }

@@ -14,19 +14,31 @@ pub struct Secrets(Vec<Learned>);
 impl Secrets {
     /// Learns the credentials of a plan.
     pub fn learn(&mut self, redactor: &Redactor, secrets: impl IntoIterator<Item = Secret>) {
-        self.0.extend(secrets.into_iter().map(|secret| redactor.learn(secret.expose())));
+        self.0.extend(
+            secrets
+                .into_iter()
+                .map(|secret| redactor.learn(secret.expose())),
+        );
     }
 
     /// Learns the values of every Secret among objects.
     pub fn learn_objects(&mut self, redactor: &Redactor, objects: &[Object]) {
         for object in objects.iter().filter(|object| object.is_secret()) {
             for member in ["data", "stringData"] {
-                let values = object.0.get(member).and_then(Value::as_object).into_iter().flat_map(|map| map.values());
+                let values = object
+                    .0
+                    .get(member)
+                    .and_then(Value::as_object)
+                    .into_iter()
+                    .flat_map(|map| map.values());
                 for text in values.filter_map(Value::as_str) {
                     self.0.push(redactor.learn(text));
-                    let decoded =
-                        STANDARD.decode(text.replace('\n', "")).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-                    self.0.extend(decoded.map(|decoded| redactor.learn(&decoded)));
+                    let decoded = STANDARD
+                        .decode(text.replace('\n', ""))
+                        .ok()
+                        .and_then(|bytes| String::from_utf8(bytes).ok());
+                    self.0
+                        .extend(decoded.map(|decoded| redactor.learn(&decoded)));
                 }
             }
         }

@@ -27,7 +27,15 @@ impl Steps for Stopping {
     fn exec<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a, Outcome> {
         // A forced one is not supervised by the control plane, so nobody else finishes the job.
         let finishes_job = context.job.shutdown_type.as_deref() == Some("force");
-        context.log.info("the runner will stop: no new jobs from now on");
-        Box::pin(async move { Ok(Outcome { stops_process: true, finishes_job, ..Outcome::default() }) })
+        context
+            .log
+            .info("the runner will stop: no new jobs from now on");
+        Box::pin(async move {
+            Ok(Outcome {
+                stops_process: true,
+                finishes_job,
+                ..Outcome::default()
+            })
+        })
     }
 }

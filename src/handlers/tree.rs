@@ -18,7 +18,9 @@ impl Files for Tree {
     }
 
     fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        self.0.read(path, LARGEST_FILE).map_err(|error| error.to_string())
+        self.0
+            .read(path, LARGEST_FILE)
+            .map_err(|error| error.to_string())
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>, String> {

@@ -33,7 +33,10 @@ pub enum ExecutionStatus {
 impl ExecutionStatus {
     /// Whether nothing can follow.
     pub fn is_final(self) -> bool {
-        matches!(self, Self::Finished | Self::Failed | Self::TimedOut | Self::NotAttempted | Self::Cancelled)
+        matches!(
+            self,
+            Self::Finished | Self::Failed | Self::TimedOut | Self::NotAttempted | Self::Cancelled
+        )
     }
 
     /// The control plane's word for it.
@@ -64,7 +67,14 @@ impl ExecutionStatus {
             (Some(_), None) => next.is_final(),
             (None, _) => false,
         };
-        if forward { Ok(next) } else { Err(IllegalMove { from: self, to: next }) }
+        if forward {
+            Ok(next)
+        } else {
+            Err(IllegalMove {
+                from: self,
+                to: next,
+            })
+        }
     }
 
     /// Position among the statuses on the way; none for the final ones.
@@ -140,7 +150,13 @@ pub enum Step {
 
 impl Step {
     /// All steps but the clean-up, which is driven apart.
-    pub const WORK: [Self; 5] = [Self::Fetch, Self::Initialize, Self::Validate, Self::Exec, Self::Outputs];
+    pub const WORK: [Self; 5] = [
+        Self::Fetch,
+        Self::Initialize,
+        Self::Validate,
+        Self::Exec,
+        Self::Outputs,
+    ];
 
     /// The status that the control plane sees while the step runs.
     pub fn status(self) -> ExecutionStatus {
@@ -175,8 +191,17 @@ mod tests {
     use super::ExecutionStatus::*;
     use super::*;
 
-    const ALL: [ExecutionStatus; 9] =
-        [Pending, Initializing, InProgress, CleaningUp, Finished, Failed, TimedOut, NotAttempted, Cancelled];
+    const ALL: [ExecutionStatus; 9] = [
+        Pending,
+        Initializing,
+        InProgress,
+        CleaningUp,
+        Finished,
+        Failed,
+        TimedOut,
+        NotAttempted,
+        Cancelled,
+    ];
 
     #[test]
     fn a_status_never_goes_backwards_and_a_final_one_stays() {
@@ -191,7 +216,10 @@ mod tests {
     #[test]
     fn an_illegal_move_names_both_ends() {
         let error = Finished.to(InProgress).unwrap_err();
-        assert_eq!(error.to_string(), "an execution cannot move from finished to in-progress");
+        assert_eq!(
+            error.to_string(),
+            "an execution cannot move from finished to in-progress"
+        );
     }
 
     #[test]

@@ -32,7 +32,9 @@ impl ReportKind {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::Status, Self::Result, Self::Outputs, Self::Job].into_iter().find(|kind| kind.as_str() == text)
+        [Self::Status, Self::Result, Self::Outputs, Self::Job]
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
     }
 }
 
@@ -98,7 +100,8 @@ pub(super) async fn insert(
 ) -> Result<LastSeq, sqlx::Error> {
     let mut last = None;
     for report in reports {
-        let statement = "INSERT INTO report (claim, kind, body, queued_at) VALUES (?, ?, ?, ?) RETURNING seq";
+        let statement =
+            "INSERT INTO report (claim, kind, body, queued_at) VALUES (?, ?, ?, ?) RETURNING seq";
         let row = sqlx::query(statement)
             .bind(claim.0)
             .bind(report.kind.as_str())
@@ -116,16 +119,27 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`].
-    pub async fn queue(&self, claim: ClaimId, reports: Vec<Report>) -> Result<LastSeq, JournalError> {
+    pub async fn queue(
+        &self,
+        claim: ClaimId,
+        reports: Vec<Report>,
+    ) -> Result<LastSeq, JournalError> {
         let now = self.clock.now().to_string();
-        self.write("queue a report", move |db| Box::pin(async move { insert(db, claim, reports, &now).await })).await
+        self.write("queue a report", move |db| {
+            Box::pin(async move { insert(db, claim, reports, &now).await })
+        })
+        .await
     }
 
     /// Queues a report unless the claim has one of its kind already.
     ///
     /// # Errors
     /// [`JournalError`].
-    pub async fn queue_once(&self, claim: ClaimId, report: Report) -> Result<LastSeq, JournalError> {
+    pub async fn queue_once(
+        &self,
+        claim: ClaimId,
+        report: Report,
+    ) -> Result<LastSeq, JournalError> {
         match self.last_report(claim, report.kind).await? {
             Some(_) => Ok(None),
             None => self.queue(claim, vec![report]).await,
@@ -136,11 +150,20 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`].
-    pub async fn last_report(&self, claim: ClaimId, kind: ReportKind) -> Result<Option<String>, JournalError> {
-        let statement = "SELECT body FROM report WHERE claim = ? AND kind = ? ORDER BY seq DESC LIMIT 1";
+    pub async fn last_report(
+        &self,
+        claim: ClaimId,
+        kind: ReportKind,
+    ) -> Result<Option<String>, JournalError> {
+        let statement =
+            "SELECT body FROM report WHERE claim = ? AND kind = ? ORDER BY seq DESC LIMIT 1";
         let row: Option<(String,)> = self
             .look("read the outbox", async |db| {
-                sqlx::query_as(statement).bind(claim.0).bind(kind.as_str()).fetch_optional(db).await
+                sqlx::query_as(statement)
+                    .bind(claim.0)
+                    .bind(kind.as_str())
+                    .fetch_optional(db)
+                    .await
             })
             .await?;
         Ok(row.map(|(body,)| body))
@@ -154,20 +177,32 @@ impl Journal {
         let statement = "SELECT seq, kind, body, queued_at FROM report
             WHERE claim = ? AND state = 'queued' ORDER BY seq LIMIT 1";
         let row = self
-            .look("read the outbox", async |db| sqlx::query(statement).bind(claim.0).fetch_optional(db).await)
+            .look("read the outbox", async |db| {
+                sqlx::query(statement)
+                    .bind(claim.0)
+                    .fetch_optional(db)
+                    .await
+            })
             .await?;
-        let corrupt =
-            |source: Box<dyn std::error::Error + Send + Sync>| JournalError::Corrupt { what: "report", source };
+        let corrupt = |source: Box<dyn std::error::Error + Send + Sync>| JournalError::Corrupt {
+            what: "report",
+            source,
+        };
         row.map(|row| {
             let kind: String = row.try_get("kind").map_err(|error| corrupt(error.into()))?;
-            let queued_at: String = row.try_get("queued_at").map_err(|error| corrupt(error.into()))?;
+            let queued_at: String = row
+                .try_get("queued_at")
+                .map_err(|error| corrupt(error.into()))?;
             Ok(Queued {
                 seq: row.try_get("seq").map_err(|error| corrupt(error.into()))?,
                 report: Report {
-                    kind: ReportKind::parse(&kind).ok_or_else(|| corrupt("unknown kind of report".into()))?,
+                    kind: ReportKind::parse(&kind)
+                        .ok_or_else(|| corrupt("unknown kind of report".into()))?,
                     body: row.try_get("body").map_err(|error| corrupt(error.into()))?,
                 },
-                queued_at: queued_at.parse().map_err(|error: jiff::Error| corrupt(error.into()))?,
+                queued_at: queued_at
+                    .parse()
+                    .map_err(|error: jiff::Error| corrupt(error.into()))?,
             })
         })
         .transpose()
@@ -194,10 +229,14 @@ impl Journal {
     /// # Errors
     /// [`JournalError`].
     pub async fn refused_result(&self, claim: ClaimId) -> Result<Option<String>, JournalError> {
-        let statement =
-            "SELECT coalesce(note, '') FROM report WHERE claim = ? AND kind = 'result' AND state = 'refused'";
+        let statement = "SELECT coalesce(note, '') FROM report WHERE claim = ? AND kind = 'result' AND state = 'refused'";
         let row: Option<(String,)> = self
-            .look("read the outbox", async |db| sqlx::query_as(statement).bind(claim.0).fetch_optional(db).await)
+            .look("read the outbox", async |db| {
+                sqlx::query_as(statement)
+                    .bind(claim.0)
+                    .fetch_optional(db)
+                    .await
+            })
             .await?;
         Ok(row.map(|(note,)| note))
     }
@@ -207,10 +246,18 @@ impl Journal {
     /// # Errors
     /// [`JournalError`].
     pub async fn backlog(&self) -> Result<Backlog, JournalError> {
-        let statement = "SELECT count(*) AS depth, min(queued_at) AS oldest FROM report WHERE state = 'queued'";
-        let row = self.look("measure the outbox", async |db| sqlx::query(statement).fetch_one(db).await).await?;
+        let statement =
+            "SELECT count(*) AS depth, min(queued_at) AS oldest FROM report WHERE state = 'queued'";
+        let row = self
+            .look("measure the outbox", async |db| {
+                sqlx::query(statement).fetch_one(db).await
+            })
+            .await?;
         let depth: i64 = row.try_get("depth").unwrap_or_default();
         let oldest: Option<String> = row.try_get("oldest").unwrap_or_default();
-        Ok(Backlog { depth: depth.try_into().unwrap_or_default(), oldest: oldest.and_then(|text| text.parse().ok()) })
+        Ok(Backlog {
+            depth: depth.try_into().unwrap_or_default(),
+            oldest: oldest.and_then(|text| text.parse().ok()),
+        })
     }
 }

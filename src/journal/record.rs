@@ -70,16 +70,32 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`].
-    pub async fn intend(&self, job: &Job, newest: Option<&ExecutionId>) -> Result<ClaimId, JournalError> {
-        let body = serde_json::to_string(job)
-            .map_err(|source| JournalError::Corrupt { what: "job", source: source.into() })?;
-        let (process, job_id, now) = (self.process, job.id.to_string(), self.clock.now().to_string());
+    pub async fn intend(
+        &self,
+        job: &Job,
+        newest: Option<&ExecutionId>,
+    ) -> Result<ClaimId, JournalError> {
+        let body = serde_json::to_string(job).map_err(|source| JournalError::Corrupt {
+            what: "job",
+            source: source.into(),
+        })?;
+        let (process, job_id, now) = (
+            self.process,
+            job.id.to_string(),
+            self.clock.now().to_string(),
+        );
         let newest = newest.map(ToString::to_string);
         self.write("note a claim", move |db| {
             Box::pin(async move {
-                let statement = "INSERT INTO claim (process, job_id, job, requested_at, newest_before)
+                let statement =
+                    "INSERT INTO claim (process, job_id, job, requested_at, newest_before)
                     VALUES (?, ?, ?, ?, ?) RETURNING id";
-                let insert = sqlx::query(statement).bind(process).bind(job_id).bind(body).bind(now).bind(newest);
+                let insert = sqlx::query(statement)
+                    .bind(process)
+                    .bind(job_id)
+                    .bind(body)
+                    .bind(now)
+                    .bind(newest);
                 let row = insert.fetch_one(db).await?;
                 Ok(ClaimId(row.try_get(0)?))
             })
@@ -93,15 +109,28 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`].
-    pub async fn claimed(&self, claim: ClaimId, execution: &ExecutionId) -> Result<bool, JournalError> {
+    pub async fn claimed(
+        &self,
+        claim: ClaimId,
+        execution: &ExecutionId,
+    ) -> Result<bool, JournalError> {
         let execution = execution.to_string();
         self.write("note an execution", move |db| {
             Box::pin(async move {
-                let statement = "DELETE FROM claim WHERE execution_id = ? AND id <> ? AND ended_at IS NOT NULL";
-                sqlx::query(statement).bind(&execution).bind(claim.0).execute(&mut *db).await?;
+                let statement =
+                    "DELETE FROM claim WHERE execution_id = ? AND id <> ? AND ended_at IS NOT NULL";
+                sqlx::query(statement)
+                    .bind(&execution)
+                    .bind(claim.0)
+                    .execute(&mut *db)
+                    .await?;
                 let statement = "UPDATE claim SET execution_id = ?1 WHERE id = ?2
                     AND NOT EXISTS (SELECT 1 FROM claim WHERE execution_id = ?1 AND id <> ?2)";
-                let updated = sqlx::query(statement).bind(&execution).bind(claim.0).execute(db).await?;
+                let updated = sqlx::query(statement)
+                    .bind(&execution)
+                    .bind(claim.0)
+                    .execute(db)
+                    .await?;
                 Ok(updated.rows_affected() == 1)
             })
         })
@@ -116,7 +145,8 @@ impl Journal {
     pub async fn drive(&self, claim: ClaimId) -> Result<Drive, JournalError> {
         self.write("note the start of an execution", move |db| {
             Box::pin(async move {
-                let statement = "UPDATE claim SET drives = drives + 1 WHERE id = ? RETURNING drives";
+                let statement =
+                    "UPDATE claim SET drives = drives + 1 WHERE id = ? RETURNING drives";
                 let row = sqlx::query(statement).bind(claim.0).fetch_one(db).await?;
                 Ok(Drive(row.try_get(0)?))
             })
@@ -132,7 +162,10 @@ impl Journal {
     pub async fn interrupted(&self, claim: ClaimId) -> Result<(), JournalError> {
         self.write("note an interruption", move |db| {
             Box::pin(async move {
-                sqlx::query("UPDATE claim SET drives = drives - 1 WHERE id = ?").bind(claim.0).execute(db).await?;
+                sqlx::query("UPDATE claim SET drives = drives - 1 WHERE id = ?")
+                    .bind(claim.0)
+                    .execute(db)
+                    .await?;
                 Ok(())
             })
         })
@@ -143,7 +176,12 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`].
-    pub async fn step_begins(&self, claim: ClaimId, step: Step, reports: Vec<Report>) -> Result<LastSeq, JournalError> {
+    pub async fn step_begins(
+        &self,
+        claim: ClaimId,
+        step: Step,
+        reports: Vec<Report>,
+    ) -> Result<LastSeq, JournalError> {
         let now = self.clock.now().to_string();
         self.write("note the start of a step", move |db| {
             Box::pin(async move {
@@ -170,10 +208,19 @@ impl Journal {
         self.write("note an effect", move |db| {
             Box::pin(async move {
                 let statement = "UPDATE claim SET outcome = ? WHERE id = ?";
-                sqlx::query(statement).bind(outcome).bind(claim.0).execute(&mut *db).await?;
+                sqlx::query(statement)
+                    .bind(outcome)
+                    .bind(claim.0)
+                    .execute(&mut *db)
+                    .await?;
                 let statement = "UPDATE step SET done_at = ? WHERE claim = ? AND name = ?";
                 let step = Step::Exec.as_str();
-                sqlx::query(statement).bind(&now).bind(claim.0).bind(step).execute(&mut *db).await?;
+                sqlx::query(statement)
+                    .bind(&now)
+                    .bind(claim.0)
+                    .bind(step)
+                    .execute(&mut *db)
+                    .await?;
                 insert(db, claim, reports, &now).await
             })
         })
@@ -230,27 +277,47 @@ impl Journal {
              FROM claim JOIN process ON process.id = claim.process {filter} ORDER BY claim.id"
         );
         let statement = sqlx::AssertSqlSafe(statement);
-        let rows = self.look("read claims", async |db| sqlx::query(statement).fetch_all(db).await).await?;
+        let rows = self
+            .look("read claims", async |db| {
+                sqlx::query(statement).fetch_all(db).await
+            })
+            .await?;
         rows.iter().map(read_claim).collect()
     }
 }
 
 fn read_claim(row: &SqliteRow) -> Result<Claim, JournalError> {
     fn corrupt(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> JournalError {
-        JournalError::Corrupt { what: "claim", source: source.into() }
+        JournalError::Corrupt {
+            what: "claim",
+            source: source.into(),
+        }
     }
     let text = |column: &str| row.try_get::<Option<String>, _>(column).map_err(corrupt);
-    let time = |column: &str| Timestamp::from_str(&text(column)?.unwrap_or_default()).map_err(corrupt);
+    let time =
+        |column: &str| Timestamp::from_str(&text(column)?.unwrap_or_default()).map_err(corrupt);
     Ok(Claim {
         id: ClaimId(row.try_get("id").map_err(corrupt)?),
         job: serde_json::from_str(&text("job")?.unwrap_or_default()).map_err(corrupt)?,
         requested_at: time("requested_at")?,
-        newest_before: text("newest_before")?.map(ExecutionId::try_from).transpose().map_err(corrupt)?,
-        execution: text("execution_id")?.map(ExecutionId::try_from).transpose().map_err(corrupt)?,
-        outcome: text("outcome")?.map(|text| serde_json::from_str(&text)).transpose().map_err(corrupt)?,
+        newest_before: text("newest_before")?
+            .map(ExecutionId::try_from)
+            .transpose()
+            .map_err(corrupt)?,
+        execution: text("execution_id")?
+            .map(ExecutionId::try_from)
+            .transpose()
+            .map_err(corrupt)?,
+        outcome: text("outcome")?
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(corrupt)?,
         crashes: row.try_get("drives").map_err(corrupt)?,
         process_started_at: time("started_at")?,
-        process_id: text("registered_as")?.map(ProcessId::try_from).transpose().map_err(corrupt)?,
+        process_id: text("registered_as")?
+            .map(ProcessId::try_from)
+            .transpose()
+            .map_err(corrupt)?,
     })
 }
 
@@ -277,22 +344,41 @@ mod tests {
     #[tokio::test]
     async fn what_was_noted_is_found_by_the_next_process() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Journal::open(None, dir.path(), Clock::system()).await.unwrap();
+        let first = Journal::open(None, dir.path(), Clock::system())
+            .await
+            .unwrap();
         let claim = first.intend(&job(), None).await.unwrap();
         let execution = "run1".parse().unwrap();
         assert!(first.claimed(claim, &execution).await.unwrap());
         assert_eq!(first.drive(claim).await.unwrap(), Drive(1));
-        let report = Report { kind: ReportKind::Result, body: "{}".into() };
-        first.effect_done(claim, &serde_json::json!({"a": 1}), vec![report]).await.unwrap();
+        let report = Report {
+            kind: ReportKind::Result,
+            body: "{}".into(),
+        };
+        first
+            .effect_done(claim, &serde_json::json!({"a": 1}), vec![report])
+            .await
+            .unwrap();
 
-        let second = Journal::open(None, dir.path(), Clock::system()).await.unwrap();
+        let second = Journal::open(None, dir.path(), Clock::system())
+            .await
+            .unwrap();
         let open = second.open_claims().await.unwrap();
         assert_eq!(open.len(), 1);
         assert_eq!(open[0].job, job());
         assert_eq!(open[0].execution, Some(execution));
         assert_eq!(open[0].outcome, Some(serde_json::json!({"a": 1})));
         assert_eq!(second.drive(open[0].id).await.unwrap(), Drive(2));
-        assert_eq!(second.next_report(open[0].id).await.unwrap().unwrap().report.kind, ReportKind::Result);
+        assert_eq!(
+            second
+                .next_report(open[0].id)
+                .await
+                .unwrap()
+                .unwrap()
+                .report
+                .kind,
+            ReportKind::Result
+        );
         second.end(open[0].id, "finished", vec![]).await.unwrap();
         assert!(second.open_claims().await.unwrap().is_empty());
         assert_eq!(second.owing_claims().await.unwrap().len(), 1);
@@ -301,23 +387,36 @@ mod tests {
     #[tokio::test]
     async fn an_execution_has_one_open_claim_and_replaces_an_ended_one_of_its_name() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::open(None, dir.path(), Clock::system()).await.unwrap();
+        let journal = Journal::open(None, dir.path(), Clock::system())
+            .await
+            .unwrap();
         let execution = "run1".parse().unwrap();
         let first = journal.intend(&job(), None).await.unwrap();
         assert!(journal.claimed(first, &execution).await.unwrap());
-        assert!(journal.claimed(first, &execution).await.unwrap(), "told twice, it is the same");
+        assert!(
+            journal.claimed(first, &execution).await.unwrap(),
+            "told twice, it is the same"
+        );
         let second = journal.intend(&job(), None).await.unwrap();
         assert!(!journal.claimed(second, &execution).await.unwrap());
-        let owed = Report { kind: ReportKind::Result, body: "{}".into() };
+        let owed = Report {
+            kind: ReportKind::Result,
+            body: "{}".into(),
+        };
         journal.end(first, "finished", vec![owed]).await.unwrap();
         assert!(journal.claimed(second, &execution).await.unwrap());
-        assert!(journal.owing_claims().await.unwrap().is_empty(), "what was owed to the other is not sent to this one");
+        assert!(
+            journal.owing_claims().await.unwrap().is_empty(),
+            "what was owed to the other is not sent to this one"
+        );
     }
 
     #[tokio::test]
     async fn a_claim_that_was_never_answered_is_open_without_an_execution() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::open(None, dir.path(), Clock::system()).await.unwrap();
+        let journal = Journal::open(None, dir.path(), Clock::system())
+            .await
+            .unwrap();
         journal.intend(&job(), None).await.unwrap();
         assert_eq!(journal.open_claims().await.unwrap()[0].execution, None);
     }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 
 use crate::base::clock::Clock;
@@ -66,13 +67,20 @@ impl Journal {
     ///
     /// # Errors
     /// [`JournalError`].
-    pub async fn open(url: Option<&str>, state_dir: &Path, clock: Clock) -> Result<Self, JournalError> {
+    pub async fn open(
+        url: Option<&str>,
+        state_dir: &Path,
+        clock: Clock,
+    ) -> Result<Self, JournalError> {
         let options = match url {
             None => SqliteConnectOptions::new().filename(state_dir.join("journal.db")),
-            Some(url) if url.starts_with("sqlite:") => {
-                SqliteConnectOptions::from_str(url).map_err(|_| JournalError::Address(url.to_owned()))?
+            Some(url) if url.starts_with("sqlite:") => SqliteConnectOptions::from_str(url)
+                .map_err(|_| JournalError::Address(url.to_owned()))?,
+            Some(url) => {
+                return Err(JournalError::Address(
+                    url.split(':').next().unwrap_or_default().to_owned(),
+                ));
             }
-            Some(url) => return Err(JournalError::Address(url.split(':').next().unwrap_or_default().to_owned())),
         };
         let options = options
             .create_if_missing(true)
@@ -91,19 +99,33 @@ impl Journal {
             .await
             .map_err(JournalError::Open)?;
         check_version(&pool).await?;
-        sqlx::migrate!("migrations/sqlite").run(&pool).await.map_err(JournalError::Migrate)?;
-        let started_at = clock.now().to_string();
-        let (process,): (i64,) = sqlx::query_as("INSERT INTO process (started_at) VALUES (?) RETURNING id")
-            .bind(started_at)
-            .fetch_one(&pool)
+        sqlx::migrate!("migrations/sqlite")
+            .run(&pool)
             .await
-            .map_err(|source| JournalError::Failed { action: "note its start", source })?;
-        Ok(Self { pool, clock, process })
+            .map_err(JournalError::Migrate)?;
+        let started_at = clock.now().to_string();
+        let (process,): (i64,) =
+            sqlx::query_as("INSERT INTO process (started_at) VALUES (?) RETURNING id")
+                .bind(started_at)
+                .fetch_one(&pool)
+                .await
+                .map_err(|source| JournalError::Failed {
+                    action: "note its start",
+                    source,
+                })?;
+        Ok(Self {
+            pool,
+            clock,
+            process,
+        })
     }
 
     /// Ends the use of the database; all of it is in one file then.
     pub async fn close(self) {
-        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.pool).await {
+        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
+            .execute(&self.pool)
+            .await
+        {
             tracing::warn!(%error, "the journal could not be checkpointed");
         }
         self.pool.close().await;
@@ -118,7 +140,9 @@ impl Journal {
     pub(super) async fn write<T: Send + 'static>(
         &self,
         action: &'static str,
-        work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>> + Send + 'static,
+        work: impl for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, sqlx::Error>>
+        + Send
+        + 'static,
     ) -> Result<T, JournalError> {
         let pool = self.pool.clone();
         let task = tokio::spawn(async move {
@@ -144,9 +168,17 @@ impl Journal {
 }
 
 async fn check_version(pool: &SqlitePool) -> Result<(), JournalError> {
-    let (version,): (String,) =
-        sqlx::query_as("SELECT sqlite_version()").fetch_one(pool).await.map_err(JournalError::Open)?;
-    let mut parts = version.split('.').map(|part| part.parse().unwrap_or_default());
+    let (version,): (String,) = sqlx::query_as("SELECT sqlite_version()")
+        .fetch_one(pool)
+        .await
+        .map_err(JournalError::Open)?;
+    let mut parts = version
+        .split('.')
+        .map(|part| part.parse().unwrap_or_default());
     let mut part = || parts.next().unwrap_or_default();
-    if (part(), part(), part()) < OLDEST_SQLITE { Err(JournalError::Version(version)) } else { Ok(()) }
+    if (part(), part(), part()) < OLDEST_SQLITE {
+        Err(JournalError::Version(version))
+    } else {
+        Ok(())
+    }
 }

@@ -44,7 +44,10 @@ pub(super) fn explain(
     options: &Options,
     host: &dyn Host,
 ) -> Result<Explanation, BuildError> {
-    let mut build = Build { trace: Some(Trace::default()), ..Build::new(files, host, options) };
+    let mut build = Build {
+        trace: Some(Trace::default()),
+        ..Build::new(files, host, options)
+    };
     let (resources, _) = build.run(root)?;
     Ok(build.trace.take().unwrap_or_default().finish(&resources))
 }
@@ -56,14 +59,21 @@ pub(super) fn patch(
 ) -> Result<Vec<Map<String, Value>>, BuildError> {
     let options = Options::default();
     let mut build = Build::new(files, &Alone, &options);
-    let mut resources: Vec<_> =
-        objects.into_iter().map(|object| Resource::new(json::from_json(&Value::Object(object)))).collect();
+    let mut resources: Vec<_> = objects
+        .into_iter()
+        .map(|object| Resource::new(json::from_json(&Value::Object(object))))
+        .collect();
     let root = Place::given("");
     let mut setup = Setup::new(&mut build.source, &root, &build.schema);
     for file in patches {
-        let patch = Patch { path: file.clone(), ..Patch::default() };
+        let patch = Patch {
+            path: file.clone(),
+            ..Patch::default()
+        };
         let patching = patch.set_up(setup.at("patches"))?;
-        patching.apply(&mut resources).map_err(|message| BuildError::new("patches", message))?;
+        patching
+            .apply(&mut resources)
+            .map_err(|message| BuildError::new("patches", message))?;
     }
     to_objects(resources)
 }
@@ -73,7 +83,10 @@ fn to_objects(resources: Vec<Resource>) -> Result<Vec<Map<String, Value>>, Build
         .into_iter()
         .map(|resource| match json::to_json(&resource.node) {
             Ok(Value::Object(object)) => Ok(object),
-            Ok(_) => Err(BuildError::new("", format!("{} is not an object", resource.id()))),
+            Ok(_) => Err(BuildError::new(
+                "",
+                format!("{} is not an object", resource.id()),
+            )),
             Err(message) => Err(BuildError::new("", format!("{}: {message}", resource.id()))),
         })
         .collect()
@@ -108,7 +121,11 @@ struct Found {
 impl Found {
     /// One of its fields, for who watches the build.
     fn asking(&self, asked: Asked) -> Asking<'_> {
-        Asking { file: &self.file, tree: self.tree.as_ref(), asked }
+        Asking {
+            file: &self.file,
+            tree: self.tree.as_ref(),
+            asked,
+        }
     }
 }
 
@@ -133,8 +150,12 @@ impl<'a> Build<'a> {
         self.note_end(&mut all.resources, "name hash");
         reference::fix(&mut all.resources, &all.configuration.references()).map_err(whole)?;
         self.note_end(&mut all.resources, "name reference");
-        for name in variable::resolve(&mut all).map_err(|message| BuildError::new("vars", message))? {
-            self.source.host.warn(&format!("well-defined vars that were never replaced: {name}"));
+        for name in
+            variable::resolve(&mut all).map_err(|message| BuildError::new("vars", message))?
+        {
+            self.source.host.warn(&format!(
+                "well-defined vars that were never replaced: {name}"
+            ));
         }
         self.note_end(&mut all.resources, "vars");
         let mut resources = all.resources;
@@ -146,9 +167,13 @@ impl<'a> Build<'a> {
 
     /// Builds the outermost kustomization; it alone says in which order objects come out and which
     /// annotations they get.
-    fn root(&mut self, directory: &str) -> Result<(Rc<Found>, Option<Legacy>, Accumulated), BuildError> {
+    fn root(
+        &mut self,
+        directory: &str,
+    ) -> Result<(Rc<Found>, Option<Legacy>, Accumulated), BuildError> {
         let found = self.read(Place::given(directory))?;
-        let sort = order::of(found.kustomization.sort_options.as_ref()).map_err(|error| error.inside(&found.file))?;
+        let sort = order::of(found.kustomization.sort_options.as_ref())
+            .map_err(|error| error.inside(&found.file))?;
         if !found.kustomization.build_metadata.is_empty() {
             self.origin = Some(Origin::default());
         }
@@ -160,21 +185,28 @@ impl<'a> Build<'a> {
     fn base(&mut self, directory: Place) -> Result<Accumulated, BuildError> {
         let found = self.read(directory)?;
         if found.kustomization.is_component() {
-            let message = "it is a Component, which can only be named in components, not in resources";
+            let message =
+                "it is a Component, which can only be named in components, not in resources";
             return Err(BuildError::new("kind", message).inside(&found.file));
         }
         self.enter(&found, Accumulated::default())
     }
 
     /// Lets the component in a directory work on what is there.
-    fn component(&mut self, directory: Place, resources: Accumulated) -> Result<Accumulated, BuildError> {
+    fn component(
+        &mut self,
+        directory: Place,
+        resources: Accumulated,
+    ) -> Result<Accumulated, BuildError> {
         let found = self.read(directory)?;
         if !found.kustomization.is_component() {
-            let message = "it is a Kustomization, which can only be named in resources, not in components";
+            let message =
+                "it is a Kustomization, which can only be named in resources, not in components";
             return Err(BuildError::new("kind", message).inside(&found.file));
         }
         let all = self.enter(&found, resources)?;
-        check_ids(&all.resources).map_err(|message| BuildError::new("", message).inside(&found.file))?;
+        check_ids(&all.resources)
+            .map_err(|message| BuildError::new("", message).inside(&found.file))?;
         Ok(all)
     }
 
@@ -183,47 +215,83 @@ impl<'a> Build<'a> {
         if self.source.host.cancelled() {
             return Err(BuildError::new("", "the build was cancelled"));
         }
-        if self.chain.iter().any(|ancestor| ancestor.directory.is_below(&directory)) {
+        if self
+            .chain
+            .iter()
+            .any(|ancestor| ancestor.directory.is_below(&directory))
+        {
             let shown = directory.shown();
-            let message = format!("cycle detected: {shown} is, or contains, a directory that is being built");
+            let message =
+                format!("cycle detected: {shown} is, or contains, a directory that is being built");
             return Err(BuildError::new("", message));
         }
         let deepest = self.source.options.budget.depth;
         if self.chain.len() >= deepest {
-            return Err(BuildError::new("", format!("kustomizations are nested more than {deepest} deep")));
+            return Err(BuildError::new(
+                "",
+                format!("kustomizations are nested more than {deepest} deep"),
+            ));
         }
         let place = self.find(&directory)?;
         let file = self.source.shown(&place);
         let host = self.source.host;
-        let bytes = self.source.content(&place).map_err(|error| error.inside(&file))?;
+        let bytes = self
+            .source
+            .content(&place)
+            .map_err(|error| error.inside(&file))?;
         let kustomization = kustomization::read(&bytes, &mut |warning| host.warn(warning));
         let kustomization = kustomization.map_err(|error| error.inside(&file))?;
         let tree = self.trace.as_ref().and_then(|_| document::tree(&bytes));
-        Ok(Rc::new(Found { directory, file, kustomization, tree }))
+        Ok(Rc::new(Found {
+            directory,
+            file,
+            kustomization,
+            tree,
+        }))
     }
 
-    fn enter(&mut self, found: &Rc<Found>, resources: Accumulated) -> Result<Accumulated, BuildError> {
+    fn enter(
+        &mut self,
+        found: &Rc<Found>,
+        resources: Accumulated,
+    ) -> Result<Accumulated, BuildError> {
         self.chain.push(found.clone());
-        let built = self.work(found, resources).map_err(|error| error.inside(&found.file));
+        let built = self
+            .work(found, resources)
+            .map_err(|error| error.inside(&found.file));
         self.chain.pop();
         built
     }
 
     /// The order of work.
     fn work(&mut self, found: &Found, mut all: Accumulated) -> Result<Accumulated, BuildError> {
-        let Found { directory, kustomization, .. } = found;
+        let Found {
+            directory,
+            kustomization,
+            ..
+        } = found;
         self.choose_schema(found)?;
         let above = self.namespace.clone();
         if !kustomization.namespace.is_empty() {
             self.namespace.clone_from(&kustomization.namespace);
         }
         for (at, entry) in kustomization.resources.iter().enumerate() {
-            self.resource(directory, entry, Asked { field: "resources", entry: Some(at) }, &mut all)?;
+            self.resource(
+                directory,
+                entry,
+                Asked {
+                    field: "resources",
+                    entry: Some(at),
+                },
+                &mut all,
+            )?;
         }
         for entry in &kustomization.configurations {
             let bytes = self.source.read(directory, entry, "configurations")?;
             let read = Configuration::read(&bytes).and_then(|read| all.configuration.merge(read));
-            read.map_err(|message| BuildError::new("configurations", format!("{entry}: {message}")))?;
+            read.map_err(|message| {
+                BuildError::new("configurations", format!("{entry}: {message}"))
+            })?;
         }
         for entry in &kustomization.crds {
             let bytes = self.source.read(directory, entry, "crds")?;
@@ -236,7 +304,8 @@ impl<'a> Build<'a> {
         }
         self.transform(found, &mut all)?;
         self.validate(found, &mut all)?;
-        variable::add(&mut all, &kustomization.vars).map_err(|message| BuildError::new("vars", message))?;
+        variable::add(&mut all, &kustomization.vars)
+            .map_err(|message| BuildError::new("vars", message))?;
         self.namespace = above;
         Ok(all)
     }
@@ -253,15 +322,22 @@ impl<'a> Build<'a> {
         if self.schema_is_chosen {
             return Ok(());
         }
-        match (bytes, named.get("version").filter(|version| !version.is_empty())) {
+        match (
+            bytes,
+            named.get("version").filter(|version| !version.is_empty()),
+        ) {
             (Some(_), Some(_)) => {
-                return Err(bad("builtin version and custom schema provided, cannot use both".into()));
+                return Err(bad(
+                    "builtin version and custom schema provided, cannot use both".into(),
+                ));
             }
             (Some(bytes), None) => self.schema = Rc::new(Schema::custom(&bytes).map_err(bad)?),
             (None, Some(version)) if version == Schema::VERSION => {}
             (None, Some(version)) => {
-                let message =
-                    format!("the specified OpenAPI version is not built in: {version}; {} is", Schema::VERSION);
+                let message = format!(
+                    "the specified OpenAPI version is not built in: {version}; {} is",
+                    Schema::VERSION
+                );
                 return Err(bad(message));
             }
             (None, None) => return Ok(()),
@@ -270,25 +346,46 @@ impl<'a> Build<'a> {
         Ok(())
     }
 
-    fn generate(&mut self, found: &Found, above: &str, all: &mut Accumulated) -> Result<(), BuildError> {
-        let Found { directory, file, kustomization, .. } = found;
+    fn generate(
+        &mut self,
+        found: &Found,
+        above: &str,
+        all: &mut Accumulated,
+    ) -> Result<(), BuildError> {
+        let Found {
+            directory,
+            file,
+            kustomization,
+            ..
+        } = found;
         let file = path::file_name(file);
         let configs = self.plugins(found, &kustomization.generators, "generators")?;
         let mut setup = Setup::new(&mut self.source, directory, &self.schema);
         let mut steps = Vec::new();
         for step in generate::of_fields(kustomization, above, &mut setup)? {
-            let origin = self.origin.as_ref().map(|origin| origin.configured(file, Plugin::builtin(step.kind)));
+            let origin = self
+                .origin
+                .as_ref()
+                .map(|origin| origin.configured(file, Plugin::builtin(step.kind)));
             steps.push((step.asked, step.work, origin, None));
         }
         for config in configs {
             let generator = config.generator(setup.at("generators"))?;
-            steps.push((Asked::whole("generators"), generator, config.origin(), Some(config.resource.number)));
+            steps.push((
+                Asked::whole("generators"),
+                generator,
+                config.origin(),
+                Some(config.resource.number),
+            ));
         }
         let host = self.source.host;
         for (asked, generator, origin, config) in steps {
             let bad = |message: String| BuildError::new(asked.to_string(), message);
             for mut made in generator.generate(host).map_err(bad)? {
-                if let Some(origin) = origin.as_ref().filter(|_| origin::of(&made.resource).is_none()) {
+                if let Some(origin) = origin
+                    .as_ref()
+                    .filter(|_| origin::of(&made.resource).is_none())
+                {
                     origin::set(&mut made.resource, origin);
                 }
                 made.resource.learn_scope(&self.schema);
@@ -302,18 +399,31 @@ impl<'a> Build<'a> {
     }
 
     fn transform(&mut self, found: &Found, all: &mut Accumulated) -> Result<(), BuildError> {
-        let Found { directory, file, kustomization, .. } = found;
+        let Found {
+            directory,
+            file,
+            kustomization,
+            ..
+        } = found;
         let file = path::file_name(file);
         let configs = self.plugins(found, &kustomization.transformers, "transformers")?;
         let mut setup = Setup::new(&mut self.source, directory, &self.schema);
         let mut steps = Vec::new();
         for step in transform::of_fields(kustomization, &all.configuration, &mut setup)? {
-            let origin = self.origin.as_ref().map(|origin| origin.configured(file, Plugin::builtin(step.kind)));
+            let origin = self
+                .origin
+                .as_ref()
+                .map(|origin| origin.configured(file, Plugin::builtin(step.kind)));
             steps.push((step.asked, step.work, origin, None));
         }
         for config in configs {
             let transformer = config.transformer(setup.at("transformers"))?;
-            steps.push((Asked::whole("transformers"), transformer, config.origin(), Some(config.resource.number)));
+            steps.push((
+                Asked::whole("transformers"),
+                transformer,
+                config.origin(),
+                Some(config.resource.number),
+            ));
         }
         for (asked, transformer, origin, config) in steps {
             if self.source.host.cancelled() {
@@ -322,9 +432,16 @@ impl<'a> Build<'a> {
             let before = self.trace.as_ref().map(|_| all.resources.clone());
             let applied = transformer.apply(&mut all.resources);
             applied.map_err(|message| BuildError::new(asked.to_string(), message))?;
-            all.resources.retain(|resource| !document::is_empty(resource));
+            all.resources
+                .retain(|resource| !document::is_empty(resource));
             if let Some((trace, before)) = self.trace.as_mut().zip(before) {
-                trace.note_transformed(before, &mut all.resources, &transformer.parts(), &found.asking(asked), config);
+                trace.note_transformed(
+                    before,
+                    &mut all.resources,
+                    &transformer.parts(),
+                    &found.asking(asked),
+                    config,
+                );
             }
             if let Some(origin) = origin {
                 origin::note(&mut all.resources, &origin);
@@ -345,19 +462,34 @@ impl<'a> Build<'a> {
             let bad = |message: String| config.named(BuildError::new("validators", message));
             validator.apply(&mut changed).map_err(bad)?;
             let mut pairs = all.resources.iter().zip(&changed);
-            let touched = pairs.find(|(before, after)| !before.is_untouched(after)).map(|(before, _)| before.id());
+            let touched = pairs
+                .find(|(before, after)| !before.is_untouched(after))
+                .map(|(before, _)| before.id());
             if changed.len() != all.resources.len() || touched.is_some() {
-                let what = touched.map_or_else(|| "it drops an object".to_owned(), |id| format!("it writes to {id}"));
-                return Err(bad(format!("validator shouldn't modify the resource map: {what}")));
+                let what = touched.map_or_else(
+                    || "it drops an object".to_owned(),
+                    |id| format!("it writes to {id}"),
+                );
+                return Err(bad(format!(
+                    "validator shouldn't modify the resource map: {what}"
+                )));
             }
         }
         Ok(())
     }
 
     /// The configs of plugins that a field holds, inline or by the names of files and directories.
-    fn plugins(&mut self, found: &Found, entries: &[String], field: &'static str) -> Result<Vec<Config>, BuildError> {
+    fn plugins(
+        &mut self,
+        found: &Found,
+        entries: &[String],
+        field: &'static str,
+    ) -> Result<Vec<Config>, BuildError> {
         let mut all = Accumulated::default();
-        let own = self.origin.as_ref().map(|origin| origin.below(path::file_name(&found.file)));
+        let own = self
+            .origin
+            .as_ref()
+            .map(|origin| origin.below(path::file_name(&found.file)));
         for entry in entries {
             match document::of_text("the inline config", entry) {
                 Ok(configs) => {
@@ -365,7 +497,8 @@ impl<'a> Build<'a> {
                         if let Some(origin) = &own {
                             origin::set(&mut config, origin);
                         }
-                        all.add(config).map_err(|message| BuildError::new(field, message))?;
+                        all.add(config)
+                            .map_err(|message| BuildError::new(field, message))?;
                     }
                 }
                 Err(_) => self.resource(&found.directory, entry, Asked::whole(field), &mut all)?,
@@ -381,9 +514,13 @@ impl<'a> Build<'a> {
         resources: Accumulated,
     ) -> Result<Accumulated, BuildError> {
         let field = "components";
-        let (target, origin) = self.directory(directory, entry).map_err(|message| BuildError::new(field, message))?;
+        let (target, origin) = self
+            .directory(directory, entry)
+            .map_err(|message| BuildError::new(field, message))?;
         let outer = std::mem::replace(&mut self.origin, origin);
-        let built = self.component(target, resources).map_err(|error| in_field(error, field));
+        let built = self
+            .component(target, resources)
+            .map_err(|error| in_field(error, field));
         self.origin = outer;
         built
     }
@@ -399,15 +536,29 @@ impl<'a> Build<'a> {
             });
             return Ok((self.source.fetch(entry, repository)?, origin));
         }
-        let target = here.join(entry).ok_or_else(|| format!("{entry:?} is absolute or leaves the source"))?;
+        let target = here
+            .join(entry)
+            .ok_or_else(|| format!("{entry:?} is absolute or leaves the source"))?;
         if self.source.kind(&target) != Some(Kind::Directory) {
-            return Err(format!("{entry:?} is no directory (looked for {} in the source)", target.path));
+            return Err(format!(
+                "{entry:?} is no directory (looked for {} in the source)",
+                target.path
+            ));
         }
-        Ok((target, self.origin.as_ref().map(|origin| origin.below(entry))))
+        Ok((
+            target,
+            self.origin.as_ref().map(|origin| origin.below(entry)),
+        ))
     }
 
     /// Adds what an entry of `resources` stands for: a file, or a directory with a kustomization.
-    fn resource(&mut self, here: &Place, entry: &str, asked: Asked, all: &mut Accumulated) -> Result<(), BuildError> {
+    fn resource(
+        &mut self,
+        here: &Place,
+        entry: &str,
+        asked: Asked,
+        all: &mut Accumulated,
+    ) -> Result<(), BuildError> {
         let field = asked.field;
         let bad = |message: String| BuildError::new(field, message);
         if entry.is_empty() {
@@ -422,10 +573,15 @@ impl<'a> Build<'a> {
         };
         match as_file {
             Some(Ok(resources)) => {
-                return resources.into_iter().try_for_each(|resource| all.add(resource)).map_err(bad);
+                return resources
+                    .into_iter()
+                    .try_for_each(|resource| all.add(resource))
+                    .map_err(bad);
             }
             // The address may be a repository's.
-            Some(Err(error)) if kind == Some(Kind::File) || Repository::read(entry).is_none() => return Err(error),
+            Some(Err(error)) if kind == Some(Kind::File) || Repository::read(entry).is_none() => {
+                return Err(error);
+            }
             Some(Err(_)) | None => {}
         }
         if kind.is_none() && Repository::read(entry).is_none() {
@@ -443,11 +599,19 @@ impl<'a> Build<'a> {
     }
 
     /// The resources of a file.
-    fn file(&mut self, here: &Place, entry: &str, asked: Asked) -> Result<Vec<Resource>, BuildError> {
+    fn file(
+        &mut self,
+        here: &Place,
+        entry: &str,
+        asked: Asked,
+    ) -> Result<Vec<Resource>, BuildError> {
         let field = asked.field;
         let bytes = self.source.read(here, entry, field)?;
-        let name = here.join(entry).map_or_else(|| entry.to_owned(), |place| self.source.shown(&place));
-        let mut resources = document::resources(&name, &bytes).map_err(|error| in_field(error, field))?;
+        let name = here
+            .join(entry)
+            .map_or_else(|| entry.to_owned(), |place| self.source.shown(&place));
+        let mut resources =
+            document::resources(&name, &bytes).map_err(|error| in_field(error, field))?;
         let origin = self.origin.as_ref().map(|origin| origin.below(entry));
         for resource in &mut resources {
             if let Some(origin) = &origin {
@@ -472,20 +636,27 @@ impl<'a> Build<'a> {
     fn find(&self, directory: &Place) -> Result<Place, BuildError> {
         let shown = directory.shown();
         let is_file = |place: &Place| self.source.kind(place) == Some(Kind::File);
-        let found: Vec<Place> =
-            NAMES.iter().filter_map(|name| directory.join(name)).filter(|place| is_file(place)).collect();
+        let found: Vec<Place> = NAMES
+            .iter()
+            .filter_map(|name| directory.join(name))
+            .filter(|place| is_file(place))
+            .collect();
         match found.as_slice() {
             [file] => Ok(file.clone()),
             [] => {
                 let [first, second, third] = NAMES;
-                let message = format!("unable to find one of '{first}', '{second}' or '{third}' in {shown}");
+                let message =
+                    format!("unable to find one of '{first}', '{second}' or '{third}' in {shown}");
                 Err(BuildError::new("", message))
             }
             several => {
                 let several: Vec<&str> = several.iter().map(|place| place.path.as_str()).collect();
                 Err(BuildError::new(
                     "",
-                    format!("Found multiple kustomization files under {shown}: {}", several.join(", ")),
+                    format!(
+                        "Found multiple kustomization files under {shown}: {}",
+                        several.join(", ")
+                    ),
                 ))
             }
         }

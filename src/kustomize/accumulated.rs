@@ -44,7 +44,9 @@ impl Accumulated {
         let ids = self.ids();
         let id = resource.id();
         if ids.present.contains(&id.clone().key()) {
-            return Err(format!("may not add resource with an already registered id: {id}"));
+            return Err(format!(
+                "may not add resource with an already registered id: {id}"
+            ));
         }
         let at = self.resources.len();
         self.ids.note(at, &resource);
@@ -54,14 +56,23 @@ impl Accumulated {
 
     /// Adds everything of another.
     pub fn absorb(&mut self, other: Self) -> Result<(), String> {
-        other.resources.into_iter().try_for_each(|resource| self.add(resource))?;
+        other
+            .resources
+            .into_iter()
+            .try_for_each(|resource| self.add(resource))?;
         self.configuration.merge(other.configuration)?;
-        other.variables.into_iter().try_for_each(|variable| self.add_variable(variable))
+        other
+            .variables
+            .into_iter()
+            .try_for_each(|variable| self.add_variable(variable))
     }
 
     /// Adds a variable whose name is not there yet.
     pub fn add_variable(&mut self, variable: Variable) -> Result<(), String> {
-        match self.variables.binary_search_by(|known| known.name().cmp(variable.name())) {
+        match self
+            .variables
+            .binary_search_by(|known| known.name().cmp(variable.name()))
+        {
             Ok(_) => Err(format!("var '{}' already encountered", variable.name())),
             Err(at) => {
                 self.variables.insert(at, variable);
@@ -72,11 +83,18 @@ impl Accumulated {
 
     /// The resource that has, or had, an id.
     pub fn the_one(&mut self, id: &Id) -> Result<Option<&mut Resource>, String> {
-        let found = self.ids().any.get(&id.clone().key()).cloned().unwrap_or_default();
+        let found = self
+            .ids()
+            .any
+            .get(&id.clone().key())
+            .cloned()
+            .unwrap_or_default();
         match found.as_slice() {
             [] => Ok(None),
             [at] => Ok(self.resources.get_mut(*at)),
-            _ => Err(format!("found multiple objects that could accept merge of {id}")),
+            _ => Err(format!(
+                "found multiple objects that could accept merge of {id}"
+            )),
         }
     }
 
@@ -87,7 +105,10 @@ impl Accumulated {
 
     fn ids(&mut self) -> &Ids {
         if !self.ids.are_known {
-            self.ids = Ids { are_known: true, ..Ids::default() };
+            self.ids = Ids {
+                are_known: true,
+                ..Ids::default()
+            };
             for (at, resource) in self.resources.iter().enumerate() {
                 self.ids.note(at, resource);
             }

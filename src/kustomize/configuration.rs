@@ -61,13 +61,33 @@ impl Configuration {
         merge(&mut self.name_prefix, other.name_prefix, &builtin::NAME)?;
         merge(&mut self.name_suffix, other.name_suffix, &builtin::NAME)?;
         merge(&mut self.namespace, other.namespace, &builtin::NAMESPACE)?;
-        merge(&mut self.common_labels, other.common_labels, &builtin::common_labels())?;
+        merge(
+            &mut self.common_labels,
+            other.common_labels,
+            &builtin::common_labels(),
+        )?;
         merge(&mut self.labels, other.labels, &[])?;
-        merge(&mut self.template_labels, other.template_labels, &builtin::TEMPLATE_LABELS)?;
+        merge(
+            &mut self.template_labels,
+            other.template_labels,
+            &builtin::TEMPLATE_LABELS,
+        )?;
         let claims = other.volume_claim_template_labels;
-        merge(&mut self.volume_claim_template_labels, claims, &[builtin::CLAIM_LABELS])?;
-        merge(&mut self.common_annotations, other.common_annotations, &builtin::ANNOTATIONS)?;
-        merge(&mut self.var_reference, other.var_reference, &variable::places())?;
+        merge(
+            &mut self.volume_claim_template_labels,
+            claims,
+            &[builtin::CLAIM_LABELS],
+        )?;
+        merge(
+            &mut self.common_annotations,
+            other.common_annotations,
+            &builtin::ANNOTATIONS,
+        )?;
+        merge(
+            &mut self.var_reference,
+            other.var_reference,
+            &variable::places(),
+        )?;
         merge(&mut self.images, other.images, &builtin::IMAGES)?;
         merge(&mut self.replicas, other.replicas, &builtin::REPLICAS)?;
         self.name_reference.extend(other.name_reference);
@@ -89,11 +109,24 @@ impl Configuration {
 }
 
 /// A place can be there once, and must be told alike each time.
-fn merge(known: &mut Vec<FieldSpec>, more: Vec<FieldSpec>, builtin: &[FieldSpec]) -> Result<(), String> {
+fn merge(
+    known: &mut Vec<FieldSpec>,
+    more: Vec<FieldSpec>,
+    builtin: &[FieldSpec],
+) -> Result<(), String> {
     for place in more {
-        match builtin.iter().chain(known.iter()).find(|known| known.covers(&place)) {
+        match builtin
+            .iter()
+            .chain(known.iter())
+            .find(|known| known.covers(&place))
+        {
             Some(same) if same.create == place.create => {}
-            Some(_) => return Err(format!("conflicting fieldspecs: {} is told with and without create", place.path)),
+            Some(_) => {
+                return Err(format!(
+                    "conflicting fieldspecs: {} is told with and without create",
+                    place.path
+                ));
+            }
             None => known.push(place),
         }
     }

@@ -16,27 +16,47 @@ const DEEPEST: usize = 64;
 /// The places that a file of definitions tells of.
 pub(super) fn read(bytes: &[u8]) -> Result<Configuration, String> {
     let value = document::settings(bytes)?.ok_or("it is empty")?;
-    let Value::Object(definitions) = value else { return Err("it must be a map of definitions".into()) };
-    if let Some((name, _)) = definitions.iter().find(|(_, definition)| !definition.is_object()) {
+    let Value::Object(definitions) = value else {
+        return Err("it must be a map of definitions".into());
+    };
+    if let Some((name, _)) = definitions
+        .iter()
+        .find(|(_, definition)| !definition.is_object())
+    {
         return Err(format!(
             "{name} is no definition; crds takes OpenAPI definitions by name, not CustomResourceDefinition objects"
         ));
     }
     let mut configuration = Configuration::default();
     for name in definitions.keys() {
-        let Some(properties) = properties(&definitions, name) else { continue };
-        if ["kind", "apiVersion", "metadata"].iter().all(|field| properties.contains_key(*field)) {
+        let Some(properties) = properties(&definitions, name) else {
+            continue;
+        };
+        if ["kind", "apiVersion", "metadata"]
+            .iter()
+            .all(|field| properties.contains_key(*field))
+        {
             let kind = name.rsplit('.').next().unwrap_or_default();
-            let mut walk = Walk { definitions: &definitions, kind, into: &mut configuration };
+            let mut walk = Walk {
+                definitions: &definitions,
+                kind,
+                into: &mut configuration,
+            };
             walk.definition(name, &mut Vec::new())?;
         }
     }
     Ok(configuration)
 }
 
-fn properties<'a>(definitions: &'a Map<String, Value>, name: &str) -> Option<&'a Map<String, Value>> {
+fn properties<'a>(
+    definitions: &'a Map<String, Value>,
+    name: &str,
+) -> Option<&'a Map<String, Value>> {
     let definition = definitions.get(name)?.as_object()?;
-    let schema = definition.iter().find(|(field, _)| field.eq_ignore_ascii_case("schema"))?.1;
+    let schema = definition
+        .iter()
+        .find(|(field, _)| field.eq_ignore_ascii_case("schema"))?
+        .1;
     schema.get("properties")?.as_object()
 }
 
@@ -49,7 +69,10 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn definition(&mut self, name: &'a str, path: &mut Vec<&'a str>) -> Result<(), String> {
         if path.len() > DEEPEST {
-            return Err(format!("the definitions are nested more than {DEEPEST} deep at {}", path.join("/")));
+            return Err(format!(
+                "the definitions are nested more than {DEEPEST} deep at {}",
+                path.join("/")
+            ));
         }
         for (field, property) in properties(self.definitions, name).into_iter().flatten() {
             path.push(field);
@@ -66,7 +89,13 @@ impl<'a> Walk<'a> {
         let text = |extension: &str| property.get(extension).and_then(Value::as_str);
         let place = |last: Option<&str>| FieldSpec {
             kind: self.kind.to_owned().into(),
-            path: path.iter().copied().chain(last).collect::<Vec<_>>().join("/").into(),
+            path: path
+                .iter()
+                .copied()
+                .chain(last)
+                .collect::<Vec<_>>()
+                .join("/")
+                .into(),
             ..FieldSpec::default()
         };
         if text("x-kubernetes-annotation").is_some() {
@@ -78,7 +107,10 @@ impl<'a> Walk<'a> {
         if text("x-kubernetes-identity").is_some() {
             self.into.name_prefix.push(place(None));
         }
-        let (version, kind) = (text("x-kubernetes-object-ref-api-version"), text("x-kubernetes-object-ref-kind"));
+        let (version, kind) = (
+            text("x-kubernetes-object-ref-api-version"),
+            text("x-kubernetes-object-ref-kind"),
+        );
         if let (Some(version), Some(kind)) = (version, kind) {
             let key = text("x-kubernetes-object-ref-name-key").unwrap_or("name");
             self.into.name_reference.push(Referred {

@@ -2,7 +2,9 @@
 //! match in any case, null is the same as nothing, and an error tells the way to its place.
 
 use serde::de::value::{Error, MapDeserializer};
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
+};
 use serde_json::Value;
 
 use crate::base::nearest::nearest;
@@ -36,7 +38,10 @@ impl<'a> Lenient<'a> {
     }
 
     /// The fields of a struct by their own names; of names that differ in case only the last one counts.
-    fn fields(self, known: &'static [&'static str]) -> Result<Vec<(&'static str, &'a Value)>, Error> {
+    fn fields(
+        self,
+        known: &'static [&'static str],
+    ) -> Result<Vec<(&'static str, &'a Value)>, Error> {
         let mut fields: Vec<(&'static str, &Value)> = Vec::new();
         for (name, value) in self.value.as_object().into_iter().flatten() {
             let Some(field) = known.iter().find(|known| known.eq_ignore_ascii_case(name)) else {
@@ -44,7 +49,9 @@ impl<'a> Lenient<'a> {
                     Unknown::Ignored => continue,
                     Unknown::Refused => {
                         let nearest = nearest(name, known.iter().copied());
-                        let hint = nearest.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+                        let hint = nearest
+                            .map(|near| format!("; did you mean {near}?"))
+                            .unwrap_or_default();
                         return Err(Error::custom(format!("unknown field {name:?}{hint}")));
                     }
                 }
@@ -79,16 +86,27 @@ impl<'de> Deserializer<'de> for Lenient<'de> {
                 (None, None, number) => visitor.visit_f64(number.unwrap_or_default()),
             },
             Value::String(text) => visitor.visit_borrowed_str(text),
-            Value::Array(items) => visitor.visit_seq(Items { parent: self, items: items.iter(), at: 0 }),
+            Value::Array(items) => visitor.visit_seq(Items {
+                parent: self,
+                items: items.iter(),
+                at: 0,
+            }),
             Value::Object(map) => {
-                let pairs: Vec<(&str, &Value)> = map.iter().map(|(key, value)| (key.as_str(), value)).collect();
+                let pairs: Vec<(&str, &Value)> = map
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), value))
+                    .collect();
                 visitor.visit_map(Pairs::new(self, pairs))
             }
         }
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.value.is_null() { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.value.is_null() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -98,21 +116,29 @@ impl<'de> Deserializer<'de> for Lenient<'de> {
         visitor: V,
     ) -> Result<V::Value, Error> {
         match self.value {
-            Value::Object(_) | Value::Null => visitor.visit_map(Pairs::new(self, self.fields(known)?)),
+            Value::Object(_) | Value::Null => {
+                visitor.visit_map(Pairs::new(self, self.fields(known)?))
+            }
             _ => self.deserialize_any(visitor),
         }
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.value {
-            Value::Null => visitor.visit_seq(Items { parent: self, items: [].iter(), at: 0 }),
+            Value::Null => visitor.visit_seq(Items {
+                parent: self,
+                items: [].iter(),
+                at: 0,
+            }),
             _ => self.deserialize_any(visitor),
         }
     }
 
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match self.value {
-            Value::Null => visitor.visit_map(MapDeserializer::<_, Error>::new(std::iter::empty::<(&str, &str)>())),
+            Value::Null => visitor.visit_map(MapDeserializer::<_, Error>::new(
+                std::iter::empty::<(&str, &str)>(),
+            )),
             _ => self.deserialize_any(visitor),
         }
     }
@@ -141,9 +167,16 @@ struct Items<'a> {
 impl<'a> SeqAccess<'a> for Items<'a> {
     type Error = Error;
 
-    fn next_element_seed<T: DeserializeSeed<'a>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        let Some(item) = self.items.next() else { return Ok(None) };
-        let read = seed.deserialize(self.parent.with(item)).map_err(|error| below(self.at, &error));
+    fn next_element_seed<T: DeserializeSeed<'a>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Error> {
+        let Some(item) = self.items.next() else {
+            return Ok(None);
+        };
+        let read = seed
+            .deserialize(self.parent.with(item))
+            .map_err(|error| below(self.at, &error));
         self.at += 1;
         read.map(Some)
     }
@@ -158,29 +191,50 @@ struct Pairs<'a> {
 
 impl<'a> Pairs<'a> {
     fn new(parent: Lenient<'a>, pairs: Vec<(&'a str, &'a Value)>) -> Self {
-        Self { parent, pairs: pairs.into_iter(), current: None }
+        Self {
+            parent,
+            pairs: pairs.into_iter(),
+            current: None,
+        }
     }
 }
 
 impl<'a> MapAccess<'a> for Pairs<'a> {
     type Error = Error;
 
-    fn next_key_seed<K: DeserializeSeed<'a>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
+    fn next_key_seed<K: DeserializeSeed<'a>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Error> {
         self.current = self.pairs.next();
-        let Some((key, _)) = self.current else { return Ok(None) };
-        seed.deserialize(serde::de::value::BorrowedStrDeserializer::new(key)).map(Some)
+        let Some((key, _)) = self.current else {
+            return Ok(None);
+        };
+        seed.deserialize(serde::de::value::BorrowedStrDeserializer::new(key))
+            .map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'a>>(&mut self, seed: V) -> Result<V::Value, Error> {
-        let (key, value) = self.current.take().ok_or_else(|| Error::custom("a value was asked for before its key"))?;
-        seed.deserialize(self.parent.with(value)).map_err(|error| below(key, &error))
+        let (key, value) = self
+            .current
+            .take()
+            .ok_or_else(|| Error::custom("a value was asked for before its key"))?;
+        seed.deserialize(self.parent.with(value))
+            .map_err(|error| below(key, &error))
     }
 }
 
 /// An error, seen from one level above.
 fn below(step: impl std::fmt::Display, error: &Error) -> Error {
     let text = error.to_string();
-    let joint = if text.split_once(": ").is_some_and(|(way, _)| !way.contains(' ')) { "." } else { ": " };
+    let joint = if text
+        .split_once(": ")
+        .is_some_and(|(way, _)| !way.contains(' '))
+    {
+        "."
+    } else {
+        ": "
+    };
     Error::custom(format!("{step}{joint}{text}"))
 }
 
@@ -210,8 +264,21 @@ mod tests {
     fn names_match_in_any_case_and_null_is_nothing() {
         let value = json!({"NamePrefix": "p-", "images": [{"NEWTAG": "1", "count": null}, null], "labels": {"A": "b"}});
         let read: Outer = decode(&value, Unknown::Refused).unwrap();
-        let images = vec![Inner { new_tag: "1".into(), count: 0 }, Inner::default()];
-        assert_eq!(read, Outer { name_prefix: "p-".into(), images, labels: [("A".into(), "b".into())].into() });
+        let images = vec![
+            Inner {
+                new_tag: "1".into(),
+                count: 0,
+            },
+            Inner::default(),
+        ];
+        assert_eq!(
+            read,
+            Outer {
+                name_prefix: "p-".into(),
+                images,
+                labels: [("A".into(), "b".into())].into()
+            }
+        );
     }
 
     #[test]

@@ -15,7 +15,8 @@ const LOCAL: &str = "config.kubernetes.io/local-config";
 
 /// Reads the resources of a file.
 pub(super) fn resources(name: &str, bytes: &[u8]) -> Result<Vec<Resource>, BuildError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| BuildError::new("", "it is not UTF-8").inside(name))?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| BuildError::new("", "it is not UTF-8").inside(name))?;
     of_text(name, text)
 }
 
@@ -23,8 +24,10 @@ pub(super) fn resources(name: &str, bytes: &[u8]) -> Result<Vec<Resource>, Build
 /// numbers are as YAML 1.1 has them: kustomize reads such files by another library than resources.
 pub(super) fn settings(bytes: &[u8]) -> Result<Option<Json>, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
-    let node = yaml::parse(text, Limits::default()).map_err(|error| format!("it is not valid YAML: {error}"))?;
-    node.map(|node| yaml::json::to_json(&node).map_err(|error| error.to_string())).transpose()
+    let node = yaml::parse(text, Limits::default())
+        .map_err(|error| format!("it is not valid YAML: {error}"))?;
+    node.map(|node| yaml::json::to_json(&node).map_err(|error| error.to_string()))
+        .transpose()
 }
 
 /// What a file that configures something holds, with the places of it; nothing if it is not valid.
@@ -53,7 +56,10 @@ pub(super) fn objects(text: &str) -> Result<Vec<Node>, String> {
     for node in documents(text).map_err(|error| format!("it is not valid YAML: {error}"))? {
         open(node, &mut resources)?;
     }
-    Ok(resources.into_iter().map(|resource| resource.node).collect())
+    Ok(resources
+        .into_iter()
+        .map(|resource| resource.node)
+        .collect())
 }
 
 /// The documents of a text. Each is parsed alone, as kustomize cuts the text at `---` lines first.
@@ -62,8 +68,14 @@ pub(super) fn documents(text: &str) -> Result<Vec<Node>, yaml::YamlError> {
     let mut nodes = Vec::new();
     let documents = split(text);
     if let Some((line, _)) = documents.get(MAX_DOCUMENTS) {
-        let position = yaml::Position { line: *line, column: 1 };
-        return Err(yaml::YamlError::at(position, format!("the file has more than {MAX_DOCUMENTS} documents")));
+        let position = yaml::Position {
+            line: *line,
+            column: 1,
+        };
+        return Err(yaml::YamlError::at(
+            position,
+            format!("the file has more than {MAX_DOCUMENTS} documents"),
+        ));
     }
     for (line, document) in documents {
         if let Some(node) = yaml::parse_from(&document, line, Limits::default())?
@@ -80,9 +92,12 @@ pub(super) fn documents(text: &str) -> Result<Vec<Node>, yaml::YamlError> {
 fn split(text: &str) -> Vec<(u32, String)> {
     let mut documents = vec![(1, String::new())];
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
-        let line = line.strip_suffix("\r\n").map_or_else(|| line.to_owned(), |line| format!("{line}\n"));
-        let begins =
-            line.strip_prefix("---").is_some_and(|rest| rest.starts_with([' ', '\t', '\n']) || rest.is_empty());
+        let line = line
+            .strip_suffix("\r\n")
+            .map_or_else(|| line.to_owned(), |line| format!("{line}\n"));
+        let begins = line
+            .strip_prefix("---")
+            .is_some_and(|rest| rest.starts_with([' ', '\t', '\n']) || rest.is_empty());
         if begins {
             documents.push((number, String::new()));
         }
@@ -96,12 +111,19 @@ fn split(text: &str) -> Vec<(u32, String)> {
 /// Takes an object, or the items of a list, however deep.
 fn open(node: Node, into: &mut Vec<Resource>) -> Result<(), String> {
     let Value::Mapping(_) = &node.value else {
-        return Err(format!("it holds {} where an object is expected", node.kind()));
+        return Err(format!(
+            "it holds {} where an object is expected",
+            node.kind()
+        ));
     };
     if node.as_mapping().is_some_and(<[_]>::is_empty) {
         return Ok(());
     }
-    let kind = node.get("kind").and_then(Node::as_str).unwrap_or_default().to_owned();
+    let kind = node
+        .get("kind")
+        .and_then(Node::as_str)
+        .unwrap_or_default()
+        .to_owned();
     if kind.ends_with("List")
         && let Some(items) = node.get("items").and_then(Node::as_sequence)
     {
@@ -121,9 +143,16 @@ fn open(node: Node, into: &mut Vec<Resource>) -> Result<(), String> {
 /// Labels and annotations must be maps.
 fn check_texts(resource: &Resource) -> Result<(), String> {
     for map in ["labels", "annotations"] {
-        let node = resource.node.get("metadata").and_then(|metadata| metadata.get(map));
+        let node = resource
+            .node
+            .get("metadata")
+            .and_then(|metadata| metadata.get(map));
         if let Some(node) = node.filter(|node| !node.is_null() && node.as_mapping().is_none()) {
-            return Err(format!("metadata.{map} of {} must be a map, not {}", resource.id(), node.kind()));
+            return Err(format!(
+                "metadata.{map} of {} must be a map, not {}",
+                resource.id(),
+                node.kind()
+            ));
         }
     }
     Ok(())
@@ -142,7 +171,9 @@ pub(super) fn is_local(resource: &Resource) -> bool {
 /// Annotations are texts, however they were written.
 pub(super) fn quote_annotations(resource: &mut Resource) {
     let metadata = super::field::get_mut(&mut resource.node, "metadata");
-    if let Some(annotations) = metadata.and_then(|metadata| super::field::get_mut(metadata, "annotations")) {
+    if let Some(annotations) =
+        metadata.and_then(|metadata| super::field::get_mut(metadata, "annotations"))
+    {
         quote_values(annotations);
     }
 }
@@ -163,8 +194,12 @@ fn quote_values(map: &mut Node) {
 /// Makes texts of all that is in `metadata.labels` or `metadata.annotations`: of a scalar what is
 /// written, null included, of lists and maps the empty text. Where nothing is left the map goes.
 pub(super) fn make_texts(object: &mut Node, map: &str) {
-    let Some(metadata) = super::field::get_mut(object, "metadata") else { return };
-    if let Some(Value::Mapping(pairs)) = super::field::get_mut(metadata, map).map(|map| &mut map.value) {
+    let Some(metadata) = super::field::get_mut(object, "metadata") else {
+        return;
+    };
+    if let Some(Value::Mapping(pairs)) =
+        super::field::get_mut(metadata, map).map(|map| &mut map.value)
+    {
         for (_, value) in pairs.iter_mut() {
             *value = json::text(value.as_str().unwrap_or_default());
         }
@@ -188,7 +223,10 @@ fn check_keys(node: &Node) -> Result<(), String> {
                 if let Some(text) = key.as_str()
                     && let Some(first) = seen.insert(text, key.position)
                 {
-                    return Err(format!("the key {text:?} at {} is already defined at {first}", key.position));
+                    return Err(format!(
+                        "the key {text:?} at {} is already defined at {first}",
+                        key.position
+                    ));
                 }
                 check_keys(value)?;
             }

@@ -108,7 +108,9 @@ impl Field {
             && way.iter().zip(&self.path).all(|(wanted, part)| match part {
                 Part::Key(key) => wanted == key,
                 Part::Item(at, name) => {
-                    let is_named = name.as_ref().is_some_and(|name| *wanted == format!("[name={name}]"));
+                    let is_named = name
+                        .as_ref()
+                        .is_some_and(|name| *wanted == format!("[name={name}]"));
                     is_named || wanted == "*" || wanted.trim_matches(['[', ']']).parse() == Ok(*at)
                 }
             })
@@ -119,8 +121,14 @@ impl Explanation {
     /// Every origin that is named.
     pub fn origins_mut(&mut self) -> impl Iterator<Item = &mut Origin> {
         self.objects.iter_mut().flat_map(|object| {
-            let changes = object.fields.iter_mut().flat_map(|field| &mut field.changes);
-            object.removed.iter_mut().chain(changes.map(|change| &mut change.origin))
+            let changes = object
+                .fields
+                .iter_mut()
+                .flat_map(|field| &mut field.changes);
+            object
+                .removed
+                .iter_mut()
+                .chain(changes.map(|change| &mut change.origin))
         })
     }
 }

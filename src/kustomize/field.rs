@@ -30,7 +30,12 @@ pub(super) const fn anywhere(path: &'static str, create: bool) -> FieldSpec {
 }
 
 /// A place in one kind.
-pub(super) const fn at(group: &'static str, kind: &'static str, path: &'static str, create: bool) -> FieldSpec {
+pub(super) const fn at(
+    group: &'static str,
+    kind: &'static str,
+    path: &'static str,
+    create: bool,
+) -> FieldSpec {
     at_version(group, "", kind, path, create)
 }
 
@@ -55,7 +60,9 @@ impl FieldSpec {
     /// Whether it applies to a resource.
     pub fn selects(&self, id: &Id) -> bool {
         let fits = |wanted: &str, got: &str| wanted.is_empty() || wanted == got;
-        fits(&self.kind, &id.kind) && fits(&self.group, &id.group) && fits(&self.version, &id.version)
+        fits(&self.kind, &id.kind)
+            && fits(&self.group, &id.group)
+            && fits(&self.version, &id.version)
     }
 
     /// Whether another place says nothing new beside this one. An empty part of the other's kind is
@@ -73,7 +80,8 @@ impl FieldSpec {
     /// # Errors
     /// A scalar stands where the path goes on, or `change` failed.
     pub fn visit(&self, root: &mut Node, change: &mut Change<'_>) -> Result<(), String> {
-        walk(root, Some(&self.path), self.create, change).map_err(|message| considering(&self.path, &message))
+        walk(root, Some(&self.path), self.create, change)
+            .map_err(|message| considering(&self.path, &message))
     }
 
     /// Calls `change` on every node at the place that is there.
@@ -81,7 +89,8 @@ impl FieldSpec {
     /// # Errors
     /// As for [`Self::visit`].
     pub fn visit_present(&self, root: &mut Node, change: &mut Change<'_>) -> Result<(), String> {
-        walk(root, Some(&self.path), false, change).map_err(|message| considering(&self.path, &message))
+        walk(root, Some(&self.path), false, change)
+            .map_err(|message| considering(&self.path, &message))
     }
 }
 
@@ -89,16 +98,27 @@ fn considering(path: &str, message: &str) -> String {
     format!("considering field '{path}': {message}")
 }
 
-fn walk(node: &mut Node, path: Option<&str>, create: bool, change: &mut Change<'_>) -> Result<(), String> {
-    let Some(path) = path else { return change(node) };
+fn walk(
+    node: &mut Node,
+    path: Option<&str>,
+    create: bool,
+    change: &mut Change<'_>,
+) -> Result<(), String> {
+    let Some(path) = path else {
+        return change(node);
+    };
     if node.is_null() && !create {
         return Ok(());
     }
     if let Value::Sequence(items) = &mut node.value {
-        return items.iter_mut().try_for_each(|item| walk(item, Some(path), create, change));
+        return items
+            .iter_mut()
+            .try_for_each(|item| walk(item, Some(path), create, change));
     }
     let (part, rest) = first(path);
-    let (name, is_list) = part.strip_suffix("[]").map_or((&*part, false), |name| (name, true));
+    let (name, is_list) = part
+        .strip_suffix("[]")
+        .map_or((&*part, false), |name| (name, true));
     if name.is_empty() {
         return Err("a part of the path is empty".into());
     }
@@ -148,13 +168,20 @@ pub(super) fn set_scalar(node: &mut Node, new: Node) -> Result<(), String> {
         *node = new;
         return Ok(());
     }
-    Err(format!("wrong node kind: expected a scalar but got {}", node.kind()))
+    Err(format!(
+        "wrong node kind: expected a scalar but got {}",
+        node.kind()
+    ))
 }
 
 /// The value under a key; none if it is not there.
 pub(super) fn get_mut<'a>(node: &'a mut Node, key: &str) -> Option<&'a mut Node> {
     match &mut node.value {
-        Value::Mapping(pairs) => pairs.iter_mut().rev().find(|(k, _)| k.as_str() == Some(key)).map(|(_, value)| value),
+        Value::Mapping(pairs) => pairs
+            .iter_mut()
+            .rev()
+            .find(|(k, _)| k.as_str() == Some(key))
+            .map(|(_, value)| value),
         _ => None,
     }
 }
@@ -165,10 +192,15 @@ pub(super) fn entry<'a>(node: &'a mut Node, key: &str) -> &'a mut Node {
         node.value = Value::Mapping(Vec::new());
         node.tag = None;
     }
-    let Value::Mapping(pairs) = &mut node.value else { unreachable!("it was made a map above") };
+    let Value::Mapping(pairs) = &mut node.value else {
+        unreachable!("it was made a map above")
+    };
     let known = pairs.iter().rposition(|(k, _)| k.as_str() == Some(key));
     let at = known.unwrap_or_else(|| {
-        pairs.push((super::json::text(key), Node::new(Value::Mapping(Vec::new()))));
+        pairs.push((
+            super::json::text(key),
+            Node::new(Value::Mapping(Vec::new())),
+        ));
         pairs.len() - 1
     });
     match pairs.get_mut(at) {
@@ -188,8 +220,14 @@ mod tests {
 
     #[test]
     fn a_path_is_cut_at_slashes_that_are_not_escaped() {
-        assert_eq!(first("spec/selector"), (Cow::Borrowed("spec"), Some("selector")));
-        assert_eq!(first(r"a.io\/b\/c/d"), (Cow::Borrowed("a.io/b/c"), Some("d")));
+        assert_eq!(
+            first("spec/selector"),
+            (Cow::Borrowed("spec"), Some("selector"))
+        );
+        assert_eq!(
+            first(r"a.io\/b\/c/d"),
+            (Cow::Borrowed("a.io/b/c"), Some("d"))
+        );
         assert_eq!(first("name"), (Cow::Borrowed("name"), None));
     }
 }

@@ -16,7 +16,11 @@ pub(super) fn split(path: &str) -> Vec<String> {
         match open.take() {
             Some(begun) => {
                 let joined = format!("{begun}.{part}");
-                if part.ends_with(']') { parts.push(bracketed(joined)) } else { open = Some(joined) }
+                if part.ends_with(']') {
+                    parts.push(bracketed(joined))
+                } else {
+                    open = Some(joined)
+                }
             }
             None if part.starts_with('[') && !part.ends_with(']') => open = Some(part),
             None => parts.push(part),
@@ -34,7 +38,11 @@ fn unescaped(path: &str) -> Vec<String> {
     }
     let mut parts: Vec<String> = Vec::new();
     for piece in pieces {
-        match parts.last_mut().and_then(|last| last.strip_suffix('\\').map(str::to_owned).map(|text| (last, text))) {
+        match parts.last_mut().and_then(|last| {
+            last.strip_suffix('\\')
+                .map(str::to_owned)
+                .map(|text| (last, text))
+        }) {
             Some((last, text)) => *last = format!("{text}.{piece}"),
             None => parts.push(piece.to_owned()),
         }
@@ -44,7 +52,11 @@ fn unescaped(path: &str) -> Vec<String> {
 
 /// A part that was cut inside its brackets: a condition, or a key with dots.
 fn bracketed(text: String) -> String {
-    if text.contains('=') { text } else { text.trim_matches(['[', ']']).to_owned() }
+    if text.contains('=') {
+        text
+    } else {
+        text.trim_matches(['[', ']']).to_owned()
+    }
 }
 
 enum Part<'a> {
@@ -62,12 +74,15 @@ impl<'a> Part<'a> {
         if text == "*" {
             return Ok(Self::Every);
         }
-        match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        match text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+        {
             Some(condition) => match condition.split_once('=') {
                 Some((key, value)) => Ok(Self::Items { key, value }),
-                None => {
-                    Err(format!("list path element must contain fieldName=fieldValue for element to match: {text}"))
-                }
+                None => Err(format!(
+                    "list path element must contain fieldName=fieldValue for element to match: {text}"
+                )),
             },
             None => Ok(Self::Field(text)),
         }
@@ -76,13 +91,17 @@ impl<'a> Part<'a> {
 
 /// The node at a path, if it is there.
 pub(super) fn lookup<'a>(node: &'a Node, path: &[String]) -> Result<Option<&'a Node>, String> {
-    let Some((part, rest)) = path.split_first() else { return Ok(Some(node)) };
+    let Some((part, rest)) = path.split_first() else {
+        return Ok(Some(node));
+    };
     let items = node.as_sequence().unwrap_or_default();
     let next = match Part::read(part)? {
         Part::Index(index) if node.as_mapping().is_none() => items.get(index),
         Part::Index(_) | Part::Every => node.get(part),
         Part::Items { key: "", value } => items.iter().find(|item| item.as_str() == Some(value)),
-        Part::Items { key, value } => items.iter().find(|item| item.get(key).and_then(Node::as_str) == Some(value)),
+        Part::Items { key, value } => items
+            .iter()
+            .find(|item| item.get(key).and_then(Node::as_str) == Some(value)),
         Part::Field(name) => node.get(name),
     };
     next.map_or(Ok(None), |next| lookup(next, rest))
@@ -95,7 +114,9 @@ pub(super) fn visit(
     create: Option<&Node>,
     change: &mut dyn FnMut(&mut Node) -> Result<(), String>,
 ) -> Result<usize, String> {
-    let Some((part, rest)) = path.split_first() else { return change(node).map(|()| 1) };
+    let Some((part, rest)) = path.split_first() else {
+        return change(node).map(|()| 1);
+    };
     let part = Part::read(part)?;
     if let Part::Field(name) = part {
         return visit_field(node, name, rest, create, change);
@@ -111,7 +132,9 @@ pub(super) fn visit(
             }
             let length = items.len();
             let item = items.get_mut(index);
-            let item = item.ok_or_else(|| format!("index {index} specified but only {length} elements found"))?;
+            let item = item.ok_or_else(|| {
+                format!("index {index} specified but only {length} elements found")
+            })?;
             visit(item, rest, create, change)
         }
         Part::Every => {
@@ -124,7 +147,11 @@ pub(super) fn visit(
         Part::Items { key, value } => {
             let pattern = pattern::anywhere(value)?;
             let fits = |item: &Node| {
-                let text = if key.is_empty() { item.as_str() } else { item.get(key).and_then(Node::as_str) };
+                let text = if key.is_empty() {
+                    item.as_str()
+                } else {
+                    item.get(key).and_then(Node::as_str)
+                };
                 text.is_some_and(|text| pattern.is_match(text))
             };
             if create.is_some() && !items.iter().any(&fits) {
@@ -136,7 +163,12 @@ pub(super) fn visit(
             }
             let mut count = 0;
             for item in items.iter_mut().filter(|item| fits(item)) {
-                count += visit(item, if key.is_empty() { &[] } else { rest }, create, change)?;
+                count += visit(
+                    item,
+                    if key.is_empty() { &[] } else { rest },
+                    create,
+                    change,
+                )?;
             }
             Ok(count)
         }
@@ -161,10 +193,15 @@ fn visit_field(
     let Value::Mapping(pairs) = &mut node.value else {
         return Err(format!("wrong node kind: expected a map but got {kind}"));
     };
-    if let Some(leaf) = create.filter(|_| !pairs.iter().any(|(key, _)| key.as_str() == Some(name))) {
+    if let Some(leaf) = create.filter(|_| !pairs.iter().any(|(key, _)| key.as_str() == Some(name)))
+    {
         pairs.push((json::text(name), made(rest, leaf)));
     }
-    match pairs.iter_mut().rev().find(|(key, _)| key.as_str() == Some(name)) {
+    match pairs
+        .iter_mut()
+        .rev()
+        .find(|(key, _)| key.as_str() == Some(name))
+    {
         Some((_, value)) => visit(value, rest, create, change),
         None => Ok(0),
     }
@@ -190,8 +227,17 @@ mod tests {
 
     #[test]
     fn dots_are_kept_in_brackets_and_after_a_backslash() {
-        assert_eq!(split("spec.c.[name=a.b].image"), ["spec", "c", "[name=a.b]", "image"]);
-        assert_eq!(split(r"metadata.annotations.x\.y/z"), ["metadata", "annotations", "x.y/z"]);
-        assert_eq!(split("metadata.annotations.[a.b]"), ["metadata", "annotations", "a.b"]);
+        assert_eq!(
+            split("spec.c.[name=a.b].image"),
+            ["spec", "c", "[name=a.b]", "image"]
+        );
+        assert_eq!(
+            split(r"metadata.annotations.x\.y/z"),
+            ["metadata", "annotations", "x.y/z"]
+        );
+        assert_eq!(
+            split("metadata.annotations.[a.b]"),
+            ["metadata", "annotations", "a.b"]
+        );
     }
 }

@@ -34,18 +34,35 @@ impl Files for std::collections::BTreeMap<String, Vec<u8>> {
         if self.contains_key(path) {
             return Some(Kind::File);
         }
-        let inside = if path.is_empty() { String::new() } else { format!("{path}/") };
-        self.keys().any(|key| key.starts_with(&inside)).then_some(Kind::Directory)
+        let inside = if path.is_empty() {
+            String::new()
+        } else {
+            format!("{path}/")
+        };
+        self.keys()
+            .any(|key| key.starts_with(&inside))
+            .then_some(Kind::Directory)
     }
 
     fn read(&self, path: &str) -> Result<Vec<u8>, String> {
-        self.get(path).cloned().ok_or_else(|| "no such file or directory".to_owned())
+        self.get(path)
+            .cloned()
+            .ok_or_else(|| "no such file or directory".to_owned())
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>, String> {
-        let inside = if path.is_empty() { String::new() } else { format!("{path}/") };
+        let inside = if path.is_empty() {
+            String::new()
+        } else {
+            format!("{path}/")
+        };
         let below = self.keys().filter_map(|key| key.strip_prefix(&inside));
-        let names = below.filter_map(|rest| rest.split('/').next()).map(str::to_owned);
-        Ok(names.collect::<std::collections::BTreeSet<_>>().into_iter().collect())
+        let names = below
+            .filter_map(|rest| rest.split('/').next())
+            .map(str::to_owned);
+        Ok(names
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect())
     }
 }

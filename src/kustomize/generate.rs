@@ -39,7 +39,10 @@ pub(super) struct Generated {
 impl Generated {
     /// An object that must be new.
     fn new(resource: Resource) -> Self {
-        Self { resource, behavior: Behavior::Create }
+        Self {
+            resource,
+            behavior: Behavior::Create,
+        }
     }
 }
 
@@ -73,27 +76,58 @@ pub(super) fn of_fields(
 ) -> Result<Vec<Step<dyn Generate>>, BuildError> {
     let mut steps = Vec::new();
     let mut add = |field, entry, kind, work: Box<dyn Generate>| {
-        steps.push(Step { asked: Asked { field, entry: Some(entry) }, kind, work });
+        steps.push(Step {
+            asked: Asked {
+                field,
+                entry: Some(entry),
+            },
+            kind,
+            work,
+        });
     };
     let common = kustomization.generator_options.as_ref();
     for (field, plugin, kind, entries) in [
-        ("configMapGenerator", "ConfigMapGenerator", data::Kind::ConfigMap, &kustomization.config_map_generator),
-        ("secretGenerator", "SecretGenerator", data::Kind::Secret, &kustomization.secret_generator),
+        (
+            "configMapGenerator",
+            "ConfigMapGenerator",
+            data::Kind::ConfigMap,
+            &kustomization.config_map_generator,
+        ),
+        (
+            "secretGenerator",
+            "SecretGenerator",
+            data::Kind::Secret,
+            &kustomization.secret_generator,
+        ),
     ] {
         setup.field = field;
         for (entry, generator) in entries.iter().enumerate() {
-            add(field, entry, plugin, Box::new(data::of(kind, generator, common, setup)?));
+            add(
+                field,
+                entry,
+                plugin,
+                Box::new(data::of(kind, generator, common, setup)?),
+            );
         }
     }
     setup.field = "helmCharts";
     for (entry, chart) in kustomization.helm_charts.iter().enumerate() {
         let mut chart = chart.clone();
         if chart.namespace.is_empty() {
-            chart.namespace =
-                if kustomization.namespace.is_empty() { parent } else { &kustomization.namespace }.to_owned();
+            chart.namespace = if kustomization.namespace.is_empty() {
+                parent
+            } else {
+                &kustomization.namespace
+            }
+            .to_owned();
         }
         let globals = kustomization.helm_globals.clone().unwrap_or_default();
-        add(setup.field, entry, "HelmChartInflationGenerator", Box::new(helm::of(chart, globals, setup)?));
+        add(
+            setup.field,
+            entry,
+            "HelmChartInflationGenerator",
+            Box::new(helm::of(chart, globals, setup)?),
+        );
     }
     Ok(steps)
 }
@@ -108,14 +142,26 @@ pub(super) fn of_config(
         "ConfigMapGenerator" => data::Kind::ConfigMap,
         "SecretGenerator" => data::Kind::Secret,
         "HelmChartInflationGenerator" => {
-            let (chart, globals) = (read::<Chart>(config, setup)?, read::<HelmGlobals>(config, setup)?);
+            let (chart, globals) = (
+                read::<Chart>(config, setup)?,
+                read::<HelmGlobals>(config, setup)?,
+            );
             return Ok(Box::new(helm::of(chart, globals, setup)?));
         }
         "IAMPolicyGenerator" => return Ok(Box::new(read::<iam_policy::Account>(config, setup)?)),
-        _ => return Err(setup.failure(format!("unable to load builtin {kind}: there is no such generator"))),
+        _ => {
+            return Err(setup.failure(format!(
+                "unable to load builtin {kind}: there is no such generator"
+            )));
+        }
     };
     let metadata = read::<WithMetadata>(config, setup)?.metadata;
-    Ok(Box::new(data::of_config(data_kind, read::<Generator>(config, setup)?, metadata, setup)?))
+    Ok(Box::new(data::of_config(
+        data_kind,
+        read::<Generator>(config, setup)?,
+        metadata,
+        setup,
+    )?))
 }
 
 /// What every config has.
@@ -137,9 +183,9 @@ pub(super) fn absorb(resources: &mut Accumulated, made: Generated) -> Result<(),
     match (old, behavior) {
         (None, Behavior::Create) => resources.add(resource),
         (None, _) => Err(format!("id {id} does not exist; cannot merge or replace")),
-        (Some(_), Behavior::Create) => {
-            Err(format!("id {id} exists; behavior must be merge or replace to change what is there"))
-        }
+        (Some(_), Behavior::Create) => Err(format!(
+            "id {id} exists; behavior must be merge or replace to change what is there"
+        )),
         (Some(old), behavior) => {
             *old = onto(old, resource, behavior);
             Ok(())
@@ -188,13 +234,23 @@ fn fold_string_data(secret: &mut Node) {
         return;
     }
     for (key, text) in texts_of(Some(secret), "stringData") {
-        field::set(field::entry(secret, "data"), &key, json::text(&data::encode(text.as_bytes())));
+        field::set(
+            field::entry(secret, "data"),
+            &key,
+            json::text(&data::encode(text.as_bytes())),
+        );
     }
 }
 
 fn texts_of(holder: Option<&Node>, map: &str) -> IndexMap<String, String> {
-    let pairs = holder.and_then(|holder| holder.get(map)).and_then(Node::as_mapping).unwrap_or_default();
-    pairs.iter().filter_map(|(key, value)| Some((key.as_str()?.to_owned(), value.as_str()?.to_owned()))).collect()
+    let pairs = holder
+        .and_then(|holder| holder.get(map))
+        .and_then(Node::as_mapping)
+        .unwrap_or_default();
+    pairs
+        .iter()
+        .filter_map(|(key, value)| Some((key.as_str()?.to_owned(), value.as_str()?.to_owned())))
+        .collect()
 }
 
 /// The texts of two maps; the second one's win.
@@ -205,5 +261,9 @@ fn united(first: Option<&Node>, second: Option<&Node>, map: &str) -> IndexMap<St
 }
 
 fn texts(map: IndexMap<String, String>) -> Node {
-    Node::new(yaml::Value::Mapping(map.iter().map(|(key, text)| (json::text(key), json::text(text))).collect()))
+    Node::new(yaml::Value::Mapping(
+        map.iter()
+            .map(|(key, text)| (json::text(key), json::text(text)))
+            .collect(),
+    ))
 }

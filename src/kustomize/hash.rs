@@ -39,7 +39,10 @@ fn of(resource: &Resource) -> Result<String, String> {
         "Secret" => &["data", "stringData", "type"],
         _ => return Ok(encode(&canonical(&json::to_json(&resource.node)?))),
     };
-    let mut covered = Map::from_iter([("kind".to_owned(), kind.into()), ("name".to_owned(), "".into())]);
+    let mut covered = Map::from_iter([
+        ("kind".to_owned(), kind.into()),
+        ("name".to_owned(), "".into()),
+    ]);
     for member in members {
         let value = match resource.node.get(member) {
             Some(node) => match node.as_str() {
@@ -134,13 +137,18 @@ mod tests {
     #[test]
     fn text_is_written_as_go_writes_it() {
         let value = serde_json::json!({"b": "<&>\u{2028}é\u{1}", "a": [1, null, true]});
-        assert_eq!(canonical(&value), r#"{"a":[1,null,true],"b":"\u003c\u0026\u003e\u2028é\u0001"}"#);
+        assert_eq!(
+            canonical(&value),
+            r#"{"a":[1,null,true],"b":"\u003c\u0026\u003e\u2028é\u0001"}"#
+        );
     }
 
     #[test]
     fn a_map_has_the_hash_that_kustomize_gives_it() {
         let named = |text: &str| {
-            let node = crate::yaml::parse(text, crate::yaml::Limits::default()).unwrap().unwrap();
+            let node = crate::yaml::parse(text, crate::yaml::Limits::default())
+                .unwrap()
+                .unwrap();
             let mut resource = Resource::new(node);
             resource.needs_hash = true;
             let mut resources = vec![resource];

@@ -14,7 +14,11 @@ use crate::yaml::{Node, Style, Value};
 /// What cannot be JSON, as a sentence.
 pub(super) fn to_json(node: &Node) -> Result<Json, String> {
     match &node.value {
-        Value::Sequence(items) => items.iter().map(to_json).collect::<Result<Vec<_>, _>>().map(Json::Array),
+        Value::Sequence(items) => items
+            .iter()
+            .map(to_json)
+            .collect::<Result<Vec<_>, _>>()
+            .map(Json::Array),
         Value::Mapping(pairs) => {
             let mut map = Map::new();
             for (key, value) in pairs.iter().filter(|(key, _)| !is_merge(key)) {
@@ -58,7 +62,10 @@ fn folded_again(text: &str) -> String {
 
 /// Whether a key merges its value into the map.
 pub(super) fn is_merge(key: &Node) -> bool {
-    let fits = key.tag.as_deref().is_none_or(|tag| tag == "tag:yaml.org,2002:merge");
+    let fits = key
+        .tag
+        .as_deref()
+        .is_none_or(|tag| tag == "tag:yaml.org,2002:merge");
     fits && matches!(&key.value, Value::Scalar(text, Style::Plain) if &**text == "<<")
 }
 
@@ -69,7 +76,9 @@ fn merge(into: &mut Map<String, Json>, merged: &Node) -> Result<(), String> {
         _ => std::slice::from_ref(merged),
     };
     for map in maps {
-        let Json::Object(map) = to_json(map)? else { return Err("only maps can be merged with <<".into()) };
+        let Json::Object(map) = to_json(map)? else {
+            return Err("only maps can be merged with <<".into());
+        };
         for (key, value) in map {
             into.entry(key).or_insert(value);
         }
@@ -83,9 +92,9 @@ fn plain(text: &str) -> Result<Json, String> {
         Meaning::Bool(bool) => Ok(bool.into()),
         Meaning::Int(integer) => Ok(integer.into()),
         Meaning::Uint(integer) => Ok(integer.into()),
-        Meaning::Float(float) => {
-            Number::from_f64(float).map(Json::Number).ok_or_else(|| format!("json: unsupported value: {text}"))
-        }
+        Meaning::Float(float) => Number::from_f64(float)
+            .map(Json::Number)
+            .ok_or_else(|| format!("json: unsupported value: {text}")),
         Meaning::Timestamp => Ok(timestamp(text).into()),
         Meaning::Text => Ok(text.into()),
     }
@@ -94,13 +103,20 @@ fn plain(text: &str) -> Result<Json, String> {
 /// What a plain scalar means to go-yaml v3.
 pub(super) fn meaning(text: &str) -> Meaning {
     match resolve(text) {
-        Meaning::Bool(_) if !matches!(text, "true" | "True" | "TRUE" | "false" | "False" | "FALSE") => Meaning::Text,
+        Meaning::Bool(_)
+            if !matches!(text, "true" | "True" | "TRUE" | "false" | "False" | "FALSE") =>
+        {
+            Meaning::Text
+        }
         other => other,
     }
 }
 
 fn tagged(node: &Node, text: &str, style: Style) -> Result<Json, String> {
-    let tag = node.tag.as_deref().map(|tag| tag.strip_prefix("tag:yaml.org,2002:").unwrap_or(tag));
+    let tag = node
+        .tag
+        .as_deref()
+        .map(|tag| tag.strip_prefix("tag:yaml.org,2002:").unwrap_or(tag));
     match tag {
         Some("int" | "float" | "bool" | "null") => plain(text),
         Some("binary") => {
@@ -121,7 +137,9 @@ fn key_text(key: &Node) -> Result<String, String> {
     match &key.value {
         Value::Scalar(text, Style::Plain) if key.tag.is_none() => match meaning(text) {
             Meaning::Text | Meaning::Timestamp => Ok(text.to_string()),
-            _ => Err(format!("json: unsupported type: the key {text} is not text; put it in quotes")),
+            _ => Err(format!(
+                "json: unsupported type: the key {text} is not text; put it in quotes"
+            )),
         },
         Value::Scalar(text, _) => Ok(text.to_string()),
         _ => Err(format!("{} cannot be a key", key.kind())),
@@ -141,12 +159,22 @@ fn timestamp(text: &str) -> String {
     }
     let zone_at = rest.find(['Z', '+', '-']).unwrap_or(rest.len());
     let (time, zone) = rest.split_at(zone_at);
-    let (clock, fraction) =
-        time.trim().split_once('.').map_or((time.trim(), ""), |(clock, fraction)| (clock, fraction));
+    let (clock, fraction) = time
+        .trim()
+        .split_once('.')
+        .map_or((time.trim(), ""), |(clock, fraction)| (clock, fraction));
     let clock: Vec<_> = clock.split(':').map(pad).collect();
     let fraction = fraction.trim_end_matches('0');
-    let fraction = if fraction.is_empty() { String::new() } else { format!(".{fraction}") };
-    let zone = if zone.is_empty() || zone == "+00:00" || zone == "-00:00" { "Z" } else { zone };
+    let fraction = if fraction.is_empty() {
+        String::new()
+    } else {
+        format!(".{fraction}")
+    };
+    let zone = if zone.is_empty() || zone == "+00:00" || zone == "-00:00" {
+        "Z"
+    } else {
+        zone
+    };
     format!("{date}T{}{fraction}{zone}", clock.join(":"))
 }
 
@@ -158,7 +186,11 @@ pub(super) fn from_json(json: &Json) -> Node {
         Json::Number(number) => Value::Scalar(number.to_string().into(), Style::Plain),
         Json::String(text) => Value::Scalar(text.as_str().into(), Style::DoubleQuoted),
         Json::Array(items) => Value::Sequence(items.iter().map(from_json).collect()),
-        Json::Object(map) => Value::Mapping(map.iter().map(|(key, value)| (text(key), from_json(value))).collect()),
+        Json::Object(map) => Value::Mapping(
+            map.iter()
+                .map(|(key, value)| (text(key), from_json(value)))
+                .collect(),
+        ),
     })
 }
 
@@ -170,7 +202,10 @@ pub(super) fn text(text: &str) -> Node {
 /// A plain scalar of which nobody has said yet what it means: `vars` take it for a text, and what is
 /// printed means what it looks like.
 pub(super) fn undecided(text: &str) -> Node {
-    Node { tag: Some("".into()), ..Node::new(Value::Scalar(text.into(), Style::Plain)) }
+    Node {
+        tag: Some("".into()),
+        ..Node::new(Value::Scalar(text.into(), Style::Plain))
+    }
 }
 
 /// Makes texts of the undecided scalars in a map and the maps in it, but not of those in lists: a
@@ -198,8 +233,14 @@ mod tests {
 
     #[test]
     fn scalars_mean_what_the_newer_library_says() {
-        let node = parse("[yes, on, true, 010, 0x10, 2020-01-01, 1.50, 18446744073709551615, ~]", Limits::default());
+        let node = parse(
+            "[yes, on, true, 010, 0x10, 2020-01-01, 1.50, 18446744073709551615, ~]",
+            Limits::default(),
+        );
         let json = to_json(&node.unwrap().unwrap()).unwrap();
-        assert_eq!(json.to_string(), r#"["yes","on",true,8,16,"2020-01-01T00:00:00Z",1.5,18446744073709551615,null]"#);
+        assert_eq!(
+            json.to_string(),
+            r#"["yes","on",true,8,16,"2020-01-01T00:00:00Z",1.5,18446744073709551615,null]"#
+        );
     }
 }

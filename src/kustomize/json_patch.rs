@@ -38,7 +38,10 @@ pub(super) fn apply(
     selector: &Selector,
     names: Names,
 ) -> Result<(), String> {
-    for resource in resources.iter_mut().filter(|resource| selector.selects(resource)) {
+    for resource in resources
+        .iter_mut()
+        .filter(|resource| selector.selects(resource))
+    {
         let id = resource.id();
         let failed = |message: String| format!("on {id}: {message}");
         if !resource.is_plain {
@@ -64,16 +67,26 @@ pub(super) fn parse(text: &str) -> Result<Option<Vec<Operation>>, String> {
     let written = yaml::parse(text, Limits::default()).ok().flatten();
     let value = if text.trim_start().starts_with('[') {
         serde_json::from_str(text).map_err(|error| {
-            format!("unable to parse SM or JSON patch: it begins with [ and is not valid JSON: {error}")
+            format!(
+                "unable to parse SM or JSON patch: it begins with [ and is not valid JSON: {error}"
+            )
         })?
     } else {
-        let Some(node) = written.as_ref().filter(|node| node.as_sequence().is_some()) else { return Ok(None) };
+        let Some(node) = written.as_ref().filter(|node| node.as_sequence().is_some()) else {
+            return Ok(None);
+        };
         yaml::json::to_json(node).map_err(|error| error.to_string())?
     };
     let operations: Result<Vec<Operation>, _> = serde_json::from_value(value);
     let mut operations = operations.map_err(|error| format!("it is not a JSON patch: {error}"))?;
-    let written = written.as_ref().and_then(Node::as_sequence).unwrap_or_default();
-    for (operation, written) in operations.iter_mut().zip(written.iter().map(Some).chain(std::iter::repeat(None))) {
+    let written = written
+        .as_ref()
+        .and_then(Node::as_sequence)
+        .unwrap_or_default();
+    for (operation, written) in operations
+        .iter_mut()
+        .zip(written.iter().map(Some).chain(std::iter::repeat(None)))
+    {
         let mut tree = json::from_json(&operation.value);
         if let Some(written) = written.and_then(|written| written.get("value")) {
             place(&mut tree, written);
@@ -88,10 +101,16 @@ fn place(tree: &mut Node, written: &Node) {
     tree.position = written.position;
     match (&mut tree.value, &written.value) {
         (Tree::Sequence(items), Tree::Sequence(written)) => {
-            items.iter_mut().zip(written).for_each(|(item, written)| place(item, written));
+            items
+                .iter_mut()
+                .zip(written)
+                .for_each(|(item, written)| place(item, written));
         }
         (Tree::Mapping(pairs), Tree::Mapping(written)) if pairs.len() == written.len() => {
-            pairs.iter_mut().zip(written).for_each(|((_, value), (_, written))| place(value, written));
+            pairs
+                .iter_mut()
+                .zip(written)
+                .for_each(|((_, value), (_, written))| place(value, written));
         }
         _ => {}
     }
@@ -99,13 +118,20 @@ fn place(tree: &mut Node, written: &Node) {
 
 impl Operation {
     fn tree(&self) -> Node {
-        self.tree.clone().unwrap_or_else(|| json::from_json(&self.value))
+        self.tree
+            .clone()
+            .unwrap_or_else(|| json::from_json(&self.value))
     }
 
     fn apply(&self, document: &mut Node) -> Result<(), String> {
         let path = self.path.as_deref().map(pointer);
         let path = path.ok_or_else(|| format!("{} operation: missing value path", self.op))?;
-        let from = || self.from.as_deref().map(pointer).ok_or_else(|| format!("{} needs from", self.op));
+        let from = || {
+            self.from
+                .as_deref()
+                .map(pointer)
+                .ok_or_else(|| format!("{} needs from", self.op))
+        };
         match self.op.as_str() {
             "add" => add(document, &path, self.tree()),
             "remove" => remove(document, &path).map(drop),
@@ -133,7 +159,10 @@ fn pointer(text: &str) -> Vec<String> {
     if text.is_empty() {
         return Vec::new();
     }
-    text.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~")).collect()
+    text.split('/')
+        .skip(1)
+        .map(|part| part.replace("~1", "/").replace("~0", "~"))
+        .collect()
 }
 
 fn missing(path: &[String]) -> String {
@@ -141,22 +170,27 @@ fn missing(path: &[String]) -> String {
 }
 
 fn get<'a>(document: &'a Node, path: &[String]) -> Option<&'a Node> {
-    path.iter().try_fold(document, |node, part| match &node.value {
-        Tree::Mapping(_) => node.get(part),
-        Tree::Sequence(items) => index(part, items.len()).and_then(|at| items.get(at)),
-        Tree::Scalar(..) => None,
-    })
+    path.iter()
+        .try_fold(document, |node, part| match &node.value {
+            Tree::Mapping(_) => node.get(part),
+            Tree::Sequence(items) => index(part, items.len()).and_then(|at| items.get(at)),
+            Tree::Scalar(..) => None,
+        })
 }
 
 fn get_mut<'a>(document: &'a mut Node, path: &[String]) -> Option<&'a mut Node> {
-    path.iter().try_fold(document, |node, part| match &mut node.value {
-        Tree::Mapping(pairs) => pairs.iter_mut().find(|(key, _)| key.as_str() == Some(part)).map(|(_, value)| value),
-        Tree::Sequence(items) => {
-            let at = index(part, items.len())?;
-            items.get_mut(at)
-        }
-        Tree::Scalar(..) => None,
-    })
+    path.iter()
+        .try_fold(document, |node, part| match &mut node.value {
+            Tree::Mapping(pairs) => pairs
+                .iter_mut()
+                .find(|(key, _)| key.as_str() == Some(part))
+                .map(|(_, value)| value),
+            Tree::Sequence(items) => {
+                let at = index(part, items.len())?;
+                items.get_mut(at)
+            }
+            Tree::Scalar(..) => None,
+        })
 }
 
 /// A place in a list; negative numbers count from its end.
@@ -169,7 +203,9 @@ fn index(part: &str, length: usize) -> Option<usize> {
 
 /// The engine of kustomize notes what it did in annotations while it works, so that map is there.
 fn make_annotations(object: &mut Node) {
-    if let Some(metadata) = field::get_mut(object, "metadata").filter(|metadata| metadata.as_mapping().is_some()) {
+    if let Some(metadata) =
+        field::get_mut(object, "metadata").filter(|metadata| metadata.as_mapping().is_some())
+    {
         let annotations = field::entry(metadata, "annotations");
         if annotations.is_null() {
             annotations.value = Tree::Mapping(Vec::new());
@@ -178,8 +214,13 @@ fn make_annotations(object: &mut Node) {
 }
 
 /// The container that holds the last part of a path.
-fn container<'a, 'p>(document: &'a mut Node, path: &'p [String]) -> Result<(&'a mut Tree, &'p str), String> {
-    let (last, parents) = path.split_last().ok_or("the whole document cannot be removed or moved")?;
+fn container<'a, 'p>(
+    document: &'a mut Node,
+    path: &'p [String],
+) -> Result<(&'a mut Tree, &'p str), String> {
+    let (last, parents) = path
+        .split_last()
+        .ok_or("the whole document cannot be removed or moved")?;
     let holder = get_mut(document, parents).ok_or_else(|| missing(path))?;
     Ok((&mut holder.value, last))
 }
@@ -190,7 +231,10 @@ fn bad_index(part: &str) -> String {
 
 /// Sets a key of a map.
 fn set(pairs: &mut Vec<(Node, Node)>, key: &str, value: Node) {
-    match pairs.iter_mut().find(|(known, _)| known.as_str() == Some(key)) {
+    match pairs
+        .iter_mut()
+        .find(|(known, _)| known.as_str() == Some(key))
+    {
         Some((_, slot)) => *slot = value,
         None => pairs.push((json::text(key), value)),
     }
@@ -235,10 +279,15 @@ fn replace(document: &mut Node, path: &[String], value: Node) -> Result<(), Stri
 fn remove(document: &mut Node, path: &[String]) -> Result<Node, String> {
     let (holder, last) = container(document, path)?;
     match holder {
-        Tree::Mapping(pairs) => match pairs.iter().position(|(key, _)| key.as_str() == Some(last)) {
-            Some(at) => Ok(pairs.remove(at).1),
-            None => Err(format!("unable to remove nonexistent key: {last}: {}", missing(path))),
-        },
+        Tree::Mapping(pairs) => {
+            match pairs.iter().position(|(key, _)| key.as_str() == Some(last)) {
+                Some(at) => Ok(pairs.remove(at).1),
+                None => Err(format!(
+                    "unable to remove nonexistent key: {last}: {}",
+                    missing(path)
+                )),
+            }
+        }
         Tree::Sequence(items) => match index(last, items.len()).filter(|at| *at < items.len()) {
             Some(at) => Ok(items.remove(at)),
             None => Err(bad_index(last)),

@@ -157,12 +157,23 @@ pub(super) fn read(bytes: &[u8], warn: &mut dyn FnMut(&str)) -> Result<Kustomiza
     let whole = |message: String| BuildError::new("", message);
     let value = document::settings(bytes).map_err(whole)?;
     let value = value.ok_or_else(|| whole("it is empty".into()))?;
-    let Value::Object(fields) = &value else { return Err(whole("it must be a map of fields".into())) };
+    let Value::Object(fields) = &value else {
+        return Err(whole("it must be a map of fields".into()));
+    };
     let mut kustomization: Kustomization = decode(&value, Unknown::Refused).map_err(field_first)?;
-    let get = |name: &str| fields.iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+    let get = |name: &str| {
+        fields
+            .iter()
+            .find(|(field, _)| field.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
+    };
     for (field, other) in DEPRECATED {
         if get(field).is_some_and(|value| !value.is_null()) {
-            let experimental = if field == "vars" { "[EXPERIMENTAL] " } else { "" };
+            let experimental = if field == "vars" {
+                "[EXPERIMENTAL] "
+            } else {
+                ""
+            };
             warn(&format!(
                 "# Warning: '{field}' is deprecated. Please use '{other}' instead. {experimental}Run 'kustomize edit fix' \
                  to update your Kustomization automatically."
@@ -203,14 +214,26 @@ impl Kustomization {
     }
 
     fn check_type(&self) -> Result<(), BuildError> {
-        let Self { kind, api_version, .. } = self;
+        let Self {
+            kind, api_version, ..
+        } = self;
         if !matches!(kind.as_str(), "" | "Kustomization" | "Component") {
-            return Err(BuildError::new("kind", format!("kind should be Kustomization or Component, not {kind:?}")));
+            return Err(BuildError::new(
+                "kind",
+                format!("kind should be Kustomization or Component, not {kind:?}"),
+            ));
         }
-        let version = if self.is_component() { "v1alpha1" } else { "v1beta1" };
+        let version = if self.is_component() {
+            "v1alpha1"
+        } else {
+            "v1beta1"
+        };
         let expected = format!("kustomize.config.k8s.io/{version}");
         if !api_version.is_empty() && *api_version != expected {
-            return Err(BuildError::new("apiVersion", format!("apiVersion should be {expected}, not {api_version:?}")));
+            return Err(BuildError::new(
+                "apiVersion",
+                format!("apiVersion should be {expected}, not {api_version:?}"),
+            ));
         }
         Ok(())
     }

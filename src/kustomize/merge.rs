@@ -20,7 +20,12 @@ use crate::yaml::{Node, Value};
 const DIRECTIVE: &str = "$patch";
 
 /// Merges a patch onto an object of a shape; nothing is left of it if the patch deletes it.
-pub(super) fn merge(object: Node, patch: &Node, shape: Option<Shape>, schema: &Schema) -> Result<Option<Node>, String> {
+pub(super) fn merge(
+    object: Node,
+    patch: &Node,
+    shape: Option<Shape>,
+    schema: &Schema,
+) -> Result<Option<Node>, String> {
     Merge { schema }.map(Some(object), patch, shape)
 }
 
@@ -46,13 +51,22 @@ impl Directive {
 }
 
 impl Merge<'_> {
-    fn value(&self, old: Option<Node>, patch: &Node, field: Option<&Field>) -> Result<Option<Node>, String> {
+    fn value(
+        &self,
+        old: Option<Node>,
+        patch: &Node,
+        field: Option<&Field>,
+    ) -> Result<Option<Node>, String> {
         if patch.is_null() {
             return Ok(None);
         }
         let old = old.filter(|old| !old.is_null());
         if let Some(old) = old.as_ref().filter(|old| old.kind() != patch.kind()) {
-            return Err(format!("wrong node kind: the object has {} where the patch has {}", old.kind(), patch.kind()));
+            return Err(format!(
+                "wrong node kind: the object has {} where the patch has {}",
+                old.kind(),
+                patch.kind()
+            ));
         }
         match &patch.value {
             Value::Scalar(..) => Ok(Some(patch.clone())),
@@ -67,29 +81,52 @@ impl Merge<'_> {
 
     /// The shape of a map that is an object of its own, such as one that a custom resource holds.
     fn shape_of(&self, map: &[(Node, Node)]) -> Option<Shape> {
-        let text = |member: &str| map.iter().find(|(key, _)| key.as_str() == Some(member))?.1.as_str();
+        let text = |member: &str| {
+            map.iter()
+                .find(|(key, _)| key.as_str() == Some(member))?
+                .1
+                .as_str()
+        };
         self.schema.of(text("apiVersion")?, text("kind")?)
     }
 
-    fn map(&self, old: Option<Node>, patch: &Node, shape: Option<Shape>) -> Result<Option<Node>, String> {
+    fn map(
+        &self,
+        old: Option<Node>,
+        patch: &Node,
+        shape: Option<Shape>,
+    ) -> Result<Option<Node>, String> {
         let known = old.as_ref().and_then(Node::as_mapping).unwrap_or_default();
-        let shape = shape.or_else(|| self.shape_of(known)).or_else(|| self.shape_of(patch.as_mapping()?));
+        let shape = shape
+            .or_else(|| self.shape_of(known))
+            .or_else(|| self.shape_of(patch.as_mapping()?));
         let mut pairs = patch.as_mapping().unwrap_or_default().to_vec();
-        let directive = pairs.iter().position(|(key, _)| key.as_str() == Some(DIRECTIVE)).map(|at| pairs.remove(at).1);
-        match directive.map(|node| Directive::read(node.as_str().unwrap_or_default())).transpose()? {
+        let directive = pairs
+            .iter()
+            .position(|(key, _)| key.as_str() == Some(DIRECTIVE))
+            .map(|at| pairs.remove(at).1);
+        match directive
+            .map(|node| Directive::read(node.as_str().unwrap_or_default()))
+            .transpose()?
+        {
             Some(Directive::Delete) => return Ok(None),
             Some(Directive::Replace) => return Ok(Some(Node::new(Value::Mapping(pairs)))),
             Some(Directive::Merge) | None => {}
         }
         let mut merged = match old {
-            Some(Node { value: Value::Mapping(pairs), .. }) => pairs,
+            Some(Node {
+                value: Value::Mapping(pairs),
+                ..
+            }) => pairs,
             _ => Vec::new(),
         };
         let names: Vec<&str> = pairs.iter().filter_map(|(key, _)| key.as_str()).collect();
         self.tidy_map(&mut merged, shape, &names)?;
         for (key, value) in &pairs {
             let name = key.as_str().unwrap_or_default();
-            let at = merged.iter().position(|(known, _)| known.as_str() == Some(name));
+            let at = merged
+                .iter()
+                .position(|(known, _)| known.as_str() == Some(name));
             let old = at.and_then(|at| merged.get(at)).map(|(_, old)| old.clone());
             let new = self.value(old, value, self.schema.field(shape, name))?;
             match (at, new) {
@@ -108,7 +145,12 @@ impl Merge<'_> {
 
     /// What the patch says nothing about is walked, too: fields without any value go, and items with
     /// one key become one.
-    fn tidy_map(&self, pairs: &mut Vec<(Node, Node)>, shape: Option<Shape>, except: &[&str]) -> Result<(), String> {
+    fn tidy_map(
+        &self,
+        pairs: &mut Vec<(Node, Node)>,
+        shape: Option<Shape>,
+        except: &[&str],
+    ) -> Result<(), String> {
         pairs.retain(|(key, value)| {
             let named = key.as_str().is_some_and(|key| except.contains(&key));
             named || !(value.is_null() && value.as_str() == Some(""))
@@ -121,9 +163,15 @@ impl Merge<'_> {
             }
             let field = self.schema.field(shape, name);
             match &mut value.value {
-                Value::Mapping(pairs) => self.tidy_map(pairs, field.and_then(|field| field.inner), &[])?,
+                Value::Mapping(pairs) => {
+                    self.tidy_map(pairs, field.and_then(|field| field.inner), &[])?
+                }
                 Value::Sequence(items) => {
-                    if let Some(Field { keys: Some(keys), inner, .. }) = field.filter(|_| !items.is_empty())
+                    if let Some(Field {
+                        keys: Some(keys),
+                        inner,
+                        ..
+                    }) = field.filter(|_| !items.is_empty())
                         && !keys.is_empty()
                     {
                         *items = self.items(std::mem::take(items), &[], keys, *inner)?;
@@ -146,17 +194,27 @@ impl Merge<'_> {
         let mut patch = patch.to_vec();
         if let Some(at) = patch.iter().position(is_lone_directive) {
             let directive = patch.remove(at);
-            match Directive::read(directive.get(DIRECTIVE).and_then(Node::as_str).unwrap_or_default())? {
+            match Directive::read(
+                directive
+                    .get(DIRECTIVE)
+                    .and_then(Node::as_str)
+                    .unwrap_or_default(),
+            )? {
                 Directive::Delete => return Ok(None),
                 Directive::Replace => return Ok(Some(Node::new(Value::Sequence(patch)))),
                 Directive::Merge => {}
             }
         }
         let old = match old {
-            Some(Node { value: Value::Sequence(items), .. }) => items,
+            Some(Node {
+                value: Value::Sequence(items),
+                ..
+            }) => items,
             _ => Vec::new(),
         };
-        Ok(Some(Node::new(Value::Sequence(self.items(old, &patch, keys, shape)?))))
+        Ok(Some(Node::new(Value::Sequence(
+            self.items(old, &patch, keys, shape)?,
+        ))))
     }
 
     /// Items of the patch first, each merged with the object's of the same key, then the others. Where
@@ -187,11 +245,16 @@ impl Merge<'_> {
             // An item that lacks a key that others name is merged where it stands, and cannot be deleted.
             let is_whole = wanted.iter().all(Option::is_some);
             let at = old.iter().position(|old| identity(old, keys) == wanted);
-            if at.is_none() && old.iter().any(|old| differ_by_a_gap(&identity(old, keys), &wanted)) {
+            if at.is_none()
+                && old
+                    .iter()
+                    .any(|old| differ_by_a_gap(&identity(old, keys), &wanted))
+            {
                 continue;
             }
             let merged = self.map(at.and_then(|at| old.get(at)).cloned(), item, shape)?;
-            match merged.filter(|merged| merged.as_mapping().is_none_or(|pairs| !pairs.is_empty())) {
+            match merged.filter(|merged| merged.as_mapping().is_none_or(|pairs| !pairs.is_empty()))
+            {
                 Some(merged) => {
                     let slot = at.and_then(|at| old.get_mut(at));
                     let stays = slot.is_some() && !is_whole;
@@ -231,12 +294,18 @@ impl Merge<'_> {
 type Identity = Vec<Option<String>>;
 
 fn identity(item: &Node, keys: &[&str]) -> Identity {
-    keys.iter().map(|key| item.get(key).and_then(Node::as_str).map(str::to_owned)).collect()
+    keys.iter()
+        .map(|key| item.get(key).and_then(Node::as_str).map(str::to_owned))
+        .collect()
 }
 
 /// Whether two items would be one if neither lacked a key. kustomize loses the patch's then.
 fn differ_by_a_gap(a: &Identity, b: &Identity) -> bool {
-    a.len() > 1 && a.iter().zip(b).all(|(a, b)| a == b || a.is_none() || b.is_none()) && a.first() == b.first()
+    a.len() > 1
+        && a.iter()
+            .zip(b)
+            .all(|(a, b)| a == b || a.is_none() || b.is_none())
+        && a.first() == b.first()
 }
 
 /// Whether an item is nothing but a directive for the whole list.
@@ -261,14 +330,23 @@ mod tests {
     use super::*;
 
     fn merged(object: &str, patch: &str) -> Option<serde_json::Value> {
-        let parse = |text: &str| crate::yaml::parse(text, crate::yaml::Limits::default()).unwrap().unwrap();
+        let parse = |text: &str| {
+            crate::yaml::parse(text, crate::yaml::Limits::default())
+                .unwrap()
+                .unwrap()
+        };
         let schema = Schema::builtin();
-        let node = merge(parse(object), &parse(patch), schema.of("v1", "Pod"), &schema).unwrap()?;
+        let node = merge(
+            parse(object),
+            &parse(patch),
+            schema.of("v1", "Pod"),
+            &schema,
+        )
+        .unwrap()?;
         Some(crate::kustomize::json::to_json(&node).unwrap())
     }
 
-    const POD: &str =
-        "{apiVersion: v1, kind: Pod, spec: {containers: [{name: a, image: 'a:1', args: [x]}, {name: b}]}}";
+    const POD: &str = "{apiVersion: v1, kind: Pod, spec: {containers: [{name: a, image: 'a:1', args: [x]}, {name: b}]}}";
 
     #[test]
     fn items_merge_by_key_and_those_of_the_patch_come_first() {
@@ -281,12 +359,18 @@ mod tests {
     #[test]
     fn directives_delete_and_replace() {
         let containers = |patch: &str| merged(POD, patch).unwrap()["spec"]["containers"].clone();
-        assert_eq!(containers("{spec: {containers: [{name: a, $patch: delete}]}}"), serde_json::json!([{"name": "b"}]));
+        assert_eq!(
+            containers("{spec: {containers: [{name: a, $patch: delete}]}}"),
+            serde_json::json!([{"name": "b"}])
+        );
         assert_eq!(
             containers("{spec: {containers: [{$patch: replace}, {name: n}]}}"),
             serde_json::json!([{"name": "n"}])
         );
         assert_eq!(merged(POD, "{$patch: delete}"), None);
-        assert_eq!(merged(POD, "{spec: null}").unwrap(), serde_json::json!({"apiVersion": "v1", "kind": "Pod"}));
+        assert_eq!(
+            merged(POD, "{spec: null}").unwrap(),
+            serde_json::json!({"apiVersion": "v1", "kind": "Pod"})
+        );
     }
 }

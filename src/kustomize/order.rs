@@ -33,7 +33,10 @@ const FIRST: [&str; 22] = [
     "PodDisruptionBudget",
 ];
 
-const LAST: [&str; 2] = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
+const LAST: [&str; 2] = [
+    "MutatingWebhookConfiguration",
+    "ValidatingWebhookConfiguration",
+];
 
 /// An order by kind, then by id.
 pub(super) struct Legacy {
@@ -46,29 +49,44 @@ pub(super) struct Legacy {
 pub(super) fn of(options: Option<&SortOptions>) -> Result<Option<Legacy>, BuildError> {
     let bad = |message: &str| BuildError::new("sortOptions", message);
     let names = |kinds: &[&str]| kinds.iter().map(|kind| (*kind).to_owned()).collect();
-    let builtin = || Legacy { first: names(&FIRST), last: names(&LAST) };
-    let Some(options) = options else { return Ok(Some(builtin())) };
+    let builtin = || Legacy {
+        first: names(&FIRST),
+        last: names(&LAST),
+    };
+    let Some(options) = options else {
+        return Ok(Some(builtin()));
+    };
     match (options.order.as_str(), &options.legacy_sort_options) {
         ("legacy", None) => Ok(Some(builtin())),
-        ("legacy", Some(own)) => Ok(Some(Legacy { first: own.order_first.clone(), last: own.order_last.clone() })),
+        ("legacy", Some(own)) => Ok(Some(Legacy {
+            first: own.order_first.clone(),
+            last: own.order_last.clone(),
+        })),
         ("fifo", None) => Ok(None),
         ("fifo", Some(_)) => Err(bad(
             "the field 'sortOptions.legacySortOptions' is set but the selected sort order is 'fifo', not 'legacy'",
         )),
-        _ => Err(bad("the field 'sortOptions.order' must be one of [fifo, legacy]")),
+        _ => Err(bad(
+            "the field 'sortOptions.order' must be one of [fifo, legacy]",
+        )),
     }
 }
 
 impl Legacy {
     /// Whether it gives a kind a place of its own.
     fn ranks(&self, kind: &str) -> bool {
-        self.first.iter().chain(&self.last).any(|known| known == kind)
+        self.first
+            .iter()
+            .chain(&self.last)
+            .any(|known| known == kind)
     }
 
     /// Sorts objects.
     pub fn sort(&self, objects: &mut [Map<String, Value>]) {
         objects.sort_by_cached_key(|object| {
-            let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+            let text = |value: Option<&Value>| {
+                value.and_then(Value::as_str).unwrap_or_default().to_owned()
+            };
             let kind = text(object.get("kind"));
             let api_version = text(object.get("apiVersion"));
             let (group, version) = match api_version.split_once('/') {
@@ -78,13 +96,29 @@ impl Legacy {
             let metadata = object.get("metadata");
             let name = text(metadata.and_then(|metadata| metadata.get("name")));
             let namespace = text(metadata.and_then(|metadata| metadata.get("namespace")));
-            let named = |text: &str, none: &str| if text.is_empty() { none.to_owned() } else { text.to_owned() };
+            let named = |text: &str, none: &str| {
+                if text.is_empty() {
+                    none.to_owned()
+                } else {
+                    text.to_owned()
+                }
+            };
             let id = format!("{}_{}_{kind}", named(&group, "~G"), named(&version, "~V"));
             let place = format!("{}|{name}", named(&namespace, "~X"));
             // Among themselves Namespaces without a group go before others, and backwards.
             let is_backwards = kind == "Namespace" && group.is_empty() && self.ranks(&kind);
-            let (backwards, id) = if is_backwards { (id, String::new()) } else { (String::new(), id) };
-            (rank(&kind, &self.first, &self.last), !is_backwards, Reverse(backwards), id, place)
+            let (backwards, id) = if is_backwards {
+                (id, String::new())
+            } else {
+                (String::new(), id)
+            };
+            (
+                rank(&kind, &self.first, &self.last),
+                !is_backwards,
+                Reverse(backwards),
+                id,
+                place,
+            )
         });
     }
 }

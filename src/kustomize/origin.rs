@@ -40,14 +40,21 @@ pub(super) struct Plugin {
 impl Plugin {
     /// What a field of a kustomization asks for.
     pub fn builtin(kind: &str) -> Self {
-        Self { api_version: "builtin".into(), kind: kind.into(), ..Self::default() }
+        Self {
+            api_version: "builtin".into(),
+            kind: kind.into(),
+            ..Self::default()
+        }
     }
 }
 
 impl Origin {
     /// The origin of something below.
     pub fn below(&self, path: &str) -> Self {
-        Self { path: cleaned(&format!("{}/{path}", self.path)), ..self.clone() }
+        Self {
+            path: cleaned(&format!("{}/{path}", self.path)),
+            ..self.clone()
+        }
     }
 
     /// The origin of what a kustomization file in this directory configures.
@@ -57,14 +64,29 @@ impl Origin {
 
     /// The origin of what is configured in a file of this origin.
     pub fn configures(self, by: Plugin) -> Self {
-        Self { configured_in: self.path, configured_by: Some(by), path: String::new(), ..self }
+        Self {
+            configured_in: self.path,
+            configured_by: Some(by),
+            path: String::new(),
+            ..self
+        }
     }
 
     /// Reads the note of an object that came from a file.
     pub fn read(note: &str) -> Option<Self> {
         let node = crate::yaml::parse(note, Limits::default()).ok().flatten()?;
-        let text = |key: &str| node.get(key).and_then(Node::as_str).unwrap_or_default().to_owned();
-        Some(Self { path: text("path"), repo: text("repo"), reference: text("ref"), ..Self::default() })
+        let text = |key: &str| {
+            node.get(key)
+                .and_then(Node::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        Some(Self {
+            path: text("path"),
+            repo: text("repo"),
+            reference: text("ref"),
+            ..Self::default()
+        })
     }
 
     /// The YAML of the annotation, each line after the first one behind `indent`.
@@ -74,7 +96,11 @@ impl Origin {
             if !std::mem::take(&mut first) {
                 text.push_str(indent);
             }
-            text.push_str(&format!("{depth}{key}:{}{}\n", if value.is_empty() { "" } else { " " }, scalar(value)));
+            text.push_str(&format!(
+                "{depth}{key}:{}{}\n",
+                if value.is_empty() { "" } else { " " },
+                scalar(value)
+            ));
         };
         let fields = [
             ("path", &self.path),
@@ -87,8 +113,12 @@ impl Origin {
         }
         if let Some(by) = &self.configured_by {
             line("", "configuredBy", "");
-            let fields =
-                [("apiVersion", &by.api_version), ("kind", &by.kind), ("name", &by.name), ("namespace", &by.namespace)];
+            let fields = [
+                ("apiVersion", &by.api_version),
+                ("kind", &by.kind),
+                ("name", &by.name),
+                ("namespace", &by.namespace),
+            ];
             for (key, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
                 line("  ", key, value);
             }
@@ -145,7 +175,10 @@ pub(super) fn note(resources: &mut [Resource], origin: &Origin) {
             set(resource, origin);
             continue;
         }
-        let mut text = resource.metadata_text("annotations", TRANSFORMATIONS).unwrap_or_default().to_owned();
+        let mut text = resource
+            .metadata_text("annotations", TRANSFORMATIONS)
+            .unwrap_or_default()
+            .to_owned();
         text.push_str("- ");
         origin.write(&mut text, "  ");
         annotate(resource, TRANSFORMATIONS, &text);
@@ -153,8 +186,16 @@ pub(super) fn note(resources: &mut [Resource], origin: &Origin) {
 }
 
 /// Leaves of the notes what the outermost kustomization asks for, and adds the label that it asks for.
-pub(super) fn finish(resources: &mut Vec<Resource>, kustomization: &Kustomization) -> Result<(), String> {
-    let asks = |option: &str| kustomization.build_metadata.iter().any(|wanted| wanted == option);
+pub(super) fn finish(
+    resources: &mut Vec<Resource>,
+    kustomization: &Kustomization,
+) -> Result<(), String> {
+    let asks = |option: &str| {
+        kustomization
+            .build_metadata
+            .iter()
+            .any(|wanted| wanted == option)
+    };
     if asks("managedByLabel") {
         let label = [(MANAGED_BY.to_owned(), VERSION.to_owned())].into();
         Labels::on_objects(label).apply(resources)?;
@@ -162,9 +203,14 @@ pub(super) fn finish(resources: &mut Vec<Resource>, kustomization: &Kustomizatio
     for resource in resources.iter_mut() {
         document::make_texts(&mut resource.node, "annotations");
     }
-    for (option, annotation) in [("originAnnotations", ORIGIN), ("transformerAnnotations", TRANSFORMATIONS)] {
+    for (option, annotation) in [
+        ("originAnnotations", ORIGIN),
+        ("transformerAnnotations", TRANSFORMATIONS),
+    ] {
         if !asks(option) {
-            resources.iter_mut().for_each(|resource| remove(&mut resource.node, annotation));
+            resources
+                .iter_mut()
+                .for_each(|resource| remove(&mut resource.node, annotation));
         }
     }
     Ok(())
@@ -179,7 +225,10 @@ fn annotate(resource: &mut Resource, key: &str, text: &str) {
 /// Removes an annotation, and the map if nothing else is in it.
 fn remove(node: &mut Node, key: &str) {
     let metadata = field::get_mut(node, "metadata");
-    let Some(annotations) = metadata.and_then(|metadata| field::get_mut(metadata, "annotations")) else { return };
+    let Some(annotations) = metadata.and_then(|metadata| field::get_mut(metadata, "annotations"))
+    else {
+        return;
+    };
     if let Value::Mapping(pairs) = &mut annotations.value {
         pairs.retain(|(name, _)| name.as_str() != Some(key));
     }

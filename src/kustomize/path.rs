@@ -6,7 +6,10 @@ pub(super) fn join(directory: &str, path: &str) -> Option<String> {
     if path.starts_with('/') {
         return None;
     }
-    let mut parts: Vec<&str> = directory.split('/').filter(|part| !part.is_empty()).collect();
+    let mut parts: Vec<&str> = directory
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .collect();
     for part in path.split('/') {
         match part {
             "" | "." => {}
@@ -24,14 +27,19 @@ pub(super) fn file_name(path: &str) -> &str {
 
 /// Whether `path` is `directory` or below it.
 pub(super) fn is_below(path: &str, directory: &str) -> bool {
-    directory.is_empty() || path == directory || path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'))
+    directory.is_empty()
+        || path == directory
+        || path
+            .strip_prefix(directory)
+            .is_some_and(|rest| rest.starts_with('/'))
 }
 
 /// Whether a name is an address of the web.
 pub(super) fn is_web_address(name: &str) -> bool {
-    ["http://", "https://"]
-        .into_iter()
-        .any(|scheme| name.split_at_checked(scheme.len()).is_some_and(|(head, _)| head.eq_ignore_ascii_case(scheme)))
+    ["http://", "https://"].into_iter().any(|scheme| {
+        name.split_at_checked(scheme.len())
+            .is_some_and(|(head, _)| head.eq_ignore_ascii_case(scheme))
+    })
 }
 
 #[cfg(test)]

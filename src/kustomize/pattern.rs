@@ -13,12 +13,20 @@ const SIZE_LIMIT: usize = 1 << 20;
 /// A sentence with the pattern.
 pub(super) fn between(before: &str, pattern: &str, after: &str) -> Result<Regex, String> {
     let whole = format!("{before}(?:{}){after}", translated(pattern));
-    RegexBuilder::new(&whole).size_limit(SIZE_LIMIT).build().map_err(|error| {
-        // The library draws a picture; its last line says what is wrong.
-        let text = error.to_string();
-        let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        format!("error parsing regexp: {pattern:?}: {why}")
-    })
+    RegexBuilder::new(&whole)
+        .size_limit(SIZE_LIMIT)
+        .build()
+        .map_err(|error| {
+            // The library draws a picture; its last line says what is wrong.
+            let text = error.to_string();
+            let why = text
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .trim_start_matches("error: ")
+                .to_owned();
+            format!("error parsing regexp: {pattern:?}: {why}")
+        })
 }
 
 /// Compiles a pattern that must match a whole text.
@@ -111,6 +119,9 @@ mod tests {
         assert!(fits(r"[\w-]+", "a-b") && fits(r"[^\d]+", "ab") && fits("[[:alpha:]]+", "ab"));
         assert!(fits(r"\Qa.b\E.", "a.bc") && !fits(r"\Qa.b\E", "axb"));
         assert!(fits("a|b", "b") && !fits("a|b", "ab"));
-        assert_eq!(whole("Conf(ig").unwrap_err(), "error parsing regexp: \"Conf(ig\": unclosed group");
+        assert_eq!(
+            whole("Conf(ig").unwrap_err(),
+            "error parsing regexp: \"Conf(ig\": unclosed group"
+        );
     }
 }

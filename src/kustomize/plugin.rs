@@ -17,7 +17,10 @@ pub(super) struct Config {
 
 impl Config {
     pub fn of(resource: Resource) -> Self {
-        Self { kind: resource.id().kind, resource }
+        Self {
+            kind: resource.id().kind,
+            resource,
+        }
     }
 
     /// Its fields. Plugins that are programs or containers are refused.
@@ -30,7 +33,8 @@ impl Config {
             );
             return Err(BuildError::new(field, message));
         }
-        json::to_json(&self.resource.node).map_err(|message| BuildError::new(field, format!("{id}: {message}")))
+        json::to_json(&self.resource.node)
+            .map_err(|message| BuildError::new(field, format!("{id}: {message}")))
     }
 
     pub fn generator(&self, setup: &mut Setup<'_, '_>) -> Result<Box<dyn Generate>, BuildError> {
@@ -45,14 +49,22 @@ impl Config {
 
     /// An error that names the plugin.
     pub fn named(&self, error: BuildError) -> BuildError {
-        BuildError { message: format!("plugin {}: {}", self.resource.id(), error.message), ..error }
+        BuildError {
+            message: format!("plugin {}: {}", self.resource.id(), error.message),
+            ..error
+        }
     }
 
     /// What it is as an origin, if the build keeps origins.
     pub fn origin(&self) -> Option<Origin> {
         let origin = Origin::read(origin::of(&self.resource)?)?;
         let id = self.resource.id();
-        let api_version = self.resource.node.get("apiVersion").and_then(|node| node.as_str()).unwrap_or_default();
+        let api_version = self
+            .resource
+            .node
+            .get("apiVersion")
+            .and_then(|node| node.as_str())
+            .unwrap_or_default();
         Some(origin.configures(Plugin {
             api_version: api_version.to_owned(),
             kind: id.kind,

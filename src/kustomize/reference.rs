@@ -33,20 +33,37 @@ pub(super) fn fix(resources: &mut [Resource], more: &[BackReference]) -> Result<
     if names.by_old_name.is_empty() {
         return Ok(());
     }
-    let references: Vec<BackReference> = table::builtin().into_iter().chain(more.iter().cloned()).collect();
+    let references: Vec<BackReference> = table::builtin()
+        .into_iter()
+        .chain(more.iter().cloned())
+        .collect();
     let mut by_kind: HashMap<&str, Vec<(&table::Kind, &FieldSpec)>> = HashMap::new();
     for reference in &references {
         for spec in &reference.fields {
-            by_kind.entry(&spec.kind).or_default().push((&reference.target, spec));
+            by_kind
+                .entry(&spec.kind)
+                .or_default()
+                .push((&reference.target, spec));
         }
     }
     for resource in resources {
         let original = resource.original_id();
         let referrer = Referrer::new(resource);
         let of_any_kind = by_kind.get("").into_iter().flatten();
-        for (target, spec) in by_kind.get(original.kind.as_str()).into_iter().flatten().chain(of_any_kind) {
+        for (target, spec) in by_kind
+            .get(original.kind.as_str())
+            .into_iter()
+            .flatten()
+            .chain(of_any_kind)
+        {
             if spec.selects(&original) {
-                Sieve { names: &names, referrer: &referrer, target, spec }.follow(&mut resource.node)?;
+                Sieve {
+                    names: &names,
+                    referrer: &referrer,
+                    target,
+                    spec,
+                }
+                .follow(&mut resource.node)?;
             }
         }
     }
@@ -68,14 +85,27 @@ struct Referrer {
 
 impl Referrer {
     fn new(resource: &Resource) -> Self {
-        let text = |node: &Node, member: &str| node.get(member).and_then(Node::as_str).map(str::to_owned);
+        let text =
+            |node: &Node, member: &str| node.get(member).and_then(Node::as_str).map(str::to_owned);
         let role = resource.node.get("roleRef").and_then(|role| {
-            Some(table::Kind { group: text(role, "apiGroup")?, version: String::new(), kind: text(role, "kind")? })
+            Some(table::Kind {
+                group: text(role, "apiGroup")?,
+                version: String::new(),
+                kind: text(role, "kind")?,
+            })
         });
         let id = resource.id();
-        let subjects = resource.node.get("subjects").and_then(Node::as_sequence).unwrap_or_default();
-        let accounts = subjects.iter().filter(|subject| text(subject, "kind").as_deref() == Some("ServiceAccount"));
-        let bound = accounts.filter(|_| id.kind == "RoleBinding").filter_map(|subject| text(subject, "namespace"));
+        let subjects = resource
+            .node
+            .get("subjects")
+            .and_then(Node::as_sequence)
+            .unwrap_or_default();
+        let accounts = subjects
+            .iter()
+            .filter(|subject| text(subject, "kind").as_deref() == Some("ServiceAccount"));
+        let bound = accounts
+            .filter(|_| id.kind == "RoleBinding")
+            .filter_map(|subject| text(subject, "namespace"));
         Self {
             bound: bound.collect(),
             role,
@@ -132,7 +162,10 @@ impl Names {
                 suffixes: resource.suffixes.clone(),
             });
         }
-        Self { candidates, by_old_name }
+        Self {
+            candidates,
+            by_old_name,
+        }
     }
 }
 
@@ -179,21 +212,32 @@ impl<'a> Sieve<'a> {
     fn set_map(&self, place: &mut Node) -> Result<(), String> {
         let text = |member: &str| place.get(member).and_then(Node::as_str).map(str::to_owned);
         let Some(old) = text("name") else {
-            let message = format!("{}: no 'name' field in the map at {}", self.referrer.id, self.spec.path);
+            let message = format!(
+                "{}: no 'name' field in the map at {}",
+                self.referrer.id, self.spec.path
+            );
             return Err(message);
         };
         let mut candidates = self.named(&old);
         if let Some(namespace) = text("namespace") {
             let reachable = |candidate: &&Candidate| self.is_reachable(candidate);
             let all = self.names.candidates.iter();
-            let was_there = all.filter(reachable).any(|c| c.original.effective_namespace() == namespace);
+            let was_there = all
+                .filter(reachable)
+                .any(|c| c.original.effective_namespace() == namespace);
             candidates.retain(|candidate| {
-                let id = if was_there { &candidate.original } else { &candidate.present };
+                let id = if was_there {
+                    &candidate.original
+                } else {
+                    &candidate.present
+                };
                 id.effective_namespace() == namespace
             });
         }
         let same = |a: &Id, b: &Id| a.name == b.name && a.namespace == b.namespace;
-        let Some(found) = self.select(&old, candidates, same)? else { return Ok(()) };
+        let Some(found) = self.select(&old, candidates, same)? else {
+            return Ok(());
+        };
         if found.name == old && found.namespace.is_empty() {
             return Ok(());
         }
@@ -207,7 +251,10 @@ impl<'a> Sieve<'a> {
     /// Objects that had a name and that the referrer can refer to at all.
     fn named(&self, old: &str) -> Vec<&'a Candidate> {
         let known = self.names.by_old_name.get(old).into_iter().flatten();
-        known.filter_map(|at| self.names.candidates.get(*at)).filter(|candidate| self.is_reachable(candidate)).collect()
+        known
+            .filter_map(|at| self.names.candidates.get(*at))
+            .filter(|candidate| self.is_reachable(candidate))
+            .collect()
     }
 
     /// Objects refer to others in their namespace, to those without one, and bindings to accounts
@@ -217,7 +264,9 @@ impl<'a> Sieve<'a> {
     }
 
     fn is_near(&self, candidate: &Candidate) -> bool {
-        self.referrer.place.is_none() || candidate.place.is_none() || candidate.place == self.referrer.place
+        self.referrer.place.is_none()
+            || candidate.place.is_none()
+            || candidate.place == self.referrer.place
     }
 
     fn select(
@@ -227,10 +276,17 @@ impl<'a> Sieve<'a> {
         same: impl Fn(&Id, &Id) -> bool,
     ) -> Result<Option<&'a Id>, String> {
         candidates.retain(|candidate| candidate.earlier.iter().any(|id| self.target.is(id)));
-        if let Some(role) = self.referrer.role.as_ref().filter(|_| self.spec.path.ends_with("roleRef/name")) {
+        if let Some(role) = self
+            .referrer
+            .role
+            .as_ref()
+            .filter(|_| self.spec.path.ends_with("roleRef/name"))
+        {
             candidates.retain(|candidate| candidate.earlier.iter().any(|id| role.is(id)));
         }
-        candidates.retain(|candidate| candidate.present.kind == "ServiceAccount" || self.is_near(candidate));
+        candidates.retain(|candidate| {
+            candidate.present.kind == "ServiceAccount" || self.is_near(candidate)
+        });
         for strict in [false, true] {
             if candidates.len() > 1 {
                 candidates.retain(|candidate| {
@@ -239,11 +295,19 @@ impl<'a> Sieve<'a> {
                 });
             }
         }
-        let Some((first, rest)) = candidates.split_first() else { return Ok(None) };
-        if rest.iter().all(|other| same(&first.present, &other.present)) {
+        let Some((first, rest)) = candidates.split_first() else {
+            return Ok(None);
+        };
+        if rest
+            .iter()
+            .all(|other| same(&first.present, &other.present))
+        {
             return Ok(Some(&first.present));
         }
-        let ids: Vec<String> = candidates.iter().map(|candidate| candidate.present.to_string()).collect();
+        let ids: Vec<String> = candidates
+            .iter()
+            .map(|candidate| candidate.present.to_string())
+            .collect();
         let message = format!(
             "{}: {old:?} at {} fits several objects: found multiple possible referrals: {}",
             self.referrer.id,

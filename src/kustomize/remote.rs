@@ -32,7 +32,9 @@ impl Repository {
         let whole_path = host == FILE;
         let (repository, path) = parts(&rest, whole_path)?;
         let path = path.trim_start_matches('/');
-        let first = path.split('/').find(|part| !part.is_empty() && *part != ".");
+        let first = path
+            .split('/')
+            .find(|part| !part.is_empty() && *part != ".");
         if repository.is_empty() || first == Some("..") {
             return None;
         }
@@ -48,15 +50,26 @@ impl Repository {
     }
 
     fn query(&mut self, query: &str) {
-        let pairs: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let pairs: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect();
         let get = |name: &str| {
             let pair = pairs.iter().find(|(key, _)| key == name);
-            pair.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+            pair.map(|(_, value)| value.as_str())
+                .filter(|value| !value.is_empty())
         };
-        self.reference = get("ref").or_else(|| get("version")).unwrap_or_default().to_owned();
+        self.reference = get("ref")
+            .or_else(|| get("version"))
+            .unwrap_or_default()
+            .to_owned();
         let seconds = get("timeout").and_then(|text| text.trim_end_matches('s').parse().ok());
-        self.timeout = seconds.filter(|seconds| *seconds > 0).map_or(TIMEOUT, Duration::from_secs);
-        self.submodules = !matches!(get("submodules"), Some("0" | "f" | "F" | "false" | "FALSE" | "False"));
+        self.timeout = seconds
+            .filter(|seconds| *seconds > 0)
+            .map_or(TIMEOUT, Duration::from_secs);
+        self.submodules = !matches!(
+            get("submodules"),
+            Some("0" | "f" | "F" | "false" | "FALSE" | "False")
+        );
     }
 }
 
@@ -66,7 +79,9 @@ const FILE: &str = "file://";
 fn host(address: &str) -> Option<(String, String)> {
     let address = without(address, "git::").unwrap_or(address);
     let schemes = ["ssh://", "https://", "http://", FILE];
-    let known = schemes.into_iter().find_map(|scheme| Some((scheme, without(address, scheme)?)));
+    let known = schemes
+        .into_iter()
+        .find_map(|scheme| Some((scheme, without(address, scheme)?)));
     let (scheme, rest) = known.unwrap_or(("", address));
     let (user, rest) = match rest.split_once('@') {
         Some((user, rest)) if is_user(user) => (format!("{user}@"), rest),
@@ -90,7 +105,11 @@ fn host(address: &str) -> Option<(String, String)> {
     let (host, path) = rest.split_at_checked(end + 1)?;
     if is_github {
         let by_key = scheme == "ssh://" || !user.is_empty();
-        let host = if by_key { format!("{user}github.com:") } else { "https://github.com/".to_owned() };
+        let host = if by_key {
+            format!("{user}github.com:")
+        } else {
+            "https://github.com/".to_owned()
+        };
         return Some((host, path.to_owned()));
     }
     Some((format!("{scheme}{user}{host}"), path.to_owned()))
@@ -103,7 +122,9 @@ fn without<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
 
 fn is_user(text: &str) -> bool {
     let mut letters = text.chars();
-    letters.next().is_some_and(|first| first.is_ascii_alphabetic())
+    letters
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic())
         && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '-')
 }
 
@@ -124,7 +145,10 @@ fn parts(text: &str, whole_path: bool) -> Option<(String, String)> {
     }
     let mut segments = text.splitn(3, '/');
     let (organisation, name) = (segments.next()?, segments.next()?);
-    Some((format!("{organisation}/{name}"), segments.next().unwrap_or_default().to_owned()))
+    Some((
+        format!("{organisation}/{name}"),
+        segments.next().unwrap_or_default().to_owned(),
+    ))
 }
 
 #[cfg(test)]
@@ -138,18 +162,45 @@ mod tests {
 
     #[test]
     fn addresses_are_cut_into_repository_path_and_reference() {
-        let is = |url: &str, path: &str, reference: &str| (url.to_owned(), path.to_owned(), reference.to_owned());
-        assert_eq!(read("github.com/o/r/a/b?ref=v1"), is("https://github.com/o/r", "a/b", "v1"));
-        assert_eq!(read("git@github.com:o/r.git//a?version=v1"), is("git@github.com:o/r.git", "a", "v1"));
-        assert_eq!(read("https://h.test/o/r.git/a?ref=x"), is("https://h.test/o/r.git", "a", "x"));
-        assert_eq!(read("https://h.test/x/y/z//a/b"), is("https://h.test/x/y/z", "a/b", ""));
-        assert_eq!(read("https://h.test/p/_git/r/a"), is("https://h.test/p/_git/r", "a", ""));
-        assert_eq!(read("ssh://git@h.test/o/r"), is("ssh://git@h.test/o/r", "", ""));
+        let is = |url: &str, path: &str, reference: &str| {
+            (url.to_owned(), path.to_owned(), reference.to_owned())
+        };
+        assert_eq!(
+            read("github.com/o/r/a/b?ref=v1"),
+            is("https://github.com/o/r", "a/b", "v1")
+        );
+        assert_eq!(
+            read("git@github.com:o/r.git//a?version=v1"),
+            is("git@github.com:o/r.git", "a", "v1")
+        );
+        assert_eq!(
+            read("https://h.test/o/r.git/a?ref=x"),
+            is("https://h.test/o/r.git", "a", "x")
+        );
+        assert_eq!(
+            read("https://h.test/x/y/z//a/b"),
+            is("https://h.test/x/y/z", "a/b", "")
+        );
+        assert_eq!(
+            read("https://h.test/p/_git/r/a"),
+            is("https://h.test/p/_git/r", "a", "")
+        );
+        assert_eq!(
+            read("ssh://git@h.test/o/r"),
+            is("ssh://git@h.test/o/r", "", "")
+        );
     }
 
     #[test]
     fn names_of_files_are_no_addresses() {
-        for text in ["base", "../base", "/abs", "a/b/c", "https://h.test/o/r//../x", "https://h.test"] {
+        for text in [
+            "base",
+            "../base",
+            "/abs",
+            "a/b/c",
+            "https://h.test/o/r//../x",
+            "https://h.test",
+        ] {
             assert_eq!(Repository::read(text), None, "{text}");
         }
     }

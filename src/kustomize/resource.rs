@@ -22,7 +22,9 @@ impl Id {
     /// Whether its kind certainly has no namespace.
     pub fn is_cluster_scoped(&self) -> bool {
         let knows = |(group, versions, kinds): &(&str, &[&str], &[&str])| {
-            self.group == *group && versions.contains(&&*self.version) && kinds.contains(&&*self.kind)
+            self.group == *group
+                && versions.contains(&&*self.version)
+                && kinds.contains(&&*self.kind)
         };
         self.scope_is_told || CLUSTER_SCOPED.iter().any(knows)
     }
@@ -46,8 +48,19 @@ impl Id {
 
     /// Whether two ids name the same object.
     pub fn equals(&self, other: &Self) -> bool {
-        (&self.group, &self.version, &self.kind, &self.name, self.effective_namespace())
-            == (&other.group, &other.version, &other.kind, &other.name, other.effective_namespace())
+        (
+            &self.group,
+            &self.version,
+            &self.kind,
+            &self.name,
+            self.effective_namespace(),
+        ) == (
+            &other.group,
+            &other.version,
+            &other.kind,
+            &other.name,
+            other.effective_namespace(),
+        )
     }
 }
 
@@ -59,10 +72,26 @@ pub(super) type Key = Id;
 
 impl std::fmt::Display for Id {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let namespace = if self.namespace.is_empty() { "[noNs]" } else { &self.namespace };
-        let version = if self.version.is_empty() { "[noVer]" } else { &self.version };
-        let group = if self.group.is_empty() { "[noGrp]" } else { &self.group };
-        write!(f, "{}.{version}.{group}/{}.{namespace}", self.kind, self.name)
+        let namespace = if self.namespace.is_empty() {
+            "[noNs]"
+        } else {
+            &self.namespace
+        };
+        let version = if self.version.is_empty() {
+            "[noVer]"
+        } else {
+            &self.version
+        };
+        let group = if self.group.is_empty() {
+            "[noGrp]"
+        } else {
+            &self.group
+        };
+        write!(
+            f,
+            "{}.{version}.{group}/{}.{namespace}",
+            self.kind, self.name
+        )
     }
 }
 
@@ -131,14 +160,24 @@ impl Resource {
 
     /// Takes from a schema whether its kind has a namespace.
     pub fn learn_scope(&mut self, schema: &Schema) {
-        let text = |member: &str| self.node.get(member).and_then(Node::as_str).unwrap_or_default();
+        let text = |member: &str| {
+            self.node
+                .get(member)
+                .and_then(Node::as_str)
+                .unwrap_or_default()
+        };
         self.scope_is_told = schema.is_cluster_scoped(text("apiVersion"), text("kind"));
     }
 
     /// Whether nothing was done that made it this other one.
     pub fn is_untouched(&self, after: &Self) -> bool {
         (&self.node, &self.earlier, &self.prefixes, &self.suffixes)
-            == (&after.node, &after.earlier, &after.prefixes, &after.suffixes)
+            == (
+                &after.node,
+                &after.earlier,
+                &after.prefixes,
+                &after.suffixes,
+            )
     }
 
     /// Its first id.
@@ -170,7 +209,9 @@ impl Resource {
 
     /// Whether kustomize would have noted something on it by now.
     pub fn has_notes(&self) -> bool {
-        let names = [&self.prefixes, &self.suffixes].into_iter().any(|affixes| !affixes.is_empty());
+        let names = [&self.prefixes, &self.suffixes]
+            .into_iter()
+            .any(|affixes| !affixes.is_empty());
         names || !self.earlier.is_empty() || self.is_generated || self.is_from_helm
     }
 
@@ -210,15 +251,25 @@ impl Resource {
     /// Sets a text member of `metadata`.
     pub fn set_metadata(&mut self, member: &str, text: &str) {
         let metadata = super::field::entry(&mut self.node, "metadata");
-        super::field::set(metadata, member, Node::new(Value::Scalar(text.into(), Style::Plain)));
+        super::field::set(
+            metadata,
+            member,
+            Node::new(Value::Scalar(text.into(), Style::Plain)),
+        );
     }
 }
 
 /// Refuses two resources of one id.
 pub(super) fn check_ids(resources: &[Resource]) -> Result<(), String> {
     let mut seen = HashSet::with_capacity(resources.len());
-    match resources.iter().map(Resource::id).find(|id| !seen.insert(id.clone().key())) {
-        Some(id) => Err(format!("may not add resource with an already registered id: {id}")),
+    match resources
+        .iter()
+        .map(Resource::id)
+        .find(|id| !seen.insert(id.clone().key()))
+    {
+        Some(id) => Err(format!(
+            "may not add resource with an already registered id: {id}"
+        )),
         None => Ok(()),
     }
 }
@@ -226,21 +277,65 @@ pub(super) fn check_ids(resources: &[Resource]) -> Result<(), String> {
 /// Kinds that have no namespace, by group and versions. The schema that kustomize embeds counts: kinds
 /// in versions that it has no path for are taken to have one.
 const CLUSTER_SCOPED: [(&str, &[&str], &[&str]); 13] = [
-    ("", &["v1"], &["ComponentStatus", "Namespace", "Node", "NodeProxyOptions", "PersistentVolume"]),
+    (
+        "",
+        &["v1"],
+        &[
+            "ComponentStatus",
+            "Namespace",
+            "Node",
+            "NodeProxyOptions",
+            "PersistentVolume",
+        ],
+    ),
     (
         "admissionregistration.k8s.io",
         &["v1", "v1beta1"],
-        &["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"],
+        &[
+            "MutatingWebhookConfiguration",
+            "ValidatingWebhookConfiguration",
+        ],
     ),
-    ("admissionregistration.k8s.io", &["v1"], &["ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"]),
-    ("apiextensions.k8s.io", &["v1", "v1beta1"], &["CustomResourceDefinition"]),
-    ("apiregistration.k8s.io", &["v1", "v1beta1"], &["APIService"]),
-    ("certificates.k8s.io", &["v1", "v1beta1"], &["CertificateSigningRequest"]),
-    ("flowcontrol.apiserver.k8s.io", &["v1beta1"], &["FlowSchema", "PriorityLevelConfiguration"]),
+    (
+        "admissionregistration.k8s.io",
+        &["v1"],
+        &[
+            "ValidatingAdmissionPolicy",
+            "ValidatingAdmissionPolicyBinding",
+        ],
+    ),
+    (
+        "apiextensions.k8s.io",
+        &["v1", "v1beta1"],
+        &["CustomResourceDefinition"],
+    ),
+    (
+        "apiregistration.k8s.io",
+        &["v1", "v1beta1"],
+        &["APIService"],
+    ),
+    (
+        "certificates.k8s.io",
+        &["v1", "v1beta1"],
+        &["CertificateSigningRequest"],
+    ),
+    (
+        "flowcontrol.apiserver.k8s.io",
+        &["v1beta1"],
+        &["FlowSchema", "PriorityLevelConfiguration"],
+    ),
     ("networking.k8s.io", &["v1", "v1beta1"], &["IngressClass"]),
     ("node.k8s.io", &["v1", "v1beta1"], &["RuntimeClass"]),
     ("policy", &["v1beta1"], &["PodSecurityPolicy"]),
-    ("rbac.authorization.k8s.io", &["v1", "v1beta1"], &["ClusterRole", "ClusterRoleBinding"]),
+    (
+        "rbac.authorization.k8s.io",
+        &["v1", "v1beta1"],
+        &["ClusterRole", "ClusterRoleBinding"],
+    ),
     ("scheduling.k8s.io", &["v1", "v1beta1"], &["PriorityClass"]),
-    ("storage.k8s.io", &["v1", "v1beta1"], &["CSIDriver", "CSINode", "StorageClass", "VolumeAttachment"]),
+    (
+        "storage.k8s.io",
+        &["v1", "v1beta1"],
+        &["CSIDriver", "CSINode", "StorageClass", "VolumeAttachment"],
+    ),
 ];

@@ -47,7 +47,9 @@ impl Schema {
             let first = words.next().unwrap_or_default();
             if first.bytes().all(|byte| byte.is_ascii_digit()) {
                 schema.shapes.push(words.filter_map(Field::read).collect());
-            } else if let (Some(kind), Some(shape)) = (words.next(), words.next().and_then(Shape::read)) {
+            } else if let (Some(kind), Some(shape)) =
+                (words.next(), words.next().and_then(Shape::read))
+            {
                 schema.kinds.insert((first.into(), kind.into()), shape);
             }
         }
@@ -61,13 +63,17 @@ impl Schema {
 
     /// Whether this schema says that a kind has no namespace.
     pub fn is_cluster_scoped(&self, api_version: &str, kind: &str) -> bool {
-        self.cluster_scoped
-            .contains(&(Cow::Borrowed(api_version), Cow::Borrowed(kind)) as &(Cow<'_, str>, Cow<'_, str>))
+        self.cluster_scoped.contains(
+            &(Cow::Borrowed(api_version), Cow::Borrowed(kind)) as &(Cow<'_, str>, Cow<'_, str>)
+        )
     }
 
     /// A field of a shape.
     pub fn field(&self, shape: Option<Shape>, name: &str) -> Option<&Field> {
-        self.shapes.get(shape?.0)?.iter().find(|field| field.name == name)
+        self.shapes
+            .get(shape?.0)?
+            .iter()
+            .find(|field| field.name == name)
     }
 }
 
@@ -86,12 +92,19 @@ impl Field {
         };
         let (name, keys) = match whole.split_once('[') {
             Some((name, keys)) => {
-                let keys = keys.strip_suffix(']')?.split(',').filter(|key| !key.is_empty());
+                let keys = keys
+                    .strip_suffix(']')?
+                    .split(',')
+                    .filter(|key| !key.is_empty());
                 (name, Some(keys.map(Cow::Borrowed).collect()))
             }
             None => (whole, None),
         };
-        Some(Self { name: name.into(), keys, inner })
+        Some(Self {
+            name: name.into(),
+            keys,
+            inner,
+        })
     }
 }
 
@@ -107,12 +120,28 @@ mod tests {
             shape = schema.field(shape, name).unwrap().inner;
         }
         let containers = schema.field(shape, "containers").unwrap();
-        assert_eq!(containers.keys.as_deref(), Some([Cow::Borrowed("name")].as_slice()));
+        assert_eq!(
+            containers.keys.as_deref(),
+            Some([Cow::Borrowed("name")].as_slice())
+        );
         let ports = schema.field(containers.inner, "ports").unwrap();
-        assert_eq!(ports.keys.as_deref(), Some(["containerPort", "protocol"].map(Cow::Borrowed).as_slice()));
+        assert_eq!(
+            ports.keys.as_deref(),
+            Some(["containerPort", "protocol"].map(Cow::Borrowed).as_slice())
+        );
         assert!(schema.field(containers.inner, "args").is_none());
-        let metadata = schema.field(schema.of("v1", "Service"), "metadata").unwrap().inner;
-        assert_eq!(schema.field(metadata, "finalizers").unwrap().keys.as_deref(), Some([].as_slice()));
+        let metadata = schema
+            .field(schema.of("v1", "Service"), "metadata")
+            .unwrap()
+            .inner;
+        assert_eq!(
+            schema
+                .field(metadata, "finalizers")
+                .unwrap()
+                .keys
+                .as_deref(),
+            Some([].as_slice())
+        );
         assert!(schema.of("apps/v9", "Deployment").is_none());
     }
 }

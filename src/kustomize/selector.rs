@@ -1,6 +1,9 @@
 //! Which resources a patch is for: anchored patterns on the parts of an id, label and annotation
 //! selectors.
-#![expect(clippy::indexing_slicing, reason = "indexes come from the lengths of the same lists")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "indexes come from the lengths of the same lists"
+)]
 
 use std::collections::HashMap;
 
@@ -46,7 +49,13 @@ enum Operator {
 
 impl Selector {
     pub fn new(target: &Target) -> Result<Self, String> {
-        let parts = [&target.group, &target.version, &target.kind, &target.name, &target.namespace];
+        let parts = [
+            &target.group,
+            &target.version,
+            &target.kind,
+            &target.name,
+            &target.namespace,
+        ];
         let mut compiled = [const { None }; 5];
         for (slot, text) in compiled.iter_mut().zip(parts) {
             if !text.is_empty() {
@@ -62,7 +71,11 @@ impl Selector {
 
     /// Whether a resource is meant. Its name and namespace may be any that it ever had.
     pub fn selects(&self, resource: &Resource) -> bool {
-        let fits = |part: usize, text: &str| self.parts[part].as_ref().is_none_or(|pattern| pattern.is_match(text));
+        let fits = |part: usize, text: &str| {
+            self.parts[part]
+                .as_ref()
+                .is_none_or(|pattern| pattern.is_match(text))
+        };
         let named = |id: &Id| fits(3, &id.name) && fits(4, id.effective_namespace());
         let present = resource.id();
         fits(2, &present.kind)
@@ -75,8 +88,16 @@ impl Selector {
 }
 
 fn texts<'a>(resource: &'a Resource, map: &str) -> HashMap<&'a str, &'a str> {
-    let pairs = resource.node.get("metadata").and_then(|metadata| metadata.get(map)).and_then(|map| map.as_mapping());
-    pairs.into_iter().flatten().filter_map(|(key, value)| Some((key.as_str()?, value.as_str()?))).collect()
+    let pairs = resource
+        .node
+        .get("metadata")
+        .and_then(|metadata| metadata.get(map))
+        .and_then(|map| map.as_mapping());
+    pairs
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| Some((key.as_str()?, value.as_str()?)))
+        .collect()
 }
 
 fn holds(requirements: &[Requirement], resource: &Resource, map: &str) -> bool {
@@ -87,8 +108,12 @@ fn holds(requirements: &[Requirement], resource: &Resource, map: &str) -> bool {
     requirements.iter().all(|requirement| {
         let value = texts.get(requirement.key.as_str());
         match &requirement.operator {
-            Operator::In(values) => value.is_some_and(|value| values.iter().any(|wanted| wanted == value)),
-            Operator::NotIn(values) => value.is_none_or(|value| values.iter().all(|wanted| wanted != value)),
+            Operator::In(values) => {
+                value.is_some_and(|value| values.iter().any(|wanted| wanted == value))
+            }
+            Operator::NotIn(values) => {
+                value.is_none_or(|value| values.iter().all(|wanted| wanted != value))
+            }
             Operator::Exists => value.is_some(),
             Operator::Missing => value.is_none(),
         }
@@ -97,7 +122,10 @@ fn holds(requirements: &[Requirement], resource: &Resource, map: &str) -> bool {
 
 /// Reads a selector in Kubernetes' grammar.
 fn requirements(text: &str) -> Result<Vec<Requirement>, String> {
-    split(text).into_iter().map(|part| requirement(part).ok_or_else(|| format!("{part:?} is not a selector"))).collect()
+    split(text)
+        .into_iter()
+        .map(|part| requirement(part).ok_or_else(|| format!("{part:?} is not a selector")))
+        .collect()
 }
 
 /// Cuts at the commas that are not inside parentheses.
@@ -111,18 +139,29 @@ fn split(text: &str) -> Vec<&str> {
         }
         c == ',' && depth == 0
     });
-    parts.map(str::trim).filter(|part| !part.is_empty()).collect()
+    parts
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .collect()
 }
 
 fn requirement(text: &str) -> Option<Requirement> {
     let make = |key: &str, operator| {
         let key = key.trim();
-        let fits = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
-        fits.then(|| Requirement { key: key.to_owned(), operator })
+        let fits = !key.is_empty()
+            && key
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
+        fits.then(|| Requirement {
+            key: key.to_owned(),
+            operator,
+        })
     };
     let one = |value: &str| {
         let value = value.trim();
-        let fits = value.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        let fits = value
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
         fits.then(|| vec![value.to_owned()])
     };
     if let Some(key) = text.strip_prefix('!') {
@@ -135,7 +174,12 @@ fn requirement(text: &str) -> Option<Requirement> {
         return make(key, Operator::In(one(value.trim_start_matches('='))?));
     }
     if let Some((head, list)) = text.split_once('(') {
-        let values = list.trim_end().strip_suffix(')')?.split(',').map(|value| value.trim().to_owned()).collect();
+        let values = list
+            .trim_end()
+            .strip_suffix(')')?
+            .split(',')
+            .map(|value| value.trim().to_owned())
+            .collect();
         let mut words = head.split_whitespace();
         let (key, operator) = (words.next()?, words.next()?);
         return match (operator, words.next()) {

@@ -18,7 +18,12 @@ pub(super) struct Setup<'a, 'b> {
 
 impl<'a, 'b> Setup<'a, 'b> {
     pub fn new(source: &'a mut Source<'b>, directory: &'a Place, schema: &'a Rc<Schema>) -> Self {
-        Self { source, directory, schema, field: "" }
+        Self {
+            source,
+            directory,
+            schema,
+            field: "",
+        }
     }
 
     /// The same for another field.
@@ -34,7 +39,8 @@ impl<'a, 'b> Setup<'a, 'b> {
 
     /// Reads a text that the field names.
     pub fn read_text(&mut self, name: &str) -> Result<String, BuildError> {
-        String::from_utf8(self.read(name)?).map_err(|_| self.failure(format!("{name} is not UTF-8")))
+        String::from_utf8(self.read(name)?)
+            .map_err(|_| self.failure(format!("{name} is not UTF-8")))
     }
 
     /// Reads everything below a directory that the field names.
@@ -55,7 +61,12 @@ impl<'a, 'b> Setup<'a, 'b> {
 
     /// A variable of the environment that the caller handed in; empty if it is not set.
     pub fn variable(&self, name: &str) -> String {
-        self.source.options.environment.get(name).cloned().unwrap_or_default()
+        self.source
+            .options
+            .environment
+            .get(name)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// The caller of the build.

@@ -24,7 +24,11 @@ impl Shared {
     /// A value that was put into maps; nothing if it is in no more than one.
     pub fn new(key: &str, text: &str, mut maps: Vec<Cow<'static, str>>) -> Option<Self> {
         maps.sort();
-        (maps.len() > 1).then(|| Self { key: key.to_owned(), text: text.to_owned(), maps })
+        (maps.len() > 1).then(|| Self {
+            key: key.to_owned(),
+            text: text.to_owned(),
+            maps,
+        })
     }
 
     /// Brings a change at one place to the others. A place that has no value any more is no longer one.
@@ -55,7 +59,10 @@ impl Shared {
 }
 
 fn visit(object: &mut Node, path: &str, change: &mut dyn FnMut(&mut Node)) {
-    let place = FieldSpec { path: path.to_owned().into(), ..FieldSpec::default() };
+    let place = FieldSpec {
+        path: path.to_owned().into(),
+        ..FieldSpec::default()
+    };
     // A place that a scalar blocks has no values.
     let _ = place.visit_present(object, &mut |map| {
         change(map);
@@ -71,7 +78,9 @@ pub(super) fn settle(shared: &mut Vec<Shared>, object: &mut Node) {
 
 /// The annotations of the object itself are on their own from now on.
 pub(super) fn part_annotations(shared: &mut Vec<Shared>) {
-    shared.iter_mut().for_each(|shared| shared.maps.retain(|path| path != ANNOTATIONS));
+    shared
+        .iter_mut()
+        .for_each(|shared| shared.maps.retain(|path| path != ANNOTATIONS));
     shared.retain(|shared| shared.maps.len() > 1);
 }
 
@@ -83,13 +92,25 @@ mod tests {
     #[test]
     fn a_change_at_one_place_is_a_change_at_all() {
         let read = |text: &str| parse(text, Limits::default()).unwrap().unwrap();
-        let mut object = read("{metadata: {labels: {app: new}}, spec: {selector: {app: old}, other: {app: old}}}");
-        let places = ["spec/selector", "metadata/labels"].map(Cow::Borrowed).to_vec();
+        let mut object = read(
+            "{metadata: {labels: {app: new}}, spec: {selector: {app: old}, other: {app: old}}}",
+        );
+        let places = ["spec/selector", "metadata/labels"]
+            .map(Cow::Borrowed)
+            .to_vec();
         let mut shared = vec![Shared::new("app", "old", places).unwrap()];
         settle(&mut shared, &mut object);
-        let text =
-            |node: &Node, way: [&str; 3]| way.iter().try_fold(node.clone(), |node, part| node.get(part).cloned());
-        assert_eq!(text(&object, ["spec", "selector", "app"]).unwrap().as_str(), Some("new"));
-        assert_eq!(text(&object, ["spec", "other", "app"]).unwrap().as_str(), Some("old"));
+        let text = |node: &Node, way: [&str; 3]| {
+            way.iter()
+                .try_fold(node.clone(), |node, part| node.get(part).cloned())
+        };
+        assert_eq!(
+            text(&object, ["spec", "selector", "app"]).unwrap().as_str(),
+            Some("new")
+        );
+        assert_eq!(
+            text(&object, ["spec", "other", "app"]).unwrap().as_str(),
+            Some("old")
+        );
     }
 }

@@ -18,12 +18,18 @@ pub(super) struct Place {
 impl Place {
     /// A place in the caller's tree.
     pub fn given(path: &str) -> Self {
-        Self { tree: 0, path: path.to_owned() }
+        Self {
+            tree: 0,
+            path: path.to_owned(),
+        }
     }
 
     /// The place that a name stands for from here; nothing if that leaves the tree.
     pub fn join(&self, name: &str) -> Option<Self> {
-        path::join(&self.path, name).map(|path| Self { tree: self.tree, path })
+        path::join(&self.path, name).map(|path| Self {
+            tree: self.tree,
+            path,
+        })
     }
 
     /// Whether it is `other` or below it.
@@ -33,7 +39,11 @@ impl Place {
 
     /// What to call it.
     pub fn shown(&self) -> &str {
-        if self.path.is_empty() { "." } else { &self.path }
+        if self.path.is_empty() {
+            "."
+        } else {
+            &self.path
+        }
     }
 
     /// The last part of its path.
@@ -56,11 +66,23 @@ pub(super) struct Source<'a> {
 
 impl<'a> Source<'a> {
     pub fn new(given: &'a dyn Files, host: &'a dyn Host, options: &'a Options) -> Self {
-        Self { given, fetched: Vec::new(), known: HashMap::new(), host, options, files: 0, bytes: 0 }
+        Self {
+            given,
+            fetched: Vec::new(),
+            known: HashMap::new(),
+            host,
+            options,
+            files: 0,
+            bytes: 0,
+        }
     }
 
     fn tree(&self, place: &Place) -> &dyn Files {
-        match place.tree.checked_sub(1).and_then(|at| self.fetched.get(at)) {
+        match place
+            .tree
+            .checked_sub(1)
+            .and_then(|at| self.fetched.get(at))
+        {
             Some(fetched) => &**fetched,
             None => self.given,
         }
@@ -91,17 +113,29 @@ impl<'a> Source<'a> {
                 self.fetched.len()
             }
         };
-        let root = Place { tree, path: String::new() };
-        let place = root.join(&path).filter(|place| self.kind(place) == Some(Kind::Directory));
+        let root = Place {
+            tree,
+            path: String::new(),
+        };
+        let place = root
+            .join(&path)
+            .filter(|place| self.kind(place) == Some(Kind::Directory));
         place.ok_or_else(|| format!("the repository of {entry:?} has no directory {path:?}"))
     }
 
     /// The content of a file that a field names, relative to a directory.
-    pub fn read(&mut self, directory: &Place, name: &str, field: &str) -> Result<Vec<u8>, BuildError> {
+    pub fn read(
+        &mut self,
+        directory: &Place,
+        name: &str,
+        field: &str,
+    ) -> Result<Vec<u8>, BuildError> {
         let bad = |message: String| BuildError::new(field, message);
         if path::is_web_address(name) {
             let remote = self.host.remote().ok_or_else(|| bad(refusal(name)))?;
-            let bytes = remote.file(name).map_err(|why| bad(format!("cannot read {name}: {why}")))?;
+            let bytes = remote
+                .file(name)
+                .map_err(|why| bad(format!("cannot read {name}: {why}")))?;
             return self.counted(bytes).map_err(|error| in_field(error, field));
         }
         let place = self.allowed(directory, name, field)?;
@@ -123,8 +157,9 @@ impl<'a> Source<'a> {
             match self.kind(&place) {
                 Some(Kind::Directory) => {
                     let names = self.tree(&place).list(&place.path);
-                    let names =
-                        names.map_err(|why| BuildError::new(field, format!("cannot list {}: {why}", place.path)))?;
+                    let names = names.map_err(|why| {
+                        BuildError::new(field, format!("cannot list {}: {why}", place.path))
+                    })?;
                     open.extend(names.iter().map(|name| match below.is_empty() {
                         true => name.clone(),
                         false => format!("{below}/{name}"),
@@ -132,7 +167,9 @@ impl<'a> Source<'a> {
                     self.files += 1;
                 }
                 Some(Kind::File) => {
-                    let content = self.content(&place).map_err(|error| in_field(error, field))?;
+                    let content = self
+                        .content(&place)
+                        .map_err(|error| in_field(error, field))?;
                     files.push((below, content));
                 }
                 None => {}
@@ -144,11 +181,14 @@ impl<'a> Source<'a> {
 
     fn allowed(&self, directory: &Place, name: &str, field: &str) -> Result<Place, BuildError> {
         let bad = |message: String| BuildError::new(field, message);
-        let place = directory.join(name).ok_or_else(|| bad(format!("{name:?} is absolute or leaves the source")))?;
+        let place = directory
+            .join(name)
+            .ok_or_else(|| bad(format!("{name:?} is absolute or leaves the source")))?;
         if !self.options.unrestricted && !place.is_below(directory) {
             let shown = directory.shown();
-            let message =
-                format!("security; file {name:?} is not in or below {shown:?}; the load restrictor none allows it");
+            let message = format!(
+                "security; file {name:?} is not in or below {shown:?}; the load restrictor none allows it"
+            );
             return Err(bad(message));
         }
         Ok(place)
@@ -158,25 +198,35 @@ impl<'a> Source<'a> {
     pub fn content(&mut self, place: &Place) -> Result<Vec<u8>, BuildError> {
         let path = &place.path;
         let bytes = self.tree(place).read(path);
-        self.counted(bytes.map_err(|why| BuildError::new("", format!("cannot read {path}: {why}")))?)
+        self.counted(
+            bytes.map_err(|why| BuildError::new("", format!("cannot read {path}: {why}")))?,
+        )
     }
 
     fn counted(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>, BuildError> {
         let budget = self.options.budget;
         self.files += 1;
         if self.files > budget.files {
-            return Err(BuildError::new("", format!("more than {} files are read", budget.files)));
+            return Err(BuildError::new(
+                "",
+                format!("more than {} files are read", budget.files),
+            ));
         }
         self.bytes += bytes.len() as u64;
         if self.bytes > budget.bytes {
-            return Err(BuildError::new("", format!("more than {} bytes are read", budget.bytes)));
+            return Err(BuildError::new(
+                "",
+                format!("more than {} bytes are read", budget.bytes),
+            ));
         }
         Ok(bytes)
     }
 }
 
 fn refusal(entry: &str) -> String {
-    format!("{entry:?} is on another machine, and fetching is not allowed in this build; copy it into the source")
+    format!(
+        "{entry:?} is on another machine, and fetching is not allowed in this build; copy it into the source"
+    )
 }
 
 /// Puts the field in front of an error that has none.

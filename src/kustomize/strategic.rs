@@ -53,7 +53,11 @@ impl Index {
         });
         let mut places = by_name.get(&id.name).cloned().unwrap_or_default();
         places.dedup();
-        places.retain(|at| resources.get(*at).is_some_and(|resource| resource.answers_to(id)));
+        places.retain(|at| {
+            resources
+                .get(*at)
+                .is_some_and(|resource| resource.answers_to(id))
+        });
         places
     }
 
@@ -76,7 +80,9 @@ impl Merging<'_> {
     pub fn onto_its_own(&self, resources: &mut Vec<Resource>, index: &Index) -> Result<(), String> {
         let id = Resource::new(self.patch.clone()).id();
         if id.kind.is_empty() || id.name.is_empty() {
-            return Err("without a target a strategic merge patch needs kind and metadata.name".into());
+            return Err(
+                "without a target a strategic merge patch needs kind and metadata.name".into(),
+            );
         }
         let at = match index.places(resources, &id).as_slice() {
             [at] => *at,
@@ -86,7 +92,11 @@ impl Merging<'_> {
                      failed to find unique target for patch {id}"
                 ));
             }
-            _ => return Err(format!("multiple matches for Id {id}; failed to find unique target for patch {id}")),
+            _ => {
+                return Err(format!(
+                    "multiple matches for Id {id}; failed to find unique target for patch {id}"
+                ));
+            }
         };
         if let Some(resource) = resources.get_mut(at) {
             self.onto(resource)?;
@@ -95,24 +105,44 @@ impl Merging<'_> {
                 index.forget();
             }
         }
-        if self.is_copied { check_ids(resources) } else { Ok(()) }
+        if self.is_copied {
+            check_ids(resources)
+        } else {
+            Ok(())
+        }
     }
 
     /// Patches every object that is selected.
-    pub fn onto_all(&self, resources: &mut Vec<Resource>, selects: impl Fn(&Resource) -> bool) -> Result<(), String> {
+    pub fn onto_all(
+        &self,
+        resources: &mut Vec<Resource>,
+        selects: impl Fn(&Resource) -> bool,
+    ) -> Result<(), String> {
         for resource in resources.iter_mut().filter(|resource| selects(resource)) {
             self.onto(resource)?;
         }
         resources.retain(|resource| !document::is_empty(resource));
-        if self.is_copied { check_ids(resources) } else { Ok(()) }
+        if self.is_copied {
+            check_ids(resources)
+        } else {
+            Ok(())
+        }
     }
 
     /// The shape of an object, or of what the patch takes it for.
     fn shape(&self, object: &Node) -> Option<Shape> {
-        let text =
-            |node: &'_ Node, member: &str| node.get(member).and_then(Node::as_str).unwrap_or_default().to_owned();
+        let text = |node: &'_ Node, member: &str| {
+            node.get(member)
+                .and_then(Node::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
         let version = text(object, "apiVersion");
-        let patched = if self.is_copied { version.clone() } else { text(self.patch, "apiVersion") };
+        let patched = if self.is_copied {
+            version.clone()
+        } else {
+            text(self.patch, "apiVersion")
+        };
         let of_object = self.schema.of(&version, &text(object, "kind"));
         of_object.or_else(|| self.schema.of(&patched, &text(self.patch, "kind")))
     }
@@ -120,7 +150,10 @@ impl Merging<'_> {
     /// An object that the patch deletes is empty afterwards. Kind and name change only when the patch's
     /// options allow it, version and namespace never.
     fn onto(&self, resource: &mut Resource) -> Result<(), String> {
-        let Options { allow_name_change: name, allow_kind_change: kind } = self.options;
+        let Options {
+            allow_name_change: name,
+            allow_kind_change: kind,
+        } = self.options;
         let before = resource.id();
         if name || kind {
             resource.remember();
@@ -132,14 +165,21 @@ impl Merging<'_> {
         if let Value::Mapping(pairs) = &mut patch.value {
             pairs.retain(|(key, _)| key.as_str() != Some("apiVersion"));
         }
-        let merged = merge::merge(old, &patch, shape, self.schema).map_err(|message| format!("{before}: {message}"))?;
-        let Some(node) = merged.filter(|node| node.as_mapping().is_some_and(|pairs| !pairs.is_empty())) else {
+        let merged = merge::merge(old, &patch, shape, self.schema)
+            .map_err(|message| format!("{before}: {message}"))?;
+        let Some(node) =
+            merged.filter(|node| node.as_mapping().is_some_and(|pairs| !pairs.is_empty()))
+        else {
             return Ok(());
         };
         resource.node = node;
         resource.is_plain = false;
         if self.is_copied && resource.node.get("apiVersion").is_none() {
-            field::set(&mut resource.node, "apiVersion", Node::new(Value::Scalar("".into(), Style::Plain)));
+            field::set(
+                &mut resource.node,
+                "apiVersion",
+                Node::new(Value::Scalar("".into(), Style::Plain)),
+            );
         }
         if !kind {
             field::set(&mut resource.node, "kind", json::text(&before.kind));

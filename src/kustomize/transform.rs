@@ -94,14 +94,38 @@ pub(super) fn of_fields(
     for patch in patch::of(&kustomization.patches, setup.at("patches"))? {
         list.add_entry("patches", "PatchTransformer", patch);
     }
-    list.add("namespace", "NamespaceTransformer", namespace::of(kustomization, configuration)?);
-    list.add("namePrefix", "PrefixTransformer", name::prefix_of(kustomization, configuration)?);
-    list.add("nameSuffix", "SuffixTransformer", name::suffix_of(kustomization, configuration)?);
+    list.add(
+        "namespace",
+        "NamespaceTransformer",
+        namespace::of(kustomization, configuration)?,
+    );
+    list.add(
+        "namePrefix",
+        "PrefixTransformer",
+        name::prefix_of(kustomization, configuration)?,
+    );
+    list.add(
+        "nameSuffix",
+        "SuffixTransformer",
+        name::suffix_of(kustomization, configuration)?,
+    );
     for labels in &kustomization.labels {
-        list.add_entry("labels", "LabelTransformer", label::of(labels, configuration)?);
+        list.add_entry(
+            "labels",
+            "LabelTransformer",
+            label::of(labels, configuration)?,
+        );
     }
-    list.add("commonLabels", "LabelTransformer", label::common_of(kustomization, configuration)?);
-    list.add("commonAnnotations", "AnnotationsTransformer", annotation::of(kustomization, configuration)?);
+    list.add(
+        "commonLabels",
+        "LabelTransformer",
+        label::common_of(kustomization, configuration)?,
+    );
+    list.add(
+        "commonAnnotations",
+        "AnnotationsTransformer",
+        annotation::of(kustomization, configuration)?,
+    );
     for patch in &kustomization.patches_json6902 {
         list.add_entry(
             "patchesJson6902",
@@ -110,10 +134,18 @@ pub(super) fn of_fields(
         );
     }
     for replicas in &kustomization.replicas {
-        list.add_entry("replicas", "ReplicaCountTransformer", replica::of(replicas, configuration)?);
+        list.add_entry(
+            "replicas",
+            "ReplicaCountTransformer",
+            replica::of(replicas, configuration)?,
+        );
     }
     for image in &kustomization.images {
-        list.add_entry("images", "ImageTagTransformer", image::of(image, configuration)?);
+        list.add_entry(
+            "images",
+            "ImageTagTransformer",
+            image::of(image, configuration)?,
+        );
     }
     list.add(
         "replacements",
@@ -127,17 +159,44 @@ struct List(Vec<Step<dyn Transform>>);
 
 impl List {
     /// Adds the one transformer of a field, if the field is set.
-    fn add<T: Transform + 'static>(&mut self, field: &'static str, kind: &'static str, transformer: Option<T>) {
+    fn add<T: Transform + 'static>(
+        &mut self,
+        field: &'static str,
+        kind: &'static str,
+        transformer: Option<T>,
+    ) {
         if let Some(transformer) = transformer {
-            self.0.push(Step { asked: Asked::whole(field), kind, work: Box::new(transformer) });
+            self.0.push(Step {
+                asked: Asked::whole(field),
+                kind,
+                work: Box::new(transformer),
+            });
         }
     }
 
     /// Adds the transformer of one entry of a field.
-    fn add_entry(&mut self, field: &'static str, kind: &'static str, transformer: impl Transform + 'static) {
-        let last = self.0.last().map(|step| step.asked).filter(|asked| asked.field == field);
-        let entry = last.and_then(|asked| asked.entry).map_or(0, |entry| entry + 1);
-        self.0.push(Step { asked: Asked { field, entry: Some(entry) }, kind, work: Box::new(transformer) });
+    fn add_entry(
+        &mut self,
+        field: &'static str,
+        kind: &'static str,
+        transformer: impl Transform + 'static,
+    ) {
+        let last = self
+            .0
+            .last()
+            .map(|step| step.asked)
+            .filter(|asked| asked.field == field);
+        let entry = last
+            .and_then(|asked| asked.entry)
+            .map_or(0, |entry| entry + 1);
+        self.0.push(Step {
+            asked: Asked {
+                field,
+                entry: Some(entry),
+            },
+            kind,
+            work: Box::new(transformer),
+        });
     }
 }
 
@@ -153,19 +212,43 @@ pub(super) fn of_config(
     Ok(match kind {
         "AnnotationsTransformer" => Box::new(read::<annotation::Annotations>(config, setup)?),
         "HashTransformer" => Box::new(Hash),
-        "ImageTagTransformer" => Box::new(read::<image::Config>(config, setup)?.compiled().map_err(bad)?),
+        "ImageTagTransformer" => Box::new(
+            read::<image::Config>(config, setup)?
+                .compiled()
+                .map_err(bad)?,
+        ),
         "LabelTransformer" => Box::new(read::<Labels>(config, setup)?),
-        "NamespaceTransformer" => Box::new(read::<namespace::Config>(config, setup)?.checked().map_err(bad)?),
-        "PatchJson6902Transformer" => Box::new(read::<json6902::Config>(config, setup)?.set_up(setup)?),
-        "PatchStrategicMergeTransformer" => Box::new(read::<strategic_merge::Config>(config, setup)?.set_up(setup)?),
+        "NamespaceTransformer" => Box::new(
+            read::<namespace::Config>(config, setup)?
+                .checked()
+                .map_err(bad)?,
+        ),
+        "PatchJson6902Transformer" => {
+            Box::new(read::<json6902::Config>(config, setup)?.set_up(setup)?)
+        }
+        "PatchStrategicMergeTransformer" => {
+            Box::new(read::<strategic_merge::Config>(config, setup)?.set_up(setup)?)
+        }
         "PatchTransformer" => Box::new(read::<Patch>(config, setup)?.set_up(setup)?),
-        "PrefixSuffixTransformer" => Box::new(read::<name::Config>(config, setup)?.both().map_err(bad)?),
-        "PrefixTransformer" => Box::new(read::<name::Config>(config, setup)?.prefix().map_err(bad)?),
-        "ReplacementTransformer" => Box::new(read::<replacement::Config>(config, setup)?.set_up(setup)?),
+        "PrefixSuffixTransformer" => {
+            Box::new(read::<name::Config>(config, setup)?.both().map_err(bad)?)
+        }
+        "PrefixTransformer" => {
+            Box::new(read::<name::Config>(config, setup)?.prefix().map_err(bad)?)
+        }
+        "ReplacementTransformer" => {
+            Box::new(read::<replacement::Config>(config, setup)?.set_up(setup)?)
+        }
         "ReplicaCountTransformer" => Box::new(read::<replica::Count>(config, setup)?),
-        "SuffixTransformer" => Box::new(read::<name::Config>(config, setup)?.suffix().map_err(bad)?),
+        "SuffixTransformer" => {
+            Box::new(read::<name::Config>(config, setup)?.suffix().map_err(bad)?)
+        }
         "ValueAddTransformer" => Box::new(read::<value_add::Config>(config, setup)?.set_up(setup)?),
-        _ => return Err(bad(format!("unable to load builtin {kind}: there is no such transformer"))),
+        _ => {
+            return Err(bad(format!(
+                "unable to load builtin {kind}: there is no such transformer"
+            )));
+        }
     })
 }
 

@@ -68,7 +68,10 @@ const IN_CONTAINERS: [&str; 4] = ["args", "command", "env/value", "volumeMounts/
 
 /// Further places: kind and path. Some are not where the real fields are; they stand so in kustomize.
 const ELSEWHERE: [(&str, &str); 16] = [
-    ("CronJob", "spec/jobTemplate/spec/template/volumes/nfs/server"),
+    (
+        "CronJob",
+        "spec/jobTemplate/spec/template/volumes/nfs/server",
+    ),
     ("DaemonSet", "spec/template/spec/volumes/nfs/server"),
     ("Deployment", "spec/template/spec/volumes/nfs/server"),
     ("Job", "spec/template/spec/volumes/nfs/server"),
@@ -88,14 +91,27 @@ const ELSEWHERE: [(&str, &str); 16] = [
 
 /// The built-in places.
 pub(super) fn places() -> Vec<FieldSpec> {
-    let place =
-        |kind: &'static str, path: String| FieldSpec { kind: kind.into(), path: path.into(), ..FieldSpec::default() };
+    let place = |kind: &'static str, path: String| FieldSpec {
+        kind: kind.into(),
+        path: path.into(),
+        ..FieldSpec::default()
+    };
     let in_pods = WORKLOADS.iter().flat_map(|(kind, pod)| {
         ["containers", "initContainers"]
             .into_iter()
-            .flat_map(move |list| IN_CONTAINERS.iter().map(move |field| place(kind, format!("{pod}/{list}/{field}"))))
+            .flat_map(move |list| {
+                IN_CONTAINERS
+                    .iter()
+                    .map(move |field| place(kind, format!("{pod}/{list}/{field}")))
+            })
     });
-    in_pods.chain(ELSEWHERE.iter().map(|(kind, path)| place(kind, (*path).to_owned()))).collect()
+    in_pods
+        .chain(
+            ELSEWHERE
+                .iter()
+                .map(|(kind, path)| place(kind, (*path).to_owned())),
+        )
+        .collect()
 }
 
 /// Adds the variables of a kustomization, and marks the objects that they take their values from.
@@ -104,16 +120,27 @@ pub(super) fn add(all: &mut Accumulated, variables: &[Variable]) -> Result<(), S
         let wanted = variable.objref.id();
         let by_name = wanted.namespace.is_empty() && !wanted.is_cluster_scoped();
         let is_it = |id: &Id| match by_name {
-            true => Id { namespace: String::new(), ..id.clone() } == wanted,
+            true => {
+                Id {
+                    namespace: String::new(),
+                    ..id.clone()
+                } == wanted
+            }
             false => id.equals(&wanted),
         };
-        let mut found = all.resources.iter_mut().filter(|resource| resource.any_id(is_it));
+        let mut found = all
+            .resources
+            .iter_mut()
+            .filter(|resource| resource.any_id(is_it));
         match (found.next(), found.next()) {
             (Some(object), None) => object.variables.push(variable.name.clone()),
             (None, _) => {}
             _ => {
                 let count = 2 + found.count();
-                return Err(format!("found {count} resId matches for var {} (unable to disambiguate)", variable.name));
+                return Err(format!(
+                    "found {count} resId matches for var {} (unable to disambiguate)",
+                    variable.name
+                ));
             }
         }
         all.add_variable(variable.clone())?;
@@ -128,21 +155,43 @@ impl Variable {
     }
 
     fn field_path(&self) -> &str {
-        let path = self.fieldref.as_ref().map(|field| field.field_path.as_str()).unwrap_or_default();
-        if path.is_empty() { "metadata.name" } else { path }
+        let path = self
+            .fieldref
+            .as_ref()
+            .map(|field| field.field_path.as_str())
+            .unwrap_or_default();
+        if path.is_empty() {
+            "metadata.name"
+        } else {
+            path
+        }
     }
 }
 
 impl Object {
     fn id(&self) -> Id {
-        let Self { group, version, kind, name, namespace, .. } = self.clone();
+        let Self {
+            group,
+            version,
+            kind,
+            name,
+            namespace,
+            ..
+        } = self.clone();
         let (group, version) = match self.api_version.split('/').collect::<Vec<_>>().as_slice() {
             [""] => (group, version),
             [version] => (group, (*version).to_owned()),
             [group, version] => ((*group).to_owned(), (*version).to_owned()),
             _ => (group, version),
         };
-        Id { group, version, kind, name, namespace, scope_is_told: false }
+        Id {
+            group,
+            version,
+            kind,
+            name,
+            namespace,
+            scope_is_told: false,
+        }
     }
 }
 
@@ -168,31 +217,58 @@ pub(super) fn resolve(all: &mut Accumulated) -> Result<Vec<String>, String> {
     for resource in &mut all.resources {
         let id = resource.id();
         for place in places.iter().filter(|place| place.selects(&id)) {
-            let mut expand = |node: &mut Node| Expansion { values: &values, used: &mut used }.node(node);
-            place.visit_present(&mut resource.node, &mut expand).map_err(|message| format!("{id}: {message}"))?;
+            let mut expand = |node: &mut Node| {
+                Expansion {
+                    values: &values,
+                    used: &mut used,
+                }
+                .node(node)
+            };
+            place
+                .visit_present(&mut resource.node, &mut expand)
+                .map_err(|message| format!("{id}: {message}"))?;
         }
     }
-    Ok(values.keys().filter(|name| !used.contains(**name)).map(|name| (*name).to_owned()).collect())
+    Ok(values
+        .keys()
+        .filter(|name| !used.contains(**name))
+        .map(|name| (*name).to_owned())
+        .collect())
 }
 
 impl Variable {
     /// Its value; nothing if that is a list or a map, which no text can hold.
     fn value(&self, resources: &[Resource]) -> Result<Option<Text>, String> {
-        let source = resources.iter().find(|resource| resource.variables.contains(&self.name));
-        let source = source
-            .ok_or_else(|| format!("var '{}' cannot be mapped to a field in the set of known resources", self.name))?;
-        let path: Vec<String> = fieldpath::split(self.field_path()).iter().flat_map(|part| parts(part)).collect();
-        let node = fieldpath::lookup(&source.node, &path)?
-            .ok_or_else(|| format!("field specified in var '{}' not found in corresponding resource", self.name))?;
+        let source = resources
+            .iter()
+            .find(|resource| resource.variables.contains(&self.name));
+        let source = source.ok_or_else(|| {
+            format!(
+                "var '{}' cannot be mapped to a field in the set of known resources",
+                self.name
+            )
+        })?;
+        let path: Vec<String> = fieldpath::split(self.field_path())
+            .iter()
+            .flat_map(|part| parts(part))
+            .collect();
+        let node = fieldpath::lookup(&source.node, &path)?.ok_or_else(|| {
+            format!(
+                "field specified in var '{}' not found in corresponding resource",
+                self.name
+            )
+        })?;
         Ok(match &node.value {
-            Value::Scalar(text, Style::Plain) if json::is_untagged(node) => match json::meaning(text) {
-                Meaning::Int(number) => Some(Text::Bare(number.to_string())),
-                Meaning::Uint(number) => Some(Text::Bare(number.to_string())),
-                Meaning::Float(number) => Some(Text::Bare(number.to_string())),
-                Meaning::Bool(bool) => Some(Text::Bare(bool.to_string())),
-                Meaning::Null => None,
-                Meaning::Text | Meaning::Timestamp => Some(Text::Words(text.to_string())),
-            },
+            Value::Scalar(text, Style::Plain) if json::is_untagged(node) => {
+                match json::meaning(text) {
+                    Meaning::Int(number) => Some(Text::Bare(number.to_string())),
+                    Meaning::Uint(number) => Some(Text::Bare(number.to_string())),
+                    Meaning::Float(number) => Some(Text::Bare(number.to_string())),
+                    Meaning::Bool(bool) => Some(Text::Bare(bool.to_string())),
+                    Meaning::Null => None,
+                    Meaning::Text | Meaning::Timestamp => Some(Text::Words(text.to_string())),
+                }
+            }
             Value::Scalar(text, _) => Some(Text::Words(text.to_string())),
             _ => None,
         })
@@ -201,8 +277,12 @@ impl Variable {
 
 /// A part of a path; an index may stand in brackets behind a name.
 fn parts(part: &str) -> Vec<String> {
-    let indexed = part.strip_suffix(']').and_then(|part| part.rsplit_once('['));
-    match indexed.filter(|(_, index)| !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit())) {
+    let indexed = part
+        .strip_suffix(']')
+        .and_then(|part| part.rsplit_once('['));
+    match indexed
+        .filter(|(_, index)| !index.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit()))
+    {
         Some(("", index)) => vec![index.to_owned()],
         Some((name, index)) => vec![name.to_owned(), index.to_owned()],
         None => vec![part.to_owned()],
@@ -229,7 +309,10 @@ impl Expansion<'_> {
             Value::Mapping(pairs) => {
                 for (key, value) in pairs {
                     if !is_text(key) {
-                        return Err(format!("invalid map key: value='{}'", key.as_str().unwrap_or_default()));
+                        return Err(format!(
+                            "invalid map key: value='{}'",
+                            key.as_str().unwrap_or_default()
+                        ));
                     }
                     self.text(value);
                 }
@@ -240,7 +323,12 @@ impl Expansion<'_> {
 
     fn text(&mut self, node: &mut Node) {
         let is_undecided = node.tag.as_deref() == Some("");
-        let Some(text) = node.as_str().filter(|text| is_undecided || text.contains('$')) else { return };
+        let Some(text) = node
+            .as_str()
+            .filter(|text| is_undecided || text.contains('$'))
+        else {
+            return;
+        };
         if !is_text(node) {
             return;
         }
@@ -261,7 +349,9 @@ impl Expansion<'_> {
                 rest = after;
                 continue;
             }
-            let name = after.strip_prefix('(').and_then(|inner| inner.split_once(')'));
+            let name = after
+                .strip_prefix('(')
+                .and_then(|inner| inner.split_once(')'));
             let Some((name, after)) = name else {
                 words.push('$');
                 rest = after;

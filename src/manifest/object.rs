@@ -34,12 +34,16 @@ impl Object {
 
     /// The group part of `apiVersion`.
     pub fn group(&self) -> &str {
-        self.api_version().split_once('/').map_or("", |(group, _)| group)
+        self.api_version()
+            .split_once('/')
+            .map_or("", |(group, _)| group)
     }
 
     /// The version part of `apiVersion`.
     pub fn version(&self) -> &str {
-        self.api_version().split_once('/').map_or(self.api_version(), |(_, version)| version)
+        self.api_version()
+            .split_once('/')
+            .map_or(self.api_version(), |(_, version)| version)
     }
 
     /// `metadata.name`, or nothing.
@@ -54,7 +58,11 @@ impl Object {
 
     /// Sets `metadata.namespace`.
     pub fn set_namespace(&mut self, namespace: &str) {
-        if let Value::Object(metadata) = self.0.entry("metadata").or_insert_with(|| Value::Object(Map::new())) {
+        if let Value::Object(metadata) = self
+            .0
+            .entry("metadata")
+            .or_insert_with(|| Value::Object(Map::new()))
+        {
             metadata.insert("namespace".into(), namespace.into());
         }
     }
@@ -71,7 +79,10 @@ impl Object {
 
     /// The conditions of its status; none if it has none.
     pub fn conditions(&self) -> impl Iterator<Item = &Value> {
-        let conditions = self.0.get("status").and_then(|status| status.get("conditions"));
+        let conditions = self
+            .0
+            .get("status")
+            .and_then(|status| status.get("conditions"));
         conditions.and_then(Value::as_array).into_iter().flatten()
     }
 
@@ -103,7 +114,10 @@ impl Object {
     /// Group and kind of what it defines, if it is a definition.
     pub fn defines(&self) -> Option<(&str, &str)> {
         let spec = self.0.get("spec").filter(|_| self.is_definition())?;
-        Some((spec.get("group")?.as_str()?, spec.get("names")?.get("kind")?.as_str()?))
+        Some((
+            spec.get("group")?.as_str()?,
+            spec.get("names")?.get("kind")?.as_str()?,
+        ))
     }
 
     /// Whether it is a namespace.
@@ -117,11 +131,16 @@ impl Object {
     }
 
     fn text(&self, member: &str) -> &str {
-        self.0.get(member).and_then(Value::as_str).unwrap_or_default()
+        self.0
+            .get(member)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 
     fn metadata_text(&self, member: &str) -> &str {
-        self.metadata(member).and_then(Value::as_str).unwrap_or_default()
+        self.metadata(member)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
     }
 }
 

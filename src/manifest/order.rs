@@ -31,7 +31,10 @@ const FIRST: [&str; 23] = [
 ];
 
 /// Kinds that come last, in this order.
-const LAST: [&str; 2] = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
+const LAST: [&str; 2] = [
+    "MutatingWebhookConfiguration",
+    "ValidatingWebhookConfiguration",
+];
 
 /// Sorts objects for an artifact. Stable.
 pub fn sort(objects: &mut [Object]) {
@@ -44,7 +47,13 @@ pub fn compare(a: &Object, b: &Object) -> std::cmp::Ordering {
 }
 
 fn key(object: &Object) -> (usize, &str, &str, &str, &str) {
-    (rank(object.kind(), &FIRST, &LAST), object.group(), object.kind(), object.namespace(), object.name())
+    (
+        rank(object.kind(), &FIRST, &LAST),
+        object.group(),
+        object.kind(),
+        object.namespace(),
+        object.name(),
+    )
 }
 
 /// The place of a kind in an order that names those that come before and after all others.

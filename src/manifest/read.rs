@@ -48,7 +48,9 @@ pub enum ReadError {
     #[error("document {0} is not an object: it must be a map")]
     NotAnObject(usize),
     /// No kind.
-    #[error("Object 'Kind' is missing in document {0}; every object needs apiVersion, kind and metadata.name")]
+    #[error(
+        "Object 'Kind' is missing in document {0}; every object needs apiVersion, kind and metadata.name"
+    )]
     NoKind(usize),
     /// A list with something else than objects.
     #[error("items member of the list in document {0} is not an object")]
@@ -106,7 +108,10 @@ impl Reader {
                         Err(error) => error,
                     }
                 }
-                Some(Err(source)) => ReadError::Json { document: self.document, source },
+                Some(Err(source)) => ReadError::Json {
+                    document: self.document,
+                    source,
+                },
             };
             if count >= 2 {
                 return Err(failure);
@@ -172,7 +177,9 @@ impl Reader {
         }
         if let Some(Value::Array(items)) = object.0.get_mut("items") {
             for item in std::mem::take(items) {
-                let Value::Object(item) = item else { return Err(ReadError::BadItem(self.document)) };
+                let Value::Object(item) = item else {
+                    return Err(ReadError::BadItem(self.document));
+                };
                 self.manifest.objects.push(Object(item));
             }
         } else if is_wanted(&object) {
@@ -220,9 +227,15 @@ fn replace_lone_surrogates(mut text: String) -> String {
 /// integral floats are integers.
 fn normalise(value: Value) -> Value {
     match value {
-        Value::Number(number) if !number.is_i64() => number.as_f64().map_or(Value::Null, yaml::json::number),
+        Value::Number(number) if !number.is_i64() => {
+            number.as_f64().map_or(Value::Null, yaml::json::number)
+        }
         Value::Array(items) => Value::Array(items.into_iter().map(normalise).collect()),
-        Value::Object(map) => Value::Object(map.into_iter().map(|(k, v)| (k, normalise(v))).collect::<Map<_, _>>()),
+        Value::Object(map) => Value::Object(
+            map.into_iter()
+                .map(|(k, v)| (k, normalise(v)))
+                .collect::<Map<_, _>>(),
+        ),
         other => other,
     }
 }

@@ -23,7 +23,10 @@ pub fn write(objects: &[Object]) -> Result<String, WriteError> {
     for object in objects {
         // The emitter takes a value; the map is lent to it without a copy of what it holds.
         let value = serde_json::Value::Object(object.0.clone());
-        emit_into(&mut text, &value).map_err(|source| WriteError { subject: object.subject(), source })?;
+        emit_into(&mut text, &value).map_err(|source| WriteError {
+            subject: object.subject(),
+            source,
+        })?;
         text.push_str("---\n");
     }
     Ok(text)

@@ -100,9 +100,15 @@ impl BuildPlan {
         let build = plan
             .object("kubernetes_manifest_build_plan")?
             .ok_or_else(|| PlanError::Missing("kubernetes_manifest_build_plan".into()))?;
-        let destination = plan.object("dst_registry")?.ok_or_else(|| PlanError::Missing("dst_registry".into()))?;
+        let destination = plan
+            .object("dst_registry")?
+            .ok_or_else(|| PlanError::Missing("dst_registry".into()))?;
         Ok(Self {
-            git: plan.object("git_source")?.map(|git| read_git(&git)).transpose()?.flatten(),
+            git: plan
+                .object("git_source")?
+                .map(|git| read_git(&git))
+                .transpose()?
+                .flatten(),
             destination: Repository::read(&destination)?,
             tag: plan.text("dst_tag")?.map(str::to_owned),
             source: read_source(&build)?,
@@ -117,12 +123,16 @@ impl BuildPlan {
             _ => None,
         };
         let registries = std::iter::once(&self.destination).chain(ready);
-        registries.filter_map(|registry| registry.password.clone()).collect()
+        registries
+            .filter_map(|registry| registry.password.clone())
+            .collect()
     }
 }
 
 fn read_git(git: &Fields<'_>) -> Result<Option<GitSource>, PlanError> {
-    let Some(url) = git.text("url")? else { return Ok(None) };
+    let Some(url) = git.text("url")? else {
+        return Ok(None);
+    };
     if url.trim_end_matches(".git").ends_with(NO_SOURCE) {
         return Ok(None);
     }
@@ -135,13 +145,21 @@ fn read_git(git: &Fields<'_>) -> Result<Option<GitSource>, PlanError> {
 }
 
 fn read_source(build: &Fields<'_>) -> Result<ManifestSource, PlanError> {
-    let artifact = |name: &str| build.object(name)?.map(|fields| read_artifact(&fields)).transpose();
+    let artifact = |name: &str| {
+        build
+            .object(name)?
+            .map(|fields| read_artifact(&fields))
+            .transpose()
+    };
     if let Some(word) = build.text("source_type")? {
         return match word {
             "inline" => Ok(ManifestSource::Inline(build.owned("inline_manifest")?)),
             "kustomize" => {
                 let options = build.object("kustomize_config")?;
-                Ok(ManifestSource::Kustomize(read_overlay(build.required("kustomize_path")?, options.as_ref())?))
+                Ok(ManifestSource::Kustomize(read_overlay(
+                    build.required("kustomize_path")?,
+                    options.as_ref(),
+                )?))
             }
             "oci_artifact" => artifact("oci_artifact_source")?
                 .map(ManifestSource::Artifact)
@@ -161,9 +179,10 @@ fn read_source(build: &Fields<'_>) -> Result<ManifestSource, PlanError> {
         (Some(_), _, Some(_)) => Err(PlanError::Both("manifest", "oci_artifact")),
         (_, Some(_), Some(_)) => Err(PlanError::Both("kustomize", "oci_artifact")),
         (Some(text), None, None) => Ok(ManifestSource::Inline(text.to_owned())),
-        (None, Some(overlay), None) => {
-            Ok(ManifestSource::Kustomize(read_overlay(overlay.required("path")?, Some(&overlay))?))
-        }
+        (None, Some(overlay), None) => Ok(ManifestSource::Kustomize(read_overlay(
+            overlay.required("path")?,
+            Some(&overlay),
+        )?)),
         (None, None, Some(artifact)) => Ok(ManifestSource::Artifact(artifact)),
         (None, None, None) => Err(PlanError::Missing(build.path("source_type"))),
     }
@@ -184,8 +203,15 @@ fn read_overlay(path: &str, options: Option<&Fields<'_>>) -> Result<Overlay, Pla
             Some(word) if word.eq_ignore_ascii_case("rootonly") => LoadRestrictor::RootOnly,
             Some(word) if word.eq_ignore_ascii_case("none") => LoadRestrictor::None,
             Some(word) => {
-                let (member, word) = (options.path("load_restrictor"), word.chars().take(40).collect());
-                return Err(PlanError::UnknownWord { member, word, known: "rootOnly, none" });
+                let (member, word) = (
+                    options.path("load_restrictor"),
+                    word.chars().take(40).collect(),
+                );
+                return Err(PlanError::UnknownWord {
+                    member,
+                    word,
+                    known: "rootOnly, none",
+                });
             }
         };
     }
@@ -195,14 +221,25 @@ fn read_overlay(path: &str, options: Option<&Fields<'_>>) -> Result<Overlay, Pla
 fn read_artifact(fields: &Fields<'_>) -> Result<ReadyArtifact, PlanError> {
     let url = fields.required("url")?;
     let artifact = ReadyArtifact {
-        address: url.strip_prefix("oci://").unwrap_or(url).trim_end_matches('/').to_owned(),
+        address: url
+            .strip_prefix("oci://")
+            .unwrap_or(url)
+            .trim_end_matches('/')
+            .to_owned(),
         tag: fields.text("tag")?.map(str::to_owned),
         digest: fields.text("digest")?.map(str::to_owned),
         credentials_ref: fields.text("credentials_ref")?.map(str::to_owned),
-        registry: fields.object("registry")?.map(|registry| Repository::read(&registry)).transpose()?,
+        registry: fields
+            .object("registry")?
+            .map(|registry| Repository::read(&registry))
+            .transpose()?,
     };
     if artifact.tag.is_none() && artifact.digest.is_none() {
-        return Err(PlanError::Missing(format!("{} or {}", fields.path("tag"), fields.path("digest"))));
+        return Err(PlanError::Missing(format!(
+            "{} or {}",
+            fields.path("tag"),
+            fields.path("digest")
+        )));
     }
     Ok(artifact)
 }
@@ -215,7 +252,9 @@ mod tests {
         "REPOSITORY": "a/b", "ociauth": {"username": "u", "Password": "hunter2222"}}, "dst_tag": "t""#;
 
     fn parse(build: &str) -> Result<BuildPlan, PlanError> {
-        BuildPlan::parse(&format!(r#"{{{REGISTRY}, "kubernetes_manifest_build_plan": {build}}}"#))
+        BuildPlan::parse(&format!(
+            r#"{{{REGISTRY}, "kubernetes_manifest_build_plan": {build}}}"#
+        ))
     }
 
     #[test]
@@ -229,15 +268,24 @@ mod tests {
     #[test]
     fn both_forms_of_all_three_modes_are_read() {
         for (form, expected) in [
-            (r#"{"source_type": "inline", "inline_manifest": "x"}"#, "Inline"),
+            (
+                r#"{"source_type": "inline", "inline_manifest": "x"}"#,
+                "Inline",
+            ),
             (r#"{"manifest": "x"}"#, "Inline"),
             (
                 r#"{"source_type": "kustomize", "kustomize_path": "p", "kustomize_config": {"load_restrictor": "NONE"}}"#,
                 "Kustomize",
             ),
             (r#"{"kustomize": {"path": "p"}}"#, "Kustomize"),
-            (r#"{"source_type": "oci_artifact", "oci_artifact_source": {"url": "oci://h/r", "tag": "t"}}"#, "Artifact"),
-            (r#"{"oci_artifact": {"url": "h/r", "digest": "d"}}"#, "Artifact"),
+            (
+                r#"{"source_type": "oci_artifact", "oci_artifact_source": {"url": "oci://h/r", "tag": "t"}}"#,
+                "Artifact",
+            ),
+            (
+                r#"{"oci_artifact": {"url": "h/r", "digest": "d"}}"#,
+                "Artifact",
+            ),
         ] {
             let plan = parse(form).unwrap();
             assert!(format!("{:?}", plan.source).starts_with(expected), "{form}");
@@ -250,10 +298,21 @@ mod tests {
             parse(r#"{"manifest": "x", "kustomize": {"path": "p"}}"#).unwrap_err(),
             PlanError::Both("manifest", "kustomize")
         );
-        let error = parse(r#"{"kustomize": {"path": "p", "load_restrictor": "some"}}"#).unwrap_err();
-        assert!(error.to_string().contains("kubernetes_manifest_build_plan.kustomize.load_restrictor"), "{error}");
+        let error =
+            parse(r#"{"kustomize": {"path": "p", "load_restrictor": "some"}}"#).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("kubernetes_manifest_build_plan.kustomize.load_restrictor"),
+            "{error}"
+        );
         assert!(parse("{}").unwrap_err().to_string().contains("source_type"));
-        assert!(parse(r#"{"oci_artifact": {"url": "h/r"}}"#).unwrap_err().to_string().contains("oci_artifact.tag or"));
+        assert!(
+            parse(r#"{"oci_artifact": {"url": "h/r"}}"#)
+                .unwrap_err()
+                .to_string()
+                .contains("oci_artifact.tag or")
+        );
     }
 
     #[test]

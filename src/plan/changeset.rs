@@ -113,8 +113,17 @@ pub struct ResourceDiff {
 impl ResourceDiff {
     /// `Kind/namespace/name`, or `Kind/name`.
     pub fn subject(&self) -> String {
-        let Self { kind, namespace, name, .. } = self;
-        if namespace.is_empty() { format!("{kind}/{name}") } else { format!("{kind}/{namespace}/{name}") }
+        let Self {
+            kind,
+            namespace,
+            name,
+            ..
+        } = self;
+        if namespace.is_empty() {
+            format!("{kind}/{name}")
+        } else {
+            format!("{kind}/{namespace}/{name}")
+        }
     }
 }
 
@@ -157,11 +166,21 @@ impl PlanContents {
     /// The document of a changeset, which is made small enough to be stored and shown.
     pub fn new(op: Op, diffs: Vec<ResourceDiff>) -> Self {
         let diffs = bounded(diffs);
-        let member = if op == Op::Apply { "k8s_content_diff" } else { "diff" };
+        let member = if op == Op::Apply {
+            "k8s_content_diff"
+        } else {
+            "diff"
+        };
         let list = Some(&diffs).filter(|diffs| !diffs.is_empty());
         // A changeset is plain data; it has a JSON form.
-        let plan = serde_json::to_string_pretty(&BTreeMap::from([(member, list)])).unwrap_or_default();
-        Self { plan, op, k8s_content_diff: diffs, runner: None }
+        let plan =
+            serde_json::to_string_pretty(&BTreeMap::from([(member, list)])).unwrap_or_default();
+        Self {
+            plan,
+            op,
+            k8s_content_diff: diffs,
+            runner: None,
+        }
     }
 
     /// The text that is packed. Equal changesets give equal texts.
@@ -171,7 +190,9 @@ impl PlanContents {
 
     /// Whether nothing would change.
     pub fn is_noop(&self) -> bool {
-        self.k8s_content_diff.iter().all(|diff| diff.change == Change::Unchanged)
+        self.k8s_content_diff
+            .iter()
+            .all(|diff| diff.change == Change::Unchanged)
     }
 }
 
@@ -183,12 +204,19 @@ pub fn bounded(mut diffs: Vec<ResourceDiff>) -> Vec<ResourceDiff> {
     let mut room = MOST_BYTES;
     for diff in &mut diffs {
         let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
-        let size = diff.entries.iter().map(|entry| length(&entry.path) + length(&entry.payload) + 32).sum::<usize>();
+        let size = diff
+            .entries
+            .iter()
+            .map(|entry| length(&entry.path) + length(&entry.payload) + 32)
+            .sum::<usize>();
         if size <= room {
             room -= size;
         } else {
             room = 0;
-            let payload = format!("{} lines are left out: the plan is too large to be shown whole", diff.entries.len());
+            let payload = format!(
+                "{} lines are left out: the plan is too large to be shown whole",
+                diff.entries.len()
+            );
             diff.entries = vec![DiffEntry::line(None, diff.change, payload)];
         }
     }
@@ -199,7 +227,13 @@ impl DiffEntry {
     /// A line.
     pub fn line(path: Option<String>, change: Change, text: String) -> Self {
         let payload = Some(text).filter(|text| !text.is_empty());
-        Self { path, original: None, applied: None, change, payload }
+        Self {
+            path,
+            original: None,
+            applied: None,
+            change,
+            payload,
+        }
     }
 }
 
@@ -222,11 +256,23 @@ mod tests {
             dry_run: true,
             entries: vec![DiffEntry::line(None, Change::Added, "x".repeat(1000)); lines],
         };
-        let contents = PlanContents::new(Op::Apply, vec![diff("small", 10), diff("huge", 9000), diff("last", 1)]);
-        let told: Vec<(&str, usize)> =
-            contents.k8s_content_diff.iter().map(|diff| (diff.name.as_str(), diff.entries.len())).collect();
+        let contents = PlanContents::new(
+            Op::Apply,
+            vec![diff("small", 10), diff("huge", 9000), diff("last", 1)],
+        );
+        let told: Vec<(&str, usize)> = contents
+            .k8s_content_diff
+            .iter()
+            .map(|diff| (diff.name.as_str(), diff.entries.len()))
+            .collect();
         assert_eq!(told, [("small", 10), ("huge", 1), ("last", 1)]);
-        let payload = contents.k8s_content_diff[1].entries[0].payload.as_deref().unwrap();
-        assert_eq!(payload, "9000 lines are left out: the plan is too large to be shown whole");
+        let payload = contents.k8s_content_diff[1].entries[0]
+            .payload
+            .as_deref()
+            .unwrap();
+        assert_eq!(
+            payload,
+            "9000 lines are left out: the plan is too large to be shown whole"
+        );
     }
 }

@@ -75,13 +75,19 @@ impl Cloud {
         }
         if let Some(auth) = fields.object("azure_auth")? {
             let principal = auth.object("service_principal")?;
-            let tenant = principal.map(|principal| principal.owned("subscription_tenant_id")).transpose()?;
-            return Ok(Some(Self::Azure(AzureAuth { tenant: tenant.filter(|tenant| !tenant.is_empty()) })));
+            let tenant = principal
+                .map(|principal| principal.owned("subscription_tenant_id"))
+                .transpose()?;
+            return Ok(Some(Self::Azure(AzureAuth {
+                tenant: tenant.filter(|tenant| !tenant.is_empty()),
+            })));
         }
         match fields.value("gcp_auth") {
             None => Ok(None),
             // A bare boolean means an empty object.
-            Some(serde_json::Value::Bool(is_meant)) => Ok(is_meant.then(|| Self::Google(GoogleAuth::default()))),
+            Some(serde_json::Value::Bool(is_meant)) => {
+                Ok(is_meant.then(|| Self::Google(GoogleAuth::default())))
+            }
             Some(_) => {
                 let auth = fields.object("gcp_auth")?;
                 let text = |member: &str| {
@@ -104,31 +110,61 @@ impl AwsAuth {
         let mut auth = Self {
             region: fields.owned("region")?,
             profile: fields.text("profile")?.map(str::to_owned),
-            keys: fields.object("static")?.map(|keys| AwsKeys::read(&keys)).transpose()?.flatten(),
+            keys: fields
+                .object("static")?
+                .map(|keys| AwsKeys::read(&keys))
+                .transpose()?
+                .flatten(),
             roles: Vec::new(),
         };
-        let Some(role) = fields.object("assume_role")? else { return Ok(auth) };
-        let (session, seconds) = (role.owned("session_name")?, role.value("session_duration_seconds"));
-        let seconds = seconds.and_then(serde_json::Value::as_u64).filter(|seconds| *seconds > 0).unwrap_or(3600);
+        let Some(role) = fields.object("assume_role")? else {
+            return Ok(auth);
+        };
+        let (session, seconds) = (
+            role.owned("session_name")?,
+            role.value("session_duration_seconds"),
+        );
+        let seconds = seconds
+            .and_then(serde_json::Value::as_u64)
+            .filter(|seconds| *seconds > 0)
+            .unwrap_or(3600);
         if let Some(first) = role.object("two_step_config")? {
-            let keys = first.object("src_static_credentials")?.map(|keys| AwsKeys::read(&keys)).transpose()?;
+            let keys = first
+                .object("src_static_credentials")?
+                .map(|keys| AwsKeys::read(&keys))
+                .transpose()?;
             auth.keys = keys.flatten().or(auth.keys);
             for member in ["src_iam_role_arn", "iam_role_arn"] {
                 let arn = first.owned(member)?;
                 if !arn.is_empty() {
-                    auth.roles.push(AwsRole { arn, session: session.clone(), seconds: 3600 });
+                    auth.roles.push(AwsRole {
+                        arn,
+                        session: session.clone(),
+                        seconds: 3600,
+                    });
                 }
             }
         }
-        auth.roles.push(AwsRole { arn: role.owned("role_arn")?, session, seconds });
+        auth.roles.push(AwsRole {
+            arn: role.owned("role_arn")?,
+            session,
+            seconds,
+        });
         Ok(auth)
     }
 }
 
 impl AwsKeys {
     fn read(fields: &Fields<'_>) -> Result<Option<Self>, PlanError> {
-        let (id, secret) = (fields.owned("access_key_id")?, fields.secret("secret_access_key")?);
+        let (id, secret) = (
+            fields.owned("access_key_id")?,
+            fields.secret("secret_access_key")?,
+        );
         let session = fields.secret("session_token")?;
-        Ok(secret.filter(|_| !id.is_empty()).map(|secret| Self { id, secret, session }))
+        Ok(secret.filter(|_| !id.is_empty()).map(|secret| Self {
+            id,
+            secret,
+            session,
+        }))
     }
 }

@@ -27,7 +27,9 @@ pub struct ClusterInfo {
 
 impl ClusterInfo {
     pub(super) fn read(fields: &Fields<'_>) -> Result<Self, PlanError> {
-        let nested = ["env_vars", "aws_auth"].into_iter().filter_map(|member| fields.object(member).ok().flatten());
+        let nested = ["env_vars", "aws_auth"]
+            .into_iter()
+            .filter_map(|member| fields.object(member).ok().flatten());
         Ok(Self {
             id: fields.owned("id")?,
             endpoint: fields.owned("endpoint")?,
@@ -56,8 +58,12 @@ fn user_texts(document: &str) -> Vec<Secret> {
     fn collect(node: &crate::yaml::Node, into: &mut Vec<Secret>) {
         match &node.value {
             crate::yaml::Value::Scalar(text, _) => into.push((&**text).into()),
-            crate::yaml::Value::Sequence(items) => items.iter().for_each(|item| collect(item, into)),
-            crate::yaml::Value::Mapping(pairs) => pairs.iter().for_each(|(_, value)| collect(value, into)),
+            crate::yaml::Value::Sequence(items) => {
+                items.iter().for_each(|item| collect(item, into))
+            }
+            crate::yaml::Value::Mapping(pairs) => {
+                pairs.iter().for_each(|(_, value)| collect(value, into))
+            }
         }
     }
     let mut texts = Vec::new();
@@ -65,7 +71,10 @@ fn user_texts(document: &str) -> Vec<Secret> {
     if let Ok(Some(node)) = crate::yaml::parse(document, crate::yaml::Limits::default())
         && let Some(users) = node.get("users").and_then(|users| users.as_sequence())
     {
-        users.iter().filter_map(|entry| entry.get("user")).for_each(|user| collect(user, &mut texts));
+        users
+            .iter()
+            .filter_map(|entry| entry.get("user"))
+            .for_each(|user| collect(user, &mut texts));
     }
     texts
 }

@@ -28,9 +28,15 @@ pub enum ContentsError {
 /// Packs a text as the control plane takes it: gzip, base64 with the URL-safe alphabet and padding.
 /// Equal texts give equal bytes.
 pub fn pack(text: &str) -> String {
-    let mut gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::default());
+    let mut gzip = GzBuilder::new()
+        .mtime(0)
+        .operating_system(255)
+        .write(Vec::new(), Compression::default());
     // Writing to memory cannot fail.
-    let packed = gzip.write_all(text.as_bytes()).and_then(|()| gzip.finish()).unwrap_or_default();
+    let packed = gzip
+        .write_all(text.as_bytes())
+        .and_then(|()| gzip.finish())
+        .unwrap_or_default();
     URL_SAFE.encode(packed)
 }
 
@@ -44,9 +50,14 @@ pub fn unpack(contents: &str) -> Result<String, ContentsError> {
         return Ok(contents.to_owned());
     }
     let engines = [&URL_SAFE, &STANDARD, &URL_SAFE_NO_PAD];
-    let bytes = engines.iter().find_map(|engine| engine.decode(contents).ok()).ok_or(ContentsError::Encoding)?;
+    let bytes = engines
+        .iter()
+        .find_map(|engine| engine.decode(contents).ok())
+        .ok_or(ContentsError::Encoding)?;
     if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return Err(ContentsError::Compression(archive::ArchiveError::Broken(std::io::ErrorKind::InvalidData.into())));
+        return Err(ContentsError::Compression(archive::ArchiveError::Broken(
+            std::io::ErrorKind::InvalidData.into(),
+        )));
     }
     let text = archive::expand(&bytes, LONGEST).map_err(ContentsError::Compression)?;
     String::from_utf8(text).map_err(|_| ContentsError::Text)
@@ -61,7 +72,12 @@ mod tests {
         let packed = pack("{\"op\":\"apply\"}");
         assert_eq!(packed, pack("{\"op\":\"apply\"}"));
         let bytes = URL_SAFE.decode(&packed).unwrap();
-        for text in [packed, STANDARD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes), "{\"op\":\"apply\"}".into()] {
+        for text in [
+            packed,
+            STANDARD.encode(&bytes),
+            URL_SAFE_NO_PAD.encode(&bytes),
+            "{\"op\":\"apply\"}".into(),
+        ] {
             assert_eq!(unpack(&text).unwrap(), "{\"op\":\"apply\"}");
         }
         assert!(unpack("%%%").is_err() && unpack("aGVsbG8=").is_err());

@@ -102,11 +102,17 @@ impl Contract {
 
     /// Whether nothing is changed by it.
     pub fn is_noop(&self) -> bool {
-        self.deletions.is_empty() && self.objects.iter().all(|promise| promise.change == Change::Unchanged)
+        self.deletions.is_empty()
+            && self
+                .objects
+                .iter()
+                .all(|promise| promise.change == Change::Unchanged)
     }
 
     /// Whether it lists a deletion.
     pub fn lists(&self, subject: &Subject, uid: &str) -> bool {
-        self.deletions.iter().any(|doomed| doomed.subject == *subject && doomed.uid == uid)
+        self.deletions
+            .iter()
+            .any(|doomed| doomed.subject == *subject && doomed.uid == uid)
     }
 }

@@ -61,14 +61,21 @@ impl DeployPlan {
     pub fn parse(text: &str) -> Result<Self, PlanError> {
         let map = document(text, "deploy_plan")?;
         let plan = Fields::new(&map);
-        let deploy =
-            plan.object("kubernetes_manifest")?.ok_or_else(|| PlanError::Missing("kubernetes_manifest".into()))?;
-        let artifact = deploy.object("oci_artifact")?.map(|fields| read_artifact(&fields)).transpose()?;
+        let deploy = plan
+            .object("kubernetes_manifest")?
+            .ok_or_else(|| PlanError::Missing("kubernetes_manifest".into()))?;
+        let artifact = deploy
+            .object("oci_artifact")?
+            .map(|fields| read_artifact(&fields))
+            .transpose()?;
         Ok(Self {
             install_id: plan.owned("install_id")?,
             component_id: plan.owned("component_id")?,
             component_name: plan.owned("component_name")?,
-            source: plan.object("src_registry")?.map(|fields| Repository::read(&fields)).transpose()?,
+            source: plan
+                .object("src_registry")?
+                .map(|fields| Repository::read(&fields))
+                .transpose()?,
             tag: plan.text("src_tag")?.map(str::to_owned),
             manifest: ManifestDeploy {
                 cluster: read_cluster(&deploy)?,
@@ -83,15 +90,25 @@ impl DeployPlan {
 
     /// Texts that must not be seen.
     pub fn secrets(&self) -> Vec<Secret> {
-        let password = self.source.as_ref().and_then(|source| source.password.clone());
-        let cluster = self.manifest.cluster.as_ref().map(ClusterInfo::secrets).unwrap_or_default();
+        let password = self
+            .source
+            .as_ref()
+            .and_then(|source| source.password.clone());
+        let cluster = self
+            .manifest
+            .cluster
+            .as_ref()
+            .map(ClusterInfo::secrets)
+            .unwrap_or_default();
         password.into_iter().chain(cluster).collect()
     }
 }
 
 /// The cluster; newer plans name its cloud identity beside it.
 fn read_cluster(deploy: &Fields<'_>) -> Result<Option<ClusterInfo>, PlanError> {
-    let Some(fields) = deploy.object("cluster_info")? else { return Ok(None) };
+    let Some(fields) = deploy.object("cluster_info")? else {
+        return Ok(None);
+    };
     let mut cluster = ClusterInfo::read(&fields)?;
     if cluster.cloud.is_none() {
         cluster.cloud = Cloud::read(deploy)?;
@@ -100,9 +117,15 @@ fn read_cluster(deploy: &Fields<'_>) -> Result<Option<ClusterInfo>, PlanError> {
 }
 
 fn read_artifact(fields: &Fields<'_>) -> Result<Option<ArtifactReference>, PlanError> {
-    let Some(url) = fields.text("url")? else { return Ok(None) };
+    let Some(url) = fields.text("url")? else {
+        return Ok(None);
+    };
     Ok(Some(ArtifactReference {
-        address: url.strip_prefix("oci://").unwrap_or(url).trim_end_matches('/').to_owned(),
+        address: url
+            .strip_prefix("oci://")
+            .unwrap_or(url)
+            .trim_end_matches('/')
+            .to_owned(),
         tag: fields.text("tag")?.map(str::to_owned),
         digest: fields.text("digest")?.map(str::to_owned),
     }))

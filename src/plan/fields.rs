@@ -43,12 +43,18 @@ pub enum PlanError {
 
 /// Parses the text of a plan, bare or inside the composite document's member.
 pub(super) fn document(text: &str, member: &str) -> Result<Map<String, Value>, PlanError> {
-    let mut document: Map<String, Value> = serde_json::from_str(text)
-        .map_err(|error| PlanError::NotJson { line: error.line(), column: error.column() })?;
+    let mut document: Map<String, Value> =
+        serde_json::from_str(text).map_err(|error| PlanError::NotJson {
+            line: error.line(),
+            column: error.column(),
+        })?;
     match document.remove(member) {
         Some(Value::Object(inner)) => Ok(inner),
         Some(Value::Null) | None => Ok(document),
-        Some(_) => Err(PlanError::WrongKind { member: member.into(), expected: "an object" }),
+        Some(_) => Err(PlanError::WrongKind {
+            member: member.into(),
+            expected: "an object",
+        }),
     }
 }
 
@@ -62,7 +68,11 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     pub(super) fn new(map: &'a Map<String, Value>) -> Self {
-        Self { map, path: String::new(), fold: false }
+        Self {
+            map,
+            path: String::new(),
+            fold: false,
+        }
     }
 
     /// The same, but names match without regard to case and underscores, as registries need it.
@@ -72,13 +82,20 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn path(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+        if self.path.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.path)
+        }
     }
 
     fn get(&self, name: &str) -> Option<&'a Value> {
         let value = if self.fold {
             let wanted = fold(name);
-            self.map.iter().find(|(key, value)| fold(key) == wanted && !value.is_null()).map(|(_, value)| value)
+            self.map
+                .iter()
+                .find(|(key, value)| fold(key) == wanted && !value.is_null())
+                .map(|(_, value)| value)
         } else {
             self.map.get(name)
         };
@@ -86,7 +103,10 @@ impl<'a> Fields<'a> {
     }
 
     fn wrong<T>(&self, name: &str, expected: &'static str) -> Result<T, PlanError> {
-        Err(PlanError::WrongKind { member: self.path(name), expected })
+        Err(PlanError::WrongKind {
+            member: self.path(name),
+            expected,
+        })
     }
 
     /// A text that is there and not empty.
@@ -107,7 +127,8 @@ impl<'a> Fields<'a> {
     }
 
     pub(super) fn required(&self, name: &str) -> Result<&'a str, PlanError> {
-        self.text(name)?.ok_or_else(|| PlanError::Missing(self.path(name)))
+        self.text(name)?
+            .ok_or_else(|| PlanError::Missing(self.path(name)))
     }
 
     pub(super) fn flag(&self, name: &str) -> Result<bool, PlanError> {
@@ -121,7 +142,11 @@ impl<'a> Fields<'a> {
     pub(super) fn object(&self, name: &str) -> Result<Option<Fields<'a>>, PlanError> {
         match self.get(name) {
             None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(Fields { map, path: self.path(name), fold: self.fold })),
+            Some(Value::Object(map)) => Ok(Some(Fields {
+                map,
+                path: self.path(name),
+                fold: self.fold,
+            })),
             Some(_) => self.wrong(name, "an object"),
         }
     }
@@ -132,15 +157,22 @@ impl<'a> Fields<'a> {
             Some(Value::Array(items)) => items,
             Some(_) => return self.wrong(name, "a list of texts"),
         };
-        let texts: Option<Vec<_>> = items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
+        let texts: Option<Vec<_>> = items
+            .iter()
+            .map(|item| item.as_str().map(str::to_owned))
+            .collect();
         texts.map_or_else(|| self.wrong(name, "a list of texts"), Ok)
     }
 
     /// A map of texts.
     pub(super) fn map(&self, name: &str) -> Result<Vec<(String, String)>, PlanError> {
-        let Some(object) = self.object(name)? else { return Ok(Vec::new()) };
+        let Some(object) = self.object(name)? else {
+            return Ok(Vec::new());
+        };
         let pairs = object.map.iter().filter(|(_, value)| !value.is_null());
-        let texts: Option<Vec<_>> = pairs.map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect();
+        let texts: Option<Vec<_>> = pairs
+            .map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
+            .collect();
         texts.map_or_else(|| self.wrong(name, "a map of texts"), Ok)
     }
 
@@ -159,11 +191,16 @@ impl<'a> Fields<'a> {
             }
         }
         let mut texts = Vec::new();
-        self.map.values().for_each(|value| collect(value, &mut texts));
+        self.map
+            .values()
+            .for_each(|value| collect(value, &mut texts));
         texts
     }
 }
 
 fn fold(name: &str) -> String {
-    name.chars().filter(|c| *c != '_').map(|c| c.to_ascii_lowercase()).collect()
+    name.chars()
+        .filter(|c| *c != '_')
+        .map(|c| c.to_ascii_lowercase())
+        .collect()
 }

@@ -30,6 +30,11 @@ impl<'a> HelmResource<'a> {
         if [namespace, name, kind, api].contains(&"") {
             return None;
         }
-        Some(Self { namespace: namespace.trim(), name: name.trim(), kind: kind.trim(), api: api.trim() })
+        Some(Self {
+            namespace: namespace.trim(),
+            name: name.trim(),
+            kind: kind.trim(),
+            api: api.trim(),
+        })
     }
 }

@@ -47,28 +47,44 @@ impl Repository {
             "oci_layout" => RegistryKind::OciLayout,
             word => {
                 let (member, word) = (fields.path("RegistryType"), word.chars().take(40).collect());
-                return Err(PlanError::UnknownWord { member, word, known: KNOWN });
+                return Err(PlanError::UnknownWord {
+                    member,
+                    word,
+                    known: KNOWN,
+                });
             }
         };
         let auth = fields.object("OCIAuth")?;
         let (username, password) = match &auth {
-            Some(auth) => (auth.text("Username")?.map(str::to_owned), auth.secret("Password")?),
+            Some(auth) => (
+                auth.text("Username")?.map(str::to_owned),
+                auth.secret("Password")?,
+            ),
             None => (None, None),
         };
         let repository = strip_scheme(fields.required("Repository")?);
         let address = match (kind, fields.text("LoginServer")?.map(strip_scheme)) {
-            (RegistryKind::Acr | RegistryKind::PrivateOci | RegistryKind::PublicOci, Some(server))
-                if !repository.starts_with(&format!("{server}/")) =>
-            {
+            (
+                RegistryKind::Acr | RegistryKind::PrivateOci | RegistryKind::PublicOci,
+                Some(server),
+            ) if !repository.starts_with(&format!("{server}/")) => {
                 format!("{server}/{repository}")
             }
             _ => repository.to_owned(),
         };
-        Ok(Self { kind, address, username, password })
+        Ok(Self {
+            kind,
+            address,
+            username,
+            password,
+        })
     }
 }
 
 fn strip_scheme(address: &str) -> &str {
-    let stripped = address.strip_prefix("https://").or_else(|| address.strip_prefix("http://")).unwrap_or(address);
+    let stripped = address
+        .strip_prefix("https://")
+        .or_else(|| address.strip_prefix("http://"))
+        .unwrap_or(address);
     stripped.trim_end_matches('/')
 }

@@ -28,11 +28,18 @@ impl Address {
     pub fn parse(text: &str) -> Result<Self, RegistryError> {
         let bad = || RegistryError::Address(text.chars().take(300).collect());
         let reference: Reference = text.parse().map_err(|_| bad())?;
-        let has_more = reference.digest().is_some() || text.rsplit('/').next().is_some_and(|last| last.contains(':'));
+        let has_more = reference.digest().is_some()
+            || text
+                .rsplit('/')
+                .next()
+                .is_some_and(|last| last.contains(':'));
         if has_more || reference.repository().is_empty() {
             return Err(bad());
         }
-        Ok(Self { host: reference.resolve_registry().to_owned(), name: reference.repository().to_owned() })
+        Ok(Self {
+            host: reference.resolve_registry().to_owned(),
+            name: reference.repository().to_owned(),
+        })
     }
 
     /// `host[:port]`.
@@ -59,7 +66,9 @@ impl Version {
     /// [`RegistryError::Address`].
     pub fn tag(text: &str) -> Result<Self, RegistryError> {
         let first = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-        let rest = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
+        let rest = text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"_.-".contains(&b));
         if first && rest && text.len() <= 128 {
             return Ok(Self::Tag(text.to_owned()));
         }
@@ -71,7 +80,9 @@ impl Version {
     /// # Errors
     /// [`RegistryError::Address`].
     pub fn digest(text: &str) -> Result<Self, RegistryError> {
-        text.parse().map(Self::Digest).map_err(|_| RegistryError::Address(text.chars().take(200).collect()))
+        text.parse()
+            .map(Self::Digest)
+            .map_err(|_| RegistryError::Address(text.chars().take(200).collect()))
     }
 }
 
@@ -91,12 +102,29 @@ mod tests {
     #[test]
     fn addresses_have_a_host_and_a_name_and_nothing_else() {
         let parse = |text: &str| Address::parse(text).map(|address| address.to_string()).ok();
-        assert_eq!(parse("127.0.0.1:5000/a/b").as_deref(), Some("127.0.0.1:5000/a/b"));
-        assert_eq!(parse("nginx").as_deref(), Some("index.docker.io/library/nginx"));
-        for bad in ["", "h/a:tag", "h/a@sha256:00", "H/../x", "h/A", "http://h/a"] {
+        assert_eq!(
+            parse("127.0.0.1:5000/a/b").as_deref(),
+            Some("127.0.0.1:5000/a/b")
+        );
+        assert_eq!(
+            parse("nginx").as_deref(),
+            Some("index.docker.io/library/nginx")
+        );
+        for bad in [
+            "",
+            "h/a:tag",
+            "h/a@sha256:00",
+            "H/../x",
+            "h/A",
+            "http://h/a",
+        ] {
             assert_eq!(parse(bad), None, "{bad}");
         }
-        assert!(Version::tag("v1.0_x-y").is_ok() && Version::tag("../x").is_err() && Version::tag("-x").is_err());
+        assert!(
+            Version::tag("v1.0_x-y").is_ok()
+                && Version::tag("../x").is_err()
+                && Version::tag("-x").is_err()
+        );
         assert!(Version::digest("sha256:../../etc").is_err() && Version::digest("md5:00").is_err());
     }
 }

@@ -24,7 +24,10 @@ pub(super) fn parse(header: &str) -> Option<Challenge> {
     }
     let mut parameters = parameters(rest);
     let realm = parameters.remove("realm")?;
-    Some(Challenge::Bearer { realm, service: parameters.remove("service").unwrap_or_default() })
+    Some(Challenge::Bearer {
+        realm,
+        service: parameters.remove("service").unwrap_or_default(),
+    })
 }
 
 fn parameters(mut rest: &str) -> HashMap<String, String> {
@@ -48,7 +51,10 @@ mod tests {
     #[test]
     fn challenges_are_read_with_commas_inside_quotes() {
         let header = r#"Bearer realm="https://a.example/token",service="r.example",scope="repository:x:pull,push""#;
-        let expected = Challenge::Bearer { realm: "https://a.example/token".into(), service: "r.example".into() };
+        let expected = Challenge::Bearer {
+            realm: "https://a.example/token".into(),
+            service: "r.example".into(),
+        };
         assert_eq!(parse(header), Some(expected));
         assert_eq!(parse("Basic realm=x"), Some(Challenge::Basic));
         assert_eq!(parse("Negotiate"), None);

@@ -28,7 +28,9 @@ impl Channel {
         if insecure.iter().any(|allowed| allowed == host) {
             return Self::Plain;
         }
-        let Ok(url) = Url::parse(&format!("https://{host}/v2/")) else { return Self::Tls };
+        let Ok(url) = Url::parse(&format!("https://{host}/v2/")) else {
+            return Self::Tls;
+        };
         if !is_loopback(&url) {
             return Self::Tls;
         }

@@ -23,7 +23,12 @@ const COMPANIONS: [&str; 4] = [".sig", ".att", ".sbom", ""];
 ///
 /// # Errors
 /// [`RegistryError`].
-pub async fn copy(from: &Repository, version: &Version, to: &Repository, tag: &str) -> Result<Stored, RegistryError> {
+pub async fn copy(
+    from: &Repository,
+    version: &Version,
+    to: &Repository,
+    tag: &str,
+) -> Result<Stored, RegistryError> {
     let root = from.manifest(version).await?;
     let mut done = HashSet::new();
     graph(from, to, root.clone(), Some(tag), &mut done).await?;
@@ -80,13 +85,20 @@ async fn look_into(
     done: &mut HashSet<Digest>,
     stack: &mut Vec<Task>,
 ) -> Result<(), RegistryError> {
-    let refuse = |why: String| RegistryError::Manifest { what: stored.digest.to_string(), why };
+    let refuse = |why: String| RegistryError::Manifest {
+        what: stored.digest.to_string(),
+        why,
+    };
     let is_new = done.insert(stored.digest.clone());
     if done.len() > MAX_DOCUMENTS {
-        return Err(refuse(format!("it holds more than {MAX_DOCUMENTS} documents")));
+        return Err(refuse(format!(
+            "it holds more than {MAX_DOCUMENTS} documents"
+        )));
     }
     if depth > MAX_DEPTH {
-        return Err(refuse(format!("its indexes are nested more than {MAX_DEPTH} deep")));
+        return Err(refuse(format!(
+            "its indexes are nested more than {MAX_DEPTH} deep"
+        )));
     }
     let document = Document::read(&stored)?;
     match &document {
@@ -102,18 +114,28 @@ async fn look_into(
             }
         }
         Document::Index(children) if children.len() > MAX_DOCUMENTS => {
-            return Err(refuse(format!("it points to more than {MAX_DOCUMENTS} documents")));
+            return Err(refuse(format!(
+                "it points to more than {MAX_DOCUMENTS} documents"
+            )));
         }
         _ => {}
     }
     stack.push(Task::Store(stored, tag.map(str::to_owned)));
     if let (Document::Index(children), true) = (document, is_new) {
-        stack.extend(children.into_iter().map(|child| Task::Read(child.digest, depth + 1)));
+        stack.extend(
+            children
+                .into_iter()
+                .map(|child| Task::Read(child.digest, depth + 1)),
+        );
     }
     Ok(())
 }
 
-async fn blob(from: &Repository, to: &Repository, descriptor: &Descriptor) -> Result<(), RegistryError> {
+async fn blob(
+    from: &Repository,
+    to: &Repository,
+    descriptor: &Descriptor,
+) -> Result<(), RegistryError> {
     let bytes = from.blob(descriptor, LARGEST_LAYER).await?;
     to.put_blob(&descriptor.digest, bytes).await
 }

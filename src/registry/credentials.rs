@@ -65,18 +65,30 @@ impl DockerConfig {
     pub fn locate(variable: impl Fn(&str) -> Option<String>) -> Self {
         let folder = variable("DOCKER_CONFIG").map(PathBuf::from);
         let home = || variable("HOME").map(|home| Path::new(&home).join(".docker"));
-        let docker = folder.or_else(home).map(|folder| folder.join("config.json"));
+        let docker = folder
+            .or_else(home)
+            .map(|folder| folder.join("config.json"));
         let others = [
             variable("REGISTRY_AUTH_FILE").map(PathBuf::from),
-            variable("XDG_RUNTIME_DIR").map(|folder| Path::new(&folder).join("containers/auth.json")),
+            variable("XDG_RUNTIME_DIR")
+                .map(|folder| Path::new(&folder).join("containers/auth.json")),
         ];
-        let path = docker.into_iter().chain(others.into_iter().flatten()).find(|path| path.exists());
-        Self { path, document: None }
+        let path = docker
+            .into_iter()
+            .chain(others.into_iter().flatten())
+            .find(|path| path.exists());
+        Self {
+            path,
+            document: None,
+        }
     }
 
     /// A configuration at hand, such as a pull secret's.
     pub fn of_bytes(bytes: &[u8]) -> Self {
-        Self { path: None, document: serde_json::from_slice(bytes).ok() }
+        Self {
+            path: None,
+            document: serde_json::from_slice(bytes).ok(),
+        }
     }
 
     /// What the configuration has for a repository: for the whole address first, then for its host.
@@ -86,9 +98,17 @@ impl DockerConfig {
         let config = self.document.as_ref().or(read.as_ref());
         let auths = config.and_then(|config| config["auths"].as_object());
         let host = address.host();
-        let mut keys = vec![address.to_string(), host.to_owned(), format!("https://{host}"), format!("http://{host}")];
+        let mut keys = vec![
+            address.to_string(),
+            host.to_owned(),
+            format!("https://{host}"),
+            format!("http://{host}"),
+        ];
         if host == "index.docker.io" {
-            keys.extend(["https://index.docker.io/v1/".to_owned(), "docker.io".to_owned()]);
+            keys.extend([
+                "https://index.docker.io/v1/".to_owned(),
+                "docker.io".to_owned(),
+            ]);
         }
         auths
             .and_then(|auths| keys.iter().find_map(|key| auths.get(key)))
@@ -100,18 +120,27 @@ impl DockerConfig {
 fn read_auth(auth: &Value) -> Option<Credential> {
     let text = |member: &str| auth[member].as_str().filter(|text| !text.is_empty());
     if let Some(token) = text("identitytoken") {
-        return Some(Credential::Identity { token: token.into() });
+        return Some(Credential::Identity {
+            token: token.into(),
+        });
     }
     let (username, password) = match (text("auth"), text("username"), text("password")) {
         (Some(packed), ..) => {
             let pair = String::from_utf8(STANDARD.decode(packed).ok()?).ok()?;
             let (username, password) = pair.split_once(':')?;
-            (username.to_owned(), password.trim_end_matches('\0').to_owned())
+            (
+                username.to_owned(),
+                password.trim_end_matches('\0').to_owned(),
+            )
         }
         (None, Some(username), Some(password)) => (username.to_owned(), password.to_owned()),
         _ => return None,
     };
-    Some(Credential::Password { username, password: password.into(), origin: "the docker configuration" })
+    Some(Credential::Password {
+        username,
+        password: password.into(),
+        origin: "the docker configuration",
+    })
 }
 
 #[cfg(test)]

@@ -40,7 +40,12 @@ impl Digest {
         if got == *self {
             return Ok(());
         }
-        Err(RegistryError::Mismatch { what: what.to_owned(), property: "digest", expected: self.0.clone(), got: got.0 })
+        Err(RegistryError::Mismatch {
+            what: what.to_owned(),
+            property: "digest",
+            expected: self.0.clone(),
+            got: got.0,
+        })
     }
 }
 
@@ -49,8 +54,15 @@ impl TryFrom<String> for Digest {
 
     fn try_from(text: String) -> Result<Self, NotADigest> {
         let digits = text.strip_prefix("sha256:").unwrap_or_default();
-        let fits = digits.len() == 64 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        if fits { Ok(Self(text)) } else { Err(NotADigest(text.chars().take(100).collect())) }
+        let fits = digits.len() == 64
+            && digits
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if fits {
+            Ok(Self(text))
+        } else {
+            Err(NotADigest(text.chars().take(100).collect()))
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Manifests and indexes: bytes to what they mean, strictly (OCI image specification 1.1; the same
 //! for Docker's second schema).
-#![expect(clippy::indexing_slicing, reason = "a member or item that a JSON value lacks reads as null")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a member or item that a JSON value lacks reads as null"
+)]
 
 use std::collections::BTreeMap;
 
@@ -81,9 +84,17 @@ impl Document {
     /// # Errors
     /// [`RegistryError::Manifest`].
     pub fn read(stored: &Stored) -> Result<Self, RegistryError> {
-        let bad = |why: String| RegistryError::Manifest { what: stored.digest.to_string(), why };
-        let value: Value = serde_json::from_slice(&stored.bytes)
-            .map_err(|error| bad(format!("it is not JSON (line {}, column {})", error.line(), error.column())))?;
+        let bad = |why: String| RegistryError::Manifest {
+            what: stored.digest.to_string(),
+            why,
+        };
+        let value: Value = serde_json::from_slice(&stored.bytes).map_err(|error| {
+            bad(format!(
+                "it is not JSON (line {}, column {})",
+                error.line(),
+                error.column()
+            ))
+        })?;
         if value["schemaVersion"] != 2 {
             return Err(bad("its schemaVersion is not 2".into()));
         }
@@ -94,10 +105,15 @@ impl Document {
         if let Some(inner) = inner
             && inner != stored.media_type
         {
-            return Err(bad(format!("it calls itself {inner} but was served as {}", stored.media_type)));
+            return Err(bad(format!(
+                "it calls itself {inner} but was served as {}",
+                stored.media_type
+            )));
         }
         match stored.media_type.as_str() {
-            INDEX | DOCKER_LIST => descriptors(&value, "manifests").map(Self::Index).map_err(bad),
+            INDEX | DOCKER_LIST => descriptors(&value, "manifests")
+                .map(Self::Index)
+                .map_err(bad),
             MANIFEST | DOCKER_MANIFEST => read_manifest(&value).map(Self::Manifest).map_err(bad),
             other => Err(bad(format!("its media type {other:?} is not known"))),
         }
@@ -112,7 +128,8 @@ fn read_manifest(value: &Value) -> Result<Manifest, String> {
             .map_err(|_| "its annotations are not a map of texts".to_owned())?,
     };
     Ok(Manifest {
-        config: serde_json::from_value(config.clone()).map_err(|error| format!("its config: {error}"))?,
+        config: serde_json::from_value(config.clone())
+            .map_err(|error| format!("its config: {error}"))?,
         layers: descriptors(value, "layers")?,
         annotations,
     })

@@ -84,25 +84,56 @@ pub fn pack(text: &str, layout: Layout, notes: &Notes) -> Result<Packed, Registr
         (CREATED.to_owned(), created.clone()),
         (KUSTOMIZER_CREATED.to_owned(), created.clone()),
         (KUSTOMIZER_CHECKSUM.to_owned(), checksum(text.as_bytes())),
-        (KUSTOMIZER_VERSION.to_owned(), concat!("nuon-runner/", env!("CARGO_PKG_VERSION")).to_owned()),
+        (
+            KUSTOMIZER_VERSION.to_owned(),
+            concat!("nuon-runner/", env!("CARGO_PKG_VERSION")).to_owned(),
+        ),
     ]);
-    annotations.extend(notes.source.clone().map(|source| (SOURCE.to_owned(), source)));
-    annotations.extend(notes.revision.clone().map(|revision| (REVISION.to_owned(), revision)));
-    annotations.extend(notes.labels.iter().map(|(key, value)| (format!("nuon.co/label.{key}"), value.clone())));
+    annotations.extend(
+        notes
+            .source
+            .clone()
+            .map(|source| (SOURCE.to_owned(), source)),
+    );
+    annotations.extend(
+        notes
+            .revision
+            .clone()
+            .map(|revision| (REVISION.to_owned(), revision)),
+    );
+    annotations.extend(
+        notes
+            .labels
+            .iter()
+            .map(|(key, value)| (format!("nuon.co/label.{key}"), value.clone())),
+    );
     let (config_type, config, layer_type, layer, layer_annotations) = match layout {
         Layout::Flux => {
-            let layer = archive::pack("all.yaml", text.as_bytes()).map_err(archive::ArchiveError::Broken)?;
+            let layer = archive::pack("all.yaml", text.as_bytes())
+                .map_err(archive::ArchiveError::Broken)?;
             let tar = archive::expand(&layer, u64::MAX - 1)?;
             let config = json!({
                 "created": created, "architecture": "", "os": "", "config": {},
                 "rootfs": {"type": "layers", "diff_ids": [Digest::of(&tar)]},
                 "history": [{"created": created}],
             });
-            (FLUX_CONFIG, config.to_string(), FLUX_LAYER, layer, BTreeMap::new())
+            (
+                FLUX_CONFIG,
+                config.to_string(),
+                FLUX_LAYER,
+                layer,
+                BTreeMap::new(),
+            )
         }
         Layout::Archive => {
             let title = BTreeMap::from([(TITLE.to_owned(), ARCHIVE_FILE.to_owned())]);
-            (ARCHIVE_CONFIG, "{}".to_owned(), ARCHIVE_LAYER, text.as_bytes().to_vec(), title)
+            (
+                ARCHIVE_CONFIG,
+                "{}".to_owned(),
+                ARCHIVE_LAYER,
+                text.as_bytes().to_vec(),
+                title,
+            )
         }
     };
     let config = Bytes::from(config);
@@ -125,8 +156,15 @@ pub fn pack(text: &str, layout: Layout, notes: &Notes) -> Result<Packed, Registr
     });
     let bytes = Bytes::from(manifest.to_string());
     Ok(Packed {
-        manifest: Stored { digest: Digest::of(&bytes), media_type: MANIFEST.to_owned(), bytes },
-        blobs: vec![(config_descriptor.digest, config), (layer_descriptor.digest, layer)],
+        manifest: Stored {
+            digest: Digest::of(&bytes),
+            media_type: MANIFEST.to_owned(),
+            bytes,
+        },
+        blobs: vec![
+            (config_descriptor.digest, config),
+            (layer_descriptor.digest, layer),
+        ],
         annotations,
         artifact_type: config_type,
     })
@@ -137,7 +175,11 @@ pub fn pack(text: &str, layout: Layout, notes: &Notes) -> Result<Packed, Registr
 ///
 /// # Errors
 /// [`RegistryError`].
-pub async fn push(repository: &Repository, tag: &str, packed: &Packed) -> Result<(), RegistryError> {
+pub async fn push(
+    repository: &Repository,
+    tag: &str,
+    packed: &Packed,
+) -> Result<(), RegistryError> {
     for (digest, bytes) in &packed.blobs {
         repository.put_blob(digest, bytes.clone()).await?;
     }
@@ -194,7 +236,12 @@ pub async fn pull(repository: &Repository, version: &Version) -> Result<Artifact
         Kind::Flux => pull_flux(repository, &manifest).await?,
         Kind::Archive => pull_archive(repository, &manifest).await?,
     };
-    Ok(Artifact { digest, kind, content, annotations: manifest.annotations })
+    Ok(Artifact {
+        digest,
+        kind,
+        content,
+        annotations: manifest.annotations,
+    })
 }
 
 /// Of an index only the child that is marked as a kustomizer artifact is meant for us.
@@ -205,14 +252,26 @@ async fn child_manifest(
 ) -> Result<Manifest, RegistryError> {
     let is_ours = |child: &&Descriptor| {
         child.platform.as_ref().is_some_and(|platform| {
-            platform.os == "kustomizer" && platform.architecture == "yaml" && platform.os_version == "v2"
+            platform.os == "kustomizer"
+                && platform.architecture == "yaml"
+                && platform.os_version == "v2"
         })
     };
-    let bad = |why: &str| RegistryError::Manifest { what: index.to_string(), why: why.to_owned() };
-    let child = children.iter().find(is_ours).ok_or_else(|| bad("no child of the index is for kustomizer/yaml v2"))?;
-    let stored = repository.manifest(&Version::Digest(child.digest.clone())).await?;
+    let bad = |why: &str| RegistryError::Manifest {
+        what: index.to_string(),
+        why: why.to_owned(),
+    };
+    let child = children
+        .iter()
+        .find(is_ours)
+        .ok_or_else(|| bad("no child of the index is for kustomizer/yaml v2"))?;
+    let stored = repository
+        .manifest(&Version::Digest(child.digest.clone()))
+        .await?;
     if stored.media_type != child.media_type || stored.bytes.len() as u64 != child.size {
-        return Err(bad("a child has another media type or size than the index says"));
+        return Err(bad(
+            "a child has another media type or size than the index says",
+        ));
     }
     match Document::read(&stored)? {
         Document::Manifest(manifest) => Ok(manifest),
@@ -221,7 +280,11 @@ async fn child_manifest(
 }
 
 fn recognise(manifest: &Manifest) -> Result<Kind, RegistryError> {
-    let first = manifest.layers.first().map(|layer| layer.media_type.as_str()).unwrap_or_default();
+    let first = manifest
+        .layers
+        .first()
+        .map(|layer| layer.media_type.as_str())
+        .unwrap_or_default();
     if manifest.config.media_type == ARCHIVE_CONFIG {
         return Ok(Kind::Archive);
     }
@@ -240,7 +303,10 @@ fn recognise(manifest: &Manifest) -> Result<Kind, RegistryError> {
     )))
 }
 
-async fn pull_kustomizer(repository: &Repository, manifest: &Manifest) -> Result<Content, RegistryError> {
+async fn pull_kustomizer(
+    repository: &Repository,
+    manifest: &Manifest,
+) -> Result<Content, RegistryError> {
     let annotation = |key: &str| {
         let value = manifest.annotations.get(key);
         value.ok_or_else(|| RegistryError::Format(format!("'{key}' annotation not found")))
@@ -249,7 +315,9 @@ async fn pull_kustomizer(repository: &Repository, manifest: &Manifest) -> Result
     annotation(KUSTOMIZER_CREATED)?;
     let expected = annotation(KUSTOMIZER_CHECKSUM)?;
     if manifest.annotations.contains_key(KUSTOMIZER_ENCRYPTED) {
-        return Err(RegistryError::Format("it is encrypted, and encrypted artifacts are not supported yet".into()));
+        return Err(RegistryError::Format(
+            "it is encrypted, and encrypted artifacts are not supported yet".into(),
+        ));
     }
     let layer = first_layer(repository, manifest).await?;
     let files = unpack(layer, Links::Refuse).await?;
@@ -257,7 +325,12 @@ async fn pull_kustomizer(repository: &Repository, manifest: &Manifest) -> Result
     let got = checksum(&text);
     if got != *expected {
         let (what, expected) = ("the artifact's content".into(), expected.clone());
-        return Err(RegistryError::Mismatch { what, property: "checksum", expected, got });
+        return Err(RegistryError::Mismatch {
+            what,
+            property: "checksum",
+            expected,
+            got,
+        });
     }
     Ok(Content::Text(text))
 }
@@ -274,13 +347,19 @@ async fn unpack(layer: Bytes, links: Links) -> Result<Vec<(String, Vec<u8>)>, Re
 
 async fn pull_flux(repository: &Repository, manifest: &Manifest) -> Result<Content, RegistryError> {
     let layer = first_layer(repository, manifest).await?;
-    let media_type = manifest.layers.first().map(|layer| layer.media_type.as_str()).unwrap_or_default();
+    let media_type = manifest
+        .layers
+        .first()
+        .map(|layer| layer.media_type.as_str())
+        .unwrap_or_default();
     if !layer.starts_with(&[0x1f, 0x8b]) {
         // A static layer is the file itself; only its extension is known.
         let extension = media_type.strip_prefix(FLUX_CONTENT).unwrap_or_default();
         return match extension {
             ".yaml" | ".yml" => Ok(Content::Text(layer.to_vec())),
-            other => Err(RegistryError::Format(format!("it is a single file of type {other:?}, not YAML"))),
+            other => Err(RegistryError::Format(format!(
+                "it is a single file of type {other:?}, not YAML"
+            ))),
         };
     }
     let files = unpack(layer, Links::Skip).await?;
@@ -290,17 +369,34 @@ async fn pull_flux(repository: &Repository, manifest: &Manifest) -> Result<Conte
     Ok(Content::Files(files))
 }
 
-async fn pull_archive(repository: &Repository, manifest: &Manifest) -> Result<Content, RegistryError> {
+async fn pull_archive(
+    repository: &Repository,
+    manifest: &Manifest,
+) -> Result<Content, RegistryError> {
     let mut found = None;
-    let bytes = manifest.layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
+    let bytes = manifest
+        .layers
+        .iter()
+        .fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
     if bytes > LARGEST_ARCHIVE || manifest.layers.len() > MAX_LAYERS {
-        return Err(RegistryError::TooLarge { what: "the artifact".into(), limit: LARGEST_ARCHIVE });
+        return Err(RegistryError::TooLarge {
+            what: "the artifact".into(),
+            limit: LARGEST_ARCHIVE,
+        });
     }
     for layer in &manifest.layers {
-        let title = layer.annotations.get(TITLE).map(String::as_str).unwrap_or_default();
-        let leaves = title.starts_with('/') || title.contains('\\') || title.split('/').any(|part| part == "..");
+        let title = layer
+            .annotations
+            .get(TITLE)
+            .map(String::as_str)
+            .unwrap_or_default();
+        let leaves = title.starts_with('/')
+            || title.contains('\\')
+            || title.split('/').any(|part| part == "..");
         if leaves {
-            return Err(RegistryError::Format(format!("a file in it is called {title:?}")));
+            return Err(RegistryError::Format(format!(
+                "a file in it is called {title:?}"
+            )));
         }
         // Every layer is checked, also those that are not used.
         let bytes = repository.blob(layer, LARGEST_LAYER).await?;
@@ -308,11 +404,16 @@ async fn pull_archive(repository: &Repository, manifest: &Manifest) -> Result<Co
             found = Some(bytes.to_vec());
         }
     }
-    found.map(Content::Text).ok_or_else(|| RegistryError::Format(format!("it has no {ARCHIVE_FILE}")))
+    found
+        .map(Content::Text)
+        .ok_or_else(|| RegistryError::Format(format!("it has no {ARCHIVE_FILE}")))
 }
 
 async fn first_layer(repository: &Repository, manifest: &Manifest) -> Result<Bytes, RegistryError> {
-    let layer = manifest.layers.first().ok_or_else(|| RegistryError::Format("it has no layers".into()))?;
+    let layer = manifest
+        .layers
+        .first()
+        .ok_or_else(|| RegistryError::Format("it has no layers".into()))?;
     repository.blob(layer, LARGEST_LAYER).await
 }
 

@@ -1,5 +1,8 @@
 //! OCI image layouts: a folder with `oci-layout`, `index.json` and `blobs/sha256/…`.
-#![expect(clippy::indexing_slicing, reason = "a member or item that a JSON value lacks reads as null")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a member or item that a JSON value lacks reads as null"
+)]
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -32,7 +35,10 @@ impl Layout {
     }
 
     fn failed(&self) -> impl Fn(io::Error) -> RegistryError + '_ {
-        |source| RegistryError::Layout { path: self.path.clone(), source }
+        |source| RegistryError::Layout {
+            path: self.path.clone(),
+            source,
+        }
     }
 
     fn blob_path(&self, digest: &Digest) -> PathBuf {
@@ -64,7 +70,11 @@ impl Layout {
             .and_then(|value| value["mediaType"].as_str().map(str::to_owned));
         let media_type = named.map(str::to_owned).or(own).unwrap_or_default();
         digest.check(&format!("the manifest {digest}"), &bytes)?;
-        Ok(Stored { digest, media_type, bytes })
+        Ok(Stored {
+            digest,
+            media_type,
+            bytes,
+        })
     }
 
     /// Reads a blob. What it holds is checked by the caller.
@@ -85,7 +95,9 @@ impl Layout {
         };
         let mut bytes = Vec::new();
         // One byte more than promised shows that the promise was wrong.
-        file.take(limit + 1).read_to_end(&mut bytes).map_err(self.failed())?;
+        file.take(limit + 1)
+            .read_to_end(&mut bytes)
+            .map_err(self.failed())?;
         Ok(bytes.into())
     }
 
@@ -107,11 +119,17 @@ impl Layout {
     /// [`RegistryError`].
     pub fn put_manifest(&self, tag: Option<&str>, stored: &Stored) -> Result<(), RegistryError> {
         self.put_blob(&stored.digest, &stored.bytes)?;
-        self.write(&self.path.join("oci-layout"), br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+        self.write(
+            &self.path.join("oci-layout"),
+            br#"{"imageLayoutVersion":"1.0.0"}"#,
+        )?;
         let mut entries = self.entries()?;
         let is_same = |entry: &Value| match tag {
             Some(tag) => entry["annotations"][REF_NAME] == tag,
-            None => entry["digest"] == stored.digest.as_str() && entry["annotations"][REF_NAME].is_null(),
+            None => {
+                entry["digest"] == stored.digest.as_str()
+                    && entry["annotations"][REF_NAME].is_null()
+            }
         };
         entries.retain(|entry| !is_same(entry));
         let mut entry = json!({"mediaType": stored.media_type, "digest": stored.digest, "size": stored.bytes.len()});
@@ -119,7 +137,8 @@ impl Layout {
             entry["annotations"] = json!({ REF_NAME: tag });
         }
         entries.push(entry);
-        let index = json!({"schemaVersion": 2, "mediaType": super::document::INDEX, "manifests": entries});
+        let index =
+            json!({"schemaVersion": 2, "mediaType": super::document::INDEX, "manifests": entries});
         self.write(&self.path.join("index.json"), index.to_string().as_bytes())
     }
 
@@ -128,7 +147,8 @@ impl Layout {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             read => read.map_err(self.failed())?,
         };
-        let index: Value = serde_json::from_slice(&text).map_err(|error| self.failed()(error.into()))?;
+        let index: Value =
+            serde_json::from_slice(&text).map_err(|error| self.failed()(error.into()))?;
         Ok(index["manifests"].as_array().cloned().unwrap_or_default())
     }
 

@@ -3,7 +3,10 @@
 //! Uploads are monolithic: ECR silently drops all chunks but the first, and Google's registry takes
 //! none. A failed upload begins again from the start. Manifests are small and blobs are bounded, so
 //! both are held in memory.
-#![expect(clippy::indexing_slicing, reason = "a member or item that a JSON value lacks reads as null")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a member or item that a JSON value lacks reads as null"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,20 +59,33 @@ impl Connections {
     ) -> Result<Self, E> {
         let within = |reach| Ok::<_, E>(builder()?.dns_resolver(guard.resolver(reach)).build()?);
         let (own, foreign) = (within(Reach::Endpoint)?, within(Reach::Author)?);
-        Ok(Self { own, reach: Reach::Endpoint, foreign, guard: guard.clone() })
+        Ok(Self {
+            own,
+            reach: Reach::Endpoint,
+            foreign,
+            guard: guard.clone(),
+        })
     }
 
     /// The same for registries that authors of components name.
     #[must_use]
     pub fn of_authors(&self) -> Self {
-        Self { own: self.foreign.clone(), reach: Reach::Author, ..self.clone() }
+        Self {
+            own: self.foreign.clone(),
+            reach: Reach::Author,
+            ..self.clone()
+        }
     }
 
     /// How a registry is spoken to, as far as it may be asked.
     ///
     /// # Errors
     /// [`RegistryError::Guard`] if it may not be reached.
-    pub async fn channel(&self, address: &Address, insecure: &[String]) -> Result<Channel, RegistryError> {
+    pub async fn channel(
+        &self,
+        address: &Address,
+        insecure: &[String],
+    ) -> Result<Channel, RegistryError> {
         if let Ok(url) = Url::parse(&format!("https://{}/", address.host())) {
             self.guard.check(&url, self.reach)?;
         }
@@ -114,10 +130,21 @@ impl Remote {
         connections: Connections,
         channel: Channel,
     ) -> Result<Self, RegistryError> {
-        let base = Url::parse(&format!("{}://{}/v2/{}/", channel.scheme(), address.host(), address.name()))
-            .map_err(|_| RegistryError::Address(address.to_string()))?;
+        let base = Url::parse(&format!(
+            "{}://{}/v2/{}/",
+            channel.scheme(),
+            address.host(),
+            address.name()
+        ))
+        .map_err(|_| RegistryError::Address(address.to_string()))?;
         connections.guard.check(&base, connections.reach)?;
-        Ok(Self { address, base, credential, connections, token: Arc::default() })
+        Ok(Self {
+            address,
+            base,
+            credential,
+            connections,
+            token: Arc::default(),
+        })
     }
 
     /// Where it is.
@@ -134,20 +161,36 @@ impl Remote {
         let mut call = self.call("the manifest", Method::GET, &format!("manifests/{version}"))?;
         call.accept = Some(ACCEPTED.join(", "));
         let response = self.send(&call, true).await?;
-        let served = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let served = served.map(|text| text.split(';').next().unwrap_or_default().trim().to_owned());
+        let served = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        let served =
+            served.map(|text| text.split(';').next().unwrap_or_default().trim().to_owned());
         let bytes = self.body(response, &call, LARGEST).await?;
-        let own = || serde_json::from_slice::<Value>(&bytes).ok()?["mediaType"].as_str().map(str::to_owned);
+        let own = || {
+            serde_json::from_slice::<Value>(&bytes).ok()?["mediaType"]
+                .as_str()
+                .map(str::to_owned)
+        };
         // Some registries serve manifests as plain JSON; then their own word counts.
         let media_type = match served {
             Some(served) if ACCEPTED.contains(&served.as_str()) => served,
             _ => own().unwrap_or_default(),
         };
-        Ok(Stored { digest: Digest::of(&bytes), media_type, bytes })
+        Ok(Stored {
+            digest: Digest::of(&bytes),
+            media_type,
+            bytes,
+        })
     }
 
     pub(super) async fn blob(&self, descriptor: &Descriptor) -> Result<Bytes, RegistryError> {
-        let call = self.call("a blob", Method::GET, &format!("blobs/{}", descriptor.digest))?;
+        let call = self.call(
+            "a blob",
+            Method::GET,
+            &format!("blobs/{}", descriptor.digest),
+        )?;
         let read = || async {
             let mut response = self.send_once(&call).await?;
             for _ in 0..HOPS {
@@ -172,11 +215,21 @@ impl Remote {
         let body = self.body(response, &call, LARGEST).await?;
         let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         let tags = answer["tags"].as_array().into_iter().flatten();
-        Ok(tags.filter_map(|tag| tag.as_str().map(str::to_owned)).collect())
+        Ok(tags
+            .filter_map(|tag| tag.as_str().map(str::to_owned))
+            .collect())
     }
 
-    pub(super) async fn put_blob(&self, digest: &Digest, bytes: Bytes) -> Result<(), RegistryError> {
-        let head = self.call("a look for a blob", Method::HEAD, &format!("blobs/{digest}"))?;
+    pub(super) async fn put_blob(
+        &self,
+        digest: &Digest,
+        bytes: Bytes,
+    ) -> Result<(), RegistryError> {
+        let head = self.call(
+            "a look for a blob",
+            Method::HEAD,
+            &format!("blobs/{digest}"),
+        )?;
         match self.send(&head, true).await {
             Ok(_) => return Ok(()),
             Err(RegistryError::NotFound(_)) => {}
@@ -201,23 +254,50 @@ impl Remote {
         retried(upload).await
     }
 
-    pub(super) async fn put_manifest(&self, tag: Option<&str>, stored: &Stored) -> Result<(), RegistryError> {
+    pub(super) async fn put_manifest(
+        &self,
+        tag: Option<&str>,
+        stored: &Stored,
+    ) -> Result<(), RegistryError> {
         let version = tag.unwrap_or(stored.digest.as_str());
-        let mut call = self.call("the push of a manifest", Method::PUT, &format!("manifests/{version}"))?;
+        let mut call = self.call(
+            "the push of a manifest",
+            Method::PUT,
+            &format!("manifests/{version}"),
+        )?;
         call.content_type = Some(stored.media_type.clone());
         call.body = Some(stored.bytes.clone());
         self.send(&call, true).await.map(drop)
     }
 
-    fn call(&self, action: &'static str, method: Method, path: &str) -> Result<Call, RegistryError> {
-        let url = self.base.join(path).map_err(|_| RegistryError::Address(self.address.to_string()))?;
-        Ok(Call { action, method, url, accept: None, content_type: None, body: None })
+    fn call(
+        &self,
+        action: &'static str,
+        method: Method,
+        path: &str,
+    ) -> Result<Call, RegistryError> {
+        let url = self
+            .base
+            .join(path)
+            .map_err(|_| RegistryError::Address(self.address.to_string()))?;
+        Ok(Call {
+            action,
+            method,
+            url,
+            accept: None,
+            content_type: None,
+            body: None,
+        })
     }
 
     /// Sends a call to the registry, with credentials, and again after a temporary fault if asked to.
     async fn send(&self, call: &Call, retry: bool) -> Result<Response, RegistryError> {
         let once = || async { self.good(self.send_once(call).await?, call).await };
-        if retry { retried(once).await } else { once().await }
+        if retry {
+            retried(once).await
+        } else {
+            once().await
+        }
     }
 
     /// One attempt; a second one with fresh credentials if the registry wants some.
@@ -227,17 +307,29 @@ impl Remote {
             return Ok(response);
         }
         let headers = response.headers().get_all(header::WWW_AUTHENTICATE).iter();
-        let challenge = headers.filter_map(|value| value.to_str().ok()).find_map(challenge::parse);
-        let Some(challenge) = challenge else { return Ok(response) };
-        let Some(authorization) = self.authorize(call, &challenge).await? else { return Ok(response) };
+        let challenge = headers
+            .filter_map(|value| value.to_str().ok())
+            .find_map(challenge::parse);
+        let Some(challenge) = challenge else {
+            return Ok(response);
+        };
+        let Some(authorization) = self.authorize(call, &challenge).await? else {
+            return Ok(response);
+        };
         *self.token.lock().await = Some(authorization);
         self.attempt(call).await
     }
 
     async fn attempt(&self, call: &Call) -> Result<Response, RegistryError> {
         let own = call.url.origin() == self.base.origin();
-        let client = if own { &self.connections.own } else { self.foreign(&call.url, call.url.as_str())? };
-        let mut request = client.request(call.method.clone(), call.url.clone()).timeout(ATTEMPT);
+        let client = if own {
+            &self.connections.own
+        } else {
+            self.foreign(&call.url, call.url.as_str())?
+        };
+        let mut request = client
+            .request(call.method.clone(), call.url.clone())
+            .timeout(ATTEMPT);
         if let Some(accept) = &call.accept {
             request = request.header(header::ACCEPT, accept);
         }
@@ -251,33 +343,64 @@ impl Remote {
         }
         // The credential is the registry's own: it goes nowhere else.
         if own {
-            request = match self.token.lock().await.clone().unwrap_or(Authorization::None) {
+            request = match self
+                .token
+                .lock()
+                .await
+                .clone()
+                .unwrap_or(Authorization::None)
+            {
                 Authorization::None => request,
-                Authorization::Basic(user, password) => request.basic_auth(user, Some(password.expose())),
+                Authorization::Basic(user, password) => {
+                    request.basic_auth(user, Some(password.expose()))
+                }
                 Authorization::Bearer(token) => request.bearer_auth(token.expose()),
             };
         }
-        request.send().await.map_err(|error| self.unreachable(call.action, &error))
+        request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(call.action, &error))
     }
 
-    async fn authorize(&self, call: &Call, challenge: &Challenge) -> Result<Option<Authorization>, RegistryError> {
+    async fn authorize(
+        &self,
+        call: &Call,
+        challenge: &Challenge,
+    ) -> Result<Option<Authorization>, RegistryError> {
         match (challenge, &self.credential) {
-            (Challenge::Basic, Credential::Password { username, password, .. }) => {
-                Ok(Some(Authorization::Basic(username.clone(), password.clone())))
-            }
+            (
+                Challenge::Basic,
+                Credential::Password {
+                    username, password, ..
+                },
+            ) => Ok(Some(Authorization::Basic(
+                username.clone(),
+                password.clone(),
+            ))),
             (Challenge::Basic, _) => Ok(None),
-            (Challenge::Bearer { realm, service }, _) => {
-                self.token(call, realm, service).await.map(|token| Some(Authorization::Bearer(token)))
-            }
+            (Challenge::Bearer { realm, service }, _) => self
+                .token(call, realm, service)
+                .await
+                .map(|token| Some(Authorization::Bearer(token))),
         }
     }
 
     /// Asks the token service that the registry names.
-    async fn token(&self, call: &Call, realm: &str, service: &str) -> Result<Secret, RegistryError> {
+    async fn token(
+        &self,
+        call: &Call,
+        realm: &str,
+        service: &str,
+    ) -> Result<Secret, RegistryError> {
         let action = "an access token";
         let url = Url::parse(realm).map_err(|_| self.misled(realm, "it is not a URL"))?;
         let client = self.foreign(&url, realm)?;
-        let actions = if matches!(call.method, Method::GET | Method::HEAD) { "pull" } else { "pull,push" };
+        let actions = if matches!(call.method, Method::GET | Method::HEAD) {
+            "pull"
+        } else {
+            "pull,push"
+        };
         let scope = format!("repository:{}:{actions}", self.address.name());
         let request = match &self.credential {
             Credential::Identity { token } => {
@@ -290,30 +413,47 @@ impl Remote {
                 ];
                 client.post(url).form(&form)
             }
-            Credential::Password { username, password, .. } => client
+            Credential::Password {
+                username, password, ..
+            } => client
                 .get(url)
                 .query(&[("service", service), ("scope", &scope)])
                 .basic_auth(username, Some(password.expose())),
-            Credential::Anonymous => client.get(url).query(&[("service", service), ("scope", &scope)]),
+            Credential::Anonymous => client
+                .get(url)
+                .query(&[("service", service), ("scope", &scope)]),
         };
-        let response = request.timeout(ATTEMPT).send().await.map_err(|error| self.unreachable(action, &error))?;
-        let asked = Call { action, ..self.call(action, Method::GET, "")? };
+        let response = request
+            .timeout(ATTEMPT)
+            .send()
+            .await
+            .map_err(|error| self.unreachable(action, &error))?;
+        let asked = Call {
+            action,
+            ..self.call(action, Method::GET, "")?
+        };
         let response = self.good(response, &asked).await?;
         let body = self.body(response, &asked, LARGEST).await?;
         let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let token = ["token", "access_token"].into_iter().find_map(|member| answer[member].as_str());
-        token.map(Secret::from).ok_or_else(|| RegistryError::Unreachable {
-            host: self.address.host().to_owned(),
-            action,
-            message: "the token service's answer holds no token".into(),
-        })
+        let token = ["token", "access_token"]
+            .into_iter()
+            .find_map(|member| answer[member].as_str());
+        token
+            .map(Secret::from)
+            .ok_or_else(|| RegistryError::Unreachable {
+                host: self.address.host().to_owned(),
+                action,
+                message: "the token service's answer holds no token".into(),
+            })
     }
 
     /// A client for an address that the registry names: on its own host as itself is spoken to, on others over https and
     /// on the public internet.
     fn foreign(&self, url: &Url, text: &str) -> Result<&reqwest::Client, RegistryError> {
         let is_own = url.host() == self.base.host();
-        if url.scheme() != "https" && !(is_own && self.base.scheme() == "http" && url.scheme() == "http") {
+        if url.scheme() != "https"
+            && !(is_own && self.base.scheme() == "http" && url.scheme() == "http")
+        {
             return Err(self.misled(text, "it is not https"));
         }
         if is_own {
@@ -329,12 +469,21 @@ impl Remote {
     async fn follow(&self, call: &Call, response: &Response) -> Result<Response, RegistryError> {
         let url = self.location(call, response)?;
         let client = self.foreign(&url, url.as_str())?;
-        client.get(url).timeout(ATTEMPT).send().await.map_err(|error| self.unreachable(call.action, &error))
+        client
+            .get(url)
+            .timeout(ATTEMPT)
+            .send()
+            .await
+            .map_err(|error| self.unreachable(call.action, &error))
     }
 
     /// Where an answer points to.
     fn location(&self, call: &Call, response: &Response) -> Result<Url, RegistryError> {
-        let text = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let text = response
+            .headers()
+            .get(header::LOCATION)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
         let url = call.url.join(text).ok().filter(|_| !text.is_empty());
         let url = url.ok_or_else(|| self.misled(text, "it is not a URL"))?;
         self.foreign(&url, text)?;
@@ -347,37 +496,68 @@ impl Remote {
             return Ok(response);
         }
         let host = self.address.host().to_owned();
-        let delay = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let delay = response
+            .headers()
+            .get(header::RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
         let what = format!(
             "{}{}",
             self.address,
-            call.url.path().rsplit_once('/').map_or("", |(_, last)| last).replace("sha256", "@sha256")
+            call.url
+                .path()
+                .rsplit_once('/')
+                .map_or("", |(_, last)| last)
+                .replace("sha256", "@sha256")
         );
-        let body = read(response, LARGEST_REFUSAL as u64).await.unwrap_or_default();
+        let body = read(response, LARGEST_REFUSAL as u64)
+            .await
+            .unwrap_or_default();
         let refusal: Value = serde_json::from_slice(&body).unwrap_or_default();
         let first = &refusal["errors"][0];
-        let message = first["message"].as_str().or(first["code"].as_str()).unwrap_or_default();
+        let message = first["message"]
+            .as_str()
+            .or(first["code"].as_str())
+            .unwrap_or_default();
         let message: String = message.chars().take(300).collect();
         let action = call.action;
         Err(match status.as_u16() {
             404 => RegistryError::NotFound(what),
-            401 | 403 => RegistryError::Denied { host, action, credential: self.credential.origin(), message },
+            401 | 403 => RegistryError::Denied {
+                host,
+                action,
+                credential: self.credential.origin(),
+                message,
+            },
             300..=399 => self.misled("another place", "redirects are followed for blobs only"),
-            status => RegistryError::Refused { host, action, status, message, delay: delay.map(Duration::from_secs) },
+            status => RegistryError::Refused {
+                host,
+                action,
+                status,
+                message,
+                delay: delay.map(Duration::from_secs),
+            },
         })
     }
 
-    async fn body(&self, response: Response, call: &Call, limit: u64) -> Result<Bytes, RegistryError> {
+    async fn body(
+        &self,
+        response: Response,
+        call: &Call,
+        limit: u64,
+    ) -> Result<Bytes, RegistryError> {
         // One byte more than promised shows that the promise was wrong.
-        read(response, limit.saturating_add(1)).await.map_err(|message| RegistryError::Unreachable {
-            host: self.address.host().to_owned(),
-            action: call.action,
-            message,
-        })
+        read(response, limit.saturating_add(1))
+            .await
+            .map_err(|message| RegistryError::Unreachable {
+                host: self.address.host().to_owned(),
+                action: call.action,
+                message,
+            })
     }
 
     fn unreachable(&self, action: &'static str, error: &reqwest::Error) -> RegistryError {
-        let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+        let mut causes =
+            std::iter::successors(std::error::Error::source(error), |cause| cause.source());
         // URLs stay out: one may carry a signature.
         let message = causes.next().map_or_else(
             || "the connection failed".to_owned(),
@@ -387,20 +567,36 @@ impl Remote {
         if trust::is_refused(error) {
             RegistryError::Untrusted { host, message }
         } else {
-            RegistryError::Unreachable { host, action, message }
+            RegistryError::Unreachable {
+                host,
+                action,
+                message,
+            }
         }
     }
 
     fn misled(&self, target: &str, why: &'static str) -> RegistryError {
-        let target = target.split(['?', '#']).next().unwrap_or_default().chars().take(200).collect();
-        RegistryError::Misled { host: self.address.host().to_owned(), target, why }
+        let target = target
+            .split(['?', '#'])
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .take(200)
+            .collect();
+        RegistryError::Misled {
+            host: self.address.host().to_owned(),
+            target,
+            why,
+        }
     }
 }
 
 /// Reads at most `limit` bytes; more is not an error here, the caller sees it by the length.
 async fn read(response: Response, limit: u64) -> Result<Bytes, String> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    bounded::prefix(response, limit).await.map_err(|error| error.to_string())
+    bounded::prefix(response, limit)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 /// Tries again after temporary faults: five times, half a second to ten, or what the server asks for.
@@ -417,9 +613,9 @@ where
     work.retry(waits)
         .when(RegistryError::is_temporary)
         .adjust(|error, wait| match error {
-            RegistryError::Refused { delay: Some(delay), .. } => {
-                wait.map(|wait| wait.max((*delay).min(Duration::from_secs(60))))
-            }
+            RegistryError::Refused {
+                delay: Some(delay), ..
+            } => wait.map(|wait| wait.max((*delay).min(Duration::from_secs(60)))),
             _ => wait,
         })
         .await

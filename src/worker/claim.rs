@@ -56,7 +56,9 @@ impl Worker {
             return Err(ClaimError::Gone);
         }
         let job = record.job();
-        let newest = record.newest_execution().map(|execution| execution.id.clone());
+        let newest = record
+            .newest_execution()
+            .map(|execution| execution.id.clone());
         let claim = self.journal.intend(&job, newest.as_ref()).await?;
         let error = match self.create(&job, newest.as_ref()).await {
             Ok(execution) if self.journal.claimed(claim, &execution).await? => {
@@ -69,7 +71,11 @@ impl Worker {
         Err(error)
     }
 
-    async fn create(&self, job: &Job, newest: Option<&ExecutionId>) -> Result<ExecutionId, ClaimError> {
+    async fn create(
+        &self,
+        job: &Job,
+        newest: Option<&ExecutionId>,
+    ) -> Result<ExecutionId, ClaimError> {
         let mut backoff = Backoff::default();
         loop {
             let error = match self.control.create_execution(&job.id).await {
@@ -85,7 +91,10 @@ impl Worker {
                 _ => return Err(error.into()),
             }
             self.clock.sleep(backoff.next(error.delay())).await;
-            let record = self.control.job(&job.id, Patience::Until(job.execution_timeout)).await?;
+            let record = self
+                .control
+                .job(&job.id, Patience::Until(job.execution_timeout))
+                .await?;
             if let Some(ours) = self.ours(&record, newest) {
                 tracing::info!(job = %job.id, execution = %ours, "the claim had arrived; it is ours");
                 return Ok(ours);
@@ -97,7 +106,11 @@ impl Worker {
     }
 
     /// The execution that a lost answer was about, if it was made.
-    pub(super) fn ours(&self, record: &JobRecord, newest_before: Option<&ExecutionId>) -> Option<ExecutionId> {
+    pub(super) fn ours(
+        &self,
+        record: &JobRecord,
+        newest_before: Option<&ExecutionId>,
+    ) -> Option<ExecutionId> {
         let execution = record.newest_execution()?;
         let is_new = newest_before != Some(&execution.id);
         let is_ours = execution.client_version() == Some(self.control.client_version());

@@ -93,7 +93,10 @@ impl Worker {
     ///
     /// # Errors
     /// [`JournalError`]: without the journal nothing can be promised.
-    pub async fn run(self: &Arc<Self>, turns: &watch::Sender<Turn>) -> Result<Drained, JournalError> {
+    pub async fn run(
+        self: &Arc<Self>,
+        turns: &watch::Sender<Turn>,
+    ) -> Result<Drained, JournalError> {
         let mut dispatch = Dispatch {
             worker: self.clone(),
             polls: FuturesUnordered::new(),
@@ -105,7 +108,10 @@ impl Worker {
             jobs: JoinSet::new(),
             held: HashSet::new(),
             no_tail: false,
-            drained: Drained { left: 0, by_job: false },
+            drained: Drained {
+                left: 0,
+                by_job: false,
+            },
         };
         dispatch.resume().await?;
         turns.send_modify(|turn| turn.recovered = true);
@@ -146,12 +152,17 @@ impl Dispatch {
     }
 
     fn room(&self, group: &Group) -> usize {
-        let most = self.worker.concurrency.unwrap_or_else(|| self.worker.settings.borrow().parallelism(group));
+        let most = self
+            .worker
+            .concurrency
+            .unwrap_or_else(|| self.worker.settings.borrow().parallelism(group));
         most.saturating_sub(self.running.get(group).map_or(0, HashSet::len))
     }
 
     fn is_running(&self, group: &Group, job: &JobId) -> bool {
-        self.running.get(group).is_some_and(|jobs| jobs.contains(job))
+        self.running
+            .get(group)
+            .is_some_and(|jobs| jobs.contains(job))
     }
 
     // ---- polls ----
@@ -174,26 +185,39 @@ impl Dispatch {
             }
         } else if now >= self.due && self.polls.is_empty() {
             let control = self.worker.control.clone();
-            self.polls.push(Box::pin(async move { (None, control.jobs().await) }));
+            self.polls
+                .push(Box::pin(async move { (None, control.jobs().await) }));
         }
     }
 
     /// Takes the answer of a poll; true if it was a good one.
-    fn answered(&mut self, group: Option<Group>, answer: Result<Vec<JobRecord>, ControlError>) -> bool {
+    fn answered(
+        &mut self,
+        group: Option<Group>,
+        answer: Result<Vec<JobRecord>, ControlError>,
+    ) -> bool {
         let now = self.worker.clock.elapsed();
         if let Some(group) = &group {
             self.held.remove(group);
         }
         match answer {
             Ok(jobs) => {
-                self.worker.metrics.poll(if jobs.is_empty() { "empty" } else { "jobs" });
+                self.worker
+                    .metrics
+                    .poll(if jobs.is_empty() { "empty" } else { "jobs" });
                 // A held poll that came back is sent again at once.
-                self.due = if group.is_some() { now } else { now + jitter(POLL_PERIOD) };
+                self.due = if group.is_some() {
+                    now
+                } else {
+                    now + jitter(POLL_PERIOD)
+                };
                 self.see(jobs);
                 true
             }
             Err(error) if group.is_some() && error.is_status(404) => {
-                tracing::info!("the control plane does not hold polls; asking once a second instead");
+                tracing::info!(
+                    "the control plane does not hold polls; asking once a second instead"
+                );
                 self.no_tail = true;
                 false
             }
@@ -224,7 +248,11 @@ impl Dispatch {
         for group in groups {
             if let Some(seen) = self.seen.get_mut(&group) {
                 // The oldest last, where it is taken from.
-                seen.sort_by(|a, b| b.created_at.cmp(&a.created_at).then_with(|| b.id.cmp(&a.id)));
+                seen.sort_by(|a, b| {
+                    b.created_at
+                        .cmp(&a.created_at)
+                        .then_with(|| b.id.cmp(&a.id))
+                });
             }
             self.start_next(&group);
         }
@@ -235,8 +263,13 @@ impl Dispatch {
     /// Starts as many seen jobs of a group as there is room for.
     fn start_next(&mut self, group: &Group) {
         while self.room(group) > 0 && !self.worker.drain.is_stopped() {
-            let Some(record) = self.seen.get_mut(group).and_then(Vec::pop) else { return };
-            self.running.entry(group.clone()).or_default().insert(record.id.clone());
+            let Some(record) = self.seen.get_mut(group).and_then(Vec::pop) else {
+                return;
+            };
+            self.running
+                .entry(group.clone())
+                .or_default()
+                .insert(record.id.clone());
             let (worker, group, id) = (self.worker.clone(), group.clone(), record.id);
             self.jobs.spawn(async move {
                 let end = worker.take(&id).await;
@@ -256,7 +289,10 @@ impl Dispatch {
                     None => break,
                 }
             }
-            self.running.entry(group.clone()).or_default().insert(id.clone());
+            self.running
+                .entry(group.clone())
+                .or_default()
+                .insert(id.clone());
             self.inherited.insert(id.clone());
             let worker = self.worker.clone();
             self.jobs.spawn(async move {
@@ -273,7 +309,9 @@ impl Dispatch {
     ) -> Result<(), JournalError> {
         // A panic outside of the steps: the job's place is not known, but the process goes on.
         let Ok((group, job, end)) = ended else {
-            tracing::error!("a job's task panicked outside of its steps; this is a fault of the runner");
+            tracing::error!(
+                "a job's task panicked outside of its steps; this is a fault of the runner"
+            );
             return Ok(());
         };
         if let Some(jobs) = self.running.get_mut(&group) {
@@ -287,7 +325,9 @@ impl Dispatch {
                 self.drained.by_job = true;
                 self.worker.drain.stop(crate::base::stop::Cause::Shutdown);
             }
-            JobEnd::NotClaimed(ClaimError::Gone) => tracing::debug!(%job, "somebody else was faster"),
+            JobEnd::NotClaimed(ClaimError::Gone) => {
+                tracing::debug!(%job, "somebody else was faster")
+            }
             JobEnd::NotClaimed(error) => tracing::warn!(%job, %error, "a job was not claimed"),
         }
         let now = self.worker.clock.elapsed();
@@ -310,7 +350,14 @@ impl Worker {
             Err(ClaimError::Journal(error)) => return Err(error),
             Err(error) => return Ok(JobEnd::NotClaimed(error)),
         };
-        let start = Start { job, claimed, spent: Duration::ZERO, outcome: None, inherited: false, crashes: 0 };
+        let start = Start {
+            job,
+            claimed,
+            spent: Duration::ZERO,
+            outcome: None,
+            inherited: false,
+            crashes: 0,
+        };
         self.drive(start).await.map(JobEnd::Ended)
     }
 }

@@ -64,12 +64,20 @@ pub struct Failure {
 impl Failure {
     /// A failure without further causes.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), causes: Vec::new() }
+        Self {
+            kind,
+            message: message.into(),
+            causes: Vec::new(),
+        }
     }
 
     /// A failure whose sentence is the error's own and whose causes are the error's.
     pub fn from_error(kind: FailureKind, error: &(dyn std::error::Error + 'static)) -> Self {
-        Self { kind, message: error.to_string(), causes: chain(error) }
+        Self {
+            kind,
+            message: error.to_string(),
+            causes: chain(error),
+        }
     }
 
     /// The sentence with its causes, in one line.
@@ -87,7 +95,9 @@ impl Failure {
 }
 
 fn chain(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
-    std::iter::successors(error.source(), |cause| cause.source()).map(ToString::to_string).collect()
+    std::iter::successors(error.source(), |cause| cause.source())
+        .map(ToString::to_string)
+        .collect()
 }
 
 /// Turns an error into a failure of a kind: `.map_err(because(FailureKind::Source))`.

@@ -126,7 +126,10 @@ impl Context {
         let made = JobDir::create(&self.state_dir, self.execution.as_str()).map_err(|error| {
             Failure::new(
                 FailureKind::Machine,
-                format!("cannot make a directory for the job below {}: {error}", self.state_dir.display()),
+                format!(
+                    "cannot make a directory for the job below {}: {error}",
+                    self.state_dir.display()
+                ),
             )
         })?;
         Ok(self.directory.get_or_init(|| made).path())
@@ -137,11 +140,17 @@ impl Context {
     ///
     /// # Errors
     /// [`Failure`] of kind `Internal` if the work panics.
-    pub async fn blocking<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Failure> {
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Failure> {
         let stop = self.stop.clone();
         let wanted = tokio::task::spawn_blocking(move || interrupt::while_wanted(&stop, work));
         wanted.await.map_err(|_| {
-            Failure::new(FailureKind::Internal, "the runner panicked in this job; this is a fault of the runner")
+            Failure::new(
+                FailureKind::Internal,
+                "the runner panicked in this job; this is a fault of the runner",
+            )
         })
     }
 }

@@ -78,9 +78,15 @@ impl Worker {
         // What cannot be delivered yet goes on beside the next jobs.
         self.background.spawn({
             let (worker, delivery) = (self.clone(), delivery.clone());
-            let (job, claimed, inherited) = (start.job.clone(), start.claimed.clone(), start.inherited);
+            let (job, claimed, inherited) =
+                (start.job.clone(), start.claimed.clone(), start.inherited);
             async move {
-                let sender = Sender { claim: claimed.claim, job: &job, execution: &claimed.execution, inherited };
+                let sender = Sender {
+                    claim: claimed.claim,
+                    job: &job,
+                    execution: &claimed.execution,
+                    inherited,
+                };
                 if let Err(error) = worker.deliver(sender, &delivery).await {
                     tracing::error!(job = %job.id, %error, "reports of a job cannot be delivered");
                     delivery.fail();
@@ -89,7 +95,14 @@ impl Worker {
         });
         self.metrics.started(&start.job.group);
         let group = start.job.group.clone();
-        let ended = Drive { worker: self, delivery: &delivery, start, is_counted: AtomicBool::new(false) }.run().await;
+        let ended = Drive {
+            worker: self,
+            delivery: &delivery,
+            start,
+            is_counted: AtomicBool::new(false),
+        }
+        .run()
+        .await;
         self.metrics.stopped(&group);
         delivery.close();
         ended
@@ -115,9 +128,18 @@ impl Drive<'_> {
     async fn run(self) -> Result<Ended, JournalError> {
         let worker = self.worker;
         let settings = worker.settings.borrow().clone();
-        let shipper = LogShipper::open(&worker.logs, &settings, &self.start.job, Some(&self.start.claimed.execution));
+        let shipper = LogShipper::open(
+            &worker.logs,
+            &settings,
+            &self.start.job,
+            Some(&self.start.claimed.execution),
+        );
         let stop = worker.cancel.child();
-        let time = self.start.job.execution_timeout.saturating_sub(self.start.spent);
+        let time = self
+            .start
+            .job
+            .execution_timeout
+            .saturating_sub(self.start.spent);
         let context = Context {
             job: self.start.job.clone(),
             execution: self.start.claimed.execution.clone(),
@@ -133,7 +155,10 @@ impl Drive<'_> {
         let handler = worker.handler(&context.job.kind);
         let mut steps = handler.as_ref().map(|handler| handler.start());
         let refusal = if settings.sandbox_mode && context.job.kind != JobKind::ShutDown {
-            Some(Failure::new(FailureKind::Unsupported, "sandbox mode is not supported yet"))
+            Some(Failure::new(
+                FailureKind::Unsupported,
+                "sandbox mode is not supported yet",
+            ))
         } else {
             None
         };
@@ -157,25 +182,38 @@ impl Drive<'_> {
             },
         };
         let cleaned = self.clean_up(steps, context, &work).await?;
-        let ended = self.report(work, cleaned, handler.as_deref(), shipper.log()).await;
+        let ended = self
+            .report(work, cleaned, handler.as_deref(), shipper.log())
+            .await;
         shipper.close().await;
         ended
     }
 
     /// The five steps of work, each under the job's stop token and each behind a wall for panics.
     async fn work(&self, steps: &mut dyn Steps, context: &Context) -> Result<Work, JournalError> {
-        let mut outcome = self.start.outcome.clone().and_then(|outcome| serde_json::from_value(outcome).ok());
+        let mut outcome = self
+            .start
+            .outcome
+            .clone()
+            .and_then(|outcome| serde_json::from_value(outcome).ok());
         let mut alone = None;
         // What is done is done, whatever happened since.
         if outcome.is_none() && self.start.crashes >= MAX_CRASHES {
             let why = format!(
                 "the runner went down {MAX_CRASHES} times while it worked on this job, which is not tried again"
             );
-            return Ok(Work::Failed(Step::Fetch, Failure::new(FailureKind::Internal, why)));
+            return Ok(Work::Failed(
+                Step::Fetch,
+                Failure::new(FailureKind::Internal, why),
+            ));
         }
         let mut suspect = None;
         if self.start.crashes >= SUSPECT_CRASHES {
-            let waits = || context.log.info("waits for other jobs that were under way when the runner went down");
+            let waits = || {
+                context
+                    .log
+                    .info("waits for other jobs that were under way when the runner went down")
+            };
             suspect.replace(self.worker.exclusive.enter(SUSPECTS, waits).await);
         }
         self.worker.journal.drive(self.start.claimed.claim).await?;
@@ -197,8 +235,16 @@ impl Drive<'_> {
                     Step::Outputs | Step::Cleanup => Ok(()),
                 }
             };
-            let done = match context.stop.run(AssertUnwindSafe(call).catch_unwind()).await {
-                None => return Ok(Work::Stopped(context.stop.cause().unwrap_or(Cause::Shutdown))),
+            let done = match context
+                .stop
+                .run(AssertUnwindSafe(call).catch_unwind())
+                .await
+            {
+                None => {
+                    return Ok(Work::Stopped(
+                        context.stop.cause().unwrap_or(Cause::Shutdown),
+                    ));
+                }
                 Some(Ok(done)) => done,
                 Some(Err(_)) => Err(Failure::new(
                     FailureKind::Internal,
@@ -211,10 +257,19 @@ impl Drive<'_> {
             match step {
                 Step::Fetch => {
                     if let Some(key) = steps.exclusive() {
-                        let waits = || log.info("waits for another deploy of this component to end");
-                        match context.stop.run(self.worker.exclusive.enter(&key, waits)).await {
+                        let waits =
+                            || log.info("waits for another deploy of this component to end");
+                        match context
+                            .stop
+                            .run(self.worker.exclusive.enter(&key, waits))
+                            .await
+                        {
                             Some(guard) => alone = Some(guard),
-                            None => return Ok(Work::Stopped(context.stop.cause().unwrap_or(Cause::Shutdown))),
+                            None => {
+                                return Ok(Work::Stopped(
+                                    context.stop.cause().unwrap_or(Cause::Shutdown),
+                                ));
+                            }
                         }
                     }
                 }
@@ -222,13 +277,18 @@ impl Drive<'_> {
                 Step::Outputs => self.outputs(outcome.as_ref()).await?,
                 _ => {}
             }
-            self.worker.metrics.step(step, self.worker.clock.elapsed().saturating_sub(begun));
+            self.worker
+                .metrics
+                .step(step, self.worker.clock.elapsed().saturating_sub(begun));
             log.info(format!("{step} done"));
         }
         drop(alone);
         let outcome = outcome.unwrap_or_default();
         Ok(match &outcome.failure {
-            Some(message) => Work::Failed(Step::Exec, Failure::new(FailureKind::Apply, message.clone())),
+            Some(message) => Work::Failed(
+                Step::Exec,
+                Failure::new(FailureKind::Apply, message.clone()),
+            ),
             None => Work::Done(outcome),
         })
     }
@@ -236,33 +296,66 @@ impl Drive<'_> {
     /// Intent of a step, and its status if that is a move forward from what was reported last.
     async fn begin(&self, step: Step) -> Result<(), JournalError> {
         let claim = self.start.claimed.claim;
-        let reported = self.worker.journal.last_report(claim, ReportKind::Status).await?;
+        let reported = self
+            .worker
+            .journal
+            .last_report(claim, ReportKind::Status)
+            .await?;
         let reported = reported.and_then(|body| serde_json::from_str::<StatusUpdate>(&body).ok());
         let now = reported.map_or(ExecutionStatus::Pending, |update| update.status);
-        let reports = now.to(step.status()).map(|next| status(next, None)).into_iter().collect();
-        let last = self.worker.journal.step_begins(claim, step, reports).await?;
+        let reports = now
+            .to(step.status())
+            .map(|next| status(next, None))
+            .into_iter()
+            .collect();
+        let last = self
+            .worker
+            .journal
+            .step_begins(claim, step, reports)
+            .await?;
         self.delivery.settle(last).await;
         Ok(())
     }
 
     /// Outcome of the effect, and its result.
     async fn effect_done(&self, outcome: Option<&Outcome>) -> Result<(), JournalError> {
-        let Some(outcome) = outcome else { return Ok(()) };
+        let Some(outcome) = outcome else {
+            return Ok(());
+        };
         if outcome.needs_result {
             self.delivery.need_result();
         }
-        let reports = outcome.result.iter().map(|result| report(ReportKind::Result, result)).collect();
+        let reports = outcome
+            .result
+            .iter()
+            .map(|result| report(ReportKind::Result, result))
+            .collect();
         let value = serde_json::to_value(outcome).unwrap_or_default();
-        let last = self.worker.journal.effect_done(self.start.claimed.claim, &value, reports).await?;
+        let last = self
+            .worker
+            .journal
+            .effect_done(self.start.claimed.claim, &value, reports)
+            .await?;
         self.delivery.settle(last).await;
         Ok(())
     }
 
     async fn outputs(&self, outcome: Option<&Outcome>) -> Result<(), JournalError> {
-        let Some(outcome) = outcome.filter(|outcome| outcome.failure.is_none()) else { return Ok(()) };
-        let outputs = report(ReportKind::Outputs, &OutputsReport { outputs: outcome.outputs.clone() });
+        let Some(outcome) = outcome.filter(|outcome| outcome.failure.is_none()) else {
+            return Ok(());
+        };
+        let outputs = report(
+            ReportKind::Outputs,
+            &OutputsReport {
+                outputs: outcome.outputs.clone(),
+            },
+        );
         // A process that died after this may have queued them already.
-        let last = self.worker.journal.queue_once(self.start.claimed.claim, outputs).await?;
+        let last = self
+            .worker
+            .journal
+            .queue_once(self.start.claimed.claim, outputs)
+            .await?;
         self.delivery.settle(last).await;
         Ok(())
     }
@@ -277,16 +370,26 @@ impl Drive<'_> {
         match work {
             Work::Done(_) => self.begin(Step::Cleanup).await?,
             // After a stop or a failure nothing but the final status is reported.
-            _ => drop(self.worker.journal.step_begins(self.start.claimed.claim, Step::Cleanup, Vec::new()).await?),
+            _ => drop(
+                self.worker
+                    .journal
+                    .step_begins(self.start.claimed.claim, Step::Cleanup, Vec::new())
+                    .await?,
+            ),
         }
         let log = context.log.at(Step::Cleanup);
         let late = log.clone();
         let cleaning = async {
             if let Some(mut steps) = steps {
-                match AssertUnwindSafe(steps.cleanup(&context)).catch_unwind().await {
+                match AssertUnwindSafe(steps.cleanup(&context))
+                    .catch_unwind()
+                    .await
+                {
                     Ok(Ok(())) => {}
                     Ok(Err(failure)) => log.warn(format!("clean-up: {}", failure.text())),
-                    Err(_) => log.error("the runner panicked while cleaning up; this is a fault of the runner"),
+                    Err(_) => log.error(
+                        "the runner panicked while cleaning up; this is a fault of the runner",
+                    ),
                 }
             }
             if let Some(directory) = context.directory.into_inner() {
@@ -296,7 +399,12 @@ impl Drive<'_> {
                 }
             }
         };
-        let done = self.worker.clock.timeout(CLEANUP_BUDGET, cleaning).await.is_ok();
+        let done = self
+            .worker
+            .clock
+            .timeout(CLEANUP_BUDGET, cleaning)
+            .await
+            .is_ok();
         if !done {
             late.error(format!("the clean-up was not done in {CLEANUP_BUDGET:?}"));
         }
@@ -325,7 +433,12 @@ impl Drive<'_> {
             Work::Done(outcome) => {
                 let mut reports = vec![status(ExecutionStatus::Finished, None)];
                 if outcome.finishes_job {
-                    reports.push(report(ReportKind::Job, &JobUpdate { status: JobStatus::Finished }));
+                    reports.push(report(
+                        ReportKind::Job,
+                        &JobUpdate {
+                            status: JobStatus::Finished,
+                        },
+                    ));
                 }
                 if outcome.stops_process && !self.start.inherited {
                     ended = Ended::StopProcess;
@@ -339,17 +452,29 @@ impl Drive<'_> {
                 metrics.failed(job, failure.kind.as_str());
                 let mut reports = Vec::new();
                 // An effect that went wrong may have a result of its own to show.
-                if self.worker.journal.last_report(claim, ReportKind::Result).await?.is_none() {
+                if self
+                    .worker
+                    .journal
+                    .last_report(claim, ReportKind::Result)
+                    .await?
+                    .is_none()
+                {
                     reports.push(failure_result(job, handler, step, &text));
                 }
-                reports.push(status(ExecutionStatus::Failed, Some(format!("{step}: {text}"))));
+                reports.push(status(
+                    ExecutionStatus::Failed,
+                    Some(format!("{step}: {text}")),
+                ));
                 (ExecutionStatus::Failed, reports)
             }
             Work::Stopped(cause) => {
                 let (ended_as, why) = match cause {
                     Cause::Cancelled => (ExecutionStatus::Cancelled, "the job was cancelled"),
                     Cause::DeadlinePassed => (ExecutionStatus::TimedOut, "the job's time is over"),
-                    Cause::EndedByServer => (ExecutionStatus::Failed, "the control plane has ended the job"),
+                    Cause::EndedByServer => (
+                        ExecutionStatus::Failed,
+                        "the control plane has ended the job",
+                    ),
                     Cause::Shutdown => (ExecutionStatus::Cancelled, "runner stopped"),
                 };
                 log.warn(why);
@@ -362,7 +487,11 @@ impl Drive<'_> {
             }
         };
         metrics.ended(job, last_status.as_str());
-        let last = self.worker.journal.end(claim, last_status.as_str(), reports).await?;
+        let last = self
+            .worker
+            .journal
+            .end(claim, last_status.as_str(), reports)
+            .await?;
         self.delivery.settle(last).await;
         Ok(ended)
     }
@@ -370,24 +499,49 @@ impl Drive<'_> {
 
 fn failure_result(job: &Job, handler: Option<&dyn Handler>, step: Step, message: &str) -> Report {
     let handler = handler.map_or("none", Handler::name);
-    let members =
-        [("handler", handler), ("job_type", job.kind.as_str()), ("step", step.as_str()), ("message", message)];
-    let error_metadata: BTreeMap<_, _> = members.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-    let result = ResultReport { error_code: Some(0), error_metadata: Some(error_metadata), ..ResultReport::default() };
+    let members = [
+        ("handler", handler),
+        ("job_type", job.kind.as_str()),
+        ("step", step.as_str()),
+        ("message", message),
+    ];
+    let error_metadata: BTreeMap<_, _> = members
+        .into_iter()
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect();
+    let result = ResultReport {
+        error_code: Some(0),
+        error_metadata: Some(error_metadata),
+        ..ResultReport::default()
+    };
     report(ReportKind::Result, &result)
 }
 
 fn status(status: ExecutionStatus, description: Option<String>) -> Report {
-    let status_description = description.map(|text| text.chars().take(LONGEST_DESCRIPTION).collect());
-    report(ReportKind::Status, &StatusUpdate { status, status_description })
+    let status_description =
+        description.map(|text| text.chars().take(LONGEST_DESCRIPTION).collect());
+    report(
+        ReportKind::Status,
+        &StatusUpdate {
+            status,
+            status_description,
+        },
+    )
 }
 
 fn report(kind: ReportKind, body: &impl Serialize) -> Report {
     // Reports are plain data; all of them have a JSON form.
-    Report { kind, body: serde_json::to_string(body).unwrap_or_default() }
+    Report {
+        kind,
+        body: serde_json::to_string(body).unwrap_or_default(),
+    }
 }
 
 fn known_kinds(handlers: &[Arc<dyn Handler>]) -> String {
-    let kinds: Vec<_> = handlers.iter().flat_map(|handler| handler.kinds()).map(JobKind::as_str).collect();
+    let kinds: Vec<_> = handlers
+        .iter()
+        .flat_map(|handler| handler.kinds())
+        .map(JobKind::as_str)
+        .collect();
     kinds.join(", ")
 }

@@ -19,9 +19,16 @@ impl Worker {
     pub(super) async fn monitor(&self, job: &Job, stop: &Stop) {
         loop {
             self.clock.sleep(PERIOD).await;
-            let cause = match self.control.monitor(&job.id).await.map(|record| record.status) {
+            let cause = match self
+                .control
+                .monitor(&job.id)
+                .await
+                .map(|record| record.status)
+            {
                 Ok(JobStatus::Cancelled) => Cause::Cancelled,
-                Ok(JobStatus::TimedOut | JobStatus::Failed | JobStatus::NotAttempted) => Cause::EndedByServer,
+                Ok(JobStatus::TimedOut | JobStatus::Failed | JobStatus::NotAttempted) => {
+                    Cause::EndedByServer
+                }
                 Ok(_) => continue,
                 Err(error) => {
                     tracing::debug!(job = %job.id, %error, "could not see whether the job is still wanted");

@@ -54,7 +54,9 @@ impl Delivery {
         self.wake.notify_one();
         let mut progress = self.progress.subscribe();
         // The sender is ours, so it is not gone.
-        let _ = progress.wait_for(|progress| progress.stuck || progress.settled >= last).await;
+        let _ = progress
+            .wait_for(|progress| progress.stuck || progress.settled >= last)
+            .await;
     }
 
     /// From now on a refused result makes the job a failed one.
@@ -100,14 +102,20 @@ impl Worker {
     ///
     /// # Cancel safety
     /// May be dropped at any point; the next process goes on.
-    pub async fn deliver(&self, sender: Sender<'_>, delivery: &Delivery) -> Result<(), JournalError> {
+    pub async fn deliver(
+        &self,
+        sender: Sender<'_>,
+        delivery: &Delivery,
+    ) -> Result<(), JournalError> {
         let mut waited = sender.inherited;
         let mut backoff = Backoff::default();
         let mut refused = self.journal.refused_result(sender.claim).await?;
         loop {
             let closed = delivery.closed.load(Ordering::Acquire);
             let Some(queued) = self.journal.next_report(sender.claim).await? else {
-                delivery.progress.send_modify(|progress| progress.stuck = false);
+                delivery
+                    .progress
+                    .send_modify(|progress| progress.stuck = false);
                 if closed {
                     return Ok(());
                 }
@@ -116,7 +124,9 @@ impl Worker {
                 delivery.wake.notified().await;
                 continue;
             };
-            let counts = refused.as_deref().filter(|_| delivery.needs_result.load(Ordering::Relaxed));
+            let counts = refused
+                .as_deref()
+                .filter(|_| delivery.needs_result.load(Ordering::Relaxed));
             match self.send(&sender, &queued, waited, counts).await {
                 Sent::Settled(settled, note) => {
                     self.journal.settle(queued.seq, settled, &note).await?;
@@ -124,14 +134,18 @@ impl Worker {
                     if settled == Settled::Refused && queued.report.kind == ReportKind::Result {
                         refused = Some(note);
                     }
-                    delivery.progress.send_modify(|progress| progress.settled = queued.seq);
+                    delivery
+                        .progress
+                        .send_modify(|progress| progress.settled = queued.seq);
                     backoff = Backoff::default();
                 }
                 Sent::Later(error) => {
                     let wait = backoff.next(error.delay());
                     tracing::warn!(job = %sender.job.id, execution = %sender.execution, report = queued.report.kind.as_str(),
                         %error, ?wait, "a report could not be delivered; it is kept and tried again");
-                    delivery.progress.send_modify(|progress| progress.stuck = true);
+                    delivery
+                        .progress
+                        .send_modify(|progress| progress.stuck = true);
                     waited = true;
                     self.clock.sleep(wait).await;
                 }
@@ -139,12 +153,23 @@ impl Worker {
         }
     }
 
-    async fn send(&self, sender: &Sender<'_>, queued: &Queued, waited: bool, refused: Option<&str>) -> Sent {
+    async fn send(
+        &self,
+        sender: &Sender<'_>,
+        queued: &Queued,
+        waited: bool,
+        refused: Option<&str>,
+    ) -> Sent {
         let body = &queued.report.body;
-        let unreadable =
-            |error: serde_json::Error| Sent::Settled(Settled::Refused, format!("unreadable report: {error}"));
+        let unreadable = |error: serde_json::Error| {
+            Sent::Settled(Settled::Refused, format!("unreadable report: {error}"))
+        };
         let now = if waited {
-            match self.control.execution(&sender.job.id, sender.execution, Patience::Once).await {
+            match self
+                .control
+                .execution(&sender.job.id, sender.execution, Patience::Once)
+                .await
+            {
                 Ok(record) => Some(record),
                 // An execution that is not there wants nothing; the report's own route says the rest.
                 Err(error) if error.verdict() == Verdict::Final => None,
@@ -165,14 +190,22 @@ impl Worker {
                 }
                 Err(error) => return unreadable(error),
             },
-            ReportKind::Result if now.as_ref().is_some_and(|now| is_there(now.result.as_ref())) => {
+            ReportKind::Result
+                if now
+                    .as_ref()
+                    .is_some_and(|now| is_there(now.result.as_ref())) =>
+            {
                 return Sent::Settled(Settled::Delivered, "was there already".into());
             }
             ReportKind::Result => match serde_json::from_str(body) {
                 Ok(report) => self.control.post_result(job, execution, &report).await,
                 Err(error) => return unreadable(error),
             },
-            ReportKind::Outputs if now.as_ref().is_some_and(|now| is_there(now.outputs.as_ref())) => {
+            ReportKind::Outputs
+                if now
+                    .as_ref()
+                    .is_some_and(|now| is_there(now.outputs.as_ref())) =>
+            {
                 return Sent::Settled(Settled::Delivered, "was there already".into());
             }
             ReportKind::Outputs => match serde_json::from_str(body) {
@@ -184,7 +217,9 @@ impl Worker {
                 Err(error) => return unreadable(error),
             },
         };
-        let Err(error) = sent else { return Sent::Settled(Settled::Delivered, String::new()) };
+        let Err(error) = sent else {
+            return Sent::Settled(Settled::Delivered, String::new());
+        };
         match error.verdict() {
             Verdict::Accept => Sent::Settled(Settled::Delivered, String::new()),
             Verdict::Retry | Verdict::Ask | Verdict::Skip => Sent::Later(error),
@@ -196,14 +231,22 @@ impl Worker {
                 Sent::Settled(Settled::Delivered, "was there already".into())
             }
             Verdict::DoneOrRetry => Sent::Later(error),
-            Verdict::DoneBefore | Verdict::Final => Sent::Settled(Settled::Refused, error.to_string()),
+            Verdict::DoneBefore | Verdict::Final => {
+                Sent::Settled(Settled::Refused, error.to_string())
+            }
         }
     }
 
     fn tell(&self, sender: &Sender<'_>, queued: &Queued, settled: Settled, note: &str) {
-        let (job, execution, report) = (&sender.job.id, sender.execution, queued.report.kind.as_str());
+        let (job, execution, report) = (
+            &sender.job.id,
+            sender.execution,
+            queued.report.kind.as_str(),
+        );
         match settled {
-            Settled::Delivered => tracing::debug!(%job, %execution, report, note, "report delivered"),
+            Settled::Delivered => {
+                tracing::debug!(%job, %execution, report, note, "report delivered")
+            }
             Settled::Refused => {
                 tracing::error!(%job, %execution, report, note, "the control plane refused a report for good")
             }
@@ -228,7 +271,10 @@ fn truthful(update: StatusUpdate, refused: Option<&str>) -> StatusUpdate {
 /// Whether the server already has a status that makes ours needless or untrue.
 fn overtaken(now: &ExecutionRecord, ours: ExecutionStatus) -> Option<Sent> {
     if now.status == ours {
-        return Some(Sent::Settled(Settled::Delivered, "was there already".into()));
+        return Some(Sent::Settled(
+            Settled::Delivered,
+            "was there already".into(),
+        ));
     }
     match now.status.to(ours) {
         Ok(_) => None,

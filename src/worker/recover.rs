@@ -32,7 +32,10 @@ pub struct Inheritance {
 pub fn inheritance(open: &[Claim]) -> Option<Inheritance> {
     let started_at = open.iter().map(|claim| claim.process_started_at).min()?;
     let process_id = open.iter().rev().find_map(|claim| claim.process_id.clone());
-    Some(Inheritance { started_at, process_id })
+    Some(Inheritance {
+        started_at,
+        process_id,
+    })
 }
 
 impl Worker {
@@ -48,9 +51,13 @@ impl Worker {
         }
         let owing = self.journal.owing_claims().await?;
         if !owing.is_empty() {
-            tracing::info!(executions = owing.len(), "delivering reports that an earlier process left");
+            tracing::info!(
+                executions = owing.len(),
+                "delivering reports that an earlier process left"
+            );
             let worker = self.clone();
-            self.background.spawn(async move { worker.deliver_owed(owing).await });
+            self.background
+                .spawn(async move { worker.deliver_owed(owing).await });
         }
         Ok(starts)
     }
@@ -60,11 +67,15 @@ impl Worker {
         let record = match self.control.job(&claim.job.id, patience).await {
             Ok(record) => record,
             Err(error) => {
-                self.forget(&claim, &format!("the job cannot be read: {error}")).await?;
+                self.forget(&claim, &format!("the job cannot be read: {error}"))
+                    .await?;
                 return Ok(None);
             }
         };
-        let Some(execution) = claim.execution.clone().or_else(|| self.ours(&record, claim.newest_before.as_ref()))
+        let Some(execution) = claim
+            .execution
+            .clone()
+            .or_else(|| self.ours(&record, claim.newest_before.as_ref()))
         else {
             self.forget(&claim, "no execution was made of it").await?;
             return Ok(None);
@@ -72,7 +83,8 @@ impl Worker {
         if claim.execution.is_none() {
             tracing::info!(job = %claim.job.id, %execution, "a claim whose answer was lost had arrived; it is ours");
             if !self.journal.claimed(claim.id, &execution).await? {
-                self.forget(&claim, "its execution is being driven already").await?;
+                self.forget(&claim, "its execution is being driven already")
+                    .await?;
                 return Ok(None);
             }
         }
@@ -83,14 +95,21 @@ impl Worker {
                 return Ok(None);
             }
             Err(error) => {
-                self.forget(&claim, &format!("the execution cannot be read: {error}")).await?;
+                self.forget(&claim, &format!("the execution cannot be read: {error}"))
+                    .await?;
                 return Ok(None);
             }
         }
         tracing::info!(job = %claim.job.id, %execution, "drives on an execution that an earlier process began");
         Ok(Some(Start {
-            spent: self.clock.since(claim.requested_at).min(claim.job.execution_timeout),
-            claimed: Claimed { claim: claim.id, execution },
+            spent: self
+                .clock
+                .since(claim.requested_at)
+                .min(claim.job.execution_timeout),
+            claimed: Claimed {
+                claim: claim.id,
+                execution,
+            },
             job: claim.job,
             outcome: claim.outcome,
             inherited: true,
@@ -105,23 +124,39 @@ impl Worker {
         record: &JobRecord,
         execution: &ExecutionId,
     ) -> Result<Option<String>, ControlError> {
-        if !matches!(record.status, JobStatus::Available | JobStatus::InProgress | JobStatus::Unknown) {
-            return Ok(Some(format!("the control plane has ended its job as {:?}", record.status)));
+        if !matches!(
+            record.status,
+            JobStatus::Available | JobStatus::InProgress | JobStatus::Unknown
+        ) {
+            return Ok(Some(format!(
+                "the control plane has ended its job as {:?}",
+                record.status
+            )));
         }
         let patience = Patience::Until(Duration::from_secs(60));
-        let now = match self.control.execution(&claim.job.id, execution, patience).await {
+        let now = match self
+            .control
+            .execution(&claim.job.id, execution, patience)
+            .await
+        {
             Ok(now) => now,
             Err(error) if error.verdict() == Verdict::Final => return Ok(Some(error.to_string())),
             Err(error) => return Err(error),
         };
-        Ok(now.status.is_final().then(|| format!("the control plane has ended it as {}", now.status)))
+        Ok(now
+            .status
+            .is_final()
+            .then(|| format!("the control plane has ended it as {}", now.status)))
     }
 
     /// Ends a claim without a status of ours; its result and outputs are still delivered.
     async fn forget(&self, claim: &Claim, why: &str) -> Result<(), JournalError> {
         tracing::warn!(job = %claim.job.id, execution = claim.execution.as_ref().map(ToString::to_string), why,
             "an execution of an earlier process is given up");
-        self.journal.end(claim.id, "forgotten", Vec::new()).await.map(drop)
+        self.journal
+            .end(claim.id, "forgotten", Vec::new())
+            .await
+            .map(drop)
     }
 
     async fn deliver_owed(self: Arc<Self>, owing: Vec<Claim>) {

@@ -18,7 +18,10 @@ pub struct Limits {
 impl Default for Limits {
     /// 64 MiB (specification of the artifact formats, section 12.1) and 10,000 members.
     fn default() -> Self {
-        Self { bytes: 64 << 20, entries: 10_000 }
+        Self {
+            bytes: 64 << 20,
+            entries: 10_000,
+        }
     }
 }
 
@@ -44,7 +47,9 @@ pub enum ArchiveError {
     #[error("the archive has more than {0} members")]
     TooMany(usize),
     /// A member with a name that could leave a directory.
-    #[error("the archive member {0:?} has a name that is absolute, leaves the archive or holds a backslash")]
+    #[error(
+        "the archive member {0:?} has a name that is absolute, leaves the archive or holds a backslash"
+    )]
     Name(String),
     /// A member that is neither file nor directory.
     #[error("the archive member {name:?} is a {kind}; only files and directories are taken")]
@@ -64,7 +69,10 @@ pub enum ArchiveError {
 /// # Errors
 /// None in practice: everything happens in memory.
 pub fn pack(name: &str, content: &[u8]) -> io::Result<Vec<u8>> {
-    let gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::default());
+    let gzip = GzBuilder::new()
+        .mtime(0)
+        .operating_system(255)
+        .write(Vec::new(), Compression::default());
     let mut builder = Builder::new(gzip);
     let mut header = Header::new_ustar();
     header.set_entry_type(EntryType::Regular);
@@ -83,22 +91,37 @@ pub fn pack(name: &str, content: &[u8]) -> io::Result<Vec<u8>> {
 /// [`ArchiveError`].
 pub fn expand(bytes: &[u8], limit: u64) -> Result<Vec<u8>, ArchiveError> {
     if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return if bytes.len() as u64 > limit { Err(ArchiveError::TooLarge(limit)) } else { Ok(bytes.to_vec()) };
+        return if bytes.len() as u64 > limit {
+            Err(ArchiveError::TooLarge(limit))
+        } else {
+            Ok(bytes.to_vec())
+        };
     }
     let mut decoder = flate2::bufread::GzDecoder::new(bytes);
     let mut expanded = Vec::new();
-    (&mut decoder).take(limit + 1).read_to_end(&mut expanded).map_err(ArchiveError::Broken)?;
+    (&mut decoder)
+        .take(limit + 1)
+        .read_to_end(&mut expanded)
+        .map_err(ArchiveError::Broken)?;
     if expanded.len() as u64 > limit {
         return Err(ArchiveError::TooLarge(limit));
     }
-    if decoder.into_inner().is_empty() { Ok(expanded) } else { Err(ArchiveError::Trailing) }
+    if decoder.into_inner().is_empty() {
+        Ok(expanded)
+    } else {
+        Err(ArchiveError::Trailing)
+    }
 }
 
 /// The regular files of a tar, in archive order, names without a leading `./`.
 ///
 /// # Errors
 /// [`ArchiveError`].
-pub fn files(bytes: &[u8], limits: Limits, links: Links) -> Result<Vec<(String, Vec<u8>)>, ArchiveError> {
+pub fn files(
+    bytes: &[u8],
+    limits: Limits,
+    links: Links,
+) -> Result<Vec<(String, Vec<u8>)>, ArchiveError> {
     let mut archive = tar::Archive::new(bytes);
     let mut files = Vec::new();
     let mut left = limits.bytes;
@@ -127,8 +150,13 @@ pub fn files(bytes: &[u8], limits: Limits, links: Links) -> Result<Vec<(String, 
         check_name(&name)?;
         let mut content = Vec::new();
         let size = entry.size();
-        (&mut entry).take(left + 1).read_to_end(&mut content).map_err(ArchiveError::Broken)?;
-        left = left.checked_sub(content.len() as u64).ok_or(ArchiveError::TooLarge(limits.bytes))?;
+        (&mut entry)
+            .take(left + 1)
+            .read_to_end(&mut content)
+            .map_err(ArchiveError::Broken)?;
+        left = left
+            .checked_sub(content.len() as u64)
+            .ok_or(ArchiveError::TooLarge(limits.bytes))?;
         if content.len() as u64 != size {
             return Err(ArchiveError::Broken(io::ErrorKind::UnexpectedEof.into()));
         }
@@ -138,9 +166,15 @@ pub fn files(bytes: &[u8], limits: Limits, links: Links) -> Result<Vec<(String, 
 }
 
 fn check_name(name: &str) -> Result<(), ArchiveError> {
-    let leaves =
-        name.starts_with('/') || name.contains('\\') || name.contains('\0') || name.split('/').any(|p| p == "..");
-    if name.is_empty() || leaves { Err(ArchiveError::Name(name.to_owned())) } else { Ok(()) }
+    let leaves = name.starts_with('/')
+        || name.contains('\\')
+        || name.contains('\0')
+        || name.split('/').any(|p| p == "..");
+    if name.is_empty() || leaves {
+        Err(ArchiveError::Name(name.to_owned()))
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -159,13 +193,19 @@ mod tests {
     #[test]
     fn a_bomb_is_refused_before_it_expands() {
         let packed = pack("all.yaml", &vec![0; 1 << 20]).unwrap();
-        assert!(matches!(expand(&packed, 1 << 16), Err(ArchiveError::TooLarge(_))));
+        assert!(matches!(
+            expand(&packed, 1 << 16),
+            Err(ArchiveError::TooLarge(_))
+        ));
     }
 
     #[test]
     fn bytes_after_the_compressed_stream_are_refused() {
         let mut packed = pack("all.yaml", b"a").unwrap();
         packed.extend(b"x");
-        assert!(matches!(expand(&packed, 1 << 20), Err(ArchiveError::Trailing)));
+        assert!(matches!(
+            expand(&packed, 1 << 20),
+            Err(ArchiveError::Trailing)
+        ));
     }
 }

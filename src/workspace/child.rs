@@ -90,9 +90,12 @@ impl Ended {
     /// The limit by which the kernel ended it, if it did.
     pub fn limit(&self) -> Option<&'static str> {
         let signal = self.status.signal()?;
-        [(Signal::XCPU, "processor time"), (Signal::XFSZ, "the size of a file")]
-            .into_iter()
-            .find_map(|(known, limit)| (known.as_raw() == signal).then_some(limit))
+        [
+            (Signal::XCPU, "processor time"),
+            (Signal::XFSZ, "the size of a file"),
+        ]
+        .into_iter()
+        .find_map(|(known, limit)| (known.as_raw() == signal).then_some(limit))
     }
 }
 
@@ -147,7 +150,10 @@ impl Child {
     /// # Cancel safety
     /// Dropping the future makes the supervisor kill the child and its descendants.
     pub async fn run(&self, stop: &Stop) -> Result<Ended, ChildError> {
-        let start = |source| ChildError::Start { program: self.program.clone(), source };
+        let start = |source| ChildError::Start {
+            program: self.program.clone(),
+            source,
+        };
         let (mut process, mut socket) = self.spawn().map_err(start)?;
         let full = CancellationToken::new();
         let stdout = self.reader(process.stdout.take(), &full);
@@ -164,7 +170,10 @@ impl Child {
         if report.is_none() {
             // The end of the order is the stop; one that is deaf to it is killed itself.
             let _ = socket.shutdown().await;
-            if tokio::time::timeout(STOP_TIMEOUT, read_report(&mut socket)).await.is_err() {
+            if tokio::time::timeout(STOP_TIMEOUT, read_report(&mut socket))
+                .await
+                .is_err()
+            {
                 let _ = process.start_kill();
             }
         }
@@ -172,19 +181,31 @@ impl Child {
         let _ = process.wait().await;
         let program = self.program.clone();
         match report {
-            None if full.is_cancelled() => Err(ChildError::TooMuchOutput { program, limit: self.keep }),
+            None if full.is_cancelled() => Err(ChildError::TooMuchOutput {
+                program,
+                limit: self.keep,
+            }),
             None => Err(ChildError::Stopped(program)),
             Some(Err(source)) => Err(ChildError::Lost { program, source }),
             Some(Ok(Report::NotStarted(number))) => {
-                let source = number.map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error);
+                let source = number
+                    .map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error);
                 Err(ChildError::Start { program, source })
             }
-            Some(Ok(Report::TooManyProcesses)) => {
-                Err(ChildError::TooManyProcesses { program, limit: self.limits.processes })
-            }
+            Some(Ok(Report::TooManyProcesses)) => Err(ChildError::TooManyProcesses {
+                program,
+                limit: self.limits.processes,
+            }),
             Some(Ok(Report::Ended(status))) => {
-                let (stdout, stderr) = (stdout.await.unwrap_or_default(), stderr.await.unwrap_or_default());
-                Ok(Ended { status: ExitStatus::from_raw(status), stdout, stderr })
+                let (stdout, stderr) = (
+                    stdout.await.unwrap_or_default(),
+                    stderr.await.unwrap_or_default(),
+                );
+                Ok(Ended {
+                    status: ExitStatus::from_raw(status),
+                    stdout,
+                    stderr,
+                })
             }
         }
     }
@@ -240,12 +261,20 @@ async fn read_report(socket: &mut UnixStream) -> io::Result<Report> {
 }
 
 /// Reads to the end and keeps the beginning; cancels `full` when there is more.
-async fn read_some(stream: Option<impl AsyncRead + Unpin>, keep: usize, full: Option<CancellationToken>) -> Vec<u8> {
+async fn read_some(
+    stream: Option<impl AsyncRead + Unpin>,
+    keep: usize,
+    full: Option<CancellationToken>,
+) -> Vec<u8> {
     let mut kept = Vec::new();
-    let Some(mut stream) = stream else { return kept };
+    let Some(mut stream) = stream else {
+        return kept;
+    };
     let mut buffer = vec![0; 16 * 1024];
     while let Ok(count) = stream.read(&mut buffer).await {
-        let Some(part) = buffer.get(..count).filter(|part| !part.is_empty()) else { break };
+        let Some(part) = buffer.get(..count).filter(|part| !part.is_empty()) else {
+            break;
+        };
         // The rest is read and thrown away, so that the child does not block on a full pipe.
         let room = keep.saturating_sub(kept.len()).min(part.len());
         kept.extend_from_slice(part.get(..room).unwrap_or_default());

@@ -130,7 +130,10 @@ mod tests {
     fn a_directory_without_permissions_is_still_removed() {
         let state = tempfile::tempdir().unwrap();
         let dir = JobDir::create(state.path(), "run1").unwrap();
-        assert_eq!(fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(
+            fs::metadata(dir.path()).unwrap().permissions().mode() & 0o777,
+            0o700
+        );
         let deep = dir.path().join("a/b");
         fs::create_dir_all(&deep).unwrap();
         fs::set_permissions(&deep, Permissions::from_mode(0o000)).unwrap();
@@ -148,7 +151,10 @@ mod tests {
         fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
         fs::set_permissions(state.path(), Permissions::from_mode(0o755)).unwrap();
         assert!(narrow(state.path()).unwrap());
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         fs::set_permissions(state.path(), Permissions::from_mode(0o700)).unwrap();
         assert!(!narrow(state.path()).unwrap());
     }

@@ -104,7 +104,10 @@ impl Default for Policy {
 impl Policy {
     /// What a checkout may take on disk.
     fn budget(&self) -> Budget {
-        Budget { entries: self.max_entries, bytes: self.max_bytes }
+        Budget {
+            entries: self.max_entries,
+            bytes: self.max_bytes,
+        }
     }
 }
 
@@ -165,7 +168,9 @@ pub enum GitError {
         path: String,
     },
     /// More files than allowed.
-    #[error("the repository {location} has more than {limit} files; raise git.max_entries if it may have")]
+    #[error(
+        "the repository {location} has more than {limit} files; raise git.max_entries if it may have"
+    )]
     TooMany {
         /// The repository, without credentials.
         location: String,
@@ -183,7 +188,9 @@ pub enum GitError {
         message: String,
     },
     /// More bytes than allowed.
-    #[error("the repository {location} is larger than {limit} bytes; raise git.max_bytes if it may be")]
+    #[error(
+        "the repository {location} is larger than {limit} bytes; raise git.max_bytes if it may be"
+    )]
     TooLarge {
         /// The repository, without credentials.
         location: String,
@@ -214,8 +221,13 @@ impl Source {
         stop: &Stop,
     ) -> Result<Checkout, GitError> {
         check_reference(&self.reference)?;
-        let _learned: Vec<_> = self.location.secrets().map(|secret| redactor.learn(secret)).collect();
-        let stores = tempfile::tempdir_in(tree.parent().unwrap_or(tree)).map_err(GitError::Prepare)?;
+        let _learned: Vec<_> = self
+            .location
+            .secrets()
+            .map(|secret| redactor.learn(secret))
+            .collect();
+        let stores =
+            tempfile::tempdir_in(tree.parent().unwrap_or(tree)).map_err(GitError::Prepare)?;
         let fetcher = Fetcher {
             root: &self.location,
             root_reach: self.reach,
@@ -253,8 +265,16 @@ fn check_reference(reference: &str) -> Result<(), GitError> {
         || reference.starts_with('-')
         || reference.contains("..")
         || reference.contains(':')
-        || reference.chars().any(|c| c.is_control() || c.is_whitespace() || "~^?*[\\".contains(c));
-    if bad { Err(GitError::BadReference(reference.chars().take(200).collect())) } else { Ok(()) }
+        || reference
+            .chars()
+            .any(|c| c.is_control() || c.is_whitespace() || "~^?*[\\".contains(c));
+    if bad {
+        Err(GitError::BadReference(
+            reference.chars().take(200).collect(),
+        ))
+    } else {
+        Ok(())
+    }
 }
 
 fn is_hex(text: &str) -> bool {
@@ -307,29 +327,70 @@ impl Fetcher<'_> {
         stop: &'a Stop,
     ) -> BoxFuture<'a, Result<String, GitError>> {
         Box::pin(async move {
-            let Wanted { location, reach, reference, submodules } = wanted;
+            let Wanted {
+                location,
+                reach,
+                reference,
+                submodules,
+            } = wanted;
             let pins = self.pins(&location, reach).await?;
-            let store = self.stores.join(self.made.fetch_add(1, Ordering::Relaxed).to_string());
-            let repository = Repository { fetcher: self, location: &location, pins, store, tree };
+            let store = self
+                .stores
+                .join(self.made.fetch_add(1, Ordering::Relaxed).to_string());
+            let repository = Repository {
+                fetcher: self,
+                location: &location,
+                pins,
+                store,
+                tree,
+            };
             let commit = repository.fetch(reference, stop).await?;
             let listing = repository.list(&commit, left, stop).await?;
-            repository.must("check out", &["checkout", "--quiet", "--detach", &commit], stop).await?;
-            let Some(levels) = submodules.filter(|_| listing.has_modules && !listing.links.is_empty()) else {
+            repository
+                .must(
+                    "check out",
+                    &["checkout", "--quiet", "--detach", &commit],
+                    stop,
+                )
+                .await?;
+            let Some(levels) =
+                submodules.filter(|_| listing.has_modules && !listing.links.is_empty())
+            else {
                 return Ok(commit);
             };
-            let levels = levels.checked_sub(1).ok_or_else(|| GitError::TooDeep(self.root.to_string()))?;
+            let levels = levels
+                .checked_sub(1)
+                .ok_or_else(|| GitError::TooDeep(self.root.to_string()))?;
             let modules = repository.modules(&commit, stop).await?;
             for (path, id) in &listing.links {
                 // What is no entry of `.gitmodules` was never asked for, as for git itself.
-                let module = modules.iter().find(|module| module.path == *path && !module.is_skipped);
-                let Some(module) = module.filter(|module| !module.url.is_empty()) else { continue };
-                let named = |source| GitError::Submodule { path: path.clone(), location: location.to_string(), source };
-                let location = submodules::locate(&module.url, &location, self.policy).map_err(named)?;
+                let module = modules
+                    .iter()
+                    .find(|module| module.path == *path && !module.is_skipped);
+                let Some(module) = module.filter(|module| !module.url.is_empty()) else {
+                    continue;
+                };
+                let named = |source| GitError::Submodule {
+                    path: path.clone(),
+                    location: location.to_string(),
+                    source,
+                };
+                let location =
+                    submodules::locate(&module.url, &location, self.policy).map_err(named)?;
                 let directory = submodules::directory(tree, path, &location)?;
                 // The server that was named already may be named again.
                 let is_same = location.endpoint() == self.root.endpoint();
-                let reach = if is_same { self.root_reach } else { Reach::Author };
-                let wanted = Wanted { location, reach, reference: id, submodules: Some(levels) };
+                let reach = if is_same {
+                    self.root_reach
+                } else {
+                    Reach::Author
+                };
+                let wanted = Wanted {
+                    location,
+                    reach,
+                    reference: id,
+                    submodules: Some(levels),
+                };
                 self.repository(wanted, &directory, left, stop).await?;
             }
             Ok(commit)
@@ -351,14 +412,24 @@ impl Fetcher<'_> {
     }
 
     async fn check_version(&self, tree: &Path, stop: &Stop) -> Result<(), GitError> {
-        let repository =
-            Repository { fetcher: self, location: self.root, pins: Vec::new(), store: self.stores.to_owned(), tree };
+        let repository = Repository {
+            fetcher: self,
+            location: self.root,
+            pins: Vec::new(),
+            store: self.stores.to_owned(),
+            tree,
+        };
         let ended = repository.run(&["version"], stop).await?;
         let text = String::from_utf8_lossy(&ended.stdout).trim().to_owned();
-        let mut numbers = text.trim_start_matches("git version ").split(['.', ' ']).map(str::parse::<u32>);
+        let mut numbers = text
+            .trim_start_matches("git version ")
+            .split(['.', ' '])
+            .map(str::parse::<u32>);
         match (numbers.next(), numbers.next()) {
             (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= OLDEST => Ok(()),
-            _ => Err(GitError::Version { said: text.chars().take(100).collect() }),
+            _ => Err(GitError::Version {
+                said: text.chars().take(100).collect(),
+            }),
         }
     }
 }
@@ -366,15 +437,36 @@ impl Fetcher<'_> {
 impl Repository<'_> {
     /// Fetches a revision; returns its commit.
     async fn fetch(&self, reference: &str, stop: &Stop) -> Result<String, GitError> {
-        self.must("prepare the checkout of", &["init", "--quiet", "--template="], stop).await?;
+        self.must(
+            "prepare the checkout of",
+            &["init", "--quiet", "--template="],
+            stop,
+        )
+        .await?;
         let url = self.location.url();
-        let fetch = ["fetch", "--quiet", "--no-tags", "--no-recurse-submodules", "--no-auto-maintenance"];
-        let shallow = self.run(&[&fetch[..], &["--depth=1", "--", url, reference]].concat(), stop).await?;
+        let fetch = [
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-recurse-submodules",
+            "--no-auto-maintenance",
+        ];
+        let shallow = self
+            .run(
+                &[&fetch[..], &["--depth=1", "--", url, reference]].concat(),
+                stop,
+            )
+            .await?;
         let wanted = if shallow.status.success() {
             "FETCH_HEAD"
         } else if is_hex(reference) && reference.len() >= 5 {
             // A shortened commit cannot be asked for, and some servers give commits only with a branch.
-            let all = ["--", url, "+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*"];
+            let all = [
+                "--",
+                url,
+                "+refs/heads/*:refs/remotes/origin/*",
+                "+refs/tags/*:refs/tags/*",
+            ];
             let everything = self.run(&[&fetch[..], &all].concat(), stop).await?;
             if !everything.status.success() {
                 return Err(self.failed("fetch from", &everything));
@@ -389,20 +481,43 @@ impl Repository<'_> {
             message: format!("no commit {reference}"),
         };
         let commit = format!("{wanted}^{{commit}}");
-        let parsed = self.run(&["rev-parse", "--verify", "--quiet", "--end-of-options", &commit], stop).await?;
+        let parsed = self
+            .run(
+                &[
+                    "rev-parse",
+                    "--verify",
+                    "--quiet",
+                    "--end-of-options",
+                    &commit,
+                ],
+                stop,
+            )
+            .await?;
         let commit = String::from_utf8_lossy(&parsed.stdout).trim().to_owned();
         let is_found = parsed.status.success() && is_full_id(&commit);
         let is_it = !is_full_id(reference) || commit.eq_ignore_ascii_case(reference);
-        if is_found && is_it { Ok(commit) } else { Err(missing()) }
+        if is_found && is_it {
+            Ok(commit)
+        } else {
+            Err(missing())
+        }
     }
 
     /// Lists the files of a commit and takes what they need from the budget, before any of them is written.
-    async fn list(&self, commit: &str, left: &mut Budget, stop: &Stop) -> Result<listing::Listing, GitError> {
+    async fn list(
+        &self,
+        commit: &str,
+        left: &mut Budget,
+        stop: &Stop,
+    ) -> Result<listing::Listing, GitError> {
         let limit = self.fetcher.policy.budget();
         let args = ["ls-tree", "-r", "-t", "-l", "-z", "--full-tree", commit];
         let listed = match self.run_keeping(&args, MAX_LISTING, stop).await {
             Err(GitError::Child(ChildError::TooMuchOutput { .. })) => {
-                return Err(GitError::TooMany { location: self.location.to_string(), limit: limit.entries });
+                return Err(GitError::TooMany {
+                    location: self.location.to_string(),
+                    limit: limit.entries,
+                });
             }
             listed => listed?,
         };
@@ -413,30 +528,56 @@ impl Repository<'_> {
     }
 
     /// What the commit's `.gitmodules` says.
-    async fn modules(&self, commit: &str, stop: &Stop) -> Result<Vec<submodules::Module>, GitError> {
+    async fn modules(
+        &self,
+        commit: &str,
+        stop: &Stop,
+    ) -> Result<Vec<submodules::Module>, GitError> {
         let blob = format!("--blob={commit}:.gitmodules");
-        let read = self.run_keeping(&["config", "--null", &blob, "--list"], MAX_MODULES, stop).await?;
+        let read = self
+            .run_keeping(&["config", "--null", &blob, "--list"], MAX_MODULES, stop)
+            .await?;
         if !read.status.success() {
             return Err(self.failed("read the .gitmodules of", &read));
         }
         Ok(submodules::modules(&read.stdout))
     }
 
-    async fn must(&self, action: &'static str, args: &[&str], stop: &Stop) -> Result<Ended, GitError> {
+    async fn must(
+        &self,
+        action: &'static str,
+        args: &[&str],
+        stop: &Stop,
+    ) -> Result<Ended, GitError> {
         let ended = self.run(args, stop).await?;
-        if ended.status.success() { Ok(ended) } else { Err(self.failed(action, &ended)) }
+        if ended.status.success() {
+            Ok(ended)
+        } else {
+            Err(self.failed(action, &ended))
+        }
     }
 
     fn failed(&self, action: &'static str, ended: &Ended) -> GitError {
         let stderr = String::from_utf8_lossy(&ended.stderr);
-        let mut message = stderr.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ");
+        let mut message = stderr
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect::<Vec<_>>()
+            .join("; ");
         if let Some(limit) = ended.limit() {
             message = format!("it was ended by the limit on {limit}");
         }
         GitError::Failed {
             action,
             location: self.location.to_string(),
-            message: self.fetcher.redactor.mask(&message).chars().take(1000).collect(),
+            message: self
+                .fetcher
+                .redactor
+                .mask(&message)
+                .chars()
+                .take(1000)
+                .collect(),
         }
     }
 
@@ -445,8 +586,19 @@ impl Repository<'_> {
     }
 
     /// Runs git for an output that is needed whole, of at most `keep` bytes.
-    async fn run_keeping(&self, args: &[&str], keep: usize, stop: &Stop) -> Result<Ended, GitError> {
-        Ok(Child { keep, overflow: Overflow::Stop, ..self.child(args) }.run(stop).await?)
+    async fn run_keeping(
+        &self,
+        args: &[&str],
+        keep: usize,
+        stop: &Stop,
+    ) -> Result<Ended, GitError> {
+        Ok(Child {
+            keep,
+            overflow: Overflow::Stop,
+            ..self.child(args)
+        }
+        .run(stop)
+        .await?)
     }
 
     fn child(&self, args: &[&str]) -> Child {
@@ -485,7 +637,9 @@ async fn outgrown(directories: [&Path; 2], limit: Budget) -> Grown {
         for directory in directories {
             let directory = directory.to_owned();
             // A measuring task that panicked says nothing about the size; the next look will.
-            let Ok(size) = tokio::task::spawn_blocking(move || size_of(&directory)).await else { continue };
+            let Ok(size) = tokio::task::spawn_blocking(move || size_of(&directory)).await else {
+                continue;
+            };
             if size.entries > limit.entries {
                 return Grown::Entries;
             }
@@ -498,13 +652,20 @@ async fn outgrown(directories: [&Path; 2], limit: Budget) -> Grown {
 
 /// What is below a directory that changes while it is read, links not followed.
 fn size_of(directory: &Path) -> Budget {
-    let mut size = Budget { entries: 0, bytes: 0 };
+    let mut size = Budget {
+        entries: 0,
+        bytes: 0,
+    };
     let mut open = vec![directory.to_owned()];
     while let Some(directory) = open.pop() {
         for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
             size.entries += 1;
-            size.bytes = size.bytes.saturating_add((metadata.blocks() * 512).max(BLOCK));
+            size.bytes = size
+                .bytes
+                .saturating_add((metadata.blocks() * 512).max(BLOCK));
             if metadata.is_dir() {
                 open.push(entry.path());
             }
@@ -522,7 +683,12 @@ mod tests {
         for bad in ["", "--upload-pack=x", "a..b", "a b", "a:b", "a\nb", "HEAD^"] {
             assert!(check_reference(bad).is_err(), "{bad:?}");
         }
-        for good in ["main", "v1.2.3", "feature/x", "8f14e45fceea167a5a36dedd4bea2543c6e1f0aa"] {
+        for good in [
+            "main",
+            "v1.2.3",
+            "feature/x",
+            "8f14e45fceea167a5a36dedd4bea2543c6e1f0aa",
+        ] {
             assert!(check_reference(good).is_ok(), "{good:?}");
         }
     }

@@ -19,7 +19,12 @@ use crate::base::stop::Stop;
 const OUTPUT_LIMIT: usize = 64 << 20;
 
 /// What Helm may use: Go programs reserve address space far beyond what they need.
-const LIMITS: Limits = Limits { memory: 6 << 30, cpu_seconds: 600, file_bytes: 256 << 20, processes: 16 };
+const LIMITS: Limits = Limits {
+    memory: 6 << 30,
+    cpu_seconds: 600,
+    file_bytes: 256 << 20,
+    processes: 16,
+};
 
 /// A proxy that is not there: nobody listens on the port of the discard service.
 const DEAD_PROXY: &str = "http://127.0.0.1:9";
@@ -112,7 +117,10 @@ impl Helm {
         stop: &Stop,
     ) -> Result<Inflated, HelmError> {
         check_name(inflation.name)?;
-        inflation.flags.iter().try_for_each(|flag| check_functions(flag))?;
+        inflation
+            .flags
+            .iter()
+            .try_for_each(|flag| check_functions(flag))?;
         let mut files = inflation.chart.to_vec();
         let unchecked = schema::take_out_foreign(&mut files).map_err(HelmError::Schema)?;
         let home = tempfile::tempdir_in(scratch).map_err(HelmError::Prepare)?;
@@ -141,22 +149,40 @@ impl Helm {
                 inflation.name
             )
         };
-        Ok(Inflated { text, warnings: unchecked.into_iter().map(warning).collect() })
+        Ok(Inflated {
+            text,
+            warnings: unchecked.into_iter().map(warning).collect(),
+        })
     }
 
     async fn check_version(&self, home: &Path, stop: &Stop) -> Result<(), HelmError> {
-        let ended = self.run(vec!["version".into(), "--short".into()], home, stop).await?;
+        let ended = self
+            .run(vec!["version".into(), "--short".into()], home, stop)
+            .await?;
         let text = String::from_utf8_lossy(&ended.stdout).trim().to_owned();
         let number = text.trim_start_matches('v');
-        let known = ["3.", "4."].into_iter().any(|major| number.starts_with(major));
-        if known { Ok(()) } else { Err(HelmError::Version(text.chars().take(100).collect())) }
+        let known = ["3.", "4."]
+            .into_iter()
+            .any(|major| number.starts_with(major));
+        if known {
+            Ok(())
+        } else {
+            Err(HelmError::Version(text.chars().take(100).collect()))
+        }
     }
 
     async fn run(&self, args: Vec<OsString>, home: &Path, stop: &Stop) -> Result<Ended, HelmError> {
-        let action = args.first().map(|action| action.to_string_lossy().into_owned()).unwrap_or_default();
-        let own = |name: &str, folder: &str| (OsString::from(name), OsString::from(home.join(folder)));
+        let action = args
+            .first()
+            .map(|action| action.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let own =
+            |name: &str, folder: &str| (OsString::from(name), OsString::from(home.join(folder)));
         let mut env = vec![
-            ("PATH".into(), std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into())),
+            (
+                "PATH".into(),
+                std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()),
+            ),
             ("LC_ALL".into(), "C".into()),
             own("HOME", "home"),
             own("HELM_CONFIG_HOME", "helm"),
@@ -185,8 +211,17 @@ impl Helm {
         }
         let stderr = String::from_utf8_lossy(&ended.stderr);
         let home = home.display().to_string();
-        let lines = stderr.lines().map(str::trim).filter(|line| !line.is_empty());
-        let message = lines.collect::<Vec<_>>().join("; ").replace(&home, "").chars().take(2000).collect();
+        let lines = stderr
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty());
+        let message = lines
+            .collect::<Vec<_>>()
+            .join("; ")
+            .replace(&home, "")
+            .chars()
+            .take(2000)
+            .collect();
         Err(HelmError::Failed { action, message })
     }
 }
@@ -194,7 +229,9 @@ impl Helm {
 /// Refuses a flag whose template calls a forbidden function. A Go template calls functions by their bare names only.
 fn check_functions(flag: &str) -> Result<(), HelmError> {
     let words = flag.split(|c: char| !c.is_alphanumeric() && c != '_');
-    let forbidden = words.filter_map(|word| FORBIDDEN_FUNCTIONS.into_iter().find(|name| *name == word)).next();
+    let forbidden = words
+        .filter_map(|word| FORBIDDEN_FUNCTIONS.into_iter().find(|name| *name == word))
+        .next();
     match forbidden.filter(|_| flag.starts_with("--name-template") && flag.contains("{{")) {
         Some(name) => Err(HelmError::Function(name)),
         None => Ok(()),
@@ -207,13 +244,19 @@ fn check_name(name: &str) -> Result<(), HelmError> {
         || name.starts_with('-')
         || name.split('/').any(|part| matches!(part, "" | "." | ".."))
         || name.chars().any(char::is_control);
-    if bad { Err(HelmError::Name(name.chars().take(200).collect())) } else { Ok(()) }
+    if bad {
+        Err(HelmError::Name(name.chars().take(200).collect()))
+    } else {
+        Ok(())
+    }
 }
 
 fn write(directory: &Path, name: &str, content: &[u8]) -> Result<(), HelmError> {
     let path = directory.join(name);
     let parent = path.parent().unwrap_or(directory);
-    fs::create_dir_all(parent).and_then(|()| fs::write(&path, content)).map_err(HelmError::Prepare)
+    fs::create_dir_all(parent)
+        .and_then(|()| fs::write(&path, content))
+        .map_err(HelmError::Prepare)
 }
 
 #[cfg(test)]
@@ -222,12 +265,22 @@ mod tests {
 
     #[test]
     fn a_name_template_cannot_ask_for_the_machine() {
-        for bad in
-            ["{{env \"HTTPS_PROXY\"}}", "{{ \"x\" | expandenv }}", "x{{(getHostByName \"h\")}}", "{{- env `A` -}}"]
-        {
-            assert!(check_functions(&format!("--name-template={bad}")).is_err(), "{bad}");
+        for bad in [
+            "{{env \"HTTPS_PROXY\"}}",
+            "{{ \"x\" | expandenv }}",
+            "x{{(getHostByName \"h\")}}",
+            "{{- env `A` -}}",
+        ] {
+            assert!(
+                check_functions(&format!("--name-template={bad}")).is_err(),
+                "{bad}"
+            );
         }
-        for good in ["--name-template={{ randAlpha 5 | lower }}", "--name-template=env-x", "--namespace=env"] {
+        for good in [
+            "--name-template={{ randAlpha 5 | lower }}",
+            "--name-template=env-x",
+            "--namespace=env",
+        ] {
             assert!(check_functions(good).is_ok(), "{good}");
         }
     }

@@ -62,9 +62,17 @@ impl Jail {
     /// # Errors
     /// [`JailError::Io`].
     pub fn open(root: &Path) -> Result<Self, JailError> {
-        rustix::fs::openat(CWD, root, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map(|root| Self { root })
-            .map_err(|errno| JailError::Io { path: root.display().to_string(), source: errno.into() })
+        rustix::fs::openat(
+            CWD,
+            root,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map(|root| Self { root })
+        .map_err(|errno| JailError::Io {
+            path: root.display().to_string(),
+            source: errno.into(),
+        })
     }
 
     /// What `path` is; links are followed as far as they stay inside.
@@ -95,9 +103,15 @@ impl Jail {
         std::fs::File::from(handle)
             .take(limit + 1)
             .read_to_end(&mut content)
-            .map_err(|source| JailError::Io { path: path.to_owned(), source })?;
+            .map_err(|source| JailError::Io {
+                path: path.to_owned(),
+                source,
+            })?;
         if content.len() as u64 > limit {
-            return Err(JailError::TooLarge { path: path.to_owned(), limit });
+            return Err(JailError::TooLarge {
+                path: path.to_owned(),
+                limit,
+            });
         }
         Ok(content)
     }
@@ -124,7 +138,8 @@ impl Jail {
         let path = if path.is_empty() { "." } else { path };
         let flags = flags | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve).map_err(|errno| explain(path, errno))
+        rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve)
+            .map_err(|errno| explain(path, errno))
     }
 }
 
@@ -133,7 +148,10 @@ fn explain(path: &str, errno: Errno) -> JailError {
         Errno::NOENT | Errno::XDEV | Errno::LOOP | Errno::NOTDIR | Errno::ACCESS | Errno::INVAL => {
             JailError::NotInside(path.to_owned())
         }
-        errno => JailError::Io { path: path.to_owned(), source: errno.into() },
+        errno => JailError::Io {
+            path: path.to_owned(),
+            source: errno.into(),
+        },
     }
 }
 
@@ -161,28 +179,50 @@ mod tests {
         let (_dir, jail) = tree();
         assert_eq!(jail.read("inner", 10).unwrap(), b"yes");
         assert_eq!(jail.read("sub/up/sub/file", 10).unwrap(), b"yes");
-        for outside in ["outer", "absolute", "../outside", "/etc/passwd", "sub/up/../outside", "missing"] {
-            assert!(matches!(jail.read(outside, 10), Err(JailError::NotInside(_))), "{outside}");
+        for outside in [
+            "outer",
+            "absolute",
+            "../outside",
+            "/etc/passwd",
+            "sub/up/../outside",
+            "missing",
+        ] {
+            assert!(
+                matches!(jail.read(outside, 10), Err(JailError::NotInside(_))),
+                "{outside}"
+            );
         }
     }
 
     #[test]
     fn a_file_over_the_limit_is_refused() {
         let (_dir, jail) = tree();
-        assert!(matches!(jail.read("inner", 2), Err(JailError::TooLarge { .. })));
+        assert!(matches!(
+            jail.read("inner", 2),
+            Err(JailError::TooLarge { .. })
+        ));
     }
 
     #[test]
     fn a_fifo_is_neither_read_nor_waited_for() {
         let (dir, jail) = tree();
-        let status = std::process::Command::new("mkfifo").arg(dir.path().join("root/pipe")).status().unwrap();
+        let status = std::process::Command::new("mkfifo")
+            .arg(dir.path().join("root/pipe"))
+            .status()
+            .unwrap();
         assert!(status.success());
-        assert!(matches!(jail.read("pipe", 10), Err(JailError::WrongKind(_))));
+        assert!(matches!(
+            jail.read("pipe", 10),
+            Err(JailError::WrongKind(_))
+        ));
     }
 
     #[test]
     fn a_listing_is_sorted() {
         let (_dir, jail) = tree();
-        assert_eq!(jail.list("").unwrap(), ["absolute", "inner", "outer", "sub"]);
+        assert_eq!(
+            jail.list("").unwrap(),
+            ["absolute", "inner", "outer", "sub"]
+        );
     }
 }

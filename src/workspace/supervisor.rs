@@ -25,8 +25,8 @@ use std::time::{Duration, Instant};
 
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, getppid, kill_process, pidfd_open, set_child_subreaper,
-    setrlimit, wait,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, getppid, kill_process, pidfd_open,
+    set_child_subreaper, setrlimit, wait,
 };
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
 use serde::{Deserialize, Serialize};
@@ -113,7 +113,10 @@ fn by_socket() -> io::Result<ExitCode> {
     socket.read_exact(&mut length)?;
     let length = u32::from_le_bytes(length).min(MAX_ORDER);
     let mut text = Vec::new();
-    socket.try_clone()?.take(length.into()).read_to_end(&mut text)?;
+    socket
+        .try_clone()?
+        .take(length.into())
+        .read_to_end(&mut text)?;
     let order: Order = serde_json::from_slice(&text)?;
     drop(text);
     // A user namespace can be left for only as long as this process has one thread.
@@ -132,18 +135,40 @@ fn by_socket() -> io::Result<ExitCode> {
 /// For callers that start programs themselves and know only arguments: standard streams and environment are passed on,
 /// the exit code comes back.
 fn by_arguments(mut arguments: impl Iterator<Item = OsString>) -> io::Result<ExitCode> {
-    let mut number = || arguments.next().and_then(|text| text.to_str()?.parse::<u64>().ok());
-    let (parent, seconds) = number().zip(number()).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let program = arguments.next().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let parent = i32::try_from(parent).ok().and_then(Pid::from_raw).filter(|parent| getppid() == Some(*parent));
+    let mut number = || {
+        arguments
+            .next()
+            .and_then(|text| text.to_str()?.parse::<u64>().ok())
+    };
+    let (parent, seconds) = number()
+        .zip(number())
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let program = arguments
+        .next()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let parent = i32::try_from(parent)
+        .ok()
+        .and_then(Pid::from_raw)
+        .filter(|parent| getppid() == Some(*parent));
     let parent = parent.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
     let lives = pidfd_open(parent, PidfdFlags::empty())?;
     let events = stopped_after(move || {
-        let timeout = rustix::event::Timespec { tv_sec: seconds.try_into().unwrap_or(60), tv_nsec: 0 };
-        let mut waited = [rustix::event::PollFd::new(&lives, rustix::event::PollFlags::IN)];
+        let timeout = rustix::event::Timespec {
+            tv_sec: seconds.try_into().unwrap_or(60),
+            tv_nsec: 0,
+        };
+        let mut waited = [rustix::event::PollFd::new(
+            &lives,
+            rustix::event::PollFlags::IN,
+        )];
         let _ = rustix::event::poll(&mut waited, Some(&timeout));
     });
-    let limits = Limits { memory: 8 << 30, cpu_seconds: seconds, file_bytes: 64 << 20, processes: 64 };
+    let limits = Limits {
+        memory: 8 << 30,
+        cpu_seconds: seconds,
+        file_bytes: 64 << 20,
+        processes: 64,
+    };
     confine(&limits)?;
     let report = match Command::new(program).args(arguments).spawn() {
         Ok(child) => watch(child, limits.processes, events),
@@ -228,7 +253,11 @@ fn watch(mut child: std::process::Child, most: usize, (events, happened): Events
         }
     };
     sweep();
-    if is_crowded { Report::TooManyProcesses } else { Report::Ended(status) }
+    if is_crowded {
+        Report::TooManyProcesses
+    } else {
+        Report::Ended(status)
+    }
 }
 
 fn kill_descendants() {
@@ -255,9 +284,15 @@ fn sweep() {
 
 /// All processes below this one.
 fn descendants() -> Vec<Pid> {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    let parents: Vec<(i32, i32)> = pids.filter_map(|pid| Some((pid, parent_of(pid)?))).collect();
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let pids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let parents: Vec<(i32, i32)> = pids
+        .filter_map(|pid| Some((pid, parent_of(pid)?)))
+        .collect();
     let mut found = Vec::new();
     let mut open = vec![i32::try_from(std::process::id()).unwrap_or_default()];
     while let Some(parent) = open.pop() {
@@ -273,14 +308,22 @@ fn descendants() -> Vec<Pid> {
 fn parent_of(pid: i32) -> Option<i32> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
-    stat.rsplit(')').next()?.split_ascii_whitespace().nth(1)?.parse().ok()
+    stat.rsplit(')')
+        .next()?
+        .split_ascii_whitespace()
+        .nth(1)?
+        .parse()
+        .ok()
 }
 
 /// Memory files at the descriptors that [`file_path`] names, open in the program, too.
 fn open_files(contents: &[Vec<u8>]) -> io::Result<Vec<OwnedFd>> {
     let mut files = Vec::new();
     for (index, content) in contents.iter().enumerate() {
-        let mut file = std::fs::File::from(rustix::fs::memfd_create("file", rustix::fs::MemfdFlags::CLOEXEC)?);
+        let mut file = std::fs::File::from(rustix::fs::memfd_create(
+            "file",
+            rustix::fs::MemfdFlags::CLOEXEC,
+        )?);
         file.write_all(content)?;
         let wanted = FIRST_FILE + i32::try_from(index).unwrap_or(i32::MAX);
         let file = fcntl_dupfd_cloexec(&file, wanted)?;
@@ -295,11 +338,19 @@ fn open_files(contents: &[Vec<u8>]) -> io::Result<Vec<OwnedFd>> {
 
 /// Enters a network namespace without connections; as somebody who may not, by way of a user namespace. Where neither
 /// is allowed, the network stays.
-#[expect(deprecated, reason = "its replacement is unsafe for flags that are not used here")]
+#[expect(
+    deprecated,
+    reason = "its replacement is unsafe for flags that are not used here"
+)]
 fn leave_network() {
     use rustix::thread::{UnshareFlags, unshare};
-    let (user, group) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-    if unshare(UnshareFlags::NEWNET).is_err() && unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNET).is_ok() {
+    let (user, group) = (
+        rustix::process::getuid().as_raw(),
+        rustix::process::getgid().as_raw(),
+    );
+    if unshare(UnshareFlags::NEWNET).is_err()
+        && unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNET).is_ok()
+    {
         // Without them the ids are unknown inside, which the program may not like.
         let _ = std::fs::write("/proc/self/setgroups", "deny");
         let _ = std::fs::write("/proc/self/uid_map", format!("{user} {user} 1"));
@@ -310,7 +361,10 @@ fn leave_network() {
 /// Limits this process and all that it starts; none of it can be undone.
 fn confine(limits: &Limits) -> io::Result<()> {
     let at_most = |resource: Resource, most: u64| {
-        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        let limit = Rlimit {
+            current: Some(most),
+            maximum: Some(most),
+        };
         // A limit of the system below ours stays.
         match rustix::process::getrlimit(resource).maximum {
             Some(hard) if hard < most => Ok(()),
@@ -325,7 +379,14 @@ fn confine(limits: &Limits) -> io::Result<()> {
     set_no_new_privs(true)?;
     // For root: no power over the daemon, which keeps its own.
     let none = CapabilitySet::empty();
-    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        },
+    )?;
     Ok(())
 }
 

@@ -21,7 +21,11 @@ pub struct Limits {
 impl Default for Limits {
     /// 1,000 levels, four million nodes, and 200,000 keys: objects of a cluster have at most some 3 MB.
     fn default() -> Self {
-        Self { depth: 1_000, nodes: 4_000_000, keys: 200_000 }
+        Self {
+            depth: 1_000,
+            nodes: 4_000_000,
+            keys: 200_000,
+        }
     }
 }
 
@@ -83,7 +87,13 @@ struct Open {
 impl<'a> Composer<'a> {
     fn new(text: &'a str, line: u32, limits: Limits) -> Result<Self, YamlError> {
         let parser = Parser::new(text, line, limits.depth)?;
-        Ok(Self { parser, limits, anchors: HashMap::new(), nodes: 0, aliased: 0 })
+        Ok(Self {
+            parser,
+            limits,
+            anchors: HashMap::new(),
+            nodes: 0,
+            aliased: 0,
+        })
     }
 
     fn document(&mut self) -> Result<Option<Node>, YamlError> {
@@ -96,18 +106,37 @@ impl<'a> Composer<'a> {
             let (event, position) = self.parser.next()?;
             let done = match event {
                 Event::SequenceStart(properties) => {
-                    open.push(self.open(Value::Sequence(Vec::new()), properties, position, open.len())?);
+                    open.push(self.open(
+                        Value::Sequence(Vec::new()),
+                        properties,
+                        position,
+                        open.len(),
+                    )?);
                     continue;
                 }
                 Event::MappingStart(properties) => {
-                    open.push(self.open(Value::Mapping(Vec::new()), properties, position, open.len())?);
+                    open.push(self.open(
+                        Value::Mapping(Vec::new()),
+                        properties,
+                        position,
+                        open.len(),
+                    )?);
                     continue;
                 }
                 Event::SequenceEnd | Event::MappingEnd => match open.pop() {
                     Some(ended) => self.close(ended.node, ended.anchor, ended.before),
-                    None => return Err(YamlError::at(position, "a collection ends that did not begin")),
+                    None => {
+                        return Err(YamlError::at(
+                            position,
+                            "a collection ends that did not begin",
+                        ));
+                    }
                 },
-                Event::Scalar { text, style, properties } => {
+                Event::Scalar {
+                    text,
+                    style,
+                    properties,
+                } => {
                     let node = Node {
                         value: Value::Scalar(text.into_boxed_str(), style),
                         tag: properties.tag.map(String::into_boxed_str),
@@ -145,7 +174,10 @@ impl<'a> Composer<'a> {
         depth: usize,
     ) -> Result<Open, YamlError> {
         if depth >= self.limits.depth {
-            let what = format!("the text is nested too deeply, more than {} levels", self.limits.depth);
+            let what = format!(
+                "the text is nested too deeply, more than {} levels",
+                self.limits.depth
+            );
             return Err(YamlError::at(position, what));
         }
         let before = self.nodes;
@@ -153,13 +185,23 @@ impl<'a> Composer<'a> {
         if let Some(anchor) = &properties.anchor {
             self.anchors.insert(anchor.clone(), Anchor::Open);
         }
-        let node = Node { value, tag: properties.tag.map(String::into_boxed_str), position };
-        Ok(Open { node, anchor: properties.anchor, key: None, before })
+        let node = Node {
+            value,
+            tag: properties.tag.map(String::into_boxed_str),
+            position,
+        };
+        Ok(Open {
+            node,
+            anchor: properties.anchor,
+            key: None,
+            before,
+        })
     }
 
     fn close(&mut self, node: Node, anchor: Option<String>, before: usize) -> Node {
         if let Some(anchor) = anchor {
-            self.anchors.insert(anchor, Anchor::Closed(node.clone(), self.nodes - before));
+            self.anchors
+                .insert(anchor, Anchor::Closed(node.clone(), self.nodes - before));
         }
         node
     }
@@ -168,15 +210,26 @@ impl<'a> Composer<'a> {
         let (node, size) = match self.anchors.get(name) {
             Some(Anchor::Closed(node, size)) => (node, *size),
             Some(Anchor::Open) => {
-                return Err(YamlError::at(position, format!("the anchor '{name}' contains itself")));
+                return Err(YamlError::at(
+                    position,
+                    format!("the anchor '{name}' contains itself"),
+                ));
             }
-            None => return Err(YamlError::at(position, format!("unknown anchor '{name}' referenced"))),
+            None => {
+                return Err(YamlError::at(
+                    position,
+                    format!("unknown anchor '{name}' referenced"),
+                ));
+            }
         };
         // Counted before it is copied: the copy is what costs.
         let total = self.nodes + size;
         let aliased = self.aliased + size;
         if total > self.limits.nodes || is_excessive(aliased, total) {
-            return Err(YamlError::at(position, "the document contains excessive aliasing"));
+            return Err(YamlError::at(
+                position,
+                "the document contains excessive aliasing",
+            ));
         }
         let node = node.clone();
         self.nodes = total;
@@ -187,7 +240,10 @@ impl<'a> Composer<'a> {
     fn count(&mut self, nodes: usize, position: Position) -> Result<(), YamlError> {
         self.nodes += nodes;
         if self.nodes > self.limits.nodes {
-            let what = format!("the document has too many nodes, more than {}", self.limits.nodes);
+            let what = format!(
+                "the document has too many nodes, more than {}",
+                self.limits.nodes
+            );
             return Err(YamlError::at(position, what));
         }
         if self.nodes.is_multiple_of(LOOK_EVERY) && interrupt::is_unwanted() {
@@ -200,7 +256,11 @@ impl<'a> Composer<'a> {
 impl Open {
     /// How many keys it has, if it is a mapping.
     fn keys(&self) -> usize {
-        if let Value::Mapping(pairs) = &self.node.value { pairs.len() } else { 0 }
+        if let Value::Mapping(pairs) = &self.node.value {
+            pairs.len()
+        } else {
+            0
+        }
     }
 
     fn add(&mut self, node: Node) {
@@ -245,9 +305,15 @@ mod tests {
         match &node.value {
             Value::Scalar(text, Style::Plain) => text.to_string(),
             Value::Scalar(text, _) => format!("{text:?}"),
-            Value::Sequence(items) => format!("[{}]", items.iter().map(render).collect::<Vec<_>>().join(",")),
+            Value::Sequence(items) => format!(
+                "[{}]",
+                items.iter().map(render).collect::<Vec<_>>().join(",")
+            ),
             Value::Mapping(pairs) => {
-                let pairs: Vec<_> = pairs.iter().map(|(k, v)| format!("{}:{}", render(k), render(v))).collect();
+                let pairs: Vec<_> = pairs
+                    .iter()
+                    .map(|(k, v)| format!("{}:{}", render(k), render(v)))
+                    .collect();
                 format!("{{{}}}", pairs.join(","))
             }
         }
@@ -255,7 +321,10 @@ mod tests {
 
     #[test]
     fn block_and_flow_collections_nest() {
-        assert_eq!(show("a:\n- b\n- - c\n  - d: e\n    f:\ng: {h: [1, 2], i}"), "{a:[b,[c,{d:e,f:}]],g:{h:[1,2],i:}}");
+        assert_eq!(
+            show("a:\n- b\n- - c\n  - d: e\n    f:\ng: {h: [1, 2], i}"),
+            "{a:[b,[c,{d:e,f:}]],g:{h:[1,2],i:}}"
+        );
     }
 
     #[test]
@@ -275,9 +344,18 @@ mod tests {
 
     #[test]
     fn what_go_rejects_is_rejected() {
-        for bad in
-            ["a: b: c", "[a", "a:\n\t- b", "*x", "&a [*a]", "- a\nb: c", "\"\\q\"", "@x", "%YAML 1.2\n---\na", "a: 'x"]
-        {
+        for bad in [
+            "a: b: c",
+            "[a",
+            "a:\n\t- b",
+            "*x",
+            "&a [*a]",
+            "- a\nb: c",
+            "\"\\q\"",
+            "@x",
+            "%YAML 1.2\n---\na",
+            "a: 'x",
+        ] {
             assert!(show(bad).starts_with("error"), "{bad:?} gave {}", show(bad));
         }
     }
@@ -303,7 +381,11 @@ mod tests {
 
     #[test]
     fn keys_and_nodes_are_bounded_and_the_bound_is_told() {
-        let limits = Limits { keys: 3, nodes: 20, ..Limits::default() };
+        let limits = Limits {
+            keys: 3,
+            nodes: 20,
+            ..Limits::default()
+        };
         let refused = |text: &str| parse(text, limits).unwrap_err().to_string();
         assert!(parse("{a: 1, b: 2, c: 3}", limits).is_ok());
         assert!(refused("{a: 1, b: 2, c: 3, d: 4}").contains("more than 3 keys"));
@@ -324,7 +406,13 @@ mod tests {
     #[test]
     fn positions_count_characters() {
         let node = parse("é: x\nb: 1", Limits::default()).unwrap().unwrap();
-        assert_eq!(node.get("é").unwrap().position, Position { line: 1, column: 4 });
-        assert_eq!(node.get("b").unwrap().position, Position { line: 2, column: 4 });
+        assert_eq!(
+            node.get("é").unwrap().position,
+            Position { line: 1, column: 4 }
+        );
+        assert_eq!(
+            node.get("b").unwrap().position,
+            Position { line: 2, column: 4 }
+        );
     }
 }

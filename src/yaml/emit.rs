@@ -3,7 +3,10 @@
 //!
 //! Block style, two spaces, lists at the indentation of their key, keys in natural order, strings
 //! in the first style that holds them, folded at 80 columns.
-#![expect(clippy::indexing_slicing, reason = "indexes come from the lengths of the same lists")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "indexes come from the lengths of the same lists"
+)]
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -61,7 +64,12 @@ pub fn emit(value: &Value) -> Result<String, EmitError> {
 /// # Errors
 /// [`EmitError`].
 pub fn emit_into(out: &mut String, value: &Value) -> Result<(), EmitError> {
-    let mut emitter = Emitter { out, column: 0, is_full: false, written: 0 };
+    let mut emitter = Emitter {
+        out,
+        column: 0,
+        is_full: false,
+        written: 0,
+    };
     match value {
         Value::Object(map) if has_members(map) => emitter.map(map, 0)?,
         Value::Array(items) if !items.is_empty() => emitter.list(items, 0)?,
@@ -91,7 +99,9 @@ pub fn sort_keys(keys: &mut [&str]) {
     while width < keys.len() {
         for pair in keys.chunks(2 * width) {
             let (mut left, mut right) = pair.split_at(width.min(pair.len()));
-            while let (Some((a, rest_of_left)), Some((b, rest_of_right))) = (left.split_first(), right.split_first()) {
+            while let (Some((a, rest_of_left)), Some((b, rest_of_right))) =
+                (left.split_first(), right.split_first())
+            {
                 if natural(b, a) == Ordering::Less {
                     merged.push(*b);
                     right = rest_of_right;
@@ -110,9 +120,16 @@ pub fn sort_keys(keys: &mut [&str]) {
 }
 
 fn natural(left: &str, right: &str) -> Ordering {
-    let common: usize = left.chars().zip(right.chars()).take_while(|(x, y)| x == y).map(|(x, _)| x.len_utf8()).sum();
+    let common: usize = left
+        .chars()
+        .zip(right.chars())
+        .take_while(|(x, y)| x == y)
+        .map(|(x, _)| x.len_utf8())
+        .sum();
     let (before, a, b) = (&left[..common], &left[common..], &right[common..]);
-    let (Some(x), Some(y)) = (a.chars().next(), b.chars().next()) else { return a.len().cmp(&b.len()) };
+    let (Some(x), Some(y)) = (a.chars().next(), b.chars().next()) else {
+        return a.len().cmp(&b.len());
+    };
     match (x.is_alphabetic(), y.is_alphabetic()) {
         (true, true) => return x.cmp(&y),
         (true, false) => return Ordering::Greater,
@@ -122,14 +139,21 @@ fn natural(left: &str, right: &str) -> Ordering {
     // A zero after a number goes on with that number, so both get something to stand on.
     let run_before = before.bytes().rev().take_while(u8::is_ascii_digit);
     let leading = (x == '0' || y == '0') && run_before.into_iter().any(|byte| byte != b'0');
-    number_at(a, leading).cmp(&number_at(b, leading)).then(x.cmp(&y))
+    number_at(a, leading)
+        .cmp(&number_at(b, leading))
+        .then(x.cmp(&y))
 }
 
 /// The number that begins here: its value, then how many digits it has.
 fn number_at(text: &str, leading: bool) -> (i64, usize) {
     let start = i64::from(leading);
     let digits = text.chars().map_while(|c| c.to_digit(10));
-    digits.fold((start, 0), |(value, count), digit| (value.wrapping_mul(10).wrapping_add(i64::from(digit)), count + 1))
+    digits.fold((start, 0), |(value, count), digit| {
+        (
+            value.wrapping_mul(10).wrapping_add(i64::from(digit)),
+            count + 1,
+        )
+    })
 }
 
 struct Emitter<'a> {
@@ -164,7 +188,9 @@ impl Emitter<'_> {
     /// Goes to `indent` on this line if it is not beyond it, else on the next.
     fn indent(&mut self, indent: usize) {
         let is_beyond = self.is_full || self.column > indent;
-        if is_beyond || (self.column == indent && self.column > 0 && !self.out.ends_with([' ', '\n'])) {
+        if is_beyond
+            || (self.column == indent && self.column > 0 && !self.out.ends_with([' ', '\n']))
+        {
             self.end_line();
         }
         while self.column < indent {
@@ -222,7 +248,12 @@ impl Emitter<'_> {
         }
     }
 
-    fn map_below(&mut self, map: &Map<String, Value>, indent: usize, explicit: bool) -> Result<(), EmitError> {
+    fn map_below(
+        &mut self,
+        map: &Map<String, Value>,
+        indent: usize,
+        explicit: bool,
+    ) -> Result<(), EmitError> {
         if explicit {
             self.put(' ');
         } else {
@@ -309,7 +340,11 @@ impl Emitter<'_> {
         while let Some((at, c)) = chars.next() {
             if c == ' ' {
                 let next_is_space = chars.peek().is_some_and(|(_, next)| *next == ' ');
-                let folds = role == Role::Value && !after_space && self.column > WIDTH && at > 0 && at < last;
+                let folds = role == Role::Value
+                    && !after_space
+                    && self.column > WIDTH
+                    && at > 0
+                    && at < last;
                 if folds && !next_is_space {
                     self.fold(indent);
                 } else {
@@ -353,7 +388,8 @@ impl Emitter<'_> {
                 self.escape(c);
                 after_space = false;
             } else if c == ' ' {
-                if role == Role::Value && !after_space && self.column > WIDTH && at > 0 && at < last {
+                if role == Role::Value && !after_space && self.column > WIDTH && at > 0 && at < last
+                {
                     self.fold(indent);
                     if chars.peek().is_some_and(|(_, next)| *next == ' ') {
                         self.put('\\');
@@ -455,10 +491,14 @@ fn has_members(map: &Map<String, Value>) -> bool {
 /// What the detour over JSON text does to a string: NEL counts as a line break there and is
 /// folded; control characters fail.
 fn through_json(text: &str) -> Result<Cow<'_, str>, EmitError> {
-    if text.bytes().all(|byte| (0x20..0x7f).contains(&byte) || byte == b'\n') {
+    if text
+        .bytes()
+        .all(|byte| (0x20..0x7f).contains(&byte) || byte == b'\n')
+    {
         return Ok(Cow::Borrowed(text));
     }
-    let is_bad = |c: &char| matches!(c, '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}');
+    let is_bad =
+        |c: &char| matches!(c, '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}');
     if let Some(bad) = text.chars().find(is_bad) {
         return Err(EmitError::ControlCharacter(bad));
     }
@@ -471,7 +511,11 @@ fn through_json(text: &str) -> Result<Cow<'_, str>, EmitError> {
         folded.push_str(rest.get(..at).unwrap_or_default().trim_end_matches(' '));
         let run = rest.get(at..).unwrap_or_default();
         let after = run.trim_start_matches(['\u{85}', ' ']);
-        let breaks = run.get(..run.len() - after.len()).unwrap_or_default().matches('\u{85}').count();
+        let breaks = run
+            .get(..run.len() - after.len())
+            .unwrap_or_default()
+            .matches('\u{85}')
+            .count();
         if breaks == 1 {
             folded.push(' ')
         } else {
@@ -488,7 +532,8 @@ fn is_break(c: char) -> bool {
 }
 
 fn is_printable(c: char) -> bool {
-    matches!(c, '\n' | '\u{20}'..='\u{7e}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}') && c != '\u{feff}'
+    matches!(c, '\n' | '\u{20}'..='\u{7e}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}')
+        && c != '\u{feff}'
 }
 
 fn choose(text: &str, role: Role) -> Style {
@@ -500,7 +545,13 @@ fn choose(text: &str, role: Role) -> Style {
         return Style::Double;
     };
     let looks = Looks::of(text);
-    let single = || if looks.single { Style::Single } else { Style::Double };
+    let single = || {
+        if looks.single {
+            Style::Single
+        } else {
+            Style::Double
+        }
+    };
     match wanted {
         Style::Literal if looks.block && role == Role::Value => Style::Literal,
         Style::Plain if looks.plain => Style::Plain,
@@ -526,7 +577,9 @@ impl Looks {
         let mut previous: Option<char> = None;
         let mut chars = text.chars().peekable();
         while let Some(c) = chars.next() {
-            let before_blank = chars.peek().is_none_or(|next| matches!(next, ' ' | '\t') || is_break(*next));
+            let before_blank = chars
+                .peek()
+                .is_none_or(|next| matches!(next, ' ' | '\t') || is_break(*next));
             let after_blank = previous.is_some_and(|p| matches!(p, ' ' | '\t') || is_break(p));
             indicator |= match (previous, c) {
                 (None, '-' | '?' | ':') => before_blank,
@@ -588,28 +641,41 @@ mod tests {
             ("a#b", "a#b"),
             ("{{ x }}", "'{{ x }}'"),
         ] {
-            assert_eq!(emit(&json!({ "k": text })).unwrap(), format!("k: {written}\n"), "{text:?}");
+            assert_eq!(
+                emit(&json!({ "k": text })).unwrap(),
+                format!("k: {written}\n"),
+                "{text:?}"
+            );
         }
     }
 
     #[test]
     fn lists_stand_at_their_key_and_maps_inside_them_on_the_dash() {
         let value = json!({"a": [1, {"c": [], "b": {}}, [1, [2]]], "z": {"y": null}});
-        assert_eq!(emit(&value).unwrap(), "a:\n- 1\n- b: {}\n  c: []\n- - 1\n  - - 2\nz:\n  \"y\": null\n");
+        assert_eq!(
+            emit(&value).unwrap(),
+            "a:\n- 1\n- b: {}\n  c: []\n- - 1\n  - - 2\nz:\n  \"y\": null\n"
+        );
     }
 
     #[test]
     fn blocks_carry_the_hints_they_need() {
         assert_eq!(emit(&json!({"a": "x\ny\n"})).unwrap(), "a: |\n  x\n  y\n");
         assert_eq!(emit(&json!({"a": "\nx"})).unwrap(), "a: |2-\n\n  x\n");
-        assert_eq!(emit(&json!({"a": ["x\n\n"], "b": 1})).unwrap(), "a:\n- |+\n  x\n\nb: 1\n");
+        assert_eq!(
+            emit(&json!({"a": ["x\n\n"], "b": 1})).unwrap(),
+            "a:\n- |+\n  x\n\nb: 1\n"
+        );
     }
 
     #[test]
     fn keys_sort_naturally() {
         let mut keys = ["b", "a10", "a2", "No", "E", "f2", "f_", "a01", "1", "a"];
         sort_keys(&mut keys);
-        assert_eq!(keys, ["1", "E", "No", "a", "a01", "a2", "a10", "b", "f_", "f2"]);
+        assert_eq!(
+            keys,
+            ["1", "E", "No", "a", "a01", "a2", "a10", "b", "f_", "f2"]
+        );
     }
 
     #[test]
@@ -623,7 +689,10 @@ mod tests {
             (1e3, "1000"),
             (1.5, "1.5"),
         ] {
-            assert_eq!(emit(&json!({ "a": float })).unwrap(), format!("a: {text}\n"));
+            assert_eq!(
+                emit(&json!({ "a": float })).unwrap(),
+                format!("a: {text}\n")
+            );
         }
     }
 }

@@ -16,7 +16,11 @@ use super::resolve::{Meaning, is_timestamp, resolve};
 pub fn to_json(node: &Node) -> Result<Json, YamlError> {
     match &node.value {
         Value::Scalar(text, style) => scalar(node, text, *style),
-        Value::Sequence(items) => items.iter().map(to_json).collect::<Result<Vec<_>, _>>().map(Json::Array),
+        Value::Sequence(items) => items
+            .iter()
+            .map(to_json)
+            .collect::<Result<Vec<_>, _>>()
+            .map(Json::Array),
         Value::Mapping(pairs) => {
             let mut map = Map::new();
             for (key, value) in pairs {
@@ -48,7 +52,9 @@ pub fn json_float(float: f64) -> String {
         let text = format!("{float:e}");
         // Go writes a sign, and no leading zero in a one-digit negative exponent.
         return match text.split_once('e') {
-            Some((mantissa, exponent)) if !exponent.starts_with('-') => format!("{mantissa}e+{exponent}"),
+            Some((mantissa, exponent)) if !exponent.starts_with('-') => {
+                format!("{mantissa}e+{exponent}")
+            }
             _ => text,
         };
     }
@@ -57,7 +63,10 @@ pub fn json_float(float: f64) -> String {
 
 fn is_merge(key: &Node) -> bool {
     matches!(&key.value, Value::Scalar(text, Style::Plain) if &**text == "<<")
-        && key.tag.as_deref().is_none_or(|tag| tag == "!" || tag == "tag:yaml.org,2002:merge")
+        && key
+            .tag
+            .as_deref()
+            .is_none_or(|tag| tag == "!" || tag == "tag:yaml.org,2002:merge")
 }
 
 /// Merges a map, or a list of maps of which the earlier ones win. Later keys override what was
@@ -65,8 +74,15 @@ fn is_merge(key: &Node) -> bool {
 fn merge(into: &mut Map<String, Json>, value: &Node) -> Result<(), YamlError> {
     let maps: Vec<&Node> = match &value.value {
         Value::Mapping(_) => vec![value],
-        Value::Sequence(items) if items.iter().all(|item| item.as_mapping().is_some()) => items.iter().rev().collect(),
-        _ => return Err(YamlError::at(value.position, "map merge requires map or sequence of maps as the value")),
+        Value::Sequence(items) if items.iter().all(|item| item.as_mapping().is_some()) => {
+            items.iter().rev().collect()
+        }
+        _ => {
+            return Err(YamlError::at(
+                value.position,
+                "map merge requires map or sequence of maps as the value",
+            ));
+        }
     };
     for map in maps {
         if let Json::Object(merged) = to_json(map)? {
@@ -77,8 +93,16 @@ fn merge(into: &mut Map<String, Json>, value: &Node) -> Result<(), YamlError> {
 }
 
 fn scalar(node: &Node, text: &str, style: Style) -> Result<Json, YamlError> {
-    let unfit = |what: &str| Err(YamlError::at(node.position, format!("cannot decode {text:?} as {what}")));
-    let tag = node.tag.as_deref().map(|tag| tag.strip_prefix("tag:yaml.org,2002:").unwrap_or(tag));
+    let unfit = |what: &str| {
+        Err(YamlError::at(
+            node.position,
+            format!("cannot decode {text:?} as {what}"),
+        ))
+    };
+    let tag = node
+        .tag
+        .as_deref()
+        .map(|tag| tag.strip_prefix("tag:yaml.org,2002:").unwrap_or(tag));
     let meaning = match tag {
         None if style == Style::Plain => resolve(text),
         None | Some("str" | "!") => Meaning::Text,
@@ -86,7 +110,10 @@ fn scalar(node: &Node, text: &str, style: Style) -> Result<Json, YamlError> {
             let packed: String = text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect();
             return match STANDARD.decode(packed) {
                 Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned().into()),
-                Err(_) => Err(YamlError::at(node.position, "!!binary value contains invalid base64 data")),
+                Err(_) => Err(YamlError::at(
+                    node.position,
+                    "!!binary value contains invalid base64 data",
+                )),
             };
         }
         Some("timestamp") if is_timestamp(text) => Meaning::Timestamp,
@@ -96,7 +123,10 @@ fn scalar(node: &Node, text: &str, style: Style) -> Result<Json, YamlError> {
             | ("float", meaning @ Meaning::Float(_))
             | ("bool", meaning @ Meaning::Bool(_))
             | ("null", meaning @ Meaning::Null) => meaning,
-            #[expect(clippy::cast_precision_loss, reason = "what an integer tagged as a float is asked to be")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "what an integer tagged as a float is asked to be"
+            )]
             ("float", Meaning::Int(integer)) => Meaning::Float(integer as f64),
             _ => return unfit(&format!("!!{tag}")),
         },
@@ -108,10 +138,16 @@ fn scalar(node: &Node, text: &str, style: Style) -> Result<Json, YamlError> {
         Meaning::Null => Ok(Json::Null),
         Meaning::Bool(bool) => Ok(bool.into()),
         Meaning::Int(integer) => Ok(integer.into()),
-        #[expect(clippy::cast_precision_loss, reason = "JSON readers hold such integers as floats")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "JSON readers hold such integers as floats"
+        )]
         Meaning::Uint(integer) => Ok(number(integer as f64)),
         Meaning::Float(float) if float.is_finite() => Ok(number(float)),
-        Meaning::Float(_) => Err(YamlError::at(node.position, format!("the number {text} has no JSON form"))),
+        Meaning::Float(_) => Err(YamlError::at(
+            node.position,
+            format!("the number {text} has no JSON form"),
+        )),
         Meaning::Timestamp | Meaning::Text => Ok(text.into()),
     }
 }
@@ -119,7 +155,10 @@ fn scalar(node: &Node, text: &str, style: Style) -> Result<Json, YamlError> {
 /// The text of a key of any scalar kind.
 fn key_text(key: &Node) -> Result<String, YamlError> {
     let Value::Scalar(text, style) = &key.value else {
-        return Err(YamlError::at(key.position, format!("{} cannot be a key", key.kind())));
+        return Err(YamlError::at(
+            key.position,
+            format!("{} cannot be a key", key.kind()),
+        ));
     };
     if *style == Style::Plain && key.tag.is_none() {
         match resolve(text) {
@@ -144,9 +183,16 @@ fn key_float(float: f64) -> String {
         return ".nan".into();
     }
     if float.is_infinite() {
-        return if float > 0.0 { ".inf".into() } else { "-.inf".into() };
+        return if float > 0.0 {
+            ".inf".into()
+        } else {
+            "-.inf".into()
+        };
     }
-    #[expect(clippy::cast_possible_truncation, reason = "the rule of the library that is matched")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the rule of the library that is matched"
+    )]
     let short = float as f32;
     let text = format!("{short:e}");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));

@@ -55,7 +55,11 @@ pub enum Value {
 impl Node {
     /// A node without tag or position.
     pub fn new(value: Value) -> Self {
-        Self { value, tag: None, position: Position::default() }
+        Self {
+            value,
+            tag: None,
+            position: Position::default(),
+        }
     }
 
     /// The text of a scalar.
@@ -84,7 +88,11 @@ impl Node {
 
     /// The value under a key of a map; the last one if the key is repeated.
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.as_mapping()?.iter().rev().find(|(k, _)| k.as_str() == Some(key)).map(|(_, value)| value)
+        self.as_mapping()?
+            .iter()
+            .rev()
+            .find(|(k, _)| k.as_str() == Some(key))
+            .map(|(_, value)| value)
     }
 
     /// Whether this is an empty or null plain scalar.

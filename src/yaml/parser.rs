@@ -11,7 +11,11 @@ pub(super) enum Event {
     DocumentStart,
     DocumentEnd,
     Alias(String),
-    Scalar { text: String, style: Style, properties: Properties },
+    Scalar {
+        text: String,
+        style: Style,
+        properties: Properties,
+    },
     SequenceStart(Properties),
     SequenceEnd,
     MappingStart(Properties),
@@ -143,7 +147,14 @@ impl<'a> Parser<'a> {
     /// A node that is not there: null.
     fn empty(position: Position) -> (Event, Position) {
         let text = String::new();
-        (Event::Scalar { text, style: Style::Plain, properties: Properties::default() }, position)
+        (
+            Event::Scalar {
+                text,
+                style: Style::Plain,
+                properties: Properties::default(),
+            },
+            position,
+        )
     }
 
     // ---- documents ----
@@ -251,8 +262,17 @@ impl<'a> Parser<'a> {
             Token::Scalar(..) => {
                 let (token, _) = self.scanner.next()?;
                 self.pop();
-                let Token::Scalar(text, style) = token else { return self.error("did not find expected scalar") };
-                Ok((Event::Scalar { text, style, properties }, start))
+                let Token::Scalar(text, style) = token else {
+                    return self.error("did not find expected scalar");
+                };
+                Ok((
+                    Event::Scalar {
+                        text,
+                        style,
+                        properties,
+                    },
+                    start,
+                ))
             }
             Token::FlowSequenceStart => {
                 self.state = State::FlowSequenceFirst;
@@ -272,7 +292,14 @@ impl<'a> Parser<'a> {
             }
             _ if properties != Properties::default() => {
                 self.pop();
-                Ok((Event::Scalar { text: String::new(), style: Style::Plain, properties }, start))
+                Ok((
+                    Event::Scalar {
+                        text: String::new(),
+                        style: Style::Plain,
+                        properties,
+                    },
+                    start,
+                ))
             }
             _ => self.error("did not find expected node content"),
         }
@@ -283,7 +310,9 @@ impl<'a> Parser<'a> {
         let mut properties = Properties::default();
         loop {
             match self.scanner.peek()? {
-                (Token::Anchor(name), _) if properties.anchor.is_none() => properties.anchor = Some(name.clone()),
+                (Token::Anchor(name), _) if properties.anchor.is_none() => {
+                    properties.anchor = Some(name.clone())
+                }
                 (Token::Tag(handle, suffix), position) if properties.tag.is_none() => {
                     let (handle, suffix, position) = (handle.clone(), suffix.clone(), *position);
                     properties.tag = Some(self.resolve_tag(&handle, suffix, position)?);
@@ -294,7 +323,12 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn resolve_tag(&self, handle: &str, suffix: String, position: Position) -> Result<String, YamlError> {
+    fn resolve_tag(
+        &self,
+        handle: &str,
+        suffix: String,
+        position: Position,
+    ) -> Result<String, YamlError> {
         if handle.is_empty() {
             return Ok(suffix);
         }
@@ -337,7 +371,10 @@ impl<'a> Parser<'a> {
             return Ok((Event::SequenceEnd, position));
         }
         let (_, position) = self.scanner.next()?;
-        if matches!(self.peek()?, Token::BlockEntry | Token::Key | Token::Value | Token::BlockEnd) {
+        if matches!(
+            self.peek()?,
+            Token::BlockEntry | Token::Key | Token::Value | Token::BlockEnd
+        ) {
             self.state = State::IndentlessEntry;
             return Ok(Self::empty(position));
         }
@@ -415,7 +452,10 @@ impl<'a> Parser<'a> {
     }
 
     fn flow_sequence_pair_key(&mut self) -> Parsed {
-        if matches!(self.peek()?, Token::Value | Token::FlowEntry | Token::FlowSequenceEnd) {
+        if matches!(
+            self.peek()?,
+            Token::Value | Token::FlowEntry | Token::FlowSequenceEnd
+        ) {
             self.state = State::FlowSequencePairValue;
             return Ok(Self::empty(self.position()?));
         }
@@ -446,7 +486,10 @@ impl<'a> Parser<'a> {
             match self.peek()? {
                 Token::Key => {
                     self.scanner.next()?;
-                    if matches!(self.peek()?, Token::Value | Token::FlowEntry | Token::FlowMappingEnd) {
+                    if matches!(
+                        self.peek()?,
+                        Token::Value | Token::FlowEntry | Token::FlowMappingEnd
+                    ) {
                         self.state = State::FlowMappingValue;
                         return Ok(Self::empty(self.position()?));
                     }

@@ -1,6 +1,9 @@
 //! What a plain scalar means: YAML 1.1 as go-yaml v2 reads it (specification of reading and
 //! writing manifests, section 2). First match wins.
-#![expect(clippy::indexing_slicing, reason = "the six bytes were seen to be there and to be ASCII")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "the six bytes were seen to be there and to be ASCII"
+)]
 
 /// The meaning of a plain scalar.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,8 +63,12 @@ pub fn is_base_60(text: &str) -> bool {
 fn resolve_word(text: &str) -> Option<Meaning> {
     Some(match text {
         "" | "~" | "null" | "Null" | "NULL" => Meaning::Null,
-        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => Meaning::Bool(true),
-        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => Meaning::Bool(false),
+        "y" | "Y" | "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            Meaning::Bool(true)
+        }
+        "n" | "N" | "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
+            Meaning::Bool(false)
+        }
         ".nan" | ".NaN" | ".NAN" => Meaning::Float(f64::NAN),
         ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => Meaning::Float(f64::INFINITY),
         "-.inf" | "-.Inf" | "-.INF" => Meaning::Float(f64::NEG_INFINITY),
@@ -116,7 +123,10 @@ fn parse_integer(text: &str) -> Option<Meaning> {
 fn is_float(text: &str) -> bool {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (mantissa, exponent) = match unsigned.find(['e', 'E']) {
-        Some(at) => (unsigned.get(..at).unwrap_or_default(), unsigned.get(at + 1..)),
+        Some(at) => (
+            unsigned.get(..at).unwrap_or_default(),
+            unsigned.get(at + 1..),
+        ),
         None => (unsigned, None),
     };
     let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
@@ -134,7 +144,10 @@ fn is_float(text: &str) -> bool {
 
 /// A number too large for 64 bits is no number.
 fn finite(text: &str) -> Option<Meaning> {
-    text.parse::<f64>().ok().filter(|float| float.is_finite()).map(Meaning::Float)
+    text.parse::<f64>()
+        .ok()
+        .filter(|float| float.is_finite())
+        .map(Meaning::Float)
 }
 
 /// `YYYY-M-D`, `YYYY-M-DTh:m:s[.f](Z|±hh:mm)` (or `t`), `YYYY-M-D h:m:s[.f]`; a real date.
@@ -142,17 +155,23 @@ pub fn is_timestamp(text: &str) -> bool {
     let bytes = text.as_bytes();
     if bytes.len() < 8
         || bytes.get(4) != Some(&b'-')
-        || !text.get(..4).is_some_and(|y| y.bytes().all(|b| b.is_ascii_digit()))
+        || !text
+            .get(..4)
+            .is_some_and(|y| y.bytes().all(|b| b.is_ascii_digit()))
     {
         return false;
     }
     let date_end = text.find([' ', 'T', 't']).unwrap_or(text.len());
     let (date, rest) = text.split_at(date_end);
     let mut parts = date.split('-');
-    let (Some(year), Some(month), Some(day), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(year), Some(month), Some(day), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
         return false;
     };
-    let (Ok(year), Some(month), Some(day)) = (year.parse::<i16>(), short_number(month), short_number(day)) else {
+    let (Ok(year), Some(month), Some(day)) =
+        (year.parse::<i16>(), short_number(month), short_number(day))
+    else {
         return false;
     };
     if jiff::civil::Date::new(year, month, day).is_err() {
@@ -166,7 +185,9 @@ pub fn is_timestamp(text: &str) -> bool {
             match time.strip_suffix('Z') {
                 Some(time) => is_time(time),
                 None => {
-                    time.len() > 6 && is_offset(&time.as_bytes()[time.len() - 6..]) && is_time(&time[..time.len() - 6])
+                    time.len() > 6
+                        && is_offset(&time.as_bytes()[time.len() - 6..])
+                        && is_time(&time[..time.len() - 6])
                 }
             }
         }
@@ -179,10 +200,11 @@ fn is_offset(bytes: &[u8]) -> bool {
 
 /// `h:m:s` with an optional fraction.
 fn is_time(text: &str) -> bool {
-    let (clock, fraction) = text.split_once(['.', ',']).map_or((text, None), |(clock, f)| (clock, Some(f)));
+    let (clock, fraction) = text
+        .split_once(['.', ','])
+        .map_or((text, None), |(clock, f)| (clock, Some(f)));
     let parts: Vec<_> = clock.split(':').map(short_number).collect();
-    let good_clock =
-        matches!(parts[..], [Some(hour), Some(minute), Some(second)] if hour < 24 && minute < 60 && second < 60);
+    let good_clock = matches!(parts[..], [Some(hour), Some(minute), Some(second)] if hour < 24 && minute < 60 && second < 60);
     good_clock && fraction.is_none_or(|f| !f.is_empty() && f.bytes().all(|b| b.is_ascii_digit()))
 }
 
@@ -232,6 +254,11 @@ mod tests {
         ] {
             assert_eq!(resolve(text), meaning, "{text:?}");
         }
-        assert!(is_base_60("1:30") && is_base_60("-190:20:30.15") && !is_base_60("80:80") && !is_base_60("a:1"));
+        assert!(
+            is_base_60("1:30")
+                && is_base_60("-190:20:30.15")
+                && !is_base_60("80:80")
+                && !is_base_60("a:1")
+        );
     }
 }

@@ -53,7 +53,8 @@ impl Scanner<'_> {
             while !self.is_blank_or_end(0) {
                 let byte = self.byte(0);
                 let ends = byte == b':' && self.is_blank_or_end(1)
-                    || self.flow_level > 0 && matches!(byte, b',' | b'?' | b'[' | b']' | b'{' | b'}');
+                    || self.flow_level > 0
+                        && matches!(byte, b',' | b'?' | b'[' | b']' | b'{' | b'}');
                 if ends {
                     break;
                 }
@@ -77,7 +78,11 @@ impl Scanner<'_> {
                     if has_break && i64::from(self.column) < indent && self.byte(0) == b'\t' {
                         return self.error("found a tab character that violates indentation");
                     }
-                    if has_break { self.skip() } else { self.take(&mut blanks) }
+                    if has_break {
+                        self.skip()
+                    } else {
+                        self.take(&mut blanks)
+                    }
                 } else if has_break {
                     self.take_break(&mut breaks.trailing);
                 } else {
@@ -104,7 +109,8 @@ impl Scanner<'_> {
         self.skip();
         loop {
             if self.at_document_indicator() {
-                return self.error("found unexpected document indicator while scanning a quoted scalar");
+                return self
+                    .error("found unexpected document indicator while scanning a quoted scalar");
             }
             if self.at_end() {
                 return self.error("found unexpected end of stream while scanning a quoted scalar");
@@ -138,7 +144,11 @@ impl Scanner<'_> {
             let mut has_break = joined;
             while self.is_blank(0) || self.is_break(0) {
                 if self.is_blank(0) {
-                    if has_break { self.skip() } else { self.take(&mut blanks) }
+                    if has_break {
+                        self.skip()
+                    } else {
+                        self.take(&mut blanks)
+                    }
                 } else if has_break {
                     self.take_break(&mut breaks.trailing);
                 } else {
@@ -147,7 +157,11 @@ impl Scanner<'_> {
                     has_break = true;
                 }
             }
-            if has_break { breaks.fold_into(&mut text) } else { text.push_str(&blanks) }
+            if has_break {
+                breaks.fold_into(&mut text)
+            } else {
+                text.push_str(&blanks)
+            }
         }
     }
 
@@ -175,7 +189,10 @@ impl Scanner<'_> {
                     b'_' => '\u{a0}',
                     b'L' => '\u{2028}',
                     b'P' => '\u{2029}',
-                    _ => return self.error("found unknown escape character while parsing a quoted scalar"),
+                    _ => {
+                        return self
+                            .error("found unknown escape character while parsing a quoted scalar");
+                    }
                 });
                 self.skip();
                 self.skip();
@@ -262,14 +279,19 @@ impl Scanner<'_> {
             }
         }
         if !self.is_end_or_break(0) {
-            return self.error("did not find expected comment or line break after a block scalar header");
+            return self
+                .error("did not find expected comment or line break after a block scalar header");
         }
         self.skip_break();
         Ok((chomping, increment))
     }
 
     /// Indentation and empty lines; finds out the indentation if it is not known.
-    fn scan_block_breaks(&mut self, indent: &mut i64, breaks: &mut String) -> Result<(), YamlError> {
+    fn scan_block_breaks(
+        &mut self,
+        indent: &mut i64,
+        breaks: &mut String,
+    ) -> Result<(), YamlError> {
         let mut widest = 0;
         loop {
             while (*indent == 0 || i64::from(self.column) < *indent) && self.byte(0) == b' ' {

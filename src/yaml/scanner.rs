@@ -3,7 +3,10 @@
 //! A *simple key* is one without `?`: whether a scalar or a collection is a key is known only when
 //! a `:` follows on the same line, within 1,024 characters. So tokens wait in a queue for as long
 //! as the first of them may still turn out to begin a mapping.
-#![expect(clippy::indexing_slicing, reason = "indexes come from the lengths of the same lists")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "indexes come from the lengths of the same lists"
+)]
 
 use std::collections::VecDeque;
 
@@ -98,7 +101,9 @@ impl<'a> Scanner<'a> {
             self.fetch()?;
         }
         let position = self.position();
-        self.queue.front().ok_or_else(|| YamlError::at(position, "the text ended too early"))
+        self.queue
+            .front()
+            .ok_or_else(|| YamlError::at(position, "the text ended too early"))
     }
 
     /// The next token.
@@ -106,11 +111,16 @@ impl<'a> Scanner<'a> {
         self.peek()?;
         self.taken += 1;
         let position = self.position();
-        self.queue.pop_front().ok_or_else(|| YamlError::at(position, "the text ended too early"))
+        self.queue
+            .pop_front()
+            .ok_or_else(|| YamlError::at(position, "the text ended too early"))
     }
 
     pub(super) fn position(&self) -> Position {
-        Position { line: self.line + 1, column: self.column + 1 }
+        Position {
+            line: self.line + 1,
+            column: self.column + 1,
+        }
     }
 
     pub(super) fn error<T>(&self, message: impl Into<String>) -> Result<T, YamlError> {
@@ -158,7 +168,11 @@ impl<'a> Scanner<'a> {
     /// Steps over one character that is no line break.
     pub(super) fn skip(&mut self) {
         self.index += 1;
-        while self.bytes.get(self.index).is_some_and(|byte| byte & 0xc0 == 0x80) {
+        while self
+            .bytes
+            .get(self.index)
+            .is_some_and(|byte| byte & 0xc0 == 0x80)
+        {
             self.index += 1;
         }
         self.column += 1;
@@ -194,12 +208,16 @@ impl<'a> Scanner<'a> {
 
     /// The text from `start` to here. Both lie on character borders.
     pub(super) fn slice(&self, start: usize) -> &'a str {
-        self.bytes.get(start..self.index).and_then(|part| std::str::from_utf8(part).ok()).unwrap_or_default()
+        self.bytes
+            .get(start..self.index)
+            .and_then(|part| std::str::from_utf8(part).ok())
+            .unwrap_or_default()
     }
 
     pub(super) fn at_document_indicator(&self) -> bool {
         self.column == 0
-            && (self.bytes[self.index..].starts_with(b"---") || self.bytes[self.index..].starts_with(b"..."))
+            && (self.bytes[self.index..].starts_with(b"---")
+                || self.bytes[self.index..].starts_with(b"..."))
             && self.is_blank_or_end(3)
     }
 
@@ -213,7 +231,11 @@ impl<'a> Scanner<'a> {
             return Ok(true);
         }
         self.drop_stale_keys()?;
-        Ok(self.simple_keys.iter().flatten().any(|key| key.token == self.taken))
+        Ok(self
+            .simple_keys
+            .iter()
+            .flatten()
+            .any(|key| key.token == self.taken))
     }
 
     fn push(&mut self, token: Token, position: Position) {
@@ -261,14 +283,22 @@ impl<'a> Scanner<'a> {
 
     fn remove_simple_key(&mut self) -> Result<(), YamlError> {
         match self.simple_keys.last_mut().and_then(Option::take) {
-            Some(key) if key.required => Err(YamlError::at(key.position, "could not find expected ':'")),
+            Some(key) if key.required => {
+                Err(YamlError::at(key.position, "could not find expected ':'"))
+            }
             _ => Ok(()),
         }
     }
 
     // ---- indentation ----
 
-    fn roll_indent(&mut self, column: u32, number: Option<usize>, token: Token, at: Position) -> Result<(), YamlError> {
+    fn roll_indent(
+        &mut self,
+        column: u32,
+        number: Option<usize>,
+        token: Token,
+        at: Position,
+    ) -> Result<(), YamlError> {
         if self.flow_level > 0 || self.indent >= i64::from(column) {
             return Ok(());
         }
@@ -320,7 +350,11 @@ impl<'a> Scanner<'a> {
             return Ok(());
         }
         if self.at_document_indicator() {
-            let token = if self.byte(0) == b'-' { Token::DocumentStart } else { Token::DocumentEnd };
+            let token = if self.byte(0) == b'-' {
+                Token::DocumentStart
+            } else {
+                Token::DocumentEnd
+            };
             self.leave_block()?;
             return self.fetch_indicator(token, 3);
         }
@@ -358,7 +392,9 @@ impl<'a> Scanner<'a> {
     fn skip_to_token(&mut self) {
         loop {
             // A tab may stand where no key can begin; elsewhere it would pass for indentation.
-            while self.byte(0) == b' ' || ((self.flow_level > 0 || !self.simple_key_allowed) && self.byte(0) == b'\t') {
+            while self.byte(0) == b' '
+                || ((self.flow_level > 0 || !self.simple_key_allowed) && self.byte(0) == b'\t')
+            {
                 self.skip();
             }
             if self.byte(0) == b'#' {
@@ -443,7 +479,12 @@ impl<'a> Scanner<'a> {
     fn fetch_value(&mut self) -> Result<(), YamlError> {
         if let Some(key) = self.simple_keys.last_mut().and_then(Option::take) {
             self.insert(key.token, Token::Key, key.position);
-            self.roll_indent(key.position.column - 1, Some(key.token), Token::BlockMappingStart, key.position)?;
+            self.roll_indent(
+                key.position.column - 1,
+                Some(key.token),
+                Token::BlockMappingStart,
+                key.position,
+            )?;
             self.simple_key_allowed = false;
         } else {
             if self.flow_level == 0 {
@@ -471,9 +512,17 @@ impl<'a> Scanner<'a> {
         let name = self.slice(start).to_owned();
         let ends = self.is_blank_or_end(0) || b"?:,]}%@`".contains(&self.byte(0));
         if name.is_empty() || !ends {
-            return self.error("did not find expected alphabetic or numeric character in an anchor");
+            return self
+                .error("did not find expected alphabetic or numeric character in an anchor");
         }
-        self.push(if is_alias { Token::Alias(name) } else { Token::Anchor(name) }, position);
+        self.push(
+            if is_alias {
+                Token::Alias(name)
+            } else {
+                Token::Anchor(name)
+            },
+            position,
+        );
         Ok(())
     }
 
@@ -527,7 +576,9 @@ impl<'a> Scanner<'a> {
                 self.skip_blanks();
                 let major = self.scan_number()?;
                 if self.byte(0) != b'.' {
-                    return self.error("did not find expected digit or '.' character in a %YAML directive");
+                    return self.error(
+                        "did not find expected digit or '.' character in a %YAML directive",
+                    );
                 }
                 self.skip();
                 Token::VersionDirective(major, self.scan_number()?)
@@ -568,7 +619,9 @@ impl<'a> Scanner<'a> {
         while self.byte(0).is_ascii_digit() {
             self.skip();
         }
-        self.slice(start).parse().map_err(|_| YamlError::at(self.position(), "did not find expected version number"))
+        self.slice(start)
+            .parse()
+            .map_err(|_| YamlError::at(self.position(), "did not find expected version number"))
     }
 
     fn scan_tag(&mut self) -> Result<Token, YamlError> {
@@ -589,7 +642,11 @@ impl<'a> Scanner<'a> {
             } else {
                 let suffix = self.scan_tag_uri(handle.get(1..).unwrap_or_default())?;
                 // A lone '!' is the tag '!', not a handle.
-                if suffix.is_empty() { Token::Tag(String::new(), "!".into()) } else { Token::Tag("!".into(), suffix) }
+                if suffix.is_empty() {
+                    Token::Tag(String::new(), "!".into())
+                } else {
+                    Token::Tag("!".into(), suffix)
+                }
             }
         };
         let ends = self.is_blank_or_end(0) || (self.flow_level > 0 && self.byte(0) == b',');
@@ -632,7 +689,9 @@ impl<'a> Scanner<'a> {
                     self.skip();
                     self.skip();
                 }
-                byte if byte.is_ascii_alphanumeric() || b"_-;/?:@&=+$.,!~*'()[]".contains(&byte) => {
+                byte if byte.is_ascii_alphanumeric()
+                    || b"_-;/?:@&=+$.,!~*'()[]".contains(&byte) =>
+                {
                     // In a flow collection these end the tag instead.
                     if self.flow_level > 0 && b",[]".contains(&byte) {
                         break;
@@ -663,11 +722,22 @@ fn check_characters(text: &str, first_line: u32) -> Result<(), YamlError> {
         Some((index, c)) => {
             let before = text.get(..index).unwrap_or_default();
             let line = before.matches('\n').count();
-            let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
+            let column = before
+                .rsplit('\n')
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .count();
             let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).saturating_add(1);
             let line = count(line).saturating_add(first_line.saturating_sub(1));
-            let position = Position { line, column: count(column) };
-            Err(YamlError::at(position, format!("the control character {:?} is not allowed", c)))
+            let position = Position {
+                line,
+                column: count(column),
+            };
+            Err(YamlError::at(
+                position,
+                format!("the control character {:?} is not allowed", c),
+            ))
         }
     }
 }

@@ -26,17 +26,32 @@ async fn half_requests_keep_nobody_from_an_answer() {
     };
     let mut kept = Vec::new();
     for round in 0..3 {
-        kept.extend((0..100).map(|at| half(["", "GET /livez HTTP/1.1\r\n", "GET /livez HTTP/1.1\r\nA: "][at % 3])));
+        kept.extend(
+            (0..100).map(|at| {
+                half(["", "GET /livez HTTP/1.1\r\n", "GET /livez HTTP/1.1\r\nA: "][at % 3])
+            }),
+        );
         let begun = Instant::now();
         let (code, body) = get(&admin, "/livez").await;
         assert_eq!((code, body.as_str()), (200, "ok\n"), "round {round}");
-        assert!(begun.elapsed() < Duration::from_secs(1), "round {round}: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(1),
+            "round {round}: {:?}",
+            begun.elapsed()
+        );
     }
-    let files = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
+    let files = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid()))
+        .unwrap()
+        .count();
     assert!(files < 150, "{files} files are open");
     // Heads beyond all measure are refused.
-    let mut large = half(&format!("GET /livez HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(100_000)));
-    large.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut large = half(&format!(
+        "GET /livez HTTP/1.1\r\nA: {}\r\n\r\n",
+        "x".repeat(100_000)
+    ));
+    large
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
     let mut answer = String::new();
     let _ = large.read_to_string(&mut answer);
     assert!(!answer.contains("200 OK"), "{answer}");

@@ -23,20 +23,78 @@ use Verdict::{Accept, Ask, DoneBefore, DoneOrRetry, Final, Reauthenticate, Retry
 fn expected(route: Route) -> [Verdict; 14] {
     match route {
         Route::Settings | Route::Job | Route::Execution | Route::Process | Route::CreateProcess => {
-            [Final, Reauthenticate, Final, Final, Retry, Final, Retry, Retry, Retry, Retry, Retry, Retry, Retry, Final]
+            [
+                Final,
+                Reauthenticate,
+                Final,
+                Final,
+                Retry,
+                Final,
+                Retry,
+                Retry,
+                Retry,
+                Retry,
+                Retry,
+                Retry,
+                Retry,
+                Final,
+            ]
         }
         // The plan is text: whoever reads it says whether it is JSON.
-        Route::Plan | Route::CompositePlan => {
-            [Final, Reauthenticate, Final, Final, Retry, Final, Retry, Retry, Retry, Retry, Retry, Retry, Accept, Final]
-        }
-        Route::Jobs | Route::JobsTail | Route::Monitor | Route::Shutdowns => {
-            [Skip, Reauthenticate, Skip, Skip, Skip, Skip, Skip, Skip, Skip, Skip, Skip, Skip, Skip, Skip]
-        }
+        Route::Plan | Route::CompositePlan => [
+            Final,
+            Reauthenticate,
+            Final,
+            Final,
+            Retry,
+            Final,
+            Retry,
+            Retry,
+            Retry,
+            Retry,
+            Retry,
+            Retry,
+            Accept,
+            Final,
+        ],
+        Route::Jobs | Route::JobsTail | Route::Monitor | Route::Shutdowns => [
+            Skip,
+            Reauthenticate,
+            Skip,
+            Skip,
+            Skip,
+            Skip,
+            Skip,
+            Skip,
+            Skip,
+            Skip,
+            Skip,
+            Skip,
+            Skip,
+            Skip,
+        ],
         // The answer of a beat is not looked into.
-        Route::HeartBeat => {
-            [Skip, Reauthenticate, Skip, Skip, Skip, Skip, Skip, Skip, Skip, Skip, Skip, Skip, Accept, Skip]
-        }
-        Route::UpdateJob | Route::UpdateExecution | Route::Logs | Route::UpdateProcess | Route::CompleteShutdown => [
+        Route::HeartBeat => [
+            Skip,
+            Reauthenticate,
+            Skip,
+            Skip,
+            Skip,
+            Skip,
+            Skip,
+            Skip,
+            Skip,
+            Skip,
+            Skip,
+            Skip,
+            Accept,
+            Skip,
+        ],
+        Route::UpdateJob
+        | Route::UpdateExecution
+        | Route::Logs
+        | Route::UpdateProcess
+        | Route::CompleteShutdown => [
             Final,
             Reauthenticate,
             Final,
@@ -68,9 +126,22 @@ fn expected(route: Route) -> [Verdict; 14] {
             Accept,
             Final,
         ],
-        Route::CreateExecution => {
-            [Final, Reauthenticate, Final, Final, Retry, Final, Retry, Ask, Ask, Ask, Ask, Ask, Ask, Final]
-        }
+        Route::CreateExecution => [
+            Final,
+            Reauthenticate,
+            Final,
+            Final,
+            Retry,
+            Final,
+            Retry,
+            Ask,
+            Ask,
+            Ask,
+            Ask,
+            Ask,
+            Ask,
+            Final,
+        ],
     }
 }
 
@@ -103,16 +174,30 @@ struct Ids {
 
 /// A control plane with a job, an execution and a registered process.
 async fn furnished() -> (ControlPlane, Client, Ids) {
-    let control =
-        crate::daemon::control_plane_with(Options { long_poll: true, ..Options::new(Generation::Second, TOKEN) }).await;
+    let control = crate::daemon::control_plane_with(Options {
+        long_poll: true,
+        ..Options::new(Generation::Second, TOKEN)
+    })
+    .await;
     let client = crate::bench::client(&control, &Clock::system());
     let job = control.offer(NewJob {
         plan: ("build_plan".into(), serde_json::json!({"a": 1})),
         ..NewJob::new("noop-build", "build")
     });
-    let process =
-        client.register(&NewProcess { kind: "build".into(), version: "test".into() }, Patience::Once).await.unwrap();
-    let execution = client.create_execution(&job.parse().unwrap()).await.unwrap();
+    let process = client
+        .register(
+            &NewProcess {
+                kind: "build".into(),
+                version: "test".into(),
+            },
+            Patience::Once,
+        )
+        .await
+        .unwrap();
+    let execution = client
+        .create_execution(&job.parse().unwrap())
+        .await
+        .unwrap();
     // A held poll is answered at once.
     control.offer(NewJob::new("noop-build", "build"));
     // A second execution would be refused by the rules, not by the fault.
@@ -134,7 +219,12 @@ async fn call(client: &Client, route: Route, ids: &Ids) -> Result<(), ControlErr
     match route {
         Route::Settings => client.settings(once).await.map(drop),
         Route::HeartBeat => {
-            let beat = HeartBeat { alive_time: 1, version: "test".into(), process: "build".into(), process_id: None };
+            let beat = HeartBeat {
+                alive_time: 1,
+                version: "test".into(),
+                process: "build".into(),
+                process_id: None,
+            };
             client.heart_beat(&beat).await
         }
         Route::Jobs => client.jobs().await.map(drop),
@@ -143,25 +233,64 @@ async fn call(client: &Client, route: Route, ids: &Ids) -> Result<(), ControlErr
         Route::Monitor => client.monitor(job).await.map(drop),
         Route::Plan => client.plan(job, once).await.map(drop),
         Route::CompositePlan => client.composite_plan(job, once).await.map(drop),
-        Route::UpdateJob => client.update_job(job, &JobUpdate { status: JobStatus::Finished }).await,
+        Route::UpdateJob => {
+            client
+                .update_job(
+                    job,
+                    &JobUpdate {
+                        status: JobStatus::Finished,
+                    },
+                )
+                .await
+        }
         Route::CreateExecution => client.create_execution(job).await.map(drop),
         Route::Execution => client.execution(job, execution, once).await.map(drop),
         Route::UpdateExecution => {
-            let update = StatusUpdate { status: ExecutionStatus::Initializing, status_description: None };
+            let update = StatusUpdate {
+                status: ExecutionStatus::Initializing,
+                status_description: None,
+            };
             client.update_execution(job, execution, &update).await
         }
         Route::Result => {
-            let report = ResultReport { success: true, ..ResultReport::default() };
+            let report = ResultReport {
+                success: true,
+                ..ResultReport::default()
+            };
             client.post_result(job, execution, &report).await
         }
-        Route::Outputs => client.post_outputs(job, execution, &OutputsReport { outputs: serde_json::Map::new() }).await,
-        Route::Logs => client.ship_logs(&ids.stream.parse().unwrap(), bytes::Bytes::new(), once).await,
-        Route::CreateProcess => {
-            client.register(&NewProcess { kind: "build".into(), version: "test".into() }, once).await.map(drop)
+        Route::Outputs => {
+            client
+                .post_outputs(
+                    job,
+                    execution,
+                    &OutputsReport {
+                        outputs: serde_json::Map::new(),
+                    },
+                )
+                .await
         }
+        Route::Logs => {
+            client
+                .ship_logs(&ids.stream.parse().unwrap(), bytes::Bytes::new(), once)
+                .await
+        }
+        Route::CreateProcess => client
+            .register(
+                &NewProcess {
+                    kind: "build".into(),
+                    version: "test".into(),
+                },
+                once,
+            )
+            .await
+            .map(drop),
         Route::Process => client.process(process, once).await.map(drop),
         Route::UpdateProcess => {
-            let update = ProcessUpdate { status: "shutting-down".into(), status_description: String::new() };
+            let update = ProcessUpdate {
+                status: "shutting-down".into(),
+                status_description: String::new(),
+            };
             client.update_process(process, &update).await
         }
         Route::Shutdowns => client.shutdowns(process).await.map(drop),
@@ -183,50 +312,74 @@ async fn every_route_treats_every_kind_of_answer_as_the_table_says() {
                 let executions = &mut store.jobs.get_mut(&ids.job).unwrap().executions;
                 match route {
                     Route::CreateExecution => executions.clear(),
-                    _ => {
-                        executions.iter_mut().for_each(|execution| (execution.result, execution.outputs) = (None, None))
-                    }
+                    _ => executions
+                        .iter_mut()
+                        .for_each(|execution| (execution.result, execution.outputs) = (None, None)),
                 }
             }
             let name = format!("{fault:?}");
-            control.misbehave(Fault { times: 1, ..Fault::always(route.method(), "", fault) });
+            control.misbehave(Fault {
+                times: 1,
+                ..Fault::always(route.method(), "", fault)
+            });
             let before = control.store().calls.len();
             let answer = call(&client, route, &ids).await;
             if let Err(error) = &answer {
-                assert!(!format!("{error} {error:?}").contains(TOKEN), "the token is in {error:?}");
+                assert!(
+                    !format!("{error} {error:?}").contains(TOKEN),
+                    "the token is in {error:?}"
+                );
                 let asked = matches!(error, ControlError::Refused { status: 429, .. });
                 assert_eq!(error.delay(), asked.then_some(Duration::from_secs(7)));
             }
             assert_eq!(verdict(answer), expected, "{route} after {name}");
-            assert_eq!(control.store().calls.len() - before, 1, "{route} is tried once after {name}");
+            assert_eq!(
+                control.store().calls.len() - before,
+                1,
+                "{route} is tried once after {name}"
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn silence_is_no_answer() {
-    let calls = Route::ALL.into_iter().filter(|route| *route != Route::JobsTail).map(async |route| {
-        let (control, client, ids) = furnished().await;
-        control.misbehave(Fault::always(route.method(), "", Misbehaviour::Silence(Duration::from_secs(600))));
-        let begun = std::time::Instant::now();
-        let silent = expected(route)[9];
-        assert_eq!(verdict(call(&client, route, &ids).await), silent, "{route}");
-        assert!(begun.elapsed() < Duration::from_secs(20), "{route}");
-    });
+    let calls = Route::ALL
+        .into_iter()
+        .filter(|route| *route != Route::JobsTail)
+        .map(async |route| {
+            let (control, client, ids) = furnished().await;
+            control.misbehave(Fault::always(
+                route.method(),
+                "",
+                Misbehaviour::Silence(Duration::from_secs(600)),
+            ));
+            let begun = std::time::Instant::now();
+            let silent = expected(route)[9];
+            assert_eq!(verdict(call(&client, route, &ids).await), silent, "{route}");
+            assert!(begun.elapsed() < Duration::from_secs(20), "{route}");
+        });
     futures_util::future::join_all(calls).await;
 }
 
 /// Calls of a kind, on the clock's count.
 fn times(control: &ControlPlane, method: &Method, suffix: &str) -> Vec<Duration> {
     let store = control.store();
-    let calls = store.calls.iter().filter(|call| call.method == method.as_str() && call.path.ends_with(suffix));
+    let calls = store
+        .calls
+        .iter()
+        .filter(|call| call.method == method.as_str() && call.path.ends_with(suffix));
     calls.map(|call| call.at).collect()
 }
 
 fn assert_six_a_minute(times: &[Duration]) {
     assert!(times.len() > 6, "too few tries to tell: {}", times.len());
     for window in times.windows(7) {
-        assert!(window[6] - window[0] >= Duration::from_secs(59), "seven tries in {:?}", window[6] - window[0]);
+        assert!(
+            window[6] - window[0] >= Duration::from_secs(59),
+            "seven tries in {:?}",
+            window[6] - window[0]
+        );
     }
 }
 
@@ -234,49 +387,87 @@ fn assert_six_a_minute(times: &[Duration]) {
 async fn a_read_is_tried_six_times_a_minute_and_never_past_its_deadline() {
     let bench = Bench::new(Generation::Second).await;
     let client = bench.client();
-    bench.control.misbehave(Fault::always(Method::GET, "/settings", Misbehaviour::Refuse(500, None)));
+    bench.control.misbehave(Fault::always(
+        Method::GET,
+        "/settings",
+        Misbehaviour::Refuse(500, None),
+    ));
     let limit = Duration::from_secs(1800);
     let waiting = tokio::spawn(async move { client.settings(Patience::Until(limit)).await });
     bench.pass(limit + Duration::from_secs(60)).await;
-    assert!(matches!(waiting.await.unwrap(), Err(ControlError::Deadline { .. })));
+    assert!(matches!(
+        waiting.await.unwrap(),
+        Err(ControlError::Deadline { .. })
+    ));
     let times = times(&bench.control, &Method::GET, "/settings");
     assert_six_a_minute(&times);
-    assert!(times.iter().all(|at| *at <= limit), "a try after the deadline");
+    assert!(
+        times.iter().all(|at| *at <= limit),
+        "a try after the deadline"
+    );
 }
 
 #[tokio::test]
 async fn a_server_that_asks_for_patience_gets_it() {
     let bench = Bench::new(Generation::Second).await;
     let client = bench.client();
-    bench
-        .control
-        .misbehave(Fault { times: 3, ..Fault::always(Method::GET, "/settings", Misbehaviour::Refuse(429, Some(120))) });
-    let waiting = tokio::spawn(async move { client.settings(Patience::Until(Duration::from_secs(1800))).await });
+    bench.control.misbehave(Fault {
+        times: 3,
+        ..Fault::always(
+            Method::GET,
+            "/settings",
+            Misbehaviour::Refuse(429, Some(120)),
+        )
+    });
+    let waiting = tokio::spawn(async move {
+        client
+            .settings(Patience::Until(Duration::from_secs(1800)))
+            .await
+    });
     bench.pass(Duration::from_secs(600)).await;
     assert!(waiting.await.unwrap().is_ok());
     let times = times(&bench.control, &Method::GET, "/settings");
     assert_eq!(times.len(), 4);
-    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_secs(119)), "{times:?}");
+    assert!(
+        times
+            .windows(2)
+            .all(|pair| pair[1] - pair[0] >= Duration::from_secs(119)),
+        "{times:?}"
+    );
 }
 
 #[tokio::test]
 async fn reports_and_polls_keep_to_six_tries_a_minute_while_the_server_is_in_trouble() {
     let bench = Bench::new(Generation::First).await;
-    let _running = bench.start(vec![std::sync::Arc::new(crate::worker::quick())]).await;
-    bench.control.misbehave(Fault::always(Method::POST, "/result", Misbehaviour::Refuse(503, None)));
-    let id = bench
-        .control
-        .offer(NewJob { execution_timeout: Duration::from_secs(7200), ..NewJob::new("noop-build", "build") });
+    let _running = bench
+        .start(vec![std::sync::Arc::new(crate::worker::quick())])
+        .await;
+    bench.control.misbehave(Fault::always(
+        Method::POST,
+        "/result",
+        Misbehaviour::Refuse(503, None),
+    ));
+    let id = bench.control.offer(NewJob {
+        execution_timeout: Duration::from_secs(7200),
+        ..NewJob::new("noop-build", "build")
+    });
     bench
         .until("the result is tried", |bench| {
             (!times(&bench.control, &Method::POST, "/result").is_empty()).then_some(())
         })
         .await;
-    bench.control.misbehave(Fault::always(Method::GET, "/jobs", Misbehaviour::Refuse(500, None)));
+    bench.control.misbehave(Fault::always(
+        Method::GET,
+        "/jobs",
+        Misbehaviour::Refuse(500, None),
+    ));
     let from = bench.clock.elapsed();
     bench.pass(Duration::from_secs(600)).await;
     assert_six_a_minute(&times(&bench.control, &Method::POST, "/result"));
-    let polls: Vec<_> = times(&bench.control, &Method::GET, "/jobs").into_iter().filter(|at| *at > from).collect();
+    let polls: Vec<_> = times(&bench.control, &Method::GET, "/jobs")
+        .into_iter()
+        .filter(|at| *at > from)
+        .collect();
     assert_six_a_minute(&polls);
     bench.control.behave();
     bench

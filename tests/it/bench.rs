@@ -34,9 +34,18 @@ pub struct Bench {
 impl Bench {
     pub async fn new(generation: Generation) -> Self {
         let (clock, hand) = Clock::manual("2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap());
-        let options = Options { clock: clock.clone(), ..Options::new(generation, TOKEN) };
+        let options = Options {
+            clock: clock.clone(),
+            ..Options::new(generation, TOKEN)
+        };
         let control = crate::daemon::control_plane_with(options).await;
-        Self { generation, control, clock, hand, state: tempfile::tempdir().unwrap() }
+        Self {
+            generation,
+            control,
+            clock,
+            hand,
+            state: tempfile::tempdir().unwrap(),
+        }
     }
 
     pub fn client(&self) -> Client {
@@ -47,18 +56,30 @@ impl Bench {
     pub async fn start(&self, handlers: Vec<Arc<dyn Handler>>) -> Running {
         let registry = prometheus::Registry::new();
         let control = self.client();
-        let settings = Arc::new(control.settings(nuon_runner::control::Patience::Once).await.unwrap());
+        let settings = Arc::new(
+            control
+                .settings(nuon_runner::control::Patience::Once)
+                .await
+                .unwrap(),
+        );
         let (_, settings) = watch::channel(settings);
         // What the agent does at its start; the older generation has no such route.
-        let process = NewProcess { kind: String::new(), version: "test".into() };
-        let registered = control.register(&process, nuon_runner::control::Patience::Once).await;
+        let process = NewProcess {
+            kind: String::new(),
+            version: "test".into(),
+        };
+        let registered = control
+            .register(&process, nuon_runner::control::Patience::Once)
+            .await;
         assert_eq!(registered.is_ok(), self.generation == Generation::Second);
         let redactor = Redactor::default();
         let drain = Stop::default();
         let cancel = Stop::default();
         let worker = Arc::new(Worker {
             control: control.clone(),
-            journal: Journal::open(None, self.state.path(), self.clock.clone()).await.unwrap(),
+            journal: Journal::open(None, self.state.path(), self.clock.clone())
+                .await
+                .unwrap(),
             clock: self.clock.clone(),
             redactor: redactor.clone(),
             logs: LogContext {
@@ -84,9 +105,16 @@ impl Bench {
             async move {
                 loop {
                     let alive_time = clock.since(started).as_nanos().try_into().unwrap();
-                    let beat =
-                        HeartBeat { alive_time, version: "test".into(), process: "run".into(), process_id: None };
-                    let beat = HeartBeat { process: String::new(), ..beat };
+                    let beat = HeartBeat {
+                        alive_time,
+                        version: "test".into(),
+                        process: "run".into(),
+                        process_id: None,
+                    };
+                    let beat = HeartBeat {
+                        process: String::new(),
+                        ..beat
+                    };
                     let _ = control.heart_beat(&beat).await;
                     clock.sleep(Duration::from_secs(5)).await;
                 }
@@ -95,7 +123,13 @@ impl Bench {
         let (turns, _) = watch::channel(Turn::default());
         let journal = worker.journal.clone();
         let task = tokio::spawn(async move { worker.run(&turns).await.unwrap() });
-        Running { drain, cancel, task, beats, journal }
+        Running {
+            drain,
+            cancel,
+            task,
+            beats,
+            journal,
+        }
     }
 
     /// Lets time pass until something is so, in steps that give everything else its turn.
@@ -105,7 +139,10 @@ impl Bench {
             if let Some(found) = look(self) {
                 return found;
             }
-            assert!(std::time::Instant::now() < end, "it never happened that {what}");
+            assert!(
+                std::time::Instant::now() < end,
+                "it never happened that {what}"
+            );
             self.hand.advance(Duration::from_millis(200));
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -125,7 +162,10 @@ impl Bench {
         self.until("the job ends", |bench| {
             let job = bench.control.store().jobs[id].clone();
             let running = job.executions.last().is_some_and(|execution| {
-                !matches!(execution.status.as_str(), "finished" | "failed" | "timed-out" | "cancelled")
+                !matches!(
+                    execution.status.as_str(),
+                    "finished" | "failed" | "timed-out" | "cancelled"
+                )
             });
             (!running && !matches!(job.status.as_str(), "available" | "in-progress")).then_some(job)
         })
@@ -140,7 +180,10 @@ pub fn client(control: &ControlPlane, clock: &Clock) -> Client {
         runner: RUNNER_ID.parse().unwrap(),
         token: TokenSource::Value(TOKEN.into()),
         version: "test".into(),
-        http: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap(),
+        http: reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .unwrap(),
         clock: clock.clone(),
         redactor: Redactor::default(),
         metrics: metrics::Metrics::register(&prometheus::Registry::new()).unwrap(),

@@ -29,7 +29,11 @@ impl Bench {
         let control = control_plane(Generation::Second).await;
         let state = tempfile::tempdir().unwrap();
         let daemon = change(Setup::new(state.path(), &control)).start();
-        Self { control, _state: state, daemon }
+        Self {
+            control,
+            _state: state,
+            daemon,
+        }
     }
 
     async fn build(&self, plan: Value) -> Job {
@@ -39,7 +43,13 @@ impl Bench {
 
     async fn finished(&self, plan: Value) -> Job {
         let job = self.build(plan).await;
-        assert_eq!(job.status, "finished", "{}\n{}", job.description, self.daemon.log());
+        assert_eq!(
+            job.status,
+            "finished",
+            "{}\n{}",
+            job.description,
+            self.daemon.log()
+        );
         job
     }
 
@@ -59,7 +69,13 @@ pub fn repository(address: &str) -> Repository {
         origin: "the test",
     };
     Repository::Remote(Box::new(
-        Remote::new(Address::parse(address).unwrap(), credential, connections, Channel::Plain).unwrap(),
+        Remote::new(
+            Address::parse(address).unwrap(),
+            credential,
+            connections,
+            Channel::Plain,
+        )
+        .unwrap(),
     ))
 }
 
@@ -77,18 +93,34 @@ async fn an_inline_manifest_is_sorted_packed_and_pushed_and_the_same_job_gives_t
     };
     let first = bench.finished(plan("one")).await;
     let address = format!("{}/{name}", testbed().registry());
-    let artifact = format::pull(&repository(&address), &Version::tag("one").unwrap()).await.unwrap();
+    let artifact = format::pull(&repository(&address), &Version::tag("one").unwrap())
+        .await
+        .unwrap();
     assert_eq!(artifact.kind, Kind::Kustomizer);
     assert!(matches!(&artifact.content, Content::Text(text) if text == SORTED.as_bytes()));
     assert_eq!(artifact.annotations["nuon.co/label.component"], "web");
     assert_eq!(outputs(&first)["digest"], artifact.digest.as_str());
     let result = first.executions[0].result.as_ref().unwrap();
-    assert_eq!(result["oci_artifact"], json!({"url": address, "digest": artifact.digest}));
-    let contents = nuon_runner::plan::contents::unpack(result["contents_compressed"].as_str().unwrap()).unwrap();
-    assert_eq!(serde_json::from_str::<Value>(&contents).unwrap(), outputs(&first));
+    assert_eq!(
+        result["oci_artifact"],
+        json!({"url": address, "digest": artifact.digest})
+    );
+    let contents =
+        nuon_runner::plan::contents::unpack(result["contents_compressed"].as_str().unwrap())
+            .unwrap();
+    assert_eq!(
+        serde_json::from_str::<Value>(&contents).unwrap(),
+        outputs(&first)
+    );
 
     let again = bench.control.offer(NewJob::build(plan("two")));
-    bench.control.store().jobs.get_mut(&again).unwrap().created_at = first.created_at;
+    bench
+        .control
+        .store()
+        .jobs
+        .get_mut(&again)
+        .unwrap()
+        .created_at = first.created_at;
     let second = bench.control.wait(&again, PATIENCE).await.unwrap();
     assert_eq!(outputs(&second)["digest"], outputs(&first)["digest"]);
     bench.end().await;
@@ -97,26 +129,48 @@ async fn an_inline_manifest_is_sorted_packed_and_pushed_and_the_same_job_gives_t
 #[tokio::test]
 async fn an_overlay_from_git_is_rendered_with_the_components_patches_and_its_source_is_noted() {
     let files = [
-        ("infra/base/cm.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app}\ndata: {a: x}\n"),
+        (
+            "infra/base/cm.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app}\ndata: {a: x}\n",
+        ),
         ("infra/base/kustomization.yaml", "resources: [cm.yaml]\n"),
-        ("infra/prod/kustomization.yaml", "resources: [../base]\nnamespace: prod\nnamePrefix: p-\n"),
-        ("infra/patch.yaml", "- op: add\n  path: /data/b\n  value: patched\n"),
+        (
+            "infra/prod/kustomization.yaml",
+            "resources: [../base]\nnamespace: prod\nnamePrefix: p-\n",
+        ),
+        (
+            "infra/patch.yaml",
+            "- op: add\n  path: /data/b\n  value: patched\n",
+        ),
     ];
     let git = GitServer::start(&files, Some("robot:marked-git-password")).await;
     let bench = Bench::new().await;
     let name = unique("overlay");
     let head = git.head();
-    for (tag, reference) in [("branch", "main"), ("tag", "v1"), ("commit", head.as_str()), ("short", &head[..8])] {
+    for (tag, reference) in [
+        ("branch", "main"),
+        ("tag", "v1"),
+        ("commit", head.as_str()),
+        ("short", &head[..8]),
+    ] {
         let source = json!({"source_type": "kustomize", "kustomize_path": "prod", "kustomize_config": {"patches": []}});
         let from = json!({"url": git.url(), "ref": reference, "path": "infra"});
-        bench.finished(build_plan(testbed().repository(&name), tag, source, from)).await;
+        bench
+            .finished(build_plan(testbed().repository(&name), tag, source, from))
+            .await;
         let address = format!("{}/{name}", testbed().registry());
-        let artifact = format::pull(&repository(&address), &Version::tag(tag).unwrap()).await.unwrap();
-        let Content::Text(text) = artifact.content else { panic!() };
-        let expected =
-            "apiVersion: v1\ndata:\n  a: x\nkind: ConfigMap\nmetadata:\n  name: p-app\n  namespace: prod\n---\n";
+        let artifact = format::pull(&repository(&address), &Version::tag(tag).unwrap())
+            .await
+            .unwrap();
+        let Content::Text(text) = artifact.content else {
+            panic!()
+        };
+        let expected = "apiVersion: v1\ndata:\n  a: x\nkind: ConfigMap\nmetadata:\n  name: p-app\n  namespace: prod\n---\n";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
-        assert_eq!(artifact.annotations["org.opencontainers.image.source"], format!("http://{}/app.git", git.host));
+        assert_eq!(
+            artifact.annotations["org.opencontainers.image.source"],
+            format!("http://{}/app.git", git.host)
+        );
         assert_eq!(
             artifact.annotations["org.opencontainers.image.revision"],
             format!("{reference}@sha1:{}", git.head())
@@ -131,10 +185,16 @@ async fn packed(bench: &Bench, git: &GitServer, root: &str) -> String {
     let name = unique("packed");
     let source = json!({"source_type": "kustomize", "kustomize_path": root});
     let from = json!({"url": git.url(), "ref": "main", "path": ""});
-    bench.finished(build_plan(testbed().repository(&name), "t", source, from)).await;
+    bench
+        .finished(build_plan(testbed().repository(&name), "t", source, from))
+        .await;
     let address = format!("{}/{name}", testbed().registry());
-    let artifact = format::pull(&repository(&address), &Version::tag("t").unwrap()).await.unwrap();
-    let Content::Text(text) = artifact.content else { panic!() };
+    let artifact = format::pull(&repository(&address), &Version::tag("t").unwrap())
+        .await
+        .unwrap();
+    let Content::Text(text) = artifact.content else {
+        panic!()
+    };
     String::from_utf8(text).unwrap()
 }
 
@@ -158,7 +218,10 @@ async fn an_overlay_in_a_job_finds_nothing_in_the_environment() {
 async fn a_base_on_another_machine_is_fetched_only_if_the_operator_says_so() {
     let base = [
         ("base/kustomization.yaml", "resources: [cm.yaml]\n"),
-        ("base/cm.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: far}\n"),
+        (
+            "base/cm.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: far}\n",
+        ),
     ];
     let far = GitServer::start(&base, None).await;
     let overlay = format!("namePrefix: p-\nresources:\n- {}//base?ref=v1\n", far.url());
@@ -167,28 +230,48 @@ async fn a_base_on_another_machine_is_fetched_only_if_the_operator_says_so() {
     let bench = Bench::new().await;
     let source = json!({"source_type": "kustomize", "kustomize_path": "."});
     let from = json!({"url": git.url(), "ref": "main", "path": ""});
-    let job = bench.build(build_plan(testbed().repository("never"), "t", source, from)).await;
+    let job = bench
+        .build(build_plan(testbed().repository("never"), "t", source, from))
+        .await;
     assert_eq!(job.status, "failed");
-    assert!(job.description.contains("fetching is not allowed in this build"), "{}", job.description);
+    assert!(
+        job.description
+            .contains("fetching is not allowed in this build"),
+        "{}",
+        job.description
+    );
     bench.end().await;
 
     let allowed = |setup: Setup| {
-        setup.env("NUON_RUNNER_BUILD_ALLOW_REMOTE", "true").env("NUON_RUNNER_GIT_ALLOW_INSECURE", "127.0.0.1")
+        setup
+            .env("NUON_RUNNER_BUILD_ALLOW_REMOTE", "true")
+            .env("NUON_RUNNER_GIT_ALLOW_INSECURE", "127.0.0.1")
     };
     let bench = Bench::with(allowed).await;
-    assert_eq!(packed(&bench, &git, ".").await, "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: p-far\n---\n");
+    assert_eq!(
+        packed(&bench, &git, ".").await,
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: p-far\n---\n"
+    );
     bench.end().await;
 }
 
 #[tokio::test]
 async fn a_source_cannot_be_left_by_a_path_or_by_a_link() {
-    let git =
-        GitServer::start(&[("app/kustomization.yaml", "resources: [../../../../../../etc/passwd]\n")], None).await;
+    let git = GitServer::start(
+        &[(
+            "app/kustomization.yaml",
+            "resources: [../../../../../../etc/passwd]\n",
+        )],
+        None,
+    )
+    .await;
     let bench = Bench::new().await;
     for (path, below) in [("app", ""), ("../app", "app"), ("/etc", "")] {
         let source = json!({"source_type": "kustomize", "kustomize_path": path, "kustomize_config": {"load_restrictor": "none"}});
         let from = json!({"url": git.url(), "ref": "main", "path": below});
-        let job = bench.build(build_plan(testbed().repository("never"), "t", source, from)).await;
+        let job = bench
+            .build(build_plan(testbed().repository("never"), "t", source, from))
+            .await;
         assert_eq!(job.status, "failed", "{path}");
         assert!(!job.description.contains("root:"), "{}", job.description);
     }
@@ -200,20 +283,46 @@ async fn a_ready_artifact_is_copied_with_its_digest_and_its_signature() {
     let bench = Bench::new().await;
     let (vendor, ours) = (unique("vendor"), unique("ours"));
     let source = json!({"source_type": "inline", "inline_manifest": MANIFEST});
-    bench.finished(build_plan(testbed().repository(&vendor), "v1", source, Value::Null)).await;
+    bench
+        .finished(build_plan(
+            testbed().repository(&vendor),
+            "v1",
+            source,
+            Value::Null,
+        ))
+        .await;
     let from = repository(&format!("{}/{vendor}", testbed().registry()));
     let artifact = from.manifest(&Version::tag("v1").unwrap()).await.unwrap();
     // Any artifact under the signature's tag will do: it is copied, not judged.
     let signature = format!("{}.sig", artifact.digest.as_str().replace(':', "-"));
-    from.put_manifest(Some(&signature), &artifact).await.unwrap();
+    from.put_manifest(Some(&signature), &artifact)
+        .await
+        .unwrap();
 
     let ready = json!({"source_type": "oci_artifact", "oci_artifact_source": {
         "url": format!("oci://{}/{vendor}", testbed().registry()), "tag": "v1", "registry": testbed().repository(&vendor)}});
-    let job = bench.finished(build_plan(testbed().repository(&ours), "bld", ready, Value::Null)).await;
+    let job = bench
+        .finished(build_plan(
+            testbed().repository(&ours),
+            "bld",
+            ready,
+            Value::Null,
+        ))
+        .await;
     assert_eq!(outputs(&job)["digest"], artifact.digest.as_str());
     let to = repository(&format!("{}/{ours}", testbed().registry()));
-    assert_eq!(to.manifest(&Version::tag("bld").unwrap()).await.unwrap().bytes, artifact.bytes);
-    assert!(to.manifest(&Version::tag(&signature).unwrap()).await.is_ok());
+    assert_eq!(
+        to.manifest(&Version::tag("bld").unwrap())
+            .await
+            .unwrap()
+            .bytes,
+        artifact.bytes
+    );
+    assert!(
+        to.manifest(&Version::tag(&signature).unwrap())
+            .await
+            .is_ok()
+    );
     bench.end().await;
 }
 
@@ -224,13 +333,26 @@ async fn a_registry_with_a_token_service_is_entered_with_the_scopes_that_are_nee
     let name = unique("token");
     let source = json!({"source_type": "inline", "inline_manifest": MANIFEST});
     let host = testbed().token_registry();
-    bench.finished(build_plan(testbed().repository_on(host, &name), "t", source.clone(), Value::Null)).await;
+    bench
+        .finished(build_plan(
+            testbed().repository_on(host, &name),
+            "t",
+            source.clone(),
+            Value::Null,
+        ))
+        .await;
     assert!(token::scopes().contains(&format!("repository:{name}:pull,push")));
     let mut wrong = testbed().repository_on(host, &name);
     wrong["OCIAuth"]["Password"] = "wrong-password".into();
-    let job = bench.build(build_plan(wrong, "t", source, Value::Null)).await;
+    let job = bench
+        .build(build_plan(wrong, "t", source, Value::Null))
+        .await;
     assert_eq!(job.status, "failed");
-    assert!(job.description.contains("check that the plan's credential"), "{}", job.description);
+    assert!(
+        job.description.contains("check that the plan's credential"),
+        "{}",
+        job.description
+    );
     bench.end().await;
 }
 
@@ -239,15 +361,27 @@ async fn the_archive_layout_is_written_on_request_and_read_back() {
     let bench = Bench::with(|setup| setup.env("NUON_RUNNER_ARTIFACT_LAYOUT", "archive")).await;
     let name = unique("archive");
     let source = json!({"manifest": MANIFEST});
-    bench.finished(build_plan(testbed().repository(&name), "t", source, Value::Null)).await;
+    bench
+        .finished(build_plan(
+            testbed().repository(&name),
+            "t",
+            source,
+            Value::Null,
+        ))
+        .await;
     let from = repository(&format!("{}/{name}", testbed().registry()));
     let stored = from.manifest(&Version::tag("t").unwrap()).await.unwrap();
     let manifest: Value = serde_json::from_slice(&stored.bytes).unwrap();
     assert_eq!(manifest["config"]["mediaType"], "artifact/nuon");
     assert_eq!(manifest["layers"].as_array().unwrap().len(), 1);
     assert_eq!(manifest["layers"][0]["mediaType"], "application/x-yaml");
-    assert_eq!(manifest["layers"][0]["annotations"]["org.opencontainers.image.title"], "manifest.yaml");
-    let artifact = format::pull(&from, &Version::tag("t").unwrap()).await.unwrap();
+    assert_eq!(
+        manifest["layers"][0]["annotations"]["org.opencontainers.image.title"],
+        "manifest.yaml"
+    );
+    let artifact = format::pull(&from, &Version::tag("t").unwrap())
+        .await
+        .unwrap();
     assert_eq!(artifact.kind, Kind::Archive);
     assert!(matches!(&artifact.content, Content::Text(text) if text == SORTED.as_bytes()));
     bench.end().await;
@@ -260,17 +394,34 @@ async fn bad_input_fails_with_a_sentence_that_names_it() {
     for (source, words) in [
         (inline("kind: [\n"), "not valid YAML"),
         (inline(""), "no objects"),
-        (inline("apiVersion: v1\nmetadata: {name: x}\n"), "Object 'Kind' is missing"),
-        (json!({"source_type": "kustomize", "kustomize_path": "x"}), "no git_source"),
+        (
+            inline("apiVersion: v1\nmetadata: {name: x}\n"),
+            "Object 'Kind' is missing",
+        ),
+        (
+            json!({"source_type": "kustomize", "kustomize_path": "x"}),
+            "no git_source",
+        ),
         (
             json!({"source_type": "oci_artifact", "oci_artifact_source": {"url": format!("{}/none", testbed().registry()),
             "tag": "t", "registry": testbed().repository("none")}}),
             "does not exist in the registry",
         ),
     ] {
-        let job = bench.build(build_plan(testbed().repository("never"), "t", source, Value::Null)).await;
+        let job = bench
+            .build(build_plan(
+                testbed().repository("never"),
+                "t",
+                source,
+                Value::Null,
+            ))
+            .await;
         assert_eq!(job.status, "failed");
-        assert!(job.description.contains(words), "{words:?} is not in {:?}", job.description);
+        assert!(
+            job.description.contains(words),
+            "{words:?} is not in {:?}",
+            job.description
+        );
     }
     bench.end().await;
 }

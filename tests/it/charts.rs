@@ -23,7 +23,10 @@ const TEMPLATE: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Re
 fn chart(version: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
     let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
     let mut files = vec![
-        file("Chart.yaml", &format!("apiVersion: v2\nname: c\nversion: {version}\n")),
+        file(
+            "Chart.yaml",
+            &format!("apiVersion: v2\nname: c\nversion: {version}\n"),
+        ),
         file("values.yaml", "size: 1\n"),
         file("templates/c.yaml", TEMPLATE),
     ];
@@ -37,23 +40,42 @@ fn packed(files: &[(String, String)]) -> Vec<u8> {
         let mut header = tar::Header::new_ustar();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
-        builder.append_data(&mut header, format!("c/{name}"), text.as_bytes()).unwrap();
+        builder
+            .append_data(&mut header, format!("c/{name}"), text.as_bytes())
+            .unwrap();
     }
     builder.into_inner().unwrap().finish().unwrap()
 }
 
 /// Serves these paths over TLS; host and port.
 async fn serve(pages: HashMap<String, Vec<u8>>) -> String {
-    async fn answer(State(pages): State<Arc<HashMap<String, Vec<u8>>>>, uri: Uri) -> Response<Body> {
+    async fn answer(
+        State(pages): State<Arc<HashMap<String, Vec<u8>>>>,
+        uri: Uri,
+    ) -> Response<Body> {
         let Some(page) = pages.get(uri.path()) else {
-            return Response::builder().status(StatusCode::NOT_FOUND).body(Body::empty()).unwrap();
+            return Response::builder()
+                .status(StatusCode::NOT_FOUND)
+                .body(Body::empty())
+                .unwrap();
         };
         if let Some(to) = page.strip_prefix(b"redirect:") {
-            return Response::builder().status(302).header("location", to).body(Body::empty()).unwrap();
+            return Response::builder()
+                .status(302)
+                .header("location", to)
+                .body(Body::empty())
+                .unwrap();
         }
         let manifest = "application/vnd.oci.image.manifest.v1+json";
-        let kind = if uri.path().contains("/manifests/") { manifest } else { "application/octet-stream" };
-        Response::builder().header("content-type", kind).body(page.clone().into()).unwrap()
+        let kind = if uri.path().contains("/manifests/") {
+            manifest
+        } else {
+            "application/octet-stream"
+        };
+        Response::builder()
+            .header("content-type", kind)
+            .body(page.clone().into())
+            .unwrap()
     }
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -75,9 +97,17 @@ fn render(files: &[(&str, &str)], flags: &[&str]) -> Output {
 
 fn command(directory: &Path, flags: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nuon-runner"));
-    command.args(["render", "--enable-helm", "--helm-command"]).arg(testbed().program("helm")).args(flags);
-    command.arg(directory).env("SSL_CERT_FILE", testbed().authority());
-    command.env("MARKED", "marked-variable").env("HTTPS_PROXY", "http://user:marked-proxy-password@127.0.0.1:9");
+    command
+        .args(["render", "--enable-helm", "--helm-command"])
+        .arg(testbed().program("helm"))
+        .args(flags);
+    command
+        .arg(directory)
+        .env("SSL_CERT_FILE", testbed().authority());
+    command.env("MARKED", "marked-variable").env(
+        "HTTPS_PROXY",
+        "http://user:marked-proxy-password@127.0.0.1:9",
+    );
     command.env("NO_PROXY", "127.0.0.1");
     command
 }
@@ -89,7 +119,10 @@ fn text(bytes: &[u8]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn charts_of_repositories_and_registries_are_fetched_and_checked() {
     let old = packed(&chart("1.2.0", &[]));
-    let new = packed(&chart("1.10.0", &[("templates/new.yaml", &TEMPLATE.replace("-c}", "-new}"))]));
+    let new = packed(&chart(
+        "1.10.0",
+        &[("templates/new.yaml", &TEMPLATE.replace("-c}", "-new}"))],
+    ));
     let digest = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
     let index = json!({"apiVersion": "v1", "entries": {"c": [
         {"version": "1.2.0", "urls": ["files/old.tgz"], "digest": digest(&old)},
@@ -101,18 +134,34 @@ async fn charts_of_repositories_and_registries_are_fetched_and_checked() {
     let config = json!({"mediaType": "application/vnd.cncf.helm.config.v1+json", "digest": format!("sha256:{}", digest(b"{}")), "size": 2});
     let manifest = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config, "layers": [layer]});
     let pages = HashMap::from([
-        ("/charts/index.yaml".to_owned(), index.to_string().into_bytes()),
+        (
+            "/charts/index.yaml".to_owned(),
+            index.to_string().into_bytes(),
+        ),
         ("/charts/files/old.tgz".to_owned(), old.clone()),
-        ("/charts/files/new.tgz".to_owned(), b"redirect:/elsewhere/new.tgz".to_vec()),
+        (
+            "/charts/files/new.tgz".to_owned(),
+            b"redirect:/elsewhere/new.tgz".to_vec(),
+        ),
         ("/elsewhere/new.tgz".to_owned(), new),
-        ("/v2/oci/c/tags/list".to_owned(), br#"{"tags": ["1.2.0", "1.2.0-rc.1", "latest"]}"#.to_vec()),
-        ("/v2/oci/c/manifests/1.2.0".to_owned(), manifest.to_string().into_bytes()),
+        (
+            "/v2/oci/c/tags/list".to_owned(),
+            br#"{"tags": ["1.2.0", "1.2.0-rc.1", "latest"]}"#.to_vec(),
+        ),
+        (
+            "/v2/oci/c/manifests/1.2.0".to_owned(),
+            manifest.to_string().into_bytes(),
+        ),
         (format!("/v2/oci/c/blobs/sha256:{}", digest(&old)), old),
     ]);
     let host = serve(pages).await;
     let rendered = async |repo: String, version: &str, flags: &'static [&'static str]| {
-        let overlay = format!("helmCharts: [{{name: c, releaseName: r, repo: '{repo}', version: '{version}'}}]\n");
-        tokio::task::spawn_blocking(move || render(&[("kustomization.yaml", &overlay)], flags)).await.unwrap()
+        let overlay = format!(
+            "helmCharts: [{{name: c, releaseName: r, repo: '{repo}', version: '{version}'}}]\n"
+        );
+        tokio::task::spawn_blocking(move || render(&[("kustomization.yaml", &overlay)], flags))
+            .await
+            .unwrap()
     };
     const ALLOWED: &[&str] = &["--allow-remote", "--allow-host", "127.0.0.1"];
     let repository = format!("https://{host}/charts");
@@ -125,8 +174,15 @@ async fn charts_of_repositories_and_registries_are_fetched_and_checked() {
     ] {
         let output = rendered(repo.clone(), version, ALLOWED).await;
         let out = text(&output.stdout);
-        assert!(output.status.success(), "{repo} {version}: {}", text(&output.stderr));
-        assert!(out.contains("name: r-c") && out.contains("name: r-new") == is_new, "{repo} {version}: {out}");
+        assert!(
+            output.status.success(),
+            "{repo} {version}: {}",
+            text(&output.stderr)
+        );
+        assert!(
+            out.contains("name: r-c") && out.contains("name: r-new") == is_new,
+            "{repo} {version}: {out}"
+        );
     }
     for (version, flags, told) in [
         ("2.0.0-rc.1", ALLOWED, "does not match its digest"),
@@ -137,10 +193,17 @@ async fn charts_of_repositories_and_registries_are_fetched_and_checked() {
     ] {
         let output = rendered(repository.clone(), version, flags).await;
         let error = text(&output.stderr);
-        assert!(output.status.code() == Some(1) && error.contains(told), "{version}: {error}");
+        assert!(
+            output.status.code() == Some(1) && error.contains(told),
+            "{version}: {error}"
+        );
     }
     let output = rendered(repository.replace("https", "http"), "1.2.0", ALLOWED).await;
-    assert!(text(&output.stderr).contains("only https:// addresses are fetched"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("only https:// addresses are fetched"),
+        "{}",
+        text(&output.stderr)
+    );
 }
 
 #[test]
@@ -160,10 +223,16 @@ fn charts_learn_nothing_of_the_machine_and_reach_nobody() {
 
     let overlay = |more: &str| format!("helmCharts: [{{name: c, releaseName: r{more}}}]\n");
     let render_chart = |kustomization: &str, more: &[(&str, &str)]| {
-        let files = chart("1.0.0", more).into_iter().map(|(name, text)| (format!("charts/c/{name}"), text));
-        let files: Vec<(String, String)> =
-            files.chain([("kustomization.yaml".to_owned(), kustomization.to_owned())]).collect();
-        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let files = chart("1.0.0", more)
+            .into_iter()
+            .map(|(name, text)| (format!("charts/c/{name}"), text));
+        let files: Vec<(String, String)> = files
+            .chain([("kustomization.yaml".to_owned(), kustomization.to_owned())])
+            .collect();
+        let files: Vec<(&str, &str)> = files
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+            .collect();
         let output = render(&files, &[]);
         let all = text(&output.stdout) + &text(&output.stderr);
         for secret in ["marked-variable", "marked-proxy-password", "marked-file"] {
@@ -171,27 +240,53 @@ fn charts_learn_nothing_of_the_machine_and_reach_nobody() {
         }
         output
     };
-    for template in ["{{ env \"MARKED\" }}", "x{{ expandenv \"$MARKED\" }}", "{{ getHostByName \"localhost\" }}"] {
-        let kustomization = overlay("").replace("releaseName: r", &format!("nameTemplate: '{template}'"));
+    for template in [
+        "{{ env \"MARKED\" }}",
+        "x{{ expandenv \"$MARKED\" }}",
+        "{{ getHostByName \"localhost\" }}",
+    ] {
+        let kustomization =
+            overlay("").replace("releaseName: r", &format!("nameTemplate: '{template}'"));
         let output = render_chart(&kustomization, &[]);
-        assert!(text(&output.stderr).contains("is not allowed: it tells of the machine"), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("is not allowed: it tells of the machine"),
+            "{}",
+            text(&output.stderr)
+        );
     }
-    for reference in [format!("http://127.0.0.1:{port}/x.json"), format!("file://{}", secret.display())] {
+    for reference in [
+        format!("http://127.0.0.1:{port}/x.json"),
+        format!("file://{}", secret.display()),
+    ] {
         for place in ["values.schema.json", "charts/sub/values.schema.json"] {
             let schema = json!({"properties": {"size": {"$ref": reference}}}).to_string();
             let sub = "apiVersion: v2\nname: sub\nversion: 1.0.0\n";
-            let output = render_chart(&overlay(""), &[(place, &schema), ("charts/sub/Chart.yaml", sub)]);
+            let output = render_chart(
+                &overlay(""),
+                &[(place, &schema), ("charts/sub/Chart.yaml", sub)],
+            );
             assert!(output.status.success(), "{}", text(&output.stderr));
-            assert!(text(&output.stderr).contains("values are not checked by it"), "{}", text(&output.stderr));
+            assert!(
+                text(&output.stderr).contains("values are not checked by it"),
+                "{}",
+                text(&output.stderr)
+            );
         }
     }
     // A schema of its own still counts.
     let own = r#"{"properties": {"size": {"type": "string"}}}"#;
-    assert!(!render_chart(&overlay(""), &[("values.schema.json", own)]).status.success());
+    assert!(
+        !render_chart(&overlay(""), &[("values.schema.json", own)])
+            .status
+            .success()
+    );
     // In templates Helm itself has neither the environment nor names of hosts.
-    let asks =
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {a: {{ getHostByName \"localhost\" | quote }}}\n";
+    let asks = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {a: {{ getHostByName \"localhost\" | quote }}}\n";
     let output = render_chart(&overlay(""), &[("templates/x.yaml", asks)]);
-    assert!(text(&output.stdout).contains("a: \"\""), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stdout).contains("a: \"\""),
+        "{}",
+        text(&output.stderr)
+    );
     assert_eq!(connects.load(Ordering::SeqCst), 0, "helm has connected");
 }

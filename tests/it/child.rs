@@ -9,7 +9,12 @@ use nuon_runner::workspace::child::{Child, ChildError, Ended, Limits, OUTPUT_LIM
 use crate::daemon::eventually;
 use crate::parts::supervisor;
 
-const LIMITS: Limits = Limits { memory: 1 << 30, cpu_seconds: 60, file_bytes: 1 << 20, processes: 20 };
+const LIMITS: Limits = Limits {
+    memory: 1 << 30,
+    cpu_seconds: 60,
+    file_bytes: 1 << 20,
+    processes: 20,
+};
 
 fn sh(script: &str) -> Child {
     Child {
@@ -37,7 +42,9 @@ fn text(bytes: &[u8]) -> String {
 /// Starts something that leaves its parent, its group and its session, and writes down its id.
 fn runaway(pids: &Path) -> String {
     let pids = pids.display();
-    format!("setsid sh -c '(echo $$ >> {pids}; sleep 1000 & echo $! >> {pids}; sleep 1000) &' ; echo $$ >> {pids}; ")
+    format!(
+        "setsid sh -c '(echo $$ >> {pids}; sleep 1000 & echo $! >> {pids}; sleep 1000) &' ; echo $$ >> {pids}; "
+    )
 }
 
 fn lives(pid: &str) -> bool {
@@ -57,19 +64,39 @@ async fn all_are_started(pids: &Path) -> Vec<String> {
 #[tokio::test]
 async fn a_child_sees_only_the_environment_and_the_files_it_is_given() {
     let script = "env; cat /proc/self/fd/100; grep -E 'NoNewPrivs|CapEff|CapPrm' /proc/self/status; ulimit -c; exit 3";
-    let ended = run(Child { files: vec![b"in memory\n".to_vec()], ..sh(script) }).await;
+    let ended = run(Child {
+        files: vec![b"in memory\n".to_vec()],
+        ..sh(script)
+    })
+    .await;
     assert_eq!(ended.status.code(), Some(3));
     let output = text(&ended.stdout);
     let variables = output.lines().take_while(|line| line.contains('='));
-    assert!(variables.into_iter().all(|line| ["PATH", "PWD", "SHLVL", "_"].contains(&line.split('=').next().unwrap())));
-    for line in ["in memory", "CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "NoNewPrivs:\t1", "0"] {
-        assert!(output.lines().any(|found| found == line), "{line}: {output}");
+    assert!(
+        variables
+            .into_iter()
+            .all(|line| ["PATH", "PWD", "SHLVL", "_"].contains(&line.split('=').next().unwrap()))
+    );
+    for line in [
+        "in memory",
+        "CapPrm:\t0000000000000000",
+        "CapEff:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "0",
+    ] {
+        assert!(
+            output.lines().any(|found| found == line),
+            "{line}: {output}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_program_that_cannot_be_started_is_named() {
-    let child = Child { program: "no-such-program".into(), ..sh("") };
+    let child = Child {
+        program: "no-such-program".into(),
+        ..sh("")
+    };
     let error = child.run(&Stop::default()).await.unwrap_err();
     assert!(
         matches!(&error, ChildError::Start { source, .. } if source.kind() == std::io::ErrorKind::NotFound),
@@ -82,7 +109,11 @@ async fn a_stop_and_a_drop_and_the_end_leave_nothing_that_the_child_started() {
     for how in ["stop", "drop", "end"] {
         let dir = tempfile::tempdir().unwrap();
         let pids = dir.path().join("pids");
-        let last = if how == "end" { "while [ $(wc -l < PIDS) -lt 3 ]; do sleep 0.01; done" } else { "sleep 1000" };
+        let last = if how == "end" {
+            "while [ $(wc -l < PIDS) -lt 3 ]; do sleep 0.01; done"
+        } else {
+            "sleep 1000"
+        };
         let script = runaway(&pids) + &last.replace("PIDS", &pids.display().to_string());
         let stop = Stop::default();
         let running = tokio::spawn({
@@ -93,16 +124,28 @@ async fn a_stop_and_a_drop_and_the_end_leave_nothing_that_the_child_started() {
         match how {
             "stop" => {
                 stop.stop(Cause::Cancelled);
-                assert!(matches!(running.await.unwrap(), Err(ChildError::Stopped(_))));
-                assert!(!started.iter().any(|pid| lives(pid)), "a process lives when the stop is done");
+                assert!(matches!(
+                    running.await.unwrap(),
+                    Err(ChildError::Stopped(_))
+                ));
+                assert!(
+                    !started.iter().any(|pid| lives(pid)),
+                    "a process lives when the stop is done"
+                );
             }
             "drop" => running.abort(),
             _ => {
                 assert!(running.await.unwrap().unwrap().status.success());
-                assert!(!started.iter().any(|pid| lives(pid)), "a process lives when the child has ended");
+                assert!(
+                    !started.iter().any(|pid| lives(pid)),
+                    "a process lives when the child has ended"
+                );
             }
         }
-        eventually("all processes end", || (!started.iter().any(|pid| lives(pid))).then_some(())).await;
+        eventually("all processes end", || {
+            (!started.iter().any(|pid| lives(pid))).then_some(())
+        })
+        .await;
     }
 }
 
@@ -112,8 +155,14 @@ fn overlay(dir: &Path, script: &str) -> std::process::Command {
     std::fs::write(&helm, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&helm, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     for (name, content) in [
-        ("kustomization.yaml", "helmCharts: [{name: c, releaseName: r}]\n"),
-        ("charts/c/Chart.yaml", "apiVersion: v2\nname: c\nversion: 1.0.0\n"),
+        (
+            "kustomization.yaml",
+            "helmCharts: [{name: c, releaseName: r}]\n",
+        ),
+        (
+            "charts/c/Chart.yaml",
+            "apiVersion: v2\nname: c\nversion: 1.0.0\n",
+        ),
         ("charts/c/values.yaml", "{}\n"),
     ] {
         let path = dir.join(name);
@@ -121,7 +170,13 @@ fn overlay(dir: &Path, script: &str) -> std::process::Command {
         std::fs::write(path, content).unwrap();
     }
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nuon-runner"));
-    command.args(["render", "--enable-helm", "--helm-command", helm.to_str().unwrap(), dir.to_str().unwrap()]);
+    command.args([
+        "render",
+        "--enable-helm",
+        "--helm-command",
+        helm.to_str().unwrap(),
+        dir.to_str().unwrap(),
+    ]);
     command
 }
 
@@ -129,11 +184,20 @@ fn overlay(dir: &Path, script: &str) -> std::process::Command {
 async fn a_child_cannot_read_the_environment_of_the_program() {
     let dir = tempfile::tempdir().unwrap();
     let found = dir.path().join("found");
-    let script = format!("cat /proc/[0-9]*/environ > {0} 2>/dev/null; cat /proc/self/environ >> {0}", found.display());
-    let output = overlay(dir.path(), &script).env("MARKED", "marked-variable-of-the-program").output().unwrap();
+    let script = format!(
+        "cat /proc/[0-9]*/environ > {0} 2>/dev/null; cat /proc/self/environ >> {0}",
+        found.display()
+    );
+    let output = overlay(dir.path(), &script)
+        .env("MARKED", "marked-variable-of-the-program")
+        .output()
+        .unwrap();
     assert!(!output.status.success());
     let found = text(&std::fs::read(found).unwrap());
-    assert!(found.contains("HELM_CACHE_HOME") && !found.contains("marked-variable"), "{found}");
+    assert!(
+        found.contains("HELM_CACHE_HOME") && !found.contains("marked-variable"),
+        "{found}"
+    );
     assert!(!found.contains("PROXY=") || found.contains("PROXY=http://127.0.0.1:9"));
 }
 
@@ -141,36 +205,72 @@ async fn a_child_cannot_read_the_environment_of_the_program() {
 async fn a_killed_program_takes_its_children_with_it() {
     let dir = tempfile::tempdir().unwrap();
     let pids = dir.path().join("pids");
-    let mut render = overlay(dir.path(), &format!("{}sleep 1000", runaway(&pids))).spawn().unwrap();
+    let mut render = overlay(dir.path(), &format!("{}sleep 1000", runaway(&pids)))
+        .spawn()
+        .unwrap();
     let started = all_are_started(&pids).await;
     render.kill().unwrap();
     render.wait().unwrap();
-    eventually("all processes end", || (!started.iter().any(|pid| lives(pid))).then_some(())).await;
+    eventually("all processes end", || {
+        (!started.iter().any(|pid| lives(pid))).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn memory_files_time_and_processes_are_limited() {
     // `tail` keeps what may be its last line.
-    let ended = run(sh("head -c 3000000000 /dev/zero | tail -c 2900000000 > /dev/null")).await;
+    let ended = run(sh(
+        "head -c 3000000000 /dev/zero | tail -c 2900000000 > /dev/null",
+    ))
+    .await;
     assert!(!ended.status.success(), "{ended:?}");
-    let ended =
-        run(sh("exec head -c 2000000 /dev/zero > /tmp/nuon-runner-test-$$; rm -f /tmp/nuon-runner-test-$$")).await;
+    let ended = run(sh(
+        "exec head -c 2000000 /dev/zero > /tmp/nuon-runner-test-$$; rm -f /tmp/nuon-runner-test-$$",
+    ))
+    .await;
     assert_eq!(ended.limit(), Some("the size of a file"), "{ended:?}");
-    let busy = Child { limits: Limits { cpu_seconds: 1, ..LIMITS }, ..sh("while :; do :; done") };
+    let busy = Child {
+        limits: Limits {
+            cpu_seconds: 1,
+            ..LIMITS
+        },
+        ..sh("while :; do :; done")
+    };
     let ended = run(busy).await;
-    assert!(ended.limit() == Some("processor time") || !ended.status.success(), "{ended:?}");
+    assert!(
+        ended.limit() == Some("processor time") || !ended.status.success(),
+        "{ended:?}"
+    );
     let begun = Instant::now();
-    let error = sh("for i in $(seq 40); do sleep 1000 & done; wait").run(&Stop::default()).await.unwrap_err();
-    assert!(matches!(error, ChildError::TooManyProcesses { limit: 20, .. }), "{error}");
+    let error = sh("for i in $(seq 40); do sleep 1000 & done; wait")
+        .run(&Stop::default())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, ChildError::TooManyProcesses { limit: 20, .. }),
+        "{error}"
+    );
     assert!(begun.elapsed() < Duration::from_secs(30));
 }
 
 #[tokio::test]
 async fn a_child_that_prints_without_end_is_stopped() {
-    let child = Child { keep: 1000, overflow: Overflow::Stop, ..sh("yes") };
+    let child = Child {
+        keep: 1000,
+        overflow: Overflow::Stop,
+        ..sh("yes")
+    };
     let error = child.run(&Stop::default()).await.unwrap_err();
-    assert!(matches!(error, ChildError::TooMuchOutput { limit: 1000, .. }), "{error}");
-    let ended = run(Child { keep: 1000, ..sh("yes | head -c 100000") }).await;
+    assert!(
+        matches!(error, ChildError::TooMuchOutput { limit: 1000, .. }),
+        "{error}"
+    );
+    let ended = run(Child {
+        keep: 1000,
+        ..sh("yes | head -c 100000")
+    })
+    .await;
     assert_eq!(ended.stdout.len(), 1000);
 }
 
@@ -187,7 +287,11 @@ async fn a_child_that_is_offline_reaches_nobody() {
     };
     assert!(text(&run(child(false)).await.stdout).starts_with("reached"));
     let ended = run(child(true)).await;
-    assert_eq!(text(&ended.stdout).trim(), rustix::process::getuid().as_raw().to_string(), "{ended:?}");
+    assert_eq!(
+        text(&ended.stdout).trim(),
+        rustix::process::getuid().as_raw().to_string(),
+        "{ended:?}"
+    );
 }
 
 /// The one program that a kubeconfig may run is supervised as all others: it gives its token, and nothing of it is left.
@@ -196,10 +300,16 @@ async fn the_program_of_a_kubeconfig_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let pids = dir.path().join("pids");
     let login = dir.path().join("login");
-    let token =
-        r#"{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "t"}}"#;
-    let wait = format!("while [ $(wc -l < {}) -lt 3 ]; do sleep 0.01; done", pids.display());
-    std::fs::write(&login, format!("#!/bin/sh\n{}{wait}\necho '{token}'\n", runaway(&pids))).unwrap();
+    let token = r#"{"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "t"}}"#;
+    let wait = format!(
+        "while [ $(wc -l < {}) -lt 3 ]; do sleep 0.01; done",
+        pids.display()
+    );
+    std::fs::write(
+        &login,
+        format!("#!/bin/sh\n{}{wait}\necho '{token}'\n", runaway(&pids)),
+    )
+    .unwrap();
     std::fs::set_permissions(&login, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let kubeconfig = dir.path().join("kubeconfig");
     let exec = format!(
@@ -213,7 +323,14 @@ async fn the_program_of_a_kubeconfig_leaves_nothing_behind() {
     );
     std::fs::write(&kubeconfig, config).unwrap();
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_nuon-runner"))
-        .args(["status", "--component", "web", "-n", "default", "--kubeconfig"])
+        .args([
+            "status",
+            "--component",
+            "web",
+            "-n",
+            "default",
+            "--kubeconfig",
+        ])
         .arg(&kubeconfig)
         .arg("--deploy-allow-exec")
         .arg(&login)
@@ -225,5 +342,8 @@ async fn the_program_of_a_kubeconfig_leaves_nothing_behind() {
     // A token that is refused is asked for again.
     let started = std::fs::read_to_string(&pids).unwrap();
     assert!(started.lines().count() >= 3, "{started}");
-    eventually("all processes end", || (!started.lines().any(lives)).then_some(())).await;
+    eventually("all processes end", || {
+        (!started.lines().any(lives)).then_some(())
+    })
+    .await;
 }

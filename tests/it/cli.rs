@@ -6,11 +6,19 @@ use std::process::{Command, Output, Stdio};
 
 fn run(arguments: &[&str], environment: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nuon-runner"));
-    command.args(arguments).env_clear().envs(environment.iter().copied()).output().unwrap()
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap()
 }
 
-const REQUIRED: [(&str, &str); 3] =
-    [("RUNNER_API_URL", "http://127.0.0.1:9"), ("RUNNER_API_TOKEN", "marked-token"), ("RUNNER_ID", "runner")];
+const REQUIRED: [(&str, &str); 3] = [
+    ("RUNNER_API_URL", "http://127.0.0.1:9"),
+    ("RUNNER_API_TOKEN", "marked-token"),
+    ("RUNNER_ID", "runner"),
+];
 
 /// Exit code 64, one line on stderr that holds each of `parts`.
 #[track_caller]
@@ -32,11 +40,27 @@ fn a_wrong_setting_is_told_with_its_origin_and_the_nearest_known_one() {
     for command in ["run", "check-config"] {
         let refused = run(&[command, "--config", path], &REQUIRED);
         assert_refused(&refused, &["worker.concurency", path, "worker.concurrency"]);
-        let refused = run(&[command], &[REQUIRED.as_slice(), &[("NUON_RUNNER_DRAIN_TIMEUT", "5s")]].concat());
-        assert_refused(&refused, &["NUON_RUNNER_DRAIN_TIMEUT", "environment", "NUON_RUNNER_DRAIN_TIMEOUT"]);
+        let refused = run(
+            &[command],
+            &[REQUIRED.as_slice(), &[("NUON_RUNNER_DRAIN_TIMEUT", "5s")]].concat(),
+        );
+        assert_refused(
+            &refused,
+            &[
+                "NUON_RUNNER_DRAIN_TIMEUT",
+                "environment",
+                "NUON_RUNNER_DRAIN_TIMEOUT",
+            ],
+        );
         let refused = run(&[command, "--drain-timeout", "soon"], &REQUIRED);
-        assert_refused(&refused, &["drain_timeout", "--drain-timeout", "soon", "10m"]);
-        assert_refused(&run(&[command], &REQUIRED[..1]), &["api.token", "RUNNER_API_TOKEN"]);
+        assert_refused(
+            &refused,
+            &["drain_timeout", "--drain-timeout", "soon", "10m"],
+        );
+        assert_refused(
+            &run(&[command], &REQUIRED[..1]),
+            &["api.token", "RUNNER_API_TOKEN"],
+        );
     }
 }
 
@@ -46,15 +70,25 @@ fn check_config_tells_each_value_and_origin_but_no_secret() {
     let file = directory.path().join("config.toml");
     std::fs::write(&file, "drain_timeout = \"1m\"\n[log]\nlevel = \"warn\"\n").unwrap();
     let path = file.to_str().unwrap();
-    let environment = [REQUIRED.as_slice(), &[("NUON_RUNNER_DRAIN_TIMEOUT", "2m"), ("LOG_LEVEL", "debug")]].concat();
-    let output = run(&["check-config", "--config", path, "--drain-timeout", "3m"], &environment);
+    let environment = [
+        REQUIRED.as_slice(),
+        &[("NUON_RUNNER_DRAIN_TIMEOUT", "2m"), ("LOG_LEVEL", "debug")],
+    ]
+    .concat();
+    let output = run(
+        &["check-config", "--config", path, "--drain-timeout", "3m"],
+        &environment,
+    );
     let text = String::from_utf8(output.stdout).unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert!(
         text.contains("drain_timeout = \"3m\"  # from the flag --drain-timeout\n"),
         "a flag beats the rest: {text}"
     );
-    assert!(text.contains("log.level = \"debug\"  # from the environment (LOG_LEVEL)\n"), "it beats the file: {text}");
+    assert!(
+        text.contains("log.level = \"debug\"  # from the environment (LOG_LEVEL)\n"),
+        "it beats the file: {text}"
+    );
     assert!(text.contains("api.token = \"***\""), "{text}");
     assert!(!text.contains("marked-token"));
 }
@@ -65,19 +99,33 @@ fn usage_errors_end_with_64_and_what_is_not_there_says_so() {
         (&["frobnicate"], &["frobnicate", "--help"]),
         (&["rnder"], &["rnder", "did you mean render?"]),
         (&["--frobnicate"], &["--frobnicate", "--help"]),
-        (&["run", "--drain-timeut", "5s"], &["--drain-timeut", "did you mean --drain-timeout?"]),
+        (
+            &["run", "--drain-timeut", "5s"],
+            &["--drain-timeut", "did you mean --drain-timeout?"],
+        ),
         (&["run", "--drain-timeout"], &["--drain-timeout"]),
         (&["render"], &["<PATH>"]),
-        (&["render", ".", "--output", "artifct"], &["--output", "did you mean artifact?"]),
+        (
+            &["render", ".", "--output", "artifct"],
+            &["--output", "did you mean artifact?"],
+        ),
     ];
     for (arguments, parts) in wrong {
         assert_refused(&run(arguments, &[]), parts);
     }
-    assert_eq!(run(&[], &[]).status.code(), Some(64), "without arguments there is help, and no work");
+    assert_eq!(
+        run(&[], &[]).status.code(),
+        Some(64),
+        "without arguments there is help, and no work"
+    );
     for name in ["mng", "management"] {
         let output = run(&[name], &[]);
         assert_eq!(output.status.code(), Some(1));
-        assert!(String::from_utf8(output.stderr).unwrap().contains("not supported yet"));
+        assert!(
+            String::from_utf8(output.stderr)
+                .unwrap()
+                .contains("not supported yet")
+        );
     }
 }
 
@@ -90,24 +138,52 @@ fn cluster_commands_tell_wrong_arguments_first_and_then_that_there_is_no_cluster
         (&["apply", "web.plan", "-f", "file.yaml"], "only one of"),
         (&["delete", "-f", "a", "-k", "b"], "only one of"),
         (&["rollback"], "which component?"),
-        (&["apply", "-f", "a", "--deploy-prune-percent", "101"], "up to 100"),
-        (&["apply", "-f", "a", "--deploy-ready-when", "ConfigMap: self.("], "deploy.ready_when"),
+        (
+            &["apply", "-f", "a", "--deploy-prune-percent", "101"],
+            "up to 100",
+        ),
+        (
+            &[
+                "apply",
+                "-f",
+                "a",
+                "--deploy-ready-when",
+                "ConfigMap: self.(",
+            ],
+            "deploy.ready_when",
+        ),
     ];
     for (arguments, words) in wrong {
         assert_refused(&run(arguments, &[]), &[words]);
     }
-    let variables = [("NUON_RUNNER_NAMESPACE", "shop"), ("NUON_RUNNER_COMPONENT", "web"), ("NUON_RUNNER_YES", "0")];
+    let variables = [
+        ("NUON_RUNNER_NAMESPACE", "shop"),
+        ("NUON_RUNNER_COMPONENT", "web"),
+        ("NUON_RUNNER_YES", "0"),
+    ];
     let output = run(&["delete"], &variables);
     assert_eq!(output.status.code(), Some(5));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("there is no kubeconfig"));
-    let help = String::from_utf8(run(&["apply", "--help"], &[("NUON_RUNNER_CONTEXT", "marked")]).stdout).unwrap();
-    assert!(help.contains("the approved plan no longer fits") && !help.contains("marked"), "{help}");
+    assert!(
+        String::from_utf8(output.stderr)
+            .unwrap()
+            .contains("there is no kubeconfig")
+    );
+    let help =
+        String::from_utf8(run(&["apply", "--help"], &[("NUON_RUNNER_CONTEXT", "marked")]).stdout)
+            .unwrap();
+    assert!(
+        help.contains("the approved plan no longer fits") && !help.contains("marked"),
+        "{help}"
+    );
 }
 
 /// A result that could not be written was not given.
 #[test]
 fn a_full_disk_is_an_error_and_a_reader_that_has_gone_is_none() {
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let full = std::fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
     let status = Command::new(env!("CARGO_BIN_EXE_nuon-runner"))
         .arg("version")
         .stdout(full)
@@ -117,7 +193,11 @@ fn a_full_disk_is_an_error_and_a_reader_that_has_gone_is_none() {
     assert_eq!(status.code(), Some(1));
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let status = Command::new(env!("CARGO_BIN_EXE_nuon-runner")).arg("version").stdout(writer).status().unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_nuon-runner"))
+        .arg("version")
+        .stdout(writer)
+        .status()
+        .unwrap();
     assert_eq!(status.code(), Some(0));
 }
 
@@ -135,12 +215,19 @@ fn an_interrupted_demo_ends_with_130_and_leaves_nothing() {
     let mut line = String::new();
     told.read_line(&mut line).unwrap();
     assert!(!line.is_empty(), "the demo said nothing");
-    rustix::process::kill_process(rustix::process::Pid::from_child(&demo), rustix::process::Signal::INT).unwrap();
+    rustix::process::kill_process(
+        rustix::process::Pid::from_child(&demo),
+        rustix::process::Signal::INT,
+    )
+    .unwrap();
     let mut rest = String::new();
     told.read_to_string(&mut rest).unwrap();
     assert_eq!(demo.wait().unwrap().code(), Some(130), "{line}{rest}");
     assert!(rest.ends_with("error: interrupted\n"), "{rest}");
-    let left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> = std::fs::read_dir(directory.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
     assert_eq!(left, ["to"]);
 }
 
@@ -168,13 +255,29 @@ fn an_explanation_names_files_and_lines_in_the_order_of_the_build() {
         "kind: Pod\napiVersion: v1\nmetadata: {name: web}\nspec:\n  containers:\n  - name: c\n    image: i:p\n",
     );
     let top = directory.path().join("top").display().to_string();
-    let root = directory.path().canonicalize().unwrap().display().to_string();
+    let root = directory
+        .path()
+        .canonicalize()
+        .unwrap()
+        .display()
+        .to_string();
     let explain = |arguments: &[&str]| {
         let output = run(&[&["explain", &top], arguments].concat(), &[]);
         let told = String::from_utf8(output.stderr).unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap().replace(&format!("{root}/"), ""), told)
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout)
+                .unwrap()
+                .replace(&format!("{root}/"), ""),
+            told,
+        )
     };
-    let (code, told, _) = explain(&["--object", "pod/web", "--field", "spec.containers[name=c].image"]);
+    let (code, told, _) = explain(&[
+        "--object",
+        "pod/web",
+        "--field",
+        "spec.containers[name=c].image",
+    ]);
     assert_eq!(code, Some(0));
     assert_eq!(
         told,
@@ -183,13 +286,29 @@ fn an_explanation_names_files_and_lines_in_the_order_of_the_build() {
          \"i:p\"  top/p.yaml:7              patches[0] of top/kustomization.yaml\n    \
          \"i:2\"  top/kustomization.yaml:4  images[0]\n"
     );
-    let (_, told, _) = explain(&["--object", "ConfigMap/a-x", "--field", "data.k", "-o", "json"]);
+    let (_, told, _) = explain(&[
+        "--object",
+        "ConfigMap/a-x",
+        "--field",
+        "data.k",
+        "-o",
+        "json",
+    ]);
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told["schema_version"], 1);
     let change = &told["objects"][0]["fields"][0]["changes"][0];
-    assert_eq!((&change["value"], &change["origin"]["line"]), (&"v".into(), &13.into()));
+    assert_eq!(
+        (&change["value"], &change["origin"]["line"]),
+        (&"v".into(), &13.into())
+    );
     let (code, _, told) = explain(&["--object", "Pod/wob-x"]);
-    assert_eq!((code, told.as_str()), (Some(1), "error: the build has no object Pod/wob-x; did you mean Pod/web-x?\n"));
+    assert_eq!(
+        (code, told.as_str()),
+        (
+            Some(1),
+            "error: the build has no object Pod/wob-x; did you mean Pod/web-x?\n"
+        )
+    );
 }
 
 #[test]
@@ -197,12 +316,21 @@ fn an_overlay_is_rendered_to_stdout_and_its_faults_to_stderr() {
     let directory = tempfile::tempdir().unwrap();
     let overlay = directory.path().to_str().unwrap();
     let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
-    write("kustomization.yaml", "namePrefix: a-\nresources: [map.yaml]\n");
-    write("map.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\n");
+    write(
+        "kustomization.yaml",
+        "namePrefix: a-\nresources: [map.yaml]\n",
+    );
+    write(
+        "map.yaml",
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: b}\n",
+    );
     let output = run(&["render", overlay], &[]);
     assert_eq!(output.status.code(), Some(0));
     let rendered = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(rendered, "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a-b\n");
+    assert_eq!(
+        rendered,
+        "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a-b\n"
+    );
     assert!(output.stderr.is_empty());
 
     write("kustomization.yaml", "namePrefx: a-\n");
@@ -210,5 +338,8 @@ fn an_overlay_is_rendered_to_stdout_and_its_faults_to_stderr() {
     let told = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty());
-    assert!(told.contains("namePrefx") && told.contains("kustomization.yaml"), "{told}");
+    assert!(
+        told.contains("namePrefx") && told.contains("kustomization.yaml"),
+        "{told}"
+    );
 }

@@ -38,7 +38,10 @@ impl From<std::process::Output> for Ran {
 impl Ran {
     /// What a command that was started came to.
     pub async fn of(child: std::process::Child) -> Self {
-        tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap().into()
+        tokio::task::spawn_blocking(move || child.wait_with_output().unwrap())
+            .await
+            .unwrap()
+            .into()
     }
 
     /// The same, if it ended with this code.
@@ -64,7 +67,12 @@ impl Bench {
     /// A bench with a namespace that is there.
     pub async fn new() -> Self {
         let bench = Self::empty().await;
-        bench.create("/api/v1/namespaces", json!({"metadata": {"name": bench.namespace}})).await;
+        bench
+            .create(
+                "/api/v1/namespaces",
+                json!({"metadata": {"name": bench.namespace}}),
+            )
+            .await;
         bench
     }
 
@@ -76,12 +84,21 @@ impl Bench {
         let client = kube::Client::try_from(config.await.unwrap()).unwrap();
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("kubeconfig"), testbed().kubeconfig()).unwrap();
-        Self { namespace: unique("cluster"), directory, client }
+        Self {
+            namespace: unique("cluster"),
+            directory,
+            client,
+        }
     }
 
     /// A file of the bench's own directory.
     pub fn path(&self, name: &str) -> String {
-        self.directory.path().join(name).to_str().unwrap().to_owned()
+        self.directory
+            .path()
+            .join(name)
+            .to_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// Writes a manifest and says where.
@@ -93,7 +110,10 @@ impl Bench {
 
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nuon-runner"));
-        command.env_clear().args(arguments).args(["-n", &self.namespace]);
+        command
+            .env_clear()
+            .args(arguments)
+            .args(["-n", &self.namespace]);
         command.args(["--kubeconfig", &self.path("kubeconfig")]);
         command
     }
@@ -105,7 +125,11 @@ impl Bench {
     /// Starts a command that goes on beside the test; what it prints is kept.
     pub fn start(&self, arguments: &[&str]) -> std::process::Child {
         let piped = std::process::Stdio::piped;
-        self.command(arguments).stdout(piped()).stderr(piped()).spawn().unwrap()
+        self.command(arguments)
+            .stdout(piped())
+            .stderr(piped())
+            .spawn()
+            .unwrap()
     }
 
     /// Waits until an object is there.
@@ -118,22 +142,42 @@ impl Bench {
     /// Applies a manifest as a component.
     pub fn apply(&self, component: &str, text: &str, more: &[&str]) -> Ran {
         let file = self.manifest(text);
-        self.run(&[&["apply", "--yes", "-f", &file, "--component", component], more].concat())
+        self.run(
+            &[
+                &["apply", "--yes", "-f", &file, "--component", component],
+                more,
+            ]
+            .concat(),
+        )
     }
 
     /// Plans a manifest as a component; the document.
     pub fn plan(&self, component: &str, text: &str) -> Value {
         let file = self.manifest(text);
-        self.run(&["plan", "-f", &file, "--component", component, "-o", "json"]).json()
+        self.run(&["plan", "-f", &file, "--component", component, "-o", "json"])
+            .json()
     }
 
-    pub async fn ask(&self, method: Method, path: &str, kind: &str, body: Value) -> Result<Value, kube::Error> {
-        let request = Request::builder().method(method).uri(path).header("content-type", kind);
-        self.client.request(request.body(serde_json::to_vec(&body).unwrap()).unwrap()).await
+    pub async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: Value,
+    ) -> Result<Value, kube::Error> {
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", kind);
+        self.client
+            .request(request.body(serde_json::to_vec(&body).unwrap()).unwrap())
+            .await
     }
 
     pub async fn create(&self, path: &str, body: Value) -> Value {
-        self.ask(Method::POST, path, "application/json", body).await.unwrap()
+        self.ask(Method::POST, path, "application/json", body)
+            .await
+            .unwrap()
     }
 
     /// An object; null if it is not there.
@@ -143,17 +187,23 @@ impl Bench {
     }
 
     pub async fn merge(&self, path: &str, body: Value) -> Value {
-        self.ask(Method::PATCH, path, "application/merge-patch+json", body).await.unwrap()
+        self.ask(Method::PATCH, path, "application/merge-patch+json", body)
+            .await
+            .unwrap()
     }
 
     pub async fn delete(&self, path: &str) {
-        self.ask(Method::DELETE, path, "application/json", json!({})).await.unwrap();
+        self.ask(Method::DELETE, path, "application/json", json!({}))
+            .await
+            .unwrap();
     }
 
     /// Applies as another manager.
     pub async fn apply_as(&self, manager: &str, path: &str, body: Value) -> Value {
         let path = format!("{path}?fieldManager={manager}&force=true");
-        self.ask(Method::PATCH, &path, "application/apply-patch+yaml", body).await.unwrap()
+        self.ask(Method::PATCH, &path, "application/apply-patch+yaml", body)
+            .await
+            .unwrap()
     }
 
     pub fn config_map(&self, name: &str) -> String {
@@ -163,7 +213,9 @@ impl Bench {
 
 /// A ConfigMap as text.
 pub fn config_map(name: &str, value: &str) -> String {
-    format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: {value:?}}}\n---\n")
+    format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: {value:?}}}\n---\n"
+    )
 }
 
 /// A Deployment as text.
@@ -179,7 +231,15 @@ pub fn deployment(name: &str, replicas: u32) -> String {
 pub fn changes(document: &Value) -> Vec<String> {
     let changes = document["changes"].as_array().unwrap().iter();
     let change = |diff: &Value| {
-        format!("{}/{} {}", diff["kind"].as_str().unwrap(), diff["name"].as_str().unwrap(), diff["type"])
+        format!(
+            "{}/{} {}",
+            diff["kind"].as_str().unwrap(),
+            diff["name"].as_str().unwrap(),
+            diff["type"]
+        )
     };
-    changes.filter(|diff| diff["type"] != 0).map(change).collect()
+    changes
+        .filter(|diff| diff["type"] != 0)
+        .map(change)
+        .collect()
 }

@@ -55,8 +55,15 @@ impl Contract {
                 let own = operation["parameters"].as_array().into_iter().flatten();
                 operations.push(Operation {
                     method: method.to_uppercase(),
-                    path: path.trim_matches('/').split('/').map(str::to_owned).collect(),
-                    parameters: shared.chain(own).map(|parameter| read_parameter(&document, parameter)).collect(),
+                    path: path
+                        .trim_matches('/')
+                        .split('/')
+                        .map(str::to_owned)
+                        .collect(),
+                    parameters: shared
+                        .chain(own)
+                        .map(|parameter| read_parameter(&document, parameter))
+                        .collect(),
                     body: read_body(&document, operation),
                 });
             }
@@ -64,25 +71,51 @@ impl Contract {
         Self { operations }
     }
 
-    fn operation(&self, method: &Method, path: &str) -> Option<(&Operation, Vec<(String, String)>)> {
+    fn operation(
+        &self,
+        method: &Method,
+        path: &str,
+    ) -> Option<(&Operation, Vec<(String, String)>)> {
         let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
         let matching = |operation: &&Operation| {
             operation.method == method.as_str()
                 && operation.path.len() == segments.len()
-                && operation.path.iter().zip(&segments).all(|(a, b)| a.starts_with('{') || a == b)
+                && operation
+                    .path
+                    .iter()
+                    .zip(&segments)
+                    .all(|(a, b)| a.starts_with('{') || a == b)
         };
         // The path with the fewest holes is meant.
-        let holes = |operation: &&Operation| operation.path.iter().filter(|part| part.starts_with('{')).count();
+        let holes = |operation: &&Operation| {
+            operation
+                .path
+                .iter()
+                .filter(|part| part.starts_with('{'))
+                .count()
+        };
         let operation = self.operations.iter().filter(matching).min_by_key(holes)?;
-        let values = operation.path.iter().zip(&segments).filter(|(part, _)| part.starts_with('{'));
-        let values = values.map(|(part, value)| (part.trim_matches(['{', '}']).to_owned(), (*value).to_owned()));
+        let values = operation
+            .path
+            .iter()
+            .zip(&segments)
+            .filter(|(part, _)| part.starts_with('{'));
+        let values = values.map(|(part, value)| {
+            (
+                part.trim_matches(['{', '}']).to_owned(),
+                (*value).to_owned(),
+            )
+        });
         Some((operation, values.collect()))
     }
 }
 
 fn compile(document: &Value, schema: &Value) -> Validator {
     let mut whole = json!({"components": document["components"]});
-    whole.as_object_mut().unwrap().insert("allOf".into(), json!([schema]));
+    whole
+        .as_object_mut()
+        .unwrap()
+        .insert("allOf".into(), json!([schema]));
     jsonschema::draft202012::new(&whole).unwrap()
 }
 
@@ -105,25 +138,45 @@ fn read_body(document: &Value, operation: &Value) -> Option<Body> {
     if content.contains_key("application/x-protobuf") {
         return Some(Body::Logs);
     }
-    Some(Body::Json(compile(document, &content["application/json"]["schema"])))
+    Some(Body::Json(compile(
+        document,
+        &content["application/json"]["schema"],
+    )))
 }
 
 impl CheckRequest for Contract {
-    fn check(&self, method: &Method, path: &str, query: &str, headers: &HeaderMap, body: &[u8]) -> Result<(), String> {
+    fn check(
+        &self,
+        method: &Method,
+        path: &str,
+        query: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<(), String> {
         let (operation, in_path) = self.operation(method, path).ok_or("no such operation")?;
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         if !header("authorization").is_some_and(|value| value.starts_with("Bearer ")) {
             return Err("no bearer token".into());
         }
-        let in_query: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let in_query: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect();
         for (name, _) in &in_query {
-            if !operation.parameters.iter().any(|p| p.place == "query" && p.name == *name) {
+            if !operation
+                .parameters
+                .iter()
+                .any(|p| p.place == "query" && p.name == *name)
+            {
                 return Err(format!("unknown query parameter {name}"));
             }
         }
         for parameter in &operation.parameters {
-            let find =
-                |pairs: &[(String, String)]| pairs.iter().find(|(n, _)| *n == parameter.name).map(|(_, v)| v.clone());
+            let find = |pairs: &[(String, String)]| {
+                pairs
+                    .iter()
+                    .find(|(n, _)| *n == parameter.name)
+                    .map(|(_, v)| v.clone())
+            };
             let value = match parameter.place.as_str() {
                 "path" => find(&in_path),
                 "query" => find(&in_query),
@@ -140,7 +193,10 @@ impl CheckRequest for Contract {
             } else {
                 json!(value)
             };
-            parameter.schema.validate(&value).map_err(|error| format!("parameter {}: {error}", parameter.name))?;
+            parameter
+                .schema
+                .validate(&value)
+                .map_err(|error| format!("parameter {}: {error}", parameter.name))?;
         }
         match &operation.body {
             None if body.is_empty() => Ok(()),
@@ -149,31 +205,59 @@ impl CheckRequest for Contract {
                 if header("content-type") != Some("application/json") {
                     return Err("the content type is not application/json".into());
                 }
-                let value: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-                let errors: Vec<_> =
-                    schema.iter_errors(&value).map(|e| format!("{}: {e}", e.instance_path())).collect();
-                if errors.is_empty() { Ok(()) } else { Err(errors.join("; ")) }
+                let value: Value =
+                    serde_json::from_slice(body).map_err(|error| error.to_string())?;
+                let errors: Vec<_> = schema
+                    .iter_errors(&value)
+                    .map(|e| format!("{}: {e}", e.instance_path()))
+                    .collect();
+                if errors.is_empty() {
+                    Ok(())
+                } else {
+                    Err(errors.join("; "))
+                }
             }
-            Some(Body::Logs) => check_logs(header("content-type"), header("content-encoding"), body),
+            Some(Body::Logs) => {
+                check_logs(header("content-type"), header("content-encoding"), body)
+            }
         }
     }
 }
 
-fn check_logs(content_type: Option<&str>, encoding: Option<&str>, body: &[u8]) -> Result<(), String> {
+fn check_logs(
+    content_type: Option<&str>,
+    encoding: Option<&str>,
+    body: &[u8],
+) -> Result<(), String> {
     if content_type != Some("application/x-protobuf") || encoding.is_some() {
         return Err("logs must be uncompressed application/x-protobuf".into());
     }
     let export = ExportLogsServiceRequest::decode(body).map_err(|error| error.to_string())?;
     for resource in &export.resource_logs {
-        let attributes = resource.resource.as_ref().map(|r| r.attributes.as_slice()).unwrap_or_default();
-        if !attributes.iter().any(|attribute| attribute.key == "runner.id") {
+        let attributes = resource
+            .resource
+            .as_ref()
+            .map(|r| r.attributes.as_slice())
+            .unwrap_or_default();
+        if !attributes
+            .iter()
+            .any(|attribute| attribute.key == "runner.id")
+        {
             return Err("the resource has no runner.id".into());
         }
-        for record in resource.scope_logs.iter().flat_map(|scope| &scope.log_records) {
+        for record in resource
+            .scope_logs
+            .iter()
+            .flat_map(|scope| &scope.log_records)
+        {
             if record.time_unix_nano == 0 || !(1..=24).contains(&record.severity_number) {
                 return Err("a record has no time or severity".into());
             }
-            if !record.attributes.iter().any(|attribute| attribute.key == "runner_job.id") {
+            if !record
+                .attributes
+                .iter()
+                .any(|attribute| attribute.key == "runner_job.id")
+            {
                 return Err("a record has no runner_job.id".into());
             }
         }

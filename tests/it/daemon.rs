@@ -46,9 +46,18 @@ impl Setup {
             .map(|(name, value)| (name.to_owned(), value.to_owned())),
         );
         for name in ["PATH", "SSL_CERT_FILE"] {
-            env.extend(std::env::var(name).ok().map(|value| (name.to_owned(), value)));
+            env.extend(
+                std::env::var(name)
+                    .ok()
+                    .map(|value| (name.to_owned(), value)),
+            );
         }
-        Self { command: "run", state_dir: state_dir.to_owned(), env, wrapper: Vec::new() }
+        Self {
+            command: "run",
+            state_dir: state_dir.to_owned(),
+            env,
+            wrapper: Vec::new(),
+        }
     }
 
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -58,7 +67,8 @@ impl Setup {
 
     pub fn start(&self) -> Daemon {
         let mut argv = self.wrapper.clone();
-        let ours = std::env::var("NUON_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_nuon-runner").into());
+        let ours = std::env::var("NUON_BINARY")
+            .unwrap_or_else(|_| env!("CARGO_BIN_EXE_nuon-runner").into());
         argv.extend([ours, self.command.into()]);
         let log = tempfile::NamedTempFile::new().unwrap();
         let child = Command::new(&argv[0])
@@ -87,7 +97,10 @@ impl Daemon {
     }
 
     pub fn signal(&self, signal: &str) {
-        let status = std::process::Command::new("kill").args([signal, &self.pid().to_string()]).status().unwrap();
+        let status = std::process::Command::new("kill")
+            .args([signal, &self.pid().to_string()])
+            .status()
+            .unwrap();
         assert!(status.success());
     }
 
@@ -95,7 +108,9 @@ impl Daemon {
     pub async fn ended(&mut self) -> i32 {
         use std::os::unix::process::ExitStatusExt as _;
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        let status = status.unwrap_or_else(|_| panic!("the daemon does not end; its log:\n{}", self.log())).unwrap();
+        let status = status
+            .unwrap_or_else(|_| panic!("the daemon does not end; its log:\n{}", self.log()))
+            .unwrap();
         status.code().unwrap_or_else(|| -status.signal().unwrap())
     }
 
@@ -121,9 +136,13 @@ impl Daemon {
     pub async fn admin(&self) -> String {
         eventually("the admin server listens", || {
             let log = self.log();
-            let line = log.lines().find(|line| line.contains("the admin server listens"))?;
+            let line = log
+                .lines()
+                .find(|line| line.contains("the admin server listens"))?;
             let record: serde_json::Value = serde_json::from_str(line).ok()?;
-            record["address"].as_str().map(|address| format!("http://{address}"))
+            record["address"]
+                .as_str()
+                .map(|address| format!("http://{address}"))
         })
         .await
     }
@@ -149,7 +168,10 @@ pub async fn eventually_so<T>(what: &str, mut look: impl AsyncFnMut() -> Option<
         if let Some(found) = look().await {
             return found;
         }
-        assert!(std::time::Instant::now() < end, "it never happened that {what}");
+        assert!(
+            std::time::Instant::now() < end,
+            "it never happened that {what}"
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -157,5 +179,9 @@ pub async fn eventually_so<T>(what: &str, mut look: impl AsyncFnMut() -> Option<
 /// Fails if a request broke the contract.
 pub fn assert_contract(control: &ControlPlane) {
     let violations = control.store().violations.clone();
-    assert!(violations.is_empty(), "requests that break the contract:\n{}", violations.join("\n"));
+    assert!(
+        violations.is_empty(),
+        "requests that break the contract:\n{}",
+        violations.join("\n")
+    );
 }

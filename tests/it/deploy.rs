@@ -18,7 +18,12 @@ impl Bench {
         let control = control_plane(Generation::Second).await;
         let state = tempfile::tempdir().unwrap();
         let daemon = Setup::new(state.path(), &control).start();
-        Self { control, _state: state, daemon, namespace: unique("deploy") }
+        Self {
+            control,
+            _state: state,
+            daemon,
+            namespace: unique("deploy"),
+        }
     }
 
     fn plan(&self, manifest: &str) -> Value {
@@ -32,14 +37,26 @@ impl Bench {
 
     async fn finished(&self, operation: &str, plan: Value) -> Job {
         let job = self.run(operation, plan).await;
-        assert_eq!(job.status, "finished", "{}\n{}", job.description, self.daemon.log());
+        assert_eq!(
+            job.status,
+            "finished",
+            "{}\n{}",
+            job.description,
+            self.daemon.log()
+        );
         job
     }
 
     async fn approve(&self, planned: &Job) -> Job {
         let id = self.control.offer_apply(&planned.id).unwrap();
         let job = self.control.wait(&id, PATIENCE).await.unwrap();
-        assert_eq!(job.status, "finished", "{}\n{}", job.description, self.daemon.log());
+        assert_eq!(
+            job.status,
+            "finished",
+            "{}\n{}",
+            job.description,
+            self.daemon.log()
+        );
         job
     }
 
@@ -76,7 +93,8 @@ fn hash_of(text: &str) -> u64 {
 
 fn contents(job: &Job) -> Value {
     let result = job.executions[0].result.as_ref().unwrap();
-    let text = nuon_runner::plan::contents::unpack(result["contents_compressed"].as_str().unwrap()).unwrap();
+    let text = nuon_runner::plan::contents::unpack(result["contents_compressed"].as_str().unwrap())
+        .unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
@@ -84,7 +102,14 @@ fn contents(job: &Job) -> Value {
 fn changes(diffs: &Value) -> Vec<String> {
     let changes = diffs.as_array().into_iter().flatten();
     changes
-        .map(|diff| format!("{}/{} {}", diff["kind"].as_str().unwrap(), diff["name"].as_str().unwrap(), diff["type"]))
+        .map(|diff| {
+            format!(
+                "{}/{} {}",
+                diff["kind"].as_str().unwrap(),
+                diff["name"].as_str().unwrap(),
+                diff["type"]
+            )
+        })
         .collect()
 }
 
@@ -100,38 +125,72 @@ fn manifest(namespace: &str, replicas: u32, secret: &str) -> String {
 async fn a_component_is_planned_applied_changed_and_torn_down_and_all_of_it_can_be_repeated() {
     let bench = Bench::new().await;
     let first = manifest(&bench.namespace, 2, "marked-secret-one");
-    let planned = bench.finished("create-apply-plan", bench.plan(&first)).await;
+    let planned = bench
+        .finished("create-apply-plan", bench.plan(&first))
+        .await;
     let name = &bench.namespace;
     let all = |change: u8| {
-        [format!("Namespace/{name} {change}"), format!("Deployment/web {change}"), format!("Secret/s {change}")]
+        [
+            format!("Namespace/{name} {change}"),
+            format!("Deployment/web {change}"),
+            format!("Secret/s {change}"),
+        ]
     };
     assert_eq!(changes(&contents(&planned)["k8s_content_diff"]), all(2));
     assert!(!contents(&planned).to_string().contains("marked-secret"));
     let applied = bench.approve(&planned).await;
     let outputs = applied.executions[0].outputs.as_ref().unwrap()["outputs"]["diff"].clone();
     assert_eq!(changes(&outputs), all(2));
-    assert_eq!(contents(&applied), contents(&planned), "the approved plan is given back");
+    assert_eq!(
+        contents(&applied),
+        contents(&planned),
+        "the approved plan is given back"
+    );
 
-    let noop = bench.finished("create-apply-plan", bench.plan(&first)).await;
-    assert_eq!(contents(&noop).get("k8s_content_diff"), None, "nothing would change");
+    let noop = bench
+        .finished("create-apply-plan", bench.plan(&first))
+        .await;
+    assert_eq!(
+        contents(&noop).get("k8s_content_diff"),
+        None,
+        "nothing would change"
+    );
 
     let second = manifest(&bench.namespace, 3, "marked-secret-two");
-    let planned = bench.finished("create-apply-plan", bench.plan(&second)).await;
+    let planned = bench
+        .finished("create-apply-plan", bench.plan(&second))
+        .await;
     let diffs = contents(&planned)["k8s_content_diff"].clone();
     assert_eq!(changes(&diffs), ["Deployment/web 3", "Secret/s 3"]);
-    let replicas: Vec<_> =
-        diffs[0]["entries"].as_array().unwrap().iter().map(|e| (e["path"].clone(), e["payload"].clone())).collect();
-    assert_eq!(replicas, [(json!("spec.replicas"), json!("2")), (json!("spec.replicas"), json!("3"))]);
+    let replicas: Vec<_> = diffs[0]["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|e| (e["path"].clone(), e["payload"].clone()))
+        .collect();
+    assert_eq!(
+        replicas,
+        [
+            (json!("spec.replicas"), json!("2")),
+            (json!("spec.replicas"), json!("3"))
+        ]
+    );
     assert_eq!(diffs[1]["entries"][0]["payload"], "*** (before)");
     bench.approve(&planned).await;
 
-    let planned = bench.finished("create-teardown-plan", bench.plan(&second)).await;
+    let planned = bench
+        .finished("create-teardown-plan", bench.plan(&second))
+        .await;
     assert_eq!(contents(&planned)["op"], "delete");
     assert_eq!(changes(&contents(&planned)["k8s_content_diff"]), all(1));
     bench.approve(&planned).await;
     let again = bench.approve(&planned).await;
     let outputs = again.executions[0].outputs.as_ref().unwrap()["outputs"]["diff"].clone();
-    assert_eq!(changes(&outputs), Vec::<String>::new(), "what is gone is done");
+    assert_eq!(
+        changes(&outputs),
+        Vec::<String>::new(),
+        "what is gone is done"
+    );
     bench.end().await;
 }
 
@@ -143,10 +202,14 @@ async fn a_definition_and_its_objects_can_be_in_one_set() {
         "apiVersion: {group}/v1\nkind: Widget\nmetadata: {{name: w, namespace: default}}\nspec: {{size: 1}}\n---\n\
          apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: widgets.{group}}}\nspec:\n  group: {group}\n  scope: Namespaced\n  names: {{plural: widgets, singular: widget, kind: Widget}}\n  versions:\n  - name: v1\n    served: true\n    storage: true\n    schema: {{openAPIV3Schema: {{type: object, properties: {{spec: {{type: object, properties: {{size: {{type: integer}}}}}}}}}}}}\n"
     );
-    let planned = bench.finished("create-apply-plan", bench.plan(&manifest)).await;
+    let planned = bench
+        .finished("create-apply-plan", bench.plan(&manifest))
+        .await;
     let applied = bench.approve(&planned).await;
     assert!(applied.executions[0].outputs.is_some());
-    let planned = bench.finished("create-teardown-plan", bench.plan(&manifest)).await;
+    let planned = bench
+        .finished("create-teardown-plan", bench.plan(&manifest))
+        .await;
     bench.approve(&planned).await;
     bench.end().await;
 }
@@ -157,31 +220,62 @@ async fn what_the_cluster_refuses_fails_the_plan_and_names_the_object() {
     let bad = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad, namespace: default}\ndata: {a: [1]}\n";
     let job = bench.run("create-apply-plan", bench.plan(bad)).await;
     assert_eq!(job.status, "failed");
-    assert!(job.description.contains("ConfigMap/default/bad"), "{}", job.description);
+    assert!(
+        job.description.contains("ConfigMap/default/bad"),
+        "{}",
+        job.description
+    );
 
     let unknown = "apiVersion: example.test/v1\nkind: Gizmo\nmetadata: {name: x}\n";
     let job = bench.run("create-apply-plan", bench.plan(unknown)).await;
-    assert!(job.description.contains("no Gizmo in example.test/v1"), "{}", job.description);
+    assert!(
+        job.description.contains("no Gizmo in example.test/v1"),
+        "{}",
+        job.description
+    );
 
     let fine = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: default}\n";
-    let job = bench.run("create-apply-plan", plan("default", fine, &testbed().kubeconfig_nobody())).await;
+    let job = bench
+        .run(
+            "create-apply-plan",
+            plan("default", fine, &testbed().kubeconfig_nobody()),
+        )
+        .await;
     assert_eq!(job.status, "failed");
-    assert!(job.description.contains("forbidden") && job.description.contains("nobody-special"), "{}", job.description);
+    assert!(
+        job.description.contains("forbidden") && job.description.contains("nobody-special"),
+        "{}",
+        job.description
+    );
     bench.end().await;
 }
 
 #[tokio::test]
 async fn a_kubeconfig_that_runs_a_program_or_reads_a_file_is_refused() {
     let bench = Bench::new().await;
-    for user in ["exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/true}", "tokenFile: /etc/passwd"] {
+    for user in [
+        "exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/true}",
+        "tokenFile: /etc/passwd",
+    ] {
         let kubeconfig = format!(
             "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
              clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:1'}}}}]\nusers: [{{name: u, user: {{{user}}}}}]\n"
         );
         let job = bench
-            .run("create-apply-plan", plan("default", "kind: A\napiVersion: v1\nmetadata: {name: a}\n", &kubeconfig))
+            .run(
+                "create-apply-plan",
+                plan(
+                    "default",
+                    "kind: A\napiVersion: v1\nmetadata: {name: a}\n",
+                    &kubeconfig,
+                ),
+            )
             .await;
-        assert!(job.description.contains("is not allowed"), "{}", job.description);
+        assert!(
+            job.description.contains("is not allowed"),
+            "{}",
+            job.description
+        );
     }
     bench.end().await;
 }
@@ -196,9 +290,13 @@ async fn an_approved_plan_that_no_longer_fits_fails_with_what_moved() {
             bench.namespace
         )
     };
-    let planned = bench.finished("create-apply-plan", bench.plan(&manifest("marked-one"))).await;
+    let planned = bench
+        .finished("create-apply-plan", bench.plan(&manifest("marked-one")))
+        .await;
     bench.approve(&planned).await;
-    let planned = bench.finished("create-apply-plan", bench.plan(&manifest("marked-two"))).await;
+    let planned = bench
+        .finished("create-apply-plan", bench.plan(&manifest("marked-two")))
+        .await;
     let promise = &contents(&planned)["runner"]["objects"][1];
     assert_eq!(promise["kind"], "Secret");
     let fingerprint = promise["touched"]["data"]["p"].as_str().unwrap();
@@ -206,12 +304,15 @@ async fn an_approved_plan_that_no_longer_fits_fails_with_what_moved() {
 
     let other = crate::cluster::Bench::empty().await;
     let path = format!("/api/v1/namespaces/{}/secrets/s", bench.namespace);
-    other.merge(&path, json!({"stringData": {"p": "marked-theirs"}})).await;
+    other
+        .merge(&path, json!({"stringData": {"p": "marked-theirs"}}))
+        .await;
     let id = bench.control.offer_apply(&planned.id).unwrap();
     let job = bench.control.wait(&id, PATIENCE).await.unwrap();
     assert_eq!(job.status, "failed");
     assert!(
-        job.description.contains("the approved plan no longer fits") && job.description.contains("data.p: plan"),
+        job.description.contains("the approved plan no longer fits")
+            && job.description.contains("data.p: plan"),
         "{}",
         job.description
     );
@@ -224,35 +325,74 @@ async fn an_approved_plan_that_no_longer_fits_fails_with_what_moved() {
 async fn an_approval_is_of_one_manifest_and_of_one_teardown() {
     let bench = Bench::new().await;
     let manifest = |value: &str| {
-        let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {}}}\n---\n", bench.namespace);
+        let namespace = format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {}}}\n---\n",
+            bench.namespace
+        );
         namespace + &crate::cluster::config_map("c", value)
     };
-    let planned = bench.finished("create-apply-plan", bench.plan(&manifest("one"))).await;
+    let planned = bench
+        .finished("create-apply-plan", bench.plan(&manifest("one")))
+        .await;
     let approved = planned.executions[0].result.as_ref().unwrap()["contents_compressed"].clone();
     let with = |manifest: &str, contents: &Value| {
         let mut plan = bench.plan(manifest);
         plan["apply_plan_contents"] = contents.clone();
         plan
     };
-    let job = bench.run("apply-plan", with(&manifest("two"), &approved)).await;
-    assert!(job.description.contains("the manifest is another one"), "{}", job.description);
+    let job = bench
+        .run("apply-plan", with(&manifest("two"), &approved))
+        .await;
+    assert!(
+        job.description.contains("the manifest is another one"),
+        "{}",
+        job.description
+    );
     let mut other = contents(&planned);
     other["runner"]["schema_version"] = json!(2);
     let other = nuon_runner::plan::contents::pack(&other.to_string()).into();
-    let job = bench.run("apply-plan", with(&manifest("one"), &other)).await;
-    assert!(job.description.contains("the approved plan is of version 2"), "{}", job.description);
-    bench.finished("apply-plan", with(&manifest("one"), &approved)).await;
+    let job = bench
+        .run("apply-plan", with(&manifest("one"), &other))
+        .await;
+    assert!(
+        job.description
+            .contains("the approved plan is of version 2"),
+        "{}",
+        job.description
+    );
+    bench
+        .finished("apply-plan", with(&manifest("one"), &approved))
+        .await;
 
-    let planned = bench.finished("create-teardown-plan", bench.plan(&manifest("one"))).await;
+    let planned = bench
+        .finished("create-teardown-plan", bench.plan(&manifest("one")))
+        .await;
     let more = manifest("one") + &crate::cluster::config_map("later", "1");
     let later = bench.finished("create-apply-plan", bench.plan(&more)).await;
     bench.approve(&later).await;
-    let job = bench.control.wait(&bench.control.offer_apply(&planned.id).unwrap(), PATIENCE).await.unwrap();
-    let told = format!("ConfigMap/{}/later: the plan does not know of it", bench.namespace);
+    let job = bench
+        .control
+        .wait(&bench.control.offer_apply(&planned.id).unwrap(), PATIENCE)
+        .await
+        .unwrap();
+    let told = format!(
+        "ConfigMap/{}/later: the plan does not know of it",
+        bench.namespace
+    );
     assert!(job.description.contains(&told), "{}", job.description);
     let there = crate::cluster::Bench::empty().await;
-    assert_ne!(there.get(&format!("/api/v1/namespaces/{}/configmaps/c", bench.namespace)).await, Value::Null);
-    let planned = bench.finished("create-teardown-plan", bench.plan(&more)).await;
+    assert_ne!(
+        there
+            .get(&format!(
+                "/api/v1/namespaces/{}/configmaps/c",
+                bench.namespace
+            ))
+            .await,
+        Value::Null
+    );
+    let planned = bench
+        .finished("create-teardown-plan", bench.plan(&more))
+        .await;
     bench.approve(&planned).await;
     bench.end().await;
 }
@@ -263,15 +403,26 @@ async fn contents_without_a_contract_are_planned_anew_or_refused() {
     for (setting, status) in [("false", "finished"), ("true", "failed")] {
         let control = control_plane(Generation::Second).await;
         let state = tempfile::tempdir().unwrap();
-        let mut daemon = Setup::new(state.path(), &control).env("NUON_RUNNER_DEPLOY_REQUIRE_CONTRACT", setting).start();
+        let mut daemon = Setup::new(state.path(), &control)
+            .env("NUON_RUNNER_DEPLOY_REQUIRE_CONTRACT", setting)
+            .start();
         let namespace = unique("shipped");
-        let manifest = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n");
+        let manifest =
+            format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n");
         let mut plan = plan(&namespace, &manifest, &testbed().kubeconfig());
         let shipped = json!({"plan": "{}", "op": "apply"}).to_string();
         plan["apply_plan_contents"] = nuon_runner::plan::contents::pack(&shipped).into();
-        let job = control.wait(&control.offer(NewJob::deploy("apply-plan", plan)), PATIENCE).await.unwrap();
+        let job = control
+            .wait(&control.offer(NewJob::deploy("apply-plan", plan)), PATIENCE)
+            .await
+            .unwrap();
         assert_eq!(job.status, status, "{}", job.description);
-        assert_eq!(job.description.contains("deploy.require_contract"), status == "failed", "{}", job.description);
+        assert_eq!(
+            job.description.contains("deploy.require_contract"),
+            status == "failed",
+            "{}",
+            job.description
+        );
         daemon.terminate().await;
     }
 }
@@ -290,30 +441,71 @@ async fn a_failed_rollout_is_told_everywhere_and_rolled_back_by_setting() {
     let name = unique("rolled");
     let good = crate::cluster::deployment("web", 1);
     let stays = "metadata: {annotations: {testbed/stay: InvalidImageName}, labels";
-    let broken = good.replace("metadata: {labels", stays).replace("replicas: 1", "replicas: 2");
+    let broken = good
+        .replace("metadata: {labels", stays)
+        .replace("replicas: 1", "replicas: 2");
     let mut jobs = Vec::new();
     for text in [&good, &broken] {
         let pushed = bench.push(&name, text).await;
-        let (address, digest) = pushed.strip_prefix("oci://").unwrap().split_once('@').unwrap();
+        let (address, digest) = pushed
+            .strip_prefix("oci://")
+            .unwrap()
+            .split_once('@')
+            .unwrap();
         let mut plan = plan(&bench.namespace, "", &testbed().kubeconfig());
         plan["src_registry"] = testbed().repository(&name);
         plan["kubernetes_manifest"]["oci_artifact"] = json!({"url": address, "digest": digest});
-        let planned = control.wait(&control.offer(NewJob::deploy("create-apply-plan", plan)), PATIENCE).await.unwrap();
+        let planned = control
+            .wait(
+                &control.offer(NewJob::deploy("create-apply-plan", plan)),
+                PATIENCE,
+            )
+            .await
+            .unwrap();
         assert_eq!(planned.status, "finished", "{}", planned.description);
-        jobs.push(control.wait(&control.offer_apply(&planned.id).unwrap(), PATIENCE).await.unwrap());
+        jobs.push(
+            control
+                .wait(&control.offer_apply(&planned.id).unwrap(), PATIENCE)
+                .await
+                .unwrap(),
+        );
     }
-    assert_eq!((jobs[0].status.as_str(), jobs[1].status.as_str()), ("finished", "failed"), "{}", jobs[1].description);
+    assert_eq!(
+        (jobs[0].status.as_str(), jobs[1].status.as_str()),
+        ("finished", "failed"),
+        "{}",
+        jobs[1].description
+    );
     let metadata = &jobs[1].executions[0].result.as_ref().unwrap()["error_metadata"];
     let causes: Value = serde_json::from_str(metadata["causes"].as_str().unwrap()).unwrap();
     assert_eq!(causes[0]["cause"]["code"], "InvalidImageName");
-    assert!(causes[0]["cause"]["chain"][2] == "container c" && causes[0]["cause"]["hopeless"] == true, "{causes}");
-    assert!(jobs[1].description.contains("InvalidImageName: Deployment/"), "{}", jobs[1].description);
-    assert!(daemon.log().contains("the rollback succeeded"), "{}", daemon.log());
-    let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", bench.namespace);
+    assert!(
+        causes[0]["cause"]["chain"][2] == "container c" && causes[0]["cause"]["hopeless"] == true,
+        "{causes}"
+    );
+    assert!(
+        jobs[1]
+            .description
+            .contains("InvalidImageName: Deployment/"),
+        "{}",
+        jobs[1].description
+    );
+    assert!(
+        daemon.log().contains("the rollback succeeded"),
+        "{}",
+        daemon.log()
+    );
+    let path = format!(
+        "/apis/apps/v1/namespaces/{}/deployments/web",
+        bench.namespace
+    );
     assert_eq!(bench.get(&path).await["spec"]["replicas"], 1);
     let admin = daemon.admin().await;
     let metrics = crate::daemon::get(&admin, "/metrics").await.1;
-    assert!(metrics.contains("nuon_runner_rollout_failures_total{cause=\"InvalidImageName\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("nuon_runner_rollout_failures_total{cause=\"InvalidImageName\"} 1"),
+        "{metrics}"
+    );
     daemon.terminate().await;
     assert_contract(&control);
 }
@@ -323,23 +515,37 @@ async fn a_failed_rollout_is_told_everywhere_and_rolled_back_by_setting() {
 async fn an_inventory_that_somebody_has_changed_deletes_nothing() {
     let bench = Bench::new().await;
     let cluster = crate::cluster::Bench::new().await;
-    let map =
-        |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: b}}\n---\n");
+    let map = |name: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: b}}\n---\n"
+        )
+    };
     let plan = |text: &str| plan(&cluster.namespace, text, &testbed().kubeconfig());
-    let both = bench.finished("create-apply-plan", plan(&(map("kept") + &map("pruned")))).await;
+    let both = bench
+        .finished("create-apply-plan", plan(&(map("kept") + &map("pruned"))))
+        .await;
     bench.approve(&both).await;
     let maps = format!("/api/v1/namespaces/{}/configmaps", cluster.namespace);
     let all = cluster.get(&maps).await;
-    let inventory = all["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|one| one["metadata"]["name"].as_str().unwrap().starts_with("nuon-inventory-"));
+    let inventory = all["items"].as_array().unwrap().iter().find(|one| {
+        one["metadata"]["name"]
+            .as_str()
+            .unwrap()
+            .starts_with("nuon-inventory-")
+    });
     let inventory = inventory.unwrap().clone();
-    assert!(inventory["data"]["signature"].as_str().is_some(), "{inventory}");
+    assert!(
+        inventory["data"]["signature"].as_str().is_some(),
+        "{inventory}"
+    );
     let path = format!("{maps}/{}", inventory["metadata"]["name"].as_str().unwrap());
-    let history = inventory["data"]["history"].as_str().unwrap().replace("succeeded", "failed");
-    cluster.merge(&path, json!({"data": {"history": history}})).await;
+    let history = inventory["data"]["history"]
+        .as_str()
+        .unwrap()
+        .replace("succeeded", "failed");
+    cluster
+        .merge(&path, json!({"data": {"history": history}}))
+        .await;
     let refused = bench.run("create-apply-plan", plan(&map("kept"))).await;
     assert!(
         refused.status == "failed" && refused.description.contains("changed by somebody else"),
@@ -348,10 +554,22 @@ async fn an_inventory_that_somebody_has_changed_deletes_nothing() {
     );
     assert_ne!(cluster.get(&format!("{maps}/pruned")).await, Value::Null);
     // Without a signature it is not believed either, but for what an approved plan lists.
-    cluster.merge(&path, json!({"data": {"history": inventory["data"]["history"], "signature": null}})).await;
-    let planned = bench.finished("create-apply-plan", plan(&map("kept"))).await;
+    cluster
+        .merge(
+            &path,
+            json!({"data": {"history": inventory["data"]["history"], "signature": null}}),
+        )
+        .await;
+    let planned = bench
+        .finished("create-apply-plan", plan(&map("kept")))
+        .await;
     bench.approve(&planned).await;
     assert_eq!(cluster.get(&format!("{maps}/pruned")).await, Value::Null);
-    assert!(cluster.get(&path).await["data"]["signature"].as_str().is_some(), "it is signed from now on");
+    assert!(
+        cluster.get(&path).await["data"]["signature"]
+            .as_str()
+            .is_some(),
+        "it is signed from now on"
+    );
     bench.end().await;
 }

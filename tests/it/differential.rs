@@ -63,7 +63,9 @@ impl Verdict {
     /// Whether both differ in the same way.
     fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Differ(one), Self::Differ(other)) => one.chars().take(16).eq(other.chars().take(16)),
+            (Self::Differ(one), Self::Differ(other)) => {
+                one.chars().take(16).eq(other.chars().take(16))
+            }
             _ => false,
         }
     }
@@ -75,25 +77,41 @@ fn compare(overlay: &Overlay) -> Verdict {
     let (theirs, ours) = (theirs(tree.path()), ours(tree.path()));
     match (theirs.status.success(), ours.status.success()) {
         (true, true) if theirs.stdout == ours.stdout => Verdict::Same,
-        (false, false) => Verdict::BothRefuse(String::from_utf8_lossy(&ours.stderr).trim().to_owned()),
-        (true, true) => Verdict::Differ("other bytes".into()),
-        (true, false) => Verdict::Differ(format!("only ours refuses: {}", String::from_utf8_lossy(&ours.stderr))),
-        (false, true) => {
-            Verdict::Differ(format!("only kustomize refuses: {}", String::from_utf8_lossy(&theirs.stderr)))
+        (false, false) => {
+            Verdict::BothRefuse(String::from_utf8_lossy(&ours.stderr).trim().to_owned())
         }
+        (true, true) => Verdict::Differ("other bytes".into()),
+        (true, false) => Verdict::Differ(format!(
+            "only ours refuses: {}",
+            String::from_utf8_lossy(&ours.stderr)
+        )),
+        (false, true) => Verdict::Differ(format!(
+            "only kustomize refuses: {}",
+            String::from_utf8_lossy(&theirs.stderr)
+        )),
     }
 }
 
 fn theirs(tree: &Path) -> Output {
     let helm = testbed().program("helm");
     let mut command = Command::new(testbed().program("kustomize"));
-    command.args(["build", "--enable-helm", "--helm-command"]).arg(helm).arg(tree.join(ROOT)).output().unwrap()
+    command
+        .args(["build", "--enable-helm", "--helm-command"])
+        .arg(helm)
+        .arg(tree.join(ROOT))
+        .output()
+        .unwrap()
 }
 
 fn ours(tree: &Path) -> Output {
     let helm = testbed().program("helm");
     let mut command = Command::new(env!("CARGO_BIN_EXE_nuon-runner"));
-    command.args(["render", "--enable-helm", "--helm-command"]).arg(helm).arg(tree.join(ROOT)).output().unwrap()
+    command
+        .args(["render", "--enable-helm", "--helm-command"])
+        .arg(helm)
+        .arg(tree.join(ROOT))
+        .output()
+        .unwrap()
 }
 
 /// Keeps the smallest overlay that still differs, with both outputs; says where.

@@ -10,9 +10,15 @@ use serde_json::Value;
 /// The files that must have one. What Helm does is told by charts.
 fn documented() -> Vec<PathBuf> {
     let room = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kustomize");
-    let mut files: Vec<PathBuf> = ["hash.rs", "reference.rs", "variable.rs"].map(|name| room.join(name)).into();
+    let mut files: Vec<PathBuf> = ["hash.rs", "reference.rs", "variable.rs"]
+        .map(|name| room.join(name))
+        .into();
     for folder in ["transform", "generate"] {
-        files.extend(std::fs::read_dir(room.join(folder)).unwrap().map(|entry| entry.unwrap().path()));
+        files.extend(
+            std::fs::read_dir(room.join(folder))
+                .unwrap()
+                .map(|entry| entry.unwrap().path()),
+        );
     }
     files.retain(|file| file.file_name().unwrap() != "helm.rs");
     files
@@ -22,14 +28,23 @@ fn documented() -> Vec<PathBuf> {
 fn example(file: &Path) -> Option<BTreeMap<String, String>> {
     let source = std::fs::read_to_string(file).unwrap();
     let docs = source.lines().map_while(|line| line.strip_prefix("//!"));
-    let docs: Vec<&str> = docs.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
-    let block = docs.iter().skip_while(|line| **line != "```yaml").skip(1).take_while(|line| **line != "```");
+    let docs: Vec<&str> = docs
+        .map(|line| line.strip_prefix(' ').unwrap_or(line))
+        .collect();
+    let block = docs
+        .iter()
+        .skip_while(|line| **line != "```yaml")
+        .skip(1)
+        .take_while(|line| **line != "```");
     let mut parts: BTreeMap<String, String> = BTreeMap::new();
     let mut title = String::new();
     for line in block {
         match line.strip_prefix("# ") {
             Some(begun) => title = begun.to_owned(),
-            None => parts.entry(title.clone()).or_default().push_str(&format!("{line}\n")),
+            None => parts
+                .entry(title.clone())
+                .or_default()
+                .push_str(&format!("{line}\n")),
         }
     }
     (!parts.is_empty()).then_some(parts)
@@ -37,7 +52,10 @@ fn example(file: &Path) -> Option<BTreeMap<String, String>> {
 
 fn objects(text: &str) -> Vec<Value> {
     let nodes = yaml::parse_all(text, Limits::default()).unwrap();
-    nodes.iter().map(|node| yaml::json::to_json(node).unwrap()).collect()
+    nodes
+        .iter()
+        .map(|node| yaml::json::to_json(node).unwrap())
+        .collect()
 }
 
 #[test]
@@ -45,15 +63,22 @@ fn examples_are_built_as_they_say() {
     for file in documented() {
         let parts = example(&file).unwrap_or_else(|| panic!("{} has no example", file.display()));
         let before = parts.get("before").cloned().unwrap_or_default();
-        let resources = if before.is_empty() { "" } else { "resources: [before.yaml]\n" };
+        let resources = if before.is_empty() {
+            ""
+        } else {
+            "resources: [before.yaml]\n"
+        };
         let kustomization = format!("{}{resources}", parts["the kustomization"]);
         let files = BTreeMap::from([
             ("kustomization.yaml".to_owned(), kustomization.into_bytes()),
             ("before.yaml".to_owned(), before.into_bytes()),
         ]);
         let built = kustomize::build(&files, "", &Options::default(), &Alone);
-        let built: Vec<Value> =
-            built.unwrap_or_else(|why| panic!("{}: {why}", file.display())).into_iter().map(Value::Object).collect();
+        let built: Vec<Value> = built
+            .unwrap_or_else(|why| panic!("{}: {why}", file.display()))
+            .into_iter()
+            .map(Value::Object)
+            .collect();
         assert_eq!(built, objects(&parts["after"]), "{}", file.display());
     }
 }

@@ -22,19 +22,31 @@ struct Case {
 impl Case {
     /// Those that are built without Helm.
     fn all() -> Vec<Self> {
-        let cases = super::conformance::cases("overlays").into_iter().map(|path| Self::read(&path));
-        cases.filter(|case| case.build(&case.files).is_some()).collect()
+        let cases = super::conformance::cases("overlays")
+            .into_iter()
+            .map(|path| Self::read(&path));
+        cases
+            .filter(|case| case.build(&case.files).is_some())
+            .collect()
     }
 
     fn read(path: &Path) -> Self {
-        let meta: Value = serde_json::from_slice(&std::fs::read(path.join("case.json")).unwrap()).unwrap();
+        let meta: Value =
+            serde_json::from_slice(&std::fs::read(path.join("case.json")).unwrap()).unwrap();
         let mut files = Files::new();
         super::conformance::collect(&path.join("input"), "", &mut files);
         Self {
             name: path.file_name().unwrap().display().to_string(),
             files,
-            root: meta["root"].as_str().unwrap().trim_matches(['.', '/']).to_owned(),
-            options: Options { unrestricted: meta["load_restrictor"] == "none", ..Options::default() },
+            root: meta["root"]
+                .as_str()
+                .unwrap()
+                .trim_matches(['.', '/'])
+                .to_owned(),
+            options: Options {
+                unrestricted: meta["load_restrictor"] == "none",
+                ..Options::default()
+            },
         }
     }
 
@@ -43,7 +55,9 @@ impl Case {
     }
 
     fn explain(&self) -> Vec<Explained> {
-        kustomize::explain(&self.files, &self.root, &self.options, &Alone).unwrap().objects
+        kustomize::explain(&self.files, &self.root, &self.options, &Alone)
+            .unwrap()
+            .objects
     }
 }
 
@@ -53,11 +67,22 @@ type Id = [String; 4];
 fn id(object: &Map<String, Value>) -> Id {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let metadata = &object["metadata"];
-    [text(&object["apiVersion"]), text(&object["kind"]), text(&metadata["name"]), text(&metadata["namespace"])]
+    [
+        text(&object["apiVersion"]),
+        text(&object["kind"]),
+        text(&metadata["name"]),
+        text(&metadata["namespace"]),
+    ]
 }
 
 fn id_of(object: &Explained) -> Id {
-    [&object.api_version, &object.kind, &object.name, &object.namespace].map(Clone::clone)
+    [
+        &object.api_version,
+        &object.kind,
+        &object.name,
+        &object.namespace,
+    ]
+    .map(Clone::clone)
 }
 
 /// Every scalar and empty list or map, by its way.
@@ -68,9 +93,14 @@ fn leaves(value: &Value, way: &mut Vec<String>, into: &mut BTreeMap<Vec<String>,
         way.pop();
     };
     match value {
-        Value::Object(map) if !map.is_empty() => map.iter().for_each(|(key, value)| below(key.clone(), value)),
+        Value::Object(map) if !map.is_empty() => map
+            .iter()
+            .for_each(|(key, value)| below(key.clone(), value)),
         Value::Array(items) if !items.is_empty() => {
-            items.iter().enumerate().for_each(|(at, value)| below(at.to_string(), value));
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(at, value)| below(at.to_string(), value));
         }
         _ => drop(into.insert(way.clone(), value.clone())),
     }
@@ -94,14 +124,26 @@ fn the_last_word_on_every_field_is_what_the_build_gives() {
             left.insert(id_of(object), object);
         }
         for object in case.build(&case.files).unwrap() {
-            let explained = left.get(&id(&object)).unwrap_or_else(|| panic!("{}: no {:?}", case.name, id(&object)));
+            let explained = left
+                .get(&id(&object))
+                .unwrap_or_else(|| panic!("{}: no {:?}", case.name, id(&object)));
             let mut expected = BTreeMap::new();
             leaves(&Value::Object(object), &mut Vec::new(), &mut expected);
-            let last = explained.fields.iter().filter_map(|field| Some((way(&field.path), field.changes.last()?)));
-            let mut got: BTreeMap<_, _> = last.filter_map(|(way, last)| Some((way, last.value.clone()?))).collect();
+            let last = explained
+                .fields
+                .iter()
+                .filter_map(|field| Some((way(&field.path), field.changes.last()?)));
+            let mut got: BTreeMap<_, _> = last
+                .filter_map(|(way, last)| Some((way, last.value.clone()?)))
+                .collect();
             if explained.kind == "Secret" {
                 let is_hidden = |way: &[String]| matches!(way[0].as_str(), "data" | "stringData");
-                assert!(got.iter().all(|(way, value)| !is_hidden(way) || *value == "(secret)"), "{}", case.name);
+                assert!(
+                    got.iter()
+                        .all(|(way, value)| !is_hidden(way) || *value == "(secret)"),
+                    "{}",
+                    case.name
+                );
                 got.retain(|way, _| !is_hidden(way));
                 expected.retain(|way, _| !is_hidden(way));
             }
@@ -125,14 +167,31 @@ struct Patch {
 fn patches(files: &Files) -> Vec<Patch> {
     let mut patches = Vec::new();
     for (name, content) in files.iter().filter(|(name, _)| is_kustomization(name)) {
-        let Some(Value::Object(fields)) = read(content) else { continue };
+        let Some(Value::Object(fields)) = read(content) else {
+            continue;
+        };
         for field in ["patches", "patchesStrategicMerge", "patchesJson6902"] {
-            let entries = fields.get(field).and_then(Value::as_array).into_iter().flatten().enumerate();
+            let entries = fields
+                .get(field)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .enumerate();
             patches.extend(entries.map(|(entry, value)| {
-                let path = value.as_str().filter(|text| !text.contains('\n')).or(value["path"].as_str());
+                let path = value
+                    .as_str()
+                    .filter(|text| !text.contains('\n'))
+                    .or(value["path"].as_str());
                 let beside = |path: &str| normal(&Path::new(name).parent().unwrap().join(path));
-                let file = path.filter(|path| !path.is_empty()).map_or(name.clone(), beside);
-                Patch { kustomization: name.clone(), field: field.to_owned(), entry, file }
+                let file = path
+                    .filter(|path| !path.is_empty())
+                    .map_or(name.clone(), beside);
+                Patch {
+                    kustomization: name.clone(),
+                    field: field.to_owned(),
+                    entry,
+                    file,
+                }
             }));
         }
     }
@@ -167,20 +226,29 @@ impl Patch {
     fn removed_from(&self, files: &Files) -> Files {
         let mut files = files.clone();
         let mut fields = read(&files[&self.kustomization]).unwrap();
-        fields[&self.field].as_array_mut().unwrap().remove(self.entry);
+        fields[&self.field]
+            .as_array_mut()
+            .unwrap()
+            .remove(self.entry);
         files.insert(self.kustomization.clone(), fields.to_string().into_bytes());
         files
     }
 
     fn is_origin(&self, change: &Change) -> bool {
         let origin = &change.origin;
-        origin.kustomization == self.kustomization && origin.field == format!("{}[{}]", self.field, self.entry)
+        origin.kustomization == self.kustomization
+            && origin.field == format!("{}[{}]", self.field, self.entry)
     }
 }
 
 /// The ways whose values are not in the other tree. Items of lists are the same if they are equal, have
 /// the same name, or else share the most members.
-fn differences(one: &Value, other: &Value, way: &mut Vec<String>, found: &mut BTreeSet<Vec<String>>) {
+fn differences(
+    one: &Value,
+    other: &Value,
+    way: &mut Vec<String>,
+    found: &mut BTreeSet<Vec<String>>,
+) {
     let mut below = |key: String, one: &Value, other: &Value| {
         way.push(key);
         differences(one, other, way, found);
@@ -189,17 +257,29 @@ fn differences(one: &Value, other: &Value, way: &mut Vec<String>, found: &mut BT
     match (one, other) {
         (Value::Object(map), _) if !map.is_empty() => {
             for (key, value) in map {
-                below(key.clone(), value, other.get(key).unwrap_or(&json!("missing\u{0}")));
+                below(
+                    key.clone(),
+                    value,
+                    other.get(key).unwrap_or(&json!("missing\u{0}")),
+                );
             }
         }
         (Value::Array(items), _) if !items.is_empty() => {
             let others = other.as_array().map(Vec::as_slice).unwrap_or_default();
             for (at, item) in items.iter().enumerate() {
                 let twin = others.iter().find(|other| *other == item);
-                let namesake = others.iter().find(|other| item["name"].is_string() && item["name"] == other["name"]);
+                let namesake = others
+                    .iter()
+                    .find(|other| item["name"].is_string() && item["name"] == other["name"]);
                 let nearest = others.iter().max_by_key(|other| shared(item, other));
                 let nearest = nearest.filter(|other| shared(item, other) > 0);
-                below(at.to_string(), item, twin.or(namesake).or(nearest).unwrap_or(&json!("missing\u{0}")));
+                below(
+                    at.to_string(),
+                    item,
+                    twin.or(namesake)
+                        .or(nearest)
+                        .unwrap_or(&json!("missing\u{0}")),
+                );
             }
         }
         _ if one != other => drop(found.insert(way.clone())),
@@ -209,7 +289,11 @@ fn differences(one: &Value, other: &Value, way: &mut Vec<String>, found: &mut BT
 
 /// How many members of a map are in another one.
 fn shared(one: &Value, other: &Value) -> usize {
-    one.as_object().into_iter().flatten().filter(|(key, value)| other.get(key.as_str()) == Some(value)).count()
+    one.as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(key, value)| other.get(key.as_str()) == Some(value))
+        .count()
 }
 
 /// Whether what wrote a value takes it from elsewhere: it differs because something else does.
@@ -228,18 +312,37 @@ fn a_field_that_a_patch_changes_names_the_patch() {
         let patches = patches(&case.files);
         cases += usize::from(!patches.is_empty());
         for patch in patches {
-            let Some(without) = case.build(&patch.removed_from(&case.files)) else { continue };
+            let Some(without) = case.build(&patch.removed_from(&case.files)) else {
+                continue;
+            };
             tried += 1;
-            let without: BTreeMap<Id, Value> =
-                without.into_iter().map(|object| (id(&object), Value::Object(object))).collect();
+            let without: BTreeMap<Id, Value> = without
+                .into_iter()
+                .map(|object| (id(&object), Value::Object(object)))
+                .collect();
             for object in &built {
-                let Some(other) = without.get(&id(object)) else { continue };
-                let explained = explained.iter().find(|explained| id_of(explained) == id(object)).unwrap();
+                let Some(other) = without.get(&id(object)) else {
+                    continue;
+                };
+                let explained = explained
+                    .iter()
+                    .find(|explained| id_of(explained) == id(object))
+                    .unwrap();
                 let mut changed = BTreeSet::new();
-                differences(&Value::Object(object.clone()), other, &mut Vec::new(), &mut changed);
+                differences(
+                    &Value::Object(object.clone()),
+                    other,
+                    &mut Vec::new(),
+                    &mut changed,
+                );
                 for changed in changed {
-                    let field = explained.fields.iter().find(|field| way(&field.path) == changed);
-                    let changes = &field.unwrap_or_else(|| panic!("{}: no {changed:?}", case.name)).changes;
+                    let field = explained
+                        .fields
+                        .iter()
+                        .find(|field| way(&field.path) == changed);
+                    let changes = &field
+                        .unwrap_or_else(|| panic!("{}: no {changed:?}", case.name))
+                        .changes;
                     if changes.last().is_some_and(follows) {
                         continue;
                     }
@@ -263,9 +366,17 @@ fn a_field_that_a_patch_changes_names_the_patch() {
             }
         }
     }
-    assert!(wrong.is_empty(), "{} of {fields} fields are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {fields} fields are wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
     assert!(cases >= 50, "only {cases} cases have patches");
-    assert!(tried > 100 && fields > 250 && lines > 200, "only {tried} patches, {fields} fields, {lines} lines");
+    assert!(
+        tried > 100 && fields > 250 && lines > 200,
+        "only {tried} patches, {fields} fields, {lines} lines"
+    );
 }
 
 /// Whether a line holds a value in one word, numbers and booleans in whatever form they are written.
@@ -285,20 +396,29 @@ fn holds(line: &str, value: &Value) -> bool {
 /// Whether the line that a change names holds its value; only values in one word are looked for.
 fn is_in_its_line(case: &Case, change: &Change, wrong: &mut Vec<String>) -> bool {
     let value = match &change.value {
-        Some(Value::String(text)) if text.is_empty() || !text.chars().all(|c| c.is_ascii_alphanumeric()) => {
+        Some(Value::String(text))
+            if text.is_empty() || !text.chars().all(|c| c.is_ascii_alphanumeric()) =>
+        {
             return false;
         }
         Some(value @ (Value::String(_) | Value::Number(_) | Value::Bool(_))) => value,
         _ => return false,
     };
-    let Some(line) = change.origin.line.and_then(|line| usize::try_from(line).ok()) else {
+    let Some(line) = change
+        .origin
+        .line
+        .and_then(|line| usize::try_from(line).ok())
+    else {
         wrong.push(format!("{}: no line for {change:?}", case.name));
         return false;
     };
     let file = String::from_utf8_lossy(&case.files[&change.origin.file]).into_owned();
     let written = file.lines().nth(line - 1).unwrap_or_default();
     if !holds(written, value) {
-        wrong.push(format!("{}: line {line} of {} has no {value}: {written:?}", case.name, change.origin.file));
+        wrong.push(format!(
+            "{}: line {line} of {} has no {value}: {written:?}",
+            case.name, change.origin.file
+        ));
     }
     true
 }

@@ -20,7 +20,10 @@ fn resident(daemon: &Daemon) -> u64 {
 /// A line of the process's status, in KiB.
 fn memory(daemon: &Daemon, line: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    let line = status.lines().find_map(|text| text.strip_prefix(line)).unwrap();
+    let line = status
+        .lines()
+        .find_map(|text| text.strip_prefix(line))
+        .unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
@@ -36,24 +39,38 @@ fn processor(daemon: &Daemon) -> Duration {
 
 /// Noop jobs, offered at once and waited for; jobs a minute from the first claim on.
 async fn burst(control: &ControlPlane, jobs: usize) -> f64 {
-    let ids: Vec<_> = (0..jobs).map(|_| control.offer(NewJob::new("noop-build", "build"))).collect();
+    let ids: Vec<_> = (0..jobs)
+        .map(|_| control.offer(NewJob::new("noop-build", "build")))
+        .collect();
     let before = control.store().calls.len();
     for id in &ids {
         control.wait(id, PATIENCE).await.unwrap();
     }
     let store = control.store();
     let calls = &store.calls[before..];
-    let first = calls.iter().find(|call| call.path.ends_with("/executions")).unwrap().at;
-    60.0 * f64::from(u32::try_from(jobs).unwrap()) / (calls.last().unwrap().at - first).as_secs_f64()
+    let first = calls
+        .iter()
+        .find(|call| call.path.ends_with("/executions"))
+        .unwrap()
+        .at;
+    60.0 * f64::from(u32::try_from(jobs).unwrap())
+        / (calls.last().unwrap().at - first).as_secs_f64()
 }
 
 async fn first_poll() -> Duration {
-    let control = ControlPlane::start(Options::new(Generation::First, TOKEN)).await.unwrap();
+    let control = ControlPlane::start(Options::new(Generation::First, TOKEN))
+        .await
+        .unwrap();
     let state = tempfile::tempdir().unwrap();
     let start = Instant::now();
     let mut daemon = Setup::new(state.path(), &control).start();
     let took = loop {
-        if control.store().calls.iter().any(|call| call.path.ends_with("/jobs")) {
+        if control
+            .store()
+            .calls
+            .iter()
+            .any(|call| call.path.ends_with("/jobs"))
+        {
             break start.elapsed();
         }
         tokio::time::sleep(Duration::from_micros(200)).await;
@@ -84,13 +101,20 @@ async fn figures() {
     }
     println!("first poll after start, median of 20: {:?}", median(starts));
 
-    let control = ControlPlane::start(Options::new(Generation::First, TOKEN)).await.unwrap();
+    let control = ControlPlane::start(Options::new(Generation::First, TOKEN))
+        .await
+        .unwrap();
     let state = tempfile::tempdir().unwrap();
-    let mut daemon = Setup::new(state.path(), &control).env("LOG_LEVEL", "info").start();
+    let mut daemon = Setup::new(state.path(), &control)
+        .env("LOG_LEVEL", "info")
+        .start();
     tokio::time::sleep(Duration::from_secs(5)).await;
     let (calls, used) = (control.store().calls.len(), processor(&daemon));
     tokio::time::sleep(Duration::from_secs(60)).await;
-    let (calls, used) = (control.store().calls.len() - calls, processor(&daemon) - used);
+    let (calls, used) = (
+        control.store().calls.len() - calls,
+        processor(&daemon) - used,
+    );
     println!(
         "idle for a minute: {calls} requests, {:.3} s of CPU, {} KiB resident",
         used.as_secs_f64(),
@@ -103,14 +127,24 @@ async fn figures() {
         tokio::time::sleep(Duration::from_millis(300 + (at * 1237) % 2000)).await;
         created.push(until_created(&control).await);
     }
-    println!("available to execution created, median of 100: {:?}", median(created));
+    println!(
+        "available to execution created, median of 100: {:?}",
+        median(created)
+    );
 
-    println!("burst of 200 noop jobs: {:.0} a minute", burst(&control, 200).await);
+    println!(
+        "burst of 200 noop jobs: {:.0} a minute",
+        burst(&control, 200).await
+    );
     for done in [400, 600, 800, 1000] {
         burst(&control, 200).await;
         control.store().calls.clear();
         tokio::time::sleep(Duration::from_secs(2)).await;
-        println!("after {} noop jobs: {} KiB resident", done + 100, resident(&daemon));
+        println!(
+            "after {} noop jobs: {} KiB resident",
+            done + 100,
+            resident(&daemon)
+        );
     }
     assert_eq!(daemon.terminate().await, 0);
 }
@@ -121,18 +155,36 @@ async fn job_time(control: &ControlPlane, id: &str) -> Duration {
     assert_eq!(job.status, "finished", "{}", job.description);
     let store = control.store();
     let execution = format!("/executions/{}", job.executions[0].id);
-    let created =
-        store.calls.iter().rfind(|call| call.path.ends_with("/executions") && call.method == "POST").unwrap().at;
-    store.calls.iter().rfind(|call| call.path.contains(&execution)).unwrap().at - created
+    let created = store
+        .calls
+        .iter()
+        .rfind(|call| call.path.ends_with("/executions") && call.method == "POST")
+        .unwrap()
+        .at;
+    store
+        .calls
+        .iter()
+        .rfind(|call| call.path.contains(&execution))
+        .unwrap()
+        .at
+        - created
 }
 
 /// Half ConfigMaps, half Deployments without replicas; each with so many bytes of padding.
 fn manifest(objects: usize, padding: usize) -> String {
     let line = format!("    {}\n", "x".repeat(76));
     let text = line.repeat(padding / line.len());
-    let pad = if padding > 0 { format!("data:\n  padding: |\n{text}") } else { "data: {a: b}\n".into() };
-    let map = |at: usize| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{at}}}\n{pad}---\n");
-    (0..objects / 2).map(|at| map(at) + &crate::cluster::deployment(&format!("d{at}"), 0)).collect()
+    let pad = if padding > 0 {
+        format!("data:\n  padding: |\n{text}")
+    } else {
+        "data: {a: b}\n".into()
+    };
+    let map = |at: usize| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{at}}}\n{pad}---\n")
+    };
+    (0..objects / 2)
+        .map(|at| map(at) + &crate::cluster::deployment(&format!("d{at}"), 0))
+        .collect()
 }
 
 /// The plan and apply jobs of 100 objects, and the peak of a deploy of 10 MB.
@@ -141,7 +193,9 @@ fn manifest(objects: usize, padding: usize) -> String {
 async fn deploys() {
     let control = crate::daemon::control_plane(Generation::Second).await;
     let state = tempfile::tempdir().unwrap();
-    let mut daemon = Setup::new(state.path(), &control).env("LOG_LEVEL", "info").start();
+    let mut daemon = Setup::new(state.path(), &control)
+        .env("LOG_LEVEL", "info")
+        .start();
     for (objects, padding, rounds) in [(100, 0, 5), (40, 500_000, 1)] {
         let (mut plans, mut applies) = (Vec::new(), Vec::new());
         for _ in 0..rounds {

@@ -22,10 +22,18 @@ const MOST: Duration = Duration::from_secs(5);
 fn seeds() -> Vec<(Tree, String)> {
     let mut seeds = Vec::new();
     for case in super::conformance::cases("overlays") {
-        let meta: serde_json::Value = serde_json::from_slice(&std::fs::read(case.join("case.json")).unwrap()).unwrap();
+        let meta: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(case.join("case.json")).unwrap()).unwrap();
         let mut files = Tree::new();
         super::conformance::collect(&case.join("input"), "", &mut files);
-        seeds.push((files, meta["root"].as_str().unwrap().trim_matches(['.', '/']).to_owned()));
+        seeds.push((
+            files,
+            meta["root"]
+                .as_str()
+                .unwrap()
+                .trim_matches(['.', '/'])
+                .to_owned(),
+        ));
     }
     seeds
 }
@@ -100,7 +108,10 @@ fn change(rng: &mut StdRng, text: &mut Vec<u8>, other: &[u8]) {
 #[expect(clippy::print_stdout, reason = "how much was tried is the result")]
 fn run(name: &str, mut target: impl FnMut(&mut StdRng, &[(Tree, String)])) {
     let number = |variable: &str, default: u64| {
-        std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+        std::env::var(variable)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(default)
     };
     let seeds = seeds();
     let mut rng = StdRng::seed_from_u64(number("NUON_FUZZ_SEED", 1));
@@ -116,7 +127,16 @@ fn run(name: &str, mut target: impl FnMut(&mut StdRng, &[(Tree, String)])) {
 
 /// One file of the seeds, changed.
 fn text(rng: &mut StdRng, seeds: &[(Tree, String)]) -> Vec<u8> {
-    let mut file = || seeds.choose(rng).unwrap().0.values().collect::<Vec<_>>().choose(rng).map(|text| text.to_vec());
+    let mut file = || {
+        seeds
+            .choose(rng)
+            .unwrap()
+            .0
+            .values()
+            .collect::<Vec<_>>()
+            .choose(rng)
+            .map(|text| text.to_vec())
+    };
     let (mut text, other) = (file().unwrap_or_default(), file().unwrap_or_default());
     text.truncate(20_000);
     change(rng, &mut text, &other);
@@ -134,12 +154,16 @@ fn feed(target: fn(&[u8]), input: &[u8]) {
 
 #[test]
 fn the_parser_takes_any_text() {
-    run("parser", |rng, seeds| feed(targets::parser, &text(rng, seeds)));
+    run("parser", |rng, seeds| {
+        feed(targets::parser, &text(rng, seeds))
+    });
 }
 
 #[test]
 fn what_is_emitted_is_read_as_the_same() {
-    run("emitter", |rng, seeds| feed(targets::emitter, &text(rng, seeds)));
+    run("emitter", |rng, seeds| {
+        feed(targets::emitter, &text(rng, seeds))
+    });
 }
 
 #[test]
@@ -152,6 +176,9 @@ fn any_tree_is_built_or_refused_and_twice_the_same() {
             let Some(name) = names.choose(rng) else { break };
             change(rng, tree.get_mut(name).unwrap(), &other);
         }
-        feed(targets::overlay, &targets::write(&tree, &root, rng.random_bool(0.3)));
+        feed(
+            targets::overlay,
+            &targets::write(&tree, &root, rng.random_bool(0.3)),
+        );
     });
 }

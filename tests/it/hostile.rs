@@ -24,17 +24,30 @@ impl Trap {
         fs::create_dir_all(top.path().join("outside/base")).unwrap();
         fs::create_dir_all(top.path().join("programs")).unwrap();
         let trap = Self { top };
-        let object = format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\ndata:\n  a: {OUTSIDE}\n");
+        let object = format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\ndata:\n  a: {OUTSIDE}\n"
+        );
         fs::write(trap.outside().join("file.yaml"), &object).unwrap();
         fs::write(trap.outside().join("base/all.yaml"), &object).unwrap();
-        fs::write(trap.outside().join("base/kustomization.yaml"), "resources: [all.yaml]\n").unwrap();
+        fs::write(
+            trap.outside().join("base/kustomization.yaml"),
+            "resources: [all.yaml]\n",
+        )
+        .unwrap();
         for program in ["git", "helm", "sh", "ssh", "curl"] {
             let path = trap.top.path().join("programs").join(program);
-            fs::write(&path, format!("#!/bin/sh\n: > {}\n", trap.started().display())).unwrap();
+            fs::write(
+                &path,
+                format!("#!/bin/sh\n: > {}\n", trap.started().display()),
+            )
+            .unwrap();
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             fs::set_permissions(&path, mode).unwrap();
         }
-        trap.write("good.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: good}\ndata: {k: v}\n");
+        trap.write(
+            "good.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: good}\ndata: {k: v}\n",
+        );
         trap
     }
 
@@ -65,10 +78,22 @@ impl Trap {
         let root = self.top.path().join("root");
         let output = Command::new("timeout")
             .args([MOST_SECONDS, "prlimit", &format!("--data={MOST_BYTES}")])
-            .args([env!("CARGO_BIN_EXE_nuon-runner"), "render", "--load-restrictor", "none", "--source-root"])
+            .args([
+                env!("CARGO_BIN_EXE_nuon-runner"),
+                "render",
+                "--load-restrictor",
+                "none",
+                "--source-root",
+            ])
             .arg(&root)
             .arg(root.join("overlay"))
-            .env("PATH", format!("{}:/usr/bin:/bin", self.top.path().join("programs").display()))
+            .env(
+                "PATH",
+                format!(
+                    "{}:/usr/bin:/bin",
+                    self.top.path().join("programs").display()
+                ),
+            )
             .env("MARKED_VARIABLE", OUTSIDE)
             .output()
             .unwrap();
@@ -83,7 +108,10 @@ impl Trap {
         assert_eq!(output.status.code(), Some(1), "{what}: {error}");
         assert!(output.stdout.is_empty(), "{what} prints something");
         assert!(!error.contains(OUTSIDE), "{what}: {error}");
-        assert!(error.lines().count() < 20 && error.len() < 10_000, "{what}: too many words: {error}");
+        assert!(
+            error.lines().count() < 20 && error.len() < 10_000,
+            "{what}: too many words: {error}"
+        );
         error
     }
 }
@@ -94,19 +122,49 @@ const WAYS_IN: [(&str, &str); 18] = [
     ("bases", "bases: [HERE]"),
     ("components", "components: [HERE]\nresources: [good.yaml]"),
     ("crds", "crds: [HERE]\nresources: [good.yaml]"),
-    ("configurations", "configurations: [HERE]\nresources: [good.yaml]"),
+    (
+        "configurations",
+        "configurations: [HERE]\nresources: [good.yaml]",
+    ),
     ("openapi", "openapi: {path: HERE}\nresources: [good.yaml]"),
     ("patches", "patches: [{path: HERE}]\nresources: [good.yaml]"),
-    ("patchesStrategicMerge", "patchesStrategicMerge: [HERE]\nresources: [good.yaml]"),
-    ("patchesJson6902", "patchesJson6902: [{path: HERE, target: {name: good}}]\nresources: [good.yaml]"),
-    ("replacements", "replacements: [{path: HERE}]\nresources: [good.yaml]"),
-    ("configMapGenerator.files", "configMapGenerator: [{name: c, files: [HERE]}]"),
-    ("configMapGenerator.files with a key", "configMapGenerator: [{name: c, files: [k=HERE]}]"),
-    ("configMapGenerator.envs", "configMapGenerator: [{name: c, envs: [HERE]}]"),
-    ("configMapGenerator.env", "configMapGenerator: [{name: c, env: HERE}]"),
-    ("secretGenerator.files", "secretGenerator: [{name: c, files: [HERE]}]"),
+    (
+        "patchesStrategicMerge",
+        "patchesStrategicMerge: [HERE]\nresources: [good.yaml]",
+    ),
+    (
+        "patchesJson6902",
+        "patchesJson6902: [{path: HERE, target: {name: good}}]\nresources: [good.yaml]",
+    ),
+    (
+        "replacements",
+        "replacements: [{path: HERE}]\nresources: [good.yaml]",
+    ),
+    (
+        "configMapGenerator.files",
+        "configMapGenerator: [{name: c, files: [HERE]}]",
+    ),
+    (
+        "configMapGenerator.files with a key",
+        "configMapGenerator: [{name: c, files: [k=HERE]}]",
+    ),
+    (
+        "configMapGenerator.envs",
+        "configMapGenerator: [{name: c, envs: [HERE]}]",
+    ),
+    (
+        "configMapGenerator.env",
+        "configMapGenerator: [{name: c, env: HERE}]",
+    ),
+    (
+        "secretGenerator.files",
+        "secretGenerator: [{name: c, files: [HERE]}]",
+    ),
     ("generators", "generators: [HERE]"),
-    ("transformers", "transformers: [HERE]\nresources: [good.yaml]"),
+    (
+        "transformers",
+        "transformers: [HERE]\nresources: [good.yaml]",
+    ),
     ("validators", "validators: [HERE]\nresources: [good.yaml]"),
 ];
 
@@ -114,28 +172,53 @@ const WAYS_IN: [(&str, &str); 18] = [
 fn no_way_in_leads_out_and_what_is_forbidden_looks_like_what_is_missing() {
     for (field, text) in WAYS_IN {
         let trap = Trap::new();
-        let kustomization = |name: &str| trap.write("kustomization.yaml", text.replace("HERE", name) + "\n");
+        let kustomization =
+            |name: &str| trap.write("kustomization.yaml", text.replace("HERE", name) + "\n");
         // The target is there, is not there: the same words.
         for (what, there, not_there) in [
-            ("a link to a file", "../../outside/file.yaml", "../../outside/nothing.yaml"),
-            ("a link to a directory", "../../outside/base", "../../outside/nothing"),
-            ("an absolute link", "/etc/passwd", "/etc/nothing-of-this-name"),
+            (
+                "a link to a file",
+                "../../outside/file.yaml",
+                "../../outside/nothing.yaml",
+            ),
+            (
+                "a link to a directory",
+                "../../outside/base",
+                "../../outside/nothing",
+            ),
+            (
+                "an absolute link",
+                "/etc/passwd",
+                "/etc/nothing-of-this-name",
+            ),
         ] {
             kustomization("x");
             trap.link("x", there);
             let forbidden = trap.refused(&format!("{field}: {what}"));
             trap.link("x", not_there);
-            assert_eq!(forbidden, trap.refused(&format!("{field}: {what} to nothing")), "{field}: {what}");
+            assert_eq!(
+                forbidden,
+                trap.refused(&format!("{field}: {what} to nothing")),
+                "{field}: {what}"
+            );
         }
         for (what, there, not_there) in [
-            ("a path upwards", "../../outside/file.yaml", "../../outside/other.yaml"),
+            (
+                "a path upwards",
+                "../../outside/file.yaml",
+                "../../outside/other.yaml",
+            ),
             ("an absolute path", "/etc/passwd", "/etc/passwx"),
         ] {
             kustomization(there);
             let forbidden = trap.refused(&format!("{field}: {what}"));
             kustomization(not_there);
             let missing = trap.refused(&format!("{field}: {what} to nothing"));
-            assert_eq!(forbidden.replace(there, "X"), missing.replace(not_there, "X"), "{field}: {what}");
+            assert_eq!(
+                forbidden.replace(there, "X"),
+                missing.replace(not_there, "X"),
+                "{field}: {what}"
+            );
         }
     }
 }
@@ -166,32 +249,70 @@ fn what_would_take_all_time_or_memory_is_refused() {
         "an alias bomb",
         &[
             kustomization("resources: [a.yaml]"),
-            ("a.yaml", format!("{object}data:\n{}", bomb(10).replace('\n', "\n  "))),
+            (
+                "a.yaml",
+                format!("{object}data:\n{}", bomb(10).replace('\n', "\n  ")),
+            ),
         ],
     );
-    refused("an alias bomb as the kustomization", &[kustomization(&bomb(10))]);
+    refused(
+        "an alias bomb as the kustomization",
+        &[kustomization(&bomb(10))],
+    );
     refused(
         "an alias to itself",
-        &[kustomization("resources: [a.yaml]"), ("a.yaml", format!("{object}data: &a {{x: *a}}\n"))],
+        &[
+            kustomization("resources: [a.yaml]"),
+            ("a.yaml", format!("{object}data: &a {{x: *a}}\n")),
+        ],
     );
     refused(
         "deep flow lists",
-        &[kustomization("resources: [a.yaml]"), ("a.yaml", format!("{object}data: {}\n", "[".repeat(1_000_000)))],
+        &[
+            kustomization("resources: [a.yaml]"),
+            (
+                "a.yaml",
+                format!("{object}data: {}\n", "[".repeat(1_000_000)),
+            ),
+        ],
     );
     refused(
         "deep flow maps",
-        &[kustomization("resources: [a.yaml]"), ("a.yaml", format!("{object}data: {}\n", "{a: ".repeat(1_000_000)))],
+        &[
+            kustomization("resources: [a.yaml]"),
+            (
+                "a.yaml",
+                format!("{object}data: {}\n", "{a: ".repeat(1_000_000)),
+            ),
+        ],
     );
     refused(
         "deep block lists",
-        &[kustomization("resources: [a.yaml]"), ("a.yaml", format!("{object}data: {}x\n", "- ".repeat(1_000_000)))],
+        &[
+            kustomization("resources: [a.yaml]"),
+            (
+                "a.yaml",
+                format!("{object}data: {}x\n", "- ".repeat(1_000_000)),
+            ),
+        ],
     );
-    refused("a deep kustomization", &[kustomization(&"[".repeat(1_000_000))]);
+    refused(
+        "a deep kustomization",
+        &[kustomization(&"[".repeat(1_000_000))],
+    );
     refused(
         "a deep JSON patch",
         &[
-            kustomization("resources: [good.yaml]\npatches: [{path: p.json, target: {name: good}}]"),
-            ("p.json", format!("[{{\"op\": \"add\", \"path\": \"/data/x\", \"value\": {}", "[".repeat(1_000_000))),
+            kustomization(
+                "resources: [good.yaml]\npatches: [{path: p.json, target: {name: good}}]",
+            ),
+            (
+                "p.json",
+                format!(
+                    "[{{\"op\": \"add\", \"path\": \"/data/x\", \"value\": {}",
+                    "[".repeat(1_000_000)
+                ),
+            ),
         ],
     );
     refused("itself as a base", &[kustomization("resources: [.]")]);
@@ -205,7 +326,10 @@ fn what_would_take_all_time_or_memory_is_refused() {
     );
     refused(
         "its parent as a base",
-        &[kustomization("resources: [b]"), ("b/kustomization.yaml", "resources: [..]\n".into())],
+        &[
+            kustomization("resources: [b]"),
+            ("b/kustomization.yaml", "resources: [..]\n".into()),
+        ],
     );
     refused(
         "a component in a circle",
@@ -225,7 +349,9 @@ fn what_would_take_all_time_or_memory_is_refused() {
     );
     refused(
         "a pattern of an image too large to compile",
-        &[kustomization("resources: [good.yaml]\nimages: [{name: '(x{900}){900}', newTag: a}]")],
+        &[kustomization(
+            "resources: [good.yaml]\nimages: [{name: '(x{900}){900}', newTag: a}]",
+        )],
     );
     refused(
         "a definition that holds itself",
@@ -243,30 +369,53 @@ fn what_would_take_all_time_or_memory_is_refused() {
             "resources: [good.yaml]\nreplacements: [{sourceValue: x, targets: [{select: {name: good}, fieldPaths: ['data.k.99999999999999999999']}]}]",
         )],
     );
-    refused("bytes that are no text", &[kustomization("resources: [a.yaml]"), ("a.yaml", "a: \u{0}\n".into())]);
+    refused(
+        "bytes that are no text",
+        &[
+            kustomization("resources: [a.yaml]"),
+            ("a.yaml", "a: \u{0}\n".into()),
+        ],
+    );
     refused("a program as a plugin", &[kustomization("resources: [good.yaml]\ntransformers: [t.yaml]"), ("t.yaml", "apiVersion: example.org/v1\nkind: Run\nmetadata: {name: t, annotations: {config.kubernetes.io/function: \"exec: {path: /bin/sh}\"}}\n".into())]);
     refused("a container as a generator", &[kustomization("generators: [t.yaml]"), ("t.yaml", "apiVersion: v1\nkind: Run\nmetadata: {name: t, annotations: {config.kubernetes.io/function: \"container: {image: x}\"}}\n".into())]);
     refused(
         "a chart without leave",
-        &[kustomization("helmCharts: [{name: x, releaseName: r, repo: 'https://example.org'}]")],
+        &[kustomization(
+            "helmCharts: [{name: x, releaseName: r, repo: 'https://example.org'}]",
+        )],
     );
     refused(
         "a chart whose release is a flag",
-        &[kustomization("helmCharts: [{name: x, releaseName: --post-renderer=/bin/sh}]")],
+        &[kustomization(
+            "helmCharts: [{name: x, releaseName: --post-renderer=/bin/sh}]",
+        )],
     );
 }
 
 #[test]
 fn a_slow_pattern_is_not_slow() {
     let trap = Trap::new();
-    trap.write("long.yaml", format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {}b}}\n", "a".repeat(50_000)));
+    trap.write(
+        "long.yaml",
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {}b}}\n",
+            "a".repeat(50_000)
+        ),
+    );
     trap.write("kustomization.yaml", "resources: [long.yaml]\npatches: [{patch: '[{\"op\": \"add\", \"path\": \"/x\", \"value\": 1}]', target: {name: '(a+)+c'}}]\n");
     assert!(trap.build().status.success());
 }
 
 #[test]
 fn things_that_are_no_files_are_never_opened() {
-    for target in ["/dev/zero", "/dev/stdin", "/proc/self/environ", "/proc/self/mem", "x", "/"] {
+    for target in [
+        "/dev/zero",
+        "/dev/stdin",
+        "/proc/self/environ",
+        "/proc/self/mem",
+        "x",
+        "/",
+    ] {
         for (field, text) in WAYS_IN {
             let trap = Trap::new();
             trap.write("kustomization.yaml", text.replace("HERE", "x") + "\n");
@@ -277,7 +426,13 @@ fn things_that_are_no_files_are_never_opened() {
     let trap = Trap::new();
     trap.write("kustomization.yaml", "resources: [x]\n");
     let fifo = trap.top.path().join("root/overlay/x");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
     trap.refused("a fifo");
 }
 
@@ -299,7 +454,9 @@ fn addresses_of_other_machines_are_refused_unasked() {
             let trap = Trap::new();
             trap.write(
                 "kustomization.yaml",
-                text.replace("HERE", &format!("'{address}'")).replace("[k='", "['k=") + "\n",
+                text.replace("HERE", &format!("'{address}'"))
+                    .replace("[k='", "['k=")
+                    + "\n",
             );
             trap.refused(&format!("{field}: {address}"));
         }
@@ -309,7 +466,10 @@ fn addresses_of_other_machines_are_refused_unasked() {
 #[test]
 fn the_environment_is_read_by_a_line_without_a_value_alone() {
     let trap = Trap::new();
-    trap.write("kustomization.yaml", "configMapGenerator: [{name: c, envs: [e]}]\n");
+    trap.write(
+        "kustomization.yaml",
+        "configMapGenerator: [{name: c, envs: [e]}]\n",
+    );
     trap.write("e", "OTHER=$MARKED_VARIABLE\nNOT_SET\n");
     let output = trap.build();
     assert!(output.status.success());

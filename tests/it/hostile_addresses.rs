@@ -108,25 +108,54 @@ impl Canary {
 
     fn assert_untouched(&self) {
         std::thread::sleep(std::time::Duration::from_millis(100));
-        assert_eq!(self.connects.load(Ordering::SeqCst), 0, "somebody connected");
+        assert_eq!(
+            self.connects.load(Ordering::SeqCst),
+            0,
+            "somebody connected"
+        );
     }
 }
 
 /// What an author writes to have something fetched; `HERE` is the host with its port.
 const AUTHORS: [(&str, &str); 8] = [
     ("a resource", "resources: ['https://HERE/x.yaml']"),
-    ("a base", "resources: ['https://HERE/o/r.git//p?ref=main&timeout=5s']"),
-    ("a base over ssh", "resources: ['ssh://git@HERE/o/r.git?ref=main&timeout=5s']"),
-    ("a component", "components: ['https://HERE/o/r.git?ref=main&timeout=5s']"),
-    ("a patch", "patches: [{path: 'https://HERE/p.yaml', target: {kind: X}}]"),
-    ("a generated file", "configMapGenerator: [{name: c, files: ['k=https://HERE/f']}]"),
-    ("a chart repository", "helmCharts: [{name: x, releaseName: r, version: 1.0.0, repo: 'https://HERE/charts'}]"),
-    ("a chart in a registry", "helmCharts: [{name: x, releaseName: r, version: 1.0.0, repo: 'oci://HERE/charts'}]"),
+    (
+        "a base",
+        "resources: ['https://HERE/o/r.git//p?ref=main&timeout=5s']",
+    ),
+    (
+        "a base over ssh",
+        "resources: ['ssh://git@HERE/o/r.git?ref=main&timeout=5s']",
+    ),
+    (
+        "a component",
+        "components: ['https://HERE/o/r.git?ref=main&timeout=5s']",
+    ),
+    (
+        "a patch",
+        "patches: [{path: 'https://HERE/p.yaml', target: {kind: X}}]",
+    ),
+    (
+        "a generated file",
+        "configMapGenerator: [{name: c, files: ['k=https://HERE/f']}]",
+    ),
+    (
+        "a chart repository",
+        "helmCharts: [{name: x, releaseName: r, version: 1.0.0, repo: 'https://HERE/charts'}]",
+    ),
+    (
+        "a chart in a registry",
+        "helmCharts: [{name: x, releaseName: r, version: 1.0.0, repo: 'oci://HERE/charts'}]",
+    ),
 ];
 
 /// All hosts, or every fifth of them: each is a run of the program.
 fn sample() -> impl Iterator<Item = &'static str> {
-    let step = if std::env::var("NUON_ADDRESSES").is_ok_and(|text| text == "all") { 1 } else { 5 };
+    let step = if std::env::var("NUON_ADDRESSES").is_ok_and(|text| text == "all") {
+        1
+    } else {
+        5
+    };
     LOCAL.iter().chain(&PRIVATE).copied().step_by(step)
 }
 
@@ -142,24 +171,48 @@ fn authors_of_components_reach_nothing_inside() {
             let text = text.replace("HERE", &format!("{host}:{}", canary.port));
             std::fs::write(overlay.join("kustomization.yaml"), text + "\n").unwrap();
             let output = Command::new("timeout")
-                .args(["20", env!("CARGO_BIN_EXE_nuon-runner"), "render", "--allow-remote", "--enable-helm"])
+                .args([
+                    "20",
+                    env!("CARGO_BIN_EXE_nuon-runner"),
+                    "render",
+                    "--allow-remote",
+                    "--enable-helm",
+                ])
                 .arg(&overlay)
                 .env_remove("HTTPS_PROXY")
                 .env_remove("https_proxy")
                 .output()
                 .unwrap();
-            assert_eq!(output.status.code(), Some(1), "{who} at {host}: {}", String::from_utf8_lossy(&output.stderr));
+            assert_eq!(
+                output.status.code(),
+                Some(1),
+                "{who} at {host}: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
         }
         // The system calls of one of them, for the addresses that nothing answers from.
         let host = "10.0.0.1";
         let text = text.replace("HERE", host);
         std::fs::write(dir.path().join("overlay/kustomization.yaml"), text + "\n").unwrap();
-        let strace = ["-f", "-qq", "-e", "trace=connect,sendto", "-e", "signal=none", "-o"];
+        let strace = [
+            "-f",
+            "-qq",
+            "-e",
+            "trace=connect,sendto",
+            "-e",
+            "signal=none",
+            "-o",
+        ];
         let status = Command::new("timeout")
             .args(["30", "strace"])
             .args(strace)
             .arg(&trace)
-            .args([env!("CARGO_BIN_EXE_nuon-runner"), "render", "--allow-remote", "--enable-helm"])
+            .args([
+                env!("CARGO_BIN_EXE_nuon-runner"),
+                "render",
+                "--allow-remote",
+                "--enable-helm",
+            ])
             .arg(dir.path().join("overlay"))
             .env_remove("HTTPS_PROXY")
             .env_remove("https_proxy")
@@ -180,7 +233,10 @@ async fn plans_reach_neither_this_machine_nor_its_metadata() {
     let canary = Canary::new();
     let builder = || Ok::<_, reqwest::Error>(reqwest::Client::builder().no_proxy());
     let connections = Connections::new(builder, &Guard::default()).unwrap();
-    let policy = Policy { supervisor: supervisor(), ..Policy::default() };
+    let policy = Policy {
+        supervisor: supervisor(),
+        ..Policy::default()
+    };
     let (clock, stop, redactor) = (Clock::system(), Stop::default(), Redactor::default());
     let network = Network::default();
     let enter = async |cluster: serde_json::Value| {
@@ -188,8 +244,11 @@ async fn plans_reach_neither_this_machine_nor_its_metadata() {
         let plan = DeployPlan::parse(&plan.to_string()).unwrap();
         let api = connect(plan.manifest.cluster.as_ref(), &network, &clock, &stop).await?;
         // Names are judged when they are resolved.
-        stop.run(clock.timeout(std::time::Duration::from_secs(2), nuon_runner::cluster::discovery::Served::ask(&api)))
-            .await;
+        stop.run(clock.timeout(
+            std::time::Duration::from_secs(2),
+            nuon_runner::cluster::discovery::Served::ask(&api),
+        ))
+        .await;
         Ok::<_, nuon_runner::cluster::ConnectError>(())
     };
     let kubeconfig = |server: &str, proxy: &str| {
@@ -200,20 +259,41 @@ async fn plans_reach_neither_this_machine_nor_its_metadata() {
     };
     for host in LOCAL {
         let here = format!("{host}:{}", canary.port);
-        let cluster = json!({"id": "c", "endpoint": format!("https://{here}"), "token": "marked-token"});
+        let cluster =
+            json!({"id": "c", "endpoint": format!("https://{here}"), "token": "marked-token"});
         assert!(enter(cluster).await.is_err(), "a cluster at {host}");
         let document = kubeconfig(&format!("https://{here}"), "");
-        assert!(enter(json!({"id": "c", "kube_config": document})).await.is_err(), "a kubeconfig of {host}");
-        let proxy = kubeconfig("https://192.0.66.2", &format!(", proxy-url: \"http://{here}\""));
-        assert!(enter(json!({"id": "c", "kube_config": proxy})).await.is_err(), "a proxy at {host}");
+        assert!(
+            enter(json!({"id": "c", "kube_config": document}))
+                .await
+                .is_err(),
+            "a kubeconfig of {host}"
+        );
+        let proxy = kubeconfig(
+            "https://192.0.66.2",
+            &format!(", proxy-url: \"http://{here}\""),
+        );
+        assert!(
+            enter(json!({"id": "c", "kube_config": proxy}))
+                .await
+                .is_err(),
+            "a proxy at {host}"
+        );
         if let Ok(address) = Address::parse(&format!("{here}/a")) {
             let refused = connections.channel(&address, &[]).await;
             assert!(refused.is_err(), "a registry at {host}");
         }
         for url in [format!("https://{here}/a"), format!("ssh://git@{here}/a")] {
-            let Ok(location) = Location::parse(&url, &policy) else { continue };
+            let Ok(location) = Location::parse(&url, &policy) else {
+                continue;
+            };
             let tree = tempfile::tempdir().unwrap();
-            let source = Source { location, reach: Reach::Source, reference: "main".into(), submodules: true };
+            let source = Source {
+                location,
+                reach: Reach::Source,
+                reference: "main".into(),
+                submodules: true,
+            };
             let fetched = source.fetch(tree.path(), &policy, &redactor, &stop).await;
             assert!(fetched.is_err(), "a repository at {url}");
         }
@@ -228,10 +308,21 @@ fn a_person_may_name_a_registry_on_this_machine() {
     let kubeconfig = dir.path().join("kubeconfig");
     std::fs::write(&kubeconfig, testbed().kubeconfig()).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_nuon-runner"))
-        .args(["plan", "oci://127.0.0.1:1/a:b", "-n", "default", "--component", "web", "--kubeconfig"])
+        .args([
+            "plan",
+            "oci://127.0.0.1:1/a:b",
+            "-n",
+            "default",
+            "--component",
+            "web",
+            "--kubeconfig",
+        ])
         .arg(&kubeconfig)
         .output()
         .unwrap();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(error.contains("could not be reached") && !error.contains("network.allow"), "{error}");
+    assert!(
+        error.contains("could not be reached") && !error.contains("network.allow"),
+        "{error}"
+    );
 }

@@ -52,24 +52,40 @@ async fn reply(State(answer): State<Answer>) -> Response<Body> {
     let json = || Response::builder().header("content-type", "application/json");
     let endless = || {
         let chunk = bytes::Bytes::from(vec![b' '; 1 << 16]);
-        Body::from_stream(futures_util::stream::repeat_with(move || Ok::<_, std::io::Error>(chunk.clone())))
+        Body::from_stream(futures_util::stream::repeat_with(move || {
+            Ok::<_, std::io::Error>(chunk.clone())
+        }))
     };
     match answer {
-        Answer::Bomb => json().header("content-encoding", "gzip").body(BOMB.clone().into()).unwrap(),
+        Answer::Bomb => json()
+            .header("content-encoding", "gzip")
+            .body(BOMB.clone().into())
+            .unwrap(),
         Answer::Endless => json().body(endless()).unwrap(),
-        Answer::Many => json().body(format!("{{\"items\":[{}{{}}]}}", "{},".repeat(5_000_000)).into()).unwrap(),
+        Answer::Many => json()
+            .body(format!("{{\"items\":[{}{{}}]}}", "{},".repeat(5_000_000)).into())
+            .unwrap(),
         Answer::Pages => {
-            let object = serde_json::json!({"metadata": {"name": "x"}, "data": {"k": "v".repeat(10_000)}});
-            let page = serde_json::json!({"metadata": {"continue": "more"}, "items": vec![object; 400]});
+            let object =
+                serde_json::json!({"metadata": {"name": "x"}, "data": {"k": "v".repeat(10_000)}});
+            let page =
+                serde_json::json!({"metadata": {"continue": "more"}, "items": vec![object; 400]});
             json().body(page.to_string().into()).unwrap()
         }
         Answer::Deep => json().body("[".repeat(10_000_000).into()).unwrap(),
-        Answer::Foreign(code) => {
-            Response::builder().status(code).body(format!("<html>{SECRET}</html>").into()).unwrap()
-        }
+        Answer::Foreign(code) => Response::builder()
+            .status(code)
+            .body(format!("<html>{SECRET}</html>").into())
+            .unwrap(),
         Answer::LargeRefusal => {
-            let text = format!("{{\"kind\":\"Status\",\"message\":\"{}\"}}", SECRET.repeat(1_000_000));
-            Response::builder().status(StatusCode::FORBIDDEN).body(text.into()).unwrap()
+            let text = format!(
+                "{{\"kind\":\"Status\",\"message\":\"{}\"}}",
+                SECRET.repeat(1_000_000)
+            );
+            Response::builder()
+                .status(StatusCode::FORBIDDEN)
+                .body(text.into())
+                .unwrap()
         }
     }
 }
@@ -95,7 +111,14 @@ fn plan(server: &str) -> Output {
     let object = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: b}\n";
     std::fs::write(dir.path().join("a.yaml"), object).unwrap();
     Command::new("timeout")
-        .args(["60", "prlimit", "--data=268435456", env!("CARGO_BIN_EXE_nuon-runner"), "plan", "-f"])
+        .args([
+            "60",
+            "prlimit",
+            "--data=268435456",
+            env!("CARGO_BIN_EXE_nuon-runner"),
+            "plan",
+            "-f",
+        ])
         .arg(dir.path().join("a.yaml"))
         .args(["-n", "default", "--component", "web", "--kubeconfig"])
         .arg(dir.path().join("kubeconfig"))
@@ -106,12 +129,26 @@ fn plan(server: &str) -> Output {
 async fn refused(answer: Answer) -> String {
     let server = serve(answer).await;
     let begun = Instant::now();
-    let output = tokio::task::spawn_blocking(move || plan(&server)).await.unwrap();
+    let output = tokio::task::spawn_blocking(move || plan(&server))
+        .await
+        .unwrap();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(matches!(output.status.code(), Some(1 | 5)), "{answer:?}: {:?} {error}", output.status);
+    assert!(
+        matches!(output.status.code(), Some(1 | 5)),
+        "{answer:?}: {:?} {error}",
+        output.status
+    );
     assert!(!error.contains(SECRET), "{answer:?}: {error}");
-    assert!(error.len() < 3_000, "{answer:?}: {} bytes of words", error.len());
-    assert!(begun.elapsed() < Duration::from_secs(45), "{answer:?}: {:?}", begun.elapsed());
+    assert!(
+        error.len() < 3_000,
+        "{answer:?}: {} bytes of words",
+        error.len()
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(45),
+        "{answer:?}: {:?}",
+        begun.elapsed()
+    );
     error
 }
 
@@ -121,7 +158,8 @@ async fn answers_without_measure_are_final_and_take_little_memory() {
     for answer in [Answer::Bomb, Answer::Endless, Answer::Many] {
         let error = refused(answer).await;
         assert!(
-            error.contains("the answer is larger than") || error.contains("the answer has more than"),
+            error.contains("the answer is larger than")
+                || error.contains("the answer has more than"),
             "{answer:?}: {error}"
         );
     }
@@ -132,7 +170,10 @@ async fn answers_without_measure_are_final_and_take_little_memory() {
 async fn words_of_other_services_are_not_passed_on() {
     for code in [400, 401, 403, 404, 422] {
         let error = refused(Answer::Foreign(code)).await;
-        assert!(error.contains(&code.to_string()) || code == 404 || code == 401, "{code}: {error}");
+        assert!(
+            error.contains(&code.to_string()) || code == 404 || code == 401,
+            "{code}: {error}"
+        );
     }
 }
 
@@ -145,11 +186,17 @@ async fn an_answer_of_brackets_is_an_error() {
 async fn a_list_without_end_is_given_up() {
     let server = serve(Answer::Pages).await;
     let cluster = serde_json::json!({"id": "c", "endpoint": server, "token": "marked-token"});
-    let plan = serde_json::json!({"kubernetes_manifest": {"cluster_info": cluster, "manifest": "x"}});
+    let plan =
+        serde_json::json!({"kubernetes_manifest": {"cluster_info": cluster, "manifest": "x"}});
     let plan = DeployPlan::parse(&plan.to_string()).unwrap();
     let network = Network::default().guarded(loopback());
     let (clock, stop) = (Clock::system(), Stop::default());
-    let api = connect(plan.manifest.cluster.as_ref(), &network, &clock, &stop).await.unwrap();
-    let error = api.list(&ApiResource::erase::<ConfigMap>(&()), "default", "").await.unwrap_err();
+    let api = connect(plan.manifest.cluster.as_ref(), &network, &clock, &stop)
+        .await
+        .unwrap();
+    let error = api
+        .list(&ApiResource::erase::<ConfigMap>(&()), "default", "")
+        .await
+        .unwrap_err();
     assert!(matches!(error, ClusterError::TooLarge { .. }), "{error}");
 }

@@ -20,10 +20,17 @@ struct Trap {
 
 impl Trap {
     async fn new() -> Self {
-        let trap = Self { server: GitServer::start(&[], None).await, dir: tempfile::tempdir().unwrap() };
+        let trap = Self {
+            server: GitServer::start(&[], None).await,
+            dir: tempfile::tempdir().unwrap(),
+        };
         let script = format!("#!/bin/sh\n: > {}\ncat\n", trap.mark().display());
         std::fs::write(trap.canary(), script).unwrap();
-        std::fs::set_permissions(trap.canary(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        std::fs::set_permissions(
+            trap.canary(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
         trap
     }
 
@@ -59,7 +66,10 @@ impl Trap {
             file("config", self.config()),
             file("objects/info/packs", String::new()),
             file("refs/heads/.keep", String::new()),
-            file("hooks/post-checkout", format!("#!/bin/sh\n{}\n", self.canary().display())),
+            file(
+                "hooks/post-checkout",
+                format!("#!/bin/sh\n{}\n", self.canary().display()),
+            ),
         ]
     }
 
@@ -71,7 +81,11 @@ impl Trap {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, content).unwrap();
         }
-        let _ = Command::new("git").args(["status", "--short"]).current_dir(tree.join("evil")).output().unwrap();
+        let _ = Command::new("git")
+            .args(["status", "--short"])
+            .current_dir(tree.join("evil"))
+            .output()
+            .unwrap();
         std::fs::remove_file(self.mark()).is_ok()
     }
 
@@ -79,15 +93,29 @@ impl Trap {
         self.fetch_reference("main", policy).await
     }
 
-    async fn fetch_reference(&self, reference: &str, policy: &Policy) -> (tempfile::TempDir, Result<String, GitError>) {
+    async fn fetch_reference(
+        &self,
+        reference: &str,
+        policy: &Policy,
+    ) -> (tempfile::TempDir, Result<String, GitError>) {
         let top = tempfile::tempdir().unwrap();
         let tree = top.path().join("source");
         std::fs::create_dir(&tree).unwrap();
         let location = Location::parse(&self.server.url(), policy).unwrap();
-        let source = Source { location, reach: Reach::Source, reference: reference.into(), submodules: true };
-        let fetched = source.fetch(&tree, policy, &Redactor::default(), &Stop::default()).await;
+        let source = Source {
+            location,
+            reach: Reach::Source,
+            reference: reference.into(),
+            submodules: true,
+        };
+        let fetched = source
+            .fetch(&tree, policy, &Redactor::default(), &Stop::default())
+            .await;
         // Nothing lies beside the tree but what the test has made.
-        let beside: Vec<_> = std::fs::read_dir(top.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let beside: Vec<_> = std::fs::read_dir(top.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
         assert_eq!(beside, ["source"]);
         (top, fetched.map(|checkout| checkout.commit))
     }
@@ -96,7 +124,10 @@ impl Trap {
     async fn spring(&self, what: &str) -> Result<String, GitError> {
         let (top, fetched) = self.fetch(&git_policy()).await;
         assert!(!self.mark().exists(), "{what}: the canary has run");
-        assert!(!top.path().join("source/.git").exists(), "{what}: the tree holds a repository");
+        assert!(
+            !top.path().join("source/.git").exists(),
+            "{what}: the tree holds a repository"
+        );
         fetched
     }
 
@@ -113,8 +144,18 @@ impl Trap {
         for (index, (path, content)) in files.iter().enumerate() {
             let file = self.dir.path().join(format!("content-{index}"));
             std::fs::write(&file, content).unwrap();
-            let id =
-                git(&work, &["hash-object", "-w", "--no-filters", "--literally", "-t", "blob", file.to_str().unwrap()]);
+            let id = git(
+                &work,
+                &[
+                    "hash-object",
+                    "-w",
+                    "--no-filters",
+                    "--literally",
+                    "-t",
+                    "blob",
+                    file.to_str().unwrap(),
+                ],
+            );
             index_entry(&work, "100644", &id, path);
         }
         for (path, commit) in modules {
@@ -124,7 +165,10 @@ impl Trap {
         for (name, target) in links {
             let file = self.dir.path().join("link");
             std::fs::write(&file, target).unwrap();
-            let id = git(&work, &["hash-object", "-w", "--no-filters", file.to_str().unwrap()]);
+            let id = git(
+                &work,
+                &["hash-object", "-w", "--no-filters", file.to_str().unwrap()],
+            );
             // A link beside what has the same name already, if need be: git itself would add neither.
             let entries = git(&work, &["ls-tree", &tree]);
             tree = mktree(&work, &format!("{entries}\n120000 blob {id}\t{name}\n"));
@@ -136,22 +180,51 @@ impl Trap {
 }
 
 fn index_entry(work: &Path, mode: &str, id: &str, path: &str) {
-    git(work, &["update-index", "--add", "--cacheinfo", &format!("{mode},{id},{path}")]);
+    git(
+        work,
+        &[
+            "update-index",
+            "--add",
+            "--cacheinfo",
+            &format!("{mode},{id},{path}"),
+        ],
+    );
 }
 
 /// Copies a repository as it is.
 fn publish(work: &Path, bare: &Path) {
     let _ = std::fs::remove_dir_all(bare);
-    let status = Command::new("cp").arg("-a").arg(work.join(".git")).arg(bare).status().unwrap();
+    let status = Command::new("cp")
+        .arg("-a")
+        .arg(work.join(".git"))
+        .arg(bare)
+        .status()
+        .unwrap();
     assert!(status.success());
     git(bare, &["config", "core.bare", "true"]);
     git(bare, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
 }
 
 fn git(directory: &Path, args: &[&str]) -> String {
-    let identity = ["-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "core.protectNTFS=false"];
-    let output = Command::new("git").args(identity).args(args).current_dir(directory).output().unwrap();
-    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let identity = [
+        "-c",
+        "user.name=t",
+        "-c",
+        "user.email=t@example.com",
+        "-c",
+        "core.protectNTFS=false",
+    ];
+    let output = Command::new("git")
+        .args(identity)
+        .args(args)
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "git {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
@@ -168,7 +241,10 @@ async fn no_tree_runs_a_program() {
     let trap = Trap::new().await;
     let lib = trap.server.commit("lib", &[("lib.txt", "lib")], &[]);
     let url = format!("http://{}/lib.git", trap.server.host);
-    assert!(trap.springs_for_git(), "the canary is dead, so nothing is shown");
+    assert!(
+        trap.springs_for_git(),
+        "the canary is dead, so nothing is shown"
+    );
     let mut variants = Vec::new();
     let mut variant = |name: &str, gitmodules: String, files: Vec<(String, String)>| {
         let mut files = files;
@@ -176,55 +252,150 @@ async fn no_tree_runs_a_program() {
             files.push((".gitmodules".into(), gitmodules));
         }
         let modules = vec![("libs/lib", lib.clone())];
-        variants.push(Variant { name: name.into(), files, links: Vec::new(), modules });
+        variants.push(Variant {
+            name: name.into(),
+            files,
+            links: Vec::new(),
+            modules,
+        });
     };
     let canary = trap.canary().display().to_string();
     let good = format!("\tpath = libs/lib\n\turl = {url}\n");
 
     // Two paths of one submodule, of which one is a repository in the tree.
-    for at in ["evil", "a/b/evil", "libs/evil", "evil.git", "HEAD.d", "modules/s"] {
+    for at in [
+        "evil",
+        "a/b/evil",
+        "libs/evil",
+        "evil.git",
+        "HEAD.d",
+        "modules/s",
+    ] {
         let paths = format!("\tpath = {at}\n{good}");
-        variant(&format!("the first path is the bare repository {at}"), trap.module("s", &paths), trap.bare(at));
+        variant(
+            &format!("the first path is the bare repository {at}"),
+            trap.module("s", &paths),
+            trap.bare(at),
+        );
         let paths = format!("{good}\tpath = {at}\n");
-        variant(&format!("the last path is the bare repository {at}"), trap.module("s", &paths), trap.bare(at));
+        variant(
+            &format!("the last path is the bare repository {at}"),
+            trap.module("s", &paths),
+            trap.bare(at),
+        );
     }
-    let two = format!("{}{}", trap.module("s", "\tpath = evil\n"), trap.module("s", &good));
+    let two = format!(
+        "{}{}",
+        trap.module("s", "\tpath = evil\n"),
+        trap.module("s", &good)
+    );
     variant("two sections of one name", two, trap.bare("evil"));
-    let two = format!("{}{}", trap.module("S", "\tpath = evil\n\turl = ./\n"), trap.module("s", &good));
+    let two = format!(
+        "{}{}",
+        trap.module("S", "\tpath = evil\n\turl = ./\n"),
+        trap.module("s", &good)
+    );
     variant("two names that differ in case", two, trap.bare("evil"));
     // A repository where the submodule's own would be.
-    for at in ["libs", "libs/lib2", "git/modules/s", ".github", "git~1", "dot.git"] {
-        variant(&format!("a bare repository at {at}"), trap.module("s", &good), trap.bare(at));
+    for at in [
+        "libs",
+        "libs/lib2",
+        "git/modules/s",
+        ".github",
+        "git~1",
+        "dot.git",
+    ] {
+        variant(
+            &format!("a bare repository at {at}"),
+            trap.module("s", &good),
+            trap.bare(at),
+        );
     }
     // What `.gitmodules` says of a submodule.
     for (what, lines) in [
-        ("a command to update by", format!("{good}\tupdate = !{canary}\n")),
-        ("a command to update by, last", format!("{good}\tupdate = none\n\tupdate = !{canary}\n")),
+        (
+            "a command to update by",
+            format!("{good}\tupdate = !{canary}\n"),
+        ),
+        (
+            "a command to update by, last",
+            format!("{good}\tupdate = none\n\tupdate = !{canary}\n"),
+        ),
         ("a name that leaves", String::new()),
-        ("an option as the address", format!("\tpath = libs/lib\n\turl = --upload-pack={canary}\n")),
-        ("an option in the host", "\tpath = libs/lib\n\turl = ssh://-oProxyCommand=x/y\n".into()),
-        ("a helper as the address", format!("\tpath = libs/lib\n\turl = ext::{canary}\n")),
+        (
+            "an option as the address",
+            format!("\tpath = libs/lib\n\turl = --upload-pack={canary}\n"),
+        ),
+        (
+            "an option in the host",
+            "\tpath = libs/lib\n\turl = ssh://-oProxyCommand=x/y\n".into(),
+        ),
+        (
+            "a helper as the address",
+            format!("\tpath = libs/lib\n\turl = ext::{canary}\n"),
+        ),
         (
             "a file as the address",
-            format!("\tpath = libs/lib\n\turl = file://{}\n", trap.server.root().join("lib.git").display()),
+            format!(
+                "\tpath = libs/lib\n\turl = file://{}\n",
+                trap.server.root().join("lib.git").display()
+            ),
         ),
         (
             "a path as the address",
-            format!("\tpath = libs/lib\n\turl = {}\n", trap.server.root().join("lib.git").display()),
+            format!(
+                "\tpath = libs/lib\n\turl = {}\n",
+                trap.server.root().join("lib.git").display()
+            ),
         ),
-        ("a bundle as the address", "\tpath = libs/lib\n\turl = ./evil.bundle\n".into()),
-        ("a line break in the address", "\tpath = libs/lib\n\turl = \"http://x/\\n[core]\\nfsmonitor=x\"\n".into()),
+        (
+            "a bundle as the address",
+            "\tpath = libs/lib\n\turl = ./evil.bundle\n".into(),
+        ),
+        (
+            "a line break in the address",
+            "\tpath = libs/lib\n\turl = \"http://x/\\n[core]\\nfsmonitor=x\"\n".into(),
+        ),
         ("an empty address", "\tpath = libs/lib\n\turl = \n".into()),
-        ("a path that leaves", format!("\tpath = ../lib\n\turl = {url}\n")),
-        ("an absolute path", format!("\tpath = /tmp/lib\n\turl = {url}\n")),
-        ("the repository's own folder as the path", format!("\tpath = .git/modules\n\turl = {url}\n")),
-        ("a carriage return at the end of the path", format!("\tpath = \"libs/lib\\r\"\n\turl = {url}\n")),
-        ("a dash before the path", format!("\tpath = -libs/lib\n\turl = {url}\n")),
-        ("settings of another section", format!("{good}[core]\n\tfsmonitor = {canary}\n\tsshCommand = {canary}\n")),
-        ("an include", format!("{good}[include]\n\tpath = evil/config\n")),
+        (
+            "a path that leaves",
+            format!("\tpath = ../lib\n\turl = {url}\n"),
+        ),
+        (
+            "an absolute path",
+            format!("\tpath = /tmp/lib\n\turl = {url}\n"),
+        ),
+        (
+            "the repository's own folder as the path",
+            format!("\tpath = .git/modules\n\turl = {url}\n"),
+        ),
+        (
+            "a carriage return at the end of the path",
+            format!("\tpath = \"libs/lib\\r\"\n\turl = {url}\n"),
+        ),
+        (
+            "a dash before the path",
+            format!("\tpath = -libs/lib\n\turl = {url}\n"),
+        ),
+        (
+            "settings of another section",
+            format!("{good}[core]\n\tfsmonitor = {canary}\n\tsshCommand = {canary}\n"),
+        ),
+        (
+            "an include",
+            format!("{good}[include]\n\tpath = evil/config\n"),
+        ),
     ] {
-        let name = if what == "a name that leaves" { "../../evil" } else { "s" };
-        let lines = if lines.is_empty() { good.clone() } else { lines };
+        let name = if what == "a name that leaves" {
+            "../../evil"
+        } else {
+            "s"
+        };
+        let lines = if lines.is_empty() {
+            good.clone()
+        } else {
+            lines
+        };
         variant(what, trap.module(name, &lines), trap.bare("evil"));
     }
     // Attributes, filters, hooks, and what large file storage uses.
@@ -235,10 +406,15 @@ async fn no_tree_runs_a_program() {
         vec![
             (".gitattributes".into(), attributes.into()),
             ("x.txt".into(), "$Id$\n".into()),
-            ("x.bin".into(), "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n".into()),
+            (
+                "x.bin".into(),
+                "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n".into(),
+            ),
             (
                 ".lfsconfig".into(),
-                format!("[lfs]\n\turl = http://127.0.0.1:1/\n[lfs \"customtransfer.x\"]\n\tpath = {canary}\n"),
+                format!(
+                    "[lfs]\n\turl = http://127.0.0.1:1/\n[lfs \"customtransfer.x\"]\n\tpath = {canary}\n"
+                ),
             ),
         ],
     );
@@ -248,9 +424,15 @@ async fn no_tree_runs_a_program() {
         vec![
             ("config".into(), trap.config()),
             ("HEAD".into(), "ref: refs/heads/main\n".into()),
-            ("objects/info/alternates".into(), format!("{}\n", trap.server.root().join("lib.git/objects").display())),
+            (
+                "objects/info/alternates".into(),
+                format!("{}\n", trap.server.root().join("lib.git/objects").display()),
+            ),
             ("refs/heads/main".into(), format!("{lib}\n")),
-            ("hooks/post-checkout".into(), format!("#!/bin/sh\n{canary}\n")),
+            (
+                "hooks/post-checkout".into(),
+                format!("#!/bin/sh\n{canary}\n"),
+            ),
             (".gitconfig".into(), trap.config()),
             (".config/git/config".into(), trap.config()),
             ("commondir".into(), "evil\n".into()),
@@ -281,9 +463,21 @@ async fn no_tree_runs_a_program() {
     }
     assert!(variants.len() >= 40, "{}", variants.len());
     let mut fetched = 0;
-    for Variant { name, files, links, modules } in variants {
-        let links: Vec<_> = links.iter().map(|(path, target)| (*path, target.as_str())).collect();
-        let modules: Vec<_> = modules.iter().map(|(path, commit)| (*path, commit.as_str())).collect();
+    for Variant {
+        name,
+        files,
+        links,
+        modules,
+    } in variants
+    {
+        let links: Vec<_> = links
+            .iter()
+            .map(|(path, target)| (*path, target.as_str()))
+            .collect();
+        let modules: Vec<_> = modules
+            .iter()
+            .map(|(path, commit)| (*path, commit.as_str()))
+            .collect();
         trap.commit(&files, &links, &modules);
         fetched += usize::from(trap.spring(&name).await.is_ok());
     }
@@ -298,21 +492,39 @@ async fn of_two_paths_the_last_one_counts() {
     let lib = trap.server.commit("lib", &[("lib.txt", "lib")], &[]);
     let url = format!("http://{}/lib.git", trap.server.host);
     let mut files = trap.bare("evil");
-    files.push((".gitmodules".into(), trap.module("s", &format!("\tpath = evil\n\tpath = libs/lib\n\turl = {url}\n"))));
+    files.push((
+        ".gitmodules".into(),
+        trap.module(
+            "s",
+            &format!("\tpath = evil\n\tpath = libs/lib\n\turl = {url}\n"),
+        ),
+    ));
     trap.commit(&files, &[], &[("libs/lib", &lib)]);
     let (top, fetched) = trap.fetch(&git_policy()).await;
     fetched.unwrap();
-    assert_eq!(std::fs::read_to_string(top.path().join("source/libs/lib/lib.txt")).unwrap(), "lib");
+    assert_eq!(
+        std::fs::read_to_string(top.path().join("source/libs/lib/lib.txt")).unwrap(),
+        "lib"
+    );
 }
 
 #[tokio::test]
 async fn names_of_gits_own_are_not_checked_out() {
     let trap = Trap::new().await;
-    for path in [".git/config", ".GIT/config", "a/.git/config", ".git", "a/.Git/hooks/post-checkout"] {
+    for path in [
+        ".git/config",
+        ".GIT/config",
+        "a/.git/config",
+        ".git",
+        "a/.Git/hooks/post-checkout",
+    ] {
         // git adds no such names, so the tree is written by hand.
         let work = trap.dir.path().join("work");
         trap.commit(&[("x".into(), "x".into())], &[], &[]);
-        let blob = git(&work, &["hash-object", "-w", trap.canary().to_str().unwrap()]);
+        let blob = git(
+            &work,
+            &["hash-object", "-w", trap.canary().to_str().unwrap()],
+        );
         let mut entry = format!("100755 blob {blob}");
         let mut parts: Vec<&str> = path.split('/').collect();
         let mut tree = String::new();
@@ -336,8 +548,16 @@ fn mktree(work: &Path, text: &str) -> String {
         .stdout(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap().trim().to_owned()
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    String::from_utf8(child.wait_with_output().unwrap().stdout)
+        .unwrap()
+        .trim()
+        .to_owned()
 }
 
 #[tokio::test]
@@ -348,25 +568,56 @@ async fn a_tree_that_takes_everything_is_refused_before_it_is_written() {
     trap.commit(&[("x".into(), "x".into())], &[], &[]);
     let mut tree = git(&work, &["write-tree"]);
     for _ in 0..9 {
-        let entries: String = (0..10).map(|name| format!("040000 tree {tree}\t{name}\n")).collect();
+        let entries: String = (0..10)
+            .map(|name| format!("040000 tree {tree}\t{name}\n"))
+            .collect();
         tree = mktree(&work, &entries);
     }
     let commit = git(&work, &["commit-tree", "-m", "x", &tree]);
     git(&work, &["update-ref", "refs/heads/main", &commit]);
     publish(&work, &trap.server.root().join("app.git"));
     let (_, fetched) = trap.fetch(&git_policy()).await;
-    assert!(matches!(fetched, Err(GitError::TooMany { .. })), "{fetched:?}");
+    assert!(
+        matches!(fetched, Err(GitError::TooMany { .. })),
+        "{fetched:?}"
+    );
 
     // Many files of one byte, and one file of many.
-    let files: Vec<_> = (0..300).map(|at| (format!("f{at}"), "x".to_owned())).collect();
+    let files: Vec<_> = (0..300)
+        .map(|at| (format!("f{at}"), "x".to_owned()))
+        .collect();
     trap.commit(&files, &[], &[]);
-    let (_, fetched) = trap.fetch(&Policy { max_entries: 200, ..git_policy() }).await;
-    assert!(matches!(fetched, Err(GitError::TooMany { limit: 200, .. })), "{fetched:?}");
-    let (_, fetched) = trap.fetch(&Policy { max_bytes: 1_000_000, ..git_policy() }).await;
-    assert!(matches!(fetched, Err(GitError::TooLarge { .. })), "files take blocks: {fetched:?}");
+    let (_, fetched) = trap
+        .fetch(&Policy {
+            max_entries: 200,
+            ..git_policy()
+        })
+        .await;
+    assert!(
+        matches!(fetched, Err(GitError::TooMany { limit: 200, .. })),
+        "{fetched:?}"
+    );
+    let (_, fetched) = trap
+        .fetch(&Policy {
+            max_bytes: 1_000_000,
+            ..git_policy()
+        })
+        .await;
+    assert!(
+        matches!(fetched, Err(GitError::TooLarge { .. })),
+        "files take blocks: {fetched:?}"
+    );
     trap.commit(&[("zeros".into(), "\0".repeat(50 << 20))], &[], &[]);
-    let (top, fetched) = trap.fetch(&Policy { max_bytes: 10 << 20, ..git_policy() }).await;
-    assert!(matches!(fetched, Err(GitError::TooLarge { .. })), "{fetched:?}");
+    let (top, fetched) = trap
+        .fetch(&Policy {
+            max_bytes: 10 << 20,
+            ..git_policy()
+        })
+        .await;
+    assert!(
+        matches!(fetched, Err(GitError::TooLarge { .. })),
+        "{fetched:?}"
+    );
     assert!(!top.path().join("source/zeros").exists());
     assert!(trap.fetch(&git_policy()).await.1.is_ok());
 }
@@ -383,7 +634,10 @@ async fn a_full_commit_id_is_never_a_name() {
         assert!(fetched.is_err(), "{name}: {fetched:?}");
     }
     git(&bare, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
-    assert_eq!(trap.fetch_reference(&head, &git_policy()).await.1.unwrap(), head);
+    assert_eq!(
+        trap.fetch_reference(&head, &git_policy()).await.1.unwrap(),
+        head
+    );
 }
 
 #[tokio::test]
@@ -393,20 +647,41 @@ async fn redirects_are_not_followed_and_hosts_inside_are_not_asked() {
     let host = listener.local_addr().unwrap();
     let target = trap.server.url();
     let redirect = move |uri: axum::http::Uri| {
-        let to = format!("{}{}", target, uri.path_and_query().unwrap().as_str().trim_start_matches("/app.git"));
+        let to = format!(
+            "{}{}",
+            target,
+            uri.path_and_query()
+                .unwrap()
+                .as_str()
+                .trim_start_matches("/app.git")
+        );
         async move { axum::response::Redirect::temporary(&to) }
     };
-    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(redirect)).await });
+    tokio::spawn(
+        async move { axum::serve(listener, axum::Router::new().fallback(redirect)).await },
+    );
     let policy = git_policy();
     let fetch = async |url: &str, policy: &Policy, reach| {
         let tree = tempfile::tempdir().unwrap();
         let location = Location::parse(url, policy).unwrap();
-        let source = Source { location, reach, reference: "main".into(), submodules: false };
-        source.fetch(tree.path(), policy, &Redactor::default(), &Stop::default()).await
+        let source = Source {
+            location,
+            reach,
+            reference: "main".into(),
+            submodules: false,
+        };
+        source
+            .fetch(tree.path(), policy, &Redactor::default(), &Stop::default())
+            .await
     };
-    let error = fetch(&format!("http://{host}/app.git"), &policy, Reach::Source).await.unwrap_err();
+    let error = fetch(&format!("http://{host}/app.git"), &policy, Reach::Source)
+        .await
+        .unwrap_err();
     assert!(matches!(error, GitError::Failed { .. }), "{error}");
-    let closed = Policy { guard: nuon_runner::base::guard::Guard::default(), ..git_policy() };
+    let closed = Policy {
+        guard: nuon_runner::base::guard::Guard::default(),
+        ..git_policy()
+    };
     for url in [
         format!("http://{host}/app.git"),
         format!("https://{host}/app.git"),

@@ -37,13 +37,21 @@ fn annotated(name: &str, rule: &str, items: usize) -> String {
 fn memory(pid: i32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    line.split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u64>()
+        .unwrap()
+        * 1024
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_jobs_hold_nobody_up() {
     let control = control_plane(Generation::Second).await;
-    control.store().set_setting("job_group_parallelism", json!({"build": "4", "deploy": "4"}));
+    control.store().set_setting(
+        "job_group_parallelism",
+        json!({"build": "4", "deploy": "4"}),
+    );
     let state = tempfile::tempdir().unwrap();
     let setup = Setup::new(state.path(), &control).env("NUON_RUNNER_DEPLOY_WAIT_TIMEOUT", "10s");
     let mut daemon = setup.start();
@@ -65,16 +73,27 @@ async fn hostile_jobs_hold_nobody_up() {
 
     let inline = |text: String| {
         let source = json!({"source_type": "inline", "inline_manifest": text});
-        NewJob::build(build_plan(testbed().repository(&unique("hostile")), "one", source, Value::Null))
+        NewJob::build(build_plan(
+            testbed().repository(&unique("hostile")),
+            "one",
+            source,
+            Value::Null,
+        ))
     };
     let deploy = |operation: &str, text: String| {
         let (namespace, kubeconfig) = (unique("hostile"), testbed().kubeconfig());
-        let text = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n---\n{text}");
-        NewJob::deploy(operation, crate::deploy::plan(&namespace, &text, &kubeconfig))
+        let text = format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n---\n{text}"
+        );
+        NewJob::deploy(
+            operation,
+            crate::deploy::plan(&namespace, &text, &kubeconfig),
+        )
     };
     let bomb = {
-        let mut text =
-            String::from("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\na0: &a0 [x,x,x,x,x,x,x,x,x,x]\n");
+        let mut text = String::from(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\na0: &a0 [x,x,x,x,x,x,x,x,x,x]\n",
+        );
         for level in 1..9 {
             let items = vec![format!("*a{}", level - 1); 10].join(",");
             text.push_str(&format!("a{level}: &a{level} [{items}]\n"));
@@ -89,19 +108,40 @@ async fn hostile_jobs_hold_nobody_up() {
     ];
     let hostile: Vec<String> = hostile.into_iter().map(|job| control.offer(job)).collect();
     let deployed = [
-        deploy("create-apply-plan", annotated("loops", "self.data.all (a, self.data.all (b, a != b || true))", 20_000)),
         deploy(
             "create-apply-plan",
-            annotated("doubling", "['x'].map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a) == []", 3),
+            annotated(
+                "loops",
+                "self.data.all (a, self.data.all (b, a != b || true))",
+                20_000,
+            ),
+        ),
+        deploy(
+            "create-apply-plan",
+            annotated(
+                "doubling",
+                "['x'].map(a, a + a).map(a, a + a).map(a, a + a).map(a, a + a) == []",
+                3,
+            ),
         ),
     ];
     let deployed: Vec<String> = deployed.into_iter().map(|job| control.offer(job)).collect();
     let innocent: Vec<String> = (0..3)
-        .map(|at| control.offer(inline(format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{at}}}\n"))))
+        .map(|at| {
+            control.offer(inline(format!(
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c{at}}}\n"
+            )))
+        })
         .collect();
     for id in &innocent {
         let job = control.wait(id, PATIENCE).await.unwrap();
-        assert_eq!(job.status, "finished", "{}\n{}", job.description, daemon.log());
+        assert_eq!(
+            job.status,
+            "finished",
+            "{}\n{}",
+            job.description,
+            daemon.log()
+        );
     }
     for id in hostile.iter().chain(&deployed) {
         control.wait(id, PATIENCE).await.unwrap();
@@ -113,7 +153,8 @@ async fn hostile_jobs_hold_nobody_up() {
             let job = control.wait(&apply, PATIENCE).await.unwrap();
             assert_eq!(job.status, "failed", "{}", job.description);
             assert!(
-                job.description.contains("too many steps") || job.description.contains("at most 2 times"),
+                job.description.contains("too many steps")
+                    || job.description.contains("at most 2 times"),
                 "{}",
                 job.description
             );
@@ -123,7 +164,11 @@ async fn hostile_jobs_hold_nobody_up() {
     let slowest = probes.await.unwrap();
     let peak = memory(daemon.pid(), "VmHWM:");
     let now = memory(daemon.pid(), "VmRSS:");
-    println!("slowest probe {slowest:?}, memory at its peak {} MiB, now {} MiB", peak >> 20, now >> 20);
+    println!(
+        "slowest probe {slowest:?}, memory at its peak {} MiB, now {} MiB",
+        peak >> 20,
+        now >> 20
+    );
     assert!(slowest < MAX_PROBE, "a probe took {slowest:?}");
     assert!(peak < MAX_MEMORY, "the daemon took {} MiB", peak >> 20);
     assert!(now < MAX_KEPT, "the daemon keeps {} MiB", now >> 20);

@@ -10,7 +10,9 @@ use axum::http::{Request, Response};
 use nuon_runner::base::guard::Guard;
 use nuon_runner::registry::layout::Layout;
 use nuon_runner::registry::remote::Connections;
-use nuon_runner::registry::{Address, Channel, Credential, RegistryError, Remote, Repository, Version, copy};
+use nuon_runner::registry::{
+    Address, Channel, Credential, RegistryError, Remote, Repository, Version, copy,
+};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
@@ -23,24 +25,50 @@ struct Server {
 }
 
 async fn answer(State(server): State<Server>, request: Request<Body>) -> Response<Body> {
-    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    server.asked.lock().unwrap().push(format!("{} {}", request.uri().path(), header("authorization")));
+    let header = |name: &str| {
+        request
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
+    server.asked.lock().unwrap().push(format!(
+        "{} {}",
+        request.uri().path(),
+        header("authorization")
+    ));
     match server.pages.get(request.uri().path()) {
-        Some((kind, page)) => Response::builder().header("content-type", kind).body(page.clone().into()).unwrap(),
-        None if server.challenge.is_empty() => Response::builder().status(404).body(Body::empty()).unwrap(),
+        Some((kind, page)) => Response::builder()
+            .header("content-type", kind)
+            .body(page.clone().into())
+            .unwrap(),
+        None if server.challenge.is_empty() => {
+            Response::builder().status(404).body(Body::empty()).unwrap()
+        }
         None => {
-            let refusal = Response::builder().status(401).header("www-authenticate", &server.challenge);
+            let refusal = Response::builder()
+                .status(401)
+                .header("www-authenticate", &server.challenge);
             refusal.body(Body::empty()).unwrap()
         }
     }
 }
 
-async fn serve(pages: HashMap<String, (String, Vec<u8>)>, challenge: &str) -> (String, Arc<Mutex<Vec<String>>>) {
+async fn serve(
+    pages: HashMap<String, (String, Vec<u8>)>,
+    challenge: &str,
+) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
     let asked = Arc::<Mutex<Vec<String>>>::default();
-    let server = Server { pages: Arc::new(pages), challenge: challenge.to_owned(), asked: asked.clone() };
-    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(answer).with_state(server)).await });
+    let server = Server {
+        pages: Arc::new(pages),
+        challenge: challenge.to_owned(),
+        asked: asked.clone(),
+    };
+    tokio::spawn(async move {
+        axum::serve(listener, Router::new().fallback(answer).with_state(server)).await
+    });
     (host, asked)
 }
 
@@ -48,10 +76,15 @@ async fn serve(pages: HashMap<String, (String, Vec<u8>)>, challenge: &str) -> (S
 fn repository(host: &str) -> Repository {
     let builder = || Ok::<_, reqwest::Error>(reqwest::Client::builder().no_proxy());
     let connections = Connections::new(builder, &Guard::default().with_loopback()).unwrap();
-    let credential =
-        Credential::Password { username: "u".into(), password: "marked-password".into(), origin: "the test" };
+    let credential = Credential::Password {
+        username: "u".into(),
+        password: "marked-password".into(),
+        origin: "the test",
+    };
     let address = Address::parse(&format!("{host}/a")).unwrap();
-    Repository::Remote(Box::new(Remote::new(address, credential, connections, Channel::Plain).unwrap()))
+    Repository::Remote(Box::new(
+        Remote::new(address, credential, connections, Channel::Plain).unwrap(),
+    ))
 }
 
 #[tokio::test]
@@ -70,20 +103,34 @@ async fn a_password_goes_to_no_token_service_on_another_private_host() {
         for scheme in ["http", "https"] {
             let challenge = format!("Bearer realm=\"{scheme}://{host}/token\",service=\"s\"");
             let (registry, asked) = serve(HashMap::new(), &challenge).await;
-            let error = repository(&registry).manifest(&Version::tag("latest").unwrap()).await.unwrap_err();
-            assert!(matches!(error, RegistryError::Misled { .. }), "{challenge}: {error}");
-            assert!(!asked.lock().unwrap().concat().contains("Basic"), "{challenge}");
+            let error = repository(&registry)
+                .manifest(&Version::tag("latest").unwrap())
+                .await
+                .unwrap_err();
+            assert!(
+                matches!(error, RegistryError::Misled { .. }),
+                "{challenge}: {error}"
+            );
+            assert!(
+                !asked.lock().unwrap().concat().contains("Basic"),
+                "{challenge}"
+            );
         }
     }
-    assert!(elsewhere.accept().is_err(), "the token service was connected to");
+    assert!(
+        elsewhere.accept().is_err(),
+        "the token service was connected to"
+    );
 }
 
 #[tokio::test]
 async fn an_index_that_names_one_document_a_thousand_times_is_refused_or_copied_once() {
     crate::conformance::artifact::nuon_tls();
     let digest = |bytes: &[u8]| format!("sha256:{}", hex::encode(Sha256::digest(bytes)));
-    let (manifest_type, index_type) =
-        ("application/vnd.oci.image.manifest.v1+json", "application/vnd.oci.image.index.v1+json");
+    let (manifest_type, index_type) = (
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.oci.image.index.v1+json",
+    );
     let config = json!({"mediaType": "application/vnd.oci.empty.v1+json", "digest": digest(b"{}"), "size": 2});
     let large = json!({"schemaVersion": 2, "mediaType": manifest_type, "config": config, "layers": [], "annotations": {"x": "y".repeat(3 << 20)}});
     let large = large.to_string().into_bytes();
@@ -93,16 +140,40 @@ async fn an_index_that_names_one_document_a_thousand_times_is_refused_or_copied_
         let index = index.to_string().into_bytes();
         let page = |kind: &str, bytes: &[u8]| (kind.to_owned(), bytes.to_vec());
         let pages = HashMap::from([
-            ("/v2/a/manifests/latest".to_owned(), page(index_type, &index)),
-            (format!("/v2/a/manifests/{}", digest(&large)), page(manifest_type, &large)),
-            (format!("/v2/a/blobs/{}", digest(b"{}")), page("application/octet-stream", b"{}")),
+            (
+                "/v2/a/manifests/latest".to_owned(),
+                page(index_type, &index),
+            ),
+            (
+                format!("/v2/a/manifests/{}", digest(&large)),
+                page(manifest_type, &large),
+            ),
+            (
+                format!("/v2/a/blobs/{}", digest(b"{}")),
+                page("application/octet-stream", b"{}"),
+            ),
         ]);
         let (registry, asked) = serve(pages, "").await;
         let target = tempfile::tempdir().unwrap();
         let to = Repository::Layout(Layout::new(target.path()));
-        let copied = copy::copy(&repository(&registry), &Version::tag("latest").unwrap(), &to, "latest").await;
+        let copied = copy::copy(
+            &repository(&registry),
+            &Version::tag("latest").unwrap(),
+            &to,
+            "latest",
+        )
+        .await;
         assert_eq!(copied.is_ok(), is_copied, "{count}: {:?}", copied.err());
-        let manifests = asked.lock().unwrap().iter().filter(|line| line.contains(&digest(&large))).count();
-        assert_eq!(manifests, usize::from(is_copied), "{count}: the document is read once, or not at all");
+        let manifests = asked
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|line| line.contains(&digest(&large)))
+            .count();
+        assert_eq!(
+            manifests,
+            usize::from(is_copied),
+            "{count}: the document is read once, or not at all"
+        );
     }
 }

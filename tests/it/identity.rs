@@ -49,16 +49,31 @@ impl Clouds {
     async fn start() -> Self {
         // A second call is the error, and as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let authority = reqwest::Certificate::from_pem(&std::fs::read(testbed().authority()).unwrap()).unwrap();
-        let http = reqwest::Client::builder().tls_certs_only([authority]).no_proxy().build().unwrap();
+        let authority =
+            reqwest::Certificate::from_pem(&std::fs::read(testbed().authority()).unwrap()).unwrap();
+        let http = reqwest::Client::builder()
+            .tls_certs_only([authority])
+            .no_proxy()
+            .build()
+            .unwrap();
         let told = Told::default();
-        let shared = Shared { asked: Asked::default(), refuses: Arc::default(), told: told.clone(), http };
+        let shared = Shared {
+            asked: Asked::default(),
+            refuses: Arc::default(),
+            told: told.clone(),
+            http,
+        };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (asked, refuses) = (shared.asked.clone(), shared.refuses.clone());
         let router = axum::Router::new().fallback(answer).with_state(shared);
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, asked, refuses, told }
+        Self {
+            address,
+            asked,
+            refuses,
+            told,
+        }
     }
 
     fn url(&self) -> String {
@@ -68,12 +83,26 @@ impl Clouds {
     /// A machine with these variables.
     fn machine(&self, variables: &[(&str, String)]) -> Machine {
         let variables = variables.to_vec();
-        let look = move |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone());
-        Machine::new(&look, reqwest::Client::builder().no_proxy().build().unwrap())
+        let look = move |name: &str| {
+            variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| value.clone())
+        };
+        Machine::new(
+            &look,
+            reqwest::Client::builder().no_proxy().build().unwrap(),
+        )
     }
 
-    async fn connect(&self, machine: Machine, info: Value, clock: &Clock) -> Result<Api, ConnectError> {
-        self.connect_trusting(&["127.0.0.1"], machine, info, clock).await
+    async fn connect(
+        &self,
+        machine: Machine,
+        info: Value,
+        clock: &Clock,
+    ) -> Result<Api, ConnectError> {
+        self.connect_trusting(&["127.0.0.1"], machine, info, clock)
+            .await
     }
 
     /// Connects where tokens go to these hosts, whatever the clouds say.
@@ -91,12 +120,26 @@ impl Clouds {
         let plan = json!({"kubernetes_manifest": {"cluster_info": cluster, "manifest": "x"}});
         let plan = DeployPlan::parse(&plan.to_string()).unwrap();
         let endpoints = endpoints.iter().map(|host| (*host).to_owned()).collect();
-        let network = Network::new(None, "", None, machine).guarded(loopback()).trusting(Vec::new(), endpoints);
-        connect(plan.manifest.cluster.as_ref(), &network, clock, &Stop::default()).await
+        let network = Network::new(None, "", None, machine)
+            .guarded(loopback())
+            .trusting(Vec::new(), endpoints);
+        connect(
+            plan.manifest.cluster.as_ref(),
+            &network,
+            clock,
+            &Stop::default(),
+        )
+        .await
     }
 
     fn asked(&self, part: &str) -> Vec<String> {
-        self.asked.lock().unwrap().iter().filter(|line| line.contains(part)).cloned().collect()
+        self.asked
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|line| line.contains(part))
+            .cloned()
+            .collect()
     }
 }
 
@@ -105,13 +148,27 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
     let text = String::from_utf8_lossy(&body).into_owned();
     let uri = parts.uri.path_and_query().unwrap().to_string();
-    let header =
-        |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let header = |name: &str| {
+        parts
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned()
+    };
     let authorization = header("authorization");
-    shared.asked.lock().unwrap().push(format!("{} {uri} [{authorization}] {text}", parts.method));
+    shared
+        .asked
+        .lock()
+        .unwrap()
+        .push(format!("{} {uri} [{authorization}] {text}", parts.method));
     let json = |value: Value| Response::new(Body::from(value.to_string()));
-    let refused =
-        |code: u16| Response::builder().status(code).body(Body::from("{\"error\":\"invalid_request\"}")).unwrap();
+    let refused = |code: u16| {
+        Response::builder()
+            .status(code)
+            .body(Body::from("{\"error\":\"invalid_request\"}"))
+            .unwrap()
+    };
     let keys = |who: &str| {
         let xml = format!(
             "<R><Credentials><AccessKeyId>ASIA{who}</AccessKeyId><SecretAccessKey>marked-{who}</SecretAccessKey><SessionToken>session-{who}</SessionToken></Credentials></R>"
@@ -120,25 +177,40 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     };
     match uri.as_str() {
         // STS of AWS
-        "/" if text.contains("Action=AssumeRoleWithWebIdentity") && text.contains("WebIdentityToken=web-token") => {
+        "/" if text.contains("Action=AssumeRoleWithWebIdentity")
+            && text.contains("WebIdentityToken=web-token") =>
+        {
             keys("WEB")
         }
-        uri if uri.starts_with("/?") && uri.contains("Action=AssumeRole&") && uri.contains("X-Amz-Signature=") => {
-            keys(if uri.contains("role%2Fmaintenance") { "MAINTENANCE" } else { "STEP" })
+        uri if uri.starts_with("/?")
+            && uri.contains("Action=AssumeRole&")
+            && uri.contains("X-Amz-Signature=") =>
+        {
+            keys(if uri.contains("role%2Fmaintenance") {
+                "MAINTENANCE"
+            } else {
+                "STEP"
+            })
         }
         // Its instance metadata, second version
-        "/latest/api/token" if parts.method == http::Method::PUT => Response::new(Body::from("imds-session")),
-        "/latest/meta-data/iam/security-credentials/" if header("x-aws-ec2-metadata-token") == "imds-session" => {
+        "/latest/api/token" if parts.method == http::Method::PUT => {
+            Response::new(Body::from("imds-session"))
+        }
+        "/latest/meta-data/iam/security-credentials/"
+            if header("x-aws-ec2-metadata-token") == "imds-session" =>
+        {
             Response::new(Body::from("node-role"))
         }
-        "/latest/meta-data/iam/security-credentials/node-role" => {
-            json(json!({"AccessKeyId": "ASIANODE", "SecretAccessKey": "marked-node", "Token": "session-node"}))
-        }
+        "/latest/meta-data/iam/security-credentials/node-role" => json(
+            json!({"AccessKeyId": "ASIANODE", "SecretAccessKey": "marked-node", "Token": "session-node"}),
+        ),
         // Entra, and the metadata of Azure
         "/tenant/oauth2/v2.0/token" if text.contains("client_assertion=federated-token") => {
             json(json!({"access_token": "azure-federated", "expires_in": 3600}))
         }
-        uri if uri.starts_with("/metadata/identity/oauth2/token?") && header("metadata") == "true" => {
+        uri if uri.starts_with("/metadata/identity/oauth2/token?")
+            && header("metadata") == "true" =>
+        {
             json(json!({"access_token": "azure-managed", "expires_in": "3600"}))
         }
         // The metadata of Google, and its credentials service
@@ -153,29 +225,54 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
             json(json!({"accessToken": "google-impersonated"}))
         }
         // What the clouds say of their clusters
-        uri if uri.starts_with("/clusters/") || uri.starts_with("/v1/projects/p/locations/r/clusters/") => {
+        uri if uri.starts_with("/clusters/")
+            || uri.starts_with("/v1/projects/p/locations/r/clusters/") =>
+        {
             let (code, endpoint) = shared.told.lock().unwrap().clone();
             let body = json!({"cluster": {"endpoint": endpoint}, "endpoint": endpoint});
-            Response::builder().status(code).body(Body::from(body.to_string())).unwrap()
+            Response::builder()
+                .status(code)
+                .body(Body::from(body.to_string()))
+                .unwrap()
         }
         // The API server
         uri if uri.starts_with("/api") => {
-            let known = ["azure-federated", "azure-managed", "google-machine", "google-impersonated", "k8s-aws-v1."];
+            let known = [
+                "azure-federated",
+                "azure-managed",
+                "google-machine",
+                "google-impersonated",
+                "k8s-aws-v1.",
+            ];
             if shared.refuses.swap(false, Ordering::SeqCst)
-                || !known.iter().any(|token| authorization.starts_with(&format!("Bearer {token}")))
+                || !known
+                    .iter()
+                    .any(|token| authorization.starts_with(&format!("Bearer {token}")))
             {
                 let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 401, "reason": "Unauthorized", "message": "Unauthorized"});
-                return Response::builder().status(401).body(Body::from(status.to_string())).unwrap();
+                return Response::builder()
+                    .status(401)
+                    .body(Body::from(status.to_string()))
+                    .unwrap();
             }
             let admin = std::fs::read_to_string(testbed().state().join("pki/admin.token")).unwrap();
             let url = format!("https://{}{uri}", testbed().apiserver());
             let accept = header("accept");
-            let answer = shared.http.get(url).header("accept", accept).bearer_auth(admin.trim()).send().await.unwrap();
+            let answer = shared
+                .http
+                .get(url)
+                .header("accept", accept)
+                .bearer_auth(admin.trim())
+                .send()
+                .await
+                .unwrap();
             let mut response = Response::builder().status(answer.status());
             if let Some(kind) = answer.headers().get("content-type") {
                 response = response.header("content-type", kind);
             }
-            response.body(Body::from(answer.bytes().await.unwrap())).unwrap()
+            response
+                .body(Body::from(answer.bytes().await.unwrap()))
+                .unwrap()
         }
         _ => refused(400),
     }
@@ -188,7 +285,15 @@ async fn works(api: &Api) {
 /// The presigned URL in the token that the API server was given last.
 fn presigned(clouds: &Clouds) -> String {
     let asked = clouds.asked("[Bearer k8s-aws-v1.");
-    let token = asked.last().unwrap().split("k8s-aws-v1.").nth(1).unwrap().split(']').next().unwrap();
+    let token = asked
+        .last()
+        .unwrap()
+        .split("k8s-aws-v1.")
+        .nth(1)
+        .unwrap()
+        .split(']')
+        .next()
+        .unwrap();
     String::from_utf8(URL_SAFE_NO_PAD.decode(token).unwrap()).unwrap()
 }
 
@@ -199,25 +304,46 @@ async fn eks_takes_keys_roles_and_the_machines_identity() {
     let sts = ("AWS_ENDPOINT_URL_STS", format!("{}/", clouds.url()));
     let keys = json!({"access_key_id": "AKIAPLAN", "secret_access_key": "marked-plan"});
     let api = clouds
-        .connect(clouds.machine(&[]), json!({"aws_auth": {"region": "eu-west-1", "static": keys}}), &clock)
+        .connect(
+            clouds.machine(&[]),
+            json!({"aws_auth": {"region": "eu-west-1", "static": keys}}),
+            &clock,
+        )
         .await
         .unwrap();
     works(&api).await;
     let url = presigned(&clouds);
-    assert!(url.starts_with("https://sts.eu-west-1.amazonaws.com/?Action=GetCallerIdentity&"), "{url}");
     assert!(
-        url.contains("X-Amz-Credential=AKIAPLAN%2F") && url.contains("X-Amz-SignedHeaders=host%3Bx-k8s-aws-id"),
+        url.starts_with("https://sts.eu-west-1.amazonaws.com/?Action=GetCallerIdentity&"),
+        "{url}"
+    );
+    assert!(
+        url.contains("X-Amz-Credential=AKIAPLAN%2F")
+            && url.contains("X-Amz-SignedHeaders=host%3Bx-k8s-aws-id"),
         "{url}"
     );
     assert!(!url.contains("marked-plan"));
 
-    let two_steps = json!({"iam_role_arn": "arn:aws:iam::1:role/step", "src_static_credentials": keys});
+    let two_steps =
+        json!({"iam_role_arn": "arn:aws:iam::1:role/step", "src_static_credentials": keys});
     let role = json!({"role_arn": "arn:aws:iam::1:role/maintenance", "session_name": "maintenance", "two_step_config": two_steps});
     let auth = json!({"aws_auth": {"region": "eu-west-1", "assume_role": role}});
-    works(&clouds.connect(clouds.machine(std::slice::from_ref(&sts)), auth, &clock).await.unwrap()).await;
+    works(
+        &clouds
+            .connect(clouds.machine(std::slice::from_ref(&sts)), auth, &clock)
+            .await
+            .unwrap(),
+    )
+    .await;
     let assumed = clouds.asked("Action=AssumeRole&");
-    assert!(assumed[0].contains("role%2Fstep") && assumed[0].contains("Credential=AKIAPLAN"), "{assumed:?}");
-    assert!(assumed[1].contains("role%2Fmaintenance") && assumed[1].contains("Credential=ASIASTEP"), "{assumed:?}");
+    assert!(
+        assumed[0].contains("role%2Fstep") && assumed[0].contains("Credential=AKIAPLAN"),
+        "{assumed:?}"
+    );
+    assert!(
+        assumed[1].contains("role%2Fmaintenance") && assumed[1].contains("Credential=ASIASTEP"),
+        "{assumed:?}"
+    );
     assert!(
         presigned(&clouds).contains("Credential=ASIAMAINTENANCE")
             && presigned(&clouds).contains("Security-Token=session-MAINTENANCE")
@@ -232,24 +358,46 @@ async fn eks_takes_keys_roles_and_the_machines_identity() {
         ("AWS_WEB_IDENTITY_TOKEN_FILE", file.to_str().unwrap().into()),
     ];
     let default = json!({"aws_auth": {"region": "eu-west-1", "use_default": true}});
-    works(&clouds.connect(clouds.machine(&web), default.clone(), &clock).await.unwrap()).await;
+    works(
+        &clouds
+            .connect(clouds.machine(&web), default.clone(), &clock)
+            .await
+            .unwrap(),
+    )
+    .await;
     assert!(presigned(&clouds).contains("Credential=ASIAWEB"));
 
     let instance = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", clouds.url())];
-    works(&clouds.connect(clouds.machine(&instance), default.clone(), &clock).await.unwrap()).await;
+    works(
+        &clouds
+            .connect(clouds.machine(&instance), default.clone(), &clock)
+            .await
+            .unwrap(),
+    )
+    .await;
     assert!(presigned(&clouds).contains("Credential=ASIANODE"));
 
-    let nowhere = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1".to_owned())];
-    let refused = clouds.connect(clouds.machine(&nowhere), default, &clock).await.err().unwrap().to_string();
-    assert!(refused.contains("this machine has no identity in AWS"), "{refused}");
+    let nowhere = [(
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        "http://127.0.0.1:1".to_owned(),
+    )];
+    let refused = clouds
+        .connect(clouds.machine(&nowhere), default, &clock)
+        .await
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(
+        refused.contains("this machine has no identity in AWS"),
+        "{refused}"
+    );
 }
 
 #[tokio::test]
 async fn aks_takes_a_federated_token_or_the_managed_identity() {
     let clouds = Clouds::start().await;
     let clock = Clock::system();
-    let auth =
-        json!({"azure_auth": {"service_principal": {"subscription_id": "s", "subscription_tenant_id": "tenant"}}});
+    let auth = json!({"azure_auth": {"service_principal": {"subscription_id": "s", "subscription_tenant_id": "tenant"}}});
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("token");
     std::fs::write(&file, "federated-token").unwrap();
@@ -258,12 +406,27 @@ async fn aks_takes_a_federated_token_or_the_managed_identity() {
         ("AZURE_CLIENT_ID", "client".into()),
         ("AZURE_FEDERATED_TOKEN_FILE", file.to_str().unwrap().into()),
     ];
-    works(&clouds.connect(clouds.machine(&federated), auth.clone(), &clock).await.unwrap()).await;
-    assert!(clouds.asked("/tenant/oauth2/v2.0/token")[0].contains("scope=6dae42f8-4368-4678-94ff-3960e28e3630"));
+    works(
+        &clouds
+            .connect(clouds.machine(&federated), auth.clone(), &clock)
+            .await
+            .unwrap(),
+    )
+    .await;
+    assert!(
+        clouds.asked("/tenant/oauth2/v2.0/token")[0]
+            .contains("scope=6dae42f8-4368-4678-94ff-3960e28e3630")
+    );
     assert!(!clouds.asked("[Bearer azure-federated]").is_empty());
 
     let managed = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", clouds.url())];
-    works(&clouds.connect(clouds.machine(&managed), auth, &clock).await.unwrap()).await;
+    works(
+        &clouds
+            .connect(clouds.machine(&managed), auth, &clock)
+            .await
+            .unwrap(),
+    )
+    .await;
     assert!(!clouds.asked("[Bearer azure-managed]").is_empty());
 }
 
@@ -273,16 +436,35 @@ async fn gke_takes_the_machines_account_or_one_that_it_impersonates() {
     let clock = Clock::system();
     let machine = [
         ("GCE_METADATA_HOST", clouds.address.to_string()),
-        ("CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS", clouds.url()),
+        (
+            "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS",
+            clouds.url(),
+        ),
     ];
-    works(&clouds.connect(clouds.machine(&machine), json!({"gcp_auth": true}), &clock).await.unwrap()).await;
+    works(
+        &clouds
+            .connect(clouds.machine(&machine), json!({"gcp_auth": true}), &clock)
+            .await
+            .unwrap(),
+    )
+    .await;
     assert!(!clouds.asked("[Bearer google-machine]").is_empty());
-    let auth =
-        json!({"gcp_auth": {"project_id": "p", "impersonate_service_account": "deploys@p.iam.gserviceaccount.com"}});
-    works(&clouds.connect(clouds.machine(&machine), auth, &clock).await.unwrap()).await;
+    let auth = json!({"gcp_auth": {"project_id": "p", "impersonate_service_account": "deploys@p.iam.gserviceaccount.com"}});
+    works(
+        &clouds
+            .connect(clouds.machine(&machine), auth, &clock)
+            .await
+            .unwrap(),
+    )
+    .await;
     assert!(!clouds.asked("[Bearer google-impersonated]").is_empty());
     let evil = json!({"gcp_auth": {"impersonate_service_account": "x/../../y"}});
-    assert!(clouds.connect(clouds.machine(&machine), evil, &clock).await.is_err());
+    assert!(
+        clouds
+            .connect(clouds.machine(&machine), evil, &clock)
+            .await
+            .is_err()
+    );
 }
 
 #[tokio::test]
@@ -291,16 +473,27 @@ async fn tokens_are_renewed_before_they_end() {
     let (clock, hand) = Clock::manual("2026-01-01T00:00:00Z".parse().unwrap());
     let managed = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", clouds.url())];
     let auth = json!({"azure_auth": {"use_default": true}});
-    let api = clouds.connect(clouds.machine(&managed), auth, &clock).await.unwrap();
+    let api = clouds
+        .connect(clouds.machine(&managed), auth, &clock)
+        .await
+        .unwrap();
     works(&api).await;
     works(&api).await;
     assert_eq!(clouds.asked("/metadata/identity").len(), 1);
     hand.advance(Duration::from_secs(3500));
     works(&api).await;
-    assert_eq!(clouds.asked("/metadata/identity").len(), 2, "two minutes before its end");
+    assert_eq!(
+        clouds.asked("/metadata/identity").len(),
+        2,
+        "two minutes before its end"
+    );
     clouds.refuses.store(true, Ordering::SeqCst);
     works(&api).await;
-    assert_eq!(clouds.asked("/metadata/identity").len(), 3, "the cluster did not take it any more");
+    assert_eq!(
+        clouds.asked("/metadata/identity").len(),
+        3,
+        "the cluster did not take it any more"
+    );
 }
 
 /// A cloud's token is worth more than the cluster that it is for.
@@ -309,8 +502,15 @@ async fn no_token_is_sent_in_clear_text_to_another_machine() {
     let clouds = Clouds::start().await;
     let managed = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", clouds.url())];
     let info = json!({"endpoint": "http://10.0.0.1:8080", "azure_auth": {"use_default": true}});
-    let refused = clouds.connect(clouds.machine(&managed), info, &Clock::system()).await.err().unwrap();
-    assert!(matches!(refused, ConnectError::Unprotected { .. }), "{refused}");
+    let refused = clouds
+        .connect(clouds.machine(&managed), info, &Clock::system())
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        matches!(refused, ConnectError::Unprotected { .. }),
+        "{refused}"
+    );
     assert!(clouds.asked("").is_empty());
 }
 
@@ -322,8 +522,15 @@ async fn a_plan_may_not_skip_the_check_of_the_servers_certificate() {
                   clusters: [{name: c, cluster: {server: 'https://10.0.0.1:6443', insecure-skip-tls-verify: true}}], \
                   contexts: [{name: c, context: {cluster: c, user: u}}], users: [{name: u, user: {token: t}}]}";
     let info = json!({"kube_config": config});
-    let refused = clouds.connect(clouds.machine(&[]), info, &Clock::system()).await.err().unwrap();
-    assert!(matches!(refused, ConnectError::Unprotected { .. }), "{refused}");
+    let refused = clouds
+        .connect(clouds.machine(&[]), info, &Clock::system())
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        matches!(refused, ConnectError::Unprotected { .. }),
+        "{refused}"
+    );
 }
 
 /// A plan may name an endpoint; a token goes there only if it is the cluster's.
@@ -341,30 +548,64 @@ async fn tokens_go_only_where_the_cloud_says_that_the_cluster_is() {
     ];
     let aws = json!({"aws_auth": {"region": "eu-west-1", "use_default": true}});
     let google = json!({"gcp_auth": {"project_id": "p", "region": "r"}});
-    let is_told = |code: u16, endpoint: &str| *clouds.told.lock().unwrap() = (code, endpoint.to_owned());
+    let is_told =
+        |code: u16, endpoint: &str| *clouds.told.lock().unwrap() = (code, endpoint.to_owned());
     for info in [&aws, &google] {
         is_told(200, "https://127.0.0.1");
-        works(&clouds.connect_trusting(&[], clouds.machine(&machine), info.clone(), &clock).await.unwrap()).await;
+        works(
+            &clouds
+                .connect_trusting(&[], clouds.machine(&machine), info.clone(), &clock)
+                .await
+                .unwrap(),
+        )
+        .await;
         for (code, endpoint) in [(200, "https://10.9.9.9"), (404, ""), (403, ""), (500, "")] {
             is_told(code, endpoint);
             let before = clouds.asked("[Bearer k8s-aws-v1.").len() + clouds.asked("/api").len();
-            let refused = clouds.connect_trusting(&[], clouds.machine(&machine), info.clone(), &clock).await;
+            let refused = clouds
+                .connect_trusting(&[], clouds.machine(&machine), info.clone(), &clock)
+                .await;
             let refused = refused.err().unwrap().to_string();
-            assert!(refused.contains("no token is sent to 127.0.0.1"), "{code}: {refused}");
-            assert_eq!(clouds.asked("[Bearer k8s-aws-v1.").len() + clouds.asked("/api").len(), before);
+            assert!(
+                refused.contains("no token is sent to 127.0.0.1"),
+                "{code}: {refused}"
+            );
+            assert_eq!(
+                clouds.asked("[Bearer k8s-aws-v1.").len() + clouds.asked("/api").len(),
+                before
+            );
         }
     }
     let signed = clouds.asked("/clusters/shop?");
     assert!(
-        signed[0].contains("Credential=AKIAMACHINE%2F") && signed[0].contains("%2Feks%2Faws4_request"),
+        signed[0].contains("Credential=AKIAMACHINE%2F")
+            && signed[0].contains("%2Feks%2Faws4_request"),
         "{signed:?}"
     );
-    assert!(clouds.asked("scopes=").iter().any(|line| line.contains("userinfo.email")));
-    for info in [json!({"azure_auth": {"use_default": true}}), json!({"gcp_auth": true})] {
-        let refused = clouds.connect_trusting(&[], clouds.machine(&machine), info, &clock).await.err().unwrap();
-        assert!(refused.to_string().contains("deploy.allow_endpoints"), "{refused}");
+    assert!(
+        clouds
+            .asked("scopes=")
+            .iter()
+            .any(|line| line.contains("userinfo.email"))
+    );
+    for info in [
+        json!({"azure_auth": {"use_default": true}}),
+        json!({"gcp_auth": true}),
+    ] {
+        let refused = clouds
+            .connect_trusting(&[], clouds.machine(&machine), info, &clock)
+            .await
+            .err()
+            .unwrap();
+        assert!(
+            refused.to_string().contains("deploy.allow_endpoints"),
+            "{refused}"
+        );
     }
-    assert!(clouds.asked("/metadata/identity").is_empty(), "no token is made that has nowhere to go");
+    assert!(
+        clouds.asked("/metadata/identity").is_empty(),
+        "no token is made that has nowhere to go"
+    );
 }
 
 /// A certificate in `ca_data` is what the cluster is known by, with an identity as with a token.
@@ -374,7 +615,10 @@ async fn the_plans_certificate_counts() {
     let managed = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", clouds.url())];
     let info = |ca: &[u8]| json!({"endpoint": format!("https://{}", testbed().apiserver()), "ca_data": STANDARD.encode(ca), "azure_auth": {"use_default": true}});
     let trusted = std::fs::read(testbed().authority()).unwrap();
-    let api = clouds.connect(clouds.machine(&managed), info(&trusted), &Clock::system()).await.unwrap();
+    let api = clouds
+        .connect(clouds.machine(&managed), info(&trusted), &Clock::system())
+        .await
+        .unwrap();
     // The real API server knows nothing of the fake's token, and says so over a connection that is trusted.
     let refused = Served::ask(&api).await.err().unwrap();
     assert!(refused.is_forbidden(), "{refused}");
@@ -394,28 +638,52 @@ subjects: [{{kind: ServiceAccount, name: runner, namespace: {}}}]}}
         bench.namespace
     );
     bench.apply("account", &may_read, &[]).ended(0);
-    let path = format!("/api/v1/namespaces/{}/serviceaccounts/runner/token", bench.namespace);
-    let asked = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+    let path = format!(
+        "/api/v1/namespaces/{}/serviceaccounts/runner/token",
+        bench.namespace
+    );
+    let asked =
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
     let answer = bench.create(&path, asked).await;
     let account = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &[u8]| std::fs::write(account.path().join(name), text).unwrap();
-    write("token", answer["status"]["token"].as_str().unwrap().as_bytes());
+    write(
+        "token",
+        answer["status"]["token"].as_str().unwrap().as_bytes(),
+    );
     write("namespace", bench.namespace.as_bytes());
     write("ca.crt", &std::fs::read(testbed().authority()).unwrap());
     let server = format!("https://{}", testbed().apiserver());
     let (network, clock, stop) = (Network::default(), Clock::system(), Stop::default());
-    let api = by_service_account(server.clone(), account.path(), &network, &clock, &stop).await.unwrap();
+    let api = by_service_account(server.clone(), account.path(), &network, &clock, &stop)
+        .await
+        .unwrap();
     assert_eq!(api.namespace(), bench.namespace);
     let served = Served::ask(&api).await.unwrap();
     let maps = &served.config_maps().unwrap().api;
-    assert!(api.get(maps, api.namespace(), "kube-root-ca.crt").await.is_ok());
-    let refused = api.get(maps, "kube-system", "kube-root-ca.crt").await.err().unwrap();
+    assert!(
+        api.get(maps, api.namespace(), "kube-root-ca.crt")
+            .await
+            .is_ok()
+    );
+    let refused = api
+        .get(maps, "kube-system", "kube-root-ca.crt")
+        .await
+        .err()
+        .unwrap();
     assert!(refused.is_forbidden(), "{refused}");
 
     std::fs::remove_file(account.path().join("token")).unwrap();
-    let refused = by_service_account(server, account.path(), &network, &clock, &stop).await.err().unwrap().to_string();
+    let refused = by_service_account(server, account.path(), &network, &clock, &stop)
+        .await
+        .err()
+        .unwrap()
+        .to_string();
     assert!(
-        refused.starts_with(&format!("the service account in {} cannot be used", account.path().display())),
+        refused.starts_with(&format!(
+            "the service account in {} cannot be used",
+            account.path().display()
+        )),
         "{refused}"
     );
 }

@@ -17,8 +17,18 @@ use crate::daemon::{PATIENCE, Setup, assert_contract, control_plane, eventually,
 use crate::parts::{testbed, unique};
 
 /// Kinds of calls at which it is killed.
-const CALLS: [&str; 10] =
-    ["write", "writev", "pwrite64", "fsync", "fdatasync", "/^rename", "/^unlink", "sendto", "sendmsg", "connect"];
+const CALLS: [&str; 10] = [
+    "write",
+    "writev",
+    "pwrite64",
+    "fsync",
+    "fdatasync",
+    "/^rename",
+    "/^unlink",
+    "sendto",
+    "sendmsg",
+    "connect",
+];
 
 /// Points of the sample, over both scenarios.
 const SAMPLE: usize = 40;
@@ -45,7 +55,12 @@ impl Stage {
             Scenario::Build => {
                 let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
                 let source = json!({"source_type": "inline", "inline_manifest": manifest});
-                NewJob::build(build_plan(testbed().repository(&name), "t", source, Value::Null))
+                NewJob::build(build_plan(
+                    testbed().repository(&name),
+                    "t",
+                    source,
+                    Value::Null,
+                ))
             }
             Scenario::Deploy => {
                 let manifest = format!(
@@ -61,7 +76,12 @@ impl Stage {
         let job = control.offer(job);
         // The same job gives the same artifact.
         control.store().jobs.get_mut(&job).unwrap().created_at = jiff::Timestamp::now();
-        Self { control, job, state: tempfile::tempdir().unwrap(), name }
+        Self {
+            control,
+            job,
+            state: tempfile::tempdir().unwrap(),
+            name,
+        }
     }
 
     fn setup(&self, wrapper: Vec<String>) -> Setup {
@@ -72,7 +92,9 @@ impl Stage {
 
     /// Runs the job under strace; true if the daemon was killed on the way.
     async fn run(&self, inject: Option<(&str, usize)>, trace: &std::path::Path) -> bool {
-        let mut wrapper: Vec<String> = ["strace", "--daemonize", "-f", "-o"].map(str::to_owned).to_vec();
+        let mut wrapper: Vec<String> = ["strace", "--daemonize", "-f", "-o"]
+            .map(str::to_owned)
+            .to_vec();
         wrapper.push(trace.display().to_string());
         match inject {
             Some((call, n)) => {
@@ -84,11 +106,19 @@ impl Stage {
         let mut daemon = self.setup(wrapper).start();
         let end = std::time::Instant::now() + PATIENCE;
         loop {
-            assert!(std::time::Instant::now() < end, "the job does not end:\n{}", daemon.log());
+            assert!(
+                std::time::Instant::now() < end,
+                "the job does not end:\n{}",
+                daemon.log()
+            );
             if !daemon.is_running() {
                 return true;
             }
-            let job = self.control.wait(&self.job, Duration::from_millis(20)).await.unwrap();
+            let job = self
+                .control
+                .wait(&self.job, Duration::from_millis(20))
+                .await
+                .unwrap();
             if job.status == "finished" {
                 daemon.signal("-TERM");
                 return daemon.ended().await != 0;
@@ -101,9 +131,18 @@ impl Stage {
         let mut daemon = self.setup(Vec::new()).start();
         daemon.admin().await;
         let job = self.control.wait(&self.job, PATIENCE).await.unwrap();
-        assert_eq!(job.status, "finished", "{}\n{}", job.description, daemon.log());
+        assert_eq!(
+            job.status,
+            "finished",
+            "{}\n{}",
+            job.description,
+            daemon.log()
+        );
         // A job may have ended before the kill; its last report is then settled in the new process.
-        eventually_so("the last report is settled", async || (self.owed().await == 0).then_some(())).await;
+        eventually_so("the last report is settled", async || {
+            (self.owed().await == 0).then_some(())
+        })
+        .await;
         assert_eq!(daemon.terminate().await, 0, "{}", daemon.log());
         job
     }
@@ -135,7 +174,8 @@ impl Stage {
 
     /// Reports that the journal still holds.
     async fn owed(&self) -> i64 {
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.state.path().join("journal.db"));
+        let options = sqlx::sqlite::SqliteConnectOptions::new()
+            .filename(self.state.path().join("journal.db"));
         let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
         let query = "SELECT count(*) FROM report WHERE state = 'queued'";
         let (owed,): (i64,) = sqlx::query_as(query).fetch_one(&pool).await.unwrap();
@@ -160,7 +200,10 @@ async fn reach(scenario: Scenario) -> BTreeMap<&'static str, usize> {
     for line in trace.lines() {
         let (thread, rest) = line.split_once(' ').unwrap_or_default();
         let name = rest.trim_start().split('(').next().unwrap_or_default();
-        let matches = |call: &&&str| call.strip_prefix("/^").map_or(**call == name, |prefix| name.starts_with(prefix));
+        let matches = |call: &&&str| {
+            call.strip_prefix("/^")
+                .map_or(**call == name, |prefix| name.starts_with(prefix))
+        };
         if let Some(call) = CALLS.iter().find(matches) {
             *counts.entry((call, thread.to_owned())).or_default() += 1;
         }
@@ -177,7 +220,11 @@ async fn try_point(scenario: Scenario, call: &str, n: usize) -> Result<bool, Str
     let stage = Stage::new(scenario).await;
     let trace = tempfile::NamedTempFile::new().unwrap();
     let killed = stage.run(Some((call, n)), trace.path()).await;
-    let job = if killed { stage.recover().await } else { stage.control.wait(&stage.job, PATIENCE).await.unwrap() };
+    let job = if killed {
+        stage.recover().await
+    } else {
+        stage.control.wait(&stage.job, PATIENCE).await.unwrap()
+    };
     assert_contract(&stage.control);
     stage
         .check(&job)
@@ -200,7 +247,9 @@ async fn a_kill_at_any_call_loses_nothing_and_doubles_nothing() {
         eprintln!("killing at all {all} points");
     } else {
         let mut random = StdRng::seed_from_u64(20_261_124);
-        points = (0..SAMPLE).map(|_| points.swap_remove(random.random_range(0..points.len()))).collect();
+        points = (0..SAMPLE)
+            .map(|_| points.swap_remove(random.random_range(0..points.len())))
+            .collect();
     }
     let mut killed = 0;
     let mut failures = Vec::new();
@@ -211,6 +260,16 @@ async fn a_kill_at_any_call_loses_nothing_and_doubles_nothing() {
         }
     }
     eprintln!("{} points, killed at {killed}", points.len());
-    assert!(failures.is_empty(), "{} of {} points fail:\n{}", failures.len(), points.len(), failures.join("\n"));
-    assert!(killed * 2 > points.len(), "killed at only {killed} of {} points", points.len());
+    assert!(
+        failures.is_empty(),
+        "{} of {} points fail:\n{}",
+        failures.len(),
+        points.len(),
+        failures.join("\n")
+    );
+    assert!(
+        killed * 2 > points.len(),
+        "killed at only {killed} of {} points",
+        points.len()
+    );
 }

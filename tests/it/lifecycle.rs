@@ -6,7 +6,8 @@ use nuon_runner::dev::{Generation, NewJob, Options, server::build_plan};
 use serde_json::json;
 
 use crate::daemon::{
-    PATIENCE, Setup, assert_contract, control_plane, control_plane_with, eventually, eventually_so, get,
+    PATIENCE, Setup, assert_contract, control_plane, control_plane_with, eventually, eventually_so,
+    get,
 };
 
 #[tokio::test]
@@ -19,22 +20,34 @@ async fn a_noop_build_is_claimed_reported_and_finished_on_both_generations() {
         let job = control.wait(&id, PATIENCE).await.unwrap();
         assert_eq!(job.status, "finished", "{generation:?}\n{}", daemon.log());
         let execution = &job.executions[0];
-        assert_eq!(execution.history, ["initializing", "in-progress", "cleaning-up", "finished"]);
-        assert_eq!((execution.results_offered, execution.outputs_offered), (1, 1));
+        assert_eq!(
+            execution.history,
+            ["initializing", "in-progress", "cleaning-up", "finished"]
+        );
+        assert_eq!(
+            (execution.results_offered, execution.outputs_offered),
+            (1, 1)
+        );
         assert_eq!(execution.result.is_some(), generation == Generation::Second);
         assert_eq!(daemon.terminate().await, 0, "{}", daemon.log());
         assert_contract(&control);
         let store = control.store();
         let lines = &store.logs[&job.log_stream];
         assert!(lines.iter().any(|line| line.text == "the job is finished"));
-        assert_eq!(store.processes.len(), usize::from(generation == Generation::Second));
+        assert_eq!(
+            store.processes.len(),
+            usize::from(generation == Generation::Second)
+        );
     }
 }
 
 #[tokio::test]
 async fn a_held_poll_brings_a_job_at_once() {
-    let control =
-        control_plane_with(Options { long_poll: true, ..Options::new(Generation::Second, crate::daemon::TOKEN) }).await;
+    let control = control_plane_with(Options {
+        long_poll: true,
+        ..Options::new(Generation::Second, crate::daemon::TOKEN)
+    })
+    .await;
     let state = tempfile::tempdir().unwrap();
     let mut daemon = Setup::new(state.path(), &control).start();
     eventually("six polls are held", || {
@@ -46,7 +59,12 @@ async fn a_held_poll_brings_a_job_at_once() {
     let id = control.offer(NewJob::new("noop-build", "build"));
     let job = control.wait(&id, PATIENCE).await.unwrap();
     assert_eq!(job.status, "finished");
-    let polls = control.store().calls.iter().filter(|call| call.path.ends_with("/jobs")).count();
+    let polls = control
+        .store()
+        .calls
+        .iter()
+        .filter(|call| call.path.ends_with("/jobs"))
+        .count();
     assert_eq!(polls, 0, "nothing but held polls is sent");
     assert_eq!(daemon.terminate().await, 0);
     assert_contract(&control);
@@ -60,7 +78,11 @@ async fn an_unknown_kind_fails_with_its_name_and_what_is_known() {
     let id = control.offer(NewJob::new("terraform-deploy", "deploy"));
     let job = control.wait(&id, PATIENCE).await.unwrap();
     assert_eq!(job.status, "failed");
-    assert!(job.description.contains("terraform-deploy") && job.description.contains("noop"), "{}", job.description);
+    assert!(
+        job.description.contains("terraform-deploy") && job.description.contains("noop"),
+        "{}",
+        job.description
+    );
     let result = job.executions[0].result.as_ref().unwrap();
     assert_eq!(result["success"], false);
     assert_eq!(daemon.terminate().await, 0);
@@ -76,7 +98,11 @@ async fn a_second_process_on_the_state_directory_is_refused_and_told_the_holder(
     first.admin().await;
     let mut second = setup.start();
     assert_eq!(second.ended().await, 1);
-    assert!(second.log().contains(&format!("process {}", first.pid())), "{}", second.log());
+    assert!(
+        second.log().contains(&format!("process {}", first.pid())),
+        "{}",
+        second.log()
+    );
 }
 
 #[tokio::test]
@@ -95,12 +121,22 @@ async fn the_admin_server_tells_whether_the_daemon_lives_and_whether_it_can_work
         .await
     };
     assert_eq!(get("/livez").await, (200, "ok\n".into()));
-    assert_eq!(get("/readyz").await, (503, "the control plane has not given settings and jobs yet\n".into()));
+    assert_eq!(
+        get("/readyz").await,
+        (
+            503,
+            "the control plane has not given settings and jobs yet\n".into()
+        )
+    );
     control.set_down(false);
     until(200).await;
     control.set_down(true);
     assert_eq!(until(503).await, "no poll for jobs was answered lately\n");
-    assert_eq!(get("/livez").await.0, 200, "an outage is no reason to be restarted");
+    assert_eq!(
+        get("/livez").await.0,
+        200,
+        "an outage is no reason to be restarted"
+    );
     let (status, metrics) = get("/metrics").await;
     assert_eq!(status, 200);
     for name in ["build_info", "polls", "heart_beat", "outbox"] {
@@ -112,13 +148,20 @@ async fn the_admin_server_tells_whether_the_daemon_lives_and_whether_it_can_work
 #[tokio::test]
 async fn in_sandbox_mode_every_job_is_refused_before_any_effect() {
     let control = control_plane(Generation::Second).await;
-    control.store().set_setting("sandbox_mode", serde_json::json!(true));
+    control
+        .store()
+        .set_setting("sandbox_mode", serde_json::json!(true));
     let state = tempfile::tempdir().unwrap();
     let mut daemon = Setup::new(state.path(), &control).start();
     let id = control.offer(NewJob::new("noop-build", "build"));
     let job = control.wait(&id, PATIENCE).await.unwrap();
     assert_eq!(job.status, "failed");
-    assert!(job.description.contains("sandbox mode is not supported yet"), "{}", job.description);
+    assert!(
+        job.description
+            .contains("sandbox mode is not supported yet"),
+        "{}",
+        job.description
+    );
     assert_eq!(daemon.terminate().await, 0);
     assert_contract(&control);
 }
@@ -131,7 +174,10 @@ async fn a_control_plane_that_forgot_everything_may_give_the_same_ids_again() {
         let control = control_plane(Generation::Second).await;
         let mut daemon = Setup::new(state.path(), &control).start();
         // The registration takes an id of its own.
-        eventually("the runner works", || daemon.log().contains("the runner works").then_some(())).await;
+        eventually("the runner works", || {
+            daemon.log().contains("the runner works").then_some(())
+        })
+        .await;
         let id = control.offer(NewJob::new("noop-build", "build"));
         let job = control.wait(&id, PATIENCE).await.unwrap();
         assert_eq!(job.status, "finished", "{}", daemon.log());
@@ -160,28 +206,58 @@ async fn while_it_drives_on_what_an_earlier_process_began_it_counts_as_that_proc
         let setup = Setup::new(state.path(), &control);
         let mut first = setup.start();
         let id = control.offer(NewJob::build(build_plan(registry, "t", source, git)));
-        eventually("git waits for an answer", || first.log().contains("fetches http://").then_some(())).await;
-        let before = eventually("a beat of the first process", || control.store().beats.last().cloned()).await;
+        eventually("git waits for an answer", || {
+            first.log().contains("fetches http://").then_some(())
+        })
+        .await;
+        let before = eventually("a beat of the first process", || {
+            control.store().beats.last().cloned()
+        })
+        .await;
         first.kill().await;
         let beats = control.store().beats.len();
         // The difference is told in whole nanoseconds; the starts must differ by more than a beat's way.
         tokio::time::sleep(Duration::from_secs(2)).await;
 
         let mut second = setup.start();
-        eventually("the second process drives on", || second.log().contains("fetches http://").then_some(())).await;
-        let during =
-            eventually("a beat of the second process", || control.store().beats.get(beats..)?.last().cloned()).await;
-        let apart = during.started_at.duration_since(before.started_at).unsigned_abs();
-        assert!(apart < Duration::from_secs(1), "{generation:?}: {before:?} and {during:?}");
+        eventually("the second process drives on", || {
+            second.log().contains("fetches http://").then_some(())
+        })
+        .await;
+        let during = eventually("a beat of the second process", || {
+            control.store().beats.get(beats..)?.last().cloned()
+        })
+        .await;
+        let apart = during
+            .started_at
+            .duration_since(before.started_at)
+            .unsigned_abs();
+        assert!(
+            apart < Duration::from_secs(1),
+            "{generation:?}: {before:?} and {during:?}"
+        );
         assert_eq!(during.process_id, before.process_id);
-        assert_eq!(control.store().processes.len(), usize::from(generation == Generation::Second));
+        assert_eq!(
+            control.store().processes.len(),
+            usize::from(generation == Generation::Second)
+        );
 
         answer_nothing.abort();
         let job = control.wait(&id, PATIENCE).await.unwrap();
-        assert_eq!((job.status.as_str(), job.executions.len()), ("failed", 1), "{}", second.log());
+        assert_eq!(
+            (job.status.as_str(), job.executions.len()),
+            ("failed", 1),
+            "{}",
+            second.log()
+        );
         eventually("it counts as itself again", || {
             let beat = control.store().beats.last().cloned()?;
-            (beat.started_at.duration_since(before.started_at).unsigned_abs() > Duration::from_secs(1)).then_some(())
+            (beat
+                .started_at
+                .duration_since(before.started_at)
+                .unsigned_abs()
+                > Duration::from_secs(1))
+            .then_some(())
         })
         .await;
         assert_eq!(second.terminate().await, 0);

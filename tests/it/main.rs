@@ -1,5 +1,11 @@
 //! Everything that is tested from outside the crate, in one binary: linking is what costs.
-#![allow(missing_docs, clippy::indexing_slicing, clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![allow(
+    missing_docs,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "test code"
+)]
 
 mod admin;
 mod answers;

@@ -18,7 +18,8 @@ struct Hosts {
 impl Hosts {
     fn build(&self, name: &str) -> Value {
         let source = json!({"source_type": "kustomize", "kustomize_path": ".", "kustomize_config": {"patches": []}});
-        let from = json!({"url": format!("https://{}/app.git", self.git), "ref": "main", "path": ""});
+        let from =
+            json!({"url": format!("https://{}/app.git", self.git), "ref": "main", "path": ""});
         build_plan(self.repository(name), "v1", source, from)
     }
 
@@ -38,16 +39,21 @@ impl Hosts {
 /// The testbed's, without the certificate of its authority.
 fn kubeconfig(host: &str) -> String {
     let whole = testbed().kubeconfig();
-    let lines = whole.lines().map(|line| match line.split_once("cluster: {") {
-        Some((indent, _)) => format!("{indent}cluster: {{server: \"https://{host}\"}}"),
-        None => line.to_owned(),
-    });
+    let lines = whole
+        .lines()
+        .map(|line| match line.split_once("cluster: {") {
+            Some((indent, _)) => format!("{indent}cluster: {{server: \"https://{host}\"}}"),
+            None => line.to_owned(),
+        });
     lines.collect::<Vec<_>>().join("\n")
 }
 
 async fn git_server() -> (GitServer, String) {
     let files = [
-        ("cm.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app, namespace: default}\n"),
+        (
+            "cm.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: app, namespace: default}\n",
+        ),
         ("kustomization.yaml", "resources: [cm.yaml]\n"),
     ];
     let git = GitServer::start(&files, None).await;
@@ -66,7 +72,13 @@ async fn assert_works(control: &ControlPlane, mut daemon: Daemon, hosts: &Hosts)
     let plan = NewJob::deploy("create-apply-plan", hosts.deploy(&name));
     for new in [NewJob::build(hosts.build(&name)), plan] {
         let job = run(control, new).await;
-        assert_eq!(job.status, "finished", "{}\n{}", job.description, daemon.log());
+        assert_eq!(
+            job.status,
+            "finished",
+            "{}\n{}",
+            job.description,
+            daemon.log()
+        );
     }
     assert_eq!(daemon.terminate().await, 0, "{}", daemon.log());
     assert_contract(control);
@@ -89,11 +101,26 @@ async fn a_named_authority_and_a_proxy_lead_to_every_server() {
     let daemon = Setup::new(state.path(), &control)
         .env("RUNNER_API_URL", "https://control.test")
         .env("HTTPS_PROXY", proxy.url())
-        .env("NUON_RUNNER_TLS_CA_FILE", testbed().authority().display().to_string())
+        .env(
+            "NUON_RUNNER_TLS_CA_FILE",
+            testbed().authority().display().to_string(),
+        )
         .start();
-    let hosts = Hosts { git: "git.test".into(), registry: "registry.test".into(), cluster: "cluster.test".into() };
+    let hosts = Hosts {
+        git: "git.test".into(),
+        registry: "registry.test".into(),
+        cluster: "cluster.test".into(),
+    };
     let log = assert_works(&control, daemon, &hosts).await;
-    assert_eq!(proxy.reached(), ["cluster.test:443", "control.test:443", "git.test:443", "registry.test:443"]);
+    assert_eq!(
+        proxy.reached(),
+        [
+            "cluster.test:443",
+            "control.test:443",
+            "git.test:443",
+            "registry.test:443"
+        ]
+    );
     assert!(!log.contains(proxy::PASSWORD));
 }
 
@@ -110,7 +137,11 @@ async fn hosts_of_no_proxy_are_reached_directly_and_the_certificates_of_the_envi
         .env("NO_PROXY", "example.com, 127.0.0.0/8")
         .env("SSL_CERT_FILE", testbed().authority().display().to_string())
         .start();
-    let hosts = Hosts { git, registry: testbed().tls_registry().into(), cluster: testbed().apiserver().into() };
+    let hosts = Hosts {
+        git,
+        registry: testbed().tls_registry().into(),
+        cluster: testbed().apiserver().into(),
+    };
     assert_works(&control, daemon, &hosts).await;
 }
 
@@ -121,17 +152,30 @@ async fn a_server_whose_authority_is_not_known_is_not_spoken_to() {
     let name = unique("network");
     let state = tempfile::tempdir().unwrap();
     let mut daemon = Setup::new(state.path(), &control).start();
-    let unknown = Hosts { git, registry: testbed().tls_registry().into(), cluster: testbed().apiserver().into() };
+    let unknown = Hosts {
+        git,
+        registry: testbed().tls_registry().into(),
+        cluster: testbed().apiserver().into(),
+    };
     let inline = json!({"source_type": "inline", "inline_manifest": "apiVersion: v1\nkind: Namespace\nmetadata: {name: unseen}\n"});
-    let builds =
-        [unknown.build(&name), build_plan(unknown.repository(&name), "v1", inline, Value::Null)].map(NewJob::build);
+    let builds = [
+        unknown.build(&name),
+        build_plan(unknown.repository(&name), "v1", inline, Value::Null),
+    ]
+    .map(NewJob::build);
     let mut deploy = crate::deploy::plan(&name, "", &kubeconfig(&unknown.cluster));
-    deploy["kubernetes_manifest"]["manifest"] = "apiVersion: v1\nkind: Namespace\nmetadata: {name: unseen}\n".into();
+    deploy["kubernetes_manifest"]["manifest"] =
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: unseen}\n".into();
     let deploy = NewJob::deploy("create-apply-plan", deploy);
     for new in builds.into_iter().chain([deploy]) {
         let job = run(&control, new).await;
         assert_eq!(job.status, "failed");
-        assert!(job.description.to_lowercase().contains("certificate"), "{}\n{}", job.description, daemon.log());
+        assert!(
+            job.description.to_lowercase().contains("certificate"),
+            "{}\n{}",
+            job.description,
+            daemon.log()
+        );
     }
     assert_eq!(daemon.terminate().await, 0);
 }
@@ -144,14 +188,23 @@ async fn what_is_no_proxy_and_no_certificate_ends_the_start_in_one_line() {
     std::fs::write(&file, "not a certificate\n").unwrap();
     let wrong = [
         ("HTTPS_PROXY", "http://agent:marked-secret@", "HTTPS_PROXY"),
-        ("NUON_RUNNER_TLS_CA_FILE", file.to_str().unwrap(), "tls.ca_file"),
+        (
+            "NUON_RUNNER_TLS_CA_FILE",
+            file.to_str().unwrap(),
+            "tls.ca_file",
+        ),
     ];
     for (name, value, told) in wrong {
-        let mut daemon = Setup::new(&state.path().join("state"), &control).env(name, value).start();
+        let mut daemon = Setup::new(&state.path().join("state"), &control)
+            .env(name, value)
+            .start();
         assert_eq!(daemon.ended().await, 1);
         let log = daemon.log();
         let complaint = log.lines().last().unwrap();
-        assert!(complaint.starts_with("error: ") && complaint.contains(told), "{log}");
+        assert!(
+            complaint.starts_with("error: ") && complaint.contains(told),
+            "{log}"
+        );
         assert!(!log.contains("marked-secret"));
     }
 }

@@ -25,17 +25,28 @@ pub fn supervisor() -> Supervisor {
 
 /// A guard that lets input name this machine.
 pub fn loopback() -> Guard {
-    Guard::new(vec![Allowed::parse("127.0.0.0/8").unwrap(), Allowed::parse("::1").unwrap()])
+    Guard::new(vec![
+        Allowed::parse("127.0.0.0/8").unwrap(),
+        Allowed::parse("::1").unwrap(),
+    ])
 }
 
 /// git to servers of this machine.
 pub fn git_policy() -> Policy {
-    Policy { guard: loopback(), supervisor: supervisor(), ..Policy::default() }
+    Policy {
+        guard: loopback(),
+        supervisor: supervisor(),
+        ..Policy::default()
+    }
 }
 
 /// Connections to registries of this machine.
 pub fn connections() -> Connections {
-    let builder = || Ok::<_, reqwest::Error>(reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()));
+    let builder = || {
+        Ok::<_, reqwest::Error>(
+            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()),
+        )
+    };
     Connections::new(builder, &loopback()).unwrap()
 }
 
@@ -50,8 +61,11 @@ static TESTBED: LazyLock<Testbed> = LazyLock::new(|| {
     let text = std::fs::read_to_string(state.join("env")).unwrap_or_else(|_| {
         panic!("the testbed is not up: run tests/testbed/up (or the whole suite by tests/run), which starts a real API server and registries")
     });
-    let values =
-        text.lines().filter_map(|line| line.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    let values = text
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        .collect();
     Testbed { values }
 });
 

@@ -70,7 +70,8 @@ fn value() -> impl Strategy<Value = Value> {
         let key = text().prop_filter("it fits into a key", |key| key.len() < 100 && key != "<<");
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-            prop::collection::btree_map(key, inner, 0..6).prop_map(|map| Value::Object(Map::from_iter(map))),
+            prop::collection::btree_map(key, inner, 0..6)
+                .prop_map(|map| Value::Object(Map::from_iter(map))),
         ]
     })
 }
@@ -78,7 +79,10 @@ fn value() -> impl Strategy<Value = Value> {
 fn sorted(value: &Value) -> Value {
     match value {
         Value::Object(map) => {
-            let map: BTreeMap<_, _> = map.iter().map(|(key, value)| (key.clone(), sorted(value))).collect();
+            let map: BTreeMap<_, _> = map
+                .iter()
+                .map(|(key, value)| (key.clone(), sorted(value)))
+                .collect();
             Value::Object(Map::from_iter(map))
         }
         Value::Array(items) => items.iter().map(sorted).collect(),
@@ -104,7 +108,10 @@ fn without_floats(value: &Value) -> Value {
     match value {
         Value::Number(number) => number.as_f64().map(|float| float.to_string()).into(),
         Value::Array(items) => items.iter().map(without_floats).collect(),
-        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), without_floats(value))).collect(),
+        Value::Object(map) => map
+            .iter()
+            .map(|(key, value)| (key.clone(), without_floats(value)))
+            .collect(),
         other => other.clone(),
     }
 }

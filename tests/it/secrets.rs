@@ -26,8 +26,11 @@ const LABEL_URL: &str = "marked-url-password-9";
 
 /// Every marked value; the registry's password and the cluster's token are the testbed's own.
 fn marks() -> Vec<String> {
-    let token =
-        testbed().kubeconfig().lines().find_map(|line| line.split("token: ").nth(1).map(str::to_owned)).unwrap();
+    let token = testbed()
+        .kubeconfig()
+        .lines()
+        .find_map(|line| line.split("token: ").nth(1).map(str::to_owned))
+        .unwrap();
     let token = token.trim_end_matches('}').trim().to_owned();
     let mut marks: Vec<String> = [
         TOKEN,
@@ -50,7 +53,12 @@ fn marks() -> Vec<String> {
 /// A mark in every form it could take.
 fn forms(mark: &str) -> BTreeSet<String> {
     let escaped: String = url::form_urlencoded::byte_serialize(mark.as_bytes()).collect();
-    let mut forms = BTreeSet::from([mark.to_owned(), STANDARD.encode(mark), URL_SAFE.encode(mark), escaped]);
+    let mut forms = BTreeSet::from([
+        mark.to_owned(),
+        STANDARD.encode(mark),
+        URL_SAFE.encode(mark),
+        escaped,
+    ]);
     // Base64 of a longer text that holds the mark, at each of the three offsets.
     for offset in 0..3 {
         let encoded = STANDARD.encode(format!("{}{mark}", "x".repeat(offset)));
@@ -73,7 +81,10 @@ fn assert_clean_tree(directory: &Path) {
         if entry.path().is_dir() {
             assert_clean_tree(&entry.path());
         } else {
-            assert_clean(&entry.path().display().to_string(), &std::fs::read(entry.path()).unwrap_or_default());
+            assert_clean(
+                &entry.path().display().to_string(),
+                &std::fs::read(entry.path()).unwrap_or_default(),
+            );
         }
     }
 }
@@ -93,12 +104,14 @@ impl Children {
                 loop {
                     for pid in descendants(parent) {
                         // Between fork and exec a child is still an image of the daemon itself.
-                        let exe = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+                        let exe =
+                            std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
                         if exe == Path::new(env!("CARGO_BIN_EXE_nuon-runner")) {
                             continue;
                         }
                         for file in ["cmdline", "environ"] {
-                            let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+                            let bytes =
+                                std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
                             let mut seen = seen.lock().unwrap();
                             if !bytes.is_empty() && !seen.contains(&bytes) {
                                 seen.push(bytes);
@@ -120,9 +133,16 @@ impl Children {
 
 fn descendants(parent: i32) -> Vec<i32> {
     let mut found = Vec::new();
-    for task in std::fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten() {
+    for task in std::fs::read_dir(format!("/proc/{parent}/task"))
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let children = std::fs::read_to_string(task.path().join("children")).unwrap_or_default();
-        for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+        for child in children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+        {
             found.push(child);
             found.extend(descendants(child));
         }
@@ -147,7 +167,10 @@ async fn no_marked_value_comes_out_anywhere() {
     crate::conformance::artifact::nuon_tls();
     let files = [
         ("app/kustomization.yaml", "resources: [s.yaml]\n"),
-        ("app/s.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {x: marked-secret-string-6}\n"),
+        (
+            "app/s.yaml",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {x: marked-secret-string-6}\n",
+        ),
     ];
     let git = GitServer::start(&files, Some("robot:marked-git-pass/word+1")).await;
     let control = control_plane(Generation::Second).await;
@@ -157,7 +180,10 @@ async fn no_marked_value_comes_out_anywhere() {
     let admin = daemon.admin().await;
     let children = Children::watch(daemon.pid());
 
-    let url = format!("http://robot:{}@{}/app.git", "marked-git-pass%2Fword%2B1", git.host);
+    let url = format!(
+        "http://robot:{}@{}/app.git",
+        "marked-git-pass%2Fword%2B1", git.host
+    );
     let overlay = json!({"source_type": "kustomize", "kustomize_path": "app"});
     let inline = |text: &str| json!({"source_type": "inline", "inline_manifest": text});
     let mut wrong = testbed().repository("never");
@@ -182,9 +208,23 @@ async fn no_marked_value_comes_out_anywhere() {
             ),
             "finished",
         ),
-        (build_plan(testbed().repository("marked"), "t2", inline(&secret_manifest()), Value::Null), "finished"),
-        (build_plan(wrong, "t3", inline(&secret_manifest()), Value::Null), "failed"),
-        (build_plan(testbed().repository("marked"), "t4", ready, Value::Null), "failed"),
+        (
+            build_plan(
+                testbed().repository("marked"),
+                "t2",
+                inline(&secret_manifest()),
+                Value::Null,
+            ),
+            "finished",
+        ),
+        (
+            build_plan(wrong, "t3", inline(&secret_manifest()), Value::Null),
+            "failed",
+        ),
+        (
+            build_plan(testbed().repository("marked"), "t4", ready, Value::Null),
+            "failed",
+        ),
         (
             build_plan(
                 testbed().repository("marked"),
@@ -210,12 +250,30 @@ async fn no_marked_value_comes_out_anywhere() {
         assert_eq!(job.status, expected, "{}", job.description);
     }
     let plan = deploy_plan(&secret_manifest(), &testbed().kubeconfig());
-    let planned = control.wait(&control.offer(NewJob::deploy("create-apply-plan", plan)), PATIENCE).await.unwrap();
+    let planned = control
+        .wait(
+            &control.offer(NewJob::deploy("create-apply-plan", plan)),
+            PATIENCE,
+        )
+        .await
+        .unwrap();
     assert_eq!(planned.status, "finished", "{}", planned.description);
-    let applied = control.wait(&control.offer_apply(&planned.id).unwrap(), PATIENCE).await.unwrap();
+    let applied = control
+        .wait(&control.offer_apply(&planned.id).unwrap(), PATIENCE)
+        .await
+        .unwrap();
     assert_eq!(applied.status, "finished", "{}", applied.description);
-    for plan in [deploy_plan(&bad, &testbed().kubeconfig()), deploy_plan(&secret_manifest(), &fake)] {
-        let job = control.wait(&control.offer(NewJob::deploy("create-apply-plan", plan)), PATIENCE).await.unwrap();
+    for plan in [
+        deploy_plan(&bad, &testbed().kubeconfig()),
+        deploy_plan(&secret_manifest(), &fake),
+    ] {
+        let job = control
+            .wait(
+                &control.offer(NewJob::deploy("create-apply-plan", plan)),
+                PATIENCE,
+            )
+            .await
+            .unwrap();
         assert_eq!(job.status, "failed");
     }
     let metrics = crate::daemon::get(&admin, "/metrics").await.1;
@@ -229,12 +287,21 @@ async fn no_marked_value_comes_out_anywhere() {
         json!({"source_type": "kustomize", "kustomize_path": "app"}),
         json!({"url": url, "ref": "main", "path": ""}),
     )));
-    eventually("the job is under way", || control.store().jobs[&id].executions.first().map(drop)).await;
+    eventually("the job is under way", || {
+        control.store().jobs[&id].executions.first().map(drop)
+    })
+    .await;
     let work = state.path().join("work");
-    let has_private_directories = std::fs::read_dir(&work).into_iter().flatten().flatten().all(|entry| {
-        use std::os::unix::fs::PermissionsExt as _;
-        entry.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o077 == 0)
-    });
+    let has_private_directories = std::fs::read_dir(&work)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .all(|entry| {
+            use std::os::unix::fs::PermissionsExt as _;
+            entry
+                .metadata()
+                .is_ok_and(|metadata| metadata.permissions().mode() & 0o077 == 0)
+        });
     assert!(has_private_directories);
     daemon.kill().await;
     let first_log = daemon.log();
@@ -243,14 +310,22 @@ async fn no_marked_value_comes_out_anywhere() {
     assert_eq!(next.terminate().await, 0, "{}", next.log());
 
     let seen = children.end();
-    assert!(seen.iter().any(|bytes| String::from_utf8_lossy(bytes).contains("fetch")), "git was seen at work");
+    assert!(
+        seen.iter()
+            .any(|bytes| String::from_utf8_lossy(bytes).contains("fetch")),
+        "git was seen at work"
+    );
     for bytes in seen {
         assert_clean("a child's arguments or environment", &bytes);
     }
     assert_clean("the log", first_log.as_bytes());
     assert_clean("the log", next.log().as_bytes());
     assert_clean_tree(state.path());
-    assert_eq!(std::fs::read_dir(&work).map_or(0, |entries| entries.count()), 0, "after the jobs nothing is left");
+    assert_eq!(
+        std::fs::read_dir(&work).map_or(0, |entries| entries.count()),
+        0,
+        "after the jobs nothing is left"
+    );
     let store = control.store();
     for call in &store.calls {
         let mut body = call.body.clone();
@@ -259,7 +334,10 @@ async fn no_marked_value_comes_out_anywhere() {
                 body[member] = nuon_runner::plan::contents::unpack(packed).unwrap().into();
             }
         }
-        assert_clean(&format!("{} {}", call.method, call.path), format!("{} {body}", call.query).as_bytes());
+        assert_clean(
+            &format!("{} {}", call.method, call.path),
+            format!("{} {body}", call.query).as_bytes(),
+        );
     }
     for line in store.logs.values().flatten() {
         assert_clean("the log stream", format!("{line:?}").as_bytes());

@@ -20,7 +20,9 @@ fn is_final(status: &str) -> bool {
 fn executions(control: &ControlPlane) -> Vec<(String, Option<String>)> {
     let store = control.store();
     let executions = store.jobs.values().flat_map(|job| &job.executions);
-    executions.map(|execution| (execution.status.clone(), execution.description.clone())).collect()
+    executions
+        .map(|execution| (execution.status.clone(), execution.description.clone()))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,8 +66,7 @@ async fn deaf_registry() -> String {
 
 fn stuck_build(host: &str) -> NewJob {
     let registry = json!({"RegistryType": "public_oci", "Repository": format!("{host}/app")});
-    let source =
-        json!({"source_type": "inline", "inline_manifest": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"});
+    let source = json!({"source_type": "inline", "inline_manifest": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"});
     NewJob::build(build_plan(registry, "tag", source, Value::Null))
 }
 
@@ -89,8 +90,14 @@ async fn a_second_term_stops_jobs_and_reports_them_cancelled() {
         assert!(daemon.is_running(), "the job is waited for");
         daemon.signal("-TERM");
         assert_eq!(daemon.ended().await, 0, "round {round}\n{}", daemon.log());
-        assert_eq!(executions(&control), [("cancelled".to_owned(), Some("runner stopped".to_owned()))]);
-        assert_eq!(std::fs::read_dir(state.path().join("work")).map_or(0, |entries| entries.count()), 0);
+        assert_eq!(
+            executions(&control),
+            [("cancelled".to_owned(), Some("runner stopped".to_owned()))]
+        );
+        assert_eq!(
+            std::fs::read_dir(state.path().join("work")).map_or(0, |entries| entries.count()),
+            0
+        );
     }
 }
 
@@ -104,7 +111,12 @@ async fn a_third_term_ends_at_once_and_leaves_the_execution_to_the_next_process(
     let mut daemon = setup.start();
     eventually("the push begins", || {
         let store = control.store();
-        store.jobs[&id].executions.first()?.history.contains(&"in-progress".to_owned()).then_some(())
+        store.jobs[&id]
+            .executions
+            .first()?
+            .history
+            .contains(&"in-progress".to_owned())
+            .then_some(())
     })
     .await;
     // The final status cannot be delivered, so the stop of the second signal takes its time.
@@ -121,7 +133,10 @@ async fn a_third_term_ends_at_once_and_leaves_the_execution_to_the_next_process(
     control.behave();
     // Whether the status had arrived before the end or not, it arrives at most once.
     let history = control.store().jobs[&id].executions[0].history.clone();
-    let cancelled = history.iter().filter(|status| *status == "cancelled").count();
+    let cancelled = history
+        .iter()
+        .filter(|status| *status == "cancelled")
+        .count();
     assert!(cancelled <= 1, "{history:?}");
     if cancelled == 0 {
         assert!(!is_final(&control.store().jobs[&id].executions[0].status));
@@ -146,7 +161,12 @@ async fn undelivered_reports_do_not_change_the_exit_code_and_arrive_after_the_re
     ));
     let id = control.offer(NewJob::new("noop-build", "build"));
     eventually("the result is refused for now", || {
-        control.store().calls.iter().any(|call| call.path.ends_with("/result")).then_some(())
+        control
+            .store()
+            .calls
+            .iter()
+            .any(|call| call.path.ends_with("/result"))
+            .then_some(())
     })
     .await;
     assert_eq!(daemon.terminate().await, 0);
@@ -154,8 +174,17 @@ async fn undelivered_reports_do_not_change_the_exit_code_and_arrive_after_the_re
     let mut next = setup.start();
     let job = control.wait(&id, PATIENCE).await.unwrap();
     assert_eq!(job.status, "finished", "{}", next.log());
-    assert_eq!(job.executions[0].history, ["initializing", "in-progress", "cleaning-up", "finished"]);
-    assert_eq!((job.executions[0].results_offered, job.executions[0].outputs_offered), (1, 1));
+    assert_eq!(
+        job.executions[0].history,
+        ["initializing", "in-progress", "cleaning-up", "finished"]
+    );
+    assert_eq!(
+        (
+            job.executions[0].results_offered,
+            job.executions[0].outputs_offered
+        ),
+        (1, 1)
+    );
     assert_eq!(next.terminate().await, 0);
     assert_contract(&control);
 }
@@ -167,7 +196,11 @@ async fn beats_are_never_late_while_both_cores_burn_and_jobs_run() {
     let mut daemon = Setup::new(state.path(), &control).start();
     let burners: Vec<_> = (0..2)
         .map(|_| {
-            tokio::process::Command::new("sh").args(["-c", "while :; do :; done"]).kill_on_drop(true).spawn().unwrap()
+            tokio::process::Command::new("sh")
+                .args(["-c", "while :; do :; done"])
+                .kill_on_drop(true)
+                .spawn()
+                .unwrap()
         })
         .collect();
     let end = std::time::Instant::now() + Duration::from_secs(26);
@@ -199,25 +232,38 @@ async fn a_minute_without_control_plane_loses_nothing() {
         )
     });
     let id = control.offer(NewJob::new("noop-build", "build"));
-    eventually("the job is under way", || control.store().jobs[&id].executions.first().map(drop)).await;
+    eventually("the job is under way", || {
+        control.store().jobs[&id].executions.first().map(drop)
+    })
+    .await;
     control.set_down(true);
     tokio::time::sleep(Duration::from_secs(60)).await;
     let beats = control.store().beats.len();
     control.set_down(false);
-    eventually("the runner is heard again", || (control.store().beats.len() > beats).then_some(())).await;
+    eventually("the runner is heard again", || {
+        (control.store().beats.len() > beats).then_some(())
+    })
+    .await;
     // The server has failed the execution of a runner that was silent for so long; this one forgives.
     {
         let mut store = control.store();
         let job = store.jobs.get_mut(&id).unwrap();
         job.status = "in-progress".into();
-        job.executions[0].status = job.executions[0].history.last().cloned().unwrap_or("pending".into());
+        job.executions[0].status = job.executions[0]
+            .history
+            .last()
+            .cloned()
+            .unwrap_or("pending".into());
     }
     let execution = eventually("all reports arrive", || {
         let execution = control.store().jobs[&id].executions[0].clone();
         (execution.history.last().map(String::as_str) == Some("finished")).then_some(execution)
     })
     .await;
-    assert_eq!(execution.history, ["initializing", "in-progress", "cleaning-up", "finished"]);
+    assert_eq!(
+        execution.history,
+        ["initializing", "in-progress", "cleaning-up", "finished"]
+    );
     assert_eq!(execution.outputs_offered, 1);
     assert_eq!(daemon.terminate().await, 0);
 }
@@ -227,13 +273,24 @@ async fn hup_reads_the_settings_again() {
     let control = control_plane(Generation::First).await;
     let state = tempfile::tempdir().unwrap();
     let mut daemon = Setup::new(state.path(), &control).start();
-    eventually("the first beat", || (!control.store().beats.is_empty()).then_some(())).await;
-    control.store().set_setting("heart_beat_timeout", json!(100_000_000));
+    eventually("the first beat", || {
+        (!control.store().beats.is_empty()).then_some(())
+    })
+    .await;
+    control
+        .store()
+        .set_setting("heart_beat_timeout", json!(100_000_000));
     let before = control.store().beats.len();
     daemon.signal("-HUP");
     let start = std::time::Instant::now();
-    eventually("ten beats", || (control.store().beats.len() >= before + 10).then_some(())).await;
-    assert!(start.elapsed() < Duration::from_secs(40), "at the old period it would take 50 s");
+    eventually("ten beats", || {
+        (control.store().beats.len() >= before + 10).then_some(())
+    })
+    .await;
+    assert!(
+        start.elapsed() < Duration::from_secs(40),
+        "at the old period it would take 50 s"
+    );
     assert_eq!(daemon.terminate().await, 0);
     assert_contract(&control);
 }
@@ -243,11 +300,20 @@ async fn the_control_planes_wish_ends_the_process_in_good_order() {
     let control = control_plane(Generation::Second).await;
     let state = tempfile::tempdir().unwrap();
     let mut daemon = Setup::new(state.path(), &control).start();
-    let process = eventually("the process registers", || control.store().processes.keys().next().cloned()).await;
-    control.store().shutdowns.insert(process.clone(), vec![("wish".into(), "requested".into())]);
+    let process = eventually("the process registers", || {
+        control.store().processes.keys().next().cloned()
+    })
+    .await;
+    control
+        .store()
+        .shutdowns
+        .insert(process.clone(), vec![("wish".into(), "requested".into())]);
     assert_eq!(daemon.ended().await, 0, "{}", daemon.log());
     let store = control.store();
-    assert_eq!(store.shutdowns[&process], [("wish".to_owned(), "completed".to_owned())]);
+    assert_eq!(
+        store.shutdowns[&process],
+        [("wish".to_owned(), "completed".to_owned())]
+    );
     drop(store);
     assert_contract(&control);
 }

@@ -11,29 +11,53 @@ use crate::parts::git::GitServer;
 use crate::parts::git_policy;
 use crate::parts::ssh::SshServer;
 
-async fn fetch(url: &str, submodules: bool, policy: &Policy, tree: &Path) -> Result<Checkout, GitError> {
+async fn fetch(
+    url: &str,
+    submodules: bool,
+    policy: &Policy,
+    tree: &Path,
+) -> Result<Checkout, GitError> {
     let location = Location::parse(url, policy).unwrap();
-    let source = Source { location, reach: Reach::Source, reference: "main".into(), submodules };
-    source.fetch(tree, policy, &Redactor::default(), &Stop::default()).await
+    let source = Source {
+        location,
+        reach: Reach::Source,
+        reference: "main".into(),
+        submodules,
+    };
+    source
+        .fetch(tree, policy, &Redactor::default(), &Stop::default())
+        .await
 }
 
 #[tokio::test]
 async fn submodules_are_fetched_at_every_depth_only_when_asked_for() {
     let git = GitServer::start(&[], Some("robot:marked-git-password")).await;
     let deep = git.commit("deep", &[("deep.txt", "deep")], &[]);
-    let lib =
-        git.commit("lib", &[("lib.txt", "lib")], &[("sub/deep", &format!("http://{}/deep.git", git.host), &deep)]);
+    let lib = git.commit(
+        "lib",
+        &[("lib.txt", "lib")],
+        &[("sub/deep", &format!("http://{}/deep.git", git.host), &deep)],
+    );
     // What is wanted of the submodule is not its newest commit.
     git.commit("lib", &[("lib.txt", "newer")], &[]);
-    let head = git.commit("app", &[("app.txt", "app")], &[("libs/lib", "../lib.git", &lib)]);
+    let head = git.commit(
+        "app",
+        &[("app.txt", "app")],
+        &[("libs/lib", "../lib.git", &lib)],
+    );
     for (submodules, expected) in [(true, [true, true, true]), (false, [true, false, false])] {
         let tree = tempfile::tempdir().unwrap();
-        let checkout = fetch(&git.url(), submodules, &git_policy(), tree.path()).await.unwrap();
+        let checkout = fetch(&git.url(), submodules, &git_policy(), tree.path())
+            .await
+            .unwrap();
         assert_eq!(checkout.commit, head);
         let files = ["app.txt", "libs/lib/lib.txt", "libs/lib/sub/deep/deep.txt"];
         assert_eq!(files.map(|file| tree.path().join(file).exists()), expected);
         if submodules {
-            assert_eq!(std::fs::read_to_string(tree.path().join("libs/lib/lib.txt")).unwrap(), "lib");
+            assert_eq!(
+                std::fs::read_to_string(tree.path().join("libs/lib/lib.txt")).unwrap(),
+                "lib"
+            );
         }
     }
 }
@@ -43,11 +67,21 @@ async fn a_submodule_cannot_lead_where_its_repository_must_not() {
     let git = GitServer::start(&[], None).await;
     let lib = git.commit("lib", &[("lib.txt", "lib")], &[]);
     let local = git.root().join("lib.git").display().to_string();
-    for url in [&local, &format!("file://{local}"), "http://example.com/lib.git", "ext::sh -c id"] {
+    for url in [
+        &local,
+        &format!("file://{local}"),
+        "http://example.com/lib.git",
+        "ext::sh -c id",
+    ] {
         git.commit("app", &[], &[("libs/lib", url, &lib)]);
         let tree = tempfile::tempdir().unwrap();
-        let error = fetch(&git.url(), true, &git_policy(), tree.path()).await.unwrap_err();
-        assert!(matches!(&error, GitError::Submodule { path, .. } if path == "libs/lib"), "{url}: {error}");
+        let error = fetch(&git.url(), true, &git_policy(), tree.path())
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(&error, GitError::Submodule { path, .. } if path == "libs/lib"),
+            "{url}: {error}"
+        );
         assert!(!tree.path().join("libs/lib/lib.txt").exists());
     }
 }
@@ -60,7 +94,9 @@ async fn submodules_without_end_are_refused() {
         commit = git.commit("app", &[], &[("again", "./", &commit)]);
     }
     let tree = tempfile::tempdir().unwrap();
-    let error = fetch(&git.url(), true, &git_policy(), tree.path()).await.unwrap_err();
+    let error = fetch(&git.url(), true, &git_policy(), tree.path())
+        .await
+        .unwrap_err();
     assert!(matches!(error, GitError::TooDeep(_)), "{error}");
 }
 
@@ -75,14 +111,20 @@ async fn git_over_ssh_wants_the_operators_key_and_a_known_host() {
         ..git_policy()
     };
     let tree = tempfile::tempdir().unwrap();
-    let checkout = fetch(&url, false, &policy("client", "known"), tree.path()).await.unwrap();
+    let checkout = fetch(&url, false, &policy("client", "known"), tree.path())
+        .await
+        .unwrap();
     assert_eq!(checkout.commit, git.head());
     assert!(tree.path().join("app.txt").exists());
-    for (key, hosts, told) in
-        [("stranger", "known", "Permission denied"), ("client", "unknown", "Host key verification")]
-    {
+    for (key, hosts, told) in [
+        ("stranger", "known", "Permission denied"),
+        ("client", "unknown", "Host key verification"),
+    ] {
         let tree = tempfile::tempdir().unwrap();
-        let error = fetch(&url, false, &policy(key, hosts), tree.path()).await.unwrap_err().to_string();
+        let error = fetch(&url, false, &policy(key, hosts), tree.path())
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(told), "{error}");
     }
 }

@@ -24,8 +24,16 @@ struct Permitted {
     why: &'static str,
 }
 
-const fn permitted(recorded: Option<&'static str>, ours: Option<&'static str>, why: &'static str) -> Permitted {
-    Permitted { recorded, ours, why }
+const fn permitted(
+    recorded: Option<&'static str>,
+    ours: Option<&'static str>,
+    why: &'static str,
+) -> Permitted {
+    Permitted {
+        recorded,
+        ours,
+        why,
+    }
 }
 
 impl Permitted {
@@ -49,8 +57,16 @@ const PERMITTED: [Permitted; 7] = [
         Some("POST executions {}"),
         "the body is not read; the contract has an empty object (2.8)",
     ),
-    permitted(None, Some("GET composite-plan"), "the composite plan is asked for first; this server has none (2.6)"),
-    permitted(Some("GET app-config"), None, "the app config is fetched and never used (2.15)"),
+    permitted(
+        None,
+        Some("GET composite-plan"),
+        "the composite plan is asked for first; this server has none (2.6)",
+    ),
+    permitted(
+        Some("GET app-config"),
+        None,
+        "the app config is fetched and never used (2.15)",
+    ),
     permitted(
         Some("POST result {\"success\":true}"),
         Some("POST result success true artifact contents"),
@@ -70,12 +86,22 @@ const PERMITTED: [Permitted; 7] = [
 
 /// One recorded call.
 fn recorded(name: &str) -> Vec<Value> {
-    let path = format!("{}/tests/conformance/traces/{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read_to_string(path).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let path = format!(
+        "{}/tests/conformance/traces/{name}.jsonl",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    std::fs::read_to_string(path)
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
 }
 
 fn recorded_plan(name: &str) -> Value {
-    recorded(name).into_iter().find_map(|call| call.get("plan").cloned()).unwrap()
+    recorded(name)
+        .into_iter()
+        .find_map(|call| call.get("plan").cloned())
+        .unwrap()
 }
 
 /// A call as a line; nothing for those that are left out.
@@ -83,26 +109,44 @@ fn line(method: &str, path: &str, body: &Value) -> Option<String> {
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     let what = match segments.as_slice() {
         ["v1", "runner-jobs", _] => "job".to_owned(),
-        ["v1", "runner-jobs", _, "executions", _] => format!("status {}", body["status"].as_str().unwrap_or_default()),
+        ["v1", "runner-jobs", _, "executions", _] => {
+            format!("status {}", body["status"].as_str().unwrap_or_default())
+        }
         ["v1", "runner-jobs", _, "executions", _, "result"] => format!("result {}", result(body)),
-        ["v1", "runner-jobs", _, "executions", _, "outputs"] => format!("outputs {}", outputs(&body["outputs"])),
+        ["v1", "runner-jobs", _, "executions", _, "outputs"] => {
+            format!("outputs {}", outputs(&body["outputs"]))
+        }
         ["v1", "runner-jobs", _, rest] => (*rest).to_owned(),
         ["v1", "apps", _, "config", _] => "app-config".to_owned(),
         _ => return None,
     };
-    Some(if what == "executions" { format!("{method} executions {body}") } else { format!("{method} {what}") })
+    Some(if what == "executions" {
+        format!("{method} executions {body}")
+    } else {
+        format!("{method} {what}")
+    })
 }
 
 fn result(body: &Value) -> String {
-    let Some(packed) = body["contents_compressed"].as_str() else { return body.to_string() };
+    let Some(packed) = body["contents_compressed"].as_str() else {
+        return body.to_string();
+    };
     let text = nuon_runner::plan::contents::unpack(packed).unwrap();
     let contents: Value = serde_json::from_str(&text).unwrap();
     match contents["op"].as_str() {
-        Some(op) => format!("success {} {op} {}", body["success"], changes(&contents["k8s_content_diff"])),
+        Some(op) => format!(
+            "success {} {op} {}",
+            body["success"],
+            changes(&contents["k8s_content_diff"])
+        ),
         None => format!(
             "success {} {} contents",
             body["success"],
-            if body["oci_artifact"].is_object() { "artifact" } else { "no" }
+            if body["oci_artifact"].is_object() {
+                "artifact"
+            } else {
+                "no"
+            }
         ),
     }
 }
@@ -111,13 +155,24 @@ fn outputs(outputs: &Value) -> String {
     if outputs["diff"].is_array() {
         return format!("diff {}", changes(&outputs["diff"]));
     }
-    if outputs["image"]["digest"].is_string() { "image digest".into() } else { outputs.to_string() }
+    if outputs["image"]["digest"].is_string() {
+        "image digest".into()
+    } else {
+        outputs.to_string()
+    }
 }
 
 fn changes(diffs: &Value) -> String {
     let changes = diffs.as_array().into_iter().flatten();
     let changes: Vec<_> = changes
-        .map(|diff| format!("{}/{}={}", diff["kind"].as_str().unwrap(), diff["name"].as_str().unwrap(), diff["type"]))
+        .map(|diff| {
+            format!(
+                "{}/{}={}",
+                diff["kind"].as_str().unwrap(),
+                diff["name"].as_str().unwrap(),
+                diff["type"]
+            )
+        })
         .collect();
     changes.join(" ")
 }
@@ -146,7 +201,9 @@ fn normalise(lines: impl Iterator<Item = String>) -> Vec<String> {
 fn differences(recorded: &[String], ours: &[String]) -> Vec<(Option<String>, Option<String>)> {
     if recorded.is_empty() || ours.is_empty() {
         let alone = recorded.iter().map(|line| (Some(line.clone()), None));
-        return alone.chain(ours.iter().map(|line| (None, Some(line.clone())))).collect();
+        return alone
+            .chain(ours.iter().map(|line| (None, Some(line.clone()))))
+            .collect();
     }
     let (first, second) = (recorded[0].as_str(), ours[0].as_str());
     if first == second {
@@ -154,7 +211,13 @@ fn differences(recorded: &[String], ours: &[String]) -> Vec<(Option<String>, Opt
     }
     let step = |a: usize, b: usize| {
         let mut rest = differences(&recorded[a..], &ours[b..]);
-        rest.insert(0, ((a == 1).then(|| first.to_owned()), (b == 1).then(|| second.to_owned())));
+        rest.insert(
+            0,
+            (
+                (a == 1).then(|| first.to_owned()),
+                (b == 1).then(|| second.to_owned()),
+            ),
+        );
         rest
     };
     let permitted = |recorded, ours| PERMITTED.iter().any(|row| row.fits(recorded, ours));
@@ -169,14 +232,18 @@ fn differences(recorded: &[String], ours: &[String]) -> Vec<(Option<String>, Opt
 
 /// Which rows explain the differences; fails for one that none explains.
 fn explain(name: &str, ours: &[String]) -> BTreeSet<usize> {
-    let recorded = normalise(
-        recorded(name)
-            .iter()
-            .filter_map(|call| line(call["method"].as_str().unwrap(), call["path"].as_str().unwrap(), &call["body"])),
-    );
+    let recorded = normalise(recorded(name).iter().filter_map(|call| {
+        line(
+            call["method"].as_str().unwrap(),
+            call["path"].as_str().unwrap(),
+            &call["body"],
+        )
+    }));
     let mut used = BTreeSet::new();
     for (theirs, mine) in differences(&recorded, ours) {
-        let row = PERMITTED.iter().position(|row| row.fits(theirs.as_deref(), mine.as_deref()));
+        let row = PERMITTED
+            .iter()
+            .position(|row| row.fits(theirs.as_deref(), mine.as_deref()));
         match row {
             Some(row) => drop(used.insert(row)),
             None => panic!(
@@ -195,11 +262,17 @@ async fn play(control: &ControlPlane, job: NewJob) -> Vec<String> {
         job.status,
         "finished",
         "{}",
-        job.executions.last().and_then(|e| e.description.clone()).unwrap_or_default()
+        job.executions
+            .last()
+            .and_then(|e| e.description.clone())
+            .unwrap_or_default()
     );
     tokio::time::sleep(Duration::from_millis(100)).await;
     let store = control.store();
-    let calls = store.calls.iter().filter(|call| call.path.contains(&id) || call.path.contains("/apps/"));
+    let calls = store
+        .calls
+        .iter()
+        .filter(|call| call.path.contains(&id) || call.path.contains("/apps/"));
     normalise(calls.filter_map(|call| line(&call.method, &call.path, &call.body)))
 }
 
@@ -212,8 +285,14 @@ async fn the_recorded_jobs_make_the_same_calls_but_for_what_is_permitted() {
     let mut used = BTreeSet::new();
 
     let files = [
-        ("app/overlays/prod/kustomization.yaml", "resources: [cm.yaml]\n"),
-        ("app/overlays/prod/cm.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"),
+        (
+            "app/overlays/prod/kustomization.yaml",
+            "resources: [cm.yaml]\n",
+        ),
+        (
+            "app/overlays/prod/cm.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n",
+        ),
     ];
     let git = GitServer::start(&files, None).await;
     for trace in ["k8s-build-inline", "k8s-build-kustomize"] {
@@ -241,13 +320,26 @@ async fn the_recorded_jobs_make_the_same_calls_but_for_what_is_permitted() {
         let deploy = &mut plan["kubernetes_manifest"];
         deploy["cluster_info"]["kube_config"] = testbed().kubeconfig().into();
         deploy["namespace"] = name.clone().into();
-        let manifest = deploy["manifest"].as_str().unwrap().replace("traces", &name);
+        let manifest = deploy["manifest"]
+            .as_str()
+            .unwrap()
+            .replace("traces", &name);
         deploy["manifest"] = manifest.into();
-        used.extend(explain(trace, &play(&control, NewJob::deploy(operation, plan)).await));
+        used.extend(explain(
+            trace,
+            &play(&control, NewJob::deploy(operation, plan)).await,
+        ));
     }
-    let unused: Vec<_> =
-        PERMITTED.iter().enumerate().filter(|(at, _)| !used.contains(at)).map(|(_, row)| row.why).collect();
-    assert!(unused.is_empty(), "rows that permit what does not happen: {unused:#?}");
+    let unused: Vec<_> = PERMITTED
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !used.contains(at))
+        .map(|(_, row)| row.why)
+        .collect();
+    assert!(
+        unused.is_empty(),
+        "rows that permit what does not happen: {unused:#?}"
+    );
     assert_eq!(daemon.terminate().await, 0);
     assert_contract(&control);
 }

@@ -44,7 +44,11 @@ impl Invented {
         Self::with_key(behaviour, permits, None)
     }
 
-    fn with_key(behaviour: Behaviour, permits: usize, exclusive: Option<&'static str>) -> Arc<Self> {
+    fn with_key(
+        behaviour: Behaviour,
+        permits: usize,
+        exclusive: Option<&'static str>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             behaviour,
             effects: AtomicUsize::new(0),
@@ -92,12 +96,20 @@ impl Steps for Run {
             self.0.at_once.fetch_sub(1, Ordering::SeqCst);
             self.0.effects.fetch_add(1, Ordering::SeqCst);
             match self.0.behaviour {
-                Behaviour::Fail => return Err(Failure::new(FailureKind::Render, "the invented effect fails")),
+                Behaviour::Fail => {
+                    return Err(Failure::new(
+                        FailureKind::Render,
+                        "the invented effect fails",
+                    ));
+                }
                 Behaviour::Panic => panic!("an invented panic"),
                 Behaviour::Succeed | Behaviour::NeedResult => {}
             }
             Ok(Outcome {
-                result: Some(ResultReport { success: true, ..ResultReport::default() }),
+                result: Some(ResultReport {
+                    success: true,
+                    ..ResultReport::default()
+                }),
                 outputs: json!({"made": 1}).as_object().unwrap().clone(),
                 needs_result: self.0.behaviour == Behaviour::NeedResult,
                 ..Outcome::default()
@@ -125,7 +137,15 @@ fn job() -> NewJob {
 }
 
 async fn begun(bench: &Bench, invented: &Invented) {
-    bench.until("the effect begins", |_| invented.begun.try_acquire().ok().map(|permit| permit.forget())).await;
+    bench
+        .until("the effect begins", |_| {
+            invented
+                .begun
+                .try_acquire()
+                .ok()
+                .map(|permit| permit.forget())
+        })
+        .await;
 }
 
 fn nothing_is_left(bench: &Bench) {
@@ -143,16 +163,25 @@ async fn a_cancelled_job_is_reported_cancelled_and_still_cleans_up() {
         let id = bench.control.offer(job());
         begun(&bench, &invented).await;
         bench.control.store().cancel(&id);
-        bench.until("the job is cleaned up", |_| (invented.cleanups.load(Ordering::SeqCst) == 1).then_some(())).await;
+        bench
+            .until("the job is cleaned up", |_| {
+                (invented.cleanups.load(Ordering::SeqCst) == 1).then_some(())
+            })
+            .await;
         let history = bench
             .until("the cancel is reported", |bench| {
-                let history = bench.control.store().jobs[&id].executions[0].history.clone();
+                let history = bench.control.store().jobs[&id].executions[0]
+                    .history
+                    .clone();
                 (history.last().map(String::as_str) == Some("cancelled")).then_some(history)
             })
             .await;
         assert_eq!(history, ["initializing", "in-progress", "cancelled"]);
         assert_eq!(invented.effects.load(Ordering::SeqCst), 0);
-        assert_eq!(bench.control.store().jobs[&id].executions[0].results_offered, 0);
+        assert_eq!(
+            bench.control.store().jobs[&id].executions[0].results_offered,
+            0
+        );
         nothing_is_left(&bench);
         crate::daemon::assert_contract(&bench.control);
     }
@@ -163,12 +192,19 @@ async fn a_job_whose_time_is_over_is_reported_timed_out_and_still_cleans_up() {
     let bench = Bench::new(Generation::First).await;
     let invented = Invented::new(Behaviour::Succeed, 0);
     let _running = start(&bench, &invented).await;
-    let id = bench.control.offer(NewJob { execution_timeout: Duration::from_secs(20), ..job() });
+    let id = bench.control.offer(NewJob {
+        execution_timeout: Duration::from_secs(20),
+        ..job()
+    });
     begun(&bench, &invented).await;
     let job = bench.ended(&id).await;
     // The server's own clock may strike first; both say the same.
     assert_eq!(job.executions[0].status, "timed-out");
-    bench.until("the job is cleaned up", |_| (invented.cleanups.load(Ordering::SeqCst) == 1).then_some(())).await;
+    bench
+        .until("the job is cleaned up", |_| {
+            (invented.cleanups.load(Ordering::SeqCst) == 1).then_some(())
+        })
+        .await;
     nothing_is_left(&bench);
 }
 
@@ -180,7 +216,10 @@ async fn a_panic_fails_its_job_and_nothing_else() {
     for _ in 0..2 {
         let id = bench.control.offer(job());
         let job = bench.ended(&id).await;
-        assert_eq!(job.executions[0].history, ["initializing", "in-progress", "failed"]);
+        assert_eq!(
+            job.executions[0].history,
+            ["initializing", "in-progress", "failed"]
+        );
         assert!(job.description.contains("panicked"), "{}", job.description);
     }
     assert_eq!(invented.cleanups.load(Ordering::SeqCst), 2);
@@ -201,11 +240,18 @@ async fn a_failure_is_told_with_its_step_handler_and_sentence() {
 
 #[tokio::test]
 async fn a_plan_whose_result_is_refused_is_failed_and_another_job_is_not() {
-    for (behaviour, expected) in [(Behaviour::NeedResult, "failed"), (Behaviour::Succeed, "finished")] {
+    for (behaviour, expected) in [
+        (Behaviour::NeedResult, "failed"),
+        (Behaviour::Succeed, "finished"),
+    ] {
         let bench = Bench::new(Generation::First).await;
         let invented = Invented::new(behaviour, 9);
         let _running = start(&bench, &invented).await;
-        bench.control.misbehave(Fault::once(http::Method::POST, "/result", Misbehaviour::Refuse(422, None)));
+        bench.control.misbehave(Fault::once(
+            http::Method::POST,
+            "/result",
+            Misbehaviour::Refuse(422, None),
+        ));
         let id = bench.control.offer(job());
         assert_eq!(bench.ended(&id).await.executions[0].status, expected);
     }
@@ -214,7 +260,10 @@ async fn a_plan_whose_result_is_refused_is_failed_and_another_job_is_not() {
 #[tokio::test]
 async fn two_executions_with_one_key_never_run_at_once_and_the_second_says_that_it_waits() {
     let bench = Bench::new(Generation::First).await;
-    bench.control.store().set_setting("job_group_parallelism", json!({"build": "4"}));
+    bench
+        .control
+        .store()
+        .set_setting("job_group_parallelism", json!({"build": "4"}));
     let invented = Invented::with_key(Behaviour::Succeed, 0, Some("install/component"));
     let _running = start(&bench, &invented).await;
     let ids: Vec<_> = (0..3).map(|_| bench.control.offer(job())).collect();
@@ -228,7 +277,12 @@ async fn two_executions_with_one_key_never_run_at_once_and_the_second_says_that_
     bench
         .until("a waiting job says so", |bench| {
             let store = bench.control.store();
-            store.logs.values().flatten().any(|line| line.text.contains("waits for another deploy")).then_some(())
+            store
+                .logs
+                .values()
+                .flatten()
+                .any(|line| line.text.contains("waits for another deploy"))
+                .then_some(())
         })
         .await;
 }
@@ -238,14 +292,20 @@ async fn an_hour_without_control_plane_loses_nothing() {
     let bench = Bench::new(Generation::First).await;
     let invented = Invented::new(Behaviour::Succeed, 0);
     let running = start(&bench, &invented).await;
-    let id = bench.control.offer(NewJob { execution_timeout: Duration::from_secs(7200), ..job() });
+    let id = bench.control.offer(NewJob {
+        execution_timeout: Duration::from_secs(7200),
+        ..job()
+    });
     begun(&bench, &invented).await;
     bench.control.set_down(true);
     invented.gate.add_permits(1);
     bench.pass(Duration::from_secs(3600)).await;
     assert_eq!(invented.effects.load(Ordering::SeqCst), 1);
     let backlog = running.journal.backlog().await.unwrap();
-    assert_eq!(backlog.depth, 4, "result, outputs, cleaning-up and finished wait in the journal");
+    assert_eq!(
+        backlog.depth, 4,
+        "result, outputs, cleaning-up and finished wait in the journal"
+    );
     // The supervisor of the server saw no heart beat, but this one forgives: the older generation
     // fails the execution, which the next test is about.
     bench.control.store().jobs.get_mut(&id).unwrap().executions[0].status = "in-progress".into();
@@ -256,8 +316,14 @@ async fn an_hour_without_control_plane_loses_nothing() {
             (execution.status == "finished").then_some(execution)
         })
         .await;
-    assert_eq!(execution.history, ["initializing", "in-progress", "cleaning-up", "finished"]);
-    assert_eq!((execution.results_offered, execution.outputs_offered), (1, 1));
+    assert_eq!(
+        execution.history,
+        ["initializing", "in-progress", "cleaning-up", "finished"]
+    );
+    assert_eq!(
+        (execution.results_offered, execution.outputs_offered),
+        (1, 1)
+    );
     let store = bench.control.store();
     let order: Vec<_> = store
         .calls
@@ -265,7 +331,11 @@ async fn an_hour_without_control_plane_loses_nothing() {
         .filter(|call| call.committed && call.method != "GET" && call.path.contains(&execution.id))
         .map(|call| call.path.rsplit('/').next().unwrap().to_owned())
         .collect();
-    assert_eq!(order[2..4], ["result", "outputs"], "in the order in which they were queued");
+    assert_eq!(
+        order[2..4],
+        ["result", "outputs"],
+        "in the order in which they were queued"
+    );
 }
 
 #[tokio::test]
@@ -280,7 +350,10 @@ async fn after_an_outage_a_status_never_overwrites_an_end_that_the_server_has_se
     // The server's supervisor fails or times out the execution in this time.
     bench.pass(Duration::from_secs(3600)).await;
     let ended_as = bench.control.store().jobs[&id].executions[0].status.clone();
-    assert!(["failed", "timed-out"].contains(&ended_as.as_str()), "{ended_as}");
+    assert!(
+        ["failed", "timed-out"].contains(&ended_as.as_str()),
+        "{ended_as}"
+    );
     bench.control.set_down(false);
     let execution = bench
         .until("result and outputs have arrived", |bench| {
@@ -289,17 +362,25 @@ async fn after_an_outage_a_status_never_overwrites_an_end_that_the_server_has_se
         })
         .await;
     bench.pass(Duration::from_secs(120)).await;
-    assert_eq!(bench.control.store().jobs[&id].executions[0].status, ended_as);
+    assert_eq!(
+        bench.control.store().jobs[&id].executions[0].status,
+        ended_as
+    );
     assert_eq!(execution.history, ["initializing", "in-progress"]);
 }
 
 #[tokio::test]
 async fn answers_that_are_lost_on_a_fifth_of_all_requests_double_nothing() {
     let bench = Bench::new(Generation::Second).await;
-    bench.control.store().set_setting("job_group_parallelism", json!({"build": "16"}));
+    bench
+        .control
+        .store()
+        .set_setting("job_group_parallelism", json!({"build": "16"}));
     let invented = Invented::new(Behaviour::Succeed, 1000);
     let _running = start(&bench, &invented).await;
-    bench.control.misbehave(Fault::some(20, 7, Misbehaviour::LoseAnswer));
+    bench
+        .control
+        .misbehave(Fault::some(20, 7, Misbehaviour::LoseAnswer));
     let ids: Vec<_> = (0..200).map(|_| bench.control.offer(job())).collect();
     for id in &ids {
         bench
@@ -311,7 +392,10 @@ async fn answers_that_are_lost_on_a_fifth_of_all_requests_double_nothing() {
                     job.status = "available".into();
                     job.created_at = bench.clock.now();
                 }
-                (job.executions.last().is_some_and(|execution| execution.status == "finished")).then_some(())
+                (job.executions
+                    .last()
+                    .is_some_and(|execution| execution.status == "finished"))
+                .then_some(())
             })
             .await;
     }
@@ -322,11 +406,22 @@ async fn answers_that_are_lost_on_a_fifth_of_all_requests_double_nothing() {
         let execution = &job.executions[0];
         let mut history = execution.history.clone();
         history.dedup();
-        assert_eq!(history, ["initializing", "in-progress", "cleaning-up", "finished"]);
+        assert_eq!(
+            history,
+            ["initializing", "in-progress", "cleaning-up", "finished"]
+        );
         assert!(execution.result.is_some() && execution.outputs.is_some());
     }
-    assert_eq!(invented.effects.load(Ordering::SeqCst), 200, "no effect was done twice");
-    let lost = store.calls.iter().filter(|call| call.committed && call.status == 0).count();
+    assert_eq!(
+        invented.effects.load(Ordering::SeqCst),
+        200,
+        "no effect was done twice"
+    );
+    let lost = store
+        .calls
+        .iter()
+        .filter(|call| call.committed && call.status == 0)
+        .count();
     assert!(lost > 200, "only {lost} answers were lost");
 }
 
@@ -335,15 +430,27 @@ async fn a_restarted_worker_drives_on_under_the_same_execution() {
     let bench = Bench::new(Generation::First).await;
     let stuck = Invented::new(Behaviour::Succeed, 0);
     let first = start(&bench, &stuck).await;
-    let id = bench.control.offer(NewJob { execution_timeout: Duration::from_secs(3600), ..job() });
+    let id = bench.control.offer(NewJob {
+        execution_timeout: Duration::from_secs(3600),
+        ..job()
+    });
     begun(&bench, &stuck).await;
     first.kill().await;
     let free = Invented::new(Behaviour::Succeed, 1);
     let _second = start(&bench, &free).await;
     let job = bench.ended(&id).await;
     assert_eq!(job.executions.len(), 1);
-    assert_eq!(job.executions[0].history, ["initializing", "in-progress", "cleaning-up", "finished"]);
-    assert_eq!((stuck.effects.load(Ordering::SeqCst), free.effects.load(Ordering::SeqCst)), (0, 1));
+    assert_eq!(
+        job.executions[0].history,
+        ["initializing", "in-progress", "cleaning-up", "finished"]
+    );
+    assert_eq!(
+        (
+            stuck.effects.load(Ordering::SeqCst),
+            free.effects.load(Ordering::SeqCst)
+        ),
+        (0, 1)
+    );
 }
 
 #[tokio::test]
@@ -359,7 +466,11 @@ async fn an_execution_that_the_server_has_ended_is_forgotten_after_a_restart() {
     let second = start(&bench, &free).await;
     let next = bench.control.offer(job());
     bench.ended(&next).await;
-    assert_eq!(free.effects.load(Ordering::SeqCst), 1, "only the next job was done");
+    assert_eq!(
+        free.effects.load(Ordering::SeqCst),
+        1,
+        "only the next job was done"
+    );
     assert!(second.journal.open_claims().await.unwrap().is_empty());
 }
 
@@ -367,7 +478,10 @@ async fn an_execution_that_the_server_has_ended_is_forgotten_after_a_restart() {
 async fn a_job_that_brought_the_process_down_three_times_is_failed() {
     let bench = Bench::new(Generation::Second).await;
     let stuck = Invented::new(Behaviour::Succeed, 0);
-    let id = bench.control.offer(NewJob { execution_timeout: Duration::from_secs(3600), ..job() });
+    let id = bench.control.offer(NewJob {
+        execution_timeout: Duration::from_secs(3600),
+        ..job()
+    });
     for _ in 0..3 {
         let running = start(&bench, &stuck).await;
         begun(&bench, &stuck).await;
@@ -375,7 +489,11 @@ async fn a_job_that_brought_the_process_down_three_times_is_failed() {
     }
     let _running = start(&bench, &stuck).await;
     let job = bench.ended(&id).await;
-    assert!(job.description.contains("went down 3 times"), "{}", job.description);
+    assert!(
+        job.description.contains("went down 3 times"),
+        "{}",
+        job.description
+    );
     assert_eq!(job.executions.len(), 1);
 }
 
@@ -383,9 +501,15 @@ async fn a_job_that_brought_the_process_down_three_times_is_failed() {
 #[tokio::test]
 async fn crashes_are_counted_for_the_job_that_caused_them() {
     let bench = Bench::new(Generation::Second).await;
-    bench.control.store().set_setting("job_group_parallelism", json!({"build": "2"}));
+    bench
+        .control
+        .store()
+        .set_setting("job_group_parallelism", json!({"build": "2"}));
     let stuck = Invented::new(Behaviour::Succeed, 0);
-    let long = || NewJob { execution_timeout: Duration::from_secs(36_000), ..job() };
+    let long = || NewJob {
+        execution_timeout: Duration::from_secs(36_000),
+        ..job()
+    };
     let (first, second) = (bench.control.offer(long()), bench.control.offer(long()));
     for _ in 0..2 {
         let running = start(&bench, &stuck).await;
@@ -397,30 +521,58 @@ async fn crashes_are_counted_for_the_job_that_caused_them() {
     let running = start(&bench, &stuck).await;
     begun(&bench, &stuck).await;
     bench.pass(Duration::from_secs(20)).await;
-    assert_eq!(stuck.begun.available_permits(), 0, "suspects are driven one after the other");
+    assert_eq!(
+        stuck.begun.available_permits(),
+        0,
+        "suspects are driven one after the other"
+    );
     running.kill().await;
     let free = Invented::new(Behaviour::Succeed, 9);
     let _running = start(&bench, &free).await;
     let ended = [bench.ended(&first).await, bench.ended(&second).await];
-    let guilty: Vec<_> = ended.iter().filter(|job| job.description.contains("went down 3 times")).collect();
-    assert_eq!(guilty.len(), 1, "{} and {}", ended[0].description, ended[1].description);
-    assert_eq!(ended.iter().filter(|job| job.status == "finished").count(), 1);
+    let guilty: Vec<_> = ended
+        .iter()
+        .filter(|job| job.description.contains("went down 3 times"))
+        .collect();
+    assert_eq!(
+        guilty.len(),
+        1,
+        "{} and {}",
+        ended[0].description,
+        ended[1].description
+    );
+    assert_eq!(
+        ended.iter().filter(|job| job.status == "finished").count(),
+        1
+    );
 }
 
 #[tokio::test]
 async fn a_claim_whose_answer_was_lost_before_a_kill_is_found_and_driven_on() {
     let bench = Bench::new(Generation::First).await;
     let invented = Invented::new(Behaviour::Succeed, 9);
-    bench.control.misbehave(Fault::once(http::Method::POST, "/executions", Misbehaviour::LoseAnswer));
+    bench.control.misbehave(Fault::once(
+        http::Method::POST,
+        "/executions",
+        Misbehaviour::LoseAnswer,
+    ));
     let first = start(&bench, &invented).await;
-    let id = bench.control.offer(NewJob { execution_timeout: Duration::from_secs(3600), ..job() });
+    let id = bench.control.offer(NewJob {
+        execution_timeout: Duration::from_secs(3600),
+        ..job()
+    });
     bench
-        .until("the execution exists", |bench| (!bench.control.store().jobs[&id].executions.is_empty()).then_some(()))
+        .until("the execution exists", |bench| {
+            (!bench.control.store().jobs[&id].executions.is_empty()).then_some(())
+        })
         .await;
     first.kill().await;
     let _second = start(&bench, &invented).await;
     let job = bench.ended(&id).await;
-    assert_eq!((job.executions.len(), job.executions[0].status.as_str()), (1, "finished"));
+    assert_eq!(
+        (job.executions.len(), job.executions[0].status.as_str()),
+        (1, "finished")
+    );
 }
 
 #[tokio::test]
@@ -441,5 +593,8 @@ async fn a_drain_lets_jobs_finish_and_a_cancel_reports_them_cancelled() {
     let execution = &store.jobs[&first].executions[0];
     assert_eq!(execution.status, "cancelled");
     assert_eq!(execution.description.as_deref(), Some("runner stopped"));
-    assert!(store.jobs[&second].executions.is_empty(), "no claim after the drain began");
+    assert!(
+        store.jobs[&second].executions.is_empty(),
+        "no claim after the drain began"
+    );
 }

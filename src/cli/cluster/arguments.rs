@@ -16,7 +16,11 @@ pub fn with_target(command: Command) -> Command {
         Arg::new(name).long(name).value_name(value).help(help)
     };
     let settings = SETTINGS.iter().filter(|setting| !setting.secret);
-    let settings = settings.filter(|setting| SETTINGS_OF.iter().any(|prefix| setting.key.starts_with(prefix)));
+    let settings = settings.filter(|setting| {
+        SETTINGS_OF
+            .iter()
+            .any(|prefix| setting.key.starts_with(prefix))
+    });
     let settings = settings.map(|setting| {
         Arg::new(setting.key)
             .long(setting.flag())
@@ -53,9 +57,13 @@ pub fn with_target(command: Command) -> Command {
 
 /// Adds the arguments that say where objects come from.
 pub fn with_source(command: Command, positional: &'static str) -> Command {
-    let command = command
-        .arg(input::file_argument())
-        .arg(Arg::new("kustomize").short('k').long("kustomize").value_name("DIR").help("Directory of an overlay"));
+    let command = command.arg(input::file_argument()).arg(
+        Arg::new("kustomize")
+            .short('k')
+            .long("kustomize")
+            .value_name("DIR")
+            .help("Directory of an overlay"),
+    );
     command.arg(Arg::new("SOURCE").help(positional))
 }
 
@@ -73,7 +81,10 @@ pub fn yes_argument() -> Arg {
 
 /// `--dry-run`.
 pub fn dry_run_argument() -> Arg {
-    Arg::new("dry-run").long("dry-run").action(ArgAction::SetTrue).help("Tells what would be done; nothing is changed")
+    Arg::new("dry-run")
+        .long("dry-run")
+        .action(ArgAction::SetTrue)
+        .help("Tells what would be done; nothing is changed")
 }
 
 /// Which sources of objects a command takes.
@@ -98,16 +109,25 @@ impl Sources {
         let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
         let usage = |message: String| Err(Stopped(Code::Usage, message));
         if self == Self::Component {
-            return if text("component").is_some() { Ok(()) } else { usage(NO_COMPONENT.into()) };
+            return if text("component").is_some() {
+                Ok(())
+            } else {
+                usage(NO_COMPONENT.into())
+            };
         }
-        let given = [text("filename"), text("kustomize"), text("SOURCE")].into_iter().flatten().count();
+        let given = [text("filename"), text("kustomize"), text("SOURCE")]
+            .into_iter()
+            .flatten()
+            .count();
         match (given, text("SOURCE")) {
-            (2.., _) => usage("only one of -f, -k and the plan or artifact can be used at once".into()),
+            (2.., _) => {
+                usage("only one of -f, -k and the plan or artifact can be used at once".into())
+            }
             (0, _) if self == Self::OneOrComponent && text("component").is_some() => Ok(()),
             (0, _) => usage("nothing to work on: give -f FILE, -k DIR or oci://REFERENCE".into()),
-            (_, Some(source)) if !source.starts_with("oci://") && self != Self::OneOrPlan => {
-                usage(format!("{source} is no oci:// reference; files are given by -f, overlays by -k"))
-            }
+            (_, Some(source)) if !source.starts_with("oci://") && self != Self::OneOrPlan => usage(
+                format!("{source} is no oci:// reference; files are given by -f, overlays by -k"),
+            ),
             _ => Ok(()),
         }
     }

@@ -12,8 +12,13 @@ use crate::cli::Code;
 
 /// The first INT or TERM stops the command in order, the second at once.
 pub async fn listen(stop: Stop) {
-    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-    let (Ok(mut interrupt), Ok(mut terminate)) = signals else { return };
+    let signals = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    );
+    let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+        return;
+    };
     loop {
         tokio::select! {
             _ = interrupt.recv() => {}
@@ -27,12 +32,19 @@ pub async fn listen(stop: Stop) {
 }
 
 /// Asks whether to go on, if there is somebody to ask.
-pub async fn confirm(target: &Target, matches: &ArgMatches, question: &str) -> Result<bool, Stopped> {
+pub async fn confirm(
+    target: &Target,
+    matches: &ArgMatches,
+    question: &str,
+) -> Result<bool, Stopped> {
     if matches.get_flag("yes") {
         return Ok(true);
     }
     if !std::io::stdin().is_terminal() {
-        return Err(Stopped(Code::Usage, "there is nobody to ask; give --yes".into()));
+        return Err(Stopped(
+            Code::Usage,
+            "there is nobody to ask; give --yes".into(),
+        ));
     }
     let mut stderr = std::io::stderr();
     // An answer is waited for whether or not the question could be written.
@@ -46,7 +58,9 @@ pub async fn confirm(target: &Target, matches: &ArgMatches, question: &str) -> R
         // If nobody waits for it any more, it was not needed.
         let _ = sender.send(read);
     });
-    let Some(Ok(answer)) = target.stop.run(answer).await else { return Ok(false) };
+    let Some(Ok(answer)) = target.stop.run(answer).await else {
+        return Ok(false);
+    };
     let answer = answer.map_err(|error| format!("cannot read the answer: {error}"))?;
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }

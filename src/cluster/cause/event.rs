@@ -21,10 +21,17 @@ impl Event {
     pub fn read(object: &Object) -> Self {
         let text = |pointer: &[&str]| {
             let (first, rest) = pointer.split_first()?;
-            rest.iter().try_fold(object.0.get(*first)?, |value, member| value.get(*member))?.as_str().map(str::to_owned)
+            rest.iter()
+                .try_fold(object.0.get(*first)?, |value, member| value.get(*member))?
+                .as_str()
+                .map(str::to_owned)
         };
-        let times: [&[&str]; 4] =
-            [&["series", "lastObservedTime"], &["lastTimestamp"], &["eventTime"], &["metadata", "creationTimestamp"]];
+        let times: [&[&str]; 4] = [
+            &["series", "lastObservedTime"],
+            &["lastTimestamp"],
+            &["eventTime"],
+            &["metadata", "creationTimestamp"],
+        ];
         Self {
             reason: text(&["reason"]).unwrap_or_default(),
             message: text(&["message"]).unwrap_or_default(),
@@ -41,11 +48,20 @@ impl Event {
 
 /// The events of an object, newest last. Of whatever type: many failures are told as normal.
 pub async fn of(api: &Api, served: &Served, object: &Object) -> Result<Vec<Event>, ClusterError> {
-    let Some(uid) = object.uid() else { return Ok(Vec::new()) };
+    let Some(uid) = object.uid() else {
+        return Ok(Vec::new());
+    };
     let resource = &served.kind("v1", "Event")?.api;
-    let namespace = if object.namespace().is_empty() { "default" } else { object.namespace() };
+    let namespace = if object.namespace().is_empty() {
+        "default"
+    } else {
+        object.namespace()
+    };
     let fields = format!("involvedObject.uid={uid}");
-    let objects = match api.page(resource, namespace, &Select::fields(&fields), None).await {
+    let objects = match api
+        .page(resource, namespace, &Select::fields(&fields), None)
+        .await
+    {
         Ok(page) => page.objects,
         // The status may tell enough.
         Err(error) if error.is_forbidden() => Vec::new(),

@@ -18,8 +18,19 @@ pub fn of(reason: &str, message: &str) -> Option<Code> {
 /// Messages about platforms end in "not found" as well, and those about credentials may; so the order matters.
 fn pull(message: &str) -> Code {
     let table: [(&[&str], Code); 5] = [
-        (&["no match for platform", "no matching manifest"], code::IMAGE_WRONG_ARCHITECTURE),
-        (&["429 Too Many", "toomanyrequests", "pull QPS exceeded", "Too Many Requests"], code::IMAGE_THROTTLED),
+        (
+            &["no match for platform", "no matching manifest"],
+            code::IMAGE_WRONG_ARCHITECTURE,
+        ),
+        (
+            &[
+                "429 Too Many",
+                "toomanyrequests",
+                "pull QPS exceeded",
+                "Too Many Requests",
+            ],
+            code::IMAGE_THROTTLED,
+        ),
         (
             &[
                 "authorization failed",
@@ -33,7 +44,10 @@ fn pull(message: &str) -> Code {
             ],
             code::IMAGE_AUTH_FAILED,
         ),
-        (&["not found", "manifest unknown", "name unknown", "NotFound"], code::IMAGE_NOT_FOUND),
+        (
+            &["not found", "manifest unknown", "name unknown", "NotFound"],
+            code::IMAGE_NOT_FOUND,
+        ),
         (
             &[
                 "dial tcp",
@@ -53,7 +67,9 @@ fn pull(message: &str) -> Code {
     if message.contains("no such host") {
         return code::IMAGE_REGISTRY_UNREACHABLE;
     }
-    let found = table.into_iter().find(|(words, _)| words.iter().any(|word| message.contains(word)));
+    let found = table
+        .into_iter()
+        .find(|(words, _)| words.iter().any(|word| message.contains(word)));
     found.map_or(code::IMAGE_PULL_FAILED, |(_, code)| code)
 }
 
@@ -68,8 +84,14 @@ mod tests {
                 "rpc error: code = NotFound desc = failed to pull and unpack image \"docker.io/library/nginx:nope\": failed to resolve image: docker.io/library/nginx:nope: not found",
                 code::IMAGE_NOT_FOUND,
             ),
-            ("Back-off pulling image \"nginx:nope\": ErrImagePull: manifest unknown", code::IMAGE_NOT_FOUND),
-            ("failed to resolve image: no match for platform in manifest: not found", code::IMAGE_WRONG_ARCHITECTURE),
+            (
+                "Back-off pulling image \"nginx:nope\": ErrImagePull: manifest unknown",
+                code::IMAGE_NOT_FOUND,
+            ),
+            (
+                "failed to resolve image: no match for platform in manifest: not found",
+                code::IMAGE_WRONG_ARCHITECTURE,
+            ),
             (
                 "pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed",
                 code::IMAGE_AUTH_FAILED,
@@ -78,8 +100,14 @@ mod tests {
                 "failed to fetch oauth token: unexpected status from POST request to https://auth/token: 401 Unauthorized",
                 code::IMAGE_AUTH_FAILED,
             ),
-            ("toomanyrequests: You have reached your pull rate limit", code::IMAGE_THROTTLED),
-            ("dial tcp: lookup reg.example on 10.0.0.2:53: no such host", code::IMAGE_REGISTRY_UNREACHABLE),
+            (
+                "toomanyrequests: You have reached your pull rate limit",
+                code::IMAGE_THROTTLED,
+            ),
+            (
+                "dial tcp: lookup reg.example on 10.0.0.2:53: no such host",
+                code::IMAGE_REGISTRY_UNREACHABLE,
+            ),
             (
                 "tls: failed to verify certificate: x509: certificate signed by unknown authority",
                 code::IMAGE_REGISTRY_UNREACHABLE,

@@ -7,16 +7,28 @@ use super::code::{self, Code};
 pub fn of(message: &str) -> Code {
     let says = |text: &str| message.contains(text);
     let table: [(&[&str], Code); 14] = [
-        (&["because it is being terminated"], code::NAMESPACE_TERMINATING),
+        (
+            &["because it is being terminated"],
+            code::NAMESPACE_TERMINATING,
+        ),
         // staging/src/k8s.io/apiserver/pkg/admission/plugin/resourcequota/controller.go
-        (&["failed quota", "must specify"], code::QUOTA_NEEDS_RESOURCES),
+        (
+            &["failed quota", "must specify"],
+            code::QUOTA_NEEDS_RESOURCES,
+        ),
         (&["exceeded quota"], code::QUOTA_EXCEEDED),
         (&["insufficient quota"], code::QUOTA_EXCEEDED),
         // pod-security-admission, EvaluatePod
         (&["violates PodSecurity"], code::POD_SECURITY),
         // plugin/pkg/admission/serviceaccount
-        (&["error looking up service account"], code::SERVICE_ACCOUNT_MISSING),
-        (&["no PriorityClass with name"], code::PRIORITY_CLASS_MISSING),
+        (
+            &["error looking up service account"],
+            code::SERVICE_ACCOUNT_MISSING,
+        ),
+        (
+            &["no PriorityClass with name"],
+            code::PRIORITY_CLASS_MISSING,
+        ),
         (&["RuntimeClass", "not found"], code::RUNTIME_CLASS_MISSING),
         // apiserver/pkg/util/webhook/error.go
         (&["failed calling webhook"], code::WEBHOOK_UNREACHABLE),
@@ -27,7 +39,9 @@ pub fn of(message: &str) -> Code {
         (&["max limit to request ratio"], code::LIMIT_RANGE),
         (&["is invalid"], code::POD_INVALID),
     ];
-    let found = table.into_iter().find(|(words, _)| words.iter().all(|word| says(word)));
+    let found = table
+        .into_iter()
+        .find(|(words, _)| words.iter().all(|word| says(word)));
     found.map_or(code::POD_REFUSED, |(_, code)| code)
 }
 
@@ -54,7 +68,10 @@ mod tests {
                 r#"pods "web-x" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true"#,
                 code::POD_SECURITY,
             ),
-            (r#"admission webhook "v.example.test" denied the request: no"#, code::ADMISSION_DENIED),
+            (
+                r#"admission webhook "v.example.test" denied the request: no"#,
+                code::ADMISSION_DENIED,
+            ),
             (
                 r#"pods "w" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no"#,
                 code::ADMISSION_DENIED,
@@ -67,8 +84,14 @@ mod tests {
                 r#"pods "web-" is forbidden: error looking up service account shop/app: serviceaccount "app" not found"#,
                 code::SERVICE_ACCOUNT_MISSING,
             ),
-            (r#"pods "web-" is forbidden: no PriorityClass with name high was found"#, code::PRIORITY_CLASS_MISSING),
-            (r#"pods "web-" is forbidden: pod rejected: RuntimeClass "gvisor" not found"#, code::RUNTIME_CLASS_MISSING),
+            (
+                r#"pods "web-" is forbidden: no PriorityClass with name high was found"#,
+                code::PRIORITY_CLASS_MISSING,
+            ),
+            (
+                r#"pods "web-" is forbidden: pod rejected: RuntimeClass "gvisor" not found"#,
+                code::RUNTIME_CLASS_MISSING,
+            ),
             (
                 r#"Pod "web-x" is invalid: spec.containers[0].resources.requests: Invalid value: "500m""#,
                 code::POD_INVALID,

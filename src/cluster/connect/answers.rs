@@ -48,7 +48,10 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let is_stream = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "watch=true"));
+        let is_stream = request
+            .uri()
+            .query()
+            .is_some_and(|query| query.split('&').any(|part| part == "watch=true"));
         let answer = self.0.call(request);
         Box::pin(async move {
             let (parts, body) = answer.await?.into_parts();
@@ -57,7 +60,10 @@ where
                 return Ok(Response::from_parts(parts, body));
             }
             if is_stream {
-                return Ok(Response::from_parts(parts, Limited::new(body, MAX_STREAM).boxed_unsync()));
+                return Ok(Response::from_parts(
+                    parts,
+                    Limited::new(body, MAX_STREAM).boxed_unsync(),
+                ));
             }
             let bytes = bounded::collect(body, MAX_ANSWER).await?;
             bounded::check_values(&bytes, MAX_VALUES)?;
@@ -69,7 +75,9 @@ where
 /// A refusal in the API server's own form is passed on; any other is not quoted, for it may be of a server that is none.
 fn refusal(status: http::StatusCode, body: Option<Bytes>) -> Answer {
     let is_status = |value: &Value| value.get("kind").and_then(Value::as_str) == Some("Status");
-    let own: Option<Value> = body.and_then(|body| serde_json::from_slice(&body).ok()).filter(is_status);
+    let own: Option<Value> = body
+        .and_then(|body| serde_json::from_slice(&body).ok())
+        .filter(is_status);
     let status = own.unwrap_or_else(|| {
         let message = format!("the server answered {status}, not in the form of a Kubernetes API server");
         json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status.as_u16(), "message": message})
@@ -78,7 +86,9 @@ fn refusal(status: http::StatusCode, body: Option<Bytes>) -> Answer {
 }
 
 fn whole(bytes: Bytes) -> Answer {
-    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+    Full::new(bytes)
+        .map_err(|never| match never {})
+        .boxed_unsync()
 }
 
 /// The layer.

@@ -36,7 +36,11 @@ type Stack = BoxService<Request<Body>, Response<Answer>, BoxError>;
 ///
 /// # Errors
 /// [`kube::Error`] if credentials or certificates cannot be used.
-pub(super) fn client(config: Config, guard: &Guard, tokens: Option<Arc<Tokens>>) -> Result<kube::Client, kube::Error> {
+pub(super) fn client(
+    config: Config,
+    guard: &Guard,
+    tokens: Option<Arc<Tokens>>,
+) -> Result<kube::Client, kube::Error> {
     let mut connector = HttpConnector::new_with_resolver(Guarded(guard.resolver(Reach::Endpoint)));
     connector.enforce_http(false);
     connector.set_nodelay(true);
@@ -48,15 +52,24 @@ pub(super) fn client(config: Config, guard: &Guard, tokens: Option<Arc<Tokens>>)
             let connector = config.rustls_https_connector_with_connector(connector)?;
             over(tunnel(&proxy, connector), &config)?
         }
-        Some(proxy) if proxy.scheme_str() == Some("http") => over(tunnel(&proxy, connector), &config)?,
-        Some(proxy) => return Err(kube::Error::ProxyProtocolUnsupported { proxy_url: Box::new(proxy) }),
+        Some(proxy) if proxy.scheme_str() == Some("http") => {
+            over(tunnel(&proxy, connector), &config)?
+        }
+        Some(proxy) => {
+            return Err(kube::Error::ProxyProtocolUnsupported {
+                proxy_url: Box::new(proxy),
+            });
+        }
     };
     let builder = ClientBuilder::new(stack, namespace);
     Ok(match tokens {
         Some(tokens) => {
             let add = AsyncFilterLayer::new(move |request| with_token(tokens.clone(), request));
             // The filter clones what it asks, and the stack below is none that can be cloned.
-            builder.with_layer(&BufferLayer::new(MAX_WAITING)).with_layer(&add).build()
+            builder
+                .with_layer(&BufferLayer::new(MAX_WAITING))
+                .with_layer(&add)
+                .build()
         }
         None => builder.build(),
     })
@@ -85,12 +98,21 @@ where
 /// A tunnel through a proxy, with the credential of its URL.
 fn tunnel<C>(proxy: &Uri, connector: C) -> Tunnel<C> {
     let tunnel = Tunnel::new(proxy.clone(), connector);
-    let url = url::Url::parse(&proxy.to_string()).ok().filter(|url| !url.username().is_empty());
+    let url = url::Url::parse(&proxy.to_string())
+        .ok()
+        .filter(|url| !url.username().is_empty());
     let credential = url.and_then(|url| {
         use base64::Engine as _;
         let decoded = |text: &str| percent_encoding::percent_decode_str(text).collect::<Vec<u8>>();
-        let pair = [decoded(url.username()), decoded(url.password().unwrap_or_default())].join(&b':');
-        let text = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
+        let pair = [
+            decoded(url.username()),
+            decoded(url.password().unwrap_or_default()),
+        ]
+        .join(&b':');
+        let text = format!(
+            "Basic {}",
+            base64::engine::general_purpose::STANDARD.encode(pair)
+        );
         let mut value = HeaderValue::from_str(&text).ok()?;
         value.set_sensitive(true);
         Some(value)

@@ -44,16 +44,27 @@ const PATIENCE: usize = 4;
 /// Pairs lists of these lengths, in order.
 pub fn pair(before: usize, after: usize, likeness: impl Fn(usize, usize) -> Likeness) -> Vec<Pair> {
     let mut head = End::default();
-    let mut tail = End { adds_first: true, ..End::default() };
+    let mut tail = End {
+        adds_first: true,
+        ..End::default()
+    };
     let mut patience = PATIENCE * (before + after);
     let backward = |i: usize, j: usize| likeness(before - 1 - i, after - 1 - j);
     let is_open = |a: &End, b: &End| a.look.0 + b.look.0 < before && a.look.1 + b.look.1 < after;
     while patience > 0 && is_open(&head, &tail) {
-        head.advance((before - tail.at.0, after - tail.at.1), &mut patience, &likeness);
+        head.advance(
+            (before - tail.at.0, after - tail.at.1),
+            &mut patience,
+            &likeness,
+        );
         if patience == 0 || !is_open(&head, &tail) {
             break;
         }
-        tail.advance((before - head.at.0, after - head.at.1), &mut patience, &backward);
+        tail.advance(
+            (before - head.at.0, after - head.at.1),
+            &mut patience,
+            &backward,
+        );
     }
     head.fill((before - tail.at.0, after - tail.at.1), &likeness);
     let mirrored = tail.pairs.into_iter().rev().map(|pair| match pair {
@@ -78,10 +89,18 @@ struct End {
 
 impl End {
     /// Looks once for an equal pair before `limit`, the place that the other end has reached.
-    fn advance(&mut self, limit: (usize, usize), patience: &mut usize, likeness: &impl Fn(usize, usize) -> Likeness) {
+    fn advance(
+        &mut self,
+        limit: (usize, usize),
+        patience: &mut usize,
+        likeness: &impl Fn(usize, usize) -> Likeness,
+    ) {
         if let Some(found) = self.nearest(limit, patience, likeness) {
             self.fill(found, likeness);
-            while self.at.0 < limit.0 && self.at.1 < limit.1 && likeness(self.at.0, self.at.1) == Likeness::Equal {
+            while self.at.0 < limit.0
+                && self.at.1 < limit.1
+                && likeness(self.at.0, self.at.1) == Likeness::Equal
+            {
                 self.both();
             }
             self.look = self.at;
@@ -108,9 +127,15 @@ impl End {
             let away = turn.div_ceil(2);
             // To the left first.
             let place = if turn % 2 == 1 {
-                self.look.0.checked_sub(away).map(|i| (i, self.look.1 + away))
+                self.look
+                    .0
+                    .checked_sub(away)
+                    .map(|i| (i, self.look.1 + away))
             } else {
-                self.look.1.checked_sub(away).map(|j| (self.look.0 + away, j))
+                self.look
+                    .1
+                    .checked_sub(away)
+                    .map(|j| (self.look.0 + away, j))
             };
             let (too_far_right, too_far_left) = match place {
                 Some((i, j)) => (i >= limit.0 || j < self.at.1, j >= limit.1 || i < self.at.0),
@@ -172,7 +197,8 @@ mod tests {
     use super::*;
 
     fn pairs(before: &str, after: &str) -> Vec<Pair> {
-        let (before, after): (Vec<char>, Vec<char>) = (before.chars().collect(), after.chars().collect());
+        let (before, after): (Vec<char>, Vec<char>) =
+            (before.chars().collect(), after.chars().collect());
         pair(before.len(), after.len(), |i, j| {
             if before[i] == after[j] {
                 Likeness::Equal
@@ -197,11 +223,22 @@ mod tests {
 
     #[test]
     fn every_item_is_in_exactly_one_pair() {
-        for (before, after) in [("abcdef", "fedcba"), ("aabbcc", "abcabc"), ("abcdefgh", "xyz"), ("aaaa", "bbbbbbb")] {
+        for (before, after) in [
+            ("abcdef", "fedcba"),
+            ("aabbcc", "abcabc"),
+            ("abcdefgh", "xyz"),
+            ("aaaa", "bbbbbbb"),
+        ] {
             let pairs = pairs(before, after);
             let (left, right): (Vec<_>, Vec<_>) = pairs.into_iter().map(Pair::indexes).unzip();
-            assert!(left.into_iter().flatten().eq(0..before.len()), "{before} {after}");
-            assert!(right.into_iter().flatten().eq(0..after.len()), "{before} {after}");
+            assert!(
+                left.into_iter().flatten().eq(0..before.len()),
+                "{before} {after}"
+            );
+            assert!(
+                right.into_iter().flatten().eq(0..after.len()),
+                "{before} {after}"
+            );
         }
     }
 }

@@ -25,7 +25,10 @@ impl Path<'_> {
             return true;
         }
         let text = self.text(Form::Shipped);
-        let is_at = |path: &str| text.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        let is_at = |path: &str| {
+            text.strip_prefix(path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
         let is_servers = |member| is_at(&format!("metadata.{member}"));
         is_at("status") || is_servers("namespace") || SERVERS_OWN.into_iter().any(is_servers)
     }
@@ -35,13 +38,18 @@ impl Path<'_> {
         let parent = self.parent.map(Self::pointer).unwrap_or_default();
         match self.step {
             Step::Key(key) => format!("{parent}/{}", key.replace('~', "~0").replace('/', "~1")),
-            Step::Item(Pair::Both(at, _) | Pair::Removed(at) | Pair::Added(at)) => format!("{parent}/{at}"),
+            Step::Item(Pair::Both(at, _) | Pair::Removed(at) | Pair::Added(at)) => {
+                format!("{parent}/{at}")
+            }
         }
     }
 
     /// As people read it.
     pub fn text(&self, form: Form) -> String {
-        let mut text = self.parent.map(|parent| parent.text(form)).unwrap_or_default();
+        let mut text = self
+            .parent
+            .map(|parent| parent.text(form))
+            .unwrap_or_default();
         match (self.step, form) {
             (Step::Key(key), _) => {
                 if self.parent.is_some() {

@@ -47,10 +47,17 @@ impl Signer {
             Some((name, _)) if name != self.name() => Signature::None,
             None => Signature::None,
             Some((_, code)) => {
-                let Ok(mut known) = Hmac::<Sha256>::new_from_slice(&self.0) else { return Signature::Bad };
+                let Ok(mut known) = Hmac::<Sha256>::new_from_slice(&self.0) else {
+                    return Signature::Bad;
+                };
                 known.update(text.as_bytes());
-                let is_right = hex::decode(code).is_ok_and(|code| known.verify_slice(&code).is_ok());
-                if is_right { Signature::Good } else { Signature::Bad }
+                let is_right =
+                    hex::decode(code).is_ok_and(|code| known.verify_slice(&code).is_ok());
+                if is_right {
+                    Signature::Good
+                } else {
+                    Signature::Bad
+                }
             }
         }
     }
@@ -62,7 +69,9 @@ impl Signer {
 
 fn mac(key: &[u8], text: &str) -> Vec<u8> {
     // A key of any length is one.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return Vec::new() };
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
+        return Vec::new();
+    };
     mac.update(text.as_bytes());
     mac.finalize().into_bytes().to_vec()
 }

@@ -32,11 +32,20 @@ impl Inventory {
     /// # Errors
     /// [`ClusterError::Inventory`].
     pub(super) fn config_map(&self, signer: Option<&Signer>) -> Result<Object, ClusterError> {
-        let objects = self.objects.iter().map(|(id, record)| Packed { id: pack_id(id), record: record.clone() });
+        let objects = self.objects.iter().map(|(id, record)| Packed {
+            id: pack_id(id),
+            record: record.clone(),
+        });
         let text = serde_json::to_vec(&objects.collect::<Vec<_>>()).unwrap_or_default();
-        let mut gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::best());
+        let mut gzip = GzBuilder::new()
+            .mtime(0)
+            .operating_system(255)
+            .write(Vec::new(), Compression::best());
         // Writing to memory cannot fail.
-        let packed = gzip.write_all(&text).and_then(|()| gzip.finish()).unwrap_or_default();
+        let packed = gzip
+            .write_all(&text)
+            .and_then(|()| gzip.finish())
+            .unwrap_or_default();
         let mut metadata = json!({
             "name": self.component.config_map(), "namespace": self.component.namespace,
             "labels": {
@@ -44,7 +53,9 @@ impl Inventory {
             },
         });
         let version = self.version.as_deref().unwrap_or(NEW);
-        metadata.as_object_mut().map(|map| map.insert("resourceVersion".into(), version.into()));
+        metadata
+            .as_object_mut()
+            .map(|map| map.insert("resourceVersion".into(), version.into()));
         let map = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata,
             "data": {
@@ -56,13 +67,20 @@ impl Inventory {
         match map {
             Value::Object(map) => {
                 let mut map = Object(map);
-                let signature = signer.zip(text_of(&map)).map(|(signer, text)| signer.sign(&text));
-                if let (Some(signature), Some(Value::Object(data))) = (signature, map.0.get_mut("data")) {
+                let signature = signer
+                    .zip(text_of(&map))
+                    .map(|(signer, text)| signer.sign(&text));
+                if let (Some(signature), Some(Value::Object(data))) =
+                    (signature, map.0.get_mut("data"))
+                {
                     data.insert("signature".into(), signature.into());
                 }
                 Ok(map)
             }
-            _ => Err(ClusterError::Inventory { subject: self.subject(), message: "it is no object".into() }),
+            _ => Err(ClusterError::Inventory {
+                subject: self.subject(),
+                message: "it is no object".into(),
+            }),
         }
     }
 
@@ -75,16 +93,25 @@ impl Inventory {
             return None;
         }
         let packed = STANDARD.decode(data("binaryData", "objects")?).ok()?;
-        let listed: Vec<Packed> = serde_json::from_slice(&archive::expand(&packed, LARGEST).ok()?).ok()?;
-        let objects = listed.into_iter().map(|packed| Some((unpack_id(&packed.id)?, packed.record)));
+        let listed: Vec<Packed> =
+            serde_json::from_slice(&archive::expand(&packed, LARGEST).ok()?).ok()?;
+        let objects = listed
+            .into_iter()
+            .map(|packed| Some((unpack_id(&packed.id)?, packed.record)));
         let objects: BTreeMap<ObjectId, Record> = objects.collect::<Option<_>>()?;
         Some(Self {
-            component: Component { name: name.to_owned(), namespace: stored.namespace().to_owned() },
+            component: Component {
+                name: name.to_owned(),
+                namespace: stored.namespace().to_owned(),
+            },
             signed: signed(stored),
             stored: Some(objects.clone()),
             objects,
             history: serde_json::from_str(data("data", "history")?).ok()?,
-            version: stored.metadata("resourceVersion").and_then(Value::as_str).map(str::to_owned),
+            version: stored
+                .metadata("resourceVersion")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
         })
     }
 }
@@ -92,7 +119,11 @@ impl Inventory {
 /// What is signed of an inventory: where it lies, and all that it says.
 fn text_of(stored: &Object) -> Option<String> {
     let data = |member: &str, key: &str| stored.0.get(member)?.get(key)?.as_str();
-    let parts = [data("data", "component")?, data("data", "history")?, data("binaryData", "objects")?];
+    let parts = [
+        data("data", "component")?,
+        data("data", "history")?,
+        data("binaryData", "objects")?,
+    ];
     Some(json!([stored.namespace(), stored.name(), parts]).to_string())
 }
 
@@ -114,5 +145,10 @@ fn unpack_id(text: &str) -> Option<ObjectId> {
     let (rest, kind) = rest.rsplit_once('_')?;
     let (name, group) = rest.rsplit_once('_')?;
     let [namespace, group, kind] = [namespace, group, kind].map(str::to_owned);
-    Some(ObjectId { group, kind, namespace, name: name.replace("__", ":").replace("%5F%5F", "__") })
+    Some(ObjectId {
+        group,
+        kind,
+        namespace,
+        name: name.replace("__", ":").replace("%5F%5F", "__"),
+    })
 }

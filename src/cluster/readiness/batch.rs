@@ -12,9 +12,16 @@ use crate::manifest::Object;
 /// A pod that cannot be placed has failed only after this time; a node may be on its way.
 const TIME_TO_PLACE: Duration = Duration::from_secs(15);
 
-pub fn pod(object: &Object, conditions: &[Condition<'_>], now: Timestamp) -> Result<Readiness, ReadinessError> {
-    let condition =
-        |kind, status| conditions.iter().find(|condition| condition.kind == kind && condition.status == status);
+pub fn pod(
+    object: &Object,
+    conditions: &[Condition<'_>],
+    now: Timestamp,
+) -> Result<Readiness, ReadinessError> {
+    let condition = |kind, status| {
+        conditions
+            .iter()
+            .find(|condition| condition.kind == kind && condition.status == status)
+    };
     Ok(match text(object, &["status", "phase"]) {
         "Succeeded" => Readiness::current("Pod has completed successfully"),
         "Failed" => Readiness::current("Pod has completed, but not successfully"),
@@ -47,12 +54,19 @@ pub fn pod(object: &Object, conditions: &[Condition<'_>], now: Timestamp) -> Res
 
 /// Names of the containers that wait for their next crash.
 fn crashing(object: &Object) -> Result<Vec<&str>, ReadinessError> {
-    let wrong = |item: &str, wanted| ReadinessError::Type { field: format!("status.containerStatuses{item}"), wanted };
-    let Some(containers) = at(object, &["status", "containerStatuses"]) else { return Ok(Vec::new()) };
+    let wrong = |item: &str, wanted| ReadinessError::Type {
+        field: format!("status.containerStatuses{item}"),
+        wanted,
+    };
+    let Some(containers) = at(object, &["status", "containerStatuses"]) else {
+        return Ok(Vec::new());
+    };
     let mut names = Vec::new();
     for container in containers.as_array().ok_or_else(|| wrong("", "a list"))? {
         let container = container.as_object().ok_or_else(|| wrong("[]", "a map"))?;
-        let waiting = container.get("state").and_then(|state| state.get("waiting"));
+        let waiting = container
+            .get("state")
+            .and_then(|state| state.get("waiting"));
         if waiting.and_then(|waiting| waiting.get("reason")?.as_str()) == Some("CrashLoopBackOff") {
             names.extend(container.get("name").and_then(Value::as_str));
         }
@@ -62,14 +76,24 @@ fn crashing(object: &Object) -> Result<Vec<&str>, ReadinessError> {
 
 fn is_new(object: &Object, now: Timestamp) -> bool {
     let created = text(object, &["metadata", "creationTimestamp"]);
-    let created = created.parse::<Timestamp>().ok().filter(|_| is_rfc_3339(created));
-    created.is_some_and(|created| now.duration_since(created) < TIME_TO_PLACE.try_into().unwrap_or_default())
+    let created = created
+        .parse::<Timestamp>()
+        .ok()
+        .filter(|_| is_rfc_3339(created));
+    created.is_some_and(|created| {
+        now.duration_since(created) < TIME_TO_PLACE.try_into().unwrap_or_default()
+    })
 }
 
 /// Kubernetes' reader takes no other notation, and no leap second.
 fn is_rfc_3339(time: &str) -> bool {
-    let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
-    let Some(rest) = shape.strip_prefix("0000-00-00T00:00:00") else { return false };
+    let shape: String = time
+        .chars()
+        .map(|c| if c.is_ascii_digit() { '0' } else { c })
+        .collect();
+    let Some(rest) = shape.strip_prefix("0000-00-00T00:00:00") else {
+        return false;
+    };
     let zone = rest.trim_start_matches(['.', '0']);
     time.get(17..19) != Some("60") && ["Z", "+00:00", "-00:00"].contains(&zone)
 }
@@ -79,10 +103,22 @@ pub fn job(object: &Object, conditions: &[Condition<'_>]) -> Readiness {
     let wanted = integer(object, &["spec", "completions"], parallelism);
     let status = |member| integer(object, &["status", member], 0);
     let (succeeded, failed) = (status("succeeded"), status("failed"));
-    for condition in conditions.iter().filter(|condition| condition.status == "True") {
+    for condition in conditions
+        .iter()
+        .filter(|condition| condition.status == "True")
+    {
         match condition.kind {
-            "Complete" => return Readiness::current(format!("Job Completed. succeeded: {succeeded}/{wanted}")),
-            "Failed" => return Readiness::failed("JobFailed", format!("Job Failed. failed: {failed}/{wanted}")),
+            "Complete" => {
+                return Readiness::current(format!(
+                    "Job Completed. succeeded: {succeeded}/{wanted}"
+                ));
+            }
+            "Failed" => {
+                return Readiness::failed(
+                    "JobFailed",
+                    format!("Job Failed. failed: {failed}/{wanted}"),
+                );
+            }
             _ => {}
         }
     }
@@ -90,5 +126,7 @@ pub fn job(object: &Object, conditions: &[Condition<'_>]) -> Readiness {
         return Readiness::in_progress("JobNotStarted", "Job not started");
     }
     let active = status("active");
-    Readiness::current(format!("Job in progress. success:{succeeded}, active: {active}, failed: {failed}"))
+    Readiness::current(format!(
+        "Job in progress. success:{succeeded}, active: {active}, failed: {failed}"
+    ))
 }

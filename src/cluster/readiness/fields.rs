@@ -17,7 +17,8 @@ pub struct Condition<'a> {
 /// The value at a path of members.
 pub fn at<'a>(object: &'a Object, path: &[&str]) -> Option<&'a Value> {
     let (first, rest) = path.split_first()?;
-    rest.iter().try_fold(object.0.get(*first)?, |value, member| value.get(*member))
+    rest.iter()
+        .try_fold(object.0.get(*first)?, |value, member| value.get(*member))
 }
 
 /// An integer; the default if it is absent or none.
@@ -34,17 +35,25 @@ pub fn text<'a>(object: &'a Object, path: &[&str]) -> &'a str {
 pub fn generation(object: &Object) -> Result<Option<(i64, i64)>, ReadinessError> {
     let number = |path: [&str; 2]| match at(object, &path) {
         None => Ok(None),
-        Some(value) => {
-            value.as_i64().map(Some).ok_or(ReadinessError::Type { field: path.join("."), wanted: "an integer" })
-        }
+        Some(value) => value.as_i64().map(Some).ok_or(ReadinessError::Type {
+            field: path.join("."),
+            wanted: "an integer",
+        }),
     };
-    let Some(wanted) = number(["metadata", "generation"])? else { return Ok(None) };
+    let Some(wanted) = number(["metadata", "generation"])? else {
+        return Ok(None);
+    };
     Ok(number(["status", "observedGeneration"])?.map(|observed| (wanted, observed)))
 }
 
 /// The conditions of the status.
 pub fn conditions(object: &Object) -> Result<Vec<Condition<'_>>, ReadinessError> {
-    let wrong = |field: &str, wanted| Err(ReadinessError::Type { field: field.to_owned(), wanted });
+    let wrong = |field: &str, wanted| {
+        Err(ReadinessError::Type {
+            field: field.to_owned(),
+            wanted,
+        })
+    };
     let status = match object.0.get("status") {
         None | Some(Value::Null) => return Ok(Vec::new()),
         Some(Value::Object(status)) => status,
@@ -61,12 +70,25 @@ fn condition(item: &Value) -> Result<Condition<'_>, ReadinessError> {
     let map = match item {
         Value::Null => return Ok(Condition::default()),
         Value::Object(map) => map,
-        _ => return Err(ReadinessError::Type { field: "status.conditions[]".into(), wanted: "a map" }),
+        _ => {
+            return Err(ReadinessError::Type {
+                field: "status.conditions[]".into(),
+                wanted: "a map",
+            });
+        }
     };
     let text = |member: &str| match map.get(member) {
         None | Some(Value::Null) => Ok(""),
         Some(Value::String(text)) => Ok(text.as_str()),
-        Some(_) => Err(ReadinessError::Type { field: format!("status.conditions[].{member}"), wanted: "a text" }),
+        Some(_) => Err(ReadinessError::Type {
+            field: format!("status.conditions[].{member}"),
+            wanted: "a text",
+        }),
     };
-    Ok(Condition { kind: text("type")?, status: text("status")?, reason: text("reason")?, message: text("message")? })
+    Ok(Condition {
+        kind: text("type")?,
+        status: text("status")?,
+        reason: text("reason")?,
+        message: text("message")?,
+    })
 }

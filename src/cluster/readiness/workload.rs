@@ -11,7 +11,8 @@ const NO_DEADLINE: i64 = i32::MAX as i64;
 const ABSENT: i64 = -1;
 
 pub fn deployment(object: &Object, conditions: &[Condition<'_>]) -> Readiness {
-    let mut progressed = integer(object, &["spec", "progressDeadlineSeconds"], NO_DEADLINE) == NO_DEADLINE;
+    let mut progressed =
+        integer(object, &["spec", "progressDeadlineSeconds"], NO_DEADLINE) == NO_DEADLINE;
     let mut available = false;
     for condition in conditions {
         match (condition.kind, condition.status, condition.reason) {
@@ -39,7 +40,10 @@ pub fn deployment(object: &Object, conditions: &[Condition<'_>]) -> Readiness {
     }
     if updated > status("availableReplicas") {
         let available = status("availableReplicas");
-        return Readiness::in_progress("LessAvailable", format!("Available: {available}/{updated}"));
+        return Readiness::in_progress(
+            "LessAvailable",
+            format!("Available: {available}/{updated}"),
+        );
     }
     if let Some(answer) = less(status("readyReplicas"), wanted, "LessReady", "Ready") {
         return answer;
@@ -69,11 +73,18 @@ pub fn stateful_set(object: &Object) -> Readiness {
     if all > wanted {
         return extra(all - wanted);
     }
-    let partition = integer(object, &["spec", "updateStrategy", "rollingUpdate", "partition"], ABSENT);
+    let partition = integer(
+        object,
+        &["spec", "updateStrategy", "rollingUpdate", "partition"],
+        ABSENT,
+    );
     if partition != ABSENT {
         let (updated, wanted) = (status("updatedReplicas"), wanted - partition);
         if updated < wanted {
-            return Readiness::in_progress("PartitionRollout", format!("updated: {updated}/{wanted}"));
+            return Readiness::in_progress(
+                "PartitionRollout",
+                format!("updated: {updated}/{wanted}"),
+            );
         }
         return Readiness::current(format!("Partition rollout complete. updated: {updated}"));
     }
@@ -81,9 +92,14 @@ pub fn stateful_set(object: &Object) -> Readiness {
         return answer;
     }
     if text(object, &["status", "currentRevision"]) != text(object, &["status", "updateRevision"]) {
-        return Readiness::in_progress("RevisionMismatch", "Waiting for updated revision to match current");
+        return Readiness::in_progress(
+            "RevisionMismatch",
+            "Waiting for updated revision to match current",
+        );
     }
-    Readiness::current(format!("All replicas scheduled as expected. Replicas: {all}"))
+    Readiness::current(format!(
+        "All replicas scheduled as expected. Replicas: {all}"
+    ))
 }
 
 pub fn daemon_set(object: &Object) -> Readiness {
@@ -91,7 +107,10 @@ pub fn daemon_set(object: &Object) -> Readiness {
         return Readiness::in_progress("NoGeneration", "DaemonSet metadata.generation not found");
     }
     if at(object, &["status", "observedGeneration"]).is_none() {
-        return Readiness::in_progress("NoObservedGeneration", "DaemonSet status.observedGeneration not found");
+        return Readiness::in_progress(
+            "NoObservedGeneration",
+            "DaemonSet status.observedGeneration not found",
+        );
     }
     let wanted = integer(object, &["status", "desiredNumberScheduled"], ABSENT);
     if wanted == ABSENT {
@@ -105,12 +124,26 @@ pub fn daemon_set(object: &Object) -> Readiness {
     ];
     counts
         .into_iter()
-        .find_map(|(member, reason, word)| less(integer(object, &["status", member], 0), wanted, reason, word))
-        .unwrap_or_else(|| Readiness::current(format!("All replicas scheduled as expected. Replicas: {wanted}")))
+        .find_map(|(member, reason, word)| {
+            less(
+                integer(object, &["status", member], 0),
+                wanted,
+                reason,
+                word,
+            )
+        })
+        .unwrap_or_else(|| {
+            Readiness::current(format!(
+                "All replicas scheduled as expected. Replicas: {wanted}"
+            ))
+        })
 }
 
 pub fn replica_set(object: &Object, conditions: &[Condition<'_>]) -> Readiness {
-    if conditions.iter().any(|condition| condition.kind == "ReplicaFailure" && condition.status == "True") {
+    if conditions
+        .iter()
+        .any(|condition| condition.kind == "ReplicaFailure" && condition.status == "True")
+    {
         return Readiness::in_progress("ReplicaFailure", "Replica Failure condition. Check Pods");
     }
     let wanted = integer(object, &["spec", "replicas"], 1);
@@ -120,7 +153,9 @@ pub fn replica_set(object: &Object, conditions: &[Condition<'_>]) -> Readiness {
         ("availableReplicas", "LessAvailable", "Available"),
         ("readyReplicas", "LessReady", "Ready"),
     ];
-    let missing = counts.into_iter().find_map(|(member, reason, word)| less(status(member), wanted, reason, word));
+    let missing = counts
+        .into_iter()
+        .find_map(|(member, reason, word)| less(status(member), wanted, reason, word));
     if let Some(answer) = missing {
         return answer;
     }

@@ -29,7 +29,10 @@ pub(super) struct Size {
 impl Size {
     /// Measures a value.
     pub(super) fn of(value: &Value) -> Self {
-        let mut size = Self { widest: 1, weight: 0 };
+        let mut size = Self {
+            widest: 1,
+            weight: 0,
+        };
         let mut open = vec![value];
         while let Some(value) = open.pop() {
             size.weight += 16;
@@ -60,13 +63,20 @@ pub(super) fn loops(expression: &IdedExpr) -> usize {
 /// What an expression costs at most.
 pub(super) fn of(expression: &IdedExpr, size: Size) -> u64 {
     // A loop may go over what another has put together, and over lists that stand in the expression.
-    let widest = size.widest.max(literals(expression)).saturating_mul(1 + sums(expression));
+    let widest = size
+        .widest
+        .max(literals(expression))
+        .saturating_mul(1 + sums(expression));
     cost(expression, Size { widest, ..size })
 }
 
 fn cost(expression: &IdedExpr, size: Size) -> u64 {
     let look = size.weight / 1000;
-    let all = |parts: Vec<&IdedExpr>| parts.into_iter().fold(0_u64, |sum, part| sum.saturating_add(cost(part, size)));
+    let all = |parts: Vec<&IdedExpr>| {
+        parts
+            .into_iter()
+            .fold(0_u64, |sum, part| sum.saturating_add(cost(part, size)))
+    };
     match &expression.expr {
         Expr::Comprehension(looped) => {
             let each = all(vec![&looped.loop_cond, &looped.loop_step]).saturating_add(1 + look);
@@ -74,7 +84,11 @@ fn cost(expression: &IdedExpr, size: Size) -> u64 {
             once.saturating_add(size.widest.saturating_mul(each))
         }
         Expr::Call(call) => {
-            let own = if call.func_name == "matches" { PATTERN + size.weight } else { 1 + look };
+            let own = if call.func_name == "matches" {
+                PATTERN + size.weight
+            } else {
+                1 + look
+            };
             all(parts(expression)).saturating_add(own)
         }
         _ => all(parts(expression)).saturating_add(1),
@@ -88,7 +102,10 @@ fn literals(expression: &IdedExpr) -> u64 {
         Expr::Map(map) => map.entries.len() as u64,
         _ => 0,
     };
-    parts(expression).into_iter().map(literals).fold(own, u64::max)
+    parts(expression)
+        .into_iter()
+        .map(literals)
+        .fold(own, u64::max)
 }
 
 /// How often an expression puts two things together.
@@ -100,13 +117,32 @@ fn sums(expression: &IdedExpr) -> u64 {
 /// The expressions that an expression is made of.
 fn parts(expression: &IdedExpr) -> Vec<&IdedExpr> {
     match &expression.expr {
-        Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
+        Expr::Call(call) => call
+            .target
+            .as_deref()
+            .into_iter()
+            .chain(&call.args)
+            .collect(),
         Expr::Comprehension(looped) => {
-            vec![&looped.iter_range, &looped.accu_init, &looped.loop_cond, &looped.loop_step, &looped.result]
+            vec![
+                &looped.iter_range,
+                &looped.accu_init,
+                &looped.loop_cond,
+                &looped.loop_step,
+                &looped.result,
+            ]
         }
         Expr::List(list) => list.elements.iter().collect(),
-        Expr::Map(map) => map.entries.iter().flat_map(|one| of_entry(&one.expr)).collect(),
-        Expr::Struct(of) => of.entries.iter().flat_map(|one| of_entry(&one.expr)).collect(),
+        Expr::Map(map) => map
+            .entries
+            .iter()
+            .flat_map(|one| of_entry(&one.expr))
+            .collect(),
+        Expr::Struct(of) => of
+            .entries
+            .iter()
+            .flat_map(|one| of_entry(&one.expr))
+            .collect(),
         Expr::Select(select) => vec![&select.operand],
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Vec::new(),
     }

@@ -66,7 +66,11 @@ impl Job<'_> {
     /// What is known of objects that are in the plan itself, to know them again.
     fn manifest(&self, survey: &Survey) -> Option<String> {
         let key = self.deploys.options.key.as_deref();
-        if self.artifact.is_some() { None } else { fingerprint_of_set(&survey.objects, key) }
+        if self.artifact.is_some() {
+            None
+        } else {
+            fingerprint_of_set(&survey.objects, key)
+        }
     }
 
     /// What is wrong with the images of what is newly wanted, unless that is not to be looked up.
@@ -75,22 +79,37 @@ impl Job<'_> {
             return Vec::new();
         }
         let objects = newly_wanted(survey, &self.deploys.options);
-        images::look_up(self.api, survey, &objects, self.registries, &self.context.clock).await
+        images::look_up(
+            self.api,
+            survey,
+            &objects,
+            self.registries,
+            &self.context.clock,
+        )
+        .await
     }
 
     /// Plans, and fails with every object that the cluster refuses.
     async fn plan(&self, survey: &Survey) -> Result<Plan, Failure> {
-        let plan = plan(self.api, survey, &self.deploys.options).await.map_err(because(FailureKind::Cluster))?;
+        let plan = plan(self.api, survey, &self.deploys.options)
+            .await
+            .map_err(because(FailureKind::Cluster))?;
         for note in &plan.notes {
             self.context.log.warn(note.clone());
         }
         for entry in &plan.entries {
-            entry.remarks().for_each(|remark| self.context.log.warn(format!("{}: {remark}", entry.id)));
+            entry
+                .remarks()
+                .for_each(|remark| self.context.log.warn(format!("{}: {remark}", entry.id)));
         }
         let errors = plan.errors();
         if !errors.is_empty() {
             let of = plan.entries.len();
-            let message = format!("the cluster refuses {} of {of} objects: {}", errors.len(), some(errors.into_iter()));
+            let message = format!(
+                "the cluster refuses {} of {of} objects: {}",
+                errors.len(),
+                some(errors.into_iter())
+            );
             return Err(Failure::new(FailureKind::Apply, message));
         }
         Ok(plan)
@@ -107,27 +126,45 @@ impl Job<'_> {
         Ok(self.planned(&contents))
     }
 
-    pub async fn apply(&self, survey: &mut Survey, approved: &PlanContents, text: &str) -> Result<Outcome, Failure> {
+    pub async fn apply(
+        &self,
+        survey: &mut Survey,
+        approved: &PlanContents,
+        text: &str,
+    ) -> Result<Outcome, Failure> {
         let contract = self.contract(approved)?;
         if let Some(contract) = contract {
             self.is_about(contract, survey)?;
         }
-        let actions = match contract.map(|contract| terms::approved(contract, survey, &self.deploys.options)) {
+        let actions = match contract
+            .map(|contract| terms::approved(contract, survey, &self.deploys.options))
+        {
             Some(Ok(actions)) => Some(actions),
             Some(Err(breaches)) if !self.deploys.replan => {
                 let failure = Some(Fault::Moved(breaches));
-                return Ok(self.done(text, Deployed { failure, ..Deployed::default() }));
+                return Ok(self.done(
+                    text,
+                    Deployed {
+                        failure,
+                        ..Deployed::default()
+                    },
+                ));
             }
             Some(Err(breaches)) => {
                 let words = Fault::Moved(breaches).sentence();
-                self.context.log.warn(format!("{words}; it is planned anew (deploy.moved)"));
+                self.context
+                    .log
+                    .warn(format!("{words}; it is planned anew (deploy.moved)"));
                 None
             }
             None => None,
         };
         let (actions, contract) = match actions {
             Some(actions) => (actions, contract),
-            None => (terms::actions(&self.plan(survey).await?, survey, &self.deploys.options), None),
+            None => (
+                terms::actions(&self.plan(survey).await?, survey, &self.deploys.options),
+                None,
+            ),
         };
         let order = Order {
             actions,
@@ -148,7 +185,10 @@ impl Job<'_> {
     async fn roll_back(&self, survey: &mut Survey) -> String {
         let mut secrets = Secrets::default();
         let pull = async |artifact: &str| {
-            let objects = self.pull(artifact).await.map_err(|failure| failure.text())?;
+            let objects = self
+                .pull(artifact)
+                .await
+                .map_err(|failure| failure.text())?;
             secrets.learn_objects(&self.context.redactor, &objects);
             Ok(objects)
         };
@@ -166,12 +206,21 @@ impl Job<'_> {
 
     /// The objects of an earlier artifact of the component.
     async fn pull(&self, artifact: &str) -> Result<Vec<Object>, Failure> {
-        let missing = || Failure::new(FailureKind::Artifact, "the plan names no registry to pull it from");
+        let missing = || {
+            Failure::new(
+                FailureKind::Artifact,
+                "the plan names no registry to pull it from",
+            )
+        };
         let repository = self.repository.ok_or_else(missing)?;
-        let version =
-            Version::digest(digest_of(artifact).unwrap_or_default()).map_err(because(FailureKind::Artifact))?;
-        let pulled = format::pull(repository, &version).await.map_err(because(FailureKind::Artifact))?;
-        self.context.blocking(move || artifact::objects(pulled.content)).await?
+        let version = Version::digest(digest_of(artifact).unwrap_or_default())
+            .map_err(because(FailureKind::Artifact))?;
+        let pulled = format::pull(repository, &version)
+            .await
+            .map_err(because(FailureKind::Artifact))?;
+        self.context
+            .blocking(move || artifact::objects(pulled.content))
+            .await?
     }
 
     /// How long it is waited; of the job's time a part is kept for a rollback that may follow.
@@ -179,7 +228,10 @@ impl Job<'_> {
         let left = self.context.time_left().saturating_sub(FOR_REPORTS);
         let left = if may_roll_back { left * 2 / 3 } else { left };
         let until = self.context.clock.elapsed() + left;
-        self.deploys.waiting.clone().map(|waiting| Waiting { until: Some(until), ..waiting })
+        self.deploys.waiting.clone().map(|waiting| Waiting {
+            until: Some(until),
+            ..waiting
+        })
     }
 
     /// What the approved plan promises; none if the program that is replaced has made it.
@@ -187,15 +239,21 @@ impl Job<'_> {
         let Some(contract) = &approved.runner else {
             let what = "the approved plan does not say what was read when it was made";
             if self.deploys.require_contract {
-                let message = format!("{what}, and deploy.require_contract is set; plan again with this runner");
+                let message = format!(
+                    "{what}, and deploy.require_contract is set; plan again with this runner"
+                );
                 return Err(Failure::new(FailureKind::Plan, message));
             }
-            self.context.log.warn(format!("{what}: it is planned anew, and what comes out is done"));
+            self.context.log.warn(format!(
+                "{what}: it is planned anew, and what comes out is done"
+            ));
             return Ok(None);
         };
         if contract.schema_version != contract::VERSION {
             let (theirs, ours) = (contract.schema_version, contract::VERSION);
-            let message = format!("the approved plan is of version {theirs}, and this runner knows {ours}; plan again");
+            let message = format!(
+                "the approved plan is of version {theirs}, and this runner knows {ours}; plan again"
+            );
             return Err(Failure::new(FailureKind::Plan, message));
         }
         Ok(Some(contract))
@@ -207,8 +265,11 @@ impl Job<'_> {
         let pulled = self.artifact.and_then(digest_of);
         if planned != pulled {
             let name = |digest: Option<&str>| digest.unwrap_or("no artifact").to_owned();
-            let message =
-                format!("the plan was made of {}, and the job is about {}; plan again", name(planned), name(pulled));
+            let message = format!(
+                "the plan was made of {}, and the job is about {}; plan again",
+                name(planned),
+                name(pulled)
+            );
             return Err(Failure::new(FailureKind::Plan, message));
         }
         if contract.manifest != self.manifest(survey) {
@@ -218,17 +279,35 @@ impl Job<'_> {
         Ok(())
     }
 
-    pub async fn teardown(&self, survey: &mut Survey, approved: &PlanContents, text: &str) -> Result<Outcome, Failure> {
+    pub async fn teardown(
+        &self,
+        survey: &mut Survey,
+        approved: &PlanContents,
+        text: &str,
+    ) -> Result<Outcome, Failure> {
         let options = &self.deploys.options;
         let contract = self.contract(approved)?;
-        let planned = Teardown::plan(self.api, survey, options).await.map_err(because(FailureKind::Cluster))?;
-        let breaches = contract.map(|contract| planned.unapproved(contract, survey, options)).unwrap_or_default();
+        let planned = Teardown::plan(self.api, survey, options)
+            .await
+            .map_err(because(FailureKind::Cluster))?;
+        let breaches = contract
+            .map(|contract| planned.unapproved(contract, survey, options))
+            .unwrap_or_default();
         if !breaches.is_empty() {
             let failure = Fault::Moved(breaches);
             if !self.deploys.replan {
-                return Ok(self.done(text, Deployed { failure: Some(failure), ..Deployed::default() }));
+                return Ok(self.done(
+                    text,
+                    Deployed {
+                        failure: Some(failure),
+                        ..Deployed::default()
+                    },
+                ));
             }
-            self.context.log.warn(format!("{}; it is planned anew (deploy.moved)", failure.sentence()));
+            self.context.log.warn(format!(
+                "{}; it is planned anew (deploy.moved)",
+                failure.sentence()
+            ));
         }
         let patience = self.context.time_left().saturating_sub(FOR_REPORTS);
         let torn = teardown(self.api, survey, &planned, options, patience).await;
@@ -237,7 +316,14 @@ impl Job<'_> {
             by_guard: false,
             is_forbidden: torn.is_forbidden,
         });
-        Ok(self.done(text, Deployed { diffs: torn.diffs, notes: planned.notes, failure }))
+        Ok(self.done(
+            text,
+            Deployed {
+                diffs: torn.diffs,
+                notes: planned.notes,
+                failure,
+            },
+        ))
     }
 
     fn planned(&self, contents: &PlanContents) -> Outcome {
@@ -245,12 +331,21 @@ impl Job<'_> {
         if contents.k8s_content_diff.is_empty() {
             self.context.log.info("nothing would change");
         }
-        Outcome { result: Some(with_contents(&contents.text(), true)), needs_result: true, ..Outcome::default() }
+        Outcome {
+            result: Some(with_contents(&contents.text(), true)),
+            needs_result: true,
+            ..Outcome::default()
+        }
     }
 
     fn tell(&self, diffs: &[ResourceDiff]) {
-        for diff in diffs.iter().filter(|diff| !matches!(diff.change, Change::Unchanged | Change::Error)) {
-            self.context.log.info(format!("{} {}", diff.change.word(), diff.subject()));
+        for diff in diffs
+            .iter()
+            .filter(|diff| !matches!(diff.change, Change::Unchanged | Change::Error))
+        {
+            self.context
+                .log
+                .info(format!("{} {}", diff.change.word(), diff.subject()));
         }
     }
 
@@ -266,14 +361,21 @@ impl Job<'_> {
             let message = context.redactor.mask(&failure.sentence()).into_owned();
             context.log.error(message.clone());
             let mut members = vec![
-                ("handler".to_owned(), "kubernetes-manifest-deploy".to_owned()),
+                (
+                    "handler".to_owned(),
+                    "kubernetes-manifest-deploy".to_owned(),
+                ),
                 ("job_type".to_owned(), context.job.kind.as_str().to_owned()),
                 ("message".to_owned(), message.clone()),
             ];
             if let Fault::NotReady(all) = &failure {
-                all.iter().for_each(|one| self.metrics.not_ready(one.cause.code.word));
+                all.iter()
+                    .for_each(|one| self.metrics.not_ready(one.cause.code.word));
                 let causes = wait::document(all).to_string();
-                members.push(("causes".to_owned(), context.redactor.mask(&causes).into_owned()));
+                members.push((
+                    "causes".to_owned(),
+                    context.redactor.mask(&causes).into_owned(),
+                ));
             }
             result.error_code = Some(0);
             result.error_metadata = Some(members.into_iter().collect());

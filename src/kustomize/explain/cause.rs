@@ -23,7 +23,10 @@ impl<'a> Asking<'a> {
 
     /// A path that is relative to the file's directory, as a path from the root.
     pub fn below(&self, path: &str) -> String {
-        let directory = self.file.rsplit_once('/').map_or("", |(directory, _)| directory);
+        let directory = self
+            .file
+            .rsplit_once('/')
+            .map_or("", |(directory, _)| directory);
         match directory.split_once("//") {
             // A fetched tree.
             Some(_) => format!("{directory}/{path}"),
@@ -55,7 +58,13 @@ enum Text<'a> {
 impl<'a> Cause<'a> {
     /// What kustomize does by itself.
     pub fn at_the_end(what: &str) -> Self {
-        Self { origin: Origin { field: what.to_owned(), ..Origin::default() }, text: Text::There }
+        Self {
+            origin: Origin {
+                field: what.to_owned(),
+                ..Origin::default()
+            },
+            text: Text::There,
+        }
     }
 
     /// What a field of a kustomization asks for.
@@ -66,7 +75,10 @@ impl<'a> Cause<'a> {
             file: asking.file.to_owned(),
             line: asking.node().map(|node| node.position.line),
         };
-        Self { origin, text: Text::There }
+        Self {
+            origin,
+            text: Text::There,
+        }
     }
 
     /// The same with values that are written in a file.
@@ -120,7 +132,13 @@ impl<'a> Cause<'a> {
                     && let Some((file, line)) = entry_of(entry, key)
                 {
                     match file {
-                        Some(file) => origin = Origin { file: entries.below(file), line: None, ..origin },
+                        Some(file) => {
+                            origin = Origin {
+                                file: entries.below(file),
+                                line: None,
+                                ..origin
+                            }
+                        }
                         None => origin.line = Some(line),
                     }
                 }
@@ -134,8 +152,10 @@ impl<'a> Cause<'a> {
 /// The node that a place in a kustomization names.
 fn find(tree: &Node, asked: Asked) -> Option<&Node> {
     let pairs = tree.as_mapping()?.iter();
-    let (_, value) =
-        pairs.rev().find(|(key, _)| key.as_str().is_some_and(|key| key.eq_ignore_ascii_case(asked.field)))?;
+    let (_, value) = pairs.rev().find(|(key, _)| {
+        key.as_str()
+            .is_some_and(|key| key.eq_ignore_ascii_case(asked.field))
+    })?;
     match asked.entry {
         None => Some(value),
         Some(entry) => value.as_sequence()?.get(entry),
@@ -145,10 +165,15 @@ fn find(tree: &Node, asked: Asked) -> Option<&Node> {
 /// The entry of a generator that a key comes from: the file that it names, or its line.
 fn entry_of<'a>(generator: &'a Node, key: &str) -> Option<(Option<&'a str>, u32)> {
     let entries = |field: &str| {
-        let items = generator.get(field).and_then(Node::as_sequence).unwrap_or_default().iter();
+        let items = generator
+            .get(field)
+            .and_then(Node::as_sequence)
+            .unwrap_or_default()
+            .iter();
         items.filter_map(|item| Some((item.as_str()?, item.position.line)))
     };
-    let literal = entries("literals").find(|(text, _)| text.split_once('=').is_some_and(|(name, _)| name == key));
+    let literal = entries("literals")
+        .find(|(text, _)| text.split_once('=').is_some_and(|(name, _)| name == key));
     if let Some((_, line)) = literal {
         return Some((None, line));
     }
@@ -159,7 +184,11 @@ fn entry_of<'a>(generator: &'a Node, key: &str) -> Option<(Option<&'a str>, u32)
     if let Some((_, file, line)) = files.find(|(name, ..)| *name == key) {
         return Some((Some(file), line));
     }
-    let mut envs = entries("envs").chain(generator.get("env").and_then(|env| Some((env.as_str()?, env.position.line))));
+    let mut envs = entries("envs").chain(
+        generator
+            .get("env")
+            .and_then(|env| Some((env.as_str()?, env.position.line))),
+    );
     match (envs.next(), envs.next()) {
         (Some((file, line)), None) => Some((Some(file), line)),
         _ => None,

@@ -28,18 +28,31 @@ enum Content {
 }
 
 /// What tells items of a list apart, best first.
-const IDENTITIES: [&str; 9] =
-    ["name", "key", "containerPort", "port", "mountPath", "devicePath", "ip", "topologyKey", "host"];
+const IDENTITIES: [&str; 9] = [
+    "name",
+    "key",
+    "containerPort",
+    "port",
+    "mountPath",
+    "devicePath",
+    "ip",
+    "topologyKey",
+    "host",
+];
 
 impl History {
     /// Notes what is different now.
     pub fn update(&mut self, node: &Node, way: &mut Vec<String>, cause: &Cause<'_>) {
         match &node.value {
-            Value::Mapping(pairs) if !pairs.is_empty() => self.update_map(&members(pairs), way, cause),
+            Value::Mapping(pairs) if !pairs.is_empty() => {
+                self.update_map(&members(pairs), way, cause)
+            }
             Value::Sequence(items) if !items.is_empty() => self.update_list(items, way, cause),
             _ => {
                 let (value, position) = (leaf(node), node.position);
-                if cause.wrote(position) || !matches!(&self.content, Content::Leaf(known) if *known == value) {
+                if cause.wrote(position)
+                    || !matches!(&self.content, Content::Leaf(known) if *known == value)
+                {
                     self.write(Some(value.clone()), way, position, cause);
                     self.content = Content::Leaf(value);
                 }
@@ -47,19 +60,38 @@ impl History {
         }
     }
 
-    fn write(&mut self, value: Option<Json>, way: &[String], position: Position, cause: &Cause<'_>) {
-        self.changes.push(Change { value, origin: cause.origin(way, position) });
+    fn write(
+        &mut self,
+        value: Option<Json>,
+        way: &[String],
+        position: Position,
+        cause: &Cause<'_>,
+    ) {
+        self.changes.push(Change {
+            value,
+            origin: cause.origin(way, position),
+        });
     }
 
-    fn update_map(&mut self, members: &IndexMap<&str, &Node>, way: &mut Vec<String>, cause: &Cause<'_>) {
+    fn update_map(
+        &mut self,
+        members: &IndexMap<&str, &Node>,
+        way: &mut Vec<String>,
+        cause: &Cause<'_>,
+    ) {
         if !matches!(self.content, Content::Map(_)) {
             self.remove(way, cause);
             self.content = Content::Map(IndexMap::new());
         }
-        let Content::Map(known) = &mut self.content else { return };
+        let Content::Map(known) = &mut self.content else {
+            return;
+        };
         for (key, value) in members {
             way.push((*key).to_owned());
-            known.entry((*key).to_owned()).or_default().update(value, way, cause);
+            known
+                .entry((*key).to_owned())
+                .or_default()
+                .update(value, way, cause);
             way.pop();
         }
         for (key, history) in known {
@@ -83,7 +115,9 @@ impl History {
         let partners = partners(&old, nodes);
         let mut items = Vec::with_capacity(nodes.len());
         for (at, (node, partner)) in nodes.iter().zip(partners).enumerate() {
-            let mut item = partner.and_then(|partner| old.get_mut(partner)?.take()).unwrap_or_default();
+            let mut item = partner
+                .and_then(|partner| old.get_mut(partner)?.take())
+                .unwrap_or_default();
             way.push(at.to_string());
             item.update(node, way, cause);
             way.pop();
@@ -132,10 +166,16 @@ impl History {
             (Content::Map(known), Value::Mapping(pairs)) if !pairs.is_empty() => {
                 let members = members(pairs);
                 known.values().filter(|history| history.is_there()).count() == members.len()
-                    && members.iter().all(|(key, node)| known.get(*key).is_some_and(|history| history.equals(node)))
+                    && members.iter().all(|(key, node)| {
+                        known.get(*key).is_some_and(|history| history.equals(node))
+                    })
             }
             (Content::List(items, _), Value::Sequence(nodes)) if !nodes.is_empty() => {
-                items.len() == nodes.len() && items.iter().zip(nodes).all(|(item, node)| item.equals(node))
+                items.len() == nodes.len()
+                    && items
+                        .iter()
+                        .zip(nodes)
+                        .all(|(item, node)| item.equals(node))
             }
             (Content::Leaf(value), _) => *value == leaf(node),
             _ => false,
@@ -153,7 +193,9 @@ impl History {
 
     /// The scalar under a key.
     fn text(&self, key: &str) -> Option<&Json> {
-        let Content::Map(known) = &self.content else { return None };
+        let Content::Map(known) = &self.content else {
+            return None;
+        };
         match &known.get(key)?.content {
             Content::Leaf(value) => Some(value),
             _ => None,
@@ -165,14 +207,19 @@ impl History {
         match &self.content {
             Content::Map(known) => known.values().find_map(Self::begin),
             Content::List(items, _) => items.iter().find_map(Self::begin),
-            Content::Nothing | Content::Leaf(_) => self.changes.first().map(|change| &change.origin),
+            Content::Nothing | Content::Leaf(_) => {
+                self.changes.first().map(|change| &change.origin)
+            }
         }
     }
 
     /// The fields below, with the ways to them.
     pub fn fields(&self, path: &mut Vec<Part>, fields: &mut Vec<Field>) {
         if !self.changes.is_empty() {
-            fields.push(Field { path: path.clone(), changes: self.changes.clone() });
+            fields.push(Field {
+                path: path.clone(),
+                changes: self.changes.clone(),
+            });
         }
         match &self.content {
             Content::Nothing | Content::Leaf(_) => {}
@@ -184,9 +231,12 @@ impl History {
                 }
             }
             Content::List(items, gone) => {
-                let names: Vec<Option<&str>> =
-                    items.iter().map(|item| item.text("name").and_then(Json::as_str)).collect();
-                let tells = |name: &str| names.iter().filter(|other| **other == Some(name)).count() == 1;
+                let names: Vec<Option<&str>> = items
+                    .iter()
+                    .map(|item| item.text("name").and_then(Json::as_str))
+                    .collect();
+                let tells =
+                    |name: &str| names.iter().filter(|other| **other == Some(name)).count() == 1;
                 for (at, (item, name)) in items.iter().zip(&names).enumerate() {
                     let name = name.filter(|name| tells(name)).map(str::to_owned);
                     path.push(Part::Item(at, name));
@@ -213,9 +263,15 @@ fn partners(old: &[Option<History>], nodes: &[Node]) -> Vec<Option<usize>> {
             if partner.is_some() {
                 continue;
             }
-            let mut candidates = old.iter().zip(&mut is_free).enumerate().filter(|(_, (_, free))| **free);
-            let found =
-                candidates.find(|(place, (item, _))| item.as_ref().is_some_and(|item| fits(*place, item, at, node)));
+            let mut candidates = old
+                .iter()
+                .zip(&mut is_free)
+                .enumerate()
+                .filter(|(_, (_, free))| **free);
+            let found = candidates.find(|(place, (item, _))| {
+                item.as_ref()
+                    .is_some_and(|item| fits(*place, item, at, node))
+            });
             if let Some((place, (_, free))) = found {
                 *free = false;
                 *partner = Some(place);
@@ -225,7 +281,9 @@ fn partners(old: &[Option<History>], nodes: &[Node]) -> Vec<Option<usize>> {
     pair(&|place, item, at, node| place == at && item.equals(node));
     pair(&|_, item, _, node| item.equals(node));
     for key in IDENTITIES {
-        pair(&|_, item, _, node| item.text(key).is_some() && item.text(key) == node.get(key).map(leaf).as_ref());
+        pair(&|_, item, _, node| {
+            item.text(key).is_some() && item.text(key) == node.get(key).map(leaf).as_ref()
+        });
     }
     pair(&|place, item, at, node| {
         place == at && matches!(item.content, Content::Map(_)) == node.as_mapping().is_some()

@@ -33,7 +33,9 @@ impl Trace {
                 resource.number = self.records.len();
             }
             if let Some(record) = self.records.get_mut(resource.number - 1) {
-                record.history.update(&resource.node, &mut Vec::new(), cause);
+                record
+                    .history
+                    .update(&resource.node, &mut Vec::new(), cause);
                 record.object = Some(seen(resource));
             }
         }
@@ -46,7 +48,12 @@ impl Trace {
 
     /// Notes what a generator made. `config` is the number of the config that describes it,
     /// if one does; 0 if that is inline.
-    pub fn note_generated(&mut self, resources: &mut [Resource], asking: &Asking<'_>, config: Option<usize>) {
+    pub fn note_generated(
+        &mut self,
+        resources: &mut [Resource],
+        asking: &Asking<'_>,
+        config: Option<usize>,
+    ) {
         let cause = self.cause(asking, config).of_entries(*asking);
         self.note(resources, &cause);
     }
@@ -62,8 +69,17 @@ impl Trace {
     ) {
         let numbers: Vec<usize> = before.iter().map(|resource| resource.number).collect();
         for part in parts {
-            let entry = part.entry.filter(|_| config.is_none()).or(asking.asked.entry);
-            let asking = Asking { asked: Asked { entry, ..asking.asked }, ..*asking };
+            let entry = part
+                .entry
+                .filter(|_| config.is_none())
+                .or(asking.asked.entry);
+            let asking = Asking {
+                asked: Asked {
+                    entry,
+                    ..asking.asked
+                },
+                ..*asking
+            };
             let cause = self.cause(&asking, config);
             let cause = match part.file {
                 Some(file) if part.has_lines => cause.in_file(&asking.below(file)),
@@ -74,7 +90,9 @@ impl Trace {
                 }
                 None => cause,
             };
-            before.iter_mut().for_each(|resource| forget_places(&mut resource.node));
+            before
+                .iter_mut()
+                .for_each(|resource| forget_places(&mut resource.node));
             if part.work.apply(&mut before).is_err() {
                 break;
             }
@@ -100,27 +118,51 @@ impl Trace {
 
     /// Notes that a step took objects out.
     fn note_missing(&mut self, before: &[usize], resources: &[Resource], cause: &Cause<'_>) {
-        for number in before.iter().filter(|number| resources.iter().all(|resource| resource.number != **number)) {
-            let record = number.checked_sub(1).and_then(|at| self.records.get_mut(at));
+        for number in before
+            .iter()
+            .filter(|number| resources.iter().all(|resource| resource.number != **number))
+        {
+            let record = number
+                .checked_sub(1)
+                .and_then(|at| self.records.get_mut(at));
             if let Some(object) = record.and_then(|record| record.object.as_mut()) {
-                object.removed.get_or_insert_with(|| cause.origin(&[], Position::default()));
+                object
+                    .removed
+                    .get_or_insert_with(|| cause.origin(&[], Position::default()));
             }
         }
     }
 
     /// What there is to say in the end about the objects that are left, and those that were taken out.
     pub fn finish(mut self, resources: &[Resource]) -> Explanation {
-        let left: Vec<usize> = resources.iter().filter_map(|resource| resource.number.checked_sub(1)).collect();
-        let removed = self.records.iter().enumerate().filter(|(_, record)| record.is_removed()).map(|(at, _)| at);
-        let all: Vec<usize> = left.iter().copied().chain(removed.filter(|at| !left.contains(at))).collect();
-        let objects = all.into_iter().filter_map(|at| self.records.get_mut(at)?.explained()).collect();
+        let left: Vec<usize> = resources
+            .iter()
+            .filter_map(|resource| resource.number.checked_sub(1))
+            .collect();
+        let removed = self
+            .records
+            .iter()
+            .enumerate()
+            .filter(|(_, record)| record.is_removed())
+            .map(|(at, _)| at);
+        let all: Vec<usize> = left
+            .iter()
+            .copied()
+            .chain(removed.filter(|at| !left.contains(at)))
+            .collect();
+        let objects = all
+            .into_iter()
+            .filter_map(|at| self.records.get_mut(at)?.explained())
+            .collect();
         Explanation { objects }
     }
 }
 
 impl Record {
     fn is_removed(&self) -> bool {
-        self.object.as_ref().is_some_and(|object| object.removed.is_some())
+        self.object
+            .as_ref()
+            .is_some_and(|object| object.removed.is_some())
     }
 
     fn explained(&mut self) -> Option<Explained> {
@@ -137,13 +179,21 @@ impl Record {
 fn seen(resource: &Resource) -> Explained {
     let id = resource.id();
     let mut earlier_names: Vec<String> = Vec::new();
-    for earlier in resource.earlier.iter().filter(|earlier| earlier.name != id.name) {
+    for earlier in resource
+        .earlier
+        .iter()
+        .filter(|earlier| earlier.name != id.name)
+    {
         if earlier_names.last() != Some(&earlier.name) {
             earlier_names.push(earlier.name.clone());
         }
     }
     Explained {
-        api_version: if id.group.is_empty() { id.version } else { format!("{}/{}", id.group, id.version) },
+        api_version: if id.group.is_empty() {
+            id.version
+        } else {
+            format!("{}/{}", id.group, id.version)
+        },
         kind: id.kind,
         name: id.name,
         namespace: id.namespace,
@@ -157,8 +207,14 @@ fn seen(resource: &Resource) -> Explained {
 /// things in.
 fn was_never_filled(field: &Field) -> bool {
     let is_empty = |value: &Value| value.as_object().is_some_and(Map::is_empty);
-    field.changes.last().is_none_or(|change| change.value.is_none())
-        && field.changes.iter().all(|change| change.value.as_ref().is_none_or(is_empty))
+    field
+        .changes
+        .last()
+        .is_none_or(|change| change.value.is_none())
+        && field
+            .changes
+            .iter()
+            .all(|change| change.value.as_ref().is_none_or(is_empty))
 }
 
 /// After this only what a step puts in knows its place in a text.
@@ -173,7 +229,8 @@ fn forget_places(node: &mut Node) {
 
 /// Hides what a Secret holds.
 fn mask(field: &mut Field) {
-    if matches!(field.path.first(), Some(Part::Key(map)) if matches!(map.as_str(), "data" | "stringData")) {
+    if matches!(field.path.first(), Some(Part::Key(map)) if matches!(map.as_str(), "data" | "stringData"))
+    {
         for Change { value, .. } in &mut field.changes {
             *value = value.take().map(|_| "(secret)".into());
         }

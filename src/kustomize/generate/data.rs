@@ -50,7 +50,10 @@ pub(super) fn of(
     let mut resource = generate(kind, generator, &options, setup)?;
     resource.is_generated = true;
     resource.needs_hash = !options.disable_name_suffix_hash;
-    Ok(Data(Generated { resource, behavior: Behavior::read(&generator.behavior) }))
+    Ok(Data(Generated {
+        resource,
+        behavior: Behavior::read(&generator.behavior),
+    }))
 }
 
 /// The config of a plugin: its name and namespace may stand in its metadata.
@@ -96,12 +99,21 @@ fn generate(
     let mut data = Map::new();
     let mut binary = Map::new();
     for (key, content) in pairs(generator, setup)? {
-        if !matches!(node::meaning(&key), Meaning::Text | Meaning::Timestamp | Meaning::Null) {
-            return Err(bad(format!("{}: the key {key:?} reads as a number or boolean, not as text", generator.name)));
+        if !matches!(
+            node::meaning(&key),
+            Meaning::Text | Meaning::Timestamp | Meaning::Null
+        ) {
+            return Err(bad(format!(
+                "{}: the key {key:?} reads as a number or boolean, not as text",
+                generator.name
+            )));
         }
         if data.contains_key(&key) || binary.contains_key(&key) {
             let kind = if is_secret { "secret" } else { "configmap" };
-            return Err(bad(format!("{kind} {} illegally repeats the key `{key}`", generator.name)));
+            return Err(bad(format!(
+                "{kind} {} illegally repeats the key `{key}`",
+                generator.name
+            )));
         }
         match String::from_utf8(content) {
             Ok(text) if !is_secret => data.insert(key, text.into()),
@@ -123,11 +135,18 @@ fn generate(
     }
     let mut object = Map::from_iter([
         ("apiVersion".to_owned(), "v1".into()),
-        ("kind".to_owned(), if is_secret { "Secret" } else { "ConfigMap" }.into()),
+        (
+            "kind".to_owned(),
+            if is_secret { "Secret" } else { "ConfigMap" }.into(),
+        ),
         ("metadata".to_owned(), metadata.into()),
     ]);
     if is_secret {
-        let kind = if generator.kind.is_empty() { "Opaque" } else { &generator.kind };
+        let kind = if generator.kind.is_empty() {
+            "Opaque"
+        } else {
+            &generator.kind
+        };
         object.insert("type".into(), kind.into());
     }
     for (member, map) in [("data", data), ("binaryData", binary)] {
@@ -143,11 +162,17 @@ fn generate(
 }
 
 /// Keys and contents, in the order literals, files, env files.
-fn pairs(generator: &Generator, setup: &mut Setup<'_, '_>) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
+fn pairs(
+    generator: &Generator,
+    setup: &mut Setup<'_, '_>,
+) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
     let field = setup.field;
     let bad = |message: String| BuildError::new(field, message);
     let mut pairs = Vec::new();
-    let envs = generator.envs.iter().chain((!generator.env.is_empty()).then_some(&generator.env));
+    let envs = generator
+        .envs
+        .iter()
+        .chain((!generator.env.is_empty()).then_some(&generator.env));
     for env in envs {
         let content = setup.read(env)?;
         let text = String::from_utf8(content).map_err(|_| bad(format!("{env} is not UTF-8")))?;
@@ -186,7 +211,9 @@ fn pairs(generator: &Generator, setup: &mut Setup<'_, '_>) -> Result<Vec<(String
 /// A value loses one pair of equal quotes around it.
 fn unquote(value: &str) -> &str {
     for quote in ['"', '\''] {
-        let inner = value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+        let inner = value
+            .strip_prefix(quote)
+            .and_then(|rest| rest.strip_suffix(quote));
         if let Some(inner) = inner {
             return inner;
         }
@@ -199,6 +226,10 @@ pub(super) fn encode(bytes: &[u8]) -> String {
     if text.len() < LINE {
         return text;
     }
-    let lines: Vec<&str> = text.as_bytes().chunks(LINE).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    let lines: Vec<&str> = text
+        .as_bytes()
+        .chunks(LINE)
+        .filter_map(|line| std::str::from_utf8(line).ok())
+        .collect();
     lines.join("\n") + "\n"
 }

@@ -74,8 +74,17 @@ pub(in crate::kustomize) struct DeprecatedChart {
 impl DeprecatedChart {
     /// What several entries say of all charts; the last one wins.
     pub fn globals(charts: &[Self]) -> Option<HelmGlobals> {
-        let last = |text: fn(&Self) -> &String| charts.iter().map(text).rfind(|text| !text.is_empty()).cloned();
-        let (chart_home, config_home) = (last(|chart| &chart.chart_home), last(|chart| &chart.helm_home));
+        let last = |text: fn(&Self) -> &String| {
+            charts
+                .iter()
+                .map(text)
+                .rfind(|text| !text.is_empty())
+                .cloned()
+        };
+        let (chart_home, config_home) = (
+            last(|chart| &chart.chart_home),
+            last(|chart| &chart.helm_home),
+        );
         (chart_home.is_some() || config_home.is_some()).then(|| HelmGlobals {
             chart_home: chart_home.unwrap_or_default(),
             _config_home: config_home.unwrap_or_default(),
@@ -118,14 +127,23 @@ enum Merging {
     Replace,
 }
 
-pub(super) fn of(chart: Chart, globals: HelmGlobals, setup: &mut Setup<'_, '_>) -> Result<Inflation, BuildError> {
+pub(super) fn of(
+    chart: Chart,
+    globals: HelmGlobals,
+    setup: &mut Setup<'_, '_>,
+) -> Result<Inflation, BuildError> {
     if setup.host().helm().is_none() {
-        return Err(setup.failure("must specify --enable-helm: charts are inflated only where that is allowed"));
+        return Err(setup.failure(
+            "must specify --enable-helm: charts are inflated only where that is allowed",
+        ));
     }
     if chart.name.is_empty() {
         return Err(setup.failure("chart name cannot be empty"));
     }
-    for (what, text) in [("releaseName", &chart.release_name), ("chart name", &chart.name)] {
+    for (what, text) in [
+        ("releaseName", &chart.release_name),
+        ("chart name", &chart.name),
+    ] {
         if text.starts_with('-') {
             return Err(setup.failure(format!("{what} must not start with '-', got {text:?}")));
         }
@@ -136,7 +154,11 @@ pub(super) fn of(chart: Chart, globals: HelmGlobals, setup: &mut Setup<'_, '_>) 
         "replace" => Merging::Replace,
         _ => return Err(setup.failure("valuesMerge must be one of [merge override replace]")),
     };
-    let home = if globals.chart_home.is_empty() { CHART_HOME } else { &globals.chart_home };
+    let home = if globals.chart_home.is_empty() {
+        CHART_HOME
+    } else {
+        &globals.chart_home
+    };
     let home = match chart.version.is_empty() || chart.repo.is_empty() {
         true => home.to_owned(),
         false => format!("{home}/{}-{}", chart.name, chart.version),
@@ -146,9 +168,24 @@ pub(super) fn of(chart: Chart, globals: HelmGlobals, setup: &mut Setup<'_, '_>) 
         additional.push(setup.read(file)?);
     }
     let directory = format!("{home}/{}", chart.name);
-    let files = if setup.is_directory(&directory) { Some(setup.read_all(&directory)?) } else { None };
-    let values = if chart.values_file.is_empty() { None } else { Some(setup.read(&chart.values_file)?) };
-    Ok(Inflation { chart, home, files, values, additional, merging })
+    let files = if setup.is_directory(&directory) {
+        Some(setup.read_all(&directory)?)
+    } else {
+        None
+    };
+    let values = if chart.values_file.is_empty() {
+        None
+    } else {
+        Some(setup.read(&chart.values_file)?)
+    };
+    Ok(Inflation {
+        chart,
+        home,
+        files,
+        values,
+        additional,
+        merging,
+    })
 }
 
 impl Generate for Inflation {
@@ -166,7 +203,8 @@ impl Generate for Inflation {
         };
         let values = self.values(&chart)?;
         let text = helm.template(&self.template(chart, values))?;
-        let resources = document::of_text("what helm printed", &text).map_err(|error| error.to_string())?;
+        let resources =
+            document::of_text("what helm printed", &text).map_err(|error| error.to_string())?;
         Ok(resources.into_iter().map(from_helm).collect())
     }
 }
@@ -178,8 +216,19 @@ fn from_helm(mut resource: crate::kustomize::resource::Resource) -> Generated {
 
 impl Inflation {
     fn pull(&self) -> Pull {
-        let Chart { repo, name, version, devel, .. } = self.chart.clone();
-        Pull { repo, name, version, devel }
+        let Chart {
+            repo,
+            name,
+            version,
+            devel,
+            ..
+        } = self.chart.clone();
+        Pull {
+            repo,
+            name,
+            version,
+            devel,
+        }
     }
 
     /// The file of values: the kustomization's own, or the chart's, with the inline ones.
@@ -188,15 +237,24 @@ impl Inflation {
         if self.merging == Merging::Replace && !self.chart.values_inline.is_empty() {
             return as_yaml(&inline);
         }
-        let of_chart = || chart.iter().find(|(name, _)| name == "values.yaml").map(|(_, content)| content);
+        let of_chart = || {
+            chart
+                .iter()
+                .find(|(name, _)| name == "values.yaml")
+                .map(|(_, content)| content)
+        };
         let file = self.values.as_ref().or_else(of_chart);
-        let file = file.ok_or_else(|| format!("the chart {} has no values.yaml", self.chart.name))?;
+        let file =
+            file.ok_or_else(|| format!("the chart {} has no values.yaml", self.chart.name))?;
         if self.chart.values_inline.is_empty() {
             return Ok(file.clone());
         }
         let text = std::str::from_utf8(file).map_err(|_| "the file of values is not UTF-8")?;
-        let node = yaml::parse(text, Limits::default()).map_err(|error| format!("the file of values: {error}"))?;
-        let node = node.filter(|node| !node.is_null()).unwrap_or_else(|| json::from_json(&Value::Object(Map::new())));
+        let node = yaml::parse(text, Limits::default())
+            .map_err(|error| format!("the file of values: {error}"))?;
+        let node = node
+            .filter(|node| !node.is_null())
+            .unwrap_or_else(|| json::from_json(&Value::Object(Map::new())));
         let inline = json::from_json(&inline);
         let schema = Schema::default();
         let merged = match self.merging {
@@ -217,7 +275,9 @@ impl Inflation {
         };
         add("--namespace", told(&of.namespace));
         add("--name-template", told(&of.name_template));
-        of.api_versions.iter().for_each(|version| add("--api-versions", Some(version.clone())));
+        of.api_versions
+            .iter()
+            .for_each(|version| add("--api-versions", Some(version.clone())));
         add("--kube-version", told(&of.kube_version));
         for (flag, is_set) in [
             ("--include-crds", of.include_crds),
@@ -230,8 +290,17 @@ impl Inflation {
                 flags.push(flag.to_owned());
             }
         }
-        let values = [values].into_iter().chain(self.additional.iter().cloned()).collect();
-        Template { name: of.name.clone(), chart, release: told(&of.release_name), values, flags }
+        let values = [values]
+            .into_iter()
+            .chain(self.additional.iter().cloned())
+            .collect();
+        Template {
+            name: of.name.clone(),
+            chart,
+            release: told(&of.release_name),
+            values,
+            flags,
+        }
     }
 }
 

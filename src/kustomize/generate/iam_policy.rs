@@ -49,7 +49,10 @@ impl Generate for Account {
             return Err(format!("cloud provider {} not supported yet", self.cloud));
         }
         let account = &self.service_account;
-        let email = format!("{}@{}.iam.gserviceaccount.com", account.name, account.project_id);
+        let email = format!(
+            "{}@{}.iam.gserviceaccount.com",
+            account.name, account.project_id
+        );
         let mut resource = Resource::new(json::from_json(&serde_json::json!({
             "apiVersion": "v1",
             "kind": "ServiceAccount",

@@ -15,7 +15,9 @@ impl Kind {
     /// Whether an object is of this kind.
     pub fn is(&self, id: &Id) -> bool {
         let fits = |wanted: &str, got: &str| wanted.is_empty() || wanted == got;
-        fits(&self.group, &id.group) && fits(&self.version, &id.version) && fits(&self.kind, &id.kind)
+        fits(&self.group, &id.group)
+            && fits(&self.version, &id.version)
+            && fits(&self.kind, &id.kind)
     }
 }
 
@@ -41,11 +43,27 @@ const JOB: Workload = ("", "Job", "spec/template/spec");
 const CRON_JOB: Workload = ("", "CronJob", "spec/jobTemplate/spec/template/spec");
 
 /// Workloads whose ConfigMaps and Secrets are known.
-const WITH_DATA: [Workload; 8] = [POD, POD_TEMPLATE, DEPLOYMENT, REPLICA_SET, DAEMON_SET, STATEFUL_SET, JOB, CRON_JOB];
+const WITH_DATA: [Workload; 8] = [
+    POD,
+    POD_TEMPLATE,
+    DEPLOYMENT,
+    REPLICA_SET,
+    DAEMON_SET,
+    STATEFUL_SET,
+    JOB,
+    CRON_JOB,
+];
 
 /// Workloads whose accounts, claims and priorities are known.
-const WITH_ACCOUNT: [Workload; 7] =
-    [ANY_POD, STATEFUL_SET, DEPLOYMENT, REPLICATION_CONTROLLER, CRON_JOB, JOB, DAEMON_SET];
+const WITH_ACCOUNT: [Workload; 7] = [
+    ANY_POD,
+    STATEFUL_SET,
+    DEPLOYMENT,
+    REPLICATION_CONTROLLER,
+    CRON_JOB,
+    JOB,
+    DAEMON_SET,
+];
 
 const CONFIG_MAP_IN_POD: [&str; 6] = [
     "volumes/configMap/name",
@@ -72,20 +90,45 @@ type Field = (&'static str, &'static str, &'static str, &'static str);
 const RBAC: &str = "rbac.authorization.k8s.io";
 const ADMISSION: &str = "admissionregistration.k8s.io";
 
-const SCALED: [Field; 1] = [("", "", "HorizontalPodAutoscaler", "spec/scaleTargetRef/name")];
+const SCALED: [Field; 1] = [(
+    "",
+    "",
+    "HorizontalPodAutoscaler",
+    "spec/scaleTargetRef/name",
+)];
 
 const CONFIG_MAP: [Field; 4] = [
     ("", "", "Node", "spec/configSource/configMap"),
     ("", "", "Role", "rules/resourceNames"),
     ("", "", "ClusterRole", "rules/resourceNames"),
-    ("", "", "Ingress", r"metadata/annotations/nginx.ingress.kubernetes.io\/fastcgi-params-configmap"),
+    (
+        "",
+        "",
+        "Ingress",
+        r"metadata/annotations/nginx.ingress.kubernetes.io\/fastcgi-params-configmap",
+    ),
 ];
 
 const SECRET: [Field; 13] = [
     ("", "", "Ingress", "spec/tls/secretName"),
-    ("", "", "Ingress", r"metadata/annotations/ingress.kubernetes.io\/auth-secret"),
-    ("", "", "Ingress", r"metadata/annotations/nginx.ingress.kubernetes.io\/auth-secret"),
-    ("", "", "Ingress", r"metadata/annotations/nginx.ingress.kubernetes.io\/auth-tls-secret"),
+    (
+        "",
+        "",
+        "Ingress",
+        r"metadata/annotations/ingress.kubernetes.io\/auth-secret",
+    ),
+    (
+        "",
+        "",
+        "Ingress",
+        r"metadata/annotations/nginx.ingress.kubernetes.io\/auth-secret",
+    ),
+    (
+        "",
+        "",
+        "Ingress",
+        r"metadata/annotations/nginx.ingress.kubernetes.io\/auth-tls-secret",
+    ),
     ("", "", "ServiceAccount", "imagePullSecrets/name"),
     ("", "", "StorageClass", "parameters/secretName"),
     ("", "", "StorageClass", "parameters/adminSecretName"),
@@ -93,67 +136,163 @@ const SECRET: [Field; 13] = [
     ("", "", "StorageClass", "parameters/secretRef"),
     ("", "", "Role", "rules/resourceNames"),
     ("", "", "ClusterRole", "rules/resourceNames"),
-    ("serving.knative.dev", "v1", "Service", "spec/template/spec/containers/env/valueFrom/secretKeyRef/name"),
+    (
+        "serving.knative.dev",
+        "v1",
+        "Service",
+        "spec/template/spec/containers/env/valueFrom/secretKeyRef/name",
+    ),
     ("", "", "PersistentVolume", "spec/azureFile/secretName"),
 ];
 
 const SERVICE: [Field; 8] = [
     ("apps", "", "StatefulSet", "spec/serviceName"),
-    ("", "", "Ingress", "spec/rules/http/paths/backend/serviceName"),
+    (
+        "",
+        "",
+        "Ingress",
+        "spec/rules/http/paths/backend/serviceName",
+    ),
     ("", "", "Ingress", "spec/backend/serviceName"),
-    ("", "", "Ingress", "spec/rules/http/paths/backend/service/name"),
+    (
+        "",
+        "",
+        "Ingress",
+        "spec/rules/http/paths/backend/service/name",
+    ),
     ("", "", "Ingress", "spec/defaultBackend/service/name"),
-    ("apiregistration.k8s.io", "", "APIService", "spec/service/name"),
-    (ADMISSION, "", "ValidatingWebhookConfiguration", "webhooks/clientConfig/service"),
-    (ADMISSION, "", "MutatingWebhookConfiguration", "webhooks/clientConfig/service"),
+    (
+        "apiregistration.k8s.io",
+        "",
+        "APIService",
+        "spec/service/name",
+    ),
+    (
+        ADMISSION,
+        "",
+        "ValidatingWebhookConfiguration",
+        "webhooks/clientConfig/service",
+    ),
+    (
+        ADMISSION,
+        "",
+        "MutatingWebhookConfiguration",
+        "webhooks/clientConfig/service",
+    ),
 ];
 
 const ROLE: [Field; 1] = [(RBAC, "", "RoleBinding", "roleRef/name")];
-const CLUSTER_ROLE: [Field; 2] =
-    [(RBAC, "", "RoleBinding", "roleRef/name"), (RBAC, "", "ClusterRoleBinding", "roleRef/name")];
-const SUBJECTS: [Field; 2] = [(RBAC, "", "RoleBinding", "subjects"), (RBAC, "", "ClusterRoleBinding", "subjects")];
-const VOLUME: [Field; 2] =
-    [("", "", "PersistentVolumeClaim", "spec/volumeName"), ("", "", "ClusterRole", "rules/resourceNames")];
+const CLUSTER_ROLE: [Field; 2] = [
+    (RBAC, "", "RoleBinding", "roleRef/name"),
+    (RBAC, "", "ClusterRoleBinding", "roleRef/name"),
+];
+const SUBJECTS: [Field; 2] = [
+    (RBAC, "", "RoleBinding", "subjects"),
+    (RBAC, "", "ClusterRoleBinding", "subjects"),
+];
+const VOLUME: [Field; 2] = [
+    ("", "", "PersistentVolumeClaim", "spec/volumeName"),
+    ("", "", "ClusterRole", "rules/resourceNames"),
+];
 const STORAGE_CLASS: [Field; 3] = [
     ("", "", "PersistentVolume", "spec/storageClassName"),
     ("", "", "PersistentVolumeClaim", "spec/storageClassName"),
-    ("", "", "StatefulSet", "spec/volumeClaimTemplates/spec/storageClassName"),
+    (
+        "",
+        "",
+        "StatefulSet",
+        "spec/volumeClaimTemplates/spec/storageClassName",
+    ),
 ];
-const ADMISSION_POLICY: [Field; 1] = [(ADMISSION, "", "ValidatingAdmissionPolicyBinding", "spec/policyName")];
+const ADMISSION_POLICY: [Field; 1] = [(
+    ADMISSION,
+    "",
+    "ValidatingAdmissionPolicyBinding",
+    "spec/policyName",
+)];
 
 /// The table. The IngressClass of the original has a group that no object has, so it is left out.
 pub(super) fn builtin() -> Vec<BackReference> {
-    let scaled = ["Deployment", "ReplicationController", "ReplicaSet", "StatefulSet"];
-    let mut table: Vec<_> = scaled.into_iter().map(|kind| reference(("", "", kind), Vec::new(), &SCALED)).collect();
+    let scaled = [
+        "Deployment",
+        "ReplicationController",
+        "ReplicaSet",
+        "StatefulSet",
+    ];
+    let mut table: Vec<_> = scaled
+        .into_iter()
+        .map(|kind| reference(("", "", kind), Vec::new(), &SCALED))
+        .collect();
     table.extend([
-        reference(("", "v1", "ConfigMap"), in_pods(&WITH_DATA, &CONFIG_MAP_IN_POD), &CONFIG_MAP),
-        reference(("", "v1", "Secret"), in_pods(&WITH_DATA, &SECRET_IN_POD), &SECRET),
+        reference(
+            ("", "v1", "ConfigMap"),
+            in_pods(&WITH_DATA, &CONFIG_MAP_IN_POD),
+            &CONFIG_MAP,
+        ),
+        reference(
+            ("", "v1", "Secret"),
+            in_pods(&WITH_DATA, &SECRET_IN_POD),
+            &SECRET,
+        ),
         reference(("", "v1", "Service"), Vec::new(), &SERVICE),
         reference((RBAC, "", "Role"), Vec::new(), &ROLE),
         reference((RBAC, "", "ClusterRole"), Vec::new(), &CLUSTER_ROLE),
-        reference(("", "v1", "ServiceAccount"), in_pods(&WITH_ACCOUNT, &["serviceAccountName"]), &SUBJECTS),
+        reference(
+            ("", "v1", "ServiceAccount"),
+            in_pods(&WITH_ACCOUNT, &["serviceAccountName"]),
+            &SUBJECTS,
+        ),
         reference(
             ("", "v1", "PersistentVolumeClaim"),
             in_pods(&WITH_ACCOUNT, &["volumes/persistentVolumeClaim/claimName"]),
             &[],
         ),
         reference(("", "v1", "PersistentVolume"), Vec::new(), &VOLUME),
-        reference(("storage.k8s.io", "v1", "StorageClass"), Vec::new(), &STORAGE_CLASS),
-        reference(("scheduling.k8s.io", "v1", "PriorityClass"), in_pods(&WITH_ACCOUNT, &["priorityClassName"]), &[]),
-        reference((ADMISSION, "", "ValidatingAdmissionPolicy"), Vec::new(), &ADMISSION_POLICY),
+        reference(
+            ("storage.k8s.io", "v1", "StorageClass"),
+            Vec::new(),
+            &STORAGE_CLASS,
+        ),
+        reference(
+            ("scheduling.k8s.io", "v1", "PriorityClass"),
+            in_pods(&WITH_ACCOUNT, &["priorityClassName"]),
+            &[],
+        ),
+        reference(
+            (ADMISSION, "", "ValidatingAdmissionPolicy"),
+            Vec::new(),
+            &ADMISSION_POLICY,
+        ),
     ]);
     table
 }
 
-fn reference(target: (&str, &str, &str), mut fields: Vec<FieldSpec>, more: &[Field]) -> BackReference {
-    fields.extend(more.iter().map(|(group, version, kind, path)| spec(group, version, kind, (*path).to_owned())));
+fn reference(
+    target: (&str, &str, &str),
+    mut fields: Vec<FieldSpec>,
+    more: &[Field],
+) -> BackReference {
+    fields.extend(
+        more.iter()
+            .map(|(group, version, kind, path)| spec(group, version, kind, (*path).to_owned())),
+    );
     let (group, version, kind) = target;
-    BackReference { target: Kind { group: group.into(), version: version.into(), kind: kind.into() }, fields }
+    BackReference {
+        target: Kind {
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+        },
+        fields,
+    }
 }
 
 fn in_pods(workloads: &[Workload], paths: &[&str]) -> Vec<FieldSpec> {
-    let all = workloads.iter().flat_map(|workload| paths.iter().map(move |path| (workload, path)));
-    all.map(|((version, kind, pod), path)| spec("", version, kind, format!("{pod}/{path}"))).collect()
+    let all = workloads
+        .iter()
+        .flat_map(|workload| paths.iter().map(move |path| (workload, path)));
+    all.map(|((version, kind, pod), path)| spec("", version, kind, format!("{pod}/{path}")))
+        .collect()
 }
 
 fn spec(group: &str, version: &str, kind: &str, path: String) -> FieldSpec {

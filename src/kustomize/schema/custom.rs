@@ -17,12 +17,28 @@ impl Schema {
     /// It is not such a document.
     pub fn custom(bytes: &[u8]) -> Result<Self, String> {
         let document = document::settings(bytes)?.ok_or("it is empty")?;
-        let Value::Object(document) = document else { return Err("it must be an OpenAPI document, a map".into()) };
+        let Value::Object(document) = document else {
+            return Err("it must be an OpenAPI document, a map".into());
+        };
         let empty = Map::new();
-        let map = |name: &str| document.get(name).and_then(Value::as_object).unwrap_or(&empty);
-        let mut reader = Reader { definitions: map("definitions"), schema: Self::default(), known: HashMap::new() };
+        let map = |name: &str| {
+            document
+                .get(name)
+                .and_then(Value::as_object)
+                .unwrap_or(&empty)
+        };
+        let mut reader = Reader {
+            definitions: map("definitions"),
+            schema: Self::default(),
+            known: HashMap::new(),
+        };
         for (name, definition) in map("definitions") {
-            for kind in definition.get(KIND).and_then(Value::as_array).into_iter().flatten() {
+            for kind in definition
+                .get(KIND)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
                 let shape = reader.shape(name);
                 reader.schema.kinds.insert(kind_of(kind), shape);
             }
@@ -42,7 +58,11 @@ impl Schema {
 fn kind_of(kind: &Value) -> super::Kind {
     let text = |member: &str| kind.get(member).and_then(Value::as_str).unwrap_or_default();
     let (group, version) = (text("group"), text("version"));
-    let version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
+    let version = if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    };
     (version.into(), text("kind").to_owned().into())
 }
 
@@ -72,32 +92,64 @@ impl<'a> Reader<'a> {
     }
 
     fn fill(&mut self, shape: Shape, definition: &'a Value) {
-        let properties = definition.get("properties").and_then(Value::as_object).into_iter().flatten();
-        let fields: Vec<Field> = properties.map(|(name, property)| self.field(name, property)).collect();
+        let properties = definition
+            .get("properties")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten();
+        let fields: Vec<Field> = properties
+            .map(|(name, property)| self.field(name, property))
+            .collect();
         if let Some(slot) = self.schema.shapes.get_mut(shape.0) {
             *slot = fields;
         }
     }
 
     fn field(&mut self, name: &'a str, property: &'a Value) -> Field {
-        let strategy = property.get("x-kubernetes-patch-strategy").and_then(Value::as_str).unwrap_or_default();
-        let keys = strategy.split(',').any(|word| word == "merge").then(|| keys(property));
-        let value = if property.get("items").is_some() { property.get("items") } else { Some(property) };
+        let strategy = property
+            .get("x-kubernetes-patch-strategy")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let keys = strategy
+            .split(',')
+            .any(|word| word == "merge")
+            .then(|| keys(property));
+        let value = if property.get("items").is_some() {
+            property.get("items")
+        } else {
+            Some(property)
+        };
         let inner = value.map(|value| match value.get("$ref").and_then(Value::as_str) {
-            Some(reference) => self.shape(reference.strip_prefix("#/definitions/").unwrap_or(reference)),
+            Some(reference) => self.shape(
+                reference
+                    .strip_prefix("#/definitions/")
+                    .unwrap_or(reference),
+            ),
             None => {
                 let shape = self.new_shape();
                 self.fill(shape, value);
                 shape
             }
         });
-        Field { name: name.to_owned().into(), keys, inner }
+        Field {
+            name: name.to_owned().into(),
+            keys,
+            inner,
+        }
     }
 }
 
 fn keys(property: &Value) -> Vec<Cow<'static, str>> {
-    let listed = property.get("x-kubernetes-list-map-keys").and_then(Value::as_array);
+    let listed = property
+        .get("x-kubernetes-list-map-keys")
+        .and_then(Value::as_array);
     let single = property.get("x-kubernetes-patch-merge-key");
-    let keys = listed.map_or_else(|| single.into_iter().collect::<Vec<_>>(), |keys| keys.iter().collect());
-    keys.into_iter().filter_map(Value::as_str).map(|key| key.to_owned().into()).collect()
+    let keys = listed.map_or_else(
+        || single.into_iter().collect::<Vec<_>>(),
+        |keys| keys.iter().collect(),
+    );
+    keys.into_iter()
+        .filter_map(Value::as_str)
+        .map(|key| key.to_owned().into())
+        .collect()
 }

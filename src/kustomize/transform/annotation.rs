@@ -23,14 +23,35 @@ use crate::kustomize::resource::Resource;
 
 pub(in crate::kustomize) const FIELDS: [FieldSpec; 9] = [
     anywhere("metadata/annotations", true),
-    at_version("", "v1", "ReplicationController", "spec/template/metadata/annotations", true),
+    at_version(
+        "",
+        "v1",
+        "ReplicationController",
+        "spec/template/metadata/annotations",
+        true,
+    ),
     at("", "Deployment", "spec/template/metadata/annotations", true),
     at("", "ReplicaSet", "spec/template/metadata/annotations", true),
     at("", "DaemonSet", "spec/template/metadata/annotations", true),
-    at("", "StatefulSet", "spec/template/metadata/annotations", true),
+    at(
+        "",
+        "StatefulSet",
+        "spec/template/metadata/annotations",
+        true,
+    ),
     at("batch", "Job", "spec/template/metadata/annotations", true),
-    at("batch", "CronJob", "spec/jobTemplate/metadata/annotations", true),
-    at("batch", "CronJob", "spec/jobTemplate/spec/template/metadata/annotations", true),
+    at(
+        "batch",
+        "CronJob",
+        "spec/jobTemplate/metadata/annotations",
+        true,
+    ),
+    at(
+        "batch",
+        "CronJob",
+        "spec/jobTemplate/spec/template/metadata/annotations",
+        true,
+    ),
 ];
 
 /// Sets annotations.
@@ -50,8 +71,12 @@ pub(super) fn of(
         return Ok(None);
     }
     let field_specs = united(&FIELDS, &configuration.common_annotations);
-    let field_specs = field_specs.map_err(|message| BuildError::new("commonAnnotations", message))?;
-    Ok(Some(Annotations { annotations, field_specs }))
+    let field_specs =
+        field_specs.map_err(|message| BuildError::new("commonAnnotations", message))?;
+    Ok(Some(Annotations {
+        annotations,
+        field_specs,
+    }))
 }
 
 impl Transform for Annotations {

@@ -29,7 +29,10 @@ pub(in crate::kustomize) const FIELDS: [FieldSpec; 7] = [
     anywhere("spec/template/spec/containers[]/image", true),
     anywhere("spec/template/spec/initContainers[]/image", true),
     anywhere("spec/template/spec/volumes[]/image/reference", true),
-    anywhere("spec/jobTemplate/spec/template/spec/volumes[]/image/reference", true),
+    anywhere(
+        "spec/jobTemplate/spec/template/spec/volumes[]/image/reference",
+        true,
+    ),
 ];
 
 /// Changes one image.
@@ -51,13 +54,22 @@ impl Config {
     pub fn compiled(self) -> Result<Renaming, String> {
         let after = "(:[a-zA-Z0-9_.{}-]*)?(@sha256:[a-zA-Z0-9_.{}-]*)?$";
         let pattern = pattern::between("^", &self.image_tag.name, after)?;
-        Ok(Renaming { image: self.image_tag, pattern, fields: self.field_specs })
+        Ok(Renaming {
+            image: self.image_tag,
+            pattern,
+            fields: self.field_specs,
+        })
     }
 }
 
 pub(super) fn of(image: &Image, configuration: &Configuration) -> Result<Renaming, BuildError> {
-    let made = united(&FIELDS, &configuration.images)
-        .and_then(|field_specs| Config { image_tag: image.clone(), field_specs }.compiled());
+    let made = united(&FIELDS, &configuration.images).and_then(|field_specs| {
+        Config {
+            image_tag: image.clone(),
+            field_specs,
+        }
+        .compiled()
+    });
     made.map_err(|message| BuildError::new("images", message))
 }
 
@@ -65,7 +77,9 @@ impl Transform for Renaming {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         let mut change = |node: &mut Node| {
             let kind = node.kind();
-            let text = node.as_str().ok_or_else(|| format!("an image must be text, not {kind}"))?;
+            let text = node
+                .as_str()
+                .ok_or_else(|| format!("an image must be text, not {kind}"))?;
             if self.pattern.is_match(text) {
                 *node = json::text(&renamed(&self.image, text));
             }
@@ -77,9 +91,12 @@ impl Transform for Renaming {
                 continue;
             }
             // kustomize walks twice, which shows in a suffix that is added twice.
-            containers(&mut resource.node, &mut change).map_err(|message| format!("{id}: {message}"))?;
+            containers(&mut resource.node, &mut change)
+                .map_err(|message| format!("{id}: {message}"))?;
             for field in self.fields.iter().filter(|field| field.selects(&id)) {
-                field.visit_present(&mut resource.node, &mut change).map_err(|message| format!("{id}: {message}"))?;
+                field
+                    .visit_present(&mut resource.node, &mut change)
+                    .map_err(|message| format!("{id}: {message}"))?;
             }
         }
         check_ids(resources)
@@ -90,12 +107,17 @@ impl Transform for Renaming {
 fn containers(node: &mut Node, change: &mut field::Change<'_>) -> Result<(), String> {
     match &mut node.value {
         Value::Scalar(..) => Ok(()),
-        Value::Sequence(items) => items.iter_mut().try_for_each(|item| containers(item, change)),
+        Value::Sequence(items) => items
+            .iter_mut()
+            .try_for_each(|item| containers(item, change)),
         Value::Mapping(pairs) => pairs.iter_mut().try_for_each(|(key, value)| {
             if matches!(key.as_str(), Some("containers" | "initContainers"))
                 && let Value::Sequence(items) = &mut value.value
             {
-                items.iter_mut().filter_map(|item| field::get_mut(item, "image")).try_for_each(&mut *change)?;
+                items
+                    .iter_mut()
+                    .filter_map(|item| field::get_mut(item, "image"))
+                    .try_for_each(&mut *change)?;
             }
             containers(value, change)
         }),
@@ -103,24 +125,39 @@ fn containers(node: &mut Node, change: &mut field::Change<'_>) -> Result<(), Str
 }
 
 fn renamed(image: &Image, text: &str) -> String {
-    let (rest, old_digest) = text.split_once('@').map_or((text, None), |(rest, digest)| (rest, Some(digest)));
+    let (rest, old_digest) = text
+        .split_once('@')
+        .map_or((text, None), |(rest, digest)| (rest, Some(digest)));
     // A colon before the last slash belongs to a port.
-    let tag_at = rest.rfind(':').filter(|at| rest.rfind('/').is_none_or(|slash| slash < *at));
+    let tag_at = rest
+        .rfind(':')
+        .filter(|at| rest.rfind('/').is_none_or(|slash| slash < *at));
     let (name, old_tag) = match tag_at {
         Some(at) => (&rest[..at], Some(&rest[at + 1..])),
         None => (rest, None),
     };
-    let name = if image.new_name.is_empty() { name } else { &image.new_name };
+    let name = if image.new_name.is_empty() {
+        name
+    } else {
+        &image.new_name
+    };
     let set = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let (tag, digest) = match (set(&image.new_tag), set(&image.digest)) {
         (Some(tag), digest) => (Some(tag), digest),
         (None, Some(digest)) => (None, Some(digest)),
-        (None, None) if !image.tag_suffix.is_empty() => {
-            (Some(format!("{}{}", old_tag.unwrap_or_default(), image.tag_suffix)), None)
-        }
+        (None, None) if !image.tag_suffix.is_empty() => (
+            Some(format!(
+                "{}{}",
+                old_tag.unwrap_or_default(),
+                image.tag_suffix
+            )),
+            None,
+        ),
         (None, None) => (old_tag.map(str::to_owned), old_digest.map(str::to_owned)),
     };
     let tag = tag.map(|tag| format!(":{tag}")).unwrap_or_default();
-    let digest = digest.map(|digest| format!("@{digest}")).unwrap_or_default();
+    let digest = digest
+        .map(|digest| format!("@{digest}"))
+        .unwrap_or_default();
     format!("{name}{tag}{digest}")
 }

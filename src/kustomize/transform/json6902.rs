@@ -47,29 +47,65 @@ impl Config {
         let (text, file) = match (self.path.is_empty(), self.json_op.is_empty()) {
             (true, false) => (self.json_op, None),
             (false, true) => (setup.read_text(&self.path)?, Some(self.path)),
-            (true, true) => return Err(bad("a patch needs a path, or the operations themselves".into())),
-            (false, false) => return Err(bad("must specify a file path or the operations, not both".into())),
+            (true, true) => {
+                return Err(bad(
+                    "a patch needs a path, or the operations themselves".into()
+                ));
+            }
+            (false, false) => {
+                return Err(bad(
+                    "must specify a file path or the operations, not both".into()
+                ));
+            }
         };
-        let failed = |message: String| bad(format!("{}: {message}", file.as_deref().unwrap_or(INLINE)));
+        let failed =
+            |message: String| bad(format!("{}: {message}", file.as_deref().unwrap_or(INLINE)));
         let operations = json_patch::parse(&text).map_err(failed)?;
         let operations = operations.filter(|operations| !operations.is_empty());
-        let operations = operations.ok_or_else(|| failed("it is not a JSON patch, or an empty one".into()))?;
-        let selector = Selector::new(&target).map_err(|message| bad(format!("target: {message}")))?;
-        Ok(Patching { file, selector, operations })
+        let operations =
+            operations.ok_or_else(|| failed("it is not a JSON patch, or an empty one".into()))?;
+        let selector =
+            Selector::new(&target).map_err(|message| bad(format!("target: {message}")))?;
+        Ok(Patching {
+            file,
+            selector,
+            operations,
+        })
     }
 }
 
 pub(super) fn of(patch: &Patch, setup: &mut Setup<'_, '_>) -> Result<Patching, BuildError> {
-    let Patch { path, patch, target, .. } = patch.clone();
-    Config { target, path, json_op: patch }.set_up(setup)
+    let Patch {
+        path,
+        patch,
+        target,
+        ..
+    } = patch.clone();
+    Config {
+        target,
+        path,
+        json_op: patch,
+    }
+    .set_up(setup)
 }
 
 impl Transform for Patching {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
-        json_patch::apply(resources, &self.operations, &self.selector, json_patch::Names::Forgotten)
+        json_patch::apply(
+            resources,
+            &self.operations,
+            &self.selector,
+            json_patch::Names::Forgotten,
+        )
     }
 
     fn parts(&self) -> Vec<Part<'_>> {
-        vec![Part { entry: None, file: self.file.as_deref(), key: "patch", has_lines: true, work: Box::new(self) }]
+        vec![Part {
+            entry: None,
+            file: self.file.as_deref(),
+            key: "patch",
+            has_lines: true,
+            work: Box::new(self),
+        }]
     }
 }

@@ -29,19 +29,34 @@ const METADATA: FieldSpec = anywhere("metadata/labels", true);
 /// Labels of what workloads make.
 pub(in crate::kustomize) const TEMPLATES: [FieldSpec; 9] = [
     METADATA,
-    at_version("", "v1", "ReplicationController", "spec/template/metadata/labels", true),
+    at_version(
+        "",
+        "v1",
+        "ReplicationController",
+        "spec/template/metadata/labels",
+        true,
+    ),
     at("", "Deployment", "spec/template/metadata/labels", true),
     at("", "ReplicaSet", "spec/template/metadata/labels", true),
     at("", "DaemonSet", "spec/template/metadata/labels", true),
     at("apps", "StatefulSet", "spec/template/metadata/labels", true),
     at("batch", "Job", "spec/template/metadata/labels", true),
     at("batch", "CronJob", "spec/jobTemplate/metadata/labels", true),
-    at("batch", "CronJob", "spec/jobTemplate/spec/template/metadata/labels", true),
+    at(
+        "batch",
+        "CronJob",
+        "spec/jobTemplate/spec/template/metadata/labels",
+        true,
+    ),
 ];
 
 /// Labels of the claims that a StatefulSet makes.
-pub(in crate::kustomize) const CLAIMS: FieldSpec =
-    at("apps", "StatefulSet", "spec/volumeClaimTemplates[]/metadata/labels", true);
+pub(in crate::kustomize) const CLAIMS: FieldSpec = at(
+    "apps",
+    "StatefulSet",
+    "spec/volumeClaimTemplates[]/metadata/labels",
+    true,
+);
 
 /// What selects by labels.
 const SELECTORS: [FieldSpec; 12] = [
@@ -52,11 +67,36 @@ const SELECTORS: [FieldSpec; 12] = [
     at("", "DaemonSet", "spec/selector/matchLabels", true),
     at("apps", "StatefulSet", "spec/selector/matchLabels", true),
     at("batch", "Job", "spec/selector/matchLabels", false),
-    at("batch", "CronJob", "spec/jobTemplate/spec/selector/matchLabels", false),
-    at("policy", "PodDisruptionBudget", "spec/selector/matchLabels", false),
-    at("networking.k8s.io", "NetworkPolicy", "spec/podSelector/matchLabels", false),
-    at("networking.k8s.io", "NetworkPolicy", "spec/ingress/from/podSelector/matchLabels", false),
-    at("networking.k8s.io", "NetworkPolicy", "spec/egress/to/podSelector/matchLabels", false),
+    at(
+        "batch",
+        "CronJob",
+        "spec/jobTemplate/spec/selector/matchLabels",
+        false,
+    ),
+    at(
+        "policy",
+        "PodDisruptionBudget",
+        "spec/selector/matchLabels",
+        false,
+    ),
+    at(
+        "networking.k8s.io",
+        "NetworkPolicy",
+        "spec/podSelector/matchLabels",
+        false,
+    ),
+    at(
+        "networking.k8s.io",
+        "NetworkPolicy",
+        "spec/ingress/from/podSelector/matchLabels",
+        false,
+    ),
+    at(
+        "networking.k8s.io",
+        "NetworkPolicy",
+        "spec/egress/to/podSelector/matchLabels",
+        false,
+    ),
 ];
 
 /// Where a workload's pods say which pods they want near or far.
@@ -70,9 +110,15 @@ const SPREADING: [&str; 5] = [
 
 /// The built-in places of `commonLabels`.
 pub(in crate::kustomize) fn common() -> Vec<FieldSpec> {
-    let spreading =
-        SPREADING.iter().flat_map(|path| ["Deployment", "StatefulSet"].map(|kind| at("apps", kind, path, false)));
-    SELECTORS.into_iter().chain(spreading).chain(TEMPLATES).chain([CLAIMS]).collect()
+    let spreading = SPREADING
+        .iter()
+        .flat_map(|path| ["Deployment", "StatefulSet"].map(|kind| at("apps", kind, path, false)));
+    SELECTORS
+        .into_iter()
+        .chain(spreading)
+        .chain(TEMPLATES)
+        .chain([CLAIMS])
+        .collect()
 }
 
 /// Sets labels.
@@ -86,12 +132,18 @@ pub(in crate::kustomize) struct Labels {
 impl Labels {
     /// On the objects alone.
     pub fn on_objects(labels: BTreeMap<String, String>) -> Self {
-        Self { labels, field_specs: vec![METADATA] }
+        Self {
+            labels,
+            field_specs: vec![METADATA],
+        }
     }
 }
 
 /// One entry of `labels`.
-pub(super) fn of(entry: &kustomization::Labels, configuration: &Configuration) -> Result<Labels, BuildError> {
+pub(super) fn of(
+    entry: &kustomization::Labels,
+    configuration: &Configuration,
+) -> Result<Labels, BuildError> {
     let places = || {
         let mut places = united(&entry.fields, &configuration.labels)?;
         if entry.include_selectors {
@@ -109,7 +161,10 @@ pub(super) fn of(entry: &kustomization::Labels, configuration: &Configuration) -
         united(&places, &[METADATA])
     };
     let field_specs = places().map_err(|message| BuildError::new("labels", message))?;
-    Ok(Labels { labels: entry.pairs.clone(), field_specs })
+    Ok(Labels {
+        labels: entry.pairs.clone(),
+        field_specs,
+    })
 }
 
 /// `commonLabels`; kustomize runs the transformer as soon as there are labels of either sort.
@@ -123,7 +178,10 @@ pub(super) fn common_of(
     }
     let field_specs = united(&common(), &configuration.common_labels);
     let field_specs = field_specs.map_err(|message| BuildError::new("commonLabels", message))?;
-    Ok(Some(Labels { labels, field_specs }))
+    Ok(Some(Labels {
+        labels,
+        field_specs,
+    }))
 }
 
 impl Transform for Labels {
@@ -148,7 +206,10 @@ pub(super) fn put(
         for place in places.iter().filter(|place| place.selects(&id)) {
             let put = &mut |map: &mut Node| {
                 if !map.is_null() && map.as_mapping().is_none() {
-                    return Err(format!("wrong node kind: expected a map but got {}", map.kind()));
+                    return Err(format!(
+                        "wrong node kind: expected a map but got {}",
+                        map.kind()
+                    ));
                 }
                 for (key, value) in pairs {
                     if map.get(key).is_none() {
@@ -158,7 +219,9 @@ pub(super) fn put(
                 }
                 Ok(())
             };
-            place.visit(&mut resource.node, put).map_err(|message| format!("{id}: {message}"))?;
+            place
+                .visit(&mut resource.node, put)
+                .map_err(|message| format!("{id}: {message}"))?;
         }
         resource.settle();
         for (key, mut maps) in new {

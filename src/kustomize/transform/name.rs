@@ -49,43 +49,76 @@ pub(super) struct Config {
 
 impl Config {
     pub fn prefix(self) -> Result<Affix, String> {
-        Ok(Affix { text: self.prefix, side: Side::Before, fields: named(self.field_specs)? })
+        Ok(Affix {
+            text: self.prefix,
+            side: Side::Before,
+            fields: named(self.field_specs)?,
+        })
     }
 
     pub fn suffix(self) -> Result<Affix, String> {
-        Ok(Affix { text: self.suffix, side: Side::After, fields: named(self.field_specs)? })
+        Ok(Affix {
+            text: self.suffix,
+            side: Side::After,
+            fields: named(self.field_specs)?,
+        })
     }
 
     pub fn both(self) -> Result<Both, String> {
-        let suffix = Self { suffix: self.suffix.clone(), field_specs: self.field_specs.clone(), ..Self::default() };
+        let suffix = Self {
+            suffix: self.suffix.clone(),
+            field_specs: self.field_specs.clone(),
+            ..Self::default()
+        };
         Ok(Both(self.prefix()?, suffix.suffix()?))
     }
 }
 
 fn named(fields: Option<Vec<FieldSpec>>) -> Result<Vec<FieldSpec>, String> {
-    fields.ok_or_else(|| "fieldSpecs is missing; it names the fields to change, such as metadata/name".to_owned())
+    fields.ok_or_else(|| {
+        "fieldSpecs is missing; it names the fields to change, such as metadata/name".to_owned()
+    })
 }
 
 pub(super) fn prefix_of(
     kustomization: &Kustomization,
     configuration: &Configuration,
 ) -> Result<Option<Affix>, BuildError> {
-    affix(&kustomization.name_prefix, Side::Before, &configuration.name_prefix, "namePrefix")
+    affix(
+        &kustomization.name_prefix,
+        Side::Before,
+        &configuration.name_prefix,
+        "namePrefix",
+    )
 }
 
 pub(super) fn suffix_of(
     kustomization: &Kustomization,
     configuration: &Configuration,
 ) -> Result<Option<Affix>, BuildError> {
-    affix(&kustomization.name_suffix, Side::After, &configuration.name_suffix, "nameSuffix")
+    affix(
+        &kustomization.name_suffix,
+        Side::After,
+        &configuration.name_suffix,
+        "nameSuffix",
+    )
 }
 
-fn affix(text: &str, side: Side, more: &[FieldSpec], field: &str) -> Result<Option<Affix>, BuildError> {
+fn affix(
+    text: &str,
+    side: Side,
+    more: &[FieldSpec],
+    field: &str,
+) -> Result<Option<Affix>, BuildError> {
     if text.is_empty() {
         return Ok(None);
     }
     let fields = united(&FIELDS, more).map_err(|message| BuildError::new(field, message))?;
-    Ok(Some(Affix { text: text.to_owned(), side, fields }))
+    Ok(Some(Affix {
+        text: text.to_owned(),
+        side,
+        fields,
+    }))
 }
 
 impl Transform for Affix {

@@ -28,7 +28,12 @@ use crate::yaml::{Node, Value};
 /// Places beside `metadata.namespace`.
 pub(in crate::kustomize) const FIELDS: [FieldSpec; 3] = [
     at("", "Namespace", "metadata/name", true),
-    at("apiregistration.k8s.io", "APIService", "spec/service/namespace", true),
+    at(
+        "apiregistration.k8s.io",
+        "APIService",
+        "spec/service/namespace",
+        true,
+    ),
     at(
         "apiextensions.k8s.io",
         "CustomResourceDefinition",
@@ -97,7 +102,12 @@ pub(super) fn of(
     }
     let fields = united(&FIELDS, &configuration.namespace);
     let fields = fields.map_err(|message| BuildError::new("namespace", message))?;
-    Ok(Some(Namespace { namespace, fields, unset_only: false, subjects: Subjects::Default }))
+    Ok(Some(Namespace {
+        namespace,
+        fields,
+        unset_only: false,
+        subjects: Subjects::Default,
+    }))
 }
 
 impl Transform for Namespace {
@@ -105,12 +115,22 @@ impl Transform for Namespace {
         if self.namespace.is_empty() {
             return Ok(());
         }
-        for resource in resources.iter_mut().filter(|resource| !resource.is_from_helm) {
-            self.move_here(resource).map_err(|message| format!("{}: {message}", resource.id()))?;
+        for resource in resources
+            .iter_mut()
+            .filter(|resource| !resource.is_from_helm)
+        {
+            self.move_here(resource)
+                .map_err(|message| format!("{}: {message}", resource.id()))?;
         }
         let mut seen = HashSet::new();
-        match resources.iter().map(Resource::id).find(|id| !seen.insert(id.clone().key())) {
-            Some(id) => Err(format!("namespace transformation produces ID conflict: {id}")),
+        match resources
+            .iter()
+            .map(Resource::id)
+            .find(|id| !seen.insert(id.clone().key()))
+        {
+            Some(id) => Err(format!(
+                "namespace transformation produces ID conflict: {id}"
+            )),
             None => Ok(()),
         }
     }
@@ -121,7 +141,10 @@ impl Namespace {
         resource.remember();
         let id = resource.id();
         if !id.is_cluster_scoped() {
-            self.set(field::entry(field::entry(&mut resource.node, "metadata"), "namespace"))?;
+            self.set(field::entry(
+                field::entry(&mut resource.node, "metadata"),
+                "namespace",
+            ))?;
         }
         let is_binding = matches!(id.kind.as_str(), "RoleBinding" | "ClusterRoleBinding");
         if is_binding {
@@ -151,14 +174,21 @@ impl Namespace {
     }
 
     fn set_subjects(&self, binding: &mut Resource) -> Result<(), String> {
-        let Some(subjects) = field::get_mut(&mut binding.node, "subjects") else { return Ok(()) };
-        let Value::Sequence(subjects) = &mut subjects.value else { return Ok(()) };
+        let Some(subjects) = field::get_mut(&mut binding.node, "subjects") else {
+            return Ok(());
+        };
+        let Value::Sequence(subjects) = &mut subjects.value else {
+            return Ok(());
+        };
         let (member, text) = match self.subjects {
             Subjects::Default => ("name", "default"),
             Subjects::Accounts => ("kind", "ServiceAccount"),
             Subjects::None => return Ok(()),
         };
-        for subject in subjects.iter_mut().filter(|subject| subject.get(member).and_then(Node::as_str) == Some(text)) {
+        for subject in subjects
+            .iter_mut()
+            .filter(|subject| subject.get(member).and_then(Node::as_str) == Some(text))
+        {
             self.set(field::entry(subject, "namespace"))?;
         }
         Ok(())

@@ -53,7 +53,11 @@ pub(in crate::kustomize) struct Patching {
 
 enum Change {
     Operations(Vec<Operation>),
-    Merge { documents: Vec<Node>, options: Options, schema: Rc<Schema> },
+    Merge {
+        documents: Vec<Node>,
+        options: Options,
+        schema: Rc<Schema>,
+    },
 }
 
 impl Patch {
@@ -65,32 +69,53 @@ impl Patch {
             (false, true) => (inline.to_owned(), None),
             (true, false) => (setup.read_text(&self.path)?, Some(self.path.clone())),
             (true, true) => return Err(bad("must specify one of patch and path".into())),
-            (false, false) => return Err(bad("patch and path can't be set at the same time".into())),
+            (false, false) => {
+                return Err(bad("patch and path can't be set at the same time".into()));
+            }
         };
-        let failed = |message: String| bad(format!("{}: {message}", file.as_deref().unwrap_or(INLINE)));
-        let unable = |message: String| failed(format!("unable to parse SM or JSON patch: {message}"));
+        let failed =
+            |message: String| bad(format!("{}: {message}", file.as_deref().unwrap_or(INLINE)));
+        let unable =
+            |message: String| failed(format!("unable to parse SM or JSON patch: {message}"));
         let selector = self.target.as_ref().map(Selector::new).transpose();
         let selector = selector.map_err(|message| bad(format!("target: {message}")))?;
         let change = match json_patch::parse(&text).map_err(failed)? {
-            Some(_) if selector.is_none() => return Err(failed("must specify a target for JSON patch".into())),
+            Some(_) if selector.is_none() => {
+                return Err(failed("must specify a target for JSON patch".into()));
+            }
             Some(operations) => Change::Operations(operations),
             None => {
                 let options = self.options.unwrap_or_default();
                 let documents = document::objects(&text).map_err(unable)?.into_iter();
-                let documents = match (&selector, options.allow_name_change || options.allow_kind_change) {
+                let documents = match (
+                    &selector,
+                    options.allow_name_change || options.allow_kind_change,
+                ) {
                     (Some(_), _) => documents.map(strategic::with_texts).collect(),
                     (None, true) => documents.map(strategic::with_text_annotations).collect(),
                     (None, false) => documents.collect(),
                 };
-                Change::Merge { documents, options, schema: setup.schema.clone() }
+                Change::Merge {
+                    documents,
+                    options,
+                    schema: setup.schema.clone(),
+                }
             }
         };
-        Ok(Patching { file, selector, change, index: Rc::default() })
+        Ok(Patching {
+            file,
+            selector,
+            change,
+            index: Rc::default(),
+        })
     }
 }
 
 /// The patches of a kustomization.
-pub(super) fn of(patches: &[Patch], setup: &mut Setup<'_, '_>) -> Result<Vec<Patching>, BuildError> {
+pub(super) fn of(
+    patches: &[Patch],
+    setup: &mut Setup<'_, '_>,
+) -> Result<Vec<Patching>, BuildError> {
     let mut index = Rc::<Index>::default();
     let mut all = Vec::new();
     for patch in patches {
@@ -108,7 +133,9 @@ pub(super) fn of(patches: &[Patch], setup: &mut Setup<'_, '_>) -> Result<Vec<Pat
 impl Patching {
     /// Whether it can change no name, and finds its object by one.
     fn keeps_names(&self) -> bool {
-        let Change::Merge { options, .. } = &self.change else { return false };
+        let Change::Merge { options, .. } = &self.change else {
+            return false;
+        };
         self.selector.is_none() && !options.allow_name_change && !options.allow_kind_change
     }
 }
@@ -120,15 +147,29 @@ impl Transform for Patching {
                 json_patch::apply(resources, operations, selector, json_patch::Names::Kept)
             }
             (Change::Operations(_), None) => Err("must specify a target for JSON patch".into()),
-            (Change::Merge { documents, options, schema }, selector) => {
+            (
+                Change::Merge {
+                    documents,
+                    options,
+                    schema,
+                },
+                selector,
+            ) => {
                 if selector.is_some() && documents.len() > 1 {
                     Err("several strategic merge patches in one entry must not have a target; make an entry of each"
                         .into())
                 } else {
                     documents.iter().try_for_each(|patch| {
-                        let merging = Merging { patch, options: *options, schema, is_copied: selector.is_some() };
+                        let merging = Merging {
+                            patch,
+                            options: *options,
+                            schema,
+                            is_copied: selector.is_some(),
+                        };
                         match selector {
-                            Some(selector) => merging.onto_all(resources, |resource| selector.selects(resource)),
+                            Some(selector) => {
+                                merging.onto_all(resources, |resource| selector.selects(resource))
+                            }
                             None => merging.onto_its_own(resources, &self.index),
                         }
                     })
@@ -139,6 +180,12 @@ impl Transform for Patching {
     }
 
     fn parts(&self) -> Vec<Part<'_>> {
-        vec![Part { entry: None, file: self.file.as_deref(), key: "patch", has_lines: true, work: Box::new(self) }]
+        vec![Part {
+            entry: None,
+            file: self.file.as_deref(),
+            key: "patch",
+            has_lines: true,
+            work: Box::new(self),
+        }]
     }
 }

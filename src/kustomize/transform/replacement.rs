@@ -96,32 +96,51 @@ impl Config {
         for (entry, replacement) in self.replacements.into_iter().enumerate() {
             let path = &replacement.path;
             if path.is_empty() {
-                all.push(Named { entry, file: None, replacement });
+                all.push(Named {
+                    entry,
+                    file: None,
+                    replacement,
+                });
                 continue;
             }
             let field = setup.field;
             let failed = |message: String| BuildError::new(field, format!("{path}: {message}"));
             if replacement.source.is_some() || replacement.targets.is_some() {
-                return Err(failed("cannot specify both path and inline replacement".into()));
+                return Err(failed(
+                    "cannot specify both path and inline replacement".into(),
+                ));
             }
             let bytes = setup.read(path)?;
             let read = from_file(&bytes).map_err(failed)?.into_iter();
-            all.extend(read.map(|replacement| Named { entry, file: Some(path.clone()), replacement }));
+            all.extend(read.map(|replacement| Named {
+                entry,
+                file: Some(path.clone()),
+                replacement,
+            }));
         }
         Ok(Replacements(all))
     }
 }
 
-pub(super) fn of(entries: &[Replacement], setup: &mut Setup<'_, '_>) -> Result<Option<Replacements>, BuildError> {
+pub(super) fn of(
+    entries: &[Replacement],
+    setup: &mut Setup<'_, '_>,
+) -> Result<Option<Replacements>, BuildError> {
     if entries.is_empty() {
         return Ok(None);
     }
-    Config { replacements: entries.to_vec() }.set_up(setup).map(Some)
+    Config {
+        replacements: entries.to_vec(),
+    }
+    .set_up(setup)
+    .map(Some)
 }
 
 impl Transform for Replacements {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
-        self.0.iter().try_for_each(|replacement| replacement.apply(resources))?;
+        self.0
+            .iter()
+            .try_for_each(|replacement| replacement.apply(resources))?;
         check_ids(resources)
     }
 
@@ -140,7 +159,11 @@ impl Transform for Replacements {
 impl Transform for Named {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         let written = self.replacement.write(resources);
-        written.map_err(|message| self.file.iter().fold(message, |message, file| format!("{file}: {message}")))
+        written.map_err(|message| {
+            self.file
+                .iter()
+                .fold(message, |message, file| format!("{file}: {message}"))
+        })
     }
 }
 
@@ -156,10 +179,14 @@ fn from_file(bytes: &[u8]) -> Result<Vec<Replacement>, String> {
 impl Replacement {
     fn write(&self, resources: &mut [Resource]) -> Result<(), String> {
         let value = match (&self.source, &self.source_value) {
-            (Some(_), Some(_)) => return Err("value and resource selectors are mutually exclusive".into()),
+            (Some(_), Some(_)) => {
+                return Err("value and resource selectors are mutually exclusive".into());
+            }
             (Some(source), None) => source.value(resources)?,
             (None, Some(text)) => Node::new(Value::Scalar(text.as_str().into(), Style::Plain)),
-            (None, None) => return Err("replacements must specify a source and at least one target".into()),
+            (None, None) => {
+                return Err("replacements must specify a source and at least one target".into());
+            }
         };
         let targets = self.targets.as_ref();
         for target in targets.ok_or("replacements must specify a source and at least one target")? {
@@ -173,20 +200,36 @@ impl Source {
     fn value(&self, resources: &[Resource]) -> Result<Node, String> {
         let selects = |resource: &&Resource| resource.any_id(|id| self.is(id));
         let mut found = resources.iter().filter(selects);
-        let source = found.next().ok_or_else(|| format!("nothing selected by {}", self.text()))?;
+        let source = found
+            .next()
+            .ok_or_else(|| format!("nothing selected by {}", self.text()))?;
         if found.next().is_some() {
             return Err(format!("multiple matches for selector {}", self.text()));
         }
-        let path = if self.field_path.is_empty() { NAME } else { &self.field_path };
+        let path = if self.field_path.is_empty() {
+            NAME
+        } else {
+            &self.field_path
+        };
         let is_empty = |node: &&Node| match &node.value {
-            Value::Scalar(text, style) => node.is_null() || (text.is_empty() && *style == Style::Plain),
+            Value::Scalar(text, style) => {
+                node.is_null() || (text.is_empty() && *style == Style::Plain)
+            }
             Value::Sequence(items) => items.is_empty(),
             Value::Mapping(pairs) => pairs.is_empty(),
         };
         let node = lookup(&source.node, &split(path))?.filter(|node| !is_empty(node));
-        let node =
-            node.ok_or_else(|| format!("fieldPath `{path}` is missing for replacement source {}", self.text()))?;
-        match self.options.as_ref().filter(|options| !options.delimiter.is_empty()) {
+        let node = node.ok_or_else(|| {
+            format!(
+                "fieldPath `{path}` is missing for replacement source {}",
+                self.text()
+            )
+        })?;
+        match self
+            .options
+            .as_ref()
+            .filter(|options| !options.delimiter.is_empty())
+        {
             Some(options) => options.part(node),
             None => Ok(node.clone()),
         }
@@ -202,8 +245,23 @@ impl Source {
     }
 
     fn text(&self) -> String {
-        let Self { group, version, kind, name, namespace, .. } = self.clone();
-        Id { group, version, kind, name, namespace, scope_is_told: false }.to_string()
+        let Self {
+            group,
+            version,
+            kind,
+            name,
+            namespace,
+            ..
+        } = self.clone();
+        Id {
+            group,
+            version,
+            kind,
+            name,
+            namespace,
+            scope_is_told: false,
+        }
+        .to_string()
     }
 }
 
@@ -213,9 +271,19 @@ impl Options {
         let Value::Scalar(text, style) = &node.value else {
             return Err("delimiter option can only be used with scalar nodes".into());
         };
-        let part = usize::try_from(self.index).ok().and_then(|index| text.split(&self.delimiter).nth(index));
-        let part = part.ok_or_else(|| format!("options.index {} is out of bounds for value {text}", self.index))?;
-        Ok(Node { value: Value::Scalar(part.into(), *style), ..node.clone() })
+        let part = usize::try_from(self.index)
+            .ok()
+            .and_then(|index| text.split(&self.delimiter).nth(index));
+        let part = part.ok_or_else(|| {
+            format!(
+                "options.index {} is out of bounds for value {text}",
+                self.index
+            )
+        })?;
+        Ok(Node {
+            value: Value::Scalar(part.into(), *style),
+            ..node.clone()
+        })
     }
 
     /// A text with one part changed; an index before or beyond its parts adds one.
@@ -234,21 +302,36 @@ impl Options {
 
 impl Into {
     fn write(&self, resources: &mut [Resource], value: &Node) -> Result<(), String> {
-        let select = Selector::new(self.select.as_ref().ok_or("target must specify resources to select")?)?;
+        let select = Selector::new(
+            self.select
+                .as_ref()
+                .ok_or("target must specify resources to select")?,
+        )?;
         let mut rejects = Vec::new();
         for target in &self.reject {
-            let id = Target { label_selector: String::new(), annotation_selector: String::new(), ..target.clone() };
+            let id = Target {
+                label_selector: String::new(),
+                annotation_selector: String::new(),
+                ..target.clone()
+            };
             let texts = Target {
                 label_selector: target.label_selector.clone(),
                 annotation_selector: target.annotation_selector.clone(),
                 ..Target::default()
             };
             // What says nothing rejects nothing.
-            for part in [id, texts].into_iter().filter(|part| *part != Target::default()) {
+            for part in [id, texts]
+                .into_iter()
+                .filter(|part| *part != Target::default())
+            {
                 rejects.push(Selector::new(&part)?);
             }
         }
-        let paths = if self.field_paths.is_empty() { vec![NAME.to_owned()] } else { self.field_paths.clone() };
+        let paths = if self.field_paths.is_empty() {
+            vec![NAME.to_owned()]
+        } else {
+            self.field_paths.clone()
+        };
         for resource in resources {
             if !select.selects(resource) || rejects.iter().any(|reject| reject.selects(resource)) {
                 continue;
@@ -268,7 +351,11 @@ impl Into {
         let create = options.create.then_some(value);
         let id = resource.id();
         let failed = |why: &str| {
-            let what = if options.create { "find or create" } else { "find" };
+            let what = if options.create {
+                "find or create"
+            } else {
+                "find"
+            };
             format!("unable to {what} field {path:?} in replacement target {id}{why}")
         };
         let mut change = |field: &mut Node| set(field, value, &options);
@@ -288,7 +375,11 @@ fn set(field: &mut Node, value: &Node, options: &Options) -> Result<(), String> 
             if *style == Style::Plain && !text.is_empty() && json::meaning(text) == Meaning::Text {
                 *style = Style::DoubleQuoted;
             }
-            *text = if options.delimiter.is_empty() { new.into() } else { options.joined(text, new).into() };
+            *text = if options.delimiter.is_empty() {
+                new.into()
+            } else {
+                options.joined(text, new).into()
+            };
         }
         _ if !options.delimiter.is_empty() => {
             return Err("delimiter option can only be used with scalar nodes".into());

@@ -37,19 +37,29 @@ pub(super) struct Count {
 pub(super) fn of(replicas: &Replicas, configuration: &Configuration) -> Result<Count, BuildError> {
     let field_specs = united(&FIELDS, &configuration.replicas);
     let field_specs = field_specs.map_err(|message| BuildError::new("replicas", message))?;
-    Ok(Count { replica: replicas.clone(), field_specs })
+    Ok(Count {
+        replica: replicas.clone(),
+        field_specs,
+    })
 }
 
 impl Transform for Count {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         let mut found = false;
         for field in &self.field_specs {
-            let named = |resource: &Resource| resource.any_id(|id| id.name == self.replica.name && field.selects(id));
+            let named = |resource: &Resource| {
+                resource.any_id(|id| id.name == self.replica.name && field.selects(id))
+            };
             for resource in resources.iter_mut().filter(|resource| named(resource)) {
                 found = true;
                 if field.selects(&resource.id()) {
-                    let count = Node::new(Value::Scalar(self.replica.count.to_string().into(), Style::Plain));
-                    field.visit(&mut resource.node, &mut |node| set_scalar(node, count.clone()))?;
+                    let count = Node::new(Value::Scalar(
+                        self.replica.count.to_string().into(),
+                        Style::Plain,
+                    ));
+                    field.visit(&mut resource.node, &mut |node| {
+                        set_scalar(node, count.clone())
+                    })?;
                 }
             }
         }
@@ -58,6 +68,9 @@ impl Transform for Count {
         }
         let kinds: Vec<&str> = self.field_specs.iter().map(|field| &*field.kind).collect();
         let name = &self.replica.name;
-        Err(format!("resource with name {name} does not match a config with the following GVK [{}]", kinds.join(" ")))
+        Err(format!(
+            "resource with name {name} does not match a config with the following GVK [{}]",
+            kinds.join(" ")
+        ))
     }
 }

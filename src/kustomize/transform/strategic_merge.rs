@@ -54,9 +54,18 @@ impl Config {
         let mut documents = Vec::new();
         let field = setup.field;
         let mut add = |entry: usize, text: &str, file: Option<&str>| {
-            let failed = |message: String| BuildError::new(field, format!("{}: {message}", file.unwrap_or(INLINE)));
-            let read = document::objects(text).map_err(failed)?.into_iter().map(strategic::with_texts);
-            documents.extend(read.map(|patch| Document { entry, file: file.map(str::to_owned), patch }));
+            let failed = |message: String| {
+                BuildError::new(field, format!("{}: {message}", file.unwrap_or(INLINE)))
+            };
+            let read = document::objects(text)
+                .map_err(failed)?
+                .into_iter()
+                .map(strategic::with_texts);
+            documents.extend(read.map(|patch| Document {
+                entry,
+                file: file.map(str::to_owned),
+                patch,
+            }));
             Ok(())
         };
         for (entry, path) in self.paths.iter().enumerate() {
@@ -70,23 +79,44 @@ impl Config {
             add(self.paths.len(), &self.patches, None)?;
         }
         if documents.is_empty() {
-            return Err(BuildError::new(field, "there is no patch; it needs paths or patches"));
+            return Err(BuildError::new(
+                field,
+                "there is no patch; it needs paths or patches",
+            ));
         }
-        Ok(Patches { documents, schema: setup.schema.clone(), index: Index::default() })
+        Ok(Patches {
+            documents,
+            schema: setup.schema.clone(),
+            index: Index::default(),
+        })
     }
 }
 
-pub(super) fn of(kustomization: &Kustomization, setup: &mut Setup<'_, '_>) -> Result<Option<Patches>, BuildError> {
+pub(super) fn of(
+    kustomization: &Kustomization,
+    setup: &mut Setup<'_, '_>,
+) -> Result<Option<Patches>, BuildError> {
     let paths = kustomization.patches_strategic_merge.clone();
     if paths.is_empty() {
         return Ok(None);
     }
-    Config { paths, patches: String::new() }.set_up(setup).map(Some)
+    Config {
+        paths,
+        patches: String::new(),
+    }
+    .set_up(setup)
+    .map(Some)
 }
 
 impl Transform for Patches {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
-        self.documents.iter().try_for_each(|document| Patching { document, patches: self }.apply(resources))
+        self.documents.iter().try_for_each(|document| {
+            Patching {
+                document,
+                patches: self,
+            }
+            .apply(resources)
+        })
     }
 
     fn parts(&self) -> Vec<Part<'_>> {
@@ -95,7 +125,10 @@ impl Transform for Patches {
             file: document.file.as_deref(),
             key: "",
             has_lines: true,
-            work: Box::new(Patching { document, patches: self }),
+            work: Box::new(Patching {
+                document,
+                patches: self,
+            }),
         });
         parts.collect()
     }
@@ -111,8 +144,15 @@ impl Transform for Patching<'_> {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         let Document { file, patch, .. } = self.document;
         let Patches { schema, index, .. } = self.patches;
-        let merging = Merging { patch, options: Options::default(), schema, is_copied: true };
+        let merging = Merging {
+            patch,
+            options: Options::default(),
+            schema,
+            is_copied: true,
+        };
         let origin = file.as_deref().unwrap_or(INLINE);
-        merging.onto_its_own(resources, index).map_err(|message| format!("{origin}: {message}"))
+        merging
+            .onto_its_own(resources, index)
+            .map_err(|message| format!("{origin}: {message}"))
     }
 }

@@ -64,16 +64,29 @@ impl Config {
         let bad = |message: String| BuildError::new(field, message);
         if !self.target_file_path.is_empty() {
             let bytes = setup.read(&self.target_file_path)?;
-            let more = more_targets(&bytes).map_err(|message| bad(format!("{}: {message}", self.target_file_path)))?;
+            let more = more_targets(&bytes)
+                .map_err(|message| bad(format!("{}: {message}", self.target_file_path)))?;
             self.targets.extend(more);
         }
         if self.targets.is_empty() {
             return Err(bad("must specify at least one target".into()));
         }
         let value = self.value.trim();
-        let value = if value.is_empty() { setup.directory_name() } else { value };
-        let targets = self.targets.into_iter().map(Place::checked).collect::<Result<_, _>>().map_err(bad)?;
-        Ok(ValueAdd { value: value.to_owned(), targets })
+        let value = if value.is_empty() {
+            setup.directory_name()
+        } else {
+            value
+        };
+        let targets = self
+            .targets
+            .into_iter()
+            .map(Place::checked)
+            .collect::<Result<_, _>>()
+            .map_err(bad)?;
+        Ok(ValueAdd {
+            value: value.to_owned(),
+            targets,
+        })
     }
 }
 
@@ -87,18 +100,30 @@ impl Place {
         if self.field_path.is_empty() {
             return Err("fieldPath cannot be empty".into());
         }
-        let position = usize::try_from(self.file_path_position)
-            .map_err(|_| format!("filePathPosition cannot be negative: {}", self.file_path_position))?;
+        let position = usize::try_from(self.file_path_position).map_err(|_| {
+            format!(
+                "filePathPosition cannot be negative: {}",
+                self.file_path_position
+            )
+        })?;
         let selector = self.selector.as_ref().map(Selector::new).transpose()?;
-        Ok(Written { selector, field: FieldSpec { path: self.field_path.into(), ..anywhere("", true) }, position })
+        Ok(Written {
+            selector,
+            field: FieldSpec {
+                path: self.field_path.into(),
+                ..anywhere("", true)
+            },
+            position,
+        })
     }
 }
 
 impl Transform for ValueAdd {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         for target in &self.targets {
-            let selected =
-                resources.iter_mut().filter(|resource| target.selector.as_ref().is_none_or(|s| s.selects(resource)));
+            let selected = resources
+                .iter_mut()
+                .filter(|resource| target.selector.as_ref().is_none_or(|s| s.selects(resource)));
             for resource in selected {
                 let id = resource.id();
                 if target.field.path == "metadata/namespace" {
@@ -113,7 +138,10 @@ impl Transform for ValueAdd {
                     let new = old.map(|old| inserted(old, target.position - 1, &self.value));
                     set_scalar(node, json::text(new.as_deref().unwrap_or(&self.value)))
                 };
-                target.field.visit(&mut resource.node, &mut write).map_err(|message| format!("{id}: {message}"))?;
+                target
+                    .field
+                    .visit(&mut resource.node, &mut write)
+                    .map_err(|message| format!("{id}: {message}"))?;
             }
         }
         Ok(())
@@ -122,7 +150,9 @@ impl Transform for ValueAdd {
 
 /// A path with one more part. What is beyond its end is put at its end; an absolute path stays one.
 fn inserted(path: &str, at: usize, part: &str) -> String {
-    let (root, rest) = path.strip_prefix('/').map_or(("", path), |rest| ("/", rest));
+    let (root, rest) = path
+        .strip_prefix('/')
+        .map_or(("", path), |rest| ("/", rest));
     let mut parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
     parts.insert(at.min(parts.len()), part);
     format!("{root}{}", parts.join("/"))

@@ -71,7 +71,12 @@ const CLOSED: [(&str, &str); 41] = [
 
 /// The content of the memory files: the configuration, and the CA bundle if there is one. The credential is that of the
 /// repository at the `root`, for its origin only.
-pub(super) fn files(root: &Location, location: &Location, policy: &Policy, pins: &[SocketAddr]) -> Vec<Vec<u8>> {
+pub(super) fn files(
+    root: &Location,
+    location: &Location,
+    policy: &Policy,
+    pins: &[SocketAddr],
+) -> Vec<Vec<u8>> {
     let mut config = String::new();
     // Writing to a String cannot fail.
     if policy.authorities.is_some() {
@@ -86,24 +91,43 @@ pub(super) fn files(root: &Location, location: &Location, policy: &Policy, pins:
     if let (Some((user, password)), Some(origin)) = (root.credential(), root.http_origin()) {
         let basic = STANDARD.encode(format!("{user}:{}", password.expose()));
         let header = quote(&format!("Authorization: Basic {basic}"));
-        let _ = writeln!(config, "[http {}]\n\textraHeader = {header}", quote(&origin));
+        let _ = writeln!(
+            config,
+            "[http {}]\n\textraHeader = {header}",
+            quote(&origin)
+        );
     }
     let authorities = policy.authorities.as_ref().map(|pem| pem.to_vec());
-    std::iter::once(config.into_bytes()).chain(authorities).collect()
+    std::iter::once(config.into_bytes())
+        .chain(authorities)
+        .collect()
 }
 
 /// `HOST:PORT:ADDRESS,…` as curl takes it: the addresses that were checked are those that are used.
 fn pinned(location: &Location, pins: &[SocketAddr]) -> Option<String> {
     let (host, port) = location.endpoint();
-    let addresses: Vec<String> =
-        pins.iter().map(|pin| if pin.is_ipv6() { format!("[{}]", pin.ip()) } else { pin.ip().to_string() }).collect();
+    let addresses: Vec<String> = pins
+        .iter()
+        .map(|pin| {
+            if pin.is_ipv6() {
+                format!("[{}]", pin.ip())
+            } else {
+                pin.ip().to_string()
+            }
+        })
+        .collect();
     (!addresses.is_empty() && location.http_origin().is_some())
         .then(|| format!("{host}:{port}:{}", addresses.join(",")))
 }
 
 /// A text as git's configuration wants it.
 fn quote(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+    format!(
+        "\"{}\"",
+        text.replace('\\', "\\\\")
+            .replace('"', "\\\"")
+            .replace('\n', "\\n")
+    )
 }
 
 /// The environment of git for a repository in `store` whose files go to `tree`.
@@ -115,7 +139,10 @@ pub(super) fn environment(
     tree: &Path,
 ) -> Vec<(OsString, OsString)> {
     let mut env: Vec<(OsString, OsString)> = vec![
-        ("PATH".into(), std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into())),
+        (
+            "PATH".into(),
+            std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into()),
+        ),
         ("GIT_DIR".into(), store.into()),
         ("GIT_WORK_TREE".into(), tree.into()),
         ("GIT_CONFIG_COUNT".into(), CLOSED.len().to_string().into()),
@@ -146,7 +173,10 @@ pub(super) fn environment(
         env.push(("NO_PROXY".into(), no_proxy.into()));
     }
     if location.is_ssh() {
-        env.push(("GIT_SSH_COMMAND".into(), ssh_command(location, policy, pins).into()));
+        env.push((
+            "GIT_SSH_COMMAND".into(),
+            ssh_command(location, policy, pins).into(),
+        ));
         env.push(("GIT_SSH_VARIANT".into(), "ssh".into()));
     }
     env
@@ -162,9 +192,16 @@ fn ssh_command(location: &Location, policy: &Policy, pins: &[SocketAddr]) -> Str
     if let Some(pin) = pins.first() {
         let (host, port) = location.endpoint();
         // Known hosts are looked up by the name, as ssh itself writes it.
-        let name = if port == 22 { host } else { format!("[{host}]:{port}") };
+        let name = if port == 22 {
+            host
+        } else {
+            format!("[{host}]:{port}")
+        };
         let (pin, name) = (shell(&pin.ip().to_string()), shell(&name));
-        let _ = write!(command, " -o HostName={pin} -o HostKeyAlias={name} -o CheckHostIP=no");
+        let _ = write!(
+            command,
+            " -o HostName={pin} -o HostKeyAlias={name} -o CheckHostIP=no"
+        );
     }
     for (option, file) in [
         (" -o IdentitiesOnly=yes -i ", &policy.ssh_key_file),
@@ -184,20 +221,41 @@ mod tests {
 
     #[test]
     fn a_credential_is_bound_to_the_origin_of_its_repository() {
-        let location = Location::parse("https://user:to%40ken@git.example.com/a/b.git", &Policy::default()).unwrap();
-        let pins = ["192.0.2.1:443".parse().unwrap(), "[2001:db8::1]:443".parse().unwrap()];
+        let location = Location::parse(
+            "https://user:to%40ken@git.example.com/a/b.git",
+            &Policy::default(),
+        )
+        .unwrap();
+        let pins = [
+            "192.0.2.1:443".parse().unwrap(),
+            "[2001:db8::1]:443".parse().unwrap(),
+        ];
         let files = files(&location, &location, &Policy::default(), &pins);
         let config = String::from_utf8(files[0].clone()).unwrap();
-        assert!(config.contains("[http \"https://git.example.com/\"]"), "{config}");
+        assert!(
+            config.contains("[http \"https://git.example.com/\"]"),
+            "{config}"
+        );
         assert!(config.contains(&STANDARD.encode("user:to@ken")));
-        assert!(config.contains("curloptResolve = \"git.example.com:443:192.0.2.1,[2001:db8::1]\""), "{config}");
+        assert!(
+            config.contains("curloptResolve = \"git.example.com:443:192.0.2.1,[2001:db8::1]\""),
+            "{config}"
+        );
         assert!(!location.url().contains("ken"));
     }
 
     #[test]
     fn ssh_connects_to_the_address_that_was_checked_under_the_name_that_is_known() {
-        let location = Location::parse("ssh://git@git.example.com:2222/a", &Policy::default()).unwrap();
-        let command = ssh_command(&location, &Policy::default(), &["192.0.2.1:2222".parse().unwrap()]);
-        assert!(command.contains("HostName='192.0.2.1' -o HostKeyAlias='[git.example.com]:2222'"), "{command}");
+        let location =
+            Location::parse("ssh://git@git.example.com:2222/a", &Policy::default()).unwrap();
+        let command = ssh_command(
+            &location,
+            &Policy::default(),
+            &["192.0.2.1:2222".parse().unwrap()],
+        );
+        assert!(
+            command.contains("HostName='192.0.2.1' -o HostKeyAlias='[git.example.com]:2222'"),
+            "{command}"
+        );
     }
 }

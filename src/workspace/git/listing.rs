@@ -30,24 +30,52 @@ pub(super) struct Listing {
 ///
 /// # Errors
 /// [`GitError`] if it is too large, or if a path cannot be one.
-pub(super) fn read(text: &[u8], location: &Location, budget: &mut Budget, limit: Budget) -> Result<Listing, GitError> {
+pub(super) fn read(
+    text: &[u8],
+    location: &Location,
+    budget: &mut Budget,
+    limit: Budget,
+) -> Result<Listing, GitError> {
     let mut listing = Listing::default();
-    for entry in text.split(|byte| *byte == 0).filter(|entry| !entry.is_empty()) {
+    for entry in text
+        .split(|byte| *byte == 0)
+        .filter(|entry| !entry.is_empty())
+    {
         let entry = String::from_utf8_lossy(entry);
-        let broken = || GitError::Path { location: location.to_string(), path: entry.chars().take(200).collect() };
+        let broken = || GitError::Path {
+            location: location.to_string(),
+            path: entry.chars().take(200).collect(),
+        };
         let (head, path) = entry.split_once('\t').ok_or_else(broken)?;
         let mut fields = head.split_ascii_whitespace();
-        let (mode, _, id, size) =
-            (fields.next(), fields.next(), fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+        let (mode, _, id, size) = (
+            fields.next(),
+            fields.next(),
+            fields.next().unwrap_or_default(),
+            fields.next().unwrap_or_default(),
+        );
         if !is_plain(path) {
             return Err(broken());
         }
         let size: u64 = size.parse().unwrap_or(0);
         let taken = size.max(1).div_ceil(BLOCK).saturating_mul(BLOCK);
-        match (budget.entries.checked_sub(1), budget.bytes.checked_sub(taken)) {
+        match (
+            budget.entries.checked_sub(1),
+            budget.bytes.checked_sub(taken),
+        ) {
             (Some(entries), Some(bytes)) => *budget = Budget { entries, bytes },
-            (None, _) => return Err(GitError::TooMany { location: location.to_string(), limit: limit.entries }),
-            (_, None) => return Err(GitError::TooLarge { location: location.to_string(), limit: limit.bytes }),
+            (None, _) => {
+                return Err(GitError::TooMany {
+                    location: location.to_string(),
+                    limit: limit.entries,
+                });
+            }
+            (_, None) => {
+                return Err(GitError::TooLarge {
+                    location: location.to_string(),
+                    limit: limit.bytes,
+                });
+            }
         }
         match mode {
             Some("160000") => listing.links.push((path.to_owned(), id.to_owned())),
@@ -61,7 +89,9 @@ pub(super) fn read(text: &[u8], location: &Location, budget: &mut Budget, limit:
 /// Returns true for a relative path that stays below its directory and names no repository's own files.
 fn is_plain(path: &str) -> bool {
     path.len() <= MAX_PATH
-        && path.split('/').all(|part| !matches!(part, "" | "." | "..") && !part.eq_ignore_ascii_case(".git"))
+        && path
+            .split('/')
+            .all(|part| !matches!(part, "" | "." | "..") && !part.eq_ignore_ascii_case(".git"))
 }
 
 #[cfg(test)]
@@ -72,21 +102,47 @@ mod tests {
     fn listed(text: &str, entries: u64, bytes: u64) -> Result<Listing, GitError> {
         let location = Location::parse("https://git.example.com/a", &Policy::default()).unwrap();
         let limit = Budget { entries, bytes };
-        read(text.replace(';', "\0").as_bytes(), &location, &mut limit.clone(), limit)
+        read(
+            text.replace(';', "\0").as_bytes(),
+            &location,
+            &mut limit.clone(),
+            limit,
+        )
     }
 
     #[test]
     fn a_listing_is_counted_in_entries_and_blocks() {
         let text = "100644 blob aa       5\t.gitmodules;040000 tree bb       -\td;160000 commit cc       -\td/sub;";
         let listing = listed(text, 3, 3 * BLOCK).unwrap();
-        assert_eq!(listing, Listing { links: vec![("d/sub".into(), "cc".into())], has_modules: true });
-        assert!(matches!(listed(text, 2, 1 << 20), Err(GitError::TooMany { .. })));
-        assert!(matches!(listed(text, 3, 2 * BLOCK), Err(GitError::TooLarge { .. })));
+        assert_eq!(
+            listing,
+            Listing {
+                links: vec![("d/sub".into(), "cc".into())],
+                has_modules: true
+            }
+        );
+        assert!(matches!(
+            listed(text, 2, 1 << 20),
+            Err(GitError::TooMany { .. })
+        ));
+        assert!(matches!(
+            listed(text, 3, 2 * BLOCK),
+            Err(GitError::TooLarge { .. })
+        ));
     }
 
     #[test]
     fn paths_that_are_none_are_refused() {
-        for path in ["../x", "a/../b", "/x", "a//b", ".git/config", "a/.GIT/hooks/x", "./x", ""] {
+        for path in [
+            "../x",
+            "a/../b",
+            "/x",
+            "a//b",
+            ".git/config",
+            "a/.GIT/hooks/x",
+            "./x",
+            "",
+        ] {
             let refused = listed(&format!("100644 blob aa 1\t{path};"), 10, 1 << 20);
             assert!(matches!(refused, Err(GitError::Path { .. })), "{path}");
         }

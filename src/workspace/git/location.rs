@@ -44,7 +44,9 @@ impl Location {
     /// [`LocationError`].
     pub fn parse(text: &str, policy: &Policy) -> Result<Self, LocationError> {
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(LocationError::Malformed("it holds white space or control characters"));
+            return Err(LocationError::Malformed(
+                "it holds white space or control characters",
+            ));
         }
         if text.starts_with('-') {
             return Err(LocationError::Malformed("it begins with a dash"));
@@ -52,7 +54,9 @@ impl Location {
         match text.split_once("://") {
             None => return Self::parse_scp(text),
             // The URL standard would take the first part of the path for the host.
-            Some((_, rest)) if rest.starts_with('/') => return Err(LocationError::Malformed("it has no host")),
+            Some((_, rest)) if rest.starts_with('/') => {
+                return Err(LocationError::Malformed("it has no host"));
+            }
             Some(_) => {}
         }
         let mut url = Url::parse(text).map_err(|_| LocationError::Malformed("it is not a URL"))?;
@@ -68,7 +72,11 @@ impl Location {
             return Err(LocationError::Malformed("it has no host"));
         }
         if matches!(scheme, Scheme::Http | Scheme::Git) && !is_allowed(&host, policy) {
-            let name = if scheme == Scheme::Http { "http" } else { "git://" };
+            let name = if scheme == Scheme::Http {
+                "http"
+            } else {
+                "git://"
+            };
             return Err(LocationError::Insecure(name, host));
         }
         let user = percent_decode(url.username());
@@ -76,8 +84,13 @@ impl Location {
             return Err(LocationError::Malformed("its user name cannot be one"));
         }
         let password = url.password().map(percent_decode);
-        if password.as_deref().is_some_and(|password| password.chars().any(char::is_control)) {
-            return Err(LocationError::Malformed("its password holds control characters"));
+        if password
+            .as_deref()
+            .is_some_and(|password| password.chars().any(char::is_control))
+        {
+            return Err(LocationError::Malformed(
+                "its password holds control characters",
+            ));
         }
         // Neither can fail for a URL that has a host.
         let _ = url.set_password(None);
@@ -92,15 +105,22 @@ impl Location {
             }
             (None, _) => None,
         };
-        let origin =
-            matches!(scheme, Scheme::Https | Scheme::Http).then(|| format!("{}/", url.origin().ascii_serialization()));
-        Ok(Self { url: url.into(), scheme, origin, credential })
+        let origin = matches!(scheme, Scheme::Https | Scheme::Http)
+            .then(|| format!("{}/", url.origin().ascii_serialization()));
+        Ok(Self {
+            url: url.into(),
+            scheme,
+            origin,
+            credential,
+        })
     }
 
     fn parse_scp(text: &str) -> Result<Self, LocationError> {
         let (authority, path) = text
             .split_once(':')
-            .filter(|(authority, path)| !authority.contains('/') && !path.is_empty() && !path.starts_with(':'))
+            .filter(|(authority, path)| {
+                !authority.contains('/') && !path.is_empty() && !path.starts_with(':')
+            })
             .ok_or_else(|| LocationError::Protocol("a path".into()))?;
         let (user, host) = authority.split_once('@').unwrap_or(("git", authority));
         let named = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
@@ -109,7 +129,12 @@ impl Location {
             return Err(LocationError::Malformed("its user or host cannot be one"));
         }
         let url = format!("ssh://{user}@{host}/{}", path.trim_start_matches('/'));
-        Ok(Self { url, scheme: Scheme::Ssh, origin: None, credential: None })
+        Ok(Self {
+            url,
+            scheme: Scheme::Ssh,
+            origin: None,
+            credential: None,
+        })
     }
 
     /// The address without its credential, as git gets it.
@@ -124,12 +149,16 @@ impl Location {
 
     /// User and password or token, if the address had one.
     pub fn credential(&self) -> Option<(&str, &Secret)> {
-        self.credential.as_ref().map(|(user, password)| (user.as_str(), password))
+        self.credential
+            .as_ref()
+            .map(|(user, password)| (user.as_str(), password))
     }
 
     /// Texts that must not be seen.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
-        self.credential.iter().map(|(_, password)| password.expose())
+        self.credential
+            .iter()
+            .map(|(_, password)| password.expose())
     }
 
     /// `https://host/`, for addresses over http.
@@ -156,7 +185,12 @@ impl Location {
             Scheme::Git => 9418,
         };
         let url = Url::parse(&self.url).ok();
-        let host = url.as_ref().and_then(Url::host_str).unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let host = url
+            .as_ref()
+            .and_then(Url::host_str)
+            .unwrap_or_default()
+            .trim_matches(['[', ']'])
+            .to_owned();
         (host, url.and_then(|url| url.port()).unwrap_or(default))
     }
 
@@ -226,7 +260,8 @@ mod tests {
 
     #[test]
     fn a_credential_is_taken_out_of_the_address() {
-        let location = parse("https://x-access-token:s3cr3t@git.example.com/acme/infra.git").unwrap();
+        let location =
+            parse("https://x-access-token:s3cr3t@git.example.com/acme/infra.git").unwrap();
         assert_eq!(location.url(), "https://git.example.com/acme/infra.git");
         assert_eq!(location.credential().unwrap().1.expose(), "s3cr3t");
         let lone = parse("https://ghp_token@git.example.com/acme/infra.git").unwrap();
@@ -262,7 +297,10 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
-        let policy = Policy { allow_insecure: vec!["example.com".into()], ..Policy::default() };
+        let policy = Policy {
+            allow_insecure: vec!["example.com".into()],
+            ..Policy::default()
+        };
         assert!(Location::parse("http://example.com/x", &policy).is_ok());
     }
 }

@@ -27,8 +27,12 @@ pub(super) fn modules(text: &[u8]) -> Vec<Module> {
     let mut modules: HashMap<&str, Module> = HashMap::new();
     for entry in text.split('\0') {
         let (key, value) = entry.split_once('\n').unwrap_or((entry, ""));
-        let named = key.strip_prefix("submodule.").and_then(|rest| rest.rsplit_once('.'));
-        let Some((name, variable)) = named else { continue };
+        let named = key
+            .strip_prefix("submodule.")
+            .and_then(|rest| rest.rsplit_once('.'));
+        let Some((name, variable)) = named else {
+            continue;
+        };
         let module = modules.entry(name).or_default();
         match variable {
             "path" => value.clone_into(&mut module.path),
@@ -45,7 +49,11 @@ pub(super) fn modules(text: &[u8]) -> Vec<Module> {
 ///
 /// # Errors
 /// [`LocationError`].
-pub(super) fn locate(url: &str, from: &Location, policy: &Policy) -> Result<Location, LocationError> {
+pub(super) fn locate(
+    url: &str,
+    from: &Location,
+    policy: &Policy,
+) -> Result<Location, LocationError> {
     if !url.starts_with("./") && !url.starts_with("../") {
         return Location::parse(url, policy);
     }
@@ -65,7 +73,14 @@ pub(super) fn locate(url: &str, from: &Location, policy: &Policy) -> Result<Loca
         }
     }
     let rest = rest.trim_end_matches('/');
-    Location::parse(&if rest.is_empty() { base.to_owned() } else { format!("{base}/{rest}") }, policy)
+    Location::parse(
+        &if rest.is_empty() {
+            base.to_owned()
+        } else {
+            format!("{base}/{rest}")
+        },
+        policy,
+    )
 }
 
 /// The empty directory that a checkout has made for a submodule: below the tree, through real directories only.
@@ -76,8 +91,14 @@ pub(super) fn directory(tree: &Path, path: &str, location: &Location) -> Result<
     let mut directory = tree.to_owned();
     for part in path.split('/') {
         directory.push(part);
-        if !directory.symlink_metadata().is_ok_and(|found| found.is_dir()) {
-            return Err(GitError::Path { location: location.to_string(), path: path.to_owned() });
+        if !directory
+            .symlink_metadata()
+            .is_ok_and(|found| found.is_dir())
+        {
+            return Err(GitError::Path {
+                location: location.to_string(),
+                path: path.to_owned(),
+            });
         }
     }
     Ok(directory)
@@ -89,11 +110,17 @@ mod tests {
 
     #[test]
     fn the_last_value_counts() {
-        let text =
-            "submodule.a.path\nevil\0submodule.a.path\nlib\0submodule.a.url\n../x\0submodule.b.c.update\nnone\0other\0";
+        let text = "submodule.a.path\nevil\0submodule.a.path\nlib\0submodule.a.url\n../x\0submodule.b.c.update\nnone\0other\0";
         let mut modules = modules(text.as_bytes());
         modules.sort_by(|a, b| b.path.cmp(&a.path));
-        assert_eq!(modules[0], Module { path: "lib".into(), url: "../x".into(), is_skipped: false });
+        assert_eq!(
+            modules[0],
+            Module {
+                path: "lib".into(),
+                url: "../x".into(),
+                is_skipped: false
+            }
+        );
         assert!(modules[1].is_skipped);
     }
 
@@ -101,15 +128,25 @@ mod tests {
     fn relative_addresses_count_from_the_repository() {
         let policy = Policy::default();
         let from = Location::parse("https://git.example.com/a/b.git", &policy).unwrap();
-        let located = |url: &str| locate(url, &from, &policy).map(|location| location.url().to_owned());
-        assert_eq!(located("../c.git").unwrap(), "https://git.example.com/a/c.git");
+        let located =
+            |url: &str| locate(url, &from, &policy).map(|location| location.url().to_owned());
+        assert_eq!(
+            located("../c.git").unwrap(),
+            "https://git.example.com/a/c.git"
+        );
         assert_eq!(located("../../x/c").unwrap(), "https://git.example.com/x/c");
         assert_eq!(located("./").unwrap(), "https://git.example.com/a/b.git");
-        assert_eq!(located("./sub").unwrap(), "https://git.example.com/a/b.git/sub");
+        assert_eq!(
+            located("./sub").unwrap(),
+            "https://git.example.com/a/b.git/sub"
+        );
         assert_eq!(located("ssh://git@h/x").unwrap(), "ssh://git@h/x");
         assert!(located("../../../x").is_err());
         assert!(located("/etc").is_err() && located("file:///etc").is_err());
         let scp = Location::parse("git@git.example.com:a/b.git", &policy).unwrap();
-        assert_eq!(locate("../c", &scp, &policy).unwrap().url(), "ssh://git@git.example.com/a/c");
+        assert_eq!(
+            locate("../c", &scp, &policy).unwrap().url(),
+            "ssh://git@git.example.com/a/c"
+        );
     }
 }

@@ -26,8 +26,13 @@ pub(super) fn take_out_foreign(chart: &mut Vec<(String, Vec<u8>)>) -> Result<Vec
     for (name, content) in chart.iter() {
         check_packed(name, content, MAX_DEPTH)?;
     }
-    let is_foreign = |(name, content): &(String, Vec<u8>)| is_schema(name) && refers_elsewhere(content);
-    let taken: Vec<String> = chart.iter().filter(|file| is_foreign(file)).map(|(name, _)| name.clone()).collect();
+    let is_foreign =
+        |(name, content): &(String, Vec<u8>)| is_schema(name) && refers_elsewhere(content);
+    let taken: Vec<String> = chart
+        .iter()
+        .filter(|file| is_foreign(file))
+        .map(|(name, _)| name.clone())
+        .collect();
     chart.retain(|(name, _)| !taken.contains(name));
     Ok(taken)
 }
@@ -41,8 +46,11 @@ fn check_packed(name: &str, content: &[u8], depth: usize) -> Result<(), String> 
     if !content.starts_with(&[0x1f, 0x8b]) {
         return Ok(());
     }
-    let unreadable = |error: ArchiveError| format!("the packed chart {name} cannot be read: {error}");
-    let depth = depth.checked_sub(1).ok_or_else(|| format!("charts are packed too deep in {name}"))?;
+    let unreadable =
+        |error: ArchiveError| format!("the packed chart {name} cannot be read: {error}");
+    let depth = depth
+        .checked_sub(1)
+        .ok_or_else(|| format!("charts are packed too deep in {name}"))?;
     let limits = Limits::default();
     let tar = archive::expand(content, limits.bytes).map_err(unreadable)?;
     for (inner, content) in archive::files(&tar, limits, Links::Refuse).map_err(unreadable)? {
@@ -58,7 +66,9 @@ fn check_packed(name: &str, content: &[u8], depth: usize) -> Result<(), String> 
 
 /// Returns true if a schema refers to anything but itself, or cannot be read.
 fn refers_elsewhere(content: &[u8]) -> bool {
-    let Ok(schema) = serde_json::from_slice::<Value>(content) else { return true };
+    let Ok(schema) = serde_json::from_slice::<Value>(content) else {
+        return true;
+    };
     let mut open = vec![&schema];
     while let Some(value) = open.pop() {
         match value {
@@ -66,10 +76,11 @@ fn refers_elsewhere(content: &[u8]) -> bool {
             Value::Object(members) => {
                 for (key, value) in members {
                     let text = value.as_str();
-                    let is_reference =
-                        REFERENCES.contains(&key.as_str()) && text.is_some_and(|text| !text.starts_with('#'));
+                    let is_reference = REFERENCES.contains(&key.as_str())
+                        && text.is_some_and(|text| !text.starts_with('#'));
                     let is_draft = |text: &str| DRAFTS.iter().any(|draft| text.starts_with(draft));
-                    let is_foreign_draft = key == "$schema" && text.is_some_and(|text| !is_draft(text));
+                    let is_foreign_draft =
+                        key == "$schema" && text.is_some_and(|text| !is_draft(text));
                     if is_reference || is_foreign_draft {
                         return true;
                     }
@@ -100,24 +111,42 @@ mod tests {
             r#"{"$dynamicRef": "other.json#x"}"#,
             "no JSON",
         ] {
-            let mut chart = vec![file("Chart.yaml", ""), file("charts/a/values.schema.json", foreign)];
-            assert_eq!(take_out_foreign(&mut chart).unwrap(), ["charts/a/values.schema.json"], "{foreign}");
+            let mut chart = vec![
+                file("Chart.yaml", ""),
+                file("charts/a/values.schema.json", foreign),
+            ];
+            assert_eq!(
+                take_out_foreign(&mut chart).unwrap(),
+                ["charts/a/values.schema.json"],
+                "{foreign}"
+            );
             assert_eq!(chart.len(), 1);
         }
-        let own =
-            r##"{"$schema": "https://json-schema.org/draft-07/schema#", "$ref": "#/$defs/a", "$defs": {"a": {}}}"##;
-        assert!(take_out_foreign(&mut vec![file("values.schema.json", own)]).unwrap().is_empty());
+        let own = r##"{"$schema": "https://json-schema.org/draft-07/schema#", "$ref": "#/$defs/a", "$defs": {"a": {}}}"##;
+        assert!(
+            take_out_foreign(&mut vec![file("values.schema.json", own)])
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
     fn a_schema_in_a_packed_chart_is_seen() {
-        let inner = archive::pack("a/values.schema.json", br#"{"$ref": "file:///etc/passwd"}"#).unwrap();
+        let inner =
+            archive::pack("a/values.schema.json", br#"{"$ref": "file:///etc/passwd"}"#).unwrap();
         let outer = archive::pack("b/charts/a.tgz", &inner).unwrap();
         for packed in [inner, outer] {
             let error = take_out_foreign(&mut vec![("charts/x.tgz".into(), packed)]).unwrap_err();
-            assert!(error.contains("charts/x.tgz") || error.contains("a.tgz"), "{error}");
+            assert!(
+                error.contains("charts/x.tgz") || error.contains("a.tgz"),
+                "{error}"
+            );
         }
         let good = archive::pack("a/values.schema.json", b"{}").unwrap();
-        assert!(take_out_foreign(&mut vec![("charts/x.tgz".into(), good)]).unwrap().is_empty());
+        assert!(
+            take_out_foreign(&mut vec![("charts/x.tgz".into(), good)])
+                .unwrap()
+                .is_empty()
+        );
     }
 }

@@ -17,15 +17,24 @@ pub fn parser(bytes: &[u8]) {
 
 /// What is emitted is read as the same, and emitted as the same again.
 pub fn emitter(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
-    let Ok(Some(node)) = yaml::parse(text, Limits::default()) else { return };
-    let Ok(value) = yaml::json::to_json(&node) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let Ok(Some(node)) = yaml::parse(text, Limits::default()) else {
+        return;
+    };
+    let Ok(value) = yaml::json::to_json(&node) else {
+        return;
+    };
     let mut once = String::new();
     if yaml::emit::emit_into(&mut once, &value).is_err() {
         return;
     }
-    let again = yaml::parse(&once, Limits::default()).unwrap_or_else(|error| panic!("{error} in {once:?}"));
-    let again = again.map_or(serde_json::Value::Null, |node| yaml::json::to_json(&node).unwrap());
+    let again =
+        yaml::parse(&once, Limits::default()).unwrap_or_else(|error| panic!("{error} in {once:?}"));
+    let again = again.map_or(serde_json::Value::Null, |node| {
+        yaml::json::to_json(&node).unwrap()
+    });
     let mut twice = String::new();
     yaml::emit::emit_into(&mut twice, &again).unwrap();
     assert_eq!(once, twice);
@@ -34,9 +43,19 @@ pub fn emitter(bytes: &[u8]) {
 /// Any written tree is built or refused, and twice the same.
 pub fn overlay(bytes: &[u8]) {
     let (tree, root, unrestricted) = read(bytes);
-    let options =
-        Options { unrestricted, budget: Budget { files: 500, bytes: 4 << 20, depth: 20 }, ..Options::default() };
-    let build = || kustomize::build(&tree, &root, &options, &Alone).map(|objects| kustomize::print(&objects).ok());
+    let options = Options {
+        unrestricted,
+        budget: Budget {
+            files: 500,
+            bytes: 4 << 20,
+            depth: 20,
+        },
+        ..Options::default()
+    };
+    let build = || {
+        kustomize::build(&tree, &root, &options, &Alone)
+            .map(|objects| kustomize::print(&objects).ok())
+    };
     assert_eq!(build(), build(), "differs the second time");
 }
 
@@ -67,5 +86,9 @@ fn read(bytes: &[u8]) -> (Tree, String, bool) {
     });
     let (root, _) = parts.next().unwrap_or_default();
     let unrestricted = root.starts_with('!');
-    (parts.collect(), root.trim_start_matches('!').to_owned(), unrestricted)
+    (
+        parts.collect(),
+        root.trim_start_matches('!').to_owned(),
+        unrestricted,
+    )
 }

@@ -42,7 +42,12 @@ struct Case {
 }
 
 fn case(cause: &'static str, manifest: impl Into<String>, kubelet: Kubelet) -> Case {
-    Case { cause, before: Vec::new(), manifest: manifest.into(), kubelet }
+    Case {
+        cause,
+        before: Vec::new(),
+        manifest: manifest.into(),
+        kubelet,
+    }
 }
 
 /// A Deployment of one pod, with members of its pod's spec. What the kubelet would do is left to the case.
@@ -115,15 +120,28 @@ fn images() -> Vec<Case> {
 /// pkg/kubelet/kuberuntime/kuberuntime_container.go, `startContainer`; pkg/kubelet/kubelet_pods.go,
 /// `makeEnvironmentVariables`, `convertToAPIContainerStatuses`; pkg/kubelet/prober/prober.go.
 fn containers() -> Vec<Case> {
-    let config = |cause, words: &str| case(cause, plain(), waiting("CreateContainerConfigError", words));
-    let crashed =
-        |cause, restarts, terminated: Value| case(cause, plain(), Kubelet::Container(ended(restarts, terminated)));
-    let running = json!({"state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}, "started": true});
+    let config =
+        |cause, words: &str| case(cause, plain(), waiting("CreateContainerConfigError", words));
+    let crashed = |cause, restarts, terminated: Value| {
+        case(
+            cause,
+            plain(),
+            Kubelet::Container(ended(restarts, terminated)),
+        )
+    };
+    let running =
+        json!({"state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}, "started": true});
     vec![
         config("ConfigMapMissing", "configmap \"app-config\" not found"),
         config("SecretMissing", "secret \"db\" not found"),
-        config("ConfigMapKeyMissing", "couldn't find key URL in ConfigMap shop/app-config"),
-        config("SecretKeyMissing", "couldn't find key password in Secret shop/db"),
+        config(
+            "ConfigMapKeyMissing",
+            "couldn't find key URL in ConfigMap shop/app-config",
+        ),
+        config(
+            "SecretKeyMissing",
+            "couldn't find key password in Secret shop/db",
+        ),
         config(
             "RunAsNonRoot",
             "container has runAsNonRoot and image will run as root (pod: \"web_shop(1)\", container: c)",
@@ -139,19 +157,34 @@ fn containers() -> Vec<Case> {
         case(
             "PostStartHookFailed",
             plain(),
-            waiting("PostStartHookError", "Exec lifecycle hook ([/bin/false]) for Container \"c\" failed"),
+            waiting(
+                "PostStartHookError",
+                "Exec lifecycle hook ([/bin/false]) for Container \"c\" failed",
+            ),
         ),
         crashed(
             "ContainerCrashes",
             3,
             json!({"exitCode": 1, "reason": "Error", "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:02Z"}),
         ),
-        crashed("OutOfMemory", 1, json!({"exitCode": 137, "reason": "OOMKilled"})),
-        crashed("ContainerExits", 2, json!({"exitCode": 0, "reason": "Completed"})),
+        crashed(
+            "OutOfMemory",
+            1,
+            json!({"exitCode": 137, "reason": "OOMKilled"}),
+        ),
+        crashed(
+            "ContainerExits",
+            2,
+            json!({"exitCode": 0, "reason": "Completed"}),
+        ),
         case(
             "ReadinessProbeFailed",
             plain(),
-            Kubelet::Both(running, "Unhealthy", "Readiness probe failed: HTTP probe failed with statuscode: 503"),
+            Kubelet::Both(
+                running,
+                "Unhealthy",
+                "Readiness probe failed: HTTP probe failed with statuscode: 503",
+            ),
         ),
         case(
             "LivenessProbeFailed",
@@ -213,8 +246,13 @@ fn containers() -> Vec<Case> {
 }
 
 fn scheduling() -> Vec<Case> {
-    let placed =
-        |cause, pod: &str| case(cause, web(&format!("{pod}, containers: [{{name: c, image: i}}]")), Kubelet::Nothing);
+    let placed = |cause, pod: &str| {
+        case(
+            cause,
+            web(&format!("{pod}, containers: [{{name: c, image: i}}]")),
+            Kubelet::Nothing,
+        )
+    };
     let claimed = |claim: &str| {
         web(&format!(
             "volumes: [{{name: d, persistentVolumeClaim: {{claimName: data}}}}], containers: [{{name: c, image: i, volumeMounts: [{{name: d, mountPath: /d}}]}}]{claim}"
@@ -233,7 +271,10 @@ fn scheduling() -> Vec<Case> {
             Kubelet::Nothing,
         ),
         placed("NodeAffinityMismatch", "nodeSelector: {disk: fast}"),
-        placed("SchedulingGated", "schedulingGates: [{name: example.test/gate}]"),
+        placed(
+            "SchedulingGated",
+            "schedulingGates: [{name: example.test/gate}]",
+        ),
         placed(
             "PodAffinityUnsatisfiable",
             "affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: nobody}}}]}}",
@@ -244,7 +285,11 @@ fn scheduling() -> Vec<Case> {
         ),
         case("ClaimMissing", claimed(""), Kubelet::Nothing),
         case("NoStorageClass", claim(""), Kubelet::Nothing),
-        case("StorageClassMissing", claim(", storageClassName: nobody-has-it"), Kubelet::Nothing),
+        case(
+            "StorageClassMissing",
+            claim(", storageClassName: nobody-has-it"),
+            Kubelet::Nothing,
+        ),
     ]
 }
 
@@ -269,7 +314,8 @@ fn refused() -> Vec<Case> {
     });
     let policy = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
     let binding_path = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings";
-    let big = web("containers: [{name: c, image: i, resources: {limits: {memory: 2Gi, cpu: '1'}}}]");
+    let big =
+        web("containers: [{name: c, image: i, resources: {limits: {memory: 2Gi, cpu: '1'}}}]");
     vec![
         with(
             "QuotaExceeded",
@@ -290,7 +336,10 @@ fn refused() -> Vec<Case> {
             big,
         ),
         Case {
-            before: vec![("LABEL", json!({"pod-security.kubernetes.io/enforce": "restricted"}))],
+            before: vec![(
+                "LABEL",
+                json!({"pod-security.kubernetes.io/enforce": "restricted"}),
+            )],
             ..case("PodSecurityViolation", plain(), Kubelet::Nothing)
         },
         Case {
@@ -328,7 +377,10 @@ fn refused() -> Vec<Case> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn broken_manifests_are_explained_within_seconds() {
-    let cases: Vec<Case> = [images(), containers(), scheduling(), refused()].into_iter().flatten().collect();
+    let cases: Vec<Case> = [images(), containers(), scheduling(), refused()]
+        .into_iter()
+        .flatten()
+        .collect();
     assert!(cases.len() >= 30);
     let (count, turns) = (cases.len(), Arc::new(Semaphore::new(AT_ONCE)));
     let tasks: Vec<_> = cases
@@ -337,7 +389,9 @@ async fn broken_manifests_are_explained_within_seconds() {
             let turns = turns.clone();
             tokio::spawn(async move {
                 let _turn = turns.acquire_owned().await.unwrap();
-                check(&case).await.map_err(|why| format!("{}: {why}", case.cause))
+                check(&case)
+                    .await
+                    .map_err(|why| format!("{}: {why}", case.cause))
             })
         })
         .collect();
@@ -345,7 +399,12 @@ async fn broken_manifests_are_explained_within_seconds() {
     for task in tasks {
         wrong.extend(task.await.unwrap().err());
     }
-    assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {count}:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 /// The log comes from what plays the kubelet.
@@ -354,15 +413,39 @@ async fn the_last_lines_of_a_crashed_container_are_told_and_secrets_in_them_are_
     let bench = Bench::new().await;
     let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: db}\nstringData: {password: marked-log-password}\n";
     let file = bench.manifest(&format!("{}---\n{secret}", plain()));
-    let mut command = bench.command(&["apply", "--yes", "-f", &file, "--deploy-wait-timeout", "14s", "-o", "json"]);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut command = bench.command(&[
+        "apply",
+        "--yes",
+        "-f",
+        &file,
+        "--deploy-wait-timeout",
+        "14s",
+        "-o",
+        "json",
+    ]);
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let exit = json!({"exitCode": 1, "reason": "Error"});
     play_kubelet(&bench, &Kubelet::Container(ended(3, exit))).await;
-    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap()).await.unwrap();
-    let told = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(told.contains("last line of its log: panic: no database at db:5432"), "{told}");
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap())
+        .await
+        .unwrap();
+    let told = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        told.contains("last line of its log: panic: no database at db:5432"),
+        "{told}"
+    );
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let log = document["failure"]["not_ready"][0]["cause"]["log"].as_array().unwrap();
+    let log = document["failure"]["not_ready"][0]["cause"]["log"]
+        .as_array()
+        .unwrap();
     assert_eq!(log[0], "starting");
     assert!(!told.contains("marked-log-password"), "{told}");
 }
@@ -387,7 +470,11 @@ async fn check(case: &Case) -> Result<(), String> {
         "--deploy-author-may",
         "wait",
     ]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let stderr = child.stderr.take().unwrap();
     let word = case.cause;
     let told = std::thread::spawn(move || {
@@ -402,9 +489,13 @@ async fn check(case: &Case) -> Result<(), String> {
         (at, lines)
     });
     let known = play_kubelet(&bench, &case.kubelet).await;
-    let (at, lines) = tokio::task::spawn_blocking(move || told.join().unwrap()).await.unwrap();
+    let (at, lines) = tokio::task::spawn_blocking(move || told.join().unwrap())
+        .await
+        .unwrap();
     let output = child.wait_with_output().unwrap();
-    let Some(at) = at else { return Err(format!("told was {lines:?}")) };
+    let Some(at) = at else {
+        return Err(format!("told was {lines:?}"));
+    };
     let took = at.saturating_duration_since(known);
     if took > AT_MOST {
         return Err(format!("told after {took:?}"));
@@ -412,19 +503,31 @@ async fn check(case: &Case) -> Result<(), String> {
     if output.status.code() != Some(4) {
         return Err(format!("exit code {:?}: {lines:?}", output.status.code()));
     }
-    let document: Value = serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
+    let document: Value =
+        serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
     let cause = &document["failure"]["not_ready"][0]["cause"];
     let is_whole = cause["code"] == word
         && cause["help"].as_str().is_some_and(|help| !help.is_empty())
-        && cause["chain"][0].as_str().is_some_and(|owner| owner.ends_with("/web"));
-    if is_whole { Ok(()) } else { Err(format!("the document says {cause}")) }
+        && cause["chain"][0]
+            .as_str()
+            .is_some_and(|owner| owner.ends_with("/web"));
+    if is_whole {
+        Ok(())
+    } else {
+        Err(format!("the document says {cause}"))
+    }
 }
 
 async fn prepare(bench: &Bench, path: &str, object: &Value) {
     let namespace = format!("/api/v1/namespaces/{}", bench.namespace);
-    let object: Value = serde_json::from_str(&object.to_string().replace("NAME", &bench.namespace)).unwrap();
+    let object: Value =
+        serde_json::from_str(&object.to_string().replace("NAME", &bench.namespace)).unwrap();
     match path {
-        "LABEL" => drop(bench.merge(&namespace, json!({"metadata": {"labels": object}})).await),
+        "LABEL" => drop(
+            bench
+                .merge(&namespace, json!({"metadata": {"labels": object}}))
+                .await,
+        ),
         path if path.starts_with('/') => drop(bench.create(path, object).await),
         path => drop(bench.create(&format!("{namespace}/{path}"), object).await),
     }
@@ -440,7 +543,9 @@ async fn play_kubelet(bench: &Bench, kubelet: &Kubelet) -> Instant {
             return Instant::now() + Duration::from_secs(1);
         }
         Kubelet::Container(status) => (Some(status), None),
-        Kubelet::Both(status, reason, message) => (Some(status), Some(("spec.containers{c}", reason, message))),
+        Kubelet::Both(status, reason, message) => {
+            (Some(status), Some(("spec.containers{c}", reason, message)))
+        }
         Kubelet::Event(field, reason, message) => (None, Some((field, reason, message))),
         Kubelet::Pod(status) => {
             let pod = pod(bench).await;
@@ -451,35 +556,57 @@ async fn play_kubelet(bench: &Bench, kubelet: &Kubelet) -> Instant {
     let pod = pod(bench).await;
     if let Some((field, reason, message)) = event {
         let involved = json!({"apiVersion": "v1", "kind": "Pod", "namespace": bench.namespace, "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"], "fieldPath": field});
-        let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let now = jiff::Timestamp::now()
+            .strftime("%Y-%m-%dT%H:%M:%SZ")
+            .to_string();
         let event = json!({"metadata": {"generateName": "e-"}, "involvedObject": involved, "reason": reason, "message": message, "type": "Warning", "firstTimestamp": now, "lastTimestamp": now, "count": 1});
-        bench.create(&format!("/api/v1/namespaces/{}/events", bench.namespace), event).await;
+        bench
+            .create(
+                &format!("/api/v1/namespaces/{}/events", bench.namespace),
+                event,
+            )
+            .await;
     }
     if let Some(mut status) = status {
-        for (member, value) in
-            [("name", json!("c")), ("image", json!("i")), ("imageID", json!("")), ("ready", json!(false))]
-        {
+        for (member, value) in [
+            ("name", json!("c")),
+            ("image", json!("i")),
+            ("imageID", json!("")),
+            ("ready", json!(false)),
+        ] {
             status[member] = value;
         }
         if status.get("restartCount").is_none() {
             status["restartCount"] = json!(0);
         }
-        let phase =
-            if status["state"].get("running").is_some() || status["restartCount"] != 0 { "Running" } else { "Pending" };
-        patch_status(bench, &pod, json!({"phase": phase, "containerStatuses": [status]})).await;
+        let phase = if status["state"].get("running").is_some() || status["restartCount"] != 0 {
+            "Running"
+        } else {
+            "Pending"
+        };
+        patch_status(
+            bench,
+            &pod,
+            json!({"phase": phase, "containerStatuses": [status]}),
+        )
+        .await;
     }
     Instant::now()
 }
 
 /// The pod, once it is there and has been met by what plays the kubelet.
 async fn pod(bench: &Bench) -> Value {
-    let path = format!("/api/v1/namespaces/{}/pods?labelSelector=app%3Dweb", bench.namespace);
+    let path = format!(
+        "/api/v1/namespaces/{}/pods?labelSelector=app%3Dweb",
+        bench.namespace
+    );
     for _ in 0..200 {
         let pods = bench.get(&path).await;
-        if let Some(pod) = pods["items"]
-            .as_array()
-            .and_then(|items| items.iter().find(|pod| pod["status"].get("containerStatuses").is_some()))
-        {
+        if let Some(pod) = pods["items"].as_array().and_then(|items| {
+            items
+                .iter()
+                .find(|pod| pod["status"].get("containerStatuses").is_some())
+        }) {
             return pod.clone();
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -489,7 +616,12 @@ async fn pod(bench: &Bench) -> Value {
 
 async fn patch_status(bench: &Bench, pod: &Value, status: Value) {
     let name = pod["metadata"]["name"].as_str().unwrap();
-    bench.merge(&format!("/api/v1/namespaces/{}/pods/{name}/status", bench.namespace), json!({"status": status})).await;
+    bench
+        .merge(
+            &format!("/api/v1/namespaces/{}/pods/{name}/status", bench.namespace),
+            json!({"status": status}),
+        )
+        .await;
 }
 
 /// One that is hopeless is found behind any number of others that only take long.
@@ -502,8 +634,20 @@ async fn a_hopeless_object_behind_many_slow_ones_ends_the_wait() {
         )
     };
     let slow: String = (0..25).map(service).collect();
-    let hopeless = deployment("web", 1)
-        .replace("metadata: {labels", "metadata: {annotations: {testbed/stay: InvalidImageName}, labels");
-    let ran = bench.apply("web", &format!("{slow}{hopeless}"), &["--deploy-wait-timeout", "5m"]).ended(4);
-    assert!(ran.err.contains("InvalidImageName: Deployment/"), "{}", ran.err);
+    let hopeless = deployment("web", 1).replace(
+        "metadata: {labels",
+        "metadata: {annotations: {testbed/stay: InvalidImageName}, labels",
+    );
+    let ran = bench
+        .apply(
+            "web",
+            &format!("{slow}{hopeless}"),
+            &["--deploy-wait-timeout", "5m"],
+        )
+        .ended(4);
+    assert!(
+        ran.err.contains("InvalidImageName: Deployment/"),
+        "{}",
+        ran.err
+    );
 }

@@ -7,14 +7,23 @@ use super::{Bench, changes, config_map, deployment};
 fn checked(document: &Value) -> Vec<String> {
     let objects = document["objects"].as_array().unwrap().iter();
     objects
-        .map(|entry| format!("{} {}", entry["object"].as_str().unwrap(), entry["checked"].as_str().unwrap()))
+        .map(|entry| {
+            format!(
+                "{} {}",
+                entry["object"].as_str().unwrap(),
+                entry["checked"].as_str().unwrap()
+            )
+        })
         .collect()
 }
 
 #[tokio::test]
 async fn an_empty_cluster_gives_a_complete_plan_and_nothing_is_written() {
     let bench = Bench::empty().await;
-    let (ns, group) = (bench.namespace.clone(), format!("{}.example.test", bench.namespace));
+    let (ns, group) = (
+        bench.namespace.clone(),
+        format!("{}.example.test", bench.namespace),
+    );
     let set = format!(
         "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {ns}}}\n---\n\
          apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: widgets.{group}}}\nspec:\n  \
@@ -32,61 +41,139 @@ async fn an_empty_cluster_gives_a_complete_plan_and_nothing_is_written() {
     let fine = set.replace("SIZE", "1");
     let document = bench.plan("web", &fine);
     assert_eq!(changes(&document).len(), 8);
-    assert!(changes(&document).iter().all(|change| change.ends_with(" 2")), "{document}");
+    assert!(
+        changes(&document)
+            .iter()
+            .all(|change| change.ends_with(" 2")),
+        "{document}"
+    );
     let checked = checked(&document);
     let by_server = |subject: &str| checked.contains(&format!("{subject} verified by server"));
-    assert!(by_server(&format!("Namespace/{ns}")) && by_server(&format!("CustomResourceDefinition/widgets.{group}")));
-    assert!(checked.contains(&format!("Widget/{ns}/w checked here")), "{checked:?}");
-    assert!(checked.contains(&format!("Deployment/{ns}/web checked here")), "{checked:?}");
-    assert_eq!(bench.get(&format!("/api/v1/namespaces/{ns}")).await, Value::Null);
+    assert!(
+        by_server(&format!("Namespace/{ns}"))
+            && by_server(&format!("CustomResourceDefinition/widgets.{group}"))
+    );
+    assert!(
+        checked.contains(&format!("Widget/{ns}/w checked here")),
+        "{checked:?}"
+    );
+    assert!(
+        checked.contains(&format!("Deployment/{ns}/web checked here")),
+        "{checked:?}"
+    );
+    assert_eq!(
+        bench.get(&format!("/api/v1/namespaces/{ns}")).await,
+        Value::Null
+    );
 
     // What the server would find is found here.
     let wrong = set.replace("SIZE", "big").replace("image:", "imago:");
     let file = bench.manifest(&wrong);
-    let refused = bench.run(&["plan", "-f", &file, "--component", "web"]).ended(1);
-    assert!(refused.err.contains("spec.size: must be of type integer"), "{}", refused.err);
-    assert!(refused.err.contains("imago: field not declared in schema"), "{}", refused.err);
+    let refused = bench
+        .run(&["plan", "-f", &file, "--component", "web"])
+        .ended(1);
+    assert!(
+        refused.err.contains("spec.size: must be of type integer"),
+        "{}",
+        refused.err
+    );
+    assert!(
+        refused.err.contains("imago: field not declared in schema"),
+        "{}",
+        refused.err
+    );
 
-    bench.apply("web", &fine, &["--deploy-wait", "false"]).ended(0);
-    assert_eq!(changes(&bench.plan("web", &fine)), Vec::<String>::new(), "what was planned is what came out");
-    bench.run(&["delete", "--yes", "--component", "web"]).ended(0);
+    bench
+        .apply("web", &fine, &["--deploy-wait", "false"])
+        .ended(0);
+    assert_eq!(
+        changes(&bench.plan("web", &fine)),
+        Vec::<String>::new(),
+        "what was planned is what came out"
+    );
+    bench
+        .run(&["delete", "--yes", "--component", "web"])
+        .ended(0);
 }
 
 #[tokio::test]
 async fn exit_codes_tell_what_a_plan_found() {
     let bench = Bench::new().await;
     let file = bench.manifest(&config_map("c", "1"));
-    let plan = |more: &[&str]| bench.run(&[&["plan", "-f", &file, "--component", "web"], more].concat());
+    let plan =
+        |more: &[&str]| bench.run(&[&["plan", "-f", &file, "--component", "web"], more].concat());
     plan(&[]).ended(2);
     bench.apply("web", &config_map("c", "1"), &[]).ended(0);
     assert_eq!(plan(&[]).ended(0).out, "nothing would change\n");
 
     let path = bench.config_map("c");
-    bench.apply_as("other", &path, json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "theirs"}})).await;
+    bench
+        .apply_as(
+            "other",
+            &path,
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "theirs"}}),
+        )
+        .await;
     let refused = plan(&["--deploy-conflicts", "refuse"]).ended(6);
-    assert!(refused.err.contains("conflict with \"other\"") && refused.err.contains(".data.a"), "{}", refused.err);
+    assert!(
+        refused.err.contains("conflict with \"other\"") && refused.err.contains(".data.a"),
+        "{}",
+        refused.err
+    );
     let forced = plan(&[]).ended(2);
-    assert!(forced.out.contains("data.a is changed by other (Apply, "), "{}", forced.out);
+    assert!(
+        forced.out.contains("data.a is changed by other (Apply, "),
+        "{}",
+        forced.out
+    );
 }
 
 #[tokio::test]
 async fn drift_names_who_and_ignored_fields_are_left() {
     let bench = Bench::new().await;
-    bench.apply("web", &deployment("web", 1), &["--deploy-wait", "false"]).ended(0);
-    let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", bench.namespace);
-    bench.merge(&format!("{path}?fieldManager=scaler"), json!({"spec": {"replicas": 4}})).await;
+    bench
+        .apply("web", &deployment("web", 1), &["--deploy-wait", "false"])
+        .ended(0);
+    let path = format!(
+        "/apis/apps/v1/namespaces/{}/deployments/web",
+        bench.namespace
+    );
+    bench
+        .merge(
+            &format!("{path}?fieldManager=scaler"),
+            json!({"spec": {"replicas": 4}}),
+        )
+        .await;
     let document = bench.plan("web", &deployment("web", 1));
     let drift = &document["objects"][0]["drift"][0];
     assert_eq!(
-        (drift["path"].as_str(), drift["manager"].as_str(), drift["operation"].as_str()),
+        (
+            drift["path"].as_str(),
+            drift["manager"].as_str(),
+            drift["operation"].as_str()
+        ),
         (Some("spec.replicas"), Some("scaler"), Some("Update"))
     );
     assert!(drift["time"].as_str().unwrap().ends_with('Z'));
 
     let file = bench.manifest(&deployment("web", 1));
     let ignored = ["--deploy-ignore", "Deployment.apps/web:/spec/replicas"];
-    bench.run(&[&["plan", "-f", &file, "--component", "web"], ignored.as_slice()].concat()).ended(0);
-    bench.apply("web", &deployment("web", 1), &[ignored.as_slice(), &["--deploy-wait", "false"]].concat()).ended(0);
+    bench
+        .run(
+            &[
+                &["plan", "-f", &file, "--component", "web"],
+                ignored.as_slice(),
+            ]
+            .concat(),
+        )
+        .ended(0);
+    bench
+        .apply(
+            "web",
+            &deployment("web", 1),
+            &[ignored.as_slice(), &["--deploy-wait", "false"]].concat(),
+        )
+        .ended(0);
     assert_eq!(bench.get(&path).await["spec"]["replicas"], 4);
 }
 
@@ -98,7 +185,11 @@ async fn equal_plans_have_equal_bytes_and_show_no_secret() {
         config_map("c", "1")
     );
     let file = bench.manifest(&set);
-    let plan = || bench.run(&["plan", "-f", &file, "--component", "web", "-o", "json"]).ended(2);
+    let plan = || {
+        bench
+            .run(&["plan", "-f", &file, "--component", "web", "-o", "json"])
+            .ended(2)
+    };
     let (one, two) = (plan(), plan());
     assert_eq!(one.out, two.out);
     assert!(!format!("{}{}", one.out, one.err).contains("marked-secret"));
@@ -112,32 +203,70 @@ async fn missing_permission_is_told_with_the_object_and_exit_code_5() {
     std::fs::write(&kubeconfig, crate::parts::testbed().kubeconfig_nobody()).unwrap();
     let file = bench.manifest(&config_map("c", "1"));
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nuon-runner"));
-    let output =
-        command.env_clear().args(["plan", "-f", &file, "-n", "default", "--kubeconfig", &kubeconfig]).output().unwrap();
+    let output = command
+        .env_clear()
+        .args([
+            "plan",
+            "-f",
+            &file,
+            "-n",
+            "default",
+            "--kubeconfig",
+            &kubeconfig,
+        ])
+        .output()
+        .unwrap();
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(5), "{error}");
-    assert!(error.contains("nobody-special") && error.contains("ConfigMap/default/c"), "{error}");
+    assert!(
+        error.contains("nobody-special") && error.contains("ConfigMap/default/c"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn images_that_cannot_be_pulled_are_told_before_anything_is_applied() {
     let bench = Bench::new().await;
-    let (host, name) = (crate::parts::testbed().registry(), crate::parts::unique("image"));
+    let (host, name) = (
+        crate::parts::testbed().registry(),
+        crate::parts::unique("image"),
+    );
     let pushed = bench.push(&name, &config_map("c", "1")).await;
     let image = pushed.strip_prefix("oci://").unwrap();
     let plan = |image: &str, secret: &str| {
         let text = deployment("web", 0).replace("registry.invalid/web:1", image);
-        let text = text.replace("spec: {containers", "spec: {imagePullSecrets: [{name: pull}], containers");
+        let text = text.replace(
+            "spec: {containers",
+            "spec: {imagePullSecrets: [{name: pull}], containers",
+        );
         let file = bench.manifest(&format!("{text}{secret}"));
-        bench.run(&["plan", "-f", &file, "-o", "json", "--registry-allow-insecure", host]).ended(2).json()["notes"]
+        bench
+            .run(&[
+                "plan",
+                "-f",
+                &file,
+                "-o",
+                "json",
+                "--registry-allow-insecure",
+                host,
+            ])
+            .ended(2)
+            .json()["notes"]
             .to_string()
     };
-    assert!(plan(image, "").contains("names no pull secret"), "{}", plan(image, ""));
+    assert!(
+        plan(image, "").contains("names no pull secret"),
+        "{}",
+        plan(image, "")
+    );
     let auth = json!({"auths": {host: {"username": crate::parts::testbed().user(), "password": crate::parts::testbed().password()}}});
     let secret = format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: pull}}\ntype: kubernetes.io/dockerconfigjson\nstringData: {{.dockerconfigjson: '{auth}'}}\n"
     );
     assert_eq!(plan(image, &secret), "[]");
     let absent = plan(&format!("{host}/{name}:nobody-pushed-it"), &secret);
-    assert!(absent.contains("which does not exist") && absent.contains("Deployment/"), "{absent}");
+    assert!(
+        absent.contains("which does not exist") && absent.contains("Deployment/"),
+        "{absent}"
+    );
 }

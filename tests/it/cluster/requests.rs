@@ -9,12 +9,18 @@ use crate::parts::apiserver::{ApiProxy, Asked};
 
 /// Objects of each of the two kinds. `NUON_OBJECTS` says how many in all.
 fn half() -> usize {
-    std::env::var("NUON_OBJECTS").ok().and_then(|count| count.parse::<usize>().ok()).unwrap_or(200) / 2
+    std::env::var("NUON_OBJECTS")
+        .ok()
+        .and_then(|count| count.parse::<usize>().ok())
+        .unwrap_or(200)
+        / 2
 }
 
 fn set(half: usize, changed: &str) -> String {
-    let maps = (0..half).map(|at| config_map(&format!("c{at}"), if at == 7 { changed } else { "1" }));
-    maps.chain((0..half).map(|at| deployment(&format!("d{at}"), 0))).collect()
+    let maps =
+        (0..half).map(|at| config_map(&format!("c{at}"), if at == 7 { changed } else { "1" }));
+    maps.chain((0..half).map(|at| deployment(&format!("d{at}"), 0)))
+        .collect()
 }
 
 fn told(asked: &[Asked]) -> String {
@@ -23,7 +29,12 @@ fn told(asked: &[Asked]) -> String {
         let path = one.uri.split(['?']).next().unwrap();
         let short: Vec<&str> = path.split('/').take(7).collect();
         *counts
-            .entry(format!("{} {}{}", one.method, short.join("/"), if one.is_dry_run() { " (dry run)" } else { "" }))
+            .entry(format!(
+                "{} {}{}",
+                one.method,
+                short.join("/"),
+                if one.is_dry_run() { " (dry run)" } else { "" }
+            ))
             .or_default() += 1;
     }
     format!("{counts:#?}")
@@ -41,41 +52,67 @@ async fn requests_are_as_few_as_they_can_be() {
     bench.run(&arguments).ended(2);
     let asked = proxy.take();
     assert!(
-        asked.iter().all(|one| one.method == Method::GET || one.is_dry_run()),
+        asked
+            .iter()
+            .all(|one| one.method == Method::GET || one.is_dry_run()),
         "a plan writes nothing: {}",
         told(&asked)
     );
     let mut first = asked.len();
-    bench.run(&["apply", &plan, "--deploy-wait", "false"]).ended(0);
+    bench
+        .run(&["apply", &plan, "--deploy-wait", "false"])
+        .ended(0);
     let asked = proxy.take();
     first += asked.len();
-    println!("plan and apply of {} new objects: {first} requests", 2 * half);
+    println!(
+        "plan and apply of {} new objects: {first} requests",
+        2 * half
+    );
     // A fixed part, and two for each object: the dry run and the apply.
     let most = (half * 2 * 21).div_ceil(10).max(4 * half + 30);
     assert!(first <= most, "{first} > {most}: {}", told(&asked));
 
     bench.run(&arguments).ended(0);
     let asked = proxy.take();
-    println!("plan of {} unchanged objects: {} requests", 2 * half, asked.len());
+    println!(
+        "plan of {} unchanged objects: {} requests",
+        2 * half,
+        asked.len()
+    );
     assert!(asked.len() <= 3 * 2 + 20, "{}", told(&asked));
 
     let file = bench.manifest(&set(half, "2"));
-    bench.run(&["plan", "-f", &file, "--component", "web", "--out", &plan]).ended(2);
+    bench
+        .run(&["plan", "-f", &file, "--component", "web", "--out", &plan])
+        .ended(2);
     proxy.take();
-    bench.run(&["apply", &plan, "--deploy-wait", "false"]).ended(0);
+    bench
+        .run(&["apply", &plan, "--deploy-wait", "false"])
+        .ended(0);
     let asked = proxy.take();
-    println!("apply of one changed object of {}: {} requests", 2 * half, asked.len());
+    println!(
+        "apply of one changed object of {}: {} requests",
+        2 * half,
+        asked.len()
+    );
     assert!(asked.len() <= 3 * 2 + 20 + 10, "{}", told(&asked));
 }
 
 /// The most memory that a command had, in KiB, and its exit code.
 async fn peak(mut command: std::process::Command) -> (u64, i32) {
-    let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let mut child = command
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
     let mut most = 0;
     loop {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        most = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(most);
+        most = line
+            .and_then(|line| line.trim().trim_end_matches(" kB").parse().ok())
+            .unwrap_or(most);
         if let Some(ended) = child.try_wait().unwrap() {
             return (most, ended.code().unwrap_or(-1));
         }
@@ -86,21 +123,39 @@ async fn peak(mut command: std::process::Command) -> (u64, i32) {
 /// Waiting for ten objects costs no more memory beside many of their kind than alone.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_cost_no_memory() {
-    let strangers = std::env::var("NUON_STRANGERS").ok().and_then(|count| count.parse().ok()).unwrap_or(500);
+    let strangers = std::env::var("NUON_STRANGERS")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(500);
     let bench = Bench::new().await;
-    let ours: String = (0..10).map(|at| deployment(&format!("ours{at}"), 1)).collect();
+    let ours: String = (0..10)
+        .map(|at| deployment(&format!("ours{at}"), 1))
+        .collect();
     let file = bench.manifest(&ours);
     let deploy = || bench.command(&["apply", "--yes", "-f", &file, "--component", "web"]);
-    let take_down = || bench.run(&["delete", "--yes", "--component", "web"]).ended(0);
+    let take_down = || {
+        bench
+            .run(&["delete", "--yes", "--component", "web"])
+            .ended(0)
+    };
     let (alone, code) = peak(deploy()).await;
     assert_eq!(code, 0);
     take_down();
-    let theirs: String = (0..strangers).map(|at| deployment(&format!("theirs{at}"), 0)).collect();
-    bench.apply("theirs", &theirs, &["--deploy-wait", "false"]).ended(0);
+    let theirs: String = (0..strangers)
+        .map(|at| deployment(&format!("theirs{at}"), 0))
+        .collect();
+    bench
+        .apply("theirs", &theirs, &["--deploy-wait", "false"])
+        .ended(0);
     let (beside, code) = peak(deploy()).await;
     assert_eq!(code, 0);
     take_down();
-    println!("peak of a deploy of 10 objects: {alone} KiB alone, {beside} KiB beside {strangers} strangers");
+    println!(
+        "peak of a deploy of 10 objects: {alone} KiB alone, {beside} KiB beside {strangers} strangers"
+    );
     // What of it is chance has been seen to be less than 1 MiB.
-    assert!(beside < alone + 2048, "{beside} KiB beside strangers, {alone} KiB alone");
+    assert!(
+        beside < alone + 2048,
+        "{beside} KiB beside strangers, {alone} KiB alone"
+    );
 }

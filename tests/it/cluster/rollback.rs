@@ -12,53 +12,108 @@ impl Bench {
     pub async fn push(&self, name: &str, text: &str) -> String {
         let address = format!("{}/{name}", testbed().registry());
         let packed = pack(text, Layout::Flux, &Notes::default()).unwrap();
-        push(&crate::build::repository(&address), &unique("tag"), &packed).await.unwrap();
+        push(&crate::build::repository(&address), &unique("tag"), &packed)
+            .await
+            .unwrap();
         format!("oci://{address}@{}", packed.manifest.digest)
     }
 
     /// Runs with the credentials of the registry.
     fn with_registry(&self, arguments: &[&str]) -> Ran {
-        let auth =
-            base64::engine::general_purpose::STANDARD.encode(format!("{}:{}", testbed().user(), testbed().password()));
-        std::fs::write(self.path("config.json"), json!({"auths": {testbed().registry(): {"auth": auth}}}).to_string())
+        let auth = base64::engine::general_purpose::STANDARD.encode(format!(
+            "{}:{}",
+            testbed().user(),
+            testbed().password()
+        ));
+        std::fs::write(
+            self.path("config.json"),
+            json!({"auths": {testbed().registry(): {"auth": auth}}}).to_string(),
+        )
+        .unwrap();
+        let arguments = [
+            arguments,
+            &[
+                "--component",
+                "web",
+                "--registry-allow-insecure",
+                testbed().registry(),
+            ],
+        ]
+        .concat();
+        let output = self
+            .command(&arguments)
+            .env("DOCKER_CONFIG", self.path(""))
+            .output()
             .unwrap();
-        let arguments =
-            [arguments, &["--component", "web", "--registry-allow-insecure", testbed().registry()]].concat();
-        let output = self.command(&arguments).env("DOCKER_CONFIG", self.path("")).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Ran { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+        Ran {
+            code: output.status.code().unwrap_or(-1),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
     }
 }
 
 fn broken() -> String {
-    deployment("web", 2)
-        .replace("metadata: {labels", "metadata: {annotations: {testbed/stay: CreateContainerConfigError}, labels")
+    deployment("web", 2).replace(
+        "metadata: {labels",
+        "metadata: {annotations: {testbed/stay: CreateContainerConfigError}, labels",
+    )
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failed_deploy_goes_back_by_setting_and_never_to_what_failed() {
     let bench = Bench::new().await;
     let name = unique("rollback");
-    let (one, two) = (bench.push(&name, &deployment("web", 1)).await, bench.push(&name, &broken()).await);
+    let (one, two) = (
+        bench.push(&name, &deployment("web", 1)).await,
+        bench.push(&name, &broken()).await,
+    );
     bench.with_registry(&["apply", "--yes", &one]).ended(0);
     let nothing = bench.with_registry(&["rollback", "--yes"]).ended(1);
-    assert!(nothing.err.contains("no earlier deploy of an artifact that succeeded"), "{}", nothing.err);
+    assert!(
+        nothing
+            .err
+            .contains("no earlier deploy of an artifact that succeeded"),
+        "{}",
+        nothing.err
+    );
 
-    let failing = ["apply", "--yes", two.as_str(), "--deploy-wait-timeout", "4s"];
-    let rolled = bench.with_registry(&[failing.as_slice(), &["--deploy-on-failure", "rollback"]].concat()).ended(4);
+    let failing = [
+        "apply",
+        "--yes",
+        two.as_str(),
+        "--deploy-wait-timeout",
+        "4s",
+    ];
+    let rolled = bench
+        .with_registry(&[failing.as_slice(), &["--deploy-on-failure", "rollback"]].concat())
+        .ended(4);
     assert!(
         rolled.err.contains("the rollback succeeded") && rolled.err.contains("Jobs that have run"),
         "{}",
         rolled.err
     );
-    let path = format!("/apis/apps/v1/namespaces/{}/deployments/web", bench.namespace);
+    let path = format!(
+        "/apis/apps/v1/namespaces/{}/deployments/web",
+        bench.namespace
+    );
     assert_eq!(bench.get(&path).await["spec"]["replicas"], 1);
-    let history = bench.with_registry(&["history", "-o", "json"]).ended(0).json();
-    let outcomes: Vec<&str> =
-        history["deploys"].as_array().unwrap().iter().map(|deploy| deploy["outcome"].as_str().unwrap()).collect();
+    let history = bench
+        .with_registry(&["history", "-o", "json"])
+        .ended(0)
+        .json();
+    let outcomes: Vec<&str> = history["deploys"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|deploy| deploy["outcome"].as_str().unwrap())
+        .collect();
     assert_eq!(outcomes, ["succeeded", "failed", "succeeded"]);
 
-    let refused = bench.with_registry(&["rollback", "--yes", "--to", two.rsplit_once('@').unwrap().1]).ended(1);
+    let refused = bench
+        .with_registry(&["rollback", "--yes", "--to", two.rsplit_once('@').unwrap().1])
+        .ended(1);
     assert!(refused.err.contains("has itself failed"), "{}", refused.err);
     let three = bench.push(&name, &deployment("web", 3)).await;
     bench.with_registry(&["apply", "--yes", &three]).ended(0);

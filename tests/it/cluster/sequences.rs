@@ -35,7 +35,11 @@ impl Sequence<'_> {
                 text.push_str(&config_map(&format!("c{at}"), &format!("{value}")));
             }
         }
-        if text.is_empty() { config_map("c0", "0") } else { text }
+        if text.is_empty() {
+            config_map("c0", "0")
+        } else {
+            text
+        }
     }
 
     async fn step(&mut self) {
@@ -46,13 +50,25 @@ impl Sequence<'_> {
             // An apply, as it should go.
             0..=3 => {
                 let set = self.set();
-                let ran =
-                    self.bench.apply("web", &set, &["--deploy-prune-limit", "100", "--deploy-prune-percent", "100"]);
+                let ran = self.bench.apply(
+                    "web",
+                    &set,
+                    &[
+                        "--deploy-prune-limit",
+                        "100",
+                        "--deploy-prune-percent",
+                        "100",
+                    ],
+                );
                 self.told.push(format!("apply {}", ran.code));
             }
             // One that fails.
             4 => {
-                let set = format!("{}{}", self.set(), config_map("bad", "1").replace("{a: ", "{'no key': "));
+                let set = format!(
+                    "{}{}",
+                    self.set(),
+                    config_map("bad", "1").replace("{a: ", "{'no key': ")
+                );
                 let ran = self.bench.apply("web", &set, &[]);
                 self.told.push(format!("failing apply {}", ran.code));
             }
@@ -73,7 +89,11 @@ impl Sequence<'_> {
                     "--deploy-prune-percent",
                     "100",
                 ]);
-                let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+                let mut child = command
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .spawn()
+                    .unwrap();
                 while self.proxy.count() <= after && child.try_wait().unwrap().is_none() {
                     tokio::time::sleep(Duration::from_millis(3)).await;
                 }
@@ -95,7 +115,8 @@ impl Sequence<'_> {
                         json!({"metadata": {"name": name}, "data": {"a": "foreign"}}),
                     )
                     .await;
-                self.foreign.insert(made["metadata"]["uid"].as_str().unwrap().to_owned());
+                self.foreign
+                    .insert(made["metadata"]["uid"].as_str().unwrap().to_owned());
                 self.told.push(format!("{name} is made by somebody else"));
             }
             // Somebody deletes one.
@@ -105,7 +126,9 @@ impl Sequence<'_> {
             }
             // From now on its deletion is denied.
             _ if is_there => {
-                self.bench.merge(&path, json!({"metadata": {"labels": {"deny": "yes"}}})).await;
+                self.bench
+                    .merge(&path, json!({"metadata": {"labels": {"deny": "yes"}}}))
+                    .await;
                 self.told.push(format!("{name} may not be deleted"));
             }
             _ => {}
@@ -114,14 +137,24 @@ impl Sequence<'_> {
 
     /// Deletes an object, as others do.
     async fn delete(&mut self, path: &str) {
-        let object = self.bench.merge(path, json!({"metadata": {"labels": {"deny": null}}})).await;
-        self.foreign.remove(object["metadata"]["uid"].as_str().unwrap());
+        let object = self
+            .bench
+            .merge(path, json!({"metadata": {"labels": {"deny": null}}}))
+            .await;
+        self.foreign
+            .remove(object["metadata"]["uid"].as_str().unwrap());
         self.bench.delete(path).await;
     }
 
     /// What must hold after each step.
     async fn check(&mut self) -> Result<(), String> {
-        let objects = self.bench.get(&format!("/api/v1/namespaces/{}/configmaps", self.bench.namespace)).await;
+        let objects = self
+            .bench
+            .get(&format!(
+                "/api/v1/namespaces/{}/configmaps",
+                self.bench.namespace
+            ))
+            .await;
         let objects = objects["items"].as_array().unwrap().clone();
         let uid = |object: &Value| object["metadata"]["uid"].as_str().unwrap().to_owned();
         // What others have made stays theirs, also after we have applied it; what we have made is ours.
@@ -136,33 +169,52 @@ impl Sequence<'_> {
         if let Some(lost) = self.foreign.iter().find(|uid| !there.contains(*uid)) {
             return Err(format!("an object of somebody else was deleted ({lost})"));
         }
-        let status = self.bench.run(&["status", "--component", "web", "-o", "json"]);
+        let status = self
+            .bench
+            .run(&["status", "--component", "web", "-o", "json"]);
         let known: BTreeSet<String> = match status.code {
             0 | 4 => status.json()["objects"]
                 .as_array()
                 .unwrap()
                 .iter()
-                .map(|one| one["object"].as_str().unwrap().rsplit('/').next().unwrap().to_owned())
+                .map(|one| {
+                    one["object"]
+                        .as_str()
+                        .unwrap()
+                        .rsplit('/')
+                        .next()
+                        .unwrap()
+                        .to_owned()
+                })
                 .collect(),
             _ => BTreeSet::new(),
         };
-        let ours = objects.iter().filter(|object| is_ours(object) && !self.foreign.contains(&uid(object)));
+        let ours = objects
+            .iter()
+            .filter(|object| is_ours(object) && !self.foreign.contains(&uid(object)));
         let ours = ours.map(|object| object["metadata"]["name"].as_str().unwrap());
-        let orphans: Vec<&str> =
-            ours.filter(|name| !name.starts_with("nuon-inventory") && !known.contains(*name)).collect();
-        if orphans.is_empty() { Ok(()) } else { Err(format!("nobody knows of {orphans:?}")) }
+        let orphans: Vec<&str> = ours
+            .filter(|name| !name.starts_with("nuon-inventory") && !known.contains(*name))
+            .collect();
+        if orphans.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("nobody knows of {orphans:?}"))
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_sequences_delete_nothing_of_others_and_forget_nothing_of_ours() {
-    let count: u64 = std::env::var("NUON_SEQUENCES").ok().and_then(|count| count.parse().ok()).unwrap_or(12);
+    let count: u64 = std::env::var("NUON_SEQUENCES")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(12);
     let proxy = ApiProxy::start().await;
     let guard = Bench::empty().await;
     let policy = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
     let selector = json!({"matchLabels": {"sequences": guard.namespace}});
-    let rules =
-        json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["configmaps"]}]);
+    let rules = json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["configmaps"]}]);
     let validations = json!([{"expression": "!has(oldObject.metadata.labels) || !('deny' in oldObject.metadata.labels)", "message": "it may not be deleted"}]);
     guard.create(policy, json!({"metadata": {"name": guard.namespace}, "spec": {"matchConstraints": {"resourceRules": rules, "namespaceSelector": selector}, "validations": validations}})).await;
     guard.create(&policy.replace("policies", "policybindings"), json!({"metadata": {"name": guard.namespace}, "spec": {"policyName": guard.namespace, "validationActions": ["Deny"]}})).await;
@@ -192,5 +244,10 @@ async fn random_sequences_delete_nothing_of_others_and_forget_nothing_of_ours() 
             }
         }
     }
-    assert!(wrong.is_empty(), "{} of {count}:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {count}:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }

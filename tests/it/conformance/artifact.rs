@@ -25,7 +25,12 @@ async fn artifacts_are_read_or_refused_as_told() {
             failures.push(format!("{}: {why}", case.file_name().unwrap().display()));
         }
     }
-    assert!(failures.is_empty(), "{} cases fail:\n{}", failures.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} cases fail:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
 }
 
 pub fn nuon_tls() {
@@ -33,14 +38,19 @@ pub fn nuon_tls() {
 }
 
 async fn check(case: &Path) -> Result<(), String> {
-    let expect: Value = serde_json::from_slice(&std::fs::read(case.join("expect.json")).unwrap()).unwrap();
+    let expect: Value =
+        serde_json::from_slice(&std::fs::read(case.join("expect.json")).unwrap()).unwrap();
     let address = serve(case.join("layout")).await;
     let repository = repository(&address);
     let tag = expect["tag"].as_str().unwrap();
     let pulled = format::pull(&repository, &Version::tag(tag).unwrap()).await;
     let name = case.file_name().unwrap().to_str().unwrap();
     match (expect["verdict"].as_str().unwrap(), pulled) {
-        ("accept", Err(error)) if ENCRYPTED.contains(&name) && error.to_string().contains("encrypted") => Ok(()),
+        ("accept", Err(error))
+            if ENCRYPTED.contains(&name) && error.to_string().contains("encrypted") =>
+        {
+            Ok(())
+        }
         ("accept", Err(error)) => Err(format!("refused: {error}")),
         ("reject", Ok(_)) => Err("accepted".into()),
         ("accept", Ok(artifact)) => {
@@ -57,7 +67,9 @@ fn compare(expect: &Value, content: &Content) -> Result<(), String> {
     let hash = |bytes: &[u8]| hex::encode(Sha256::digest(bytes));
     match content {
         Content::Text(text) => {
-            let expected = expect["content_sha256"].as_str().or(expect["files"]["manifest.yaml"].as_str());
+            let expected = expect["content_sha256"]
+                .as_str()
+                .or(expect["files"]["manifest.yaml"].as_str());
             if expected == Some(&hash(text)) {
                 Ok(())
             } else {
@@ -65,11 +77,20 @@ fn compare(expect: &Value, content: &Content) -> Result<(), String> {
             }
         }
         Content::Files(files) => {
-            let got: BTreeMap<_, _> = files.iter().map(|(name, content)| (name.clone(), hash(content))).collect();
-            let Ok(expected) = serde_json::from_value::<BTreeMap<String, String>>(expect["files"].clone()) else {
+            let got: BTreeMap<_, _> = files
+                .iter()
+                .map(|(name, content)| (name.clone(), hash(content)))
+                .collect();
+            let Ok(expected) =
+                serde_json::from_value::<BTreeMap<String, String>>(expect["files"].clone())
+            else {
                 return Err(format!("read as the files {got:?}"));
             };
-            if got == expected { Ok(()) } else { Err(format!("files {got:?}, expected {expected:?}")) }
+            if got == expected {
+                Ok(())
+            } else {
+                Err(format!("files {got:?}, expected {expected:?}"))
+            }
         }
     }
 }
@@ -77,7 +98,9 @@ fn compare(expect: &Value, content: &Content) -> Result<(), String> {
 fn repository(host: &str) -> Repository {
     let connections = crate::parts::connections();
     let address = Address::parse(&format!("{host}/case")).unwrap();
-    Repository::Remote(Box::new(Remote::new(address, Credential::Anonymous, connections, Channel::Plain).unwrap()))
+    Repository::Remote(Box::new(
+        Remote::new(address, Credential::Anonymous, connections, Channel::Plain).unwrap(),
+    ))
 }
 
 async fn serve(layout: PathBuf) -> String {
@@ -91,17 +114,27 @@ async fn serve(layout: PathBuf) -> String {
     host
 }
 
-async fn manifest(State(layout): State<PathBuf>, Segments(reference): Segments<String>) -> Response {
-    let index: Value = serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
+async fn manifest(
+    State(layout): State<PathBuf>,
+    Segments(reference): Segments<String>,
+) -> Response {
+    let index: Value =
+        serde_json::from_slice(&std::fs::read(layout.join("index.json")).unwrap()).unwrap();
     let entries = index["manifests"].as_array().unwrap();
     let entry = entries.iter().find(|entry| {
         entry["digest"] == reference.as_str()
             || entry["annotations"]["org.opencontainers.image.ref.name"] == reference.as_str()
     });
-    let digest = entry.and_then(|entry| entry["digest"].as_str()).unwrap_or(&reference).to_owned();
-    let Some(bytes) = read(&layout, &digest) else { return StatusCode::NOT_FOUND.into_response() };
-    let own =
-        serde_json::from_slice::<Value>(&bytes).ok().and_then(|value| value["mediaType"].as_str().map(str::to_owned));
+    let digest = entry
+        .and_then(|entry| entry["digest"].as_str())
+        .unwrap_or(&reference)
+        .to_owned();
+    let Some(bytes) = read(&layout, &digest) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let own = serde_json::from_slice::<Value>(&bytes)
+        .ok()
+        .and_then(|value| value["mediaType"].as_str().map(str::to_owned));
     let named = entry.and_then(|entry| entry["mediaType"].as_str().map(str::to_owned));
     let media_type = named.or(own).unwrap_or("application/json".into());
     ([(header::CONTENT_TYPE, media_type)], bytes).into_response()

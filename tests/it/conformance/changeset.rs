@@ -15,21 +15,32 @@ fn two_states_are_compared_as_the_replaced_program_does() {
     super::each("diff", |case| {
         let mut expected = read(&case.join("expected.json")).unwrap();
         let mut got = comparison(case).document(Form::Shipped);
-        let only_kinds = expected.as_object_mut().unwrap().remove("formatted_payload_unspecified").is_some();
+        let only_kinds = expected
+            .as_object_mut()
+            .unwrap()
+            .remove("formatted_payload_unspecified")
+            .is_some();
         for document in [&mut expected, &mut got] {
             sort_entries(&mut document["resource_diff"]["entries"]);
             if only_kinds {
                 let entries = document["formatted"]["entries"].as_array_mut().unwrap();
-                entries.iter_mut().for_each(|entry| *entry = entry["type"].take());
+                entries
+                    .iter_mut()
+                    .for_each(|entry| *entry = entry["type"].take());
             }
         }
-        if got == expected { Ok(()) } else { Err(format!("got {got}\nexpected {expected}")) }
+        if got == expected {
+            Ok(())
+        } else {
+            Err(format!("got {got}\nexpected {expected}"))
+        }
     });
 }
 
 fn comparison(case: &Path) -> Comparison {
     let told = read(&case.join("case.json")).unwrap();
-    let object = |file: &str| read(&case.join(file)).map(|value| Object(value.as_object().unwrap().clone()));
+    let object =
+        |file: &str| read(&case.join(file)).map(|value| Object(value.as_object().unwrap().clone()));
     let mode = match told["mode"].as_str().unwrap() {
         "plan-apply" => Mode::PlanApply,
         "apply" => Mode::Apply,
@@ -37,7 +48,12 @@ fn comparison(case: &Path) -> Comparison {
         _ => Mode::Delete,
     };
     let error = told["error"].as_str().map(str::to_owned);
-    Comparison { mode, live: object("live.json"), desired: object("desired.json"), error }
+    Comparison {
+        mode,
+        live: object("live.json"),
+        desired: object("desired.json"),
+        error,
+    }
 }
 
 fn read(path: &Path) -> Option<Value> {
@@ -46,7 +62,9 @@ fn read(path: &Path) -> Option<Value> {
 
 fn sort_entries(entries: &mut Value) {
     match entries {
-        Value::Array(entries) => entries.sort_by_key(|entry| entry["path"].as_str().unwrap_or_default().to_owned()),
+        Value::Array(entries) => {
+            entries.sort_by_key(|entry| entry["path"].as_str().unwrap_or_default().to_owned())
+        }
         other => *other = json!([]),
     }
 }
@@ -62,30 +80,48 @@ fn whole_plans_are_packed_and_unpacked_as_the_replaced_program_does() {
             .get("k8s_content_diff")
             .map(|diffs| serde_json::from_value(diffs.clone()).unwrap())
             .unwrap_or_default();
-        let op = if told["op"] == "delete" { Op::Delete } else { Op::Apply };
+        let op = if told["op"] == "delete" {
+            Op::Delete
+        } else {
+            Op::Apply
+        };
         let contents = PlanContents::new(op, diffs);
         let built: Value = serde_json::from_str(&unpack(&pack(&contents.text())).unwrap()).unwrap();
-        let noop = read(&case.join("noop.json")).unwrap()["noop"].as_bool().unwrap();
+        let noop = read(&case.join("noop.json")).unwrap()["noop"]
+            .as_bool()
+            .unwrap();
         if contents.is_noop() != noop {
             return Err(format!("no-op: {}", contents.is_noop()));
         }
-        let inner = |document: &Value| serde_json::from_str::<Value>(document["plan"].as_str().unwrap()).unwrap();
+        let inner = |document: &Value| {
+            serde_json::from_str::<Value>(document["plan"].as_str().unwrap()).unwrap()
+        };
         let rest = |document: &Value| {
             let mut rest = document.clone();
             rest["plan"] = Value::Null;
             rest
         };
         let is_same = inner(&built) == inner(&told) && rest(&built) == rest(&told);
-        if is_same { Ok(()) } else { Err(format!("got {built}")) }
+        if is_same {
+            Ok(())
+        } else {
+            Err(format!("got {built}"))
+        }
     });
 }
 
 #[test]
 fn plan_contents_of_the_control_plane_are_shown_without_secrets() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/diff-plans/apply-secret");
+    let folder =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/diff-plans/apply-secret");
     for file in ["packed.txt", "contents.json"] {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nuon-runner"));
-        let output = command.env_clear().args(["plan", "show"]).arg(folder.join(file)).output().unwrap();
+        let output = command
+            .env_clear()
+            .args(["plan", "show"])
+            .arg(folder.join(file))
+            .output()
+            .unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
         let told = "+ Secret/shop/a\n    + its values are not shown\n~ Secret/shop/a\n    ~ its values are not shown\n\
                     1 to create, 1 to change, 0 to delete\n";
@@ -98,11 +134,20 @@ fn the_keys_of_helm_diffs_are_taken_apart_as_by_the_replaced_program() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/diff-plans");
     let cases = read(&folder.join("helm-resource-keys.json")).unwrap();
     for case in cases.as_array().unwrap() {
-        let [key, namespace, name, kind, api] =
-            ["key", "namespace", "name", "kind", "api"].map(|member| case[member].as_str().unwrap());
-        let expected = HelmResource { namespace, name, kind, api };
+        let [key, namespace, name, kind, api] = ["key", "namespace", "name", "kind", "api"]
+            .map(|member| case[member].as_str().unwrap());
+        let expected = HelmResource {
+            namespace,
+            name,
+            kind,
+            api,
+        };
         let got = HelmResource::of_key(key);
-        assert_eq!(got, Some(expected).filter(|resource| !resource.kind.is_empty()), "{key:?}");
+        assert_eq!(
+            got,
+            Some(expected).filter(|resource| !resource.kind.is_empty()),
+            "{key:?}"
+        );
     }
 }
 
@@ -111,19 +156,42 @@ fn the_keys_of_helm_diffs_are_taken_apart_as_by_the_replaced_program() {
 fn our_form_differs_where_it_is_meant_to() {
     let object = |value: Value| Object(value.as_object().unwrap().clone());
     let compare = |live: Option<Value>, desired: Option<Value>, mode: Mode, form: Form| {
-        let (_, lines) =
-            Comparison { mode, live: live.map(object), desired: desired.map(object), error: None }.diffs(form);
+        let (_, lines) = Comparison {
+            mode,
+            live: live.map(object),
+            desired: desired.map(object),
+            error: None,
+        }
+        .diffs(form);
         let text = |entry: &nuon_runner::plan::changeset::DiffEntry| {
-            format!("{} {}", entry.path.as_deref().unwrap_or("-"), entry.payload.as_deref().unwrap_or("-"))
+            format!(
+                "{} {}",
+                entry.path.as_deref().unwrap_or("-"),
+                entry.payload.as_deref().unwrap_or("-")
+            )
         };
-        (u8::from(lines.change), lines.entries.iter().map(text).collect::<Vec<_>>())
+        (
+            u8::from(lines.change),
+            lines.entries.iter().map(text).collect::<Vec<_>>(),
+        )
     };
     let both = |live: Value, desired: Value| {
-        let of = |form| compare(Some(live.clone()), Some(desired.clone()), Mode::PlanApply, form).1;
+        let of = |form| {
+            compare(
+                Some(live.clone()),
+                Some(desired.clone()),
+                Mode::PlanApply,
+                form,
+            )
+            .1
+        };
         (of(Form::Shipped), of(Form::Ours))
     };
     let (shipped, ours) = both(json!({"l": ["a"]}), json!({"l": ["a", "b"]}));
-    assert_eq!((shipped, ours), (vec!["l[[?->1]] b".into()], vec!["l[1] b".into()]));
+    assert_eq!(
+        (shipped, ours),
+        (vec!["l[[?->1]] b".into()], vec!["l[1] b".into()])
+    );
 
     let (shipped, ours) = both(json!({"data": {"a.b": "1"}}), json!({"data": {"a.b": "2"}}));
     assert_eq!(shipped, ["data.a.b 1", "data.a.b 2"]);
@@ -141,16 +209,29 @@ fn our_form_differs_where_it_is_meant_to() {
     };
     assert!(shipped.contains(&"-   uid: u".into()) && !ours.contains(&"-   uid: u".into()));
 
-    let (shipped, ours) = both(json!({"data": {"status": "1"}}), json!({"data": {"status": "2"}}));
-    assert_eq!((shipped, ours), (vec![], vec!["data.status 1".into(), "data.status 2".into()]));
+    let (shipped, ours) = both(
+        json!({"data": {"status": "1"}}),
+        json!({"data": {"status": "2"}}),
+    );
+    assert_eq!(
+        (shipped, ours),
+        (vec![], vec!["data.status 1".into(), "data.status 2".into()])
+    );
 
-    let (shipped, ours) = both(json!({"metadata": {"namespace": "a"}}), json!({"metadata": {"namespace": "b"}}));
+    let (shipped, ours) = both(
+        json!({"metadata": {"namespace": "a"}}),
+        json!({"metadata": {"namespace": "b"}}),
+    );
     assert_eq!((shipped.len(), ours.len()), (0, 2));
 
     let (shipped, ours) = both(json!({"spec": {}}), json!({"spec": {"m": null}}));
     assert_eq!((shipped.len(), ours.len()), (1, 0));
     let (shipped, ours) = both(json!({"ingress": [{}]}), json!({"ingress": []}));
-    assert_eq!((shipped.len(), ours.len()), (1, 1), "all is another thing than nothing");
+    assert_eq!(
+        (shipped.len(), ours.len()),
+        (1, 1),
+        "all is another thing than nothing"
+    );
 
     let (shipped, ours) = both(json!({"t": "a\nb\n"}), json!({"t": "a\nc\n"}));
     assert_eq!(shipped, ["t a\nb\n", "t a\nc\n"]);

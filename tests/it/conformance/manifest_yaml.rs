@@ -11,7 +11,10 @@ fn manifests_are_read_sorted_and_written_as_flux_does() {
             (Ok(expected), Ok(written)) if expected == written => Ok(()),
             (Ok(expected), Ok(written)) => Err(difference(&expected, &written)),
             (Ok(_), Err(error)) => Err(format!("refused: {error}")),
-            (Err(_), Err(error)) => gist(&std::fs::read_to_string(case.join("err.txt")).unwrap(), &error),
+            (Err(_), Err(error)) => gist(
+                &std::fs::read_to_string(case.join("err.txt")).unwrap(),
+                &error,
+            ),
             (Err(_), Ok(_)) => Err("accepted, but the real reader refuses it".into()),
         }
     });
@@ -30,7 +33,9 @@ const NOT_STABLE: [&str; 5] = [
 fn what_was_written_reads_back_to_the_same_bytes() {
     super::each("manifest-yaml", |case| {
         let name = case.file_name().unwrap().to_string_lossy();
-        let Ok(written) = std::fs::read_to_string(case.join("out.yaml")) else { return Ok(()) };
+        let Ok(written) = std::fs::read_to_string(case.join("out.yaml")) else {
+            return Ok(());
+        };
         if NOT_STABLE.contains(&&*name) {
             return Ok(());
         }
@@ -43,14 +48,20 @@ fn what_was_written_reads_back_to_the_same_bytes() {
 }
 
 fn rewrite(input: &[u8]) -> Result<String, String> {
-    let mut objects = manifest::read(input).map_err(|error| error.to_string())?.objects;
+    let mut objects = manifest::read(input)
+        .map_err(|error| error.to_string())?
+        .objects;
     manifest::sort(&mut objects);
     manifest::write(&objects).map_err(|error| format!("{error}: {}", error.source))
 }
 
 /// Messages that users know keep their gist.
 fn gist(expected: &str, got: &str) -> Result<(), String> {
-    let known = ["Object 'Kind' is missing", "invalid Yaml document separator", "items member"];
+    let known = [
+        "Object 'Kind' is missing",
+        "invalid Yaml document separator",
+        "items member",
+    ];
     match known.iter().find(|text| expected.starts_with(*text)) {
         Some(text) if !got.contains(text) => Err(format!("expected {expected:?}, got {got:?}")),
         _ => Ok(()),
@@ -58,7 +69,23 @@ fn gist(expected: &str, got: &str) -> Result<(), String> {
 }
 
 fn difference(expected: &str, got: &str) -> String {
-    let line = expected.lines().zip(got.lines()).position(|(a, b)| a != b).unwrap_or(expected.lines().count());
-    let at = |text: &str| text.lines().nth(line).unwrap_or("<end>").chars().take(200).collect::<String>();
-    format!("line {}: expected {:?}, got {:?}", line + 1, at(expected), at(got))
+    let line = expected
+        .lines()
+        .zip(got.lines())
+        .position(|(a, b)| a != b)
+        .unwrap_or(expected.lines().count());
+    let at = |text: &str| {
+        text.lines()
+            .nth(line)
+            .unwrap_or("<end>")
+            .chars()
+            .take(200)
+            .collect::<String>()
+    };
+    format!(
+        "line {}: expected {:?}, got {:?}",
+        line + 1,
+        at(expected),
+        at(got)
+    )
 }

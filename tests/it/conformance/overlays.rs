@@ -18,7 +18,11 @@ fn overlays_give_the_bytes_that_kustomize_gives() {
             wrong.push((case.file_name().unwrap().to_owned(), why));
         }
     }
-    assert!(wrong.is_empty(), "{} cases are wrong: {wrong:#?}", wrong.len());
+    assert!(
+        wrong.is_empty(),
+        "{} cases are wrong: {wrong:#?}",
+        wrong.len()
+    );
 }
 
 /// What was learned by asking: the same bytes and the same warnings, or a refusal.
@@ -26,15 +30,34 @@ fn overlays_give_the_bytes_that_kustomize_gives() {
 fn learned_cases_are_built_as_kustomize_builds_them() {
     super::each("learned", |case| {
         let overlay = case.join("input/overlay");
-        let root = if overlay.is_dir() { overlay } else { case.join("input") };
-        let run = Command::new(env!("CARGO_BIN_EXE_nuon-runner")).arg("render").arg(root).output().unwrap();
+        let root = if overlay.is_dir() {
+            overlay
+        } else {
+            case.join("input")
+        };
+        let run = Command::new(env!("CARGO_BIN_EXE_nuon-runner"))
+            .arg("render")
+            .arg(root)
+            .output()
+            .unwrap();
         let read = |name: &str| std::fs::read_to_string(case.join(name)).ok();
         let Some(expected) = read("expected.yaml") else {
-            return if run.status.success() { Err("is built, and kustomize refuses it".into()) } else { Ok(()) };
+            return if run.status.success() {
+                Err("is built, and kustomize refuses it".into())
+            } else {
+                Ok(())
+            };
         };
-        let (printed, told) = (String::from_utf8(run.stdout).unwrap(), String::from_utf8(run.stderr).unwrap());
+        let (printed, told) = (
+            String::from_utf8(run.stdout).unwrap(),
+            String::from_utf8(run.stderr).unwrap(),
+        );
         // Go's log puts the time before one of them.
-        let warnings: Vec<String> = read("warnings.txt").unwrap_or_default().lines().map(without_time).collect();
+        let warnings: Vec<String> = read("warnings.txt")
+            .unwrap_or_default()
+            .lines()
+            .map(without_time)
+            .collect();
         match told.lines().eq(warnings.iter()) {
             true if printed == expected => Ok(()),
             true => Err(format!("prints other bytes:\n{printed}")),
@@ -45,12 +68,21 @@ fn learned_cases_are_built_as_kustomize_builds_them() {
 
 fn without_time(line: &str) -> String {
     let is_date = line.as_bytes().first().is_some_and(u8::is_ascii_digit);
-    if is_date { line.splitn(3, ' ').last().unwrap_or_default().to_owned() } else { line.to_owned() }
+    if is_date {
+        line.splitn(3, ' ').last().unwrap_or_default().to_owned()
+    } else {
+        line.to_owned()
+    }
 }
 
 fn verdict(case: &Path) -> Result<(), String> {
-    let meta: Value = serde_json::from_slice(&std::fs::read(case.join("case.json")).unwrap()).unwrap();
-    let printed = if meta["enable_helm"] == true { by_the_program(case, &meta) } else { in_memory(case, &meta) };
+    let meta: Value =
+        serde_json::from_slice(&std::fs::read(case.join("case.json")).unwrap()).unwrap();
+    let printed = if meta["enable_helm"] == true {
+        by_the_program(case, &meta)
+    } else {
+        in_memory(case, &meta)
+    };
     let expected = std::fs::read_to_string(case.join("expected.yaml")).ok();
     match (printed, expected) {
         (Ok(got), Some(expected)) if got == expected => packed(case, &got),
@@ -65,7 +97,10 @@ fn in_memory(case: &Path, meta: &Value) -> Result<String, String> {
     let mut files = BTreeMap::new();
     super::collect(&case.join("input"), "", &mut files);
     let root = meta["root"].as_str().unwrap().trim_matches(['.', '/']);
-    let options = Options { unrestricted: meta["load_restrictor"] == "none", ..Options::default() };
+    let options = Options {
+        unrestricted: meta["load_restrictor"] == "none",
+        ..Options::default()
+    };
     let built = kustomize::build(&files, root, &options, &Alone).map_err(|error| error.to_string());
     built.and_then(|objects| kustomize::print(&objects).map_err(|error| error.to_string()))
 }
@@ -74,7 +109,12 @@ fn in_memory(case: &Path, meta: &Value) -> Result<String, String> {
 fn by_the_program(case: &Path, meta: &Value) -> Result<String, String> {
     let root = case.join("input").join(meta["root"].as_str().unwrap());
     let run = Command::new(env!("CARGO_BIN_EXE_nuon-runner"))
-        .args(["render", "--enable-helm", "--load-restrictor", meta["load_restrictor"].as_str().unwrap()])
+        .args([
+            "render",
+            "--enable-helm",
+            "--load-restrictor",
+            meta["load_restrictor"].as_str().unwrap(),
+        ])
         .arg("--helm-command")
         .arg(testbed().program("helm"))
         .arg(root)
@@ -87,9 +127,15 @@ fn by_the_program(case: &Path, meta: &Value) -> Result<String, String> {
 }
 
 fn packed(case: &Path, printed: &str) -> Result<(), String> {
-    let mut objects = manifest::read(printed.as_bytes()).map_err(|error| error.to_string())?.objects;
+    let mut objects = manifest::read(printed.as_bytes())
+        .map_err(|error| error.to_string())?
+        .objects;
     manifest::sort(&mut objects);
     let got = manifest::write(&objects).map_err(|error| error.to_string())?;
     let expected = std::fs::read_to_string(case.join("expected.artifact.yaml")).unwrap();
-    if got == expected { Ok(()) } else { Err(format!("packs other bytes:\n{got}")) }
+    if got == expected {
+        Ok(())
+    } else {
+        Err(format!("packs other bytes:\n{got}"))
+    }
 }

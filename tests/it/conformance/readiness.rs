@@ -9,17 +9,35 @@ use serde_json::Value;
 #[test]
 fn objects_are_judged_as_kstatus_judges_them() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/kstatus");
-    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let cases: Vec<_> = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect();
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let cases: Vec<_> = files
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "yaml")
+        })
+        .collect();
     assert!(cases.len() > 100, "{} cases", cases.len());
     let failures: Vec<_> = cases.iter().filter_map(|case| check(case).err()).collect();
-    assert!(failures.is_empty(), "{} of {}:\n{}", failures.len(), cases.len(), failures.join("\n"));
+    assert!(
+        failures.is_empty(),
+        "{} of {}:\n{}",
+        failures.len(),
+        cases.len(),
+        failures.join("\n")
+    );
 }
 
 fn check(case: &Path) -> Result<(), String> {
-    let expected: Value = serde_json::from_slice(&std::fs::read(case.with_extension("json")).unwrap()).unwrap();
-    let objects = manifest::read(&std::fs::read(case).unwrap()).unwrap().objects;
-    let [object] = objects.as_slice() else { panic!("{} holds one object", case.display()) };
+    let expected: Value =
+        serde_json::from_slice(&std::fs::read(case.with_extension("json")).unwrap()).unwrap();
+    let objects = manifest::read(&std::fs::read(case).unwrap())
+        .unwrap()
+        .objects;
+    let [object] = objects.as_slice() else {
+        panic!("{} holds one object", case.display())
+    };
     match (judge(object, jiff::Timestamp::now()), expected.get("error")) {
         (Err(_), Some(_)) => Ok(()),
         (Ok(readiness), None) if readiness.document() == expected => Ok(()),

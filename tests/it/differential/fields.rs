@@ -10,8 +10,12 @@ use super::overlay::{File, Overlay, ROOT};
 
 /// The overlay of a seed.
 pub fn overlay(seed: u64) -> Overlay {
-    let mut maker =
-        Maker { rng: StdRng::seed_from_u64(seed), overlay: Overlay::default(), kinds: Vec::new(), files: 0 };
+    let mut maker = Maker {
+        rng: StdRng::seed_from_u64(seed),
+        overlay: Overlay::default(),
+        kinds: Vec::new(),
+        files: 0,
+    };
     maker.make();
     maker.overlay.features.sort_unstable();
     maker.overlay.features.dedup();
@@ -60,11 +64,18 @@ struct Maker {
 
 impl Maker {
     fn make(&mut self) {
-        let bases = if self.rng.random_bool(0.2) { vec!["base", "more"] } else { vec!["base"] };
+        let bases = if self.rng.random_bool(0.2) {
+            vec!["base", "more"]
+        } else {
+            vec!["base"]
+        };
         for base in &bases {
             self.kustomization(base, &[], 1);
         }
-        let from_bases = bases.iter().map(|base| format!("../{base}")).collect::<Vec<_>>();
+        let from_bases = bases
+            .iter()
+            .map(|base| format!("../{base}"))
+            .collect::<Vec<_>>();
         self.kustomization(ROOT, &from_bases, 6);
         if self.rng.random_bool(0.12) {
             self.fault();
@@ -77,12 +88,19 @@ impl Maker {
     /// about the object, and not matched.
     fn keep_kinds_of_hashed(&mut self) {
         let features = &self.overlay.features;
-        if !features.iter().any(|feature| ["configMapGenerator", "secretGenerator", "generators"].contains(feature)) {
+        if !features.iter().any(|feature| {
+            ["configMapGenerator", "secretGenerator", "generators"].contains(feature)
+        }) {
             return;
         }
         for file in self.overlay.files.values_mut() {
             let File::Fields(fields) = file else { continue };
-            for patch in fields.get_mut("patches").and_then(Value::as_array_mut).into_iter().flatten() {
+            for patch in fields
+                .get_mut("patches")
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+            {
                 if let Some(options) = patch.get_mut("options") {
                     options["allowKindChange"] = json!(false);
                 }
@@ -101,19 +119,33 @@ impl Maker {
     fn kustomization(&mut self, directory: &str, resources: &[String], fields: usize) {
         let mut kustomization = Map::new();
         if self.chance(0.4) {
-            kustomization.insert("apiVersion".into(), json!("kustomize.config.k8s.io/v1beta1"));
+            kustomization.insert(
+                "apiVersion".into(),
+                json!("kustomize.config.k8s.io/v1beta1"),
+            );
             kustomization.insert("kind".into(), json!("Kustomization"));
         }
         let mut list: Vec<Value> = resources.iter().map(|resource| json!(resource)).collect();
-        let count = if resources.is_empty() { self.rng.random_range(2..6) } else { self.rng.random_range(0..3) };
+        let count = if resources.is_empty() {
+            self.rng.random_range(2..6)
+        } else {
+            self.rng.random_range(0..3)
+        };
         if count > 0 {
             let documents = self.documents(count);
-            list.push(json!(self.file(directory, "objects", File::Documents(documents))));
+            list.push(json!(self.file(
+                directory,
+                "objects",
+                File::Documents(documents)
+            )));
         }
         if !resources.is_empty() && self.chance(0.1) {
             self.uses("bases");
-            let bases: Vec<Value> =
-                list.iter().filter(|name| name.as_str().unwrap().starts_with("../")).cloned().collect();
+            let bases: Vec<Value> = list
+                .iter()
+                .filter(|name| name.as_str().unwrap().starts_with("../"))
+                .cloned()
+                .collect();
             list.retain(|name| !name.as_str().unwrap().starts_with("../"));
             kustomization.insert("bases".into(), json!(bases));
         }
@@ -124,7 +156,10 @@ impl Maker {
             let field = *DRAWN.choose(&mut self.rng).unwrap();
             self.field(directory, field, &mut kustomization);
         }
-        self.overlay.files.insert(format!("{directory}/kustomization.yaml"), File::Fields(kustomization));
+        self.overlay.files.insert(
+            format!("{directory}/kustomization.yaml"),
+            File::Fields(kustomization),
+        );
     }
 
     fn documents(&mut self, count: usize) -> Vec<Value> {
@@ -133,7 +168,10 @@ impl Maker {
             let kind = *KINDS.choose(&mut self.rng).unwrap();
             let name = one(&mut self.rng, &NAMES);
             let made = object(&mut self.rng, kind, name);
-            let namespace = made["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+            let namespace = made["metadata"]["namespace"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
             let id = (kind.to_owned(), name.to_owned(), namespace);
             if !self.kinds.contains(&id) {
                 self.kinds.push(id);
@@ -151,18 +189,28 @@ impl Maker {
     fn file(&mut self, directory: &str, stem: &str, file: File) -> String {
         self.files += 1;
         let name = format!("{stem}-{}.yaml", self.files);
-        self.overlay.files.insert(format!("{directory}/{name}"), file);
+        self.overlay
+            .files
+            .insert(format!("{directory}/{name}"), file);
         name
     }
 
     /// Kind and name of an object that is there.
     fn some(&mut self) -> (String, String, String) {
-        self.kinds.choose(&mut self.rng).cloned().unwrap_or_default()
+        self.kinds
+            .choose(&mut self.rng)
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// One of a kind that is there, if there is any.
     fn some_of(&mut self, kinds: &[&str]) -> Option<(String, String, String)> {
-        let fits: Vec<_> = self.kinds.iter().filter(|(kind, ..)| kinds.contains(&kind.as_str())).cloned().collect();
+        let fits: Vec<_> = self
+            .kinds
+            .iter()
+            .filter(|(kind, ..)| kinds.contains(&kind.as_str()))
+            .cloned()
+            .collect();
         fits.choose(&mut self.rng).cloned()
     }
 
@@ -171,8 +219,12 @@ impl Maker {
             "namePrefix" => json!(one(&mut self.rng, &["p-", "prod-", "x"])),
             "nameSuffix" => json!(one(&mut self.rng, &["-s", "-v2"])),
             "namespace" => json!(one(&mut self.rng, &["team", "default", "prod"])),
-            "commonLabels" => json!({"app.kubernetes.io/name": one(&mut self.rng, &NAMES), "team": "red"}),
-            "commonAnnotations" => json!({"owner": "me", "note": one(&mut self.rng, &["a: b", "1", "true", "x y"])}),
+            "commonLabels" => {
+                json!({"app.kubernetes.io/name": one(&mut self.rng, &NAMES), "team": "red"})
+            }
+            "commonAnnotations" => {
+                json!({"owner": "me", "note": one(&mut self.rng, &["a: b", "1", "true", "x y"])})
+            }
             "labels" => self.labels(),
             "images" | "imageTags" => self.images(),
             "replicas" => match self.some_of(&["Deployment", "StatefulSet", "ReplicaSet"]) {
@@ -180,13 +232,15 @@ impl Maker {
                 None => return,
             },
             "patches" => self.patches(directory),
-            "patchesStrategicMerge" => match self.some_of(&["Deployment", "Service", "ConfigMap", "StatefulSet"]) {
-                Some(id) => {
-                    let patch = self.strategic(&id);
-                    json!([self.file(directory, "patch", File::Documents(vec![patch]))])
+            "patchesStrategicMerge" => {
+                match self.some_of(&["Deployment", "Service", "ConfigMap", "StatefulSet"]) {
+                    Some(id) => {
+                        let patch = self.strategic(&id);
+                        json!([self.file(directory, "patch", File::Documents(vec![patch]))])
+                    }
+                    None => return,
                 }
-                None => return,
-            },
+            }
             "patchesJson6902" => {
                 let (kind, name, namespace) = self.some();
                 let operations = self.operations(&kind);
@@ -203,7 +257,11 @@ impl Maker {
             },
             "vars" => match self.some_of(&["Service", "ConfigMap", "Deployment"]) {
                 Some((kind, name, namespace)) => {
-                    let version = if kind == "Deployment" { "apps/v1" } else { "v1" };
+                    let version = if kind == "Deployment" {
+                        "apps/v1"
+                    } else {
+                        "v1"
+                    };
                     let path = match kind.as_str() {
                         "Service" => one(&mut self.rng, &["metadata.name", "spec.ports[0].port"]),
                         "ConfigMap" => one(&mut self.rng, &["metadata.name", "data.host"]),
@@ -232,8 +290,17 @@ impl Maker {
                 }
             },
             "buildMetadata" => {
-                let options = ["originAnnotations", "transformerAnnotations", "managedByLabel"];
-                json!(options.iter().filter(|_| self.rng.random_bool(0.6)).collect::<Vec<_>>())
+                let options = [
+                    "originAnnotations",
+                    "transformerAnnotations",
+                    "managedByLabel",
+                ];
+                json!(
+                    options
+                        .iter()
+                        .filter(|_| self.rng.random_bool(0.6))
+                        .collect::<Vec<_>>()
+                )
             }
             "generators" => {
                 let name = one(&mut self.rng, &["made", "more"]);
@@ -257,7 +324,11 @@ impl Maker {
                     "commonLabels": [{"kind": "Widget", "path": "spec/selector", "create": true}],
                     "varReference": [{"kind": "ConfigMap", "path": "data"}],
                 });
-                json!([self.file(directory, "configuration", File::Documents(vec![configuration]))])
+                json!([self.file(
+                    directory,
+                    "configuration",
+                    File::Documents(vec![configuration])
+                )])
             }
             "crds" => {
                 let crd = json!({
@@ -295,9 +366,19 @@ impl Maker {
 
     fn component(&mut self, directory: &str) {
         let mut fields = Map::new();
-        fields.insert("apiVersion".into(), json!("kustomize.config.k8s.io/v1alpha1"));
+        fields.insert(
+            "apiVersion".into(),
+            json!("kustomize.config.k8s.io/v1alpha1"),
+        );
         fields.insert("kind".into(), json!("Component"));
-        let plain = ["namePrefix", "labels", "images", "patches", "configMapGenerator", "commonAnnotations"];
+        let plain = [
+            "namePrefix",
+            "labels",
+            "images",
+            "patches",
+            "configMapGenerator",
+            "commonAnnotations",
+        ];
         for _ in 0..2 {
             let field = *plain.choose(&mut self.rng).unwrap();
             self.field(directory, field, &mut fields);
@@ -305,21 +386,27 @@ impl Maker {
         if self.chance(0.4) {
             let documents = self.documents(1);
             if !documents.is_empty() {
-                fields.insert("resources".into(), json!([self.file(directory, "objects", File::Documents(documents))]));
+                fields.insert(
+                    "resources".into(),
+                    json!([self.file(directory, "objects", File::Documents(documents))]),
+                );
             }
         }
-        self.overlay.files.insert(format!("{directory}/kustomization.yaml"), File::Fields(fields));
+        self.overlay.files.insert(
+            format!("{directory}/kustomization.yaml"),
+            File::Fields(fields),
+        );
     }
 
     fn labels(&mut self) -> Value {
-        let mut entry =
-            json!({"pairs": {"tier": "gold", one(&mut self.rng, &["x/y", "env"]): one(&mut self.rng, &["1", "prod"])}});
+        let mut entry = json!({"pairs": {"tier": "gold", one(&mut self.rng, &["x/y", "env"]): one(&mut self.rng, &["1", "prod"])}});
         if self.chance(0.4) {
             entry["includeSelectors"] = json!(true);
         } else if self.chance(0.4) {
             entry["includeTemplates"] = json!(true);
         } else if self.chance(0.3) {
-            entry["fields"] = json!([{"path": "spec/extra/labels", "kind": "Widget", "create": true}]);
+            entry["fields"] =
+                json!([{"path": "spec/extra/labels", "kind": "Widget", "create": true}]);
         }
         json!([entry])
     }
@@ -327,14 +414,20 @@ impl Maker {
     fn images(&mut self) -> Value {
         let name = one(&mut self.rng, &IMAGES);
         let name = name.split('@').next().unwrap();
-        let name = name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(name, |(name, _)| name);
+        let name = name
+            .rsplit_once(':')
+            .filter(|(_, tag)| !tag.contains('/'))
+            .map_or(name, |(name, _)| name);
         let mut entry = json!({"name": name});
         if self.chance(0.4) {
             entry["newName"] = json!("mirror.local/x");
         }
         match self.rng.random_range(0..4) {
             0 => entry["newTag"] = json!("9.9"),
-            1 => entry["digest"] = json!("sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210"),
+            1 => {
+                entry["digest"] =
+                    json!("sha256:fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210")
+            }
             2 => entry["tagSuffix"] = json!("-slim"),
             _ => entry["newTag"] = json!("v2"),
         }
@@ -351,13 +444,17 @@ impl Maker {
             patch["metadata"]["annotations"] = json!({"patched": "yes", "note": null});
         }
         let container = match self.rng.random_range(0..5) {
-            0 => json!({"name": "main", "env": [{"name": "PLAIN", "value": "new"}, {"name": "ADDED", "value": "1"}]}),
+            0 => {
+                json!({"name": "main", "env": [{"name": "PLAIN", "value": "new"}, {"name": "ADDED", "value": "1"}]})
+            }
             1 => json!({"name": "side", "$patch": "delete"}),
             2 => json!({"name": "extra", "image": "extra:1"}),
             3 => {
                 json!({"name": "main", "ports": [{"containerPort": 80, "protocol": "TCP", "name": "http"}], "args": null})
             }
-            _ => json!({"name": "main", "image": "patched:1", "resources": {"limits": {"cpu": null, "x": 1}}}),
+            _ => {
+                json!({"name": "main", "image": "patched:1", "resources": {"limits": {"cpu": null, "x": 1}}})
+            }
         };
         match kind.as_str() {
             "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => {
@@ -401,7 +498,9 @@ impl Maker {
                 );
             }
             "Service" => operations.push(json!({"op": "remove", "path": "/spec/ports/0"})),
-            "ConfigMap" => operations.push(json!({"op": "move", "from": "/data/a", "path": "/data/moved"})),
+            "ConfigMap" => {
+                operations.push(json!({"op": "move", "from": "/data/a", "path": "/data/moved"}))
+            }
             _ => {}
         }
         json!(operations)
@@ -425,10 +524,16 @@ impl Maker {
             let mut target = Map::new();
             match self.rng.random_range(0..5) {
                 0 => drop(target.insert("kind".into(), json!(id.0))),
-                1 => drop(target.insert("name".into(), json!(one(&mut self.rng, &["web|api", ".*", "w.*", "db"])))),
+                1 => drop(target.insert(
+                    "name".into(),
+                    json!(one(&mut self.rng, &["web|api", ".*", "w.*", "db"])),
+                )),
                 2 => drop(target.insert(
                     "labelSelector".into(),
-                    json!(one(&mut self.rng, &["app", "tier in (front, back)", "app!=web", "!tier"])),
+                    json!(one(
+                        &mut self.rng,
+                        &["app", "tier in (front, back)", "app!=web", "!tier"]
+                    )),
                 )),
                 3 => {
                     target.insert("kind".into(), json!(id.0));
@@ -442,7 +547,8 @@ impl Maker {
             entry["target"] = Value::Object(target);
         }
         if self.chance(0.1) {
-            entry["options"] = json!({"allowNameChange": true, "allowKindChange": self.chance(0.5)});
+            entry["options"] =
+                json!({"allowNameChange": true, "allowKindChange": self.chance(0.5)});
         }
         json!([entry])
     }
@@ -450,17 +556,30 @@ impl Maker {
     fn replacements(&mut self, directory: &str) -> Option<Value> {
         let (kind, name, _) = self.some_of(&["ConfigMap", "Service", "Deployment"])?;
         let path = match kind.as_str() {
-            "ConfigMap" => one(&mut self.rng, &["data.host", "metadata.name", "data.[b.yaml]"]),
+            "ConfigMap" => one(
+                &mut self.rng,
+                &["data.host", "metadata.name", "data.[b.yaml]"],
+            ),
             "Service" => one(&mut self.rng, &["spec.ports.0.port", "metadata.name"]),
-            _ => one(&mut self.rng, &["spec.template.spec.containers.[name=main].image", "metadata.name"]),
+            _ => one(
+                &mut self.rng,
+                &[
+                    "spec.template.spec.containers.[name=main].image",
+                    "metadata.name",
+                ],
+            ),
         };
         let mut source = json!({"kind": kind, "name": name, "fieldPath": path});
         if path == "data.host" && self.chance(0.5) {
             source["options"] = json!({"delimiter": ":", "index": self.rng.random_range(0..2)});
         }
         let mut target = match self.rng.random_range(0..4) {
-            0 => json!({"select": {"kind": "Deployment"}, "fieldPaths": ["spec.template.spec.containers.*.image"]}),
-            1 => json!({"select": {"kind": "ConfigMap"}, "fieldPaths": ["data.replaced"], "options": {"create": true}}),
+            0 => {
+                json!({"select": {"kind": "Deployment"}, "fieldPaths": ["spec.template.spec.containers.*.image"]})
+            }
+            1 => {
+                json!({"select": {"kind": "ConfigMap"}, "fieldPaths": ["data.replaced"], "options": {"create": true}})
+            }
             2 => {
                 json!({"select": {"kind": "Service"}, "fieldPaths": ["metadata.annotations.from", "spec.ports.[port=80].note"], "options": {"create": true}})
             }
@@ -483,7 +602,10 @@ impl Maker {
         let name = one(&mut self.rng, &["settings", "creds", "generated", "web"]);
         let mut entry = json!({"name": name});
         let kind = if secret { "Secret" } else { "ConfigMap" };
-        let is_there = self.kinds.iter().any(|(known, other, ns)| known == kind && other == name && ns.is_empty());
+        let is_there = self
+            .kinds
+            .iter()
+            .any(|(known, other, ns)| known == kind && other == name && ns.is_empty());
         if is_there && directory == ROOT {
             entry["behavior"] = json!(one(&mut self.rng, &["merge", "replace"]));
         } else if is_there {
@@ -495,17 +617,28 @@ impl Maker {
             entry["literals"] = json!(["a=1", "b=\"two words\"", "c=x=y", "u=é"]);
         }
         if self.chance(0.4) {
-            let text = one(&mut self.rng, &["line\nline\n", "k: v # c\n", "", "tab\tin\r\n"]).to_owned();
+            let text = one(
+                &mut self.rng,
+                &["line\nline\n", "k: v # c\n", "", "tab\tin\r\n"],
+            )
+            .to_owned();
             let file = self.file(directory, "data", File::Text(text));
-            entry["files"] = json!([if self.chance(0.5) { format!("renamed.txt={file}") } else { file }]);
+            entry["files"] = json!([if self.chance(0.5) {
+                format!("renamed.txt={file}")
+            } else {
+                file
+            }]);
         }
         if self.chance(0.3) {
-            let file = self.file(directory, "env", File::Text("# c\nE1=v1\n  E2 = v 2 \nE3=\n".into()));
+            let file = self.file(
+                directory,
+                "env",
+                File::Text("# c\nE1=v1\n  E2 = v 2 \nE3=\n".into()),
+            );
             entry["envs"] = json!([file]);
         }
         if self.chance(0.3) {
-            entry["options"] =
-                json!({"disableNameSuffixHash": self.chance(0.5), "labels": {"own": "1"}, "immutable": true});
+            entry["options"] = json!({"disableNameSuffixHash": self.chance(0.5), "labels": {"own": "1"}, "immutable": true});
         }
         if secret && self.chance(0.3) {
             entry["type"] = json!("example.org/kind");
@@ -515,7 +648,9 @@ impl Maker {
 
     fn transformer(&mut self) -> Value {
         let mut plugin = match self.rng.random_range(0..9) {
-            0 => json!({"kind": "PrefixTransformer", "prefix": "t-", "fieldSpecs": [{"path": "metadata/name"}]}),
+            0 => {
+                json!({"kind": "PrefixTransformer", "prefix": "t-", "fieldSpecs": [{"path": "metadata/name"}]})
+            }
             1 => {
                 json!({"kind": "LabelTransformer", "labels": {"by": "plugin"}, "fieldSpecs": [{"path": "metadata/labels", "create": true}]})
             }
@@ -548,20 +683,31 @@ impl Maker {
     }
 
     fn charts(&mut self, directory: &str, into: &mut Map<String, Value>) -> Value {
-        let home = if self.chance(0.4) { "vendored" } else { "charts" };
+        let home = if self.chance(0.4) {
+            "vendored"
+        } else {
+            "charts"
+        };
         if home == "vendored" {
             self.uses("helmGlobals");
             into.insert("helmGlobals".into(), json!({"chartHome": home}));
-        } else if let Some(globals) = into.get("helmGlobals").and_then(|globals| globals["chartHome"].as_str()) {
+        } else if let Some(globals) = into
+            .get("helmGlobals")
+            .and_then(|globals| globals["chartHome"].as_str())
+        {
             let _ = globals;
         }
         for home in ["charts", "vendored"] {
             let chart = format!("{directory}/{home}/tiny");
             let text = |text: &str| File::Text(text.to_owned());
-            self.overlay
-                .files
-                .insert(format!("{chart}/Chart.yaml"), text("apiVersion: v2\nname: tiny\nversion: 0.1.0\n"));
-            self.overlay.files.insert(format!("{chart}/values.yaml"), text("replicas: 1\nlabels: {a: b}\non: true\n"));
+            self.overlay.files.insert(
+                format!("{chart}/Chart.yaml"),
+                text("apiVersion: v2\nname: tiny\nversion: 0.1.0\n"),
+            );
+            self.overlay.files.insert(
+                format!("{chart}/values.yaml"),
+                text("replicas: 1\nlabels: {a: b}\non: true\n"),
+            );
             self.overlay.files.insert(
                 format!("{chart}/templates/all.yaml"),
                 text("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}-chart\n  namespace: {{ .Release.Namespace }}\n  labels: {{ toYaml .Values.labels | nindent 4 }}\ndata:\n  replicas: {{ .Values.replicas | quote }}\n"),
@@ -582,14 +728,24 @@ impl Maker {
     fn fault(&mut self) {
         self.uses("fault");
         let kind = self.rng.random_range(0..8);
-        let Some(File::Fields(fields)) = self.overlay.files.get_mut(&format!("{ROOT}/kustomization.yaml")) else {
+        let Some(File::Fields(fields)) = self
+            .overlay
+            .files
+            .get_mut(&format!("{ROOT}/kustomization.yaml"))
+        else {
             return;
         };
         let (field, value) = match kind {
             0 => ("resources", json!(["missing.yaml"])),
             1 => ("nameprefixes", json!("x")),
-            2 => ("patches", json!([{"patch": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: nosuch}\n"}])),
-            3 => ("configMapGenerator", json!([{"name": "nosuch", "behavior": "merge", "literals": ["a=b"]}])),
+            2 => (
+                "patches",
+                json!([{"patch": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: nosuch}\n"}]),
+            ),
+            3 => (
+                "configMapGenerator",
+                json!([{"name": "nosuch", "behavior": "merge", "literals": ["a=b"]}]),
+            ),
             4 => (
                 "replacements",
                 json!([{"source": {"kind": "ConfigMap", "name": "nosuch"}, "targets": [{"select": {"kind": "Secret"}}]}]),

@@ -45,8 +45,7 @@ fn container(rng: &mut StdRng, name: &str) -> Value {
         ]);
     }
     if rng.random_bool(0.4) {
-        container["envFrom"] =
-            json!([{"configMapRef": {"name": one(rng, &NAMES)}}, {"secretRef": {"name": one(rng, &NAMES)}}]);
+        container["envFrom"] = json!([{"configMapRef": {"name": one(rng, &NAMES)}}, {"secretRef": {"name": one(rng, &NAMES)}}]);
     }
     if rng.random_bool(0.3) {
         container["ports"] = json!([{"containerPort": 80, "protocol": "TCP"}, {"containerPort": 443, "name": "tls"}]);
@@ -115,7 +114,9 @@ pub fn object(rng: &mut StdRng, kind: &str, name: &str) -> Value {
         "Ingress" => json!({"apiVersion": "networking.k8s.io/v1", "spec": {
             "tls": [{"hosts": ["h"], "secretName": one(rng, &NAMES)}],
             "rules": [{"host": "$(HOST)", "http": {"paths": [{"path": "/", "backend": {"service": {"name": one(rng, &NAMES), "port": {"number": 80}}}}]}}]}}),
-        "ServiceAccount" => json!({"apiVersion": "v1", "imagePullSecrets": [{"name": one(rng, &NAMES)}]}),
+        "ServiceAccount" => {
+            json!({"apiVersion": "v1", "imagePullSecrets": [{"name": one(rng, &NAMES)}]})
+        }
         "Role" => {
             json!({"apiVersion": "rbac.authorization.k8s.io/v1", "rules": [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [one(rng, &NAMES)], "verbs": ["get"]}]})
         }

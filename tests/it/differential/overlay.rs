@@ -34,7 +34,11 @@ impl Overlay {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             let text = match file {
                 File::Fields(fields) => block(&Value::Object(fields.clone())),
-                File::Documents(documents) => documents.iter().map(block).collect::<Vec<_>>().join("---\n"),
+                File::Documents(documents) => documents
+                    .iter()
+                    .map(block)
+                    .collect::<Vec<_>>()
+                    .join("---\n"),
                 File::Text(text) => text.clone(),
             };
             std::fs::write(path, text).unwrap();
@@ -51,18 +55,24 @@ impl Overlay {
                 smaller
             };
             match file {
-                File::Fields(fields) => {
-                    all.extend(less(&Value::Object(fields.clone()), 3).into_iter().filter_map(|value| match value {
-                        Value::Object(fields) => Some(with(File::Fields(fields))),
-                        _ => None,
-                    }))
-                }
+                File::Fields(fields) => all.extend(
+                    less(&Value::Object(fields.clone()), 3)
+                        .into_iter()
+                        .filter_map(|value| match value {
+                            Value::Object(fields) => Some(with(File::Fields(fields))),
+                            _ => None,
+                        }),
+                ),
                 File::Documents(documents) => {
                     let value = Value::Array(documents.clone());
-                    all.extend(less(&value, 12).into_iter().filter_map(|value| match value {
-                        Value::Array(documents) => Some(with(File::Documents(documents))),
-                        _ => None,
-                    }));
+                    all.extend(
+                        less(&value, 12)
+                            .into_iter()
+                            .filter_map(|value| match value {
+                                Value::Array(documents) => Some(with(File::Documents(documents))),
+                                _ => None,
+                            }),
+                    );
                 }
                 File::Text(_) => {}
             }
@@ -156,10 +166,16 @@ fn inner(value: &Value, indent: usize, out: &mut String) {
             out.push('\n');
             write(value, indent, out);
         }
-        Value::String(text) if text.ends_with('\n') && text.trim() == text.trim_end() && !text.contains('\t') => {
+        Value::String(text)
+            if text.ends_with('\n') && text.trim() == text.trim_end() && !text.contains('\t') =>
+        {
             out.push_str(" |\n");
             for line in text.lines() {
-                let pad = if line.is_empty() { String::new() } else { " ".repeat(indent + 2) };
+                let pad = if line.is_empty() {
+                    String::new()
+                } else {
+                    " ".repeat(indent + 2)
+                };
                 out.push_str(&format!("{pad}{line}\n"));
             }
         }
@@ -175,8 +191,18 @@ fn leaf(value: &Value) -> String {
 }
 
 fn scalar(text: &str) -> String {
-    let safe = text.chars().next().is_some_and(|first| first.is_ascii_alphabetic() || first == '/')
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c))
-        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"].contains(&text.to_lowercase().as_str());
-    if safe { text.to_owned() } else { Value::from(text).to_string() }
+    let safe = text
+        .chars()
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == '/')
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c))
+        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"]
+            .contains(&text.to_lowercase().as_str());
+    if safe {
+        text.to_owned()
+    } else {
+        Value::from(text).to_string()
+    }
 }

@@ -80,9 +80,15 @@ impl ApiProxy {
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let router = axum::Router::new().fallback(forward).with_state(shared.clone());
+        let router = axum::Router::new()
+            .fallback(forward)
+            .with_state(shared.clone());
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, shared, task }
+        Self {
+            address,
+            shared,
+            task,
+        }
     }
 
     /// Lets somebody else make an object (a POST) right before our first write to a path that ends so.
@@ -92,9 +98,10 @@ impl ApiProxy {
 
     /// A kubeconfig that leads through the proxy.
     pub fn kubeconfig(&self) -> String {
-        testbed()
-            .kubeconfig()
-            .replace(&format!("https://{}", testbed().apiserver()), &format!("http://{}", self.address))
+        testbed().kubeconfig().replace(
+            &format!("https://{}", testbed().apiserver()),
+            &format!("http://{}", self.address),
+        )
     }
 
     /// What was asked since the last call.
@@ -115,20 +122,33 @@ impl ApiProxy {
 
 async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
-    let uri = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
+    let uri = parts
+        .uri
+        .path_and_query()
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let number = {
         let mut asked = shared.asked.lock().unwrap();
-        asked.push(Asked { method: parts.method.clone(), uri: uri.clone() });
+        asked.push(Asked {
+            method: parts.method.clone(),
+            uri: uri.clone(),
+        });
         asked.len()
     };
     if number > shared.silent_after.load(Ordering::SeqCst) {
         std::future::pending::<()>().await;
     }
     let is_write = parts.method == Method::PATCH && !uri.contains("dryRun");
-    let ambush =
-        shared.ambush.lock().unwrap().take_if(|(ending, ..)| is_write && parts.uri.path().ends_with(&**ending));
+    let ambush = shared
+        .ambush
+        .lock()
+        .unwrap()
+        .take_if(|(ending, ..)| is_write && parts.uri.path().ends_with(&**ending));
     if let Some((_, path, object)) = ambush {
-        let made = shared.http.post(format!("{}{path}", shared.upstream)).json(&object);
+        let made = shared
+            .http
+            .post(format!("{}{path}", shared.upstream))
+            .json(&object);
         let made = parts
             .headers
             .get(http::header::AUTHORIZATION)
@@ -143,21 +163,44 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     let is_watch = uri.contains("watch=true");
     match fault {
         Some(0) if parts.method == Method::PATCH => {
-            return refusal(StatusCode::CONFLICT, "Conflict", "please apply your changes to the latest version");
+            return refusal(
+                StatusCode::CONFLICT,
+                "Conflict",
+                "please apply your changes to the latest version",
+            );
         }
         Some(1) if uri.contains("continue=") || is_watch => {
             return refusal(StatusCode::GONE, "Expired", "too old resource version");
         }
         Some(2) => return refusal(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "wait"),
-        Some(3) => return refusal(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", "etcdserver: leader changed"),
-        Some(4) => return refusal(StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable", "apiserver is shutting down"),
+        Some(3) => {
+            return refusal(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "InternalError",
+                "etcdserver: leader changed",
+            );
+        }
+        Some(4) => {
+            return refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "ServiceUnavailable",
+                "apiserver is shutting down",
+            );
+        }
         Some(5) => tokio::time::sleep(Duration::from_secs(2)).await,
         _ => {}
     }
-    let body = axum::body::to_bytes(body, 64 << 20).await.unwrap_or_default();
-    let mut upstream = shared.http.request(parts.method, format!("{}{uri}", shared.upstream)).body(body);
-    for (name, value) in
-        parts.headers.iter().filter(|(name, _)| *name != http::header::HOST && *name != http::header::CONTENT_LENGTH)
+    let body = axum::body::to_bytes(body, 64 << 20)
+        .await
+        .unwrap_or_default();
+    let mut upstream = shared
+        .http
+        .request(parts.method, format!("{}{uri}", shared.upstream))
+        .body(body);
+    for (name, value) in parts
+        .headers
+        .iter()
+        .filter(|(name, _)| *name != http::header::HOST && *name != http::header::CONTENT_LENGTH)
     {
         upstream = upstream.header(name, value);
     }
@@ -165,11 +208,9 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
         return refusal(StatusCode::BAD_GATEWAY, "", "the API server is not there");
     };
     let mut response = Response::builder().status(answer.status());
-    for (name, value) in answer
-        .headers()
-        .iter()
-        .filter(|(name, _)| *name != http::header::TRANSFER_ENCODING && *name != http::header::CONTENT_LENGTH)
-    {
+    for (name, value) in answer.headers().iter().filter(|(name, _)| {
+        *name != http::header::TRANSFER_ENCODING && *name != http::header::CONTENT_LENGTH
+    }) {
         response = response.header(name, value);
     }
     let cut = || std::io::Error::from(std::io::ErrorKind::ConnectionReset);
@@ -178,9 +219,16 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
         Some(6) => Body::from_stream(futures_util::stream::iter([Err::<Bytes, _>(cut())])),
         Some(7) if !is_watch => {
             let whole = answer.bytes().await.unwrap_or_default();
-            Body::from_stream(futures_util::stream::iter([Ok(whole.slice(..whole.len() / 2)), Err(cut())]))
+            Body::from_stream(futures_util::stream::iter([
+                Ok(whole.slice(..whole.len() / 2)),
+                Err(cut()),
+            ]))
         }
-        _ => Body::from_stream(answer.bytes_stream().map(|chunk| chunk.map_err(std::io::Error::other))),
+        _ => Body::from_stream(
+            answer
+                .bytes_stream()
+                .map(|chunk| chunk.map_err(std::io::Error::other)),
+        ),
     };
     response.body(body).unwrap()
 }
@@ -190,5 +238,9 @@ fn refusal(code: StatusCode, reason: &str, message: &str) -> Response {
         "apiVersion": "v1", "kind": "Status", "status": "Failure", "code": code.as_u16(), "reason": reason, "message": message,
         "details": {"retryAfterSeconds": u32::from(code == StatusCode::TOO_MANY_REQUESTS)},
     });
-    Response::builder().status(code).header("content-type", "application/json").body(status.to_string().into()).unwrap()
+    Response::builder()
+        .status(code)
+        .header("content-type", "application/json")
+        .body(status.to_string().into())
+        .unwrap()
 }

@@ -31,10 +31,17 @@ impl GitServer {
         let dir = tempfile::tempdir().unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
-        let shared = Arc::new(Shared { root: dir.path().join("srv"), credential: credential.map(str::to_owned) });
+        let shared = Arc::new(Shared {
+            root: dir.path().join("srv"),
+            credential: credential.map(str::to_owned),
+        });
         let router = Router::new().fallback(serve).with_state(shared);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let server = Self { dir, host, credential: credential.map(str::to_owned) };
+        let server = Self {
+            dir,
+            host,
+            credential: credential.map(str::to_owned),
+        };
         server.commit("app", files, &[]);
         git(&server.work("app"), &["tag", "v1"]);
         server.publish("app");
@@ -43,7 +50,12 @@ impl GitServer {
 
     /// A commit on the branch `main` of a repository, which is made if it is not there. Submodules
     /// are path, address and commit. Returns the commit's id.
-    pub fn commit(&self, name: &str, files: &[(&str, &str)], submodules: &[(&str, &str, &str)]) -> String {
+    pub fn commit(
+        &self,
+        name: &str,
+        files: &[(&str, &str)],
+        submodules: &[(&str, &str, &str)],
+    ) -> String {
         let work = self.work(name);
         if !work.exists() {
             std::fs::create_dir(&work).unwrap();
@@ -54,14 +66,26 @@ impl GitServer {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, content).unwrap();
         }
-        let modules =
-            submodules.iter().map(|(path, url, _)| format!("[submodule \"{path}\"]\npath = {path}\nurl = {url}\n"));
+        let modules = submodules
+            .iter()
+            .map(|(path, url, _)| format!("[submodule \"{path}\"]\npath = {path}\nurl = {url}\n"));
         std::fs::write(work.join(".gitmodules"), modules.collect::<String>()).unwrap();
         git(&work, &["add", "--all"]);
         for (path, _, commit) in submodules {
-            git(&work, &["update-index", "--add", "--cacheinfo", &format!("160000,{commit},{path}")]);
+            git(
+                &work,
+                &[
+                    "update-index",
+                    "--add",
+                    "--cacheinfo",
+                    &format!("160000,{commit},{path}"),
+                ],
+            );
         }
-        git(&work, &["commit", "--quiet", "--allow-empty", "--message", "next"]);
+        git(
+            &work,
+            &["commit", "--quiet", "--allow-empty", "--message", "next"],
+        );
         self.publish(name);
         git(&work, &["rev-parse", "HEAD"])
     }
@@ -80,12 +104,19 @@ impl GitServer {
         if bare.exists() {
             std::fs::remove_dir_all(&bare).unwrap();
         }
-        git(self.dir.path(), &["clone", "--quiet", "--bare", name, bare.to_str().unwrap()]);
+        git(
+            self.dir.path(),
+            &["clone", "--quiet", "--bare", name, bare.to_str().unwrap()],
+        );
     }
 
     /// Its address, with the credential in it.
     pub fn url(&self) -> String {
-        let user = self.credential.as_ref().map(|credential| format!("{credential}@")).unwrap_or_default();
+        let user = self
+            .credential
+            .as_ref()
+            .map(|credential| format!("{credential}@"))
+            .unwrap_or_default();
         format!("http://{user}{}/app.git", self.host)
     }
 
@@ -97,8 +128,17 @@ impl GitServer {
 
 fn git(directory: &Path, args: &[&str]) -> String {
     let identity = ["-c", "user.name=t", "-c", "user.email=t@example.com"];
-    let output = std::process::Command::new("git").args(identity).args(args).current_dir(directory).output().unwrap();
-    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    let output = std::process::Command::new("git")
+        .args(identity)
+        .args(args)
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "git {args:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
@@ -109,12 +149,19 @@ async fn serve(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response<Body> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    let header = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned()
+    };
     if let Some(credential) = &shared.credential
         && header("authorization") != format!("Basic {}", STANDARD.encode(credential))
     {
-        let refusal =
-            Response::builder().status(StatusCode::UNAUTHORIZED).header("WWW-Authenticate", "Basic realm=git");
+        let refusal = Response::builder()
+            .status(StatusCode::UNAUTHORIZED)
+            .header("WWW-Authenticate", "Basic realm=git");
         return refusal.body(Body::empty()).unwrap();
     }
     let mut child = tokio::process::Command::new("git")
@@ -138,7 +185,10 @@ async fn serve(
     let _ = stdin.write_all(&body).await;
     drop(stdin);
     let output = child.wait_with_output().await.unwrap().stdout;
-    let end = output.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(output.len());
+    let end = output
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .unwrap_or(output.len());
     let head = String::from_utf8_lossy(&output[..end]).into_owned();
     let mut response = Response::builder();
     for line in head.lines() {
@@ -148,5 +198,9 @@ async fn serve(
             name => response.header(name, value),
         };
     }
-    response.body(Body::from(output.get(end + 4..).unwrap_or_default().to_vec())).unwrap()
+    response
+        .body(Body::from(
+            output.get(end + 4..).unwrap_or_default().to_vec(),
+        ))
+        .unwrap()
 }

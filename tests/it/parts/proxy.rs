@@ -18,8 +18,12 @@ pub struct Proxy {
 impl Proxy {
     /// Starts it with the names it knows and the addresses behind them.
     pub async fn start(names: &[(&str, String)]) -> Self {
-        let names: Arc<HashMap<String, String>> =
-            Arc::new(names.iter().map(|(name, address)| (format!("{name}:443"), address.clone())).collect());
+        let names: Arc<HashMap<String, String>> = Arc::new(
+            names
+                .iter()
+                .map(|(name, address)| (format!("{name}:443"), address.clone()))
+                .collect(),
+        );
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let reached = Arc::new(Mutex::new(BTreeSet::new()));
@@ -56,10 +60,15 @@ async fn serve(
             head.push(client.read_u8().await?);
         }
         let head = String::from_utf8_lossy(&head).into_owned();
-        let authority = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+        let authority = head
+            .strip_prefix("CONNECT ")
+            .and_then(|rest| rest.split(' ').next())
+            .unwrap_or_default();
         let refusal = match names.get(authority) {
             // Clients show the password when they are asked for it, on the same connection.
-            _ if !proves(&head) => "407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"proxy\"",
+            _ if !proves(&head) => {
+                "407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"proxy\""
+            }
             None => "403 Forbidden",
             Some(address) => {
                 let mut server = TcpStream::connect(address).await?;
@@ -69,7 +78,9 @@ async fn serve(
                 return Ok(());
             }
         };
-        client.write_all(format!("HTTP/1.1 {refusal}\r\nContent-Length: 0\r\n\r\n").as_bytes()).await?;
+        client
+            .write_all(format!("HTTP/1.1 {refusal}\r\nContent-Length: 0\r\n\r\n").as_bytes())
+            .await?;
     }
 }
 

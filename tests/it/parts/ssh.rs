@@ -20,7 +20,11 @@ impl SshServer {
         let path = |name: &str| dir.path().join(name).display().to_string();
         std::fs::copy(path("client.pub"), path("authorized")).unwrap();
         // Free a moment ago; nobody else here takes ports from the range that the system hands out.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let config = format!(
             "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
              UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n",
@@ -40,14 +44,22 @@ impl SshServer {
             .spawn()
             .expect("sshd is needed: tests/testbed/build installs it");
         let server = Self { dir, child, port };
-        eventually("sshd listens", || std::net::TcpStream::connect(("127.0.0.1", server.port)).ok()).await;
+        eventually("sshd listens", || {
+            std::net::TcpStream::connect(("127.0.0.1", server.port)).ok()
+        })
+        .await;
         server
     }
 
     /// The address of a repository.
     pub fn url(&self, path: &Path) -> String {
         let user = Command::new("id").arg("-un").output().unwrap().stdout;
-        format!("ssh://{}@127.0.0.1:{}{}", String::from_utf8(user).unwrap().trim(), self.port, path.display())
+        format!(
+            "ssh://{}@127.0.0.1:{}{}",
+            String::from_utf8(user).unwrap().trim(),
+            self.port,
+            path.display()
+        )
     }
 
     /// `client` is let in, `stranger` is not; `known` names this server, `unknown` none.
@@ -65,6 +77,10 @@ impl Drop for SshServer {
 }
 
 fn keygen(path: &Path) {
-    let status = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status().unwrap();
+    let status = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(path)
+        .status()
+        .unwrap();
     assert!(status.success());
 }

@@ -13,11 +13,21 @@ use super::testbed;
 /// port of it.
 pub async fn front(backend: String) -> String {
     let pki = testbed().state().join("pki");
-    let chain = CertificateDer::pem_file_iter(pki.join("server.crt")).unwrap().map(Result::unwrap).collect();
+    let chain = CertificateDer::pem_file_iter(pki.join("server.crt"))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
     let key = PrivateKeyDer::from_pem_file(pki.join("server.key")).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap()));
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(
+        config
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap(),
+    ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
@@ -25,8 +35,12 @@ pub async fn front(backend: String) -> String {
             let (acceptor, backend) = (acceptor.clone(), backend.clone());
             tokio::spawn(async move {
                 // A client that does not trust us, or goes away, is not this server's concern.
-                let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                let Ok(mut backend) = TcpStream::connect(backend).await else { return };
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                let Ok(mut backend) = TcpStream::connect(backend).await else {
+                    return;
+                };
                 let _ = tokio::io::copy_bidirectional(&mut stream, &mut backend).await;
             });
         }
