@@ -105,8 +105,8 @@ pub enum ClusterError {
     },
     /// The cluster's certificate is not trusted.
     #[error(
-        "the cluster is not trusted: {0}; give its certificate (ca_data of the plan, certificate-authority-data of the \
-         kubeconfig), or name its authority in tls.ca_file"
+        "the cluster is not trusted: {0}; give its certificate (ca_data of the plan, \
+         certificate-authority-data of the kubeconfig), or name its authority in tls.ca_file"
     )]
     Untrusted(String),
     /// The cluster does not serve a kind.

@@ -38,7 +38,8 @@ pub enum RegistryError {
     Address(String),
     /// A kind of registry that this version cannot enter.
     #[error(
-        "registries of type {0} are not supported yet; use private_oci with a user name and password"
+        "registries of type {0} are not supported yet; use private_oci with a user name and \
+         password"
     )]
     Unsupported(&'static str),
     /// It is not there.
@@ -82,7 +83,8 @@ pub enum RegistryError {
     },
     /// The registry's certificate is not trusted.
     #[error(
-        "the registry {host} is not trusted: {message}; name its authority in tls.ca_file if it is the right one"
+        "the registry {host} is not trusted: {message}; name its authority in tls.ca_file if it \
+         is the right one"
     )]
     Untrusted {
         /// Which registry.

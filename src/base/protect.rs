@@ -15,7 +15,8 @@ const TUNABLES: &str = "GLIBC_TUNABLES";
 
 /// Large pieces are given back when they are freed, the end of the heap as soon as it is free, and threads share two heaps
 /// instead of keeping one each (glibc, "Memory Allocation Tunables").
-const GIVE_BACK: &str = "glibc.malloc.arena_max=2:glibc.malloc.mmap_threshold=131072:glibc.malloc.trim_threshold=131072";
+const GIVE_BACK: &str = "glibc.malloc.arena_max=2:glibc.malloc.mmap_threshold=131072:glibc.malloc.\
+                         trim_threshold=131072";
 
 /// Open files that are enough for all jobs at once.
 const MAX_FILES: u64 = 16_384;

@@ -22,7 +22,10 @@ use crate::plan::changeset::{Change, ResourceDiff};
 /// Its arguments.
 pub fn command() -> Command {
     let command = Command::new("apply")
-        .about("Applies objects, waits until they are ready, and prunes what is no longer part of the component")
+        .about(
+            "Applies objects, waits until they are ready, and prunes what is no longer part of \
+             the component",
+        )
         .arg(yes_argument())
         .arg(dry_run_argument())
         .arg(input::output_argument());

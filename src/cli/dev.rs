@@ -21,7 +21,10 @@ use crate::telemetry;
 /// Its arguments.
 pub fn command() -> Command {
     Command::new("dev")
-        .about("Tries the runner on this machine: builds and deploys the demo with a control plane of its own")
+        .about(
+            "Tries the runner on this machine: builds and deploys the demo with a control plane \
+             of its own",
+        )
         .arg(
             Arg::new("to")
                 .long("to")

@@ -17,8 +17,14 @@ pub fn command() -> Command {
     };
     Command::new("diff")
         .about("Tells what differs between two states of an object")
-        .arg(file("live", "The object as it is; left out if it is not there"))
-        .arg(file("desired", "The object as it would be: the server's answer to an apply"))
+        .arg(file(
+            "live",
+            "The object as it is; left out if it is not there",
+        ))
+        .arg(file(
+            "desired",
+            "The object as it would be: the server's answer to an apply",
+        ))
         .arg(
             Arg::new("mode")
                 .long("mode")
@@ -27,12 +33,20 @@ pub fn command() -> Command {
                 .default_value("plan-apply")
                 .help("What is done, or planned"),
         )
-        .arg(Arg::new("error").long("error").value_name("TEXT").help("The API server's words, if it refuses"))
+        .arg(
+            Arg::new("error")
+                .long("error")
+                .value_name("TEXT")
+                .help("The API server's words, if it refuses"),
+        )
         .arg(
             Arg::new("shipped")
                 .long("shipped")
                 .action(ArgAction::SetTrue)
-                .help("Prints the form of the program that is replaced: doubled brackets, nothing masked"),
+                .help(
+                    "Prints the form of the program that is replaced: doubled brackets, nothing \
+                     masked",
+                ),
         )
         .arg(input::output_argument())
 }

@@ -16,7 +16,8 @@ const LONGEST: usize = 60;
 
 /// Its arguments.
 pub fn command() -> Command {
-    let about = "Says where the values of a kustomize overlay come from: file and line, in the order of the build";
+    let about = "Says where the values of a kustomize overlay come from: file and line, in the \
+                 order of the build";
     overlay::with_arguments(Command::new("explain").about(about))
         .arg(
             Arg::new("object")

@@ -114,13 +114,16 @@ fn choose<'a>(inventory: &'a Inventory, to: Option<&str>) -> Result<&'a Deploy, 
     };
     match (chosen, to) {
         (Some(deploy), _) if !inventory.is_good(deploy) => refuse(format!(
-            "deploy {} has itself failed, or its artifact has since; choose another one (see history)",
+            "deploy {} has itself failed, or its artifact has since; choose another one (see \
+             history)",
             deploy.number
         )),
         (Some(deploy), _) => Ok(deploy),
         (None, Some(to)) => refuse(format!("there was no deploy {to}; see history")),
         (None, None) => refuse(
-            "there is no earlier deploy of an artifact that succeeded; what was applied by -f or -k cannot be had again".into(),
+            "there is no earlier deploy of an artifact that succeeded; what was applied by -f or \
+             -k cannot be had again"
+                .into(),
         ),
     }
 }

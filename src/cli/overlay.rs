@@ -24,7 +24,11 @@ use crate::workspace::jail::Jail;
 /// Adds the arguments.
 pub fn with_arguments(command: Command) -> Command {
     command
-        .arg(Arg::new("PATH").required(true).help("Directory of the overlay"))
+        .arg(
+            Arg::new("PATH")
+                .required(true)
+                .help("Directory of the overlay"),
+        )
         .arg(
             Arg::new("load-restrictor")
                 .long("load-restrictor")
@@ -60,13 +64,19 @@ pub fn with_arguments(command: Command) -> Command {
                 .env("NUON_RUNNER_NETWORK_ALLOW")
                 .value_delimiter(',')
                 .action(ArgAction::Append)
-                .help("Hosts, addresses and networks that may be fetched from beside the public internet"),
+                .help(
+                    "Hosts, addresses and networks that may be fetched from beside the public \
+                     internet",
+                ),
         )
         .arg(
             Arg::new("source-root")
                 .long("source-root")
                 .value_name("DIR")
-                .help("Nothing outside of it is read [default: the git work tree around PATH, else /]"),
+                .help(
+                    "Nothing outside of it is read [default: the git work tree around PATH, else \
+                     /]",
+                ),
         )
 }
 

@@ -22,7 +22,8 @@ pub fn command() -> Command {
         .help("Shows what the objects own, too");
     let command = Command::new("status")
         .about(
-            "Tells whether objects are ready: those of a file, as the API server gives them, or those of a component",
+            "Tells whether objects are ready: those of a file, as the API server gives them, or \
+             those of a component",
         )
         .arg(input::file_argument())
         .arg(tree)

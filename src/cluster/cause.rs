@@ -497,8 +497,8 @@ mod tests {
         };
         assert_eq!(
             cause.sentence(),
-            "ImageNotFound: Deployment/shop/web → Pod/shop/web-1 → container web: manifest unknown; \
-             help: correct the tag or digest, or push the image"
+            "ImageNotFound: Deployment/shop/web → Pod/shop/web-1 → container web: manifest \
+             unknown; help: correct the tag or digest, or push the image"
         );
     }
 

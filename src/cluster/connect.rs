@@ -35,7 +35,8 @@ const MAKING: std::time::Duration = std::time::Duration::from_secs(60);
 pub enum ConnectError {
     /// The plan names no cluster.
     #[error(
-        "the plan names no cluster: the install's sandbox has none, so nothing can be deployed to it"
+        "the plan names no cluster: the install's sandbox has none, so nothing can be deployed to \
+         it"
     )]
     NoCluster,
     /// The cloud identity gives no token.
@@ -65,7 +66,8 @@ pub enum ConnectError {
     NoKubeconfig,
     /// Credentials could be read, or go to anybody.
     #[error(
-        "the plan's cluster {host} would be entered without {what}; add it to deploy.allow_insecure if that is meant"
+        "the plan's cluster {host} would be entered without {what}; add it to \
+         deploy.allow_insecure if that is meant"
     )]
     Unprotected {
         /// The host of the cluster.

@@ -279,7 +279,8 @@ pub fn blocked_by(live: &Object) -> String {
     if !finalizers.is_empty() {
         let list = finalizers.join(", ");
         return format!(
-            "it waits for the finalizers {list}; their controllers have to act, or somebody removes them"
+            "it waits for the finalizers {list}; their controllers have to act, or somebody \
+             removes them"
         );
     }
     "it is still being deleted".into()

@@ -79,7 +79,8 @@ impl Component {
             && is_edge(name.chars().last());
         let wrong = || {
             format!(
-                "{name:?} names no component: up to 63 of a-z, 0-9, - and . are a name, with - and . inside"
+                "{name:?} names no component: up to 63 of a-z, 0-9, - and . are a name, with - \
+                 and . inside"
             )
         };
         fits.then(|| Self {
@@ -231,7 +232,8 @@ impl Inventory {
             if let Some(stored) = stored {
                 return Self::parse(&stored).ok_or_else(|| ClusterError::Inventory {
                     subject: stored.subject(),
-                    message: "it cannot be read; restore it from a backup, or delete it to begin anew without pruning"
+                    message: "it cannot be read; restore it from a backup, or delete it to begin \
+                              anew without pruning"
                         .into(),
                 });
             }
@@ -337,10 +339,14 @@ impl Inventory {
         };
         match self.signature(signer) {
             Signature::Good => Ok(None),
-            Signature::None => Ok(Some(format!("its inventory {} is not signed by this runner", self.subject()))),
+            Signature::None => Ok(Some(format!(
+                "its inventory {} is not signed by this runner",
+                self.subject()
+            ))),
             Signature::Bad => Err(ClusterError::Inventory {
                 subject: self.subject(),
-                message: "it was changed by somebody else; restore it, or delete it to begin anew without pruning"
+                message: "it was changed by somebody else; restore it, or delete it to begin anew \
+                          without pruning"
                     .into(),
             }),
         }
@@ -381,8 +387,8 @@ impl Inventory {
         let name = &self.component.name;
         (!others.is_empty()).then(|| {
             format!(
-                "a component {name} is also deployed in {places}{more}; if this one has moved from there, its objects \
-                 stay until they are torn down there"
+                "a component {name} is also deployed in {places}{more}; if this one has moved \
+                 from there, its objects stay until they are torn down there"
             )
         })
     }
@@ -442,7 +448,8 @@ impl Inventory {
         if !error.is_conflict() {
             return error;
         }
-        let message = "somebody else has changed it meanwhile; another deploy of this component may be running";
+        let message = "somebody else has changed it meanwhile; another deploy of this component \
+                       may be running";
         ClusterError::Inventory {
             subject: self.subject(),
             message: message.into(),

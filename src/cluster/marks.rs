@@ -96,11 +96,12 @@ pub fn effects(wanted: &Object, live: Option<&Object>, options: &Options) -> Vec
         told.extend(match right {
             _ if value.is_some_and(|value| value != text) => None,
             Some((word, false)) if key == rule::ANNOTATION => Some(format!(
-                "{subject}: {key}: {shown} is asked beside all other rules (deploy.author_may has no {word})"
+                "{subject}: {key}: {shown} is asked beside all other rules (deploy.author_may has \
+                 no {word})"
             )),
-            Some((word, false)) => {
-                Some(format!("{subject}: {key}: {shown} has no effect, because deploy.author_may has no {word}"))
-            }
+            Some((word, false)) => Some(format!(
+                "{subject}: {key}: {shown} has no effect, because deploy.author_may has no {word}"
+            )),
             _ => Some(format!("{subject}: {key}: {shown} takes effect")),
         });
     }

@@ -572,16 +572,17 @@ pub(super) fn explain(error: &ClusterError, exists: bool) -> String {
             .map(|cause| format!("{} ({})", cause.field, cause.message))
             .collect();
         return format!(
-            "other managers own {}; leave the fields out, ignore them ({}), or set deploy.conflicts to force",
+            "other managers own {}; leave the fields out, ignore them ({}), or set \
+             deploy.conflicts to force",
             fields.join(", "),
             super::ignore::ANNOTATION
         );
     }
     if exists && error.is_immutable() {
         return format!(
-            "{error}; a field that cannot be changed needs a new object: give it another name, or allow that it is \
-             deleted and made again, by the setting deploy.recreate, or by the annotation {RECREATE}: allowed where \
-             deploy.author_may has recreate"
+            "{error}; a field that cannot be changed needs a new object: give it another name, or \
+             allow that it is deleted and made again, by the setting deploy.recreate, or by the \
+             annotation {RECREATE}: allowed where deploy.author_may has recreate"
         );
     }
     error.to_string()

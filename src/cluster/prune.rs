@@ -242,7 +242,8 @@ pub fn guard(survey: &Survey, pruning: &Pruning, options: &Options) -> Option<St
     // One of two is half of them and no mass deletion, unless nothing may go at all.
     if (going > 2 || limits.percent == 0) && going * 100 > had * limits.percent {
         return Some(format!(
-            "{going} of {had} objects would be deleted, more than {} per cent (deploy.prune_percent)",
+            "{going} of {had} objects would be deleted, more than {} per cent \
+             (deploy.prune_percent)",
             limits.percent
         ));
     }

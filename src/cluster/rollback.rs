@@ -10,11 +10,12 @@ use super::{Api, ClusterError};
 use crate::manifest::Object;
 
 /// What a rollback says.
-pub const CANNOT_BE_UNDONE: &str = "Jobs that have run, versions of definitions that objects are stored in, and immutable fields stay as they are";
+pub const CANNOT_BE_UNDONE: &str = "Jobs that have run, versions of definitions that objects are \
+                                    stored in, and immutable fields stay as they are";
 
 /// What is said if there is none.
-const NOTHING: &str = "there is nothing to roll back to: no other artifact of this component has succeeded, and what came \
-                       from elsewhere cannot be had again";
+const NOTHING: &str = "there is nothing to roll back to: no other artifact of this component has \
+                       succeeded, and what came from elsewhere cannot be had again";
 
 /// How one goes back.
 pub struct Rollback<'a> {

@@ -309,13 +309,16 @@ mod tests {
             "self.status.list.map(a, self.status.list.map(b, a + b)).size() == 0",
             "self.status.list.filter(a, self.status.list.exists_one(b, b == a)).size() == 0",
             "self.status.list.all(a, self.status.text.matches('(y+)+z'))",
-            "self.status.words.all(a, (self.status.text + self.status.text + self.status.text).contains(a))",
+            "self.status.words.all(a, (self.status.text + self.status.text + \
+             self.status.text).contains(a))",
             "self.status.words.all(a, 'x'.matches('(((x{900}){900}){9})'))",
-            "(self.status.list + self.status.list).all(a, (self.status.list + self.status.list).all(b, true))",
+            "(self.status.list + self.status.list).all(a, (self.status.list + \
+             self.status.list).all(b, true))",
             "self.status.list.all(a, self == self)",
             "self.status.map(k, self.status.list.all(b, string(b) != k)).size() == 1",
             "[1, 2].all(a, self.status.list.all(b, self.status.list == [b]))",
-            "self.status.list.exists(a, a == 1 && self.status.list.exists(b, b == a + 1 && self.status.text.endsWith('x')))",
+            "self.status.list.exists(a, a == 1 && self.status.list.exists(b, b == a + 1 && \
+             self.status.text.endsWith('x')))",
         ] {
             let begun = std::time::Instant::now();
             let found = status(wide.clone(), hostile, &[]).await.1.unwrap();
@@ -329,7 +332,8 @@ mod tests {
             json!({"conditions": conditions, "replicas": 3, "ready": 3, "text": "x".repeat(2_000)});
         for good in [
             "self.status.conditions.all(a, self.status.conditions.exists(b, b.type == a.type))",
-            "self.status.conditions.filter(c, c.status == 'True').size() == 10 && self.status.ready == self.status.replicas",
+            "self.status.conditions.filter(c, c.status == 'True').size() == 10 && \
+             self.status.ready == self.status.replicas",
             "self.status.conditions.exists(c, c.type.matches('^t[0-9]$'))",
         ] {
             assert_eq!(

@@ -100,7 +100,8 @@ impl fmt::Display for Breach {
             How::OtherSettings => {
                 write!(
                     f,
-                    "deploy.field_manager, take_over, conflicts or ignore are others than when the plan was made"
+                    "deploy.field_manager, take_over, conflicts or ignore are others than when \
+                     the plan was made"
                 )
             }
             How::Moved(moved) => {

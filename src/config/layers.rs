@@ -354,7 +354,8 @@ mod tests {
             .to_string();
         assert_eq!(
             error,
-            "unknown setting NUON_RUNNER_STATE_DRI in the environment; did you mean NUON_RUNNER_STATE_DIR?"
+            "unknown setting NUON_RUNNER_STATE_DRI in the environment; did you mean \
+             NUON_RUNNER_STATE_DIR?"
         );
         layers
             .environment(&environment(&[("NUON_RUNNER_DRAIN_TIMEOUT", "soon")]))

@@ -110,7 +110,8 @@ pub const SETTINGS: [Setting; 44] = [
     setting(
         "network.allow",
         "",
-        "Hosts, addresses and networks, by comma, that plans and components may name beside the public internet",
+        "Hosts, addresses and networks, by comma, that plans and components may name beside the \
+         public internet",
     ),
     setting(
         "git.allow_insecure",
@@ -136,7 +137,8 @@ pub const SETTINGS: [Setting; 44] = [
     setting(
         "build.allow_remote",
         "false",
-        "Whether overlays may name bases, files and charts on other machines, which are then fetched",
+        "Whether overlays may name bases, files and charts on other machines, which are then \
+         fetched",
     ),
     setting(
         "build.helm_command",
@@ -171,12 +173,14 @@ pub const SETTINGS: [Setting; 44] = [
     setting(
         "deploy.ignore",
         "",
-        "Fields, by comma, that are left as they are in the cluster: Deployment.apps/web:/spec/replicas",
+        "Fields, by comma, that are left as they are in the cluster: \
+         Deployment.apps/web:/spec/replicas",
     ),
     setting(
         "deploy.check_images",
         "true",
-        "Whether a plan looks up the images that it names: are they there, for the nodes, and may they be pulled",
+        "Whether a plan looks up the images that it names: are they there, for the nodes, and may \
+         they be pulled",
     ),
     setting(
         "deploy.allow_exec",
@@ -186,12 +190,14 @@ pub const SETTINGS: [Setting; 44] = [
     setting(
         "deploy.allow_insecure",
         "",
-        "Hosts of clusters, by comma, that plans may enter without TLS or without checking the certificate",
+        "Hosts of clusters, by comma, that plans may enter without TLS or without checking the \
+         certificate",
     ),
     setting(
         "deploy.allow_endpoints",
         "",
-        "Hosts of clusters, by comma, that get tokens of this machine's cloud identity, whatever the cloud says of them",
+        "Hosts of clusters, by comma, that get tokens of this machine's cloud identity, whatever \
+         the cloud says of them",
     ),
     setting(
         "deploy.recreate",
@@ -211,17 +217,20 @@ pub const SETTINGS: [Setting; 44] = [
     setting(
         "deploy.moved",
         "refuse",
-        "What an approved plan touches has changed since: refuse fails the job, replan plans anew and applies that",
+        "What an approved plan touches has changed since: refuse fails the job, replan plans anew \
+         and applies that",
     ),
     setting(
         "deploy.deny",
         "",
-        "What no component may bring, by comma: KIND, KIND.GROUP, namespace:NAME, binding:ROLE (to others than its own accounts)",
+        "What no component may bring, by comma: KIND, KIND.GROUP, namespace:NAME, binding:ROLE \
+         (to others than its own accounts)",
     ),
     setting(
         "deploy.prune_adopted",
         "false",
-        "Whether objects that were there before a component are deleted with it; else they are released",
+        "Whether objects that were there before a component are deleted with it; else they are \
+         released",
     ),
     setting(
         "deploy.prune",
@@ -236,7 +245,8 @@ pub const SETTINGS: [Setting; 44] = [
     setting(
         "deploy.prune_percent",
         "50",
-        "Deletions (from three on) of more of a component's objects than this, in per cent, need such a plan, too",
+        "Deletions (from three on) of more of a component's objects than this, in per cent, need \
+         such a plan, too",
     ),
     setting(
         "deploy.wait",
@@ -251,7 +261,8 @@ pub const SETTINGS: [Setting; 44] = [
     setting(
         "deploy.on_failure",
         "stop",
-        "A deploy did not become ready: stop leaves it, rollback applies the last artifact that succeeded",
+        "A deploy did not become ready: stop leaves it, rollback applies the last artifact that \
+         succeeded",
     ),
     setting(
         "deploy.bake_seconds",
@@ -261,7 +272,8 @@ pub const SETTINGS: [Setting; 44] = [
     setting(
         "deploy.ready_when",
         "",
-        "When objects of a kind are ready, CEL by semicolon: Widget.example.com: self.status.phase == 'Ready'",
+        "When objects of a kind are ready, CEL by semicolon: Widget.example.com: \
+         self.status.phase == 'Ready'",
     ),
 ];
 

@@ -167,13 +167,20 @@ async fn fault(
         .await
         .ok()?;
     let remote = Remote::new(address, credential, connections, channel).ok()?;
-    match Repository::Remote(Box::new(remote)).manifest(&version).await {
+    match Repository::Remote(Box::new(remote))
+        .manifest(&version)
+        .await
+    {
         Ok(stored) => missing_architecture(&stored.bytes, architectures),
         Err(RegistryError::NotFound(_)) => Some("which does not exist".into()),
-        Err(RegistryError::Denied { .. }) if is_named => Some("which its pull secret does not open".into()),
-        Err(RegistryError::Denied { .. }) => {
-            Some("which cannot be pulled without a credential, and it names no pull secret; nodes may have one".into())
+        Err(RegistryError::Denied { .. }) if is_named => {
+            Some("which its pull secret does not open".into())
         }
+        Err(RegistryError::Denied { .. }) => Some(
+            "which cannot be pulled without a credential, and it names no pull secret; nodes may \
+             have one"
+                .into(),
+        ),
         Err(_) => None,
     }
 }

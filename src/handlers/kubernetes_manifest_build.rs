@@ -97,7 +97,8 @@ impl Steps for Building {
                 let git = plan.git.as_ref().ok_or_else(|| {
                     Failure::new(
                         FailureKind::Plan,
-                        "the plan builds an overlay but has no git_source; connect a repository to the component",
+                        "the plan builds an overlay but has no git_source; connect a repository \
+                         to the component",
                     )
                 })?;
                 self.source = Some(self.fetch_source(git, context).await?);
@@ -444,7 +445,10 @@ fn render(
             .ok()
             .filter(|path| !below.is_empty() && tree.kind(path).is_some());
         let hint = elsewhere.map_or(String::new(), |path| {
-            format!("; {path} exists below the repository's root, but paths are taken from git_source.path ({below})")
+            format!(
+                "; {path} exists below the repository's root, but paths are taken from \
+                 git_source.path ({below})"
+            )
         });
         return Err(format!("the source has no directory {root}{hint}"));
     }

@@ -129,7 +129,8 @@ impl Helm for Outside {
     fn pull(&self, pull: &Pull) -> Result<Vec<(String, Vec<u8>)>, String> {
         let Some(fetching) = &self.remote else {
             return Err(format!(
-                "the chart {} is not in the source, and fetching it from {} is not allowed in this build",
+                "the chart {} is not in the source, and fetching it from {} is not allowed in \
+                 this build",
                 pull.name, pull.repo
             ));
         };

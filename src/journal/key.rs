@@ -14,11 +14,14 @@ impl Journal {
         let new = rand::random::<[u8; 32]>().to_vec();
         self.write("keep the key of fingerprints", move |db| {
             Box::pin(async move {
-                sqlx::query("INSERT INTO fingerprint_key (runner_id, key) VALUES (?, ?) ON CONFLICT DO NOTHING")
-                    .bind(&runner)
-                    .bind(new)
-                    .execute(&mut *db)
-                    .await?;
+                sqlx::query(
+                    "INSERT INTO fingerprint_key (runner_id, key) VALUES (?, ?) ON CONFLICT DO \
+                     NOTHING",
+                )
+                .bind(&runner)
+                .bind(new)
+                .execute(&mut *db)
+                .await?;
                 let row = sqlx::query("SELECT key FROM fingerprint_key WHERE runner_id = ?")
                     .bind(&runner)
                     .fetch_one(db)

@@ -216,8 +216,15 @@ impl Journal {
         let (now, note) = (self.clock.now().to_string(), note.to_owned());
         self.write("settle a report", move |db| {
             Box::pin(async move {
-                let statement = "UPDATE report SET state = ?, settled_at = ?, note = NULLIF(?, '') WHERE seq = ?";
-                sqlx::query(statement).bind(settled.as_str()).bind(now).bind(note).bind(seq).execute(db).await?;
+                let statement = "UPDATE report SET state = ?, settled_at = ?, note = NULLIF(?, \
+                                 '') WHERE seq = ?";
+                sqlx::query(statement)
+                    .bind(settled.as_str())
+                    .bind(now)
+                    .bind(note)
+                    .bind(seq)
+                    .execute(db)
+                    .await?;
                 Ok(())
             })
         })
@@ -229,7 +236,8 @@ impl Journal {
     /// # Errors
     /// [`JournalError`].
     pub async fn refused_result(&self, claim: ClaimId) -> Result<Option<String>, JournalError> {
-        let statement = "SELECT coalesce(note, '') FROM report WHERE claim = ? AND kind = 'result' AND state = 'refused'";
+        let statement = "SELECT coalesce(note, '') FROM report WHERE claim = ? AND kind = \
+                         'result' AND state = 'refused'";
         let row: Option<(String,)> = self
             .look("read the outbox", async |db| {
                 sqlx::query_as(statement)

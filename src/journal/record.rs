@@ -87,8 +87,8 @@ impl Journal {
         let newest = newest.map(ToString::to_string);
         self.write("note a claim", move |db| {
             Box::pin(async move {
-                let statement =
-                    "INSERT INTO claim (process, job_id, job, requested_at, newest_before)
+                let statement = "INSERT INTO claim (process, job_id, job, requested_at, \
+                                 newest_before)
                     VALUES (?, ?, ?, ?, ?) RETURNING id";
                 let insert = sqlx::query(statement)
                     .bind(process)
@@ -186,8 +186,14 @@ impl Journal {
         self.write("note the start of a step", move |db| {
             Box::pin(async move {
                 let statement = "INSERT INTO step (claim, name, begun_at) VALUES (?, ?, ?)
-                    ON CONFLICT (claim, name) DO UPDATE SET begun_at = excluded.begun_at, done_at = NULL";
-                sqlx::query(statement).bind(claim.0).bind(step.as_str()).bind(&now).execute(&mut *db).await?;
+                    ON CONFLICT (claim, name) DO UPDATE SET begun_at = excluded.begun_at, done_at \
+                                 = NULL";
+                sqlx::query(statement)
+                    .bind(claim.0)
+                    .bind(step.as_str())
+                    .bind(&now)
+                    .execute(&mut *db)
+                    .await?;
                 insert(db, claim, reports, &now).await
             })
         })
@@ -243,10 +249,20 @@ impl Journal {
             Box::pin(async move {
                 let last = insert(db, claim, last, &now).await?;
                 let statement = "UPDATE claim SET ended_at = ?, ended_as = ? WHERE id = ?";
-                sqlx::query(statement).bind(&now).bind(ended_as).bind(claim.0).execute(&mut *db).await?;
+                sqlx::query(statement)
+                    .bind(&now)
+                    .bind(ended_as)
+                    .bind(claim.0)
+                    .execute(&mut *db)
+                    .await?;
                 let statement = "DELETE FROM claim WHERE id <= ? - ? AND ended_at IS NOT NULL
-                    AND NOT EXISTS (SELECT 1 FROM report WHERE report.claim = claim.id AND state = 'queued')";
-                sqlx::query(statement).bind(claim.0).bind(KEPT).execute(db).await?;
+                    AND NOT EXISTS (SELECT 1 FROM report WHERE report.claim = claim.id AND state = \
+                                 'queued')";
+                sqlx::query(statement)
+                    .bind(claim.0)
+                    .bind(KEPT)
+                    .execute(db)
+                    .await?;
                 Ok(last)
             })
         })
@@ -273,7 +289,8 @@ impl Journal {
 
     async fn claims(&self, filter: &'static str) -> Result<Vec<Claim>, JournalError> {
         let statement = format!(
-            "SELECT claim.*, process.started_at AS started_at, process.registered_as AS registered_as
+            "SELECT claim.*, process.started_at AS started_at, process.registered_as AS \
+             registered_as
              FROM claim JOIN process ON process.id = claim.process {filter} ORDER BY claim.id"
         );
         let statement = sqlx::AssertSqlSafe(statement);

@@ -327,9 +327,9 @@ impl<'a> Build<'a> {
             named.get("version").filter(|version| !version.is_empty()),
         ) {
             (Some(_), Some(_)) => {
-                return Err(bad(
-                    "builtin version and custom schema provided, cannot use both".into(),
-                ));
+                return Err(bad("builtin version and custom schema provided, cannot \
+                                use both"
+                    .into()));
             }
             (Some(bytes), None) => self.schema = Rc::new(Schema::custom(&bytes).map_err(bad)?),
             (None, Some(version)) if version == Schema::VERSION => {}

@@ -24,7 +24,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Configuration, String> {
         .find(|(_, definition)| !definition.is_object())
     {
         return Err(format!(
-            "{name} is no definition; crds takes OpenAPI definitions by name, not CustomResourceDefinition objects"
+            "{name} is no definition; crds takes OpenAPI definitions by name, not \
+             CustomResourceDefinition objects"
         ));
     }
     let mut configuration = Configuration::default();

@@ -81,7 +81,8 @@ impl<'a> Part<'a> {
             Some(condition) => match condition.split_once('=') {
                 Some((key, value)) => Ok(Self::Items { key, value }),
                 None => Err(format!(
-                    "list path element must contain fieldName=fieldValue for element to match: {text}"
+                    "list path element must contain fieldName=fieldValue for element to match: \
+                     {text}"
                 )),
             },
             None => Ok(Self::Field(text)),

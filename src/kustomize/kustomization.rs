@@ -175,8 +175,9 @@ pub(super) fn read(bytes: &[u8], warn: &mut dyn FnMut(&str)) -> Result<Kustomiza
                 ""
             };
             warn(&format!(
-                "# Warning: '{field}' is deprecated. Please use '{other}' instead. {experimental}Run 'kustomize edit fix' \
-                 to update your Kustomization automatically."
+                "# Warning: '{field}' is deprecated. Please use '{other}' instead. \
+                 {experimental}Run 'kustomize edit fix' to update your Kustomization \
+                 automatically."
             ));
         }
     }

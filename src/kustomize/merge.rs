@@ -346,7 +346,8 @@ mod tests {
         Some(crate::kustomize::json::to_json(&node).unwrap())
     }
 
-    const POD: &str = "{apiVersion: v1, kind: Pod, spec: {containers: [{name: a, image: 'a:1', args: [x]}, {name: b}]}}";
+    const POD: &str = "{apiVersion: v1, kind: Pod, spec: {containers: [{name: a, image: 'a:1', \
+                       args: [x]}, {name: b}]}}";
 
     #[test]
     fn items_merge_by_key_and_those_of_the_patch_come_first() {

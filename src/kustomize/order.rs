@@ -63,9 +63,8 @@ pub(super) fn of(options: Option<&SortOptions>) -> Result<Option<Legacy>, BuildE
             last: own.order_last.clone(),
         })),
         ("fifo", None) => Ok(None),
-        ("fifo", Some(_)) => Err(bad(
-            "the field 'sortOptions.legacySortOptions' is set but the selected sort order is 'fifo', not 'legacy'",
-        )),
+        ("fifo", Some(_)) => Err(bad("the field 'sortOptions.legacySortOptions' is set but \
+                                      the selected sort order is 'fifo', not 'legacy'")),
         _ => Err(bad(
             "the field 'sortOptions.order' must be one of [fifo, legacy]",
         )),

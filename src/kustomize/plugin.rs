@@ -28,8 +28,8 @@ impl Config {
         let id = self.resource.id();
         if !id.group.is_empty() || id.version != "builtin" {
             let message = format!(
-                "the plugin {id} is not built in; only plugins with apiVersion: builtin can run, functions and programs \
-                 cannot"
+                "the plugin {id} is not built in; only plugins with apiVersion: builtin can run, \
+                 functions and programs cannot"
             );
             return Err(BuildError::new(field, message));
         }

@@ -187,7 +187,8 @@ impl<'a> Source<'a> {
         if !self.options.unrestricted && !place.is_below(directory) {
             let shown = directory.shown();
             let message = format!(
-                "security; file {name:?} is not in or below {shown:?}; the load restrictor none allows it"
+                "security; file {name:?} is not in or below {shown:?}; the load restrictor none \
+                 allows it"
             );
             return Err(bad(message));
         }
@@ -225,7 +226,8 @@ impl<'a> Source<'a> {
 
 fn refusal(entry: &str) -> String {
     format!(
-        "{entry:?} is on another machine, and fetching is not allowed in this build; copy it into the source"
+        "{entry:?} is on another machine, and fetching is not allowed in this build; copy it into \
+         the source"
     )
 }
 

@@ -49,7 +49,8 @@ pub enum ReadError {
     NotAnObject(usize),
     /// No kind.
     #[error(
-        "Object 'Kind' is missing in document {0}; every object needs apiVersion, kind and metadata.name"
+        "Object 'Kind' is missing in document {0}; every object needs apiVersion, kind and \
+         metadata.name"
     )]
     NoKind(usize),
     /// A list with something else than objects.

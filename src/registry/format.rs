@@ -298,7 +298,8 @@ fn recognise(manifest: &Manifest) -> Result<Kind, RegistryError> {
         return Ok(Kind::Flux);
     }
     Err(RegistryError::Format(format!(
-        "it is neither a kustomizer, a Flux nor an archive artifact (config {}, first layer {first})",
+        "it is neither a kustomizer, a Flux nor an archive artifact (config {}, first layer \
+         {first})",
         manifest.config.media_type
     )))
 }

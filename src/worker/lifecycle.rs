@@ -200,7 +200,8 @@ impl Drive<'_> {
         // What is done is done, whatever happened since.
         if outcome.is_none() && self.start.crashes >= MAX_CRASHES {
             let why = format!(
-                "the runner went down {MAX_CRASHES} times while it worked on this job, which is not tried again"
+                "the runner went down {MAX_CRASHES} times while it worked on this job, which is \
+                 not tried again"
             );
             return Ok(Work::Failed(
                 Step::Fetch,
@@ -248,7 +249,8 @@ impl Drive<'_> {
                 Some(Ok(done)) => done,
                 Some(Err(_)) => Err(Failure::new(
                     FailureKind::Internal,
-                    "the runner panicked in this job; this is a fault of the runner, please report it",
+                    "the runner panicked in this job; this is a fault of the runner, please \
+                     report it",
                 )),
             };
             if let Err(failure) = done {
@@ -395,7 +397,10 @@ impl Drive<'_> {
             if let Some(directory) = context.directory.into_inner() {
                 let removed = tokio::task::spawn_blocking(move || directory.remove()).await;
                 if !matches!(removed, Ok(Ok(()))) {
-                    log.warn("the job's directory could not be removed; it is tried again at the next start");
+                    log.warn(
+                        "the job's directory could not be removed; it is tried again at the next \
+                         start",
+                    );
                 }
             }
         };

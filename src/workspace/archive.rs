@@ -48,7 +48,8 @@ pub enum ArchiveError {
     TooMany(usize),
     /// A member with a name that could leave a directory.
     #[error(
-        "the archive member {0:?} has a name that is absolute, leaves the archive or holds a backslash"
+        "the archive member {0:?} has a name that is absolute, leaves the archive or holds a \
+         backslash"
     )]
     Name(String),
     /// A member that is neither file nor directory.

@@ -169,7 +169,8 @@ pub enum GitError {
     },
     /// More files than allowed.
     #[error(
-        "the repository {location} has more than {limit} files; raise git.max_entries if it may have"
+        "the repository {location} has more than {limit} files; raise git.max_entries if it may \
+         have"
     )]
     TooMany {
         /// The repository, without credentials.

@@ -145,7 +145,8 @@ impl Helm {
         let text = String::from_utf8(ended.stdout).map_err(|_| HelmError::Encoding)?;
         let warning = |file: String| {
             format!(
-                "{file} of the chart {} refers to files or other hosts: values are not checked by it",
+                "{file} of the chart {} refers to files or other hosts: values are not checked by \
+                 it",
                 inflation.name
             )
         };

@@ -9,10 +9,12 @@ use crate::daemon::{Daemon, PATIENCE, Setup, assert_contract, control_plane};
 use crate::parts::git::GitServer;
 use crate::parts::{testbed, token, unique};
 
-const MANIFEST: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: b\ndata:\n  k: \"4\"\n---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n";
+const MANIFEST: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: b\ndata:\n  k: \
+                        \"4\"\n---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n";
 
 /// The same, sorted and serialised.
-const SORTED: &str = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n---\napiVersion: v1\ndata:\n  k: \"4\"\nkind: ConfigMap\nmetadata:\n  name: b\n---\n";
+const SORTED: &str = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n---\napiVersion: \
+                      v1\ndata:\n  k: \"4\"\nkind: ConfigMap\nmetadata:\n  name: b\n---\n";
 
 struct Bench {
     control: ControlPlane,
@@ -165,7 +167,8 @@ async fn an_overlay_from_git_is_rendered_with_the_components_patches_and_its_sou
         let Content::Text(text) = artifact.content else {
             panic!()
         };
-        let expected = "apiVersion: v1\ndata:\n  a: x\nkind: ConfigMap\nmetadata:\n  name: p-app\n  namespace: prod\n---\n";
+        let expected = "apiVersion: v1\ndata:\n  a: x\nkind: ConfigMap\nmetadata:\n  name: \
+                        p-app\n  namespace: prod\n---\n";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
         assert_eq!(
             artifact.annotations["org.opencontainers.image.source"],
@@ -203,13 +206,15 @@ async fn an_overlay_in_a_job_finds_nothing_in_the_environment() {
     let files = [
         (
             "kustomization.yaml",
-            "configMapGenerator:\n- name: found\n  envs: [names]\n  options: {disableNameSuffixHash: true}\n",
+            "configMapGenerator:\n- name: found\n  envs: [names]\n  options: \
+             {disableNameSuffixHash: true}\n",
         ),
         ("names", "RUNNER_API_TOKEN\nPATH\n"),
     ];
     let git = GitServer::start(&files, None).await;
     let bench = Bench::new().await;
-    let expected = "apiVersion: v1\ndata:\n  PATH: \"\"\n  RUNNER_API_TOKEN: \"\"\nkind: ConfigMap\nmetadata:\n  name: found\n---\n";
+    let expected = "apiVersion: v1\ndata:\n  PATH: \"\"\n  RUNNER_API_TOKEN: \"\"\nkind: \
+                    ConfigMap\nmetadata:\n  name: found\n---\n";
     assert_eq!(packed(&bench, &git, ".").await, expected);
     bench.end().await;
 }

@@ -17,7 +17,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::parts::{testbed, tls};
 
-const TEMPLATE: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name }}-c}\ndata: {size: {{ .Values.size | quote }}}\n";
+const TEMPLATE: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name \
+                        }}-c}\ndata: {size: {{ .Values.size | quote }}}\n";
 
 /// The files of a chart.
 fn chart(version: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -281,7 +282,8 @@ fn charts_learn_nothing_of_the_machine_and_reach_nobody() {
             .success()
     );
     // In templates Helm itself has neither the environment nor names of hosts.
-    let asks = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {a: {{ getHostByName \"localhost\" | quote }}}\n";
+    let asks = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {a: {{ getHostByName \
+                \"localhost\" | quote }}}\n";
     let output = render_chart(&overlay(""), &[("templates/x.yaml", asks)]);
     assert!(
         text(&output.stdout).contains("a: \"\""),

@@ -43,7 +43,8 @@ fn text(bytes: &[u8]) -> String {
 fn runaway(pids: &Path) -> String {
     let pids = pids.display();
     format!(
-        "setsid sh -c '(echo $$ >> {pids}; sleep 1000 & echo $! >> {pids}; sleep 1000) &' ; echo $$ >> {pids}; "
+        "setsid sh -c '(echo $$ >> {pids}; sleep 1000 & echo $! >> {pids}; sleep 1000) &' ; echo \
+         $$ >> {pids}; "
     )
 }
 
@@ -63,7 +64,8 @@ async fn all_are_started(pids: &Path) -> Vec<String> {
 
 #[tokio::test]
 async fn a_child_sees_only_the_environment_and_the_files_it_is_given() {
-    let script = "env; cat /proc/self/fd/100; grep -E 'NoNewPrivs|CapEff|CapPrm' /proc/self/status; ulimit -c; exit 3";
+    let script = "env; cat /proc/self/fd/100; grep -E 'NoNewPrivs|CapEff|CapPrm' \
+                  /proc/self/status; ulimit -c; exit 3";
     let ended = run(Child {
         files: vec![b"in memory\n".to_vec()],
         ..sh(script)
@@ -225,9 +227,9 @@ async fn memory_files_time_and_processes_are_limited() {
     ))
     .await;
     assert!(!ended.status.success(), "{ended:?}");
-    let ended = run(sh(
-        "exec head -c 2000000 /dev/zero > /tmp/nuon-runner-test-$$; rm -f /tmp/nuon-runner-test-$$",
-    ))
+    let ended = run(sh("exec head -c 2000000 /dev/zero > \
+                        /tmp/nuon-runner-test-$$; rm -f \
+                        /tmp/nuon-runner-test-$$"))
     .await;
     assert_eq!(ended.limit(), Some("the size of a file"), "{ended:?}");
     let busy = Child {

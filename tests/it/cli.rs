@@ -242,17 +242,19 @@ fn an_explanation_names_files_and_lines_in_the_order_of_the_build() {
     write("base/kustomization.yaml", "resources: [web.yaml]\n");
     write(
         "base/web.yaml",
-        "kind: ConfigMap\napiVersion: v1\nmetadata: {name: a}\n---\nkind: Pod\napiVersion: v1\nmetadata:\n  name: web\n\
-         spec:\n  containers:\n  - {name: c, image: 'i:1'}\n",
+        "kind: ConfigMap\napiVersion: v1\nmetadata: {name: a}\n---\nkind: Pod\napiVersion: \
+         v1\nmetadata:\n  name: web\nspec:\n  containers:\n  - {name: c, image: 'i:1'}\n",
     );
     write(
         "top/kustomization.yaml",
-        "resources: [../base]\nnameSuffix: -x\nimages:\n- name: i\n  newTag: '2'\npatches:\n- path: p.yaml\n\
-         - target: {kind: ConfigMap}\n  patch: |-\n    - op: add\n      path: /data\n      value:\n        k: v\n",
+        "resources: [../base]\nnameSuffix: -x\nimages:\n- name: i\n  newTag: '2'\npatches:\n- \
+         path: p.yaml\n- target: {kind: ConfigMap}\n  patch: |-\n    - op: add\n      path: \
+         /data\n      value:\n        k: v\n",
     );
     write(
         "top/p.yaml",
-        "kind: Pod\napiVersion: v1\nmetadata: {name: web}\nspec:\n  containers:\n  - name: c\n    image: i:p\n",
+        "kind: Pod\napiVersion: v1\nmetadata: {name: web}\nspec:\n  containers:\n  - name: c\n    \
+         image: i:p\n",
     );
     let top = directory.path().join("top").display().to_string();
     let root = directory
@@ -281,10 +283,9 @@ fn an_explanation_names_files_and_lines_in_the_order_of_the_build() {
     assert_eq!(code, Some(0));
     assert_eq!(
         told,
-        "Pod/web-x (v1)\n  spec.containers.[name=c].image\n    \
-         \"i:1\"  base/web.yaml:11          resources[0] of base/kustomization.yaml\n    \
-         \"i:p\"  top/p.yaml:7              patches[0] of top/kustomization.yaml\n    \
-         \"i:2\"  top/kustomization.yaml:4  images[0]\n"
+        "Pod/web-x (v1)\n  spec.containers.[name=c].image\n    \"i:1\"  base/web.yaml:11          \
+         resources[0] of base/kustomization.yaml\n    \"i:p\"  top/p.yaml:7              \
+         patches[0] of top/kustomization.yaml\n    \"i:2\"  top/kustomization.yaml:4  images[0]\n"
     );
     let (_, told, _) = explain(&[
         "--object",

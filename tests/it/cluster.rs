@@ -214,16 +214,18 @@ impl Bench {
 /// A ConfigMap as text.
 pub fn config_map(name: &str, value: &str) -> String {
     format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: {value:?}}}\n---\n"
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: \
+         {value:?}}}\n---\n"
     )
 }
 
 /// A Deployment as text.
 pub fn deployment(name: &str, replicas: u32) -> String {
     format!(
-        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}}}\nspec:\n  replicas: {replicas}\n  \
-         selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: {{labels: {{app: {name}}}}}\n    \
-         spec: {{containers: [{{name: c, image: 'registry.invalid/web:1'}}]}}\n---\n"
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}}}\nspec:\n  replicas: \
+         {replicas}\n  selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: \
+         {{labels: {{app: {name}}}}}\n    spec: {{containers: [{{name: c, image: \
+         'registry.invalid/web:1'}}]}}\n---\n"
     )
 }
 

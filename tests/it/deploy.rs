@@ -115,9 +115,12 @@ fn changes(diffs: &Value) -> Vec<String> {
 
 fn manifest(namespace: &str, replicas: u32, secret: &str) -> String {
     format!(
-        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n---\n\
-         apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  replicas: {replicas}\n  selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: web}}}}\n    spec: {{containers: [{{name: c, image: 'registry.invalid/web:1'}}]}}\n---\n\
-         apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData: {{password: {secret}}}\n"
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n---\napiVersion: \
+         apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  replicas: {replicas}\n  \
+         selector: {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: \
+         web}}}}\n    spec: {{containers: [{{name: c, image: \
+         'registry.invalid/web:1'}}]}}\n---\napiVersion: v1\nkind: Secret\nmetadata: {{name: \
+         s}}\nstringData: {{password: {secret}}}\n"
     )
 }
 
@@ -199,8 +202,13 @@ async fn a_definition_and_its_objects_can_be_in_one_set() {
     let bench = Bench::new().await;
     let group = format!("{}.example.test", bench.namespace);
     let manifest = format!(
-        "apiVersion: {group}/v1\nkind: Widget\nmetadata: {{name: w, namespace: default}}\nspec: {{size: 1}}\n---\n\
-         apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: widgets.{group}}}\nspec:\n  group: {group}\n  scope: Namespaced\n  names: {{plural: widgets, singular: widget, kind: Widget}}\n  versions:\n  - name: v1\n    served: true\n    storage: true\n    schema: {{openAPIV3Schema: {{type: object, properties: {{spec: {{type: object, properties: {{size: {{type: integer}}}}}}}}}}}}\n"
+        "apiVersion: {group}/v1\nkind: Widget\nmetadata: {{name: w, namespace: default}}\nspec: \
+         {{size: 1}}\n---\napiVersion: apiextensions.k8s.io/v1\nkind: \
+         CustomResourceDefinition\nmetadata: {{name: widgets.{group}}}\nspec:\n  group: {group}\n  \
+         scope: Namespaced\n  names: {{plural: widgets, singular: widget, kind: Widget}}\n  \
+         versions:\n  - name: v1\n    served: true\n    storage: true\n    schema: \
+         {{openAPIV3Schema: {{type: object, properties: {{spec: {{type: object, properties: \
+         {{size: {{type: integer}}}}}}}}}}}}\n"
     );
     let planned = bench
         .finished("create-apply-plan", bench.plan(&manifest))
@@ -217,7 +225,8 @@ async fn a_definition_and_its_objects_can_be_in_one_set() {
 #[tokio::test]
 async fn what_the_cluster_refuses_fails_the_plan_and_names_the_object() {
     let bench = Bench::new().await;
-    let bad = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad, namespace: default}\ndata: {a: [1]}\n";
+    let bad = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad, namespace: default}\ndata: \
+               {a: [1]}\n";
     let job = bench.run("create-apply-plan", bench.plan(bad)).await;
     assert_eq!(job.status, "failed");
     assert!(
@@ -286,7 +295,8 @@ async fn an_approved_plan_that_no_longer_fits_fails_with_what_moved() {
     let bench = Bench::new().await;
     let manifest = |value: &str| {
         format!(
-            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {}}}\n---\napiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData: {{p: {value}}}\n",
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {}}}\n---\napiVersion: v1\nkind: \
+             Secret\nmetadata: {{name: s}}\nstringData: {{p: {value}}}\n",
             bench.namespace
         )
     };

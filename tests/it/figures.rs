@@ -211,7 +211,8 @@ async fn deploys() {
             applies.push(job_time(&control, &applied).await);
         }
         println!(
-            "{objects} objects, {padding} bytes of padding: plan job {:?}, apply job {:?} (medians of {rounds}), peak {} KiB",
+            "{objects} objects, {padding} bytes of padding: plan job {:?}, apply job {:?} \
+             (medians of {rounds}), peak {} KiB",
             median(plans),
             median(applies),
             memory(&daemon, "VmHWM:")

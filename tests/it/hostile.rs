@@ -337,14 +337,17 @@ fn what_would_take_all_time_or_memory_is_refused() {
             kustomization("components: [c]"),
             (
                 "c/kustomization.yaml",
-                "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\ncomponents: [../c]\n".into(),
+                "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\ncomponents: \
+                 [../c]\n"
+                    .into(),
             ),
         ],
     );
     refused(
         "a pattern too large to compile",
         &[kustomization(
-            "resources: [good.yaml]\npatches: [{patch: '[{\"op\": \"add\", \"path\": \"/x\", \"value\": 1}]', target: {name: '((a{1000}){1000}){1000}'}}]",
+            "resources: [good.yaml]\npatches: [{patch: '[{\"op\": \"add\", \"path\": \"/x\", \
+             \"value\": 1}]', target: {name: '((a{1000}){1000}){1000}'}}]",
         )],
     );
     refused(
@@ -359,14 +362,17 @@ fn what_would_take_all_time_or_memory_is_refused() {
             kustomization("resources: [good.yaml]\ncrds: [c.yaml]"),
             (
                 "c.yaml",
-                "x.Y: {Schema: {properties: {kind: {}, apiVersion: {}, metadata: {}, spec: {$ref: x.Y}}}}\n".into(),
+                "x.Y: {Schema: {properties: {kind: {}, apiVersion: {}, metadata: {}, spec: {$ref: \
+                 x.Y}}}}\n"
+                    .into(),
             ),
         ],
     );
     refused(
         "an index beyond reason",
         &[kustomization(
-            "resources: [good.yaml]\nreplacements: [{sourceValue: x, targets: [{select: {name: good}, fieldPaths: ['data.k.99999999999999999999']}]}]",
+            "resources: [good.yaml]\nreplacements: [{sourceValue: x, targets: [{select: {name: \
+             good}, fieldPaths: ['data.k.99999999999999999999']}]}]",
         )],
     );
     refused(
@@ -376,8 +382,30 @@ fn what_would_take_all_time_or_memory_is_refused() {
             ("a.yaml", "a: \u{0}\n".into()),
         ],
     );
-    refused("a program as a plugin", &[kustomization("resources: [good.yaml]\ntransformers: [t.yaml]"), ("t.yaml", "apiVersion: example.org/v1\nkind: Run\nmetadata: {name: t, annotations: {config.kubernetes.io/function: \"exec: {path: /bin/sh}\"}}\n".into())]);
-    refused("a container as a generator", &[kustomization("generators: [t.yaml]"), ("t.yaml", "apiVersion: v1\nkind: Run\nmetadata: {name: t, annotations: {config.kubernetes.io/function: \"container: {image: x}\"}}\n".into())]);
+    refused(
+        "a program as a plugin",
+        &[
+            kustomization("resources: [good.yaml]\ntransformers: [t.yaml]"),
+            (
+                "t.yaml",
+                "apiVersion: example.org/v1\nkind: Run\nmetadata: {name: t, annotations: \
+                 {config.kubernetes.io/function: \"exec: {path: /bin/sh}\"}}\n"
+                    .into(),
+            ),
+        ],
+    );
+    refused(
+        "a container as a generator",
+        &[
+            kustomization("generators: [t.yaml]"),
+            (
+                "t.yaml",
+                "apiVersion: v1\nkind: Run\nmetadata: {name: t, annotations: \
+                 {config.kubernetes.io/function: \"container: {image: x}\"}}\n"
+                    .into(),
+            ),
+        ],
+    );
     refused(
         "a chart without leave",
         &[kustomization(
@@ -402,7 +430,11 @@ fn a_slow_pattern_is_not_slow() {
             "a".repeat(50_000)
         ),
     );
-    trap.write("kustomization.yaml", "resources: [long.yaml]\npatches: [{patch: '[{\"op\": \"add\", \"path\": \"/x\", \"value\": 1}]', target: {name: '(a+)+c'}}]\n");
+    trap.write(
+        "kustomization.yaml",
+        "resources: [long.yaml]\npatches: [{patch: '[{\"op\": \"add\", \"path\": \"/x\", \
+         \"value\": 1}]', target: {name: '(a+)+c'}}]\n",
+    );
     assert!(trap.build().status.success());
 }
 

@@ -253,8 +253,9 @@ async fn plans_reach_neither_this_machine_nor_its_metadata() {
     };
     let kubeconfig = |server: &str, proxy: &str| {
         format!(
-            "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: k, cluster: {{server: {server:?}{proxy}}}}}]\n\
-             users: [{{name: u, user: {{token: marked-token}}}}]\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n"
+            "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: k, cluster: \
+             {{server: {server:?}{proxy}}}}}]\nusers: [{{name: u, user: {{token: \
+             marked-token}}}}]\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n"
         )
     };
     for host in LOCAL {

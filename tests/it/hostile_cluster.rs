@@ -104,8 +104,9 @@ static BOMB: LazyLock<bytes::Bytes> = LazyLock::new(|| {
 fn plan(server: &str) -> Output {
     let dir = tempfile::tempdir().unwrap();
     let config = format!(
-        "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: k, cluster: {{server: {server:?}}}}}]\n\
-         users: [{{name: u, user: {{token: marked-token}}}}]\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n"
+        "apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{{name: k, cluster: \
+         {{server: {server:?}}}}}]\nusers: [{{name: u, user: {{token: \
+         marked-token}}}}]\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n"
     );
     std::fs::write(dir.path().join("kubeconfig"), config).unwrap();
     let object = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata: {a: b}\n";

@@ -47,13 +47,14 @@ impl Trap {
     fn config(&self) -> String {
         let canary = self.canary().display().to_string();
         format!(
-            "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tworktree = .\n\tfsmonitor = {canary}\n\
-             \thooksPath = {dir}\n\tsshCommand = {canary}\n\tpager = {canary}\n\taskPass = {canary}\n\
-             \tgitProxy = {canary}\n\talternateRefsCommand = {canary}\n[filter \"x\"]\n\tclean = {canary}\n\
-             \tsmudge = {canary}\n\tprocess = {canary}\n\trequired = true\n[diff \"x\"]\n\tcommand = {canary}\n\
-             \ttextconv = {canary}\n[merge \"x\"]\n\tdriver = {canary}\n[credential]\n\thelper = {canary}\n\
-             [remote \"origin\"]\n\turl = ext::{canary}\n\tuploadpack = {canary}\n\
-             [submodule \"s\"]\n\tupdate = !{canary}\n\tactive = true\n",
+            "[core]\n\trepositoryformatversion = 0\n\tbare = false\n\tworktree = .\n\tfsmonitor = \
+             {canary}\n\thooksPath = {dir}\n\tsshCommand = {canary}\n\tpager = \
+             {canary}\n\taskPass = {canary}\n\tgitProxy = {canary}\n\talternateRefsCommand = \
+             {canary}\n[filter \"x\"]\n\tclean = {canary}\n\tsmudge = {canary}\n\tprocess = \
+             {canary}\n\trequired = true\n[diff \"x\"]\n\tcommand = {canary}\n\ttextconv = \
+             {canary}\n[merge \"x\"]\n\tdriver = {canary}\n[credential]\n\thelper = \
+             {canary}\n[remote \"origin\"]\n\turl = ext::{canary}\n\tuploadpack = \
+             {canary}\n[submodule \"s\"]\n\tupdate = !{canary}\n\tactive = true\n",
             dir = self.dir.path().display()
         )
     }
@@ -399,7 +400,8 @@ async fn no_tree_runs_a_program() {
         variant(what, trap.module(name, &lines), trap.bare("evil"));
     }
     // Attributes, filters, hooks, and what large file storage uses.
-    let attributes = "* filter=x diff=x merge=x\n*.bin filter=lfs diff=lfs merge=lfs -text\n* ident export-subst\n* text working-tree-encoding=UTF-16\n";
+    let attributes = "* filter=x diff=x merge=x\n*.bin filter=lfs diff=lfs merge=lfs -text\n* \
+                      ident export-subst\n* text working-tree-encoding=UTF-16\n";
     variant(
         "attributes",
         trap.module("s", &good),
@@ -413,7 +415,8 @@ async fn no_tree_runs_a_program() {
             (
                 ".lfsconfig".into(),
                 format!(
-                    "[lfs]\n\turl = http://127.0.0.1:1/\n[lfs \"customtransfer.x\"]\n\tpath = {canary}\n"
+                    "[lfs]\n\turl = http://127.0.0.1:1/\n[lfs \"customtransfer.x\"]\n\tpath = \
+                     {canary}\n"
                 ),
             ),
         ],

@@ -29,7 +29,8 @@ fn wide(keys: usize) -> String {
 fn annotated(name: &str, rule: &str, items: usize) -> String {
     let words: String = (0..items).map(|at| format!("  w{at}: x\n")).collect();
     format!(
-        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, annotations: {{nuon.co/ready-when: {rule:?}}}}}\ndata:\n{words}"
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, annotations: \
+         {{nuon.co/ready-when: {rule:?}}}}}\ndata:\n{words}"
     )
 }
 

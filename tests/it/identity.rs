@@ -171,7 +171,8 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     };
     let keys = |who: &str| {
         let xml = format!(
-            "<R><Credentials><AccessKeyId>ASIA{who}</AccessKeyId><SecretAccessKey>marked-{who}</SecretAccessKey><SessionToken>session-{who}</SessionToken></Credentials></R>"
+            "<R><Credentials><AccessKeyId>ASIA{who}</AccessKeyId><SecretAccessKey>marked-{who}</\
+             SecretAccessKey><SessionToken>session-{who}</SessionToken></Credentials></R>"
         );
         Response::new(Body::from(xml))
     };

@@ -64,8 +64,8 @@ impl Stage {
             }
             Scenario::Deploy => {
                 let manifest = format!(
-                    "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: b}}\n---\n\
-                     apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}}}\n"
+                    "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: \
+                     b}}\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}}}\n"
                 );
                 let mut plan = crate::deploy::plan("default", &manifest, &testbed().kubeconfig());
                 let approved = json!({"plan": "{}", "op": "apply"}).to_string();

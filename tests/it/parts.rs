@@ -59,7 +59,10 @@ static TESTBED: LazyLock<Testbed> = LazyLock::new(|| {
     let default = || concat!(env!("CARGO_MANIFEST_DIR"), "/tests/testbed/run").to_owned();
     let state = PathBuf::from(std::env::var("NUON_TESTBED").unwrap_or_else(|_| default()));
     let text = std::fs::read_to_string(state.join("env")).unwrap_or_else(|_| {
-        panic!("the testbed is not up: run tests/testbed/up (or the whole suite by tests/run), which starts a real API server and registries")
+        panic!(
+            "the testbed is not up: run tests/testbed/up (or the whole suite by tests/run), which \
+             starts a real API server and registries"
+        )
     });
     let values = text
         .lines()

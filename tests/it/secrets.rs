@@ -153,7 +153,8 @@ fn descendants(parent: i32) -> Vec<i32> {
 fn secret_manifest() -> String {
     let data = STANDARD.encode(DATA);
     format!(
-        "apiVersion: v1\nkind: Secret\nmetadata: {{name: {}, namespace: default}}\ndata: {{a: {data}}}\nstringData: {{b: {STRING_DATA}}}\n",
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: {}, namespace: default}}\ndata: {{a: \
+         {data}}}\nstringData: {{b: {STRING_DATA}}}\n",
         unique("marked")
     )
 }
@@ -169,7 +170,8 @@ async fn no_marked_value_comes_out_anywhere() {
         ("app/kustomization.yaml", "resources: [s.yaml]\n"),
         (
             "app/s.yaml",
-            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {x: marked-secret-string-6}\n",
+            "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {x: \
+             marked-secret-string-6}\n",
         ),
     ];
     let git = GitServer::start(&files, Some("robot:marked-git-pass/word+1")).await;
@@ -196,7 +198,8 @@ async fn no_marked_value_comes_out_anywhere() {
          clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:1'}}}}]\nusers: [{{name: u, user: {{token: {KUBE_TOKEN}, username: x, password: {KUBE_PASSWORD}}}}}]\n"
     );
     let bad = format!(
-        "apiVersion: v1\nkind: Secret\nmetadata: {{name: bad, namespace: default}}\ndata: {{a: '{BAD_SECRET}!'}}\n"
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: bad, namespace: default}}\ndata: {{a: \
+         '{BAD_SECRET}!'}}\n"
     );
     let builds = [
         (

@@ -247,7 +247,8 @@ fn explain(name: &str, ours: &[String]) -> BTreeSet<usize> {
         match row {
             Some(row) => drop(used.insert(row)),
             None => panic!(
-                "{name}: {theirs:?} became {mine:?}, which no row permits\nrecorded: {recorded:#?}\nours: {ours:#?}"
+                "{name}: {theirs:?} became {mine:?}, which no row permits\nrecorded: \
+                 {recorded:#?}\nours: {ours:#?}"
             ),
         }
     }

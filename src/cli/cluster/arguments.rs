@@ -34,7 +34,8 @@ pub fn with_target(command: Command) -> Command {
             text(
                 "namespace",
                 "NS",
-                "Namespace of the component, and of objects that name none [env: NUON_RUNNER_NAMESPACE]",
+                "Namespace of the component, and of objects that name none [env: \
+                 NUON_RUNNER_NAMESPACE]",
             )
             .short('n')
             .env("NUON_RUNNER_NAMESPACE")
@@ -44,14 +45,27 @@ pub fn with_target(command: Command) -> Command {
             text(
                 "component",
                 "NAME",
-                "Component, whose inventory is kept beside its objects; without one nothing is pruned",
+                "Component, whose inventory is kept beside its objects; without one nothing is \
+                 pruned",
             )
             .env("NUON_RUNNER_COMPONENT")
             .hide_env_values(true),
         )
-        .arg(text("kubeconfig", "FILE", "Kubeconfig [default: KUBECONFIG, ~/.kube/config, the cluster around]"))
-        .arg(text("context", "NAME", "Context of the kubeconfig").env("NUON_RUNNER_CONTEXT").hide_env_values(true))
-        .arg(text("config", "FILE", "Configuration file (TOML)").env("NUON_RUNNER_CONFIG").hide_env_values(true))
+        .arg(text(
+            "kubeconfig",
+            "FILE",
+            "Kubeconfig [default: KUBECONFIG, ~/.kube/config, the cluster around]",
+        ))
+        .arg(
+            text("context", "NAME", "Context of the kubeconfig")
+                .env("NUON_RUNNER_CONTEXT")
+                .hide_env_values(true),
+        )
+        .arg(
+            text("config", "FILE", "Configuration file (TOML)")
+                .env("NUON_RUNNER_CONFIG")
+                .hide_env_values(true),
+        )
         .args(settings)
 }
 

@@ -66,7 +66,8 @@ mod tests {
         for (message, code) in [
             ("no nodes available to schedule pods", code::NO_NODES),
             (
-                "0/3 nodes are available: 2 Insufficient cpu, 1 Insufficient memory. preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod.",
+                "0/3 nodes are available: 2 Insufficient cpu, 1 Insufficient memory. preemption: \
+                 0/3 nodes are available: 3 No preemption victims found for incoming pod.",
                 code::INSUFFICIENT_RESOURCES,
             ),
             (
@@ -86,7 +87,8 @@ mod tests {
                 code::NODE_CORDONED,
             ),
             (
-                "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. preemption: x",
+                "0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims. \
+                 preemption: x",
                 code::CLAIM_UNBOUND,
             ),
             (
@@ -102,7 +104,8 @@ mod tests {
                 code::TOPOLOGY_SPREAD,
             ),
             (
-                "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports.",
+                "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod \
+                 ports.",
                 code::HOST_PORT_CONFLICT,
             ),
         ] {

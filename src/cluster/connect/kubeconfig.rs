@@ -97,7 +97,8 @@ fn restrict_one(
     let program = exec.command.clone().unwrap_or_default();
     if allowed.is_none_or(|allowed| allowed != program) {
         return Err(format!(
-            "it would run {program:?}, which is not allowed; allow it by deploy.allow_exec, or use another user"
+            "it would run {program:?}, which is not allowed; allow it by deploy.allow_exec, or \
+             use another user"
         ));
     }
     let own: Vec<&String> = exec
@@ -220,8 +221,9 @@ mod tests {
 
     fn kubeconfig(exec: &str) -> Kubeconfig {
         let text = format!(
-            "apiVersion: v1\nkind: Config\nusers: [{{name: a, user: {{exec: {exec}}}}}, {{name: b, user: {{exec: {{command: other}}}}}}]\n\
-             contexts: [{{name: c, context: {{cluster: k, user: a}}}}]\ncurrent-context: c\n"
+            "apiVersion: v1\nkind: Config\nusers: [{{name: a, user: {{exec: {exec}}}}}, {{name: \
+             b, user: {{exec: {{command: other}}}}}}]\ncontexts: [{{name: c, context: {{cluster: \
+             k, user: a}}}}]\ncurrent-context: c\n"
         );
         Kubeconfig::from_yaml(&text).unwrap()
     }
@@ -241,7 +243,8 @@ mod tests {
                     .unwrap()
             })
         };
-        let login = "{command: login, apiVersion: client.authentication.k8s.io/v1, env: [{name: REGION, value: x}]}";
+        let login = "{command: login, apiVersion: client.authentication.k8s.io/v1, env: [{name: \
+                     REGION, value: x}]}";
         let exec = restricted(login, Some("login")).unwrap();
         assert_eq!(exec.interactive_mode, Some(ExecInteractiveMode::Never));
         assert_eq!(exec.command.as_deref(), Some("/proc/self/exe"));

@@ -133,7 +133,8 @@ impl Eks<'_> {
         } = *self;
         if let Some(profile) = &auth.profile {
             let message = format!(
-                "the profile {profile:?} is kept in files of a person's machine; name a role or keys"
+                "the profile {profile:?} is kept in files of a person's machine; name a role or \
+                 keys"
             );
             return Err(IdentityError::Plan(message));
         }
@@ -458,10 +459,11 @@ mod tests {
         .url("us-east-1", query, &keys, now);
         assert_eq!(
             url,
-            "sts.us-east-1.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15&X-Amz-Algorithm=AWS4-HMAC-SHA256\
-             &X-Amz-Credential=AKIDEXAMPLE%2F20260102%2Fus-east-1%2Fsts%2Faws4_request&X-Amz-Date=20260102T030405Z\
-             &X-Amz-Expires=60&X-Amz-SignedHeaders=host%3Bx-k8s-aws-id\
-             &X-Amz-Signature=c20f4e474823bfa758294e66c131414ddf10bb9269c110323eeb1afc78599e56"
+            "sts.us-east-1.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15&\
+             X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIDEXAMPLE%2F20260102%2Fus-east-1%\
+             2Fsts%2Faws4_request&X-Amz-Date=20260102T030405Z&X-Amz-Expires=60&\
+             X-Amz-SignedHeaders=host%3Bx-k8s-aws-id&\
+             X-Amz-Signature=c20f4e474823bfa758294e66c131414ddf10bb9269c110323eeb1afc78599e56"
         );
     }
 

@@ -21,9 +21,9 @@ pub async fn token(machine: &Machine, auth: &AzureAuth) -> Result<Token, Identit
             .as_deref()
             .or_else(|| machine.variable("AZURE_TENANT_ID"));
         let (Some(client), Some(tenant)) = (machine.variable("AZURE_CLIENT_ID"), tenant) else {
-            let message =
-                "AZURE_FEDERATED_TOKEN_FILE is set, but not AZURE_CLIENT_ID and AZURE_TENANT_ID"
-                    .into();
+            let message = "AZURE_FEDERATED_TOKEN_FILE is set, but not AZURE_CLIENT_ID and \
+                           AZURE_TENANT_ID"
+                .into();
             return Err(IdentityError::None {
                 cloud: "Azure",
                 message,

@@ -55,7 +55,9 @@ pub async fn check(tokens: &Tokens, allowed: &[String]) -> Result<(), IdentityEr
         Cloud::Google(_) if ends_with_any(&host, &GKE) => return Ok(()),
         Cloud::Google(_) => {
             return Err(unbound(
-                "the plan names no project_id and region, so Google cannot be asked where the cluster is".into(),
+                "the plan names no project_id and region, so Google cannot be asked where the \
+                 cluster is"
+                    .into(),
             ));
         }
     };
@@ -76,7 +78,8 @@ pub async fn check(tokens: &Tokens, allowed: &[String]) -> Result<(), IdentityEr
         }) if in_domain => {
             tracing::warn!(
                 cluster = tokens.cluster,
-                "this machine may not ask where the cluster is; its endpoint is believed because of its domain"
+                "this machine may not ask where the cluster is; its endpoint is believed because \
+                 of its domain"
             );
             Ok(())
         }

@@ -252,7 +252,8 @@ impl Job<'_> {
         if contract.schema_version != contract::VERSION {
             let (theirs, ours) = (contract.schema_version, contract::VERSION);
             let message = format!(
-                "the approved plan is of version {theirs}, and this runner knows {ours}; plan again"
+                "the approved plan is of version {theirs}, and this runner knows {ours}; plan \
+                 again"
             );
             return Err(Failure::new(FailureKind::Plan, message));
         }

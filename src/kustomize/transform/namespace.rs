@@ -78,8 +78,8 @@ impl Config {
             "none" => Subjects::None,
             other => {
                 return Err(format!(
-                    "invalid value {other:?} for setRoleBindingSubjects: must be one of defaultOnly, none or \
-                     allServiceAccounts"
+                    "invalid value {other:?} for setRoleBindingSubjects: must be one of \
+                     defaultOnly, none or allServiceAccounts"
                 ));
             }
         };

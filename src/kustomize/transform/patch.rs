@@ -156,8 +156,11 @@ impl Transform for Patching {
                 selector,
             ) => {
                 if selector.is_some() && documents.len() > 1 {
-                    Err("several strategic merge patches in one entry must not have a target; make an entry of each"
-                        .into())
+                    Err(
+                        "several strategic merge patches in one entry must not have a target; \
+                         make an entry of each"
+                            .into(),
+                    )
                 } else {
                     documents.iter().try_for_each(|patch| {
                         let merging = Merging {

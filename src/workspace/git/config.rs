@@ -185,8 +185,8 @@ pub(super) fn environment(
 /// git hands this text to a shell, so it is made of the operator's settings and a checked host alone, quoted.
 fn ssh_command(location: &Location, policy: &Policy, pins: &[SocketAddr]) -> String {
     let mut command = String::from(
-        "ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o ForwardAgent=no -o ClearAllForwardings=yes \
-         -o PermitLocalCommand=no",
+        "ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o ForwardAgent=no -o \
+         ClearAllForwardings=yes -o PermitLocalCommand=no",
     );
     let shell = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
     if let Some(pin) = pins.first() {

@@ -112,7 +112,8 @@ mod tests {
 
     #[test]
     fn a_listing_is_counted_in_entries_and_blocks() {
-        let text = "100644 blob aa       5\t.gitmodules;040000 tree bb       -\td;160000 commit cc       -\td/sub;";
+        let text = "100644 blob aa       5\t.gitmodules;040000 tree bb       -\td;160000 commit \
+                    cc       -\td/sub;";
         let listing = listed(text, 3, 3 * BLOCK).unwrap();
         assert_eq!(
             listing,

@@ -56,7 +56,8 @@ fn check_packed(name: &str, content: &[u8], depth: usize) -> Result<(), String> 
     for (inner, content) in archive::files(&tar, limits, Links::Refuse).map_err(unreadable)? {
         if is_schema(&inner) && refers_elsewhere(&content) {
             return Err(format!(
-                "{inner} in the packed chart {name} refers to files or other hosts, which is not allowed; unpack the chart"
+                "{inner} in the packed chart {name} refers to files or other hosts, which is not \
+                 allowed; unpack the chart"
             ));
         }
         check_packed(&inner, &content, depth)?;

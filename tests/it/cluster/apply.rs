@@ -154,7 +154,8 @@ async fn a_job_whose_template_changes_is_told_to_be_immutable() {
     let bench = Bench::new().await;
     let job = |image: &str| {
         format!(
-            "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: j}}\nspec: {{template: {{spec: {{restartPolicy: Never, containers: [{{name: c, image: {image}}}]}}}}}}\n"
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: j}}\nspec: {{template: {{spec: \
+             {{restartPolicy: Never, containers: [{{name: c, image: {image}}}]}}}}}}\n"
         )
     };
     bench
@@ -309,7 +310,8 @@ async fn a_rule_that_allows_everything_is_told_from_none() {
     let bench = Bench::new().await;
     let policy = |ingress: &str| {
         format!(
-            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p}}\nspec: {{podSelector: {{}}, policyTypes: [Ingress], ingress: {ingress}}}\n"
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p}}\nspec: \
+             {{podSelector: {{}}, policyTypes: [Ingress], ingress: {ingress}}}\n"
         )
     };
     bench.apply("web", &policy("[{}]"), &[]).ended(0);
@@ -338,7 +340,9 @@ async fn a_volume_and_what_the_operator_keeps_are_never_made_again() {
     ];
     let claim = |more: &str, mode: &str| {
         format!(
-            "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: data, annotations: {{nuon.co/wait: disabled{more}}}}}\nspec: {{accessModes: [{mode}], resources: {{requests: {{storage: 1Gi}}}}}}\n---\n"
+            "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: data, annotations: \
+             {{nuon.co/wait: disabled{more}}}}}\nspec: {{accessModes: [{mode}], resources: \
+             {{requests: {{storage: 1Gi}}}}}}\n---\n"
         )
     };
     let path = format!(
@@ -593,7 +597,8 @@ async fn an_immutable_field_of_a_service_is_a_sentence() {
     let bench = Bench::new().await;
     let service = |ip: &str| {
         format!(
-            "apiVersion: v1\nkind: Service\nmetadata: {{name: s}}\nspec: {{clusterIP: {ip}, ports: [{{port: 80}}]}}\n"
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: s}}\nspec: {{clusterIP: {ip}, \
+             ports: [{{port: 80}}]}}\n"
         )
     };
     bench.apply("web", &service("10.96.7.7"), &[]).ended(0);
@@ -642,8 +647,9 @@ async fn an_idle_claim_is_no_fault_and_a_pod_without_its_volume_is() {
     let body = json!({"metadata": {"name": class}, "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"});
     bench.create(classes, body).await;
     let claim = format!(
-        "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: data}}\nspec: {{storageClassName: {class}, \
-         accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}\n---\n"
+        "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: data}}\nspec: \
+         {{storageClassName: {class}, accessModes: [ReadWriteOnce], resources: {{requests: \
+         {{storage: 1Gi}}}}}}\n---\n"
     );
     let ran = bench
         .apply("web", &claim, &["--deploy-wait-timeout", "60s"])
@@ -656,7 +662,8 @@ async fn an_idle_claim_is_no_fault_and_a_pod_without_its_volume_is() {
     bench.run(&["status", "--component", "web"]).ended(0);
     let user = deployment("web", 1).replace(
         "spec: {containers: [{name: c,",
-        "spec: {volumes: [{name: v, persistentVolumeClaim: {claimName: data}}], containers: [{name: c,",
+        "spec: {volumes: [{name: v, persistentVolumeClaim: {claimName: data}}], containers: \
+         [{name: c,",
     );
     let late = bench
         .apply(
@@ -690,10 +697,12 @@ async fn a_new_field_comes_with_its_definition() {
             .collect::<Vec<_>>()
             .join(", ");
         format!(
-            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: things.{group}}}\nspec:\n  group: {group}\n  \
-             scope: Namespaced\n  names: {{kind: Thing, plural: things}}\n  versions: [{{name: v1, served: true, storage: true, \
-             schema: {{openAPIV3Schema: {{type: object, properties: {{spec: {{type: object, properties: {{{properties}}}}}}}}}}}}}]\n---\n\
-             apiVersion: {group}/v1\nkind: Thing\nmetadata: {{name: t}}\nspec: {{{values}}}\n---\n"
+            "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: \
+             {{name: things.{group}}}\nspec:\n  group: {group}\n  scope: Namespaced\n  names: \
+             {{kind: Thing, plural: things}}\n  versions: [{{name: v1, served: true, storage: \
+             true, schema: {{openAPIV3Schema: {{type: object, properties: {{spec: {{type: object, \
+             properties: {{{properties}}}}}}}}}}}}}]\n---\napiVersion: {group}/v1\nkind: \
+             Thing\nmetadata: {{name: t}}\nspec: {{{values}}}\n---\n"
         )
     };
     bench.apply("web", &set(&["old"]), &[]).ended(0);

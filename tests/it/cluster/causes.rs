@@ -53,9 +53,9 @@ fn case(cause: &'static str, manifest: impl Into<String>, kubelet: Kubelet) -> C
 /// A Deployment of one pod, with members of its pod's spec. What the kubelet would do is left to the case.
 fn web(pod: &str) -> String {
     format!(
-        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  selector: {{matchLabels: {{app: web}}}}\n  \
-         template:\n    metadata: {{labels: {{app: web}}, annotations: {{testbed/stay: ContainerCreating}}}}\n    \
-         spec: {{{pod}}}\n"
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  selector: \
+         {{matchLabels: {{app: web}}}}\n  template:\n    metadata: {{labels: {{app: web}}, \
+         annotations: {{testbed/stay: ContainerCreating}}}}\n    spec: {{{pod}}}\n"
     )
 }
 
@@ -80,30 +80,37 @@ fn images() -> Vec<Case> {
     vec![
         pull(
             "ImageNotFound",
-            "rpc error: code = NotFound desc = failed to pull and unpack image \"registry.invalid/web:1\": failed to resolve image: registry.invalid/web:1: not found",
+            "rpc error: code = NotFound desc = failed to pull and unpack image \
+             \"registry.invalid/web:1\": failed to resolve image: registry.invalid/web:1: not \
+             found",
         ),
         pull(
             "ImageAuthFailed",
-            "failed to pull and unpack image: pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed",
+            "failed to pull and unpack image: pull access denied, repository does not exist or \
+             may require authorization: server message: insufficient_scope: authorization failed",
         ),
         pull(
             "ImageWrongArchitecture",
-            "rpc error: code = NotFound desc = failed to pull and unpack image: no match for platform in manifest: not found",
+            "rpc error: code = NotFound desc = failed to pull and unpack image: no match for \
+             platform in manifest: not found",
         ),
         pull(
             "ImageRegistryThrottled",
-            "rpc error: code = Unknown desc = 429 Too Many Requests: toomanyrequests: You have reached your pull rate limit",
+            "rpc error: code = Unknown desc = 429 Too Many Requests: toomanyrequests: You have \
+             reached your pull rate limit",
         ),
         pull(
             "ImageRegistryUnreachable",
-            "failed to do request: Head \"https://registry.invalid/v2/\": dial tcp: lookup registry.invalid on 10.0.0.2:53: no such host",
+            "failed to do request: Head \"https://registry.invalid/v2/\": dial tcp: lookup \
+             registry.invalid on 10.0.0.2:53: no such host",
         ),
         case(
             "InvalidImageName",
             plain(),
             waiting(
                 "InvalidImageName",
-                "Failed to apply default image tag \"WEB:${TAG}\": couldn't parse image name: invalid reference format",
+                "Failed to apply default image tag \"WEB:${TAG}\": couldn't parse image name: \
+                 invalid reference format",
             ),
         ),
         case(
@@ -111,7 +118,8 @@ fn images() -> Vec<Case> {
             plain(),
             waiting(
                 "ErrImageNeverPull",
-                "Container image \"registry.invalid/web:1\" is not present with pull policy of Never",
+                "Container image \"registry.invalid/web:1\" is not present with pull policy of \
+                 Never",
             ),
         ),
     ]
@@ -144,14 +152,16 @@ fn containers() -> Vec<Case> {
         ),
         config(
             "RunAsNonRoot",
-            "container has runAsNonRoot and image will run as root (pod: \"web_shop(1)\", container: c)",
+            "container has runAsNonRoot and image will run as root (pod: \"web_shop(1)\", \
+             container: c)",
         ),
         case(
             "CommandNotFound",
             plain(),
             waiting(
                 "RunContainerError",
-                "failed to create containerd task: OCI runtime create failed: exec: \"/srv/app\": stat /srv/app: no such file or directory",
+                "failed to create containerd task: OCI runtime create failed: exec: \"/srv/app\": \
+                 stat /srv/app: no such file or directory",
             ),
         ),
         case(
@@ -231,7 +241,8 @@ fn containers() -> Vec<Case> {
             Kubelet::Event(
                 "",
                 "FailedCreatePodSandBox",
-                "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup network for sandbox: plugin type=\"calico\" failed (add)",
+                "Failed to create pod sandbox: rpc error: code = Unknown desc = failed to setup \
+                 network for sandbox: plugin type=\"calico\" failed (add)",
             ),
         ),
         // pkg/kubelet/eviction/eviction_manager.go, `evictPod`
@@ -255,12 +266,15 @@ fn scheduling() -> Vec<Case> {
     };
     let claimed = |claim: &str| {
         web(&format!(
-            "volumes: [{{name: d, persistentVolumeClaim: {{claimName: data}}}}], containers: [{{name: c, image: i, volumeMounts: [{{name: d, mountPath: /d}}]}}]{claim}"
+            "volumes: [{{name: d, persistentVolumeClaim: {{claimName: data}}}}], containers: \
+             [{{name: c, image: i, volumeMounts: [{{name: d, mountPath: /d}}]}}]{claim}"
         ))
     };
     let claim = |class: &str| {
         format!(
-            "{}---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: data, annotations: {{nuon.co/wait: disabled}}}}\nspec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}{class}}}\n",
+            "{}---\napiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: data, \
+             annotations: {{nuon.co/wait: disabled}}}}\nspec: {{accessModes: [ReadWriteOnce], \
+             resources: {{requests: {{storage: 1Gi}}}}{class}}}\n",
             claimed("")
         )
     };
@@ -277,11 +291,14 @@ fn scheduling() -> Vec<Case> {
         ),
         placed(
             "PodAffinityUnsatisfiable",
-            "affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: nobody}}}]}}",
+            "affinity: {podAffinity: {requiredDuringSchedulingIgnoredDuringExecution: \
+             [{topologyKey: kubernetes.io/hostname, labelSelector: {matchLabels: {app: \
+             nobody}}}]}}",
         ),
         placed(
             "TopologySpreadUnsatisfiable",
-            "topologySpreadConstraints: [{maxSkew: 1, topologyKey: example.test/zone, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}}]",
+            "topologySpreadConstraints: [{maxSkew: 1, topologyKey: example.test/zone, \
+             whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}}]",
         ),
         case("ClaimMissing", claimed(""), Kubelet::Nothing),
         case("NoStorageClass", claim(""), Kubelet::Nothing),
@@ -369,7 +386,10 @@ fn refused() -> Vec<Case> {
         ),
         case(
             "JobDeadlineExceeded",
-            "apiVersion: batch/v1\nkind: Job\nmetadata: {name: web}\nspec: {activeDeadlineSeconds: 1, template: {metadata: {labels: {app: web}, annotations: {testbed/stay: ContainerCreating}}, spec: {restartPolicy: Never, nodeSelector: {no: where}, containers: [{name: c, image: i}]}}}\n",
+            "apiVersion: batch/v1\nkind: Job\nmetadata: {name: web}\nspec: \
+             {activeDeadlineSeconds: 1, template: {metadata: {labels: {app: web}, annotations: \
+             {testbed/stay: ContainerCreating}}, spec: {restartPolicy: Never, nodeSelector: {no: \
+             where}, containers: [{name: c, image: i}]}}}\n",
             Kubelet::Nothing,
         ),
     ]
@@ -411,7 +431,8 @@ async fn broken_manifests_are_explained_within_seconds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_lines_of_a_crashed_container_are_told_and_secrets_in_them_are_hidden() {
     let bench = Bench::new().await;
-    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: db}\nstringData: {password: marked-log-password}\n";
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: db}\nstringData: {password: \
+                  marked-log-password}\n";
     let file = bench.manifest(&format!("{}---\n{secret}", plain()));
     let mut command = bench.command(&[
         "apply",
@@ -630,7 +651,8 @@ async fn a_hopeless_object_behind_many_slow_ones_ends_the_wait() {
     let bench = Bench::new().await;
     let service = |at: usize| {
         format!(
-            "apiVersion: v1\nkind: Service\nmetadata: {{name: s{at}}}\nspec: {{type: LoadBalancer, ports: [{{port: 80}}]}}\n---\n"
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: s{at}}}\nspec: {{type: \
+             LoadBalancer, ports: [{{port: 80}}]}}\n---\n"
         )
     };
     let slow: String = (0..25).map(service).collect();

@@ -25,17 +25,22 @@ async fn an_empty_cluster_gives_a_complete_plan_and_nothing_is_written() {
         format!("{}.example.test", bench.namespace),
     );
     let set = format!(
-        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {ns}}}\n---\n\
-         apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: widgets.{group}}}\nspec:\n  \
-         group: {group}\n  scope: Namespaced\n  names: {{plural: widgets, singular: widget, kind: Widget}}\n  versions:\n  \
-         - name: v1\n    served: true\n    storage: true\n    schema: {{openAPIV3Schema: {{type: object, properties: \
-         {{spec: {{type: object, properties: {{size: {{type: integer}}}}}}}}}}}}\n---\n\
-         apiVersion: {group}/v1\nkind: Widget\nmetadata: {{name: w}}\nspec: {{size: SIZE}}\n---\n\
-         apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: runner}}\n---\n\
-         apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: reads}}\nrules: [{{apiGroups: [''], resources: [pods], verbs: [get]}}]\n---\n\
-         apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {{name: reads}}\nroleRef: {{apiGroup: rbac.authorization.k8s.io, kind: Role, name: reads}}\n\
-         subjects: [{{kind: ServiceAccount, name: runner}}]\n---\n\
-         apiVersion: admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: {{name: hook.{ns}}}\nwebhooks: []\n---\n{}",
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {ns}}}\n---\napiVersion: \
+             apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: \
+             widgets.{group}}}\nspec:\n  group: {group}\n  scope: Namespaced\n  names: {{plural: \
+             widgets, singular: widget, kind: Widget}}\n  versions:\n  - name: v1\n    served: \
+             true\n    storage: true\n    schema: {{openAPIV3Schema: {{type: object, properties: \
+             {{spec: {{type: object, properties: {{size: {{type: \
+             integer}}}}}}}}}}}}\n---\napiVersion: {group}/v1\nkind: Widget\nmetadata: {{name: \
+             w}}\nspec: {{size: SIZE}}\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: \
+             {{name: runner}}\n---\napiVersion: rbac.authorization.k8s.io/v1\nkind: \
+             Role\nmetadata: {{name: reads}}\nrules: [{{apiGroups: [''], resources: [pods], \
+             verbs: [get]}}]\n---\napiVersion: rbac.authorization.k8s.io/v1\nkind: \
+             RoleBinding\nmetadata: {{name: reads}}\nroleRef: {{apiGroup: \
+             rbac.authorization.k8s.io, kind: Role, name: reads}}\nsubjects: [{{kind: \
+             ServiceAccount, name: runner}}]\n---\napiVersion: \
+             admissionregistration.k8s.io/v1\nkind: ValidatingWebhookConfiguration\nmetadata: \
+             {{name: hook.{ns}}}\nwebhooks: []\n---\n{}",
         deployment("web", 1)
     );
     let fine = set.replace("SIZE", "1");
@@ -261,7 +266,8 @@ async fn images_that_cannot_be_pulled_are_told_before_anything_is_applied() {
     );
     let auth = json!({"auths": {host: {"username": crate::parts::testbed().user(), "password": crate::parts::testbed().password()}}});
     let secret = format!(
-        "apiVersion: v1\nkind: Secret\nmetadata: {{name: pull}}\ntype: kubernetes.io/dockerconfigjson\nstringData: {{.dockerconfigjson: '{auth}'}}\n"
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: pull}}\ntype: \
+         kubernetes.io/dockerconfigjson\nstringData: {{.dockerconfigjson: '{auth}'}}\n"
     );
     assert_eq!(plan(image, &secret), "[]");
     let absent = plan(&format!("{host}/{name}:nobody-pushed-it"), &secret);

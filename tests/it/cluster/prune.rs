@@ -74,7 +74,9 @@ async fn what_is_kept_foreign_or_moved_stays() {
 #[tokio::test]
 async fn mass_deletions_and_data_need_a_plan_that_lists_them() {
     let bench = Bench::new().await;
-    let claim = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, annotations: {nuon.co/wait: disabled}}\nspec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n---\n";
+    let claim = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, annotations: \
+                 {nuon.co/wait: disabled}}\nspec: {accessModes: [ReadWriteOnce], resources: \
+                 {requests: {storage: 1Gi}}}\n---\n";
     let maps = |count: usize| {
         (0..count)
             .map(|at| config_map(&format!("c{at}"), "1"))
@@ -345,12 +347,14 @@ async fn what_acts_on_finalizers_goes_after_what_has_them() {
     let bench = Bench::new().await;
     let group = format!("{}.example.test", bench.namespace);
     let definition = format!(
-        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: things.{group}}}\nspec:\n  group: {group}\n  \
-         scope: Namespaced\n  names: {{kind: Thing, plural: things}}\n  versions: [{{name: v1, served: true, storage: true, \
-         schema: {{openAPIV3Schema: {{type: object}}}}}}]\n---\n"
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: \
+         things.{group}}}\nspec:\n  group: {group}\n  scope: Namespaced\n  names: {{kind: Thing, \
+         plural: things}}\n  versions: [{{name: v1, served: true, storage: true, schema: \
+         {{openAPIV3Schema: {{type: object}}}}}}]\n---\n"
     );
     let thing = format!(
-        "apiVersion: {group}/v1\nkind: Thing\nmetadata: {{name: t, finalizers: [{group}/hold]}}\n---\n"
+        "apiVersion: {group}/v1\nkind: Thing\nmetadata: {{name: t, finalizers: \
+         [{group}/hold]}}\n---\n"
     );
     let set = format!("{definition}{thing}{}", deployment("operator", 1));
     bench
@@ -531,7 +535,10 @@ async fn a_component_brings_neither_inventories_nor_what_the_operator_denies() {
         bench.get(&bench.config_map("nuon-inventory-shop")).await,
         before
     );
-    let binding = "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: b}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}\nsubjects: [{kind: User, apiGroup: rbac.authorization.k8s.io, name: somebody}]\n---\n";
+    let binding = "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: \
+                   b}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: \
+                   cluster-admin}\nsubjects: [{kind: User, apiGroup: rbac.authorization.k8s.io, \
+                   name: somebody}]\n---\n";
     let set = format!("{binding}{}", config_map("c", "2"));
     for rule in [
         "binding:cluster-admin",

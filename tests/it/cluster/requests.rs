@@ -151,7 +151,8 @@ async fn strangers_cost_no_memory() {
     assert_eq!(code, 0);
     take_down();
     println!(
-        "peak of a deploy of 10 objects: {alone} KiB alone, {beside} KiB beside {strangers} strangers"
+        "peak of a deploy of 10 objects: {alone} KiB alone, {beside} KiB beside {strangers} \
+         strangers"
     );
     // What of it is chance has been seen to be less than 1 MiB.
     assert!(

@@ -123,8 +123,8 @@ fn plan_contents_of_the_control_plane_are_shown_without_secrets() {
             .output()
             .unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        let told = "+ Secret/shop/a\n    + its values are not shown\n~ Secret/shop/a\n    ~ its values are not shown\n\
-                    1 to create, 1 to change, 0 to delete\n";
+        let told = "+ Secret/shop/a\n    + its values are not shown\n~ Secret/shop/a\n    ~ its \
+                    values are not shown\n1 to create, 1 to change, 0 to delete\n";
         assert_eq!(text, told);
     }
 }

@@ -710,7 +710,12 @@ impl Maker {
             );
             self.overlay.files.insert(
                 format!("{chart}/templates/all.yaml"),
-                text("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}-chart\n  namespace: {{ .Release.Namespace }}\n  labels: {{ toYaml .Values.labels | nindent 4 }}\ndata:\n  replicas: {{ .Values.replicas | quote }}\n"),
+                text(
+                    "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name \
+                     }}-chart\n  namespace: {{ .Release.Namespace }}\n  labels: {{ toYaml \
+                     .Values.labels | nindent 4 }}\ndata:\n  replicas: {{ .Values.replicas | \
+                     quote }}\n",
+                ),
             );
         }
         let mut entry = json!({"name": "tiny", "releaseName": one(&mut self.rng, &["one", "two"])});

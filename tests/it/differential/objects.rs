@@ -26,7 +26,9 @@ fn scalar(rng: &mut StdRng) -> Value {
         2 => "two words, and: more".into(),
         3 => "line\nanother  line \n  deeper\n".into(),
         4 => "".into(),
-        5 => "a text that is so long that it goes on beyond the eightieth column of a line, where it is folded".into(),
+        5 => "a text that is so long that it goes on beyond the eightieth column of a line, where \
+              it is folded"
+            .into(),
         6 => "é \u{1F600} \u{2028}".into(),
         7 => "0x1F".into(),
         8 => "2020-01-01".into(),

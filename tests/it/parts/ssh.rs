@@ -26,8 +26,9 @@ impl SshServer {
             .unwrap()
             .port();
         let config = format!(
-            "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\n\
-             UsePAM no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n",
+            "ListenAddress 127.0.0.1:{port}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile \
+             none\nStrictModes no\nUsePAM no\nPasswordAuthentication \
+             no\nKbdInteractiveAuthentication no\n",
             path("host"),
             path("authorized"),
         );
