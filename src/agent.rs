@@ -160,7 +160,7 @@ impl Agent {
         if let Some(id) = &config.id {
             let key = journal.fingerprint_key(&id.to_string()).await?;
             handler_parts.deploys.options.signer = Some(Signer::new(&key));
-            handler_parts.deploys.options.key = Some(key.into());
+            handler_parts.deploys.options.fields.key = Some(key.into());
         }
         let control_metrics = crate::control::metrics::Metrics::register(&registry)?;
         let parts = || -> Result<Parts, AgentError> {

@@ -5,8 +5,10 @@
 //! one pipeline through which every build goes (Flux's `ssa` package; specification of reading,
 //! sections 1 to 4).
 
+pub mod managed_fields;
 pub mod object;
 pub mod order;
+pub mod pointer;
 pub mod read;
 pub mod write;
 

@@ -19,6 +19,7 @@ use crate::cluster::connect::{ConnectError, by_files, by_service_account};
 use crate::cluster::deploy::Failure;
 use crate::cluster::inventory::Component;
 use crate::cluster::options::Options;
+use crate::cluster::policy::FieldPolicy;
 use crate::cluster::{Api, ClusterError};
 use crate::config::{Config, LogFormat};
 use crate::handlers::{Parts, Secrets, artifact};
@@ -176,7 +177,10 @@ impl Target {
     /// How the cluster is changed. Of Secrets a plan remembers fingerprints; nobody else knows the key of this one's.
     pub fn options(&self) -> Options {
         Options {
-            key: Some(rand::random::<[u8; 32]>().to_vec().into()),
+            fields: FieldPolicy {
+                key: Some(rand::random::<[u8; 32]>().to_vec().into()),
+                ..self.parts.deploys.options.fields.clone()
+            },
             ..self.parts.deploys.options.clone()
         }
     }

@@ -15,9 +15,10 @@ use crate::cluster::deploy::some;
 use crate::cluster::inventory::Component;
 use crate::cluster::options::Options;
 use crate::cluster::plan::{Entry, Owned, Plan, newly_wanted, plan};
+use crate::cluster::policy::FieldPolicy;
 use crate::cluster::prune::Deletion;
 use crate::cluster::survey::Survey;
-use crate::cluster::wait::unwell;
+use crate::cluster::wait::unhealthy;
 use crate::handlers::images::look_up;
 use crate::manifest::Object;
 use crate::plan::changeset::{Change, DiffEntry, PlanContents, ResourceDiff};
@@ -125,7 +126,7 @@ pub async fn fresh(target: &Target, matches: &ArgMatches) -> Result<Code, Stoppe
     if plan.is_noop() {
         let deploys = &target.parts.deploys;
         plan.notes
-            .extend(unwell(&survey, &deploys.rules, target.clock.now()).await);
+            .extend(unhealthy(survey.present(), &deploys.rules, target.clock.now()).await);
     }
     tell(&target.redactor.mask(&if input::wants_json(matches) {
         document(target, source.artifact.as_deref(), &plan)
@@ -204,7 +205,12 @@ fn save(
             artifact: artifact.map(str::to_owned),
             ..plan.contract(survey, options)
         },
-        key: options.key.as_deref().map(hex::encode).unwrap_or_default(),
+        key: options
+            .fields
+            .key
+            .as_deref()
+            .map(hex::encode)
+            .unwrap_or_default(),
         changes: plan.changes().collect(),
         notes: &plan.notes,
     };
@@ -249,7 +255,10 @@ impl Saved {
     /// How it is applied: by its own key.
     pub fn options(&self, options: &Options) -> Options {
         Options {
-            key: hex::decode(&self.key).ok().map(Into::into),
+            fields: FieldPolicy {
+                key: hex::decode(&self.key).ok().map(Into::into),
+                ..options.fields.clone()
+            },
             ..options.clone()
         }
     }

@@ -19,7 +19,7 @@ use super::ignore::leave_as_they_are;
 use super::inventory::Record;
 use super::marks::kept;
 use super::options::{Conflicts, Options};
-use super::owners::{is_applied_by, taken_over};
+use super::owners::taken_over;
 use super::plan::{explain, try_as_new};
 use super::prune::goes_with;
 use super::readiness::judge;
@@ -29,6 +29,7 @@ use super::terms::{Action, Breach, How, Standing};
 use super::touched::{fingerprint_of, touched};
 use super::{Api, ClusterError, lines};
 use crate::manifest::Object;
+use crate::manifest::managed_fields::is_applied_by;
 use crate::plan::changeset::{Change, Op, ResourceDiff};
 
 /// Applies at once.
@@ -219,7 +220,7 @@ async fn announce(
                 .live
                 .get(&id)
                 .filter(|_| !inventory.objects.contains_key(&id));
-            let adopted = live.is_some_and(|live| !options.has_deployed(live));
+            let adopted = live.is_some_and(|live| !options.fields.has_applied(live));
             let record = Record {
                 version: object.version().to_owned(),
                 adopted,
@@ -228,7 +229,9 @@ async fn announce(
             inventory.objects.insert(id, record);
         }
     }
-    inventory.settle(api, &survey.served, options).await
+    inventory
+        .settle(api, &survey.served, &options.writer())
+        .await
 }
 
 /// Notes in the inventory what was wanted and what is there of the objects that are ours now. Of others nothing is
@@ -237,7 +240,7 @@ fn note(survey: &mut Survey, done: &[Option<Done>], options: &Options) {
     let Some(inventory) = &mut survey.inventory else {
         return;
     };
-    let key = options.key.as_deref();
+    let key = options.fields.key.as_deref();
     for (object, done) in survey.objects.iter().zip(done) {
         let Some(Done {
             now: Some(now),
@@ -248,7 +251,7 @@ fn note(survey: &mut Survey, done: &[Option<Done>], options: &Options) {
             continue;
         };
         let mut wanted = object.clone();
-        leave_as_they_are(&mut wanted, now, options);
+        leave_as_they_are(&mut wanted, now, &options.fields);
         let is_secret = wanted.is_secret();
         let adopted = inventory
             .objects
@@ -259,7 +262,7 @@ fn note(survey: &mut Survey, done: &[Option<Done>], options: &Options) {
             adopted,
             uid: now.uid().unwrap_or_default().to_owned(),
             wanted: fingerprint_of(&wanted, is_secret, key),
-            seen: fingerprint_of(&touched(object, now, options), is_secret, key),
+            seen: fingerprint_of(&touched(object, now, &options.fields), is_secret, key),
             superseded: None,
         };
         inventory.objects.insert(object.id(), record);
@@ -415,7 +418,7 @@ impl Applier<'_> {
             Ok(resource) => resource,
             Err(error) => {
                 return Done::not(
-                    lines::failed(None, Op::Apply, object, error.to_string(), false),
+                    lines::failed("", Op::Apply, object, error.to_string(), false),
                     live.cloned(),
                 );
             }
@@ -423,21 +426,29 @@ impl Applier<'_> {
         if let Some(blocked) = blocked {
             let message = format!("not tried, because {blocked}");
             return Done::not(
-                lines::failed(Some(resource), Op::Apply, object, message, false),
+                lines::failed(resource.plural(), Op::Apply, object, message, false),
                 live.cloned(),
             );
         }
         if let (Action::Leave, Some(live)) = (action, live) {
-            return Done::ours(lines::unchanged(resource, live, false), live.clone());
+            return Done::ours(
+                lines::unchanged(resource.plural(), live, false),
+                live.clone(),
+            );
         }
         match self.write(resource, object, action, live.cloned()).await {
             Ok(after) => Done::ours(
-                lines::resource_diff(Some(resource), Op::Apply, live, Some(&after), false),
+                lines::resource_diff(resource.plural(), Op::Apply, live, Some(&after), false),
                 after,
             ),
             Err(Refusal::Moved(breach)) => {
-                let diff =
-                    lines::failed(Some(resource), Op::Apply, object, breach.to_string(), false);
+                let diff = lines::failed(
+                    resource.plural(),
+                    Op::Apply,
+                    object,
+                    breach.to_string(),
+                    false,
+                );
                 Done {
                     breach: Some(breach),
                     ..Done::not(diff, live.cloned())
@@ -445,7 +456,7 @@ impl Applier<'_> {
             }
             Err(Refusal::Cluster(error)) => {
                 let diff = lines::failed(
-                    Some(resource),
+                    resource.plural(),
                     Op::Apply,
                     object,
                     explain(&error, live.is_some()),
@@ -483,7 +494,7 @@ impl Applier<'_> {
                     );
                     return Err(ClusterError::Guarded(reason).into());
                 }
-                match try_as_new(self.api, resource, object, &self.options.manager).await {
+                match try_as_new(self.api, resource, object, &self.options.fields.manager).await {
                     Err(error)
                         if self.may_be_known_soon(object, &error)
                             && self.api.clock.elapsed() < soon =>
@@ -551,7 +562,7 @@ impl Applier<'_> {
             return Standing::of(object, promised, live, self.options);
         }
         match live {
-            Some(live) if is_to_be_new && !is_applied_by(live, &self.options.manager) => {
+            Some(live) if is_to_be_new && !is_applied_by(live, &self.options.fields.manager) => {
                 Standing::Breached(Breach {
                     subject: object.subject(),
                     how: How::Appeared,
@@ -567,7 +578,7 @@ impl Applier<'_> {
         object: &Object,
         live: Option<Object>,
     ) -> Result<Object, ClusterError> {
-        let (api, manager) = (self.api, self.options.manager.as_str());
+        let (api, manager) = (self.api, self.options.fields.manager.as_str());
         let mut wanted = object.clone();
         let Some(mut live) = live else {
             in_version(&mut wanted, NEW.into());
@@ -575,10 +586,10 @@ impl Applier<'_> {
                 .apply(&resource.api, &wanted, manager, Write::Real, Force::No)
                 .await;
         };
-        if let Some(owners) = taken_over(&live, manager, &self.options.take_over) {
+        if let Some(owners) = taken_over(&live, manager, &self.options.fields.adopt_from) {
             live = api.set_owners(&resource.api, &live, owners).await?;
         }
-        leave_as_they_are(&mut wanted, &live, self.options);
+        leave_as_they_are(&mut wanted, &live, &self.options.fields);
         if let Some(version) = live.metadata("resourceVersion") {
             in_version(&mut wanted, version.clone());
         }

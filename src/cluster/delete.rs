@@ -64,10 +64,10 @@ impl Fate {
 
     /// What became of an object that was there.
     pub fn diff(&self, served: &Served, live: &Object) -> ResourceDiff {
-        let resource = served.resource(live).ok();
+        let plural = served.plural(live);
         match self.reason() {
-            None => lines::resource_diff(resource, Op::Delete, Some(live), None, false),
-            Some(reason) => lines::failed(resource, Op::Delete, live, reason, false),
+            None => lines::resource_diff(plural, Op::Delete, Some(live), None, false),
+            Some(reason) => lines::failed(plural, Op::Delete, live, reason, false),
         }
     }
 }

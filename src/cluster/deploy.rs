@@ -180,8 +180,8 @@ pub async fn deploy(
     };
     if let Some(inventory) = &mut survey.inventory {
         // Known before it is waited for, which may be cut short.
-        let to_the_end = api.to_the_end();
-        let settled = inventory.settle(&to_the_end, &survey.served, options);
+        let (to_the_end, writer) = (api.to_the_end(), options.writer());
+        let settled = inventory.settle(&to_the_end, &survey.served, &writer);
         deployed.unwritten(in_time(api, settled).await);
     }
     if deployed.failure.is_none()
@@ -343,5 +343,7 @@ async fn remember(
         return Ok(());
     }
     inventory.remember(api.clock.now(), order.artifact.clone(), outcome, changes);
-    inventory.write(api, &survey.served, options).await
+    inventory
+        .write(api, &survey.served, &options.writer())
+        .await
 }

@@ -25,6 +25,13 @@ pub struct Resource {
     pub namespaced: bool,
 }
 
+impl Resource {
+    /// The plural name of the kind, as paths have it.
+    pub fn plural(&self) -> &str {
+        &self.api.plural
+    }
+}
+
 impl Served {
     /// Asks the cluster, in two requests.
     ///
@@ -82,6 +89,11 @@ impl Served {
     /// [`ClusterError::UnknownKind`].
     pub fn resource(&self, object: &Object) -> Result<&Resource, ClusterError> {
         self.kind(object.api_version(), object.kind())
+    }
+
+    /// The plural name of an object's kind; empty if the cluster does not serve the kind.
+    pub fn plural(&self, object: &Object) -> &str {
+        self.resource(object).map_or("", Resource::plural)
     }
 
     /// The resource of a kind in a version.

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use super::marks;
-use super::options::Options;
-use crate::manifest::Object;
+use super::policy::FieldPolicy;
+use crate::manifest::{Object, pointer};
 
 /// Names fields of one object, as JSON pointers with commas between.
 pub const ANNOTATION: &str = "nuon.co/ignore-fields";
@@ -60,7 +60,7 @@ impl IgnoreRule {
 }
 
 /// The pointers to the fields of an object that are left as they are: those that rules name, and marks of others.
-fn pointers(wanted: &Object, live: &Object, options: &Options) -> Vec<String> {
+fn pointers(wanted: &Object, live: &Object, policy: &FieldPolicy) -> Vec<String> {
     let own = wanted
         .annotation(ANNOTATION)
         .unwrap_or_default()
@@ -69,13 +69,13 @@ fn pointers(wanted: &Object, live: &Object, options: &Options) -> Vec<String> {
     let own = own
         .filter(|pointer| pointer.starts_with('/'))
         .map(str::to_owned);
-    let rules = options
+    let rules = policy
         .ignore
         .iter()
         .filter(|rule| rule.is_about(wanted))
         .map(|rule| rule.pointer.clone());
     own.chain(rules)
-        .chain(marks::of_others(live, &options.manager))
+        .chain(marks::of_others(live, &policy.manager))
         .collect()
 }
 
@@ -83,19 +83,19 @@ fn pointers(wanted: &Object, live: &Object, options: &Options) -> Vec<String> {
 pub fn without_ignored<'a>(
     wanted: &Object,
     live: &'a Object,
-    options: &Options,
+    policy: &FieldPolicy,
 ) -> Cow<'a, Object> {
-    let pointers = pointers(wanted, live, options);
+    let pointers = pointers(wanted, live, policy);
     if pointers.is_empty() {
         return Cow::Borrowed(live);
     }
     let mut document = Value::Object(live.0.clone());
-    for pointer in pointers {
-        let Some((parent, member)) = pointer.rsplit_once('/') else {
+    for path in pointers {
+        let Some((parent, member)) = path.rsplit_once('/') else {
             continue;
         };
         if let Some(Value::Object(map)) = document.pointer_mut(parent) {
-            map.shift_remove(&unescape(member));
+            map.shift_remove(&pointer::unescape(member));
         }
     }
     match document {
@@ -105,36 +105,31 @@ pub fn without_ignored<'a>(
 }
 
 /// Puts what the cluster has into the ignored fields of a wanted object, so that nothing about them is asked.
-pub fn leave_as_they_are(wanted: &mut Object, live: &Object, options: &Options) {
-    let pointers = pointers(wanted, live, options);
+pub fn leave_as_they_are(wanted: &mut Object, live: &Object, policy: &FieldPolicy) {
+    let pointers = pointers(wanted, live, policy);
     if pointers.is_empty() {
         return;
     }
     let there = Value::Object(live.0.clone());
     let mut document = Value::Object(std::mem::take(&mut wanted.0));
-    for pointer in pointers {
-        let Some((parent, member)) = pointer.rsplit_once('/') else {
+    for path in pointers {
+        let Some((parent, member)) = path.rsplit_once('/') else {
             continue;
         };
         let Some(parent) = document.pointer_mut(parent) else {
             continue;
         };
-        match (parent, there.pointer(&pointer)) {
-            (Value::Object(map), Some(value)) if map.contains_key(&unescape(member)) => {
-                map.insert(unescape(member), value.clone());
+        match (parent, there.pointer(&path)) {
+            (Value::Object(map), Some(value)) if map.contains_key(&pointer::unescape(member)) => {
+                map.insert(pointer::unescape(member), value.clone());
             }
-            (Value::Object(map), None) => drop(map.shift_remove(&unescape(member))),
+            (Value::Object(map), None) => drop(map.shift_remove(&pointer::unescape(member))),
             _ => {}
         }
     }
     if let Value::Object(map) = document {
         wanted.0 = map;
     }
-}
-
-/// A step of a JSON pointer as the key that it means.
-pub(super) fn unescape(step: &str) -> String {
-    step.replace("~1", "/").replace("~0", "~")
 }
 
 #[cfg(test)]
@@ -153,9 +148,9 @@ mod tests {
         let rules = ["Deployment.apps/web:/spec/replicas", "*:/spec/paused"]
             .iter()
             .map(|rule| rule.parse().unwrap());
-        let rules = Options {
+        let rules = FieldPolicy {
             ignore: rules.collect(),
-            ..Options::default()
+            ..FieldPolicy::default()
         };
         let mut changed = object(wanted.clone());
         leave_as_they_are(&mut changed, &live, &rules);
@@ -167,7 +162,7 @@ mod tests {
 
         let mut by_annotation = object(wanted);
         by_annotation.0["metadata"]["annotations"] = json!({ANNOTATION: "/spec/replicas"});
-        leave_as_they_are(&mut by_annotation, &live, &Options::default());
+        leave_as_they_are(&mut by_annotation, &live, &FieldPolicy::default());
         assert_eq!(by_annotation.0["spec"]["replicas"], 7);
     }
 

@@ -21,7 +21,6 @@
 use serde_json::{Map, Value};
 
 use super::diff::{Difference, Form, compare, essence};
-use super::discovery::Resource;
 use super::{mask, shipped};
 use crate::manifest::Object;
 use crate::plan::changeset::{Change, DiffEntry, Op, ResourceDiff};
@@ -35,16 +34,13 @@ const LONGEST_LINE: usize = 4096;
 
 /// What becomes of one object, masked, line by line.
 pub(super) fn resource_diff(
-    resource: Option<&Resource>,
+    plural: &str,
     op: Op,
     before: Option<&Object>,
     after: Option<&Object>,
     dry_run: bool,
 ) -> ResourceDiff {
     let (change, fields) = fields(before, after, dry_run, Form::Ours);
-    let plural = resource
-        .map(|resource| resource.api.plural.as_str())
-        .unwrap_or_default();
     ResourceDiff {
         change,
         entries: lines(change, &fields, Form::Ours),
@@ -53,21 +49,18 @@ pub(super) fn resource_diff(
 }
 
 /// An object to which nothing happens.
-pub(super) fn unchanged(resource: &Resource, object: &Object, dry_run: bool) -> ResourceDiff {
-    blank(&resource.api.plural, Op::Apply, Some(object), dry_run)
+pub(super) fn unchanged(plural: &str, object: &Object, dry_run: bool) -> ResourceDiff {
+    blank(plural, Op::Apply, Some(object), dry_run)
 }
 
 /// An object that something went wrong with.
 pub(super) fn failed(
-    resource: Option<&Resource>,
+    plural: &str,
     op: Op,
     object: &Object,
     error: String,
     dry_run: bool,
 ) -> ResourceDiff {
-    let plural = resource
-        .map(|resource| resource.api.plural.as_str())
-        .unwrap_or_default();
     ResourceDiff {
         change: Change::Error,
         error: Some(error),

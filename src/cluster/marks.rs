@@ -5,10 +5,8 @@
 //! operator's to say, in settings ([`AuthorMay`]) or on the object; and what the operator has set on an object no
 //! manifest takes away.
 
-use super::options::{AuthorMay, Options};
-use super::owners::owners;
-use super::{ignore, plan, rule, wait};
-use crate::manifest::Object;
+use crate::manifest::managed_fields::owners;
+use crate::manifest::{Object, pointer};
 
 /// Annotations that keep an object, ours and those that users of other tools know.
 pub const KEEP: [(&str, &str); 5] = [
@@ -18,13 +16,6 @@ pub const KEEP: [(&str, &str); 5] = [
     ("argocd.argoproj.io/sync-options", "Prune=false"),
     ("kapp.k14s.io/delete-strategy", "orphan"),
 ];
-
-/// Returns true if a manager other than ours owns an annotation of a live object.
-pub fn is_of_others(live: &Object, key: &str, manager: &str) -> bool {
-    owners(live)
-        .iter()
-        .any(|owner| owner.manager != manager && owner.owns(live, &pointer("annotations", key)))
-}
 
 /// Pointers to the keep marks on a live object that others have set: a manifest leaves them as they are.
 pub fn of_others(live: &Object, manager: &str) -> Vec<String> {
@@ -38,7 +29,7 @@ pub fn of_others(live: &Object, manager: &str) -> Vec<String> {
         .flat_map(|mark| ["annotations", "labels"].map(|place| (place, mark)));
     let set = marks
         .filter(|(place, mark)| is_set(live, place, mark))
-        .map(|(place, (key, _))| pointer(place, key));
+        .map(|(place, (key, _))| pointer::join(&["metadata", place, key]));
     set.filter(|pointer| others.iter().any(|owner| owner.owns(live, pointer)))
         .collect()
 }
@@ -57,78 +48,11 @@ fn is_set(live: &Object, place: &str, (key, value): &(&str, &str)) -> bool {
         .any(|text| text.trim().eq_ignore_ascii_case(value))
 }
 
-fn pointer(place: &str, key: &str) -> String {
-    format!(
-        "/metadata/{place}/{}",
-        key.replace('~', "~0").replace('/', "~1")
-    )
-}
-
-/// What the annotations of a wanted object do, a sentence each: a plan shows what takes effect and what does not.
-pub fn effects(wanted: &Object, live: Option<&Object>, options: &Options) -> Vec<String> {
-    let AuthorMay {
-        recreate,
-        wait,
-        ready_when,
-    } = options.author_may;
-    let own = [
-        (
-            plan::RECREATE,
-            Some("allowed"),
-            Some(("recreate", recreate)),
-        ),
-        (
-            wait::ANNOTATION.0,
-            Some(wait::ANNOTATION.1),
-            Some(("wait", wait)),
-        ),
-        (rule::ANNOTATION, None, Some(("ready-when", ready_when))),
-        (ignore::ANNOTATION, None, None),
-        ("nuon.co/prune", Some("disabled"), None),
-    ];
-    let subject = wanted.subject();
-    let mut told = Vec::new();
-    for (key, value, right) in own {
-        let Some(text) = wanted.annotation(key) else {
-            continue;
-        };
-        let shown: String = text.chars().take(100).collect();
-        told.extend(match right {
-            _ if value.is_some_and(|value| value != text) => None,
-            Some((word, false)) if key == rule::ANNOTATION => Some(format!(
-                "{subject}: {key}: {shown} is asked beside all other rules (deploy.author_may has \
-                 no {word})"
-            )),
-            Some((word, false)) => Some(format!(
-                "{subject}: {key}: {shown} has no effect, because deploy.author_may has no {word}"
-            )),
-            _ => Some(format!("{subject}: {key}: {shown} takes effect")),
-        });
-    }
-    let is_wanted = |(place, key): &(&str, &str)| {
-        wanted
-            .metadata(place)
-            .is_some_and(|map| map.get(*key).is_some())
-    };
-    if let Some(live) = live {
-        let places = KEEP
-            .iter()
-            .flat_map(|(key, _)| ["annotations", "labels"].map(|place| (place, *key)));
-        let kept = of_others(live, &options.manager);
-        let overruled = places
-            .filter(is_wanted)
-            .filter(|(place, key)| kept.contains(&pointer(place, key)));
-        told.extend(
-            overruled
-                .map(|(_, key)| format!("{subject}: {key} stays as another manager has set it")),
-        );
-    }
-    told
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::ignore;
+    use crate::cluster::policy::FieldPolicy;
     use serde_json::{Value, json};
 
     fn object(value: Value) -> Object {
@@ -164,7 +88,7 @@ mod tests {
         ignore::leave_as_they_are(
             &mut wanted,
             &marked("kubectl-annotate", "disabled"),
-            &Options::default(),
+            &FieldPolicy::default(),
         );
         assert_eq!(wanted.annotation("nuon.co/prune"), Some("disabled"));
     }
@@ -188,7 +112,7 @@ mod tests {
                     let live = marked("kubectl-edit", value);
                     assert!(kept(&live).is_some());
                     let mut sent = marked("", wanted);
-                    ignore::leave_as_they_are(&mut sent, &live, &Options::default());
+                    ignore::leave_as_they_are(&mut sent, &live, &FieldPolicy::default());
                     assert_eq!(
                         sent.metadata(place).unwrap()[key],
                         value,
@@ -199,32 +123,5 @@ mod tests {
             }
         }
         assert!(tried >= 20);
-    }
-
-    #[test]
-    fn what_annotations_do_is_told() {
-        let mut wanted = marked("", "");
-        let annotations = json!({"nuon.co/recreate": "allowed", "nuon.co/wait": "disabled", "nuon.co/ready-when": "true",
-            "nuon.co/prune": "disabled", "other": "x"});
-        wanted.0["metadata"]["annotations"] = annotations;
-        let may = |text: &str| Options {
-            author_may: AuthorMay::parse(text).unwrap(),
-            ..Options::default()
-        };
-        let told = effects(&wanted, None, &may(""));
-        assert_eq!(
-            told.iter().filter(|line| line.contains("has no")).count(),
-            3,
-            "{told:?}"
-        );
-        let told = effects(&wanted, None, &may("recreate,wait,ready-when"));
-        assert_eq!(
-            told.iter()
-                .filter(|line| line.contains("takes effect"))
-                .count(),
-            4,
-            "{told:?}"
-        );
-        assert!(AuthorMay::parse("everything").is_err());
     }
 }

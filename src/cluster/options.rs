@@ -1,14 +1,10 @@
 //! How a cluster is changed: what settings and annotations say.
 
-use std::sync::Arc;
-
 use sha2::{Digest as _, Sha256};
 
 use super::deny::DenyRule;
-use super::ignore::IgnoreRule;
-use super::inventory::Signer;
-use super::owners::is_applied_by;
-use crate::manifest::Object;
+use super::inventory::{Signer, Writer};
+use super::policy::FieldPolicy;
 
 /// What happens where another manager owns a field that we want to set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,14 +65,10 @@ impl AuthorMay {
 /// How a cluster is changed.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The field manager of applies.
-    pub manager: String,
-    /// Managers whose fields become ours: of the program that is replaced, of kubectl, and others.
-    pub take_over: Vec<String>,
+    /// Which fields are ours, and which are left alone.
+    pub fields: FieldPolicy,
     /// What happens to fields that others own.
     pub conflicts: Conflicts,
-    /// Fields that are left as they are in the cluster.
-    pub ignore: Vec<IgnoreRule>,
     /// Whether objects that leave the component are deleted.
     pub prune: bool,
     /// When that needs a plan that lists them.
@@ -89,58 +81,41 @@ pub struct Options {
     pub deny: Vec<DenyRule>,
     /// Whether objects that were there before the component are deleted with it.
     pub prune_adopted: bool,
-    /// The key of fingerprints of Secrets; without one none are taken.
-    pub key: Option<Arc<[u8]>>,
     /// Signs inventories; commands of people have none.
     pub signer: Option<Signer>,
 }
 
-/// The field manager of the program that is replaced.
-const SHIPPED_MANAGER: &str = "kube-apply";
-
-/// Field managers that earlier deploys of a component may have had: the replaced program's, kubectl's
-/// client-side apply, and what the server itself notes when it meets an object without managers.
-pub const EARLIER_MANAGERS: [&str; 3] = [
-    SHIPPED_MANAGER,
-    "kubectl-client-side-apply",
-    "before-first-apply",
-];
-
 impl Options {
-    /// Whether a manager is ours, or one whose fields become ours.
-    pub fn is_earlier(&self, manager: &str) -> bool {
-        manager == self.manager || self.take_over.iter().any(|name| name == manager)
+    /// By whom inventories are written.
+    pub fn writer(&self) -> Writer<'_> {
+        Writer {
+            manager: &self.fields.manager,
+            signer: self.signer.as_ref(),
+        }
     }
 
     /// A short digest of what says which fields of an object are changed, and whose: what was approved under others is
     /// something else.
     pub fn fingerprint(&self) -> String {
         let Self {
+            fields, conflicts, ..
+        } = self;
+        let FieldPolicy {
             manager,
-            take_over,
-            conflicts,
+            adopt_from,
             ignore,
             ..
-        } = self;
-        let text = format!("{manager:?} {take_over:?} {conflicts:?} {ignore:?}");
+        } = fields;
+        let text = format!("{manager:?} {adopt_from:?} {conflicts:?} {ignore:?}");
         hex::encode(Sha256::digest(text).get(..10).unwrap_or_default())
-    }
-
-    /// Whether an object was applied by a runner, this one or the program that is replaced.
-    pub fn has_deployed(&self, live: &Object) -> bool {
-        [self.manager.as_str(), SHIPPED_MANAGER]
-            .iter()
-            .any(|manager| is_applied_by(live, manager))
     }
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            manager: "nuon-runner".into(),
-            take_over: EARLIER_MANAGERS.map(str::to_owned).to_vec(),
+            fields: FieldPolicy::default(),
             conflicts: Conflicts::Force,
-            ignore: Vec::new(),
             prune: true,
             limits: Limits {
                 objects: 20,
@@ -150,7 +125,6 @@ impl Default for Options {
             author_may: AuthorMay::default(),
             deny: Vec::new(),
             prune_adopted: false,
-            key: None,
             signer: None,
         }
     }

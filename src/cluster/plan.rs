@@ -5,7 +5,7 @@
 //! program, where the server cannot yet: the object's definition, its namespace or its account comes with the
 //! same set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
@@ -15,15 +15,16 @@ use super::deny;
 use super::diff::{Form, compare};
 use super::discovery::Resource;
 use super::ignore::leave_as_they_are;
-use super::marks;
 use super::options::{Conflicts, Options};
-use super::owners::{owners, taken_over, without_left_behind};
+use super::owners::{taken_over, without_left_behind};
+use super::policy::FieldPolicy;
 use super::prune::{self, Deletion};
 use super::schema::{Published, faults_by_definition};
 use super::survey::Survey;
-use super::terms::foreseen;
-use super::touched::{fingerprint_of, touched};
+use super::touched::{fingerprint_of, foreseen, touched};
 use super::{Api, ClusterError, lines};
+use super::{annotations, marks};
+use crate::manifest::managed_fields::owners;
 use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::{Change, DiffEntry, Op, ResourceDiff};
 use crate::plan::contract::{Contract, Doomed, Promise, Subject};
@@ -271,7 +272,7 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Plan,
         let id = object.id();
         for entry in entries.iter_mut().filter(|entry| entry.id == id) {
             entry.diff = lines::failed(
-                survey.served.resource(object).ok(),
+                survey.served.plural(object),
                 Op::Apply,
                 object,
                 reason.clone(),
@@ -287,7 +288,7 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Plan,
     let marks = survey
         .objects
         .iter()
-        .flat_map(|object| marks::effects(object, survey.live.get(&object.id()), options));
+        .flat_map(|object| annotations::effects(object, survey.live.get(&object.id()), options));
     let notes = pruning
         .notes
         .into_iter()
@@ -314,7 +315,7 @@ fn is_wanted_as_before(survey: &Survey, options: &Options, wanted: &Object) -> b
     let Some(record) = survey.record(&wanted.id()) else {
         return false;
     };
-    let now = fingerprint_of(wanted, wanted.is_secret(), options.key.as_deref());
+    let now = fingerprint_of(wanted, wanted.is_secret(), options.fields.key.as_deref());
     now.is_some() && record.wanted == now && record.superseded.is_none()
 }
 
@@ -329,11 +330,11 @@ impl Planner<'_> {
         let live = self.survey.live.get(&object.id());
         let mut wanted = object.clone();
         if let Some(live) = live {
-            leave_as_they_are(&mut wanted, live, self.options);
+            leave_as_they_are(&mut wanted, live, &self.options.fields);
         }
         let mut entry = Entry {
             id: object.id(),
-            touched: live.map(|live| touched(object, live, self.options)),
+            touched: live.map(|live| touched(object, live, &self.options.fields)),
             uid: live.and_then(Object::uid).map(str::to_owned),
             expected: None,
             diff: lines::blank("", Op::Apply, Some(&wanted), true),
@@ -346,7 +347,7 @@ impl Planner<'_> {
         };
         let Ok(resource) = self.survey.served.resource(object) else {
             entry.checked = Checked::Here;
-            entry.diff = lines::resource_diff(None, Op::Apply, None, Some(&wanted), true);
+            entry.diff = lines::resource_diff("", Op::Apply, None, Some(&wanted), true);
             return entry;
         };
         let same_wanted = is_wanted_as_before(self.survey, self.options, &wanted);
@@ -354,7 +355,7 @@ impl Planner<'_> {
             live.filter(|live| same_wanted && self.is_as_left(live, entry.touched.as_ref()))
         {
             entry.checked = Checked::Known;
-            entry.diff = lines::unchanged(resource, live, true);
+            entry.diff = lines::unchanged(resource.plural(), live, true);
             return entry;
         }
         let force = match (live, self.options.conflicts) {
@@ -366,7 +367,7 @@ impl Planner<'_> {
             .apply(
                 &resource.api,
                 &wanted,
-                &self.options.manager,
+                &self.options.fields.manager,
                 Write::DryRun,
                 force,
             )
@@ -393,17 +394,22 @@ impl Planner<'_> {
         live: Option<&Object>,
         mut after: Object,
     ) {
-        let Options {
-            manager, take_over, ..
-        } = self.options;
+        let FieldPolicy {
+            manager,
+            adopt_from,
+            ..
+        } = &self.options.fields;
         if let Some(live) = live {
-            if taken_over(live, manager, take_over).is_some() {
-                without_left_behind(&mut after, wanted, manager, take_over);
+            if taken_over(live, manager, adopt_from).is_some() {
+                without_left_behind(&mut after, wanted, manager, adopt_from);
             }
             entry.taken = self.others(live, &after);
         }
-        entry.expected = foreseen(&touched(wanted, &after, self.options), self.options);
-        entry.diff = lines::resource_diff(Some(resource), Op::Apply, live, Some(&after), true);
+        entry.expected = foreseen(
+            &touched(wanted, &after, &self.options.fields),
+            &self.options.fields,
+        );
+        entry.diff = lines::resource_diff(resource.plural(), Op::Apply, live, Some(&after), true);
     }
 
     /// The server has refused the object: it may wait for what comes with the set, be made again, or be wrong.
@@ -416,9 +422,9 @@ impl Planner<'_> {
         error: &ClusterError,
     ) {
         let diff = |before, after: &Object| {
-            lines::resource_diff(Some(resource), Op::Apply, before, Some(after), true)
+            lines::resource_diff(resource.plural(), Op::Apply, before, Some(after), true)
         };
-        let failed = |message| lines::failed(Some(resource), Op::Apply, wanted, message, true);
+        let failed = |message| lines::failed(resource.plural(), Op::Apply, wanted, message, true);
         if self.waits_for_the_set(error, wanted) {
             entry.checked = Checked::Here;
             entry.diff = diff(None, wanted);
@@ -429,17 +435,21 @@ impl Planner<'_> {
             entry.diff = diff(live, &after);
         } else if error.is_immutable() && live.is_some_and(|live| self.may_recreate(wanted, live)) {
             entry.recreate = true;
-            entry.diff = match try_as_new(self.api, resource, wanted, &self.options.manager).await {
-                Ok(made) => {
-                    entry.expected = foreseen(&touched(wanted, &made, self.options), self.options);
-                    let told = "the object is deleted and made again".to_owned();
-                    let mut diff = diff(live, wanted);
-                    diff.entries
-                        .insert(0, DiffEntry::line(None, Change::Removed, told));
-                    diff
-                }
-                Err(error) => failed(error.to_string()),
-            };
+            entry.diff =
+                match try_as_new(self.api, resource, wanted, &self.options.fields.manager).await {
+                    Ok(made) => {
+                        entry.expected = foreseen(
+                            &touched(wanted, &made, &self.options.fields),
+                            &self.options.fields,
+                        );
+                        let told = "the object is deleted and made again".to_owned();
+                        let mut diff = diff(live, wanted);
+                        diff.entries
+                            .insert(0, DiffEntry::line(None, Change::Removed, told));
+                        diff
+                    }
+                    Err(error) => failed(error.to_string()),
+                };
         } else {
             entry.by_guard = error.is_owned_by_others();
             entry.is_forbidden = error.is_forbidden();
@@ -452,7 +462,11 @@ impl Planner<'_> {
         let Some((record, touched)) = self.survey.record(&live.id()).zip(touched) else {
             return false;
         };
-        let seen = fingerprint_of(touched, live.is_secret(), self.options.key.as_deref());
+        let seen = fingerprint_of(
+            touched,
+            live.is_secret(),
+            self.options.fields.key.as_deref(),
+        );
         seen.is_some() && record.seen == seen && live.uid() == Some(&record.uid)
     }
 
@@ -462,7 +476,7 @@ impl Planner<'_> {
         let mut owned = Vec::new();
         for difference in compare(live, after, Form::Ours) {
             let owner = owners.iter().find(|owner| {
-                !self.options.is_earlier(owner.manager) && owner.owns(live, &difference.pointer)
+                !self.options.fields.is_ours(owner.manager) && owner.owns(live, &difference.pointer)
             });
             owned.extend(owner.map(|owner| Owned {
                 path: difference.path,
@@ -507,6 +521,15 @@ impl Planner<'_> {
         is_allowed && prune::goes_with(object).is_none() && marks::kept(live).is_none()
     }
 
+    async fn published(&self, versions: BTreeSet<String>) -> Result<Published, ClusterError> {
+        let mut documents = HashMap::new();
+        for api_version in versions {
+            let document = self.api.schema(&api_version).await?;
+            documents.insert(api_version, document);
+        }
+        Ok(Published(documents))
+    }
+
     /// Checks the objects that the server could not, against the schemas of their kinds.
     async fn check_here(&self, entries: &mut [Entry]) {
         let definitions: BTreeMap<(&str, &str), &Object> = self
@@ -522,11 +545,11 @@ impl Planner<'_> {
             .clone()
             .zip(entries.iter())
             .filter(|(_, entry)| entry.checked == Checked::Here);
-        let published: std::collections::BTreeSet<String> = unchecked
+        let published: BTreeSet<String> = unchecked
             .filter(|(object, _)| definition(object).is_none())
             .map(|(object, _)| object.api_version().to_owned())
             .collect();
-        let published = Published::fetch(self.api, published.into_iter()).await.ok();
+        let published = self.published(published).await.ok();
         for (object, entry) in objects
             .zip(entries)
             .filter(|(_, entry)| entry.checked == Checked::Here)

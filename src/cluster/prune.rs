@@ -11,9 +11,9 @@ use super::discovery::Served;
 use super::inventory::{Inventory, Record};
 use super::marks::kept;
 use super::options::Options;
-use super::owners::owners;
 use super::survey::Survey;
 use super::{Api, ClusterError, lines};
+use crate::manifest::managed_fields::owners;
 use crate::manifest::order::compare;
 use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::{Op, ResourceDiff};
@@ -99,7 +99,7 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Pruni
     let (Some(inventory), false) = (&survey.inventory, stale.is_empty()) else {
         return Ok(pruning);
     };
-    pruning.doubt = inventory.doubt(options)?;
+    pruning.doubt = inventory.doubt(options.signer.as_ref())?;
     let concerned = stale.iter().map(|(id, _)| *id);
     let others = Inventory::held_by_others(Some(inventory), api, &survey.served, concerned).await?;
     let now = api.clock.now();
@@ -158,10 +158,10 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Pruni
 }
 
 fn deletion(survey: &Survey, id: &ObjectId, live: &Object) -> Deletion {
-    let resource = survey.served.resource(live).ok();
+    let plural = survey.served.plural(live);
     let needs_plan = goes_with(live);
     let uid = live.uid().unwrap_or_default().to_owned();
-    let diff = lines::resource_diff(resource, Op::Delete, Some(live), None, true);
+    let diff = lines::resource_diff(plural, Op::Delete, Some(live), None, true);
     Deletion {
         id: id.clone(),
         uid,
@@ -187,12 +187,14 @@ pub(super) fn goes_with(object: &Object) -> Option<&'static str> {
 /// over from; if the deploy that was to make it did not live to note one, applied by a runner.
 pub(super) fn is_ours(live: &Object, record: &Record, options: &Options) -> bool {
     if record.uid.is_empty() {
-        return options.has_deployed(live);
+        return options.fields.has_applied(live);
     }
     // Of what has no fields but its name nobody is the manager.
     let owners = owners(live);
-    let is_managed =
-        owners.is_empty() || owners.iter().any(|owner| options.is_earlier(owner.manager));
+    let is_managed = owners.is_empty()
+        || owners
+            .iter()
+            .any(|owner| options.fields.is_ours(owner.manager));
     is_managed && live.uid() == Some(&record.uid)
 }
 
@@ -320,8 +322,9 @@ pub(super) async fn give_back(
             .and_then(Value::as_array)
             .into_iter()
             .flatten();
-        let is_ours =
-            |entry: &&Value| entry.get("manager").and_then(Value::as_str) == Some(&options.manager);
+        let is_ours = |entry: &&Value| {
+            entry.get("manager").and_then(Value::as_str) == Some(&options.fields.manager)
+        };
         let others: Vec<Value> = entries.filter(|entry| !is_ours(entry)).cloned().collect();
         // The server takes an empty list for no change, and one of an empty entry for no managers.
         let others = if others.is_empty() {

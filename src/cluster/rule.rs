@@ -14,7 +14,6 @@ use std::time::Duration;
 use cel::{Context, Program};
 use serde_json::Value;
 
-use super::options::AuthorMay;
 use super::readiness::{Readiness, Status};
 use crate::manifest::Object;
 use cost::{MAX_COST, MAX_LOOPS, Size};
@@ -33,8 +32,10 @@ const EVALUATION_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Rules {
     /// The operator's rules.
     pub ready: Vec<ReadyRule>,
-    /// What annotations of the author may relax.
-    pub author_may: AuthorMay,
+    /// Whether `nuon.co/wait: disabled` of the author counts.
+    pub author_may_skip_wait: bool,
+    /// Whether `nuon.co/ready-when` of the author replaces all other rules.
+    pub author_may_replace: bool,
     /// Our field manager: annotations under others are the operator's.
     pub manager: String,
 }

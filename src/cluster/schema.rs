@@ -8,7 +8,6 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::{Api, ClusterError};
 use crate::manifest::Object;
 
 /// Faults of one object that are told.
@@ -17,32 +16,13 @@ const MOST_FAULTS: usize = 10;
 /// Levels of a schema that are followed; schemas refer to themselves.
 const DEEPEST: usize = 100;
 
-/// Schemas that the server publishes, by group version.
-#[derive(Default)]
-pub struct Published {
-    documents: HashMap<String, Value>,
-}
+/// OpenAPI documents that the API server publishes, by `apiVersion`.
+pub struct Published(pub HashMap<String, Value>);
 
 impl Published {
-    /// Fetches the document of each group version.
-    ///
-    /// # Errors
-    /// [`ClusterError`].
-    pub async fn fetch(
-        api: &Api,
-        api_versions: impl Iterator<Item = String>,
-    ) -> Result<Self, ClusterError> {
-        let mut published = Self::default();
-        for api_version in api_versions {
-            let document = api.schema(&api_version).await?;
-            published.documents.insert(api_version, document);
-        }
-        Ok(published)
-    }
-
     /// What is wrong with an object; nothing also if the server publishes no schema of its kind.
     pub fn faults(&self, object: &Object) -> Vec<String> {
-        let document = self.documents.get(object.api_version());
+        let document = self.0.get(object.api_version());
         let schemas =
             document.and_then(|document| document.pointer("/components/schemas")?.as_object());
         let is_it = |schema: &&Value| {
@@ -367,9 +347,7 @@ mod tests {
                 "cpu": {"oneOf": [{"type": "string"}, {"type": "number"}]}, "again": {"$ref": "#/components/schemas/Spec"},
             }},
         }}});
-        let published = Published {
-            documents: HashMap::from([("apps/v1".to_owned(), document)]),
-        };
+        let published = Published(HashMap::from([("apps/v1".to_owned(), document)]));
         let faults = |spec: Value| {
             published.faults(&object(
                 json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": spec}),

@@ -184,6 +184,13 @@ impl Survey {
         Ok(wanted)
     }
 
+    /// The live objects of the set.
+    pub fn present(&self) -> impl Iterator<Item = &Object> {
+        self.objects
+            .iter()
+            .filter_map(|object| self.live.get(&object.id()))
+    }
+
     /// Objects that the component had and that are not in the set.
     pub fn stale(&self) -> Vec<(&ObjectId, &Record)> {
         let ids: HashSet<ObjectId> = self.objects.iter().map(Object::id).collect();

@@ -53,7 +53,11 @@ impl Teardown {
         let mut teardown = Self::default();
         let (own, concerned) = (survey.inventory.as_ref(), survey.live.keys());
         let others = Inventory::held_by_others(own, api, &survey.served, concerned).await?;
-        if let Some(doubt) = own.map(|own| own.doubt(options)).transpose()?.flatten() {
+        if let Some(doubt) = own
+            .map(|own| own.doubt(options.signer.as_ref()))
+            .transpose()?
+            .flatten()
+        {
             teardown.notes.push(doubt);
         }
         for (id, live) in &survey.live {
@@ -68,7 +72,7 @@ impl Teardown {
                 _ if others.contains_key(id) => {
                     others.get(id).map(|other| format!("it is part of {other}"))
                 }
-                None | Some(None) if !options.has_deployed(live) => Some(
+                None | Some(None) if !options.fields.has_applied(live) => Some(
                     "it is in no inventory of this component, and was not deployed by a runner"
                         .to_owned(),
                 ),
@@ -155,7 +159,7 @@ impl Teardown {
     pub fn changes(&self, survey: &Survey) -> Vec<ResourceDiff> {
         let diff = |live: &Object| {
             lines::resource_diff(
-                survey.served.resource(live).ok(),
+                survey.served.plural(live),
                 Op::Delete,
                 Some(live),
                 None,
@@ -212,7 +216,7 @@ pub async fn teardown(
                 in_time(api, inventory.remove(api, &survey.served)).await
             }
             false if inventory.is_stored() => {
-                in_time(api, inventory.write(api, &survey.served, options)).await
+                in_time(api, inventory.write(api, &survey.served, &options.writer())).await
             }
             _ => Ok(()),
         };

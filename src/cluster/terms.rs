@@ -9,10 +9,11 @@ use std::fmt;
 use serde_json::Value;
 
 use super::options::Options;
-use super::owners::{is_applied_by, taken_over};
+use super::owners::taken_over;
 use super::plan::{Plan, subject};
 use super::survey::Survey;
-use super::touched::{Moved, fingerprint_of_set, moved, retaken, touched};
+use super::touched::{Moved, foreseen, moved, retaken, touched};
+use crate::manifest::managed_fields::is_applied_by;
 use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::Change;
 use crate::plan::contract::{Contract, Promise, Subject};
@@ -165,14 +166,14 @@ impl Standing {
                 breached(How::Gone)
             };
         };
-        let now = touched(object, live, options);
+        let now = touched(object, live, &options.fields);
         let retaken = promised
             .touched
             .as_ref()
-            .map(|before| retaken(before, &now, live, options))
+            .map(|before| retaken(before, &now, live, &options.fields))
             .unwrap_or_default();
         if retaken.is_empty()
-            && is_applied_by(live, &options.manager)
+            && is_applied_by(live, &options.fields.manager)
             && promised.foresees(&now, options)
         {
             return Self::Done;
@@ -200,15 +201,10 @@ impl Promised {
     /// foreseen if it was to be new.
     fn foresees(&self, now: &Object, options: &Options) -> bool {
         match &self.expected {
-            Some(expected) => foreseen(now, options).as_ref() == Some(expected),
+            Some(expected) => foreseen(now, &options.fields).as_ref() == Some(expected),
             None => self.touched.is_none(),
         }
     }
-}
-
-/// What a plan keeps of the touched fields as they will be.
-pub(super) fn foreseen(touched: &Object, options: &Options) -> Option<String> {
-    fingerprint_of_set(std::slice::from_ref(touched), options.key.as_deref())
 }
 
 /// What is done with each object of a plan that was made just now of this survey.
@@ -230,8 +226,8 @@ pub fn actions(plan: &Plan, survey: &Survey, options: &Options) -> Vec<Action> {
 /// Whether an object that is as it is wanted is also ours alone among those from whom is taken over.
 fn is_settled(live: Option<&Object>, options: &Options) -> bool {
     live.is_some_and(|live| {
-        is_applied_by(live, &options.manager)
-            && taken_over(live, &options.manager, &options.take_over).is_none()
+        is_applied_by(live, &options.fields.manager)
+            && taken_over(live, &options.fields.manager, &options.fields.adopt_from).is_none()
     })
 }
 

@@ -13,9 +13,10 @@ use sha2::{Digest as _, Sha256};
 use super::diff::{Form, compare};
 use super::ignore::without_ignored;
 use super::mask::LAST_APPLIED;
-use super::options::Options;
-use super::owners::{Owner, fields_of, owners, place};
+use super::owners::fields_of;
+use super::policy::FieldPolicy;
 use crate::manifest::Object;
+use crate::manifest::managed_fields::{Owner, owners, place};
 
 /// Bytes of a fingerprint.
 const LENGTH: usize = 10;
@@ -24,7 +25,7 @@ const LENGTH: usize = 10;
 /// those that ours or a manager from whom is taken over owns, for they go if they are not wanted. Ignored fields do
 /// not count. Items of lists that are known by keys stand under their keys; of other lists all of the live one
 /// is taken. Secret values are replaced by keyed fingerprints.
-pub fn touched(wanted: &Object, live: &Object, options: &Options) -> Object {
+pub fn touched(wanted: &Object, live: &Object, policy: &FieldPolicy) -> Object {
     let owners = owners(live);
     let of = |is_meant: &dyn Fn(&Owner<'_>) -> bool| {
         owners
@@ -33,19 +34,19 @@ pub fn touched(wanted: &Object, live: &Object, options: &Options) -> Object {
             .filter_map(Owner::tree)
             .collect::<Vec<&Value>>()
     };
-    let (all, ours) = (of(&|_| true), of(&|owner| is_taken(owner, options)));
-    let seen = without_ignored(wanted, live, options);
+    let (all, ours) = (of(&|_| true), of(&|owner| is_taken(owner, policy)));
+    let seen = without_ignored(wanted, live, policy);
     let mut fields = map_values(Some(&wanted.0), &seen.0, &all, &ours);
     for member in ["apiVersion", "kind", "status"] {
         fields.shift_remove(member);
     }
-    hide_secrets(&mut fields, wanted.is_secret(), options);
+    hide_secrets(&mut fields, wanted.is_secret(), policy);
     Object(fields)
 }
 
 /// Puts keyed fingerprints in the place of secret values.
-fn hide_secrets(fields: &mut Map<String, Value>, is_secret: bool, options: &Options) {
-    let key = options.key.as_deref();
+fn hide_secrets(fields: &mut Map<String, Value>, is_secret: bool, policy: &FieldPolicy) {
+    let key = policy.key.as_deref();
     let hide = |value: &mut Value| {
         *value = fingerprint(value, key)
             .unwrap_or_else(|| "***".into())
@@ -64,12 +65,12 @@ fn hide_secrets(fields: &mut Map<String, Value>, is_secret: bool, options: &Opti
 
 /// The fields that were touched `before` and are not `now`, because somebody else has made them his own by another
 /// value. What only the server has filled in again is nobody's.
-pub fn retaken(before: &Object, now: &Object, live: &Object, options: &Options) -> Vec<Moved> {
+pub fn retaken(before: &Object, now: &Object, live: &Object, policy: &FieldPolicy) -> Vec<Moved> {
     if before == now {
         return Vec::new();
     }
     let mut seen = live.0.clone();
-    hide_secrets(&mut seen, live.is_secret(), options);
+    hide_secrets(&mut seen, live.is_secret(), policy);
     let [before, now, seen] = [before.0.clone(), now.0.clone(), seen].map(Value::Object);
     let mut found = Vec::new();
     look_for_retaken(&before, Some(&now), &seen, &fields_of(live), "", &mut found);
@@ -128,11 +129,11 @@ fn step<'a>(key: &str, live: &Value, all: &'a Value) -> Option<(Value, &'a Value
     Some((place(item, live)?.of(live)?.clone(), inner))
 }
 
-fn is_taken(owner: &Owner<'_>, options: &Options) -> bool {
-    if owner.manager == options.manager {
+fn is_taken(owner: &Owner<'_>, policy: &FieldPolicy) -> bool {
+    if owner.manager == policy.manager {
         owner.operation == "Apply"
     } else {
-        options.is_earlier(owner.manager)
+        policy.is_ours(owner.manager)
     }
 }
 
@@ -342,6 +343,11 @@ fn feed_map(map: &Map<String, Value>, sink: &mut dyn FnMut(&[u8])) {
     sink(b"}");
 }
 
+/// Returns the keyed hash of managed values as a saved plan keeps it; none without a key.
+pub fn foreseen(values: &Object, policy: &FieldPolicy) -> Option<String> {
+    fingerprint_of_set(std::slice::from_ref(values), policy.key.as_deref())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,10 +357,10 @@ mod tests {
         Object(value.as_object().unwrap().clone())
     }
 
-    fn options(key: Option<&[u8]>) -> Options {
-        Options {
+    fn options(key: Option<&[u8]>) -> FieldPolicy {
+        FieldPolicy {
             key: key.map(Into::into),
-            ..Options::default()
+            ..FieldPolicy::default()
         }
     }
 
@@ -386,7 +392,7 @@ mod tests {
             object(json!({"data": {"a": "1"}})),
         );
         let paths = |live: &Object| {
-            retaken(&before, &now, live, &Options::default())
+            retaken(&before, &now, live, &FieldPolicy::default())
                 .into_iter()
                 .map(|one| one.path)
                 .collect::<Vec<_>>()
@@ -409,18 +415,18 @@ mod tests {
             "kind": "A", "metadata": {"uid": "u"}, "status": {"x": 1},
             "spec": {"replicas": 3, "other": true, "c": [{"image": "i", "pullPolicy": "Always"}]},
         }));
-        let options = options(None);
-        let read = touched(&wanted, &live, &options);
+        let policy = options(None);
+        let read = touched(&wanted, &live, &policy);
         assert_eq!(
             Value::Object(read.0.clone()),
             json!({"spec": {"replicas": 3, "c": [{"image": "i"}]}})
         );
         let mut later = live.clone();
         later.0["spec"]["other"] = json!(false);
-        assert_eq!(moved(&read, &touched(&wanted, &later, &options)), []);
+        assert_eq!(moved(&read, &touched(&wanted, &later, &policy)), []);
         later.0["spec"]["replicas"] = json!(5);
         later.0["spec"]["gone"] = json!(2);
-        let moved = moved(&read, &touched(&wanted, &later, &options));
+        let moved = moved(&read, &touched(&wanted, &later, &policy));
         let told: Vec<_> = moved
             .iter()
             .map(|m| (m.path.as_str(), m.planned.clone(), m.now.clone()))

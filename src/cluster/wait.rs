@@ -14,11 +14,10 @@ use serde_json::{Value, json};
 use super::Api;
 use super::cause::{self, Cause};
 use super::discovery::Served;
-use super::marks::is_of_others;
 use super::readiness::{Readiness, Status, judge};
 use super::rule::{self, Answers, Rules};
-use super::survey::Survey;
 use super::watch::{Seen, Watches};
+use crate::manifest::managed_fields::is_annotated_by_others;
 use crate::manifest::{Object, ObjectId};
 
 /// Turns waiting for an object off.
@@ -459,9 +458,10 @@ impl Pending<'_> {
 /// Whether an object is ready, for those who wait: by the operator's rule, else by kstatus, a Job when it has ended; and
 /// by the object's own rule. That alone counts only where the author may relax what others say.
 pub async fn readiness(object: &Object, rules: &Rules, now: Timestamp) -> Readiness {
-    let may = |is_relaxed: bool, key| is_relaxed || is_of_others(object, key, &rules.manager);
+    let may =
+        |is_relaxed: bool, key| is_relaxed || is_annotated_by_others(object, key, &rules.manager);
     if object.annotation(ANNOTATION.0) == Some(ANNOTATION.1)
-        && may(rules.author_may.wait, ANNOTATION.0)
+        && may(rules.author_may_skip_wait, ANNOTATION.0)
     {
         let message = "it is not waited for".to_owned();
         return Readiness {
@@ -473,9 +473,7 @@ pub async fn readiness(object: &Object, rules: &Rules, now: Timestamp) -> Readin
     }
     let Answers { operator, author } = rules.ask(object).await;
     match author {
-        Some(author)
-            if !author.is_current() || may(rules.author_may.ready_when, rule::ANNOTATION) =>
-        {
+        Some(author) if !author.is_current() || may(rules.author_may_replace, rule::ANNOTATION) => {
             author
         }
         author => {
@@ -503,17 +501,17 @@ fn by_itself(object: &Object, now: Timestamp) -> Readiness {
     }
 }
 
-/// The objects of a set that are there and not ready, a sentence each: what a plan that changes nothing has to say.
-pub async fn unwell(survey: &Survey, rules: &Rules, now: Timestamp) -> Vec<String> {
-    let mut unwell = Vec::new();
-    for live in survey
-        .objects
-        .iter()
-        .filter_map(|object| survey.live.get(&object.id()))
-    {
+/// Returns a sentence for each live object that is not ready.
+pub async fn unhealthy(
+    objects: impl Iterator<Item = &Object>,
+    rules: &Rules,
+    now: Timestamp,
+) -> Vec<String> {
+    let mut unhealthy = Vec::new();
+    for live in objects {
         let found = readiness(live, rules, now).await;
         if !found.is_current() {
-            unwell.push(format!(
+            unhealthy.push(format!(
                 "{} is {}: {}",
                 live.subject(),
                 found.status.word(),
@@ -521,7 +519,7 @@ pub async fn unwell(survey: &Survey, rules: &Rules, now: Timestamp) -> Vec<Strin
             ));
         }
     }
-    unwell
+    unhealthy
 }
 
 fn is_running_job(object: &Object) -> bool {

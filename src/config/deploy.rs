@@ -7,6 +7,7 @@ use super::{ConfigError, Layers, read_duration};
 use crate::cluster::deny::DenyRule;
 use crate::cluster::ignore::IgnoreRule;
 use crate::cluster::options::{AuthorMay, Conflicts, Limits, Options};
+use crate::cluster::policy::FieldPolicy;
 use crate::cluster::rule::{ReadyRule, Rules};
 use crate::cluster::wait::Waiting;
 use crate::handlers::Deploys;
@@ -42,7 +43,8 @@ pub(super) fn read(layers: &Layers) -> Result<Deploys, ConfigError> {
     )?;
     let rules = Rules {
         ready: ready_when,
-        author_may,
+        author_may_skip_wait: author_may.wait,
+        author_may_replace: author_may.ready_when,
         manager: manager.clone(),
     };
     let waiting = Waiting {
@@ -66,14 +68,17 @@ pub(super) fn read(layers: &Layers) -> Result<Deploys, ConfigError> {
     };
     Ok(Deploys {
         options: Options {
-            manager,
-            take_over: layers.list("deploy.take_over"),
+            fields: FieldPolicy {
+                manager,
+                adopt_from: layers.list("deploy.take_over"),
+                ignore,
+                key: None,
+            },
             conflicts: if takes {
                 Conflicts::Force
             } else {
                 Conflicts::Refuse
             },
-            ignore,
             prune: flag("deploy.prune")?,
             limits: Limits {
                 objects: count("deploy.prune_limit")?,
@@ -83,7 +88,6 @@ pub(super) fn read(layers: &Layers) -> Result<Deploys, ConfigError> {
             author_may,
             deny: layers.read("deploy.deny", |text| list::<DenyRule>(text, ','))?,
             prune_adopted: flag("deploy.prune_adopted")?,
-            key: None,
             signer: None,
         },
         waiting: flag("deploy.wait")?.then_some(waiting),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::base::bounded::BodyError;
 use crate::base::trust;
-use crate::cluster::{Cause, ClusterError};
+use crate::cluster::{ClusterError, FieldError};
 
 /// Characters at the beginning and at the end of the server's words that are kept.
 const QUOTED: usize = 400;
@@ -122,14 +122,14 @@ fn shorten(text: &str) -> String {
     format!("{head} … {tail}")
 }
 
-fn causes(status: &kube::core::Status) -> Vec<Cause> {
+fn causes(status: &kube::core::Status) -> Vec<FieldError> {
     let causes = status
         .details
         .iter()
         .flat_map(|details| &details.causes)
         .take(MOST_CAUSES);
     causes
-        .map(|cause| Cause {
+        .map(|cause| FieldError {
             reason: cause.reason.clone(),
             field: cause.field.clone(),
             message: shorten(&cause.message),
@@ -158,7 +158,7 @@ pub(super) fn without_values(error: ClusterError) -> ClusterError {
             );
             let causes = causes
                 .into_iter()
-                .map(|cause| Cause {
+                .map(|cause| FieldError {
                     message: String::new(),
                     ..cause
                 })

@@ -9,7 +9,9 @@ use flate2::{Compression, GzBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Component, Inventory, LABEL, MANAGED_BY, PREFIX, Record, Signer};
+use super::ledger::Inventory;
+use super::record::{Component, LABEL, MANAGED_BY, PREFIX, Record};
+use super::signer::Signer;
 use crate::cluster::ClusterError;
 use crate::cluster::api::NEW;
 use crate::manifest::{Object, ObjectId};
@@ -151,4 +153,175 @@ fn unpack_id(text: &str) -> Option<ObjectId> {
         namespace,
         name: name.replace("__", ":").replace("%5F%5F", "__"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::inventory::ledger::REMEMBERED;
+    use crate::cluster::inventory::record::DeployOutcome;
+    use crate::cluster::inventory::signer::Signature;
+    use jiff::Timestamp;
+
+    fn id(namespace: &str, name: &str, group: &str, kind: &str) -> ObjectId {
+        let [namespace, name, group, kind] = [namespace, name, group, kind].map(str::to_owned);
+        ObjectId {
+            group,
+            kind,
+            namespace,
+            name,
+        }
+    }
+
+    #[test]
+    fn it_reads_back_as_it_was_written() {
+        let component = Component {
+            name: "web".into(),
+            namespace: "shop".into(),
+        };
+        let mut inventory = Inventory::new(component);
+        for id in [
+            id(
+                "",
+                "system:node",
+                "rbac.authorization.k8s.io",
+                "ClusterRole",
+            ),
+            id("shop", "web", "apps", "Deployment"),
+            id("shop", "my__role", "rbac.authorization.k8s.io", "Role"),
+            id("shop", "c", "", "ConfigMap"),
+        ] {
+            let record = Record {
+                version: "v1".into(),
+                uid: "u".into(),
+                ..Record::default()
+            };
+            inventory.objects.insert(id, record);
+        }
+        inventory.remember(
+            Timestamp::UNIX_EPOCH,
+            None,
+            DeployOutcome::Succeeded,
+            [3, 0, 0],
+        );
+        let read = Inventory::parse(&inventory.config_map(None).unwrap()).unwrap();
+        assert_eq!(
+            (read.component, read.objects, read.history),
+            (inventory.component, inventory.objects, inventory.history)
+        );
+    }
+
+    #[test]
+    fn what_this_runner_has_written_is_known_by_its_signature() {
+        let (ours, theirs) = (Signer::new(b"our key"), Signer::new(b"another key"));
+        let mut inventory = Inventory::new(Component {
+            name: "web".into(),
+            namespace: "shop".into(),
+        });
+        inventory
+            .objects
+            .insert(id("shop", "c", "", "ConfigMap"), Record::default());
+        let stored = inventory.config_map(Some(&ours)).unwrap();
+        let read = |stored: &Object| Inventory::parse(stored).unwrap();
+        assert_eq!(read(&stored).signature(&ours), Signature::Good);
+        assert_eq!(
+            read(&stored).signature(&theirs),
+            Signature::None,
+            "it is another runner's"
+        );
+        assert_eq!(
+            read(&inventory.config_map(None).unwrap()).signature(&ours),
+            Signature::None
+        );
+        let mut changed = stored.clone();
+        changed.0["data"]["history"] = "[ ]".into();
+        assert_eq!(read(&changed).signature(&ours), Signature::Bad);
+        let mut renamed = stored;
+        renamed.0["metadata"]["name"] = "nuon-inventory-other".into();
+        assert!(
+            Inventory::parse(&renamed).is_none(),
+            "it names its component"
+        );
+    }
+
+    #[test]
+    fn ten_thousand_objects_fit_into_a_config_map() {
+        let mut inventory = Inventory::new(Component {
+            name: "big".into(),
+            namespace: "shop".into(),
+        });
+        for at in 0..10_000_u32 {
+            let random = hex::encode(rand::random::<[u8; 36]>());
+            let record = Record {
+                version: "v1".into(),
+                uid: format!(
+                    "{}-{}-{}-{}-{}",
+                    &random[..8],
+                    &random[8..12],
+                    &random[12..16],
+                    &random[16..20],
+                    &random[20..32]
+                ),
+                wanted: Some(random[32..52].to_owned()),
+                seen: Some(random[52..72].to_owned()),
+                adopted: false,
+                superseded: None,
+            };
+            inventory.objects.insert(
+                id("shop", &format!("some-config-{at}"), "", "ConfigMap"),
+                record,
+            );
+        }
+        let packed = inventory.config_map(None).unwrap();
+        let size = serde_json::to_vec(&packed.0).unwrap().len();
+        assert!(size < 1 << 20, "{size} bytes");
+    }
+
+    #[test]
+    fn one_goes_back_to_what_succeeded_and_has_not_failed_since() {
+        use DeployOutcome::{Failed, Succeeded};
+        let mut inventory = Inventory::new(Component {
+            name: "web".into(),
+            namespace: "shop".into(),
+        });
+        let artifact = |name: &str| Some(format!("oci://r/web@{name}"));
+        for (name, outcome) in [
+            ("a", Succeeded),
+            ("b", Succeeded),
+            ("c", Succeeded),
+            ("b", Failed),
+            ("d", Failed),
+        ] {
+            inventory.remember(Timestamp::UNIX_EPOCH, artifact(name), outcome, [0, 0, 0]);
+        }
+        let good = |from: &str| {
+            inventory
+                .last_good(artifact(from).as_deref())
+                .map(|deploy| deploy.number)
+        };
+        assert_eq!(good("d"), Some(3));
+        assert_eq!(good("c"), Some(1), "b has failed since");
+    }
+
+    #[test]
+    fn only_the_last_deploys_are_remembered() {
+        let mut inventory = Inventory::new(Component {
+            name: "web".into(),
+            namespace: "shop".into(),
+        });
+        for _ in 0..REMEMBERED + 5 {
+            inventory.remember(
+                Timestamp::UNIX_EPOCH,
+                None,
+                DeployOutcome::Failed,
+                [0, 0, 0],
+            );
+        }
+        let numbers: Vec<u64> = inventory
+            .history
+            .iter()
+            .map(|deploy| deploy.number)
+            .collect();
+        assert_eq!((numbers.len(), numbers[0]), (REMEMBERED, 6));
+    }
 }

@@ -49,7 +49,13 @@ impl Job<'_> {
             self.context.log.warn(fault);
         }
         if plan.is_noop() {
-            for words in wait::unwell(survey, &self.deploys.rules, self.context.clock.now()).await {
+            for words in wait::unhealthy(
+                survey.present(),
+                &self.deploys.rules,
+                self.context.clock.now(),
+            )
+            .await
+            {
                 self.context.log.warn(words);
             }
         }
@@ -65,7 +71,7 @@ impl Job<'_> {
 
     /// What is known of objects that are in the plan itself, to know them again.
     fn manifest(&self, survey: &Survey) -> Option<String> {
-        let key = self.deploys.options.key.as_deref();
+        let key = self.deploys.options.fields.key.as_deref();
         if self.artifact.is_some() {
             None
         } else {
