@@ -18,24 +18,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use drain::Signal;
+pub use mode::Mode;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
-use crate::cluster::inventory::Signer;
+use crate::cluster::rollout::inventory::Signer;
 use crate::config::Config;
+use crate::control::Client;
+use crate::control::client::Parts;
 use crate::control::logs::LogContext;
 use crate::control::wire::ProcessUpdate;
-use crate::control::{Client, client::Parts};
 use crate::handlers;
 use crate::journal::Journal;
 use crate::worker::dispatch::Turn;
 use crate::worker::{Background, Exclusive, Worker, recover};
-
-pub use drain::Signal;
-pub use mode::Mode;
 
 /// Our version, as the control plane sees it.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -10,6 +10,7 @@ pub mod setting;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use layers::{Layers, Origin};
 use url::Url;
 
 use crate::base::guard::Allowed;
@@ -17,8 +18,6 @@ use crate::base::secret::Secret;
 use crate::control::token::TokenSource;
 use crate::handlers::Deploys;
 use crate::job::RunnerId;
-
-pub use layers::{Layers, Origin};
 
 /// A setting that cannot be used. One line: which, where it came from, what to do.
 #[derive(Debug, thiserror::Error)]

@@ -19,9 +19,14 @@ mod tree;
 
 use std::sync::Arc;
 
+pub use deploys::Deploys;
+pub use outside::{Fetching, Outside};
+pub use secrets::Secrets;
+pub use tree::Tree;
+
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
-use crate::cluster::connect::Network;
+use crate::cluster::client::connect::Network;
 use crate::job::Group;
 use crate::registry::credentials::DockerConfig;
 use crate::registry::format::Layout;
@@ -29,11 +34,6 @@ use crate::registry::remote::Connections;
 use crate::worker::Handler;
 use crate::workspace::git;
 use crate::workspace::helm::Helm;
-
-pub use deploys::Deploys;
-pub use outside::{Fetching, Outside};
-pub use secrets::Secrets;
-pub use tree::Tree;
 
 /// What handlers are made of.
 pub struct Parts {

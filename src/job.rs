@@ -4,14 +4,13 @@ pub mod id;
 pub mod kind;
 pub mod state;
 
-pub use id::{ExecutionId, JobId, LogStreamId, ProcessId, RunnerId};
-pub use kind::{Group, JobKind, Operation};
-pub use state::{ExecutionStatus, JobStatus, Step};
-
 use std::time::Duration;
 
+pub use id::{ExecutionId, JobId, LogStreamId, ProcessId, RunnerId};
 use jiff::Timestamp;
+pub use kind::{Group, JobKind, Operation};
 use serde::{Deserialize, Serialize};
+pub use state::{ExecutionStatus, JobStatus, Step};
 
 /// A job as the worker knows it, and as the journal keeps it. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

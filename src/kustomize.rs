@@ -55,12 +55,11 @@ mod variable;
 
 use std::collections::HashMap;
 
-use serde_json::{Map, Value};
-
 pub use explain::Explanation;
 pub use files::{Files, Kind};
 pub use host::{Alone, Helm, Host, Remote};
 pub use print::print;
+use serde_json::{Map, Value};
 
 /// How an overlay is built.
 #[derive(Debug, Clone, Default)]

@@ -26,9 +26,8 @@ pub use channel::Channel;
 pub use credentials::Credential;
 pub use digest::Digest;
 pub use document::{Descriptor, Document};
-pub use remote::Remote;
-
 use layout::Layout;
+pub use remote::Remote;
 
 /// Why a registry did not do what it was asked for. No text of it holds a credential.
 #[derive(Debug, thiserror::Error)]

@@ -23,13 +23,12 @@ pub mod recover;
 mod exclusive;
 mod monitor;
 
-pub use exclusive::Exclusive;
-pub use failure::{Failure, FailureKind};
-pub use handler::{Context, Handler, Outcome, Steps};
-
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use exclusive::Exclusive;
+pub use failure::{Failure, FailureKind};
+pub use handler::{Context, Handler, Outcome, Steps};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 

@@ -11,12 +11,12 @@ use super::cluster::{
 };
 use super::plan::{self, VERSION, load, refused, survey};
 use super::{Code, complain, input, tell};
-use crate::cluster::deploy::{Deployed, Failure, Order, deploy};
-use crate::cluster::options::Options;
-use crate::cluster::plan::plan as make_plan;
-use crate::cluster::rollback::Rollback;
-use crate::cluster::survey::Survey;
-use crate::cluster::terms;
+use crate::cluster::rollout::deploy::{Deployed, Failure, Order, deploy};
+use crate::cluster::rollout::options::Options;
+use crate::cluster::rollout::plan::plan as make_plan;
+use crate::cluster::rollout::preconditions;
+use crate::cluster::rollout::rollback::Rollback;
+use crate::cluster::rollout::snapshot::Survey;
 use crate::plan::changeset::{Change, ResourceDiff};
 
 /// Its arguments.
@@ -74,7 +74,7 @@ async fn saved(target: &Target, matches: &ArgMatches, file: &str) -> Result<Code
         saved.component().as_ref(),
     )
     .await?;
-    match terms::approved(&saved.contract, &survey, options) {
+    match preconditions::approved(&saved.contract, &survey, options) {
         Ok(_) if matches.get_flag("dry-run") => {
             target.say("the plan still fits; `plan show` tells what it changes");
             Ok(if saved.contract.is_noop() {
@@ -146,7 +146,7 @@ pub async fn fresh(
     }
     let waiting = target.parts.deploys.waiting.clone();
     let order = if was_seen {
-        let actions = terms::approved(&contract, survey, options);
+        let actions = preconditions::approved(&contract, survey, options);
         let actions = actions
             .map_err(|breaches| Stopped(Code::Moved, Failure::Moved(breaches).sentence()))?;
         Order {
@@ -157,7 +157,7 @@ pub async fn fresh(
         }
     } else {
         Order {
-            actions: terms::actions(&plan, survey, options),
+            actions: preconditions::actions(&plan, survey, options),
             contract: None,
             artifact,
             waiting,

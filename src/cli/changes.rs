@@ -57,8 +57,9 @@ fn sign(change: Change) -> char {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn a_field_that_changed_takes_one_line() {

@@ -6,7 +6,10 @@ mod person;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+pub use arguments::{Sources, dry_run_argument, with_source, with_target, yes_argument};
 use clap::ArgMatches;
+pub use person::confirm;
+use person::listen;
 use tracing::level_filters::LevelFilter;
 
 use super::{Code, chain, complain, input, overlay, say, settings};
@@ -15,23 +18,18 @@ use crate::agent::parts;
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
-use crate::cluster::connect::{ConnectError, by_files, by_service_account};
-use crate::cluster::deploy::Failure;
-use crate::cluster::inventory::Component;
-use crate::cluster::options::Options;
-use crate::cluster::policy::FieldPolicy;
-use crate::cluster::{Api, ClusterError};
+use crate::cluster::client::connect::{ConnectError, by_files, by_service_account};
+use crate::cluster::client::{Api, ClusterError};
+use crate::cluster::fields::policy::FieldPolicy;
+use crate::cluster::rollout::deploy::Failure;
+use crate::cluster::rollout::inventory::Component;
+use crate::cluster::rollout::options::Options;
 use crate::config::{Config, LogFormat};
 use crate::handlers::{Parts, Secrets, artifact};
 use crate::kustomize;
 use crate::manifest::{self, Object};
-use crate::registry::format;
-use crate::registry::{RegistryError, Version};
+use crate::registry::{RegistryError, Version, format};
 use crate::telemetry::start_log;
-
-pub use arguments::{Sources, dry_run_argument, with_source, with_target, yes_argument};
-pub use person::confirm;
-use person::listen;
 
 /// What is said where a component has to be named.
 const NO_COMPONENT: &str = "which component? give --component NAME";

@@ -11,9 +11,9 @@ use super::cluster::{
 };
 use super::plan::{VERSION, summary};
 use super::{Code, apply, changes, input, tell};
-use crate::cluster::deploy::{Deployed, Failure};
-use crate::cluster::survey::Survey;
-use crate::cluster::teardown::{Teardown, teardown};
+use crate::cluster::rollout::deploy::{Deployed, Failure};
+use crate::cluster::rollout::snapshot::Survey;
+use crate::cluster::rollout::teardown::{Teardown, teardown};
 use crate::plan::changeset::{DiffEntry, ResourceDiff};
 
 /// How long objects may take to go, where no time to wait is set.

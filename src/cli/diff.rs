@@ -4,9 +4,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 
 use super::{Code, chain, changes, complain, input, print};
-use crate::cluster::comparison::{Comparison, Mode};
-use crate::cluster::diff::Form;
-use crate::cluster::shipped;
+use crate::cluster::fields::comparison::{Comparison, Mode};
+use crate::cluster::fields::diff::Form;
+use crate::cluster::fields::legacy;
 use crate::manifest::{self, Object};
 use crate::plan::changeset::Change;
 
@@ -107,7 +107,7 @@ fn read(matches: &ArgMatches) -> Result<Comparison, String> {
 fn object(file: &str) -> Result<Object, String> {
     let bytes = input::read(file)?;
     if let Ok(mut value @ Value::Object(_)) = serde_json::from_slice(&bytes) {
-        shipped::held(&mut value);
+        legacy::held(&mut value);
         if let Value::Object(map) = value {
             return Ok(Object(map));
         }

@@ -8,9 +8,9 @@ use serde_json::json;
 use super::cluster::{Sources, Stopped, Target, run as run_on, with_target, yes_argument};
 use super::plan::{VERSION, survey};
 use super::{Code, apply, input, tell};
-use crate::cluster::discovery::Served;
-use crate::cluster::inventory::{Deploy, DeployOutcome, Inventory};
-use crate::cluster::rollback::CANNOT_BE_UNDONE;
+use crate::cluster::client::discovery::Served;
+use crate::cluster::rollout::inventory::{Deploy, DeployOutcome, Inventory};
+use crate::cluster::rollout::rollback::CANNOT_BE_UNDONE;
 
 /// The arguments of `history`.
 pub fn command() -> Command {

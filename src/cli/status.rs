@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::cluster::{Sources, Stopped, Target, run as run_on, with_target};
 use super::plan::VERSION;
 use super::{Code, complain, input, print, tell};
-use crate::cluster::cause::{self, Cause};
-use crate::cluster::readiness::{self, Readiness, ReadinessError, Status};
-use crate::cluster::survey::Survey;
-use crate::cluster::{tree, wait};
+use crate::cluster::health::cause::Cause;
+use crate::cluster::health::readiness::{Readiness, ReadinessError, Status};
+use crate::cluster::health::{cause, readiness, tree, wait};
+use crate::cluster::rollout::snapshot::Survey;
 use crate::manifest::{Object, ObjectId};
 
 /// Its arguments.

@@ -4,12 +4,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{ConfigError, Layers, read_duration};
-use crate::cluster::deny::DenyRule;
-use crate::cluster::ignore::IgnoreRule;
-use crate::cluster::options::{AuthorMay, Conflicts, Limits, Options};
-use crate::cluster::policy::FieldPolicy;
-use crate::cluster::rule::{ReadyRule, Rules};
-use crate::cluster::wait::Waiting;
+use crate::cluster::fields::ignore::IgnoreRule;
+use crate::cluster::fields::policy::FieldPolicy;
+use crate::cluster::health::rule::{ReadyRule, Rules};
+use crate::cluster::health::wait::Waiting;
+use crate::cluster::rollout::deny::DenyRule;
+use crate::cluster::rollout::options::{AuthorMay, Conflicts, Limits, Options};
 use crate::handlers::Deploys;
 
 /// The longest that objects can have to stay ready.

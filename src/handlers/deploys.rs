@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::cluster::options::Options;
-use crate::cluster::rule::Rules;
-use crate::cluster::wait::Waiting;
+use crate::cluster::health::rule::Rules;
+use crate::cluster::health::wait::Waiting;
+use crate::cluster::rollout::options::Options;
 
 /// How clusters are changed.
 #[derive(Debug, Clone)]

@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use super::Registries;
 use crate::base::clock::Clock;
-use crate::cluster::survey::Survey;
-use crate::cluster::{Api, images};
+use crate::cluster::client::Api;
+use crate::cluster::rollout::images;
+use crate::cluster::rollout::snapshot::Survey;
 use crate::manifest::Object;
 use crate::registry::credentials::DockerConfig;
 use crate::registry::{Address, RegistryError, Remote, Repository, Version};
@@ -224,8 +225,9 @@ fn missing_architecture(manifest: &[u8], wanted: &BTreeSet<String>) -> Option<St
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn images_are_taken_apart() {

@@ -9,8 +9,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::plan_text::PlanText;
 use super::secrets::Secrets;
-use super::{Fetching, Outside, Parts, Tree, plan_text::PlanText};
+use super::{Fetching, Outside, Parts, Tree};
 use crate::base::guard::Reach;
 use crate::control::wire::{PushedArtifact, ResultReport};
 use crate::job::JobKind;

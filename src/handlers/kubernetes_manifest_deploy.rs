@@ -4,11 +4,14 @@ mod job;
 
 use std::sync::Arc;
 
+use job::Job;
+
+use super::plan_text::PlanText;
 use super::secrets::Secrets;
-use super::{Parts, artifact, plan_text::PlanText};
-use crate::cluster::inventory::Component;
-use crate::cluster::survey::Survey;
-use crate::cluster::{Api, connect};
+use super::{Parts, artifact};
+use crate::cluster::client::{Api, connect};
+use crate::cluster::rollout::inventory::Component;
+use crate::cluster::rollout::snapshot::Survey;
 use crate::job::{JobKind, Operation};
 use crate::manifest::{self, Object};
 use crate::plan::changeset::{Op, PlanContents};
@@ -19,7 +22,6 @@ use crate::registry::{Repository, Version};
 use crate::worker::failure::because;
 use crate::worker::handler::StepFuture;
 use crate::worker::{Context, Failure, FailureKind, Handler, Outcome, Steps};
-use job::Job;
 
 /// Deploys components.
 pub struct Deploy {

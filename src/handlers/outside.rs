@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::{Tree, charts};
 use crate::base::bounded;
 use crate::base::error::chain;
 use crate::base::guard::Reach;
@@ -18,8 +19,6 @@ use crate::registry::remote::Connections;
 use crate::workspace::git::{Location, Policy, Source};
 use crate::workspace::helm;
 use crate::workspace::jail::Jail;
-
-use super::{Tree, charts};
 
 /// The largest file that is fetched from the web.
 const LARGEST_FILE: usize = 64 << 20;

@@ -10,11 +10,10 @@
 use serde::Deserialize;
 
 use super::decode::{Unknown, decode};
-use super::document;
 use super::field::FieldSpec;
 use super::reference::{BackReference, Kind};
 use super::transform::builtin;
-use super::variable;
+use super::{document, variable};
 
 /// The places of one file, or of several together, beside the built-in ones.
 #[derive(Debug, Clone, Default, Deserialize)]

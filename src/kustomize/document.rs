@@ -2,9 +2,8 @@
 
 use serde_json::Value as Json;
 
-use super::BuildError;
-use super::json;
 use super::resource::Resource;
+use super::{BuildError, json};
 use crate::yaml::{self, Limits, Node, Style, Value};
 
 /// Documents of one file.

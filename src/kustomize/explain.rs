@@ -7,9 +7,8 @@ mod cause;
 mod history;
 mod trace;
 
-use serde_json::Value;
-
 pub(super) use cause::{Asking, Cause};
+use serde_json::Value;
 pub(super) use trace::Trace;
 
 /// Where everything comes from that a build makes.

@@ -3,9 +3,7 @@
 //! Parts are joined by dots; a dot inside a part is written `\.` or the part stands in brackets.
 //! `[key=value]` is the items of a list whose key matches, `*` every item, a number one of them.
 
-use super::pattern;
-
-use super::json;
+use super::{json, pattern};
 use crate::yaml::{Node, Value};
 
 /// The parts of a path.

@@ -4,11 +4,10 @@ mod data;
 mod helm;
 mod iam_policy;
 
+pub(super) use helm::{Chart, DeprecatedChart, HelmGlobals};
 use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-
-pub(super) use helm::{Chart, DeprecatedChart, HelmGlobals};
 
 use super::accumulated::Accumulated;
 use super::decode::{Unknown, decode};

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::BuildError;
 use super::decode::{Unknown, decode};
-use super::document;
 use super::field::FieldSpec;
 use super::generate::{Chart, DeprecatedChart, HelmGlobals};
 use super::transform::{Patch, Replacement};
 use super::variable::Variable;
+use super::{BuildError, document};
 
 /// The names a kustomization file can have.
 pub(super) const NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];

@@ -21,11 +21,11 @@ mod table;
 
 use std::collections::HashMap;
 
+pub(super) use table::{BackReference, Kind};
+
 use super::field::{self, FieldSpec};
 use super::resource::{Id, Resource};
 use crate::yaml::{Node, Value};
-
-pub(super) use table::{BackReference, Kind};
 
 /// Lets every reference follow its object. `more` are references beside the built-in ones.
 pub(super) fn fix(resources: &mut [Resource], more: &[BackReference]) -> Result<(), String> {

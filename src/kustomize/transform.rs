@@ -16,12 +16,11 @@ mod replica;
 mod strategic_merge;
 mod value_add;
 
-use serde::de::DeserializeOwned;
-use serde_json::Value;
-
 pub(super) use label::Labels;
 pub(super) use patch::Patch;
 pub(super) use replacement::Replacement;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::BuildError;
 use super::configuration::Configuration;

@@ -5,8 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Object;
-use super::pointer;
+use super::{Object, pointer};
 
 /// A field manager of an object.
 #[derive(Debug, Clone)]

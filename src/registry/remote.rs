@@ -22,10 +22,9 @@ use url::Url;
 use super::challenge::{self, Challenge};
 use super::document::{ACCEPTED, LARGEST};
 use super::{Address, Channel, Credential, Descriptor, Digest, RegistryError, Stored, Version};
-use crate::base::bounded;
 use crate::base::guard::{Guard, Reach};
 use crate::base::secret::Secret;
-use crate::base::trust;
+use crate::base::{bounded, trust};
 
 /// The longest that one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(60);

@@ -28,14 +28,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use listing::{BLOCK, Budget};
+pub use location::{Location, LocationError};
 
 use super::child::{Child, ChildError, Ended, Limits, OUTPUT_LIMIT, Overflow, Supervisor};
 use crate::base::guard::{Guard, GuardError, Reach};
 use crate::base::secret::{Redactor, Secret};
 use crate::base::stop::Stop;
-use listing::{BLOCK, Budget};
-
-pub use location::{Location, LocationError};
 
 /// How often the size of a checkout under way is looked at.
 const SIZE_INTERVAL: Duration = Duration::from_millis(200);

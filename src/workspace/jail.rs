@@ -157,8 +157,9 @@ fn explain(path: &str, errno: Errno) -> JailError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::os::unix::fs::symlink;
+
+    use super::*;
 
     fn tree() -> (tempfile::TempDir, Jail) {
         let dir = tempfile::tempdir().unwrap();

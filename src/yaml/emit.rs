@@ -619,8 +619,9 @@ fn number_text(number: &Number) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     #[test]
     fn strings_take_the_first_style_that_holds_them() {

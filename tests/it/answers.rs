@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use Verdict::{Accept, Ask, DoneBefore, DoneOrRetry, Final, Reauthenticate, Retry, Skip};
 use http::Method;
 use nuon_runner::base::clock::Clock;
 use nuon_runner::control::wire::{
@@ -14,8 +15,6 @@ use nuon_runner::job::{ExecutionStatus, JobStatus};
 
 use crate::bench::Bench;
 use crate::daemon::TOKEN;
-
-use Verdict::{Accept, Ask, DoneBefore, DoneOrRetry, Final, Reauthenticate, Retry, Skip};
 
 /// What a caller does after a fault, by route: 400, 401, 403, 404, 409, 422, 429, 500, 503, a reset
 /// before the answer, a reset after the request was carried out, half a body, a body that is no

@@ -1,6 +1,8 @@
 //! Builds against real registries and real git.
 
-use nuon_runner::dev::{ControlPlane, Generation, NewJob, server::build_plan, store::Job};
+use nuon_runner::dev::server::build_plan;
+use nuon_runner::dev::store::Job;
+use nuon_runner::dev::{ControlPlane, Generation, NewJob};
 use nuon_runner::registry::format::{self, Content, Kind};
 use nuon_runner::registry::{Address, Channel, Credential, Remote, Repository, Version};
 use serde_json::{Value, json};

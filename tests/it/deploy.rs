@@ -1,6 +1,7 @@
 //! Deploys to a real API server.
 
-use nuon_runner::dev::{ControlPlane, Generation, NewJob, store::Job};
+use nuon_runner::dev::store::Job;
+use nuon_runner::dev::{ControlPlane, Generation, NewJob};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, PATIENCE, Setup, assert_contract, control_plane};

@@ -9,7 +9,7 @@ use nuon_runner::base::clock::Clock;
 use nuon_runner::base::guard::{Guard, Reach};
 use nuon_runner::base::secret::Redactor;
 use nuon_runner::base::stop::Stop;
-use nuon_runner::cluster::connect::{Network, connect};
+use nuon_runner::cluster::client::connect::{Network, connect};
 use nuon_runner::plan::DeployPlan;
 use nuon_runner::registry::Address;
 use nuon_runner::registry::remote::Connections;
@@ -246,10 +246,10 @@ async fn plans_reach_neither_this_machine_nor_its_metadata() {
         // Names are judged when they are resolved.
         stop.run(clock.timeout(
             std::time::Duration::from_secs(2),
-            nuon_runner::cluster::discovery::Served::ask(&api),
+            nuon_runner::cluster::client::discovery::Served::ask(&api),
         ))
         .await;
-        Ok::<_, nuon_runner::cluster::ConnectError>(())
+        Ok::<_, nuon_runner::cluster::client::ConnectError>(())
     };
     let kubeconfig = |server: &str, proxy: &str| {
         format!(

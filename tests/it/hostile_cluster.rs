@@ -13,8 +13,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::core::discovery::ApiResource;
 use nuon_runner::base::clock::Clock;
 use nuon_runner::base::stop::Stop;
-use nuon_runner::cluster::ClusterError;
-use nuon_runner::cluster::connect::{Network, connect};
+use nuon_runner::cluster::client::ClusterError;
+use nuon_runner::cluster::client::connect::{Network, connect};
 use nuon_runner::plan::DeployPlan;
 
 use crate::parts::loopback;

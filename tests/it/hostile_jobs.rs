@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use nuon_runner::dev::{Generation, NewJob, server::build_plan};
+use nuon_runner::dev::server::build_plan;
+use nuon_runner::dev::{Generation, NewJob};
 use serde_json::{Value, json};
 
 use crate::daemon::{PATIENCE, Setup, assert_contract, control_plane, get};

@@ -12,10 +12,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use nuon_runner::base::clock::Clock;
 use nuon_runner::base::stop::Stop;
-use nuon_runner::cluster::Api;
-use nuon_runner::cluster::connect::{ConnectError, Network, by_service_account, connect};
-use nuon_runner::cluster::discovery::Served;
-use nuon_runner::cluster::identity::Machine;
+use nuon_runner::cluster::client::Api;
+use nuon_runner::cluster::client::connect::{ConnectError, Network, by_service_account, connect};
+use nuon_runner::cluster::client::discovery::Served;
+use nuon_runner::cluster::client::identity::Machine;
 use nuon_runner::plan::DeployPlan;
 use serde_json::{Value, json};
 

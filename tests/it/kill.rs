@@ -8,7 +8,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use nuon_runner::dev::{ControlPlane, Generation, NewJob, server::build_plan, store::Job};
+use nuon_runner::dev::server::build_plan;
+use nuon_runner::dev::store::Job;
+use nuon_runner::dev::{ControlPlane, Generation, NewJob};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};

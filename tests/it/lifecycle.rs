@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use nuon_runner::dev::{Generation, NewJob, Options, server::build_plan};
+use nuon_runner::dev::server::build_plan;
+use nuon_runner::dev::{Generation, NewJob, Options};
 use serde_json::json;
 
 use crate::daemon::{

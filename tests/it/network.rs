@@ -1,6 +1,8 @@
 //! Certificates and proxies of the operator hold for control plane, git, registry and cluster alike.
 
-use nuon_runner::dev::{ControlPlane, Generation, NewJob, server::build_plan, store::Job};
+use nuon_runner::dev::server::build_plan;
+use nuon_runner::dev::store::Job;
+use nuon_runner::dev::{ControlPlane, Generation, NewJob};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, PATIENCE, Setup, assert_contract, control_plane};

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use nuon_runner::dev::{Generation, NewJob, server::build_plan};
+use nuon_runner::dev::server::build_plan;
+use nuon_runner::dev::{Generation, NewJob};
 use serde_json::{Value, json};
 
 use crate::daemon::{PATIENCE, Setup, TOKEN, control_plane, eventually};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use nuon_runner::dev::{ControlPlane, Generation, NewJob, server::build_plan};
+use nuon_runner::dev::server::build_plan;
+use nuon_runner::dev::{ControlPlane, Generation, NewJob};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use serde_json::{Map, json};
 
-use crate::cluster::deploy::{Deployed, Failure as Fault, Order, deploy, some};
-use crate::cluster::plan::{Plan, newly_wanted, plan};
-use crate::cluster::rollback::Rollback;
-use crate::cluster::survey::Survey;
-use crate::cluster::teardown::{Teardown, teardown};
-use crate::cluster::touched::fingerprint_of_set;
-use crate::cluster::wait::Waiting;
-use crate::cluster::{Api, terms, wait};
+use crate::cluster::client::Api;
+use crate::cluster::fields::managed_values::fingerprint_of_set;
+use crate::cluster::health::wait;
+use crate::cluster::health::wait::Waiting;
+use crate::cluster::rollout::deploy::{Deployed, Failure as Fault, Order, deploy, some};
+use crate::cluster::rollout::plan::{Plan, newly_wanted, plan};
+use crate::cluster::rollout::preconditions;
+use crate::cluster::rollout::rollback::Rollback;
+use crate::cluster::rollout::snapshot::Survey;
+use crate::cluster::rollout::teardown::{Teardown, teardown};
 use crate::control::wire::ResultReport;
 use crate::handlers::metrics::Metrics;
 use crate::handlers::{Deploys, Registries, Secrets, artifact, images};
@@ -143,7 +145,7 @@ impl Job<'_> {
             self.is_about(contract, survey)?;
         }
         let actions = match contract
-            .map(|contract| terms::approved(contract, survey, &self.deploys.options))
+            .map(|contract| preconditions::approved(contract, survey, &self.deploys.options))
         {
             Some(Ok(actions)) => Some(actions),
             Some(Err(breaches)) if !self.deploys.replan => {
@@ -168,7 +170,7 @@ impl Job<'_> {
         let (actions, contract) = match actions {
             Some(actions) => (actions, contract),
             None => (
-                terms::actions(&self.plan(survey).await?, survey, &self.deploys.options),
+                preconditions::actions(&self.plan(survey).await?, survey, &self.deploys.options),
                 None,
             ),
         };

@@ -15,9 +15,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::{Behavior, Generate, Generated, Setup};
+use crate::kustomize::host::Host;
 use crate::kustomize::kustomization::{Generator, GeneratorOptions, Metadata};
 use crate::kustomize::resource::Resource;
-use crate::kustomize::{BuildError, host::Host, json as node, path};
+use crate::kustomize::{BuildError, json as node, path};
 use crate::yaml::resolve::Meaning;
 
 /// Base64 in resources is cut into lines of this length.

@@ -13,12 +13,11 @@ use regex::Regex;
 use serde::Deserialize;
 
 use super::Transform;
-use crate::kustomize::BuildError;
 use crate::kustomize::configuration::{Configuration, united};
 use crate::kustomize::field::{self, FieldSpec, anywhere};
 use crate::kustomize::kustomization::Image;
 use crate::kustomize::resource::{Resource, check_ids};
-use crate::kustomize::{json, pattern};
+use crate::kustomize::{BuildError, json, pattern};
 use crate::yaml::{Node, Value};
 
 /// Places beside every list of containers.

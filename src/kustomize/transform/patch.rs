@@ -19,14 +19,13 @@ use std::rc::Rc;
 use serde::Deserialize;
 
 use super::{Part, Transform};
-use crate::kustomize::BuildError;
-use crate::kustomize::document;
 use crate::kustomize::json_patch::{self, Operation};
 use crate::kustomize::resource::Resource;
 use crate::kustomize::schema::Schema;
 use crate::kustomize::selector::{Selector, Target};
 use crate::kustomize::setup::Setup;
 use crate::kustomize::strategic::{self, Index, Merging, Options};
+use crate::kustomize::{BuildError, document};
 use crate::yaml::Node;
 
 /// An entry of `patches` or `patchesJson6902`, and the config of a transformer.

@@ -110,8 +110,14 @@ mod tests {
 
     #[test]
     fn the_last_value_counts() {
-        let text = "submodule.a.path\nevil\0submodule.a.path\nlib\0submodule.a.url\n../x\\
-                    0submodule.b.c.update\nnone\0other\0";
+        let text = [
+            "submodule.a.path\nevil",
+            "submodule.a.path\nlib",
+            "submodule.a.url\n../x",
+            "submodule.b.c.update\nnone",
+            "other\0",
+        ]
+        .join("\0");
         let mut modules = modules(text.as_bytes());
         modules.sort_by(|a, b| b.path.cmp(&a.path));
         assert_eq!(

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use nuon_runner::cluster::comparison::{Comparison, Mode};
-use nuon_runner::cluster::diff::Form;
+use nuon_runner::cluster::fields::comparison::{Comparison, Mode};
+use nuon_runner::cluster::fields::diff::Form;
 use nuon_runner::manifest::Object;
 use nuon_runner::plan::changeset::{Op, PlanContents, ResourceDiff};
 use nuon_runner::plan::contents::{pack, unpack};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nuon_runner::cluster::readiness::judge;
+use nuon_runner::cluster::health::readiness::judge;
 use nuon_runner::manifest;
 use serde_json::Value;
 

@@ -1,0 +1,496 @@
+//! EKS: the token is a presigned STS request that says who asks, for this cluster
+//! (kubernetes-sigs/aws-iam-authenticator). The keys that sign it are the plan's, a role's, or the machine's.
+//!
+//! The signing (Signature Version 4, query form) is our own: the libraries that do it without a whole SDK leave the
+//! payload unsigned, which STS refuses.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use jiff::Timestamp;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::cluster::client::identity::{IdentityError, Machine, Token};
+use crate::plan::cloud::{AwsAuth, AwsKeys, AwsRole};
+
+const STS: &str = "STS of AWS";
+const EKS: &str = "EKS of AWS";
+const METADATA: &str = "the metadata service of AWS";
+
+/// Before the URL in a token.
+const PREFIX: &str = "k8s-aws-v1.";
+
+/// EKS takes a presigned request for this long, whatever it says itself.
+const LASTS: Duration = Duration::from_secs(15 * 60);
+
+/// Seconds that a presigned request says of itself, as the authenticator has it.
+const SAYS: u32 = 60;
+
+/// A cluster, and who asks for it.
+pub struct Eks<'a> {
+    /// The machine, where the plan brings no keys.
+    pub machine: &'a Machine,
+    /// The identity that the plan names.
+    pub auth: &'a AwsAuth,
+    /// The cluster's name.
+    pub cluster: &'a str,
+    /// Where the plan says that it is.
+    pub endpoint: &'a str,
+    /// A role to take at last.
+    pub trusted_role: Option<&'a str>,
+    /// The time of the signatures.
+    pub now: Timestamp,
+}
+
+impl Eks<'_> {
+    /// A token for the cluster.
+    pub async fn token(&self) -> Result<Token, IdentityError> {
+        let (region, keys) = self.keys().await?;
+        let query = BTreeMap::from([
+            ("Action", "GetCallerIdentity".to_owned()),
+            ("Version", "2011-06-15".to_owned()),
+        ]);
+        let headers = &[("x-k8s-aws-id", self.cluster)];
+        let signed = Signed {
+            service: "sts",
+            host: &host("sts", &region),
+            path: "/",
+            headers,
+        };
+        let url = signed.url(&region, query, &keys, self.now);
+        let secret = format!(
+            "{PREFIX}{}",
+            URL_SAFE_NO_PAD.encode(format!("https://{url}"))
+        );
+        Ok(Token {
+            secret: secret.as_str().into(),
+            lasts: LASTS,
+        })
+    }
+
+    /// Where the cluster is, as EKS says (DescribeCluster).
+    pub async fn described(&self) -> Result<String, IdentityError> {
+        let Self {
+            machine,
+            cluster,
+            now,
+            ..
+        } = *self;
+        if cluster.is_empty()
+            || !cluster
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+        {
+            return Err(IdentityError::Plan(
+                "the cluster's id is no name of one".into(),
+            ));
+        }
+        let (region, keys) = self.keys().await?;
+        let standard = format!("https://{}", host("eks", &region));
+        let root = machine
+            .variable("AWS_ENDPOINT_URL_EKS")
+            .map_or(standard, str::to_owned);
+        let (scheme, host) = root
+            .trim_end_matches('/')
+            .split_once("://")
+            .unwrap_or(("https", &root));
+        let path = format!("/clusters/{cluster}");
+        let url = Signed {
+            service: "eks",
+            host,
+            path: &path,
+            headers: &[],
+        }
+        .url(&region, BTreeMap::new(), &keys, now);
+        let answer = machine
+            .ask(EKS, |http| http.get(format!("{scheme}://{url}")))
+            .await?;
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
+        let missing = || IdentityError::Service {
+            service: EKS,
+            message: "its answer names no endpoint".into(),
+        };
+        answer
+            .pointer("/cluster/endpoint")
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+            .ok_or_else(missing)
+    }
+
+    /// The region, and the keys that the plan's identity comes to.
+    async fn keys(&self) -> Result<(String, AwsKeys), IdentityError> {
+        let Self {
+            machine,
+            auth,
+            endpoint,
+            trusted_role,
+            now,
+            ..
+        } = *self;
+        if let Some(profile) = &auth.profile {
+            let message = format!(
+                "the profile {profile:?} is kept in files of a person's machine; name a role or \
+                 keys"
+            );
+            return Err(IdentityError::Plan(message));
+        }
+        let region = region(machine, auth, endpoint)?;
+        let mut keys = match &auth.keys {
+            Some(keys) => keys.clone(),
+            None => machine_keys(machine, &region).await?,
+        };
+        let trusted = trusted_role.map(|arn| AwsRole {
+            arn: arn.to_owned(),
+            session: "nuon-runner".into(),
+            seconds: 3600,
+        });
+        for role in auth.roles.iter().cloned().chain(trusted) {
+            keys = assume(machine, &region, &keys, &role, now).await?;
+        }
+        Ok((region, keys))
+    }
+}
+
+/// The host of a service in a region; China has a domain of its own.
+fn host(service: &str, region: &str) -> String {
+    let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+    format!("{service}.{region}.amazonaws.com{suffix}")
+}
+
+/// The plan's region, else the one in the endpoint (`….REGION.eks.amazonaws.com`), else the machine's.
+fn region(machine: &Machine, auth: &AwsAuth, endpoint: &str) -> Result<String, IdentityError> {
+    let host = endpoint
+        .trim_start_matches("https://")
+        .split(['/', ':'])
+        .next()
+        .unwrap_or_default();
+    let of_host = host
+        .split_once(".eks.amazonaws.com")
+        .and_then(|(before, _)| before.rsplit('.').next());
+    let region = Some(auth.region.as_str())
+        .filter(|region| !region.is_empty())
+        .or(of_host);
+    let region = region
+        .or_else(|| machine.variable("AWS_REGION"))
+        .unwrap_or_default();
+    let fits = !region.is_empty()
+        && region
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let missing =
+        || IdentityError::Plan("it names no region; set region in aws_auth, or AWS_REGION".into());
+    fits.then(|| region.to_owned()).ok_or_else(missing)
+}
+
+/// The machine's keys: of the environment, a web identity (IRSA), a pod identity, or the instance.
+async fn machine_keys(machine: &Machine, region: &str) -> Result<AwsKeys, IdentityError> {
+    if let (Some(id), Some(secret)) = (
+        machine.variable("AWS_ACCESS_KEY_ID"),
+        machine.variable("AWS_SECRET_ACCESS_KEY"),
+    ) {
+        let session = machine.variable("AWS_SESSION_TOKEN").map(Into::into);
+        return Ok(AwsKeys {
+            id: id.to_owned(),
+            secret: secret.into(),
+            session,
+        });
+    }
+    if let (Some(arn), Some(token)) = (
+        machine.variable("AWS_ROLE_ARN"),
+        machine.file("AWS_WEB_IDENTITY_TOKEN_FILE", STS).await?,
+    ) {
+        let form = [
+            ("Action", "AssumeRoleWithWebIdentity"),
+            ("Version", "2011-06-15"),
+            ("RoleArn", arn),
+            ("RoleSessionName", "nuon-runner"),
+            ("WebIdentityToken", &token),
+        ];
+        let url = sts(machine, region);
+        return keys_of(&machine.ask(STS, |http| http.post(url).form(&form)).await?);
+    }
+    if let Some(uri) = machine.variable("AWS_CONTAINER_CREDENTIALS_FULL_URI") {
+        let token = machine
+            .file("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", METADATA)
+            .await?
+            .unwrap_or_default();
+        return json_keys(
+            &machine
+                .ask(METADATA, |http| {
+                    http.get(uri).header("authorization", token)
+                })
+                .await?,
+        );
+    }
+    instance_keys(machine).await
+}
+
+/// IMDSv2.
+async fn instance_keys(machine: &Machine) -> Result<AwsKeys, IdentityError> {
+    let root = machine
+        .variable("AWS_EC2_METADATA_SERVICE_ENDPOINT")
+        .unwrap_or("http://169.254.169.254");
+    let root = root.trim_end_matches('/');
+    let lasts = ("x-aws-ec2-metadata-token-ttl-seconds", "300");
+    let session = machine
+        .ask(METADATA, |http| {
+            http.put(format!("{root}/latest/api/token"))
+                .header(lasts.0, lasts.1)
+        })
+        .await;
+    let session = session.map_err(|error| IdentityError::None {
+        cloud: "AWS",
+        message: format!(
+            "there are no keys in the environment, no web identity, no pod identity, and {error}"
+        ),
+    })?;
+    let ask = |path: String| {
+        let session = session.clone();
+        async move {
+            let url = format!("{root}/latest/meta-data/iam/security-credentials/{path}");
+            machine
+                .ask(METADATA, |http| {
+                    http.get(url).header("x-aws-ec2-metadata-token", session)
+                })
+                .await
+        }
+    };
+    let role = ask(String::new()).await?;
+    json_keys(&ask(role.lines().next().unwrap_or_default().trim().to_owned()).await?)
+}
+
+async fn assume(
+    machine: &Machine,
+    region: &str,
+    keys: &AwsKeys,
+    role: &AwsRole,
+    now: Timestamp,
+) -> Result<AwsKeys, IdentityError> {
+    let query = BTreeMap::from([
+        ("Action", "AssumeRole".to_owned()),
+        ("Version", "2011-06-15".to_owned()),
+        ("RoleArn", role.arn.clone()),
+        ("RoleSessionName", role.session.clone()),
+        ("DurationSeconds", role.seconds.to_string()),
+    ]);
+    let url = sts(machine, region);
+    let host = url
+        .split("://")
+        .nth(1)
+        .unwrap_or_default()
+        .trim_end_matches('/')
+        .to_owned();
+    let scheme = url.split("://").next().unwrap_or("https");
+    let signed = Signed {
+        service: "sts",
+        host: &host,
+        path: "/",
+        headers: &[],
+    }
+    .url(region, query, keys, now);
+    keys_of(
+        &machine
+            .ask(STS, |http| http.get(format!("{scheme}://{signed}")))
+            .await?,
+    )
+}
+
+fn sts(machine: &Machine, region: &str) -> String {
+    let standard = format!("https://{}/", host("sts", region));
+    machine
+        .variable("AWS_ENDPOINT_URL_STS")
+        .map_or(standard, str::to_owned)
+}
+
+/// Keys in an answer of STS.
+fn keys_of(xml: &str) -> Result<AwsKeys, IdentityError> {
+    let part = |name: &str| element(xml, name);
+    match (part("AccessKeyId"), part("SecretAccessKey")) {
+        (Some(id), Some(secret)) => {
+            let session = part("SessionToken").map(|token| token.as_str().into());
+            Ok(AwsKeys {
+                id,
+                secret: secret.as_str().into(),
+                session,
+            })
+        }
+        _ => Err(IdentityError::Service {
+            service: STS,
+            message: "its answer holds no keys".into(),
+        }),
+    }
+}
+
+/// The text of the first element of a name. Keys and codes hold no character that XML escapes, but `&amp;`.
+pub(super) fn element(xml: &str, name: &str) -> Option<String> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    let (text, _) = rest.split_once(&format!("</{name}>"))?;
+    Some(text.trim().replace("&amp;", "&"))
+}
+
+fn json_keys(text: &str) -> Result<AwsKeys, IdentityError> {
+    let json: Value = serde_json::from_str(text).unwrap_or_default();
+    let part = |name: &str| json.get(name).and_then(Value::as_str);
+    match (part("AccessKeyId"), part("SecretAccessKey")) {
+        (Some(id), Some(secret)) => Ok(AwsKeys {
+            id: id.to_owned(),
+            secret: secret.into(),
+            session: part("Token").map(Into::into),
+        }),
+        _ => Err(IdentityError::Service {
+            service: METADATA,
+            message: "its answer holds no keys".into(),
+        }),
+    }
+}
+
+/// A GET that is signed in its query (Signature Version 4).
+struct Signed<'a> {
+    service: &'a str,
+    host: &'a str,
+    path: &'a str,
+    /// Headers that the request must have, in lower case.
+    headers: &'a [(&'a str, &'a str)],
+}
+
+impl Signed<'_> {
+    /// Host, path and query, without the scheme.
+    fn url(
+        &self,
+        region: &str,
+        mut query: BTreeMap<&str, String>,
+        keys: &AwsKeys,
+        now: Timestamp,
+    ) -> String {
+        let Self {
+            service,
+            host,
+            path,
+            headers,
+        } = *self;
+        let (date, time) = (
+            now.strftime("%Y%m%d").to_string(),
+            now.strftime("%Y%m%dT%H%M%SZ").to_string(),
+        );
+        let scope = format!("{date}/{region}/{service}/aws4_request");
+        let headers: BTreeMap<&str, &str> =
+            headers.iter().copied().chain([("host", host)]).collect();
+        let signed = headers.keys().copied().collect::<Vec<_>>().join(";");
+        query.insert("X-Amz-Algorithm", "AWS4-HMAC-SHA256".into());
+        query.insert("X-Amz-Credential", format!("{}/{scope}", keys.id));
+        query.insert("X-Amz-Date", time.clone());
+        query.insert("X-Amz-Expires", SAYS.to_string());
+        query.insert("X-Amz-SignedHeaders", signed.clone());
+        if let Some(session) = &keys.session {
+            query.insert("X-Amz-Security-Token", session.expose().to_owned());
+        }
+        let query: Vec<String> = query
+            .iter()
+            .map(|(name, value)| format!("{name}={}", escaped(value)))
+            .collect();
+        let query = query.join("&");
+        let header_lines: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}:{value}\n"))
+            .collect();
+        let payload = hex::encode(Sha256::digest(b""));
+        let canonical = format!("GET\n{path}\n{query}\n{header_lines}\n{signed}\n{payload}");
+        let text = format!(
+            "AWS4-HMAC-SHA256\n{time}\n{scope}\n{}",
+            hex::encode(Sha256::digest(canonical.as_bytes()))
+        );
+        let start = format!("AWS4{}", keys.secret.expose()).into_bytes();
+        let steps = [date.as_str(), region, service, "aws4_request", &text];
+        let signature = steps.iter().fold(start, |key, step| sign(&key, step));
+        format!(
+            "{host}{path}?{query}&X-Amz-Signature={}",
+            hex::encode(signature)
+        )
+    }
+}
+
+fn sign(key: &[u8], text: &str) -> Vec<u8> {
+    // A key of any length is one.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
+        return Vec::new();
+    };
+    mac.update(text.as_bytes());
+    mac.finalize().into_bytes().to_vec()
+}
+
+fn escaped(text: &str) -> String {
+    let escape = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+            char::from(byte).to_string()
+        }
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The signature was made with Python's hmac and hashlib, by the steps of AWS' documentation.
+    #[test]
+    fn a_request_is_presigned() {
+        let keys = AwsKeys {
+            id: "AKIDEXAMPLE".into(),
+            secret: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".into(),
+            session: None,
+        };
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let query = BTreeMap::from([
+            ("Action", "GetCallerIdentity".to_owned()),
+            ("Version", "2011-06-15".to_owned()),
+        ]);
+        let (host, headers) = ("sts.us-east-1.amazonaws.com", &[("x-k8s-aws-id", "shop")]);
+        let url = Signed {
+            service: "sts",
+            host,
+            path: "/",
+            headers,
+        }
+        .url("us-east-1", query, &keys, now);
+        assert_eq!(
+            url,
+            "sts.us-east-1.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15&\
+             X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIDEXAMPLE%2F20260102%2Fus-east-1%\
+             2Fsts%2Faws4_request&X-Amz-Date=20260102T030405Z&X-Amz-Expires=60&\
+             X-Amz-SignedHeaders=host%3Bx-k8s-aws-id&\
+             X-Amz-Signature=c20f4e474823bfa758294e66c131414ddf10bb9269c110323eeb1afc78599e56"
+        );
+    }
+
+    #[test]
+    fn the_region_is_the_plans_else_the_endpoints() {
+        let machine = Machine::default();
+        let of = |region: &str, endpoint: &str| region_of(&machine, region, endpoint);
+        assert_eq!(
+            of("eu-west-1", "https://x.gr7.us-east-2.eks.amazonaws.com").unwrap(),
+            "eu-west-1"
+        );
+        assert_eq!(
+            of("", "https://ABC.gr7.us-east-2.eks.amazonaws.com").unwrap(),
+            "us-east-2"
+        );
+        assert!(of("", "https://127.0.0.1:1").is_err());
+        assert!(of("evil.example/", "").is_err());
+    }
+
+    fn region_of(machine: &Machine, region: &str, endpoint: &str) -> Result<String, IdentityError> {
+        super::region(
+            machine,
+            &AwsAuth {
+                region: region.into(),
+                ..AwsAuth::default()
+            },
+            endpoint,
+        )
+    }
+}

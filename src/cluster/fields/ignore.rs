@@ -1,0 +1,176 @@
+//! Fields that are left as they are in the cluster, because something else decides them: an autoscaler's
+//! replicas, a certificate that is injected.
+
+use std::borrow::Cow;
+use std::str::FromStr;
+
+use serde_json::Value;
+
+use crate::cluster::fields::marks;
+use crate::cluster::fields::policy::FieldPolicy;
+use crate::manifest::{Object, pointer};
+
+/// Names fields of one object, as JSON pointers with commas between.
+pub const ANNOTATION: &str = "nuon.co/ignore-fields";
+
+/// `KIND[.GROUP][/NAME]:POINTER`: a field of all objects of a kind, or of one name. `*` stands for any kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IgnoreRule {
+    kind: String,
+    group: Option<String>,
+    name: Option<String>,
+    pointer: String,
+}
+
+impl FromStr for IgnoreRule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no rule like Deployment.apps/web:/spec/replicas");
+        let (target, pointer) = text.split_once(':').ok_or_else(wrong)?;
+        if target.is_empty() || !pointer.starts_with('/') {
+            return Err(wrong());
+        }
+        let (kind, name) = match target.split_once('/') {
+            Some((kind, name)) => (kind, Some(name.to_owned())),
+            None => (target, None),
+        };
+        let (kind, group) = match kind.split_once('.') {
+            Some((kind, group)) => (kind, Some(group.to_owned())),
+            None => (kind, None),
+        };
+        Ok(Self {
+            kind: kind.to_owned(),
+            group,
+            name,
+            pointer: pointer.to_owned(),
+        })
+    }
+}
+
+impl IgnoreRule {
+    fn is_about(&self, object: &Object) -> bool {
+        (self.kind == "*" || self.kind == object.kind())
+            && self
+                .group
+                .as_ref()
+                .is_none_or(|group| group == object.group())
+            && self.name.as_ref().is_none_or(|name| name == object.name())
+    }
+}
+
+/// The pointers to the fields of an object that are left as they are: those that rules name, and marks of others.
+fn pointers(wanted: &Object, live: &Object, policy: &FieldPolicy) -> Vec<String> {
+    let own = wanted
+        .annotation(ANNOTATION)
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim);
+    let own = own
+        .filter(|pointer| pointer.starts_with('/'))
+        .map(str::to_owned);
+    let rules = policy
+        .ignore
+        .iter()
+        .filter(|rule| rule.is_about(wanted))
+        .map(|rule| rule.pointer.clone());
+    own.chain(rules)
+        .chain(marks::of_others(live, &policy.manager))
+        .collect()
+}
+
+/// A live object without the ignored fields.
+pub fn without_ignored<'a>(
+    wanted: &Object,
+    live: &'a Object,
+    policy: &FieldPolicy,
+) -> Cow<'a, Object> {
+    let pointers = pointers(wanted, live, policy);
+    if pointers.is_empty() {
+        return Cow::Borrowed(live);
+    }
+    let mut document = Value::Object(live.0.clone());
+    for path in pointers {
+        let Some((parent, member)) = path.rsplit_once('/') else {
+            continue;
+        };
+        if let Some(Value::Object(map)) = document.pointer_mut(parent) {
+            map.shift_remove(&pointer::unescape(member));
+        }
+    }
+    match document {
+        Value::Object(map) => Cow::Owned(Object(map)),
+        _ => Cow::Borrowed(live),
+    }
+}
+
+/// Puts what the cluster has into the ignored fields of a wanted object, so that nothing about them is asked.
+pub fn leave_as_they_are(wanted: &mut Object, live: &Object, policy: &FieldPolicy) {
+    let pointers = pointers(wanted, live, policy);
+    if pointers.is_empty() {
+        return;
+    }
+    let there = Value::Object(live.0.clone());
+    let mut document = Value::Object(std::mem::take(&mut wanted.0));
+    for path in pointers {
+        let Some((parent, member)) = path.rsplit_once('/') else {
+            continue;
+        };
+        let Some(parent) = document.pointer_mut(parent) else {
+            continue;
+        };
+        match (parent, there.pointer(&path)) {
+            (Value::Object(map), Some(value)) if map.contains_key(&pointer::unescape(member)) => {
+                map.insert(pointer::unescape(member), value.clone());
+            }
+            (Value::Object(map), None) => drop(map.shift_remove(&pointer::unescape(member))),
+            _ => {}
+        }
+    }
+    if let Value::Object(map) = document {
+        wanted.0 = map;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(value: Value) -> Object {
+        Object(value.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn ignored_fields_become_what_the_cluster_has() {
+        let live = object(json!({"kind": "Deployment", "spec": {"replicas": 7, "paused": true}}));
+        let wanted = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": {"replicas": 2}});
+        let rules = ["Deployment.apps/web:/spec/replicas", "*:/spec/paused"]
+            .iter()
+            .map(|rule| rule.parse().unwrap());
+        let rules = FieldPolicy {
+            ignore: rules.collect(),
+            ..FieldPolicy::default()
+        };
+        let mut changed = object(wanted.clone());
+        leave_as_they_are(&mut changed, &live, &rules);
+        assert_eq!(
+            changed.0["spec"],
+            json!({"replicas": 7}),
+            "what is not wanted is not taken up"
+        );
+
+        let mut by_annotation = object(wanted);
+        by_annotation.0["metadata"]["annotations"] = json!({ANNOTATION: "/spec/replicas"});
+        leave_as_they_are(&mut by_annotation, &live, &FieldPolicy::default());
+        assert_eq!(by_annotation.0["spec"]["replicas"], 7);
+    }
+
+    #[test]
+    fn a_rule_needs_a_kind_and_a_pointer() {
+        for text in ["", "Deployment", ":/spec", "Deployment:spec"] {
+            assert!(text.parse::<IgnoreRule>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Events, newest last.
+
+use crate::cluster::client::api::Select;
+use crate::cluster::client::discovery::Served;
+use crate::cluster::client::{Api, ClusterError};
+use crate::manifest::Object;
+
+/// An event of an object.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Event {
+    pub reason: String,
+    pub message: String,
+    /// `spec.containers{name}`, for events of containers.
+    pub field: String,
+    pub time: String,
+}
+
+impl Event {
+    /// Reads an event of core/v1. Those of the scheduler have their times in other members
+    /// (client-go/tools/events).
+    pub fn read(object: &Object) -> Self {
+        let text = |pointer: &[&str]| {
+            let (first, rest) = pointer.split_first()?;
+            rest.iter()
+                .try_fold(object.0.get(*first)?, |value, member| value.get(*member))?
+                .as_str()
+                .map(str::to_owned)
+        };
+        let times: [&[&str]; 4] = [
+            &["series", "lastObservedTime"],
+            &["lastTimestamp"],
+            &["eventTime"],
+            &["metadata", "creationTimestamp"],
+        ];
+        Self {
+            reason: text(&["reason"]).unwrap_or_default(),
+            message: text(&["message"]).unwrap_or_default(),
+            field: text(&["involvedObject", "fieldPath"]).unwrap_or_default(),
+            time: times.into_iter().find_map(text).unwrap_or_default(),
+        }
+    }
+
+    /// Whether it is of this container.
+    pub fn is_of(&self, container: &str) -> bool {
+        self.field.ends_with(&format!("{{{container}}}"))
+    }
+}
+
+/// The events of an object, newest last. Of whatever type: many failures are told as normal.
+pub async fn of(api: &Api, served: &Served, object: &Object) -> Result<Vec<Event>, ClusterError> {
+    let Some(uid) = object.uid() else {
+        return Ok(Vec::new());
+    };
+    let resource = &served.kind("v1", "Event")?.api;
+    let namespace = if object.namespace().is_empty() {
+        "default"
+    } else {
+        object.namespace()
+    };
+    let fields = format!("involvedObject.uid={uid}");
+    let objects = match api
+        .page(resource, namespace, &Select::fields(&fields), None)
+        .await
+    {
+        Ok(page) => page.objects,
+        // The status may tell enough.
+        Err(error) if error.is_forbidden() => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let mut events: Vec<Event> = objects.iter().map(Event::read).collect();
+    events.sort_by(|a, b| a.time.cmp(&b.time));
+    Ok(events)
+}

@@ -1,0 +1,123 @@
+//! Why an image could not be pulled: the reason and message that the kubelet gives
+//! (pkg/kubelet/images/image_manager.go), which holds the words of the container runtime.
+
+use crate::cluster::health::cause::code;
+use crate::cluster::health::cause::code::Code;
+
+/// The cause behind a container's reason for waiting, if it is about its image.
+pub fn of(reason: &str, message: &str) -> Option<Code> {
+    match reason {
+        "InvalidImageName" => Some(code::INVALID_IMAGE_NAME),
+        "ErrImageNeverPull" => Some(code::IMAGE_NEVER_PULLED),
+        "RegistryUnavailable" => Some(code::IMAGE_REGISTRY_UNREACHABLE),
+        "SignatureValidationFailed" | "ImageInspectError" => Some(code::IMAGE_PULL_FAILED),
+        "ErrImagePull" | "ImagePullBackOff" => Some(pull(message)),
+        _ => None,
+    }
+}
+
+/// Messages about platforms end in "not found" as well, and those about credentials may; so the order matters.
+fn pull(message: &str) -> Code {
+    let table: [(&[&str], Code); 5] = [
+        (
+            &["no match for platform", "no matching manifest"],
+            code::IMAGE_WRONG_ARCHITECTURE,
+        ),
+        (
+            &[
+                "429 Too Many",
+                "toomanyrequests",
+                "pull QPS exceeded",
+                "Too Many Requests",
+            ],
+            code::IMAGE_THROTTLED,
+        ),
+        (
+            &[
+                "authorization failed",
+                "no basic auth credentials",
+                "pull access denied",
+                "401 Unauthorized",
+                "403 Forbidden",
+                "unauthorized",
+                "denied:",
+                "failed to authorize",
+            ],
+            code::IMAGE_AUTH_FAILED,
+        ),
+        (
+            &["not found", "manifest unknown", "name unknown", "NotFound"],
+            code::IMAGE_NOT_FOUND,
+        ),
+        (
+            &[
+                "dial tcp",
+                "no such host",
+                "i/o timeout",
+                "connection refused",
+                "TLS handshake",
+                "x509",
+                "deadline exceeded",
+                "unexpected status",
+                "server gave HTTP response",
+            ],
+            code::IMAGE_REGISTRY_UNREACHABLE,
+        ),
+    ];
+    // A name that cannot be resolved is no image that is not found.
+    if message.contains("no such host") {
+        return code::IMAGE_REGISTRY_UNREACHABLE;
+    }
+    let found = table
+        .into_iter()
+        .find(|(words, _)| words.iter().any(|word| message.contains(word)));
+    found.map_or(code::IMAGE_PULL_FAILED, |(_, code)| code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_runtimes_are_told_apart() {
+        for (message, code) in [
+            (
+                "rpc error: code = NotFound desc = failed to pull and unpack image \"docker.io/library/nginx:nope\": failed to resolve image: docker.io/library/nginx:nope: not found",
+                code::IMAGE_NOT_FOUND,
+            ),
+            (
+                "Back-off pulling image \"nginx:nope\": ErrImagePull: manifest unknown",
+                code::IMAGE_NOT_FOUND,
+            ),
+            (
+                "failed to resolve image: no match for platform in manifest: not found",
+                code::IMAGE_WRONG_ARCHITECTURE,
+            ),
+            (
+                "pull access denied, repository does not exist or may require authorization: server message: insufficient_scope: authorization failed",
+                code::IMAGE_AUTH_FAILED,
+            ),
+            (
+                "failed to fetch oauth token: unexpected status from POST request to https://auth/token: 401 Unauthorized",
+                code::IMAGE_AUTH_FAILED,
+            ),
+            (
+                "toomanyrequests: You have reached your pull rate limit",
+                code::IMAGE_THROTTLED,
+            ),
+            (
+                "dial tcp: lookup reg.example on 10.0.0.2:53: no such host",
+                code::IMAGE_REGISTRY_UNREACHABLE,
+            ),
+            (
+                "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+                code::IMAGE_REGISTRY_UNREACHABLE,
+            ),
+            ("something new", code::IMAGE_PULL_FAILED),
+        ] {
+            assert_eq!(of("ErrImagePull", message), Some(code), "{message}");
+        }
+        assert_eq!(of("InvalidImageName", ""), Some(code::INVALID_IMAGE_NAME));
+        assert_eq!(of("CrashLoopBackOff", ""), None);
+    }
+}

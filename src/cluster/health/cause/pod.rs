@@ -1,0 +1,278 @@
+//! Why a pod does not run: of all that is wrong with it, what comes first.
+
+use serde_json::Value;
+
+use crate::cluster::health::cause::code::Code;
+use crate::cluster::health::cause::container::{Fault, LastRun};
+use crate::cluster::health::cause::event::Event;
+use crate::cluster::health::cause::{code, container, scheduling};
+use crate::manifest::Object;
+
+/// What is wrong with a pod.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PodFault {
+    pub code: Code,
+    pub words: String,
+    /// The container that it is about, and whether its log may tell more.
+    pub container: Option<(String, Option<LastRun>)>,
+}
+
+/// Events of steps on the way to a running container.
+const FORWARD: [&str; 6] = [
+    "Scheduled",
+    "SuccessfulAttachVolume",
+    "Pulling",
+    "Pulled",
+    "Created",
+    "Started",
+];
+
+/// What is wrong with a pod by its status and events; none if nothing is, or nothing is known yet.
+pub fn fault(pod: &Object, events: &[Event]) -> Option<PodFault> {
+    let status = pod.0.get("status").unwrap_or(&Value::Null);
+    let text = |member: &str| {
+        status
+            .get(member)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let whole = |code: Code, words: &str| {
+        Some(PodFault {
+            code,
+            words: words.to_owned(),
+            container: None,
+        })
+    };
+    match (text("phase"), text("reason")) {
+        // pkg/kubelet/eviction, pkg/kubelet/kubelet.go
+        ("Failed", "Evicted") => return whole(code::POD_EVICTED, text("message")),
+        ("Failed", "DeadlineExceeded") => return whole(code::POD_DEADLINE, text("message")),
+        ("Failed", "Preempting") => return whole(code::POD_PREEMPTED, text("message")),
+        _ => {}
+    }
+    if let Some(message) = condition(status, "PodScheduled", "False") {
+        return whole(scheduling::cause(message, events), message);
+    }
+    if let Some(message) = condition(status, "DisruptionTarget", "True") {
+        let is_preempted = message.contains("preempt");
+        return whole(
+            if is_preempted {
+                code::POD_PREEMPTED
+            } else {
+                code::NODE_LOST
+            },
+            message,
+        );
+    }
+    let containers = ["initContainerStatuses", "containerStatuses"]
+        .into_iter()
+        .flat_map(|list| {
+            status
+                .get(list)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+        });
+    let faults = containers.filter_map(|container| {
+        let name = container.get("name")?.as_str()?;
+        let own: Vec<&Event> = events.iter().filter(|event| event.is_of(name)).collect();
+        let Fault { code, words, log } = container::fault(container, &own)?;
+        Some(PodFault {
+            code: with_pull_secret(code, events),
+            words,
+            container: Some((name.to_owned(), log)),
+        })
+    });
+    let faults: Vec<PodFault> = faults.collect();
+    // What a probe says counts only if nothing worse is known of any container.
+    let is_probe = |fault: &&PodFault| fault.code == code::READINESS_FAILED;
+    faults
+        .iter()
+        .find(|fault| !is_probe(fault))
+        .cloned()
+        .or_else(|| before_start(status, events))
+        .or_else(|| faults.first().cloned())
+        .or_else(|| lost_node(events))
+}
+
+/// The kubelet names a pull secret that is not there in an event of the pod, once.
+fn with_pull_secret(code: Code, events: &[Event]) -> Code {
+    let is_missing = events
+        .iter()
+        .any(|event| event.reason == "FailedToRetrieveImagePullSecret");
+    if code == code::IMAGE_AUTH_FAILED && is_missing {
+        code::IMAGE_PULL_SECRET_MISSING
+    } else {
+        code
+    }
+}
+
+/// Volumes and the sandbox leave no word in the status: containers are being created, and events say why
+/// (pkg/volume/util/operationexecutor, pkg/kubelet/kuberuntime).
+fn before_start(status: &Value, events: &[Event]) -> Option<PodFault> {
+    let has_started = status
+        .get("containerStatuses")
+        .and_then(Value::as_array)
+        .is_some_and(|all| {
+            all.iter().any(|container| {
+                container.pointer("/state/running").is_some()
+                    || container.pointer("/lastState/terminated").is_some()
+            })
+        });
+    if has_started {
+        return None;
+    }
+    // What was in the way before the last step forward is no more.
+    let last = events
+        .iter()
+        .rposition(|event| FORWARD.contains(&event.reason.as_str()))
+        .map_or(0, |at| at + 1);
+    let told = events.iter().skip(last).rev().find_map(|event| {
+        let says = |text: &str| event.message.contains(text);
+        let code = match event.reason.as_str() {
+            "FailedMount" if says("configmap") || says("secret") || says("config key") => {
+                code::MOUNT_CONFIG_MISSING
+            }
+            "FailedMount" => code::MOUNT_FAILED,
+            "FailedAttachVolume"
+                if says("already used")
+                    || says("already exclusively attached")
+                    || says("Multi-Attach") =>
+            {
+                code::VOLUME_IN_USE
+            }
+            "FailedAttachVolume" => code::ATTACH_FAILED,
+            "FailedCreatePodSandBox" | "NetworkNotReady" => code::SANDBOX_FAILED,
+            "ErrImageNeverPull" => code::IMAGE_NEVER_PULLED,
+            _ => return None,
+        };
+        Some((code, event))
+    });
+    told.map(|(code, event)| PodFault {
+        code,
+        words: event.message.clone(),
+        container: None,
+    })
+}
+
+fn lost_node(events: &[Event]) -> Option<PodFault> {
+    let event = events
+        .iter()
+        .rev()
+        .find(|event| event.reason == "NodeNotReady")?;
+    Some(PodFault {
+        code: code::NODE_LOST,
+        words: event.message.clone(),
+        container: None,
+    })
+}
+
+/// The message of a condition with this status.
+pub fn condition<'a>(status: &'a Value, kind: &str, value: &str) -> Option<&'a str> {
+    let conditions = status.get("conditions").and_then(Value::as_array)?;
+    let is_it = |condition: &&Value| {
+        condition.get("type").is_some_and(|found| found == kind)
+            && condition.get("status").is_some_and(|found| found == value)
+    };
+    Some(
+        conditions
+            .iter()
+            .find(is_it)?
+            .get("message")
+            .and_then(Value::as_str)
+            .unwrap_or_default(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod(status: Value) -> Object {
+        Object(
+            json!({"kind": "Pod", "status": status})
+                .as_object()
+                .unwrap()
+                .clone(),
+        )
+    }
+
+    fn event(reason: &str, message: &str) -> Event {
+        Event {
+            reason: reason.into(),
+            message: message.into(),
+            ..Event::default()
+        }
+    }
+
+    fn word(status: Value, events: &[Event]) -> Option<&'static str> {
+        fault(&pod(status), events).map(|fault| fault.code.word)
+    }
+
+    #[test]
+    fn what_comes_first_is_told() {
+        let unscheduled = json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no nodes available to schedule pods"}]});
+        assert_eq!(word(unscheduled, &[]), Some("NoNodes"));
+        let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."});
+        assert_eq!(word(evicted, &[]), Some("PodEvicted"));
+        let creating = json!({"phase": "Pending", "containerStatuses": [{"name": "web", "state": {"waiting": {"reason": "ContainerCreating"}}}]});
+        for (reason, message, expected) in [
+            (
+                "FailedMount",
+                "MountVolume.SetUp failed for volume \"cfg\" : configmap \"app\" not found",
+                "MountedConfigMissing",
+            ),
+            (
+                "FailedMount",
+                "MountVolume.MountDevice failed for volume \"pv\" : rpc error",
+                "MountFailed",
+            ),
+            (
+                "FailedAttachVolume",
+                "Multi-Attach error for volume \"pvc-1\" Volume is already used by pod(s) a",
+                "VolumeInUse",
+            ),
+            (
+                "FailedAttachVolume",
+                "AttachVolume.Attach failed for volume \"pvc-1\" : rpc error",
+                "AttachFailed",
+            ),
+            (
+                "FailedCreatePodSandBox",
+                "Failed to create pod sandbox: plugin type=\"calico\" failed",
+                "SandboxFailed",
+            ),
+        ] {
+            assert_eq!(
+                word(creating.clone(), &[event(reason, message)]),
+                Some(expected),
+                "{message}"
+            );
+        }
+        assert_eq!(word(creating.clone(), &[]), None);
+        let went_on = [
+            event("FailedMount", "configmap \"app\" not found"),
+            event("Pulling", "Pulling image"),
+        ];
+        assert_eq!(word(creating, &went_on), None);
+        let init = json!({"phase": "Pending",
+            "initContainerStatuses": [{"name": "migrate", "restartCount": 1, "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": {"exitCode": 2, "reason": "Error"}}}],
+            "containerStatuses": [{"name": "web", "state": {"waiting": {"reason": "PodInitializing"}}}]});
+        let found = fault(&pod(init), &[]).unwrap();
+        assert_eq!(
+            (found.code.word, found.container.unwrap().0),
+            ("ContainerCrashes", "migrate".into())
+        );
+        let pulling = json!({"phase": "Pending", "containerStatuses": [{"name": "web", "state": {"waiting": {"reason": "ErrImagePull", "message": "no basic auth credentials"}}}]});
+        assert_eq!(word(pulling.clone(), &[]), Some("ImageAuthFailed"));
+        assert_eq!(
+            word(
+                pulling,
+                &[event("FailedToRetrieveImagePullSecret", "Unable")]
+            ),
+            Some("ImagePullSecretMissing")
+        );
+    }
+}

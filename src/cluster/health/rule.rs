@@ -1,0 +1,355 @@
+//! Rules that say when an object is ready: CEL over the object, which is called `self`. The operator's rules are
+//! settings; the author of an object may add one in an annotation.
+//!
+//! Expressions and objects come from outside, so an evaluation is bounded before it begins ([`cost`]), and goes on
+//! beside everything else, for a limited time.
+
+mod cost;
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cel::{Context, Program};
+use cost::{MAX_COST, MAX_LOOPS, Size};
+use serde_json::Value;
+
+use crate::cluster::health::readiness::{Readiness, Status};
+use crate::manifest::Object;
+
+/// An expression for one object.
+pub const ANNOTATION: &str = "nuon.co/ready-when";
+
+/// The longest expression, in bytes.
+const MAX_LENGTH: usize = 1000;
+
+/// The longest evaluation. The bound on its cost is far below; this is for a machine that stands still.
+const EVALUATION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What decides, beside an object itself, whether it is ready.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// The operator's rules.
+    pub ready: Vec<ReadyRule>,
+    /// Whether `nuon.co/wait: disabled` of the author counts.
+    pub author_may_skip_wait: bool,
+    /// Whether `nuon.co/ready-when` of the author replaces all other rules.
+    pub author_may_replace: bool,
+    /// Our field manager: annotations under others are the operator's.
+    pub manager: String,
+}
+
+/// `KIND[.GROUP]: EXPRESSION`: when objects of a kind are ready.
+#[derive(Clone)]
+pub struct ReadyRule {
+    kind: String,
+    group: Option<String>,
+    expression: Arc<Program>,
+    text: String,
+}
+
+impl fmt::Debug for ReadyRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReadyRule({}: {})", self.kind, self.text)
+    }
+}
+
+impl FromStr for ReadyRule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("{text:?} is no rule like Widget.example.com: self.status.phase == 'Ready'");
+        let (kind, expression) = text.split_once(':').ok_or_else(wrong)?;
+        let (kind, group) = match kind.trim().split_once('.') {
+            Some((kind, group)) => (kind, Some(group.to_owned())),
+            None => (kind.trim(), None),
+        };
+        if kind.is_empty() {
+            return Err(wrong());
+        }
+        let expression = expression.trim();
+        let compiled = Arc::new(compile(expression)?);
+        Ok(Self {
+            kind: kind.to_owned(),
+            group,
+            expression: compiled,
+            text: expression.to_owned(),
+        })
+    }
+}
+
+/// Stack for parsing and evaluating: each bracket of an expression takes some.
+const STACK: usize = 64 << 20;
+
+/// Runs work that may go deep on a thread with a large stack, and waits for it; none if it failed.
+fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .stack_size(STACK)
+            .spawn_scoped(scope, work);
+        thread.ok()?.join().ok()
+    })
+}
+
+fn compile(text: &str) -> Result<Program, String> {
+    if text.len() > MAX_LENGTH {
+        return Err(format!("an expression has at most {MAX_LENGTH} characters"));
+    }
+    let compiled = on_large_stack(|| {
+        let program = Program::compile(text).map_err(|error| {
+            // The lines that follow show the place.
+            let error = error.to_string();
+            format!(
+                "{text:?} is no CEL expression: {}",
+                error.lines().next().unwrap_or_default()
+            )
+        })?;
+        if cost::loops(program.expression()) > MAX_LOOPS {
+            return Err(format!(
+                "an expression goes over lists at most {MAX_LOOPS} times: {text}"
+            ));
+        }
+        Ok(program)
+    });
+    compiled.unwrap_or_else(|| Err(format!("{text:?} cannot be read")))
+}
+
+/// What the rules say of an object.
+#[derive(Debug, Default)]
+pub struct Answers {
+    /// The operator's rule for its kind, if there is one.
+    pub operator: Option<Readiness>,
+    /// The object's own annotation, if it has one.
+    pub author: Option<Readiness>,
+}
+
+impl Rules {
+    /// Asks the first rule for the object's kind, and its annotation.
+    pub async fn ask(&self, object: &Object) -> Answers {
+        let is_about = |rule: &&ReadyRule| {
+            rule.kind == object.kind()
+                && rule
+                    .group
+                    .as_ref()
+                    .is_none_or(|group| group == object.group())
+        };
+        let operator = match self.ready.iter().find(is_about) {
+            Some(rule) => Some(evaluate(rule.expression.clone(), &rule.text, object).await),
+            None => None,
+        };
+        let author = match object.annotation(ANNOTATION) {
+            Some(text) => Some(match compile(text) {
+                Ok(expression) => evaluate(Arc::new(expression), text, object).await,
+                Err(error) => answer(
+                    Status::Failed,
+                    "RuleInvalid",
+                    format!("{ANNOTATION}: {error}"),
+                ),
+            }),
+            None => None,
+        };
+        Answers { operator, author }
+    }
+}
+
+/// What an expression says of an object.
+enum Verdict {
+    Holds(bool),
+    TooExpensive,
+    NoTruth,
+}
+
+async fn evaluate(expression: Arc<Program>, text: &str, object: &Object) -> Readiness {
+    let value = Value::Object(object.0.clone());
+    let evaluation =
+        tokio::task::spawn_blocking(move || on_large_stack(|| verdict(&expression, &value)));
+    match tokio::time::timeout(EVALUATION_TIMEOUT, evaluation).await {
+        Ok(Ok(Some(Verdict::Holds(true)))) => answer(Status::Current, "", format!("{text} holds")),
+        Ok(Ok(Some(Verdict::Holds(false)))) => answer(
+            Status::InProgress,
+            "RuleNotMet",
+            format!("{text} does not hold"),
+        ),
+        Ok(Ok(Some(Verdict::NoTruth))) => answer(
+            Status::Failed,
+            "RuleInvalid",
+            format!("{text} is neither true nor false"),
+        ),
+        _ => {
+            let message = format!("{text} takes too many steps for an object of this size");
+            answer(Status::Failed, "RuleTooExpensive", message)
+        }
+    }
+}
+
+fn verdict(expression: &Program, value: &Value) -> Verdict {
+    if cost::of(expression.expression(), Size::of(value)) > MAX_COST {
+        return Verdict::TooExpensive;
+    }
+    let mut context = Context::default();
+    let is_seen = context.add_variable("self", value).is_ok();
+    match expression.execute(&context) {
+        Ok(cel::Value::Bool(holds)) => Verdict::Holds(is_seen && holds),
+        Ok(_) => Verdict::NoTruth,
+        // A status that is not there yet.
+        Err(_) => Verdict::Holds(false),
+    }
+}
+
+fn answer(status: Status, reason: &str, message: String) -> Readiness {
+    Readiness {
+        status,
+        message,
+        reason: reason.to_owned(),
+        detail: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn widget(status: Value, annotation: &str) -> Object {
+        let mut object = json!({"apiVersion": "example.test/v1", "kind": "Widget", "metadata": {"name": "w"}, "status": status});
+        if !annotation.is_empty() {
+            object["metadata"]["annotations"] = json!({ANNOTATION: annotation});
+        }
+        Object(object.as_object().unwrap().clone())
+    }
+
+    async fn status(
+        status: Value,
+        annotation: &str,
+        rules: &[&str],
+    ) -> (Option<Status>, Option<Status>) {
+        let ready = rules.iter().map(|rule| rule.parse().unwrap()).collect();
+        let answers = Rules {
+            ready,
+            ..Rules::default()
+        }
+        .ask(&widget(status, annotation))
+        .await;
+        (
+            answers.operator.map(|answer| answer.status),
+            answers.author.map(|answer| answer.status),
+        )
+    }
+
+    #[tokio::test]
+    async fn rules_and_annotations_say_what_is_ready() {
+        let rule =
+            &["Widget.example.test: self.status.phase == 'Ready' && self.status.size == 3"][..];
+        let of_rule = async |value: Value| status(value, "", rule).await.0.unwrap();
+        assert_eq!(
+            of_rule(json!({"phase": "Ready", "size": 3})).await,
+            Status::Current
+        );
+        assert_eq!(
+            of_rule(json!({"phase": "Ready", "size": 2})).await,
+            Status::InProgress
+        );
+        assert_eq!(of_rule(json!({})).await, Status::InProgress);
+        let annotated = async |value: Value, text: &str| status(value, text, &[]).await.1.unwrap();
+        assert_eq!(
+            annotated(json!({}), "has(self.status)").await,
+            Status::Current
+        );
+        assert_eq!(annotated(json!({}), "1 + 1").await, Status::Failed);
+        assert_eq!(annotated(json!({}), "(((").await, Status::Failed);
+        let conditions = json!({"conditions": [{"type": "Synced", "status": "True"}]});
+        let synced = "self.status.conditions.exists(c, c.type == 'Synced' && c.status == 'True')";
+        assert_eq!(annotated(conditions, synced).await, Status::Current);
+        assert_eq!(
+            status(json!({"phase": "x"}), "true", rule).await,
+            (Some(Status::InProgress), Some(Status::Current))
+        );
+        let other = Object(
+            json!({"apiVersion": "v1", "kind": "ConfigMap"})
+                .as_object()
+                .unwrap()
+                .clone(),
+        );
+        let rules = Rules {
+            ready: vec![rule[0].parse().unwrap()],
+            ..Rules::default()
+        };
+        assert!(rules.ask(&other).await.operator.is_none());
+    }
+
+    #[test]
+    fn expressions_are_bounded() {
+        assert!("Widget: true".parse::<ReadyRule>().is_ok());
+        let deep = format!("Widget: {}", "(".repeat(900));
+        for text in [
+            "true",
+            ": true",
+            "Widget: (((",
+            &deep,
+            &format!("Widget: {}", "1 + ".repeat(500)),
+            "Widget: l.all(a, l.all(b, l.all(c, true)))",
+            "Widget: l.all (a, l.all\t(b, l.all\n(c, true)))",
+            "Widget: l.exists_one(a, true) && l.map(a, b, c).filter (d, true) == []",
+            "Widget: ['x'].map(a, a + a).map(a, a + a).map(a, a + a)[0] == ''",
+        ] {
+            assert!(text.parse::<ReadyRule>().is_err(), "{text}");
+        }
+    }
+
+    /// What would go on for minutes, or take all memory, is not begun; what people write is.
+    #[tokio::test]
+    async fn evaluations_are_bounded_by_the_object() {
+        let list: Vec<u32> = (0..20_000).collect();
+        let text = "y".repeat(900_000);
+        let wide = json!({"list": list, "text": text, "words": vec!["a"; 5_000]});
+        for hostile in [
+            "self.status.list.all(a, self.status.list.all(b, a != b || true))",
+            "self.status.list.all (a, self.status.list.all (b, true))",
+            "self.status.list.map(a, self.status.list.map(b, a + b)).size() == 0",
+            "self.status.list.filter(a, self.status.list.exists_one(b, b == a)).size() == 0",
+            "self.status.list.all(a, self.status.text.matches('(y+)+z'))",
+            "self.status.words.all(a, (self.status.text + self.status.text + \
+             self.status.text).contains(a))",
+            "self.status.words.all(a, 'x'.matches('(((x{900}){900}){9})'))",
+            "(self.status.list + self.status.list).all(a, (self.status.list + \
+             self.status.list).all(b, true))",
+            "self.status.list.all(a, self == self)",
+            "self.status.map(k, self.status.list.all(b, string(b) != k)).size() == 1",
+            "[1, 2].all(a, self.status.list.all(b, self.status.list == [b]))",
+            "self.status.list.exists(a, a == 1 && self.status.list.exists(b, b == a + 1 && \
+             self.status.text.endsWith('x')))",
+        ] {
+            let begun = std::time::Instant::now();
+            let found = status(wide.clone(), hostile, &[]).await.1.unwrap();
+            assert_eq!(found, Status::Failed, "{hostile}");
+            assert!(begun.elapsed() < Duration::from_secs(5), "{hostile}");
+        }
+        let conditions: Vec<Value> = (0..10)
+            .map(|at| json!({"type": format!("t{at}"), "status": "True"}))
+            .collect();
+        let usual =
+            json!({"conditions": conditions, "replicas": 3, "ready": 3, "text": "x".repeat(2_000)});
+        for good in [
+            "self.status.conditions.all(a, self.status.conditions.exists(b, b.type == a.type))",
+            "self.status.conditions.filter(c, c.status == 'True').size() == 10 && \
+             self.status.ready == self.status.replicas",
+            "self.status.conditions.exists(c, c.type.matches('^t[0-9]$'))",
+        ] {
+            assert_eq!(
+                status(usual.clone(), good, &[]).await.1.unwrap(),
+                Status::Current,
+                "{good}"
+            );
+        }
+        assert_eq!(
+            status(wide, "self.status.list.size() == 20000", &[])
+                .await
+                .1
+                .unwrap(),
+            Status::Current
+        );
+    }
+}

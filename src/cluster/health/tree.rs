@@ -1,0 +1,66 @@
+//! What an object owns, down to its pods.
+
+use futures_util::future::{BoxFuture, FutureExt as _};
+use jiff::Timestamp;
+
+use crate::cluster::client::discovery::Served;
+use crate::cluster::client::{Api, ClusterError};
+use crate::cluster::health::cause::owned::owned_by;
+use crate::cluster::health::readiness::Readiness;
+use crate::cluster::health::rule::Rules;
+use crate::cluster::health::wait::readiness;
+use crate::manifest::{Object, ObjectId};
+
+/// An object that another one owns.
+pub struct Owned {
+    /// Which.
+    pub id: ObjectId,
+    /// Steps from the object that was asked about.
+    pub depth: usize,
+    /// How far it is.
+    pub readiness: Readiness,
+}
+
+/// What an object owns, each followed by what that owns.
+///
+/// # Errors
+/// [`ClusterError`].
+pub async fn of(
+    api: &Api,
+    served: &Served,
+    object: &Object,
+    now: Timestamp,
+) -> Result<Vec<Owned>, ClusterError> {
+    let mut found = Vec::new();
+    collect(api, served, object, now, 1, &mut found).await?;
+    Ok(found)
+}
+
+fn collect<'a>(
+    api: &'a Api,
+    served: &'a Served,
+    object: &'a Object,
+    now: Timestamp,
+    depth: usize,
+    found: &'a mut Vec<Owned>,
+) -> BoxFuture<'a, Result<(), ClusterError>> {
+    async move {
+        let (api_version, kind) = match (object.group(), object.kind()) {
+            ("apps", "Deployment") => ("apps/v1", "ReplicaSet"),
+            ("apps", "StatefulSet" | "DaemonSet" | "ReplicaSet") | ("batch", "Job") => {
+                ("v1", "Pod")
+            }
+            _ => return Ok(()),
+        };
+        for owned in owned_by(api, served, object, api_version, kind).await? {
+            found.push(Owned {
+                id: owned.id(),
+                depth,
+                readiness: readiness(&owned, &Rules::default(), now).await,
+            });
+            collect(api, served, &owned, now, depth + 1, found).await?;
+        }
+        Ok(())
+    }
+    .boxed()
+}

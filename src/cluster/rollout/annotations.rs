@@ -1,0 +1,109 @@
+//! Annotations of a component's author, and whether they take effect.
+
+use crate::cluster::fields::ignore;
+use crate::cluster::fields::marks::{KEEP, of_others};
+use crate::cluster::health::{rule, wait};
+use crate::cluster::rollout::options::{AuthorMay, Options};
+use crate::cluster::rollout::plan;
+use crate::manifest::{Object, pointer};
+
+/// What the annotations of a wanted object do, a sentence each: a plan shows what takes effect and what does not.
+pub fn effects(wanted: &Object, live: Option<&Object>, options: &Options) -> Vec<String> {
+    let AuthorMay {
+        recreate,
+        wait,
+        ready_when,
+    } = options.author_may;
+    let own = [
+        (
+            plan::RECREATE,
+            Some("allowed"),
+            Some(("recreate", recreate)),
+        ),
+        (
+            wait::ANNOTATION.0,
+            Some(wait::ANNOTATION.1),
+            Some(("wait", wait)),
+        ),
+        (rule::ANNOTATION, None, Some(("ready-when", ready_when))),
+        (ignore::ANNOTATION, None, None),
+        ("nuon.co/prune", Some("disabled"), None),
+    ];
+    let subject = wanted.subject();
+    let mut told = Vec::new();
+    for (key, value, right) in own {
+        let Some(text) = wanted.annotation(key) else {
+            continue;
+        };
+        let shown: String = text.chars().take(100).collect();
+        told.extend(match right {
+            _ if value.is_some_and(|value| value != text) => None,
+            Some((word, false)) if key == rule::ANNOTATION => Some(format!(
+                "{subject}: {key}: {shown} is asked beside all other rules (deploy.author_may has \
+                 no {word})"
+            )),
+            Some((word, false)) => Some(format!(
+                "{subject}: {key}: {shown} has no effect, because deploy.author_may has no {word}"
+            )),
+            _ => Some(format!("{subject}: {key}: {shown} takes effect")),
+        });
+    }
+    let is_wanted = |(place, key): &(&str, &str)| {
+        wanted
+            .metadata(place)
+            .is_some_and(|map| map.get(*key).is_some())
+    };
+    if let Some(live) = live {
+        let places = KEEP
+            .iter()
+            .flat_map(|(key, _)| ["annotations", "labels"].map(|place| (place, *key)));
+        let kept = of_others(live, &options.fields.manager);
+        let overruled = places
+            .filter(is_wanted)
+            .filter(|(place, key)| kept.contains(&pointer::join(&["metadata", place, key])));
+        told.extend(
+            overruled
+                .map(|(_, key)| format!("{subject}: {key} stays as another manager has set it")),
+        );
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn object(value: Value) -> Object {
+        Object(value.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn what_annotations_do_is_told() {
+        let mut wanted =
+            object(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}}));
+        let annotations = json!({"nuon.co/recreate": "allowed", "nuon.co/wait": "disabled", "nuon.co/ready-when": "true",
+            "nuon.co/prune": "disabled", "other": "x"});
+        wanted.0["metadata"]["annotations"] = annotations;
+        let may = |text: &str| Options {
+            author_may: AuthorMay::parse(text).unwrap(),
+            ..Options::default()
+        };
+        let told = effects(&wanted, None, &may(""));
+        assert_eq!(
+            told.iter().filter(|line| line.contains("has no")).count(),
+            3,
+            "{told:?}"
+        );
+        let told = effects(&wanted, None, &may("recreate,wait,ready-when"));
+        assert_eq!(
+            told.iter()
+                .filter(|line| line.contains("takes effect"))
+                .count(),
+            4,
+            "{told:?}"
+        );
+        assert!(AuthorMay::parse("everything").is_err());
+    }
+}

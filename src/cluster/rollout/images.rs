@@ -1,0 +1,90 @@
+//! The images that objects name, and the architectures of the nodes that would run them.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::cluster::client::Api;
+use crate::cluster::client::api::Select;
+use crate::cluster::rollout::snapshot::Survey;
+use crate::manifest::Object;
+
+/// What a workload pulls.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Images, each once.
+    pub images: BTreeSet<String>,
+    /// Names of pull secrets.
+    pub pull_secrets: BTreeSet<String>,
+}
+
+/// The images of an object that runs pods; none of any other.
+pub fn of(object: &Object) -> Used {
+    let path: &[&str] = match (object.group(), object.kind()) {
+        ("", "Pod") => &["spec"],
+        ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet") | ("batch", "Job") => {
+            &["spec", "template", "spec"]
+        }
+        ("batch", "CronJob") => &["spec", "jobTemplate", "spec", "template", "spec"],
+        _ => return Used::default(),
+    };
+    let spec = path.split_first().and_then(|(first, rest)| {
+        rest.iter()
+            .try_fold(object.0.get(*first)?, |value, member| value.get(*member))
+    });
+    let texts = |list: &str, member: &str| -> BTreeSet<String> {
+        let items = spec
+            .and_then(|spec| spec.get(list)?.as_array())
+            .into_iter()
+            .flatten();
+        items
+            .filter_map(|item| item.get(member).and_then(Value::as_str).map(str::to_owned))
+            .collect()
+    };
+    let images = texts("initContainers", "image")
+        .into_iter()
+        .chain(texts("containers", "image"))
+        .collect();
+    Used {
+        images,
+        pull_secrets: texts("imagePullSecrets", "name"),
+    }
+}
+
+/// The architectures of the nodes; none if they may not be read.
+pub async fn architectures(api: &Api, survey: &Survey) -> BTreeSet<String> {
+    let Ok(resource) = survey.served.kind("v1", "Node") else {
+        return BTreeSet::new();
+    };
+    let page = api.page(&resource.api, "", &Select::labels(""), None).await;
+    let nodes = page.map(|page| page.objects).unwrap_or_default();
+    let of = |node: &Object| {
+        node.metadata("labels")?
+            .get("kubernetes.io/arch")?
+            .as_str()
+            .map(str::to_owned)
+    };
+    nodes.iter().filter_map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn images_of_all_containers_are_found_once() {
+        let containers = json!([{"image": "a"}, {"image": "b"}, {"image": "a"}]);
+        let spec = json!({"containers": containers, "initContainers": [{"image": "i"}], "imagePullSecrets": [{"name": "s"}]});
+        let job = json!({"apiVersion": "batch/v1", "kind": "CronJob", "spec": {"jobTemplate": {"spec": {"template": {"spec": spec}}}}});
+        let used = of(&Object(job.as_object().unwrap().clone()));
+        assert_eq!(used.images.into_iter().collect::<Vec<_>>(), ["a", "b", "i"]);
+        assert_eq!(used.pull_secrets.into_iter().collect::<Vec<_>>(), ["s"]);
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap"});
+        assert_eq!(
+            of(&Object(map.as_object().unwrap().clone())),
+            Used::default()
+        );
+    }
+}
