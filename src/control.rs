@@ -17,4 +17,4 @@ pub use client::Client;
 pub use error::ControlError;
 pub use logs::{JobLog, LogShipper};
 pub use route::{Route, Verdict};
-pub use transport::{LONG_POLL, Patience};
+pub use transport::{LONG_POLL, Parts, Patience};

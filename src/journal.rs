@@ -7,11 +7,13 @@
 //!
 //! The journal knows nothing of HTTP or of job kinds, and holds no secret.
 
+mod claim_id;
 mod key;
 mod outbox;
 mod record;
 mod store;
 
+pub use claim_id::ClaimId;
 pub use outbox::{Backlog, LastSeq, Queued, Report, ReportKind, Settled};
-pub use record::{Claim, ClaimId, Drive};
+pub use record::{Claim, Drive};
 pub use store::{Journal, JournalError};

@@ -4,6 +4,7 @@
 //! missing and zero mean the same (protocol, section 5).
 
 pub mod build;
+mod change;
 pub mod changeset;
 pub mod cloud;
 pub mod cluster;

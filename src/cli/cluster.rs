@@ -317,7 +317,7 @@ pub fn run(
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    let runtime = match super::daemon::runtime() {
+    let runtime = match super::settings::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&error.to_string(), "");

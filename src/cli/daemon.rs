@@ -11,7 +11,7 @@ use crate::agent::{Agent, AgentError, Exit, Mode, Signal};
 use crate::base::clock::Clock;
 use crate::base::protect;
 use crate::base::secret::Redactor;
-use crate::config::{Config, Token};
+use crate::config::Token;
 use crate::telemetry;
 
 /// Runs the daemon to its end.
@@ -23,7 +23,7 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    if let Some(what) = missing(&config) {
+    if let Some(what) = settings::missing(&config) {
         complain(&what, "");
         return Code::Usage;
     }
@@ -50,7 +50,7 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
             "variables of the replaced program that have no effect"
         );
     }
-    let runtime = match runtime() {
+    let runtime = match settings::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("cannot start: {error}"), "");
@@ -86,32 +86,6 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
             Code::Error
         }
     }
-}
-
-/// The first setting that is needed and not there.
-pub fn missing(config: &Config) -> Option<String> {
-    let needed = [
-        (
-            config.api_token.is_none(),
-            "api.token",
-            "RUNNER_API_TOKEN or RUNNER_API_TOKEN_FILE",
-        ),
-        (config.id.is_none(), "id", "RUNNER_ID"),
-    ];
-    let (_, setting, variables) = needed.into_iter().find(|(missing, ..)| *missing)?;
-    Some(format!(
-        "{setting} is not set (no file, environment or flag has it); set {variables}"
-    ))
-}
-
-/// The runtime of all commands.
-///
-/// # Errors
-/// Those of the system.
-pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
 }
 
 /// The system's signals, as the agent takes them.

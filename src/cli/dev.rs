@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Command};
 use tokio::sync::mpsc;
 
-use super::{Code, chain, complain, daemon, print};
+use super::{Code, chain, complain, print, settings};
 use crate::agent::{Agent, Exit, Mode, Signal};
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
@@ -53,7 +53,7 @@ pub fn command() -> Command {
 /// Runs the demo.
 pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
     let text = |name: &str| matches.get_one::<String>(name).cloned();
-    let runtime = match daemon::runtime() {
+    let runtime = match settings::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
             complain(&format!("cannot start: {error}"), "");

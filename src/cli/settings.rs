@@ -67,7 +67,7 @@ pub fn check(matches: &ArgMatches, environment: &HashMap<String, String>) -> Cod
     for name in &layers.ignored {
         print(&format!("# {name} is accepted and has no effect\n"));
     }
-    match super::daemon::missing(&config) {
+    match missing(&config) {
         None => Code::Done,
         Some(what) => {
             complain(&what, "");
@@ -98,7 +98,7 @@ pub fn migrate(matches: &ArgMatches, environment: &HashMap<String, String>) -> C
         journal.map_err(|error| chain(&error))?.close().await;
         Ok(())
     };
-    match super::daemon::runtime()
+    match runtime()
         .map_err(|error| error.to_string())
         .and_then(|runtime| runtime.block_on(work))
     {
@@ -111,4 +111,30 @@ pub fn migrate(matches: &ArgMatches, environment: &HashMap<String, String>) -> C
             Code::Error
         }
     }
+}
+
+/// The first setting that is needed and not there.
+pub fn missing(config: &Config) -> Option<String> {
+    let needed = [
+        (
+            config.api_token.is_none(),
+            "api.token",
+            "RUNNER_API_TOKEN or RUNNER_API_TOKEN_FILE",
+        ),
+        (config.id.is_none(), "id", "RUNNER_ID"),
+    ];
+    let (_, setting, variables) = needed.into_iter().find(|(missing, ..)| *missing)?;
+    Some(format!(
+        "{setting} is not set (no file, environment or flag has it); set {variables}"
+    ))
+}
+
+/// The runtime of all commands.
+///
+/// # Errors
+/// Those of the system.
+pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
 }

@@ -4,8 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{ConfigError, Layers, read_duration};
-use crate::cluster::fields::ignore::IgnoreRule;
-use crate::cluster::fields::policy::FieldPolicy;
+use crate::cluster::fields::policy::{FieldPolicy, IgnoreRule};
 use crate::cluster::health::rule::{ReadyRule, Rules};
 use crate::cluster::health::wait::Waiting;
 use crate::cluster::rollout::deny::DenyRule;

@@ -6,37 +6,14 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::error::ControlError;
-use super::metrics::Metrics;
 use super::route::Route;
-use super::token::{TokenError, TokenSource};
-use super::transport::{Body, Patience, TAIL_WAIT, Transport};
+use super::token::TokenError;
+use super::transport::{Body, Parts, Patience, TAIL_WAIT, Transport};
 use super::wire::{
     ExecutionRecord, HeartBeat, JobRecord, JobUpdate, NewProcess, OutputsReport, ProcessRecord,
     ProcessUpdate, ResultReport, Settings, Shutdown, StatusUpdate,
 };
-use crate::base::clock::Clock;
-use crate::base::secret::Redactor;
 use crate::job::{ExecutionId, Group, JobId, LogStreamId, ProcessId, RunnerId};
-
-/// What a client is made of.
-pub struct Parts {
-    /// The server; only scheme, host and port count.
-    pub url: Url,
-    /// The runner.
-    pub runner: RunnerId,
-    /// The token.
-    pub token: TokenSource,
-    /// Our version.
-    pub version: String,
-    /// Connections, with the certificates and proxies of the configuration. Must not follow redirects.
-    pub http: reqwest::Client,
-    /// Time.
-    pub clock: Clock,
-    /// Hides the token in every text.
-    pub redactor: Redactor,
-    /// Counters.
-    pub metrics: Metrics,
-}
 
 /// The control plane. Cheap to clone.
 #[derive(Clone)]

@@ -15,16 +15,36 @@ use serde::de::DeserializeOwned;
 use tower::{Layer as _, Service, ServiceExt as _};
 use url::Url;
 
-use super::client::Parts;
 use super::error::ControlError;
 use super::metrics::Metrics;
 use super::route::{Outcome, Route, Verdict};
-use super::token::{Token, TokenError};
+use super::token::{Token, TokenError, TokenSource};
 use super::wire::Refusal;
 use crate::base::backoff::Backoff;
 use crate::base::bounded;
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
+use crate::job::RunnerId;
+
+/// What a client is made of.
+pub struct Parts {
+    /// The server; only scheme, host and port count.
+    pub url: Url,
+    /// The runner.
+    pub runner: RunnerId,
+    /// The token.
+    pub token: TokenSource,
+    /// Our version.
+    pub version: String,
+    /// Connections, with the certificates and proxies of the configuration. Must not follow redirects.
+    pub http: reqwest::Client,
+    /// Time.
+    pub clock: Clock,
+    /// Hides the token in every text.
+    pub redactor: Redactor,
+    /// Counters.
+    pub metrics: Metrics,
+}
 
 /// The longest that one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(10);

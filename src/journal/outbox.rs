@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
-use super::record::ClaimId;
+use super::claim_id::ClaimId;
 use super::store::{Journal, JournalError};
 
 /// What is reported.

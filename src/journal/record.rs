@@ -7,16 +7,13 @@ use serde_json::Value;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
+use super::claim_id::ClaimId;
 use super::outbox::{LastSeq, Report, insert};
 use super::store::{Journal, JournalError};
 use crate::job::{ExecutionId, Job, ProcessId, Step};
 
 /// Ended claims that are kept, for those who want to know what happened.
 const KEPT: i64 = 1000;
-
-/// A row of the journal that stands for one execution, from the wish to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ClaimId(pub(super) i64);
 
 /// An execution that has not ended.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::changeset::Change;
+use super::change::Change;
 
 /// The version of this document.
 pub const VERSION: u32 = 1;

@@ -2,7 +2,6 @@
 //! replicas, a certificate that is injected.
 
 use std::borrow::Cow;
-use std::str::FromStr;
 
 use serde_json::Value;
 
@@ -12,52 +11,6 @@ use crate::manifest::{Object, pointer};
 
 /// Names fields of one object, as JSON pointers with commas between.
 pub const ANNOTATION: &str = "nuon.co/ignore-fields";
-
-/// `KIND[.GROUP][/NAME]:POINTER`: a field of all objects of a kind, or of one name. `*` stands for any kind.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IgnoreRule {
-    kind: String,
-    group: Option<String>,
-    name: Option<String>,
-    pointer: String,
-}
-
-impl FromStr for IgnoreRule {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no rule like Deployment.apps/web:/spec/replicas");
-        let (target, pointer) = text.split_once(':').ok_or_else(wrong)?;
-        if target.is_empty() || !pointer.starts_with('/') {
-            return Err(wrong());
-        }
-        let (kind, name) = match target.split_once('/') {
-            Some((kind, name)) => (kind, Some(name.to_owned())),
-            None => (target, None),
-        };
-        let (kind, group) = match kind.split_once('.') {
-            Some((kind, group)) => (kind, Some(group.to_owned())),
-            None => (kind, None),
-        };
-        Ok(Self {
-            kind: kind.to_owned(),
-            group,
-            name,
-            pointer: pointer.to_owned(),
-        })
-    }
-}
-
-impl IgnoreRule {
-    fn is_about(&self, object: &Object) -> bool {
-        (self.kind == "*" || self.kind == object.kind())
-            && self
-                .group
-                .as_ref()
-                .is_none_or(|group| group == object.group())
-            && self.name.as_ref().is_none_or(|name| name == object.name())
-    }
-}
 
 /// The pointers to the fields of an object that are left as they are: those that rules name, and marks of others.
 fn pointers(wanted: &Object, live: &Object, policy: &FieldPolicy) -> Vec<String> {
@@ -137,6 +90,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cluster::fields::policy::IgnoreRule;
 
     fn object(value: Value) -> Object {
         Object(value.as_object().unwrap().clone())

@@ -1,8 +1,8 @@
 //! Which fields of objects are ours, and which are left alone.
 
+use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::cluster::fields::ignore::IgnoreRule;
 use crate::manifest::Object;
 use crate::manifest::managed_fields::is_applied_by;
 
@@ -49,5 +49,53 @@ impl Default for FieldPolicy {
             ignore: Vec::new(),
             key: None,
         }
+    }
+}
+
+/// `KIND[.GROUP][/NAME]:POINTER`: a field of all objects of a kind, or of one name. `*` stands for any kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IgnoreRule {
+    kind: String,
+    group: Option<String>,
+    name: Option<String>,
+    /// JSON pointer of the field.
+    pub pointer: String,
+}
+
+impl FromStr for IgnoreRule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is no rule like Deployment.apps/web:/spec/replicas");
+        let (target, pointer) = text.split_once(':').ok_or_else(wrong)?;
+        if target.is_empty() || !pointer.starts_with('/') {
+            return Err(wrong());
+        }
+        let (kind, name) = match target.split_once('/') {
+            Some((kind, name)) => (kind, Some(name.to_owned())),
+            None => (target, None),
+        };
+        let (kind, group) = match kind.split_once('.') {
+            Some((kind, group)) => (kind, Some(group.to_owned())),
+            None => (kind, None),
+        };
+        Ok(Self {
+            kind: kind.to_owned(),
+            group,
+            name,
+            pointer: pointer.to_owned(),
+        })
+    }
+}
+
+impl IgnoreRule {
+    /// Returns true if the rule is about an object.
+    pub fn is_about(&self, object: &Object) -> bool {
+        (self.kind == "*" || self.kind == object.kind())
+            && self
+                .group
+                .as_ref()
+                .is_none_or(|group| group == object.group())
+            && self.name.as_ref().is_none_or(|name| name == object.name())
     }
 }

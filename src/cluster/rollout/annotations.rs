@@ -4,8 +4,10 @@ use crate::cluster::fields::ignore;
 use crate::cluster::fields::marks::{KEEP, of_others};
 use crate::cluster::health::{rule, wait};
 use crate::cluster::rollout::options::{AuthorMay, Options};
-use crate::cluster::rollout::plan;
 use crate::manifest::{Object, pointer};
+
+/// Allows that an object is deleted and made again where a field of it cannot be changed.
+pub const RECREATE: &str = "nuon.co/recreate";
 
 /// What the annotations of a wanted object do, a sentence each: a plan shows what takes effect and what does not.
 pub fn effects(wanted: &Object, live: Option<&Object>, options: &Options) -> Vec<String> {
@@ -15,11 +17,7 @@ pub fn effects(wanted: &Object, live: Option<&Object>, options: &Options) -> Vec
         ready_when,
     } = options.author_may;
     let own = [
-        (
-            plan::RECREATE,
-            Some("allowed"),
-            Some(("recreate", recreate)),
-        ),
+        (RECREATE, Some("allowed"), Some(("recreate", recreate))),
         (
             wait::ANNOTATION.0,
             Some(wait::ANNOTATION.1),

@@ -20,6 +20,7 @@ use crate::cluster::fields::managed_values::{fingerprint_of, foreseen, touched};
 use crate::cluster::fields::policy::FieldPolicy;
 use crate::cluster::fields::schema::{Published, faults_by_definition};
 use crate::cluster::fields::{marks, render};
+use crate::cluster::rollout::annotations::RECREATE;
 use crate::cluster::rollout::options::{Conflicts, Options};
 use crate::cluster::rollout::prune::Deletion;
 use crate::cluster::rollout::snapshot::Survey;
@@ -31,9 +32,6 @@ use crate::plan::contract::{Contract, Doomed, Promise, Subject};
 
 /// Dry runs at once.
 const AT_ONCE: usize = 8;
-
-/// Allows that an object is deleted and made again where a field of it cannot be changed.
-pub const RECREATE: &str = "nuon.co/recreate";
 
 /// Who has checked an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
