@@ -8,10 +8,8 @@
 mod admin;
 mod boot;
 mod drain;
-pub mod http;
 mod lock;
 mod mode;
-pub mod parts;
 mod pulse;
 
 use std::path::PathBuf;
@@ -24,14 +22,18 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::base::clock::Clock;
+use crate::base::guard::is_loopback;
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
+use crate::clients::{Clients, Local, http};
 use crate::cluster::rollout::inventory::Signer;
 use crate::config::Config;
 use crate::control::logs::LogContext;
 use crate::control::wire::ProcessUpdate;
 use crate::control::{Client, Parts};
+use crate::deployment::metrics::Metrics;
 use crate::handlers;
+use crate::handlers::Services;
 use crate::journal::Journal;
 use crate::worker::dispatch::Turn;
 use crate::worker::{Background, Exclusive, Worker, recover};
@@ -144,22 +146,28 @@ impl Agent {
         .await?;
         let inheritance = recover::inheritance(&journal.open_claims().await?);
         let variable = |name: &str| std::env::var(name).ok();
-        let authorities = http::Authorities::read(&config, &variable)?;
+        let authorities =
+            http::Authorities::read(config.clients.tls_ca_file.as_deref(), &variable)?;
         let registry = prometheus::Registry::new();
-        let mut handler_parts = parts::parts(
-            &config,
-            &authorities,
-            &clock,
-            &redactor,
-            mode.groups(),
-            local_registries,
-            &variable,
-        )?;
-        handler_parts.metrics.register(&registry)?;
+        let groups = mode.groups();
+        let local = Local {
+            loopback: groups.is_empty() || is_loopback(&config.api_url),
+            registries: local_registries,
+        };
+        let mut services = Services {
+            clock: clock.clone(),
+            redactor: redactor.clone(),
+            groups,
+            clients: Clients::new(&config.clients, &authorities, local, &variable)?,
+            build: config.build.clone(),
+            deploy: config.deploy.clone(),
+            metrics: Metrics::new()?,
+        };
+        services.metrics.register(&registry)?;
         if let Some(id) = &config.id {
             let key = journal.fingerprint_key(&id.to_string()).await?;
-            handler_parts.deploys.options.signer = Some(Signer::new(&key));
-            handler_parts.deploys.options.fields.key = Some(key.into());
+            services.deploy.options.signer = Some(Signer::new(&key));
+            services.deploy.options.fields.key = Some(key.into());
         }
         let control_metrics = crate::control::metrics::Metrics::register(&registry)?;
         let parts = || -> Result<Parts, AgentError> {
@@ -244,7 +252,7 @@ impl Agent {
                 metrics: control_metrics.clone(),
             },
             settings,
-            handlers: handlers::all(handler_parts),
+            handlers: handlers::all(services),
             groups: mode.groups(),
             concurrency: config.worker_concurrency,
             state_dir: config.state_dir.clone(),

@@ -15,9 +15,12 @@ use url::Url;
 
 use crate::base::guard::Allowed;
 use crate::base::secret::Secret;
+use crate::build::BuildConfig;
+use crate::clients::{ClientsConfig, ClusterConfig, GitConfig};
 use crate::control::token::TokenSource;
-use crate::handlers::Deploys;
+use crate::deployment::DeployConfig;
 use crate::job::RunnerId;
+use crate::registry::format::Layout;
 
 /// A setting that cannot be used. One line: which, where it came from, what to do.
 #[derive(Debug, thiserror::Error)]
@@ -47,30 +50,12 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Least level of the process log.
     pub log_level: tracing::level_filters::LevelFilter,
-    /// CA certificates (PEM) beside the system's.
-    pub tls_ca_file: Option<PathBuf>,
-    /// Hosts to which git may speak without encryption.
-    pub git_allow_insecure: Vec<String>,
-    /// The most bytes of a clone.
-    pub git_max_bytes: u64,
-    /// The most files of a clone.
-    pub git_max_entries: u64,
-    /// What input may name beside the public internet.
-    pub network_allow: Vec<Allowed>,
-    /// Whether overlays may name what is on other machines.
-    pub build_allow_remote: bool,
-    /// The program that inflates charts.
-    pub build_helm_command: String,
-    /// Private key for git over ssh.
-    pub git_ssh_key_file: Option<PathBuf>,
-    /// Known hosts for git over ssh.
-    pub git_ssh_known_hosts_file: Option<PathBuf>,
-    /// Registries that are spoken to without encryption.
-    pub registry_allow_insecure: Vec<String>,
-    /// The layout of artifacts.
-    pub artifact_layout: ArtifactLayout,
-    /// How clusters are changed.
-    pub deploy: Deploys,
+    /// Clients of git, registries and clusters.
+    pub clients: ClientsConfig,
+    /// Builds.
+    pub build: BuildConfig,
+    /// Deployments.
+    pub deploy: DeployConfig,
 }
 
 /// Where the token comes from.
@@ -100,15 +85,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// The layout of artifacts that are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ArtifactLayout {
-    /// Read by Flux and by kustomizer.
-    Flux,
-    /// Read by the program that this one replaces.
-    Archive,
 }
 
 impl Config {
@@ -155,43 +131,54 @@ impl Config {
             log_level: layers.parse("log.level", "error, warn, info, debug or trace", |text| {
                 text.parse().ok()
             })?,
-            tls_ca_file: layers.text("tls.ca_file").map(Into::into),
-            git_allow_insecure: layers.list("git.allow_insecure"),
-            git_max_bytes: layers.parse("git.max_bytes", "a number of bytes", |text| {
-                text.parse().ok()
-            })?,
-            git_max_entries: layers.parse("git.max_entries", "a number of files", |text| {
-                text.parse().ok()
-            })?,
-            network_allow: layers.read("network.allow", |text| {
-                let allowed = text
-                    .split(',')
-                    .map(str::trim)
-                    .filter(|text| !text.is_empty());
-                let read = |text: &str| {
-                    Allowed::parse(text).ok_or_else(|| {
-                        format!("{text:?} is no host, address or network such as 10.0.0.0/8")
+            clients: ClientsConfig {
+                tls_ca_file: layers.text("tls.ca_file").map(Into::into),
+                network_allow: layers.read("network.allow", |text| {
+                    let allowed = text
+                        .split(',')
+                        .map(str::trim)
+                        .filter(|text| !text.is_empty());
+                    let read = |text: &str| {
+                        Allowed::parse(text).ok_or_else(|| {
+                            format!("{text:?} is no host, address or network such as 10.0.0.0/8")
+                        })
+                    };
+                    allowed.map(read).collect()
+                })?,
+                registry_allow_insecure: layers.list("registry.allow_insecure"),
+                helm_command: layers
+                    .text("build.helm_command")
+                    .unwrap_or("helm")
+                    .to_owned(),
+                git: GitConfig {
+                    allow_insecure: layers.list("git.allow_insecure"),
+                    max_bytes: layers.parse("git.max_bytes", "a number of bytes", |text| {
+                        text.parse().ok()
+                    })?,
+                    max_entries: layers.parse("git.max_entries", "a number of files", |text| {
+                        text.parse().ok()
+                    })?,
+                    ssh_key_file: layers.text("git.ssh_key_file").map(Into::into),
+                    ssh_known_hosts_file: layers.text("git.ssh_known_hosts_file").map(Into::into),
+                },
+                cluster: ClusterConfig {
+                    allow_exec: layers.text("deploy.allow_exec").map(str::to_owned),
+                    allow_insecure: layers.list("deploy.allow_insecure"),
+                    allow_endpoints: layers.list("deploy.allow_endpoints"),
+                },
+            },
+            build: BuildConfig {
+                allow_remote: layers.parse("build.allow_remote", "true or false", |text| {
+                    text.parse().ok()
+                })?,
+                layout: layers.parse("artifact.layout", "flux or archive", |text| {
+                    Some(match text {
+                        "flux" => Layout::Flux,
+                        "archive" => Layout::Archive,
+                        _ => return None,
                     })
-                };
-                allowed.map(read).collect()
-            })?,
-            build_allow_remote: layers.parse("build.allow_remote", "true or false", |text| {
-                text.parse().ok()
-            })?,
-            build_helm_command: layers
-                .text("build.helm_command")
-                .unwrap_or("helm")
-                .to_owned(),
-            git_ssh_key_file: layers.text("git.ssh_key_file").map(Into::into),
-            git_ssh_known_hosts_file: layers.text("git.ssh_known_hosts_file").map(Into::into),
-            registry_allow_insecure: layers.list("registry.allow_insecure"),
-            artifact_layout: layers.parse("artifact.layout", "flux or archive", |text| {
-                Some(match text {
-                    "flux" => ArtifactLayout::Flux,
-                    "archive" => ArtifactLayout::Archive,
-                    _ => return None,
-                })
-            })?,
+                })?,
+            },
             deploy: deploy::read(layers)?,
         })
     }

@@ -41,10 +41,13 @@
 
 pub mod agent;
 pub mod base;
+pub mod build;
 pub mod cli;
+pub mod clients;
 pub mod cluster;
 pub mod config;
 pub mod control;
+pub mod deployment;
 pub mod dev;
 pub mod handlers;
 pub mod job;

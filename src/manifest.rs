@@ -14,5 +14,5 @@ pub mod write;
 
 pub use object::{Object, ObjectId};
 pub use order::sort;
-pub use read::{Manifest, ReadError, read};
+pub use read::{Manifest, ReadError, collect, read};
 pub use write::write;

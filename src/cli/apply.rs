@@ -65,7 +65,7 @@ async fn saved(target: &Target, matches: &ArgMatches, file: &str) -> Result<Code
     let mut saved = load(file)?;
     saved.contradicts(matches)?;
     let mut known = target.known(std::mem::take(&mut saved.objects), saved.artifact.clone());
-    let options = &saved.options(&target.parts.deploys.options);
+    let options = &saved.options(&target.deploy.options);
     let objects = std::mem::take(&mut known.objects);
     let mut survey = Survey::take(
         &target.api,
@@ -84,7 +84,7 @@ async fn saved(target: &Target, matches: &ArgMatches, file: &str) -> Result<Code
             })
         }
         Ok(actions) => {
-            let waiting = target.parts.deploys.waiting.clone();
+            let waiting = target.deploy.waiting.clone();
             let order = Order {
                 actions,
                 contract: Some(&saved.contract),
@@ -101,7 +101,7 @@ async fn saved(target: &Target, matches: &ArgMatches, file: &str) -> Result<Code
             )
             .await
         }
-        Err(breaches) if target.parts.deploys.replan => {
+        Err(breaches) if target.deploy.replan => {
             target.say(&format!(
                 "{}; it is planned anew (deploy.moved)",
                 Failure::Moved(breaches).sentence()
@@ -144,7 +144,7 @@ pub async fn fresh(
             return Ok(Code::Done);
         }
     }
-    let waiting = target.parts.deploys.waiting.clone();
+    let waiting = target.deploy.waiting.clone();
     let order = if was_seen {
         let actions = preconditions::approved(&contract, survey, options);
         let actions = actions
@@ -180,7 +180,7 @@ async fn finish(
         target.say(&format!("note: {note}"));
     }
     let code = deployed.failure.as_ref().map_or(Code::Done, code_of);
-    if code == Code::NotReady && target.parts.deploys.roll_back {
+    if code == Code::NotReady && target.deploy.roll_back {
         let told = roll_back(target, survey, namespace, order.artifact.as_deref()).await;
         target.say(&format!("note: {told}"));
         deployed.notes.push(told);
@@ -207,7 +207,7 @@ async fn roll_back(
         );
         Ok(std::mem::take(&mut source.objects))
     };
-    let (options, waiting) = (&target.options(), target.parts.deploys.waiting.clone());
+    let (options, waiting) = (&target.options(), target.deploy.waiting.clone());
     let rollback = Rollback {
         api: &target.api,
         options,

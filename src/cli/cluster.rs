@@ -13,11 +13,12 @@ use person::listen;
 use tracing::level_filters::LevelFilter;
 
 use super::{Code, chain, complain, input, overlay, say, settings};
-use crate::agent::http::Authorities;
-use crate::agent::parts;
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
+use crate::build::artifact;
+use crate::clients::http::Authorities;
+use crate::clients::{Clients, Local, Secrets};
 use crate::cluster::client::connect::{ConnectError, by_files, by_service_account};
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::policy::FieldPolicy;
@@ -25,7 +26,7 @@ use crate::cluster::rollout::deploy::Failure;
 use crate::cluster::rollout::inventory::Component;
 use crate::cluster::rollout::options::Options;
 use crate::config::{Config, LogFormat};
-use crate::handlers::{Parts, Secrets, artifact};
+use crate::deployment::DeployConfig;
 use crate::kustomize;
 use crate::manifest::{self, Object};
 use crate::registry::{RegistryError, Version, format};
@@ -96,7 +97,8 @@ pub fn code_of(failure: &Failure) -> Code {
 /// A cluster, and how it is changed.
 pub struct Target {
     pub api: Api,
-    pub parts: Parts,
+    pub clients: Clients,
+    pub deploy: DeployConfig,
     pub namespace: String,
     pub component: Option<Component>,
     pub redactor: Redactor,
@@ -129,27 +131,25 @@ impl Target {
         };
         let variable = |name: &str| environment.get(name).cloned();
         let clock = Clock::system();
-        let authorities = Authorities::read(config, &variable).map_err(|error| chain(&error))?;
-        let parts = parts::parts(
-            config,
-            &authorities,
-            &clock,
-            &redactor,
-            Vec::new(),
-            false,
-            &variable,
-        );
-        let parts = parts.map_err(|error| chain(&error))?;
+        let authorities = Authorities::read(config.clients.tls_ca_file.as_deref(), &variable)
+            .map_err(|error| chain(&error))?;
+        // A person may name clusters and registries on this machine.
+        let local = Local {
+            loopback: true,
+            registries: false,
+        };
+        let clients = Clients::new(&config.clients, &authorities, local, &variable)
+            .map_err(|error| chain(&error))?;
         let api = match kubeconfigs(text("kubeconfig"), environment).as_slice() {
             files @ [_, ..] => {
-                by_files(files, text("context"), &parts.network, &clock, stop).await?
+                by_files(files, text("context"), &clients.network, &clock, stop).await?
             }
             [] => {
                 let server = server_around(environment).ok_or(ConnectError::NoKubeconfig)?;
                 by_service_account(
                     server,
                     Path::new(SERVICE_ACCOUNT),
-                    &parts.network,
+                    &clients.network,
                     &clock,
                     stop,
                 )
@@ -163,7 +163,8 @@ impl Target {
         let component = component.map_err(|reason| Stopped(Code::Usage, reason))?;
         Ok(Self {
             api,
-            parts,
+            clients,
+            deploy: config.deploy.clone(),
             namespace,
             component,
             redactor,
@@ -177,9 +178,9 @@ impl Target {
         Options {
             fields: FieldPolicy {
                 key: Some(rand::random::<[u8; 32]>().to_vec().into()),
-                ..self.parts.deploys.options.fields.clone()
+                ..self.deploy.options.fields.clone()
             },
-            ..self.parts.deploys.options.clone()
+            ..self.deploy.options.clone()
         }
     }
 
@@ -226,15 +227,10 @@ impl Target {
             },
         };
         let version = version.map_err(|error| chain(&error))?;
-        let repository = self
-            .parts
-            .registries
-            .open_address(address)
-            .await
-            .map_err(|failure| failure.text())?;
+        let repository = self.clients.registries.open_address(address).await?;
         let pulled = format::pull(&repository, &version).await?;
         let artifact = format!("oci://{}@{}", repository.name(), pulled.digest);
-        let objects = artifact::objects(pulled.content).map_err(|failure| failure.text())?;
+        let objects = artifact::objects(pulled.content).map_err(|error| chain(&error))?;
         Ok(self.known(objects, Some(artifact)))
     }
 
@@ -299,9 +295,8 @@ fn render(directory: &str) -> Result<Vec<Object>, String> {
         &overlay.options,
         &overlay.outside,
     );
-    let text = kustomize::print(&built.map_err(|error| error.to_string())?)
-        .map_err(|error| error.to_string())?;
-    Ok(manifest::read(text.as_bytes())
+    let built = built.map_err(|error| error.to_string())?;
+    Ok(manifest::collect(built)
         .map_err(|error| chain(&error))?
         .objects)
 }

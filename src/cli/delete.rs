@@ -62,7 +62,7 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
                     inventory.subject()
                 ));
             }
-            let options = &target.parts.deploys.options;
+            let options = &target.deploy.options;
             let plan = Teardown::plan(&target.api, &survey, options).await?;
             for note in survey.notes.iter().chain(&plan.notes) {
                 target.say(&format!("note: {note}"));
@@ -83,7 +83,7 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
             if !plan.objects.is_empty() && !confirm(target, matches, "delete?").await? {
                 return Ok(Code::Done);
             }
-            let patience = target.parts.deploys.wait_timeout().unwrap_or(PATIENCE);
+            let patience = target.deploy.wait_timeout().unwrap_or(PATIENCE);
             let torn = teardown(&target.api, &mut survey, &plan, options, patience).await;
             let failure = (!torn.left.is_empty()).then(|| Failure::Refused {
                 errors: torn.left,

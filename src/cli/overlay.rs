@@ -9,11 +9,12 @@ use tempfile::TempDir;
 use tokio::runtime::{Handle, Runtime};
 
 use super::{chain, say};
-use crate::agent::http::{self, Authorities, Proxy};
 use crate::base::guard::{Guard, Reach};
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
-use crate::handlers::{Fetching, Outside, Tree};
+use crate::build::{Fetching, Outside, Tree};
+use crate::clients::http;
+use crate::clients::http::{Authorities, Proxy};
 use crate::kustomize::Options;
 use crate::registry::remote::Connections;
 use crate::workspace::child::Supervisor;

@@ -19,7 +19,7 @@ use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::plan::{Entry, Owned, Plan, newly_wanted, plan};
 use crate::cluster::rollout::prune::Deletion;
 use crate::cluster::rollout::snapshot::Survey;
-use crate::handlers::images::look_up;
+use crate::deployment::images::look_up;
 use crate::manifest::Object;
 use crate::plan::changeset::{Change, DiffEntry, PlanContents, ResourceDiff};
 use crate::plan::contents::unpack;
@@ -108,13 +108,13 @@ pub async fn fresh(target: &Target, matches: &ArgMatches) -> Result<Code, Stoppe
     let options = target.options();
     let look = async {
         let objects = newly_wanted(&survey, &options);
-        let is_wanted = target.parts.deploys.check_images;
+        let is_wanted = target.deploy.check_images;
         let objects = if is_wanted { objects } else { Vec::new() };
         look_up(
             &target.api,
             &survey,
             &objects,
-            &target.parts.registries,
+            &target.clients.registries,
             &target.clock,
         )
         .await
@@ -124,7 +124,7 @@ pub async fn fresh(target: &Target, matches: &ArgMatches) -> Result<Code, Stoppe
     plan.notes.extend(survey.notes.iter().cloned());
     plan.notes.extend(faults);
     if plan.is_noop() {
-        let deploys = &target.parts.deploys;
+        let deploys = &target.deploy;
         plan.notes
             .extend(unhealthy(survey.present(), &deploys.rules, target.clock.now()).await);
     }

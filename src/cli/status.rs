@@ -63,7 +63,7 @@ async fn of_component(target: &Target, matches: &ArgMatches) -> Result<Code, Sto
         );
         return Err(Stopped(Code::Error, what));
     };
-    let rules = &target.parts.deploys.rules;
+    let rules = &target.deploy.rules;
     // They may stand in logs.
     let _secrets = target.known(survey.live.values().cloned().collect(), None);
     let mut members = Vec::new();

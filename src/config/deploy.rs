@@ -9,12 +9,12 @@ use crate::cluster::health::rule::{ReadyRule, Rules};
 use crate::cluster::health::wait::Waiting;
 use crate::cluster::rollout::deny::DenyRule;
 use crate::cluster::rollout::options::{AuthorMay, Conflicts, Limits, Options};
-use crate::handlers::Deploys;
+use crate::deployment::DeployConfig;
 
 /// The longest that objects can have to stay ready.
 const LONGEST_BAKE: Duration = Duration::from_secs(24 * 3600);
 
-pub(super) fn read(layers: &Layers) -> Result<Deploys, ConfigError> {
+pub(super) fn read(layers: &Layers) -> Result<DeployConfig, ConfigError> {
     let flag = |key| layers.parse(key, "true or false", |text| text.parse::<bool>().ok());
     let count = |key| layers.parse(key, "a number", |text| text.parse::<usize>().ok());
     let choice = |key, help, first: &'static str, second: &'static str| {
@@ -65,7 +65,7 @@ pub(super) fn read(layers: &Layers) -> Result<Deploys, ConfigError> {
         )?,
         rules: rules.clone(),
     };
-    Ok(Deploys {
+    Ok(DeployConfig {
         options: Options {
             fields: FieldPolicy {
                 manager,
@@ -92,9 +92,6 @@ pub(super) fn read(layers: &Layers) -> Result<Deploys, ConfigError> {
         waiting: flag("deploy.wait")?.then_some(waiting),
         rules,
         check_images: flag("deploy.check_images")?,
-        allow_exec: layers.text("deploy.allow_exec").map(str::to_owned),
-        allow_insecure: layers.list("deploy.allow_insecure"),
-        allow_endpoints: layers.list("deploy.allow_endpoints"),
         require_contract: flag("deploy.require_contract")?,
         roll_back: !choice("deploy.on_failure", "stop or rollback", "stop", "rollback")?,
         replan: !choice("deploy.moved", "refuse or replan", "refuse", "replan")?,

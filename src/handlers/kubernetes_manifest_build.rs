@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::Services;
 use super::plan_text::PlanText;
-use super::secrets::Secrets;
-use super::{Fetching, Outside, Parts, Tree};
 use crate::base::guard::Reach;
+use crate::build::{Fetching, Outside, Tree};
+use crate::clients::{Clients, Secrets};
 use crate::control::wire::{PushedArtifact, ResultReport};
 use crate::job::JobKind;
 use crate::kustomize;
@@ -31,14 +32,14 @@ use crate::workspace::jail::Jail;
 
 /// Builds components.
 pub struct Build {
-    parts: Arc<Parts>,
+    services: Arc<Services>,
     plans: Arc<PlanText>,
 }
 
 impl Build {
-    /// A handler made of these parts.
-    pub fn new(parts: Arc<Parts>, plans: Arc<PlanText>) -> Self {
-        Self { parts, plans }
+    /// A handler made of these services.
+    pub fn new(services: Arc<Services>, plans: Arc<PlanText>) -> Self {
+        Self { services, plans }
     }
 }
 
@@ -53,7 +54,7 @@ impl Handler for Build {
 
     fn start(&self) -> Box<dyn Steps> {
         Box::new(Building {
-            parts: self.parts.clone(),
+            services: self.services.clone(),
             plans: self.plans.clone(),
             secrets: Secrets::default(),
             plan: None,
@@ -66,7 +67,7 @@ impl Handler for Build {
 }
 
 struct Building {
-    parts: Arc<Parts>,
+    services: Arc<Services>,
     plans: Arc<PlanText>,
     secrets: Secrets,
     plan: Option<BuildPlan>,
@@ -112,7 +113,14 @@ impl Steps for Building {
     fn initialize<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
         Box::pin(async move {
             let plan = planned(self.plan.as_ref())?;
-            self.destination = Some(self.parts.registries.open(&plan.destination).await?);
+            self.destination = Some(
+                self.services
+                    .clients
+                    .registries
+                    .open(&plan.destination)
+                    .await
+                    .map_err(because(FailureKind::Registry))?,
+            );
             if let ManifestSource::Artifact(artifact) = &plan.source {
                 self.ready = Some(self.open_ready(artifact, context).await?);
             }
@@ -191,7 +199,7 @@ impl Building {
         git: &GitSource,
         context: &Context,
     ) -> Result<(String, Checkout), Failure> {
-        let policy = &self.parts.git;
+        let policy = &self.services.clients.git;
         let location =
             Location::parse(git.url.expose(), policy).map_err(because(FailureKind::Source))?;
         self.secrets
@@ -227,13 +235,20 @@ impl Building {
         context: &Context,
     ) -> Result<(Repository, Version), Failure> {
         let source = match &artifact.registry {
-            Some(registry) => self.parts.registries.open(registry).await?,
-            None => {
-                self.parts
-                    .registries
-                    .open_address(&artifact.address)
-                    .await?
-            }
+            Some(registry) => self
+                .services
+                .clients
+                .registries
+                .open(registry)
+                .await
+                .map_err(because(FailureKind::Registry))?,
+            None => self
+                .services
+                .clients
+                .registries
+                .open_address(&artifact.address)
+                .await
+                .map_err(because(FailureKind::Registry))?,
         };
         if let Repository::Remote(remote) = &source {
             let asked = artifact
@@ -314,23 +329,24 @@ impl Building {
 
     /// What the overlay may ask for: charts if the plan allows them, other machines if the operator does.
     fn outside(&self, overlay: &Overlay, scratch: PathBuf, context: &Context) -> Outside {
-        let Parts {
-            builds,
+        let Clients {
             git,
+            web,
+            helm,
             registries,
-            redactor,
             ..
-        } = &*self.parts;
+        } = &self.services.clients;
+        let redactor = &self.services.redactor;
         let log = context.log.clone();
         let runtime = tokio::runtime::Handle::current();
         Outside {
             runtime: Box::new(move || Ok(runtime.clone())),
             stop: context.stop.clone(),
             scratch,
-            helm: overlay.enable_helm.then(|| builds.helm.clone()),
-            remote: builds.allow_remote.then(|| Fetching {
+            helm: overlay.enable_helm.then(|| helm.clone()),
+            remote: self.services.build.allow_remote.then(|| Fetching {
                 git: git.clone(),
-                web: builds.web.clone(),
+                web: web.clone(),
                 connections: registries.connections.clone(),
                 insecure: registries.insecure.clone(),
                 redactor: redactor.clone(),
@@ -355,7 +371,7 @@ impl Building {
                 labels: plan.labels.clone(),
             };
         let count = objects.len();
-        let layout = self.parts.layout;
+        let layout = self.services.build.layout;
         let packed = context
             .blocking(move || {
                 let text = manifest::write(&objects).map_err(because(FailureKind::Render))?;

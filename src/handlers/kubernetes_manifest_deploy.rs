@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use job::Job;
 
+use super::Services;
 use super::plan_text::PlanText;
-use super::secrets::Secrets;
-use super::{Parts, artifact};
+use crate::build::artifact;
+use crate::clients::Secrets;
 use crate::cluster::client::{Api, connect};
 use crate::cluster::rollout::inventory::Component;
 use crate::cluster::rollout::snapshot::Survey;
@@ -25,14 +26,14 @@ use crate::worker::{Context, Failure, FailureKind, Handler, Outcome, Steps};
 
 /// Deploys components.
 pub struct Deploy {
-    parts: Arc<Parts>,
+    services: Arc<Services>,
     plans: Arc<PlanText>,
 }
 
 impl Deploy {
-    /// A handler made of these parts.
-    pub fn new(parts: Arc<Parts>, plans: Arc<PlanText>) -> Self {
-        Self { parts, plans }
+    /// A handler made of these services.
+    pub fn new(services: Arc<Services>, plans: Arc<PlanText>) -> Self {
+        Self { services, plans }
     }
 }
 
@@ -47,7 +48,7 @@ impl Handler for Deploy {
 
     fn start(&self) -> Box<dyn Steps> {
         Box::new(Deploying {
-            parts: self.parts.clone(),
+            services: self.services.clone(),
             plans: self.plans.clone(),
             secrets: Secrets::default(),
             plan: None,
@@ -62,7 +63,7 @@ impl Handler for Deploy {
 }
 
 struct Deploying {
-    parts: Arc<Parts>,
+    services: Arc<Services>,
     plans: Arc<PlanText>,
     secrets: Secrets,
     plan: Option<DeployPlan>,
@@ -116,8 +117,13 @@ impl Steps for Deploying {
         Box::pin(async move {
             let plan = self.plan.clone().ok_or_else(unprepared)?;
             let cluster = plan.manifest.cluster.as_ref();
-            let api =
-                connect::connect(cluster, &self.parts.network, &context.clock, &context.stop).await;
+            let api = connect::connect(
+                cluster,
+                &self.services.clients.network,
+                &context.clock,
+                &context.stop,
+            )
+            .await;
             self.api = Some(api.map_err(because(FailureKind::Cluster))?);
             self.objects = self.read_objects(&plan, context).await?;
             self.secrets.learn_objects(&context.redactor, &self.objects);
@@ -164,9 +170,9 @@ impl Steps for Deploying {
         Box::pin(async move {
             let job = Job {
                 api: self.api.as_ref().ok_or_else(unprepared)?,
-                deploys: &self.parts.deploys,
-                metrics: &self.parts.metrics,
-                registries: &self.parts.registries,
+                deploys: &self.services.deploy,
+                metrics: &self.services.metrics,
+                registries: &self.services.clients.registries,
                 artifact: self.artifact.as_deref(),
                 namespace: &self
                     .plan
@@ -266,15 +272,22 @@ impl Deploying {
         context
             .blocking(move || artifact::objects(artifact.content))
             .await?
+            .map_err(because(FailureKind::Render))
     }
 
     /// Registry and credentials from `src_registry`; a known digest before any tag.
     async fn locate(&self, plan: &DeployPlan) -> Result<(Repository, Version), Failure> {
         let artifact = plan.manifest.artifact.as_ref();
-        let registries = &self.parts.registries;
+        let registries = &self.services.clients.registries;
         let repository = match (&plan.source, artifact) {
-            (Some(source), _) => registries.open(source).await?,
-            (None, Some(artifact)) => registries.open_address(&artifact.address).await?,
+            (Some(source), _) => registries
+                .open(source)
+                .await
+                .map_err(because(FailureKind::Registry))?,
+            (None, Some(artifact)) => registries
+                .open_address(&artifact.address)
+                .await
+                .map_err(because(FailureKind::Registry))?,
             (None, None) => {
                 return Err(Failure::new(
                     FailureKind::Plan,

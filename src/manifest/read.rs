@@ -79,6 +79,21 @@ pub fn read(bytes: &[u8]) -> Result<Manifest, ReadError> {
     Ok(reader.manifest)
 }
 
+/// Takes objects that are no text, such as those of a kustomize build, by the same rules as [`read`].
+///
+/// # Errors
+/// [`ReadError`] if one of them is no object, with its place in the list as the number of its document.
+pub fn collect(
+    objects: impl IntoIterator<Item = Map<String, Value>>,
+) -> Result<Manifest, ReadError> {
+    let mut reader = Reader::default();
+    for object in objects {
+        reader.document += 1;
+        reader.add(normalise(Value::Object(object)))?;
+    }
+    Ok(reader.manifest)
+}
+
 #[derive(Default)]
 struct Reader {
     manifest: Manifest,

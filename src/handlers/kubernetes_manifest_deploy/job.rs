@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Map, json};
 
+use crate::build::artifact;
+use crate::clients::{Registries, Secrets};
 use crate::cluster::client::Api;
 use crate::cluster::fields::managed_values::fingerprint_of_set;
 use crate::cluster::health::wait;
@@ -15,8 +17,8 @@ use crate::cluster::rollout::rollback::Rollback;
 use crate::cluster::rollout::snapshot::Survey;
 use crate::cluster::rollout::teardown::{Teardown, teardown};
 use crate::control::wire::ResultReport;
-use crate::handlers::metrics::Metrics;
-use crate::handlers::{Deploys, Registries, Secrets, artifact, images};
+use crate::deployment::metrics::Metrics;
+use crate::deployment::{DeployConfig, images};
 use crate::manifest::Object;
 use crate::plan::changeset::{Change, Op, PlanContents, ResourceDiff, bounded};
 use crate::plan::contents;
@@ -31,7 +33,7 @@ const FOR_REPORTS: Duration = Duration::from_secs(30);
 /// What a job works with.
 pub struct Job<'a> {
     pub api: &'a Api,
-    pub deploys: &'a Deploys,
+    pub deploys: &'a DeployConfig,
     pub metrics: &'a Metrics,
     pub registries: &'a Registries,
     /// `oci://…@sha256:…` of what is deployed, if it was pulled.
@@ -229,6 +231,7 @@ impl Job<'_> {
         self.context
             .blocking(move || artifact::objects(pulled.content))
             .await?
+            .map_err(because(FailureKind::Render))
     }
 
     /// How long it is waited; of the job's time a part is kept for a rollback that may follow.

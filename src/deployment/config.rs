@@ -1,4 +1,4 @@
-//! How jobs change clusters.
+//! Settings of deployments.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use crate::cluster::health::rule::Rules;
 use crate::cluster::health::wait::Waiting;
 use crate::cluster::rollout::options::Options;
 
-/// How clusters are changed.
+/// Settings of deployments.
 #[derive(Debug, Clone)]
-pub struct Deploys {
+pub struct DeployConfig {
     /// How objects are applied and pruned.
     pub options: Options,
     /// How objects are waited for; none if they are not.
@@ -17,12 +17,6 @@ pub struct Deploys {
     pub rules: Rules,
     /// Whether plans look up the images that they name.
     pub check_images: bool,
-    /// The one program that a kubeconfig may run.
-    pub allow_exec: Option<String>,
-    /// Hosts of clusters that plans may enter without TLS, or without checking who they are.
-    pub allow_insecure: Vec<String>,
-    /// Hosts of clusters that get tokens of this machine's cloud identity, whatever the cloud says of them.
-    pub allow_endpoints: Vec<String>,
     /// Whether plans without a contract are refused.
     pub require_contract: bool,
     /// Whether a plan that no longer fits is made anew.
@@ -31,7 +25,7 @@ pub struct Deploys {
     pub roll_back: bool,
 }
 
-impl Deploys {
+impl DeployConfig {
     /// The longest that a deploy waits, if it does.
     pub fn wait_timeout(&self) -> Option<Duration> {
         self.waiting.as_ref().map(|waiting| waiting.timeout)

@@ -6,13 +6,14 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
-use super::outside::Fetching;
 use crate::base::error::chain;
+use crate::build::fetch::Fetching;
 use crate::kustomize::host::Pull;
 use crate::registry::document::Document;
-use crate::registry::{self, Address, Credential, Remote, Repository};
-use crate::workspace::archive::{self, Limits, Links};
-use crate::yaml;
+use crate::registry::{Address, Credential, Remote, Repository};
+use crate::workspace::archive;
+use crate::workspace::archive::{Limits, Links};
+use crate::{registry, yaml};
 
 /// The largest index of a chart repository.
 const MAX_INDEX: usize = 64 << 20;

@@ -7,7 +7,6 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use crate::base::guard::Guard;
-use crate::config::Config;
 
 /// How long a connection may take to stand.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -95,13 +94,10 @@ impl Authorities {
     /// # Errors
     /// [`HttpError::Certificates`].
     pub fn read(
-        config: &Config,
+        ca_file: Option<&Path>,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, HttpError> {
-        let named = config
-            .tls_ca_file
-            .as_deref()
-            .map_or(Ok(Vec::new()), read_certificates)?;
+        let named = ca_file.map_or(Ok(Vec::new()), read_certificates)?;
         let all = (!named.is_empty() || variable("SSL_CERT_FILE").is_some()).then(|| {
             let mut all = rustls_native_certs::load_native_certs().certs;
             all.extend(named.iter().cloned());

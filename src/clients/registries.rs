@@ -1,31 +1,41 @@
-//! From what a plan says of a registry to a repository that can be used.
+//! Opens repositories: from what a plan says, or by an address.
 
-use super::Registries;
-use crate::plan::{self, RegistryKind};
+use crate::plan;
+use crate::plan::RegistryKind;
+use crate::registry::credentials::DockerConfig;
 use crate::registry::layout::Layout;
+use crate::registry::remote::Connections;
 use crate::registry::{Address, Credential, RegistryError, Remote, Repository};
-use crate::worker::failure::because;
-use crate::worker::{Failure, FailureKind};
+
+/// How registries are entered.
+#[derive(Clone)]
+pub struct Registries {
+    /// Connections.
+    pub connections: Connections,
+    /// Hosts that are reached over http.
+    pub insecure: Vec<String>,
+    /// The machine's own credentials.
+    pub docker: DockerConfig,
+    /// Whether folders on disk may be registries.
+    pub local: bool,
+}
 
 impl Registries {
     /// The repository that a plan names, with the plan's credentials.
     ///
     /// # Errors
-    /// [`Failure`] of kind `Registry`.
-    pub async fn open(&self, wanted: &plan::Repository) -> Result<Repository, Failure> {
-        let because = because(FailureKind::Registry);
+    /// [`RegistryError`] if the address is none, or this kind of registry is not supported.
+    pub async fn open(&self, wanted: &plan::Repository) -> Result<Repository, RegistryError> {
         match wanted.kind {
-            RegistryKind::Ecr => Err(because(RegistryError::Unsupported("ecr"))),
+            RegistryKind::Ecr => Err(RegistryError::Unsupported("ecr")),
             RegistryKind::Acr if wanted.password.is_none() => {
-                Err(because(RegistryError::Unsupported("acr")))
+                Err(RegistryError::Unsupported("acr"))
             }
-            RegistryKind::Gar => Err(because(RegistryError::Unsupported("gar"))),
+            RegistryKind::Gar => Err(RegistryError::Unsupported("gar")),
             RegistryKind::OciLayout if self.local => {
                 Ok(Repository::Layout(Layout::new(&wanted.address)))
             }
-            RegistryKind::OciLayout => Err(because(RegistryError::Unsupported(
-                "oci_layout outside of dev",
-            ))),
+            RegistryKind::OciLayout => Err(RegistryError::Unsupported("oci_layout outside of dev")),
             RegistryKind::Acr | RegistryKind::PrivateOci | RegistryKind::PublicOci => {
                 let credential = match (&wanted.username, &wanted.password) {
                     (Some(username), Some(password)) => Credential::Password {
@@ -35,9 +45,7 @@ impl Registries {
                     },
                     _ => Credential::Anonymous,
                 };
-                self.remote(&wanted.address, credential)
-                    .await
-                    .map_err(because)
+                self.remote(&wanted.address, credential).await
             }
         }
     }
@@ -45,17 +53,16 @@ impl Registries {
     /// A repository by its address alone, with the machine's own credentials for it, if any.
     ///
     /// # Errors
-    /// [`Failure`] of kind `Registry`.
-    pub async fn open_address(&self, address: &str) -> Result<Repository, Failure> {
+    /// [`RegistryError`] if the address is none, or this kind of registry is not supported.
+    pub async fn open_address(&self, address: &str) -> Result<Repository, RegistryError> {
         if self.local && address.starts_with('/') {
             return Ok(Repository::Layout(Layout::new(address)));
         }
-        let because = because(FailureKind::Registry);
         let credential = match Address::parse(address) {
             Ok(address) => self.docker.find(&address),
-            Err(error) => return Err(because(error)),
+            Err(error) => return Err(error),
         };
-        self.remote(address, credential).await.map_err(because)
+        self.remote(address, credential).await
     }
 
     async fn remote(

@@ -1,4 +1,4 @@
-//! Keeps a job's secrets known to the redactor for as long as the job runs.
+//! Keeps secrets known to the redactor for as long as they are needed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::base::secret::{Learned, Redactor, Secret};
 use crate::manifest::Object;
 
-/// The secrets of one job.
+/// Secrets that the redactor hides for as long as this lives.
 #[derive(Default)]
 pub struct Secrets(Vec<Learned>);
 

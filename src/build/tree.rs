@@ -1,7 +1,8 @@
 //! A jailed source tree as the files of the kustomize engine.
 
 use crate::kustomize::{Files, Kind};
-use crate::workspace::jail::{self, Jail};
+use crate::workspace::jail;
+use crate::workspace::jail::Jail;
 
 /// The largest file that is read.
 const LARGEST_FILE: u64 = 64 << 20;

@@ -32,7 +32,8 @@ impl Metrics {
         registry.register(Box::new(self.rollouts.clone()))
     }
 
-    pub(super) fn not_ready(&self, cause: &str) {
+    /// Counts one object that did not become ready.
+    pub fn not_ready(&self, cause: &str) {
         self.rollouts.with_label_values(&[cause]).inc();
     }
 }

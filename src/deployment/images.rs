@@ -9,8 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
-use super::Registries;
 use crate::base::clock::Clock;
+use crate::clients::Registries;
 use crate::cluster::client::Api;
 use crate::cluster::rollout::images;
 use crate::cluster::rollout::snapshot::Survey;

@@ -1,0 +1,14 @@
+//! From a source to an artifact: an overlay, an inline manifest or an existing artifact becomes objects.
+
+pub mod artifact;
+pub mod outside;
+pub mod tree;
+
+mod charts;
+mod config;
+mod fetch;
+
+pub use config::BuildConfig;
+pub use fetch::Fetching;
+pub use outside::Outside;
+pub use tree::Tree;
