@@ -1,16 +1,16 @@
-//! The daemon: builds every client once, owns every task, and knows the order of starting and of
-//! stopping.
+//! The daemon: builds every client once, owns every task, and defines the order of startup and
+//! shutdown.
 //!
-//! Start: lock of the state directory, journal, heart beat (on a thread of its own), admin server,
-//! settings and registration, work. Stop: no claim, jobs to their end, deliveries as far as they
-//! come, and the heart beat last.
+//! Startup: lock the state directory, open the journal, start the heartbeat (on a thread of its
+//! own) and the admin server, read the settings and register, then run jobs. Shutdown: stop
+//! claiming, let jobs end, deliver as many reports as possible, and stop the heartbeat last.
 
 mod admin;
 mod boot;
 mod drain;
+mod heartbeat;
 mod lock;
 mod mode;
-mod pulse;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,103 +30,103 @@ use crate::cluster::rollout::inventory::Signer;
 use crate::config::Config;
 use crate::control::logs::LogContext;
 use crate::control::wire::ProcessUpdate;
-use crate::control::{Client, Parts};
+use crate::control::{Client, ClientOptions};
 use crate::deployment::metrics::Metrics;
 use crate::handlers;
 use crate::handlers::Services;
 use crate::journal::Journal;
-use crate::worker::dispatch::Turn;
-use crate::worker::{Background, Exclusive, Worker, recover};
+use crate::worker::dispatch::DispatchStatus;
+use crate::worker::{Background, ConcurrencyKeys, Worker, recover};
 
-/// Our version, as the control plane sees it.
+/// The runner's version, as reported to the control plane.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What the last deliveries and the server's own farewell may take.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// Timeout for reporting, at the end, that this process has stopped.
+const SHUTDOWN_REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// In good order.
+    /// No execution is left open.
     Orderly,
-    /// With executions left open for the next process.
+    /// Executions are left open for the next process.
     Forced,
 }
 
-/// Why the daemon could not start, or not go on.
+/// Why the daemon could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// A setting that is needed is not there.
+    /// A required setting is missing.
     #[error("{0}")]
     Missing(String),
-    /// Another process has the state directory.
+    /// Another process holds the state directory.
     #[error(
         "the state directory {path} is in use by {holder}; stop that process, or set state_dir"
     )]
     Locked {
-        /// Which directory.
+        /// The state directory.
         path: PathBuf,
-        /// Who has it.
+        /// The process that holds it, with its process id if that can be read.
         holder: String,
     },
     /// The state directory cannot be used.
     #[error("cannot use the state directory {path}")]
     StateDir {
-        /// Which directory.
+        /// The state directory.
         path: PathBuf,
-        /// Why.
+        /// The underlying error.
         #[source]
         source: std::io::Error,
     },
-    /// The journal does not work.
+    /// The journal cannot be opened, read or written.
     #[error(transparent)]
     Journal(#[from] crate::journal::JournalError),
-    /// Certificates or connections cannot be set up.
+    /// Certificates or HTTP clients cannot be set up.
     #[error(transparent)]
     Http(#[from] http::HttpError),
-    /// The token's file cannot be read.
+    /// The token file cannot be read.
     #[error(transparent)]
     Token(#[from] crate::control::token::TokenError),
-    /// The admin server has no address.
+    /// The admin server cannot listen on its address.
     #[error("cannot listen on {address} (admin.listen)")]
     Listen {
-        /// Where.
+        /// The configured address.
         address: std::net::SocketAddr,
-        /// Why.
+        /// The underlying error.
         #[source]
         source: std::io::Error,
     },
-    /// Two metrics of one name.
+    /// Two metrics have the same name.
     #[error("cannot register metrics")]
     Metrics(#[from] prometheus::Error),
     /// A task that must not end has ended.
-    #[error("{0} has ended by itself; this is a fault of the runner")]
-    Fault(&'static str),
+    #[error("{0} has ended unexpectedly; this is a fault of the runner")]
+    TaskEnded(&'static str),
 }
 
-/// What the daemon is run with.
+/// The inputs of the daemon.
 pub struct Agent {
-    /// Settings.
+    /// The operator's configuration.
     pub config: Config,
-    /// Which jobs it serves.
+    /// Selects the groups of jobs to serve.
     pub mode: Mode,
-    /// Time.
+    /// The process's clock; manual in tests.
     pub clock: Clock,
-    /// Hides secrets.
+    /// Masks secrets in logs and reports.
     pub redactor: Redactor,
     /// Signals, from the system or from a test.
     pub signals: mpsc::UnboundedReceiver<Signal>,
-    /// Whether folders on disk may be registries; only `dev` may.
+    /// True if directories on disk may serve as registries; only `dev` sets it.
     pub local_registries: bool,
-    /// Told the admin server's address.
+    /// Receives the admin server's address once it is bound.
     pub listening: Option<tokio::sync::oneshot::Sender<std::net::SocketAddr>>,
 }
 
 impl Agent {
-    /// Runs the daemon to its end.
+    /// Runs the daemon until it ends.
     ///
     /// # Errors
-    /// [`AgentError`].
+    /// [`AgentError`] if the daemon cannot start, the journal fails, or a task ends unexpectedly.
     pub async fn run(self) -> Result<Exit, AgentError> {
         let Self {
             config,
@@ -144,7 +144,7 @@ impl Agent {
             clock.clone(),
         )
         .await?;
-        let inheritance = recover::inheritance(&journal.open_claims().await?);
+        let previous = recover::previous_processes(&journal.open_claims().await?);
         let variable = |name: &str| std::env::var(name).ok();
         let authorities =
             http::Authorities::read(config.clients.tls_ca_file.as_deref(), &variable)?;
@@ -170,12 +170,12 @@ impl Agent {
             services.deploy.options.fields.key = Some(key.into());
         }
         let control_metrics = crate::control::metrics::Metrics::register(&registry)?;
-        let parts = || -> Result<Parts, AgentError> {
+        let client_options = || -> Result<ClientOptions, AgentError> {
             let token = config
                 .api_token
                 .clone()
                 .ok_or_else(|| missing("api.token", "RUNNER_API_TOKEN"))?;
-            Ok(Parts {
+            Ok(ClientOptions {
                 url: config.api_url.clone(),
                 runner: config
                     .id
@@ -189,31 +189,31 @@ impl Agent {
                 metrics: control_metrics.clone(),
             })
         };
-        let control = Client::new(parts()?)?;
-        let (turns, turned) = watch::channel(Turn::default());
-        let (settings_in, settings) = watch::channel(Arc::default());
-        // A connection pool of its own: no job's traffic stands before a beat.
-        let pulse = pulse::Pulse::new(
+        let control = Client::new(client_options()?)?;
+        let (status_sender, dispatch_status) = watch::channel(DispatchStatus::default());
+        let (settings_sender, settings) = watch::channel(Arc::default());
+        // A separate connection pool, so that job traffic cannot delay a heartbeat.
+        let heartbeat = heartbeat::HeartbeatThread::new(
             mode,
             &clock,
-            inheritance.clone(),
-            turned.clone(),
+            previous.clone(),
+            dispatch_status.clone(),
             settings.clone(),
         );
-        let beating = pulse.start(Client::new(parts()?)?);
+        let heartbeat_end = heartbeat.start(Client::new(client_options()?)?);
 
         let admin = admin::Admin::new(
             &registry,
             journal.clone(),
             clock.clone(),
-            turned,
+            dispatch_status,
             settings.clone(),
-            pulse.clone(),
+            heartbeat.clone(),
         )?;
         let address = admin.serve(config.admin_listen).await?;
-        tracing::info!(%address, "the admin server listens");
+        tracing::info!(%address, "the admin server is listening");
         if let Some(listening) = listening {
-            // Nobody may want to know any more.
+            // The receiver may be gone.
             let _ = listening.send(address);
         }
 
@@ -227,17 +227,17 @@ impl Agent {
             clock.clone(),
         );
         let booted = tokio::select! {
-            booted = boot::boot(&control, mode, inheritance.as_ref(), &clock) => booted,
-            () = draining.first() => {
-                pulse.stop();
+            booted = boot::boot(&control, mode, previous.as_ref(), &clock) => booted,
+            () = draining.next_terminate() => {
+                heartbeat.stop();
                 journal.close().await;
                 return Ok(Exit::Orderly);
             }
         };
-        settings_in.send_replace(booted.settings);
+        settings_sender.send_replace(booted.settings);
         if let Some(process) = &booted.process {
             journal.registered_as(process).await?;
-            pulse.registered_as(process.clone());
+            heartbeat.registered_as(process.clone());
         }
         let worker = Arc::new(Worker {
             control: control.clone(),
@@ -259,23 +259,27 @@ impl Agent {
             drain: drain.clone(),
             cancel,
             metrics: crate::worker::metrics::Metrics::register(&registry)?,
-            exclusive: Exclusive::default(),
+            concurrency_keys: ConcurrencyKeys::default(),
             background: Background::default(),
         });
-        pulse.first().await;
-        tracing::info!(version = VERSION, mode = mode.as_str(), "the runner works");
-        // A task of its own: what wakes it does not look at all the others here.
+        heartbeat.wait_for_first().await;
+        tracing::info!(
+            version = VERSION,
+            mode = mode.as_str(),
+            "the runner is ready for jobs"
+        );
+        // A separate task: an event that wakes it does not poll the other branches here.
         let mut working = AbortOnDropHandle::new(tokio::spawn({
             let worker = worker.clone();
-            async move { worker.run(&turns).await.map_err(AgentError::from) }
+            async move { worker.run(&status_sender).await.map_err(AgentError::from) }
         }));
-        let drained = tokio::select! {
-            drained = &mut working => drained.unwrap_or(Err(AgentError::Fault("the worker's task")))?,
-            () = boot::refresh(&control, &settings_in, &clock, draining.reload()) => return Err(AgentError::Fault("the settings' refresh")),
-            () = boot::watch_shutdowns(&control, booted.process.as_ref(), &drain, &clock) => return Err(AgentError::Fault("the shutdown watch")),
-            () = pulse::lost(beating) => return Err(AgentError::Fault("the heart beat")),
+        let summary = tokio::select! {
+            drained = &mut working => drained.unwrap_or(Err(AgentError::TaskEnded("the worker's task")))?,
+            () = boot::refresh(&control, &settings_sender, &clock, draining.reload()) => return Err(AgentError::TaskEnded("the settings' refresh")),
+            () = boot::watch_shutdowns(&control, booted.process.as_ref(), &drain, &clock) => return Err(AgentError::TaskEnded("the shutdown watch")),
+            () = heartbeat::ended(heartbeat_end) => return Err(AgentError::TaskEnded("the heartbeat")),
             forced = draining.watch() => {
-                tracing::error!("the third signal: ends at once; open executions are left for the next process");
+                tracing::error!("third signal: ending at once; open executions are left for the next process");
                 return Ok(forced);
             }
         };
@@ -284,16 +288,19 @@ impl Agent {
                 status: "shut-down".into(),
                 status_description: "runner stopped".into(),
             };
-            // The server notices by itself if it cannot be told.
+            // The server notices the end by itself if this fails.
             let _ = clock
-                .timeout(FAREWELL, control.update_process(process, &update))
+                .timeout(
+                    SHUTDOWN_REPORT_TIMEOUT,
+                    control.update_process(process, &update),
+                )
                 .await;
         }
-        pulse.stop();
+        heartbeat.stop();
         drop(worker);
         journal.close().await;
-        tracing::info!(left = drained.left, "the runner has stopped");
-        Ok(if drained.left > 0 {
+        tracing::info!(left = summary.suspended, "the runner has stopped");
+        Ok(if summary.suspended > 0 {
             Exit::Forced
         } else {
             Exit::Orderly
@@ -303,6 +310,6 @@ impl Agent {
 
 fn missing(setting: &str, variable: &str) -> AgentError {
     AgentError::Missing(format!(
-        "{setting} is not set; set it in the configuration file or by {variable}"
+        "{setting} is not set; set it in the configuration file or with {variable}"
     ))
 }

@@ -9,6 +9,6 @@ mod config;
 mod fetch;
 
 pub use config::BuildConfig;
-pub use fetch::Fetching;
-pub use outside::Outside;
+pub use fetch::RemoteAccess;
+pub use outside::BuildHost;
 pub use tree::Tree;

@@ -1,4 +1,4 @@
-//! Arguments, sub-commands, exit codes. Knows how nothing works.
+//! The command line: arguments, subcommands and exit codes.
 
 mod apply;
 mod arguments;
@@ -33,17 +33,18 @@ use crate::base::protect;
 /// Runs the program on the process's own arguments and environment.
 pub fn main() -> ExitCode {
     if let Err(error) = protect::memory() {
-        say(&format!(
+        print_stderr(&format!(
             "warning: this process's memory cannot be protected: {error}"
         ));
     }
-    // One provider for every TLS connection; a second call would be the error.
+    // All TLS connections use this provider. The call fails only if a provider is already
+    // installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let matches = match arguments::command().try_get_matches() {
         Ok(matches) => matches,
         Err(error) => return arguments::usage(&error).into(),
     };
-    // Variables that are no Unicode cannot be ours.
+    // Variables whose name or value is not UTF-8 are skipped.
     let environment: HashMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
@@ -53,9 +54,9 @@ pub fn main() -> ExitCode {
     let code = match command {
         "run" | "build" | "install" => daemon::run(command, matches, &environment),
         "mng" => {
-            complain(
+            print_error(
                 "the management process is not supported yet",
-                "run, build and install are",
+                "use run, build or install",
             );
             Code::Error
         }
@@ -74,11 +75,11 @@ pub fn main() -> ExitCode {
         "diff" => diff::run(matches),
         "version" => version(),
         other => {
-            complain(&format!("{other} is not supported yet"), "see --help");
+            print_error(&format!("{other} is not supported yet"), "see --help");
             Code::Error
         }
     };
-    if code == Code::Done && IS_CUT_SHORT.load(Ordering::Relaxed) {
+    if code == Code::Done && OUTPUT_FAILED.load(Ordering::Relaxed) {
         Code::Error.into()
     } else {
         code.into()
@@ -90,66 +91,68 @@ fn version() -> Code {
     Code::Done
 }
 
-/// Prints what a command made, or says why it made nothing.
-fn answer(made: Result<String, String>) -> Code {
+/// Prints the result of a command, or its error.
+fn print_result(made: Result<String, String>) -> Code {
     match made {
         Ok(text) => {
             print(&text);
             Code::Done
         }
         Err(message) => {
-            complain(&message, "");
+            print_error(&message, "");
             Code::Error
         }
     }
 }
 
-/// Whether a result could not be written.
-static IS_CUT_SHORT: AtomicBool = AtomicBool::new(false);
+/// Set if a result could not be written to stdout; exit code 0 becomes 1 then.
+static OUTPUT_FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Prints a result. A reader that has gone away wants no more; that a disk is full has to be told.
+/// Prints a result. Ignores a broken pipe, because the reader wants no more; reports other errors,
+/// such as a full disk.
 fn print(text: &str) {
     let mut out = std::io::stdout().lock();
     if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush())
         && error.kind() != std::io::ErrorKind::BrokenPipe
     {
-        IS_CUT_SHORT.store(true, Ordering::Relaxed);
-        complain(&format!("the result could not be written: {error}"), "");
+        OUTPUT_FAILED.store(true, Ordering::Relaxed);
+        print_error(&format!("the result could not be written: {error}"), "");
     }
 }
 
-/// Prints a text for people.
-fn tell(text: &str) {
-    print(&tame(text));
+/// Prints text for people, with control characters escaped.
+fn print_escaped(text: &str) {
+    print(&escape_control(text));
 }
 
-/// Says a line on stderr.
-fn say(line: &str) {
-    // There is nobody left to tell if this fails.
-    let _ = writeln!(std::io::stderr().lock(), "{}", tame(line));
+/// Prints a line to stderr, with control characters escaped.
+fn print_stderr(line: &str) {
+    // There is no other place to report a failure.
+    let _ = writeln!(std::io::stderr().lock(), "{}", escape_control(line));
 }
 
-/// A text without what a terminal would obey: what comes from a cluster or a manifest may hold it.
-fn tame(text: &str) -> Cow<'_, str> {
-    let is_wild = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
-    if !text.contains(is_wild) {
+/// Escapes control characters except newline and tab: text from a cluster or a manifest may contain
+/// terminal control sequences.
+fn escape_control(text: &str) -> Cow<'_, str> {
+    let is_unsafe = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+    if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
     }
-    let tamed = text.chars().map(|c| {
-        if is_wild(c) {
+    let escaped = text.chars().map(|c| {
+        if is_unsafe(c) {
             c.escape_default().to_string()
         } else {
             c.to_string()
         }
     });
-    Cow::Owned(tamed.collect())
+    Cow::Owned(escaped.collect())
 }
 
-/// Says on stderr what is wrong and what to do.
-fn complain(what: &str, help: &str) {
+/// Prints an error to stderr, and what to do about it if `help` is not empty.
+fn print_error(message: &str, help: &str) {
     let mut stderr = std::io::stderr().lock();
-    // There is nobody left to tell if this fails.
-    let _ = writeln!(stderr, "error: {}", tame(what));
+    // There is no other place to report a failure.
+    let _ = writeln!(stderr, "error: {}", escape_control(message));
     if !help.is_empty() {
         let _ = writeln!(stderr, "help: {help}");
     }

@@ -23,20 +23,20 @@ use crate::workspace::child::Supervisor;
 use crate::workspace::git;
 use crate::workspace::helm::Helm;
 
-/// How long a connection to a registry may take to stand.
+/// Timeout for establishing a connection to a registry or another host that a job uses.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The clients of builds and deploys.
 pub struct Clients {
-    /// What may be fetched by git, and how.
+    /// Policy for fetching with git.
     pub git: git::Policy,
-    /// Connections to the hosts that git may reach.
+    /// HTTP client that reaches only the hosts that git may reach.
     pub web: reqwest::Client,
     /// The program that inflates charts.
     pub helm: Helm,
-    /// Registries.
+    /// Access to registries.
     pub registries: Registries,
-    /// How clusters are reached.
+    /// Connections to clusters.
     pub network: Network,
 }
 
@@ -88,7 +88,7 @@ impl Clients {
                 ssh_key_file: config.git.ssh_key_file.clone(),
                 ssh_known_hosts_file: config.git.ssh_known_hosts_file.clone(),
                 proxy: proxy.https.clone().map(Into::into),
-                no_proxy: Some(proxy.except.clone()).filter(|hosts| !hosts.is_empty()),
+                no_proxy: Some(proxy.no_proxy.clone()).filter(|hosts| !hosts.is_empty()),
             },
             web,
             helm: Helm {
@@ -103,7 +103,7 @@ impl Clients {
             },
             network: Network::new(
                 proxy.https.as_deref(),
-                &proxy.except,
+                &proxy.no_proxy,
                 authorities.all(),
                 machine,
             )

@@ -1,8 +1,8 @@
-//! The control plane's API: requests and answers as values, how each route treats each kind of
-//! answer, and the client that sends. Knows nothing of what a job means.
+//! The control plane's API: requests and responses as values, how each route handles each kind of
+//! response, and the client that sends requests. It does not know what a job means.
 //!
-//! Two generations of server are in the field; they are told apart by what they answer, never by
-//! a version (protocol, first table).
+//! Two generations of servers are in use. The client tells them apart by their responses, never by
+//! a version; see the generations in `docs/wire-contract.md`.
 
 pub mod client;
 pub mod error;
@@ -17,4 +17,4 @@ pub use client::Client;
 pub use error::ControlError;
 pub use logs::{JobLog, LogShipper};
 pub use route::{Route, Verdict};
-pub use transport::{LONG_POLL, Parts, Patience};
+pub use transport::{ClientOptions, LONG_POLL_TIMEOUT, RetryPolicy};

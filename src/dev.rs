@@ -1,9 +1,9 @@
-//! A control plane on this machine: for trying components without the real one, and for the tests,
-//! which need one that lies, stalls and refuses.
+//! A control plane on this machine, for trying components without the real one, and for tests,
+//! which need one that misbehaves on demand.
 //!
-//! It keeps the rules of the real server (protocol, sections 3 and 11) in both generations: what is
-//! created and refused, how a job moves, when it is timed out or cancelled, what becomes of a
-//! result. Every call goes into a ledger.
+//! It follows the rules of the real server in both of its generations (`docs/wire-contract.md`):
+//! which requests are accepted, how jobs change status, when they time out or are cancelled, and
+//! which results are kept. Every call is recorded.
 
 pub mod demo;
 pub mod fault;
@@ -12,6 +12,6 @@ pub mod store;
 
 mod answer;
 
-pub use fault::{Fault, Misbehaviour};
-pub use server::{CheckRequest, ControlPlane, Options};
+pub use fault::{Fault, FaultKind};
+pub use server::{CheckRequest, ControlPlane, ControlPlaneOptions};
 pub use store::{Call, Generation, NewJob};

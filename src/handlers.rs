@@ -20,11 +20,11 @@ use crate::worker::Handler;
 
 /// What handlers work with.
 pub struct Services {
-    /// Time.
+    /// The process's clock; manual in tests.
     pub clock: Clock,
-    /// Hides secrets.
+    /// Masks secrets in output.
     pub redactor: Redactor,
-    /// The groups that this process serves.
+    /// Job groups that this process serves.
     pub groups: Vec<Group>,
     /// Clients of git, registries and clusters.
     pub clients: Clients,
@@ -32,22 +32,22 @@ pub struct Services {
     pub build: BuildConfig,
     /// Settings of deployments.
     pub deploy: DeployConfig,
-    /// Counts rollouts that failed, by cause.
+    /// Counts failed rollouts by cause.
     pub metrics: Metrics,
 }
 
-/// One handler for each kind of job.
+/// Returns one handler for each kind of job.
 pub fn all(services: Services) -> Vec<Arc<dyn Handler>> {
     let services = Arc::new(services);
-    let plans = Arc::new(plan_text::PlanText::default());
+    let plan_fetcher = Arc::new(plan_text::PlanFetcher::default());
     vec![
         Arc::new(kubernetes_manifest_build::Build::new(
             services.clone(),
-            plans.clone(),
+            plan_fetcher.clone(),
         )),
         Arc::new(kubernetes_manifest_deploy::Deploy::new(
             services.clone(),
-            plans,
+            plan_fetcher,
         )),
         Arc::new(noop::Noop),
         Arc::new(health_check::HealthCheck::new(

@@ -1,5 +1,4 @@
-//! The process log (stderr: text on a terminal, else JSON) and the registry of metrics. Every line
-//! passes the redactor.
+//! The process log on stderr: text on a terminal, otherwise JSON. Every line passes the redactor.
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -10,20 +9,20 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::base::secret::Redactor;
 use crate::config::LogFormat;
 
-/// Starts the process log. A second call changes nothing: tests run many daemons in one process.
+/// Starts the process log. A second call has no effect: tests run many daemons in one process.
 pub fn start_log(
     format: LogFormat,
     level: tracing::level_filters::LevelFilter,
     redactor: Redactor,
 ) {
     let is_terminal = io::stderr().is_terminal();
-    let colours = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let writer = Masked(redactor);
-    // Libraries below us tell too much at the levels at which we are asked to tell ours.
+    let colors = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let writer = RedactedStderr(redactor);
+    // Libraries log too much at the more verbose levels, so they log warnings and errors at most.
     let filter = tracing_subscriber::filter::Targets::new()
         .with_default(tracing::level_filters::LevelFilter::WARN.min(level))
         .with_target("nuon_runner", level)
-        // It logs bodies that it cannot read, and those may be Secrets.
+        // It logs bodies that it cannot parse, and those may be Secrets.
         .with_target("kube_client", tracing::level_filters::LevelFilter::OFF);
     let registry = tracing_subscriber::registry().with(filter);
     let text = match format {
@@ -31,12 +30,12 @@ pub fn start_log(
         LogFormat::Json => false,
         LogFormat::Auto => is_terminal,
     };
-    // An error means that a log is there already.
+    // An error means that a log is already installed.
     let _ = if text {
         registry
             .with(
                 tracing_subscriber::fmt::layer()
-                    .with_ansi(colours)
+                    .with_ansi(colors)
                     .with_target(false)
                     .with_writer(writer),
             )
@@ -53,21 +52,21 @@ pub fn start_log(
     };
 }
 
-/// Writes to stderr what the redactor lets through.
-struct Masked(Redactor);
+/// Writes redacted lines to stderr.
+struct RedactedStderr(Redactor);
 
-impl<'a> MakeWriter<'a> for Masked {
-    type Writer = MaskedLine<'a>;
+impl<'a> MakeWriter<'a> for RedactedStderr {
+    type Writer = RedactedLine<'a>;
 
     fn make_writer(&'a self) -> Self::Writer {
-        MaskedLine(&self.0)
+        RedactedLine(&self.0)
     }
 }
 
-/// Takes one event, which arrives as one write.
-struct MaskedLine<'a>(&'a Redactor);
+/// Writes one event, which arrives in a single write.
+struct RedactedLine<'a>(&'a Redactor);
 
-impl Write for MaskedLine<'_> {
+impl Write for RedactedLine<'_> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
         io::stderr()

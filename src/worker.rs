@@ -1,15 +1,15 @@
-//! Polls for jobs, claims them, drives each through its six steps, and sees to it that every report
-//! arrives. Generic: what a kind of job does is behind the [`Handler`] trait.
+//! Polls for jobs, claims them, runs each through its six steps, and delivers every report.
+//! Independent of the kinds of jobs: those are behind the [`Handler`] trait.
 //!
 //! ```text
 //! dispatch ─ which job next ─▶ claim ─ an execution of ours ─▶ lifecycle ─ steps ─▶ Handler
 //!                                                               │   ▲
-//!                                         journal ◀─ intent ────┘   └── monitor: cancel, deadline
+//!                                         journal ◀─ intent ────┘   └── monitor: cancel
 //!                                            └─ reports ─▶ outbox ─▶ control plane
 //! ```
 //!
-//! Everything that must survive a kill goes through the journal; after a restart [`recover`]
-//! delivers what is owed and drives on what is still wanted.
+//! Everything that must survive a kill goes through the journal. After a restart [`recover`]
+//! delivers pending reports and resumes the executions that are still wanted.
 
 pub mod claim;
 pub mod dispatch;
@@ -20,13 +20,13 @@ pub mod metrics;
 pub mod outbox;
 pub mod recover;
 
-mod exclusive;
+mod concurrency;
 mod monitor;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use exclusive::Exclusive;
+pub use concurrency::ConcurrencyKeys;
 pub use failure::{Failure, FailureKind};
 pub use handler::{Context, Handler, Outcome, Steps};
 use tokio::sync::watch;
@@ -41,41 +41,42 @@ use crate::control::wire::Settings;
 use crate::job::{Group, JobKind};
 use crate::journal::Journal;
 
-/// What the worker is made of. Built once; shared by all that runs.
+/// The worker's clients, settings and shared state. Built once; shared by all of its tasks.
 pub struct Worker {
-    /// The control plane.
+    /// Client of the control plane's API.
     pub control: Client,
-    /// The journal.
+    /// Durable record of executions and of reports to deliver.
     pub journal: Journal,
-    /// Time.
+    /// The process's clock; manual in tests.
     pub clock: Clock,
-    /// Hides secrets.
+    /// Masks secrets in logs and reports.
     pub redactor: Redactor,
-    /// What goes on log lines.
+    /// Shared by the logs of all jobs.
     pub logs: LogContext,
-    /// The server's settings, as they change.
+    /// The control plane's settings; changes when they are refreshed.
     pub settings: watch::Receiver<Arc<Settings>>,
-    /// One for each kind of job.
+    /// One handler for each kind of job.
     pub handlers: Vec<Arc<dyn Handler>>,
     /// The groups that this process serves.
     pub groups: Vec<Group>,
-    /// Jobs at once per group, if the operator says so.
+    /// Maximum concurrent jobs per group, if the operator sets it; otherwise the control plane's
+    /// setting applies.
     pub concurrency: Option<usize>,
-    /// Where directories of jobs are made.
+    /// Directory below which job directories are created.
     pub state_dir: PathBuf,
-    /// No claim once this is stopped.
+    /// Once this is stopped, no job is claimed.
     pub drain: Stop,
-    /// All jobs are cancelled, with clean-up, once this is stopped.
+    /// Once this is stopped, all jobs are cancelled and cleaned up.
     pub cancel: Stop,
-    /// Counters.
+    /// Metrics of jobs, steps and polls.
     pub metrics: metrics::Metrics,
-    /// Deploys of one component, one after the other.
-    pub exclusive: Exclusive,
-    /// Deliveries that outlive their jobs.
+    /// Concurrency keys, so that deploys of one component run one after the other.
+    pub concurrency_keys: ConcurrencyKeys,
+    /// Report deliveries that outlive their jobs.
     pub background: Background,
 }
 
-/// Tasks that end with the worker.
+/// Tasks that are aborted when the worker ends.
 #[derive(Default)]
 pub struct Background(Mutex<JoinSet<()>>);
 
@@ -86,8 +87,8 @@ impl Background {
         tasks.spawn(task);
     }
 
-    /// Ends all of them where they are. What they had not delivered is in the journal.
-    fn end(&self) {
+    /// Aborts all tasks. Reports that they have not delivered stay in the journal.
+    fn abort_all(&self) {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -96,7 +97,7 @@ impl Background {
 }
 
 impl Worker {
-    /// The handler of a kind.
+    /// Returns the handler of a kind of job.
     fn handler(&self, kind: &JobKind) -> Option<Arc<dyn Handler>> {
         self.handlers
             .iter()

@@ -1,5 +1,5 @@
-//! The admin server: `/livez`, `/readyz` and `/metrics`, on an address of its own, without any
-//! secret.
+//! The admin server: serves `/livez`, `/readyz` and `/metrics` on a separate address. Its responses
+//! contain no secrets.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -19,33 +19,34 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::pulse::Pulse;
 use super::{AgentError, VERSION};
+use crate::agent::heartbeat::HeartbeatThread;
 use crate::base::clock::Clock;
-use crate::control::LONG_POLL;
+use crate::control::LONG_POLL_TIMEOUT;
 use crate::control::wire::Settings;
 use crate::journal::Journal;
-use crate::worker::dispatch::{POLL_PERIOD, Turn};
+use crate::worker::dispatch::{DispatchStatus, POLL_INTERVAL};
 
-/// Connections at once: one for each of the few who ask, and then some. The rest of the process's files is for jobs.
+/// Maximum concurrent connections: one for each of the few clients, and some to spare. The process
+/// needs its remaining file descriptors for jobs.
 const MAX_CONNECTIONS: usize = 64;
 
-/// How long a request's head may take, and the next request on a connection.
+/// Timeout for reading a request's head, and for the next request on a connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a connection lives at most; whoever asks again connects again.
+/// Maximum lifetime of a connection; clients then reconnect.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// The most bytes of a request's head.
-const MAX_HEADERS: usize = 16 << 10;
+/// Maximum size of a request's head, in bytes.
+const MAX_HEADER_BYTES: usize = 16 << 10;
 
-/// Pause after a connection could not be accepted.
+/// Pause after accepting a connection has failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A poll loop that has not turned for this many periods is stuck.
-const PERIODS: u32 = 3;
+/// Number of poll intervals without a successful poll after which the poll loop counts as stuck.
+const MAX_MISSED_POLLS: u32 = 3;
 
-/// The admin server's view of the daemon. Cheap to clone.
+/// The state of the admin server. Cheap to clone.
 #[derive(Clone)]
 pub struct Admin(Arc<Inner>);
 
@@ -53,38 +54,38 @@ struct Inner {
     registry: Registry,
     journal: Journal,
     clock: Clock,
-    turns: watch::Receiver<Turn>,
+    dispatch_status: watch::Receiver<DispatchStatus>,
     settings: watch::Receiver<Arc<Settings>>,
-    pulse: Pulse,
+    heartbeat: HeartbeatThread,
     depth: IntGauge,
     oldest: Gauge,
-    beat: Gauge,
+    heartbeat_age: Gauge,
 }
 
 impl Admin {
-    /// Registers the gauges that are measured when they are asked for.
+    /// Registers the gauges that are computed at each scrape.
     ///
     /// # Errors
-    /// If their names are taken.
+    /// If a metric with one of their names is already registered.
     pub fn new(
         registry: &Registry,
         journal: Journal,
         clock: Clock,
-        turns: watch::Receiver<Turn>,
+        dispatch_status: watch::Receiver<DispatchStatus>,
         settings: watch::Receiver<Arc<Settings>>,
-        pulse: Pulse,
+        heartbeat: HeartbeatThread,
     ) -> Result<Self, prometheus::Error> {
         let depth = IntGauge::new(
             "nuon_runner_outbox_reports",
-            "Reports that wait for the control plane.",
+            "Reports waiting for delivery to the control plane.",
         )?;
         let oldest = Gauge::new(
             "nuon_runner_outbox_oldest_seconds",
-            "Age of the oldest report that waits.",
+            "Age of the oldest report waiting for delivery.",
         )?;
-        let beat = Gauge::new(
+        let heartbeat_age = Gauge::new(
             "nuon_runner_heart_beat_age_seconds",
-            "Time since the last heart beat arrived; -1 for never.",
+            "Time since the last heartbeat arrived; -1 for never.",
         )?;
         let build = IntGaugeVec::new(
             Opts::new(
@@ -96,26 +97,26 @@ impl Admin {
         build.with_label_values(&[VERSION]).set(1);
         registry.register(Box::new(depth.clone()))?;
         registry.register(Box::new(oldest.clone()))?;
-        registry.register(Box::new(beat.clone()))?;
+        registry.register(Box::new(heartbeat_age.clone()))?;
         registry.register(Box::new(build))?;
         let registry = registry.clone();
         Ok(Self(Arc::new(Inner {
             registry,
             journal,
             clock,
-            turns,
+            dispatch_status,
             settings,
-            pulse,
+            heartbeat,
             depth,
             oldest,
-            beat,
+            heartbeat_age,
         })))
     }
 
-    /// Listens; the returned address tells the port that was chosen.
+    /// Starts to listen. Returns the bound address, which shows the port that was chosen.
     ///
     /// # Errors
-    /// [`AgentError::Listen`].
+    /// [`AgentError::Listen`] if the address cannot be bound.
     pub async fn serve(self, address: SocketAddr) -> Result<SocketAddr, AgentError> {
         let failed = |source| AgentError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -125,14 +126,14 @@ impl Admin {
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics))
             .with_state(self);
-        // Lives as long as the process: it is what tells how the stop goes on.
+        // Runs as long as the process, so that a shutdown can be observed.
         tokio::spawn(accept(listener, router));
         Ok(bound)
     }
 }
 
-/// Serves connections: few at once, each for a limited time. The oldest makes room for a new one, so that no number of
-/// connections that say nothing keeps a probe from its answer.
+/// Accepts connections: a limited number, each for a limited time. A new connection replaces the
+/// oldest one, so that idle connections, however many, cannot block a probe.
 async fn accept(listener: TcpListener, router: Router) {
     let mut open: VecDeque<AbortOnDropHandle<()>> = VecDeque::new();
     loop {
@@ -159,7 +160,7 @@ async fn serve_connection(stream: TcpStream, router: Router) {
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIMEOUT, served).await {
         tracing::debug!(%error, "a connection to the admin server ended early");
@@ -167,17 +168,17 @@ async fn serve_connection(stream: TcpStream, router: Router) {
 }
 
 impl Inner {
-    /// What stands in the way of being ready.
-    async fn hindrances(&self) -> Vec<&'static str> {
+    /// Returns why the runner is not ready; empty if it is ready.
+    async fn reasons_not_ready(&self) -> Vec<&'static str> {
         let period = if self.settings.borrow().long_poll_jobs {
-            LONG_POLL
+            LONG_POLL_TIMEOUT
         } else {
-            POLL_PERIOD
+            POLL_INTERVAL
         };
-        let polls = match self.turns.borrow().polled {
-            // Polls begin when the settings have come.
+        let polls = match self.dispatch_status.borrow().last_poll {
+            // Polling begins once the settings have been received.
             None => Some("the control plane has not given settings and jobs yet"),
-            Some(at) if self.clock.elapsed().saturating_sub(at) > period * PERIODS => {
+            Some(at) if self.clock.elapsed().saturating_sub(at) > period * MAX_MISSED_POLLS => {
                 Some("no poll for jobs was answered lately")
             }
             Some(_) => None,
@@ -188,13 +189,13 @@ impl Inner {
 }
 
 async fn ready(State(Admin(inner)): State<Admin>) -> Response {
-    let hindrances = inner.hindrances().await;
-    if hindrances.is_empty() {
+    let reasons = inner.reasons_not_ready().await;
+    if reasons.is_empty() {
         return "ok\n".into_response();
     }
     (
         StatusCode::SERVICE_UNAVAILABLE,
-        format!("{}\n", hindrances.join("\n")),
+        format!("{}\n", reasons.join("\n")),
     )
         .into_response()
 }
@@ -211,8 +212,8 @@ async fn metrics(State(Admin(inner)): State<Admin>) -> Response {
         );
     }
     inner
-        .beat
-        .set(inner.pulse.age().map_or(-1.0, |age| age.as_secs_f64()));
+        .heartbeat_age
+        .set(inner.heartbeat.age().map_or(-1.0, |age| age.as_secs_f64()));
     let encoder = TextEncoder::new();
     let mut text = Vec::new();
     match encoder.encode(&inner.registry.gather(), &mut text) {

@@ -1,4 +1,5 @@
-//! What the control plane is asked at the start, and again from time to time.
+//! Requests to the control plane at startup and at intervals: settings, registration, and shutdown
+//! requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,40 +11,40 @@ use crate::base::backoff::jitter;
 use crate::base::clock::Clock;
 use crate::base::stop::{Cause, Stop};
 use crate::control::wire::{NewProcess, ProcessUpdate, Settings};
-use crate::control::{Client, Patience};
+use crate::control::{Client, RetryPolicy};
 use crate::job::ProcessId;
-use crate::worker::recover::Inheritance;
+use crate::worker::recover::PreviousProcesses;
 
-/// One round of tries; rounds follow each other until the control plane answers.
-const ROUND: Duration = Duration::from_secs(300);
+/// Time limit for one round of attempts; rounds repeat until the control plane answers.
+const ROUND_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How often settings are read again.
-const REFRESH: Duration = Duration::from_secs(300);
+/// Interval between reads of the settings.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
 
-/// How often the control plane is asked whether it wants the process to end.
-const SHUTDOWN_WATCH: Duration = Duration::from_secs(30);
+/// Interval between checks for shutdown requests.
+const SHUTDOWN_POLL_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What the control plane said.
+/// What the control plane returned at startup.
 pub struct Booted {
-    /// Settings.
+    /// Settings of the runner's group.
     pub settings: Arc<Settings>,
-    /// What this process is registered as, on servers that register processes.
+    /// Id of this process's registration, on servers that register processes.
     pub process: Option<ProcessId>,
 }
 
-/// Reads settings and registers the process, for as long as it takes.
+/// Reads the settings and registers the process, retrying until both succeed.
 ///
 /// # Cancel safety
 /// May be dropped at any point.
 pub async fn boot(
     control: &Client,
     mode: Mode,
-    inheritance: Option<&Inheritance>,
+    previous: Option<&PreviousProcesses>,
     clock: &Clock,
 ) -> Booted {
     let (settings, process) = tokio::join!(
         settings(control, clock),
-        register(control, mode, inheritance, clock)
+        register(control, mode, previous, clock)
     );
     Booted {
         settings: Arc::new(settings),
@@ -53,7 +54,7 @@ pub async fn boot(
 
 async fn settings(control: &Client, clock: &Clock) -> Settings {
     loop {
-        match control.settings(Patience::Until(ROUND)).await {
+        match control.settings(RetryPolicy::Within(ROUND_TIMEOUT)).await {
             Ok(settings) => return settings,
             Err(error) => {
                 tracing::error!(%error, "settings cannot be read; will try again in 30 s");
@@ -64,20 +65,21 @@ async fn settings(control: &Client, clock: &Clock) -> Settings {
     }
 }
 
-/// The registration of an earlier process is kept while it shows active: its executions are ours.
+/// Registers this process. Keeps the registration of the previous process while it is active,
+/// because this process continues its executions.
 async fn register(
     control: &Client,
     mode: Mode,
-    inheritance: Option<&Inheritance>,
+    previous: Option<&PreviousProcesses>,
     clock: &Clock,
 ) -> Option<ProcessId> {
-    if let Some(earlier) = inheritance.and_then(|inheritance| inheritance.process_id.clone())
+    if let Some(earlier) = previous.and_then(|inheritance| inheritance.process_id.clone())
         && control
-            .process(&earlier, Patience::Until(ROUND))
+            .process(&earlier, RetryPolicy::Within(ROUND_TIMEOUT))
             .await
             .is_ok_and(|process| process.is_active())
     {
-        tracing::info!(process = %earlier, "keeps the registration of the earlier process");
+        tracing::info!(process = %earlier, "keeping the registration of the previous process");
         return Some(earlier);
     }
     let process = NewProcess {
@@ -85,10 +87,13 @@ async fn register(
         version: VERSION.to_owned(),
     };
     loop {
-        match control.register(&process, Patience::Until(ROUND)).await {
+        match control
+            .register(&process, RetryPolicy::Within(ROUND_TIMEOUT))
+            .await
+        {
             Ok(record) => return Some(record.id),
             Err(error) if error.is_status(404) => {
-                tracing::debug!("the control plane registers no processes");
+                tracing::debug!("the control plane does not register processes");
                 return None;
             }
             Err(error) => {
@@ -99,7 +104,7 @@ async fn register(
     }
 }
 
-/// Reads settings again from time to time, and when told to. Never ends.
+/// Reads the settings again at intervals and on a reload signal. Never returns.
 pub async fn refresh(
     control: &Client,
     settings: &watch::Sender<Arc<Settings>>,
@@ -108,13 +113,16 @@ pub async fn refresh(
 ) {
     loop {
         tokio::select! {
-            () = clock.sleep(jitter(REFRESH)) => {}
+            () = clock.sleep(jitter(REFRESH_INTERVAL)) => {}
             () = reload.notified() => {
-                tracing::info!("reads the token and the settings again");
+                tracing::info!("reading the token and the settings again");
                 control.refresh_token();
             }
         }
-        match control.settings(Patience::Until(REFRESH / 2)).await {
+        match control
+            .settings(RetryPolicy::Within(REFRESH_INTERVAL / 2))
+            .await
+        {
             Ok(fresh) => {
                 let fresh = Arc::new(fresh);
                 settings.send_if_modified(|known| {
@@ -124,13 +132,13 @@ pub async fn refresh(
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "settings could not be refreshed; the old ones stay in force")
+                tracing::warn!(%error, "settings could not be refreshed; the current ones stay in effect")
             }
         }
     }
 }
 
-/// Drains when the control plane wants the process to end. Never ends.
+/// Starts the drain when the control plane requests that the process stops. Never returns.
 pub async fn watch_shutdowns(
     control: &Client,
     process: Option<&ProcessId>,
@@ -141,27 +149,27 @@ pub async fn watch_shutdowns(
         return std::future::pending().await;
     };
     loop {
-        clock.sleep(jitter(SHUTDOWN_WATCH)).await;
-        let wishes = match control.shutdowns(process).await {
+        clock.sleep(jitter(SHUTDOWN_POLL_INTERVAL)).await;
+        let shutdowns = match control.shutdowns(process).await {
             Ok(wishes) => wishes,
             Err(error) => {
-                tracing::debug!(%error, "could not see whether the control plane wants this process to end");
+                tracing::debug!(%error, "could not check for shutdown requests");
                 continue;
             }
         };
-        for wish in wishes.iter().filter(|wish| wish.status == "requested") {
-            tracing::info!(shutdown = %wish.id, "the control plane wants this process to end; draining");
+        for shutdown in shutdowns.iter().filter(|wish| wish.status == "requested") {
+            tracing::info!(shutdown = %shutdown.id, "the control plane requests that this process stops; draining");
             let update = ProcessUpdate {
                 status: "shutting-down".into(),
                 status_description: "draining".into(),
             };
             if let Err(error) = control.update_process(process, &update).await {
-                tracing::debug!(%error, "could not say that the process is shutting down");
+                tracing::debug!(%error, "could not report that the process is shutting down");
             }
-            if let Err(error) = control.complete_shutdown(process, &wish.id).await {
-                tracing::warn!(%error, "could not say that the wish to end was heard");
+            if let Err(error) = control.complete_shutdown(process, &shutdown.id).await {
+                tracing::warn!(%error, "could not acknowledge the shutdown request");
             }
-            // Last: a process without jobs ends at once.
+            // This comes last: a process without jobs ends at once.
             drain.stop(Cause::Shutdown);
         }
     }

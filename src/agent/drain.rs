@@ -1,4 +1,5 @@
-//! Signals: the first drains, the second cancels jobs with clean-up, the third ends at once.
+//! Signals: the first drains, the second cancels jobs and cleans up, the third ends the process at
+//! once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +10,12 @@ use super::Exit;
 use crate::base::clock::Clock;
 use crate::base::stop::{Cause, Stop};
 
-/// What the system or a test tells the daemon.
+/// A signal from the system or from a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// TERM or INT.
+    /// SIGTERM or SIGINT.
     Terminate,
-    /// HUP: read secrets and settings again.
+    /// SIGHUP: read the token and the settings again.
     Reload,
 }
 
@@ -29,7 +30,6 @@ pub struct Draining {
 }
 
 impl Draining {
-    /// Nothing is stopped yet.
     pub fn new(
         signals: mpsc::UnboundedReceiver<Signal>,
         drain: Stop,
@@ -47,42 +47,43 @@ impl Draining {
         }
     }
 
-    /// Told when settings are to be read again.
+    /// Returns the notification that asks for a reload of the settings.
     pub fn reload(&self) -> Arc<Notify> {
         self.reload.clone()
     }
 
-    /// Ends with the first signal to terminate.
+    /// Returns on the next signal to terminate; passes on reload signals meanwhile.
     ///
     /// # Cancel safety
     /// No signal is lost.
-    pub async fn first(&mut self) {
+    pub async fn next_terminate(&mut self) {
         loop {
             match self.signals.recv().await {
                 Some(Signal::Terminate) => return,
                 Some(Signal::Reload) => self.reload.notify_one(),
-                // Nobody can signal any more.
+                // All senders are gone, so no signal can arrive.
                 None => std::future::pending().await,
             }
         }
     }
 
-    /// Stops first the claims, then the jobs. Ends only with the third signal.
+    /// Stops claims first, then jobs. Returns only on the last signal, which ends the process at
+    /// once.
     pub async fn watch(&mut self) -> Exit {
         let drain = self.drain.clone();
         tokio::select! {
-            () = self.first() => tracing::info!(timeout = ?self.timeout, "draining: no new jobs, those under way go on"),
-            // A job or the control plane asked for it.
+            () = self.next_terminate() => tracing::info!(timeout = ?self.timeout, "draining: no new jobs; running jobs continue"),
+            // A job or the control plane started the drain.
             () = drain.stopped() => {}
         }
         self.drain.stop(Cause::Shutdown);
         let over = self.clock.sleep(self.timeout);
         tokio::select! {
-            () = self.first() => tracing::warn!("the second signal: jobs are stopped and cleaned up"),
-            () = over => tracing::warn!("the drain time is over: jobs are stopped and cleaned up"),
+            () = self.next_terminate() => tracing::warn!("second signal: stopping and cleaning up jobs"),
+            () = over => tracing::warn!("drain timeout: stopping and cleaning up jobs"),
         }
         self.cancel.stop(Cause::Shutdown);
-        self.first().await;
+        self.next_terminate().await;
         Exit::Forced
     }
 }

@@ -1,4 +1,4 @@
-//! One process for a state directory.
+//! Locks the state directory, so that only one process uses it.
 
 use std::fs::{File, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -8,14 +8,15 @@ use std::path::Path;
 use super::AgentError;
 use crate::workspace::dir;
 
-/// The file that is locked, and that names its holder.
-const NAME: &str = "lock";
+/// The locked file; it contains the process id of its holder.
+const LOCK_FILE: &str = "lock";
 
-/// Makes the directory (0700), locks it for the life of the returned file, and removes what dead
-/// processes left in it.
+/// Creates the directory (mode 0700), locks it for the lifetime of the returned file, and removes
+/// what previous processes left in it.
 ///
 /// # Errors
-/// [`AgentError::Locked`] names the holder; [`AgentError::StateDir`].
+/// [`AgentError::Locked`], which names the holder, if another process holds the lock;
+/// [`AgentError::StateDir`] if the directory cannot be used.
 pub fn take(state_dir: &Path) -> Result<File, AgentError> {
     let failed = |source| AgentError::StateDir {
         path: state_dir.to_owned(),
@@ -23,9 +24,9 @@ pub fn take(state_dir: &Path) -> Result<File, AgentError> {
     };
     dir::make_private(state_dir).map_err(failed)?;
     if dir::narrow(state_dir).map_err(failed)? {
-        tracing::warn!(path = %state_dir.display(), "other users may look into the state directory; set its mode to 0700");
+        tracing::warn!(path = %state_dir.display(), "other users can access the state directory; set its mode to 0700");
     }
-    let path = state_dir.join(NAME);
+    let path = state_dir.join(LOCK_FILE);
     let mut options = File::options();
     let mut file = options
         .read(true)
@@ -39,7 +40,7 @@ pub fn take(state_dir: &Path) -> Result<File, AgentError> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
-            // A holder that cannot be read is still a holder.
+            // The directory is locked even if the process id cannot be read.
             let _ = (&mut file).take(64).read_to_string(&mut holder);
             let holder = if holder.is_empty() {
                 "another process".into()
@@ -62,7 +63,7 @@ pub fn take(state_dir: &Path) -> Result<File, AgentError> {
     if swept > 0 {
         tracing::info!(
             swept,
-            "removed job directories that an earlier process left"
+            "removed job directories that a previous process left"
         );
     }
     Ok(file)

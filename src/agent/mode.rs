@@ -1,4 +1,5 @@
-//! Which jobs a process serves, by the sub-command it was started with (protocol, section 4.1).
+//! Which groups of jobs a process serves, by its sub-command; see the sub-commands in
+//! `docs/wire-contract.md`.
 
 use crate::job::Group;
 
@@ -14,7 +15,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// The groups it serves.
+    /// Returns the groups that it serves.
     pub fn groups(self) -> Vec<Group> {
         use Group::{Actions, Build, Deploy, Operations, Sandbox, Sync};
         match self {
@@ -24,7 +25,7 @@ impl Mode {
         }
     }
 
-    /// Its name.
+    /// Returns the sub-command's name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Run => "run",
@@ -33,7 +34,7 @@ impl Mode {
         }
     }
 
-    /// Its name in heart beats: `run` has none.
+    /// Returns its name in heartbeats and registrations; empty for `run`.
     pub fn process(self) -> &'static str {
         match self {
             Self::Run => "",

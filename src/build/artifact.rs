@@ -1,4 +1,4 @@
-//! The objects of an artifact.
+//! Reads the objects of an artifact.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Charts on other machines, fetched by our own client, so that each address passes the one guard:
-//! chart repositories over https, and registries (`oci://`), anonymously.
+//! Fetches remote charts with our own HTTP client, so that the SSRF guard checks every address.
+//! Supports chart repositories over HTTPS, and registries (`oci://`), without credentials.
 
 use nodejs_semver::{Range, Version};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use crate::base::error::chain;
-use crate::build::fetch::Fetching;
+use crate::build::fetch::RemoteAccess;
 use crate::kustomize::host::Pull;
 use crate::registry::document::Document;
 use crate::registry::{Address, Credential, Remote, Repository};
@@ -15,33 +15,30 @@ use crate::workspace::archive;
 use crate::workspace::archive::{Limits, Links};
 use crate::{registry, yaml};
 
-/// The largest index of a chart repository.
+/// Maximum size of a chart repository's index, in bytes.
 const MAX_INDEX: usize = 64 << 20;
 
-/// The largest packed chart.
+/// Maximum size of a packed chart, in bytes.
 const MAX_CHART: usize = 64 << 20;
 
-/// The layer of an artifact that holds a chart (Helm, "OCI support").
+/// Media type of the layer that contains a chart (Helm's OCI support).
 const CHART_LAYER: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 
-/// Fetches a chart: its files, by their paths below its directory.
-///
-/// # Errors
-/// A sentence.
+/// Fetches a chart. Returns its files with their paths below the chart's directory.
 pub(super) async fn pull(
     pull: &Pull,
-    fetching: &Fetching,
+    fetching: &RemoteAccess,
 ) -> Result<Vec<(String, Vec<u8>)>, String> {
     let packed = match pull.repo.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("oci") => {
-            of_registry(rest, pull, fetching).await?
+            pull_from_registry(rest, pull, fetching).await?
         }
-        _ => of_repository(pull, fetching).await?,
+        _ => pull_from_repository(pull, fetching).await?,
     };
     unpack(&packed, &pull.name)
 }
 
-async fn of_repository(pull: &Pull, fetching: &Fetching) -> Result<Vec<u8>, String> {
+async fn pull_from_repository(pull: &Pull, fetching: &RemoteAccess) -> Result<Vec<u8>, String> {
     let about = |message: String| {
         format!(
             "the chart repository {}: {message}",
@@ -63,13 +60,13 @@ async fn of_repository(pull: &Pull, fetching: &Fetching) -> Result<Vec<u8>, Stri
     let versions = entries
         .iter()
         .filter_map(|entry| entry.get("version")?.as_str());
-    let version = choose(versions, pull).ok_or_else(|| about(missing(pull)))?;
+    let version = select_version(versions, pull).ok_or_else(|| about(version_not_found(pull)))?;
     let is_it =
         |entry: &&Value| entry.get("version").and_then(Value::as_str) == Some(version.as_str());
     let entry = entries
         .iter()
         .find(is_it)
-        .ok_or_else(|| about(missing(pull)))?;
+        .ok_or_else(|| about(version_not_found(pull)))?;
     let url = entry
         .get("urls")
         .and_then(|urls| urls.get(0)?.as_str())
@@ -102,19 +99,23 @@ fn read_index(text: &[u8]) -> Result<Value, String> {
     yaml::json::to_json(&node).map_err(|error| format!("its index: {error}"))
 }
 
-async fn of_registry(rest: &str, pull: &Pull, fetching: &Fetching) -> Result<Vec<u8>, String> {
+async fn pull_from_registry(
+    rest: &str,
+    pull: &Pull,
+    fetching: &RemoteAccess,
+) -> Result<Vec<u8>, String> {
     let text = |error: registry::RegistryError| chain(&error);
     let address =
         Address::parse(&format!("{}/{}", rest.trim_end_matches('/'), pull.name)).map_err(text)?;
     let connections = fetching.connections.of_authors();
-    let channel = connections
+    let scheme = connections
         .channel(&address, &fetching.insecure)
         .await
         .map_err(text)?;
-    let remote = Remote::new(address, Credential::Anonymous, connections, channel).map_err(text)?;
+    let remote = Remote::new(address, Credential::Anonymous, connections, scheme).map_err(text)?;
     let version = match Version::parse(&pull.version) {
         Ok(_) => pull.version.clone(),
-        // Tags cannot hold a plus, so charts have an underscore there.
+        // Tags cannot contain `+`, so Helm replaces it with `_`.
         Err(_) => {
             let tags: Vec<String> = remote
                 .tags()
@@ -123,14 +124,15 @@ async fn of_registry(rest: &str, pull: &Pull, fetching: &Fetching) -> Result<Vec
                 .iter()
                 .map(|tag| tag.replace('_', "+"))
                 .collect();
-            choose(tags.iter().map(String::as_str), pull).ok_or_else(|| missing(pull))?
+            select_version(tags.iter().map(String::as_str), pull)
+                .ok_or_else(|| version_not_found(pull))?
         }
     };
     let tag = registry::Version::tag(&version.replace('+', "_")).map_err(text)?;
     let repository = Repository::Remote(Box::new(remote));
     let stored = repository.manifest(&tag).await.map_err(text)?;
     let Document::Manifest(manifest) = Document::read(&stored).map_err(text)? else {
-        return Err(format!("{} is no chart but an index", pull.name));
+        return Err(format!("{} is an index, not a chart", pull.name));
     };
     let layer = manifest
         .layers
@@ -138,7 +140,7 @@ async fn of_registry(rest: &str, pull: &Pull, fetching: &Fetching) -> Result<Vec
         .find(|layer| layer.media_type == CHART_LAYER);
     let layer = layer.ok_or_else(|| {
         format!(
-            "{} is no chart: it has no layer of type {CHART_LAYER}",
+            "{} is not a chart: it has no layer of type {CHART_LAYER}",
             pull.name
         )
     })?;
@@ -149,9 +151,9 @@ async fn of_registry(rest: &str, pull: &Pull, fetching: &Fetching) -> Result<Vec
         .to_vec())
 }
 
-/// The version that is meant: exactly this one, else the newest within the range; without one the newest, of which
-/// pre-releases count only if they are asked for.
-fn choose<'a>(versions: impl Iterator<Item = &'a str>, pull: &Pull) -> Option<String> {
+/// Selects a version: exactly the one given, else the newest in the range, else, if none is given,
+/// the newest. Pre-releases count only with `devel`, or if the range includes them.
+fn select_version<'a>(versions: impl Iterator<Item = &'a str>, pull: &Pull) -> Option<String> {
     let known: Vec<&str> = versions.collect();
     if known.contains(&pull.version.as_str()) {
         return Some(pull.version.clone());
@@ -164,29 +166,28 @@ fn choose<'a>(versions: impl Iterator<Item = &'a str>, pull: &Pull) -> Option<St
     let range = Range::parse(wanted.replace(',', " ")).ok()?;
     let parsed = |text: &'a str| Some((Version::parse(text.trim_start_matches('v')).ok()?, text));
     let is_any = wanted.starts_with(">=0.0.0-");
-    let fits = |(version, _): &(Version, &str)| is_any || range.satisfies(version);
+    let is_in_range = |(version, _): &(Version, &str)| is_any || range.satisfies(version);
     let best = known
         .into_iter()
         .filter_map(parsed)
-        .filter(fits)
+        .filter(is_in_range)
         .max_by(|(a, _), (b, _)| a.cmp(b));
     best.map(|(_, text)| text.to_owned())
 }
 
-fn missing(pull: &Pull) -> String {
+fn version_not_found(pull: &Pull) -> String {
     let wanted = if pull.version.is_empty() {
-        "that is no pre-release"
+        "other than pre-releases"
     } else {
         &pull.version
     };
     format!("it has no version {wanted} of the chart {}", pull.name)
 }
 
-/// The files of a packed chart, without the directory that all of them are in.
+/// Returns the files of a packed chart, without their common top-level directory.
 fn unpack(packed: &[u8], name: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
-    let about = |error: archive::ArchiveError| {
-        format!("the chart {name} that was fetched: {}", chain(&error))
-    };
+    let about =
+        |error: archive::ArchiveError| format!("the fetched chart {name}: {}", chain(&error));
     let limits = Limits::default();
     let tar = archive::expand(packed, limits.bytes).map_err(about)?;
     let files = archive::files(&tar, limits, Links::Refuse).map_err(about)?;
@@ -230,7 +231,7 @@ mod tests {
                 version: version.into(),
                 devel,
             };
-            choose(known.into_iter(), &pull).unwrap_or_default()
+            select_version(known.into_iter(), &pull).unwrap_or_default()
         };
         for (wanted, chosen) in [
             ("", "1.10.0"),

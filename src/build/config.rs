@@ -5,8 +5,8 @@ use crate::registry::format::Layout;
 /// Settings of builds.
 #[derive(Debug, Clone)]
 pub struct BuildConfig {
-    /// Whether overlays may name bases, files and charts on other machines.
+    /// Whether overlays may name remote bases, files and charts.
     pub allow_remote: bool,
-    /// The layout of artifacts that are written.
+    /// Layout of the artifacts that builds write.
     pub layout: Layout,
 }

@@ -11,31 +11,31 @@ use crate::base::secret::Redactor;
 use crate::registry::remote::Connections;
 use crate::workspace::git::Policy;
 
-/// Redirects that are followed for one file.
+/// Maximum redirects for one file.
 const MAX_REDIRECTS: usize = 5;
 
-/// The longest that one file may take.
+/// Timeout for each request for a file; a redirect is a new request.
 const FILE_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How other machines are reached. What an overlay names is named by its author.
-pub struct Fetching {
-    /// What git may do. Its guard counts for https, too, and for http where git may speak it.
+/// Access to remote hosts. All addresses come from the author of an overlay, so they are checked as
+/// such ([`Reach::Author`]).
+pub struct RemoteAccess {
+    /// Git policy. Its SSRF guard also applies to HTTPS, and to HTTP for hosts where git may use
+    /// it.
     pub git: Policy,
-    /// Connections within that guard.
+    /// HTTP client with the same guard.
     pub web: reqwest::Client,
-    /// Connections to registries.
+    /// Clients for registries.
     pub connections: Connections,
-    /// Registries that are spoken to over http.
+    /// Registries (`host:port`) that are reached over plain HTTP.
     pub insecure: Vec<String>,
-    /// Hides secrets.
+    /// Masks secrets in output.
     pub redactor: Redactor,
 }
 
-impl Fetching {
-    /// Reads a file of at most `limit` bytes. Each address on the way is checked, redirects included.
-    ///
-    /// # Errors
-    /// A sentence without the address, which may hold a credential.
+impl RemoteAccess {
+    /// Fetches a file of at most `limit` bytes. The guard checks every address, redirects included.
+    /// Error messages omit the address, because it may contain a credential.
     pub(super) async fn get(&self, mut url: Url, limit: usize) -> Result<Vec<u8>, String> {
         for _ in 0..=MAX_REDIRECTS {
             let host = url.host_str().unwrap_or_default();
@@ -61,7 +61,7 @@ impl Fetching {
                     .and_then(|value| value.to_str().ok());
                 url = location
                     .and_then(|location| url.join(location).ok())
-                    .ok_or("the server redirects to nowhere")?;
+                    .ok_or("the server redirects without a valid location")?;
                 continue;
             }
             if !answer.status().is_success() {

@@ -1,5 +1,5 @@
-//! What a build may ask for beside the files of its source: Helm, repositories, files of the web, as
-//! far as the operator and the plan allow it.
+//! What a build may access besides the files of its source, as far as the operator and the plan
+//! allow: Helm, git repositories and files on the web.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use url::Url;
 use crate::base::error::chain;
 use crate::base::guard::Reach;
 use crate::base::stop::Stop;
-use crate::build::{Fetching, Tree, charts};
+use crate::build::{RemoteAccess, Tree, charts};
 use crate::kustomize::Files;
 use crate::kustomize::host::{Helm, Host, Pull, Remote, Template};
 use crate::kustomize::remote::Repository;
@@ -16,26 +16,26 @@ use crate::workspace::git::{Location, Source};
 use crate::workspace::helm;
 use crate::workspace::jail::Jail;
 
-/// The largest file that is fetched from the web.
-const LARGEST_FILE: usize = 64 << 20;
+/// Maximum size of a file from the web, in bytes.
+const MAX_FILE_BYTES: usize = 64 << 20;
 
-/// A build's way out.
-pub struct Outside {
-    /// Gives a runtime that other threads drive; the build's own thread only waits on it.
+/// The [`Host`] of a build: gives it Helm and remote access.
+pub struct BuildHost {
+    /// Returns a runtime that other threads drive. The build's own thread blocks on it.
     pub runtime: Box<dyn Fn() -> Result<tokio::runtime::Handle, String> + Send>,
-    /// Ends the build.
+    /// Cancels the build.
     pub stop: Stop,
-    /// Where trees and charts lie while the build goes on.
+    /// Directory for fetched trees and charts during the build.
     pub scratch: PathBuf,
-    /// The program, if charts may be inflated.
+    /// Helm, if charts may be inflated.
     pub helm: Option<helm::Helm>,
-    /// How other machines are reached, if they may be.
-    pub remote: Option<Fetching>,
-    /// Takes warnings.
+    /// Remote access, if it is allowed.
+    pub remote: Option<RemoteAccess>,
+    /// Receives warnings.
     pub warn: Box<dyn Fn(&str) + Send>,
 }
 
-impl Host for Outside {
+impl Host for BuildHost {
     fn cancelled(&self) -> bool {
         self.stop.is_stopped()
     }
@@ -53,7 +53,7 @@ impl Host for Outside {
     }
 }
 
-impl Helm for Outside {
+impl Helm for BuildHost {
     fn pull(&self, pull: &Pull) -> Result<Vec<(String, Vec<u8>)>, String> {
         let Some(fetching) = &self.remote else {
             return Err(format!(
@@ -70,7 +70,7 @@ impl Helm for Outside {
 
     fn template(&self, template: &Template) -> Result<String, String> {
         let Some(helm) = &self.helm else {
-            return Err("charts are not inflated here".into());
+            return Err("this build may not inflate charts".into());
         };
         let Template {
             name,
@@ -97,9 +97,9 @@ impl Helm for Outside {
     }
 }
 
-impl Remote for Outside {
+impl Remote for BuildHost {
     fn repository(&self, repository: &Repository) -> Result<Box<dyn Files>, String> {
-        let Some(Fetching { git, redactor, .. }) = &self.remote else {
+        let Some(RemoteAccess { git, redactor, .. }) = &self.remote else {
             return Err("fetching is not allowed".into());
         };
         let location = Location::parse(&repository.url, git).map_err(|error| error.to_string())?;
@@ -116,7 +116,7 @@ impl Remote for Outside {
         };
         let fetch = async {
             let tree = tempfile::tempdir_in(&self.scratch)
-                .map_err(|error| format!("cannot make a directory: {error}"))?;
+                .map_err(|error| format!("cannot create a directory: {error}"))?;
             let fetched = tokio::time::timeout(
                 repository.timeout,
                 source.fetch(tree.path(), git, redactor, &self.stop),
@@ -135,7 +135,7 @@ impl Remote for Outside {
         };
         let tree = (self.runtime)()?.block_on(fetch)?;
         let jail = Jail::open(tree.path()).map_err(|error| error.to_string())?;
-        Ok(Box::new(Fetched {
+        Ok(Box::new(FetchedTree {
             tree: Tree(jail),
             _directory: tree,
         }))
@@ -146,20 +146,20 @@ impl Remote for Outside {
             return Err("fetching is not allowed".into());
         };
         let url = Url::parse(address).map_err(|_| "it is not a URL")?;
-        let fetch = self.stop.run(fetching.get(url, LARGEST_FILE));
+        let fetch = self.stop.run(fetching.get(url, MAX_FILE_BYTES));
         (self.runtime)()?
             .block_on(fetch)
             .unwrap_or_else(|| Err("the build was cancelled".into()))
     }
 }
 
-/// A tree that is removed with the build.
-struct Fetched {
+/// A fetched tree, removed on drop.
+struct FetchedTree {
     tree: Tree,
     _directory: tempfile::TempDir,
 }
 
-impl Files for Fetched {
+impl Files for FetchedTree {
     fn kind(&self, path: &str) -> Option<crate::kustomize::Kind> {
         self.tree.kind(path)
     }

@@ -1,13 +1,13 @@
-//! A jailed source tree as the files of the kustomize engine.
+//! Gives the kustomize engine access to a source tree through a jail.
 
 use crate::kustomize::{Files, Kind};
 use crate::workspace::jail;
 use crate::workspace::jail::Jail;
 
-/// The largest file that is read.
-const LARGEST_FILE: u64 = 64 << 20;
+/// Maximum size of a file, in bytes.
+const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// A source tree that cannot be left.
+/// A source tree; paths cannot leave it.
 pub struct Tree(pub Jail);
 
 impl Files for Tree {
@@ -20,7 +20,7 @@ impl Files for Tree {
 
     fn read(&self, path: &str) -> Result<Vec<u8>, String> {
         self.0
-            .read(path, LARGEST_FILE)
+            .read(path, MAX_FILE_BYTES)
             .map_err(|error| error.to_string())
     }
 

@@ -1,4 +1,4 @@
-//! `apply`: brings objects to a cluster.
+//! `apply`: applies objects to a cluster.
 
 use std::collections::HashMap;
 
@@ -6,20 +6,19 @@ use clap::{ArgMatches, Command};
 use serde_json::json;
 
 use super::cluster::{
-    Sources, Stopped, Target, code_of, confirm, dry_run_argument, run as run_on, with_source,
-    with_target, yes_argument,
+    AcceptedInput, CommandError, Target, confirm, dry_run_argument, exit_code_for, run as run_on,
+    with_source, with_target, yes_argument,
 };
-use super::plan::{self, VERSION, load, refused, survey};
-use super::{Code, complain, input, tell};
-use crate::cluster::rollout::deploy::{Deployed, Failure, Order, deploy};
+use super::plan::{self, VERSION, fail_if_refused, load, snapshot};
+use super::{Code, input, print_error, print_escaped};
+use crate::cluster::rollout::deploy::{DeployRequest, DeployResult, Failure, deploy};
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::plan::plan as make_plan;
 use crate::cluster::rollout::preconditions;
 use crate::cluster::rollout::rollback::Rollback;
-use crate::cluster::rollout::snapshot::Survey;
+use crate::cluster::rollout::snapshot::Snapshot;
 use crate::plan::changeset::{Change, ResourceDiff};
 
-/// Its arguments.
 pub fn command() -> Command {
     let command = Command::new("apply")
         .about(
@@ -31,52 +30,61 @@ pub fn command() -> Command {
         .arg(input::output_argument());
     with_target(with_source(
         command,
-        "File of a saved plan, or oci://REFERENCE of an artifact",
+        "Saved plan file, or oci://REFERENCE of an artifact",
     ))
 }
 
-/// Runs it.
 pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
-    run_on(matches, environment, Sources::OneOrPlan, async |target| {
-        let file = matches
-            .get_one::<String>("SOURCE")
-            .filter(|source| !source.starts_with("oci://"));
-        match file {
-            Some(file) => saved(target, matches, file).await,
-            None if matches.get_flag("dry-run") => plan::fresh(target, matches).await,
-            None => {
-                let mut source = target.source(matches).await?;
-                let mut survey = survey(target, &mut source).await?;
-                fresh(
-                    target,
-                    matches,
-                    &mut survey,
-                    &target.namespace,
-                    source.artifact.clone(),
-                )
-                .await
+    run_on(
+        matches,
+        environment,
+        AcceptedInput::ObjectsOrPlan,
+        async |target| {
+            let file = matches
+                .get_one::<String>("SOURCE")
+                .filter(|source| !source.starts_with("oci://"));
+            match file {
+                Some(file) => apply_saved(target, matches, file).await,
+                None if matches.get_flag("dry-run") => plan::plan_and_print(target, matches).await,
+                None => {
+                    let mut source = target.load_objects(matches).await?;
+                    let mut snapshot = snapshot(target, &mut source).await?;
+                    plan_and_apply(
+                        target,
+                        matches,
+                        &mut snapshot,
+                        &target.namespace,
+                        source.artifact.clone(),
+                    )
+                    .await
+                }
             }
-        }
-    })
+        },
+    )
 }
 
-/// Applies a saved plan, if it still fits.
-async fn saved(target: &Target, matches: &ArgMatches, file: &str) -> Result<Code, Stopped> {
+/// Applies a saved plan, if it still matches the cluster.
+async fn apply_saved(
+    target: &Target,
+    matches: &ArgMatches,
+    file: &str,
+) -> Result<Code, CommandError> {
     let mut saved = load(file)?;
-    saved.contradicts(matches)?;
-    let mut known = target.known(std::mem::take(&mut saved.objects), saved.artifact.clone());
+    saved.check_flags(matches)?;
+    let mut input_objects =
+        target.with_masked_secrets(std::mem::take(&mut saved.objects), saved.artifact.clone());
     let options = &saved.options(&target.deploy.options);
-    let objects = std::mem::take(&mut known.objects);
-    let mut survey = Survey::take(
+    let objects = std::mem::take(&mut input_objects.objects);
+    let mut snapshot = Snapshot::take(
         &target.api,
         objects,
         &saved.namespace,
         saved.component().as_ref(),
     )
     .await?;
-    match preconditions::approved(&saved.contract, &survey, options) {
+    match preconditions::check_saved_plan(&saved.contract, &snapshot, options) {
         Ok(_) if matches.get_flag("dry-run") => {
-            target.say("the plan still fits; `plan show` tells what it changes");
+            target.print_stderr("the plan still fits; `plan show` prints its changes");
             Ok(if saved.contract.is_noop() {
                 Code::Done
             } else {
@@ -85,16 +93,16 @@ async fn saved(target: &Target, matches: &ArgMatches, file: &str) -> Result<Code
         }
         Ok(actions) => {
             let waiting = target.deploy.waiting.clone();
-            let order = Order {
+            let order = DeployRequest {
                 actions,
-                contract: Some(&saved.contract),
+                saved_plan: Some(&saved.contract),
                 artifact: saved.artifact.clone(),
                 waiting,
             };
             finish(
                 target,
                 matches,
-                &mut survey,
+                &mut snapshot,
                 &saved.namespace,
                 &order,
                 options,
@@ -102,108 +110,117 @@ async fn saved(target: &Target, matches: &ArgMatches, file: &str) -> Result<Code
             .await
         }
         Err(breaches) if target.deploy.replan => {
-            target.say(&format!(
-                "{}; it is planned anew (deploy.moved)",
-                Failure::Moved(breaches).sentence()
+            target.print_stderr(&format!(
+                "{}; planning again (deploy.moved)",
+                Failure::PlanConflict(breaches).sentence()
             ));
-            fresh(
+            plan_and_apply(
                 target,
                 matches,
-                &mut survey,
+                &mut snapshot,
                 &saved.namespace,
                 saved.artifact.clone(),
             )
             .await
         }
-        Err(breaches) => Err(Stopped(Code::Moved, Failure::Moved(breaches).sentence())),
+        Err(breaches) => Err(CommandError(
+            Code::PlanConflict,
+            Failure::PlanConflict(breaches).sentence(),
+        )),
     }
 }
 
-/// Plans and applies in one go. What somebody has seen and approved may delete what it lists.
-pub async fn fresh(
+/// Plans and applies in one step. A plan that the user saw and confirmed counts as approved, so it
+/// may delete what it lists.
+pub async fn plan_and_apply(
     target: &Target,
     matches: &ArgMatches,
-    survey: &mut Survey,
+    snapshot: &mut Snapshot,
     namespace: &str,
     artifact: Option<String>,
-) -> Result<Code, Stopped> {
+) -> Result<Code, CommandError> {
     let options = &target.options();
-    let plan = make_plan(&target.api, survey, options).await?;
-    refused(&plan)?;
-    let contract = plan.contract(survey, options);
-    if let Some(note) = survey.elsewhere(&target.api).await {
-        target.say(&format!("note: {note}"));
+    let plan = make_plan(&target.api, snapshot, options).await?;
+    fail_if_refused(&plan)?;
+    let contract = plan.saved_plan(snapshot, options);
+    if let Some(note) = snapshot.deployed_elsewhere(&target.api).await {
+        target.print_stderr(&format!("note: {note}"));
     }
-    let was_seen = !matches.get_flag("yes");
-    for note in &survey.notes {
-        target.say(&format!("note: {note}"));
+    let needs_confirmation = !matches.get_flag("yes");
+    for note in &snapshot.notes {
+        target.print_stderr(&format!("note: {note}"));
     }
-    if was_seen && !plan.is_noop() {
-        target.say(plan::text(&plan).trim_end());
+    if needs_confirmation && !plan.is_noop() {
+        target.print_stderr(plan::text(&plan).trim_end());
         if !confirm(target, matches, "apply?").await? {
             return Ok(Code::Done);
         }
     }
     let waiting = target.deploy.waiting.clone();
-    let order = if was_seen {
-        let actions = preconditions::approved(&contract, survey, options);
-        let actions = actions
-            .map_err(|breaches| Stopped(Code::Moved, Failure::Moved(breaches).sentence()))?;
-        Order {
+    let request = if needs_confirmation {
+        let actions = preconditions::check_saved_plan(&contract, snapshot, options);
+        let actions = actions.map_err(|breaches| {
+            CommandError(
+                Code::PlanConflict,
+                Failure::PlanConflict(breaches).sentence(),
+            )
+        })?;
+        DeployRequest {
             actions,
-            contract: Some(&contract),
+            saved_plan: Some(&contract),
             artifact,
             waiting,
         }
     } else {
-        Order {
-            actions: preconditions::actions(&plan, survey, options),
-            contract: None,
+        DeployRequest {
+            actions: preconditions::actions(&plan, snapshot, options),
+            saved_plan: None,
             artifact,
             waiting,
         }
     };
-    finish(target, matches, survey, namespace, &order, options).await
+    finish(target, matches, snapshot, namespace, &request, options).await
 }
 
 async fn finish(
     target: &Target,
     matches: &ArgMatches,
-    survey: &mut Survey,
+    snapshot: &mut Snapshot,
     namespace: &str,
-    order: &Order<'_>,
+    order: &DeployRequest<'_>,
     options: &Options,
-) -> Result<Code, Stopped> {
-    let told = |line: &str| target.say(line);
-    let mut deployed = deploy(&target.api, survey, order, options, &told).await?;
+) -> Result<Code, CommandError> {
+    let progress = |line: &str| target.print_stderr(line);
+    let mut deployed = deploy(&target.api, snapshot, order, options, &progress).await?;
     for note in &deployed.notes {
-        target.say(&format!("note: {note}"));
+        target.print_stderr(&format!("note: {note}"));
     }
-    let code = deployed.failure.as_ref().map_or(Code::Done, code_of);
+    let code = deployed.failure.as_ref().map_or(Code::Done, exit_code_for);
     if code == Code::NotReady && target.deploy.roll_back {
-        let told = roll_back(target, survey, namespace, order.artifact.as_deref()).await;
-        target.say(&format!("note: {told}"));
+        let told = roll_back(target, snapshot, namespace, order.artifact.as_deref()).await;
+        target.print_stderr(&format!("note: {told}"));
         deployed.notes.push(told);
     }
     report(target, matches, &deployed);
     Ok(code)
 }
 
-/// Goes back to the last artifact that succeeded, if there is one; what is said of it.
+/// Rolls back to the last artifact that succeeded, if there is one. Returns a sentence about the
+/// outcome.
 async fn roll_back(
     target: &Target,
-    survey: &mut Survey,
+    snapshot: &mut Snapshot,
     namespace: &str,
     from: Option<&str>,
 ) -> String {
     let mut pulled = None;
     let pull = async |artifact: &str| {
-        // Its secrets are hidden for as long as it is kept.
+        // Kept, so that its secrets stay masked.
         let source = pulled.insert(
             target
                 .pull(artifact)
                 .await
-                .map_err(|Stopped(_, message)| message)?,
+                .map_err(|CommandError(_, message)| message)?,
         );
         Ok(std::mem::take(&mut source.objects))
     };
@@ -215,14 +232,14 @@ async fn roll_back(
         from,
         waiting,
     };
-    let said = rollback
-        .run(survey, pull, &|line: &str| target.say(line))
+    let outcome = rollback
+        .run(snapshot, pull, &|line: &str| target.print_stderr(line))
         .await;
-    target.redactor.mask(&said).into_owned()
+    target.redactor.mask(&outcome).into_owned()
 }
 
-/// Prints what was done, and says why it failed.
-pub fn report(target: &Target, matches: &ArgMatches, deployed: &Deployed) {
+/// Prints the changes that were made, and the error if the deploy failed.
+pub fn report(target: &Target, matches: &ArgMatches, deployed: &DeployResult) {
     let text = if input::wants_json(matches) {
         input::document(&json!({
             "schema_version": VERSION, "changes": deployed.diffs, "notes": deployed.notes,
@@ -236,9 +253,9 @@ pub fn report(target: &Target, matches: &ArgMatches, deployed: &Deployed) {
         let lines = changed.map(|diff| format!("{} {}\n", diff.change.word(), diff.subject()));
         lines.chain([summary(&deployed.diffs)]).collect()
     };
-    tell(&target.redactor.mask(&text));
+    print_escaped(&target.redactor.mask(&text));
     if let Some(failure) = &deployed.failure {
-        complain(&target.redactor.mask(&failure.sentence()), "");
+        print_error(&target.redactor.mask(&failure.sentence()), "");
     }
 }
 

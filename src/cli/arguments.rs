@@ -1,15 +1,15 @@
-//! Sub-commands and flags. Flags of settings follow from the table of settings.
+//! Subcommands and flags. The flags for settings are generated from the table of settings.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
 use super::{
-    Code, apply, complain, delete, dev, diff, exit, explain, history, normalize, plan, print,
+    Code, apply, delete, dev, diff, exit, explain, history, normalize, plan, print, print_error,
     render, settings, status,
 };
 use crate::config::setting::SETTINGS;
 
-/// The whole command line.
+/// Returns the whole command line.
 pub fn command() -> Command {
     Command::new("nuon-runner")
         .version(crate::agent::VERSION)
@@ -19,7 +19,7 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
         .subcommands([
-            with_settings(Command::new("run").about("Runs the daemon for all groups of jobs")),
+            with_settings(Command::new("run").about("Runs the daemon for all job groups")),
             with_settings(
                 Command::new("build")
                     .alias("org")
@@ -31,12 +31,11 @@ pub fn command() -> Command {
                     .alias("management")
                     .about("Manages the machine (alias: management); not supported yet"),
             ),
+            with_settings(Command::new("migrate").about("Migrates the journal's schema and exits")),
             with_settings(
-                Command::new("migrate").about("Brings the journal's schema up to date and ends"),
-            ),
-            with_settings(
-                Command::new("check-config")
-                    .about("Prints every setting with its origin, or what is wrong"),
+                Command::new("check-config").about(
+                    "Prints every setting with its origin, or the error in the configuration",
+                ),
             ),
             dev::command(),
             render::command(),
@@ -73,24 +72,24 @@ fn with_settings(command: Command) -> Command {
     command.arg(config).args(flags).after_help(exit::TABLE)
 }
 
-/// Prints help, or in one line what is wrong with the arguments; the exit code for it.
+/// Prints help to stdout, or a usage error in one line to stderr. Returns the exit code.
 pub fn usage(error: &clap::Error) -> Code {
     if !error.use_stderr() {
         print(&error.render().to_string());
         return Code::Done;
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // There is nobody left to tell if this fails.
+        // There is no other place to report a failure.
         let _ = error.print();
     } else {
-        complain(&sentence(error), "");
+        print_error(&one_line_error(error), "");
     }
     Code::Usage
 }
 
-/// What is wrong, where, and the nearest that would be right. The library's own text has several
-/// lines, of which the first says what is wrong.
-fn sentence(error: &clap::Error) -> String {
+/// Formats a usage error as one line: what is wrong, where, and the nearest valid value. The text
+/// of clap has several lines, of which the first says what is wrong.
+fn one_line_error(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let what = text
         .lines()

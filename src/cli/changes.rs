@@ -1,9 +1,10 @@
-//! A changeset for people.
+//! Formats a changeset for people.
 
-use super::tame;
+use super::escape_control;
 use crate::plan::changeset::{Change, DiffEntry, ResourceDiff};
 
-/// The object with a sign for what becomes of it, then its fields or lines, indented.
+/// Formats one object: the sign of its change and its name, then its fields or lines, indented. The
+/// old and the new value of a field share one line.
 pub fn text(diff: &ResourceDiff) -> String {
     let mut text = format!("{} {}", sign(diff.change), diff.subject());
     if let Some(error) = &diff.error {
@@ -33,10 +34,10 @@ pub fn text(diff: &ResourceDiff) -> String {
             (None, _) => text.push_str(&format!("    {} {}\n", sign(first.change), payload(first))),
         }
     }
-    tame(&text).into_owned()
+    escape_control(&text).into_owned()
 }
 
-/// The value of a field before and after, in a line each.
+/// Returns true if the entries are the old and the new value of one field.
 fn is_pair(first: &DiffEntry, second: &DiffEntry) -> bool {
     first.path == second.path && (first.change, second.change) == (Change::Removed, Change::Added)
 }

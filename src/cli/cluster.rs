@@ -1,4 +1,4 @@
-//! What the commands that work on a cluster have in common: connection, sources of objects, and how they end.
+//! Shared code of the commands that work on a cluster: connection, input objects and exit codes.
 
 mod arguments;
 mod person;
@@ -6,13 +6,13 @@ mod person;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-pub use arguments::{Sources, dry_run_argument, with_source, with_target, yes_argument};
+pub use arguments::{AcceptedInput, dry_run_argument, with_source, with_target, yes_argument};
 use clap::ArgMatches;
 pub use person::confirm;
-use person::listen;
+use person::stop_on_signals;
 use tracing::level_filters::LevelFilter;
 
-use super::{Code, chain, complain, input, overlay, say, settings};
+use super::{Code, chain, input, overlay, print_error, print_stderr, settings};
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
@@ -32,16 +32,16 @@ use crate::manifest::{self, Object};
 use crate::registry::{RegistryError, Version, format};
 use crate::telemetry::start_log;
 
-/// What is said where a component has to be named.
-const NO_COMPONENT: &str = "which component? give --component NAME";
+/// Error message of commands that need a component and have none.
+const NO_COMPONENT: &str = "no component is given; use --component NAME";
 
-/// Where Kubernetes puts the service account of a pod.
+/// Directory where Kubernetes mounts the service account of a pod.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// Why a command did not do what it was for, and its exit code.
-pub struct Stopped(pub Code, pub String);
+/// Error of a command: its exit code and message.
+pub struct CommandError(pub Code, pub String);
 
-impl From<ClusterError> for Stopped {
+impl From<ClusterError> for CommandError {
     fn from(error: ClusterError) -> Self {
         Self(
             if error.is_forbidden() {
@@ -54,13 +54,13 @@ impl From<ClusterError> for Stopped {
     }
 }
 
-impl From<ConnectError> for Stopped {
+impl From<ConnectError> for CommandError {
     fn from(error: ConnectError) -> Self {
         Self(Code::Forbidden, chain(&error))
     }
 }
 
-impl From<RegistryError> for Stopped {
+impl From<RegistryError> for CommandError {
     fn from(error: RegistryError) -> Self {
         let is_denied = matches!(error, RegistryError::Denied { .. });
         Self(
@@ -74,18 +74,20 @@ impl From<RegistryError> for Stopped {
     }
 }
 
-impl From<String> for Stopped {
+impl From<String> for CommandError {
     fn from(message: String) -> Self {
         Self(Code::Error, message)
     }
 }
 
-/// The exit code of a failed deploy.
-pub fn code_of(failure: &Failure) -> Code {
+/// Returns the exit code for a failed deploy.
+pub fn exit_code_for(failure: &Failure) -> Code {
     match failure {
-        Failure::Moved(_) => Code::Moved,
+        Failure::PlanConflict(_) => Code::PlanConflict,
         Failure::NotReady(_) => Code::NotReady,
-        Failure::Refused { by_guard: true, .. } => Code::Guarded,
+        Failure::Refused {
+            is_guarded: true, ..
+        } => Code::Guarded,
         Failure::Refused {
             is_forbidden: true, ..
         } => Code::Forbidden,
@@ -94,7 +96,7 @@ pub fn code_of(failure: &Failure) -> Code {
     }
 }
 
-/// A cluster, and how it is changed.
+/// A connected cluster, with the clients and settings for changing it.
 pub struct Target {
     pub api: Api,
     pub clients: Clients,
@@ -106,12 +108,12 @@ pub struct Target {
     stop: Stop,
 }
 
-/// Objects, and what they are known by.
-pub struct Source {
+/// The objects that a command works on, and the artifact that they come from.
+pub struct InputObjects {
     pub objects: Vec<Object>,
-    /// `oci://…@sha256:…`, if they are of an artifact.
+    /// `oci://…@sha256:…`, if the objects come from an artifact.
     pub artifact: Option<String>,
-    /// Secrets among them, hidden for as long as this lives.
+    /// Keeps the secret values of the objects masked in output while this value lives.
     _secrets: Secrets,
 }
 
@@ -122,7 +124,7 @@ impl Target {
         environment: &HashMap<String, String>,
         redactor: Redactor,
         stop: &Stop,
-    ) -> Result<Self, Stopped> {
+    ) -> Result<Self, CommandError> {
         let text = |name: &str| {
             matches
                 .get_one::<String>(name)
@@ -145,7 +147,7 @@ impl Target {
                 by_files(files, text("context"), &clients.network, &clock, stop).await?
             }
             [] => {
-                let server = server_around(environment).ok_or(ConnectError::NoKubeconfig)?;
+                let server = in_cluster_server(environment).ok_or(ConnectError::NoKubeconfig)?;
                 by_service_account(
                     server,
                     Path::new(SERVICE_ACCOUNT),
@@ -160,7 +162,7 @@ impl Target {
         let component = text("component")
             .map(|name| Component::named(name, &namespace))
             .transpose();
-        let component = component.map_err(|reason| Stopped(Code::Usage, reason))?;
+        let component = component.map_err(|reason| CommandError(Code::Usage, reason))?;
         Ok(Self {
             api,
             clients,
@@ -173,7 +175,8 @@ impl Target {
         })
     }
 
-    /// How the cluster is changed. Of Secrets a plan remembers fingerprints; nobody else knows the key of this one's.
+    /// Returns the options for changing the cluster. Plans contain keyed hashes of Secrets; this
+    /// key is random and known to nobody else.
     pub fn options(&self) -> Options {
         Options {
             fields: FieldPolicy {
@@ -184,36 +187,37 @@ impl Target {
         }
     }
 
-    /// The component that the command is about.
-    pub fn component(&self) -> Result<&Component, Stopped> {
-        let missing = || Stopped(Code::Usage, NO_COMPONENT.into());
+    /// Returns the component. Fails if `--component` is missing.
+    pub fn component(&self) -> Result<&Component, CommandError> {
+        let missing = || CommandError(Code::Usage, NO_COMPONENT.into());
         self.component.as_ref().ok_or_else(missing)
     }
 
-    /// The objects that the arguments name.
-    pub async fn source(&self, matches: &ArgMatches) -> Result<Source, Stopped> {
+    /// Loads the objects that the arguments name: a file, an overlay or an artifact.
+    pub async fn load_objects(&self, matches: &ArgMatches) -> Result<InputObjects, CommandError> {
         let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
         if let Some(file) = text("filename") {
             let manifest = input::objects(file)?;
             if !manifest.dropped.is_empty() {
-                say(&format!(
-                    "warning: {} documents are no objects and are left out",
+                print_stderr(&format!(
+                    "warning: {} documents are not Kubernetes objects and are ignored",
                     manifest.dropped.len()
                 ));
             }
-            return Ok(self.known(manifest.objects, None));
+            return Ok(self.with_masked_secrets(manifest.objects, None));
         }
         if let Some(directory) = text("kustomize") {
-            return Ok(self.known(render(directory)?, None));
+            return Ok(self.with_masked_secrets(render(directory)?, None));
         }
         self.pull(text("SOURCE").unwrap_or_default()).await
     }
 
-    /// The objects of an artifact, by `oci://HOST/NAME:TAG` or `@DIGEST`.
-    pub async fn pull(&self, reference: &str) -> Result<Source, Stopped> {
+    /// Pulls the objects of the artifact `oci://HOST/NAME`, with `:TAG` or `@DIGEST`; by default
+    /// the tag `latest`.
+    pub async fn pull(&self, reference: &str) -> Result<InputObjects, CommandError> {
         let name = reference.strip_prefix("oci://").unwrap_or(reference);
         let (address, version) = match name.split_once('@') {
-            // Of tag and digest the digest counts.
+            // If both a tag and a digest are given, the digest counts.
             Some((address, digest)) => (
                 address
                     .rsplit_once(':')
@@ -231,28 +235,32 @@ impl Target {
         let pulled = format::pull(&repository, &version).await?;
         let artifact = format!("oci://{}@{}", repository.name(), pulled.digest);
         let objects = artifact::objects(pulled.content).map_err(|error| chain(&error))?;
-        Ok(self.known(objects, Some(artifact)))
+        Ok(self.with_masked_secrets(objects, Some(artifact)))
     }
 
-    /// Objects whose secrets are hidden from now on.
-    pub fn known(&self, objects: Vec<Object>, artifact: Option<String>) -> Source {
+    /// Wraps objects so that their secret values are masked in output while the result lives.
+    pub fn with_masked_secrets(
+        &self,
+        objects: Vec<Object>,
+        artifact: Option<String>,
+    ) -> InputObjects {
         let mut secrets = Secrets::default();
         secrets.learn_objects(&self.redactor, &objects);
-        Source {
+        InputObjects {
             objects,
             artifact,
             _secrets: secrets,
         }
     }
 
-    /// Says a line on stderr, secrets hidden.
-    pub fn say(&self, line: &str) {
-        say(&self.redactor.mask(line));
+    /// Prints a line to stderr with secrets masked.
+    pub fn print_stderr(&self, line: &str) {
+        print_stderr(&self.redactor.mask(line));
     }
 }
 
-/// The kubeconfig that is named, else those of `KUBECONFIG`, else the one in the home directory; of those that are
-/// not named by an argument only what is there.
+/// Returns the given kubeconfig, else the files in `KUBECONFIG`, else `~/.kube/config`. Files that
+/// no argument names are skipped if they do not exist.
 fn kubeconfigs(named: Option<&str>, environment: &HashMap<String, String>) -> Vec<PathBuf> {
     if let Some(named) = named {
         return vec![PathBuf::from(named)];
@@ -273,8 +281,8 @@ fn kubeconfigs(named: Option<&str>, environment: &HashMap<String, String>) -> Ve
     }
 }
 
-/// The API server of the cluster that this is a pod of.
-fn server_around(environment: &HashMap<String, String>) -> Option<String> {
+/// Returns the URL of the API server if this process runs in a pod.
+fn in_cluster_server(environment: &HashMap<String, String>) -> Option<String> {
     let (host, port) = (
         environment.get("KUBERNETES_SERVICE_HOST")?,
         environment.get("KUBERNETES_SERVICE_PORT")?,
@@ -286,14 +294,14 @@ fn server_around(environment: &HashMap<String, String>) -> Option<String> {
     })
 }
 
-/// The objects of an overlay on this machine.
+/// Renders an overlay from its files only, without charts, remote resources or the environment.
 fn render(directory: &str) -> Result<Vec<Object>, String> {
-    let overlay = overlay::Overlay::plain(directory)?;
+    let overlay = overlay::Overlay::files_only(directory)?;
     let built = kustomize::build(
         &overlay.tree,
         overlay.root(),
         &overlay.options,
-        &overlay.outside,
+        &overlay.host,
     );
     let built = built.map_err(|error| error.to_string())?;
     Ok(manifest::collect(built)
@@ -301,12 +309,12 @@ fn render(directory: &str) -> Result<Vec<Object>, String> {
         .objects)
 }
 
-/// Connects and runs a command; says why it did not do what it was for.
+/// Connects to the cluster and runs a command. Prints its error.
 pub fn run(
     matches: &ArgMatches,
     environment: &HashMap<String, String>,
-    sources: Sources,
-    work: impl AsyncFnOnce(&Target) -> Result<Code, Stopped>,
+    accepted: AcceptedInput,
+    work: impl AsyncFnOnce(&Target) -> Result<Code, CommandError>,
 ) -> Code {
     let (config, _) = match settings::load(matches, environment) {
         Ok(loaded) => loaded,
@@ -315,18 +323,18 @@ pub fn run(
     let runtime = match super::settings::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain(&error.to_string(), "");
+            print_error(&error.to_string(), "");
             return Code::Error;
         }
     };
-    if let Err(Stopped(code, message)) = sources.check(matches) {
-        complain(&message, "");
+    if let Err(CommandError(code, message)) = accepted.check(matches) {
+        print_error(&message, "");
         return code;
     }
     let (stop, redactor) = (Stop::default(), Redactor::default());
     start_log(LogFormat::Text, LevelFilter::WARN, redactor.clone());
     let ended = runtime.block_on(async {
-        tokio::spawn(listen(stop.clone()));
+        tokio::spawn(stop_on_signals(stop.clone()));
         let target =
             Target::connect(matches, &config, environment, redactor.clone(), &stop).await?;
         work(&target).await
@@ -334,8 +342,8 @@ pub fn run(
     match ended {
         Ok(_) if stop.is_stopped() => Code::Interrupted,
         Ok(code) => code,
-        Err(Stopped(code, message)) => {
-            complain(&redactor.mask(&message), "");
+        Err(CommandError(code, message)) => {
+            print_error(&redactor.mask(&message), "");
             if stop.is_stopped() {
                 Code::Interrupted
             } else {

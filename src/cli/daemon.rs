@@ -1,4 +1,4 @@
-//! The daemon's sub-commands: settings, log, signals, then the agent.
+//! The daemon's subcommands: load the settings, start the log, listen for signals, run the agent.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use clap::ArgMatches;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
-use super::{Code, chain, complain, settings};
+use super::{Code, chain, print_error, settings};
 use crate::agent::{Agent, AgentError, Exit, Mode, Signal};
 use crate::base::clock::Clock;
 use crate::base::protect;
@@ -14,17 +14,18 @@ use crate::base::secret::Redactor;
 use crate::config::Token;
 use crate::telemetry;
 
-/// Runs the daemon to its end.
+/// Runs the daemon until it ends.
 pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
-    // Without it, all works and takes more memory.
+    // May re-execute this program, so it comes first. If it fails, the daemon works but uses more
+    // memory.
     let allocator = protect::give_memory_back();
     protect::files();
     let (config, layers) = match settings::load(matches, environment) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    if let Some(what) = settings::missing(&config) {
-        complain(&what, "");
+    if let Some(what) = settings::missing_setting(&config) {
+        print_error(&what, "");
         return Code::Usage;
     }
     let mode = match command {
@@ -39,21 +40,21 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
     };
     telemetry::start_log(config.log_format, config.log_level, redactor.clone());
     if let Err(error) = allocator {
-        tracing::debug!(%error, "memory may be kept after large jobs");
+        tracing::debug!(%error, "freed memory may not be returned to the system after large jobs");
     }
     if let Err(error) = protect::open_files() {
-        tracing::warn!(%error, "the limit on open files stays as it is");
+        tracing::warn!(%error, "cannot raise the limit on open files");
     }
     if !layers.ignored.is_empty() {
         tracing::debug!(
             names = layers.ignored.join(", "),
-            "variables of the replaced program that have no effect"
+            "environment variables of the Go runner have no effect"
         );
     }
     let runtime = match settings::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain(&format!("cannot start: {error}"), "");
+            print_error(&format!("cannot start: {error}"), "");
             return Code::Error;
         }
     };
@@ -67,28 +68,28 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
             local_registries: false,
             listening: None,
         };
-        // A task of its own: to wake the one that blocks the thread costs a system call each time.
+        // Runs in its own task: each wakeup of the future passed to `block_on` costs a system call.
         tokio::spawn(agent.run())
             .await
-            .unwrap_or(Err(AgentError::Fault("the agent's task")))
+            .unwrap_or(Err(AgentError::TaskEnded("the agent's task")))
     });
-    // What still runs has been told to end and is not waited for.
+    // Tasks that still run were asked to stop; they are not waited for.
     runtime.shutdown_background();
     match ended {
         Ok(Exit::Orderly) => Code::Done,
         Ok(Exit::Forced) => Code::Forced,
         Err(AgentError::Missing(what)) => {
-            complain(&what, "");
+            print_error(&what, "");
             Code::Usage
         }
         Err(error) => {
-            complain(&redactor.mask(&chain(&error)), "");
+            print_error(&redactor.mask(&chain(&error)), "");
             Code::Error
         }
     }
 }
 
-/// The system's signals, as the agent takes them.
+/// Listens for SIGTERM, SIGINT and SIGHUP, and forwards them to the agent.
 fn signals() -> mpsc::UnboundedReceiver<Signal> {
     let (sender, receiver) = mpsc::unbounded_channel();
     let kinds = [
@@ -105,7 +106,7 @@ fn signals() -> mpsc::UnboundedReceiver<Signal> {
                     while stream.recv().await.is_some() && sender.send(meaning).is_ok() {}
                 });
             }
-            Err(error) => tracing::warn!(?meaning, %error, "a signal cannot be listened for"),
+            Err(error) => tracing::warn!(?meaning, %error, "cannot listen for a signal"),
         }
     }
     receiver

@@ -1,4 +1,4 @@
-//! `delete`: tears a component down.
+//! `delete`: tears down a component.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,19 +7,18 @@ use clap::{ArgMatches, Command};
 use serde_json::json;
 
 use super::cluster::{
-    Sources, confirm, dry_run_argument, run as run_on, with_source, with_target, yes_argument,
+    AcceptedInput, confirm, dry_run_argument, run as run_on, with_source, with_target, yes_argument,
 };
 use super::plan::{VERSION, summary};
-use super::{Code, apply, changes, input, tell};
-use crate::cluster::rollout::deploy::{Deployed, Failure};
-use crate::cluster::rollout::snapshot::Survey;
+use super::{Code, apply, changes, input, print_escaped};
+use crate::cluster::rollout::deploy::{DeployResult, Failure};
+use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::teardown::{Teardown, teardown};
 use crate::plan::changeset::{DiffEntry, ResourceDiff};
 
-/// How long objects may take to go, where no time to wait is set.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// Time that the deletions may take if no wait timeout is set.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// Its arguments.
 pub fn command() -> Command {
     let command = Command::new("delete")
         .about("Deletes the objects of a component, and waits until they are gone; may be repeated")
@@ -29,72 +28,77 @@ pub fn command() -> Command {
     with_target(with_source(command, "oci://REFERENCE of an artifact"))
 }
 
-/// Runs it.
 pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
     run_on(
         matches,
         environment,
-        Sources::OneOrComponent,
+        AcceptedInput::ObjectsOrComponent,
         async |target| {
-            let is_named = ["filename", "kustomize", "SOURCE"]
+            let has_input = ["filename", "kustomize", "SOURCE"]
                 .iter()
                 .any(|name| matches.contains_id(name));
             let mut source = match &target.component {
-                // What is in the inventory is known without a manifest.
-                Some(_) if !is_named => target.known(Vec::new(), None),
-                _ => target.source(matches).await?,
+                // The inventory lists the objects, so no manifest is needed.
+                Some(_) if !has_input => target.with_masked_secrets(Vec::new(), None),
+                _ => target.load_objects(matches).await?,
             };
             let objects = std::mem::take(&mut source.objects);
-            let survey = Survey::to_tear_down(
+            let snapshot = Snapshot::take_for_teardown(
                 &target.api,
                 objects,
                 &target.namespace,
                 target.component.as_ref(),
             );
-            let mut survey = survey.await?;
-            if let Some(inventory) = survey
+            let mut snapshot = snapshot.await?;
+            if let Some(inventory) = snapshot
                 .inventory
                 .as_ref()
                 .filter(|inventory| !inventory.is_stored())
             {
-                target.say(&format!(
+                target.print_stderr(&format!(
                     "note: there is no inventory {}",
                     inventory.subject()
                 ));
             }
             let options = &target.deploy.options;
-            let plan = Teardown::plan(&target.api, &survey, options).await?;
-            for note in survey.notes.iter().chain(&plan.notes) {
-                target.say(&format!("note: {note}"));
+            let plan = Teardown::plan(&target.api, &snapshot, options).await?;
+            for note in snapshot.notes.iter().chain(&plan.notes) {
+                target.print_stderr(&format!("note: {note}"));
             }
             if matches.get_flag("dry-run") {
-                let diffs = plan.changes(&survey);
+                let diffs = plan.changes(&snapshot);
                 let code = if diffs.is_empty() {
                     Code::Done
                 } else {
                     Code::Changes
                 };
-                tell(&target.redactor.mask(&planned(matches, &diffs, &plan.notes)));
+                print_escaped(
+                    &target
+                        .redactor
+                        .mask(&format_planned(matches, &diffs, &plan.notes)),
+                );
                 return Ok(code);
             }
             for object in &plan.objects {
-                target.say(&format!("- {}", object.subject()));
+                target.print_stderr(&format!("- {}", object.subject()));
             }
             if !plan.objects.is_empty() && !confirm(target, matches, "delete?").await? {
                 return Ok(Code::Done);
             }
-            let patience = target.deploy.wait_timeout().unwrap_or(PATIENCE);
-            let torn = teardown(&target.api, &mut survey, &plan, options, patience).await;
-            let failure = (!torn.left.is_empty()).then(|| Failure::Refused {
-                errors: torn.left,
-                by_guard: false,
+            let patience = target.deploy.wait_timeout().unwrap_or(DEFAULT_TIMEOUT);
+            let torn = teardown(&target.api, &mut snapshot, &plan, options, patience).await;
+            let failure = (!torn.remaining.is_empty()).then(|| Failure::Refused {
+                errors: torn.remaining,
+                is_guarded: false,
                 is_forbidden: torn.is_forbidden,
             });
-            let code = failure.as_ref().map_or(Code::Done, super::cluster::code_of);
+            let code = failure
+                .as_ref()
+                .map_or(Code::Done, super::cluster::exit_code_for);
             apply::report(
                 target,
                 matches,
-                &Deployed {
+                &DeployResult {
                     diffs: torn.diffs,
                     notes: plan.notes,
                     failure,
@@ -105,8 +109,8 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
     )
 }
 
-/// What would be deleted.
-fn planned(matches: &ArgMatches, diffs: &[ResourceDiff], notes: &[String]) -> String {
+/// Formats the planned deletions of a dry run.
+fn format_planned(matches: &ArgMatches, diffs: &[ResourceDiff], notes: &[String]) -> String {
     if input::wants_json(matches) {
         return input::document(
             &json!({"schema_version": VERSION, "changes": diffs, "notes": notes}),

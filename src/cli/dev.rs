@@ -1,4 +1,4 @@
-//! `dev`: a control plane and the daemon in one process, and the demo.
+//! `dev`: runs a control plane and the daemon in one process, and the demo on them.
 
 use std::collections::HashMap;
 use std::io::{IsTerminal as _, Write as _};
@@ -7,23 +7,21 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Command};
 use tokio::sync::mpsc;
 
-use super::{Code, chain, complain, print, settings};
+use super::{Code, chain, print, print_error, settings};
 use crate::agent::{Agent, Exit, Mode, Signal};
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
 use crate::config::setting::SETTINGS;
 use crate::config::{Config, Layers};
-use crate::dev::demo::{self, Audience};
-use crate::dev::{ControlPlane, Generation, Options, server};
+use crate::dev::demo::{self, DemoObserver};
+use crate::dev::{ControlPlane, ControlPlaneOptions, Generation, server};
 use crate::plan::changeset::{Change, ResourceDiff};
 use crate::telemetry;
 
-/// Its arguments.
 pub fn command() -> Command {
     Command::new("dev")
         .about(
-            "Tries the runner on this machine: builds and deploys the demo with a control plane \
-             of its own",
+            "Runs the demo on this machine: builds and deploys its components with a local control plane",
         )
         .arg(
             Arg::new("to")
@@ -31,14 +29,14 @@ pub fn command() -> Command {
                 .value_name("DIR")
                 .env("NUON_RUNNER_DEV_TO")
                 .default_value("nuon-demo")
-                .help("Folder for the artifacts, as OCI image layouts"),
+                .help("Directory for the artifacts (OCI image layouts)"),
         )
         .arg(
             Arg::new("kubeconfig")
                 .long("kubeconfig")
                 .value_name("FILE")
                 .env("NUON_RUNNER_DEV_KUBECONFIG")
-                .help("Cluster to deploy to; without one the demo ends after the builds"),
+                .help("Kubeconfig of the cluster to deploy to; without one the demo ends after the builds"),
         )
         .arg(
             Arg::new("log-level")
@@ -46,7 +44,7 @@ pub fn command() -> Command {
                 .value_name("LEVEL")
                 .env("LOG_LEVEL")
                 .default_value("warn")
-                .help("Least level of the daemon's own log"),
+                .help("Minimum level of the daemon's own log"),
         )
 }
 
@@ -56,7 +54,7 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
     let runtime = match settings::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
-            complain(&format!("cannot start: {error}"), "");
+            print_error(&format!("cannot start: {error}"), "");
             return Code::Error;
         }
     };
@@ -64,37 +62,38 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
         to: text("to").unwrap_or_default().into(),
         kubeconfig: text("kubeconfig").map(PathBuf::from),
         log_level: text("log-level").unwrap_or_default(),
-        colours: colours(environment),
+        use_color: use_color(environment),
     };
     let ended = runtime.block_on(demo.run());
     runtime.shutdown_background();
     match ended {
         Ok(()) => Code::Done,
-        Err(Fault::Interrupted) => {
-            complain("interrupted", "");
+        Err(DemoFailure::Interrupted) => {
+            print_error("interrupted", "");
             Code::Interrupted
         }
-        Err(Fault::Told(message)) => {
-            complain(&message, "LOG_LEVEL=debug shows what the daemon does");
+        Err(DemoFailure::Failed(message)) => {
+            print_error(&message, "LOG_LEVEL=debug shows what the daemon does");
             Code::Error
         }
     }
 }
 
-/// Why the demo did not come to its end.
-enum Fault {
+/// Reason why the demo ended early.
+enum DemoFailure {
     Interrupted,
-    Told(String),
+    Failed(String),
 }
 
-impl From<String> for Fault {
+impl From<String> for DemoFailure {
     fn from(message: String) -> Self {
-        Self::Told(message)
+        Self::Failed(message)
     }
 }
 
-/// Colours on a terminal, unless `NO_COLOR`, `TERM=dumb` or `CLICOLOR_FORCE` say otherwise.
-fn colours(environment: &HashMap<String, String>) -> bool {
+/// Returns true if output is colored: never with `NO_COLOR`, always with `CLICOLOR_FORCE`, else if
+/// stderr is a terminal and `TERM` is not `dumb`.
+fn use_color(environment: &HashMap<String, String>) -> bool {
     let is_set = |name: &str| environment.get(name).is_some_and(|value| !value.is_empty());
     if is_set("NO_COLOR") {
         return false;
@@ -112,20 +111,20 @@ struct Demo {
     to: PathBuf,
     kubeconfig: Option<PathBuf>,
     log_level: String,
-    colours: bool,
+    use_color: bool,
 }
 
 impl Demo {
-    async fn run(self) -> Result<(), Fault> {
+    async fn run(self) -> Result<(), DemoFailure> {
         let work = WorkDir::new()?;
         std::fs::create_dir_all(&self.to)
-            .map_err(|error| format!("cannot make {}: {error}", self.to.display()))?;
+            .map_err(|error| format!("cannot create {}: {error}", self.to.display()))?;
         let to = self
             .to
             .canonicalize()
             .map_err(|error| format!("cannot open {}: {error}", self.to.display()))?;
         let (runner, token) = server::credentials();
-        let control = ControlPlane::start(Options::new(Generation::Second, &token))
+        let control = ControlPlane::start(ControlPlaneOptions::new(Generation::Second, &token))
             .await
             .map_err(|error| format!("cannot start the control plane: {error}"))?;
         let config = self.config(&control, &work, &runner, &token)?;
@@ -143,33 +142,33 @@ impl Demo {
             listening: None,
         };
         let mut running = tokio::spawn(agent.run());
-        let mut audience = People {
-            colours: self.colours,
+        let mut observer = TerminalOutput {
+            use_color: self.use_color,
         };
         let demo = async {
             tokio::select! {
-                ended = demo::run(&control, &work.0, &to, self.kubeconfig.as_deref(), &mut audience) => {
-                    ended.map_err(|error| Fault::Told(error.to_string()))
+                ended = demo::run(&control, &work.0, &to, self.kubeconfig.as_deref(), &mut observer) => {
+                    ended.map_err(|error| DemoFailure::Failed(error.to_string()))
                 }
-                _ = tokio::signal::ctrl_c() => Err(Fault::Interrupted),
+                _ = tokio::signal::ctrl_c() => Err(DemoFailure::Interrupted),
             }
         };
         let ended = tokio::select! {
             ended = demo => ended,
             ended = &mut running => {
-                return Err(Fault::Told(match ended {
+                return Err(DemoFailure::Failed(match ended {
                     Ok(Err(error)) => format!("the daemon ended: {}", chain(&error)),
-                    _ => "the daemon ended by itself".to_owned(),
+                    _ => "the daemon ended unexpectedly".to_owned(),
                 }));
             }
         };
-        // A daemon that is gone needs no signal.
+        // The send fails only if the daemon has already ended.
         let _ = signal.send(Signal::Terminate);
         match running.await {
             Ok(Ok(Exit::Orderly)) => ended,
-            Ok(Err(error)) => Err(Fault::Told(chain(&error))),
-            _ => ended.and(Err(Fault::Told(
-                "the daemon did not end in good order".into(),
+            Ok(Err(error)) => Err(DemoFailure::Failed(chain(&error))),
+            _ => ended.and(Err(DemoFailure::Failed(
+                "the daemon did not shut down cleanly".into(),
             ))),
         }
     }
@@ -200,7 +199,7 @@ impl Demo {
     }
 }
 
-/// A directory of the demo's own, removed at its end.
+/// A temporary directory of the demo, removed on drop.
 struct WorkDir(PathBuf);
 
 impl WorkDir {
@@ -208,46 +207,46 @@ impl WorkDir {
         let path =
             std::env::temp_dir().join(format!("nuon-runner-dev-{:016x}", rand::random::<u64>()));
         crate::workspace::dir::make_private(&path)
-            .map_err(|error| format!("cannot make {}: {error}", path.display()))?;
+            .map_err(|error| format!("cannot create {}: {error}", path.display()))?;
         Ok(Self(path))
     }
 }
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        // What cannot be removed lies in the system's folder for what is temporary.
+        // If removal fails, the rest stays in the system's temporary directory.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
 /// Progress on stderr, one line per transition; results on stdout.
-struct People {
-    colours: bool,
+struct TerminalOutput {
+    use_color: bool,
 }
 
-impl People {
-    fn paint(&self, colour: u8, text: &str) -> String {
-        if self.colours {
-            format!("\x1b[{colour}m{text}\x1b[0m")
+impl TerminalOutput {
+    fn paint(&self, ansi_code: u8, text: &str) -> String {
+        if self.use_color {
+            format!("\x1b[{ansi_code}m{text}\x1b[0m")
         } else {
             text.to_owned()
         }
     }
 
     fn say(&self, text: &str) {
-        // There is nobody left to tell if this fails.
+        // There is no other place to report a failure.
         let _ = writeln!(std::io::stderr().lock(), "{text}");
     }
 }
 
-impl Audience for People {
+impl DemoObserver for TerminalOutput {
     fn progress(&mut self, job: &str, status: &str) {
-        let colour = match status {
+        let ansi_code = match status {
             "finished" => 32,
             "failed" | "timed-out" | "cancelled" => 31,
             _ => 36,
         };
-        self.say(&format!("{job:<16} {}", self.paint(colour, status)));
+        self.say(&format!("{job:<16} {}", self.paint(ansi_code, status)));
     }
 
     fn built(&mut self, component: &str, reference: &str, digest: &str) {
@@ -256,8 +255,12 @@ impl Audience for People {
         ));
     }
 
-    fn changes(&mut self, what: &str, component: &str, diffs: &[ResourceDiff]) {
-        let done = if what == "plan" { "planned" } else { "applied" };
+    fn changes(&mut self, operation: &str, component: &str, diffs: &[ResourceDiff]) {
+        let done = if operation == "plan" {
+            "planned"
+        } else {
+            "applied"
+        };
         print(&format!("{done} {component}\n"));
         if diffs.is_empty() {
             print("  nothing changes\n");

@@ -1,29 +1,28 @@
-//! `diff`: what differs between two states of an object.
+//! `diff`: compares two states of an object.
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 
-use super::{Code, chain, changes, complain, input, print};
+use super::{Code, chain, changes, input, print, print_error};
 use crate::cluster::fields::comparison::{Comparison, Mode};
 use crate::cluster::fields::diff::Form;
 use crate::cluster::fields::legacy;
 use crate::manifest::{self, Object};
 use crate::plan::changeset::Change;
 
-/// Its arguments.
 pub fn command() -> Command {
     let file = |name: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name("FILE").help(help)
     };
     Command::new("diff")
-        .about("Tells what differs between two states of an object")
+        .about("Shows the differences between two states of an object")
         .arg(file(
             "live",
-            "The object as it is; left out if it is not there",
+            "The live object; omit it if the object does not exist",
         ))
         .arg(file(
             "desired",
-            "The object as it would be: the server's answer to an apply",
+            "The desired object: the server's response to an apply",
         ))
         .arg(
             Arg::new("mode")
@@ -31,27 +30,25 @@ pub fn command() -> Command {
                 .value_name("MODE")
                 .value_parser(["plan-apply", "apply", "plan-delete", "delete"])
                 .default_value("plan-apply")
-                .help("What is done, or planned"),
+                .help("The operation that is planned or done"),
         )
         .arg(
             Arg::new("error")
                 .long("error")
                 .value_name("TEXT")
-                .help("The API server's words, if it refuses"),
+                .help("The API server's error message, if it refuses"),
         )
         .arg(
             Arg::new("shipped")
                 .long("shipped")
                 .action(ArgAction::SetTrue)
                 .help(
-                    "Prints the form of the program that is replaced: doubled brackets, nothing \
-                     masked",
+                    "Prints the legacy format of the Go runner: doubled brackets, nothing masked",
                 ),
         )
         .arg(input::output_argument())
 }
 
-/// Runs it.
 pub fn run(matches: &ArgMatches) -> Code {
     let comparison = match read(matches) {
         Ok(comparison) => comparison,
@@ -59,7 +56,7 @@ pub fn run(matches: &ArgMatches) -> Code {
             if input::wants_json(matches) {
                 print(&input::document(&json!({"error": message})));
             }
-            complain(&message, "");
+            print_error(&message, "");
             return Code::Error;
         }
     };
@@ -103,7 +100,8 @@ fn read(matches: &ArgMatches) -> Result<Comparison, String> {
     })
 }
 
-/// The one object of a file. JSON is taken as it is; the reader of manifests would make integers of floats.
+/// Reads a file that contains one object. JSON is parsed directly, because the manifest reader
+/// turns floats into integers.
 fn object(file: &str) -> Result<Object, String> {
     let bytes = input::read(file)?;
     if let Ok(mut value @ Value::Object(_)) = serde_json::from_slice(&bytes) {
@@ -119,7 +117,7 @@ fn object(file: &str) -> Result<Object, String> {
         (Some(object), 0) => Ok(object),
         (None, _) => Err(format!("{file} holds no object with a name")),
         (Some(_), more) => Err(format!(
-            "{file} holds {} objects; one is compared with one",
+            "{file} holds {} objects, but must hold exactly one",
             more + 1
         )),
     }

@@ -1,18 +1,18 @@
-//! The one table of exit codes.
+//! The table of exit codes.
 
 use std::process::ExitCode;
 
-/// How a command ended.
+/// Exit code of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
     /// Done, or nothing to do.
     Done,
-    /// Went wrong; for the daemon: could not start, or not go on.
+    /// An error. For the daemon: it could not start, or could not continue.
     Error,
     /// There are differences, or changes are planned.
     Changes,
     /// The approved plan no longer fits.
-    Moved,
+    PlanConflict,
     /// Not ready, or the rollout failed.
     NotReady,
     /// Credentials or permission are missing.
@@ -21,7 +21,7 @@ pub enum Code {
     Guarded,
     /// Wrong arguments or settings.
     Usage,
-    /// The daemon was forced to end with executions open.
+    /// The daemon was forced to end with open executions.
     Forced,
     /// Interrupted from the keyboard.
     Interrupted,
@@ -41,13 +41,13 @@ pub const TABLE: &str = "Exit codes:
   130  interrupted";
 
 impl Code {
-    /// Its number.
+    /// Returns the number that the process exits with.
     pub fn number(self) -> u8 {
         match self {
             Self::Done => 0,
             Self::Error => 1,
             Self::Changes => 2,
-            Self::Moved => 3,
+            Self::PlanConflict => 3,
             Self::NotReady => 4,
             Self::Forbidden => 5,
             Self::Guarded => 6,

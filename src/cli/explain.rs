@@ -1,4 +1,4 @@
-//! `explain`: where the values of an overlay come from.
+//! `explain`: shows where the values of an overlay come from.
 
 use std::collections::HashMap;
 
@@ -6,43 +6,38 @@ use clap::{Arg, ArgMatches, Command};
 use serde_json::{Value, json};
 
 use super::overlay::{self, Overlay};
-use super::{Code, answer};
+use super::{Code, print_result};
 use crate::base::nearest::nearest;
 use crate::kustomize::explain::{self, Change, Explained, Field, Origin};
 use crate::kustomize::{self, Explanation};
 
-/// The longest value that is shown to people.
-const LONGEST: usize = 60;
+/// Maximum length of a value in text output, in characters.
+const MAX_VALUE_CHARS: usize = 60;
 
-/// Its arguments.
 pub fn command() -> Command {
-    let about = "Says where the values of a kustomize overlay come from: file and line, in the \
-                 order of the build";
+    let about = "Shows where the values of a kustomize overlay come from: file and line, in the order of the build";
     overlay::with_arguments(Command::new("explain").about(about))
         .arg(
             Arg::new("object")
                 .long("object")
                 .value_name("KIND/NAME")
-                .help("Only this object; it answers to every name that it has in the build"),
+                .help("Only this object, by any name that it has during the build"),
         )
-        .arg(
-            Arg::new("field").long("field").value_name("a.b.c").help(
-                "Only this field and what is below it, as in spec.containers.[name=web].image",
-            ),
-        )
+        .arg(Arg::new("field").long("field").value_name("a.b.c").help(
+            "Only this field and the fields below it, such as spec.containers.[name=web].image",
+        ))
         .arg(
             Arg::new("output")
                 .short('o')
                 .long("output")
                 .value_parser(["text", "json"])
                 .default_value("text")
-                .help("What is printed: lines for people, or a document"),
+                .help("Output format: text, or a JSON document"),
         )
 }
 
-/// Runs it.
 pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
-    answer(explain(matches, environment))
+    print_result(explain(matches, environment))
 }
 
 fn explain(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result<String, String> {
@@ -52,7 +47,7 @@ fn explain(matches: &ArgMatches, environment: &HashMap<String, String>) -> Resul
         &overlay.tree,
         overlay.root(),
         &overlay.options,
-        &overlay.outside,
+        &overlay.host,
     );
     let mut explanation = explained.map_err(|error| error.to_string())?;
     if let Some(object) = text("object") {
@@ -66,7 +61,7 @@ fn explain(matches: &ArgMatches, environment: &HashMap<String, String>) -> Resul
             .into_iter()
             .filter(|file| !file.is_empty())
         {
-            *file = overlay.seen(file);
+            *file = overlay.display_path(file);
         }
     }
     Ok(if text("output") == Some("json") {
@@ -99,16 +94,16 @@ fn choose_object(explanation: &mut Explanation, wanted: &str) -> Result<(), Stri
 }
 
 fn choose_field(explanation: &mut Explanation, wanted: &str) -> Result<(), String> {
-    let way = explain::way(wanted);
+    let path = explain::way(wanted);
     for object in &mut explanation.objects {
-        object.fields.retain(|field| field.is_below(&way));
+        object.fields.retain(|field| field.is_below(&path));
     }
     explanation
         .objects
         .retain(|object| !object.fields.is_empty());
     if explanation.objects.is_empty() {
         return Err(format!(
-            "no object has a field {wanted}; items of lists are named by number or [name=...]"
+            "no object has a field {wanted}; select list items by number or [name=...]"
         ));
     }
     Ok(())
@@ -153,7 +148,7 @@ fn title(object: &Explained) -> String {
     };
     let removed = removed
         .as_ref()
-        .map(|origin| format!(", taken out by {}", place(origin)))
+        .map(|origin| format!(", removed by {}", place(origin)))
         .unwrap_or_default();
     format!("{kind}/{name} ({api_version}{namespace}){removed}\n")
 }
@@ -162,22 +157,22 @@ fn row(change: &Change) -> [String; 3] {
     let value = change
         .value
         .as_ref()
-        .map_or_else(|| "(removed)".to_owned(), shown);
+        .map_or_else(|| "(removed)".to_owned(), format_value);
     let Origin {
         kustomization,
         field,
         file,
         ..
     } = &change.origin;
-    let asked = match kustomization {
+    let requested_by = match kustomization {
         _ if file.is_empty() => String::new(),
         kustomization if kustomization == file => field.clone(),
         kustomization => format!("{field} of {kustomization}"),
     };
-    [value, place(&change.origin), asked]
+    [value, place(&change.origin), requested_by]
 }
 
-/// The file and line, or what is done where nothing is written.
+/// Returns the file and line of a value, or the operation (`name hash`) if no file contains it.
 fn place(origin: &Origin) -> String {
     if origin.file.is_empty() {
         origin.field.clone()
@@ -186,13 +181,16 @@ fn place(origin: &Origin) -> String {
     }
 }
 
-/// A value in one short line.
-fn shown(value: &Value) -> String {
+/// Formats a value as one line, truncated to [`MAX_VALUE_CHARS`].
+fn format_value(value: &Value) -> String {
     let text = value.to_string();
-    if text.chars().count() <= LONGEST {
+    if text.chars().count() <= MAX_VALUE_CHARS {
         text
     } else {
-        text.chars().take(LONGEST - 1).chain(['…']).collect()
+        text.chars()
+            .take(MAX_VALUE_CHARS - 1)
+            .chain(['…'])
+            .collect()
     }
 }
 

@@ -1,13 +1,16 @@
-//! `history` and `rollback`: the deploys of a component, and the way back to one.
+//! `history` lists the deploys of a component; `rollback` applies the artifact of an earlier
+//! deploy.
 
 use std::collections::HashMap;
 
 use clap::{Arg, ArgMatches, Command};
 use serde_json::json;
 
-use super::cluster::{Sources, Stopped, Target, run as run_on, with_target, yes_argument};
-use super::plan::{VERSION, survey};
-use super::{Code, apply, input, tell};
+use super::cluster::{
+    AcceptedInput, CommandError, Target, run as run_on, with_target, yes_argument,
+};
+use super::plan::{VERSION, snapshot};
+use super::{Code, apply, input, print_escaped};
 use crate::cluster::client::discovery::Served;
 use crate::cluster::rollout::inventory::{Deploy, DeployOutcome, Inventory};
 use crate::cluster::rollout::rollback::CANNOT_BE_UNDONE;
@@ -23,7 +26,7 @@ pub fn command() -> Command {
 /// The arguments of `rollback`.
 pub fn rollback_command() -> Command {
     let command = Command::new("rollback")
-        .about("Applies an earlier artifact of a component again; never one that failed")
+        .about("Applies an earlier artifact of a component again, but never one that failed")
         .arg(Arg::new("to").long("to").value_name("N|DIGEST").help(
             "Number or digest of the deploy [default: the last one that succeeded before this one]",
         ))
@@ -32,57 +35,65 @@ pub fn rollback_command() -> Command {
     with_target(command)
 }
 
-/// Runs `history`.
 pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
-    run_on(matches, environment, Sources::Component, async |target| {
-        let inventory = inventory(target).await?;
-        let text = if input::wants_json(matches) {
-            input::document(&json!({"schema_version": VERSION, "deploys": inventory.history}))
-        } else {
-            inventory.history.iter().map(line).collect()
-        };
-        tell(&text);
-        Ok(Code::Done)
-    })
+    run_on(
+        matches,
+        environment,
+        AcceptedInput::Component,
+        async |target| {
+            let inventory = inventory(target).await?;
+            let text = if input::wants_json(matches) {
+                input::document(&json!({"schema_version": VERSION, "deploys": inventory.history}))
+            } else {
+                inventory.history.iter().map(line).collect()
+            };
+            print_escaped(&text);
+            Ok(Code::Done)
+        },
+    )
 }
 
-/// Runs `rollback`.
 pub fn rollback(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
-    run_on(matches, environment, Sources::Component, async |target| {
-        let inventory = inventory(target).await?;
-        let deploy = choose(
-            &inventory,
-            matches.get_one::<String>("to").map(String::as_str),
-        )?;
-        let missing = || {
-            Stopped(
-                Code::Error,
-                format!(
-                    "deploy {} was of no artifact, and cannot be had again",
-                    deploy.number
-                ),
+    run_on(
+        matches,
+        environment,
+        AcceptedInput::Component,
+        async |target| {
+            let inventory = inventory(target).await?;
+            let deploy = rollback_target(
+                &inventory,
+                matches.get_one::<String>("to").map(String::as_str),
+            )?;
+            let missing = || {
+                CommandError(
+                    Code::Error,
+                    format!(
+                        "deploy {} has no artifact, so it cannot be applied again",
+                        deploy.number
+                    ),
+                )
+            };
+            let artifact = deploy.artifact.clone().ok_or_else(missing)?;
+            target.print_stderr(&format!(
+                "rolling back to deploy {} of {}: {artifact}",
+                deploy.number, deploy.time
+            ));
+            target.print_stderr(&format!("note: {CANNOT_BE_UNDONE}"));
+            let mut source = target.pull(&artifact).await?;
+            let mut snapshot = snapshot(target, &mut source).await?;
+            apply::plan_and_apply(
+                target,
+                matches,
+                &mut snapshot,
+                &target.namespace,
+                Some(artifact),
             )
-        };
-        let artifact = deploy.artifact.clone().ok_or_else(missing)?;
-        target.say(&format!(
-            "rolls back to deploy {} of {}: {artifact}",
-            deploy.number, deploy.time
-        ));
-        target.say(&format!("note: {CANNOT_BE_UNDONE}"));
-        let mut source = target.pull(&artifact).await?;
-        let mut survey = survey(target, &mut source).await?;
-        apply::fresh(
-            target,
-            matches,
-            &mut survey,
-            &target.namespace,
-            Some(artifact),
-        )
-        .await
-    })
+            .await
+        },
+    )
 }
 
-async fn inventory(target: &Target) -> Result<Inventory, Stopped> {
+async fn inventory(target: &Target) -> Result<Inventory, CommandError> {
     let component = target.component()?;
     let served = Served::ask(&target.api).await?;
     let inventory = Inventory::read(&target.api, &served, component).await?;
@@ -91,14 +102,18 @@ async fn inventory(target: &Target) -> Result<Inventory, Stopped> {
             "the component {} has no inventory in the namespace {}",
             component.name, component.namespace
         );
-        return Err(Stopped(Code::Error, what));
+        return Err(CommandError(Code::Error, what));
     }
     Ok(inventory)
 }
 
-/// The deploy that is gone back to.
-fn choose<'a>(inventory: &'a Inventory, to: Option<&str>) -> Result<&'a Deploy, Stopped> {
-    let refuse = |message: String| Err(Stopped(Code::Error, message));
+/// Returns the deploy to roll back to: the one with this number, digest or artifact, else the last
+/// good deploy of another artifact.
+fn rollback_target<'a>(
+    inventory: &'a Inventory,
+    to: Option<&str>,
+) -> Result<&'a Deploy, CommandError> {
+    let refuse = |message: String| Err(CommandError(Code::Error, message));
     let chosen = match to {
         Some(to) => inventory.history.iter().rev().find(|deploy| {
             deploy.number.to_string() == to
@@ -114,15 +129,13 @@ fn choose<'a>(inventory: &'a Inventory, to: Option<&str>) -> Result<&'a Deploy, 
     };
     match (chosen, to) {
         (Some(deploy), _) if !inventory.is_good(deploy) => refuse(format!(
-            "deploy {} has itself failed, or its artifact has since; choose another one (see \
-             history)",
+            "deploy {} did not succeed, or a later deploy of its artifact failed; choose another one (see history)",
             deploy.number
         )),
         (Some(deploy), _) => Ok(deploy),
-        (None, Some(to)) => refuse(format!("there was no deploy {to}; see history")),
+        (None, Some(to)) => refuse(format!("there is no deploy {to}; see history")),
         (None, None) => refuse(
-            "there is no earlier deploy of an artifact that succeeded; what was applied by -f or \
-             -k cannot be had again"
+            "no earlier deploy of another artifact succeeded; objects applied with -f or -k cannot be applied again"
                 .into(),
         ),
     }

@@ -1,4 +1,4 @@
-//! Files that commands read, and documents that they print.
+//! Input files and JSON output of the commands.
 
 use std::io::Read as _;
 
@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::chain;
 use crate::manifest::{self, Manifest};
 
-/// The most bytes that are read.
-const LARGEST: u64 = 256 << 20;
+/// Maximum size of an input file, in bytes.
+const MAX_INPUT_BYTES: u64 = 256 << 20;
 
 /// `-f FILE`.
 pub fn file_argument() -> Arg {
@@ -17,7 +17,7 @@ pub fn file_argument() -> Arg {
         .short('f')
         .long("filename")
         .value_name("FILE")
-        .help("A stream of Kubernetes objects, YAML or JSON; - for standard input")
+        .help("File of Kubernetes objects, YAML or JSON; - for standard input")
 }
 
 /// `-o FORMAT`.
@@ -28,17 +28,17 @@ pub fn output_argument() -> Arg {
         .value_name("FORMAT")
         .value_parser(["text", "json"])
         .default_value("text")
-        .help("How the result is printed")
+        .help("Output format")
 }
 
-/// Whether `-o json` is given.
+/// Returns true for `-o json`.
 pub fn wants_json(matches: &ArgMatches) -> bool {
     matches
         .get_one::<String>("output")
         .is_some_and(|format| format == "json")
 }
 
-/// The bytes of a file, or of standard input.
+/// Reads a file, or standard input for `-`.
 pub fn read(file: &str) -> Result<Vec<u8>, String> {
     let failed = |error: std::io::Error| format!("cannot read {file}: {error}");
     let source: Box<dyn std::io::Read> = match file {
@@ -47,21 +47,21 @@ pub fn read(file: &str) -> Result<Vec<u8>, String> {
     };
     let mut bytes = Vec::new();
     source
-        .take(LARGEST + 1)
+        .take(MAX_INPUT_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(failed)?;
-    if bytes.len() as u64 > LARGEST {
-        return Err(format!("{file} is larger than {LARGEST} bytes"));
+    if bytes.len() as u64 > MAX_INPUT_BYTES {
+        return Err(format!("{file} is larger than {MAX_INPUT_BYTES} bytes"));
     }
     Ok(bytes)
 }
 
-/// The objects of a file.
+/// Reads the objects of a file.
 pub fn objects(file: &str) -> Result<Manifest, String> {
     manifest::read(&read(file)?).map_err(|error| format!("{file}: {}", chain(&error)))
 }
 
-/// A document as it is printed.
+/// Formats a JSON document for output.
 pub fn document(value: &Value) -> String {
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
     text.push('\n');

@@ -1,4 +1,4 @@
-//! The overlay that a command works on: its arguments, and what its build may use.
+//! The overlay that a command builds: its arguments, and what the build may access.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,11 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use tempfile::TempDir;
 use tokio::runtime::{Handle, Runtime};
 
-use super::{chain, say};
+use super::{chain, print_stderr};
 use crate::base::guard::{Guard, Reach};
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
-use crate::build::{Fetching, Outside, Tree};
+use crate::build::{BuildHost, RemoteAccess, Tree};
 use crate::clients::http;
 use crate::clients::http::{Authorities, Proxy};
 use crate::kustomize::Options;
@@ -22,7 +22,7 @@ use crate::workspace::git::Policy;
 use crate::workspace::helm::Helm;
 use crate::workspace::jail::Jail;
 
-/// Adds the arguments.
+/// Adds the arguments of an overlay build.
 pub fn with_arguments(command: Command) -> Command {
     command
         .arg(
@@ -56,7 +56,7 @@ pub fn with_arguments(command: Command) -> Command {
                 .long("allow-remote")
                 .env("NUON_RUNNER_BUILD_ALLOW_REMOTE")
                 .action(ArgAction::SetTrue)
-                .help("Fetches bases, files and charts on other machines that the overlay names"),
+                .help("Fetches remote bases, files and charts that the overlay names"),
         )
         .arg(
             Arg::new("allow-host")
@@ -66,8 +66,7 @@ pub fn with_arguments(command: Command) -> Command {
                 .value_delimiter(',')
                 .action(ArgAction::Append)
                 .help(
-                    "Hosts, addresses and networks that may be fetched from beside the public \
-                     internet",
+                    "Hosts, addresses and networks that may be fetched from, besides the public internet",
                 ),
         )
         .arg(
@@ -75,23 +74,22 @@ pub fn with_arguments(command: Command) -> Command {
                 .long("source-root")
                 .value_name("DIR")
                 .help(
-                    "Nothing outside of it is read [default: the git work tree around PATH, else \
-                     /]",
+                    "Nothing outside this directory is read [default: the git work tree around PATH, else /]",
                 ),
         )
 }
 
-/// An overlay, and what its build may use.
+/// An open overlay, and what its build may access.
 pub struct Overlay {
-    source: Source,
+    location: OverlayLocation,
     pub tree: Tree,
     pub options: Options,
-    pub outside: Outside,
+    pub host: BuildHost,
     _scratch: TempDir,
 }
 
 impl Overlay {
-    /// Opens what the arguments name.
+    /// Opens the overlay that the arguments name.
     pub fn open(
         matches: &ArgMatches,
         environment: &HashMap<String, String>,
@@ -102,7 +100,7 @@ impl Overlay {
                 .map(String::as_str)
                 .unwrap_or_default()
         };
-        let source = Source::find(
+        let source = OverlayLocation::find(
             Path::new(text("PATH")),
             matches.get_one::<String>("source-root").map(Path::new),
         )?;
@@ -121,57 +119,59 @@ impl Overlay {
             .cloned()
             .collect();
         let remote = if matches.get_flag("allow-remote") {
-            Some(fetching(&hosts, environment)?)
+            Some(remote_access(&hosts, environment)?)
         } else {
             None
         };
-        Self::of(source, options, helm, remote)
+        Self::from_parts(source, options, helm, remote)
     }
 
-    /// Opens an overlay without anything beside its files: no charts, nothing of other machines, no environment.
-    pub fn plain(directory: &str) -> Result<Self, String> {
-        Self::of(
-            Source::find(Path::new(directory), None)?,
+    /// Opens an overlay that may use only its files: no charts, no remote resources, no
+    /// environment.
+    pub fn files_only(directory: &str) -> Result<Self, String> {
+        Self::from_parts(
+            OverlayLocation::find(Path::new(directory), None)?,
             Options::default(),
             None,
             None,
         )
     }
 
-    fn of(
-        source: Source,
+    fn from_parts(
+        location: OverlayLocation,
         options: Options,
         helm: Option<Helm>,
-        remote: Option<Fetching>,
+        remote: Option<RemoteAccess>,
     ) -> Result<Self, String> {
-        let tree = Tree(Jail::open(&source.root).map_err(|error| chain(&error))?);
+        let tree = Tree(Jail::open(&location.root).map_err(|error| chain(&error))?);
         let scratch = tempfile::tempdir()
-            .map_err(|error| format!("cannot make a directory for the build: {error}"))?;
-        let outside = Outside {
+            .map_err(|error| format!("cannot create a directory for the build: {error}"))?;
+        let outside = BuildHost {
             runtime: Box::new(runtime()),
             stop: Stop::default(),
             scratch: scratch.path().to_owned(),
             helm,
             remote,
-            warn: Box::new(say),
+            warn: Box::new(print_stderr),
         };
         Ok(Self {
-            source,
+            location,
             tree,
             options,
-            outside,
+            host: outside,
             _scratch: scratch,
         })
     }
 
-    /// Its directory in the tree.
+    /// Returns the overlay's directory, relative to the root of the tree.
     pub fn root(&self) -> &str {
-        &self.source.inside
+        &self.location.path_in_root
     }
 
-    /// A file of the tree as it is seen from the current directory.
-    pub fn seen(&self, file: &str) -> String {
-        let path = self.source.root.join(file);
+    /// Returns a file of the tree for display: relative to the current directory if it is below it,
+    /// else absolute. A path that does not exist is returned unchanged.
+    pub fn display_path(&self, file: &str) -> String {
+        let path = self.location.root.join(file);
         let here = std::env::current_dir().unwrap_or_default();
         match path.exists() {
             true => path
@@ -183,20 +183,20 @@ impl Overlay {
         }
     }
 
-    /// A path as it is seen from the root of the tree.
-    pub fn below(&self, path: &str) -> Result<String, String> {
-        self.source.below(Path::new(path))
+    /// Returns a path relative to the root of the tree. Fails if it is outside.
+    pub fn path_in_tree(&self, path: &str) -> Result<String, String> {
+        self.location.relative(Path::new(path))
     }
 }
 
-/// The runtime that drives Helm and git, made when it is first asked for; most builds never do.
+/// Creates the runtime for Helm and git on first use, because most builds need none.
 fn runtime() -> impl Fn() -> Result<Handle, String> {
-    let made: Mutex<Option<Runtime>> = Mutex::new(None);
+    let created: Mutex<Option<Runtime>> = Mutex::new(None);
     move || {
-        let mut made = made
+        let mut created = created
             .lock()
             .map_err(|_| "another thread panicked".to_owned())?;
-        let runtime = match made.take() {
+        let runtime = match created.take() {
             Some(runtime) => runtime,
             None => tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(1)
@@ -204,18 +204,19 @@ fn runtime() -> impl Fn() -> Result<Handle, String> {
                 .build()
                 .map_err(|error| format!("cannot start: {error}"))?,
         };
-        Ok(made.insert(runtime).handle().clone())
+        Ok(created.insert(runtime).handle().clone())
     }
 }
 
-/// The tree that is read, and the overlay in it.
-struct Source {
+/// The tree that may be read, and the overlay's directory in it.
+struct OverlayLocation {
     root: PathBuf,
-    inside: String,
+    path_in_root: String,
 }
 
-impl Source {
-    /// The overlay at `path`, in the tree that is named, else in the git work tree around it, else in `/`.
+impl OverlayLocation {
+    /// Finds the overlay at `path`. The tree is `root`, else the git work tree around `path`, else
+    /// `/`.
     fn find(path: &Path, root: Option<&Path>) -> Result<Self, String> {
         let path = canonical(path)?;
         let root = match root {
@@ -228,14 +229,14 @@ impl Source {
         };
         let mut source = Self {
             root,
-            inside: String::new(),
+            path_in_root: String::new(),
         };
-        source.inside = source.below(&path)?;
+        source.path_in_root = source.relative(&path)?;
         Ok(source)
     }
 
-    /// A path as it is seen from the root.
-    fn below(&self, path: &Path) -> Result<String, String> {
+    /// Returns a path relative to the root. Fails if it is outside.
+    fn relative(&self, path: &Path) -> Result<String, String> {
         let path = canonical(path)?;
         let inside = path.strip_prefix(&self.root);
         let inside = inside.map_err(|_| {
@@ -261,8 +262,11 @@ fn helm(program: &str) -> Helm {
     }
 }
 
-/// The way to other machines: public ones, and those that the person names.
-fn fetching(hosts: &[String], environment: &HashMap<String, String>) -> Result<Fetching, String> {
+/// Creates the access to remote hosts: public ones, and those in `hosts`.
+fn remote_access(
+    hosts: &[String],
+    environment: &HashMap<String, String>,
+) -> Result<RemoteAccess, String> {
     let proxy = Proxy::from_environment(&|name| environment.get(name).cloned())
         .map_err(|error| chain(&error))?;
     let guard = proxy.guarded(Guard::default().and_allow(hosts));
@@ -271,12 +275,12 @@ fn fetching(hosts: &[String], environment: &HashMap<String, String>) -> Result<F
         .map_err(|error| chain(&error))?
         .dns_resolver(guard.resolver(Reach::Author))
         .build();
-    Ok(Fetching {
+    Ok(RemoteAccess {
         connections: Connections::new(builder, &guard).map_err(|error| chain(&error))?,
         git: Policy {
             guard,
             proxy: proxy.https.map(Into::into),
-            no_proxy: Some(proxy.except).filter(|hosts| !hosts.is_empty()),
+            no_proxy: Some(proxy.no_proxy).filter(|hosts| !hosts.is_empty()),
             ..Policy::default()
         },
         web: web.map_err(|error| chain(&error))?,

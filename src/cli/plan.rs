@@ -1,4 +1,4 @@
-//! `plan` and `plan show`: what an apply would change.
+//! `plan` and `plan show`: show what an apply would change.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -9,28 +9,31 @@ use clap::{Arg, ArgMatches, Command};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::cluster::{Source, Sources, Stopped, Target, run as run_on, with_source, with_target};
-use super::{Code, answer, changes, input, tell};
+use super::cluster::{
+    AcceptedInput, CommandError, InputObjects, Target, run as run_on, with_source, with_target,
+};
+use super::{Code, changes, input, print_escaped, print_result};
 use crate::cluster::fields::policy::FieldPolicy;
 use crate::cluster::health::wait::unhealthy;
-use crate::cluster::rollout::deploy::some;
+use crate::cluster::rollout::deploy::join_reasons;
 use crate::cluster::rollout::inventory::Component;
 use crate::cluster::rollout::options::Options;
-use crate::cluster::rollout::plan::{Entry, Owned, Plan, newly_wanted, plan};
+use crate::cluster::rollout::plan::{Entry, OwnedField, Plan, plan, with_new_desired_state};
 use crate::cluster::rollout::prune::Deletion;
-use crate::cluster::rollout::snapshot::Survey;
-use crate::deployment::images::look_up;
+use crate::cluster::rollout::snapshot::Snapshot;
+use crate::deployment::images::find_problems;
 use crate::manifest::Object;
 use crate::plan::changeset::{Change, DiffEntry, PlanContents, ResourceDiff};
 use crate::plan::contents::unpack;
-use crate::plan::contract::{self, Contract};
+use crate::plan::contract::{self, SavedPlan};
 
-/// The version of saved plans and of the command's documents.
+/// Schema version of saved plans and of the commands' JSON output.
 pub const VERSION: u32 = 1;
 
-/// A saved plan as it is applied. It holds the objects, so Secrets too: it is written for its owner alone.
+/// A saved plan, as it is read to be applied. It contains the objects, Secrets included, so only
+/// its owner may read the file.
 #[derive(Deserialize)]
-pub struct Saved {
+pub struct PlanFile {
     schema_version: u32,
     pub namespace: String,
     #[serde(default)]
@@ -38,14 +41,14 @@ pub struct Saved {
     #[serde(default)]
     pub artifact: Option<String>,
     pub objects: Vec<Object>,
-    pub contract: Contract,
-    /// The key of the contract's fingerprints, in hexadecimal digits.
+    pub contract: SavedPlan,
+    /// Key of the hashes in `contract`, in hexadecimal.
     key: String,
 }
 
-/// What of a saved plan is shown.
+/// The parts of a saved plan that `plan show` prints.
 #[derive(Deserialize)]
-struct Shown {
+struct DisplayedPlan {
     namespace: Option<String>,
     component: Option<String>,
     artifact: Option<String>,
@@ -53,32 +56,31 @@ struct Shown {
     notes: Vec<String>,
 }
 
-/// A plan as it is saved.
+/// A saved plan, as it is written.
 #[derive(Serialize)]
-struct Saving<'a> {
+struct NewPlanFile<'a> {
     schema_version: u32,
     namespace: &'a str,
     component: Option<&'a str>,
     artifact: Option<&'a str>,
     objects: &'a [Object],
-    contract: Contract,
+    contract: SavedPlan,
     key: String,
     changes: Vec<&'a ResourceDiff>,
     notes: &'a [String],
 }
 
-/// Its arguments.
 pub fn command() -> Command {
     let show = Command::new("show")
         .about("Prints a saved plan, or plan contents of the control plane")
         .arg(
             Arg::new("PLAN")
                 .required(true)
-                .help("File of a plan; - for standard input"),
+                .help("Plan file; - for standard input"),
         )
         .arg(input::output_argument());
     let command = Command::new("plan")
-        .about("Tells what an apply would change; nothing is changed")
+        .about("Shows what an apply would change, without changing anything")
         .subcommand(show)
         .args_conflicts_with_subcommands(true)
         .arg(
@@ -91,55 +93,57 @@ pub fn command() -> Command {
     with_target(with_source(command, "oci://REFERENCE of an artifact"))
 }
 
-/// Runs it.
 pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
     if let Some(("show", matches)) = matches.subcommand() {
         return show(matches);
     }
-    run_on(matches, environment, Sources::One, async |target| {
-        fresh(target, matches).await
-    })
+    run_on(
+        matches,
+        environment,
+        AcceptedInput::Objects,
+        async |target| plan_and_print(target, matches).await,
+    )
 }
 
-/// Plans, prints the plan, and saves it if that is asked for.
-pub async fn fresh(target: &Target, matches: &ArgMatches) -> Result<Code, Stopped> {
-    let mut source = target.source(matches).await?;
-    let survey = survey(target, &mut source).await?;
+/// Plans, prints the plan, and saves it if `--out` is given.
+pub async fn plan_and_print(target: &Target, matches: &ArgMatches) -> Result<Code, CommandError> {
+    let mut source = target.load_objects(matches).await?;
+    let snapshot = snapshot(target, &mut source).await?;
     let options = target.options();
-    let look = async {
-        let objects = newly_wanted(&survey, &options);
+    let image_check = async {
+        let objects = with_new_desired_state(&snapshot, &options);
         let is_wanted = target.deploy.check_images;
         let objects = if is_wanted { objects } else { Vec::new() };
-        look_up(
+        find_problems(
             &target.api,
-            &survey,
+            &snapshot,
             &objects,
             &target.clients.registries,
             &target.clock,
         )
         .await
     };
-    let (plan, faults) = tokio::join!(plan(&target.api, &survey, &options), look);
+    let (plan, faults) = tokio::join!(plan(&target.api, &snapshot, &options), image_check);
     let mut plan = plan?;
-    plan.notes.extend(survey.notes.iter().cloned());
+    plan.notes.extend(snapshot.notes.iter().cloned());
     plan.notes.extend(faults);
     if plan.is_noop() {
         let deploys = &target.deploy;
         plan.notes
-            .extend(unhealthy(survey.present(), &deploys.rules, target.clock.now()).await);
+            .extend(unhealthy(snapshot.present(), &deploys.rules, target.clock.now()).await);
     }
-    tell(&target.redactor.mask(&if input::wants_json(matches) {
+    print_escaped(&target.redactor.mask(&if input::wants_json(matches) {
         document(target, source.artifact.as_deref(), &plan)
     } else {
         text(&plan)
     }));
-    refused(&plan)?;
+    fail_if_refused(&plan)?;
     if let Some(file) = matches.try_get_one::<String>("out").ok().flatten() {
         save(
             file,
             target,
             source.artifact.as_deref(),
-            &survey,
+            &snapshot,
             &plan,
             &options,
         )?;
@@ -151,10 +155,13 @@ pub async fn fresh(target: &Target, matches: &ArgMatches) -> Result<Code, Stoppe
     })
 }
 
-/// Looks the objects of a source up.
-pub async fn survey(target: &Target, source: &mut Source) -> Result<Survey, Stopped> {
+/// Takes a snapshot of the cluster's state for the input objects.
+pub async fn snapshot(
+    target: &Target,
+    source: &mut InputObjects,
+) -> Result<Snapshot, CommandError> {
     let objects = std::mem::take(&mut source.objects);
-    Ok(Survey::take(
+    Ok(Snapshot::take(
         &target.api,
         objects,
         &target.namespace,
@@ -164,22 +171,22 @@ pub async fn survey(target: &Target, source: &mut Source) -> Result<Survey, Stop
 }
 
 /// Fails if the cluster refuses objects.
-pub fn refused(plan: &Plan) -> Result<(), Stopped> {
+pub fn fail_if_refused(plan: &Plan) -> Result<(), CommandError> {
     let errors = plan.errors();
     if errors.is_empty() {
         return Ok(());
     }
     let code = match plan {
-        plan if plan.entries.iter().any(|entry| entry.by_guard) => Code::Guarded,
+        plan if plan.entries.iter().any(|entry| entry.is_guarded) => Code::Guarded,
         plan if plan.entries.iter().any(|entry| entry.is_forbidden) => Code::Forbidden,
         _ => Code::Error,
     };
     let (count, of) = (errors.len(), plan.entries.len());
-    Err(Stopped(
+    Err(CommandError(
         code,
         format!(
             "{count} of {of} objects are refused: {}",
-            some(errors.into_iter())
+            join_reasons(errors.into_iter())
         ),
     ))
 }
@@ -188,11 +195,11 @@ fn save(
     file: &str,
     target: &Target,
     artifact: Option<&str>,
-    survey: &Survey,
+    snapshot: &Snapshot,
     plan: &Plan,
     options: &Options,
 ) -> Result<(), String> {
-    let saving = Saving {
+    let plan_file = NewPlanFile {
         schema_version: VERSION,
         namespace: &target.namespace,
         component: target
@@ -200,10 +207,10 @@ fn save(
             .as_ref()
             .map(|component| component.name.as_str()),
         artifact,
-        objects: &survey.objects,
-        contract: Contract {
+        objects: &snapshot.objects,
+        contract: SavedPlan {
             artifact: artifact.map(str::to_owned),
-            ..plan.contract(survey, options)
+            ..plan.saved_plan(snapshot, options)
         },
         key: options
             .fields
@@ -215,44 +222,45 @@ fn save(
         notes: &plan.notes,
     };
     let failed = |error: std::io::Error| format!("cannot write {file}: {error}");
-    // Beside the file first: what is cut short must not pass for a plan, and nobody else may read it for a moment.
-    let beside = format!("{file}.{:08x}.new", rand::random::<u32>());
+    // Writes to a temporary file first: a truncated file must not pass for a plan, and others must
+    // not be able to read the plan at any time.
+    let temporary = format!("{file}.{:08x}.new", rand::random::<u32>());
     let mut open = std::fs::OpenOptions::new();
     let out = open
         .write(true)
         .create_new(true)
         .mode(0o600)
-        .open(&beside)
+        .open(&temporary)
         .map_err(failed)?;
     let mut out = std::io::BufWriter::new(out);
-    let written = serde_json::to_writer(&mut out, &saving).map_err(std::io::Error::from);
+    let written = serde_json::to_writer(&mut out, &plan_file).map_err(std::io::Error::from);
     let written = written
         .and_then(|()| out.flush())
         .and_then(|()| out.get_ref().sync_all());
     written
-        .and_then(|()| std::fs::rename(&beside, file))
+        .and_then(|()| std::fs::rename(&temporary, file))
         .map_err(|error| {
-            // What is left of it is of no use to anybody.
-            let _ = std::fs::remove_file(&beside);
+            // The partial file is useless.
+            let _ = std::fs::remove_file(&temporary);
             failed(error)
         })
 }
 
-/// Reads a saved plan.
-pub fn load(file: &str) -> Result<Saved, String> {
-    let saved: Saved =
-        serde_json::from_slice(&input::read(file)?).map_err(|error| no_plan(file, &error))?;
+/// Reads a saved plan and checks its versions.
+pub fn load(file: &str) -> Result<PlanFile, String> {
+    let saved: PlanFile =
+        serde_json::from_slice(&input::read(file)?).map_err(|error| not_a_plan(file, &error))?;
     let versions = (saved.schema_version, saved.contract.schema_version);
     if versions != (VERSION, contract::VERSION) {
         return Err(format!(
-            "{file} is a plan of another version than this program knows; plan again"
+            "{file} is a plan of a version that this program does not support; plan again"
         ));
     }
     Ok(saved)
 }
 
-impl Saved {
-    /// How it is applied: by its own key.
+impl PlanFile {
+    /// Returns the options, with the plan's own hash key.
     pub fn options(&self, options: &Options) -> Options {
         Options {
             fields: FieldPolicy {
@@ -263,30 +271,30 @@ impl Saved {
         }
     }
 
-    /// Refuses arguments that name another namespace or component.
-    pub fn contradicts(&self, matches: &ArgMatches) -> Result<(), Stopped> {
+    /// Fails if a command-line flag names another namespace or component than the plan.
+    pub fn check_flags(&self, matches: &ArgMatches) -> Result<(), CommandError> {
         let planned = [
             ("namespace", Some(self.namespace.as_str())),
             ("component", self.component.as_deref()),
         ];
         for (name, planned) in planned {
             let is_typed = matches.value_source(name) == Some(ValueSource::CommandLine);
-            let asked = matches
+            let requested = matches
                 .get_one::<String>(name)
                 .map(String::as_str)
                 .filter(|_| is_typed);
-            if asked.is_some() && asked != planned {
+            if requested.is_some() && requested != planned {
                 let planned = planned.unwrap_or("none");
-                return Err(Stopped(
+                return Err(CommandError(
                     Code::Usage,
-                    format!("the plan was made for the {name} {planned}; leave --{name} out"),
+                    format!("the plan was made for the {name} {planned}; omit --{name}"),
                 ));
             }
         }
         Ok(())
     }
 
-    /// Whose inventory is kept.
+    /// Returns the component whose inventory is updated.
     pub fn component(&self) -> Option<Component> {
         let namespace = self.namespace.clone();
         self.component
@@ -300,9 +308,9 @@ fn show(matches: &ArgMatches) -> Code {
         .get_one::<String>("PLAN")
         .map(String::as_str)
         .unwrap_or_default();
-    answer(shown(file).map(|shown| {
+    print_result(load_displayed(file).map(|shown| {
         if input::wants_json(matches) {
-            let Shown { namespace, component, artifact, changes, notes } = shown;
+            let DisplayedPlan { namespace, component, artifact, changes, notes } = shown;
             input::document(&json!({
                 "schema_version": VERSION, "namespace": namespace, "component": component, "artifact": artifact,
                 "changes": changes, "notes": notes,
@@ -315,22 +323,22 @@ fn show(matches: &ArgMatches) -> Code {
     }))
 }
 
-/// A saved plan, or the contents of one as the control plane keeps them, packed or not.
-fn shown(file: &str) -> Result<Shown, String> {
+/// Reads a saved plan, or plan contents of the control plane, compressed or not.
+fn load_displayed(file: &str) -> Result<DisplayedPlan, String> {
     let bytes = input::read(file)?;
     serde_json::from_slice(&bytes).or_else(|error| {
         let contents = std::str::from_utf8(&bytes)
             .ok()
             .and_then(|text| unpack(text).ok());
         let contents = contents.and_then(|text| serde_json::from_str::<PlanContents>(&text).ok());
-        let contents = contents.ok_or_else(|| no_plan(file, &error))?;
+        let contents = contents.ok_or_else(|| not_a_plan(file, &error))?;
         let PlanContents {
             k8s_content_diff: mut changes,
             runner,
             ..
         } = contents;
         if runner.is_none() {
-            // The program that is replaced masks nothing.
+            // The Go runner masks nothing, so the values of Secrets are hidden here.
             for secret in changes.iter_mut().filter(|diff| diff.kind == "Secret") {
                 secret.entries = vec![DiffEntry::line(
                     None,
@@ -340,7 +348,7 @@ fn shown(file: &str) -> Result<Shown, String> {
             }
         }
         let artifact = runner.and_then(|contract| contract.artifact);
-        Ok(Shown {
+        Ok(DisplayedPlan {
             namespace: None,
             component: None,
             artifact,
@@ -350,13 +358,13 @@ fn shown(file: &str) -> Result<Shown, String> {
     })
 }
 
-fn no_plan(file: &str, error: &serde_json::Error) -> String {
+fn not_a_plan(file: &str, error: &serde_json::Error) -> String {
     let place = format!("line {}, column {}", error.line(), error.column());
-    format!("{file} is no saved plan ({place}); make one by plan --out")
+    format!("{file} is not a saved plan ({place}); make one with plan --out")
 }
 
 fn document(target: &Target, artifact: Option<&str>, plan: &Plan) -> String {
-    let owned = |owned: &Owned| json!({"path": owned.path, "manager": owned.manager, "operation": owned.operation, "time": owned.time});
+    let owned = |owned: &OwnedField| json!({"path": owned.path, "manager": owned.manager, "operation": owned.operation, "time": owned.time});
     let entry = |entry: &Entry| {
         json!({
             "object": entry.id.to_string(), "type": entry.diff.change, "checked": entry.checked.words(),
@@ -376,7 +384,8 @@ fn document(target: &Target, artifact: Option<&str>, plan: &Plan) -> String {
     }))
 }
 
-/// The plan for people: each change, who owns what would be taken, and a summary.
+/// Formats a plan for people: each change, the owners of fields that would be adopted, and a
+/// summary.
 pub fn text(plan: &Plan) -> String {
     let mut text = String::new();
     for entry in plan
@@ -389,7 +398,7 @@ pub fn text(plan: &Plan) -> String {
             "    ({}{})\n",
             entry.checked.words(),
             if entry.recreate {
-                "; deleted and made again"
+                "; deleted and recreated"
             } else {
                 ""
             }
@@ -413,13 +422,13 @@ pub fn text(plan: &Plan) -> String {
     text
 }
 
-/// How many objects come, change and go.
+/// Counts the objects to create, change and delete.
 fn counts<'a>(diffs: impl Iterator<Item = &'a ResourceDiff> + Clone) -> [usize; 3] {
     [Change::Added, Change::Modified, Change::Removed]
         .map(|change| diffs.clone().filter(|diff| diff.change == change).count())
 }
 
-/// The counts in a line.
+/// Formats the counts as one line.
 pub fn summary<'a>(diffs: impl Iterator<Item = &'a ResourceDiff> + Clone) -> String {
     match counts(diffs) {
         [0, 0, 0] => "nothing would change\n".into(),

@@ -6,10 +6,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::normalize::normalized;
 use super::overlay::{self, Overlay};
-use super::{Code, answer};
+use super::{Code, print_result};
 use crate::kustomize;
 
-/// Its arguments.
 pub fn command() -> Command {
     overlay::with_arguments(
         Command::new("render").about("Builds a kustomize overlay and prints its objects"),
@@ -30,9 +29,8 @@ pub fn command() -> Command {
     )
 }
 
-/// Runs it.
 pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
-    answer(render(matches, environment))
+    print_result(render(matches, environment))
 }
 
 fn render(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result<String, String> {
@@ -41,19 +39,20 @@ fn render(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result
         &overlay.tree,
         overlay.root(),
         &overlay.options,
-        &overlay.outside,
+        &overlay.host,
     );
     let mut objects = built.map_err(|error| error.to_string())?;
     let patches = matches.get_many::<String>("patch").into_iter().flatten();
     let patches = patches
-        .map(|patch| overlay.below(patch))
+        .map(|patch| overlay.path_in_tree(patch))
         .collect::<Result<Vec<_>, _>>()?;
     if !patches.is_empty() {
         objects = kustomize::patch(&overlay.tree, objects, &patches)
             .map_err(|error| error.to_string())?;
     }
     let printed = kustomize::print(&objects).map_err(|error| error.to_string())?;
-    // The process ends with the print; to take the objects apart first would cost as much as a tenth of the build.
+    // The process exits after printing; dropping the objects would take up to a tenth of the
+    // build's time.
     std::mem::forget(objects);
     let is_packed = matches
         .get_one::<String>("output")

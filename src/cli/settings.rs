@@ -1,21 +1,18 @@
-//! Settings from file, environment and flags, and the commands that are about them.
+//! Settings from file, environment and flags, and the commands for them.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
 
-use super::{Code, chain, complain, print};
+use super::{Code, chain, print, print_error};
 use crate::base::clock::Clock;
 use crate::config::setting::{SETTINGS, Setting};
 use crate::config::{Config, ConfigError, Layers};
 use crate::journal::Journal;
 use crate::workspace::dir;
 
-/// Reads all layers.
-///
-/// # Errors
-/// [`ConfigError`], one line.
+/// Reads all layers. Flags override the environment, which overrides the file.
 pub fn layers(
     matches: &ArgMatches,
     environment: &HashMap<String, String>,
@@ -33,7 +30,7 @@ pub fn layers(
     Ok(layers)
 }
 
-/// Reads all layers into a configuration, or says what is wrong.
+/// Reads all layers into a configuration. Prints the error if a setting is invalid.
 pub fn load(
     matches: &ArgMatches,
     environment: &HashMap<String, String>,
@@ -41,12 +38,12 @@ pub fn load(
     let loaded =
         layers(matches, environment).and_then(|layers| Ok((Config::from_layers(&layers)?, layers)));
     loaded.map_err(|error| {
-        complain(&error.to_string(), "");
+        print_error(&error.to_string(), "");
         Code::Usage
     })
 }
 
-/// What a setting is, its default and its variable.
+/// Returns the help text of a setting: description, default and environment variable.
 pub fn help(setting: &Setting) -> String {
     let default = Some(setting.default).filter(|default| !default.is_empty());
     let default = default
@@ -67,16 +64,16 @@ pub fn check(matches: &ArgMatches, environment: &HashMap<String, String>) -> Cod
     for name in &layers.ignored {
         print(&format!("# {name} is accepted and has no effect\n"));
     }
-    match missing(&config) {
+    match missing_setting(&config) {
         None => Code::Done,
         Some(what) => {
-            complain(&what, "");
+            print_error(&what, "");
             Code::Usage
         }
     }
 }
 
-/// Brings the journal up to date.
+/// Migrates the journal's schema.
 pub fn migrate(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
     let (config, _) = match load(matches, environment) {
         Ok(loaded) => loaded,
@@ -107,14 +104,14 @@ pub fn migrate(matches: &ArgMatches, environment: &HashMap<String, String>) -> C
             Code::Done
         }
         Err(error) => {
-            complain(&error, "");
+            print_error(&error, "");
             Code::Error
         }
     }
 }
 
-/// The first setting that is needed and not there.
-pub fn missing(config: &Config) -> Option<String> {
+/// Returns an error message for the first required setting that is missing.
+pub fn missing_setting(config: &Config) -> Option<String> {
     let needed = [
         (
             config.api_token.is_none(),
@@ -129,10 +126,7 @@ pub fn missing(config: &Config) -> Option<String> {
     ))
 }
 
-/// The runtime of all commands.
-///
-/// # Errors
-/// Those of the system.
+/// Creates the single-threaded runtime of a command.
 pub fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

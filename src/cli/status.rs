@@ -1,29 +1,27 @@
-//! `status`: whether objects are ready.
+//! `status`: shows whether objects are ready.
 
 use std::collections::HashMap;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 
-use super::cluster::{Sources, Stopped, Target, run as run_on, with_target};
+use super::cluster::{AcceptedInput, CommandError, Target, run as run_on, with_target};
 use super::plan::VERSION;
-use super::{Code, complain, input, print, tell};
+use super::{Code, input, print, print_error, print_escaped};
 use crate::cluster::health::cause::Cause;
 use crate::cluster::health::readiness::{Readiness, ReadinessError, Status};
 use crate::cluster::health::{cause, readiness, tree, wait};
-use crate::cluster::rollout::snapshot::Survey;
+use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::{Object, ObjectId};
 
-/// Its arguments.
 pub fn command() -> Command {
     let tree = Arg::new("tree")
         .long("tree")
         .action(ArgAction::SetTrue)
-        .help("Shows what the objects own, too");
+        .help("Also shows the objects that these own");
     let command = Command::new("status")
         .about(
-            "Tells whether objects are ready: those of a file, as the API server gives them, or \
-             those of a component",
+            "Shows whether objects are ready: those of a component, or those of a file, as the API server returns them",
         )
         .arg(input::file_argument())
         .arg(tree)
@@ -31,28 +29,31 @@ pub fn command() -> Command {
     with_target(command)
 }
 
-/// Runs it.
 pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
     match matches.get_one::<String>("filename") {
-        Some(file) => of_file(matches, file),
-        None => run_on(matches, environment, Sources::Component, async |target| {
-            of_component(target, matches).await
-        }),
+        Some(file) => file_status(matches, file),
+        None => run_on(
+            matches,
+            environment,
+            AcceptedInput::Component,
+            async |target| component_status(target, matches).await,
+        ),
     }
 }
 
-/// An object of a component, and how far it is.
+/// An object of a component, with its status.
 struct Member {
     id: ObjectId,
     readiness: Readiness,
     cause: Option<Cause>,
-    owned: Vec<tree::Owned>,
+    owned: Vec<tree::OwnedObject>,
 }
 
-async fn of_component(target: &Target, matches: &ArgMatches) -> Result<Code, Stopped> {
+async fn component_status(target: &Target, matches: &ArgMatches) -> Result<Code, CommandError> {
     let component = target.component()?;
-    let survey = Survey::take(&target.api, Vec::new(), &target.namespace, Some(component)).await?;
-    let inventory = survey
+    let snapshot =
+        Snapshot::take(&target.api, Vec::new(), &target.namespace, Some(component)).await?;
+    let inventory = snapshot
         .inventory
         .as_ref()
         .filter(|inventory| inventory.is_stored());
@@ -61,19 +62,19 @@ async fn of_component(target: &Target, matches: &ArgMatches) -> Result<Code, Sto
             "the component {} has no inventory in the namespace {}",
             component.name, component.namespace
         );
-        return Err(Stopped(Code::Error, what));
+        return Err(CommandError(Code::Error, what));
     };
     let rules = &target.deploy.rules;
-    // They may stand in logs.
-    let _secrets = target.known(survey.live.values().cloned().collect(), None);
+    // Container logs in the causes may contain secret values, so these are masked.
+    let _secrets = target.with_masked_secrets(snapshot.live.values().cloned().collect(), None);
     let mut members = Vec::new();
     for (id, _) in inventory
         .objects
         .iter()
         .filter(|(_, record)| record.superseded.is_none())
     {
-        let Some(live) = survey.live.get(id) else {
-            let message = "it is in the inventory, and not in the cluster".to_owned();
+        let Some(live) = snapshot.live.get(id) else {
+            let message = "it is in the inventory, but not in the cluster".to_owned();
             let readiness = Readiness {
                 status: Status::NotFound,
                 message,
@@ -91,13 +92,13 @@ async fn of_component(target: &Target, matches: &ArgMatches) -> Result<Code, Sto
         let readiness = wait::readiness(live, rules, target.clock.now()).await;
         let cause = match readiness.is_current() {
             true => None,
-            // What may not be read is left out.
-            false => cause::find(&target.api, &survey.served, live, &readiness)
+            // A cause that cannot be read is left out.
+            false => cause::find(&target.api, &snapshot.served, live, &readiness)
                 .await
                 .ok()
                 .flatten(),
         };
-        let is_idle_claim = cause.as_ref().is_some_and(Cause::is_of_idle_claim);
+        let is_idle_claim = cause.as_ref().is_some_and(Cause::is_unused_claim);
         let readiness = if is_idle_claim {
             Readiness {
                 status: Status::Current,
@@ -107,7 +108,7 @@ async fn of_component(target: &Target, matches: &ArgMatches) -> Result<Code, Sto
             readiness
         };
         let owned = match matches.get_flag("tree") {
-            true => tree::of(&target.api, &survey.served, live, target.clock.now()).await?,
+            true => tree::of(&target.api, &snapshot.served, live, target.clock.now()).await?,
             false => Vec::new(),
         };
         members.push(Member {
@@ -122,7 +123,7 @@ async fn of_component(target: &Target, matches: &ArgMatches) -> Result<Code, Sto
     } else {
         members_text(&members)
     };
-    tell(&target.redactor.mask(&text));
+    print_escaped(&target.redactor.mask(&text));
     let all_current = members.iter().all(|member| member.readiness.is_current());
     Ok(if all_current {
         Code::Done
@@ -177,7 +178,7 @@ fn members_document(members: &[Member]) -> String {
     input::document(&json!({"schema_version": VERSION, "objects": members}))
 }
 
-fn of_file(matches: &ArgMatches, file: &str) -> Code {
+fn file_status(matches: &ArgMatches, file: &str) -> Code {
     let objects = match input::objects(file) {
         Ok(manifest) if manifest.objects.is_empty() => {
             Err(format!("{file} holds no object with a name"))
@@ -191,54 +192,55 @@ fn of_file(matches: &ArgMatches, file: &str) -> Code {
             if input::wants_json(matches) {
                 print(&input::document(&json!({"error": message})));
             }
-            complain(&message, "");
+            print_error(&message, "");
             return Code::Error;
         }
     };
     let now = jiff::Timestamp::now();
-    let judged: Vec<_> = objects
+    let statuses: Vec<_> = objects
         .iter()
-        .map(|object| (object, readiness::judge(object, now)))
+        .map(|object| (object, readiness::compute_status(object, now)))
         .collect();
     print(&if input::wants_json(matches) {
-        document(&judged)
+        document(&statuses)
     } else {
-        lines(&judged)
+        lines(&statuses)
     });
-    code(&judged)
+    code(&statuses)
 }
 
-type Judged<'a> = (&'a Object, Result<Readiness, ReadinessError>);
+type ObjectStatus<'a> = (&'a Object, Result<Readiness, ReadinessError>);
 
-fn code(judged: &[Judged<'_>]) -> Code {
-    if judged.iter().any(|(_, answer)| answer.is_err()) {
+fn code(statuses: &[ObjectStatus<'_>]) -> Code {
+    if statuses.iter().any(|(_, answer)| answer.is_err()) {
         return Code::Error;
     }
-    let is_current = |(_, answer): &Judged<'_>| answer.as_ref().is_ok_and(Readiness::is_current);
-    if judged.iter().all(is_current) {
+    let is_current =
+        |(_, answer): &ObjectStatus<'_>| answer.as_ref().is_ok_and(Readiness::is_current);
+    if statuses.iter().all(is_current) {
         Code::Done
     } else {
         Code::NotReady
     }
 }
 
-/// One answer alone, or a list of them.
-fn document(judged: &[Judged<'_>]) -> String {
-    let answers = judged.iter().map(|(_, answer)| match answer {
+/// Formats the status of one object as it is, and several as a list.
+fn document(statuses: &[ObjectStatus<'_>]) -> String {
+    let answers = statuses.iter().map(|(_, answer)| match answer {
         Ok(readiness) => readiness.document(),
         Err(error) => json!({"error": error.to_string()}),
     });
     let mut answers: Vec<Value> = answers.collect();
-    let alone = if answers.len() == 1 {
+    let single = if answers.len() == 1 {
         answers.pop()
     } else {
         None
     };
-    input::document(&alone.unwrap_or(Value::Array(answers)))
+    input::document(&single.unwrap_or(Value::Array(answers)))
 }
 
-fn lines(judged: &[Judged<'_>]) -> String {
-    let line = |(object, answer): &Judged<'_>| match answer {
+fn lines(statuses: &[ObjectStatus<'_>]) -> String {
+    let line = |(object, answer): &ObjectStatus<'_>| match answer {
         Ok(readiness) => format!(
             "{} {}: {}\n",
             object.subject(),
@@ -247,5 +249,5 @@ fn lines(judged: &[Judged<'_>]) -> String {
         ),
         Err(error) => format!("{} Unknown: {error}\n", object.subject()),
     };
-    judged.iter().map(line).collect()
+    statuses.iter().map(line).collect()
 }

@@ -39,7 +39,7 @@ pub struct GitConfig {
 /// Settings of connections to clusters.
 #[derive(Debug, Clone, Default)]
 pub struct ClusterConfig {
-    /// The one program that a kubeconfig may run.
+    /// The only program that a kubeconfig may run as an exec plugin.
     pub allow_exec: Option<String>,
     /// Hosts that plans may enter without TLS, or without checking the server's certificate.
     pub allow_insecure: Vec<String>,

@@ -1,4 +1,4 @@
-//! Connections with the operator's certificates and proxies.
+//! HTTP clients with the operator's certificates and proxies.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,42 +8,42 @@ use rustls::pki_types::pem::PemObject as _;
 
 use crate::base::guard::Guard;
 
-/// How long a connection may take to stand.
-const CONNECT: Duration = Duration::from_secs(5);
+/// Timeout for establishing a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why there are no connections.
+/// Why HTTP clients cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
     /// The CA file cannot be used.
     #[error("cannot use the CA certificates in {path} (tls.ca_file): {message}")]
     Certificates {
-        /// Which file.
+        /// The file that `tls.ca_file` names.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with it.
         message: String,
     },
-    /// The proxy's address is none. It may hold a password, so it is not told.
+    /// `HTTPS_PROXY` is not a URL. The value may contain a password, so it is not shown.
     #[error("HTTPS_PROXY is not the URL of a proxy, such as http://proxy.example.com:3128")]
     Proxy,
-    /// The library cannot be set up.
+    /// The HTTP client cannot be built.
     #[error("cannot set up HTTPS; are the system's CA certificates installed?")]
     Setup(#[from] reqwest::Error),
 }
 
-/// The proxy that the process's environment names.
+/// The proxy settings in the process's environment.
 #[derive(Debug, Default)]
 pub struct Proxy {
-    /// `HTTPS_PROXY`, always with a scheme; may hold credentials.
+    /// `HTTPS_PROXY`, always with a scheme; may contain credentials.
     pub https: Option<String>,
-    /// `NO_PROXY`.
-    pub except: String,
+    /// `NO_PROXY`: hosts that are reached without the proxy; empty if unset.
+    pub no_proxy: String,
 }
 
 impl Proxy {
-    /// Reads it; lower-case names count too, as everywhere.
+    /// Reads the proxy settings. Lower-case variable names also count, as is customary.
     ///
     /// # Errors
-    /// [`HttpError::Proxy`].
+    /// [`HttpError::Proxy`] if `HTTPS_PROXY` is not a URL with a host.
     pub fn from_environment(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, HttpError> {
         let either = |name: &str| {
             variable(name)
@@ -65,34 +65,35 @@ impl Proxy {
             .transpose()?;
         Ok(Self {
             https,
-            except: either("NO_PROXY").unwrap_or_default(),
+            no_proxy: either("NO_PROXY").unwrap_or_default(),
         })
     }
 
-    /// A guard that knows what goes through this proxy.
+    /// Returns the guard extended by this proxy, so that it knows which requests go through it.
     pub fn guarded(&self, guard: Guard) -> Guard {
         match &self.https {
-            Some(url) => guard.with_proxy(url, &self.except),
+            Some(url) => guard.with_proxy(url, &self.no_proxy),
             None => guard,
         }
     }
 }
 
-/// Whose word is taken for who a server is: the system's certificates (those of `SSL_CERT_FILE`, if
-/// it is set) and those of `tls.ca_file`.
+/// The trusted certificate authorities: the system's (those of `SSL_CERT_FILE`, if it is set) and
+/// those of `tls.ca_file`.
 #[derive(Debug, Default)]
 pub struct Authorities {
-    /// Those of `tls.ca_file`.
+    /// The certificates of `tls.ca_file`.
     named: Vec<CertificateDer<'static>>,
-    /// All, if they are not just what every library finds by itself.
+    /// All certificates; `None` if they are only the system's defaults, which every library finds
+    /// by itself.
     all: Option<Vec<CertificateDer<'static>>>,
 }
 
 impl Authorities {
-    /// Reads them.
+    /// Reads the certificates.
     ///
     /// # Errors
-    /// [`HttpError::Certificates`].
+    /// [`HttpError::Certificates`] if `tls.ca_file` cannot be read or contains no certificates.
     pub fn read(
         ca_file: Option<&Path>,
         variable: &dyn Fn(&str) -> Option<String>,
@@ -106,12 +107,13 @@ impl Authorities {
         Ok(Self { named, all })
     }
 
-    /// All of them, if they are not just what every library finds by itself.
+    /// Returns all certificates; `None` if they are only the system's defaults, which every library
+    /// finds by itself.
     pub fn all(&self) -> Option<&[CertificateDer<'static>]> {
         self.all.as_deref()
     }
 
-    /// The same as one PEM bundle.
+    /// Returns the same certificates as one PEM bundle.
     pub fn pem(&self) -> Option<Vec<u8>> {
         let block =
             |certificate: &CertificateDer<'_>| pem::Pem::new("CERTIFICATE", certificate.as_ref());
@@ -132,21 +134,22 @@ fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, HttpEr
     }
 }
 
-/// A client that trusts the authorities, takes proxies from the environment, and follows no redirect.
+/// Builds a client that trusts the authorities, takes proxies from the environment, and follows no
+/// redirects.
 ///
 /// # Errors
-/// [`HttpError`].
+/// [`HttpError::Setup`] if the client cannot be built.
 pub fn client(authorities: &Authorities) -> Result<reqwest::Client, HttpError> {
     builder(authorities)?
-        .connect_timeout(CONNECT)
+        .connect_timeout(CONNECT_TIMEOUT)
         .build()
         .map_err(HttpError::Setup)
 }
 
-/// What all clients have in common.
+/// Returns a client builder with the settings that all clients share.
 ///
 /// # Errors
-/// [`HttpError::Setup`] if an authority is no certificate.
+/// [`HttpError::Setup`] if a certificate in `tls.ca_file` is invalid.
 pub fn builder(authorities: &Authorities) -> Result<reqwest::ClientBuilder, HttpError> {
     let named: Result<Vec<_>, _> = authorities
         .named

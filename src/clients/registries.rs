@@ -7,16 +7,16 @@ use crate::registry::layout::Layout;
 use crate::registry::remote::Connections;
 use crate::registry::{Address, Credential, RegistryError, Remote, Repository};
 
-/// How registries are entered.
+/// Access to registries.
 #[derive(Clone)]
 pub struct Registries {
-    /// Connections.
+    /// Clients for registries.
     pub connections: Connections,
     /// Hosts that are reached over http.
     pub insecure: Vec<String>,
-    /// The machine's own credentials.
+    /// Docker credentials of this machine.
     pub docker: DockerConfig,
-    /// Whether folders on disk may be registries.
+    /// Whether directories on disk may be used as registries.
     pub local: bool,
 }
 
@@ -71,12 +71,12 @@ impl Registries {
         credential: Credential,
     ) -> Result<Repository, RegistryError> {
         let address = Address::parse(address)?;
-        let channel = self.connections.channel(&address, &self.insecure).await?;
+        let scheme = self.connections.channel(&address, &self.insecure).await?;
         Ok(Repository::Remote(Box::new(Remote::new(
             address,
             credential,
             self.connections.clone(),
-            channel,
+            scheme,
         )?)))
     }
 }

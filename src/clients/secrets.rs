@@ -12,7 +12,7 @@ use crate::manifest::Object;
 pub struct Secrets(Vec<Learned>);
 
 impl Secrets {
-    /// Learns the credentials of a plan.
+    /// Registers the credentials of a plan with the redactor.
     pub fn learn(&mut self, redactor: &Redactor, secrets: impl IntoIterator<Item = Secret>) {
         self.0.extend(
             secrets
@@ -21,7 +21,7 @@ impl Secrets {
         );
     }
 
-    /// Learns the values of every Secret among objects.
+    /// Registers the values of all Secrets among the objects, as they are and base64-decoded.
     pub fn learn_objects(&mut self, redactor: &Redactor, objects: &[Object]) {
         for object in objects.iter().filter(|object| object.is_secret()) {
             for member in ["data", "stringData"] {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{ConfigError, Layers, read_duration};
 use crate::cluster::fields::policy::{FieldPolicy, IgnoreRule};
 use crate::cluster::health::rule::{ReadyRule, Rules};
-use crate::cluster::health::wait::Waiting;
+use crate::cluster::health::wait::WaitOptions;
 use crate::cluster::rollout::deny::DenyRule;
 use crate::cluster::rollout::options::{AuthorMay, Conflicts, Limits, Options};
 use crate::deployment::DeployConfig;
@@ -46,7 +46,7 @@ pub(super) fn read(layers: &Layers) -> Result<DeployConfig, ConfigError> {
         author_may_replace: author_may.ready_when,
         manager: manager.clone(),
     };
-    let waiting = Waiting {
+    let waiting = WaitOptions {
         until: None,
         timeout: layers.parse(
             "deploy.wait_timeout",

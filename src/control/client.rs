@@ -1,4 +1,4 @@
-//! The calls, one method each: typed requests to typed answers.
+//! The calls of the API, one method each, with typed requests and responses.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -8,14 +8,17 @@ use url::Url;
 use super::error::ControlError;
 use super::route::Route;
 use super::token::TokenError;
-use super::transport::{Body, Parts, Patience, TAIL_WAIT, Transport};
+use super::transport::{Body, ClientOptions, LONG_POLL_WAIT, RetryPolicy, Transport};
 use super::wire::{
-    ExecutionRecord, HeartBeat, JobRecord, JobUpdate, NewProcess, OutputsReport, ProcessRecord,
+    ExecutionRecord, Heartbeat, JobRecord, JobUpdate, NewProcess, OutputsReport, ProcessRecord,
     ProcessUpdate, ResultReport, Settings, Shutdown, StatusUpdate,
 };
 use crate::job::{ExecutionId, Group, JobId, LogStreamId, ProcessId, RunnerId};
 
-/// The control plane. Cheap to clone.
+/// Client of the control plane's API. Cheap to clone.
+///
+/// A call fails with a [`ControlError`] if the server refuses it, does not answer, or sends a
+/// response that cannot be read.
 #[derive(Clone)]
 pub struct Client {
     transport: Transport,
@@ -23,11 +26,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// Makes a client; nothing is sent.
+    /// Creates a client; sends nothing.
     ///
     /// # Errors
-    /// [`TokenError`] if the token's file cannot be read.
-    pub fn new(parts: Parts) -> Result<Self, TokenError> {
+    /// [`TokenError`] if the token file cannot be read.
+    pub fn new(parts: ClientOptions) -> Result<Self, TokenError> {
         let runner = parts.runner.clone();
         Ok(Self {
             transport: Transport::new(parts)?,
@@ -35,17 +38,18 @@ impl Client {
         })
     }
 
-    /// How we call ourselves to the server; becomes `client.version` of our executions.
+    /// Returns the name and version that the client sends; it becomes `client.version` of our
+    /// executions.
     pub fn client_version(&self) -> &str {
         self.transport.client_version()
     }
 
-    /// The server's address.
+    /// Returns the server's base URL.
     pub fn base(&self) -> &Url {
         self.transport.base()
     }
 
-    /// The runner we are.
+    /// Returns the id of this runner.
     pub fn runner(&self) -> &RunnerId {
         &self.runner
     }
@@ -56,150 +60,122 @@ impl Client {
     }
 
     /// Reads the settings.
-    ///
-    /// # Errors
-    /// [`ControlError`], as for every call.
-    pub async fn settings(&self, patience: Patience) -> Result<Settings, ControlError> {
-        self.read(Route::Settings, self.runner_path("/settings"), patience)
+    pub async fn settings(&self, retry: RetryPolicy) -> Result<Settings, ControlError> {
+        self.read(Route::Settings, self.runner_path("/settings"), retry)
             .await
     }
 
-    /// Sends a heart beat, once, for at most 5 s.
-    ///
-    /// # Errors
-    /// [`ControlError`].
-    pub async fn heart_beat(&self, beat: &HeartBeat) -> Result<(), ControlError> {
+    /// Sends a heartbeat, once, for at most 5 s.
+    pub async fn heartbeat(&self, heartbeat: &Heartbeat) -> Result<(), ControlError> {
         self.write(
-            Route::HeartBeat,
+            Route::Heartbeat,
             self.runner_path("/heart-beats"),
-            beat,
-            Patience::Once,
+            heartbeat,
+            RetryPolicy::Once,
         )
         .await
     }
 
-    /// The available jobs of all groups, newest first, once, for at most 5 s.
-    ///
-    /// # Errors
-    /// [`ControlError`].
+    /// Returns the available jobs of all groups, newest first. Tried once, for at most 5 s.
     pub async fn jobs(&self) -> Result<Vec<JobRecord>, ControlError> {
         self.read(
             Route::Jobs,
             self.runner_path("/jobs?limit=100"),
-            Patience::Once,
+            RetryPolicy::Once,
         )
         .await
     }
 
-    /// The available jobs of one group, held by the server for up to 25 s.
+    /// Returns the available jobs of one group. A long poll: the server holds it for up to 25 s.
     ///
     /// # Errors
-    /// [`ControlError`]; 404 if the server has no such route or has it switched off.
+    /// [`ControlError`] with status 404 if the server does not have the route or has it switched
+    /// off.
     pub async fn jobs_tail(&self, group: &Group) -> Result<Vec<JobRecord>, ControlError> {
         let path = self.runner_path(&format!(
             "/jobs/tail?group={group}&wait={}s",
-            TAIL_WAIT.as_secs()
+            LONG_POLL_WAIT.as_secs()
         ));
-        self.read(Route::JobsTail, path, Patience::Once).await
+        self.read(Route::JobsTail, path, RetryPolicy::Once).await
     }
 
     /// Reads a job with its newest execution.
-    ///
-    /// # Errors
-    /// [`ControlError`].
-    pub async fn job(&self, id: &JobId, patience: Patience) -> Result<JobRecord, ControlError> {
-        self.read(Route::Job, format!("/v1/runner-jobs/{id}"), patience)
+    pub async fn job(&self, id: &JobId, retry: RetryPolicy) -> Result<JobRecord, ControlError> {
+        self.read(Route::Job, format!("/v1/runner-jobs/{id}"), retry)
             .await
     }
 
-    /// Reads a job to see whether it is still wanted, once, for at most 5 s.
-    ///
-    /// # Errors
-    /// [`ControlError`].
+    /// Reads a job to check whether it is still wanted, once, for at most 5 s.
     pub async fn monitor(&self, id: &JobId) -> Result<JobRecord, ControlError> {
         self.read(
             Route::Monitor,
             format!("/v1/runner-jobs/{id}"),
-            Patience::Once,
+            RetryPolicy::Once,
         )
         .await
     }
 
-    /// The text of a job's plan.
-    ///
-    /// # Errors
-    /// [`ControlError`].
-    pub async fn plan(&self, id: &JobId, patience: Patience) -> Result<String, ControlError> {
-        self.text(Route::Plan, format!("/v1/runner-jobs/{id}/plan"), patience)
+    /// Returns the text of a job's plan.
+    pub async fn plan(&self, id: &JobId, retry: RetryPolicy) -> Result<String, ControlError> {
+        self.text(Route::Plan, format!("/v1/runner-jobs/{id}/plan"), retry)
             .await
     }
 
-    /// The text of a job's composite plan.
+    /// Returns the text of a job's composite plan.
     ///
     /// # Errors
-    /// [`ControlError`]; [`ControlError::is_absent_route`] on older servers.
+    /// On older servers a [`ControlError`] for which [`ControlError::is_absent_route`] is true.
     pub async fn composite_plan(
         &self,
         id: &JobId,
-        patience: Patience,
+        retry: RetryPolicy,
     ) -> Result<String, ControlError> {
         self.text(
             Route::CompositePlan,
             format!("/v1/runner-jobs/{id}/composite-plan"),
-            patience,
+            retry,
         )
         .await
     }
 
-    /// Sets a job's status.
-    ///
-    /// # Errors
-    /// [`ControlError`].
+    /// Sets a job's status, once.
     pub async fn update_job(&self, id: &JobId, update: &JobUpdate) -> Result<(), ControlError> {
         self.write(
             Route::UpdateJob,
             format!("/v1/runner-jobs/{id}"),
             update,
-            Patience::Once,
+            RetryPolicy::Once,
         )
         .await
     }
 
-    /// Makes an execution. Tried once: what a lost answer means is the caller's to find out.
-    ///
-    /// # Errors
-    /// [`ControlError`].
+    /// Creates an execution. Tried once: the caller must find out what happened if the response is
+    /// lost.
     pub async fn create_execution(&self, id: &JobId) -> Result<ExecutionRecord, ControlError> {
         let body = Body::Json(Bytes::from_static(b"{}"));
         let path = format!("/v1/runner-jobs/{id}/executions");
         self.transport
-            .send(Route::CreateExecution, path, body, Patience::Once)
+            .send(Route::CreateExecution, path, body, RetryPolicy::Once)
             .await?
             .json()
     }
 
     /// Reads an execution.
-    ///
-    /// # Errors
-    /// [`ControlError`].
     pub async fn execution(
         &self,
         job: &JobId,
         id: &ExecutionId,
-        patience: Patience,
+        retry: RetryPolicy,
     ) -> Result<ExecutionRecord, ControlError> {
         self.read(
             Route::Execution,
             format!("/v1/runner-jobs/{job}/executions/{id}"),
-            patience,
+            retry,
         )
         .await
     }
 
     /// Sets an execution's status, once.
-    ///
-    /// # Errors
-    /// [`ControlError`].
     pub async fn update_execution(
         &self,
         job: &JobId,
@@ -207,14 +183,11 @@ impl Client {
         update: &StatusUpdate,
     ) -> Result<(), ControlError> {
         let path = format!("/v1/runner-jobs/{job}/executions/{id}");
-        self.write(Route::UpdateExecution, path, update, Patience::Once)
+        self.write(Route::UpdateExecution, path, update, RetryPolicy::Once)
             .await
     }
 
     /// Posts an execution's result, once.
-    ///
-    /// # Errors
-    /// [`ControlError`].
     pub async fn post_result(
         &self,
         job: &JobId,
@@ -222,14 +195,11 @@ impl Client {
         report: &ResultReport,
     ) -> Result<(), ControlError> {
         let path = format!("/v1/runner-jobs/{job}/executions/{id}/result");
-        self.write(Route::Result, path, report, Patience::Once)
+        self.write(Route::Result, path, report, RetryPolicy::Once)
             .await
     }
 
     /// Posts an execution's outputs, once.
-    ///
-    /// # Errors
-    /// [`ControlError`].
     pub async fn post_outputs(
         &self,
         job: &JobId,
@@ -237,23 +207,20 @@ impl Client {
         report: &OutputsReport,
     ) -> Result<(), ControlError> {
         let path = format!("/v1/runner-jobs/{job}/executions/{id}/outputs");
-        self.write(Route::Outputs, path, report, Patience::Once)
+        self.write(Route::Outputs, path, report, RetryPolicy::Once)
             .await
     }
 
-    /// Ships a batch of log lines, as binary protobuf.
-    ///
-    /// # Errors
-    /// [`ControlError`].
+    /// Ships a batch of log lines as binary protobuf.
     pub async fn ship_logs(
         &self,
         stream: &LogStreamId,
         batch: Bytes,
-        patience: Patience,
+        retry: RetryPolicy,
     ) -> Result<(), ControlError> {
         let path = format!("/v1/log-streams/{stream}/logs");
         self.transport
-            .send(Route::Logs, path, Body::Protobuf(batch), patience)
+            .send(Route::Logs, path, Body::Protobuf(batch), retry)
             .await
             .map(drop)
     }
@@ -261,11 +228,11 @@ impl Client {
     /// Registers this process.
     ///
     /// # Errors
-    /// [`ControlError`]; [`ControlError::is_absent_route`] on older servers.
+    /// On older servers a [`ControlError`] for which [`ControlError::is_absent_route`] is true.
     pub async fn register(
         &self,
         process: &NewProcess,
-        patience: Patience,
+        retry: RetryPolicy,
     ) -> Result<ProcessRecord, ControlError> {
         let body = encode(Route::CreateProcess, process)?;
         self.transport
@@ -273,60 +240,48 @@ impl Client {
                 Route::CreateProcess,
                 self.runner_path("/processes"),
                 body,
-                patience,
+                retry,
             )
             .await?
             .json()
     }
 
     /// Reads a registered process.
-    ///
-    /// # Errors
-    /// [`ControlError`].
     pub async fn process(
         &self,
         id: &ProcessId,
-        patience: Patience,
+        retry: RetryPolicy,
     ) -> Result<ProcessRecord, ControlError> {
         self.read(
             Route::Process,
             self.runner_path(&format!("/processes/{id}")),
-            patience,
+            retry,
         )
         .await
     }
 
-    /// Sets a registered process's status.
-    ///
-    /// # Errors
-    /// [`ControlError`].
+    /// Sets a registered process's status, once.
     pub async fn update_process(
         &self,
         id: &ProcessId,
         update: &ProcessUpdate,
     ) -> Result<(), ControlError> {
         let path = self.runner_path(&format!("/processes/{id}"));
-        self.write(Route::UpdateProcess, path, update, Patience::Once)
+        self.write(Route::UpdateProcess, path, update, RetryPolicy::Once)
             .await
     }
 
-    /// Wishes that a registered process ends.
-    ///
-    /// # Errors
-    /// [`ControlError`].
+    /// Returns the requests that a registered process shuts down. Tried once.
     pub async fn shutdowns(&self, id: &ProcessId) -> Result<Vec<Shutdown>, ControlError> {
         self.read(
             Route::Shutdowns,
             self.runner_path(&format!("/processes/{id}/shutdowns")),
-            Patience::Once,
+            RetryPolicy::Once,
         )
         .await
     }
 
-    /// Says that such a wish was heard.
-    ///
-    /// # Errors
-    /// [`ControlError`].
+    /// Acknowledges a shutdown request, once.
     pub async fn complete_shutdown(
         &self,
         id: &ProcessId,
@@ -334,7 +289,7 @@ impl Client {
     ) -> Result<(), ControlError> {
         let path = self.runner_path(&format!("/processes/{id}/shutdowns/{shutdown}/complete"));
         self.transport
-            .send(Route::CompleteShutdown, path, Body::None, Patience::Once)
+            .send(Route::CompleteShutdown, path, Body::None, RetryPolicy::Once)
             .await
             .map(drop)
     }
@@ -349,10 +304,10 @@ impl Client {
         &self,
         route: Route,
         path: String,
-        patience: Patience,
+        retry: RetryPolicy,
     ) -> Result<T, ControlError> {
         self.transport
-            .send(route, path, Body::None, patience)
+            .send(route, path, Body::None, retry)
             .await?
             .json()
     }
@@ -361,12 +316,9 @@ impl Client {
         &self,
         route: Route,
         path: String,
-        patience: Patience,
+        retry: RetryPolicy,
     ) -> Result<String, ControlError> {
-        let answer = self
-            .transport
-            .send(route, path, Body::None, patience)
-            .await?;
+        let answer = self.transport.send(route, path, Body::None, retry).await?;
         String::from_utf8(answer.body.into()).map_err(|_| ControlError::Broken {
             route,
             message: "the text is not UTF-8".into(),
@@ -378,10 +330,10 @@ impl Client {
         route: Route,
         path: String,
         body: &impl Serialize,
-        patience: Patience,
+        retry: RetryPolicy,
     ) -> Result<(), ControlError> {
         self.transport
-            .send(route, path, encode(route, body)?, patience)
+            .send(route, path, encode(route, body)?, retry)
             .await
             .map(drop)
     }

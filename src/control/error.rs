@@ -1,48 +1,48 @@
-//! Why a call to the control plane was in vain.
+//! Why a call to the control plane failed.
 
 use std::time::Duration;
 
 use super::route::{Outcome, Route, Verdict};
 
-/// Why a call was in vain.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// The server refused.
+    /// The server refused the call.
     #[error("the control plane refused {route} with {status}{}", detail(.message))]
     Refused {
-        /// Which call.
+        /// The route that was called.
         route: Route,
-        /// Its status.
+        /// The HTTP status.
         status: u16,
-        /// The server's words, without secrets.
+        /// The server's message, with secrets masked.
         message: String,
-        /// Whether the body was no JSON: the route is not there.
-        plain: bool,
-        /// What the server asked us to wait.
+        /// True if the body is not JSON, as when the route does not exist.
+        not_json: bool,
+        /// The delay that the server asked for (`Retry-After`).
         delay: Option<Duration>,
     },
-    /// There was no answer.
+    /// There was no response.
     #[error("the control plane did not answer {route}: {message}")]
     NoAnswer {
-        /// Which call.
+        /// The route that was called.
         route: Route,
-        /// What happened, without secrets.
+        /// What happened, with secrets masked.
         message: String,
     },
-    /// The answer was cut off or is not what was promised.
+    /// The response was cut off or does not have the expected form.
     #[error("the control plane's answer to {route} cannot be read: {message}")]
     Broken {
-        /// Which call.
+        /// The route that was called.
         route: Route,
         /// What is wrong with it.
         message: String,
     },
-    /// The deadline struck.
-    #[error("the control plane could not be reached for {route} in {waited:?}")]
+    /// The deadline passed.
+    #[error("the control plane could not be reached for {route} within {waited:?}")]
     Deadline {
-        /// Which call.
+        /// The route that was called.
         route: Route,
-        /// How long it was tried.
+        /// How long the call was tried.
         waited: Duration,
     },
 }
@@ -56,7 +56,7 @@ fn detail(message: &str) -> String {
 }
 
 impl ControlError {
-    /// What the route's table says of this.
+    /// Returns the verdict of the route's table for this error; final for a passed deadline.
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Refused { route, status, .. } => route.verdict(Outcome::Status(*status)),
@@ -66,24 +66,25 @@ impl ControlError {
         }
     }
 
-    /// Whether the server does not know the route: an older generation, or one that has it switched off.
+    /// Returns true if the server does not know the route: it is older, or has the route switched
+    /// off.
     pub fn is_absent_route(&self) -> bool {
         matches!(
             self,
             Self::Refused {
                 status: 404,
-                plain: true,
+                not_json: true,
                 ..
             }
         )
     }
 
-    /// Whether the server answered with this status.
+    /// Returns true if the server answered with this status.
     pub fn is_status(&self, wanted: u16) -> bool {
         matches!(self, Self::Refused { status, .. } if *status == wanted)
     }
 
-    /// The wait that the server asked for.
+    /// Returns the delay that the server asked for.
     pub fn delay(&self) -> Option<Duration> {
         match self {
             Self::Refused { delay, .. } => *delay,

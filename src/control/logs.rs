@@ -1,7 +1,7 @@
-//! A job's log lines, on their way to the job's log stream.
+//! Ships a job's log lines to its log stream.
 //!
-//! [`JobLog`] never waits: a line goes into a bounded channel or is counted as lost. One task per
-//! job, the [`LogShipper`], sends batches as OTLP protobuf, flushes at the end, and says how many
+//! [`JobLog`] never blocks: a line goes into a bounded channel or counts as lost. One task per job,
+//! the [`LogShipper`], sends batches as OTLP protobuf, flushes at the end, and reports how many
 //! lines were lost. Every line also goes to the process log.
 
 use std::sync::Arc;
@@ -17,44 +17,45 @@ use tokio::sync::mpsc;
 
 use super::client::Client;
 use super::metrics::Metrics;
-use super::transport::Patience;
+use super::transport::RetryPolicy;
 use super::wire::Settings;
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
 use crate::job::{ExecutionId, Job, LogStreamId, Step};
 
-/// Lines that wait to be shipped; more are lost.
-const WAITING: usize = 4096;
+/// Maximum number of lines that wait to be shipped; further ones are lost.
+const MAX_WAITING_LINES: usize = 4096;
 
-/// Lines of one request.
-const BATCH: usize = 512;
+/// Maximum number of lines in one request.
+const MAX_BATCH_LINES: usize = 512;
 
-/// How long a line waits for others.
-const LINGER: Duration = Duration::from_secs(1);
+/// How long a line waits for more lines to batch.
+const BATCH_LINGER: Duration = Duration::from_secs(1);
 
-/// How long one batch is tried; then its lines are lost, for the next ones to have a chance.
-const BATCH_PATIENCE: Duration = Duration::from_secs(30);
+/// Time limit for sending one batch; after that its lines are lost, so that the next ones get a
+/// chance.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the last lines may take at the end of a job.
-const FLUSH: Duration = Duration::from_secs(5);
+/// Time limit for shipping the last lines at the end of a job.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The longest line, in characters.
-const LONGEST_LINE: usize = 16 * 1024;
+/// Maximum length of a line, in characters; the rest is cut off.
+const MAX_LINE_CHARS: usize = 16 * 1024;
 
-/// How bad it is; OTLP's numbers.
+/// Severity of a line, with OTLP's severity numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// For those who look for a fault.
+    /// Details for debugging.
     Debug = 5,
-    /// For those who watch.
+    /// Normal progress.
     Info = 9,
-    /// Somebody should look.
+    /// Something that needs attention.
     Warn = 13,
-    /// It went wrong.
+    /// Something failed.
     Error = 17,
 }
 
-/// Takes the lines of one job. Cheap to clone; never waits.
+/// Takes the lines of one job. Cheap to clone; never blocks.
 #[derive(Clone)]
 pub struct JobLog {
     inner: Arc<Inner>,
@@ -64,7 +65,7 @@ pub struct JobLog {
 struct Inner {
     lines: Option<mpsc::Sender<Line>>,
     lost: Arc<AtomicU64>,
-    least: AtomicI32,
+    min_severity: AtomicI32,
     job: Job,
     execution: Option<ExecutionId>,
     clock: Clock,
@@ -79,31 +80,31 @@ struct Line {
 }
 
 impl JobLog {
-    /// The same log, with the step on every line.
+    /// Returns the same log with the step on every line.
     #[must_use]
-    pub fn at(&self, step: Step) -> Self {
+    pub fn with_step(&self, step: Step) -> Self {
         Self {
             inner: self.inner.clone(),
             step: Some(step),
         }
     }
 
-    /// A line for those who look for a fault.
+    /// Logs details for debugging.
     pub fn debug(&self, text: impl AsRef<str>) {
         self.line(Severity::Debug, text.as_ref());
     }
 
-    /// A line for those who watch.
+    /// Logs normal progress.
     pub fn info(&self, text: impl AsRef<str>) {
         self.line(Severity::Info, text.as_ref());
     }
 
-    /// A line that somebody should look at.
+    /// Logs something that needs attention.
     pub fn warn(&self, text: impl AsRef<str>) {
         self.line(Severity::Warn, text.as_ref());
     }
 
-    /// A line about what went wrong.
+    /// Logs a failure.
     pub fn error(&self, text: impl AsRef<str>) {
         self.line(Severity::Error, text.as_ref());
     }
@@ -114,7 +115,7 @@ impl JobLog {
             .redactor
             .mask(text)
             .chars()
-            .take(LONGEST_LINE)
+            .take(MAX_LINE_CHARS)
             .collect();
         let step = self.step.map(Step::as_str);
         let job = inner.job.id.as_str();
@@ -126,7 +127,7 @@ impl JobLog {
             Severity::Error => tracing::error!(job, execution, step, "{text}"),
         }
         let Some(lines) = &inner.lines else { return };
-        if (severity as i32) < inner.least.load(Ordering::Relaxed) {
+        if (severity as i32) < inner.min_severity.load(Ordering::Relaxed) {
             return;
         }
         let nanos = u64::try_from(inner.clock.now().as_nanosecond()).unwrap_or_default();
@@ -144,16 +145,16 @@ impl JobLog {
     }
 }
 
-/// What goes on every line.
+/// What the logs of all jobs share.
 #[derive(Clone)]
 pub struct LogContext {
-    /// The server.
+    /// The client that ships the lines.
     pub client: Client,
-    /// Our version.
+    /// The runner's version.
     pub version: String,
-    /// Time.
+    /// Sets the time of each line, and the time limits.
     pub clock: Clock,
-    /// Hides secrets.
+    /// Masks secrets in every line.
     pub redactor: Redactor,
     /// Counts lost lines.
     pub metrics: Metrics,
@@ -166,7 +167,8 @@ pub struct LogShipper {
 }
 
 impl LogShipper {
-    /// Opens a job's log. Without a log stream, or where the settings say so, nothing is shipped.
+    /// Opens a job's log. Nothing is shipped if the job has no log stream or the settings switch
+    /// logging off.
     pub fn open(
         context: &LogContext,
         settings: &Settings,
@@ -178,7 +180,7 @@ impl LogShipper {
         let mut task = None;
         let mut lines = None;
         if let Some(stream) = stream {
-            let (sender, receiver) = mpsc::channel(WAITING);
+            let (sender, receiver) = mpsc::channel(MAX_WAITING_LINES);
             lines = Some(sender);
             let envelope = Envelope::new(context, settings, job, execution);
             task = Some(tokio::spawn(ship(
@@ -192,7 +194,7 @@ impl LogShipper {
         let inner = Inner {
             lines,
             lost,
-            least: AtomicI32::new(settings.least_severity()),
+            min_severity: AtomicI32::new(settings.min_severity()),
             job: job.clone(),
             execution: execution.cloned(),
             clock: context.clock.clone(),
@@ -207,20 +209,20 @@ impl LogShipper {
         }
     }
 
-    /// Where lines go in.
+    /// Returns the log that takes the lines.
     pub fn log(&self) -> &JobLog {
         &self.log
     }
 
-    /// Ships what is left, for at most 5 s. Other holders of the log must be gone, or their later
-    /// lines are lost.
+    /// Ships the remaining lines, for at most 5 s. Drop all other clones of the log first: the
+    /// shipper waits for them, and their later lines are lost.
     pub async fn close(self) {
         let Self { log, task } = self;
         let clock = log.inner.clock.clone();
         drop(log);
         if let Some(task) = task {
             let abort = task.abort_handle();
-            if clock.timeout(FLUSH, task).await.is_err() {
+            if clock.timeout(FLUSH_TIMEOUT, task).await.is_err() {
                 tracing::warn!("the last log lines of a job could not be shipped in time");
                 abort.abort();
             }
@@ -237,11 +239,11 @@ async fn ship(
 ) {
     let mut batch = Vec::new();
     loop {
-        let mut ended = lines.recv_many(&mut batch, BATCH).await == 0;
-        if !ended && batch.len() < BATCH {
-            // Waits for company, but not after the log was closed.
+        let mut ended = lines.recv_many(&mut batch, MAX_BATCH_LINES).await == 0;
+        if !ended && batch.len() < MAX_BATCH_LINES {
+            // Waits for more lines to batch, unless the log is closed.
             let full = async {
-                while batch.len() < BATCH {
+                while batch.len() < MAX_BATCH_LINES {
                     match lines.recv().await {
                         Some(line) => batch.push(line),
                         None => return true,
@@ -249,7 +251,11 @@ async fn ship(
                 }
                 false
             };
-            ended = context.clock.timeout(LINGER, full).await.unwrap_or(false);
+            ended = context
+                .clock
+                .timeout(BATCH_LINGER, full)
+                .await
+                .unwrap_or(false);
         }
         let lost_now = lost.swap(0, Ordering::Relaxed);
         if lost_now > 0 {
@@ -266,12 +272,8 @@ async fn ship(
         if !batch.is_empty() {
             let count = batch.len() as u64;
             let body = envelope.encode(batch.drain(..));
-            let patience = Patience::Until(BATCH_PATIENCE);
-            if let Err(error) = context
-                .client
-                .ship_logs(&stream, body.into(), patience)
-                .await
-            {
+            let retry = RetryPolicy::Within(BATCH_TIMEOUT);
+            if let Err(error) = context.client.ship_logs(&stream, body.into(), retry).await {
                 tracing::warn!(%error, %stream, lines = count, "log lines were lost");
                 lost.fetch_add(count, Ordering::Relaxed);
             }
@@ -286,7 +288,7 @@ async fn ship(
     }
 }
 
-/// What is the same for all lines of a job.
+/// What all lines of a job share.
 struct Envelope {
     resource: Vec<KeyValue>,
     schema_url: String,

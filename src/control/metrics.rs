@@ -1,27 +1,27 @@
-//! What is counted of the calls.
+//! Metrics of calls to the control plane.
 
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
 use super::route::{Outcome, Route};
 
-/// Counters of the control plane's calls.
+/// Counters of calls to the control plane. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
     calls: IntCounterVec,
-    /// Log lines that were lost because their channel was full or the server refused them.
+    /// Log lines lost because their channel was full or they could not be shipped.
     pub lost_lines: IntCounter,
 }
 
 impl Metrics {
-    /// Makes the counters and registers them.
+    /// Creates the counters and registers them.
     ///
     /// # Errors
-    /// If their names are taken.
+    /// If a metric with one of their names is already registered.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let calls = IntCounterVec::new(
             Opts::new(
                 "nuon_runner_control_requests_total",
-                "Calls of the control plane by route and outcome.",
+                "Calls to the control plane, by route and outcome.",
             ),
             &["route", "outcome"],
         )?;

@@ -1,6 +1,6 @@
-//! The routes in use, and the one table that says how each treats each kind of answer.
+//! The routes of the API, and the one table that says how each handles each kind of response.
 //!
-//! The code and the tests both read [`Route::verdict`]; nothing else decides about an answer.
+//! Code and tests both read [`Route::verdict`]; nothing else decides about a response.
 
 use http::Method;
 
@@ -9,19 +9,19 @@ use http::Method;
 pub enum Route {
     /// Settings of the runner's group.
     Settings,
-    /// A heart beat.
-    HeartBeat,
+    /// A heartbeat.
+    Heartbeat,
     /// The list of available jobs.
     Jobs,
-    /// The list of available jobs, held by the server until there is one.
+    /// The available jobs of a group, as a long poll.
     JobsTail,
-    /// One job, by a step that needs it.
+    /// One job, when a job is claimed or recovered.
     Job,
     /// One job, by the monitor, once a second.
     Monitor,
     /// A plan as text.
     Plan,
-    /// A plan in its composite document.
+    /// A plan as a composite document.
     CompositePlan,
     /// A job's status.
     UpdateJob,
@@ -43,45 +43,45 @@ pub enum Route {
     Process,
     /// A registered process's status.
     UpdateProcess,
-    /// Wishes that the process ends.
+    /// Requests that the process shuts down.
     Shutdowns,
-    /// A wish that was fulfilled.
+    /// The acknowledgement of a shutdown request.
     CompleteShutdown,
 }
 
-/// What came back, as far as the table looks.
+/// The result of a call, as far as the table distinguishes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// A status line and a whole body of the right form.
+    /// A status and a complete body of the expected form.
     Status(u16),
-    /// A good status, but a body that is cut off or not of the right form.
+    /// A success status, but a body that is cut off or does not have the expected form.
     Broken,
-    /// Nothing: refused, reset, or silent for too long.
+    /// No response: the connection failed, was reset, or timed out.
     NoAnswer,
 }
 
-/// What is to be done.
+/// What to do about the outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// It is done.
+    /// The call is done.
     Accept,
-    /// Try again after the back-off, or after the delay that the server named if that is longer.
+    /// Try again after the backoff, or after the server's delay if that is longer.
     Retry,
-    /// Read the token again, then try again after the back-off.
+    /// Read the token again, then try again after the backoff.
     Reauthenticate,
-    /// It may or may not be done: read what became of it, then decide.
-    Ask,
-    /// Done by an earlier try whose answer was lost; refused for good if there was none.
+    /// The call may have taken effect: read the state, then decide.
+    CheckState,
+    /// Done by an earlier attempt whose response was lost; without one, refused for good.
     DoneBefore,
-    /// Done by an earlier try whose answer was lost; not possible yet if there was none.
+    /// Done by an earlier attempt whose response was lost; without one, not possible yet.
     DoneOrRetry,
-    /// Not now; the next period's call is the next try.
+    /// Do not retry; the next period's call is the next attempt.
     Skip,
     /// Refused for good.
     Final,
 }
 
-/// What a route does with each kind of answer but a good one.
+/// A route's verdict for each kind of response other than success.
 struct Row {
     bad_request: Verdict,
     unauthorized: Verdict,
@@ -89,18 +89,18 @@ struct Row {
     not_found: Verdict,
     conflict: Verdict,
     unprocessable: Verdict,
-    /// 408 and 429: the server did not look at the request.
+    /// 408 and 429: the server did not process the request.
     later: Verdict,
     server_error: Verdict,
-    /// 3xx: never followed, the token is not for others.
+    /// 3xx: never followed, because the token must not reach another host.
     redirect: Verdict,
     no_answer: Verdict,
     broken: Verdict,
 }
 
-use Verdict::{Accept, Ask, DoneBefore, DoneOrRetry, Final, Reauthenticate, Retry, Skip};
+use Verdict::{Accept, CheckState, DoneBefore, DoneOrRetry, Final, Reauthenticate, Retry, Skip};
 
-/// Reads repeat without harm.
+/// Reads are idempotent.
 const READ: Row = Row {
     bad_request: Final,
     unauthorized: Reauthenticate,
@@ -115,7 +115,7 @@ const READ: Row = Row {
     broken: Retry,
 };
 
-/// Calls with a period of their own are never repeated inside it.
+/// Calls with a period of their own are never retried within it.
 const PERIODIC: Row = Row {
     bad_request: Skip,
     unauthorized: Reauthenticate,
@@ -130,13 +130,13 @@ const PERIODIC: Row = Row {
     broken: Skip,
 };
 
-/// Writes that say the same when repeated; the answer's body is not needed.
+/// Idempotent writes; the body of the response is not needed.
 const SET: Row = Row {
     broken: Accept,
     ..READ
 };
 
-/// Writes of which the server keeps one: a second one is refused as a duplicate.
+/// Writes of which the server keeps one: it refuses a second one as a duplicate.
 const ONCE: Row = Row {
     bad_request: DoneBefore,
     conflict: DoneOrRetry,
@@ -144,11 +144,11 @@ const ONCE: Row = Row {
     ..READ
 };
 
-/// A write that would be done twice.
+/// A write that is not idempotent.
 const CREATE: Row = Row {
-    server_error: Ask,
-    no_answer: Ask,
-    broken: Ask,
+    server_error: CheckState,
+    no_answer: CheckState,
+    broken: CheckState,
     ..READ
 };
 
@@ -156,7 +156,7 @@ impl Route {
     /// Every route.
     pub const ALL: [Self; 20] = [
         Self::Settings,
-        Self::HeartBeat,
+        Self::Heartbeat,
         Self::Jobs,
         Self::JobsTail,
         Self::Job,
@@ -185,10 +185,11 @@ impl Route {
             | Self::CompositePlan
             | Self::Execution
             | Self::Process => &READ,
-            Self::HeartBeat | Self::Jobs | Self::JobsTail | Self::Monitor | Self::Shutdowns => {
+            Self::Heartbeat | Self::Jobs | Self::JobsTail | Self::Monitor | Self::Shutdowns => {
                 &PERIODIC
             }
-            // A second registration is one more row that ends by itself.
+            // `CreateProcess` is handled like a read: a second registration only adds a row, which
+            // ends by itself.
             Self::UpdateJob
             | Self::UpdateExecution
             | Self::Logs
@@ -200,7 +201,7 @@ impl Route {
         }
     }
 
-    /// What to do with an outcome.
+    /// Returns what to do about an outcome.
     pub fn verdict(self, outcome: Outcome) -> Verdict {
         let row = self.row();
         match outcome {
@@ -221,10 +222,10 @@ impl Route {
         }
     }
 
-    /// Its method.
+    /// Returns the HTTP method.
     pub fn method(self) -> Method {
         match self {
-            Self::HeartBeat
+            Self::Heartbeat
             | Self::CreateExecution
             | Self::Result
             | Self::Outputs
@@ -236,11 +237,11 @@ impl Route {
         }
     }
 
-    /// Its name in metrics and logs.
+    /// Returns its name in metrics and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Settings => "settings",
-            Self::HeartBeat => "heart-beat",
+            Self::Heartbeat => "heart-beat",
             Self::Jobs => "jobs",
             Self::JobsTail => "jobs-tail",
             Self::Job => "job",
@@ -281,7 +282,7 @@ mod tests {
             Outcome::Status(500),
             Outcome::Status(503),
         ] {
-            assert_eq!(Route::CreateExecution.verdict(outcome), Ask);
+            assert_eq!(Route::CreateExecution.verdict(outcome), CheckState);
         }
     }
 

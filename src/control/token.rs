@@ -1,23 +1,23 @@
-//! The runner's token: where it comes from, and reading it again.
+//! The runner's API token: its source, and how it is read again.
 
 use crate::base::secret::{Learned, Redactor, Secret};
 
 /// Where the runner's token comes from.
 pub enum TokenSource {
-    /// Given once.
+    /// A fixed value.
     Value(Secret),
     /// A file that is read again whenever the token is refused.
     File(std::path::PathBuf),
 }
 
-/// The token in use, hidden from every text.
+/// The current token. The redactor masks it in every text.
 pub(super) struct Token {
     source: TokenSource,
     current: std::sync::RwLock<(Secret, Learned)>,
     redactor: Redactor,
 }
 
-/// A token that cannot be had.
+/// The token file cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the token from {path}")]
 pub struct TokenError {
@@ -49,7 +49,7 @@ impl Token {
         }
     }
 
-    /// Reads the token again; the old one stays if that fails.
+    /// Reads the token again; keeps the old one if that fails.
     pub(super) fn refresh(&self) {
         match Self::load(&self.source) {
             Ok(secret) => {
@@ -64,7 +64,7 @@ impl Token {
         }
     }
 
-    /// The `Authorization` header.
+    /// Returns the value of the `Authorization` header.
     pub(super) fn header(&self) -> String {
         let current = self
             .current

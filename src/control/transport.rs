@@ -1,9 +1,10 @@
-//! How a call is made.
+//! Sends the calls of the API.
 //!
-//! A stack of tower layers, outermost first: the caller's deadline, retry by the route's verdict,
-//! a limit on calls at once (below the retry, so that a call that waits holds no slot), a timeout
-//! for each attempt. A call either keeps trying until its deadline ([`Patience::Until`]) or is tried
-//! once ([`Patience::Once`]), for callers that own a schedule.
+//! The transport is a stack of tower layers, outermost first: the caller's deadline, retries by the
+//! route's verdict, a limit on concurrent calls (below the retries, so that a call that waits for
+//! its next attempt holds no slot), and a timeout for each attempt. A call is retried until its
+//! deadline ([`RetryPolicy::Within`]), or tried once ([`RetryPolicy::Once`]) for callers that have
+//! a schedule of their own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,54 +27,54 @@ use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
 use crate::job::RunnerId;
 
-/// What a client is made of.
-pub struct Parts {
-    /// The server; only scheme, host and port count.
+/// The inputs of a [`Client`].
+pub struct ClientOptions {
+    /// The server's URL; its path, query and fragment are ignored.
     pub url: Url,
-    /// The runner.
+    /// Id of this runner.
     pub runner: RunnerId,
-    /// The token.
+    /// Where the API token comes from.
     pub token: TokenSource,
-    /// Our version.
+    /// The runner's version.
     pub version: String,
-    /// Connections, with the certificates and proxies of the configuration. Must not follow redirects.
+    /// HTTP client with the configured certificates and proxies. Must not follow redirects.
     pub http: reqwest::Client,
-    /// Time.
+    /// Clock for supervision, long polls and delays.
     pub clock: Clock,
-    /// Hides the token in every text.
+    /// Masks the token in every text.
     pub redactor: Redactor,
-    /// Counters.
+    /// Counts calls and lost log lines.
     pub metrics: Metrics,
 }
 
-/// The longest that one attempt may take.
-const ATTEMPT: Duration = Duration::from_secs(10);
+/// Timeout of one attempt.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest that a poll or a look of the monitor may take: they come again soon.
-const SHORT_ATTEMPT: Duration = Duration::from_secs(5);
+/// Timeout of a poll, a read by the monitor, or a heartbeat: these repeat soon.
+const SHORT_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a long poll is held by the server.
-pub(super) const TAIL_WAIT: Duration = Duration::from_secs(25);
+/// How long the server holds a long poll.
+pub(super) const LONG_POLL_WAIT: Duration = Duration::from_secs(25);
 
-/// The longest that a long poll may take: the time it is held, and a grace.
-pub const LONG_POLL: Duration = TAIL_WAIT.saturating_add(Duration::from_secs(5));
+/// Timeout of a long poll: the time that the server holds it, plus a grace period.
+pub const LONG_POLL_TIMEOUT: Duration = LONG_POLL_WAIT.saturating_add(Duration::from_secs(5));
 
-/// Calls at once. Held polls count, so there is room for one per group beside all else.
-const CALLS_AT_ONCE: usize = 24;
+/// Maximum concurrent calls. Long polls count, so this allows one per group beside all other calls.
+const MAX_CONCURRENT_CALLS: usize = 24;
 
-/// The largest answer that is read. Plans hold whole manifests.
-const LARGEST_ANSWER: usize = 64 << 20;
+/// Maximum size of a response, in bytes. Plans contain whole manifests.
+const MAX_RESPONSE_BYTES: usize = 64 << 20;
 
 /// How often a call is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Patience {
+pub enum RetryPolicy {
     /// Once; the caller has a schedule of its own.
     Once,
-    /// Until this much time has passed.
-    Until(Duration),
+    /// Again and again, for at most this long in total.
+    Within(Duration),
 }
 
-/// The stack. Cheap to clone.
+/// The layer stack. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Transport {
     shared: Arc<Shared>,
@@ -90,17 +91,17 @@ struct Shared {
     metrics: Metrics,
 }
 
-/// One request, ready to be sent any number of times.
+/// One request, which can be sent any number of times.
 #[derive(Debug, Clone)]
 struct Call {
     route: Route,
     path: String,
     body: Body,
     timeout: Duration,
-    patience: Patience,
+    retry: RetryPolicy,
 }
 
-/// What a request carries.
+/// The body of a request.
 #[derive(Debug, Clone)]
 pub(super) enum Body {
     None,
@@ -108,14 +109,14 @@ pub(super) enum Body {
     Protobuf(Bytes),
 }
 
-/// A good answer.
+/// A successful response.
 pub(super) struct Answer {
     route: Route,
     pub(super) body: Bytes,
 }
 
 impl Answer {
-    /// Reads it.
+    /// Parses the body as JSON.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ControlError> {
         serde_json::from_slice(&self.body).map_err(|error| ControlError::Broken {
             route: self.route,
@@ -130,11 +131,11 @@ impl Answer {
 }
 
 impl Transport {
-    /// Makes the stack; nothing is sent.
+    /// Builds the stack; sends nothing.
     ///
     /// # Errors
-    /// [`TokenError`] if the token's file cannot be read.
-    pub(super) fn new(parts: Parts) -> Result<Self, TokenError> {
+    /// [`TokenError`] if the token file cannot be read.
+    pub(super) fn new(parts: ClientOptions) -> Result<Self, TokenError> {
         let mut base = parts.url;
         base.set_path("");
         base.set_query(None);
@@ -148,17 +149,17 @@ impl Transport {
             redactor: parts.redactor,
             metrics: parts.metrics,
         });
-        let limit =
-            tower::limit::ConcurrencyLimitLayer::new(CALLS_AT_ONCE).layer(Sender(shared.clone()));
+        let limit = tower::limit::ConcurrencyLimitLayer::new(MAX_CONCURRENT_CALLS)
+            .layer(Sender(shared.clone()));
         Ok(Self { shared, limit })
     }
 
-    /// How we call ourselves to the server.
+    /// Returns the name and version that the client sends.
     pub(super) fn client_version(&self) -> &str {
         &self.shared.client_version
     }
 
-    /// The server's address.
+    /// Returns the server's base URL.
     pub(super) fn base(&self) -> &Url {
         &self.shared.base
     }
@@ -168,37 +169,34 @@ impl Transport {
         self.shared.token.refresh();
     }
 
-    /// Makes one call.
-    ///
-    /// # Errors
-    /// [`ControlError`].
+    /// Makes one call, with the retries that the policy allows.
     pub(super) async fn send(
         &self,
         route: Route,
         path: String,
         body: Body,
-        patience: Patience,
+        retry: RetryPolicy,
     ) -> Result<Answer, ControlError> {
         let timeout = match route {
-            Route::JobsTail => LONG_POLL,
-            Route::Jobs | Route::Monitor | Route::HeartBeat => SHORT_ATTEMPT,
-            _ => ATTEMPT,
+            Route::JobsTail => LONG_POLL_TIMEOUT,
+            Route::Jobs | Route::Monitor | Route::Heartbeat => SHORT_ATTEMPT_TIMEOUT,
+            _ => ATTEMPT_TIMEOUT,
         };
         let call = Call {
             route,
             path,
             body,
             timeout,
-            patience,
+            retry,
         };
-        let retry = Retry {
+        let policy = Retry {
             shared: self.shared.clone(),
             backoff: Backoff::default(),
         };
-        let stack = tower::retry::RetryLayer::new(retry).layer(self.limit.clone());
-        match patience {
-            Patience::Once => stack.oneshot(call).await,
-            Patience::Until(limit) => {
+        let stack = tower::retry::RetryLayer::new(policy).layer(self.limit.clone());
+        match retry {
+            RetryPolicy::Once => stack.oneshot(call).await,
+            RetryPolicy::Within(limit) => {
                 match self.shared.clock.timeout(limit, stack.oneshot(call)).await {
                     Ok(done) => done,
                     Err(elapsed) => Err(ControlError::Deadline {
@@ -211,7 +209,7 @@ impl Transport {
     }
 }
 
-/// Tries a call again when its route says so.
+/// Retries a call if its route's verdict says so.
 #[derive(Clone)]
 struct Retry {
     shared: Arc<Shared>,
@@ -232,7 +230,7 @@ impl tower::retry::Policy<Call, Answer, ControlError> for Retry {
             self.shared.token.refresh();
         }
         let again = matches!(verdict, Verdict::Retry | Verdict::Reauthenticate);
-        if !again || call.patience == Patience::Once {
+        if !again || call.retry == RetryPolicy::Once {
             return None;
         }
         let wait = self.backoff.next(error.delay());
@@ -275,7 +273,7 @@ impl Service<Call> for Sender {
                     Ok(error) => *error,
                     Err(_) => ControlError::NoAnswer {
                         route,
-                        message: "silent for too long".into(),
+                        message: "timed out".into(),
                     },
                 }),
             };
@@ -328,13 +326,13 @@ impl Shared {
             })?;
         let status = response.status();
         let headers = response.headers().clone();
-        let body = bounded::read(response, LARGEST_ANSWER).await;
+        let body = bounded::read(response, MAX_RESPONSE_BYTES).await;
         if status.is_success() {
             let body = body.map_err(|error| ControlError::Broken {
                 route,
                 message: error.to_string(),
             })?;
-            // Calls whose answer carries nothing are done when the status says so.
+            // For calls whose response carries nothing, a success status is enough.
             return Ok(Answer { route, body });
         }
         Err(self.refusal(route, status, &headers, &body.unwrap_or_default()))
@@ -350,7 +348,8 @@ impl Shared {
         let refusal: Option<Refusal> = serde_json::from_slice(body).ok();
         let message = match (&refusal, status.is_redirection()) {
             (_, true) => {
-                "it redirects elsewhere, which is not followed; check the API URL".to_owned()
+                "it redirects to another address, which is not followed; check the API URL"
+                    .to_owned()
             }
             (Some(refusal), _) if !refusal.error.is_empty() => refusal.error.clone(),
             (Some(refusal), _) => refusal.description.clone(),
@@ -360,13 +359,13 @@ impl Shared {
             route,
             status: status.as_u16(),
             message: self.redactor.mask(&message).chars().take(500).collect(),
-            plain: refusal.is_none(),
+            not_json: refusal.is_none(),
             delay: server_delay(headers, &self.clock),
         }
     }
 }
 
-/// `Retry-After`, in seconds or as a date.
+/// Returns the delay of `Retry-After`, which is in seconds or a date.
 fn server_delay(headers: &HeaderMap, clock: &Clock) -> Option<Duration> {
     let text = headers
         .get(http::header::RETRY_AFTER)?
@@ -380,7 +379,8 @@ fn server_delay(headers: &HeaderMap, clock: &Clock) -> Option<Duration> {
     Some(Duration::try_from(date.duration_since(clock.now())).unwrap_or_default())
 }
 
-/// An error with its causes, in one line. URLs are left out: they are in the route.
+/// Returns the causes of an error in one line. The error's own text, which contains the URL, is
+/// left out: the route names the call.
 fn chain(error: &reqwest::Error) -> String {
     let mut text = String::new();
     let mut source = std::error::Error::source(error);

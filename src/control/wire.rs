@@ -1,5 +1,5 @@
-//! What goes over the wire, as serde sees it. Members that are zero are left out by the server, so
-//! everything that may be missing has a default.
+//! The wire types. The server omits fields that are zero, so every field that may be missing has a
+//! default.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,32 +16,33 @@ use crate::job::{
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Settings {
-    /// Period of the heart beat, in nanoseconds.
+    /// Interval between heartbeats, in nanoseconds; 0 for the default.
     pub heart_beat_timeout: u64,
-    /// Whether job logs are wanted.
+    /// True if job logs are shipped.
     pub enable_logging: bool,
-    /// `INFO`, perhaps with an offset; unreadable text counts as `INFO`.
+    /// Minimum severity of shipped log lines: `INFO`, possibly with an offset; unreadable text
+    /// counts as `INFO`.
     pub logging_level: String,
-    /// Goes on all telemetry.
+    /// Attributes for all telemetry.
     pub metadata: Option<BTreeMap<String, Option<String>>>,
-    /// Jobs are to be pretended.
+    /// True if jobs must only be simulated.
     pub sandbox_mode: bool,
-    /// Whether polls may be held by the server.
+    /// True if long polls may be used.
     pub long_poll_jobs: bool,
-    /// Jobs at once per group, as decimal text.
+    /// Maximum concurrent jobs per group, as decimal text.
     pub job_group_parallelism: Option<BTreeMap<String, String>>,
 }
 
 impl Settings {
-    /// The heart beat's period; 5 s if the server names none.
-    pub fn heart_beat(&self) -> Duration {
+    /// Returns the interval between heartbeats; 5 s if the server sets none.
+    pub fn heartbeat_interval(&self) -> Duration {
         match self.heart_beat_timeout {
             0 => Duration::from_secs(5),
             nanos => Duration::from_nanos(nanos),
         }
     }
 
-    /// How many jobs of a group may run at once; 1 if the server does not say.
+    /// Returns the maximum number of concurrent jobs of a group; 1 unless the server sets 1 to 64.
     pub fn parallelism(&self, group: &Group) -> usize {
         let text = self
             .job_group_parallelism
@@ -52,8 +53,8 @@ impl Settings {
             .unwrap_or(1)
     }
 
-    /// The least severity of log lines that are shipped, by OTLP's numbers.
-    pub fn least_severity(&self) -> i32 {
+    /// Returns the minimum severity of log lines that are shipped, as an OTLP severity number.
+    pub fn min_severity(&self) -> i32 {
         let level = self.logging_level.to_ascii_uppercase();
         match level.split(['+', '-']).next().unwrap_or_default().trim() {
             "DEBUG" => 5,
@@ -64,21 +65,22 @@ impl Settings {
     }
 }
 
-/// A heart beat.
+/// A heartbeat.
 #[derive(Debug, Clone, Serialize)]
-pub struct HeartBeat {
-    /// Nanoseconds since the process started.
+pub struct Heartbeat {
+    /// Nanoseconds since the process started, or since a previous process did whose executions are
+    /// still running.
     pub alive_time: u64,
-    /// Our version.
+    /// The runner's version.
     pub version: String,
-    /// The sub-command.
+    /// The sub-command; empty for `run`.
     pub process: String,
-    /// The registered process, on servers that register them.
+    /// Id of the process's registration, on servers that register processes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process_id: Option<ProcessId>,
 }
 
-/// A job as the server shows it.
+/// A job as the server returns it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct JobRecord {
     /// Its id.
@@ -86,30 +88,30 @@ pub struct JobRecord {
     /// Its status.
     #[serde(default = "unknown_job_status")]
     pub status: JobStatus,
-    /// Kind.
+    /// The kind of job, which selects the handler.
     #[serde(rename = "type")]
     pub kind: JobKind,
-    /// Group.
+    /// The group, which selects the processes that serve the job.
     pub group: Group,
-    /// Operation.
+    /// What the job does; `exec` if missing.
     #[serde(default = "exec")]
     pub operation: Operation,
-    /// When it was made.
+    /// When it was created.
     #[serde(default = "epoch")]
     pub created_at: Timestamp,
-    /// Nanoseconds that an execution may take.
+    /// Timeout of an execution, in nanoseconds; 0 for the server's default.
     #[serde(default)]
     pub execution_timeout: u64,
-    /// The stream for its log lines; missing or empty if there is none.
+    /// Id of its log stream; missing or empty if there is none.
     #[serde(default)]
     pub log_stream_id: Option<String>,
-    /// The record it works for.
+    /// Id of the record that it works for.
     #[serde(default)]
     pub owner_id: String,
-    /// Free texts.
+    /// Free-form texts.
     #[serde(default)]
     pub metadata: Option<BTreeMap<String, Option<String>>>,
-    /// The newest execution, on a read of one job.
+    /// The newest execution; only present when a single job is read.
     #[serde(default)]
     pub executions: Option<Vec<ExecutionRecord>>,
 }
@@ -127,7 +129,7 @@ fn epoch() -> Timestamp {
 }
 
 impl JobRecord {
-    /// The job as the worker knows it.
+    /// Converts this to the job that the worker uses.
     pub fn job(&self) -> Job {
         let shutdown_type = self
             .metadata
@@ -150,7 +152,7 @@ impl JobRecord {
         }
     }
 
-    /// The newest execution, if the server showed it.
+    /// Returns the newest execution, if the server included it.
     pub fn newest_execution(&self) -> Option<&ExecutionRecord> {
         self.executions.as_ref().and_then(|executions| {
             executions
@@ -160,7 +162,7 @@ impl JobRecord {
     }
 }
 
-/// An execution as the server shows it.
+/// An execution as the server returns it.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ExecutionRecord {
     /// Its id.
@@ -168,10 +170,10 @@ pub struct ExecutionRecord {
     /// Its status.
     #[serde(default = "unknown_status")]
     pub status: ExecutionStatus,
-    /// When it was made.
+    /// When it was created.
     #[serde(default = "epoch")]
     pub created_at: Timestamp,
-    /// Free texts; `client.version` is ours.
+    /// Free-form texts; `client.version` is the version of the client that created it.
     #[serde(default)]
     pub metadata: Option<BTreeMap<String, Option<String>>>,
     /// Its result, if one is stored.
@@ -187,7 +189,7 @@ fn unknown_status() -> ExecutionStatus {
 }
 
 impl ExecutionRecord {
-    /// The client that made it, as it called itself.
+    /// Returns the version that the client that created it sent.
     pub fn client_version(&self) -> Option<&str> {
         self.metadata.as_ref()?.get("client.version")?.as_deref()
     }
@@ -198,50 +200,50 @@ impl ExecutionRecord {
 pub struct StatusUpdate {
     /// The new status.
     pub status: ExecutionStatus,
-    /// For people; at most 2,048 characters.
+    /// Description for people; at most 2,048 characters.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub status_description: Option<String>,
 }
 
-/// A result.
+/// The result of an execution.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ResultReport {
-    /// Whether the job did what it was for.
+    /// True if the job succeeded.
     pub success: bool,
-    /// What a build pushed; an addition of ours that older servers ignore.
+    /// The artifact that a build pushed; an extension that older servers ignore.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub oci_artifact: Option<PushedArtifact>,
-    /// Always 0 so far; only with a failure.
+    /// Always 0 so far; only set for a failure.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error_code: Option<i64>,
     /// What went wrong: `handler`, `job_type`, `step`, `message`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error_metadata: Option<BTreeMap<String, String>>,
-    /// Packed contents.
+    /// The contents, as gzip in URL-safe base64.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub contents_compressed: Option<String>,
-    /// Packed display; comes with contents and only with them.
+    /// The contents for display, in the same encoding; present exactly if the contents are.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub contents_display_compressed: Option<String>,
 }
 
-/// Where a pushed artifact is.
+/// Location of a pushed artifact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PushedArtifact {
-    /// `host/name`.
+    /// The repository, as `host/name`.
     pub url: String,
-    /// `sha256:…` of its manifest.
+    /// Digest of its manifest, as `sha256:…`.
     pub digest: String,
 }
 
-/// What a job produced.
+/// The outputs of an execution.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OutputsReport {
-    /// Free-form.
+    /// Free-form values by name.
     pub outputs: Map<String, Value>,
 }
 
-/// A change of a job's status, for jobs that nobody supervises.
+/// A change of a job's status, for jobs that the control plane does not supervise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobUpdate {
     /// The new status.
@@ -251,10 +253,10 @@ pub struct JobUpdate {
 /// The registration of a process.
 #[derive(Debug, Clone, Serialize)]
 pub struct NewProcess {
-    /// The sub-command.
+    /// The sub-command; empty for `run`.
     #[serde(rename = "type")]
     pub kind: String,
-    /// Our version.
+    /// The runner's version.
     pub version: String,
 }
 
@@ -268,7 +270,7 @@ pub struct ProcessRecord {
     pub composite_status: Option<CompositeStatus>,
 }
 
-/// A status with its word.
+/// The status of a registered process.
 #[derive(Debug, Clone, Deserialize)]
 pub struct CompositeStatus {
     /// `pending`, `active`, …
@@ -277,7 +279,7 @@ pub struct CompositeStatus {
 }
 
 impl ProcessRecord {
-    /// Whether the server still counts on the process.
+    /// Returns true if the server considers the process active.
     pub fn is_active(&self) -> bool {
         self.composite_status
             .as_ref()
@@ -290,11 +292,11 @@ impl ProcessRecord {
 pub struct ProcessUpdate {
     /// `pending-shutdown`, `shutting-down` or `shut-down`.
     pub status: String,
-    /// For people.
+    /// Description for people.
     pub status_description: String,
 }
 
-/// A wish of the server that the process ends.
+/// A request of the server that the process shuts down.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Shutdown {
     /// Its id.
@@ -304,12 +306,12 @@ pub struct Shutdown {
     pub status: String,
 }
 
-/// What the server says when it refuses.
+/// The body of a refusal.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct Refusal {
-    /// Text.
+    /// The error message.
     pub error: String,
-    /// Text for people.
+    /// Description for people; used if `error` is empty.
     pub description: String,
 }

@@ -3,30 +3,31 @@
 use std::time::Duration;
 
 use crate::cluster::health::rule::Rules;
-use crate::cluster::health::wait::Waiting;
+use crate::cluster::health::wait::WaitOptions;
 use crate::cluster::rollout::options::Options;
 
 /// Settings of deployments.
 #[derive(Debug, Clone)]
 pub struct DeployConfig {
-    /// How objects are applied and pruned.
+    /// Options for applying and pruning.
     pub options: Options,
-    /// How objects are waited for; none if they are not.
-    pub waiting: Option<Waiting>,
-    /// The rules for readiness.
+    /// Options for waiting until objects are ready. None disables waiting.
+    pub waiting: Option<WaitOptions>,
+    /// Custom readiness rules (`deploy.ready_when`).
     pub rules: Rules,
-    /// Whether plans look up the images that they name.
+    /// Whether a plan checks that the images exist and can be pulled.
     pub check_images: bool,
-    /// Whether plans without a contract are refused.
+    /// Whether approved plans without a saved plan of this runner are refused
+    /// (`deploy.require_contract`).
     pub require_contract: bool,
-    /// Whether a plan that no longer fits is made anew.
+    /// Whether to plan again if an approved plan no longer matches the cluster (`deploy.moved`).
     pub replan: bool,
-    /// Whether a deploy that does not become ready is rolled back.
+    /// Whether to roll back a deploy that does not become ready.
     pub roll_back: bool,
 }
 
 impl DeployConfig {
-    /// The longest that a deploy waits, if it does.
+    /// Returns the wait timeout, or none if deploys do not wait.
     pub fn wait_timeout(&self) -> Option<Duration> {
         self.waiting.as_ref().map(|waiting| waiting.timeout)
     }

@@ -1,5 +1,6 @@
-//! Looks the images of a plan up before anything is applied: are they there, for the nodes' architecture, and may
-//! they be pulled? What cannot be found out is no fault: nodes may know registries that this machine does not.
+//! Checks the images of a plan before anything is applied: whether they exist, exist for the
+//! architectures of the nodes, and can be pulled. A check that cannot be completed reports no
+//! problem, because nodes may reach registries that this machine cannot.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,24 +14,25 @@ use crate::base::clock::Clock;
 use crate::clients::Registries;
 use crate::cluster::client::Api;
 use crate::cluster::rollout::images;
-use crate::cluster::rollout::snapshot::Survey;
+use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::Object;
 use crate::registry::credentials::DockerConfig;
 use crate::registry::{Address, RegistryError, Remote, Repository, Version};
 
-/// The longest that a name may take to be resolved: where it cannot be, nothing can be found out.
-const RESOLVED_WITHIN: Duration = Duration::from_millis(250);
+/// Timeout for resolving a registry's name. Without an address nothing can be checked.
+const DNS_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// The longest that a registry is waited for.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Timeout for the check of one image.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Registries asked at once.
-const AT_ONCE: usize = 16;
+/// Maximum number of images that are checked at the same time.
+const MAX_CONCURRENT: usize = 16;
 
-/// What is wrong with the images of these objects, a sentence each; one request for each image.
-pub async fn look_up(
+/// Returns a sentence for each problem with the images of these objects. Each image is checked
+/// once.
+pub async fn find_problems(
     api: &Api,
-    survey: &Survey,
+    snapshot: &Snapshot,
     objects: &[&Object],
     registries: &Registries,
     clock: &Clock,
@@ -53,37 +55,38 @@ pub async fn look_up(
     if wanted.is_empty() {
         return Vec::new();
     }
-    let architectures = images::architectures(api, survey).await;
-    let looks = wanted.into_iter().map(|(image, secrets)| {
+    let architectures = images::architectures(api, snapshot).await;
+    let checks = wanted.into_iter().map(|(image, secrets)| {
         let architectures = &architectures;
         async move {
-            let credentials = credentials(api, survey, &secrets).await;
-            if !is_known(&image, clock).await {
+            let credentials = credentials(api, snapshot, &secrets).await;
+            if !is_resolvable(&image, clock).await {
                 return None;
             }
-            let fault = clock
+            let problem = clock
                 .timeout(
-                    PATIENCE,
-                    fault(&image, &credentials, registries, architectures),
+                    CHECK_TIMEOUT,
+                    image_problem(&image, &credentials, registries, architectures),
                 )
                 .await;
-            fault.ok().flatten().map(|fault| (image, fault))
+            problem.ok().flatten().map(|fault| (image, fault))
         }
     });
-    let looks: Vec<_> = looks.collect();
-    let found: Vec<_> = futures_util::stream::iter(looks)
-        .buffered(AT_ONCE)
+    let checks: Vec<_> = checks.collect();
+    let problems: Vec<_> = futures_util::stream::iter(checks)
+        .buffered(MAX_CONCURRENT)
         .collect()
         .await;
-    let told = found.into_iter().flatten().map(|(image, fault)| {
+    let messages = problems.into_iter().flatten().map(|(image, fault)| {
         let user = users.get(&image).map(String::as_str).unwrap_or_default();
         format!("{user} uses the image {image}, {fault}")
     });
-    told.collect()
+    messages.collect()
 }
 
-/// Whether the registry's name has an address; also if the image has no name of one, which is a fault of its own.
-async fn is_known(image: &str, clock: &Clock) -> bool {
+/// Returns true if the registry's name resolves. Also true for an invalid image name, which
+/// [`image_problem`] reports.
+async fn is_resolvable(image: &str, clock: &Clock) -> bool {
     let Some((address, _)) = split(image) else {
         return true;
     };
@@ -94,15 +97,16 @@ async fn is_known(image: &str, clock: &Clock) -> bool {
         format!("{host}:443")
     };
     clock
-        .timeout(RESOLVED_WITHIN, tokio::net::lookup_host(host))
+        .timeout(DNS_TIMEOUT, tokio::net::lookup_host(host))
         .await
         .is_ok_and(|found| found.is_ok())
 }
 
-/// The docker configurations of pull secrets, of the set or of the cluster.
+/// Returns the Docker configurations of pull secrets, from the set to deploy or else from the
+/// cluster.
 async fn credentials(
     api: &Api,
-    survey: &Survey,
+    snapshot: &Snapshot,
     names: &BTreeSet<(String, String)>,
 ) -> Vec<DockerConfig> {
     let mut configs = Vec::new();
@@ -110,9 +114,9 @@ async fn credentials(
         let is_it = |object: &&Object| {
             object.is_secret() && object.namespace() == namespace && object.name() == name
         };
-        let secret = match survey.objects.iter().find(is_it) {
+        let secret = match snapshot.objects.iter().find(is_it) {
             Some(secret) => Some(secret.clone()),
-            None => match survey.served.kind("v1", "Secret") {
+            None => match snapshot.served.kind("v1", "Secret") {
                 Ok(resource) => api.get(&resource.api, namespace, name).await.ok().flatten(),
                 Err(_) => None,
             },
@@ -135,8 +139,8 @@ async fn credentials(
     configs
 }
 
-/// What is wrong with an image; none also if that cannot be found out.
-async fn fault(
+/// Returns the problem with an image. None if there is none, or if the check cannot be completed.
+async fn image_problem(
     image: &str,
     credentials: &[DockerConfig],
     registries: &Registries,
@@ -144,7 +148,7 @@ async fn fault(
 ) -> Option<String> {
     let (address, version) = match split(image) {
         Some(parts) => parts,
-        None => return Some("which is no name of an image".into()),
+        None => return Some("which is not a valid image name".into()),
     };
     let found = credentials.iter().map(|config| config.find(&address));
     let credential = found
@@ -152,7 +156,8 @@ async fn fault(
         .find(|credential| credential.secret().is_some());
     let is_named = credential.is_some();
     let credential = credential.unwrap_or_else(|| registries.docker.find(&address));
-    // The name comes from the manifest: only where the operator allows it may it lead inside.
+    // The image's name comes from the manifest, so it may lead to a private network only if the
+    // operator allows that.
     let is_allowed = registries
         .insecure
         .iter()
@@ -163,11 +168,11 @@ async fn fault(
     } else {
         connections.of_authors()
     };
-    let channel = connections
+    let scheme = connections
         .channel(&address, &registries.insecure)
         .await
         .ok()?;
-    let remote = Remote::new(address, credential, connections, channel).ok()?;
+    let remote = Remote::new(address, credential, connections, scheme).ok()?;
     match Repository::Remote(Box::new(remote))
         .manifest(&version)
         .await
@@ -175,18 +180,18 @@ async fn fault(
         Ok(stored) => missing_architecture(&stored.bytes, architectures),
         Err(RegistryError::NotFound(_)) => Some("which does not exist".into()),
         Err(RegistryError::Denied { .. }) if is_named => {
-            Some("which its pull secret does not open".into())
+            Some("which its pull secret does not give access to".into())
         }
         Err(RegistryError::Denied { .. }) => Some(
-            "which cannot be pulled without a credential, and it names no pull secret; nodes may \
-             have one"
+            "which cannot be pulled without a credential, but it names no pull secret; nodes may have a credential"
                 .into(),
         ),
         Err(_) => None,
     }
 }
 
-/// Host and name, and the tag or digest; `latest` if there is neither.
+/// Splits an image name into its address and its digest, else its tag, else `latest`. A digest
+/// takes precedence over a tag.
 fn split(image: &str) -> Option<(Address, Version)> {
     if let Some((name, digest)) = image.split_once('@') {
         let name = name
@@ -202,19 +207,19 @@ fn split(image: &str) -> Option<(Address, Version)> {
     Some((Address::parse(name).ok()?, Version::tag(tag).ok()?))
 }
 
-/// The architectures of nodes that an index has no image for.
+/// Returns a problem if an image index lacks an architecture of the nodes.
 fn missing_architecture(manifest: &[u8], wanted: &BTreeSet<String>) -> Option<String> {
     let manifest: Value = serde_json::from_slice(manifest).ok()?;
     let entries = manifest.get("manifests")?.as_array()?;
-    let of = |entry: &Value| {
+    let architecture_of = |entry: &Value| {
         entry
             .pointer("/platform/architecture")
             .and_then(Value::as_str)
             .map(str::to_owned)
     };
-    let there: BTreeSet<String> = entries.iter().filter_map(of).collect();
-    let missing: Vec<&str> = wanted.difference(&there).map(String::as_str).collect();
-    if missing.is_empty() || there.is_empty() {
+    let available: BTreeSet<String> = entries.iter().filter_map(architecture_of).collect();
+    let missing: Vec<&str> = wanted.difference(&available).map(String::as_str).collect();
+    if missing.is_empty() || available.is_empty() {
         return None;
     }
     Some(format!(

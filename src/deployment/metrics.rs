@@ -1,18 +1,18 @@
-//! What is counted of deploys.
+//! Metrics of deploys.
 
 use prometheus::{IntCounterVec, Opts, Registry};
 
-/// Counters of deploys.
+/// Metrics of deploys.
 #[derive(Clone)]
 pub struct Metrics {
     rollouts: IntCounterVec,
 }
 
 impl Metrics {
-    /// Makes the counters.
+    /// Creates the counters.
     ///
     /// # Errors
-    /// If they cannot be described, which is a fault of this program.
+    /// A metric's description is invalid, which is a bug.
     pub fn new() -> Result<Self, prometheus::Error> {
         let rollouts = IntCounterVec::new(
             Opts::new(
@@ -24,10 +24,10 @@ impl Metrics {
         Ok(Self { rollouts })
     }
 
-    /// Registers them.
+    /// Registers the counters.
     ///
     /// # Errors
-    /// If their names are taken.
+    /// A metric of the same name is already registered.
     pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         registry.register(Box::new(self.rollouts.clone()))
     }

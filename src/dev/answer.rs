@@ -1,4 +1,4 @@
-//! The routes: a request in, an answer out, the store changed in between.
+//! The routes: each handles a request, changes the store and returns a response.
 #![expect(
     clippy::indexing_slicing,
     reason = "a member or item that a JSON value lacks reads as null"
@@ -11,9 +11,9 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use prost::Message as _;
 use serde_json::{Value, json};
 
-use super::store::{Beat, Generation, Line, Store};
+use super::store::{Generation, Heartbeat, LogLine, Store};
 
-/// What is answered.
+/// A response.
 pub(super) struct Answer {
     pub status: u16,
     pub content_type: &'static str,
@@ -48,12 +48,12 @@ impl Answer {
         Self::text(404, "404 page not found")
     }
 
-    fn no_row() -> Self {
+    fn record_not_found() -> Self {
         Self::error(404, "record not found")
     }
 }
 
-/// A request, read.
+/// A request that has been read.
 pub(super) struct Request<'a> {
     pub method: &'a str,
     pub path: &'a str,
@@ -73,19 +73,19 @@ impl Request<'_> {
             .collect()
     }
 
-    /// Whether this is a held poll, which waits for its answer.
-    pub(super) fn is_tail(&self) -> bool {
+    /// Returns true for a long poll.
+    pub(super) fn is_long_poll(&self) -> bool {
         self.method == "GET" && self.path.ends_with("/jobs/tail")
     }
 }
 
-/// Answers a request.
-pub(super) fn answer(store: &mut Store, request: &Request<'_>, long_poll: bool) -> Answer {
+/// Handles a request.
+pub(super) fn handle(store: &mut Store, request: &Request<'_>, long_poll: bool) -> Answer {
     let segments: Vec<&str> = request.path.trim_matches('/').split('/').collect();
     let second = store.generation == Generation::Second;
     match (request.method, segments.as_slice()) {
         ("GET", ["v1", "runners", _, "settings"]) => Answer::json(200, &store.settings_record()),
-        ("POST", ["v1", "runners", _, "heart-beats"]) => heart_beat(store, &request.json()),
+        ("POST", ["v1", "runners", _, "heart-beats"]) => heartbeat(store, &request.json()),
         ("GET", ["v1", "runners", runner, "jobs"]) => jobs(store, runner, &request.query()),
         ("GET", ["v1", "runners", runner, "jobs", "tail"]) if second && long_poll => {
             jobs(store, runner, &request.query())
@@ -94,7 +94,7 @@ pub(super) fn answer(store: &mut Store, request: &Request<'_>, long_poll: bool) 
         ("GET", ["v1", "runner-jobs", id] | ["v1", "runners", _, "jobs", id]) => {
             match store.jobs.get(*id) {
                 Some(job) => Answer::json(200, &job.record("run00000000000000000000000", true)),
-                None => Answer::no_row(),
+                None => Answer::record_not_found(),
             }
         }
         ("PATCH", ["v1", "runner-jobs", id]) => update_job(store, id, &request.json()),
@@ -107,7 +107,7 @@ pub(super) fn answer(store: &mut Store, request: &Request<'_>, long_poll: bool) 
             {
                 Some(Value::String(text)) => Answer::text(200, text.clone()),
                 Some(plan) => Answer::text(200, plan.to_string()),
-                None => Answer::no_row(),
+                None => Answer::record_not_found(),
             }
         }
         ("GET", ["v1", "runner-jobs", id, "composite-plan"]) if second => {
@@ -118,19 +118,19 @@ pub(super) fn answer(store: &mut Store, request: &Request<'_>, long_poll: bool) 
                 .filter(|(_, plan)| !plan.is_null())
             {
                 Some((member, plan)) => Answer::json(200, &json!({ member: plan })),
-                None => Answer::no_row(),
+                None => Answer::record_not_found(),
             }
         }
         ("POST", ["v1", "runner-jobs", id, "executions"]) => {
             match store.create_execution(id, request.client_version) {
                 Some(Ok(record)) => Answer::json(201, &record),
                 Some(Err(())) => Answer::error(500, "max executions reached"),
-                None => Answer::no_row(),
+                None => Answer::record_not_found(),
             }
         }
         ("GET", ["v1", "runner-jobs", _, "executions", id]) => match store.execution(id) {
             Some((job, execution)) => Answer::json(200, &execution.record(&job.id)),
-            None => Answer::no_row(),
+            None => Answer::record_not_found(),
         },
         ("PATCH", ["v1", "runner-jobs", _, "executions", id]) => {
             update_execution(store, id, &request.json())
@@ -151,19 +151,19 @@ pub(super) fn answer(store: &mut Store, request: &Request<'_>, long_poll: bool) 
                     200,
                     &json!({"id": id, "composite_status": {"status": status}}),
                 ),
-                None => Answer::no_row(),
+                None => Answer::record_not_found(),
             }
         }
         ("PATCH", ["v1", "runners", _, "processes", id]) if second => {
             update_process(store, id, &request.json())
         }
         ("GET", ["v1", "runners", _, "processes", id, "shutdowns"]) if second => {
-            let wishes = store.shutdowns.get(*id).cloned().unwrap_or_default();
-            let wishes: Vec<_> = wishes
+            let shutdowns = store.shutdowns.get(*id).cloned().unwrap_or_default();
+            let shutdowns: Vec<_> = shutdowns
                 .iter()
                 .map(|(id, status)| json!({"id": id, "type": "graceful", "status": status}))
                 .collect();
-            Answer::json(200, &wishes.into())
+            Answer::json(200, &shutdowns.into())
         }
         (
             "POST",
@@ -174,30 +174,30 @@ pub(super) fn answer(store: &mut Store, request: &Request<'_>, long_poll: bool) 
                 "processes",
                 id,
                 "shutdowns",
-                wish,
+                shutdown,
                 "complete",
             ],
         ) if second => {
-            let wishes = store.shutdowns.get_mut(*id).into_iter().flatten();
-            wishes
-                .filter(|(id, _)| id == wish)
+            let shutdowns = store.shutdowns.get_mut(*id).into_iter().flatten();
+            shutdowns
+                .filter(|(id, _)| id == shutdown)
                 .for_each(|(_, status)| *status = "completed".into());
-            Answer::json(200, &json!({"id": wish, "status": "completed"}))
+            Answer::json(200, &json!({"id": shutdown, "status": "completed"}))
         }
         _ => Answer::no_route(),
     }
 }
 
-fn heart_beat(store: &mut Store, body: &Value) -> Answer {
+fn heartbeat(store: &mut Store, body: &Value) -> Answer {
     let alive = std::time::Duration::from_nanos(body["alive_time"].as_u64().unwrap_or_default());
     let now = store.clock.now();
-    let beat = Beat {
+    let heartbeat = Heartbeat {
         at: store.clock.elapsed(),
         started_at: now.checked_sub(alive).unwrap_or(now),
         process_id: body["process_id"].as_str().map(str::to_owned),
     };
-    let started_at = beat.started_at.to_string();
-    store.beats.push(beat);
+    let started_at = heartbeat.started_at.to_string();
+    store.heartbeats.push(heartbeat);
     let id = store.id("hrt");
     Answer::json(
         201,
@@ -205,7 +205,7 @@ fn heart_beat(store: &mut Store, body: &Value) -> Answer {
     )
 }
 
-/// Newest first; 10 unless asked for more, never more than 100.
+/// Lists jobs, newest first: 10 by default, at most 100.
 fn jobs(store: &Store, runner: &str, query: &HashMap<String, String>) -> Answer {
     let number = |name: &str, default: usize| match query.get(name) {
         None => Some(default),
@@ -262,7 +262,7 @@ fn update_execution(store: &mut Store, id: &str, body: &Value) -> Answer {
     )
 }
 
-/// The first generation keeps only results with contents, and says nothing about it.
+/// Stores a result. The first generation silently discards results without contents.
 fn result(store: &mut Store, id: &str, mut body: Value) -> Answer {
     let second = store.generation == Generation::Second;
     let row = store.id("run");
@@ -301,7 +301,7 @@ fn outputs(store: &mut Store, id: &str, body: Value) -> Answer {
         .values_mut()
         .flat_map(|job| job.executions.iter_mut());
     let Some(execution) = executions.into_iter().find(|execution| execution.id == id) else {
-        return Answer::no_row();
+        return Answer::record_not_found();
     };
     execution.outputs_offered += 1;
     if execution.outputs.is_some() {
@@ -313,14 +313,14 @@ fn outputs(store: &mut Store, id: &str, body: Value) -> Answer {
 
 fn logs(store: &mut Store, stream: &str, body: &[u8]) -> Answer {
     if !store.jobs.values().any(|job| job.log_stream == stream) {
-        return Answer::no_row();
+        return Answer::record_not_found();
     }
     let Ok(export) = ExportLogsServiceRequest::decode(body) else {
         return Answer::error(500, "unable to decode protobuf");
     };
     let mut lines = Vec::new();
     for resource in export.resource_logs {
-        let shared = texts(
+        let shared = string_attributes(
             resource
                 .resource
                 .map(|resource| resource.attributes)
@@ -332,12 +332,12 @@ fn logs(store: &mut Store, stream: &str, body: &[u8]) -> Answer {
             .flat_map(|scope| scope.log_records)
         {
             let mut attributes = shared.clone();
-            attributes.extend(texts(record.attributes));
+            attributes.extend(string_attributes(record.attributes));
             let text = match record.body.and_then(|body| body.value) {
                 Some(any_value::Value::StringValue(text)) => text,
                 _ => String::new(),
             };
-            lines.push(Line {
+            lines.push(LogLine {
                 text,
                 severity: record.severity_number,
                 attributes,
@@ -352,7 +352,7 @@ fn logs(store: &mut Store, stream: &str, body: &[u8]) -> Answer {
     Answer::json(201, &"ok".into())
 }
 
-fn texts(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {
+fn string_attributes(attributes: Vec<KeyValue>) -> BTreeMap<String, String> {
     let text = |attribute: KeyValue| match attribute.value?.value? {
         any_value::Value::StringValue(text) => Some((attribute.key, text)),
         _ => None,
@@ -370,7 +370,7 @@ fn register(store: &mut Store, runner: &str, body: &Value) -> Answer {
 
 fn update_process(store: &mut Store, id: &str, body: &Value) -> Answer {
     let Some(status) = store.processes.get_mut(id) else {
-        return Answer::no_row();
+        return Answer::record_not_found();
     };
     *status = body["status"].as_str().unwrap_or_default().to_owned();
     Answer::json(

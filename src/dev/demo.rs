@@ -1,5 +1,5 @@
-//! The demo: three components, one of each source, built into an image layout on disk and deployed
-//! to a cluster if there is one.
+//! The demo: builds three components, one of each kind of source, into image layouts on disk, and
+//! deploys them if a cluster is given.
 #![expect(
     clippy::indexing_slicing,
     reason = "a member or item that a JSON value lacks reads as null"
@@ -16,15 +16,15 @@ use super::store::{Job, NewJob};
 use crate::plan::changeset::{Change, PlanContents, ResourceDiff};
 use crate::plan::contents;
 
-/// The longest that one job of the demo may take.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// Timeout for one job of the demo.
+const JOB_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How often a job under way is looked at.
-const LOOK: Duration = Duration::from_millis(50);
+/// Interval between two checks of a running job.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 const INLINE: &str = include_str!("../../deploy/demo/inline.yaml");
 
-/// The overlay's files, by their path in the repository.
+/// Files of the overlay, by their path in the repository.
 const OVERLAY: [(&str, &str); 4] = [
     (
         "base/kustomization.yaml",
@@ -44,54 +44,56 @@ const OVERLAY: [(&str, &str); 4] = [
     ),
 ];
 
-/// Told what happens, as it happens.
-pub trait Audience {
-    /// A job moved.
+/// Receives the progress of the demo.
+pub trait DemoObserver {
+    /// A job changed its status.
     fn progress(&mut self, job: &str, status: &str);
     /// A component was built.
     fn built(&mut self, component: &str, reference: &str, digest: &str);
-    /// What a plan or an apply changes.
-    fn changes(&mut self, what: &str, component: &str, diffs: &[ResourceDiff]);
-    /// Something is worth knowing.
+    /// A plan or an apply (`operation` is `plan` or `apply`) finished with these changes.
+    fn changes(&mut self, operation: &str, component: &str, diffs: &[ResourceDiff]);
+    /// A note for the user.
     fn note(&mut self, text: &str);
 }
 
-/// Why the demo ended early.
+/// Reason why the demo ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
     /// A job did not finish.
     #[error("the job {job} ended as {status}: {description}")]
     Job {
-        /// What it was to do.
+        /// Name of the job, such as `build inline`.
         job: String,
-        /// Its status.
+        /// Its last status.
         status: String,
-        /// Why.
+        /// The control plane's description of that status.
         description: String,
     },
-    /// The repository of the overlay cannot be served.
+    /// The overlay's repository cannot be served.
     #[error("cannot serve the demo's git repository: {0}; is git installed?")]
     Git(String),
-    /// A file cannot be used.
+    /// A file cannot be read or written.
     #[error("cannot use {path}: {source}")]
     File {
-        /// Which.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// The I/O error.
         source: std::io::Error,
     },
 }
 
-/// Runs the demo: builds into layouts below `to`, and deploys to the cluster of a kubeconfig.
+/// Runs the demo: builds into image layouts below `to`, and deploys to the cluster of the
+/// kubeconfig, if any. Keeps its own files in `work`.
 ///
 /// # Errors
-/// [`DemoError`] for the first thing that goes wrong.
+/// A job did not finish, git cannot serve the overlay, or a file cannot be used. The first error
+/// ends the demo.
 pub async fn run(
     control: &ControlPlane,
     work: &Path,
     to: &Path,
     kubeconfig: Option<&Path>,
-    audience: &mut dyn Audience,
+    observer: &mut dyn DemoObserver,
 ) -> Result<(), DemoError> {
     let kubeconfig = match kubeconfig {
         Some(path) => Some(
@@ -128,7 +130,7 @@ pub async fn run(
             control,
             &format!("build {name}"),
             control.offer(job),
-            audience,
+            observer,
         )
         .await?;
         let image = built
@@ -141,20 +143,20 @@ pub async fn run(
             .and_then(|image| image["digest"].as_str())
             .unwrap_or_default()
             .to_owned();
-        audience.built(name, &format!("{}:{name}", layout(name)), &digest);
+        observer.built(name, &format!("{}:{name}", layout(name)), &digest);
         let Some(kubeconfig) = &kubeconfig else {
             continue;
         };
         let plan = deploy_plan(name, &registry(name), &digest, kubeconfig);
         let planned = control.offer(NewJob::deploy("create-apply-plan", plan));
-        let planned = finish(control, &format!("plan {name}"), planned, audience).await?;
-        audience.changes("plan", name, &planned_diffs(&planned));
+        let planned = finish(control, &format!("plan {name}"), planned, observer).await?;
+        observer.changes("plan", name, &planned_diffs(&planned));
         let apply = control.offer_apply(&planned.id).unwrap_or_default();
-        let applied = finish(control, &format!("apply {name}"), apply, audience).await?;
-        audience.changes("apply", name, &applied_diffs(&applied));
+        let applied = finish(control, &format!("apply {name}"), apply, observer).await?;
+        observer.changes("apply", name, &applied_diffs(&applied));
     }
     if kubeconfig.is_none() {
-        audience.note(
+        observer.note(
             "no cluster was given, so nothing was deployed; --kubeconfig FILE deploys to one",
         );
     }
@@ -178,23 +180,23 @@ fn deploy_plan(name: &str, registry: &Value, digest: &str, kubeconfig: &str) -> 
     })
 }
 
-/// Follows a job to its end.
+/// Waits until a job has finished, and reports each status of its last execution.
 async fn finish(
     control: &ControlPlane,
-    what: &str,
+    job_name: &str,
     id: String,
-    audience: &mut dyn Audience,
+    observer: &mut dyn DemoObserver,
 ) -> Result<Job, DemoError> {
-    let end = std::time::Instant::now() + PATIENCE;
-    let mut told = 0;
+    let end = std::time::Instant::now() + JOB_TIMEOUT;
+    let mut reported = 0;
     loop {
-        let Some(job) = control.wait(&id, LOOK).await else {
+        let Some(job) = control.wait(&id, POLL_INTERVAL).await else {
             let (status, description) = (
                 "missing".to_owned(),
                 "the control plane does not know it".to_owned(),
             );
             return Err(DemoError::Job {
-                job: what.to_owned(),
+                job: job_name.to_owned(),
                 status,
                 description,
             });
@@ -204,17 +206,17 @@ async fn finish(
             .last()
             .map(|execution| execution.history.clone())
             .unwrap_or_default();
-        for status in history.iter().skip(told) {
-            audience.progress(what, status);
+        for status in history.iter().skip(reported) {
+            observer.progress(job_name, status);
         }
-        told = history.len();
+        reported = history.len();
         match job.status.as_str() {
             "finished" => return Ok(job),
             "available" | "in-progress" if std::time::Instant::now() < end => {}
             status => {
                 let (status, description) = (status.to_owned(), job.description.clone());
                 return Err(DemoError::Job {
-                    job: what.to_owned(),
+                    job: job_name.to_owned(),
                     status,
                     description,
                 });
@@ -252,7 +254,7 @@ fn applied_diffs(job: &Job) -> Vec<ResourceDiff> {
         .collect()
 }
 
-/// The overlay's repository, served on loopback by git itself.
+/// The overlay's repository, served by `git daemon` on loopback.
 struct GitDaemon {
     url: String,
     _child: tokio::process::Child,
@@ -334,7 +336,7 @@ impl GitDaemon {
 
 impl Drop for GitDaemon {
     fn drop(&mut self) {
-        // git starts the daemon as a child of its own; both are of one group.
+        // git starts the daemon as its own child, in the same process group.
         let group = self
             ._child
             .id()

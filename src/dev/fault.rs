@@ -1,56 +1,57 @@
-//! Misbehaviour on demand.
+//! Faults on demand: the control plane answers wrongly, late or not at all.
 
 use std::time::Duration;
 
 use http::Method;
 
-/// What goes wrong.
+/// How a request fails.
 #[derive(Debug, Clone)]
-pub enum Misbehaviour {
-    /// The request is refused with a status and perhaps a `Retry-After`, and nothing is done.
+pub enum FaultKind {
+    /// Refuses the request with this status and, optionally, a `Retry-After` in seconds. Has no
+    /// effect on the store.
     Refuse(u16, Option<u64>),
-    /// The connection ends before the request is looked at.
+    /// Closes the connection without executing the request.
     Reset,
-    /// The request is carried out, and then the connection ends without an answer.
-    LoseAnswer,
-    /// The request is carried out, and the answer is cut off in the middle.
-    HalfBody,
-    /// The request is carried out, and the answer is no JSON.
-    BadJson,
-    /// Nothing is done and nothing is said for this long.
-    Silence(Duration),
-    /// The client is sent elsewhere.
+    /// Executes the request, then closes the connection without a response.
+    DropResponse,
+    /// Executes the request and sends the first half of the response body.
+    TruncateBody,
+    /// Executes the request and sends a body that is not JSON.
+    InvalidJson,
+    /// Closes the connection after this time, without executing the request.
+    Hang(Duration),
+    /// Redirects the client (307) to this location.
     Redirect(String),
-    /// The request is carried out after this long.
+    /// Executes the request after this time.
     Slow(Duration),
 }
 
-/// Which requests it hits, and how often.
+/// A fault, with the requests that it affects.
 #[derive(Debug, Clone)]
 pub struct Fault {
-    /// The method; any if there is none.
+    /// Method of the requests; none matches any method.
     pub method: Option<Method>,
-    /// How the path ends, without the query.
+    /// Suffix of the request's path, without the query.
     pub suffix: String,
-    /// What goes wrong.
-    pub misbehaviour: Misbehaviour,
-    /// How many more requests it hits.
+    /// How a request fails.
+    pub kind: FaultKind,
+    /// Remaining number of requests to affect.
     pub times: usize,
-    /// How many requests of its kind pass before it hits.
+    /// Number of matching requests that pass first.
     pub after: usize,
-    /// How many in a hundred of its kind it hits.
+    /// Percentage of matching requests to affect.
     pub percent: u32,
-    /// Where the choice of them begins.
+    /// State of the generator that selects this percentage.
     pub seed: u32,
 }
 
 impl Fault {
-    /// Hits the next request of a kind.
-    pub fn once(method: Method, suffix: &str, misbehaviour: Misbehaviour) -> Self {
+    /// Affects the next matching request.
+    pub fn once(method: Method, suffix: &str, kind: FaultKind) -> Self {
         Self {
             method: Some(method),
             suffix: suffix.to_owned(),
-            misbehaviour,
+            kind,
             times: 1,
             after: 0,
             percent: 100,
@@ -58,20 +59,20 @@ impl Fault {
         }
     }
 
-    /// Hits every request of a kind from now on.
-    pub fn always(method: Method, suffix: &str, misbehaviour: Misbehaviour) -> Self {
+    /// Affects every matching request from now on.
+    pub fn always(method: Method, suffix: &str, kind: FaultKind) -> Self {
         Self {
             times: usize::MAX,
-            ..Self::once(method, suffix, misbehaviour)
+            ..Self::once(method, suffix, kind)
         }
     }
 
-    /// Hits some in a hundred of all requests; the same ones for the same seed.
-    pub fn some(percent: u32, seed: u32, misbehaviour: Misbehaviour) -> Self {
+    /// Affects a percentage of all requests, and the same ones for the same seed.
+    pub fn some(percent: u32, seed: u32, kind: FaultKind) -> Self {
         Self {
             method: None,
             suffix: String::new(),
-            misbehaviour,
+            kind,
             times: usize::MAX,
             after: 0,
             percent,
@@ -79,13 +80,13 @@ impl Fault {
         }
     }
 
-    /// Whether it hits this request; counts it if it is of its kind.
-    pub(super) fn hits(&mut self, method: &Method, path: &str) -> bool {
+    /// Returns true if this request is affected, and counts it if it matches.
+    pub(super) fn affects(&mut self, method: &Method, path: &str) -> bool {
         let other_method = self.method.as_ref().is_some_and(|wanted| wanted != method);
         if other_method || !path.ends_with(&self.suffix) || self.times == 0 {
             return false;
         }
-        // A linear congruential step: plain, and the same everywhere.
+        // A linear congruential generator: simple, and the same on all machines.
         self.seed = self
             .seed
             .wrapping_mul(1_664_525)

@@ -1,4 +1,4 @@
-//! The control plane as a server on loopback.
+//! The HTTP server of the control plane, on loopback.
 #![expect(
     clippy::indexing_slicing,
     reason = "a member or item that a JSON value lacks reads as null"
@@ -21,22 +21,23 @@ use tokio::task::JoinSet;
 use url::Url;
 
 use super::answer::{self, Answer};
-use super::fault::{Fault, Misbehaviour};
+use super::fault::{Fault, FaultKind};
 use super::store::{Call, Generation, Job, NewJob, Store};
 use crate::base::clock::Clock;
 
-/// How long a held poll is held at most.
-const HELD: Duration = Duration::from_secs(25);
+/// Maximum time that a long poll waits for a job.
+const LONG_POLL_WAIT: Duration = Duration::from_secs(25);
 
-/// How often a held poll looks.
-const LOOK: Duration = Duration::from_millis(20);
+/// Interval at which a waiting long poll checks for jobs.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Looks at every request; what it objects to is a violation of the contract.
+/// Validates every request against the contract.
 pub trait CheckRequest: Send + Sync {
-    /// Checks one request. The body is the bytes on the wire.
+    /// Validates one request. `body` is the raw body.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The request violates the contract; the message says how. It is recorded, and the request is
+    /// still answered.
     fn check(
         &self,
         method: &Method,
@@ -47,24 +48,24 @@ pub trait CheckRequest: Send + Sync {
     ) -> Result<(), String>;
 }
 
-/// How the control plane is.
-pub struct Options {
-    /// Which server it plays.
+/// Options of the control plane.
+pub struct ControlPlaneOptions {
+    /// Generation of the server to imitate.
     pub generation: Generation,
-    /// Whether it holds polls.
+    /// Whether long polls are supported (second generation only).
     pub long_poll: bool,
-    /// The token it takes.
+    /// The only bearer token that is accepted.
     pub token: String,
-    /// Time.
+    /// Clock of the process.
     pub clock: Clock,
-    /// Members of the settings that differ from the usual ones.
+    /// Overrides of the default settings.
     pub settings: Map<String, Value>,
-    /// Looks at every request.
+    /// Validates every request.
     pub checker: Option<Arc<dyn CheckRequest>>,
 }
 
-impl Options {
-    /// A control plane of a generation that takes this token.
+impl ControlPlaneOptions {
+    /// Returns the defaults for a generation and a token: no long polls, no checker.
     pub fn new(generation: Generation, token: &str) -> Self {
         Self {
             generation,
@@ -77,7 +78,7 @@ impl Options {
     }
 }
 
-/// A running control plane. It ends when it is dropped.
+/// A running control plane. It stops when it is dropped.
 pub struct ControlPlane {
     shared: Arc<Shared>,
     address: SocketAddr,
@@ -87,24 +88,24 @@ pub struct ControlPlane {
 struct Shared {
     store: Mutex<Store>,
     faults: Mutex<Vec<Fault>>,
-    /// Whether every connection is refused.
+    /// Whether every connection is closed without a response.
     down: Mutex<bool>,
-    options: Options,
+    options: ControlPlaneOptions,
 }
 
-/// A connection that ends without an answer.
+/// Error that closes a connection without a response.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection was cut on purpose")]
-struct Cut;
+struct ConnectionClosed;
 
-type Body = http_body_util::combinators::BoxBody<Bytes, Cut>;
+type Body = http_body_util::combinators::BoxBody<Bytes, ConnectionClosed>;
 
 impl ControlPlane {
-    /// Starts it on a free port of loopback.
+    /// Starts the server on a free port of loopback.
     ///
     /// # Errors
-    /// Those of the socket.
-    pub async fn start(mut options: Options) -> std::io::Result<Self> {
+    /// The socket cannot be bound.
+    pub async fn start(mut options: ControlPlaneOptions) -> std::io::Result<Self> {
         if options.long_poll {
             options
                 .settings
@@ -140,30 +141,31 @@ impl ControlPlane {
         })
     }
 
-    /// Its address.
+    /// Returns its base URL.
     pub fn url(&self) -> Url {
-        // An address of this form is a URL.
+        // A socket address is always a valid host.
         Url::parse(&format!("http://{}", self.address))
             .unwrap_or_else(|_| unreachable!("a socket address is a host"))
     }
 
-    /// Its port.
+    /// Returns its port.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// What it knows. Hold this briefly: every request waits.
+    /// Locks the store. Every request waits while the lock is held.
     pub fn store(&self) -> MutexGuard<'_, Store> {
         lock(&self.shared.store)
     }
 
-    /// Makes a job available; its id.
+    /// Makes a job available and returns its id.
     pub fn offer(&self, job: NewJob) -> String {
         self.store().offer(job)
     }
 
-    /// Makes the job that applies a finished plan, as the server does after an approval: the contents
-    /// come back in standard base64.
+    /// Makes the job that applies a finished plan available, as the server does after an approval,
+    /// and returns its id. Like the server, converts the contents to standard base64. Returns none
+    /// if the plan job has no result with contents.
     pub fn offer_apply(&self, plan_job: &str) -> Option<String> {
         let mut store = self.store();
         let job = store.jobs.get(plan_job)?.clone();
@@ -181,7 +183,8 @@ impl ControlPlane {
         }))
     }
 
-    /// Waits until a job has ended and its execution too; the job as it is then, or as it is after `limit`.
+    /// Waits until a job and its last execution have ended, for at most `limit`. Returns the job as
+    /// it is then, or none if it does not exist.
     pub async fn wait(&self, id: &str, limit: Duration) -> Option<Job> {
         let ended = async {
             loop {
@@ -203,22 +206,22 @@ impl ControlPlane {
         }
     }
 
-    /// Misbehaves from now on.
-    pub fn misbehave(&self, fault: Fault) {
+    /// Adds a fault.
+    pub fn add_fault(&self, fault: Fault) {
         lock(&self.shared.faults).push(fault);
     }
 
-    /// Behaves from now on.
-    pub fn behave(&self) {
+    /// Removes all faults.
+    pub fn clear_faults(&self) {
         lock(&self.shared.faults).clear();
     }
 
-    /// Refuses every connection, or takes them again.
+    /// Closes every connection without a response, or accepts them again.
     pub fn set_down(&self, down: bool) {
         *lock(&self.shared.down) = down;
     }
 
-    /// Ends it.
+    /// Stops the server.
     pub async fn stop(mut self) {
         self.tasks.shutdown().await;
     }
@@ -238,12 +241,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
         if *lock(&shared.down) {
             continue;
         }
-        // Small answers go out at once.
+        // Sends small responses without delay.
         let _ = stream.set_nodelay(true);
         let shared = shared.clone();
         connections.spawn(async move {
             let service = hyper::service::service_fn(|request| serve(shared.clone(), request));
-            // A connection that was cut on purpose ends with an error.
+            // Fails if a fault closes the connection.
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
@@ -251,9 +254,16 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, Cut> {
+async fn serve(
+    shared: Arc<Shared>,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, ConnectionClosed> {
     let (parts, body) = request.into_parts();
-    let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
+    let body = body
+        .collect()
+        .await
+        .map_err(|_| ConnectionClosed)?
+        .to_bytes();
     let path = parts.uri.path().to_owned();
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let mut call = Call {
@@ -267,7 +277,7 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
     };
     if *lock(&shared.down) {
         lock(&shared.store).calls.push(call);
-        return Err(Cut);
+        return Err(ConnectionClosed);
     }
     if let Some(checker) = &shared.options.checker
         && let Err(violation) = checker.check(&parts.method, &path, &query, &parts.headers, &body)
@@ -276,18 +286,18 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
             .violations
             .push(format!("{} {path}: {violation}", parts.method));
     }
-    let misbehaviour = {
+    let fault_kind = {
         let mut faults = lock(&shared.faults);
         let hit = faults.iter_mut().find_map(|fault| {
             fault
-                .hits(&parts.method, &path)
-                .then(|| fault.misbehaviour.clone())
+                .affects(&parts.method, &path)
+                .then(|| fault.kind.clone())
         });
         faults.retain(|fault| fault.times > 0);
         hit
     };
-    match &misbehaviour {
-        Some(Misbehaviour::Refuse(status, delay)) => {
+    match &fault_kind {
+        Some(FaultKind::Refuse(status, delay)) => {
             call.status = *status;
             lock(&shared.store).calls.push(call);
             let mut response = respond(Answer::error(*status, "refused on purpose"));
@@ -298,16 +308,16 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
             }
             return Ok(response);
         }
-        Some(Misbehaviour::Reset) => {
+        Some(FaultKind::Reset) => {
             lock(&shared.store).calls.push(call);
-            return Err(Cut);
+            return Err(ConnectionClosed);
         }
-        Some(Misbehaviour::Silence(time)) => {
+        Some(FaultKind::Hang(time)) => {
             lock(&shared.store).calls.push(call);
             shared.options.clock.sleep(*time).await;
-            return Err(Cut);
+            return Err(ConnectionClosed);
         }
-        Some(Misbehaviour::Redirect(to)) => {
+        Some(FaultKind::Redirect(to)) => {
             call.status = 307;
             lock(&shared.store).calls.push(call);
             let mut response = respond(Answer::error(307, "elsewhere"));
@@ -316,7 +326,7 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
             }
             return Ok(response);
         }
-        Some(Misbehaviour::Slow(time)) => shared.options.clock.sleep(*time).await,
+        Some(FaultKind::Slow(time)) => shared.options.clock.sleep(*time).await,
         _ => {}
     }
     let header = |name: &str| {
@@ -334,21 +344,21 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
         body: &body,
     };
     let answer = if header("authorization") == format!("Bearer {}", shared.options.token) {
-        carry_out(&shared, &request, &mut call).await
+        execute(&shared, &request, &mut call).await
     } else {
         Answer::error(401, "invalid token")
     };
     call.status = answer.status;
     call.committed = answer.status < 300;
-    let lost = matches!(misbehaviour, Some(Misbehaviour::LoseAnswer));
+    let lost = matches!(fault_kind, Some(FaultKind::DropResponse));
     if lost {
         call.status = 0;
     }
     lock(&shared.store).calls.push(call);
-    match misbehaviour {
-        Some(Misbehaviour::LoseAnswer) => Err(Cut),
-        Some(Misbehaviour::HalfBody) => Ok(half(answer)),
-        Some(Misbehaviour::BadJson) => Ok(respond(Answer {
+    match fault_kind {
+        Some(FaultKind::DropResponse) => Err(ConnectionClosed),
+        Some(FaultKind::TruncateBody) => Ok(truncated(answer)),
+        Some(FaultKind::InvalidJson) => Ok(respond(Answer {
             body: b"<html>".to_vec(),
             ..answer
         })),
@@ -356,17 +366,17 @@ async fn serve(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respon
     }
 }
 
-async fn carry_out(shared: &Shared, request: &answer::Request<'_>, call: &mut Call) -> Answer {
+async fn execute(shared: &Shared, request: &answer::Request<'_>, call: &mut Call) -> Answer {
     let long_poll = shared.options.long_poll;
-    let until = shared.options.clock.elapsed() + HELD;
+    let until = shared.options.clock.elapsed() + LONG_POLL_WAIT;
     loop {
         call.at = shared.options.clock.elapsed();
-        let answer = answer::answer(&mut lock(&shared.store), request, long_poll);
+        let answer = answer::handle(&mut lock(&shared.store), request, long_poll);
         let empty = answer.status == 200 && answer.body == b"[]";
-        if !(request.is_tail() && empty) || shared.options.clock.elapsed() >= until {
+        if !(request.is_long_poll() && empty) || shared.options.clock.elapsed() >= until {
             return answer;
         }
-        shared.options.clock.sleep(LOOK).await;
+        shared.options.clock.sleep(POLL_INTERVAL).await;
     }
 }
 
@@ -384,15 +394,15 @@ fn respond(answer: Answer) -> Response<Body> {
     response
 }
 
-/// A good answer that stops in the middle.
-fn half(answer: Answer) -> Response<Body> {
+/// Returns a response whose body ends after half of its length.
+fn truncated(answer: Answer) -> Response<Body> {
     let body = Bytes::from(answer.body);
     let whole = body.len();
     let half = body.slice(..whole / 2);
     let cut = async {
-        // The first half must be on its way before the connection ends.
+        // Waits until the first half is sent.
         tokio::time::sleep(Duration::from_millis(20)).await;
-        Err(Cut)
+        Err(ConnectionClosed)
     };
     let frames =
         futures_util::stream::iter([Ok(Frame::data(half))]).chain(futures_util::stream::once(cut));
@@ -407,7 +417,7 @@ fn half(answer: Answer) -> Response<Body> {
     response
 }
 
-/// Ids and a token that a control plane on this machine is content with.
+/// Returns a runner id and a random token for a local control plane.
 pub fn credentials() -> (String, String) {
     (
         "run00000000000000000000000".into(),
@@ -415,7 +425,7 @@ pub fn credentials() -> (String, String) {
     )
 }
 
-/// The build plan of a component, for the control plane's own use.
+/// Returns the build plan of a component.
 pub fn build_plan(destination: Value, tag: &str, source: Value, git: Value) -> Value {
     json!({
         "component_id": "cmp00000000000000000000001",

@@ -1,4 +1,4 @@
-//! What the control plane knows, and its rules.
+//! State of the control plane, and its rules.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
@@ -8,45 +8,47 @@ use serde_json::{Map, Value, json};
 
 use crate::base::clock::Clock;
 
-/// Which of the two servers in the field it is.
+/// Generation of the server. Both are in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Generation {
-    /// December 2025.
+    /// The server of December 2025.
     First,
-    /// 2026: registers processes, keeps failed results, shows their text.
+    /// The server of 2026: registers processes, keeps failed results, and shows the text of
+    /// failures.
     Second,
 }
 
-/// How old a runner may seem to be younger than its execution.
+/// A runner that started more than this after its execution was created counts as restarted.
 const RESTART_TOLERANCE: Duration = Duration::from_secs(60);
 
-/// Without a beat for this long the runner is in error.
-const SILENT: Duration = Duration::from_secs(15);
+/// A runner without a heartbeat for longer than this is in error.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// An available job that nobody takes is timed out after this.
-const AVAILABLE: Duration = Duration::from_secs(30);
+/// An available job that is not claimed for longer than this times out.
+const AVAILABLE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A job to be made available.
+/// A job to make available.
 #[derive(Debug, Clone)]
 pub struct NewJob {
-    /// Kind.
+    /// Wire name of the kind, such as `kubernetes-manifest-build`.
     pub kind: String,
-    /// Group.
+    /// Wire name of the group, such as `build`.
     pub group: String,
-    /// Operation.
+    /// Wire name of the operation, such as `create-apply-plan`.
     pub operation: String,
-    /// The record it works for; a fresh id if empty.
+    /// Id of the record that owns the job; empty for a new one.
     pub owner: String,
-    /// The composite document's member that holds the plan, and the plan; null for kinds without.
+    /// Member of the composite plan that holds the plan, and the plan. The plan is null for kinds
+    /// without one.
     pub plan: (String, Value),
-    /// How long an execution may take.
+    /// Time limit of an execution.
     pub execution_timeout: Duration,
-    /// Free texts.
+    /// The job's `metadata`.
     pub metadata: BTreeMap<String, String>,
 }
 
 impl NewJob {
-    /// A job of a kind without a plan.
+    /// Creates a job without a plan: operation `exec`, 300 s.
     pub fn new(kind: &str, group: &str) -> Self {
         Self {
             kind: kind.into(),
@@ -59,7 +61,7 @@ impl NewJob {
         }
     }
 
-    /// A build with its plan.
+    /// Creates a build job.
     pub fn build(plan: Value) -> Self {
         Self {
             operation: "build".into(),
@@ -68,7 +70,7 @@ impl NewJob {
         }
     }
 
-    /// A deploy with its operation and plan.
+    /// Creates a deploy job with this operation, 900 s.
     pub fn deploy(operation: &str, plan: Value) -> Self {
         Self {
             operation: operation.into(),
@@ -79,110 +81,110 @@ impl NewJob {
     }
 }
 
-/// A job and all that became of it.
+/// A job, with its executions.
 #[derive(Debug, Clone)]
 pub struct Job {
-    /// Its id.
+    /// Id, as `job` and 23 digits.
     pub id: String,
-    /// What it was made of.
+    /// The job as it was offered.
     pub new: NewJob,
-    /// Its status.
+    /// Wire name of the status, such as `in-progress`.
     pub status: String,
-    /// For people.
+    /// Description of the status, for people.
     pub description: String,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// Its log stream.
+    /// Id of its log stream.
     pub log_stream: String,
-    /// Its executions, oldest first.
+    /// Executions, oldest first; at most one.
     pub executions: Vec<Execution>,
 }
 
-/// An execution and all that became of it.
+/// An execution, with what the runner reported.
 #[derive(Debug, Clone)]
 pub struct Execution {
-    /// Its id.
+    /// Id, as `run` and 23 digits.
     pub id: String,
-    /// Its status.
+    /// Wire name of the status; also set by the supervisor.
     pub status: String,
-    /// Every status it was given by a client, in order.
+    /// Every status that a runner reported, in order.
     pub history: Vec<String>,
-    /// The text of its last status.
+    /// Description of the last status that had one.
     pub description: Option<String>,
-    /// When it was made.
+    /// Time of creation.
     pub created_at: Timestamp,
-    /// The client that made it.
+    /// Version of the runner that created it.
     pub client_version: String,
-    /// Its stored result.
+    /// Stored result, at most one.
     pub result: Option<Value>,
-    /// Its stored outputs.
+    /// Stored outputs, at most one.
     pub outputs: Option<Value>,
-    /// How often a result was offered.
+    /// Number of results posted, refused ones included.
     pub results_offered: usize,
-    /// How often outputs were offered.
+    /// Number of outputs posted, refused ones included.
     pub outputs_offered: usize,
 }
 
-/// A call that was made.
+/// A recorded request.
 #[derive(Debug, Clone)]
 pub struct Call {
-    /// When, on the clock's count.
+    /// Elapsed time on the clock.
     pub at: Duration,
-    /// Method.
+    /// HTTP method.
     pub method: String,
-    /// Path without query.
+    /// Path, without the query.
     pub path: String,
-    /// Query.
+    /// Query, empty if there is none.
     pub query: String,
-    /// Body, if it was JSON.
+    /// Body; null if it is not JSON.
     pub body: Value,
-    /// The status answered; 0 if the connection ended instead.
+    /// Status of the response; 0 if the connection was closed instead.
     pub status: u16,
-    /// Whether it was carried out.
+    /// Whether the request was executed and succeeded.
     pub committed: bool,
 }
 
 /// A line of a job's log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    /// Its text.
+pub struct LogLine {
+    /// Text of the line.
     pub text: String,
-    /// OTLP's number.
+    /// Severity number of OTLP.
     pub severity: i32,
-    /// Its attributes and its resource's.
+    /// Text attributes of the record and of its resource.
     pub attributes: BTreeMap<String, String>,
 }
 
-/// A heart beat that arrived.
+/// A heartbeat that was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Beat {
-    /// When, on the clock's count.
+pub struct Heartbeat {
+    /// Elapsed time on the clock.
     pub at: Duration,
-    /// When the runner started, by its own account.
+    /// Start time of the runner, computed from the alive time that it reports.
     pub started_at: Timestamp,
-    /// The registered process it names.
+    /// Id of the registered process, if the heartbeat has one.
     pub process_id: Option<String>,
 }
 
-/// Everything.
+/// The whole state of the control plane.
 pub struct Store {
     pub(super) generation: Generation,
     pub(super) clock: Clock,
-    /// Merged into the settings.
+    /// Overrides of the default settings.
     pub(super) settings: Map<String, Value>,
     /// Jobs by id.
     pub jobs: BTreeMap<String, Job>,
-    /// Heart beats, oldest first.
-    pub beats: Vec<Beat>,
-    /// Registered processes: id and status.
+    /// Heartbeats, oldest first.
+    pub heartbeats: Vec<Heartbeat>,
+    /// Status of the registered processes, by id.
     pub processes: BTreeMap<String, String>,
-    /// Wishes that a process ends: id and status, by process.
+    /// Shutdown requests by process: id and status.
     pub shutdowns: HashMap<String, Vec<(String, String)>>,
-    /// Log lines by stream.
-    pub logs: HashMap<String, Vec<Line>>,
-    /// Every call, oldest first.
+    /// Log lines by stream id.
+    pub logs: HashMap<String, Vec<LogLine>>,
+    /// All requests, oldest first.
     pub calls: Vec<Call>,
-    /// Requests that break the contract.
+    /// Violations of the contract that the checker found.
     pub violations: Vec<String>,
     ids: u64,
 }
@@ -194,7 +196,7 @@ impl Store {
             clock,
             settings,
             jobs: BTreeMap::new(),
-            beats: Vec::new(),
+            heartbeats: Vec::new(),
             processes: BTreeMap::new(),
             shutdowns: HashMap::new(),
             logs: HashMap::new(),
@@ -204,13 +206,13 @@ impl Store {
         }
     }
 
-    /// A fresh id of the real shape.
+    /// Returns a new id in the format of the real server: a prefix and 23 digits.
     pub(super) fn id(&mut self, prefix: &str) -> String {
         self.ids += 1;
         format!("{prefix}{:023}", self.ids)
     }
 
-    /// Makes a job available; its id.
+    /// Makes a job available and returns its id.
     pub fn offer(&mut self, mut new: NewJob) -> String {
         let id = self.id("job");
         if new.owner.is_empty() {
@@ -229,12 +231,12 @@ impl Store {
         id
     }
 
-    /// Changes a member of the settings.
+    /// Overrides a setting.
     pub fn set_setting(&mut self, member: &str, value: Value) {
         self.settings.insert(member.to_owned(), value);
     }
 
-    /// Cancels a job as a user does: the newest running execution with it.
+    /// Cancels a job and its running execution, as a user does.
     pub fn cancel(&mut self, id: &str) {
         if let Some(job) = self.jobs.get_mut(id) {
             job.status = "cancelled".into();
@@ -248,7 +250,7 @@ impl Store {
         }
     }
 
-    /// The job with an execution of this id.
+    /// Returns the execution with this id, and its job.
     pub fn execution(&self, id: &str) -> Option<(&Job, &Execution)> {
         self.jobs.values().find_map(|job| {
             job.executions
@@ -258,8 +260,8 @@ impl Store {
         })
     }
 
-    /// Creates an execution: refused, and the job cancelled, when it has one already (`max_executions`
-    /// is 1). The job's status is not looked at.
+    /// Creates an execution; none if the job does not exist. If the job already has one, refuses
+    /// and cancels the job (`max_executions` is 1). Does not check the job's status.
     pub(super) fn create_execution(
         &mut self,
         job: &str,
@@ -289,15 +291,15 @@ impl Store {
             .map(|execution| Ok(execution.record(&job.id)))
     }
 
-    /// One look of the supervisor, by the real server's table.
+    /// Runs one round of the supervisor, with the rules of the real server.
     pub fn supervise(&mut self) {
         let now = self.clock.now();
-        let beat = self.beats.last().cloned();
-        let alive = beat
+        let heartbeat = self.heartbeats.last().cloned();
+        let alive = heartbeat
             .as_ref()
-            .is_some_and(|beat| self.clock.elapsed().saturating_sub(beat.at) <= SILENT);
+            .is_some_and(|beat| self.clock.elapsed().saturating_sub(beat.at) <= HEARTBEAT_TIMEOUT);
         if alive {
-            // The health check of the real server turns pending processes active.
+            // The health check of the real server activates pending processes.
             self.processes
                 .values_mut()
                 .filter(|status| *status == "pending")
@@ -308,7 +310,7 @@ impl Store {
         let since =
             |then: Timestamp| Duration::try_from(now.duration_since(then)).unwrap_or_default();
         for job in self.jobs.values_mut() {
-            if job.status == "available" && since(job.created_at) > AVAILABLE {
+            if job.status == "available" && since(job.created_at) > AVAILABLE_TIMEOUT {
                 job.status = "timed-out".into();
             }
             let Some(execution) = job.executions.last_mut() else {
@@ -320,7 +322,7 @@ impl Store {
             if job.status != "in-progress" {
                 continue;
             }
-            let restarted = beat.as_ref().is_some_and(|beat| {
+            let restarted = heartbeat.as_ref().is_some_and(|beat| {
                 let after = beat.started_at.duration_since(execution.created_at);
                 Duration::try_from(after).unwrap_or_default() > RESTART_TOLERANCE
             });
@@ -331,7 +333,7 @@ impl Store {
                 _ if since(execution.created_at) > job.new.execution_timeout => {
                     (Some("timed-out"), Some("timed-out"))
                 }
-                _ if beat.is_none() => {
+                _ if heartbeat.is_none() => {
                     if second {
                         (Some("failed"), Some("failed"))
                     } else {
@@ -354,7 +356,7 @@ impl Store {
         }
     }
 
-    /// The settings as the server gives them.
+    /// Returns the settings, as the server sends them.
     pub(super) fn settings_record(&self) -> Value {
         let mut settings = json!({
             "id": "rgs00000000000000000000001",
@@ -376,7 +378,7 @@ impl Store {
     }
 }
 
-/// Whether nothing follows a status of an execution.
+/// Returns true if the status of an execution is final.
 pub(super) fn is_final(status: &str) -> bool {
     matches!(
         status,

@@ -1,4 +1,5 @@
-//! `health-check`: says how long ago each group was checked before (protocol, section 4.5).
+//! `health-check`: reports, for each job group, the nanoseconds since the previous check, or 0 at
+//! the first one (`docs/wire-contract.md`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,28 +11,28 @@ use crate::job::{Group, JobKind};
 use crate::worker::handler::StepFuture;
 use crate::worker::{Context, Handler, Outcome, Steps};
 
-/// Remembers the last check.
+/// Handler of health checks. `last` is the time of the last check.
 pub struct HealthCheck {
     clock: Clock,
     groups: Vec<Group>,
-    last: Arc<Mutex<Option<Duration>>>,
+    last_check: Arc<Mutex<Option<Duration>>>,
 }
 
 impl HealthCheck {
-    /// A handler that was never asked.
+    /// Creates a handler without a previous check.
     pub fn new(clock: Clock, groups: Vec<Group>) -> Self {
         Self {
             clock,
             groups,
-            last: Arc::default(),
+            last_check: Arc::default(),
         }
     }
 }
 
-struct Check {
+struct HealthCheckSteps {
     clock: Clock,
     groups: Vec<Group>,
-    last: Arc<Mutex<Option<Duration>>>,
+    last_check: Arc<Mutex<Option<Duration>>>,
 }
 
 impl Handler for HealthCheck {
@@ -44,26 +45,26 @@ impl Handler for HealthCheck {
     }
 
     fn start(&self) -> Box<dyn Steps> {
-        Box::new(Check {
+        Box::new(HealthCheckSteps {
             clock: self.clock.clone(),
             groups: self.groups.clone(),
-            last: self.last.clone(),
+            last_check: self.last_check.clone(),
         })
     }
 }
 
-impl Steps for Check {
+impl Steps for HealthCheckSteps {
     fn exec<'a>(&'a mut self, _: &'a Context) -> StepFuture<'a, Outcome> {
         let now = self.clock.elapsed();
         let last = self
-            .last
+            .last_check
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .replace(now);
         let nanos = last.map_or(0, |last| {
             u64::try_from(now.saturating_sub(last).as_nanos()).unwrap_or(u64::MAX)
         });
-        // The group that the check itself came through is not listed.
+        // Health checks arrive through the group `operations`, which is not listed.
         let groups = self
             .groups
             .iter()

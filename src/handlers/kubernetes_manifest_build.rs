@@ -1,8 +1,8 @@
-//! `kubernetes-manifest-build`: an inline manifest, an overlay from git or somebody's ready artifact
-//! becomes one artifact.
+//! `kubernetes-manifest-build`: builds one artifact from an inline manifest, an overlay in git, or
+//! an existing artifact.
 //!
-//! Inline manifests and overlays go through one pipeline: objects are read, sorted and serialised,
-//! packed and pushed. A ready artifact is checked and copied as it is.
+//! Inline manifests and overlays go through one pipeline: objects are read, sorted and serialized,
+//! packed and pushed. An existing artifact is checked and copied unchanged.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::Services;
-use super::plan_text::PlanText;
+use super::plan_text::PlanFetcher;
 use crate::base::guard::Reach;
-use crate::build::{Fetching, Outside, Tree};
+use crate::build::{BuildHost, RemoteAccess, Tree};
 use crate::clients::{Clients, Secrets};
 use crate::control::wire::{PushedArtifact, ResultReport};
 use crate::job::JobKind;
@@ -30,16 +30,19 @@ use crate::worker::{Context, Failure, FailureKind, Handler, Outcome, Steps};
 use crate::workspace::git::{Checkout, Location, Source};
 use crate::workspace::jail::Jail;
 
-/// Builds components.
+/// Handler of build jobs.
 pub struct Build {
     services: Arc<Services>,
-    plans: Arc<PlanText>,
+    plan_fetcher: Arc<PlanFetcher>,
 }
 
 impl Build {
     /// A handler made of these services.
-    pub fn new(services: Arc<Services>, plans: Arc<PlanText>) -> Self {
-        Self { services, plans }
+    pub fn new(services: Arc<Services>, plans: Arc<PlanFetcher>) -> Self {
+        Self {
+            services,
+            plan_fetcher: plans,
+        }
     }
 }
 
@@ -53,46 +56,46 @@ impl Handler for Build {
     }
 
     fn start(&self) -> Box<dyn Steps> {
-        Box::new(Building {
+        Box::new(BuildSteps {
             services: self.services.clone(),
-            plans: self.plans.clone(),
+            plan_fetcher: self.plan_fetcher.clone(),
             secrets: Secrets::default(),
             plan: None,
             source: None,
             destination: None,
-            ready: None,
+            existing: None,
             product: None,
         })
     }
 }
 
-struct Building {
+struct BuildSteps {
     services: Arc<Services>,
-    plans: Arc<PlanText>,
+    plan_fetcher: Arc<PlanFetcher>,
     secrets: Secrets,
     plan: Option<BuildPlan>,
-    /// The fetched revision: its address without credentials, and its commit.
+    /// Checkout of the source, with its URL without credentials.
     source: Option<(String, Checkout)>,
     destination: Option<Repository>,
-    /// Where a ready artifact is, and which one it is.
-    ready: Option<(Repository, Version)>,
+    /// Repository and version of an existing artifact.
+    existing: Option<(Repository, Version)>,
     product: Option<Product>,
 }
 
-/// What is to be pushed.
+/// What the build pushes.
 enum Product {
     Packed(Packed),
-    /// A ready artifact, checked, by its digest.
-    Ready(Stored),
+    /// An existing artifact that was checked, identified by its digest.
+    Existing(Stored),
 }
 
-/// Where the checkout is, below the job's directory.
+/// Directory of the checkout, below the job's directory.
 const CHECKOUT: &str = "source";
 
-impl Steps for Building {
+impl Steps for BuildSteps {
     fn fetch<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
         Box::pin(async move {
-            let text = self.plans.fetch(context).await?;
+            let text = self.plan_fetcher.fetch(context).await?;
             let plan = BuildPlan::parse(&text).map_err(because(FailureKind::Plan))?;
             self.secrets.learn(&context.redactor, plan.secrets());
             if let ManifestSource::Kustomize(_) = &plan.source {
@@ -112,7 +115,7 @@ impl Steps for Building {
 
     fn initialize<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
         Box::pin(async move {
-            let plan = planned(self.plan.as_ref())?;
+            let plan = require_plan(self.plan.as_ref())?;
             self.destination = Some(
                 self.services
                     .clients
@@ -122,7 +125,7 @@ impl Steps for Building {
                     .map_err(because(FailureKind::Registry))?,
             );
             if let ManifestSource::Artifact(artifact) = &plan.source {
-                self.ready = Some(self.open_ready(artifact, context).await?);
+                self.existing = Some(self.open_existing(artifact, context).await?);
             }
             Ok(())
         })
@@ -130,7 +133,7 @@ impl Steps for Building {
 
     fn validate<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
         Box::pin(async move {
-            let plan = planned(self.plan.as_ref())?.clone();
+            let plan = require_plan(self.plan.as_ref())?.clone();
             self.product = Some(match &plan.source {
                 ManifestSource::Inline(text) => {
                     let objects = self.objects(text.clone().into_bytes(), context).await?;
@@ -141,7 +144,9 @@ impl Steps for Building {
                     let objects = self.objects(text.into_bytes(), context).await?;
                     Product::Packed(self.pack(&plan, objects, context).await?)
                 }
-                ManifestSource::Artifact(_) => Product::Ready(self.check_ready(context).await?),
+                ManifestSource::Artifact(_) => {
+                    Product::Existing(self.check_existing(context).await?)
+                }
             });
             Ok(())
         })
@@ -149,22 +154,22 @@ impl Steps for Building {
 
     fn exec<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a, Outcome> {
         Box::pin(async move {
-            let plan = planned(self.plan.as_ref())?;
-            let destination = self.destination.as_ref().ok_or_else(unprepared)?;
+            let plan = require_plan(self.plan.as_ref())?;
+            let destination = self.destination.as_ref().ok_or_else(step_out_of_order)?;
             let tag = plan
                 .tag
                 .clone()
                 .unwrap_or_else(|| context.job.owner.clone());
             Version::tag(&tag).map_err(because(FailureKind::Plan))?;
-            let pushed = match self.product.as_ref().ok_or_else(unprepared)? {
+            let pushed = match self.product.as_ref().ok_or_else(step_out_of_order)? {
                 Product::Packed(packed) => {
                     format::push(destination, &tag, packed)
                         .await
                         .map_err(because(FailureKind::Registry))?;
                     Pushed::packed(packed)
                 }
-                Product::Ready(stored) => {
-                    let (source, _) = self.ready.as_ref().ok_or_else(unprepared)?;
+                Product::Existing(stored) => {
+                    let (source, _) = self.existing.as_ref().ok_or_else(step_out_of_order)?;
                     let version = Version::Digest(stored.digest.clone());
                     let copied = copy::copy(source, &version, destination, &tag)
                         .await
@@ -182,18 +187,18 @@ impl Steps for Building {
     }
 }
 
-fn planned(plan: Option<&BuildPlan>) -> Result<&BuildPlan, Failure> {
-    plan.ok_or_else(unprepared)
+fn require_plan(plan: Option<&BuildPlan>) -> Result<&BuildPlan, Failure> {
+    plan.ok_or_else(step_out_of_order)
 }
 
-fn unprepared() -> Failure {
+fn step_out_of_order() -> Failure {
     Failure::new(
         FailureKind::Internal,
-        "a step ran before the one it depends on; this is a fault of the runner",
+        "a step ran before the one it depends on; this is a bug in the runner",
     )
 }
 
-impl Building {
+impl BuildSteps {
     async fn fetch_source(
         &mut self,
         git: &GitSource,
@@ -214,11 +219,11 @@ impl Building {
         std::fs::create_dir(&tree).map_err(|error| {
             Failure::new(
                 FailureKind::Machine,
-                format!("cannot make {}: {error}", tree.display()),
+                format!("cannot create {}: {error}", tree.display()),
             )
         })?;
         context.log.info(format!(
-            "fetches {} at {}",
+            "fetching {} at {}",
             source.location, source.reference
         ));
         let checkout = source
@@ -229,7 +234,7 @@ impl Building {
         Ok((source.location.to_string(), checkout))
     }
 
-    async fn open_ready(
+    async fn open_existing(
         &self,
         artifact: &ReadyArtifact,
         context: &Context,
@@ -251,17 +256,17 @@ impl Building {
                 .map_err(because(FailureKind::Registry))?,
         };
         if let Repository::Remote(remote) = &source {
-            let asked = artifact
+            let credential_name = artifact
                 .credentials_ref
                 .as_deref()
                 .filter(|_| artifact.registry.is_none());
-            let note = asked
+            let note = credential_name
                 .map(|name| {
-                    format!("; the plan names the credential {name:?} but does not bring it")
+                    format!("; the plan names the credential {name:?} but does not contain it")
                 })
                 .unwrap_or_default();
             context.log.info(format!(
-                "reads {} with {}{note}",
+                "reading {} with {}{note}",
                 artifact.address,
                 remote.credential_origin()
             ));
@@ -274,7 +279,8 @@ impl Building {
         Ok((source, version.map_err(because(FailureKind::Plan))?))
     }
 
-    /// Reads objects; what is left out is said, and values of Secrets are learned.
+    /// Reads objects. Logs the documents that are ignored, and registers the values of Secrets with
+    /// the redactor.
     async fn objects(&mut self, text: Vec<u8>, context: &Context) -> Result<Vec<Object>, Failure> {
         let read = context.blocking(move || {
             let mut manifest = manifest::read(&text)?;
@@ -288,7 +294,7 @@ impl Building {
             .learn_objects(&context.redactor, &manifest.objects);
         if !manifest.dropped.is_empty() {
             context.log.warn(format!(
-                "{} documents are left out because they have no name or apiVersion: {}",
+                "{} documents are ignored because they have no name or apiVersion: {}",
                 manifest.dropped.len(),
                 manifest.dropped.join(", ")
             ));
@@ -302,7 +308,8 @@ impl Building {
         Ok(manifest.objects)
     }
 
-    /// Renders the overlay, jailed in the checkout, and applies the component's own patches.
+    /// Renders the overlay and applies the component's own patches. Only files in the checkout are
+    /// readable.
     async fn render(
         &self,
         plan: &BuildPlan,
@@ -310,25 +317,26 @@ impl Building {
         context: &Context,
     ) -> Result<String, Failure> {
         let directory = context.directory()?.to_owned();
-        let below = plan
+        let source_path = plan
             .git
             .as_ref()
             .map(|git| git.path.clone())
             .unwrap_or_default();
         let overlay = overlay.clone();
-        let outside = self.outside(&overlay, directory.clone(), context);
+        let host = self.build_host(&overlay, directory.clone(), context);
         let rendered = context
             .blocking(move || {
                 let tree =
                     Tree(Jail::open(&directory.join(CHECKOUT)).map_err(|error| error.to_string())?);
-                render(&tree, &below, &overlay, &outside)
+                render(&tree, &source_path, &overlay, &host)
             })
             .await?;
         rendered.map_err(|message| Failure::new(FailureKind::Render, message))
     }
 
-    /// What the overlay may ask for: charts if the plan allows them, other machines if the operator does.
-    fn outside(&self, overlay: &Overlay, scratch: PathBuf, context: &Context) -> Outside {
+    /// Returns what the overlay may access: charts if the plan enables them, remote hosts if the
+    /// operator allows them.
+    fn build_host(&self, overlay: &Overlay, scratch: PathBuf, context: &Context) -> BuildHost {
         let Clients {
             git,
             web,
@@ -339,12 +347,12 @@ impl Building {
         let redactor = &self.services.redactor;
         let log = context.log.clone();
         let runtime = tokio::runtime::Handle::current();
-        Outside {
+        BuildHost {
             runtime: Box::new(move || Ok(runtime.clone())),
             stop: context.stop.clone(),
             scratch,
             helm: overlay.enable_helm.then(|| helm.clone()),
-            remote: self.services.build.allow_remote.then(|| Fetching {
+            remote: self.services.build.allow_remote.then(|| RemoteAccess {
                 git: git.clone(),
                 web: web.clone(),
                 connections: registries.connections.clone(),
@@ -382,9 +390,9 @@ impl Building {
         Ok(packed)
     }
 
-    /// Reads a ready artifact and checks that it holds Kubernetes objects.
-    async fn check_ready(&mut self, context: &Context) -> Result<Stored, Failure> {
-        let (source, version) = self.ready.as_ref().ok_or_else(unprepared)?;
+    /// Reads an existing artifact and checks that it contains Kubernetes objects.
+    async fn check_existing(&mut self, context: &Context) -> Result<Stored, Failure> {
+        let (source, version) = self.existing.as_ref().ok_or_else(step_out_of_order)?;
         let artifact = format::pull(source, version)
             .await
             .map_err(because(FailureKind::Artifact))?;
@@ -436,12 +444,12 @@ impl Building {
     }
 }
 
-/// The text of an overlay with the component's patches applied.
+/// Renders an overlay and applies the component's patches. Returns the YAML text.
 fn render(
     tree: &Tree,
-    below: &str,
+    source_path: &str,
     overlay: &Overlay,
-    outside: &Outside,
+    host: &BuildHost,
 ) -> Result<String, String> {
     use kustomize::Files as _;
     let join = |parts: &[&str]| {
@@ -451,20 +459,23 @@ fn render(
             .filter(|part| !part.is_empty() && *part != ".");
         let path: Vec<&str> = path.collect();
         if path.contains(&"..") {
-            Err(format!("the path {} leaves the source", parts.join("/")))
+            Err(format!(
+                "the path {} is outside the source",
+                parts.join("/")
+            ))
         } else {
             Ok(path.join("/"))
         }
     };
-    let root = join(&[below, &overlay.path])?;
+    let root = join(&[source_path, &overlay.path])?;
     if tree.kind(&root).is_none() {
         let elsewhere = join(&[&overlay.path])
             .ok()
-            .filter(|path| !below.is_empty() && tree.kind(path).is_some());
+            .filter(|path| !source_path.is_empty() && tree.kind(path).is_some());
         let hint = elsewhere.map_or(String::new(), |path| {
             format!(
                 "; {path} exists below the repository's root, but paths are taken from \
-                 git_source.path ({below})"
+                 git_source.path ({source_path})"
             )
         });
         return Err(format!("the source has no directory {root}{hint}"));
@@ -474,17 +485,17 @@ fn render(
         ..kustomize::Options::default()
     };
     let objects =
-        kustomize::build(tree, &root, &options, outside).map_err(|error| error.to_string())?;
+        kustomize::build(tree, &root, &options, host).map_err(|error| error.to_string())?;
     let patches = overlay
         .patches
         .iter()
-        .map(|patch| join(&[below, patch]))
+        .map(|patch| join(&[source_path, patch]))
         .collect::<Result<Vec<_>, _>>()?;
     let objects = kustomize::patch(tree, objects, &patches).map_err(|error| error.to_string())?;
     kustomize::print(&objects).map_err(|error| error.to_string())
 }
 
-/// What was pushed, for the reports.
+/// The pushed artifact, as reported to the control plane.
 struct Pushed {
     stored: Stored,
     annotations: Value,
@@ -509,7 +520,8 @@ impl Pushed {
         }
     }
 
-    /// The result and outputs of protocol section 6.1, with the digest that older runners threw away.
+    /// Returns the result and outputs of a build (`docs/wire-contract.md`), including the digest,
+    /// which older runners omit.
     fn outcome(&self, address: &str, tag: &str) -> Outcome {
         let image = json!({
             "tag": tag,

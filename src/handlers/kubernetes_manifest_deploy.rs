@@ -4,15 +4,15 @@ mod job;
 
 use std::sync::Arc;
 
-use job::Job;
+use job::DeployJob;
 
 use super::Services;
-use super::plan_text::PlanText;
+use super::plan_text::PlanFetcher;
 use crate::build::artifact;
 use crate::clients::Secrets;
 use crate::cluster::client::{Api, connect};
 use crate::cluster::rollout::inventory::Component;
-use crate::cluster::rollout::snapshot::Survey;
+use crate::cluster::rollout::snapshot::Snapshot;
 use crate::job::{JobKind, Operation};
 use crate::manifest::{self, Object};
 use crate::plan::changeset::{Op, PlanContents};
@@ -24,16 +24,19 @@ use crate::worker::failure::because;
 use crate::worker::handler::StepFuture;
 use crate::worker::{Context, Failure, FailureKind, Handler, Outcome, Steps};
 
-/// Deploys components.
+/// Handler of deploy jobs.
 pub struct Deploy {
     services: Arc<Services>,
-    plans: Arc<PlanText>,
+    plan_fetcher: Arc<PlanFetcher>,
 }
 
 impl Deploy {
     /// A handler made of these services.
-    pub fn new(services: Arc<Services>, plans: Arc<PlanText>) -> Self {
-        Self { services, plans }
+    pub fn new(services: Arc<Services>, plans: Arc<PlanFetcher>) -> Self {
+        Self {
+            services,
+            plan_fetcher: plans,
+        }
     }
 }
 
@@ -47,41 +50,41 @@ impl Handler for Deploy {
     }
 
     fn start(&self) -> Box<dyn Steps> {
-        Box::new(Deploying {
+        Box::new(DeploySteps {
             services: self.services.clone(),
-            plans: self.plans.clone(),
+            plan_fetcher: self.plan_fetcher.clone(),
             secrets: Secrets::default(),
             plan: None,
             task: None,
             objects: Vec::new(),
             api: None,
-            survey: None,
+            snapshot: None,
             artifact: None,
             repository: None,
         })
     }
 }
 
-struct Deploying {
+struct DeploySteps {
     services: Arc<Services>,
-    plans: Arc<PlanText>,
+    plan_fetcher: Arc<PlanFetcher>,
     secrets: Secrets,
     plan: Option<DeployPlan>,
     task: Option<Task>,
     objects: Vec<Object>,
     api: Option<Api>,
-    survey: Option<Survey>,
-    /// `oci://…@sha256:…` of what is deployed, if it was pulled.
+    snapshot: Option<Snapshot>,
+    /// `oci://…@sha256:…`, if the objects were pulled.
     artifact: Option<String>,
-    /// Where it was pulled from.
+    /// Repository that they were pulled from.
     repository: Option<Repository>,
 }
 
-/// What the job is asked for.
+/// The operation of a deploy job.
 enum Task {
     PlanApply,
     PlanTeardown,
-    /// An approved plan, and its text.
+    /// Executes an approved plan. Holds its contents, parsed and as text.
     Approved(Box<PlanContents>, String),
 }
 
@@ -95,10 +98,10 @@ impl Task {
     }
 }
 
-impl Steps for Deploying {
+impl Steps for DeploySteps {
     fn fetch<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
         Box::pin(async move {
-            let text = self.plans.fetch(context).await?;
+            let text = self.plan_fetcher.fetch(context).await?;
             let plan = DeployPlan::parse(&text).map_err(because(FailureKind::Plan))?;
             self.secrets.learn(&context.redactor, plan.secrets());
             self.task = Some(read_task(&context.job.operation, &plan)?);
@@ -107,7 +110,7 @@ impl Steps for Deploying {
         })
     }
 
-    fn exclusive(&self) -> Option<String> {
+    fn concurrency_key(&self) -> Option<String> {
         self.plan
             .as_ref()
             .map(|plan| format!("{}/{}", plan.install_id, plan.component_id))
@@ -115,7 +118,7 @@ impl Steps for Deploying {
 
     fn initialize<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
         Box::pin(async move {
-            let plan = self.plan.clone().ok_or_else(unprepared)?;
+            let plan = self.plan.clone().ok_or_else(step_out_of_order)?;
             let cluster = plan.manifest.cluster.as_ref();
             let api = connect::connect(
                 cluster,
@@ -138,8 +141,8 @@ impl Steps for Deploying {
 
     fn validate<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
         Box::pin(async move {
-            let plan = self.plan.as_ref().ok_or_else(unprepared)?;
-            let api = self.api.as_ref().ok_or_else(unprepared)?;
+            let plan = self.plan.as_ref().ok_or_else(step_out_of_order)?;
+            let api = self.api.as_ref().ok_or_else(step_out_of_order)?;
             let objects = std::mem::take(&mut self.objects);
             let namespace = &plan.manifest.namespace;
             let component = match Component::named(&plan.component_id.to_lowercase(), namespace) {
@@ -151,25 +154,25 @@ impl Steps for Deploying {
                     None
                 }
             };
-            let survey = match &self.task {
+            let snapshot = match &self.task {
                 Some(task) if task.tears_down() => {
-                    Survey::to_tear_down(api, objects, namespace, component.as_ref()).await
+                    Snapshot::take_for_teardown(api, objects, namespace, component.as_ref()).await
                 }
-                _ => Survey::take(api, objects, namespace, component.as_ref()).await,
+                _ => Snapshot::take(api, objects, namespace, component.as_ref()).await,
             };
-            let survey = survey.map_err(because(FailureKind::Cluster))?;
-            if let Some(note) = survey.elsewhere(api).await {
+            let snapshot = snapshot.map_err(because(FailureKind::Cluster))?;
+            if let Some(note) = snapshot.deployed_elsewhere(api).await {
                 context.log.warn(note);
             }
-            self.survey = Some(survey);
+            self.snapshot = Some(snapshot);
             Ok(())
         })
     }
 
     fn exec<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a, Outcome> {
         Box::pin(async move {
-            let job = Job {
-                api: self.api.as_ref().ok_or_else(unprepared)?,
+            let job = DeployJob {
+                api: self.api.as_ref().ok_or_else(step_out_of_order)?,
                 deploys: &self.services.deploy,
                 metrics: &self.services.metrics,
                 registries: &self.services.clients.registries,
@@ -177,32 +180,32 @@ impl Steps for Deploying {
                 namespace: &self
                     .plan
                     .as_ref()
-                    .ok_or_else(unprepared)?
+                    .ok_or_else(step_out_of_order)?
                     .manifest
                     .namespace,
                 repository: self.repository.as_ref(),
                 context,
             };
-            let survey = self.survey.as_mut().ok_or_else(unprepared)?;
-            for note in &survey.notes {
+            let snapshot = self.snapshot.as_mut().ok_or_else(step_out_of_order)?;
+            for note in &snapshot.notes {
                 context.log.warn(note.clone());
             }
-            match self.task.take().ok_or_else(unprepared)? {
-                Task::PlanApply => job.plan_apply(survey).await,
-                Task::PlanTeardown => job.plan_teardown(survey).await,
+            match self.task.take().ok_or_else(step_out_of_order)? {
+                Task::PlanApply => job.plan_apply(snapshot).await,
+                Task::PlanTeardown => job.plan_teardown(snapshot).await,
                 Task::Approved(approved, text) if approved.op == Op::Delete => {
-                    job.teardown(survey, &approved, &text).await
+                    job.teardown(snapshot, &approved, &text).await
                 }
-                Task::Approved(approved, text) => job.apply(survey, &approved, &text).await,
+                Task::Approved(approved, text) => job.apply(snapshot, &approved, &text).await,
             }
         })
     }
 }
 
-fn unprepared() -> Failure {
+fn step_out_of_order() -> Failure {
     Failure::new(
         FailureKind::Internal,
-        "a step ran before the one it depends on; this is a fault of the runner",
+        "a step ran before the one it depends on; this is a bug in the runner",
     )
 }
 
@@ -228,17 +231,18 @@ fn read_task(operation: &Operation, plan: &DeployPlan) -> Result<Task, Failure> 
             Ok(Task::Approved(Box::new(approved), text))
         }
         other => {
-            let known = "create-apply-plan, apply-plan and create-teardown-plan are known";
+            let known = "supported are create-apply-plan, apply-plan and create-teardown-plan";
             Err(Failure::new(
                 FailureKind::Unsupported,
-                format!("a deploy cannot do {other}; {known}"),
+                format!("a deploy does not support {other}; {known}"),
             ))
         }
     }
 }
 
-impl Deploying {
-    /// The component's objects: from the plan itself, else from the artifact.
+impl DeploySteps {
+    /// Returns the component's objects: from the plan if it contains a manifest, else from the
+    /// artifact.
     async fn read_objects(
         &mut self,
         plan: &DeployPlan,
@@ -252,7 +256,7 @@ impl Deploying {
         let (repository, version) = self.locate(plan).await?;
         context
             .log
-            .info(format!("pulls {} at {version}", repository.name()));
+            .info(format!("pulling {} at {version}", repository.name()));
         let artifact = format::pull(&repository, &version)
             .await
             .map_err(because(FailureKind::Artifact))?;
@@ -275,7 +279,8 @@ impl Deploying {
             .map_err(because(FailureKind::Render))
     }
 
-    /// Registry and credentials from `src_registry`; a known digest before any tag.
+    /// Returns the repository and version of the artifact. `src_registry` takes precedence over the
+    /// artifact's address, and a digest over a tag.
     async fn locate(&self, plan: &DeployPlan) -> Result<(Repository, Version), Failure> {
         let artifact = plan.manifest.artifact.as_ref();
         let registries = &self.services.clients.registries;

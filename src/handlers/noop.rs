@@ -1,14 +1,15 @@
-//! Jobs that do nothing, in three flavours of reporting it (protocol, section 6.1).
+//! `noop` jobs. They differ only in what they report (`docs/wire-contract.md`): `noop-build` and
+//! `noop-sync` report a result, the others do not.
 
 use crate::control::wire::ResultReport;
 use crate::job::JobKind;
 use crate::worker::handler::StepFuture;
 use crate::worker::{Context, Handler, Outcome, Steps};
 
-/// `noop`, `noop-build`, `noop-sync` and `noop-deploy`.
+/// Handler of `noop`, `noop-build`, `noop-sync` and `noop-deploy`.
 pub struct Noop;
 
-struct NoSteps;
+struct NoopSteps;
 
 impl Handler for Noop {
     fn name(&self) -> &'static str {
@@ -25,11 +26,11 @@ impl Handler for Noop {
     }
 
     fn start(&self) -> Box<dyn Steps> {
-        Box::new(NoSteps)
+        Box::new(NoopSteps)
     }
 }
 
-impl Steps for NoSteps {
+impl Steps for NoopSteps {
     fn exec<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a, Outcome> {
         let has_result = matches!(context.job.kind, JobKind::NoopBuild | JobKind::NoopSync);
         let result = has_result.then(|| ResultReport {

@@ -1,30 +1,24 @@
-//! The text of a job's plan: from the composite document where the server has it, else the old way.
+//! Fetches the text of a job's plan, from the composite plan if the server has that route, else
+//! from the older route.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::control::Patience;
+use crate::control::RetryPolicy;
 use crate::worker::failure::because;
 use crate::worker::{Context, Failure, FailureKind};
 
-/// Remembers whether the server has composite plans.
+/// Fetches plans, and remembers whether the server has no composite plans.
 #[derive(Default)]
-pub struct PlanText {
+pub struct PlanFetcher {
     no_composite: AtomicBool,
 }
 
-impl PlanText {
-    /// Fetches the plan of a job.
-    ///
-    /// # Errors
-    /// [`Failure`] of kind `Plan`.
+impl PlanFetcher {
+    /// Fetches the plan of a job. Retries for as long as the job has time.
     pub async fn fetch(&self, context: &Context) -> Result<String, Failure> {
-        let patience = Patience::Until(context.time_left());
+        let retry = RetryPolicy::Within(context.time_left());
         if !self.no_composite.load(Ordering::Relaxed) {
-            match context
-                .control
-                .composite_plan(&context.job.id, patience)
-                .await
-            {
+            match context.control.composite_plan(&context.job.id, retry).await {
                 Ok(text) => return Ok(text),
                 Err(error) if error.is_absent_route() => {
                     self.no_composite.store(true, Ordering::Relaxed)
@@ -34,7 +28,7 @@ impl PlanText {
         }
         context
             .control
-            .plan(&context.job.id, patience)
+            .plan(&context.job.id, retry)
             .await
             .map_err(because(FailureKind::Plan))
     }

@@ -1,13 +1,13 @@
-//! `shut-down`: ends the process in good order (protocol, section 4.6).
+//! `shut-down`: stops the process gracefully (`docs/wire-contract.md`).
 
 use crate::job::JobKind;
 use crate::worker::handler::StepFuture;
 use crate::worker::{Context, Handler, Outcome, Steps};
 
-/// Knows no state.
+/// Handler of shut-down jobs. Stateless.
 pub struct ShutDown;
 
-struct Stopping;
+struct ShutDownSteps;
 
 impl Handler for ShutDown {
     fn name(&self) -> &'static str {
@@ -19,13 +19,14 @@ impl Handler for ShutDown {
     }
 
     fn start(&self) -> Box<dyn Steps> {
-        Box::new(Stopping)
+        Box::new(ShutDownSteps)
     }
 }
 
-impl Steps for Stopping {
+impl Steps for ShutDownSteps {
     fn exec<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a, Outcome> {
-        // A forced one is not supervised by the control plane, so nobody else finishes the job.
+        // The control plane does not supervise forced shut-downs, so the runner must finish the job
+        // itself.
         let finishes_job = context.job.shutdown_type.as_deref() == Some("force");
         context
             .log

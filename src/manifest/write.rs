@@ -7,7 +7,7 @@ use crate::yaml::emit::{EmitError, emit_into};
 #[derive(Debug, thiserror::Error)]
 #[error("{subject} cannot be written")]
 pub struct WriteError {
-    /// Which.
+    /// Subject of the object, or `the cluster`, or `the settings`.
     pub subject: String,
     /// Why.
     #[source]

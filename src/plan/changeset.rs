@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use super::change::{Change, Op};
-use super::contract::Contract;
+use super::contract::SavedPlan;
 
 /// What happens to one object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -94,7 +94,7 @@ pub struct PlanContents {
     pub k8s_content_diff: Vec<ResourceDiff>,
     /// What this program promises with the plan; none in plans of the program that is replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runner: Option<Contract>,
+    pub runner: Option<SavedPlan>,
 }
 
 impl PlanContents {

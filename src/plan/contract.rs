@@ -12,7 +12,7 @@ pub const VERSION: u32 = 1;
 
 /// What a plan promises.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Contract {
+pub struct SavedPlan {
     /// Version of this document's shape.
     pub schema_version: u32,
     /// `oci://…@sha256:…` of the artifact that holds the objects; none if they are in the plan itself.
@@ -28,10 +28,10 @@ pub struct Contract {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub options: Option<String>,
     /// What was read of each object.
-    pub objects: Vec<Promise>,
+    pub objects: Vec<ExpectedObject>,
     /// What is deleted: by an apply because it is no longer part of the component, by a teardown all of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub deletions: Vec<Doomed>,
+    pub deletions: Vec<PlannedDeletion>,
 }
 
 /// An object, whatever version it is read in.
@@ -51,7 +51,7 @@ pub struct Subject {
 
 /// What the plan says of one object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Promise {
+pub struct ExpectedObject {
     /// Which.
     #[serde(flatten)]
     pub subject: Subject,
@@ -73,7 +73,7 @@ pub struct Promise {
 
 /// An object that goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Doomed {
+pub struct PlannedDeletion {
     /// Which.
     #[serde(flatten)]
     pub subject: Subject,
@@ -86,9 +86,9 @@ pub fn digest_of(reference: &str) -> Option<&str> {
     reference.rsplit_once('@').map(|(_, digest)| digest)
 }
 
-impl Contract {
+impl SavedPlan {
     /// A contract about objects and deletions.
-    pub fn new(objects: Vec<Promise>, deletions: Vec<Doomed>) -> Self {
+    pub fn new(objects: Vec<ExpectedObject>, deletions: Vec<PlannedDeletion>) -> Self {
         Self {
             schema_version: VERSION,
             artifact: None,

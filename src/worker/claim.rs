@@ -1,57 +1,62 @@
-//! Claiming a job: making an execution of it, exactly one.
+//! Claims a job by creating exactly one execution of it.
 //!
-//! Creating an execution is the only call that must never be repeated blindly. Intent goes into
-//! the journal first; when the answer is lost the job is read, and an execution that was not there
-//! before, is not final and bears our client version is ours.
+//! Creating an execution is the only call that must never be repeated blindly. The intent goes into
+//! the journal first. If the response is lost, the job is read again: its newest execution is ours
+//! if it did not exist before, is not final, and carries our client version.
 
 use std::time::Duration;
 
 use super::Worker;
 use crate::base::backoff::Backoff;
 use crate::control::wire::JobRecord;
-use crate::control::{ControlError, Patience, Verdict};
+use crate::control::{ControlError, RetryPolicy, Verdict};
 use crate::job::{ExecutionId, Job, JobId, JobStatus};
 use crate::journal::{ClaimId, JournalError};
 
-/// How long a job is read before it is given up for this round.
-const READ_PATIENCE: Duration = Duration::from_secs(5);
+/// Time limit for reading a job before a claim; after that the job is not claimed in this round.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a job was not claimed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClaimError {
-    /// Somebody else was faster, or nobody wants it any more.
-    #[error("it is not available any more")]
+    /// Another runner claimed the job, or it is no longer wanted.
+    #[error("the job is no longer available")]
     Gone,
-    /// The control plane gave an execution that is being driven already.
-    #[error("the control plane gave the execution {0}, which is being driven already")]
-    Driven(ExecutionId),
-    /// The control plane refused.
+    /// The control plane returned an execution that another open claim already has.
+    #[error("the control plane returned the execution {0}, which is already running")]
+    AlreadyRunning(ExecutionId),
+    /// The control plane refused the claim or could not be reached.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// The journal does not work.
+    /// The journal could not be read or written.
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
 
-/// An execution of ours.
+/// An execution that this runner has created.
 #[derive(Debug, Clone)]
 pub struct Claimed {
     /// Its row in the journal.
     pub claim: ClaimId,
-    /// The execution.
+    /// Its id in the control plane.
     pub execution: ExecutionId,
 }
 
 impl Worker {
-    /// Makes an execution of a job that was seen available.
+    /// Creates an execution of a job that a poll listed as available.
     ///
     /// # Errors
-    /// [`ClaimError`].
+    /// [`ClaimError`] if the job is no longer available, the control plane refuses, or the journal
+    /// fails.
     ///
     /// # Cancel safety
-    /// If it is dropped, the journal knows of the intent, and the next process finds out.
+    /// If this is dropped, the journal keeps the intent, and the next process finds out whether an
+    /// execution was created.
     pub async fn claim(&self, id: &JobId) -> Result<(Job, Claimed), ClaimError> {
-        let record = self.control.job(id, Patience::Until(READ_PATIENCE)).await?;
+        let record = self
+            .control
+            .job(id, RetryPolicy::Within(READ_TIMEOUT))
+            .await?;
         if record.status != JobStatus::Available {
             return Err(ClaimError::Gone);
         }
@@ -64,7 +69,7 @@ impl Worker {
             Ok(execution) if self.journal.claimed(claim, &execution).await? => {
                 return Ok((job, Claimed { claim, execution }));
             }
-            Ok(execution) => ClaimError::Driven(execution),
+            Ok(execution) => ClaimError::AlreadyRunning(execution),
             Err(error) => error,
         };
         self.journal.end(claim, "unclaimed", Vec::new()).await?;
@@ -83,8 +88,8 @@ impl Worker {
                 Err(error) => error,
             };
             match error.verdict() {
-                Verdict::Ask => {
-                    tracing::warn!(job = %job.id, %error, "the answer to a claim was lost; looking what became of it");
+                Verdict::CheckState => {
+                    tracing::warn!(job = %job.id, %error, "the response to a claim was lost; checking whether an execution was created");
                 }
                 Verdict::Retry => {}
                 Verdict::Reauthenticate => self.control.refresh_token(),
@@ -93,10 +98,10 @@ impl Worker {
             self.clock.sleep(backoff.next(error.delay())).await;
             let record = self
                 .control
-                .job(&job.id, Patience::Until(job.execution_timeout))
+                .job(&job.id, RetryPolicy::Within(job.execution_timeout))
                 .await?;
-            if let Some(ours) = self.ours(&record, newest) {
-                tracing::info!(job = %job.id, execution = %ours, "the claim had arrived; it is ours");
+            if let Some(ours) = self.own_execution(&record, newest) {
+                tracing::info!(job = %job.id, execution = %ours, "the claim had arrived: the execution belongs to this runner");
                 return Ok(ours);
             }
             if record.status != JobStatus::Available {
@@ -105,8 +110,9 @@ impl Worker {
         }
     }
 
-    /// The execution that a lost answer was about, if it was made.
-    pub(super) fn ours(
+    /// Returns the execution that was created by a request whose response was lost, if there is
+    /// one.
+    pub(super) fn own_execution(
         &self,
         record: &JobRecord,
         newest_before: Option<&ExecutionId>,

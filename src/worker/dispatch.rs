@@ -1,8 +1,8 @@
-//! Which job next: polls for available jobs and starts them, oldest first, as many of each group
-//! as may run at once.
+//! Decides which job runs next: polls for available jobs and starts them, oldest first, up to the
+//! concurrency limit of each group.
 //!
-//! One poll serves all groups; where the server holds polls, each group has one held call. A poll
-//! reserves nothing, so what it saw is only a hint: a claim reads the job again.
+//! One poll serves all groups. If the server supports long polls, each group has its own. A poll
+//! reserves nothing, so its result is only a hint: a claim reads the job again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -23,45 +23,45 @@ use crate::control::{ControlError, Verdict};
 use crate::job::{Group, JobId};
 use crate::journal::JournalError;
 
-/// How often the list of jobs is asked for.
-pub const POLL_PERIOD: Duration = Duration::from_secs(1);
+/// Interval between polls for jobs.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often it is asked for while the control plane is in trouble.
-const TROUBLED_PERIOD: Duration = Duration::from_secs(10);
+/// Interval between polls while they fail.
+const POLL_ERROR_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long what a poll saw is trusted to name the next job.
-const FRESH: Duration = Duration::from_secs(1);
+/// Maximum age of a poll's result; older queued jobs are discarded.
+const MAX_POLL_AGE: Duration = Duration::from_secs(1);
 
-/// What the dispatch loop says of itself.
+/// Snapshot of the dispatch loop, for readiness and heartbeats.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Turn {
-    /// When the last poll was answered, on the clock's count.
-    pub polled: Option<Duration>,
-    /// Jobs under way.
+pub struct DispatchStatus {
+    /// When a poll last succeeded, as time since the clock started.
+    pub last_poll: Option<Duration>,
+    /// Number of running jobs.
     pub running: usize,
-    /// Whether all that earlier processes left was looked at.
+    /// True once every execution of previous processes has been resumed or given up.
     pub recovered: bool,
-    /// Jobs under way that an earlier process began.
-    pub inherited: usize,
+    /// Number of running jobs that a previous process began.
+    pub resumed: usize,
 }
 
-impl Turn {
-    /// Whether executions of an earlier process are, or may be, under way.
-    pub fn is_inheriting(&self) -> bool {
-        !self.recovered || self.inherited > 0
+impl DispatchStatus {
+    /// Returns true if executions of a previous process are running, or may still be resumed.
+    pub fn may_run_resumed(&self) -> bool {
+        !self.recovered || self.resumed > 0
     }
 }
 
-/// How the worker ended.
+/// Summary of how the worker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drained {
-    /// Executions that were left open for the next process.
-    pub left: usize,
-    /// Whether a job asked for the end.
-    pub by_job: bool,
+pub struct ExitSummary {
+    /// Number of executions left open for the next process.
+    pub suspended: usize,
+    /// True if a job asked the process to stop.
+    pub stopped_by_job: bool,
 }
 
-/// A poll on its way: of a group, or of all of them.
+/// A poll in flight: of one group (a long poll), or of all groups (`None`).
 type Poll = BoxFuture<'static, (Option<Group>, Result<Vec<JobRecord>, ControlError>)>;
 
 enum JobEnd {
@@ -72,91 +72,93 @@ enum JobEnd {
 struct Dispatch {
     worker: Arc<Worker>,
     polls: FuturesUnordered<Poll>,
-    /// When the next poll of all groups is due, on the clock's count.
+    /// When the next poll is due, as time since the clock started.
     due: Duration,
-    /// What the last poll saw, oldest first, not yet started.
-    seen: BTreeMap<Group, Vec<JobRecord>>,
-    seen_at: Duration,
+    /// Jobs from polls that have not been started, newest first: the oldest is popped from the end.
+    queued: BTreeMap<Group, Vec<JobRecord>>,
+    polled_at: Duration,
     running: HashMap<Group, HashSet<JobId>>,
-    /// Those of them that an earlier process began.
-    inherited: HashSet<JobId>,
+    /// The running jobs that a previous process began.
+    resumed: HashSet<JobId>,
     jobs: JoinSet<(Group, JobId, Result<JobEnd, JournalError>)>,
-    /// Groups whose held poll is under way.
-    held: HashSet<Group>,
-    /// Whether the server has shown that it holds no polls.
-    no_tail: bool,
-    drained: Drained,
+    /// Groups with a long poll in flight.
+    long_polls: HashSet<Group>,
+    /// True once the server has answered that it does not support long polls.
+    no_long_poll: bool,
+    summary: ExitSummary,
 }
 
 impl Worker {
-    /// Polls and works until the drain begins, then waits for the jobs under way.
+    /// Polls and runs jobs until the drain begins, then waits for the running jobs.
     ///
     /// # Errors
-    /// [`JournalError`]: without the journal nothing can be promised.
+    /// [`JournalError`] if the journal fails: nothing can be guaranteed without it.
     pub async fn run(
         self: &Arc<Self>,
-        turns: &watch::Sender<Turn>,
-    ) -> Result<Drained, JournalError> {
+        status: &watch::Sender<DispatchStatus>,
+    ) -> Result<ExitSummary, JournalError> {
         let mut dispatch = Dispatch {
             worker: self.clone(),
             polls: FuturesUnordered::new(),
             due: Duration::ZERO,
-            seen: BTreeMap::new(),
-            seen_at: Duration::ZERO,
+            queued: BTreeMap::new(),
+            polled_at: Duration::ZERO,
             running: HashMap::new(),
-            inherited: HashSet::new(),
+            resumed: HashSet::new(),
             jobs: JoinSet::new(),
-            held: HashSet::new(),
-            no_tail: false,
-            drained: Drained {
-                left: 0,
-                by_job: false,
+            long_polls: HashSet::new(),
+            no_long_poll: false,
+            summary: ExitSummary {
+                suspended: 0,
+                stopped_by_job: false,
             },
         };
         dispatch.resume().await?;
-        turns.send_modify(|turn| turn.recovered = true);
+        status.send_modify(|status| status.recovered = true);
         while !self.drain.is_stopped() {
             dispatch.poll();
-            dispatch.tell(turns);
+            dispatch.publish(status);
             let due = dispatch.due.saturating_sub(self.clock.elapsed());
             tokio::select! {
                 biased;
                 () = self.drain.stopped() => {}
-                Some(ended) = dispatch.jobs.join_next() => dispatch.ended(ended)?,
+                Some(ended) = dispatch.jobs.join_next() => dispatch.on_job_end(ended)?,
                 Some((group, answer)) = dispatch.polls.next(), if !dispatch.polls.is_empty() => {
-                    if dispatch.answered(group, answer) {
-                        turns.send_modify(|turn| turn.polled = Some(self.clock.elapsed()));
+                    if dispatch.on_poll_response(group, answer) {
+                        status.send_modify(|status| status.last_poll = Some(self.clock.elapsed()));
                     }
                 }
-                // A poll that is due was sent above; if none was, only the end of a job can change that.
+                // A poll that is due has been sent above. If none could be sent, only the end of a
+                // job or of a poll changes that, so no timer is needed.
                 () = self.clock.sleep(due), if !due.is_zero() => {}
             }
         }
-        // No claim from here on; what is under way goes to its end, or to the end of its stop.
+        // No job is claimed from here on. Running jobs go to their end, or to the end of their
+        // cancellation.
         dispatch.polls.clear();
         while let Some(ended) = dispatch.jobs.join_next().await {
-            dispatch.ended(ended)?;
-            dispatch.tell(turns);
+            dispatch.on_job_end(ended)?;
+            dispatch.publish(status);
         }
-        self.background.end();
-        Ok(dispatch.drained)
+        self.background.abort_all();
+        Ok(dispatch.summary)
     }
 }
 
 impl Dispatch {
-    fn tell(&self, turns: &watch::Sender<Turn>) {
-        turns.send_modify(|turn| {
-            turn.running = self.jobs.len();
-            turn.inherited = self.inherited.len();
+    fn publish(&self, status: &watch::Sender<DispatchStatus>) {
+        status.send_modify(|status| {
+            status.running = self.jobs.len();
+            status.resumed = self.resumed.len();
         });
     }
 
-    fn room(&self, group: &Group) -> usize {
-        let most = self
+    fn free_slots(&self, group: &Group) -> usize {
+        let limit = self
             .worker
             .concurrency
             .unwrap_or_else(|| self.worker.settings.borrow().parallelism(group));
-        most.saturating_sub(self.running.get(group).map_or(0, HashSet::len))
+        limit.saturating_sub(self.running.get(group).map_or(0, HashSet::len))
     }
 
     fn is_running(&self, group: &Group, job: &JobId) -> bool {
@@ -170,12 +172,12 @@ impl Dispatch {
     /// Sends the polls that are due.
     fn poll(&mut self) {
         let now = self.worker.clock.elapsed();
-        if self.worker.settings.borrow().long_poll_jobs && !self.no_tail {
+        if self.worker.settings.borrow().long_poll_jobs && !self.no_long_poll {
             if now < self.due {
                 return;
             }
             for group in self.worker.groups.clone() {
-                if self.room(&group) > 0 && self.held.insert(group.clone()) {
+                if self.free_slots(&group) > 0 && self.long_polls.insert(group.clone()) {
                     let control = self.worker.control.clone();
                     self.polls.push(Box::pin(async move {
                         let answer = control.jobs_tail(&group).await;
@@ -190,35 +192,35 @@ impl Dispatch {
         }
     }
 
-    /// Takes the answer of a poll; true if it was a good one.
-    fn answered(
+    /// Handles the response to a poll. Returns true if the poll succeeded.
+    fn on_poll_response(
         &mut self,
         group: Option<Group>,
         answer: Result<Vec<JobRecord>, ControlError>,
     ) -> bool {
         let now = self.worker.clock.elapsed();
         if let Some(group) = &group {
-            self.held.remove(group);
+            self.long_polls.remove(group);
         }
         match answer {
             Ok(jobs) => {
                 self.worker
                     .metrics
                     .poll(if jobs.is_empty() { "empty" } else { "jobs" });
-                // A held poll that came back is sent again at once.
+                // The next long poll follows at once.
                 self.due = if group.is_some() {
                     now
                 } else {
-                    now + jitter(POLL_PERIOD)
+                    now + jitter(POLL_INTERVAL)
                 };
-                self.see(jobs);
+                self.enqueue(jobs);
                 true
             }
             Err(error) if group.is_some() && error.is_status(404) => {
                 tracing::info!(
-                    "the control plane does not hold polls; asking once a second instead"
+                    "the control plane does not support long polls; polling once a second instead"
                 );
-                self.no_tail = true;
+                self.no_long_poll = true;
                 false
             }
             Err(error) => {
@@ -226,8 +228,8 @@ impl Dispatch {
                 if error.verdict() == Verdict::Reauthenticate {
                     self.worker.control.refresh_token();
                 }
-                let asked = error.delay().unwrap_or_default().min(LONGEST_SERVER_DELAY);
-                let wait = stretch(TROUBLED_PERIOD.max(asked));
+                let server_delay = error.delay().unwrap_or_default().min(LONGEST_SERVER_DELAY);
+                let wait = stretch(POLL_ERROR_INTERVAL.max(server_delay));
                 tracing::warn!(%error, ?wait, "the poll for jobs failed");
                 self.due = now + wait;
                 false
@@ -235,20 +237,20 @@ impl Dispatch {
         }
     }
 
-    fn see(&mut self, jobs: Vec<JobRecord>) {
-        self.seen_at = self.worker.clock.elapsed();
+    fn enqueue(&mut self, jobs: Vec<JobRecord>) {
+        self.polled_at = self.worker.clock.elapsed();
         let groups: HashSet<Group> = jobs.iter().map(|job| job.group.clone()).collect();
         for job in jobs {
             if self.worker.groups.contains(&job.group) && !self.is_running(&job.group, &job.id) {
-                let seen = self.seen.entry(job.group.clone()).or_default();
-                seen.retain(|known| known.id != job.id);
-                seen.push(job);
+                let queued = self.queued.entry(job.group.clone()).or_default();
+                queued.retain(|known| known.id != job.id);
+                queued.push(job);
             }
         }
         for group in groups {
-            if let Some(seen) = self.seen.get_mut(&group) {
-                // The oldest last, where it is taken from.
-                seen.sort_by(|a, b| {
+            if let Some(queued) = self.queued.get_mut(&group) {
+                // Newest first: the oldest job is popped from the end.
+                queued.sort_by(|a, b| {
                     b.created_at
                         .cmp(&a.created_at)
                         .then_with(|| b.id.cmp(&a.id))
@@ -260,10 +262,10 @@ impl Dispatch {
 
     // ---- jobs ----
 
-    /// Starts as many seen jobs of a group as there is room for.
+    /// Starts as many queued jobs of a group as there are free slots.
     fn start_next(&mut self, group: &Group) {
-        while self.room(group) > 0 && !self.worker.drain.is_stopped() {
-            let Some(record) = self.seen.get_mut(group).and_then(Vec::pop) else {
+        while self.free_slots(group) > 0 && !self.worker.drain.is_stopped() {
+            let Some(record) = self.queued.get_mut(group).and_then(Vec::pop) else {
                 return;
             };
             self.running
@@ -272,20 +274,21 @@ impl Dispatch {
                 .insert(record.id.clone());
             let (worker, group, id) = (self.worker.clone(), group.clone(), record.id);
             self.jobs.spawn(async move {
-                let end = worker.take(&id).await;
+                let end = worker.claim_and_run(&id).await;
                 (group, id, end)
             });
         }
     }
 
-    /// Drives on what earlier processes left, before anything new is polled for.
+    /// Resumes the executions of previous processes, before polling for new jobs.
     async fn resume(&mut self) -> Result<(), JournalError> {
         for start in self.worker.recover().await? {
             let (group, id) = (start.job.group.clone(), start.job.id.clone());
-            // Recovery is paced: it never needs more than steady work does.
-            while self.room(&group) == 0 {
+            // Recovery respects the concurrency limit: it never needs more resources than normal
+            // work.
+            while self.free_slots(&group) == 0 {
                 match self.jobs.join_next().await {
-                    Some(ended) => self.ended(ended)?,
+                    Some(ended) => self.on_job_end(ended)?,
                     None => break,
                 }
             }
@@ -293,21 +296,22 @@ impl Dispatch {
                 .entry(group.clone())
                 .or_default()
                 .insert(id.clone());
-            self.inherited.insert(id.clone());
+            self.resumed.insert(id.clone());
             let worker = self.worker.clone();
             self.jobs.spawn(async move {
-                let end = worker.drive(start).await.map(JobEnd::Ended);
+                let end = worker.run_execution(start).await.map(JobEnd::Ended);
                 (group, id, end)
             });
         }
         Ok(())
     }
 
-    fn ended(
+    fn on_job_end(
         &mut self,
         ended: Result<(Group, JobId, Result<JobEnd, JournalError>), tokio::task::JoinError>,
     ) -> Result<(), JournalError> {
-        // A panic outside of the steps: the job's place is not known, but the process goes on.
+        // A panic outside of the steps: it is not known which job's slot to free, but the process
+        // goes on.
         let Ok((group, job, end)) = ended else {
             tracing::error!(
                 "a job's task panicked outside of its steps; this is a fault of the runner"
@@ -317,25 +321,26 @@ impl Dispatch {
         if let Some(jobs) = self.running.get_mut(&group) {
             jobs.remove(&job);
         }
-        self.inherited.remove(&job);
+        self.resumed.remove(&job);
         match end? {
             JobEnd::Ended(Ended::Settled) => {}
-            JobEnd::Ended(Ended::Left) => self.drained.left += 1,
+            JobEnd::Ended(Ended::Suspended) => self.summary.suspended += 1,
             JobEnd::Ended(Ended::StopProcess) => {
-                self.drained.by_job = true;
+                self.summary.stopped_by_job = true;
                 self.worker.drain.stop(crate::base::stop::Cause::Shutdown);
             }
             JobEnd::NotClaimed(ClaimError::Gone) => {
-                tracing::debug!(%job, "somebody else was faster")
+                tracing::debug!(%job, "the job is no longer available")
             }
             JobEnd::NotClaimed(error) => tracing::warn!(%job, %error, "a job was not claimed"),
         }
         let now = self.worker.clock.elapsed();
-        if now.saturating_sub(self.seen_at) > FRESH {
-            self.seen.clear();
+        if now.saturating_sub(self.polled_at) > MAX_POLL_AGE {
+            self.queued.clear();
         }
         self.start_next(&group);
-        if self.seen.get(&group).is_none_or(Vec::is_empty) && self.due <= now + POLL_PERIOD * 2 {
+        if self.queued.get(&group).is_none_or(Vec::is_empty) && self.due <= now + POLL_INTERVAL * 2
+        {
             self.due = now;
         }
         Ok(())
@@ -343,8 +348,8 @@ impl Dispatch {
 }
 
 impl Worker {
-    /// Claims a job and drives it.
-    async fn take(self: &Arc<Self>, id: &JobId) -> Result<JobEnd, JournalError> {
+    /// Claims a job and runs it.
+    async fn claim_and_run(self: &Arc<Self>, id: &JobId) -> Result<JobEnd, JournalError> {
         let (job, claimed) = match self.claim(id).await {
             Ok(claimed) => claimed,
             Err(ClaimError::Journal(error)) => return Err(error),
@@ -355,9 +360,9 @@ impl Worker {
             claimed,
             spent: Duration::ZERO,
             outcome: None,
-            inherited: false,
+            resumed: false,
             crashes: 0,
         };
-        self.drive(start).await.map(JobEnd::Ended)
+        self.run_execution(start).await.map(JobEnd::Ended)
     }
 }

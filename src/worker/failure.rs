@@ -1,7 +1,7 @@
-//! A job's failure as a value: one sentence for the user, a closed reason for metrics, the chain of
-//! causes for the operator.
+//! A job's failure as a value: one sentence for the user, a reason from a closed set for metrics,
+//! and the chain of causes for the operator.
 
-/// Why a job failed. A closed set, for metrics and for those who sort failures.
+/// The reason why a job failed. A closed set, used in metrics and to sort failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureKind {
     /// The plan is missing or cannot be used.
@@ -12,7 +12,7 @@ pub enum FailureKind {
     Render,
     /// An artifact is wrong.
     Artifact,
-    /// A registry did not do what it was asked for.
+    /// A request to a registry failed.
     Registry,
     /// The cluster could not be reached or read.
     Cluster,
@@ -20,18 +20,18 @@ pub enum FailureKind {
     Apply,
     /// Objects did not become ready.
     NotReady,
-    /// This version cannot do it.
+    /// This version does not support what the job asks for.
     Unsupported,
-    /// The control plane refused what the job cannot do without.
+    /// The control plane refused a call that the job depends on.
     ControlPlane,
-    /// Disk, journal or another part of the machine.
+    /// The disk, the journal, or another local resource failed.
     Machine,
-    /// A fault of the runner itself.
+    /// A bug in the runner.
     Internal,
 }
 
 impl FailureKind {
-    /// Its name in metrics.
+    /// Returns its name in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Plan => "plan",
@@ -50,19 +50,19 @@ impl FailureKind {
     }
 }
 
-/// Why a step did not do what it was for.
+/// Why a step failed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
-    /// The reason.
+    /// The reason, for metrics.
     pub kind: FailureKind,
-    /// One sentence that tells the user what is wrong and what to do.
+    /// One sentence for the user: what is wrong and what to do.
     pub message: String,
-    /// What led to it, outermost first.
+    /// The underlying errors, outermost first.
     pub causes: Vec<String>,
 }
 
 impl Failure {
-    /// A failure without further causes.
+    /// Creates a failure without causes.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -71,7 +71,8 @@ impl Failure {
         }
     }
 
-    /// A failure whose sentence is the error's own and whose causes are the error's.
+    /// Creates a failure from an error: its text becomes the message, its sources become the
+    /// causes.
     pub fn from_error(kind: FailureKind, error: &(dyn std::error::Error + 'static)) -> Self {
         Self {
             kind,
@@ -80,11 +81,11 @@ impl Failure {
         }
     }
 
-    /// The sentence with its causes, in one line.
+    /// Returns the message and its causes in one line.
     pub fn text(&self) -> String {
         let mut text = self.message.clone();
         for cause in &self.causes {
-            // Some errors print their cause themselves.
+            // Some errors already include their cause in their text.
             if !text.contains(cause.as_str()) {
                 text.push_str(": ");
                 text.push_str(cause);
@@ -100,7 +101,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
         .collect()
 }
 
-/// Turns an error into a failure of a kind: `.map_err(because(FailureKind::Source))`.
+/// Converts an error into a failure of the given kind: `.map_err(because(FailureKind::OverlayLocation))`.
 pub fn because<E: std::error::Error + 'static>(kind: FailureKind) -> impl FnOnce(E) -> Failure {
     move |error| Failure::from_error(kind, &error)
 }

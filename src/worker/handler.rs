@@ -1,4 +1,4 @@
-//! What a kind of job has to offer.
+//! The interface that each kind of job implements.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -17,108 +17,112 @@ use crate::control::{Client, JobLog};
 use crate::job::{ExecutionId, Job, JobKind};
 use crate::workspace::dir::JobDir;
 
-/// Knows kinds of jobs. One value for the whole process; the state of a job is in its [`Steps`].
+/// Runs one or more kinds of jobs. One value serves the whole process; the state of a job is in its
+/// [`Steps`].
 pub trait Handler: Send + Sync {
-    /// Its name in reports.
+    /// Returns its name in error reports.
     fn name(&self) -> &'static str;
 
-    /// The kinds it knows.
+    /// Returns the kinds of jobs that it runs.
     fn kinds(&self) -> &'static [JobKind];
 
-    /// Begins a job: nothing happens yet.
+    /// Creates the steps of one job. Has no effect yet.
     fn start(&self) -> Box<dyn Steps>;
 }
 
-/// What a step gives back.
+/// The future that a step returns.
 pub type StepFuture<'a, T = ()> = BoxFuture<'a, Result<T, Failure>>;
 
-/// The steps of one execution, called in the order in which they stand here.
+/// The steps of one execution, called in the order in which they are declared here.
 ///
-/// A step may be dropped at any of its waits, when the job is stopped; what it started must end
-/// with it. All steps may run again after a crash, under the same execution.
+/// A step may be dropped at any await point when the job is stopped; everything it started must end
+/// with it. Every step may run again after a crash, under the same execution.
 pub trait Steps: Send {
-    /// Reads the plan, fetches sources.
+    /// Reads the plan and fetches sources.
     fn fetch<'a>(&'a mut self, _: &'a Context) -> StepFuture<'a> {
         Box::pin(async { Ok(()) })
     }
 
-    /// Asked after the fetch: no two executions with the same key run at once.
-    fn exclusive(&self) -> Option<String> {
+    /// Returns the concurrency key, if any: executions with the same key never run at the same
+    /// time. Called after `fetch`.
+    fn concurrency_key(&self) -> Option<String> {
         None
     }
 
-    /// Makes clients, pulls the artifact.
+    /// Creates clients and pulls the artifact.
     fn initialize<'a>(&'a mut self, _: &'a Context) -> StepFuture<'a> {
         Box::pin(async { Ok(()) })
     }
 
-    /// Checks all that can be checked before an effect.
+    /// Checks everything that can be checked before the effect.
     fn validate<'a>(&'a mut self, _: &'a Context) -> StepFuture<'a> {
         Box::pin(async { Ok(()) })
     }
 
-    /// The effect. Must be idempotent: after a crash in mid-effect it is called again.
+    /// Performs the effect. Must be idempotent: it is called again if the process crashes during
+    /// it.
     fn exec<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a, Outcome>;
 
-    /// Removes what the job left outside of its directory. Always called, also after a failure.
+    /// Removes what the job left outside of its directory. Always called, even after a failure.
     fn cleanup<'a>(&'a mut self, _: &'a Context) -> StepFuture<'a> {
         Box::pin(async { Ok(()) })
     }
 }
 
-/// What an effect produced. Kept in the journal: must hold no secret.
+/// What the effect produced. Stored in the journal, so it must not contain secrets.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// The result to post, for kinds that have one.
+    /// The result to post, for kinds of jobs that have one.
     pub result: Option<ResultReport>,
     /// The outputs to post.
     pub outputs: Map<String, Value>,
-    /// Whether the job is worthless unless its result is stored: a plan is.
+    /// True if the job fails unless the server accepts its result, as for a plan.
     #[serde(default)]
     pub needs_result: bool,
-    /// Whether the effect itself went wrong although it has a result to show.
+    /// Why the effect failed, if it failed but still has a result to report.
     #[serde(default)]
     pub failure: Option<String>,
-    /// Whether the process ends with this job.
+    /// True if the process stops after this job.
     #[serde(default)]
     pub stops_process: bool,
-    /// Whether nobody but the runner finishes the job itself.
+    /// True if the runner must set the job's own status, because the control plane does not
+    /// supervise the job.
     #[serde(default)]
     pub finishes_job: bool,
 }
 
-/// What a step may use.
+/// The data and clients that a step uses.
 pub struct Context {
-    /// The job.
+    /// The job to run.
     pub job: Job,
-    /// The execution.
+    /// Id of the job's execution.
     pub execution: ExecutionId,
-    /// The job's log, with the step on every line.
+    /// The job's log. Lines written through it carry no step.
     pub log: JobLog,
-    /// Stopped when the job is.
+    /// Stopped when the job is cancelled, its time is up, or the runner stops.
     pub stop: Stop,
-    /// The control plane.
+    /// Client of the control plane's API.
     pub control: Client,
-    /// Hides secrets.
+    /// Masks secrets in logs and reports.
     pub redactor: Redactor,
-    /// Time.
+    /// The process's clock; manual in tests.
     pub clock: Clock,
-    /// When the job's time is over, on the clock's count.
+    /// When the job times out, as time since the clock started.
     pub deadline: std::time::Duration,
     pub(super) directory: OnceLock<JobDir>,
     pub(super) state_dir: std::path::PathBuf,
 }
 
 impl Context {
-    /// How much time the job has left.
+    /// Returns the time that the job has left.
     pub fn time_left(&self) -> std::time::Duration {
         self.deadline.saturating_sub(self.clock.elapsed())
     }
 
-    /// The job's own directory, made when it is first asked for, removed after the job.
+    /// Returns the job's own directory. It is created on first use and removed after the job.
     ///
     /// # Errors
-    /// [`Failure`] if it cannot be made.
+    /// [`Failure`] of kind `Machine` if the directory cannot be created.
     pub fn directory(&self) -> Result<&Path, Failure> {
         if let Some(directory) = self.directory.get() {
             return Ok(directory.path());
@@ -127,7 +131,7 @@ impl Context {
             Failure::new(
                 FailureKind::Machine,
                 format!(
-                    "cannot make a directory for the job below {}: {error}",
+                    "cannot create a directory for the job in {}: {error}",
                     self.state_dir.display()
                 ),
             )
@@ -135,8 +139,8 @@ impl Context {
         Ok(self.directory.get_or_init(|| made).path())
     }
 
-    /// Runs work that keeps a core busy where it holds nobody up; parsing and printing in it end early when the job is
-    /// stopped.
+    /// Runs CPU-bound work on a blocking thread. Parsing and printing in it end early when the job
+    /// is stopped.
     ///
     /// # Errors
     /// [`Failure`] of kind `Internal` if the work panics.

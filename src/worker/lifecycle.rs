@@ -1,8 +1,8 @@
-//! Drives one execution through its steps to its end.
+//! Runs one execution through its steps to its end.
 //!
-//! Cancel, deadline and shutdown are one mechanism: the job's stop token. Whatever stops the work,
-//! the clean-up runs in a budget of its own, and one final status is reported (or none, if the
-//! execution is left for the next process).
+//! Cancel, deadline and shutdown use one mechanism: the job's stop token. Whatever stops the work,
+//! the cleanup has a time limit of its own. Then one final status is reported, or none if the
+//! control plane has already ended the execution or it is left open for the next process.
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::claim::Claimed;
 use super::failure::{Failure, FailureKind};
 use super::handler::{Context, Outcome, Steps};
-use super::outbox::{Delivery, Sender};
+use super::outbox::{Delivery, ReportSource};
 use super::{Handler, Worker};
 use crate::base::stop::Cause;
 use crate::control::LogShipper;
@@ -25,67 +25,67 @@ use crate::control::wire::{JobUpdate, OutputsReport, ResultReport, StatusUpdate}
 use crate::job::{ExecutionStatus, Job, JobKind, JobStatus, Step};
 use crate::journal::{JournalError, Report, ReportKind};
 
-/// What the clean-up may take, whatever the rest took.
-pub const CLEANUP_BUDGET: Duration = Duration::from_secs(30);
+/// Time limit for the cleanup, independent of the job's timeout.
+pub const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An execution that brought its process down this often is not driven again.
+/// An execution during which the process crashed this often is not run again.
 const MAX_CRASHES: u32 = 3;
 
-/// Executions that were under way at so many crashes are driven one after the other: the next crash shows which it was,
-/// and is counted for that one only.
+/// Executions that were running during this many crashes run one at a time: the next crash shows
+/// which one is at fault, and counts for that one only.
 const SUSPECT_CRASHES: u32 = 2;
 
-/// Held by the suspect that is driven.
-const SUSPECTS: &str = "executions under way at crashes";
+/// Concurrency key that the running suspect holds.
+const SUSPECT_KEY: &str = "executions under way at crashes";
 
-/// The longest text that the control plane shows, in characters.
-const LONGEST_DESCRIPTION: usize = 2048;
+/// Maximum length of a status description in the control plane, in characters.
+const MAX_DESCRIPTION_CHARS: usize = 2048;
 
-/// How a drive ended.
+/// How an attempt to run an execution ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// Its end is in the journal.
+    /// Its end is recorded in the journal.
     Settled,
-    /// As before, and the process is to end.
+    /// Its end is recorded in the journal, and the process must stop.
     StopProcess,
-    /// It is left open for the next process.
-    Left,
+    /// Left open for the next process.
+    Suspended,
 }
 
-/// What an execution begins with.
+/// The input of an attempt to run an execution.
 pub struct Start {
-    /// The job.
+    /// The job to run.
     pub job: Job,
-    /// The execution.
+    /// The execution and its row in the journal.
     pub claimed: Claimed,
-    /// How much of the job's time is over already.
+    /// How much of the job's time has already passed.
     pub spent: Duration,
-    /// What the effect produced, if an earlier process saw it done.
+    /// What the effect produced, if a previous process completed it.
     pub outcome: Option<Value>,
-    /// Whether an earlier process began it.
-    pub inherited: bool,
-    /// How often processes went down while they worked on it.
+    /// True if a previous process began the execution.
+    pub resumed: bool,
+    /// How often the process crashed while it ran this execution.
     pub crashes: u32,
 }
 
 impl Worker {
-    /// Drives an execution to its end and sees to it that its reports arrive.
+    /// Runs an execution to its end and has its reports delivered.
     ///
     /// # Errors
-    /// [`JournalError`]: nothing can be promised without the journal.
-    pub async fn drive(self: &Arc<Self>, start: Start) -> Result<Ended, JournalError> {
+    /// [`JournalError`] if the journal fails: nothing can be guaranteed without it.
+    pub async fn run_execution(self: &Arc<Self>, start: Start) -> Result<Ended, JournalError> {
         let delivery = Arc::new(Delivery::default());
-        // What cannot be delivered yet goes on beside the next jobs.
+        // Reports that cannot be delivered yet are retried in the background, while the next jobs
+        // run.
         self.background.spawn({
             let (worker, delivery) = (self.clone(), delivery.clone());
-            let (job, claimed, inherited) =
-                (start.job.clone(), start.claimed.clone(), start.inherited);
+            let (job, claimed, resumed) = (start.job.clone(), start.claimed.clone(), start.resumed);
             async move {
-                let sender = Sender {
+                let sender = ReportSource {
                     claim: claimed.claim,
                     job: &job,
                     execution: &claimed.execution,
-                    inherited,
+                    from_previous_process: resumed,
                 };
                 if let Err(error) = worker.deliver(sender, &delivery).await {
                     tracing::error!(job = %job.id, %error, "reports of a job cannot be delivered");
@@ -95,7 +95,7 @@ impl Worker {
         });
         self.metrics.started(&start.job.group);
         let group = start.job.group.clone();
-        let ended = Drive {
+        let ended = Attempt {
             worker: self,
             delivery: &delivery,
             start,
@@ -109,11 +109,11 @@ impl Worker {
     }
 }
 
-struct Drive<'a> {
+struct Attempt<'a> {
     worker: &'a Arc<Worker>,
     delivery: &'a Delivery,
     start: Start,
-    /// Whether a crash from now on would count.
+    /// True once a crash would count against this execution.
     is_counted: AtomicBool,
 }
 
@@ -124,7 +124,7 @@ enum Work {
     Stopped(Cause),
 }
 
-impl Drive<'_> {
+impl Attempt<'_> {
     async fn run(self) -> Result<Ended, JournalError> {
         let worker = self.worker;
         let settings = worker.settings.borrow().clone();
@@ -166,7 +166,7 @@ impl Drive<'_> {
             (_, Some(failure)) => Work::Failed(Step::Fetch, failure),
             (None, None) => {
                 let message = format!(
-                    "this runner cannot do jobs of type {}; it knows {}",
+                    "this runner does not support jobs of type {}; it supports {}",
                     context.job.kind,
                     known_kinds(&worker.handlers)
                 );
@@ -189,33 +189,38 @@ impl Drive<'_> {
         ended
     }
 
-    /// The five steps of work, each under the job's stop token and each behind a wall for panics.
+    /// Runs the five work steps. Each runs under the job's stop token, and a panic in it becomes a
+    /// failure.
     async fn work(&self, steps: &mut dyn Steps, context: &Context) -> Result<Work, JournalError> {
         let mut outcome = self
             .start
             .outcome
             .clone()
             .and_then(|outcome| serde_json::from_value(outcome).ok());
-        let mut alone = None;
-        // What is done is done, whatever happened since.
+        let mut key_guard = None;
+        // A completed effect stays completed, however often the process crashed since.
         if outcome.is_none() && self.start.crashes >= MAX_CRASHES {
             let why = format!(
-                "the runner went down {MAX_CRASHES} times while it worked on this job, which is \
-                 not tried again"
+                "the runner went down {MAX_CRASHES} times while it ran this job; the job is not tried again"
             );
             return Ok(Work::Failed(
                 Step::Fetch,
                 Failure::new(FailureKind::Internal, why),
             ));
         }
-        let mut suspect = None;
+        let mut suspect_guard = None;
         if self.start.crashes >= SUSPECT_CRASHES {
-            let waits = || {
+            let on_wait = || {
                 context
                     .log
-                    .info("waits for other jobs that were under way when the runner went down")
+                    .info("waiting for other jobs that were running when the runner went down")
             };
-            suspect.replace(self.worker.exclusive.enter(SUSPECTS, waits).await);
+            suspect_guard.replace(
+                self.worker
+                    .concurrency_keys
+                    .acquire(SUSPECT_KEY, on_wait)
+                    .await,
+            );
         }
         self.worker.journal.drive(self.start.claimed.claim).await?;
         self.is_counted.store(true, Ordering::Relaxed);
@@ -225,7 +230,7 @@ impl Drive<'_> {
             }
             let begun = self.worker.clock.elapsed();
             self.begin(step).await?;
-            let log = context.log.at(step);
+            let log = context.log.with_step(step);
             log.info(format!("{step} begins"));
             let call = async {
                 match step {
@@ -258,15 +263,15 @@ impl Drive<'_> {
             }
             match step {
                 Step::Fetch => {
-                    if let Some(key) = steps.exclusive() {
-                        let waits =
-                            || log.info("waits for another deploy of this component to end");
+                    if let Some(key) = steps.concurrency_key() {
+                        let on_wait =
+                            || log.info("waiting for another deploy of this component to end");
                         match context
                             .stop
-                            .run(self.worker.exclusive.enter(&key, waits))
+                            .run(self.worker.concurrency_keys.acquire(&key, on_wait))
                             .await
                         {
-                            Some(guard) => alone = Some(guard),
+                            Some(guard) => key_guard = Some(guard),
                             None => {
                                 return Ok(Work::Stopped(
                                     context.stop.cause().unwrap_or(Cause::Shutdown),
@@ -284,7 +289,7 @@ impl Drive<'_> {
                 .step(step, self.worker.clock.elapsed().saturating_sub(begun));
             log.info(format!("{step} done"));
         }
-        drop(alone);
+        drop(key_guard);
         let outcome = outcome.unwrap_or_default();
         Ok(match &outcome.failure {
             Some(message) => Work::Failed(
@@ -295,7 +300,7 @@ impl Drive<'_> {
         })
     }
 
-    /// Intent of a step, and its status if that is a move forward from what was reported last.
+    /// Records that a step begins, and queues its status if it comes after the last reported one.
     async fn begin(&self, step: Step) -> Result<(), JournalError> {
         let claim = self.start.claimed.claim;
         let reported = self
@@ -315,11 +320,11 @@ impl Drive<'_> {
             .journal
             .step_begins(claim, step, reports)
             .await?;
-        self.delivery.settle(last).await;
+        self.delivery.wait_settled(last).await;
         Ok(())
     }
 
-    /// Outcome of the effect, and its result.
+    /// Records the outcome of the effect and queues its result.
     async fn effect_done(&self, outcome: Option<&Outcome>) -> Result<(), JournalError> {
         let Some(outcome) = outcome else {
             return Ok(());
@@ -338,7 +343,7 @@ impl Drive<'_> {
             .journal
             .effect_done(self.start.claimed.claim, &value, reports)
             .await?;
-        self.delivery.settle(last).await;
+        self.delivery.wait_settled(last).await;
         Ok(())
     }
 
@@ -352,17 +357,17 @@ impl Drive<'_> {
                 outputs: outcome.outputs.clone(),
             },
         );
-        // A process that died after this may have queued them already.
+        // A previous process may have queued the outputs before it crashed.
         let last = self
             .worker
             .journal
             .queue_once(self.start.claimed.claim, outputs)
             .await?;
-        self.delivery.settle(last).await;
+        self.delivery.wait_settled(last).await;
         Ok(())
     }
 
-    /// Cleans up in a budget of its own. False if that was not enough.
+    /// Cleans up within a time limit of its own. Returns false if the limit was exceeded.
     async fn clean_up(
         &self,
         steps: Option<Box<dyn Steps>>,
@@ -371,7 +376,7 @@ impl Drive<'_> {
     ) -> Result<bool, JournalError> {
         match work {
             Work::Done(_) => self.begin(Step::Cleanup).await?,
-            // After a stop or a failure nothing but the final status is reported.
+            // After a stop or a failure, no status but the final one is reported.
             _ => drop(
                 self.worker
                     .journal
@@ -379,7 +384,7 @@ impl Drive<'_> {
                     .await?,
             ),
         }
-        let log = context.log.at(Step::Cleanup);
+        let log = context.log.with_step(Step::Cleanup);
         let late = log.clone();
         let cleaning = async {
             if let Some(mut steps) = steps {
@@ -388,7 +393,7 @@ impl Drive<'_> {
                     .await
                 {
                     Ok(Ok(())) => {}
-                    Ok(Err(failure)) => log.warn(format!("clean-up: {}", failure.text())),
+                    Ok(Err(failure)) => log.warn(format!("cleanup: {}", failure.text())),
                     Err(_) => log.error(
                         "the runner panicked while cleaning up; this is a fault of the runner",
                     ),
@@ -398,8 +403,7 @@ impl Drive<'_> {
                 let removed = tokio::task::spawn_blocking(move || directory.remove()).await;
                 if !matches!(removed, Ok(Ok(()))) {
                     log.warn(
-                        "the job's directory could not be removed; it is tried again at the next \
-                         start",
+                        "the job's directory could not be removed; the next start tries again",
                     );
                 }
             }
@@ -407,16 +411,16 @@ impl Drive<'_> {
         let done = self
             .worker
             .clock
-            .timeout(CLEANUP_BUDGET, cleaning)
+            .timeout(CLEANUP_TIMEOUT, cleaning)
             .await
             .is_ok();
         if !done {
-            late.error(format!("the clean-up was not done in {CLEANUP_BUDGET:?}"));
+            late.error(format!("the clean-up was not done in {CLEANUP_TIMEOUT:?}"));
         }
         Ok(done)
     }
 
-    /// The end: one final status, or none where the execution stays open.
+    /// Reports the end: one final status, or none if the execution stays open.
     async fn report(
         &self,
         work: Work,
@@ -431,7 +435,7 @@ impl Drive<'_> {
             if self.is_counted.load(Ordering::Relaxed) {
                 self.worker.journal.interrupted(claim).await?;
             }
-            return Ok(Ended::Left);
+            return Ok(Ended::Suspended);
         }
         let mut ended = Ended::Settled;
         let (last_status, reports) = match work {
@@ -445,7 +449,7 @@ impl Drive<'_> {
                         },
                     ));
                 }
-                if outcome.stops_process && !self.start.inherited {
+                if outcome.stops_process && !self.start.resumed {
                     ended = Ended::StopProcess;
                 }
                 log.info("the job is finished");
@@ -453,10 +457,10 @@ impl Drive<'_> {
             }
             Work::Failed(step, failure) => {
                 let text = self.worker.redactor.mask(&failure.text()).into_owned();
-                log.at(step).error(&text);
+                log.with_step(step).error(&text);
                 metrics.failed(job, failure.kind.as_str());
                 let mut reports = Vec::new();
-                // An effect that went wrong may have a result of its own to show.
+                // An effect that failed may have reported a result of its own.
                 if self
                     .worker
                     .journal
@@ -475,7 +479,7 @@ impl Drive<'_> {
             Work::Stopped(cause) => {
                 let (ended_as, why) = match cause {
                     Cause::Cancelled => (ExecutionStatus::Cancelled, "the job was cancelled"),
-                    Cause::DeadlinePassed => (ExecutionStatus::TimedOut, "the job's time is over"),
+                    Cause::DeadlinePassed => (ExecutionStatus::TimedOut, "the job timed out"),
                     Cause::EndedByServer => (
                         ExecutionStatus::Failed,
                         "the control plane has ended the job",
@@ -484,7 +488,7 @@ impl Drive<'_> {
                 };
                 log.warn(why);
                 let reports = match cause {
-                    // The server has set the end itself.
+                    // The control plane has set the final status itself.
                     Cause::EndedByServer => Vec::new(),
                     _ => vec![status(ended_as, Some(why.to_owned()))],
                 };
@@ -497,7 +501,7 @@ impl Drive<'_> {
             .journal
             .end(claim, last_status.as_str(), reports)
             .await?;
-        self.delivery.settle(last).await;
+        self.delivery.wait_settled(last).await;
         Ok(ended)
     }
 }
@@ -524,7 +528,7 @@ fn failure_result(job: &Job, handler: Option<&dyn Handler>, step: Step, message:
 
 fn status(status: ExecutionStatus, description: Option<String>) -> Report {
     let status_description =
-        description.map(|text| text.chars().take(LONGEST_DESCRIPTION).collect());
+        description.map(|text| text.chars().take(MAX_DESCRIPTION_CHARS).collect());
     report(
         ReportKind::Status,
         &StatusUpdate {
@@ -535,7 +539,7 @@ fn status(status: ExecutionStatus, description: Option<String>) -> Report {
 }
 
 fn report(kind: ReportKind, body: &impl Serialize) -> Report {
-    // Reports are plain data; all of them have a JSON form.
+    // Reports are plain data, so serialization cannot fail.
     Report {
         kind,
         body: serde_json::to_string(body).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! What is counted of jobs.
+//! Metrics of jobs, steps and polls.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, 
 
 use crate::job::{Group, Job, Step};
 
-/// Counters of the worker.
+/// Metrics of the worker. Cheap to clone.
 #[derive(Clone)]
 pub struct Metrics {
     jobs: IntCounterVec,
@@ -17,10 +17,10 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Makes the counters and registers them.
+    /// Creates the metrics and registers them.
     ///
     /// # Errors
-    /// If their names are taken.
+    /// If a metric with one of their names is already registered.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let jobs = IntCounterVec::new(
             Opts::new(
@@ -52,7 +52,7 @@ impl Metrics {
         let polls = IntCounterVec::new(
             Opts::new(
                 "nuon_runner_polls_total",
-                "Looks for available jobs, by outcome.",
+                "Polls for available jobs, by outcome.",
             ),
             &["outcome"],
         )?;

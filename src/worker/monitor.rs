@@ -1,5 +1,5 @@
-//! Watches, once a second, whether a job is still wanted. The control plane cannot call us: a
-//! cancel is seen by reading the job.
+//! Checks once a second whether a job is still wanted. The control plane cannot call the runner, so
+//! a cancellation is found by reading the job.
 
 use std::time::Duration;
 
@@ -7,18 +7,18 @@ use super::Worker;
 use crate::base::stop::{Cause, Stop};
 use crate::job::{Job, JobStatus};
 
-/// How often the job is read.
-const PERIOD: Duration = Duration::from_secs(1);
+/// Interval between reads of the job.
+const MONITOR_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Worker {
-    /// Stops the job when it is not wanted any more; never ends by itself otherwise. A read that
-    /// fails says nothing.
+    /// Stops the job when it is no longer wanted; until then it does not return. A failed read is
+    /// ignored.
     ///
     /// # Cancel safety
     /// May be dropped at any point.
     pub(super) async fn monitor(&self, job: &Job, stop: &Stop) {
         loop {
-            self.clock.sleep(PERIOD).await;
+            self.clock.sleep(MONITOR_INTERVAL).await;
             let cause = match self
                 .control
                 .monitor(&job.id)
@@ -31,7 +31,7 @@ impl Worker {
                 }
                 Ok(_) => continue,
                 Err(error) => {
-                    tracing::debug!(job = %job.id, %error, "could not see whether the job is still wanted");
+                    tracing::debug!(job = %job.id, %error, "could not check whether the job is still wanted");
                     continue;
                 }
             };

@@ -1,9 +1,9 @@
-//! Delivers the reports of one execution, in order, until each is accepted, finally refused, or no
+//! Delivers the reports of one execution in order, until each is accepted, refused for good, or no
 //! longer true.
 //!
-//! A report that is sent for the first time goes out at once. One that *waited* (its first try
-//! failed, or an earlier process queued it) may have arrived already, so the execution is read
-//! first: nothing arrives twice, and a status never overwrites an end that the server has set.
+//! A new report is sent at once. A report whose first attempt failed, or that a previous process
+//! queued, may already have arrived. The execution is therefore read first: nothing is delivered
+//! twice, and a status never overwrites an end that the server has set.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,25 +13,25 @@ use tokio::sync::{Notify, watch};
 use super::Worker;
 use crate::base::backoff::Backoff;
 use crate::control::wire::{ExecutionRecord, StatusUpdate};
-use crate::control::{ControlError, Patience, Verdict};
+use crate::control::{ControlError, RetryPolicy, Verdict};
 use crate::job::{ExecutionId, ExecutionStatus, Job};
 use crate::journal::{ClaimId, JournalError, LastSeq, Queued, ReportKind, Settled};
 
-/// How far the delivery is.
+/// Progress of a delivery.
 #[derive(Debug, Clone, Copy, Default)]
 struct Progress {
-    /// The last report that is settled.
+    /// Sequence number of the last settled report.
     settled: i64,
-    /// Whether a try failed and the next report waits.
+    /// True if an attempt failed and the next report waits.
     stuck: bool,
 }
 
-/// The delivery of one execution's reports, as its driver sees it.
+/// The delivery of one execution's reports, as the code that runs the execution sees it.
 pub struct Delivery {
     progress: watch::Sender<Progress>,
     wake: Notify,
     closed: AtomicBool,
-    /// Whether the job is worthless unless its result is stored.
+    /// True if the job fails unless the server accepts its result.
     needs_result: AtomicBool,
 }
 
@@ -47,67 +47,67 @@ impl Default for Delivery {
 }
 
 impl Delivery {
-    /// Waits until the reports up to `last` are settled or delivery is stuck. So calls have one
-    /// order when all is well, and an outage holds no job up.
-    pub async fn settle(&self, last: LastSeq) {
+    /// Waits until the reports up to `last` are settled or delivery is stuck. Calls therefore keep
+    /// their order in normal operation, and an outage delays no job.
+    pub async fn wait_settled(&self, last: LastSeq) {
         let Some(last) = last else { return };
         self.wake.notify_one();
         let mut progress = self.progress.subscribe();
-        // The sender is ours, so it is not gone.
+        // `self` holds the sender, so the channel is open.
         let _ = progress
             .wait_for(|progress| progress.stuck || progress.settled >= last)
             .await;
     }
 
-    /// From now on a refused result makes the job a failed one.
+    /// From now on a refused result fails the job.
     pub fn need_result(&self) {
         self.needs_result.store(true, Ordering::Relaxed);
     }
 
-    /// Nobody delivers any more.
+    /// Records that the delivery task has failed, so that nothing waits for it.
     pub fn fail(&self) {
         self.progress.send_modify(|progress| progress.stuck = true);
     }
 
-    /// No further report will be queued.
+    /// Declares that no further report will be queued.
     pub fn close(&self) {
         self.closed.store(true, Ordering::Release);
         self.wake.notify_one();
     }
 }
 
-/// Whose reports are delivered.
-pub struct Sender<'a> {
-    /// The row of the journal.
+/// The execution whose reports are delivered.
+pub struct ReportSource<'a> {
+    /// Its row in the journal.
     pub claim: ClaimId,
-    /// The job.
+    /// The job it belongs to.
     pub job: &'a Job,
-    /// The execution.
+    /// Its id in the control plane.
     pub execution: &'a ExecutionId,
-    /// Whether an earlier process queued what is there.
-    pub inherited: bool,
+    /// True if a previous process queued the reports that are in the outbox at the start.
+    pub from_previous_process: bool,
 }
 
 enum Sent {
     Settled(Settled, String),
-    /// Not now; what the server asked us to wait.
+    /// To be sent again; the error carries the delay that the server asked for.
     Later(ControlError),
 }
 
 impl Worker {
-    /// Delivers until the queue is empty and closed.
+    /// Delivers reports until the outbox is empty and closed.
     ///
     /// # Errors
-    /// [`JournalError`]: without the journal nothing can be delivered.
+    /// [`JournalError`] if the journal fails: nothing can be delivered without it.
     ///
     /// # Cancel safety
-    /// May be dropped at any point; the next process goes on.
+    /// May be dropped at any point; the next process continues.
     pub async fn deliver(
         &self,
-        sender: Sender<'_>,
+        sender: ReportSource<'_>,
         delivery: &Delivery,
     ) -> Result<(), JournalError> {
-        let mut waited = sender.inherited;
+        let mut may_have_arrived = sender.from_previous_process;
         let mut backoff = Backoff::default();
         let mut refused = self.journal.refused_result(sender.claim).await?;
         loop {
@@ -119,18 +119,21 @@ impl Worker {
                 if closed {
                     return Ok(());
                 }
-                // What is queued from now on is our own.
-                waited = false;
+                // Reports queued from now on come from this process.
+                may_have_arrived = false;
                 delivery.wake.notified().await;
                 continue;
             };
-            let counts = refused
+            let refused_result = refused
                 .as_deref()
                 .filter(|_| delivery.needs_result.load(Ordering::Relaxed));
-            match self.send(&sender, &queued, waited, counts).await {
+            match self
+                .send(&sender, &queued, may_have_arrived, refused_result)
+                .await
+            {
                 Sent::Settled(settled, note) => {
                     self.journal.settle(queued.seq, settled, &note).await?;
-                    self.tell(&sender, &queued, settled, &note);
+                    self.log_settled(&sender, &queued, settled, &note);
                     if settled == Settled::Refused && queued.report.kind == ReportKind::Result {
                         refused = Some(note);
                     }
@@ -142,11 +145,11 @@ impl Worker {
                 Sent::Later(error) => {
                     let wait = backoff.next(error.delay());
                     tracing::warn!(job = %sender.job.id, execution = %sender.execution, report = queued.report.kind.as_str(),
-                        %error, ?wait, "a report could not be delivered; it is kept and tried again");
+                        %error, ?wait, "a report could not be delivered; it is kept and will be retried");
                     delivery
                         .progress
                         .send_modify(|progress| progress.stuck = true);
-                    waited = true;
+                    may_have_arrived = true;
                     self.clock.sleep(wait).await;
                 }
             }
@@ -155,23 +158,23 @@ impl Worker {
 
     async fn send(
         &self,
-        sender: &Sender<'_>,
+        sender: &ReportSource<'_>,
         queued: &Queued,
-        waited: bool,
+        may_have_arrived: bool,
         refused: Option<&str>,
     ) -> Sent {
         let body = &queued.report.body;
         let unreadable = |error: serde_json::Error| {
             Sent::Settled(Settled::Refused, format!("unreadable report: {error}"))
         };
-        let now = if waited {
+        let now = if may_have_arrived {
             match self
                 .control
-                .execution(&sender.job.id, sender.execution, Patience::Once)
+                .execution(&sender.job.id, sender.execution, RetryPolicy::Once)
                 .await
             {
                 Ok(record) => Some(record),
-                // An execution that is not there wants nothing; the report's own route says the rest.
+                // The execution does not exist; sending the report to its own route shows why.
                 Err(error) if error.verdict() == Verdict::Final => None,
                 Err(error) => return Sent::Later(error),
             }
@@ -182,8 +185,8 @@ impl Worker {
         let sent = match queued.report.kind {
             ReportKind::Status => match serde_json::from_str::<StatusUpdate>(body) {
                 Ok(update) => {
-                    let update = truthful(update, refused);
-                    if let Some(settled) = now.and_then(|now| overtaken(&now, update.status)) {
+                    let update = failed_if_refused(update, refused);
+                    if let Some(settled) = now.and_then(|now| superseded(&now, update.status)) {
                         return settled;
                     }
                     self.control.update_execution(job, execution, &update).await
@@ -195,7 +198,7 @@ impl Worker {
                     .as_ref()
                     .is_some_and(|now| is_there(now.result.as_ref())) =>
             {
-                return Sent::Settled(Settled::Delivered, "was there already".into());
+                return Sent::Settled(Settled::Delivered, "already present".into());
             }
             ReportKind::Result => match serde_json::from_str(body) {
                 Ok(report) => self.control.post_result(job, execution, &report).await,
@@ -206,7 +209,7 @@ impl Worker {
                     .as_ref()
                     .is_some_and(|now| is_there(now.outputs.as_ref())) =>
             {
-                return Sent::Settled(Settled::Delivered, "was there already".into());
+                return Sent::Settled(Settled::Delivered, "already present".into());
             }
             ReportKind::Outputs => match serde_json::from_str(body) {
                 Ok(report) => self.control.post_outputs(job, execution, &report).await,
@@ -222,13 +225,13 @@ impl Worker {
         };
         match error.verdict() {
             Verdict::Accept => Sent::Settled(Settled::Delivered, String::new()),
-            Verdict::Retry | Verdict::Ask | Verdict::Skip => Sent::Later(error),
+            Verdict::Retry | Verdict::CheckState | Verdict::Skip => Sent::Later(error),
             Verdict::Reauthenticate => {
                 self.control.refresh_token();
                 Sent::Later(error)
             }
-            Verdict::DoneBefore | Verdict::DoneOrRetry if waited => {
-                Sent::Settled(Settled::Delivered, "was there already".into())
+            Verdict::DoneBefore | Verdict::DoneOrRetry if may_have_arrived => {
+                Sent::Settled(Settled::Delivered, "already present".into())
             }
             Verdict::DoneOrRetry => Sent::Later(error),
             Verdict::DoneBefore | Verdict::Final => {
@@ -237,7 +240,13 @@ impl Worker {
         }
     }
 
-    fn tell(&self, sender: &Sender<'_>, queued: &Queued, settled: Settled, note: &str) {
+    fn log_settled(
+        &self,
+        sender: &ReportSource<'_>,
+        queued: &Queued,
+        settled: Settled,
+        note: &str,
+    ) {
         let (job, execution, report) = (
             &sender.job.id,
             sender.execution,
@@ -251,14 +260,14 @@ impl Worker {
                 tracing::error!(%job, %execution, report, note, "the control plane refused a report for good")
             }
             Settled::Dropped => {
-                tracing::warn!(%job, %execution, report, note, "a report is dropped: the execution has ended otherwise")
+                tracing::warn!(%job, %execution, report, note, "a report is dropped: the control plane has ended the execution with another status")
             }
         }
     }
 }
 
-/// A job whose result the server will not have is not finished.
-fn truthful(update: StatusUpdate, refused: Option<&str>) -> StatusUpdate {
+/// Turns a finished status into a failed one if the server refused the job's result.
+fn failed_if_refused(update: StatusUpdate, refused: Option<&str>) -> StatusUpdate {
     match (update.status, refused) {
         (ExecutionStatus::Finished, Some(why)) => StatusUpdate {
             status: ExecutionStatus::Failed,
@@ -268,13 +277,11 @@ fn truthful(update: StatusUpdate, refused: Option<&str>) -> StatusUpdate {
     }
 }
 
-/// Whether the server already has a status that makes ours needless or untrue.
-fn overtaken(now: &ExecutionRecord, ours: ExecutionStatus) -> Option<Sent> {
+/// Returns how to settle our status without sending it, if the server already has it or has a
+/// status that rules it out.
+fn superseded(now: &ExecutionRecord, ours: ExecutionStatus) -> Option<Sent> {
     if now.status == ours {
-        return Some(Sent::Settled(
-            Settled::Delivered,
-            "was there already".into(),
-        ));
+        return Some(Sent::Settled(Settled::Delivered, "already present".into()));
     }
     match now.status.to(ours) {
         Ok(_) => None,

@@ -1,5 +1,5 @@
-//! After a restart: what earlier processes left is found out about, delivered, and driven on if it
-//! is still wanted.
+//! Recovery after a restart: finds out what became of the executions of previous processes,
+//! delivers their reports, and resumes those that are still wanted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,50 +10,51 @@ use jiff::Timestamp;
 use super::Worker;
 use super::claim::Claimed;
 use super::lifecycle::Start;
-use super::outbox::{Delivery, Sender};
+use super::outbox::{Delivery, ReportSource};
 use crate::control::wire::JobRecord;
-use crate::control::{ControlError, Patience, Verdict};
+use crate::control::{ControlError, RetryPolicy, Verdict};
 use crate::job::{ExecutionId, JobStatus, ProcessId};
 use crate::journal::{Claim, JournalError};
 
-/// Executions whose reports are delivered at once after a restart.
-const AT_ONCE: usize = 4;
+/// Maximum number of executions whose reports are delivered concurrently after a restart.
+const MAX_CONCURRENT_DELIVERIES: usize = 4;
 
-/// What earlier processes left open, as the heart beat needs to know it.
+/// The previous processes whose executions are open, as heartbeats and registration need to know
+/// them.
 #[derive(Debug, Clone)]
-pub struct Inheritance {
-    /// The earliest start of a process whose executions are open.
+pub struct PreviousProcesses {
+    /// Earliest start among these processes.
     pub started_at: Timestamp,
-    /// What the latest of them was registered as.
+    /// Registration of the latest of these processes that has one.
     pub process_id: Option<ProcessId>,
 }
 
-/// The inheritance of open claims, if there are any.
-pub fn inheritance(open: &[Claim]) -> Option<Inheritance> {
+/// Summarizes the processes of open claims; `None` if no claim is open.
+pub fn previous_processes(open: &[Claim]) -> Option<PreviousProcesses> {
     let started_at = open.iter().map(|claim| claim.process_started_at).min()?;
     let process_id = open.iter().rev().find_map(|claim| claim.process_id.clone());
-    Some(Inheritance {
+    Some(PreviousProcesses {
         started_at,
         process_id,
     })
 }
 
 impl Worker {
-    /// Delivers what is owed, in the background, and returns what is to be driven on, oldest first.
-    /// What the control plane does not want any more is said and forgotten.
+    /// Delivers pending reports in the background, and returns the executions to resume, oldest
+    /// first. Executions that are no longer wanted are logged and closed.
     ///
     /// # Errors
-    /// [`JournalError`].
+    /// [`JournalError`] if the journal fails.
     pub async fn recover(self: &Arc<Self>) -> Result<Vec<Start>, JournalError> {
         let mut starts = Vec::new();
         for claim in self.journal.open_claims().await? {
-            starts.extend(self.take_over(claim).await?);
+            starts.extend(self.resume_claim(claim).await?);
         }
         let owing = self.journal.owing_claims().await?;
         if !owing.is_empty() {
             tracing::info!(
                 executions = owing.len(),
-                "delivering reports that an earlier process left"
+                "delivering reports that a previous process left"
             );
             let worker = self.clone();
             self.background
@@ -62,12 +63,12 @@ impl Worker {
         Ok(starts)
     }
 
-    async fn take_over(&self, claim: Claim) -> Result<Option<Start>, JournalError> {
-        let patience = Patience::Until(claim.job.execution_timeout);
-        let record = match self.control.job(&claim.job.id, patience).await {
+    async fn resume_claim(&self, claim: Claim) -> Result<Option<Start>, JournalError> {
+        let retry = RetryPolicy::Within(claim.job.execution_timeout);
+        let record = match self.control.job(&claim.job.id, retry).await {
             Ok(record) => record,
             Err(error) => {
-                self.forget(&claim, &format!("the job cannot be read: {error}"))
+                self.give_up(&claim, &format!("the job cannot be read: {error}"))
                     .await?;
                 return Ok(None);
             }
@@ -75,32 +76,33 @@ impl Worker {
         let Some(execution) = claim
             .execution
             .clone()
-            .or_else(|| self.ours(&record, claim.newest_before.as_ref()))
+            .or_else(|| self.own_execution(&record, claim.newest_before.as_ref()))
         else {
-            self.forget(&claim, "no execution was made of it").await?;
+            self.give_up(&claim, "no execution was created for it")
+                .await?;
             return Ok(None);
         };
         if claim.execution.is_none() {
-            tracing::info!(job = %claim.job.id, %execution, "a claim whose answer was lost had arrived; it is ours");
+            tracing::info!(job = %claim.job.id, %execution, "a claim whose response was lost had arrived: the execution belongs to this runner");
             if !self.journal.claimed(claim.id, &execution).await? {
-                self.forget(&claim, "its execution is being driven already")
+                self.give_up(&claim, "its execution is already running")
                     .await?;
                 return Ok(None);
             }
         }
-        match self.is_wanted(&claim, &record, &execution).await {
+        match self.unwanted_reason(&claim, &record, &execution).await {
             Ok(None) => {}
             Ok(Some(why)) => {
-                self.forget(&claim, &why).await?;
+                self.give_up(&claim, &why).await?;
                 return Ok(None);
             }
             Err(error) => {
-                self.forget(&claim, &format!("the execution cannot be read: {error}"))
+                self.give_up(&claim, &format!("the execution cannot be read: {error}"))
                     .await?;
                 return Ok(None);
             }
         }
-        tracing::info!(job = %claim.job.id, %execution, "drives on an execution that an earlier process began");
+        tracing::info!(job = %claim.job.id, %execution, "resuming an execution that a previous process began");
         Ok(Some(Start {
             spent: self
                 .clock
@@ -112,13 +114,13 @@ impl Worker {
             },
             job: claim.job,
             outcome: claim.outcome,
-            inherited: true,
+            resumed: true,
             crashes: claim.crashes,
         }))
     }
 
-    /// Why an execution is not wanted any more; none if it is.
-    async fn is_wanted(
+    /// Returns why an execution is no longer wanted; `None` if it is wanted.
+    async fn unwanted_reason(
         &self,
         claim: &Claim,
         record: &JobRecord,
@@ -133,10 +135,10 @@ impl Worker {
                 record.status
             )));
         }
-        let patience = Patience::Until(Duration::from_secs(60));
+        let retry = RetryPolicy::Within(Duration::from_secs(60));
         let now = match self
             .control
-            .execution(&claim.job.id, execution, patience)
+            .execution(&claim.job.id, execution, retry)
             .await
         {
             Ok(now) => now,
@@ -149,10 +151,10 @@ impl Worker {
             .then(|| format!("the control plane has ended it as {}", now.status)))
     }
 
-    /// Ends a claim without a status of ours; its result and outputs are still delivered.
-    async fn forget(&self, claim: &Claim, why: &str) -> Result<(), JournalError> {
+    /// Ends a claim without reporting a status; its queued result and outputs are still delivered.
+    async fn give_up(&self, claim: &Claim, why: &str) -> Result<(), JournalError> {
         tracing::warn!(job = %claim.job.id, execution = claim.execution.as_ref().map(ToString::to_string), why,
-            "an execution of an earlier process is given up");
+            "an execution of a previous process is given up");
         self.journal
             .end(claim.id, "forgotten", Vec::new())
             .await
@@ -161,7 +163,7 @@ impl Worker {
 
     async fn deliver_owed(self: Arc<Self>, owing: Vec<Claim>) {
         futures_util::stream::iter(owing)
-            .for_each_concurrent(AT_ONCE, async |claim| {
+            .for_each_concurrent(MAX_CONCURRENT_DELIVERIES, async |claim| {
                 let Some(execution) = &claim.execution else { return };
                 let delivery = Delivery::default();
                 let needs_result = claim.outcome.as_ref().and_then(|outcome| outcome.get("needs_result"));
@@ -169,9 +171,9 @@ impl Worker {
                     delivery.need_result();
                 }
                 delivery.close();
-                let sender = Sender { claim: claim.id, job: &claim.job, execution, inherited: true };
+                let sender = ReportSource { claim: claim.id, job: &claim.job, execution, from_previous_process: true };
                 if let Err(error) = self.deliver(sender, &delivery).await {
-                    tracing::error!(%error, job = %claim.job.id, "reports of an earlier process cannot be delivered");
+                    tracing::error!(%error, job = %claim.job.id, "reports of a previous process cannot be delivered");
                 }
             })
             .await;

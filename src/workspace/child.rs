@@ -227,7 +227,7 @@ impl Child {
 
     /// The order, with its length before it.
     fn order(&self) -> io::Result<Vec<u8>> {
-        let order = Order {
+        let request = Order {
             program: self.program.clone(),
             args: self.args.clone(),
             env: self.env.clone(),
@@ -236,7 +236,7 @@ impl Child {
             is_offline: self.is_offline,
             files: self.files.clone(),
         };
-        let text = serde_json::to_vec(&order)?;
+        let text = serde_json::to_vec(&request)?;
         let length = u32::try_from(text.len()).map_err(io::Error::other)?;
         Ok([length.to_le_bytes().as_slice(), &text].concat())
     }

@@ -3,14 +3,14 @@
 
 use std::time::Duration;
 
-use Verdict::{Accept, Ask, DoneBefore, DoneOrRetry, Final, Reauthenticate, Retry, Skip};
+use Verdict::{Accept, CheckState, DoneBefore, DoneOrRetry, Final, Reauthenticate, Retry, Skip};
 use http::Method;
 use nuon_runner::base::clock::Clock;
 use nuon_runner::control::wire::{
-    HeartBeat, JobUpdate, NewProcess, OutputsReport, ProcessUpdate, ResultReport, StatusUpdate,
+    Heartbeat, JobUpdate, NewProcess, OutputsReport, ProcessUpdate, ResultReport, StatusUpdate,
 };
-use nuon_runner::control::{Client, ControlError, Patience, Route, Verdict};
-use nuon_runner::dev::{ControlPlane, Fault, Generation, Misbehaviour, NewJob, Options};
+use nuon_runner::control::{Client, ControlError, RetryPolicy, Route, Verdict};
+use nuon_runner::dev::{ControlPlane, ControlPlaneOptions, Fault, FaultKind, Generation, NewJob};
 use nuon_runner::job::{ExecutionStatus, JobStatus};
 
 use crate::bench::Bench;
@@ -73,7 +73,7 @@ fn expected(route: Route) -> [Verdict; 14] {
             Skip,
         ],
         // The answer of a beat is not looked into.
-        Route::HeartBeat => [
+        Route::Heartbeat => [
             Skip,
             Reauthenticate,
             Skip,
@@ -133,19 +133,19 @@ fn expected(route: Route) -> [Verdict; 14] {
             Retry,
             Final,
             Retry,
-            Ask,
-            Ask,
-            Ask,
-            Ask,
-            Ask,
-            Ask,
+            CheckState,
+            CheckState,
+            CheckState,
+            CheckState,
+            CheckState,
+            CheckState,
             Final,
         ],
     }
 }
 
-fn faults() -> [Misbehaviour; 14] {
-    let refuse = |status| Misbehaviour::Refuse(status, None);
+fn faults() -> [FaultKind; 14] {
+    let refuse = |status| FaultKind::Refuse(status, None);
     [
         refuse(400),
         refuse(401),
@@ -153,14 +153,14 @@ fn faults() -> [Misbehaviour; 14] {
         refuse(404),
         refuse(409),
         refuse(422),
-        Misbehaviour::Refuse(429, Some(7)),
+        FaultKind::Refuse(429, Some(7)),
         refuse(500),
         refuse(503),
-        Misbehaviour::Reset,
-        Misbehaviour::LoseAnswer,
-        Misbehaviour::HalfBody,
-        Misbehaviour::BadJson,
-        Misbehaviour::Redirect("http://127.0.0.1:9/elsewhere".into()),
+        FaultKind::Reset,
+        FaultKind::DropResponse,
+        FaultKind::TruncateBody,
+        FaultKind::InvalidJson,
+        FaultKind::Redirect("http://127.0.0.1:9/elsewhere".into()),
     ]
 }
 
@@ -173,9 +173,9 @@ struct Ids {
 
 /// A control plane with a job, an execution and a registered process.
 async fn furnished() -> (ControlPlane, Client, Ids) {
-    let control = crate::daemon::control_plane_with(Options {
+    let control = crate::daemon::control_plane_with(ControlPlaneOptions {
         long_poll: true,
-        ..Options::new(Generation::Second, TOKEN)
+        ..ControlPlaneOptions::new(Generation::Second, TOKEN)
     })
     .await;
     let client = crate::bench::client(&control, &Clock::system());
@@ -189,7 +189,7 @@ async fn furnished() -> (ControlPlane, Client, Ids) {
                 kind: "build".into(),
                 version: "test".into(),
             },
-            Patience::Once,
+            RetryPolicy::Once,
         )
         .await
         .unwrap();
@@ -211,20 +211,20 @@ async fn furnished() -> (ControlPlane, Client, Ids) {
 
 /// Makes one call of a route, once.
 async fn call(client: &Client, route: Route, ids: &Ids) -> Result<(), ControlError> {
-    let once = Patience::Once;
+    let once = RetryPolicy::Once;
     let job = &ids.job.parse().unwrap();
     let execution = &ids.execution.parse().unwrap();
     let process = &ids.process.parse().unwrap();
     match route {
         Route::Settings => client.settings(once).await.map(drop),
-        Route::HeartBeat => {
-            let beat = HeartBeat {
+        Route::Heartbeat => {
+            let beat = Heartbeat {
                 alive_time: 1,
                 version: "test".into(),
                 process: "build".into(),
                 process_id: None,
             };
-            client.heart_beat(&beat).await
+            client.heartbeat(&beat).await
         }
         Route::Jobs => client.jobs().await.map(drop),
         Route::JobsTail => client.jobs_tail(&"build".into()).await.map(drop),
@@ -317,7 +317,7 @@ async fn every_route_treats_every_kind_of_answer_as_the_table_says() {
                 }
             }
             let name = format!("{fault:?}");
-            control.misbehave(Fault {
+            control.add_fault(Fault {
                 times: 1,
                 ..Fault::always(route.method(), "", fault)
             });
@@ -348,10 +348,10 @@ async fn silence_is_no_answer() {
         .filter(|route| *route != Route::JobsTail)
         .map(async |route| {
             let (control, client, ids) = furnished().await;
-            control.misbehave(Fault::always(
+            control.add_fault(Fault::always(
                 route.method(),
                 "",
-                Misbehaviour::Silence(Duration::from_secs(600)),
+                FaultKind::Hang(Duration::from_secs(600)),
             ));
             let begun = std::time::Instant::now();
             let silent = expected(route)[9];
@@ -386,13 +386,13 @@ fn assert_six_a_minute(times: &[Duration]) {
 async fn a_read_is_tried_six_times_a_minute_and_never_past_its_deadline() {
     let bench = Bench::new(Generation::Second).await;
     let client = bench.client();
-    bench.control.misbehave(Fault::always(
+    bench.control.add_fault(Fault::always(
         Method::GET,
         "/settings",
-        Misbehaviour::Refuse(500, None),
+        FaultKind::Refuse(500, None),
     ));
     let limit = Duration::from_secs(1800);
-    let waiting = tokio::spawn(async move { client.settings(Patience::Until(limit)).await });
+    let waiting = tokio::spawn(async move { client.settings(RetryPolicy::Within(limit)).await });
     bench.pass(limit + Duration::from_secs(60)).await;
     assert!(matches!(
         waiting.await.unwrap(),
@@ -410,17 +410,13 @@ async fn a_read_is_tried_six_times_a_minute_and_never_past_its_deadline() {
 async fn a_server_that_asks_for_patience_gets_it() {
     let bench = Bench::new(Generation::Second).await;
     let client = bench.client();
-    bench.control.misbehave(Fault {
+    bench.control.add_fault(Fault {
         times: 3,
-        ..Fault::always(
-            Method::GET,
-            "/settings",
-            Misbehaviour::Refuse(429, Some(120)),
-        )
+        ..Fault::always(Method::GET, "/settings", FaultKind::Refuse(429, Some(120)))
     });
     let waiting = tokio::spawn(async move {
         client
-            .settings(Patience::Until(Duration::from_secs(1800)))
+            .settings(RetryPolicy::Within(Duration::from_secs(1800)))
             .await
     });
     bench.pass(Duration::from_secs(600)).await;
@@ -441,10 +437,10 @@ async fn reports_and_polls_keep_to_six_tries_a_minute_while_the_server_is_in_tro
     let _running = bench
         .start(vec![std::sync::Arc::new(crate::worker::quick())])
         .await;
-    bench.control.misbehave(Fault::always(
+    bench.control.add_fault(Fault::always(
         Method::POST,
         "/result",
-        Misbehaviour::Refuse(503, None),
+        FaultKind::Refuse(503, None),
     ));
     let id = bench.control.offer(NewJob {
         execution_timeout: Duration::from_secs(7200),
@@ -455,10 +451,10 @@ async fn reports_and_polls_keep_to_six_tries_a_minute_while_the_server_is_in_tro
             (!times(&bench.control, &Method::POST, "/result").is_empty()).then_some(())
         })
         .await;
-    bench.control.misbehave(Fault::always(
+    bench.control.add_fault(Fault::always(
         Method::GET,
         "/jobs",
-        Misbehaviour::Refuse(500, None),
+        FaultKind::Refuse(500, None),
     ));
     let from = bench.clock.elapsed();
     bench.pass(Duration::from_secs(600)).await;
@@ -468,7 +464,7 @@ async fn reports_and_polls_keep_to_six_tries_a_minute_while_the_server_is_in_tro
         .filter(|at| *at > from)
         .collect();
     assert_six_a_minute(&polls);
-    bench.control.behave();
+    bench.control.clear_faults();
     bench
         .until("all reports arrive", |bench| {
             (bench.control.store().jobs[&id].executions[0].outputs_offered == 1).then_some(())

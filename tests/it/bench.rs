@@ -10,13 +10,13 @@ use nuon_runner::base::secret::Redactor;
 use nuon_runner::base::stop::Stop;
 use nuon_runner::control::logs::LogContext;
 use nuon_runner::control::token::TokenSource;
-use nuon_runner::control::wire::{HeartBeat, NewProcess};
-use nuon_runner::control::{Client, Parts, metrics};
-use nuon_runner::dev::{ControlPlane, Generation, Options};
+use nuon_runner::control::wire::{Heartbeat, NewProcess};
+use nuon_runner::control::{Client, ClientOptions, metrics};
+use nuon_runner::dev::{ControlPlane, ControlPlaneOptions, Generation};
 use nuon_runner::job::Group;
 use nuon_runner::journal::Journal;
-use nuon_runner::worker::dispatch::{Drained, Turn};
-use nuon_runner::worker::{self, Background, Exclusive, Handler, Worker};
+use nuon_runner::worker::dispatch::{DispatchStatus, ExitSummary};
+use nuon_runner::worker::{self, Background, ConcurrencyKeys, Handler, Worker};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -33,9 +33,9 @@ pub struct Bench {
 impl Bench {
     pub async fn new(generation: Generation) -> Self {
         let (clock, hand) = Clock::manual("2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap());
-        let options = Options {
+        let options = ControlPlaneOptions {
             clock: clock.clone(),
-            ..Options::new(generation, TOKEN)
+            ..ControlPlaneOptions::new(generation, TOKEN)
         };
         let control = crate::daemon::control_plane_with(options).await;
         Self {
@@ -57,7 +57,7 @@ impl Bench {
         let control = self.client();
         let settings = Arc::new(
             control
-                .settings(nuon_runner::control::Patience::Once)
+                .settings(nuon_runner::control::RetryPolicy::Once)
                 .await
                 .unwrap(),
         );
@@ -68,7 +68,7 @@ impl Bench {
             version: "test".into(),
         };
         let registered = control
-            .register(&process, nuon_runner::control::Patience::Once)
+            .register(&process, nuon_runner::control::RetryPolicy::Once)
             .await;
         assert_eq!(registered.is_ok(), self.generation == Generation::Second);
         let redactor = Redactor::default();
@@ -96,7 +96,7 @@ impl Bench {
             drain: drain.clone(),
             cancel: cancel.clone(),
             metrics: worker::metrics::Metrics::register(&registry).unwrap(),
-            exclusive: Exclusive::default(),
+            concurrency_keys: ConcurrencyKeys::default(),
             background: Background::default(),
         });
         let beats = tokio::spawn({
@@ -104,22 +104,22 @@ impl Bench {
             async move {
                 loop {
                     let alive_time = clock.since(started).as_nanos().try_into().unwrap();
-                    let beat = HeartBeat {
+                    let beat = Heartbeat {
                         alive_time,
                         version: "test".into(),
                         process: "run".into(),
                         process_id: None,
                     };
-                    let beat = HeartBeat {
+                    let beat = Heartbeat {
                         process: String::new(),
                         ..beat
                     };
-                    let _ = control.heart_beat(&beat).await;
+                    let _ = control.heartbeat(&beat).await;
                     clock.sleep(Duration::from_secs(5)).await;
                 }
             }
         });
-        let (turns, _) = watch::channel(Turn::default());
+        let (turns, _) = watch::channel(DispatchStatus::default());
         let journal = worker.journal.clone();
         let task = tokio::spawn(async move { worker.run(&turns).await.unwrap() });
         Running {
@@ -174,7 +174,7 @@ impl Bench {
 
 pub fn client(control: &ControlPlane, clock: &Clock) -> Client {
     crate::conformance::artifact::nuon_tls();
-    Client::new(Parts {
+    Client::new(ClientOptions {
         url: control.url(),
         runner: RUNNER_ID.parse().unwrap(),
         token: TokenSource::Value(TOKEN.into()),
@@ -193,7 +193,7 @@ pub fn client(control: &ControlPlane, clock: &Clock) -> Client {
 pub struct Running {
     pub drain: Stop,
     pub cancel: Stop,
-    pub task: JoinHandle<Drained>,
+    pub task: JoinHandle<ExitSummary>,
     beats: JoinHandle<()>,
     pub journal: Journal,
 }

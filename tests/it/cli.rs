@@ -133,11 +133,11 @@ fn usage_errors_end_with_64_and_what_is_not_there_says_so() {
 #[test]
 fn cluster_commands_tell_wrong_arguments_first_and_then_that_there_is_no_cluster() {
     let wrong: [(&[&str], &str); 7] = [
-        (&["plan"], "nothing to work on"),
-        (&["plan", "file.yaml"], "no oci:// reference"),
+        (&["plan"], "no objects are given"),
+        (&["plan", "file.yaml"], "not an oci:// reference"),
         (&["apply", "web.plan", "-f", "file.yaml"], "only one of"),
         (&["delete", "-f", "a", "-k", "b"], "only one of"),
-        (&["rollback"], "which component?"),
+        (&["rollback"], "no component is given"),
         (
             &["apply", "-f", "a", "--deploy-prune-percent", "101"],
             "up to 100",

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use nuon_runner::dev::{ControlPlane, Generation, Options};
+use nuon_runner::dev::{ControlPlane, ControlPlaneOptions, Generation};
 use tokio::process::{Child, Command};
 
 pub const RUNNER_ID: &str = "run00000000000000000000000";
@@ -16,10 +16,10 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A control plane that checks every request against the contract.
 pub async fn control_plane(generation: Generation) -> ControlPlane {
-    control_plane_with(Options::new(generation, TOKEN)).await
+    control_plane_with(ControlPlaneOptions::new(generation, TOKEN)).await
 }
 
-pub async fn control_plane_with(mut options: Options) -> ControlPlane {
+pub async fn control_plane_with(mut options: ControlPlaneOptions) -> ControlPlane {
     options.checker = Some(crate::contract::checker());
     ControlPlane::start(options).await.unwrap()
 }
@@ -134,11 +134,11 @@ impl Daemon {
 
     /// The admin server's address, once it is logged.
     pub async fn admin(&self) -> String {
-        eventually("the admin server listens", || {
+        eventually("the admin server is listening", || {
             let log = self.log();
             let line = log
                 .lines()
-                .find(|line| line.contains("the admin server listens"))?;
+                .find(|line| line.contains("the admin server is listening"))?;
             let record: serde_json::Value = serde_json::from_str(line).ok()?;
             record["address"]
                 .as_str()

@@ -355,7 +355,7 @@ async fn an_approval_is_of_one_manifest_and_of_one_teardown() {
         .run("apply-plan", with(&manifest("two"), &approved))
         .await;
     assert!(
-        job.description.contains("the manifest is another one"),
+        job.description.contains("the manifest has changed"),
         "{}",
         job.description
     );
@@ -366,8 +366,7 @@ async fn an_approval_is_of_one_manifest_and_of_one_teardown() {
         .run("apply-plan", with(&manifest("one"), &other))
         .await;
     assert!(
-        job.description
-            .contains("the approved plan is of version 2"),
+        job.description.contains("the approved plan has version 2"),
         "{}",
         job.description
     );
@@ -386,10 +385,7 @@ async fn an_approval_is_of_one_manifest_and_of_one_teardown() {
         .wait(&bench.control.offer_apply(&planned.id).unwrap(), PATIENCE)
         .await
         .unwrap();
-    let told = format!(
-        "ConfigMap/{}/later: the plan does not know of it",
-        bench.namespace
-    );
+    let told = format!("ConfigMap/{}/later: it is not in the plan", bench.namespace);
     assert!(job.description.contains(&told), "{}", job.description);
     let there = crate::cluster::Bench::empty().await;
     assert_ne!(
@@ -559,7 +555,7 @@ async fn an_inventory_that_somebody_has_changed_deletes_nothing() {
         .await;
     let refused = bench.run("create-apply-plan", plan(&map("kept"))).await;
     assert!(
-        refused.status == "failed" && refused.description.contains("changed by somebody else"),
+        refused.status == "failed" && refused.description.contains("changed by another client"),
         "{}",
         refused.description
     );

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use nuon_runner::dev::{ControlPlane, Generation, NewJob, Options};
+use nuon_runner::dev::{ControlPlane, ControlPlaneOptions, Generation, NewJob};
 
 use crate::daemon::{Daemon, PATIENCE, Setup, TOKEN};
 
@@ -58,7 +58,7 @@ async fn burst(control: &ControlPlane, jobs: usize) -> f64 {
 }
 
 async fn first_poll() -> Duration {
-    let control = ControlPlane::start(Options::new(Generation::First, TOKEN))
+    let control = ControlPlane::start(ControlPlaneOptions::new(Generation::First, TOKEN))
         .await
         .unwrap();
     let state = tempfile::tempdir().unwrap();
@@ -101,7 +101,7 @@ async fn figures() {
     }
     println!("first poll after start, median of 20: {:?}", median(starts));
 
-    let control = ControlPlane::start(Options::new(Generation::First, TOKEN))
+    let control = ControlPlane::start(ControlPlaneOptions::new(Generation::First, TOKEN))
         .await
         .unwrap();
     let state = tempfile::tempdir().unwrap();

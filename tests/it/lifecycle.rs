@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nuon_runner::dev::server::build_plan;
-use nuon_runner::dev::{Generation, NewJob, Options};
+use nuon_runner::dev::{ControlPlaneOptions, Generation, NewJob};
 use serde_json::json;
 
 use crate::daemon::{
@@ -44,15 +44,15 @@ async fn a_noop_build_is_claimed_reported_and_finished_on_both_generations() {
 
 #[tokio::test]
 async fn a_held_poll_brings_a_job_at_once() {
-    let control = control_plane_with(Options {
+    let control = control_plane_with(ControlPlaneOptions {
         long_poll: true,
-        ..Options::new(Generation::Second, crate::daemon::TOKEN)
+        ..ControlPlaneOptions::new(Generation::Second, crate::daemon::TOKEN)
     })
     .await;
     let state = tempfile::tempdir().unwrap();
     let mut daemon = Setup::new(state.path(), &control).start();
     eventually("six polls are held", || {
-        let admin = daemon.log().contains("the runner works");
+        let admin = daemon.log().contains("the runner is ready for jobs");
         admin.then_some(())
     })
     .await;
@@ -175,8 +175,11 @@ async fn a_control_plane_that_forgot_everything_may_give_the_same_ids_again() {
         let control = control_plane(Generation::Second).await;
         let mut daemon = Setup::new(state.path(), &control).start();
         // The registration takes an id of its own.
-        eventually("the runner works", || {
-            daemon.log().contains("the runner works").then_some(())
+        eventually("the runner is ready for jobs", || {
+            daemon
+                .log()
+                .contains("the runner is ready for jobs")
+                .then_some(())
         })
         .await;
         let id = control.offer(NewJob::new("noop-build", "build"));
@@ -208,25 +211,25 @@ async fn while_it_drives_on_what_an_earlier_process_began_it_counts_as_that_proc
         let mut first = setup.start();
         let id = control.offer(NewJob::build(build_plan(registry, "t", source, git)));
         eventually("git waits for an answer", || {
-            first.log().contains("fetches http://").then_some(())
+            first.log().contains("fetching http://").then_some(())
         })
         .await;
         let before = eventually("a beat of the first process", || {
-            control.store().beats.last().cloned()
+            control.store().heartbeats.last().cloned()
         })
         .await;
         first.kill().await;
-        let beats = control.store().beats.len();
+        let beats = control.store().heartbeats.len();
         // The difference is told in whole nanoseconds; the starts must differ by more than a beat's way.
         tokio::time::sleep(Duration::from_secs(2)).await;
 
         let mut second = setup.start();
         eventually("the second process drives on", || {
-            second.log().contains("fetches http://").then_some(())
+            second.log().contains("fetching http://").then_some(())
         })
         .await;
         let during = eventually("a beat of the second process", || {
-            control.store().beats.get(beats..)?.last().cloned()
+            control.store().heartbeats.get(beats..)?.last().cloned()
         })
         .await;
         let apart = during
@@ -252,7 +255,7 @@ async fn while_it_drives_on_what_an_earlier_process_began_it_counts_as_that_proc
             second.log()
         );
         eventually("it counts as itself again", || {
-            let beat = control.store().beats.last().cloned()?;
+            let beat = control.store().heartbeats.last().cloned()?;
             (beat
                 .started_at
                 .duration_since(before.started_at)

@@ -121,17 +121,17 @@ async fn a_third_term_ends_at_once_and_leaves_the_execution_to_the_next_process(
     })
     .await;
     // The final status cannot be delivered, so the stop of the second signal takes its time.
-    control.misbehave(nuon_runner::dev::Fault::always(
+    control.add_fault(nuon_runner::dev::Fault::always(
         http::Method::PATCH,
         "",
-        nuon_runner::dev::Misbehaviour::Slow(Duration::from_secs(3)),
+        nuon_runner::dev::FaultKind::Slow(Duration::from_secs(3)),
     ));
     for _ in 0..3 {
         daemon.signal("-TERM");
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
     assert_eq!(daemon.ended().await, 75, "{}", daemon.log());
-    control.behave();
+    control.clear_faults();
     // Whether the status had arrived before the end or not, it arrives at most once.
     let history = control.store().jobs[&id].executions[0].history.clone();
     let cancelled = history
@@ -155,10 +155,10 @@ async fn undelivered_reports_do_not_change_the_exit_code_and_arrive_after_the_re
     let state = tempfile::tempdir().unwrap();
     let setup = Setup::new(state.path(), &control);
     let mut daemon = setup.start();
-    control.misbehave(nuon_runner::dev::Fault::always(
+    control.add_fault(nuon_runner::dev::Fault::always(
         http::Method::POST,
         "/result",
-        nuon_runner::dev::Misbehaviour::Refuse(503, None),
+        nuon_runner::dev::FaultKind::Refuse(503, None),
     ));
     let id = control.offer(NewJob::new("noop-build", "build"));
     eventually("the result is refused for now", || {
@@ -171,7 +171,7 @@ async fn undelivered_reports_do_not_change_the_exit_code_and_arrive_after_the_re
     })
     .await;
     assert_eq!(daemon.terminate().await, 0);
-    control.behave();
+    control.clear_faults();
     let mut next = setup.start();
     let job = control.wait(&id, PATIENCE).await.unwrap();
     assert_eq!(job.status, "finished", "{}", next.log());
@@ -210,7 +210,12 @@ async fn beats_are_never_late_while_both_cores_burn_and_jobs_run() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     drop(burners);
-    let beats: Vec<Duration> = control.store().beats.iter().map(|beat| beat.at).collect();
+    let beats: Vec<Duration> = control
+        .store()
+        .heartbeats
+        .iter()
+        .map(|beat| beat.at)
+        .collect();
     assert!(beats.len() >= 5, "{beats:?}");
     for pair in beats.windows(2) {
         let gap = pair[1] - pair[0];
@@ -224,12 +229,12 @@ async fn a_minute_without_control_plane_loses_nothing() {
     let control = control_plane(Generation::First).await;
     let state = tempfile::tempdir().unwrap();
     let mut daemon = Setup::new(state.path(), &control).start();
-    control.misbehave(nuon_runner::dev::Fault {
+    control.add_fault(nuon_runner::dev::Fault {
         times: 1,
         ..nuon_runner::dev::Fault::always(
             http::Method::POST,
             "/result",
-            nuon_runner::dev::Misbehaviour::Slow(Duration::from_secs(2)),
+            nuon_runner::dev::FaultKind::Slow(Duration::from_secs(2)),
         )
     });
     let id = control.offer(NewJob::new("noop-build", "build"));
@@ -239,10 +244,10 @@ async fn a_minute_without_control_plane_loses_nothing() {
     .await;
     control.set_down(true);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    let beats = control.store().beats.len();
+    let beats = control.store().heartbeats.len();
     control.set_down(false);
     eventually("the runner is heard again", || {
-        (control.store().beats.len() > beats).then_some(())
+        (control.store().heartbeats.len() > beats).then_some(())
     })
     .await;
     // The server has failed the execution of a runner that was silent for so long; this one forgives.
@@ -275,17 +280,17 @@ async fn hup_reads_the_settings_again() {
     let state = tempfile::tempdir().unwrap();
     let mut daemon = Setup::new(state.path(), &control).start();
     eventually("the first beat", || {
-        (!control.store().beats.is_empty()).then_some(())
+        (!control.store().heartbeats.is_empty()).then_some(())
     })
     .await;
     control
         .store()
         .set_setting("heart_beat_timeout", json!(100_000_000));
-    let before = control.store().beats.len();
+    let before = control.store().heartbeats.len();
     daemon.signal("-HUP");
     let start = std::time::Instant::now();
     eventually("ten beats", || {
-        (control.store().beats.len() >= before + 10).then_some(())
+        (control.store().heartbeats.len() >= before + 10).then_some(())
     })
     .await;
     assert!(

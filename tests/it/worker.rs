@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nuon_runner::base::stop::Cause;
 use nuon_runner::control::wire::ResultReport;
-use nuon_runner::dev::{Fault, Generation, Misbehaviour, NewJob};
+use nuon_runner::dev::{Fault, FaultKind, Generation, NewJob};
 use nuon_runner::job::JobKind;
 use nuon_runner::worker::handler::StepFuture;
 use nuon_runner::worker::{Context, Failure, FailureKind, Handler, Outcome, Steps};
@@ -81,7 +81,7 @@ impl Handler for Kind {
 struct Run(Arc<Invented>);
 
 impl Steps for Run {
-    fn exclusive(&self) -> Option<String> {
+    fn concurrency_key(&self) -> Option<String> {
         self.0.exclusive.map(str::to_owned)
     }
 
@@ -247,10 +247,10 @@ async fn a_plan_whose_result_is_refused_is_failed_and_another_job_is_not() {
         let bench = Bench::new(Generation::First).await;
         let invented = Invented::new(behaviour, 9);
         let _running = start(&bench, &invented).await;
-        bench.control.misbehave(Fault::once(
+        bench.control.add_fault(Fault::once(
             http::Method::POST,
             "/result",
-            Misbehaviour::Refuse(422, None),
+            FaultKind::Refuse(422, None),
         ));
         let id = bench.control.offer(job());
         assert_eq!(bench.ended(&id).await.executions[0].status, expected);
@@ -281,7 +281,7 @@ async fn two_executions_with_one_key_never_run_at_once_and_the_second_says_that_
                 .logs
                 .values()
                 .flatten()
-                .any(|line| line.text.contains("waits for another deploy"))
+                .any(|line| line.text.contains("waiting for another deploy"))
                 .then_some(())
         })
         .await;
@@ -380,7 +380,7 @@ async fn answers_that_are_lost_on_a_fifth_of_all_requests_double_nothing() {
     let _running = start(&bench, &invented).await;
     bench
         .control
-        .misbehave(Fault::some(20, 7, Misbehaviour::LoseAnswer));
+        .add_fault(Fault::some(20, 7, FaultKind::DropResponse));
     let ids: Vec<_> = (0..200).map(|_| bench.control.offer(job())).collect();
     for id in &ids {
         bench
@@ -551,10 +551,10 @@ async fn crashes_are_counted_for_the_job_that_caused_them() {
 async fn a_claim_whose_answer_was_lost_before_a_kill_is_found_and_driven_on() {
     let bench = Bench::new(Generation::First).await;
     let invented = Invented::new(Behaviour::Succeed, 9);
-    bench.control.misbehave(Fault::once(
+    bench.control.add_fault(Fault::once(
         http::Method::POST,
         "/executions",
-        Misbehaviour::LoseAnswer,
+        FaultKind::DropResponse,
     ));
     let first = start(&bench, &invented).await;
     let id = bench.control.offer(NewJob {
@@ -588,7 +588,7 @@ async fn a_drain_lets_jobs_finish_and_a_cancel_reports_them_cancelled() {
     assert!(!running.task.is_finished(), "the job under way goes on");
     running.cancel.stop(Cause::Shutdown);
     let drained = (&mut running.task).await.unwrap();
-    assert_eq!(drained.left, 0);
+    assert_eq!(drained.suspended, 0);
     let store = bench.control.store();
     let execution = &store.jobs[&first].executions[0];
     assert_eq!(execution.status, "cancelled");

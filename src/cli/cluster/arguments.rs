@@ -3,21 +3,21 @@
 use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::{NO_COMPONENT, Stopped};
+use super::{CommandError, NO_COMPONENT};
 use crate::cli::{Code, exit, input, settings};
 use crate::config::setting::SETTINGS;
 
-/// Settings that these commands obey.
-const SETTINGS_OF: [&str; 3] = ["deploy.", "registry.", "tls."];
+/// Prefixes of the settings that these commands take as flags.
+const SETTING_PREFIXES: [&str; 3] = ["deploy.", "registry.", "tls."];
 
-/// Adds the arguments that say which cluster, namespace and component.
+/// Adds the arguments that select the cluster, namespace and component.
 pub fn with_target(command: Command) -> Command {
     let text = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help)
     };
     let settings = SETTINGS.iter().filter(|setting| !setting.secret);
     let settings = settings.filter(|setting| {
-        SETTINGS_OF
+        SETTING_PREFIXES
             .iter()
             .any(|prefix| setting.key.starts_with(prefix))
     });
@@ -34,8 +34,7 @@ pub fn with_target(command: Command) -> Command {
             text(
                 "namespace",
                 "NS",
-                "Namespace of the component, and of objects that name none [env: \
-                 NUON_RUNNER_NAMESPACE]",
+                "Namespace of the component, and of objects without a namespace [env: NUON_RUNNER_NAMESPACE]",
             )
             .short('n')
             .env("NUON_RUNNER_NAMESPACE")
@@ -45,8 +44,7 @@ pub fn with_target(command: Command) -> Command {
             text(
                 "component",
                 "NAME",
-                "Component, whose inventory is kept beside its objects; without one nothing is \
-                 pruned",
+                "Name of the component, whose inventory is stored in the cluster; without one nothing is pruned",
             )
             .env("NUON_RUNNER_COMPONENT")
             .hide_env_values(true),
@@ -54,7 +52,7 @@ pub fn with_target(command: Command) -> Command {
         .arg(text(
             "kubeconfig",
             "FILE",
-            "Kubeconfig [default: KUBECONFIG, ~/.kube/config, the cluster around]",
+            "Kubeconfig [default: KUBECONFIG, ~/.kube/config, the in-cluster configuration]",
         ))
         .arg(
             text("context", "NAME", "Context of the kubeconfig")
@@ -69,7 +67,7 @@ pub fn with_target(command: Command) -> Command {
         .args(settings)
 }
 
-/// Adds the arguments that say where objects come from.
+/// Adds the arguments that select the input objects.
 pub fn with_source(command: Command, positional: &'static str) -> Command {
     let command = command.arg(input::file_argument()).arg(
         Arg::new("kustomize")
@@ -90,7 +88,7 @@ pub fn yes_argument() -> Arg {
         .value_parser(FalseyValueParser::new())
         .env("NUON_RUNNER_YES")
         .hide_env_values(true)
-        .help("Does not ask")
+        .help("Skips the confirmation")
 }
 
 /// `--dry-run`.
@@ -98,30 +96,27 @@ pub fn dry_run_argument() -> Arg {
     Arg::new("dry-run")
         .long("dry-run")
         .action(ArgAction::SetTrue)
-        .help("Tells what would be done; nothing is changed")
+        .help("Prints what would be done, without changing anything")
 }
 
-/// Which sources of objects a command takes.
+/// The input objects that a command accepts.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Sources {
-    /// None: the command is about a component.
+pub enum AcceptedInput {
+    /// None; a component is required.
     Component,
-    /// One.
-    One,
-    /// One, or the file of a saved plan.
-    OneOrPlan,
-    /// One, or none where a component is named.
-    OneOrComponent,
+    /// One file, overlay or artifact.
+    Objects,
+    /// One file, overlay or artifact, or a saved plan.
+    ObjectsOrPlan,
+    /// One file, overlay or artifact, or none if a component is given.
+    ObjectsOrComponent,
 }
 
-impl Sources {
-    /// Looks at the arguments before anything is connected.
-    ///
-    /// # Errors
-    /// What is wrong with them.
-    pub(super) fn check(self, matches: &ArgMatches) -> Result<(), Stopped> {
+impl AcceptedInput {
+    /// Validates the arguments before the command connects to a cluster.
+    pub(super) fn check(self, matches: &ArgMatches) -> Result<(), CommandError> {
         let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
-        let usage = |message: String| Err(Stopped(Code::Usage, message));
+        let usage = |message: String| Err(CommandError(Code::Usage, message));
         if self == Self::Component {
             return if text("component").is_some() {
                 Ok(())
@@ -137,11 +132,13 @@ impl Sources {
             (2.., _) => {
                 usage("only one of -f, -k and the plan or artifact can be used at once".into())
             }
-            (0, _) if self == Self::OneOrComponent && text("component").is_some() => Ok(()),
-            (0, _) => usage("nothing to work on: give -f FILE, -k DIR or oci://REFERENCE".into()),
-            (_, Some(source)) if !source.starts_with("oci://") && self != Self::OneOrPlan => usage(
-                format!("{source} is no oci:// reference; files are given by -f, overlays by -k"),
-            ),
+            (0, _) if self == Self::ObjectsOrComponent && text("component").is_some() => Ok(()),
+            (0, _) => usage("no objects are given; use -f FILE, -k DIR or oci://REFERENCE".into()),
+            (_, Some(source)) if !source.starts_with("oci://") && self != Self::ObjectsOrPlan => {
+                usage(format!(
+                    "{source} is not an oci:// reference; use -f for a file and -k for an overlay"
+                ))
+            }
             _ => Ok(()),
         }
     }

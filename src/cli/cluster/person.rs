@@ -1,4 +1,4 @@
-//! The person at the terminal: signals and questions.
+//! Signals and confirmation at the terminal.
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -6,12 +6,12 @@ use clap::ArgMatches;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::{Stopped, Target};
+use super::{CommandError, Target};
 use crate::base::stop::{Cause, Stop};
 use crate::cli::Code;
 
-/// The first INT or TERM stops the command in order, the second at once.
-pub async fn listen(stop: Stop) {
+/// Stops the command gracefully at the first INT or TERM; exits at once at the second.
+pub async fn stop_on_signals(stop: Stop) {
     let signals = (
         signal(SignalKind::interrupt()),
         signal(SignalKind::terminate()),
@@ -31,31 +31,31 @@ pub async fn listen(stop: Stop) {
     }
 }
 
-/// Asks whether to go on, if there is somebody to ask.
+/// Asks for confirmation, unless `--yes` is given. Fails if stdin is not a terminal.
 pub async fn confirm(
     target: &Target,
     matches: &ArgMatches,
     question: &str,
-) -> Result<bool, Stopped> {
+) -> Result<bool, CommandError> {
     if matches.get_flag("yes") {
         return Ok(true);
     }
     if !std::io::stdin().is_terminal() {
-        return Err(Stopped(
+        return Err(CommandError(
             Code::Usage,
-            "there is nobody to ask; give --yes".into(),
+            "cannot ask for confirmation without a terminal; use --yes".into(),
         ));
     }
     let mut stderr = std::io::stderr();
-    // An answer is waited for whether or not the question could be written.
+    // Waits for an answer even if the question could not be written.
     let _ = write!(stderr, "{question} [y/N] ");
     let _ = stderr.flush();
     let (sender, answer) = oneshot::channel();
-    // Nothing ends the reading of a terminal but an answer, or the end of the process.
+    // A read from a terminal cannot be cancelled: it ends with an answer or with the process.
     std::thread::spawn(move || {
         let mut answer = String::new();
         let read = std::io::stdin().read_line(&mut answer).map(|_| answer);
-        // If nobody waits for it any more, it was not needed.
+        // The receiver is gone if the command was interrupted.
         let _ = sender.send(read);
     });
     let Some(Ok(answer)) = target.stop.run(answer).await else {

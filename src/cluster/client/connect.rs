@@ -96,7 +96,7 @@ pub struct Network {
     supervisor: Supervisor,
     /// Which addresses plans may name.
     guard: Guard,
-    /// Hosts of clusters that plans may enter without TLS, or without checking who they are.
+    /// Cluster hosts that plans may reach without TLS, or without verifying the certificate.
     allow_insecure: Vec<String>,
     /// Hosts of clusters that get tokens of this machine's identity, whatever the cloud says of them.
     allow_endpoints: Vec<String>,

@@ -28,7 +28,7 @@ fn pointers(wanted: &Object, live: &Object, policy: &FieldPolicy) -> Vec<String>
         .filter(|rule| rule.is_about(wanted))
         .map(|rule| rule.pointer.clone());
     own.chain(rules)
-        .chain(marks::of_others(live, &policy.manager))
+        .chain(marks::keep_marks_of_others(live, &policy.manager))
         .collect()
 }
 

@@ -1,14 +1,14 @@
-//! Annotations by which people say how an object is to be treated, and whose word they are.
+//! Annotations that decide how an object is treated, and who may set which.
 //!
-//! The author of a component writes annotations into manifests; the operator of the cluster sets them on live objects,
-//! under another field manager. What makes a deploy more careful both may say. What makes it less careful is the
-//! operator's to say, in settings ([`AuthorMay`]) or on the object; and what the operator has set on an object no
-//! manifest takes away.
+//! The author of a component sets annotations in manifests. The operator of the cluster sets them
+//! on live objects, under another field manager. Both may make a deploy stricter. Only the operator
+//! may relax it, in settings ([`AuthorMay`]) or on the object, and no manifest removes a keep
+//! annotation that the operator has set on an object.
 
 use crate::manifest::managed_fields::owners;
 use crate::manifest::{Object, pointer};
 
-/// Annotations that keep an object, ours and those that users of other tools know.
+/// Annotations and values that keep an object from being deleted: ours and those of other tools.
 pub const KEEP: [(&str, &str); 5] = [
     ("nuon.co/prune", "disabled"),
     ("helm.sh/resource-policy", "keep"),
@@ -17,8 +17,9 @@ pub const KEEP: [(&str, &str); 5] = [
     ("kapp.k14s.io/delete-strategy", "orphan"),
 ];
 
-/// Pointers to the keep marks on a live object that others have set: a manifest leaves them as they are.
-pub fn of_others(live: &Object, manager: &str) -> Vec<String> {
+/// Returns JSON pointers to the keep annotations and labels of a live object that other managers
+/// have set. An apply leaves them as they are.
+pub fn keep_marks_of_others(live: &Object, manager: &str) -> Vec<String> {
     let owners = owners(live);
     let others: Vec<_> = owners
         .iter()
@@ -34,14 +35,14 @@ pub fn of_others(live: &Object, manager: &str) -> Vec<String> {
         .collect()
 }
 
-/// The annotation, or label, that keeps an object.
-pub fn kept(live: &Object) -> Option<(&'static str, &'static str)> {
+/// Returns the annotation or label that keeps an object.
+pub fn keep_mark(live: &Object) -> Option<(&'static str, &'static str)> {
     KEEP.into_iter()
         .find(|mark| is_set(live, "annotations", mark) || is_set(live, "labels", mark))
 }
 
 fn is_set(live: &Object, place: &str, (key, value): &(&str, &str)) -> bool {
-    // Argo's are lists.
+    // Argo CD's value is a comma-separated list.
     let text = live.metadata(place).and_then(|map| map.get(*key)?.as_str());
     text.into_iter()
         .flat_map(|text| text.split(','))
@@ -74,15 +75,15 @@ mod tests {
     fn a_mark_of_another_manager_stays() {
         let pointers = ["/metadata/annotations/nuon.co~1prune"];
         assert_eq!(
-            of_others(&marked("kubectl-annotate", "disabled"), "nuon-runner"),
+            keep_marks_of_others(&marked("kubectl-annotate", "disabled"), "nuon-runner"),
             pointers
         );
         assert!(
-            of_others(&marked("nuon-runner", "disabled"), "nuon-runner").is_empty(),
+            keep_marks_of_others(&marked("nuon-runner", "disabled"), "nuon-runner").is_empty(),
             "it is the author's own"
         );
         assert!(
-            of_others(&marked("kubectl-annotate", ""), "nuon-runner").is_empty(),
+            keep_marks_of_others(&marked("kubectl-annotate", ""), "nuon-runner").is_empty(),
             "it keeps nothing"
         );
         let mut wanted = marked("", "");
@@ -94,7 +95,7 @@ mod tests {
         assert_eq!(wanted.annotation("nuon.co/prune"), Some("disabled"));
     }
 
-    /// Every mark, as annotation and as label, against everything that a manifest may put in its place.
+    /// Every keep annotation and label, against every value that a manifest may put in its place.
     #[test]
     fn no_manifest_takes_a_mark_of_the_operator_away() {
         let mut tried = 0;
@@ -111,7 +112,7 @@ mod tests {
                         )
                     };
                     let live = marked("kubectl-edit", value);
-                    assert!(kept(&live).is_some());
+                    assert!(keep_mark(&live).is_some());
                     let mut sent = marked("", wanted);
                     ignore::leave_as_they_are(&mut sent, &live, &FieldPolicy::default());
                     assert_eq!(

@@ -7,12 +7,15 @@ use crate::manifest::Object;
 use crate::manifest::managed_fields::is_applied_by;
 
 /// The field manager of the Go runner.
-const GO_RUNNER: &str = "kube-apply";
+const LEGACY_MANAGER: &str = "kube-apply";
 
 /// Field managers that earlier deploys of a component may have had: the Go runner's, kubectl's client-side apply, and
 /// the one that the API server notes when it meets an object without managers.
-pub const EARLIER_MANAGERS: [&str; 3] =
-    [GO_RUNNER, "kubectl-client-side-apply", "before-first-apply"];
+pub const EARLIER_MANAGERS: [&str; 3] = [
+    LEGACY_MANAGER,
+    "kubectl-client-side-apply",
+    "before-first-apply",
+];
 
 /// Which fields of objects are ours, and which are left alone.
 #[derive(Debug, Clone)]
@@ -35,7 +38,7 @@ impl FieldPolicy {
 
     /// Returns true if an object was applied by a runner, this one or the Go runner.
     pub fn has_applied(&self, live: &Object) -> bool {
-        [self.manager.as_str(), GO_RUNNER]
+        [self.manager.as_str(), LEGACY_MANAGER]
             .iter()
             .any(|manager| is_applied_by(live, manager))
     }

@@ -1,8 +1,10 @@
-//! Why an object does not become ready, as a sentence: from the object down to the pod and container that is
-//! at fault, with the cluster's own words, the newest event, the last lines of the log, and what to do.
+//! Diagnoses why an object does not become ready. The result names the path from the object down to
+//! the failing pod and container, the cluster's message, the newest event, the last lines of the
+//! log, and advice.
 //!
-//! What is read: the owner's conditions, its pods (of a Deployment those of the new ReplicaSet), events, and a
-//! log. Nothing is read of objects that are on their way.
+//! It reads the object's conditions, its pods (for a Deployment, those of the newest ReplicaSet),
+//! events, and one log. It reads nothing for workloads and Jobs whose controller has not observed
+//! their current generation.
 
 pub mod code;
 
@@ -14,10 +16,12 @@ mod pod;
 mod refusal;
 mod scheduling;
 
-use code::{Code, Hope};
-use container::LastRun;
+use code::{Code, Recoverability};
+use container::LogRun;
 use event::Event;
-use owned::{is_fine, is_of_now, is_replaced, job_failure, owned_by, telling};
+use owned::{
+    is_current_revision, is_healthy, is_replaced, job_failure, owned_by, pods_to_diagnose,
+};
 use pod::{PodFault, condition};
 use serde_json::{Value, json};
 
@@ -26,91 +30,96 @@ use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::health::readiness::{Readiness, Status};
 use crate::manifest::Object;
 
-/// Pods of one object that are looked at.
-const MOST_PODS: usize = 20;
+/// Maximum number of pods of one object to inspect.
+const MAX_PODS: usize = 20;
 
-/// Lines of a log that are told.
-const LINES: usize = 10;
+/// Maximum number of log lines to report.
+const MAX_LOG_LINES: usize = 10;
 
-/// Characters of the cluster's words that are told.
-const LONGEST: usize = 600;
+/// Maximum length of a message from the cluster, in characters.
+const MAX_MESSAGE_CHARS: usize = 600;
 
-/// Causes that are over with the run of a container, or with its pod.
-const RUNS: [&str; 6] = [
-    code::CRASHES.word,
-    code::OOM_KILLED.word,
-    code::EXITS_AT_ONCE.word,
-    code::LIVENESS_FAILED.word,
-    code::STARTUP_FAILED.word,
-    code::POD_DEADLINE.word,
+/// Reasons that end with one run of a container, or with its pod. A Job may still retry after them.
+const PER_RUN_REASONS: [&str; 6] = [
+    code::CRASHES.reason,
+    code::OOM_KILLED.reason,
+    code::EXITS_AT_ONCE.reason,
+    code::LIVENESS_FAILED.reason,
+    code::STARTUP_FAILED.reason,
+    code::POD_DEADLINE.reason,
 ];
 
-/// Why an object is not ready.
+/// The diagnosis of an object that is not ready.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cause {
-    /// The cause.
+    /// Reason, recoverability and advice.
     pub code: Code,
-    /// From the object to what is at fault: `Deployment/shop/web`, `Pod/shop/web-5d…`, `container web`.
+    /// Path from the object to the failing part: `Deployment/shop/web`, `Pod/shop/web-5d…`,
+    /// `container web`.
     pub chain: Vec<String>,
-    /// The cluster's words.
-    pub words: String,
-    /// The newest event of what is at fault.
+    /// The cluster's message.
+    pub message: String,
+    /// Newest event of the failing part.
     pub event: Option<String>,
-    /// The last lines of the container's log. They may hold secrets; whoever shows them masks them.
+    /// Last lines of the container's log. They may contain secrets; the code that shows them must
+    /// mask them.
     pub log: Vec<String>,
 }
 
 impl Cause {
-    fn new(code: Code, object: &Object, words: &str) -> Self {
-        let words = words.chars().take(LONGEST).collect();
+    fn new(code: Code, object: &Object, message: &str) -> Self {
+        let words = message.chars().take(MAX_MESSAGE_CHARS).collect();
         Self {
             code,
             chain: vec![object.subject()],
-            words,
+            message: words,
             event: None,
             log: Vec::new(),
         }
     }
 
-    /// Whether it is of a claim that no pod uses yet: its volume is made then, and nothing is wrong with it.
-    pub fn is_of_idle_claim(&self) -> bool {
+    /// Returns true for a claim that no pod uses yet. Its volume is provisioned at first use, so
+    /// nothing is wrong.
+    pub fn is_unused_claim(&self) -> bool {
         self.code == code::CLAIM_WITHOUT_CONSUMER
     }
 
-    /// The same of what may be replaced before it is repaired.
-    fn that_may_heal(self) -> Self {
+    /// Returns the cause marked as recoverable, because the pod may be replaced.
+    fn into_recoverable(self) -> Self {
         Self {
             code: Code {
-                hope: Hope::Heals,
+                recoverability: Recoverability::Recovers,
                 ..self.code
             },
             ..self
         }
     }
 
-    /// `ImageNotFound: Deployment/shop/web → Pod/shop/web-x → container web: …; help: …`.
+    /// Formats the cause in one line, such as `ImageNotFound: Deployment/shop/web → Pod/shop/web-x
+    /// → container web: …; help: …`.
     pub fn sentence(&self) -> String {
         let chain = self.chain.join(" → ");
-        let mut sentence = format!("{}: {chain}: {}", self.code.word, self.words.trim());
+        let mut sentence = format!("{}: {chain}: {}", self.code.reason, self.message.trim());
         if let Some(last) = self.log.last() {
             sentence.push_str(&format!("; last line of its log: {last}"));
         }
         format!("{sentence}; help: {}", self.code.advice)
     }
 
-    /// The same as a document.
+    /// Returns the cause as a JSON document.
     pub fn document(&self) -> Value {
         json!({
-            "code": self.code.word, "chain": self.chain, "message": self.words, "event": self.event, "log": self.log,
-            "help": self.code.advice, "hopeless": self.code.hope.is_lost(),
+            "code": self.code.reason, "chain": self.chain, "message": self.message, "event": self.event, "log": self.log,
+            "help": self.code.advice, "hopeless": self.code.recoverability.is_unrecoverable(),
         })
     }
 }
 
-/// Looks why an object is not ready. None if nothing is known to be wrong: it is on its way.
+/// Diagnoses an object that is not ready. Returns `Missing` if no fault is found, so that it may still
+/// become ready.
 ///
 /// # Errors
-/// [`ClusterError`] if what would tell cannot be read.
+/// Fails if pods, claims or events cannot be read. Events that may not be read (403) count as none.
 pub async fn find(
     api: &Api,
     served: &Served,
@@ -118,9 +127,10 @@ pub async fn find(
     readiness: &Readiness,
 ) -> Result<Option<Cause>, ClusterError> {
     let finder = Finder { api, served };
-    // Until its controller has seen what is wanted now, all there is to see is of what was wanted before.
+    // Until the controller has observed the current generation, its status and pods belong to the
+    // previous one.
     let found = match (object.group(), object.kind()) {
-        ("apps" | "batch", _) if is_unseen(object) => None,
+        ("apps" | "batch", _) if is_generation_unobserved(object) => None,
         ("apps", "Deployment") => finder.deployment(object).await?,
         ("apps", "StatefulSet" | "DaemonSet" | "ReplicaSet") => {
             finder.owner_of_pods(object, object).await?
@@ -128,7 +138,7 @@ pub async fn find(
         ("batch", "Job") => finder.job(object).await?,
         ("", "Pod") => finder.pod(object, object).await?,
         ("", "PersistentVolumeClaim") => finder.claim(object).await?,
-        ("apiextensions.k8s.io", "CustomResourceDefinition") => definition(object),
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => custom_resource_definition(object),
         _ => None,
     };
     let own_words = readiness.detail.as_ref().unwrap_or(&readiness.message);
@@ -137,14 +147,14 @@ pub async fn find(
     }))
 }
 
-/// What is told of an object that is not ready in time and of which nothing else is known.
-pub fn unknown(object: &Object, readiness: &Readiness) -> Cause {
+/// Returns the cause for an object that is not ready in time and for which no fault is found.
+pub fn not_ready(object: &Object, readiness: &Readiness) -> Cause {
     let words = readiness.detail.as_ref().unwrap_or(&readiness.message);
     Cause::new(code::NOT_READY, object, words)
 }
 
-/// What is told of an object that has gone.
-pub fn gone(object: &Object, readiness: &Readiness) -> Cause {
+/// Returns the cause for an object that was deleted during the wait.
+pub fn deleted(object: &Object, readiness: &Readiness) -> Cause {
     Cause::new(code::DELETED, object, &readiness.message)
 }
 
@@ -182,7 +192,8 @@ impl Finder<'_> {
         }))
     }
 
-    /// `object` is what was deployed, `owner` what owns the pods: the same, or a Deployment's ReplicaSet.
+    /// Diagnoses the pods of an owner. `object` is the deployed object; `owner` owns the pods and
+    /// is either the same object or a Deployment's ReplicaSet.
     async fn owner_of_pods(
         &self,
         object: &Object,
@@ -190,39 +201,40 @@ impl Finder<'_> {
     ) -> Result<Option<Cause>, ClusterError> {
         let mut cause = None;
         let pods = owned_by(self.api, self.served, owner, "v1", "Pod").await?;
-        for pod in telling(owner, &pods).into_iter().take(MOST_PODS) {
+        for pod in pods_to_diagnose(owner, &pods).into_iter().take(MAX_PODS) {
             let found = self.pod(object, pod).await?;
-            let is_final = is_of_now(owner, pod) && !is_replaced(owner, pod);
+            let is_final = is_current_revision(owner, pod) && !is_replaced(owner, pod);
             let found = found.map(|cause| {
                 if is_final {
                     cause
                 } else {
-                    cause.that_may_heal()
+                    cause.into_recoverable()
                 }
             });
-            // What cannot heal is told before what can.
+            // A cause that cannot recover takes precedence.
             if cause.is_none()
                 || found
                     .as_ref()
-                    .is_some_and(|found| found.code.hope.is_lost())
+                    .is_some_and(|found| found.code.recoverability.is_unrecoverable())
             {
                 cause = found;
             }
             if cause
                 .as_ref()
-                .is_some_and(|cause: &Cause| cause.code.hope.is_lost())
+                .is_some_and(|cause: &Cause| cause.code.recoverability.is_unrecoverable())
             {
                 break;
             }
         }
-        // What is on its way out makes room.
+        // A pod that is terminating will free its resources.
         let makes_room = pods
             .iter()
             .any(|pod| pod.metadata("deletionTimestamp").is_some());
         if let Some(cause) = cause {
-            let is_for_room = makes_room && cause.code.hope == Hope::Waits;
+            let is_for_room =
+                makes_room && cause.code.recoverability == Recoverability::NeedsOthers;
             return Ok(Some(if is_for_room {
-                cause.that_may_heal()
+                cause.into_recoverable()
             } else {
                 cause
             }));
@@ -230,7 +242,8 @@ impl Finder<'_> {
         self.no_pods(object, owner).await
     }
 
-    /// Pods that could not be made: the newest event says why, or the condition, which keeps the first reason.
+    /// Diagnoses missing pods. The newest event has the current reason; the condition keeps the
+    /// first one.
     async fn no_pods(
         &self,
         object: &Object,
@@ -261,10 +274,10 @@ impl Finder<'_> {
         self.terminating_namespace(object).await
     }
 
-    /// A namespace that is being deleted refuses new pods, and no controller says a word of it.
+    /// A terminating namespace refuses new pods, and no controller reports it.
     async fn terminating_namespace(&self, object: &Object) -> Result<Option<Cause>, ClusterError> {
         let resource = &self.served.kind("v1", "Namespace")?.api;
-        // Who may not read it does not learn it here.
+        // If the namespace may not be read, this cause is not detected.
         let namespace = self.api.get(resource, "", object.namespace()).await;
         let Some(namespace) = namespace.ok().flatten() else {
             return Ok(None);
@@ -280,13 +293,13 @@ impl Finder<'_> {
     }
 
     async fn pod(&self, object: &Object, pod: &Object) -> Result<Option<Cause>, ClusterError> {
-        if is_fine(pod) {
+        if is_healthy(pod) {
             return Ok(None);
         }
         let events = event::of(self.api, self.served, pod).await?;
         let Some(PodFault {
             code,
-            words,
+            message: words,
             container,
         }) = pod::fault(pod, &events)
         else {
@@ -296,7 +309,7 @@ impl Finder<'_> {
         if pod.subject() != object.subject() {
             cause.chain.push(pod.subject());
         }
-        cause.event = events.last().map(told);
+        cause.event = events.last().map(event_line);
         if let Some((name, log)) = container {
             cause.chain.push(format!("container {name}"));
             if let Some(run) = log {
@@ -315,7 +328,7 @@ impl Finder<'_> {
         Ok(Some(cause))
     }
 
-    /// Why the first claim of a pod that is not bound is not.
+    /// Returns the cause for the first claim of a pod that is not bound.
     async fn unbound_claim(&self, pod: &Object) -> Result<Option<Cause>, ClusterError> {
         let volumes = pod
             .0
@@ -330,7 +343,7 @@ impl Finder<'_> {
         for name in names.filter_map(Value::as_str) {
             if let Some(claim) = self.api.get(resource, pod.namespace(), name).await?
                 && let Some(cause) = self.claim(&claim).await?
-                && !cause.is_of_idle_claim()
+                && !cause.is_unused_claim()
             {
                 return Ok(Some(cause));
             }
@@ -338,7 +351,8 @@ impl Finder<'_> {
         Ok(None)
     }
 
-    /// pkg/controller/volume/persistentvolume/pv_controller.go
+    /// Diagnoses a PersistentVolumeClaim by its events
+    /// (pkg/controller/volume/persistentvolume/pv_controller.go).
     async fn claim(&self, claim: &Object) -> Result<Option<Cause>, ClusterError> {
         let phase = claim
             .0
@@ -358,16 +372,16 @@ impl Finder<'_> {
                 {
                     code::STORAGE_CLASS_MISSING
                 }
-                // The driver goes on with it.
+                // The driver continues after this error.
                 "ProvisioningFailed" if event.message.contains("DeadlineExceeded") => Code {
-                    hope: Hope::Heals,
+                    recoverability: Recoverability::Recovers,
                     ..code::PROVISIONING_FAILED
                 },
                 "ProvisioningFailed" => code::PROVISIONING_FAILED,
                 "FailedBinding" => code::NO_STORAGE_CLASS,
                 "WaitForFirstConsumer" => code::CLAIM_WITHOUT_CONSUMER,
                 "ExternalProvisioning" if is_begun => Code {
-                    hope: Hope::Heals,
+                    recoverability: Recoverability::Recovers,
                     ..code::PROVISIONER_SILENT
                 },
                 "ExternalProvisioning" => code::PROVISIONER_SILENT,
@@ -377,19 +391,19 @@ impl Finder<'_> {
             Some((code, event))
         });
         Ok(found.map(|(code, event)| Cause {
-            event: Some(told(event)),
+            event: Some(event_line(event)),
             ..Cause::new(code, claim, &event.message)
         }))
     }
 
-    /// pkg/controller/job/job_controller.go
+    /// Diagnoses a Job (pkg/controller/job/job_controller.go).
     async fn job(&self, job: &Object) -> Result<Option<Cause>, ClusterError> {
         let pods = self.owner_of_pods(job, job).await?;
-        // Until the Job is given up, another run is tried.
+        // Until the Job has failed, its controller starts another run.
         let Some(failed) = job_failure(job) else {
             let may_heal = |cause: Cause| {
-                if RUNS.contains(&cause.code.word) {
-                    cause.that_may_heal()
+                if PER_RUN_REASONS.contains(&cause.code.reason) {
+                    cause.into_recoverable()
                 } else {
                     cause
                 }
@@ -410,7 +424,7 @@ impl Finder<'_> {
         };
         let mut cause = Cause::new(code, job, text("message"));
         if let Some(pods) = pods {
-            cause.words = format!("{}: {}", cause.words, pods.words);
+            cause.message = format!("{}: {}", cause.message, pods.message);
             cause.chain = pods.chain;
             cause.log = pods.log;
             cause.event = pods.event;
@@ -418,22 +432,23 @@ impl Finder<'_> {
         Ok(Some(cause))
     }
 
-    /// The last lines; none if there are none, or they may not be read.
-    async fn log(&self, pod: &Object, container: &str, run: LastRun) -> Vec<String> {
+    /// Returns the last lines of the log; empty if there are none, or the log may not be read.
+    async fn log(&self, pod: &Object, container: &str, run: LogRun) -> Vec<String> {
         let of = |ended| {
             self.api
-                .log(pod.namespace(), pod.name(), container, ended, LINES)
+                .log(pod.namespace(), pod.name(), container, ended, MAX_LOG_LINES)
         };
-        let mut text = of(run == LastRun::Ended).await.unwrap_or_default();
-        if text.is_empty() && run == LastRun::Ended {
-            // A run that was not followed by another is not a previous one.
+        let mut text = of(run == LogRun::Ended).await.unwrap_or_default();
+        if text.is_empty() && run == LogRun::Ended {
+            // If the container has not restarted, the ended run is the current one, not the
+            // previous one.
             text = of(false).await.unwrap_or_default();
         }
         let lines: Vec<&str> = text
             .lines()
             .filter(|line| !line.trim().is_empty())
             .collect();
-        let first = lines.len().saturating_sub(LINES);
+        let first = lines.len().saturating_sub(MAX_LOG_LINES);
         lines
             .iter()
             .skip(first)
@@ -442,8 +457,8 @@ impl Finder<'_> {
     }
 }
 
-/// Whether the controller of an object has not seen its last change.
-fn is_unseen(object: &Object) -> bool {
+/// Returns true if the controller has not observed the object's current generation.
+fn is_generation_unobserved(object: &Object) -> bool {
     let observed = object
         .0
         .get("status")
@@ -451,13 +466,14 @@ fn is_unseen(object: &Object) -> bool {
     observed.is_some_and(|observed| Some(observed) != object.metadata("generation"))
 }
 
-fn told(event: &Event) -> String {
+fn event_line(event: &Event) -> String {
     let text = format!("{}: {}", event.reason, event.message);
-    text.chars().take(LONGEST).collect()
+    text.chars().take(MAX_MESSAGE_CHARS).collect()
 }
 
-/// staging/src/k8s.io/apiextensions-apiserver/pkg/controller/status/naming_controller.go
-fn definition(definition: &Object) -> Option<Cause> {
+/// Diagnoses a CRD
+/// (staging/src/k8s.io/apiextensions-apiserver/pkg/controller/status/naming_controller.go).
+fn custom_resource_definition(definition: &Object) -> Option<Cause> {
     let status = definition.0.get("status")?;
     if let Some(message) = condition(status, "NamesAccepted", "False") {
         return Some(Cause::new(code::NAMES_CONFLICT, definition, message));
@@ -491,7 +507,7 @@ mod tests {
                 "Pod/shop/web-1".into(),
                 "container web".into(),
             ],
-            words: "manifest unknown".into(),
+            message: "manifest unknown".into(),
             event: None,
             log: Vec::new(),
         };
@@ -510,8 +526,15 @@ mod tests {
     fn a_controller_that_has_not_looked_yet_tells_nothing() {
         let of =
             |observed: Value| object(json!({"metadata": {"generation": 3}, "status": observed}));
-        assert!(is_unseen(&of(json!({"observedGeneration": 2}))));
-        assert!(!is_unseen(&of(json!({"observedGeneration": 3}))));
-        assert!(!is_unseen(&of(json!({}))), "a Job has no such thing");
+        assert!(is_generation_unobserved(&of(
+            json!({"observedGeneration": 2})
+        )));
+        assert!(!is_generation_unobserved(&of(
+            json!({"observedGeneration": 3})
+        )));
+        assert!(
+            !is_generation_unobserved(&of(json!({}))),
+            "a Job has no such thing"
+        );
     }
 }

@@ -1,14 +1,14 @@
-//! Whether an object has become what it is meant to be, judged from the object alone: the answers of
-//! kstatus (cli-utils 0.37), word for word (specification of waiting, section 11).
+//! Computes the status of an object from the object alone, with the same results and messages as
+//! kstatus (cli-utils 0.37). See `docs/apply.md` on readiness.
 //!
-//! | step | what decides |
+//! | step | deciding field or rule |
 //! |---|---|
-//! | 1 | it is being deleted |
-//! | 2 | its controller has not seen its last change |
+//! | 1 | `metadata.deletionTimestamp` is set |
+//! | 2 | `status.observedGeneration` differs from `metadata.generation` |
 //! | 3 | a condition `Reconciling` or `Stalled` |
 //! | 4 | the rules of its kind (`workload`, `batch`, `other`) |
-//! | 5 | a condition `Ready` |
-//! | 6 | nothing: it is current |
+//! | 5 | a condition `Existing` |
+//! | 6 | none of these: it is current |
 
 mod batch;
 mod fields;
@@ -21,25 +21,25 @@ use serde_json::{Map, Value, json};
 
 use crate::manifest::Object;
 
-/// How far an object is.
+/// Status of an object, as in kstatus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Status {
-    /// On its way.
+    /// The controller is still working towards the desired state.
     InProgress,
-    /// It will not get there by itself.
+    /// It will not become ready without a change.
     Failed,
-    /// It is what it is meant to be.
+    /// The desired state is reached.
     Current,
     /// It is being deleted.
     Terminating,
-    /// It is not there.
+    /// It does not exist.
     NotFound,
-    /// It could not be read.
+    /// Its status could not be computed.
     Unknown,
 }
 
 impl Status {
-    /// Its word, as kstatus writes it.
+    /// Returns the name that kstatus uses.
     pub fn word(self) -> &'static str {
         match self {
             Self::InProgress => "InProgress",
@@ -52,31 +52,32 @@ impl Status {
     }
 }
 
-/// How far an object is, and why.
+/// Status of an object, with the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readiness {
-    /// How far.
+    /// Computed status.
     pub status: Status,
-    /// A short sentence.
+    /// One sentence for people.
     pub message: String,
-    /// A word for it, such as `LessReady`; empty where it is current.
+    /// CamelCase reason such as `LessReady`; may be empty.
     pub reason: String,
-    /// The controller's own words, where they say more than the message.
+    /// The controller's own message, where it says more than `message`.
     pub detail: Option<String>,
 }
 
-/// An object from which nothing can be told. No text of it quotes a value.
+/// The status of an object cannot be computed. The messages never quote a field's value, except an
+/// unknown pod phase (60 characters).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadinessError {
-    /// A field is of the wrong type.
+    /// A field has the wrong type.
     #[error("{field} is not {wanted}")]
     Type {
-        /// Which.
+        /// Path of the field.
         field: String,
-        /// What it has to be.
+        /// The required type, with its article.
         wanted: &'static str,
     },
-    /// A pod in a phase that Kubernetes does not have.
+    /// A pod phase that Kubernetes does not define.
     #[error("unknown phase {0}")]
     Phase(String),
 }
@@ -103,12 +104,12 @@ impl Readiness {
         Self::new(Status::Failed, reason, message)
     }
 
-    /// Whether it is current.
+    /// Returns true if the status is [`Status::Current`].
     pub fn is_current(&self) -> bool {
         self.status == Status::Current
     }
 
-    /// The document that kstatus gives: status, message, and at most one condition.
+    /// Returns the result as kstatus encodes it: status, message, and at most one condition.
     pub fn document(&self) -> Value {
         let kind = match self.status {
             Status::InProgress => Some("Reconciling"),
@@ -133,19 +134,20 @@ impl Readiness {
     }
 }
 
-/// Judges an object as the API server gives it. `now` is for pods that nobody has had time to place.
+/// Computes the status of an object that was read from the API server. `now` decides how long a pod
+/// has been unschedulable.
 ///
 /// # Errors
-/// [`ReadinessError`] where the object has fields of types that no controller writes.
-pub fn judge(object: &Object, now: Timestamp) -> Result<Readiness, ReadinessError> {
+/// Fails if a field has a type that no controller writes, or a pod has an unknown phase.
+pub fn compute_status(object: &Object, now: Timestamp) -> Result<Readiness, ReadinessError> {
     if let Some(answer) = terminating(object)? {
         return Ok(answer);
     }
-    if let Some(answer) = unseen(object)? {
+    if let Some(answer) = generation_not_observed(object)? {
         return Ok(answer);
     }
     let conditions = conditions(object)?;
-    if let Some(answer) = conditions.iter().find_map(told) {
+    if let Some(answer) = conditions.iter().find_map(kstatus_condition) {
         return Ok(answer);
     }
     let judged = match (object.group(), object.kind()) {
@@ -156,7 +158,7 @@ pub fn judge(object: &Object, now: Timestamp) -> Result<Readiness, ReadinessErro
         ("", "Pod") => Some(batch::pod(object, &conditions, now)?),
         ("batch", "Job") => Some(batch::job(object, &conditions)),
         ("", "Service") => Some(other::service(object)),
-        ("", "PersistentVolumeClaim") => Some(other::claim(object)),
+        ("", "PersistentVolumeClaim") => Some(other::persistent_volume_claim(object)),
         ("", "Secret" | "ConfigMap") | ("batch", "CronJob") => {
             Some(Readiness::current("Resource is always ready"))
         }
@@ -164,9 +166,9 @@ pub fn judge(object: &Object, now: Timestamp) -> Result<Readiness, ReadinessErro
             Some(Readiness::current("AllowedDisruptions has been computed."))
         }
         ("apiextensions.k8s.io", "CustomResourceDefinition") => {
-            Some(other::definition(&conditions))
+            Some(other::custom_resource_definition(&conditions))
         }
-        _ => conditions.iter().find_map(ready),
+        _ => conditions.iter().find_map(ready_condition),
     };
     Ok(judged.unwrap_or_else(|| Readiness::current("Resource is current")))
 }
@@ -182,13 +184,13 @@ fn terminating(object: &Object) -> Result<Option<Readiness>, ReadinessError> {
         ))),
         Some(_) => Err(ReadinessError::Type {
             field: "metadata.deletionTimestamp".into(),
-            wanted: "a text",
+            wanted: "a string",
         }),
     }
 }
 
-/// The controller's view is of another generation than the object's.
-fn unseen(object: &Object) -> Result<Option<Readiness>, ReadinessError> {
+/// Returns a result if the controller has not observed the object's current generation.
+fn generation_not_observed(object: &Object) -> Result<Option<Readiness>, ReadinessError> {
     let Some((wanted, observed)) = generation(object)? else {
         return Ok(None);
     };
@@ -204,8 +206,8 @@ fn unseen(object: &Object) -> Result<Option<Readiness>, ReadinessError> {
     )))
 }
 
-/// What a controller says in kstatus' own conditions.
-fn told(condition: &Condition<'_>) -> Option<Readiness> {
+/// Evaluates kstatus' own conditions, `Reconciling` and `Stalled`.
+fn kstatus_condition(condition: &Condition<'_>) -> Option<Readiness> {
     match (condition.kind, condition.status) {
         ("Reconciling", "True") => {
             Some(Readiness::in_progress(condition.reason, condition.message))
@@ -215,7 +217,7 @@ fn told(condition: &Condition<'_>) -> Option<Readiness> {
     }
 }
 
-fn ready(condition: &Condition<'_>) -> Option<Readiness> {
+fn ready_condition(condition: &Condition<'_>) -> Option<Readiness> {
     match (condition.kind, condition.status) {
         ("Ready", "True") => Some(Readiness::current("Resource is Ready")),
         ("Ready", "False" | "Unknown") => {

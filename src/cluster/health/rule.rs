@@ -1,8 +1,8 @@
-//! Rules that say when an object is ready: CEL over the object, which is called `self`. The operator's rules are
-//! settings; the author of an object may add one in an annotation.
+//! Readiness rules: CEL expressions over the object, which is bound to `self`. Operators define
+//! rules in the settings; the author of an object may add one in an annotation.
 //!
-//! Expressions and objects come from outside, so an evaluation is bounded before it begins ([`cost`]), and goes on
-//! beside everything else, for a limited time.
+//! Expressions and objects are untrusted. The cost of an evaluation is bounded before it starts
+//! ([`cost`]); it runs on its own thread, with a timeout.
 
 mod cost;
 
@@ -18,29 +18,30 @@ use serde_json::Value;
 use crate::cluster::health::readiness::{Readiness, Status};
 use crate::manifest::Object;
 
-/// An expression for one object.
+/// Annotation that holds a readiness expression for its object.
 pub const ANNOTATION: &str = "nuon.co/ready-when";
 
-/// The longest expression, in bytes.
+/// Maximum length of an expression, in bytes.
 const MAX_LENGTH: usize = 1000;
 
-/// The longest evaluation. The bound on its cost is far below; this is for a machine that stands still.
+/// Timeout of one evaluation. The cost bound ends evaluations far earlier; this covers a stalled
+/// machine.
 const EVALUATION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What decides, beside an object itself, whether it is ready.
+/// What decides readiness in addition to the object itself.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
-    /// The operator's rules.
+    /// The operator's rules. The first one that matches an object's kind applies.
     pub ready: Vec<ReadyRule>,
     /// Whether `nuon.co/wait: disabled` of the author counts.
     pub author_may_skip_wait: bool,
     /// Whether `nuon.co/ready-when` of the author replaces all other rules.
     pub author_may_replace: bool,
-    /// Our field manager: annotations under others are the operator's.
+    /// Our field manager. Annotations that another manager owns count as the operator's.
     pub manager: String,
 }
 
-/// `KIND[.GROUP]: EXPRESSION`: when objects of a kind are ready.
+/// A rule `KIND[.GROUP]: EXPRESSION`. Objects of the kind are ready when the expression is true.
 #[derive(Clone)]
 pub struct ReadyRule {
     kind: String,
@@ -59,8 +60,11 @@ impl FromStr for ReadyRule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text:?} is no rule like Widget.example.com: self.status.phase == 'Ready'");
+        let wrong = || {
+            format!(
+                "{text:?} is not a rule such as Widget.example.com: self.status.phase == 'Ready'"
+            )
+        };
         let (kind, expression) = text.split_once(':').ok_or_else(wrong)?;
         let (kind, group) = match kind.trim().split_once('.') {
             Some((kind, group)) => (kind, Some(group.to_owned())),
@@ -80,14 +84,16 @@ impl FromStr for ReadyRule {
     }
 }
 
-/// Stack for parsing and evaluating: each bracket of an expression takes some.
-const STACK: usize = 64 << 20;
+/// Stack size in bytes for parsing and evaluating, both of which recurse for each bracket of an
+/// expression.
+const STACK_SIZE: usize = 64 << 20;
 
-/// Runs work that may go deep on a thread with a large stack, and waits for it; none if it failed.
+/// Runs deeply recursive work on a thread with a large stack and blocks until it ends. Returns
+/// `Missing` if the thread could not start or panicked.
 fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
-            .stack_size(STACK)
+            .stack_size(STACK_SIZE)
             .spawn_scoped(scope, work);
         thread.ok()?.join().ok()
     })
@@ -95,39 +101,39 @@ fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
 
 fn compile(text: &str) -> Result<Program, String> {
     if text.len() > MAX_LENGTH {
-        return Err(format!("an expression has at most {MAX_LENGTH} characters"));
+        return Err(format!("an expression has at most {MAX_LENGTH} bytes"));
     }
     let compiled = on_large_stack(|| {
         let program = Program::compile(text).map_err(|error| {
-            // The lines that follow show the place.
+            // The lines after the first one show the position.
             let error = error.to_string();
             format!(
-                "{text:?} is no CEL expression: {}",
+                "{text:?} is not a valid CEL expression: {}",
                 error.lines().next().unwrap_or_default()
             )
         })?;
         if cost::loops(program.expression()) > MAX_LOOPS {
             return Err(format!(
-                "an expression goes over lists at most {MAX_LOOPS} times: {text}"
+                "an expression may loop over lists at most {MAX_LOOPS} times: {text}"
             ));
         }
         Ok(program)
     });
-    compiled.unwrap_or_else(|| Err(format!("{text:?} cannot be read")))
+    compiled.unwrap_or_else(|| Err(format!("{text:?} could not be parsed")))
 }
 
-/// What the rules say of an object.
+/// Results of the rules for one object.
 #[derive(Debug, Default)]
 pub struct Answers {
-    /// The operator's rule for its kind, if there is one.
+    /// Result of the operator's rule for the kind, if there is one.
     pub operator: Option<Readiness>,
-    /// The object's own annotation, if it has one.
+    /// Result of the object's annotation, if it has one.
     pub author: Option<Readiness>,
 }
 
 impl Rules {
-    /// Asks the first rule for the object's kind, and its annotation.
-    pub async fn ask(&self, object: &Object) -> Answers {
+    /// Evaluates the first rule for the object's kind, and the object's annotation.
+    pub async fn evaluate(&self, object: &Object) -> Answers {
         let is_about = |rule: &&ReadyRule| {
             rule.kind == object.kind()
                 && rule
@@ -154,11 +160,10 @@ impl Rules {
     }
 }
 
-/// What an expression says of an object.
-enum Verdict {
+enum RuleOutcome {
     Holds(bool),
     TooExpensive,
-    NoTruth,
+    NotBoolean,
 }
 
 async fn evaluate(expression: Arc<Program>, text: &str, object: &Object) -> Readiness {
@@ -166,16 +171,18 @@ async fn evaluate(expression: Arc<Program>, text: &str, object: &Object) -> Read
     let evaluation =
         tokio::task::spawn_blocking(move || on_large_stack(|| verdict(&expression, &value)));
     match tokio::time::timeout(EVALUATION_TIMEOUT, evaluation).await {
-        Ok(Ok(Some(Verdict::Holds(true)))) => answer(Status::Current, "", format!("{text} holds")),
-        Ok(Ok(Some(Verdict::Holds(false)))) => answer(
+        Ok(Ok(Some(RuleOutcome::Holds(true)))) => {
+            answer(Status::Current, "", format!("{text} holds"))
+        }
+        Ok(Ok(Some(RuleOutcome::Holds(false)))) => answer(
             Status::InProgress,
             "RuleNotMet",
             format!("{text} does not hold"),
         ),
-        Ok(Ok(Some(Verdict::NoTruth))) => answer(
+        Ok(Ok(Some(RuleOutcome::NotBoolean))) => answer(
             Status::Failed,
             "RuleInvalid",
-            format!("{text} is neither true nor false"),
+            format!("{text} does not return true or false"),
         ),
         _ => {
             let message = format!("{text} takes too many steps for an object of this size");
@@ -184,17 +191,17 @@ async fn evaluate(expression: Arc<Program>, text: &str, object: &Object) -> Read
     }
 }
 
-fn verdict(expression: &Program, value: &Value) -> Verdict {
-    if cost::of(expression.expression(), Size::of(value)) > MAX_COST {
-        return Verdict::TooExpensive;
+fn verdict(expression: &Program, value: &Value) -> RuleOutcome {
+    if cost::max_cost(expression.expression(), Size::of(value)) > MAX_COST {
+        return RuleOutcome::TooExpensive;
     }
     let mut context = Context::default();
     let is_seen = context.add_variable("self", value).is_ok();
     match expression.execute(&context) {
-        Ok(cel::Value::Bool(holds)) => Verdict::Holds(is_seen && holds),
-        Ok(_) => Verdict::NoTruth,
-        // A status that is not there yet.
-        Err(_) => Verdict::Holds(false),
+        Ok(cel::Value::Bool(holds)) => RuleOutcome::Holds(is_seen && holds),
+        Ok(_) => RuleOutcome::NotBoolean,
+        // A failed evaluation usually means that a status field is not set yet.
+        Err(_) => RuleOutcome::Holds(false),
     }
 }
 
@@ -231,7 +238,7 @@ mod tests {
             ready,
             ..Rules::default()
         }
-        .ask(&widget(status, annotation))
+        .evaluate(&widget(status, annotation))
         .await;
         (
             answers.operator.map(|answer| answer.status),
@@ -277,7 +284,7 @@ mod tests {
             ready: vec![rule[0].parse().unwrap()],
             ..Rules::default()
         };
-        assert!(rules.ask(&other).await.operator.is_none());
+        assert!(rules.evaluate(&other).await.operator.is_none());
     }
 
     #[test]
@@ -299,7 +306,7 @@ mod tests {
         }
     }
 
-    /// What would go on for minutes, or take all memory, is not begun; what people write is.
+    /// Expressions that would run for minutes or exhaust memory are refused; ordinary ones pass.
     #[tokio::test]
     async fn evaluations_are_bounded_by_the_object() {
         let list: Vec<u32> = (0..20_000).collect();

@@ -1,4 +1,4 @@
-//! What an object owns, down to its pods.
+//! Lists the objects that an object owns, down to its pods.
 
 use futures_util::future::{BoxFuture, FutureExt as _};
 use jiff::Timestamp;
@@ -11,26 +11,26 @@ use crate::cluster::health::rule::Rules;
 use crate::cluster::health::wait::readiness;
 use crate::manifest::{Object, ObjectId};
 
-/// An object that another one owns.
-pub struct Owned {
-    /// Which.
+/// An object that is owned, directly or through others.
+pub struct OwnedObject {
+    /// Identity of the object.
     pub id: ObjectId,
-    /// Steps from the object that was asked about.
+    /// Number of owner references between it and the root object; 1 for direct children.
     pub depth: usize,
-    /// How far it is.
+    /// Its status, without readiness rules.
     pub readiness: Readiness,
 }
 
-/// What an object owns, each followed by what that owns.
+/// Lists the owned objects of an object, depth first.
 ///
 /// # Errors
-/// [`ClusterError`].
+/// Fails if the cluster does not serve an owned kind, or a list request fails.
 pub async fn of(
     api: &Api,
     served: &Served,
     object: &Object,
     now: Timestamp,
-) -> Result<Vec<Owned>, ClusterError> {
+) -> Result<Vec<OwnedObject>, ClusterError> {
     let mut found = Vec::new();
     collect(api, served, object, now, 1, &mut found).await?;
     Ok(found)
@@ -42,7 +42,7 @@ fn collect<'a>(
     object: &'a Object,
     now: Timestamp,
     depth: usize,
-    found: &'a mut Vec<Owned>,
+    found: &'a mut Vec<OwnedObject>,
 ) -> BoxFuture<'a, Result<(), ClusterError>> {
     async move {
         let (api_version, kind) = match (object.group(), object.kind()) {
@@ -53,7 +53,7 @@ fn collect<'a>(
             _ => return Ok(()),
         };
         for owned in owned_by(api, served, object, api_version, kind).await? {
-            found.push(Owned {
+            found.push(OwnedObject {
                 id: owned.id(),
                 depth,
                 readiness: readiness(&owned, &Rules::default(), now).await,

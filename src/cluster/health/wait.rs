@@ -15,71 +15,72 @@ use crate::cluster::client::Api;
 use crate::cluster::client::discovery::Served;
 use crate::cluster::client::watch::{Seen, Watches};
 use crate::cluster::health::cause::Cause;
-use crate::cluster::health::readiness::{Readiness, Status, judge};
+use crate::cluster::health::readiness::{Readiness, Status, compute_status};
 use crate::cluster::health::rule::{Answers, Rules};
 use crate::cluster::health::{cause, rule};
 use crate::manifest::managed_fields::is_annotated_by_others;
 use crate::manifest::{Object, ObjectId};
 
-/// Turns waiting for an object off.
+/// Annotation and value that turn waiting for an object off.
 pub const ANNOTATION: (&str, &str) = ("nuon.co/wait", "disabled");
 
-/// How often it is looked why objects are not ready.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval between diagnoses of objects that are not ready.
+const DIAGNOSIS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often it is told what is waited for.
-const WORD: Duration = Duration::from_secs(15);
+/// Interval between progress messages.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Objects that are named when it is.
-const MOST_NAMED: usize = 3;
+/// Maximum number of objects that a progress message names.
+const MAX_NAMED: usize = 3;
 
-/// How long an object may be unready while it has to stay ready: a change of its size is no fault.
-const LAPSE: Duration = Duration::from_secs(15);
+/// Maximum time that an object may be unready during the bake time: scaling, for example, is not a
+/// fault.
+const UNREADY_GRACE: Duration = Duration::from_secs(15);
 
-/// How long causes are borne that may have been there before the deploy.
-const INHERITED: Duration = Duration::from_secs(60);
+/// Grace period for failures that may predate this deploy.
+const PRE_DEPLOY_GRACE: Duration = Duration::from_secs(60);
 
-/// The longest that one look may take.
-const LONGEST_LOOK: Duration = Duration::from_secs(15);
+/// Timeout of one diagnosis, and of the final reads.
+const DIAGNOSIS_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Objects that are looked at each time.
-const MOST_LOOKED_AT: usize = 10;
+/// Maximum number of objects to diagnose per interval.
+const MAX_DIAGNOSED: usize = 10;
 
-/// Objects that are looked at when the time is over.
-const MOST_EXPLAINED: usize = 50;
+/// Maximum number of objects to diagnose after the deadline.
+const MAX_DIAGNOSED_AT_END: usize = 50;
 
-/// Objects that are read once more when the time is over.
-const MOST_READ: usize = 200;
+/// Maximum number of objects to read again after the deadline.
+const MAX_REREAD: usize = 200;
 
-/// Reads at once.
-const AT_ONCE: usize = 8;
+/// Maximum number of concurrent reads.
+const MAX_CONCURRENT: usize = 8;
 
-/// How objects are waited for.
+/// How to wait for objects.
 #[derive(Debug, Clone)]
-pub struct Waiting {
-    /// The longest that is waited.
+pub struct WaitOptions {
+    /// Maximum time until all objects are ready.
     pub timeout: Duration,
-    /// When it must have ended, baking included, by the clock's elapsed time.
+    /// Deadline for the whole wait, bake time included, in the clock's elapsed time.
     pub until: Option<Duration>,
-    /// How long objects must then stay ready.
+    /// Time that all objects must then stay ready.
     pub bake: Duration,
-    /// Rules of the user.
+    /// The operator's readiness rules, and what authors may relax.
     pub rules: Rules,
 }
 
 /// An object that is not ready.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NotReady {
-    /// The object.
+    /// Subject of the object: `Kind/namespace/name`.
     pub subject: String,
-    /// How far it is.
+    /// Last status that was computed.
     pub readiness: Readiness,
-    /// Why.
+    /// Why it is not ready.
     pub cause: Cause,
 }
 
 impl NotReady {
-    /// As a document.
+    /// Returns the object as a JSON document.
     pub fn document(&self) -> Value {
         json!({"object": self.subject, "status": self.readiness.document(), "cause": self.cause.document()})
     }
@@ -87,155 +88,156 @@ impl NotReady {
 
 /// How a wait ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Waited {
+pub enum WaitOutcome {
     /// All objects are ready.
     Ready,
-    /// Some will not be.
-    Hopeless(Vec<NotReady>),
-    /// Some were not in time.
-    Late(Vec<NotReady>),
-    /// It was stopped.
+    /// Some objects cannot recover without intervention.
+    Unrecoverable(Vec<NotReady>),
+    /// Some objects were not ready before the deadline.
+    TimedOut(Vec<NotReady>),
+    /// The job was stopped.
     Stopped,
 }
 
-/// Waits for objects, as they were just read or written. `told` hears of each that becomes ready, and why others
-/// are not.
+/// Waits for objects, given as they were last read or written. Reports to `progress` each object
+/// that becomes ready, and why others are not.
 pub async fn wait(
     api: &Api,
     served: &Served,
     objects: Vec<Object>,
-    waiting: &Waiting,
-    told: &(dyn Fn(&str) + Sync),
-) -> Waited {
+    options: &WaitOptions,
+    progress: &(dyn Fn(&str) + Sync),
+) -> WaitOutcome {
     let mut pending = Pending {
         last: None,
         api,
         served,
-        rules: &waiting.rules,
-        told,
+        rules: &options.rules,
+        progress,
         objects: BTreeMap::new(),
     };
     for object in &objects {
-        pending.see(object.clone()).await;
+        pending.update(object.clone()).await;
     }
-    let end = waiting.end(api.clock.elapsed() + waiting.timeout);
-    // Those that are ready are watched as long as they have to stay so.
-    let baking = waiting.bake > Duration::ZERO;
+    let end = options.deadline(api.clock.elapsed() + options.timeout);
+    // With a bake time, objects that are ready already are watched too.
+    let baking = options.bake > Duration::ZERO;
     let watched: Vec<&Object> = objects
         .iter()
         .filter(|object| baking || pending.objects.contains_key(&object.id()))
         .collect();
     let mut watches = Watches::begin(api, served, watched.into_iter());
     if !pending.objects.is_empty() {
-        told(&format!(
-            "waits for {} objects, for at most {} s",
+        progress(&format!(
+            "waiting for {} objects, for at most {} s",
             pending.objects.len(),
-            waiting.timeout.as_secs()
+            options.timeout.as_secs()
         ));
     }
-    let mut next_look = api.clock.elapsed() + LOOK;
-    let mut next_word = api.clock.elapsed() + WORD;
-    // When all were ready, and since when, after that, some are not any more.
-    let mut all_ready: Option<Duration> = None;
-    let mut lost: Option<Duration> = None;
+    let mut next_diagnosis = api.clock.elapsed() + DIAGNOSIS_INTERVAL;
+    let mut next_progress = api.clock.elapsed() + PROGRESS_INTERVAL;
+    // When all objects became ready, and since when some are unready again.
+    let mut ready_since: Option<Duration> = None;
+    let mut unready_since: Option<Duration> = None;
     loop {
         let now = api.clock.elapsed();
         if pending.objects.is_empty() {
-            lost = None;
-            if now >= waiting.end(*all_ready.get_or_insert(now) + waiting.bake) {
-                return Waited::Ready;
+            unready_since = None;
+            if now >= options.deadline(*ready_since.get_or_insert(now) + options.bake) {
+                return WaitOutcome::Ready;
             }
-        } else if all_ready.is_some() {
-            lost.get_or_insert(now);
+        } else if ready_since.is_some() {
+            unready_since.get_or_insert(now);
         }
-        let until = if all_ready.is_none() {
-            next_look.min(end)
+        let until = if ready_since.is_none() {
+            next_diagnosis.min(end)
         } else {
-            next_look
+            next_diagnosis
         }
         .saturating_sub(now);
         let seen = tokio::select! {
-            () = api.stop.stopped() => return Waited::Stopped,
+            () = api.stop.stopped() => return WaitOutcome::Stopped,
             seen = watches.next() => Some(seen),
             () = api.clock.sleep(until) => None,
         };
         match seen {
-            Some(Seen::Object(object)) => pending.see(object).await,
+            Some(Seen::Object(object)) => pending.update(object).await,
             Some(Seen::Gone(id)) => {
-                pending.gone(&id, objects.iter().find(|object| object.id() == id))
+                pending.handle_deletion(&id, objects.iter().find(|object| object.id() == id))
             }
-            Some(Seen::Unwatched(words)) => told(&words),
+            Some(Seen::Unwatched(words)) => progress(&words),
             None => {}
         }
         let now = api.clock.elapsed();
-        if now >= next_look {
-            if pending.look(now).await {
-                return Waited::Hopeless(pending.causes());
+        if now >= next_diagnosis {
+            if pending.diagnose_next(now).await {
+                return WaitOutcome::Unrecoverable(pending.causes());
             }
-            next_look = api.clock.elapsed() + LOOK;
+            next_diagnosis = api.clock.elapsed() + DIAGNOSIS_INTERVAL;
         }
-        if now >= next_word && !pending.objects.is_empty() {
-            told(&pending.progress());
-            next_word = now + WORD;
+        if now >= next_progress && !pending.objects.is_empty() {
+            progress(&pending.progress_line());
+            next_progress = now + PROGRESS_INTERVAL;
         }
-        let is_late = match (all_ready, lost) {
+        let is_late = match (ready_since, unready_since) {
             (None, _) => now >= end,
-            (Some(_), Some(lost)) => now >= waiting.end(lost + LAPSE),
+            (Some(_), Some(lost)) => now >= options.deadline(lost + UNREADY_GRACE),
             (Some(_), None) => false,
         };
         if is_late && !pending.objects.is_empty() {
-            // A watch may have been silent.
-            pending.read().await;
+            // A watch may have missed changes.
+            pending.reread().await;
             if !pending.objects.is_empty() {
                 pending
-                    .look_at(pending.unexplained(), api.clock.elapsed())
+                    .diagnose(pending.unexplained(), api.clock.elapsed())
                     .await;
-                return Waited::Late(pending.causes());
+                return WaitOutcome::TimedOut(pending.causes());
             }
         }
     }
 }
 
-impl Waiting {
-    /// A time by the clock's elapsed time, or the last if that is sooner.
-    pub fn end(&self, time: Duration) -> Duration {
+impl WaitOptions {
+    /// Returns `time` or [`until`](Self::until), whichever is earlier, in the clock's elapsed time.
+    pub fn deadline(&self, time: Duration) -> Duration {
         self.until.map_or(time, |until| time.min(until))
     }
 }
 
-/// The objects that are not ready.
+/// The objects that are not ready yet, with what is needed to diagnose them.
 struct Pending<'a> {
-    /// The last object that was looked at: the next ones come first.
+    /// The last object that was diagnosed; the next diagnosis starts after it.
     last: Option<ObjectId>,
     api: &'a Api,
     served: &'a Served,
     rules: &'a Rules,
-    told: &'a (dyn Fn(&str) + Sync),
-    objects: BTreeMap<ObjectId, One>,
+    progress: &'a (dyn Fn(&str) + Sync),
+    objects: BTreeMap<ObjectId, PendingObject>,
 }
 
-struct One {
+struct PendingObject {
     object: Object,
     readiness: Readiness,
     cause: Option<Cause>,
-    /// Since when it is known to be at fault.
+    /// Since when the current cause is known.
     since: Option<Duration>,
-    /// Until when causes are borne, because they may be of before the deploy: its controller had nothing new to look at.
-    borne_until: Option<Duration>,
+    /// Until when causes are tolerated, because they may predate the deploy: the controller had
+    /// observed this generation before.
+    tolerated_until: Option<Duration>,
 }
 
-impl One {
-    /// Takes what was found; what is new of it, as a sentence.
-    fn learn(&mut self, found: Option<Cause>, now: Duration) -> Option<String> {
+impl PendingObject {
+    /// Stores the result of a diagnosis. Returns a sentence if the reason is new.
+    fn set_cause(&mut self, found: Option<Cause>, now: Duration) -> Option<String> {
         let of = |cause: &Option<Cause>| {
             let cause = cause.as_ref()?;
             Some((
-                cause.code.word,
-                cause.code.hope.patience().is_some(),
+                cause.code.reason,
+                cause.code.recoverability.grace().is_some(),
                 cause.chain.get(1).cloned(),
             ))
         };
-        let word = |cause: &Option<Cause>| cause.as_ref().map(|cause| cause.code.word);
+        let word = |cause: &Option<Cause>| cause.as_ref().map(|cause| cause.code.reason);
         let is_new = word(&found) != word(&self.cause);
         if of(&found) != of(&self.cause) {
             self.since = found.as_ref().map(|_| now);
@@ -244,34 +246,34 @@ impl One {
         self.cause.as_ref().filter(|_| is_new).map(Cause::sentence)
     }
 
-    /// Whether it is given up. What others may help is not as long as some of them are on their way, and what may be of
-    /// before the deploy not until there was time to see whether that has helped.
-    fn is_hopeless(&self, now: Duration, others_come: bool) -> bool {
+    /// Returns true if the wait should give up on this object. Tolerates causes that other pending
+    /// objects may resolve, and causes that may predate the deploy until their grace period ends.
+    fn is_unrecoverable(&self, now: Duration, others_come: bool) -> bool {
         let (Some(cause), Some(since)) = (&self.cause, self.since) else {
             return false;
         };
-        let Some(patience) = cause.code.hope.patience() else {
+        let Some(patience) = cause.code.recoverability.grace() else {
             return false;
         };
-        let may_be_helped = others_come && cause.code.hope.is_for_others();
-        let is_borne = self.borne_until.is_some_and(|until| now < until);
+        let may_be_helped = others_come && cause.code.recoverability.may_be_resolved_by_others();
+        let is_borne = self.tolerated_until.is_some_and(|until| now < until);
         !may_be_helped && !is_borne && now.saturating_sub(since) >= patience
     }
 }
 
 impl Pending<'_> {
-    async fn see(&mut self, object: Object) {
+    async fn update(&mut self, object: Object) {
         let id = object.id();
         let readiness = readiness(&object, self.rules, self.api.clock.now()).await;
         let known = self.objects.remove(&id);
         if readiness.is_current() {
             if known.is_some() {
-                (self.told)(&format!("{id} is ready: {}", readiness.message));
+                (self.progress)(&format!("{id} is ready: {}", readiness.message));
             }
             return;
         }
         let one = match known {
-            Some(one) => One {
+            Some(one) => PendingObject {
                 object,
                 readiness,
                 ..one
@@ -282,21 +284,21 @@ impl Pending<'_> {
                     .get("status")
                     .and_then(|status| status.get("observedGeneration"));
                 let is_old = observed.is_some() && observed == object.metadata("generation");
-                let borne_until = is_old.then(|| self.api.clock.elapsed() + INHERITED);
-                One {
+                let borne_until = is_old.then(|| self.api.clock.elapsed() + PRE_DEPLOY_GRACE);
+                PendingObject {
                     object,
                     readiness,
                     cause: None,
                     since: None,
-                    borne_until,
+                    tolerated_until: borne_until,
                 }
             }
         };
         self.objects.insert(id, one);
     }
 
-    /// A Job that removes itself when it is done is done.
-    fn gone(&mut self, id: &ObjectId, object: Option<&Object>) {
+    /// Handles a deletion. A Job that deletes itself after completion counts as done.
+    fn handle_deletion(&mut self, id: &ObjectId, object: Option<&Object>) {
         let Some(object) = object else { return };
         let removes_itself = object
             .0
@@ -308,42 +310,42 @@ impl Pending<'_> {
         }
         let readiness = Readiness {
             status: Status::NotFound,
-            message: "it was deleted while it was waited for".into(),
+            message: "it was deleted during the wait".into(),
             reason: "Deleted".into(),
             detail: None,
         };
-        let one = One {
+        let one = PendingObject {
             object: object.clone(),
             readiness,
             cause: None,
             since: None,
-            borne_until: None,
+            tolerated_until: None,
         };
         self.objects.insert(id.clone(), one);
     }
 
-    /// What is waited for, in a line.
-    fn progress(&self) -> String {
+    /// Formats one line that names the objects still pending.
+    fn progress_line(&self) -> String {
         let count = self.objects.len();
-        let named = self.objects.iter().take(MOST_NAMED);
+        let named = self.objects.iter().take(MAX_NAMED);
         let named: Vec<String> = named
             .map(|(id, one)| format!("{id} ({})", one.readiness.message))
             .collect();
-        let more = if count > MOST_NAMED {
-            format!(" and {} more", count - MOST_NAMED)
+        let more = if count > MAX_NAMED {
+            format!(" and {} more", count - MAX_NAMED)
         } else {
             String::new()
         };
-        format!("still waits for {}{more}", named.join(", "))
+        format!("still waiting for {}{more}", named.join(", "))
     }
 
-    /// Reads the objects once more.
-    async fn read(&mut self) {
+    /// Reads the pending objects again.
+    async fn reread(&mut self) {
         let (api, served) = (self.api, self.served);
         let objects: Vec<Object> = self
             .objects
             .values()
-            .take(MOST_READ)
+            .take(MAX_REREAD)
             .map(|one| one.object.clone())
             .collect();
         let reads = objects.into_iter().map(|object| async move {
@@ -354,20 +356,20 @@ impl Pending<'_> {
                 .flatten()
         });
         let reads = futures_util::stream::iter(reads.collect::<Vec<_>>())
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(MAX_CONCURRENT)
             .collect::<Vec<_>>();
         let found = api
             .clock
-            .timeout(LONGEST_LOOK, reads)
+            .timeout(DIAGNOSIS_TIMEOUT, reads)
             .await
             .unwrap_or_default();
         for object in found.into_iter().flatten() {
-            self.see(object).await;
+            self.update(object).await;
         }
     }
 
-    /// Looks why the next objects are not ready; true if for one there is no hope.
-    async fn look(&mut self, now: Duration) -> bool {
+    /// Diagnoses the next objects in turn. Returns true if one of them should be given up.
+    async fn diagnose_next(&mut self, now: Duration) -> bool {
         let last = self.last.take();
         let (before, after): (Vec<_>, Vec<_>) = self
             .objects
@@ -376,44 +378,44 @@ impl Pending<'_> {
         let ids: Vec<ObjectId> = after
             .into_iter()
             .chain(before)
-            .take(MOST_LOOKED_AT)
+            .take(MAX_DIAGNOSED)
             .cloned()
             .collect();
         self.last = ids.last().cloned();
-        self.look_at(ids, now).await
+        self.diagnose(ids, now).await
     }
 
-    /// The first objects of which it is not known why they are not ready.
+    /// Returns the first objects that have no cause yet.
     fn unexplained(&self) -> Vec<ObjectId> {
         let unexplained = self.objects.iter().filter(|(_, one)| one.cause.is_none());
         unexplained
             .map(|(id, _)| id.clone())
-            .take(MOST_EXPLAINED)
+            .take(MAX_DIAGNOSED_AT_END)
             .collect()
     }
 
-    async fn look_at(&mut self, ids: Vec<ObjectId>, now: Duration) -> bool {
+    async fn diagnose(&mut self, ids: Vec<ObjectId>, now: Duration) -> bool {
         let (api, served) = (self.api, self.served);
         let looks = ids
             .iter()
             .filter_map(|id| self.objects.get(id))
             .map(|one| async move {
                 match one.readiness.status {
-                    Status::NotFound => Some(Some(cause::gone(&one.object, &one.readiness))),
+                    Status::NotFound => Some(Some(cause::deleted(&one.object, &one.readiness))),
                     _ => {
                         let look = cause::find(api, served, &one.object, &one.readiness);
-                        api.clock.timeout(LONGEST_LOOK, look).await.ok()?.ok()
+                        api.clock.timeout(DIAGNOSIS_TIMEOUT, look).await.ok()?.ok()
                     }
                 }
             });
         let found = futures_util::future::join_all(looks).await;
         let mut is_hopeless = false;
         for (id, found) in ids.into_iter().zip(found) {
-            // What cannot be read in time tells nothing; the deadline does.
+            // A failed or late diagnosis changes nothing; the deadline still applies.
             let Some(found) = found else { continue };
-            if found.as_ref().is_some_and(Cause::is_of_idle_claim) {
-                (self.told)(&format!(
-                    "{id} is not waited for: its volume is made when a pod uses it"
+            if found.as_ref().is_some_and(Cause::is_unused_claim) {
+                (self.progress)(&format!(
+                    "{id} is not waited for: its volume is provisioned when a pod uses it"
                 ));
                 self.objects.remove(&id);
                 continue;
@@ -425,15 +427,15 @@ impl Pending<'_> {
             let Some(one) = self.objects.get_mut(&id) else {
                 continue;
             };
-            if let Some(words) = one.learn(found, now) {
-                (self.told)(&words);
+            if let Some(words) = one.set_cause(found, now) {
+                (self.progress)(&words);
             }
-            is_hopeless |= one.is_hopeless(now, others_come);
+            is_hopeless |= one.is_unrecoverable(now, others_come);
         }
         is_hopeless
     }
 
-    /// Why each of them is not ready, what is hopeless first.
+    /// Returns the pending objects with their causes, those that cannot recover first.
     fn causes(self) -> Vec<NotReady> {
         let mut all: Vec<NotReady> = self
             .objects
@@ -442,13 +444,13 @@ impl Pending<'_> {
                 subject: one.object.subject(),
                 cause: one
                     .cause
-                    .unwrap_or_else(|| cause::unknown(&one.object, &one.readiness)),
+                    .unwrap_or_else(|| cause::not_ready(&one.object, &one.readiness)),
                 readiness: one.readiness,
             })
             .collect();
         all.sort_by_key(|one| {
             (
-                !one.cause.code.hope.is_lost(),
+                !one.cause.code.recoverability.is_unrecoverable(),
                 one.cause.code == cause::code::NOT_READY,
             )
         });
@@ -456,15 +458,16 @@ impl Pending<'_> {
     }
 }
 
-/// Whether an object is ready, for those who wait: by the operator's rule, else by kstatus, a Job when it has ended; and
-/// by the object's own rule. That alone counts only where the author may relax what others say.
+/// Computes the readiness that the wait uses: by the operator's rule if there is one, else by
+/// kstatus, where a Job is ready only when it has ended; and by the object's own rule, which must
+/// hold too. The object's rule replaces the others only where the author may relax them.
 pub async fn readiness(object: &Object, rules: &Rules, now: Timestamp) -> Readiness {
     let may =
         |is_relaxed: bool, key| is_relaxed || is_annotated_by_others(object, key, &rules.manager);
     if object.annotation(ANNOTATION.0) == Some(ANNOTATION.1)
         && may(rules.author_may_skip_wait, ANNOTATION.0)
     {
-        let message = "it is not waited for".to_owned();
+        let message = "waiting is turned off for it".to_owned();
         return Readiness {
             status: Status::Current,
             message,
@@ -472,21 +475,21 @@ pub async fn readiness(object: &Object, rules: &Rules, now: Timestamp) -> Readin
             detail: None,
         };
     }
-    let Answers { operator, author } = rules.ask(object).await;
+    let Answers { operator, author } = rules.evaluate(object).await;
     match author {
         Some(author) if !author.is_current() || may(rules.author_may_replace, rule::ANNOTATION) => {
             author
         }
         author => {
-            let found = operator.unwrap_or_else(|| by_itself(object, now));
+            let found = operator.unwrap_or_else(|| status_by_kstatus(object, now));
             author.filter(|_| found.is_current()).unwrap_or(found)
         }
     }
 }
 
-/// Whether an object is ready by its own state.
-fn by_itself(object: &Object, now: Timestamp) -> Readiness {
-    match judge(object, now) {
+/// Computes the status by kstatus, except that a Job counts as in progress until it has ended.
+fn status_by_kstatus(object: &Object, now: Timestamp) -> Readiness {
+    match compute_status(object, now) {
         Ok(answer) if answer.is_current() && is_running_job(object) => Readiness {
             status: Status::InProgress,
             reason: "JobInProgress".into(),
@@ -539,7 +542,7 @@ fn is_running_job(object: &Object) -> bool {
     !object.conditions().any(is_end)
 }
 
-/// A list of objects that are not ready, as a document.
+/// Returns the objects that are not ready as a JSON document.
 pub fn document(not_ready: &[NotReady]) -> Value {
     json!(not_ready.iter().map(NotReady::document).collect::<Vec<_>>())
 }

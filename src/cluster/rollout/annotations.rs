@@ -1,15 +1,17 @@
 //! Annotations of a component's author, and whether they take effect.
 
 use crate::cluster::fields::ignore;
-use crate::cluster::fields::marks::{KEEP, of_others};
+use crate::cluster::fields::marks::{KEEP, keep_marks_of_others};
 use crate::cluster::health::{rule, wait};
 use crate::cluster::rollout::options::{AuthorMay, Options};
 use crate::manifest::{Object, pointer};
 
-/// Allows that an object is deleted and made again where a field of it cannot be changed.
+/// Annotation that allows an object to be deleted and recreated if an immutable field of it
+/// changes.
 pub const RECREATE: &str = "nuon.co/recreate";
 
-/// What the annotations of a wanted object do, a sentence each: a plan shows what takes effect and what does not.
+/// Returns a sentence for each annotation of a desired object that says whether it takes effect,
+/// for the plan.
 pub fn effects(wanted: &Object, live: Option<&Object>, options: &Options) -> Vec<String> {
     let AuthorMay {
         recreate,
@@ -37,8 +39,7 @@ pub fn effects(wanted: &Object, live: Option<&Object>, options: &Options) -> Vec
         told.extend(match right {
             _ if value.is_some_and(|value| value != text) => None,
             Some((word, false)) if key == rule::ANNOTATION => Some(format!(
-                "{subject}: {key}: {shown} is asked beside all other rules (deploy.author_may has \
-                 no {word})"
+                "{subject}: {key}: {shown} is checked in addition to all other rules (deploy.author_may has no {word})"
             )),
             Some((word, false)) => Some(format!(
                 "{subject}: {key}: {shown} has no effect, because deploy.author_may has no {word}"
@@ -55,7 +56,7 @@ pub fn effects(wanted: &Object, live: Option<&Object>, options: &Options) -> Vec
         let places = KEEP
             .iter()
             .flat_map(|(key, _)| ["annotations", "labels"].map(|place| (place, *key)));
-        let kept = of_others(live, &options.fields.manager);
+        let kept = keep_marks_of_others(live, &options.fields.manager);
         let overruled = places
             .filter(is_wanted)
             .filter(|(place, key)| kept.contains(&pointer::join(&["metadata", place, key])));

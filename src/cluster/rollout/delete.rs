@@ -1,7 +1,8 @@
-//! Deletes objects, each only if it is still the one that was read, and waits until they are seen gone.
+//! Deletes objects, each only if it still has the UID that was read, and waits until they are gone.
 //!
-//! What others need goes after them: webhooks first, then custom objects, while what acts on their finalizers still
-//! runs and has its rights; then the rest, then what was applied before it, namespaces last.
+//! Objects that others depend on are deleted later: webhooks first, then custom objects, while the
+//! controllers of their finalizers still run and have their permissions, then the rest, then what
+//! was applied before the rest, then CRDs, and namespaces last.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,42 +18,42 @@ use crate::manifest::order::compare;
 use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::{Op, ResourceDiff};
 
-/// Deletions at once.
-const AT_ONCE: usize = 8;
+/// Maximum number of concurrent deletions.
+const MAX_CONCURRENT: usize = 8;
 
-/// How often it is looked whether objects are gone: at first, and at most.
-const LOOK: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// Initial and maximum interval between polls for objects to be gone.
+const POLL_INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// What became of an object that was to be deleted.
+/// Outcome of one deletion.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Fate {
-    /// It was seen gone.
+pub enum DeletionOutcome {
+    /// The object is gone.
     Gone,
-    /// It is still there, for this reason.
-    Left(String),
-    /// It was not tried, because of this object, which is still there.
-    Waits(ObjectId),
-    /// The server refused, with these words.
+    /// The object still exists, for this reason.
+    Remaining(String),
+    /// Not tried, because this other object still exists.
+    Blocked(ObjectId),
+    /// The server refused the deletion.
     Refused {
-        /// Why.
+        /// The server's message.
         message: String,
-        /// Whether permission is missing.
+        /// Whether the permission is missing.
         is_forbidden: bool,
     },
 }
 
-impl Fate {
-    /// Why the object is still there; none if it is not.
+impl DeletionOutcome {
+    /// Returns why the object still exists; `Missing` if it is gone.
     pub fn reason(&self) -> Option<String> {
         match self {
             Self::Gone => None,
-            Self::Left(reason) => Some(format!("not gone in time: {reason}")),
-            Self::Waits(other) => Some(format!("not tried, because {other} is still there")),
+            Self::Remaining(reason) => Some(format!("not gone in time: {reason}")),
+            Self::Blocked(other) => Some(format!("not tried, because {other} is still there")),
             Self::Refused { message, .. } => Some(message.clone()),
         }
     }
 
-    /// Whether permission was missing.
+    /// Returns true if the permission is missing.
     pub fn is_forbidden(&self) -> bool {
         matches!(
             self,
@@ -63,7 +64,7 @@ impl Fate {
         )
     }
 
-    /// What became of an object that was there.
+    /// Returns the changeset entry for an object that existed.
     pub fn diff(&self, served: &Served, live: &Object) -> ResourceDiff {
         let plural = served.plural(live);
         match self.reason() {
@@ -73,8 +74,8 @@ impl Fate {
     }
 }
 
-/// What of a namespace, or of the kind that is defined, is among objects that stay: with it they would go.
-pub fn sheltered<'a>(
+/// Returns an object to keep that would be deleted along with this namespace or CRD.
+pub fn protected_by<'a>(
     object: &Object,
     mut staying: impl Iterator<Item = &'a ObjectId>,
 ) -> Option<&'a ObjectId> {
@@ -85,34 +86,36 @@ pub fn sheltered<'a>(
     }
 }
 
-/// Deletes objects turn by turn, and waits up to `patience` for them to be gone; `home` is the namespace that goes
-/// last of all. What comes after an object that stays is not tried. As often as one likes: what is gone is done.
+/// Deletes objects stage by stage and waits until they are gone, at most for `timeout` in total.
+/// `inventory_namespace` is deleted last. If an object remains, the later stages are not tried.
+/// Idempotent: an object that is gone counts as deleted.
 pub async fn delete(
     api: &Api,
     served: &Served,
     mut objects: Vec<Object>,
-    home: &str,
-    patience: Duration,
-) -> BTreeMap<ObjectId, Fate> {
+    inventory_namespace: &str,
+    timeout: Duration,
+) -> BTreeMap<ObjectId, DeletionOutcome> {
     objects.sort_by(|a, b| compare(b, a));
-    let mut turns: BTreeMap<Turn, Vec<Object>> = BTreeMap::new();
+    let mut stages: BTreeMap<DeletionStage, Vec<Object>> = BTreeMap::new();
     for object in objects {
-        turns
-            .entry(Turn::of(&object, home))
+        stages
+            .entry(DeletionStage::of(&object, inventory_namespace))
             .or_default()
             .push(object);
     }
-    let end = api.clock.elapsed() + patience;
-    let mut fates = BTreeMap::new();
-    // What stays, and what may not be deleted: with its definition or namespace it would go all the same.
+    let end = api.clock.elapsed() + timeout;
+    let mut outcomes = BTreeMap::new();
+    // The first object that remains, and the first that may not be deleted. A refused object would
+    // still be deleted along with its CRD or namespace.
     let (mut left, mut refused): (Option<ObjectId>, Option<ObjectId>) = (None, None);
-    for (turn, members) in turns {
-        let protected = refused.as_ref().filter(|_| turn >= Turn::Definitions);
+    for (turn, members) in stages {
+        let protected = refused.as_ref().filter(|_| turn >= DeletionStage::Crds);
         if let Some(blocking) = left.as_ref().or(protected) {
-            fates.extend(
+            outcomes.extend(
                 members
                     .iter()
-                    .map(|object| (object.id(), Fate::Waits(blocking.clone()))),
+                    .map(|object| (object.id(), DeletionOutcome::Blocked(blocking.clone()))),
             );
             continue;
         }
@@ -122,7 +125,7 @@ pub async fn delete(
         };
         let work: Vec<_> = members.into_iter().map(one).collect();
         let results: Vec<_> = futures_util::stream::iter(work)
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(MAX_CONCURRENT)
             .collect()
             .await;
         let mut going = Vec::new();
@@ -131,55 +134,57 @@ pub async fn delete(
                 Ok(()) => going.push(object),
                 Err(error) => {
                     refused.get_or_insert_with(|| object.id());
-                    fates.insert(object.id(), refused_by(&error));
+                    outcomes.insert(object.id(), refused_with(&error));
                 }
             }
         }
         let seen = await_gone(api, served, going, end).await;
         left = seen
             .iter()
-            .find(|(_, fate)| **fate != Fate::Gone)
+            .find(|(_, fate)| **fate != DeletionOutcome::Gone)
             .map(|(id, _)| id.clone());
-        fates.extend(seen);
+        outcomes.extend(seen);
     }
-    fates
+    outcomes
 }
 
-/// When an object goes.
+/// Stages of a deletion, in order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Turn {
+enum DeletionStage {
     Webhooks,
     Custom,
     Rest,
     Foundations,
-    Definitions,
+    Crds,
     Namespaces,
     /// The namespace of the inventory.
-    Home,
+    InventoryNamespace,
 }
 
-impl Turn {
-    fn of(object: &Object, home: &str) -> Self {
+impl DeletionStage {
+    fn of(object: &Object, inventory_namespace: &str) -> Self {
         match Stage::of(object) {
             Stage::Webhooks => Self::Webhooks,
             Stage::Foundations => Self::Foundations,
-            Stage::Definitions if object.is_definition() => Self::Definitions,
-            Stage::Definitions if object.name() == home => Self::Home,
-            Stage::Definitions => Self::Namespaces,
+            Stage::Prerequisites if object.is_definition() => Self::Crds,
+            Stage::Prerequisites if object.name() == inventory_namespace => {
+                Self::InventoryNamespace
+            }
+            Stage::Prerequisites => Self::Namespaces,
             Stage::Rest if is_custom(object) => Self::Custom,
             Stage::Rest => Self::Rest,
         }
     }
 }
 
-/// Whether the kind is known to come from a definition: the groups of Kubernetes itself are a word or end in `.k8s.io`,
-/// and the few of its projects that do, too, go with the rest.
+/// Returns true if the kind must come from a CRD. Groups of Kubernetes itself are one word or end
+/// in `.k8s.io`; kinds of Kubernetes subprojects that also end in `.k8s.io` go with the rest.
 fn is_custom(object: &Object) -> bool {
     let group = object.group();
     group.contains('.') && !group.ends_with(".k8s.io")
 }
 
-/// Another object may have the name by now; then there is nothing to do.
+/// Deletes one object. If another object has the name by now, there is nothing to do.
 async fn delete_one(api: &Api, served: &Served, object: &Object) -> Result<(), ClusterError> {
     let Ok(resource) = served.resource(object) else {
         return Ok(());
@@ -199,8 +204,8 @@ async fn delete_one(api: &Api, served: &Served, object: &Object) -> Result<(), C
     }
 }
 
-fn refused_by(error: &ClusterError) -> Fate {
-    Fate::Refused {
+fn refused_with(error: &ClusterError) -> DeletionOutcome {
+    DeletionOutcome::Refused {
         message: error.to_string(),
         is_forbidden: error.is_forbidden(),
     }
@@ -211,24 +216,23 @@ async fn await_gone(
     served: &Served,
     mut going: Vec<Object>,
     end: Duration,
-) -> BTreeMap<ObjectId, Fate> {
-    let mut fates = BTreeMap::new();
-    let mut look = LOOK.0;
+) -> BTreeMap<ObjectId, DeletionOutcome> {
+    let mut outcomes = BTreeMap::new();
+    let mut look = POLL_INTERVALS.0;
     while !going.is_empty() {
         let wanted = going
             .iter()
             .filter_map(|object| Some((served.resource(object).ok()?.clone(), object.id())));
-        let still = match live::read(api, wanted).await {
-            Ok(still) => still,
-            Err(error) => {
-                fates.extend(
-                    going
-                        .iter()
-                        .map(|object| (object.id(), Fate::Left(error.to_string()))),
-                );
-                return fates;
-            }
-        };
+        let still =
+            match live::read(api, wanted).await {
+                Ok(still) => still,
+                Err(error) => {
+                    outcomes.extend(going.iter().map(|object| {
+                        (object.id(), DeletionOutcome::Remaining(error.to_string()))
+                    }));
+                    return outcomes;
+                }
+            };
         let is_it = |object: &Object| {
             still
                 .get(&object.id())
@@ -237,25 +241,28 @@ async fn await_gone(
         let (left, gone): (Vec<_>, Vec<_>) = going
             .into_iter()
             .partition(|object| is_it(object).is_some());
-        fates.extend(gone.into_iter().map(|object| (object.id(), Fate::Gone)));
+        outcomes.extend(
+            gone.into_iter()
+                .map(|object| (object.id(), DeletionOutcome::Gone)),
+        );
         if api.clock.elapsed() >= end || api.stop.is_stopped() {
             let why = |object: &Object| is_it(object).map_or_else(String::new, blocked_by);
-            fates.extend(
+            outcomes.extend(
                 left.iter()
-                    .map(|object| (object.id(), Fate::Left(why(object)))),
+                    .map(|object| (object.id(), DeletionOutcome::Remaining(why(object)))),
             );
-            return fates;
+            return outcomes;
         }
         going = left;
         if !going.is_empty() {
             api.clock.sleep(look).await;
-            look = (look * 2).min(LOOK.1);
+            look = (look * 2).min(POLL_INTERVALS.1);
         }
     }
-    fates
+    outcomes
 }
 
-/// What keeps an object that is being deleted.
+/// Returns why an object that is being deleted still exists.
 pub fn blocked_by(live: &Object) -> String {
     let texts = |list: Option<&Value>| -> Vec<String> {
         list.and_then(Value::as_array)
@@ -280,8 +287,7 @@ pub fn blocked_by(live: &Object) -> String {
     if !finalizers.is_empty() {
         let list = finalizers.join(", ");
         return format!(
-            "it waits for the finalizers {list}; their controllers have to act, or somebody \
-             removes them"
+            "it waits for the finalizers {list}; their controllers must remove them, or somebody removes them by hand"
         );
     }
     "it is still being deleted".into()

@@ -1,4 +1,5 @@
-//! What no component may bring, whatever plan was approved: rules of the operator, and what is the runner's own.
+//! Objects that no component may contain, even in an approved plan: those that the operator
+//! forbids, and the runner's own inventories.
 
 use std::str::FromStr;
 
@@ -8,14 +9,15 @@ use crate::cluster::client::ClusterError;
 use crate::cluster::rollout::inventory;
 use crate::manifest::Object;
 
-/// A rule of `deploy.deny`.
+/// A rule of the setting `deploy.deny`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DenyRule {
     /// `KIND[.GROUP]`: all objects of a kind.
     Kind(String, Option<String>),
-    /// `namespace:NAME`: the namespace, and everything in it.
+    /// `namespace:KEY_ID_LENGTH`: the namespace and everything in it.
     Namespace(String),
-    /// `binding:ROLE`: what gives a role (`Role` or `ClusterRole`) to anybody but service accounts of the same set.
+    /// `binding:ROLE`: bindings of a role (`Role` or `ClusterRole`) to a subject other than a
+    /// service account of the same set.
     Binding(String),
 }
 
@@ -43,7 +45,7 @@ impl FromStr for DenyRule {
 }
 
 impl DenyRule {
-    /// Why the rule forbids an object of a set, if it does.
+    /// Returns why the rule forbids an object of a set, if it does.
     fn forbids(&self, object: &Object, set: &[Object]) -> Option<String> {
         match self {
             Self::Kind(kind, group) => {
@@ -64,15 +66,16 @@ impl DenyRule {
                     .get("roleRef")
                     .and_then(|of| of.get("name"))
                     .and_then(Value::as_str);
-                let stranger = stranger(object, set).filter(|_| is_binding && given == Some(role));
-                stranger.map(|who| format!("deploy.deny forbids to give the role {role} to {who}"))
+                let stranger =
+                    foreign_subject(object, set).filter(|_| is_binding && given == Some(role));
+                stranger.map(|who| format!("deploy.deny forbids binding the role {role} to {who}"))
             }
         }
     }
 }
 
-/// The first subject of a binding that is no service account of the set.
-fn stranger(binding: &Object, set: &[Object]) -> Option<String> {
+/// Returns the first subject of a binding that is not a service account of the set.
+fn foreign_subject(binding: &Object, set: &[Object]) -> Option<String> {
     let subjects = binding
         .0
         .get("subjects")
@@ -104,7 +107,7 @@ fn stranger(binding: &Object, set: &[Object]) -> Option<String> {
         .find_map(|(is_own, who)| (!is_own).then_some(who))
 }
 
-/// The objects of a set that are forbidden, each with the reason.
+/// Returns the forbidden objects of a set, each with the reason.
 pub fn refusals<'a>(set: &'a [Object], rules: &[DenyRule]) -> Vec<(&'a Object, String)> {
     let forbidden = |object: &'a Object| {
         Some((
@@ -115,15 +118,14 @@ pub fn refusals<'a>(set: &'a [Object], rules: &[DenyRule]) -> Vec<(&'a Object, S
     set.iter().filter_map(forbidden).collect()
 }
 
-/// Refuses a set that holds what is the runner's own: inventories. One of another component's name would take that one's
-/// place.
+/// Refuses a set that contains an inventory, which could replace that of another component.
 ///
 /// # Errors
-/// [`ClusterError::Guarded`].
-pub fn check_own(set: &[Object]) -> Result<(), ClusterError> {
-    match set.iter().find(|object| inventory::is_one(object)) {
+/// Fails with [`ClusterError::Guarded`] if an object is named or labeled as an inventory.
+pub fn refuse_inventories(set: &[Object]) -> Result<(), ClusterError> {
+    match set.iter().find(|object| inventory::is_inventory(object)) {
         Some(object) => Err(ClusterError::Guarded(format!(
-            "{} is named or labelled as an inventory of this runner, which no component may bring",
+            "{} is named or labeled as an inventory of this runner, which no component may contain",
             object.subject()
         ))),
         None => Ok(()),
@@ -203,11 +205,11 @@ mod tests {
             )
         };
         let labels = json!({"app.kubernetes.io/component": "inventory", "app.kubernetes.io/managed-by": "nuon-runner"});
-        assert!(check_own(&[map("nuon-inventory-web", json!({}))]).is_err());
-        assert!(check_own(&[map("x", labels)]).is_err());
-        // A shop may have an inventory of its own.
+        assert!(refuse_inventories(&[map("nuon-inventory-web", json!({}))]).is_err());
+        assert!(refuse_inventories(&[map("x", labels)]).is_err());
+        // An application may use the label for something of its own.
         assert!(
-            check_own(&[map(
+            refuse_inventories(&[map(
                 "x",
                 json!({"app.kubernetes.io/component": "inventory"})
             )])

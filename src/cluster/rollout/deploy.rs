@@ -1,70 +1,72 @@
-//! A whole deploy: apply, wait until ready, prune, remember. Prunes only after all is ready.
+//! Runs a deploy: apply, wait until ready, prune, record it in the inventory. Prunes only after all
+//! objects are ready.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::cluster::client::{Api, ClusterError};
-use crate::cluster::health::wait::{NotReady, Waited, Waiting, wait};
-use crate::cluster::rollout::apply::{Applied, apply};
+use crate::cluster::health::wait::{NotReady, WaitOptions, WaitOutcome, wait};
+use crate::cluster::rollout::apply::{ApplyResult, apply};
 use crate::cluster::rollout::inventory::DeployOutcome;
 use crate::cluster::rollout::options::Options;
-use crate::cluster::rollout::preconditions::{Action, Breach};
+use crate::cluster::rollout::preconditions::{Action, Conflict};
 use crate::cluster::rollout::prune::Deletion;
-use crate::cluster::rollout::snapshot::Survey;
+use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::{deny, prune};
 use crate::plan::changeset::{Change, ResourceDiff};
-use crate::plan::contract::Contract;
+use crate::plan::contract::SavedPlan;
 
-/// The longest that the last write of a deploy may take.
-const LAST_WORD: Duration = Duration::from_secs(30);
+/// Timeout of the final inventory write, which is not ended by a stop.
+const FINAL_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a pruned object may take to go, where nothing else is said.
-const PRUNED_WITHIN: Duration = Duration::from_secs(60);
+/// Time for pruned objects to be gone, if the deploy does not wait.
+const PRUNE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Reasons that are told in one line.
-const MOST_TOLD: usize = 10;
+/// Maximum number of reasons in one line.
+const MAX_REASONS: usize = 10;
 
 /// Why a deploy failed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Failure {
-    /// Objects are not as the approved plan has read them.
-    Moved(Vec<Breach>),
+    /// Objects are not as the approved plan expects.
+    PlanConflict(Vec<Conflict>),
     /// Objects were refused.
     Refused {
-        /// Each with its reason.
+        /// The objects, each with its reason.
         errors: Vec<String>,
-        /// Whether a guard, not the server, refused.
-        by_guard: bool,
-        /// Whether permission is missing.
+        /// Whether a guard refused, not the server: `deploy.deny`, the prune limits, or fields that
+        /// other managers own.
+        is_guarded: bool,
+        /// Whether the server refused for lack of permission.
         is_forbidden: bool,
     },
     /// Objects did not become ready.
     NotReady(Vec<NotReady>),
-    /// It was stopped.
+    /// The job was stopped.
     Stopped,
 }
 
 impl Failure {
-    /// In one line.
+    /// Formats the failure in one line.
     pub fn sentence(&self) -> String {
         match self {
-            Self::Moved(breaches) => {
+            Self::PlanConflict(breaches) => {
                 let told = breaches
                     .iter()
                     .map(|breach| format!("{}: {breach}", breach.subject));
-                format!("the approved plan no longer fits: {}", some(told))
+                format!("the approved plan no longer fits: {}", join_reasons(told))
             }
-            Self::Refused { errors, .. } => some(errors.iter().cloned()),
+            Self::Refused { errors, .. } => join_reasons(errors.iter().cloned()),
             Self::NotReady(all) => format!(
                 "not ready: {}",
-                some(all.iter().map(|one| one.cause.sentence()))
+                join_reasons(all.iter().map(|one| one.cause.sentence()))
             ),
             Self::Stopped => "the deploy was stopped".into(),
         }
     }
 
-    /// As a document.
+    /// Returns the failure as a JSON document.
     pub fn document(&self) -> Value {
         match self {
             Self::NotReady(all) => {
@@ -79,16 +81,16 @@ impl From<ClusterError> for Failure {
     fn from(error: ClusterError) -> Self {
         Self::Refused {
             errors: vec![error.to_string()],
-            by_guard: false,
+            is_guarded: false,
             is_forbidden: error.is_forbidden(),
         }
     }
 }
 
-/// The first of many reasons, and how many more there are.
-pub fn some(reasons: impl ExactSizeIterator<Item = String>) -> String {
-    let more = reasons.len().saturating_sub(MOST_TOLD);
-    let told = reasons.take(MOST_TOLD).collect::<Vec<_>>().join("; ");
+/// Joins the first reasons in one line, with the number of those left out.
+pub fn join_reasons(reasons: impl ExactSizeIterator<Item = String>) -> String {
+    let more = reasons.len().saturating_sub(MAX_REASONS);
+    let told = reasons.take(MAX_REASONS).collect::<Vec<_>>().join("; ");
     if more > 0 {
         format!("{told}; and {more} more")
     } else {
@@ -96,20 +98,20 @@ pub fn some(reasons: impl ExactSizeIterator<Item = String>) -> String {
     }
 }
 
-/// What a deploy came to.
+/// Result of a deploy.
 #[derive(Debug, Default)]
-pub struct Deployed {
-    /// What became of each object, those deleted last.
+pub struct DeployResult {
+    /// What happened to each object, deletions last.
     pub diffs: Vec<ResourceDiff>,
-    /// What people should know.
+    /// Notes for the user.
     pub notes: Vec<String>,
-    /// Why it failed.
+    /// Why it failed; `Missing` if it succeeded.
     pub failure: Option<Failure>,
 }
 
-impl Deployed {
-    /// Takes up that the inventory could not be written.
-    fn unwritten(&mut self, written: Result<(), ClusterError>) {
+impl DeployResult {
+    /// Records that the inventory write failed. An earlier failure stays.
+    fn record_write_error(&mut self, written: Result<(), ClusterError>) {
         let Err(error) = written else { return };
         self.notes
             .push(format!("the inventory could not be written: {error}"));
@@ -117,30 +119,30 @@ impl Deployed {
     }
 }
 
-/// What a deploy is asked for.
-pub struct Order<'a> {
-    /// What is done with each object of the survey.
+/// Parameters of a deploy.
+pub struct DeployRequest<'a> {
+    /// One action for each object of the snapshot, in the same order.
     pub actions: Vec<Action>,
-    /// The plan that was approved; without one, deletions are guarded.
-    pub contract: Option<&'a Contract>,
-    /// Where the objects come from, for the history.
+    /// The approved plan. Without one, the prune limits apply.
+    pub saved_plan: Option<&'a SavedPlan>,
+    /// `oci://…@sha256:…` of the artifact, for the history.
     pub artifact: Option<String>,
-    /// How they are waited for; none if they are not.
-    pub waiting: Option<Waiting>,
+    /// How to wait for the objects; `Missing` to not wait.
+    pub waiting: Option<WaitOptions>,
 }
 
-/// Deploys. `told` hears of each stage and object.
+/// Deploys the snapshot's objects. Reports stages and objects to `progress`.
 ///
 /// # Errors
-/// [`ClusterError`] if it fails before anything is written. What fails later is in what comes out.
+/// Fails if something goes wrong before the first write. Later failures are in the result.
 pub async fn deploy(
     api: &Api,
-    survey: &mut Survey,
-    order: &Order<'_>,
+    snapshot: &mut Snapshot,
+    request: &DeployRequest<'_>,
     options: &Options,
-    told: &(dyn Fn(&str) + Sync),
-) -> Result<Deployed, ClusterError> {
-    let denied = deny::refusals(&survey.objects, &options.deny);
+    progress: &(dyn Fn(&str) + Sync),
+) -> Result<DeployResult, ClusterError> {
+    let denied = deny::refusals(&snapshot.objects, &options.deny);
     if !denied.is_empty() {
         let errors = denied
             .into_iter()
@@ -148,119 +150,126 @@ pub async fn deploy(
             .collect();
         let failure = Some(Failure::Refused {
             errors,
-            by_guard: true,
+            is_guarded: true,
             is_forbidden: false,
         });
-        return Ok(Deployed {
+        return Ok(DeployResult {
             failure,
-            ..Deployed::default()
+            ..DeployResult::default()
         });
     }
-    if order.contract.is_none()
-        && let Some(reason) = guard(api, survey, options).await?
+    if request.saved_plan.is_none()
+        && let Some(reason) = unapproved_reason(api, snapshot, options).await?
     {
         let errors = vec![format!("nothing was done: {reason}")];
         let failure = Some(Failure::Refused {
             errors,
-            by_guard: true,
+            is_guarded: true,
             is_forbidden: false,
         });
-        return Ok(Deployed {
+        return Ok(DeployResult {
             failure,
-            ..Deployed::default()
+            ..DeployResult::default()
         });
     }
-    let applied = apply(api, survey, &order.actions, options, told).await?;
-    let mut deployed = Deployed {
+    let applied = apply(api, snapshot, &request.actions, options, progress).await?;
+    let mut deployed = DeployResult {
         diffs: applied.diffs.clone(),
-        ..Deployed::default()
+        ..DeployResult::default()
     };
     deployed.failure = if api.stop.is_stopped() {
         Some(Failure::Stopped)
     } else {
         refusal(&applied)
     };
-    if let Some(inventory) = &mut survey.inventory {
-        // Known before it is waited for, which may be cut short.
+    if let Some(inventory) = &mut snapshot.inventory {
+        // Write the inventory before the wait, which may be cut short.
         let (to_the_end, writer) = (api.to_the_end(), options.writer());
-        let settled = inventory.settle(&to_the_end, &survey.served, &writer);
-        deployed.unwritten(in_time(api, settled).await);
+        let settled = inventory.write_if_changed(&to_the_end, &snapshot.served, &writer);
+        deployed.record_write_error(with_write_timeout(api, settled).await);
     }
     if deployed.failure.is_none()
-        && let Some(waiting) = &order.waiting
+        && let Some(waiting) = &request.waiting
     {
-        deployed.failure = match wait(api, &survey.served, applied.objects, waiting, told).await {
-            Waited::Ready => None,
-            Waited::Hopeless(all) | Waited::Late(all) => Some(Failure::NotReady(all)),
-            Waited::Stopped => Some(Failure::Stopped),
-        };
+        deployed.failure =
+            match wait(api, &snapshot.served, applied.objects, waiting, progress).await {
+                WaitOutcome::Ready => None,
+                WaitOutcome::Unrecoverable(all) | WaitOutcome::TimedOut(all) => {
+                    Some(Failure::NotReady(all))
+                }
+                WaitOutcome::Stopped => Some(Failure::Stopped),
+            };
     }
     if deployed.failure.is_none()
-        && let Err(error) = prune_after(api, survey, order, options, &mut deployed).await
+        && let Err(error) = prune_listed(api, snapshot, request, options, &mut deployed).await
     {
         deployed.failure = Some(error.into());
     }
-    // What was done is written down also when no more is wanted.
+    // Record what was done even after a stop.
     let to_the_end = api.to_the_end();
-    let remembered = in_time(
+    let remembered = with_write_timeout(
         api,
-        remember(&to_the_end, survey, order, options, &deployed),
+        record_deploy(&to_the_end, snapshot, request, options, &deployed),
     )
     .await;
-    deployed.unwritten(remembered);
+    deployed.record_write_error(remembered);
     Ok(deployed)
 }
 
-/// A last write, which does not take long.
-pub(super) async fn in_time(
+/// Runs a final write with a timeout.
+pub(super) async fn with_write_timeout(
     api: &Api,
     write: impl Future<Output = Result<(), ClusterError>>,
 ) -> Result<(), ClusterError> {
     let late = |_| ClusterError::Timeout {
-        what: "it was not written".into(),
-        waited: LAST_WORD,
+        what: "the inventory was not written".into(),
+        waited: FINAL_WRITE_TIMEOUT,
     };
-    api.clock.timeout(LAST_WORD, write).await.map_err(late)?
+    api.clock
+        .timeout(FINAL_WRITE_TIMEOUT, write)
+        .await
+        .map_err(late)?
 }
 
-/// Why what nobody has approved is not done, before anything is.
-async fn guard(
+/// Returns why deletions that nobody has approved are refused; runs before anything is written.
+async fn unapproved_reason(
     api: &Api,
-    survey: &Survey,
+    snapshot: &Snapshot,
     options: &Options,
 ) -> Result<Option<String>, ClusterError> {
-    let pruning = prune::plan(api, survey, options).await?;
+    let pruning = prune::plan(api, snapshot, options).await?;
     let help = "approve a plan that lists them (plan --out PLAN, then apply PLAN)";
-    Ok(prune::guard(survey, &pruning, options).map(|reason| format!("{reason}; {help}")))
+    Ok(prune::approval_reason(snapshot, &pruning, options)
+        .map(|reason| format!("{reason}; {help}")))
 }
 
-fn refusal(applied: &Applied) -> Option<Failure> {
-    if !applied.breaches.is_empty() {
-        return Some(Failure::Moved(applied.breaches.clone()));
+fn refusal(applied: &ApplyResult) -> Option<Failure> {
+    if !applied.conflicts.is_empty() {
+        return Some(Failure::PlanConflict(applied.conflicts.clone()));
     }
     let errors = applied.errors();
     let is_forbidden = applied.is_forbidden
         || applied
-            .broken_off
+            .aborted
             .as_ref()
             .is_some_and(ClusterError::is_forbidden);
     (!errors.is_empty()).then_some(Failure::Refused {
         errors,
-        by_guard: applied.is_owned_by_others,
+        is_guarded: applied.is_owned_by_others,
         is_forbidden,
     })
 }
 
-async fn prune_after(
+async fn prune_listed(
     api: &Api,
-    survey: &mut Survey,
-    order: &Order<'_>,
+    snapshot: &mut Snapshot,
+    request: &DeployRequest<'_>,
     options: &Options,
-    deployed: &mut Deployed,
+    deployed: &mut DeployResult,
 ) -> Result<(), ClusterError> {
-    let mut pruning = prune::plan(api, survey, options).await?;
+    let mut pruning = prune::plan(api, snapshot, options).await?;
     deployed.notes.append(&mut pruning.notes);
-    match order.contract {
+    match request.saved_plan {
         Some(contract) => {
             let is_listed = |deletion: &Deletion| {
                 contract.lists(
@@ -287,43 +296,44 @@ async fn prune_after(
             pruning.deletions = free;
             let told = guarded.iter().filter_map(|one| {
                 Some(format!(
-                    "{} stays, because {}; a plan that lists it is needed",
+                    "{} stays, because {}; it is deleted only if a plan lists it",
                     one.id, one.needs_plan?
                 ))
             });
             deployed.notes.extend(told);
         }
     }
-    // What stays now shelters more.
-    pruning.shelter(survey);
+    // Recompute: objects kept above also keep their namespace and CRD.
+    pruning.protect(snapshot);
     deployed.notes.append(&mut pruning.notes);
     let now = api.clock.elapsed();
-    let patience = order.waiting.as_ref().map_or(PRUNED_WITHIN, |waiting| {
-        waiting.end(now + waiting.timeout).saturating_sub(now)
+    let patience = request.waiting.as_ref().map_or(PRUNE_TIMEOUT, |waiting| {
+        waiting.deadline(now + waiting.timeout).saturating_sub(now)
     });
-    let (diffs, still, is_forbidden) = prune::prune(api, survey, &pruning, options, patience).await;
+    let (diffs, still, is_forbidden) =
+        prune::prune(api, snapshot, &pruning, options, patience).await;
     deployed.notes.extend(still);
     let errors = crate::cluster::rollout::plan::errors(diffs.iter());
     deployed.diffs.extend(diffs);
     if !errors.is_empty() {
         deployed.failure = Some(Failure::Refused {
             errors,
-            by_guard: false,
+            is_guarded: false,
             is_forbidden,
         });
     }
     Ok(())
 }
 
-/// Writes into the inventory what is there now, and the deploy into its history, if there is anything new.
-async fn remember(
+/// Writes the inventory, and adds the deploy to its history unless nothing is new.
+async fn record_deploy(
     api: &Api,
-    survey: &mut Survey,
-    order: &Order<'_>,
+    snapshot: &mut Snapshot,
+    request: &DeployRequest<'_>,
     options: &Options,
-    deployed: &Deployed,
+    deployed: &DeployResult,
 ) -> Result<(), ClusterError> {
-    let Some(inventory) = &mut survey.inventory else {
+    let Some(inventory) = &mut snapshot.inventory else {
         return Ok(());
     };
     let count = |change: Change| {
@@ -334,7 +344,7 @@ async fn remember(
             .count()
     };
     let changes = [Change::Added, Change::Modified, Change::Removed].map(count);
-    let is_cut = order
+    let is_cut = request
         .waiting
         .as_ref()
         .and_then(|waiting| waiting.until)
@@ -344,11 +354,11 @@ async fn remember(
         Some(Failure::NotReady(_)) if !is_cut => DeployOutcome::Failed,
         Some(_) => DeployOutcome::Unfinished,
     };
-    if changes == [0; 3] && inventory.is_as_remembered(outcome, order.artifact.as_deref()) {
+    if changes == [0; 3] && inventory.is_recorded(outcome, request.artifact.as_deref()) {
         return Ok(());
     }
-    inventory.remember(api.clock.now(), order.artifact.clone(), outcome, changes);
+    inventory.add_to_history(api.clock.now(), request.artifact.clone(), outcome, changes);
     inventory
-        .write(api, &survey.served, &options.writer())
+        .write(api, &snapshot.served, &options.writer())
         .await
 }

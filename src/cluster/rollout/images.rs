@@ -1,4 +1,4 @@
-//! The images that objects name, and the architectures of the nodes that would run them.
+//! Finds the images that objects use, and the architectures of the cluster's nodes.
 
 use std::collections::BTreeSet;
 
@@ -6,27 +6,27 @@ use serde_json::Value;
 
 use crate::cluster::client::Api;
 use crate::cluster::client::api::Select;
-use crate::cluster::rollout::snapshot::Survey;
+use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::Object;
 
-/// What a workload pulls.
+/// Images and pull secrets of a workload.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Used {
-    /// Images, each once.
+pub struct UsedImages {
+    /// Image references, without duplicates.
     pub images: BTreeSet<String>,
-    /// Names of pull secrets.
+    /// Names of the pull secrets.
     pub pull_secrets: BTreeSet<String>,
 }
 
-/// The images of an object that runs pods; none of any other.
-pub fn of(object: &Object) -> Used {
+/// Returns the images of a Pod or workload; nothing for other kinds.
+pub fn of(object: &Object) -> UsedImages {
     let path: &[&str] = match (object.group(), object.kind()) {
         ("", "Pod") => &["spec"],
         ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet") | ("batch", "Job") => {
             &["spec", "template", "spec"]
         }
         ("batch", "CronJob") => &["spec", "jobTemplate", "spec", "template", "spec"],
-        _ => return Used::default(),
+        _ => return UsedImages::default(),
     };
     let spec = path.split_first().and_then(|(first, rest)| {
         rest.iter()
@@ -45,15 +45,15 @@ pub fn of(object: &Object) -> Used {
         .into_iter()
         .chain(texts("containers", "image"))
         .collect();
-    Used {
+    UsedImages {
         images,
         pull_secrets: texts("imagePullSecrets", "name"),
     }
 }
 
-/// The architectures of the nodes; none if they may not be read.
-pub async fn architectures(api: &Api, survey: &Survey) -> BTreeSet<String> {
-    let Ok(resource) = survey.served.kind("v1", "Node") else {
+/// Returns the architectures of the first page of nodes; empty if nodes may not be read.
+pub async fn architectures(api: &Api, snapshot: &Snapshot) -> BTreeSet<String> {
+    let Ok(resource) = snapshot.served.kind("v1", "Node") else {
         return BTreeSet::new();
     };
     let page = api.page(&resource.api, "", &Select::labels(""), None).await;
@@ -84,7 +84,7 @@ mod tests {
         let map = json!({"apiVersion": "v1", "kind": "ConfigMap"});
         assert_eq!(
             of(&Object(map.as_object().unwrap().clone())),
-            Used::default()
+            UsedImages::default()
         );
     }
 }

@@ -1,14 +1,16 @@
-//! What a component has put into a cluster: a ConfigMap beside its objects.
+//! The inventory of a component: a ConfigMap that lists the objects that the component has in the
+//! cluster.
 //!
-//! A ConfigMap, as kustomizer's, and no ApplySet (KEP-3659): an ApplySet marks each object with a label and
-//! finds them again by a list of every kind that it ever had, in every namespace; it cannot say which object of
-//! a name was ours (a UID), nor what we last wanted of it and saw in it, by which an object is known to be
-//! unchanged without a question. And a label that somebody copies makes a stranger ours.
+//! It is a ConfigMap, as in kustomizer, rather than an ApplySet (KEP-3659). An ApplySet labels each
+//! object and finds them again by listing every kind that it ever had, in every namespace. It
+//! cannot record an object's UID, nor the hashes of its desired and live fields that show without a
+//! request that it is unchanged. A copied label would also make a foreign object ours.
 //!
-//! Before anything is written, the inventory holds what is there and what will be; an object leaves it only
-//! when it was seen gone. So a process that dies at any moment leaves nothing that nobody knows of.
+//! Before anything is applied, the inventory lists what exists and what will be created. An object
+//! leaves it only when it is known to be gone. A process that dies at any point therefore leaves no
+//! unknown objects.
 //!
-//! The list is packed (gzip), for 10,000 objects in the 1 MiB of a ConfigMap.
+//! The list is compressed with gzip, so that 10,000 objects fit into the 1 MiB of a ConfigMap.
 
 mod ledger;
 mod record;
@@ -17,6 +19,6 @@ mod signer;
 mod stored;
 
 pub use ledger::Inventory;
-pub use record::{Component, Deploy, DeployOutcome, Record, is_one};
+pub use record::{Component, Deploy, DeployOutcome, Record, is_inventory};
 pub use requests::Writer;
-pub use signer::{Signature, Signer};
+pub use signer::{SignatureStatus, Signer};

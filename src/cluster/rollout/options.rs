@@ -1,4 +1,4 @@
-//! How a cluster is changed: what settings and annotations say.
+//! Settings that decide how objects are applied and deleted.
 
 use sha2::{Digest as _, Sha256};
 
@@ -6,40 +6,42 @@ use crate::cluster::fields::policy::FieldPolicy;
 use crate::cluster::rollout::deny::DenyRule;
 use crate::cluster::rollout::inventory::{Signer, Writer};
 
-/// What happens where another manager owns a field that we want to set.
+/// What to do if another manager owns a field that we want to set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conflicts {
-    /// The field becomes ours, as with the program that is replaced.
+    /// Take the field over, as the Go runner does.
     Force,
-    /// The object is refused.
+    /// Refuse the object.
     Refuse,
 }
 
-/// When deletions need a plan that lists them.
+/// Limits above which deletions need a plan that lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// More objects than this.
+    /// Maximum number of deletions without a plan.
     pub objects: usize,
-    /// More of the component's objects than this, in per cent.
+    /// Maximum share of the inventory's objects, in percent. Counts from three deletions on, unless
+    /// it is 0.
     pub percent: usize,
 }
 
-/// What annotations of a component's author may relax. What makes a deploy more careful is always theirs to say.
+/// Which checks the annotations of a component's author may relax. Annotations that make a deploy
+/// stricter always apply.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct AuthorMay {
-    /// `nuon.co/recreate: allowed` deletes an object and makes it again.
+    /// `nuon.co/recreate: allowed` may have an object deleted and recreated.
     pub recreate: bool,
-    /// `nuon.co/wait: disabled` keeps an object from being waited for.
+    /// `nuon.co/wait: disabled` may turn waiting for an object off.
     pub wait: bool,
-    /// `nuon.co/ready-when` stands instead of all other rules.
+    /// `nuon.co/ready-when` may replace all other readiness rules.
     pub ready_when: bool,
 }
 
 impl AuthorMay {
-    /// Reads a list such as `recreate, wait`.
+    /// Parses a list such as `recreate, wait`.
     ///
     /// # Errors
-    /// A sentence that names the word that is none.
+    /// Fails with a sentence that names the unknown word.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut may = Self::default();
         for word in text
@@ -62,26 +64,26 @@ impl AuthorMay {
     }
 }
 
-/// How a cluster is changed.
+/// How objects are applied and deleted.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Which fields are ours, and which are left alone.
     pub fields: FieldPolicy,
-    /// What happens to fields that others own.
+    /// What to do with fields that other managers own.
     pub conflicts: Conflicts,
     /// Whether objects that leave the component are deleted.
     pub prune: bool,
-    /// When that needs a plan that lists them.
+    /// When these deletions need a plan that lists them.
     pub limits: Limits,
-    /// Whether an object with a changed immutable field is deleted and made again.
+    /// Whether an object is deleted and recreated if an immutable field changes.
     pub recreate: bool,
-    /// What annotations may relax.
+    /// Which checks an author's annotations may relax.
     pub author_may: AuthorMay,
-    /// Objects that no component may bring.
+    /// Objects that no component may contain.
     pub deny: Vec<DenyRule>,
-    /// Whether objects that were there before the component are deleted with it.
+    /// Whether objects that existed before the component are deleted when they leave it.
     pub prune_adopted: bool,
-    /// Signs inventories; commands of people have none.
+    /// Signs inventories; `Missing` for commands that people run.
     pub signer: Option<Signer>,
 }
 
@@ -94,8 +96,8 @@ impl Options {
         }
     }
 
-    /// A short digest of what says which fields of an object are changed, and whose: what was approved under others is
-    /// something else.
+    /// Returns a digest of the settings that decide what we write. Plans made under other settings
+    /// are not valid.
     pub fn fingerprint(&self) -> String {
         let Self {
             fields, conflicts, ..

@@ -1,9 +1,9 @@
-//! What an apply would change. Sends reads and dry runs only.
+//! Plans what an apply would change. Sends reads and dry runs only.
 //!
-//! Of each object it is said who has checked it: the server, by a dry run; nobody, because it is known to be
-//! unchanged (the inventory remembers what was wanted of it and seen in it, and both are still so); or this
-//! program, where the server cannot yet: the object's definition, its namespace or its account comes with the
-//! same set.
+//! Each entry says who has checked the object: the server, by a dry run; nobody, because the
+//! inventory's hashes of the desired and the live fields show that it is unchanged; or this
+//! program, because the server cannot check it yet: its CRD, its namespace or its service account
+//! is part of the same set.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -23,89 +23,91 @@ use crate::cluster::fields::{marks, render};
 use crate::cluster::rollout::annotations::RECREATE;
 use crate::cluster::rollout::options::{Conflicts, Options};
 use crate::cluster::rollout::prune::Deletion;
-use crate::cluster::rollout::snapshot::Survey;
+use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::{annotations, deny, prune};
 use crate::manifest::managed_fields::owners;
 use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::{Change, DiffEntry, Op, ResourceDiff};
-use crate::plan::contract::{Contract, Doomed, Promise, Subject};
+use crate::plan::contract::{ExpectedObject, PlannedDeletion, SavedPlan, Subject};
 
-/// Dry runs at once.
-const AT_ONCE: usize = 8;
+/// Maximum number of concurrent dry runs.
+const MAX_CONCURRENT: usize = 8;
 
 /// Who has checked an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Checked {
-    /// It is known to be unchanged.
-    Known,
-    /// The server.
+    /// Nobody had to: the object is known to be unchanged.
+    Unchanged,
+    /// The server, by a dry run.
     Server,
-    /// This program, against the schema of the kind.
-    Here,
-    /// Nobody: what would tell cannot be read.
-    Nobody,
+    /// This program, against the schema of its kind.
+    Local,
+    /// Nobody: the schema of its kind cannot be read.
+    Unchecked,
 }
 
 impl Checked {
-    /// As it is told.
+    /// Returns the words that people read.
     pub fn words(self) -> &'static str {
         match self {
-            Self::Known => "known to be unchanged",
+            Self::Unchanged => "known to be unchanged",
             Self::Server => "verified by server",
-            Self::Here => "checked here",
-            Self::Nobody => "not checked: the schema of its kind cannot be read",
+            Self::Local => "checked here",
+            Self::Unchecked => "not checked: the schema of its kind cannot be read",
         }
     }
 }
 
-/// A field whose value another manager has set.
+/// A field that another field manager owns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owned {
-    /// The field.
+pub struct OwnedField {
+    /// Path of the field.
     pub path: String,
-    /// The manager.
+    /// Name of the field manager.
     pub manager: String,
     /// `Apply` or `Update`.
     pub operation: String,
-    /// When it last wrote to the object, as the server says.
+    /// Time of the manager's last write to the object, from `managedFields`.
     pub time: String,
 }
 
-/// What becomes of one object.
+/// The planned change of one object.
 #[derive(Debug)]
 pub struct Entry {
-    /// Which.
+    /// Identity of the object.
     pub id: ObjectId,
-    /// What becomes of it.
+    /// The change, as the changeset shows it.
     pub diff: ResourceDiff,
-    /// Who has checked it.
+    /// How the object was checked.
     pub checked: Checked,
-    /// What is there in the fields that it touches; none if it is not there.
-    pub touched: Option<Object>,
-    /// Its UID.
+    /// The managed values of the live object; `Missing` if it does not exist.
+    pub managed_values: Option<Object>,
+    /// UID of the live object.
     uid: Option<String>,
-    /// What the server says that will be in these fields.
-    expected: Option<String>,
-    /// Whether it would be deleted and made again.
+    /// Hash of the managed values after the apply, from the server's dry run.
+    expected_hash: Option<String>,
+    /// Whether the object would be deleted and recreated.
     pub recreate: bool,
-    /// Fields that others own and that would become ours.
-    pub taken: Vec<Owned>,
-    /// If nothing else is wanted of it than at the last deploy: who has changed the fields that differ.
-    pub drift: Vec<Owned>,
-    /// Whether it is refused because others own fields of it.
-    pub by_guard: bool,
-    /// Whether permission is missing.
+    /// Fields of other managers that the apply would change and then own.
+    pub taken: Vec<OwnedField>,
+    /// Fields that other managers have changed since the last deploy; set instead of `taken` if the
+    /// desired state is the same as then.
+    pub drift: Vec<OwnedField>,
+    /// Whether the object is refused by a guard: others own fields of it, or `deploy.deny` forbids
+    /// it.
+    pub is_guarded: bool,
+    /// Whether the server refused it for lack of permission.
     pub is_forbidden: bool,
 }
 
 impl Entry {
-    /// A sentence on each field that would be taken from others, or that they have changed.
+    /// Returns a sentence for each field in `taken` and `drift`.
     pub fn remarks(&self) -> impl Iterator<Item = String> {
         let taken = self.taken.iter().map(|owned| (owned, "taken from"));
         let all = taken.chain(self.drift.iter().map(|owned| (owned, "changed by")));
         all.map(
             |(
-                Owned {
+                OwnedField {
                     path,
                     manager,
                     operation,
@@ -117,19 +119,19 @@ impl Entry {
     }
 }
 
-/// What an apply would change.
+/// The planned changes of an apply.
 #[derive(Debug)]
 pub struct Plan {
-    /// Of each object, in their order.
+    /// One entry for each object of the snapshot, in the same order.
     pub entries: Vec<Entry>,
-    /// Objects that are no longer part of the component, and go.
+    /// Objects that are no longer part of the component and would be deleted.
     pub deletions: Vec<Deletion>,
-    /// What people should know.
+    /// Notes for the user.
     pub notes: Vec<String>,
 }
 
 impl Plan {
-    /// The changeset: every object that something happens to, deletions last.
+    /// Returns the changeset: every object that changes or fails, deletions last.
     pub fn changes(&self) -> impl Iterator<Item = &ResourceDiff> + Clone {
         let changed = self
             .entries
@@ -139,7 +141,7 @@ impl Plan {
         changed.chain(self.deletions.iter().map(|deletion| &deletion.diff))
     }
 
-    /// The changeset, of a plan that is used no more.
+    /// Returns the changeset and consumes the plan.
     pub fn into_changes(self) -> Vec<ResourceDiff> {
         let changed = self
             .entries
@@ -151,36 +153,42 @@ impl Plan {
             .collect()
     }
 
-    /// Whether nothing would change.
+    /// Returns true if nothing would change.
     pub fn is_noop(&self) -> bool {
         self.changes().next().is_none()
     }
 
-    /// The objects that cannot be applied, each with its reason.
+    /// Returns the objects that cannot be applied, each with its reason.
     pub fn errors(&self) -> Vec<String> {
         errors(self.entries.iter().map(|entry| &entry.diff))
     }
 
-    /// What the plan promises of its objects and deletions.
-    pub fn contract(&self, survey: &Survey, options: &Options) -> Contract {
-        let objects = self.entries.iter().map(|entry| Promise {
+    /// Returns the saved plan: what was read of each object, and what would be deleted.
+    pub fn saved_plan(&self, snapshot: &Snapshot, options: &Options) -> SavedPlan {
+        let objects = self.entries.iter().map(|entry| ExpectedObject {
             subject: subject(&entry.id),
             change: entry.diff.change,
-            touched: entry.touched.as_ref().map(|touched| touched.0.clone()),
+            touched: entry
+                .managed_values
+                .as_ref()
+                .map(|touched| touched.0.clone()),
             uid: entry.uid.clone(),
-            expected: entry.expected.clone(),
+            expected: entry.expected_hash.clone(),
             recreate: entry.recreate,
         });
-        let deletions = self.deletions.iter().map(|deletion| doomed(&deletion.live));
-        Contract {
-            cluster: survey.cluster.clone(),
+        let deletions = self
+            .deletions
+            .iter()
+            .map(|deletion| planned_deletion(&deletion.live));
+        SavedPlan {
+            cluster: snapshot.cluster_uid.clone(),
             options: Some(options.fingerprint()),
-            ..Contract::new(objects.collect(), deletions.collect())
+            ..SavedPlan::new(objects.collect(), deletions.collect())
         }
     }
 }
 
-/// An identity as documents have it.
+/// Converts an identity to its form in saved plans.
 pub fn subject(id: &ObjectId) -> Subject {
     let ObjectId {
         group,
@@ -196,20 +204,20 @@ pub fn subject(id: &ObjectId) -> Subject {
     }
 }
 
-/// An object that goes, as documents have it.
-pub(super) fn doomed(live: &Object) -> Doomed {
-    Doomed {
+/// Converts an object to delete to its form in saved plans.
+pub(super) fn planned_deletion(live: &Object) -> PlannedDeletion {
+    PlannedDeletion {
         subject: subject(&live.id()),
         uid: live.uid().unwrap_or_default().to_owned(),
     }
 }
 
-/// The server's answer to the question whether it would take an object that is to be made again, asked under another
-/// name: an object that is invalid must not cost the one that is there.
+/// Dry-runs a recreation under a temporary name, so that an invalid object never costs the live
+/// one. Returns the result under the object's own name.
 ///
 /// # Errors
-/// [`ClusterError`] if it would not.
-pub(super) async fn try_as_new(
+/// Fails if the server would not create the object.
+pub(super) async fn dry_run_recreation(
     api: &Api,
     resource: &Resource,
     object: &Object,
@@ -232,7 +240,7 @@ pub(super) async fn try_as_new(
     Ok(made)
 }
 
-/// The objects that a changeset says cannot be applied, each with its reason.
+/// Returns the failed objects of a changeset, each with its reason.
 pub fn errors<'a>(diffs: impl Iterator<Item = &'a ResourceDiff>) -> Vec<String> {
     let failed = diffs.filter(|diff| diff.change == Change::Error);
     failed
@@ -246,47 +254,48 @@ pub fn errors<'a>(diffs: impl Iterator<Item = &'a ResourceDiff>) -> Vec<String> 
         .collect()
 }
 
-/// Plans an apply. What is wrong with an object is in its entry.
+/// Plans an apply. Errors of single objects are in their entries.
 ///
 /// # Errors
-/// [`ClusterError`] if what others hold cannot be read.
-pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Plan, ClusterError> {
+/// Fails if the inventories of other components cannot be read, or this component's inventory was
+/// changed by another client.
+pub async fn plan(api: &Api, snapshot: &Snapshot, options: &Options) -> Result<Plan, ClusterError> {
     let planner = Planner {
         api,
-        survey,
+        snapshot,
         options,
     };
-    let entries: Vec<_> = survey
+    let entries: Vec<_> = snapshot
         .objects
         .iter()
         .map(|object| planner.entry(object))
         .collect();
     let mut entries: Vec<Entry> = futures_util::stream::iter(entries)
-        .buffered(AT_ONCE)
+        .buffered(MAX_CONCURRENT)
         .collect()
         .await;
-    planner.check_here(&mut entries).await;
-    for (object, reason) in deny::refusals(&survey.objects, &options.deny) {
+    planner.check_locally(&mut entries).await;
+    for (object, reason) in deny::refusals(&snapshot.objects, &options.deny) {
         let id = object.id();
         for entry in entries.iter_mut().filter(|entry| entry.id == id) {
             entry.diff = render::failed(
-                survey.served.plural(object),
+                snapshot.served.plural(object),
                 Op::Apply,
                 object,
                 reason.clone(),
                 true,
             );
-            entry.by_guard = true;
+            entry.is_guarded = true;
         }
     }
-    let pruning = prune::plan(api, survey, options).await?;
-    let guarded = prune::guard(survey, &pruning, options);
-    let guarded =
-        guarded.map(|reason| format!("{reason}: it is done only because this plan lists them"));
-    let marks = survey
+    let pruning = prune::plan(api, snapshot, options).await?;
+    let guarded = prune::approval_reason(snapshot, &pruning, options);
+    let guarded = guarded
+        .map(|reason| format!("{reason}; they are allowed only because this plan lists them"));
+    let marks = snapshot
         .objects
         .iter()
-        .flat_map(|object| annotations::effects(object, survey.live.get(&object.id()), options));
+        .flat_map(|object| annotations::effects(object, snapshot.live.get(&object.id()), options));
     let notes = pruning
         .notes
         .into_iter()
@@ -300,17 +309,17 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Plan,
     })
 }
 
-/// The objects of which something else is wanted than at the last deploy.
-pub fn newly_wanted<'s>(survey: &'s Survey, options: &Options) -> Vec<&'s Object> {
-    survey
+/// Returns the objects whose desired state differs from the last deploy's.
+pub fn with_new_desired_state<'s>(snapshot: &'s Snapshot, options: &Options) -> Vec<&'s Object> {
+    snapshot
         .objects
         .iter()
-        .filter(|object| !is_wanted_as_before(survey, options, object))
+        .filter(|object| !is_desired_state_unchanged(snapshot, options, object))
         .collect()
 }
 
-fn is_wanted_as_before(survey: &Survey, options: &Options, wanted: &Object) -> bool {
-    let Some(record) = survey.record(&wanted.id()) else {
+fn is_desired_state_unchanged(snapshot: &Snapshot, options: &Options, wanted: &Object) -> bool {
+    let Some(record) = snapshot.record(&wanted.id()) else {
         return false;
     };
     let now = fingerprint_of(wanted, wanted.is_secret(), options.fields.key.as_deref());
@@ -319,40 +328,40 @@ fn is_wanted_as_before(survey: &Survey, options: &Options, wanted: &Object) -> b
 
 struct Planner<'a> {
     api: &'a Api,
-    survey: &'a Survey,
+    snapshot: &'a Snapshot,
     options: &'a Options,
 }
 
 impl Planner<'_> {
     async fn entry(&self, object: &Object) -> Entry {
-        let live = self.survey.live.get(&object.id());
+        let live = self.snapshot.live.get(&object.id());
         let mut wanted = object.clone();
         if let Some(live) = live {
             leave_as_they_are(&mut wanted, live, &self.options.fields);
         }
         let mut entry = Entry {
             id: object.id(),
-            touched: live.map(|live| touched(object, live, &self.options.fields)),
+            managed_values: live.map(|live| touched(object, live, &self.options.fields)),
             uid: live.and_then(Object::uid).map(str::to_owned),
-            expected: None,
+            expected_hash: None,
             diff: render::blank("", Op::Apply, Some(&wanted), true),
             checked: Checked::Server,
             recreate: false,
             taken: Vec::new(),
             drift: Vec::new(),
-            by_guard: false,
+            is_guarded: false,
             is_forbidden: false,
         };
-        let Ok(resource) = self.survey.served.resource(object) else {
-            entry.checked = Checked::Here;
+        let Ok(resource) = self.snapshot.served.resource(object) else {
+            entry.checked = Checked::Local;
             entry.diff = render::resource_diff("", Op::Apply, None, Some(&wanted), true);
             return entry;
         };
-        let same_wanted = is_wanted_as_before(self.survey, self.options, &wanted);
-        if let Some(live) =
-            live.filter(|live| same_wanted && self.is_as_left(live, entry.touched.as_ref()))
+        let same_wanted = is_desired_state_unchanged(self.snapshot, self.options, &wanted);
+        if let Some(live) = live
+            .filter(|live| same_wanted && self.is_as_deployed(live, entry.managed_values.as_ref()))
         {
-            entry.checked = Checked::Known;
+            entry.checked = Checked::Unchanged;
             entry.diff = render::unchanged(resource.plural(), live, true);
             return entry;
         }
@@ -383,7 +392,7 @@ impl Planner<'_> {
         entry
     }
 
-    /// The server has said what it would make of the object.
+    /// Fills the entry from a successful dry run.
     fn verified(
         &self,
         entry: &mut Entry,
@@ -401,16 +410,17 @@ impl Planner<'_> {
             if taken_over(live, manager, adopt_from).is_some() {
                 without_left_behind(&mut after, wanted, manager, adopt_from);
             }
-            entry.taken = self.others(live, &after);
+            entry.taken = self.fields_of_others(live, &after);
         }
-        entry.expected = foreseen(
+        entry.expected_hash = foreseen(
             &touched(wanted, &after, &self.options.fields),
             &self.options.fields,
         );
         entry.diff = render::resource_diff(resource.plural(), Op::Apply, live, Some(&after), true);
     }
 
-    /// The server has refused the object: it may wait for what comes with the set, be made again, or be wrong.
+    /// Fills the entry after a failed dry run. The object may depend on other objects of the set,
+    /// may have to be recreated, or is invalid.
     async fn refused(
         &self,
         entry: &mut Entry,
@@ -423,24 +433,26 @@ impl Planner<'_> {
             render::resource_diff(resource.plural(), Op::Apply, before, Some(after), true)
         };
         let failed = |message| render::failed(resource.plural(), Op::Apply, wanted, message, true);
-        if self.waits_for_the_set(error, wanted) {
-            entry.checked = Checked::Here;
+        if self.depends_on_set(error, wanted) {
+            entry.checked = Checked::Local;
             entry.diff = diff(None, wanted);
-        } else if error.is_unknown_field() && self.survey.brought.kind(wanted).is_some() {
-            // The definition in the set may have the field.
-            entry.checked = Checked::Here;
-            let after = live.map_or_else(|| wanted.clone(), |live| overlaid(live, wanted));
+        } else if error.is_unknown_field() && self.snapshot.provided.kind(wanted).is_some() {
+            // The CRD in the set may define the field.
+            entry.checked = Checked::Local;
+            let after = live.map_or_else(|| wanted.clone(), |live| merged_locally(live, wanted));
             entry.diff = diff(live, &after);
         } else if error.is_immutable() && live.is_some_and(|live| self.may_recreate(wanted, live)) {
             entry.recreate = true;
             entry.diff =
-                match try_as_new(self.api, resource, wanted, &self.options.fields.manager).await {
+                match dry_run_recreation(self.api, resource, wanted, &self.options.fields.manager)
+                    .await
+                {
                     Ok(made) => {
-                        entry.expected = foreseen(
+                        entry.expected_hash = foreseen(
                             &touched(wanted, &made, &self.options.fields),
                             &self.options.fields,
                         );
-                        let told = "the object is deleted and made again".to_owned();
+                        let told = "the object is deleted and recreated".to_owned();
                         let mut diff = diff(live, wanted);
                         diff.entries
                             .insert(0, DiffEntry::line(None, Change::Removed, told));
@@ -449,15 +461,15 @@ impl Planner<'_> {
                     Err(error) => failed(error.to_string()),
                 };
         } else {
-            entry.by_guard = error.is_owned_by_others();
+            entry.is_guarded = error.is_owned_by_others();
             entry.is_forbidden = error.is_forbidden();
             entry.diff = failed(explain(error, live.is_some()));
         }
     }
 
-    /// Whether the touched fields are as the last deploy left them.
-    fn is_as_left(&self, live: &Object, touched: Option<&Object>) -> bool {
-        let Some((record, touched)) = self.survey.record(&live.id()).zip(touched) else {
+    /// Returns true if the managed values are as the last deploy left them.
+    fn is_as_deployed(&self, live: &Object, touched: Option<&Object>) -> bool {
+        let Some((record, touched)) = self.snapshot.record(&live.id()).zip(touched) else {
             return false;
         };
         let seen = fingerprint_of(
@@ -468,15 +480,15 @@ impl Planner<'_> {
         seen.is_some() && record.seen == seen && live.uid() == Some(&record.uid)
     }
 
-    /// The fields that an apply would change and that other managers own.
-    fn others(&self, live: &Object, after: &Object) -> Vec<Owned> {
+    /// Returns the fields that an apply would change and that other managers own.
+    fn fields_of_others(&self, live: &Object, after: &Object) -> Vec<OwnedField> {
         let owners = owners(live);
         let mut owned = Vec::new();
         for difference in compare(live, after, Form::Ours) {
             let owner = owners.iter().find(|owner| {
                 !self.options.fields.is_ours(owner.manager) && owner.owns(live, &difference.pointer)
             });
-            owned.extend(owner.map(|owner| Owned {
+            owned.extend(owner.map(|owner| OwnedField {
                 path: difference.path,
                 manager: owner.manager.to_owned(),
                 operation: owner.operation.to_owned(),
@@ -486,37 +498,39 @@ impl Planner<'_> {
         owned
     }
 
-    /// Whether the server refused only because something that comes with the set is not there yet.
-    fn waits_for_the_set(&self, error: &ClusterError, object: &Object) -> bool {
+    /// Returns true if the server refused the object only because another object of the set does
+    /// not exist yet.
+    fn depends_on_set(&self, error: &ClusterError, object: &Object) -> bool {
         let ClusterError::Refused { message, code, .. } = error else {
             return false;
         };
-        if self.survey.is_in_new_namespace(object) && error.is_not_found() {
+        if self.snapshot.is_in_provided_namespace(object) && error.is_not_found() {
             return true;
         }
         let namespace = object.namespace();
         if *code == 403 && message.contains("error looking up service account") {
             let account = message.rsplit('"').nth(1).unwrap_or_default();
-            return self.survey.brings("ServiceAccount", namespace, account);
+            return self.snapshot.provides("ServiceAccount", namespace, account);
         }
         let role = |member: &str| object.0.get("roleRef")?.get(member)?.as_str();
         match (role("kind"), role("name")) {
             (Some(kind), Some(name)) => {
-                error.is_not_found() && self.survey.brings(kind, namespace, name)
+                error.is_not_found() && self.snapshot.provides(kind, namespace, name)
             }
             _ => false,
         }
     }
 
-    /// By annotation, where the author may say so, or by setting; never where more goes with the object, or somebody keeps
-    /// it.
+    /// Returns true if the object may be deleted and recreated: the setting allows it, or the
+    /// annotation where authors may use it. Never true if the deletion would take other objects or
+    /// data along, or a keep annotation is set on the live object.
     fn may_recreate(&self, object: &Object, live: &Object) -> bool {
         let is_annotated = object
             .annotation(RECREATE)
             .is_some_and(|text| text == "allowed");
         let is_allowed =
             self.options.recreate || (is_annotated && self.options.author_may.recreate);
-        is_allowed && prune::goes_with(object).is_none() && marks::kept(live).is_none()
+        is_allowed && prune::cascade_reason(object).is_none() && marks::keep_mark(live).is_none()
     }
 
     async fn published(&self, versions: BTreeSet<String>) -> Result<Published, ClusterError> {
@@ -528,21 +542,21 @@ impl Planner<'_> {
         Ok(Published(documents))
     }
 
-    /// Checks the objects that the server could not, against the schemas of their kinds.
-    async fn check_here(&self, entries: &mut [Entry]) {
+    /// Checks the objects that the server could not check, against the schemas of their kinds.
+    async fn check_locally(&self, entries: &mut [Entry]) {
         let definitions: BTreeMap<(&str, &str), &Object> = self
-            .survey
+            .snapshot
             .objects
             .iter()
             .filter_map(|object| Some((object.defines()?, object)))
             .collect();
         let definition =
             |object: &Object| definitions.get(&(object.group(), object.kind())).copied();
-        let objects = self.survey.objects.iter();
+        let objects = self.snapshot.objects.iter();
         let unchecked = objects
             .clone()
             .zip(entries.iter())
-            .filter(|(_, entry)| entry.checked == Checked::Here);
+            .filter(|(_, entry)| entry.checked == Checked::Local);
         let published: BTreeSet<String> = unchecked
             .filter(|(object, _)| definition(object).is_none())
             .map(|(object, _)| object.api_version().to_owned())
@@ -550,13 +564,13 @@ impl Planner<'_> {
         let published = self.published(published).await.ok();
         for (object, entry) in objects
             .zip(entries)
-            .filter(|(_, entry)| entry.checked == Checked::Here)
+            .filter(|(_, entry)| entry.checked == Checked::Local)
         {
             let faults = match (definition(object), &published) {
                 (Some(definition), _) => faults_by_definition(object, definition),
                 (None, Some(published)) => published.faults(object),
                 (None, None) => {
-                    entry.checked = Checked::Nobody;
+                    entry.checked = Checked::Unchecked;
                     continue;
                 }
             };
@@ -569,8 +583,9 @@ impl Planner<'_> {
     }
 }
 
-/// A live object with what is wanted of it, as near as can be told without the server.
-fn overlaid(live: &Object, wanted: &Object) -> Object {
+/// Merges the desired object into the live one: an approximation of server-side apply for objects
+/// that the server cannot check.
+fn merged_locally(live: &Object, wanted: &Object) -> Object {
     fn overlay(live: &mut Map<String, Value>, wanted: &Map<String, Value>) {
         for (key, wanted) in wanted {
             match (live.get_mut(key), wanted) {
@@ -584,7 +599,7 @@ fn overlaid(live: &Object, wanted: &Object) -> Object {
     Object(object)
 }
 
-/// Why an object is refused, and what to do.
+/// Formats the reason why an object was refused, with advice.
 pub(super) fn explain(error: &ClusterError, exists: bool) -> String {
     let owned = error.owned_by_others();
     if !owned.is_empty() {
@@ -601,9 +616,7 @@ pub(super) fn explain(error: &ClusterError, exists: bool) -> String {
     }
     if exists && error.is_immutable() {
         return format!(
-            "{error}; a field that cannot be changed needs a new object: give it another name, or \
-             allow that it is deleted and made again, by the setting deploy.recreate, or by the \
-             annotation {RECREATE}: allowed where deploy.author_may has recreate"
+            "{error}; an immutable field can change only in a new object: give it another name, or allow it to be deleted and recreated, by the setting deploy.recreate, or by the annotation {RECREATE}: allowed where deploy.author_may has recreate"
         );
     }
     error.to_string()

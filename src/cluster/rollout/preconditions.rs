@@ -1,7 +1,8 @@
-//! Holds an approved plan against the cluster: is everything that it touches still as it was read?
+//! Checks a saved plan against the cluster: is every managed field as it was when the plan was
+//! made?
 //!
-//! An object that is already as the plan has foreseen it, written by us, is no breach: a deploy that was cut off is
-//! done to its end by the same plan.
+//! An object that already is as the plan expects it after the apply, written by us, is not a
+//! conflict: the same plan can finish a deploy that was interrupted.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,105 +13,110 @@ use crate::cluster::fields::adopt::taken_over;
 use crate::cluster::fields::managed_values::{Moved, foreseen, moved, retaken, touched};
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::plan::{Plan, subject};
-use crate::cluster::rollout::snapshot::Survey;
+use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::managed_fields::is_applied_by;
 use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::Change;
-use crate::plan::contract::{Contract, Promise, Subject};
+use crate::plan::contract::{ExpectedObject, SavedPlan, Subject};
 
-/// Differences of one object that are told.
-const MOST_TOLD: usize = 5;
+/// Maximum number of differences that the message for one object shows.
+const MAX_DIFFERENCES: usize = 5;
 
-/// What an apply does with an object.
+/// What an apply does with one object.
 #[derive(Debug, Clone)]
 pub enum Action {
-    /// Nothing: it is as it is wanted.
+    /// Nothing, because the object is up to date.
     Leave,
-    /// It is written.
+    /// Applies the object.
     Write {
-        /// Whether it is deleted before.
+        /// Whether the live object is deleted first.
         recreate: bool,
-        /// What an approved plan has read of it; none without such a plan.
-        promised: Option<Promised>,
+        /// The state that the approved plan expects; `Missing` without an approved plan.
+        expected: Option<Expectation>,
     },
 }
 
-/// What an approved plan has read of an object, and what it foresees.
+/// The state that an approved plan expects of one object, before and after the apply.
 #[derive(Debug, Clone, Default)]
-pub struct Promised {
-    /// The touched fields; none if it was not there.
-    touched: Option<Object>,
+pub struct Expectation {
+    /// Managed values when the plan was made; `Missing` if the object did not exist.
+    managed_values: Option<Object>,
     uid: Option<String>,
-    expected: Option<String>,
+    expected_hash: Option<String>,
     recreate: bool,
 }
 
-impl From<&Promise> for Promised {
-    fn from(promise: &Promise) -> Self {
+impl From<&ExpectedObject> for Expectation {
+    fn from(promise: &ExpectedObject) -> Self {
         Self {
-            touched: promise.touched.clone().map(Object),
+            managed_values: promise.touched.clone().map(Object),
             uid: promise.uid.clone(),
-            expected: promise.expected.clone(),
+            expected_hash: promise.expected.clone(),
             recreate: promise.recreate,
         }
     }
 }
 
-/// An object that is not as an approved plan has read it.
+/// An object that is not as the approved plan expects.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Breach {
+pub struct Conflict {
     /// Which.
     pub subject: String,
-    /// How.
-    pub how: How,
+    /// The difference.
+    pub kind: ConflictKind,
 }
 
-/// How an object differs from what was read.
+/// How an object differs from what the plan expects.
 #[derive(Debug, Clone, PartialEq)]
-pub enum How {
-    /// It was not there, and now is.
+pub enum ConflictKind {
+    /// It did not exist, and exists now.
     Appeared,
-    /// It was there, and now is not.
+    /// It existed, and does not exist now.
     Gone,
-    /// Another object has its name.
+    /// It was deleted and recreated: the UID differs.
     Replaced,
-    /// Touched fields have other values.
-    Moved(Vec<Moved>),
-    /// The plan does not know of it.
+    /// Managed fields have other values.
+    Changed(Vec<Moved>),
+    /// The plan does not contain the object.
     Unplanned,
-    /// The plan knows of it, and the set does not.
+    /// The plan contains the object, and the set does not.
     Missing,
     /// It was refused when the plan was made.
     Refused,
-    /// The plan was made of another cluster.
+    /// The plan was made for another cluster.
     OtherCluster,
-    /// Other settings than when the plan was made say how objects are changed.
+    /// The settings that decide which fields are changed differ from the plan's.
     OtherSettings,
 }
 
-impl fmt::Display for Breach {
+impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.how {
-            How::Appeared => write!(f, "planned as new, and now it is there"),
-            How::Gone => write!(f, "it was there when the plan was made, and now it is not"),
-            How::Replaced => write!(f, "it was deleted and made anew since the plan was made"),
-            How::Unplanned => write!(f, "the plan does not know of it"),
-            How::Missing => write!(f, "it is in the plan, and not in what is applied"),
-            How::Refused => write!(f, "it was refused when the plan was made"),
-            How::OtherCluster => write!(f, "it is another one than the plan was made of"),
-            How::OtherSettings => {
+        match &self.kind {
+            ConflictKind::Appeared => {
+                write!(f, "it did not exist when the plan was made, and exists now")
+            }
+            ConflictKind::Gone => {
+                write!(f, "it existed when the plan was made, and no longer does")
+            }
+            ConflictKind::Replaced => {
+                write!(f, "it was deleted and recreated since the plan was made")
+            }
+            ConflictKind::Unplanned => write!(f, "it is not in the plan"),
+            ConflictKind::Missing => write!(f, "it is in the plan, but not in the set to apply"),
+            ConflictKind::Refused => write!(f, "it was refused when the plan was made"),
+            ConflictKind::OtherCluster => write!(f, "it is not the one that the plan was made for"),
+            ConflictKind::OtherSettings => {
                 write!(
                     f,
-                    "deploy.field_manager, take_over, conflicts or ignore are others than when \
-                     the plan was made"
+                    "deploy.field_manager, take_over, conflicts or ignore have changed since the plan was made"
                 )
             }
-            How::Moved(moved) => {
+            ConflictKind::Changed(moved) => {
                 let value = |value: &Option<Value>| match value {
                     Some(value) => value.to_string().chars().take(200).collect(),
                     None => "nothing".to_owned(),
                 };
-                let told = moved.iter().take(MOST_TOLD);
+                let told = moved.iter().take(MAX_DIFFERENCES);
                 let told: Vec<String> = told
                     .map(|m| {
                         format!(
@@ -121,7 +127,7 @@ impl fmt::Display for Breach {
                         )
                     })
                     .collect();
-                let more = moved.len().saturating_sub(MOST_TOLD);
+                let more = moved.len().saturating_sub(MAX_DIFFERENCES);
                 write!(f, "{}", told.join(", "))?;
                 if more > 0 {
                     write!(f, ", and {more} more")
@@ -133,53 +139,53 @@ impl fmt::Display for Breach {
     }
 }
 
-/// How an object stands to what was promised of it.
-pub(super) enum Standing {
-    /// It is as it was read.
-    AsRead,
-    /// It is as it was foreseen, by our own hand.
-    Done,
+/// Result of checking one object against what the plan expects.
+pub(super) enum Check {
+    /// It is as it was when the plan was made.
+    Unchanged,
+    /// It already is as the plan expects it after the apply, and we have applied it.
+    AlreadyApplied,
     /// It is neither.
-    Breached(Breach),
+    Conflicting(Conflict),
 }
 
-impl Standing {
-    /// Looks at an object as it is now.
+impl Check {
+    /// Checks the live object.
     pub fn of(
         object: &Object,
-        promised: &Promised,
+        expected: &Expectation,
         live: Option<&Object>,
         options: &Options,
     ) -> Self {
         let breached = |how| {
-            Self::Breached(Breach {
+            Self::Conflicting(Conflict {
                 subject: object.subject(),
-                how,
+                kind: how,
             })
         };
         let Some(live) = live else {
-            // Between its deletion and its creation a deploy may have been cut off.
-            let is_expected = promised.touched.is_none() || promised.recreate;
+            // A deploy may have been interrupted between deletion and recreation.
+            let is_expected = expected.managed_values.is_none() || expected.recreate;
             return if is_expected {
-                Self::AsRead
+                Self::Unchanged
             } else {
-                breached(How::Gone)
+                breached(ConflictKind::Gone)
             };
         };
         let now = touched(object, live, &options.fields);
-        let retaken = promised
-            .touched
+        let retaken = expected
+            .managed_values
             .as_ref()
             .map(|before| retaken(before, &now, live, &options.fields))
             .unwrap_or_default();
         if retaken.is_empty()
             && is_applied_by(live, &options.fields.manager)
-            && promised.foresees(&now, options)
+            && expected.matches(&now, options)
         {
-            return Self::Done;
+            return Self::AlreadyApplied;
         }
-        let Some(before) = &promised.touched else {
-            return breached(How::Appeared);
+        let Some(before) = &expected.managed_values else {
+            return breached(ConflictKind::Appeared);
         };
         let moved = if retaken.is_empty() {
             moved(before, &now)
@@ -187,113 +193,123 @@ impl Standing {
             retaken
         };
         if !moved.is_empty() {
-            return breached(How::Moved(moved));
+            return breached(ConflictKind::Changed(moved));
         }
-        match (&promised.uid, live.uid()) {
-            (Some(planned), Some(now)) if planned != now => breached(How::Replaced),
-            _ => Self::AsRead,
+        match (&expected.uid, live.uid()) {
+            (Some(planned), Some(now)) if planned != now => breached(ConflictKind::Replaced),
+            _ => Self::Unchanged,
         }
     }
 }
 
-impl Promised {
-    /// Whether these are the fields that the server has said it would make. What could not be asked of it is
-    /// foreseen if it was to be new.
-    fn foresees(&self, now: &Object, options: &Options) -> bool {
-        match &self.expected {
+impl Expectation {
+    /// Returns true if these managed values are what the server's dry run returned. If the server
+    /// could not dry-run the object, returns true if it was planned as new.
+    fn matches(&self, now: &Object, options: &Options) -> bool {
+        match &self.expected_hash {
             Some(expected) => foreseen(now, &options.fields).as_ref() == Some(expected),
-            None => self.touched.is_none(),
+            None => self.managed_values.is_none(),
         }
     }
 }
 
-/// What is done with each object of a plan that was made just now of this survey.
-pub fn actions(plan: &Plan, survey: &Survey, options: &Options) -> Vec<Action> {
-    let action = |(entry, object): (&crate::cluster::rollout::plan::Entry, &Object)| match entry
-        .diff
-        .change
-    {
-        Change::Unchanged if is_settled(survey.live.get(&object.id()), options) => Action::Leave,
-        _ => Action::Write {
-            recreate: entry.recreate,
-            promised: None,
-        },
-    };
+/// Returns an action for each object of a plan that was just made from this snapshot, in the order
+/// of the objects.
+pub fn actions(plan: &Plan, snapshot: &Snapshot, options: &Options) -> Vec<Action> {
+    let action =
+        |(entry, object): (&crate::cluster::rollout::plan::Entry, &Object)| match entry.diff.change
+        {
+            Change::Unchanged if is_up_to_date(snapshot.live.get(&object.id()), options) => {
+                Action::Leave
+            }
+            _ => Action::Write {
+                recreate: entry.recreate,
+                expected: None,
+            },
+        };
     plan.entries
         .iter()
-        .zip(&survey.objects)
+        .zip(&snapshot.objects)
         .map(action)
         .collect()
 }
 
-/// Whether an object that is as it is wanted is also ours alone among those from whom is taken over.
-fn is_settled(live: Option<&Object>, options: &Options) -> bool {
+/// Returns true if we have applied the object, and no manager in `take_over` still owns fields of
+/// it.
+fn is_up_to_date(live: Option<&Object>, options: &Options) -> bool {
     live.is_some_and(|live| {
         is_applied_by(live, &options.fields.manager)
             && taken_over(live, &options.fields.manager, &options.fields.adopt_from).is_none()
     })
 }
 
-/// How a contract is about another cluster, or other settings.
-pub(super) fn foreign(contract: &Contract, survey: &Survey, options: &Options) -> Vec<Breach> {
+/// Returns conflicts if the plan was made for another cluster or under other settings.
+pub(super) fn environment_conflicts(
+    contract: &SavedPlan,
+    snapshot: &Snapshot,
+    options: &Options,
+) -> Vec<Conflict> {
     let differ = |planned: &Option<String>, now: Option<String>| {
         planned.as_ref().zip(now).is_some_and(|(a, b)| *a != b)
     };
-    let breach = |subject: &str, how| Breach {
+    let breach = |subject: &str, how| Conflict {
         subject: subject.to_owned(),
-        how,
+        kind: how,
     };
-    let cluster = differ(&contract.cluster, survey.cluster.clone())
-        .then(|| breach("the cluster", How::OtherCluster));
+    let cluster = differ(&contract.cluster, snapshot.cluster_uid.clone())
+        .then(|| breach("the cluster", ConflictKind::OtherCluster));
     let settings = differ(&contract.options, Some(options.fingerprint()));
-    let settings = settings.then(|| breach("the settings", How::OtherSettings));
+    let settings = settings.then(|| breach("the settings", ConflictKind::OtherSettings));
     cluster.into_iter().chain(settings).collect()
 }
 
-/// What is done with each object of an approved plan.
+/// Returns an action for each object of an approved plan, in the order of the snapshot's objects.
 ///
 /// # Errors
-/// Every object that is not as the plan has read it; then nothing must be written.
-pub fn approved(
-    contract: &Contract,
-    survey: &Survey,
+/// Returns every conflict; then nothing must be written.
+pub fn check_saved_plan(
+    saved_plan: &SavedPlan,
+    snapshot: &Snapshot,
     options: &Options,
-) -> Result<Vec<Action>, Vec<Breach>> {
-    let mut promises: HashMap<&Subject, &Promise> = contract
+) -> Result<Vec<Action>, Vec<Conflict>> {
+    let mut promises: HashMap<&Subject, &ExpectedObject> = saved_plan
         .objects
         .iter()
         .map(|promise| (&promise.subject, promise))
         .collect();
-    let (mut actions, mut breaches) = (Vec::new(), foreign(contract, survey, options));
-    for object in &survey.objects {
+    let (mut actions, mut breaches) = (
+        Vec::new(),
+        environment_conflicts(saved_plan, snapshot, options),
+    );
+    for object in &snapshot.objects {
         let Some(promise) = promises.remove(&subject(&object.id())) else {
-            breaches.push(Breach {
+            breaches.push(Conflict {
                 subject: object.subject(),
-                how: How::Unplanned,
+                kind: ConflictKind::Unplanned,
             });
             continue;
         };
         if promise.change == Change::Error {
-            breaches.push(Breach {
+            breaches.push(Conflict {
                 subject: object.subject(),
-                how: How::Refused,
+                kind: ConflictKind::Refused,
             });
             continue;
         }
-        let (promised, live) = (Promised::from(promise), survey.live.get(&object.id()));
-        let is_done = match Standing::of(object, &promised, live, options) {
-            Standing::Done => true,
-            Standing::AsRead => false,
-            Standing::Breached(breach) => {
+        let (promised, live) = (Expectation::from(promise), snapshot.live.get(&object.id()));
+        let is_done = match Check::of(object, &promised, live, options) {
+            Check::AlreadyApplied => true,
+            Check::Unchanged => false,
+            Check::Conflicting(breach) => {
                 breaches.push(breach);
                 continue;
             }
         };
         actions.push(match promise.change {
-            Change::Unchanged if is_settled(live, options) => Action::Leave,
+            Change::Unchanged if is_up_to_date(live, options) => Action::Leave,
             _ => Action::Write {
                 recreate: promise.recreate && !is_done,
-                promised: Some(promised),
+                expected: Some(promised),
             },
         });
     }
@@ -304,7 +320,7 @@ pub fn approved(
             namespace,
             name,
         } = subject.clone();
-        Breach {
+        Conflict {
             subject: ObjectId {
                 group,
                 kind,
@@ -312,7 +328,7 @@ pub fn approved(
                 name,
             }
             .to_string(),
-            how: How::Missing,
+            kind: ConflictKind::Missing,
         }
     }));
     breaches.sort_by(|a, b| a.subject.cmp(&b.subject));

@@ -1,5 +1,6 @@
-//! Deletes what is no longer part of a component, and only that: what its inventory holds, what is still the
-//! object that we made, what nobody wants to keep, and what no other component has taken.
+//! Deletes the objects that are no longer part of a component: only those that are in its
+//! inventory, are still the objects that we created, have no keep annotation, and belong to no
+//! other component.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,75 +9,78 @@ use serde_json::{Value, json};
 
 use crate::cluster::client::discovery::Served;
 use crate::cluster::client::{Api, ClusterError};
-use crate::cluster::fields::marks::kept;
+use crate::cluster::fields::marks::keep_mark;
 use crate::cluster::fields::render;
-use crate::cluster::rollout::delete::{Fate, blocked_by, delete, sheltered};
+use crate::cluster::rollout::delete::{DeletionOutcome, blocked_by, delete, protected_by};
 use crate::cluster::rollout::inventory::{Inventory, Record};
 use crate::cluster::rollout::options::Options;
-use crate::cluster::rollout::snapshot::Survey;
+use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::managed_fields::owners;
 use crate::manifest::order::compare;
 use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::{Op, ResourceDiff};
 
-/// How long the last generation of generated ConfigMaps and Secrets stays for a rollback.
+/// How long the previous generation of generated ConfigMaps and Secrets is kept for a rollback.
 pub const ROLLBACK_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// An object that goes.
+/// An object to delete.
 #[derive(Debug, Clone)]
 pub struct Deletion {
-    /// Which.
+    /// Identity of the object.
     pub id: ObjectId,
-    /// The UID that was read.
+    /// UID of the live object; empty if it has none.
     pub uid: String,
-    /// What is there.
+    /// The live object.
     pub live: Object,
-    /// Why it goes only if a plan lists it: with it goes what is not in any manifest.
+    /// Why the object is deleted only if a plan lists it: the deletion takes along objects or data
+    /// that are in no manifest.
     pub needs_plan: Option<&'static str>,
-    /// As the changeset has it.
+    /// The deletion, as the changeset shows it.
     pub diff: ResourceDiff,
 }
 
-/// What of the stale objects becomes what.
+/// Decisions about the stale objects.
 #[derive(Debug, Default)]
 pub struct Pruning {
-    /// They go.
+    /// Objects to delete, in order of deletion.
     pub deletions: Vec<Deletion>,
-    /// They are gone already.
+    /// Objects that no longer exist.
     pub gone: Vec<ObjectId>,
-    /// They are not ours any more, and are forgotten.
-    pub released: Vec<ObjectId>,
-    /// They were there before the component, and are given back.
-    pub lent: Vec<Object>,
-    /// They stay for a rollback.
+    /// Objects that are not ours any more; they leave the inventory.
+    pub no_longer_ours: Vec<ObjectId>,
+    /// Objects that existed before the component; our field manager is removed from them.
+    pub adopted: Vec<Object>,
+    /// Objects that are kept for a rollback.
     pub superseded: Vec<ObjectId>,
-    /// What other components hold, their inventories included.
-    held: Vec<ObjectId>,
-    /// What people should know.
+    /// Objects of other components, and their inventories.
+    owned_by_others: Vec<ObjectId>,
+    /// Notes for the user.
     pub notes: Vec<String>,
-    /// Why deletions need a plan that lists them, whatever they are.
-    pub doubt: Option<String>,
+    /// Why every deletion needs a plan that lists it: the inventory is not signed by this runner.
+    pub unsigned_reason: Option<String>,
 }
 
 impl Pruning {
-    /// Leaves the namespaces and definitions of all that stays, is wanted, or is held by others, and the inventory's own.
-    pub(super) fn shelter(&mut self, survey: &Survey) {
+    /// Keeps the namespaces and CRDs of objects that stay, are desired, or belong to other
+    /// components, and the namespace of the inventory.
+    pub(super) fn protect(&mut self, snapshot: &Snapshot) {
         let going: HashSet<ObjectId> = self
             .deletions
             .iter()
             .map(|deletion| deletion.id.clone())
             .collect();
-        let wanted: Vec<ObjectId> = survey.objects.iter().map(Object::id).collect();
-        let live = survey.live.keys().filter(|id| !going.contains(*id));
+        let wanted: Vec<ObjectId> = snapshot.objects.iter().map(Object::id).collect();
+        let live = snapshot.live.keys().filter(|id| !going.contains(*id));
         let staying: Vec<&ObjectId> = live
             .chain(&wanted)
-            .chain(&survey.hidden)
-            .chain(&self.held)
+            .chain(&snapshot.unavailable)
+            .chain(&self.owned_by_others)
             .collect();
         let notes = &mut self.notes;
         self.deletions.retain(|deletion| {
-            let is_home = deletion.live.is_namespace() && deletion.live.name() == survey.home();
-            let reason = match sheltered(&deletion.live, staying.iter().copied()) {
+            let is_home = deletion.live.is_namespace()
+                && deletion.live.name() == snapshot.inventory_namespace();
+            let reason = match protected_by(&deletion.live, staying.iter().copied()) {
                 _ if is_home => Some("the inventory is in it".to_owned()),
                 other => other.map(|id| format!("{id} does")),
             };
@@ -90,50 +94,56 @@ impl Pruning {
     }
 }
 
-/// Sorts the stale objects of a survey.
+/// Decides what happens to each stale object of a snapshot.
 ///
 /// # Errors
-/// [`ClusterError`] if it cannot be read what other components hold.
-pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Pruning, ClusterError> {
+/// Fails if the inventories of other components cannot be read, or this component's inventory was
+/// changed by another client.
+pub async fn plan(
+    api: &Api,
+    snapshot: &Snapshot,
+    options: &Options,
+) -> Result<Pruning, ClusterError> {
     let mut pruning = Pruning::default();
-    let stale = survey.stale();
-    let (Some(inventory), false) = (&survey.inventory, stale.is_empty()) else {
+    let stale = snapshot.stale();
+    let (Some(inventory), false) = (&snapshot.inventory, stale.is_empty()) else {
         return Ok(pruning);
     };
-    pruning.doubt = inventory.doubt(options.signer.as_ref())?;
+    pruning.unsigned_reason = inventory.unsigned_reason(options.signer.as_ref())?;
     let concerned = stale.iter().map(|(id, _)| *id);
-    let others = Inventory::held_by_others(Some(inventory), api, &survey.served, concerned).await?;
+    let others =
+        Inventory::owned_by_others(Some(inventory), api, &snapshot.served, concerned).await?;
     let now = api.clock.now();
-    // Of what is generated anew at each deploy the last generation alone is kept.
+    // Of objects that are generated anew for each deploy, only the previous generation is kept.
     let replaced: HashSet<(&str, &str, &str)> = stale
         .iter()
         .filter(|(_, record)| record.superseded.is_none())
-        .filter_map(|(id, _)| family(id))
+        .filter_map(|(id, _)| generator_key(id))
         .collect();
     for (id, record) in stale {
-        if survey.hidden.contains(id) {
+        if snapshot.unavailable.contains(id) {
             continue;
         }
-        let Some(live) = survey.live.get(id) else {
+        let Some(live) = snapshot.live.get(id) else {
             pruning.gone.push(id.clone());
             continue;
         };
         if let Some(other) = others.get(id) {
             pruning
                 .notes
-                .push(format!("{id} is part of {other} now, and is left to it"));
-            pruning.released.push(id.clone());
+                .push(format!("{id} is part of {other} now, and is not deleted"));
+            pruning.no_longer_ours.push(id.clone());
         } else if !is_ours(live, record, options) {
             pruning.notes.push(format!(
-                "{id} was made anew by somebody else, and is left alone"
+                "{id} was recreated by another client, and is not deleted"
             ));
-            pruning.released.push(id.clone());
+            pruning.no_longer_ours.push(id.clone());
         } else if record.adopted && !options.prune_adopted {
             pruning.notes.push(format!(
-                "{id} was there before the component, and is released (deploy.prune_adopted)"
+                "{id} existed before the component, and is released (deploy.prune_adopted)"
             ));
-            pruning.lent.push(live.clone());
-        } else if let Some((key, value)) = kept(live) {
+            pruning.adopted.push(live.clone());
+        } else if let Some((key, value)) = keep_mark(live) {
             pruning.notes.push(format!(
                 "{id} is no longer part of the component; it stays because of {key}: {value}"
             ));
@@ -145,22 +155,24 @@ pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Pruni
             pruning.notes.push(format!(
                 "{id} is no longer part of the component; it stays because deploy.prune is off"
             ));
-        } else if family(id).is_some_and(|family| stays(record, now, replaced.contains(&family))) {
+        } else if generator_key(id)
+            .is_some_and(|family| is_kept_for_rollback(record, now, replaced.contains(&family)))
+        {
             pruning.superseded.push(id.clone());
         } else {
-            pruning.deletions.push(deletion(survey, id, live));
+            pruning.deletions.push(deletion(snapshot, id, live));
         }
     }
-    pruning.held = others.into_keys().collect();
-    pruning.shelter(survey);
-    // What was made last goes first.
+    pruning.owned_by_others = others.into_keys().collect();
+    pruning.protect(snapshot);
+    // Delete in the reverse order of creation.
     pruning.deletions.sort_by(|a, b| compare(&b.live, &a.live));
     Ok(pruning)
 }
 
-fn deletion(survey: &Survey, id: &ObjectId, live: &Object) -> Deletion {
-    let plural = survey.served.plural(live);
-    let needs_plan = goes_with(live);
+fn deletion(snapshot: &Snapshot, id: &ObjectId, live: &Object) -> Deletion {
+    let plural = snapshot.served.plural(live);
+    let needs_plan = cascade_reason(live);
     let uid = live.uid().unwrap_or_default().to_owned();
     let diff = render::resource_diff(plural, Op::Delete, Some(live), None, true);
     Deletion {
@@ -172,25 +184,26 @@ fn deletion(survey: &Survey, id: &ObjectId, live: &Object) -> Deletion {
     }
 }
 
-/// What goes with an object, for those that must not go unless a plan says so.
-pub(super) fn goes_with(object: &Object) -> Option<&'static str> {
+/// Returns what a deletion takes along, for objects that are deleted only if a plan lists them.
+pub(super) fn cascade_reason(object: &Object) -> Option<&'static str> {
     match object {
-        object if object.is_namespace() => Some("everything in a namespace goes with it"),
-        object if object.is_definition() => Some("all objects of its kind go with a definition"),
+        object if object.is_namespace() => Some("deleting a namespace deletes everything in it"),
+        object if object.is_definition() => Some("deleting a CRD deletes all objects of its kind"),
         object if object.kind() == "PersistentVolumeClaim" && object.group().is_empty() => {
-            Some("its data go with a volume")
+            Some("deleting a PersistentVolumeClaim can delete its data")
         }
         _ => None,
     }
 }
 
-/// Whether it is still the object that we made: with the UID that was noted, and managed by us or by one whom we take
-/// over from; if the deploy that was to make it did not live to note one, applied by a runner.
+/// Returns true if the live object is the one that we created: it has the recorded UID, and its
+/// manager is ours or one that we take over from. If no UID was recorded, because the deploy died
+/// before, it must have been applied by a runner.
 pub(super) fn is_ours(live: &Object, record: &Record, options: &Options) -> bool {
     if record.uid.is_empty() {
         return options.fields.has_applied(live);
     }
-    // Of what has no fields but its name nobody is the manager.
+    // An object without fields has no `managedFields` entry.
     let owners = owners(live);
     let is_managed = owners.is_empty()
         || owners
@@ -199,27 +212,31 @@ pub(super) fn is_ours(live: &Object, record: &Record, options: &Options) -> bool
     is_managed && live.uid() == Some(&record.uid)
 }
 
-/// What a generated ConfigMap or Secret has in common with its earlier generations: kind, namespace, and name
-/// without the hash that kustomize puts behind it. None for what is not generated.
-fn family(id: &ObjectId) -> Option<(&str, &str, &str)> {
+/// Returns the key that all generations of a generated ConfigMap or Secret share: kind, namespace,
+/// and the name without kustomize's hash suffix. Returns `Missing` for other objects.
+fn generator_key(id: &ObjectId) -> Option<(&str, &str, &str)> {
     let (name, hash) = id.name.rsplit_once('-')?;
     let is_hash = hash.len() == 10 && hash.chars().all(|c| "bcdfghkmt2456789".contains(c));
     let is_kind = id.group.is_empty() && ["ConfigMap", "Secret"].contains(&id.kind.as_str());
     (is_kind && is_hash).then_some((&id.kind, &id.namespace, name))
 }
 
-/// Whether a generation stays for a rollback: it has gone out of use only now, or not long ago and no newer one
-/// since.
-fn stays(record: &Record, now: jiff::Timestamp, is_replaced: bool) -> bool {
+/// Returns true if a generation is kept for a rollback: it became stale in this deploy, or it
+/// became stale within [`ROLLBACK_WINDOW`] and no newer generation has since.
+fn is_kept_for_rollback(record: &Record, now: jiff::Timestamp, is_replaced: bool) -> bool {
     let Some(since) = record.superseded else {
         return true;
     };
     !is_replaced && now.duration_since(since) < ROLLBACK_WINDOW.try_into().unwrap_or_default()
 }
 
-/// Why deletions need a plan that lists them; none if they may be done.
-pub fn guard(survey: &Survey, pruning: &Pruning, options: &Options) -> Option<String> {
-    let had = survey
+/// Returns why the deletions need a plan that lists them; `Missing` if they may be done without one.
+pub fn approval_reason(
+    snapshot: &Snapshot,
+    pruning: &Pruning,
+    options: &Options,
+) -> Option<String> {
+    let had = snapshot
         .inventory
         .as_ref()
         .map_or(0, |inventory| inventory.objects.len());
@@ -227,11 +244,11 @@ pub fn guard(survey: &Survey, pruning: &Pruning, options: &Options) -> Option<St
     if going == 0 {
         return None;
     }
-    if let Some(doubt) = &pruning.doubt {
+    if let Some(doubt) = &pruning.unsigned_reason {
         return Some(format!("{going} objects would be deleted, and {doubt}"));
     }
     let limits = options.limits;
-    if survey.objects.is_empty() {
+    if snapshot.objects.is_empty() {
         return Some(format!(
             "the set is empty, and all {going} objects of the component would be deleted"
         ));
@@ -242,61 +259,73 @@ pub fn guard(survey: &Survey, pruning: &Pruning, options: &Options) -> Option<St
             limits.objects
         ));
     }
-    // One of two is half of them and no mass deletion, unless nothing may go at all.
+    // The percentage counts from three deletions on, unless the limit is 0.
     if (going > 2 || limits.percent == 0) && going * 100 > had * limits.percent {
         return Some(format!(
-            "{going} of {had} objects would be deleted, more than {} per cent \
-             (deploy.prune_percent)",
+            "{going} of {had} objects would be deleted, more than {} percent (deploy.prune_percent)",
             limits.percent
         ));
     }
     None
 }
 
-/// Deletes what was planned, and settles the inventory: what is gone, or no longer ours, leaves it; what stays for
-/// a rollback is marked; what is not seen gone stays in it, and is told of. Says also whether permission was missing.
+/// Deletes the planned objects and updates the inventory in memory. Objects that are gone or no
+/// longer ours leave it; objects kept for a rollback are marked; objects that are not yet gone stay
+/// in it. Returns the diffs, a sentence for each object that is still there, and whether permission
+/// was missing.
 pub async fn prune(
     api: &Api,
-    survey: &mut Survey,
+    snapshot: &mut Snapshot,
     pruning: &Pruning,
     options: &Options,
-    patience: Duration,
+    timeout: Duration,
 ) -> (Vec<ResourceDiff>, Vec<String>, bool) {
     let objects: Vec<Object> = pruning
         .deletions
         .iter()
         .map(|deletion| deletion.live.clone())
         .collect();
-    let fates = delete(api, &survey.served, objects, survey.home(), patience).await;
-    let fate = |deletion: &Deletion| fates.get(&deletion.id).unwrap_or(&Fate::Gone);
+    let fates = delete(
+        api,
+        &snapshot.served,
+        objects,
+        snapshot.inventory_namespace(),
+        timeout,
+    )
+    .await;
+    let fate = |deletion: &Deletion| fates.get(&deletion.id).unwrap_or(&DeletionOutcome::Gone);
     let (mut diffs, mut still) = (Vec::new(), Vec::new());
     for deletion in &pruning.deletions {
         match fate(deletion) {
-            // It is on its way, stays known, and is looked at by the next deploy.
-            fate @ (Fate::Left(_) | Fate::Waits(_)) => {
+            // It is being deleted; it stays in the inventory, and the next deploy checks it.
+            fate @ (DeletionOutcome::Remaining(_) | DeletionOutcome::Blocked(_)) => {
                 still.extend(
                     fate.reason()
                         .map(|reason| format!("{}: {reason}", deletion.id)),
                 );
             }
-            fate => diffs.push(fate.diff(&survey.served, &deletion.live)),
+            fate => diffs.push(fate.diff(&snapshot.served, &deletion.live)),
         }
     }
-    let is_forbidden = fates.values().any(Fate::is_forbidden);
-    let (given_back, kept) = give_back(api, &survey.served, &pruning.lent, options).await;
-    still.extend(kept);
-    let Some(inventory) = &mut survey.inventory else {
+    let is_forbidden = fates.values().any(DeletionOutcome::is_forbidden);
+    let (given_back, not_released) =
+        release(api, &snapshot.served, &pruning.adopted, options).await;
+    still.extend(not_released);
+    let Some(inventory) = &mut snapshot.inventory else {
         return (diffs, still, is_forbidden);
     };
     for id in pruning
         .gone
         .iter()
-        .chain(&pruning.released)
+        .chain(&pruning.no_longer_ours)
         .chain(&given_back)
     {
         inventory.objects.remove(id);
     }
-    for (id, _) in fates.iter().filter(|(_, fate)| **fate == Fate::Gone) {
+    for (id, _) in fates
+        .iter()
+        .filter(|(_, fate)| **fate == DeletionOutcome::Gone)
+    {
         inventory.objects.remove(id);
     }
     let now = api.clock.now();
@@ -308,16 +337,16 @@ pub async fn prune(
     (diffs, still, is_forbidden)
 }
 
-/// Takes our field manager off objects that were there before the component. Returns the objects that were given back, and
-/// a sentence for each of the others.
-pub(super) async fn give_back(
+/// Removes our field manager from objects that existed before the component. Returns the objects
+/// that were released, and a sentence for each failure.
+pub(super) async fn release(
     api: &Api,
     served: &Served,
-    lent: &[Object],
+    adopted: &[Object],
     options: &Options,
 ) -> (Vec<ObjectId>, Vec<String>) {
-    let (mut given_back, mut kept) = (Vec::new(), Vec::new());
-    for live in lent {
+    let (mut given_back, mut not_released) = (Vec::new(), Vec::new());
+    for live in adopted {
         let entries = live
             .metadata("managedFields")
             .and_then(Value::as_array)
@@ -327,7 +356,8 @@ pub(super) async fn give_back(
             entry.get("manager").and_then(Value::as_str) == Some(&options.fields.manager)
         };
         let others: Vec<Value> = entries.filter(|entry| !is_ours(entry)).cloned().collect();
-        // The server takes an empty list for no change, and one of an empty entry for no managers.
+        // The server treats an empty list as no change, and a list with one empty entry as no
+        // managers.
         let others = if others.is_empty() {
             json!([{}])
         } else {
@@ -340,10 +370,10 @@ pub(super) async fn give_back(
         match released {
             Ok(()) => given_back.push(live.id()),
             Err(error) if error.is_not_found() => given_back.push(live.id()),
-            Err(error) => kept.push(format!("{}: {error}", live.subject())),
+            Err(error) => not_released.push(format!("{}: {error}", live.subject())),
         }
     }
-    (given_back, kept)
+    (given_back, not_released)
 }
 
 #[cfg(test)]
@@ -366,7 +396,7 @@ mod tests {
             let object =
                 object(json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}}));
             assert_eq!(
-                family(&object.id()).map(|(_, _, base)| base),
+                generator_key(&object.id()).map(|(_, _, base)| base),
                 base,
                 "{kind}/{name}"
             );
@@ -381,10 +411,20 @@ mod tests {
             ..Record::default()
         };
         let hour = Duration::from_secs(3600);
-        assert!(stays(&Record::default(), now, true), "out of use only now");
-        assert!(stays(&ago(hour), now, false));
-        assert!(!stays(&ago(hour), now, true), "there is a newer one");
-        assert!(!stays(&ago(ROLLBACK_WINDOW + hour), now, false));
+        assert!(
+            is_kept_for_rollback(&Record::default(), now, true),
+            "out of use only now"
+        );
+        assert!(is_kept_for_rollback(&ago(hour), now, false));
+        assert!(
+            !is_kept_for_rollback(&ago(hour), now, true),
+            "there is a newer one"
+        );
+        assert!(!is_kept_for_rollback(
+            &ago(ROLLBACK_WINDOW + hour),
+            now,
+            false
+        ));
     }
 
     #[test]

@@ -1,57 +1,57 @@
-//! The way back: the last artifact of a component that succeeded is applied again.
+//! Rollback: applies the component's last artifact that succeeded again.
 
 use crate::cluster::client::{Api, ClusterError};
-use crate::cluster::health::wait::Waiting;
-use crate::cluster::rollout::deploy::{Failure, Order, deploy, some};
+use crate::cluster::health::wait::WaitOptions;
+use crate::cluster::rollout::deploy::{DeployRequest, Failure, deploy, join_reasons};
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::plan::plan;
 use crate::cluster::rollout::preconditions::actions;
-use crate::cluster::rollout::snapshot::Survey;
+use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::Object;
 
-/// What a rollback says.
-pub const CANNOT_BE_UNDONE: &str = "Jobs that have run, versions of definitions that objects are \
-                                    stored in, and immutable fields stay as they are";
+/// What a rollback cannot undo, in a sentence for people.
+pub const CANNOT_BE_UNDONE: &str =
+    "Jobs that have run, stored versions of CRDs, and immutable fields are not rolled back";
 
-/// What is said if there is none.
-const NOTHING: &str = "there is nothing to roll back to: no other artifact of this component has \
-                       succeeded, and what came from elsewhere cannot be had again";
+/// Message if there is no artifact to roll back to.
+const NOTHING_TO_ROLL_BACK_TO: &str = "there is nothing to roll back to: no other artifact of this component has succeeded, and objects from elsewhere cannot be fetched again";
 
-/// How one goes back.
+/// Parameters of a rollback.
 pub struct Rollback<'a> {
-    /// Where.
+    /// API server.
     pub api: &'a Api,
-    /// How objects are changed.
+    /// How objects are applied and pruned.
     pub options: &'a Options,
-    /// For objects that name none.
+    /// Namespace for objects that name none.
     pub namespace: &'a str,
-    /// The artifact that did not become ready, if it was one.
+    /// The artifact that did not become ready; `Missing` if the objects came from elsewhere.
     pub from: Option<&'a str>,
-    /// How it is waited.
-    pub waiting: Option<Waiting>,
+    /// How to wait for the objects; `Missing` to not wait.
+    pub waiting: Option<WaitOptions>,
 }
 
 impl Rollback<'_> {
-    /// Goes back, if there is something to go back to; what is said of it. `survey` is of the deploy that failed, and
-    /// then of the rollback; `pull` gives the objects of an artifact (`oci://…@sha256:…`).
+    /// Rolls back if there is an artifact to roll back to, and returns a sentence about the
+    /// outcome. `snapshot` is that of the failed deploy, and is replaced by the rollback's. `pull`
+    /// returns the objects of an artifact (`oci://…@sha256:…`).
     pub async fn run(
         self,
-        survey: &mut Survey,
+        snapshot: &mut Snapshot,
         pull: impl AsyncFnOnce(&str) -> Result<Vec<Object>, String>,
-        told: &(dyn Fn(&str) + Sync),
+        progress: &(dyn Fn(&str) + Sync),
     ) -> String {
-        let good = survey
+        let good = snapshot
             .inventory
             .as_ref()
             .and_then(|inventory| inventory.last_good(self.from)?.artifact.clone());
         let Some(artifact) = good else {
-            return NOTHING.into();
+            return NOTHING_TO_ROLL_BACK_TO.into();
         };
-        told(&format!("rolls back to {artifact}; {CANNOT_BE_UNDONE}"));
+        progress(&format!("rolling back to {artifact}; {CANNOT_BE_UNDONE}"));
         let failed = |why: String| format!("the rollback failed too: {why}");
         match pull(&artifact).await {
             Err(message) => failed(message),
-            Ok(objects) => match self.apply(survey, objects, artifact, told).await {
+            Ok(objects) => match self.apply(snapshot, objects, artifact, progress).await {
                 Err(error) => failed(error.to_string()),
                 Ok(Some(failure)) => failed(failure.sentence()),
                 Ok(None) => "the rollback succeeded".into(),
@@ -61,10 +61,10 @@ impl Rollback<'_> {
 
     async fn apply(
         self,
-        survey: &mut Survey,
+        snapshot: &mut Snapshot,
         objects: Vec<Object>,
         artifact: String,
-        told: &(dyn Fn(&str) + Sync),
+        progress: &(dyn Fn(&str) + Sync),
     ) -> Result<Option<Failure>, ClusterError> {
         let Self {
             api,
@@ -73,28 +73,30 @@ impl Rollback<'_> {
             waiting,
             ..
         } = self;
-        let component = survey
+        let component = snapshot
             .inventory
             .as_ref()
             .map(|inventory| inventory.component.clone());
-        *survey = Survey::take(api, objects, namespace, component.as_ref()).await?;
-        let plan = plan(api, survey, options).await?;
+        *snapshot = Snapshot::take(api, objects, namespace, component.as_ref()).await?;
+        let plan = plan(api, snapshot, options).await?;
         let errors = plan.errors();
         if !errors.is_empty() {
-            let errors = vec![some(errors.into_iter())];
+            let errors = vec![join_reasons(errors.into_iter())];
             return Ok(Some(Failure::Refused {
                 errors,
-                by_guard: false,
+                is_guarded: false,
                 is_forbidden: false,
             }));
         }
-        let actions = actions(&plan, survey, options);
-        let order = Order {
+        let actions = actions(&plan, snapshot, options);
+        let order = DeployRequest {
             actions,
-            contract: None,
+            saved_plan: None,
             artifact: Some(artifact),
             waiting,
         };
-        Ok(deploy(api, survey, &order, options, told).await?.failure)
+        Ok(deploy(api, snapshot, &order, options, progress)
+            .await?
+            .failure)
     }
 }

@@ -1,4 +1,5 @@
-//! A set of objects, looked up in a cluster: what is served, what is there, what the component had.
+//! Reads the cluster's state for a set of objects: served kinds, live objects, and the component's
+//! inventory.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -7,41 +8,45 @@ use crate::cluster::client::{Api, ClusterError, live};
 use crate::cluster::fields::normalize::normalise;
 use crate::cluster::rollout::deny;
 use crate::cluster::rollout::inventory::{Component, Inventory, Record};
-use crate::cluster::rollout::stage::{Brought, place};
+use crate::cluster::rollout::stage::{Provided, set_namespaces};
 use crate::manifest::{Object, ObjectId};
 
-/// A set of objects, looked up in a cluster.
-pub struct Survey {
-    /// What the cluster serves.
+/// The cluster's state for a set of objects.
+pub struct Snapshot {
+    /// The kinds that the cluster serves.
     pub served: Served,
-    /// The objects, each in its namespace, as they are sent.
+    /// The objects of the set as they will be sent, with their namespaces set.
     pub objects: Vec<Object>,
-    /// What is there of them, and of those that the component had before.
+    /// Live objects of the set and of the inventory, as far as they exist.
     pub live: HashMap<ObjectId, Object>,
-    /// The component's inventory; none if objects are applied that are no component's.
+    /// Inventory of the component; `Missing` if the objects belong to no component.
     pub inventory: Option<Inventory>,
-    /// What people should know.
+    /// Notes for the user.
     pub notes: Vec<String>,
-    /// UID of the namespace `kube-system`, by which the cluster is known; none if it may not be read.
-    pub cluster: Option<String>,
-    /// Objects of the inventory that cannot be looked up now, because the API that has their kind is down.
-    pub(super) hidden: HashSet<ObjectId>,
-    pub(super) brought: Brought,
+    /// UID of the namespace `kube-system`, which identifies the cluster; `Missing` if it may not be
+    /// read.
+    pub cluster_uid: Option<String>,
+    /// Objects of the inventory, or of a set to tear down, that cannot be read now because the API
+    /// for their kind is registered but down.
+    pub(super) unavailable: HashSet<ObjectId>,
+    pub(super) provided: Provided,
 }
 
-impl Survey {
-    /// Looks a set of objects up that is to be deleted. Of a kind that the cluster does not have there is nothing.
+impl Snapshot {
+    /// Reads the state for a set of objects that is to be deleted. Objects of a kind that nothing
+    /// serves do not exist: they are left out with a note.
     ///
     /// # Errors
-    /// [`ClusterError`].
-    pub async fn to_tear_down(
+    /// Fails if a read fails, or the set contains an inventory.
+    pub async fn take_for_teardown(
         api: &Api,
         mut objects: Vec<Object>,
         namespace: &str,
         component: Option<&Component>,
     ) -> Result<Self, ClusterError> {
         let served = Served::ask(api).await?;
-        // An old version may be gone, and the objects be there in another.
+        // The cluster may have stopped serving an old version and still serve the objects in
+        // another one.
         for object in objects
             .iter_mut()
             .filter(|object| served.resource(object).is_err())
@@ -56,26 +61,27 @@ impl Survey {
         let (objects, unserved): (Vec<_>, Vec<_>) = objects
             .into_iter()
             .partition(|object| served.resource(object).is_ok());
-        let mut survey = Self::of(api, served, objects, namespace, component).await?;
+        let mut snapshot = Self::of(api, served, objects, namespace, component).await?;
         for object in unserved {
             let (kind, version) = (object.kind(), object.api_version());
             if api.is_registered(version).await {
-                survey.hidden.insert(object.id());
+                snapshot.unavailable.insert(object.id());
             } else {
                 let note = format!(
-                    "nothing serves {kind} of {version} any more, so there is no {}",
+                    "the cluster no longer serves {kind} in {version}, so {} does not exist",
                     object.subject()
                 );
-                survey.notes.push(note);
+                snapshot.notes.push(note);
             }
         }
-        Ok(survey)
+        Ok(snapshot)
     }
 
-    /// Looks a set of objects up. A kind that neither the cluster nor the set has is an error.
+    /// Reads the state for a set of objects.
     ///
     /// # Errors
-    /// [`ClusterError`].
+    /// Fails if a read fails, the set contains an inventory, or neither the cluster nor the set
+    /// defines the kind of an object.
     pub async fn take(
         api: &Api,
         objects: Vec<Object>,
@@ -92,36 +98,38 @@ impl Survey {
         namespace: &str,
         component: Option<&Component>,
     ) -> Result<Self, ClusterError> {
-        deny::check_own(&objects)?;
-        let brought = Brought::by(&objects);
-        place(&mut objects, namespace, &served, &brought);
-        let (objects, notes) = each_once(objects);
+        deny::refuse_inventories(&objects)?;
+        let brought = Provided::of(&objects);
+        set_namespaces(&mut objects, namespace, &served, &brought);
+        let (objects, notes) = deduplicate(objects);
         let inventory = match component {
             Some(component) => Some(Inventory::read(api, &served, component).await?),
             None => None,
         };
         let (live, hidden) = (HashMap::new(), HashSet::new());
         let cluster = None;
-        let mut survey = Self {
+        let mut snapshot = Self {
             served,
             objects,
             live,
             inventory,
             notes,
-            cluster,
-            hidden,
-            brought,
+            cluster_uid: cluster,
+            unavailable: hidden,
+            provided: brought,
         };
-        survey.hide(api).await;
-        let wanted = survey.wanted()?;
-        let (live, cluster) =
-            tokio::join!(live::read(api, wanted.into_iter()), survey.identify(api));
-        (survey.live, survey.cluster) = (live?, cluster);
-        survey.objects.iter_mut().for_each(normalise);
-        Ok(survey)
+        snapshot.find_unavailable(api).await;
+        let wanted = snapshot.wanted()?;
+        let (live, cluster) = tokio::join!(
+            live::read(api, wanted.into_iter()),
+            snapshot.read_cluster_uid(api)
+        );
+        (snapshot.live, snapshot.cluster_uid) = (live?, cluster);
+        snapshot.objects.iter_mut().for_each(normalise);
+        Ok(snapshot)
     }
 
-    async fn identify(&self, api: &Api) -> Option<String> {
+    async fn read_cluster_uid(&self, api: &Api) -> Option<String> {
         let resource = &self.served.kind("v1", "Namespace").ok()?.api;
         api.get(resource, "", "kube-system")
             .await
@@ -130,8 +138,8 @@ impl Survey {
             .map(str::to_owned)
     }
 
-    /// Finds out which stale objects may be there though nothing serves their kind now.
-    async fn hide(&mut self, api: &Api) {
+    /// Finds the stale objects that may still exist although nothing serves their kind now.
+    async fn find_unavailable(&mut self, api: &Api) {
         let unserved = self.stale().into_iter();
         let unserved = unserved.filter(|(id, record)| {
             self.served
@@ -156,13 +164,13 @@ impl Survey {
             .filter(|(_, api_version)| down.contains(api_version))
         {
             self.notes.push(format!(
-                "{id} cannot be looked up, because its API is not served now; it stays known"
+                "{id} cannot be read, because its API is not served now; it stays in the inventory"
             ));
-            self.hidden.insert(id);
+            self.unavailable.insert(id);
         }
     }
 
-    /// What is looked up: the set's objects, and those of the inventory.
+    /// Returns what to read: the objects of the set, and the stale ones of the inventory.
     fn wanted(
         &self,
     ) -> Result<Vec<(crate::cluster::client::discovery::Resource, ObjectId)>, ClusterError> {
@@ -170,12 +178,12 @@ impl Survey {
         for object in &self.objects {
             match self.served.resource(object) {
                 Ok(resource) => wanted.push((resource.clone(), object.id())),
-                Err(_) if self.brought.kind(object).is_some() => {}
+                Err(_) if self.provided.kind(object).is_some() => {}
                 Err(error) => return Err(error),
             }
         }
         for (id, record) in self.stale() {
-            // Of a kind that is not served there are no objects, or they are hidden.
+            // Objects of a kind that is not served do not exist, or are in `unavailable`.
             if let Some(resource) = self
                 .served
                 .any_version(&id.group, &id.kind, &record.version)
@@ -193,7 +201,7 @@ impl Survey {
             .filter_map(|object| self.live.get(&object.id()))
     }
 
-    /// Objects that the component had and that are not in the set.
+    /// Returns the objects that are in the inventory but not in the set.
     pub fn stale(&self) -> Vec<(&ObjectId, &Record)> {
         let ids: HashSet<ObjectId> = self.objects.iter().map(Object::id).collect();
         let known = self
@@ -203,8 +211,9 @@ impl Survey {
         known.filter(|(id, _)| !ids.contains(*id)).collect()
     }
 
-    /// For a component that is deployed here for the first time: a sentence on where else one of its name is.
-    pub async fn elsewhere(&self, api: &Api) -> Option<String> {
+    /// Returns a sentence that names other namespaces with a component of the same name, if this
+    /// component is deployed here for the first time.
+    pub async fn deployed_elsewhere(&self, api: &Api) -> Option<String> {
         let inventory = self
             .inventory
             .as_ref()
@@ -212,22 +221,27 @@ impl Survey {
         inventory.namesakes(api, &self.served).await
     }
 
-    /// The namespace of the inventory; empty without one.
-    pub(super) fn home(&self) -> &str {
+    /// Returns the namespace of the inventory; empty without an inventory.
+    pub(super) fn inventory_namespace(&self) -> &str {
         self.inventory
             .as_ref()
             .map_or("", |inventory| &inventory.component.namespace)
     }
 
-    /// What the inventory knows of an object.
+    /// Returns the inventory's record of an object.
     pub fn record(&self, id: &ObjectId) -> Option<&Record> {
         self.inventory.as_ref()?.objects.get(id)
     }
 
-    /// Whether the object's namespace comes with the set and is not there yet.
-    pub(super) fn is_in_new_namespace(&self, object: &Object) -> bool {
+    /// Returns true if the set defines the object's namespace, and the namespace does not exist
+    /// yet.
+    pub(super) fn is_in_provided_namespace(&self, object: &Object) -> bool {
         let namespace = object.namespace();
-        let is_brought = self.brought.namespaces.iter().any(|name| name == namespace);
+        let is_brought = self
+            .provided
+            .namespaces
+            .iter()
+            .any(|name| name == namespace);
         let is_live = self
             .live
             .values()
@@ -235,8 +249,9 @@ impl Survey {
         is_brought && !is_live
     }
 
-    /// Whether the set holds an object of a kind and name, in a namespace or in none.
-    pub(super) fn brings(&self, kind: &str, namespace: &str, name: &str) -> bool {
+    /// Returns true if the set contains an object of this kind and name, in this namespace or
+    /// without one.
+    pub(super) fn provides(&self, kind: &str, namespace: &str, name: &str) -> bool {
         self.objects.iter().any(|object| {
             object.kind() == kind
                 && object.name() == name
@@ -245,8 +260,9 @@ impl Survey {
     }
 }
 
-/// Of objects with the same identity the last one is taken, as when they are applied one after the other.
-fn each_once(objects: Vec<Object>) -> (Vec<Object>, Vec<String>) {
+/// Keeps the last of several objects with the same identity, which is what applying them one after
+/// the other would leave.
+fn deduplicate(objects: Vec<Object>) -> (Vec<Object>, Vec<String>) {
     let mut last: HashMap<ObjectId, usize> = HashMap::new();
     for (at, object) in objects.iter().enumerate() {
         last.insert(object.id(), at);
@@ -258,7 +274,7 @@ fn each_once(objects: Vec<Object>) -> (Vec<Object>, Vec<String>) {
             kept.push(object);
         } else {
             notes.push(format!(
-                "{} is there more than once; the last one is taken",
+                "{} is defined more than once; the last definition is used",
                 object.subject()
             ));
         }

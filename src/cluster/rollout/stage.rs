@@ -1,46 +1,46 @@
-//! Stages of an apply: what others need comes first.
+//! Stages of an apply: objects that others depend on come first.
 
 use serde_json::Value;
 
 use crate::cluster::client::discovery::Served;
 use crate::manifest::Object;
 
-/// When an object is applied.
+/// Stage in which an object is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// Namespaces and definitions, which are waited for.
-    Definitions,
-    /// Classes, accounts, what gives rights, configuration and claims.
+    /// Namespaces and CRDs. The apply waits until the CRDs are established.
+    Prerequisites,
+    /// Classes, service accounts, RBAC, configuration, volumes and volume claims.
     Foundations,
     /// Everything else.
     Rest,
-    /// What stands in the way of all others.
+    /// Webhook configurations, which may block the requests for all other objects.
     Webhooks,
 }
 
 impl Stage {
-    /// All, in order.
+    /// All stages, in order.
     pub const ALL: [Self; 4] = [
-        Self::Definitions,
+        Self::Prerequisites,
         Self::Foundations,
         Self::Rest,
         Self::Webhooks,
     ];
 
-    /// As it is told.
+    /// Returns the words that progress messages use.
     pub fn words(self) -> &'static str {
         match self {
-            Self::Definitions => "namespaces and definitions",
-            Self::Foundations => "classes, accounts, rights and configuration",
+            Self::Prerequisites => "namespaces and CRDs",
+            Self::Foundations => "classes, service accounts, RBAC and configuration",
             Self::Rest => "workloads and the rest",
             Self::Webhooks => "webhooks",
         }
     }
 
-    /// The stage of an object.
+    /// Returns the stage of an object.
     pub fn of(object: &Object) -> Self {
         if object.is_namespace() || object.is_definition() {
-            return Self::Definitions;
+            return Self::Prerequisites;
         }
         match object.kind() {
             "MutatingWebhookConfiguration" | "ValidatingWebhookConfiguration" => Self::Webhooks,
@@ -57,18 +57,18 @@ impl Stage {
     }
 }
 
-/// What the objects of a set bring along themselves, and the cluster need not have yet.
+/// Namespaces and kinds that the set itself defines, so that the cluster need not have them yet.
 #[derive(Debug, Default)]
-pub struct Brought {
-    /// Names of namespaces.
+pub struct Provided {
+    /// Names of the namespaces in the set.
     pub namespaces: Vec<String>,
-    /// Group and kind, and whether it is namespaced.
+    /// Group and kind of each CRD in the set, and whether the kind is namespaced.
     kinds: Vec<(String, String, bool)>,
 }
 
-impl Brought {
-    /// Looks through a set.
-    pub fn by(objects: &[Object]) -> Self {
+impl Provided {
+    /// Collects them from a set.
+    pub fn of(objects: &[Object]) -> Self {
         let mut brought = Self::default();
         for object in objects {
             if object.is_namespace() {
@@ -86,7 +86,7 @@ impl Brought {
         brought
     }
 
-    /// Whether an object's kind comes with the set, and then whether it is namespaced.
+    /// Returns whether an object's kind is namespaced, if the set defines the kind.
     pub fn kind(&self, object: &Object) -> Option<bool> {
         let is_it = |(group, kind, _): &&(String, String, bool)| {
             group == object.group() && kind == object.kind()
@@ -98,8 +98,14 @@ impl Brought {
     }
 }
 
-/// Gives every namespaced object a namespace, and takes it from those that have none.
-pub fn place(objects: &mut [Object], namespace: &str, served: &Served, brought: &Brought) {
+/// Sets the namespace of namespaced objects that have none, and removes it from cluster-scoped
+/// objects.
+pub fn set_namespaces(
+    objects: &mut [Object],
+    namespace: &str,
+    served: &Served,
+    brought: &Provided,
+) {
     for object in objects {
         let namespaced = served
             .resource(object)

@@ -1,68 +1,75 @@
-//! Deletes all objects of a component, as often as one likes: what is gone is done.
+//! Deletes all objects of a component. Idempotent: an object that is gone counts as deleted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::cluster::client::{Api, ClusterError};
-use crate::cluster::fields::marks::kept;
+use crate::cluster::fields::marks::keep_mark;
 use crate::cluster::fields::render;
-use crate::cluster::rollout::delete::{Fate, delete, sheltered};
-use crate::cluster::rollout::deploy::in_time;
+use crate::cluster::rollout::delete::{DeletionOutcome, delete, protected_by};
+use crate::cluster::rollout::deploy::with_write_timeout;
 use crate::cluster::rollout::inventory::Inventory;
 use crate::cluster::rollout::options::Options;
-use crate::cluster::rollout::plan::doomed;
-use crate::cluster::rollout::preconditions::{Breach, How, foreign};
-use crate::cluster::rollout::prune::{give_back, is_ours};
-use crate::cluster::rollout::snapshot::Survey;
+use crate::cluster::rollout::plan::planned_deletion;
+use crate::cluster::rollout::preconditions::{Conflict, ConflictKind, environment_conflicts};
+use crate::cluster::rollout::prune::{is_ours, release};
+use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::stage::Stage;
 use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::{Op, ResourceDiff};
-use crate::plan::contract::Contract;
+use crate::plan::contract::SavedPlan;
 
-/// What a teardown deletes, and what it leaves.
+/// What a teardown deletes and what it keeps.
 #[derive(Debug, Default)]
 pub struct Teardown {
-    /// The objects that are there, in the order of the set, then those that only the inventory knows.
+    /// Objects to delete, in the order of the set, followed by those that only the inventory
+    /// contains.
     pub objects: Vec<Object>,
-    /// Objects that were there before the component, and are given back.
-    lent: Vec<Object>,
-    /// Namespaces and definitions that stay because something of them does; a later teardown may take them.
-    sheltered: BTreeSet<ObjectId>,
-    /// What people should know.
+    /// Objects that existed before the component; our field manager is removed from them.
+    adopted: Vec<Object>,
+    /// Namespaces and CRDs that stay because objects in them stay; a later teardown may delete
+    /// them.
+    protected: BTreeSet<ObjectId>,
+    /// Notes for the user.
     pub notes: Vec<String>,
 }
 
-/// What a teardown has done.
+/// Result of a teardown.
 #[derive(Debug, Default)]
-pub struct TornDown {
-    /// What became of each object that was there.
+pub struct TeardownResult {
+    /// What happened to each object to delete.
     pub diffs: Vec<ResourceDiff>,
-    /// The objects that could not be deleted, or were not gone in time, each with the reason.
-    pub left: Vec<String>,
+    /// Objects that were refused or not gone in time, each with the reason.
+    pub remaining: Vec<String>,
     /// Whether permission was missing.
     pub is_forbidden: bool,
 }
 
 impl Teardown {
-    /// Looks what of a component is there: what its inventory holds, what is still ours of it, and no other component
-    /// has. Of what the program that is replaced has deployed there is no inventory: the manifest says what there
-    /// is, and its field manager that it is its.
+    /// Decides what to delete: live objects that are in the component's inventory, are still ours,
+    /// and belong to no other component. Components deployed by the Go runner have no inventory:
+    /// the manifest lists the objects, and the field manager proves ownership.
     ///
     /// # Errors
-    /// [`ClusterError`] if it cannot be read what other components hold.
-    pub async fn plan(api: &Api, survey: &Survey, options: &Options) -> Result<Self, ClusterError> {
+    /// Fails if the inventories of other components cannot be read, or this component's inventory
+    /// was changed by another client.
+    pub async fn plan(
+        api: &Api,
+        snapshot: &Snapshot,
+        options: &Options,
+    ) -> Result<Self, ClusterError> {
         let mut teardown = Self::default();
-        let (own, concerned) = (survey.inventory.as_ref(), survey.live.keys());
-        let others = Inventory::held_by_others(own, api, &survey.served, concerned).await?;
+        let (own, concerned) = (snapshot.inventory.as_ref(), snapshot.live.keys());
+        let others = Inventory::owned_by_others(own, api, &snapshot.served, concerned).await?;
         if let Some(doubt) = own
-            .map(|own| own.doubt(options.signer.as_ref()))
+            .map(|own| own.unsigned_reason(options.signer.as_ref()))
             .transpose()?
             .flatten()
         {
             teardown.notes.push(doubt);
         }
-        for (id, live) in &survey.live {
-            let record = survey
+        for (id, live) in &snapshot.live {
+            let record = snapshot
                 .inventory
                 .as_ref()
                 .map(|inventory| inventory.objects.get(id));
@@ -78,23 +85,23 @@ impl Teardown {
                         .to_owned(),
                 ),
                 Some(Some(record)) if !is_ours(live, record, options) => {
-                    Some("it was made anew by somebody else".to_owned())
+                    Some("it was recreated by another client".to_owned())
                 }
-                _ => kept(live).map(|(key, value)| format!("of {key}: {value}")),
+                _ => keep_mark(live).map(|(key, value)| format!("of {key}: {value}")),
             };
             match reason {
                 Some(reason) => teardown.notes.push(format!("{id} stays, because {reason}")),
                 None if is_lent => {
                     let why =
-                        "it was there before the component, and is released (deploy.prune_adopted)";
+                        "it existed before the component, and is released (deploy.prune_adopted)";
                     teardown.notes.push(format!("{id} stays, because {why}"));
-                    teardown.lent.push(live.clone());
+                    teardown.adopted.push(live.clone());
                 }
                 None => teardown.objects.push(live.clone()),
             }
         }
-        teardown.shelter(survey, &others);
-        let places: HashMap<ObjectId, usize> = survey
+        teardown.protect(snapshot, &others);
+        let places: HashMap<ObjectId, usize> = snapshot
             .objects
             .iter()
             .enumerate()
@@ -108,59 +115,61 @@ impl Teardown {
         Ok(teardown)
     }
 
-    /// Leaves the namespaces and definitions of what stays.
-    fn shelter(&mut self, survey: &Survey, others: &BTreeMap<ObjectId, String>) {
+    /// Keeps the namespaces and CRDs of objects that stay.
+    fn protect(&mut self, snapshot: &Snapshot, others: &BTreeMap<ObjectId, String>) {
         let going: BTreeSet<ObjectId> = self.objects.iter().map(Object::id).collect();
-        let staying: Vec<&ObjectId> = survey
+        let staying: Vec<&ObjectId> = snapshot
             .live
             .keys()
             .filter(|id| !going.contains(*id))
             .chain(others.keys())
             .collect();
-        let (notes, kept) = (&mut self.notes, &mut self.sheltered);
+        let (notes, protected) = (&mut self.notes, &mut self.protected);
         self.objects.retain(|object| {
-            let sheltered = sheltered(object, staying.iter().copied());
-            kept.extend(sheltered.map(|_| object.id()));
+            let dependent = protected_by(object, staying.iter().copied());
+            protected.extend(dependent.map(|_| object.id()));
             notes.extend(
-                sheltered.map(|id| format!("{} stays, because {id} does", object.subject())),
+                dependent.map(|id| format!("{} stays, because {id} does", object.subject())),
             );
-            sheltered.is_none()
+            dependent.is_none()
         });
     }
 
-    /// What it promises: these objects, and no others.
-    pub fn contract(&self, survey: &Survey) -> Contract {
-        let deletions = self.objects.iter().map(doomed).collect();
-        Contract {
-            cluster: survey.cluster.clone(),
-            ..Contract::new(Vec::new(), deletions)
+    /// Returns the saved plan of the teardown, which allows these deletions and no others.
+    pub fn saved_plan(&self, snapshot: &Snapshot) -> SavedPlan {
+        let deletions = self.objects.iter().map(planned_deletion).collect();
+        SavedPlan {
+            cluster: snapshot.cluster_uid.clone(),
+            ..SavedPlan::new(Vec::new(), deletions)
         }
     }
 
-    /// The objects that an approved teardown does not list, or lists as others of the same name.
+    /// Returns a conflict for each object that the approved teardown does not list, or lists with
+    /// another UID, and one if it was made for another cluster. Teardown plans do not record the
+    /// settings.
     pub fn unapproved(
         &self,
-        contract: &Contract,
-        survey: &Survey,
+        saved_plan: &SavedPlan,
+        snapshot: &Snapshot,
         options: &Options,
-    ) -> Vec<Breach> {
-        let foreign = foreign(contract, survey, options);
-        let going = self.objects.iter().map(doomed);
+    ) -> Vec<Conflict> {
+        let foreign = environment_conflicts(saved_plan, snapshot, options);
+        let going = self.objects.iter().map(planned_deletion);
         let unlisted = going
             .zip(&self.objects)
-            .filter(|(going, _)| !contract.lists(&going.subject, &going.uid));
-        let unlisted = unlisted.map(|(_, live)| Breach {
+            .filter(|(going, _)| !saved_plan.lists(&going.subject, &going.uid));
+        let unlisted = unlisted.map(|(_, live)| Conflict {
             subject: live.subject(),
-            how: How::Unplanned,
+            kind: ConflictKind::Unplanned,
         });
         foreign.into_iter().chain(unlisted).collect()
     }
 
-    /// What would be deleted.
-    pub fn changes(&self, survey: &Survey) -> Vec<ResourceDiff> {
+    /// Returns the changeset: the objects that would be deleted.
+    pub fn changes(&self, snapshot: &Snapshot) -> Vec<ResourceDiff> {
         let diff = |live: &Object| {
             render::resource_diff(
-                survey.served.plural(live),
+                snapshot.served.plural(live),
                 Op::Delete,
                 Some(live),
                 None,
@@ -171,87 +180,113 @@ impl Teardown {
     }
 }
 
-/// Deletes the objects of a teardown, waits up to `patience` for them to be gone, and forgets those that are.
+/// Deletes the objects of a teardown and waits at most `timeout` until they are gone. Objects that
+/// are gone leave the inventory; an empty inventory is deleted.
 pub async fn teardown(
     api: &Api,
-    survey: &mut Survey,
+    snapshot: &mut Snapshot,
     teardown: &Teardown,
     options: &Options,
-    patience: Duration,
-) -> TornDown {
-    let objects = match survey.hidden.iter().next() {
-        // What cannot be looked up may be in a namespace, or be lost with the inventory.
+    timeout: Duration,
+) -> TeardownResult {
+    let objects = match snapshot.unavailable.iter().next() {
+        // An object that cannot be read may be in one of the namespaces, or would be lost with the
+        // inventory.
         Some(_) => teardown
             .objects
             .iter()
-            .filter(|object| Stage::of(object) != Stage::Definitions)
+            .filter(|object| Stage::of(object) != Stage::Prerequisites)
             .cloned()
             .collect(),
         None => teardown.objects.clone(),
     };
-    let fates = delete(api, &survey.served, objects, survey.home(), patience).await;
-    let mut torn = torn_down(survey, teardown, &fates);
-    torn.left.extend(
-        survey
-            .hidden
+    let fates = delete(
+        api,
+        &snapshot.served,
+        objects,
+        snapshot.inventory_namespace(),
+        timeout,
+    )
+    .await;
+    let mut torn = result_of(snapshot, teardown, &fates);
+    torn.remaining.extend(
+        snapshot
+            .unavailable
             .iter()
             .map(|id| format!("{id}: its API is not served now")),
     );
-    let (given_back, kept) = give_back(api, &survey.served, &teardown.lent, options).await;
-    torn.left.extend(kept);
+    let (given_back, not_released) =
+        release(api, &snapshot.served, &teardown.adopted, options).await;
+    torn.remaining.extend(not_released);
     let going: BTreeSet<ObjectId> = teardown.objects.iter().map(Object::id).collect();
-    let lent: BTreeSet<ObjectId> = teardown.lent.iter().map(Object::id).collect();
-    if let Some(inventory) = &mut survey.inventory {
+    let lent: BTreeSet<ObjectId> = teardown.adopted.iter().map(Object::id).collect();
+    if let Some(inventory) = &mut snapshot.inventory {
         let stays = |id: &ObjectId| {
             if lent.contains(id) {
                 return !given_back.contains(id);
             }
-            let is_left =
-                going.contains(id) && fates.get(id).is_none_or(|fate| *fate != Fate::Gone);
-            is_left || survey.hidden.contains(id) || teardown.sheltered.contains(id)
+            let is_left = going.contains(id)
+                && fates
+                    .get(id)
+                    .is_none_or(|fate| *fate != DeletionOutcome::Gone);
+            is_left || snapshot.unavailable.contains(id) || teardown.protected.contains(id)
         };
         inventory.objects.retain(|id, _| stays(id));
         let api = &api.to_the_end();
         let settled = match inventory.objects.is_empty() {
             true if inventory.is_stored() => {
-                in_time(api, inventory.remove(api, &survey.served)).await
+                with_write_timeout(api, inventory.remove(api, &snapshot.served)).await
             }
             false if inventory.is_stored() => {
-                in_time(api, inventory.write(api, &survey.served, &options.writer())).await
+                with_write_timeout(
+                    api,
+                    inventory.write(api, &snapshot.served, &options.writer()),
+                )
+                .await
             }
             _ => Ok(()),
         };
         match settled {
-            // It has gone, or is about to, with its namespace.
-            Err(error) if error.is_not_found() || namespace_goes(inventory, &fates) => {
+            // The inventory is gone, or about to be, with its namespace.
+            Err(error) if error.is_not_found() || is_namespace_deleted(inventory, &fates) => {
                 tracing::debug!(%error, "the inventory goes with its namespace");
             }
-            Err(error) => torn.left.push(error.to_string()),
+            Err(error) => torn.remaining.push(error.to_string()),
             Ok(()) => {}
         }
     }
     torn
 }
 
-fn namespace_goes(inventory: &Inventory, fates: &BTreeMap<ObjectId, Fate>) -> bool {
+fn is_namespace_deleted(
+    inventory: &Inventory,
+    fates: &BTreeMap<ObjectId, DeletionOutcome>,
+) -> bool {
     fates
         .keys()
         .any(|id| id.kind == "Namespace" && id.name == inventory.component.namespace)
 }
 
-fn torn_down(survey: &Survey, teardown: &Teardown, fates: &BTreeMap<ObjectId, Fate>) -> TornDown {
-    let mut torn = TornDown::default();
+fn result_of(
+    snapshot: &Snapshot,
+    teardown: &Teardown,
+    fates: &BTreeMap<ObjectId, DeletionOutcome>,
+) -> TeardownResult {
+    let mut torn = TeardownResult::default();
     for live in &teardown.objects {
-        // What was not tried at all stays, because of what cannot be looked up.
-        let untried =
-            || Fate::Left("it is not tried while the API of another object is not served".into());
+        // An object that was not tried stays because another one cannot be read.
+        let untried = || {
+            DeletionOutcome::Remaining(
+                "not tried while the API of another object is not served".into(),
+            )
+        };
         let fate = &fates.get(&live.id()).cloned().unwrap_or_else(untried);
         torn.is_forbidden |= fate.is_forbidden();
-        torn.left.extend(
+        torn.remaining.extend(
             fate.reason()
                 .map(|reason| format!("{}: {reason}", live.subject())),
         );
-        torn.diffs.push(fate.diff(&survey.served, live));
+        torn.diffs.push(fate.diff(&snapshot.served, live));
     }
     torn
 }

@@ -1,4 +1,4 @@
-//! The effect of a deploy job, and its report.
+//! Executes a deploy job and reports its outcome.
 
 use std::time::Duration;
 
@@ -9,12 +9,14 @@ use crate::clients::{Registries, Secrets};
 use crate::cluster::client::Api;
 use crate::cluster::fields::managed_values::fingerprint_of_set;
 use crate::cluster::health::wait;
-use crate::cluster::health::wait::Waiting;
-use crate::cluster::rollout::deploy::{Deployed, Failure as Fault, Order, deploy, some};
-use crate::cluster::rollout::plan::{Plan, newly_wanted, plan};
+use crate::cluster::health::wait::WaitOptions;
+use crate::cluster::rollout::deploy::{
+    DeployRequest, DeployResult, Failure as Fault, deploy, join_reasons,
+};
+use crate::cluster::rollout::plan::{Plan, plan, with_new_desired_state};
 use crate::cluster::rollout::preconditions;
 use crate::cluster::rollout::rollback::Rollback;
-use crate::cluster::rollout::snapshot::Survey;
+use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::teardown::{Teardown, teardown};
 use crate::control::wire::ResultReport;
 use crate::deployment::metrics::Metrics;
@@ -22,39 +24,39 @@ use crate::deployment::{DeployConfig, images};
 use crate::manifest::Object;
 use crate::plan::changeset::{Change, Op, PlanContents, ResourceDiff, bounded};
 use crate::plan::contents;
-use crate::plan::contract::{self, Contract, digest_of};
+use crate::plan::contract::{self, SavedPlan, digest_of};
 use crate::registry::{Repository, Version, format};
 use crate::worker::failure::because;
 use crate::worker::{Context, Failure, FailureKind, Outcome};
 
-/// Time that is kept for the reports when something is waited for.
-const FOR_REPORTS: Duration = Duration::from_secs(30);
+/// Part of the job's time that waits leave for the reports.
+const REPORTING_RESERVE: Duration = Duration::from_secs(30);
 
-/// What a job works with.
-pub struct Job<'a> {
+/// A deploy job, with the clients and settings that it uses.
+pub struct DeployJob<'a> {
     pub api: &'a Api,
     pub deploys: &'a DeployConfig,
     pub metrics: &'a Metrics,
     pub registries: &'a Registries,
-    /// `oci://…@sha256:…` of what is deployed, if it was pulled.
+    /// `oci://…@sha256:…`, if the objects were pulled.
     pub artifact: Option<&'a str>,
-    /// For objects that name none.
+    /// Namespace of objects without one.
     pub namespace: &'a str,
-    /// Where it was pulled from.
+    /// Repository that the artifact was pulled from.
     pub repository: Option<&'a Repository>,
     pub context: &'a Context,
 }
 
-impl Job<'_> {
-    pub async fn plan_apply(&self, survey: &Survey) -> Result<Outcome, Failure> {
-        let (plan, faults) = tokio::join!(self.plan(survey), self.image_faults(survey));
+impl DeployJob<'_> {
+    pub async fn plan_apply(&self, snapshot: &Snapshot) -> Result<Outcome, Failure> {
+        let (plan, faults) = tokio::join!(self.plan(snapshot), self.image_faults(snapshot));
         let plan = plan?;
         for fault in faults {
             self.context.log.warn(fault);
         }
         if plan.is_noop() {
             for words in wait::unhealthy(
-                survey.present(),
+                snapshot.present(),
                 &self.deploys.rules,
                 self.context.clock.now(),
             )
@@ -63,35 +65,37 @@ impl Job<'_> {
                 self.context.log.warn(words);
             }
         }
-        let contract = Contract {
+        let contract = SavedPlan {
             artifact: self.artifact.map(str::to_owned),
-            manifest: self.manifest(survey),
-            ..plan.contract(survey, &self.deploys.options)
+            manifest: self.manifest(snapshot),
+            ..plan.saved_plan(snapshot, &self.deploys.options)
         };
         let mut contents = PlanContents::new(Op::Apply, plan.into_changes());
         contents.runner = Some(contract);
-        Ok(self.planned(&contents))
+        Ok(self.plan_outcome(&contents))
     }
 
-    /// What is known of objects that are in the plan itself, to know them again.
-    fn manifest(&self, survey: &Survey) -> Option<String> {
+    /// Returns a keyed hash of the objects if they come from the plan itself, so that an apply can
+    /// recognize them.
+    fn manifest(&self, snapshot: &Snapshot) -> Option<String> {
         let key = self.deploys.options.fields.key.as_deref();
         if self.artifact.is_some() {
             None
         } else {
-            fingerprint_of_set(&survey.objects, key)
+            fingerprint_of_set(&snapshot.objects, key)
         }
     }
 
-    /// What is wrong with the images of what is newly wanted, unless that is not to be looked up.
-    async fn image_faults(&self, survey: &Survey) -> Vec<String> {
+    /// Returns the problems with the images of objects whose desired state is new. Empty if
+    /// `deploy.check_images` is off.
+    async fn image_faults(&self, snapshot: &Snapshot) -> Vec<String> {
         if !self.deploys.check_images {
             return Vec::new();
         }
-        let objects = newly_wanted(survey, &self.deploys.options);
-        images::look_up(
+        let objects = with_new_desired_state(snapshot, &self.deploys.options);
+        images::find_problems(
             self.api,
-            survey,
+            snapshot,
             &objects,
             self.registries,
             &self.context.clock,
@@ -99,9 +103,9 @@ impl Job<'_> {
         .await
     }
 
-    /// Plans, and fails with every object that the cluster refuses.
-    async fn plan(&self, survey: &Survey) -> Result<Plan, Failure> {
-        let plan = plan(self.api, survey, &self.deploys.options)
+    /// Plans. Fails if the cluster refuses any object, and names each of them.
+    async fn plan(&self, snapshot: &Snapshot) -> Result<Plan, Failure> {
+        let plan = plan(self.api, snapshot, &self.deploys.options)
             .await
             .map_err(because(FailureKind::Cluster))?;
         for note in &plan.notes {
@@ -118,81 +122,86 @@ impl Job<'_> {
             let message = format!(
                 "the cluster refuses {} of {of} objects: {}",
                 errors.len(),
-                some(errors.into_iter())
+                join_reasons(errors.into_iter())
             );
             return Err(Failure::new(FailureKind::Apply, message));
         }
         Ok(plan)
     }
 
-    pub async fn plan_teardown(&self, survey: &Survey) -> Result<Outcome, Failure> {
-        let teardown = Teardown::plan(self.api, survey, &self.deploys.options).await;
+    pub async fn plan_teardown(&self, snapshot: &Snapshot) -> Result<Outcome, Failure> {
+        let teardown = Teardown::plan(self.api, snapshot, &self.deploys.options).await;
         let teardown = teardown.map_err(because(FailureKind::Cluster))?;
         for note in &teardown.notes {
             self.context.log.warn(note.clone());
         }
-        let mut contents = PlanContents::new(Op::Delete, teardown.changes(survey));
-        contents.runner = Some(teardown.contract(survey));
-        Ok(self.planned(&contents))
+        let mut contents = PlanContents::new(Op::Delete, teardown.changes(snapshot));
+        contents.runner = Some(teardown.saved_plan(snapshot));
+        Ok(self.plan_outcome(&contents))
     }
 
     pub async fn apply(
         &self,
-        survey: &mut Survey,
+        snapshot: &mut Snapshot,
         approved: &PlanContents,
         text: &str,
     ) -> Result<Outcome, Failure> {
-        let contract = self.contract(approved)?;
-        if let Some(contract) = contract {
-            self.is_about(contract, survey)?;
+        let saved_plan = self.contract(approved)?;
+        if let Some(contract) = saved_plan {
+            self.is_about(contract, snapshot)?;
         }
-        let actions = match contract
-            .map(|contract| preconditions::approved(contract, survey, &self.deploys.options))
-        {
+        let actions = match saved_plan.map(|contract| {
+            preconditions::check_saved_plan(contract, snapshot, &self.deploys.options)
+        }) {
             Some(Ok(actions)) => Some(actions),
             Some(Err(breaches)) if !self.deploys.replan => {
-                let failure = Some(Fault::Moved(breaches));
+                let failure = Some(Fault::PlanConflict(breaches));
                 return Ok(self.done(
                     text,
-                    Deployed {
+                    DeployResult {
                         failure,
-                        ..Deployed::default()
+                        ..DeployResult::default()
                     },
                 ));
             }
             Some(Err(breaches)) => {
-                let words = Fault::Moved(breaches).sentence();
+                let words = Fault::PlanConflict(breaches).sentence();
                 self.context
                     .log
-                    .warn(format!("{words}; it is planned anew (deploy.moved)"));
+                    .warn(format!("{words}; planning again (deploy.moved)"));
                 None
             }
             None => None,
         };
-        let (actions, contract) = match actions {
-            Some(actions) => (actions, contract),
+        let (actions, saved_plan) = match actions {
+            Some(actions) => (actions, saved_plan),
             None => (
-                preconditions::actions(&self.plan(survey).await?, survey, &self.deploys.options),
+                preconditions::actions(
+                    &self.plan(snapshot).await?,
+                    snapshot,
+                    &self.deploys.options,
+                ),
                 None,
             ),
         };
-        let order = Order {
+        let order = DeployRequest {
             actions,
-            contract,
+            saved_plan,
             artifact: self.artifact.map(str::to_owned),
             waiting: self.waiting(self.deploys.roll_back),
         };
-        let told = |what: &str| self.context.log.info(self.context.redactor.mask(what));
-        let deployed = deploy(self.api, survey, &order, &self.deploys.options, &told).await;
+        let progress = |what: &str| self.context.log.info(self.context.redactor.mask(what));
+        let deployed = deploy(self.api, snapshot, &order, &self.deploys.options, &progress).await;
         let mut deployed = deployed.map_err(because(FailureKind::Cluster))?;
         if self.deploys.roll_back && matches!(deployed.failure, Some(Fault::NotReady(_))) {
-            deployed.notes.push(self.roll_back(survey).await);
+            deployed.notes.push(self.roll_back(snapshot).await);
         }
         Ok(self.done(text, deployed))
     }
 
-    /// Goes back to the last artifact that succeeded, if there is one; what is said of it, masked.
-    async fn roll_back(&self, survey: &mut Survey) -> String {
+    /// Rolls back to the last artifact that succeeded, if there is one. Returns a sentence about
+    /// the outcome, with secrets masked.
+    async fn roll_back(&self, snapshot: &mut Snapshot) -> String {
         let mut secrets = Secrets::default();
         let pull = async |artifact: &str| {
             let objects = self
@@ -209,12 +218,12 @@ impl Job<'_> {
             from: self.artifact,
             waiting: self.waiting(false),
         };
-        let told = |what: &str| self.context.log.info(self.context.redactor.mask(what));
-        let said = rollback.run(survey, pull, &told).await;
+        let progress = |what: &str| self.context.log.info(self.context.redactor.mask(what));
+        let said = rollback.run(snapshot, pull, &progress).await;
         self.context.redactor.mask(&said).into_owned()
     }
 
-    /// The objects of an earlier artifact of the component.
+    /// Pulls the objects of an earlier artifact of the component.
     async fn pull(&self, artifact: &str) -> Result<Vec<Object>, Failure> {
         let missing = || {
             Failure::new(
@@ -234,21 +243,26 @@ impl Job<'_> {
             .map_err(because(FailureKind::Render))
     }
 
-    /// How long it is waited; of the job's time a part is kept for a rollback that may follow.
-    fn waiting(&self, may_roll_back: bool) -> Option<Waiting> {
-        let left = self.context.time_left().saturating_sub(FOR_REPORTS);
-        let left = if may_roll_back { left * 2 / 3 } else { left };
-        let until = self.context.clock.elapsed() + left;
-        self.deploys.waiting.clone().map(|waiting| Waiting {
+    /// Returns the wait options, with a deadline within the job's time. A third of the time is kept
+    /// for a rollback that may follow.
+    fn waiting(&self, may_roll_back: bool) -> Option<WaitOptions> {
+        let remaining = self.context.time_left().saturating_sub(REPORTING_RESERVE);
+        let remaining = if may_roll_back {
+            remaining * 2 / 3
+        } else {
+            remaining
+        };
+        let until = self.context.clock.elapsed() + remaining;
+        self.deploys.waiting.clone().map(|waiting| WaitOptions {
             until: Some(until),
             ..waiting
         })
     }
 
-    /// What the approved plan promises; none if the program that is replaced has made it.
-    fn contract<'c>(&self, approved: &'c PlanContents) -> Result<Option<&'c Contract>, Failure> {
-        let Some(contract) = &approved.runner else {
-            let what = "the approved plan does not say what was read when it was made";
+    /// Returns the saved plan in the approved contents. Plans of the Go runner have none.
+    fn contract<'c>(&self, approved: &'c PlanContents) -> Result<Option<&'c SavedPlan>, Failure> {
+        let Some(saved_plan) = &approved.runner else {
+            let what = "the approved plan does not record the cluster state that it was made from";
             if self.deploys.require_contract {
                 let message = format!(
                     "{what}, and deploy.require_contract is set; plan again with this runner"
@@ -256,36 +270,35 @@ impl Job<'_> {
                 return Err(Failure::new(FailureKind::Plan, message));
             }
             self.context.log.warn(format!(
-                "{what}: it is planned anew, and what comes out is done"
+                "{what}; planning again, and executing the new plan"
             ));
             return Ok(None);
         };
-        if contract.schema_version != contract::VERSION {
-            let (theirs, ours) = (contract.schema_version, contract::VERSION);
+        if saved_plan.schema_version != contract::VERSION {
+            let (theirs, ours) = (saved_plan.schema_version, contract::VERSION);
             let message = format!(
-                "the approved plan is of version {theirs}, and this runner knows {ours}; plan \
-                 again"
+                "the approved plan has version {theirs}, but this runner supports {ours}; plan again"
             );
             return Err(Failure::new(FailureKind::Plan, message));
         }
-        Ok(Some(contract))
+        Ok(Some(saved_plan))
     }
 
-    /// Fails if the approved plan is about other objects.
-    fn is_about(&self, contract: &Contract, survey: &Survey) -> Result<(), Failure> {
+    /// Fails if the approved plan was made for other objects.
+    fn is_about(&self, contract: &SavedPlan, snapshot: &Snapshot) -> Result<(), Failure> {
         let planned = contract.artifact.as_deref().and_then(digest_of);
         let pulled = self.artifact.and_then(digest_of);
         if planned != pulled {
             let name = |digest: Option<&str>| digest.unwrap_or("no artifact").to_owned();
             let message = format!(
-                "the plan was made of {}, and the job is about {}; plan again",
+                "the plan was made for {}, but the job deploys {}; plan again",
                 name(planned),
                 name(pulled)
             );
             return Err(Failure::new(FailureKind::Plan, message));
         }
-        if contract.manifest != self.manifest(survey) {
-            let message = "the manifest is another one than when the plan was made; plan again";
+        if contract.manifest != self.manifest(snapshot) {
+            let message = "the manifest has changed since the plan was made; plan again";
             return Err(Failure::new(FailureKind::Plan, message));
         }
         Ok(())
@@ -293,44 +306,44 @@ impl Job<'_> {
 
     pub async fn teardown(
         &self,
-        survey: &mut Survey,
+        snapshot: &mut Snapshot,
         approved: &PlanContents,
         text: &str,
     ) -> Result<Outcome, Failure> {
         let options = &self.deploys.options;
-        let contract = self.contract(approved)?;
-        let planned = Teardown::plan(self.api, survey, options)
+        let saved_plan = self.contract(approved)?;
+        let planned = Teardown::plan(self.api, snapshot, options)
             .await
             .map_err(because(FailureKind::Cluster))?;
-        let breaches = contract
-            .map(|contract| planned.unapproved(contract, survey, options))
+        let conflicts = saved_plan
+            .map(|contract| planned.unapproved(contract, snapshot, options))
             .unwrap_or_default();
-        if !breaches.is_empty() {
-            let failure = Fault::Moved(breaches);
+        if !conflicts.is_empty() {
+            let failure = Fault::PlanConflict(conflicts);
             if !self.deploys.replan {
                 return Ok(self.done(
                     text,
-                    Deployed {
+                    DeployResult {
                         failure: Some(failure),
-                        ..Deployed::default()
+                        ..DeployResult::default()
                     },
                 ));
             }
             self.context.log.warn(format!(
-                "{}; it is planned anew (deploy.moved)",
+                "{}; planning again (deploy.moved)",
                 failure.sentence()
             ));
         }
-        let patience = self.context.time_left().saturating_sub(FOR_REPORTS);
-        let torn = teardown(self.api, survey, &planned, options, patience).await;
-        let failure = (!torn.left.is_empty()).then(|| Fault::Refused {
-            errors: torn.left,
-            by_guard: false,
+        let timeout = self.context.time_left().saturating_sub(REPORTING_RESERVE);
+        let torn = teardown(self.api, snapshot, &planned, options, timeout).await;
+        let failure = (!torn.remaining.is_empty()).then(|| Fault::Refused {
+            errors: torn.remaining,
+            is_guarded: false,
             is_forbidden: torn.is_forbidden,
         });
         Ok(self.done(
             text,
-            Deployed {
+            DeployResult {
                 diffs: torn.diffs,
                 notes: planned.notes,
                 failure,
@@ -338,8 +351,8 @@ impl Job<'_> {
         ))
     }
 
-    fn planned(&self, contents: &PlanContents) -> Outcome {
-        self.tell(&contents.k8s_content_diff);
+    fn plan_outcome(&self, contents: &PlanContents) -> Outcome {
+        self.log_changes(&contents.k8s_content_diff);
         if contents.k8s_content_diff.is_empty() {
             self.context.log.info("nothing would change");
         }
@@ -350,7 +363,7 @@ impl Job<'_> {
         }
     }
 
-    fn tell(&self, diffs: &[ResourceDiff]) {
+    fn log_changes(&self, diffs: &[ResourceDiff]) {
         for diff in diffs
             .iter()
             .filter(|diff| !matches!(diff.change, Change::Unchanged | Change::Error))
@@ -361,10 +374,11 @@ impl Job<'_> {
         }
     }
 
-    /// The outcome of an apply or a teardown: the approved plan once more, and what was done.
-    fn done(&self, approved: &str, deployed: Deployed) -> Outcome {
+    /// Returns the outcome of an apply or a teardown: the text of the approved plan, the changes
+    /// that were made, and the error if it failed.
+    fn done(&self, approved: &str, deployed: DeployResult) -> Outcome {
         let context = self.context;
-        self.tell(&deployed.diffs);
+        self.log_changes(&deployed.diffs);
         for note in &deployed.notes {
             context.log.warn(note.clone());
         }
@@ -382,7 +396,7 @@ impl Job<'_> {
             ];
             if let Fault::NotReady(all) = &failure {
                 all.iter()
-                    .for_each(|one| self.metrics.not_ready(one.cause.code.word));
+                    .for_each(|one| self.metrics.not_ready(one.cause.code.reason));
                 let causes = wait::document(all).to_string();
                 members.push((
                     "causes".to_owned(),

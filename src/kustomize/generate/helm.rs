@@ -190,7 +190,7 @@ pub(super) fn of(
 
 impl Generate for Inflation {
     fn generate(&self, host: &dyn Host) -> Result<Vec<Generated>, String> {
-        let helm = host.helm().ok_or("charts are not inflated here")?;
+        let helm = host.helm().ok_or("this build may not inflate charts")?;
         let chart = match &self.files {
             Some(files) => files.clone(),
             None if self.chart.repo.is_empty() => {

@@ -534,7 +534,7 @@ async fn an_inventory_that_appears_meanwhile_is_not_written_over() {
     proxy.ambush("/configmaps/nuon-inventory-web", &maps, theirs);
     let refused = bench.apply("web", &config_map("c", "1"), &[]).ended(1);
     assert!(
-        refused.err.contains("somebody else has changed it"),
+        refused.err.contains("another client has changed it"),
         "{}",
         refused.err
     );
@@ -655,7 +655,8 @@ async fn an_idle_claim_is_no_fault_and_a_pod_without_its_volume_is() {
         .apply("web", &claim, &["--deploy-wait-timeout", "60s"])
         .ended(0);
     assert!(
-        ran.err.contains("its volume is made when a pod uses it"),
+        ran.err
+            .contains("its volume is provisioned when a pod uses it"),
         "{}",
         ran.err
     );

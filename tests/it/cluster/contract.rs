@@ -55,7 +55,11 @@ async fn a_touched_field_that_moved_is_refused_and_others_pass() {
     let replanned = bench
         .run(&["apply", &plan, "--yes", "--deploy-moved", "replan"])
         .ended(0);
-    assert!(replanned.err.contains("planned anew"), "{}", replanned.err);
+    assert!(
+        replanned.err.contains("planning again"),
+        "{}",
+        replanned.err
+    );
     assert_eq!(bench.get(&path).await["data"]["a"], "3");
 }
 
@@ -92,13 +96,7 @@ async fn an_object_that_appeared_or_went_is_refused() {
             json!({"metadata": {"name": "new"}, "data": {"a": "foreign"}}),
         )
         .await;
-    assert!(
-        bench
-            .apply_plan(&plan)
-            .ended(3)
-            .err
-            .contains("now it is there")
-    );
+    assert!(bench.apply_plan(&plan).ended(3).err.contains("exists now"));
     assert_eq!(bench.get(&path).await["data"]["a"], "foreign");
 
     bench.apply("web", &config_map("c", "1"), &[]).ended(0);
@@ -109,7 +107,7 @@ async fn an_object_that_appeared_or_went_is_refused() {
             .apply_plan(&plan)
             .ended(3)
             .err
-            .contains("now it is not")
+            .contains("no longer does")
     );
 }
 
@@ -198,7 +196,7 @@ async fn a_plan_is_of_its_settings_and_of_what_was_accepted() {
         .run(&["apply", &plan, "--deploy-ignore", "ConfigMap:/data/a"])
         .ended(3);
     assert!(
-        refused.err.contains("others than when the plan was made"),
+        refused.err.contains("have changed since the plan was made"),
         "{}",
         refused.err
     );
@@ -275,7 +273,7 @@ async fn an_object_made_by_others_in_the_same_moment_is_never_written_over() {
     let plan = bench.save(&config_map("c", "1"));
     proxy.ambush("/configmaps/c", &maps, foreign.clone());
     let refused = bench.apply_plan(&plan).ended(3);
-    assert!(refused.err.contains("now it is there"), "{}", refused.err);
+    assert!(refused.err.contains("exists now"), "{}", refused.err);
     assert_eq!(bench.get(&path).await["data"]["a"], "theirs");
 
     bench.delete(&path).await;

@@ -58,7 +58,7 @@ async fn what_is_kept_foreign_or_moved_stays() {
     let ran = bench.apply("web", &rest, &[]).ended(0);
     for (name, told) in [
         ("kept", "nuon.co/prune: disabled"),
-        ("foreign", "made anew by somebody else"),
+        ("foreign", "recreated by another client"),
         ("moved", "part of other now"),
     ] {
         assert_ne!(
@@ -95,7 +95,7 @@ async fn mass_deletions_and_data_need_a_plan_that_lists_them() {
     assert!(
         refused
             .err
-            .contains("6 of 9 objects would be deleted, more than 50 per cent"),
+            .contains("6 of 9 objects would be deleted, more than 50 percent"),
         "{}",
         refused.err
     );
@@ -112,7 +112,12 @@ async fn mass_deletions_and_data_need_a_plan_that_lists_them() {
     );
 
     let ran = bench.apply("web", &maps(8), &[]).ended(0);
-    assert!(ran.err.contains("its data go with a volume"), "{}", ran.err);
+    assert!(
+        ran.err
+            .contains("deleting a PersistentVolumeClaim can delete its data"),
+        "{}",
+        ran.err
+    );
     let path = format!(
         "/api/v1/namespaces/{}/persistentvolumeclaims/data",
         bench.namespace
@@ -185,7 +190,7 @@ async fn what_cannot_be_looked_up_stays_known() {
         "{}",
         ran.err
     );
-    assert!(ran.err.contains("cannot be looked up"), "{}", ran.err);
+    assert!(ran.err.contains("cannot be read"), "{}", ran.err);
     let ran = bench.run(&["status", "--component", "web", "-o", "json"]);
     assert!(ran.out.contains("Widget"), "it is still known: {}", ran.out);
 
@@ -337,7 +342,7 @@ async fn a_kind_that_is_gone_does_not_stop_a_teardown() {
     let torn = bench
         .run(&["delete", "--yes", "--component", "web", "-f", &file])
         .ended(0);
-    assert!(torn.err.contains("nothing serves Thing"), "{}", torn.err);
+    assert!(torn.err.contains("no longer serves Thing"), "{}", torn.err);
     assert_eq!(bench.get(&bench.config_map("c")).await, Value::Null);
 }
 
@@ -484,7 +489,7 @@ async fn what_was_there_before_is_released_and_not_deleted() {
             .ended(0);
         let ran = bench.apply("web", &set(&["torn", "own"]), &[]).ended(0);
         assert!(
-            ran.err.contains("ConfigMap") && ran.err.contains("was there before the component"),
+            ran.err.contains("ConfigMap") && ran.err.contains("existed before the component"),
             "{}",
             ran.err
         );

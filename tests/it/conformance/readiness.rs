@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nuon_runner::cluster::health::readiness::judge;
+use nuon_runner::cluster::health::readiness::compute_status;
 use nuon_runner::manifest;
 use serde_json::Value;
 
@@ -38,7 +38,10 @@ fn check(case: &Path) -> Result<(), String> {
     let [object] = objects.as_slice() else {
         panic!("{} holds one object", case.display())
     };
-    match (judge(object, jiff::Timestamp::now()), expected.get("error")) {
+    match (
+        compute_status(object, jiff::Timestamp::now()),
+        expected.get("error"),
+    ) {
         (Err(_), Some(_)) => Ok(()),
         (Ok(readiness), None) if readiness.document() == expected => Ok(()),
         (got, _) => Err(format!("{}: {got:?}, expected {expected}", case.display())),

@@ -1,34 +1,34 @@
-//! Why a container does not run: its state and last state, as the kubelet writes them
-//! (pkg/kubelet/kubelet_pods.go, `convertToAPIContainerStatuses`), and its probes, which only events tell of
-//! (pkg/kubelet/prober/prober.go).
+//! Diagnoses a container by its state and last state, as the kubelet writes them
+//! (pkg/kubelet/kubelet_pods.go, `convertToAPIContainerStatuses`), and by its probes, which only
+//! events report (pkg/kubelet/prober/prober.go).
 
 use serde_json::Value;
 
-use crate::cluster::health::cause::code::{Code, Hope};
+use crate::cluster::health::cause::code::{Code, Recoverability};
 use crate::cluster::health::cause::event::Event;
 use crate::cluster::health::cause::{code, image};
 
-/// Restarts after which a container that crashes is given up.
-const MOST_RESTARTS: u64 = 3;
+/// Number of restarts after which a crashing container counts as not recoverable.
+const MAX_RESTARTS: u64 = 3;
 
-/// What is wrong with a container.
+/// Diagnosis of a container.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fault {
     pub code: Code,
-    /// The cluster's words.
-    pub words: String,
-    /// Whether its log may tell more, and then that of the last run or of this one.
-    pub log: Option<LastRun>,
+    /// The cluster's message.
+    pub message: String,
+    /// The run whose log may say more, if any.
+    pub log: Option<LogRun>,
 }
 
-/// Whose log: of the run that ended, or of the one that is.
+/// Which log to read: that of the run that ended, or of the current one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LastRun {
+pub enum LogRun {
     Ended,
     Current,
 }
 
-/// What is wrong with a container by its status and its events.
+/// Diagnoses a container by its status and its events.
 pub fn fault(status: &Value, events: &[&Event]) -> Option<Fault> {
     let text = |pointer: &str| {
         status
@@ -43,7 +43,7 @@ pub fn fault(status: &Value, events: &[&Event]) -> Option<Fault> {
     let plain = |code: Code, words: &str| {
         Some(Fault {
             code,
-            words: words.to_owned(),
+            message: words.to_owned(),
             log: None,
         })
     };
@@ -62,7 +62,8 @@ pub fn fault(status: &Value, events: &[&Event]) -> Option<Fault> {
     ended(status, events).or_else(|| probe(status, events))
 }
 
-/// pkg/kubelet/kubelet_pods.go, `makeEnvironmentVariables`, and security_context, `verifyRunAsNonRoot`.
+/// Diagnoses `CreateContainerConfigError` (pkg/kubelet/kubelet_pods.go, `makeEnvironmentVariables`;
+/// security_context, `verifyRunAsNonRoot`).
 fn config(message: &str) -> Code {
     let says = |text: &str| message.contains(text);
     if says("couldn't find key") {
@@ -106,7 +107,7 @@ fn start(message: &str) -> Code {
     }
 }
 
-/// How the last run, or the one before, ended.
+/// Diagnoses how the current or the previous run ended.
 fn ended(status: &Value, events: &[&Event]) -> Option<Fault> {
     let restarts = status
         .get("restartCount")
@@ -147,20 +148,20 @@ fn ended(status: &Value, events: &[&Event]) -> Option<Fault> {
         }
     };
     let given_up = |code: Code| {
-        if restarts >= MOST_RESTARTS {
+        if restarts >= MAX_RESTARTS {
             Code {
-                hope: Hope::Tried,
+                recoverability: Recoverability::RetriesExhausted,
                 ..code
             }
         } else {
             code
         }
     };
-    // What runs again may come up this time.
+    // A container that is running again may become ready this time.
     let hope = |code: Code| {
         if is_running {
             Code {
-                hope: Hope::Heals,
+                recoverability: Recoverability::Recovers,
                 ..code
             }
         } else {
@@ -170,14 +171,14 @@ fn ended(status: &Value, events: &[&Event]) -> Option<Fault> {
     let fault = |code: Code, what: String| {
         Some(Fault {
             code: hope(code),
-            words: words(what),
-            log: Some(LastRun::Ended),
+            message: words(what),
+            log: Some(LogRun::Ended),
         })
     };
     if reason == "OOMKilled" {
         return fault(
             code::OOM_KILLED,
-            format!("killed for its use of memory{seconds}"),
+            format!("killed because it exceeded its memory limit{seconds}"),
         );
     }
     if ["StartError", "ContainerCannotRun"].contains(&reason) {
@@ -210,7 +211,7 @@ fn ended(status: &Value, events: &[&Event]) -> Option<Fault> {
     match exit {
         0 if restarts > 0 => fault(
             code::EXITS_AT_ONCE,
-            format!("exits with 0{seconds}, and is started again and again"),
+            format!("exits with 0{seconds} and is restarted repeatedly"),
         ),
         0 => None,
         exit => fault(
@@ -220,14 +221,14 @@ fn ended(status: &Value, events: &[&Event]) -> Option<Fault> {
     }
 }
 
-/// Whole seconds of a run.
+/// Returns the duration of a run in whole seconds, if it is below one day.
 fn lasted(run: &Value) -> Option<i64> {
     let time = |member: &str| run.get(member)?.as_str()?.parse::<jiff::Timestamp>().ok();
     let (start, end) = (time("startedAt")?, time("finishedAt")?);
     Some(end.duration_since(start).as_secs()).filter(|seconds| (0..86_400).contains(seconds))
 }
 
-/// A container that runs and is not ready.
+/// Diagnoses a container that is running but not ready.
 fn probe(status: &Value, events: &[&Event]) -> Option<Fault> {
     let is_ready = status.get("ready").and_then(Value::as_bool) == Some(true);
     if is_ready || status.pointer("/state/running").is_none() {
@@ -242,15 +243,15 @@ fn probe(status: &Value, events: &[&Event]) -> Option<Fault> {
         message if message.starts_with("Liveness") => code::LIVENESS_FAILED,
         _ => code::READINESS_FAILED,
     };
-    // As long as it is not killed for it, it may be on its way.
+    // Until a probe kills the container, it may still become ready.
     let code = Code {
-        hope: Hope::Heals,
+        recoverability: Recoverability::Recovers,
         ..code
     };
     Some(Fault {
         code,
-        words: unhealthy.message.clone(),
-        log: Some(LastRun::Current),
+        message: unhealthy.message.clone(),
+        log: Some(LogRun::Current),
     })
 }
 
@@ -269,7 +270,7 @@ mod tests {
     }
 
     fn code_of(status: Value, events: &[Event]) -> Option<&'static str> {
-        fault(&status, &events.iter().collect::<Vec<_>>()).map(|fault| fault.code.word)
+        fault(&status, &events.iter().collect::<Vec<_>>()).map(|fault| fault.code.reason)
     }
 
     #[test]
@@ -354,10 +355,10 @@ mod tests {
         let exit = json!({"exitCode": 1, "reason": "Error", "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:00:02Z"});
         let fault = fault(&crashed(exit, 3), &[]).unwrap();
         assert_eq!(
-            (fault.code.word, fault.code.hope),
-            ("ContainerCrashes", Hope::Tried)
+            (fault.code.reason, fault.code.recoverability),
+            ("ContainerCrashes", Recoverability::RetriesExhausted)
         );
-        assert_eq!(fault.words, "exits with 1 after 2 s, 3 restarts");
+        assert_eq!(fault.message, "exits with 1 after 2 s, 3 restarts");
         let killed = [
             event("Unhealthy", "Liveness probe failed: 500"),
             event(
@@ -381,8 +382,8 @@ mod tests {
         let again = json!({"restartCount": 5, "ready": false, "state": {"running": {}}, "lastState": {"terminated": {"exitCode": 1}}});
         let fault = fault(&again, &[]).unwrap();
         assert_eq!(
-            (fault.code.word, fault.code.hope),
-            ("ContainerCrashes", Hope::Heals)
+            (fault.code.reason, fault.code.recoverability),
+            ("ContainerCrashes", Recoverability::Recovers)
         );
     }
 

@@ -1,4 +1,4 @@
-//! Events, newest last.
+//! Reads the events of an object, newest last.
 
 use crate::cluster::client::api::Select;
 use crate::cluster::client::discovery::Served;
@@ -11,12 +11,12 @@ pub struct Event {
     pub reason: String,
     pub message: String,
     /// `spec.containers{name}`, for events of containers.
-    pub field: String,
+    pub field_path: String,
     pub time: String,
 }
 
 impl Event {
-    /// Reads an event of core/v1. Those of the scheduler have their times in other members
+    /// Parses an event of core/v1. Events of the scheduler keep their times in other fields
     /// (client-go/tools/events).
     pub fn read(object: &Object) -> Self {
         let text = |pointer: &[&str]| {
@@ -35,18 +35,19 @@ impl Event {
         Self {
             reason: text(&["reason"]).unwrap_or_default(),
             message: text(&["message"]).unwrap_or_default(),
-            field: text(&["involvedObject", "fieldPath"]).unwrap_or_default(),
+            field_path: text(&["involvedObject", "fieldPath"]).unwrap_or_default(),
             time: times.into_iter().find_map(text).unwrap_or_default(),
         }
     }
 
-    /// Whether it is of this container.
-    pub fn is_of(&self, container: &str) -> bool {
-        self.field.ends_with(&format!("{{{container}}}"))
+    /// Returns true if the event is about this container.
+    pub fn is_about_container(&self, container: &str) -> bool {
+        self.field_path.ends_with(&format!("{{{container}}}"))
     }
 }
 
-/// The events of an object, newest last. Of whatever type: many failures are told as normal.
+/// Returns the events of an object, newest last. Includes all types: many failures are reported as
+/// `Normal`.
 pub async fn of(api: &Api, served: &Served, object: &Object) -> Result<Vec<Event>, ClusterError> {
     let Some(uid) = object.uid() else {
         return Ok(Vec::new());
@@ -63,7 +64,7 @@ pub async fn of(api: &Api, served: &Served, object: &Object) -> Result<Vec<Event
         .await
     {
         Ok(page) => page.objects,
-        // The status may tell enough.
+        // The status alone may be enough for a diagnosis.
         Err(error) if error.is_forbidden() => Vec::new(),
         Err(error) => return Err(error),
     };

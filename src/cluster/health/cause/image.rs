@@ -1,10 +1,10 @@
-//! Why an image could not be pulled: the reason and message that the kubelet gives
-//! (pkg/kubelet/images/image_manager.go), which holds the words of the container runtime.
+//! Diagnoses why an image could not be pulled, from the kubelet's reason and message
+//! (pkg/kubelet/images/image_manager.go), which include the container runtime's error.
 
 use crate::cluster::health::cause::code;
 use crate::cluster::health::cause::code::Code;
 
-/// The cause behind a container's reason for waiting, if it is about its image.
+/// Returns the cause for a container's waiting reason, if the reason is about its image.
 pub fn of(reason: &str, message: &str) -> Option<Code> {
     match reason {
         "InvalidImageName" => Some(code::INVALID_IMAGE_NAME),
@@ -16,7 +16,8 @@ pub fn of(reason: &str, message: &str) -> Option<Code> {
     }
 }
 
-/// Messages about platforms end in "not found" as well, and those about credentials may; so the order matters.
+/// The order matters: messages about platforms also end in "not found", and messages about
+/// credentials may.
 fn pull(message: &str) -> Code {
     let table: [(&[&str], Code); 5] = [
         (
@@ -64,7 +65,7 @@ fn pull(message: &str) -> Code {
             code::IMAGE_REGISTRY_UNREACHABLE,
         ),
     ];
-    // A name that cannot be resolved is no image that is not found.
+    // A registry host that does not resolve is not a missing image.
     if message.contains("no such host") {
         return code::IMAGE_REGISTRY_UNREACHABLE;
     }

@@ -1,4 +1,4 @@
-//! What an object owns, and which of its pods tell why it is not ready.
+//! Finds the objects that an object owns, and the pods that explain why it is not ready.
 
 use serde_json::Value;
 
@@ -8,10 +8,10 @@ use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::health::cause::pod::condition;
 use crate::manifest::Object;
 
-/// The objects of a kind that `owner` selects and owns.
+/// Returns the objects of a kind that `owner` selects and owns, of the first page of the list.
 ///
 /// # Errors
-/// [`ClusterError`].
+/// Fails if the cluster does not serve the kind, or the list request fails.
 pub async fn owned_by(
     api: &Api,
     served: &Served,
@@ -37,16 +37,17 @@ pub async fn owned_by(
     Ok(page.objects.into_iter().filter(is_owned).collect())
 }
 
-/// The pods that tell something: those of what is wanted now first, those that were replaced last, and none that is
-/// well or on its way out.
-pub fn telling<'a>(owner: &Object, pods: &'a [Object]) -> Vec<&'a Object> {
-    let stays = |pod: &&Object| pod.metadata("deletionTimestamp").is_none() && !is_fine(pod);
-    let mut telling: Vec<&Object> = pods.iter().filter(stays).collect();
-    telling.sort_by_key(|pod| (is_replaced(owner, pod), !is_of_now(owner, pod)));
-    telling
+/// Returns the pods to diagnose: those of the current revision first, replaced ones last. Healthy
+/// and terminating pods are left out.
+pub fn pods_to_diagnose<'a>(owner: &Object, pods: &'a [Object]) -> Vec<&'a Object> {
+    let stays = |pod: &&Object| pod.metadata("deletionTimestamp").is_none() && !is_healthy(pod);
+    let mut candidates: Vec<&Object> = pods.iter().filter(stays).collect();
+    candidates.sort_by_key(|pod| (is_replaced(owner, pod), !is_current_revision(owner, pod)));
+    candidates
 }
 
-/// Whether another pod comes in the place of this one: its controller does not wait for one that has failed.
+/// Returns true if the controller creates another pod in place of this one: the pod has failed, and
+/// its owner is a workload or a Job that is still running.
 pub fn is_replaced(owner: &Object, pod: &Object) -> bool {
     let phase = pod.0.get("status").and_then(|status| status.get("phase"));
     let goes_on =
@@ -54,7 +55,7 @@ pub fn is_replaced(owner: &Object, pod: &Object) -> bool {
     goes_on && phase.is_some_and(|phase| phase == "Failed")
 }
 
-/// The condition by which a Job is given up, or about to be.
+/// Returns the condition by which a Job has failed or is about to.
 pub fn job_failure(job: &Object) -> Option<&Value> {
     job.conditions().find(|condition| {
         let text = |member: &str| {
@@ -67,8 +68,8 @@ pub fn job_failure(job: &Object) -> Option<&Value> {
     })
 }
 
-/// Whether a pod is of the version that is rolled out. The pods of a ReplicaSet, and of a Job, all are.
-pub fn is_of_now(owner: &Object, pod: &Object) -> bool {
+/// Returns true if a pod belongs to the current revision. All pods of a ReplicaSet and of a Job do.
+pub fn is_current_revision(owner: &Object, pod: &Object) -> bool {
     let label = |key: &str| {
         pod.metadata("labels")
             .and_then(|labels| labels.get(key)?.as_str())
@@ -89,8 +90,8 @@ pub fn is_of_now(owner: &Object, pod: &Object) -> bool {
     }
 }
 
-/// Ready, or done, so that nothing is to be found.
-pub fn is_fine(pod: &Object) -> bool {
+/// Returns true if a pod is ready or has succeeded.
+pub fn is_healthy(pod: &Object) -> bool {
     let status = pod.0.get("status").unwrap_or(&Value::Null);
     let is_done = status
         .get("phase")
@@ -98,7 +99,7 @@ pub fn is_fine(pod: &Object) -> bool {
     is_done || condition(status, "Ready", "True").is_some()
 }
 
-/// `spec.selector` of an owner of pods as a selector of labels.
+/// Formats `spec.selector` as a label selector.
 fn selector(object: &Object) -> Option<String> {
     let selector = object.0.get("spec")?.get("selector")?;
     let labels = selector
@@ -150,7 +151,7 @@ mod tests {
     }
 
     fn names(owner: &Object, pods: &[Object]) -> Vec<String> {
-        telling(owner, pods)
+        pods_to_diagnose(owner, pods)
             .into_iter()
             .map(|pod| pod.name().to_owned())
             .collect()
@@ -180,7 +181,7 @@ mod tests {
             pod("new", of("new"), json!({"phase": "Pending"})),
         ];
         assert_eq!(names(&set, &pods), ["new", "old", "evicted"]);
-        assert!(is_of_now(&set, &pods[4]) && !is_of_now(&set, &pods[1]));
+        assert!(is_current_revision(&set, &pods[4]) && !is_current_revision(&set, &pods[1]));
     }
 
     #[test]

@@ -1,24 +1,25 @@
-//! Why a pod does not run: of all that is wrong with it, what comes first.
+//! Diagnoses a pod. Of several faults it reports the one that comes first on the way to a running
+//! container.
 
 use serde_json::Value;
 
 use crate::cluster::health::cause::code::Code;
-use crate::cluster::health::cause::container::{Fault, LastRun};
+use crate::cluster::health::cause::container::{Fault, LogRun};
 use crate::cluster::health::cause::event::Event;
 use crate::cluster::health::cause::{code, container, scheduling};
 use crate::manifest::Object;
 
-/// What is wrong with a pod.
+/// Diagnosis of a pod.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PodFault {
     pub code: Code,
-    pub words: String,
-    /// The container that it is about, and whether its log may tell more.
-    pub container: Option<(String, Option<LastRun>)>,
+    pub message: String,
+    /// The container at fault, and the run whose log may say more.
+    pub container: Option<(String, Option<LogRun>)>,
 }
 
-/// Events of steps on the way to a running container.
-const FORWARD: [&str; 6] = [
+/// Event reasons that show progress towards a running container.
+const PROGRESS_REASONS: [&str; 6] = [
     "Scheduled",
     "SuccessfulAttachVolume",
     "Pulling",
@@ -27,7 +28,8 @@ const FORWARD: [&str; 6] = [
     "Started",
 ];
 
-/// What is wrong with a pod by its status and events; none if nothing is, or nothing is known yet.
+/// Diagnoses a pod by its status and events. Returns `Missing` if it has no fault, or none is known
+/// yet.
 pub fn fault(pod: &Object, events: &[Event]) -> Option<PodFault> {
     let status = pod.0.get("status").unwrap_or(&Value::Null);
     let text = |member: &str| {
@@ -39,7 +41,7 @@ pub fn fault(pod: &Object, events: &[Event]) -> Option<PodFault> {
     let whole = |code: Code, words: &str| {
         Some(PodFault {
             code,
-            words: words.to_owned(),
+            message: words.to_owned(),
             container: None,
         })
     };
@@ -75,16 +77,23 @@ pub fn fault(pod: &Object, events: &[Event]) -> Option<PodFault> {
         });
     let faults = containers.filter_map(|container| {
         let name = container.get("name")?.as_str()?;
-        let own: Vec<&Event> = events.iter().filter(|event| event.is_of(name)).collect();
-        let Fault { code, words, log } = container::fault(container, &own)?;
+        let own: Vec<&Event> = events
+            .iter()
+            .filter(|event| event.is_about_container(name))
+            .collect();
+        let Fault {
+            code,
+            message: words,
+            log,
+        } = container::fault(container, &own)?;
         Some(PodFault {
             code: with_pull_secret(code, events),
-            words,
+            message: words,
             container: Some((name.to_owned(), log)),
         })
     });
     let faults: Vec<PodFault> = faults.collect();
-    // What a probe says counts only if nothing worse is known of any container.
+    // A readiness probe failure counts only if no container has another fault.
     let is_probe = |fault: &&PodFault| fault.code == code::READINESS_FAILED;
     faults
         .iter()
@@ -95,7 +104,7 @@ pub fn fault(pod: &Object, events: &[Event]) -> Option<PodFault> {
         .or_else(|| lost_node(events))
 }
 
-/// The kubelet names a pull secret that is not there in an event of the pod, once.
+/// The kubelet reports a missing pull secret once, in an event of the pod.
 fn with_pull_secret(code: Code, events: &[Event]) -> Code {
     let is_missing = events
         .iter()
@@ -107,8 +116,9 @@ fn with_pull_secret(code: Code, events: &[Event]) -> Code {
     }
 }
 
-/// Volumes and the sandbox leave no word in the status: containers are being created, and events say why
-/// (pkg/volume/util/operationexecutor, pkg/kubelet/kuberuntime).
+/// Diagnoses faults before the first container starts. Volumes and the sandbox leave no message in
+/// the status; only events report them (pkg/volume/util/operationexecutor,
+/// pkg/kubelet/kuberuntime).
 fn before_start(status: &Value, events: &[Event]) -> Option<PodFault> {
     let has_started = status
         .get("containerStatuses")
@@ -122,10 +132,10 @@ fn before_start(status: &Value, events: &[Event]) -> Option<PodFault> {
     if has_started {
         return None;
     }
-    // What was in the way before the last step forward is no more.
+    // Faults before the last progress event are resolved.
     let last = events
         .iter()
-        .rposition(|event| FORWARD.contains(&event.reason.as_str()))
+        .rposition(|event| PROGRESS_REASONS.contains(&event.reason.as_str()))
         .map_or(0, |at| at + 1);
     let told = events.iter().skip(last).rev().find_map(|event| {
         let says = |text: &str| event.message.contains(text);
@@ -150,7 +160,7 @@ fn before_start(status: &Value, events: &[Event]) -> Option<PodFault> {
     });
     told.map(|(code, event)| PodFault {
         code,
-        words: event.message.clone(),
+        message: event.message.clone(),
         container: None,
     })
 }
@@ -162,12 +172,12 @@ fn lost_node(events: &[Event]) -> Option<PodFault> {
         .find(|event| event.reason == "NodeNotReady")?;
     Some(PodFault {
         code: code::NODE_LOST,
-        words: event.message.clone(),
+        message: event.message.clone(),
         container: None,
     })
 }
 
-/// The message of a condition with this status.
+/// Returns the message of the condition of this type and status.
 pub fn condition<'a>(status: &'a Value, kind: &str, value: &str) -> Option<&'a str> {
     let conditions = status.get("conditions").and_then(Value::as_array)?;
     let is_it = |condition: &&Value| {
@@ -208,7 +218,7 @@ mod tests {
     }
 
     fn word(status: Value, events: &[Event]) -> Option<&'static str> {
-        fault(&pod(status), events).map(|fault| fault.code.word)
+        fault(&pod(status), events).map(|fault| fault.code.reason)
     }
 
     #[test]
@@ -262,7 +272,7 @@ mod tests {
             "containerStatuses": [{"name": "web", "state": {"waiting": {"reason": "PodInitializing"}}}]});
         let found = fault(&pod(init), &[]).unwrap();
         assert_eq!(
-            (found.code.word, found.container.unwrap().0),
+            (found.code.reason, found.container.unwrap().0),
             ("ContainerCrashes", "migrate".into())
         );
         let pulling = json!({"phase": "Pending", "containerStatuses": [{"name": "web", "state": {"waiting": {"reason": "ErrImagePull", "message": "no basic auth credentials"}}}]});

@@ -1,10 +1,11 @@
-//! Why no pod could be made: the words of the API server in `FailedCreate` events and `ReplicaFailure`
-//! conditions (pkg/controller/controller_utils.go), told apart by what its admission writes.
+//! Diagnoses why pods could not be created, from the API server's messages in `FailedCreate` events
+//! and `ReplicaFailure` conditions (pkg/controller/controller_utils.go). Each admission plugin has
+//! its own wording.
 
 use crate::cluster::health::cause::code;
 use crate::cluster::health::cause::code::Code;
 
-/// The cause behind a refusal of the API server.
+/// Returns the cause for a refusal by the API server.
 pub fn of(message: &str) -> Code {
     let says = |text: &str| message.contains(text);
     let table: [(&[&str], Code); 14] = [

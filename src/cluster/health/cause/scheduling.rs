@@ -1,22 +1,24 @@
-//! Why no node was found: the message of the condition `PodScheduled` (pkg/scheduler/framework/types.go,
-//! `FitError.Error`), with the reasons of the scheduler's plugins.
+//! Diagnoses why a pod was not scheduled, from the message of the condition `PodScheduled`
+//! (pkg/scheduler/framework/types.go, `FitError.Error`), which lists the reasons of the scheduler's
+//! plugins.
 
 use crate::cluster::health::cause::code;
-use crate::cluster::health::cause::code::{Code, Hope};
+use crate::cluster::health::cause::code::{Code, Recoverability};
 use crate::cluster::health::cause::event::Event;
 
-/// Events that say that somebody makes room: of the cluster autoscaler, and of Karpenter.
-const MAKING_ROOM: [&str; 2] = ["TriggeredScaleUp", "Nominated"];
+/// Event reasons of the cluster autoscaler and of Karpenter that announce a new node.
+const SCALE_UP_REASONS: [&str; 2] = ["TriggeredScaleUp", "Nominated"];
 
-/// The cause behind a message of the scheduler, with a node on its way if an autoscaler says so.
+/// Returns the cause for a scheduler message. The cause is recoverable if an autoscaler has
+/// announced a node.
 pub fn cause(message: &str, events: &[Event]) -> Code {
     let code = of(message);
     let is_coming = events
         .iter()
-        .any(|event| MAKING_ROOM.contains(&event.reason.as_str()));
-    if is_coming && code.hope == Hope::Waits {
+        .any(|event| SCALE_UP_REASONS.contains(&event.reason.as_str()));
+    if is_coming && code.recoverability == Recoverability::NeedsOthers {
         Code {
-            hope: Hope::Heals,
+            recoverability: Recoverability::Recovers,
             ..code
         }
     } else {
@@ -24,7 +26,7 @@ pub fn cause(message: &str, events: &[Event]) -> Code {
     }
 }
 
-/// The first cause in the table that a message of the scheduler names.
+/// Returns the first entry of the table that occurs in the message.
 fn of(message: &str) -> Code {
     let table = [
         ("no nodes available to schedule pods", code::NO_NODES),
@@ -123,12 +125,21 @@ mod tests {
                 ..Event::default()
             }]
         };
-        assert_eq!(cause(message, &event("FailedScheduling")).hope, Hope::Waits);
         assert_eq!(
-            cause(message, &event("NotTriggerScaleUp")).hope,
-            Hope::Waits
+            cause(message, &event("FailedScheduling")).recoverability,
+            Recoverability::NeedsOthers
         );
-        assert_eq!(cause(message, &event("TriggeredScaleUp")).hope, Hope::Heals);
-        assert_eq!(cause(message, &event("Nominated")).hope, Hope::Heals);
+        assert_eq!(
+            cause(message, &event("NotTriggerScaleUp")).recoverability,
+            Recoverability::NeedsOthers
+        );
+        assert_eq!(
+            cause(message, &event("TriggeredScaleUp")).recoverability,
+            Recoverability::Recovers
+        );
+        assert_eq!(
+            cause(message, &event("Nominated")).recoverability,
+            Recoverability::Recovers
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What runs to an end: Pod and Job.
+//! Kinds that run to completion: Pod and Job.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::cluster::health::readiness::fields::{Condition, at, integer, text};
 use crate::cluster::health::readiness::{Readiness, ReadinessError};
 use crate::manifest::Object;
 
-/// A pod that cannot be placed has failed only after this time; a node may be on its way.
-const TIME_TO_PLACE: Duration = Duration::from_secs(15);
+/// An unschedulable pod counts as failed only after this time, because a node may be starting.
+const SCHEDULING_GRACE: Duration = Duration::from_secs(15);
 
 pub fn pod(
     object: &Object,
@@ -52,7 +52,7 @@ pub fn pod(
     })
 }
 
-/// Names of the containers that wait for their next crash.
+/// Returns the names of the containers in CrashLoopBackOff.
 fn crashing(object: &Object) -> Result<Vec<&str>, ReadinessError> {
     let wrong = |item: &str, wanted| ReadinessError::Type {
         field: format!("status.containerStatuses{item}"),
@@ -81,11 +81,12 @@ fn is_new(object: &Object, now: Timestamp) -> bool {
         .ok()
         .filter(|_| is_rfc_3339(created));
     created.is_some_and(|created| {
-        now.duration_since(created) < TIME_TO_PLACE.try_into().unwrap_or_default()
+        now.duration_since(created) < SCHEDULING_GRACE.try_into().unwrap_or_default()
     })
 }
 
-/// Kubernetes' reader takes no other notation, and no leap second.
+/// Returns true if the time has the form that Kubernetes parses: RFC 3339 with a capital `T`, `Z`
+/// or a numeric offset, and no leap second.
 fn is_rfc_3339(time: &str) -> bool {
     let shape: String = time
         .chars()

@@ -1,11 +1,11 @@
-//! Fields of an object's status, typed as kstatus types them.
+//! Reads fields of an object's status with the types and defaults of kstatus.
 
 use serde_json::Value;
 
 use crate::cluster::health::readiness::ReadinessError;
 use crate::manifest::Object;
 
-/// A condition of a status. What it lacks is empty.
+/// A status condition. Absent fields are empty.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Condition<'a> {
     pub kind: &'a str,
@@ -14,24 +14,24 @@ pub struct Condition<'a> {
     pub message: &'a str,
 }
 
-/// The value at a path of members.
+/// Returns the value at a path of field names.
 pub fn at<'a>(object: &'a Object, path: &[&str]) -> Option<&'a Value> {
     let (first, rest) = path.split_first()?;
     rest.iter()
         .try_fold(object.0.get(*first)?, |value, member| value.get(*member))
 }
 
-/// An integer; the default if it is absent or none.
+/// Returns an integer, or the default if the field is absent or not an integer.
 pub fn integer(object: &Object, path: &[&str], default: i64) -> i64 {
     at(object, path).and_then(Value::as_i64).unwrap_or(default)
 }
 
-/// A text; empty if it is absent or none.
+/// Returns a string, or an empty one if the field is absent or not a string.
 pub fn text<'a>(object: &'a Object, path: &[&str]) -> &'a str {
     at(object, path).and_then(Value::as_str).unwrap_or_default()
 }
 
-/// The generation and the one that the controller has seen, if both are there.
+/// Returns `metadata.generation` and `status.observedGeneration`, if both are set.
 pub fn generation(object: &Object) -> Result<Option<(i64, i64)>, ReadinessError> {
     let number = |path: [&str; 2]| match at(object, &path) {
         None => Ok(None),
@@ -46,7 +46,6 @@ pub fn generation(object: &Object) -> Result<Option<(i64, i64)>, ReadinessError>
     Ok(number(["status", "observedGeneration"])?.map(|observed| (wanted, observed)))
 }
 
-/// The conditions of the status.
 pub fn conditions(object: &Object) -> Result<Vec<Condition<'_>>, ReadinessError> {
     let wrong = |field: &str, wanted| {
         Err(ReadinessError::Type {
@@ -82,7 +81,7 @@ fn condition(item: &Value) -> Result<Condition<'_>, ReadinessError> {
         Some(Value::String(text)) => Ok(text.as_str()),
         Some(_) => Err(ReadinessError::Type {
             field: format!("status.conditions[].{member}"),
-            wanted: "a text",
+            wanted: "a string",
         }),
     };
     Ok(Condition {

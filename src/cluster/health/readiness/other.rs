@@ -17,7 +17,7 @@ pub fn service(object: &Object) -> Readiness {
     Readiness::current("Service is ready")
 }
 
-pub fn claim(object: &Object) -> Readiness {
+pub fn persistent_volume_claim(object: &Object) -> Readiness {
     match at(object, &["status", "phase"])
         .and_then(Value::as_str)
         .unwrap_or("unknown")
@@ -27,7 +27,7 @@ pub fn claim(object: &Object) -> Readiness {
     }
 }
 
-pub fn definition(conditions: &[Condition<'_>]) -> Readiness {
+pub fn custom_resource_definition(conditions: &[Condition<'_>]) -> Readiness {
     for condition in conditions {
         match (condition.kind, condition.status) {
             ("NamesAccepted", "False") => {

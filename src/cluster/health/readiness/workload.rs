@@ -1,13 +1,13 @@
-//! Sets of pods: Deployment, StatefulSet, DaemonSet, ReplicaSet.
+//! Kinds that own pods: Deployment, StatefulSet, DaemonSet, ReplicaSet.
 
 use crate::cluster::health::readiness::Readiness;
 use crate::cluster::health::readiness::fields::{Condition, at, integer, text};
 use crate::manifest::Object;
 
-/// The deadline of a Deployment that has none.
+/// `progressDeadlineSeconds` that Kubernetes treats as no deadline.
 const NO_DEADLINE: i64 = i32::MAX as i64;
 
-/// A count that is not there yet.
+/// Default for a count that is not set.
 const ABSENT: i64 = -1;
 
 pub fn deployment(object: &Object, conditions: &[Condition<'_>]) -> Readiness {

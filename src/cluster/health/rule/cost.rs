@@ -1,36 +1,37 @@
-//! What an expression costs at most for an object, told from its parsed tree before it is evaluated.
+//! Computes an upper bound for the cost of an expression on an object, from its syntax tree, before
+//! it is evaluated.
 //!
-//! The library has no limit of its own, and both the expression and the object come from outside. The bound is
-//! coarse and on the safe side: each loop goes over as many items as the largest collection there is has, loops in
-//! loops multiply, and each call may look at everything.
+//! The CEL library has no limit of its own, and both the expression and the object are untrusted.
+//! The bound errs on the high side: each loop runs over as many items as the largest collection
+//! has, nested loops multiply, and each call may read the whole object.
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use serde_json::Value;
 
-/// Loops (`all`, `exists`, `exists_one`, `map`, `filter`) of one expression, wherever they stand: a result of one that
-/// goes into the next may double each time.
+/// Maximum number of loops (`all`, `exists`, `exists_one`, `map`, `filter`) in one expression,
+/// nested or not: a loop over the result of another may double it each time.
 pub(super) const MAX_LOOPS: usize = 2;
 
-/// The most that one evaluation may cost, in units of about 100 ns: half a second.
+/// Maximum cost of one evaluation, in units of about 100 ns: half a second.
 pub(super) const MAX_COST: u64 = 5_000_000;
 
-/// What it takes to compile a pattern.
-const PATTERN: u64 = 50_000;
+/// Cost of compiling a regular expression.
+const REGEX_COST: u64 = 50_000;
 
-/// How large an object is.
+/// Size of an object.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Size {
-    /// Members or items of the largest collection.
-    pub widest: u64,
-    /// Bytes of texts, and as much for each node.
+    /// Number of fields or items of the largest collection.
+    pub max_items: u64,
+    /// Bytes of all strings and field names, plus 16 for each node.
     pub weight: u64,
 }
 
 impl Size {
-    /// Measures a value.
+    /// Measures a JSON value.
     pub(super) fn of(value: &Value) -> Self {
         let mut size = Self {
-            widest: 1,
+            max_items: 1,
             weight: 0,
         };
         let mut open = vec![value];
@@ -39,11 +40,11 @@ impl Size {
             match value {
                 Value::String(text) => size.weight += text.len() as u64,
                 Value::Array(items) => {
-                    size.widest = size.widest.max(items.len() as u64);
+                    size.max_items = size.max_items.max(items.len() as u64);
                     open.extend(items);
                 }
                 Value::Object(members) => {
-                    size.widest = size.widest.max(members.len() as u64);
+                    size.max_items = size.max_items.max(members.len() as u64);
                     size.weight += members.keys().map(|key| key.len() as u64).sum::<u64>();
                     open.extend(members.values());
                 }
@@ -54,20 +55,26 @@ impl Size {
     }
 }
 
-/// The loops of an expression.
+/// Counts the loops of an expression.
 pub(super) fn loops(expression: &IdedExpr) -> usize {
     let own = usize::from(matches!(expression.expr, Expr::Comprehension(_)));
-    own + parts(expression).into_iter().map(loops).sum::<usize>()
+    own + children(expression).into_iter().map(loops).sum::<usize>()
 }
 
-/// What an expression costs at most.
-pub(super) fn of(expression: &IdedExpr, size: Size) -> u64 {
-    // A loop may go over what another has put together, and over lists that stand in the expression.
+/// Returns the maximum cost of an expression.
+pub(super) fn max_cost(expression: &IdedExpr, size: Size) -> u64 {
+    // A loop may run over a list that `+` has built, or over a literal in the expression.
     let widest = size
-        .widest
-        .max(literals(expression))
-        .saturating_mul(1 + sums(expression));
-    cost(expression, Size { widest, ..size })
+        .max_items
+        .max(largest_literal(expression))
+        .saturating_mul(1 + concatenations(expression));
+    cost(
+        expression,
+        Size {
+            max_items: widest,
+            ..size
+        },
+    )
 }
 
 fn cost(expression: &IdedExpr, size: Size) -> u64 {
@@ -81,41 +88,45 @@ fn cost(expression: &IdedExpr, size: Size) -> u64 {
         Expr::Comprehension(looped) => {
             let each = all(vec![&looped.loop_cond, &looped.loop_step]).saturating_add(1 + look);
             let once = all(vec![&looped.iter_range, &looped.accu_init, &looped.result]);
-            once.saturating_add(size.widest.saturating_mul(each))
+            once.saturating_add(size.max_items.saturating_mul(each))
         }
         Expr::Call(call) => {
             let own = if call.func_name == "matches" {
-                PATTERN + size.weight
+                REGEX_COST + size.weight
             } else {
                 1 + look
             };
-            all(parts(expression)).saturating_add(own)
+            all(children(expression)).saturating_add(own)
         }
-        _ => all(parts(expression)).saturating_add(1),
+        _ => all(children(expression)).saturating_add(1),
     }
 }
 
-/// Items of the longest list or map that stands in an expression.
-fn literals(expression: &IdedExpr) -> u64 {
+/// Returns the size of the largest list or map literal in an expression.
+fn largest_literal(expression: &IdedExpr) -> u64 {
     let own = match &expression.expr {
         Expr::List(list) => list.elements.len() as u64,
         Expr::Map(map) => map.entries.len() as u64,
         _ => 0,
     };
-    parts(expression)
+    children(expression)
         .into_iter()
-        .map(literals)
+        .map(largest_literal)
         .fold(own, u64::max)
 }
 
-/// How often an expression puts two things together.
-fn sums(expression: &IdedExpr) -> u64 {
+/// Counts the `+` operations of an expression.
+fn concatenations(expression: &IdedExpr) -> u64 {
     let own = matches!(&expression.expr, Expr::Call(call) if call.func_name == cel::common::ast::operators::ADD);
-    u64::from(own) + parts(expression).into_iter().map(sums).sum::<u64>()
+    u64::from(own)
+        + children(expression)
+            .into_iter()
+            .map(concatenations)
+            .sum::<u64>()
 }
 
-/// The expressions that an expression is made of.
-fn parts(expression: &IdedExpr) -> Vec<&IdedExpr> {
+/// Returns the direct subexpressions of an expression.
+fn children(expression: &IdedExpr) -> Vec<&IdedExpr> {
     match &expression.expr {
         Expr::Call(call) => call
             .target
@@ -136,19 +147,19 @@ fn parts(expression: &IdedExpr) -> Vec<&IdedExpr> {
         Expr::Map(map) => map
             .entries
             .iter()
-            .flat_map(|one| of_entry(&one.expr))
+            .flat_map(|one| entry_children(&one.expr))
             .collect(),
         Expr::Struct(of) => of
             .entries
             .iter()
-            .flat_map(|one| of_entry(&one.expr))
+            .flat_map(|one| entry_children(&one.expr))
             .collect(),
         Expr::Select(select) => vec![&select.operand],
         Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) => Vec::new(),
     }
 }
 
-fn of_entry(entry: &EntryExpr) -> Vec<&IdedExpr> {
+fn entry_children(entry: &EntryExpr) -> Vec<&IdedExpr> {
     match entry {
         EntryExpr::StructField(field) => vec![&field.value],
         EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],

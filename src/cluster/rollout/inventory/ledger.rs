@@ -6,49 +6,49 @@ use jiff::Timestamp;
 
 use crate::cluster::client::ClusterError;
 use crate::cluster::rollout::inventory::record::{Component, Deploy, DeployOutcome, Record};
-use crate::cluster::rollout::inventory::signer::{Signature, Signer};
+use crate::cluster::rollout::inventory::signer::{SignatureStatus, Signer};
 use crate::manifest::ObjectId;
 use crate::plan::contract::digest_of;
 
-/// Deploys that are remembered.
-pub(super) const REMEMBERED: usize = 20;
+/// Maximum number of deploys in the history.
+pub(super) const MAX_HISTORY: usize = 20;
 
 /// The inventory of a component.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inventory {
-    /// Whose it is.
+    /// Component that owns it.
     pub component: Component,
-    /// Its objects.
+    /// Objects of the component.
     pub objects: BTreeMap<ObjectId, Record>,
-    /// Its last deploys, oldest first.
+    /// Last deploys, oldest first, at most 20.
     pub history: Vec<Deploy>,
     /// `resourceVersion` that was read; none if it is not stored.
-    pub(super) version: Option<String>,
-    /// The objects as they are stored, if they are.
+    pub(super) resource_version: Option<String>,
+    /// The objects as they are stored in the cluster; `Missing` if the inventory is not stored yet.
     pub(super) stored: Option<BTreeMap<ObjectId, Record>>,
-    /// What was signed, as it is stored, and the signature.
+    /// The signed text and the signature, as stored in the cluster.
     pub(super) signed: Option<(String, String)>,
 }
 
 impl Inventory {
-    /// The inventory of a component that has none yet.
+    /// Creates an empty inventory for a component that has none.
     pub fn new(component: Component) -> Self {
         Self {
             component,
             objects: BTreeMap::new(),
             history: Vec::new(),
-            version: None,
+            resource_version: None,
             stored: None,
             signed: None,
         }
     }
 
-    /// Whether it was in the cluster when it was read.
+    /// Returns true if the inventory exists in the cluster.
     pub fn is_stored(&self) -> bool {
-        self.version.is_some()
+        self.resource_version.is_some()
     }
 
-    /// Its subject.
+    /// Returns `ConfigMap/namespace/name`.
     pub fn subject(&self) -> String {
         format!(
             "ConfigMap/{}/{}",
@@ -57,40 +57,40 @@ impl Inventory {
         )
     }
 
-    /// Whether it is as this runner has written it.
-    pub fn signature(&self, signer: &Signer) -> Signature {
+    /// Verifies the signature of the stored inventory.
+    pub fn signature(&self, signer: &Signer) -> SignatureStatus {
         self.signed
             .as_ref()
-            .map_or(Signature::None, |(text, signature)| {
+            .map_or(SignatureStatus::Missing, |(text, signature)| {
                 signer.check(text, signature)
             })
     }
 
-    /// Why what it says is not enough to delete by; none if it is.
+    /// Returns why this inventory alone does not justify a deletion: it is not signed by this
+    /// runner. Returns `Missing` if it is, if it is not stored, or if no signer is set.
     ///
     /// # Errors
-    /// [`ClusterError::Inventory`] if somebody has changed what this runner has written.
-    pub fn doubt(&self, signer: Option<&Signer>) -> Result<Option<String>, ClusterError> {
+    /// Fails with [`ClusterError::Inventory`] if the text was changed after this runner signed it.
+    pub fn unsigned_reason(&self, signer: Option<&Signer>) -> Result<Option<String>, ClusterError> {
         let Some(signer) = signer.filter(|_| self.is_stored()) else {
             return Ok(None);
         };
         match self.signature(signer) {
-            Signature::Good => Ok(None),
-            Signature::None => Ok(Some(format!(
+            SignatureStatus::Valid => Ok(None),
+            SignatureStatus::Missing => Ok(Some(format!(
                 "its inventory {} is not signed by this runner",
                 self.subject()
             ))),
-            Signature::Bad => Err(ClusterError::Inventory {
+            SignatureStatus::Invalid => Err(ClusterError::Inventory {
                 subject: self.subject(),
-                message: "it was changed by somebody else; restore it, or delete it to begin anew \
-                          without pruning"
+                message: "it was changed by another client; restore it, or delete it to start over without pruning"
                     .into(),
             }),
         }
     }
 
-    /// The last deploy to which one can go back from an artifact: one of another artifact, that succeeded and has
-    /// not failed since.
+    /// Returns the last deploy to roll back to from the artifact `from`: one of another artifact
+    /// that succeeded and has not failed since.
     pub fn last_good(&self, from: Option<&str>) -> Option<&Deploy> {
         let from = from.and_then(digest_of);
         let is_another = |deploy: &&Deploy| deploy.digest().is_some() && deploy.digest() != from;
@@ -101,7 +101,7 @@ impl Inventory {
             .find(|deploy| self.is_good(deploy))
     }
 
-    /// Whether a deploy has succeeded, and its artifact has not failed since.
+    /// Returns true if a deploy has succeeded and no later deploy of its artifact has failed.
     pub fn is_good(&self, deploy: &Deploy) -> bool {
         let since = self
             .history
@@ -112,17 +112,17 @@ impl Inventory {
             && !failed.any(|later| later.digest().is_some() && later.digest() == deploy.digest())
     }
 
-    /// Whether the last deploy was of the same artifact and came to the same, and nothing in the inventory has changed
-    /// since it was read.
-    pub fn is_as_remembered(&self, outcome: DeployOutcome, artifact: Option<&str>) -> bool {
+    /// Returns true if the last deploy had the same artifact and outcome, and the objects are as
+    /// stored in the cluster.
+    pub fn is_recorded(&self, outcome: DeployOutcome, artifact: Option<&str>) -> bool {
         let last = self.history.last();
         let is_same =
             |last: &Deploy| last.outcome == outcome && last.artifact.as_deref() == artifact;
         last.is_some_and(is_same) && self.stored.as_ref() == Some(&self.objects)
     }
 
-    /// Adds what a deploy came to.
-    pub fn remember(
+    /// Adds a deploy to the history.
+    pub fn add_to_history(
         &mut self,
         time: Timestamp,
         artifact: Option<String>,
@@ -143,7 +143,7 @@ impl Inventory {
             objects,
             changes,
         });
-        let forgotten = self.history.len().saturating_sub(REMEMBERED);
+        let forgotten = self.history.len().saturating_sub(MAX_HISTORY);
         self.history.drain(..forgotten);
     }
 }

@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 use crate::manifest::Object;
 use crate::plan::contract::digest_of;
 
-/// Before the component in the name of its inventory.
+/// Prefix of the name of every inventory, followed by the component's name.
 pub(super) const PREFIX: &str = "nuon-inventory-";
 
-/// The label by which all inventories are found.
+/// Label by which inventories are listed.
 pub(super) const LABEL: (&str, &str) = ("app.kubernetes.io/component", "inventory");
 
-/// The label, beside the other, of inventories that this program writes.
+/// Second label, which only this program's inventories have.
 pub(super) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "nuon-runner");
 
-/// Returns true for what is named, or labelled, as an inventory.
-pub fn is_one(object: &Object) -> bool {
+/// Returns true if the object is named or labeled as an inventory.
+pub fn is_inventory(object: &Object) -> bool {
     let has = |(key, value): (&str, &str)| {
         object
             .metadata("labels")
@@ -29,20 +29,20 @@ pub fn is_one(object: &Object) -> bool {
         && (is_named || (has(LABEL) && has(MANAGED_BY)))
 }
 
-/// Whose inventory it is, and where it lies.
+/// The component that owns an inventory, and where the inventory is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Component {
-    /// Its id or name: lower case letters, digits, dots and dashes.
+    /// Id or name of the component: lower-case letters, digits, dots and dashes.
     pub name: String,
-    /// The namespace of the inventory.
+    /// Namespace of the inventory.
     pub namespace: String,
 }
 
 impl Component {
-    /// A component by a name of which the names of objects and labels can be made.
+    /// Creates a component from a name that is valid in object names and labels.
     ///
     /// # Errors
-    /// Why the name is none.
+    /// Fails with a sentence if the name is not valid.
     pub fn named(name: &str, namespace: &str) -> Result<Self, String> {
         let is_edge =
             |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
@@ -54,8 +54,7 @@ impl Component {
             && is_edge(name.chars().last());
         let wrong = || {
             format!(
-                "{name:?} names no component: up to 63 of a-z, 0-9, - and . are a name, with - \
-                 and . inside"
+                "{name:?} is not a valid component name: use up to 63 of a-z, 0-9, - and ., beginning and ending with a letter or digit"
             )
         };
         fits.then(|| Self {
@@ -65,13 +64,14 @@ impl Component {
         .ok_or_else(wrong)
     }
 
-    /// The name of the ConfigMap.
+    /// Returns the name of the ConfigMap.
     pub(super) fn config_map(&self) -> String {
         format!("{PREFIX}{}", self.name)
     }
 
-    /// Where the inventory lies if its namespace is not there: a component may have all its objects elsewhere.
-    pub(super) fn elsewhere(&self) -> Self {
+    /// Returns where the inventory is stored if its namespace does not exist: all objects of a
+    /// component may be in other namespaces.
+    pub(super) fn fallback(&self) -> Self {
         Self {
             name: format!("{}.{}", self.name, self.namespace),
             namespace: "default".into(),
@@ -79,49 +79,50 @@ impl Component {
     }
 }
 
-/// What is known of an object.
+/// The inventory's record of one object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// API version in which it was applied, the group left out.
+    /// API version in which it was applied, without the group.
     #[serde(rename = "ver")]
     pub version: String,
-    /// Its UID; empty until it has one.
+    /// UID of the object; empty until it is created.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uid: String,
-    /// Fingerprint of what was wanted of it.
+    /// Hash of the desired object.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wanted: Option<String>,
-    /// Fingerprint of what the cluster had in the touched fields after the apply.
+    /// Hash of the managed values in the cluster after the apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<String>,
-    /// Whether it was there before the component, which made it its own: it is released, not deleted.
+    /// Whether the object existed before the component, which adopted it: it is released, not
+    /// deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
-    /// Since when it is kept only for a rollback.
+    /// When it became stale, if it is kept only for a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub superseded: Option<Timestamp>,
 }
 
-/// One deploy.
+/// One deploy in the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deploy {
-    /// Counts up from 1.
+    /// Sequence number, starting at 1.
     pub number: u64,
-    /// When it ended.
+    /// When the deploy ended.
     pub time: Timestamp,
-    /// `oci://…@sha256:…` of what was deployed, if it was an artifact.
+    /// `oci://…@sha256:…` of the artifact; `Missing` if the objects came from elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact: Option<String>,
-    /// How it ended.
+    /// How the deploy ended.
     pub outcome: DeployOutcome,
-    /// Objects of the component.
+    /// Number of objects in the inventory, without those kept for a rollback.
     pub objects: usize,
-    /// Objects that were created, changed and deleted.
+    /// Numbers of created, changed and deleted objects.
     pub changes: [usize; 3],
 }
 
 impl Deploy {
-    /// The digest of its artifact.
+    /// Returns the digest of the artifact.
     pub fn digest(&self) -> Option<&str> {
         digest_of(self.artifact.as_deref()?)
     }
@@ -131,10 +132,10 @@ impl Deploy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeployOutcome {
-    /// All objects are there and ready.
+    /// All objects were applied and became ready.
     Succeeded,
     /// The objects did not become ready.
     Failed,
-    /// It was stopped, or something was refused: that says nothing of what was to be deployed.
+    /// The deploy was stopped or refused, which says nothing about the artifact.
     Unfinished,
 }

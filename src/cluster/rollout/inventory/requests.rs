@@ -10,12 +10,12 @@ use crate::cluster::client::discovery::Served;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::rollout::inventory::ledger::Inventory;
 use crate::cluster::rollout::inventory::record::{Component, LABEL, PREFIX};
-use crate::cluster::rollout::inventory::signer::{Signature, Signer};
-use crate::cluster::rollout::inventory::stored::signed;
+use crate::cluster::rollout::inventory::signer::{SignatureStatus, Signer};
+use crate::cluster::rollout::inventory::stored::signature_of;
 use crate::manifest::{Object, ObjectId};
 
-/// Namespaces that are named in one sentence.
-const MOST_NAMED: usize = 3;
+/// Maximum number of namespaces that a sentence names.
+const MAX_NAMED: usize = 3;
 
 /// By whom an inventory is written.
 pub struct Writer<'a> {
@@ -26,30 +26,30 @@ pub struct Writer<'a> {
 }
 
 impl Inventory {
-    /// Reads a component's inventory; an empty one if there is none.
+    /// Reads a component's inventory. Returns an empty one if there is none.
     ///
     /// # Errors
-    /// [`ClusterError`]; also if it is there and cannot be understood, for then it must not be overwritten.
+    /// Fails if a read fails, or an inventory exists but cannot be parsed and so must not be
+    /// overwritten.
     pub async fn read(
         api: &Api,
         served: &Served,
         component: &Component,
     ) -> Result<Self, ClusterError> {
         let resource = &served.config_maps()?.api;
-        for place in [component.clone(), component.elsewhere()] {
+        for place in [component.clone(), component.fallback()] {
             let stored = match api
                 .get(resource, &place.namespace, &place.config_map())
                 .await
             {
-                // Where nothing may be read nothing was written either.
+                // Nothing was written to a namespace that may not be read.
                 Err(error) if error.is_forbidden() && place != *component => None,
                 stored => stored?,
             };
             if let Some(stored) = stored {
                 return Self::parse(&stored).ok_or_else(|| ClusterError::Inventory {
                     subject: stored.subject(),
-                    message: "it cannot be read; restore it from a backup, or delete it to begin \
-                              anew without pruning"
+                    message: "it cannot be read; restore it from a backup, or delete it to start over without pruning"
                         .into(),
                 });
             }
@@ -57,12 +57,13 @@ impl Inventory {
         Ok(Self::new(component.clone()))
     }
 
-    /// The objects that inventories other than one's own hold, those included themselves; asked for those that are
-    /// concerned.
+    /// Returns the objects owned by other components, and their inventories, each with the
+    /// component's name. `concerned` limits the namespaces where inventories may not be listed in
+    /// the whole cluster.
     ///
     /// # Errors
-    /// [`ClusterError`]; also if one of them cannot be understood.
-    pub async fn held_by_others(
+    /// Fails if the inventories cannot be listed, or one of them cannot be parsed.
+    pub async fn owned_by_others(
         own: Option<&Self>,
         api: &Api,
         served: &Served,
@@ -78,7 +79,8 @@ impl Inventory {
             }
             let other = Self::parse(&stored).ok_or_else(|| ClusterError::Inventory {
                 subject: stored.subject(),
-                message: "it cannot be read, so it is not known what must not be deleted".into(),
+                message: "it cannot be read, so the objects that must not be deleted are unknown"
+                    .into(),
             })?;
             let kept = other
                 .objects
@@ -90,7 +92,8 @@ impl Inventory {
         Ok(held)
     }
 
-    /// All inventories of the cluster; where only namespaces may be looked at, those of the namespaces concerned.
+    /// Lists all inventories of the cluster. Without permission for that, lists those in the
+    /// namespaces of the objects concerned and in our own.
     async fn all(
         own: Option<&Self>,
         api: &Api,
@@ -105,7 +108,7 @@ impl Inventory {
         };
         let mut namespaces: BTreeSet<&str> = concerned.map(|id| id.namespace.as_str()).collect();
         namespaces.extend(own.map(|own| own.component.namespace.as_str()));
-        // What has no namespace may be held by anybody.
+        // A cluster-scoped object may belong to an inventory in any namespace.
         if namespaces.contains("") {
             return Err(refused);
         }
@@ -116,11 +119,12 @@ impl Inventory {
         Ok(all)
     }
 
-    /// Writes it, if it is another one than is stored.
+    /// Writes the inventory if its objects differ from the stored ones, or its signature is not
+    /// valid.
     ///
     /// # Errors
-    /// [`ClusterError`].
-    pub async fn settle(
+    /// Fails as [`write`](Self::write) does.
+    pub async fn write_if_changed(
         &mut self,
         api: &Api,
         served: &Served,
@@ -128,15 +132,16 @@ impl Inventory {
     ) -> Result<(), ClusterError> {
         let is_signed = writer
             .signer
-            .is_none_or(|signer| self.signature(signer) == Signature::Good);
+            .is_none_or(|signer| self.signature(signer) == SignatureStatus::Valid);
         if self.stored.as_ref() == Some(&self.objects) && is_signed {
             return Ok(());
         }
         self.write(api, served, writer).await
     }
 
-    /// A sentence on inventories of the same component in other namespaces: if it has moved, what they hold stays
-    /// behind. What may not be listed is not known.
+    /// Returns a sentence that names other namespaces with an inventory of the same component: if
+    /// the component has moved, its objects there stay. Returns `Missing` if there are none or they
+    /// may not be listed.
     pub async fn namesakes(&self, api: &Api, served: &Served) -> Option<String> {
         let resource = served.config_maps().ok()?;
         let selector = format!(
@@ -155,7 +160,7 @@ impl Inventory {
             .filter(|other| !other.objects.is_empty())
             .map(|other| other.component.namespace)
             .collect();
-        let more = others.len().saturating_sub(MOST_NAMED);
+        let more = others.len().saturating_sub(MAX_NAMED);
         let more = if more > 0 {
             format!(" and {more} more")
         } else {
@@ -163,7 +168,7 @@ impl Inventory {
         };
         let places = others
             .iter()
-            .take(MOST_NAMED)
+            .take(MAX_NAMED)
             .map(String::as_str)
             .collect::<Vec<_>>()
             .join(", ");
@@ -176,10 +181,11 @@ impl Inventory {
         })
     }
 
-    /// Writes it, if nobody else has since it was read.
+    /// Writes the inventory, provided that nobody has changed it since it was read. Uses the
+    /// fallback location if the namespace does not exist.
     ///
     /// # Errors
-    /// [`ClusterError`].
+    /// Fails if the write fails, or another client has changed the inventory.
     pub async fn write(
         &mut self,
         api: &Api,
@@ -197,8 +203,9 @@ impl Inventory {
                 Force::Yes,
             )
             .await;
-        if self.version.is_none() && stored.as_ref().is_err_and(ClusterError::is_not_found) {
-            self.component = self.component.elsewhere();
+        if self.resource_version.is_none() && stored.as_ref().is_err_and(ClusterError::is_not_found)
+        {
+            self.component = self.component.fallback();
             stored = api
                 .apply(
                     resource,
@@ -211,36 +218,35 @@ impl Inventory {
         }
         let stored = match stored {
             Ok(stored) => stored,
-            // An answer may have been lost, and the request have been sent twice.
+            // A lost response may have caused the request to be sent twice.
             Err(error) if error.is_conflict() => self
-                .is_there(api, resource)
+                .stored_equal(api, resource)
                 .await?
-                .ok_or_else(|| self.explain(error))?,
+                .ok_or_else(|| self.explain_conflict(error))?,
             Err(error) => return Err(error),
         };
-        self.version = stored
+        self.resource_version = stored
             .metadata("resourceVersion")
             .and_then(Value::as_str)
             .map(str::to_owned);
-        self.signed = signed(&stored);
+        self.signed = signature_of(&stored);
         self.stored = Some(self.objects.clone());
         Ok(())
     }
 
-    fn explain(&self, error: ClusterError) -> ClusterError {
+    fn explain_conflict(&self, error: ClusterError) -> ClusterError {
         if !error.is_conflict() {
             return error;
         }
-        let message = "somebody else has changed it meanwhile; another deploy of this component \
-                       may be running";
+        let message = "another client has changed it since it was read; another deploy of this component may be running";
         ClusterError::Inventory {
             subject: self.subject(),
             message: message.into(),
         }
     }
 
-    /// The stored inventory, if it is this one already.
-    async fn is_there(
+    /// Returns the stored inventory if it has the same content as this one.
+    async fn stored_equal(
         &self,
         api: &Api,
         resource: &ApiResource,
@@ -260,10 +266,10 @@ impl Inventory {
         }))
     }
 
-    /// Removes it from the cluster, if it is there.
+    /// Deletes the inventory from the cluster, if it exists.
     ///
     /// # Errors
-    /// [`ClusterError`].
+    /// Fails if a request fails, or another client has changed the inventory.
     pub async fn remove(&self, api: &Api, served: &Served) -> Result<(), ClusterError> {
         let resource = &served.config_maps()?.api;
         if let Some(stored) = api
@@ -274,10 +280,10 @@ impl Inventory {
             )
             .await?
         {
-            let version = self.version.clone();
+            let version = self.resource_version.clone();
             api.delete(resource, &stored, version)
                 .await
-                .map_err(|error| self.explain(error))?;
+                .map_err(|error| self.explain_conflict(error))?;
         }
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! Inventories are signed with a key of the runner's journal: whoever may write ConfigMaps must not be able to say what
-//! a runner deletes.
+//! Signs inventories with a key derived from the journal's key. Permission to write ConfigMaps must
+//! not be enough to decide what a runner deletes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use std::sync::Arc;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-/// Bytes of a signature that name the key.
-const NAME: usize = 8;
+/// Bytes of the key id in a signature.
+const KEY_ID_LENGTH: usize = 8;
 
-/// Signs with a key. Cheap to clone.
+/// Signs and verifies inventories. Cheap to clone.
 #[derive(Clone)]
 pub struct Signer(Arc<[u8]>);
 
@@ -20,55 +20,59 @@ impl fmt::Debug for Signer {
     }
 }
 
-/// What a signature says.
+/// Result of verifying a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signature {
-    /// It is there, and right.
-    Good,
-    /// There is none, or it is of another key.
-    None,
-    /// It is of this key, and not of this text.
-    Bad,
+pub enum SignatureStatus {
+    /// The signature is valid.
+    Valid,
+    /// There is no signature, or it was made with another key.
+    Missing,
+    /// The signature was made with this key, but for another text.
+    Invalid,
 }
 
 impl Signer {
-    /// A signer whose key is made of the journal's.
+    /// Derives the signing key from the journal's key.
     pub fn new(key: &[u8]) -> Self {
         Self(mac(key, "inventories").into())
     }
 
-    /// `KEY:MAC`, both in hexadecimal.
+    /// Returns `KEY_ID:MAC`, both in hexadecimal.
     pub(super) fn sign(&self, text: &str) -> String {
-        format!("{}:{}", self.name(), hex::encode(mac(&self.0, text)))
+        format!("{}:{}", self.key_id(), hex::encode(mac(&self.0, text)))
     }
 
-    pub(super) fn check(&self, text: &str, signature: &str) -> Signature {
+    pub(super) fn check(&self, text: &str, signature: &str) -> SignatureStatus {
         match signature.split_once(':') {
-            Some((name, _)) if name != self.name() => Signature::None,
-            None => Signature::None,
+            Some((name, _)) if name != self.key_id() => SignatureStatus::Missing,
+            None => SignatureStatus::Missing,
             Some((_, code)) => {
                 let Ok(mut known) = Hmac::<Sha256>::new_from_slice(&self.0) else {
-                    return Signature::Bad;
+                    return SignatureStatus::Invalid;
                 };
                 known.update(text.as_bytes());
                 let is_right =
                     hex::decode(code).is_ok_and(|code| known.verify_slice(&code).is_ok());
                 if is_right {
-                    Signature::Good
+                    SignatureStatus::Valid
                 } else {
-                    Signature::Bad
+                    SignatureStatus::Invalid
                 }
             }
         }
     }
 
-    fn name(&self) -> String {
-        hex::encode(mac(&self.0, "name").get(..NAME).unwrap_or_default())
+    fn key_id(&self) -> String {
+        hex::encode(
+            mac(&self.0, "name")
+                .get(..KEY_ID_LENGTH)
+                .unwrap_or_default(),
+        )
     }
 }
 
 fn mac(key: &[u8], text: &str) -> Vec<u8> {
-    // A key of any length is one.
+    // HMAC accepts keys of any length, so this cannot fail.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         return Vec::new();
     };

@@ -1,4 +1,5 @@
-//! The ConfigMap that an inventory is stored as: the objects packed, the deploys as text.
+//! Converts an inventory to and from its ConfigMap: the objects compressed in `binaryData`, the
+//! history as JSON text.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -17,24 +18,21 @@ use crate::cluster::rollout::inventory::signer::Signer;
 use crate::manifest::{Object, ObjectId};
 use crate::workspace::archive;
 
-/// The most bytes of an unpacked list.
-const LARGEST: u64 = 32 << 20;
+/// Maximum size of the decompressed list, in bytes.
+const MAX_LIST_BYTES: u64 = 32 << 20;
 
-/// An object in the packed list.
+/// An object in the compressed list.
 #[derive(Serialize, Deserialize)]
-struct Packed {
+struct PackedObject {
     id: String,
     #[serde(flatten)]
     record: Record,
 }
 
 impl Inventory {
-    /// As it is stored.
-    ///
-    /// # Errors
-    /// [`ClusterError::Inventory`].
+    /// Returns the ConfigMap to store, signed if a signer is given.
     pub(super) fn config_map(&self, signer: Option<&Signer>) -> Result<Object, ClusterError> {
-        let objects = self.objects.iter().map(|(id, record)| Packed {
+        let objects = self.objects.iter().map(|(id, record)| PackedObject {
             id: pack_id(id),
             record: record.clone(),
         });
@@ -54,7 +52,7 @@ impl Inventory {
                 LABEL.0: LABEL.1, MANAGED_BY.0: MANAGED_BY.1, "app.kubernetes.io/name": self.component.name,
             },
         });
-        let version = self.version.as_deref().unwrap_or(NEW);
+        let version = self.resource_version.as_deref().unwrap_or(NEW);
         metadata
             .as_object_mut()
             .map(|map| map.insert("resourceVersion".into(), version.into()));
@@ -70,7 +68,7 @@ impl Inventory {
             Value::Object(map) => {
                 let mut map = Object(map);
                 let signature = signer
-                    .zip(text_of(&map))
+                    .zip(signed_text(&map))
                     .map(|(signer, text)| signer.sign(&text));
                 if let (Some(signature), Some(Value::Object(data))) =
                     (signature, map.0.get_mut("data"))
@@ -81,22 +79,22 @@ impl Inventory {
             }
             _ => Err(ClusterError::Inventory {
                 subject: self.subject(),
-                message: "it is no object".into(),
+                message: "it is not a JSON object".into(),
             }),
         }
     }
 
-    /// Reads it back; none if it cannot be read.
+    /// Parses a stored inventory. Returns `Missing` if it is not valid.
     pub(super) fn parse(stored: &Object) -> Option<Self> {
         let data = |member: &str, key: &str| stored.0.get(member)?.get(key)?.as_str();
         let name = stored.name().strip_prefix(PREFIX)?;
-        // Earlier versions did not name the component inside.
+        // Inventories of earlier versions do not contain the component's name.
         if data("data", "component").is_some_and(|component| component != name) {
             return None;
         }
         let packed = STANDARD.decode(data("binaryData", "objects")?).ok()?;
-        let listed: Vec<Packed> =
-            serde_json::from_slice(&archive::expand(&packed, LARGEST).ok()?).ok()?;
+        let listed: Vec<PackedObject> =
+            serde_json::from_slice(&archive::expand(&packed, MAX_LIST_BYTES).ok()?).ok()?;
         let objects = listed
             .into_iter()
             .map(|packed| Some((unpack_id(&packed.id)?, packed.record)));
@@ -106,11 +104,11 @@ impl Inventory {
                 name: name.to_owned(),
                 namespace: stored.namespace().to_owned(),
             },
-            signed: signed(stored),
+            signed: signature_of(stored),
             stored: Some(objects.clone()),
             objects,
             history: serde_json::from_str(data("data", "history")?).ok()?,
-            version: stored
+            resource_version: stored
                 .metadata("resourceVersion")
                 .and_then(Value::as_str)
                 .map(str::to_owned),
@@ -118,8 +116,8 @@ impl Inventory {
     }
 }
 
-/// What is signed of an inventory: where it lies, and all that it says.
-fn text_of(stored: &Object) -> Option<String> {
+/// Returns the text that is signed: the ConfigMap's namespace and name, and all its content.
+fn signed_text(stored: &Object) -> Option<String> {
     let data = |member: &str, key: &str| stored.0.get(member)?.get(key)?.as_str();
     let parts = [
         data("data", "component")?,
@@ -129,14 +127,15 @@ fn text_of(stored: &Object) -> Option<String> {
     Some(json!([stored.namespace(), stored.name(), parts]).to_string())
 }
 
-/// What is signed of a stored inventory, and the signature, if there is one.
-pub(super) fn signed(stored: &Object) -> Option<(String, String)> {
+/// Returns the signed text and the signature of a stored inventory, if it has one.
+pub(super) fn signature_of(stored: &Object) -> Option<(String, String)> {
     let signature = stored.0.get("data")?.get("signature")?.as_str()?;
-    Some((text_of(stored)?, signature.to_owned()))
+    Some((signed_text(stored)?, signature.to_owned()))
 }
 
-/// As kustomizer writes it: `namespace_name_group_kind`, colons doubled underscores. Those of a name itself, which it
-/// takes for colons, are written as no name has them.
+/// Encodes an identity as kustomizer does: `namespace_name_group_kind`, with colons as double
+/// underscores. Double underscores of the name itself, which kustomizer would decode as colons,
+/// become `%5F%5F`, which no name contains.
 fn pack_id(id: &ObjectId) -> String {
     let name = id.name.replace("__", "%5F%5F").replace(':', "__");
     format!("{}_{name}_{}_{}", id.namespace, id.group, id.kind)
@@ -160,9 +159,9 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::cluster::rollout::inventory::ledger::REMEMBERED;
+    use crate::cluster::rollout::inventory::ledger::MAX_HISTORY;
     use crate::cluster::rollout::inventory::record::DeployOutcome;
-    use crate::cluster::rollout::inventory::signer::Signature;
+    use crate::cluster::rollout::inventory::signer::SignatureStatus;
 
     fn id(namespace: &str, name: &str, group: &str, kind: &str) -> ObjectId {
         let [namespace, name, group, kind] = [namespace, name, group, kind].map(str::to_owned);
@@ -199,7 +198,7 @@ mod tests {
             };
             inventory.objects.insert(id, record);
         }
-        inventory.remember(
+        inventory.add_to_history(
             Timestamp::UNIX_EPOCH,
             None,
             DeployOutcome::Succeeded,
@@ -224,19 +223,19 @@ mod tests {
             .insert(id("shop", "c", "", "ConfigMap"), Record::default());
         let stored = inventory.config_map(Some(&ours)).unwrap();
         let read = |stored: &Object| Inventory::parse(stored).unwrap();
-        assert_eq!(read(&stored).signature(&ours), Signature::Good);
+        assert_eq!(read(&stored).signature(&ours), SignatureStatus::Valid);
         assert_eq!(
             read(&stored).signature(&theirs),
-            Signature::None,
+            SignatureStatus::Missing,
             "it is another runner's"
         );
         assert_eq!(
             read(&inventory.config_map(None).unwrap()).signature(&ours),
-            Signature::None
+            SignatureStatus::Missing
         );
         let mut changed = stored.clone();
         changed.0["data"]["history"] = "[ ]".into();
-        assert_eq!(read(&changed).signature(&ours), Signature::Bad);
+        assert_eq!(read(&changed).signature(&ours), SignatureStatus::Invalid);
         let mut renamed = stored;
         renamed.0["metadata"]["name"] = "nuon-inventory-other".into();
         assert!(
@@ -293,7 +292,7 @@ mod tests {
             ("b", Failed),
             ("d", Failed),
         ] {
-            inventory.remember(Timestamp::UNIX_EPOCH, artifact(name), outcome, [0, 0, 0]);
+            inventory.add_to_history(Timestamp::UNIX_EPOCH, artifact(name), outcome, [0, 0, 0]);
         }
         let good = |from: &str| {
             inventory
@@ -310,8 +309,8 @@ mod tests {
             name: "web".into(),
             namespace: "shop".into(),
         });
-        for _ in 0..REMEMBERED + 5 {
-            inventory.remember(
+        for _ in 0..MAX_HISTORY + 5 {
+            inventory.add_to_history(
                 Timestamp::UNIX_EPOCH,
                 None,
                 DeployOutcome::Failed,
@@ -323,6 +322,6 @@ mod tests {
             .iter()
             .map(|deploy| deploy.number)
             .collect();
-        assert_eq!((numbers.len(), numbers[0]), (REMEMBERED, 6));
+        assert_eq!((numbers.len(), numbers[0]), (MAX_HISTORY, 6));
     }
 }

@@ -1,20 +1,21 @@
-//! Executions that must not run at once.
+//! Concurrency keys: executions with the same key do not run at the same time.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::OwnedMutexGuard;
 
-/// Keys and who holds them. Cheap to clone.
+/// The keys in use and their locks. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Exclusive(Arc<Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>>);
+pub struct ConcurrencyKeys(Arc<Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>>);
 
-impl Exclusive {
-    /// Waits for `key`; `waits` is called first if somebody else holds it.
+impl ConcurrencyKeys {
+    /// Waits for `key` and returns the guard that holds it. Calls `on_wait` first if another
+    /// execution holds the key.
     ///
     /// # Cancel safety
     /// May be dropped while it waits.
-    pub async fn enter(&self, key: &str, waits: impl FnOnce()) -> OwnedMutexGuard<()> {
+    pub async fn acquire(&self, key: &str, on_wait: impl FnOnce()) -> OwnedMutexGuard<()> {
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             locks.retain(|_, lock| lock.strong_count() > 0);
@@ -30,7 +31,7 @@ impl Exclusive {
         match lock.clone().try_lock_owned() {
             Ok(guard) => guard,
             Err(_) => {
-                waits();
+                on_wait();
                 lock.lock_owned().await
             }
         }
@@ -43,13 +44,13 @@ mod tests {
 
     #[tokio::test]
     async fn the_second_waits_for_the_first_and_a_stranger_does_not() {
-        let exclusive = Exclusive::default();
-        let first = exclusive.enter("a", || panic!("nobody holds it")).await;
-        let _other = exclusive.enter("b", || panic!("nobody holds it")).await;
+        let keys = ConcurrencyKeys::default();
+        let first = keys.acquire("a", || panic!("nobody holds it")).await;
+        let _other = keys.acquire("b", || panic!("nobody holds it")).await;
         let (told, mut heard) = tokio::sync::oneshot::channel();
         let second = tokio::spawn({
-            let exclusive = exclusive.clone();
-            async move { exclusive.enter("a", || told.send(()).unwrap()).await }
+            let keys = keys.clone();
+            async move { keys.acquire("a", || told.send(()).unwrap()).await }
         });
         (&mut heard).await.unwrap();
         assert!(!second.is_finished());

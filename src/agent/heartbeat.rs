@@ -1,5 +1,6 @@
-//! The heart beat, on a thread of its own with a connection of its own: neither a busy core nor a
-//! slow job holds it up. The control plane fails running jobs when beats stay out for 15 s.
+//! Sends heartbeats from a separate thread over a separate connection, so that neither a busy core
+//! nor a slow job delays them. The control plane fails running jobs if no heartbeat arrives for 15
+//! s.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -8,55 +9,56 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
-use super::{Mode, VERSION};
+use crate::agent::{Mode, VERSION};
 use crate::base::clock::Clock;
 use crate::base::stop::{Cause, Stop};
 use crate::control::Client;
-use crate::control::wire::{HeartBeat, Settings};
+use crate::control::wire::{Heartbeat, Settings};
 use crate::job::ProcessId;
-use crate::worker::dispatch::Turn;
-use crate::worker::recover::Inheritance;
+use crate::worker::dispatch::DispatchStatus;
+use crate::worker::recover::PreviousProcesses;
 
-/// How long the first beat is waited for before jobs are claimed.
-const FIRST_BEAT: Duration = Duration::from_secs(2);
+/// How long to wait for the first heartbeat before jobs are claimed.
+const FIRST_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// No beat has arrived yet.
+/// No heartbeat has arrived yet.
 const NEVER: u64 = u64::MAX;
 
-/// The heart beat's state. Cheap to clone.
+/// The state of the heartbeat thread. Cheap to clone.
 #[derive(Clone)]
-pub struct Pulse(Arc<Inner>);
+pub struct HeartbeatThread(Arc<Inner>);
 
 struct Inner {
     mode: Mode,
     clock: Clock,
     started_at: Timestamp,
-    inheritance: Option<Inheritance>,
-    turns: watch::Receiver<Turn>,
+    previous: Option<PreviousProcesses>,
+    dispatch_status: watch::Receiver<DispatchStatus>,
     settings: watch::Receiver<Arc<Settings>>,
     process: RwLock<Option<ProcessId>>,
-    /// When the last beat arrived, in milliseconds on the clock's count.
+    /// When the last heartbeat arrived, in milliseconds since the clock started; `NEVER` if none
+    /// has.
     last: AtomicU64,
-    /// Whether the first beat was tried.
+    /// True once the first heartbeat has been attempted, even if it failed.
     tried: watch::Sender<bool>,
     stop: Stop,
 }
 
-impl Pulse {
-    /// Nothing beats yet.
+impl HeartbeatThread {
+    /// Creates the state; [`Self::start`] starts the thread.
     pub fn new(
         mode: Mode,
         clock: &Clock,
-        inheritance: Option<Inheritance>,
-        turns: watch::Receiver<Turn>,
+        previous: Option<PreviousProcesses>,
+        dispatch_status: watch::Receiver<DispatchStatus>,
         settings: watch::Receiver<Arc<Settings>>,
     ) -> Self {
         Self(Arc::new(Inner {
             mode,
             clock: clock.clone(),
             started_at: clock.now(),
-            inheritance,
-            turns,
+            previous,
+            dispatch_status,
             settings,
             process: RwLock::default(),
             last: AtomicU64::new(NEVER),
@@ -65,7 +67,7 @@ impl Pulse {
         }))
     }
 
-    /// Starts the thread. The receiver is told when it ends.
+    /// Starts the thread. The returned receiver resolves when the thread ends.
     pub fn start(&self, control: Client) -> oneshot::Receiver<()> {
         let (ended, end) = oneshot::channel();
         let inner = self.0.clone();
@@ -76,12 +78,13 @@ impl Pulse {
             match runtime {
                 Ok(runtime) => runtime.block_on(async {
                     let stop = inner.stop.clone();
-                    // A task of its own: to wake the one that blocks the thread costs a system call each time.
-                    let beating = tokio::spawn(async move { inner.beat(control).await });
+                    // A separate task: waking the task that blocks the thread costs a system call
+                    // each time.
+                    let beating = tokio::spawn(async move { inner.send_all(control).await });
                     stop.stopped().await;
                     beating.abort();
                 }),
-                Err(error) => tracing::error!(%error, "the heart beat cannot start"),
+                Err(error) => tracing::error!(%error, "the heartbeat cannot start"),
             }
             drop(ended);
         };
@@ -89,12 +92,12 @@ impl Pulse {
             .name("heart-beat".into())
             .spawn(body)
         {
-            tracing::error!(%error, "the heart beat's thread cannot start");
+            tracing::error!(%error, "the heartbeat thread cannot start");
         }
         end
     }
 
-    /// Notes what the process is registered as.
+    /// Records the registration of this process; later heartbeats carry it.
     pub fn registered_as(&self, process: ProcessId) {
         *self
             .0
@@ -103,7 +106,7 @@ impl Pulse {
             .unwrap_or_else(PoisonError::into_inner) = Some(process);
     }
 
-    /// How long ago the last beat arrived, if any has.
+    /// Returns how long ago the last heartbeat arrived; `None` if none has.
     pub fn age(&self) -> Option<Duration> {
         match self.0.last.load(Ordering::Relaxed) {
             NEVER => None,
@@ -116,59 +119,62 @@ impl Pulse {
         }
     }
 
-    /// Waits until the first beat was tried, for a limited time. The control plane fails an execution of a runner of which it
-    /// has never heard, so nothing is claimed before.
-    pub async fn first(&self) {
+    /// Waits until the first heartbeat has been attempted, for a limited time. The control plane
+    /// fails an execution of a runner that has never sent a heartbeat, so jobs are claimed after
+    /// it.
+    pub async fn wait_for_first(&self) {
         let mut tried = self.0.tried.subscribe();
-        // A beat that takes longer is not waited for: jobs are worth more.
+        // If the heartbeat takes longer, jobs are claimed anyway: running them is more important.
         let _ = self
             .0
             .clock
-            .timeout(FIRST_BEAT, tried.wait_for(|tried| *tried))
+            .timeout(FIRST_HEARTBEAT_TIMEOUT, tried.wait_for(|tried| *tried))
             .await;
     }
 
-    /// No further beat.
+    /// Sends no further heartbeats.
     pub fn stop(&self) {
         self.0.stop.stop(Cause::Shutdown);
     }
 }
 
-/// Ends when the heart beat does.
-pub async fn lost(end: oneshot::Receiver<()>) {
-    // The sender only ever drops.
+/// Returns when the heartbeat thread has ended.
+pub async fn ended(end: oneshot::Receiver<()>) {
+    // Nothing is ever sent: the receiver fails when the sender is dropped.
     let _ = end.await;
 }
 
 impl Inner {
-    async fn beat(&self, control: Client) {
+    async fn send_all(&self, control: Client) {
         loop {
             let begun = self.clock.elapsed();
-            match control.heart_beat(&self.now()).await {
+            match control.heartbeat(&self.current()).await {
                 Ok(()) => {
                     let millis =
                         u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(NEVER - 1);
                     self.last.store(millis, Ordering::Relaxed);
                 }
-                Err(error) => tracing::warn!(%error, "a heart beat did not arrive"),
+                Err(error) => tracing::warn!(%error, "a heartbeat did not arrive"),
             }
             self.tried.send_replace(true);
-            let period = self.settings.borrow().heart_beat();
-            // The period counts from the start of a beat, so a slow one does not make the next late.
+            let period = self.settings.borrow().heartbeat_interval();
+            // The interval counts from the start of a heartbeat, so a slow one does not delay the
+            // next.
             self.clock
                 .sleep((begun + period).saturating_sub(self.clock.elapsed()))
                 .await;
         }
     }
 
-    fn now(&self) -> HeartBeat {
-        // Executions of an earlier process would be cancelled if the runner seemed to have restarted.
-        let inherited = self
-            .inheritance
+    fn current(&self) -> Heartbeat {
+        // The control plane would cancel executions of a previous process if the runner seemed to
+        // have restarted.
+        let previous = self
+            .previous
             .as_ref()
-            .filter(|_| self.turns.borrow().is_inheriting());
-        let started_at = inherited.map_or(self.started_at, |inherited| inherited.started_at);
-        HeartBeat {
+            .filter(|_| self.dispatch_status.borrow().may_run_resumed());
+        let started_at = previous.map_or(self.started_at, |inherited| inherited.started_at);
+        Heartbeat {
             alive_time: u64::try_from(self.clock.since(started_at).as_nanos()).unwrap_or(u64::MAX),
             version: VERSION.to_owned(),
             process: self.mode.process().to_owned(),
