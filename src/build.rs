@@ -2,6 +2,7 @@
 
 pub mod artifact;
 pub mod outside;
+pub mod overlay;
 pub mod tree;
 
 mod charts;

@@ -4,7 +4,7 @@ mod health_check;
 mod kubernetes_manifest_build;
 mod kubernetes_manifest_deploy;
 mod noop;
-mod plan_text;
+mod plan_fetcher;
 mod shut_down;
 
 use std::sync::Arc;
@@ -39,7 +39,7 @@ pub struct Services {
 /// Returns one handler for each kind of job.
 pub fn all(services: Services) -> Vec<Arc<dyn Handler>> {
     let services = Arc::new(services);
-    let plan_fetcher = Arc::new(plan_text::PlanFetcher::default());
+    let plan_fetcher = Arc::new(plan_fetcher::PlanFetcher::default());
     vec![
         Arc::new(kubernetes_manifest_build::Build::new(
             services.clone(),

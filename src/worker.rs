@@ -22,6 +22,7 @@ pub mod recover;
 
 mod concurrency;
 mod monitor;
+mod staged;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use concurrency::ConcurrencyKeys;
 pub use failure::{Failure, FailureKind};
 pub use handler::{Context, Handler, Outcome, Steps};
+pub use staged::{Staged, StagedJob};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 

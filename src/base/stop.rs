@@ -61,7 +61,7 @@ impl Stop {
         self.token.cancelled()
     }
 
-    /// Runs `work` until it is done (`Some`) or a stop is asked for (`Missing`, and `work` is dropped).
+    /// Runs `work` until it is done (`Some`) or a stop is asked for (`None`, and `work` is dropped).
     pub async fn run<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.token.run_until_cancelled(work).await
     }

@@ -6,17 +6,15 @@ use clap::{ArgMatches, Command};
 use serde_json::json;
 
 use super::cluster::{
-    AcceptedInput, CommandError, Target, confirm, dry_run_argument, exit_code_for, run as run_on,
-    with_source, with_target, yes_argument,
+    AcceptedInput, CommandError, InputObjects, Scope, Target, confirm, dry_run_argument,
+    exit_code_for, run as run_on, with_source, with_target, yes_argument,
 };
-use super::plan::{self, VERSION, fail_if_refused, load, snapshot};
+use super::plan::{self, VERSION, fail_if_refused, load};
 use super::{Code, input, print_error, print_escaped};
-use crate::cluster::rollout::deploy::{DeployRequest, DeployResult, Failure, deploy};
-use crate::cluster::rollout::options::Options;
-use crate::cluster::rollout::plan::plan as make_plan;
-use crate::cluster::rollout::preconditions;
-use crate::cluster::rollout::rollback::Rollback;
+use crate::cluster::rollout::deploy::{DeployRequest, DeployResult};
+use crate::cluster::rollout::failure::Failure;
 use crate::cluster::rollout::snapshot::Snapshot;
+use crate::deployment::Deployment;
 use crate::plan::changeset::{Change, ResourceDiff};
 
 pub fn command() -> Command {
@@ -47,16 +45,8 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
                 Some(file) => apply_saved(target, matches, file).await,
                 None if matches.get_flag("dry-run") => plan::plan_and_print(target, matches).await,
                 None => {
-                    let mut source = target.load_objects(matches).await?;
-                    let mut snapshot = snapshot(target, &mut source).await?;
-                    plan_and_apply(
-                        target,
-                        matches,
-                        &mut snapshot,
-                        &target.namespace,
-                        source.artifact.clone(),
-                    )
-                    .await
+                    let source = target.load_objects(matches).await?;
+                    plan_and_apply(target, matches, source).await
                 }
             }
         },
@@ -71,19 +61,22 @@ async fn apply_saved(
 ) -> Result<Code, CommandError> {
     let mut saved = load(file)?;
     saved.check_flags(matches)?;
-    let mut input_objects =
+    // Kept, so that its secrets stay masked.
+    let mut source =
         target.with_masked_secrets(std::mem::take(&mut saved.objects), saved.artifact.clone());
-    let options = &saved.options(&target.deploy.options);
-    let objects = std::mem::take(&mut input_objects.objects);
-    let mut snapshot = Snapshot::take(
-        &target.api,
-        objects,
-        &saved.namespace,
-        saved.component().as_ref(),
-    )
-    .await?;
-    match preconditions::check_saved_plan(&saved.contract, &snapshot, options) {
-        Ok(_) if matches.get_flag("dry-run") => {
+    let objects = std::mem::take(&mut source.objects);
+    let options = saved.options(&target.deploy.options);
+    let component = saved.component();
+    let scope = Scope {
+        options: &options,
+        namespace: &saved.namespace,
+        component: component.as_ref(),
+        artifact: saved.artifact.as_deref(),
+    };
+    let deployment = target.deployment(scope);
+    let snapshot = deployment.snapshot(objects).await?;
+    match deployment.approve(&saved.contract, &snapshot).await? {
+        Some(_) if matches.get_flag("dry-run") => {
             target.print_stderr("the plan still fits; `plan show` prints its changes");
             Ok(if saved.contract.is_noop() {
                 Code::Done
@@ -91,128 +84,75 @@ async fn apply_saved(
                 Code::Changes
             })
         }
-        Ok(actions) => {
-            let waiting = target.deploy.waiting.clone();
-            let order = DeployRequest {
-                actions,
-                saved_plan: Some(&saved.contract),
-                artifact: saved.artifact.clone(),
-                waiting,
-            };
-            finish(
-                target,
-                matches,
-                &mut snapshot,
-                &saved.namespace,
-                &order,
-                options,
-            )
-            .await
+        Some(request) => finish(target, matches, &deployment, &snapshot, request).await,
+        None => {
+            let options = target.options();
+            let deployment = target.deployment(Scope {
+                options: &options,
+                ..scope
+            });
+            confirm_and_apply(target, matches, &deployment, &snapshot).await
         }
-        Err(breaches) if target.deploy.replan => {
-            target.print_stderr(&format!(
-                "{}; planning again (deploy.moved)",
-                Failure::PlanConflict(breaches).sentence()
-            ));
-            plan_and_apply(
-                target,
-                matches,
-                &mut snapshot,
-                &saved.namespace,
-                saved.artifact.clone(),
-            )
-            .await
-        }
-        Err(breaches) => Err(CommandError(
-            Code::PlanConflict,
-            Failure::PlanConflict(breaches).sentence(),
-        )),
     }
 }
 
-/// Plans and applies in one step. A plan that the user saw and confirmed counts as approved, so it
-/// may delete what it lists.
+/// Plans and applies in one step.
 pub async fn plan_and_apply(
     target: &Target,
     matches: &ArgMatches,
-    snapshot: &mut Snapshot,
-    namespace: &str,
-    artifact: Option<String>,
+    mut source: InputObjects,
 ) -> Result<Code, CommandError> {
-    let options = &target.options();
-    let plan = make_plan(&target.api, snapshot, options).await?;
+    let options = target.options();
+    let deployment = target.deployment(target.scope(&options, source.artifact.as_deref()));
+    let objects = std::mem::take(&mut source.objects);
+    let snapshot = deployment.snapshot(objects).await?;
+    confirm_and_apply(target, matches, &deployment, &snapshot).await
+}
+
+/// Plans, asks, and applies. A plan that the user saw and confirmed counts as approved, so it may
+/// delete what it lists.
+async fn confirm_and_apply(
+    target: &Target,
+    matches: &ArgMatches,
+    deployment: &Deployment<'_>,
+    snapshot: &Snapshot,
+) -> Result<Code, CommandError> {
+    let plan = deployment.plan(snapshot).await?;
     fail_if_refused(&plan)?;
-    let contract = plan.saved_plan(snapshot, options);
-    if let Some(note) = snapshot.deployed_elsewhere(&target.api).await {
-        target.print_stderr(&format!("note: {note}"));
+    deployment.note_other_namespaces(snapshot).await;
+    for note in &snapshot.notes {
+        deployment.progress.note(note);
     }
     let needs_confirmation = !matches.get_flag("yes");
-    for note in &snapshot.notes {
-        target.print_stderr(&format!("note: {note}"));
-    }
     if needs_confirmation && !plan.is_noop() {
         target.print_stderr(plan::text(&plan).trim_end());
         if !confirm(target, matches, "apply?").await? {
             return Ok(Code::Done);
         }
     }
-    let waiting = target.deploy.waiting.clone();
-    let request = if needs_confirmation {
-        let actions = preconditions::check_saved_plan(&contract, snapshot, options);
-        let actions = actions.map_err(|breaches| {
-            CommandError(
-                Code::PlanConflict,
-                Failure::PlanConflict(breaches).sentence(),
-            )
-        })?;
-        DeployRequest {
-            actions,
-            saved_plan: Some(&contract),
-            artifact,
-            waiting,
+    let options = deployment.options;
+    let request = DeployRequest::of_plan(plan, snapshot, options, needs_confirmation);
+    match request {
+        Ok(request) => finish(target, matches, deployment, snapshot, request).await,
+        Err(failure) => {
+            let code = exit_code_for(&failure);
+            let failed = DeployResult {
+                failure: Some(failure),
+                ..DeployResult::default()
+            };
+            report(target, matches, &failed);
+            Ok(code)
         }
-    } else {
-        DeployRequest {
-            actions: preconditions::actions(&plan, snapshot, options),
-            saved_plan: None,
-            artifact,
-            waiting,
-        }
-    };
-    finish(target, matches, snapshot, namespace, &request, options).await
+    }
 }
 
 async fn finish(
     target: &Target,
     matches: &ArgMatches,
-    snapshot: &mut Snapshot,
-    namespace: &str,
-    order: &DeployRequest<'_>,
-    options: &Options,
+    deployment: &Deployment<'_>,
+    snapshot: &Snapshot,
+    request: DeployRequest<'_>,
 ) -> Result<Code, CommandError> {
-    let progress = |line: &str| target.print_stderr(line);
-    let mut deployed = deploy(&target.api, snapshot, order, options, &progress).await?;
-    for note in &deployed.notes {
-        target.print_stderr(&format!("note: {note}"));
-    }
-    let code = deployed.failure.as_ref().map_or(Code::Done, exit_code_for);
-    if code == Code::NotReady && target.deploy.roll_back {
-        let told = roll_back(target, snapshot, namespace, order.artifact.as_deref()).await;
-        target.print_stderr(&format!("note: {told}"));
-        deployed.notes.push(told);
-    }
-    report(target, matches, &deployed);
-    Ok(code)
-}
-
-/// Rolls back to the last artifact that succeeded, if there is one. Returns a sentence about the
-/// outcome.
-async fn roll_back(
-    target: &Target,
-    snapshot: &mut Snapshot,
-    namespace: &str,
-    from: Option<&str>,
-) -> String {
     let mut pulled = None;
     let pull = async |artifact: &str| {
         // Kept, so that its secrets stay masked.
@@ -224,18 +164,9 @@ async fn roll_back(
         );
         Ok(std::mem::take(&mut source.objects))
     };
-    let (options, waiting) = (&target.options(), target.deploy.waiting.clone());
-    let rollback = Rollback {
-        api: &target.api,
-        options,
-        namespace,
-        from,
-        waiting,
-    };
-    let outcome = rollback
-        .run(snapshot, pull, &|line: &str| target.print_stderr(line))
-        .await;
-    target.redactor.mask(&outcome).into_owned()
+    let deployed = deployment.deploy(snapshot, request, pull).await?;
+    report(target, matches, &deployed);
+    Ok(deployed.failure.as_ref().map_or(Code::Done, exit_code_for))
 }
 
 /// Prints the changes that were made, and the error if the deploy failed.

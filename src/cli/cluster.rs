@@ -22,11 +22,11 @@ use crate::clients::{Clients, Local, Secrets};
 use crate::cluster::client::connect::{ConnectError, by_files, by_service_account};
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::policy::FieldPolicy;
-use crate::cluster::rollout::deploy::Failure;
+use crate::cluster::rollout::failure::{Failure, Refusal};
 use crate::cluster::rollout::inventory::Component;
 use crate::cluster::rollout::options::Options;
 use crate::config::{Config, LogFormat};
-use crate::deployment::DeployConfig;
+use crate::deployment::{DeployConfig, Deployment, Progress};
 use crate::kustomize;
 use crate::manifest::{self, Object};
 use crate::registry::{RegistryError, Version, format};
@@ -85,13 +85,11 @@ pub fn exit_code_for(failure: &Failure) -> Code {
     match failure {
         Failure::PlanConflict(_) => Code::PlanConflict,
         Failure::NotReady(_) => Code::NotReady,
-        Failure::Refused {
-            is_guarded: true, ..
-        } => Code::Guarded,
-        Failure::Refused {
-            is_forbidden: true, ..
-        } => Code::Forbidden,
-        Failure::Refused { .. } => Code::Error,
+        Failure::Refused { refusal, .. } => match refusal {
+            Refusal::Guard => Code::Guarded,
+            Refusal::Permission => Code::Forbidden,
+            Refusal::Server => Code::Error,
+        },
         Failure::Stopped => Code::Interrupted,
     }
 }
@@ -115,6 +113,31 @@ pub struct InputObjects {
     pub artifact: Option<String>,
     /// Keeps the secret values of the objects masked in output while this value lives.
     _secrets: Secrets,
+}
+
+/// What a command deploys, and where.
+#[derive(Clone, Copy)]
+pub struct Scope<'a> {
+    pub options: &'a Options,
+    pub namespace: &'a str,
+    pub component: Option<&'a Component>,
+    pub artifact: Option<&'a str>,
+}
+
+impl Progress for Target {
+    fn step(&self, message: &str) {
+        self.print_stderr(message);
+    }
+
+    fn note(&self, message: &str) {
+        self.print_stderr(&format!("note: {message}"));
+    }
+}
+
+impl From<Failure> for CommandError {
+    fn from(failure: Failure) -> Self {
+        Self(exit_code_for(&failure), failure.sentence())
+    }
 }
 
 impl Target {
@@ -184,6 +207,32 @@ impl Target {
                 ..self.deploy.options.fields.clone()
             },
             ..self.deploy.options.clone()
+        }
+    }
+
+    /// Returns the scope of the command's own flags.
+    pub fn scope<'a>(&'a self, options: &'a Options, artifact: Option<&'a str>) -> Scope<'a> {
+        Scope {
+            options,
+            namespace: &self.namespace,
+            component: self.component.as_ref(),
+            artifact,
+        }
+    }
+
+    /// Returns a deployment, whose progress is printed on standard error.
+    pub fn deployment<'a>(&'a self, scope: Scope<'a>) -> Deployment<'a> {
+        Deployment {
+            api: &self.api,
+            config: &self.deploy,
+            options: scope.options,
+            registries: &self.clients.registries,
+            clock: &self.clock,
+            namespace: scope.namespace,
+            component: scope.component,
+            artifact: scope.artifact,
+            deadline: None,
+            progress: self,
         }
     }
 

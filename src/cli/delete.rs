@@ -7,13 +7,11 @@ use clap::{ArgMatches, Command};
 use serde_json::json;
 
 use super::cluster::{
-    AcceptedInput, confirm, dry_run_argument, run as run_on, with_source, with_target, yes_argument,
+    AcceptedInput, confirm, dry_run_argument, exit_code_for, run as run_on, with_source,
+    with_target, yes_argument,
 };
 use super::plan::{VERSION, summary};
 use super::{Code, apply, changes, input, print_escaped};
-use crate::cluster::rollout::deploy::{DeployResult, Failure};
-use crate::cluster::rollout::snapshot::Snapshot;
-use crate::cluster::rollout::teardown::{Teardown, teardown};
 use crate::plan::changeset::{DiffEntry, ResourceDiff};
 
 /// Time that the deletions may take if no wait timeout is set.
@@ -43,13 +41,9 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
                 _ => target.load_objects(matches).await?,
             };
             let objects = std::mem::take(&mut source.objects);
-            let snapshot = Snapshot::take_for_teardown(
-                &target.api,
-                objects,
-                &target.namespace,
-                target.component.as_ref(),
-            );
-            let mut snapshot = snapshot.await?;
+            let options = &target.deploy.options;
+            let deployment = target.deployment(target.scope(options, None));
+            let snapshot = deployment.teardown_snapshot(objects).await?;
             if let Some(inventory) = snapshot
                 .inventory
                 .as_ref()
@@ -60,11 +54,7 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
                     inventory.subject()
                 ));
             }
-            let options = &target.deploy.options;
-            let plan = Teardown::plan(&target.api, &snapshot, options).await?;
-            for note in snapshot.notes.iter().chain(&plan.notes) {
-                target.print_stderr(&format!("note: {note}"));
-            }
+            let plan = deployment.plan_teardown(&snapshot).await?;
             if matches.get_flag("dry-run") {
                 let diffs = plan.changes(&snapshot);
                 let code = if diffs.is_empty() {
@@ -85,25 +75,10 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
             if !plan.objects.is_empty() && !confirm(target, matches, "delete?").await? {
                 return Ok(Code::Done);
             }
-            let patience = target.deploy.wait_timeout().unwrap_or(DEFAULT_TIMEOUT);
-            let torn = teardown(&target.api, &mut snapshot, &plan, options, patience).await;
-            let failure = (!torn.remaining.is_empty()).then(|| Failure::Refused {
-                errors: torn.remaining,
-                is_guarded: false,
-                is_forbidden: torn.is_forbidden,
-            });
-            let code = failure
-                .as_ref()
-                .map_or(Code::Done, super::cluster::exit_code_for);
-            apply::report(
-                target,
-                matches,
-                &DeployResult {
-                    diffs: torn.diffs,
-                    notes: plan.notes,
-                    failure,
-                },
-            );
+            let timeout = target.deploy.wait_timeout().unwrap_or(DEFAULT_TIMEOUT);
+            let torn = deployment.tear_down(&snapshot, plan, None, timeout).await;
+            apply::report(target, matches, &torn);
+            let code = torn.failure.as_ref().map_or(Code::Done, exit_code_for);
             Ok(code)
         },
     )

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::cluster::{
     AcceptedInput, CommandError, Target, run as run_on, with_target, yes_argument,
 };
-use super::plan::{VERSION, snapshot};
+use super::plan::VERSION;
 use super::{Code, apply, input, print_escaped};
 use crate::cluster::client::discovery::Served;
 use crate::cluster::rollout::inventory::{Deploy, DeployOutcome, Inventory};
@@ -79,16 +79,8 @@ pub fn rollback(matches: &ArgMatches, environment: &HashMap<String, String>) -> 
                 deploy.number, deploy.time
             ));
             target.print_stderr(&format!("note: {CANNOT_BE_UNDONE}"));
-            let mut source = target.pull(&artifact).await?;
-            let mut snapshot = snapshot(target, &mut source).await?;
-            apply::plan_and_apply(
-                target,
-                matches,
-                &mut snapshot,
-                &target.namespace,
-                Some(artifact),
-            )
-            .await
+            let source = target.pull(&artifact).await?;
+            apply::plan_and_apply(target, matches, source).await
         },
     )
 }

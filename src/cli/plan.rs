@@ -10,18 +10,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::cluster::{
-    AcceptedInput, CommandError, InputObjects, Target, run as run_on, with_source, with_target,
+    AcceptedInput, CommandError, Target, run as run_on, with_source, with_target,
 };
 use super::{Code, changes, input, print_escaped, print_result};
 use crate::cluster::fields::policy::FieldPolicy;
-use crate::cluster::health::wait::unhealthy;
-use crate::cluster::rollout::deploy::join_reasons;
 use crate::cluster::rollout::inventory::Component;
 use crate::cluster::rollout::options::Options;
-use crate::cluster::rollout::plan::{Entry, OwnedField, Plan, plan, with_new_desired_state};
+use crate::cluster::rollout::plan::{Entry, OwnedField, Plan};
 use crate::cluster::rollout::prune::Deletion;
 use crate::cluster::rollout::snapshot::Snapshot;
-use crate::deployment::images::find_problems;
 use crate::manifest::Object;
 use crate::plan::changeset::{Change, DiffEntry, PlanContents, ResourceDiff};
 use crate::plan::contents::unpack;
@@ -108,30 +105,11 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
 /// Plans, prints the plan, and saves it if `--out` is given.
 pub async fn plan_and_print(target: &Target, matches: &ArgMatches) -> Result<Code, CommandError> {
     let mut source = target.load_objects(matches).await?;
-    let snapshot = snapshot(target, &mut source).await?;
     let options = target.options();
-    let image_check = async {
-        let objects = with_new_desired_state(&snapshot, &options);
-        let is_wanted = target.deploy.check_images;
-        let objects = if is_wanted { objects } else { Vec::new() };
-        find_problems(
-            &target.api,
-            &snapshot,
-            &objects,
-            &target.clients.registries,
-            &target.clock,
-        )
-        .await
-    };
-    let (plan, faults) = tokio::join!(plan(&target.api, &snapshot, &options), image_check);
-    let mut plan = plan?;
-    plan.notes.extend(snapshot.notes.iter().cloned());
-    plan.notes.extend(faults);
-    if plan.is_noop() {
-        let deploys = &target.deploy;
-        plan.notes
-            .extend(unhealthy(snapshot.present(), &deploys.rules, target.clock.now()).await);
-    }
+    let objects = std::mem::take(&mut source.objects);
+    let deployment = target.deployment(target.scope(&options, source.artifact.as_deref()));
+    let snapshot = deployment.snapshot(objects).await?;
+    let plan = deployment.preview(&snapshot).await?;
     print_escaped(&target.redactor.mask(&if input::wants_json(matches) {
         document(target, source.artifact.as_deref(), &plan)
     } else {
@@ -155,40 +133,9 @@ pub async fn plan_and_print(target: &Target, matches: &ArgMatches) -> Result<Cod
     })
 }
 
-/// Takes a snapshot of the cluster's state for the input objects.
-pub async fn snapshot(
-    target: &Target,
-    source: &mut InputObjects,
-) -> Result<Snapshot, CommandError> {
-    let objects = std::mem::take(&mut source.objects);
-    Ok(Snapshot::take(
-        &target.api,
-        objects,
-        &target.namespace,
-        target.component.as_ref(),
-    )
-    .await?)
-}
-
 /// Fails if the cluster refuses objects.
-pub fn fail_if_refused(plan: &Plan) -> Result<(), CommandError> {
-    let errors = plan.errors();
-    if errors.is_empty() {
-        return Ok(());
-    }
-    let code = match plan {
-        plan if plan.entries.iter().any(|entry| entry.is_guarded) => Code::Guarded,
-        plan if plan.entries.iter().any(|entry| entry.is_forbidden) => Code::Forbidden,
-        _ => Code::Error,
-    };
-    let (count, of) = (errors.len(), plan.entries.len());
-    Err(CommandError(
-        code,
-        format!(
-            "{count} of {of} objects are refused: {}",
-            join_reasons(errors.into_iter())
-        ),
-    ))
+pub fn fail_if_refused(plan: &Plan<'_>) -> Result<(), CommandError> {
+    plan.refusal().map_or(Ok(()), |failure| Err(failure.into()))
 }
 
 fn save(
@@ -196,7 +143,7 @@ fn save(
     target: &Target,
     artifact: Option<&str>,
     snapshot: &Snapshot,
-    plan: &Plan,
+    plan: &Plan<'_>,
     options: &Options,
 ) -> Result<(), String> {
     let plan_file = NewPlanFile {
@@ -363,11 +310,11 @@ fn not_a_plan(file: &str, error: &serde_json::Error) -> String {
     format!("{file} is not a saved plan ({place}); make one with plan --out")
 }
 
-fn document(target: &Target, artifact: Option<&str>, plan: &Plan) -> String {
+fn document(target: &Target, artifact: Option<&str>, plan: &Plan<'_>) -> String {
     let owned = |owned: &OwnedField| json!({"path": owned.path, "manager": owned.manager, "operation": owned.operation, "time": owned.time});
-    let entry = |entry: &Entry| {
+    let entry = |entry: &Entry<'_>| {
         json!({
-            "object": entry.id.to_string(), "type": entry.diff.change, "checked": entry.checked.words(),
+            "object": entry.object.subject(), "type": entry.diff.change, "checked": entry.checked.words(),
             "taken": entry.taken.iter().map(owned).collect::<Vec<_>>(),
             "drift": entry.drift.iter().map(owned).collect::<Vec<_>>(), "recreated": entry.recreate,
         })
@@ -379,14 +326,14 @@ fn document(target: &Target, artifact: Option<&str>, plan: &Plan) -> String {
         "component": target.component.as_ref().map(|component| &component.name), "artifact": artifact,
         "counts": {"create": added, "change": modified, "delete": removed},
         "objects": plan.entries.iter().map(entry).collect::<Vec<_>>(),
-        "deletions": plan.deletions.iter().map(deletion).collect::<Vec<_>>(),
+        "deletions": plan.pruning.deletions.iter().map(deletion).collect::<Vec<_>>(),
         "changes": plan.changes().collect::<Vec<_>>(), "notes": plan.notes,
     }))
 }
 
 /// Formats a plan for people: each change, the owners of fields that would be adopted, and a
 /// summary.
-pub fn text(plan: &Plan) -> String {
+pub fn text(plan: &Plan<'_>) -> String {
     let mut text = String::new();
     for entry in plan
         .entries
@@ -405,7 +352,7 @@ pub fn text(plan: &Plan) -> String {
         ));
         text.extend(entry.remarks().map(|remark| format!("    {remark}\n")));
     }
-    for deletion in &plan.deletions {
+    for deletion in &plan.pruning.deletions {
         text.push_str(&format!(
             "- {} (no longer part of the component)\n",
             deletion.id

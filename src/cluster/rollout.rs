@@ -8,8 +8,10 @@
 pub mod apply;
 pub mod deny;
 pub mod deploy;
+pub mod failure;
 pub mod images;
 pub mod inventory;
+pub mod item;
 pub mod options;
 pub mod plan;
 pub mod preconditions;
@@ -20,4 +22,8 @@ pub mod teardown;
 
 mod annotations;
 pub mod delete;
+mod dependency;
+mod refused;
+mod saved;
 mod stage;
+mod write;

@@ -74,9 +74,9 @@ impl Steps for HealthCheckSteps {
             .collect();
         let outputs = Map::from_iter([("job_loops".to_owned(), loops.into())]);
         Box::pin(async move {
-            Ok(Outcome {
+            Ok(Outcome::Done {
+                result: None,
                 outputs,
-                ..Outcome::default()
             })
         })
     }

@@ -1,48 +1,48 @@
-//! `kubernetes-manifest-build`: builds one artifact from an inline manifest, an overlay in git, or
-//! an existing artifact.
+//! `kubernetes-manifest-build`: an inline manifest, an overlay from git or an existing artifact
+//! becomes one artifact.
 //!
-//! Inline manifests and overlays go through one pipeline: objects are read, sorted and serialized,
-//! packed and pushed. An existing artifact is checked and copied unchanged.
+//! Inline manifests and overlays share one pipeline: read, sort, serialize, pack, push. An existing
+//! artifact is checked and copied unchanged.
+
+mod existing;
+mod report;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use existing::Existing;
+use futures_util::future::BoxFuture;
+use report::Pushed;
 
 use super::Services;
-use super::plan_text::PlanFetcher;
+use super::plan_fetcher::PlanFetcher;
 use crate::base::guard::Reach;
+use crate::build::overlay::{OverlayError, OverlaySource};
 use crate::build::{BuildHost, RemoteAccess, Tree};
 use crate::clients::{Clients, Secrets};
-use crate::control::wire::{PushedArtifact, ResultReport};
 use crate::job::JobKind;
-use crate::kustomize;
-use crate::manifest::{self, Object};
-use crate::plan::build::{
-    BuildPlan, GitSource, LoadRestrictor, ManifestSource, Overlay, ReadyArtifact,
-};
-use crate::plan::contents;
-use crate::registry::format::{self, Content, Notes, Packed};
+use crate::manifest::{self, Manifest, Object};
+use crate::plan::build::{BuildPlan, GitSource, LoadRestrictor, ManifestSource, Overlay};
+use crate::registry::format::{self, Notes, Packed};
 use crate::registry::{Repository, Stored, Version, copy};
 use crate::worker::failure::because;
-use crate::worker::handler::StepFuture;
-use crate::worker::{Context, Failure, FailureKind, Handler, Outcome, Steps};
-use crate::workspace::git::{Checkout, Location, Source};
+use crate::worker::{Context, Failure, FailureKind, Handler, Outcome, Staged, StagedJob, Steps};
+use crate::workspace::git::{Location, Source};
 use crate::workspace::jail::Jail;
 
-/// Handler of build jobs.
+/// Directory of the checkout, below the job's directory.
+const CHECKOUT: &str = "source";
+
+/// Runs build jobs.
 pub struct Build {
     services: Arc<Services>,
-    plan_fetcher: Arc<PlanFetcher>,
+    plans: Arc<PlanFetcher>,
 }
 
 impl Build {
-    /// A handler made of these services.
+    /// A handler that works with these services.
     pub fn new(services: Arc<Services>, plans: Arc<PlanFetcher>) -> Self {
-        Self {
-            services,
-            plan_fetcher: plans,
-        }
+        Self { services, plans }
     }
 }
 
@@ -56,154 +56,191 @@ impl Handler for Build {
     }
 
     fn start(&self) -> Box<dyn Steps> {
-        Box::new(BuildSteps {
+        Box::new(Staged::new(BuildJob {
             services: self.services.clone(),
-            plan_fetcher: self.plan_fetcher.clone(),
+            plans: self.plans.clone(),
             secrets: Secrets::default(),
-            plan: None,
-            source: None,
-            destination: None,
-            existing: None,
-            product: None,
-        })
+        }))
     }
 }
 
-struct BuildSteps {
+/// One build job.
+struct BuildJob {
     services: Arc<Services>,
-    plan_fetcher: Arc<PlanFetcher>,
+    plans: Arc<PlanFetcher>,
+    /// The job's secrets, masked for as long as it runs.
     secrets: Secrets,
-    plan: Option<BuildPlan>,
-    /// Checkout of the source, with its URL without credentials.
-    source: Option<(String, Checkout)>,
-    destination: Option<Repository>,
-    /// Repository and version of an existing artifact.
-    existing: Option<(Repository, Version)>,
-    product: Option<Product>,
+}
+
+/// Where the source of an overlay comes from.
+struct Revision {
+    /// URL of the repository, without credentials.
+    url: String,
+    /// `REFERENCE@sha1:COMMIT`.
+    revision: String,
+}
+
+struct Fetched {
+    plan: BuildPlan,
+    revision: Option<Revision>,
+}
+
+struct Initialized {
+    plan: BuildPlan,
+    revision: Option<Revision>,
+    destination: Repository,
+    input: Input,
+}
+
+/// What the artifact is made of.
+enum Input {
+    Inline(String),
+    Overlay(Overlay),
+    Existing(Existing),
+}
+
+struct Validated {
+    destination: Repository,
+    tag: String,
+    product: Product,
 }
 
 /// What the build pushes.
 enum Product {
     Packed(Packed),
-    /// An existing artifact that was checked, identified by its digest.
-    Existing(Stored),
+    /// An existing artifact that was checked: where it is, and its manifest.
+    Existing(Repository, Stored),
 }
 
-/// Directory of the checkout, below the job's directory.
-const CHECKOUT: &str = "source";
+impl StagedJob for BuildJob {
+    type Fetched = Fetched;
+    type Initialized = Initialized;
+    type Validated = Validated;
 
-impl Steps for BuildSteps {
-    fn fetch<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
+    fn fetch<'a>(&'a mut self, context: &'a Context) -> BoxFuture<'a, Result<Fetched, Failure>> {
         Box::pin(async move {
-            let text = self.plan_fetcher.fetch(context).await?;
+            let text = self.plans.fetch(context).await?;
             let plan = BuildPlan::parse(&text).map_err(because(FailureKind::Plan))?;
             self.secrets.learn(&context.redactor, plan.secrets());
-            if let ManifestSource::Kustomize(_) = &plan.source {
-                let git = plan.git.as_ref().ok_or_else(|| {
-                    Failure::new(
-                        FailureKind::Plan,
-                        "the plan builds an overlay but has no git_source; connect a repository \
-                         to the component",
-                    )
-                })?;
-                self.source = Some(self.fetch_source(git, context).await?);
-            }
-            self.plan = Some(plan);
-            Ok(())
+            let revision = match &plan.source {
+                ManifestSource::Kustomize(_) => Some(self.fetch_source(&plan, context).await?),
+                ManifestSource::Inline(_) | ManifestSource::Artifact(_) => None,
+            };
+            Ok(Fetched { plan, revision })
         })
     }
 
-    fn initialize<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
+    fn initialize<'a>(
+        &'a mut self,
+        Fetched { plan, revision }: Fetched,
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Initialized, Failure>> {
         Box::pin(async move {
-            let plan = require_plan(self.plan.as_ref())?;
-            self.destination = Some(
-                self.services
-                    .clients
-                    .registries
-                    .open(&plan.destination)
-                    .await
-                    .map_err(because(FailureKind::Registry))?,
-            );
-            if let ManifestSource::Artifact(artifact) = &plan.source {
-                self.existing = Some(self.open_existing(artifact, context).await?);
-            }
-            Ok(())
+            let registries = &self.services.clients.registries;
+            let destination = registries.open(&plan.destination).await;
+            let destination = destination.map_err(because(FailureKind::Registry))?;
+            let input = match &plan.source {
+                ManifestSource::Inline(text) => Input::Inline(text.clone()),
+                ManifestSource::Kustomize(overlay) => Input::Overlay(overlay.clone()),
+                ManifestSource::Artifact(artifact) => {
+                    Input::Existing(Existing::open(artifact, registries, context).await?)
+                }
+            };
+            Ok(Initialized {
+                plan,
+                revision,
+                destination,
+                input,
+            })
         })
     }
 
-    fn validate<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
+    fn validate<'a>(
+        &'a mut self,
+        initialized: Initialized,
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Validated, Failure>> {
         Box::pin(async move {
-            let plan = require_plan(self.plan.as_ref())?.clone();
-            self.product = Some(match &plan.source {
-                ManifestSource::Inline(text) => {
-                    let objects = self.objects(text.clone().into_bytes(), context).await?;
-                    Product::Packed(self.pack(&plan, objects, context).await?)
+            let Initialized {
+                plan,
+                revision,
+                destination,
+                input,
+            } = initialized;
+            let product = match input {
+                Input::Inline(text) => {
+                    let read = move || manifest::read(text.as_bytes());
+                    let manifest = context.blocking(read).await?;
+                    let manifest = manifest.map_err(because(FailureKind::Render))?;
+                    Product::Packed(self.pack(&plan, revision, manifest, context).await?)
                 }
-                ManifestSource::Kustomize(overlay) => {
-                    let text = self.render(&plan, overlay, context).await?;
-                    let objects = self.objects(text.into_bytes(), context).await?;
-                    Product::Packed(self.pack(&plan, objects, context).await?)
+                Input::Overlay(overlay) => {
+                    let manifest = self.render(&plan, &overlay, context).await?;
+                    Product::Packed(self.pack(&plan, revision, manifest, context).await?)
                 }
-                ManifestSource::Artifact(_) => {
-                    Product::Existing(self.check_existing(context).await?)
+                Input::Existing(existing) => {
+                    let stored = existing.check(&mut self.secrets, context).await?;
+                    Product::Existing(existing.repository, stored)
                 }
-            });
-            Ok(())
-        })
-    }
-
-    fn exec<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a, Outcome> {
-        Box::pin(async move {
-            let plan = require_plan(self.plan.as_ref())?;
-            let destination = self.destination.as_ref().ok_or_else(step_out_of_order)?;
-            let tag = plan
-                .tag
-                .clone()
-                .unwrap_or_else(|| context.job.owner.clone());
+            };
+            let tag = plan.tag.unwrap_or_else(|| context.job.owner.clone());
             Version::tag(&tag).map_err(because(FailureKind::Plan))?;
-            let pushed = match self.product.as_ref().ok_or_else(step_out_of_order)? {
+            Ok(Validated {
+                destination,
+                tag,
+                product,
+            })
+        })
+    }
+
+    fn exec<'a>(
+        &'a mut self,
+        validated: Validated,
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
+        Box::pin(async move {
+            let Validated {
+                destination,
+                tag,
+                product,
+            } = validated;
+            let pushed = match product {
                 Product::Packed(packed) => {
-                    format::push(destination, &tag, packed)
+                    format::push(&destination, &tag, &packed)
                         .await
                         .map_err(because(FailureKind::Registry))?;
-                    Pushed::packed(packed)
+                    Pushed::packed(&packed)
                 }
-                Product::Existing(stored) => {
-                    let (source, _) = self.existing.as_ref().ok_or_else(step_out_of_order)?;
-                    let version = Version::Digest(stored.digest.clone());
-                    let copied = copy::copy(source, &version, destination, &tag)
+                Product::Existing(source, stored) => {
+                    let version = Version::Digest(stored.digest);
+                    let copied = copy::copy(&source, &version, &destination, &tag)
                         .await
                         .map_err(because(FailureKind::Registry))?;
                     Pushed::copied(&copied)
                 }
             };
-            let address = destination.name();
-            context.log.info(format!(
-                "pushed {address}:{tag} as {}",
-                pushed.stored.digest
-            ));
+            let (address, digest) = (destination.name(), &pushed.stored.digest);
+            context
+                .log
+                .info(format!("pushed {address}:{tag} as {digest}"));
             Ok(pushed.outcome(&address, &tag))
         })
     }
 }
 
-fn require_plan(plan: Option<&BuildPlan>) -> Result<&BuildPlan, Failure> {
-    plan.ok_or_else(step_out_of_order)
-}
-
-fn step_out_of_order() -> Failure {
-    Failure::new(
-        FailureKind::Internal,
-        "a step ran before the one it depends on; this is a bug in the runner",
-    )
-}
-
-impl BuildSteps {
+impl BuildJob {
+    /// Checks the overlay's repository out.
     async fn fetch_source(
         &mut self,
-        git: &GitSource,
+        plan: &BuildPlan,
         context: &Context,
-    ) -> Result<(String, Checkout), Failure> {
+    ) -> Result<Revision, Failure> {
+        let missing = "the plan builds an overlay but has no git_source; connect a repository to \
+                       the component";
+        let git: &GitSource = plan
+            .git
+            .as_ref()
+            .ok_or_else(|| Failure::new(FailureKind::Plan, missing))?;
         let policy = &self.services.clients.git;
         let location =
             Location::parse(git.url.expose(), policy).map_err(because(FailureKind::Source))?;
@@ -217,95 +254,22 @@ impl BuildSteps {
         };
         let tree = context.directory()?.join(CHECKOUT);
         std::fs::create_dir(&tree).map_err(|error| {
-            Failure::new(
-                FailureKind::Machine,
-                format!("cannot create {}: {error}", tree.display()),
-            )
+            let message = format!("cannot create {}: {error}", tree.display());
+            Failure::new(FailureKind::Machine, message)
         })?;
-        context.log.info(format!(
-            "fetching {} at {}",
-            source.location, source.reference
-        ));
+        let (location, reference) = (source.location.to_string(), &source.reference);
+        context
+            .log
+            .info(format!("fetching {location} at {reference}"));
         let checkout = source
             .fetch(&tree, policy, &context.redactor, &context.stop)
             .await
             .map_err(because(FailureKind::Source))?;
         context.log.info(format!("checked out {}", checkout.commit));
-        Ok((source.location.to_string(), checkout))
-    }
-
-    async fn open_existing(
-        &self,
-        artifact: &ReadyArtifact,
-        context: &Context,
-    ) -> Result<(Repository, Version), Failure> {
-        let source = match &artifact.registry {
-            Some(registry) => self
-                .services
-                .clients
-                .registries
-                .open(registry)
-                .await
-                .map_err(because(FailureKind::Registry))?,
-            None => self
-                .services
-                .clients
-                .registries
-                .open_address(&artifact.address)
-                .await
-                .map_err(because(FailureKind::Registry))?,
-        };
-        if let Repository::Remote(remote) = &source {
-            let credential_name = artifact
-                .credentials_ref
-                .as_deref()
-                .filter(|_| artifact.registry.is_none());
-            let note = credential_name
-                .map(|name| {
-                    format!("; the plan names the credential {name:?} but does not contain it")
-                })
-                .unwrap_or_default();
-            context.log.info(format!(
-                "reading {} with {}{note}",
-                artifact.address,
-                remote.credential_origin()
-            ));
-        }
-        let version = match (&artifact.digest, &artifact.tag) {
-            (Some(digest), _) => Version::digest(digest),
-            (None, Some(tag)) => Version::tag(tag),
-            (None, None) => Version::tag("latest"),
-        };
-        Ok((source, version.map_err(because(FailureKind::Plan))?))
-    }
-
-    /// Reads objects. Logs the documents that are ignored, and registers the values of Secrets with
-    /// the redactor.
-    async fn objects(&mut self, text: Vec<u8>, context: &Context) -> Result<Vec<Object>, Failure> {
-        let read = context.blocking(move || {
-            let mut manifest = manifest::read(&text)?;
-            manifest::sort(&mut manifest.objects);
-            Ok(manifest)
-        });
-        let manifest = read
-            .await?
-            .map_err(because::<manifest::ReadError>(FailureKind::Render))?;
-        self.secrets
-            .learn_objects(&context.redactor, &manifest.objects);
-        if !manifest.dropped.is_empty() {
-            context.log.warn(format!(
-                "{} documents are ignored because they have no name or apiVersion: {}",
-                manifest.dropped.len(),
-                manifest.dropped.join(", ")
-            ));
-        }
-        if manifest.objects.is_empty() {
-            return Err(Failure::new(
-                FailureKind::Render,
-                "the manifest holds no objects, so there is nothing to deploy",
-            ));
-        }
-        Ok(manifest.objects)
+        Ok(Revision {
+            url: location,
+            revision: format!("{reference}@sha1:{}", checkout.commit),
+        })
     }
 
     /// Renders the overlay and applies the component's own patches. Only files in the checkout are
@@ -315,27 +279,31 @@ impl BuildSteps {
         plan: &BuildPlan,
         overlay: &Overlay,
         context: &Context,
-    ) -> Result<String, Failure> {
+    ) -> Result<Manifest, Failure> {
         let directory = context.directory()?.to_owned();
-        let source_path = plan
-            .git
-            .as_ref()
-            .map(|git| git.path.clone())
-            .unwrap_or_default();
-        let overlay = overlay.clone();
-        let host = self.build_host(&overlay, directory.clone(), context);
-        let rendered = context
-            .blocking(move || {
-                let tree =
-                    Tree(Jail::open(&directory.join(CHECKOUT)).map_err(|error| error.to_string())?);
-                render(&tree, &source_path, &overlay, &host)
-            })
-            .await?;
-        rendered.map_err(|message| Failure::new(FailureKind::Render, message))
+        let checkout = directory.join(CHECKOUT);
+        let source = OverlaySource {
+            base: plan
+                .git
+                .as_ref()
+                .map(|git| git.path.clone())
+                .unwrap_or_default(),
+            path: overlay.path.clone(),
+            patches: overlay.patches.clone(),
+            unrestricted: overlay.load_restrictor == LoadRestrictor::None,
+        };
+        let host = self.build_host(overlay, directory, context);
+        let rendered = context.blocking(move || {
+            let tree = Tree(Jail::open(&checkout).map_err(because(FailureKind::Render))?);
+            source
+                .render(&tree, &host)
+                .map_err(because::<OverlayError>(FailureKind::Render))
+        });
+        rendered.await?
     }
 
-    /// Returns what the overlay may access: charts if the plan enables them, remote hosts if the
-    /// operator allows them.
+    /// What the overlay may use: charts if the plan allows them, other machines if the operator
+    /// does.
     fn build_host(&self, overlay: &Overlay, scratch: PathBuf, context: &Context) -> BuildHost {
         let Clients {
             git,
@@ -344,7 +312,6 @@ impl BuildSteps {
             registries,
             ..
         } = &self.services.clients;
-        let redactor = &self.services.redactor;
         let log = context.log.clone();
         let runtime = tokio::runtime::Handle::current();
         BuildHost {
@@ -357,197 +324,61 @@ impl BuildSteps {
                 web: web.clone(),
                 connections: registries.connections.clone(),
                 insecure: registries.insecure.clone(),
-                redactor: redactor.clone(),
+                redactor: self.services.redactor.clone(),
             }),
             warn: Box::new(move |warning| log.warn(warning)),
         }
     }
 
+    /// Sorts and packs the objects. Logs the documents that are ignored, and registers the values
+    /// of Secrets with the redactor.
     async fn pack(
-        &self,
+        &mut self,
         plan: &BuildPlan,
-        objects: Vec<Object>,
+        revision: Option<Revision>,
+        manifest: Manifest,
         context: &Context,
     ) -> Result<Packed, Failure> {
-        let notes =
-            Notes {
-                created: context.job.created_at,
-                source: self.source.as_ref().map(|(address, _)| address.clone()),
-                revision: self.source.as_ref().zip(plan.git.as_ref()).map(
-                    |((_, checkout), git)| format!("{}@sha1:{}", git.reference, checkout.commit),
-                ),
-                labels: plan.labels.clone(),
-            };
+        let objects = read_objects(manifest, &mut self.secrets, context)?;
+        let notes = Notes {
+            created: context.job.created_at,
+            source: revision.as_ref().map(|revision| revision.url.clone()),
+            revision: revision.map(|revision| revision.revision),
+            labels: plan.labels.clone(),
+        };
         let count = objects.len();
         let layout = self.services.build.layout;
-        let packed = context
-            .blocking(move || {
-                let text = manifest::write(&objects).map_err(because(FailureKind::Render))?;
-                format::pack(&text, layout, &notes).map_err(because(FailureKind::Artifact))
-            })
-            .await??;
+        let packed = context.blocking(move || {
+            let mut objects = objects;
+            manifest::sort(&mut objects);
+            let text = manifest::write(&objects).map_err(because(FailureKind::Render))?;
+            format::pack(&text, layout, &notes).map_err(because(FailureKind::Artifact))
+        });
+        let packed = packed.await??;
         context.log.info(format!("packed {count} objects"));
         Ok(packed)
     }
+}
 
-    /// Reads an existing artifact and checks that it contains Kubernetes objects.
-    async fn check_existing(&mut self, context: &Context) -> Result<Stored, Failure> {
-        let (source, version) = self.existing.as_ref().ok_or_else(step_out_of_order)?;
-        let artifact = format::pull(source, version)
-            .await
-            .map_err(because(FailureKind::Artifact))?;
-        let exact = Version::Digest(artifact.digest.clone());
-        let stored = source
-            .manifest(&exact)
-            .await
-            .map_err(because(FailureKind::Registry))?;
-        let mut count = 0;
-        match artifact.content {
-            Content::Text(text) => count += self.objects(text, context).await?.len(),
-            Content::Files(files) => {
-                let others: Vec<_> = files
-                    .iter()
-                    .filter(|(name, _)| !format::is_yaml(name))
-                    .map(|(name, _)| name.as_str())
-                    .collect();
-                if !others.is_empty() {
-                    context.log.info(format!(
-                        "files that are not YAML are ignored: {}",
-                        others.join(", ")
-                    ));
-                }
-                for (name, content) in files.into_iter().filter(|(name, _)| format::is_yaml(name)) {
-                    let read = context.blocking(move || manifest::read(&content)).await?;
-                    let manifest = read.map_err(|error| {
-                        Failure::new(
-                            FailureKind::Artifact,
-                            format!("{name} in the artifact: {error}"),
-                        )
-                    })?;
-                    self.secrets
-                        .learn_objects(&context.redactor, &manifest.objects);
-                    count += manifest.objects.len();
-                }
-            }
-        }
-        if count == 0 {
-            return Err(Failure::new(
-                FailureKind::Artifact,
-                "the artifact holds no Kubernetes objects",
-            ));
-        }
-        context.log.info(format!(
-            "the artifact {} holds {count} objects",
-            artifact.digest
+/// Takes the objects of a manifest, which must hold some.
+fn read_objects(
+    manifest: Manifest,
+    secrets: &mut Secrets,
+    context: &Context,
+) -> Result<Vec<Object>, Failure> {
+    secrets.learn_objects(&context.redactor, &manifest.objects);
+    if !manifest.dropped.is_empty() {
+        context.log.warn(format!(
+            "{} documents are ignored because they have no name or apiVersion: {}",
+            manifest.dropped.len(),
+            manifest.dropped.join(", ")
         ));
-        Ok(stored)
     }
-}
-
-/// Renders an overlay and applies the component's patches. Returns the YAML text.
-fn render(
-    tree: &Tree,
-    source_path: &str,
-    overlay: &Overlay,
-    host: &BuildHost,
-) -> Result<String, String> {
-    use kustomize::Files as _;
-    let join = |parts: &[&str]| {
-        let path = parts
-            .iter()
-            .flat_map(|part| part.split('/'))
-            .filter(|part| !part.is_empty() && *part != ".");
-        let path: Vec<&str> = path.collect();
-        if path.contains(&"..") {
-            Err(format!(
-                "the path {} is outside the source",
-                parts.join("/")
-            ))
-        } else {
-            Ok(path.join("/"))
-        }
-    };
-    let root = join(&[source_path, &overlay.path])?;
-    if tree.kind(&root).is_none() {
-        let elsewhere = join(&[&overlay.path])
-            .ok()
-            .filter(|path| !source_path.is_empty() && tree.kind(path).is_some());
-        let hint = elsewhere.map_or(String::new(), |path| {
-            format!(
-                "; {path} exists below the repository's root, but paths are taken from \
-                 git_source.path ({source_path})"
-            )
-        });
-        return Err(format!("the source has no directory {root}{hint}"));
+    if manifest.objects.is_empty() {
+        return Err(Failure::new(
+            FailureKind::Render,
+            "the manifest holds no objects, so there is nothing to deploy",
+        ));
     }
-    let options = kustomize::Options {
-        unrestricted: overlay.load_restrictor == LoadRestrictor::None,
-        ..kustomize::Options::default()
-    };
-    let objects =
-        kustomize::build(tree, &root, &options, host).map_err(|error| error.to_string())?;
-    let patches = overlay
-        .patches
-        .iter()
-        .map(|patch| join(&[source_path, patch]))
-        .collect::<Result<Vec<_>, _>>()?;
-    let objects = kustomize::patch(tree, objects, &patches).map_err(|error| error.to_string())?;
-    kustomize::print(&objects).map_err(|error| error.to_string())
-}
-
-/// The pushed artifact, as reported to the control plane.
-struct Pushed {
-    stored: Stored,
-    annotations: Value,
-    artifact_type: Option<&'static str>,
-}
-
-impl Pushed {
-    fn packed(packed: &Packed) -> Self {
-        let annotations = json!(packed.annotations);
-        Self {
-            stored: packed.manifest.clone(),
-            annotations,
-            artifact_type: Some(packed.artifact_type),
-        }
-    }
-
-    fn copied(stored: &Stored) -> Self {
-        Self {
-            stored: stored.clone(),
-            annotations: Value::Null,
-            artifact_type: None,
-        }
-    }
-
-    /// Returns the result and outputs of a build (`docs/wire-contract.md`), including the digest,
-    /// which older runners omit.
-    fn outcome(&self, address: &str, tag: &str) -> Outcome {
-        let image = json!({
-            "tag": tag,
-            "repository": address,
-            "media_type": self.stored.media_type,
-            "digest": self.stored.digest,
-            "size": self.stored.bytes.len(),
-            "urls": null,
-            "annotations": self.annotations,
-            "artifact_type": self.artifact_type.unwrap_or_default(),
-        });
-        let packed = contents::pack(&image.to_string());
-        let result = ResultReport {
-            success: true,
-            oci_artifact: Some(PushedArtifact {
-                url: address.to_owned(),
-                digest: self.stored.digest.to_string(),
-            }),
-            contents_compressed: Some(packed.clone()),
-            contents_display_compressed: Some(packed),
-            ..ResultReport::default()
-        };
-        Outcome {
-            result: Some(result),
-            outputs: Map::from_iter([("image".to_owned(), image)]),
-            ..Outcome::default()
-        }
-    }
+    Ok(manifest.objects)
 }

@@ -1,48 +1,57 @@
 //! `kubernetes-manifest-deploy`: pulls the artifact and plans, applies or tears down its objects.
 
-mod job;
+mod report;
+mod source;
+mod task;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use job::DeployJob;
+use futures_util::future::BoxFuture;
+use report::JobProgress;
+use source::{Artifact, Source};
+use task::{Approved, Task, check_same_objects};
 
 use super::Services;
-use super::plan_text::PlanFetcher;
-use crate::build::artifact;
+use super::plan_fetcher::PlanFetcher;
 use crate::clients::Secrets;
 use crate::cluster::client::{Api, connect};
+use crate::cluster::fields::managed_values::fingerprint_of_set;
+use crate::cluster::rollout::deploy::{DeployRequest, DeployResult};
+use crate::cluster::rollout::failure;
 use crate::cluster::rollout::inventory::Component;
+use crate::cluster::rollout::plan::Plan;
 use crate::cluster::rollout::snapshot::Snapshot;
-use crate::job::{JobKind, Operation};
-use crate::manifest::{self, Object};
+use crate::deployment::Deployment;
+use crate::job::JobKind;
 use crate::plan::changeset::{Op, PlanContents};
-use crate::plan::contents;
+use crate::plan::contract::SavedPlan;
 use crate::plan::deploy::DeployPlan;
-use crate::registry::format::{self, Content};
-use crate::registry::{Repository, Version};
 use crate::worker::failure::because;
-use crate::worker::handler::StepFuture;
-use crate::worker::{Context, Failure, FailureKind, Handler, Outcome, Steps};
+use crate::worker::{Context, Failure, FailureKind, Handler, Outcome, Staged, StagedJob, Steps};
 
-/// Handler of deploy jobs.
+/// Name of the handler in reports.
+const NAME: &str = "kubernetes-manifest-deploy";
+
+/// Part of the job's time that waits leave for the reports.
+const REPORTING_RESERVE: Duration = Duration::from_secs(30);
+
+/// Runs deploy jobs.
 pub struct Deploy {
     services: Arc<Services>,
-    plan_fetcher: Arc<PlanFetcher>,
+    plans: Arc<PlanFetcher>,
 }
 
 impl Deploy {
-    /// A handler made of these services.
+    /// A handler that works with these services.
     pub fn new(services: Arc<Services>, plans: Arc<PlanFetcher>) -> Self {
-        Self {
-            services,
-            plan_fetcher: plans,
-        }
+        Self { services, plans }
     }
 }
 
 impl Handler for Deploy {
     fn name(&self) -> &'static str {
-        "kubernetes-manifest-deploy"
+        NAME
     }
 
     fn kinds(&self) -> &'static [JobKind] {
@@ -50,271 +59,325 @@ impl Handler for Deploy {
     }
 
     fn start(&self) -> Box<dyn Steps> {
-        Box::new(DeploySteps {
+        Box::new(Staged::new(DeployJob {
             services: self.services.clone(),
-            plan_fetcher: self.plan_fetcher.clone(),
+            plans: self.plans.clone(),
             secrets: Secrets::default(),
-            plan: None,
-            task: None,
-            objects: Vec::new(),
-            api: None,
-            snapshot: None,
-            artifact: None,
-            repository: None,
-        })
+        }))
     }
 }
 
-struct DeploySteps {
+/// One deploy job.
+struct DeployJob {
     services: Arc<Services>,
-    plan_fetcher: Arc<PlanFetcher>,
+    plans: Arc<PlanFetcher>,
+    /// The job's secrets, masked for as long as it runs.
     secrets: Secrets,
-    plan: Option<DeployPlan>,
-    task: Option<Task>,
-    objects: Vec<Object>,
-    api: Option<Api>,
-    snapshot: Option<Snapshot>,
-    /// `oci://…@sha256:…`, if the objects were pulled.
-    artifact: Option<String>,
-    /// Repository that they were pulled from.
-    repository: Option<Repository>,
 }
 
-/// The operation of a deploy job.
-enum Task {
-    PlanApply,
-    PlanTeardown,
-    /// Executes an approved plan. Holds its contents, parsed and as text.
-    Approved(Box<PlanContents>, String),
+struct Fetched {
+    plan: DeployPlan,
+    task: Task,
 }
 
-impl Task {
-    fn tears_down(&self) -> bool {
-        match self {
-            Self::PlanTeardown => true,
-            Self::PlanApply => false,
-            Self::Approved(approved, _) => approved.op == Op::Delete,
-        }
-    }
+struct Initialized {
+    plan: DeployPlan,
+    task: Task,
+    api: Api,
+    source: Source,
 }
 
-impl Steps for DeploySteps {
-    fn fetch<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
+struct Validated {
+    task: Task,
+    api: Api,
+    namespace: String,
+    component: Option<Component>,
+    artifact: Option<Artifact>,
+    snapshot: Snapshot,
+}
+
+impl StagedJob for DeployJob {
+    type Fetched = Fetched;
+    type Initialized = Initialized;
+    type Validated = Validated;
+
+    fn fetch<'a>(&'a mut self, context: &'a Context) -> BoxFuture<'a, Result<Fetched, Failure>> {
         Box::pin(async move {
-            let text = self.plan_fetcher.fetch(context).await?;
+            let text = self.plans.fetch(context).await?;
             let plan = DeployPlan::parse(&text).map_err(because(FailureKind::Plan))?;
             self.secrets.learn(&context.redactor, plan.secrets());
-            self.task = Some(read_task(&context.job.operation, &plan)?);
-            self.plan = Some(plan);
-            Ok(())
+            let task = Task::read(&context.job.operation, &plan)?;
+            Ok(Fetched { plan, task })
         })
     }
 
-    fn concurrency_key(&self) -> Option<String> {
-        self.plan
-            .as_ref()
-            .map(|plan| format!("{}/{}", plan.install_id, plan.component_id))
+    fn concurrency_key(&self, fetched: &Fetched) -> Option<String> {
+        let plan = &fetched.plan;
+        Some(format!("{}/{}", plan.install_id, plan.component_id))
     }
 
-    fn initialize<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
+    fn initialize<'a>(
+        &'a mut self,
+        Fetched { plan, task }: Fetched,
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Initialized, Failure>> {
         Box::pin(async move {
-            let plan = self.plan.clone().ok_or_else(step_out_of_order)?;
+            let clients = &self.services.clients;
             let cluster = plan.manifest.cluster.as_ref();
-            let api = connect::connect(
-                cluster,
-                &self.services.clients.network,
-                &context.clock,
-                &context.stop,
-            )
-            .await;
-            self.api = Some(api.map_err(because(FailureKind::Cluster))?);
-            self.objects = self.read_objects(&plan, context).await?;
-            self.secrets.learn_objects(&context.redactor, &self.objects);
+            let api = connect::connect(cluster, &clients.network, &context.clock, &context.stop)
+                .await
+                .map_err(because(FailureKind::Cluster))?;
+            let source = Source::read(&plan, &clients.registries, context).await?;
+            self.secrets
+                .learn_objects(&context.redactor, &source.objects);
             context.log.info(format!(
                 "the component {} has {} objects",
                 plan.component_name,
-                self.objects.len()
+                source.objects.len()
             ));
-            Ok(())
+            Ok(Initialized {
+                plan,
+                task,
+                api,
+                source,
+            })
         })
     }
 
-    fn validate<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
+    fn validate<'a>(
+        &'a mut self,
+        initialized: Initialized,
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Validated, Failure>> {
         Box::pin(async move {
-            let plan = self.plan.as_ref().ok_or_else(step_out_of_order)?;
-            let api = self.api.as_ref().ok_or_else(step_out_of_order)?;
-            let objects = std::mem::take(&mut self.objects);
-            let namespace = &plan.manifest.namespace;
-            let component = match Component::named(&plan.component_id.to_lowercase(), namespace) {
-                Ok(component) => Some(component),
-                Err(reason) => {
-                    context.log.warn(format!(
-                        "no inventory is kept, and nothing is pruned: {reason}"
-                    ));
-                    None
-                }
+            let Initialized {
+                plan,
+                task,
+                api,
+                source,
+            } = initialized;
+            let namespace = plan.manifest.namespace;
+            let component = component(&plan.component_id, &namespace, context);
+            let snapshot = {
+                let progress = JobProgress(context);
+                let deployment = Deployment {
+                    api: &api,
+                    namespace: &namespace,
+                    component: component.as_ref(),
+                    artifact: None,
+                    ..self.deployment(&api, &progress, context)
+                };
+                let snapshot = match task.is_teardown() {
+                    true => deployment.teardown_snapshot(source.objects).await,
+                    false => deployment.snapshot(source.objects).await,
+                };
+                let snapshot = snapshot.map_err(because(FailureKind::Cluster))?;
+                deployment.note_other_namespaces(&snapshot).await;
+                snapshot
             };
-            let snapshot = match &self.task {
-                Some(task) if task.tears_down() => {
-                    Snapshot::take_for_teardown(api, objects, namespace, component.as_ref()).await
-                }
-                _ => Snapshot::take(api, objects, namespace, component.as_ref()).await,
-            };
-            let snapshot = snapshot.map_err(because(FailureKind::Cluster))?;
-            if let Some(note) = snapshot.deployed_elsewhere(api).await {
-                context.log.warn(note);
-            }
-            self.snapshot = Some(snapshot);
-            Ok(())
+            Ok(Validated {
+                task,
+                api,
+                namespace,
+                component,
+                artifact: source.artifact,
+                snapshot,
+            })
         })
     }
 
-    fn exec<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a, Outcome> {
+    fn exec<'a>(
+        &'a mut self,
+        validated: Validated,
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
         Box::pin(async move {
-            let job = DeployJob {
-                api: self.api.as_ref().ok_or_else(step_out_of_order)?,
-                deploys: &self.services.deploy,
-                metrics: &self.services.metrics,
-                registries: &self.services.clients.registries,
-                artifact: self.artifact.as_deref(),
-                namespace: &self
-                    .plan
-                    .as_ref()
-                    .ok_or_else(step_out_of_order)?
-                    .manifest
-                    .namespace,
-                repository: self.repository.as_ref(),
+            let progress = JobProgress(context);
+            let run = Execution {
+                deployment: Deployment {
+                    namespace: &validated.namespace,
+                    component: validated.component.as_ref(),
+                    artifact: validated
+                        .artifact
+                        .as_ref()
+                        .map(|pulled| pulled.reference.as_str()),
+                    ..self.deployment(&validated.api, &progress, context)
+                },
+                artifact: validated.artifact.as_ref(),
+                snapshot: &validated.snapshot,
                 context,
             };
-            let snapshot = self.snapshot.as_mut().ok_or_else(step_out_of_order)?;
-            for note in &snapshot.notes {
-                context.log.warn(note.clone());
-            }
-            match self.task.take().ok_or_else(step_out_of_order)? {
-                Task::PlanApply => job.plan_apply(snapshot).await,
-                Task::PlanTeardown => job.plan_teardown(snapshot).await,
-                Task::Approved(approved, text) if approved.op == Op::Delete => {
-                    job.teardown(snapshot, &approved, &text).await
+            match &validated.task {
+                Task::PlanApply => run.plan_apply().await,
+                Task::PlanTeardown => run.plan_teardown().await,
+                Task::Execute(approved) => {
+                    let deployed = match approved.contents.op {
+                        Op::Delete => run.tear_down(approved).await?,
+                        Op::Apply => run.apply(approved).await?,
+                    };
+                    let metrics = &self.services.metrics;
+                    Ok(report::deployed(&approved.text, deployed, context, metrics))
                 }
-                Task::Approved(approved, text) => job.apply(snapshot, &approved, &text).await,
             }
         })
     }
 }
 
-fn step_out_of_order() -> Failure {
-    Failure::new(
-        FailureKind::Internal,
-        "a step ran before the one it depends on; this is a bug in the runner",
-    )
-}
-
-fn read_task(operation: &Operation, plan: &DeployPlan) -> Result<Task, Failure> {
-    match operation {
-        Operation::CreateApplyPlan => Ok(Task::PlanApply),
-        Operation::CreateTeardownPlan => Ok(Task::PlanTeardown),
-        Operation::ApplyPlan => {
-            let packed = plan.approved.as_deref().ok_or_else(|| {
-                Failure::new(
-                    FailureKind::Plan,
-                    "the job applies a plan but has no apply_plan_contents; plan again",
-                )
-            })?;
-            let text = contents::unpack(packed).map_err(because(FailureKind::Plan))?;
-            let approved: PlanContents = serde_json::from_str(&text).map_err(|error| {
-                let place = format!("line {}, column {}", error.line(), error.column());
-                Failure::new(
-                    FailureKind::Plan,
-                    format!("the approved plan cannot be read ({place}); plan again"),
-                )
-            })?;
-            Ok(Task::Approved(Box::new(approved), text))
-        }
-        other => {
-            let known = "supported are create-apply-plan, apply-plan and create-teardown-plan";
-            Err(Failure::new(
-                FailureKind::Unsupported,
-                format!("a deploy does not support {other}; {known}"),
-            ))
+impl DeployJob {
+    /// A deployment to the default namespace, of no component.
+    fn deployment<'a>(
+        &'a self,
+        api: &'a Api,
+        progress: &'a JobProgress<'_>,
+        context: &'a Context,
+    ) -> Deployment<'a> {
+        Deployment {
+            api,
+            config: &self.services.deploy,
+            options: &self.services.deploy.options,
+            registries: &self.services.clients.registries,
+            clock: &context.clock,
+            namespace: "default",
+            component: None,
+            artifact: None,
+            deadline: Some(context.deadline.saturating_sub(REPORTING_RESERVE)),
+            progress,
         }
     }
 }
 
-impl DeploySteps {
-    /// Returns the component's objects: from the plan if it contains a manifest, else from the
-    /// artifact.
-    async fn read_objects(
-        &mut self,
-        plan: &DeployPlan,
-        context: &Context,
-    ) -> Result<Vec<Object>, Failure> {
-        if let Some(text) = &plan.manifest.inline {
-            return Ok(manifest::read(text.as_bytes())
-                .map_err(because(FailureKind::Render))?
-                .objects);
-        }
-        let (repository, version) = self.locate(plan).await?;
-        context
-            .log
-            .info(format!("pulling {} at {version}", repository.name()));
-        let artifact = format::pull(&repository, &version)
-            .await
-            .map_err(because(FailureKind::Artifact))?;
-        let has_templates = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(".nuon");
-        let templated = match &artifact.content {
-            Content::Text(text) => has_templates(text),
-            Content::Files(files) => files.iter().any(|(_, content)| has_templates(content)),
-        };
-        if plan.manifest.state.is_some() && templated {
-            return Err(Failure::new(
-                FailureKind::Unsupported,
-                "the manifest is a template over the install's state, which is not supported yet",
+/// The component whose inventory is kept; `None`, with a note, if its id cannot name an inventory.
+fn component(id: &str, namespace: &str, context: &Context) -> Option<Component> {
+    Component::named(&id.to_lowercase(), namespace)
+        .inspect_err(|reason| {
+            context.log.warn(format!(
+                "no inventory is kept, and nothing is pruned: {reason}"
             ));
+        })
+        .ok()
+}
+
+/// The effect of a deploy job.
+struct Execution<'a> {
+    deployment: Deployment<'a>,
+    artifact: Option<&'a Artifact>,
+    snapshot: &'a Snapshot,
+    context: &'a Context,
+}
+
+impl<'a> Execution<'a> {
+    async fn plan_apply(&self) -> Result<Outcome, Failure> {
+        let plan = self.deployment.preview(self.snapshot).await;
+        let plan = plan.map_err(because(FailureKind::Cluster))?;
+        self.log_notes(&plan);
+        if let Some(refusal) = plan.refusal() {
+            return Err(Failure::new(FailureKind::Apply, refusal.sentence()));
         }
-        self.artifact = Some(format!("oci://{}@{}", repository.name(), artifact.digest));
-        self.repository = Some(repository);
-        context
-            .blocking(move || artifact::objects(artifact.content))
-            .await?
-            .map_err(because(FailureKind::Render))
+        let saved_plan = SavedPlan {
+            artifact: self.artifact.map(|pulled| pulled.reference.clone()),
+            manifest: self.manifest_hash(),
+            ..plan.saved_plan(self.snapshot, self.deployment.options)
+        };
+        let mut contents = PlanContents::new(Op::Apply, plan.into_changes());
+        contents.runner = Some(saved_plan);
+        Ok(report::planned(&contents, self.context))
     }
 
-    /// Returns the repository and version of the artifact. `src_registry` takes precedence over the
-    /// artifact's address, and a digest over a tag.
-    async fn locate(&self, plan: &DeployPlan) -> Result<(Repository, Version), Failure> {
-        let artifact = plan.manifest.artifact.as_ref();
-        let registries = &self.services.clients.registries;
-        let repository = match (&plan.source, artifact) {
-            (Some(source), _) => registries
-                .open(source)
-                .await
-                .map_err(because(FailureKind::Registry))?,
-            (None, Some(artifact)) => registries
-                .open_address(&artifact.address)
-                .await
-                .map_err(because(FailureKind::Registry))?,
-            (None, None) => {
-                return Err(Failure::new(
-                    FailureKind::Plan,
-                    "the plan has neither a manifest nor an artifact to pull",
-                ));
+    fn log_notes(&self, plan: &Plan<'_>) {
+        let log = &self.context.log;
+        for note in &plan.notes {
+            log.warn(note.clone());
+        }
+        for entry in &plan.entries {
+            for remark in entry.remarks() {
+                log.warn(format!("{}: {remark}", entry.object.subject()));
+            }
+        }
+    }
+
+    /// Returns a keyed hash of the objects if they come from the plan itself, so that an apply can
+    /// recognize them.
+    fn manifest_hash(&self) -> Option<String> {
+        let key = self.deployment.options.fields.key.as_deref();
+        match self.artifact {
+            Some(_) => None,
+            None => fingerprint_of_set(&self.snapshot.objects, key),
+        }
+    }
+
+    async fn plan_teardown(&self) -> Result<Outcome, Failure> {
+        let planned = self.deployment.plan_teardown(self.snapshot).await;
+        let planned = planned.map_err(because(FailureKind::Cluster))?;
+        let mut contents = PlanContents::new(Op::Delete, planned.changes(self.snapshot));
+        contents.runner = Some(planned.saved_plan(self.snapshot));
+        Ok(report::planned(&contents, self.context))
+    }
+
+    async fn apply(&self, approved: &Approved) -> Result<DeployResult, Failure> {
+        let is_required = self.deployment.config.require_contract;
+        let saved_plan = approved.saved_plan(is_required, self.context)?;
+        for note in &self.snapshot.notes {
+            self.context.log.warn(note.clone());
+        }
+        let approval = match saved_plan {
+            Some(saved_plan) => {
+                let artifact = self.deployment.artifact;
+                check_same_objects(saved_plan, artifact, self.manifest_hash().as_deref())?;
+                self.deployment.approve(saved_plan, self.snapshot).await
+            }
+            None => Ok(None),
+        };
+        let request = match approval {
+            Ok(Some(request)) => Ok(request),
+            Ok(None) => self.plan_again().await?,
+            Err(failure) => Err(failure),
+        };
+        let request = match request {
+            Ok(request) => request,
+            Err(failure) => {
+                return Ok(DeployResult {
+                    failure: Some(failure),
+                    ..DeployResult::default()
+                });
             }
         };
-        let digest = artifact.and_then(|artifact| artifact.digest.as_deref());
-        let tag = plan
-            .tag
-            .as_deref()
-            .or(artifact.and_then(|artifact| artifact.tag.as_deref()));
-        let version = match (digest, tag) {
-            (Some(digest), _) => Version::digest(digest),
-            (None, Some(tag)) => Version::tag(tag),
-            (None, None) => {
-                return Err(Failure::new(
-                    FailureKind::Plan,
-                    "the plan names neither digest nor tag of its artifact",
-                ));
-            }
+        let mut secrets = Secrets::default();
+        let pull = async |reference: &str| {
+            let artifact = self
+                .artifact
+                .ok_or("the plan names no registry to pull it from")?;
+            let objects = artifact.pull_other(reference, self.context).await;
+            let objects = objects.map_err(|failure| failure.text())?;
+            secrets.learn_objects(&self.context.redactor, &objects);
+            Ok(objects)
         };
-        Ok((repository, version.map_err(because(FailureKind::Plan))?))
+        self.deployment
+            .deploy(self.snapshot, request, pull)
+            .await
+            .map_err(because(FailureKind::Cluster))
+    }
+
+    /// Plans anew. The inner failure is a guard's: the prune limits.
+    async fn plan_again(&self) -> Result<Result<DeployRequest<'a>, failure::Failure>, Failure> {
+        let plan = self.deployment.plan(self.snapshot).await;
+        let plan = plan.map_err(because(FailureKind::Cluster))?;
+        self.log_notes(&plan);
+        if let Some(refusal) = plan.refusal() {
+            return Err(Failure::new(FailureKind::Apply, refusal.sentence()));
+        }
+        let options = self.deployment.options;
+        Ok(DeployRequest::of_plan(plan, self.snapshot, options, false))
+    }
+
+    async fn tear_down(&self, approved: &Approved) -> Result<DeployResult, Failure> {
+        let is_required = self.deployment.config.require_contract;
+        let saved_plan = approved.saved_plan(is_required, self.context)?;
+        let planned = self.deployment.plan_teardown(self.snapshot).await;
+        let planned = planned.map_err(because(FailureKind::Cluster))?;
+        let timeout = self.context.time_left().saturating_sub(REPORTING_RESERVE);
+        Ok(self
+            .deployment
+            .tear_down(self.snapshot, planned, saved_plan, timeout)
+            .await)
     }
 }

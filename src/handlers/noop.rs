@@ -1,6 +1,8 @@
 //! `noop` jobs. They differ only in what they report (`docs/wire-contract.md`): `noop-build` and
 //! `noop-sync` report a result, the others do not.
 
+use serde_json::Map;
+
 use crate::control::wire::ResultReport;
 use crate::job::JobKind;
 use crate::worker::handler::StepFuture;
@@ -38,9 +40,9 @@ impl Steps for NoopSteps {
             ..ResultReport::default()
         });
         Box::pin(async move {
-            Ok(Outcome {
+            Ok(Outcome::Done {
                 result,
-                ..Outcome::default()
+                outputs: Map::new(),
             })
         })
     }

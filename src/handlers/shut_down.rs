@@ -31,12 +31,6 @@ impl Steps for ShutDownSteps {
         context
             .log
             .info("the runner will stop: no new jobs from now on");
-        Box::pin(async move {
-            Ok(Outcome {
-                stops_process: true,
-                finishes_job,
-                ..Outcome::default()
-            })
-        })
+        Box::pin(async move { Ok(Outcome::StopProcess { finishes_job }) })
     }
 }

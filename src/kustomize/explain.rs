@@ -58,7 +58,7 @@ pub enum Part {
 /// A value that was written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    /// The value; `Missing` if it was removed.
+    /// The value; `None` if it was removed.
     pub value: Option<Value>,
     /// What wrote it.
     pub origin: Origin,

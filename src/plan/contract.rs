@@ -49,6 +49,21 @@ pub struct Subject {
     pub name: String,
 }
 
+impl std::fmt::Display for Subject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            kind,
+            namespace,
+            name,
+            ..
+        } = self;
+        match namespace.as_str() {
+            "" => write!(f, "{kind}/{name}"),
+            namespace => write!(f, "{kind}/{namespace}/{name}"),
+        }
+    }
+}
+
 /// What the plan says of one object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ExpectedObject {

@@ -70,25 +70,107 @@ pub trait Steps: Send {
 }
 
 /// What the effect produced. Stored in the journal, so it must not contain secrets.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// The result to post, for kinds of jobs that have one.
-    pub result: Option<ResultReport>,
-    /// The outputs to post.
-    pub outputs: Map<String, Value>,
-    /// True if the job fails unless the server accepts its result, as for a plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "type")]
+pub enum Outcome {
+    /// The effect is done.
+    Done {
+        /// The result to post, for kinds of jobs that have one.
+        result: Option<ResultReport>,
+        /// The outputs to post.
+        outputs: Map<String, Value>,
+    },
+    /// A plan was made: the job fails unless the server accepts its result.
+    Planned {
+        /// The result to post.
+        result: ResultReport,
+    },
+    /// The effect failed, and still has a result to post.
+    Failed {
+        /// The result to post.
+        result: ResultReport,
+        /// Why it failed.
+        message: String,
+    },
+    /// The process stops after this job.
+    StopProcess {
+        /// True if the runner must set the job's own status, because the control plane does not
+        /// supervise the job.
+        finishes_job: bool,
+    },
+}
+
+impl Outcome {
+    /// Reads an outcome from the journal, also in the form of version 0.1.
+    ///
+    /// # Errors
+    /// Fails if this version does not know its form.
+    pub fn from_journal(stored: &Value) -> Result<Self, serde_json::Error> {
+        if stored.get("type").is_some() {
+            Self::deserialize(stored)
+        } else {
+            OutcomeFlags::deserialize(stored).map(Self::from)
+        }
+    }
+
+    /// Returns the result to post.
+    pub fn result(&self) -> Option<&ResultReport> {
+        match self {
+            Self::Done { result, .. } => result.as_ref(),
+            Self::Planned { result } | Self::Failed { result, .. } => Some(result),
+            Self::StopProcess { .. } => None,
+        }
+    }
+
+    /// Returns the outputs to post; `None` if the effect failed.
+    pub fn outputs(&self) -> Option<Map<String, Value>> {
+        match self {
+            Self::Done { outputs, .. } => Some(outputs.clone()),
+            Self::Failed { .. } => None,
+            Self::Planned { .. } | Self::StopProcess { .. } => Some(Map::new()),
+        }
+    }
+}
+
+impl Default for Outcome {
+    fn default() -> Self {
+        Self::Done {
+            result: None,
+            outputs: Map::new(),
+        }
+    }
+}
+
+/// The form of version 0.1, which journals may still hold.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OutcomeFlags {
+    result: Option<ResultReport>,
+    outputs: Map<String, Value>,
     #[serde(default)]
-    pub needs_result: bool,
-    /// Why the effect failed, if it failed but still has a result to report.
+    needs_result: bool,
     #[serde(default)]
-    pub failure: Option<String>,
-    /// True if the process stops after this job.
+    failure: Option<String>,
     #[serde(default)]
-    pub stops_process: bool,
-    /// True if the runner must set the job's own status, because the control plane does not
-    /// supervise the job.
+    stops_process: bool,
     #[serde(default)]
-    pub finishes_job: bool,
+    finishes_job: bool,
+}
+
+impl From<OutcomeFlags> for Outcome {
+    fn from(flags: OutcomeFlags) -> Self {
+        match (flags.result, flags.failure) {
+            _ if flags.stops_process => Self::StopProcess {
+                finishes_job: flags.finishes_job,
+            },
+            (Some(result), Some(message)) => Self::Failed { result, message },
+            (Some(result), None) if flags.needs_result => Self::Planned { result },
+            (result, _) => Self::Done {
+                result,
+                outputs: flags.outputs,
+            },
+        }
+    }
 }
 
 /// The data and clients that a step uses.

@@ -192,11 +192,11 @@ impl Attempt<'_> {
     /// Runs the five work steps. Each runs under the job's stop token, and a panic in it becomes a
     /// failure.
     async fn work(&self, steps: &mut dyn Steps, context: &Context) -> Result<Work, JournalError> {
-        let mut outcome = self
-            .start
-            .outcome
-            .clone()
-            .and_then(|outcome| serde_json::from_value(outcome).ok());
+        let stored = self.start.outcome.as_ref();
+        let mut outcome = match stored.map(Outcome::from_journal).transpose() {
+            Ok(outcome) => outcome,
+            Err(error) => return Ok(Work::Failed(Step::Exec, unreadable_outcome(&error))),
+        };
         let mut key_guard = None;
         // A completed effect stays completed, however often the process crashed since.
         if outcome.is_none() && self.start.crashes >= MAX_CRASHES {
@@ -290,13 +290,11 @@ impl Attempt<'_> {
             log.info(format!("{step} done"));
         }
         drop(key_guard);
-        let outcome = outcome.unwrap_or_default();
-        Ok(match &outcome.failure {
-            Some(message) => Work::Failed(
-                Step::Exec,
-                Failure::new(FailureKind::Apply, message.clone()),
-            ),
-            None => Work::Done(outcome),
+        Ok(match outcome.unwrap_or_default() {
+            Outcome::Failed { message, .. } => {
+                Work::Failed(Step::Exec, Failure::new(FailureKind::Apply, message))
+            }
+            outcome => Work::Done(outcome),
         })
     }
 
@@ -329,12 +327,12 @@ impl Attempt<'_> {
         let Some(outcome) = outcome else {
             return Ok(());
         };
-        if outcome.needs_result {
+        if matches!(outcome, Outcome::Planned { .. }) {
             self.delivery.need_result();
         }
         let reports = outcome
-            .result
-            .iter()
+            .result()
+            .into_iter()
             .map(|result| report(ReportKind::Result, result))
             .collect();
         let value = serde_json::to_value(outcome).unwrap_or_default();
@@ -348,15 +346,10 @@ impl Attempt<'_> {
     }
 
     async fn outputs(&self, outcome: Option<&Outcome>) -> Result<(), JournalError> {
-        let Some(outcome) = outcome.filter(|outcome| outcome.failure.is_none()) else {
+        let Some(outputs) = outcome.and_then(Outcome::outputs) else {
             return Ok(());
         };
-        let outputs = report(
-            ReportKind::Outputs,
-            &OutputsReport {
-                outputs: outcome.outputs.clone(),
-            },
-        );
+        let outputs = report(ReportKind::Outputs, &OutputsReport { outputs });
         // A previous process may have queued the outputs before it crashed.
         let last = self
             .worker
@@ -441,16 +434,14 @@ impl Attempt<'_> {
         let (last_status, reports) = match work {
             Work::Done(outcome) => {
                 let mut reports = vec![status(ExecutionStatus::Finished, None)];
-                if outcome.finishes_job {
-                    reports.push(report(
-                        ReportKind::Job,
-                        &JobUpdate {
-                            status: JobStatus::Finished,
-                        },
-                    ));
-                }
-                if outcome.stops_process && !self.start.resumed {
-                    ended = Ended::StopProcess;
+                if let Outcome::StopProcess { finishes_job } = outcome {
+                    if finishes_job {
+                        let status = JobStatus::Finished;
+                        reports.push(report(ReportKind::Job, &JobUpdate { status }));
+                    }
+                    if !self.start.resumed {
+                        ended = Ended::StopProcess;
+                    }
                 }
                 log.info("the job is finished");
                 (ExecutionStatus::Finished, reports)
@@ -504,6 +495,15 @@ impl Attempt<'_> {
         self.delivery.wait_settled(last).await;
         Ok(ended)
     }
+}
+
+/// The effect is done, but nobody can tell what it produced: it must not run again.
+fn unreadable_outcome(error: &serde_json::Error) -> Failure {
+    let message = format!(
+        "the job's effect is done, but this version cannot read what an earlier one has recorded \
+         of it ({error}); the job is not run again, start a new one"
+    );
+    Failure::new(FailureKind::Internal, message)
 }
 
 fn failure_result(job: &Job, handler: Option<&dyn Handler>, step: Step, message: &str) -> Report {

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::Worker;
 use super::claim::Claimed;
+use super::handler::Outcome;
 use super::lifecycle::Start;
 use super::outbox::{Delivery, ReportSource};
 use crate::control::wire::JobRecord;
@@ -166,8 +167,8 @@ impl Worker {
             .for_each_concurrent(MAX_CONCURRENT_DELIVERIES, async |claim| {
                 let Some(execution) = &claim.execution else { return };
                 let delivery = Delivery::default();
-                let needs_result = claim.outcome.as_ref().and_then(|outcome| outcome.get("needs_result"));
-                if needs_result == Some(&serde_json::Value::Bool(true)) {
+                let outcome = claim.outcome.as_ref().map(Outcome::from_journal);
+                if matches!(outcome, Some(Ok(Outcome::Planned { .. }))) {
                     delivery.need_result();
                 }
                 delivery.close();

@@ -29,7 +29,7 @@ impl Default for Limits {
     }
 }
 
-/// Reads the first document of `text`; `Missing` if there is none.
+/// Reads the first document of `text`; `None` if there is none.
 ///
 /// # Errors
 /// [`YamlError`], also for an alias that is undefined, recursive or out of proportion.

@@ -105,14 +105,16 @@ impl Steps for Run {
                 Behaviour::Panic => panic!("an invented panic"),
                 Behaviour::Succeed | Behaviour::NeedResult => {}
             }
-            Ok(Outcome {
-                result: Some(ResultReport {
-                    success: true,
-                    ..ResultReport::default()
-                }),
-                outputs: json!({"made": 1}).as_object().unwrap().clone(),
-                needs_result: self.0.behaviour == Behaviour::NeedResult,
-                ..Outcome::default()
+            let result = ResultReport {
+                success: true,
+                ..ResultReport::default()
+            };
+            Ok(match self.0.behaviour {
+                Behaviour::NeedResult => Outcome::Planned { result },
+                _ => Outcome::Done {
+                    result: Some(result),
+                    outputs: json!({"made": 1}).as_object().unwrap().clone(),
+                },
             })
         })
     }

@@ -115,7 +115,7 @@ impl Cause {
     }
 }
 
-/// Diagnoses an object that is not ready. Returns `Missing` if no fault is found, so that it may still
+/// Diagnoses an object that is not ready. Returns `None` if no fault is found, so that it may still
 /// become ready.
 ///
 /// # Errors

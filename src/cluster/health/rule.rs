@@ -89,7 +89,7 @@ impl FromStr for ReadyRule {
 const STACK_SIZE: usize = 64 << 20;
 
 /// Runs deeply recursive work on a thread with a large stack and blocks until it ends. Returns
-/// `Missing` if the thread could not start or panicked.
+/// `None` if the thread could not start or panicked.
 fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()

@@ -8,336 +8,361 @@
 //! never overwritten.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use serde_json::Value;
 
-use crate::cluster::client::api::{Force, NEW, Write};
-use crate::cluster::client::discovery::{Resource, Served};
+use crate::cluster::client::discovery::Served;
 use crate::cluster::client::{Api, ClusterError};
-use crate::cluster::fields::adopt::taken_over;
 use crate::cluster::fields::ignore::leave_as_they_are;
 use crate::cluster::fields::managed_values::{fingerprint_of, touched};
-use crate::cluster::fields::marks::keep_mark;
 use crate::cluster::fields::render;
 use crate::cluster::health::readiness::compute_status;
-use crate::cluster::rollout::inventory::Record;
-use crate::cluster::rollout::options::{Conflicts, Options};
-use crate::cluster::rollout::plan::{dry_run_recreation, explain};
-use crate::cluster::rollout::preconditions::{Action, Check, Conflict, ConflictKind};
-use crate::cluster::rollout::prune::cascade_reason;
+use crate::cluster::rollout::dependency::failed_dependency;
+use crate::cluster::rollout::failure::{Failure, Refusal};
+use crate::cluster::rollout::inventory::{Inventory, Record};
+use crate::cluster::rollout::item::{Action, Conflict, Item, Outcome, Problem};
+use crate::cluster::rollout::options::Options;
+use crate::cluster::rollout::refused::{errors, explain};
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::stage::Stage;
+use crate::cluster::rollout::write::{NotWritten, POLL_INTERVAL, PREREQUISITE_TIMEOUT, Writer};
 use crate::manifest::Object;
-use crate::manifest::managed_fields::is_applied_by;
-use crate::plan::changeset::{Change, Op, ResourceDiff};
+use crate::plan::changeset::{Op, ResourceDiff};
 
 /// Maximum number of concurrent applies.
 const MAX_CONCURRENT: usize = 8;
 
-/// Maximum number of times that an object is read again after a conflict.
-const MAX_REREADS: usize = 10;
-
-/// Timeout for a CRD to be established, for a new kind to be served, and for an object to be gone
-/// before its recreation.
-const PREREQUISITE_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Timeout for a changed CRD to take effect: until then the server may refuse new fields as
-/// unknown.
-const CRD_PROPAGATION_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Interval between polls.
-const POLL_INTERVAL: Duration = Duration::from_millis(200);
-
 /// Result of an apply.
-#[derive(Debug, Default)]
-pub struct ApplyResult {
-    /// What happened to each object, in the order of the objects.
-    pub diffs: Vec<ResourceDiff>,
-    /// The objects that exist now, as they were last read or written.
-    pub objects: Vec<Object>,
-    /// Objects whose managed fields have changed since the plan was made.
-    pub conflicts: Vec<Conflict>,
-    /// Whether an object was refused because other managers own fields of it.
-    pub is_owned_by_others: bool,
-    /// Whether the server refused an object for lack of permission.
-    pub is_forbidden: bool,
+#[derive(Debug)]
+pub struct Applied<'s> {
+    /// The objects, each with its outcome.
+    pub items: Vec<Item<'s>>,
+    /// The inventory, with what was done; `None` if the objects belong to no component.
+    pub inventory: Option<Inventory>,
+    /// The kinds that the cluster serves now.
+    pub served: Served,
     /// The error that ended the apply early.
     pub aborted: Option<ClusterError>,
 }
 
-impl ApplyResult {
-    /// Returns the error that ended the apply early, and the objects that failed, each with its
-    /// reason.
-    pub fn errors(&self) -> Vec<String> {
-        let broken_off = self.aborted.iter().map(ToString::to_string);
-        broken_off
-            .chain(crate::cluster::rollout::plan::errors(self.diffs.iter()))
+impl Applied<'_> {
+    /// Returns what happened to each object, in the order of the objects.
+    pub fn diffs(&self) -> impl Iterator<Item = &ResourceDiff> {
+        self.outcomes().map(|outcome| &outcome.diff)
+    }
+
+    /// Returns the objects that exist now, as they were last read or written.
+    pub fn objects(&self) -> Vec<Object> {
+        self.outcomes()
+            .filter_map(|outcome| outcome.now.clone())
             .collect()
+    }
+
+    /// Returns why the apply failed; `None` if every object is as desired.
+    pub fn failure(&self) -> Option<Failure> {
+        let problems = self
+            .outcomes()
+            .filter_map(|outcome| outcome.problem.as_ref());
+        let conflicts: Vec<Conflict> = problems
+            .clone()
+            .filter_map(|problem| match problem {
+                Problem::Conflict(conflict) => Some(conflict.clone()),
+                _ => None,
+            })
+            .collect();
+        if !conflicts.is_empty() {
+            return Some(Failure::PlanConflict(conflicts));
+        }
+        let refusals = problems.filter_map(|problem| match problem {
+            Problem::Refused(refusal) => Some(*refusal),
+            _ => None,
+        });
+        let aborted = self.aborted.iter();
+        let refusal = refusals.chain(aborted.clone().map(Refusal::from)).max();
+        let errors: Vec<String> = aborted
+            .map(ToString::to_string)
+            .chain(errors(self.diffs()))
+            .collect();
+        (!errors.is_empty()).then(|| Failure::Refused {
+            errors,
+            refusal: refusal.unwrap_or(Refusal::Server),
+        })
+    }
+
+    fn outcomes(&self) -> impl Iterator<Item = &Outcome> + Clone {
+        self.items.iter().filter_map(|item| item.outcome.as_ref())
     }
 }
 
-/// Applies a set. `actions` holds one action for each object of the snapshot, in the same order.
-/// Reports each stage to `progress`.
+/// Applies the items of a snapshot by stages. Reports each stage to `progress`.
 ///
 /// # Errors
 /// Fails if the inventory cannot be written before the first apply; then nothing is applied.
-pub async fn apply(
+pub async fn apply<'s>(
     api: &Api,
-    snapshot: &mut Snapshot,
-    actions: &[Action],
+    snapshot: &'s Snapshot,
+    items: Vec<Item<'s>>,
     options: &Options,
     progress: &(dyn Fn(&str) + Sync),
-) -> Result<ApplyResult, ClusterError> {
-    let mut applied = ApplyResult::default();
-    let mut done: Vec<Option<ObjectResult>> = snapshot.objects.iter().map(|_| None).collect();
-    let mut failed: Vec<Object> = Vec::new();
-    let mut is_intent_recorded = record_intent_if_possible(api, snapshot, actions, options).await?;
+) -> Result<Applied<'s>, ClusterError> {
+    let mut run = Run {
+        api,
+        snapshot,
+        options,
+        applied: Applied {
+            items,
+            inventory: snapshot.inventory.clone(),
+            served: snapshot.served.clone(),
+            aborted: None,
+        },
+        failed: Vec::new(),
+    };
+    let mut is_intent_recorded = run.may_record_intent();
+    if is_intent_recorded {
+        run.record_intent().await?;
+    }
     for stage in Stage::ALL {
-        let members: Vec<usize> = (0..snapshot.objects.len())
-            .filter(|at| snapshot.objects.get(*at).map(Stage::of) == Some(stage))
-            .collect();
-        if members.is_empty() {
+        let Some(summary) = run.stage(stage).await else {
             continue;
-        }
-        if applied.aborted.is_none() {
-            refresh_discovery(api, snapshot, &members, &failed, stage).await;
-        }
-        let shared = &*snapshot;
-        let broken_off = applied.aborted.as_ref();
-        let applier = Applier {
-            api,
-            snapshot: shared,
-            options,
         };
-        let one = |at: usize| {
-            let (object, action) = (shared.objects.get(at), actions.get(at));
-            let blocked = object.and_then(|object| failed_dependency(object, stage, &failed));
-            let blocked = broken_off
-                .map(ToString::to_string)
-                .or(blocked.map(|subject| format!("{subject} failed")));
-            let applier = &applier;
-            async move {
-                let (object, action) = object.zip(action)?;
-                Some((at, applier.apply_one(object, action, blocked).await))
+        progress(&summary);
+        if stage == Stage::Prerequisites {
+            run.await_crds().await;
+        }
+        if !is_intent_recorded && run.applied.aborted.is_none() {
+            match run.record_intent().await {
+                Ok(()) => is_intent_recorded = true,
+                Err(error) => run.applied.aborted = Some(error),
             }
-        };
-        let work: Vec<_> = members.iter().map(|at| one(*at)).collect();
-        let results: Vec<_> = futures_util::stream::iter(work)
+        }
+    }
+    run.record_results();
+    Ok(run.applied)
+}
+
+/// An apply under way.
+struct Run<'a, 's> {
+    api: &'a Api,
+    snapshot: &'s Snapshot,
+    options: &'a Options,
+    applied: Applied<'s>,
+    /// Objects that failed: those that depend on them are not tried.
+    failed: Vec<&'s Object>,
+}
+
+impl<'s> Run<'_, 's> {
+    /// Applies the objects of a stage. Returns a summary; `None` if the stage has no objects.
+    async fn stage(&mut self, stage: Stage) -> Option<String> {
+        if !self.members(stage).any(|_| true) {
+            return None;
+        }
+        if self.applied.aborted.is_none() {
+            self.refresh_discovery(stage).await;
+        }
+        let run = &*self;
+        let items = run.applied.items.iter().enumerate();
+        let work: Vec<_> = items
+            .filter(|(_, item)| Stage::of(item.object) == stage)
+            .map(|(at, item)| async move { (at, run.apply_one(item, stage).await) })
+            .collect();
+        let outcomes: Vec<(usize, Outcome)> = futures_util::stream::iter(work)
             .buffer_unordered(MAX_CONCURRENT)
             .collect()
             .await;
+        let count = outcomes.len();
         let mut refused = 0;
-        for (at, result) in results.into_iter().flatten() {
-            if result.diff.change == Change::Error {
+        for (at, outcome) in outcomes {
+            let Some(item) = self.applied.items.get_mut(at) else {
+                continue;
+            };
+            if outcome.problem.is_some() {
                 refused += 1;
-                failed.extend(snapshot.objects.get(at).cloned());
+                self.failed.push(item.object);
             }
-            if let Some(slot) = done.get_mut(at) {
-                *slot = Some(result);
-            }
+            item.outcome = Some(outcome);
         }
-        let written = members.len() - refused;
+        let written = count - refused;
         let failures = if refused > 0 {
             format!(", {refused} failed")
         } else {
             String::new()
         };
-        progress(&format!(
-            "{}: {written} of {} objects{failures}",
-            stage.words(),
-            members.len()
-        ));
-        if stage == Stage::Prerequisites {
-            let definitions = members.iter().filter_map(|at| snapshot.objects.get(*at));
-            let definitions: Vec<&Object> = definitions
-                .filter(|object| object.is_definition() && !failed.contains(object))
-                .collect();
-            failed.extend(
-                await_established(api, &snapshot.served, &definitions)
-                    .await
-                    .into_iter()
-                    .cloned(),
-            );
+        let name = stage.words();
+        Some(format!("{name}: {written} of {count} objects{failures}"))
+    }
+
+    fn members(&self, stage: Stage) -> impl Iterator<Item = &'s Object> {
+        let objects = self.applied.items.iter().map(|item| item.object);
+        objects.filter(move |object| Stage::of(object) == stage)
+    }
+
+    async fn apply_one(&self, item: &Item<'s>, stage: Stage) -> Outcome {
+        let Item {
+            object,
+            live,
+            action,
+            ..
+        } = item;
+        let plural = self.applied.served.plural(object);
+        let failed = |message: String, problem| Outcome {
+            diff: render::failed(plural, Op::Apply, object, message, false),
+            now: live.cloned(),
+            problem: Some(problem),
+        };
+        let resource = match self.applied.served.resource(object) {
+            Ok(resource) => resource,
+            Err(error) => return failed(error.to_string(), Problem::Refused(Refusal::Server)),
+        };
+        let dependency = failed_dependency(object, stage, &self.failed);
+        let blocked = match &self.applied.aborted {
+            Some(error) => Some(error.to_string()),
+            None => dependency.map(|subject| format!("{subject} failed")),
+        };
+        if let Some(blocked) = blocked {
+            return failed(format!("not tried, because {blocked}"), Problem::Skipped);
         }
-        if !is_intent_recorded && applied.aborted.is_none() {
-            match record_intent(api, snapshot, actions, options).await {
-                Ok(()) => is_intent_recorded = true,
-                Err(error) => applied.aborted = Some(error),
+        if let (Action::Leave, Some(live)) = (action, live) {
+            return Outcome {
+                diff: render::unchanged(plural, live, false),
+                now: Some((*live).clone()),
+                problem: None,
+            };
+        }
+        let writer = Writer {
+            api: self.api,
+            provided: &self.snapshot.provided,
+            options: self.options,
+        };
+        match writer.write(resource, object, action, live.cloned()).await {
+            Ok(after) => Outcome {
+                diff: render::resource_diff(plural, Op::Apply, *live, Some(&after), false),
+                now: Some(after),
+                problem: None,
+            },
+            Err(NotWritten::Conflict(conflict)) => {
+                failed(conflict.to_string(), Problem::Conflict(conflict))
+            }
+            Err(NotWritten::Cluster(error)) => failed(
+                explain(&error, live.is_some()),
+                Problem::Refused(Refusal::from(&error)),
+            ),
+        }
+    }
+
+    /// Waits for the CRDs that were applied to be established.
+    async fn await_crds(&mut self) {
+        let crds: Vec<&'s Object> = self
+            .members(Stage::Prerequisites)
+            .filter(|object| object.is_definition() && !self.failed.contains(object))
+            .collect();
+        let late = await_established(self.api, &self.applied.served, crds).await;
+        self.failed.extend(late);
+    }
+
+    /// Refreshes discovery for the kinds of this stage that are not served yet, until all are or
+    /// the timeout ends.
+    async fn refresh_discovery(&mut self, stage: Stage) {
+        let deadline = self.api.clock.elapsed() + PREREQUISITE_TIMEOUT;
+        // The server serves a kind a moment after its CRD is established.
+        loop {
+            let missing = self.unserved(stage);
+            let is_over = self.api.clock.elapsed() >= deadline || self.api.stop.is_stopped();
+            if missing.is_empty() || is_over {
+                return;
+            }
+            for api_version in missing {
+                // A group that is not served yet is requested again in the next round.
+                if let Err(error) = self.applied.served.learn(self.api, &api_version).await {
+                    tracing::debug!(%error, "is not served yet");
+                }
+            }
+            if !self.unserved(stage).is_empty() {
+                self.api.clock.sleep(POLL_INTERVAL).await;
             }
         }
     }
-    record_results(snapshot, &done, options);
-    for result in done.into_iter().flatten() {
-        applied.diffs.push(result.diff);
-        applied.objects.extend(result.now);
-        applied.conflicts.extend(result.conflict);
-        applied.is_owned_by_others |= result.is_owned_by_others;
-        applied.is_forbidden |= result.is_forbidden;
-    }
-    Ok(applied)
-}
 
-/// Writes the intended objects to the inventory before anything is applied. Returns false if the
-/// inventory's namespace is part of the set and does not exist yet.
-async fn record_intent_if_possible(
-    api: &Api,
-    snapshot: &mut Snapshot,
-    actions: &[Action],
-    options: &Options,
-) -> Result<bool, ClusterError> {
-    let Some(inventory) = &snapshot.inventory else {
-        return Ok(true);
-    };
-    let namespace = inventory.component.namespace.as_str();
-    let comes_with_the_set = snapshot
-        .objects
-        .iter()
-        .any(|object| object.is_namespace() && object.name() == namespace);
-    let is_there = snapshot
-        .live
-        .values()
-        .any(|live| live.is_namespace() && live.name() == namespace);
-    if comes_with_the_set && !is_there {
-        return Ok(false);
+    /// Returns the API versions of the stage's objects that the cluster does not serve.
+    fn unserved(&self, stage: Stage) -> BTreeSet<String> {
+        self.members(stage)
+            .filter(|object| self.applied.served.resource(object).is_err())
+            .filter(|object| failed_dependency(object, stage, &self.failed).is_none())
+            .map(|object| object.api_version().to_owned())
+            .collect()
     }
-    record_intent(api, snapshot, actions, options).await?;
-    Ok(true)
-}
 
-/// Adds the intended objects to the inventory and writes it. An object that will be created has no
-/// UID yet, even if another object has its name.
-async fn record_intent(
-    api: &Api,
-    snapshot: &mut Snapshot,
-    actions: &[Action],
-    options: &Options,
-) -> Result<(), ClusterError> {
-    let Some(inventory) = &mut snapshot.inventory else {
-        return Ok(());
-    };
-    for (object, action) in snapshot.objects.iter().zip(actions) {
-        let id = object.id();
-        let is_new = !snapshot.live.contains_key(&id)
-            || matches!(action, Action::Write { recreate: true, .. });
-        if is_new || !inventory.objects.contains_key(&id) {
+    /// Returns false if the inventory's namespace is part of the set and does not exist yet.
+    fn may_record_intent(&self) -> bool {
+        let Some(inventory) = &self.applied.inventory else {
+            return true;
+        };
+        !self
+            .snapshot
+            .is_new_namespace(&inventory.component.namespace)
+    }
+
+    /// Adds the intended objects to the inventory and writes it. An object that will be created
+    /// has no UID yet, even if another object has its name.
+    async fn record_intent(&mut self) -> Result<(), ClusterError> {
+        let Some(inventory) = &mut self.applied.inventory else {
+            return Ok(());
+        };
+        for item in &self.applied.items {
+            let id = item.object.id();
+            let is_known = inventory.objects.contains_key(&id);
+            let is_recreated = matches!(item.action, Action::Write { recreate: true, .. });
+            if is_known && item.live.is_some() && !is_recreated {
+                continue;
+            }
             // An object that somebody else has created is adopted: the component may release it,
             // but not delete it.
-            let live = snapshot
-                .live
-                .get(&id)
-                .filter(|_| !inventory.objects.contains_key(&id));
-            let adopted = live.is_some_and(|live| !options.fields.has_applied(live));
+            let adopted = !is_known
+                && item
+                    .live
+                    .is_some_and(|live| !self.options.fields.has_applied(live));
             let record = Record {
-                version: object.version().to_owned(),
+                version: item.object.version().to_owned(),
                 adopted,
                 ..Record::default()
             };
             inventory.objects.insert(id, record);
         }
+        inventory
+            .write_if_changed(self.api, &self.applied.served, &self.options.writer())
+            .await
     }
-    inventory
-        .write_if_changed(api, &snapshot.served, &options.writer())
-        .await
-}
 
-/// Records in the inventory the desired and the live state of the objects that we have applied. For
-/// the others, the inventory keeps only the intent.
-fn record_results(snapshot: &mut Snapshot, done: &[Option<ObjectResult>], options: &Options) {
-    let Some(inventory) = &mut snapshot.inventory else {
-        return;
-    };
-    let key = options.fields.key.as_deref();
-    for (object, done) in snapshot.objects.iter().zip(done) {
-        let Some(ObjectResult {
-            now: Some(now),
-            is_ours: true,
-            ..
-        }) = done
-        else {
-            continue;
-        };
-        let mut wanted = object.clone();
-        leave_as_they_are(&mut wanted, now, &options.fields);
-        let is_secret = wanted.is_secret();
-        let adopted = inventory
-            .objects
-            .get(&object.id())
-            .is_some_and(|known| known.adopted);
-        let record = Record {
-            version: now.version().to_owned(),
-            adopted,
-            uid: now.uid().unwrap_or_default().to_owned(),
-            wanted: fingerprint_of(&wanted, is_secret, key),
-            seen: fingerprint_of(&touched(object, now, &options.fields), is_secret, key),
-            superseded: None,
-        };
-        inventory.objects.insert(object.id(), record);
-    }
-}
-
-/// Returns the failed object that this object depends on: the CRD of its kind, its namespace, or an
-/// object of an earlier stage that it names.
-fn failed_dependency(object: &Object, stage: Stage, failed: &[Object]) -> Option<String> {
-    let blocks = |other: &&Object| {
-        if other.is_definition() {
-            return other.defines() == Some((object.group(), object.kind()));
-        }
-        if other.is_namespace() {
-            return other.name() == object.namespace();
-        }
-        let is_near = other.namespace() == object.namespace() || other.namespace().is_empty();
-        let mut content = object.0.iter().filter(|(member, _)| *member != "metadata");
-        Stage::of(other) < stage
-            && is_near
-            && content.any(|(_, value)| mentions(value, other.name()))
-    };
-    failed.iter().find(blocks).map(Object::subject)
-}
-
-/// Returns true if a string in the value equals the name.
-fn mentions(value: &Value, name: &str) -> bool {
-    match value {
-        Value::String(text) => text == name,
-        Value::Array(items) => items.iter().any(|item| mentions(item, name)),
-        Value::Object(map) => map.values().any(|member| mentions(member, name)),
-        _ => false,
-    }
-}
-
-/// Refreshes discovery for the kinds of this stage that are not served yet, until all are or the
-/// timeout ends.
-async fn refresh_discovery(
-    api: &Api,
-    snapshot: &mut Snapshot,
-    members: &[usize],
-    failed: &[Object],
-    stage: Stage,
-) {
-    let unknown = |snapshot: &Snapshot| -> BTreeSet<String> {
-        let objects = members.iter().filter_map(|at| snapshot.objects.get(*at));
-        let unknown = objects.filter(|object| snapshot.served.resource(object).is_err());
-        let unknown = unknown.filter(|object| failed_dependency(object, stage, failed).is_none());
-        unknown
-            .map(|object| object.api_version().to_owned())
-            .collect()
-    };
-    let end = api.clock.elapsed() + PREREQUISITE_TIMEOUT;
-    // The server serves a kind a moment after its CRD is established.
-    loop {
-        let missing = unknown(snapshot);
-        if missing.is_empty() || api.clock.elapsed() >= end || api.stop.is_stopped() {
+    /// Records in the inventory the desired and the live state of the objects that we have
+    /// applied. For the others, the inventory keeps only the intent.
+    fn record_results(&mut self) {
+        let Some(inventory) = &mut self.applied.inventory else {
             return;
-        }
-        for api_version in missing {
-            // A group that is not served yet is requested again in the next round.
-            if let Err(error) = snapshot.served.learn(api, &api_version).await {
-                tracing::debug!(%error, "is not served yet");
-            }
-        }
-        if !unknown(snapshot).is_empty() {
-            api.clock.sleep(POLL_INTERVAL).await;
+        };
+        let fields = &self.options.fields;
+        let key = fields.key.as_deref();
+        for item in &self.applied.items {
+            let Some(Outcome {
+                now: Some(now),
+                problem: None,
+                ..
+            }) = &item.outcome
+            else {
+                continue;
+            };
+            let mut desired = item.object.clone();
+            leave_as_they_are(&mut desired, now, fields);
+            let is_secret = desired.is_secret();
+            let id = item.object.id();
+            let known = inventory.objects.get(&id);
+            let record = Record {
+                version: now.version().to_owned(),
+                adopted: known.is_some_and(|known| known.adopted),
+                uid: now.uid().unwrap_or_default().to_owned(),
+                wanted: fingerprint_of(&desired, is_secret, key),
+                seen: fingerprint_of(&touched(item.object, now, fields), is_secret, key),
+                superseded: None,
+            };
+            inventory.objects.insert(id, record);
         }
     }
 }
@@ -346,9 +371,8 @@ async fn refresh_discovery(
 async fn await_established<'a>(
     api: &Api,
     served: &Served,
-    definitions: &[&'a Object],
+    mut waiting: Vec<&'a Object>,
 ) -> Vec<&'a Object> {
-    let mut waiting = definitions.to_vec();
     let end = api.clock.elapsed() + PREREQUISITE_TIMEOUT;
     loop {
         let mut still = Vec::new();
@@ -369,284 +393,5 @@ async fn await_established<'a>(
         }
         waiting = still;
         api.clock.sleep(POLL_INTERVAL).await;
-    }
-}
-
-/// Result of one object.
-struct ObjectResult {
-    diff: ResourceDiff,
-    now: Option<Object>,
-    /// Whether the object exists as we have applied it.
-    is_ours: bool,
-    conflict: Option<Conflict>,
-    is_owned_by_others: bool,
-    is_forbidden: bool,
-}
-
-impl ObjectResult {
-    fn applied(diff: ResourceDiff, now: Object) -> Self {
-        Self {
-            now: Some(now),
-            is_ours: true,
-            ..Self::not_applied(diff, None)
-        }
-    }
-
-    /// Result of an object that was not applied.
-    fn not_applied(diff: ResourceDiff, now: Option<Object>) -> Self {
-        Self {
-            diff,
-            now,
-            is_ours: false,
-            conflict: None,
-            is_owned_by_others: false,
-            is_forbidden: false,
-        }
-    }
-}
-
-struct Applier<'a> {
-    api: &'a Api,
-    snapshot: &'a Snapshot,
-    options: &'a Options,
-}
-
-/// Why an object was not written.
-enum Refusal {
-    Cluster(ClusterError),
-    Conflict(Conflict),
-}
-
-impl From<ClusterError> for Refusal {
-    fn from(error: ClusterError) -> Self {
-        Self::Cluster(error)
-    }
-}
-
-impl Applier<'_> {
-    async fn apply_one(
-        &self,
-        object: &Object,
-        action: &Action,
-        blocked: Option<String>,
-    ) -> ObjectResult {
-        let live = self.snapshot.live.get(&object.id());
-        let resource = match self.snapshot.served.resource(object) {
-            Ok(resource) => resource,
-            Err(error) => {
-                return ObjectResult::not_applied(
-                    render::failed("", Op::Apply, object, error.to_string(), false),
-                    live.cloned(),
-                );
-            }
-        };
-        if let Some(blocked) = blocked {
-            let message = format!("not tried, because {blocked}");
-            return ObjectResult::not_applied(
-                render::failed(resource.plural(), Op::Apply, object, message, false),
-                live.cloned(),
-            );
-        }
-        if let (Action::Leave, Some(live)) = (action, live) {
-            return ObjectResult::applied(
-                render::unchanged(resource.plural(), live, false),
-                live.clone(),
-            );
-        }
-        match self.write(resource, object, action, live.cloned()).await {
-            Ok(after) => ObjectResult::applied(
-                render::resource_diff(resource.plural(), Op::Apply, live, Some(&after), false),
-                after,
-            ),
-            Err(Refusal::Conflict(breach)) => {
-                let diff = render::failed(
-                    resource.plural(),
-                    Op::Apply,
-                    object,
-                    breach.to_string(),
-                    false,
-                );
-                ObjectResult {
-                    conflict: Some(breach),
-                    ..ObjectResult::not_applied(diff, live.cloned())
-                }
-            }
-            Err(Refusal::Cluster(error)) => {
-                let diff = render::failed(
-                    resource.plural(),
-                    Op::Apply,
-                    object,
-                    explain(&error, live.is_some()),
-                    false,
-                );
-                ObjectResult {
-                    is_owned_by_others: error.is_owned_by_others(),
-                    is_forbidden: error.is_forbidden(),
-                    ..ObjectResult::not_applied(diff, live.cloned())
-                }
-            }
-        }
-    }
-
-    /// Applies an object, provided that its managed fields are as they were read.
-    async fn write(
-        &self,
-        resource: &Resource,
-        object: &Object,
-        action: &Action,
-        mut live: Option<Object>,
-    ) -> Result<Object, Refusal> {
-        let mut reads = 0;
-        let mut recreate = matches!(action, Action::Write { recreate: true, .. });
-        let mut is_new = live.is_none();
-        let propagation_deadline = self.api.clock.elapsed() + CRD_PROPAGATION_TIMEOUT;
-        loop {
-            if recreate && let Some(old) = &live {
-                // The keep annotation may have been set since the plan was made.
-                let mark = keep_mark(old).map(|(key, value)| format!("of {key}: {value}"));
-                if let Some(reason) = mark.or_else(|| cascade_reason(old).map(str::to_owned)) {
-                    let reason = format!(
-                        "{} is not deleted and recreated, because {reason}",
-                        old.subject()
-                    );
-                    return Err(ClusterError::Guarded(reason).into());
-                }
-                match dry_run_recreation(self.api, resource, object, &self.options.fields.manager)
-                    .await
-                {
-                    Err(error)
-                        if self.may_become_known(object, &error)
-                            && self.api.clock.elapsed() < propagation_deadline =>
-                    {
-                        self.api.clock.sleep(POLL_INTERVAL).await;
-                        continue;
-                    }
-                    other => drop(other?),
-                }
-                self.api.delete(&resource.api, old, None).await?;
-                self.await_gone(resource, old).await?;
-                (live, recreate, is_new) = (None, false, true);
-            }
-            let refused = match self.try_write(resource, object, live.clone()).await {
-                Ok(after) => return Ok(after),
-                // Keep the state that was read, so that the server refuses to overwrite another
-                // one.
-                Err(error)
-                    if self.may_become_known(object, &error)
-                        && self.api.clock.elapsed() < propagation_deadline =>
-                {
-                    self.api.clock.sleep(POLL_INTERVAL).await;
-                    continue;
-                }
-                Err(error)
-                    if (error.is_conflict() || is_new && error.is_owned_by_others())
-                        && reads < MAX_REREADS =>
-                {
-                    error
-                }
-                Err(error) => return Err(error.into()),
-            };
-            reads += 1;
-            tracing::debug!(object = object.subject(), %refused, "the object has changed; reading it again");
-            live = self
-                .api
-                .get(&resource.api, object.namespace(), object.name())
-                .await?;
-            match self.check(object, action, live.as_ref(), is_new) {
-                Check::Unchanged => {}
-                Check::AlreadyApplied => recreate = false,
-                Check::Conflicting(breach) => return Err(Refusal::Conflict(breach)),
-            }
-        }
-    }
-
-    /// Returns true if the server does not know a field that a CRD of the same set may define. A
-    /// changed CRD takes effect with a delay.
-    fn may_become_known(&self, object: &Object, error: &ClusterError) -> bool {
-        error.is_unknown_field() && self.snapshot.provided.kind(object).is_some()
-    }
-
-    /// Checks an object that has changed against the approved plan. Without a plan it may be
-    /// overwritten, unless it was absent and somebody else has created it.
-    fn check(
-        &self,
-        object: &Object,
-        action: &Action,
-        live: Option<&Object>,
-        is_new: bool,
-    ) -> Check {
-        if let Action::Write {
-            expected: Some(promised),
-            ..
-        } = action
-        {
-            return Check::of(object, promised, live, self.options);
-        }
-        match live {
-            Some(live) if is_new && !is_applied_by(live, &self.options.fields.manager) => {
-                Check::Conflicting(Conflict {
-                    subject: object.subject(),
-                    kind: ConflictKind::Appeared,
-                })
-            }
-            _ => Check::Unchanged,
-        }
-    }
-
-    async fn try_write(
-        &self,
-        resource: &Resource,
-        object: &Object,
-        live: Option<Object>,
-    ) -> Result<Object, ClusterError> {
-        let (api, manager) = (self.api, self.options.fields.manager.as_str());
-        let mut wanted = object.clone();
-        let Some(mut live) = live else {
-            set_resource_version(&mut wanted, NEW.into());
-            return api
-                .apply(&resource.api, &wanted, manager, Write::Real, Force::No)
-                .await;
-        };
-        if let Some(owners) = taken_over(&live, manager, &self.options.fields.adopt_from) {
-            live = api.set_owners(&resource.api, &live, owners).await?;
-        }
-        leave_as_they_are(&mut wanted, &live, &self.options.fields);
-        if let Some(version) = live.metadata("resourceVersion") {
-            set_resource_version(&mut wanted, version.clone());
-        }
-        let force = if self.options.conflicts == Conflicts::Force {
-            Force::Yes
-        } else {
-            Force::No
-        };
-        api.apply(&resource.api, &wanted, manager, Write::Real, force)
-            .await
-    }
-
-    async fn await_gone(&self, resource: &Resource, live: &Object) -> Result<(), ClusterError> {
-        let end = self.api.clock.elapsed() + PREREQUISITE_TIMEOUT;
-        while self
-            .api
-            .get(&resource.api, live.namespace(), live.name())
-            .await?
-            .is_some()
-        {
-            if self.api.clock.elapsed() >= end || self.api.stop.is_stopped() {
-                let what = format!("{}, which is to be recreated, was not gone", live.subject());
-                return Err(ClusterError::Timeout {
-                    what,
-                    waited: PREREQUISITE_TIMEOUT,
-                });
-            }
-            self.api.clock.sleep(POLL_INTERVAL).await;
-        }
-        Ok(())
-    }
-}
-
-/// Makes the server refuse the write if the object has another resource version.
-fn set_resource_version(object: &mut Object, version: Value) {
-    if let Some(Value::Object(metadata)) = object.0.get_mut("metadata") {
-        metadata.insert("resourceVersion".into(), version);
     }
 }

@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::cluster::client::discovery::Served;
 use crate::cluster::client::{Api, ClusterError, live};
 use crate::cluster::fields::render;
+use crate::cluster::rollout::failure::Refusal;
 use crate::cluster::rollout::stage::Stage;
 use crate::manifest::order::compare;
 use crate::manifest::{Object, ObjectId};
@@ -37,13 +38,13 @@ pub enum DeletionOutcome {
     Refused {
         /// The server's message.
         message: String,
-        /// Whether the permission is missing.
-        is_forbidden: bool,
+        /// Who refuses.
+        refusal: Refusal,
     },
 }
 
 impl DeletionOutcome {
-    /// Returns why the object still exists; `Missing` if it is gone.
+    /// Returns why the object still exists; `None` if it is gone.
     pub fn reason(&self) -> Option<String> {
         match self {
             Self::Gone => None,
@@ -53,15 +54,12 @@ impl DeletionOutcome {
         }
     }
 
-    /// Returns true if the permission is missing.
-    pub fn is_forbidden(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused {
-                is_forbidden: true,
-                ..
-            }
-        )
+    /// Returns who refused the deletion; `None` if nobody did.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Refused { refusal, .. } => Some(*refusal),
+            _ => None,
+        }
     }
 
     /// Returns the changeset entry for an object that existed.
@@ -207,7 +205,7 @@ async fn delete_one(api: &Api, served: &Served, object: &Object) -> Result<(), C
 fn refused_with(error: &ClusterError) -> DeletionOutcome {
     DeletionOutcome::Refused {
         message: error.to_string(),
-        is_forbidden: error.is_forbidden(),
+        refusal: Refusal::from(error),
     }
 }
 

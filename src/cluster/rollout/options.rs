@@ -83,7 +83,7 @@ pub struct Options {
     pub deny: Vec<DenyRule>,
     /// Whether objects that existed before the component are deleted when they leave it.
     pub prune_adopted: bool,
-    /// Signs inventories; `Missing` for commands that people run.
+    /// Signs inventories; `None` for commands that people run.
     pub signer: Option<Signer>,
 }
 

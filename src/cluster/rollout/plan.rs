@@ -21,14 +21,19 @@ use crate::cluster::fields::policy::FieldPolicy;
 use crate::cluster::fields::schema::{Published, faults_by_definition};
 use crate::cluster::fields::{marks, render};
 use crate::cluster::rollout::annotations::RECREATE;
+use crate::cluster::rollout::failure::{Failure, Refusal, join_reasons};
+use crate::cluster::rollout::item::{Action, Expectation, Item};
 use crate::cluster::rollout::options::{Conflicts, Options};
-use crate::cluster::rollout::prune::Deletion;
+use crate::cluster::rollout::preconditions::is_up_to_date;
+use crate::cluster::rollout::prune::Pruning;
+use crate::cluster::rollout::refused::{dry_run_recreation, errors, explain};
+use crate::cluster::rollout::saved::{planned_deletion, subject};
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::{annotations, deny, prune};
+use crate::manifest::Object;
 use crate::manifest::managed_fields::owners;
-use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::{Change, DiffEntry, Op, ResourceDiff};
-use crate::plan::contract::{ExpectedObject, PlannedDeletion, SavedPlan, Subject};
+use crate::plan::contract::{ExpectedObject, SavedPlan};
 
 /// Maximum number of concurrent dry runs.
 const MAX_CONCURRENT: usize = 8;
@@ -73,17 +78,17 @@ pub struct OwnedField {
 
 /// The planned change of one object.
 #[derive(Debug)]
-pub struct Entry {
-    /// Identity of the object.
-    pub id: ObjectId,
+pub struct Entry<'s> {
+    /// The object as it is sent.
+    pub object: &'s Object,
+    /// The live object; `None` if it does not exist.
+    live: Option<&'s Object>,
     /// The change, as the changeset shows it.
     pub diff: ResourceDiff,
     /// How the object was checked.
     pub checked: Checked,
-    /// The managed values of the live object; `Missing` if it does not exist.
+    /// The managed values of the live object; `None` if it does not exist.
     pub managed_values: Option<Object>,
-    /// UID of the live object.
-    uid: Option<String>,
     /// Hash of the managed values after the apply, from the server's dry run.
     expected_hash: Option<String>,
     /// Whether the object would be deleted and recreated.
@@ -93,14 +98,43 @@ pub struct Entry {
     /// Fields that other managers have changed since the last deploy; set instead of `taken` if the
     /// desired state is the same as then.
     pub drift: Vec<OwnedField>,
-    /// Whether the object is refused by a guard: others own fields of it, or `deploy.deny` forbids
-    /// it.
-    pub is_guarded: bool,
-    /// Whether the server refused it for lack of permission.
-    pub is_forbidden: bool,
+    /// Who refuses the object; `None` if it can be applied.
+    pub refusal: Option<Refusal>,
 }
 
-impl Entry {
+impl<'s> Entry<'s> {
+    fn new(object: &'s Object, live: Option<&'s Object>, options: &Options) -> Self {
+        Self {
+            object,
+            live,
+            managed_values: live.map(|live| touched(object, live, &options.fields)),
+            expected_hash: None,
+            diff: render::blank("", Op::Apply, Some(object), true),
+            checked: Checked::Server,
+            recreate: false,
+            taken: Vec::new(),
+            drift: Vec::new(),
+            refusal: None,
+        }
+    }
+
+    fn refuse(&mut self, plural: &str, reason: String, refusal: Refusal) {
+        self.diff = render::failed(plural, Op::Apply, self.object, reason, true);
+        self.refusal = Some(refusal);
+    }
+
+    /// Returns the form of the entry in a saved plan.
+    fn expected(&self) -> ExpectedObject {
+        ExpectedObject {
+            subject: subject(&self.object.id()),
+            change: self.diff.change,
+            touched: self.managed_values.as_ref().map(|values| values.0.clone()),
+            uid: self.live.and_then(Object::uid).map(str::to_owned),
+            expected: self.expected_hash.clone(),
+            recreate: self.recreate,
+        }
+    }
+
     /// Returns a sentence for each field in `taken` and `drift`.
     pub fn remarks(&self) -> impl Iterator<Item = String> {
         let taken = self.taken.iter().map(|owned| (owned, "taken from"));
@@ -121,16 +155,16 @@ impl Entry {
 
 /// The planned changes of an apply.
 #[derive(Debug)]
-pub struct Plan {
-    /// One entry for each object of the snapshot, in the same order.
-    pub entries: Vec<Entry>,
-    /// Objects that are no longer part of the component and would be deleted.
-    pub deletions: Vec<Deletion>,
+pub struct Plan<'s> {
+    /// One entry for each object of the snapshot.
+    pub entries: Vec<Entry<'s>>,
+    /// What happens to the objects that are no longer part of the component.
+    pub pruning: Pruning,
     /// Notes for the user.
     pub notes: Vec<String>,
 }
 
-impl Plan {
+impl<'s> Plan<'s> {
     /// Returns the changeset: every object that changes or fails, deletions last.
     pub fn changes(&self) -> impl Iterator<Item = &ResourceDiff> + Clone {
         let changed = self
@@ -138,7 +172,7 @@ impl Plan {
             .iter()
             .map(|entry| &entry.diff)
             .filter(|diff| diff.change != Change::Unchanged);
-        changed.chain(self.deletions.iter().map(|deletion| &deletion.diff))
+        changed.chain(self.pruning.deletions.iter().map(|deletion| &deletion.diff))
     }
 
     /// Returns the changeset and consumes the plan.
@@ -149,7 +183,12 @@ impl Plan {
             .map(|entry| entry.diff)
             .filter(|diff| diff.change != Change::Unchanged);
         changed
-            .chain(self.deletions.into_iter().map(|deletion| deletion.diff))
+            .chain(
+                self.pruning
+                    .deletions
+                    .into_iter()
+                    .map(|deletion| deletion.diff),
+            )
             .collect()
     }
 
@@ -158,100 +197,46 @@ impl Plan {
         self.changes().next().is_none()
     }
 
-    /// Returns the objects that cannot be applied, each with its reason.
-    pub fn errors(&self) -> Vec<String> {
-        errors(self.entries.iter().map(|entry| &entry.diff))
+    /// Returns why the plan cannot be applied: the objects that are refused, each with its reason.
+    pub fn refusal(&self) -> Option<Failure> {
+        let refused = self.entries.iter().filter(|entry| entry.refusal.is_some());
+        let refusal = refused.clone().filter_map(|entry| entry.refusal).max()?;
+        let reasons = errors(refused.map(|entry| &entry.diff));
+        let (count, of) = (reasons.len(), self.entries.len());
+        let reasons = join_reasons(reasons.into_iter());
+        let errors = vec![format!("{count} of {of} objects are refused: {reasons}")];
+        Some(Failure::Refused { errors, refusal })
     }
 
     /// Returns the saved plan: what was read of each object, and what would be deleted.
     pub fn saved_plan(&self, snapshot: &Snapshot, options: &Options) -> SavedPlan {
-        let objects = self.entries.iter().map(|entry| ExpectedObject {
-            subject: subject(&entry.id),
-            change: entry.diff.change,
-            touched: entry
-                .managed_values
-                .as_ref()
-                .map(|touched| touched.0.clone()),
-            uid: entry.uid.clone(),
-            expected: entry.expected_hash.clone(),
-            recreate: entry.recreate,
-        });
-        let deletions = self
-            .deletions
-            .iter()
-            .map(|deletion| planned_deletion(&deletion.live));
+        let objects = self.entries.iter().map(Entry::expected);
+        let deletions = self.pruning.deletions.iter();
+        let deletions = deletions.map(|deletion| planned_deletion(&deletion.live));
         SavedPlan {
             cluster: snapshot.cluster_uid.clone(),
             options: Some(options.fingerprint()),
             ..SavedPlan::new(objects.collect(), deletions.collect())
         }
     }
-}
 
-/// Converts an identity to its form in saved plans.
-pub fn subject(id: &ObjectId) -> Subject {
-    let ObjectId {
-        group,
-        kind,
-        namespace,
-        name,
-    } = id.clone();
-    Subject {
-        group,
-        kind,
-        namespace,
-        name,
+    /// Decides what is done with each object. Of an approved plan, each object must still be as the
+    /// plan has read it when it is written.
+    pub fn into_items(self, options: &Options, is_approved: bool) -> (Vec<Item<'s>>, Pruning) {
+        let item = |entry: Entry<'s>| Item {
+            object: entry.object,
+            live: entry.live,
+            action: match entry.diff.change {
+                Change::Unchanged if is_up_to_date(entry.live, options) => Action::Leave,
+                _ => Action::Write {
+                    recreate: entry.recreate,
+                    expected: is_approved.then(|| Expectation::from(&entry.expected())),
+                },
+            },
+            outcome: None,
+        };
+        (self.entries.into_iter().map(item).collect(), self.pruning)
     }
-}
-
-/// Converts an object to delete to its form in saved plans.
-pub(super) fn planned_deletion(live: &Object) -> PlannedDeletion {
-    PlannedDeletion {
-        subject: subject(&live.id()),
-        uid: live.uid().unwrap_or_default().to_owned(),
-    }
-}
-
-/// Dry-runs a recreation under a temporary name, so that an invalid object never costs the live
-/// one. Returns the result under the object's own name.
-///
-/// # Errors
-/// Fails if the server would not create the object.
-pub(super) async fn dry_run_recreation(
-    api: &Api,
-    resource: &Resource,
-    object: &Object,
-    manager: &str,
-) -> Result<Object, ClusterError> {
-    let mut new = object.clone();
-    let mut name = |name: String| {
-        if let Some(Value::Object(metadata)) = new.0.get_mut("metadata") {
-            metadata.insert("name".into(), name.into());
-        }
-    };
-    let start: String = object.name().chars().take(40).collect();
-    name(format!("{start}-{:08x}", rand::random::<u32>()));
-    let mut made = api
-        .apply(&resource.api, &new, manager, Write::DryRun, Force::No)
-        .await?;
-    if let Some(Value::Object(metadata)) = made.0.get_mut("metadata") {
-        metadata.insert("name".into(), object.name().into());
-    }
-    Ok(made)
-}
-
-/// Returns the failed objects of a changeset, each with its reason.
-pub fn errors<'a>(diffs: impl Iterator<Item = &'a ResourceDiff>) -> Vec<String> {
-    let failed = diffs.filter(|diff| diff.change == Change::Error);
-    failed
-        .map(|diff| {
-            format!(
-                "{}: {}",
-                diff.subject(),
-                diff.error.as_deref().unwrap_or_default()
-            )
-        })
-        .collect()
 }
 
 /// Plans an apply. Errors of single objects are in their entries.
@@ -259,7 +244,11 @@ pub fn errors<'a>(diffs: impl Iterator<Item = &'a ResourceDiff>) -> Vec<String> 
 /// # Errors
 /// Fails if the inventories of other components cannot be read, or this component's inventory was
 /// changed by another client.
-pub async fn plan(api: &Api, snapshot: &Snapshot, options: &Options) -> Result<Plan, ClusterError> {
+pub async fn plan<'s>(
+    api: &Api,
+    snapshot: &'s Snapshot,
+    options: &Options,
+) -> Result<Plan<'s>, ClusterError> {
     let planner = Planner {
         api,
         snapshot,
@@ -270,25 +259,21 @@ pub async fn plan(api: &Api, snapshot: &Snapshot, options: &Options) -> Result<P
         .iter()
         .map(|object| planner.entry(object))
         .collect();
-    let mut entries: Vec<Entry> = futures_util::stream::iter(entries)
+    let mut entries: Vec<Entry<'s>> = futures_util::stream::iter(entries)
         .buffered(MAX_CONCURRENT)
         .collect()
         .await;
     planner.check_locally(&mut entries).await;
     for (object, reason) in deny::refusals(&snapshot.objects, &options.deny) {
-        let id = object.id();
-        for entry in entries.iter_mut().filter(|entry| entry.id == id) {
-            entry.diff = render::failed(
-                snapshot.served.plural(object),
-                Op::Apply,
-                object,
-                reason.clone(),
-                true,
-            );
-            entry.is_guarded = true;
+        let denied = entries
+            .iter_mut()
+            .filter(|entry| std::ptr::eq(entry.object, object));
+        for entry in denied {
+            let plural = snapshot.served.plural(object);
+            entry.refuse(plural, reason.clone(), Refusal::Guard);
         }
     }
-    let pruning = prune::plan(api, snapshot, options).await?;
+    let pruning = prune::decide(api, snapshot, options).await?;
     let guarded = prune::approval_reason(snapshot, &pruning, options);
     let guarded = guarded
         .map(|reason| format!("{reason}; they are allowed only because this plan lists them"));
@@ -298,13 +283,14 @@ pub async fn plan(api: &Api, snapshot: &Snapshot, options: &Options) -> Result<P
         .flat_map(|object| annotations::effects(object, snapshot.live.get(&object.id()), options));
     let notes = pruning
         .notes
-        .into_iter()
+        .iter()
+        .cloned()
         .chain(guarded)
         .chain(marks)
         .collect();
     Ok(Plan {
         entries,
-        deletions: pruning.deletions,
+        pruning,
         notes,
     })
 }
@@ -314,8 +300,21 @@ pub fn with_new_desired_state<'s>(snapshot: &'s Snapshot, options: &Options) -> 
     snapshot
         .objects
         .iter()
-        .filter(|object| !is_desired_state_unchanged(snapshot, options, object))
+        .filter(|object| {
+            let live = snapshot.live.get(&object.id());
+            let desired = desired(object, live, options);
+            !is_desired_state_unchanged(snapshot, options, &desired)
+        })
         .collect()
+}
+
+/// Returns an object as it is sent: ignored fields keep the value that they have in the cluster.
+fn desired(object: &Object, live: Option<&Object>, options: &Options) -> Object {
+    let mut desired = object.clone();
+    if let Some(live) = live {
+        leave_as_they_are(&mut desired, live, &options.fields);
+    }
+    desired
 }
 
 fn is_desired_state_unchanged(snapshot: &Snapshot, options: &Options, wanted: &Object) -> bool {
@@ -326,32 +325,17 @@ fn is_desired_state_unchanged(snapshot: &Snapshot, options: &Options, wanted: &O
     now.is_some() && record.wanted == now && record.superseded.is_none()
 }
 
-struct Planner<'a> {
+struct Planner<'a, 's> {
     api: &'a Api,
-    snapshot: &'a Snapshot,
+    snapshot: &'s Snapshot,
     options: &'a Options,
 }
 
-impl Planner<'_> {
-    async fn entry(&self, object: &Object) -> Entry {
+impl<'s> Planner<'_, 's> {
+    async fn entry(&self, object: &'s Object) -> Entry<'s> {
         let live = self.snapshot.live.get(&object.id());
-        let mut wanted = object.clone();
-        if let Some(live) = live {
-            leave_as_they_are(&mut wanted, live, &self.options.fields);
-        }
-        let mut entry = Entry {
-            id: object.id(),
-            managed_values: live.map(|live| touched(object, live, &self.options.fields)),
-            uid: live.and_then(Object::uid).map(str::to_owned),
-            expected_hash: None,
-            diff: render::blank("", Op::Apply, Some(&wanted), true),
-            checked: Checked::Server,
-            recreate: false,
-            taken: Vec::new(),
-            drift: Vec::new(),
-            is_guarded: false,
-            is_forbidden: false,
-        };
+        let wanted = desired(object, live, self.options);
+        let mut entry = Entry::new(object, live, self.options);
         let Ok(resource) = self.snapshot.served.resource(object) else {
             entry.checked = Checked::Local;
             entry.diff = render::resource_diff("", Op::Apply, None, Some(&wanted), true);
@@ -395,7 +379,7 @@ impl Planner<'_> {
     /// Fills the entry from a successful dry run.
     fn verified(
         &self,
-        entry: &mut Entry,
+        entry: &mut Entry<'s>,
         resource: &Resource,
         wanted: &Object,
         live: Option<&Object>,
@@ -423,7 +407,7 @@ impl Planner<'_> {
     /// may have to be recreated, or is invalid.
     async fn refused(
         &self,
-        entry: &mut Entry,
+        entry: &mut Entry<'s>,
         resource: &Resource,
         wanted: &Object,
         live: Option<&Object>,
@@ -432,7 +416,6 @@ impl Planner<'_> {
         let diff = |before, after: &Object| {
             render::resource_diff(resource.plural(), Op::Apply, before, Some(after), true)
         };
-        let failed = |message| render::failed(resource.plural(), Op::Apply, wanted, message, true);
         if self.depends_on_set(error, wanted) {
             entry.checked = Checked::Local;
             entry.diff = diff(None, wanted);
@@ -443,27 +426,26 @@ impl Planner<'_> {
             entry.diff = diff(live, &after);
         } else if error.is_immutable() && live.is_some_and(|live| self.may_recreate(wanted, live)) {
             entry.recreate = true;
-            entry.diff =
-                match dry_run_recreation(self.api, resource, wanted, &self.options.fields.manager)
-                    .await
-                {
-                    Ok(made) => {
-                        entry.expected_hash = foreseen(
-                            &touched(wanted, &made, &self.options.fields),
-                            &self.options.fields,
-                        );
-                        let told = "the object is deleted and recreated".to_owned();
-                        let mut diff = diff(live, wanted);
-                        diff.entries
-                            .insert(0, DiffEntry::line(None, Change::Removed, told));
-                        diff
-                    }
-                    Err(error) => failed(error.to_string()),
-                };
+            let manager = &self.options.fields.manager;
+            match dry_run_recreation(self.api, resource, wanted, manager).await {
+                Ok(made) => {
+                    let values = touched(wanted, &made, &self.options.fields);
+                    entry.expected_hash = foreseen(&values, &self.options.fields);
+                    let message = "the object is deleted and recreated".to_owned();
+                    entry.diff = diff(live, wanted);
+                    let line = DiffEntry::line(None, Change::Removed, message);
+                    entry.diff.entries.insert(0, line);
+                }
+                Err(error) => {
+                    entry.refuse(resource.plural(), error.to_string(), Refusal::from(&error));
+                }
+            }
         } else {
-            entry.is_guarded = error.is_owned_by_others();
-            entry.is_forbidden = error.is_forbidden();
-            entry.diff = failed(explain(error, live.is_some()));
+            entry.refuse(
+                resource.plural(),
+                explain(error, live.is_some()),
+                Refusal::from(error),
+            );
         }
     }
 
@@ -504,7 +486,7 @@ impl Planner<'_> {
         let ClusterError::Refused { message, code, .. } = error else {
             return false;
         };
-        if self.snapshot.is_in_provided_namespace(object) && error.is_not_found() {
+        if self.snapshot.is_new_namespace(object.namespace()) && error.is_not_found() {
             return true;
         }
         let namespace = object.namespace();
@@ -543,7 +525,7 @@ impl Planner<'_> {
     }
 
     /// Checks the objects that the server could not check, against the schemas of their kinds.
-    async fn check_locally(&self, entries: &mut [Entry]) {
+    async fn check_locally(&self, entries: &mut [Entry<'s>]) {
         let definitions: BTreeMap<(&str, &str), &Object> = self
             .snapshot
             .objects
@@ -552,23 +534,20 @@ impl Planner<'_> {
             .collect();
         let definition =
             |object: &Object| definitions.get(&(object.group(), object.kind())).copied();
-        let objects = self.snapshot.objects.iter();
-        let unchecked = objects
-            .clone()
-            .zip(entries.iter())
-            .filter(|(_, entry)| entry.checked == Checked::Local);
-        let published: BTreeSet<String> = unchecked
-            .filter(|(object, _)| definition(object).is_none())
-            .map(|(object, _)| object.api_version().to_owned())
+        let mut unchecked: Vec<&mut Entry<'s>> = entries
+            .iter_mut()
+            .filter(|entry| entry.checked == Checked::Local)
             .collect();
-        let published = self.published(published).await.ok();
-        for (object, entry) in objects
-            .zip(entries)
-            .filter(|(_, entry)| entry.checked == Checked::Local)
-        {
-            let faults = match (definition(object), &published) {
-                (Some(definition), _) => faults_by_definition(object, definition),
-                (None, Some(published)) => published.faults(object),
+        let versions: BTreeSet<String> = unchecked
+            .iter()
+            .filter(|entry| definition(entry.object).is_none())
+            .map(|entry| entry.object.api_version().to_owned())
+            .collect();
+        let published = self.published(versions).await.ok();
+        for entry in &mut unchecked {
+            let faults = match (definition(entry.object), &published) {
+                (Some(definition), _) => faults_by_definition(entry.object, definition),
+                (None, Some(published)) => published.faults(entry.object),
                 (None, None) => {
                     entry.checked = Checked::Unchecked;
                     continue;
@@ -578,6 +557,7 @@ impl Planner<'_> {
                 entry.diff.change = Change::Error;
                 entry.diff.error = Some(faults.join("; "));
                 entry.diff.entries.clear();
+                entry.refusal = Some(Refusal::Server);
             }
         }
     }
@@ -597,27 +577,4 @@ fn merged_locally(live: &Object, wanted: &Object) -> Object {
     let mut object = live.0.clone();
     overlay(&mut object, &wanted.0);
     Object(object)
-}
-
-/// Formats the reason why an object was refused, with advice.
-pub(super) fn explain(error: &ClusterError, exists: bool) -> String {
-    let owned = error.owned_by_others();
-    if !owned.is_empty() {
-        let fields: Vec<String> = owned
-            .iter()
-            .map(|cause| format!("{} ({})", cause.field, cause.message))
-            .collect();
-        return format!(
-            "other managers own {}; leave the fields out, ignore them ({}), or set \
-             deploy.conflicts to force",
-            fields.join(", "),
-            crate::cluster::fields::ignore::ANNOTATION
-        );
-    }
-    if exists && error.is_immutable() {
-        return format!(
-            "{error}; an immutable field can change only in a new object: give it another name, or allow it to be deleted and recreated, by the setting deploy.recreate, or by the annotation {RECREATE}: allowed where deploy.author_may has recreate"
-        );
-    }
-    error.to_string()
 }

@@ -5,139 +5,17 @@
 //! conflict: the same plan can finish a deploy that was interrupted.
 
 use std::collections::HashMap;
-use std::fmt;
-
-use serde_json::Value;
 
 use crate::cluster::fields::adopt::taken_over;
-use crate::cluster::fields::managed_values::{Moved, foreseen, moved, retaken, touched};
+use crate::cluster::fields::managed_values::{foreseen, moved, retaken, touched};
+use crate::cluster::rollout::item::{Action, Conflict, ConflictKind, Expectation, Item};
 use crate::cluster::rollout::options::Options;
-use crate::cluster::rollout::plan::{Plan, subject};
+use crate::cluster::rollout::saved::subject;
 use crate::cluster::rollout::snapshot::Snapshot;
+use crate::manifest::Object;
 use crate::manifest::managed_fields::is_applied_by;
-use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::Change;
 use crate::plan::contract::{ExpectedObject, SavedPlan, Subject};
-
-/// Maximum number of differences that the message for one object shows.
-const MAX_DIFFERENCES: usize = 5;
-
-/// What an apply does with one object.
-#[derive(Debug, Clone)]
-pub enum Action {
-    /// Nothing, because the object is up to date.
-    Leave,
-    /// Applies the object.
-    Write {
-        /// Whether the live object is deleted first.
-        recreate: bool,
-        /// The state that the approved plan expects; `Missing` without an approved plan.
-        expected: Option<Expectation>,
-    },
-}
-
-/// The state that an approved plan expects of one object, before and after the apply.
-#[derive(Debug, Clone, Default)]
-pub struct Expectation {
-    /// Managed values when the plan was made; `Missing` if the object did not exist.
-    managed_values: Option<Object>,
-    uid: Option<String>,
-    expected_hash: Option<String>,
-    recreate: bool,
-}
-
-impl From<&ExpectedObject> for Expectation {
-    fn from(promise: &ExpectedObject) -> Self {
-        Self {
-            managed_values: promise.touched.clone().map(Object),
-            uid: promise.uid.clone(),
-            expected_hash: promise.expected.clone(),
-            recreate: promise.recreate,
-        }
-    }
-}
-
-/// An object that is not as the approved plan expects.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Conflict {
-    /// Which.
-    pub subject: String,
-    /// The difference.
-    pub kind: ConflictKind,
-}
-
-/// How an object differs from what the plan expects.
-#[derive(Debug, Clone, PartialEq)]
-pub enum ConflictKind {
-    /// It did not exist, and exists now.
-    Appeared,
-    /// It existed, and does not exist now.
-    Gone,
-    /// It was deleted and recreated: the UID differs.
-    Replaced,
-    /// Managed fields have other values.
-    Changed(Vec<Moved>),
-    /// The plan does not contain the object.
-    Unplanned,
-    /// The plan contains the object, and the set does not.
-    Missing,
-    /// It was refused when the plan was made.
-    Refused,
-    /// The plan was made for another cluster.
-    OtherCluster,
-    /// The settings that decide which fields are changed differ from the plan's.
-    OtherSettings,
-}
-
-impl fmt::Display for Conflict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            ConflictKind::Appeared => {
-                write!(f, "it did not exist when the plan was made, and exists now")
-            }
-            ConflictKind::Gone => {
-                write!(f, "it existed when the plan was made, and no longer does")
-            }
-            ConflictKind::Replaced => {
-                write!(f, "it was deleted and recreated since the plan was made")
-            }
-            ConflictKind::Unplanned => write!(f, "it is not in the plan"),
-            ConflictKind::Missing => write!(f, "it is in the plan, but not in the set to apply"),
-            ConflictKind::Refused => write!(f, "it was refused when the plan was made"),
-            ConflictKind::OtherCluster => write!(f, "it is not the one that the plan was made for"),
-            ConflictKind::OtherSettings => {
-                write!(
-                    f,
-                    "deploy.field_manager, take_over, conflicts or ignore have changed since the plan was made"
-                )
-            }
-            ConflictKind::Changed(moved) => {
-                let value = |value: &Option<Value>| match value {
-                    Some(value) => value.to_string().chars().take(200).collect(),
-                    None => "nothing".to_owned(),
-                };
-                let told = moved.iter().take(MAX_DIFFERENCES);
-                let told: Vec<String> = told
-                    .map(|m| {
-                        format!(
-                            "{}: plan {} ↔ now {}",
-                            m.path,
-                            value(&m.planned),
-                            value(&m.now)
-                        )
-                    })
-                    .collect();
-                let more = moved.len().saturating_sub(MAX_DIFFERENCES);
-                write!(f, "{}", told.join(", "))?;
-                if more > 0 {
-                    write!(f, ", and {more} more")
-                } else {
-                    Ok(())
-                }
-            }
-        }
-    }
-}
 
 /// Result of checking one object against what the plan expects.
 pub(super) enum Check {
@@ -213,30 +91,9 @@ impl Expectation {
     }
 }
 
-/// Returns an action for each object of a plan that was just made from this snapshot, in the order
-/// of the objects.
-pub fn actions(plan: &Plan, snapshot: &Snapshot, options: &Options) -> Vec<Action> {
-    let action =
-        |(entry, object): (&crate::cluster::rollout::plan::Entry, &Object)| match entry.diff.change
-        {
-            Change::Unchanged if is_up_to_date(snapshot.live.get(&object.id()), options) => {
-                Action::Leave
-            }
-            _ => Action::Write {
-                recreate: entry.recreate,
-                expected: None,
-            },
-        };
-    plan.entries
-        .iter()
-        .zip(&snapshot.objects)
-        .map(action)
-        .collect()
-}
-
 /// Returns true if we have applied the object, and no manager in `take_over` still owns fields of
 /// it.
-fn is_up_to_date(live: Option<&Object>, options: &Options) -> bool {
+pub(super) fn is_up_to_date(live: Option<&Object>, options: &Options) -> bool {
     live.is_some_and(|live| {
         is_applied_by(live, &options.fields.manager)
             && taken_over(live, &options.fields.manager, &options.fields.adopt_from).is_none()
@@ -263,78 +120,72 @@ pub(super) fn environment_conflicts(
     cluster.into_iter().chain(settings).collect()
 }
 
-/// Returns an action for each object of an approved plan, in the order of the snapshot's objects.
+/// Decides what an approved plan does with each object of the snapshot.
 ///
 /// # Errors
 /// Returns every conflict; then nothing must be written.
-pub fn check_saved_plan(
+pub fn check_saved_plan<'s>(
     saved_plan: &SavedPlan,
-    snapshot: &Snapshot,
+    snapshot: &'s Snapshot,
     options: &Options,
-) -> Result<Vec<Action>, Vec<Conflict>> {
-    let mut promises: HashMap<&Subject, &ExpectedObject> = saved_plan
+) -> Result<Vec<Item<'s>>, Vec<Conflict>> {
+    let mut planned: HashMap<&Subject, &ExpectedObject> = saved_plan
         .objects
         .iter()
-        .map(|promise| (&promise.subject, promise))
+        .map(|expected| (&expected.subject, expected))
         .collect();
-    let (mut actions, mut breaches) = (
-        Vec::new(),
-        environment_conflicts(saved_plan, snapshot, options),
-    );
+    let mut items = Vec::with_capacity(snapshot.objects.len());
+    let mut conflicts = environment_conflicts(saved_plan, snapshot, options);
     for object in &snapshot.objects {
-        let Some(promise) = promises.remove(&subject(&object.id())) else {
-            breaches.push(Conflict {
-                subject: object.subject(),
-                kind: ConflictKind::Unplanned,
-            });
-            continue;
-        };
-        if promise.change == Change::Error {
-            breaches.push(Conflict {
-                subject: object.subject(),
-                kind: ConflictKind::Refused,
-            });
-            continue;
+        let live = snapshot.live.get(&object.id());
+        let expected = planned.remove(&subject(&object.id()));
+        match decide(object, live, expected, options) {
+            Ok(action) => items.push(Item {
+                object,
+                live,
+                action,
+                outcome: None,
+            }),
+            Err(conflict) => conflicts.push(conflict),
         }
-        let (promised, live) = (Expectation::from(promise), snapshot.live.get(&object.id()));
-        let is_done = match Check::of(object, &promised, live, options) {
-            Check::AlreadyApplied => true,
-            Check::Unchanged => false,
-            Check::Conflicting(breach) => {
-                breaches.push(breach);
-                continue;
-            }
-        };
-        actions.push(match promise.change {
-            Change::Unchanged if is_up_to_date(live, options) => Action::Leave,
-            _ => Action::Write {
-                recreate: promise.recreate && !is_done,
-                expected: Some(promised),
-            },
-        });
     }
-    breaches.extend(promises.into_keys().map(|subject| {
-        let Subject {
-            group,
-            kind,
-            namespace,
-            name,
-        } = subject.clone();
-        Conflict {
-            subject: ObjectId {
-                group,
-                kind,
-                namespace,
-                name,
-            }
-            .to_string(),
-            kind: ConflictKind::Missing,
-        }
+    conflicts.extend(planned.into_keys().map(|subject| Conflict {
+        subject: subject.to_string(),
+        kind: ConflictKind::Missing,
     }));
-    breaches.sort_by(|a, b| a.subject.cmp(&b.subject));
-    if breaches.is_empty() {
-        Ok(actions)
+    conflicts.sort_by(|a, b| a.subject.cmp(&b.subject));
+    if conflicts.is_empty() {
+        Ok(items)
     } else {
-        Err(breaches)
+        Err(conflicts)
     }
+}
+
+fn decide(
+    object: &Object,
+    live: Option<&Object>,
+    expected: Option<&ExpectedObject>,
+    options: &Options,
+) -> Result<Action, Conflict> {
+    let conflict = |kind| Conflict {
+        subject: object.subject(),
+        kind,
+    };
+    let expected = expected.ok_or_else(|| conflict(ConflictKind::Unplanned))?;
+    if expected.change == Change::Error {
+        return Err(conflict(ConflictKind::Refused));
+    }
+    let expectation = Expectation::from(expected);
+    let is_applied = match Check::of(object, &expectation, live, options) {
+        Check::AlreadyApplied => true,
+        Check::Unchanged => false,
+        Check::Conflicting(conflict) => return Err(conflict),
+    };
+    Ok(match expected.change {
+        Change::Unchanged if is_up_to_date(live, options) => Action::Leave,
+        _ => Action::Write {
+            recreate: expected.recreate && !is_applied,
+            expected: Some(expectation),
+        },
+    })
 }

@@ -12,6 +12,7 @@ use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::marks::keep_mark;
 use crate::cluster::fields::render;
 use crate::cluster::rollout::delete::{DeletionOutcome, blocked_by, delete, protected_by};
+use crate::cluster::rollout::failure::Refusal;
 use crate::cluster::rollout::inventory::{Inventory, Record};
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::snapshot::Snapshot;
@@ -61,6 +62,25 @@ pub struct Pruning {
 }
 
 impl Pruning {
+    /// Keeps the deletions that are allowed, and notes why the others are not; `allow` returns the
+    /// reason against a deletion.
+    pub(super) fn restrict(
+        &mut self,
+        snapshot: &Snapshot,
+        allow: impl Fn(&Deletion) -> Result<(), String>,
+    ) {
+        let notes = &mut self.notes;
+        self.deletions.retain(|deletion| match allow(deletion) {
+            Ok(()) => true,
+            Err(reason) => {
+                notes.push(format!("{} stays, because {reason}", deletion.id));
+                false
+            }
+        });
+        // Objects that stay also keep their namespace and CRD.
+        self.protect(snapshot);
+    }
+
     /// Keeps the namespaces and CRDs of objects that stay, are desired, or belong to other
     /// components, and the namespace of the inventory.
     pub(super) fn protect(&mut self, snapshot: &Snapshot) {
@@ -94,12 +114,12 @@ impl Pruning {
     }
 }
 
-/// Decides what happens to each stale object of a snapshot.
+/// Decides what happens to each stale object of a snapshot. Decided once for a plan or a deploy.
 ///
 /// # Errors
 /// Fails if the inventories of other components cannot be read, or this component's inventory was
 /// changed by another client.
-pub async fn plan(
+pub async fn decide(
     api: &Api,
     snapshot: &Snapshot,
     options: &Options,
@@ -213,7 +233,7 @@ pub(super) fn is_ours(live: &Object, record: &Record, options: &Options) -> bool
 }
 
 /// Returns the key that all generations of a generated ConfigMap or Secret share: kind, namespace,
-/// and the name without kustomize's hash suffix. Returns `Missing` for other objects.
+/// and the name without kustomize's hash suffix. Returns `None` for other objects.
 fn generator_key(id: &ObjectId) -> Option<(&str, &str, &str)> {
     let (name, hash) = id.name.rsplit_once('-')?;
     let is_hash = hash.len() == 10 && hash.chars().all(|c| "bcdfghkmt2456789".contains(c));
@@ -230,7 +250,7 @@ fn is_kept_for_rollback(record: &Record, now: jiff::Timestamp, is_replaced: bool
     !is_replaced && now.duration_since(since) < ROLLBACK_WINDOW.try_into().unwrap_or_default()
 }
 
-/// Returns why the deletions need a plan that lists them; `Missing` if they may be done without one.
+/// Returns why the deletions need a plan that lists them; `None` if they may be done without one.
 pub fn approval_reason(
     snapshot: &Snapshot,
     pruning: &Pruning,
@@ -269,63 +289,57 @@ pub fn approval_reason(
     None
 }
 
+/// Result of pruning.
+#[derive(Debug, Default)]
+pub struct Pruned {
+    /// What happened to the objects that are gone or that the server refused to delete.
+    pub diffs: Vec<ResourceDiff>,
+    /// A sentence for each object that is still there.
+    pub remaining: Vec<String>,
+    /// The most severe refusal.
+    pub refusal: Option<Refusal>,
+}
+
 /// Deletes the planned objects and updates the inventory in memory. Objects that are gone or no
 /// longer ours leave it; objects kept for a rollback are marked; objects that are not yet gone stay
-/// in it. Returns the diffs, a sentence for each object that is still there, and whether permission
-/// was missing.
+/// in it.
 pub async fn prune(
     api: &Api,
-    snapshot: &mut Snapshot,
+    served: &Served,
+    inventory: &mut Inventory,
     pruning: &Pruning,
     options: &Options,
     timeout: Duration,
-) -> (Vec<ResourceDiff>, Vec<String>, bool) {
+) -> Pruned {
     let objects: Vec<Object> = pruning
         .deletions
         .iter()
         .map(|deletion| deletion.live.clone())
         .collect();
-    let fates = delete(
-        api,
-        &snapshot.served,
-        objects,
-        snapshot.inventory_namespace(),
-        timeout,
-    )
-    .await;
-    let fate = |deletion: &Deletion| fates.get(&deletion.id).unwrap_or(&DeletionOutcome::Gone);
-    let (mut diffs, mut still) = (Vec::new(), Vec::new());
+    let home = inventory.component.namespace.clone();
+    let outcomes = delete(api, served, objects, &home, timeout).await;
+    let mut pruned = Pruned {
+        refusal: outcomes.values().filter_map(DeletionOutcome::refusal).max(),
+        ..Pruned::default()
+    };
     for deletion in &pruning.deletions {
-        match fate(deletion) {
+        match outcomes.get(&deletion.id).unwrap_or(&DeletionOutcome::Gone) {
             // It is being deleted; it stays in the inventory, and the next deploy checks it.
-            fate @ (DeletionOutcome::Remaining(_) | DeletionOutcome::Blocked(_)) => {
-                still.extend(
-                    fate.reason()
-                        .map(|reason| format!("{}: {reason}", deletion.id)),
-                );
+            outcome @ (DeletionOutcome::Remaining(_) | DeletionOutcome::Blocked(_)) => {
+                let reason = outcome.reason();
+                let reason = reason.map(|reason| format!("{}: {reason}", deletion.id));
+                pruned.remaining.extend(reason);
             }
-            fate => diffs.push(fate.diff(&snapshot.served, &deletion.live)),
+            outcome => pruned.diffs.push(outcome.diff(served, &deletion.live)),
         }
     }
-    let is_forbidden = fates.values().any(DeletionOutcome::is_forbidden);
-    let (given_back, not_released) =
-        release(api, &snapshot.served, &pruning.adopted, options).await;
-    still.extend(not_released);
-    let Some(inventory) = &mut snapshot.inventory else {
-        return (diffs, still, is_forbidden);
-    };
-    for id in pruning
-        .gone
+    let (given_back, not_released) = release(api, served, &pruning.adopted, options).await;
+    pruned.remaining.extend(not_released);
+    let deleted = outcomes
         .iter()
-        .chain(&pruning.no_longer_ours)
-        .chain(&given_back)
-    {
-        inventory.objects.remove(id);
-    }
-    for (id, _) in fates
-        .iter()
-        .filter(|(_, fate)| **fate == DeletionOutcome::Gone)
-    {
+        .filter(|(_, outcome)| **outcome == DeletionOutcome::Gone);
+    let leaving = pruning.gone.iter().chain(&pruning.no_longer_ours);
+    for id in leaving.chain(&given_back).chain(deleted.map(|(id, _)| id)) {
         inventory.objects.remove(id);
     }
     let now = api.clock.now();
@@ -334,7 +348,7 @@ pub async fn prune(
             record.superseded.get_or_insert(now);
         }
     }
-    (diffs, still, is_forbidden)
+    pruned
 }
 
 /// Removes our field manager from objects that existed before the component. Returns the objects

@@ -1,20 +1,19 @@
 //! Rollback: applies the component's last artifact that succeeded again.
 
-use crate::cluster::client::{Api, ClusterError};
+use std::fmt;
+
+use crate::cluster::client::Api;
 use crate::cluster::health::wait::WaitOptions;
-use crate::cluster::rollout::deploy::{DeployRequest, Failure, deploy, join_reasons};
+use crate::cluster::rollout::deploy::{DeployRequest, deploy};
+use crate::cluster::rollout::failure::Failure;
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::plan::plan;
-use crate::cluster::rollout::preconditions::actions;
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::Object;
 
 /// What a rollback cannot undo, in a sentence for people.
 pub const CANNOT_BE_UNDONE: &str =
     "Jobs that have run, stored versions of CRDs, and immutable fields are not rolled back";
-
-/// Message if there is no artifact to roll back to.
-const NOTHING_TO_ROLL_BACK_TO: &str = "there is nothing to roll back to: no other artifact of this component has succeeded, and objects from elsewhere cannot be fetched again";
 
 /// Parameters of a rollback.
 pub struct Rollback<'a> {
@@ -24,79 +23,80 @@ pub struct Rollback<'a> {
     pub options: &'a Options,
     /// Namespace for objects that name none.
     pub namespace: &'a str,
-    /// The artifact that did not become ready; `Missing` if the objects came from elsewhere.
+    /// The artifact that did not become ready; `None` if the objects came from elsewhere.
     pub from: Option<&'a str>,
-    /// How to wait for the objects; `Missing` to not wait.
+    /// How to wait for the objects; `None` to not wait.
     pub waiting: Option<WaitOptions>,
 }
 
+/// How a rollback ended. Its text is a sentence for people.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RollbackOutcome {
+    /// No other artifact of the component has succeeded.
+    NothingToRollBackTo,
+    /// The earlier artifact is applied and ready.
+    Succeeded,
+    /// The earlier artifact could not be pulled.
+    NotPulled(String),
+    /// The earlier artifact was not applied, or is not ready.
+    Failed(Failure),
+}
+
+impl fmt::Display for RollbackOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NothingToRollBackTo => f.write_str(
+                "there is nothing to roll back to: no other artifact of this component has \
+                 succeeded, and objects from elsewhere cannot be fetched again",
+            ),
+            Self::Succeeded => f.write_str("the rollback succeeded"),
+            Self::NotPulled(reason) => write!(f, "the rollback failed too: {reason}"),
+            Self::Failed(failure) => write!(f, "the rollback failed too: {}", failure.sentence()),
+        }
+    }
+}
+
 impl Rollback<'_> {
-    /// Rolls back if there is an artifact to roll back to, and returns a sentence about the
-    /// outcome. `snapshot` is that of the failed deploy, and is replaced by the rollback's. `pull`
-    /// returns the objects of an artifact (`oci://…@sha256:…`).
+    /// Rolls back if there is an artifact to roll back to. `failed` is the snapshot of the failed
+    /// deploy; `pull` returns the objects of an artifact (`oci://…@sha256:…`).
     pub async fn run(
         self,
-        snapshot: &mut Snapshot,
+        failed: &Snapshot,
         pull: impl AsyncFnOnce(&str) -> Result<Vec<Object>, String>,
         progress: &(dyn Fn(&str) + Sync),
-    ) -> String {
-        let good = snapshot
-            .inventory
-            .as_ref()
-            .and_then(|inventory| inventory.last_good(self.from)?.artifact.clone());
-        let Some(artifact) = good else {
-            return NOTHING_TO_ROLL_BACK_TO.into();
+    ) -> RollbackOutcome {
+        let inventory = failed.inventory.as_ref();
+        let good = inventory.and_then(|inventory| inventory.last_good(self.from));
+        let Some(artifact) = good.and_then(|good| good.artifact.clone()) else {
+            return RollbackOutcome::NothingToRollBackTo;
         };
         progress(&format!("rolling back to {artifact}; {CANNOT_BE_UNDONE}"));
-        let failed = |why: String| format!("the rollback failed too: {why}");
-        match pull(&artifact).await {
-            Err(message) => failed(message),
-            Ok(objects) => match self.apply(snapshot, objects, artifact, progress).await {
-                Err(error) => failed(error.to_string()),
-                Ok(Some(failure)) => failed(failure.sentence()),
-                Ok(None) => "the rollback succeeded".into(),
-            },
+        let objects = match pull(&artifact).await {
+            Ok(objects) => objects,
+            Err(reason) => return RollbackOutcome::NotPulled(reason),
+        };
+        match self.apply(failed, objects, artifact, progress).await {
+            Ok(()) => RollbackOutcome::Succeeded,
+            Err(failure) => RollbackOutcome::Failed(failure),
         }
     }
 
     async fn apply(
         self,
-        snapshot: &mut Snapshot,
+        failed: &Snapshot,
         objects: Vec<Object>,
         artifact: String,
         progress: &(dyn Fn(&str) + Sync),
-    ) -> Result<Option<Failure>, ClusterError> {
-        let Self {
-            api,
-            options,
-            namespace,
-            waiting,
-            ..
-        } = self;
-        let component = snapshot
-            .inventory
-            .as_ref()
-            .map(|inventory| inventory.component.clone());
-        *snapshot = Snapshot::take(api, objects, namespace, component.as_ref()).await?;
-        let plan = plan(api, snapshot, options).await?;
-        let errors = plan.errors();
-        if !errors.is_empty() {
-            let errors = vec![join_reasons(errors.into_iter())];
-            return Ok(Some(Failure::Refused {
-                errors,
-                is_guarded: false,
-                is_forbidden: false,
-            }));
-        }
-        let actions = actions(&plan, snapshot, options);
-        let order = DeployRequest {
-            actions,
-            saved_plan: None,
-            artifact: Some(artifact),
-            waiting,
-        };
-        Ok(deploy(api, snapshot, &order, options, progress)
-            .await?
-            .failure)
+    ) -> Result<(), Failure> {
+        let (api, options) = (self.api, self.options);
+        let inventory = failed.inventory.as_ref();
+        let component = inventory.map(|inventory| &inventory.component);
+        let snapshot = Snapshot::take(api, objects, self.namespace, component).await?;
+        let plan = plan(api, &snapshot, options).await?;
+        let request = DeployRequest::of_plan(plan, &snapshot, options, false)?
+            .of_artifact(Some(artifact))
+            .waiting(self.waiting);
+        let deployed = deploy(api, &snapshot, request, options, progress).await?;
+        deployed.failure.map_or(Ok(()), Err)
     }
 }

@@ -19,11 +19,11 @@ pub struct Snapshot {
     pub objects: Vec<Object>,
     /// Live objects of the set and of the inventory, as far as they exist.
     pub live: HashMap<ObjectId, Object>,
-    /// Inventory of the component; `Missing` if the objects belong to no component.
+    /// Inventory of the component; `None` if the objects belong to no component.
     pub inventory: Option<Inventory>,
     /// Notes for the user.
     pub notes: Vec<String>,
-    /// UID of the namespace `kube-system`, which identifies the cluster; `Missing` if it may not be
+    /// UID of the namespace `kube-system`, which identifies the cluster; `None` if it may not be
     /// read.
     pub cluster_uid: Option<String>,
     /// Objects of the inventory, or of a set to tear down, that cannot be read now because the API
@@ -233,20 +233,11 @@ impl Snapshot {
         self.inventory.as_ref()?.objects.get(id)
     }
 
-    /// Returns true if the set defines the object's namespace, and the namespace does not exist
-    /// yet.
-    pub(super) fn is_in_provided_namespace(&self, object: &Object) -> bool {
-        let namespace = object.namespace();
-        let is_brought = self
-            .provided
-            .namespaces
-            .iter()
-            .any(|name| name == namespace);
-        let is_live = self
-            .live
-            .values()
-            .any(|live| live.is_namespace() && live.name() == namespace);
-        is_brought && !is_live
+    /// Returns true if the set defines this namespace, and the namespace does not exist yet.
+    pub(super) fn is_new_namespace(&self, namespace: &str) -> bool {
+        let mut provided = self.provided.namespaces.iter();
+        let is_live = |live: &Object| live.is_namespace() && live.name() == namespace;
+        provided.any(|name| name == namespace) && !self.live.values().any(is_live)
     }
 
     /// Returns true if the set contains an object of this kind and name, in this namespace or

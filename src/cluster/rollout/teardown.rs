@@ -8,11 +8,13 @@ use crate::cluster::fields::marks::keep_mark;
 use crate::cluster::fields::render;
 use crate::cluster::rollout::delete::{DeletionOutcome, delete, protected_by};
 use crate::cluster::rollout::deploy::with_write_timeout;
+use crate::cluster::rollout::failure::Refusal;
 use crate::cluster::rollout::inventory::Inventory;
+use crate::cluster::rollout::item::{Conflict, ConflictKind};
 use crate::cluster::rollout::options::Options;
-use crate::cluster::rollout::plan::planned_deletion;
-use crate::cluster::rollout::preconditions::{Conflict, ConflictKind, environment_conflicts};
+use crate::cluster::rollout::preconditions::environment_conflicts;
 use crate::cluster::rollout::prune::{is_ours, release};
+use crate::cluster::rollout::saved::planned_deletion;
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::stage::Stage;
 use crate::manifest::{Object, ObjectId};
@@ -41,8 +43,8 @@ pub struct TeardownResult {
     pub diffs: Vec<ResourceDiff>,
     /// Objects that were refused or not gone in time, each with the reason.
     pub remaining: Vec<String>,
-    /// Whether permission was missing.
-    pub is_forbidden: bool,
+    /// The most severe refusal.
+    pub refusal: Option<Refusal>,
 }
 
 impl Teardown {
@@ -154,11 +156,12 @@ impl Teardown {
         options: &Options,
     ) -> Vec<Conflict> {
         let foreign = environment_conflicts(saved_plan, snapshot, options);
-        let going = self.objects.iter().map(planned_deletion);
-        let unlisted = going
-            .zip(&self.objects)
-            .filter(|(going, _)| !saved_plan.lists(&going.subject, &going.uid));
-        let unlisted = unlisted.map(|(_, live)| Conflict {
+        let is_unlisted = |live: &&Object| {
+            let deletion = planned_deletion(live);
+            !saved_plan.lists(&deletion.subject, &deletion.uid)
+        };
+        let unlisted = self.objects.iter().filter(is_unlisted);
+        let unlisted = unlisted.map(|live| Conflict {
             subject: live.subject(),
             kind: ConflictKind::Unplanned,
         });
@@ -184,7 +187,7 @@ impl Teardown {
 /// are gone leave the inventory; an empty inventory is deleted.
 pub async fn teardown(
     api: &Api,
-    snapshot: &mut Snapshot,
+    snapshot: &Snapshot,
     teardown: &Teardown,
     options: &Options,
     timeout: Duration,
@@ -220,7 +223,7 @@ pub async fn teardown(
     torn.remaining.extend(not_released);
     let going: BTreeSet<ObjectId> = teardown.objects.iter().map(Object::id).collect();
     let lent: BTreeSet<ObjectId> = teardown.adopted.iter().map(Object::id).collect();
-    if let Some(inventory) = &mut snapshot.inventory {
+    if let Some(mut inventory) = snapshot.inventory.clone() {
         let stays = |id: &ObjectId| {
             if lent.contains(id) {
                 return !given_back.contains(id);
@@ -248,7 +251,7 @@ pub async fn teardown(
         };
         match settled {
             // The inventory is gone, or about to be, with its namespace.
-            Err(error) if error.is_not_found() || is_namespace_deleted(inventory, &fates) => {
+            Err(error) if error.is_not_found() || is_namespace_deleted(&inventory, &fates) => {
                 tracing::debug!(%error, "the inventory goes with its namespace");
             }
             Err(error) => torn.remaining.push(error.to_string()),
@@ -281,7 +284,7 @@ fn result_of(
             )
         };
         let fate = &fates.get(&live.id()).cloned().unwrap_or_else(untried);
-        torn.is_forbidden |= fate.is_forbidden();
+        torn.refusal = torn.refusal.max(fate.refusal());
         torn.remaining.extend(
             fate.reason()
                 .map(|reason| format!("{}: {reason}", live.subject())),

@@ -26,7 +26,7 @@ impl Recoverability {
         matches!(self, Self::RetriesExhausted | Self::NeedsOthers)
     }
 
-    /// Returns how long to tolerate the cause; `Missing` for as long as the wait lasts.
+    /// Returns how long to tolerate the cause; `None` for as long as the wait lasts.
     pub fn grace(self) -> Option<Duration> {
         match self {
             Self::NeedsChange | Self::RetriesExhausted => Some(Duration::ZERO),

@@ -28,7 +28,7 @@ const PROGRESS_REASONS: [&str; 6] = [
     "Started",
 ];
 
-/// Diagnoses a pod by its status and events. Returns `Missing` if it has no fault, or none is known
+/// Diagnoses a pod by its status and events. Returns `None` if it has no fault, or none is known
 /// yet.
 pub fn fault(pod: &Object, events: &[Event]) -> Option<PodFault> {
     let status = pod.0.get("status").unwrap_or(&Value::Null);

@@ -24,7 +24,7 @@ pub struct Inventory {
     pub history: Vec<Deploy>,
     /// `resourceVersion` that was read; none if it is not stored.
     pub(super) resource_version: Option<String>,
-    /// The objects as they are stored in the cluster; `Missing` if the inventory is not stored yet.
+    /// The objects as they are stored in the cluster; `None` if the inventory is not stored yet.
     pub(super) stored: Option<BTreeMap<ObjectId, Record>>,
     /// The signed text and the signature, as stored in the cluster.
     pub(super) signed: Option<(String, String)>,
@@ -67,7 +67,7 @@ impl Inventory {
     }
 
     /// Returns why this inventory alone does not justify a deletion: it is not signed by this
-    /// runner. Returns `Missing` if it is, if it is not stored, or if no signer is set.
+    /// runner. Returns `None` if it is, if it is not stored, or if no signer is set.
     ///
     /// # Errors
     /// Fails with [`ClusterError::Inventory`] if the text was changed after this runner signed it.

@@ -110,7 +110,7 @@ pub struct Deploy {
     pub number: u64,
     /// When the deploy ended.
     pub time: Timestamp,
-    /// `oci://…@sha256:…` of the artifact; `Missing` if the objects came from elsewhere.
+    /// `oci://…@sha256:…` of the artifact; `None` if the objects came from elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact: Option<String>,
     /// How the deploy ended.

@@ -140,7 +140,7 @@ impl Inventory {
     }
 
     /// Returns a sentence that names other namespaces with an inventory of the same component: if
-    /// the component has moved, its objects there stay. Returns `Missing` if there are none or they
+    /// the component has moved, its objects there stay. Returns `None` if there are none or they
     /// may not be listed.
     pub async fn namesakes(&self, api: &Api, served: &Served) -> Option<String> {
         let resource = served.config_maps().ok()?;

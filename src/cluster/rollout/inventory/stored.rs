@@ -84,7 +84,7 @@ impl Inventory {
         }
     }
 
-    /// Parses a stored inventory. Returns `Missing` if it is not valid.
+    /// Parses a stored inventory. Returns `None` if it is not valid.
     pub(super) fn parse(stored: &Object) -> Option<Self> {
         let data = |member: &str, key: &str| stored.0.get(member)?.get(key)?.as_str();
         let name = stored.name().strip_prefix(PREFIX)?;

@@ -1,0 +1,76 @@
+//! What the planner and the apply say and try when the server refuses an object.
+
+use serde_json::Value;
+
+use crate::cluster::client::api::{Force, Write};
+use crate::cluster::client::discovery::Resource;
+use crate::cluster::client::{Api, ClusterError};
+use crate::cluster::fields::ignore;
+use crate::cluster::rollout::annotations::RECREATE;
+use crate::manifest::Object;
+use crate::plan::changeset::{Change, ResourceDiff};
+
+/// Dry-runs a recreation under a temporary name, so that an invalid object never costs the live
+/// one. Returns the result under the object's own name.
+///
+/// # Errors
+/// Fails if the server would not create the object.
+pub(super) async fn dry_run_recreation(
+    api: &Api,
+    resource: &Resource,
+    object: &Object,
+    manager: &str,
+) -> Result<Object, ClusterError> {
+    let mut new = object.clone();
+    let mut name = |name: String| {
+        if let Some(Value::Object(metadata)) = new.0.get_mut("metadata") {
+            metadata.insert("name".into(), name.into());
+        }
+    };
+    let start: String = object.name().chars().take(40).collect();
+    name(format!("{start}-{:08x}", rand::random::<u32>()));
+    let mut made = api
+        .apply(&resource.api, &new, manager, Write::DryRun, Force::No)
+        .await?;
+    if let Some(Value::Object(metadata)) = made.0.get_mut("metadata") {
+        metadata.insert("name".into(), object.name().into());
+    }
+    Ok(made)
+}
+
+/// Formats the reason why an object was refused, with advice.
+pub(super) fn explain(error: &ClusterError, exists: bool) -> String {
+    let owned = error.owned_by_others();
+    if !owned.is_empty() {
+        let fields: Vec<String> = owned
+            .iter()
+            .map(|cause| format!("{} ({})", cause.field, cause.message))
+            .collect();
+        return format!(
+            "other managers own {}; leave the fields out, ignore them ({}), or set \
+             deploy.conflicts to force",
+            fields.join(", "),
+            ignore::ANNOTATION
+        );
+    }
+    if exists && error.is_immutable() {
+        return format!(
+            "{error}; an immutable field can change only in a new object: give it another name, or allow it to be deleted and recreated, by the setting deploy.recreate, or by the annotation {RECREATE}: allowed where deploy.author_may has recreate"
+        );
+    }
+    error.to_string()
+}
+
+/// Returns the failed objects of a changeset, each with its reason.
+pub fn errors<'a>(diffs: impl Iterator<Item = &'a ResourceDiff>) -> Vec<String> {
+    let failed = diffs.filter(|diff| diff.change == Change::Error);
+    failed
+        .map(|diff| {
+            format!(
+                "{}: {}",
+                diff.subject(),
+                diff.error.as_deref().unwrap_or_default()
+            )
+        })
+        .collect()
+}

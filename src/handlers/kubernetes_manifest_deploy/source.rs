@@ -1,0 +1,128 @@
+//! Where the objects of a deploy job come from.
+
+use crate::build::artifact;
+use crate::clients::Registries;
+use crate::manifest::{self, Object};
+use crate::plan::contract::digest_of;
+use crate::plan::deploy::DeployPlan;
+use crate::registry::format::{self, Content};
+use crate::registry::{Repository, Version};
+use crate::worker::failure::because;
+use crate::worker::{Context, Failure, FailureKind};
+
+/// The objects to deploy.
+pub struct Source {
+    /// The objects.
+    pub objects: Vec<Object>,
+    /// The artifact that holds them; `None` for an inline manifest.
+    pub artifact: Option<Artifact>,
+}
+
+/// An artifact that was pulled.
+pub struct Artifact {
+    /// `oci://…@sha256:…`.
+    pub reference: String,
+    /// Where it was pulled from.
+    repository: Repository,
+}
+
+impl Source {
+    /// Reads the component's objects: from the plan itself, else from the artifact.
+    pub async fn read(
+        plan: &DeployPlan,
+        registries: &Registries,
+        context: &Context,
+    ) -> Result<Self, Failure> {
+        if let Some(text) = &plan.manifest.inline {
+            let manifest = manifest::read(text.as_bytes()).map_err(because(FailureKind::Render))?;
+            return Ok(Self {
+                objects: manifest.objects,
+                artifact: None,
+            });
+        }
+        let (repository, version) = locate(plan, registries).await?;
+        let name = repository.name();
+        context.log.info(format!("pulling {name} at {version}"));
+        let pulled = format::pull(&repository, &version)
+            .await
+            .map_err(because(FailureKind::Artifact))?;
+        if plan.manifest.state.is_some() && has_templates(&pulled.content) {
+            return Err(Failure::new(
+                FailureKind::Unsupported,
+                "the manifest is a template over the install's state, which is not supported yet",
+            ));
+        }
+        let artifact = Artifact {
+            reference: format!("oci://{name}@{}", pulled.digest),
+            repository,
+        };
+        Ok(Self {
+            objects: objects(pulled.content, context).await?,
+            artifact: Some(artifact),
+        })
+    }
+}
+
+impl Artifact {
+    /// Pulls the objects of another artifact from the same repository.
+    pub async fn pull_other(
+        &self,
+        reference: &str,
+        context: &Context,
+    ) -> Result<Vec<Object>, Failure> {
+        let version = Version::digest(digest_of(reference).unwrap_or_default())
+            .map_err(because(FailureKind::Artifact))?;
+        let pulled = format::pull(&self.repository, &version)
+            .await
+            .map_err(because(FailureKind::Artifact))?;
+        objects(pulled.content, context).await
+    }
+}
+
+async fn objects(content: Content, context: &Context) -> Result<Vec<Object>, Failure> {
+    context
+        .blocking(move || artifact::objects(content))
+        .await?
+        .map_err(because(FailureKind::Render))
+}
+
+fn has_templates(content: &Content) -> bool {
+    let is_templated = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(".nuon");
+    match content {
+        Content::Text(text) => is_templated(text),
+        Content::Files(files) => files.iter().any(|(_, content)| is_templated(content)),
+    }
+}
+
+/// Finds registry and credentials in `src_registry`; a known digest counts before any tag.
+async fn locate(
+    plan: &DeployPlan,
+    registries: &Registries,
+) -> Result<(Repository, Version), Failure> {
+    let artifact = plan.manifest.artifact.as_ref();
+    let missing = |what: &str| Failure::new(FailureKind::Plan, what);
+    let repository = match (&plan.source, artifact) {
+        (Some(source), _) => registries.open(source).await,
+        (None, Some(artifact)) => registries.open_address(&artifact.address).await,
+        (None, None) => {
+            return Err(missing(
+                "the plan has neither a manifest nor an artifact to pull",
+            ));
+        }
+    };
+    let digest = artifact.and_then(|artifact| artifact.digest.as_deref());
+    let tag = artifact.and_then(|artifact| artifact.tag.as_deref());
+    let version = match (digest, plan.tag.as_deref().or(tag)) {
+        (Some(digest), _) => Version::digest(digest),
+        (None, Some(tag)) => Version::tag(tag),
+        (None, None) => {
+            return Err(missing(
+                "the plan names neither digest nor tag of its artifact",
+            ));
+        }
+    };
+    Ok((
+        repository.map_err(because(FailureKind::Registry))?,
+        version.map_err(because(FailureKind::Plan))?,
+    ))
+}
