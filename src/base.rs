@@ -1,13 +1,14 @@
-//! What every room stands on: time, waiting, secrets, stopping, trust, errors and misspelt words. Nothing here knows the domain.
+//! Building blocks without domain knowledge: time, backoff, secrets, cancellation, network access,
+//! process hardening, error texts and spelling suggestions.
 
 pub mod backoff;
 pub mod bounded;
 pub mod clock;
 pub mod error;
 pub mod guard;
+pub mod hardening;
 pub mod interrupt;
 pub mod nearest;
-pub mod protect;
 pub mod secret;
 pub mod stop;
 pub mod trust;

@@ -28,11 +28,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub use exit::Code;
 
 use crate::base::error::chain;
-use crate::base::protect;
+use crate::base::hardening;
 
 /// Runs the program on the process's own arguments and environment.
 pub fn main() -> ExitCode {
-    if let Err(error) = protect::memory() {
+    if let Err(error) = hardening::protect_memory() {
         print_stderr(&format!(
             "warning: this process's memory cannot be protected: {error}"
         ));

@@ -14,7 +14,7 @@ use http::{Authorities, HttpError, Proxy};
 pub use registries::Registries;
 pub use secrets::Secrets;
 
-use crate::base::guard::{Guard, Reach};
+use crate::base::guard::{Reach, SsrfGuard};
 use crate::cluster::client::connect::Network;
 use crate::cluster::client::identity::Machine;
 use crate::registry::credentials::DockerConfig;
@@ -63,17 +63,17 @@ impl Clients {
         let proxy = Proxy::from_environment(variable)?;
         let builder =
             || http::builder(authorities).map(|builder| builder.connect_timeout(CONNECT_TIMEOUT));
-        let guard = proxy.guarded(Guard::new(config.network_allow.clone()));
+        let guard = proxy.guarded(SsrfGuard::new(config.network_allow.clone()));
         let guard = if local.loopback {
             guard.with_loopback()
         } else {
             guard
         };
-        let of_git = guard.and_allow(&config.git.allow_insecure);
+        let of_git = guard.with_allowed(&config.git.allow_insecure);
         let web = builder()?
             .dns_resolver(of_git.resolver(Reach::Author))
             .build()?;
-        let of_registries = guard.and_allow(&config.registry_allow_insecure);
+        let of_registries = guard.with_allowed(&config.registry_allow_insecure);
         let connections = Connections::new(builder, &of_registries)?;
         let supervisor = Supervisor::default();
         let machine = Machine::new(variable, builder()?.build()?);

@@ -123,7 +123,7 @@ impl Config {
             log_format: layers.parse("log.format", "auto, text or json", |text| {
                 Some(match text {
                     "auto" => LogFormat::Auto,
-                    "text" => LogFormat::Text,
+                    "a string" => LogFormat::Text,
                     "json" => LogFormat::Json,
                     _ => return None,
                 })

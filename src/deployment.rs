@@ -19,15 +19,16 @@ use crate::clients::Registries;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::health::wait::{WaitOptions, unhealthy};
 use crate::cluster::rollout::deploy::{DeployRequest, DeployResult, deploy};
-use crate::cluster::rollout::failure::{Failure, Refusal};
+use crate::cluster::rollout::failure::Failure;
 use crate::cluster::rollout::inventory::Component;
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::plan::{Plan, plan, with_new_desired_state};
+use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::rollback::Rollback;
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::teardown::{Teardown, teardown};
 use crate::manifest::Object;
-use crate::plan::contract::SavedPlan;
+use crate::plan::saved_plan::SavedPlan;
 
 /// A component, the cluster that it is deployed to, and how.
 pub struct Deployment<'a> {

@@ -1,4 +1,4 @@
-//! What a job is: its identifiers, its kind, and the one state machine of its execution. Pure.
+//! Jobs: their identifiers, kinds, and the state machine of executions. Pure.
 
 pub mod id;
 pub mod kind;
@@ -12,25 +12,26 @@ pub use kind::{Group, JobKind, Operation};
 use serde::{Deserialize, Serialize};
 pub use state::{ExecutionStatus, JobStatus, Step};
 
-/// A job as the worker knows it, and as the journal keeps it. Holds no secret.
+/// A job as the worker and the journal represent it. Contains no secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
-    /// Its id.
+    /// Id in the control plane.
     pub id: JobId,
-    /// What is to be done.
+    /// Selects the handler.
     pub kind: JobKind,
-    /// The queue it came from.
+    /// The queue that the job came from.
     pub group: Group,
-    /// What a deploy job does.
+    /// The operation of a deploy job.
     pub operation: Operation,
-    /// When the control plane made it; also the `created` time of an artifact that it builds.
+    /// When the control plane created the job; also the `created` time of an artifact that it
+    /// builds.
     pub created_at: Timestamp,
-    /// How long one execution may take.
+    /// Time limit of one execution.
     pub execution_timeout: Duration,
-    /// Where its log lines go; without one they stay in the process log.
+    /// Stream for the job's log lines. Without one they go to the process log only.
     pub log_stream: Option<LogStreamId>,
-    /// The record that the job works for; for a build its id is the tag of last resort.
+    /// Id of the record that the job belongs to. Tag of a build's artifact if the plan has none.
     pub owner: String,
-    /// `shutdown_type` of the job's metadata, for jobs that end the process.
+    /// `shutdown_type` from the job's metadata, for jobs that stop the process.
     pub shutdown_type: Option<String>,
 }

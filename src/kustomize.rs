@@ -17,47 +17,24 @@
 //! change while their ids are kept. A patch finds its object by an index that its neighbours share.
 
 pub mod explain;
-pub mod files;
-pub mod host;
+pub mod load;
 pub mod print;
-pub mod remote;
 
-mod accumulate;
-mod accumulated;
-mod configuration;
-mod crd;
-mod decode;
-mod document;
-mod field;
-mod fieldpath;
+mod build;
+mod error;
 mod generate;
-mod hash;
-mod json;
-mod json_patch;
-mod kustomization;
-mod merge;
-mod order;
-mod origin;
-mod path;
-mod pattern;
-mod plugin;
-mod reference;
+mod go;
 mod resource;
 mod schema;
-mod selector;
-mod setup;
-mod shared;
-mod source;
-mod step;
-mod strategic;
 mod transform;
-mod variable;
+mod tree;
 
 use std::collections::HashMap;
 
+pub use error::BuildError;
 pub use explain::Explanation;
-pub use files::{Files, Kind};
-pub use host::{Alone, Helm, Host, Remote};
+pub use load::files::{Files, Kind};
+pub use load::host::{Alone, Helm, Host, Remote};
 pub use print::print;
 use serde_json::{Map, Value};
 
@@ -94,47 +71,6 @@ impl Default for Budget {
     }
 }
 
-/// Why a build failed: the chain of kustomization files, the field, and what is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BuildError {
-    /// The files that led there, outermost first.
-    pub files: Vec<String>,
-    /// The field, or nothing.
-    pub field: String,
-    /// What is wrong, and what to do.
-    pub message: String,
-}
-
-impl std::error::Error for BuildError {}
-
-impl std::fmt::Display for BuildError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for file in &self.files {
-            write!(f, "{file}: ")?;
-        }
-        if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
-        }
-        f.write_str(&self.message)
-    }
-}
-
-impl BuildError {
-    fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self {
-            files: Vec::new(),
-            field: field.into(),
-            message: message.into(),
-        }
-    }
-
-    /// The same, seen from a file that names the one where it happened.
-    fn inside(mut self, file: &str) -> Self {
-        self.files.insert(0, file.to_owned());
-        self
-    }
-}
-
 /// Builds the kustomization in the directory `root`.
 ///
 /// # Errors
@@ -145,7 +81,7 @@ pub fn build(
     options: &Options,
     host: &dyn Host,
 ) -> Result<Vec<Map<String, Value>>, BuildError> {
-    accumulate::build(files, root, options, host)
+    build::accumulate::build(files, root, options, host)
 }
 
 /// Builds the kustomization in the directory `root`, and says where each of its values comes from.
@@ -158,7 +94,9 @@ pub fn explain(
     options: &Options,
     host: &dyn Host,
 ) -> Result<Explanation, BuildError> {
-    accumulate::explain(files, root, options, host)
+    let mut trace = explain::Trace::default();
+    let left = build::accumulate::observe(files, root, options, host, &mut trace)?;
+    Ok(trace.finish(&left))
 }
 
 /// Applies patch files to a list of objects, as a last step after a build. Paths are relative to the
@@ -171,5 +109,5 @@ pub fn patch(
     objects: Vec<Map<String, Value>>,
     patches: &[String],
 ) -> Result<Vec<Map<String, Value>>, BuildError> {
-    accumulate::patch(files, objects, patches)
+    build::accumulate::patch(files, objects, patches)
 }

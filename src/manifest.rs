@@ -1,9 +1,8 @@
-//! Kubernetes objects as free-form JSON: read, named, ordered, written. Pure.
+//! Kubernetes objects as free-form JSON: read, identity, order, write. Pure.
 //!
-//! [`read`](read()) takes any YAML or JSON stream, [`sort`] puts objects into the
-//! order of an artifact, [`write`](write()) gives the artifact's bytes. Together they are the
-//! one pipeline through which every build goes (Flux's `ssa` package; specification of reading,
-//! sections 1 to 4).
+//! [`read`](read()) accepts any YAML or JSON stream, [`sort`] puts objects into an artifact's
+//! order, and [`write`](write()) returns the artifact's bytes. Every build goes through these
+//! three. They follow Flux's `ssa` package; see `docs/artifact-format.md`.
 
 pub mod managed_fields;
 pub mod object;

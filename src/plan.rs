@@ -1,7 +1,7 @@
 //! The control plane's documents: build and deploy plans, plan contents, changesets. Pure.
 //!
-//! Plans carry credentials, so they are read member by member: no error quotes a value. `null`,
-//! missing and zero mean the same (protocol, section 5).
+//! Plans carry credentials, so they are read member by member and no error quotes a value. `null`,
+//! a missing member and an empty value mean the same (`docs/wire-contract.md`, plans).
 
 pub mod build;
 mod change;
@@ -9,10 +9,10 @@ pub mod changeset;
 pub mod cloud;
 pub mod cluster;
 pub mod contents;
-pub mod contract;
 pub mod deploy;
 pub mod helm;
 pub mod registry;
+pub mod saved_plan;
 
 mod fields;
 

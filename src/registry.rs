@@ -93,7 +93,7 @@ pub enum RegistryError {
     },
     /// The registry is where input must not lead.
     #[error("the registry cannot be used")]
-    Guard(#[from] crate::base::guard::GuardError),
+    Guard(#[from] crate::base::guard::SsrfError),
     /// The registry, or somebody on the way, sends us where we must not go.
     #[error("the registry {host} points to {target}, which is refused: {why}")]
     Misled {

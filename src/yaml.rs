@@ -1,14 +1,15 @@
-//! YAML as Kubernetes tools read and write it: the dialect of go-yaml, which is libyaml's.
+//! YAML as Kubernetes tools read and write it: the dialect of go-yaml, which is derived from
+//! libyaml.
 //!
-//! * [`parse`] turns text into a tree of [`Node`]s that keeps scalar styles, tags and positions;
-//!   aliases are expanded within a budget.
-//! * [`resolve`](mod@resolve) says what a plain scalar means (YAML 1.1 as go-yaml v2 has it).
-//! * [`json`] turns a tree into JSON values by those rules.
-//! * [`emit`](mod@emit) writes JSON values as go-yaml v2 does, byte for byte.
+//! - [`parse`] turns text into a tree of [`Node`]s that keeps scalar styles, tags and positions.
+//!   Aliases are expanded within a budget.
+//! - [`resolve`](mod@resolve) determines the type of a plain scalar (YAML 1.1 as in go-yaml v2).
+//! - [`json`] turns a tree into JSON values by those rules.
+//! - [`emit`](mod@emit) writes JSON values as go-yaml v2 does, byte for byte.
 //!
-//! The parser is ours: no crate accepts and rejects what go-yaml does (the saphyr family follows
-//! YAML 1.2, libyaml-safer panics on a block scalar that ends with the file). It never recurses, so
-//! depth is a limit and not a stack.
+//! The parser is our own because no crate accepts and rejects the same input as go-yaml (the saphyr
+//! family follows YAML 1.2; libyaml-safer panics on a block scalar at the end of the file). It
+//! never recurses, so depth is bounded by a limit and not by the stack.
 
 pub mod emit;
 pub mod json;
@@ -24,13 +25,13 @@ pub use compose::{Limits, parse, parse_all, parse_from};
 pub use emit::emit;
 pub use node::{Node, Position, Style, Value};
 
-/// Text that is not YAML, or too much of it.
+/// The text is not valid YAML, or exceeds a limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} at {position}")]
 pub struct YamlError {
-    /// What is wrong.
+    /// The problem, without its position.
     pub message: String,
-    /// Where.
+    /// Where the error was found.
     pub position: Position,
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::{Notify, watch};
 use super::{Mode, VERSION};
 use crate::base::backoff::jitter;
 use crate::base::clock::Clock;
-use crate::base::stop::{Cause, Stop};
+use crate::base::stop::{Stop, StopCause};
 use crate::control::wire::{NewProcess, ProcessUpdate, Settings};
 use crate::control::{Client, RetryPolicy};
 use crate::job::ProcessId;
@@ -170,7 +170,7 @@ pub async fn watch_shutdowns(
                 tracing::warn!(%error, "could not acknowledge the shutdown request");
             }
             // This comes last: a process without jobs ends at once.
-            drain.stop(Cause::Shutdown);
+            drain.stop(StopCause::Shutdown);
         }
     }
 }

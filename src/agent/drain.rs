@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::Exit;
 use crate::base::clock::Clock;
-use crate::base::stop::{Cause, Stop};
+use crate::base::stop::{Stop, StopCause};
 
 /// A signal from the system or from a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,13 +76,13 @@ impl Draining {
             // A job or the control plane started the drain.
             () = drain.stopped() => {}
         }
-        self.drain.stop(Cause::Shutdown);
+        self.drain.stop(StopCause::Shutdown);
         let over = self.clock.sleep(self.timeout);
         tokio::select! {
             () = self.next_terminate() => tracing::warn!("second signal: stopping and cleaning up jobs"),
             () = over => tracing::warn!("drain timeout: stopping and cleaning up jobs"),
         }
-        self.cancel.stop(Cause::Shutdown);
+        self.cancel.stop(StopCause::Shutdown);
         self.next_terminate().await;
         Exit::Forced
     }

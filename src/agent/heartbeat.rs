@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::agent::{Mode, VERSION};
 use crate::base::clock::Clock;
-use crate::base::stop::{Cause, Stop};
+use crate::base::stop::{Stop, StopCause};
 use crate::control::Client;
 use crate::control::wire::{Heartbeat, Settings};
 use crate::job::ProcessId;
@@ -134,7 +134,7 @@ impl HeartbeatThread {
 
     /// Sends no further heartbeats.
     pub fn stop(&self) {
-        self.0.stop.stop(Cause::Shutdown);
+        self.0.stop.stop(StopCause::Shutdown);
     }
 }
 

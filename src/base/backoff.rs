@@ -1,13 +1,13 @@
-//! How long to wait before a request is tried again.
+//! Delays between retries of a request.
 //!
-//! The schedule keeps one promise to the servers we talk to: **no request is tried more than six
-//! times in any minute**, however it fails. The waits are 1, 2, 4, 8, 15, 30, 30 … seconds, each
-//! stretched (never shortened) by up to a tenth so that many runners do not fall into step.
+//! The schedule guarantees that **no request is sent more than six times in any minute**, however
+//! it fails. The delays are 1, 2, 4, 8, 15, 30, 30 … seconds. Each is lengthened (never shortened)
+//! by up to 10 %, so that many runners do not retry in step.
 
 use std::time::Duration;
 
-/// The shortest waits, in order; the last one repeats for ever.
-const WAITS: [Duration; 6] = [
+/// Minimum delays, in order. The last one repeats.
+const DELAYS: [Duration; 6] = [
     Duration::from_secs(1),
     Duration::from_secs(2),
     Duration::from_secs(4),
@@ -16,39 +16,40 @@ const WAITS: [Duration; 6] = [
     Duration::from_secs(30),
 ];
 
-/// A server may ask for more patience than this; it does not get it, because a mistaken
-/// `Retry-After` of a day would be an outage of ours.
-pub const LONGEST_SERVER_DELAY: Duration = Duration::from_secs(300);
+/// Upper bound on the delay that a server may request. Without it, a mistaken `Retry-After` of a
+/// day would be an outage of the runner.
+pub const MAX_SERVER_DELAY: Duration = Duration::from_secs(300);
 
-/// Waits between the tries of one request.
+/// Retry state of one request.
 #[derive(Debug, Default, Clone)]
 pub struct Backoff {
     tries: usize,
 }
 
 impl Backoff {
-    /// The wait before the next try: the schedule's, or the server's if that is longer
-    /// (bounded by [`LONGEST_SERVER_DELAY`]).
+    /// Returns the delay before the next try: the scheduled one, or the server's if that is longer
+    /// (at most [`MAX_SERVER_DELAY`]).
     pub fn next(&mut self, server_delay: Option<Duration>) -> Duration {
-        let [.., last] = WAITS;
-        let scheduled = WAITS.get(self.tries).copied().unwrap_or(last);
+        let [.., last] = DELAYS;
+        let scheduled = DELAYS.get(self.tries).copied().unwrap_or(last);
         self.tries += 1;
-        let asked = server_delay.unwrap_or_default().min(LONGEST_SERVER_DELAY);
-        stretch(scheduled.max(asked))
+        let requested = server_delay.unwrap_or_default().min(MAX_SERVER_DELAY);
+        stretch(scheduled.max(requested))
     }
 
-    /// How many waits were handed out.
+    /// Number of delays returned so far.
     pub fn tries(&self) -> usize {
         self.tries
     }
 }
 
-/// `wait`, lengthened by up to a tenth.
+/// Lengthens `wait` by up to 10 %.
 pub fn stretch(wait: Duration) -> Duration {
     wait.mul_f64(rand::random_range(1.0..1.1))
 }
 
-/// `period`, moved by up to a tenth either way: for polls, whose mean must stay the period.
+/// Changes `period` by up to 10 % in either direction. For polling, where the mean must stay
+/// `period`.
 pub fn jitter(period: Duration) -> Duration {
     period.mul_f64(rand::random_range(0.9..1.1))
 }

@@ -1,32 +1,34 @@
-//! The one reader of bodies from outside: cluster, control plane, registries, token services, the web, and the clouds'
-//! metadata. A body is read up to a limit, counted after any decompression; one that is larger is final, for it would be
-//! as large again.
+//! Reads response bodies from outside: cluster, control plane, registries, token services, web
+//! servers and cloud metadata services. A body is read up to a limit, which counts bytes after
+//! decompression. A body that is too large is a final error, because a retry would return the same
+//! body.
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 
 use super::error::chain;
 
-/// Why a body was not read.
+/// Why a body could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// It has more bytes than allowed.
-    #[error("the answer is larger than {0} bytes")]
+    /// The body has more bytes than allowed.
+    #[error("the response is larger than {0} bytes")]
     TooLarge(usize),
-    /// It has more values than allowed, whose memory is many times their text.
-    #[error("the answer has more than {0} values")]
+    /// The JSON has more values than allowed; parsed values take many times the memory of their
+    /// text.
+    #[error("the response has more than {0} values")]
     TooMany(usize),
-    /// The connection broke. The text holds no address.
+    /// The connection broke. The message contains no URL.
     #[error("{0}")]
     Broken(String),
 }
 
-/// Reads the body of an answer.
+/// Reads a response body of at most `limit` bytes.
 ///
 /// # Errors
-/// [`BodyError`].
-pub async fn read(answer: reqwest::Response, limit: usize) -> Result<Bytes, BodyError> {
-    let content = prefix(answer, limit.saturating_add(1)).await?;
+/// Fails if the body is larger or the connection breaks.
+pub async fn read(response: reqwest::Response, limit: usize) -> Result<Bytes, BodyError> {
+    let content = prefix(response, limit.saturating_add(1)).await?;
     if content.len() > limit {
         Err(BodyError::TooLarge(limit))
     } else {
@@ -34,16 +36,16 @@ pub async fn read(answer: reqwest::Response, limit: usize) -> Result<Bytes, Body
     }
 }
 
-/// Reads the beginning of the body of an answer, of at most `limit` bytes.
+/// Reads at most the first `limit` bytes of a response body.
 ///
 /// # Errors
-/// [`BodyError::Broken`].
-pub async fn prefix(mut answer: reqwest::Response, limit: usize) -> Result<Bytes, BodyError> {
+/// [`BodyError::Broken`] if the connection breaks.
+pub async fn prefix(mut response: reqwest::Response, limit: usize) -> Result<Bytes, BodyError> {
     let mut content = BytesMut::new();
     let broken = |error: reqwest::Error| BodyError::Broken(chain(&error.without_url()));
-    while let Some(part) = answer.chunk().await.map_err(broken)? {
-        let room = limit - content.len();
-        content.extend_from_slice(part.get(..room).unwrap_or(&part));
+    while let Some(part) = response.chunk().await.map_err(broken)? {
+        let remaining = limit - content.len();
+        content.extend_from_slice(part.get(..remaining).unwrap_or(&part));
         if content.len() == limit {
             break;
         }
@@ -51,10 +53,10 @@ pub async fn prefix(mut answer: reqwest::Response, limit: usize) -> Result<Bytes
     Ok(content.freeze())
 }
 
-/// Reads a body of any client, frame by frame.
+/// Reads a body of any HTTP client, frame by frame.
 ///
 /// # Errors
-/// [`BodyError`].
+/// Fails if the body has more than `limit` bytes or the connection breaks.
 pub async fn collect<B>(mut body: B, limit: usize) -> Result<Bytes, BodyError>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
@@ -74,10 +76,11 @@ where
     Ok(content.freeze())
 }
 
-/// Refuses JSON of more values than `limit`, before it is parsed. Commas and brackets in texts count, too.
+/// Rejects JSON that may have more than `limit` values, before it is parsed. Counts `,`, `:`, `[`
+/// and `{`, including those inside strings.
 ///
 /// # Errors
-/// [`BodyError::TooMany`].
+/// [`BodyError::TooMany`] if the count exceeds `limit`.
 pub fn check_values(json: &[u8], limit: usize) -> Result<(), BodyError> {
     let values = json
         .iter()
@@ -100,10 +103,13 @@ mod tests {
             |text: &'static str| http_body_util::Full::new(Bytes::from_static(text.as_bytes()));
         assert_eq!(collect(body("12345"), 5).await.unwrap(), "12345");
         assert_eq!(collect(body("12345"), 4).await, Err(BodyError::TooLarge(4)));
-        let answer = |text: &'static str| reqwest::Response::from(http::Response::new(text));
-        assert_eq!(read(answer("12345"), 5).await.unwrap(), "12345");
-        assert_eq!(read(answer("12345"), 4).await, Err(BodyError::TooLarge(4)));
-        assert_eq!(prefix(answer("12345"), 2).await.unwrap(), "12");
+        let response = |text: &'static str| reqwest::Response::from(http::Response::new(text));
+        assert_eq!(read(response("12345"), 5).await.unwrap(), "12345");
+        assert_eq!(
+            read(response("12345"), 4).await,
+            Err(BodyError::TooLarge(4))
+        );
+        assert_eq!(prefix(response("12345"), 2).await.unwrap(), "12");
         assert!(check_values(b"[{},{},{}]", 6).is_ok());
         assert!(check_values(b"[{},{},{}]", 5).is_err());
     }

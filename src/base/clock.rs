@@ -1,7 +1,8 @@
-//! Time as a value that is handed in.
+//! Time as a parameter.
 //!
-//! The daemon runs on [`Clock::system`]. Tests that need an hour to pass run daemon and control
-//! plane on one [`Clock::manual`], which stands still until [`Hand::advance`] moves it.
+//! The daemon uses [`Clock::system`]. Tests that need an hour to pass run the daemon and the
+//! control plane on one [`Clock::manual`], which stands still until [`ClockHandle::advance`] moves
+//! it.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,23 +12,23 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-/// Long waits end on the edges of this grid. The runtime keeps its timers in slots of this length:
-/// it wakes twice for a time within a slot and once for one on its edge, and an idle daemon does
-/// little else than wake.
-const GRID: Duration = Duration::from_millis(64);
+/// Long sleeps end on multiples of this interval. Tokio keeps timers in slots of this length: it
+/// wakes twice for a time inside a slot and once for a time on its edge. Timer wake-ups are most of
+/// what an idle daemon does.
+const TIMER_GRID: Duration = Duration::from_millis(64);
 
-/// The shortest wait that may end up to one [`GRID`] late.
-const LONG: Duration = Duration::from_millis(500);
+/// Shortest sleep that is aligned to [`TIMER_GRID`], and so may end up to one interval late.
+const MIN_ALIGNED_SLEEP: Duration = Duration::from_millis(500);
 
-/// The runtime rounds up to this, and started that much earlier than the clock.
+/// Tokio rounds timers up to this, and its time origin is that much earlier than the clock's.
 const RUNTIME_TICK: Duration = Duration::from_millis(1);
 
-/// Says what time it is and wakes those who wait for a later one. Cheap to clone.
+/// Tells the time and sleeps. Cheap to clone.
 #[derive(Clone)]
-pub struct Clock(Source);
+pub struct Clock(TimeSource);
 
 #[derive(Clone)]
-enum Source {
+enum TimeSource {
     System(Instant),
     Manual(Arc<Manual>),
 }
@@ -35,83 +36,86 @@ enum Source {
 struct Manual {
     start: Timestamp,
     elapsed: watch::Sender<Duration>,
-    /// How many sleepers are waiting; lets a test see that everything has come to rest.
+    /// Number of pending sleeps; lets a test wait until everything is idle.
     sleepers: Mutex<usize>,
 }
 
-/// The waited-for future did not end in time.
+/// The future did not complete within the time limit.
 #[derive(Debug, thiserror::Error)]
-#[error("no answer within {0:?}")]
+#[error("timed out after {0:?}")]
 pub struct Elapsed(pub Duration);
 
 impl Clock {
-    /// The machine's clock.
+    /// Creates a clock that follows the system time.
     pub fn system() -> Self {
-        Self(Source::System(Instant::now()))
+        Self(TimeSource::System(Instant::now()))
     }
 
-    /// A clock that starts at `start` and moves only by its [`Hand`].
-    pub fn manual(start: Timestamp) -> (Self, Hand) {
+    /// Creates a clock that starts at `start` and moves only through its [`ClockHandle`].
+    pub fn manual(start: Timestamp) -> (Self, ClockHandle) {
         let manual = Arc::new(Manual {
             start,
             elapsed: watch::Sender::new(Duration::ZERO),
             sleepers: Mutex::new(0),
         });
-        (Self(Source::Manual(manual.clone())), Hand(manual))
+        (
+            Self(TimeSource::Manual(manual.clone())),
+            ClockHandle(manual),
+        )
     }
 
-    /// The time of day.
+    /// Returns the wall-clock time.
     pub fn now(&self) -> Timestamp {
         match &self.0 {
-            Source::System(_) => Timestamp::now(),
-            Source::Manual(manual) => {
+            TimeSource::System(_) => Timestamp::now(),
+            TimeSource::Manual(manual) => {
                 let elapsed = *manual.elapsed.borrow();
                 manual.start.checked_add(elapsed).unwrap_or(Timestamp::MAX)
             }
         }
     }
 
-    /// Time since this clock was made; never goes back.
+    /// Returns the monotonic time since the clock was created.
     pub fn elapsed(&self) -> Duration {
         match &self.0 {
-            Source::System(start) => start.elapsed(),
-            Source::Manual(manual) => *manual.elapsed.borrow(),
+            TimeSource::System(start) => start.elapsed(),
+            TimeSource::Manual(manual) => *manual.elapsed.borrow(),
         }
     }
 
-    /// Time of day `later` from now.
+    /// Returns the wall-clock time `later` from now.
     pub fn after(&self, later: Duration) -> Timestamp {
         self.now().checked_add(later).unwrap_or(Timestamp::MAX)
     }
 
-    /// How long ago `then` was; zero if it is still to come.
+    /// Returns how long ago `then` was; zero if it is in the future.
     pub fn since(&self, then: Timestamp) -> Duration {
         Duration::try_from(self.now().duration_since(then)).unwrap_or_default()
     }
 
-    /// Waits for `wait` to pass. May be dropped at any point.
+    /// Sleeps for `wait`. Cancel safe.
     pub fn sleep(&self, wait: Duration) -> BoxFuture<'static, ()> {
         match &self.0 {
-            Source::System(start) => Box::pin(tokio::time::sleep_until(
-                (*start + on_grid(start.elapsed(), wait)).into(),
+            TimeSource::System(start) => Box::pin(tokio::time::sleep_until(
+                (*start + wake_time(start.elapsed(), wait)).into(),
             )),
-            Source::Manual(manual) => {
+            TimeSource::Manual(manual) => {
                 let manual = manual.clone();
                 Box::pin(async move {
                     let mut elapsed = manual.elapsed.subscribe();
                     let until = *elapsed.borrow() + wait;
                     let _sleeper = Sleeper::new(&manual);
-                    // An error means that the clock is gone, and with it the one who waits.
+                    // An error means that the clock is gone, and so is whoever sleeps.
                     let _ = elapsed.wait_for(|now| *now >= until).await;
                 })
             }
         }
     }
 
-    /// Runs `work` for at most `limit`; what is not done by then is dropped.
+    /// Runs `work` for at most `limit`, then drops it.
     ///
     /// # Errors
-    /// [`Elapsed`] when the limit struck first.
+    /// [`Elapsed`] if the limit is reached first.
     pub async fn timeout<T>(
         &self,
         limit: Duration,
@@ -125,27 +129,28 @@ impl Clock {
     }
 }
 
-/// When a wait that begins at `now` ends.
-fn on_grid(now: Duration, wait: Duration) -> Duration {
+/// Returns when a sleep that starts at `now` ends, as time since the clock was created.
+fn wake_time(now: Duration, wait: Duration) -> Duration {
     let until = now.saturating_add(wait);
-    if wait < LONG {
+    if wait < MIN_ALIGNED_SLEEP {
         return until;
     }
-    let past = until.as_nanos() % GRID.as_nanos();
-    let rest = Duration::from_nanos(u64::try_from(GRID.as_nanos() - past).unwrap_or_default());
+    let past = until.as_nanos() % TIMER_GRID.as_nanos();
+    let rest =
+        Duration::from_nanos(u64::try_from(TIMER_GRID.as_nanos() - past).unwrap_or_default());
     until.saturating_add(rest).saturating_sub(RUNTIME_TICK)
 }
 
 /// Moves a manual clock.
-pub struct Hand(Arc<Manual>);
+pub struct ClockHandle(Arc<Manual>);
 
-impl Hand {
-    /// Moves the clock by `step` and wakes those whose time has come.
+impl ClockHandle {
+    /// Moves the clock by `step` and wakes all sleeps that are due.
     pub fn advance(&self, step: Duration) {
         self.0.elapsed.send_modify(|elapsed| *elapsed += step);
     }
 
-    /// How many sleepers the clock has.
+    /// Number of pending sleeps.
     pub fn sleepers(&self) -> usize {
         *self
             .0
@@ -184,22 +189,22 @@ mod tests {
     #[test]
     fn a_long_wait_ends_on_the_grid_and_never_early_by_more_than_a_tick() {
         let millis = Duration::from_millis;
-        assert_eq!(on_grid(millis(7), millis(3)), millis(10));
-        assert_eq!(on_grid(millis(7), millis(1000)), millis(16 * 64 - 1));
-        assert_eq!(on_grid(millis(24), millis(1000)), millis(17 * 64 - 1));
+        assert_eq!(wake_time(millis(7), millis(3)), millis(10));
+        assert_eq!(wake_time(millis(7), millis(1000)), millis(16 * 64 - 1));
+        assert_eq!(wake_time(millis(24), millis(1000)), millis(17 * 64 - 1));
     }
 
     #[tokio::test]
     async fn a_manual_clock_wakes_a_sleeper_only_when_moved_past_its_time() {
-        let (clock, hand) = Clock::manual(Timestamp::UNIX_EPOCH);
+        let (clock, handle) = Clock::manual(Timestamp::UNIX_EPOCH);
         let sleeper = tokio::spawn(clock.sleep(Duration::from_secs(10)));
-        while hand.sleepers() == 0 {
+        while handle.sleepers() == 0 {
             tokio::task::yield_now().await;
         }
-        hand.advance(Duration::from_secs(9));
+        handle.advance(Duration::from_secs(9));
         tokio::task::yield_now().await;
         assert!(!sleeper.is_finished());
-        hand.advance(Duration::from_secs(1));
+        handle.advance(Duration::from_secs(1));
         sleeper.await.unwrap();
         assert_eq!(clock.now().as_second(), 10);
     }

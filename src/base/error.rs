@@ -1,6 +1,7 @@
-//! Errors as text.
+//! Formats errors.
 
-/// An error with its causes, in one line. A cause that its error tells already is not told again.
+/// Formats an error and its sources in one line. Skips a source whose text the message already
+/// contains.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

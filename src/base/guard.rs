@@ -1,14 +1,15 @@
-//! The SSRF guard: where addresses that come from input may lead.
+//! The SSRF guard: which addresses from untrusted input may be reached.
 //!
-//! Plans, overlays, registries and clusters name hosts. Each such address is checked when the
-//! connection is made and on the address that is really used: literals in the form into which the
-//! URL parser has brought them, names after their one resolution, whose result is the one that is
-//! connected to. What the operator has named ([`Allowed`]) may be reached.
+//! Plans, overlays, registries and clusters name hosts. Each address is checked when the connection
+//! is made, on the address that is really used: IP literals in the form that the URL parser
+//! normalized them to; names after a single resolution, whose addresses are the ones connected to.
+//! Whatever the operator has listed ([`Allowed`]) may be reached.
 //!
-//! Behind a proxy the proxy resolves names, so only literals are checked then.
+//! Behind a proxy, the proxy resolves names, so only IP literals are checked.
 //!
-//! Sources of the ranges: IANA's special-purpose address registries (RFC 6890 and its updates), RFC 6052
-//! (NAT64), RFC 3056 (6to4), and the clouds' documentation for the addresses of their metadata services.
+//! Sources of the ranges: IANA's special-purpose address registries (RFC 6890 and its updates), RFC
+//! 6052 (NAT64), RFC 3056 (6to4), and the cloud providers' documentation of their metadata
+//! addresses.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -18,29 +19,30 @@ use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
 
-/// How far an address may lead, by who names it.
+/// Which addresses may be reached, depending on who names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// Named by the author of a component, or by a server: the public internet only.
+    /// Named by a component's author or by a server: only the public internet.
     Author,
-    /// The source that a plan names: the same, and this machine where the control plane is on it.
+    /// The source repository that a plan names: as `Author`, plus loopback if the control plane is
+    /// on this machine.
     Source,
-    /// A cluster or registry that a plan names: private networks, too, but neither this machine (unless the control
-    /// plane is on it) nor its link with the clouds' metadata services.
+    /// A cluster or registry that a plan names: also private networks. Excludes loopback (unless
+    /// the control plane is on this machine), link-local addresses and cloud metadata services.
     Endpoint,
 }
 
-/// Something that the operator allows beyond the reach of input: a host name, an address or a network.
+/// A host name, address or network that the operator allows in addition (`network.allow`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Allowed {
-    /// This name, and whatever it resolves to.
+    /// This host name, whatever it resolves to.
     Host(String),
-    /// These addresses, under any name.
+    /// These addresses, under any host name.
     Network(IpNet),
 }
 
 impl Allowed {
-    /// Reads a host name, an address, or a network such as `10.0.0.0/8`; none if it is none of these.
+    /// Parses a host name, an address, or a network such as `10.0.0.0/8`.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim().trim_matches(['[', ']']);
         if let Ok(network) = text.parse::<IpNet>() {
@@ -50,56 +52,60 @@ impl Allowed {
             return Some(Self::Network(address.into()));
         }
         match Host::parse(text) {
-            Ok(Host::Domain(name)) if !text.contains('/') => Some(Self::Host(normal(&name))),
+            Ok(Host::Domain(name)) if !text.contains('/') => {
+                Some(Self::Host(normalize_host(&name)))
+            }
             _ => None,
         }
     }
 }
 
-/// Why an address is not reached. The texts name hosts, never whole URLs.
+/// Why an address may not be reached. Messages name hosts, never whole URLs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum GuardError {
+pub enum SsrfError {
     /// The URL has no host.
     #[error("the address has no host")]
     NoHost,
-    /// The host is, or resolves to, what input must not name.
+    /// The host is, or resolves to, an address outside the public internet.
     #[error("{host} is not on the public internet; add it to network.allow if it may be reached")]
     NotPublic {
-        /// The host as it was named.
+        /// The host as given in the input.
         host: String,
     },
-    /// The host is this machine, its link, or a cloud's metadata service.
-    #[error("{host} is this machine or its own link; add it to network.allow if it may be reached")]
+    /// The host is a loopback, link-local, multicast or cloud metadata address.
+    #[error(
+        "{host} is a loopback, link-local, multicast or cloud metadata address; add it to network.allow if it may be reached"
+    )]
     Local {
-        /// The host as it was named.
+        /// The host as given in the input.
         host: String,
     },
-    /// The name has no address.
-    #[error("cannot find the host {host}: {message}")]
+    /// The host name could not be resolved.
+    #[error("cannot resolve the host {host}: {message}")]
     Unresolved {
-        /// The name.
+        /// The host name.
         host: String,
-        /// The resolver's words.
+        /// The resolver's message.
         message: String,
     },
 }
 
-/// Decides which addresses are reached. Cheap to clone.
+/// Decides which addresses may be reached. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Guard(Arc<Rules>);
+pub struct SsrfGuard(Arc<Rules>);
 
 #[derive(Debug, Clone, Default)]
 struct Rules {
     allowed: Vec<Allowed>,
-    /// Whether plans may name this machine.
-    loopback: bool,
+    /// Whether plans may name loopback addresses.
+    allow_loopback: bool,
     proxy: Option<Arc<Matcher>>,
-    /// The proxy's own host.
+    /// Host of the proxy; the client resolves it, so it is exempt from checks.
     proxy_host: Option<String>,
 }
 
-impl Guard {
-    /// A guard that lets pass what the operator allows.
+impl SsrfGuard {
+    /// Creates a guard with the operator's exceptions.
     pub fn new(allowed: Vec<Allowed>) -> Self {
         Self(Arc::new(Rules {
             allowed,
@@ -107,8 +113,8 @@ impl Guard {
         }))
     }
 
-    /// A guard of what the operator names, which lets everything pass.
-    pub fn open() -> Self {
+    /// Creates a guard that allows everything, for addresses that the operator names.
+    pub fn allow_all() -> Self {
         Self::new(
             ["0.0.0.0/0", "::/0"]
                 .into_iter()
@@ -117,23 +123,23 @@ impl Guard {
         )
     }
 
-    /// The same; plans may name services on loopback. Only where the control plane itself is on this machine, as in
-    /// tests and trials, is that no way into somebody else's services.
+    /// Also lets plans name services on loopback. Safe only if the control plane is on this machine
+    /// too, as in tests and trials; otherwise a plan could reach other services here.
     #[must_use]
     pub fn with_loopback(&self) -> Self {
         Self(Arc::new(Rules {
-            loopback: true,
+            allow_loopback: true,
             ..Rules::clone(&self.0)
         }))
     }
 
-    /// The same with the operator's proxy (`HTTPS_PROXY`) and the hosts that are reached without it (`NO_PROXY`).
+    /// Adds the operator's proxy (`HTTPS_PROXY`) and the hosts that bypass it (`NO_PROXY`).
     #[must_use]
     pub fn with_proxy(&self, proxy: &str, except: &str) -> Self {
         let proxy_host = proxy
             .parse::<http::Uri>()
             .ok()
-            .and_then(|uri| uri.host().map(normal));
+            .and_then(|uri| uri.host().map(normalize_host));
         let proxy = Some(Arc::new(
             Matcher::builder()
                 .https(proxy.to_owned())
@@ -147,9 +153,9 @@ impl Guard {
         }))
     }
 
-    /// The same, with more that is allowed: hosts, with or without a port.
+    /// Allows more hosts. A port after a host is ignored.
     #[must_use]
-    pub fn and_allow<'a>(&self, hosts: impl IntoIterator<Item = &'a String>) -> Self {
+    pub fn with_allowed<'a>(&self, hosts: impl IntoIterator<Item = &'a String>) -> Self {
         let bare = |host: &'a String| match host.rsplit_once(':') {
             Some((name, port)) if port.parse::<u16>().is_ok() && !name.contains(':') => name,
             _ => host.as_str(),
@@ -163,19 +169,20 @@ impl Guard {
         Self(Arc::new(rules))
     }
 
-    /// Checks a URL's host as far as it can be without asking for its name: literals, and names of this machine.
+    /// Checks the host of a URL as far as possible without resolving names: IP literals and
+    /// `localhost`.
     ///
     /// # Errors
-    /// [`GuardError`].
-    pub fn check(&self, url: &Url, reach: Reach) -> Result<(), GuardError> {
+    /// Fails if the URL has no host, or names an address that is not permitted.
+    pub fn check(&self, url: &Url, reach: Reach) -> Result<(), SsrfError> {
         match url.host() {
-            None => Err(GuardError::NoHost),
+            None => Err(SsrfError::NoHost),
             Some(Host::Ipv4(address)) => self.permit(&address.to_string(), address.into(), reach),
             Some(Host::Ipv6(address)) => self.permit(&address.to_string(), address.into(), reach),
             Some(Host::Domain(name)) => {
-                let name = normal(name);
-                let is_here = name == "localhost" || name.ends_with(".localhost");
-                if is_here {
+                let name = normalize_host(name);
+                let is_localhost = name == "localhost" || name.ends_with(".localhost");
+                if is_localhost {
                     self.permit(&name, Ipv4Addr::LOCALHOST.into(), reach)
                 } else {
                     Ok(())
@@ -184,27 +191,27 @@ impl Guard {
         }
     }
 
-    /// Resolves a host once: the addresses to connect to, all of them permitted.
+    /// Resolves a host once and returns the permitted addresses to connect to.
     ///
     /// # Errors
-    /// [`GuardError`] if the name has no address, or none that is permitted.
+    /// Fails if the name has no address, or none that is permitted.
     pub async fn resolve(
         &self,
         host: &str,
         port: u16,
         reach: Reach,
-    ) -> Result<Vec<SocketAddr>, GuardError> {
+    ) -> Result<Vec<SocketAddr>, SsrfError> {
         let bare = host.trim_matches(['[', ']']);
-        let unresolved = |message: String| GuardError::Unresolved {
+        let unresolved = |message: String| SsrfError::Unresolved {
             host: host.to_owned(),
             message,
         };
-        let found = tokio::net::lookup_host((bare, port))
+        let resolved = tokio::net::lookup_host((bare, port))
             .await
             .map_err(|error| unresolved(error.to_string()))?;
         let mut refused = unresolved("it has no address".into());
         let mut permitted = Vec::new();
-        for address in found {
+        for address in resolved {
             match self.permit(bare, address.ip(), reach) {
                 Ok(()) => permitted.push(address),
                 Err(error) => refused = error,
@@ -227,8 +234,8 @@ impl Guard {
             .is_some_and(|(proxy, uri)| proxy.intercept(&uri).is_some())
     }
 
-    /// The resolver of an HTTP client whose connections stay within a reach. Literals never come to it: its user
-    /// [checks](Self::check) each URL.
+    /// Returns a DNS resolver for an HTTP client that yields permitted addresses only. IP literals
+    /// bypass it: callers must [check](Self::check) each URL.
     pub fn resolver(&self, reach: Reach) -> Arc<Resolver> {
         Arc::new(Resolver {
             guard: self.clone(),
@@ -236,18 +243,20 @@ impl Guard {
         })
     }
 
-    fn permit(&self, host: &str, address: IpAddr, reach: Reach) -> Result<(), GuardError> {
-        let (rules, address) = (&self.0, embedded(address));
+    fn permit(&self, host: &str, address: IpAddr, reach: Reach) -> Result<(), SsrfError> {
+        let (rules, address) = (&self.0, embedded_ipv4(address));
         let is_allowed = rules.allowed.iter().any(|allowed| match allowed {
-            Allowed::Host(name) => *name == normal(host),
+            Allowed::Host(name) => *name == normalize_host(host),
             Allowed::Network(network) => network.contains(&address),
         });
         let host = || host.chars().take(200).collect();
         match reach {
             _ if is_allowed || is_public(address) => Ok(()),
-            Reach::Source | Reach::Endpoint if rules.loopback && address.is_loopback() => Ok(()),
-            Reach::Author | Reach::Source => Err(GuardError::NotPublic { host: host() }),
-            Reach::Endpoint if is_local(address) => Err(GuardError::Local { host: host() }),
+            Reach::Source | Reach::Endpoint if rules.allow_loopback && address.is_loopback() => {
+                Ok(())
+            }
+            Reach::Author | Reach::Source => Err(SsrfError::NotPublic { host: host() }),
+            Reach::Endpoint if is_local(address) => Err(SsrfError::Local { host: host() }),
             Reach::Endpoint => Ok(()),
         }
     }
@@ -256,18 +265,19 @@ impl Guard {
 /// Resolves names to permitted addresses only.
 #[derive(Debug)]
 pub struct Resolver {
-    guard: Guard,
+    guard: SsrfGuard,
     reach: Reach,
 }
 
 impl Resolver {
-    /// The permitted addresses of a name, without ports.
+    /// Resolves a name to its permitted addresses, with port 0. The proxy's own host is not
+    /// checked.
     ///
     /// # Errors
-    /// [`GuardError`].
-    pub async fn addresses(&self, name: &str) -> Result<Vec<SocketAddr>, GuardError> {
-        if self.guard.0.proxy_host.as_ref() == Some(&normal(name)) {
-            let unresolved = |error: std::io::Error| GuardError::Unresolved {
+    /// Fails if the name has no address, or none that is permitted.
+    pub async fn addresses(&self, name: &str) -> Result<Vec<SocketAddr>, SsrfError> {
+        if self.guard.0.proxy_host.as_ref() == Some(&normalize_host(name)) {
+            let unresolved = |error: std::io::Error| SsrfError::Unresolved {
                 host: name.to_owned(),
                 message: error.to_string(),
             };
@@ -293,7 +303,7 @@ impl Resolve for Resolver {
     }
 }
 
-/// Returns true if a URL names this machine, to which nothing goes over a network.
+/// Returns true if a URL names this machine, so that its traffic crosses no network.
 pub fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
@@ -303,15 +313,16 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// A host name without the dot of the root, in lower case.
-fn normal(host: &str) -> String {
+/// Normalizes a host name: lower case, without root dot and brackets.
+fn normalize_host(host: &str) -> String {
     host.trim_end_matches('.')
         .trim_matches(['[', ']'])
         .to_ascii_lowercase()
 }
 
-/// The IPv4 address that an IPv6 address stands for on the way (mapped, NAT64, 6to4), else the address itself.
-fn embedded(address: IpAddr) -> IpAddr {
+/// Returns the IPv4 address that an IPv6 address embeds (IPv4-mapped, NAT64, 6to4), else the
+/// address itself.
+fn embedded_ipv4(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else {
         return address;
     };
@@ -326,21 +337,21 @@ fn embedded(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Returns true if an address can be anybody's on the internet.
+/// Returns true for globally reachable addresses.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => !is_special(v4),
         IpAddr::V6(v6) => {
             let [first, second, ..] = v6.segments();
             let is_global = first & 0xe000 == 0x2000;
-            // Teredo, ORCHID and other protocol assignments; documentation.
+            // 2001::/23 (Teredo, ORCHID and other protocol assignments) and documentation.
             let is_assigned = first == 0x2001 && (second < 0x200 || second == 0xdb8);
             is_global && !is_assigned && first != 0x3fff
         }
     }
 }
 
-/// Returns true for the IPv4 ranges that are not globally reachable, and for the address of Azure's host.
+/// Returns true for IPv4 ranges that are not globally reachable, and for Azure's host agent.
 fn is_special(v4: Ipv4Addr) -> bool {
     let [a, b, c, _] = v4.octets();
     let is_reserved = matches!(
@@ -359,22 +370,23 @@ fn is_special(v4: Ipv4Addr) -> bool {
     is_reserved || v4 == AZURE_HOST
 }
 
-/// Azure's host agent, metadata and DNS, on a public-looking address.
+/// Azure's host agent, metadata service and DNS. The address is outside the special-purpose ranges.
 const AZURE_HOST: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
-/// Metadata services of clouds on addresses of private ranges: Alibaba, Oracle.
+/// Cloud metadata services in private ranges: Alibaba, Oracle.
 const METADATA_V4: [Ipv4Addr; 2] = [
     Ipv4Addr::new(100, 100, 100, 200),
     Ipv4Addr::new(192, 0, 0, 192),
 ];
 
-/// The same over IPv6: AWS, Google.
+/// Cloud metadata services over IPv6: AWS, Google.
 const METADATA_V6: [Ipv6Addr; 2] = [
     Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
 ];
 
-/// Returns true for this machine, its link, groups of machines, and the metadata services of clouds.
+/// Returns true for loopback, link-local, unspecified, multicast and reserved addresses, and for
+/// cloud metadata services.
 fn is_local(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
@@ -385,7 +397,8 @@ fn is_local(address: IpAddr) -> bool {
         IpAddr::V6(v6) => {
             let [first, ..] = v6.segments();
             let is_private = first & 0xfe00 == 0xfc00;
-            // Whatever is neither unique local nor public: loopback, link, site, groups, old embeddings.
+            // Everything that is neither unique local nor public: loopback, link-local, site-local,
+            // multicast, deprecated embeddings of IPv4.
             (!is_private && !is_public(address)) || METADATA_V6.contains(&v6)
         }
     }
@@ -395,7 +408,7 @@ fn is_local(address: IpAddr) -> bool {
 mod tests {
     use super::*;
 
-    fn check(guard: &Guard, url: &str, reach: Reach) -> Result<(), GuardError> {
+    fn check(guard: &SsrfGuard, url: &str, reach: Reach) -> Result<(), SsrfError> {
         guard.check(&Url::parse(url).unwrap(), reach)
     }
 
@@ -441,7 +454,7 @@ mod tests {
         ] {
             assert!(
                 check(
-                    &Guard::default(),
+                    &SsrfGuard::default(),
                     &format!("https://{host}/x"),
                     Reach::Author
                 )
@@ -459,7 +472,7 @@ mod tests {
         ] {
             assert!(
                 check(
-                    &Guard::default(),
+                    &SsrfGuard::default(),
                     &format!("https://{host}/x"),
                     Reach::Author
                 )
@@ -480,7 +493,7 @@ mod tests {
         ] {
             assert!(
                 check(
-                    &Guard::default(),
+                    &SsrfGuard::default(),
                     &format!("https://{host}/x"),
                     Reach::Endpoint
                 )
@@ -505,7 +518,7 @@ mod tests {
         ]) {
             assert!(
                 check(
-                    &Guard::default(),
+                    &SsrfGuard::default(),
                     &format!("https://{host}/x"),
                     Reach::Endpoint
                 )
@@ -513,7 +526,7 @@ mod tests {
                 "{host}"
             );
         }
-        let here = Guard::default().with_loopback();
+        let here = SsrfGuard::default().with_loopback();
         assert!(check(&here, "https://127.0.0.1/x", Reach::Endpoint).is_ok());
         assert!(check(&here, "https://127.0.0.1/x", Reach::Source).is_ok());
         assert!(check(&here, "https://10.0.0.1/x", Reach::Source).is_err());
@@ -524,7 +537,7 @@ mod tests {
     #[test]
     fn the_operator_opens_hosts_addresses_and_networks() {
         let allowed = ["git.internal", "10.1.0.0/16", "127.0.0.1", "[fd00::5]"];
-        let guard = Guard::new(
+        let guard = SsrfGuard::new(
             allowed
                 .iter()
                 .map(|text| Allowed::parse(text).unwrap())
@@ -550,26 +563,26 @@ mod tests {
         assert_eq!(Allowed::parse("a/b"), None);
         assert!(
             guard
-                .and_allow(&["127.0.0.2:8443".to_owned()])
+                .with_allowed(&["127.0.0.2:8443".to_owned()])
                 .permit("x", [127, 0, 0, 2].into(), Reach::Author)
                 .is_ok()
         );
     }
 
     #[tokio::test]
-    async fn names_are_judged_by_what_they_resolve_to() {
-        let error = Guard::default()
+    async fn names_are_checked_by_what_they_resolve_to() {
+        let error = SsrfGuard::default()
             .resolve("localhost", 443, Reach::Author)
             .await
             .unwrap_err();
-        assert!(matches!(error, GuardError::NotPublic { .. }), "{error}");
+        assert!(matches!(error, SsrfError::NotPublic { .. }), "{error}");
         assert!(
-            Guard::default()
+            SsrfGuard::default()
                 .resolve("127.1", 22, Reach::Endpoint)
                 .await
                 .is_err()
         );
-        let here = Guard::default()
+        let here = SsrfGuard::default()
             .with_loopback()
             .resolve("localhost", 443, Reach::Endpoint)
             .await

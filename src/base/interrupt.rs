@@ -1,8 +1,8 @@
-//! Long work on one thread that can be told to end: parsing and printing have no place to wait at, so they look from time
-//! to time whether anybody still wants their result.
+//! Cancellation of long synchronous work: parsing and printing have no await points, so they check
+//! from time to time whether their result is still wanted.
 //!
-//! What to look at belongs to the thread for as long as [`while_wanted`] runs, not to each function on the way: those stay
-//! functions of their arguments, and outside of it never end early.
+//! The stop token belongs to the thread while [`with_stop`] runs and is not passed to each
+//! function. Those stay functions of their arguments, and never end early outside of it.
 
 use std::cell::RefCell;
 
@@ -12,39 +12,40 @@ thread_local! {
     static CURRENT: RefCell<Option<Stop>> = const { RefCell::new(None) };
 }
 
-/// Runs work that ends early, with an error of its own, once `stop` is asked for.
-pub fn while_wanted<T>(stop: &Stop, work: impl FnOnce() -> T) -> T {
-    /// Gives the thread back as it was, also after a panic.
-    struct Before(Option<Stop>);
-    impl Drop for Before {
+/// Runs `work` and makes [`is_stopped`] true within it once `stop` is stopped. `work` then returns
+/// its own error.
+pub fn with_stop<T>(stop: &Stop, work: impl FnOnce() -> T) -> T {
+    /// Restores the thread's previous token, also after a panic.
+    struct Restore(Option<Stop>);
+    impl Drop for Restore {
         fn drop(&mut self) {
             CURRENT.set(self.0.take());
         }
     }
-    let _before = Before(CURRENT.replace(Some(stop.clone())));
+    let _restore = Restore(CURRENT.replace(Some(stop.clone())));
     work()
 }
 
-/// Returns true if this thread's work is no longer wanted.
-pub fn is_unwanted() -> bool {
+/// Returns true if the work on this thread was stopped.
+pub fn is_stopped() -> bool {
     CURRENT.with_borrow(|current| current.as_ref().is_some_and(Stop::is_stopped))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::stop::Cause;
+    use crate::base::stop::StopCause;
 
     #[test]
     fn work_is_unwanted_only_inside_and_only_when_it_was_stopped() {
         let stop = Stop::default();
-        assert!(!while_wanted(&stop, is_unwanted));
-        stop.stop(Cause::Cancelled);
-        assert!(while_wanted(&stop, is_unwanted));
-        assert!(while_wanted(&stop, || !while_wanted(
+        assert!(!with_stop(&stop, is_stopped));
+        stop.stop(StopCause::Cancelled);
+        assert!(with_stop(&stop, is_stopped));
+        assert!(with_stop(&stop, || !with_stop(
             &Stop::default(),
-            is_unwanted
-        ) && is_unwanted()));
-        assert!(!is_unwanted());
+            is_stopped
+        ) && is_stopped()));
+        assert!(!is_stopped());
     }
 }

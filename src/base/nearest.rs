@@ -1,20 +1,22 @@
-//! The nearest known word to a misspelt one.
+//! Suggests the known word nearest to a misspelled one.
 #![expect(
     clippy::indexing_slicing,
     reason = "indexes come from the lengths of the same lists"
 )]
 
-/// The known word that is closest to `word`, if it is close enough to be meant.
+/// Returns the known word closest to `word`, if their edit distance is at most 2 or a third of the
+/// length of `word`, whichever is larger.
 pub fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let most = (word.chars().count() / 3).max(2);
+    let max_distance = (word.chars().count() / 3).max(2);
     known
         .map(|candidate| (distance(word, candidate), candidate))
-        .filter(|(d, _)| *d <= most)
+        .filter(|(d, _)| *d <= max_distance)
         .min()
         .map(|(_, c)| c)
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours between two words.
+/// Counts the insertions, deletions, substitutions and swaps of neighboring characters between two
+/// words, ignoring case.
 fn distance(a: &str, b: &str) -> usize {
     let a: Vec<char> = a.to_lowercase().chars().collect();
     let b: Vec<char> = b.to_lowercase().chars().collect();

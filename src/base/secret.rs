@@ -1,8 +1,8 @@
-//! Values that must not be seen, and the one place that hides them.
+//! Secret values, and the redactor that masks them.
 //!
-//! [`Secret`] has no `Display` and a blind `Debug`. [`Redactor`] knows the secrets of the process
-//! and of the jobs under way, and takes them (raw, base64 and URL-escaped) out of every text that
-//! leaves: log lines, error messages, reports.
+//! [`Secret`] has no `Display`, and its `Debug` prints a mask. [`Redactor`] knows the secrets of
+//! the process and of the running jobs, and masks them (raw, base64 and URL-escaped) in everything
+//! that is output: log lines, error messages, reports.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,24 +13,24 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
-/// What stands where a secret stood.
+/// Replaces a masked secret.
 pub const MASK: &str = "***";
 
-/// Shorter values are not looked for: they would mask ordinary words.
-const SHORTEST: usize = 6;
+/// Shorter values are not masked: they would mask ordinary words. In bytes.
+const MIN_SECRET_LENGTH: usize = 6;
 
-/// A credential. Wiped from memory when dropped; shown as `***`.
+/// A credential. Zeroed when dropped; prints as `***`.
 #[derive(Clone, Default, Deserialize)]
 #[serde(from = "String")]
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// The value itself. Call this only where it goes on the wire.
+    /// Returns the value. Call this only where it goes on the wire.
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// Whether there is no value.
+    /// Returns true if there is no value.
     pub fn is_empty(&self) -> bool {
         self.expose().is_empty()
     }
@@ -60,17 +60,17 @@ impl PartialEq for Secret {
     }
 }
 
-/// Hides known secrets in texts. Cheap to clone; all clones share what was learned.
+/// Masks known secrets in text. Cheap to clone; clones share the known secrets.
 #[derive(Clone, Default)]
 pub struct Redactor(Arc<RwLock<HashMap<String, usize>>>);
 
 impl Redactor {
-    /// From now on hides `secret`, until the returned guard is dropped.
+    /// Masks `secret`, and each of its lines, until the returned guard is dropped.
     #[must_use = "the secret is forgotten when the guard is dropped"]
-    pub fn learn(&self, secret: &str) -> Learned {
+    pub fn learn(&self, secret: &str) -> RedactionGuard {
         let mut forms = Vec::new();
         for part in std::iter::once(secret).chain(secret.lines()) {
-            if part.trim().len() < SHORTEST {
+            if part.trim().len() < MIN_SECRET_LENGTH {
                 continue;
             }
             forms.extend([
@@ -93,13 +93,13 @@ impl Redactor {
         for form in &forms {
             *known.entry(form.clone()).or_default() += 1;
         }
-        Learned {
+        RedactionGuard {
             redactor: self.clone(),
             forms,
         }
     }
 
-    /// `text` without any known secret.
+    /// Replaces all known secrets in `text` by [`MASK`].
     pub fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut hits: Vec<&String> = known
@@ -109,7 +109,7 @@ impl Redactor {
         if hits.is_empty() {
             return Cow::Borrowed(text);
         }
-        // The longest first: a secret that holds another one goes as a whole.
+        // Longest first, so that a secret that contains another one is replaced as a whole.
         hits.sort_by_key(|form| std::cmp::Reverse(form.len()));
         let mut masked = text.to_owned();
         for form in hits {
@@ -144,13 +144,13 @@ fn percent_encode(text: &str) -> String {
     })
 }
 
-/// Keeps a secret known to its [`Redactor`].
-pub struct Learned {
+/// Keeps a secret known to its [`Redactor`] until it is dropped.
+pub struct RedactionGuard {
     redactor: Redactor,
     forms: Vec<String>,
 }
 
-impl Drop for Learned {
+impl Drop for RedactionGuard {
     fn drop(&mut self) {
         self.redactor.forget(&self.forms);
     }

@@ -1,4 +1,5 @@
-//! One mechanism for cancel, deadline and shutdown: a tree of stop tokens, process → job → step.
+//! One mechanism for cancellation, deadlines and shutdown: a tree of stop tokens (process → job →
+//! step).
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
@@ -7,27 +8,27 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
 /// Why work was stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub enum StopCause {
     /// A user cancelled the job in the control plane.
     Cancelled,
-    /// The job's own deadline has passed.
+    /// The job's deadline has passed.
     DeadlinePassed,
-    /// The control plane has ended the execution (timed out, failed); nothing more is wanted.
+    /// The control plane ended the execution (timed out, failed) and expects nothing more.
     EndedByServer,
-    /// The runner is going down and the drain time is over.
+    /// The runner is shutting down and its drain time is over.
     Shutdown,
 }
 
-/// A token that says "stop", and why. A child stops with its parent, never the other way round.
+/// A cancellation token with a cause. A child stops with its parent, never the other way round.
 #[derive(Clone, Default)]
 pub struct Stop {
     token: CancellationToken,
-    cause: Arc<OnceLock<Cause>>,
+    cause: Arc<OnceLock<StopCause>>,
     parent: Option<Arc<Stop>>,
 }
 
 impl Stop {
-    /// A token below this one.
+    /// Creates a child token.
     pub fn child(&self) -> Self {
         Self {
             token: self.token.child_token(),
@@ -36,32 +37,32 @@ impl Stop {
         }
     }
 
-    /// Asks for the stop of everything at and below this token. The first cause stays.
-    pub fn stop(&self, cause: Cause) {
-        // A second cause changes nothing, so its rejection is not an error.
+    /// Stops this token and its children. The first cause is kept.
+    pub fn stop(&self, cause: StopCause) {
+        // The error means that a cause is already set, which is kept.
         let _ = self.cause.set(cause);
         self.token.cancel();
     }
 
-    /// Whether a stop was asked for here or above.
+    /// Returns true if this token or an ancestor is stopped.
     pub fn is_stopped(&self) -> bool {
         self.token.is_cancelled()
     }
 
-    /// The cause, if stopped: the nearest token's own, else its parent's.
-    pub fn cause(&self) -> Option<Cause> {
+    /// Returns the cause of the stop: the token's own, else the nearest ancestor's.
+    pub fn cause(&self) -> Option<StopCause> {
         self.cause
             .get()
             .copied()
             .or_else(|| self.parent.as_ref().and_then(|parent| parent.cause()))
     }
 
-    /// Ends when a stop is asked for.
+    /// Completes when this token is stopped.
     pub fn stopped(&self) -> WaitForCancellationFuture<'_> {
         self.token.cancelled()
     }
 
-    /// Runs `work` until it is done (`Some`) or a stop is asked for (`None`, and `work` is dropped).
+    /// Runs `work` to completion (`Some`), or drops it when this token is stopped (`None`).
     pub async fn run<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         self.token.run_until_cancelled(work).await
     }
@@ -76,11 +77,11 @@ mod tests {
         let process = Stop::default();
         let job = process.child();
         let other = process.child();
-        job.stop(Cause::Cancelled);
+        job.stop(StopCause::Cancelled);
         assert!(!process.is_stopped() && !other.is_stopped());
-        process.stop(Cause::Shutdown);
-        assert_eq!(job.cause(), Some(Cause::Cancelled));
-        assert_eq!(other.cause(), Some(Cause::Shutdown));
+        process.stop(StopCause::Shutdown);
+        assert_eq!(job.cause(), Some(StopCause::Cancelled));
+        assert_eq!(other.cause(), Some(StopCause::Shutdown));
         assert_eq!(other.run(std::future::pending::<()>()).await, None);
     }
 }

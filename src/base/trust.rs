@@ -1,13 +1,13 @@
-//! Whether a connection failed because the server's certificate was not trusted: trying again would
-//! not help, and the person who reads the error should think of authorities, not of networks.
+//! Detects connections that failed because the server's certificate is not trusted. A retry does
+//! not help then, and the error should point to certificate authorities rather than to the network.
 
 use std::error::Error;
 
-/// Whether a refused certificate is at the root of an error.
-pub fn is_refused(error: &(dyn Error + 'static)) -> bool {
+/// Returns true if an invalid certificate is among the causes of an error.
+pub fn is_untrusted_certificate(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        // An I/O error does not count what it wraps among its sources.
+        // `std::io::Error::source` skips the wrapped error itself.
         let wrapped = error
             .downcast_ref::<std::io::Error>()
             .and_then(std::io::Error::get_ref);
@@ -27,9 +27,9 @@ mod tests {
     #[test]
     fn a_refused_certificate_is_found_below_an_io_error_and_a_reset_is_none() {
         let refused = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        assert!(is_refused(&std::io::Error::other(std::io::Error::other(
-            refused
-        ))));
-        assert!(!is_refused(&std::io::Error::other("reset")));
+        assert!(is_untrusted_certificate(&std::io::Error::other(
+            std::io::Error::other(refused)
+        )));
+        assert!(!is_untrusted_certificate(&std::io::Error::other("reset")));
     }
 }

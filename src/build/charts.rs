@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::base::error::chain;
 use crate::build::fetch::RemoteAccess;
-use crate::kustomize::host::Pull;
+use crate::kustomize::load::host::Pull;
 use crate::registry::document::Document;
 use crate::registry::{Address, Credential, Remote, Repository};
 use crate::workspace::archive;

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::kustomize::host::Host;
+use crate::kustomize::load::host::Host;
 use crate::kustomize::{self, BuildError, Files, Options};
 use crate::manifest::{self, Manifest, ReadError};
 

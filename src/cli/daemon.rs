@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::{Code, chain, print_error, settings};
 use crate::agent::{Agent, AgentError, Exit, Mode, Signal};
 use crate::base::clock::Clock;
-use crate::base::protect;
+use crate::base::hardening;
 use crate::base::secret::Redactor;
 use crate::config::Token;
 use crate::telemetry;
@@ -18,8 +18,8 @@ use crate::telemetry;
 pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
     // May re-execute this program, so it comes first. If it fails, the daemon works but uses more
     // memory.
-    let allocator = protect::give_memory_back();
-    protect::files();
+    let allocator = hardening::reexec_with_allocator_settings();
+    hardening::restrict_umask();
     let (config, layers) = match settings::load(matches, environment) {
         Ok(loaded) => loaded,
         Err(code) => return code,
@@ -42,7 +42,7 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
     if let Err(error) = allocator {
         tracing::debug!(%error, "freed memory may not be returned to the system after large jobs");
     }
-    if let Err(error) = protect::open_files() {
+    if let Err(error) = hardening::raise_open_file_limit() {
         tracing::warn!(%error, "cannot raise the limit on open files");
     }
     if !layers.ignored.is_empty() {

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::runtime::{Handle, Runtime};
 
 use super::{chain, print_stderr};
-use crate::base::guard::{Guard, Reach};
+use crate::base::guard::{Reach, SsrfGuard};
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
 use crate::build::{BuildHost, RemoteAccess, Tree};
@@ -269,7 +269,7 @@ fn remote_access(
 ) -> Result<RemoteAccess, String> {
     let proxy = Proxy::from_environment(&|name| environment.get(name).cloned())
         .map_err(|error| chain(&error))?;
-    let guard = proxy.guarded(Guard::default().and_allow(hosts));
+    let guard = proxy.guarded(SsrfGuard::default().with_allowed(hosts));
     let builder = || http::builder(&Authorities::default());
     let web = builder()
         .map_err(|error| chain(&error))?

@@ -22,7 +22,8 @@ use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::Object;
 use crate::plan::changeset::{Change, DiffEntry, PlanContents, ResourceDiff};
 use crate::plan::contents::unpack;
-use crate::plan::contract::{self, SavedPlan};
+use crate::plan::saved_plan;
+use crate::plan::saved_plan::SavedPlan;
 
 /// Schema version of saved plans and of the commands' JSON output.
 pub const VERSION: u32 = 1;
@@ -198,7 +199,7 @@ pub fn load(file: &str) -> Result<PlanFile, String> {
     let saved: PlanFile =
         serde_json::from_slice(&input::read(file)?).map_err(|error| not_a_plan(file, &error))?;
     let versions = (saved.schema_version, saved.contract.schema_version);
-    if versions != (VERSION, contract::VERSION) {
+    if versions != (VERSION, saved_plan::VERSION) {
         return Err(format!(
             "{file} is a plan of a version that this program does not support; plan again"
         ));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use crate::base::guard::Guard;
+use crate::base::guard::SsrfGuard;
 
 /// Timeout for establishing a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -70,7 +70,7 @@ impl Proxy {
     }
 
     /// Returns the guard extended by this proxy, so that it knows which requests go through it.
-    pub fn guarded(&self, guard: Guard) -> Guard {
+    pub fn guarded(&self, guard: SsrfGuard) -> SsrfGuard {
         match &self.https {
             Some(url) => guard.with_proxy(url, &self.no_proxy),
             None => guard,

@@ -4,12 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::base::secret::{Learned, Redactor, Secret};
+use crate::base::secret::{RedactionGuard, Redactor, Secret};
 use crate::manifest::Object;
 
 /// Secrets that the redactor hides for as long as this lives.
 #[derive(Default)]
-pub struct Secrets(Vec<Learned>);
+pub struct Secrets(Vec<RedactionGuard>);
 
 impl Secrets {
     /// Registers the credentials of a plan with the redactor.

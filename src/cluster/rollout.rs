@@ -16,6 +16,7 @@ pub mod options;
 pub mod plan;
 pub mod preconditions;
 pub mod prune;
+pub mod refusal;
 pub mod rollback;
 pub mod snapshot;
 pub mod teardown;

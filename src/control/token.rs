@@ -1,6 +1,6 @@
 //! The runner's API token: its source, and how it is read again.
 
-use crate::base::secret::{Learned, Redactor, Secret};
+use crate::base::secret::{RedactionGuard, Redactor, Secret};
 
 /// Where the runner's token comes from.
 pub enum TokenSource {
@@ -13,7 +13,7 @@ pub enum TokenSource {
 /// The current token. The redactor masks it in every text.
 pub(super) struct Token {
     source: TokenSource,
-    current: std::sync::RwLock<(Secret, Learned)>,
+    current: std::sync::RwLock<(Secret, RedactionGuard)>,
     redactor: Redactor,
 }
 

@@ -25,8 +25,8 @@ use crate::cluster::rollout::snapshot::Snapshot;
 use crate::deployment::Deployment;
 use crate::job::JobKind;
 use crate::plan::changeset::{Op, PlanContents};
-use crate::plan::contract::SavedPlan;
 use crate::plan::deploy::DeployPlan;
+use crate::plan::saved_plan::SavedPlan;
 use crate::worker::failure::because;
 use crate::worker::{Context, Failure, FailureKind, Handler, Outcome, Staged, StagedJob, Steps};
 

@@ -1,16 +1,15 @@
-//! Identifiers of the control plane. Each is its own type, and each is checked once, when read:
-//! an id becomes part of URLs and of directory names, so nothing but letters, digits, `-` and `_`
-//! may stand in it.
+//! Identifiers of the control plane. Each has its own type and is validated once, when it is read:
+//! ids become part of URLs and directory names, so only letters, digits, `-` and `_` are allowed.
 
 use serde::{Deserialize, Serialize};
 
-/// The longest id accepted; the control plane's own have 26 characters.
-const LONGEST: usize = 64;
+/// Maximum length of an id. The control plane's own ids have 26 characters.
+const MAX_LENGTH: usize = 64;
 
-/// A text that cannot be an id.
+/// The text is not a valid id.
 #[derive(Debug, thiserror::Error)]
-#[error("{0:?} is not an id: 1 to {LONGEST} letters, digits, '-' or '_' are expected")]
-pub struct NotAnId(String);
+#[error("{0:?} is not an id: 1 to {MAX_LENGTH} letters, digits, '-' or '_' are expected")]
+pub struct InvalidId(String);
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
@@ -20,28 +19,28 @@ macro_rules! ids {
         pub struct $name(String);
 
         impl $name {
-            /// The id as text.
+            /// Returns the id as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
         }
 
         impl TryFrom<String> for $name {
-            type Error = NotAnId;
+            type Error = InvalidId;
 
-            fn try_from(text: String) -> Result<Self, NotAnId> {
+            fn try_from(text: String) -> Result<Self, InvalidId> {
                 let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-                if text.is_empty() || text.len() > LONGEST || !text.bytes().all(fits) {
-                    return Err(NotAnId(text.chars().take(LONGEST).collect()));
+                if text.is_empty() || text.len() > MAX_LENGTH || !text.bytes().all(fits) {
+                    return Err(InvalidId(text.chars().take(MAX_LENGTH).collect()));
                 }
                 Ok(Self(text))
             }
         }
 
         impl std::str::FromStr for $name {
-            type Err = NotAnId;
+            type Err = InvalidId;
 
-            fn from_str(text: &str) -> Result<Self, NotAnId> {
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
                 text.to_owned().try_into()
             }
         }
@@ -69,7 +68,7 @@ ids! {
     ExecutionId,
     /// A stream of log lines (prefix `log`).
     LogStreamId,
-    /// A registered process of a runner (prefix `rpr`), known to the newer control plane only.
+    /// A registered process of a runner (prefix `rpr`). Only the newer control plane has them.
     ProcessId,
 }
 

@@ -1,5 +1,5 @@
-//! Kinds, groups and operations of jobs. Text that we do not know is kept as it is: the control
-//! plane adds words, and an unknown kind must fail with its name.
+//! Kinds, groups and operations of jobs. Unknown values keep their text: the control plane adds
+//! values, and a job of unknown kind must fail with an error that names the kind.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,12 +10,12 @@ macro_rules! words {
         #[serde(from = "String", into = "String")]
         pub enum $name {
             $($(#[$vdoc])* $variant,)+
-            /// A word that this version does not know.
+            /// A value that this version does not know.
             Other(String),
         }
 
         impl $name {
-            /// The control plane's word for it.
+            /// Returns the control plane's name for it.
             pub fn as_str(&self) -> &str {
                 match self {
                     $(Self::$variant => $text,)+
@@ -23,7 +23,8 @@ macro_rules! words {
                 }
             }
 
-            /// A word of a closed set, for metric labels.
+            /// Returns the name for use as a metric label: one of a closed set, `other` for unknown
+            /// values.
             pub fn label(&self) -> &'static str {
                 match self {
                     $(Self::$variant => $text,)+
@@ -62,41 +63,41 @@ macro_rules! words {
 }
 
 words! {
-    /// What a job does.
+    /// What a job does. Selects the handler.
     JobKind {
         /// Builds a Kubernetes component into an artifact.
         KubernetesManifestBuild = "kubernetes-manifest-build",
         /// Plans, applies or tears down a Kubernetes component.
         KubernetesManifestDeploy = "kubernetes-manifest-deploy",
-        /// A build of nothing.
+        /// A build that does nothing.
         NoopBuild = "noop-build",
-        /// A sync of nothing.
+        /// A sync that does nothing.
         NoopSync = "noop-sync",
-        /// A deploy of nothing.
+        /// A deploy that does nothing.
         NoopDeploy = "noop-deploy",
-        /// An operation of nothing.
+        /// An operation that does nothing.
         Noop = "noop",
-        /// Reports how long ago each group was last checked.
+        /// Reports, for each group, the time since the previous check.
         HealthCheck = "health-check",
-        /// Ends the process.
+        /// Stops the process.
         ShutDown = "shut-down",
     }
 }
 
 words! {
-    /// A queue of jobs. Jobs of different groups run side by side.
+    /// A queue of jobs. Jobs of different groups run concurrently.
     Group {
         /// Operations on the runner itself.
         Operations = "operations",
-        /// Copies between registries.
+        /// Copies artifacts between registries.
         Sync = "sync",
-        /// Builds.
+        /// Builds of components.
         Build = "build",
         /// The install's own infrastructure.
         Sandbox = "sandbox",
-        /// Deploys.
+        /// Deploys of components.
         Deploy = "deploy",
-        /// Actions.
+        /// Action workflows.
         Actions = "actions",
         /// Management of the machine.
         Management = "management",
@@ -104,17 +105,17 @@ words! {
 }
 
 words! {
-    /// What a deploy job is asked for.
+    /// The operation of a job.
     Operation {
-        /// Anything that has only one operation.
+        /// The only operation of jobs that have just one.
         Exec = "exec",
-        /// A build.
+        /// Build an artifact.
         Build = "build",
-        /// Say what an apply would change.
+        /// Plan an apply: report what it would change.
         CreateApplyPlan = "create-apply-plan",
-        /// Say what a teardown would delete.
+        /// Plan a teardown: report what it would delete.
         CreateTeardownPlan = "create-teardown-plan",
-        /// Do what an approved plan says.
+        /// Carry out an approved plan, which applies or deletes.
         ApplyPlan = "apply-plan",
     }
 }

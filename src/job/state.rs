@@ -1,37 +1,37 @@
-//! The state machine of an execution: which statuses there are, which step sends which, and the
-//! one match that knows the legal moves.
+//! The state machine of an execution: its statuses, the status of each step, and the legal
+//! transitions.
 
 use serde::{Deserialize, Serialize};
 
-/// Status of an execution, as the control plane spells it.
+/// Status of an execution, spelled as in the control plane's API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExecutionStatus {
-    /// Made by the control plane; nothing has happened.
+    /// Created by the control plane; not started.
     Pending,
-    /// Plan and sources are fetched, clients made, inputs checked.
+    /// Fetching the plan and sources, creating clients, checking inputs.
     Initializing,
-    /// The effect is under way, or done and being reported.
+    /// The effect is running, or complete and being reported.
     InProgress,
-    /// What the job left behind is removed.
+    /// Removing the job's temporary files and other leftovers.
     CleaningUp,
-    /// Done.
+    /// Succeeded.
     Finished,
-    /// Gone wrong.
+    /// Ended with an error.
     Failed,
-    /// Not done in time.
+    /// Did not end within its time limit.
     TimedOut,
-    /// Never begun.
+    /// Never started.
     NotAttempted,
-    /// Stopped by a user or by the runner's own end.
+    /// Stopped by a user, or by the runner's shutdown.
     Cancelled,
-    /// A word this version does not know.
+    /// A status that this version does not know.
     #[serde(other)]
     Unknown,
 }
 
 impl ExecutionStatus {
-    /// Whether nothing can follow.
+    /// Returns true if no status can follow.
     pub fn is_final(self) -> bool {
         matches!(
             self,
@@ -39,7 +39,7 @@ impl ExecutionStatus {
         )
     }
 
-    /// The control plane's word for it.
+    /// Returns the control plane's name for it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -55,13 +55,14 @@ impl ExecutionStatus {
         }
     }
 
-    /// Moves from `self` to `next`.
+    /// Checks the transition from `self` to `next` and returns `next`.
     ///
-    /// Forward moves may skip steps; staying is not a move; nothing leaves a final status.
+    /// Transitions go forward and may skip statuses. A status cannot follow itself, and none
+    /// follows a final status.
     ///
     /// # Errors
-    /// [`IllegalMove`], which names both.
-    pub fn to(self, next: Self) -> Result<Self, IllegalMove> {
+    /// [`IllegalTransition`] if `next` cannot follow.
+    pub fn transition_to(self, next: Self) -> Result<Self, IllegalTransition> {
         let forward = match (self.progress(), next.progress()) {
             (Some(here), Some(there)) => here < there,
             (Some(_), None) => next.is_final(),
@@ -70,14 +71,14 @@ impl ExecutionStatus {
         if forward {
             Ok(next)
         } else {
-            Err(IllegalMove {
+            Err(IllegalTransition {
                 from: self,
                 to: next,
             })
         }
     }
 
-    /// Position among the statuses on the way; none for the final ones.
+    /// Position in the order of statuses; `None` for final ones.
     fn progress(self) -> Option<u8> {
         match self {
             Self::Pending | Self::Unknown => Some(0),
@@ -95,37 +96,37 @@ impl std::fmt::Display for ExecutionStatus {
     }
 }
 
-/// A status cannot follow another.
+/// A status that cannot follow another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an execution cannot move from {from} to {to}")]
-pub struct IllegalMove {
-    /// The status it has.
+pub struct IllegalTransition {
+    /// The current status.
     pub from: ExecutionStatus,
-    /// The status it cannot have next.
+    /// The rejected next status.
     pub to: ExecutionStatus,
 }
 
-/// Status of a job, as the control plane spells it.
+/// Status of a job, spelled as in the control plane's API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum JobStatus {
-    /// Waits for its turn.
+    /// Waiting in its queue.
     Queued,
-    /// May be claimed.
+    /// Can be claimed.
     Available,
-    /// An execution exists.
+    /// Claimed: an execution exists.
     InProgress,
-    /// Done.
+    /// Succeeded.
     Finished,
-    /// Gone wrong.
+    /// Ended with an error.
     Failed,
-    /// Not done, or not claimed, in time.
+    /// Not finished, or not claimed, in time.
     TimedOut,
-    /// Never offered.
+    /// Never made available.
     NotAttempted,
     /// Cancelled by a user or by the control plane.
     Cancelled,
-    /// A word this version does not know.
+    /// A status that this version does not know.
     #[serde(other)]
     Unknown,
 }
@@ -134,22 +135,22 @@ pub enum JobStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Step {
-    /// Plan and sources.
+    /// Fetch the plan and sources.
     Fetch,
-    /// Workspace, clients, artifact.
+    /// Create the clients; read the objects to deploy.
     Initialize,
-    /// Every check that can be made before an effect.
+    /// All checks that are possible before the effect.
     Validate,
-    /// The effect.
+    /// The job's effect, such as a push or an apply.
     Exec,
-    /// What was produced.
+    /// Report what was produced.
     Outputs,
-    /// Always, in a budget of its own.
+    /// Clean up. Always runs, with a time limit of its own.
     Cleanup,
 }
 
 impl Step {
-    /// All steps but the clean-up, which is driven apart.
+    /// All steps except cleanup, which is run separately.
     pub const WORK: [Self; 5] = [
         Self::Fetch,
         Self::Initialize,
@@ -158,7 +159,7 @@ impl Step {
         Self::Outputs,
     ];
 
-    /// The status that the control plane sees while the step runs.
+    /// Returns the status that the control plane sees during the step.
     pub fn status(self) -> ExecutionStatus {
         match self {
             Self::Fetch | Self::Initialize | Self::Validate => ExecutionStatus::Initializing,
@@ -167,7 +168,7 @@ impl Step {
         }
     }
 
-    /// Its name in logs, metrics and reports.
+    /// Returns the step's name in logs, metrics and reports.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Fetch => "fetch",
@@ -208,14 +209,14 @@ mod tests {
         for (i, from) in ALL.into_iter().enumerate() {
             for (j, to) in ALL.into_iter().enumerate() {
                 let legal = i < 4 && (j > i);
-                assert_eq!(from.to(to).is_ok(), legal, "{from} to {to}");
+                assert_eq!(from.transition_to(to).is_ok(), legal, "{from} to {to}");
             }
         }
     }
 
     #[test]
     fn an_illegal_move_names_both_ends() {
-        let error = Finished.to(InProgress).unwrap_err();
+        let error = Finished.transition_to(InProgress).unwrap_err();
         assert_eq!(
             error.to_string(),
             "an execution cannot move from finished to in-progress"

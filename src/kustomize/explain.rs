@@ -7,9 +7,8 @@ mod cause;
 mod history;
 mod trace;
 
-pub(super) use cause::{Asking, Cause};
 use serde_json::Value;
-pub(super) use trace::Trace;
+pub(crate) use trace::Trace;
 
 /// Where everything comes from that a build makes.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,7 +95,7 @@ pub fn written(path: &[Part]) -> String {
 
 /// The parts of a way that is written as kustomize writes it; a bracket may follow its list at once.
 pub fn way(text: &str) -> Vec<String> {
-    super::fieldpath::split(&text.replace("[", ".[").replace("..[", ".["))
+    crate::kustomize::tree::fieldpath::split(&text.replace("[", ".[").replace("..[", ".["))
 }
 
 impl Field {

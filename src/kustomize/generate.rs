@@ -1,26 +1,23 @@
 //! The generators, one file each, and how what they make joins the objects that are there.
 
-mod data;
+pub(crate) mod data;
 mod helm;
 mod iam_policy;
 
-pub(super) use helm::{Chart, DeprecatedChart, HelmGlobals};
-use indexmap::IndexMap;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::accumulated::Accumulated;
-use super::decode::{Unknown, decode};
-use super::host::Host;
-use super::kustomization::{Generator, Kustomization, Metadata};
+use super::BuildError;
 use super::resource::Resource;
-use super::setup::Setup;
-use super::step::{Asked, Step};
-use super::{BuildError, field, json, origin};
-use crate::yaml::{self, Node};
+use crate::kustomize::go::decode::{Unknown, decode};
+use crate::kustomize::load::host::Host;
+use crate::kustomize::load::setup::Setup;
+use crate::kustomize::load::step::{FieldRef, Step};
+use crate::kustomize::schema::chart::{Chart, HelmGlobals};
+use crate::kustomize::schema::kustomization::{Generator, Kustomization, Metadata};
 
 /// Something that makes objects.
-pub(super) trait Generate {
+pub(crate) trait Generate {
     /// Makes the objects.
     ///
     /// # Errors
@@ -30,7 +27,7 @@ pub(super) trait Generate {
 
 /// An object that was made.
 #[derive(Debug, Clone)]
-pub(super) struct Generated {
+pub(crate) struct Generated {
     pub resource: Resource,
     pub behavior: Behavior,
 }
@@ -47,7 +44,7 @@ impl Generated {
 
 /// What becomes of an object that is there already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Behavior {
+pub(crate) enum Behavior {
     /// There must be none.
     Create,
     /// It is completed.
@@ -68,7 +65,7 @@ impl Behavior {
 
 /// The generators that the fields of a kustomization ask for, in kustomize's order. `parent` is the
 /// namespace that kustomizations above ask for; charts are inflated for it.
-pub(super) fn of_fields(
+pub(crate) fn of_fields(
     kustomization: &Kustomization,
     parent: &str,
     setup: &mut Setup<'_, '_>,
@@ -76,7 +73,7 @@ pub(super) fn of_fields(
     let mut steps = Vec::new();
     let mut add = |field, entry, kind, work: Box<dyn Generate>| {
         steps.push(Step {
-            asked: Asked {
+            field_ref: FieldRef {
                 field,
                 entry: Some(entry),
             },
@@ -132,7 +129,7 @@ pub(super) fn of_fields(
 }
 
 /// The generator that a config under `generators:` describes.
-pub(super) fn of_config(
+pub(crate) fn of_config(
     kind: &str,
     config: &Value,
     setup: &mut Setup<'_, '_>,
@@ -172,97 +169,4 @@ struct WithMetadata {
 
 fn read<T: DeserializeOwned>(config: &Value, setup: &Setup<'_, '_>) -> Result<T, BuildError> {
     decode(config, Unknown::Ignored).map_err(|message| setup.failure(message))
-}
-
-/// Adds what was made to what is there.
-pub(super) fn absorb(resources: &mut Accumulated, made: Generated) -> Result<(), String> {
-    let Generated { resource, behavior } = made;
-    let id = resource.id();
-    let old = resources.the_one(&id)?;
-    match (old, behavior) {
-        (None, Behavior::Create) => resources.add(resource),
-        (None, _) => Err(format!("id {id} does not exist; cannot merge or replace")),
-        (Some(_), Behavior::Create) => Err(format!(
-            "id {id} exists; behavior must be merge or replace to change what is there"
-        )),
-        (Some(old), behavior) => {
-            *old = onto(old, resource, behavior);
-            Ok(())
-        }
-    }
-}
-
-/// A generated object in the place of the one with its name, which it may complete. What is known of
-/// the other's names stays.
-fn onto(old: &Resource, mut new: Resource, behavior: Behavior) -> Resource {
-    let mut joined = old.clone();
-    for map in ["labels", "annotations"] {
-        let both = united(old.node.get("metadata"), new.node.get("metadata"), map);
-        if !both.is_empty() {
-            field::set(field::entry(&mut new.node, "metadata"), map, texts(both));
-        }
-    }
-    let present = old.id();
-    new.set_metadata("name", &present.name);
-    if !present.namespace.is_empty() {
-        new.set_metadata("namespace", &present.namespace);
-    }
-    if behavior == Behavior::Merge {
-        let mut before = old.node.clone();
-        fold_string_data(&mut before);
-        for map in ["data", "binaryData"] {
-            let both = united(Some(&before), Some(&new.node), map);
-            if !both.is_empty() {
-                field::set(&mut new.node, map, texts(both));
-            }
-        }
-        if let Some(note) = origin::of(old) {
-            origin::restore(&mut new, note);
-        }
-    }
-    joined.needs_hash &= new.needs_hash;
-    joined.is_generated |= new.is_generated;
-    joined.node = new.node;
-    joined.is_plain = new.is_plain;
-    joined
-}
-
-/// A Secret's plain texts, encoded among its data.
-fn fold_string_data(secret: &mut Node) {
-    if secret.get("kind").and_then(Node::as_str) != Some("Secret") {
-        return;
-    }
-    for (key, text) in texts_of(Some(secret), "stringData") {
-        field::set(
-            field::entry(secret, "data"),
-            &key,
-            json::text(&data::encode(text.as_bytes())),
-        );
-    }
-}
-
-fn texts_of(holder: Option<&Node>, map: &str) -> IndexMap<String, String> {
-    let pairs = holder
-        .and_then(|holder| holder.get(map))
-        .and_then(Node::as_mapping)
-        .unwrap_or_default();
-    pairs
-        .iter()
-        .filter_map(|(key, value)| Some((key.as_str()?.to_owned(), value.as_str()?.to_owned())))
-        .collect()
-}
-
-/// The texts of two maps; the second one's win.
-fn united(first: Option<&Node>, second: Option<&Node>, map: &str) -> IndexMap<String, String> {
-    let mut both = texts_of(first, map);
-    both.extend(texts_of(second, map));
-    both
-}
-
-fn texts(map: IndexMap<String, String>) -> Node {
-    Node::new(yaml::Value::Mapping(
-        map.iter()
-            .map(|(key, text)| (json::text(key), json::text(text)))
-            .collect(),
-    ))
 }

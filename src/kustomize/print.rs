@@ -1,13 +1,13 @@
-//! Objects to the text that `kustomize build` prints.
+//! Prints objects as `kustomize build` does.
 
 use serde_json::{Map, Value};
 
 use crate::yaml::emit::{EmitError, emit_into};
 
-/// The YAML of each object, `---` between them.
+/// Returns the YAML of all objects, separated by `---`.
 ///
 /// # Errors
-/// [`EmitError`] for what YAML cannot hold.
+/// An object contains a value that YAML cannot represent.
 pub fn print(objects: &[Map<String, Value>]) -> Result<String, EmitError> {
     let mut text = String::new();
     for (count, object) in objects.iter().enumerate() {

@@ -1,142 +1,62 @@
-//! A resource on its way through a build.
+//! A resource during a build.
+
+pub mod aliased;
+pub mod document;
+pub mod json_patch;
+pub mod merge;
+pub mod selector;
+pub mod strategic;
 
 use std::collections::HashSet;
 
-use super::schema::Schema;
-use super::shared::{self, Shared};
+use crate::kustomize::resource::aliased::AliasedValue;
+pub(crate) use crate::kustomize::schema::id::{Id, Key};
+use crate::kustomize::schema::openapi::Schema;
 use crate::yaml::{Node, Style, Value};
 
-/// Group, version, kind, name and namespace at one moment.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Id {
-    pub group: String,
-    pub version: String,
-    pub kind: String,
-    pub name: String,
-    pub namespace: String,
-    /// Whether a schema of the user says that the kind has no namespace.
-    pub scope_is_told: bool,
-}
-
-impl Id {
-    /// Whether its kind certainly has no namespace.
-    pub fn is_cluster_scoped(&self) -> bool {
-        let knows = |(group, versions, kinds): &(&str, &[&str], &[&str])| {
-            self.group == *group
-                && versions.contains(&&*self.version)
-                && kinds.contains(&&*self.kind)
-        };
-        self.scope_is_told || CLUSTER_SCOPED.iter().any(knows)
-    }
-
-    /// The namespace that counts when ids are compared: none is `default`, and kinds that have none have
-    /// one of their own, whatever they say.
-    pub fn effective_namespace(&self) -> &str {
-        match self.namespace.as_str() {
-            _ if self.is_cluster_scoped() => NO_NAMESPACE,
-            "" => "default",
-            namespace => namespace,
-        }
-    }
-
-    /// The id with the namespace that counts; ids are equal if their keys are.
-    pub fn key(mut self) -> Key {
-        self.namespace = self.effective_namespace().to_owned();
-        self.scope_is_told = false;
-        self
-    }
-
-    /// Whether two ids name the same object.
-    pub fn equals(&self, other: &Self) -> bool {
-        (
-            &self.group,
-            &self.version,
-            &self.kind,
-            &self.name,
-            self.effective_namespace(),
-        ) == (
-            &other.group,
-            &other.version,
-            &other.kind,
-            &other.name,
-            other.effective_namespace(),
-        )
-    }
-}
-
-/// What no namespace is called.
-const NO_NAMESPACE: &str = "_non_namespaceable_";
-
-/// What makes two ids equal: the id with the namespace that counts.
-pub(super) type Key = Id;
-
-impl std::fmt::Display for Id {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let namespace = if self.namespace.is_empty() {
-            "[noNs]"
-        } else {
-            &self.namespace
-        };
-        let version = if self.version.is_empty() {
-            "[noVer]"
-        } else {
-            &self.version
-        };
-        let group = if self.group.is_empty() {
-            "[noGrp]"
-        } else {
-            &self.group
-        };
-        write!(
-            f,
-            "{}.{version}.{group}/{}.{namespace}",
-            self.kind, self.name
-        )
-    }
-}
-
-/// A resource: its tree, and every id it had.
+/// A resource: its tree, its previous ids, and what the build knows about it.
 #[derive(Debug, Clone)]
-pub(super) struct Resource {
+pub(crate) struct Resource {
     pub node: Node,
-    /// Whether the tree is as if it were read from JSON.
-    pub is_plain: bool,
-    /// Oldest first; the present one is read off the tree.
-    pub earlier: Vec<Id>,
-    /// What was put before and after its name, in order.
+    /// True if the tree was read back from JSON, as JSON patches require. A merge or replacement
+    /// resets it.
+    pub is_json_normalized: bool,
+    /// Oldest first. The current id is computed from the tree.
+    pub previous_ids: Vec<Id>,
+    /// The prefixes added to the name, oldest first; `suffixes` likewise.
     pub prefixes: Vec<String>,
     pub suffixes: Vec<String>,
-    /// Whether its name gets a hash of its content at the end.
+    /// True if a hash of the content is appended to the name at the end of the build.
     pub needs_hash: bool,
-    /// Whether a generator made it.
+    /// True if a generator made it.
     pub is_generated: bool,
-    /// Whether a chart made it; it keeps the namespace that the chart gave it.
+    /// True if it comes from a Helm chart. It keeps the namespace that the chart gave it.
     pub is_from_helm: bool,
-    /// Values that are one at several places.
-    pub shared: Vec<Shared>,
-    /// The variables that take their values from it.
+    /// Values that several maps of the object share.
+    pub aliased_values: Vec<AliasedValue>,
+    /// The names of the `vars` that take their values from it.
     pub variables: Vec<String>,
-    /// The number by which an explanation knows it; 0 if it has none.
-    pub number: usize,
-    /// See [`Id::scope_is_told`].
-    scope_is_told: bool,
+    /// Its number in the trace of `explain`, from 1; 0 if it has none.
+    pub trace_number: usize,
+    /// See [`Id::cluster_scoped_by_schema`].
+    cluster_scoped_by_schema: bool,
 }
 
 impl Resource {
     pub fn new(node: Node) -> Self {
         Self {
             node,
-            is_plain: false,
-            earlier: Vec::new(),
+            is_json_normalized: false,
+            previous_ids: Vec::new(),
             prefixes: Vec::new(),
             suffixes: Vec::new(),
             needs_hash: false,
             is_generated: false,
             is_from_helm: false,
-            shared: Vec::new(),
+            aliased_values: Vec::new(),
             variables: Vec::new(),
-            number: 0,
-            scope_is_told: false,
+            trace_number: 0,
+            cluster_scoped_by_schema: false,
         }
     }
 
@@ -154,45 +74,52 @@ impl Resource {
             kind: text(self.node.get("kind")),
             name: text(metadata.and_then(|metadata| metadata.get("name"))),
             namespace: text(metadata.and_then(|metadata| metadata.get("namespace"))),
-            scope_is_told: self.scope_is_told,
+            cluster_scoped_by_schema: self.cluster_scoped_by_schema,
         }
     }
 
-    /// Takes from a schema whether its kind has a namespace.
-    pub fn learn_scope(&mut self, schema: &Schema) {
+    /// Records whether a custom schema says that the kind is cluster-scoped.
+    pub fn set_scope(&mut self, schema: &Schema) {
         let text = |member: &str| {
             self.node
                 .get(member)
                 .and_then(Node::as_str)
                 .unwrap_or_default()
         };
-        self.scope_is_told = schema.is_cluster_scoped(text("apiVersion"), text("kind"));
+        self.cluster_scoped_by_schema = schema.is_cluster_scoped(text("apiVersion"), text("kind"));
     }
 
-    /// Whether nothing was done that made it this other one.
-    pub fn is_untouched(&self, after: &Self) -> bool {
-        (&self.node, &self.earlier, &self.prefixes, &self.suffixes)
-            == (
-                &after.node,
-                &after.earlier,
-                &after.prefixes,
-                &after.suffixes,
-            )
+    /// Returns true if `after` has the same tree, previous ids, prefixes and suffixes.
+    pub fn is_unchanged(&self, after: &Self) -> bool {
+        (
+            &self.node,
+            &self.previous_ids,
+            &self.prefixes,
+            &self.suffixes,
+        ) == (
+            &after.node,
+            &after.previous_ids,
+            &after.prefixes,
+            &after.suffixes,
+        )
     }
 
-    /// Its first id.
+    /// Returns the first id.
     pub fn original_id(&self) -> Id {
-        self.earlier.first().cloned().unwrap_or_else(|| self.id())
+        self.previous_ids
+            .first()
+            .cloned()
+            .unwrap_or_else(|| self.id())
     }
 
-    /// Whether `fits` holds for an id that it has or had.
+    /// Returns true if `fits` holds for the current id or a previous one.
     pub fn any_id(&self, fits: impl Fn(&Id) -> bool) -> bool {
-        self.earlier.iter().any(&fits) || fits(&self.id())
+        self.previous_ids.iter().any(&fits) || fits(&self.id())
     }
 
-    /// Whether it has, or had, an id.
-    pub fn answers_to(&self, id: &Id) -> bool {
-        self.earlier.iter().any(|known| known.equals(id))
+    /// Returns true if `id` is the current id or a previous one.
+    pub fn has_or_had_id(&self, id: &Id) -> bool {
+        self.previous_ids.iter().any(|known| known.equals(id))
             || (self.metadata_member("name") == Some(id.name.as_str()) && self.id().equals(id))
     }
 
@@ -200,58 +127,61 @@ impl Resource {
         self.node.get("metadata")?.get(member)?.as_str()
     }
 
-    /// Every id it has or had.
+    /// Returns all ids: the previous ones, oldest first, then the current one.
     pub fn ids(&self) -> Vec<Id> {
-        let mut ids = self.earlier.clone();
+        let mut ids = self.previous_ids.clone();
         ids.push(self.id());
         ids
     }
 
-    /// Whether kustomize would have noted something on it by now.
-    pub fn has_notes(&self) -> bool {
+    /// Returns true if kustomize would have set internal annotations on it by now.
+    pub fn has_internal_annotations(&self) -> bool {
         let names = [&self.prefixes, &self.suffixes]
             .into_iter()
             .any(|affixes| !affixes.is_empty());
-        names || !self.earlier.is_empty() || self.is_generated || self.is_from_helm
+        names || !self.previous_ids.is_empty() || self.is_generated || self.is_from_helm
     }
 
-    /// Notes the present id, before something changes it.
-    pub fn remember(&mut self) {
+    /// Records the current id as a previous one. Called before a change.
+    pub fn record_id(&mut self) {
         let id = self.id();
-        if self.earlier.last() != Some(&id) {
-            self.earlier.push(id);
+        if self.previous_ids.last() != Some(&id) {
+            self.previous_ids.push(id);
         }
     }
 
-    /// Says that kustomize writes the annotations anew.
-    pub fn part_annotations(&mut self) {
-        shared::part_annotations(&mut self.shared);
+    /// Ends the sharing of values with the object's own annotations, because kustomize rewrites
+    /// that map.
+    pub fn unalias_annotations(&mut self) {
+        aliased::unalias_annotations(&mut self.aliased_values);
     }
 
-    /// Brings changes of values that are one to all their places.
-    pub fn settle(&mut self) {
-        shared::settle(&mut self.shared, &mut self.node);
+    /// Copies changes of shared values to all maps that share them.
+    pub fn update_aliased_values(&mut self) {
+        aliased::update(&mut self.aliased_values, &mut self.node);
     }
 
-    /// A label or annotation.
-    pub fn metadata_text(&self, map: &str, key: &str) -> Option<&str> {
+    /// Returns the value of a label or annotation.
+    pub fn metadata_value(&self, map: &str, key: &str) -> Option<&str> {
         self.node.get("metadata")?.get(map)?.get(key)?.as_str()
     }
 
-    /// Sets the namespace, or removes it.
+    /// Sets the namespace, or removes it if `namespace` is empty.
     pub fn set_namespace(&mut self, namespace: &str) {
         if !namespace.is_empty() {
             return self.set_metadata("namespace", namespace);
         }
-        if let Value::Mapping(pairs) = &mut super::field::entry(&mut self.node, "metadata").value {
+        if let Value::Mapping(pairs) =
+            &mut crate::kustomize::tree::walk::entry(&mut self.node, "metadata").value
+        {
             pairs.retain(|(key, _)| key.as_str() != Some("namespace"));
         }
     }
 
-    /// Sets a text member of `metadata`.
+    /// Sets a string field of `metadata`.
     pub fn set_metadata(&mut self, member: &str, text: &str) {
-        let metadata = super::field::entry(&mut self.node, "metadata");
-        super::field::set(
+        let metadata = crate::kustomize::tree::walk::entry(&mut self.node, "metadata");
+        crate::kustomize::tree::walk::set(
             metadata,
             member,
             Node::new(Value::Scalar(text.into(), Style::Plain)),
@@ -259,8 +189,8 @@ impl Resource {
     }
 }
 
-/// Refuses two resources of one id.
-pub(super) fn check_ids(resources: &[Resource]) -> Result<(), String> {
+/// Fails if two resources have the same id.
+pub(crate) fn check_ids(resources: &[Resource]) -> Result<(), String> {
     let mut seen = HashSet::with_capacity(resources.len());
     match resources
         .iter()
@@ -273,69 +203,3 @@ pub(super) fn check_ids(resources: &[Resource]) -> Result<(), String> {
         None => Ok(()),
     }
 }
-
-/// Kinds that have no namespace, by group and versions. The schema that kustomize embeds counts: kinds
-/// in versions that it has no path for are taken to have one.
-const CLUSTER_SCOPED: [(&str, &[&str], &[&str]); 13] = [
-    (
-        "",
-        &["v1"],
-        &[
-            "ComponentStatus",
-            "Namespace",
-            "Node",
-            "NodeProxyOptions",
-            "PersistentVolume",
-        ],
-    ),
-    (
-        "admissionregistration.k8s.io",
-        &["v1", "v1beta1"],
-        &[
-            "MutatingWebhookConfiguration",
-            "ValidatingWebhookConfiguration",
-        ],
-    ),
-    (
-        "admissionregistration.k8s.io",
-        &["v1"],
-        &[
-            "ValidatingAdmissionPolicy",
-            "ValidatingAdmissionPolicyBinding",
-        ],
-    ),
-    (
-        "apiextensions.k8s.io",
-        &["v1", "v1beta1"],
-        &["CustomResourceDefinition"],
-    ),
-    (
-        "apiregistration.k8s.io",
-        &["v1", "v1beta1"],
-        &["APIService"],
-    ),
-    (
-        "certificates.k8s.io",
-        &["v1", "v1beta1"],
-        &["CertificateSigningRequest"],
-    ),
-    (
-        "flowcontrol.apiserver.k8s.io",
-        &["v1beta1"],
-        &["FlowSchema", "PriorityLevelConfiguration"],
-    ),
-    ("networking.k8s.io", &["v1", "v1beta1"], &["IngressClass"]),
-    ("node.k8s.io", &["v1", "v1beta1"], &["RuntimeClass"]),
-    ("policy", &["v1beta1"], &["PodSecurityPolicy"]),
-    (
-        "rbac.authorization.k8s.io",
-        &["v1", "v1beta1"],
-        &["ClusterRole", "ClusterRoleBinding"],
-    ),
-    ("scheduling.k8s.io", &["v1", "v1beta1"], &["PriorityClass"]),
-    (
-        "storage.k8s.io",
-        &["v1", "v1beta1"],
-        &["CSIDriver", "CSINode", "StorageClass", "VolumeAttachment"],
-    ),
-];

@@ -1,46 +1,49 @@
-//! The transformers, one file each, and the list of them in kustomize's order.
+//! The transformers, one file each, and their order in kustomize.
 //!
-//! Each is a struct that its config under `transformers:` is read into; a field of a kustomization
-//! makes the same struct. Files are read while a transformer is set up, and what it does to the
-//! objects needs nothing but the objects.
+//! Each transformer is a struct, which is built from a config under `transformers:` or from a field
+//! of a kustomization. Files are read during setup, so a transformer needs only the objects when it
+//! runs.
 
 mod annotation;
+pub mod hash;
 mod image;
 mod json6902;
 mod label;
 mod name;
 mod namespace;
+pub mod origin;
 mod patch;
+pub mod reference;
 mod replacement;
 mod replica;
 mod strategic_merge;
 mod value_add;
+pub mod variable;
 
-pub(super) use label::Labels;
-pub(super) use patch::Patch;
-pub(super) use replacement::Replacement;
+pub(crate) use label::Labels;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::BuildError;
-use super::configuration::Configuration;
-use super::decode::{Unknown, decode};
-use super::hash::Hash;
-use super::kustomization::Kustomization;
 use super::resource::Resource;
-use super::setup::Setup;
-use super::step::{Asked, Step};
+use crate::kustomize::go::decode::{Unknown, decode};
+use crate::kustomize::load::setup::Setup;
+use crate::kustomize::load::step::{FieldRef, Step};
+use crate::kustomize::schema::configuration::Configuration;
+use crate::kustomize::schema::kustomization::Kustomization;
+use crate::kustomize::schema::patch::Patch;
+use crate::kustomize::transform::hash::Hash;
 
-/// Something that changes objects.
-pub(super) trait Transform {
+pub(crate) trait Transform {
     /// Changes the objects.
     ///
     /// # Errors
-    /// What is wrong, as a sentence.
+    /// The message names what is wrong, without the field.
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String>;
 
-    /// What it is made of, if that is written elsewhere than where it is asked for. One part after the
-    /// other does the same to the objects.
+    /// Returns the parts that are written elsewhere than in the field itself, such as patch files,
+    /// so that `explain` can attribute changes to them. Applying the parts in order equals `apply`.
+    /// Empty if there are none.
     fn parts(&self) -> Vec<Part<'_>> {
         Vec::new()
     }
@@ -52,34 +55,23 @@ impl<T: Transform> Transform for &T {
     }
 }
 
-/// A part of a transformer that is written in a place of its own.
-pub(super) struct Part<'a> {
-    /// The entry of the field in which it is, if the step is for the whole field.
+/// A part of a transformer with a source location of its own.
+pub(crate) struct Part<'a> {
+    /// The entry of the field that contains the part, if the step covers the whole field.
     pub entry: Option<usize>,
-    /// The file that it was read from; none if it is written in the kustomization.
+    /// The file that contains it; none if it is inline.
     pub file: Option<&'a str>,
-    /// The key of the entry under which it is written there; empty if it is the entry.
+    /// The key of the entry that holds the inline part; empty if it is the entry itself.
     pub key: &'static str,
-    /// Whether what it puts into objects knows its line.
+    /// True if the values that it writes carry their line numbers.
     pub has_lines: bool,
     pub work: Box<dyn Transform + 'a>,
 }
 
-/// Places that kustomize knows by itself, by the name of the list in `configurations`.
-pub(super) mod builtin {
-    pub(in crate::kustomize) use super::annotation::FIELDS as ANNOTATIONS;
-    pub(in crate::kustomize) use super::image::FIELDS as IMAGES;
-    pub(in crate::kustomize) use super::label::{
-        CLAIMS as CLAIM_LABELS, TEMPLATES as TEMPLATE_LABELS, common as common_labels,
-    };
-    pub(in crate::kustomize) use super::name::FIELDS as NAME;
-    pub(in crate::kustomize) use super::namespace::FIELDS as NAMESPACE;
-    pub(in crate::kustomize) use super::replica::FIELDS as REPLICAS;
-}
-
-/// The transformers that the fields of a kustomization ask for, in kustomize's order: patches see the
-/// names that the files have, prefixes come before labels only by custom, and replacements see all.
-pub(super) fn of_fields(
+/// Returns the transformers for the fields of a kustomization, in kustomize's order. Patches see
+/// the names in the files, and replacements see all other changes. Prefixes before labels is only
+/// convention.
+pub(crate) fn from_fields(
     kustomization: &Kustomization,
     configuration: &Configuration,
     setup: &mut Setup<'_, '_>,
@@ -88,68 +80,68 @@ pub(super) fn of_fields(
     list.add(
         "patchesStrategicMerge",
         "PatchStrategicMergeTransformer",
-        strategic_merge::of(kustomization, setup.at("patchesStrategicMerge"))?,
+        strategic_merge::from_kustomization(kustomization, setup.at("patchesStrategicMerge"))?,
     );
-    for patch in patch::of(&kustomization.patches, setup.at("patches"))? {
+    for patch in patch::from_entries(&kustomization.patches, setup.at("patches"))? {
         list.add_entry("patches", "PatchTransformer", patch);
     }
     list.add(
         "namespace",
         "NamespaceTransformer",
-        namespace::of(kustomization, configuration)?,
+        namespace::from_kustomization(kustomization, configuration)?,
     );
     list.add(
         "namePrefix",
         "PrefixTransformer",
-        name::prefix_of(kustomization, configuration)?,
+        name::prefix_from_kustomization(kustomization, configuration)?,
     );
     list.add(
         "nameSuffix",
         "SuffixTransformer",
-        name::suffix_of(kustomization, configuration)?,
+        name::suffix_from_kustomization(kustomization, configuration)?,
     );
     for labels in &kustomization.labels {
         list.add_entry(
             "labels",
             "LabelTransformer",
-            label::of(labels, configuration)?,
+            label::from_entry(labels, configuration)?,
         );
     }
     list.add(
         "commonLabels",
         "LabelTransformer",
-        label::common_of(kustomization, configuration)?,
+        label::common_from_kustomization(kustomization, configuration)?,
     );
     list.add(
         "commonAnnotations",
         "AnnotationsTransformer",
-        annotation::of(kustomization, configuration)?,
+        annotation::from_kustomization(kustomization, configuration)?,
     );
     for patch in &kustomization.patches_json6902 {
         list.add_entry(
             "patchesJson6902",
             "PatchJson6902Transformer",
-            json6902::of(patch, setup.at("patchesJson6902"))?,
+            json6902::from_entry(patch, setup.at("patchesJson6902"))?,
         );
     }
     for replicas in &kustomization.replicas {
         list.add_entry(
             "replicas",
             "ReplicaCountTransformer",
-            replica::of(replicas, configuration)?,
+            replica::from_entry(replicas, configuration)?,
         );
     }
     for image in &kustomization.images {
         list.add_entry(
             "images",
             "ImageTagTransformer",
-            image::of(image, configuration)?,
+            image::from_entry(image, configuration)?,
         );
     }
     list.add(
         "replacements",
         "ReplacementTransformer",
-        replacement::of(&kustomization.replacements, setup.at("replacements"))?,
+        replacement::from_entries(&kustomization.replacements, setup.at("replacements"))?,
     );
     Ok(list.0)
 }
@@ -157,7 +149,7 @@ pub(super) fn of_fields(
 struct List(Vec<Step<dyn Transform>>);
 
 impl List {
-    /// Adds the one transformer of a field, if the field is set.
+    /// Adds the single transformer of a field, if the field is set.
     fn add<T: Transform + 'static>(
         &mut self,
         field: &'static str,
@@ -166,14 +158,14 @@ impl List {
     ) {
         if let Some(transformer) = transformer {
             self.0.push(Step {
-                asked: Asked::whole(field),
+                field_ref: FieldRef::whole(field),
                 kind,
                 work: Box::new(transformer),
             });
         }
     }
 
-    /// Adds the transformer of one entry of a field.
+    /// Adds the transformer for the next entry of a field.
     fn add_entry(
         &mut self,
         field: &'static str,
@@ -183,13 +175,13 @@ impl List {
         let last = self
             .0
             .last()
-            .map(|step| step.asked)
-            .filter(|asked| asked.field == field);
+            .map(|step| step.field_ref)
+            .filter(|field_ref| field_ref.field == field);
         let entry = last
-            .and_then(|asked| asked.entry)
+            .and_then(|last| last.entry)
             .map_or(0, |entry| entry + 1);
         self.0.push(Step {
-            asked: Asked {
+            field_ref: FieldRef {
                 field,
                 entry: Some(entry),
             },
@@ -199,9 +191,9 @@ impl List {
     }
 }
 
-/// The transformer that a config under `transformers:` or `validators:` describes. Unknown fields of a
-/// config have no effect, as in kustomize.
-pub(super) fn of_config(
+/// Returns the transformer for a config under `transformers:` or `validators:`. Unknown fields of a
+/// config are ignored, as in kustomize.
+pub(crate) fn from_config(
     kind: &str,
     config: &Value,
     setup: &mut Setup<'_, '_>,
@@ -213,13 +205,13 @@ pub(super) fn of_config(
         "HashTransformer" => Box::new(Hash),
         "ImageTagTransformer" => Box::new(
             read::<image::Config>(config, setup)?
-                .compiled()
+                .compile()
                 .map_err(bad)?,
         ),
         "LabelTransformer" => Box::new(read::<Labels>(config, setup)?),
         "NamespaceTransformer" => Box::new(
             read::<namespace::Config>(config, setup)?
-                .checked()
+                .into_transformer()
                 .map_err(bad)?,
         ),
         "PatchJson6902Transformer" => {
@@ -238,7 +230,9 @@ pub(super) fn of_config(
         "ReplacementTransformer" => {
             Box::new(read::<replacement::Config>(config, setup)?.set_up(setup)?)
         }
-        "ReplicaCountTransformer" => Box::new(read::<replica::Count>(config, setup)?),
+        "ReplicaCountTransformer" => {
+            Box::new(read::<replica::ReplicaCountTransformer>(config, setup)?)
+        }
         "SuffixTransformer" => {
             Box::new(read::<name::Config>(config, setup)?.suffix().map_err(bad)?)
         }

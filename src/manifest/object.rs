@@ -1,62 +1,62 @@
-//! One Kubernetes object and its identity.
+//! A Kubernetes object and its identity.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// An object as free-form JSON. Nothing about its shape is promised.
+/// An object as free-form JSON. Its shape is not validated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Object(pub Map<String, Value>);
 
-/// What identifies an object in a cluster, whatever version it is read in.
+/// Identity of an object in a cluster, independent of the API version it is read in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectId {
     /// API group; empty for the core group.
     pub group: String,
-    /// Kind.
+    /// Kind, such as `Deployment`.
     pub kind: String,
     /// Namespace; empty for cluster-scoped objects.
     pub namespace: String,
-    /// Name.
+    /// `metadata.name`.
     pub name: String,
 }
 
 impl Object {
-    /// `apiVersion`, or nothing.
+    /// Returns `apiVersion`; empty if it is missing or not a string.
     pub fn api_version(&self) -> &str {
         self.text("apiVersion")
     }
 
-    /// `kind`, or nothing.
+    /// Returns `kind`; empty if it is missing or not a string.
     pub fn kind(&self) -> &str {
         self.text("kind")
     }
 
-    /// The group part of `apiVersion`.
+    /// Returns the group part of `apiVersion`; empty for the core group.
     pub fn group(&self) -> &str {
         self.api_version()
             .split_once('/')
             .map_or("", |(group, _)| group)
     }
 
-    /// The version part of `apiVersion`.
+    /// Returns the version part of `apiVersion`.
     pub fn version(&self) -> &str {
         self.api_version()
             .split_once('/')
             .map_or(self.api_version(), |(_, version)| version)
     }
 
-    /// `metadata.name`, or nothing.
+    /// Returns `metadata.name`; empty if it is missing or not a string.
     pub fn name(&self) -> &str {
         self.metadata_text("name")
     }
 
-    /// `metadata.namespace`, or nothing.
+    /// Returns `metadata.namespace`; empty if it is missing or not a string.
     pub fn namespace(&self) -> &str {
         self.metadata_text("namespace")
     }
 
-    /// Sets `metadata.namespace`.
+    /// Sets `metadata.namespace`. Does nothing if `metadata` is not a map.
     pub fn set_namespace(&mut self, namespace: &str) {
         if let Value::Object(metadata) = self
             .0
@@ -67,17 +67,17 @@ impl Object {
         }
     }
 
-    /// A member of `metadata`.
+    /// Returns a member of `metadata`.
     pub fn metadata(&self, member: &str) -> Option<&Value> {
         self.0.get("metadata")?.get(member)
     }
 
-    /// The UID that the server has given it.
+    /// Returns `metadata.uid`, which the API server sets.
     pub fn uid(&self) -> Option<&str> {
         self.metadata("uid")?.as_str()
     }
 
-    /// The conditions of its status; none if it has none.
+    /// Iterates over `status.conditions`.
     pub fn conditions(&self) -> impl Iterator<Item = &Value> {
         let conditions = self
             .0
@@ -86,12 +86,12 @@ impl Object {
         conditions.and_then(Value::as_array).into_iter().flatten()
     }
 
-    /// An annotation's text.
+    /// Returns the value of an annotation.
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.metadata("annotations")?.get(key)?.as_str()
     }
 
-    /// Its identity.
+    /// Returns the object's identity.
     pub fn id(&self) -> ObjectId {
         ObjectId {
             group: self.group().to_owned(),
@@ -101,31 +101,31 @@ impl Object {
         }
     }
 
-    /// Whether its values are secret.
+    /// Returns true for a `Secret` of the core group; its values must not be shown.
     pub fn is_secret(&self) -> bool {
         self.kind() == "Secret" && self.group().is_empty()
     }
 
-    /// Whether it defines a kind.
-    pub fn is_definition(&self) -> bool {
+    /// Returns true for a CustomResourceDefinition.
+    pub fn is_crd(&self) -> bool {
         self.kind() == "CustomResourceDefinition" && self.group() == "apiextensions.k8s.io"
     }
 
-    /// Group and kind of what it defines, if it is a definition.
-    pub fn defines(&self) -> Option<(&str, &str)> {
-        let spec = self.0.get("spec").filter(|_| self.is_definition())?;
+    /// Returns the group and kind that a CRD defines; `None` for other objects.
+    pub fn defined_kind(&self) -> Option<(&str, &str)> {
+        let spec = self.0.get("spec").filter(|_| self.is_crd())?;
         Some((
             spec.get("group")?.as_str()?,
             spec.get("names")?.get("kind")?.as_str()?,
         ))
     }
 
-    /// Whether it is a namespace.
+    /// Returns true for a `Namespace`.
     pub fn is_namespace(&self) -> bool {
         self.kind() == "Namespace" && self.group().is_empty()
     }
 
-    /// `Kind/namespace/name`, or `Kind/name`.
+    /// Returns `Kind/namespace/name`, or `Kind/name` for cluster-scoped objects.
     pub fn subject(&self) -> String {
         self.id().to_string()
     }

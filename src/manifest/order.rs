@@ -1,5 +1,5 @@
-//! The order of objects in an artifact: by kind as Flux sorts them, then group, kind, namespace,
-//! name. Objects that tie keep the order they came in.
+//! The order of objects in an artifact: by kind as Flux sorts them, then by group, kind, namespace
+//! and name. Objects that compare equal keep their order.
 
 use super::Object;
 
@@ -36,12 +36,12 @@ const LAST: [&str; 2] = [
     "ValidatingWebhookConfiguration",
 ];
 
-/// Sorts objects for an artifact. Stable.
+/// Sorts objects for an artifact. The sort is stable.
 pub fn sort(objects: &mut [Object]) {
     objects.sort_by(compare);
 }
 
-/// Which of two objects comes first.
+/// Compares two objects by their order in an artifact.
 pub fn compare(a: &Object, b: &Object) -> std::cmp::Ordering {
     key(a).cmp(&key(b))
 }
@@ -56,7 +56,7 @@ fn key(object: &Object) -> (usize, &str, &str, &str, &str) {
     )
 }
 
-/// The place of a kind in an order that names those that come before and after all others.
+/// Returns the position of a kind, given the kinds that come before and after all others.
 pub fn rank<T: AsRef<str>>(kind: &str, first: &[T], last: &[T]) -> usize {
     if let Some(place) = first.iter().position(|first| first.as_ref() == kind) {
         return place;

@@ -1,76 +1,77 @@
-//! YAML and JSON streams to objects, with the rules of `fluxcd/pkg/ssa` (specification of reading,
-//! section 1). Bad input loses nothing: the first fault is an error, and what is left out on
-//! purpose is counted.
+//! Reads YAML and JSON streams into objects by the rules of `fluxcd/pkg/ssa` (see
+//! `docs/artifact-format.md`). Nothing is skipped silently: the first invalid document is an error,
+//! and documents that are dropped on purpose are listed.
 
 use serde_json::{Map, Value};
 
 use super::Object;
 use crate::yaml::{self, Limits};
 
-/// How far the reader looks for a `{` to decide that a stream is JSON.
-const LOOK_AHEAD: usize = 2048;
+/// Number of bytes that are searched for a leading `{` to decide whether a stream is JSON.
+const SNIFF_BYTES: usize = 2048;
 
-/// Documents of a stream, and objects of its lists.
+/// Maximum documents of a stream. Before each document, the number of objects is checked against it
+/// too.
 const MAX_DOCUMENTS: usize = 100_000;
 
-/// What a stream holds.
+/// The result of reading a stream.
 #[derive(Debug, Default)]
 pub struct Manifest {
-    /// The objects, in the order of the stream.
+    /// The objects, in stream order.
     pub objects: Vec<Object>,
-    /// The kinds of documents that are no objects: without name or apiVersion, or kustomizations.
+    /// Kinds of the dropped documents: those without name or apiVersion, and kustomizations.
     pub dropped: Vec<String>,
 }
 
-/// Why a stream is refused. Documents count from 1. No text of it quotes a document's values.
+/// Why a stream is rejected. Documents count from 1. No message quotes a document's values.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// Not valid YAML.
     #[error("document {document} is not valid YAML: {source}")]
     Yaml {
-        /// Which.
+        /// Number of the document, from 1.
         document: usize,
-        /// Why; the position counts from the start of the document.
+        /// The parser's error; its position counts from the start of the document.
         source: yaml::YamlError,
     },
     /// Not valid JSON.
     #[error("document {document} is not valid JSON: {source}")]
     Json {
-        /// Which.
+        /// Number of the document, from 1.
         document: usize,
-        /// Why.
+        /// The parser's error; its position counts from the start of the document.
         source: serde_json::Error,
     },
-    /// Not valid text.
+    /// Not valid UTF-8.
     #[error("document {0} is not valid UTF-8")]
     Encoding(usize),
-    /// A document that is a scalar or a list.
+    /// The document is a scalar or a list.
     #[error("document {0} is not an object: it must be a map")]
     NotAnObject(usize),
-    /// No kind.
+    /// The document has no `kind`, or an `apiVersion` with more than one `/`.
     #[error(
         "Object 'Kind' is missing in document {0}; every object needs apiVersion, kind and \
          metadata.name"
     )]
     NoKind(usize),
-    /// A list with something else than objects.
+    /// An item of a list is not an object.
     #[error("items member of the list in document {0} is not an object")]
     BadItem(usize),
-    /// More documents than any set has.
+    /// The stream has more documents or objects than the limit.
     #[error("the stream has more than {MAX_DOCUMENTS} documents")]
     TooMany,
-    /// Something on the line of a separator.
+    /// Text after the `---` of a document separator.
     #[error("invalid Yaml document separator: {0}")]
     Separator(String),
 }
 
-/// Reads every object of a stream.
+/// Reads all objects of a stream.
 ///
 /// # Errors
-/// [`ReadError`].
+/// Fails on the first document that cannot be read, and on too many documents.
 pub fn read(bytes: &[u8]) -> Result<Manifest, ReadError> {
     let mut reader = Reader::default();
-    let head = bytes.get(..LOOK_AHEAD).unwrap_or(bytes);
+    let head = bytes.get(..SNIFF_BYTES).unwrap_or(bytes);
     if String::from_utf8_lossy(head).trim_start().starts_with('{') {
         reader.read_json(bytes)?;
     } else {
@@ -89,7 +90,7 @@ pub fn collect(
     let mut reader = Reader::default();
     for object in objects {
         reader.document += 1;
-        reader.add(normalise(Value::Object(object)))?;
+        reader.add(normalize_numbers(Value::Object(object)))?;
     }
     Ok(reader.manifest)
 }
@@ -101,7 +102,8 @@ struct Reader {
 }
 
 impl Reader {
-    /// JSON values one after the other; a stream that turns out to be YAML goes on as such.
+    /// Reads concatenated JSON values. If a value cannot be read, the rest of the stream is tried
+    /// as YAML, unless two values were read before; the error is always the one from JSON.
     fn read_json(&mut self, bytes: &[u8]) -> Result<(), ReadError> {
         let text = replace_lone_surrogates(String::from_utf8_lossy(bytes).into_owned());
         let mut rest: &str = &text;
@@ -116,7 +118,7 @@ impl Reader {
                 None => return Ok(()),
                 Some(Ok(value)) => {
                     let end = values.byte_offset();
-                    match self.add(normalise(value)) {
+                    match self.add(normalize_numbers(value)) {
                         Ok(()) => {
                             rest = rest.get(end..).unwrap_or_default();
                             continue;
@@ -133,8 +135,8 @@ impl Reader {
                 return Err(failure);
             }
             self.document -= 1;
-            let text_of_it = skip_first_break(rest);
-            return self.read_yaml(text_of_it.as_bytes()).map_err(|_| failure);
+            let yaml_text = skip_first_break(rest);
+            return self.read_yaml(yaml_text.as_bytes()).map_err(|_| failure);
         }
         Ok(())
     }
@@ -177,7 +179,7 @@ impl Reader {
         }
     }
 
-    /// Takes a document: nothing, a list of objects, or an object.
+    /// Adds a document: an object, a list of objects, or nothing if it is null.
     fn add(&mut self, document: Value) -> Result<(), ReadError> {
         if self.document.max(self.manifest.objects.len()) >= MAX_DOCUMENTS {
             return Err(ReadError::TooMany);
@@ -214,13 +216,13 @@ fn is_wanted(object: &Object) -> bool {
     named && !kustomization
 }
 
-/// The text after its leading white space up to and including the first line break.
+/// Strips leading white space up to and including the first line break.
 fn skip_first_break(text: &str) -> &str {
     let rest = text.trim_start_matches(|c: char| c.is_whitespace() && c != '\n');
     rest.strip_prefix('\n').unwrap_or(rest)
 }
 
-/// Go reads half of a surrogate pair as U+FFFD; our JSON reader refuses it.
+/// Replaces escaped lone surrogates by U+FFFD, as Go does; `serde_json` would reject them.
 fn replace_lone_surrogates(mut text: String) -> String {
     let mut from = 0;
     while let Some(found) = text.get(from..).and_then(|rest| rest.find('\\')) {
@@ -239,17 +241,17 @@ fn replace_lone_surrogates(mut text: String) -> String {
     text
 }
 
-/// Numbers as the API server's decoder holds them: what is no 64-bit integer is a float, and
-/// integral floats are integers.
-fn normalise(value: Value) -> Value {
+/// Converts numbers as the API server's decoder does: numbers that are not signed 64-bit integers
+/// become floats, and integral floats become integers.
+fn normalize_numbers(value: Value) -> Value {
     match value {
         Value::Number(number) if !number.is_i64() => {
             number.as_f64().map_or(Value::Null, yaml::json::number)
         }
-        Value::Array(items) => Value::Array(items.into_iter().map(normalise).collect()),
+        Value::Array(items) => Value::Array(items.into_iter().map(normalize_numbers).collect()),
         Value::Object(map) => Value::Object(
             map.into_iter()
-                .map(|(k, v)| (k, normalise(v)))
+                .map(|(k, v)| (k, normalize_numbers(v)))
                 .collect::<Map<_, _>>(),
         ),
         other => other,

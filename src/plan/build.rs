@@ -1,4 +1,4 @@
-//! What a build job is to build.
+//! Build plans: what is built, and where the artifact is pushed to.
 
 use serde_json::{Map, Value};
 
@@ -6,91 +6,94 @@ use super::fields::{Fields, PlanError, document};
 use super::registry::Repository;
 use crate::base::secret::Secret;
 
-/// A build plan, in the shipped form or in that of the design paper (protocol, section 8).
+/// A build plan. Both forms of the build member are accepted: with `source_type`, as the control
+/// plane sends it, and with exactly one of `manifest`, `kustomize` and `oci_artifact`
+/// (`docs/wire-contract.md`, build plans).
 #[derive(Debug, Clone)]
 pub struct BuildPlan {
-    /// Where sources come from.
+    /// The repository with the sources.
     pub git: Option<GitSource>,
-    /// Where the artifact goes.
+    /// The repository that the artifact is pushed to.
     pub destination: Repository,
-    /// Its tag; if the plan has none, the job's owner is the tag.
+    /// Tag of the pushed artifact. If the plan has none, the job's owner is used.
     pub tag: Option<String>,
-    /// What is packed.
+    /// What is packed into the artifact.
     pub source: ManifestSource,
-    /// Become annotations of the artifact.
+    /// Annotations of the artifact.
     pub labels: Vec<(String, String)>,
 }
 
 /// A revision of a git repository.
 #[derive(Debug, Clone)]
 pub struct GitSource {
-    /// Its URL, which may carry a token.
+    /// URL, which may contain a token.
     pub url: Secret,
     /// Branch, tag or commit.
     pub reference: String,
-    /// A directory below the repository's root: the source root.
+    /// The source root: a directory below the repository's root.
     pub path: String,
-    /// Whether submodules are wanted.
+    /// Whether submodules are fetched.
     pub submodules: bool,
 }
 
-/// The three ways to say what is packed.
+/// What is packed into the artifact.
 #[derive(Debug, Clone)]
 pub enum ManifestSource {
-    /// The manifest's text.
+    /// The text of a manifest.
     Inline(String),
-    /// An overlay in the git source.
+    /// A kustomize overlay in the git source.
     Kustomize(Overlay),
-    /// Somebody's ready artifact.
-    Artifact(ReadyArtifact),
+    /// An existing artifact (bring your own artifact).
+    Artifact(ExistingArtifact),
 }
 
-/// A kustomize overlay and how it is built.
+/// A kustomize overlay and its build options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Overlay {
-    /// Its directory, below the source root.
+    /// Directory of the overlay, relative to the source root.
     pub path: String,
-    /// Patch files, relative to the source root, applied to what was built.
+    /// Patch files, relative to the source root, applied to the built objects.
     pub patches: Vec<String>,
     /// Whether Helm charts may be inflated.
     pub enable_helm: bool,
-    /// Which files may be read.
+    /// Which files the overlay may load.
     pub load_restrictor: LoadRestrictor,
 }
 
-/// Which files an overlay may read. A job is always bound to its source, whatever this says.
+/// Which files an overlay may load. Whatever the value, a job never leaves its source root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LoadRestrictor {
     /// Only files below the directory of the kustomization that names them.
     #[default]
     RootOnly,
-    /// Any.
+    /// Any file.
     None,
 }
 
-/// An artifact that is copied as it is.
+/// An artifact that is copied unchanged.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ReadyArtifact {
+pub struct ExistingArtifact {
     /// `host/name`, without `oci://`.
     pub address: String,
-    /// A tag, or nothing if there is a digest.
+    /// Tag. At least one of tag and digest is set.
     pub tag: Option<String>,
-    /// A digest, or nothing if there is a tag.
+    /// Digest. At least one of tag and digest is set.
     pub digest: Option<String>,
-    /// Names credentials that nobody has resolved.
+    /// Reference to credentials, which the control plane does not resolve.
     pub credentials_ref: Option<String>,
-    /// Resolved credentials.
+    /// Registry with resolved credentials.
     pub registry: Option<Repository>,
 }
 
-/// The URL of the placeholder repository that stands for "no source" in old plans.
+/// Suffix of the placeholder URL that means "no source" in old plans.
 const NO_SOURCE: &str = "jonmorehouse/empty";
 
 impl BuildPlan {
-    /// Reads a plan's text, bare or composite.
+    /// Parses a plan, bare or as the `build_plan` member of a composite document.
     ///
     /// # Errors
-    /// [`PlanError`], which quotes no value that may be secret.
+    /// Fails if a member is missing, unknown, contradictory or of the wrong type. No error quotes a
+    /// value that may be secret.
     pub fn parse(text: &str) -> Result<Self, PlanError> {
         Self::read(&document(text, "build_plan")?)
     }
@@ -116,13 +119,13 @@ impl BuildPlan {
         })
     }
 
-    /// Texts that must not be seen.
+    /// Returns all secrets, for the redactor.
     pub fn secrets(&self) -> Vec<Secret> {
-        let ready = match &self.source {
+        let existing = match &self.source {
             ManifestSource::Artifact(artifact) => artifact.registry.as_ref(),
             _ => None,
         };
-        let registries = std::iter::once(&self.destination).chain(ready);
+        let registries = std::iter::once(&self.destination).chain(existing);
         registries
             .filter_map(|registry| registry.password.clone())
             .collect()
@@ -139,7 +142,7 @@ fn read_git(git: &Fields<'_>) -> Result<Option<GitSource>, PlanError> {
     Ok(Some(GitSource {
         url: url.into(),
         reference: git.required("ref")?.to_owned(),
-        path: git.owned("path")?,
+        path: git.text_or_empty("path")?,
         submodules: git.flag("recurse_submodules")?,
     }))
 }
@@ -153,7 +156,9 @@ fn read_source(build: &Fields<'_>) -> Result<ManifestSource, PlanError> {
     };
     if let Some(word) = build.text("source_type")? {
         return match word {
-            "inline" => Ok(ManifestSource::Inline(build.owned("inline_manifest")?)),
+            "inline" => Ok(ManifestSource::Inline(
+                build.text_or_empty("inline_manifest")?,
+            )),
             "kustomize" => {
                 let options = build.object("kustomize_config")?;
                 Ok(ManifestSource::Kustomize(read_overlay(
@@ -164,7 +169,7 @@ fn read_source(build: &Fields<'_>) -> Result<ManifestSource, PlanError> {
             "oci_artifact" => artifact("oci_artifact_source")?
                 .map(ManifestSource::Artifact)
                 .ok_or_else(|| PlanError::Missing(build.path("oci_artifact_source"))),
-            word => Err(PlanError::UnknownWord {
+            word => Err(PlanError::UnknownValue {
                 member: build.path("source_type"),
                 word: word.chars().take(40).collect(),
                 known: "inline, kustomize, oci_artifact",
@@ -173,8 +178,8 @@ fn read_source(build: &Fields<'_>) -> Result<ManifestSource, PlanError> {
     }
     let inline = build.text("manifest")?;
     let kustomize = build.object("kustomize")?;
-    let ready = artifact("oci_artifact")?;
-    match (inline, kustomize, ready) {
+    let existing = artifact("oci_artifact")?;
+    match (inline, kustomize, existing) {
         (Some(_), Some(_), _) => Err(PlanError::Both("manifest", "kustomize")),
         (Some(_), _, Some(_)) => Err(PlanError::Both("manifest", "oci_artifact")),
         (_, Some(_), Some(_)) => Err(PlanError::Both("kustomize", "oci_artifact")),
@@ -207,7 +212,7 @@ fn read_overlay(path: &str, options: Option<&Fields<'_>>) -> Result<Overlay, Pla
                     options.path("load_restrictor"),
                     word.chars().take(40).collect(),
                 );
-                return Err(PlanError::UnknownWord {
+                return Err(PlanError::UnknownValue {
                     member,
                     word,
                     known: "rootOnly, none",
@@ -218,9 +223,9 @@ fn read_overlay(path: &str, options: Option<&Fields<'_>>) -> Result<Overlay, Pla
     Ok(overlay)
 }
 
-fn read_artifact(fields: &Fields<'_>) -> Result<ReadyArtifact, PlanError> {
+fn read_artifact(fields: &Fields<'_>) -> Result<ExistingArtifact, PlanError> {
     let url = fields.required("url")?;
-    let artifact = ReadyArtifact {
+    let artifact = ExistingArtifact {
         address: url
             .strip_prefix("oci://")
             .unwrap_or(url)

@@ -2,24 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What becomes of an object or of a line. Numbers on the wire.
+/// The change to an object or to a line of its diff. A number on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub enum Change {
-    /// Nothing.
+    /// No change.
     Unchanged,
-    /// It goes.
+    /// Deleted.
     Removed,
-    /// It comes.
+    /// Created.
     Added,
-    /// It becomes another.
+    /// Changed.
     Modified,
-    /// It could not be found out, or not be done.
+    /// The change could not be determined or not be made.
     Error,
 }
 
 impl Change {
-    /// What became of an object, as people say it.
+    /// Returns the word that kubectl prints for the change of an object.
     pub fn word(self) -> &'static str {
         match self {
             Self::Unchanged => "unchanged",
@@ -53,17 +53,17 @@ impl TryFrom<u8> for Change {
             2 => Self::Added,
             3 => Self::Modified,
             4 => Self::Error,
-            _ => return Err(format!("{number} is no kind of change")),
+            _ => return Err(format!("{number} is not a known change type")),
         })
     }
 }
 
-/// Whether a plan applies or deletes.
+/// What a plan does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Op {
-    /// Bring the objects to what the manifest says.
+    /// Applies the manifest.
     Apply,
-    /// Delete them.
+    /// Deletes the objects.
     Delete,
 }

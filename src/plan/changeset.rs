@@ -1,4 +1,5 @@
-//! The changeset of a deploy as the control plane stores and shows it (protocol, section 6.2).
+//! The changeset of a deploy, as the control plane stores and shows it (`docs/wire-contract.md`,
+//! changeset of a manifest deploy).
 
 use std::collections::BTreeMap;
 
@@ -6,47 +7,47 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use super::change::{Change, Op};
-use super::contract::SavedPlan;
+use crate::plan::saved_plan::SavedPlan;
 
-/// What happens to one object.
+/// The change to one object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResourceDiff {
-    /// Always `2`.
+    /// Version of this structure; always `2`.
     #[serde(rename = "_version")]
     pub version: String,
-    /// Name.
+    /// `metadata.name`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Namespace; empty for cluster-scoped objects.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub namespace: String,
-    /// Kind.
+    /// Kind of the object.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub kind: String,
-    /// Group, `/`, version; `/v1` for the core group.
+    /// `group/version`; `/v1` for the core group.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub api: String,
-    /// Plural name of the kind.
+    /// Plural resource name of the kind.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub resource: String,
-    /// What the plan does.
+    /// The operation of the plan.
     pub op: Op,
-    /// What becomes of the object.
+    /// The change to the object.
     #[serde(rename = "type")]
     pub change: Change,
-    /// Why it cannot be.
+    /// Why the change could not be determined or made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Whether this is a plan.
+    /// True in a plan, false in the result of an apply or delete.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
-    /// Line by line.
+    /// The diff, line by line.
     #[serde(default)]
     pub entries: Vec<DiffEntry>,
 }
 
 impl ResourceDiff {
-    /// `Kind/namespace/name`, or `Kind/name`.
+    /// Returns `Kind/namespace/name`, or `Kind/name` for cluster-scoped objects.
     pub fn subject(&self) -> String {
         let Self {
             kind,
@@ -62,52 +63,52 @@ impl ResourceDiff {
     }
 }
 
-/// One line of a diff; or, before it is made into lines, one field.
+/// One line of a diff or, before the diff is rendered as lines, one field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DiffEntry {
-    /// The field, keys joined by dots, indexes in brackets.
+    /// Path of the field: keys joined by dots, indexes in brackets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// The field's value before. Not in lines.
+    /// Value of the field before the change. Absent in lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub original: Option<Box<Value>>,
-    /// The field's value after. Not in lines.
+    /// Value of the field after the change. Absent in lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<Box<Value>>,
-    /// What becomes of the line.
+    /// The change to the line or field.
     #[serde(rename = "type")]
     pub change: Change,
-    /// The line.
+    /// Text of the line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
 }
 
-/// The document inside a plan's contents.
+/// The JSON document inside packed plan contents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PlanContents {
-    /// The diff once more, as indented JSON text.
+    /// The diff again, as indented JSON text.
     pub plan: String,
-    /// What the plan does.
+    /// The operation of the plan.
     pub op: Op,
-    /// What happens to each object that something happens to.
+    /// The changed objects.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub k8s_content_diff: Vec<ResourceDiff>,
-    /// What this program promises with the plan; none in plans of the program that is replaced.
+    /// The saved plan of this runner. Absent in plans of the Go runner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner: Option<SavedPlan>,
 }
 
 impl PlanContents {
-    /// The document of a changeset, which is made small enough to be stored and shown.
+    /// Creates the contents for a changeset, truncated so that it can be stored and shown.
     pub fn new(op: Op, diffs: Vec<ResourceDiff>) -> Self {
-        let diffs = bounded(diffs);
+        let diffs = limit_size(diffs);
         let member = if op == Op::Apply {
             "k8s_content_diff"
         } else {
             "diff"
         };
         let list = Some(&diffs).filter(|diffs| !diffs.is_empty());
-        // A changeset is plain data; it has a JSON form.
+        // Serialization cannot fail: a changeset is plain data.
         let plan =
             serde_json::to_string_pretty(&BTreeMap::from([(member, list)])).unwrap_or_default();
         Self {
@@ -118,12 +119,12 @@ impl PlanContents {
         }
     }
 
-    /// The text that is packed. Equal changesets give equal texts.
+    /// Returns the JSON text to be packed. Deterministic: equal changesets give equal texts.
     pub fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// Whether nothing would change.
+    /// Returns true if no object would change.
     pub fn is_noop(&self) -> bool {
         self.k8s_content_diff
             .iter()
@@ -131,12 +132,13 @@ impl PlanContents {
     }
 }
 
-/// The most bytes of lines that a changeset keeps.
-const MOST_BYTES: usize = 8 << 20;
+/// Maximum bytes of diff lines in a changeset.
+const MAX_DIFF_BYTES: usize = 8 << 20;
 
-/// Leaves the lines out of the last objects of a changeset that is too large, and says so.
-pub fn bounded(mut diffs: Vec<ResourceDiff>) -> Vec<ResourceDiff> {
-    let mut room = MOST_BYTES;
+/// Limits the size of a changeset: once [`MAX_DIFF_BYTES`] is exceeded, the lines of each further
+/// object are replaced by one that says how many are omitted.
+pub fn limit_size(mut diffs: Vec<ResourceDiff>) -> Vec<ResourceDiff> {
+    let mut remaining = MAX_DIFF_BYTES;
     for diff in &mut diffs {
         let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let size = diff
@@ -144,10 +146,10 @@ pub fn bounded(mut diffs: Vec<ResourceDiff>) -> Vec<ResourceDiff> {
             .iter()
             .map(|entry| length(&entry.path) + length(&entry.payload) + 32)
             .sum::<usize>();
-        if size <= room {
-            room -= size;
+        if size <= remaining {
+            remaining -= size;
         } else {
-            room = 0;
+            remaining = 0;
             let payload = format!(
                 "{} lines are left out: the plan is too large to be shown whole",
                 diff.entries.len()
@@ -159,7 +161,7 @@ pub fn bounded(mut diffs: Vec<ResourceDiff>) -> Vec<ResourceDiff> {
 }
 
 impl DiffEntry {
-    /// A line.
+    /// Creates a line of a diff. An empty text becomes no `payload`.
     pub fn line(path: Option<String>, change: Change, text: String) -> Self {
         let payload = Some(text).filter(|text| !text.is_empty());
         Self {
@@ -195,12 +197,12 @@ mod tests {
             Op::Apply,
             vec![diff("small", 10), diff("huge", 9000), diff("last", 1)],
         );
-        let told: Vec<(&str, usize)> = contents
+        let lines_by_object: Vec<(&str, usize)> = contents
             .k8s_content_diff
             .iter()
             .map(|diff| (diff.name.as_str(), diff.entries.len()))
             .collect();
-        assert_eq!(told, [("small", 10), ("huge", 1), ("last", 1)]);
+        assert_eq!(lines_by_object, [("small", 10), ("huge", 1), ("last", 1)]);
         let payload = contents.k8s_content_diff[1].entries[0]
             .payload
             .as_deref()

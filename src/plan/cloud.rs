@@ -1,74 +1,74 @@
-//! Cloud identities that a plan names (protocol, section 5.4).
+//! Cloud identities in plans (`docs/wire-contract.md`, registries and cloud identities).
 
 use super::fields::{Fields, PlanError};
 use crate::base::secret::Secret;
 
-/// Whose identity is used to enter a cluster.
+/// The cloud identity used to authenticate to a cluster.
 #[derive(Debug, Clone)]
 pub enum Cloud {
-    /// EKS.
+    /// AWS, for EKS.
     Aws(AwsAuth),
-    /// AKS.
+    /// Azure, for AKS.
     Azure(AzureAuth),
-    /// GKE.
+    /// Google Cloud, for GKE.
     Google(GoogleAuth),
 }
 
-/// An identity in AWS.
+/// An AWS identity.
 #[derive(Debug, Clone, Default)]
 pub struct AwsAuth {
     /// Region; empty if the plan has none.
     pub region: String,
-    /// A named profile, which only a machine with the files of one has.
+    /// A named profile. It exists only on a machine with AWS profile files.
     pub profile: Option<String>,
-    /// Keys.
+    /// Static keys. Without them the machine's identity is used.
     pub keys: Option<AwsKeys>,
-    /// Roles to take one after the other, the last one is used.
+    /// Roles to assume one after the other. The last one is used.
     pub roles: Vec<AwsRole>,
 }
 
-/// Keys of AWS.
+/// An AWS access key.
 #[derive(Debug, Clone)]
 pub struct AwsKeys {
-    /// Names the key.
+    /// Access key id.
     pub id: String,
-    /// The key.
+    /// Secret access key.
     pub secret: Secret,
-    /// Of temporary keys.
-    pub session: Option<Secret>,
+    /// Session token, for temporary keys.
+    pub session_token: Option<Secret>,
 }
 
-/// A role in AWS.
+/// An AWS role to assume.
 #[derive(Debug, Clone)]
 pub struct AwsRole {
-    /// Its ARN.
+    /// ARN of the role.
     pub arn: String,
-    /// Name of the session.
-    pub session: String,
-    /// Seconds that it is taken for.
+    /// Session name.
+    pub session_name: String,
+    /// Session duration in seconds.
     pub seconds: u64,
 }
 
-/// An identity in Azure: the machine's.
+/// An Azure identity: always the machine's.
 #[derive(Debug, Clone, Default)]
 pub struct AzureAuth {
-    /// The tenant.
+    /// Tenant id of the subscription.
     pub tenant: Option<String>,
 }
 
-/// An identity in Google's cloud: the machine's, or one that it may impersonate.
+/// A Google Cloud identity: the machine's, or a service account that it may impersonate.
 #[derive(Debug, Clone, Default)]
 pub struct GoogleAuth {
-    /// The project of the cluster.
+    /// Project of the cluster.
     pub project: Option<String>,
-    /// Its region or zone.
+    /// Region or zone of the cluster.
     pub region: Option<String>,
-    /// E-mail address of the service account that is impersonated.
+    /// Email address of the service account to impersonate.
     pub impersonate: Option<String>,
 }
 
 impl Cloud {
-    /// The identity that the fields name, if they name one.
+    /// Reads the identity, if the fields contain one.
     pub(super) fn read(fields: &Fields<'_>) -> Result<Option<Self>, PlanError> {
         if let Some(auth) = fields.object("aws_auth")? {
             return AwsAuth::read(&auth).map(Self::Aws).map(Some);
@@ -76,7 +76,7 @@ impl Cloud {
         if let Some(auth) = fields.object("azure_auth")? {
             let principal = auth.object("service_principal")?;
             let tenant = principal
-                .map(|principal| principal.owned("subscription_tenant_id"))
+                .map(|principal| principal.text_or_empty("subscription_tenant_id"))
                 .transpose()?;
             return Ok(Some(Self::Azure(AzureAuth {
                 tenant: tenant.filter(|tenant| !tenant.is_empty()),
@@ -84,14 +84,17 @@ impl Cloud {
         }
         match fields.value("gcp_auth") {
             None => Ok(None),
-            // A bare boolean means an empty object.
+            // `true` means an empty object, `false` no identity.
             Some(serde_json::Value::Bool(is_meant)) => {
                 Ok(is_meant.then(|| Self::Google(GoogleAuth::default())))
             }
             Some(_) => {
                 let auth = fields.object("gcp_auth")?;
                 let text = |member: &str| {
-                    let text = auth.as_ref().map(|auth| auth.owned(member)).transpose()?;
+                    let text = auth
+                        .as_ref()
+                        .map(|auth| auth.text_or_empty(member))
+                        .transpose()?;
                     Ok::<_, PlanError>(text.filter(|text| !text.is_empty()))
                 };
                 let (project, region) = (text("project_id")?, text("region")?);
@@ -108,7 +111,7 @@ impl Cloud {
 impl AwsAuth {
     fn read(fields: &Fields<'_>) -> Result<Self, PlanError> {
         let mut auth = Self {
-            region: fields.owned("region")?,
+            region: fields.text_or_empty("region")?,
             profile: fields.text("profile")?.map(str::to_owned),
             keys: fields
                 .object("static")?
@@ -121,7 +124,7 @@ impl AwsAuth {
             return Ok(auth);
         };
         let (session, seconds) = (
-            role.owned("session_name")?,
+            role.text_or_empty("session_name")?,
             role.value("session_duration_seconds"),
         );
         let seconds = seconds
@@ -135,19 +138,19 @@ impl AwsAuth {
                 .transpose()?;
             auth.keys = keys.flatten().or(auth.keys);
             for member in ["src_iam_role_arn", "iam_role_arn"] {
-                let arn = first.owned(member)?;
+                let arn = first.text_or_empty(member)?;
                 if !arn.is_empty() {
                     auth.roles.push(AwsRole {
                         arn,
-                        session: session.clone(),
+                        session_name: session.clone(),
                         seconds: 3600,
                     });
                 }
             }
         }
         auth.roles.push(AwsRole {
-            arn: role.owned("role_arn")?,
-            session,
+            arn: role.text_or_empty("role_arn")?,
+            session_name: session,
             seconds,
         });
         Ok(auth)
@@ -157,14 +160,14 @@ impl AwsAuth {
 impl AwsKeys {
     fn read(fields: &Fields<'_>) -> Result<Option<Self>, PlanError> {
         let (id, secret) = (
-            fields.owned("access_key_id")?,
+            fields.text_or_empty("access_key_id")?,
             fields.secret("secret_access_key")?,
         );
         let session = fields.secret("session_token")?;
         Ok(secret.filter(|_| !id.is_empty()).map(|secret| Self {
             id,
             secret,
-            session,
+            session_token: session,
         }))
     }
 }

@@ -1,26 +1,26 @@
-//! How a plan names a cluster (protocol, section 5.5).
+//! The cluster that a plan names, and its credentials (`docs/wire-contract.md`, cluster info).
 
 use super::cloud::Cloud;
 use super::fields::{Fields, PlanError};
 use crate::base::secret::Secret;
 
-/// A cluster and how to enter it. Exactly one way is taken: `kube_config` wins, then the cloud
-/// identities, then endpoint, CA and token.
+/// A cluster and how to authenticate to it. Exactly one way is used: `kube_config` if present, else
+/// a cloud identity, else endpoint, CA and token.
 #[derive(Debug, Clone, Default)]
 pub struct ClusterInfo {
-    /// Its name.
+    /// Name of the cluster.
     pub id: String,
-    /// `https://…` of its API server.
+    /// URL of the API server, `https://…`.
     pub endpoint: String,
-    /// Base64 of its CA certificate (PEM).
+    /// CA certificate of the API server, as base64 of PEM.
     pub ca_data: String,
-    /// A bearer token.
+    /// Bearer token.
     pub token: Option<Secret>,
-    /// A whole kubeconfig document.
+    /// A complete kubeconfig document.
     pub kube_config: Option<Secret>,
-    /// The cloud identity that the plan wants to be used.
+    /// The cloud identity to authenticate with.
     pub cloud: Option<Cloud>,
-    /// A role of AWS to take at last.
+    /// ARN of an AWS role, assumed after all roles in `cloud`.
     pub trusted_role: Option<String>,
     secrets: Vec<Secret>,
 }
@@ -31,9 +31,9 @@ impl ClusterInfo {
             .into_iter()
             .filter_map(|member| fields.object(member).ok().flatten());
         Ok(Self {
-            id: fields.owned("id")?,
-            endpoint: fields.owned("endpoint")?,
-            ca_data: fields.owned("ca_data")?,
+            id: fields.text_or_empty("id")?,
+            endpoint: fields.text_or_empty("endpoint")?,
+            ca_data: fields.text_or_empty("ca_data")?,
             token: fields.secret("token")?,
             kube_config: fields.secret("kube_config")?,
             cloud: Cloud::read(fields)?,
@@ -42,7 +42,7 @@ impl ClusterInfo {
         })
     }
 
-    /// Texts that must not be seen.
+    /// Returns all secrets, for the redactor.
     pub fn secrets(&self) -> Vec<Secret> {
         let mut secrets = self.secrets.clone();
         secrets.extend(self.token.clone());
@@ -53,7 +53,7 @@ impl ClusterInfo {
     }
 }
 
-/// Every text below `users` of a kubeconfig: tokens, passwords, keys.
+/// Returns every scalar below `users` of a kubeconfig: tokens, passwords, keys.
 fn user_texts(document: &str) -> Vec<Secret> {
     fn collect(node: &crate::yaml::Node, into: &mut Vec<Secret>) {
         match &node.value {
@@ -67,7 +67,7 @@ fn user_texts(document: &str) -> Vec<Secret> {
         }
     }
     let mut texts = Vec::new();
-    // A document that cannot be read has no parts; it is refused as a whole when it is used.
+    // An unreadable document yields no secrets; it is rejected as a whole when it is used.
     if let Ok(Some(node)) = crate::yaml::parse(document, crate::yaml::Limits::default())
         && let Some(users) = node.get("users").and_then(|users| users.as_sequence())
     {

@@ -1,4 +1,5 @@
-//! The packing of plan contents and displays: gzip, then base64 (protocol, section 5.6).
+//! Encoding of plan contents and displays: gzip, then base64 (`docs/wire-contract.md`, encodings of
+//! plan contents).
 
 use std::io::Write as _;
 
@@ -8,25 +9,25 @@ use flate2::{Compression, GzBuilder};
 
 use crate::workspace::archive;
 
-/// The most that contents may expand to.
-pub const LONGEST: u64 = 64 << 20;
+/// Maximum size of unpacked contents, in bytes.
+pub const MAX_UNPACKED_SIZE: u64 = 64 << 20;
 
-/// Contents that cannot be unpacked.
+/// Why contents cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum ContentsError {
     /// Not base64 in any of the three alphabets in use.
     #[error("the plan contents are not base64")]
     Encoding,
-    /// Not gzip, or too much of it.
+    /// Not gzip, or larger than [`MAX_UNPACKED_SIZE`].
     #[error("the plan contents cannot be unpacked")]
     Compression(#[source] archive::ArchiveError),
-    /// Not text.
+    /// Not UTF-8.
     #[error("the plan contents are not UTF-8")]
     Text,
 }
 
-/// Packs a text as the control plane takes it: gzip, base64 with the URL-safe alphabet and padding.
-/// Equal texts give equal bytes.
+/// Packs a text as the control plane expects it: gzip, then URL-safe base64 with padding.
+/// Deterministic: equal texts give equal results.
 pub fn pack(text: &str) -> String {
     let mut gzip = GzBuilder::new()
         .mtime(0)
@@ -40,10 +41,10 @@ pub fn pack(text: &str) -> String {
     URL_SAFE.encode(packed)
 }
 
-/// Unpacks contents in any encoding in use; a text that begins with `{` is taken as it is.
+/// Unpacks contents in any encoding in use. A text that starts with `{` is returned as is.
 ///
 /// # Errors
-/// [`ContentsError`].
+/// Fails if the contents are not base64 of gzip, too large when unpacked, or not UTF-8.
 pub fn unpack(contents: &str) -> Result<String, ContentsError> {
     let contents = contents.trim();
     if contents.starts_with('{') {
@@ -59,7 +60,7 @@ pub fn unpack(contents: &str) -> Result<String, ContentsError> {
             std::io::ErrorKind::InvalidData.into(),
         )));
     }
-    let text = archive::expand(&bytes, LONGEST).map_err(ContentsError::Compression)?;
+    let text = archive::expand(&bytes, MAX_UNPACKED_SIZE).map_err(ContentsError::Compression)?;
     String::from_utf8(text).map_err(|_| ContentsError::Text)
 }
 

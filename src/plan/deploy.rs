@@ -1,4 +1,4 @@
-//! What a deploy job is to deploy, and where.
+//! Deploy plans: what is deployed, and to which cluster.
 
 use serde_json::Value;
 
@@ -8,37 +8,37 @@ use super::fields::{Fields, PlanError, document};
 use super::registry::Repository;
 use crate::base::secret::Secret;
 
-/// A deploy plan of a Kubernetes component.
+/// The plan of a job that deploys a Kubernetes component.
 #[derive(Debug, Clone)]
 pub struct DeployPlan {
-    /// The install it belongs to.
+    /// The install that the component belongs to.
     pub install_id: String,
-    /// The component that is deployed.
+    /// Id of the component.
     pub component_id: String,
-    /// Its name.
+    /// Name of the component.
     pub component_name: String,
-    /// Where the artifact is pulled from.
+    /// Repository to pull the artifact from.
     pub source: Option<Repository>,
-    /// Its tag.
+    /// Tag to pull from `source`.
     pub tag: Option<String>,
-    /// The component's own part.
+    /// The Kubernetes part.
     pub manifest: ManifestDeploy,
-    /// The approved plan of an `apply-plan` job, packed.
+    /// The approved plan of an `apply-plan` job, as packed contents.
     pub approved: Option<String>,
 }
 
 /// The Kubernetes part of a deploy plan.
 #[derive(Debug, Clone)]
 pub struct ManifestDeploy {
-    /// The cluster; none if the install has none.
+    /// The cluster; `None` if the install has none.
     pub cluster: Option<ClusterInfo>,
-    /// For namespaced objects that name none; `default` if the plan has none.
+    /// Namespace of namespaced objects that name none; `default` if the plan has none.
     pub namespace: String,
-    /// The manifest itself; if it is there nothing is pulled.
+    /// The manifest's text. If present, nothing is pulled.
     pub inline: Option<String>,
-    /// The artifact.
+    /// The artifact with the manifest.
     pub artifact: Option<ArtifactReference>,
-    /// State to render templates with.
+    /// Values to render templates with.
     pub state: Option<Value>,
 }
 
@@ -47,17 +47,18 @@ pub struct ManifestDeploy {
 pub struct ArtifactReference {
     /// `host/name`, without `oci://`.
     pub address: String,
-    /// A tag, or nothing.
+    /// Tag, if the plan has one.
     pub tag: Option<String>,
-    /// A digest, or nothing.
+    /// Digest, if the plan has one.
     pub digest: Option<String>,
 }
 
 impl DeployPlan {
-    /// Reads a plan's text, bare or composite.
+    /// Parses a plan, bare or as the `deploy_plan` member of a composite document.
     ///
     /// # Errors
-    /// [`PlanError`], which quotes no value that may be secret.
+    /// Fails if a member is missing or has the wrong type. No error quotes a value that may be
+    /// secret.
     pub fn parse(text: &str) -> Result<Self, PlanError> {
         let map = document(text, "deploy_plan")?;
         let plan = Fields::new(&map);
@@ -69,9 +70,9 @@ impl DeployPlan {
             .map(|fields| read_artifact(&fields))
             .transpose()?;
         Ok(Self {
-            install_id: plan.owned("install_id")?,
-            component_id: plan.owned("component_id")?,
-            component_name: plan.owned("component_name")?,
+            install_id: plan.text_or_empty("install_id")?,
+            component_id: plan.text_or_empty("component_id")?,
+            component_name: plan.text_or_empty("component_name")?,
             source: plan
                 .object("src_registry")?
                 .map(|fields| Repository::read(&fields))
@@ -88,7 +89,7 @@ impl DeployPlan {
         })
     }
 
-    /// Texts that must not be seen.
+    /// Returns all secrets, for the redactor.
     pub fn secrets(&self) -> Vec<Secret> {
         let password = self
             .source
@@ -104,7 +105,7 @@ impl DeployPlan {
     }
 }
 
-/// The cluster; newer plans name its cloud identity beside it.
+/// Reads the cluster. Newer plans have the cloud identity next to `cluster_info` instead of in it.
 fn read_cluster(deploy: &Fields<'_>) -> Result<Option<ClusterInfo>, PlanError> {
     let Some(fields) = deploy.object("cluster_info")? else {
         return Ok(None);

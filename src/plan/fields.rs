@@ -1,47 +1,47 @@
-//! Members of a plan, by name and kind.
+//! Typed access to the members of a plan.
 
 use serde_json::{Map, Value};
 
 use crate::base::secret::Secret;
 
-/// A plan that cannot be used. Names members, never values.
+/// Why a plan is rejected. Messages name members; of values they quote only unknown keywords.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// The text is no JSON object.
+    /// The text is not a JSON object.
     #[error("the plan is not a JSON object (line {line}, column {column})")]
     NotJson {
-        /// Line of the fault, from 1.
+        /// Line of the error, from 1.
         line: usize,
-        /// Column of the fault, from 1.
+        /// Column of the error, from 1.
         column: usize,
     },
-    /// A member that is needed is not there.
+    /// A required member is missing.
     #[error("the plan has no {0}")]
     Missing(String),
-    /// A member is of another kind than expected.
+    /// A member has the wrong type.
     #[error("the plan's {member} must be {expected}")]
-    WrongKind {
-        /// Where.
+    WrongType {
+        /// Path of the member.
         member: String,
-        /// What it should be.
+        /// The expected type, with its article.
         expected: &'static str,
     },
-    /// A word that is not known.
-    #[error("the plan's {member} is {word:?}; known are {known}")]
-    UnknownWord {
-        /// Where.
+    /// A member has an unknown keyword.
+    #[error("the plan's {member} is {word:?}; accepted values: {known}")]
+    UnknownValue {
+        /// Path of the member.
         member: String,
-        /// What it says.
+        /// The keyword found, at most 40 characters.
         word: String,
-        /// What it could say.
+        /// The accepted keywords.
         known: &'static str,
     },
-    /// Two members that exclude each other.
+    /// Two members that exclude each other are both set.
     #[error("the plan has both {0} and {1}; exactly one source must be given")]
     Both(&'static str, &'static str),
 }
 
-/// Parses the text of a plan, bare or inside the composite document's member.
+/// Parses a plan, bare or as the given member of a composite document.
 pub(super) fn document(text: &str, member: &str) -> Result<Map<String, Value>, PlanError> {
     let mut document: Map<String, Value> =
         serde_json::from_str(text).map_err(|error| PlanError::NotJson {
@@ -51,19 +51,19 @@ pub(super) fn document(text: &str, member: &str) -> Result<Map<String, Value>, P
     match document.remove(member) {
         Some(Value::Object(inner)) => Ok(inner),
         Some(Value::Null) | None => Ok(document),
-        Some(_) => Err(PlanError::WrongKind {
+        Some(_) => Err(PlanError::WrongType {
             member: member.into(),
             expected: "an object",
         }),
     }
 }
 
-/// An object of a plan, and where it stands.
+/// An object of a plan, and its path.
 #[derive(Clone)]
 pub(super) struct Fields<'a> {
     map: &'a Map<String, Value>,
     path: String,
-    fold: bool,
+    ignore_case: bool,
 }
 
 impl<'a> Fields<'a> {
@@ -71,13 +71,14 @@ impl<'a> Fields<'a> {
         Self {
             map,
             path: String::new(),
-            fold: false,
+            ignore_case: false,
         }
     }
 
-    /// The same, but names match without regard to case and underscores, as registries need it.
-    pub(super) fn folded(mut self) -> Self {
-        self.fold = true;
+    /// Matches member names regardless of case and underscores, which registries need
+    /// (`docs/wire-contract.md`, registries).
+    pub(super) fn ignoring_case(mut self) -> Self {
+        self.ignore_case = true;
         self
     }
 
@@ -90,11 +91,11 @@ impl<'a> Fields<'a> {
     }
 
     fn get(&self, name: &str) -> Option<&'a Value> {
-        let value = if self.fold {
-            let wanted = fold(name);
+        let value = if self.ignore_case {
+            let wanted = normalize_name(name);
             self.map
                 .iter()
-                .find(|(key, value)| fold(key) == wanted && !value.is_null())
+                .find(|(key, value)| normalize_name(key) == wanted && !value.is_null())
                 .map(|(_, value)| value)
         } else {
             self.map.get(name)
@@ -102,23 +103,23 @@ impl<'a> Fields<'a> {
         value.filter(|value| !value.is_null())
     }
 
-    fn wrong<T>(&self, name: &str, expected: &'static str) -> Result<T, PlanError> {
-        Err(PlanError::WrongKind {
+    fn wrong_type<T>(&self, name: &str, expected: &'static str) -> Result<T, PlanError> {
+        Err(PlanError::WrongType {
             member: self.path(name),
             expected,
         })
     }
 
-    /// A text that is there and not empty.
+    /// Returns a string; `None` if it is missing or empty.
     pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, PlanError> {
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
-            Some(_) => self.wrong(name, "text"),
+            Some(_) => self.wrong_type(name, "a string"),
         }
     }
 
-    pub(super) fn owned(&self, name: &str) -> Result<String, PlanError> {
+    pub(super) fn text_or_empty(&self, name: &str) -> Result<String, PlanError> {
         Ok(self.text(name)?.unwrap_or_default().to_owned())
     }
 
@@ -135,7 +136,7 @@ impl<'a> Fields<'a> {
         match self.get(name) {
             None => Ok(false),
             Some(Value::Bool(flag)) => Ok(*flag),
-            Some(_) => self.wrong(name, "true or false"),
+            Some(_) => self.wrong_type(name, "true or false"),
         }
     }
 
@@ -145,9 +146,9 @@ impl<'a> Fields<'a> {
             Some(Value::Object(map)) => Ok(Some(Fields {
                 map,
                 path: self.path(name),
-                fold: self.fold,
+                ignore_case: self.ignore_case,
             })),
-            Some(_) => self.wrong(name, "an object"),
+            Some(_) => self.wrong_type(name, "an object"),
         }
     }
 
@@ -155,16 +156,16 @@ impl<'a> Fields<'a> {
         let items = match self.get(name) {
             None => return Ok(Vec::new()),
             Some(Value::Array(items)) => items,
-            Some(_) => return self.wrong(name, "a list of texts"),
+            Some(_) => return self.wrong_type(name, "a list of strings"),
         };
         let texts: Option<Vec<_>> = items
             .iter()
             .map(|item| item.as_str().map(str::to_owned))
             .collect();
-        texts.map_or_else(|| self.wrong(name, "a list of texts"), Ok)
+        texts.map_or_else(|| self.wrong_type(name, "a list of strings"), Ok)
     }
 
-    /// A map of texts.
+    /// Returns a map of strings as pairs. Members that are null are left out.
     pub(super) fn map(&self, name: &str) -> Result<Vec<(String, String)>, PlanError> {
         let Some(object) = self.object(name)? else {
             return Ok(Vec::new());
@@ -173,14 +174,14 @@ impl<'a> Fields<'a> {
         let texts: Option<Vec<_>> = pairs
             .map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())))
             .collect();
-        texts.map_or_else(|| self.wrong(name, "a map of texts"), Ok)
+        texts.map_or_else(|| self.wrong_type(name, "a map of strings"), Ok)
     }
 
     pub(super) fn value(&self, name: &str) -> Option<&'a Value> {
         self.get(name)
     }
 
-    /// Every non-empty text below this object, for the redactor.
+    /// Returns every non-empty string below this object, for the redactor.
     pub(super) fn all_texts(&self) -> Vec<Secret> {
         fn collect(value: &Value, into: &mut Vec<Secret>) {
             match value {
@@ -198,7 +199,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn fold(name: &str) -> String {
+fn normalize_name(name: &str) -> String {
     name.chars()
         .filter(|c| *c != '_')
         .map(|c| c.to_ascii_lowercase())

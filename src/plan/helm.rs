@@ -1,28 +1,28 @@
-//! What a diff of Helm calls a resource: `namespace, name, kind (api)` (specification of applying, section 14).
+//! The resource name in a Helm diff: `namespace, name, kind (api)` (`docs/apply.md`, Helm diffs).
 
 /// A resource of a Helm diff.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HelmResource<'a> {
-    /// Namespace.
+    /// Namespace of the object.
     pub namespace: &'a str,
-    /// Name.
+    /// Name of the object.
     pub name: &'a str,
-    /// Kind.
+    /// Kind of the object.
     pub kind: &'a str,
-    /// Group, version, or both.
+    /// API group, version, or both.
     pub api: &'a str,
 }
 
 impl<'a> HelmResource<'a> {
-    /// Takes a key apart; none if any part is missing or anything follows.
+    /// Parses a key. Returns `None` if a part is missing or anything follows the last one.
     ///
     /// ```
     /// use nuon_runner::plan::helm::HelmResource;
-    /// let web = HelmResource::of_key("shop, web, Deployment (apps)").unwrap();
+    /// let web = HelmResource::parse_key("shop, web, Deployment (apps)").unwrap();
     /// assert_eq!((web.namespace, web.name, web.kind, web.api), ("shop", "web", "Deployment", "apps"));
-    /// assert!(HelmResource::of_key("shop, web, Deployment").is_none());
+    /// assert!(HelmResource::parse_key("shop, web, Deployment").is_none());
     /// ```
-    pub fn of_key(key: &'a str) -> Option<Self> {
+    pub fn parse_key(key: &'a str) -> Option<Self> {
         let (namespace, rest) = key.split_once(',')?;
         let (name, rest) = rest.split_once(',')?;
         let (kind, rest) = rest.split_once('(')?;

@@ -1,9 +1,9 @@
-//! Registries as plans name them (protocol, section 5.4).
+//! Registries in plans (`docs/wire-contract.md`, registries).
 
 use super::fields::{Fields, PlanError};
 use crate::base::secret::Secret;
 
-/// What kind of registry it is, and so where its credentials come from.
+/// The type of a registry. Determines where its credentials come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RegistryKind {
     /// Amazon ECR.
@@ -12,24 +12,25 @@ pub enum RegistryKind {
     Acr,
     /// Google Artifact Registry.
     Gar,
-    /// Any registry, with user name and password.
+    /// Any registry, with username and password.
     PrivateOci,
-    /// Any registry, anonymous.
+    /// Any registry, without credentials.
     PublicOci,
-    /// A folder on this machine; only in `dev`.
+    /// An OCI image layout in a local directory. Only in `dev`.
     OciLayout,
 }
 
-/// A repository of a registry, with what is needed to enter it.
+/// A repository in a registry, with its credentials.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Repository {
-    /// What kind of registry holds it.
+    /// Type of the registry.
     pub kind: RegistryKind,
-    /// `host[:port]/name`, without scheme, tag and digest; for a layout the folder's path.
+    /// `host[:port]/name`, without scheme, tag and digest. For an OCI layout, the path of its
+    /// directory.
     pub address: String,
-    /// User name, or nothing.
+    /// Username, if the plan has one.
     pub username: Option<String>,
-    /// Password, or nothing.
+    /// Password, if the plan has one.
     pub password: Option<Secret>,
 }
 
@@ -37,7 +38,7 @@ const KNOWN: &str = "ecr, acr, gar, private_oci, public_oci";
 
 impl Repository {
     pub(super) fn read(fields: &Fields<'_>) -> Result<Self, PlanError> {
-        let fields = fields.clone().folded();
+        let fields = fields.clone().ignoring_case();
         let kind = match fields.required("RegistryType")? {
             "ecr" => RegistryKind::Ecr,
             "acr" => RegistryKind::Acr,
@@ -47,7 +48,7 @@ impl Repository {
             "oci_layout" => RegistryKind::OciLayout,
             word => {
                 let (member, word) = (fields.path("RegistryType"), word.chars().take(40).collect());
-                return Err(PlanError::UnknownWord {
+                return Err(PlanError::UnknownValue {
                     member,
                     word,
                     known: KNOWN,

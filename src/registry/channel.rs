@@ -35,7 +35,7 @@ impl Channel {
             return Self::Tls;
         }
         match client.get(url).timeout(PROBE).send().await {
-            Err(error) if !trust::is_refused(&error) => Self::Plain,
+            Err(error) if !trust::is_untrusted_certificate(&error) => Self::Plain,
             _ => Self::Tls,
         }
     }

@@ -22,7 +22,7 @@ use url::Url;
 use super::challenge::{self, Challenge};
 use super::document::{ACCEPTED, LARGEST};
 use super::{Address, Channel, Credential, Descriptor, Digest, RegistryError, Stored, Version};
-use crate::base::guard::{Guard, Reach};
+use crate::base::guard::{Reach, SsrfGuard};
 use crate::base::secret::Secret;
 use crate::base::{bounded, trust};
 
@@ -44,7 +44,7 @@ pub struct Connections {
     reach: Reach,
     /// To hosts that a registry names ([`Reach::Author`]).
     foreign: reqwest::Client,
-    guard: Guard,
+    guard: SsrfGuard,
 }
 
 impl Connections {
@@ -54,7 +54,7 @@ impl Connections {
     /// Those of `builder`, and of the library.
     pub fn new<E: From<reqwest::Error>>(
         builder: impl Fn() -> Result<reqwest::ClientBuilder, E>,
-        guard: &Guard,
+        guard: &SsrfGuard,
     ) -> Result<Self, E> {
         let within = |reach| Ok::<_, E>(builder()?.dns_resolver(guard.resolver(reach)).build()?);
         let (own, foreign) = (within(Reach::Endpoint)?, within(Reach::Author)?);
@@ -79,7 +79,7 @@ impl Connections {
     /// How a registry is spoken to, as far as it may be asked.
     ///
     /// # Errors
-    /// [`RegistryError::Guard`] if it may not be reached.
+    /// [`RegistryError::SsrfGuard`] if it may not be reached.
     pub async fn channel(
         &self,
         address: &Address,
@@ -563,7 +563,7 @@ impl Remote {
             |first| causes.fold(first.to_string(), |text, cause| format!("{text}: {cause}")),
         );
         let host = self.address.host().to_owned();
-        if trust::is_refused(error) {
+        if trust::is_untrusted_certificate(error) {
             RegistryError::Untrusted { host, message }
         } else {
             RegistryError::Unreachable {

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use super::Worker;
 use super::claim::ClaimError;
 use super::lifecycle::{Ended, Start};
-use crate::base::backoff::{LONGEST_SERVER_DELAY, jitter, stretch};
+use crate::base::backoff::{MAX_SERVER_DELAY, jitter, stretch};
 use crate::control::wire::JobRecord;
 use crate::control::{ControlError, Verdict};
 use crate::job::{Group, JobId};
@@ -228,7 +228,7 @@ impl Dispatch {
                 if error.verdict() == Verdict::Reauthenticate {
                     self.worker.control.refresh_token();
                 }
-                let server_delay = error.delay().unwrap_or_default().min(LONGEST_SERVER_DELAY);
+                let server_delay = error.delay().unwrap_or_default().min(MAX_SERVER_DELAY);
                 let wait = stretch(POLL_ERROR_INTERVAL.max(server_delay));
                 tracing::warn!(%error, ?wait, "the poll for jobs failed");
                 self.due = now + wait;
@@ -327,7 +327,9 @@ impl Dispatch {
             JobEnd::Ended(Ended::Suspended) => self.summary.suspended += 1,
             JobEnd::Ended(Ended::StopProcess) => {
                 self.summary.stopped_by_job = true;
-                self.worker.drain.stop(crate::base::stop::Cause::Shutdown);
+                self.worker
+                    .drain
+                    .stop(crate::base::stop::StopCause::Shutdown);
             }
             JobEnd::NotClaimed(ClaimError::Gone) => {
                 tracing::debug!(%job, "the job is no longer available")

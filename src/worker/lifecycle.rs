@@ -19,7 +19,7 @@ use super::failure::{Failure, FailureKind};
 use super::handler::{Context, Outcome, Steps};
 use super::outbox::{Delivery, ReportSource};
 use super::{Handler, Worker};
-use crate::base::stop::Cause;
+use crate::base::stop::StopCause;
 use crate::control::LogShipper;
 use crate::control::wire::{JobUpdate, OutputsReport, ResultReport, StatusUpdate};
 use crate::job::{ExecutionStatus, Job, JobKind, JobStatus, Step};
@@ -121,7 +121,7 @@ struct Attempt<'a> {
 enum Work {
     Done(Outcome),
     Failed(Step, Failure),
-    Stopped(Cause),
+    Stopped(StopCause),
 }
 
 impl Attempt<'_> {
@@ -174,10 +174,10 @@ impl Attempt<'_> {
             }
             (Some(steps), None) => tokio::select! {
                 work = self.work(steps.as_mut(), &context) => work?,
-                () = worker.monitor(&context.job, &stop) => Work::Stopped(stop.cause().unwrap_or(Cause::Cancelled)),
+                () = worker.monitor(&context.job, &stop) => Work::Stopped(stop.cause().unwrap_or(StopCause::Cancelled)),
                 () = worker.clock.sleep(time) => {
-                    stop.stop(Cause::DeadlinePassed);
-                    Work::Stopped(Cause::DeadlinePassed)
+                    stop.stop(StopCause::DeadlinePassed);
+                    Work::Stopped(StopCause::DeadlinePassed)
                 }
             },
         };
@@ -248,7 +248,7 @@ impl Attempt<'_> {
             {
                 None => {
                     return Ok(Work::Stopped(
-                        context.stop.cause().unwrap_or(Cause::Shutdown),
+                        context.stop.cause().unwrap_or(StopCause::Shutdown),
                     ));
                 }
                 Some(Ok(done)) => done,
@@ -274,7 +274,7 @@ impl Attempt<'_> {
                             Some(guard) => key_guard = Some(guard),
                             None => {
                                 return Ok(Work::Stopped(
-                                    context.stop.cause().unwrap_or(Cause::Shutdown),
+                                    context.stop.cause().unwrap_or(StopCause::Shutdown),
                                 ));
                             }
                         }
@@ -309,7 +309,7 @@ impl Attempt<'_> {
         let reported = reported.and_then(|body| serde_json::from_str::<StatusUpdate>(&body).ok());
         let now = reported.map_or(ExecutionStatus::Pending, |update| update.status);
         let reports = now
-            .to(step.status())
+            .transition_to(step.status())
             .map(|next| status(next, None))
             .into_iter()
             .collect();
@@ -424,7 +424,7 @@ impl Attempt<'_> {
         let job = &self.start.job;
         let claim = self.start.claimed.claim;
         let metrics = &self.worker.metrics;
-        if !cleaned && matches!(work, Work::Stopped(Cause::Shutdown)) {
+        if !cleaned && matches!(work, Work::Stopped(StopCause::Shutdown)) {
             if self.is_counted.load(Ordering::Relaxed) {
                 self.worker.journal.interrupted(claim).await?;
             }
@@ -469,18 +469,18 @@ impl Attempt<'_> {
             }
             Work::Stopped(cause) => {
                 let (ended_as, why) = match cause {
-                    Cause::Cancelled => (ExecutionStatus::Cancelled, "the job was cancelled"),
-                    Cause::DeadlinePassed => (ExecutionStatus::TimedOut, "the job timed out"),
-                    Cause::EndedByServer => (
+                    StopCause::Cancelled => (ExecutionStatus::Cancelled, "the job was cancelled"),
+                    StopCause::DeadlinePassed => (ExecutionStatus::TimedOut, "the job timed out"),
+                    StopCause::EndedByServer => (
                         ExecutionStatus::Failed,
                         "the control plane has ended the job",
                     ),
-                    Cause::Shutdown => (ExecutionStatus::Cancelled, "runner stopped"),
+                    StopCause::Shutdown => (ExecutionStatus::Cancelled, "runner stopped"),
                 };
                 log.warn(why);
                 let reports = match cause {
                     // The control plane has set the final status itself.
-                    Cause::EndedByServer => Vec::new(),
+                    StopCause::EndedByServer => Vec::new(),
                     _ => vec![status(ended_as, Some(why.to_owned()))],
                 };
                 (ended_as, reports)

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::Worker;
-use crate::base::stop::{Cause, Stop};
+use crate::base::stop::{Stop, StopCause};
 use crate::job::{Job, JobStatus};
 
 /// Interval between reads of the job.
@@ -25,9 +25,9 @@ impl Worker {
                 .await
                 .map(|record| record.status)
             {
-                Ok(JobStatus::Cancelled) => Cause::Cancelled,
+                Ok(JobStatus::Cancelled) => StopCause::Cancelled,
                 Ok(JobStatus::TimedOut | JobStatus::Failed | JobStatus::NotAttempted) => {
-                    Cause::EndedByServer
+                    StopCause::EndedByServer
                 }
                 Ok(_) => continue,
                 Err(error) => {

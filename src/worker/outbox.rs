@@ -283,7 +283,7 @@ fn superseded(now: &ExecutionRecord, ours: ExecutionStatus) -> Option<Sent> {
     if now.status == ours {
         return Some(Sent::Settled(Settled::Delivered, "already present".into()));
     }
-    match now.status.to(ours) {
+    match now.status.transition_to(ours) {
         Ok(_) => None,
         Err(illegal) => Some(Sent::Settled(Settled::Dropped, illegal.to_string())),
     }

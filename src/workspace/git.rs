@@ -32,7 +32,7 @@ use listing::{BLOCK, Budget};
 pub use location::{Location, LocationError};
 
 use super::child::{Child, ChildError, Ended, Limits, OUTPUT_LIMIT, Overflow, Supervisor};
-use crate::base::guard::{Guard, GuardError, Reach};
+use crate::base::guard::{Reach, SsrfError, SsrfGuard};
 use crate::base::secret::{Redactor, Secret};
 use crate::base::stop::Stop;
 
@@ -62,7 +62,7 @@ const OLDEST: (u32, u32) = (2, 38);
 #[derive(Debug, Clone)]
 pub struct Policy {
     /// Which hosts are reached, those of `allow_insecure` among them.
-    pub guard: Guard,
+    pub guard: SsrfGuard,
     /// What starts and ends git.
     pub supervisor: Supervisor,
     /// Hosts to which plain `http://` and `git://` are allowed besides loopback.
@@ -87,7 +87,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             allow_insecure: Vec::new(),
-            guard: Guard::default(),
+            guard: SsrfGuard::default(),
             supervisor: Supervisor::default(),
             max_bytes: 1 << 30,
             max_entries: 250_000,
@@ -151,7 +151,7 @@ pub enum GitError {
     TooDeep(String),
     /// The host is not reached.
     #[error(transparent)]
-    Guard(#[from] GuardError),
+    Guard(#[from] SsrfError),
     /// The program is too old.
     #[error("git {}.{} or newer is needed; the program says {said:?}", OLDEST.0, OLDEST.1)]
     Version {

@@ -1,4 +1,4 @@
-//! Events to a tree, aliases expanded.
+//! Builds a tree from parser events and expands aliases.
 
 use std::collections::HashMap;
 
@@ -7,19 +7,20 @@ use super::node::{Node, Position, Value};
 use super::parser::{Event, Parser, Properties};
 use crate::base::interrupt;
 
-/// Bounds on what a text may become.
+/// Limits on the size of a parsed document.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Collections inside collections.
+    /// Maximum nesting depth of collections.
     pub depth: usize,
-    /// Nodes of a document, after the expansion of aliases.
+    /// Maximum nodes of a document, after alias expansion.
     pub nodes: usize,
-    /// Keys of one mapping.
+    /// Maximum keys of one mapping.
     pub keys: usize,
 }
 
 impl Default for Limits {
-    /// 1,000 levels, four million nodes, and 200,000 keys: objects of a cluster have at most some 3 MB.
+    /// 1,000 levels, four million nodes, 200,000 keys. Objects of a cluster have at most about 3
+    /// MB.
     fn default() -> Self {
         Self {
             depth: 1_000,
@@ -29,26 +30,28 @@ impl Default for Limits {
     }
 }
 
-/// Reads the first document of `text`; `None` if there is none.
+/// Parses the first document of `text`. Returns `None` if there is none.
 ///
 /// # Errors
-/// [`YamlError`], also for an alias that is undefined, recursive or out of proportion.
+/// Fails if the text is not valid YAML, exceeds a limit, or has an undefined, recursive or
+/// excessive alias.
 pub fn parse(text: &str, limits: Limits) -> Result<Option<Node>, YamlError> {
     parse_from(text, 1, limits)
 }
 
-/// Reads the first document of a text that begins in a line of a longer one.
+/// Parses the first document of an excerpt. `line` is the excerpt's first line in the whole text,
+/// from 1; positions count from there.
 ///
 /// # Errors
-/// [`YamlError`], see [`parse`].
+/// As [`parse`].
 pub fn parse_from(text: &str, line: u32, limits: Limits) -> Result<Option<Node>, YamlError> {
     Composer::new(text, line, limits)?.document()
 }
 
-/// Reads every document of `text`.
+/// Parses all documents of `text`.
 ///
 /// # Errors
-/// [`YamlError`], see [`parse`].
+/// As [`parse`].
 pub fn parse_all(text: &str, limits: Limits) -> Result<Vec<Node>, YamlError> {
     let mut composer = Composer::new(text, 1, limits)?;
     let mut documents = Vec::new();
@@ -58,8 +61,8 @@ pub fn parse_all(text: &str, limits: Limits) -> Result<Vec<Node>, YamlError> {
     Ok(documents)
 }
 
-/// Nodes between two looks whether the work is still wanted.
-const LOOK_EVERY: usize = 4096;
+/// Nodes between two checks for cancellation.
+const CANCEL_CHECK_INTERVAL: usize = 4096;
 
 struct Composer<'a> {
     parser: Parser<'a>,
@@ -74,14 +77,14 @@ enum Anchor {
     Closed(Node, usize),
 }
 
-/// A collection that has begun and not ended.
-struct Open {
+/// A collection whose end has not been read yet.
+struct OpenCollection {
     node: Node,
     anchor: Option<String>,
-    /// The key whose value is awaited.
+    /// A key whose value has not been read yet.
     key: Option<Node>,
-    /// How many nodes there were before it.
-    before: usize,
+    /// Number of nodes before this collection.
+    nodes_before: usize,
 }
 
 impl<'a> Composer<'a> {
@@ -101,7 +104,7 @@ impl<'a> Composer<'a> {
         if self.parser.next()?.0 == Event::StreamEnd {
             return Ok(None);
         }
-        let mut open: Vec<Open> = Vec::new();
+        let mut open: Vec<OpenCollection> = Vec::new();
         let root = loop {
             let (event, position) = self.parser.next()?;
             let done = match event {
@@ -124,12 +127,9 @@ impl<'a> Composer<'a> {
                     continue;
                 }
                 Event::SequenceEnd | Event::MappingEnd => match open.pop() {
-                    Some(ended) => self.close(ended.node, ended.anchor, ended.before),
+                    Some(ended) => self.close(ended.node, ended.anchor, ended.nodes_before),
                     None => {
-                        return Err(YamlError::at(
-                            position,
-                            "a collection ends that did not begin",
-                        ));
+                        return Err(YamlError::at(position, "unexpected end of a collection"));
                     }
                 },
                 Event::Scalar {
@@ -148,7 +148,7 @@ impl<'a> Composer<'a> {
                 }
                 Event::Alias(name) => self.alias(&name, position)?,
                 Event::DocumentStart | Event::DocumentEnd | Event::StreamEnd => {
-                    return Err(YamlError::at(position, "the document ends too early"));
+                    return Err(YamlError::at(position, "unexpected end of the document"));
                 }
             };
             match open.last_mut() {
@@ -172,7 +172,7 @@ impl<'a> Composer<'a> {
         properties: Properties,
         position: Position,
         depth: usize,
-    ) -> Result<Open, YamlError> {
+    ) -> Result<OpenCollection, YamlError> {
         if depth >= self.limits.depth {
             let what = format!(
                 "the text is nested too deeply, more than {} levels",
@@ -190,11 +190,11 @@ impl<'a> Composer<'a> {
             tag: properties.tag.map(String::into_boxed_str),
             position,
         };
-        Ok(Open {
+        Ok(OpenCollection {
             node,
             anchor: properties.anchor,
             key: None,
-            before,
+            nodes_before: before,
         })
     }
 
@@ -222,7 +222,7 @@ impl<'a> Composer<'a> {
                 ));
             }
         };
-        // Counted before it is copied: the copy is what costs.
+        // Checked before the copy, because the copy is the expensive part.
         let total = self.nodes + size;
         let aliased = self.aliased + size;
         if total > self.limits.nodes || is_excessive(aliased, total) {
@@ -246,15 +246,15 @@ impl<'a> Composer<'a> {
             );
             return Err(YamlError::at(position, what));
         }
-        if self.nodes.is_multiple_of(LOOK_EVERY) && interrupt::is_unwanted() {
+        if self.nodes.is_multiple_of(CANCEL_CHECK_INTERVAL) && interrupt::is_stopped() {
             return Err(YamlError::at(position, "the work was stopped"));
         }
         Ok(())
     }
 }
 
-impl Open {
-    /// How many keys it has, if it is a mapping.
+impl OpenCollection {
+    /// Number of keys; 0 for a sequence.
     fn keys(&self) -> usize {
         if let Value::Mapping(pairs) = &self.node.value {
             pairs.len()
@@ -273,7 +273,8 @@ impl Open {
     }
 }
 
-/// go-yaml's proportion: at most 99 % aliased nodes in a small document, down to 10 % in a large one.
+/// go-yaml's ratio: at most 99 % of the nodes of a small document may come from aliases, down to 10
+/// % in a large one.
 fn is_excessive(aliased: usize, total: usize) -> bool {
     const SMALL: usize = 400_000;
     const LARGE: usize = 4_000_000;
@@ -380,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_nodes_are_bounded_and_the_bound_is_told() {
+    fn keys_and_nodes_are_bounded_and_errors_name_the_bound() {
         let limits = Limits {
             keys: 3,
             nodes: 20,
@@ -394,12 +395,12 @@ mod tests {
 
     #[test]
     fn parsing_ends_when_nobody_wants_the_result() {
-        use crate::base::stop::{Cause, Stop};
+        use crate::base::stop::{Stop, StopCause};
         let stop = Stop::default();
         let text = "- a\n".repeat(10_000);
-        assert!(interrupt::while_wanted(&stop, || parse(&text, Limits::default())).is_ok());
-        stop.stop(Cause::Cancelled);
-        let ended = interrupt::while_wanted(&stop, || parse(&text, Limits::default()));
+        assert!(interrupt::with_stop(&stop, || parse(&text, Limits::default())).is_ok());
+        stop.stop(StopCause::Cancelled);
+        let ended = interrupt::with_stop(&stop, || parse(&text, Limits::default()));
         assert!(ended.unwrap_err().to_string().contains("stopped"));
     }
 

@@ -1,8 +1,8 @@
-//! JSON values to YAML, byte for byte as go-yaml v2 writes them when fed from JSON (specification
-//! of reading and writing manifests, section 4; the `manifest-yaml` cases).
+//! Writes JSON values as YAML, byte for byte as go-yaml v2 does for values that were read from JSON
+//! (the `manifest-yaml` test cases).
 //!
-//! Block style, two spaces, lists at the indentation of their key, keys in natural order, strings
-//! in the first style that holds them, folded at 80 columns.
+//! Block style; indentation of two spaces; list items at the indentation of their key; keys in
+//! natural order; strings in the first style that can represent them, folded at 80 columns.
 #![expect(
     clippy::indexing_slicing,
     reason = "indexes come from the lengths of the same lists"
@@ -17,58 +17,58 @@ use super::json::{general_float, json_float};
 use super::resolve::{Meaning, is_base_60, resolve};
 use crate::base::interrupt;
 
-/// Text is folded at the first fitting space beyond this column.
+/// A line is folded at the first suitable space beyond this column.
 const WIDTH: usize = 80;
 
-/// Longer keys are written as `? key`, in bytes.
-const LONGEST_PLAIN_KEY: usize = 128;
+/// Longer keys, in bytes, are written as `? key`.
+const MAX_PLAIN_KEY_LENGTH: usize = 128;
 
-/// Longer keys cannot be written at all: the library reads its own JSON back and fails.
-const LONGEST_KEY: usize = 1024;
+/// Longer keys, in bytes, are refused: go-yaml fails when it reads its own JSON back.
+const MAX_KEY_LENGTH: usize = 1024;
 
-/// Texts between two looks whether the work is still wanted.
-const LOOK_EVERY: usize = 4096;
+/// Strings between two checks for cancellation.
+const CANCEL_CHECK_INTERVAL: usize = 4096;
 
-/// Keys that are sorted by insertion, as Go's library does with so few.
-const RUN: usize = 12;
+/// Runs of this many keys are sorted by insertion, as Go's sort does for so few.
+const INSERTION_RUN: usize = 12;
 
-/// A value that the library cannot write either.
+/// A value that go-yaml cannot write either.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EmitError {
-    /// Characters that YAML does not allow.
+    /// A string contains a character that YAML does not allow.
     #[error("control characters are not allowed in YAML: {0:?}")]
     ControlCharacter(char),
-    /// Nobody wants the result any more.
+    /// The work was cancelled.
     #[error("the work was stopped")]
     Stopped,
-    /// A key beyond what can be written.
-    #[error("a key of more than {LONGEST_KEY} characters cannot be written as YAML")]
-    LongKey,
-    /// A key that ends its line on the detour over JSON text.
+    /// A key is longer than the limit, in bytes.
+    #[error("a key of more than {MAX_KEY_LENGTH} characters cannot be written as YAML")]
+    KeyTooLong,
+    /// A key contains U+0085, which ends the line when go-yaml reads its own JSON back.
     #[error("a key with the line break U+0085 cannot be written as YAML: {0:?}")]
-    BrokenKey(String),
+    LineBreakInKey(String),
 }
 
-/// Writes a value; the text ends with a line break.
+/// Writes a value as YAML. The text ends with a line break.
 ///
 /// # Errors
-/// [`EmitError`].
+/// Fails if YAML cannot represent a key or a string, or if the work is cancelled.
 pub fn emit(value: &Value) -> Result<String, EmitError> {
     let mut out = String::new();
     emit_into(&mut out, value)?;
     Ok(out)
 }
 
-/// Writes a value at the end of `out`, which is empty or ends with a line break.
+/// Appends a value to `out`, which must be empty or end with a line break.
 ///
 /// # Errors
-/// [`EmitError`].
+/// As [`emit`].
 pub fn emit_into(out: &mut String, value: &Value) -> Result<(), EmitError> {
     let mut emitter = Emitter {
         out,
         column: 0,
-        is_full: false,
-        written: 0,
+        needs_newline: false,
+        strings_written: 0,
     };
     match value {
         Value::Object(map) if has_members(map) => emitter.map(map, 0)?,
@@ -79,22 +79,23 @@ pub fn emit_into(out: &mut String, value: &Value) -> Result<(), EmitError> {
     Ok(())
 }
 
-/// The natural order of keys: numbers inside them count as numbers, letters come after all else.
+/// Sorts keys in natural order: digits compare as numbers, letters come after everything else.
 ///
-/// The comparison is not transitive, so the way of sorting is part of the result (the standard library's sort may even
-/// panic): runs of [`RUN`] keys are sorted by insertion, then merged.
+/// The comparison is not transitive, so the result depends on the sorting algorithm, and the
+/// standard library's sort may even panic. Runs of [`INSERTION_RUN`] keys are sorted by insertion,
+/// then merged.
 pub fn sort_keys(keys: &mut [&str]) {
     keys.sort_unstable();
-    for run in keys.chunks_mut(RUN) {
+    for run in keys.chunks_mut(INSERTION_RUN) {
         for end in 1..run.len() {
             let mut at = end;
-            while at > 0 && natural(run[at], run[at - 1]) == Ordering::Less {
+            while at > 0 && natural_cmp(run[at], run[at - 1]) == Ordering::Less {
                 run.swap(at, at - 1);
                 at -= 1;
             }
         }
     }
-    let mut width = RUN;
+    let mut width = INSERTION_RUN;
     let mut merged = Vec::with_capacity(keys.len());
     while width < keys.len() {
         for pair in keys.chunks(2 * width) {
@@ -102,7 +103,7 @@ pub fn sort_keys(keys: &mut [&str]) {
             while let (Some((a, rest_of_left)), Some((b, rest_of_right))) =
                 (left.split_first(), right.split_first())
             {
-                if natural(b, a) == Ordering::Less {
+                if natural_cmp(b, a) == Ordering::Less {
                     merged.push(*b);
                     right = rest_of_right;
                 } else {
@@ -119,7 +120,7 @@ pub fn sort_keys(keys: &mut [&str]) {
     }
 }
 
-fn natural(left: &str, right: &str) -> Ordering {
+fn natural_cmp(left: &str, right: &str) -> Ordering {
     let common: usize = left
         .chars()
         .zip(right.chars())
@@ -136,7 +137,7 @@ fn natural(left: &str, right: &str) -> Ordering {
         (false, true) => return Ordering::Less,
         (false, false) => {}
     }
-    // A zero after a number goes on with that number, so both get something to stand on.
+    // A zero after a number continues that number, so a leading 1 is assumed for both sides.
     let run_before = before.bytes().rev().take_while(u8::is_ascii_digit);
     let leading = (x == '0' || y == '0') && run_before.into_iter().any(|byte| byte != b'0');
     number_at(a, leading)
@@ -144,7 +145,7 @@ fn natural(left: &str, right: &str) -> Ordering {
         .then(x.cmp(&y))
 }
 
-/// The number that begins here: its value, then how many digits it has.
+/// Returns the number at the start of `text`: its value, then its number of digits.
 fn number_at(text: &str, leading: bool) -> (i64, usize) {
     let start = i64::from(leading);
     let digits = text.chars().map_while(|c| c.to_digit(10));
@@ -158,12 +159,12 @@ fn number_at(text: &str, leading: bool) -> (i64, usize) {
 
 struct Emitter<'a> {
     out: &'a mut String,
-    /// Counts from the last break, also from one inside of quotes.
+    /// Characters since the last line break, including a break inside quotes.
     column: usize,
-    /// Whether the line ends a text in quotes, so that nothing else may stand on it.
-    is_full: bool,
-    /// Texts that were written, to look from time to time whether more are wanted.
-    written: usize,
+    /// Set after a quoted string that ends with line breaks: nothing else may follow on its line.
+    needs_newline: bool,
+    /// Strings written so far; used to check for cancellation from time to time.
+    strings_written: usize,
 }
 
 impl Emitter<'_> {
@@ -182,12 +183,12 @@ impl Emitter<'_> {
             self.out.push('\n');
             self.column = 0;
         }
-        self.is_full = false;
+        self.needs_newline = false;
     }
 
-    /// Goes to `indent` on this line if it is not beyond it, else on the next.
+    /// Pads to column `indent`, on the next line if this line is already longer.
     fn indent(&mut self, indent: usize) {
-        let is_beyond = self.is_full || self.column > indent;
+        let is_beyond = self.needs_newline || self.column > indent;
         if is_beyond
             || (self.column == indent && self.column > 0 && !self.out.ends_with([' ', '\n']))
         {
@@ -207,13 +208,13 @@ impl Emitter<'_> {
             self.indent(indent);
             let value = map.get(key).unwrap_or(&Value::Null);
             let has_break = key.contains(is_break);
-            if key.len() > LONGEST_KEY {
-                return Err(EmitError::LongKey);
+            if key.len() > MAX_KEY_LENGTH {
+                return Err(EmitError::KeyTooLong);
             }
             if key.contains('\u{85}') {
-                return Err(EmitError::BrokenKey(key.to_owned()));
+                return Err(EmitError::LineBreakInKey(key.to_owned()));
             }
-            if has_break || key.len() > LONGEST_PLAIN_KEY {
+            if has_break || key.len() > MAX_PLAIN_KEY_LENGTH {
                 self.put_ascii("? ");
                 self.string(key, indent + 2, Role::Value)?;
                 self.indent(indent);
@@ -228,7 +229,8 @@ impl Emitter<'_> {
         Ok(())
     }
 
-    /// What follows a `:`. After an explicit key collections begin on the same line.
+    /// Writes the value after a `:`. After an explicit key (`? key`), a collection starts on the
+    /// same line.
     fn value(&mut self, value: &Value, indent: usize, explicit: bool) -> Result<(), EmitError> {
         match value {
             Value::Object(map) if has_members(map) => self.map_below(map, indent, explicit),
@@ -288,12 +290,12 @@ impl Emitter<'_> {
     }
 
     fn string(&mut self, text: &str, indent: usize, role: Role) -> Result<(), EmitError> {
-        self.written += 1;
-        if self.written.is_multiple_of(LOOK_EVERY) && interrupt::is_unwanted() {
+        self.strings_written += 1;
+        if self.strings_written.is_multiple_of(CANCEL_CHECK_INTERVAL) && interrupt::is_stopped() {
             return Err(EmitError::Stopped);
         }
         let text = through_json(text)?;
-        match choose(&text, role) {
+        match choose_style(&text, role) {
             Style::Plain => self.plain(&text, indent, role),
             Style::Single => self.single(&text, indent, role),
             Style::Double => self.double(&text, indent, role),
@@ -309,7 +311,7 @@ impl Emitter<'_> {
 
     fn plain(&mut self, text: &str, indent: usize, role: Role) {
         if role == Role::Key || self.column + text.len() <= WIDTH {
-            // Too short to fold: the common case.
+            // Common case: too short to fold.
             self.out.push_str(text);
             self.column += text.chars().count();
             return;
@@ -373,12 +375,13 @@ impl Emitter<'_> {
             breaks = false;
         }
         self.put('\'');
-        self.is_full = breaks && role == Role::Value;
+        self.needs_newline = breaks && role == Role::Value;
     }
 
     fn double(&mut self, text: &str, indent: usize, role: Role) {
         self.put('"');
-        // The library asks whether the string begins with a byte-order mark where it means "is here one".
+        // A bug of go-yaml that is reproduced: it checks for a byte-order mark at the start of the
+        // string instead of at the current character.
         let escape_all = text.starts_with('\u{feff}');
         let last = text.chars().count().saturating_sub(1);
         let mut after_space = false;
@@ -465,9 +468,9 @@ impl Emitter<'_> {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Role {
-    /// A key on the line of its value: never folded, never a block.
+    /// A key on the same line as its value: never folded, never a block scalar.
     Key,
-    /// Anything else.
+    /// A value, a list item, or an explicit key (`? key`).
     Value,
 }
 
@@ -479,7 +482,8 @@ enum Style {
     Literal,
 }
 
-/// The keys of a map but `<<`: on the detour over JSON text that is a merge, and of no effect.
+/// Returns the keys of a map except `<<`. go-yaml reads `<<` back from JSON as a merge, which then
+/// has no effect.
 fn members(map: &Map<String, Value>) -> impl Iterator<Item = &str> {
     map.keys().map(String::as_str).filter(|key| *key != "<<")
 }
@@ -488,8 +492,8 @@ fn has_members(map: &Map<String, Value>) -> bool {
     members(map).next().is_some()
 }
 
-/// What the detour over JSON text does to a string: NEL counts as a line break there and is
-/// folded; control characters fail.
+/// Reproduces what happens to a string when go-yaml reads it back from JSON: NEL counts as a line
+/// break and is folded, and control characters are errors.
 fn through_json(text: &str) -> Result<Cow<'_, str>, EmitError> {
     if text
         .bytes()
@@ -536,7 +540,7 @@ fn is_printable(c: char) -> bool {
         && c != '\u{feff}'
 }
 
-fn choose(text: &str, role: Role) -> Style {
+fn choose_style(text: &str, role: Role) -> Style {
     let wanted = if text.contains('\n') {
         Style::Literal
     } else if resolve(text) == Meaning::Text && !is_base_60(text) {
@@ -544,30 +548,30 @@ fn choose(text: &str, role: Role) -> Style {
     } else {
         return Style::Double;
     };
-    let looks = Looks::of(text);
+    let allowed = AllowedStyles::of(text);
     let single = || {
-        if looks.single {
+        if allowed.single {
             Style::Single
         } else {
             Style::Double
         }
     };
     match wanted {
-        Style::Literal if looks.block && role == Role::Value => Style::Literal,
-        Style::Plain if looks.plain => Style::Plain,
+        Style::Literal if allowed.block && role == Role::Value => Style::Literal,
+        Style::Plain if allowed.plain => Style::Plain,
         Style::Plain => single(),
         _ => Style::Double,
     }
 }
 
-/// Which styles can hold a text.
-struct Looks {
+/// The styles that can represent a string.
+struct AllowedStyles {
     plain: bool,
     single: bool,
     block: bool,
 }
 
-impl Looks {
+impl AllowedStyles {
     fn of(text: &str) -> Self {
         let mut special = false;
         let mut breaks = false;
@@ -607,7 +611,7 @@ impl Looks {
 
 fn number_text(number: &Number) -> String {
     if let Some(float) = number.as_f64().filter(|_| number.is_f64()) {
-        // Written as JSON and read again: what then looks like an integer is one.
+        // go-yaml reads the number back from JSON: if that text looks like an integer, it is one.
         let json = json_float(float);
         if json.parse::<i64>().is_ok() || json.parse::<u64>().is_ok() {
             return if json == "-0" { "0".into() } else { json };

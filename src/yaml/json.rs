@@ -1,5 +1,6 @@
-//! A tree to JSON values, as `sigs.k8s.io/yaml` does it: plain scalars get their meaning, keys
-//! become text, `<<` merges, the last of equal keys wins, numbers pass through JSON's notation.
+//! Converts a tree to JSON values as `sigs.k8s.io/yaml` does: plain scalars are resolved, keys
+//! become strings, `<<` merges, the last of equal keys wins, and numbers are normalized through
+//! JSON's notation.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,10 +10,11 @@ use super::YamlError;
 use super::node::{Node, Style, Value};
 use super::resolve::{Meaning, is_timestamp, resolve};
 
-/// The JSON value of a tree.
+/// Converts a tree to a JSON value.
 ///
 /// # Errors
-/// For what JSON cannot hold (`.inf`, `.nan`; null, list and map keys) and tags that do not fit.
+/// Fails for values that JSON cannot represent (`.inf`, `.nan`; null, sequence and mapping keys)
+/// and for tags that do not match their value.
 pub fn to_json(node: &Node) -> Result<Json, YamlError> {
     match &node.value {
         Value::Scalar(text, style) => scalar(node, text, *style),
@@ -35,8 +37,8 @@ pub fn to_json(node: &Node) -> Result<Json, YamlError> {
     }
 }
 
-/// A number as JSON text carries it: integral values are integers where they fit 64 bits with a
-/// sign, all others 64-bit floats.
+/// Converts a float as if it were written as JSON and read back: integral values that fit into a
+/// signed 64-bit integer become integers, all others stay 64-bit floats.
 pub fn number(float: f64) -> Json {
     let text = json_float(float);
     match text.parse::<i64>() {
@@ -45,12 +47,13 @@ pub fn number(float: f64) -> Json {
     }
 }
 
-/// Go's JSON notation of a float: shortest digits, exponent form below 1e-6 and from 1e21.
+/// Formats a float in Go's JSON notation: shortest digits, exponent form below 1e-6 and from 1e21.
 pub fn json_float(float: f64) -> String {
     let magnitude = float.abs();
     if magnitude != 0.0 && !(1e-6..1e21).contains(&magnitude) {
         let text = format!("{float:e}");
-        // Go writes a sign, and no leading zero in a one-digit negative exponent.
+        // Go writes the sign of a positive exponent, and no leading zero in a one-digit negative
+        // one.
         return match text.split_once('e') {
             Some((mantissa, exponent)) if !exponent.starts_with('-') => {
                 format!("{mantissa}e+{exponent}")
@@ -69,8 +72,8 @@ fn is_merge(key: &Node) -> bool {
             .is_none_or(|tag| tag == "!" || tag == "tag:yaml.org,2002:merge")
 }
 
-/// Merges a map, or a list of maps of which the earlier ones win. Later keys override what was
-/// merged, and merged ones override earlier keys: only position counts.
+/// Merges a mapping, or a list of mappings in which the earlier ones win. Keys after the `<<`
+/// override merged keys, and merged keys override keys before it: only the position counts.
 fn merge(into: &mut Map<String, Json>, value: &Node) -> Result<(), YamlError> {
     let maps: Vec<&Node> = match &value.value {
         Value::Mapping(_) => vec![value],
@@ -93,7 +96,7 @@ fn merge(into: &mut Map<String, Json>, value: &Node) -> Result<(), YamlError> {
 }
 
 fn scalar(node: &Node, text: &str, style: Style) -> Result<Json, YamlError> {
-    let unfit = |what: &str| {
+    let mismatch = |what: &str| {
         Err(YamlError::at(
             node.position,
             format!("cannot decode {text:?} as {what}"),
@@ -117,7 +120,7 @@ fn scalar(node: &Node, text: &str, style: Style) -> Result<Json, YamlError> {
             };
         }
         Some("timestamp") if is_timestamp(text) => Meaning::Timestamp,
-        Some("timestamp") => return unfit("!!timestamp"),
+        Some("timestamp") => return mismatch("!!timestamp"),
         Some(tag @ ("int" | "float" | "bool" | "null")) => match (tag, resolve(text)) {
             ("int", meaning @ (Meaning::Int(_) | Meaning::Uint(_)))
             | ("float", meaning @ Meaning::Float(_))
@@ -125,12 +128,12 @@ fn scalar(node: &Node, text: &str, style: Style) -> Result<Json, YamlError> {
             | ("null", meaning @ Meaning::Null) => meaning,
             #[expect(
                 clippy::cast_precision_loss,
-                reason = "what an integer tagged as a float is asked to be"
+                reason = "an integer tagged !!float becomes a float"
             )]
             ("float", Meaning::Int(integer)) => Meaning::Float(integer as f64),
-            _ => return unfit(&format!("!!{tag}")),
+            _ => return mismatch(&format!("!!{tag}")),
         },
-        // Unknown tags are ignored, and so is then the meaning of a quoted text.
+        // An unknown tag is ignored; a quoted scalar stays a string.
         Some(_) if style == Style::Plain => resolve(text),
         Some(_) => Meaning::Text,
     };
@@ -146,13 +149,13 @@ fn scalar(node: &Node, text: &str, style: Style) -> Result<Json, YamlError> {
         Meaning::Float(float) if float.is_finite() => Ok(number(float)),
         Meaning::Float(_) => Err(YamlError::at(
             node.position,
-            format!("the number {text} has no JSON form"),
+            format!("the number {text} cannot be represented in JSON"),
         )),
         Meaning::Timestamp | Meaning::Text => Ok(text.into()),
     }
 }
 
-/// The text of a key of any scalar kind.
+/// Converts a scalar key to a string.
 fn key_text(key: &Node) -> Result<String, YamlError> {
     let Value::Scalar(text, style) = &key.value else {
         return Err(YamlError::at(
@@ -177,7 +180,8 @@ fn key_text(key: &Node) -> Result<String, YamlError> {
     }
 }
 
-/// A float key: shortest digits at 32-bit precision, in the shortest of both notations.
+/// Formats a float key: shortest digits at 32-bit precision, in the notation that Go's `g` format
+/// chooses.
 fn key_float(float: f64) -> String {
     if float.is_nan() {
         return ".nan".into();
@@ -191,7 +195,7 @@ fn key_float(float: f64) -> String {
     }
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "the rule of the library that is matched"
+        reason = "sigs.k8s.io/yaml formats float keys at 32-bit precision"
     )]
     let short = float as f32;
     let text = format!("{short:e}");
@@ -199,14 +203,16 @@ fn key_float(float: f64) -> String {
     general(mantissa, exponent, &format!("{short}"))
 }
 
-/// Go's `%v` of a float: shortest digits, in exponent form below 1e-4 and from 1e6 on.
+/// Formats a float like Go's `strconv.FormatFloat` with format `g` and precision -1: shortest
+/// digits, in exponent form below 1e-4 and from 1e6.
 pub fn general_float(float: f64) -> String {
     let text = format!("{float:e}");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     general(mantissa, exponent, &format!("{float}"))
 }
 
-/// Go's `%g`: exponent form for exponents below -4 or from 6 on, else plain decimal.
+/// Chooses the notation of Go's `g` format: exponent form for exponents below -4 and from 6, else
+/// plain decimal.
 fn general(mantissa: &str, exponent: &str, plain: &str) -> String {
     let value: i32 = exponent.parse().unwrap_or_default();
     if (-4..6).contains(&value) {

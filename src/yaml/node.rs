@@ -1,11 +1,11 @@
-//! The tree that a YAML document is read into.
+//! The tree of a parsed YAML document.
 
-/// A place in a text; both count from 1, columns in characters.
+/// A position in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
 pub struct Position {
-    /// Line.
+    /// Line, from 1.
     pub line: u32,
-    /// Column.
+    /// Column in characters, from 1.
     pub column: u32,
 }
 
@@ -15,10 +15,10 @@ impl std::fmt::Display for Position {
     }
 }
 
-/// How a scalar was written; only plain ones can mean something other than text.
+/// How a scalar is written. Only plain scalars can be anything but strings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Style {
-    /// Bare.
+    /// Without quotes.
     Plain,
     /// `'…'`
     SingleQuoted,
@@ -30,30 +30,30 @@ pub enum Style {
     Folded,
 }
 
-/// A node with where it began.
+/// A node and its position.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// What it is.
+    /// The content.
     pub value: Value,
-    /// Its explicit tag, in full (`tag:yaml.org,2002:str`), if it has one.
+    /// The explicit tag in full form (`tag:yaml.org,2002:str`), if there is one.
     pub tag: Option<Box<str>>,
-    /// Where it begins.
+    /// Where the node starts.
     pub position: Position,
 }
 
 /// The three kinds of node.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// A text and how it was written.
+    /// The decoded text and the style it was written in.
     Scalar(Box<str>, Style),
     /// A list.
     Sequence(Vec<Node>),
-    /// Pairs, in the order of the text, repeated keys included.
+    /// Pairs in document order, including repeated keys.
     Mapping(Vec<(Node, Node)>),
 }
 
 impl Node {
-    /// A node without tag or position.
+    /// Creates a node without tag and position.
     pub fn new(value: Value) -> Self {
         Self {
             value,
@@ -62,7 +62,7 @@ impl Node {
         }
     }
 
-    /// The text of a scalar.
+    /// Returns the text of a scalar.
     pub fn as_str(&self) -> Option<&str> {
         match &self.value {
             Value::Scalar(text, _) => Some(text),
@@ -70,7 +70,7 @@ impl Node {
         }
     }
 
-    /// The items of a list.
+    /// Returns the items of a sequence.
     pub fn as_sequence(&self) -> Option<&[Node]> {
         match &self.value {
             Value::Sequence(items) => Some(items),
@@ -78,7 +78,7 @@ impl Node {
         }
     }
 
-    /// The pairs of a map.
+    /// Returns the pairs of a mapping.
     pub fn as_mapping(&self) -> Option<&[(Node, Node)]> {
         match &self.value {
             Value::Mapping(pairs) => Some(pairs),
@@ -86,7 +86,7 @@ impl Node {
         }
     }
 
-    /// The value under a key of a map; the last one if the key is repeated.
+    /// Returns the value of a key of a mapping. If the key is repeated, the last one wins.
     pub fn get(&self, key: &str) -> Option<&Node> {
         self.as_mapping()?
             .iter()
@@ -95,13 +95,13 @@ impl Node {
             .map(|(_, value)| value)
     }
 
-    /// Whether this is an empty or null plain scalar.
+    /// Returns true for an untagged plain scalar that is empty or null.
     pub fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar(text, Style::Plain)
             if self.tag.is_none() && matches!(&**text, "" | "~" | "null" | "Null" | "NULL"))
     }
 
-    /// What to call it in an error.
+    /// Returns the node's kind with its article, for error messages.
     pub fn kind(&self) -> &'static str {
         match &self.value {
             Value::Scalar(..) => "a scalar",

@@ -1,10 +1,10 @@
-//! Tokens to events: the grammar of YAML as a machine with an explicit stack of states.
+//! Turns tokens into events: the YAML grammar as a state machine with an explicit stack.
 
 use super::YamlError;
 use super::node::{Position, Style};
 use super::scanner::{Scanner, Token};
 
-/// What the document consists of.
+/// An element of a document.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Event {
     StreamEnd,
@@ -54,12 +54,12 @@ enum State {
     End,
 }
 
-/// Which nodes may stand in a place.
+/// Which nodes are allowed at a position.
 #[derive(Clone, Copy, PartialEq)]
-enum Place {
+enum NodeContext {
     Flow,
     Block,
-    /// A list at the indentation of its own key.
+    /// Also allows a list at the indentation of its own key.
     BlockOrIndentless,
 }
 
@@ -84,14 +84,14 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// The next event. After [`Event::StreamEnd`] the same again.
+    /// Returns the next event. After [`Event::StreamEnd`], returns it again.
     pub(super) fn next(&mut self) -> Parsed {
         match self.state {
             State::StreamStart => self.document_start(true),
             State::DocumentStart => self.document_start(false),
             State::DocumentContent => self.document_content(),
             State::DocumentEnd => self.document_end(),
-            State::BlockNode => self.node(Place::Block),
+            State::BlockNode => self.node(NodeContext::Block),
             State::BlockSequenceFirst => {
                 self.scanner.next()?;
                 self.block_sequence_entry()
@@ -144,8 +144,8 @@ impl<'a> Parser<'a> {
         Err(YamlError::at(position, message))
     }
 
-    /// A node that is not there: null.
-    fn empty(position: Position) -> (Event, Position) {
+    /// Returns the null scalar that stands for a missing node.
+    fn empty_scalar(position: Position) -> (Event, Position) {
         let text = String::new();
         (
             Event::Scalar {
@@ -226,9 +226,9 @@ impl<'a> Parser<'a> {
             | Token::DocumentEnd
             | Token::StreamEnd => {
                 self.pop();
-                Ok(Self::empty(self.position()?))
+                Ok(Self::empty_scalar(self.position()?))
             }
-            _ => self.node(Place::Block),
+            _ => self.node(NodeContext::Block),
         }
     }
 
@@ -243,7 +243,7 @@ impl<'a> Parser<'a> {
 
     // ---- nodes ----
 
-    fn node(&mut self, place: Place) -> Parsed {
+    fn node(&mut self, context: NodeContext) -> Parsed {
         if let (Token::Alias(name), position) = self.scanner.peek()? {
             let event = (Event::Alias(name.clone()), *position);
             self.scanner.next()?;
@@ -253,7 +253,7 @@ impl<'a> Parser<'a> {
         let start = self.position()?;
         let properties = self.properties()?;
         let next = self.scanner.peek()?;
-        let indentless = place == Place::BlockOrIndentless && next.0 == Token::BlockEntry;
+        let indentless = context == NodeContext::BlockOrIndentless && next.0 == Token::BlockEntry;
         match &next.0 {
             _ if indentless => {
                 self.state = State::IndentlessEntry;
@@ -282,11 +282,11 @@ impl<'a> Parser<'a> {
                 self.state = State::FlowMappingFirst;
                 Ok((Event::MappingStart(properties), start))
             }
-            Token::BlockSequenceStart if place != Place::Flow => {
+            Token::BlockSequenceStart if context != NodeContext::Flow => {
                 self.state = State::BlockSequenceFirst;
                 Ok((Event::SequenceStart(properties), start))
             }
-            Token::BlockMappingStart if place != Place::Flow => {
+            Token::BlockMappingStart if context != NodeContext::Flow => {
                 self.state = State::BlockMappingFirst;
                 Ok((Event::MappingStart(properties), start))
             }
@@ -305,7 +305,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Anchor and tag, in either order, at most one of each.
+    /// Reads an anchor and a tag, in either order, at most one of each.
     fn properties(&mut self) -> Result<Properties, YamlError> {
         let mut properties = Properties::default();
         loop {
@@ -350,10 +350,10 @@ impl<'a> Parser<'a> {
                 let (_, position) = self.scanner.next()?;
                 if matches!(self.peek()?, Token::BlockEntry | Token::BlockEnd) {
                     self.state = State::BlockSequenceEntry;
-                    return Ok(Self::empty(position));
+                    return Ok(Self::empty_scalar(position));
                 }
                 self.states.push(State::BlockSequenceEntry);
-                self.node(Place::Block)
+                self.node(NodeContext::Block)
             }
             (Token::BlockEnd, _) => {
                 let (_, position) = self.scanner.next()?;
@@ -376,10 +376,10 @@ impl<'a> Parser<'a> {
             Token::BlockEntry | Token::Key | Token::Value | Token::BlockEnd
         ) {
             self.state = State::IndentlessEntry;
-            return Ok(Self::empty(position));
+            return Ok(Self::empty_scalar(position));
         }
         self.states.push(State::IndentlessEntry);
-        self.node(Place::Block)
+        self.node(NodeContext::Block)
     }
 
     fn block_mapping_key(&mut self) -> Parsed {
@@ -388,10 +388,10 @@ impl<'a> Parser<'a> {
                 let (_, position) = self.scanner.next()?;
                 if matches!(self.peek()?, Token::Key | Token::Value | Token::BlockEnd) {
                     self.state = State::BlockMappingValue;
-                    return Ok(Self::empty(position));
+                    return Ok(Self::empty_scalar(position));
                 }
                 self.states.push(State::BlockMappingValue);
-                self.node(Place::BlockOrIndentless)
+                self.node(NodeContext::BlockOrIndentless)
             }
             (Token::BlockEnd, _) => {
                 let (_, position) = self.scanner.next()?;
@@ -402,7 +402,7 @@ impl<'a> Parser<'a> {
             (Token::Value, position) => {
                 let position = *position;
                 self.state = State::BlockMappingValue;
-                Ok(Self::empty(position))
+                Ok(Self::empty_scalar(position))
             }
             _ => self.error("did not find expected key"),
         }
@@ -411,15 +411,15 @@ impl<'a> Parser<'a> {
     fn block_mapping_value(&mut self) -> Parsed {
         if *self.peek()? != Token::Value {
             self.state = State::BlockMappingKey;
-            return Ok(Self::empty(self.position()?));
+            return Ok(Self::empty_scalar(self.position()?));
         }
         let (_, position) = self.scanner.next()?;
         if matches!(self.peek()?, Token::Key | Token::Value | Token::BlockEnd) {
             self.state = State::BlockMappingKey;
-            return Ok(Self::empty(position));
+            return Ok(Self::empty_scalar(position));
         }
         self.states.push(State::BlockMappingKey);
-        self.node(Place::BlockOrIndentless)
+        self.node(NodeContext::BlockOrIndentless)
     }
 
     // ---- flow collections ----
@@ -433,7 +433,7 @@ impl<'a> Parser<'a> {
                 self.scanner.next()?;
             }
             match self.peek()? {
-                // A single pair inside brackets is a map of its own.
+                // A single pair inside brackets is a mapping of its own.
                 Token::Key => {
                     let (_, position) = self.scanner.next()?;
                     self.state = State::FlowSequencePairKey;
@@ -442,7 +442,7 @@ impl<'a> Parser<'a> {
                 Token::FlowSequenceEnd => {}
                 _ => {
                     self.states.push(State::FlowSequenceEntry);
-                    return self.node(Place::Flow);
+                    return self.node(NodeContext::Flow);
                 }
             }
         }
@@ -457,10 +457,10 @@ impl<'a> Parser<'a> {
             Token::Value | Token::FlowEntry | Token::FlowSequenceEnd
         ) {
             self.state = State::FlowSequencePairValue;
-            return Ok(Self::empty(self.position()?));
+            return Ok(Self::empty_scalar(self.position()?));
         }
         self.states.push(State::FlowSequencePairValue);
-        self.node(Place::Flow)
+        self.node(NodeContext::Flow)
     }
 
     fn flow_sequence_pair_value(&mut self) -> Parsed {
@@ -468,11 +468,11 @@ impl<'a> Parser<'a> {
             self.scanner.next()?;
             if !matches!(self.peek()?, Token::FlowEntry | Token::FlowSequenceEnd) {
                 self.states.push(State::FlowSequencePairEnd);
-                return self.node(Place::Flow);
+                return self.node(NodeContext::Flow);
             }
         }
         self.state = State::FlowSequencePairEnd;
-        Ok(Self::empty(self.position()?))
+        Ok(Self::empty_scalar(self.position()?))
     }
 
     fn flow_mapping_key(&mut self, first: bool) -> Parsed {
@@ -491,15 +491,15 @@ impl<'a> Parser<'a> {
                         Token::Value | Token::FlowEntry | Token::FlowMappingEnd
                     ) {
                         self.state = State::FlowMappingValue;
-                        return Ok(Self::empty(self.position()?));
+                        return Ok(Self::empty_scalar(self.position()?));
                     }
                     self.states.push(State::FlowMappingValue);
-                    return self.node(Place::Flow);
+                    return self.node(NodeContext::Flow);
                 }
                 Token::FlowMappingEnd => {}
                 _ => {
                     self.states.push(State::FlowMappingEmptyValue);
-                    return self.node(Place::Flow);
+                    return self.node(NodeContext::Flow);
                 }
             }
         }
@@ -513,10 +513,10 @@ impl<'a> Parser<'a> {
             self.scanner.next()?;
             if !matches!(self.peek()?, Token::FlowEntry | Token::FlowMappingEnd) {
                 self.states.push(State::FlowMappingKey);
-                return self.node(Place::Flow);
+                return self.node(NodeContext::Flow);
             }
         }
         self.state = State::FlowMappingKey;
-        Ok(Self::empty(self.position()?))
+        Ok(Self::empty_scalar(self.position()?))
     }
 }

@@ -1,42 +1,42 @@
-//! What a plain scalar means: YAML 1.1 as go-yaml v2 reads it (specification of reading and
-//! writing manifests, section 2). First match wins.
+//! Determines the type of a plain scalar: YAML 1.1 as go-yaml v2 reads it. The first match wins.
 #![expect(
     clippy::indexing_slicing,
-    reason = "the six bytes were seen to be there and to be ASCII"
+    reason = "the last six bytes are known to exist and to be ASCII"
 )]
 
-/// The meaning of a plain scalar.
+/// The type and value of a plain scalar.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Meaning {
-    /// `~`, `null`, or nothing.
+    /// `~`, `null`, or an empty scalar.
     Null,
-    /// `true`, `yes`, `on`, `y` and their opposites, in the capitalisations that count.
+    /// `true`, `yes`, `on`, `y` and their opposites, in the capitalizations that go-yaml accepts.
     Bool(bool),
-    /// An integer of 64 bits with a sign.
+    /// A signed 64-bit integer.
     Int(i64),
-    /// An integer that needs the 64th bit.
+    /// An integer that fits only into an unsigned 64-bit integer.
     Uint(u64),
     /// Any other number, and `.inf` and `.nan`.
     Float(f64),
-    /// A date or a date and time; its text is kept.
+    /// A date, or a date and time. The text is kept as is.
     Timestamp,
-    /// Text.
+    /// A string.
     Text,
 }
 
-/// The meaning of `text` as a plain scalar.
+/// Determines what `text` means as a plain scalar.
 pub fn resolve(text: &str) -> Meaning {
     if let Some(word) = resolve_word(text) {
         return word;
     }
     match text.bytes().next() {
         Some(b'0'..=b'9' | b'+' | b'-') => resolve_number(text),
-        Some(b'.') if is_float(text) => finite(text).unwrap_or(Meaning::Text),
+        Some(b'.') if is_float(text) => parse_float(text).unwrap_or(Meaning::Text),
         _ => Meaning::Text,
     }
 }
 
-/// Whether `text` looks like a base-60 number of YAML 1.1; go-yaml reads it as text but quotes it.
+/// Returns true if `text` looks like a base-60 number of YAML 1.1. go-yaml reads it as a string but
+/// quotes it.
 pub fn is_base_60(text: &str) -> bool {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let mut parts = unsigned.split(':');
@@ -85,12 +85,13 @@ fn resolve_number(text: &str) -> Meaning {
         return integer;
     }
     if is_float(&plain) {
-        return finite(&plain).unwrap_or(Meaning::Text);
+        return parse_float(&plain).unwrap_or(Meaning::Text);
     }
     Meaning::Text
 }
 
-/// Go's base-0 notation: `0x`, `0o`, `0b`, a leading zero for octal, else decimal.
+/// Parses an integer in Go's base-0 notation: `0x`, `0o`, `0b`, a leading zero for octal, else
+/// decimal.
 fn parse_integer(text: &str) -> Option<Meaning> {
     let (negative, digits) = match text.as_bytes().first()? {
         b'-' => (true, text.get(1..)?),
@@ -112,14 +113,14 @@ fn parse_integer(text: &str) -> Option<Meaning> {
     if negative {
         return 0_i64.checked_sub_unsigned(magnitude).map(Meaning::Int);
     }
-    // An unsigned integer is tried only without a sign, as Go's ParseUint takes none.
+    // An unsigned integer is tried only without a sign, because Go's `ParseUint` accepts none.
     match i64::try_from(magnitude) {
         Ok(integer) => Some(Meaning::Int(integer)),
         Err(_) => (!text.starts_with('+')).then_some(Meaning::Uint(magnitude)),
     }
 }
 
-/// `[-+]?(\.digits|digits(\.digits?)?)([eE][-+]?digits)?`
+/// Matches `[-+]?(\.digits|digits(\.digits?)?)([eE][-+]?digits)?`.
 fn is_float(text: &str) -> bool {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (mantissa, exponent) = match unsigned.find(['e', 'E']) {
@@ -142,15 +143,16 @@ fn is_float(text: &str) -> bool {
     good_mantissa && good_exponent
 }
 
-/// A number too large for 64 bits is no number.
-fn finite(text: &str) -> Option<Meaning> {
+/// Returns `None` if the number overflows a 64-bit float; the scalar is then a string.
+fn parse_float(text: &str) -> Option<Meaning> {
     text.parse::<f64>()
         .ok()
         .filter(|float| float.is_finite())
         .map(Meaning::Float)
 }
 
-/// `YYYY-M-D`, `YYYY-M-DTh:m:s[.f](Z|±hh:mm)` (or `t`), `YYYY-M-D h:m:s[.f]`; a real date.
+/// Matches `YYYY-M-D`, `YYYY-M-DTh:m:s[.f](Z|±hh:mm)` (or `t`) and `YYYY-M-D h:m:s[.f]`. The date
+/// must exist.
 pub fn is_timestamp(text: &str) -> bool {
     let bytes = text.as_bytes();
     if bytes.len() < 8
@@ -198,7 +200,7 @@ fn is_offset(bytes: &[u8]) -> bool {
     matches!(bytes, [b'+' | b'-', a, b, b':', c, d] if [a, b, c, d].iter().all(|digit| digit.is_ascii_digit()))
 }
 
-/// `h:m:s` with an optional fraction.
+/// Matches `h:m:s` with an optional fraction.
 fn is_time(text: &str) -> bool {
     let (clock, fraction) = text
         .split_once(['.', ','])
@@ -208,7 +210,7 @@ fn is_time(text: &str) -> bool {
     good_clock && fraction.is_none_or(|f| !f.is_empty() && f.bytes().all(|b| b.is_ascii_digit()))
 }
 
-/// One or two digits.
+/// Parses one or two digits.
 fn short_number(text: &str) -> Option<i8> {
     let digits = (1..=2).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
     if digits { text.parse().ok() } else { None }

@@ -1,4 +1,4 @@
-//! The scalars of the scanner: plain, quoted and block.
+//! Scans scalars: plain, quoted and block.
 
 use super::YamlError;
 use super::node::Style;
@@ -14,14 +14,14 @@ enum Chomping {
 /// Line breaks between two parts of a folded scalar.
 #[derive(Default)]
 struct Breaks {
-    /// The first one, which becomes a space if nothing follows it.
+    /// The first break, which becomes a space if no other follows.
     leading: String,
-    /// All the others, which stay.
+    /// All further breaks, which are kept.
     trailing: String,
 }
 
 impl Breaks {
-    /// Joins what follows to `text`.
+    /// Appends the folded breaks to `text` and clears them.
     fn fold_into(&mut self, text: &mut String) {
         if self.leading.starts_with('\n') {
             if self.trailing.is_empty() {
@@ -39,7 +39,7 @@ impl Breaks {
 }
 
 impl Scanner<'_> {
-    /// A plain scalar, which ends at `: `, ` #`, a flow indicator or a lesser indentation.
+    /// Reads a plain scalar, which ends at `: `, ` #`, a flow indicator or a smaller indentation.
     pub(super) fn scan_plain(&mut self) -> Result<String, YamlError> {
         let mut text = String::new();
         let mut blanks = String::new();
@@ -101,7 +101,7 @@ impl Scanner<'_> {
         Ok(text)
     }
 
-    /// A quoted scalar, its quotes included in what is read.
+    /// Reads a quoted scalar including both quotes, and returns its content.
     pub(super) fn scan_quoted(&mut self, style: Style) -> Result<String, YamlError> {
         let single = style == Style::SingleQuoted;
         let quote = if single { b'\'' } else { b'"' };
@@ -216,7 +216,7 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// A literal or folded scalar, its header included in what is read.
+    /// Reads a literal or folded scalar, starting at its `|` or `>`.
     pub(super) fn scan_block_scalar(&mut self, style: Style) -> Result<String, YamlError> {
         self.skip();
         let (chomping, increment) = self.scan_block_header()?;
@@ -286,7 +286,7 @@ impl Scanner<'_> {
         Ok((chomping, increment))
     }
 
-    /// Indentation and empty lines; finds out the indentation if it is not known.
+    /// Reads indentation and empty lines. Detects the indentation if `indent` is 0.
     fn scan_block_breaks(
         &mut self,
         indent: &mut i64,

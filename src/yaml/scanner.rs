@@ -1,8 +1,8 @@
-//! Characters to tokens, with libyaml's rules for indentation and simple keys.
+//! Turns characters into tokens, by libyaml's rules for indentation and simple keys.
 //!
-//! A *simple key* is one without `?`: whether a scalar or a collection is a key is known only when
-//! a `:` follows on the same line, within 1,024 characters. So tokens wait in a queue for as long
-//! as the first of them may still turn out to begin a mapping.
+//! A *simple key* is a key without `?`. A scalar or collection is known to be a key only when a `:`
+//! follows on the same line, within 1,024 bytes. Tokens therefore stay in a queue while the first
+//! of them may still turn out to start a mapping.
 #![expect(
     clippy::indexing_slicing,
     reason = "indexes come from the lengths of the same lists"
@@ -13,10 +13,10 @@ use std::collections::VecDeque;
 use super::YamlError;
 use super::node::{Position, Style};
 
-/// A simple key is at most this long.
-const LONGEST_SIMPLE_KEY: usize = 1024;
+/// Maximum length of a simple key, in bytes.
+const MAX_SIMPLE_KEY_LENGTH: usize = 1024;
 
-/// What stands in the text.
+/// A lexical element of the text.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Token {
     StreamEnd,
@@ -37,27 +37,27 @@ pub(super) enum Token {
     Value,
     Alias(String),
     Anchor(String),
-    /// Handle (`!`, `!!`, `!x!`, or empty for a verbatim tag) and suffix.
+    /// Handle (`!`, `!!`, `!x!`; empty for a verbatim tag) and suffix.
     Tag(String, String),
     Scalar(String, Style),
 }
 
 #[derive(Debug, Clone, Copy)]
 struct SimpleKey {
-    token: usize,
+    token_number: usize,
     required: bool,
     index: usize,
     position: Position,
 }
 
-/// Reads tokens off a text.
+/// Reads tokens from a text.
 pub(super) struct Scanner<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) index: usize,
     pub(super) line: u32,
     pub(super) column: u32,
     queue: VecDeque<(Token, Position)>,
-    taken: usize,
+    tokens_taken: usize,
     indents: Vec<i64>,
     pub(super) indent: i64,
     pub(super) simple_key_allowed: bool,
@@ -68,10 +68,10 @@ pub(super) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    /// A scanner at the start of `text`, which begins in a line of a longer one; 1 if there is none.
+    /// Creates a scanner at the start of `text`. `line` is the number of its first line, from 1.
     ///
     /// # Errors
-    /// If the text holds a character that YAML does not allow.
+    /// Fails if the text contains a character that YAML does not allow.
     pub(super) fn new(text: &'a str, line: u32, max_depth: usize) -> Result<Self, YamlError> {
         check_characters(text, line)?;
         let mut scanner = Self {
@@ -80,7 +80,7 @@ impl<'a> Scanner<'a> {
             line: line.saturating_sub(1),
             column: 0,
             queue: VecDeque::new(),
-            taken: 0,
+            tokens_taken: 0,
             indents: Vec::new(),
             indent: -1,
             simple_key_allowed: true,
@@ -95,7 +95,7 @@ impl<'a> Scanner<'a> {
         Ok(scanner)
     }
 
-    /// The next token, left where it is.
+    /// Returns the next token without consuming it.
     pub(super) fn peek(&mut self) -> Result<&(Token, Position), YamlError> {
         while self.needs_more()? {
             self.fetch()?;
@@ -103,17 +103,17 @@ impl<'a> Scanner<'a> {
         let position = self.position();
         self.queue
             .front()
-            .ok_or_else(|| YamlError::at(position, "the text ended too early"))
+            .ok_or_else(|| YamlError::at(position, "unexpected end of the text"))
     }
 
-    /// The next token.
+    /// Consumes the next token.
     pub(super) fn next(&mut self) -> Result<(Token, Position), YamlError> {
         self.peek()?;
-        self.taken += 1;
+        self.tokens_taken += 1;
         let position = self.position();
         self.queue
             .pop_front()
-            .ok_or_else(|| YamlError::at(position, "the text ended too early"))
+            .ok_or_else(|| YamlError::at(position, "unexpected end of the text"))
     }
 
     pub(super) fn position(&self) -> Position {
@@ -129,7 +129,8 @@ impl<'a> Scanner<'a> {
 
     // ---- characters ----
 
-    /// The byte `ahead` of here; 0 beyond the end (no text holds a 0).
+    /// Returns the byte `ahead` of the current position, or 0 beyond the end (a valid text contains
+    /// no 0).
     pub(super) fn byte(&self, ahead: usize) -> u8 {
         self.bytes.get(self.index + ahead).copied().unwrap_or(0)
     }
@@ -142,7 +143,8 @@ impl<'a> Scanner<'a> {
         matches!(self.byte(ahead), b' ' | b'\t')
     }
 
-    /// The length of the line break `ahead` of here: LF, CR, CRLF, NEL, LS or PS; 0 if none is there.
+    /// Returns the length in bytes of the line break `ahead` of the current position (LF, CR, CRLF,
+    /// NEL, LS or PS), or 0.
     pub(super) fn break_length(&self, ahead: usize) -> usize {
         match (self.byte(ahead), self.byte(ahead + 1), self.byte(ahead + 2)) {
             (b'\r', b'\n', _) => 2,
@@ -165,7 +167,7 @@ impl<'a> Scanner<'a> {
         self.is_blank(ahead) || self.is_end_or_break(ahead)
     }
 
-    /// Steps over one character that is no line break.
+    /// Skips one character, which must not be a line break.
     pub(super) fn skip(&mut self) {
         self.index += 1;
         while self
@@ -178,7 +180,7 @@ impl<'a> Scanner<'a> {
         self.column += 1;
     }
 
-    /// Steps over a line break, if one is here.
+    /// Skips a line break, if there is one.
     pub(super) fn skip_break(&mut self) {
         let length = self.break_length(0);
         if length > 0 {
@@ -188,14 +190,14 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Takes one character that is no line break.
+    /// Consumes one character, which must not be a line break.
     pub(super) fn take(&mut self, into: &mut String) {
         let start = self.index;
         self.skip();
         into.push_str(self.slice(start));
     }
 
-    /// Takes a line break: CR, CRLF, LF and NEL become LF; LS and PS stay.
+    /// Consumes a line break. CR, CRLF, LF and NEL become LF; LS and PS are kept.
     pub(super) fn take_break(&mut self, into: &mut String) {
         let start = self.index;
         self.skip_break();
@@ -206,7 +208,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The text from `start` to here. Both lie on character borders.
+    /// Returns the text from `start` to the current position. Both must be character boundaries.
     pub(super) fn slice(&self, start: usize) -> &'a str {
         self.bytes
             .get(start..self.index)
@@ -235,7 +237,7 @@ impl<'a> Scanner<'a> {
             .simple_keys
             .iter()
             .flatten()
-            .any(|key| key.token == self.taken))
+            .any(|key| key.token_number == self.tokens_taken))
     }
 
     fn push(&mut self, token: Token, position: Position) {
@@ -243,17 +245,18 @@ impl<'a> Scanner<'a> {
     }
 
     fn insert(&mut self, number: usize, token: Token, position: Position) {
-        self.queue.insert(number - self.taken, (token, position));
+        self.queue
+            .insert(number - self.tokens_taken, (token, position));
     }
 
     // ---- simple keys ----
 
-    /// A key must end on its line and within its length.
+    /// Drops candidate keys that are no longer on the current line, or too long.
     fn drop_stale_keys(&mut self) -> Result<(), YamlError> {
         let (line, index) = (self.line, self.index);
         for slot in &mut self.simple_keys {
             if let Some(key) = slot
-                && (key.position.line < line + 1 || key.index + LONGEST_SIMPLE_KEY < index)
+                && (key.position.line < line + 1 || key.index + MAX_SIMPLE_KEY_LENGTH < index)
             {
                 if key.required {
                     return Err(YamlError::at(key.position, "could not find expected ':'"));
@@ -270,7 +273,7 @@ impl<'a> Scanner<'a> {
         }
         self.remove_simple_key()?;
         let key = SimpleKey {
-            token: self.taken + self.queue.len(),
+            token_number: self.tokens_taken + self.queue.len(),
             required: self.flow_level == 0 && self.indent == i64::from(self.column),
             index: self.index,
             position: self.position(),
@@ -388,10 +391,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// White space, comments and line breaks before a token.
+    /// Skips white space, comments and line breaks before a token.
     fn skip_to_token(&mut self) {
         loop {
-            // A tab may stand where no key can begin; elsewhere it would pass for indentation.
+            // Tabs are allowed only where no key can start; elsewhere a tab would be taken for
+            // indentation.
             while self.byte(0) == b' '
                 || ((self.flow_level > 0 || !self.simple_key_allowed) && self.byte(0) == b'\t')
             {
@@ -412,7 +416,7 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Ends all block collections, for a directive or a document border.
+    /// Ends all block collections, before a directive or a document marker.
     fn leave_block(&mut self) -> Result<(), YamlError> {
         self.unroll_indent(-1);
         self.remove_simple_key()?;
@@ -478,10 +482,10 @@ impl<'a> Scanner<'a> {
 
     fn fetch_value(&mut self) -> Result<(), YamlError> {
         if let Some(key) = self.simple_keys.last_mut().and_then(Option::take) {
-            self.insert(key.token, Token::Key, key.position);
+            self.insert(key.token_number, Token::Key, key.position);
             self.roll_indent(
                 key.position.column - 1,
-                Some(key.token),
+                Some(key.token_number),
                 Token::BlockMappingStart,
                 key.position,
             )?;
@@ -564,7 +568,7 @@ impl<'a> Scanner<'a> {
 
     // ---- directives and tags ----
 
-    /// `%YAML` or `%TAG`.
+    /// Reads a `%YAML` or `%TAG` directive.
     fn scan_directive(&mut self) -> Result<Option<Token>, YamlError> {
         self.skip();
         let start = self.index;
@@ -673,8 +677,8 @@ impl<'a> Scanner<'a> {
         Ok(self.slice(start).to_owned())
     }
 
-    /// A tag's address, with its `%XX` escapes resolved; may be empty only after a non-empty `head`
-    /// or for a lone `!`.
+    /// Reads a tag URI and decodes its `%XX` escapes. The result may be empty only after a
+    /// non-empty `head` or for a lone `!`.
     fn scan_tag_uri(&mut self, head: &str) -> Result<String, YamlError> {
         let mut uri = head.as_bytes().to_vec();
         loop {
@@ -692,7 +696,7 @@ impl<'a> Scanner<'a> {
                 byte if byte.is_ascii_alphanumeric()
                     || b"_-;/?:@&=+$.,!~*'()[]".contains(&byte) =>
                 {
-                    // In a flow collection these end the tag instead.
+                    // In a flow collection these characters end the tag.
                     if self.flow_level > 0 && b",[]".contains(&byte) {
                         break;
                     }
@@ -706,13 +710,13 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Refuses what YAML does not allow anywhere: control characters, U+FFFE and U+FFFF.
+/// Rejects characters that YAML does not allow anywhere: control characters, U+FFFE and U+FFFF.
 fn check_characters(text: &str, first_line: u32) -> Result<(), YamlError> {
     let is_bad = |c: char| match c {
         '\t' | '\n' | '\r' | '\u{20}'..='\u{7e}' | '\u{85}' => false,
         c => c < '\u{a0}' || c == '\u{fffe}' || c == '\u{ffff}',
     };
-    // The quick look spares the common text its decoding.
+    // Fast path: plain ASCII text needs no decoding.
     let suspicious = |byte: &u8| *byte >= 0x7f || (*byte < 0x20 && !b"\t\n\r".contains(byte));
     if !text.as_bytes().iter().any(suspicious) {
         return Ok(());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use nuon_runner::base::clock::{Clock, Hand};
+use nuon_runner::base::clock::{Clock, ClockHandle};
 use nuon_runner::base::secret::Redactor;
 use nuon_runner::base::stop::Stop;
 use nuon_runner::control::logs::LogContext;
@@ -26,7 +26,7 @@ pub struct Bench {
     generation: Generation,
     pub control: ControlPlane,
     pub clock: Clock,
-    pub hand: Hand,
+    pub hand: ClockHandle,
     pub state: tempfile::TempDir,
 }
 

@@ -243,7 +243,7 @@ async fn a_base_on_another_machine_is_fetched_only_if_the_operator_says_so() {
     assert_eq!(job.status, "failed");
     assert!(
         job.description
-            .contains("fetching is not allowed in this build"),
+            .contains("this build may not fetch remote files"),
         "{}",
         job.description
     );

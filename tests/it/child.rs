@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nuon_runner::base::stop::{Cause, Stop};
+use nuon_runner::base::stop::{Stop, StopCause};
 use nuon_runner::workspace::child::{Child, ChildError, Ended, Limits, OUTPUT_LIMIT, Overflow};
 
 use crate::daemon::eventually;
@@ -125,7 +125,7 @@ async fn a_stop_and_a_drop_and_the_end_leave_nothing_that_the_child_started() {
         let started = all_are_started(&pids).await;
         match how {
             "stop" => {
-                stop.stop(Cause::Cancelled);
+                stop.stop(StopCause::Cancelled);
                 assert!(matches!(
                     running.await.unwrap(),
                     Err(ChildError::Stopped(_))

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nuon_runner::base::clock::Clock;
-use nuon_runner::base::guard::{Guard, Reach};
+use nuon_runner::base::guard::{Reach, SsrfGuard};
 use nuon_runner::base::secret::Redactor;
 use nuon_runner::base::stop::Stop;
 use nuon_runner::cluster::client::connect::{Network, connect};
@@ -232,7 +232,7 @@ async fn plans_reach_neither_this_machine_nor_its_metadata() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let canary = Canary::new();
     let builder = || Ok::<_, reqwest::Error>(reqwest::Client::builder().no_proxy());
-    let connections = Connections::new(builder, &Guard::default()).unwrap();
+    let connections = Connections::new(builder, &SsrfGuard::default()).unwrap();
     let policy = Policy {
         supervisor: supervisor(),
         ..Policy::default()

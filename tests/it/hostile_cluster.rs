@@ -159,8 +159,8 @@ async fn answers_without_measure_are_final_and_take_little_memory() {
     for answer in [Answer::Bomb, Answer::Endless, Answer::Many] {
         let error = refused(answer).await;
         assert!(
-            error.contains("the answer is larger than")
-                || error.contains("the answer has more than"),
+            error.contains("the response is larger than")
+                || error.contains("the response has more than"),
             "{answer:?}: {error}"
         );
     }

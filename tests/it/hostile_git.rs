@@ -682,7 +682,7 @@ async fn redirects_are_not_followed_and_hosts_inside_are_not_asked() {
         .unwrap_err();
     assert!(matches!(error, GitError::Failed { .. }), "{error}");
     let closed = Policy {
-        guard: nuon_runner::base::guard::Guard::default(),
+        guard: nuon_runner::base::guard::SsrfGuard::default(),
         ..git_policy()
     };
     for url in [

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, Response};
-use nuon_runner::base::guard::Guard;
+use nuon_runner::base::guard::SsrfGuard;
 use nuon_runner::registry::layout::Layout;
 use nuon_runner::registry::remote::Connections;
 use nuon_runner::registry::{
@@ -75,7 +75,7 @@ async fn serve(
 /// A repository that a plan names, where the control plane is on this machine.
 fn repository(host: &str) -> Repository {
     let builder = || Ok::<_, reqwest::Error>(reqwest::Client::builder().no_proxy());
-    let connections = Connections::new(builder, &Guard::default().with_loopback()).unwrap();
+    let connections = Connections::new(builder, &SsrfGuard::default().with_loopback()).unwrap();
     let credential = Credential::Password {
         username: "u".into(),
         password: "marked-password".into(),

@@ -9,6 +9,7 @@
 
 mod admin;
 mod answers;
+mod architecture;
 mod bench;
 mod build;
 mod charts;

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use nuon_runner::base::guard::{Allowed, Guard};
+use nuon_runner::base::guard::{Allowed, SsrfGuard};
 use nuon_runner::registry::remote::Connections;
 use nuon_runner::workspace::child::Supervisor;
 use nuon_runner::workspace::git::Policy;
@@ -24,8 +24,8 @@ pub fn supervisor() -> Supervisor {
 }
 
 /// A guard that lets input name this machine.
-pub fn loopback() -> Guard {
-    Guard::new(vec![
+pub fn loopback() -> SsrfGuard {
+    SsrfGuard::new(vec![
         Allowed::parse("127.0.0.0/8").unwrap(),
         Allowed::parse("::1").unwrap(),
     ])

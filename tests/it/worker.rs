@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use nuon_runner::base::stop::Cause;
+use nuon_runner::base::stop::StopCause;
 use nuon_runner::control::wire::ResultReport;
 use nuon_runner::dev::{Fault, FaultKind, Generation, NewJob};
 use nuon_runner::job::JobKind;
@@ -584,11 +584,11 @@ async fn a_drain_lets_jobs_finish_and_a_cancel_reports_them_cancelled() {
     let mut running = start(&bench, &invented).await;
     let first = bench.control.offer(job());
     begun(&bench, &invented).await;
-    running.drain.stop(Cause::Shutdown);
+    running.drain.stop(StopCause::Shutdown);
     let second = bench.control.offer(job());
     bench.pass(Duration::from_secs(10)).await;
     assert!(!running.task.is_finished(), "the job under way goes on");
-    running.cancel.stop(Cause::Shutdown);
+    running.cancel.stop(StopCause::Shutdown);
     let drained = (&mut running.task).await.unwrap();
     assert_eq!(drained.suspended, 0);
     let store = bench.control.store();

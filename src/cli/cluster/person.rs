@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::{CommandError, Target};
-use crate::base::stop::{Cause, Stop};
+use crate::base::stop::{Stop, StopCause};
 use crate::cli::Code;
 
 /// Stops the command gracefully at the first INT or TERM; exits at once at the second.
@@ -27,7 +27,7 @@ pub async fn stop_on_signals(stop: Stop) {
         if stop.is_stopped() {
             std::process::exit(Code::Interrupted.number().into());
         }
-        stop.stop(Cause::Cancelled);
+        stop.stop(StopCause::Cancelled);
     }
 }
 

@@ -20,7 +20,7 @@ use tower::BoxError;
 use url::Url;
 
 use crate::base::clock::Clock;
-use crate::base::guard::{Guard, GuardError, Reach, is_loopback};
+use crate::base::guard::{Reach, SsrfError, SsrfGuard, is_loopback};
 use crate::base::stop::Stop;
 use crate::cluster::client::Api;
 use crate::cluster::client::identity::{IdentityError, Machine, Tokens};
@@ -77,7 +77,7 @@ pub enum ConnectError {
     },
     /// The address is where plans must not lead.
     #[error("the plan's cluster cannot be entered: {0}")]
-    Guard(#[from] GuardError),
+    Guard(#[from] SsrfError),
     /// Endpoint, CA and token are not complete.
     #[error("the plan's cluster has no {0}")]
     Missing(&'static str),
@@ -95,7 +95,7 @@ pub struct Network {
     /// What starts and ends that program.
     supervisor: Supervisor,
     /// Which addresses plans may name.
-    guard: Guard,
+    guard: SsrfGuard,
     /// Cluster hosts that plans may reach without TLS, or without verifying the certificate.
     allow_insecure: Vec<String>,
     /// Hosts of clusters that get tokens of this machine's identity, whatever the cloud says of them.
@@ -126,7 +126,7 @@ impl Network {
             machine,
             allow_exec: None,
             supervisor: Supervisor::default(),
-            guard: Guard::default(),
+            guard: SsrfGuard::default(),
             allow_insecure: Vec::new(),
             allow_endpoints: Vec::new(),
             proxy: proxy.and_then(|proxy| Some((matcher(proxy), proxy.parse().ok()?))),
@@ -144,14 +144,14 @@ impl Network {
 
     /// The same, with the guard of what plans name.
     #[must_use]
-    pub fn guarded(mut self, guard: Guard) -> Self {
+    pub fn guarded(mut self, guard: SsrfGuard) -> Self {
         self.guard = guard;
         self
     }
 
     /// The same for what the operator names, which may be anywhere.
     fn unguarded(&self) -> Self {
-        self.clone().guarded(Guard::open())
+        self.clone().guarded(SsrfGuard::allow_all())
     }
 
     /// The same, with the hosts of clusters that may be entered without TLS or without checking who they are, and those

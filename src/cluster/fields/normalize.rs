@@ -17,7 +17,7 @@ pub fn normalise(object: &mut Object) {
             metadata.shift_remove(member);
         }
     }
-    if object.is_definition() {
+    if object.is_crd() {
         without_broken_bundle(object);
     } else {
         object.0.shift_remove("status");

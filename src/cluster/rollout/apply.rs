@@ -18,10 +18,11 @@ use crate::cluster::fields::managed_values::{fingerprint_of, touched};
 use crate::cluster::fields::render;
 use crate::cluster::health::readiness::compute_status;
 use crate::cluster::rollout::dependency::failed_dependency;
-use crate::cluster::rollout::failure::{Failure, Refusal};
+use crate::cluster::rollout::failure::Failure;
 use crate::cluster::rollout::inventory::{Inventory, Record};
 use crate::cluster::rollout::item::{Action, Conflict, Item, Outcome, Problem};
 use crate::cluster::rollout::options::Options;
+use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::refused::{errors, explain};
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::stage::Stage;
@@ -253,7 +254,7 @@ impl<'s> Run<'_, 's> {
     async fn await_crds(&mut self) {
         let crds: Vec<&'s Object> = self
             .members(Stage::Prerequisites)
-            .filter(|object| object.is_definition() && !self.failed.contains(object))
+            .filter(|object| object.is_crd() && !self.failed.contains(object))
             .collect();
         let late = await_established(self.api, &self.applied.served, crds).await;
         self.failed.extend(late);

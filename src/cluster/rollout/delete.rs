@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::cluster::client::discovery::Served;
 use crate::cluster::client::{Api, ClusterError, live};
 use crate::cluster::fields::render;
-use crate::cluster::rollout::failure::Refusal;
+use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::stage::Stage;
 use crate::manifest::order::compare;
 use crate::manifest::{Object, ObjectId};
@@ -77,7 +77,7 @@ pub fn protected_by<'a>(
     object: &Object,
     mut staying: impl Iterator<Item = &'a ObjectId>,
 ) -> Option<&'a ObjectId> {
-    match object.defines() {
+    match object.defined_kind() {
         Some(kind) => staying.find(|id| (id.group.as_str(), id.kind.as_str()) == kind),
         None if object.is_namespace() => staying.find(|id| id.namespace == object.name()),
         None => None,
@@ -164,7 +164,7 @@ impl DeletionStage {
         match Stage::of(object) {
             Stage::Webhooks => Self::Webhooks,
             Stage::Foundations => Self::Foundations,
-            Stage::Prerequisites if object.is_definition() => Self::Crds,
+            Stage::Prerequisites if object.is_crd() => Self::Crds,
             Stage::Prerequisites if object.name() == inventory_namespace => {
                 Self::InventoryNamespace
             }

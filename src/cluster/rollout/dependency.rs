@@ -9,8 +9,8 @@ use crate::manifest::Object;
 /// object of an earlier stage that it names.
 pub fn failed_dependency(object: &Object, stage: Stage, failed: &[&Object]) -> Option<String> {
     let blocks = |other: &&&Object| {
-        if other.is_definition() {
-            return other.defines() == Some((object.group(), object.kind()));
+        if other.is_crd() {
+            return other.defined_kind() == Some((object.group(), object.kind()));
         }
         if other.is_namespace() {
             return other.name() == object.namespace();

@@ -8,18 +8,19 @@ use jiff::Timestamp;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::health::wait::{WaitOptions, WaitOutcome, wait};
 use crate::cluster::rollout::apply::apply;
-use crate::cluster::rollout::failure::{Failure, Refusal};
+use crate::cluster::rollout::failure::Failure;
 use crate::cluster::rollout::inventory::{DeployOutcome, Inventory};
 use crate::cluster::rollout::item::Item;
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::plan::Plan;
 use crate::cluster::rollout::prune::{Pruned, Pruning};
+use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::refused::errors;
 use crate::cluster::rollout::saved::subject;
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::{deny, preconditions, prune};
 use crate::plan::changeset::{Change, ResourceDiff};
-use crate::plan::contract::SavedPlan;
+use crate::plan::saved_plan::SavedPlan;
 
 /// Timeout of the final inventory write, which is not ended by a stop.
 const FINAL_WRITE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -164,7 +165,7 @@ impl<'s> DeployRequest<'s> {
             .map_err(Failure::PlanConflict)?;
         let mut pruning = prune::decide(api, snapshot, options).await?;
         pruning.restrict(snapshot, |deletion| {
-            if saved_plan.lists(&subject(&deletion.id), &deletion.uid) {
+            if saved_plan.deletes(&subject(&deletion.id), &deletion.uid) {
                 Ok(())
             } else {
                 Err("the approved plan does not list it".into())

@@ -5,32 +5,10 @@ use serde_json::{Value, json};
 use crate::cluster::client::ClusterError;
 use crate::cluster::health::wait::{NotReady, document};
 use crate::cluster::rollout::item::Conflict;
+use crate::cluster::rollout::refusal::Refusal;
 
 /// Maximum number of reasons in one line.
 const MAX_REASONS: usize = 10;
-
-/// Who or what refuses, the least severe first: of several refusals the last one counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Refusal {
-    /// The API server refuses the object, or cannot be reached.
-    Server,
-    /// The API server refuses for lack of permission.
-    Permission,
-    /// A guard refuses: `deploy.deny`, the prune limits, a keep annotation, or fields that other
-    /// managers own.
-    Guard,
-}
-
-impl From<&ClusterError> for Refusal {
-    fn from(error: &ClusterError) -> Self {
-        match error {
-            ClusterError::Guarded(_) => Self::Guard,
-            error if error.is_owned_by_others() => Self::Guard,
-            error if error.is_forbidden() => Self::Permission,
-            _ => Self::Server,
-        }
-    }
-}
 
 /// Why a deploy failed.
 #[derive(Debug, Clone, PartialEq)]

@@ -5,10 +5,10 @@ use std::fmt;
 use serde_json::Value;
 
 use crate::cluster::fields::managed_values::Moved;
-use crate::cluster::rollout::failure::Refusal;
+use crate::cluster::rollout::refusal::Refusal;
 use crate::manifest::Object;
 use crate::plan::changeset::ResourceDiff;
-use crate::plan::contract::ExpectedObject;
+use crate::plan::saved_plan::ExpectedObject;
 
 /// One object on its way through a rollout: what is desired, what exists, what was decided, and what
 /// happened.
@@ -90,7 +90,7 @@ const MAX_DIFFERENCES: usize = 5;
 /// An object that is not as the approved plan expects.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conflict {
-    /// Which.
+    /// The object, as `Kind/namespace/name`.
     pub subject: String,
     /// The difference.
     pub kind: ConflictKind,

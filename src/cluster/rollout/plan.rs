@@ -21,11 +21,12 @@ use crate::cluster::fields::policy::FieldPolicy;
 use crate::cluster::fields::schema::{Published, faults_by_definition};
 use crate::cluster::fields::{marks, render};
 use crate::cluster::rollout::annotations::RECREATE;
-use crate::cluster::rollout::failure::{Failure, Refusal, join_reasons};
+use crate::cluster::rollout::failure::{Failure, join_reasons};
 use crate::cluster::rollout::item::{Action, Expectation, Item};
 use crate::cluster::rollout::options::{Conflicts, Options};
 use crate::cluster::rollout::preconditions::is_up_to_date;
 use crate::cluster::rollout::prune::Pruning;
+use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::refused::{dry_run_recreation, errors, explain};
 use crate::cluster::rollout::saved::{planned_deletion, subject};
 use crate::cluster::rollout::snapshot::Snapshot;
@@ -33,7 +34,7 @@ use crate::cluster::rollout::{annotations, deny, prune};
 use crate::manifest::Object;
 use crate::manifest::managed_fields::owners;
 use crate::plan::changeset::{Change, DiffEntry, Op, ResourceDiff};
-use crate::plan::contract::{ExpectedObject, SavedPlan};
+use crate::plan::saved_plan::{ExpectedObject, SavedPlan};
 
 /// Maximum number of concurrent dry runs.
 const MAX_CONCURRENT: usize = 8;
@@ -530,7 +531,7 @@ impl<'s> Planner<'_, 's> {
             .snapshot
             .objects
             .iter()
-            .filter_map(|object| Some((object.defines()?, object)))
+            .filter_map(|object| Some((object.defined_kind()?, object)))
             .collect();
         let definition =
             |object: &Object| definitions.get(&(object.group(), object.kind())).copied();

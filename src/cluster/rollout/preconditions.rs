@@ -15,7 +15,7 @@ use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::Object;
 use crate::manifest::managed_fields::is_applied_by;
 use crate::plan::changeset::Change;
-use crate::plan::contract::{ExpectedObject, SavedPlan, Subject};
+use crate::plan::saved_plan::{ExpectedObject, SavedPlan, Subject};
 
 /// Result of checking one object against what the plan expects.
 pub(super) enum Check {

@@ -12,9 +12,9 @@ use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::marks::keep_mark;
 use crate::cluster::fields::render;
 use crate::cluster::rollout::delete::{DeletionOutcome, blocked_by, delete, protected_by};
-use crate::cluster::rollout::failure::Refusal;
 use crate::cluster::rollout::inventory::{Inventory, Record};
 use crate::cluster::rollout::options::Options;
+use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::managed_fields::owners;
 use crate::manifest::order::compare;
@@ -208,7 +208,7 @@ fn deletion(snapshot: &Snapshot, id: &ObjectId, live: &Object) -> Deletion {
 pub(super) fn cascade_reason(object: &Object) -> Option<&'static str> {
     match object {
         object if object.is_namespace() => Some("deleting a namespace deletes everything in it"),
-        object if object.is_definition() => Some("deleting a CRD deletes all objects of its kind"),
+        object if object.is_crd() => Some("deleting a CRD deletes all objects of its kind"),
         object if object.kind() == "PersistentVolumeClaim" && object.group().is_empty() => {
             Some("deleting a PersistentVolumeClaim can delete its data")
         }

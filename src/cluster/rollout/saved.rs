@@ -1,7 +1,7 @@
 //! Objects and deletions in the form of saved plans.
 
 use crate::manifest::{Object, ObjectId};
-use crate::plan::contract::{PlannedDeletion, Subject};
+use crate::plan::saved_plan::{PlannedDeletion, Subject};
 
 /// Converts an identity to its form in saved plans.
 pub fn subject(id: &ObjectId) -> Subject {

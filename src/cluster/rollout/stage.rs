@@ -39,7 +39,7 @@ impl Stage {
 
     /// Returns the stage of an object.
     pub fn of(object: &Object) -> Self {
-        if object.is_namespace() || object.is_definition() {
+        if object.is_namespace() || object.is_crd() {
             return Self::Prerequisites;
         }
         match object.kind() {
@@ -74,7 +74,7 @@ impl Provided {
             if object.is_namespace() {
                 brought.namespaces.push(object.name().to_owned());
             }
-            if let Some((group, kind)) = object.defines() {
+            if let Some((group, kind)) = object.defined_kind() {
                 let scope = object.0.get("spec").and_then(|spec| spec.get("scope"));
                 brought.kinds.push((
                     group.to_owned(),

@@ -8,18 +8,18 @@ use crate::cluster::fields::marks::keep_mark;
 use crate::cluster::fields::render;
 use crate::cluster::rollout::delete::{DeletionOutcome, delete, protected_by};
 use crate::cluster::rollout::deploy::with_write_timeout;
-use crate::cluster::rollout::failure::Refusal;
 use crate::cluster::rollout::inventory::Inventory;
 use crate::cluster::rollout::item::{Conflict, ConflictKind};
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::preconditions::environment_conflicts;
 use crate::cluster::rollout::prune::{is_ours, release};
+use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::saved::planned_deletion;
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::stage::Stage;
 use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::{Op, ResourceDiff};
-use crate::plan::contract::SavedPlan;
+use crate::plan::saved_plan::SavedPlan;
 
 /// What a teardown deletes and what it keeps.
 #[derive(Debug, Default)]
@@ -158,7 +158,7 @@ impl Teardown {
         let foreign = environment_conflicts(saved_plan, snapshot, options);
         let is_unlisted = |live: &&Object| {
             let deletion = planned_deletion(live);
-            !saved_plan.lists(&deletion.subject, &deletion.uid)
+            !saved_plan.deletes(&deletion.subject, &deletion.uid)
         };
         let unlisted = self.objects.iter().filter(is_unlisted);
         let unlisted = unlisted.map(|live| Conflict {

@@ -3,7 +3,7 @@
 use super::read_objects;
 use crate::clients::{Registries, Secrets};
 use crate::manifest;
-use crate::plan::build::ReadyArtifact;
+use crate::plan::build::ExistingArtifact;
 use crate::registry::format::{self, Content};
 use crate::registry::{Repository, Stored, Version};
 use crate::worker::failure::because;
@@ -19,7 +19,7 @@ pub struct Existing {
 impl Existing {
     /// Opens its repository, with the plan's credentials or the machine's own.
     pub async fn open(
-        artifact: &ReadyArtifact,
+        artifact: &ExistingArtifact,
         registries: &Registries,
         context: &Context,
     ) -> Result<Self, Failure> {

@@ -8,7 +8,7 @@ use crate::cluster::rollout::failure::Failure;
 use crate::control::wire::ResultReport;
 use crate::deployment::Progress;
 use crate::deployment::metrics::Metrics;
-use crate::plan::changeset::{Change, PlanContents, ResourceDiff, bounded};
+use crate::plan::changeset::{Change, PlanContents, ResourceDiff, limit_size};
 use crate::plan::contents;
 use crate::worker::{Context, Outcome};
 
@@ -46,7 +46,7 @@ pub fn deployed(
 ) -> Outcome {
     log_changes(&deployed.diffs, context);
     let mut result = with_contents(approved, deployed.failure.is_none());
-    let outputs = Map::from_iter([("diff".to_owned(), json!(bounded(deployed.diffs)))]);
+    let outputs = Map::from_iter([("diff".to_owned(), json!(limit_size(deployed.diffs)))]);
     let Some(failure) = deployed.failure else {
         return Outcome::Done {
             result: Some(result),

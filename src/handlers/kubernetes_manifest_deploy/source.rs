@@ -3,8 +3,8 @@
 use crate::build::artifact;
 use crate::clients::Registries;
 use crate::manifest::{self, Object};
-use crate::plan::contract::digest_of;
 use crate::plan::deploy::DeployPlan;
+use crate::plan::saved_plan::digest_of;
 use crate::registry::format::{self, Content};
 use crate::registry::{Repository, Version};
 use crate::worker::failure::because;

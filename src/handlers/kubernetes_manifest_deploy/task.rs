@@ -3,8 +3,8 @@
 use crate::job::Operation;
 use crate::plan::changeset::{Op, PlanContents};
 use crate::plan::contents;
-use crate::plan::contract::{SavedPlan, VERSION, digest_of};
 use crate::plan::deploy::DeployPlan;
+use crate::plan::saved_plan::{SavedPlan, VERSION, digest_of};
 use crate::worker::failure::because;
 use crate::worker::{Context, Failure, FailureKind};
 

@@ -1,42 +1,12 @@
 //! What a step of a build is, as the origin of what it writes.
 
 use super::Origin;
-use crate::kustomize::path;
-use crate::kustomize::step::Asked;
+use crate::kustomize::build::observer::Asking;
+use crate::kustomize::load::path;
 use crate::yaml::{Node, Position, Style, Value};
 
-/// A field of a kustomization that asks for a step.
-#[derive(Clone, Copy)]
-pub(in crate::kustomize) struct Asking<'a> {
-    /// The kustomization file.
-    pub file: &'a str,
-    /// What it holds.
-    pub tree: Option<&'a Node>,
-    pub asked: Asked,
-}
-
-impl<'a> Asking<'a> {
-    /// What is written at the place in the file.
-    pub fn node(&self) -> Option<&'a Node> {
-        find(self.tree?, self.asked)
-    }
-
-    /// A path that is relative to the file's directory, as a path from the root.
-    pub fn below(&self, path: &str) -> String {
-        let directory = self
-            .file
-            .rsplit_once('/')
-            .map_or("", |(directory, _)| directory);
-        match directory.split_once("//") {
-            // A fetched tree.
-            Some(_) => format!("{directory}/{path}"),
-            None => path::join(directory, path).unwrap_or_else(|| path.to_owned()),
-        }
-    }
-}
-
 /// A step.
-pub(in crate::kustomize) struct Cause<'a> {
+pub(crate) struct Cause<'a> {
     /// The place where it is asked for.
     origin: Origin,
     text: Text<'a>,
@@ -114,12 +84,12 @@ impl<'a> Cause<'a> {
     }
 
     /// Whether a node of a place comes from the step, whatever was there before.
-    pub(super) fn wrote(&self, position: Position) -> bool {
+    pub(crate) fn wrote(&self, position: Position) -> bool {
         matches!(self.text, Text::File | Text::Inside(_)) && position != Position::default()
     }
 
     /// Where a value was written that is new at a place of an object.
-    pub(super) fn origin(&self, way: &[String], position: Position) -> Origin {
+    pub(crate) fn origin(&self, way: &[String], position: Position) -> Origin {
         let mut origin = self.origin.clone();
         let line = (position.line > 0).then_some(position.line);
         match (self.text, line) {
@@ -146,19 +116,6 @@ impl<'a> Cause<'a> {
             _ => {}
         }
         origin
-    }
-}
-
-/// The node that a place in a kustomization names.
-fn find(tree: &Node, asked: Asked) -> Option<&Node> {
-    let pairs = tree.as_mapping()?.iter();
-    let (_, value) = pairs.rev().find(|(key, _)| {
-        key.as_str()
-            .is_some_and(|key| key.eq_ignore_ascii_case(asked.field))
-    })?;
-    match asked.entry {
-        None => Some(value),
-        Some(entry) => value.as_sequence()?.get(entry),
     }
 }
 

@@ -5,12 +5,12 @@ use serde_json::{Value as Json, json};
 
 use super::cause::Cause;
 use super::{Change, Field, Origin, Part};
-use crate::kustomize::json as tree_json;
+use crate::kustomize::go::json as tree_json;
 use crate::yaml::{Node, Position, Value};
 
 /// A node of an object, with everything that was written there.
 #[derive(Debug, Default)]
-pub(super) struct History {
+pub(crate) struct History {
     /// Of the scalar, or the empty list or map, that stands or stood here.
     changes: Vec<Change>,
     content: Content,

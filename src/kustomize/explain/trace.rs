@@ -2,17 +2,18 @@
 
 use serde_json::{Map, Value};
 
-use super::cause::{Asking, Cause};
+use super::cause::Cause;
 use super::history::History;
 use super::{Change, Explained, Explanation, Field, Origin, Part};
-use crate::kustomize::resource::Resource;
-use crate::kustomize::step::Asked;
-use crate::kustomize::{document, transform};
+use crate::kustomize::build::observer::{Asking, Observer};
+use crate::kustomize::load::step::FieldRef;
+use crate::kustomize::resource::{Resource, document};
+use crate::kustomize::transform;
 use crate::yaml::{Node, Position, Value as Tree};
 
 /// What was seen so far.
 #[derive(Default)]
-pub(in crate::kustomize) struct Trace {
+pub(crate) struct Trace {
     /// By the numbers of the objects, which count from 1.
     records: Vec<Record>,
 }
@@ -28,11 +29,11 @@ impl Trace {
     /// Notes what a step changed.
     pub fn note(&mut self, resources: &mut [Resource], cause: &Cause<'_>) {
         for resource in resources {
-            if resource.number == 0 {
+            if resource.trace_number == 0 {
                 self.records.push(Record::default());
-                resource.number = self.records.len();
+                resource.trace_number = self.records.len();
             }
-            if let Some(record) = self.records.get_mut(resource.number - 1) {
+            if let Some(record) = self.records.get_mut(resource.trace_number - 1) {
                 record
                     .history
                     .update(&resource.node, &mut Vec::new(), cause);
@@ -41,25 +42,76 @@ impl Trace {
         }
     }
 
-    /// Notes what a file holds.
-    pub fn note_file(&mut self, resources: &mut [Resource], asking: &Asking<'_>, file: &str) {
-        self.note(resources, &Cause::field(*asking).in_file(file));
+    /// A step that a field asks for, or the config that it names.
+    fn cause(&self, asking: &Asking<'_>, config: Option<usize>) -> Cause<'static> {
+        let cause = Cause::field(*asking);
+        let record = config.and_then(|number| self.records.get(number.checked_sub(1)?));
+        let written = record.and_then(|record| record.history.begin());
+        match written {
+            Some(origin) => cause.at(&origin.file, origin.line),
+            None => cause,
+        }
     }
 
-    /// Notes what a generator made. `config` is the number of the config that describes it,
-    /// if one does; 0 if that is inline.
-    pub fn note_generated(
-        &mut self,
-        resources: &mut [Resource],
-        asking: &Asking<'_>,
-        config: Option<usize>,
-    ) {
-        let cause = self.cause(asking, config).of_entries(*asking);
+    /// Notes that a step took objects out.
+    fn note_missing(&mut self, before: &[usize], resources: &[Resource], cause: &Cause<'_>) {
+        for number in before.iter().filter(|number| {
+            resources
+                .iter()
+                .all(|resource| resource.trace_number != **number)
+        }) {
+            let record = number
+                .checked_sub(1)
+                .and_then(|at| self.records.get_mut(at));
+            if let Some(object) = record.and_then(|record| record.object.as_mut()) {
+                object
+                    .removed
+                    .get_or_insert_with(|| cause.origin(&[], Position::default()));
+            }
+        }
+    }
+
+    /// What there is to say in the end about the objects that are left, and those that were taken out.
+    pub fn finish(mut self, resources: &[Resource]) -> Explanation {
+        let left: Vec<usize> = resources
+            .iter()
+            .filter_map(|resource| resource.trace_number.checked_sub(1))
+            .collect();
+        let removed = self
+            .records
+            .iter()
+            .enumerate()
+            .filter(|(_, record)| record.is_removed())
+            .map(|(at, _)| at);
+        let all: Vec<usize> = left
+            .iter()
+            .copied()
+            .chain(removed.filter(|at| !left.contains(at)))
+            .collect();
+        let objects = all
+            .into_iter()
+            .filter_map(|at| self.records.get_mut(at)?.explained())
+            .collect();
+        Explanation { objects }
+    }
+}
+
+impl Observer for Trace {
+    fn is_watching(&self) -> bool {
+        true
+    }
+
+    fn file_read(&mut self, resources: &mut [Resource], field: &Asking<'_>, file: &str) {
+        self.note(resources, &Cause::field(*field).in_file(file));
+    }
+
+    fn generated(&mut self, resources: &mut [Resource], field: &Asking<'_>, config: Option<usize>) {
+        let cause = self.cause(field, config).of_entries(*field);
         self.note(resources, &cause);
     }
 
     /// Notes what a transformer changed, part by part.
-    pub fn note_transformed(
+    fn transformed(
         &mut self,
         mut before: Vec<Resource>,
         after: &mut [Resource],
@@ -67,14 +119,17 @@ impl Trace {
         asking: &Asking<'_>,
         config: Option<usize>,
     ) {
-        let numbers: Vec<usize> = before.iter().map(|resource| resource.number).collect();
+        let numbers: Vec<usize> = before
+            .iter()
+            .map(|resource| resource.trace_number)
+            .collect();
         for part in parts {
             let entry = part
                 .entry
                 .filter(|_| config.is_none())
                 .or(asking.asked.entry);
             let asking = Asking {
-                asked: Asked {
+                asked: FieldRef {
                     entry,
                     ..asking.asked
                 },
@@ -105,56 +160,8 @@ impl Trace {
         self.note(after, &cause);
     }
 
-    /// A step that a field asks for, or the config that it names.
-    fn cause(&self, asking: &Asking<'_>, config: Option<usize>) -> Cause<'static> {
-        let cause = Cause::field(*asking);
-        let record = config.and_then(|number| self.records.get(number.checked_sub(1)?));
-        let written = record.and_then(|record| record.history.begin());
-        match written {
-            Some(origin) => cause.at(&origin.file, origin.line),
-            None => cause,
-        }
-    }
-
-    /// Notes that a step took objects out.
-    fn note_missing(&mut self, before: &[usize], resources: &[Resource], cause: &Cause<'_>) {
-        for number in before
-            .iter()
-            .filter(|number| resources.iter().all(|resource| resource.number != **number))
-        {
-            let record = number
-                .checked_sub(1)
-                .and_then(|at| self.records.get_mut(at));
-            if let Some(object) = record.and_then(|record| record.object.as_mut()) {
-                object
-                    .removed
-                    .get_or_insert_with(|| cause.origin(&[], Position::default()));
-            }
-        }
-    }
-
-    /// What there is to say in the end about the objects that are left, and those that were taken out.
-    pub fn finish(mut self, resources: &[Resource]) -> Explanation {
-        let left: Vec<usize> = resources
-            .iter()
-            .filter_map(|resource| resource.number.checked_sub(1))
-            .collect();
-        let removed = self
-            .records
-            .iter()
-            .enumerate()
-            .filter(|(_, record)| record.is_removed())
-            .map(|(at, _)| at);
-        let all: Vec<usize> = left
-            .iter()
-            .copied()
-            .chain(removed.filter(|at| !left.contains(at)))
-            .collect();
-        let objects = all
-            .into_iter()
-            .filter_map(|at| self.records.get_mut(at)?.explained())
-            .collect();
-        Explanation { objects }
+    fn finished(&mut self, resources: &mut [Resource], what: &str) {
+        self.note(resources, &Cause::at_the_end(what));
     }
 }
 
@@ -180,7 +187,7 @@ fn seen(resource: &Resource) -> Explained {
     let id = resource.id();
     let mut earlier_names: Vec<String> = Vec::new();
     for earlier in resource
-        .earlier
+        .previous_ids
         .iter()
         .filter(|earlier| earlier.name != id.name)
     {

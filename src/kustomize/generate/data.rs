@@ -15,10 +15,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::{Behavior, Generate, Generated, Setup};
-use crate::kustomize::host::Host;
-use crate::kustomize::kustomization::{Generator, GeneratorOptions, Metadata};
+use crate::kustomize::BuildError;
+use crate::kustomize::go::json as node;
+use crate::kustomize::load::host::Host;
+use crate::kustomize::load::path;
 use crate::kustomize::resource::Resource;
-use crate::kustomize::{BuildError, json as node, path};
+use crate::kustomize::schema::kustomization::{Generator, GeneratorOptions, Metadata};
 use crate::yaml::resolve::Meaning;
 
 /// Base64 in resources is cut into lines of this length.
@@ -26,13 +28,13 @@ const LINE: usize = 70;
 
 /// What is made of a generator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     ConfigMap,
     Secret,
 }
 
 /// A ConfigMap or a Secret, made.
-pub(super) struct Data(Generated);
+pub(crate) struct Data(Generated);
 
 impl Generate for Data {
     fn generate(&self, _: &dyn Host) -> Result<Vec<Generated>, String> {
@@ -41,7 +43,7 @@ impl Generate for Data {
 }
 
 /// An entry of a generator's field; the options of all its entries stand beside its own.
-pub(super) fn of(
+pub(crate) fn of(
     kind: Kind,
     generator: &Generator,
     common: Option<&GeneratorOptions>,
@@ -58,7 +60,7 @@ pub(super) fn of(
 }
 
 /// The config of a plugin: its name and namespace may stand in its metadata.
-pub(super) fn of_config(
+pub(crate) fn of_config(
     kind: Kind,
     mut generator: Generator,
     metadata: Metadata,
@@ -222,7 +224,7 @@ fn unquote(value: &str) -> &str {
     value
 }
 
-pub(super) fn encode(bytes: &[u8]) -> String {
+pub(crate) fn encode(bytes: &[u8]) -> String {
     let text = STANDARD.encode(bytes);
     if text.len() < LINE {
         return text;

@@ -1,114 +1,22 @@
 //! `helmCharts`: what a chart says, with values from files and from the kustomization.
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{Generate, Generated};
-use crate::kustomize::host::{Host, Pull, Template};
-use crate::kustomize::schema::Schema;
-use crate::kustomize::setup::Setup;
-use crate::kustomize::{BuildError, document, json, merge};
+use crate::kustomize::BuildError;
+use crate::kustomize::go::json;
+use crate::kustomize::load::host::{Host, Pull, Template};
+use crate::kustomize::load::setup::Setup;
+use crate::kustomize::resource::{document, merge};
+use crate::kustomize::schema::chart::{Chart, HelmGlobals};
+use crate::kustomize::schema::openapi::Schema;
 use crate::yaml::{self, Limits};
 
 /// Where charts lie if nothing else is said.
 const CHART_HOME: &str = "charts";
 
-/// `helmGlobals`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(in crate::kustomize) struct HelmGlobals {
-    chart_home: String,
-    /// Accepted, and without effect: Helm never sees the caller's own configuration.
-    #[serde(rename = "configHome")]
-    _config_home: String,
-}
-
-/// An entry of `helmCharts`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(in crate::kustomize) struct Chart {
-    name: String,
-    version: String,
-    repo: String,
-    release_name: String,
-    pub namespace: String,
-    additional_values_files: Vec<String>,
-    values_file: String,
-    values_inline: Map<String, Value>,
-    values_merge: String,
-    #[serde(rename = "includeCRDs")]
-    include_crds: bool,
-    skip_hooks: bool,
-    api_versions: Vec<String>,
-    kube_version: String,
-    name_template: String,
-    skip_tests: bool,
-    debug: bool,
-    devel: bool,
-}
-
-/// An entry of the deprecated `helmChartInflationGenerator`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(in crate::kustomize) struct DeprecatedChart {
-    chart_name: String,
-    chart_version: String,
-    chart_repo_url: String,
-    chart_home: String,
-    helm_home: String,
-    values: String,
-    values_local: Map<String, Value>,
-    values_merge: String,
-    release_name: String,
-    // Known to kustomize, and without effect there.
-    #[serde(rename = "chartRepoName")]
-    _chart_repo_name: String,
-    #[serde(rename = "helmBin")]
-    _helm_bin: String,
-    #[serde(rename = "releaseNamespace")]
-    _release_namespace: String,
-    #[serde(rename = "extraArgs")]
-    _extra_args: Vec<String>,
-}
-
-impl DeprecatedChart {
-    /// What several entries say of all charts; the last one wins.
-    pub fn globals(charts: &[Self]) -> Option<HelmGlobals> {
-        let last = |text: fn(&Self) -> &String| {
-            charts
-                .iter()
-                .map(text)
-                .rfind(|text| !text.is_empty())
-                .cloned()
-        };
-        let (chart_home, config_home) = (
-            last(|chart| &chart.chart_home),
-            last(|chart| &chart.helm_home),
-        );
-        (chart_home.is_some() || config_home.is_some()).then(|| HelmGlobals {
-            chart_home: chart_home.unwrap_or_default(),
-            _config_home: config_home.unwrap_or_default(),
-        })
-    }
-}
-
-impl From<DeprecatedChart> for Chart {
-    fn from(old: DeprecatedChart) -> Self {
-        Self {
-            name: old.chart_name,
-            version: old.chart_version,
-            repo: old.chart_repo_url,
-            values_file: old.values,
-            values_inline: old.values_local,
-            values_merge: old.values_merge,
-            release_name: old.release_name,
-            ..Self::default()
-        }
-    }
-}
-
 /// A chart whose files and values were read.
-pub(super) struct Inflation {
+pub(crate) struct Inflation {
     chart: Chart,
     home: String,
     /// The chart's files, if it is in the tree.
@@ -127,7 +35,7 @@ enum Merging {
     Replace,
 }
 
-pub(super) fn of(
+pub(crate) fn of(
     chart: Chart,
     globals: HelmGlobals,
     setup: &mut Setup<'_, '_>,

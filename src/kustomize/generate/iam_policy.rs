@@ -22,14 +22,14 @@
 use serde::Deserialize;
 
 use super::{Generate, Generated};
-use crate::kustomize::host::Host;
-use crate::kustomize::json;
+use crate::kustomize::go::json;
+use crate::kustomize::load::host::Host;
 use crate::kustomize::resource::Resource;
 
 /// The config of a generator.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Account {
+pub(crate) struct Account {
     cloud: String,
     kubernetes_service: Names,
     service_account: Names,

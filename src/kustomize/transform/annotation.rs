@@ -1,4 +1,4 @@
-//! `commonAnnotations`: annotations on every object, and on the pods that objects make.
+//! `commonAnnotations`: adds annotations to every object and to pod templates.
 //!
 //! ```yaml
 //! # the kustomization
@@ -14,55 +14,22 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Transform;
-use super::label::put;
+use super::label::set_pairs;
 use crate::kustomize::BuildError;
-use crate::kustomize::configuration::{Configuration, united};
-use crate::kustomize::field::{FieldSpec, anywhere, at, at_version};
-use crate::kustomize::kustomization::Kustomization;
 use crate::kustomize::resource::Resource;
+use crate::kustomize::schema::builtin;
+use crate::kustomize::schema::configuration::{Configuration, united};
+use crate::kustomize::schema::field_spec::FieldSpec;
+use crate::kustomize::schema::kustomization::Kustomization;
 
-pub(in crate::kustomize) const FIELDS: [FieldSpec; 9] = [
-    anywhere("metadata/annotations", true),
-    at_version(
-        "",
-        "v1",
-        "ReplicationController",
-        "spec/template/metadata/annotations",
-        true,
-    ),
-    at("", "Deployment", "spec/template/metadata/annotations", true),
-    at("", "ReplicaSet", "spec/template/metadata/annotations", true),
-    at("", "DaemonSet", "spec/template/metadata/annotations", true),
-    at(
-        "",
-        "StatefulSet",
-        "spec/template/metadata/annotations",
-        true,
-    ),
-    at("batch", "Job", "spec/template/metadata/annotations", true),
-    at(
-        "batch",
-        "CronJob",
-        "spec/jobTemplate/metadata/annotations",
-        true,
-    ),
-    at(
-        "batch",
-        "CronJob",
-        "spec/jobTemplate/spec/template/metadata/annotations",
-        true,
-    ),
-];
-
-/// Sets annotations.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Annotations {
+pub(crate) struct Annotations {
     annotations: BTreeMap<String, String>,
     field_specs: Vec<FieldSpec>,
 }
 
-pub(super) fn of(
+pub(crate) fn from_kustomization(
     kustomization: &Kustomization,
     configuration: &Configuration,
 ) -> Result<Option<Annotations>, BuildError> {
@@ -70,7 +37,7 @@ pub(super) fn of(
     if annotations.is_empty() {
         return Ok(None);
     }
-    let field_specs = united(&FIELDS, &configuration.common_annotations);
+    let field_specs = united(&builtin::ANNOTATIONS, &configuration.common_annotations);
     let field_specs =
         field_specs.map_err(|message| BuildError::new("commonAnnotations", message))?;
     Ok(Some(Annotations {
@@ -81,6 +48,6 @@ pub(super) fn of(
 
 impl Transform for Annotations {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
-        put(resources, &self.annotations, &self.field_specs)
+        set_pairs(resources, &self.annotations, &self.field_specs)
     }
 }

@@ -1,4 +1,4 @@
-//! `images`: other names, tags and digests for the images of containers.
+//! `images`: changes names, tags and digests of container images.
 //!
 //! ```yaml
 //! # the kustomization
@@ -13,47 +13,36 @@ use regex::Regex;
 use serde::Deserialize;
 
 use super::Transform;
-use crate::kustomize::configuration::{Configuration, united};
-use crate::kustomize::field::{self, FieldSpec, anywhere};
-use crate::kustomize::kustomization::Image;
+use crate::kustomize::BuildError;
+use crate::kustomize::go::{json, pattern};
 use crate::kustomize::resource::{Resource, check_ids};
-use crate::kustomize::{BuildError, json, pattern};
+use crate::kustomize::schema::builtin;
+use crate::kustomize::schema::configuration::{Configuration, united};
+use crate::kustomize::schema::field_spec::FieldSpec;
+use crate::kustomize::schema::kustomization::Image;
+use crate::kustomize::tree::walk;
 use crate::yaml::{Node, Value};
 
-/// Places beside every list of containers.
-pub(in crate::kustomize) const FIELDS: [FieldSpec; 7] = [
-    anywhere("spec/containers[]/image", true),
-    anywhere("spec/initContainers[]/image", true),
-    anywhere("spec/volumes[]/image/reference", true),
-    anywhere("spec/template/spec/containers[]/image", true),
-    anywhere("spec/template/spec/initContainers[]/image", true),
-    anywhere("spec/template/spec/volumes[]/image/reference", true),
-    anywhere(
-        "spec/jobTemplate/spec/template/spec/volumes[]/image/reference",
-        true,
-    ),
-];
-
-/// Changes one image.
-pub(super) struct Renaming {
+/// Changes the name, tag or digest of one image.
+pub(crate) struct ImageTagTransformer {
     image: Image,
     pattern: Regex,
     fields: Vec<FieldSpec>,
 }
 
-/// The config of a transformer.
+/// The config of an `ImageTagTransformer`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Config {
+pub(crate) struct Config {
     image_tag: Image,
     field_specs: Vec<FieldSpec>,
 }
 
 impl Config {
-    pub fn compiled(self) -> Result<Renaming, String> {
+    pub fn compile(self) -> Result<ImageTagTransformer, String> {
         let after = "(:[a-zA-Z0-9_.{}-]*)?(@sha256:[a-zA-Z0-9_.{}-]*)?$";
-        let pattern = pattern::between("^", &self.image_tag.name, after)?;
-        Ok(Renaming {
+        let pattern = pattern::compile_between("^", &self.image_tag.name, after)?;
+        Ok(ImageTagTransformer {
             image: self.image_tag,
             pattern,
             fields: self.field_specs,
@@ -61,24 +50,27 @@ impl Config {
     }
 }
 
-pub(super) fn of(image: &Image, configuration: &Configuration) -> Result<Renaming, BuildError> {
-    let made = united(&FIELDS, &configuration.images).and_then(|field_specs| {
+pub(crate) fn from_entry(
+    image: &Image,
+    configuration: &Configuration,
+) -> Result<ImageTagTransformer, BuildError> {
+    let made = united(&builtin::IMAGES, &configuration.images).and_then(|field_specs| {
         Config {
             image_tag: image.clone(),
             field_specs,
         }
-        .compiled()
+        .compile()
     });
     made.map_err(|message| BuildError::new("images", message))
 }
 
-impl Transform for Renaming {
+impl Transform for ImageTagTransformer {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         let mut change = |node: &mut Node| {
             let kind = node.kind();
             let text = node
                 .as_str()
-                .ok_or_else(|| format!("an image must be text, not {kind}"))?;
+                .ok_or_else(|| format!("an image must be a string, not {kind}"))?;
             if self.pattern.is_match(text) {
                 *node = json::text(&renamed(&self.image, text));
             }
@@ -89,8 +81,9 @@ impl Transform for Renaming {
             if id.kind == "CustomResourceDefinition" {
                 continue;
             }
-            // kustomize walks twice, which shows in a suffix that is added twice.
-            containers(&mut resource.node, &mut change)
+            // kustomize visits containers twice, here and through the field specs, so it adds a tag
+            // suffix twice.
+            visit_container_images(&mut resource.node, &mut change)
                 .map_err(|message| format!("{id}: {message}"))?;
             for field in self.fields.iter().filter(|field| field.selects(&id)) {
                 field
@@ -102,23 +95,23 @@ impl Transform for Renaming {
     }
 }
 
-/// Calls `change` on every `image` in a list called `containers` or `initContainers`, however deep.
-fn containers(node: &mut Node, change: &mut field::Change<'_>) -> Result<(), String> {
+/// Calls `change` on every `image` in a list named `containers` or `initContainers`, at any depth.
+fn visit_container_images(node: &mut Node, change: &mut walk::Change<'_>) -> Result<(), String> {
     match &mut node.value {
         Value::Scalar(..) => Ok(()),
         Value::Sequence(items) => items
             .iter_mut()
-            .try_for_each(|item| containers(item, change)),
+            .try_for_each(|item| visit_container_images(item, change)),
         Value::Mapping(pairs) => pairs.iter_mut().try_for_each(|(key, value)| {
             if matches!(key.as_str(), Some("containers" | "initContainers"))
                 && let Value::Sequence(items) = &mut value.value
             {
                 items
                     .iter_mut()
-                    .filter_map(|item| field::get_mut(item, "image"))
+                    .filter_map(|item| walk::get_mut(item, "image"))
                     .try_for_each(&mut *change)?;
             }
-            containers(value, change)
+            visit_container_images(value, change)
         }),
     }
 }
@@ -127,7 +120,7 @@ fn renamed(image: &Image, text: &str) -> String {
     let (rest, old_digest) = text
         .split_once('@')
         .map_or((text, None), |(rest, digest)| (rest, Some(digest)));
-    // A colon before the last slash belongs to a port.
+    // A colon before the last slash separates a port.
     let tag_at = rest
         .rfind(':')
         .filter(|at| rest.rfind('/').is_none_or(|slash| slash < *at));

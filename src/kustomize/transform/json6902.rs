@@ -1,4 +1,4 @@
-//! `patchesJson6902`: JSON patches for the objects that a target selects.
+//! `patchesJson6902`: applies JSON patches to the objects that a target selects.
 //!
 //! ```yaml
 //! # the kustomization
@@ -16,22 +16,23 @@ use serde::Deserialize;
 use super::patch::INLINE;
 use super::{Part, Patch, Transform};
 use crate::kustomize::BuildError;
-use crate::kustomize::json_patch::{self, Operation};
-use crate::kustomize::resource::Resource;
-use crate::kustomize::selector::{Selector, Target};
-use crate::kustomize::setup::Setup;
+use crate::kustomize::load::setup::Setup;
+use crate::kustomize::resource::json_patch::Operation;
+use crate::kustomize::resource::selector::Selector;
+use crate::kustomize::resource::{Resource, json_patch};
+use crate::kustomize::schema::patch::Target;
 
-/// The config of a transformer.
+/// The config of a `PatchJson6902Transformer`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Config {
+pub(crate) struct Config {
     target: Option<Target>,
     path: String,
     json_op: String,
 }
 
-/// A patch that was read.
-pub(super) struct Patching {
+/// A parsed patch.
+pub(crate) struct PatchJson6902Transformer {
     /// None if it is inline.
     file: Option<String>,
     selector: Selector,
@@ -39,7 +40,7 @@ pub(super) struct Patching {
 }
 
 impl Config {
-    pub fn set_up(self, setup: &mut Setup<'_, '_>) -> Result<Patching, BuildError> {
+    pub fn set_up(self, setup: &mut Setup<'_, '_>) -> Result<PatchJson6902Transformer, BuildError> {
         let field = setup.field;
         let bad = |message: String| BuildError::new(field, message);
         let target = self.target.filter(|target| !target.name.is_empty());
@@ -48,13 +49,11 @@ impl Config {
             (true, false) => (self.json_op, None),
             (false, true) => (setup.read_text(&self.path)?, Some(self.path)),
             (true, true) => {
-                return Err(bad(
-                    "a patch needs a path, or the operations themselves".into()
-                ));
+                return Err(bad("a patch needs a path or inline operations".into()));
             }
             (false, false) => {
                 return Err(bad(
-                    "must specify a file path or the operations, not both".into()
+                    "must specify a path or inline operations, not both".into()
                 ));
             }
         };
@@ -62,11 +61,11 @@ impl Config {
             |message: String| bad(format!("{}: {message}", file.as_deref().unwrap_or(INLINE)));
         let operations = json_patch::parse(&text).map_err(failed)?;
         let operations = operations.filter(|operations| !operations.is_empty());
-        let operations =
-            operations.ok_or_else(|| failed("it is not a JSON patch, or an empty one".into()))?;
+        let operations = operations
+            .ok_or_else(|| failed("it is not a JSON patch, or it has no operations".into()))?;
         let selector =
             Selector::new(&target).map_err(|message| bad(format!("target: {message}")))?;
-        Ok(Patching {
+        Ok(PatchJson6902Transformer {
             file,
             selector,
             operations,
@@ -74,7 +73,10 @@ impl Config {
     }
 }
 
-pub(super) fn of(patch: &Patch, setup: &mut Setup<'_, '_>) -> Result<Patching, BuildError> {
+pub(crate) fn from_entry(
+    patch: &Patch,
+    setup: &mut Setup<'_, '_>,
+) -> Result<PatchJson6902Transformer, BuildError> {
     let Patch {
         path,
         patch,
@@ -89,7 +91,7 @@ pub(super) fn of(patch: &Patch, setup: &mut Setup<'_, '_>) -> Result<Patching, B
     .set_up(setup)
 }
 
-impl Transform for Patching {
+impl Transform for PatchJson6902Transformer {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         json_patch::apply(
             resources,

@@ -1,4 +1,4 @@
-//! `labels` and `commonLabels`: labels on every object, on what objects make, and where asked for in
+//! `labels` and `commonLabels`: adds labels to every object, to templates, and if requested to
 //! selectors.
 //!
 //! ```yaml
@@ -16,153 +16,54 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::Transform;
-use crate::kustomize::configuration::{Configuration, united};
-use crate::kustomize::field::{FieldSpec, anywhere, at, at_version, set};
-use crate::kustomize::kustomization::{self, Kustomization};
+use crate::kustomize::BuildError;
+use crate::kustomize::go::json;
+use crate::kustomize::resource::aliased::AliasedValue;
 use crate::kustomize::resource::{Resource, check_ids};
-use crate::kustomize::shared::Shared;
-use crate::kustomize::{BuildError, json};
+use crate::kustomize::schema::configuration::{Configuration, united};
+use crate::kustomize::schema::field_spec::FieldSpec;
+use crate::kustomize::schema::kustomization::Kustomization;
+use crate::kustomize::schema::{builtin, kustomization};
+use crate::kustomize::tree::walk::set;
 use crate::yaml::Node;
 
-const METADATA: FieldSpec = anywhere("metadata/labels", true);
-
-/// Labels of what workloads make.
-pub(in crate::kustomize) const TEMPLATES: [FieldSpec; 9] = [
-    METADATA,
-    at_version(
-        "",
-        "v1",
-        "ReplicationController",
-        "spec/template/metadata/labels",
-        true,
-    ),
-    at("", "Deployment", "spec/template/metadata/labels", true),
-    at("", "ReplicaSet", "spec/template/metadata/labels", true),
-    at("", "DaemonSet", "spec/template/metadata/labels", true),
-    at("apps", "StatefulSet", "spec/template/metadata/labels", true),
-    at("batch", "Job", "spec/template/metadata/labels", true),
-    at("batch", "CronJob", "spec/jobTemplate/metadata/labels", true),
-    at(
-        "batch",
-        "CronJob",
-        "spec/jobTemplate/spec/template/metadata/labels",
-        true,
-    ),
-];
-
-/// Labels of the claims that a StatefulSet makes.
-pub(in crate::kustomize) const CLAIMS: FieldSpec = at(
-    "apps",
-    "StatefulSet",
-    "spec/volumeClaimTemplates[]/metadata/labels",
-    true,
-);
-
-/// What selects by labels.
-const SELECTORS: [FieldSpec; 12] = [
-    at_version("", "v1", "Service", "spec/selector", true),
-    at_version("", "v1", "ReplicationController", "spec/selector", true),
-    at("", "Deployment", "spec/selector/matchLabels", true),
-    at("", "ReplicaSet", "spec/selector/matchLabels", true),
-    at("", "DaemonSet", "spec/selector/matchLabels", true),
-    at("apps", "StatefulSet", "spec/selector/matchLabels", true),
-    at("batch", "Job", "spec/selector/matchLabels", false),
-    at(
-        "batch",
-        "CronJob",
-        "spec/jobTemplate/spec/selector/matchLabels",
-        false,
-    ),
-    at(
-        "policy",
-        "PodDisruptionBudget",
-        "spec/selector/matchLabels",
-        false,
-    ),
-    at(
-        "networking.k8s.io",
-        "NetworkPolicy",
-        "spec/podSelector/matchLabels",
-        false,
-    ),
-    at(
-        "networking.k8s.io",
-        "NetworkPolicy",
-        "spec/ingress/from/podSelector/matchLabels",
-        false,
-    ),
-    at(
-        "networking.k8s.io",
-        "NetworkPolicy",
-        "spec/egress/to/podSelector/matchLabels",
-        false,
-    ),
-];
-
-/// Where a workload's pods say which pods they want near or far.
-const SPREADING: [&str; 5] = [
-    "spec/template/spec/affinity/podAffinity/preferredDuringSchedulingIgnoredDuringExecution/\
-     podAffinityTerm/labelSelector/matchLabels",
-    "spec/template/spec/affinity/podAffinity/requiredDuringSchedulingIgnoredDuringExecution/\
-     labelSelector/matchLabels",
-    "spec/template/spec/affinity/podAntiAffinity/preferredDuringSchedulingIgnoredDuringExecution/\
-     podAffinityTerm/labelSelector/matchLabels",
-    "spec/template/spec/affinity/podAntiAffinity/requiredDuringSchedulingIgnoredDuringExecution/\
-     labelSelector/matchLabels",
-    "spec/template/spec/topologySpreadConstraints/labelSelector/matchLabels",
-];
-
-/// The built-in places of `commonLabels`.
-pub(in crate::kustomize) fn common() -> Vec<FieldSpec> {
-    let spreading = SPREADING
-        .iter()
-        .flat_map(|path| ["Deployment", "StatefulSet"].map(|kind| at("apps", kind, path, false)));
-    SELECTORS
-        .into_iter()
-        .chain(spreading)
-        .chain(TEMPLATES)
-        .chain([CLAIMS])
-        .collect()
-}
-
-/// Sets labels.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(in crate::kustomize) struct Labels {
+pub(crate) struct Labels {
     pub labels: BTreeMap<String, String>,
     pub field_specs: Vec<FieldSpec>,
 }
 
 impl Labels {
-    /// On the objects alone.
-    pub fn on_objects(labels: BTreeMap<String, String>) -> Self {
+    /// Sets labels only in the metadata of objects.
+    pub fn metadata_only(labels: BTreeMap<String, String>) -> Self {
         Self {
             labels,
-            field_specs: vec![METADATA],
+            field_specs: vec![builtin::LABELS],
         }
     }
 }
 
-/// One entry of `labels`.
-pub(super) fn of(
+/// Returns the transformer for an entry of `labels`.
+pub(crate) fn from_entry(
     entry: &kustomization::Labels,
     configuration: &Configuration,
 ) -> Result<Labels, BuildError> {
     let places = || {
         let mut places = united(&entry.fields, &configuration.labels)?;
         if entry.include_selectors {
-            places = united(&places, &common())?;
+            places = united(&places, &builtin::common_labels())?;
             return united(&places, &configuration.common_labels);
         }
         if entry.include_templates {
-            places = united(&places, &TEMPLATES)?;
+            places = united(&places, &builtin::TEMPLATE_LABELS)?;
             places = united(&places, &configuration.template_labels)?;
         }
         if entry.include_volume_claim_templates {
-            places = united(&places, &[CLAIMS])?;
+            places = united(&places, &[builtin::CLAIM_LABELS])?;
             places = united(&places, &configuration.volume_claim_template_labels)?;
         }
-        united(&places, &[METADATA])
+        united(&places, &[builtin::LABELS])
     };
     let field_specs = places().map_err(|message| BuildError::new("labels", message))?;
     Ok(Labels {
@@ -171,8 +72,9 @@ pub(super) fn of(
     })
 }
 
-/// `commonLabels`; kustomize runs the transformer as soon as there are labels of either sort.
-pub(super) fn common_of(
+/// Returns the transformer for `commonLabels`. As in kustomize, it is present if either
+/// `commonLabels` or `labels` is set.
+pub(crate) fn common_from_kustomization(
     kustomization: &Kustomization,
     configuration: &Configuration,
 ) -> Result<Option<Labels>, BuildError> {
@@ -180,7 +82,7 @@ pub(super) fn common_of(
     if labels.is_empty() && kustomization.labels.is_empty() {
         return Ok(None);
     }
-    let field_specs = united(&common(), &configuration.common_labels);
+    let field_specs = united(&builtin::common_labels(), &configuration.common_labels);
     let field_specs = field_specs.map_err(|message| BuildError::new("commonLabels", message))?;
     Ok(Some(Labels {
         labels,
@@ -190,12 +92,12 @@ pub(super) fn common_of(
 
 impl Transform for Labels {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
-        put(resources, &self.labels, &self.field_specs)
+        set_pairs(resources, &self.labels, &self.field_specs)
     }
 }
 
-/// Sets pairs in maps of labels or annotations.
-pub(super) fn put(
+/// Sets keys in maps of labels or annotations.
+pub(crate) fn set_pairs(
     resources: &mut [Resource],
     pairs: &BTreeMap<String, String>,
     places: &[FieldSpec],
@@ -205,7 +107,7 @@ pub(super) fn put(
     }
     for resource in resources.iter_mut() {
         let id = resource.id();
-        // The keys that are new, with the maps that get them.
+        // The new keys, with the maps that they are added to.
         let mut new: BTreeMap<&str, Vec<Cow<'static, str>>> = BTreeMap::new();
         for place in places.iter().filter(|place| place.selects(&id)) {
             let put = &mut |map: &mut Node| {
@@ -227,11 +129,13 @@ pub(super) fn put(
                 .visit(&mut resource.node, put)
                 .map_err(|message| format!("{id}: {message}"))?;
         }
-        resource.settle();
+        resource.update_aliased_values();
         for (key, mut maps) in new {
             maps.dedup();
             let text = pairs.get(key).map(String::as_str).unwrap_or_default();
-            resource.shared.extend(Shared::new(key, text, maps));
+            resource
+                .aliased_values
+                .extend(AliasedValue::new(key, text, maps));
         }
     }
     check_ids(resources)

@@ -1,5 +1,5 @@
-//! `namePrefix` and `nameSuffix`: what is put before and after the names of objects. What refers to an
-//! object by its name follows at the end of the build.
+//! `namePrefix` and `nameSuffix`: changes the names of objects. References are updated at the end
+//! of the build.
 //!
 //! ```yaml
 //! # the kustomization
@@ -14,19 +14,20 @@
 use serde::Deserialize;
 
 use super::Transform;
-use crate::kustomize::configuration::{Configuration, united};
-use crate::kustomize::field::{FieldSpec, anywhere, set_scalar};
-use crate::kustomize::kustomization::Kustomization;
+use crate::kustomize::BuildError;
+use crate::kustomize::go::json;
 use crate::kustomize::resource::{Id, Resource};
-use crate::kustomize::{BuildError, json};
+use crate::kustomize::schema::builtin;
+use crate::kustomize::schema::configuration::{Configuration, united};
+use crate::kustomize::schema::field_spec::FieldSpec;
+use crate::kustomize::schema::kustomization::Kustomization;
+use crate::kustomize::tree::walk::set_scalar;
 use crate::yaml::Node;
 
 const NAME: &str = "metadata/name";
 
-pub(in crate::kustomize) const FIELDS: [FieldSpec; 1] = [anywhere(NAME, false)];
-
-/// Puts a text before or after names.
-pub(super) struct Affix {
+/// Adds a prefix or suffix to names.
+pub(crate) struct Affix {
     text: String,
     side: Side,
     fields: Vec<FieldSpec>,
@@ -38,10 +39,10 @@ enum Side {
     After,
 }
 
-/// The config of the transformers of either side.
+/// The config of the prefix and suffix transformers.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Config {
+pub(crate) struct Config {
     prefix: String,
     suffix: String,
     field_specs: Option<Vec<FieldSpec>>,
@@ -52,7 +53,7 @@ impl Config {
         Ok(Affix {
             text: self.prefix,
             side: Side::Before,
-            fields: named(self.field_specs)?,
+            fields: required(self.field_specs)?,
         })
     }
 
@@ -60,27 +61,27 @@ impl Config {
         Ok(Affix {
             text: self.suffix,
             side: Side::After,
-            fields: named(self.field_specs)?,
+            fields: required(self.field_specs)?,
         })
     }
 
-    pub fn both(self) -> Result<Both, String> {
+    pub fn both(self) -> Result<PrefixSuffixTransformer, String> {
         let suffix = Self {
             suffix: self.suffix.clone(),
             field_specs: self.field_specs.clone(),
             ..Self::default()
         };
-        Ok(Both(self.prefix()?, suffix.suffix()?))
+        Ok(PrefixSuffixTransformer(self.prefix()?, suffix.suffix()?))
     }
 }
 
-fn named(fields: Option<Vec<FieldSpec>>) -> Result<Vec<FieldSpec>, String> {
+fn required(fields: Option<Vec<FieldSpec>>) -> Result<Vec<FieldSpec>, String> {
     fields.ok_or_else(|| {
         "fieldSpecs is missing; it names the fields to change, such as metadata/name".to_owned()
     })
 }
 
-pub(super) fn prefix_of(
+pub(crate) fn prefix_from_kustomization(
     kustomization: &Kustomization,
     configuration: &Configuration,
 ) -> Result<Option<Affix>, BuildError> {
@@ -92,7 +93,7 @@ pub(super) fn prefix_of(
     )
 }
 
-pub(super) fn suffix_of(
+pub(crate) fn suffix_from_kustomization(
     kustomization: &Kustomization,
     configuration: &Configuration,
 ) -> Result<Option<Affix>, BuildError> {
@@ -113,7 +114,8 @@ fn affix(
     if text.is_empty() {
         return Ok(None);
     }
-    let fields = united(&FIELDS, more).map_err(|message| BuildError::new(field, message))?;
+    let fields =
+        united(&builtin::NAMES, more).map_err(|message| BuildError::new(field, message))?;
     Ok(Some(Affix {
         text: text.to_owned(),
         side,
@@ -125,16 +127,16 @@ impl Transform for Affix {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         for resource in resources {
             let original = resource.original_id();
-            if has_a_name_that_means_something(&original) {
+            if keeps_its_name(&original) {
                 continue;
             }
             let present = resource.id();
             for field in self.fields.iter().filter(|field| field.selects(&original)) {
                 if field.path == NAME {
-                    self.note(resource);
+                    self.record(resource);
                 }
                 if field.selects(&present) {
-                    field.visit(&mut resource.node, &mut |node| self.put(node))?;
+                    field.visit(&mut resource.node, &mut |node| self.add(node))?;
                 }
             }
         }
@@ -143,18 +145,18 @@ impl Transform for Affix {
 }
 
 impl Affix {
-    /// An object keeps what its name was, and what was put around it.
-    fn note(&self, resource: &mut Resource) {
+    /// Records the affix, and unless it is empty the id before the change.
+    fn record(&self, resource: &mut Resource) {
         match self.side {
             Side::Before => resource.prefixes.push(self.text.clone()),
             Side::After => resource.suffixes.push(self.text.clone()),
         }
         if !self.text.is_empty() {
-            resource.remember();
+            resource.record_id();
         }
     }
 
-    fn put(&self, node: &mut Node) -> Result<(), String> {
+    fn add(&self, node: &mut Node) -> Result<(), String> {
         let name = node.as_str().unwrap_or_default();
         let new = match self.side {
             Side::Before => json::text(&format!("{}{name}", self.text)),
@@ -164,17 +166,17 @@ impl Affix {
     }
 }
 
-/// Both sides by one config.
-pub(super) struct Both(Affix, Affix);
+/// A `PrefixSuffixTransformer`.
+pub(crate) struct PrefixSuffixTransformer(Affix, Affix);
 
-impl Transform for Both {
+impl Transform for PrefixSuffixTransformer {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         self.0.apply(resources)?;
         self.1.apply(resources)
     }
 }
 
-fn has_a_name_that_means_something(id: &Id) -> bool {
+fn keeps_its_name(id: &Id) -> bool {
     match id.kind.as_str() {
         "CustomResourceDefinition" | "Namespace" => true,
         "APIService" => id.group == "apiregistration.k8s.io",

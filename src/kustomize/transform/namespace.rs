@@ -1,4 +1,4 @@
-//! `namespace`: the namespace of every object that can have one.
+//! `namespace`: sets the namespace of every namespaced object.
 //!
 //! ```yaml
 //! # the kustomization
@@ -18,52 +18,38 @@ use std::collections::HashSet;
 use serde::Deserialize;
 
 use super::Transform;
-use crate::kustomize::configuration::{Configuration, united};
-use crate::kustomize::field::{self, FieldSpec, at, set_scalar};
-use crate::kustomize::kustomization::{Kustomization, Metadata};
+use crate::kustomize::BuildError;
+use crate::kustomize::go::json;
 use crate::kustomize::resource::Resource;
-use crate::kustomize::{BuildError, json};
+use crate::kustomize::schema::builtin;
+use crate::kustomize::schema::configuration::{Configuration, united};
+use crate::kustomize::schema::field_spec::FieldSpec;
+use crate::kustomize::schema::kustomization::{Kustomization, Metadata};
+use crate::kustomize::tree::walk;
+use crate::kustomize::tree::walk::set_scalar;
 use crate::yaml::{Node, Value};
 
-/// Places beside `metadata.namespace`.
-pub(in crate::kustomize) const FIELDS: [FieldSpec; 3] = [
-    at("", "Namespace", "metadata/name", true),
-    at(
-        "apiregistration.k8s.io",
-        "APIService",
-        "spec/service/namespace",
-        true,
-    ),
-    at(
-        "apiextensions.k8s.io",
-        "CustomResourceDefinition",
-        "spec/conversion/webhook/clientConfig/service/namespace",
-        false,
-    ),
-];
-
-/// Sets the namespace.
-pub(super) struct Namespace {
+pub(crate) struct Namespace {
     namespace: String,
     fields: Vec<FieldSpec>,
     unset_only: bool,
     subjects: Subjects,
 }
 
-/// Which subjects of a binding get the namespace.
+/// `setRoleBindingSubjects`: which subjects of a binding get the namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Subjects {
-    /// The account `default`. The others follow their objects when references are fixed.
+    /// The service account `default`. Other subjects follow when references are updated.
     Default,
-    /// Every account.
+    /// All service accounts.
     Accounts,
     None,
 }
 
-/// The config of a transformer.
+/// The config of a `NamespaceTransformer`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Config {
+pub(crate) struct Config {
     metadata: Metadata,
     field_specs: Vec<FieldSpec>,
     unset_only: bool,
@@ -71,7 +57,7 @@ pub(super) struct Config {
 }
 
 impl Config {
-    pub fn checked(self) -> Result<Namespace, String> {
+    pub fn into_transformer(self) -> Result<Namespace, String> {
         let subjects = match self.set_role_binding_subjects.as_str() {
             "" | "defaultOnly" => Subjects::Default,
             "allServiceAccounts" => Subjects::Accounts,
@@ -92,7 +78,7 @@ impl Config {
     }
 }
 
-pub(super) fn of(
+pub(crate) fn from_kustomization(
     kustomization: &Kustomization,
     configuration: &Configuration,
 ) -> Result<Option<Namespace>, BuildError> {
@@ -100,7 +86,7 @@ pub(super) fn of(
     if namespace.is_empty() {
         return Ok(None);
     }
-    let fields = united(&FIELDS, &configuration.namespace);
+    let fields = united(&builtin::NAMESPACES, &configuration.namespace);
     let fields = fields.map_err(|message| BuildError::new("namespace", message))?;
     Ok(Some(Namespace {
         namespace,
@@ -119,7 +105,7 @@ impl Transform for Namespace {
             .iter_mut()
             .filter(|resource| !resource.is_from_helm)
         {
-            self.move_here(resource)
+            self.set_in(resource)
                 .map_err(|message| format!("{}: {message}", resource.id()))?;
         }
         let mut seen = HashSet::new();
@@ -137,12 +123,12 @@ impl Transform for Namespace {
 }
 
 impl Namespace {
-    fn move_here(&self, resource: &mut Resource) -> Result<(), String> {
-        resource.remember();
+    fn set_in(&self, resource: &mut Resource) -> Result<(), String> {
+        resource.record_id();
         let id = resource.id();
         if !id.is_cluster_scoped() {
-            self.set(field::entry(
-                field::entry(&mut resource.node, "metadata"),
+            self.set(walk::entry(
+                walk::entry(&mut resource.node, "metadata"),
                 "namespace",
             ))?;
         }
@@ -150,12 +136,13 @@ impl Namespace {
         if is_binding {
             self.set_subjects(resource)?;
         }
-        // Names are only set where the name is a namespace of the core API.
+        // `metadata/name` is only set in objects of the core API, where it is the name of a
+        // Namespace.
         let is_core = resource.node.get("apiVersion").and_then(Node::as_str) == Some("v1");
         for spec in self.fields.iter().filter(|spec| spec.selects(&id)) {
             let is_special = spec.path == "metadata/namespace"
                 || (spec.path == "metadata/name" && !is_core)
-                || (is_binding && is_about_bindings(spec));
+                || (is_binding && is_subject_namespace(spec));
             if !is_special {
                 let mut change = |node: &mut Node| self.set(node);
                 spec.visit(&mut resource.node, &mut change)?;
@@ -174,7 +161,7 @@ impl Namespace {
     }
 
     fn set_subjects(&self, binding: &mut Resource) -> Result<(), String> {
-        let Some(subjects) = field::get_mut(&mut binding.node, "subjects") else {
+        let Some(subjects) = walk::get_mut(&mut binding.node, "subjects") else {
             return Ok(());
         };
         let Value::Sequence(subjects) = &mut subjects.value else {
@@ -189,13 +176,13 @@ impl Namespace {
             .iter_mut()
             .filter(|subject| subject.get(member).and_then(Node::as_str) == Some(text))
         {
-            self.set(field::entry(subject, "namespace"))?;
+            self.set(walk::entry(subject, "namespace"))?;
         }
         Ok(())
     }
 }
 
-/// Subjects have their own setting.
-fn is_about_bindings(spec: &FieldSpec) -> bool {
+/// Returns true if a field spec is about subjects, which `setRoleBindingSubjects` controls instead.
+fn is_subject_namespace(spec: &FieldSpec) -> bool {
     matches!(&*spec.kind, "RoleBinding" | "ClusterRoleBinding") && spec.path == "subjects/namespace"
 }

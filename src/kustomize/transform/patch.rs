@@ -1,7 +1,7 @@
-//! `patches`: which objects a patch changes, and how.
+//! `patches`: applies JSON patches and strategic merge patches.
 //!
-//! A patch that is a list is a JSON patch and needs a target. Any other is a strategic merge patch:
-//! with a target it changes all that the target selects, without one the object of its own id.
+//! A patch that is a list is a JSON patch and needs a target. Any other patch is a strategic merge
+//! patch: with a target it changes all selected objects, without one the object with its own id.
 //!
 //! ```yaml
 //! # the kustomization
@@ -16,33 +16,22 @@
 
 use std::rc::Rc;
 
-use serde::Deserialize;
-
 use super::{Part, Transform};
-use crate::kustomize::json_patch::{self, Operation};
-use crate::kustomize::resource::Resource;
-use crate::kustomize::schema::Schema;
-use crate::kustomize::selector::{Selector, Target};
-use crate::kustomize::setup::Setup;
-use crate::kustomize::strategic::{self, Index, Merging, Options};
-use crate::kustomize::{BuildError, document};
+use crate::kustomize::BuildError;
+use crate::kustomize::load::setup::Setup;
+use crate::kustomize::resource::json_patch::Operation;
+use crate::kustomize::resource::selector::Selector;
+use crate::kustomize::resource::strategic::{Index, StrategicMergePatch};
+use crate::kustomize::resource::{Resource, document, json_patch, strategic};
+use crate::kustomize::schema::openapi::Schema;
+use crate::kustomize::schema::patch::{Patch, PatchOptions};
 use crate::yaml::Node;
 
-/// An entry of `patches` or `patchesJson6902`, and the config of a transformer.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(in crate::kustomize) struct Patch {
-    pub path: String,
-    pub patch: String,
-    pub target: Option<Target>,
-    pub options: Option<Options>,
-}
+/// The name of an inline patch in errors.
+pub(crate) const INLINE: &str = "the inline patch";
 
-/// What an inline patch is called in errors.
-pub(super) const INLINE: &str = "the inline patch";
-
-/// A patch that was read.
-pub(in crate::kustomize) struct Patching {
+/// A parsed patch.
+pub(crate) struct PatchTransformer {
     /// None if it is inline.
     file: Option<String>,
     selector: Option<Selector>,
@@ -54,13 +43,13 @@ enum Change {
     Operations(Vec<Operation>),
     Merge {
         documents: Vec<Node>,
-        options: Options,
+        options: PatchOptions,
         schema: Rc<Schema>,
     },
 }
 
 impl Patch {
-    pub fn set_up(&self, setup: &mut Setup<'_, '_>) -> Result<Patching, BuildError> {
+    pub fn set_up(&self, setup: &mut Setup<'_, '_>) -> Result<PatchTransformer, BuildError> {
         let field = setup.field;
         let bad = |message: String| BuildError::new(field, message);
         let inline = self.patch.trim();
@@ -74,7 +63,7 @@ impl Patch {
         };
         let failed =
             |message: String| bad(format!("{}: {message}", file.as_deref().unwrap_or(INLINE)));
-        let unable =
+        let unparsable =
             |message: String| failed(format!("unable to parse SM or JSON patch: {message}"));
         let selector = self.target.as_ref().map(Selector::new).transpose();
         let selector = selector.map_err(|message| bad(format!("target: {message}")))?;
@@ -85,13 +74,13 @@ impl Patch {
             Some(operations) => Change::Operations(operations),
             None => {
                 let options = self.options.unwrap_or_default();
-                let documents = document::objects(&text).map_err(unable)?.into_iter();
+                let documents = document::objects(&text).map_err(unparsable)?.into_iter();
                 let documents = match (
                     &selector,
                     options.allow_name_change || options.allow_kind_change,
                 ) {
-                    (Some(_), _) => documents.map(strategic::with_texts).collect(),
-                    (None, true) => documents.map(strategic::with_text_annotations).collect(),
+                    (Some(_), _) => documents.map(strategic::with_string_metadata).collect(),
+                    (None, true) => documents.map(strategic::with_string_annotations).collect(),
                     (None, false) => documents.collect(),
                 };
                 Change::Merge {
@@ -101,7 +90,7 @@ impl Patch {
                 }
             }
         };
-        Ok(Patching {
+        Ok(PatchTransformer {
             file,
             selector,
             change,
@@ -110,28 +99,29 @@ impl Patch {
     }
 }
 
-/// The patches of a kustomization.
-pub(super) fn of(
+/// Returns the transformers for the patches of a kustomization. Consecutive patches that change no
+/// name share an index.
+pub(crate) fn from_entries(
     patches: &[Patch],
     setup: &mut Setup<'_, '_>,
-) -> Result<Vec<Patching>, BuildError> {
+) -> Result<Vec<PatchTransformer>, BuildError> {
     let mut index = Rc::<Index>::default();
     let mut all = Vec::new();
     for patch in patches {
-        let mut patching = patch.set_up(setup)?;
-        if patching.keeps_names() {
-            patching.index = index.clone();
+        let mut transformer = patch.set_up(setup)?;
+        if transformer.can_share_index() {
+            transformer.index = index.clone();
         } else {
             index = Rc::default();
         }
-        all.push(patching);
+        all.push(transformer);
     }
     Ok(all)
 }
 
-impl Patching {
-    /// Whether it can change no name, and finds its object by one.
-    fn keeps_names(&self) -> bool {
+impl PatchTransformer {
+    /// Returns true if the patch finds its object by id and cannot change a name.
+    fn can_share_index(&self) -> bool {
         let Change::Merge { options, .. } = &self.change else {
             return false;
         };
@@ -139,7 +129,7 @@ impl Patching {
     }
 }
 
-impl Transform for Patching {
+impl Transform for PatchTransformer {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         let done = match (&self.change, &self.selector) {
             (Change::Operations(operations), Some(selector)) => {
@@ -156,23 +146,23 @@ impl Transform for Patching {
             ) => {
                 if selector.is_some() && documents.len() > 1 {
                     Err(
-                        "several strategic merge patches in one entry must not have a target; \
-                         make an entry of each"
+                        "an entry with several strategic merge patches must not have a target; use one entry per patch"
                             .into(),
                     )
                 } else {
                     documents.iter().try_for_each(|patch| {
-                        let merging = Merging {
+                        let strategic_patch = StrategicMergePatch {
                             patch,
                             options: *options,
                             schema,
                             is_copied: selector.is_some(),
                         };
                         match selector {
-                            Some(selector) => {
-                                merging.onto_all(resources, |resource| selector.selects(resource))
-                            }
-                            None => merging.onto_its_own(resources, &self.index),
+                            Some(selector) => strategic_patch
+                                .apply_to_selected(resources, |resource| {
+                                    selector.selects(resource)
+                                }),
+                            None => strategic_patch.apply_by_id(resources, &self.index),
                         }
                     })
                 }

@@ -1,4 +1,4 @@
-//! `replacements`: a value of one object, written into fields of others.
+//! `replacements`: copies a value of one object into fields of others.
 //!
 //! ```yaml
 //! # the kustomization
@@ -18,75 +18,39 @@
 use serde::Deserialize;
 
 use super::{Part, Transform};
-use crate::kustomize::decode::{Unknown, decode};
-use crate::kustomize::fieldpath::{lookup, split, visit};
-use crate::kustomize::resource::{Id, Resource, check_ids};
-use crate::kustomize::selector::{Selector, Target};
-use crate::kustomize::setup::Setup;
-use crate::kustomize::{BuildError, document, json};
+use crate::kustomize::BuildError;
+use crate::kustomize::go::decode::{Unknown, decode};
+use crate::kustomize::go::json;
+use crate::kustomize::load::setup::Setup;
+use crate::kustomize::resource::selector::Selector;
+use crate::kustomize::resource::{Id, Resource, check_ids, document};
+use crate::kustomize::schema::patch::Target;
+use crate::kustomize::schema::replacement::{
+    FieldOptions, Replacement, SourceSelector, TargetSelector,
+};
+use crate::kustomize::schema::settings;
+use crate::kustomize::tree::fieldpath::{lookup, split, visit};
 use crate::yaml::resolve::Meaning;
 use crate::yaml::{Node, Style, Value};
 
-/// The field that is meant when none is named.
+/// The default field path.
 const NAME: &str = "metadata.name";
 
-/// An entry of `replacements`, inline or a file's name.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(in crate::kustomize) struct Replacement {
-    path: String,
-    source: Option<Source>,
-    source_value: Option<String>,
-    targets: Option<Vec<Into>>,
-}
+/// The replacements of a kustomization, with those in files loaded.
+pub(crate) struct Replacements(Vec<LocatedReplacement>);
 
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Source {
-    group: String,
-    version: String,
-    kind: String,
-    name: String,
-    namespace: String,
-    field_path: String,
-    options: Option<Options>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Into {
-    select: Option<Target>,
-    reject: Vec<Target>,
-    field_paths: Vec<String>,
-    options: Option<Options>,
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Options {
-    delimiter: String,
-    index: i64,
-    /// Accepted, and without effect, as in kustomize.
-    #[serde(rename = "encoding")]
-    _encoding: String,
-    create: bool,
-}
-
-/// The replacements of one kustomization, read.
-pub(super) struct Replacements(Vec<Named>);
-
-/// A replacement, and where it is.
-struct Named {
+/// A replacement and its location.
+struct LocatedReplacement {
     entry: usize,
     /// None if it is inline.
     file: Option<String>,
     replacement: Replacement,
 }
 
-/// The config of a transformer.
+/// The config of a `ReplacementTransformer`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Config {
+pub(crate) struct Config {
     replacements: Vec<Replacement>,
 }
 
@@ -96,7 +60,7 @@ impl Config {
         for (entry, replacement) in self.replacements.into_iter().enumerate() {
             let path = &replacement.path;
             if path.is_empty() {
-                all.push(Named {
+                all.push(LocatedReplacement {
                     entry,
                     file: None,
                     replacement,
@@ -112,7 +76,7 @@ impl Config {
             }
             let bytes = setup.read(path)?;
             let read = from_file(&bytes).map_err(failed)?.into_iter();
-            all.extend(read.map(|replacement| Named {
+            all.extend(read.map(|replacement| LocatedReplacement {
                 entry,
                 file: Some(path.clone()),
                 replacement,
@@ -122,7 +86,7 @@ impl Config {
     }
 }
 
-pub(super) fn of(
+pub(crate) fn from_entries(
     entries: &[Replacement],
     setup: &mut Setup<'_, '_>,
 ) -> Result<Option<Replacements>, BuildError> {
@@ -156,7 +120,7 @@ impl Transform for Replacements {
     }
 }
 
-impl Transform for Named {
+impl Transform for LocatedReplacement {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         let written = self.replacement.write(resources);
         written.map_err(|message| {
@@ -167,9 +131,9 @@ impl Transform for Named {
     }
 }
 
-/// One replacement, or a list of them.
+/// Parses a file with one replacement or a list of them.
 fn from_file(bytes: &[u8]) -> Result<Vec<Replacement>, String> {
-    let value = document::settings(bytes)?.ok_or("it is empty")?;
+    let value = settings::read(bytes)?.ok_or("it is empty")?;
     match value.is_array() {
         true => decode(&value, Unknown::Ignored),
         false => decode(&value, Unknown::Ignored).map(|replacement| vec![replacement]),
@@ -196,15 +160,18 @@ impl Replacement {
     }
 }
 
-impl Source {
+impl SourceSelector {
     fn value(&self, resources: &[Resource]) -> Result<Node, String> {
-        let selects = |resource: &&Resource| resource.any_id(|id| self.is(id));
+        let selects = |resource: &&Resource| resource.any_id(|id| self.matches(id));
         let mut found = resources.iter().filter(selects);
         let source = found
             .next()
-            .ok_or_else(|| format!("nothing selected by {}", self.text()))?;
+            .ok_or_else(|| format!("nothing selected by {}", self.display_id()))?;
         if found.next().is_some() {
-            return Err(format!("multiple matches for selector {}", self.text()));
+            return Err(format!(
+                "multiple matches for selector {}",
+                self.display_id()
+            ));
         }
         let path = if self.field_path.is_empty() {
             NAME
@@ -222,7 +189,7 @@ impl Source {
         let node = node.ok_or_else(|| {
             format!(
                 "fieldPath `{path}` is missing for replacement source {}",
-                self.text()
+                self.display_id()
             )
         })?;
         match self
@@ -235,7 +202,7 @@ impl Source {
         }
     }
 
-    fn is(&self, id: &Id) -> bool {
+    fn matches(&self, id: &Id) -> bool {
         let fits = |wanted: &str, got: &str| wanted.is_empty() || wanted == got;
         fits(&self.group, &id.group)
             && fits(&self.version, &id.version)
@@ -244,7 +211,7 @@ impl Source {
             && (fits(&self.namespace, &id.namespace) || self.namespace == id.effective_namespace())
     }
 
-    fn text(&self) -> String {
+    fn display_id(&self) -> String {
         let Self {
             group,
             version,
@@ -259,14 +226,14 @@ impl Source {
             kind,
             name,
             namespace,
-            scope_is_told: false,
+            cluster_scoped_by_schema: false,
         }
         .to_string()
     }
 }
 
-impl Options {
-    /// One part of a text.
+impl FieldOptions {
+    /// Returns the part of a scalar at `index`.
     fn part(&self, node: &Node) -> Result<Node, String> {
         let Value::Scalar(text, style) = &node.value else {
             return Err("delimiter option can only be used with scalar nodes".into());
@@ -286,8 +253,9 @@ impl Options {
         })
     }
 
-    /// A text with one part changed; an index before or beyond its parts adds one.
-    fn joined(&self, old: &str, new: &str) -> String {
+    /// Replaces the part of a string at `index`. A negative index adds a part at the start, an
+    /// index beyond the end adds one at the end.
+    fn replace_part(&self, old: &str, new: &str) -> String {
         let mut parts: Vec<&str> = old.split(&self.delimiter).collect();
         match usize::try_from(self.index) {
             Err(_) => parts.insert(0, new),
@@ -300,7 +268,7 @@ impl Options {
     }
 }
 
-impl Into {
+impl TargetSelector {
     fn write(&self, resources: &mut [Resource], value: &Node) -> Result<(), String> {
         let select = Selector::new(
             self.select
@@ -319,7 +287,7 @@ impl Into {
                 annotation_selector: target.annotation_selector.clone(),
                 ..Target::default()
             };
-            // What says nothing rejects nothing.
+            // An empty selector rejects nothing.
             for part in [id, texts]
                 .into_iter()
                 .filter(|part| *part != Target::default())
@@ -339,8 +307,8 @@ impl Into {
             for path in &paths {
                 self.write_at(resource, path, value)?;
             }
-            resource.is_plain = false;
-            resource.settle();
+            resource.is_json_normalized = false;
+            resource.update_aliased_values();
             document::quote_annotations(resource);
         }
         Ok(())
@@ -367,8 +335,9 @@ impl Into {
     }
 }
 
-/// Into a scalar goes the text alone, and what was text stays text.
-fn set(field: &mut Node, value: &Node, options: &Options) -> Result<(), String> {
+/// Writes a value into a field. A scalar field takes only the text of the value, and a string stays
+/// a string.
+fn set(field: &mut Node, value: &Node, options: &FieldOptions) -> Result<(), String> {
     let new = value.as_str().unwrap_or_default();
     match &mut field.value {
         Value::Scalar(text, style) => {
@@ -378,7 +347,7 @@ fn set(field: &mut Node, value: &Node, options: &Options) -> Result<(), String> 
             *text = if options.delimiter.is_empty() {
                 new.into()
             } else {
-                options.joined(text, new).into()
+                options.replace_part(text, new).into()
             };
         }
         _ if !options.delimiter.is_empty() => {

@@ -1,4 +1,4 @@
-//! `replicas`: how many pods workloads have.
+//! `replicas`: sets the number of replicas of workloads.
 //!
 //! ```yaml
 //! # the kustomization
@@ -13,37 +13,35 @@ use serde::Deserialize;
 
 use super::Transform;
 use crate::kustomize::BuildError;
-use crate::kustomize::configuration::{Configuration, united};
-use crate::kustomize::field::{FieldSpec, at, set_scalar};
-use crate::kustomize::kustomization::Replicas;
 use crate::kustomize::resource::Resource;
+use crate::kustomize::schema::builtin;
+use crate::kustomize::schema::configuration::{Configuration, united};
+use crate::kustomize::schema::field_spec::FieldSpec;
+use crate::kustomize::schema::kustomization::Replicas;
+use crate::kustomize::tree::walk::set_scalar;
 use crate::yaml::{Node, Style, Value};
 
-pub(in crate::kustomize) const FIELDS: [FieldSpec; 4] = [
-    at("", "Deployment", "spec/replicas", true),
-    at("", "ReplicationController", "spec/replicas", true),
-    at("", "ReplicaSet", "spec/replicas", true),
-    at("", "StatefulSet", "spec/replicas", true),
-];
-
-/// Sets the count of the workloads of one name.
+/// Sets the number of replicas of the workloads with a name.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Count {
+pub(crate) struct ReplicaCountTransformer {
     replica: Replicas,
     field_specs: Vec<FieldSpec>,
 }
 
-pub(super) fn of(replicas: &Replicas, configuration: &Configuration) -> Result<Count, BuildError> {
-    let field_specs = united(&FIELDS, &configuration.replicas);
+pub(crate) fn from_entry(
+    replicas: &Replicas,
+    configuration: &Configuration,
+) -> Result<ReplicaCountTransformer, BuildError> {
+    let field_specs = united(&builtin::REPLICAS, &configuration.replicas);
     let field_specs = field_specs.map_err(|message| BuildError::new("replicas", message))?;
-    Ok(Count {
+    Ok(ReplicaCountTransformer {
         replica: replicas.clone(),
         field_specs,
     })
 }
 
-impl Transform for Count {
+impl Transform for ReplicaCountTransformer {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         let mut found = false;
         for field in &self.field_specs {

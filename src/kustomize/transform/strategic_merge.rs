@@ -1,4 +1,4 @@
-//! `patchesStrategicMerge`: patches that look like the objects of their own ids.
+//! `patchesStrategicMerge`: applies patches to the objects with the same ids.
 //!
 //! ```yaml
 //! # the kustomization
@@ -16,33 +16,34 @@ use serde::Deserialize;
 
 use super::patch::INLINE;
 use super::{Part, Transform};
-use crate::kustomize::kustomization::Kustomization;
-use crate::kustomize::resource::Resource;
-use crate::kustomize::schema::Schema;
-use crate::kustomize::setup::Setup;
-use crate::kustomize::strategic::{self, Index, Merging, Options};
-use crate::kustomize::{BuildError, document};
+use crate::kustomize::BuildError;
+use crate::kustomize::load::setup::Setup;
+use crate::kustomize::resource::strategic::{Index, StrategicMergePatch};
+use crate::kustomize::resource::{Resource, document, strategic};
+use crate::kustomize::schema::kustomization::Kustomization;
+use crate::kustomize::schema::openapi::Schema;
+use crate::kustomize::schema::patch::PatchOptions;
 use crate::yaml::Node;
 
-/// The config of a transformer.
+/// The config of a `PatchStrategicMergeTransformer`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Config {
-    /// Names of files, or patches themselves.
+pub(crate) struct Config {
+    /// File names, or inline patches.
     paths: Vec<String>,
     patches: String,
 }
 
-/// Patches that were read.
-pub(super) struct Patches {
+/// The parsed patches.
+pub(crate) struct Patches {
     documents: Vec<Document>,
     schema: Rc<Schema>,
     index: Index,
 }
 
-/// One of them.
+/// One patch document.
 struct Document {
-    /// Which of the paths it is from.
+    /// The index in `paths`; one past the end for `patches`.
     entry: usize,
     /// None if it is inline.
     file: Option<String>,
@@ -60,7 +61,7 @@ impl Config {
             let read = document::objects(text)
                 .map_err(failed)?
                 .into_iter()
-                .map(strategic::with_texts);
+                .map(strategic::with_string_metadata);
             documents.extend(read.map(|patch| Document {
                 entry,
                 file: file.map(str::to_owned),
@@ -81,7 +82,7 @@ impl Config {
         if documents.is_empty() {
             return Err(BuildError::new(
                 field,
-                "there is no patch; it needs paths or patches",
+                "no patch is given; set paths or patches",
             ));
         }
         Ok(Patches {
@@ -92,7 +93,7 @@ impl Config {
     }
 }
 
-pub(super) fn of(
+pub(crate) fn from_kustomization(
     kustomization: &Kustomization,
     setup: &mut Setup<'_, '_>,
 ) -> Result<Option<Patches>, BuildError> {
@@ -111,7 +112,7 @@ pub(super) fn of(
 impl Transform for Patches {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         self.documents.iter().try_for_each(|document| {
-            Patching {
+            DocumentPatch {
                 document,
                 patches: self,
             }
@@ -125,7 +126,7 @@ impl Transform for Patches {
             file: document.file.as_deref(),
             key: "",
             has_lines: true,
-            work: Box::new(Patching {
+            work: Box::new(DocumentPatch {
                 document,
                 patches: self,
             }),
@@ -134,25 +135,25 @@ impl Transform for Patches {
     }
 }
 
-/// One patch at work.
-struct Patching<'a> {
+/// Applies one document of the patches.
+struct DocumentPatch<'a> {
     document: &'a Document,
     patches: &'a Patches,
 }
 
-impl Transform for Patching<'_> {
+impl Transform for DocumentPatch<'_> {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         let Document { file, patch, .. } = self.document;
         let Patches { schema, index, .. } = self.patches;
-        let merging = Merging {
+        let strategic_patch = StrategicMergePatch {
             patch,
-            options: Options::default(),
+            options: PatchOptions::default(),
             schema,
             is_copied: true,
         };
         let origin = file.as_deref().unwrap_or(INLINE);
-        merging
-            .onto_its_own(resources, index)
+        strategic_patch
+            .apply_by_id(resources, index)
             .map_err(|message| format!("{origin}: {message}"))
     }
 }

@@ -1,5 +1,5 @@
-//! The `ValueAddTransformer`, which has no field of its own: one text, written into fields of many
-//! objects.
+//! `ValueAddTransformer`, which no field of a kustomization configures: writes one string into
+//! fields of many objects.
 //!
 //! ```yaml
 //! # the kustomization
@@ -19,40 +19,44 @@
 use serde::Deserialize;
 
 use super::Transform;
-use crate::kustomize::decode::{Unknown, decode};
-use crate::kustomize::field::{self, FieldSpec, anywhere, set_scalar};
+use crate::kustomize::BuildError;
+use crate::kustomize::go::decode::{Unknown, decode};
+use crate::kustomize::go::json;
+use crate::kustomize::load::setup::Setup;
 use crate::kustomize::resource::Resource;
-use crate::kustomize::selector::{Selector, Target};
-use crate::kustomize::setup::Setup;
-use crate::kustomize::{BuildError, document, json};
+use crate::kustomize::resource::selector::Selector;
+use crate::kustomize::schema::field_spec::{FieldSpec, anywhere};
+use crate::kustomize::schema::patch::Target;
+use crate::kustomize::schema::settings;
+use crate::kustomize::tree::walk;
+use crate::kustomize::tree::walk::set_scalar;
 use crate::yaml::Node;
 
-/// The config of a transformer.
+/// The config of a `ValueAddTransformer`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Config {
+pub(crate) struct Config {
     value: String,
-    targets: Vec<Place>,
+    targets: Vec<TargetSpec>,
     target_file_path: String,
 }
 
-/// Where the value goes.
+/// A field that gets the value.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Place {
+struct TargetSpec {
     selector: Option<Target>,
     field_path: String,
-    /// Which part of a path the value becomes, from 1; 0 puts it in the place of the whole field.
+    /// The position of the value as a part of the field's path, from 1; 0 replaces the whole field.
     file_path_position: i64,
 }
 
-/// Writes a value.
-pub(super) struct ValueAdd {
+pub(crate) struct ValueAdd {
     value: String,
-    targets: Vec<Written>,
+    targets: Vec<ValueTarget>,
 }
 
-struct Written {
+struct ValueTarget {
     selector: Option<Selector>,
     field: FieldSpec,
     position: usize,
@@ -80,7 +84,7 @@ impl Config {
         let targets = self
             .targets
             .into_iter()
-            .map(Place::checked)
+            .map(TargetSpec::into_target)
             .collect::<Result<_, _>>()
             .map_err(bad)?;
         Ok(ValueAdd {
@@ -90,13 +94,13 @@ impl Config {
     }
 }
 
-fn more_targets(bytes: &[u8]) -> Result<Vec<Place>, String> {
-    let value = document::settings(bytes)?.ok_or("it is empty")?;
+fn more_targets(bytes: &[u8]) -> Result<Vec<TargetSpec>, String> {
+    let value = settings::read(bytes)?.ok_or("it is empty")?;
     decode(&value, Unknown::Ignored).map(|config: Config| config.targets)
 }
 
-impl Place {
-    fn checked(self) -> Result<Written, String> {
+impl TargetSpec {
+    fn into_target(self) -> Result<ValueTarget, String> {
         if self.field_path.is_empty() {
             return Err("fieldPath cannot be empty".into());
         }
@@ -107,7 +111,7 @@ impl Place {
             )
         })?;
         let selector = self.selector.as_ref().map(Selector::new).transpose()?;
-        Ok(Written {
+        Ok(ValueTarget {
             selector,
             field: FieldSpec {
                 path: self.field_path.into(),
@@ -128,8 +132,8 @@ impl Transform for ValueAdd {
                 let id = resource.id();
                 if target.field.path == "metadata/namespace" {
                     if !id.is_cluster_scoped() {
-                        let metadata = field::entry(&mut resource.node, "metadata");
-                        set_scalar(field::entry(metadata, "namespace"), json::text(&self.value))?;
+                        let metadata = walk::entry(&mut resource.node, "metadata");
+                        set_scalar(walk::entry(metadata, "namespace"), json::text(&self.value))?;
                     }
                     continue;
                 }
@@ -148,7 +152,8 @@ impl Transform for ValueAdd {
     }
 }
 
-/// A path with one more part. What is beyond its end is put at its end; an absolute path stays one.
+/// Inserts a part into a path. A position beyond the end appends it; an absolute path stays
+/// absolute.
 fn inserted(path: &str, at: usize, part: &str) -> String {
     let (root, rest) = path
         .strip_prefix('/')

@@ -142,7 +142,7 @@ fn the_keys_of_helm_diffs_are_taken_apart_as_by_the_replaced_program() {
             kind,
             api,
         };
-        let got = HelmResource::of_key(key);
+        let got = HelmResource::parse_key(key);
         assert_eq!(
             got,
             Some(expected).filter(|resource| !resource.kind.is_empty()),

@@ -99,7 +99,7 @@ pub(super) fn explain(action: &str, error: kube::Error) -> (ClusterError, bool) 
                     false,
                 );
             }
-            if trust::is_refused(&other) {
+            if trust::is_untrusted_certificate(&other) {
                 return (ClusterError::Untrusted(message), false);
             }
             let temporary = matches!(other, kube::Error::Service(_) | kube::Error::HyperError(_));

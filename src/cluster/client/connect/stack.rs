@@ -19,7 +19,7 @@ use tower::util::BoxService;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt as _};
 use tower_http::decompression::DecompressionLayer;
 
-use crate::base::guard::{Guard, GuardError, Reach, Resolver};
+use crate::base::guard::{Reach, Resolver, SsrfError, SsrfGuard};
 use crate::cluster::client::connect::answers::Answer;
 use crate::cluster::client::connect::{answers, with_token};
 use crate::cluster::client::identity::Tokens;
@@ -39,7 +39,7 @@ type Stack = BoxService<Request<Body>, Response<Answer>, BoxError>;
 /// [`kube::Error`] if credentials or certificates cannot be used.
 pub(super) fn client(
     config: Config,
-    guard: &Guard,
+    guard: &SsrfGuard,
     tokens: Option<Arc<Tokens>>,
 ) -> Result<kube::Client, kube::Error> {
     let mut connector = HttpConnector::new_with_resolver(Guarded(guard.resolver(Reach::Endpoint)));
@@ -130,10 +130,10 @@ struct Guarded(Arc<Resolver>);
 
 impl Service<Name> for Guarded {
     type Response = std::vec::IntoIter<SocketAddr>;
-    type Error = GuardError;
-    type Future = BoxFuture<'static, Result<Self::Response, GuardError>>;
+    type Error = SsrfError;
+    type Future = BoxFuture<'static, Result<Self::Response, SsrfError>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), GuardError>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), SsrfError>> {
         Poll::Ready(Ok(()))
     }
 

@@ -145,7 +145,7 @@ impl Eks<'_> {
         };
         let trusted = trusted_role.map(|arn| AwsRole {
             arn: arn.to_owned(),
-            session: "nuon-runner".into(),
+            session_name: "nuon-runner".into(),
             seconds: 3600,
         });
         for role in auth.roles.iter().cloned().chain(trusted) {
@@ -196,7 +196,7 @@ async fn machine_keys(machine: &Machine, region: &str) -> Result<AwsKeys, Identi
         return Ok(AwsKeys {
             id: id.to_owned(),
             secret: secret.into(),
-            session,
+            session_token: session,
         });
     }
     if let (Some(arn), Some(token)) = (
@@ -274,7 +274,7 @@ async fn assume(
         ("Action", "AssumeRole".to_owned()),
         ("Version", "2011-06-15".to_owned()),
         ("RoleArn", role.arn.clone()),
-        ("RoleSessionName", role.session.clone()),
+        ("RoleSessionName", role.session_name.clone()),
         ("DurationSeconds", role.seconds.to_string()),
     ]);
     let url = sts(machine, region);
@@ -315,7 +315,7 @@ fn keys_of(xml: &str) -> Result<AwsKeys, IdentityError> {
             Ok(AwsKeys {
                 id,
                 secret: secret.as_str().into(),
-                session,
+                session_token: session,
             })
         }
         _ => Err(IdentityError::Service {
@@ -339,7 +339,7 @@ fn json_keys(text: &str) -> Result<AwsKeys, IdentityError> {
         (Some(id), Some(secret)) => Ok(AwsKeys {
             id: id.to_owned(),
             secret: secret.into(),
-            session: part("Token").map(Into::into),
+            session_token: part("Token").map(Into::into),
         }),
         _ => Err(IdentityError::Service {
             service: METADATA,
@@ -385,7 +385,7 @@ impl Signed<'_> {
         query.insert("X-Amz-Date", time.clone());
         query.insert("X-Amz-Expires", SAYS.to_string());
         query.insert("X-Amz-SignedHeaders", signed.clone());
-        if let Some(session) = &keys.session {
+        if let Some(session) = &keys.session_token {
             query.insert("X-Amz-Security-Token", session.expose().to_owned());
         }
         let query: Vec<String> = query
@@ -442,7 +442,7 @@ mod tests {
         let keys = AwsKeys {
             id: "AKIDEXAMPLE".into(),
             secret: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".into(),
-            session: None,
+            session_token: None,
         };
         let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
         let query = BTreeMap::from([

@@ -8,7 +8,7 @@ use crate::cluster::client::ClusterError;
 use crate::cluster::rollout::inventory::record::{Component, Deploy, DeployOutcome, Record};
 use crate::cluster::rollout::inventory::signer::{SignatureStatus, Signer};
 use crate::manifest::ObjectId;
-use crate::plan::contract::digest_of;
+use crate::plan::saved_plan::digest_of;
 
 /// Maximum number of deploys in the history.
 pub(super) const MAX_HISTORY: usize = 20;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::Object;
-use crate::plan::contract::digest_of;
+use crate::plan::saved_plan::digest_of;
 
 /// Prefix of the name of every inventory, followed by the component's name.
 pub(super) const PREFIX: &str = "nuon-inventory-";

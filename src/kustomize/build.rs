@@ -1,0 +1,8 @@
+//! The build of a kustomization and of all that it names.
+
+pub mod absorb;
+pub mod accumulate;
+pub mod accumulated;
+pub mod observer;
+pub mod order;
+pub mod plugin;

@@ -1,0 +1,685 @@
+//! The recursion over kustomizations, and the order of work in each.
+
+use std::rc::Rc;
+
+use serde_json::{Map, Value};
+
+use crate::kustomize::build::accumulated::Accumulated;
+use crate::kustomize::build::observer::{Asking, Observer, Unobserved};
+use crate::kustomize::build::order::LegacyOrder;
+use crate::kustomize::build::plugin::PluginConfig;
+use crate::kustomize::build::{absorb, order};
+use crate::kustomize::go::json;
+use crate::kustomize::load::files::{Files, Kind};
+use crate::kustomize::load::host::{Alone, Host};
+use crate::kustomize::load::loader::{Loader, TreePath, in_field};
+use crate::kustomize::load::path;
+use crate::kustomize::load::remote::Repository;
+use crate::kustomize::load::setup::Setup;
+use crate::kustomize::load::step::FieldRef;
+use crate::kustomize::resource::{Resource, check_ids, document};
+use crate::kustomize::schema::configuration::Configuration;
+use crate::kustomize::schema::kustomization::{FILE_NAMES, Kustomization};
+use crate::kustomize::schema::openapi::Schema;
+use crate::kustomize::schema::patch::Patch;
+use crate::kustomize::schema::{crd, kustomization, settings};
+use crate::kustomize::transform::hash::Hash;
+use crate::kustomize::transform::origin::{Origin, Plugin};
+use crate::kustomize::transform::{Transform as _, origin, reference, variable};
+use crate::kustomize::{BuildError, Options, generate, transform};
+use crate::yaml::Node;
+
+pub(crate) fn build(
+    files: &dyn Files,
+    root: &str,
+    options: &Options,
+    host: &dyn Host,
+) -> Result<Vec<Map<String, Value>>, BuildError> {
+    let (resources, sort) = Build::new(files, host, options, &mut Unobserved).run(root)?;
+    let mut objects = to_objects(resources)?;
+    if let Some(sort) = sort {
+        sort.sort(&mut objects);
+    }
+    Ok(objects)
+}
+
+/// Builds a tree while an observer watches. Returns the resources that are left.
+pub(crate) fn observe(
+    files: &dyn Files,
+    root: &str,
+    options: &Options,
+    host: &dyn Host,
+    observer: &mut dyn Observer,
+) -> Result<Vec<Resource>, BuildError> {
+    let (resources, _) = Build::new(files, host, options, observer).run(root)?;
+    Ok(resources)
+}
+
+pub(crate) fn patch(
+    files: &dyn Files,
+    objects: Vec<Map<String, Value>>,
+    patches: &[String],
+) -> Result<Vec<Map<String, Value>>, BuildError> {
+    let options = Options::default();
+    let mut nobody = Unobserved;
+    let mut build = Build::new(files, &Alone, &options, &mut nobody);
+    let mut resources: Vec<_> = objects
+        .into_iter()
+        .map(|object| Resource::new(json::from_json(&Value::Object(object))))
+        .collect();
+    let root = TreePath::in_caller_tree("");
+    let mut setup = Setup::new(&mut build.source, &root, &build.schema);
+    for file in patches {
+        let patch = Patch {
+            path: file.clone(),
+            ..Patch::default()
+        };
+        let patching = patch.set_up(setup.at("patches"))?;
+        patching
+            .apply(&mut resources)
+            .map_err(|message| BuildError::new("patches", message))?;
+    }
+    to_objects(resources)
+}
+
+fn to_objects(resources: Vec<Resource>) -> Result<Vec<Map<String, Value>>, BuildError> {
+    resources
+        .into_iter()
+        .map(|resource| match json::to_json(&resource.node) {
+            Ok(Value::Object(object)) => Ok(object),
+            Ok(_) => Err(BuildError::new(
+                "",
+                format!("{} is not an object", resource.id()),
+            )),
+            Err(message) => Err(BuildError::new("", format!("{}: {message}", resource.id()))),
+        })
+        .collect()
+}
+
+/// One build.
+struct Build<'a> {
+    source: Loader<'a>,
+    /// The kustomizations that are being built, outermost first.
+    chain: Vec<Rc<Found>>,
+    /// The schema in force: the first one that a kustomization names, in the order in which they are read.
+    schema: Rc<Schema>,
+    schema_is_chosen: bool,
+    /// Where the work is, if the build keeps origins.
+    origin: Option<Origin>,
+    /// The namespace that the kustomizations above ask for.
+    namespace: String,
+    /// Watches the build.
+    observer: &'a mut dyn Observer,
+}
+
+/// A kustomization, and the file that it is in.
+struct Found {
+    directory: TreePath,
+    /// The path of the file.
+    file: String,
+    kustomization: Kustomization,
+    /// What the file holds, if the build is watched.
+    tree: Option<Node>,
+}
+
+impl Found {
+    /// One of its fields, for who watches the build.
+    fn asking(&self, asked: FieldRef) -> Asking<'_> {
+        Asking {
+            file: &self.file,
+            tree: self.tree.as_ref(),
+            asked,
+        }
+    }
+}
+
+impl<'a> Build<'a> {
+    fn new(
+        files: &'a dyn Files,
+        host: &'a dyn Host,
+        options: &'a Options,
+        observer: &'a mut dyn Observer,
+    ) -> Self {
+        Self {
+            source: Loader::new(files, host, options),
+            chain: Vec::new(),
+            schema: Rc::new(Schema::builtin()),
+            schema_is_chosen: false,
+            origin: None,
+            namespace: String::new(),
+            observer,
+        }
+    }
+
+    /// Builds a tree, and says in which order its objects come out.
+    fn run(&mut self, root: &str) -> Result<(Vec<Resource>, Option<LegacyOrder>), BuildError> {
+        let whole = |message: String| BuildError::new("", message);
+        let (found, sort, mut all) = self.root(root)?;
+        Hash.apply(&mut all.resources).map_err(whole)?;
+        self.observer.finished(&mut all.resources, "name hash");
+        reference::update_references(&mut all.resources, &all.configuration.references())
+            .map_err(whole)?;
+        self.observer.finished(&mut all.resources, "name reference");
+        for name in variable::resolve(
+            &mut all.resources,
+            &all.variables,
+            &all.configuration.var_reference,
+        )
+        .map_err(|message| BuildError::new("vars", message))?
+        {
+            self.source.host.warn(&format!(
+                "well-defined vars that were never replaced: {name}"
+            ));
+        }
+        self.observer.finished(&mut all.resources, "vars");
+        let mut resources = all.resources;
+        resources.retain(|resource| !document::is_local(resource));
+        origin::finish(&mut resources, &found.kustomization).map_err(whole)?;
+        self.observer.finished(&mut resources, "buildMetadata");
+        Ok((resources, sort))
+    }
+
+    /// Builds the outermost kustomization; it alone says in which order objects come out and which
+    /// annotations they get.
+    fn root(
+        &mut self,
+        directory: &str,
+    ) -> Result<(Rc<Found>, Option<LegacyOrder>, Accumulated), BuildError> {
+        let found = self.read(TreePath::in_caller_tree(directory))?;
+        let sort = order::from_options(found.kustomization.sort_options.as_ref())
+            .map_err(|error| error.inside(&found.file))?;
+        if !found.kustomization.build_metadata.is_empty() {
+            self.origin = Some(Origin::default());
+        }
+        let all = self.enter(&found, Accumulated::default())?;
+        Ok((found, sort, all))
+    }
+
+    /// Builds the kustomization in a directory that `resources` names.
+    fn base(&mut self, directory: TreePath) -> Result<Accumulated, BuildError> {
+        let found = self.read(directory)?;
+        if found.kustomization.is_component() {
+            let message =
+                "it is a Component, which can only be named in components, not in resources";
+            return Err(BuildError::new("kind", message).inside(&found.file));
+        }
+        self.enter(&found, Accumulated::default())
+    }
+
+    /// Lets the component in a directory work on what is there.
+    fn component(
+        &mut self,
+        directory: TreePath,
+        resources: Accumulated,
+    ) -> Result<Accumulated, BuildError> {
+        let found = self.read(directory)?;
+        if !found.kustomization.is_component() {
+            let message =
+                "it is a Kustomization, which can only be named in resources, not in components";
+            return Err(BuildError::new("kind", message).inside(&found.file));
+        }
+        let all = self.enter(&found, resources)?;
+        check_ids(&all.resources)
+            .map_err(|message| BuildError::new("", message).inside(&found.file))?;
+        Ok(all)
+    }
+
+    /// The kustomization of a directory.
+    fn read(&mut self, directory: TreePath) -> Result<Rc<Found>, BuildError> {
+        if self.source.host.cancelled() {
+            return Err(BuildError::new("", "the build was cancelled"));
+        }
+        if self
+            .chain
+            .iter()
+            .any(|ancestor| ancestor.directory.is_below(&directory))
+        {
+            let shown = directory.display_path();
+            let message =
+                format!("cycle detected: {shown} is, or contains, a directory that is being built");
+            return Err(BuildError::new("", message));
+        }
+        let deepest = self.source.options.budget.depth;
+        if self.chain.len() >= deepest {
+            return Err(BuildError::new(
+                "",
+                format!("kustomizations are nested more than {deepest} deep"),
+            ));
+        }
+        let place = self.find(&directory)?;
+        let file = self.source.display_name(&place);
+        let host = self.source.host;
+        let bytes = self
+            .source
+            .read_unrestricted(&place)
+            .map_err(|error| error.inside(&file))?;
+        let kustomization = kustomization::read(&bytes, &mut |warning| host.warn(warning));
+        let kustomization = kustomization.map_err(|error| error.inside(&file))?;
+        let tree = self
+            .observer
+            .is_watching()
+            .then(|| settings::tree(&bytes))
+            .flatten();
+        Ok(Rc::new(Found {
+            directory,
+            file,
+            kustomization,
+            tree,
+        }))
+    }
+
+    fn enter(
+        &mut self,
+        found: &Rc<Found>,
+        resources: Accumulated,
+    ) -> Result<Accumulated, BuildError> {
+        self.chain.push(found.clone());
+        let built = self
+            .work(found, resources)
+            .map_err(|error| error.inside(&found.file));
+        self.chain.pop();
+        built
+    }
+
+    /// The order of work.
+    fn work(&mut self, found: &Found, mut all: Accumulated) -> Result<Accumulated, BuildError> {
+        let Found {
+            directory,
+            kustomization,
+            ..
+        } = found;
+        self.choose_schema(found)?;
+        let above = self.namespace.clone();
+        if !kustomization.namespace.is_empty() {
+            self.namespace.clone_from(&kustomization.namespace);
+        }
+        for (at, entry) in kustomization.resources.iter().enumerate() {
+            self.resource(
+                directory,
+                entry,
+                FieldRef {
+                    field: "resources",
+                    entry: Some(at),
+                },
+                &mut all,
+            )?;
+        }
+        for entry in &kustomization.configurations {
+            let bytes = self.source.read(directory, entry, "configurations")?;
+            let read = Configuration::read(&bytes).and_then(|read| all.configuration.merge(read));
+            read.map_err(|message| {
+                BuildError::new("configurations", format!("{entry}: {message}"))
+            })?;
+        }
+        for entry in &kustomization.crds {
+            let bytes = self.source.read(directory, entry, "crds")?;
+            let read = crd::read(&bytes).and_then(|read| all.configuration.merge(read));
+            read.map_err(|message| BuildError::new("crds", format!("{entry}: {message}")))?;
+        }
+        self.generate(found, &above, &mut all)?;
+        for entry in &kustomization.components {
+            all = self.named_component(directory, entry, all)?;
+        }
+        self.transform(found, &mut all)?;
+        self.validate(found, &mut all)?;
+        variable::mark(&mut all.resources, &kustomization.vars)
+            .and_then(|()| all.add_variables(&kustomization.vars))
+            .map_err(|message| BuildError::new("vars", message))?;
+        self.namespace = above;
+        Ok(all)
+    }
+
+    /// The first schema that is named stays.
+    fn choose_schema(&mut self, found: &Found) -> Result<(), BuildError> {
+        let field = "openapi";
+        let bad = |message: String| BuildError::new(field, message);
+        let named = &found.kustomization.openapi;
+        let bytes = match named.get("path") {
+            Some(path) => Some(self.source.read(&found.directory, path, field)?),
+            None => None,
+        };
+        if self.schema_is_chosen {
+            return Ok(());
+        }
+        match (
+            bytes,
+            named.get("version").filter(|version| !version.is_empty()),
+        ) {
+            (Some(_), Some(_)) => {
+                return Err(bad("builtin version and custom schema provided, cannot \
+                                use both"
+                    .into()));
+            }
+            (Some(bytes), None) => self.schema = Rc::new(Schema::custom(&bytes).map_err(bad)?),
+            (None, Some(version)) if version == Schema::VERSION => {}
+            (None, Some(version)) => {
+                let message = format!(
+                    "the specified OpenAPI version is not built in: {version}; {} is",
+                    Schema::VERSION
+                );
+                return Err(bad(message));
+            }
+            (None, None) => return Ok(()),
+        }
+        self.schema_is_chosen = true;
+        Ok(())
+    }
+
+    fn generate(
+        &mut self,
+        found: &Found,
+        above: &str,
+        all: &mut Accumulated,
+    ) -> Result<(), BuildError> {
+        let Found {
+            directory,
+            file,
+            kustomization,
+            ..
+        } = found;
+        let file = path::file_name(file);
+        let configs = self.plugins(found, &kustomization.generators, "generators")?;
+        let mut setup = Setup::new(&mut self.source, directory, &self.schema);
+        let mut steps = Vec::new();
+        for step in generate::of_fields(kustomization, above, &mut setup)? {
+            let origin = self
+                .origin
+                .as_ref()
+                .map(|origin| origin.configured(file, Plugin::builtin(step.kind)));
+            steps.push((step.field_ref, step.work, origin, None));
+        }
+        for config in configs {
+            let generator = config.generator(setup.at("generators"))?;
+            steps.push((
+                FieldRef::whole("generators"),
+                generator,
+                config.origin(),
+                Some(config.resource.trace_number),
+            ));
+        }
+        let host = self.source.host;
+        for (asked, generator, origin, config) in steps {
+            let bad = |message: String| BuildError::new(asked.to_string(), message);
+            for mut made in generator.generate(host).map_err(bad)? {
+                if let Some(origin) = origin
+                    .as_ref()
+                    .filter(|_| origin::annotation(&made.resource).is_none())
+                {
+                    origin::set(&mut made.resource, origin);
+                }
+                made.resource.set_scope(&self.schema);
+                absorb::absorb(all, made).map_err(bad)?;
+            }
+            self.observer
+                .generated(&mut all.resources, &found.asking(asked), config);
+        }
+        Ok(())
+    }
+
+    fn transform(&mut self, found: &Found, all: &mut Accumulated) -> Result<(), BuildError> {
+        let Found {
+            directory,
+            file,
+            kustomization,
+            ..
+        } = found;
+        let file = path::file_name(file);
+        let configs = self.plugins(found, &kustomization.transformers, "transformers")?;
+        let mut setup = Setup::new(&mut self.source, directory, &self.schema);
+        let mut steps = Vec::new();
+        for step in transform::from_fields(kustomization, &all.configuration, &mut setup)? {
+            let origin = self
+                .origin
+                .as_ref()
+                .map(|origin| origin.configured(file, Plugin::builtin(step.kind)));
+            steps.push((step.field_ref, step.work, origin, None));
+        }
+        for config in configs {
+            let transformer = config.transformer(setup.at("transformers"))?;
+            steps.push((
+                FieldRef::whole("transformers"),
+                transformer,
+                config.origin(),
+                Some(config.resource.trace_number),
+            ));
+        }
+        for (asked, transformer, origin, config) in steps {
+            if self.source.host.cancelled() {
+                return Err(BuildError::new("", "the build was cancelled"));
+            }
+            let is_watching = self.observer.is_watching();
+            let before = is_watching.then(|| all.resources.clone());
+            let applied = transformer.apply(&mut all.resources);
+            applied.map_err(|message| BuildError::new(asked.to_string(), message))?;
+            all.resources
+                .retain(|resource| !document::is_empty(resource));
+            if let Some(before) = before {
+                self.observer.transformed(
+                    before,
+                    &mut all.resources,
+                    &transformer.parts(),
+                    &found.asking(asked),
+                    config,
+                );
+            }
+            if let Some(origin) = origin {
+                origin::add_transformation(&mut all.resources, &origin);
+            }
+        }
+        all.forget_ids();
+        Ok(())
+    }
+
+    /// A validator is a transformer that may change nothing; kustomize counts it as a change already if
+    /// the same is written again.
+    fn validate(&mut self, found: &Found, all: &mut Accumulated) -> Result<(), BuildError> {
+        let configs = self.plugins(found, &found.kustomization.validators, "validators")?;
+        let mut setup = Setup::new(&mut self.source, &found.directory, &self.schema);
+        for config in configs {
+            let validator = config.transformer(setup.at("validators"))?;
+            let mut changed = all.resources.clone();
+            let bad =
+                |message: String| config.with_plugin_id(BuildError::new("validators", message));
+            validator.apply(&mut changed).map_err(bad)?;
+            let mut pairs = all.resources.iter().zip(&changed);
+            let touched = pairs
+                .find(|(before, after)| !before.is_unchanged(after))
+                .map(|(before, _)| before.id());
+            if changed.len() != all.resources.len() || touched.is_some() {
+                let what = touched.map_or_else(
+                    || "it drops an object".to_owned(),
+                    |id| format!("it writes to {id}"),
+                );
+                return Err(bad(format!(
+                    "validator shouldn't modify the resource map: {what}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The configs of plugins that a field holds, inline or by the names of files and directories.
+    fn plugins(
+        &mut self,
+        found: &Found,
+        entries: &[String],
+        field: &'static str,
+    ) -> Result<Vec<PluginConfig>, BuildError> {
+        let mut all = Accumulated::default();
+        let own = self
+            .origin
+            .as_ref()
+            .map(|origin| origin.below(path::file_name(&found.file)));
+        for entry in entries {
+            match document::of_text("the inline config", entry) {
+                Ok(configs) => {
+                    for mut config in configs {
+                        if let Some(origin) = &own {
+                            origin::set(&mut config, origin);
+                        }
+                        all.add(config)
+                            .map_err(|message| BuildError::new(field, message))?;
+                    }
+                }
+                Err(_) => {
+                    self.resource(&found.directory, entry, FieldRef::whole(field), &mut all)?
+                }
+            }
+        }
+        Ok(all.resources.into_iter().map(PluginConfig::new).collect())
+    }
+
+    fn named_component(
+        &mut self,
+        directory: &TreePath,
+        entry: &str,
+        resources: Accumulated,
+    ) -> Result<Accumulated, BuildError> {
+        let field = "components";
+        let (target, origin) = self
+            .directory(directory, entry)
+            .map_err(|message| BuildError::new(field, message))?;
+        let outer = std::mem::replace(&mut self.origin, origin);
+        let built = self
+            .component(target, resources)
+            .map_err(|error| in_field(error, field));
+        self.origin = outer;
+        built
+    }
+
+    /// The directory that an entry names, and the origin of what is in it.
+    fn directory(
+        &mut self,
+        here: &TreePath,
+        entry: &str,
+    ) -> Result<(TreePath, Option<Origin>), String> {
+        if let Some(repository) = Repository::read(entry) {
+            let origin = self.origin.as_ref().map(|_| Origin {
+                path: repository.path.clone(),
+                repo: repository.url.clone(),
+                reference: repository.reference.clone(),
+                ..Origin::default()
+            });
+            return Ok((self.source.fetch(entry, repository)?, origin));
+        }
+        let target = here
+            .join(entry)
+            .ok_or_else(|| format!("{entry:?} is absolute or leaves the source"))?;
+        if self.source.kind(&target) != Some(Kind::Directory) {
+            return Err(format!(
+                "{entry:?} is no directory (looked for {} in the source)",
+                target.path
+            ));
+        }
+        Ok((
+            target,
+            self.origin.as_ref().map(|origin| origin.below(entry)),
+        ))
+    }
+
+    /// Adds what an entry of `resources` stands for: a file, or a directory with a kustomization.
+    fn resource(
+        &mut self,
+        here: &TreePath,
+        entry: &str,
+        asked: FieldRef,
+        all: &mut Accumulated,
+    ) -> Result<(), BuildError> {
+        let field = asked.field;
+        let bad = |message: String| BuildError::new(field, message);
+        if entry.is_empty() {
+            return Err(bad("an entry is empty".into()));
+        }
+        let local = here.join(entry);
+        let kind = local.as_ref().and_then(|place| self.source.kind(place));
+        let as_file = if kind == Some(Kind::File) || path::is_http_url(entry) {
+            Some(self.file(here, entry, asked))
+        } else {
+            None
+        };
+        match as_file {
+            Some(Ok(resources)) => {
+                return resources
+                    .into_iter()
+                    .try_for_each(|resource| all.add(resource))
+                    .map_err(bad);
+            }
+            // The address may be a repository's.
+            Some(Err(error)) if kind == Some(Kind::File) || Repository::read(entry).is_none() => {
+                return Err(error);
+            }
+            Some(Err(_)) | None => {}
+        }
+        if kind.is_none() && Repository::read(entry).is_none() {
+            let looked = local.map(|place| format!(" (looked for {} in the source)", place.path));
+            return Err(bad(match looked {
+                Some(looked) => format!("{entry:?} does not exist{looked}"),
+                None => format!("{entry:?} is absolute or leaves the source"),
+            }));
+        }
+        let (target, origin) = self.directory(here, entry).map_err(bad)?;
+        let outer = std::mem::replace(&mut self.origin, origin);
+        let built = self.base(target).map_err(|error| in_field(error, field));
+        self.origin = outer;
+        all.absorb(built?).map_err(bad)
+    }
+
+    /// The resources of a file.
+    fn file(
+        &mut self,
+        here: &TreePath,
+        entry: &str,
+        asked: FieldRef,
+    ) -> Result<Vec<Resource>, BuildError> {
+        let field = asked.field;
+        let bytes = self.source.read(here, entry, field)?;
+        let name = here.join(entry).map_or_else(
+            || entry.to_owned(),
+            |place| self.source.display_name(&place),
+        );
+        let mut resources =
+            document::resources(&name, &bytes).map_err(|error| in_field(error, field))?;
+        let origin = self.origin.as_ref().map(|origin| origin.below(entry));
+        for resource in &mut resources {
+            if let Some(origin) = &origin {
+                origin::set(resource, origin);
+            }
+            resource.set_scope(&self.schema);
+        }
+        if let Some(found) = self.chain.last() {
+            self.observer
+                .file_read(&mut resources, &found.asking(asked), &name);
+        }
+        Ok(resources)
+    }
+
+    /// The one kustomization file of a directory.
+    fn find(&self, directory: &TreePath) -> Result<TreePath, BuildError> {
+        let shown = directory.display_path();
+        let is_file = |place: &TreePath| self.source.kind(place) == Some(Kind::File);
+        let found: Vec<TreePath> = FILE_NAMES
+            .iter()
+            .filter_map(|name| directory.join(name))
+            .filter(|place| is_file(place))
+            .collect();
+        match found.as_slice() {
+            [file] => Ok(file.clone()),
+            [] => {
+                let [first, second, third] = FILE_NAMES;
+                let message =
+                    format!("unable to find one of '{first}', '{second}' or '{third}' in {shown}");
+                Err(BuildError::new("", message))
+            }
+            several => {
+                let several: Vec<&str> = several.iter().map(|place| place.path.as_str()).collect();
+                Err(BuildError::new(
+                    "",
+                    format!(
+                        "Found multiple kustomization files under {shown}: {}",
+                        several.join(", ")
+                    ),
+                ))
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! What watches a build: it sees the resources after each step. The steps know nothing of it.
+
+use crate::kustomize::load::path;
+use crate::kustomize::load::step::FieldRef;
+use crate::kustomize::resource::Resource;
+use crate::kustomize::transform::Part;
+use crate::yaml::Node;
+
+/// A field of a kustomization that asks for a step.
+#[derive(Clone, Copy)]
+pub(crate) struct Asking<'a> {
+    /// The kustomization file.
+    pub file: &'a str,
+    /// What it holds.
+    pub tree: Option<&'a Node>,
+    pub asked: FieldRef,
+}
+
+impl<'a> Asking<'a> {
+    /// What is written at the place in the file.
+    pub fn node(&self) -> Option<&'a Node> {
+        find(self.tree?, self.asked)
+    }
+
+    /// A path that is relative to the file's directory, as a path from the root.
+    pub fn below(&self, path: &str) -> String {
+        let directory = self
+            .file
+            .rsplit_once('/')
+            .map_or("", |(directory, _)| directory);
+        match directory.split_once("//") {
+            // A fetched tree.
+            Some(_) => format!("{directory}/{path}"),
+            None => path::join(directory, path).unwrap_or_else(|| path.to_owned()),
+        }
+    }
+}
+
+/// The node that a place in a kustomization names.
+fn find(tree: &Node, asked: FieldRef) -> Option<&Node> {
+    let pairs = tree.as_mapping()?.iter();
+    let (_, value) = pairs.rev().find(|(key, _)| {
+        key.as_str()
+            .is_some_and(|key| key.eq_ignore_ascii_case(asked.field))
+    })?;
+    match asked.entry {
+        None => Some(value),
+        Some(entry) => value.as_sequence()?.get(entry),
+    }
+}
+
+/// Watches a build.
+pub(crate) trait Observer {
+    /// Returns false if nothing needs to be kept for the observer.
+    fn is_watching(&self) -> bool;
+
+    /// Sees the resources of a file that a field names.
+    fn file_read(&mut self, resources: &mut [Resource], field: &Asking<'_>, file: &str);
+
+    /// Sees all resources after a generator. `config` is the trace number of the config that
+    /// describes it, if one does; 0 if that is inline.
+    fn generated(&mut self, resources: &mut [Resource], field: &Asking<'_>, config: Option<usize>);
+
+    /// Sees all resources before and after a transformer, and its parts.
+    fn transformed(
+        &mut self,
+        before: Vec<Resource>,
+        after: &mut [Resource],
+        parts: &[Part<'_>],
+        field: &Asking<'_>,
+        config: Option<usize>,
+    );
+
+    /// Sees all resources after something that no field asks for, such as the name hash.
+    fn finished(&mut self, resources: &mut [Resource], what: &str);
+}
+
+/// Nobody.
+pub(crate) struct Unobserved;
+
+impl Observer for Unobserved {
+    fn is_watching(&self) -> bool {
+        false
+    }
+
+    fn file_read(&mut self, _: &mut [Resource], _: &Asking<'_>, _: &str) {}
+
+    fn generated(&mut self, _: &mut [Resource], _: &Asking<'_>, _: Option<usize>) {}
+
+    fn transformed(
+        &mut self,
+        _: Vec<Resource>,
+        _: &mut [Resource],
+        _: &[Part<'_>],
+        _: &Asking<'_>,
+        _: Option<usize>,
+    ) {
+    }
+
+    fn finished(&mut self, _: &mut [Resource], _: &str) {}
+}

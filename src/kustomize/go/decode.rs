@@ -1,0 +1,297 @@
+//! JSON values to structs, as the library does it by which kustomize reads its files: names of fields
+//! match in any case, null is the same as nothing, and an error tells the way to its place.
+
+use serde::de::value::{Error, MapDeserializer};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
+};
+use serde_json::Value;
+
+use crate::base::nearest::nearest;
+
+/// What happens to a field that the struct does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unknown {
+    /// It is an error, as in kustomization files.
+    Refused,
+    /// It is left out, as in the configs of plugins.
+    Ignored,
+}
+
+/// Reads a value.
+///
+/// # Errors
+/// A sentence with the way to the place.
+pub(crate) fn decode<T: DeserializeOwned>(value: &Value, unknown: Unknown) -> Result<T, String> {
+    T::deserialize(Lenient { value, unknown }).map_err(|error| error.to_string())
+}
+
+#[derive(Clone, Copy)]
+struct Lenient<'a> {
+    value: &'a Value,
+    unknown: Unknown,
+}
+
+impl<'a> Lenient<'a> {
+    fn with(self, value: &'a Value) -> Self {
+        Self { value, ..self }
+    }
+
+    /// The fields of a struct by their own names; of names that differ in case only the last one counts.
+    fn fields(
+        self,
+        known: &'static [&'static str],
+    ) -> Result<Vec<(&'static str, &'a Value)>, Error> {
+        let mut fields: Vec<(&'static str, &Value)> = Vec::new();
+        for (name, value) in self.value.as_object().into_iter().flatten() {
+            let Some(field) = known.iter().find(|known| known.eq_ignore_ascii_case(name)) else {
+                match self.unknown {
+                    Unknown::Ignored => continue,
+                    Unknown::Refused => {
+                        let nearest = nearest(name, known.iter().copied());
+                        let hint = nearest
+                            .map(|near| format!("; did you mean {near}?"))
+                            .unwrap_or_default();
+                        return Err(Error::custom(format!("unknown field {name:?}{hint}")));
+                    }
+                }
+            };
+            fields.retain(|(other, _)| other != field);
+            if !value.is_null() {
+                fields.push((field, value));
+            }
+        }
+        Ok(fields)
+    }
+}
+
+macro_rules! zero_if_null {
+    ($($method:ident => $visit:ident($zero:expr),)*) => {$(
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+            if self.value.is_null() { visitor.$visit($zero) } else { self.deserialize_any(visitor) }
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for Lenient<'de> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.value {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(bool) => visitor.visit_bool(*bool),
+            Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+                (Some(number), ..) => visitor.visit_i64(number),
+                (None, Some(number), _) => visitor.visit_u64(number),
+                (None, None, number) => visitor.visit_f64(number.unwrap_or_default()),
+            },
+            Value::String(text) => visitor.visit_borrowed_str(text),
+            Value::Array(items) => visitor.visit_seq(Items {
+                parent: self,
+                items: items.iter(),
+                at: 0,
+            }),
+            Value::Object(map) => {
+                let pairs: Vec<(&str, &Value)> = map
+                    .iter()
+                    .map(|(key, value)| (key.as_str(), value))
+                    .collect();
+                visitor.visit_map(Pairs::new(self, pairs))
+            }
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        if self.value.is_null() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        known: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Error> {
+        match self.value {
+            Value::Object(_) | Value::Null => {
+                visitor.visit_map(Pairs::new(self, self.fields(known)?))
+            }
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.value {
+            Value::Null => visitor.visit_seq(Items {
+                parent: self,
+                items: [].iter(),
+                at: 0,
+            }),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.value {
+            Value::Null => visitor.visit_map(MapDeserializer::<_, Error>::new(
+                std::iter::empty::<(&str, &str)>(),
+            )),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    zero_if_null! {
+        deserialize_bool => visit_bool(false),
+        deserialize_i64 => visit_i64(0),
+        deserialize_u64 => visit_u64(0),
+        deserialize_str => visit_str(""),
+        deserialize_string => visit_str(""),
+    }
+
+    serde::forward_to_deserialize_any! {
+        i8 i16 i32 i128 u8 u16 u32 u128 f32 f64 char bytes byte_buf unit unit_struct newtype_struct tuple
+        tuple_struct enum identifier ignored_any
+    }
+}
+
+/// The items of a list.
+struct Items<'a> {
+    parent: Lenient<'a>,
+    items: std::slice::Iter<'a, Value>,
+    at: usize,
+}
+
+impl<'a> SeqAccess<'a> for Items<'a> {
+    type Error = Error;
+
+    fn next_element_seed<T: DeserializeSeed<'a>>(
+        &mut self,
+        seed: T,
+    ) -> Result<Option<T::Value>, Error> {
+        let Some(item) = self.items.next() else {
+            return Ok(None);
+        };
+        let read = seed
+            .deserialize(self.parent.with(item))
+            .map_err(|error| below(self.at, &error));
+        self.at += 1;
+        read.map(Some)
+    }
+}
+
+/// The pairs of a map, or the fields of a struct.
+struct Pairs<'a> {
+    parent: Lenient<'a>,
+    pairs: std::vec::IntoIter<(&'a str, &'a Value)>,
+    current: Option<(&'a str, &'a Value)>,
+}
+
+impl<'a> Pairs<'a> {
+    fn new(parent: Lenient<'a>, pairs: Vec<(&'a str, &'a Value)>) -> Self {
+        Self {
+            parent,
+            pairs: pairs.into_iter(),
+            current: None,
+        }
+    }
+}
+
+impl<'a> MapAccess<'a> for Pairs<'a> {
+    type Error = Error;
+
+    fn next_key_seed<K: DeserializeSeed<'a>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Error> {
+        self.current = self.pairs.next();
+        let Some((key, _)) = self.current else {
+            return Ok(None);
+        };
+        seed.deserialize(serde::de::value::BorrowedStrDeserializer::new(key))
+            .map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'a>>(&mut self, seed: V) -> Result<V::Value, Error> {
+        let (key, value) = self
+            .current
+            .take()
+            .ok_or_else(|| Error::custom("a value was asked for before its key"))?;
+        seed.deserialize(self.parent.with(value))
+            .map_err(|error| below(key, &error))
+    }
+}
+
+/// An error, seen from one level above.
+fn below(step: impl std::fmt::Display, error: &Error) -> Error {
+    let text = error.to_string();
+    let joint = if text
+        .split_once(": ")
+        .is_some_and(|(way, _)| !way.contains(' '))
+    {
+        "."
+    } else {
+        ": "
+    };
+    Error::custom(format!("{step}{joint}{text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Outer {
+        name_prefix: String,
+        images: Vec<Inner>,
+        labels: std::collections::BTreeMap<String, String>,
+    }
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Inner {
+        new_tag: String,
+        count: i64,
+    }
+
+    #[test]
+    fn names_match_in_any_case_and_null_is_nothing() {
+        let value = json!({"NamePrefix": "p-", "images": [{"NEWTAG": "1", "count": null}, null], "labels": {"A": "b"}});
+        let read: Outer = decode(&value, Unknown::Refused).unwrap();
+        let images = vec![
+            Inner {
+                new_tag: "1".into(),
+                count: 0,
+            },
+            Inner::default(),
+        ];
+        assert_eq!(
+            read,
+            Outer {
+                name_prefix: "p-".into(),
+                images,
+                labels: [("A".into(), "b".into())].into()
+            }
+        );
+    }
+
+    #[test]
+    fn errors_tell_the_way_to_their_place() {
+        let failed = |value: Value| decode::<Outer>(&value, Unknown::Refused).unwrap_err();
+        assert_eq!(
+            failed(json!({"images": [{}, {"newTag": 1}]})),
+            "images.1.newTag: invalid type: integer `1`, expected a string"
+        );
+        assert_eq!(
+            failed(json!({"images": [{"newTags": "1"}]})),
+            "images.0: unknown field \"newTags\"; did you mean newTag?"
+        );
+        assert!(decode::<Outer>(&json!({"images": [{"newTags": "1"}]}), Unknown::Ignored).is_ok());
+    }
+}

@@ -1,0 +1,9 @@
+//! Where files come from: the caller's tree, other machines, and the host that allows or refuses them.
+
+pub mod files;
+pub mod host;
+pub mod loader;
+pub mod path;
+pub mod remote;
+pub mod setup;
+pub mod step;

@@ -1,0 +1,260 @@
+//! Reads the files of a build, within the load restrictor and the budget.
+
+use std::collections::HashMap;
+
+use crate::kustomize::load::files::{Files, Kind};
+use crate::kustomize::load::host::Host;
+use crate::kustomize::load::path;
+use crate::kustomize::load::remote::Repository;
+use crate::kustomize::{BuildError, Options};
+
+/// A directory or file in one of the trees of a build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TreePath {
+    /// 0 is the caller's tree; other numbers are fetched repositories.
+    tree: usize,
+    pub path: String,
+}
+
+impl TreePath {
+    /// Returns a path in the caller's tree.
+    pub fn in_caller_tree(path: &str) -> Self {
+        Self {
+            tree: 0,
+            path: path.to_owned(),
+        }
+    }
+
+    /// Resolves a name relative to this directory. Returns none if it leaves the tree.
+    pub fn join(&self, name: &str) -> Option<Self> {
+        path::join(&self.path, name).map(|path| Self {
+            tree: self.tree,
+            path,
+        })
+    }
+
+    /// Returns true if it is `other` or below it.
+    pub fn is_below(&self, other: &Self) -> bool {
+        self.tree == other.tree && path::is_below(&self.path, &other.path)
+    }
+
+    /// Returns the path for messages; the root is `.`.
+    pub fn display_path(&self) -> &str {
+        if self.path.is_empty() {
+            "."
+        } else {
+            &self.path
+        }
+    }
+
+    /// Returns the last part of the path.
+    pub fn name(&self) -> &str {
+        path::file_name(&self.path)
+    }
+}
+
+/// The trees of a build, and how much of the budget is used.
+pub(crate) struct Loader<'a> {
+    caller_tree: &'a dyn Files,
+    fetched_trees: Vec<Box<dyn Files>>,
+    /// The tree numbers of fetched repositories, whose `path` is empty here.
+    tree_numbers: HashMap<Repository, usize>,
+    pub host: &'a dyn Host,
+    pub options: &'a Options,
+    files_read: usize,
+    bytes_read: u64,
+}
+
+impl<'a> Loader<'a> {
+    pub fn new(caller_tree: &'a dyn Files, host: &'a dyn Host, options: &'a Options) -> Self {
+        Self {
+            caller_tree,
+            fetched_trees: Vec::new(),
+            tree_numbers: HashMap::new(),
+            host,
+            options,
+            files_read: 0,
+            bytes_read: 0,
+        }
+    }
+
+    fn tree(&self, place: &TreePath) -> &dyn Files {
+        match place
+            .tree
+            .checked_sub(1)
+            .and_then(|at| self.fetched_trees.get(at))
+        {
+            Some(fetched) => &**fetched,
+            None => self.caller_tree,
+        }
+    }
+
+    /// Returns whether a path is a file or a directory; none if it does not exist.
+    pub fn kind(&self, place: &TreePath) -> Option<Kind> {
+        self.tree(place).kind(&place.path)
+    }
+
+    /// Returns the name of a file for messages, including its repository if it was fetched.
+    pub fn display_name(&self, place: &TreePath) -> String {
+        match self
+            .tree_numbers
+            .iter()
+            .find(|(_, tree)| **tree == place.tree)
+        {
+            Some((repository, _)) => format!("{}//{}", repository.url, place.path),
+            None => place.path.clone(),
+        }
+    }
+
+    /// Fetches a repository, unless it was fetched before, and returns its directory.
+    pub fn fetch(&mut self, entry: &str, mut repository: Repository) -> Result<TreePath, String> {
+        let path = std::mem::take(&mut repository.path);
+        let tree = match self.tree_numbers.get(&repository) {
+            Some(tree) => *tree,
+            None => {
+                let remote = self
+                    .host
+                    .remote()
+                    .ok_or_else(|| fetching_not_allowed(entry))?;
+                self.fetched_trees.push(remote.repository(&repository)?);
+                self.tree_numbers
+                    .insert(repository, self.fetched_trees.len());
+                self.fetched_trees.len()
+            }
+        };
+        let root = TreePath {
+            tree,
+            path: String::new(),
+        };
+        let place = root
+            .join(&path)
+            .filter(|place| self.kind(place) == Some(Kind::Directory));
+        place.ok_or_else(|| format!("the repository in {entry:?} has no directory {path:?}"))
+    }
+
+    /// Reads a file that a field names, relative to a directory or by URL.
+    pub fn read(
+        &mut self,
+        directory: &TreePath,
+        name: &str,
+        field: &str,
+    ) -> Result<Vec<u8>, BuildError> {
+        let bad = |message: String| BuildError::new(field, message);
+        if path::is_http_url(name) {
+            let remote = self
+                .host
+                .remote()
+                .ok_or_else(|| bad(fetching_not_allowed(name)))?;
+            let bytes = remote
+                .file(name)
+                .map_err(|why| bad(format!("cannot read {name}: {why}")))?;
+            return self.charge(bytes).map_err(|error| in_field(error, field));
+        }
+        let place = self.resolve(directory, name, field)?;
+        self.read_unrestricted(&place)
+            .map_err(|error| in_field(error, field))
+    }
+
+    /// Reads all files below a directory that a field names, by their paths relative to it.
+    pub fn read_all(
+        &mut self,
+        directory: &TreePath,
+        name: &str,
+        field: &str,
+    ) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
+        let root = self.resolve(directory, name, field)?;
+        let mut files = Vec::new();
+        let mut pending = vec![String::new()];
+        while let Some(below) = pending.pop() {
+            let place = root.join(&below).unwrap_or_else(|| root.clone());
+            match self.kind(&place) {
+                Some(Kind::Directory) => {
+                    let names = self.tree(&place).list(&place.path);
+                    let names = names.map_err(|why| {
+                        BuildError::new(field, format!("cannot list {}: {why}", place.path))
+                    })?;
+                    pending.extend(names.iter().map(|name| match below.is_empty() {
+                        true => name.clone(),
+                        false => format!("{below}/{name}"),
+                    }));
+                    self.files_read += 1;
+                }
+                Some(Kind::File) => {
+                    let content = self
+                        .read_unrestricted(&place)
+                        .map_err(|error| in_field(error, field))?;
+                    files.push((below, content));
+                }
+                None => {}
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    fn resolve(
+        &self,
+        directory: &TreePath,
+        name: &str,
+        field: &str,
+    ) -> Result<TreePath, BuildError> {
+        let bad = |message: String| BuildError::new(field, message);
+        let place = directory
+            .join(name)
+            .ok_or_else(|| bad(format!("{name:?} is absolute or leaves the source")))?;
+        if !self.options.unrestricted && !place.is_below(directory) {
+            let shown = directory.display_path();
+            let message = format!(
+                "security; file {name:?} is not in or below {shown:?}; to allow it, set the load restrictor to none"
+            );
+            return Err(bad(message));
+        }
+        Ok(place)
+    }
+
+    /// Reads a file without the load restrictor.
+    pub fn read_unrestricted(&mut self, place: &TreePath) -> Result<Vec<u8>, BuildError> {
+        let path = &place.path;
+        let bytes = self.tree(place).read(path);
+        self.charge(bytes.map_err(|why| BuildError::new("", format!("cannot read {path}: {why}")))?)
+    }
+
+    fn charge(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>, BuildError> {
+        let budget = self.options.budget;
+        self.files_read += 1;
+        if self.files_read > budget.files {
+            return Err(BuildError::new(
+                "",
+                format!(
+                    "the build reads more than {} files, which is the limit",
+                    budget.files
+                ),
+            ));
+        }
+        self.bytes_read += bytes.len() as u64;
+        if self.bytes_read > budget.bytes {
+            return Err(BuildError::new(
+                "",
+                format!(
+                    "the build reads more than {} bytes, which is the limit",
+                    budget.bytes
+                ),
+            ));
+        }
+        Ok(bytes)
+    }
+}
+
+fn fetching_not_allowed(entry: &str) -> String {
+    format!(
+        "{entry:?} is remote, and this build may not fetch remote files; copy it into the source"
+    )
+}
+
+/// Sets the field of an error that has none.
+pub(crate) fn in_field(mut error: BuildError, field: &str) -> BuildError {
+    if error.field.is_empty() && error.files.is_empty() {
+        error.field = field.to_owned();
+    }
+    error
+}

@@ -1,0 +1,86 @@
+//! Context for setting up generators and transformers.
+
+use std::rc::Rc;
+
+use crate::kustomize::BuildError;
+use crate::kustomize::load::loader::{Loader, TreePath};
+use crate::kustomize::schema::openapi::Schema;
+
+/// Reads the files that a field of a kustomization names.
+pub(crate) struct Setup<'a, 'b> {
+    loader: &'a mut Loader<'b>,
+    directory: &'a TreePath,
+    /// The schema of the build.
+    pub schema: &'a Rc<Schema>,
+    /// The field that is being set up.
+    pub field: &'static str,
+}
+
+impl<'a, 'b> Setup<'a, 'b> {
+    pub fn new(
+        loader: &'a mut Loader<'b>,
+        directory: &'a TreePath,
+        schema: &'a Rc<Schema>,
+    ) -> Self {
+        Self {
+            loader,
+            directory,
+            schema,
+            field: "",
+        }
+    }
+
+    /// Switches to another field.
+    pub fn at(&mut self, field: &'static str) -> &mut Self {
+        self.field = field;
+        self
+    }
+
+    /// Reads a file that the field names.
+    pub fn read(&mut self, name: &str) -> Result<Vec<u8>, BuildError> {
+        self.loader.read(self.directory, name, self.field)
+    }
+
+    /// Reads a UTF-8 file that the field names.
+    pub fn read_text(&mut self, name: &str) -> Result<String, BuildError> {
+        String::from_utf8(self.read(name)?)
+            .map_err(|_| self.failure(format!("{name} is not UTF-8")))
+    }
+
+    /// Reads all files below a directory that the field names.
+    pub fn read_all(&mut self, name: &str) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
+        self.loader.read_all(self.directory, name, self.field)
+    }
+
+    /// Returns true if a name refers to a directory.
+    pub fn is_directory(&self, name: &str) -> bool {
+        let place = self.directory.join(name);
+        place.is_some_and(|place| {
+            self.loader.kind(&place) == Some(crate::kustomize::Kind::Directory)
+        })
+    }
+
+    /// Returns the name of the kustomization's directory.
+    pub fn directory_name(&self) -> &str {
+        self.directory.name()
+    }
+
+    /// Returns an environment variable that the caller passed in; empty if it is not set.
+    pub fn variable(&self, name: &str) -> String {
+        self.loader
+            .options
+            .environment
+            .get(name)
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    pub fn host(&self) -> &dyn crate::kustomize::load::host::Host {
+        self.loader.host
+    }
+
+    /// Returns an error in the field.
+    pub fn failure(&self, message: impl Into<String>) -> BuildError {
+        BuildError::new(self.field, message)
+    }
+}

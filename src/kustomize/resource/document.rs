@@ -1,0 +1,220 @@
+//! Files to resources: documents, lists opened, what makes an object checked.
+
+use crate::kustomize::BuildError;
+use crate::kustomize::go::json;
+use crate::kustomize::resource::Resource;
+use crate::yaml;
+use crate::yaml::{Limits, Node, Style, Value};
+
+/// Documents of one file.
+const MAX_DOCUMENTS: usize = 100_000;
+
+/// The annotation of resources that never leave the build.
+const LOCAL: &str = "config.kubernetes.io/local-config";
+
+/// Reads the resources of a file.
+pub(crate) fn resources(name: &str, bytes: &[u8]) -> Result<Vec<Resource>, BuildError> {
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| BuildError::new("", "it is not UTF-8").inside(name))?;
+    of_text(name, text)
+}
+
+/// Reads the resources of a text.
+pub(crate) fn of_text(name: &str, text: &str) -> Result<Vec<Resource>, BuildError> {
+    let bad = |message: String| BuildError::new("", message).inside(name);
+    let mut resources = Vec::new();
+    for node in documents(text).map_err(|error| bad(format!("it is not valid YAML: {error}")))? {
+        check_keys(&node).map_err(bad)?;
+        open(node, &mut resources).map_err(bad)?;
+    }
+    for resource in &mut resources {
+        check_texts(resource).map_err(bad)?;
+        quote_annotations(resource);
+    }
+    Ok(resources)
+}
+
+/// The objects of a text, as patches hold them.
+pub(crate) fn objects(text: &str) -> Result<Vec<Node>, String> {
+    let mut resources = Vec::new();
+    for node in documents(text).map_err(|error| format!("it is not valid YAML: {error}"))? {
+        open(node, &mut resources)?;
+    }
+    Ok(resources
+        .into_iter()
+        .map(|resource| resource.node)
+        .collect())
+}
+
+/// The documents of a text. Each is parsed alone, as kustomize cuts the text at `---` lines first.
+pub(crate) fn documents(text: &str) -> Result<Vec<Node>, yaml::YamlError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut nodes = Vec::new();
+    let documents = split(text);
+    if let Some((line, _)) = documents.get(MAX_DOCUMENTS) {
+        let position = yaml::Position {
+            line: *line,
+            column: 1,
+        };
+        return Err(yaml::YamlError::at(
+            position,
+            format!("the file has more than {MAX_DOCUMENTS} documents"),
+        ));
+    }
+    for (line, document) in documents {
+        if let Some(node) = yaml::parse_from(&document, line, Limits::default())?
+            && !node.is_null()
+        {
+            nodes.push(node);
+        }
+    }
+    Ok(nodes)
+}
+
+/// Cuts a text at the lines that begin with `---`; what follows on such a line stays. Each document comes
+/// with the number of its first line.
+fn split(text: &str) -> Vec<(u32, String)> {
+    let mut documents = vec![(1, String::new())];
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+        let line = line
+            .strip_suffix("\r\n")
+            .map_or_else(|| line.to_owned(), |line| format!("{line}\n"));
+        let begins = line
+            .strip_prefix("---")
+            .is_some_and(|rest| rest.starts_with([' ', '\t', '\n']) || rest.is_empty());
+        if begins {
+            documents.push((number, String::new()));
+        }
+        if let Some((_, last)) = documents.last_mut() {
+            last.push_str(&line);
+        }
+    }
+    documents
+}
+
+/// Takes an object, or the items of a list, however deep.
+fn open(node: Node, into: &mut Vec<Resource>) -> Result<(), String> {
+    let Value::Mapping(_) = &node.value else {
+        return Err(format!(
+            "it holds {} where an object is expected",
+            node.kind()
+        ));
+    };
+    if node.as_mapping().is_some_and(<[_]>::is_empty) {
+        return Ok(());
+    }
+    let kind = node
+        .get("kind")
+        .and_then(Node::as_str)
+        .unwrap_or_default()
+        .to_owned();
+    if kind.ends_with("List")
+        && let Some(items) = node.get("items").and_then(Node::as_sequence)
+    {
+        return items.iter().try_for_each(|item| open(item.clone(), into));
+    }
+    if kind.is_empty() {
+        return Err("missing kind in object".into());
+    }
+    let resource = Resource::new(node);
+    if resource.id().name.is_empty() {
+        return Err(format!("missing metadata.name in an object of kind {kind}"));
+    }
+    into.push(resource);
+    Ok(())
+}
+
+/// Labels and annotations must be maps.
+fn check_texts(resource: &Resource) -> Result<(), String> {
+    for map in ["labels", "annotations"] {
+        let node = resource
+            .node
+            .get("metadata")
+            .and_then(|metadata| metadata.get(map));
+        if let Some(node) = node.filter(|node| !node.is_null() && node.as_mapping().is_none()) {
+            return Err(format!(
+                "metadata.{map} of {} must be a map, not {}",
+                resource.id(),
+                node.kind()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether nothing is left of a resource.
+pub(crate) fn is_empty(resource: &Resource) -> bool {
+    resource.node.is_null() || resource.node.as_mapping().is_some_and(<[_]>::is_empty)
+}
+
+/// Whether a resource never leaves the build.
+pub(crate) fn is_local(resource: &Resource) -> bool {
+    resource.metadata_value("annotations", LOCAL) == Some("true")
+}
+
+/// Annotations are texts, however they were written.
+pub(crate) fn quote_annotations(resource: &mut Resource) {
+    let metadata = crate::kustomize::tree::walk::get_mut(&mut resource.node, "metadata");
+    if let Some(annotations) =
+        metadata.and_then(|metadata| crate::kustomize::tree::walk::get_mut(metadata, "annotations"))
+    {
+        quote_values(annotations);
+    }
+}
+
+fn quote_values(map: &mut Node) {
+    if let Value::Mapping(pairs) = &mut map.value {
+        for (_, value) in pairs {
+            if json::is_untagged(value)
+                && let Value::Scalar(_, style) = &mut value.value
+                && *style == Style::Plain
+            {
+                *style = Style::DoubleQuoted;
+            }
+        }
+    }
+}
+
+/// Makes texts of all that is in `metadata.labels` or `metadata.annotations`: of a scalar what is
+/// written, null included, of lists and maps the empty text. Where nothing is left the map goes.
+pub(crate) fn make_texts(object: &mut Node, map: &str) {
+    let Some(metadata) = crate::kustomize::tree::walk::get_mut(object, "metadata") else {
+        return;
+    };
+    if let Some(Value::Mapping(pairs)) =
+        crate::kustomize::tree::walk::get_mut(metadata, map).map(|map| &mut map.value)
+    {
+        for (_, value) in pairs.iter_mut() {
+            *value = json::text(value.as_str().unwrap_or_default());
+        }
+        if !pairs.is_empty() {
+            return;
+        }
+    }
+    if let Value::Mapping(pairs) = &mut metadata.value {
+        pairs.retain(|(key, _)| key.as_str() != Some(map));
+    }
+}
+
+/// No key may stand twice in a map.
+fn check_keys(node: &Node) -> Result<(), String> {
+    match &node.value {
+        Value::Scalar(..) => Ok(()),
+        Value::Sequence(items) => items.iter().try_for_each(check_keys),
+        Value::Mapping(pairs) => {
+            let mut seen = std::collections::HashMap::new();
+            for (key, value) in pairs {
+                if let Some(text) = key.as_str()
+                    && let Some(first) = seen.insert(text, key.position)
+                {
+                    return Err(format!(
+                        "the key {text:?} at {} is already defined at {first}",
+                        key.position
+                    ));
+                }
+                check_keys(value)?;
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! JSON patches (RFC 6902), with the ways of the library that kustomize uses: `replace` adds what is
+//! missing, `add` without a value adds null, a pointer without a leading slash loses its first part.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::kustomize::go::json;
+use crate::kustomize::resource::Resource;
+use crate::kustomize::resource::selector::Selector;
+use crate::kustomize::tree::walk;
+use crate::yaml;
+use crate::yaml::{Limits, Node, Value as Tree};
+
+/// One operation.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Operation {
+    op: String,
+    path: Option<String>,
+    #[serde(default)]
+    from: Option<String>,
+    #[serde(default)]
+    value: Value,
+    /// The value as it becomes part of an object.
+    #[serde(skip)]
+    tree: Option<Node>,
+}
+
+/// Whether an object that gets another name is still known by its old one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Names {
+    Kept,
+    /// As `patchesJson6902` has it.
+    Forgotten,
+}
+
+/// Applies the operations to every resource that is selected.
+pub(crate) fn apply(
+    resources: &mut [Resource],
+    operations: &[Operation],
+    selector: &Selector,
+    names: Names,
+) -> Result<(), String> {
+    for resource in resources
+        .iter_mut()
+        .filter(|resource| selector.selects(resource))
+    {
+        let id = resource.id();
+        let failed = |message: String| format!("on {id}: {message}");
+        if !resource.is_json_normalized {
+            resource.node = json::from_json(&json::to_json(&resource.node).map_err(failed)?);
+            resource.is_json_normalized = true;
+        }
+        if names == Names::Kept {
+            resource.record_id();
+        }
+        if resource.has_internal_annotations() {
+            make_annotations(&mut resource.node);
+        }
+        for operation in operations {
+            operation.apply(&mut resource.node).map_err(failed)?;
+        }
+        resource.aliased_values.clear();
+    }
+    Ok(())
+}
+
+/// The operations of a JSON patch; nothing if the text is none, but an object.
+pub(crate) fn parse(text: &str) -> Result<Option<Vec<Operation>>, String> {
+    let written = yaml::parse(text, Limits::default()).ok().flatten();
+    let value = if text.trim_start().starts_with('[') {
+        serde_json::from_str(text).map_err(|error| {
+            format!(
+                "unable to parse SM or JSON patch: it begins with [ and is not valid JSON: {error}"
+            )
+        })?
+    } else {
+        let Some(node) = written.as_ref().filter(|node| node.as_sequence().is_some()) else {
+            return Ok(None);
+        };
+        yaml::json::to_json(node).map_err(|error| error.to_string())?
+    };
+    let operations: Result<Vec<Operation>, _> = serde_json::from_value(value);
+    let mut operations = operations.map_err(|error| format!("it is not a JSON patch: {error}"))?;
+    let written = written
+        .as_ref()
+        .and_then(Node::as_sequence)
+        .unwrap_or_default();
+    for (operation, written) in operations
+        .iter_mut()
+        .zip(written.iter().map(Some).chain(std::iter::repeat(None)))
+    {
+        let mut tree = json::from_json(&operation.value);
+        if let Some(written) = written.and_then(|written| written.get("value")) {
+            place(&mut tree, written);
+        }
+        operation.tree = Some(tree);
+    }
+    Ok(Some(operations))
+}
+
+/// Says where a tree is written that was made of another.
+fn place(tree: &mut Node, written: &Node) {
+    tree.position = written.position;
+    match (&mut tree.value, &written.value) {
+        (Tree::Sequence(items), Tree::Sequence(written)) => {
+            items
+                .iter_mut()
+                .zip(written)
+                .for_each(|(item, written)| place(item, written));
+        }
+        (Tree::Mapping(pairs), Tree::Mapping(written)) if pairs.len() == written.len() => {
+            pairs
+                .iter_mut()
+                .zip(written)
+                .for_each(|((_, value), (_, written))| place(value, written));
+        }
+        _ => {}
+    }
+}
+
+impl Operation {
+    fn tree(&self) -> Node {
+        self.tree
+            .clone()
+            .unwrap_or_else(|| json::from_json(&self.value))
+    }
+
+    fn apply(&self, document: &mut Node) -> Result<(), String> {
+        let path = self.path.as_deref().map(pointer);
+        let path = path.ok_or_else(|| format!("{} operation: missing value path", self.op))?;
+        let from = || {
+            self.from
+                .as_deref()
+                .map(pointer)
+                .ok_or_else(|| format!("{} needs from", self.op))
+        };
+        match self.op.as_str() {
+            "add" => add(document, &path, self.tree()),
+            "remove" => remove(document, &path).map(drop),
+            "replace" => replace(document, &path, self.tree()),
+            "move" => {
+                let value = remove(document, &from()?)?;
+                add(document, &path, value)
+            }
+            "copy" => {
+                let from = from()?;
+                let value = get(document, &from).ok_or_else(|| missing(&from))?.clone();
+                add(document, &path, value)
+            }
+            "test" => match get(document, &path) {
+                Some(value) if json::to_json(value)? == self.value => Ok(()),
+                None if self.value.is_null() => Ok(()),
+                _ => Err(format!("testing value /{} failed", path.join("/"))),
+            },
+            op => Err(format!("unexpected kind: {op:?} is not an operation")),
+        }
+    }
+}
+
+fn pointer(text: &str) -> Vec<String> {
+    if text.is_empty() {
+        return Vec::new();
+    }
+    text.split('/')
+        .skip(1)
+        .map(|part| part.replace("~1", "/").replace("~0", "~"))
+        .collect()
+}
+
+fn missing(path: &[String]) -> String {
+    format!("doc is missing path: /{}", path.join("/"))
+}
+
+fn get<'a>(document: &'a Node, path: &[String]) -> Option<&'a Node> {
+    path.iter()
+        .try_fold(document, |node, part| match &node.value {
+            Tree::Mapping(_) => node.get(part),
+            Tree::Sequence(items) => index(part, items.len()).and_then(|at| items.get(at)),
+            Tree::Scalar(..) => None,
+        })
+}
+
+fn get_mut<'a>(document: &'a mut Node, path: &[String]) -> Option<&'a mut Node> {
+    path.iter()
+        .try_fold(document, |node, part| match &mut node.value {
+            Tree::Mapping(pairs) => pairs
+                .iter_mut()
+                .find(|(key, _)| key.as_str() == Some(part))
+                .map(|(_, value)| value),
+            Tree::Sequence(items) => {
+                let at = index(part, items.len())?;
+                items.get_mut(at)
+            }
+            Tree::Scalar(..) => None,
+        })
+}
+
+/// A place in a list; negative numbers count from its end.
+fn index(part: &str, length: usize) -> Option<usize> {
+    match part.parse::<i64>().ok()? {
+        at if at >= 0 => usize::try_from(at).ok(),
+        at => length.checked_sub(usize::try_from(-at).ok()?),
+    }
+}
+
+/// The engine of kustomize notes what it did in annotations while it works, so that map is there.
+fn make_annotations(object: &mut Node) {
+    if let Some(metadata) =
+        walk::get_mut(object, "metadata").filter(|metadata| metadata.as_mapping().is_some())
+    {
+        let annotations = walk::entry(metadata, "annotations");
+        if annotations.is_null() {
+            annotations.value = Tree::Mapping(Vec::new());
+        }
+    }
+}
+
+/// The container that holds the last part of a path.
+fn container<'a, 'p>(
+    document: &'a mut Node,
+    path: &'p [String],
+) -> Result<(&'a mut Tree, &'p str), String> {
+    let (last, parents) = path
+        .split_last()
+        .ok_or("the whole document cannot be removed or moved")?;
+    let holder = get_mut(document, parents).ok_or_else(|| missing(path))?;
+    Ok((&mut holder.value, last))
+}
+
+fn bad_index(part: &str) -> String {
+    format!("invalid index referenced: {part}")
+}
+
+/// Sets a key of a map.
+fn set(pairs: &mut Vec<(Node, Node)>, key: &str, value: Node) {
+    match pairs
+        .iter_mut()
+        .find(|(known, _)| known.as_str() == Some(key))
+    {
+        Some((_, slot)) => *slot = value,
+        None => pairs.push((json::text(key), value)),
+    }
+}
+
+fn add(document: &mut Node, path: &[String], value: Node) -> Result<(), String> {
+    if path.is_empty() {
+        *document = value;
+        return Ok(());
+    }
+    let (holder, last) = container(document, path)?;
+    match holder {
+        Tree::Mapping(pairs) => set(pairs, last, value),
+        Tree::Sequence(items) if last == "-" => items.push(value),
+        Tree::Sequence(items) => {
+            // The last place of a longer list is where a negative index points.
+            let at = index(last, items.len() + 1).filter(|at| *at <= items.len());
+            items.insert(at.ok_or_else(|| bad_index(last))?, value);
+        }
+        Tree::Scalar(..) => return Err(missing(path)),
+    }
+    Ok(())
+}
+
+fn replace(document: &mut Node, path: &[String], value: Node) -> Result<(), String> {
+    if path.is_empty() {
+        *document = value;
+        return Ok(());
+    }
+    let (holder, last) = container(document, path)?;
+    match holder {
+        Tree::Mapping(pairs) => set(pairs, last, value),
+        Tree::Sequence(items) => {
+            let at = index(last, items.len()).and_then(|at| items.get_mut(at));
+            *at.ok_or_else(|| bad_index(last))? = value;
+        }
+        Tree::Scalar(..) => return Err(missing(path)),
+    }
+    Ok(())
+}
+
+fn remove(document: &mut Node, path: &[String]) -> Result<Node, String> {
+    let (holder, last) = container(document, path)?;
+    match holder {
+        Tree::Mapping(pairs) => {
+            match pairs.iter().position(|(key, _)| key.as_str() == Some(last)) {
+                Some(at) => Ok(pairs.remove(at).1),
+                None => Err(format!(
+                    "unable to remove nonexistent key: {last}: {}",
+                    missing(path)
+                )),
+            }
+        }
+        Tree::Sequence(items) => match index(last, items.len()).filter(|at| *at < items.len()) {
+            Some(at) => Ok(items.remove(at)),
+            None => Err(bad_index(last)),
+        },
+        Tree::Scalar(..) => Err(missing(path)),
+    }
+}

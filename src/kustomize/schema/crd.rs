@@ -1,0 +1,125 @@
+//! `crds`: definitions of custom kinds, which tell what their fields hold.
+//!
+//! A field with `x-kubernetes-object-ref-kind` holds the name of an object, one with
+//! `x-kubernetes-annotation` annotations, one with `x-kubernetes-label-selector` labels, one with
+//! `x-kubernetes-identity` a name of its own.
+
+use serde_json::{Map, Value};
+
+use crate::kustomize::schema::configuration::{Configuration, Referred};
+use crate::kustomize::schema::field_spec::FieldSpec;
+use crate::kustomize::schema::settings;
+
+/// Definitions inside definitions.
+const DEEPEST: usize = 64;
+
+/// The places that a file of definitions tells of.
+pub(crate) fn read(bytes: &[u8]) -> Result<Configuration, String> {
+    let value = settings::read(bytes)?.ok_or("it is empty")?;
+    let Value::Object(definitions) = value else {
+        return Err("it must be a map of definitions".into());
+    };
+    if let Some((name, _)) = definitions
+        .iter()
+        .find(|(_, definition)| !definition.is_object())
+    {
+        return Err(format!(
+            "{name} is no definition; crds takes OpenAPI definitions by name, not \
+             CustomResourceDefinition objects"
+        ));
+    }
+    let mut configuration = Configuration::default();
+    for name in definitions.keys() {
+        let Some(properties) = properties(&definitions, name) else {
+            continue;
+        };
+        if ["kind", "apiVersion", "metadata"]
+            .iter()
+            .all(|field| properties.contains_key(*field))
+        {
+            let kind = name.rsplit('.').next().unwrap_or_default();
+            let mut walk = Walk {
+                definitions: &definitions,
+                kind,
+                into: &mut configuration,
+            };
+            walk.definition(name, &mut Vec::new())?;
+        }
+    }
+    Ok(configuration)
+}
+
+fn properties<'a>(
+    definitions: &'a Map<String, Value>,
+    name: &str,
+) -> Option<&'a Map<String, Value>> {
+    let definition = definitions.get(name)?.as_object()?;
+    let schema = definition
+        .iter()
+        .find(|(field, _)| field.eq_ignore_ascii_case("schema"))?
+        .1;
+    schema.get("properties")?.as_object()
+}
+
+struct Walk<'a> {
+    definitions: &'a Map<String, Value>,
+    kind: &'a str,
+    into: &'a mut Configuration,
+}
+
+impl<'a> Walk<'a> {
+    fn definition(&mut self, name: &'a str, path: &mut Vec<&'a str>) -> Result<(), String> {
+        if path.len() > DEEPEST {
+            return Err(format!(
+                "the definitions are nested more than {DEEPEST} deep at {}",
+                path.join("/")
+            ));
+        }
+        for (field, property) in properties(self.definitions, name).into_iter().flatten() {
+            path.push(field);
+            self.property(property, path);
+            if let Some(reference) = property.get("$ref").and_then(Value::as_str) {
+                self.definition(reference, path)?;
+            }
+            path.pop();
+        }
+        Ok(())
+    }
+
+    fn property(&mut self, property: &Value, path: &[&str]) {
+        let text = |extension: &str| property.get(extension).and_then(Value::as_str);
+        let place = |last: Option<&str>| FieldSpec {
+            kind: self.kind.to_owned().into(),
+            path: path
+                .iter()
+                .copied()
+                .chain(last)
+                .collect::<Vec<_>>()
+                .join("/")
+                .into(),
+            ..FieldSpec::default()
+        };
+        if text("x-kubernetes-annotation").is_some() {
+            self.into.common_annotations.push(place(None));
+        }
+        if text("x-kubernetes-label-selector").is_some() {
+            self.into.common_labels.push(place(None));
+        }
+        if text("x-kubernetes-identity").is_some() {
+            self.into.name_prefix.push(place(None));
+        }
+        let (version, kind) = (
+            text("x-kubernetes-object-ref-api-version"),
+            text("x-kubernetes-object-ref-kind"),
+        );
+        if let (Some(version), Some(kind)) = (version, kind) {
+            let key = text("x-kubernetes-object-ref-name-key").unwrap_or("name");
+            self.into.name_reference.push(Referred {
+                group: String::new(),
+                version: version.to_owned(),
+                kind: kind.to_owned(),
+                field_specs: vec![place(Some(key))],
+            });
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The fields `patches` and `patchesJson6902`.
+
+use serde::Deserialize;
+
+/// An entry of `patches` or `patchesJson6902`, and the config of a `PatchTransformer`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct Patch {
+    pub path: String,
+    pub patch: String,
+    pub target: Option<Target>,
+    pub options: Option<PatchOptions>,
+}
+
+/// The `options` of a patch: the parts of the identity that it may change.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct PatchOptions {
+    pub allow_name_change: bool,
+    pub allow_kind_change: bool,
+}
+
+/// A target as written in a kustomization.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub(crate) struct Target {
+    pub group: String,
+    pub version: String,
+    pub kind: String,
+    pub name: String,
+    pub namespace: String,
+    pub label_selector: String,
+    pub annotation_selector: String,
+}

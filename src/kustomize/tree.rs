@@ -1,0 +1,4 @@
+//! Walking and editing node trees by paths. Knows nothing of resources.
+
+pub mod fieldpath;
+pub mod walk;

@@ -1,0 +1,242 @@
+//! Paths to fields as replacements write them: `spec.containers.[name=web].image`.
+//!
+//! Parts are joined by dots; a dot inside a part is written `\.` or the part stands in brackets.
+//! `[key=value]` is the items of a list whose key matches, `*` every item, a number one of them.
+
+use crate::kustomize::go::{json, pattern};
+use crate::yaml::{Node, Value};
+
+/// The parts of a path.
+pub(crate) fn split(path: &str) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    let mut open: Option<String> = None;
+    for part in unescaped(path) {
+        match open.take() {
+            Some(begun) => {
+                let joined = format!("{begun}.{part}");
+                if part.ends_with(']') {
+                    parts.push(bracketed(joined))
+                } else {
+                    open = Some(joined)
+                }
+            }
+            None if part.starts_with('[') && !part.ends_with(']') => open = Some(part),
+            None => parts.push(part),
+        }
+    }
+    parts.extend(open.map(bracketed));
+    parts
+}
+
+/// Cuts at the dots that are not escaped. A dot at the beginning cuts nothing.
+fn unescaped(path: &str) -> Vec<String> {
+    let mut pieces = path.split('.').peekable();
+    if path.starts_with('.') {
+        pieces.next();
+    }
+    let mut parts: Vec<String> = Vec::new();
+    for piece in pieces {
+        match parts.last_mut().and_then(|last| {
+            last.strip_suffix('\\')
+                .map(str::to_owned)
+                .map(|text| (last, text))
+        }) {
+            Some((last, text)) => *last = format!("{text}.{piece}"),
+            None => parts.push(piece.to_owned()),
+        }
+    }
+    parts
+}
+
+/// A part that was cut inside its brackets: a condition, or a key with dots.
+fn bracketed(text: String) -> String {
+    if text.contains('=') {
+        text
+    } else {
+        text.trim_matches(['[', ']']).to_owned()
+    }
+}
+
+enum Part<'a> {
+    Index(usize),
+    Items { key: &'a str, value: &'a str },
+    Every,
+    Field(&'a str),
+}
+
+impl<'a> Part<'a> {
+    fn read(text: &'a str) -> Result<Self, String> {
+        if let Ok(index) = text.parse() {
+            return Ok(Self::Index(index));
+        }
+        if text == "*" {
+            return Ok(Self::Every);
+        }
+        match text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+        {
+            Some(condition) => match condition.split_once('=') {
+                Some((key, value)) => Ok(Self::Items { key, value }),
+                None => Err(format!(
+                    "list path element must contain fieldName=fieldValue for element to match: \
+                     {text}"
+                )),
+            },
+            None => Ok(Self::Field(text)),
+        }
+    }
+}
+
+/// The node at a path, if it is there.
+pub(crate) fn lookup<'a>(node: &'a Node, path: &[String]) -> Result<Option<&'a Node>, String> {
+    let Some((part, rest)) = path.split_first() else {
+        return Ok(Some(node));
+    };
+    let items = node.as_sequence().unwrap_or_default();
+    let next = match Part::read(part)? {
+        Part::Index(index) if node.as_mapping().is_none() => items.get(index),
+        Part::Index(_) | Part::Every => node.get(part),
+        Part::Items { key: "", value } => items.iter().find(|item| item.as_str() == Some(value)),
+        Part::Items { key, value } => items
+            .iter()
+            .find(|item| item.get(key).and_then(Node::as_str) == Some(value)),
+        Part::Field(name) => node.get(name),
+    };
+    next.map_or(Ok(None), |next| lookup(next, rest))
+}
+
+/// Calls `change` on every node at a path and counts them. `create` is what is put where nothing is.
+pub(crate) fn visit(
+    node: &mut Node,
+    path: &[String],
+    create: Option<&Node>,
+    change: &mut dyn FnMut(&mut Node) -> Result<(), String>,
+) -> Result<usize, String> {
+    let Some((part, rest)) = path.split_first() else {
+        return change(node).map(|()| 1);
+    };
+    let part = Part::read(part)?;
+    if let Part::Field(name) = part {
+        return visit_field(node, name, rest, create, change);
+    }
+    let kind = node.kind();
+    let Value::Sequence(items) = &mut node.value else {
+        return Err(format!("wrong node kind: expected a list but got {kind}"));
+    };
+    match part {
+        Part::Index(index) => {
+            if items.len() == index && create.is_some() {
+                items.extend(create.map(|leaf| made(rest, leaf)));
+            }
+            let length = items.len();
+            let item = items.get_mut(index);
+            let item = item.ok_or_else(|| {
+                format!("index {index} specified but only {length} elements found")
+            })?;
+            visit(item, rest, create, change)
+        }
+        Part::Every => {
+            let mut count = 0;
+            for item in items {
+                count += visit(item, rest, create, change)?;
+            }
+            Ok(count)
+        }
+        Part::Items { key, value } => {
+            let pattern = pattern::compile_unanchored(value)?;
+            let fits = |item: &Node| {
+                let text = if key.is_empty() {
+                    item.as_str()
+                } else {
+                    item.get(key).and_then(Node::as_str)
+                };
+                text.is_some_and(|text| pattern.is_match(text))
+            };
+            if create.is_some() && !items.iter().any(&fits) {
+                let leaf = json::undecided(value);
+                items.push(match key {
+                    "" => leaf,
+                    key => Node::new(Value::Mapping(vec![(json::text(key), leaf)])),
+                });
+            }
+            let mut count = 0;
+            for item in items.iter_mut().filter(|item| fits(item)) {
+                count += visit(
+                    item,
+                    if key.is_empty() { &[] } else { rest },
+                    create,
+                    change,
+                )?;
+            }
+            Ok(count)
+        }
+        Part::Field(_) => Ok(0),
+    }
+}
+
+fn visit_field(
+    node: &mut Node,
+    name: &str,
+    rest: &[String],
+    create: Option<&Node>,
+    change: &mut dyn FnMut(&mut Node) -> Result<(), String>,
+) -> Result<usize, String> {
+    if node.is_null() {
+        match create {
+            Some(_) => node.value = Value::Mapping(Vec::new()),
+            None => return Ok(0),
+        }
+    }
+    let kind = node.kind();
+    let Value::Mapping(pairs) = &mut node.value else {
+        return Err(format!("wrong node kind: expected a map but got {kind}"));
+    };
+    if let Some(leaf) = create.filter(|_| !pairs.iter().any(|(key, _)| key.as_str() == Some(name)))
+    {
+        pairs.push((json::text(name), made(rest, leaf)));
+    }
+    match pairs
+        .iter_mut()
+        .rev()
+        .find(|(key, _)| key.as_str() == Some(name))
+    {
+        Some((_, value)) => visit(value, rest, create, change),
+        None => Ok(0),
+    }
+}
+
+/// An empty node for what the rest of a path leads into.
+fn made(rest: &[String], leaf: &Node) -> Node {
+    let empty_list = || Node::new(Value::Sequence(Vec::new()));
+    match rest.first().map(|part| Part::read(part)) {
+        Some(Ok(Part::Index(_) | Part::Items { .. })) => empty_list(),
+        Some(_) => Node::new(Value::Mapping(Vec::new())),
+        None => match &leaf.value {
+            Value::Scalar(..) => json::undecided(""),
+            Value::Sequence(_) => empty_list(),
+            Value::Mapping(_) => Node::new(Value::Mapping(Vec::new())),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dots_are_kept_in_brackets_and_after_a_backslash() {
+        assert_eq!(
+            split("spec.c.[name=a.b].image"),
+            ["spec", "c", "[name=a.b]", "image"]
+        );
+        assert_eq!(
+            split(r"metadata.annotations.x\.y/z"),
+            ["metadata", "annotations", "x.y/z"]
+        );
+        assert_eq!(
+            split("metadata.annotations.[a.b]"),
+            ["metadata", "annotations", "a.b"]
+        );
+    }
+}

@@ -1,0 +1,160 @@
+//! Walks a node tree along a path.
+
+use std::borrow::Cow;
+
+use crate::yaml::{Node, Value};
+
+/// What is done to a node that was found.
+pub(crate) type Change<'a> = dyn FnMut(&mut Node) -> Result<(), String> + 'a;
+
+fn considering(path: &str, message: &str) -> String {
+    format!("considering field '{path}': {message}")
+}
+
+/// Calls `change` on every node at a path; its parts are joined by `/`, which is written `\/` inside a
+/// part. Lists are entered by themselves; a part that ends with `[]` is a list and is never made.
+///
+/// # Errors
+/// A scalar stands where the path goes on, or `change` failed.
+pub(crate) fn visit(
+    root: &mut Node,
+    path: &str,
+    create: bool,
+    change: &mut Change<'_>,
+) -> Result<(), String> {
+    walk(root, Some(path), create, change).map_err(|message| considering(path, &message))
+}
+
+fn walk(
+    node: &mut Node,
+    path: Option<&str>,
+    create: bool,
+    change: &mut Change<'_>,
+) -> Result<(), String> {
+    let Some(path) = path else {
+        return change(node);
+    };
+    if node.is_null() && !create {
+        return Ok(());
+    }
+    if let Value::Sequence(items) = &mut node.value {
+        return items
+            .iter_mut()
+            .try_for_each(|item| walk(item, Some(path), create, change));
+    }
+    let (part, rest) = first(path);
+    let (name, is_list) = part
+        .strip_suffix("[]")
+        .map_or((&*part, false), |name| (name, true));
+    if name.is_empty() {
+        return Err("a part of the path is empty".into());
+    }
+    if !node.is_null() && node.as_mapping().is_none() {
+        return Err("expected sequence or mapping node on the way, found a scalar".into());
+    }
+    if create && !is_list {
+        return walk(entry(node, name), rest, create, change);
+    }
+    match get_mut(node, name) {
+        Some(child) if !child.is_null() => walk(child, rest, create, change),
+        _ => Ok(()),
+    }
+}
+
+/// The first part of a path, and the others.
+fn first(path: &str) -> (Cow<'_, str>, Option<&str>) {
+    let mut part = Cow::Borrowed("");
+    let mut rest = path;
+    loop {
+        let (piece, after) = match rest.split_once('/') {
+            Some((piece, after)) => (piece, Some(after)),
+            None => (rest, None),
+        };
+        match (piece.strip_suffix('\\'), after) {
+            (Some(piece), Some(after)) => {
+                part.to_mut().push_str(piece);
+                part.to_mut().push('/');
+                rest = after;
+            }
+            _ if part.is_empty() => return (Cow::Borrowed(piece), after),
+            _ => {
+                part.to_mut().push_str(piece);
+                return (part, after);
+            }
+        }
+    }
+}
+
+/// Sets a scalar.
+///
+/// # Errors
+/// It is a list or a map.
+pub(crate) fn set_scalar(node: &mut Node, new: Node) -> Result<(), String> {
+    let is_empty_map = node.as_mapping().is_some_and(<[_]>::is_empty);
+    if matches!(node.value, Value::Scalar(..)) || is_empty_map {
+        *node = new;
+        return Ok(());
+    }
+    Err(format!(
+        "wrong node kind: expected a scalar but got {}",
+        node.kind()
+    ))
+}
+
+/// The value under a key; none if it is not there.
+pub(crate) fn get_mut<'a>(node: &'a mut Node, key: &str) -> Option<&'a mut Node> {
+    match &mut node.value {
+        Value::Mapping(pairs) => pairs
+            .iter_mut()
+            .rev()
+            .find(|(k, _)| k.as_str() == Some(key))
+            .map(|(_, value)| value),
+        _ => None,
+    }
+}
+
+/// The value under a key, made as an empty map if it is not there. What is no map becomes one.
+pub(crate) fn entry<'a>(node: &'a mut Node, key: &str) -> &'a mut Node {
+    if node.as_mapping().is_none() {
+        node.value = Value::Mapping(Vec::new());
+        node.tag = None;
+    }
+    let Value::Mapping(pairs) = &mut node.value else {
+        unreachable!("it was made a map above")
+    };
+    let known = pairs.iter().rposition(|(k, _)| k.as_str() == Some(key));
+    let at = known.unwrap_or_else(|| {
+        pairs.push((
+            crate::kustomize::go::json::text(key),
+            Node::new(Value::Mapping(Vec::new())),
+        ));
+        pairs.len() - 1
+    });
+    match pairs.get_mut(at) {
+        Some((_, value)) => value,
+        None => unreachable!("the pair was found or made above"),
+    }
+}
+
+/// Sets a key.
+pub(crate) fn set(node: &mut Node, key: &str, value: Node) {
+    *entry(node, key) = value;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_cut_at_slashes_that_are_not_escaped() {
+        assert_eq!(
+            first("spec/selector"),
+            (Cow::Borrowed("spec"), Some("selector"))
+        );
+        assert_eq!(
+            first(r"a.io\/b\/c/d"),
+            (Cow::Borrowed("a.io/b/c"), Some("d"))
+        );
+        assert_eq!(first("name"), (Cow::Borrowed("name"), None));
+    }
+}
