@@ -134,9 +134,10 @@ impl Bench {
 
     /// Waits until an object is there.
     pub async fn until_there(&self, path: &str) {
-        while self.get(path).await == Value::Null {
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        }
+        crate::daemon::eventually_so(path, async || {
+            Some(self.get(path).await).filter(|object| !object.is_null())
+        })
+        .await;
     }
 
     /// Applies a manifest as a component.
@@ -180,10 +181,14 @@ impl Bench {
             .unwrap()
     }
 
-    /// An object; null if it is not there.
+    /// An object; null if it is not there, which only a 404 says.
     pub async fn get(&self, path: &str) -> Value {
         let request = Request::get(path).body(Vec::new()).unwrap();
-        self.client.request(request).await.unwrap_or(Value::Null)
+        match self.client.request(request).await {
+            Ok(object) => object,
+            Err(kube::Error::Api(status)) if status.code == 404 => Value::Null,
+            Err(error) => panic!("{path} cannot be read: {error}"),
+        }
     }
 
     pub async fn merge(&self, path: &str, body: Value) -> Value {

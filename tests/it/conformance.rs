@@ -55,3 +55,20 @@ pub fn collect(directory: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<
         }
     }
 }
+
+/// Compares a refusal with the reviewed text beside its case. With `NUON_ACCEPT=1` the text is written
+/// anew, to be reviewed as a diff.
+fn reviewed(file: &Path, refusal: &str) -> Result<(), String> {
+    let refusal = format!("{}\n", refusal.trim_end());
+    if std::env::var("NUON_ACCEPT").is_ok_and(|accept| accept == "1") {
+        std::fs::write(file, &refusal).unwrap();
+    }
+    let reviewed = std::fs::read_to_string(file).unwrap_or_default();
+    if reviewed == refusal {
+        Ok(())
+    } else {
+        Err(format!(
+            "is refused otherwise: {refusal}; reviewed: {reviewed}"
+        ))
+    }
+}

@@ -336,12 +336,14 @@ impl TargetSelector {
 }
 
 /// Writes a value into a field. A scalar field takes only the text of the value, and a string stays
-/// a string.
+/// a string, except in a field that a replacement created: its type follows each text.
 fn set(field: &mut Node, value: &Node, options: &FieldOptions) -> Result<(), String> {
     let new = value.as_str().unwrap_or_default();
+    let is_created = field.tag.as_deref() == Some("");
     match &mut field.value {
         Value::Scalar(text, style) => {
-            if *style == Style::Plain && !text.is_empty() && json::meaning(text) == Meaning::Text {
+            let is_string = !text.is_empty() && json::meaning(text) == Meaning::Text;
+            if *style == Style::Plain && is_string && !is_created {
                 *style = Style::DoubleQuoted;
             }
             *text = if options.delimiter.is_empty() {

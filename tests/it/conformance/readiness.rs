@@ -42,7 +42,9 @@ fn check(case: &Path) -> Result<(), String> {
         compute_status(object, jiff::Timestamp::now()),
         expected.get("error"),
     ) {
-        (Err(_), Some(_)) => Ok(()),
+        (Err(error), Some(_)) => {
+            super::reviewed(&case.with_extension("refusal.txt"), &error.to_string())
+        }
         (Ok(readiness), None) if readiness.document() == expected => Ok(()),
         (got, _) => Err(format!("{}: {got:?}, expected {expected}", case.display())),
     }
