@@ -165,7 +165,7 @@ impl Agent {
         };
         services.metrics.register(&registry)?;
         if let Some(id) = &config.id {
-            let key = journal.fingerprint_key(&id.to_string()).await?;
+            let key = journal.hash_key(&id.to_string()).await?;
             services.deploy.options.signer = Some(Signer::new(&key));
             services.deploy.options.fields.key = Some(key.into());
         }
@@ -236,7 +236,7 @@ impl Agent {
         };
         settings_sender.send_replace(booted.settings);
         if let Some(process) = &booted.process {
-            journal.registered_as(process).await?;
+            journal.record_process_id(process).await?;
             heartbeat.registered_as(process.clone());
         }
         let worker = Arc::new(Worker {

@@ -18,7 +18,7 @@ use crate::base::guard::{Reach, SsrfGuard};
 use crate::cluster::client::connect::Network;
 use crate::cluster::client::identity::Machine;
 use crate::registry::credentials::DockerConfig;
-use crate::registry::remote::Connections;
+use crate::registry::remote::RegistryClients;
 use crate::workspace::child::Supervisor;
 use crate::workspace::git;
 use crate::workspace::helm::Helm;
@@ -74,7 +74,7 @@ impl Clients {
             .dns_resolver(of_git.resolver(Reach::Author))
             .build()?;
         let of_registries = guard.with_allowed(&config.registry_allow_insecure);
-        let connections = Connections::new(builder, &of_registries)?;
+        let connections = RegistryClients::new(builder, &of_registries)?;
         let supervisor = Supervisor::default();
         let machine = Machine::new(variable, builder()?.build()?);
         Ok(Self {
@@ -84,7 +84,7 @@ impl Clients {
                 allow_insecure: config.git.allow_insecure.clone(),
                 max_entries: config.git.max_entries,
                 max_bytes: config.git.max_bytes,
-                authorities: authorities.pem().map(Arc::new),
+                ca_bundle: authorities.pem().map(Arc::new),
                 ssh_key_file: config.git.ssh_key_file.clone(),
                 ssh_known_hosts_file: config.git.ssh_known_hosts_file.clone(),
                 proxy: proxy.https.clone().map(Into::into),
@@ -107,9 +107,9 @@ impl Clients {
                 authorities.all(),
                 machine,
             )
-            .allow_exec(config.cluster.allow_exec.clone())
+            .with_allowed_exec(config.cluster.allow_exec.clone())
             .guarded(guard)
-            .trusting(
+            .with_trusted_hosts(
                 config.cluster.allow_insecure.clone(),
                 config.cluster.allow_endpoints.clone(),
             ),

@@ -1,7 +1,9 @@
-//! Settings: file < environment < flag, each with its origin, every one in one table.
+//! Settings from the configuration file, environment variables and flags. A flag overrides a
+//! variable, and a variable overrides the file. Each value keeps its origin.
 //!
-//! The table is [`setting::SETTINGS`]; names of flags and of environment variables follow from it.
-//! Nothing here has effects but reading the files that are named.
+//! All settings are in one table, [`setting::SETTINGS`]. The names of flags and environment
+//! variables are derived from it. The only side effect in this module is reading the files that are
+//! named.
 
 pub mod deploy;
 mod layers;
@@ -20,35 +22,36 @@ use crate::clients::{ClientsConfig, ClusterConfig, GitConfig};
 use crate::control::token::TokenSource;
 use crate::deployment::DeployConfig;
 use crate::job::RunnerId;
-use crate::registry::format::Layout;
+use crate::registry::format::OutputLayout;
 
-/// A setting that cannot be used. One line: which, where it came from, what to do.
+/// A setting that cannot be used. The message is one line: the setting, the origin of its value,
+/// and what is expected.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
 
-/// Everything that can be set.
+/// All settings, parsed.
 #[derive(Debug)]
 pub struct Config {
-    /// The control plane.
+    /// Address of the control plane; only scheme, host and port are used.
     pub api_url: Url,
-    /// Where its token comes from.
+    /// Token of the runner's service account, or the file that holds it.
     pub api_token: Option<Token>,
-    /// The runner.
+    /// Id of this runner.
     pub id: Option<RunnerId>,
-    /// Holds journal, workspaces and cache.
+    /// Directory of the journal, the workspaces and the cache.
     pub state_dir: PathBuf,
-    /// The journal's database, if not the one in the state directory.
+    /// Database of the journal (`sqlite:PATH`); `None` means `journal.db` in the state directory.
     pub journal_url: Option<String>,
     /// Address of the admin server.
     pub admin_listen: std::net::SocketAddr,
-    /// How long jobs may go on after the first signal.
+    /// How long jobs may continue after the first TERM or INT.
     pub drain_timeout: Duration,
-    /// Jobs at once per group, if not the server's number.
+    /// Maximum concurrent jobs per group (1 to 64); `None` means the control plane's number.
     pub worker_concurrency: Option<usize>,
-    /// Form of the process log.
+    /// Format of the process log.
     pub log_format: LogFormat,
-    /// Least level of the process log.
+    /// Minimum level of the process log.
     pub log_level: tracing::level_filters::LevelFilter,
     /// Clients of git, registries and clusters.
     pub clients: ClientsConfig,
@@ -58,12 +61,12 @@ pub struct Config {
     pub deploy: DeployConfig,
 }
 
-/// Where the token comes from.
+/// The control plane's token, or where to read it.
 #[derive(Debug, Clone)]
 pub enum Token {
-    /// Given as it is.
+    /// The token itself.
     Value(Secret),
-    /// In a file, read again when it is refused.
+    /// A file that holds the token; read again when the token is refused.
     File(PathBuf),
 }
 
@@ -76,22 +79,22 @@ impl From<Token> for TokenSource {
     }
 }
 
-/// Form of the process log.
+/// Format of the process log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Text on a terminal, else JSON.
+    /// Text on a terminal, otherwise JSON.
     Auto,
-    /// Text.
+    /// Lines of text.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
 impl Config {
-    /// The settings of these layers.
+    /// Parses all settings.
     ///
     /// # Errors
-    /// [`ConfigError`] for the first value that cannot be used.
+    /// Fails at the first value that is not valid.
     pub fn from_layers(layers: &Layers) -> Result<Self, ConfigError> {
         let token = match layers.text("api.token_file") {
             Some(path) => Some(Token::File(path.into())),
@@ -102,7 +105,7 @@ impl Config {
         Ok(Self {
             api_url: layers.parse("api.url", "a URL such as https://api.nuon.co", read_url)?,
             api_token: token,
-            id: layers.parse_some("id", "the id of a runner", |text| text.parse().ok())?,
+            id: layers.parse_optional("id", "the id of a runner", |text| text.parse().ok())?,
             state_dir: layers.parse("state_dir", "a path", |text| Some(text.into()))?,
             journal_url: layers.text("journal.url").map(str::to_owned),
             admin_listen: layers.parse(
@@ -115,7 +118,7 @@ impl Config {
                 "a duration such as 90s or 10m",
                 read_duration,
             )?,
-            worker_concurrency: layers.parse_some(
+            worker_concurrency: layers.parse_optional(
                 "worker.concurrency",
                 "a number from 1 to 64",
                 |text| text.parse().ok().filter(|count| (1..=64).contains(count)),
@@ -123,7 +126,7 @@ impl Config {
             log_format: layers.parse("log.format", "auto, text or json", |text| {
                 Some(match text {
                     "auto" => LogFormat::Auto,
-                    "a string" => LogFormat::Text,
+                    "text" => LogFormat::Text,
                     "json" => LogFormat::Json,
                     _ => return None,
                 })
@@ -133,14 +136,16 @@ impl Config {
             })?,
             clients: ClientsConfig {
                 tls_ca_file: layers.text("tls.ca_file").map(Into::into),
-                network_allow: layers.read("network.allow", |text| {
+                network_allow: layers.try_parse("network.allow", |text| {
                     let allowed = text
                         .split(',')
                         .map(str::trim)
                         .filter(|text| !text.is_empty());
                     let read = |text: &str| {
                         Allowed::parse(text).ok_or_else(|| {
-                            format!("{text:?} is no host, address or network such as 10.0.0.0/8")
+                            format!(
+                                "{text:?} is not a host, an address or a network such as 10.0.0.0/8"
+                            )
                         })
                     };
                     allowed.map(read).collect()
@@ -173,8 +178,8 @@ impl Config {
                 })?,
                 layout: layers.parse("artifact.layout", "flux or archive", |text| {
                     Some(match text {
-                        "flux" => Layout::Flux,
-                        "archive" => Layout::Archive,
+                        "flux" => OutputLayout::Flux,
+                        "archive" => OutputLayout::Archive,
                         _ => return None,
                     })
                 })?,

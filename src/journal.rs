@@ -1,11 +1,12 @@
-//! The truth about executions, kept on disk: intent before each effect, outcome after it, and the
-//! outbox of reports.
+//! The durable record of executions: intent before each effect, outcome after it, and the outbox of
+//! reports.
 //!
-//! SQLite in WAL mode with `synchronous=FULL`: what a method has returned survives a kill and a
-//! power cut. There is one writer; transactions are short and run in tasks of their own, so that a
-//! caller that is cancelled cannot cut one.
+//! The database is SQLite in WAL mode with `synchronous=FULL`: once a method returns, its write
+//! survives a kill and a power cut. There is one writer. Transactions are short and run in tasks of
+//! their own, so that a cancelled caller cannot interrupt one.
 //!
-//! The journal knows nothing of HTTP or of job kinds, and holds no secret.
+//! The journal is independent of HTTP and of job kinds, and stores no credentials. Its methods fail
+//! with [`JournalError`] if a statement fails or a row cannot be parsed.
 
 mod claim_id;
 mod key;
@@ -14,6 +15,6 @@ mod record;
 mod store;
 
 pub use claim_id::ClaimId;
-pub use outbox::{Backlog, LastSeq, Queued, Report, ReportKind, Settled};
-pub use record::{Claim, Drive};
+pub use outbox::{Backlog, LastSeq, QueuedReport, Report, ReportKind, Settled};
+pub use record::{AttemptCount, Claim};
 pub use store::{Journal, JournalError};

@@ -1,16 +1,15 @@
-//! OCI registries and the artifacts in them: references, digests, credentials, pull, push, copy,
-//! and image layouts on disk.
+//! OCI registries and their artifacts: references, digests, credentials, pull, push, copy, and
+//! image layouts on disk.
 //!
-//! Knowing is apart from sending: [`document`] and [`format`](mod@format) turn bytes into manifests
-//! and artifacts and back without a server; [`remote`] sends. Nothing is used before its digest and
-//! size were checked. Credentials go to the registry's own host and to the token service that it
-//! names, never along a redirect.
+//! Parsing is separate from transport: [`document`] and [`format`](mod@format) convert between
+//! bytes and manifests or artifacts without a server; [`remote`] sends requests. No content is used
+//! before its digest and size have been checked. Credentials are sent only to the registry's own
+//! host and to the token service that it names, never along a redirect.
 //!
-//! The reference grammar is `oci-client`'s (the successor of oci-distribution). Its transfers are
-//! not used: it retries nothing, uploads in chunks that ECR corrupts, and cannot copy.
+//! The reference grammar is that of `oci-client` (the successor of oci-distribution). Its transfers
+//! are not used: it does not retry, uploads in chunks that ECR corrupts, and cannot copy.
 
 pub mod address;
-pub mod channel;
 pub mod copy;
 pub mod credentials;
 pub mod digest;
@@ -18,138 +17,138 @@ pub mod document;
 pub mod format;
 pub mod layout;
 pub mod remote;
+pub mod scheme;
 
 mod challenge;
 
 pub use address::{Address, Version};
-pub use channel::Channel;
 pub use credentials::Credential;
 pub use digest::Digest;
 pub use document::{Descriptor, Document};
-use layout::Layout;
+use layout::ImageLayout;
 pub use remote::Remote;
+pub use scheme::Scheme;
 
-/// Why a registry did not do what it was asked for. No text of it holds a credential.
+/// Why a registry operation failed. No message contains a credential.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
-    /// An address that cannot be one.
+    /// The text is not a valid address, tag or digest.
     #[error("{0:?} is not the address of an artifact: HOST/NAME is expected")]
     Address(String),
-    /// A kind of registry that this version cannot enter.
+    /// The plan names a type of registry that this version does not support.
     #[error(
         "registries of type {0} are not supported yet; use private_oci with a user name and \
          password"
     )]
     Unsupported(&'static str),
-    /// It is not there.
+    /// The manifest or blob does not exist.
     #[error("{0} does not exist in the registry")]
     NotFound(String),
-    /// The registry wants other credentials.
-    #[error("the registry {host} refused {action}{}: check that {credential} may do it", reason(.message))]
+    /// The registry rejected the credentials (status 401 or 403).
+    #[error("the registry {host} refused {action}{}: check that {credential} may do it", in_parentheses(.message))]
     Denied {
-        /// Which registry.
+        /// Host of the registry.
         host: String,
-        /// What was tried.
+        /// What was requested, as a noun phrase.
         action: &'static str,
-        /// With which credentials.
+        /// Origin of the credentials, for people.
         credential: &'static str,
-        /// The registry's words.
+        /// The registry's message; may be empty.
         message: String,
     },
-    /// The registry refused for another reason.
-    #[error("the registry {host} answered {action} with {status}{}", reason(.message))]
+    /// The registry returned another error status.
+    #[error("the registry {host} answered {action} with {status}{}", in_parentheses(.message))]
     Refused {
-        /// Which registry.
+        /// Host of the registry.
         host: String,
-        /// What was tried.
+        /// What was requested, as a noun phrase.
         action: &'static str,
-        /// Its status.
+        /// HTTP status.
         status: u16,
-        /// The registry's words.
+        /// The registry's message; may be empty.
         message: String,
-        /// What it asked us to wait.
+        /// The delay that `Retry-After` asked for.
         delay: Option<std::time::Duration>,
     },
-    /// There was no answer, or not all of it.
+    /// There was no response, or it was incomplete.
     #[error("the registry {host} could not be reached for {action}: {message}")]
     Unreachable {
-        /// Which registry.
+        /// Host of the registry.
         host: String,
-        /// What was tried.
+        /// What was requested, as a noun phrase.
         action: &'static str,
-        /// What happened.
+        /// The transport's error, without the URL.
         message: String,
     },
     /// The registry's certificate is not trusted.
     #[error(
-        "the registry {host} is not trusted: {message}; name its authority in tls.ca_file if it \
-         is the right one"
+        "the certificate of the registry {host} is not trusted: {message}; if it is the right registry, add its CA to tls.ca_file"
     )]
     Untrusted {
-        /// Which registry.
+        /// Host of the registry.
         host: String,
         /// What is wrong with the certificate.
         message: String,
     },
-    /// The registry is where input must not lead.
+    /// The SSRF guard does not allow the registry's address.
     #[error("the registry cannot be used")]
     Guard(#[from] crate::base::guard::SsrfError),
-    /// The registry, or somebody on the way, sends us where we must not go.
+    /// The registry, or someone in between, points to an address that must not be used.
     #[error("the registry {host} points to {target}, which is refused: {why}")]
-    Misled {
-        /// Which registry.
+    UntrustedRedirect {
+        /// Host of the registry.
         host: String,
-        /// Where to.
+        /// The address, without its query.
         target: String,
-        /// Why not.
+        /// Why it must not be used.
         why: &'static str,
     },
-    /// What was sent is not what its digest or size says.
+    /// The content does not have the expected digest, size or checksum.
     #[error("{what} does not match its {property}: expected {expected}, got {got}")]
     Mismatch {
-        /// What.
+        /// The content, for people.
         what: String,
-        /// Digest, size, media type or checksum.
+        /// `digest`, `size` or `checksum`.
         property: &'static str,
-        /// What was promised.
+        /// The value in the descriptor or annotation.
         expected: String,
-        /// What came.
+        /// The value of the received content.
         got: String,
     },
-    /// More bytes than may be taken.
+    /// The content is larger than allowed.
     #[error("{what} is larger than {limit} bytes")]
     TooLarge {
-        /// What.
+        /// The content, for people.
         what: String,
         /// The limit in bytes.
         limit: u64,
     },
-    /// A manifest or index that is none.
+    /// A manifest or index is not valid.
     #[error("{what} is not a usable manifest: {why}")]
     Manifest {
-        /// Which.
+        /// Its digest.
         what: String,
-        /// Why not.
+        /// What is wrong, as a clause ("it has no config").
         why: String,
     },
-    /// An artifact in a form that is not read.
+    /// The artifact has a format that is not supported.
     #[error("the artifact cannot be read: {0}")]
     Format(String),
-    /// Its archive is wrong.
+    /// The artifact's archive is not valid.
     #[error("the artifact's archive cannot be read")]
     Archive(#[from] crate::workspace::archive::ArchiveError),
-    /// A layout on disk failed.
-    #[error("the image layout {path} failed")]
+    /// An image layout on disk cannot be read or written.
+    #[error("cannot read or write the image layout {path}")]
     Layout {
-        /// Where.
+        /// Directory of the layout.
         path: std::path::PathBuf,
-        /// Why.
+        /// The file system's error.
         #[source]
         source: std::io::Error,
     },
 }
 
-fn reason(message: &str) -> String {
+fn in_parentheses(message: &str) -> String {
     if message.is_empty() {
         String::new()
     } else {
@@ -158,7 +157,7 @@ fn reason(message: &str) -> String {
 }
 
 impl RegistryError {
-    /// Whether the same may succeed later.
+    /// Returns true if the same request may succeed later.
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Unreachable { .. } => true,
@@ -168,27 +167,28 @@ impl RegistryError {
     }
 }
 
-/// A repository: on a server, or on this disk.
+/// A repository on a server or in an image layout on disk.
 pub enum Repository {
     /// On a server.
     Remote(Box<Remote>),
-    /// On this disk.
-    Layout(Layout),
+    /// In an image layout on disk.
+    Layout(ImageLayout),
 }
 
-/// A manifest or index as it was stored: its bytes decide its digest, so they are kept.
+/// A manifest or index with its exact bytes, which determine its digest.
 #[derive(Debug, Clone)]
-pub struct Stored {
-    /// Its digest.
+pub struct StoredManifest {
+    /// Digest of the bytes.
     pub digest: Digest,
-    /// Its media type.
+    /// Media type with which it was served or listed, otherwise the one in the document; empty if
+    /// there is none.
     pub media_type: String,
-    /// Its bytes.
+    /// The document as received.
     pub bytes: bytes::Bytes,
 }
 
 impl Repository {
-    /// What people call it.
+    /// Returns the address or path, for people.
     pub fn name(&self) -> String {
         match self {
             Self::Remote(remote) => remote.address().to_string(),
@@ -196,11 +196,11 @@ impl Repository {
         }
     }
 
-    /// Reads a manifest or index; by digest it is checked against it.
+    /// Reads a manifest or index. If `version` is a digest, the content is checked against it.
     ///
     /// # Errors
-    /// [`RegistryError`], as for every operation.
-    pub async fn manifest(&self, version: &Version) -> Result<Stored, RegistryError> {
+    /// Fails if the document does not exist, cannot be read, or does not match the digest.
+    pub async fn manifest(&self, version: &Version) -> Result<StoredManifest, RegistryError> {
         let stored = match self {
             Self::Remote(remote) => remote.manifest(version).await?,
             Self::Layout(layout) => layout.manifest(version)?,
@@ -211,10 +211,10 @@ impl Repository {
         Ok(stored)
     }
 
-    /// Reads a blob and checks it against its descriptor before a byte of it is used.
+    /// Reads a blob and checks its size and digest against the descriptor.
     ///
     /// # Errors
-    /// [`RegistryError`].
+    /// Fails if the blob is larger than `limit`, cannot be read, or does not match the descriptor.
     pub async fn blob(
         &self,
         descriptor: &Descriptor,
@@ -241,10 +241,7 @@ impl Repository {
         Ok(bytes)
     }
 
-    /// Stores a blob, unless it is there.
-    ///
-    /// # Errors
-    /// [`RegistryError`].
+    /// Stores a blob, unless it exists.
     pub async fn put_blob(
         &self,
         digest: &Digest,
@@ -256,14 +253,11 @@ impl Repository {
         }
     }
 
-    /// Stores a manifest or index under its digest and, if one is given, a tag.
-    ///
-    /// # Errors
-    /// [`RegistryError`].
+    /// Stores a manifest or index under its digest and, if given, under a tag.
     pub async fn put_manifest(
         &self,
         tag: Option<&str>,
-        stored: &Stored,
+        stored: &StoredManifest,
     ) -> Result<(), RegistryError> {
         match self {
             Self::Remote(remote) => remote.put_manifest(tag, stored).await,

@@ -22,6 +22,7 @@ pub mod recover;
 
 mod concurrency;
 mod monitor;
+mod slots;
 mod staged;
 
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ pub use handler::{Context, Handler, Outcome, Steps};
 pub use staged::{Staged, StagedJob};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
@@ -86,7 +88,7 @@ impl Background {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(task);
+        tasks.spawn(task.in_current_span());
     }
 
     /// Aborts all tasks. Reports that they have not delivered stay in the journal.

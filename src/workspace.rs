@@ -1,5 +1,5 @@
-//! What a job has on the machine: a directory of its own, jailed reads of a source tree, child
-//! processes that die with their step, git, helm, and archives.
+//! Local resources of a job: its private directory, confined reads of a source tree, child
+//! processes that never outlive their step, git, helm, and archives.
 
 pub mod archive;
 pub mod child;

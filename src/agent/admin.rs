@@ -183,7 +183,7 @@ impl Inner {
             }
             Some(_) => None,
         };
-        let journal = (!self.journal.is_good().await).then_some("the journal does not answer");
+        let journal = (!self.journal.is_healthy().await).then_some("the journal does not answer");
         journal.into_iter().chain(polls).collect()
     }
 }

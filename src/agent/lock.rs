@@ -22,8 +22,8 @@ pub fn take(state_dir: &Path) -> Result<File, AgentError> {
         path: state_dir.to_owned(),
         source,
     };
-    dir::make_private(state_dir).map_err(failed)?;
-    if dir::narrow(state_dir).map_err(failed)? {
+    dir::create_private(state_dir).map_err(failed)?;
+    if dir::restrict_permissions(state_dir).map_err(failed)? {
         tracing::warn!(path = %state_dir.display(), "other users can access the state directory; set its mode to 0700");
     }
     let path = state_dir.join(LOCK_FILE);
@@ -59,7 +59,7 @@ pub fn take(state_dir: &Path) -> Result<File, AgentError> {
         .map_err(failed)?;
     file.write_all(std::process::id().to_string().as_bytes())
         .map_err(failed)?;
-    let swept = dir::sweep(state_dir).map_err(failed)?;
+    let swept = dir::remove_leftovers(state_dir).map_err(failed)?;
     if swept > 0 {
         tracing::info!(
             swept,

@@ -43,7 +43,7 @@ pub fn restrict_umask() {
     umask(Mode::RWXG | Mode::RWXO);
 }
 
-/// Raises the limit on open files as far as the system allows, up to [`MAX_OPEN_FILES`].
+/// Raises the limit on open files as far as the system allows, up to `MAX_OPEN_FILES`.
 ///
 /// # Errors
 /// Fails if the limit cannot be set.

@@ -12,7 +12,7 @@ use crate::kustomize::load::host::Pull;
 use crate::registry::document::Document;
 use crate::registry::{Address, Credential, Remote, Repository};
 use crate::workspace::archive;
-use crate::workspace::archive::{Limits, Links};
+use crate::workspace::archive::{ArchiveLimits, SymlinkPolicy};
 use crate::{registry, yaml};
 
 /// Maximum size of a chart repository's index, in bytes.
@@ -107,9 +107,9 @@ async fn pull_from_registry(
     let text = |error: registry::RegistryError| chain(&error);
     let address =
         Address::parse(&format!("{}/{}", rest.trim_end_matches('/'), pull.name)).map_err(text)?;
-    let connections = fetching.connections.of_authors();
+    let connections = fetching.connections.for_authors();
     let scheme = connections
-        .channel(&address, &fetching.insecure)
+        .scheme(&address, &fetching.insecure)
         .await
         .map_err(text)?;
     let remote = Remote::new(address, Credential::Anonymous, connections, scheme).map_err(text)?;
@@ -131,7 +131,7 @@ async fn pull_from_registry(
     let tag = registry::Version::tag(&version.replace('+', "_")).map_err(text)?;
     let repository = Repository::Remote(Box::new(remote));
     let stored = repository.manifest(&tag).await.map_err(text)?;
-    let Document::Manifest(manifest) = Document::read(&stored).map_err(text)? else {
+    let Document::Manifest(manifest) = Document::parse(&stored).map_err(text)? else {
         return Err(format!("{} is an index, not a chart", pull.name));
     };
     let layer = manifest
@@ -188,9 +188,9 @@ fn version_not_found(pull: &Pull) -> String {
 fn unpack(packed: &[u8], name: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
     let about =
         |error: archive::ArchiveError| format!("the fetched chart {name}: {}", chain(&error));
-    let limits = Limits::default();
+    let limits = ArchiveLimits::default();
     let tar = archive::expand(packed, limits.bytes).map_err(about)?;
-    let files = archive::files(&tar, limits, Links::Refuse).map_err(about)?;
+    let files = archive::files(&tar, limits, SymlinkPolicy::Refuse).map_err(about)?;
     let below =
         |(path, content): (String, Vec<u8>)| Some((path.split_once('/')?.1.to_owned(), content));
     Ok(files

@@ -1,6 +1,6 @@
 //! Settings of builds.
 
-use crate::registry::format::Layout;
+use crate::registry::format::OutputLayout;
 
 /// Settings of builds.
 #[derive(Debug, Clone)]
@@ -8,5 +8,5 @@ pub struct BuildConfig {
     /// Whether overlays may name remote bases, files and charts.
     pub allow_remote: bool,
     /// Layout of the artifacts that builds write.
-    pub layout: Layout,
+    pub layout: OutputLayout,
 }

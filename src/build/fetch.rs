@@ -8,7 +8,7 @@ use crate::base::bounded;
 use crate::base::error::chain;
 use crate::base::guard::Reach;
 use crate::base::secret::Redactor;
-use crate::registry::remote::Connections;
+use crate::registry::remote::RegistryClients;
 use crate::workspace::git::Policy;
 
 /// Maximum redirects for one file.
@@ -26,7 +26,7 @@ pub struct RemoteAccess {
     /// HTTP client with the same guard.
     pub web: reqwest::Client,
     /// Clients for registries.
-    pub connections: Connections,
+    pub connections: RegistryClients,
     /// Registries (`host:port`) that are reached over plain HTTP.
     pub insecure: Vec<String>,
     /// Masks secrets in output.

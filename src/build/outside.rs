@@ -12,7 +12,7 @@ use crate::build::{RemoteAccess, Tree, charts};
 use crate::kustomize::Files;
 use crate::kustomize::load::host::{Helm, Host, Pull, Remote, Template};
 use crate::kustomize::load::remote::Repository;
-use crate::workspace::git::{Location, Source};
+use crate::workspace::git::{GitRevision, Location};
 use crate::workspace::helm;
 use crate::workspace::jail::Jail;
 
@@ -108,7 +108,7 @@ impl Remote for BuildHost {
         } else {
             &repository.reference
         };
-        let source = Source {
+        let source = GitRevision {
             location,
             reach: Reach::Author,
             reference: reference.to_owned(),

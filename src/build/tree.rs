@@ -13,8 +13,8 @@ pub struct Tree(pub Jail);
 impl Files for Tree {
     fn kind(&self, path: &str) -> Option<Kind> {
         match self.0.kind(path).ok()? {
-            jail::Kind::File => Some(Kind::File),
-            jail::Kind::Directory => Some(Kind::Directory),
+            jail::FileKind::File => Some(Kind::File),
+            jail::FileKind::Directory => Some(Kind::Directory),
         }
     }
 

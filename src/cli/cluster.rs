@@ -19,7 +19,9 @@ use crate::base::stop::Stop;
 use crate::build::artifact;
 use crate::clients::http::Authorities;
 use crate::clients::{Clients, Local, Secrets};
-use crate::cluster::client::connect::{ConnectError, by_files, by_service_account};
+use crate::cluster::client::connect::{
+    ConnectError, connect_by_kubeconfig, connect_by_service_account,
+};
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::policy::FieldPolicy;
 use crate::cluster::rollout::failure::Failure;
@@ -168,11 +170,12 @@ impl Target {
             .map_err(|error| chain(&error))?;
         let api = match kubeconfigs(text("kubeconfig"), environment).as_slice() {
             files @ [_, ..] => {
-                by_files(files, text("context"), &clients.network, &clock, stop).await?
+                connect_by_kubeconfig(files, text("context"), &clients.network, &clock, stop)
+                    .await?
             }
             [] => {
                 let server = in_cluster_server(environment).ok_or(ConnectError::NoKubeconfig)?;
-                by_service_account(
+                connect_by_service_account(
                     server,
                     Path::new(SERVICE_ACCOUNT),
                     &clients.network,

@@ -192,7 +192,7 @@ impl Demo {
         ];
         for (key, value) in values {
             if let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) {
-                layers.flag(setting, value);
+                layers.set_flag(setting, value);
             }
         }
         Config::from_layers(&layers).map_err(|error| error.to_string())
@@ -206,7 +206,7 @@ impl WorkDir {
     fn new() -> Result<Self, String> {
         let path =
             std::env::temp_dir().join(format!("nuon-runner-dev-{:016x}", rand::random::<u64>()));
-        crate::workspace::dir::make_private(&path)
+        crate::workspace::dir::create_private(&path)
             .map_err(|error| format!("cannot create {}: {error}", path.display()))?;
         Ok(Self(path))
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Code, chain, changes, input, print, print_error};
 use crate::cluster::fields::comparison::{Comparison, Mode};
-use crate::cluster::fields::diff::Form;
+use crate::cluster::fields::diff::DiffFormat;
 use crate::cluster::fields::legacy;
 use crate::manifest::{self, Object};
 use crate::plan::changeset::Change;
@@ -61,9 +61,9 @@ pub fn run(matches: &ArgMatches) -> Code {
         }
     };
     let form = if matches.get_flag("shipped") {
-        Form::Shipped
+        DiffFormat::Legacy
     } else {
-        Form::Ours
+        DiffFormat::Native
     };
     let (_, lines) = comparison.diffs(form);
     print(&if input::wants_json(matches) {
@@ -105,7 +105,7 @@ fn read(matches: &ArgMatches) -> Result<Comparison, String> {
 fn object(file: &str) -> Result<Object, String> {
     let bytes = input::read(file)?;
     if let Ok(mut value @ Value::Object(_)) = serde_json::from_slice(&bytes) {
-        legacy::held(&mut value);
+        legacy::decode_numbers(&mut value);
         if let Value::Object(map) = value {
             return Ok(Object(map));
         }

@@ -30,8 +30,8 @@ pub fn command() -> Command {
             Arg::new("output")
                 .short('o')
                 .long("output")
-                .value_parser(["a string", "json"])
-                .default_value("a string")
+                .value_parser(["text", "json"])
+                .default_value("text")
                 .help("Output format: text, or a JSON document"),
         )
 }

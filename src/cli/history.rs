@@ -11,7 +11,7 @@ use super::cluster::{
 };
 use super::plan::VERSION;
 use super::{Code, apply, input, print_escaped};
-use crate::cluster::client::discovery::Served;
+use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::rollout::inventory::{Deploy, DeployOutcome, Inventory};
 use crate::cluster::rollout::rollback::CANNOT_BE_UNDONE;
 
@@ -87,7 +87,7 @@ pub fn rollback(matches: &ArgMatches, environment: &HashMap<String, String>) -> 
 
 async fn inventory(target: &Target) -> Result<Inventory, CommandError> {
     let component = target.component()?;
-    let served = Served::ask(&target.api).await?;
+    let served = ServedKinds::discover(&target.api).await?;
     let inventory = Inventory::read(&target.api, &served, component).await?;
     if !inventory.is_stored() {
         let what = format!(

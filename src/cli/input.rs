@@ -26,8 +26,8 @@ pub fn output_argument() -> Arg {
         .short('o')
         .long("output")
         .value_name("FORMAT")
-        .value_parser(["a string", "json"])
-        .default_value("a string")
+        .value_parser(["text", "json"])
+        .default_value("text")
         .help("Output format")
 }
 

@@ -16,7 +16,7 @@ use crate::build::{BuildHost, RemoteAccess, Tree};
 use crate::clients::http;
 use crate::clients::http::{Authorities, Proxy};
 use crate::kustomize::Options;
-use crate::registry::remote::Connections;
+use crate::registry::remote::RegistryClients;
 use crate::workspace::child::Supervisor;
 use crate::workspace::git::Policy;
 use crate::workspace::helm::Helm;
@@ -276,7 +276,7 @@ fn remote_access(
         .dns_resolver(guard.resolver(Reach::Author))
         .build();
     Ok(RemoteAccess {
-        connections: Connections::new(builder, &guard).map_err(|error| chain(&error))?,
+        connections: RegistryClients::new(builder, &guard).map_err(|error| chain(&error))?,
         git: Policy {
             guard,
             proxy: proxy.https.map(Into::into),

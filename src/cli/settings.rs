@@ -19,12 +19,12 @@ pub fn layers(
 ) -> Result<Layers, ConfigError> {
     let mut layers = Layers::defaults();
     if let Some(path) = matches.get_one::<String>("config") {
-        layers.file(&PathBuf::from(path))?;
+        layers.load_file(&PathBuf::from(path))?;
     }
-    layers.environment(environment)?;
+    layers.load_environment(environment)?;
     for setting in &SETTINGS {
         if let Ok(Some(value)) = matches.try_get_one::<String>(setting.key) {
-            layers.flag(setting, value.clone());
+            layers.set_flag(setting, value.clone());
         }
     }
     Ok(layers)
@@ -80,7 +80,7 @@ pub fn migrate(matches: &ArgMatches, environment: &HashMap<String, String>) -> C
         Err(code) => return code,
     };
     let work = async {
-        if let Err(error) = dir::make_private(&config.state_dir) {
+        if let Err(error) = dir::create_private(&config.state_dir) {
             return Err(format!(
                 "cannot use the state directory {}: {error}",
                 config.state_dir.display()

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::cluster::{AcceptedInput, CommandError, Target, run as run_on, with_target};
 use super::plan::VERSION;
 use super::{Code, input, print, print_error, print_escaped};
-use crate::cluster::health::cause::Cause;
+use crate::cluster::health::cause::StatusCause;
 use crate::cluster::health::readiness::{Readiness, ReadinessError, Status};
 use crate::cluster::health::{cause, readiness, tree, wait};
 use crate::cluster::rollout::snapshot::Snapshot;
@@ -45,7 +45,7 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
 struct Member {
     id: ObjectId,
     readiness: Readiness,
-    cause: Option<Cause>,
+    cause: Option<StatusCause>,
     owned: Vec<tree::OwnedObject>,
 }
 
@@ -98,7 +98,7 @@ async fn component_status(target: &Target, matches: &ArgMatches) -> Result<Code,
                 .ok()
                 .flatten(),
         };
-        let is_idle_claim = cause.as_ref().is_some_and(Cause::is_unused_claim);
+        let is_idle_claim = cause.as_ref().is_some_and(StatusCause::is_unused_claim);
         let readiness = if is_idle_claim {
             Readiness {
                 status: Status::Current,
@@ -171,7 +171,7 @@ fn members_document(members: &[Member]) -> String {
         );
         json!({
             "object": member.id.to_string(), "status": member.readiness.document(),
-            "cause": member.cause.as_ref().map(Cause::document), "owned": owned.collect::<Vec<_>>(),
+            "cause": member.cause.as_ref().map(StatusCause::document), "owned": owned.collect::<Vec<_>>(),
         })
     };
     let members: Vec<Value> = members.iter().map(member).collect();

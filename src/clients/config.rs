@@ -7,13 +7,13 @@ use crate::base::guard::Allowed;
 /// Settings of the clients.
 #[derive(Debug, Clone, Default)]
 pub struct ClientsConfig {
-    /// CA certificates (PEM) beside the system's.
+    /// CA certificates (PEM) to trust in addition to the system's.
     pub tls_ca_file: Option<PathBuf>,
     /// Hosts, addresses and networks that input may name beside the public internet.
     pub network_allow: Vec<Allowed>,
     /// Hosts of registries that are reached over http.
     pub registry_allow_insecure: Vec<String>,
-    /// The program that inflates charts.
+    /// The program that inflates charts: a name in `PATH`, or a path.
     pub helm_command: String,
     /// git.
     pub git: GitConfig,

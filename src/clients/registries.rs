@@ -3,15 +3,15 @@
 use crate::plan;
 use crate::plan::RegistryKind;
 use crate::registry::credentials::DockerConfig;
-use crate::registry::layout::Layout;
-use crate::registry::remote::Connections;
+use crate::registry::layout::ImageLayout;
+use crate::registry::remote::RegistryClients;
 use crate::registry::{Address, Credential, RegistryError, Remote, Repository};
 
 /// Access to registries.
 #[derive(Clone)]
 pub struct Registries {
     /// Clients for registries.
-    pub connections: Connections,
+    pub connections: RegistryClients,
     /// Hosts that are reached over http.
     pub insecure: Vec<String>,
     /// Docker credentials of this machine.
@@ -33,7 +33,7 @@ impl Registries {
             }
             RegistryKind::Gar => Err(RegistryError::Unsupported("gar")),
             RegistryKind::OciLayout if self.local => {
-                Ok(Repository::Layout(Layout::new(&wanted.address)))
+                Ok(Repository::Layout(ImageLayout::new(&wanted.address)))
             }
             RegistryKind::OciLayout => Err(RegistryError::Unsupported("oci_layout outside of dev")),
             RegistryKind::Acr | RegistryKind::PrivateOci | RegistryKind::PublicOci => {
@@ -56,7 +56,7 @@ impl Registries {
     /// [`RegistryError`] if the address is none, or this kind of registry is not supported.
     pub async fn open_address(&self, address: &str) -> Result<Repository, RegistryError> {
         if self.local && address.starts_with('/') {
-            return Ok(Repository::Layout(Layout::new(address)));
+            return Ok(Repository::Layout(ImageLayout::new(address)));
         }
         let credential = match Address::parse(address) {
             Ok(address) => self.docker.find(&address),
@@ -71,7 +71,7 @@ impl Registries {
         credential: Credential,
     ) -> Result<Repository, RegistryError> {
         let address = Address::parse(address)?;
-        let scheme = self.connections.channel(&address, &self.insecure).await?;
+        let scheme = self.connections.scheme(&address, &self.insecure).await?;
         Ok(Repository::Remote(Box::new(Remote::new(
             address,
             credential,

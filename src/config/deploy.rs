@@ -1,4 +1,4 @@
-//! Settings of deploys.
+//! Parses the settings of deploys.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use crate::cluster::rollout::deny::DenyRule;
 use crate::cluster::rollout::options::{AuthorMay, Conflicts, Limits, Options};
 use crate::deployment::DeployConfig;
 
-/// The longest that objects can have to stay ready.
-const LONGEST_BAKE: Duration = Duration::from_secs(24 * 3600);
+/// Maximum of `deploy.bake_seconds`: one day.
+const MAX_BAKE: Duration = Duration::from_secs(24 * 3600);
 
 pub(super) fn read(layers: &Layers) -> Result<DeployConfig, ConfigError> {
     let flag = |key| layers.parse(key, "true or false", |text| text.parse::<bool>().ok());
@@ -24,13 +24,13 @@ pub(super) fn read(layers: &Layers) -> Result<DeployConfig, ConfigError> {
     };
     let percent = layers.parse(
         "deploy.prune_percent",
-        "a number of per cent up to 100",
+        "a percentage from 0 to 100",
         |text| text.parse().ok().filter(|percent| *percent <= 100),
     )?;
-    let takes = choice("deploy.conflicts", "force or refuse", "force", "refuse")?;
-    let ignore = layers.read("deploy.ignore", |text| list::<IgnoreRule>(text, ','))?;
-    let ready_when = layers.read("deploy.ready_when", |text| list::<ReadyRule>(text, ';'))?;
-    let author_may = layers.read("deploy.author_may", AuthorMay::parse)?;
+    let forces = choice("deploy.conflicts", "force or refuse", "force", "refuse")?;
+    let ignore = layers.try_parse("deploy.ignore", |text| list::<IgnoreRule>(text, ','))?;
+    let ready_when = layers.try_parse("deploy.ready_when", |text| list::<ReadyRule>(text, ';'))?;
+    let author_may = layers.try_parse("deploy.author_may", AuthorMay::parse)?;
     let manager = layers.parse(
         "deploy.field_manager",
         "1 to 128 printable characters",
@@ -55,12 +55,12 @@ pub(super) fn read(layers: &Layers) -> Result<DeployConfig, ConfigError> {
         )?,
         bake: layers.parse(
             "deploy.bake_seconds",
-            "a number of seconds, of at most a day",
+            "a number of seconds up to 86400 (one day)",
             |text| {
                 text.parse()
                     .ok()
                     .map(Duration::from_secs)
-                    .filter(|bake| *bake <= LONGEST_BAKE)
+                    .filter(|bake| *bake <= MAX_BAKE)
             },
         )?,
         rules: rules.clone(),
@@ -73,7 +73,7 @@ pub(super) fn read(layers: &Layers) -> Result<DeployConfig, ConfigError> {
                 ignore,
                 key: None,
             },
-            conflicts: if takes {
+            conflicts: if forces {
                 Conflicts::Force
             } else {
                 Conflicts::Refuse
@@ -85,7 +85,7 @@ pub(super) fn read(layers: &Layers) -> Result<DeployConfig, ConfigError> {
             },
             recreate: flag("deploy.recreate")?,
             author_may,
-            deny: layers.read("deploy.deny", |text| list::<DenyRule>(text, ','))?,
+            deny: layers.try_parse("deploy.deny", |text| list::<DenyRule>(text, ','))?,
             prune_adopted: flag("deploy.prune_adopted")?,
             signer: None,
         },

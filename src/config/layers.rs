@@ -1,14 +1,16 @@
-//! The layers of settings, laid over each other: default, file, environment, flag.
+//! The layers of settings, in the order in which they override each other: default, file,
+//! environment, flag.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use super::ConfigError;
-use super::setting::{IGNORED, SETTINGS, Setting};
+use super::setting::{IGNORED_VARIABLES, SETTINGS, Setting};
 use crate::base::nearest::nearest;
 
-/// Variables of arguments that are no settings, without their prefix.
-const OF_COMMANDS: [&str; 7] = [
+/// Variables that stand for command-line arguments and are not settings, without the `NUON_RUNNER_`
+/// prefix.
+const ARGUMENT_VARIABLES: [&str; 7] = [
     "CONFIG",
     "NAMESPACE",
     "COMPONENT",
@@ -18,16 +20,16 @@ const OF_COMMANDS: [&str; 7] = [
     "DEV_KUBECONFIG",
 ];
 
-/// Where a value came from.
+/// Origin of a setting's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// The built-in default.
     Default,
-    /// A line of the file.
+    /// The configuration file at this path.
     File(PathBuf),
-    /// An environment variable.
+    /// The environment variable of this name.
     Environment(String),
-    /// A flag.
+    /// The flag of this name, without `--`.
     Flag(String),
 }
 
@@ -42,16 +44,16 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// Every setting's value, as text, and its origin.
+/// The value of every setting, as text, with its origin.
 #[derive(Debug)]
 pub struct Layers {
     values: BTreeMap<&'static str, (String, Origin)>,
-    /// Variables that were set but mean nothing here.
+    /// Variables that are set but have no effect (see [`IGNORED_VARIABLES`]), sorted.
     pub ignored: Vec<String>,
 }
 
 impl Layers {
-    /// The defaults alone.
+    /// Creates layers that hold only the defaults.
     pub fn defaults() -> Self {
         let values = SETTINGS
             .iter()
@@ -62,27 +64,28 @@ impl Layers {
         }
     }
 
-    /// Lays a file over what is there.
+    /// Reads the configuration file at `path`. Its values override those set so far.
     ///
     /// # Errors
-    /// [`ConfigError`] if it cannot be read, is no TOML, or has a key that is not known.
-    pub fn file(&mut self, path: &Path) -> Result<(), ConfigError> {
+    /// Fails if the file cannot be read, is not valid TOML, has an unknown key, or has a list with
+    /// an item that is not a string.
+    pub fn load_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             ConfigError(format!(
                 "cannot read the configuration {}: {error}",
                 path.display()
             ))
         })?;
-        self.file_text(path, &text)
+        self.load_toml(path, &text)
     }
 
-    /// Lays the text of a file over what is there.
+    /// Parses `text` as the content of the file at `path`. Its values override those set so far.
     ///
     /// # Errors
-    /// [`ConfigError`], see [`Layers::file`].
-    pub fn file_text(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
+    /// As [`Layers::load_file`], except for reading.
+    pub fn load_toml(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
         let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-            // The error's own text quotes the line, which may hold a secret.
+            // The error's own text quotes the line, which may contain a secret.
             let line = error.span().map_or(1, |span| {
                 text.get(..span.start)
                     .unwrap_or_default()
@@ -96,10 +99,15 @@ impl Layers {
                 error.message()
             ))
         })?;
-        self.table(path, "", &table)
+        self.load_table(path, "", &table)
     }
 
-    fn table(&mut self, path: &Path, prefix: &str, table: &toml::Table) -> Result<(), ConfigError> {
+    fn load_table(
+        &mut self,
+        path: &Path,
+        prefix: &str,
+        table: &toml::Table,
+    ) -> Result<(), ConfigError> {
         for (name, value) in table {
             let key = if prefix.is_empty() {
                 name.clone()
@@ -107,7 +115,7 @@ impl Layers {
                 format!("{prefix}.{name}")
             };
             if let toml::Value::Table(inner) = value {
-                self.table(path, &key, inner)?;
+                self.load_table(path, &key, inner)?;
                 continue;
             }
             let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
@@ -123,7 +131,7 @@ impl Layers {
                     let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
                     let wrong = || {
                         ConfigError(format!(
-                            "{key} in {} must be a list of texts",
+                            "{key} in {} must be a list of strings",
                             path.display()
                         ))
                     };
@@ -136,34 +144,37 @@ impl Layers {
         Ok(())
     }
 
-    /// Lays environment variables over what is there.
+    /// Applies environment variables. Their values override those set so far.
     ///
     /// # Errors
-    /// [`ConfigError`] for a variable that begins like ours and is not known.
-    pub fn environment(&mut self, variables: &HashMap<String, String>) -> Result<(), ConfigError> {
+    /// Fails if a variable starts with `NUON_RUNNER_` and is unknown.
+    pub fn load_environment(
+        &mut self,
+        variables: &HashMap<String, String>,
+    ) -> Result<(), ConfigError> {
         let mut known: HashMap<String, &Setting> = HashMap::new();
         for setting in &SETTINGS {
             known.insert(setting.variable(), setting);
             known.extend(
                 setting
-                    .also
+                    .aliases
                     .iter()
                     .map(|name| ((*name).to_owned(), setting)),
             );
         }
         let mut names: Vec<&String> = variables.keys().collect();
-        // The names of the program that is replaced come first, ours override them.
+        // The Go runner's names come first, so that `NUON_RUNNER_` variables override them.
         names.sort_by_key(|name| (name.starts_with("NUON_RUNNER_"), (*name).clone()));
         for name in names {
             let value = variables.get(name).cloned().unwrap_or_default();
             let bare = name.strip_prefix("NUON_RUNNER_");
             if let Some(setting) = known.get(name) {
                 self.set(setting, value, Origin::Environment(name.clone()));
-            } else if IGNORED.contains(&name.as_str())
-                || bare.is_some_and(|bare| IGNORED.contains(&bare))
+            } else if IGNORED_VARIABLES.contains(&name.as_str())
+                || bare.is_some_and(|bare| IGNORED_VARIABLES.contains(&bare))
             {
                 self.ignored.push(name.clone());
-            } else if bare.is_some_and(|bare| !OF_COMMANDS.contains(&bare)) {
+            } else if bare.is_some_and(|bare| !ARGUMENT_VARIABLES.contains(&bare)) {
                 let hint = hint(nearest(name, known.keys().map(String::as_str)));
                 return Err(ConfigError(format!(
                     "unknown setting {name} in the environment{hint}"
@@ -174,13 +185,14 @@ impl Layers {
         Ok(())
     }
 
-    /// Sets a value by its flag.
-    pub fn flag(&mut self, setting: &'static Setting, value: String) {
+    /// Applies the value of a flag.
+    pub fn set_flag(&mut self, setting: &'static Setting, value: String) {
         self.set(setting, value, Origin::Flag(setting.flag()));
     }
 
     fn set(&mut self, setting: &'static Setting, value: String, origin: Origin) {
-        // A token from anywhere overrides one from below, in whichever form it comes.
+        // `api.token` and `api.token_file` replace each other: setting one clears the other, so the
+        // highest layer wins.
         let other = match setting.key {
             "api.token" => Some("api.token_file"),
             "api.token_file" => Some("api.token"),
@@ -192,7 +204,8 @@ impl Layers {
         self.values.insert(setting.key, (value, origin));
     }
 
-    /// Every setting with its value, masked if it is secret, and its origin, in the table's order.
+    /// Returns every setting in the order of the table, with its value (masked if it is secret) and
+    /// its origin.
     pub fn show(&self) -> impl Iterator<Item = (&'static Setting, &str, &Origin)> {
         SETTINGS.iter().filter_map(|setting| {
             let (value, origin) = self.values.get(setting.key)?;
@@ -238,8 +251,8 @@ impl Layers {
         })
     }
 
-    /// As [`parse`](Self::parse), for what says itself what is wrong.
-    pub(super) fn read<T>(
+    /// Like [`parse`](Self::parse), but `read` explains what is wrong with the value.
+    pub(super) fn try_parse<T>(
         &self,
         key: &str,
         read: impl Fn(&str) -> Result<T, String>,
@@ -251,7 +264,7 @@ impl Layers {
         read(text).map_err(|error| ConfigError(format!("{key} from {origin}: {error}")))
     }
 
-    pub(super) fn parse_some<T>(
+    pub(super) fn parse_optional<T>(
         &self,
         key: &str,
         expected: &str,
@@ -285,13 +298,13 @@ mod tests {
     fn a_flag_wins_over_the_environment_and_that_over_the_file() {
         let mut layers = Layers::defaults();
         layers
-            .file_text(
+            .load_toml(
                 Path::new("c.toml"),
                 "state_dir = \"/file\"\n[log]\nlevel = \"warn\"\nformat = \"json\"",
             )
             .unwrap();
         layers
-            .environment(&environment(&[
+            .load_environment(&environment(&[
                 ("NUON_RUNNER_STATE_DIR", "/env"),
                 ("LOG_LEVEL", "debug"),
             ]))
@@ -300,7 +313,7 @@ mod tests {
             .iter()
             .find(|setting| setting.key == "state_dir")
             .unwrap();
-        layers.flag(setting, "/flag".into());
+        layers.set_flag(setting, "/flag".into());
         let config = Config::from_layers(&layers).unwrap();
         assert_eq!(config.state_dir, Path::new("/flag"));
         assert_eq!(config.log_level, tracing::level_filters::LevelFilter::DEBUG);
@@ -332,7 +345,7 @@ mod tests {
                 "http://y".into(),
             );
         }
-        layers.environment(&variables).unwrap();
+        layers.load_environment(&variables).unwrap();
         assert_eq!(layers.text("api.url"), Some("http://y"));
         assert_eq!(layers.ignored.len(), 18);
     }
@@ -341,7 +354,7 @@ mod tests {
     fn a_bad_setting_is_named_with_its_origin_and_the_nearest_known_one() {
         let mut layers = Layers::defaults();
         let error = layers
-            .file_text(Path::new("c.toml"), "[journal]\nulr = \"x\"")
+            .load_toml(Path::new("c.toml"), "[journal]\nulr = \"x\"")
             .unwrap_err()
             .to_string();
         assert_eq!(
@@ -349,7 +362,7 @@ mod tests {
             "unknown setting \"journal.ulr\" in c.toml; did you mean journal.url?"
         );
         let error = layers
-            .environment(&environment(&[("NUON_RUNNER_STATE_DRI", "x")]))
+            .load_environment(&environment(&[("NUON_RUNNER_STATE_DRI", "x")]))
             .unwrap_err()
             .to_string();
         assert_eq!(
@@ -358,7 +371,7 @@ mod tests {
              NUON_RUNNER_STATE_DIR?"
         );
         layers
-            .environment(&environment(&[("NUON_RUNNER_DRAIN_TIMEOUT", "soon")]))
+            .load_environment(&environment(&[("NUON_RUNNER_DRAIN_TIMEOUT", "soon")]))
             .unwrap();
         let error = Config::from_layers(&layers).unwrap_err().to_string();
         assert!(
@@ -374,7 +387,7 @@ mod tests {
         let text = include_str!("../../config.example.toml");
         let mut layers = Layers::defaults();
         layers
-            .file_text(Path::new("config.example.toml"), text)
+            .load_toml(Path::new("config.example.toml"), text)
             .unwrap();
         for (setting, value, origin) in layers.show() {
             assert_eq!(value, setting.default, "{}", setting.key);

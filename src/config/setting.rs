@@ -1,23 +1,24 @@
-//! The one table of settings.
+//! The table of all settings.
 
-/// A setting: where it stands in the file and what it means. Its flag is `--` and the key with
-/// dashes, its environment variable `NUON_RUNNER_` and the key in capitals.
+/// A setting. Its flag is `--` and the key, with dashes for dots and underscores. Its environment
+/// variable is `NUON_RUNNER_` and the key in capitals, with underscores for dots.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
-    /// Its place in the file, dots between tables.
+    /// Key in the configuration file; dots separate tables.
     pub key: &'static str,
-    /// Its value when nobody sets it, as text; empty for "not set".
+    /// Default value, as text; empty means not set.
     pub default: &'static str,
-    /// What it means.
+    /// Description in `--help` and in `config.example.toml`.
     pub help: &'static str,
-    /// Other environment variables that set it: those of the program that is replaced.
-    pub also: &'static [&'static str],
-    /// Whether it is never shown, and never a flag.
+    /// Other environment variables that set it, for compatibility with the Go runner.
+    pub aliases: &'static [&'static str],
+    /// If true, the value is masked wherever it is printed, and there is no flag for it.
     pub secret: bool,
 }
 
 impl Setting {
-    /// Between the items of a list. Expressions have commas of their own.
+    /// Returns the separator of list items: a semicolon for CEL expressions, which contain commas,
+    /// otherwise a comma.
     pub fn separator(&self) -> &'static str {
         if self.key == "deploy.ready_when" {
             ";"
@@ -32,15 +33,15 @@ const fn setting(key: &'static str, default: &'static str, help: &'static str) -
         key,
         default,
         help,
-        also: &[],
+        aliases: &[],
         secret: false,
     }
 }
 
-/// Every setting.
+/// All settings, in the order in which they are listed.
 pub const SETTINGS: [Setting; 44] = [
     Setting {
-        also: &["RUNNER_API_URL"],
+        aliases: &["RUNNER_API_URL"],
         ..setting(
             "api.url",
             "https://api.nuon.co",
@@ -48,12 +49,12 @@ pub const SETTINGS: [Setting; 44] = [
         )
     },
     Setting {
-        also: &["RUNNER_API_TOKEN"],
+        aliases: &["RUNNER_API_TOKEN"],
         secret: true,
         ..setting("api.token", "", "Token of the runner's service account")
     },
     Setting {
-        also: &["RUNNER_API_TOKEN_FILE"],
+        aliases: &["RUNNER_API_TOKEN_FILE"],
         ..setting(
             "api.token_file",
             "",
@@ -61,7 +62,7 @@ pub const SETTINGS: [Setting; 44] = [
         )
     },
     Setting {
-        also: &["RUNNER_ID", "NUON_RUNNER_RUNNER_ID"],
+        aliases: &["RUNNER_ID", "NUON_RUNNER_RUNNER_ID"],
         ..setting("id", "", "Id of this runner")
     },
     setting(
@@ -77,56 +78,55 @@ pub const SETTINGS: [Setting; 44] = [
     setting(
         "admin.listen",
         "127.0.0.1:8080",
-        "Address of /livez, /readyz and /metrics; port 0 chooses one and logs it",
+        "Address of /livez, /readyz and /metrics; port 0 picks a free port and logs it",
     ),
     setting(
         "drain_timeout",
         "10m",
-        "How long jobs may go on after the first TERM or INT",
+        "How long jobs may continue after the first TERM or INT",
     ),
     setting(
         "worker.concurrency",
         "",
-        "Jobs at once in each group; empty for the control plane's number",
+        "Maximum concurrent jobs per group; empty for the control plane's number",
     ),
     setting(
         "log.format",
         "auto",
-        "Form of the process log: auto (text on a terminal, else json), text or json",
+        "Format of the process log: auto (text on a terminal, otherwise json), text or json",
     ),
     Setting {
-        also: &["LOG_LEVEL"],
+        aliases: &["LOG_LEVEL"],
         ..setting(
             "log.level",
             "info",
-            "Least level of the process log: error, warn, info, debug or trace",
+            "Minimum level of the process log: error, warn, info, debug or trace",
         )
     },
     setting(
         "tls.ca_file",
         "",
-        "CA certificates (PEM) to trust beside the system's",
+        "CA certificates (PEM) to trust in addition to the system's",
     ),
     setting(
         "network.allow",
         "",
-        "Hosts, addresses and networks, by comma, that plans and components may name beside the \
-         public internet",
+        "Hosts, addresses and networks (comma-separated) that plans and components may name in addition to the public internet",
     ),
     setting(
         "git.allow_insecure",
         "",
-        "Hosts, by comma, to which git may speak http and git:// (loopback always may)",
+        "Hosts (comma-separated) that git may reach over http and git://; loopback is always allowed",
     ),
     setting(
         "git.max_bytes",
         "1073741824",
-        "The most bytes that a clone may take on disk",
+        "Maximum size of a clone on disk, in bytes",
     ),
     setting(
         "git.max_entries",
         "250000",
-        "The most files, links and directories that a clone may have",
+        "Maximum number of files, links and directories in a clone",
     ),
     setting("git.ssh_key_file", "", "Private key for git over ssh"),
     setting(
@@ -137,18 +137,17 @@ pub const SETTINGS: [Setting; 44] = [
     setting(
         "build.allow_remote",
         "false",
-        "Whether overlays may name bases, files and charts on other machines, which are then \
-         fetched",
+        "Whether overlays may name bases, files and charts on other machines, to be fetched",
     ),
     setting(
         "build.helm_command",
         "helm",
-        "The program that inflates charts, where a plan allows that",
+        "Program that inflates Helm charts, if a plan allows it",
     ),
     setting(
         "registry.allow_insecure",
         "",
-        "Registries, host:port by comma, that are spoken to over http (loopback always is)",
+        "Registries (host:port, comma-separated) to reach over http; loopback registries without TLS always are",
     ),
     setting(
         "artifact.layout",
@@ -163,7 +162,7 @@ pub const SETTINGS: [Setting; 44] = [
     setting(
         "deploy.take_over",
         "kube-apply,kubectl-client-side-apply,before-first-apply",
-        "Field managers, by comma, whose fields become ours: of earlier deploys by other programs",
+        "Field managers (comma-separated) whose fields are adopted: those of earlier deploys by other programs",
     ),
     setting(
         "deploy.conflicts",
@@ -173,64 +172,57 @@ pub const SETTINGS: [Setting; 44] = [
     setting(
         "deploy.ignore",
         "",
-        "Fields, by comma, that are left as they are in the cluster: \
-         Deployment.apps/web:/spec/replicas",
+        "Fields (comma-separated) to leave as they are in the cluster, such as Deployment.apps/web:/spec/replicas",
     ),
     setting(
         "deploy.check_images",
         "true",
-        "Whether a plan looks up the images that it names: are they there, for the nodes, and may \
-         they be pulled",
+        "Whether a plan checks that its images exist for the nodes' architectures and can be pulled",
     ),
     setting(
         "deploy.allow_exec",
         "",
-        "The one program that a kubeconfig may run to get a token",
+        "The only program that a kubeconfig may run to get a token; empty for none",
     ),
     setting(
         "deploy.allow_insecure",
         "",
-        "Hosts of clusters, by comma, that plans may enter without TLS or without checking the \
-         certificate",
+        "Cluster hosts (comma-separated) that plans may connect to without TLS or without certificate verification",
     ),
     setting(
         "deploy.allow_endpoints",
         "",
-        "Hosts of clusters, by comma, that get tokens of this machine's cloud identity, whatever \
-         the cloud says of them",
+        "Cluster hosts (comma-separated) that get tokens of this machine's cloud identity without confirmation by the cloud",
     ),
     setting(
         "deploy.recreate",
         "false",
-        "Whether objects with changed immutable fields are deleted and made again",
+        "Whether objects with changed immutable fields are deleted and recreated",
     ),
     setting(
         "deploy.author_may",
         "",
-        "What annotations of manifests may relax, by comma: recreate, wait, ready-when",
+        "What annotations in manifests may relax (comma-separated): recreate, wait, ready-when",
     ),
     setting(
         "deploy.require_contract",
         "false",
-        "Whether plans that do not say what was read when they were made are refused",
+        "Whether approved plans without recorded preconditions are refused",
     ),
     setting(
         "deploy.moved",
         "refuse",
-        "What an approved plan touches has changed since: refuse fails the job, replan plans anew \
-         and applies that",
+        "If fields that an approved plan sets or removes have changed since: refuse fails the job, replan makes and applies a new plan",
     ),
     setting(
         "deploy.deny",
         "",
-        "What no component may bring, by comma: KIND, KIND.GROUP, namespace:NAME, binding:ROLE \
-         (to others than its own accounts)",
+        "Objects that no component may contain (comma-separated): KIND, KIND.GROUP, namespace:NAME, binding:ROLE (except to its own service accounts)",
     ),
     setting(
         "deploy.prune_adopted",
         "false",
-        "Whether objects that were there before a component are deleted with it; else they are \
-         released",
+        "Whether objects that existed before a component are deleted with it; otherwise they are released",
     ),
     setting(
         "deploy.prune",
@@ -245,8 +237,7 @@ pub const SETTINGS: [Setting; 44] = [
     setting(
         "deploy.prune_percent",
         "50",
-        "Deletions (from three on) of more of a component's objects than this, in per cent, need \
-         such a plan, too",
+        "Deleting more than this percentage of a component's objects also needs such a plan, from three deletions on",
     ),
     setting(
         "deploy.wait",
@@ -256,30 +247,28 @@ pub const SETTINGS: [Setting; 44] = [
     setting(
         "deploy.wait_timeout",
         "10m",
-        "The longest that objects are waited for",
+        "Maximum time to wait until objects are ready",
     ),
     setting(
         "deploy.on_failure",
         "stop",
-        "A deploy did not become ready: stop leaves it, rollback applies the last artifact that \
-         succeeded",
+        "If a deploy does not become ready: stop leaves it, rollback applies the last artifact that succeeded",
     ),
     setting(
         "deploy.bake_seconds",
         "0",
-        "How long workloads must stay ready after a deploy before it has succeeded",
+        "Seconds that workloads must stay ready before a deploy counts as successful",
     ),
     setting(
         "deploy.ready_when",
         "",
-        "When objects of a kind are ready, CEL by semicolon: Widget.example.com: \
-         self.status.phase == 'Ready'",
+        "Readiness rules in CEL (semicolon-separated), such as Widget.example.com: self.status.phase == 'Ready'",
     ),
 ];
 
-/// Environment variables of the program that is replaced which mean nothing here. They are
-/// accepted, also with `NUON_RUNNER_` before them.
-pub const IGNORED: [&str; 9] = [
+/// Environment variables of the Go runner that have no effect here. They are accepted, also with a
+/// `NUON_RUNNER_` prefix.
+pub const IGNORED_VARIABLES: [&str; 9] = [
     "GIT_REF",
     "HOST_IP",
     "BUNDLE_DIR",
@@ -292,12 +281,12 @@ pub const IGNORED: [&str; 9] = [
 ];
 
 impl Setting {
-    /// The name of its flag, without dashes in front.
+    /// Returns the name of its flag, without the leading dashes.
     pub fn flag(&self) -> String {
         self.key.replace(['.', '_'], "-")
     }
 
-    /// The name of its environment variable.
+    /// Returns the name of its environment variable.
     pub fn variable(&self) -> String {
         format!("NUON_RUNNER_{}", self.key.replace('.', "_").to_uppercase())
     }

@@ -34,7 +34,7 @@ pub enum ControlError {
     Broken {
         /// The route that was called.
         route: Route,
-        /// What is wrong with it.
+        /// What is wrong with the response.
         message: String,
     },
     /// The deadline passed.

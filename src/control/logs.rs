@@ -14,6 +14,7 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message as _;
 use tokio::sync::mpsc;
+use tracing::Instrument as _;
 
 use super::client::Client;
 use super::metrics::Metrics;
@@ -183,13 +184,8 @@ impl LogShipper {
             let (sender, receiver) = mpsc::channel(MAX_WAITING_LINES);
             lines = Some(sender);
             let envelope = Envelope::new(context, settings, job, execution);
-            task = Some(tokio::spawn(ship(
-                context.clone(),
-                stream,
-                envelope,
-                receiver,
-                lost.clone(),
-            )));
+            let shipping = ship(context.clone(), stream, envelope, receiver, lost.clone());
+            task = Some(tokio::spawn(shipping.in_current_span()));
         }
         let inner = Inner {
             lines,

@@ -27,7 +27,7 @@ use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
 use crate::job::RunnerId;
 
-/// The inputs of a [`Client`].
+/// The inputs of a [`Client`](super::Client).
 pub struct ClientOptions {
     /// The server's URL; its path, query and fragment are ignored.
     pub url: Url,

@@ -133,7 +133,7 @@ async fn credentials(
         });
         configs.extend(
             text.and_then(|text| STANDARD.decode(text).ok())
-                .map(|bytes| DockerConfig::of_bytes(&bytes)),
+                .map(|bytes| DockerConfig::from_bytes(&bytes)),
         );
     }
     configs
@@ -166,10 +166,10 @@ async fn image_problem(
     let connections = if is_allowed {
         connections.clone()
     } else {
-        connections.of_authors()
+        connections.for_authors()
     };
     let scheme = connections
-        .channel(&address, &registries.insecure)
+        .scheme(&address, &registries.insecure)
         .await
         .ok()?;
     let remote = Remote::new(address, credential, connections, scheme).ok()?;

@@ -23,11 +23,11 @@ use crate::clients::{Clients, Secrets};
 use crate::job::JobKind;
 use crate::manifest::{self, Manifest, Object};
 use crate::plan::build::{BuildPlan, GitSource, LoadRestrictor, ManifestSource, Overlay};
-use crate::registry::format::{self, Notes, Packed};
-use crate::registry::{Repository, Stored, Version, copy};
+use crate::registry::format::{self, ArtifactMetadata, Packed};
+use crate::registry::{Repository, StoredManifest, Version, copy};
 use crate::worker::failure::because;
 use crate::worker::{Context, Failure, FailureKind, Handler, Outcome, Staged, StagedJob, Steps};
-use crate::workspace::git::{Location, Source};
+use crate::workspace::git::{GitRevision, Location};
 use crate::workspace::jail::Jail;
 
 /// Directory of the checkout, below the job's directory.
@@ -109,7 +109,7 @@ struct Validated {
 enum Product {
     Packed(Packed),
     /// An existing artifact that was checked: where it is, and its manifest.
-    Existing(Repository, Stored),
+    Existing(Repository, StoredManifest),
 }
 
 impl StagedJob for BuildJob {
@@ -246,7 +246,7 @@ impl BuildJob {
             Location::parse(git.url.expose(), policy).map_err(because(FailureKind::Source))?;
         self.secrets
             .learn(&context.redactor, location.secrets().map(Into::into));
-        let source = Source {
+        let source = GitRevision {
             location,
             reach: Reach::Source,
             reference: git.reference.clone(),
@@ -340,7 +340,7 @@ impl BuildJob {
         context: &Context,
     ) -> Result<Packed, Failure> {
         let objects = read_objects(manifest, &mut self.secrets, context)?;
-        let notes = Notes {
+        let notes = ArtifactMetadata {
             created: context.job.created_at,
             source: revision.as_ref().map(|revision| revision.url.clone()),
             revision: revision.map(|revision| revision.revision),

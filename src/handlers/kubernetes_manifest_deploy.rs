@@ -16,7 +16,7 @@ use super::Services;
 use super::plan_fetcher::PlanFetcher;
 use crate::clients::Secrets;
 use crate::cluster::client::{Api, connect};
-use crate::cluster::fields::managed_values::fingerprint_of_set;
+use crate::cluster::fields::managed_values::keyed_hash_of_objects;
 use crate::cluster::rollout::deploy::{DeployRequest, DeployResult};
 use crate::cluster::rollout::failure;
 use crate::cluster::rollout::inventory::Component;
@@ -301,7 +301,7 @@ impl<'a> Execution<'a> {
         let key = self.deployment.options.fields.key.as_deref();
         match self.artifact {
             Some(_) => None,
-            None => fingerprint_of_set(&self.snapshot.objects, key),
+            None => keyed_hash_of_objects(&self.snapshot.objects, key),
         }
     }
 

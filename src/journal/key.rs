@@ -1,18 +1,17 @@
-//! The key of fingerprints, made once for each runner.
+//! The key of each runner for keyed hashes.
 
 use sqlx::Row as _;
 
 use super::store::{Journal, JournalError};
 
 impl Journal {
-    /// The key by which this runner takes fingerprints of Secrets, the same for as long as the journal lives.
-    ///
-    /// # Errors
-    /// [`JournalError`].
-    pub async fn fingerprint_key(&self, runner: &str) -> Result<Vec<u8>, JournalError> {
+    /// Returns the key of `runner` for keyed hashes of Secret values; the key that signs
+    /// inventories is derived from it. The key is generated on the first call and stays the same as
+    /// long as the journal exists.
+    pub async fn hash_key(&self, runner: &str) -> Result<Vec<u8>, JournalError> {
         let runner = runner.to_owned();
         let new = rand::random::<[u8; 32]>().to_vec();
-        self.write("keep the key of fingerprints", move |db| {
+        self.write("store the hash key", move |db| {
             Box::pin(async move {
                 sqlx::query(
                     "INSERT INTO fingerprint_key (runner_id, key) VALUES (?, ?) ON CONFLICT DO \

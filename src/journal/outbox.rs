@@ -1,4 +1,4 @@
-//! The outbox: reports that wait for the control plane, in order.
+//! The outbox: reports to deliver to the control plane, in order.
 
 use jiff::Timestamp;
 use sqlx::Row as _;
@@ -7,21 +7,21 @@ use sqlx::sqlite::SqliteConnection;
 use super::claim_id::ClaimId;
 use super::store::{Journal, JournalError};
 
-/// What is reported.
+/// Kind of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReportKind {
     /// A status of the execution.
     Status,
-    /// Its result.
+    /// The execution's result.
     Result,
-    /// Its outputs.
+    /// The execution's outputs.
     Outputs,
     /// A status of the job itself.
     Job,
 }
 
 impl ReportKind {
-    /// Its name in the journal and in logs.
+    /// Returns the name used in the journal and in logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Status => "status",
@@ -38,34 +38,34 @@ impl ReportKind {
     }
 }
 
-/// A report: what it is, and the JSON of its request.
+/// A report: its kind, and the JSON body of its request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
-    /// What it is.
+    /// Decides which request delivers it.
     pub kind: ReportKind,
-    /// The body of the request.
+    /// Body of the request, as JSON.
     pub body: String,
 }
 
 /// A report in the outbox.
 #[derive(Debug, Clone)]
-pub struct Queued {
-    /// Its place.
+pub struct QueuedReport {
+    /// Sequence number; reports of a claim are delivered in this order.
     pub seq: i64,
-    /// What it is.
+    /// The report to deliver.
     pub report: Report,
-    /// When it was queued.
+    /// When the report was queued.
     pub queued_at: Timestamp,
 }
 
-/// How a report ended.
+/// Outcome of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// The control plane has it.
+    /// The control plane accepted it.
     Delivered,
-    /// The control plane does not want it.
+    /// The control plane refused it for good.
     Refused,
-    /// It is no longer true: the control plane has ended the execution otherwise.
+    /// It no longer applies: the control plane ended the execution with another status.
     Dropped,
 }
 
@@ -79,19 +79,19 @@ impl Settled {
     }
 }
 
-/// How much waits.
+/// Size and age of the outbox.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Backlog {
-    /// Reports in the outbox.
+    /// Number of reports that are queued.
     pub depth: u64,
-    /// When the oldest of them was queued.
+    /// When the oldest of them was queued; `None` if there are none.
     pub oldest: Option<Timestamp>,
 }
 
-/// The place of the last report that a transaction queued, if it queued any.
+/// Sequence number of the last report that a transaction queued; `None` if it queued none.
 pub type LastSeq = Option<i64>;
 
-/// Queues reports inside a transaction.
+/// Queues reports as part of a transaction.
 pub(super) async fn insert(
     db: &mut SqliteConnection,
     claim: ClaimId,
@@ -116,9 +116,6 @@ pub(super) async fn insert(
 
 impl Journal {
     /// Queues reports.
-    ///
-    /// # Errors
-    /// [`JournalError`].
     pub async fn queue(
         &self,
         claim: ClaimId,
@@ -131,10 +128,7 @@ impl Journal {
         .await
     }
 
-    /// Queues a report unless the claim has one of its kind already.
-    ///
-    /// # Errors
-    /// [`JournalError`].
+    /// Queues a report, unless the claim already has one of the same kind.
     pub async fn queue_once(
         &self,
         claim: ClaimId,
@@ -146,10 +140,7 @@ impl Journal {
         }
     }
 
-    /// The body of the report of a kind that was queued last for a claim.
-    ///
-    /// # Errors
-    /// [`JournalError`].
+    /// Returns the body of the newest report of a kind that was queued for a claim, settled or not.
     pub async fn last_report(
         &self,
         claim: ClaimId,
@@ -158,7 +149,7 @@ impl Journal {
         let statement =
             "SELECT body FROM report WHERE claim = ? AND kind = ? ORDER BY seq DESC LIMIT 1";
         let row: Option<(String,)> = self
-            .look("read the outbox", async |db| {
+            .query("read the outbox", async |db| {
                 sqlx::query_as(statement)
                     .bind(claim.0)
                     .bind(kind.as_str())
@@ -169,15 +160,12 @@ impl Journal {
         Ok(row.map(|(body,)| body))
     }
 
-    /// The next report of a claim that is not settled.
-    ///
-    /// # Errors
-    /// [`JournalError`].
-    pub async fn next_report(&self, claim: ClaimId) -> Result<Option<Queued>, JournalError> {
+    /// Returns the claim's oldest report that is not settled.
+    pub async fn next_report(&self, claim: ClaimId) -> Result<Option<QueuedReport>, JournalError> {
         let statement = "SELECT seq, kind, body, queued_at FROM report
             WHERE claim = ? AND state = 'queued' ORDER BY seq LIMIT 1";
         let row = self
-            .look("read the outbox", async |db| {
+            .query("read the outbox", async |db| {
                 sqlx::query(statement)
                     .bind(claim.0)
                     .fetch_optional(db)
@@ -193,7 +181,7 @@ impl Journal {
             let queued_at: String = row
                 .try_get("queued_at")
                 .map_err(|error| corrupt(error.into()))?;
-            Ok(Queued {
+            Ok(QueuedReport {
                 seq: row.try_get("seq").map_err(|error| corrupt(error.into()))?,
                 report: Report {
                     kind: ReportKind::parse(&kind)
@@ -208,10 +196,7 @@ impl Journal {
         .transpose()
     }
 
-    /// Outcome: a report is settled. It stays in the journal, with the reason.
-    ///
-    /// # Errors
-    /// [`JournalError`].
+    /// Records the outcome of a report. The report stays in the journal, with `note` as the reason.
     pub async fn settle(&self, seq: i64, settled: Settled, note: &str) -> Result<(), JournalError> {
         let (now, note) = (self.clock.now().to_string(), note.to_owned());
         self.write("settle a report", move |db| {
@@ -231,15 +216,12 @@ impl Journal {
         .await
     }
 
-    /// Why the control plane finally refused the result of a claim, if it did.
-    ///
-    /// # Errors
-    /// [`JournalError`].
+    /// Returns the reason if the control plane refused the claim's result for good.
     pub async fn refused_result(&self, claim: ClaimId) -> Result<Option<String>, JournalError> {
         let statement = "SELECT coalesce(note, '') FROM report WHERE claim = ? AND kind = \
                          'result' AND state = 'refused'";
         let row: Option<(String,)> = self
-            .look("read the outbox", async |db| {
+            .query("read the outbox", async |db| {
                 sqlx::query_as(statement)
                     .bind(claim.0)
                     .fetch_optional(db)
@@ -249,15 +231,12 @@ impl Journal {
         Ok(row.map(|(note,)| note))
     }
 
-    /// How much waits in the outbox.
-    ///
-    /// # Errors
-    /// [`JournalError`].
+    /// Returns the size and age of the outbox.
     pub async fn backlog(&self) -> Result<Backlog, JournalError> {
         let statement =
             "SELECT count(*) AS depth, min(queued_at) AS oldest FROM report WHERE state = 'queued'";
         let row = self
-            .look("measure the outbox", async |db| {
+            .query("read the size of the outbox", async |db| {
                 sqlx::query(statement).fetch_one(db).await
             })
             .await?;

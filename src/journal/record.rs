@@ -1,4 +1,4 @@
-//! Claims: which executions are ours and how far each came.
+//! Claims: the executions of this runner, and how far each of them came.
 
 use std::str::FromStr as _;
 
@@ -12,44 +12,42 @@ use super::outbox::{LastSeq, Report, insert};
 use super::store::{Journal, JournalError};
 use crate::job::{ExecutionId, Job, ProcessId, Step};
 
-/// Ended claims that are kept, for those who want to know what happened.
-const KEPT: i64 = 1000;
+/// Number of recent claims whose rows are kept after they ended, for diagnosis.
+const RETAINED_CLAIMS: i64 = 1000;
 
-/// An execution that has not ended.
+/// The record of one execution, as read from the journal.
 #[derive(Debug, Clone)]
 pub struct Claim {
-    /// Its row.
+    /// Row id.
     pub id: ClaimId,
-    /// The job.
+    /// The job, as it was when it was claimed.
     pub job: Job,
-    /// When the execution was asked for.
+    /// When the intent to create the execution was recorded.
     pub requested_at: Timestamp,
-    /// The newest execution that the job had before.
+    /// The job's newest execution at that time. Tells after a lost response whether an execution is
+    /// new.
     pub newest_before: Option<ExecutionId>,
-    /// The execution, if its creation was answered.
+    /// The execution; `None` as long as no response to its creation was recorded.
     pub execution: Option<ExecutionId>,
-    /// What the effect produced, if it is done.
+    /// Output of the effect; `None` until the effect is done.
     pub outcome: Option<Value>,
-    /// How often processes went down while they worked on it.
+    /// Number of attempts that ended because their process went down.
     pub crashes: u32,
-    /// When the process that asked for it started.
+    /// When the process that created the claim started.
     pub process_started_at: Timestamp,
-    /// What that process was registered as.
+    /// That process's id in the control plane, if it was registered.
     pub process_id: Option<ProcessId>,
 }
 
-/// How often an execution was begun, this time included.
+/// Number of attempts to run an execution, including the current one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drive(pub u32);
+pub struct AttemptCount(pub u32);
 
 impl Journal {
-    /// Notes under which id the control plane knows this process.
-    ///
-    /// # Errors
-    /// [`JournalError`], as for every method.
-    pub async fn registered_as(&self, id: &ProcessId) -> Result<(), JournalError> {
+    /// Records the id under which the control plane knows this process.
+    pub async fn record_process_id(&self, id: &ProcessId) -> Result<(), JournalError> {
         let (id, process) = (id.to_string(), self.process);
-        self.write("note the registration", move |db| {
+        self.write("record the registration of the process", move |db| {
             Box::pin(async move {
                 sqlx::query("UPDATE process SET registered_as = ? WHERE id = ?")
                     .bind(id)
@@ -62,12 +60,10 @@ impl Journal {
         .await
     }
 
-    /// Intent: an execution of `job` will be asked for. `newest` is the newest one that the job has
-    /// already: if the answer is lost, any other is ours.
-    ///
-    /// # Errors
-    /// [`JournalError`].
-    pub async fn intend(
+    /// Intent: records that an execution of `job` is about to be created. `newest` is the newest
+    /// execution that the job already has. If the response is lost, a different newest execution is
+    /// the new one.
+    pub async fn record_intent(
         &self,
         job: &Job,
         newest: Option<&ExecutionId>,
@@ -82,7 +78,7 @@ impl Journal {
             self.clock.now().to_string(),
         );
         let newest = newest.map(ToString::to_string);
-        self.write("note a claim", move |db| {
+        self.write("record a claim", move |db| {
             Box::pin(async move {
                 let statement = "INSERT INTO claim (process, job_id, job, requested_at, \
                                  newest_before)
@@ -100,19 +96,18 @@ impl Journal {
         .await
     }
 
-    /// Outcome: the execution exists, and is ours; false if another open claim has it already. What
-    /// is known of an ended execution with the same id is forgotten: only a control plane that has
-    /// forgotten it, too, gives its id again.
+    /// Outcome: records the execution of a claim. Returns false if another open claim already has
+    /// this execution.
     ///
-    /// # Errors
-    /// [`JournalError`].
-    pub async fn claimed(
+    /// Deletes an ended claim with the same execution id, and its reports: the control plane reuses
+    /// an id only if it has lost that execution.
+    pub async fn record_execution(
         &self,
         claim: ClaimId,
         execution: &ExecutionId,
     ) -> Result<bool, JournalError> {
         let execution = execution.to_string();
-        self.write("note an execution", move |db| {
+        self.write("record an execution", move |db| {
             Box::pin(async move {
                 let statement =
                     "DELETE FROM claim WHERE execution_id = ? AND id <> ? AND ended_at IS NOT NULL";
@@ -134,30 +129,24 @@ impl Journal {
         .await
     }
 
-    /// Intent: this process begins to drive the execution. Counts how often that happened, so that
-    /// one that kills its process is not driven for ever.
-    ///
-    /// # Errors
-    /// [`JournalError`].
-    pub async fn drive(&self, claim: ClaimId) -> Result<Drive, JournalError> {
-        self.write("note the start of an execution", move |db| {
+    /// Intent: records that this process begins an attempt to run the execution. Returns the number
+    /// of attempts so far, so that an execution that kills its process is not retried forever.
+    pub async fn begin_attempt(&self, claim: ClaimId) -> Result<AttemptCount, JournalError> {
+        self.write("record the start of an attempt", move |db| {
             Box::pin(async move {
                 let statement =
                     "UPDATE claim SET drives = drives + 1 WHERE id = ? RETURNING drives";
                 let row = sqlx::query(statement).bind(claim.0).fetch_one(db).await?;
-                Ok(Drive(row.try_get(0)?))
+                Ok(AttemptCount(row.try_get(0)?))
             })
         })
         .await
     }
 
-    /// The execution was stopped in good order and will be driven again by another process: that
-    /// is no fault of its own.
-    ///
-    /// # Errors
-    /// [`JournalError`].
-    pub async fn interrupted(&self, claim: ClaimId) -> Result<(), JournalError> {
-        self.write("note an interruption", move |db| {
+    /// Takes back the last attempt of an execution that was stopped in an orderly way. Another
+    /// process resumes it, and the interruption does not count as a crash.
+    pub async fn take_back_attempt(&self, claim: ClaimId) -> Result<(), JournalError> {
+        self.write("record an interruption", move |db| {
             Box::pin(async move {
                 sqlx::query("UPDATE claim SET drives = drives - 1 WHERE id = ?")
                     .bind(claim.0)
@@ -169,18 +158,15 @@ impl Journal {
         .await
     }
 
-    /// Intent: a step begins.
-    ///
-    /// # Errors
-    /// [`JournalError`].
-    pub async fn step_begins(
+    /// Intent: records that a step begins, and queues its reports.
+    pub async fn begin_step(
         &self,
         claim: ClaimId,
         step: Step,
         reports: Vec<Report>,
     ) -> Result<LastSeq, JournalError> {
         let now = self.clock.now().to_string();
-        self.write("note the start of a step", move |db| {
+        self.write("record the start of a step", move |db| {
             Box::pin(async move {
                 let statement = "INSERT INTO step (claim, name, begun_at) VALUES (?, ?, ?)
                     ON CONFLICT (claim, name) DO UPDATE SET begun_at = excluded.begun_at, done_at \
@@ -197,18 +183,16 @@ impl Journal {
         .await
     }
 
-    /// Outcome: the effect is done. What it produced and its reports are kept in the same moment.
-    ///
-    /// # Errors
-    /// [`JournalError`].
-    pub async fn effect_done(
+    /// Outcome: records that the effect is done and what it produced, and queues its reports, in
+    /// one transaction.
+    pub async fn record_outcome(
         &self,
         claim: ClaimId,
         outcome: &Value,
         reports: Vec<Report>,
     ) -> Result<LastSeq, JournalError> {
         let (outcome, now) = (outcome.to_string(), self.clock.now().to_string());
-        self.write("note an effect", move |db| {
+        self.write("record an outcome", move |db| {
             Box::pin(async move {
                 let statement = "UPDATE claim SET outcome = ? WHERE id = ?";
                 sqlx::query(statement)
@@ -230,11 +214,8 @@ impl Journal {
         .await
     }
 
-    /// The execution has ended; its last reports are queued in the same moment. Old claims without
-    /// open reports are forgotten.
-    ///
-    /// # Errors
-    /// [`JournalError`].
+    /// Records that the execution has ended, and queues its last reports, in one transaction.
+    /// Deletes old ended claims that have no queued reports.
     pub async fn end(
         &self,
         claim: ClaimId,
@@ -242,7 +223,7 @@ impl Journal {
         last: Vec<Report>,
     ) -> Result<LastSeq, JournalError> {
         let now = self.clock.now().to_string();
-        self.write("note the end of an execution", move |db| {
+        self.write("record the end of an execution", move |db| {
             Box::pin(async move {
                 let last = insert(db, claim, last, &now).await?;
                 let statement = "UPDATE claim SET ended_at = ?, ended_as = ? WHERE id = ?";
@@ -257,7 +238,7 @@ impl Journal {
                                  'queued')";
                 sqlx::query(statement)
                     .bind(claim.0)
-                    .bind(KEPT)
+                    .bind(RETAINED_CLAIMS)
                     .execute(db)
                     .await?;
                 Ok(last)
@@ -266,19 +247,14 @@ impl Journal {
         .await
     }
 
-    /// Every execution that has not ended, oldest first.
-    ///
-    /// # Errors
-    /// [`JournalError`].
+    /// Returns the claims whose execution has not ended, oldest first.
     pub async fn open_claims(&self) -> Result<Vec<Claim>, JournalError> {
         self.claims("WHERE ended_at IS NULL").await
     }
 
-    /// Every execution that has ended but whose reports have not all arrived, oldest first.
-    ///
-    /// # Errors
-    /// [`JournalError`].
-    pub async fn owing_claims(&self) -> Result<Vec<Claim>, JournalError> {
+    /// Returns the claims whose execution has ended but that still have queued reports, oldest
+    /// first.
+    pub async fn claims_with_queued_reports(&self) -> Result<Vec<Claim>, JournalError> {
         let queued = "WHERE ended_at IS NOT NULL
             AND EXISTS (SELECT 1 FROM report WHERE report.claim = claim.id AND state = 'queued')";
         self.claims(queued).await
@@ -292,7 +268,7 @@ impl Journal {
         );
         let statement = sqlx::AssertSqlSafe(statement);
         let rows = self
-            .look("read claims", async |db| {
+            .query("read claims", async |db| {
                 sqlx::query(statement).fetch_all(db).await
             })
             .await?;
@@ -361,16 +337,16 @@ mod tests {
         let first = Journal::open(None, dir.path(), Clock::system())
             .await
             .unwrap();
-        let claim = first.intend(&job(), None).await.unwrap();
+        let claim = first.record_intent(&job(), None).await.unwrap();
         let execution = "run1".parse().unwrap();
-        assert!(first.claimed(claim, &execution).await.unwrap());
-        assert_eq!(first.drive(claim).await.unwrap(), Drive(1));
+        assert!(first.record_execution(claim, &execution).await.unwrap());
+        assert_eq!(first.begin_attempt(claim).await.unwrap(), AttemptCount(1));
         let report = Report {
             kind: ReportKind::Result,
             body: "{}".into(),
         };
         first
-            .effect_done(claim, &serde_json::json!({"a": 1}), vec![report])
+            .record_outcome(claim, &serde_json::json!({"a": 1}), vec![report])
             .await
             .unwrap();
 
@@ -382,7 +358,10 @@ mod tests {
         assert_eq!(open[0].job, job());
         assert_eq!(open[0].execution, Some(execution));
         assert_eq!(open[0].outcome, Some(serde_json::json!({"a": 1})));
-        assert_eq!(second.drive(open[0].id).await.unwrap(), Drive(2));
+        assert_eq!(
+            second.begin_attempt(open[0].id).await.unwrap(),
+            AttemptCount(2)
+        );
         assert_eq!(
             second
                 .next_report(open[0].id)
@@ -395,7 +374,7 @@ mod tests {
         );
         second.end(open[0].id, "finished", vec![]).await.unwrap();
         assert!(second.open_claims().await.unwrap().is_empty());
-        assert_eq!(second.owing_claims().await.unwrap().len(), 1);
+        assert_eq!(second.claims_with_queued_reports().await.unwrap().len(), 1);
     }
 
     #[tokio::test]
@@ -405,22 +384,26 @@ mod tests {
             .await
             .unwrap();
         let execution = "run1".parse().unwrap();
-        let first = journal.intend(&job(), None).await.unwrap();
-        assert!(journal.claimed(first, &execution).await.unwrap());
+        let first = journal.record_intent(&job(), None).await.unwrap();
+        assert!(journal.record_execution(first, &execution).await.unwrap());
         assert!(
-            journal.claimed(first, &execution).await.unwrap(),
+            journal.record_execution(first, &execution).await.unwrap(),
             "told twice, it is the same"
         );
-        let second = journal.intend(&job(), None).await.unwrap();
-        assert!(!journal.claimed(second, &execution).await.unwrap());
+        let second = journal.record_intent(&job(), None).await.unwrap();
+        assert!(!journal.record_execution(second, &execution).await.unwrap());
         let owed = Report {
             kind: ReportKind::Result,
             body: "{}".into(),
         };
         journal.end(first, "finished", vec![owed]).await.unwrap();
-        assert!(journal.claimed(second, &execution).await.unwrap());
+        assert!(journal.record_execution(second, &execution).await.unwrap());
         assert!(
-            journal.owing_claims().await.unwrap().is_empty(),
+            journal
+                .claims_with_queued_reports()
+                .await
+                .unwrap()
+                .is_empty(),
             "what was owed to the other is not sent to this one"
         );
     }
@@ -431,7 +414,7 @@ mod tests {
         let journal = Journal::open(None, dir.path(), Clock::system())
             .await
             .unwrap();
-        journal.intend(&job(), None).await.unwrap();
+        journal.record_intent(&job(), None).await.unwrap();
         assert_eq!(journal.open_claims().await.unwrap()[0].execution, None);
     }
 }

@@ -1,4 +1,4 @@
-//! Opening the database, and how it is written to.
+//! Opens the database; runs transactions and queries.
 
 use std::path::Path;
 use std::str::FromStr as _;
@@ -9,11 +9,12 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
 };
+use tracing::Instrument as _;
 
 use crate::base::clock::Clock;
 
 /// Older versions can lose committed data in WAL mode (fixed in 3.51.3).
-const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
+const MIN_SQLITE_VERSION: (u32, u32, u32) = (3, 51, 3);
 
 /// The page cache: 256 KiB (`PRAGMA cache_size` counts pages, or KiB when negative).
 const PAGE_CACHE: &str = "-256";
@@ -21,33 +22,33 @@ const PAGE_CACHE: &str = "-256";
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// The address names no database that is supported.
+    /// `journal.url` has an unsupported scheme.
     #[error("journal.url {0:?} is not supported: use sqlite:PATH or leave it empty")]
     Address(String),
-    /// The database cannot be opened or brought up to date.
+    /// The database cannot be opened.
     #[error("cannot open the journal")]
     Open(#[source] sqlx::Error),
-    /// Its schema is another one.
-    #[error("the journal's schema cannot be brought up to date")]
+    /// The schema cannot be migrated, for example because a newer version wrote it.
+    #[error("cannot migrate the journal's schema")]
     Migrate(#[source] sqlx::migrate::MigrateError),
-    /// The library is too old to be trusted.
+    /// SQLite is too old to be safe in WAL mode.
     #[error("SQLite {0} can lose data in WAL mode; 3.51.3 or newer is needed")]
     Version(String),
     /// A statement failed.
     #[error("the journal failed to {action}")]
     Failed {
-        /// What it was to do.
+        /// The attempted operation, as a verb phrase.
         action: &'static str,
-        /// Why.
+        /// The database's error.
         #[source]
         source: sqlx::Error,
     },
-    /// A row does not hold what was written.
+    /// A row cannot be parsed.
     #[error("the journal holds a {what} that cannot be read")]
     Corrupt {
-        /// What.
+        /// Kind of the record.
         what: &'static str,
-        /// Why.
+        /// The parser's error.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -62,11 +63,12 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the database at `url` (`sqlite:PATH`), or the default one below the state directory,
-    /// brings it up to date and notes the start of this process.
+    /// Opens the database at `url` (`sqlite:PATH`), or `journal.db` in the state directory,
+    /// migrates its schema, and records the start of this process.
     ///
     /// # Errors
-    /// [`JournalError`].
+    /// Fails if the URL is not supported, SQLite is too old, or the database cannot be opened,
+    /// migrated or written.
     pub async fn open(
         url: Option<&str>,
         state_dir: &Path,
@@ -88,7 +90,8 @@ impl Journal {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
-            // Pages that are read again come from the system's cache; ours would grow with the journal.
+            // Repeated reads are served by the operating system's page cache; SQLite's own would
+            // grow with the journal.
             .pragma("cache_size", PAGE_CACHE);
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
@@ -110,7 +113,7 @@ impl Journal {
                 .fetch_one(&pool)
                 .await
                 .map_err(|source| JournalError::Failed {
-                    action: "note its start",
+                    action: "record the start of the process",
                     source,
                 })?;
         Ok(Self {
@@ -120,7 +123,7 @@ impl Journal {
         })
     }
 
-    /// Ends the use of the database; all of it is in one file then.
+    /// Closes the database, after a checkpoint that leaves all data in one file.
     pub async fn close(self) {
         if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
             .execute(&self.pool)
@@ -131,12 +134,12 @@ impl Journal {
         self.pool.close().await;
     }
 
-    /// Whether the database answers.
-    pub async fn is_good(&self) -> bool {
+    /// Returns true if the database answers a query.
+    pub async fn is_healthy(&self) -> bool {
         sqlx::query("SELECT 1").execute(&self.pool).await.is_ok()
     }
 
-    /// Runs a transaction to its end, whatever becomes of the caller.
+    /// Runs a transaction to completion, even if the caller is dropped.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         action: &'static str,
@@ -145,18 +148,19 @@ impl Journal {
         + 'static,
     ) -> Result<T, JournalError> {
         let pool = self.pool.clone();
-        let task = tokio::spawn(async move {
+        let transaction = async move {
             let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
             let done = work(&mut transaction).await?;
             transaction.commit().await?;
             Ok(done)
-        });
+        };
+        let task = tokio::spawn(transaction.in_current_span());
         let done = task.await.unwrap_or(Err(sqlx::Error::WorkerCrashed));
         done.map_err(|source| JournalError::Failed { action, source })
     }
 
-    /// Runs a query outside of a transaction.
-    pub(super) async fn look<T>(
+    /// Runs a query outside a transaction.
+    pub(super) async fn query<T>(
         &self,
         action: &'static str,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
@@ -176,7 +180,7 @@ async fn check_version(pool: &SqlitePool) -> Result<(), JournalError> {
         .split('.')
         .map(|part| part.parse().unwrap_or_default());
     let mut part = || parts.next().unwrap_or_default();
-    if (part(), part(), part()) < OLDEST_SQLITE {
+    if (part(), part(), part()) < MIN_SQLITE_VERSION {
         Err(JournalError::Version(version))
     } else {
         Ok(())

@@ -7,14 +7,14 @@ use serde_json::{Map, Value};
 
 use super::{Object, pointer};
 
-/// A field manager of an object.
+/// One `managedFields` entry.
 #[derive(Debug, Clone)]
-pub struct Owner<'a> {
-    /// Its name.
+pub struct FieldManager<'a> {
+    /// Name of the field manager.
     pub manager: &'a str,
     /// `Apply` or `Update`.
     pub operation: &'a str,
-    /// When it last wrote, as the server says.
+    /// When it last wrote, by the server's clock.
     pub time: &'a str,
     /// The subresource that was written; empty for the object itself.
     pub subresource: &'a str,
@@ -22,21 +22,21 @@ pub struct Owner<'a> {
     pub fields: &'a Value,
 }
 
-/// The owners of an object, in the server's order.
-pub fn owners(live: &Object) -> Vec<Owner<'_>> {
+/// Returns the `managedFields` entries of an object, in the server's order.
+pub fn field_managers(live: &Object) -> Vec<FieldManager<'_>> {
     let entries = live.metadata("managedFields").and_then(Value::as_array);
-    entries.into_iter().flatten().map(owner).collect()
+    entries.into_iter().flatten().map(field_manager).collect()
 }
 
 /// Reads one entry of `managedFields`.
-pub fn owner(entry: &Value) -> Owner<'_> {
+pub fn field_manager(entry: &Value) -> FieldManager<'_> {
     let text = |member| {
         entry
             .get(member)
             .and_then(Value::as_str)
             .unwrap_or_default()
     };
-    Owner {
+    FieldManager {
         manager: text("manager"),
         operation: text("operation"),
         time: text("time"),
@@ -45,13 +45,13 @@ pub fn owner(entry: &Value) -> Owner<'_> {
     }
 }
 
-impl<'a> Owner<'a> {
-    /// The tree of its fields; none of a subresource.
-    pub fn tree(&self) -> Option<&'a Value> {
+impl<'a> FieldManager<'a> {
+    /// Returns its `fieldsV1`; none for a subresource.
+    pub fn fields_v1(&self) -> Option<&'a Value> {
         self.subresource.is_empty().then_some(self.fields)
     }
 
-    /// Whether it owns the field at a JSON pointer of the live object, or something within it.
+    /// Returns true if it owns the field at a JSON pointer of the live object, or a field below it.
     pub fn owns(&self, live: &Object, pointer: &str) -> bool {
         let steps: Vec<String> = pointer.split('/').skip(1).map(pointer::unescape).collect();
         let Some((first, rest)) = steps.split_first() else {
@@ -64,7 +64,8 @@ impl<'a> Owner<'a> {
     }
 }
 
-/// Follows the steps down the tree of owned fields. True also for what is owned, or asked for, as a whole.
+/// Follows the steps down `fieldsV1`. Also true if the manager owns a parent as a whole, or if the
+/// pointer ends above an owned field.
 fn owns(fields: &Value, value: &Value, steps: &[String]) -> bool {
     let Some(fields) = fields.as_object() else {
         return false;
@@ -76,28 +77,28 @@ fn owns(fields: &Value, value: &Value, steps: &[String]) -> bool {
         return true;
     }
     fields.iter().any(|(key, inner)| {
-        let Some(place) = place(key, value) else {
+        let Some(place) = resolve_key(key, value) else {
             return false;
         };
         let is_there = match &place {
-            Place::Member(member) => member == step,
-            Place::Item(at) => step.parse() == Ok(*at),
+            Child::Member(member) => member == step,
+            Child::Item(at) => step.parse() == Ok(*at),
         };
-        is_there && owns(inner, place.of(value).unwrap_or(&Value::Null), rest)
+        is_there && owns(inner, place.get_in(value).unwrap_or(&Value::Null), rest)
     })
 }
 
 /// Where a key of a `fieldsV1` tree leads.
-pub enum Place {
+pub enum Child {
     /// To a member of a map.
     Member(String),
     /// To an item of a list, by its index.
     Item(usize),
 }
 
-impl Place {
+impl Child {
     /// Returns the value that is there.
-    pub fn of<'a>(&self, value: &'a Value) -> Option<&'a Value> {
+    pub fn get_in<'a>(&self, value: &'a Value) -> Option<&'a Value> {
         match self {
             Self::Member(member) => value.get(member),
             Self::Item(at) => value.get(*at),
@@ -105,14 +106,15 @@ impl Place {
     }
 }
 
-/// `f:name` is a member, `k:{…}` the item with these keys, `v:…` the item that is this, `i:…` an index.
-pub fn place(key: &str, value: &Value) -> Option<Place> {
+/// Resolves a `fieldsV1` key: `f:name` is a member, `k:{…}` the item with these keys, `v:…` the
+/// item with this value, `i:…` an index.
+pub fn resolve_key(key: &str, value: &Value) -> Option<Child> {
     let (kind, rest) = key.split_once(':')?;
     let position =
-        |is_it: &dyn Fn(&Value) -> bool| value.as_array()?.iter().position(is_it).map(Place::Item);
+        |is_it: &dyn Fn(&Value) -> bool| value.as_array()?.iter().position(is_it).map(Child::Item);
     match kind {
-        "f" => Some(Place::Member(rest.to_owned())),
-        "i" => rest.parse().ok().map(Place::Item),
+        "f" => Some(Child::Member(rest.to_owned())),
+        "i" => rest.parse().ok().map(Child::Item),
         "k" => {
             let keys: Map<String, Value> = serde_json::from_str(rest).ok()?;
             position(&|item| {
@@ -128,9 +130,9 @@ pub fn place(key: &str, value: &Value) -> Option<Place> {
     }
 }
 
-/// Whether an object was applied by a manager.
+/// Returns true if the manager has applied the object server-side.
 pub fn is_applied_by(live: &Object, manager: &str) -> bool {
-    owners(live)
+    field_managers(live)
         .iter()
         .any(|owner| owner.manager == manager && owner.operation == "Apply")
 }
@@ -138,7 +140,7 @@ pub fn is_applied_by(live: &Object, manager: &str) -> bool {
 /// Returns true if a field manager other than `manager` owns an annotation of a live object.
 pub fn is_annotated_by_others(live: &Object, annotation: &str, manager: &str) -> bool {
     let pointer = pointer::join(&["metadata", "annotations", annotation]);
-    owners(live)
+    field_managers(live)
         .iter()
         .any(|owner| owner.manager != manager && owner.owns(live, &pointer))
 }

@@ -135,7 +135,7 @@ impl PlanContents {
 /// Maximum bytes of diff lines in a changeset.
 const MAX_DIFF_BYTES: usize = 8 << 20;
 
-/// Limits the size of a changeset: once [`MAX_DIFF_BYTES`] is exceeded, the lines of each further
+/// Limits the size of a changeset: once `MAX_DIFF_BYTES` is exceeded, the lines of each further
 /// object are replaced by one that says how many are omitted.
 pub fn limit_size(mut diffs: Vec<ResourceDiff>) -> Vec<ResourceDiff> {
     let mut remaining = MAX_DIFF_BYTES;

@@ -1,30 +1,30 @@
-//! Where a repository is, and which of its artifacts is meant.
+//! Addresses of repositories, and the tags and digests of artifacts in them.
 
 use oci_client::Reference;
 
 use super::{Digest, RegistryError};
 
-/// A host and a repository on it.
+/// A host and a repository name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
     host: String,
     name: String,
 }
 
-/// Which artifact of a repository.
+/// A tag or digest (the distribution specification's *reference*).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Version {
-    /// Whatever has this tag now.
+    /// The artifact that currently has this tag.
     Tag(String),
-    /// Exactly this one.
+    /// The artifact with this digest.
     Digest(Digest),
 }
 
 impl Address {
-    /// Reads `host[:port]/name`. Short names are Docker Hub's, as everywhere.
+    /// Parses `host[:port]/name`. A name without a host is resolved on Docker Hub, as in docker.
     ///
     /// # Errors
-    /// [`RegistryError::Address`].
+    /// Fails if the text is not an address, or also has a tag or digest.
     pub fn parse(text: &str) -> Result<Self, RegistryError> {
         let bad = || RegistryError::Address(text.chars().take(300).collect());
         let reference: Reference = text.parse().map_err(|_| bad())?;
@@ -42,12 +42,12 @@ impl Address {
         })
     }
 
-    /// `host[:port]`.
+    /// Returns `host[:port]`.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The repository.
+    /// Returns the name of the repository on its host.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -60,10 +60,11 @@ impl std::fmt::Display for Address {
 }
 
 impl Version {
-    /// A tag, if it can be one.
+    /// Parses a tag.
     ///
     /// # Errors
-    /// [`RegistryError::Address`].
+    /// Fails unless the text is 1 to 128 letters, digits, `_`, `.` and `-`, and starts with neither
+    /// `.` nor `-`.
     pub fn tag(text: &str) -> Result<Self, RegistryError> {
         let first = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
         let rest = text
@@ -75,10 +76,10 @@ impl Version {
         Err(RegistryError::Address(text.chars().take(200).collect()))
     }
 
-    /// A digest.
+    /// Parses a digest.
     ///
     /// # Errors
-    /// [`RegistryError::Address`].
+    /// Fails unless the text is a SHA-256 digest.
     pub fn digest(text: &str) -> Result<Self, RegistryError> {
         text.parse()
             .map(Self::Digest)

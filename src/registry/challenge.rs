@@ -1,19 +1,19 @@
-//! `WWW-Authenticate`: how a registry wants to be entered.
+//! Parses the `WWW-Authenticate` header of a registry.
 
 use std::collections::HashMap;
 
-/// What a registry asks for.
+/// An authentication scheme that a registry requires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Challenge {
     Basic,
-    /// A token from `realm` for `service`.
+    /// A token that the service at `realm` issues for `service`.
     Bearer {
         realm: String,
         service: String,
     },
 }
 
-/// Reads the first challenge that is understood.
+/// Parses a challenge; `None` if its scheme is not supported.
 pub(super) fn parse(header: &str) -> Option<Challenge> {
     let (scheme, rest) = header.trim().split_once(' ').unwrap_or((header.trim(), ""));
     if scheme.eq_ignore_ascii_case("basic") {

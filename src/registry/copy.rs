@@ -1,41 +1,42 @@
-//! Copies an artifact as it is: the same bytes, so the same digest, and its signatures with it.
+//! Copies an artifact and its signatures byte for byte, so that the digest stays the same.
 
 use std::collections::HashSet;
 
 use super::document::Document;
-use super::format::LARGEST_LAYER;
-use super::{Descriptor, Digest, RegistryError, Repository, Stored, Version};
+use super::format::MAX_LAYER_BYTES;
+use super::{Descriptor, Digest, RegistryError, Repository, StoredManifest, Version};
 
-/// Documents of one artifact, its children and its signatures; more is no artifact.
+/// Maximum documents of one artifact, including its children and its signatures.
 const MAX_DOCUMENTS: usize = 256;
 
-/// Layers of one artifact; images have at most 127.
+/// Maximum layers of one manifest; images have at most 127.
 const MAX_LAYERS: usize = 1000;
 
-/// Indexes in indexes.
+/// Maximum nesting of indexes.
 const MAX_DEPTH: usize = 4;
 
-/// Endings of the tags under which signatures, attestations and bills of material of a digest are
-/// kept (`sha256-HEX` and ending; without one it is the list of referrers).
-const COMPANIONS: [&str; 4] = [".sig", ".att", ".sbom", ""];
+/// Suffixes of the tags that hold signatures, attestations and SBOMs of a digest (`sha256-HEX` and
+/// the suffix). The tag without a suffix holds the list of referrers.
+const COMPANION_SUFFIXES: [&str; 4] = [".sig", ".att", ".sbom", ""];
 
-/// Copies what `version` points to, and gives it a tag. Returns its digest.
+/// Copies the artifact at `version` and tags the copy. Returns the copied manifest or index.
 ///
 /// # Errors
-/// [`RegistryError`].
+/// Fails if a document or blob cannot be read, checked or stored, or if the artifact exceeds a
+/// limit.
 pub async fn copy(
     from: &Repository,
     version: &Version,
     to: &Repository,
     tag: &str,
-) -> Result<Stored, RegistryError> {
+) -> Result<StoredManifest, RegistryError> {
     let root = from.manifest(version).await?;
-    let mut done = HashSet::new();
-    graph(from, to, root.clone(), Some(tag), &mut done).await?;
-    for ending in COMPANIONS {
+    let mut visited = HashSet::new();
+    copy_graph(from, to, root.clone(), Some(tag), &mut visited).await?;
+    for ending in COMPANION_SUFFIXES {
         let companion = format!("{}{ending}", root.digest.as_str().replace(':', "-"));
         match from.manifest(&Version::Tag(companion.clone())).await {
-            Ok(stored) => graph(from, to, stored, Some(&companion), &mut done).await?,
+            Ok(stored) => copy_graph(from, to, stored, Some(&companion), &mut visited).await?,
             Err(RegistryError::NotFound(_)) => {}
             Err(error) => return Err(error),
         }
@@ -43,43 +44,44 @@ pub async fn copy(
     Ok(root)
 }
 
-/// What is still to be done for a document.
+/// A pending step of the copy.
 enum Task {
-    /// To be read and looked into.
+    /// Read the document with this digest, at this depth of nested indexes, and visit it.
     Read(Digest, usize),
-    /// To be stored, now that all is there that it points to.
-    Store(Stored, Option<String>),
+    /// Store the document under its digest and tag; everything that it points to has been copied.
+    Store(StoredManifest, Option<String>),
 }
 
-/// Copies a document and all that it points to, leaves first. One document is held at a time, beside those that point to
-/// it.
-async fn graph(
+/// Copies a document and everything that it points to, leaves first. Only one document and its
+/// ancestors are in memory at a time.
+async fn copy_graph(
     from: &Repository,
     to: &Repository,
-    root: Stored,
+    root: StoredManifest,
     tag: Option<&str>,
     done: &mut HashSet<Digest>,
 ) -> Result<(), RegistryError> {
     let mut stack = Vec::new();
-    look_into(from, to, root, tag, 0, done, &mut stack).await?;
+    visit(from, to, root, tag, 0, done, &mut stack).await?;
     while let Some(task) = stack.pop() {
         match task {
             Task::Store(stored, tag) => to.put_manifest(tag.as_deref(), &stored).await?,
             Task::Read(digest, _) if done.contains(&digest) => {}
             Task::Read(digest, depth) => {
                 let stored = from.manifest(&Version::Digest(digest)).await?;
-                look_into(from, to, stored, None, depth, done, &mut stack).await?;
+                visit(from, to, stored, None, depth, done, &mut stack).await?;
             }
         }
     }
     Ok(())
 }
 
-/// Copies the blobs of a document, or notes the documents that it points to; and that it is to be stored after them.
-async fn look_into(
+/// Copies the blobs of a manifest, or pushes the children of an index to the stack. The document
+/// itself is pushed below them, so that it is stored after them.
+async fn visit(
     from: &Repository,
     to: &Repository,
-    stored: Stored,
+    stored: StoredManifest,
     tag: Option<&str>,
     depth: usize,
     done: &mut HashSet<Digest>,
@@ -100,7 +102,7 @@ async fn look_into(
             "its indexes are nested more than {MAX_DEPTH} deep"
         )));
     }
-    let document = Document::read(&stored)?;
+    let document = Document::parse(&stored)?;
     match &document {
         Document::Manifest(manifest) if is_new => {
             if manifest.layers.len() > MAX_LAYERS {
@@ -109,7 +111,7 @@ async fn look_into(
             let mut copied = HashSet::new();
             for descriptor in std::iter::once(&manifest.config).chain(&manifest.layers) {
                 if copied.insert(&descriptor.digest) {
-                    blob(from, to, descriptor).await?;
+                    copy_blob(from, to, descriptor).await?;
                 }
             }
         }
@@ -131,11 +133,11 @@ async fn look_into(
     Ok(())
 }
 
-async fn blob(
+async fn copy_blob(
     from: &Repository,
     to: &Repository,
     descriptor: &Descriptor,
 ) -> Result<(), RegistryError> {
-    let bytes = from.blob(descriptor, LARGEST_LAYER).await?;
+    let bytes = from.blob(descriptor, MAX_LAYER_BYTES).await?;
     to.put_blob(&descriptor.digest, bytes).await
 }

@@ -1,5 +1,5 @@
-//! Which credentials are used for a registry: the plan's, else the machine's own for that host, else
-//! none.
+//! Credentials for a registry: the plan's, otherwise those of the machine's docker configuration,
+//! otherwise none.
 
 use std::path::{Path, PathBuf};
 
@@ -10,29 +10,30 @@ use serde_json::Value;
 use super::Address;
 use crate::base::secret::Secret;
 
-/// A way to enter a registry.
+/// Credentials for a registry.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Credential {
-    /// None.
+    /// No credentials.
     Anonymous,
-    /// User name and password.
+    /// User name and password, for basic authentication or for the token service.
     Password {
-        /// User name.
+        /// User name; not secret.
         username: String,
-        /// Password.
+        /// Password; masked in `Debug`.
         password: Secret,
         /// Where it came from, for people.
         origin: &'static str,
     },
-    /// A token that is exchanged for access tokens (`identitytoken` of a docker configuration).
+    /// A refresh token that is exchanged for access tokens (`identitytoken` of a docker
+    /// configuration).
     Identity {
-        /// The token.
+        /// The refresh token; masked in `Debug`.
         token: Secret,
     },
 }
 
 impl Credential {
-    /// Where it came from, for people.
+    /// Returns where the credentials came from, for people.
     pub fn origin(&self) -> &'static str {
         match self {
             Self::Anonymous => "anonymous access",
@@ -41,7 +42,7 @@ impl Credential {
         }
     }
 
-    /// What must not be seen.
+    /// Returns the secret part, for masking.
     pub fn secret(&self) -> Option<&Secret> {
         match self {
             Self::Anonymous => None,
@@ -51,17 +52,17 @@ impl Credential {
     }
 }
 
-/// The machine's own docker configuration.
+/// A docker configuration: the machine's own, or that of a pull secret.
 #[derive(Debug, Clone, Default)]
 pub struct DockerConfig {
     path: Option<PathBuf>,
-    /// The document itself, where it is not in a file.
+    /// Content of the configuration, if it does not come from a file.
     document: Option<Value>,
 }
 
 impl DockerConfig {
-    /// The file that docker would use, given `DOCKER_CONFIG` (a folder), `REGISTRY_AUTH_FILE`,
-    /// `XDG_RUNTIME_DIR` and `HOME`. No helper program is ever run.
+    /// Finds the file that docker would use, given `DOCKER_CONFIG` (a directory),
+    /// `REGISTRY_AUTH_FILE`, `XDG_RUNTIME_DIR` and `HOME`. Credential helpers are never run.
     pub fn locate(variable: impl Fn(&str) -> Option<String>) -> Self {
         let folder = variable("DOCKER_CONFIG").map(PathBuf::from);
         let home = || variable("HOME").map(|home| Path::new(&home).join(".docker"));
@@ -83,15 +84,16 @@ impl DockerConfig {
         }
     }
 
-    /// A configuration at hand, such as a pull secret's.
-    pub fn of_bytes(bytes: &[u8]) -> Self {
+    /// Parses a configuration in memory, such as a pull secret's. Invalid JSON counts as empty.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
         Self {
             path: None,
             document: serde_json::from_slice(bytes).ok(),
         }
     }
 
-    /// What the configuration has for a repository: for the whole address first, then for its host.
+    /// Returns the credentials for a repository: those for its whole address, otherwise those for
+    /// its host. The file is read again on each call.
     pub fn find(&self, address: &Address) -> Credential {
         let text = self.path.as_ref().and_then(|path| std::fs::read(path).ok());
         let read = text.and_then(|text| serde_json::from_slice::<Value>(&text).ok());

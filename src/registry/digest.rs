@@ -1,40 +1,41 @@
-//! Content digests. Only SHA-256: nothing weaker is taken, nothing else is in use.
+//! Content digests. Only SHA-256 is supported: nothing weaker is accepted, and nothing else is in
+//! use.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::RegistryError;
 
-/// `sha256:` and 64 lower-case hexadecimal digits.
+/// A digest: `sha256:` and 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(String);
 
-/// A text that is no digest.
+/// The text is not a digest.
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not a digest: sha256: and 64 lower-case hexadecimal digits are expected")]
 pub struct NotADigest(String);
 
 impl Digest {
-    /// The digest of bytes.
+    /// Computes the digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
         Self(format!("sha256:{}", hex::encode(Sha256::digest(bytes))))
     }
 
-    /// The digest as text.
+    /// Returns the digest as text, with the `sha256:` prefix.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The hexadecimal digits.
+    /// Returns the hexadecimal digits.
     pub fn hex(&self) -> &str {
         self.0.strip_prefix("sha256:").unwrap_or_default()
     }
 
-    /// Checks that bytes have this digest.
+    /// Checks that `bytes` have this digest; `what` names them in the error.
     ///
     /// # Errors
-    /// [`RegistryError::Mismatch`].
+    /// [`RegistryError::Mismatch`] if they do not.
     pub fn check(&self, what: &str, bytes: &[u8]) -> Result<(), RegistryError> {
         let got = Self::of(bytes);
         if got == *self {

@@ -1,5 +1,5 @@
-//! Manifests and indexes: bytes to what they mean, strictly (OCI image specification 1.1; the same
-//! for Docker's second schema).
+//! Parses manifests and indexes strictly (OCI image specification 1.1, and Docker's image manifest
+//! version 2, schema 2).
 #![expect(
     clippy::indexing_slicing,
     reason = "a member or item that a JSON value lacks reads as null"
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Digest, RegistryError, Stored};
+use super::{Digest, RegistryError, StoredManifest};
 
 /// Media type of an OCI image manifest.
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -19,71 +19,72 @@ pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 
-/// Every media type that is read, for `Accept`.
-pub const ACCEPTED: [&str; 4] = [MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_LIST];
+/// All supported media types, for the `Accept` header.
+pub const MEDIA_TYPES: [&str; 4] = [MANIFEST, INDEX, DOCKER_MANIFEST, DOCKER_LIST];
 
-/// The largest manifest that is read (the distribution specification asks for at least 4 MiB).
-pub const LARGEST: u64 = 4 << 20;
+/// Maximum size of a manifest or index, in bytes (the distribution specification requires at least
+/// 4 MiB).
+pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 
-/// Points to content.
+/// A reference to content: media type, digest and size.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Descriptor {
-    /// What it is.
+    /// Media type of the content.
     #[serde(rename = "mediaType")]
     pub media_type: String,
-    /// Its digest.
+    /// Digest of the content.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Notes on it.
+    /// Annotations by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
-    /// Where it is meant to run.
+    /// Platform that the content is for; only in indexes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
 }
 
-/// Where an image is meant to run.
+/// Platform that an image is for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
-    /// Architecture.
+    /// CPU architecture, such as `amd64`.
     #[serde(default)]
     pub architecture: String,
-    /// Operating system.
+    /// Operating system, such as `linux`.
     #[serde(default)]
     pub os: String,
-    /// Its version.
+    /// Version of the operating system.
     #[serde(default, rename = "os.version")]
     pub os_version: String,
 }
 
-/// What a stored document is.
+/// A parsed document.
 #[derive(Debug, Clone)]
 pub enum Document {
-    /// One artifact.
+    /// A manifest: one artifact.
     Manifest(Manifest),
-    /// Several.
+    /// An index: descriptors of its children.
     Index(Vec<Descriptor>),
 }
 
-/// One artifact's manifest.
+/// The manifest of one artifact.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {
-    /// Its configuration.
+    /// Descriptor of the config; its media type tells the kind of artifact.
     pub config: Descriptor,
-    /// Its layers.
+    /// Descriptors of the layers, in order.
     pub layers: Vec<Descriptor>,
-    /// Notes on it. From outside: shown, never trusted.
+    /// Annotations by key. Untrusted: only for display and for recognizing the format.
     pub annotations: BTreeMap<String, String>,
 }
 
 impl Document {
-    /// Reads a stored document. Its own media type, the one it was served with and the one it was
-    /// pointed to with must be equal, and it must not be both a manifest and an index.
+    /// Parses a document. The media type in the document must equal the one with which it was
+    /// served, and it must not be both a manifest and an index.
     ///
     /// # Errors
-    /// [`RegistryError::Manifest`].
-    pub fn read(stored: &Stored) -> Result<Self, RegistryError> {
+    /// [`RegistryError::Manifest`] if the document is not valid.
+    pub fn parse(stored: &StoredManifest) -> Result<Self, RegistryError> {
         let bad = |why: String| RegistryError::Manifest {
             what: stored.digest.to_string(),
             why,
@@ -101,12 +102,12 @@ impl Document {
         if value.get("layers").is_some() && value.get("manifests").is_some() {
             return Err(bad("it has both layers and manifests".into()));
         }
-        let inner = value["mediaType"].as_str();
-        if let Some(inner) = inner
+        let declared = value["mediaType"].as_str();
+        if let Some(inner) = declared
             && inner != stored.media_type
         {
             return Err(bad(format!(
-                "it calls itself {inner} but was served as {}",
+                "its mediaType is {inner}, but it was served as {}",
                 stored.media_type
             )));
         }
@@ -114,18 +115,18 @@ impl Document {
             INDEX | DOCKER_LIST => descriptors(&value, "manifests")
                 .map(Self::Index)
                 .map_err(bad),
-            MANIFEST | DOCKER_MANIFEST => read_manifest(&value).map(Self::Manifest).map_err(bad),
+            MANIFEST | DOCKER_MANIFEST => parse_manifest(&value).map(Self::Manifest).map_err(bad),
             other => Err(bad(format!("its media type {other:?} is not known"))),
         }
     }
 }
 
-fn read_manifest(value: &Value) -> Result<Manifest, String> {
+fn parse_manifest(value: &Value) -> Result<Manifest, String> {
     let config = value.get("config").ok_or("it has no config")?;
     let annotations = match value.get("annotations") {
         None | Some(Value::Null) => BTreeMap::new(),
         Some(annotations) => serde_json::from_value(annotations.clone())
-            .map_err(|_| "its annotations are not a map of texts".to_owned())?,
+            .map_err(|_| "its annotations are not a map of strings".to_owned())?,
     };
     Ok(Manifest {
         config: serde_json::from_value(config.clone())

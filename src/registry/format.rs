@@ -1,8 +1,8 @@
-//! The artifact: one text of Kubernetes objects inside an OCI image (specification of artifacts,
-//! section 12).
+//! The artifact: a YAML stream of Kubernetes objects in an OCI image (see
+//! `docs/artifact-format.md`).
 //!
-//! Written in one of two layouts, read in three: kustomizer's, Flux's, and the archive of the
-//! program that is replaced. All that is read is checked to the last byte first.
+//! Written in one of two layouts and read in three: kustomizer's, Flux's, and the legacy archive of
+//! the Go runner. All content is checked before it is used.
 
 use std::collections::BTreeMap;
 
@@ -12,16 +12,16 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::document::{self, Descriptor, Document, MANIFEST, Manifest};
-use super::{Digest, RegistryError, Repository, Stored, Version};
-use crate::workspace::archive::{self, Limits, Links};
+use super::{Digest, RegistryError, Repository, StoredManifest, Version};
+use crate::workspace::archive::{self, ArchiveLimits, SymlinkPolicy};
 
-/// The largest layer that is read.
-pub const LARGEST_LAYER: u64 = 64 << 20;
+/// Maximum size of a layer, in bytes.
+pub const MAX_LAYER_BYTES: u64 = 64 << 20;
 
-/// The largest archive that is read, all layers together.
-const LARGEST_ARCHIVE: u64 = 4 * LARGEST_LAYER;
+/// Maximum size of a legacy archive, all layers together, in bytes.
+const MAX_ARCHIVE_BYTES: u64 = 4 * MAX_LAYER_BYTES;
 
-/// Layers of an archive: one for each file.
+/// Maximum layers of a legacy archive; it has one per file.
 const MAX_LAYERS: usize = 1000;
 
 const FLUX_CONFIG: &str = "application/vnd.cncf.flux.config.v1+json";
@@ -39,47 +39,51 @@ const KUSTOMIZER_CHECKSUM: &str = "kustomizer.dev/checksum";
 const KUSTOMIZER_CREATED: &str = "kustomizer.dev/created";
 const KUSTOMIZER_ENCRYPTED: &str = "kustomizer.dev/encrypted";
 
-/// Which layout is written.
+/// Layout in which an artifact is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// Flux's media types with both sets of annotations: read by Flux and by kustomizer.
+pub enum OutputLayout {
+    /// Flux's media types, with Flux's and kustomizer's annotations: readable by both.
     Flux,
-    /// Read by the program that is replaced.
+    /// Legacy archive of the Go runner: the objects are a plain YAML layer.
     Archive,
 }
 
-/// What is noted on an artifact. Equal notes and text give equal bytes.
+/// Metadata of an artifact, written as annotations. Equal metadata and content give equal bytes.
 #[derive(Debug, Clone, Default)]
-pub struct Notes {
-    /// Seconds count; the same job gives the same time.
+pub struct ArtifactMetadata {
+    /// Creation time, written in whole seconds. The same job gives the same time.
     pub created: Timestamp,
-    /// URL of the source, without user-info.
+    /// URL of the source, without user information.
     pub source: Option<String>,
-    /// `REF@sha1:COMMIT`.
+    /// Revision of the source: `REF@sha1:COMMIT`.
     pub revision: Option<String>,
-    /// Become `nuon.co/label.KEY`.
+    /// Labels; written as annotations `nuon.co/label.KEY`.
     pub labels: Vec<(String, String)>,
 }
 
-/// An artifact, ready to be pushed.
+/// An artifact that can be pushed.
 #[derive(Debug, Clone)]
 pub struct Packed {
-    /// Its manifest.
-    pub manifest: Stored,
-    /// Its config and its layer.
+    /// The manifest.
+    pub manifest: StoredManifest,
+    /// The config and the layer.
     pub blobs: Vec<(Digest, Bytes)>,
-    /// Its manifest's notes.
+    /// Annotations of the manifest.
     pub annotations: BTreeMap<String, String>,
-    /// The config's media type.
+    /// Media type of the config.
     pub artifact_type: &'static str,
 }
 
-/// Packs a text.
+/// Packs a YAML stream into an artifact.
 ///
 /// # Errors
-/// [`RegistryError::Layout`] never; [`RegistryError::Archive`] never in practice: all is in memory.
-pub fn pack(text: &str, layout: Layout, notes: &Notes) -> Result<Packed, RegistryError> {
-    let created = notes.created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+/// Does not fail in practice: everything is in memory.
+pub fn pack(
+    text: &str,
+    layout: OutputLayout,
+    metadata: &ArtifactMetadata,
+) -> Result<Packed, RegistryError> {
+    let created = metadata.created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let mut annotations = BTreeMap::from([
         (CREATED.to_owned(), created.clone()),
         (KUSTOMIZER_CREATED.to_owned(), created.clone()),
@@ -90,25 +94,25 @@ pub fn pack(text: &str, layout: Layout, notes: &Notes) -> Result<Packed, Registr
         ),
     ]);
     annotations.extend(
-        notes
+        metadata
             .source
             .clone()
             .map(|source| (SOURCE.to_owned(), source)),
     );
     annotations.extend(
-        notes
+        metadata
             .revision
             .clone()
             .map(|revision| (REVISION.to_owned(), revision)),
     );
     annotations.extend(
-        notes
+        metadata
             .labels
             .iter()
             .map(|(key, value)| (format!("nuon.co/label.{key}"), value.clone())),
     );
     let (config_type, config, layer_type, layer, layer_annotations) = match layout {
-        Layout::Flux => {
+        OutputLayout::Flux => {
             let layer = archive::pack("all.yaml", text.as_bytes())
                 .map_err(archive::ArchiveError::Broken)?;
             let tar = archive::expand(&layer, u64::MAX - 1)?;
@@ -125,7 +129,7 @@ pub fn pack(text: &str, layout: Layout, notes: &Notes) -> Result<Packed, Registr
                 BTreeMap::new(),
             )
         }
-        Layout::Archive => {
+        OutputLayout::Archive => {
             let title = BTreeMap::from([(TITLE.to_owned(), ARCHIVE_FILE.to_owned())]);
             (
                 ARCHIVE_CONFIG,
@@ -156,7 +160,7 @@ pub fn pack(text: &str, layout: Layout, notes: &Notes) -> Result<Packed, Registr
     });
     let bytes = Bytes::from(manifest.to_string());
     Ok(Packed {
-        manifest: Stored {
+        manifest: StoredManifest {
             digest: Digest::of(&bytes),
             media_type: MANIFEST.to_owned(),
             bytes,
@@ -170,11 +174,11 @@ pub fn pack(text: &str, layout: Layout, notes: &Notes) -> Result<Packed, Registr
     })
 }
 
-/// Pushes a packed artifact under a tag: what it consists of first, so that no tag ever points to
-/// something incomplete.
+/// Pushes an artifact under a tag. The blobs come first, so that the tag never points to an
+/// incomplete artifact.
 ///
 /// # Errors
-/// [`RegistryError`].
+/// Fails if a blob or the manifest cannot be stored.
 pub async fn push(
     repository: &Repository,
     tag: &str,
@@ -186,65 +190,66 @@ pub async fn push(
     repository.put_manifest(Some(tag), &packed.manifest).await
 }
 
-/// An artifact that was read.
+/// An artifact that was pulled and checked.
 #[derive(Debug, Clone)]
 pub struct Artifact {
-    /// The digest of what the reference pointed to.
+    /// Digest of the manifest or index that the reference points to.
     pub digest: Digest,
-    /// The layout it has.
-    pub kind: Kind,
-    /// What it holds.
+    /// Format in which it was written.
+    pub format: ArtifactFormat,
+    /// The objects or files in it.
     pub content: Content,
-    /// Notes on it, from outside.
+    /// Annotations of the manifest; untrusted.
     pub annotations: BTreeMap<String, String>,
 }
 
-/// The layout of an artifact that was read.
+/// Format of a pulled artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// kustomizer's, or ours.
+pub enum ArtifactFormat {
+    /// kustomizer's format, or ours.
     Kustomizer,
-    /// Flux's.
+    /// Flux's format.
     Flux,
-    /// That of the program that is replaced.
+    /// Legacy archive of the Go runner.
     Archive,
 }
 
-/// What an artifact holds.
+/// Content of an artifact.
 #[derive(Debug, Clone)]
 pub enum Content {
-    /// One text of objects.
+    /// One YAML stream of objects.
     Text(Vec<u8>),
-    /// A tree of files.
+    /// Files by path, in archive order.
     Files(Vec<(String, Vec<u8>)>),
 }
 
 /// Pulls an artifact and checks all of it.
 ///
 /// # Errors
-/// [`RegistryError`].
+/// Fails if the artifact cannot be read, does not match its digests, sizes or checksum, or has an
+/// unsupported format.
 pub async fn pull(repository: &Repository, version: &Version) -> Result<Artifact, RegistryError> {
     let stored = repository.manifest(version).await?;
     let digest = stored.digest.clone();
-    let manifest = match Document::read(&stored)? {
+    let manifest = match Document::parse(&stored)? {
         Document::Manifest(manifest) => manifest,
         Document::Index(children) => child_manifest(repository, &digest, &children).await?,
     };
-    let kind = recognise(&manifest)?;
-    let content = match kind {
-        Kind::Kustomizer => pull_kustomizer(repository, &manifest).await?,
-        Kind::Flux => pull_flux(repository, &manifest).await?,
-        Kind::Archive => pull_archive(repository, &manifest).await?,
+    let format = detect_format(&manifest)?;
+    let content = match format {
+        ArtifactFormat::Kustomizer => pull_kustomizer(repository, &manifest).await?,
+        ArtifactFormat::Flux => pull_flux(repository, &manifest).await?,
+        ArtifactFormat::Archive => pull_archive(repository, &manifest).await?,
     };
     Ok(Artifact {
         digest,
-        kind,
+        format,
         content,
         annotations: manifest.annotations,
     })
 }
 
-/// Of an index only the child that is marked as a kustomizer artifact is meant for us.
+/// Reads the child of an index that is marked as a kustomizer artifact; all others are ignored.
 async fn child_manifest(
     repository: &Repository,
     index: &Digest,
@@ -273,29 +278,29 @@ async fn child_manifest(
             "a child has another media type or size than the index says",
         ));
     }
-    match Document::read(&stored)? {
+    match Document::parse(&stored)? {
         Document::Manifest(manifest) => Ok(manifest),
         Document::Index(_) => Err(bad("a child of the index is an index")),
     }
 }
 
-fn recognise(manifest: &Manifest) -> Result<Kind, RegistryError> {
+fn detect_format(manifest: &Manifest) -> Result<ArtifactFormat, RegistryError> {
     let first = manifest
         .layers
         .first()
         .map(|layer| layer.media_type.as_str())
         .unwrap_or_default();
     if manifest.config.media_type == ARCHIVE_CONFIG {
-        return Ok(Kind::Archive);
+        return Ok(ArtifactFormat::Archive);
     }
     if [KUSTOMIZER_VERSION, KUSTOMIZER_CHECKSUM, KUSTOMIZER_CREATED]
         .iter()
         .any(|key| manifest.annotations.contains_key(*key))
     {
-        return Ok(Kind::Kustomizer);
+        return Ok(ArtifactFormat::Kustomizer);
     }
     if manifest.config.media_type == FLUX_CONFIG || first.starts_with(FLUX_CONTENT) {
-        return Ok(Kind::Flux);
+        return Ok(ArtifactFormat::Flux);
     }
     Err(RegistryError::Format(format!(
         "it is neither a kustomizer, a Flux nor an archive artifact (config {}, first layer \
@@ -321,7 +326,7 @@ async fn pull_kustomizer(
         ));
     }
     let layer = first_layer(repository, manifest).await?;
-    let files = unpack(layer, Links::Refuse).await?;
+    let files = unpack(layer, SymlinkPolicy::Refuse).await?;
     let text: Vec<u8> = files.into_iter().flat_map(|(_, file)| file).collect();
     let got = checksum(&text);
     if got != *expected {
@@ -336,11 +341,14 @@ async fn pull_kustomizer(
     Ok(Content::Text(text))
 }
 
-/// The files of a layer, unpacked beside everything else.
-async fn unpack(layer: Bytes, links: Links) -> Result<Vec<(String, Vec<u8>)>, RegistryError> {
+/// Unpacks the files of a layer on a blocking thread.
+async fn unpack(
+    layer: Bytes,
+    links: SymlinkPolicy,
+) -> Result<Vec<(String, Vec<u8>)>, RegistryError> {
     let unpacked = tokio::task::spawn_blocking(move || {
-        let tar = archive::expand(&layer, LARGEST_LAYER)?;
-        archive::files(&tar, Limits::default(), links)
+        let tar = archive::expand(&layer, MAX_LAYER_BYTES)?;
+        archive::files(&tar, ArchiveLimits::default(), links)
     });
     let failed = |error| archive::ArchiveError::Broken(std::io::Error::other(error));
     Ok(unpacked.await.map_err(failed)??)
@@ -354,7 +362,8 @@ async fn pull_flux(repository: &Repository, manifest: &Manifest) -> Result<Conte
         .map(|layer| layer.media_type.as_str())
         .unwrap_or_default();
     if !layer.starts_with(&[0x1f, 0x8b]) {
-        // A static layer is the file itself; only its extension is known.
+        // A layer that is not compressed is the file itself; its media type tells only the
+        // extension.
         let extension = media_type.strip_prefix(FLUX_CONTENT).unwrap_or_default();
         return match extension {
             ".yaml" | ".yml" => Ok(Content::Text(layer.to_vec())),
@@ -363,7 +372,7 @@ async fn pull_flux(repository: &Repository, manifest: &Manifest) -> Result<Conte
             ))),
         };
     }
-    let files = unpack(layer, Links::Skip).await?;
+    let files = unpack(layer, SymlinkPolicy::Skip).await?;
     if !files.iter().any(|(name, _)| is_yaml(name)) {
         return Err(RegistryError::Format("it holds no YAML file".into()));
     }
@@ -379,10 +388,10 @@ async fn pull_archive(
         .layers
         .iter()
         .fold(0_u64, |sum, layer| sum.saturating_add(layer.size));
-    if bytes > LARGEST_ARCHIVE || manifest.layers.len() > MAX_LAYERS {
+    if bytes > MAX_ARCHIVE_BYTES || manifest.layers.len() > MAX_LAYERS {
         return Err(RegistryError::TooLarge {
             what: "the artifact".into(),
-            limit: LARGEST_ARCHIVE,
+            limit: MAX_ARCHIVE_BYTES,
         });
     }
     for layer in &manifest.layers {
@@ -396,11 +405,11 @@ async fn pull_archive(
             || title.split('/').any(|part| part == "..");
         if leaves {
             return Err(RegistryError::Format(format!(
-                "a file in it is called {title:?}"
+                "the name of a file in it is not allowed: {title:?}"
             )));
         }
-        // Every layer is checked, also those that are not used.
-        let bytes = repository.blob(layer, LARGEST_LAYER).await?;
+        // All layers are checked, including those that are not used.
+        let bytes = repository.blob(layer, MAX_LAYER_BYTES).await?;
         if title == ARCHIVE_FILE {
             found = Some(bytes.to_vec());
         }
@@ -415,10 +424,10 @@ async fn first_layer(repository: &Repository, manifest: &Manifest) -> Result<Byt
         .layers
         .first()
         .ok_or_else(|| RegistryError::Format("it has no layers".into()))?;
-    repository.blob(layer, LARGEST_LAYER).await
+    repository.blob(layer, MAX_LAYER_BYTES).await
 }
 
-/// Whether a file's name says that it is YAML.
+/// Returns true if the file name has a YAML extension.
 pub fn is_yaml(name: &str) -> bool {
     name.ends_with(".yaml") || name.ends_with(".yml")
 }
@@ -427,5 +436,5 @@ fn checksum(text: &[u8]) -> String {
     hex::encode(Sha256::digest(text))
 }
 
-/// The media type of what is pushed.
+/// Media type of the manifests that [`push`] stores.
 pub const PUSHED_MEDIA_TYPE: &str = document::MANIFEST;

@@ -1,4 +1,4 @@
-//! OCI image layouts: a folder with `oci-layout`, `index.json` and `blobs/sha256/…`.
+//! OCI image layouts: a directory with `oci-layout`, `index.json` and `blobs/sha256/…`.
 #![expect(
     clippy::indexing_slicing,
     reason = "a member or item that a JSON value lacks reads as null"
@@ -11,25 +11,26 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::document::LARGEST;
-use super::{Descriptor, Digest, RegistryError, Stored, Version};
+use super::document::MAX_MANIFEST_BYTES;
+use super::{Descriptor, Digest, RegistryError, StoredManifest, Version};
 
-/// How a tag is noted in the index.
+/// Annotation that holds a tag in the index.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
-/// A layout on disk.
+/// An OCI image layout on disk.
 #[derive(Debug, Clone)]
-pub struct Layout {
+pub struct ImageLayout {
     path: PathBuf,
 }
 
-impl Layout {
-    /// The layout in a folder; the folder is made when something is stored.
+impl ImageLayout {
+    /// Creates a handle for the layout at `path`. The directory is created when something is
+    /// stored.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into() }
     }
 
-    /// Its folder.
+    /// Returns the layout's directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -45,17 +46,18 @@ impl Layout {
         self.path.join("blobs/sha256").join(digest.hex())
     }
 
-    /// Reads a document that the index names.
+    /// Reads a manifest or index by its tag in the index, or by its digest.
     ///
     /// # Errors
-    /// [`RegistryError`].
-    pub fn manifest(&self, version: &Version) -> Result<Stored, RegistryError> {
+    /// [`RegistryError::NotFound`] if the tag or the blob does not exist; otherwise fails if it
+    /// cannot be read or does not match its digest.
+    pub fn manifest(&self, version: &Version) -> Result<StoredManifest, RegistryError> {
         let entries = self.entries()?;
-        let is_it = |entry: &&Value| match version {
+        let is_wanted = |entry: &&Value| match version {
             Version::Tag(tag) => entry["annotations"][REF_NAME] == tag.as_str(),
             Version::Digest(digest) => entry["digest"] == digest.as_str(),
         };
-        let entry = entries.iter().find(is_it);
+        let entry = entries.iter().find(is_wanted);
         let digest = match (entry, version) {
             (Some(entry), _) => entry["digest"].as_str().and_then(|text| text.parse().ok()),
             // Children of an index are not in index.json.
@@ -63,24 +65,25 @@ impl Layout {
             (None, Version::Tag(_)) => None,
         };
         let digest: Digest = digest.ok_or_else(|| RegistryError::NotFound(version.to_string()))?;
-        let bytes = self.read(&digest, LARGEST)?;
-        let named = entry.and_then(|entry| entry["mediaType"].as_str());
-        let own = serde_json::from_slice::<Value>(&bytes)
+        let bytes = self.read(&digest, MAX_MANIFEST_BYTES)?;
+        let listed = entry.and_then(|entry| entry["mediaType"].as_str());
+        let declared = serde_json::from_slice::<Value>(&bytes)
             .ok()
             .and_then(|value| value["mediaType"].as_str().map(str::to_owned));
-        let media_type = named.map(str::to_owned).or(own).unwrap_or_default();
+        let media_type = listed.map(str::to_owned).or(declared).unwrap_or_default();
         digest.check(&format!("the manifest {digest}"), &bytes)?;
-        Ok(Stored {
+        Ok(StoredManifest {
             digest,
             media_type,
             bytes,
         })
     }
 
-    /// Reads a blob. What it holds is checked by the caller.
+    /// Reads a blob. The caller checks its size and digest.
     ///
     /// # Errors
-    /// [`RegistryError`].
+    /// [`RegistryError::NotFound`] if the blob does not exist; otherwise fails if it cannot be
+    /// read.
     pub fn blob(&self, descriptor: &Descriptor) -> Result<Bytes, RegistryError> {
         self.read(&descriptor.digest, descriptor.size)
     }
@@ -94,17 +97,17 @@ impl Layout {
             opened => opened.map_err(self.failed())?,
         };
         let mut bytes = Vec::new();
-        // One byte more than promised shows that the promise was wrong.
+        // Reading one byte more than expected reveals content that is too large.
         file.take(limit + 1)
             .read_to_end(&mut bytes)
             .map_err(self.failed())?;
         Ok(bytes.into())
     }
 
-    /// Stores a blob, unless it is there.
+    /// Stores a blob, unless it exists.
     ///
     /// # Errors
-    /// [`RegistryError`].
+    /// [`RegistryError::Layout`] if it cannot be written.
     pub fn put_blob(&self, digest: &Digest, bytes: &[u8]) -> Result<(), RegistryError> {
         let path = self.blob_path(digest);
         if path.exists() {
@@ -113,11 +116,16 @@ impl Layout {
         self.write(&path, bytes)
     }
 
-    /// Stores a document and notes it in the index.
+    /// Stores a manifest or index and adds it to `index.json`, replacing the entry with the same
+    /// tag.
     ///
     /// # Errors
-    /// [`RegistryError`].
-    pub fn put_manifest(&self, tag: Option<&str>, stored: &Stored) -> Result<(), RegistryError> {
+    /// [`RegistryError::Layout`] if it cannot be written, or if `index.json` is not valid.
+    pub fn put_manifest(
+        &self,
+        tag: Option<&str>,
+        stored: &StoredManifest,
+    ) -> Result<(), RegistryError> {
         self.put_blob(&stored.digest, &stored.bytes)?;
         self.write(
             &self.path.join("oci-layout"),
@@ -152,7 +160,7 @@ impl Layout {
         Ok(index["manifests"].as_array().cloned().unwrap_or_default())
     }
 
-    /// Writes a file whole or not at all.
+    /// Writes a file atomically.
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), RegistryError> {
         let folder = path.parent().unwrap_or(&self.path);
         let write = || {

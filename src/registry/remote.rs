@@ -1,7 +1,7 @@
 //! A repository on a server (OCI distribution specification 1.1).
 //!
-//! Uploads are monolithic: ECR silently drops all chunks but the first, and Google's registry takes
-//! none. A failed upload begins again from the start. Manifests are small and blobs are bounded, so
+//! Uploads are monolithic: ECR silently drops all chunks but the first, and Google's registry
+//! accepts no chunks. A failed upload starts over. Manifests are small and blobs are bounded, so
 //! both are held in memory.
 #![expect(
     clippy::indexing_slicing,
@@ -20,57 +20,59 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::challenge::{self, Challenge};
-use super::document::{ACCEPTED, LARGEST};
-use super::{Address, Channel, Credential, Descriptor, Digest, RegistryError, Stored, Version};
+use super::document::{MAX_MANIFEST_BYTES, MEDIA_TYPES};
+use super::{
+    Address, Credential, Descriptor, Digest, RegistryError, Scheme, StoredManifest, Version,
+};
 use crate::base::guard::{Reach, SsrfGuard};
 use crate::base::secret::Secret;
 use crate::base::{bounded, trust};
 
-/// The longest that one attempt may take.
-const ATTEMPT: Duration = Duration::from_secs(60);
+/// Timeout of one attempt.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Redirects that are followed for one blob.
-const HOPS: usize = 3;
+/// Maximum redirects for one blob.
+const MAX_REDIRECTS: usize = 3;
 
-/// The most bytes of a refusal that are read.
-const LARGEST_REFUSAL: usize = 16 * 1024;
+/// Maximum bytes of an error response that are read.
+const MAX_ERROR_BYTES: usize = 16 * 1024;
 
-/// Connections to registries and to what they point to. Cheap to clone.
+/// HTTP clients for registries and for the hosts that they name. Cheap to clone.
 #[derive(Clone)]
-pub struct Connections {
-    /// To the registry itself.
-    own: reqwest::Client,
-    /// Who names the registry.
+pub struct RegistryClients {
+    /// For the registry itself.
+    registry: reqwest::Client,
+    /// Which addresses the registry itself may have, depending on who names it.
     reach: Reach,
-    /// To hosts that a registry names ([`Reach::Author`]).
-    foreign: reqwest::Client,
+    /// For hosts that a registry names ([`Reach::Author`]).
+    external: reqwest::Client,
     guard: SsrfGuard,
 }
 
-impl Connections {
-    /// Connections to registries that plans name. `builder` begins a client each time.
+impl RegistryClients {
+    /// Creates clients for registries that plans name. `builder` is called once for each client.
     ///
     /// # Errors
-    /// Those of `builder`, and of the library.
+    /// Fails if `builder` fails or a client cannot be built.
     pub fn new<E: From<reqwest::Error>>(
         builder: impl Fn() -> Result<reqwest::ClientBuilder, E>,
         guard: &SsrfGuard,
     ) -> Result<Self, E> {
-        let within = |reach| Ok::<_, E>(builder()?.dns_resolver(guard.resolver(reach)).build()?);
-        let (own, foreign) = (within(Reach::Endpoint)?, within(Reach::Author)?);
+        let client = |reach| Ok::<_, E>(builder()?.dns_resolver(guard.resolver(reach)).build()?);
+        let (own, foreign) = (client(Reach::Endpoint)?, client(Reach::Author)?);
         Ok(Self {
-            own,
+            registry: own,
             reach: Reach::Endpoint,
-            foreign,
+            external: foreign,
             guard: guard.clone(),
         })
     }
 
-    /// The same for registries that authors of components name.
+    /// Returns clients for registries that the authors of components name.
     #[must_use]
-    pub fn of_authors(&self) -> Self {
+    pub fn for_authors(&self) -> Self {
         Self {
-            own: self.foreign.clone(),
+            registry: self.external.clone(),
             reach: Reach::Author,
             ..self.clone()
         }
@@ -79,16 +81,16 @@ impl Connections {
     /// How a registry is spoken to, as far as it may be asked.
     ///
     /// # Errors
-    /// [`RegistryError::SsrfGuard`] if it may not be reached.
-    pub async fn channel(
+    /// [`RegistryError::Guard`] if it may not be reached.
+    pub async fn scheme(
         &self,
         address: &Address,
         insecure: &[String],
-    ) -> Result<Channel, RegistryError> {
+    ) -> Result<Scheme, RegistryError> {
         if let Ok(url) = Url::parse(&format!("https://{}/", address.host())) {
             self.guard.check(&url, self.reach)?;
         }
-        Ok(Channel::of(address, insecure, &self.own).await)
+        Ok(Scheme::detect(address, insecure, &self.registry).await)
     }
 }
 
@@ -97,7 +99,7 @@ pub struct Remote {
     address: Address,
     base: Url,
     credential: Credential,
-    connections: Connections,
+    connections: RegistryClients,
     token: Arc<Mutex<Option<Authorization>>>,
 }
 
@@ -108,7 +110,7 @@ enum Authorization {
     Bearer(Secret),
 }
 
-/// One request of the specification.
+/// A request to the registry.
 struct Call {
     action: &'static str,
     method: Method,
@@ -119,19 +121,19 @@ struct Call {
 }
 
 impl Remote {
-    /// A repository. Nothing is sent.
+    /// Creates a repository handle. Sends nothing.
     ///
     /// # Errors
-    /// [`RegistryError::Address`].
+    /// Fails if the address does not form a URL, or if the guard does not allow it.
     pub fn new(
         address: Address,
         credential: Credential,
-        connections: Connections,
-        channel: Channel,
+        connections: RegistryClients,
+        scheme: Scheme,
     ) -> Result<Self, RegistryError> {
         let base = Url::parse(&format!(
             "{}://{}/v2/{}/",
-            channel.scheme(),
+            scheme.as_str(),
             address.host(),
             address.name()
         ))
@@ -146,19 +148,22 @@ impl Remote {
         })
     }
 
-    /// Where it is.
+    /// Returns the address of the repository.
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// Where its credentials came from, for people.
+    /// Returns where its credentials came from, for people.
     pub fn credential_origin(&self) -> &'static str {
         self.credential.origin()
     }
 
-    pub(super) async fn manifest(&self, version: &Version) -> Result<Stored, RegistryError> {
+    pub(super) async fn manifest(
+        &self,
+        version: &Version,
+    ) -> Result<StoredManifest, RegistryError> {
         let mut call = self.call("the manifest", Method::GET, &format!("manifests/{version}"))?;
-        call.accept = Some(ACCEPTED.join(", "));
+        call.accept = Some(MEDIA_TYPES.join(", "));
         let response = self.send(&call, true).await?;
         let served = response
             .headers()
@@ -166,18 +171,19 @@ impl Remote {
             .and_then(|value| value.to_str().ok());
         let served =
             served.map(|text| text.split(';').next().unwrap_or_default().trim().to_owned());
-        let bytes = self.body(response, &call, LARGEST).await?;
-        let own = || {
+        let bytes = self.body(response, &call, MAX_MANIFEST_BYTES).await?;
+        let declared = || {
             serde_json::from_slice::<Value>(&bytes).ok()?["mediaType"]
                 .as_str()
                 .map(str::to_owned)
         };
-        // Some registries serve manifests as plain JSON; then their own word counts.
+        // Some registries serve manifests as plain JSON; the document's own media type is used
+        // then.
         let media_type = match served {
-            Some(served) if ACCEPTED.contains(&served.as_str()) => served,
-            _ => own().unwrap_or_default(),
+            Some(served) if MEDIA_TYPES.contains(&served.as_str()) => served,
+            _ => declared().unwrap_or_default(),
         };
-        Ok(Stored {
+        Ok(StoredManifest {
             digest: Digest::of(&bytes),
             media_type,
             bytes,
@@ -192,26 +198,26 @@ impl Remote {
         )?;
         let read = || async {
             let mut response = self.send_once(&call).await?;
-            for _ in 0..HOPS {
+            for _ in 0..MAX_REDIRECTS {
                 if !response.status().is_redirection() {
                     break;
                 }
-                response = self.follow(&call, &response).await?;
+                response = self.follow_redirect(&call, &response).await?;
             }
-            let response = self.good(response, &call).await?;
+            let response = self.check_status(response, &call).await?;
             self.body(response, &call, descriptor.size).await
         };
-        retried(read).await
+        with_retries(read).await
     }
 
-    /// The repository's tags, of the first page that the registry gives.
+    /// Returns the repository's tags, only from the first page of the registry's list.
     ///
     /// # Errors
-    /// [`RegistryError`].
+    /// Fails if the list cannot be read; a list that is not valid JSON counts as empty.
     pub async fn tags(&self) -> Result<Vec<String>, RegistryError> {
         let call = self.call("the list of tags", Method::GET, "tags/list")?;
         let response = self.send(&call, true).await?;
-        let body = self.body(response, &call, LARGEST).await?;
+        let body = self.body(response, &call, MAX_MANIFEST_BYTES).await?;
         let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         let tags = answer["tags"].as_array().into_iter().flatten();
         Ok(tags
@@ -225,7 +231,7 @@ impl Remote {
         bytes: Bytes,
     ) -> Result<(), RegistryError> {
         let head = self.call(
-            "a look for a blob",
+            "the check for a blob",
             Method::HEAD,
             &format!("blobs/{digest}"),
         )?;
@@ -236,7 +242,7 @@ impl Remote {
         }
         let start = self.call("the start of an upload", Method::POST, "blobs/uploads/")?;
         let upload = || async {
-            // An upload that failed in the middle is not trusted to be at its start.
+            // A failed upload is in an unknown state, so each attempt starts a new one.
             let response = self.send(&start, false).await?;
             let mut url = self.location(&start, &response)?;
             url.query_pairs_mut().append_pair("digest", digest.as_str());
@@ -250,13 +256,13 @@ impl Remote {
             };
             self.send(&call, false).await.map(drop)
         };
-        retried(upload).await
+        with_retries(upload).await
     }
 
     pub(super) async fn put_manifest(
         &self,
         tag: Option<&str>,
-        stored: &Stored,
+        stored: &StoredManifest,
     ) -> Result<(), RegistryError> {
         let version = tag.unwrap_or(stored.digest.as_str());
         let mut call = self.call(
@@ -289,17 +295,18 @@ impl Remote {
         })
     }
 
-    /// Sends a call to the registry, with credentials, and again after a temporary fault if asked to.
+    /// Sends a request with credentials. Retries temporary errors if `retry` is set.
     async fn send(&self, call: &Call, retry: bool) -> Result<Response, RegistryError> {
-        let once = || async { self.good(self.send_once(call).await?, call).await };
+        let once = || async { self.check_status(self.send_once(call).await?, call).await };
         if retry {
-            retried(once).await
+            with_retries(once).await
         } else {
             once().await
         }
     }
 
-    /// One attempt; a second one with fresh credentials if the registry wants some.
+    /// Sends a request. If the registry asks for authentication, gets new credentials and sends it
+    /// once more.
     async fn send_once(&self, call: &Call) -> Result<Response, RegistryError> {
         let response = self.attempt(call).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
@@ -320,15 +327,15 @@ impl Remote {
     }
 
     async fn attempt(&self, call: &Call) -> Result<Response, RegistryError> {
-        let own = call.url.origin() == self.base.origin();
-        let client = if own {
-            &self.connections.own
+        let is_registry = call.url.origin() == self.base.origin();
+        let client = if is_registry {
+            &self.connections.registry
         } else {
-            self.foreign(&call.url, call.url.as_str())?
+            self.client_for(&call.url, call.url.as_str())?
         };
         let mut request = client
             .request(call.method.clone(), call.url.clone())
-            .timeout(ATTEMPT);
+            .timeout(ATTEMPT_TIMEOUT);
         if let Some(accept) = &call.accept {
             request = request.header(header::ACCEPT, accept);
         }
@@ -340,8 +347,8 @@ impl Remote {
         } else if call.method == Method::POST {
             request = request.header(header::CONTENT_LENGTH, 0);
         }
-        // The credential is the registry's own: it goes nowhere else.
-        if own {
+        // The credentials are for the registry only and are never sent to another origin.
+        if is_registry {
             request = match self
                 .token
                 .lock()
@@ -385,7 +392,7 @@ impl Remote {
         }
     }
 
-    /// Asks the token service that the registry names.
+    /// Requests an access token from the token service that the registry names.
     async fn token(
         &self,
         call: &Call,
@@ -393,8 +400,9 @@ impl Remote {
         service: &str,
     ) -> Result<Secret, RegistryError> {
         let action = "an access token";
-        let url = Url::parse(realm).map_err(|_| self.misled(realm, "it is not a URL"))?;
-        let client = self.foreign(&url, realm)?;
+        let url =
+            Url::parse(realm).map_err(|_| self.untrusted_redirect(realm, "it is not a URL"))?;
+        let client = self.client_for(&url, realm)?;
         let actions = if matches!(call.method, Method::GET | Method::HEAD) {
             "pull"
         } else {
@@ -423,16 +431,16 @@ impl Remote {
                 .query(&[("service", service), ("scope", &scope)]),
         };
         let response = request
-            .timeout(ATTEMPT)
+            .timeout(ATTEMPT_TIMEOUT)
             .send()
             .await
             .map_err(|error| self.unreachable(action, &error))?;
-        let asked = Call {
+        let token_call = Call {
             action,
             ..self.call(action, Method::GET, "")?
         };
-        let response = self.good(response, &asked).await?;
-        let body = self.body(response, &asked, LARGEST).await?;
+        let response = self.check_status(response, &token_call).await?;
+        let body = self.body(response, &token_call, MAX_MANIFEST_BYTES).await?;
         let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         let token = ["token", "access_token"]
             .into_iter()
@@ -446,37 +454,42 @@ impl Remote {
             })
     }
 
-    /// A client for an address that the registry names: on its own host as itself is spoken to, on others over https and
-    /// on the public internet.
-    fn foreign(&self, url: &Url, text: &str) -> Result<&reqwest::Client, RegistryError> {
+    /// Returns the client for a URL that the registry names. Its own host is reached as before
+    /// (http only if the registry itself is); other hosts only over https and on the public
+    /// internet.
+    fn client_for(&self, url: &Url, text: &str) -> Result<&reqwest::Client, RegistryError> {
         let is_own = url.host() == self.base.host();
         if url.scheme() != "https"
             && !(is_own && self.base.scheme() == "http" && url.scheme() == "http")
         {
-            return Err(self.misled(text, "it is not https"));
+            return Err(self.untrusted_redirect(text, "it is not https"));
         }
         if is_own {
-            return Ok(&self.connections.own);
+            return Ok(&self.connections.registry);
         }
         self.connections
             .guard
             .check(url, Reach::Author)
-            .map_err(|_| self.misled(text, "it is not a public address"))?;
-        Ok(&self.connections.foreign)
+            .map_err(|_| self.untrusted_redirect(text, "it is not a public address"))?;
+        Ok(&self.connections.external)
     }
 
-    async fn follow(&self, call: &Call, response: &Response) -> Result<Response, RegistryError> {
+    async fn follow_redirect(
+        &self,
+        call: &Call,
+        response: &Response,
+    ) -> Result<Response, RegistryError> {
         let url = self.location(call, response)?;
-        let client = self.foreign(&url, url.as_str())?;
+        let client = self.client_for(&url, url.as_str())?;
         client
             .get(url)
-            .timeout(ATTEMPT)
+            .timeout(ATTEMPT_TIMEOUT)
             .send()
             .await
             .map_err(|error| self.unreachable(call.action, &error))
     }
 
-    /// Where an answer points to.
+    /// Returns the URL in the `Location` header, resolved against the request's URL.
     fn location(&self, call: &Call, response: &Response) -> Result<Url, RegistryError> {
         let text = response
             .headers()
@@ -484,12 +497,16 @@ impl Remote {
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default();
         let url = call.url.join(text).ok().filter(|_| !text.is_empty());
-        let url = url.ok_or_else(|| self.misled(text, "it is not a URL"))?;
-        self.foreign(&url, text)?;
+        let url = url.ok_or_else(|| self.untrusted_redirect(text, "it is not a URL"))?;
+        self.client_for(&url, text)?;
         Ok(url)
     }
 
-    async fn good(&self, response: Response, call: &Call) -> Result<Response, RegistryError> {
+    async fn check_status(
+        &self,
+        response: Response,
+        call: &Call,
+    ) -> Result<Response, RegistryError> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -508,11 +525,11 @@ impl Remote {
                 .map_or("", |(_, last)| last)
                 .replace("sha256", "@sha256")
         );
-        let body = read(response, LARGEST_REFUSAL as u64)
+        let body = read_prefix(response, MAX_ERROR_BYTES as u64)
             .await
             .unwrap_or_default();
-        let refusal: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let first = &refusal["errors"][0];
+        let error_body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let first = &error_body["errors"][0];
         let message = first["message"]
             .as_str()
             .or(first["code"].as_str())
@@ -527,7 +544,9 @@ impl Remote {
                 credential: self.credential.origin(),
                 message,
             },
-            300..=399 => self.misled("another place", "redirects are followed for blobs only"),
+            300..=399 => {
+                self.untrusted_redirect("another location", "redirects are followed for blobs only")
+            }
             status => RegistryError::Refused {
                 host,
                 action,
@@ -544,8 +563,8 @@ impl Remote {
         call: &Call,
         limit: u64,
     ) -> Result<Bytes, RegistryError> {
-        // One byte more than promised shows that the promise was wrong.
-        read(response, limit.saturating_add(1))
+        // Reading one byte more than expected reveals content that is too large.
+        read_prefix(response, limit.saturating_add(1))
             .await
             .map_err(|message| RegistryError::Unreachable {
                 host: self.address.host().to_owned(),
@@ -557,7 +576,7 @@ impl Remote {
     fn unreachable(&self, action: &'static str, error: &reqwest::Error) -> RegistryError {
         let mut causes =
             std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-        // URLs stay out: one may carry a signature.
+        // The message leaves out URLs, which may carry a signature.
         let message = causes.next().map_or_else(
             || "the connection failed".to_owned(),
             |first| causes.fold(first.to_string(), |text, cause| format!("{text}: {cause}")),
@@ -574,7 +593,7 @@ impl Remote {
         }
     }
 
-    fn misled(&self, target: &str, why: &'static str) -> RegistryError {
+    fn untrusted_redirect(&self, target: &str, why: &'static str) -> RegistryError {
         let target = target
             .split(['?', '#'])
             .next()
@@ -582,7 +601,7 @@ impl Remote {
             .chars()
             .take(200)
             .collect();
-        RegistryError::Misled {
+        RegistryError::UntrustedRedirect {
             host: self.address.host().to_owned(),
             target,
             why,
@@ -590,26 +609,28 @@ impl Remote {
     }
 }
 
-/// Reads at most `limit` bytes; more is not an error here, the caller sees it by the length.
-async fn read(response: Response, limit: u64) -> Result<Bytes, String> {
+/// Reads at most `limit` bytes. Longer content is cut without an error; the caller checks the
+/// length.
+async fn read_prefix(response: Response, limit: u64) -> Result<Bytes, String> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     bounded::prefix(response, limit)
         .await
         .map_err(|error| error.to_string())
 }
 
-/// Tries again after temporary faults: five times, half a second to ten, or what the server asks for.
-async fn retried<T, F, W>(work: W) -> Result<T, RegistryError>
+/// Retries temporary errors up to five times, with exponential backoff from 0.5 s to 10 s, or after
+/// the delay that the registry asks for (at most 60 s).
+async fn with_retries<T, F, W>(work: W) -> Result<T, RegistryError>
 where
     F: Future<Output = Result<T, RegistryError>>,
     W: FnMut() -> F,
 {
-    let waits = ExponentialBuilder::default()
+    let backoff = ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(500))
         .with_max_delay(Duration::from_secs(10))
         .with_max_times(5)
         .with_jitter();
-    work.retry(waits)
+    work.retry(backoff)
         .when(RegistryError::is_temporary)
         .adjust(|error, wait| match error {
             RegistryError::Refused {

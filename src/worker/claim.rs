@@ -64,9 +64,9 @@ impl Worker {
         let newest = record
             .newest_execution()
             .map(|execution| execution.id.clone());
-        let claim = self.journal.intend(&job, newest.as_ref()).await?;
+        let claim = self.journal.record_intent(&job, newest.as_ref()).await?;
         let error = match self.create(&job, newest.as_ref()).await {
-            Ok(execution) if self.journal.claimed(claim, &execution).await? => {
+            Ok(execution) if self.journal.record_execution(claim, &execution).await? => {
                 return Ok((job, Claimed { claim, execution }));
             }
             Ok(execution) => ClaimError::AlreadyRunning(execution),

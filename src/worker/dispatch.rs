@@ -4,7 +4,7 @@
 //! One poll serves all groups. If the server supports long polls, each group has its own. A poll
 //! reserves nothing, so its result is only a hint: a claim reads the job again.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +13,12 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use super::Worker;
 use super::claim::ClaimError;
 use super::lifecycle::{Ended, Start};
+use super::slots::Slots;
 use crate::base::backoff::{MAX_SERVER_DELAY, jitter, stretch};
 use crate::control::wire::JobRecord;
 use crate::control::{ControlError, Verdict};
@@ -77,9 +79,7 @@ struct Dispatch {
     /// Jobs from polls that have not been started, newest first: the oldest is popped from the end.
     queued: BTreeMap<Group, Vec<JobRecord>>,
     polled_at: Duration,
-    running: HashMap<Group, HashSet<JobId>>,
-    /// The running jobs that a previous process began.
-    resumed: HashSet<JobId>,
+    slots: Slots,
     jobs: JoinSet<(Group, JobId, Result<JobEnd, JournalError>)>,
     /// Groups with a long poll in flight.
     long_polls: HashSet<Group>,
@@ -103,8 +103,7 @@ impl Worker {
             due: Duration::ZERO,
             queued: BTreeMap::new(),
             polled_at: Duration::ZERO,
-            running: HashMap::new(),
-            resumed: HashSet::new(),
+            slots: Slots::default(),
             jobs: JoinSet::new(),
             long_polls: HashSet::new(),
             no_long_poll: false,
@@ -149,7 +148,7 @@ impl Dispatch {
     fn publish(&self, status: &watch::Sender<DispatchStatus>) {
         status.send_modify(|status| {
             status.running = self.jobs.len();
-            status.resumed = self.resumed.len();
+            status.resumed = self.slots.resumed();
         });
     }
 
@@ -158,13 +157,7 @@ impl Dispatch {
             .worker
             .concurrency
             .unwrap_or_else(|| self.worker.settings.borrow().parallelism(group));
-        limit.saturating_sub(self.running.get(group).map_or(0, HashSet::len))
-    }
-
-    fn is_running(&self, group: &Group, job: &JobId) -> bool {
-        self.running
-            .get(group)
-            .is_some_and(|jobs| jobs.contains(job))
+        limit.saturating_sub(self.slots.taken(group))
     }
 
     // ---- polls ----
@@ -241,7 +234,7 @@ impl Dispatch {
         self.polled_at = self.worker.clock.elapsed();
         let groups: HashSet<Group> = jobs.iter().map(|job| job.group.clone()).collect();
         for job in jobs {
-            if self.worker.groups.contains(&job.group) && !self.is_running(&job.group, &job.id) {
+            if self.worker.groups.contains(&job.group) && !self.slots.is_running(&job.id) {
                 let queued = self.queued.entry(job.group.clone()).or_default();
                 queued.retain(|known| known.id != job.id);
                 queued.push(job);
@@ -268,15 +261,15 @@ impl Dispatch {
             let Some(record) = self.queued.get_mut(group).and_then(Vec::pop) else {
                 return;
             };
-            self.running
-                .entry(group.clone())
-                .or_default()
-                .insert(record.id.clone());
             let (worker, group, id) = (self.worker.clone(), group.clone(), record.id);
-            self.jobs.spawn(async move {
+            let slot = self.slots.take(group.clone(), id.clone(), false);
+            let span = tracing::info_span!("job", job = %id);
+            let work = async move {
+                let _slot = slot;
                 let end = worker.claim_and_run(&id).await;
                 (group, id, end)
-            });
+            };
+            self.jobs.spawn(work.instrument(span));
         }
     }
 
@@ -292,16 +285,15 @@ impl Dispatch {
                     None => break,
                 }
             }
-            self.running
-                .entry(group.clone())
-                .or_default()
-                .insert(id.clone());
-            self.resumed.insert(id.clone());
+            let slot = self.slots.take(group.clone(), id.clone(), true);
             let worker = self.worker.clone();
-            self.jobs.spawn(async move {
+            let span = tracing::info_span!("job", job = %id);
+            let work = async move {
+                let _slot = slot;
                 let end = worker.run_execution(start).await.map(JobEnd::Ended);
                 (group, id, end)
-            });
+            };
+            self.jobs.spawn(work.instrument(span));
         }
         Ok(())
     }
@@ -310,18 +302,16 @@ impl Dispatch {
         &mut self,
         ended: Result<(Group, JobId, Result<JobEnd, JournalError>), tokio::task::JoinError>,
     ) -> Result<(), JournalError> {
-        // A panic outside of the steps: it is not known which job's slot to free, but the process
-        // goes on.
+        // A panic outside of the steps: the task has freed its slot, and the process goes on.
         let Ok((group, job, end)) = ended else {
             tracing::error!(
                 "a job's task panicked outside of its steps; this is a fault of the runner"
             );
+            for group in self.worker.groups.clone() {
+                self.start_next(&group);
+            }
             return Ok(());
         };
-        if let Some(jobs) = self.running.get_mut(&group) {
-            jobs.remove(&job);
-        }
-        self.resumed.remove(&job);
         match end? {
             JobEnd::Ended(Ended::Settled) => {}
             JobEnd::Ended(Ended::Suspended) => self.summary.suspended += 1,

@@ -101,7 +101,7 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
         .collect()
 }
 
-/// Converts an error into a failure of the given kind: `.map_err(because(FailureKind::OverlayLocation))`.
+/// Converts an error into a failure of the given kind: `.map_err(because(FailureKind::Source))`.
 pub fn because<E: std::error::Error + 'static>(kind: FailureKind) -> impl FnOnce(E) -> Failure {
     move |error| Failure::from_error(kind, &error)
 }

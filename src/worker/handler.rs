@@ -231,7 +231,10 @@ impl Context {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Failure> {
         let stop = self.stop.clone();
-        let wanted = tokio::task::spawn_blocking(move || interrupt::with_stop(&stop, work));
+        let span = tracing::Span::current();
+        let wanted = tokio::task::spawn_blocking(move || {
+            span.in_scope(|| interrupt::with_stop(&stop, work))
+        });
         wanted.await.map_err(|_| {
             Failure::new(
                 FailureKind::Internal,

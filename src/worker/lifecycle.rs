@@ -13,6 +13,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use serde::Serialize;
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use super::claim::Claimed;
 use super::failure::{Failure, FailureKind};
@@ -74,6 +75,11 @@ impl Worker {
     /// # Errors
     /// [`JournalError`] if the journal fails: nothing can be guaranteed without it.
     pub async fn run_execution(self: &Arc<Self>, start: Start) -> Result<Ended, JournalError> {
+        let span = tracing::info_span!("execution", execution = %start.claimed.execution);
+        self.run_in_span(start).instrument(span).await
+    }
+
+    async fn run_in_span(self: &Arc<Self>, start: Start) -> Result<Ended, JournalError> {
         let delivery = Arc::new(Delivery::default());
         // Reports that cannot be delivered yet are retried in the background, while the next jobs
         // run.
@@ -222,7 +228,10 @@ impl Attempt<'_> {
                     .await,
             );
         }
-        self.worker.journal.drive(self.start.claimed.claim).await?;
+        self.worker
+            .journal
+            .begin_attempt(self.start.claimed.claim)
+            .await?;
         self.is_counted.store(true, Ordering::Relaxed);
         for step in Step::WORK {
             if outcome.is_some() && step != Step::Outputs {
@@ -241,6 +250,7 @@ impl Attempt<'_> {
                     Step::Outputs | Step::Cleanup => Ok(()),
                 }
             };
+            let call = call.instrument(tracing::info_span!("step", %step));
             let done = match context
                 .stop
                 .run(AssertUnwindSafe(call).catch_unwind())
@@ -313,11 +323,7 @@ impl Attempt<'_> {
             .map(|next| status(next, None))
             .into_iter()
             .collect();
-        let last = self
-            .worker
-            .journal
-            .step_begins(claim, step, reports)
-            .await?;
+        let last = self.worker.journal.begin_step(claim, step, reports).await?;
         self.delivery.wait_settled(last).await;
         Ok(())
     }
@@ -339,7 +345,7 @@ impl Attempt<'_> {
         let last = self
             .worker
             .journal
-            .effect_done(self.start.claimed.claim, &value, reports)
+            .record_outcome(self.start.claimed.claim, &value, reports)
             .await?;
         self.delivery.wait_settled(last).await;
         Ok(())
@@ -373,7 +379,7 @@ impl Attempt<'_> {
             _ => drop(
                 self.worker
                     .journal
-                    .step_begins(self.start.claimed.claim, Step::Cleanup, Vec::new())
+                    .begin_step(self.start.claimed.claim, Step::Cleanup, Vec::new())
                     .await?,
             ),
         }
@@ -426,7 +432,7 @@ impl Attempt<'_> {
         let metrics = &self.worker.metrics;
         if !cleaned && matches!(work, Work::Stopped(StopCause::Shutdown)) {
             if self.is_counted.load(Ordering::Relaxed) {
-                self.worker.journal.interrupted(claim).await?;
+                self.worker.journal.take_back_attempt(claim).await?;
             }
             return Ok(Ended::Suspended);
         }

@@ -15,7 +15,7 @@ use crate::base::backoff::Backoff;
 use crate::control::wire::{ExecutionRecord, StatusUpdate};
 use crate::control::{ControlError, RetryPolicy, Verdict};
 use crate::job::{ExecutionId, ExecutionStatus, Job};
-use crate::journal::{ClaimId, JournalError, LastSeq, Queued, ReportKind, Settled};
+use crate::journal::{ClaimId, JournalError, LastSeq, QueuedReport, ReportKind, Settled};
 
 /// Progress of a delivery.
 #[derive(Debug, Clone, Copy, Default)]
@@ -159,7 +159,7 @@ impl Worker {
     async fn send(
         &self,
         sender: &ReportSource<'_>,
-        queued: &Queued,
+        queued: &QueuedReport,
         may_have_arrived: bool,
         refused: Option<&str>,
     ) -> Sent {
@@ -243,7 +243,7 @@ impl Worker {
     fn log_settled(
         &self,
         sender: &ReportSource<'_>,
-        queued: &Queued,
+        queued: &QueuedReport,
         settled: Settled,
         note: &str,
     ) {

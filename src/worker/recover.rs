@@ -51,7 +51,7 @@ impl Worker {
         for claim in self.journal.open_claims().await? {
             starts.extend(self.resume_claim(claim).await?);
         }
-        let owing = self.journal.owing_claims().await?;
+        let owing = self.journal.claims_with_queued_reports().await?;
         if !owing.is_empty() {
             tracing::info!(
                 executions = owing.len(),
@@ -85,7 +85,7 @@ impl Worker {
         };
         if claim.execution.is_none() {
             tracing::info!(job = %claim.job.id, %execution, "a claim whose response was lost had arrived: the execution belongs to this runner");
-            if !self.journal.claimed(claim.id, &execution).await? {
+            if !self.journal.record_execution(claim.id, &execution).await? {
                 self.give_up(&claim, "its execution is already running")
                     .await?;
                 return Ok(None);

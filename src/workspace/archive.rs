@@ -1,22 +1,22 @@
-//! Tar archives: written so that equal content gives equal bytes, read so that nothing in them can
-//! surprise. Nothing is ever unpacked to disk.
+//! Tar archives. Equal content is packed into equal bytes; reading refuses unsafe names, special
+//! members and excessive sizes. Nothing is ever unpacked to disk.
 
 use std::io::{self, Read};
 
 use flate2::{Compression, GzBuilder};
 use tar::{Builder, EntryType, Header};
 
-/// Bounds on what an archive may expand to.
+/// Limits on the expanded content of an archive.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Bytes of the whole expanded stream.
+pub struct ArchiveLimits {
+    /// Maximum expanded bytes.
     pub bytes: u64,
-    /// Members.
+    /// Maximum number of members.
     pub entries: usize,
 }
 
-impl Default for Limits {
-    /// 64 MiB (specification of the artifact formats, section 12.1) and 10,000 members.
+impl Default for ArchiveLimits {
+    /// 64 MiB and 10,000 members (see `docs/artifact-format.md`).
     fn default() -> Self {
         Self {
             bytes: 64 << 20,
@@ -25,50 +25,50 @@ impl Default for Limits {
     }
 }
 
-/// What to do with a symbolic link in an archive that is read.
+/// How to handle symbolic links in an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Links {
-    /// The archive is refused.
+pub enum SymlinkPolicy {
+    /// Refuse the archive.
     Refuse,
-    /// The link is left out, as Flux does.
+    /// Ignore the link, as Flux does.
     Skip,
 }
 
 /// Why an archive is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
-    /// Not an archive, or broken.
+    /// The data is not a valid archive or compressed stream.
     #[error("the archive is broken")]
     Broken(#[source] io::Error),
-    /// Larger than the limit.
+    /// The expanded content exceeds this many bytes.
     #[error("the archive expands to more than {0} bytes")]
     TooLarge(u64),
-    /// Too many members.
+    /// There are more than this many members.
     #[error("the archive has more than {0} members")]
     TooMany(usize),
-    /// A member with a name that could leave a directory.
+    /// The name of a member could lead out of the target directory.
     #[error(
         "the archive member {0:?} has a name that is absolute, leaves the archive or holds a \
          backslash"
     )]
     Name(String),
-    /// A member that is neither file nor directory.
-    #[error("the archive member {name:?} is a {kind}; only files and directories are taken")]
+    /// A member is neither a file nor a directory.
+    #[error("the archive member {name:?} is a {kind}; only files and directories are allowed")]
     Special {
-        /// Which.
+        /// Name of the member.
         name: String,
-        /// What it is.
+        /// Its type, for people.
         kind: &'static str,
     },
-    /// Bytes after the end of the archive or of the compressed stream.
-    #[error("the archive is followed by something else")]
+    /// There are bytes after the end of the compressed stream.
+    #[error("the archive is followed by other data")]
     Trailing,
 }
 
-/// A gzipped tar of one regular file: USTAR, mode 0600, no owner, no times.
+/// Packs one regular file into a gzipped tar: USTAR, mode 0600, owner 0, no times.
 ///
 /// # Errors
-/// None in practice: everything happens in memory.
+/// Does not fail in practice: everything is in memory.
 pub fn pack(name: &str, content: &[u8]) -> io::Result<Vec<u8>> {
     let gzip = GzBuilder::new()
         .mtime(0)
@@ -86,10 +86,11 @@ pub fn pack(name: &str, content: &[u8]) -> io::Result<Vec<u8>> {
     builder.into_inner()?.finish()
 }
 
-/// Expands gzip (if the bytes begin with its magic) to at most `limit` bytes, to its very end.
+/// Expands a gzip stream completely, to at most `limit` bytes. Data without gzip's magic number is
+/// returned as it is.
 ///
 /// # Errors
-/// [`ArchiveError`].
+/// Fails if the stream is broken, expands to more than `limit` bytes, or is followed by other data.
 pub fn expand(bytes: &[u8], limit: u64) -> Result<Vec<u8>, ArchiveError> {
     if !bytes.starts_with(&[0x1f, 0x8b]) {
         return if bytes.len() as u64 > limit {
@@ -114,18 +115,18 @@ pub fn expand(bytes: &[u8], limit: u64) -> Result<Vec<u8>, ArchiveError> {
     }
 }
 
-/// The regular files of a tar, in archive order, names without a leading `./`.
+/// Returns the regular files of a tar in archive order; names have no leading `./`.
 ///
 /// # Errors
-/// [`ArchiveError`].
+/// Fails if the tar is broken, exceeds a limit, or has a member whose name or type is not allowed.
 pub fn files(
     bytes: &[u8],
-    limits: Limits,
-    links: Links,
+    limits: ArchiveLimits,
+    links: SymlinkPolicy,
 ) -> Result<Vec<(String, Vec<u8>)>, ArchiveError> {
     let mut archive = tar::Archive::new(bytes);
     let mut files = Vec::new();
-    let mut left = limits.bytes;
+    let mut remaining = limits.bytes;
     for (count, entry) in archive.entries().map_err(ArchiveError::Broken)?.enumerate() {
         if count >= limits.entries {
             return Err(ArchiveError::TooMany(limits.entries));
@@ -138,7 +139,7 @@ pub fn files(
                 check_name(&name)?;
                 continue;
             }
-            EntryType::Symlink if links == Links::Skip => continue,
+            EntryType::Symlink if links == SymlinkPolicy::Skip => continue,
             EntryType::Symlink => Some("symbolic link"),
             EntryType::Link => Some("hard link"),
             EntryType::Char | EntryType::Block => Some("device"),
@@ -152,10 +153,10 @@ pub fn files(
         let mut content = Vec::new();
         let size = entry.size();
         (&mut entry)
-            .take(left + 1)
+            .take(remaining + 1)
             .read_to_end(&mut content)
             .map_err(ArchiveError::Broken)?;
-        left = left
+        remaining = remaining
             .checked_sub(content.len() as u64)
             .ok_or(ArchiveError::TooLarge(limits.bytes))?;
         if content.len() as u64 != size {
@@ -187,7 +188,7 @@ mod tests {
         let packed = pack("all.yaml", b"a: 1\n").unwrap();
         assert_eq!(packed, pack("all.yaml", b"a: 1\n").unwrap());
         let tar = expand(&packed, 1 << 20).unwrap();
-        let read = files(&tar, Limits::default(), Links::Refuse).unwrap();
+        let read = files(&tar, ArchiveLimits::default(), SymlinkPolicy::Refuse).unwrap();
         assert_eq!(read, [("all.yaml".to_owned(), b"a: 1\n".to_vec())]);
     }
 

@@ -1,9 +1,9 @@
-//! Child processes that die with their step.
+//! Child processes that never outlive their step.
 //!
-//! A child gets an argument vector (never a shell), an environment of nothing but what is named,
-//! limits, and a [supervisor](super::supervisor) that leaves nothing of it behind when it ends, when
-//! the step is stopped, when the caller drops the future, or when this process dies. What it prints
-//! is kept up to a limit.
+//! A child gets an argument vector (never a shell), only the environment variables that are given,
+//! and limits. A [supervisor](super::supervisor) kills the child and its descendants when the child
+//! ends, when the step is stopped, when the caller drops the future, or when this process dies.
+//! Output is kept up to a limit.
 
 use std::ffi::OsString;
 use std::io;
@@ -18,149 +18,153 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
-pub use super::supervisor::Limits;
-use super::supervisor::{ARGUMENT, Order, Report};
+pub use super::supervisor::ResourceLimits;
+use super::supervisor::{ARGUMENT, ChildReport, ChildRequest};
 use crate::base::stop::Stop;
 
-/// How much of each output stream is kept, if nothing else is said.
+/// Default for the number of bytes kept of each output stream.
 pub const OUTPUT_LIMIT: usize = 256 * 1024;
 
-/// How long a supervisor may take to kill what it started.
+/// How long a supervisor may take to kill its processes before it is killed itself.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The executable that supervises children: this program, which looks for
-/// [`ARGUMENT`](super::supervisor::ARGUMENT) before anything else.
+/// The executable that supervises children: this program, which checks for
+/// `supervisor::ARGUMENT` before it does anything else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Supervisor(pub PathBuf);
 
 impl Default for Supervisor {
-    /// The running executable, also after its file was replaced.
+    /// The running executable, even if its file has been replaced.
     fn default() -> Self {
         Self("/proc/self/exe".into())
     }
 }
 
-/// What happens when a child prints more than is kept.
+/// What to do when a child prints more than is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overflow {
-    /// The rest is thrown away.
+    /// Discard the rest.
     Discard,
-    /// The child is stopped: [`ChildError::TooMuchOutput`].
+    /// Stop the child and return [`ChildError::TooMuchOutput`].
     Stop,
 }
 
-/// What is to be run.
+/// A program to run as a child.
 #[derive(Debug, Clone)]
-pub struct Child {
-    /// The program, looked up in `PATH` if it has no slash.
+pub struct ChildCommand {
+    /// Program; looked up in `PATH` if it has no slash.
     pub program: OsString,
-    /// Its arguments.
+    /// Arguments, without the program's name.
     pub args: Vec<OsString>,
-    /// Its whole environment.
+    /// Complete environment; nothing is inherited.
     pub env: Vec<(OsString, OsString)>,
-    /// Its working directory.
+    /// Working directory.
     pub directory: PathBuf,
-    /// How many bytes of each output stream are kept.
-    pub keep: usize,
-    /// What happens to more.
+    /// Bytes kept of each output stream.
+    pub max_output: usize,
+    /// What to do with output beyond that.
     pub overflow: Overflow,
-    /// What it may use.
-    pub limits: Limits,
-    /// Whether it gets no network: a namespace of its own, where the system allows that.
+    /// Resource limits.
+    pub limits: ResourceLimits,
+    /// Runs the program without a network, in its own network namespace, where the system allows
+    /// that.
     pub is_offline: bool,
-    /// Contents that it finds at [`file_path`](super::supervisor::file_path), in memory only.
+    /// Contents of in-memory files, which the program finds at
+    /// [`file_path`](super::supervisor::file_path).
     pub files: Vec<Vec<u8>>,
-    /// What starts and ends it.
+    /// Executable that supervises the program.
     pub supervisor: Supervisor,
 }
 
-/// What a child that ended has left.
+/// Exit status and output of a child.
 #[derive(Debug)]
-pub struct Ended {
-    /// How it ended.
+pub struct ChildOutput {
+    /// Exit status; may be other than 0.
     pub status: ExitStatus,
-    /// What was kept of its standard output.
+    /// Kept part of the standard output.
     pub stdout: Vec<u8>,
-    /// What was kept of its standard error.
+    /// Kept part of the standard error.
     pub stderr: Vec<u8>,
 }
 
-impl Ended {
-    /// The limit by which the kernel ended it, if it did.
+impl ChildOutput {
+    /// Returns the limit for which the kernel killed the child, if it did.
     pub fn limit(&self) -> Option<&'static str> {
         let signal = self.status.signal()?;
         [
             (Signal::XCPU, "processor time"),
-            (Signal::XFSZ, "the size of a file"),
+            (Signal::XFSZ, "file size"),
         ]
         .into_iter()
         .find_map(|(known, limit)| (known.as_raw() == signal).then_some(limit))
     }
 }
 
-/// A child that did not end by itself.
+/// Why a child could not be run to its end.
 #[derive(Debug, thiserror::Error)]
 pub enum ChildError {
-    /// It could not be started.
+    /// The program could not be started.
     #[error("cannot run {program:?}")]
     Start {
-        /// What.
+        /// The program.
         program: OsString,
-        /// Why.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// The connection to its supervisor broke.
-    #[error("lost the child process {program:?}")]
+    /// The connection to the supervisor broke.
+    #[error("lost the connection to the supervisor of {program:?}")]
     Lost {
-        /// What.
+        /// The program.
         program: OsString,
-        /// Why.
+        /// The connection's error.
         #[source]
         source: io::Error,
     },
-    /// The step was stopped; the child and all that it started are killed.
+    /// The step was stopped; the child and its descendants have been killed.
     #[error("{0:?} was stopped")]
     Stopped(OsString),
-    /// It printed more than is taken.
+    /// The child printed more than allowed.
     #[error("{program:?} printed more than {limit} bytes and was stopped")]
     TooMuchOutput {
-        /// What.
+        /// The program.
         program: OsString,
         /// The limit in bytes.
         limit: usize,
     },
-    /// It started more processes than it may.
+    /// The child had more descendants than allowed.
     #[error("{program:?} started more than {limit} processes and was stopped")]
     TooManyProcesses {
-        /// What.
+        /// The program.
         program: OsString,
-        /// The limit.
+        /// Maximum number of processes.
         limit: usize,
     },
 }
 
-impl Child {
+impl ChildCommand {
     /// Runs the child to its end. When this returns, the child and its descendants are gone.
     ///
     /// # Errors
-    /// [`ChildError`]; an exit status other than 0 is not one.
+    /// [`ChildError`] if the child could not be started, was stopped, or exceeded a limit on output
+    /// or processes. An exit status other than 0 is not an error.
     ///
     /// # Cancel safety
     /// Dropping the future makes the supervisor kill the child and its descendants.
-    pub async fn run(&self, stop: &Stop) -> Result<Ended, ChildError> {
-        let start = |source| ChildError::Start {
+    pub async fn run(&self, stop: &Stop) -> Result<ChildOutput, ChildError> {
+        let start_error = |source| ChildError::Start {
             program: self.program.clone(),
             source,
         };
-        let (mut process, mut socket) = self.spawn().map_err(start)?;
+        let (mut process, mut socket) = self.spawn().map_err(start_error)?;
         let full = CancellationToken::new();
         let stdout = self.reader(process.stdout.take(), &full);
         let stderr = self.reader(process.stderr.take(), &full);
-        let order = self.order().map_err(start)?;
+        let request = self.request().map_err(start_error)?;
         let exchange = async {
-            socket.write_all(&order).await?;
+            socket.write_all(&request).await?;
             read_report(&mut socket).await
         };
         let report = tokio::select! {
@@ -168,7 +172,8 @@ impl Child {
             () = full.cancelled() => None,
         };
         if report.is_none() {
-            // The end of the order is the stop; one that is deaf to it is killed itself.
+            // Closing the write half of the socket tells the supervisor to stop. If it does not
+            // respond, it is killed.
             let _ = socket.shutdown().await;
             if tokio::time::timeout(STOP_TIMEOUT, read_report(&mut socket))
                 .await
@@ -177,31 +182,31 @@ impl Child {
                 let _ = process.start_kill();
             }
         }
-        // Reaps the supervisor, which has nothing left to do.
+        // Reaps the supervisor, which has finished.
         let _ = process.wait().await;
         let program = self.program.clone();
         match report {
             None if full.is_cancelled() => Err(ChildError::TooMuchOutput {
                 program,
-                limit: self.keep,
+                limit: self.max_output,
             }),
             None => Err(ChildError::Stopped(program)),
             Some(Err(source)) => Err(ChildError::Lost { program, source }),
-            Some(Ok(Report::NotStarted(number))) => {
+            Some(Ok(ChildReport::NotStarted(number))) => {
                 let source = number
                     .map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error);
                 Err(ChildError::Start { program, source })
             }
-            Some(Ok(Report::TooManyProcesses)) => Err(ChildError::TooManyProcesses {
+            Some(Ok(ChildReport::TooManyProcesses)) => Err(ChildError::TooManyProcesses {
                 program,
                 limit: self.limits.processes,
             }),
-            Some(Ok(Report::Ended(status))) => {
+            Some(Ok(ChildReport::Ended(status))) => {
                 let (stdout, stderr) = (
                     stdout.await.unwrap_or_default(),
                     stderr.await.unwrap_or_default(),
                 );
-                Ok(Ended {
+                Ok(ChildOutput {
                     status: ExitStatus::from_raw(status),
                     stdout,
                     stderr,
@@ -225,9 +230,9 @@ impl Child {
         Ok((process, UnixStream::from_std(ours)?))
     }
 
-    /// The order, with its length before it.
-    fn order(&self) -> io::Result<Vec<u8>> {
-        let request = Order {
+    /// Serializes the request, preceded by its length.
+    fn request(&self) -> io::Result<Vec<u8>> {
+        let request = ChildRequest {
             program: self.program.clone(),
             args: self.args.clone(),
             env: self.env.clone(),
@@ -247,11 +252,12 @@ impl Child {
         full: &CancellationToken,
     ) -> AbortOnDropHandle<Vec<u8>> {
         let full = (self.overflow == Overflow::Stop).then(|| full.clone());
-        AbortOnDropHandle::new(tokio::spawn(read_some(stream, self.keep, full)))
+        let reading = read_bounded(stream, self.max_output, full);
+        AbortOnDropHandle::new(tokio::spawn(reading.in_current_span()))
     }
 }
 
-async fn read_report(socket: &mut UnixStream) -> io::Result<Report> {
+async fn read_report(socket: &mut UnixStream) -> io::Result<ChildReport> {
     let mut text = Vec::new();
     socket.read_to_end(&mut text).await?;
     if text.is_empty() {
@@ -260,8 +266,8 @@ async fn read_report(socket: &mut UnixStream) -> io::Result<Report> {
     Ok(serde_json::from_slice(&text)?)
 }
 
-/// Reads to the end and keeps the beginning; cancels `full` when there is more.
-async fn read_some(
+/// Reads the stream to its end and keeps the first `keep` bytes. Cancels `full` if there are more.
+async fn read_bounded(
     stream: Option<impl AsyncRead + Unpin>,
     keep: usize,
     full: Option<CancellationToken>,
@@ -275,10 +281,10 @@ async fn read_some(
         let Some(part) = buffer.get(..count).filter(|part| !part.is_empty()) else {
             break;
         };
-        // The rest is read and thrown away, so that the child does not block on a full pipe.
-        let room = keep.saturating_sub(kept.len()).min(part.len());
-        kept.extend_from_slice(part.get(..room).unwrap_or_default());
-        if let Some(full) = full.as_ref().filter(|_| room < part.len()) {
+        // The rest is read and discarded, so that the child does not block on a full pipe.
+        let taken = keep.saturating_sub(kept.len()).min(part.len());
+        kept.extend_from_slice(part.get(..taken).unwrap_or_default());
+        if let Some(full) = full.as_ref().filter(|_| taken < part.len()) {
             full.cancel();
         }
     }

@@ -1,12 +1,13 @@
-//! The directory of one execution: private (0700), under the state directory, gone when the job is.
+//! The private directory (mode 0700) of an execution, below the state directory. Removed with the
+//! job.
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-/// The folder of the state directory that holds all of them.
-const FOLDER: &str = "work";
+/// Subdirectory of the state directory that holds all job directories.
+const WORK_DIR: &str = "work";
 
 /// A directory that is removed when this value is dropped or [`JobDir::remove`]d.
 #[derive(Debug)]
@@ -15,27 +16,27 @@ pub struct JobDir {
 }
 
 impl JobDir {
-    /// Makes an empty directory named after the execution. What an earlier process left under the
-    /// same name is removed first.
+    /// Creates an empty directory named after the execution. Removes first what an earlier process
+    /// left under the same name.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Fails if the old directory cannot be removed or the new one cannot be created.
     pub fn create(state_dir: &Path, name: &str) -> io::Result<Self> {
-        let path = state_dir.join(FOLDER).join(name);
+        let path = state_dir.join(WORK_DIR).join(name);
         remove_tree(&path)?;
-        make_private(&path)?;
+        create_private(&path)?;
         Ok(Self { path })
     }
 
-    /// Where it is.
+    /// Returns the path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Removes it and all it holds, whatever the modes of what it holds.
+    /// Removes the directory and its content, regardless of file modes.
     ///
     /// # Errors
-    /// Those of the file system.
+    /// Fails if something cannot be removed.
     pub fn remove(self) -> io::Result<()> {
         remove_tree(&self.path)
     }
@@ -49,19 +50,20 @@ impl Drop for JobDir {
     }
 }
 
-/// Makes a directory and its parents readable by its owner alone.
+/// Creates a directory and its missing parents with mode 0700.
 ///
 /// # Errors
-/// Those of the file system.
-pub fn make_private(path: &Path) -> io::Result<()> {
+/// Fails if a directory cannot be created.
+pub fn create_private(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Makes the files of a directory its owner's alone; returns true if the directory itself is open to others.
+/// Sets the mode of a directory's files to 0600 if others have access. Returns true if others have
+/// access to the directory itself.
 ///
 /// # Errors
-/// Those of the file system.
-pub fn narrow(directory: &Path) -> io::Result<bool> {
+/// Fails if the directory cannot be read or a mode cannot be changed.
+pub fn restrict_permissions(directory: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
@@ -72,12 +74,12 @@ pub fn narrow(directory: &Path) -> io::Result<bool> {
     Ok(fs::metadata(directory)?.permissions().mode() & 0o077 != 0)
 }
 
-/// Removes the directories that earlier processes left; returns how many.
+/// Removes the job directories that earlier processes left. Returns their number.
 ///
 /// # Errors
-/// Those of the file system.
-pub fn sweep(state_dir: &Path) -> io::Result<usize> {
-    let folder = state_dir.join(FOLDER);
+/// Fails if a directory cannot be removed.
+pub fn remove_leftovers(state_dir: &Path) -> io::Result<usize> {
+    let folder = state_dir.join(WORK_DIR);
     let entries = match fs::read_dir(&folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         entries => entries?,
@@ -90,8 +92,8 @@ pub fn sweep(state_dir: &Path) -> io::Result<usize> {
     Ok(swept)
 }
 
-/// Removes a tree; one that is not there is removed already. A child of a process that was killed
-/// may still write into it for a moment, so one that fills again is emptied again.
+/// Removes a tree; a missing one is no error. Retries for about a second while the tree is not
+/// empty, because a descendant of a killed process may still write into it.
 fn remove_tree(path: &Path) -> io::Result<()> {
     let mut tries = 50;
     loop {
@@ -110,7 +112,7 @@ fn remove_tree(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives the owner full access to every directory of a tree, so that it can be emptied.
+/// Gives the owner full access to all directories of a tree, so that they can be emptied.
 fn make_traversable(path: &Path) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.is_dir() {
         return Ok(());
@@ -150,13 +152,13 @@ mod tests {
         fs::write(&file, "").unwrap();
         fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
         fs::set_permissions(state.path(), Permissions::from_mode(0o755)).unwrap();
-        assert!(narrow(state.path()).unwrap());
+        assert!(restrict_permissions(state.path()).unwrap());
         assert_eq!(
             fs::metadata(&file).unwrap().permissions().mode() & 0o777,
             0o600
         );
         fs::set_permissions(state.path(), Permissions::from_mode(0o700)).unwrap();
-        assert!(!narrow(state.path()).unwrap());
+        assert!(!restrict_permissions(state.path()).unwrap());
     }
 
     #[test]
@@ -178,7 +180,7 @@ mod tests {
     fn what_a_dead_process_left_is_swept() {
         let state = tempfile::tempdir().unwrap();
         std::mem::forget(JobDir::create(state.path(), "run1").unwrap());
-        assert_eq!(sweep(state.path()).unwrap(), 1);
-        assert_eq!(sweep(state.path()).unwrap(), 0);
+        assert_eq!(remove_leftovers(state.path()).unwrap(), 1);
+        assert_eq!(remove_leftovers(state.path()).unwrap(), 0);
     }
 }

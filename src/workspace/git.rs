@@ -1,17 +1,19 @@
 //! Fetches one revision of a git repository with the `git` program, hardened.
 //!
-//! * Only https and ssh; plain http and `git://` only to loopback or to hosts that the operator
-//!   named; never `file://`, a path or a helper (`ext::`). The host is resolved once, checked by the
-//!   [guard](crate::base::guard), and git connects to the address that was checked. No redirect is followed.
-//! * Credentials and proxy travel in a configuration in memory ([`config`]): not in arguments,
-//!   environment or files. They are bound to the origin of the repository.
-//! * The repository's own data lie beside the work tree, never in it, and git is always told where:
-//!   it looks for no repository, and nothing that a tree brings along is one.
-//! * A commit is listed before it is checked out, and refused if it is too large.
-//! * Submodules are repositories of their own ([`submodules`]), held to the same rules.
-//! * No hooks, no prompts, no system or user configuration, no shell; shallow; bounded in bytes and
-//!   entries by a watch over the directories, in memory, processor time and processes by the
-//!   supervisor, and in time by the step's stop token.
+//! - Only https and ssh are allowed; plain http and `git://` only to loopback or to hosts that the
+//!   operator named; never `file://`, a path or a helper (`ext::`). The host is resolved once and
+//!   checked by the [guard](crate::base::guard), and git connects to the address that was checked.
+//!   Redirects are not followed.
+//! - Credentials and the proxy are passed in an in-memory configuration (`config`), not in
+//!   arguments, environment or files. They are bound to the origin of the repository.
+//! - The repository's own data are next to the work tree, never in it, and git always gets their
+//!   path: it does not search for a repository, and nothing in a fetched tree is treated as one.
+//! - The files of a commit are listed before it is checked out. A commit that is too large is
+//!   refused.
+//! - Submodules are fetched as separate repositories (`submodules`), under the same rules.
+//! - No hooks, no prompts, no system or user configuration, no shell. Clones are shallow. Bytes and
+//!   entries are bounded by polling the size of the directories; memory, processor time and
+//!   processes by the supervisor; time by the step's stop token.
 
 mod config;
 mod listing;
@@ -31,55 +33,57 @@ use futures_util::future::BoxFuture;
 use listing::{BLOCK, Budget};
 pub use location::{Location, LocationError};
 
-use super::child::{Child, ChildError, Ended, Limits, OUTPUT_LIMIT, Overflow, Supervisor};
+use super::child::{
+    ChildCommand, ChildError, ChildOutput, OUTPUT_LIMIT, Overflow, ResourceLimits, Supervisor,
+};
 use crate::base::guard::{Reach, SsrfError, SsrfGuard};
 use crate::base::secret::{Redactor, Secret};
 use crate::base::stop::Stop;
 
-/// How often the size of a checkout under way is looked at.
+/// Interval at which the size of a running checkout is measured.
 const SIZE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Address space of one git process: its packs are mapped in windows of 256 MiB together.
+/// Address space of one git process, in bytes. Its packs are mapped in windows of 256 MiB together.
 const MAX_MEMORY: u64 = 2 << 30;
 
 /// Processor time of one git process, in seconds.
-const MAX_CPU: u64 = 1800;
+const MAX_CPU_SECONDS: u64 = 1800;
 
-/// git, its transport helper, ssh, and the checks beside them.
+/// Enough for git, its transport helper, ssh, and the checks beside them.
 const MAX_PROCESSES: usize = 32;
 
-/// The largest listing of a commit.
+/// Maximum bytes of a commit's listing.
 const MAX_LISTING: usize = 64 << 20;
 
-/// The largest `.gitmodules`, as git prints it.
-const MAX_MODULES: usize = 1 << 20;
+/// Maximum bytes of `.gitmodules`, as git prints it.
+const MAX_GITMODULES: usize = 1 << 20;
 
-/// Before this version git cannot be told the address to connect to (`http.curloptResolve`, 2.37), nor to leave bare
-/// repositories in a tree alone (`safe.bareRepository`, 2.38).
-const OLDEST: (u32, u32) = (2, 38);
+/// Older versions cannot be given the address to connect to (`http.curloptResolve`, 2.37), or
+/// cannot be told to ignore bare repositories in a tree (`safe.bareRepository`, 2.38).
+const MIN_GIT_VERSION: (u32, u32) = (2, 38);
 
-/// What may be fetched and how; from the operator's settings.
+/// What may be fetched, and how. Comes from the operator's settings.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Which hosts are reached, those of `allow_insecure` among them.
+    /// Decides which hosts may be reached; also allows those of `allow_insecure`.
     pub guard: SsrfGuard,
-    /// What starts and ends git.
+    /// Executable that supervises git.
     pub supervisor: Supervisor,
-    /// Hosts to which plain `http://` and `git://` are allowed besides loopback.
+    /// Hosts that may be reached over plain `http://` and `git://`, in addition to loopback.
     pub allow_insecure: Vec<String>,
-    /// The most bytes that a clone may take on disk, counted in blocks.
+    /// Maximum bytes of a clone on disk, counted in blocks.
     pub max_bytes: u64,
-    /// The most files, links and directories of a clone.
+    /// Maximum files, links and directories of a clone.
     pub max_entries: u64,
-    /// CA bundle (PEM) for https, if not the system's.
-    pub authorities: Option<Arc<Vec<u8>>>,
+    /// CA bundle (PEM) for https; `None` means the system's.
+    pub ca_bundle: Option<Arc<Vec<u8>>>,
     /// Private key for ssh.
     pub ssh_key_file: Option<PathBuf>,
-    /// Known hosts for ssh; without it the system's are used. Unknown hosts are refused.
+    /// Known hosts for ssh; `None` means the system's. Unknown hosts are refused.
     pub ssh_known_hosts_file: Option<PathBuf>,
     /// Proxy for https, with its credentials.
     pub proxy: Option<Secret>,
-    /// Hosts that are reached without the proxy (`NO_PROXY`).
+    /// Hosts to reach without the proxy (`NO_PROXY`).
     pub no_proxy: Option<String>,
 }
 
@@ -91,7 +95,7 @@ impl Default for Policy {
             supervisor: Supervisor::default(),
             max_bytes: 1 << 30,
             max_entries: 250_000,
-            authorities: None,
+            ca_bundle: None,
             ssh_key_file: None,
             ssh_known_hosts_file: None,
             proxy: None,
@@ -101,7 +105,7 @@ impl Default for Policy {
 }
 
 impl Policy {
-    /// What a checkout may take on disk.
+    /// Returns the maximum size of a checkout on disk.
     fn budget(&self) -> Budget {
         Budget {
             entries: self.max_entries,
@@ -110,86 +114,85 @@ impl Policy {
     }
 }
 
-/// One revision to fetch.
+/// A revision to fetch.
 #[derive(Debug, Clone)]
-pub struct Source {
-    /// Where from.
+pub struct GitRevision {
+    /// Address of the repository.
     pub location: Location,
-    /// Who names it.
+    /// Who names the address; decides which hosts are allowed.
     pub reach: Reach,
     /// Branch, tag or commit.
     pub reference: String,
-    /// Whether submodules are fetched too.
+    /// If true, submodules are fetched too.
     pub submodules: bool,
 }
 
-/// A revision on disk.
+/// A revision that was fetched and checked out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkout {
-    /// The full id of the commit.
+    /// Full id of the commit.
     pub commit: String,
 }
 
-/// Why there is no checkout.
+/// Why a revision was not checked out.
 #[derive(Debug, thiserror::Error)]
 pub enum GitError {
-    /// The reference cannot be one.
+    /// The reference is not valid.
     #[error("{0:?} is not a git branch, tag or commit")]
     BadReference(String),
-    /// A submodule's address is not used.
+    /// The address of a submodule is not allowed.
     #[error("the submodule {path:?} of {location}: {source}")]
     Submodule {
-        /// Where it would lie, from the top of the work tree.
+        /// Path of the submodule in the repository that refers to it.
         path: String,
         /// The repository, without credentials.
         location: String,
-        /// Why.
+        /// Why the address is not allowed.
         source: LocationError,
     },
-    /// Submodules of submodules, without end.
+    /// Submodules are nested too deeply.
     #[error("submodules of {0} are nested more than {MAX_DEPTH} deep", MAX_DEPTH = submodules::MAX_DEPTH)]
     TooDeep(String),
-    /// The host is not reached.
+    /// The guard does not allow the host, or it cannot be resolved.
     #[error(transparent)]
     Guard(#[from] SsrfError),
-    /// The program is too old.
-    #[error("git {}.{} or newer is needed; the program says {said:?}", OLDEST.0, OLDEST.1)]
+    /// The installed git is too old.
+    #[error("git {}.{} or newer is needed; the program says {said:?}", MIN_GIT_VERSION.0, MIN_GIT_VERSION.1)]
     Version {
-        /// Its words.
+        /// Output of `git version`.
         said: String,
     },
-    /// A tree holds a name that cannot be written.
-    #[error("the repository {location} holds a path that is not used: {path:?}")]
+    /// The tree contains a path that is not allowed.
+    #[error("the repository {location} contains a path that is not allowed: {path:?}")]
     Path {
         /// The repository, without credentials.
         location: String,
-        /// Which path.
+        /// The path.
         path: String,
     },
-    /// More files than allowed.
+    /// The checkout has more entries than allowed.
     #[error(
-        "the repository {location} has more than {limit} files; raise git.max_entries if it may \
-         have"
+        "the repository {location} has more than {limit} files, links and directories; raise git.max_entries to allow more"
     )]
     TooMany {
         /// The repository, without credentials.
         location: String,
-        /// The limit.
+        /// Maximum number of entries.
         limit: u64,
     },
-    /// git refused; its words, without secrets.
+    /// git failed. The message contains no secrets.
     #[error("git could not {action} {location}: {message}")]
     Failed {
-        /// What was tried.
+        /// What was attempted, as a verb phrase.
         action: &'static str,
         /// The repository, without credentials.
         location: String,
-        /// What git said.
+        /// git's standard error, on one line.
         message: String,
     },
-    /// More bytes than allowed.
+    /// The checkout is larger than allowed.
     #[error(
-        "the repository {location} is larger than {limit} bytes; raise git.max_bytes if it may be"
+        "the repository {location} is larger than {limit} bytes; raise git.max_bytes to allow more"
     )]
     TooLarge {
         /// The repository, without credentials.
@@ -197,7 +200,7 @@ pub enum GitError {
         /// The limit in bytes.
         limit: u64,
     },
-    /// The work tree could not be prepared.
+    /// The directories could not be prepared.
     #[error("cannot prepare the checkout")]
     Prepare(#[source] std::io::Error),
     /// git could not be run to its end.
@@ -205,11 +208,12 @@ pub enum GitError {
     Child(#[from] ChildError),
 }
 
-impl Source {
-    /// Fetches the revision into the empty directory `tree`. The repository itself lies beside it while that goes on.
+impl GitRevision {
+    /// Fetches the revision into the empty directory `tree`. The repository's data are kept next to
+    /// `tree` until then.
     ///
     /// # Errors
-    /// [`GitError`]; no text of it holds a credential.
+    /// [`GitError`]; no message contains a credential.
     ///
     /// # Cancel safety
     /// Dropping the future kills git; the directory is left as it is.
@@ -234,26 +238,26 @@ impl Source {
             stores: stores.path(),
             policy,
             redactor,
-            made: AtomicU32::new(0),
+            store_count: AtomicU32::new(0),
         };
         let budget = policy.budget();
         let work = async {
             fetcher.check_version(tree, stop).await?;
-            let mut left = budget;
-            let wanted = Wanted {
+            let mut remaining = budget;
+            let wanted = FetchRequest {
                 location: self.location.clone(),
                 reach: self.reach,
                 reference: &self.reference,
                 submodules: self.submodules.then_some(submodules::MAX_DEPTH),
             };
-            fetcher.repository(wanted, tree, &mut left, stop).await
+            fetcher.repository(wanted, tree, &mut remaining, stop).await
         };
         let location = || self.location.to_string();
         let commit = tokio::select! {
             done = work => done?,
-            grown = outgrown([tree, stores.path()], budget) => return Err(match grown {
-                Grown::Entries => GitError::TooMany { location: location(), limit: budget.entries },
-                Grown::Bytes => GitError::TooLarge { location: location(), limit: budget.bytes },
+            exceeded = wait_until_exceeded([tree, stores.path()], budget) => return Err(match exceeded {
+                ExceededLimit::Entries => GitError::TooMany { location: location(), limit: budget.entries },
+                ExceededLimit::Bytes => GitError::TooLarge { location: location(), limit: budget.bytes },
             }),
         };
         Ok(Checkout { commit })
@@ -281,62 +285,62 @@ fn is_hex(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Returns true for the full id of a commit, which is never taken for the name of something else.
+/// Returns true for the full id of a commit, which git never takes for the name of something else.
 fn is_full_id(text: &str) -> bool {
     is_hex(text) && matches!(text.len(), 40 | 64)
 }
 
-/// One repository to fetch: the source itself, or a submodule.
-struct Wanted<'a> {
+/// A repository to fetch: the source itself, or a submodule.
+struct FetchRequest<'a> {
     location: Location,
     reach: Reach,
     reference: &'a str,
-    /// How many levels of submodules are fetched, if any.
+    /// Levels of submodules that may still be fetched; `None` if submodules are not fetched.
     submodules: Option<usize>,
 }
 
 /// Fetches a source and its submodules.
 struct Fetcher<'a> {
-    /// The source's own address, to whose origin its credential is bound.
+    /// Address of the source itself. Its credential is bound to the origin of this address.
     root: &'a Location,
     root_reach: Reach,
-    /// Holds a folder for each repository.
+    /// Directory with one subdirectory for each repository's data.
     stores: &'a Path,
     policy: &'a Policy,
     redactor: &'a Redactor,
-    made: AtomicU32,
+    store_count: AtomicU32,
 }
 
-/// One repository whose address was checked.
+/// A repository whose address has been checked.
 struct Repository<'a> {
     fetcher: &'a Fetcher<'a>,
     location: &'a Location,
-    /// The addresses of its host, if they are to be used.
+    /// Addresses that git must connect to; empty if it may resolve the host itself.
     pins: Vec<SocketAddr>,
     store: PathBuf,
     tree: &'a Path,
 }
 
 impl Fetcher<'_> {
-    /// Fetches a repository into `tree`, and its submodules below; returns the commit.
+    /// Fetches a repository into `tree`, and its submodules below it. Returns the commit.
     fn repository<'a>(
         &'a self,
-        wanted: Wanted<'a>,
+        request: FetchRequest<'a>,
         tree: &'a Path,
-        left: &'a mut Budget,
+        remaining: &'a mut Budget,
         stop: &'a Stop,
     ) -> BoxFuture<'a, Result<String, GitError>> {
         Box::pin(async move {
-            let Wanted {
+            let FetchRequest {
                 location,
                 reach,
                 reference,
                 submodules,
-            } = wanted;
+            } = request;
             let pins = self.pins(&location, reach).await?;
             let store = self
                 .stores
-                .join(self.made.fetch_add(1, Ordering::Relaxed).to_string());
+                .join(self.store_count.fetch_add(1, Ordering::Relaxed).to_string());
             let repository = Repository {
                 fetcher: self,
                 location: &location,
@@ -345,16 +349,16 @@ impl Fetcher<'_> {
                 tree,
             };
             let commit = repository.fetch(reference, stop).await?;
-            let listing = repository.list(&commit, left, stop).await?;
+            let listing = repository.list(&commit, remaining, stop).await?;
             repository
-                .must(
+                .run_checked(
                     "check out",
                     &["checkout", "--quiet", "--detach", &commit],
                     stop,
                 )
                 .await?;
             let Some(levels) =
-                submodules.filter(|_| listing.has_modules && !listing.links.is_empty())
+                submodules.filter(|_| listing.has_modules && !listing.gitlinks.is_empty())
             else {
                 return Ok(commit);
             };
@@ -362,42 +366,43 @@ impl Fetcher<'_> {
                 .checked_sub(1)
                 .ok_or_else(|| GitError::TooDeep(self.root.to_string()))?;
             let modules = repository.modules(&commit, stop).await?;
-            for (path, id) in &listing.links {
-                // What is no entry of `.gitmodules` was never asked for, as for git itself.
+            for (path, id) in &listing.gitlinks {
+                // As in git itself, a submodule without an entry in `.gitmodules` is not fetched.
                 let module = modules
                     .iter()
                     .find(|module| module.path == *path && !module.is_skipped);
                 let Some(module) = module.filter(|module| !module.url.is_empty()) else {
                     continue;
                 };
-                let named = |source| GitError::Submodule {
+                let submodule_error = |source| GitError::Submodule {
                     path: path.clone(),
                     location: location.to_string(),
                     source,
                 };
-                let location =
-                    submodules::locate(&module.url, &location, self.policy).map_err(named)?;
+                let location = submodules::resolve_url(&module.url, &location, self.policy)
+                    .map_err(submodule_error)?;
                 let directory = submodules::directory(tree, path, &location)?;
-                // The server that was named already may be named again.
+                // A submodule on the same server gets the same reach as the source.
                 let is_same = location.endpoint() == self.root.endpoint();
                 let reach = if is_same {
                     self.root_reach
                 } else {
                     Reach::Author
                 };
-                let wanted = Wanted {
+                let wanted = FetchRequest {
                     location,
                     reach,
                     reference: id,
                     submodules: Some(levels),
                 };
-                self.repository(wanted, &directory, left, stop).await?;
+                self.repository(wanted, &directory, remaining, stop).await?;
             }
             Ok(commit)
         })
     }
 
-    /// The addresses that git is to connect to; none where it needs no name, or where a proxy resolves it.
+    /// Returns the addresses that git must connect to. Returns none if the host is an IP address,
+    /// or if a proxy resolves it.
     async fn pins(&self, location: &Location, reach: Reach) -> Result<Vec<SocketAddr>, GitError> {
         let guard = &self.policy.guard;
         let (host, port) = location.endpoint();
@@ -426,7 +431,7 @@ impl Fetcher<'_> {
             .split(['.', ' '])
             .map(str::parse::<u32>);
         match (numbers.next(), numbers.next()) {
-            (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= OLDEST => Ok(()),
+            (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= MIN_GIT_VERSION => Ok(()),
             _ => Err(GitError::Version {
                 said: text.chars().take(100).collect(),
             }),
@@ -435,9 +440,9 @@ impl Fetcher<'_> {
 }
 
 impl Repository<'_> {
-    /// Fetches a revision; returns its commit.
+    /// Fetches a revision. Returns its commit.
     async fn fetch(&self, reference: &str, stop: &Stop) -> Result<String, GitError> {
-        self.must(
+        self.run_checked(
             "prepare the checkout of",
             &["init", "--quiet", "--template="],
             stop,
@@ -457,10 +462,11 @@ impl Repository<'_> {
                 stop,
             )
             .await?;
-        let wanted = if shallow.status.success() {
+        let revision = if shallow.status.success() {
             "FETCH_HEAD"
         } else if is_hex(reference) && reference.len() >= 5 {
-            // A shortened commit cannot be asked for, and some servers give commits only with a branch.
+            // A shortened commit cannot be requested, and some servers serve commits only with a
+            // branch. So fetch all branches and tags.
             let all = [
                 "--",
                 url,
@@ -480,7 +486,7 @@ impl Repository<'_> {
             location: self.location.to_string(),
             message: format!("no commit {reference}"),
         };
-        let commit = format!("{wanted}^{{commit}}");
+        let commit = format!("{revision}^{{commit}}");
         let parsed = self
             .run(
                 &[
@@ -495,24 +501,25 @@ impl Repository<'_> {
             .await?;
         let commit = String::from_utf8_lossy(&parsed.stdout).trim().to_owned();
         let is_found = parsed.status.success() && is_full_id(&commit);
-        let is_it = !is_full_id(reference) || commit.eq_ignore_ascii_case(reference);
-        if is_found && is_it {
+        let is_requested = !is_full_id(reference) || commit.eq_ignore_ascii_case(reference);
+        if is_found && is_requested {
             Ok(commit)
         } else {
             Err(missing())
         }
     }
 
-    /// Lists the files of a commit and takes what they need from the budget, before any of them is written.
+    /// Lists the files of a commit and subtracts their size from the budget, before any of them is
+    /// written.
     async fn list(
         &self,
         commit: &str,
-        left: &mut Budget,
+        remaining: &mut Budget,
         stop: &Stop,
     ) -> Result<listing::Listing, GitError> {
         let limit = self.fetcher.policy.budget();
         let args = ["ls-tree", "-r", "-t", "-l", "-z", "--full-tree", commit];
-        let listed = match self.run_keeping(&args, MAX_LISTING, stop).await {
+        let listed = match self.run_whole(&args, MAX_LISTING, stop).await {
             Err(GitError::Child(ChildError::TooMuchOutput { .. })) => {
                 return Err(GitError::TooMany {
                     location: self.location.to_string(),
@@ -524,31 +531,31 @@ impl Repository<'_> {
         if !listed.status.success() {
             return Err(self.failed("list the files of", &listed));
         }
-        listing::read(&listed.stdout, self.location, left, limit)
+        listing::parse(&listed.stdout, self.location, remaining, limit)
     }
 
-    /// What the commit's `.gitmodules` says.
+    /// Returns the entries of the commit's `.gitmodules`.
     async fn modules(
         &self,
         commit: &str,
         stop: &Stop,
-    ) -> Result<Vec<submodules::Module>, GitError> {
+    ) -> Result<Vec<submodules::SubmoduleEntry>, GitError> {
         let blob = format!("--blob={commit}:.gitmodules");
         let read = self
-            .run_keeping(&["config", "--null", &blob, "--list"], MAX_MODULES, stop)
+            .run_whole(&["config", "--null", &blob, "--list"], MAX_GITMODULES, stop)
             .await?;
         if !read.status.success() {
             return Err(self.failed("read the .gitmodules of", &read));
         }
-        Ok(submodules::modules(&read.stdout))
+        Ok(submodules::parse(&read.stdout))
     }
 
-    async fn must(
+    async fn run_checked(
         &self,
         action: &'static str,
         args: &[&str],
         stop: &Stop,
-    ) -> Result<Ended, GitError> {
+    ) -> Result<ChildOutput, GitError> {
         let ended = self.run(args, stop).await?;
         if ended.status.success() {
             Ok(ended)
@@ -557,7 +564,7 @@ impl Repository<'_> {
         }
     }
 
-    fn failed(&self, action: &'static str, ended: &Ended) -> GitError {
+    fn failed(&self, action: &'static str, ended: &ChildOutput) -> GitError {
         let stderr = String::from_utf8_lossy(&ended.stderr);
         let mut message = stderr
             .lines()
@@ -566,7 +573,7 @@ impl Repository<'_> {
             .collect::<Vec<_>>()
             .join("; ");
         if let Some(limit) = ended.limit() {
-            message = format!("it was ended by the limit on {limit}");
+            message = format!("it was killed by the limit on {limit}");
         }
         GitError::Failed {
             action,
@@ -581,19 +588,19 @@ impl Repository<'_> {
         }
     }
 
-    async fn run(&self, args: &[&str], stop: &Stop) -> Result<Ended, GitError> {
+    async fn run(&self, args: &[&str], stop: &Stop) -> Result<ChildOutput, GitError> {
         Ok(self.child(args).run(stop).await?)
     }
 
-    /// Runs git for an output that is needed whole, of at most `keep` bytes.
-    async fn run_keeping(
+    /// Runs git with complete output: fails if it is longer than `keep` bytes.
+    async fn run_whole(
         &self,
         args: &[&str],
         keep: usize,
         stop: &Stop,
-    ) -> Result<Ended, GitError> {
-        Ok(Child {
-            keep,
+    ) -> Result<ChildOutput, GitError> {
+        Ok(ChildCommand {
+            max_output: keep,
             overflow: Overflow::Stop,
             ..self.child(args)
         }
@@ -601,18 +608,18 @@ impl Repository<'_> {
         .await?)
     }
 
-    fn child(&self, args: &[&str]) -> Child {
+    fn child(&self, args: &[&str]) -> ChildCommand {
         let policy = self.fetcher.policy;
-        Child {
+        ChildCommand {
             program: "git".into(),
             args: args.iter().map(OsString::from).collect(),
             env: config::environment(self.location, policy, &self.pins, &self.store, self.tree),
             directory: self.fetcher.stores.to_owned(),
-            keep: OUTPUT_LIMIT,
+            max_output: OUTPUT_LIMIT,
             overflow: Overflow::Discard,
-            limits: Limits {
+            limits: ResourceLimits {
                 memory: MAX_MEMORY,
-                cpu_seconds: MAX_CPU,
+                cpu_seconds: MAX_CPU_SECONDS,
                 file_bytes: policy.max_bytes,
                 processes: MAX_PROCESSES,
             },
@@ -623,34 +630,34 @@ impl Repository<'_> {
     }
 }
 
-/// What has grown beyond its limit.
-enum Grown {
+/// The limit that a checkout exceeded.
+enum ExceededLimit {
     Entries,
     Bytes,
 }
 
-/// Ends when the directories together hold more than the limit. A repository takes its share twice: packed and checked
-/// out.
-async fn outgrown(directories: [&Path; 2], limit: Budget) -> Grown {
+/// Waits until one of the directories exceeds the limit. A repository is stored twice, packed and
+/// checked out, so each directory gets the whole limit.
+async fn wait_until_exceeded(directories: [&Path; 2], limit: Budget) -> ExceededLimit {
     loop {
         tokio::time::sleep(SIZE_INTERVAL).await;
         for directory in directories {
             let directory = directory.to_owned();
-            // A measuring task that panicked says nothing about the size; the next look will.
+            // If the measuring task panics, the size is unknown until the next measurement.
             let Ok(size) = tokio::task::spawn_blocking(move || size_of(&directory)).await else {
                 continue;
             };
             if size.entries > limit.entries {
-                return Grown::Entries;
+                return ExceededLimit::Entries;
             }
             if size.bytes > limit.bytes {
-                return Grown::Bytes;
+                return ExceededLimit::Bytes;
             }
         }
     }
 }
 
-/// What is below a directory that changes while it is read, links not followed.
+/// Measures a directory that may change meanwhile. Links are not followed.
 fn size_of(directory: &Path) -> Budget {
     let mut size = Budget {
         entries: 0,

@@ -1,10 +1,10 @@
-//! Runs the `helm` program on charts whose files the caller hands over.
+//! Runs the `helm` program on charts whose files the caller provides.
 //!
-//! A chart is written into a fresh directory, so that no link of a source tree leads anywhere. Helm
-//! gets a home, a cache and a configuration of its own in there, the search path, and nothing else of
-//! the environment; limits; and no network: where the system lets us, a network namespace without
-//! connections, and everywhere a proxy that is not there. Charts are fetched by the caller. What Helm
-//! prints is bounded.
+//! A chart is written into a new directory, so that no link of a source tree leads anywhere. Helm
+//! gets its own home, cache and configuration in that directory, `PATH`, no other environment,
+//! resource limits, and no network: a network namespace without connections where the system allows
+//! it, and in any case a proxy that does not exist. The caller fetches charts. Helm's output is
+//! bounded.
 
 mod schema;
 
@@ -12,104 +12,108 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
-use super::child::{Child, ChildError, Ended, Limits, Overflow, Supervisor};
+use super::child::{ChildCommand, ChildError, ChildOutput, Overflow, ResourceLimits, Supervisor};
 use crate::base::stop::Stop;
 
-/// The most that Helm may print.
+/// Maximum bytes of Helm's output.
 const OUTPUT_LIMIT: usize = 64 << 20;
 
-/// What Helm may use: Go programs reserve address space far beyond what they need.
-const LIMITS: Limits = Limits {
+/// Resource limits of Helm. Go programs reserve far more address space than they use.
+const LIMITS: ResourceLimits = ResourceLimits {
     memory: 6 << 30,
     cpu_seconds: 600,
     file_bytes: 256 << 20,
     processes: 16,
 };
 
-/// A proxy that is not there: nobody listens on the port of the discard service.
+/// A proxy that does not exist: nothing listens on the port of the discard service.
 const DEAD_PROXY: &str = "http://127.0.0.1:9";
 
-/// Functions that Helm offers to a release's name template and that tell of this machine and its network.
+/// Functions that Helm offers to a release's name template and that reveal data of this machine or
+/// its network.
 const FORBIDDEN_FUNCTIONS: [&str; 3] = ["env", "expandenv", "getHostByName"];
 
-/// The program.
+/// The `helm` program.
 #[derive(Debug, Clone)]
 pub struct Helm {
-    /// Its name, or its path.
+    /// A name in `PATH`, or a path.
     pub program: OsString,
-    /// What starts and ends it.
+    /// Executable that supervises Helm.
     pub supervisor: Supervisor,
 }
 
-/// A chart, and what it is inflated with.
+/// A chart and the input to inflate it with.
 #[derive(Debug, Clone, Copy)]
 pub struct Inflation<'a> {
-    /// The chart's name.
+    /// Name of the chart; becomes the name of its directory.
     pub name: &'a str,
-    /// The files of the chart, by their paths below its directory.
+    /// Files of the chart, with paths relative to its directory.
     pub chart: &'a [(String, Vec<u8>)],
-    /// The release's name; none lets Helm make one.
+    /// Name of the release; with `None` Helm generates one.
     pub release: Option<&'a str>,
-    /// Files of values; later ones win.
+    /// Contents of values files; later ones override earlier ones.
     pub values: &'a [Vec<u8>],
-    /// Further flags.
+    /// Additional arguments for `helm template`.
     pub flags: &'a [String],
 }
 
-/// What a chart has become.
+/// Result of inflating a chart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inflated {
-    /// What Helm printed.
+    /// Helm's standard output: a YAML stream.
     pub text: String,
-    /// A sentence for each schema that was not shown to Helm.
+    /// One warning for each schema that was withheld from Helm.
     pub warnings: Vec<String>,
 }
 
-/// Why Helm gave nothing.
+/// Why a chart could not be inflated.
 #[derive(Debug, thiserror::Error)]
 pub enum HelmError {
-    /// It could not be run to its end.
+    /// Helm could not be run to its end.
     #[error("{0}; is helm installed and on PATH?")]
     Child(#[source] ChildError),
-    /// It refused; its words.
+    /// Helm failed.
     #[error("helm {action} failed: {message}")]
     Failed {
-        /// What was tried.
+        /// Helm's subcommand.
         action: String,
-        /// What it said.
+        /// Helm's standard error, on one line.
         message: String,
     },
-    /// Another program, or another generation of it.
+    /// The program is not Helm 3 or 4.
     #[error("helm version 3 or 4 is needed; the program says {0:?}")]
     Version(String),
-    /// It printed more than is taken.
+    /// Helm printed more than allowed.
     #[error("helm printed more than {OUTPUT_LIMIT} bytes")]
-    TooMuch,
-    /// A schema of the chart leads elsewhere.
+    TooMuchOutput,
+    /// A schema in a packed chart refers to files or other hosts, or a packed chart cannot be read.
     #[error("{0}")]
     Schema(String),
-    /// A name template would tell of this machine.
-    #[error("nameTemplate calls {0}, which is not allowed: it tells of the machine that renders")]
+    /// A name template calls a function that reveals data of this machine.
+    #[error(
+        "nameTemplate calls {0}, which is not allowed: it reveals data of the rendering machine"
+    )]
     Function(&'static str),
-    /// What it printed is not text.
-    #[error("what helm printed is not UTF-8")]
+    /// Helm's output is not UTF-8.
+    #[error("helm's output is not UTF-8")]
     Encoding,
-    /// A name that cannot be a directory's.
+    /// The chart's name cannot be the name of a directory.
     #[error("{0:?} cannot be the name of a chart")]
     Name(String),
-    /// The directory could not be prepared or read.
+    /// The chart's directory could not be prepared.
     #[error("cannot prepare the directory of a chart")]
     Prepare(#[source] std::io::Error),
 }
 
 impl Helm {
-    /// Inflates a chart: what `helm template` prints, and warnings.
+    /// Inflates a chart with `helm template`.
     ///
     /// # Errors
-    /// [`HelmError`].
+    /// Fails if the chart's name, a flag or a schema is not allowed, or if Helm cannot be run, is
+    /// not supported, or fails.
     ///
     /// # Cancel safety
-    /// Dropping the future kills helm; the scratch directory is removed.
+    /// Dropping the future kills Helm and removes the scratch directory.
     pub async fn template(
         &self,
         inflation: &Inflation<'_>,
@@ -122,7 +126,7 @@ impl Helm {
             .iter()
             .try_for_each(|flag| check_functions(flag))?;
         let mut files = inflation.chart.to_vec();
-        let unchecked = schema::take_out_foreign(&mut files).map_err(HelmError::Schema)?;
+        let unchecked = schema::remove_external(&mut files).map_err(HelmError::Schema)?;
         let home = tempfile::tempdir_in(scratch).map_err(HelmError::Prepare)?;
         self.check_version(home.path(), stop).await?;
         let chart = home.path().join("charts").join(inflation.name);
@@ -145,8 +149,7 @@ impl Helm {
         let text = String::from_utf8(ended.stdout).map_err(|_| HelmError::Encoding)?;
         let warning = |file: String| {
             format!(
-                "{file} of the chart {} refers to files or other hosts: values are not checked by \
-                 it",
+                "{file} of the chart {} refers to files or other hosts: values are not validated against it",
                 inflation.name
             )
         };
@@ -172,7 +175,12 @@ impl Helm {
         }
     }
 
-    async fn run(&self, args: Vec<OsString>, home: &Path, stop: &Stop) -> Result<Ended, HelmError> {
+    async fn run(
+        &self,
+        args: Vec<OsString>,
+        home: &Path,
+        stop: &Stop,
+    ) -> Result<ChildOutput, HelmError> {
         let action = args
             .first()
             .map(|action| action.to_string_lossy().into_owned())
@@ -191,12 +199,12 @@ impl Helm {
             own("HELM_DATA_HOME", "helm/.data"),
         ];
         env.extend(["HTTP_PROXY", "HTTPS_PROXY"].map(|name| (name.into(), DEAD_PROXY.into())));
-        let child = Child {
+        let child = ChildCommand {
             program: self.program.clone(),
             args,
             env,
             directory: home.to_owned(),
-            keep: OUTPUT_LIMIT,
+            max_output: OUTPUT_LIMIT,
             overflow: Overflow::Stop,
             limits: LIMITS,
             is_offline: true,
@@ -204,7 +212,7 @@ impl Helm {
             supervisor: self.supervisor.clone(),
         };
         let ended = child.run(stop).await.map_err(|error| match error {
-            ChildError::TooMuchOutput { .. } => HelmError::TooMuch,
+            ChildError::TooMuchOutput { .. } => HelmError::TooMuchOutput,
             other => HelmError::Child(other),
         })?;
         if ended.status.success() {
@@ -239,7 +247,7 @@ fn check_functions(flag: &str) -> Result<(), HelmError> {
     }
 }
 
-/// A chart's name becomes a directory's.
+/// Checks a chart's name, which becomes the name of a directory.
 fn check_name(name: &str) -> Result<(), HelmError> {
     let bad = name.is_empty()
         || name.starts_with('-')

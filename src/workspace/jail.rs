@@ -1,9 +1,9 @@
 //! Reads of a source tree that cannot leave it.
 //!
-//! Every open is relative to the tree's root handle and checked by the kernel (`openat2` with
-//! `RESOLVE_BENEATH` and no magic links, Linux 5.6), so `..`, absolute names and symbolic links
-//! that point outside are refused, whatever a race does to the tree. A link that stays inside is
-//! followed. This is the only place that opens files of a source.
+//! Every open is relative to the handle of the tree's root and is checked by the kernel (`openat2`
+//! with `RESOLVE_BENEATH` and no magic links, Linux 5.6). `..`, absolute names and symbolic links
+//! that point outside are refused, even if the tree changes concurrently. A link that stays inside
+//! is followed. No other code opens files of a source.
 
 use std::io::Read as _;
 use std::os::fd::OwnedFd;
@@ -12,55 +12,55 @@ use std::path::Path;
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-/// Why something inside a tree could not be read. Says the same for "forbidden" and "missing", so
-/// that a source cannot ask what lies outside of it.
+/// Why something in a tree could not be read. "Forbidden" and "missing" are the same error, so that
+/// a source cannot probe what exists outside of it.
 #[derive(Debug, thiserror::Error)]
 pub enum JailError {
-    /// Not there, or not inside the tree.
+    /// The path does not exist, or leads out of the tree.
     #[error("{0} does not exist inside the source")]
     NotInside(String),
-    /// Not the kind of thing that was asked for.
+    /// The path is not of the requested kind.
     #[error("{0} is not a regular file or directory")]
     WrongKind(String),
-    /// Larger than what may be read.
+    /// The file is larger than the limit.
     #[error("{path} is larger than {limit} bytes")]
     TooLarge {
-        /// What.
+        /// Path in the tree.
         path: String,
         /// The limit in bytes.
         limit: u64,
     },
-    /// The operating system refused.
+    /// The operating system returned another error.
     #[error("cannot read {path}")]
     Io {
-        /// What.
+        /// Path in the tree.
         path: String,
-        /// Why.
+        /// The system's error.
         #[source]
         source: std::io::Error,
     },
 }
 
-/// What a name stands for.
+/// Kind of a path, after following links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A regular file.
     File,
     /// A directory.
     Directory,
 }
 
-/// The handle of a tree's root.
+/// A source tree, held by the handle of its root.
 #[derive(Debug)]
 pub struct Jail {
     root: OwnedFd,
 }
 
 impl Jail {
-    /// Opens the root. The path itself is trusted.
+    /// Opens the tree at `root`. That path itself is trusted.
     ///
     /// # Errors
-    /// [`JailError::Io`].
+    /// [`JailError::Io`] if it is not a directory that can be opened.
     pub fn open(root: &Path) -> Result<Self, JailError> {
         rustix::fs::openat(
             CWD,
@@ -75,30 +75,32 @@ impl Jail {
         })
     }
 
-    /// What `path` is; links are followed as far as they stay inside.
+    /// Returns the kind of `path`. Links that stay inside are followed.
     ///
     /// # Errors
-    /// [`JailError`].
-    pub fn kind(&self, path: &str) -> Result<Kind, JailError> {
-        let handle = self.enter(path, OFlags::PATH)?;
-        let stat = rustix::fs::fstat(&handle).map_err(|errno| explain(path, errno))?;
+    /// Fails if `path` does not exist inside the tree, or is neither a regular file nor a
+    /// directory.
+    pub fn kind(&self, path: &str) -> Result<FileKind, JailError> {
+        let handle = self.open_beneath(path, OFlags::PATH)?;
+        let stat = rustix::fs::fstat(&handle).map_err(|errno| error_for(path, errno))?;
         match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => Ok(Kind::File),
-            FileType::Directory => Ok(Kind::Directory),
+            FileType::RegularFile => Ok(FileKind::File),
+            FileType::Directory => Ok(FileKind::Directory),
             _ => Err(JailError::WrongKind(path.to_owned())),
         }
     }
 
-    /// The content of a regular file of at most `limit` bytes.
+    /// Reads a regular file of at most `limit` bytes.
     ///
     /// # Errors
-    /// [`JailError`].
+    /// Fails if `path` does not exist inside the tree, is not a regular file, or is larger than
+    /// `limit`.
     pub fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, JailError> {
-        // Asked first: opening a fifo or a device would have effects.
-        if self.kind(path)? != Kind::File {
+        // Checked before opening: opening a FIFO or a device can have side effects.
+        if self.kind(path)? != FileKind::File {
             return Err(JailError::WrongKind(path.to_owned()));
         }
-        let handle = self.enter(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let handle = self.open_beneath(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
         let mut content = Vec::new();
         std::fs::File::from(handle)
             .take(limit + 1)
@@ -116,15 +118,15 @@ impl Jail {
         Ok(content)
     }
 
-    /// The names in a directory, sorted, without `.` and `..`.
+    /// Returns the names in a directory, sorted, without `.` and `..`.
     ///
     /// # Errors
-    /// [`JailError`].
+    /// Fails if `path` is not a directory inside the tree.
     pub fn list(&self, path: &str) -> Result<Vec<String>, JailError> {
-        let handle = self.enter(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let handle = self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut names = Vec::new();
-        for entry in Dir::read_from(&handle).map_err(|errno| explain(path, errno))? {
-            let entry = entry.map_err(|errno| explain(path, errno))?;
+        for entry in Dir::read_from(&handle).map_err(|errno| error_for(path, errno))? {
+            let entry = entry.map_err(|errno| error_for(path, errno))?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if name != "." && name != ".." {
                 names.push(name);
@@ -134,16 +136,16 @@ impl Jail {
         Ok(names)
     }
 
-    fn enter(&self, path: &str, flags: OFlags) -> Result<OwnedFd, JailError> {
+    fn open_beneath(&self, path: &str, flags: OFlags) -> Result<OwnedFd, JailError> {
         let path = if path.is_empty() { "." } else { path };
         let flags = flags | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve)
-            .map_err(|errno| explain(path, errno))
+            .map_err(|errno| error_for(path, errno))
     }
 }
 
-fn explain(path: &str, errno: Errno) -> JailError {
+fn error_for(path: &str, errno: Errno) -> JailError {
     match errno {
         Errno::NOENT | Errno::XDEV | Errno::LOOP | Errno::NOTDIR | Errno::ACCESS | Errno::INVAL => {
             JailError::NotInside(path.to_owned())

@@ -1,17 +1,17 @@
-//! The process between this program and each program that it runs.
+//! The supervisor: the process between this program and each program that it runs.
 //!
-//! A child is not started directly but by this same executable, called with [`ARGUMENT`]. The
-//! supervisor limits itself (and so all that it starts), starts the program, and stays: it is the
-//! *subreaper* of everything that the program forks, so that nothing escapes by a second fork or a
-//! session of its own. When the program ends, when the daemon asks for the stop, or when the daemon
-//! is gone, it kills all that is left and ends.
+//! A child is not started directly, but through this same executable, called with [`ARGUMENT`]. The
+//! supervisor limits itself (and so everything that it starts), starts the program, and stays. It
+//! is the *subreaper* of the program's descendants, so that none escapes by forking twice or by
+//! starting a session of its own. When the program ends, when the daemon requests a stop, or when
+//! the daemon is gone, the supervisor kills all remaining descendants and exits.
 //!
-//! Order and report travel over a socket that is the supervisor's standard input. Its end is the
-//! stop: whoever holds the other side, the kernel closes it when that process dies, however it dies.
-//! (A parent-death signal would follow the *thread* that forked, and asynchronous runtimes end
-//! threads.)
+//! The request and the report are sent over a socket, which is the supervisor's standard input. End
+//! of file on it means stop: the kernel closes the other side when its process dies, however it
+//! dies. (A parent-death signal would follow the *thread* that forked, and asynchronous runtimes
+//! end threads.)
 //!
-//! The supervisor is single-purpose and has no runtime: blocking calls and two threads.
+//! The supervisor has this single purpose and no async runtime: blocking calls and two threads.
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};
@@ -31,110 +31,112 @@ use rustix::process::{
 use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
 use serde::{Deserialize, Serialize};
 
-/// The first argument of this executable when it is to supervise.
+/// The first argument that makes this executable a supervisor.
 pub const ARGUMENT: &str = "--supervise";
 
-/// The second argument when the program and its parent are named by arguments: PARENT SECONDS PROGRAM ARGUMENT….
-pub const BY_ARGUMENTS: &str = "--by-arguments";
+/// The second argument if the request is in the arguments: PARENT SECONDS PROGRAM ARGUMENT….
+pub const ARGUMENTS_MODE: &str = "--by-arguments";
 
-/// The descriptor of the first memory file in the program; the others follow.
+/// Descriptor of the program's first in-memory file; the others follow.
 const FIRST_FILE: i32 = 100;
 
-/// How often the descendants are counted.
+/// Interval at which the descendants are counted.
 const COUNT_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The longest that killed processes are waited for.
+/// How long to wait for killed processes to end.
 const REAP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The largest order.
-const MAX_ORDER: u32 = 64 << 20;
+/// Maximum bytes of a request.
+const MAX_REQUEST_BYTES: u32 = 64 << 20;
 
-/// What a program and all that it starts may use. Each process has the first three for itself.
+/// Resource limits of a program and its descendants. The first three apply to each process
+/// separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Bytes of address space.
+pub struct ResourceLimits {
+    /// Maximum address space, in bytes.
     pub memory: u64,
-    /// Seconds of processor time.
+    /// Maximum processor time, in seconds.
     pub cpu_seconds: u64,
-    /// Bytes of one file that it writes.
+    /// Maximum size of a file that it writes, in bytes.
     pub file_bytes: u64,
-    /// Processes at once, counted among its descendants.
+    /// Maximum number of descendants at a time.
     pub processes: usize,
 }
 
-/// What is to be run.
+/// A program to run and supervise.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Order {
+pub(super) struct ChildRequest {
     pub program: OsString,
     pub args: Vec<OsString>,
     pub env: Vec<(OsString, OsString)>,
     pub directory: PathBuf,
-    pub limits: Limits,
+    pub limits: ResourceLimits,
     pub is_offline: bool,
-    /// Contents that the program finds under [`file_path`].
+    /// Contents of in-memory files, which the program finds at [`file_path`].
     pub files: Vec<Vec<u8>>,
 }
 
-/// How it ended.
+/// How the program ended.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Report {
-    /// The program could not be started; the system's error number, if it gave one.
+pub(super) enum ChildReport {
+    /// The program could not be started; holds the system's error number, if there is one.
     NotStarted(Option<i32>),
     /// The program ended with this wait status.
     Ended(i32),
-    /// It was killed because it had more descendants than allowed.
+    /// The program was killed because it had more descendants than allowed.
     TooManyProcesses,
 }
 
-/// Where a program finds the memory file number `index` of its order.
+/// Returns the path at which a program finds its in-memory file number `index`.
 pub fn file_path(index: i32) -> String {
     format!("/proc/self/fd/{}", FIRST_FILE + index)
 }
 
-/// Supervises, if this process was called for that; its exit code then.
+/// Supervises a program if this process was called as a supervisor; returns the exit code then.
 ///
-/// To be called before anything else in `main`: nothing of the program itself may have started.
+/// Must be called first in `main`, before anything else has started.
 pub fn run_if_called() -> Option<ExitCode> {
     let mut arguments = std::env::args_os().skip(1);
     if arguments.next()? != ARGUMENT {
         return None;
     }
     let done = match arguments.next() {
-        Some(mode) if mode == BY_ARGUMENTS => by_arguments(arguments),
-        _ => by_socket(),
+        Some(mode) if mode == ARGUMENTS_MODE => serve_arguments(arguments),
+        _ => serve_socket(),
     };
     Some(done.unwrap_or(ExitCode::FAILURE))
 }
 
-/// Takes the order from standard input and writes the report there.
-fn by_socket() -> io::Result<ExitCode> {
+/// Reads the request from the socket at standard input, and writes the report to it.
+fn serve_socket() -> io::Result<ExitCode> {
     let mut socket = UnixStream::from(fcntl_dupfd_cloexec(io::stdin(), FIRST_FILE / 2)?);
     let mut length = [0; 4];
     socket.read_exact(&mut length)?;
-    let length = u32::from_le_bytes(length).min(MAX_ORDER);
+    let length = u32::from_le_bytes(length).min(MAX_REQUEST_BYTES);
     let mut text = Vec::new();
     socket
         .try_clone()?
         .take(length.into())
         .read_to_end(&mut text)?;
-    let order: Order = serde_json::from_slice(&text)?;
+    let request: ChildRequest = serde_json::from_slice(&text)?;
     drop(text);
-    // A user namespace can be left for only as long as this process has one thread.
-    if order.is_offline {
+    // A process with several threads cannot enter a user namespace, so this comes before the first
+    // thread.
+    if request.is_offline {
         leave_network();
     }
-    let mut watched = socket.try_clone()?;
-    // Nothing more is written there; the end of it is what is waited for.
-    let events = stopped_after(move || drop(watched.read(&mut [0])));
-    let report = supervise(order, events);
+    let mut stop_socket = socket.try_clone()?;
+    // The other side writes nothing more, so the read returns at end of file.
+    let events = events_with_stop(move || drop(stop_socket.read(&mut [0])));
+    let report = supervise(request, events);
     serde_json::to_writer(&mut socket, &report)?;
     socket.flush()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// For callers that start programs themselves and know only arguments: standard streams and environment are passed on,
-/// the exit code comes back.
-fn by_arguments(mut arguments: impl Iterator<Item = OsString>) -> io::Result<ExitCode> {
+/// Serves callers that start programs themselves and can only pass arguments. Passes on the
+/// standard streams and the environment, and returns the program's exit code.
+fn serve_arguments(mut arguments: impl Iterator<Item = OsString>) -> io::Result<ExitCode> {
     let mut number = || {
         arguments
             .next()
@@ -151,19 +153,19 @@ fn by_arguments(mut arguments: impl Iterator<Item = OsString>) -> io::Result<Exi
         .and_then(Pid::from_raw)
         .filter(|parent| getppid() == Some(*parent));
     let parent = parent.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
-    let lives = pidfd_open(parent, PidfdFlags::empty())?;
-    let events = stopped_after(move || {
+    let parent_fd = pidfd_open(parent, PidfdFlags::empty())?;
+    let events = events_with_stop(move || {
         let timeout = rustix::event::Timespec {
             tv_sec: seconds.try_into().unwrap_or(60),
             tv_nsec: 0,
         };
         let mut waited = [rustix::event::PollFd::new(
-            &lives,
+            &parent_fd,
             rustix::event::PollFlags::IN,
         )];
         let _ = rustix::event::poll(&mut waited, Some(&timeout));
     });
-    let limits = Limits {
+    let limits = ResourceLimits {
         memory: 8 << 30,
         cpu_seconds: seconds,
         file_bytes: 64 << 20,
@@ -174,11 +176,11 @@ fn by_arguments(mut arguments: impl Iterator<Item = OsString>) -> io::Result<Exi
         Ok(child) => watch(child, limits.processes, events),
         Err(error) => {
             eprint(&error);
-            Report::NotStarted(error.raw_os_error())
+            ChildReport::NotStarted(error.raw_os_error())
         }
     };
     Ok(match report {
-        Report::Ended(status) => {
+        ChildReport::Ended(status) => {
             let code = std::process::ExitStatus::from_raw(status).code();
             ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
         }
@@ -186,89 +188,95 @@ fn by_arguments(mut arguments: impl Iterator<Item = OsString>) -> io::Result<Exi
     })
 }
 
-/// A word for the caller, who shows it as the program's.
+/// Prints an error to stderr, which the caller shows as the program's.
 fn eprint(error: &io::Error) {
-    // There is nobody left to tell if this fails.
+    // There is no other place to report a failure.
     let _ = writeln!(io::stderr(), "{error}");
 }
 
 enum Event {
     /// The program has ended.
     Ended(io::Result<std::process::ExitStatus>),
-    /// Nothing is wanted of it any more.
+    /// The program must be stopped.
     Stop,
 }
 
-/// Where events are sent, and where they arrive.
+/// The two ends of the channel of events.
 type Events = (Sender<Event>, Receiver<Event>);
 
-/// Events, with the stop among them once `wait` returns.
-fn stopped_after(wait: impl FnOnce() + Send + 'static) -> Events {
-    let (events, happened) = mpsc::channel();
-    let stop = events.clone();
+/// Creates the channel of events. Sends [`Event::Stop`] when `wait` returns.
+fn events_with_stop(wait: impl FnOnce() + Send + 'static) -> Events {
+    let (sender, receiver) = mpsc::channel();
+    let stop = sender.clone();
     std::thread::spawn(move || {
         wait();
         stop.send(Event::Stop)
     });
-    (events, happened)
+    (sender, receiver)
 }
 
-fn supervise(order: Order, events: Events) -> Report {
+fn supervise(request: ChildRequest, events: Events) -> ChildReport {
     let started = (|| {
-        let _files = open_files(&order.files)?;
-        confine(&order.limits)?;
-        Command::new(&order.program)
-            .args(&order.args)
+        let _files = open_files(&request.files)?;
+        confine(&request.limits)?;
+        Command::new(&request.program)
+            .args(&request.args)
             .env_clear()
-            .envs(order.env.iter().map(|(name, value)| (name, value)))
-            .current_dir(&order.directory)
+            .envs(request.env.iter().map(|(name, value)| (name, value)))
+            .current_dir(&request.directory)
             .stdin(Stdio::null())
             .spawn()
     })();
     match started {
         Ok(child) => {
-            // The program has the pipes; they end with it.
+            // Only the program keeps the pipes open, so they close when it ends.
             close_outputs();
-            watch(child, order.limits.processes, events)
+            watch(child, request.limits.processes, events)
         }
-        Err(error) => Report::NotStarted(error.raw_os_error()),
+        Err(error) => ChildReport::NotStarted(error.raw_os_error()),
     }
 }
 
-/// Waits until the program has ended, by itself or killed, then leaves no process behind.
-fn watch(mut child: std::process::Child, most: usize, (events, happened): Events) -> Report {
-    std::thread::spawn(move || events.send(Event::Ended(child.wait())));
-    let mut is_crowded = false;
+/// Waits until the program has ended, by itself or because it was killed, then kills all remaining
+/// descendants.
+fn watch(
+    mut child: std::process::Child,
+    max_processes: usize,
+    (sender, receiver): Events,
+) -> ChildReport {
+    std::thread::spawn(move || sender.send(Event::Ended(child.wait())));
+    let mut has_too_many = false;
     let status = loop {
-        match happened.recv_timeout(COUNT_INTERVAL) {
+        match receiver.recv_timeout(COUNT_INTERVAL) {
             Ok(Event::Ended(ended)) => break ended.map_or(1, |status| status.into_raw()),
             Ok(Event::Stop) => kill_descendants(),
             Err(RecvTimeoutError::Timeout) => {
-                is_crowded |= descendants().len() > most;
-                if is_crowded {
+                has_too_many |= descendants().len() > max_processes;
+                if has_too_many {
                     kill_descendants();
                 }
             }
             Err(RecvTimeoutError::Disconnected) => break 1,
         }
     };
-    sweep();
-    if is_crowded {
-        Report::TooManyProcesses
+    reap_descendants();
+    if has_too_many {
+        ChildReport::TooManyProcesses
     } else {
-        Report::Ended(status)
+        ChildReport::Ended(status)
     }
 }
 
 fn kill_descendants() {
     for pid in descendants() {
-        // What has ended already is what is wanted.
+        // Fails only if the process has already ended.
         let _ = kill_process(pid, Signal::KILL);
     }
 }
 
-/// Kills and reaps until there is no child left: what loses its parent becomes ours.
-fn sweep() {
+/// Kills and reaps until no child is left, at most for [`REAP_TIMEOUT`]. Orphaned descendants
+/// become children of this process.
+fn reap_descendants() {
     let start = Instant::now();
     while start.elapsed() < REAP_TIMEOUT {
         match wait(WaitOptions::NOHANG) {
@@ -282,7 +290,7 @@ fn sweep() {
     }
 }
 
-/// All processes below this one.
+/// Returns all descendants of this process.
 fn descendants() -> Vec<Pid> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
@@ -304,7 +312,8 @@ fn descendants() -> Vec<Pid> {
     found
 }
 
-/// The fourth field of `/proc/PID/stat`; the second is in parentheses and may hold anything.
+/// Returns the parent's id: the fourth field of `/proc/PID/stat`. The second field is in
+/// parentheses and may contain anything.
 fn parent_of(pid: i32) -> Option<i32> {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat);
@@ -316,7 +325,7 @@ fn parent_of(pid: i32) -> Option<i32> {
         .ok()
 }
 
-/// Memory files at the descriptors that [`file_path`] names, open in the program, too.
+/// Opens in-memory files at the descriptors that [`file_path`] names. The program inherits them.
 fn open_files(contents: &[Vec<u8>]) -> io::Result<Vec<OwnedFd>> {
     let mut files = Vec::new();
     for (index, content) in contents.iter().enumerate() {
@@ -336,8 +345,8 @@ fn open_files(contents: &[Vec<u8>]) -> io::Result<Vec<OwnedFd>> {
     Ok(files)
 }
 
-/// Enters a network namespace without connections; as somebody who may not, by way of a user namespace. Where neither
-/// is allowed, the network stays.
+/// Enters a network namespace without connections; without the privilege for that, through a user
+/// namespace. If neither is allowed, the network stays available.
 #[expect(
     deprecated,
     reason = "its replacement is unsafe for flags that are not used here"
@@ -351,33 +360,35 @@ fn leave_network() {
     if unshare(UnshareFlags::NEWNET).is_err()
         && unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNET).is_ok()
     {
-        // Without them the ids are unknown inside, which the program may not like.
+        // Without these mappings the program would see unknown user and group ids, which may
+        // confuse it.
         let _ = std::fs::write("/proc/self/setgroups", "deny");
         let _ = std::fs::write("/proc/self/uid_map", format!("{user} {user} 1"));
         let _ = std::fs::write("/proc/self/gid_map", format!("{group} {group} 1"));
     }
 }
 
-/// Limits this process and all that it starts; none of it can be undone.
-fn confine(limits: &Limits) -> io::Result<()> {
-    let at_most = |resource: Resource, most: u64| {
+/// Limits this process and everything that it starts. This cannot be undone.
+fn confine(limits: &ResourceLimits) -> io::Result<()> {
+    let set_limit = |resource: Resource, value: u64| {
         let limit = Rlimit {
-            current: Some(most),
-            maximum: Some(most),
+            current: Some(value),
+            maximum: Some(value),
         };
-        // A limit of the system below ours stays.
+        // A lower limit of the system stays in force.
         match rustix::process::getrlimit(resource).maximum {
-            Some(hard) if hard < most => Ok(()),
+            Some(hard) if hard < value => Ok(()),
             _ => setrlimit(resource, limit),
         }
     };
-    at_most(Resource::As, limits.memory)?;
-    at_most(Resource::Cpu, limits.cpu_seconds)?;
-    at_most(Resource::Fsize, limits.file_bytes)?;
-    at_most(Resource::Core, 0)?;
+    set_limit(Resource::As, limits.memory)?;
+    set_limit(Resource::Cpu, limits.cpu_seconds)?;
+    set_limit(Resource::Fsize, limits.file_bytes)?;
+    set_limit(Resource::Core, 0)?;
     set_child_subreaper(Pid::from_raw(1))?;
     set_no_new_privs(true)?;
-    // For root: no power over the daemon, which keeps its own.
+    // Matters for root: the program gets no power over the daemon, which keeps its own
+    // capabilities.
     let none = CapabilitySet::empty();
     set_capabilities(
         None,
@@ -390,7 +401,8 @@ fn confine(limits: &Limits) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives standard output and error up, so that their readers see the end when the program and its descendants end.
+/// Closes standard output and error, so that their readers see the end when the program and its
+/// descendants have ended.
 fn close_outputs() {
     if let Ok(null) = std::fs::File::options().write(true).open("/dev/null") {
         let _ = rustix::stdio::dup2_stdout(&null);

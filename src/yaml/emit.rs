@@ -82,7 +82,7 @@ pub fn emit_into(out: &mut String, value: &Value) -> Result<(), EmitError> {
 /// Sorts keys in natural order: digits compare as numbers, letters come after everything else.
 ///
 /// The comparison is not transitive, so the result depends on the sorting algorithm, and the
-/// standard library's sort may even panic. Runs of [`INSERTION_RUN`] keys are sorted by insertion,
+/// standard library's sort may even panic. Runs of `INSERTION_RUN` keys are sorted by insertion,
 /// then merged.
 pub fn sort_keys(keys: &mut [&str]) {
     keys.sort_unstable();

@@ -3,8 +3,8 @@
 use nuon_runner::dev::server::build_plan;
 use nuon_runner::dev::store::Job;
 use nuon_runner::dev::{ControlPlane, Generation, NewJob};
-use nuon_runner::registry::format::{self, Content, Kind};
-use nuon_runner::registry::{Address, Channel, Credential, Remote, Repository, Version};
+use nuon_runner::registry::format::{self, ArtifactFormat, Content};
+use nuon_runner::registry::{Address, Credential, Remote, Repository, Scheme, Version};
 use serde_json::{Value, json};
 
 use crate::daemon::{Daemon, PATIENCE, Setup, assert_contract, control_plane};
@@ -77,7 +77,7 @@ pub fn repository(address: &str) -> Repository {
             Address::parse(address).unwrap(),
             credential,
             connections,
-            Channel::Plain,
+            Scheme::Http,
         )
         .unwrap(),
     ))
@@ -100,7 +100,7 @@ async fn an_inline_manifest_is_sorted_packed_and_pushed_and_the_same_job_gives_t
     let artifact = format::pull(&repository(&address), &Version::tag("one").unwrap())
         .await
         .unwrap();
-    assert_eq!(artifact.kind, Kind::Kustomizer);
+    assert_eq!(artifact.format, ArtifactFormat::Kustomizer);
     assert!(matches!(&artifact.content, Content::Text(text) if text == SORTED.as_bytes()));
     assert_eq!(artifact.annotations["nuon.co/label.component"], "web");
     assert_eq!(outputs(&first)["digest"], artifact.digest.as_str());
@@ -389,7 +389,7 @@ async fn the_archive_layout_is_written_on_request_and_read_back() {
     let artifact = format::pull(&from, &Version::tag("t").unwrap())
         .await
         .unwrap();
-    assert_eq!(artifact.kind, Kind::Archive);
+    assert_eq!(artifact.format, ArtifactFormat::Archive);
     assert!(matches!(&artifact.content, Content::Text(text) if text == SORTED.as_bytes()));
     bench.end().await;
 }

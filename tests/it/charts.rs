@@ -250,7 +250,8 @@ fn charts_learn_nothing_of_the_machine_and_reach_nobody() {
             overlay("").replace("releaseName: r", &format!("nameTemplate: '{template}'"));
         let output = render_chart(&kustomization, &[]);
         assert!(
-            text(&output.stderr).contains("is not allowed: it tells of the machine"),
+            text(&output.stderr)
+                .contains("is not allowed: it reveals data of the rendering machine"),
             "{}",
             text(&output.stderr)
         );
@@ -268,7 +269,7 @@ fn charts_learn_nothing_of_the_machine_and_reach_nobody() {
             );
             assert!(output.status.success(), "{}", text(&output.stderr));
             assert!(
-                text(&output.stderr).contains("values are not checked by it"),
+                text(&output.stderr).contains("values are not validated against it"),
                 "{}",
                 text(&output.stderr)
             );

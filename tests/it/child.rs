@@ -4,25 +4,27 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nuon_runner::base::stop::{Stop, StopCause};
-use nuon_runner::workspace::child::{Child, ChildError, Ended, Limits, OUTPUT_LIMIT, Overflow};
+use nuon_runner::workspace::child::{
+    ChildCommand, ChildError, ChildOutput, OUTPUT_LIMIT, Overflow, ResourceLimits,
+};
 
 use crate::daemon::eventually;
 use crate::parts::supervisor;
 
-const LIMITS: Limits = Limits {
+const LIMITS: ResourceLimits = ResourceLimits {
     memory: 1 << 30,
     cpu_seconds: 60,
     file_bytes: 1 << 20,
     processes: 20,
 };
 
-fn sh(script: &str) -> Child {
-    Child {
+fn sh(script: &str) -> ChildCommand {
+    ChildCommand {
         program: "/bin/sh".into(),
         args: vec!["-c".into(), script.into()],
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         directory: "/".into(),
-        keep: OUTPUT_LIMIT,
+        max_output: OUTPUT_LIMIT,
         overflow: Overflow::Discard,
         limits: LIMITS,
         is_offline: false,
@@ -31,7 +33,7 @@ fn sh(script: &str) -> Child {
     }
 }
 
-async fn run(child: Child) -> Ended {
+async fn run(child: ChildCommand) -> ChildOutput {
     child.run(&Stop::default()).await.unwrap()
 }
 
@@ -66,7 +68,7 @@ async fn all_are_started(pids: &Path) -> Vec<String> {
 async fn a_child_sees_only_the_environment_and_the_files_it_is_given() {
     let script = "env; cat /proc/self/fd/100; grep -E 'NoNewPrivs|CapEff|CapPrm' \
                   /proc/self/status; ulimit -c; exit 3";
-    let ended = run(Child {
+    let ended = run(ChildCommand {
         files: vec![b"in memory\n".to_vec()],
         ..sh(script)
     })
@@ -95,7 +97,7 @@ async fn a_child_sees_only_the_environment_and_the_files_it_is_given() {
 
 #[tokio::test]
 async fn a_program_that_cannot_be_started_is_named() {
-    let child = Child {
+    let child = ChildCommand {
         program: "no-such-program".into(),
         ..sh("")
     };
@@ -231,9 +233,9 @@ async fn memory_files_time_and_processes_are_limited() {
                         /tmp/nuon-runner-test-$$; rm -f \
                         /tmp/nuon-runner-test-$$"))
     .await;
-    assert_eq!(ended.limit(), Some("the size of a file"), "{ended:?}");
-    let busy = Child {
-        limits: Limits {
+    assert_eq!(ended.limit(), Some("file size"), "{ended:?}");
+    let busy = ChildCommand {
+        limits: ResourceLimits {
             cpu_seconds: 1,
             ..LIMITS
         },
@@ -258,8 +260,8 @@ async fn memory_files_time_and_processes_are_limited() {
 
 #[tokio::test]
 async fn a_child_that_prints_without_end_is_stopped() {
-    let child = Child {
-        keep: 1000,
+    let child = ChildCommand {
+        max_output: 1000,
         overflow: Overflow::Stop,
         ..sh("yes")
     };
@@ -268,8 +270,8 @@ async fn a_child_that_prints_without_end_is_stopped() {
         matches!(error, ChildError::TooMuchOutput { limit: 1000, .. }),
         "{error}"
     );
-    let ended = run(Child {
-        keep: 1000,
+    let ended = run(ChildCommand {
+        max_output: 1000,
         ..sh("yes | head -c 100000")
     })
     .await;
@@ -281,7 +283,7 @@ async fn a_child_that_is_offline_reaches_nobody() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let script = format!("(: < /dev/tcp/127.0.0.1/{port}) && echo reached; id -u; true");
-    let child = |is_offline| Child {
+    let child = |is_offline| ChildCommand {
         program: "/bin/bash".into(),
         args: vec!["-c".into(), script.clone().into()],
         is_offline,

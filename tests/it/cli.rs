@@ -140,7 +140,7 @@ fn cluster_commands_tell_wrong_arguments_first_and_then_that_there_is_no_cluster
         (&["rollback"], "no component is given"),
         (
             &["apply", "-f", "a", "--deploy-prune-percent", "101"],
-            "up to 100",
+            "from 0 to 100",
         ),
         (
             &[

@@ -12,8 +12,8 @@ use nuon_runner::base::stop::Stop;
 use nuon_runner::cluster::client::connect::{Network, connect};
 use nuon_runner::plan::DeployPlan;
 use nuon_runner::registry::Address;
-use nuon_runner::registry::remote::Connections;
-use nuon_runner::workspace::git::{Location, Policy, Source};
+use nuon_runner::registry::remote::RegistryClients;
+use nuon_runner::workspace::git::{GitRevision, Location, Policy};
 use serde_json::json;
 
 use crate::parts::{supervisor, testbed};
@@ -232,7 +232,7 @@ async fn plans_reach_neither_this_machine_nor_its_metadata() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let canary = Canary::new();
     let builder = || Ok::<_, reqwest::Error>(reqwest::Client::builder().no_proxy());
-    let connections = Connections::new(builder, &SsrfGuard::default()).unwrap();
+    let connections = RegistryClients::new(builder, &SsrfGuard::default()).unwrap();
     let policy = Policy {
         supervisor: supervisor(),
         ..Policy::default()
@@ -246,7 +246,7 @@ async fn plans_reach_neither_this_machine_nor_its_metadata() {
         // Names are judged when they are resolved.
         stop.run(clock.timeout(
             std::time::Duration::from_secs(2),
-            nuon_runner::cluster::client::discovery::Served::ask(&api),
+            nuon_runner::cluster::client::discovery::ServedKinds::discover(&api),
         ))
         .await;
         Ok::<_, nuon_runner::cluster::client::ConnectError>(())
@@ -281,7 +281,7 @@ async fn plans_reach_neither_this_machine_nor_its_metadata() {
             "a proxy at {host}"
         );
         if let Ok(address) = Address::parse(&format!("{here}/a")) {
-            let refused = connections.channel(&address, &[]).await;
+            let refused = connections.scheme(&address, &[]).await;
             assert!(refused.is_err(), "a registry at {host}");
         }
         for url in [format!("https://{here}/a"), format!("ssh://git@{here}/a")] {
@@ -289,7 +289,7 @@ async fn plans_reach_neither_this_machine_nor_its_metadata() {
                 continue;
             };
             let tree = tempfile::tempdir().unwrap();
-            let source = Source {
+            let source = GitRevision {
                 location,
                 reach: Reach::Source,
                 reference: "main".into(),

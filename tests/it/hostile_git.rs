@@ -7,7 +7,7 @@ use std::process::Command;
 use nuon_runner::base::guard::Reach;
 use nuon_runner::base::secret::Redactor;
 use nuon_runner::base::stop::Stop;
-use nuon_runner::workspace::git::{GitError, Location, Policy, Source};
+use nuon_runner::workspace::git::{GitError, GitRevision, Location, Policy};
 
 use crate::parts::git::GitServer;
 use crate::parts::git_policy;
@@ -103,7 +103,7 @@ impl Trap {
         let tree = top.path().join("source");
         std::fs::create_dir(&tree).unwrap();
         let location = Location::parse(&self.server.url(), policy).unwrap();
-        let source = Source {
+        let source = GitRevision {
             location,
             reach: Reach::Source,
             reference: reference.into(),
@@ -667,7 +667,7 @@ async fn redirects_are_not_followed_and_hosts_inside_are_not_asked() {
     let fetch = async |url: &str, policy: &Policy, reach| {
         let tree = tempfile::tempdir().unwrap();
         let location = Location::parse(url, policy).unwrap();
-        let source = Source {
+        let source = GitRevision {
             location,
             reach,
             reference: "main".into(),

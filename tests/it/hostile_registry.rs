@@ -8,10 +8,10 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, Response};
 use nuon_runner::base::guard::SsrfGuard;
-use nuon_runner::registry::layout::Layout;
-use nuon_runner::registry::remote::Connections;
+use nuon_runner::registry::layout::ImageLayout;
+use nuon_runner::registry::remote::RegistryClients;
 use nuon_runner::registry::{
-    Address, Channel, Credential, RegistryError, Remote, Repository, Version, copy,
+    Address, Credential, RegistryError, Remote, Repository, Scheme, Version, copy,
 };
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -75,7 +75,7 @@ async fn serve(
 /// A repository that a plan names, where the control plane is on this machine.
 fn repository(host: &str) -> Repository {
     let builder = || Ok::<_, reqwest::Error>(reqwest::Client::builder().no_proxy());
-    let connections = Connections::new(builder, &SsrfGuard::default().with_loopback()).unwrap();
+    let connections = RegistryClients::new(builder, &SsrfGuard::default().with_loopback()).unwrap();
     let credential = Credential::Password {
         username: "u".into(),
         password: "marked-password".into(),
@@ -83,7 +83,7 @@ fn repository(host: &str) -> Repository {
     };
     let address = Address::parse(&format!("{host}/a")).unwrap();
     Repository::Remote(Box::new(
-        Remote::new(address, credential, connections, Channel::Plain).unwrap(),
+        Remote::new(address, credential, connections, Scheme::Http).unwrap(),
     ))
 }
 
@@ -108,7 +108,7 @@ async fn a_password_goes_to_no_token_service_on_another_private_host() {
                 .await
                 .unwrap_err();
             assert!(
-                matches!(error, RegistryError::Misled { .. }),
+                matches!(error, RegistryError::UntrustedRedirect { .. }),
                 "{challenge}: {error}"
             );
             assert!(
@@ -155,7 +155,7 @@ async fn an_index_that_names_one_document_a_thousand_times_is_refused_or_copied_
         ]);
         let (registry, asked) = serve(pages, "").await;
         let target = tempfile::tempdir().unwrap();
-        let to = Repository::Layout(Layout::new(target.path()));
+        let to = Repository::Layout(ImageLayout::new(target.path()));
         let copied = copy::copy(
             &repository(&registry),
             &Version::tag("latest").unwrap(),

@@ -13,8 +13,10 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use nuon_runner::base::clock::Clock;
 use nuon_runner::base::stop::Stop;
 use nuon_runner::cluster::client::Api;
-use nuon_runner::cluster::client::connect::{ConnectError, Network, by_service_account, connect};
-use nuon_runner::cluster::client::discovery::Served;
+use nuon_runner::cluster::client::connect::{
+    ConnectError, Network, connect, connect_by_service_account,
+};
+use nuon_runner::cluster::client::discovery::ServedKinds;
 use nuon_runner::cluster::client::identity::Machine;
 use nuon_runner::plan::DeployPlan;
 use serde_json::{Value, json};
@@ -122,7 +124,7 @@ impl Clouds {
         let endpoints = endpoints.iter().map(|host| (*host).to_owned()).collect();
         let network = Network::new(None, "", None, machine)
             .guarded(loopback())
-            .trusting(Vec::new(), endpoints);
+            .with_trusted_hosts(Vec::new(), endpoints);
         connect(
             plan.manifest.cluster.as_ref(),
             &network,
@@ -280,7 +282,11 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
 }
 
 async fn works(api: &Api) {
-    Served::ask(api).await.unwrap().config_maps().unwrap();
+    ServedKinds::discover(api)
+        .await
+        .unwrap()
+        .config_maps()
+        .unwrap();
 }
 
 /// The presigned URL in the token that the API server was given last.
@@ -621,7 +627,7 @@ async fn the_plans_certificate_counts() {
         .await
         .unwrap();
     // The real API server knows nothing of the fake's token, and says so over a connection that is trusted.
-    let refused = Served::ask(&api).await.err().unwrap();
+    let refused = ServedKinds::discover(&api).await.err().unwrap();
     assert!(refused.is_forbidden(), "{refused}");
 }
 
@@ -656,11 +662,11 @@ subjects: [{{kind: ServiceAccount, name: runner, namespace: {}}}]}}
     write("ca.crt", &std::fs::read(testbed().authority()).unwrap());
     let server = format!("https://{}", testbed().apiserver());
     let (network, clock, stop) = (Network::default(), Clock::system(), Stop::default());
-    let api = by_service_account(server.clone(), account.path(), &network, &clock, &stop)
+    let api = connect_by_service_account(server.clone(), account.path(), &network, &clock, &stop)
         .await
         .unwrap();
     assert_eq!(api.namespace(), bench.namespace);
-    let served = Served::ask(&api).await.unwrap();
+    let served = ServedKinds::discover(&api).await.unwrap();
     let maps = &served.config_maps().unwrap().api;
     assert!(
         api.get(maps, api.namespace(), "kube-root-ca.crt")
@@ -675,7 +681,7 @@ subjects: [{{kind: ServiceAccount, name: runner, namespace: {}}}]}}
     assert!(refused.is_forbidden(), "{refused}");
 
     std::fs::remove_file(account.path().join("token")).unwrap();
-    let refused = by_service_account(server, account.path(), &network, &clock, &stop)
+    let refused = connect_by_service_account(server, account.path(), &network, &clock, &stop)
         .await
         .err()
         .unwrap()

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use nuon_runner::base::guard::{Allowed, SsrfGuard};
-use nuon_runner::registry::remote::Connections;
+use nuon_runner::registry::remote::RegistryClients;
 use nuon_runner::workspace::child::Supervisor;
 use nuon_runner::workspace::git::Policy;
 use serde_json::{Value, json};
@@ -41,13 +41,13 @@ pub fn git_policy() -> Policy {
 }
 
 /// Connections to registries of this machine.
-pub fn connections() -> Connections {
+pub fn connections() -> RegistryClients {
     let builder = || {
         Ok::<_, reqwest::Error>(
             reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()),
         )
     };
-    Connections::new(builder, &loopback()).unwrap()
+    RegistryClients::new(builder, &loopback()).unwrap()
 }
 
 /// Addresses of what `tests/testbed/up` has started.

@@ -5,7 +5,7 @@ use std::path::Path;
 use nuon_runner::base::guard::Reach;
 use nuon_runner::base::secret::Redactor;
 use nuon_runner::base::stop::Stop;
-use nuon_runner::workspace::git::{Checkout, GitError, Location, Policy, Source};
+use nuon_runner::workspace::git::{Checkout, GitError, GitRevision, Location, Policy};
 
 use crate::parts::git::GitServer;
 use crate::parts::git_policy;
@@ -18,7 +18,7 @@ async fn fetch(
     tree: &Path,
 ) -> Result<Checkout, GitError> {
     let location = Location::parse(url, policy).unwrap();
-    let source = Source {
+    let source = GitRevision {
         location,
         reach: Reach::Source,
         reference: "main".into(),

@@ -1,5 +1,5 @@
-//! Sends requests to the API server: each with a time limit, again after temporary faults, never
-//! past the job's stop.
+//! Sends requests to the API server. Each attempt has a timeout, temporary failures are retried,
+//! and the job's stop ends everything.
 #![expect(
     clippy::indexing_slicing,
     reason = "a member or item that a JSON value lacks reads as null"
@@ -17,7 +17,7 @@ use kube::api::{
 };
 use kube::core::Request;
 use kube::core::discovery::ApiResource;
-use refusal::{delay, explain, stopped, unreachable, unreadable, without_values};
+use refusal::{classify, requested_delay, stopped, unreachable, unreadable, without_secret_values};
 use serde_json::{Value, json};
 
 use crate::base::backoff::Backoff;
@@ -27,68 +27,68 @@ use crate::cluster::client::ClusterError;
 use crate::cluster::client::identity::Tokens;
 use crate::manifest::Object;
 
-/// The longest that one attempt may take.
-const ATTEMPT: Duration = Duration::from_secs(30);
+/// Timeout of one attempt.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest that a log is waited for: it comes from a node, which may be away.
-const LOG_PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout for a log. The kubelet serves it, and its node may be down.
+const LOG_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The most bytes of a log.
-const LONGEST_LOG: i64 = 64 << 10;
+/// Maximum size of a log, in bytes.
+const MAX_LOG_BYTES: i64 = 64 << 10;
 
-/// A version that no object ever has: what is applied in it can only be made.
+/// A `resourceVersion` that no object has, so that an apply with it can only create.
 pub(crate) const NEW: &str = "1";
 
-/// How often a request is tried of a cluster that has not answered yet: for half a minute.
-const FIRST_TRIES: usize = 6;
+/// Maximum attempts for a cluster that has not responded yet: about half a minute.
+const MAX_FIRST_ATTEMPTS: usize = 6;
 
-/// How often a request is tried of a cluster that has answered: for two and a half minutes, in which a control plane
-/// comes back that is being upgraded.
-const TRIES: usize = 10;
+/// Maximum attempts for a cluster that has responded before: about two and a half minutes, enough
+/// for an upgrade of its control plane.
+const MAX_ATTEMPTS: usize = 10;
 
-/// How often a request is tried that the server itself fails at.
-const TRIES_OF_500: usize = 4;
+/// Maximum attempts for a request that the server answers with status 500.
+const MAX_ATTEMPTS_ON_500: usize = 4;
 
-/// Objects of one page of a list.
+/// Objects per page of a list.
 pub(crate) const PAGE: u32 = 500;
 
-/// Pages of one list; more is no answer, it is a flood.
+/// Maximum pages of a list, against a server that never ends it.
 const MAX_PAGES: usize = 1000;
 
-/// The most bytes of a list that is read whole.
+/// Maximum size of a whole list, in bytes.
 const MAX_LIST: usize = 48 << 20;
 
-/// Whether a write is real.
+/// Whether a write is persisted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Write {
-    /// It happens.
+pub enum WriteMode {
+    /// The write is persisted.
     Real,
-    /// The server says what would happen.
+    /// The server returns the result without persisting it.
     DryRun,
 }
 
-/// Whether an apply takes fields from other managers.
+/// Whether an apply takes fields from other field managers (`force`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Force {
-    /// It does.
+    /// Fields become ours.
     Yes,
-    /// The object is refused if others own what would change.
+    /// The apply is refused if another manager owns a field that would change.
     No,
 }
 
-/// Which objects of a kind: selectors of labels and of fields, empty for all.
+/// Selectors and page size of a list. Empty selectors match everything.
 #[derive(Clone, Copy)]
 pub struct Select<'a> {
-    /// By labels.
+    /// Label selector.
     pub labels: &'a str,
-    /// By fields.
+    /// Field selector.
     pub fields: &'a str,
-    /// The most of one page.
+    /// Maximum objects per page.
     pub limit: u32,
 }
 
 impl<'a> Select<'a> {
-    /// All that have these labels.
+    /// Selects by labels, with the default page size.
     pub fn labels(labels: &'a str) -> Self {
         Self {
             labels,
@@ -97,7 +97,7 @@ impl<'a> Select<'a> {
         }
     }
 
-    /// All that have these fields.
+    /// Selects by fields, with the default page size.
     pub fn fields(fields: &'a str) -> Self {
         Self {
             labels: "",
@@ -109,32 +109,32 @@ impl<'a> Select<'a> {
 
 /// One page of a list.
 pub struct Page {
-    /// Its objects.
+    /// Objects of this page, each with `apiVersion` and `kind`.
     pub objects: Vec<Object>,
-    /// What asks for the next one, if there is one.
-    pub next: Option<String>,
-    /// How many objects are to come, if the server says.
+    /// Continue token of the next page; none on the last page.
+    pub continue_token: Option<String>,
+    /// Number of objects on later pages, if the server reports it.
     pub remaining: Option<u64>,
-    /// The state of the cluster that the list shows.
-    pub version: String,
-    /// How long its text was.
+    /// `resourceVersion` of the list.
+    pub resource_version: String,
+    /// Size of the response body.
     pub bytes: usize,
 }
 
-/// An API server. Cheap to clone.
+/// Client of one API server. Cheap to clone.
 #[derive(Clone)]
 pub struct Api {
     pub(super) client: kube::Client,
-    /// What makes the tokens of its requests, if they are made here.
+    /// Source of bearer tokens from a cloud identity; none if kube authenticates.
     tokens: Option<Arc<Tokens>>,
-    /// Whether it has answered yet.
+    /// True once the server has answered a request.
     is_reached: Arc<AtomicBool>,
     pub(crate) clock: Clock,
     pub(crate) stop: Stop,
 }
 
 impl Api {
-    /// The namespace that the connection names, or `default`.
+    /// Returns the connection's default namespace.
     pub fn namespace(&self) -> &str {
         self.client.default_namespace()
     }
@@ -154,8 +154,8 @@ impl Api {
         }
     }
 
-    /// The same without the stop, for what is still to be written down after one; that is not tried for longer than
-    /// the first request.
+    /// Returns a copy that ignores the stop, for records that must be written after one. It retries
+    /// only as long as for a cluster that has not responded yet.
     pub(crate) fn to_the_end(&self) -> Self {
         Self {
             stop: Stop::default(),
@@ -164,10 +164,10 @@ impl Api {
         }
     }
 
-    /// Reads an object; none if it is not there.
+    /// Reads an object; none if it does not exist.
     ///
     /// # Errors
-    /// [`ClusterError`], as for every request.
+    /// Fails if the request fails for another reason than "not found".
     pub async fn get(
         &self,
         resource: &ApiResource,
@@ -186,10 +186,12 @@ impl Api {
         }
     }
 
-    /// Reads all objects of a kind with a label, in a namespace or, if it is empty, in all.
+    /// Lists the objects of a kind that match a label selector. An empty namespace means all
+    /// namespaces.
     ///
     /// # Errors
-    /// [`ClusterError`].
+    /// Fails if a page cannot be read, or with [`ClusterError::TooLarge`] if the list has too many
+    /// pages or bytes.
     pub async fn list(
         &self,
         resource: &ApiResource,
@@ -204,7 +206,7 @@ impl Api {
                 .page(resource, namespace, &Select::labels(labels), next)
                 .await?;
             objects.extend(page.objects);
-            next = page.next;
+            next = page.continue_token;
             bytes += page.bytes;
             if next.is_none() {
                 return Ok(objects);
@@ -220,16 +222,17 @@ impl Api {
         })
     }
 
-    /// Reads one page of the objects of a kind, in a namespace or, if it is empty, in all.
+    /// Reads one page of a list. An empty namespace means all namespaces. Too large a page is read
+    /// again with a tenth of the limit.
     ///
     /// # Errors
-    /// [`ClusterError`]; [`ClusterError::is_expired`] if the list must be begun anew.
+    /// Fails if the request fails; [`ClusterError::is_expired`] if the list must be restarted.
     pub async fn page(
         &self,
         resource: &ApiResource,
         namespace: &str,
         select: &Select<'_>,
-        after: Option<String>,
+        continue_token: Option<String>,
     ) -> Result<Page, ClusterError> {
         let place = if namespace.is_empty() {
             "all namespaces"
@@ -242,7 +245,7 @@ impl Api {
         let (mut page, bytes) = loop {
             let params = ListParams {
                 limit: Some(limit),
-                continue_token: after.clone(),
+                continue_token: continue_token.clone(),
                 label_selector: selector(select.labels),
                 field_selector: selector(select.fields),
                 ..ListParams::default()
@@ -251,7 +254,7 @@ impl Api {
                 .send_sized(&action, self.path(resource, namespace).list(&params))
                 .await
             {
-                // Large objects come in smaller pages.
+                // Large objects need smaller pages.
                 Err(ClusterError::TooLarge { .. }) if limit > 1 => limit = (limit / 10).max(1),
                 page => break page?,
             }
@@ -265,7 +268,7 @@ impl Api {
             .into_iter()
             .map(|item| match item {
                 Value::Object(mut item) => {
-                    // Items of a list do not say what they are.
+                    // Items of a list have no `apiVersion` and `kind`.
                     item.entry("apiVersion")
                         .or_insert_with(|| resource.api_version.clone().into());
                     item.entry("kind")
@@ -277,12 +280,12 @@ impl Api {
         let metadata = &page["metadata"];
         Ok(Page {
             objects: items.collect::<Result<_, _>>()?,
-            next: metadata["continue"]
+            continue_token: metadata["continue"]
                 .as_str()
                 .filter(|token| !token.is_empty())
                 .map(str::to_owned),
             remaining: metadata["remainingItemCount"].as_u64(),
-            version: metadata["resourceVersion"]
+            resource_version: metadata["resourceVersion"]
                 .as_str()
                 .unwrap_or_default()
                 .to_owned(),
@@ -290,26 +293,26 @@ impl Api {
         })
     }
 
-    /// Applies an object server-side; what it is then, or would be. A `resourceVersion` in it means: only if
-    /// the object is still in that version.
+    /// Applies an object server-side and returns the result. With a `resourceVersion` in the
+    /// object, the apply succeeds only if the object still has that version.
     ///
     /// # Errors
-    /// [`ClusterError`]; [`ClusterError::is_conflict`] if it is in another version.
+    /// Fails if the request fails; [`ClusterError::is_conflict`] if the object has another version.
     pub async fn apply(
         &self,
         resource: &ApiResource,
         object: &Object,
         manager: &str,
-        write: Write,
+        write: WriteMode,
         force: Force,
     ) -> Result<Object, ClusterError> {
         let mut params = PatchParams::apply(manager);
         params.force = force == Force::Yes;
-        params.dry_run = write == Write::DryRun;
+        params.dry_run = write == WriteMode::DryRun;
         params.field_validation = Some(ValidationDirective::Strict);
         let action = format!(
             "{} {}",
-            if write == Write::DryRun {
+            if write == WriteMode::DryRun {
                 "dry-run"
             } else {
                 "apply"
@@ -321,27 +324,28 @@ impl Api {
             &params,
             &Patch::Apply(&object.0),
         );
-        self.written(&action, request, object).await
+        self.send_write(&action, request, object).await
     }
 
-    /// Changes who owns which fields of an object, if it is still in the version that was read; the object then.
+    /// Replaces the `managedFields` of an object, if it still has the version that was read, and
+    /// returns the result.
     ///
     /// # Errors
-    /// [`ClusterError`]; [`ClusterError::is_conflict`] if it is in another version.
-    pub async fn set_owners(
+    /// Fails if the request fails; [`ClusterError::is_conflict`] if the object has another version.
+    pub async fn set_managed_fields(
         &self,
         resource: &ApiResource,
         live: &Object,
-        owners: Value,
+        managed_fields: Value,
     ) -> Result<Object, ClusterError> {
-        let metadata = json!({"managedFields": owners, "resourceVersion": live.metadata("resourceVersion").cloned()});
+        let metadata = json!({"managedFields": managed_fields, "resourceVersion": live.metadata("resourceVersion").cloned()});
         let patch = json!({"metadata": metadata});
         let request = self.path(resource, live.namespace()).patch(
             live.name(),
             &PatchParams::default(),
             &Patch::Merge(&patch),
         );
-        self.written(
+        self.send_write(
             &format!("take over the fields of {}", live.subject()),
             request,
             live,
@@ -349,7 +353,7 @@ impl Api {
         .await
     }
 
-    async fn written(
+    async fn send_write(
         &self,
         action: &str,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
@@ -359,30 +363,31 @@ impl Api {
             Ok(Value::Object(written)) => Ok(Object(written)),
             Ok(_) => Err(unreadable(action)),
             Err(error) => Err(if object.is_secret() {
-                without_values(error)
+                without_secret_values(error)
             } else {
                 error
             }),
         }
     }
 
-    /// Deletes an object if it is still the one that was read, and, if one is given, still in this version; false if it
-    /// is gone already.
+    /// Deletes an object if it still has the UID that was read and, if given, this
+    /// `resourceVersion`. Returns false if it is already gone.
     ///
     /// # Errors
-    /// [`ClusterError`]; [`ClusterError::is_conflict`] if it is another one, or in another version.
+    /// Fails if the request fails; [`ClusterError::is_conflict`] if the object has another UID or
+    /// version.
     pub async fn delete(
         &self,
         resource: &ApiResource,
         live: &Object,
-        version: Option<String>,
+        resource_version: Option<String>,
     ) -> Result<bool, ClusterError> {
         let uid = live.uid().map(str::to_owned);
         let params = DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
             preconditions: Some(Preconditions {
                 uid,
-                resource_version: version,
+                resource_version,
             }),
             ..DeleteParams::default()
         };
@@ -401,24 +406,24 @@ impl Api {
         }
     }
 
-    /// The last lines of a container's log; of its last run that ended, or of the current one.
+    /// Returns the last lines of a container's log: of its previous run, or of the current one.
     ///
     /// # Errors
-    /// [`ClusterError`]; at the first refusal, for the log may never be there.
+    /// Fails at the first refusal, without a retry, because the log may never exist.
     pub async fn log(
         &self,
         namespace: &str,
         pod: &str,
         container: &str,
-        ended: bool,
+        previous: bool,
         lines: usize,
     ) -> Result<String, ClusterError> {
         let action = format!("read the log of Pod/{namespace}/{pod}");
         let params = kube::api::LogParams {
             container: Some(container.to_owned()),
-            previous: ended,
+            previous,
             tail_lines: i64::try_from(lines).ok(),
-            limit_bytes: Some(LONGEST_LOG),
+            limit_bytes: Some(MAX_LOG_BYTES),
             ..kube::api::LogParams::default()
         };
         let request =
@@ -426,20 +431,20 @@ impl Api {
         let request = request.map_err(|error| unreachable(&action, error.to_string()))?;
         let answer = self
             .clock
-            .timeout(LOG_PATIENCE, self.client.request_text(request));
+            .timeout(LOG_TIMEOUT, self.client.request_text(request));
         match self.stop.run(answer).await {
             Some(Ok(Ok(text))) => Ok(text),
-            Some(Ok(Err(error))) => Err(explain(&action, error).0),
+            Some(Ok(Err(error))) => Err(classify(&action, error).0),
             Some(Err(elapsed)) => Err(unreachable(&action, elapsed.to_string())),
             None => Err(stopped(&action)),
         }
     }
 
-    /// The document in which the server publishes the schemas of a group version.
+    /// Returns the OpenAPI v3 document of a group version.
     ///
     /// # Errors
-    /// [`ClusterError`].
-    pub async fn schema(&self, api_version: &str) -> Result<Value, ClusterError> {
+    /// Fails if the request fails.
+    pub async fn openapi_document(&self, api_version: &str) -> Result<Value, ClusterError> {
         let root = if api_version.contains('/') {
             "apis"
         } else {
@@ -452,8 +457,8 @@ impl Api {
             .await
     }
 
-    /// Whether somebody is to serve a group version (`GROUP/VERSION`), be it that he is down; also if that may not
-    /// be asked.
+    /// Returns true if an `APIService` is registered for the group version (`GROUP/VERSION`), even
+    /// if its backend is down, or if the `APIService` cannot be read.
     pub async fn is_registered(&self, api_version: &str) -> bool {
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let resource = ApiResource {
@@ -469,15 +474,16 @@ impl Api {
         )
     }
 
-    /// The resources of a group version that is no core one, and whether each has a namespace.
+    /// Lists the resources of a group version outside the core group, each with whether it is
+    /// namespaced.
     ///
     /// # Errors
-    /// [`ClusterError`].
+    /// Fails if the request fails.
     pub async fn resources(
         &self,
         api_version: &str,
     ) -> Result<Vec<(ApiResource, bool)>, ClusterError> {
-        let action = format!("ask what it serves in {api_version}");
+        let action = format!("list its resources in {api_version}");
         let request = http::Request::get(format!("/apis/{api_version}")).body(Vec::new());
         let list = self
             .send(
@@ -504,7 +510,7 @@ impl Api {
                 };
                 (resource, item["namespaced"] == true)
             });
-        // Subresources have the kind of what they are about.
+        // Subresources are left out: they report the kind of their parent or of their body.
         Ok(resources
             .filter(|(resource, _)| !resource.plural.contains('/'))
             .collect())
@@ -518,7 +524,8 @@ impl Api {
         ))
     }
 
-    /// Reads and applies repeat without harm, and so do deletions of what was read; so all of them do.
+    /// Sends a request with retries. All requests are idempotent (deletes carry a UID
+    /// precondition), so all are retried.
     async fn send(
         &self,
         action: &str,
@@ -529,7 +536,7 @@ impl Api {
             .map(|(value, _)| value)
     }
 
-    /// As [`send`](Self::send), with the length of the answer's text.
+    /// Like [`send`](Self::send), and returns the size of the response body too.
     async fn send_sized(
         &self,
         action: &str,
@@ -545,20 +552,24 @@ impl Api {
             let value = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
             Ok((value, text.len()))
         };
-        self.attempts(action, send).await
+        self.with_retries(action, send).await
     }
 
-    /// Tries until an attempt succeeds, fails for good, or has been tried often enough.
-    pub(super) async fn attempts<T, F: Future<Output = Result<T, kube::Error>>>(
+    /// Retries until an attempt succeeds, fails permanently, or attempts run out.
+    pub(super) async fn with_retries<T, F: Future<Output = Result<T, kube::Error>>>(
         &self,
         action: &str,
         attempt: impl Fn() -> F,
     ) -> Result<T, ClusterError> {
         let mut backoff = Backoff::default();
-        let mut is_token_new = false;
+        let mut is_token_renewed = false;
         loop {
-            let mut asked = None;
-            let error = match self.stop.run(self.clock.timeout(ATTEMPT, attempt())).await {
+            let mut retry_after = None;
+            let error = match self
+                .stop
+                .run(self.clock.timeout(ATTEMPT_TIMEOUT, attempt()))
+                .await
+            {
                 None => return Err(stopped(action)),
                 Some(Err(elapsed)) => unreachable(action, elapsed.to_string()),
                 Some(Ok(Ok(done))) => {
@@ -567,34 +578,34 @@ impl Api {
                 }
                 Some(Ok(Err(error))) => {
                     if let (Some(tokens), false, kube::Error::Api(status)) =
-                        (&self.tokens, is_token_new, &error)
+                        (&self.tokens, is_token_renewed, &error)
                         && status.code == 401
                     {
-                        is_token_new = true;
-                        tokens.forget().await;
+                        is_token_renewed = true;
+                        tokens.invalidate().await;
                         continue;
                     }
-                    asked = delay(&error);
-                    let (error, temporary) = explain(action, error);
+                    retry_after = requested_delay(&error);
+                    let (error, temporary) = classify(action, error);
                     if !temporary {
                         return Err(error);
                     }
                     error
                 }
             };
-            let most = match error {
-                ClusterError::Refused { code: 500, .. } => TRIES_OF_500,
-                _ if self.is_reached.load(Ordering::Relaxed) => TRIES,
-                _ => FIRST_TRIES,
+            let max_attempts = match error {
+                ClusterError::Refused { code: 500, .. } => MAX_ATTEMPTS_ON_500,
+                _ if self.is_reached.load(Ordering::Relaxed) => MAX_ATTEMPTS,
+                _ => MAX_FIRST_ATTEMPTS,
             };
-            if backoff.tries() + 1 >= most {
+            if backoff.tries() + 1 >= max_attempts {
                 return Err(error);
             }
-            let wait = backoff.next(asked);
+            let wait = backoff.next(retry_after);
             if backoff.tries() == 1 && matches!(error, ClusterError::Unreachable { .. }) {
-                tracing::warn!(%error, "asks the cluster again");
+                tracing::warn!(%error, "retrying the request to the cluster");
             } else {
-                tracing::debug!(%error, ?wait, "asks the cluster again");
+                tracing::debug!(%error, ?wait, "retrying the request to the cluster");
             }
             if self.stop.run(self.clock.sleep(wait)).await.is_none() {
                 return Err(error);

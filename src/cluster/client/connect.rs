@@ -2,8 +2,8 @@
 //! identity, that of this machine ([`identity`](crate::cluster::client::identity)); from a kubeconfig file; from the service account
 //! of a pod.
 
-mod answers;
 mod kubeconfig;
+mod response;
 mod stack;
 
 use std::path::{Path, PathBuf};
@@ -14,7 +14,9 @@ use http::header::AUTHORIZATION;
 use hyper_util::client::proxy::matcher::Matcher;
 use kube::Config;
 use kube::config::{AuthInfo, Cluster, KubeConfigOptions, Kubeconfig, KubeconfigError};
-use kubeconfig::{choose, from_parts, refuse_outside, restrict, single};
+use kubeconfig::{
+    from_cluster_info, refuse_local_files, restrict_exec, select_context, single_cluster,
+};
 use rustls::pki_types::CertificateDer;
 use tower::BoxError;
 use url::Url;
@@ -27,10 +29,10 @@ use crate::cluster::client::identity::{IdentityError, Machine, Tokens};
 use crate::plan::ClusterInfo;
 use crate::workspace::child::Supervisor;
 
-/// The longest that the making of a client may take, the program of a kubeconfig included.
-const MAKING: std::time::Duration = std::time::Duration::from_secs(60);
+/// Timeout for creating a client, including a kubeconfig's exec plugin.
+const CLIENT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Why there is no connection.
+/// Why no connection could be created.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The plan names no cluster.
@@ -39,86 +41,87 @@ pub enum ConnectError {
          it"
     )]
     NoCluster,
-    /// The cloud identity gives no token.
+    /// No token could be obtained from the cloud identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
-    /// What the plan says cannot be used. Its text may hold credentials, so it is not quoted.
-    #[error("the plan's cluster cannot be entered: {0}")]
+    /// The plan's cluster data cannot be used. They may contain credentials, so they are not
+    /// quoted.
+    #[error("cannot connect to the plan's cluster: {0}")]
     Kubeconfig(String),
-    /// A file cannot be used.
+    /// A kubeconfig file cannot be used.
     #[error("the kubeconfig {file} cannot be used: {message}")]
     File {
-        /// Which.
+        /// Paths of the kubeconfig files, separated by commas.
         file: String,
-        /// Why.
+        /// What is wrong.
         message: String,
     },
     /// The service account of this pod cannot be used.
     #[error("the service account in {path} cannot be used: {message}")]
     ServiceAccount {
-        /// Its directory.
+        /// Directory of the service account.
         path: String,
-        /// Why.
+        /// What is wrong.
         message: String,
     },
-    /// There is neither a kubeconfig nor a cluster around us.
-    #[error("there is no kubeconfig; name one by --kubeconfig or KUBECONFIG")]
+    /// There is no kubeconfig, and this process does not run in a pod.
+    #[error("there is no kubeconfig; set --kubeconfig or KUBECONFIG")]
     NoKubeconfig,
-    /// Credentials could be read, or go to anybody.
+    /// Credentials would be sent in clear text, or to an unverified server.
     #[error(
-        "the plan's cluster {host} would be entered without {what}; add it to \
-         deploy.allow_insecure if that is meant"
+        "the connection to the plan's cluster {host} would be without {what}; add the host to deploy.allow_insecure to allow this"
     )]
     Unprotected {
         /// The host of the cluster.
         host: String,
-        /// What is missing.
+        /// The missing protection.
         what: &'static str,
     },
-    /// The address is where plans must not lead.
-    #[error("the plan's cluster cannot be entered: {0}")]
+    /// The SSRF guard refuses the address.
+    #[error("cannot connect to the plan's cluster: {0}")]
     Guard(#[from] SsrfError),
-    /// Endpoint, CA and token are not complete.
+    /// Endpoint, CA or token is missing.
     #[error("the plan's cluster has no {0}")]
     Missing(&'static str),
-    /// The certificate cannot be one.
+    /// The CA data are not a certificate.
     #[error("the plan's ca_data is not base64 of a PEM certificate")]
     Certificate,
 }
 
-/// How clusters are reached.
+/// Network settings and credentials for connections to clusters.
 #[derive(Debug, Clone, Default)]
 pub struct Network {
     machine: Machine,
-    /// The one program that a kubeconfig may run.
+    /// The only program that a kubeconfig may run as an exec plugin.
     allow_exec: Option<String>,
-    /// What starts and ends that program.
+    /// Starts and ends that program.
     supervisor: Supervisor,
-    /// Which addresses plans may name.
+    /// Decides which addresses plans may name.
     guard: SsrfGuard,
     /// Cluster hosts that plans may reach without TLS, or without verifying the certificate.
     allow_insecure: Vec<String>,
-    /// Hosts of clusters that get tokens of this machine's identity, whatever the cloud says of them.
+    /// Cluster hosts that receive tokens of this machine's identity without a check against the
+    /// cloud's API.
     allow_endpoints: Vec<String>,
     proxy: Option<(Arc<Matcher>, http::Uri)>,
-    authorities: Option<Vec<Vec<u8>>>,
+    ca_certificates: Option<Vec<Vec<u8>>>,
 }
 
 impl Network {
-    /// `proxy` is a URL (`HTTPS_PROXY`) and `except` the hosts that are reached without it
-    /// (`NO_PROXY`); `authorities` are for clusters whose own are not known, and `machine` has the identity
-    /// by which those of clouds are entered.
+    /// `proxy` is a URL (`HTTPS_PROXY`), and `except` the hosts reached without it (`NO_PROXY`).
+    /// `authorities` apply to clusters without a CA of their own. `machine` holds the identity for
+    /// cloud clusters.
     pub fn new(
         proxy: Option<&str>,
-        except: &str,
-        authorities: Option<&[CertificateDer<'_>]>,
+        no_proxy: &str,
+        ca_certificates: Option<&[CertificateDer<'_>]>,
         machine: Machine,
     ) -> Self {
         let matcher = |proxy: &str| {
             Arc::new(
                 Matcher::builder()
                     .https(proxy.to_owned())
-                    .no(except.to_owned())
+                    .no(no_proxy.to_owned())
                     .build(),
             )
         };
@@ -130,39 +133,40 @@ impl Network {
             allow_insecure: Vec::new(),
             allow_endpoints: Vec::new(),
             proxy: proxy.and_then(|proxy| Some((matcher(proxy), proxy.parse().ok()?))),
-            authorities: authorities
+            ca_certificates: ca_certificates
                 .map(|all| all.iter().map(|certificate| certificate.to_vec()).collect()),
         }
     }
 
-    /// The same, with the one program that a kubeconfig may run.
+    /// Sets the only program that a kubeconfig may run.
     #[must_use]
-    pub fn allow_exec(mut self, program: Option<String>) -> Self {
+    pub fn with_allowed_exec(mut self, program: Option<String>) -> Self {
         self.allow_exec = program;
         self
     }
 
-    /// The same, with the guard of what plans name.
+    /// Sets the SSRF guard for addresses in plans.
     #[must_use]
     pub fn guarded(mut self, guard: SsrfGuard) -> Self {
         self.guard = guard;
         self
     }
 
-    /// The same for what the operator names, which may be anywhere.
-    fn unguarded(&self) -> Self {
+    /// Returns a copy without the guard, for clusters that the operator names; they may be
+    /// anywhere.
+    fn without_guard(&self) -> Self {
         self.clone().guarded(SsrfGuard::allow_all())
     }
 
-    /// The same, with the hosts of clusters that may be entered without TLS or without checking who they are, and those
-    /// that get tokens of this machine's identity in any case.
+    /// Sets the cluster hosts allowed without TLS or certificate verification, and those that
+    /// always receive tokens of this machine's identity.
     #[must_use]
-    pub fn trusting(mut self, insecure: Vec<String>, endpoints: Vec<String>) -> Self {
+    pub fn with_trusted_hosts(mut self, insecure: Vec<String>, endpoints: Vec<String>) -> Self {
         (self.allow_insecure, self.allow_endpoints) = (insecure, endpoints);
         self
     }
 
-    /// Checks the clusters of a plan's kubeconfig, and their proxies.
+    /// Checks the servers and proxies in a plan's kubeconfig.
     fn check(&self, kubeconfig: &Kubeconfig) -> Result<(), ConnectError> {
         for cluster in kubeconfig
             .clusters
@@ -205,17 +209,19 @@ impl Network {
         Ok(())
     }
 
-    /// The proxy for a server.
+    /// Returns the proxy for a server.
     fn proxy(&self, server: &http::Uri) -> Option<http::Uri> {
         let (matcher, proxy) = self.proxy.as_ref()?;
         matcher.intercept(server).map(|_| proxy.clone())
     }
 }
 
-/// Connects by `kube_config`, or by endpoint, CA and token. Nothing is sent yet.
+/// Connects to a plan's cluster by `kube_config`, or by endpoint, CA and token or cloud identity.
+/// Sends nothing to the cluster yet.
 ///
 /// # Errors
-/// [`ConnectError`].
+/// Fails if the plan's data are incomplete, forbidden or unusable, or if the cloud identity yields
+/// no token.
 pub async fn connect(
     cluster: Option<&ClusterInfo>,
     network: &Network,
@@ -227,13 +233,13 @@ pub async fn connect(
         Some(document) => {
             let parsed = Kubeconfig::from_yaml(document.expose())
                 .map_err(|_| ConnectError::Kubeconfig("it is not a kubeconfig document".into()))?;
-            refuse_outside(&parsed)?;
+            refuse_local_files(&parsed)?;
             parsed
         }
-        None => from_parts(cluster)?,
+        None => from_cluster_info(cluster)?,
     };
     network.check(&kubeconfig)?;
-    let restricted = restrict(
+    let restricted = restrict_exec(
         &mut kubeconfig,
         network.allow_exec.as_deref(),
         &network.supervisor,
@@ -255,8 +261,9 @@ pub async fn connect(
                 network.machine.clone(),
                 clock.clone(),
             );
-            tokens.bind(&network.allow_endpoints).await?;
-            // So that what is wrong with the identity is told at once, and by itself.
+            tokens.check_endpoint(&network.allow_endpoints).await?;
+            // Fetches a token now, so that a problem with the identity is reported early and as
+            // such.
             tokens.token().await?;
             Some(Arc::new(tokens))
         }
@@ -266,12 +273,12 @@ pub async fn connect(
     made.map_err(|words| ConnectError::Kubeconfig(words.into()))
 }
 
-/// Connects as a person does: by kubeconfig files, merged as kubectl does it, of which a context may be chosen. A
-/// program is run only if it is the one that is allowed.
+/// Connects by kubeconfig files, merged as kubectl merges them, with the given context or the
+/// current one. An exec plugin runs only if it is the allowed one.
 ///
 /// # Errors
-/// [`ConnectError`].
-pub async fn by_files(
+/// Fails if a file cannot be read or used, or if it needs an exec plugin that is not allowed.
+pub async fn connect_by_kubeconfig(
     files: &[PathBuf],
     context: Option<&str>,
     network: &Network,
@@ -291,12 +298,12 @@ pub async fn by_files(
         let read = Kubeconfig::read_from(file).and_then(|read| kubeconfig.merge(read));
         kubeconfig = read.map_err(|error| match error {
             KubeconfigError::ReadConfig(error, _) => unusable(error.to_string()),
-            // The library's words may quote lines of it.
-            _ => unusable("it is no kubeconfig".into()),
+            // The library's message could quote lines of the file.
+            _ => unusable("it is not a kubeconfig".into()),
         })?;
     }
-    choose(&mut kubeconfig, context);
-    restrict(
+    select_context(&mut kubeconfig, context);
+    restrict_exec(
         &mut kubeconfig,
         network.allow_exec.as_deref(),
         &network.supervisor,
@@ -305,27 +312,28 @@ pub async fn by_files(
     let proxy = proxy_of(&kubeconfig);
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let config = config.map_err(|error| unusable(error.to_string()))?;
-    client(config, proxy, None, &network.unguarded(), clock, stop)
+    client(config, proxy, None, &network.without_guard(), clock, stop)
         .await
         .map_err(|words| unusable(words.into()))
 }
 
-/// What is wrong with credentials, without a word of theirs.
+/// Describes a problem with credentials without quoting them.
 fn unusable_credentials(error: &kube::Error) -> &'static str {
     match error {
         kube::Error::Auth(_) => {
-            "its credentials could not be had: the program or file that gives them failed"
+            "its credentials could not be loaded: the exec plugin or file that provides them failed"
         }
         _ => "its certificates or keys cannot be used",
     }
 }
 
-/// Connects as a pod does: `server` (`https://HOST:PORT`) is that of the cluster around it, and `account` the
-/// directory of its service account, which holds `ca.crt`, `namespace`, and `token`, read anew as it is renewed.
+/// Connects from inside a pod. `server` (`https://HOST:PORT`) is the surrounding cluster's API
+/// server. `account` is the directory of the service account, with `ca.crt`, `namespace`, and
+/// `token`, which is read again when it is rotated.
 ///
 /// # Errors
-/// [`ConnectError`].
-pub async fn by_service_account(
+/// Fails if a file of the service account cannot be read or used.
+pub async fn connect_by_service_account(
     server: String,
     account: &Path,
     network: &Network,
@@ -348,16 +356,16 @@ pub async fn by_service_account(
         token_file: file("token"),
         ..AuthInfo::default()
     };
-    let kubeconfig = single(cluster, user, Some(namespace.trim().to_owned()));
+    let kubeconfig = single_cluster(cluster, user, Some(namespace.trim().to_owned()));
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let config = config.map_err(|error| unusable(error.to_string()))?;
-    client(config, None, None, &network.unguarded(), clock, stop)
+    client(config, None, None, &network.without_guard(), clock, stop)
         .await
         .map_err(|words| unusable(words.into()))
 }
 
-/// Makes the client, beside everything else: its making may run a program. If it cannot be made, why, without a word of
-/// its credentials.
+/// Creates the client on a blocking thread, because this may run an exec plugin. Error messages do
+/// not quote credentials.
 async fn client(
     mut config: Config,
     proxy: Option<http::Uri>,
@@ -366,21 +374,22 @@ async fn client(
     clock: &Clock,
     stop: &Stop,
 ) -> Result<Api, &'static str> {
-    // Retries are ours: the library's would go on for hours and repeat what must not be.
+    // The library would retry for hours, and also requests that must not be repeated; `Api` retries
+    // instead.
     config.default_retry = false;
     config.proxy_url = proxy.or_else(|| network.proxy(&config.cluster_url));
-    config.root_cert = config.root_cert.or_else(|| network.authorities.clone());
-    let (of_requests, guard) = (tokens.clone(), network.guard.clone());
-    let make = tokio::task::spawn_blocking(move || stack::client(config, &guard, of_requests));
-    match stop.run(clock.timeout(MAKING, make)).await {
+    config.root_cert = config.root_cert.or_else(|| network.ca_certificates.clone());
+    let (request_tokens, guard) = (tokens.clone(), network.guard.clone());
+    let make = tokio::task::spawn_blocking(move || stack::client(config, &guard, request_tokens));
+    match stop.run(clock.timeout(CLIENT_TIMEOUT, make)).await {
         Some(Ok(Ok(Ok(client)))) => Ok(Api::new(client, tokens, clock.clone(), stop.clone())),
         Some(Ok(Ok(Err(error)))) => Err(unusable_credentials(&error)),
-        Some(Ok(Err(_)) | Err(_)) => Err("its credentials could not be had in time"),
-        None => Err("it was stopped before its credentials could be had"),
+        Some(Ok(Err(_)) | Err(_)) => Err("its credentials could not be loaded in time"),
+        None => Err("stopped before its credentials were loaded"),
     }
 }
 
-/// The proxy that a kubeconfig names for the cluster of its current context.
+/// Returns the proxy that a kubeconfig sets for the cluster of its current context.
 fn proxy_of(kubeconfig: &Kubeconfig) -> Option<http::Uri> {
     let current = kubeconfig
         .contexts
@@ -396,7 +405,7 @@ fn proxy_of(kubeconfig: &Kubeconfig) -> Option<http::Uri> {
     cluster.proxy_url.as_ref()?.parse().ok()
 }
 
-/// Gives a request the token of the moment.
+/// Adds the current bearer token to a request.
 async fn with_token<B>(
     tokens: Arc<Tokens>,
     mut request: http::Request<B>,

@@ -1,4 +1,4 @@
-//! What the cluster serves: kind to resource and scope, asked once.
+//! Discovery: maps the kinds that the cluster serves to resources and scopes, read once.
 
 use std::collections::HashMap;
 
@@ -8,20 +8,20 @@ use kube::discovery::Discovery;
 use crate::cluster::client::{Api, ClusterError};
 use crate::manifest::Object;
 
-/// Every kind that the cluster serves.
+/// All kinds that the cluster serves.
 #[derive(Debug, Clone, Default)]
-pub struct Served {
+pub struct ServedKinds {
     kinds: HashMap<(String, String), Resource>,
-    /// The version in which the cluster prefers a kind, by group and kind.
+    /// Preferred version of a kind, by group and kind.
     preferred: HashMap<(String, String), String>,
 }
 
-/// A kind, as it is asked for.
+/// The REST resource of a kind.
 #[derive(Debug, Clone)]
 pub struct Resource {
-    /// Its path.
+    /// Group, version and plural, which form the URL.
     pub api: ApiResource,
-    /// Whether its objects have a namespace.
+    /// True if its objects have a namespace.
     pub namespaced: bool,
 }
 
@@ -32,21 +32,21 @@ impl Resource {
     }
 }
 
-impl Served {
-    /// Asks the cluster, in two requests.
+impl ServedKinds {
+    /// Reads aggregated discovery, in two requests.
     ///
     /// # Errors
-    /// [`ClusterError`].
-    pub async fn ask(api: &Api) -> Result<Self, ClusterError> {
-        let ask = || Discovery::new(api.client.clone()).run_aggregated();
-        let discovery = api.attempts("ask what it serves", ask).await?;
+    /// Fails if a request fails.
+    pub async fn discover(api: &Api) -> Result<Self, ClusterError> {
+        let run = || Discovery::new(api.client.clone()).run_aggregated();
+        let discovery = api.with_retries("list its resources", run).await?;
         let mut served = Self::default();
         for group in discovery.groups() {
             for version in group.versions() {
                 for (api, capabilities) in group.versioned_resources(version) {
                     let namespaced = capabilities.scope == Scope::Namespaced;
                     let kind = (api.group.clone(), api.kind.clone());
-                    // Versions come in the order of the cluster's preference.
+                    // Discovery lists versions in order of preference.
                     served
                         .preferred
                         .entry(kind)
@@ -61,11 +61,15 @@ impl Served {
         Ok(served)
     }
 
-    /// Asks for one group version, which a definition has added.
+    /// Adds one group version, after a CRD has introduced it.
     ///
     /// # Errors
-    /// [`ClusterError`]; also if it is not served yet.
-    pub async fn learn(&mut self, api: &Api, api_version: &str) -> Result<(), ClusterError> {
+    /// Fails if the request fails, or the group version is not served yet.
+    pub async fn add_group_version(
+        &mut self,
+        api: &Api,
+        api_version: &str,
+    ) -> Result<(), ClusterError> {
         for (resource, namespaced) in api.resources(api_version).await? {
             let kind = (resource.group.clone(), resource.kind.clone());
             self.preferred
@@ -83,10 +87,10 @@ impl Served {
         Ok(())
     }
 
-    /// The resource of an object's kind.
+    /// Returns the resource of an object's kind.
     ///
     /// # Errors
-    /// [`ClusterError::UnknownKind`].
+    /// [`ClusterError::UnknownKind`] if the cluster does not serve it.
     pub fn resource(&self, object: &Object) -> Result<&Resource, ClusterError> {
         self.kind(object.api_version(), object.kind())
     }
@@ -96,10 +100,10 @@ impl Served {
         self.resource(object).map_or("", Resource::plural)
     }
 
-    /// The resource of a kind in a version.
+    /// Returns the resource of a kind in a version.
     ///
     /// # Errors
-    /// [`ClusterError::UnknownKind`].
+    /// [`ClusterError::UnknownKind`] if the cluster does not serve it.
     pub fn kind(&self, api_version: &str, kind: &str) -> Result<&Resource, ClusterError> {
         self.kinds
             .get(&(api_version.to_owned(), kind.to_owned()))
@@ -109,8 +113,8 @@ impl Served {
             })
     }
 
-    /// The resource of a kind in the version that it was applied in, else in the one that the cluster prefers;
-    /// none if it serves the kind no more.
+    /// Returns the resource of a kind in the given version, else in the preferred one; none if the
+    /// cluster no longer serves the kind.
     pub fn any_version(&self, group: &str, kind: &str, version: &str) -> Option<&Resource> {
         let api_version = if group.is_empty() {
             version.to_owned()
@@ -123,15 +127,15 @@ impl Served {
         })
     }
 
-    /// Whether it serves anything in a group version.
-    pub fn has(&self, api_version: &str) -> bool {
+    /// Returns true if the cluster serves any kind in a group version.
+    pub fn serves_group_version(&self, api_version: &str) -> bool {
         self.kinds.keys().any(|(known, _)| known == api_version)
     }
 
-    /// ConfigMaps.
+    /// Returns the resource of ConfigMaps.
     ///
     /// # Errors
-    /// [`ClusterError::UnknownKind`] in a cluster that is none.
+    /// [`ClusterError::UnknownKind`] if the server is not a Kubernetes API server.
     pub fn config_maps(&self) -> Result<&Resource, ClusterError> {
         self.kind("v1", "ConfigMap")
     }

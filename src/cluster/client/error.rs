@@ -1,108 +1,108 @@
 //! Why the cluster did not do what it was asked for.
 
-/// Why the cluster did not do what it was asked for. No text of it holds a value of a Secret.
+/// Why a cluster operation failed. No message contains a Secret's value.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// The API server refused.
+    /// The API server refused the request.
     #[error("the cluster refused to {action}: {message}")]
     Refused {
-        /// What was asked.
+        /// The request as a verb phrase, such as `read ConfigMap/shop/a`.
         action: String,
         /// HTTP status.
         code: u16,
         /// The server's reason, such as `Forbidden`.
         reason: String,
-        /// Its words.
+        /// The server's message, shortened.
         message: String,
-        /// What of the object it refused, field by field.
+        /// The refused fields; empty if the server names none.
         causes: Vec<FieldError>,
     },
-    /// There was no answer.
-    #[error("the cluster could not be reached to {action}: {message}")]
+    /// The server could not be reached, or did not respond in time.
+    #[error("cannot {action}: the cluster could not be reached: {message}")]
     Unreachable {
-        /// What was asked.
+        /// The request as a verb phrase.
         action: String,
-        /// What happened.
+        /// What went wrong.
         message: String,
     },
-    /// It was stopped before there was an answer.
-    #[error("it was stopped before it could {action}")]
+    /// The job or command was stopped before a response arrived.
+    #[error("stopped before it could {action}")]
     Stopped {
-        /// What was asked.
+        /// The request as a verb phrase.
         action: String,
     },
-    /// The answer cannot be used.
-    #[error("the cluster's answer cannot be used, to the request to {action}: {message}")]
+    /// The response could not be parsed.
+    #[error("cannot {action}: the cluster's response cannot be used: {message}")]
     Answer {
-        /// What was asked.
+        /// The request as a verb phrase.
         action: String,
         /// What is wrong with it.
         message: String,
     },
-    /// The answer is beyond all measure.
-    #[error("the cluster's answer is not read, to the request to {action}: {message}")]
+    /// The response exceeds a size limit.
+    #[error("cannot {action}: the cluster's response is too large: {message}")]
     TooLarge {
-        /// What was asked.
+        /// The request as a verb phrase.
         action: String,
-        /// The limit.
+        /// The exceeded limit.
         message: String,
     },
     /// The cluster's certificate is not trusted.
     #[error(
-        "the cluster is not trusted: {0}; give its certificate (ca_data of the plan, \
-         certificate-authority-data of the kubeconfig), or name its authority in tls.ca_file"
+        "the cluster's certificate is not trusted: {0}; set its CA (ca_data in the plan, certificate-authority-data in the kubeconfig), or add the CA to tls.ca_file"
     )]
     Untrusted(String),
-    /// The cluster does not serve a kind.
+    /// The cluster does not serve the kind.
     #[error(
         "the cluster serves no {kind} in {api_version}; is its CustomResourceDefinition installed?"
     )]
     UnknownKind {
-        /// The kind.
+        /// Kind, such as `Deployment`.
         kind: String,
-        /// Its API version.
+        /// API version, such as `apps/v1`.
         api_version: String,
     },
-    /// An inventory that cannot be used.
+    /// An inventory cannot be used.
     #[error("the inventory {subject}: {message}")]
     Inventory {
-        /// Which.
+        /// Name of the inventory object.
         subject: String,
-        /// What is wrong, and what to do.
+        /// What is wrong, and how to fix it.
         message: String,
     },
-    /// A rule of the operator, or care for what cannot be made again, forbids it.
+    /// A setting of the operator forbids the operation, or it would lose data that cannot be
+    /// recreated.
     #[error("{0}")]
     Guarded(String),
-    /// Something was waited for in vain.
+    /// A condition did not occur in time.
     #[error("{what} in {waited:?}")]
     Timeout {
         /// What did not happen.
         what: String,
-        /// How long it was waited for.
+        /// The timeout.
         waited: std::time::Duration,
     },
 }
 
-/// One field that the API server refused, in its words.
+/// One field that the API server refused (`StatusCause` of the Kubernetes API).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldError {
-    /// A word, such as `FieldValueInvalid` or `FieldManagerConflict`.
+    /// CamelCase reason, such as `FieldValueInvalid` or `FieldManagerConflict`.
     pub reason: String,
-    /// The field.
+    /// Path of the field.
     pub field: String,
-    /// Why.
+    /// The server's message, shortened; empty for Secrets.
     pub message: String,
 }
 
 impl ClusterError {
-    /// Whether the object is not there.
+    /// Returns true if the object does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { code: 404, .. })
     }
 
-    /// Whether permission is missing. Quotas and policies answer with the same code, in other words than
-    /// `User "…" cannot get resource "…"`.
+    /// Returns true if a permission is missing. Quotas and policies also answer 403, but with other
+    /// messages than `User "…" cannot get resource "…"`.
     pub fn is_forbidden(&self) -> bool {
         match self {
             Self::Refused { code: 401, .. } => true,
@@ -119,23 +119,24 @@ impl ClusterError {
         }
     }
 
-    /// Whether a list must be begun anew.
+    /// Returns true if a list must be restarted, because its continue token or version has expired.
     pub fn is_expired(&self) -> bool {
         matches!(self, Self::Refused { code: 410, .. })
     }
 
-    /// Whether the object is in another version than was thought.
+    /// Returns true if the object has another `resourceVersion` or UID than the request expected.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Refused { code: 409, reason, .. } if reason == "Conflict")
             && !self.is_owned_by_others()
     }
 
-    /// Whether others own fields that would change, so that the object is there.
+    /// Returns true if other field managers own fields that would change. This implies that the
+    /// object exists.
     pub fn is_owned_by_others(&self) -> bool {
         !self.owned_by_others().is_empty()
     }
 
-    /// The fields that were refused because other managers own them.
+    /// Returns the fields that were refused because other field managers own them.
     pub fn owned_by_others(&self) -> Vec<&FieldError> {
         match self {
             Self::Refused { causes, .. } => causes
@@ -146,14 +147,15 @@ impl ClusterError {
         }
     }
 
-    /// Whether the object was refused because its kind has no such field, yet.
+    /// Returns true if the kind does not have a field of the object, or does not have it yet.
     pub fn is_unknown_field(&self) -> bool {
         let words = ["unknown field", "field not declared in schema"];
         matches!(self, Self::Refused { message, .. } if words.iter().any(|word| message.contains(word)))
     }
 
-    /// Whether the object was refused because a field cannot be changed any more (specification of applying,
-    /// section 6, in the stricter form: a conflict is none, and neither is an object that is invalid by itself).
+    /// Returns true if the object was refused because a field is immutable (`docs/apply.md`). This
+    /// is stricter than in Flux: a conflict does not count, and neither does an object that is
+    /// invalid by itself.
     pub fn is_immutable(&self) -> bool {
         let Self::Refused {
             code: 422,
@@ -164,7 +166,7 @@ impl ClusterError {
         else {
             return false;
         };
-        let says = |text: &str| {
+        let mentions_immutability = |text: &str| {
             [
                 "immutable",
                 "may not change",
@@ -174,6 +176,9 @@ impl ClusterError {
             .iter()
             .any(|word| text.contains(word))
         };
-        says(message) || causes.iter().any(|cause| says(&cause.message))
+        mentions_immutability(message)
+            || causes
+                .iter()
+                .any(|cause| mentions_immutability(&cause.message))
     }
 }

@@ -1,11 +1,13 @@
-//! Bearer tokens for clusters, made of cloud identities in this process: no helper programs, and nothing is
-//! written into the environment. A token is made anew before it ends, so long waits outlive it.
+//! Bearer tokens for clusters, made from cloud identities in this process: without helper programs,
+//! and without changes to the environment. A token is renewed before it expires, so it does not
+//! limit long waits.
 //!
-//! The machine's own identity is found by the variables that the clouds' own tools know; they are handed in.
+//! The machine's own identity is found by the same environment variables as in the clouds' own
+//! tools. The caller passes them in.
 
 mod aws;
 mod azure;
-mod binding;
+mod endpoint;
 mod google;
 
 use std::collections::HashMap;
@@ -20,19 +22,20 @@ use crate::base::error::chain;
 use crate::base::secret::Secret;
 use crate::plan::cloud::{AwsAuth, Cloud};
 
-/// A token is made anew so long before it ends.
-const BEFORE_ITS_END: Duration = Duration::from_secs(120);
+/// A token is renewed this long before it expires.
+const RENEW_BEFORE_EXPIRY: Duration = Duration::from_secs(120);
 
-/// The most bytes of an answer of an identity service.
-const MAX_ANSWER: usize = 1 << 20;
+/// Maximum size of a response of an identity service, in bytes.
+const MAX_RESPONSE_BYTES: usize = 1 << 20;
 
-/// No token is believed to be good for longer.
-const LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// Maximum lifetime assumed for a token, whatever the service says.
+const MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-/// The longest that an identity service may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout of a request to an identity service.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Variables by which machines tell of their identity, and by which the services are found elsewhere.
+/// Environment variables that define a machine's identity, or override the addresses of the clouds'
+/// services.
 pub(super) const VARIABLES: [&str; 19] = [
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
@@ -55,49 +58,49 @@ pub(super) const VARIABLES: [&str; 19] = [
     "CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER",
 ];
 
-/// Why there is no token. No text of it holds a credential.
+/// Why there is no token. No message contains a credential.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
-    /// The machine has no identity of this kind.
+    /// The machine has no identity in this cloud.
     #[error("this machine has no identity in {cloud}: {message}")]
-    None {
-        /// The cloud.
+    NoIdentity {
+        /// Name of the cloud.
         cloud: &'static str,
-        /// Where it was looked for.
+        /// The sources that were tried.
         message: String,
     },
-    /// A service refused, or did not answer.
-    #[error("{service} gave no token: {message}")]
+    /// A request to a service failed, or its response cannot be used.
+    #[error("the request to {service} failed: {message}")]
     Service {
-        /// Which.
+        /// Name of the service.
         service: &'static str,
-        /// Why.
+        /// What went wrong.
         message: String,
     },
-    /// A service refused with a status, in its own form.
+    /// A service answered with an error status.
     #[error("{service} answered {status}{}", code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default())]
     Refused {
-        /// Which.
+        /// Name of the service.
         service: &'static str,
-        /// Its HTTP status.
+        /// HTTP status.
         status: u16,
-        /// Its word for what went wrong.
+        /// The service's error code, such as `AccessDenied`.
         code: Option<String>,
     },
-    /// The cluster is not where the plan says, or nobody can tell.
+    /// The plan's endpoint is not the cluster's, or that cannot be verified.
     #[error("no token is sent to {host}: {why}")]
-    Unbound {
-        /// The host of the plan's endpoint.
+    UntrustedEndpoint {
+        /// Host of the plan's endpoint.
         host: String,
-        /// Why it is not believed to be the cluster.
+        /// Why the host is not trusted.
         why: String,
     },
-    /// The plan's identity cannot be used.
+    /// The plan's identity settings cannot be used.
     #[error("the plan's identity cannot be used: {0}")]
     Plan(String),
 }
 
-/// What tells of the machine's identity, and how services are asked.
+/// The environment of the machine's identity, and the HTTP client for the clouds' services.
 #[derive(Debug, Clone, Default)]
 pub struct Machine {
     variables: HashMap<&'static str, String>,
@@ -105,7 +108,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// `variable` looks up the process's environment; `http` asks the clouds' services.
+    /// `variable` looks up the process's environment; `http` sends requests to the clouds'
+    /// services. Empty variables count as unset.
     pub fn new(variable: &dyn Fn(&str) -> Option<String>, http: reqwest::Client) -> Self {
         let variables = VARIABLES
             .into_iter()
@@ -120,7 +124,7 @@ impl Machine {
         self.variables.get(name).map(String::as_str)
     }
 
-    /// The text of a file that a variable names.
+    /// Reads the file that a variable names; none if the variable is not set.
     async fn file(
         &self,
         name: &str,
@@ -138,8 +142,8 @@ impl Machine {
             .map_err(unreadable)
     }
 
-    /// Sends a request and gives the answer's text.
-    async fn ask(
+    /// Sends a request and returns the text of the response.
+    async fn send(
         &self,
         service: &'static str,
         request: impl FnOnce(&reqwest::Client) -> reqwest::RequestBuilder,
@@ -149,11 +153,11 @@ impl Machine {
             .http
             .as_ref()
             .ok_or_else(|| failed("there is no HTTP client".into()))?;
-        // An error of the library may quote the URL, which may hold a signature.
-        let answer = request(http).timeout(PATIENCE).send().await;
+        // The library's error could quote the URL, which may contain a signature.
+        let answer = request(http).timeout(REQUEST_TIMEOUT).send().await;
         let answer = answer.map_err(|error| failed(chain(&error.without_url())))?;
         let status = answer.status();
-        let text = text(answer).await;
+        let text = body_text(answer).await;
         if status.is_success() {
             return text.map_err(failed);
         }
@@ -166,17 +170,17 @@ impl Machine {
     }
 }
 
-/// The text of an answer.
-async fn text(answer: reqwest::Response) -> Result<String, String> {
-    let bytes = bounded::read(answer, MAX_ANSWER)
+/// Reads the body of a response as UTF-8.
+async fn body_text(response: reqwest::Response) -> Result<String, String> {
+    let bytes = bounded::read(response, MAX_RESPONSE_BYTES)
         .await
         .map_err(|error| error.to_string())?;
-    String::from_utf8(bytes.into()).map_err(|_| "its answer is no text".to_owned())
+    String::from_utf8(bytes.into()).map_err(|_| "its response is not UTF-8".to_owned())
 }
 
-/// The word for what went wrong in an answer of any of the services.
+/// Returns the error code in an error response of any of the services, at most 60 characters.
 fn error_code(text: &str) -> Option<String> {
-    let word = match serde_json::from_str::<serde_json::Value>(text) {
+    let code = match serde_json::from_str::<serde_json::Value>(text) {
         Ok(json) => {
             let error = json.get("error")?;
             error
@@ -184,23 +188,23 @@ fn error_code(text: &str) -> Option<String> {
                 .or_else(|| error.get("status")?.as_str())?
                 .to_owned()
         }
-        Err(_) => aws::element(text, "Code")?,
+        Err(_) => aws::xml_element(text, "Code")?,
     };
     Some(
-        word.chars()
+        code.chars()
             .filter(|c| c.is_ascii_graphic())
             .take(60)
             .collect(),
     )
 }
 
-/// A token, and how long it is good for.
+/// A token and its lifetime.
 struct Token {
     secret: Secret,
-    lasts: Duration,
+    lifetime: Duration,
 }
 
-/// Tokens for one cluster.
+/// Source of tokens for one cluster.
 pub struct Tokens {
     cloud: Cloud,
     cluster: String,
@@ -208,12 +212,12 @@ pub struct Tokens {
     trusted_role: Option<String>,
     machine: Machine,
     clock: Clock,
-    /// The token, and when on the clock's count it is made anew.
+    /// The current token, and the clock's elapsed time at which it is renewed.
     current: Mutex<Option<(Secret, Duration)>>,
 }
 
 impl Tokens {
-    /// Tokens by a cloud identity for a cluster, which EKS wants by name.
+    /// `cluster` is the cluster's name in its cloud; EKS tokens are bound to it.
     pub fn new(
         cloud: Cloud,
         cluster: &str,
@@ -234,18 +238,19 @@ impl Tokens {
         }
     }
 
-    /// Makes sure that the plan's endpoint is that of the cluster that it names: only there do tokens go.
+    /// Checks that the plan's endpoint belongs to the cluster that the plan names, because tokens
+    /// may be sent only there. Hosts in `allowed` pass without a check.
     ///
     /// # Errors
-    /// [`IdentityError::Unbound`]; or why it cannot be found out.
-    pub async fn bind(&self, allowed: &[String]) -> Result<(), IdentityError> {
-        binding::check(self, allowed).await
+    /// [`IdentityError::UntrustedEndpoint`], or the reason why it cannot be checked.
+    pub async fn check_endpoint(&self, allowed: &[String]) -> Result<(), IdentityError> {
+        endpoint::check(self, allowed).await
     }
 
-    /// A token that is good for a while.
+    /// Returns the current token, or a new one if that expires soon.
     ///
     /// # Errors
-    /// [`IdentityError`].
+    /// Fails if the cloud gives no token.
     pub async fn token(&self) -> Result<Secret, IdentityError> {
         let mut current = self.current.lock().await;
         if let Some((secret, until)) = &*current
@@ -258,7 +263,11 @@ impl Tokens {
             Cloud::Azure(auth) => azure::token(&self.machine, auth).await?,
             Cloud::Google(auth) => google::token(&self.machine, auth).await?,
         };
-        let until = self.clock.elapsed() + token.lasts.min(LONGEST).saturating_sub(BEFORE_ITS_END);
+        let until = self.clock.elapsed()
+            + token
+                .lifetime
+                .min(MAX_TOKEN_LIFETIME)
+                .saturating_sub(RENEW_BEFORE_EXPIRY);
         *current = Some((token.secret.clone(), until));
         Ok(token.secret)
     }
@@ -274,8 +283,8 @@ impl Tokens {
         }
     }
 
-    /// Lets the next token be a new one: the cluster does not take this one.
-    pub async fn forget(&self) {
+    /// Discards the current token, because the cluster refuses it.
+    pub async fn invalidate(&self) {
         *self.current.lock().await = None;
     }
 }

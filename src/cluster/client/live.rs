@@ -1,4 +1,4 @@
-//! What is in the cluster now: a list where that is cheaper than reads one by one.
+//! Reads live objects: by LIST where that takes fewer requests, else by GET.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -9,14 +9,14 @@ use crate::cluster::client::discovery::Resource;
 use crate::cluster::client::{Api, ClusterError};
 use crate::manifest::{Object, ObjectId};
 
-/// From so many objects of a kind in a namespace on, a list is tried first.
-const WORTH_A_LIST: usize = 8;
+/// From this many objects per kind and namespace on, LIST is tried first.
+const LIST_THRESHOLD: usize = 8;
 
-/// Objects of the smallest page.
-const SMALLEST_PAGE: u32 = 32;
+/// Minimum page size of a list.
+const MIN_PAGE_SIZE: u32 = 32;
 
-/// Requests at once.
-const AT_ONCE: usize = 8;
+/// Maximum concurrent requests.
+const MAX_CONCURRENT: usize = 8;
 
 /// Objects of one kind in one namespace.
 struct Group {
@@ -25,7 +25,7 @@ struct Group {
     names: HashSet<String>,
 }
 
-/// The live objects of those wanted, by identity; those that are not there are missing.
+/// Reads objects by identity. Those that do not exist are absent from the result.
 pub(crate) async fn read(
     api: &Api,
     wanted: impl Iterator<Item = (Resource, ObjectId)>,
@@ -47,7 +47,7 @@ pub(crate) async fn read(
     let read = |group: Group| async move { read_group(api, group).await };
     let groups: Vec<_> = groups.into_values().map(read).collect();
     let objects: Vec<Vec<Object>> = futures_util::stream::iter(groups)
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(MAX_CONCURRENT)
         .try_collect()
         .await?;
     Ok(objects
@@ -57,35 +57,30 @@ pub(crate) async fn read(
         .collect())
 }
 
-/// Page after page, as long as that takes fewer requests than reading what is still missing, and if it may be
-/// listed at all.
+/// Lists pages as long as that takes fewer requests than reading the remaining objects one by one,
+/// and only if listing is permitted.
 async fn read_group(api: &Api, group: Group) -> Result<Vec<Object>, ClusterError> {
     let mut found = Vec::new();
     let mut missing = group.names;
     let mut next = None;
-    // A page is no larger than what we look for makes likely: strangers among it cost memory.
+    // The page is sized by the number of wanted objects: unrelated objects on it cost memory.
     let size = u32::try_from(2 * missing.len())
         .unwrap_or(PAGE)
-        .clamp(SMALLEST_PAGE, PAGE);
-    let everything = Select {
+        .clamp(MIN_PAGE_SIZE, PAGE);
+    let select = Select {
         labels: "",
         fields: "",
         limit: size,
     };
-    let mut worth_a_list = missing.len() >= WORTH_A_LIST;
-    while worth_a_list {
+    let mut should_list = missing.len() >= LIST_THRESHOLD;
+    while should_list {
         let page = match api
-            .page(
-                &group.resource.api,
-                &group.namespace,
-                &everything,
-                next.take(),
-            )
+            .page(&group.resource.api, &group.namespace, &select, next.take())
             .await
         {
             Ok(page) => page,
             Err(error) if error.is_expired() || error.is_forbidden() => break,
-            // Nothing serves the kind any more; nothing of it is there.
+            // The kind is no longer served, so none of its objects exist.
             Err(error) if error.is_not_found() => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
@@ -94,12 +89,12 @@ async fn read_group(api: &Api, group: Group) -> Result<Vec<Object>, ClusterError
                 .into_iter()
                 .filter(|object| missing.remove(object.name())),
         );
-        next = page.next;
+        next = page.continue_token;
         if next.is_none() {
             return Ok(found);
         }
         let pages = page.remaining.unwrap_or(u64::MAX).div_ceil(size.into());
-        worth_a_list = usize::try_from(pages).is_ok_and(|pages| pages < missing.len());
+        should_list = usize::try_from(pages).is_ok_and(|pages| pages < missing.len());
     }
     let get = |name: String| {
         let (resource, namespace) = (&group.resource.api, &group.namespace);
@@ -107,7 +102,7 @@ async fn read_group(api: &Api, group: Group) -> Result<Vec<Object>, ClusterError
     };
     let rest: Vec<_> = missing.into_iter().map(get).collect();
     let rest: Vec<Option<Object>> = futures_util::stream::iter(rest)
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(MAX_CONCURRENT)
         .try_collect()
         .await?;
     found.extend(rest.into_iter().flatten());

@@ -1,5 +1,5 @@
-//! Watches objects by name. Of strangers in the same namespace nothing is kept: the watch begins at the version
-//! at which our objects were written, so that nothing is listed, and events of others are dropped as they come.
+//! Watches objects by name. A watch starts at the version at which our objects were written, so
+//! nothing is listed first. Events of other objects in the namespace are dropped on arrival.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,58 +10,59 @@ use kube::core::Request;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use crate::base::backoff::Backoff;
 use crate::cluster::client::Api;
 use crate::cluster::client::api::Select;
-use crate::cluster::client::discovery::{Resource, Served};
+use crate::cluster::client::discovery::{Resource, ServedKinds};
 use crate::manifest::{Object, ObjectId};
 
-/// Up to so many objects of a kind in a namespace are watched one by one.
-const ONE_BY_ONE: usize = 3;
+/// Up to this many objects of a kind and namespace get one watch each.
+const MAX_SINGLE_WATCHES: usize = 3;
 
-/// Seconds after which a watch is begun anew.
-const RENEWED: u32 = 240;
+/// Server-side timeout of a watch, in seconds; it is reopened afterwards.
+const WATCH_TIMEOUT_SECONDS: u32 = 240;
 
-/// How long after that a stream is given up that the server has not ended.
-const OVERDUE: Duration = Duration::from_secs(RENEWED as u64 + 10);
+/// Client-side timeout of a stream that the server has not ended.
+const STREAM_TIMEOUT: Duration = Duration::from_secs(WATCH_TIMEOUT_SECONDS as u64 + 10);
 
-/// The longest that the opening of a stream may take.
-const OPENING: Duration = Duration::from_secs(30);
+/// Timeout for opening a stream.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often what may be neither watched nor listed is read.
-const EACH: Duration = Duration::from_secs(2);
+/// Poll interval for objects that may be neither watched nor listed.
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// A stream that ends sooner has failed.
-const SHORTEST: Duration = Duration::from_secs(1);
+/// A stream that ends sooner counts as failed, and is reopened with backoff.
+const MIN_STREAM_DURATION: Duration = Duration::from_secs(1);
 
-/// Changes that wait to be looked at.
-const QUEUED: usize = 256;
+/// Capacity of the channel of updates.
+const CHANNEL_CAPACITY: usize = 256;
 
-/// What was seen of an object.
-pub enum Seen {
-    /// It is this now.
+/// An update from a watch.
+pub enum WatchUpdate {
+    /// The current state of an object.
     Object(Object),
-    /// It is gone.
-    Gone(ObjectId),
-    /// It cannot be watched, in these words; it is read again and again instead.
+    /// The object was deleted.
+    Deleted(ObjectId),
+    /// The objects cannot be watched, with the reason; they are polled instead.
     Unwatched(String),
 }
 
-/// Watches that end when this is dropped.
+/// A set of watches. Dropping it ends them.
 pub struct Watches {
-    changes: mpsc::Receiver<Seen>,
+    changes: mpsc::Receiver<WatchUpdate>,
     _tasks: JoinSet<()>,
 }
 
 impl Watches {
-    /// Watches objects, as they were just read or written.
-    pub fn begin<'a>(
+    /// Starts watching objects from the versions just read or written.
+    pub fn start<'a>(
         api: &Api,
-        served: &Served,
+        served: &ServedKinds,
         objects: impl Iterator<Item = &'a Object>,
     ) -> Self {
-        let (sender, changes) = mpsc::channel(QUEUED);
+        let (sender, changes) = mpsc::channel(CHANNEL_CAPACITY);
         let mut groups: BTreeMap<(String, String, String), Vec<&Object>> = BTreeMap::new();
         for object in objects {
             let key = (
@@ -79,7 +80,7 @@ impl Watches {
             else {
                 continue;
             };
-            let size = if objects.len() <= ONE_BY_ONE {
+            let size = if objects.len() <= MAX_SINGLE_WATCHES {
                 1
             } else {
                 objects.len()
@@ -93,10 +94,10 @@ impl Watches {
                         .iter()
                         .map(|object| (object.name().to_owned(), version(object)))
                         .collect(),
-                    version: earliest(objects),
+                    resource_version: lowest_version(objects),
                     sender: sender.clone(),
                 };
-                tasks.spawn(watch.run());
+                tasks.spawn(watch.run().in_current_span());
             }
         }
         Self {
@@ -105,8 +106,8 @@ impl Watches {
         }
     }
 
-    /// The next change; never, if nothing is watched.
-    pub async fn next(&mut self) -> Seen {
+    /// Waits for the next update; forever if nothing is watched.
+    pub async fn next(&mut self) -> WatchUpdate {
         match self.changes.recv().await {
             Some(seen) => seen,
             None => std::future::pending().await,
@@ -114,8 +115,9 @@ impl Watches {
     }
 }
 
-/// The version from which on nothing of these objects is missed.
-fn earliest(objects: &[&Object]) -> Option<String> {
+/// Returns the lowest version of these objects, from which a watch misses no change; none if a
+/// version is not a number.
+fn lowest_version(objects: &[&Object]) -> Option<String> {
     let versions = objects.iter().map(|object| version(object));
     versions
         .collect::<Option<Vec<_>>>()?
@@ -124,7 +126,7 @@ fn earliest(objects: &[&Object]) -> Option<String> {
         .map(|version| version.to_string())
 }
 
-/// Versions of one kind are comparable numbers (KEP-5504).
+/// Returns the `resourceVersion` as a number. Versions of one kind are comparable (KEP-5504).
 fn version(object: &Object) -> Option<u64> {
     object.metadata("resourceVersion")?.as_str()?.parse().ok()
 }
@@ -133,63 +135,69 @@ struct Watch {
     api: Api,
     resource: Resource,
     namespace: String,
-    /// The names of the objects, each with the newest version of it that was seen.
+    /// Names of the objects, with the newest version seen of each.
     known: BTreeMap<String, Option<u64>>,
-    /// Where the watch goes on; none if it has to be found out.
-    version: Option<String>,
-    sender: mpsc::Sender<Seen>,
+    /// The version to continue from; none if the objects must be listed first.
+    resource_version: Option<String>,
+    sender: mpsc::Sender<WatchUpdate>,
 }
 
-/// Why a stream of events ended.
-enum End {
-    /// The server ended it; it is asked for anew.
+/// Why a watch stream ended.
+enum StreamEnd {
+    /// The server ended it normally; it is reopened.
     Closed,
-    /// The version is too old: what is there must be read.
+    /// The version is too old; the objects must be listed again.
     Expired,
-    /// It could not be opened, or broke; what is there must be read.
+    /// It could not be opened, or broke; the objects must be listed again. Holds the server's
+    /// message if it refused.
     Failed(Option<String>),
-    /// Nobody listens.
-    Unwanted,
+    /// The receiver was dropped.
+    ReceiverDropped,
 }
 
 impl Watch {
     async fn run(mut self) {
         let mut backoff = Backoff::default();
-        let mut is_told = false;
+        let mut is_reported = false;
         loop {
-            if self.version.is_none() && !self.read().await {
+            if self.resource_version.is_none() && !self.relist().await {
                 return;
             }
-            if self.version.is_none() {
+            if self.resource_version.is_none() {
                 continue;
             }
-            let begun = self.api.clock.elapsed();
-            match self.follow().await {
-                End::Closed if self.api.clock.elapsed() >= begun + SHORTEST => {
+            let started = self.api.clock.elapsed();
+            match self.follow_stream().await {
+                StreamEnd::Closed if self.api.clock.elapsed() >= started + MIN_STREAM_DURATION => {
                     backoff = Backoff::default()
                 }
-                End::Closed => self.api.clock.sleep(backoff.next(None)).await,
-                End::Expired => self.version = None,
-                End::Failed(words) => {
-                    if let Some(words) = words.filter(|_| !is_told) {
-                        is_told = true;
+                StreamEnd::Closed => self.api.clock.sleep(backoff.next(None)).await,
+                StreamEnd::Expired => self.resource_version = None,
+                StreamEnd::Failed(words) => {
+                    if let Some(words) = words.filter(|_| !is_reported) {
+                        is_reported = true;
                         let what = format!(
-                            "{} cannot be watched, and are read again and again: {words}",
-                            self.place()
+                            "{} cannot be watched and are polled instead: {words}",
+                            self.description()
                         );
-                        if self.sender.send(Seen::Unwatched(what)).await.is_err() {
+                        if self
+                            .sender
+                            .send(WatchUpdate::Unwatched(what))
+                            .await
+                            .is_err()
+                        {
                             return;
                         }
                     }
-                    self.version = None;
+                    self.resource_version = None;
                     self.api.clock.sleep(backoff.next(None)).await;
                 }
-                End::Unwanted => return,
+                StreamEnd::ReceiverDropped => return,
             }
         }
     }
 
-    fn place(&self) -> String {
+    fn description(&self) -> String {
         let plural = &self.resource.api.plural;
         if self.namespace.is_empty() {
             plural.clone()
@@ -205,29 +213,31 @@ impl Watch {
         }
     }
 
-    /// Whether this is newer than what was seen of one of the objects.
-    fn is_news(&mut self, object: &Object) -> bool {
+    /// Returns true if this is one of the watched objects, in a newer version than seen so far, and
+    /// records the version.
+    fn is_newer(&mut self, object: &Object) -> bool {
         let Some(known) = self.known.get_mut(object.name()) else {
             return false;
         };
         let version = version(object);
-        let is_news = known.is_none() || version.is_none() || version > *known;
-        if is_news {
+        let is_newer = known.is_none() || version.is_none() || version > *known;
+        if is_newer {
             *known = version;
         }
-        is_news
+        is_newer
     }
 
-    /// Reads all that is watched one by one, where it may not be listed; false if nobody listens.
-    async fn read_each(&mut self) -> bool {
+    /// Reads the watched objects one by one, because they may not be listed. Returns false if the
+    /// receiver was dropped.
+    async fn read_one_by_one(&mut self) -> bool {
         for name in self.known.keys().cloned().collect::<Vec<_>>() {
             let seen = match self
                 .api
                 .get(&self.resource.api, &self.namespace, &name)
                 .await
             {
-                Ok(Some(object)) if self.is_news(&object) => Seen::Object(object),
-                Ok(None) => Seen::Gone(self.id(name)),
+                Ok(Some(object)) if self.is_newer(&object) => WatchUpdate::Object(object),
+                Ok(None) => WatchUpdate::Deleted(self.id(name)),
                 Ok(Some(_)) | Err(_) => continue,
             };
             if self.sender.send(seen).await.is_err() {
@@ -237,8 +247,8 @@ impl Watch {
         !self.sender.is_closed()
     }
 
-    /// Reads all that is watched, page by page; false if nobody listens.
-    async fn read(&mut self) -> bool {
+    /// Lists the watched objects page by page. Returns false if the receiver was dropped.
+    async fn relist(&mut self) -> bool {
         let fields = self.selector();
         let mut missing: BTreeSet<String> = self.known.keys().cloned().collect();
         let mut backoff = Backoff::default();
@@ -252,12 +262,12 @@ impl Watch {
             {
                 Ok(page) => page,
                 Err(error) if error.is_forbidden() => {
-                    let listens = self.read_each().await;
-                    self.api.clock.sleep(EACH).await;
-                    return listens;
+                    let is_received = self.read_one_by_one().await;
+                    self.api.clock.sleep(POLL_INTERVAL).await;
+                    return is_received;
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "cannot read what is watched");
+                    tracing::debug!(%error, "cannot list the watched objects");
                     self.api.clock.sleep(backoff.next(None)).await;
                     if self.sender.is_closed() {
                         return false;
@@ -268,20 +278,25 @@ impl Watch {
             for object in page.objects {
                 let is_ours = missing.remove(object.name());
                 if is_ours
-                    && self.is_news(&object)
-                    && self.sender.send(Seen::Object(object)).await.is_err()
+                    && self.is_newer(&object)
+                    && self.sender.send(WatchUpdate::Object(object)).await.is_err()
                 {
                     return false;
                 }
             }
-            self.version = Some(page.version);
-            next = page.next;
+            self.resource_version = Some(page.resource_version);
+            next = page.continue_token;
             if next.is_none() {
                 break;
             }
         }
         for name in missing {
-            if self.sender.send(Seen::Gone(self.id(name))).await.is_err() {
+            if self
+                .sender
+                .send(WatchUpdate::Deleted(self.id(name)))
+                .await
+                .is_err()
+            {
                 return false;
             }
         }
@@ -301,67 +316,72 @@ impl Watch {
         }
     }
 
-    /// Follows one stream of events to its end.
-    async fn follow(&mut self) -> End {
+    /// Follows one stream of events until it ends.
+    async fn follow_stream(&mut self) -> StreamEnd {
         let namespace = Some(self.namespace.as_str()).filter(|namespace| !namespace.is_empty());
         use kube::Resource as _;
         let path = DynamicObject::url_path(&self.resource.api, namespace);
         let params = WatchParams {
             field_selector: Some(self.selector()).filter(|selector| !selector.is_empty()),
-            timeout: Some(RENEWED),
+            timeout: Some(WATCH_TIMEOUT_SECONDS),
             bookmarks: true,
             ..WatchParams::default()
         };
-        let version = self.version.clone().unwrap_or_default();
+        let version = self.resource_version.clone().unwrap_or_default();
         let Ok(request) = Request::new(path).watch(&params, &version) else {
-            return End::Failed(None);
+            return StreamEnd::Failed(None);
         };
         let clock = self.api.clock.clone();
         let events = match clock
-            .timeout(OPENING, self.api.client.request_events::<Value>(request))
+            .timeout(
+                OPEN_TIMEOUT,
+                self.api.client.request_events::<Value>(request),
+            )
             .await
         {
             Ok(Ok(events)) => events,
-            Ok(Err(kube::Error::Api(status))) if status.code == 410 => return End::Expired,
-            Ok(Err(kube::Error::Api(status))) => return End::Failed(Some(status.message.clone())),
-            Ok(Err(_)) | Err(_) => return End::Failed(None),
+            Ok(Err(kube::Error::Api(status))) if status.code == 410 => return StreamEnd::Expired,
+            Ok(Err(kube::Error::Api(status))) => {
+                return StreamEnd::Failed(Some(status.message.clone()));
+            }
+            Ok(Err(_)) | Err(_) => return StreamEnd::Failed(None),
         };
         let mut events = Box::pin(events);
-        let end = clock.elapsed() + OVERDUE;
+        let end = clock.elapsed() + STREAM_TIMEOUT;
         loop {
             let event = match clock
                 .timeout(end.saturating_sub(clock.elapsed()), events.next())
                 .await
             {
                 Ok(Some(event)) => event,
-                Ok(None) => return End::Closed,
-                Err(_) => return End::Failed(None),
+                Ok(None) => return StreamEnd::Closed,
+                Err(_) => return StreamEnd::Failed(None),
             };
             let (value, is_gone) = match event {
                 Ok(WatchEvent::Added(value) | WatchEvent::Modified(value)) => (value, false),
                 Ok(WatchEvent::Deleted(value)) => (value, true),
                 Ok(WatchEvent::Bookmark(bookmark)) => {
-                    self.version = Some(bookmark.metadata.resource_version);
+                    self.resource_version = Some(bookmark.metadata.resource_version);
                     continue;
                 }
-                Ok(WatchEvent::Error(status)) if status.code == 410 => return End::Expired,
-                Ok(WatchEvent::Error(_)) | Err(_) => return End::Failed(None),
+                Ok(WatchEvent::Error(status)) if status.code == 410 => return StreamEnd::Expired,
+                Ok(WatchEvent::Error(_)) | Err(_) => return StreamEnd::Failed(None),
             };
             let Value::Object(map) = value else { continue };
             let object = Object(map);
             if let Some(version) = object.metadata("resourceVersion").and_then(Value::as_str) {
-                self.version = Some(version.to_owned());
+                self.resource_version = Some(version.to_owned());
             }
-            if !self.is_news(&object) {
+            if !self.is_newer(&object) {
                 continue;
             }
             let seen = if is_gone {
-                Seen::Gone(object.id())
+                WatchUpdate::Deleted(object.id())
             } else {
-                Seen::Object(object)
+                WatchUpdate::Object(object)
             };
             if self.sender.send(seen).await.is_err() {
-                return End::Unwanted;
+                return StreamEnd::ReceiverDropped;
             }
         }
     }

@@ -1,17 +1,19 @@
-//! Who owns the fields of a live object: its `managedFields`, read, and joined where one owner takes over
-//! from another.
+//! Field managers of a live object: reads its `managedFields`, and merges them when one manager
+//! adopts another's fields.
 
 use serde_json::{Map, Value};
 
 use crate::manifest::Object;
-use crate::manifest::managed_fields::{Owner, Place, owner, owners, place};
+use crate::manifest::managed_fields::{
+    Child, FieldManager, field_manager, field_managers, resolve_key,
+};
 
-/// The managed fields of an object after `manager` took over from others: their fields joined into its own.
-/// None if there is nothing to take.
-pub fn taken_over(live: &Object, manager: &str, from: &[String]) -> Option<Value> {
+/// Returns the `managedFields` after `manager` adopts the fields of `from`: their fields merged
+/// into its own entry. None if there is nothing to adopt.
+pub fn adopted_managed_fields(live: &Object, manager: &str, from: &[String]) -> Option<Value> {
     let entries = live.metadata("managedFields")?.as_array()?;
     let is_old = |entry: &&Value| {
-        let owner = owner(entry);
+        let owner = field_manager(entry);
         owner.subresource.is_empty()
             && owner.manager != manager
             && from.iter().any(|name| name == owner.manager)
@@ -19,7 +21,7 @@ pub fn taken_over(live: &Object, manager: &str, from: &[String]) -> Option<Value
     let (old, kept): (Vec<&Value>, Vec<&Value>) = entries.iter().partition(is_old);
     let first = *old.first()?;
     let is_ours = |entry: &&Value| {
-        let owner = owner(entry);
+        let owner = field_manager(entry);
         owner.subresource.is_empty() && owner.manager == manager && owner.operation == "Apply"
     };
     let mut ours = kept
@@ -32,44 +34,50 @@ pub fn taken_over(live: &Object, manager: &str, from: &[String]) -> Option<Value
     ours.insert("operation".into(), "Apply".into());
     let fields = ours.entry("fieldsV1").or_insert(Value::Null);
     for entry in old {
-        join(fields, owner(entry).fields);
+        merge_fields(fields, field_manager(entry).fields);
     }
     let kept = kept.into_iter().filter(|entry| !is_ours(entry)).cloned();
     Some(Value::Array(kept.chain([Value::Object(ours)]).collect()))
 }
 
-/// The fields that all owners have, joined; of subresources none.
-pub fn fields_of(live: &Object) -> Value {
+/// Returns the merged `fieldsV1` of all managers, without subresources.
+pub fn all_managed_fields(live: &Object) -> Value {
     let mut joined = Value::Object(Map::new());
-    owners(live)
+    field_managers(live)
         .iter()
-        .filter_map(Owner::tree)
-        .for_each(|tree| join(&mut joined, tree));
+        .filter_map(FieldManager::fields_v1)
+        .for_each(|tree| merge_fields(&mut joined, tree));
     joined
 }
 
-fn join(into: &mut Value, other: &Value) {
+fn merge_fields(into: &mut Value, other: &Value) {
     let (Some(into), Some(other)) = (into.as_object_mut(), other.as_object()) else {
         return;
     };
     for (key, inner) in other {
         match into.get_mut(key) {
-            Some(there) => join(there, inner),
+            Some(there) => merge_fields(there, inner),
             None => drop(into.insert(key.clone(), inner.clone())),
         }
     }
 }
 
-/// Removes from `after`, the server's answer to a dry run, what an apply by `manager` will remove once it has
-/// taken over: fields that only earlier managers own and that are no longer wanted.
-pub fn without_left_behind(after: &mut Object, wanted: &Object, manager: &str, from: &[String]) {
-    let kept = owners(after);
-    let others: Vec<Value> = kept
+/// Removes from `after`, the response to a dry run, the fields that the real apply by `manager`
+/// will remove once it has adopted those of `from`: fields that only managers in `from` own and
+/// that the manifest no longer sets.
+pub fn remove_abandoned_fields(
+    after: &mut Object,
+    wanted: &Object,
+    manager: &str,
+    from: &[String],
+) {
+    let managers = field_managers(after);
+    let others: Vec<Value> = managers
         .iter()
         .filter(|owner| owner.manager != manager && !from.iter().any(|name| name == owner.manager))
         .map(|owner| owner.fields.clone())
         .collect();
-    let old: Vec<Value> = kept
+    let adopted: Vec<Value> = managers
         .iter()
         .filter(|owner| {
             owner.subresource.is_empty() && from.iter().any(|name| name == owner.manager)
@@ -78,8 +86,8 @@ pub fn without_left_behind(after: &mut Object, wanted: &Object, manager: &str, f
         .collect();
     let wanted = Value::Object(wanted.0.clone());
     let mut document = Value::Object(std::mem::take(&mut after.0));
-    for fields in old {
-        remove_left_behind(
+    for fields in adopted {
+        remove_abandoned(
             &fields,
             Some(&wanted),
             &others.iter().collect::<Vec<_>>(),
@@ -91,42 +99,37 @@ pub fn without_left_behind(after: &mut Object, wanted: &Object, manager: &str, f
     }
 }
 
-fn remove_left_behind(
-    fields: &Value,
-    wanted: Option<&Value>,
-    others: &[&Value],
-    after: &mut Value,
-) {
+fn remove_abandoned(fields: &Value, wanted: Option<&Value>, others: &[&Value], after: &mut Value) {
     let Some(fields) = fields.as_object() else {
         return;
     };
-    // From the last item on, so that indexes stay true.
-    let mut places: Vec<(Place, &String, &Value)> = fields
+    // Last item first, so that indexes stay valid.
+    let mut places: Vec<(Child, &String, &Value)> = fields
         .iter()
-        .filter_map(|(key, inner)| Some((place(key, after)?, key, inner)))
+        .filter_map(|(key, inner)| Some((resolve_key(key, after)?, key, inner)))
         .collect();
     places.sort_by_key(|(place, ..)| match place {
-        Place::Item(at) => usize::MAX - at,
-        Place::Member(_) => 0,
+        Child::Item(at) => usize::MAX - at,
+        Child::Member(_) => 0,
     });
-    for (there, key, inner) in places {
-        let wanted = wanted.and_then(|wanted| place(key, wanted)?.of(wanted));
+    for (child_key, key, inner) in places {
+        let wanted = wanted.and_then(|wanted| resolve_key(key, wanted)?.get_in(wanted));
         let others: Vec<&Value> = others.iter().filter_map(|fields| fields.get(key)).collect();
         match (wanted, others.is_empty()) {
-            (None, true) => match (&there, &mut *after) {
-                (Place::Member(member), Value::Object(map)) => drop(map.shift_remove(member)),
-                (Place::Item(at), Value::Array(items)) if *at < items.len() => {
+            (None, true) => match (&child_key, &mut *after) {
+                (Child::Member(member), Value::Object(map)) => drop(map.shift_remove(member)),
+                (Child::Item(at), Value::Array(items)) if *at < items.len() => {
                     drop(items.remove(*at))
                 }
                 _ => {}
             },
             _ => {
-                let child = match &there {
-                    Place::Member(member) => after.get_mut(member),
-                    Place::Item(at) => after.get_mut(*at),
+                let child = match &child_key {
+                    Child::Member(member) => after.get_mut(member),
+                    Child::Item(at) => after.get_mut(*at),
                 };
                 if let Some(child) = child {
-                    remove_left_behind(inner, wanted, &others, child);
+                    remove_abandoned(inner, wanted, &others, child);
                 }
             }
         }
@@ -156,10 +159,10 @@ mod tests {
     }
 
     #[test]
-    fn owners_are_found_by_the_pointer_of_a_field() {
+    fn managers_are_found_by_the_pointer_of_a_field() {
         let fields = json!({"f:data": {".": {}, "f:b.c": {}}, "f:spec": {"f:list": {"k:{\"name\":\"y\"}": {".": {}, "f:v": {}}}}});
         let live = live(json!([entry("m", "Update", fields)]));
-        let owners = owners(&live);
+        let owners = field_managers(&live);
         for (pointer, owned) in [
             ("/data/b.c", true),
             ("/data/a", false),
@@ -172,13 +175,13 @@ mod tests {
     }
 
     #[test]
-    fn fields_of_earlier_managers_join_ours() {
+    fn fields_of_previous_managers_are_merged_into_ours() {
         let live = live(json!([
             entry("kube-apply", "Apply", json!({"f:data": {"f:a": {}}})),
             entry("hpa", "Update", json!({"f:spec": {"f:replicas": {}}})),
             entry("nuon-runner", "Apply", json!({"f:data": {"f:b.c": {}}})),
         ]));
-        let taken = taken_over(&live, "nuon-runner", &["kube-apply".into()]).unwrap();
+        let taken = adopted_managed_fields(&live, "nuon-runner", &["kube-apply".into()]).unwrap();
         let managers: Vec<_> = taken
             .as_array()
             .unwrap()
@@ -190,16 +193,19 @@ mod tests {
             taken[1]["fieldsV1"],
             json!({"f:data": {"f:b.c": {}, "f:a": {}}})
         );
-        assert_eq!(taken_over(&live, "nuon-runner", &["helm".into()]), None);
+        assert_eq!(
+            adopted_managed_fields(&live, "nuon-runner", &["helm".into()]),
+            None
+        );
     }
 
     #[test]
-    fn what_an_earlier_manager_leaves_behind_is_foreseen() {
+    fn fields_abandoned_by_a_previous_manager_are_removed() {
         let fields = json!({"f:data": {"f:a": {}, "f:b.c": {}}, "f:spec": {"f:list": {"k:{\"name\":\"x\"}": {".": {}, "f:v": {}}, "k:{\"name\":\"y\"}": {".": {}, "f:v": {}}}}});
         let others = entry("other", "Update", json!({"f:data": {"f:b.c": {}}}));
         let mut after = live(json!([entry("kube-apply", "Apply", fields), others]));
         let wanted = object(json!({"data": {}, "spec": {"list": [{"name": "y", "v": 2}]}}));
-        without_left_behind(&mut after, &wanted, "nuon-runner", &["kube-apply".into()]);
+        remove_abandoned_fields(&mut after, &wanted, "nuon-runner", &["kube-apply".into()]);
         assert_eq!(after.0["data"], json!({"b.c": "2"}), "another one owns b.c");
         assert_eq!(after.0["spec"]["list"], json!([{"name": "y", "v": 2}]));
     }

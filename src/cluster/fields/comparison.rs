@@ -1,44 +1,44 @@
-//! A comparison of two states at hand, without a cluster: the document that the replaced program would
-//! have made of them, or ours. It serves to see what a changeset will look like, and to hold both
-//! programs side by side.
+//! Compares two given objects without a cluster, and builds the changeset document in the native
+//! format or in that of the Go runner. It previews a changeset, and compares the two programs.
 
 use serde_json::{Map, Value, json};
 
-use crate::cluster::fields::diff::{Form, compare};
+use crate::cluster::fields::diff::{DiffFormat, compare};
 use crate::cluster::fields::legacy;
 use crate::cluster::fields::render::{api, blank, fields, lines};
 use crate::manifest::Object;
 use crate::plan::changeset::{Change, Op, ResourceDiff};
 
-/// What would be, or has been, done.
+/// The operation that is planned or done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// An apply is planned: desired is the server's answer to the dry run.
+    /// A planned apply; `desired` is the response to the dry run.
     PlanApply,
-    /// It was done.
+    /// A completed apply.
     Apply,
-    /// A deletion is planned.
+    /// A planned deletion.
     PlanDelete,
-    /// It was done.
+    /// A completed deletion.
     Delete,
 }
 
-/// Two states of an object.
+/// Two states of an object, and the operation between them.
 #[derive(Debug, Clone)]
 pub struct Comparison {
-    /// What is done.
+    /// The operation.
     pub mode: Mode,
-    /// The object before; none if it is not there.
+    /// Object before; none if it does not exist.
     pub live: Option<Object>,
-    /// The object after; for a deletion the manifest's.
+    /// Object after; for a deletion the manifest's object.
     pub desired: Option<Object>,
-    /// The API server's words, if it refused.
+    /// The API server's error message, if it refused the operation.
     pub error: Option<String>,
 }
 
 impl Comparison {
-    /// Whether anything differs; none where nothing is compared.
-    pub fn has_changes(&self, form: Form) -> Option<bool> {
+    /// Returns true if a field differs; none if nothing is compared: for a deletion, a refusal, and
+    /// a completed apply with only one side.
+    pub fn has_changes(&self, form: DiffFormat) -> Option<bool> {
         if self.op() == Op::Delete || self.error.is_some() {
             return None;
         }
@@ -48,8 +48,8 @@ impl Comparison {
         }
     }
 
-    /// What becomes of the object: an entry per field, and an entry per line.
-    pub fn diffs(&self, form: Form) -> (ResourceDiff, ResourceDiff) {
+    /// Returns two diffs of the object: one entry per field, and one entry per line.
+    pub fn diffs(&self, form: DiffFormat) -> (ResourceDiff, ResourceDiff) {
         let (object, dry_run) = (self.object(), self.dry_run());
         let (change, entries) = match (self.op(), &self.error) {
             (Op::Apply, Some(_)) => (Change::Error, Vec::new()),
@@ -73,7 +73,7 @@ impl Comparison {
         let blank = blank(&plural, self.op(), object, dry_run);
         // In the version in which it was read.
         let api = self.live.as_ref().map_or(blank.api.clone(), api);
-        // Nothing is asked of the server for a deletion that is planned.
+        // A planned deletion sends no request that could be refused.
         let error = self.error.clone().filter(|_| self.mode != Mode::PlanDelete);
         let raw = ResourceDiff {
             api,
@@ -89,9 +89,9 @@ impl Comparison {
         (raw, formatted)
     }
 
-    /// `has_changes`, `resource_diff` (an entry per field), `formatted` (an entry per line), and
-    /// `handler_error` where the refusal ends the job.
-    pub fn document(&self, form: Form) -> Value {
+    /// Returns the document: `has_changes`, `resource_diff` (one entry per field), `formatted` (one
+    /// entry per line), and `handler_error` if the refusal ends the job.
+    pub fn document(&self, form: DiffFormat) -> Value {
         let (raw, formatted) = self.diffs(form);
         let mut document = Map::new();
         if let Some(has_changes) = self.has_changes(form) {
@@ -112,8 +112,8 @@ impl Comparison {
             );
         }
         let mut document = Value::Object(document);
-        if form == Form::Shipped {
-            legacy::printed(&mut document);
+        if form == DiffFormat::Legacy {
+            legacy::encode_numbers(&mut document);
         }
         document
     }
@@ -134,7 +134,8 @@ impl Comparison {
     }
 }
 
-/// The plural of a kind where no cluster can be asked: the rule by which Kubernetes' own client guesses.
+/// Returns the plural of a kind, guessed by the rule of Kubernetes' own client, because there is no
+/// cluster to ask.
 fn plural(kind: &str) -> String {
     let lower = kind.to_lowercase();
     match lower.strip_suffix('y') {

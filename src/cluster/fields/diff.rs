@@ -1,8 +1,8 @@
-//! What differs between two states of an object, field by field.
+//! Compares two states of an object, field by field.
 //!
-//! Left out are what the server keeps for itself (times, versions, ids, managed fields) and the
-//! status. Items of lists are paired as the replaced program pairs them (`pairs`); the paths are in
-//! one of two forms.
+//! The status and the fields that the server manages (times, versions, IDs, managed fields) are
+//! left out. List items are paired by the rule of the Go runner (`pairs`). Paths are printed in one
+//! of two formats.
 
 mod pairs;
 mod path;
@@ -16,8 +16,8 @@ use serde_json::{Map, Value};
 use crate::manifest::Object;
 use crate::plan::changeset::Change;
 
-/// Members of `metadata` that the server keeps for itself.
-pub(super) const SERVERS_OWN: [&str; 5] = [
+/// Fields of `metadata` that the server manages.
+pub(super) const SERVER_FIELDS: [&str; 5] = [
     "creationTimestamp",
     "resourceVersion",
     "generation",
@@ -25,70 +25,76 @@ pub(super) const SERVERS_OWN: [&str; 5] = [
     "managedFields",
 ];
 
-/// Comparisons of leaves for the pairing of lists. Past it items pair in order: lists within lists
-/// within lists would otherwise take for ever.
-const MOST_WEIGHED: usize = 1 << 20;
+/// Maximum leaf comparisons for pairing list items. Beyond it, items pair in order; otherwise
+/// deeply nested lists would take too long.
+const MAX_LEAF_COMPARISONS: usize = 1 << 20;
 
-/// How a comparison reads and writes.
+/// What a comparison includes, and how it prints paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// `spec.list[2].name`, keys with dots in quotes; nothing and null are the same.
-    Ours,
-    /// As the replaced program: `spec.list[[?->2]].name`, keys as they are; keys `status` at any depth
-    /// and the namespace are not compared; nothing and an empty map or list differ.
-    Shipped,
+pub enum DiffFormat {
+    /// `spec.list[2].name`, with keys that contain dots in quotes. Absent and null are equal.
+    Native,
+    /// Format of the Go runner: `spec.list[[?->2]].name`, with keys unquoted. Keys named `status`
+    /// at any depth and the namespace are not compared. Absent, null and empty differ.
+    Legacy,
 }
 
 /// One field that differs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
-    /// The field, in the form that was asked for.
+    /// Path of the field, in the requested format.
     pub path: String,
-    /// The field as a JSON pointer; indexes are those before.
+    /// JSON pointer to the field. Indexes are those before the change, except for added items.
     pub pointer: String,
-    /// Whether it comes, goes, or becomes another.
+    /// Added, removed or modified.
     pub change: Change,
-    /// The value before; none if there was none.
+    /// Value before; none if the field was absent.
     pub before: Option<Value>,
-    /// The value after; none if there is none.
+    /// Value after; none if the field is absent.
     pub after: Option<Value>,
 }
 
-/// An object without what the server keeps for itself.
-pub fn essence(object: &Object) -> Map<String, Value> {
-    let mut essence = object.0.clone();
-    essence.shift_remove("status");
-    if let Some(Value::Object(metadata)) = essence.get_mut("metadata") {
-        for member in SERVERS_OWN {
+/// Returns the object without its status and the fields that the server manages.
+pub fn without_server_fields(object: &Object) -> Map<String, Value> {
+    let mut fields = object.0.clone();
+    fields.shift_remove("status");
+    if let Some(Value::Object(metadata)) = fields.get_mut("metadata") {
+        for member in SERVER_FIELDS {
             metadata.shift_remove(member);
         }
     }
-    essence
+    fields
 }
 
-/// The fields in which two states differ, sorted by path.
-pub fn compare(before: &Object, after: &Object, form: Form) -> Vec<Difference> {
+/// Returns the fields in which two states differ, sorted by path.
+pub fn compare(before: &Object, after: &Object, form: DiffFormat) -> Vec<Difference> {
     let mut found = Vec::new();
     let walk = Walk {
         form,
-        weighed: &Cell::new(0),
+        leaf_comparisons: &Cell::new(0),
     };
-    let collect = &mut Collect {
+    let collect = &mut Collector {
         form,
         into: &mut found,
     };
     match form {
-        Form::Ours => walk.maps(None, &essence(before), &essence(after), collect),
-        Form::Shipped => walk.maps(None, &before.0, &after.0, collect),
+        DiffFormat::Native => walk.maps(
+            None,
+            &without_server_fields(before),
+            &without_server_fields(after),
+            collect,
+        ),
+        DiffFormat::Legacy => walk.maps(None, &before.0, &after.0, collect),
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
-    if form == Form::Shipped {
+    if form == DiffFormat::Legacy {
         found.dedup_by(|later, kept| merge(kept, later));
     }
     found
 }
 
-/// Of keys with dots that look like one path the replaced program keeps the last value of each side.
+/// Merges differences with equal paths, which keys with dots can produce. The Go runner keeps the
+/// last value of each side.
 fn merge(kept: &mut Difference, later: &mut Difference) -> bool {
     if kept.path != later.path {
         return false;
@@ -99,18 +105,18 @@ fn merge(kept: &mut Difference, later: &mut Difference) -> bool {
     true
 }
 
-/// Hears of each leaf: a value that is no map or list on both sides.
-trait Leaves {
+/// Visits the leaves: values that are not maps or lists on both sides.
+trait LeafVisitor {
     fn same(&mut self);
     fn differ(&mut self, path: &Path<'_>, before: Option<&Value>, after: Option<&Value>);
 }
 
-struct Collect<'a> {
-    form: Form,
+struct Collector<'a> {
+    form: DiffFormat,
     into: &'a mut Vec<Difference>,
 }
 
-impl Leaves for Collect<'_> {
+impl LeafVisitor for Collector<'_> {
     fn same(&mut self) {}
 
     fn differ(&mut self, path: &Path<'_>, before: Option<&Value>, after: Option<&Value>) {
@@ -131,12 +137,12 @@ impl Leaves for Collect<'_> {
 }
 
 #[derive(Default)]
-struct Count {
+struct Counter {
     same: usize,
     different: usize,
 }
 
-impl Leaves for Count {
+impl LeafVisitor for Counter {
     fn same(&mut self) {
         self.same += 1;
     }
@@ -148,8 +154,8 @@ impl Leaves for Count {
 
 #[derive(Clone, Copy)]
 struct Walk<'a> {
-    form: Form,
-    weighed: &'a Cell<usize>,
+    form: DiffFormat,
+    leaf_comparisons: &'a Cell<usize>,
 }
 
 impl Walk<'_> {
@@ -158,7 +164,7 @@ impl Walk<'_> {
         parent: Option<&Path<'_>>,
         before: &Map<String, Value>,
         after: &Map<String, Value>,
-        leaves: &mut dyn Leaves,
+        leaves: &mut dyn LeafVisitor,
     ) {
         let mut keys: Vec<&String> = before.keys().chain(after.keys()).collect();
         keys.sort();
@@ -168,7 +174,7 @@ impl Walk<'_> {
                 parent,
                 step: Step::Key(key),
             };
-            if self.form == Form::Shipped && path.is_unseen() {
+            if self.form == DiffFormat::Legacy && path.is_excluded_in_legacy() {
                 continue;
             }
             self.values(&path, before.get(key), after.get(key), leaves);
@@ -180,7 +186,7 @@ impl Walk<'_> {
         path: &Path<'_>,
         before: Option<&Value>,
         after: Option<&Value>,
-        leaves: &mut dyn Leaves,
+        leaves: &mut dyn LeafVisitor,
     ) {
         match (before, after) {
             (Some(Value::Object(before)), Some(Value::Object(after))) => {
@@ -190,17 +196,25 @@ impl Walk<'_> {
                 self.lists(path, before, after, leaves)
             }
             (before, after) if before == after => leaves.same(),
-            (Some(Value::Null), None) | (None, Some(Value::Null)) if self.form == Form::Ours => {
+            (Some(Value::Null), None) | (None, Some(Value::Null))
+                if self.form == DiffFormat::Native =>
+            {
                 leaves.same()
             }
             (before, after) => leaves.differ(path, before, after),
         }
     }
 
-    fn lists(self, path: &Path<'_>, before: &[Value], after: &[Value], leaves: &mut dyn Leaves) {
+    fn lists(
+        self,
+        path: &Path<'_>,
+        before: &[Value],
+        after: &[Value],
+        leaves: &mut dyn LeafVisitor,
+    ) {
         let likeness = |i: usize, j: usize| match (before.get(i), after.get(j)) {
             (Some(before), Some(after)) => self.likeness(path, before, after),
-            _ => Likeness::Other,
+            _ => Likeness::Different,
         };
         for pair in pair(before.len(), after.len(), likeness) {
             let (i, j) = pair.indexes();
@@ -221,21 +235,21 @@ impl Walk<'_> {
         if before == after {
             return Likeness::Equal;
         }
-        if self.weighed.get() > MOST_WEIGHED {
+        if self.leaf_comparisons.get() > MAX_LEAF_COMPARISONS {
             return Likeness::Similar;
         }
-        let mut count = Count::default();
+        let mut count = Counter::default();
         let path = Path {
             parent: Some(path),
             step: Step::Item(Pair::Both(0, 0)),
         };
         self.values(&path, Some(before), Some(after), &mut count);
-        self.weighed
-            .set(self.weighed.get() + count.same + count.different + 1);
+        self.leaf_comparisons
+            .set(self.leaf_comparisons.get() + count.same + count.different + 1);
         match count {
-            Count { different: 0, .. } => Likeness::Equal,
-            Count { same, different } if same + 1 >= different => Likeness::Similar,
-            Count { .. } => Likeness::Other,
+            Counter { different: 0, .. } => Likeness::Equal,
+            Counter { same, different } if same + 1 >= different => Likeness::Similar,
+            Counter { .. } => Likeness::Different,
         }
     }
 }
@@ -246,7 +260,7 @@ mod tests {
 
     use super::*;
 
-    fn differences(before: Value, after: Value, form: Form) -> Vec<String> {
+    fn differences(before: Value, after: Value, form: DiffFormat) -> Vec<String> {
         let object = |value: Value| Object(value.as_object().unwrap().clone());
         let show = |value: Option<Value>| value.map_or("-".to_owned(), |value| value.to_string());
         compare(&object(before), &object(after), form)
@@ -259,7 +273,7 @@ mod tests {
     fn changed_fields_are_named_and_the_servers_own_are_not() {
         let before = json!({"metadata": {"uid": "1", "annotations": {"a.b/c": "x"}}, "spec": {"c": [{"image": "a"}]}, "status": {"x": 1}});
         let after = json!({"metadata": {"uid": "2", "annotations": {"a.b/c": "y"}}, "spec": {"c": [{"image": "b"}], "new": {}}, "status": {"x": 2}});
-        let ours = differences(before.clone(), after.clone(), Form::Ours);
+        let ours = differences(before.clone(), after.clone(), DiffFormat::Native);
         assert_eq!(
             ours,
             [
@@ -268,9 +282,9 @@ mod tests {
                 "spec.new: - -> {}"
             ]
         );
-        let shipped = differences(before, after, Form::Shipped);
+        let legacy = differences(before, after, DiffFormat::Legacy);
         assert_eq!(
-            shipped,
+            legacy,
             [
                 "metadata.annotations.a.b/c: \"x\" -> \"y\"",
                 "spec.c[[0]].image: \"a\" -> \"b\"",
@@ -291,12 +305,12 @@ mod tests {
         let ours = differences(
             env(&["a", "b", "c"]),
             env(&["a", "x", "b", "c"]),
-            Form::Ours,
+            DiffFormat::Native,
         );
         assert_eq!(ours, ["env[1]: - -> {\"name\":\"x\",\"value\":\"v\"}"]);
-        let shipped = differences(env(&["a", "b", "c"]), env(&["b", "c"]), Form::Shipped);
+        let legacy = differences(env(&["a", "b", "c"]), env(&["b", "c"]), DiffFormat::Legacy);
         assert_eq!(
-            shipped,
+            legacy,
             ["env[[0->?]]: {\"name\":\"a\",\"value\":\"v\"} -> -"]
         );
     }
@@ -313,7 +327,7 @@ mod tests {
         let differences = differences(
             json!({"l": nested(12, 1)}),
             json!({"l": nested(12, 2)}),
-            Form::Ours,
+            DiffFormat::Native,
         );
         assert!(!differences.is_empty());
     }

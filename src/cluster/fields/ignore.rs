@@ -1,5 +1,5 @@
-//! Fields that are left as they are in the cluster, because something else decides them: an autoscaler's
-//! replicas, a certificate that is injected.
+//! Fields that keep their live value because something else controls them, such as an autoscaler's
+//! replicas or an injected certificate.
 
 use std::borrow::Cow;
 
@@ -9,10 +9,11 @@ use crate::cluster::fields::marks;
 use crate::cluster::fields::policy::FieldPolicy;
 use crate::manifest::{Object, pointer};
 
-/// Names fields of one object, as JSON pointers with commas between.
+/// Annotation that lists ignored fields of its object, as JSON pointers separated by commas.
 pub const ANNOTATION: &str = "nuon.co/ignore-fields";
 
-/// The pointers to the fields of an object that are left as they are: those that rules name, and marks of others.
+/// Returns pointers to the ignored fields of an object: by its annotation, by rules, and keep marks
+/// that other managers set.
 fn pointers(wanted: &Object, live: &Object, policy: &FieldPolicy) -> Vec<String> {
     let own = wanted
         .annotation(ANNOTATION)
@@ -32,7 +33,7 @@ fn pointers(wanted: &Object, live: &Object, policy: &FieldPolicy) -> Vec<String>
         .collect()
 }
 
-/// A live object without the ignored fields.
+/// Returns the live object without the ignored fields.
 pub fn without_ignored<'a>(
     wanted: &Object,
     live: &'a Object,
@@ -57,13 +58,14 @@ pub fn without_ignored<'a>(
     }
 }
 
-/// Puts what the cluster has into the ignored fields of a wanted object, so that nothing about them is asked.
-pub fn leave_as_they_are(wanted: &mut Object, live: &Object, policy: &FieldPolicy) {
+/// Copies the live values of the ignored fields into the wanted object, so that the apply does not
+/// change them.
+pub fn keep_live_values(wanted: &mut Object, live: &Object, policy: &FieldPolicy) {
     let pointers = pointers(wanted, live, policy);
     if pointers.is_empty() {
         return;
     }
-    let there = Value::Object(live.0.clone());
+    let live_value = Value::Object(live.0.clone());
     let mut document = Value::Object(std::mem::take(&mut wanted.0));
     for path in pointers {
         let Some((parent, member)) = path.rsplit_once('/') else {
@@ -72,7 +74,7 @@ pub fn leave_as_they_are(wanted: &mut Object, live: &Object, policy: &FieldPolic
         let Some(parent) = document.pointer_mut(parent) else {
             continue;
         };
-        match (parent, there.pointer(&path)) {
+        match (parent, live_value.pointer(&path)) {
             (Value::Object(map), Some(value)) if map.contains_key(&pointer::unescape(member)) => {
                 map.insert(pointer::unescape(member), value.clone());
             }
@@ -108,7 +110,7 @@ mod tests {
             ..FieldPolicy::default()
         };
         let mut changed = object(wanted.clone());
-        leave_as_they_are(&mut changed, &live, &rules);
+        keep_live_values(&mut changed, &live, &rules);
         assert_eq!(
             changed.0["spec"],
             json!({"replicas": 7}),
@@ -117,7 +119,7 @@ mod tests {
 
         let mut by_annotation = object(wanted);
         by_annotation.0["metadata"]["annotations"] = json!({ANNOTATION: "/spec/replicas"});
-        leave_as_they_are(&mut by_annotation, &live, &FieldPolicy::default());
+        keep_live_values(&mut by_annotation, &live, &FieldPolicy::default());
         assert_eq!(by_annotation.0["spec"]["replicas"], 7);
     }
 

@@ -1,38 +1,41 @@
-//! Values as the replaced program reads and prints them: by Go's `encoding/json` and `fmt`, and as YAML by
-//! `sigs.k8s.io/yaml`. What compares the two programs needs them.
+//! Reads and prints values as the Go runner does: by Go's `encoding/json` and `fmt`, and as YAML by
+//! `sigs.k8s.io/yaml`. Used to compare the two programs.
 
 use serde_json::Value;
 
 use crate::yaml::emit::emit;
 use crate::yaml::json::{general_float, number};
 
-/// Numbers of a JSON document as Kubernetes' reader holds them: an integer that has no room in 64 bits with a sign
-/// is a float.
-pub fn held(value: &mut Value) {
-    each_number(value, &|float| float.into());
+/// Converts the numbers of a document as the Kubernetes JSON decoder does: integers outside `i64`
+/// become floats.
+pub fn decode_numbers(value: &mut Value) {
+    replace_numbers(value, &|float| float.into());
 }
 
-/// Numbers of a document as `encoding/json` prints them: floats without a fraction have no point.
-pub fn printed(value: &mut Value) {
-    each_number(value, &number);
+/// Converts the numbers of a document as `encoding/json` prints them: floats without a fraction
+/// have no decimal point.
+pub fn encode_numbers(value: &mut Value) {
+    replace_numbers(value, &number);
 }
 
-/// Puts something else in the place of numbers that are no integers of 64 bits with a sign.
-fn each_number(value: &mut Value, instead: &dyn Fn(f64) -> Value) {
+/// Replaces the numbers that are not `i64` integers.
+fn replace_numbers(value: &mut Value, replacement: &dyn Fn(f64) -> Value) {
     match value {
         Value::Number(number) if !number.is_i64() => {
-            *value = instead(number.as_f64().unwrap_or_default())
+            *value = replacement(number.as_f64().unwrap_or_default())
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| each_number(item, instead)),
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| replace_numbers(item, replacement)),
         Value::Object(map) => map
             .values_mut()
-            .for_each(|member| each_number(member, instead)),
+            .for_each(|member| replace_numbers(member, replacement)),
         _ => {}
     }
 }
 
-/// A value as `%v` prints it.
-pub fn text(value: &Value) -> String {
+/// Formats a value like `%v` in Go's `fmt`.
+pub fn go_format(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".into(),
         Value::String(text) => text.clone(),
@@ -41,28 +44,31 @@ pub fn text(value: &Value) -> String {
         }
         Value::Bool(_) | Value::Number(_) => value.to_string(),
         Value::Array(items) => {
-            format!("[{}]", items.iter().map(text).collect::<Vec<_>>().join(" "))
+            format!(
+                "[{}]",
+                items.iter().map(go_format).collect::<Vec<_>>().join(" ")
+            )
         }
         Value::Object(map) => {
             let mut members: Vec<(&String, &Value)> = map.iter().collect();
             members.sort_by_key(|(key, _)| *key);
             let members: Vec<String> = members
                 .into_iter()
-                .map(|(key, value)| format!("{key}:{}", text(value)))
+                .map(|(key, value)| format!("{key}:{}", go_format(value)))
                 .collect();
             format!("map[{}]", members.join(" "))
         }
     }
 }
 
-/// A value as lines of YAML. None if a text in it has a character that the YAML reader refuses, for the document
-/// goes through JSON on its way.
+/// Formats a value as YAML. None if a string contains a character that the YAML reader refuses,
+/// because the document passes through JSON on its way.
 pub fn yaml(value: &Value) -> Option<String> {
     is_readable(value).then(|| emit(value).ok()).flatten()
 }
 
 fn is_readable(value: &Value) -> bool {
-    // What JSON escapes is no matter.
+    // Characters that JSON escapes, such as those below U+0020, never reach the YAML reader.
     let is_refused = |c: char| matches!(c, '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
     match value {
         Value::String(text) => !text.contains(is_refused),
@@ -94,20 +100,20 @@ mod tests {
                 "map[a:true b:[1 <nil> x]]",
             ),
         ] {
-            assert_eq!(text(&value), expected);
+            assert_eq!(go_format(&value), expected);
         }
     }
 
     #[test]
-    fn numbers_are_held_and_printed_as_go_does() {
+    fn numbers_are_decoded_and_encoded_as_in_go() {
         let mut value: Value =
             serde_json::from_str(r#"{"a": 9223372036854775808, "b": [2.0], "c": 7}"#).unwrap();
-        held(&mut value);
+        decode_numbers(&mut value);
         assert_eq!(
             value,
             json!({"a": 9223372036854775808_f64, "b": [2.0], "c": 7})
         );
-        printed(&mut value);
+        encode_numbers(&mut value);
         assert_eq!(
             value,
             json!({"a": 9223372036854775808_f64, "b": [2], "c": 7})

@@ -1,8 +1,9 @@
-//! What a cluster has in the fields that a manifest touches, and short fingerprints of it.
+//! Managed values: the live values of the fields that an apply sets or removes, and short hashes of
+//! them.
 //!
-//! A plan says what was read there, and an apply compares it with what is there now: movement elsewhere
-//! does not matter. The inventory keeps fingerprints, so that an object that nobody has touched is known
-//! to be unchanged without a question.
+//! A plan records these values, and the apply compares them with the current ones; changes to other
+//! fields do not matter. The inventory keeps their hashes, so that an object that nobody has
+//! changed is recognized without a dry run.
 
 use std::collections::BTreeSet;
 
@@ -10,45 +11,46 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::cluster::fields::adopt::fields_of;
-use crate::cluster::fields::diff::{Form, compare};
+use crate::cluster::fields::adopt::all_managed_fields;
+use crate::cluster::fields::diff::{DiffFormat, compare};
 use crate::cluster::fields::ignore::without_ignored;
 use crate::cluster::fields::mask::LAST_APPLIED;
 use crate::cluster::fields::policy::FieldPolicy;
 use crate::manifest::Object;
-use crate::manifest::managed_fields::{Owner, owners, place};
+use crate::manifest::managed_fields::{FieldManager, field_managers, resolve_key};
 
-/// Bytes of a fingerprint.
-const LENGTH: usize = 10;
+/// Length of a hash, in bytes.
+const HASH_BYTES: usize = 10;
 
-/// The fields of a live object that an apply of a wanted one touches, with their values: those that are wanted, and
-/// those that ours or a manager from whom is taken over owns, for they go if they are not wanted. Ignored fields do
-/// not count. Items of lists that are known by keys stand under their keys; of other lists all of the live one
-/// is taken. Secret values are replaced by keyed fingerprints.
-pub fn touched(wanted: &Object, live: &Object, policy: &FieldPolicy) -> Object {
-    let owners = owners(live);
-    let of = |is_meant: &dyn Fn(&Owner<'_>) -> bool| {
-        owners
+/// Returns the fields of a live object that an apply sets or removes, with their values: the fields
+/// in the manifest, and those owned by us or by a manager whose fields we adopt, because the apply
+/// removes them if the manifest does not set them. Ignored fields are left out. Items of keyed
+/// lists are stored under their keys; other lists are taken whole from the live object. Secret
+/// values are replaced by keyed hashes (HMAC).
+pub fn managed_values(wanted: &Object, live: &Object, policy: &FieldPolicy) -> Object {
+    let managers = field_managers(live);
+    let of = |is_meant: &dyn Fn(&FieldManager<'_>) -> bool| {
+        managers
             .iter()
             .filter(|owner| is_meant(owner))
-            .filter_map(Owner::tree)
+            .filter_map(FieldManager::fields_v1)
             .collect::<Vec<&Value>>()
     };
     let (all, ours) = (of(&|_| true), of(&|owner| is_taken(owner, policy)));
     let seen = without_ignored(wanted, live, policy);
-    let mut fields = map_values(Some(&wanted.0), &seen.0, &all, &ours);
+    let mut fields = select_map_values(Some(&wanted.0), &seen.0, &all, &ours);
     for member in ["apiVersion", "kind", "status"] {
         fields.shift_remove(member);
     }
-    hide_secrets(&mut fields, wanted.is_secret(), policy);
+    hash_secret_values(&mut fields, wanted.is_secret(), policy);
     Object(fields)
 }
 
-/// Puts keyed fingerprints in the place of secret values.
-fn hide_secrets(fields: &mut Map<String, Value>, is_secret: bool, policy: &FieldPolicy) {
+/// Replaces Secret values by keyed hashes.
+fn hash_secret_values(fields: &mut Map<String, Value>, is_secret: bool, policy: &FieldPolicy) {
     let key = policy.key.as_deref();
     let hide = |value: &mut Value| {
-        *value = fingerprint(value, key)
+        *value = keyed_hash(value, key)
             .unwrap_or_else(|| "***".into())
             .into()
     };
@@ -63,32 +65,45 @@ fn hide_secrets(fields: &mut Map<String, Value>, is_secret: bool, policy: &Field
     }
 }
 
-/// The fields that were touched `before` and are not `now`, because somebody else has made them his own by another
-/// value. What only the server has filled in again is nobody's.
-pub fn retaken(before: &Object, now: &Object, live: &Object, policy: &FieldPolicy) -> Vec<Moved> {
+/// Returns the fields that were managed `before` and are not `now`, because another manager owns
+/// them with another value. Fields that only the server has defaulted have no owner and do not
+/// count.
+pub fn retaken(
+    before: &Object,
+    now: &Object,
+    live: &Object,
+    policy: &FieldPolicy,
+) -> Vec<ChangedField> {
     if before == now {
         return Vec::new();
     }
     let mut seen = live.0.clone();
-    hide_secrets(&mut seen, live.is_secret(), policy);
+    hash_secret_values(&mut seen, live.is_secret(), policy);
     let [before, now, seen] = [before.0.clone(), now.0.clone(), seen].map(Value::Object);
     let mut found = Vec::new();
-    look_for_retaken(&before, Some(&now), &seen, &fields_of(live), "", &mut found);
+    collect_changed_by_others(
+        &before,
+        Some(&now),
+        &seen,
+        &all_managed_fields(live),
+        "",
+        &mut found,
+    );
     found
 }
 
-fn look_for_retaken(
+fn collect_changed_by_others(
     before: &Value,
     now: Option<&Value>,
     live: &Value,
     all: &Value,
     path: &str,
-    found: &mut Vec<Moved>,
+    found: &mut Vec<ChangedField>,
 ) {
     match (before, now) {
         (Value::Object(before), None | Some(Value::Object(_))) => {
             for (key, before) in before {
-                let Some((live, all)) = step(key, live, all) else {
+                let Some((live, all)) = descend(key, live, all) else {
                     continue;
                 };
                 let path = if path.is_empty() {
@@ -96,7 +111,7 @@ fn look_for_retaken(
                 } else {
                     format!("{path}.{key}")
                 };
-                look_for_retaken(
+                collect_changed_by_others(
                     before,
                     now.and_then(|now| now.get(key)),
                     &live,
@@ -107,7 +122,7 @@ fn look_for_retaken(
             }
         }
         (before, None) if before != live => {
-            found.push(Moved {
+            found.push(ChangedField {
                 path: path.to_owned(),
                 planned: Some(before.clone()),
                 now: Some(live.clone()),
@@ -117,19 +132,20 @@ fn look_for_retaken(
     }
 }
 
-/// One step into a live value and into what is owned of it, by a key or an item's label; none if nobody owns it.
-fn step<'a>(key: &str, live: &Value, all: &'a Value) -> Option<(Value, &'a Value)> {
+/// Descends one step into a live value and its `fieldsV1`, by a key or an item's label; none if no
+/// manager owns it.
+fn descend<'a>(key: &str, live: &Value, all: &'a Value) -> Option<(Value, &'a Value)> {
     if let Some(inner) = all.get(format!("f:{key}")) {
         return Some((live.get(key)?.clone(), inner));
     }
     let (item, inner) = all
         .as_object()?
         .iter()
-        .find(|(item, _)| is_item(item) && label(item) == key)?;
-    Some((place(item, live)?.of(live)?.clone(), inner))
+        .find(|(item, _)| is_list_item(item) && item_label(item) == key)?;
+    Some((resolve_key(item, live)?.get_in(live)?.clone(), inner))
 }
 
-fn is_taken(owner: &Owner<'_>, policy: &FieldPolicy) -> bool {
+fn is_taken(owner: &FieldManager<'_>, policy: &FieldPolicy) -> bool {
     if owner.manager == policy.manager {
         owner.operation == "Apply"
     } else {
@@ -137,14 +153,15 @@ fn is_taken(owner: &Owner<'_>, policy: &FieldPolicy) -> bool {
     }
 }
 
-/// Of a live value what is wanted of it, or owned by `ours`; `all` is what anybody owns, and says of lists how their
-/// items are known. Both are trees of owned fields, one of each owner.
-fn values(wanted: Option<&Value>, live: &Value, all: &[&Value], ours: &[&Value]) -> Value {
+/// Selects the parts of a live value that the manifest sets or that `ours` own. `all` are the
+/// fields of all managers, which define how list items are keyed. Both are lists of `fieldsV1`
+/// trees, one per manager.
+fn select_values(wanted: Option<&Value>, live: &Value, all: &[&Value], ours: &[&Value]) -> Value {
     let is_whole = |tree: &&Value| tree.as_object().is_some_and(Map::is_empty);
     let is_owned_whole = !ours.is_empty() && ours.iter().all(is_whole);
     match (wanted, live) {
         (None, _) if is_owned_whole => live.clone(),
-        (None | Some(Value::Object(_)), Value::Object(map)) => Value::Object(map_values(
+        (None | Some(Value::Object(_)), Value::Object(map)) => Value::Object(select_map_values(
             wanted.and_then(Value::as_object),
             map,
             all,
@@ -155,17 +172,17 @@ fn values(wanted: Option<&Value>, live: &Value, all: &[&Value], ours: &[&Value])
             let keys: BTreeSet<&String> = all
                 .iter()
                 .flat_map(|tree| keys_of(tree))
-                .filter(|key| is_item(key))
+                .filter(|key| is_list_item(key))
                 .collect();
             if !keys.is_empty() {
-                return keyed(wanted, live, &keys, all, ours);
+                return select_keyed_items(wanted, live, &keys, all, ours);
             }
             match wanted_items.filter(|wanted| all.is_empty() && wanted.len() == items.len()) {
                 Some(wanted) => {
                     let pairs = wanted.iter().zip(items);
                     Value::Array(
                         pairs
-                            .map(|(wanted, live)| values(Some(wanted), live, &[], &[]))
+                            .map(|(wanted, live)| select_values(Some(wanted), live, &[], &[]))
                             .collect(),
                     )
                 }
@@ -176,7 +193,7 @@ fn values(wanted: Option<&Value>, live: &Value, all: &[&Value], ours: &[&Value])
     }
 }
 
-fn map_values(
+fn select_map_values(
     wanted: Option<&Map<String, Value>>,
     live: &Map<String, Value>,
     all: &[&Value],
@@ -186,21 +203,21 @@ fn map_values(
         let field = format!("f:{key}");
         let (wanted, ours) = (
             wanted.and_then(|wanted| wanted.get(key)),
-            inner(ours, &field),
+            children(ours, &field),
         );
-        let is_touched = wanted.is_some() || !ours.is_empty();
-        is_touched.then(|| {
+        let is_managed = wanted.is_some() || !ours.is_empty();
+        is_managed.then(|| {
             (
                 key.clone(),
-                values(wanted, live, &inner(all, &field), &ours),
+                select_values(wanted, live, &children(all, &field), &ours),
             )
         })
     };
     live.iter().filter_map(part).collect()
 }
 
-/// The touched items of a list, under the keys that they are known by.
-fn keyed(
+/// Returns the managed items of a keyed list, under their labels.
+fn select_keyed_items(
     wanted: Option<&Value>,
     live: &Value,
     keys: &BTreeSet<&String>,
@@ -210,20 +227,23 @@ fn keyed(
     let mut found = Map::new();
     for key in keys {
         let (wanted, ours) = (
-            wanted.and_then(|list| place(key, list)?.of(list)),
-            inner(ours, key),
+            wanted.and_then(|list| resolve_key(key, list)?.get_in(list)),
+            children(ours, key),
         );
         if (wanted.is_some() || !ours.is_empty())
-            && let Some(live) = place(key, live).and_then(|place| place.of(live))
+            && let Some(live) = resolve_key(key, live).and_then(|place| place.get_in(live))
         {
-            found.insert(label(key), values(wanted, live, &inner(all, key), &ours));
+            found.insert(
+                item_label(key),
+                select_values(wanted, live, &children(all, key), &ours),
+            );
         }
     }
     Value::Object(found)
 }
 
-/// What the trees have under a key.
-fn inner<'a>(trees: &[&'a Value], key: &str) -> Vec<&'a Value> {
+/// Returns the trees' children at a key.
+fn children<'a>(trees: &[&'a Value], key: &str) -> Vec<&'a Value> {
     trees.iter().filter_map(|tree| tree.get(key)).collect()
 }
 
@@ -231,13 +251,13 @@ fn keys_of(tree: &Value) -> impl Iterator<Item = &String> {
     tree.as_object().into_iter().flat_map(Map::keys)
 }
 
-/// Whether a key of a tree of owned fields is of an item that is known by keys or by its value.
-fn is_item(key: &str) -> bool {
+/// Returns true if a `fieldsV1` key denotes a list item by its keys or its value.
+fn is_list_item(key: &str) -> bool {
     key.starts_with("k:") || key.starts_with("v:")
 }
 
-/// An item as people know it: `{name=web}`, `{"example.com/finalizer"}`.
-fn label(key: &str) -> String {
+/// Formats a list item for people: `{name=web}`, `{"example.com/finalizer"}`.
+fn item_label(key: &str) -> String {
     let text = key.get(2..).unwrap_or_default();
     let Ok(keys) = serde_json::from_str::<Map<String, Value>>(text) else {
         return format!("{{{text}}}");
@@ -254,22 +274,22 @@ fn label(key: &str) -> String {
     format!("{{{}}}", keys.join(","))
 }
 
-/// A field that is not what it was when the plan was made.
+/// A field that has changed since the plan was made.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Moved {
-    /// The field.
+pub struct ChangedField {
+    /// Path of the field.
     pub path: String,
-    /// Its value when the plan was made.
+    /// Value when the plan was made; none if absent.
     pub planned: Option<Value>,
-    /// Its value now.
+    /// Current value; none if absent.
     pub now: Option<Value>,
 }
 
-/// The touched fields that have moved between two reads.
-pub fn moved(planned: &Object, now: &Object) -> Vec<Moved> {
-    let differences = compare(planned, now, Form::Ours).into_iter();
+/// Returns the managed fields that have changed between two reads.
+pub fn changed_fields(planned: &Object, now: &Object) -> Vec<ChangedField> {
+    let differences = compare(planned, now, DiffFormat::Native).into_iter();
     differences
-        .map(|found| Moved {
+        .map(|found| ChangedField {
             path: found.path,
             planned: found.before,
             now: found.after,
@@ -277,52 +297,53 @@ pub fn moved(planned: &Object, now: &Object) -> Vec<Moved> {
         .collect()
 }
 
-/// A short fingerprint of a value, the same for any order of keys. With a key nobody without it can tell from
-/// the fingerprint what the value is; without one there is none of what must not be guessed.
-fn fingerprint(value: &Value, key: Option<&[u8]>) -> Option<String> {
+/// Returns a short keyed hash (HMAC-SHA-256) of a value, independent of the order of keys. Without
+/// the key the value cannot be guessed from it. None if there is no key.
+fn keyed_hash(value: &Value, key: Option<&[u8]>) -> Option<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key?).ok()?;
-    feed(value, &mut |bytes| mac.update(bytes));
-    Some(short(&mac.finalize().into_bytes()))
+    feed_value(value, &mut |bytes| mac.update(bytes));
+    Some(shorten_digest(&mac.finalize().into_bytes()))
 }
 
-/// A short keyed fingerprint of a set of objects.
-pub fn fingerprint_of_set(objects: &[Object], key: Option<&[u8]>) -> Option<String> {
+/// Returns a short keyed hash of a list of objects; none if there is no key.
+pub fn keyed_hash_of_objects(objects: &[Object], key: Option<&[u8]>) -> Option<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key?).ok()?;
     for object in objects {
         feed_map(&object.0, &mut |bytes| mac.update(bytes));
     }
-    Some(short(&mac.finalize().into_bytes()))
+    Some(shorten_digest(&mac.finalize().into_bytes()))
 }
 
-/// A short fingerprint of an object. None for a Secret if there is no key.
-pub fn fingerprint_of(object: &Object, is_secret: bool, key: Option<&[u8]>) -> Option<String> {
+/// Returns a short hash of an object: keyed for a Secret, plain SHA-256 otherwise. None for a
+/// Secret if there is no key.
+pub fn object_hash(object: &Object, is_secret: bool, key: Option<&[u8]>) -> Option<String> {
     let mut keyed = Hmac::<Sha256>::new_from_slice(key.unwrap_or_default()).ok()?;
     if is_secret {
         key?;
         feed_map(&object.0, &mut |bytes| keyed.update(bytes));
-        return Some(short(&keyed.finalize().into_bytes()));
+        return Some(shorten_digest(&keyed.finalize().into_bytes()));
     }
     let mut plain = Sha256::new();
     feed_map(&object.0, &mut |bytes| plain.update(bytes));
-    Some(short(&plain.finalize()))
+    Some(shorten_digest(&plain.finalize()))
 }
 
-fn short(digest: &[u8]) -> String {
-    hex::encode(digest.get(..LENGTH).unwrap_or(digest))
+fn shorten_digest(digest: &[u8]) -> String {
+    hex::encode(digest.get(..HASH_BYTES).unwrap_or(digest))
 }
 
-fn feed(value: &Value, sink: &mut dyn FnMut(&[u8])) {
+fn feed_value(value: &Value, sink: &mut dyn FnMut(&[u8])) {
     match value {
         Value::Object(map) => feed_map(map, sink),
         Value::Array(items) => {
             sink(b"[");
             for item in items {
-                feed(item, sink);
+                feed_value(item, sink);
                 sink(b",");
             }
             sink(b"]");
         }
-        // The length keeps neighbours apart.
+        // The length separates adjacent values.
         Value::String(text) => {
             sink(format!("\"{}:", text.len()).as_bytes());
             sink(text.as_bytes());
@@ -337,15 +358,15 @@ fn feed_map(map: &Map<String, Value>, sink: &mut dyn FnMut(&[u8])) {
     sink(b"{");
     for key in keys {
         sink(format!("\"{}:{key}=", key.len()).as_bytes());
-        feed(map.get(key).unwrap_or(&Value::Null), sink);
+        feed_value(map.get(key).unwrap_or(&Value::Null), sink);
         sink(b",");
     }
     sink(b"}");
 }
 
 /// Returns the keyed hash of managed values as a saved plan keeps it; none without a key.
-pub fn foreseen(values: &Object, policy: &FieldPolicy) -> Option<String> {
-    fingerprint_of_set(std::slice::from_ref(values), policy.key.as_deref())
+pub fn expected_hash(values: &Object, policy: &FieldPolicy) -> Option<String> {
+    keyed_hash_of_objects(std::slice::from_ref(values), policy.key.as_deref())
 }
 
 #[cfg(test)]
@@ -365,9 +386,9 @@ mod tests {
         }
     }
 
-    fn touches(wanted: &Value, live: &Value) -> Value {
+    fn managed_json(wanted: &Value, live: &Value) -> Value {
         Value::Object(
-            touched(
+            managed_values(
                 &object(wanted.clone()),
                 &object(live.clone()),
                 &options(None),
@@ -381,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_have_made_their_own_is_seen_where_it_is_not_touched_any_more() {
+    fn fields_that_others_now_own_are_reported_where_they_are_no_longer_managed() {
         let live = |b: &str, owner: &str| {
             let fields = json!({"f:data": {"f:a": {}, "f:b": {}}});
             object(
@@ -409,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn only_touched_fields_count() {
+    fn only_managed_fields_count() {
         let wanted =
             object(json!({"kind": "A", "spec": {"replicas": 2, "c": [{"image": "i"}], "gone": 1}}));
         let live = object(json!({
@@ -417,17 +438,20 @@ mod tests {
             "spec": {"replicas": 3, "other": true, "c": [{"image": "i", "pullPolicy": "Always"}]},
         }));
         let policy = options(None);
-        let read = touched(&wanted, &live, &policy);
+        let read = managed_values(&wanted, &live, &policy);
         assert_eq!(
             Value::Object(read.0.clone()),
             json!({"spec": {"replicas": 3, "c": [{"image": "i"}]}})
         );
         let mut later = live.clone();
         later.0["spec"]["other"] = json!(false);
-        assert_eq!(moved(&read, &touched(&wanted, &later, &policy)), []);
+        assert_eq!(
+            changed_fields(&read, &managed_values(&wanted, &later, &policy)),
+            []
+        );
         later.0["spec"]["replicas"] = json!(5);
         later.0["spec"]["gone"] = json!(2);
-        let moved = moved(&read, &touched(&wanted, &later, &policy));
+        let moved = changed_fields(&read, &managed_values(&wanted, &later, &policy));
         let told: Vec<_> = moved
             .iter()
             .map(|m| (m.path.as_str(), m.planned.clone(), m.now.clone()))
@@ -441,9 +465,9 @@ mod tests {
         );
     }
 
-    /// What is ours, or is taken over, and not wanted any more goes with the apply.
+    /// An apply removes fields that we own or adopt and that the manifest no longer sets.
     #[test]
-    fn fields_that_an_apply_removes_are_touched() {
+    fn fields_that_an_apply_removes_are_managed() {
         let live = |more: Value| {
             let ours = entry(
                 "nuon-runner",
@@ -457,7 +481,7 @@ mod tests {
         let wanted = json!({"data": {"a": "2"}});
         let stranger = entry("somebody", "Update", json!({"f:data": {"f:hotfix": {}}}));
         assert_eq!(
-            touches(&wanted, &live(stranger)),
+            managed_json(&wanted, &live(stranger)),
             json!({"data": {"a": "1", "old": "x"}})
         );
         let kubectl = entry(
@@ -466,7 +490,7 @@ mod tests {
             json!({"f:data": {"f:hotfix": {}}}),
         );
         assert_eq!(
-            touches(&wanted, &live(kubectl)),
+            managed_json(&wanted, &live(kubectl)),
             json!({"data": {"a": "1", "old": "x", "hotfix": "z"}})
         );
     }
@@ -489,7 +513,7 @@ mod tests {
         });
         let wanted =
             json!({"spec": {"containers": [{"name": "web", "image": "w2"}, {"name": "new"}]}});
-        let read = touches(&wanted, &live);
+        let read = managed_json(&wanted, &live);
         assert_eq!(
             read,
             json!({"spec": {"containers": {"{name=web}": {"name": "web", "image": "w"}, "{name=old}": {"name": "old"}}}})
@@ -501,16 +525,16 @@ mod tests {
         let annotated = json!({"kind": "A", "metadata": {"annotations": {"nuon.co/ignore-fields": "/spec/replicas"}},
             "spec": {"replicas": 2, "x": 1}});
         let live = json!({"kind": "A", "spec": {"replicas": 7, "x": 1}});
-        assert_eq!(touches(&annotated, &live), json!({"spec": {"x": 1}}));
+        assert_eq!(managed_json(&annotated, &live), json!({"spec": {"x": 1}}));
     }
 
     #[test]
-    fn secret_values_are_fingerprints_and_those_need_a_key() {
+    fn secret_values_are_hashes_that_need_a_key() {
         let secret = |value: &str| {
             object(json!({"apiVersion": "v1", "kind": "Secret", "data": {"p": value}}))
         };
         let read = |value: &str, key: Option<&[u8]>| {
-            touched(&secret(value), &secret(value), &options(key)).0["data"]["p"].clone()
+            managed_values(&secret(value), &secret(value), &options(key)).0["data"]["p"].clone()
         };
         let key: Option<&[u8]> = Some(b"key");
         assert_ne!(read("one", key), "one");
@@ -518,23 +542,26 @@ mod tests {
         assert_ne!(read("one", key), read("two", key));
         assert_ne!(read("one", key), read("one", Some(b"another")));
         assert_eq!(read("one", None), "***");
-        assert_eq!(fingerprint_of(&secret("one"), true, None), None);
+        assert_eq!(object_hash(&secret("one"), true, None), None);
     }
 
     #[test]
-    fn what_kubectl_applied_last_is_a_fingerprint_on_every_kind() {
+    fn last_applied_annotations_are_hashed_on_every_kind() {
         let annotations = json!({LAST_APPLIED: "all of it", "a": "b"});
         let annotated = object(json!({"kind": "A", "metadata": {"annotations": annotations}}));
         let read =
-            touched(&annotated, &annotated, &options(Some(b"key"))).0["metadata"]["annotations"]
+            managed_values(&annotated, &annotated, &options(Some(b"key"))).0["metadata"]["annotations"]
                 .clone();
         assert_eq!(read["a"], "b");
-        assert_eq!(read[LAST_APPLIED].as_str().map(str::len), Some(2 * LENGTH));
+        assert_eq!(
+            read[LAST_APPLIED].as_str().map(str::len),
+            Some(2 * HASH_BYTES)
+        );
     }
 
     #[test]
-    fn fingerprints_know_nothing_of_the_order_of_keys() {
-        let of = |value: Value| fingerprint_of(&object(value), false, None).unwrap();
+    fn hashes_do_not_depend_on_the_order_of_keys() {
+        let of = |value: Value| object_hash(&object(value), false, None).unwrap();
         assert_eq!(
             of(json!({"a": 1, "b": [1, 2]})),
             of(json!({"b": [1, 2], "a": 1}))

@@ -5,7 +5,7 @@
 //! may relax it, in settings ([`AuthorMay`]) or on the object, and no manifest removes a keep
 //! annotation that the operator has set on an object.
 
-use crate::manifest::managed_fields::owners;
+use crate::manifest::managed_fields::field_managers;
 use crate::manifest::{Object, pointer};
 
 /// Annotations and values that keep an object from being deleted: ours and those of other tools.
@@ -20,8 +20,8 @@ pub const KEEP: [(&str, &str); 5] = [
 /// Returns JSON pointers to the keep annotations and labels of a live object that other managers
 /// have set. An apply leaves them as they are.
 pub fn keep_marks_of_others(live: &Object, manager: &str) -> Vec<String> {
-    let owners = owners(live);
-    let others: Vec<_> = owners
+    let managers = field_managers(live);
+    let others: Vec<_> = managers
         .iter()
         .filter(|owner| owner.manager != manager)
         .collect();
@@ -87,7 +87,7 @@ mod tests {
             "it keeps nothing"
         );
         let mut wanted = marked("", "");
-        ignore::leave_as_they_are(
+        ignore::keep_live_values(
             &mut wanted,
             &marked("kubectl-annotate", "disabled"),
             &FieldPolicy::default(),
@@ -114,7 +114,7 @@ mod tests {
                     let live = marked("kubectl-edit", value);
                     assert!(keep_mark(&live).is_some());
                     let mut sent = marked("", wanted);
-                    ignore::leave_as_they_are(&mut sent, &live, &FieldPolicy::default());
+                    ignore::keep_live_values(&mut sent, &live, &FieldPolicy::default());
                     assert_eq!(
                         sent.metadata(place).unwrap()[key],
                         value,

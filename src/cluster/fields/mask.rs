@@ -1,14 +1,14 @@
-//! Hides the values of Secrets before anything is shown: they are only ever equal or not.
+//! Masks Secret values before they are shown. Readers see only whether two values are equal.
 
 use serde_json::{Map, Value};
 
 use crate::manifest::Object;
 
-/// kubectl keeps whole objects here, Secrets too.
+/// Annotation in which kubectl stores the whole object, including Secrets.
 pub(super) const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// Both sides of a comparison, fit to be shown.
-pub(super) fn pair(
+/// Returns both sides of a comparison, masked.
+pub(super) fn mask_pair(
     before: Option<&Object>,
     after: Option<&Object>,
 ) -> (Option<Object>, Option<Object>) {
@@ -23,7 +23,7 @@ pub(super) fn pair(
     shown
 }
 
-/// Hides the values of a map's keys.
+/// Masks the values of selected keys of a map.
 fn mask(shown: &mut (Option<Object>, Option<Object>), path: &[&str], is_hidden: fn(&str) -> bool) {
     let values = |object: &mut Option<Object>| map_at(object, path).cloned().unwrap_or_default();
     let (before, after) = (values(&mut shown.0), values(&mut shown.1));
@@ -67,7 +67,7 @@ mod tests {
                     .clone(),
             )
         };
-        let (before, after) = pair(Some(&secret("one")), Some(&secret("two")));
+        let (before, after) = mask_pair(Some(&secret("one")), Some(&secret("two")));
         assert_eq!(
             before.unwrap().0["data"],
             json!({"a": "*** (before)", "b": "***"})
@@ -76,12 +76,12 @@ mod tests {
             after.unwrap().0["data"],
             json!({"a": "*** (after)", "b": "***"})
         );
-        let (_, added) = pair(None, Some(&secret("one")));
+        let (_, added) = mask_pair(None, Some(&secret("one")));
         assert_eq!(added.unwrap().0["data"], json!({"a": "***", "b": "***"}));
     }
 
     #[test]
-    fn what_kubectl_applied_last_is_hidden_on_every_kind() {
+    fn last_applied_annotations_are_masked_on_every_kind() {
         let annotated = |text: &str| {
             let annotations = json!({LAST_APPLIED: text, "plain": text});
             Object(
@@ -91,7 +91,7 @@ mod tests {
                     .clone(),
             )
         };
-        let (before, after) = pair(Some(&annotated("one")), Some(&annotated("two")));
+        let (before, after) = mask_pair(Some(&annotated("one")), Some(&annotated("two")));
         let shown = |object: Option<Object>| object.unwrap().0["metadata"]["annotations"].clone();
         assert_eq!(
             shown(before),

@@ -1,32 +1,35 @@
-//! What is sent of an object: the manifest's, without what only the server may set.
+//! Normalizes a manifest's objects for sending: removes the fields that only the server may set.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use crate::cluster::fields::diff::SERVERS_OWN;
+use crate::cluster::fields::diff::SERVER_FIELDS;
 use crate::manifest::Object;
 
-/// Makes an object fit to be applied (specification of applying, section 5): no server fields; no status, but
-/// for definitions, which are refused without one in some versions; a Secret's `stringData` as `data`, so that
-/// what is owned is what is there; `protocol: TCP` on ports that name none, since it is part of their key; no
-/// `caBundle` of a conversion webhook that is no certificate.
-pub fn normalise(object: &mut Object) {
+/// Prepares an object for an apply (`docs/apply.md`):
+///
+/// - removes the server's fields
+/// - removes the status, except of CRDs, which some versions refuse without one
+/// - moves a Secret's `stringData` to `data`, so that we own the fields that are stored
+/// - sets `protocol: TCP` on ports without a protocol, because it is part of their list key
+/// - removes the `caBundle` of a conversion webhook if it is not a certificate
+pub fn normalize(object: &mut Object) {
     if let Some(Value::Object(metadata)) = object.0.get_mut("metadata") {
-        for member in SERVERS_OWN.into_iter().chain(["selfLink"]) {
+        for member in SERVER_FIELDS.into_iter().chain(["selfLink"]) {
             metadata.shift_remove(member);
         }
     }
     if object.is_crd() {
-        without_broken_bundle(object);
+        remove_invalid_ca_bundle(object);
     } else {
         object.0.shift_remove("status");
     }
     if object.is_secret() {
-        encode_strings(object);
+        move_string_data(object);
     }
     let containers: &[&str] = match (object.group(), object.kind()) {
-        ("", "Service") => return name_protocols(at_mut(object, &["spec", "ports"])),
+        ("", "Service") => return set_default_protocols(at_mut(object, &["spec", "ports"])),
         ("", "Pod") => &["spec", "containers"],
         ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet") | ("batch", "Job") => {
             &["spec", "template", "spec", "containers"]
@@ -46,7 +49,7 @@ pub fn normalise(object: &mut Object) {
         .into_iter()
         .flatten()
     {
-        name_protocols(container.get_mut("ports"));
+        set_default_protocols(container.get_mut("ports"));
     }
 }
 
@@ -58,7 +61,7 @@ fn at_mut<'a>(object: &'a mut Object, path: &[&str]) -> Option<&'a mut Value> {
         })
 }
 
-fn name_protocols(ports: Option<&mut Value>) {
+fn set_default_protocols(ports: Option<&mut Value>) {
     for port in ports
         .and_then(Value::as_array_mut)
         .into_iter()
@@ -69,7 +72,7 @@ fn name_protocols(ports: Option<&mut Value>) {
     }
 }
 
-fn encode_strings(secret: &mut Object) {
+fn move_string_data(secret: &mut Object) {
     let Some(Value::Object(texts)) = secret.0.shift_remove("stringData") else {
         return;
     };
@@ -87,15 +90,12 @@ fn encode_strings(secret: &mut Object) {
     }
 }
 
-fn without_broken_bundle(definition: &mut Object) {
-    let client = at_mut(
-        definition,
-        &["spec", "conversion", "webhook", "clientConfig"],
-    );
+fn remove_invalid_ca_bundle(crd: &mut Object) {
+    let client = at_mut(crd, &["spec", "conversion", "webhook", "clientConfig"]);
     let Some(client) = client.and_then(Value::as_object_mut) else {
         return;
     };
-    let is_fine = |bundle: &str| {
+    let is_valid = |bundle: &str| {
         bundle.is_empty()
             || STANDARD
                 .decode(bundle)
@@ -104,7 +104,7 @@ fn without_broken_bundle(definition: &mut Object) {
     if client
         .get("caBundle")
         .and_then(Value::as_str)
-        .is_some_and(|bundle| !is_fine(bundle))
+        .is_some_and(|bundle| !is_valid(bundle))
     {
         client.shift_remove("caBundle");
     }
@@ -118,7 +118,7 @@ mod tests {
 
     fn normal(value: Value) -> Value {
         let mut object = Object(value.as_object().unwrap().clone());
-        normalise(&mut object);
+        normalize(&mut object);
         Value::Object(object.0)
     }
 

@@ -55,7 +55,8 @@ impl Default for FieldPolicy {
     }
 }
 
-/// `KIND[.GROUP][/NAME]:POINTER`: a field of all objects of a kind, or of one name. `*` stands for any kind.
+/// `KIND[.GROUP][/NAME]:POINTER`: ignores a field of all objects of a kind, or of those with one
+/// name. `*` matches any kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IgnoreRule {
     kind: String,
@@ -69,7 +70,7 @@ impl FromStr for IgnoreRule {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no rule like Deployment.apps/web:/spec/replicas");
+        let wrong = || format!("{text:?} is not a rule such as Deployment.apps/web:/spec/replicas");
         let (target, pointer) = text.split_once(':').ok_or_else(wrong)?;
         if target.is_empty() || !pointer.starts_with('/') {
             return Err(wrong());

@@ -1,38 +1,38 @@
-//! What becomes of an object, as the control plane stores and shows it (protocol, section 6.2): first
-//! one entry per field, then lines.
+//! Renders the changes of an object as the control plane stores and shows them
+//! (`docs/wire-contract.md`, changesets): first one entry per field, then one per line.
 //!
-//! The replaced program's form ([`Form::Shipped`]) is kept for comparisons with it. Ours differs on
-//! purpose:
+//! The format of the Go runner ([`DiffFormat::Legacy`]) serves for comparisons with it. The native
+//! format differs on purpose:
 //!
-//! | | shipped | ours |
+//! | | legacy | native |
 //! |---|---|---|
 //! | indexes | `list[[0]]`, `list[[?->2]]` | `list[0]`, `list[2]` |
-//! | keys with dots | as they are; of paths that look alike the last is kept | in quotes |
-//! | Secrets, `last-applied` annotations | in clear text | `***`, told apart as before and after |
-//! | a new object, planned | the server's whole answer, times, ids and owners included | what is wanted of it |
-//! | fields named `status` | never compared, at any depth | compared, but for the object's own status |
+//! | keys with dots | unquoted; of equal paths the last is kept | quoted |
+//! | Secrets, `last-applied` annotations | clear text | `***`, marked as before and after if they differ |
+//! | a new object, planned | the server's whole response, with times, IDs and managed fields | without the status and the server's fields |
+//! | fields named `status` | never compared, at any depth | compared, except the object's own status |
 //! | the namespace | not compared | compared |
-//! | nothing and null | differ | are the same |
-//! | texts of several lines | one line of the diff | a line each |
-//! | very long objects and lines | whole | cut, with a word on what is left out |
-//! | an object that an apply left as it was | modified, without fields | unchanged |
-//! | a deletion | the manifest's object | the object that was there |
+//! | absent and null | differ | equal |
+//! | multi-line strings | one line of the diff | one line each |
+//! | very long objects and lines | whole | truncated, with a note on how much |
+//! | an object that an apply left unchanged | modified, without fields | unchanged |
+//! | a deletion | the manifest's object | the live object |
 
 use serde_json::{Map, Value};
 
-use crate::cluster::fields::diff::{Difference, Form, compare, essence};
+use crate::cluster::fields::diff::{DiffFormat, Difference, compare, without_server_fields};
 use crate::cluster::fields::{legacy, mask};
 use crate::manifest::Object;
 use crate::plan::changeset::{Change, DiffEntry, Op, ResourceDiff};
 use crate::yaml::emit::emit;
 
-/// Lines of one object that are kept.
-const MOST_LINES: usize = 1000;
+/// Maximum lines per object.
+const MAX_LINES: usize = 1000;
 
-/// Bytes of a line that are kept.
-const LONGEST_LINE: usize = 4096;
+/// Maximum length of a line in bytes. A longer one is cut to a quarter as many characters.
+const MAX_LINE_BYTES: usize = 4096;
 
-/// What becomes of one object, masked, line by line.
+/// Renders the changes of one object as lines, masked.
 pub(crate) fn resource_diff(
     plural: &str,
     op: Op,
@@ -40,20 +40,20 @@ pub(crate) fn resource_diff(
     after: Option<&Object>,
     dry_run: bool,
 ) -> ResourceDiff {
-    let (change, fields) = fields(before, after, dry_run, Form::Ours);
+    let (change, fields) = fields(before, after, dry_run, DiffFormat::Native);
     ResourceDiff {
         change,
-        entries: lines(change, &fields, Form::Ours),
+        entries: lines(change, &fields, DiffFormat::Native),
         ..blank(plural, op, after.or(before), dry_run)
     }
 }
 
-/// An object to which nothing happens.
+/// Returns the diff of an object that does not change.
 pub(crate) fn unchanged(plural: &str, object: &Object, dry_run: bool) -> ResourceDiff {
     blank(plural, Op::Apply, Some(object), dry_run)
 }
 
-/// An object that something went wrong with.
+/// Returns the diff of an object whose operation failed.
 pub(crate) fn failed(
     plural: &str,
     op: Op,
@@ -68,7 +68,7 @@ pub(crate) fn failed(
     }
 }
 
-/// A diff that says only whom it is about.
+/// Returns a diff that only identifies its object.
 pub(crate) fn blank(plural: &str, op: Op, object: Option<&Object>, dry_run: bool) -> ResourceDiff {
     let text = |get: fn(&Object) -> &str| object.map(get).unwrap_or_default().to_owned();
     ResourceDiff {
@@ -86,26 +86,26 @@ pub(crate) fn blank(plural: &str, op: Op, object: Option<&Object>, dry_run: bool
     }
 }
 
-/// Group, `/`, version.
+/// Returns `GROUP/VERSION`; `/v1` for the core group.
 pub(crate) fn api(object: &Object) -> String {
     format!("{}/{}", object.group(), object.version())
 }
 
-/// What becomes of an object, and one entry per field that differs; one for the whole of an object that
-/// comes or goes. In our form Secrets are masked.
+/// Returns the kind of change, and one entry per differing field. An added or removed object is one
+/// entry. In the native format Secrets are masked.
 pub(crate) fn fields(
     before: Option<&Object>,
     after: Option<&Object>,
     dry_run: bool,
-    form: Form,
+    form: DiffFormat,
 ) -> (Change, Vec<DiffEntry>) {
     let masked;
     let (before, after) = match form {
-        Form::Ours => {
-            masked = mask::pair(before, after);
+        DiffFormat::Native => {
+            masked = mask::mask_pair(before, after);
             (masked.0.as_ref(), masked.1.as_ref())
         }
-        Form::Shipped => (before, after),
+        DiffFormat::Legacy => (before, after),
     };
     let whole = |change, original: Option<Value>, applied: Option<Value>| {
         let [original, applied] = [original, applied].map(|value| value.map(Box::new));
@@ -120,7 +120,7 @@ pub(crate) fn fields(
     match (before, after) {
         (Some(before), Some(after)) => {
             let differences = compare(before, after, form);
-            let is_modified = !differences.is_empty() || (form == Form::Shipped && !dry_run);
+            let is_modified = !differences.is_empty() || (form == DiffFormat::Legacy && !dry_run);
             let change = if is_modified {
                 Change::Modified
             } else {
@@ -128,7 +128,7 @@ pub(crate) fn fields(
             };
             (change, differences.into_iter().map(entry).collect())
         }
-        (None, Some(after)) if form == Form::Shipped && dry_run => {
+        (None, Some(after)) if form == DiffFormat::Legacy && dry_run => {
             let applied = Value::Object(after.0.clone());
             (
                 Change::Added,
@@ -136,10 +136,10 @@ pub(crate) fn fields(
             )
         }
         (None, Some(after)) => {
-            let applied = if form == Form::Shipped {
-                without_servers_own(after)
+            let applied = if form == DiffFormat::Legacy {
+                without_server_metadata(after)
             } else {
-                essence(after)
+                without_server_fields(after)
             };
             (
                 Change::Added,
@@ -147,10 +147,10 @@ pub(crate) fn fields(
             )
         }
         (Some(before), None) => {
-            let original = if form == Form::Shipped {
+            let original = if form == DiffFormat::Legacy {
                 before.0.clone()
             } else {
-                essence(before)
+                without_server_fields(before)
             };
             (
                 Change::Removed,
@@ -161,9 +161,9 @@ pub(crate) fn fields(
     }
 }
 
-/// As it is sent: the status stays.
-fn without_servers_own(object: &Object) -> Map<String, Value> {
-    let mut sent = essence(object);
+/// Removes the server's fields, but keeps the status, which the legacy format includes.
+fn without_server_metadata(object: &Object) -> Map<String, Value> {
+    let mut sent = without_server_fields(object);
     if let Some(status) = object.0.get("status") {
         sent.insert("status".into(), status.clone());
     }
@@ -179,21 +179,21 @@ fn entry(
         ..
     }: Difference,
 ) -> DiffEntry {
-    let told = |value: Option<Value>| value.filter(|value| !value.is_null()).map(Box::new);
+    let non_null = |value: Option<Value>| value.filter(|value| !value.is_null()).map(Box::new);
     let path = Some(path).filter(|path| !path.is_empty());
     DiffEntry {
         path,
-        original: told(before),
-        applied: told(after),
+        original: non_null(before),
+        applied: non_null(after),
         change,
         payload: None,
     }
 }
 
-/// The lines of a diff's fields. An object that comes or goes: a first entry with only the kind of change,
-/// then every line of it. Else the lines of each value before, then of the value after, with its path; in
-/// the order of the first part of the path.
-pub(crate) fn lines(change: Change, fields: &[DiffEntry], form: Form) -> Vec<DiffEntry> {
+/// Renders the lines of field entries. An added or removed object: a first entry with only the kind
+/// of change, then each line of the object. Otherwise the lines of each value before, then of the
+/// value after, each with its path, sorted by the first key of the path.
+pub(crate) fn lines(change: Change, fields: &[DiffEntry], form: DiffFormat) -> Vec<DiffEntry> {
     let mut lines = match (change, fields) {
         (Change::Added | Change::Removed, [whole]) => {
             let value = whole.applied.as_ref().or(whole.original.as_ref());
@@ -225,7 +225,8 @@ pub(crate) fn lines(change: Change, fields: &[DiffEntry], form: Form) -> Vec<Dif
                 .iter()
                 .flat_map(|entry| field_lines(entry, form))
                 .collect();
-            // Null against nothing has no lines; that there is something is told where nothing else is.
+            // Null against absent has no lines. If nothing else changes, an entry without text
+            // shows the change.
             let kinds = || {
                 fields
                     .iter()
@@ -235,17 +236,17 @@ pub(crate) fn lines(change: Change, fields: &[DiffEntry], form: Form) -> Vec<Dif
             if lines.is_empty() { kinds() } else { lines }
         }
     };
-    if form == Form::Ours {
-        bound(&mut lines);
+    if form == DiffFormat::Native {
+        truncate(&mut lines);
     }
     lines
 }
 
-/// Cuts what is too long to be read, and says how much that was.
-fn bound(lines: &mut Vec<DiffEntry>) {
-    let more = lines.len().saturating_sub(MOST_LINES);
+/// Truncates long output, and notes how much was cut.
+fn truncate(lines: &mut Vec<DiffEntry>) {
+    let more = lines.len().saturating_sub(MAX_LINES);
     if more > 0 {
-        lines.truncate(MOST_LINES);
+        lines.truncate(MAX_LINES);
         lines.extend(lines.last().cloned().map(|last| DiffEntry {
             payload: Some(format!("… {more} more lines")),
             ..last
@@ -254,17 +255,17 @@ fn bound(lines: &mut Vec<DiffEntry>) {
     for text in lines
         .iter_mut()
         .filter_map(|line| line.payload.as_mut())
-        .filter(|text| text.len() > LONGEST_LINE)
+        .filter(|text| text.len() > MAX_LINE_BYTES)
     {
         let (length, cut) = (
             text.chars().count(),
-            text.chars().take(LONGEST_LINE / 4).collect::<String>(),
+            text.chars().take(MAX_LINE_BYTES / 4).collect::<String>(),
         );
         *text = format!("{cut}… ({length} characters)");
     }
 }
 
-fn field_lines(entry: &DiffEntry, form: Form) -> Vec<DiffEntry> {
+fn field_lines(entry: &DiffEntry, form: DiffFormat) -> Vec<DiffEntry> {
     let mut lines = Vec::new();
     for (change, value) in [
         (Change::Removed, &entry.original),
@@ -275,12 +276,12 @@ fn field_lines(entry: &DiffEntry, form: Form) -> Vec<DiffEntry> {
         };
         let texts = match (value, form) {
             (Value::Object(_) | Value::Array(_), _) => yaml_lines(value, form),
-            (Value::String(text), Form::Ours) if !text.contains('\n') => vec![text.clone()],
-            (_, Form::Ours) => yaml_lines(value, form),
-            (scalar, Form::Shipped) => vec![legacy::text(scalar)],
+            (Value::String(text), DiffFormat::Native) if !text.contains('\n') => vec![text.clone()],
+            (_, DiffFormat::Native) => yaml_lines(value, form),
+            (scalar, DiffFormat::Legacy) => vec![legacy::go_format(scalar)],
         };
-        let texts = if texts.is_empty() && form == Form::Shipped {
-            vec![legacy::text(value)]
+        let texts = if texts.is_empty() && form == DiffFormat::Legacy {
+            vec![legacy::go_format(value)]
         } else {
             texts
         };
@@ -293,10 +294,10 @@ fn field_lines(entry: &DiffEntry, form: Form) -> Vec<DiffEntry> {
     lines
 }
 
-fn yaml_lines(value: &Value, form: Form) -> Vec<String> {
+fn yaml_lines(value: &Value, form: DiffFormat) -> Vec<String> {
     let text = match form {
-        Form::Ours => emit(value).ok(),
-        Form::Shipped => legacy::yaml(value),
+        DiffFormat::Native => emit(value).ok(),
+        DiffFormat::Legacy => legacy::yaml(value),
     };
     text.unwrap_or_default()
         .split('\n')

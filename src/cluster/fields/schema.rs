@@ -1,8 +1,10 @@
-//! Checks objects here where the server cannot: their definition, or their namespace, comes with the same set.
+//! Validates objects locally where the server cannot do it yet, because the same set provides their
+//! CRD or their namespace.
 //!
-//! The schema is the definition's own, or the one that the server publishes for the kind. What the server's
-//! strict validation finds first is found here too: unknown fields, wrong types, missing fields, values outside
-//! of a list, a range or a pattern. Defaults, CEL rules and admission are the server's alone.
+//! The schema is the CRD's own, or the one that the server publishes for the kind. The checks are
+//! those that the server's strict validation reports first: unknown fields, wrong types, missing
+//! fields, and values outside an enum, a range or a pattern. Defaults, CEL rules and admission
+//! remain with the server.
 
 use std::collections::HashMap;
 
@@ -10,17 +12,17 @@ use serde_json::{Map, Value};
 
 use crate::manifest::Object;
 
-/// Faults of one object that are told.
-const MOST_FAULTS: usize = 10;
+/// Maximum faults reported per object.
+const MAX_FAULTS: usize = 10;
 
-/// Levels of a schema that are followed; schemas refer to themselves.
-const DEEPEST: usize = 100;
+/// Maximum depth of a schema; schemas can be recursive.
+const MAX_DEPTH: usize = 100;
 
 /// OpenAPI documents that the API server publishes, by `apiVersion`.
-pub struct Published(pub HashMap<String, Value>);
+pub struct PublishedSchemas(pub HashMap<String, Value>);
 
-impl Published {
-    /// What is wrong with an object; nothing also if the server publishes no schema of its kind.
+impl PublishedSchemas {
+    /// Returns the faults of an object; none if the server publishes no schema for its kind.
     pub fn faults(&self, object: &Object) -> Vec<String> {
         let document = self.0.get(object.api_version());
         let schemas =
@@ -35,7 +37,7 @@ impl Published {
             })
         };
         match schemas.and_then(|schemas| Some((schemas, schemas.values().find(is_it)?))) {
-            Some((schemas, schema)) => Check {
+            Some((schemas, schema)) => Validator {
                 schemas: Some(schemas),
                 faults: Vec::new(),
             }
@@ -45,9 +47,9 @@ impl Published {
     }
 }
 
-/// What is wrong with an object of a kind that a definition of the same set brings.
-pub fn faults_by_definition(object: &Object, definition: &Object) -> Vec<String> {
-    let versions = definition
+/// Returns the faults of an object whose CRD is in the same set.
+pub fn faults_by_crd(object: &Object, crd: &Object) -> Vec<String> {
+    let versions = crd
         .0
         .get("spec")
         .and_then(|spec| spec.get("versions"))
@@ -57,20 +59,20 @@ pub fn faults_by_definition(object: &Object, definition: &Object) -> Vec<String>
         .find(|version| version.get("name").and_then(Value::as_str) == Some(object.version()));
     let Some(version) = version else {
         return vec![format!(
-            "apiVersion: the definition {} has no version {}",
-            definition.name(),
+            "apiVersion: the CRD {} has no version {}",
+            crd.name(),
             object.version()
         )];
     };
     if version.get("served").and_then(Value::as_bool) == Some(false) {
         return vec![format!(
-            "apiVersion: the definition {} does not serve {}",
-            definition.name(),
+            "apiVersion: the CRD {} does not serve {}",
+            crd.name(),
             object.version()
         )];
     }
     match version.pointer("/schema/openAPIV3Schema") {
-        Some(schema) => Check {
+        Some(schema) => Validator {
             schemas: None,
             faults: Vec::new(),
         }
@@ -79,21 +81,21 @@ pub fn faults_by_definition(object: &Object, definition: &Object) -> Vec<String>
     }
 }
 
-struct Check<'a> {
-    /// What `$ref` leads to; in definitions there is none.
+struct Validator<'a> {
+    /// Targets of `$ref`; none for CRDs, which have no references.
     schemas: Option<&'a Map<String, Value>>,
     faults: Vec<String>,
 }
 
-impl Check<'_> {
+impl Validator<'_> {
     fn object(mut self, schema: &Value, object: &Object) -> Vec<String> {
         let mut rest = object.0.clone();
-        // The same for all kinds, and not in every definition.
+        // These are the same for all kinds, and not every CRD lists them.
         for member in ["apiVersion", "kind", "metadata", "status"] {
             rest.shift_remove(member);
         }
-        self.value("", schema, &Value::Object(rest), DEEPEST);
-        self.faults.truncate(MOST_FAULTS);
+        self.value("", schema, &Value::Object(rest), MAX_DEPTH);
+        self.faults.truncate(MAX_FAULTS);
         self.faults
     }
 
@@ -103,10 +105,10 @@ impl Check<'_> {
     }
 
     fn value(&mut self, path: &str, schema: &Value, value: &Value, depth: usize) {
-        if depth == 0 || value.is_null() || self.faults.len() >= MOST_FAULTS {
+        if depth == 0 || value.is_null() || self.faults.len() >= MAX_FAULTS {
             return;
         }
-        if let Some(target) = self.target(schema) {
+        if let Some(target) = self.resolve_reference(schema) {
             return self.value(path, &target, value, depth - 1);
         }
         let flag = |name: &str| schema.get(name).and_then(Value::as_bool) == Some(true);
@@ -116,19 +118,19 @@ impl Check<'_> {
                 .is_some_and(|format| format == "int-or-string")
         {
             if !value.is_string() && !value.is_i64() {
-                self.fault(path, "must be a number or a text");
+                self.fault(path, "must be an integer or a string");
             }
             return;
         }
         for choice in ["oneOf", "anyOf"] {
-            // Of definitions these hold no types; those of the server do.
+            // In CRDs these contain no types; in published schemas they do.
             let choices = schema
                 .get(choice)
                 .and_then(Value::as_array)
                 .filter(|_| schema.get("type").is_none());
             if let Some(choices) = choices {
                 let fits = |choice: &Value| {
-                    let mut check = Check {
+                    let mut check = Validator {
                         schemas: self.schemas,
                         faults: Vec::new(),
                     };
@@ -136,7 +138,7 @@ impl Check<'_> {
                     check.faults.is_empty()
                 };
                 if !choices.iter().any(fits) {
-                    self.fault(path, "is of no type that is allowed");
+                    self.fault(path, "has none of the allowed types");
                 }
                 return;
             }
@@ -183,7 +185,7 @@ impl Check<'_> {
         }
     }
 
-    fn target(&self, schema: &Value) -> Option<Value> {
+    fn resolve_reference(&self, schema: &Value) -> Option<Value> {
         let reference = |schema: &Value| {
             schema
                 .get("$ref")
@@ -202,13 +204,13 @@ impl Check<'_> {
 
     fn map(&mut self, path: &str, schema: &Value, map: &Map<String, Value>, depth: usize) {
         let properties = schema.get("properties").and_then(Value::as_object);
-        let others = schema.get("additionalProperties");
-        let is_open = schema
+        let additional = schema.get("additionalProperties");
+        let allows_unknown_fields = schema
             .get("x-kubernetes-preserve-unknown-fields")
             .and_then(Value::as_bool)
             == Some(true)
-            || others.is_some_and(|others| others.as_bool() == Some(true))
-            || (properties.is_none() && others.is_none() && self.schemas.is_some());
+            || additional.is_some_and(|others| others.as_bool() == Some(true))
+            || (properties.is_none() && additional.is_none() && self.schemas.is_some());
         let embedded = schema
             .get("x-kubernetes-embedded-resource")
             .and_then(Value::as_bool)
@@ -217,16 +219,16 @@ impl Check<'_> {
             let path = format!("{path}.{key}");
             if let Some(schema) = properties.and_then(|properties| properties.get(key)) {
                 self.value(&path, schema, value, depth - 1);
-            } else if let Some(schema) = others.filter(|others| others.is_object()) {
+            } else if let Some(schema) = additional.filter(|others| others.is_object()) {
                 self.value(&path, schema, value, depth - 1);
-            } else if !(is_open
+            } else if !(allows_unknown_fields
                 || embedded && ["apiVersion", "kind", "metadata"].contains(&key.as_str()))
             {
-                self.fault(&path, "is no field of this kind");
+                self.fault(&path, "unknown field");
             }
         }
         let required = schema.get("required").and_then(Value::as_array);
-        // What every object has was left out before.
+        // The common fields of all objects were removed before.
         let required = required.into_iter().flatten().filter_map(Value::as_str);
         let required = required.filter(|field| {
             !path.is_empty() || !["apiVersion", "kind", "metadata"].contains(field)
@@ -254,15 +256,15 @@ impl Check<'_> {
         &mut self,
         path: &str,
         schema: &Value,
-        (least, most): (&str, &str),
+        (minimum, maximum): (&str, &str),
         size: f64,
         unit: &str,
     ) {
         let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
-        if let Some(least) = bound(least).filter(|least| size < *least) {
+        if let Some(least) = bound(minimum).filter(|least| size < *least) {
             self.fault(path, format!("must be at least {least} {unit}").trim_end());
         }
-        if let Some(most) = bound(most).filter(|most| size > *most) {
+        if let Some(most) = bound(maximum).filter(|most| size > *most) {
             self.fault(path, format!("must be at most {most} {unit}").trim_end());
         }
     }
@@ -271,7 +273,7 @@ impl Check<'_> {
         let Some(pattern) = schema.get("pattern").and_then(Value::as_str) else {
             return;
         };
-        // A pattern that is none is the definition's fault, and the server's to find.
+        // An invalid pattern is a fault of the CRD, which the server reports.
         if regex::Regex::new(pattern).is_ok_and(|regex| !regex.is_match(text)) {
             self.fault(path, format!("must match {pattern}"));
         }
@@ -288,7 +290,7 @@ mod tests {
         Object(value.as_object().unwrap().clone())
     }
 
-    fn definition(schema: Value) -> Object {
+    fn crd(schema: Value) -> Object {
         let version = json!({"name": "v1", "served": true, "schema": {"openAPIV3Schema": schema}});
         object(
             json!({"metadata": {"name": "widgets.example.test"}, "spec": {"versions": [version]}}),
@@ -296,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_told_by_their_fields() {
+    fn faults_name_their_fields() {
         let spec = json!({
             "type": "object", "required": ["size"],
             "properties": {
@@ -306,9 +308,9 @@ mod tests {
                 "list": {"type": "array", "maxItems": 1, "items": {"type": "boolean"}},
             },
         });
-        let definition = definition(json!({"type": "object", "properties": {"spec": spec}}));
+        let definition = crd(json!({"type": "object", "properties": {"spec": spec}}));
         let faults = |spec: Value| {
-            faults_by_definition(
+            faults_by_crd(
                 &object(json!({"apiVersion": "example.test/v1", "kind": "Widget", "spec": spec})),
                 &definition,
             )
@@ -325,16 +327,16 @@ mod tests {
             ),
             [
                 "spec.color: must be one of \"red\", \"blue\"",
-                "spec.port: must be a number or a text",
+                "spec.port: must be an integer or a string",
                 "spec.name: must match ^[a-z]+$",
                 "spec.list: must be at most 1 items",
                 "spec.list[0]: must be of type boolean",
-                "spec.typo: is no field of this kind",
+                "spec.typo: unknown field",
                 "spec.size: is missing",
             ]
         );
         let other = object(json!({"apiVersion": "example.test/v2", "kind": "Widget"}));
-        assert!(faults_by_definition(&other, &definition)[0].contains("has no version v2"));
+        assert!(faults_by_crd(&other, &definition)[0].contains("has no version v2"));
     }
 
     #[test]
@@ -348,7 +350,7 @@ mod tests {
                 "cpu": {"oneOf": [{"type": "string"}, {"type": "number"}]}, "again": {"$ref": "#/components/schemas/Spec"},
             }},
         }}});
-        let published = Published(HashMap::from([("apps/v1".to_owned(), document)]));
+        let published = PublishedSchemas(HashMap::from([("apps/v1".to_owned(), document)]));
         let faults = |spec: Value| {
             published.faults(&object(
                 json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": spec}),

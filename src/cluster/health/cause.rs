@@ -25,7 +25,7 @@ use owned::{
 use pod::{PodFault, condition};
 use serde_json::{Value, json};
 
-use crate::cluster::client::discovery::Served;
+use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::health::readiness::{Readiness, Status};
 use crate::manifest::Object;
@@ -51,7 +51,7 @@ const PER_RUN_REASONS: [&str; 6] = [
 
 /// The diagnosis of an object that is not ready.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Cause {
+pub struct StatusCause {
     /// Reason, recoverability and advice.
     pub code: Code,
     /// Path from the object to the failing part: `Deployment/shop/web`, `Pod/shop/web-5d…`,
@@ -66,7 +66,7 @@ pub struct Cause {
     pub log: Vec<String>,
 }
 
-impl Cause {
+impl StatusCause {
     fn new(code: Code, object: &Object, message: &str) -> Self {
         let words = message.chars().take(MAX_MESSAGE_CHARS).collect();
         Self {
@@ -122,10 +122,10 @@ impl Cause {
 /// Fails if pods, claims or events cannot be read. Events that may not be read (403) count as none.
 pub async fn find(
     api: &Api,
-    served: &Served,
+    served: &ServedKinds,
     object: &Object,
     readiness: &Readiness,
-) -> Result<Option<Cause>, ClusterError> {
+) -> Result<Option<StatusCause>, ClusterError> {
     let finder = Finder { api, served };
     // Until the controller has observed the current generation, its status and pods belong to the
     // previous one.
@@ -143,28 +143,29 @@ pub async fn find(
     };
     let own_words = readiness.detail.as_ref().unwrap_or(&readiness.message);
     Ok(found.or_else(|| {
-        (readiness.status == Status::Failed).then(|| Cause::new(code::STALLED, object, own_words))
+        (readiness.status == Status::Failed)
+            .then(|| StatusCause::new(code::STALLED, object, own_words))
     }))
 }
 
 /// Returns the cause for an object that is not ready in time and for which no fault is found.
-pub fn not_ready(object: &Object, readiness: &Readiness) -> Cause {
+pub fn not_ready(object: &Object, readiness: &Readiness) -> StatusCause {
     let words = readiness.detail.as_ref().unwrap_or(&readiness.message);
-    Cause::new(code::NOT_READY, object, words)
+    StatusCause::new(code::NOT_READY, object, words)
 }
 
 /// Returns the cause for an object that was deleted during the wait.
-pub fn deleted(object: &Object, readiness: &Readiness) -> Cause {
-    Cause::new(code::DELETED, object, &readiness.message)
+pub fn deleted(object: &Object, readiness: &Readiness) -> StatusCause {
+    StatusCause::new(code::DELETED, object, &readiness.message)
 }
 
 struct Finder<'a> {
     api: &'a Api,
-    served: &'a Served,
+    served: &'a ServedKinds,
 }
 
 impl Finder<'_> {
-    async fn deployment(&self, deployment: &Object) -> Result<Option<Cause>, ClusterError> {
+    async fn deployment(&self, deployment: &Object) -> Result<Option<StatusCause>, ClusterError> {
         let status = deployment.0.get("status").unwrap_or(&Value::Null);
         let sets = owned_by(self.api, self.served, deployment, "apps/v1", "ReplicaSet").await?;
         let revision = |object: &Object| {
@@ -188,7 +189,7 @@ impl Finder<'_> {
             } else {
                 refusal::of(message)
             };
-            Some(Cause::new(code, deployment, message))
+            Some(StatusCause::new(code, deployment, message))
         }))
     }
 
@@ -198,7 +199,7 @@ impl Finder<'_> {
         &self,
         object: &Object,
         owner: &Object,
-    ) -> Result<Option<Cause>, ClusterError> {
+    ) -> Result<Option<StatusCause>, ClusterError> {
         let mut cause = None;
         let pods = owned_by(self.api, self.served, owner, "v1", "Pod").await?;
         for pod in pods_to_diagnose(owner, &pods).into_iter().take(MAX_PODS) {
@@ -221,7 +222,7 @@ impl Finder<'_> {
             }
             if cause
                 .as_ref()
-                .is_some_and(|cause: &Cause| cause.code.recoverability.is_unrecoverable())
+                .is_some_and(|cause: &StatusCause| cause.code.recoverability.is_unrecoverable())
             {
                 break;
             }
@@ -248,7 +249,7 @@ impl Finder<'_> {
         &self,
         object: &Object,
         owner: &Object,
-    ) -> Result<Option<Cause>, ClusterError> {
+    ) -> Result<Option<StatusCause>, ClusterError> {
         let status = owner.0.get("status").unwrap_or(&Value::Null);
         let count = |value: Option<&Value>| value.and_then(Value::as_i64);
         let wanted = count(owner.0.get("spec").and_then(|spec| spec.get("replicas")));
@@ -265,7 +266,7 @@ impl Finder<'_> {
             .map(|event| event.message.as_str())
             .or_else(|| condition(status, "ReplicaFailure", "True"));
         if let Some(message) = message {
-            let mut cause = Cause::new(refusal::of(message), object, message);
+            let mut cause = StatusCause::new(refusal::of(message), object, message);
             if owner.subject() != object.subject() {
                 cause.chain.push(owner.subject());
             }
@@ -275,7 +276,10 @@ impl Finder<'_> {
     }
 
     /// A terminating namespace refuses new pods, and no controller reports it.
-    async fn terminating_namespace(&self, object: &Object) -> Result<Option<Cause>, ClusterError> {
+    async fn terminating_namespace(
+        &self,
+        object: &Object,
+    ) -> Result<Option<StatusCause>, ClusterError> {
         let resource = &self.served.kind("v1", "Namespace")?.api;
         // If the namespace may not be read, this cause is not detected.
         let namespace = self.api.get(resource, "", object.namespace()).await;
@@ -284,7 +288,7 @@ impl Finder<'_> {
         };
         let is_going = namespace.metadata("deletionTimestamp").is_some();
         Ok(is_going.then(|| {
-            Cause::new(
+            StatusCause::new(
                 code::NAMESPACE_TERMINATING,
                 object,
                 "its namespace is being deleted",
@@ -292,7 +296,11 @@ impl Finder<'_> {
         }))
     }
 
-    async fn pod(&self, object: &Object, pod: &Object) -> Result<Option<Cause>, ClusterError> {
+    async fn pod(
+        &self,
+        object: &Object,
+        pod: &Object,
+    ) -> Result<Option<StatusCause>, ClusterError> {
         if is_healthy(pod) {
             return Ok(None);
         }
@@ -305,7 +313,7 @@ impl Finder<'_> {
         else {
             return Ok(None);
         };
-        let mut cause = Cause::new(code, object, &words);
+        let mut cause = StatusCause::new(code, object, &words);
         if pod.subject() != object.subject() {
             cause.chain.push(pod.subject());
         }
@@ -320,7 +328,7 @@ impl Finder<'_> {
             && let Some(claim) = self.unbound_claim(pod).await?
         {
             cause.chain.extend(claim.chain);
-            cause = Cause {
+            cause = StatusCause {
                 chain: cause.chain,
                 ..claim
             };
@@ -329,7 +337,7 @@ impl Finder<'_> {
     }
 
     /// Returns the cause for the first claim of a pod that is not bound.
-    async fn unbound_claim(&self, pod: &Object) -> Result<Option<Cause>, ClusterError> {
+    async fn unbound_claim(&self, pod: &Object) -> Result<Option<StatusCause>, ClusterError> {
         let volumes = pod
             .0
             .get("spec")
@@ -353,7 +361,7 @@ impl Finder<'_> {
 
     /// Diagnoses a PersistentVolumeClaim by its events
     /// (pkg/controller/volume/persistentvolume/pv_controller.go).
-    async fn claim(&self, claim: &Object) -> Result<Option<Cause>, ClusterError> {
+    async fn claim(&self, claim: &Object) -> Result<Option<StatusCause>, ClusterError> {
         let phase = claim
             .0
             .get("status")
@@ -390,18 +398,18 @@ impl Finder<'_> {
             };
             Some((code, event))
         });
-        Ok(found.map(|(code, event)| Cause {
+        Ok(found.map(|(code, event)| StatusCause {
             event: Some(event_line(event)),
-            ..Cause::new(code, claim, &event.message)
+            ..StatusCause::new(code, claim, &event.message)
         }))
     }
 
     /// Diagnoses a Job (pkg/controller/job/job_controller.go).
-    async fn job(&self, job: &Object) -> Result<Option<Cause>, ClusterError> {
+    async fn job(&self, job: &Object) -> Result<Option<StatusCause>, ClusterError> {
         let pods = self.owner_of_pods(job, job).await?;
         // Until the Job has failed, its controller starts another run.
         let Some(failed) = job_failure(job) else {
-            let may_heal = |cause: Cause| {
+            let may_heal = |cause: StatusCause| {
                 if PER_RUN_REASONS.contains(&cause.code.reason) {
                     cause.into_recoverable()
                 } else {
@@ -422,7 +430,7 @@ impl Finder<'_> {
             "PodFailurePolicy" => code::JOB_POLICY,
             _ => code::JOB_FAILED,
         };
-        let mut cause = Cause::new(code, job, text("message"));
+        let mut cause = StatusCause::new(code, job, text("message"));
         if let Some(pods) = pods {
             cause.message = format!("{}: {}", cause.message, pods.message);
             cause.chain = pods.chain;
@@ -473,10 +481,10 @@ fn event_line(event: &Event) -> String {
 
 /// Diagnoses a CRD
 /// (staging/src/k8s.io/apiextensions-apiserver/pkg/controller/status/naming_controller.go).
-fn custom_resource_definition(definition: &Object) -> Option<Cause> {
+fn custom_resource_definition(definition: &Object) -> Option<StatusCause> {
     let status = definition.0.get("status")?;
     if let Some(message) = condition(status, "NamesAccepted", "False") {
-        return Some(Cause::new(code::NAMES_CONFLICT, definition, message));
+        return Some(StatusCause::new(code::NAMES_CONFLICT, definition, message));
     }
     let refused = definition.conditions().find(|condition| {
         let text = |member: &str| {
@@ -491,7 +499,11 @@ fn custom_resource_definition(definition: &Object) -> Option<Cause> {
         .get("message")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    Some(Cause::new(code::DEFINITION_REFUSED, definition, message))
+    Some(StatusCause::new(
+        code::DEFINITION_REFUSED,
+        definition,
+        message,
+    ))
 }
 
 #[cfg(test)]
@@ -500,7 +512,7 @@ mod tests {
 
     #[test]
     fn a_cause_is_one_sentence() {
-        let cause = Cause {
+        let cause = StatusCause {
             code: code::IMAGE_NOT_FOUND,
             chain: vec![
                 "Deployment/shop/web".into(),

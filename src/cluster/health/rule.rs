@@ -2,7 +2,7 @@
 //! rules in the settings; the author of an object may add one in an annotation.
 //!
 //! Expressions and objects are untrusted. The cost of an evaluation is bounded before it starts
-//! ([`cost`]); it runs on its own thread, with a timeout.
+//! (`cost`); it runs on its own thread, with a timeout.
 
 mod cost;
 
@@ -311,7 +311,7 @@ mod tests {
     async fn evaluations_are_bounded_by_the_object() {
         let list: Vec<u32> = (0..20_000).collect();
         let text = "y".repeat(900_000);
-        let wide = json!({"list": list, "a string": text, "words": vec!["a"; 5_000]});
+        let wide = json!({"list": list, "text": text, "words": vec!["a"; 5_000]});
         for hostile in [
             "self.status.list.all(a, self.status.list.all(b, a != b || true))",
             "self.status.list.all (a, self.status.list.all (b, true))",
@@ -337,7 +337,8 @@ mod tests {
         let conditions: Vec<Value> = (0..10)
             .map(|at| json!({"type": format!("t{at}"), "status": "True"}))
             .collect();
-        let usual = json!({"conditions": conditions, "replicas": 3, "ready": 3, "a string": "x".repeat(2_000)});
+        let usual =
+            json!({"conditions": conditions, "replicas": 3, "ready": 3, "text": "x".repeat(2_000)});
         for good in [
             "self.status.conditions.all(a, self.status.conditions.exists(b, b.type == a.type))",
             "self.status.conditions.filter(c, c.status == 'True').size() == 10 && \

@@ -3,7 +3,7 @@
 use futures_util::future::{BoxFuture, FutureExt as _};
 use jiff::Timestamp;
 
-use crate::cluster::client::discovery::Served;
+use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::health::cause::owned::owned_by;
 use crate::cluster::health::readiness::Readiness;
@@ -27,7 +27,7 @@ pub struct OwnedObject {
 /// Fails if the cluster does not serve an owned kind, or a list request fails.
 pub async fn of(
     api: &Api,
-    served: &Served,
+    served: &ServedKinds,
     object: &Object,
     now: Timestamp,
 ) -> Result<Vec<OwnedObject>, ClusterError> {
@@ -38,7 +38,7 @@ pub async fn of(
 
 fn collect<'a>(
     api: &'a Api,
-    served: &'a Served,
+    served: &'a ServedKinds,
     object: &'a Object,
     now: Timestamp,
     depth: usize,

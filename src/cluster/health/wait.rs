@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cluster::client::Api;
-use crate::cluster::client::discovery::Served;
-use crate::cluster::client::watch::{Seen, Watches};
-use crate::cluster::health::cause::Cause;
+use crate::cluster::client::discovery::ServedKinds;
+use crate::cluster::client::watch::{WatchUpdate, Watches};
+use crate::cluster::health::cause::StatusCause;
 use crate::cluster::health::readiness::{Readiness, Status, compute_status};
 use crate::cluster::health::rule::{Answers, Rules};
 use crate::cluster::health::{cause, rule};
@@ -76,7 +76,7 @@ pub struct NotReady {
     /// Last status that was computed.
     pub readiness: Readiness,
     /// Why it is not ready.
-    pub cause: Cause,
+    pub cause: StatusCause,
 }
 
 impl NotReady {
@@ -103,7 +103,7 @@ pub enum WaitOutcome {
 /// that becomes ready, and why others are not.
 pub async fn wait(
     api: &Api,
-    served: &Served,
+    served: &ServedKinds,
     objects: Vec<Object>,
     options: &WaitOptions,
     progress: &(dyn Fn(&str) + Sync),
@@ -126,7 +126,7 @@ pub async fn wait(
         .iter()
         .filter(|object| baking || pending.objects.contains_key(&object.id()))
         .collect();
-    let mut watches = Watches::begin(api, served, watched.into_iter());
+    let mut watches = Watches::start(api, served, watched.into_iter());
     if !pending.objects.is_empty() {
         progress(&format!(
             "waiting for {} objects, for at most {} s",
@@ -161,11 +161,11 @@ pub async fn wait(
             () = api.clock.sleep(until) => None,
         };
         match seen {
-            Some(Seen::Object(object)) => pending.update(object).await,
-            Some(Seen::Gone(id)) => {
+            Some(WatchUpdate::Object(object)) => pending.update(object).await,
+            Some(WatchUpdate::Deleted(id)) => {
                 pending.handle_deletion(&id, objects.iter().find(|object| object.id() == id))
             }
-            Some(Seen::Unwatched(words)) => progress(&words),
+            Some(WatchUpdate::Unwatched(words)) => progress(&words),
             None => {}
         }
         let now = api.clock.elapsed();
@@ -209,7 +209,7 @@ struct Pending<'a> {
     /// The last object that was diagnosed; the next diagnosis starts after it.
     last: Option<ObjectId>,
     api: &'a Api,
-    served: &'a Served,
+    served: &'a ServedKinds,
     rules: &'a Rules,
     progress: &'a (dyn Fn(&str) + Sync),
     objects: BTreeMap<ObjectId, PendingObject>,
@@ -218,7 +218,7 @@ struct Pending<'a> {
 struct PendingObject {
     object: Object,
     readiness: Readiness,
-    cause: Option<Cause>,
+    cause: Option<StatusCause>,
     /// Since when the current cause is known.
     since: Option<Duration>,
     /// Until when causes are tolerated, because they may predate the deploy: the controller had
@@ -228,8 +228,8 @@ struct PendingObject {
 
 impl PendingObject {
     /// Stores the result of a diagnosis. Returns a sentence if the reason is new.
-    fn set_cause(&mut self, found: Option<Cause>, now: Duration) -> Option<String> {
-        let of = |cause: &Option<Cause>| {
+    fn set_cause(&mut self, found: Option<StatusCause>, now: Duration) -> Option<String> {
+        let of = |cause: &Option<StatusCause>| {
             let cause = cause.as_ref()?;
             Some((
                 cause.code.reason,
@@ -237,13 +237,16 @@ impl PendingObject {
                 cause.chain.get(1).cloned(),
             ))
         };
-        let word = |cause: &Option<Cause>| cause.as_ref().map(|cause| cause.code.reason);
+        let word = |cause: &Option<StatusCause>| cause.as_ref().map(|cause| cause.code.reason);
         let is_new = word(&found) != word(&self.cause);
         if of(&found) != of(&self.cause) {
             self.since = found.as_ref().map(|_| now);
         }
         self.cause = found;
-        self.cause.as_ref().filter(|_| is_new).map(Cause::sentence)
+        self.cause
+            .as_ref()
+            .filter(|_| is_new)
+            .map(StatusCause::sentence)
     }
 
     /// Returns true if the wait should give up on this object. Tolerates causes that other pending
@@ -413,7 +416,7 @@ impl Pending<'_> {
         for (id, found) in ids.into_iter().zip(found) {
             // A failed or late diagnosis changes nothing; the deadline still applies.
             let Some(found) = found else { continue };
-            if found.as_ref().is_some_and(Cause::is_unused_claim) {
+            if found.as_ref().is_some_and(StatusCause::is_unused_claim) {
                 (self.progress)(&format!(
                     "{id} is not waited for: its volume is provisioned when a pod uses it"
                 ));

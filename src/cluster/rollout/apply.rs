@@ -11,10 +11,10 @@ use std::collections::BTreeSet;
 
 use futures_util::StreamExt as _;
 
-use crate::cluster::client::discovery::Served;
+use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError};
-use crate::cluster::fields::ignore::leave_as_they_are;
-use crate::cluster::fields::managed_values::{fingerprint_of, touched};
+use crate::cluster::fields::ignore::keep_live_values;
+use crate::cluster::fields::managed_values::{managed_values, object_hash};
 use crate::cluster::fields::render;
 use crate::cluster::health::readiness::compute_status;
 use crate::cluster::rollout::dependency::failed_dependency;
@@ -41,7 +41,7 @@ pub struct Applied<'s> {
     /// The inventory, with what was done; `None` if the objects belong to no component.
     pub inventory: Option<Inventory>,
     /// The kinds that the cluster serves now.
-    pub served: Served,
+    pub served: ServedKinds,
     /// The error that ended the apply early.
     pub aborted: Option<ClusterError>,
 }
@@ -273,7 +273,12 @@ impl<'s> Run<'_, 's> {
             }
             for api_version in missing {
                 // A group that is not served yet is requested again in the next round.
-                if let Err(error) = self.applied.served.learn(self.api, &api_version).await {
+                if let Err(error) = self
+                    .applied
+                    .served
+                    .add_group_version(self.api, &api_version)
+                    .await
+                {
                     tracing::debug!(%error, "is not served yet");
                 }
             }
@@ -351,7 +356,7 @@ impl<'s> Run<'_, 's> {
                 continue;
             };
             let mut desired = item.object.clone();
-            leave_as_they_are(&mut desired, now, fields);
+            keep_live_values(&mut desired, now, fields);
             let is_secret = desired.is_secret();
             let id = item.object.id();
             let known = inventory.objects.get(&id);
@@ -359,8 +364,8 @@ impl<'s> Run<'_, 's> {
                 version: now.version().to_owned(),
                 adopted: known.is_some_and(|known| known.adopted),
                 uid: now.uid().unwrap_or_default().to_owned(),
-                wanted: fingerprint_of(&desired, is_secret, key),
-                seen: fingerprint_of(&touched(item.object, now, fields), is_secret, key),
+                wanted: object_hash(&desired, is_secret, key),
+                seen: object_hash(&managed_values(item.object, now, fields), is_secret, key),
                 superseded: None,
             };
             inventory.objects.insert(id, record);
@@ -371,7 +376,7 @@ impl<'s> Run<'_, 's> {
 /// Waits for CRDs to be established. Returns those that are not in time.
 async fn await_established<'a>(
     api: &Api,
-    served: &Served,
+    served: &ServedKinds,
     mut waiting: Vec<&'a Object>,
 ) -> Vec<&'a Object> {
     let end = api.clock.elapsed() + PREREQUISITE_TIMEOUT;

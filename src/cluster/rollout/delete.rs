@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
-use crate::cluster::client::discovery::Served;
+use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError, live};
 use crate::cluster::fields::render;
 use crate::cluster::rollout::refusal::Refusal;
@@ -63,7 +63,7 @@ impl DeletionOutcome {
     }
 
     /// Returns the changeset entry for an object that existed.
-    pub fn diff(&self, served: &Served, live: &Object) -> ResourceDiff {
+    pub fn diff(&self, served: &ServedKinds, live: &Object) -> ResourceDiff {
         let plural = served.plural(live);
         match self.reason() {
             None => render::resource_diff(plural, Op::Delete, Some(live), None, false),
@@ -89,7 +89,7 @@ pub fn protected_by<'a>(
 /// Idempotent: an object that is gone counts as deleted.
 pub async fn delete(
     api: &Api,
-    served: &Served,
+    served: &ServedKinds,
     mut objects: Vec<Object>,
     inventory_namespace: &str,
     timeout: Duration,
@@ -183,7 +183,7 @@ fn is_custom(object: &Object) -> bool {
 }
 
 /// Deletes one object. If another object has the name by now, there is nothing to do.
-async fn delete_one(api: &Api, served: &Served, object: &Object) -> Result<(), ClusterError> {
+async fn delete_one(api: &Api, served: &ServedKinds, object: &Object) -> Result<(), ClusterError> {
     let Ok(resource) = served.resource(object) else {
         return Ok(());
     };
@@ -211,7 +211,7 @@ fn refused_with(error: &ClusterError) -> DeletionOutcome {
 
 async fn await_gone(
     api: &Api,
-    served: &Served,
+    served: &ServedKinds,
     mut going: Vec<Object>,
     end: Duration,
 ) -> BTreeMap<ObjectId, DeletionOutcome> {

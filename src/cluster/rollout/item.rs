@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::cluster::fields::managed_values::Moved;
+use crate::cluster::fields::managed_values::ChangedField;
 use crate::cluster::rollout::refusal::Refusal;
 use crate::manifest::Object;
 use crate::plan::changeset::ResourceDiff;
@@ -106,7 +106,7 @@ pub enum ConflictKind {
     /// It was deleted and recreated: the UID differs.
     Replaced,
     /// Managed fields have other values.
-    Changed(Vec<Moved>),
+    Changed(Vec<ChangedField>),
     /// The plan does not contain the object.
     Unplanned,
     /// The plan contains the object, and the set does not.

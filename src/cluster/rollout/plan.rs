@@ -10,15 +10,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 
-use crate::cluster::client::api::{Force, Write};
+use crate::cluster::client::api::{Force, WriteMode};
 use crate::cluster::client::discovery::Resource;
 use crate::cluster::client::{Api, ClusterError};
-use crate::cluster::fields::adopt::{taken_over, without_left_behind};
-use crate::cluster::fields::diff::{Form, compare};
-use crate::cluster::fields::ignore::leave_as_they_are;
-use crate::cluster::fields::managed_values::{fingerprint_of, foreseen, touched};
+use crate::cluster::fields::adopt::{adopted_managed_fields, remove_abandoned_fields};
+use crate::cluster::fields::diff::{DiffFormat, compare};
+use crate::cluster::fields::ignore::keep_live_values;
+use crate::cluster::fields::managed_values::{expected_hash, managed_values, object_hash};
 use crate::cluster::fields::policy::FieldPolicy;
-use crate::cluster::fields::schema::{Published, faults_by_definition};
+use crate::cluster::fields::schema::{PublishedSchemas, faults_by_crd};
 use crate::cluster::fields::{marks, render};
 use crate::cluster::rollout::annotations::RECREATE;
 use crate::cluster::rollout::failure::{Failure, join_reasons};
@@ -32,7 +32,7 @@ use crate::cluster::rollout::saved::{planned_deletion, subject};
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::{annotations, deny, prune};
 use crate::manifest::Object;
-use crate::manifest::managed_fields::owners;
+use crate::manifest::managed_fields::field_managers;
 use crate::plan::changeset::{Change, DiffEntry, Op, ResourceDiff};
 use crate::plan::saved_plan::{ExpectedObject, SavedPlan};
 
@@ -108,7 +108,7 @@ impl<'s> Entry<'s> {
         Self {
             object,
             live,
-            managed_values: live.map(|live| touched(object, live, &options.fields)),
+            managed_values: live.map(|live| managed_values(object, live, &options.fields)),
             expected_hash: None,
             diff: render::blank("", Op::Apply, Some(object), true),
             checked: Checked::Server,
@@ -313,7 +313,7 @@ pub fn with_new_desired_state<'s>(snapshot: &'s Snapshot, options: &Options) -> 
 fn desired(object: &Object, live: Option<&Object>, options: &Options) -> Object {
     let mut desired = object.clone();
     if let Some(live) = live {
-        leave_as_they_are(&mut desired, live, &options.fields);
+        keep_live_values(&mut desired, live, &options.fields);
     }
     desired
 }
@@ -322,7 +322,7 @@ fn is_desired_state_unchanged(snapshot: &Snapshot, options: &Options, wanted: &O
     let Some(record) = snapshot.record(&wanted.id()) else {
         return false;
     };
-    let now = fingerprint_of(wanted, wanted.is_secret(), options.fields.key.as_deref());
+    let now = object_hash(wanted, wanted.is_secret(), options.fields.key.as_deref());
     now.is_some() && record.wanted == now && record.superseded.is_none()
 }
 
@@ -360,7 +360,7 @@ impl<'s> Planner<'_, 's> {
                 &resource.api,
                 &wanted,
                 &self.options.fields.manager,
-                Write::DryRun,
+                WriteMode::DryRun,
                 force,
             )
             .await
@@ -392,13 +392,13 @@ impl<'s> Planner<'_, 's> {
             ..
         } = &self.options.fields;
         if let Some(live) = live {
-            if taken_over(live, manager, adopt_from).is_some() {
-                without_left_behind(&mut after, wanted, manager, adopt_from);
+            if adopted_managed_fields(live, manager, adopt_from).is_some() {
+                remove_abandoned_fields(&mut after, wanted, manager, adopt_from);
             }
             entry.taken = self.fields_of_others(live, &after);
         }
-        entry.expected_hash = foreseen(
-            &touched(wanted, &after, &self.options.fields),
+        entry.expected_hash = expected_hash(
+            &managed_values(wanted, &after, &self.options.fields),
             &self.options.fields,
         );
         entry.diff = render::resource_diff(resource.plural(), Op::Apply, live, Some(&after), true);
@@ -430,8 +430,8 @@ impl<'s> Planner<'_, 's> {
             let manager = &self.options.fields.manager;
             match dry_run_recreation(self.api, resource, wanted, manager).await {
                 Ok(made) => {
-                    let values = touched(wanted, &made, &self.options.fields);
-                    entry.expected_hash = foreseen(&values, &self.options.fields);
+                    let values = managed_values(wanted, &made, &self.options.fields);
+                    entry.expected_hash = expected_hash(&values, &self.options.fields);
                     let message = "the object is deleted and recreated".to_owned();
                     entry.diff = diff(live, wanted);
                     let line = DiffEntry::line(None, Change::Removed, message);
@@ -451,24 +451,20 @@ impl<'s> Planner<'_, 's> {
     }
 
     /// Returns true if the managed values are as the last deploy left them.
-    fn is_as_deployed(&self, live: &Object, touched: Option<&Object>) -> bool {
-        let Some((record, touched)) = self.snapshot.record(&live.id()).zip(touched) else {
+    fn is_as_deployed(&self, live: &Object, values: Option<&Object>) -> bool {
+        let Some((record, values)) = self.snapshot.record(&live.id()).zip(values) else {
             return false;
         };
-        let seen = fingerprint_of(
-            touched,
-            live.is_secret(),
-            self.options.fields.key.as_deref(),
-        );
+        let seen = object_hash(values, live.is_secret(), self.options.fields.key.as_deref());
         seen.is_some() && record.seen == seen && live.uid() == Some(&record.uid)
     }
 
     /// Returns the fields that an apply would change and that other managers own.
     fn fields_of_others(&self, live: &Object, after: &Object) -> Vec<OwnedField> {
-        let owners = owners(live);
+        let managers = field_managers(live);
         let mut owned = Vec::new();
-        for difference in compare(live, after, Form::Ours) {
-            let owner = owners.iter().find(|owner| {
+        for difference in compare(live, after, DiffFormat::Native) {
+            let owner = managers.iter().find(|owner| {
                 !self.options.fields.is_ours(owner.manager) && owner.owns(live, &difference.pointer)
             });
             owned.extend(owner.map(|owner| OwnedField {
@@ -516,13 +512,16 @@ impl<'s> Planner<'_, 's> {
         is_allowed && prune::cascade_reason(object).is_none() && marks::keep_mark(live).is_none()
     }
 
-    async fn published(&self, versions: BTreeSet<String>) -> Result<Published, ClusterError> {
+    async fn published(
+        &self,
+        versions: BTreeSet<String>,
+    ) -> Result<PublishedSchemas, ClusterError> {
         let mut documents = HashMap::new();
         for api_version in versions {
-            let document = self.api.schema(&api_version).await?;
+            let document = self.api.openapi_document(&api_version).await?;
             documents.insert(api_version, document);
         }
-        Ok(Published(documents))
+        Ok(PublishedSchemas(documents))
     }
 
     /// Checks the objects that the server could not check, against the schemas of their kinds.
@@ -547,7 +546,7 @@ impl<'s> Planner<'_, 's> {
         let published = self.published(versions).await.ok();
         for entry in &mut unchecked {
             let faults = match (definition(entry.object), &published) {
-                (Some(definition), _) => faults_by_definition(entry.object, definition),
+                (Some(definition), _) => faults_by_crd(entry.object, definition),
                 (None, Some(published)) => published.faults(entry.object),
                 (None, None) => {
                     entry.checked = Checked::Unchecked;

@@ -6,8 +6,10 @@
 
 use std::collections::HashMap;
 
-use crate::cluster::fields::adopt::taken_over;
-use crate::cluster::fields::managed_values::{foreseen, moved, retaken, touched};
+use crate::cluster::fields::adopt::adopted_managed_fields;
+use crate::cluster::fields::managed_values::{
+    changed_fields, expected_hash, managed_values, retaken,
+};
 use crate::cluster::rollout::item::{Action, Conflict, ConflictKind, Expectation, Item};
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::saved::subject;
@@ -50,7 +52,7 @@ impl Check {
                 breached(ConflictKind::Gone)
             };
         };
-        let now = touched(object, live, &options.fields);
+        let now = managed_values(object, live, &options.fields);
         let retaken = expected
             .managed_values
             .as_ref()
@@ -65,13 +67,13 @@ impl Check {
         let Some(before) = &expected.managed_values else {
             return breached(ConflictKind::Appeared);
         };
-        let moved = if retaken.is_empty() {
-            moved(before, &now)
+        let changed = if retaken.is_empty() {
+            changed_fields(before, &now)
         } else {
             retaken
         };
-        if !moved.is_empty() {
-            return breached(ConflictKind::Changed(moved));
+        if !changed.is_empty() {
+            return breached(ConflictKind::Changed(changed));
         }
         match (&expected.uid, live.uid()) {
             (Some(planned), Some(now)) if planned != now => breached(ConflictKind::Replaced),
@@ -85,7 +87,7 @@ impl Expectation {
     /// could not dry-run the object, returns true if it was planned as new.
     fn matches(&self, now: &Object, options: &Options) -> bool {
         match &self.expected_hash {
-            Some(expected) => foreseen(now, &options.fields).as_ref() == Some(expected),
+            Some(expected) => expected_hash(now, &options.fields).as_ref() == Some(expected),
             None => self.managed_values.is_none(),
         }
     }
@@ -96,7 +98,8 @@ impl Expectation {
 pub(super) fn is_up_to_date(live: Option<&Object>, options: &Options) -> bool {
     live.is_some_and(|live| {
         is_applied_by(live, &options.fields.manager)
-            && taken_over(live, &options.fields.manager, &options.fields.adopt_from).is_none()
+            && adopted_managed_fields(live, &options.fields.manager, &options.fields.adopt_from)
+                .is_none()
     })
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cluster::client::discovery::Served;
+use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::marks::keep_mark;
 use crate::cluster::fields::render;
@@ -16,7 +16,7 @@ use crate::cluster::rollout::inventory::{Inventory, Record};
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::snapshot::Snapshot;
-use crate::manifest::managed_fields::owners;
+use crate::manifest::managed_fields::field_managers;
 use crate::manifest::order::compare;
 use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::{Op, ResourceDiff};
@@ -224,9 +224,9 @@ pub(super) fn is_ours(live: &Object, record: &Record, options: &Options) -> bool
         return options.fields.has_applied(live);
     }
     // An object without fields has no `managedFields` entry.
-    let owners = owners(live);
-    let is_managed = owners.is_empty()
-        || owners
+    let managers = field_managers(live);
+    let is_managed = managers.is_empty()
+        || managers
             .iter()
             .any(|owner| options.fields.is_ours(owner.manager));
     is_managed && live.uid() == Some(&record.uid)
@@ -305,7 +305,7 @@ pub struct Pruned {
 /// in it.
 pub async fn prune(
     api: &Api,
-    served: &Served,
+    served: &ServedKinds,
     inventory: &mut Inventory,
     pruning: &Pruning,
     options: &Options,
@@ -355,7 +355,7 @@ pub async fn prune(
 /// that were released, and a sentence for each failure.
 pub(super) async fn release(
     api: &Api,
-    served: &Served,
+    served: &ServedKinds,
     adopted: &[Object],
     options: &Options,
 ) -> (Vec<ObjectId>, Vec<String>) {
@@ -378,7 +378,10 @@ pub(super) async fn release(
             Value::Array(others)
         };
         let released = match served.resource(live) {
-            Ok(resource) => api.set_owners(&resource.api, live, others).await.map(drop),
+            Ok(resource) => api
+                .set_managed_fields(&resource.api, live, others)
+                .await
+                .map(drop),
             Err(error) => Err(error),
         };
         match released {

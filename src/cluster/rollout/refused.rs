@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cluster::client::api::{Force, Write};
+use crate::cluster::client::api::{Force, WriteMode};
 use crate::cluster::client::discovery::Resource;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::ignore;
@@ -30,7 +30,7 @@ pub(super) async fn dry_run_recreation(
     let start: String = object.name().chars().take(40).collect();
     name(format!("{start}-{:08x}", rand::random::<u32>()));
     let mut made = api
-        .apply(&resource.api, &new, manager, Write::DryRun, Force::No)
+        .apply(&resource.api, &new, manager, WriteMode::DryRun, Force::No)
         .await?;
     if let Some(Value::Object(metadata)) = made.0.get_mut("metadata") {
         metadata.insert("name".into(), object.name().into());

@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use crate::cluster::client::discovery::Served;
+use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError, live};
-use crate::cluster::fields::normalize::normalise;
+use crate::cluster::fields::normalize::normalize;
 use crate::cluster::rollout::deny;
 use crate::cluster::rollout::inventory::{Component, Inventory, Record};
 use crate::cluster::rollout::stage::{Provided, set_namespaces};
@@ -14,7 +14,7 @@ use crate::manifest::{Object, ObjectId};
 /// The cluster's state for a set of objects.
 pub struct Snapshot {
     /// The kinds that the cluster serves.
-    pub served: Served,
+    pub served: ServedKinds,
     /// The objects of the set as they will be sent, with their namespaces set.
     pub objects: Vec<Object>,
     /// Live objects of the set and of the inventory, as far as they exist.
@@ -44,7 +44,7 @@ impl Snapshot {
         namespace: &str,
         component: Option<&Component>,
     ) -> Result<Self, ClusterError> {
-        let served = Served::ask(api).await?;
+        let served = ServedKinds::discover(api).await?;
         // The cluster may have stopped serving an old version and still serve the objects in
         // another one.
         for object in objects
@@ -88,12 +88,19 @@ impl Snapshot {
         namespace: &str,
         component: Option<&Component>,
     ) -> Result<Self, ClusterError> {
-        Self::of(api, Served::ask(api).await?, objects, namespace, component).await
+        Self::of(
+            api,
+            ServedKinds::discover(api).await?,
+            objects,
+            namespace,
+            component,
+        )
+        .await
     }
 
     async fn of(
         api: &Api,
-        served: Served,
+        served: ServedKinds,
         mut objects: Vec<Object>,
         namespace: &str,
         component: Option<&Component>,
@@ -125,7 +132,7 @@ impl Snapshot {
             snapshot.read_cluster_uid(api)
         );
         (snapshot.live, snapshot.cluster_uid) = (live?, cluster);
-        snapshot.objects.iter_mut().for_each(normalise);
+        snapshot.objects.iter_mut().for_each(normalize);
         Ok(snapshot)
     }
 
@@ -155,7 +162,9 @@ impl Snapshot {
             .map(|(_, api_version)| api_version)
             .collect::<BTreeSet<_>>()
         {
-            if !self.served.has(api_version) && api.is_registered(api_version).await {
+            if !self.served.serves_group_version(api_version)
+                && api.is_registered(api_version).await
+            {
                 down.insert(api_version.clone());
             }
         }

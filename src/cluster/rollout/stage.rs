@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::cluster::client::discovery::Served;
+use crate::cluster::client::discovery::ServedKinds;
 use crate::manifest::Object;
 
 /// Stage in which an object is applied.
@@ -103,7 +103,7 @@ impl Provided {
 pub fn set_namespaces(
     objects: &mut [Object],
     namespace: &str,
-    served: &Served,
+    served: &ServedKinds,
     brought: &Provided,
 ) {
     for object in objects {

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::cluster::client::api::{Force, NEW, Write};
+use crate::cluster::client::api::{Force, NEW, WriteMode};
 use crate::cluster::client::discovery::Resource;
 use crate::cluster::client::{Api, ClusterError};
-use crate::cluster::fields::adopt::taken_over;
-use crate::cluster::fields::ignore::leave_as_they_are;
+use crate::cluster::fields::adopt::adopted_managed_fields;
+use crate::cluster::fields::ignore::keep_live_values;
 use crate::cluster::fields::marks::keep_mark;
 use crate::cluster::rollout::item::{Action, Conflict, ConflictKind};
 use crate::cluster::rollout::options::{Conflicts, Options};
@@ -176,13 +176,15 @@ impl Writer<'_> {
         let Some(mut live) = live else {
             set_resource_version(&mut wanted, NEW.into());
             return api
-                .apply(&resource.api, &wanted, manager, Write::Real, Force::No)
+                .apply(&resource.api, &wanted, manager, WriteMode::Real, Force::No)
                 .await;
         };
-        if let Some(owners) = taken_over(&live, manager, &self.options.fields.adopt_from) {
-            live = api.set_owners(&resource.api, &live, owners).await?;
+        if let Some(owners) =
+            adopted_managed_fields(&live, manager, &self.options.fields.adopt_from)
+        {
+            live = api.set_managed_fields(&resource.api, &live, owners).await?;
         }
-        leave_as_they_are(&mut wanted, &live, &self.options.fields);
+        keep_live_values(&mut wanted, &live, &self.options.fields);
         if let Some(version) = live.metadata("resourceVersion") {
             set_resource_version(&mut wanted, version.clone());
         }
@@ -191,7 +193,7 @@ impl Writer<'_> {
         } else {
             Force::No
         };
-        api.apply(&resource.api, &wanted, manager, Write::Real, force)
+        api.apply(&resource.api, &wanted, manager, WriteMode::Real, force)
             .await
     }
 

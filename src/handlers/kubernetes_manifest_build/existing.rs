@@ -5,7 +5,7 @@ use crate::clients::{Registries, Secrets};
 use crate::manifest;
 use crate::plan::build::ExistingArtifact;
 use crate::registry::format::{self, Content};
-use crate::registry::{Repository, Stored, Version};
+use crate::registry::{Repository, StoredManifest, Version};
 use crate::worker::failure::because;
 use crate::worker::{Context, Failure, FailureKind};
 
@@ -55,7 +55,11 @@ impl Existing {
     }
 
     /// Checks that it holds Kubernetes objects. Returns its manifest.
-    pub async fn check(&self, secrets: &mut Secrets, context: &Context) -> Result<Stored, Failure> {
+    pub async fn check(
+        &self,
+        secrets: &mut Secrets,
+        context: &Context,
+    ) -> Result<StoredManifest, Failure> {
         let artifact = format::pull(&self.repository, &self.version)
             .await
             .map_err(because(FailureKind::Artifact))?;

@@ -4,14 +4,14 @@ use serde_json::{Map, Value, json};
 
 use crate::control::wire::{PushedArtifact, ResultReport};
 use crate::plan::contents;
-use crate::registry::Stored;
+use crate::registry::StoredManifest;
 use crate::registry::format::Packed;
 use crate::worker::Outcome;
 
 /// The pushed artifact, as reported to the control plane.
 pub struct Pushed {
     /// Its manifest.
-    pub stored: Stored,
+    pub stored: StoredManifest,
     annotations: Value,
     artifact_type: Option<&'static str>,
 }
@@ -28,7 +28,7 @@ impl Pushed {
     }
 
     /// An existing artifact that was copied.
-    pub fn copied(stored: &Stored) -> Self {
+    pub fn copied(stored: &StoredManifest) -> Self {
         Self {
             stored: stored.clone(),
             annotations: Value::Null,

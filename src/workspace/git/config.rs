@@ -1,9 +1,9 @@
-//! git's configuration and environment: what it reads instead of any file of the machine or of a
-//! repository.
+//! git's configuration and environment, which replace all configuration files of the machine and of
+//! the fetched repository.
 //!
-//! Secrets stand in a file in memory that git takes for the user's configuration. Everything by which
-//! git would run a program, follow a link to somewhere else or believe a repository's own settings is
-//! closed by variables, which win over every file.
+//! Secrets are in an in-memory file that git reads as the user's configuration. Variables, which
+//! override every file, disable all settings by which git would run a program, follow a link to
+//! another place, or trust a repository's own settings.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -16,10 +16,10 @@ use base64::engine::general_purpose::STANDARD;
 use super::{Location, Policy};
 use crate::workspace::supervisor::file_path;
 
-/// Keys and the values that close them (`git help config`). Those with a name inside (`filter.NAME.clean`) have no
-/// effect without a definition, and nobody defines one: the only repository configuration is the one that
-/// `git init` has written.
-const CLOSED: [(&str, &str); 41] = [
+/// Configuration keys and the safe values that override them (`git help config`). Keys with a name
+/// in them (`filter.NAME.clean`) have no effect unless a file defines them, and none does: the only
+/// repository configuration is the one that `git init` wrote.
+const OVERRIDES: [(&str, &str); 41] = [
     ("safe.bareRepository", "explicit"),
     ("safe.directory", "*"),
     // Programs.
@@ -44,19 +44,19 @@ const CLOSED: [(&str, &str); 41] = [
     // Files of the machine.
     ("core.attributesFile", "/dev/null"),
     ("core.excludesFile", "/dev/null"),
-    // What a tree may hold, and in which form it is written.
+    // Allowed content of a tree, and how it is written.
     ("core.protectHFS", "true"),
     ("core.protectNTFS", "true"),
     ("core.untrackedCache", "false"),
     ("fetch.fsckObjects", "true"),
     ("transfer.fsckObjects", "true"),
-    // Faults of old programs that harm nobody.
+    // Harmless mistakes of old programs.
     ("fetch.fsck.zeroPaddedFilemode", "ignore"),
     ("fetch.fsck.badTimezone", "ignore"),
     ("fetch.fsck.missingSpaceBeforeDate", "ignore"),
     ("fetch.fsck.missingNameBeforeEmail", "ignore"),
     ("fetch.fsck.missingSpaceBeforeEmail", "ignore"),
-    // Memory: one pack, small windows, large files streamed.
+    // Memory: one pack, small windows, large files are streamed.
     ("transfer.unpackLimit", "1"),
     ("fetch.unpackLimit", "1"),
     ("core.bigFileThreshold", "16m"),
@@ -69,8 +69,8 @@ const CLOSED: [(&str, &str); 41] = [
     ("transfer.bundleURI", "false"),
 ];
 
-/// The content of the memory files: the configuration, and the CA bundle if there is one. The credential is that of the
-/// repository at the `root`, for its origin only.
+/// Returns the contents of the in-memory files: the configuration, and the CA bundle if there is
+/// one. The credential is that of `root`, and applies to its origin only.
 pub(super) fn files(
     root: &Location,
     location: &Location,
@@ -79,7 +79,7 @@ pub(super) fn files(
 ) -> Vec<Vec<u8>> {
     let mut config = String::new();
     // Writing to a String cannot fail.
-    if policy.authorities.is_some() {
+    if policy.ca_bundle.is_some() {
         let _ = writeln!(config, "[http]\n\tsslCAInfo = {}", quote(&file_path(1)));
     }
     if let Some(proxy) = policy.proxy.as_ref().filter(|_| location.is_https()) {
@@ -97,13 +97,14 @@ pub(super) fn files(
             quote(&origin)
         );
     }
-    let authorities = policy.authorities.as_ref().map(|pem| pem.to_vec());
+    let ca_bundle = policy.ca_bundle.as_ref().map(|pem| pem.to_vec());
     std::iter::once(config.into_bytes())
-        .chain(authorities)
+        .chain(ca_bundle)
         .collect()
 }
 
-/// `HOST:PORT:ADDRESS,…` as curl takes it: the addresses that were checked are those that are used.
+/// Returns `HOST:PORT:ADDRESS,…` in curl's syntax, so that only the addresses that were checked are
+/// used.
 fn pinned(location: &Location, pins: &[SocketAddr]) -> Option<String> {
     let (host, port) = location.endpoint();
     let addresses: Vec<String> = pins
@@ -120,7 +121,7 @@ fn pinned(location: &Location, pins: &[SocketAddr]) -> Option<String> {
         .then(|| format!("{host}:{port}:{}", addresses.join(",")))
 }
 
-/// A text as git's configuration wants it.
+/// Quotes a value for git's configuration.
 fn quote(text: &str) -> String {
     format!(
         "\"{}\"",
@@ -130,7 +131,8 @@ fn quote(text: &str) -> String {
     )
 }
 
-/// The environment of git for a repository in `store` whose files go to `tree`.
+/// Returns the environment of git for a repository with its data in `store` and its files in
+/// `tree`.
 pub(super) fn environment(
     location: &Location,
     policy: &Policy,
@@ -145,9 +147,12 @@ pub(super) fn environment(
         ),
         ("GIT_DIR".into(), store.into()),
         ("GIT_WORK_TREE".into(), tree.into()),
-        ("GIT_CONFIG_COUNT".into(), CLOSED.len().to_string().into()),
+        (
+            "GIT_CONFIG_COUNT".into(),
+            OVERRIDES.len().to_string().into(),
+        ),
     ];
-    for (index, (key, value)) in CLOSED.iter().enumerate() {
+    for (index, (key, value)) in OVERRIDES.iter().enumerate() {
         env.push((format!("GIT_CONFIG_KEY_{index}").into(), (*key).into()));
         env.push((format!("GIT_CONFIG_VALUE_{index}").into(), (*value).into()));
     }
@@ -182,7 +187,8 @@ pub(super) fn environment(
     env
 }
 
-/// git hands this text to a shell, so it is made of the operator's settings and a checked host alone, quoted.
+/// Returns the command for ssh. git passes it to a shell, so it contains only the operator's
+/// settings and a checked host, quoted.
 fn ssh_command(location: &Location, policy: &Policy, pins: &[SocketAddr]) -> String {
     let mut command = String::from(
         "ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o ForwardAgent=no -o \
@@ -191,7 +197,7 @@ fn ssh_command(location: &Location, policy: &Policy, pins: &[SocketAddr]) -> Str
     let shell = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
     if let Some(pin) = pins.first() {
         let (host, port) = location.endpoint();
-        // Known hosts are looked up by the name, as ssh itself writes it.
+        // `known_hosts` is searched by this name, in ssh's own notation.
         let name = if port == 22 {
             host
         } else {

@@ -1,36 +1,37 @@
-//! The files of a commit, counted and checked before any of them is written.
+//! Lists the files of a commit, and checks them before any of them is written.
 
 use super::{GitError, Location};
 
-/// What a checkout may still take on disk, over a repository and its submodules.
+/// Disk space that a checkout may still use, shared by a repository and its submodules.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Budget {
-    /// Files, links and directories.
+    /// Number of files, links and directories.
     pub entries: u64,
-    /// Bytes in blocks of the file system.
+    /// Bytes, counted in blocks of the file system.
     pub bytes: u64,
 }
 
-/// The smallest part of a disk that a file or a directory takes.
+/// Bytes of one block: the minimum size of a file or directory on disk.
 pub(super) const BLOCK: u64 = 4096;
 
-/// The longest path below a work tree, in bytes.
+/// Maximum length of a path in a work tree, in bytes.
 const MAX_PATH: usize = 3000;
 
-/// What of a listing matters for the next steps.
+/// The parts of a listing that later steps need.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Listing {
-    /// Paths and commits of submodules.
-    pub links: Vec<(String, String)>,
-    /// Whether `.gitmodules` is a regular file.
+    /// Path and commit of each submodule.
+    pub gitlinks: Vec<(String, String)>,
+    /// True if `.gitmodules` is a regular file.
     pub has_modules: bool,
 }
 
-/// Reads `git ls-tree -r -t -l -z` and takes what it would need from the budget.
+/// Parses the output of `git ls-tree -r -t -l -z`, and subtracts the size of each entry from the
+/// budget.
 ///
 /// # Errors
-/// [`GitError`] if it is too large, or if a path cannot be one.
-pub(super) fn read(
+/// Fails if the budget is exceeded or a path is not allowed.
+pub(super) fn parse(
     text: &[u8],
     location: &Location,
     budget: &mut Budget,
@@ -42,11 +43,11 @@ pub(super) fn read(
         .filter(|entry| !entry.is_empty())
     {
         let entry = String::from_utf8_lossy(entry);
-        let broken = || GitError::Path {
+        let path_error = || GitError::Path {
             location: location.to_string(),
             path: entry.chars().take(200).collect(),
         };
-        let (head, path) = entry.split_once('\t').ok_or_else(broken)?;
+        let (head, path) = entry.split_once('\t').ok_or_else(path_error)?;
         let mut fields = head.split_ascii_whitespace();
         let (mode, _, id, size) = (
             fields.next(),
@@ -54,8 +55,8 @@ pub(super) fn read(
             fields.next().unwrap_or_default(),
             fields.next().unwrap_or_default(),
         );
-        if !is_plain(path) {
-            return Err(broken());
+        if !is_allowed_path(path) {
+            return Err(path_error());
         }
         let size: u64 = size.parse().unwrap_or(0);
         let taken = size.max(1).div_ceil(BLOCK).saturating_mul(BLOCK);
@@ -78,7 +79,7 @@ pub(super) fn read(
             }
         }
         match mode {
-            Some("160000") => listing.links.push((path.to_owned(), id.to_owned())),
+            Some("160000") => listing.gitlinks.push((path.to_owned(), id.to_owned())),
             Some("100644" | "100755") if path == ".gitmodules" => listing.has_modules = true,
             _ => {}
         }
@@ -86,8 +87,8 @@ pub(super) fn read(
     Ok(listing)
 }
 
-/// Returns true for a relative path that stays below its directory and names no repository's own files.
-fn is_plain(path: &str) -> bool {
+/// Returns true for a relative path that stays inside its directory and has no part named `.git`.
+fn is_allowed_path(path: &str) -> bool {
     path.len() <= MAX_PATH
         && path
             .split('/')
@@ -102,7 +103,7 @@ mod tests {
     fn listed(text: &str, entries: u64, bytes: u64) -> Result<Listing, GitError> {
         let location = Location::parse("https://git.example.com/a", &Policy::default()).unwrap();
         let limit = Budget { entries, bytes };
-        read(
+        parse(
             text.replace(';', "\0").as_bytes(),
             &location,
             &mut limit.clone(),
@@ -118,7 +119,7 @@ mod tests {
         assert_eq!(
             listing,
             Listing {
-                links: vec![("d/sub".into(), "cc".into())],
+                gitlinks: vec![("d/sub".into(), "cc".into())],
                 has_modules: true
             }
         );

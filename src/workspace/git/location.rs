@@ -1,11 +1,11 @@
-//! The address of a git repository, read once by one parser.
+//! The address of a git repository. It is parsed only here.
 
 use url::{Host, Url};
 
 use super::Policy;
 use crate::base::secret::Secret;
 
-/// A checked address; its credential is kept apart from it.
+/// A checked address. Its credential is stored separately.
 #[derive(Clone)]
 pub struct Location {
     url: String,
@@ -22,26 +22,27 @@ enum Scheme {
     Git,
 }
 
-/// Why an address is not used. The text of it never holds the address, which may hold a token.
+/// Why an address is not allowed. The message never contains the address, which may contain a
+/// token.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
-    /// Not an address at all.
-    #[error("the git URL cannot be read: {0}")]
+    /// The text is not a git address.
+    #[error("the git URL is not valid: {0}")]
     Malformed(&'static str),
-    /// A protocol that is never used.
+    /// The protocol is never allowed.
     #[error("git URLs must begin with https:// or ssh://, not {0}")]
     Protocol(String),
-    /// A protocol without encryption to a host that was not named.
-    #[error("git over {0} is not encrypted; add {1:?} to git.allow_insecure if that is meant")]
+    /// The protocol is not encrypted, and the operator has not allowed that for this host.
+    #[error("git over {0} is not encrypted; add {1:?} to git.allow_insecure to allow it")]
     Insecure(&'static str, String),
 }
 
 impl Location {
-    /// Reads `https://`, `ssh://` and `user@host:path` addresses, and where the policy allows it
+    /// Parses `https://`, `ssh://` and `user@host:path` addresses, and where the policy allows it
     /// `http://` and `git://`.
     ///
     /// # Errors
-    /// [`LocationError`].
+    /// Fails if the text is not an address, or if its protocol is not allowed.
     pub fn parse(text: &str, policy: &Policy) -> Result<Self, LocationError> {
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(LocationError::Malformed(
@@ -53,7 +54,7 @@ impl Location {
         }
         match text.split_once("://") {
             None => return Self::parse_scp(text),
-            // The URL standard would take the first part of the path for the host.
+            // The URL standard would take the first part of the path as the host.
             Some((_, rest)) if rest.starts_with('/') => {
                 return Err(LocationError::Malformed("it has no host"));
             }
@@ -71,7 +72,7 @@ impl Location {
         if host.is_empty() || host.starts_with('-') {
             return Err(LocationError::Malformed("it has no host"));
         }
-        if matches!(scheme, Scheme::Http | Scheme::Git) && !is_allowed(&host, policy) {
+        if matches!(scheme, Scheme::Http | Scheme::Git) && !allows_insecure(&host, policy) {
             let name = if scheme == Scheme::Http {
                 "http"
             } else {
@@ -81,7 +82,7 @@ impl Location {
         }
         let user = percent_decode(url.username());
         if user.starts_with('-') || user.chars().any(char::is_control) {
-            return Err(LocationError::Malformed("its user name cannot be one"));
+            return Err(LocationError::Malformed("its user name is not valid"));
         }
         let password = url.password().map(percent_decode);
         if password
@@ -92,14 +93,14 @@ impl Location {
                 "its password holds control characters",
             ));
         }
-        // Neither can fail for a URL that has a host.
+        // Neither call fails for a URL that has a host.
         let _ = url.set_password(None);
         if scheme != Scheme::Ssh {
             let _ = url.set_username("");
         }
         let credential = match (password, scheme) {
             (Some(password), _) => Some((user, password.into())),
-            // A token alone stands where the user name would.
+            // A token alone takes the place of the user name.
             (None, Scheme::Https | Scheme::Http) if !user.is_empty() => {
                 Some(("x-access-token".to_owned(), user.into()))
             }
@@ -126,7 +127,7 @@ impl Location {
         let named = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
         let bad = |name: &str| name.is_empty() || name.starts_with('-') || !name.chars().all(named);
         if bad(user) || bad(host) {
-            return Err(LocationError::Malformed("its user or host cannot be one"));
+            return Err(LocationError::Malformed("its user or host is not valid"));
         }
         let url = format!("ssh://{user}@{host}/{}", path.trim_start_matches('/'));
         Ok(Self {
@@ -137,46 +138,46 @@ impl Location {
         })
     }
 
-    /// The address without its credential, as git gets it.
+    /// Returns the address without its credential, as it is passed to git.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The same as a parsed URL.
+    /// Returns the address without its credential, as a parsed URL.
     pub fn as_url(&self) -> Option<Url> {
         Url::parse(&self.url).ok()
     }
 
-    /// User and password or token, if the address had one.
+    /// Returns the user name and the password or token, if the address had one.
     pub fn credential(&self) -> Option<(&str, &Secret)> {
         self.credential
             .as_ref()
             .map(|(user, password)| (user.as_str(), password))
     }
 
-    /// Texts that must not be seen.
+    /// Returns the texts to mask in logs and errors.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         self.credential
             .iter()
             .map(|(_, password)| password.expose())
     }
 
-    /// `https://host/`, for addresses over http.
+    /// Returns the origin, such as `https://host/`, if the address is over https or http.
     pub fn http_origin(&self) -> Option<String> {
         self.origin.clone()
     }
 
-    /// Whether https is spoken.
+    /// Returns true if the protocol is https.
     pub fn is_https(&self) -> bool {
         self.scheme == Scheme::Https
     }
 
-    /// Whether ssh is spoken.
+    /// Returns true if the protocol is ssh.
     pub fn is_ssh(&self) -> bool {
         self.scheme == Scheme::Ssh
     }
 
-    /// The host and the port that are spoken to.
+    /// Returns the host, without brackets, and the port to connect to.
     pub fn endpoint(&self) -> (String, u16) {
         let default = match self.scheme {
             Scheme::Https => 443,
@@ -194,7 +195,7 @@ impl Location {
         (host, url.and_then(|url| url.port()).unwrap_or(default))
     }
 
-    /// The one protocol that git may speak (`GIT_ALLOW_PROTOCOL`).
+    /// Returns the only protocol that git may use (`GIT_ALLOW_PROTOCOL`).
     pub fn protocol(&self) -> &'static str {
         match self.scheme {
             Scheme::Https => "https",
@@ -217,12 +218,12 @@ impl std::fmt::Debug for Location {
     }
 }
 
-fn is_allowed(host: &str, policy: &Policy) -> bool {
+fn allows_insecure(host: &str, policy: &Policy) -> bool {
     let loopback = match Host::parse(host) {
         Ok(Host::Domain(name)) => name == "localhost",
         Ok(Host::Ipv4(address)) => address.is_loopback(),
         Ok(Host::Ipv6(address)) => address.is_loopback(),
-        // A host of a scheme that the URL standard does not know is kept as text.
+        // The URL standard keeps the host of an unknown scheme as plain text, which may not parse.
         Err(_) => false,
     };
     loopback || policy.allow_insecure.iter().any(|allowed| allowed == host)

@@ -1,30 +1,31 @@
-//! Submodules: which repositories a commit names, where they are, and where their files go.
+//! Submodules: which repositories a commit refers to, their addresses, and where their files go.
 //!
-//! No program is run in what was checked out. The names come from git's own reading of the
-//! `.gitmodules` in the commit, the places from the commit's tree (its *gitlinks*), and each
-//! submodule is fetched as a repository of its own, held to the rules of the one that names it.
+//! No program runs inside a checkout. Names and addresses come from git's own parser, applied to
+//! the commit's `.gitmodules`; paths come from the commit's tree (its *gitlinks*). Each submodule
+//! is fetched as a separate repository, under the same rules as the one that refers to it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use super::{GitError, Location, LocationError, Policy};
 
-/// The most levels of submodules in submodules.
+/// Maximum nesting of submodules.
 pub(super) const MAX_DEPTH: usize = 10;
 
-/// What `.gitmodules` says of one submodule.
+/// An entry of `.gitmodules`.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Module {
+pub(super) struct SubmoduleEntry {
     pub path: String,
     pub url: String,
-    /// Whether it says that the submodule is not to be fetched (`update = none`).
+    /// True if the submodule is not to be fetched (`update = none`).
     pub is_skipped: bool,
 }
 
-/// Reads `git config --null --list` of a `.gitmodules`: of several values the last one counts, as for git.
-pub(super) fn modules(text: &[u8]) -> Vec<Module> {
+/// Parses the output of `git config --null --list` for a `.gitmodules`. As in git, the last of
+/// several values counts.
+pub(super) fn parse(text: &[u8]) -> Vec<SubmoduleEntry> {
     let text = String::from_utf8_lossy(text);
-    let mut modules: HashMap<&str, Module> = HashMap::new();
+    let mut modules: HashMap<&str, SubmoduleEntry> = HashMap::new();
     for entry in text.split('\0') {
         let (key, value) = entry.split_once('\n').unwrap_or((entry, ""));
         let named = key
@@ -44,12 +45,12 @@ pub(super) fn modules(text: &[u8]) -> Vec<Module> {
     modules.into_values().collect()
 }
 
-/// The address of a submodule; one that begins with `./` or `../` counts from the repository that names it
-/// (gitsubmodules, gitmodules(5)).
+/// Resolves the address of a submodule. One that begins with `./` or `../` is relative to the
+/// repository that refers to it (gitsubmodules, gitmodules(5)).
 ///
 /// # Errors
-/// [`LocationError`].
-pub(super) fn locate(
+/// Fails if the address is not allowed, or leads out of its server.
+pub(super) fn resolve_url(
     url: &str,
     from: &Location,
     policy: &Policy,
@@ -66,7 +67,9 @@ pub(super) fn locate(
         } else if let Some(next) = rest.strip_prefix("../") {
             rest = next;
             let end = base.rfind('/').filter(|end| *end > root);
-            let end = end.ok_or(LocationError::Malformed("it leads out of its server"))?;
+            let end = end.ok_or(LocationError::Malformed(
+                "it leads out of the server's root",
+            ))?;
             base = base.get(..end).unwrap_or_default();
         } else {
             break;
@@ -83,10 +86,10 @@ pub(super) fn locate(
     )
 }
 
-/// The empty directory that a checkout has made for a submodule: below the tree, through real directories only.
+/// Returns the empty directory that a checkout has created for a submodule.
 ///
 /// # Errors
-/// [`GitError::Path`] if it is anything else.
+/// [`GitError::Path`] if a part of its path is not a real directory.
 pub(super) fn directory(tree: &Path, path: &str, location: &Location) -> Result<PathBuf, GitError> {
     let mut directory = tree.to_owned();
     for part in path.split('/') {
@@ -118,11 +121,11 @@ mod tests {
             "other\0",
         ]
         .join("\0");
-        let mut modules = modules(text.as_bytes());
+        let mut modules = parse(text.as_bytes());
         modules.sort_by(|a, b| b.path.cmp(&a.path));
         assert_eq!(
             modules[0],
-            Module {
+            SubmoduleEntry {
                 path: "lib".into(),
                 url: "../x".into(),
                 is_skipped: false
@@ -136,7 +139,7 @@ mod tests {
         let policy = Policy::default();
         let from = Location::parse("https://git.example.com/a/b.git", &policy).unwrap();
         let located =
-            |url: &str| locate(url, &from, &policy).map(|location| location.url().to_owned());
+            |url: &str| resolve_url(url, &from, &policy).map(|location| location.url().to_owned());
         assert_eq!(
             located("../c.git").unwrap(),
             "https://git.example.com/a/c.git"
@@ -152,7 +155,7 @@ mod tests {
         assert!(located("/etc").is_err() && located("file:///etc").is_err());
         let scp = Location::parse("git@git.example.com:a/b.git", &policy).unwrap();
         assert_eq!(
-            locate("../c", &scp, &policy).unwrap().url(),
+            resolve_url("../c", &scp, &policy).unwrap().url(),
             "ssh://git@git.example.com/a/c"
         );
     }

@@ -1,47 +1,48 @@
-//! `values.schema.json`: Helm follows its references, to files of the machine and to other hosts. A
-//! schema that refers to anything but itself is not shown to Helm; its values go unchecked, which is
-//! said.
+//! `values.schema.json`: Helm resolves its references, also to local files and other hosts. A
+//! schema that refers to anything but itself is withheld from Helm, with a warning that values are
+//! not validated.
 
 use serde_json::Value;
 
-use crate::workspace::archive::{self, ArchiveError, Limits, Links};
+use crate::workspace::archive::{self, ArchiveError, ArchiveLimits, SymlinkPolicy};
 
-/// The file that Helm reads, in a chart and in each chart below it.
+/// Schema file that Helm reads, in a chart and in each of its subcharts.
 const NAME: &str = "values.schema.json";
 
-/// Keywords that refer to schemas (JSON Schema, all drafts).
+/// Keywords that reference schemas (JSON Schema, all drafts).
 const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 
-/// Where the drafts' own schemas are; Helm has them built in.
+/// Prefixes of the drafts' own schemas, which are built into Helm.
 const DRAFTS: [&str; 2] = ["http://json-schema.org/", "https://json-schema.org/"];
 
-/// Packed charts in packed charts are looked into so often.
+/// Maximum nesting of packed charts.
 const MAX_DEPTH: usize = 4;
 
-/// Takes the schemas that refer elsewhere out of a chart; the paths of those that it has taken.
+/// Removes the schemas with external references from a chart. Returns their paths.
 ///
 /// # Errors
-/// A sentence if one is in a packed chart, out of which it cannot be taken, or if that cannot be read.
-pub(super) fn take_out_foreign(chart: &mut Vec<(String, Vec<u8>)>) -> Result<Vec<String>, String> {
+/// Returns a message if such a schema is in a packed chart, from which it cannot be removed, or if
+/// a packed chart cannot be read.
+pub(super) fn remove_external(chart: &mut Vec<(String, Vec<u8>)>) -> Result<Vec<String>, String> {
     for (name, content) in chart.iter() {
         check_packed(name, content, MAX_DEPTH)?;
     }
     let is_foreign =
-        |(name, content): &(String, Vec<u8>)| is_schema(name) && refers_elsewhere(content);
-    let taken: Vec<String> = chart
+        |(name, content): &(String, Vec<u8>)| is_schema(name) && has_external_reference(content);
+    let removed: Vec<String> = chart
         .iter()
         .filter(|file| is_foreign(file))
         .map(|(name, _)| name.clone())
         .collect();
-    chart.retain(|(name, _)| !taken.contains(name));
-    Ok(taken)
+    chart.retain(|(name, _)| !removed.contains(name));
+    Ok(removed)
 }
 
 fn is_schema(name: &str) -> bool {
     name.rsplit('/').next() == Some(NAME)
 }
 
-/// Looks into a chart that is packed in a chart.
+/// Checks a file of a chart that may be a packed chart itself.
 fn check_packed(name: &str, content: &[u8], depth: usize) -> Result<(), String> {
     if !content.starts_with(&[0x1f, 0x8b]) {
         return Ok(());
@@ -50,11 +51,13 @@ fn check_packed(name: &str, content: &[u8], depth: usize) -> Result<(), String> 
         |error: ArchiveError| format!("the packed chart {name} cannot be read: {error}");
     let depth = depth
         .checked_sub(1)
-        .ok_or_else(|| format!("charts are packed too deep in {name}"))?;
-    let limits = Limits::default();
+        .ok_or_else(|| format!("packed charts are nested too deeply in {name}"))?;
+    let limits = ArchiveLimits::default();
     let tar = archive::expand(content, limits.bytes).map_err(unreadable)?;
-    for (inner, content) in archive::files(&tar, limits, Links::Refuse).map_err(unreadable)? {
-        if is_schema(&inner) && refers_elsewhere(&content) {
+    for (inner, content) in
+        archive::files(&tar, limits, SymlinkPolicy::Refuse).map_err(unreadable)?
+    {
+        if is_schema(&inner) && has_external_reference(&content) {
             return Err(format!(
                 "{inner} in the packed chart {name} refers to files or other hosts, which is not \
                  allowed; unpack the chart"
@@ -65,8 +68,8 @@ fn check_packed(name: &str, content: &[u8], depth: usize) -> Result<(), String> 
     Ok(())
 }
 
-/// Returns true if a schema refers to anything but itself, or cannot be read.
-fn refers_elsewhere(content: &[u8]) -> bool {
+/// Returns true if a schema refers to anything but itself, or cannot be parsed.
+fn has_external_reference(content: &[u8]) -> bool {
     let Ok(schema) = serde_json::from_slice::<Value>(content) else {
         return true;
     };
@@ -117,7 +120,7 @@ mod tests {
                 file("charts/a/values.schema.json", foreign),
             ];
             assert_eq!(
-                take_out_foreign(&mut chart).unwrap(),
+                remove_external(&mut chart).unwrap(),
                 ["charts/a/values.schema.json"],
                 "{foreign}"
             );
@@ -125,7 +128,7 @@ mod tests {
         }
         let own = r##"{"$schema": "https://json-schema.org/draft-07/schema#", "$ref": "#/$defs/a", "$defs": {"a": {}}}"##;
         assert!(
-            take_out_foreign(&mut vec![file("values.schema.json", own)])
+            remove_external(&mut vec![file("values.schema.json", own)])
                 .unwrap()
                 .is_empty()
         );
@@ -137,7 +140,7 @@ mod tests {
             archive::pack("a/values.schema.json", br#"{"$ref": "file:///etc/passwd"}"#).unwrap();
         let outer = archive::pack("b/charts/a.tgz", &inner).unwrap();
         for packed in [inner, outer] {
-            let error = take_out_foreign(&mut vec![("charts/x.tgz".into(), packed)]).unwrap_err();
+            let error = remove_external(&mut vec![("charts/x.tgz".into(), packed)]).unwrap_err();
             assert!(
                 error.contains("charts/x.tgz") || error.contains("a.tgz"),
                 "{error}"
@@ -145,7 +148,7 @@ mod tests {
         }
         let good = archive::pack("a/values.schema.json", b"{}").unwrap();
         assert!(
-            take_out_foreign(&mut vec![("charts/x.tgz".into(), good)])
+            remove_external(&mut vec![("charts/x.tgz".into(), good)])
                 .unwrap()
                 .is_empty()
         );

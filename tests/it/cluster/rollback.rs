@@ -1,7 +1,7 @@
 //! The way back to an artifact that was good.
 
 use base64::Engine as _;
-use nuon_runner::registry::format::{Layout, Notes, pack, push};
+use nuon_runner::registry::format::{ArtifactMetadata, OutputLayout, pack, push};
 use serde_json::json;
 
 use super::{Bench, Ran, deployment};
@@ -11,7 +11,7 @@ impl Bench {
     /// Pushes a manifest; the artifact by its digest.
     pub async fn push(&self, name: &str, text: &str) -> String {
         let address = format!("{}/{name}", testbed().registry());
-        let packed = pack(text, Layout::Flux, &Notes::default()).unwrap();
+        let packed = pack(text, OutputLayout::Flux, &ArtifactMetadata::default()).unwrap();
         push(&crate::build::repository(&address), &unique("tag"), &packed)
             .await
             .unwrap();

@@ -9,7 +9,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use nuon_runner::registry::format::{self, Content};
-use nuon_runner::registry::{Address, Channel, Credential, Remote, Repository, Version};
+use nuon_runner::registry::{Address, Credential, Remote, Repository, Scheme, Version};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -99,7 +99,7 @@ fn repository(host: &str) -> Repository {
     let connections = crate::parts::connections();
     let address = Address::parse(&format!("{host}/case")).unwrap();
     Repository::Remote(Box::new(
-        Remote::new(address, Credential::Anonymous, connections, Channel::Plain).unwrap(),
+        Remote::new(address, Credential::Anonymous, connections, Scheme::Http).unwrap(),
     ))
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use nuon_runner::cluster::fields::comparison::{Comparison, Mode};
-use nuon_runner::cluster::fields::diff::Form;
+use nuon_runner::cluster::fields::diff::DiffFormat;
 use nuon_runner::manifest::Object;
 use nuon_runner::plan::changeset::{Op, PlanContents, ResourceDiff};
 use nuon_runner::plan::contents::{pack, unpack};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 fn two_states_are_compared_as_the_replaced_program_does() {
     super::each("diff", |case| {
         let mut expected = read(&case.join("expected.json")).unwrap();
-        let mut got = comparison(case).document(Form::Shipped);
+        let mut got = comparison(case).document(DiffFormat::Legacy);
         let only_kinds = expected
             .as_object_mut()
             .unwrap()
@@ -155,7 +155,7 @@ fn the_keys_of_helm_diffs_are_taken_apart_as_by_the_replaced_program() {
 #[test]
 fn our_form_differs_where_it_is_meant_to() {
     let object = |value: Value| Object(value.as_object().unwrap().clone());
-    let compare = |live: Option<Value>, desired: Option<Value>, mode: Mode, form: Form| {
+    let compare = |live: Option<Value>, desired: Option<Value>, mode: Mode, form: DiffFormat| {
         let (_, lines) = Comparison {
             mode,
             live: live.map(object),
@@ -185,7 +185,7 @@ fn our_form_differs_where_it_is_meant_to() {
             )
             .1
         };
-        (of(Form::Shipped), of(Form::Ours))
+        (of(DiffFormat::Legacy), of(DiffFormat::Native))
     };
     let (shipped, ours) = both(json!({"l": ["a"]}), json!({"l": ["a", "b"]}));
     assert_eq!(
@@ -205,7 +205,7 @@ fn our_form_differs_where_it_is_meant_to() {
     let made = json!({"kind": "A", "metadata": {"uid": "u"}});
     let (shipped, ours) = {
         let of = |form| compare(None, Some(made.clone()), Mode::PlanApply, form).1;
-        (of(Form::Shipped), of(Form::Ours))
+        (of(DiffFormat::Legacy), of(DiffFormat::Native))
     };
     assert!(shipped.contains(&"-   uid: u".into()) && !ours.contains(&"-   uid: u".into()));
 
@@ -239,5 +239,8 @@ fn our_form_differs_where_it_is_meant_to() {
 
     let same = json!({"a": 1});
     let applied = |form| compare(Some(same.clone()), Some(same.clone()), Mode::Apply, form).0;
-    assert_eq!((applied(Form::Shipped), applied(Form::Ours)), (3, 0));
+    assert_eq!(
+        (applied(DiffFormat::Legacy), applied(DiffFormat::Native)),
+        (3, 0)
+    );
 }

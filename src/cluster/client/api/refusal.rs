@@ -1,4 +1,4 @@
-//! What went wrong with a request, in our words: the library's errors, explained, and bounded.
+//! Converts errors of the kube library to [`ClusterError`], with bounded messages.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use crate::base::bounded::BodyError;
 use crate::base::trust;
 use crate::cluster::client::{ClusterError, FieldError};
 
-/// Characters at the beginning and at the end of the server's words that are kept.
-const QUOTED: usize = 400;
+/// Characters kept at each end of a long message of the server.
+const KEPT_CHARS: usize = 400;
 
-/// Causes of one refusal that are kept.
-const MOST_CAUSES: usize = 50;
+/// Maximum causes kept of one refusal.
+const MAX_CAUSES: usize = 50;
 
 pub(super) fn unreadable(action: &str) -> ClusterError {
     ClusterError::Answer {
         action: action.to_owned(),
-        message: "it cannot be read".into(),
+        message: "it could not be parsed".into(),
     }
 }
 
@@ -32,8 +32,8 @@ pub(super) fn unreachable(action: &str, message: String) -> ClusterError {
     }
 }
 
-/// How long the server wants to be left alone.
-pub(super) fn delay(error: &kube::Error) -> Option<Duration> {
+/// Returns the delay that the server asks for before a retry.
+pub(super) fn requested_delay(error: &kube::Error) -> Option<Duration> {
     let kube::Error::Api(status) = error else {
         return None;
     };
@@ -41,10 +41,10 @@ pub(super) fn delay(error: &kube::Error) -> Option<Duration> {
     Some(Duration::from_secs(seconds.into())).filter(|wait| !wait.is_zero())
 }
 
-pub(super) fn explain(action: &str, error: kube::Error) -> (ClusterError, bool) {
+pub(super) fn classify(action: &str, error: kube::Error) -> (ClusterError, bool) {
     match error {
         kube::Error::Api(status) => {
-            // Of a broken patch the server says 500, and it will again.
+            // The server answers a malformed patch with 500, and would do so again.
             let is_broken = status
                 .message
                 .contains("failed to create typed patch object");
@@ -58,9 +58,10 @@ pub(super) fn explain(action: &str, error: kube::Error) -> (ClusterError, bool) 
             };
             (error, temporary)
         }
-        // The text may hold a Secret, so the parser's own words are not passed on. The rest of it may come.
+        // The parser's message could quote a Secret, so it is dropped. The body may have been cut
+        // off, so a retry can succeed.
         kube::Error::SerdeError(_) => (unreadable(action), true),
-        // The library's words may quote what a helper program has printed.
+        // The library's message could quote the output of an exec plugin.
         kube::Error::Auth(_) => {
             let (action, message) = (
                 action.to_owned(),
@@ -108,16 +109,16 @@ pub(super) fn explain(action: &str, error: kube::Error) -> (ClusterError, bool) 
     }
 }
 
-/// The beginning and the end of a long text: between them the server quotes values, and says at the end what is
-/// wrong with them.
+/// Keeps the beginning and the end of a long message: the server quotes values in the middle and
+/// names the problem at the end.
 fn shorten(text: &str) -> String {
     let count = text.chars().count();
-    if count <= 2 * QUOTED {
+    if count <= 2 * KEPT_CHARS {
         return text.to_owned();
     }
     let (head, tail): (String, String) = (
-        text.chars().take(QUOTED).collect(),
-        text.chars().skip(count - QUOTED).collect(),
+        text.chars().take(KEPT_CHARS).collect(),
+        text.chars().skip(count - KEPT_CHARS).collect(),
     );
     format!("{head} … {tail}")
 }
@@ -127,7 +128,7 @@ fn causes(status: &kube::core::Status) -> Vec<FieldError> {
         .details
         .iter()
         .flat_map(|details| &details.causes)
-        .take(MOST_CAUSES);
+        .take(MAX_CAUSES);
     causes
         .map(|cause| FieldError {
             reason: cause.reason.clone(),
@@ -137,8 +138,9 @@ fn causes(status: &kube::core::Status) -> Vec<FieldError> {
         .collect()
 }
 
-/// The API server's words on a Secret may quote its values; those on rights do not.
-pub(super) fn without_values(error: ClusterError) -> ClusterError {
+/// Redacts the server's message about a Secret, which may quote its values. Messages about
+/// permissions do not.
+pub(super) fn without_secret_values(error: ClusterError) -> ClusterError {
     let (is_forbidden, is_immutable) = (error.is_forbidden(), error.is_immutable());
     match error {
         ClusterError::Refused {
@@ -154,7 +156,7 @@ pub(super) fn without_values(error: ClusterError) -> ClusterError {
                 format!("{reason} ({code})")
             };
             let message = format!(
-                "{what}; the server's words are left out because they may hold the Secret's values"
+                "{what}; the server's message is omitted because it may contain the Secret's values"
             );
             let causes = causes
                 .into_iter()

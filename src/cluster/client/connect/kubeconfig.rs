@@ -1,4 +1,4 @@
-//! Kubeconfigs: made of parts, and what those of others may not do.
+//! Builds kubeconfigs, and restricts those from plans and users.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,19 +11,20 @@ use crate::cluster::client::connect::ConnectError;
 use crate::cluster::client::identity::VARIABLES;
 use crate::plan::ClusterInfo;
 use crate::workspace::child::Supervisor;
-use crate::workspace::supervisor::{ARGUMENT, BY_ARGUMENTS};
+use crate::workspace::supervisor::{ARGUMENT, ARGUMENTS_MODE};
 
-/// Variables that a program of a kubeconfig gets of our environment, beside those of cloud identities.
-const PASSED_ON: [&str; 2] = ["HOME", "PATH"];
+/// Environment variables that an exec plugin inherits, besides those of cloud identities.
+const INHERITED_VARIABLES: [&str; 2] = ["HOME", "PATH"];
 
-/// The longest that such a program runs, in seconds.
-const EXEC_SECONDS: u64 = 60;
+/// Timeout of an exec plugin, in seconds.
+const EXEC_TIMEOUT_SECONDS: u64 = 60;
 
-/// A kubeconfig from a plan must not make us read files.
+/// Refuses a plan's kubeconfig that would make this process read local files or use an
+/// `auth-provider`.
 ///
 /// # Errors
-/// [`ConnectError`] if it would.
-pub fn refuse_outside(kubeconfig: &Kubeconfig) -> Result<(), ConnectError> {
+/// [`ConnectError::Kubeconfig`] names the field.
+pub fn refuse_local_files(kubeconfig: &Kubeconfig) -> Result<(), ConnectError> {
     let refuse = |what: &str| {
         Err(ConnectError::Kubeconfig(format!(
             "{what} is not allowed in a plan; put the value into the document"
@@ -41,7 +42,7 @@ pub fn refuse_outside(kubeconfig: &Kubeconfig) -> Result<(), ConnectError> {
             || user.client_certificate.is_some()
             || user.client_key.is_some()
         {
-            return refuse("a file of credentials");
+            return refuse("a credentials file");
         }
     }
     for cluster in kubeconfig
@@ -56,8 +57,8 @@ pub fn refuse_outside(kubeconfig: &Kubeconfig) -> Result<(), ConnectError> {
     Ok(())
 }
 
-/// The context that is used: the one that is named, else the current one.
-pub fn choose(kubeconfig: &mut Kubeconfig, context: Option<&str>) {
+/// Selects the given context, else the current one, and removes the users of all others.
+pub fn select_context(kubeconfig: &mut Kubeconfig, context: Option<&str>) {
     if let Some(context) = context {
         kubeconfig.current_context = Some(context.to_owned());
     }
@@ -66,18 +67,18 @@ pub fn choose(kubeconfig: &mut Kubeconfig, context: Option<&str>) {
         .iter()
         .find(|one| Some(&one.name) == kubeconfig.current_context.as_ref());
     let user = current.and_then(|one| one.context.as_ref()?.user.clone());
-    // What others would do is no matter.
+    // Other users may have exec plugins that are not allowed; they are not used.
     kubeconfig
         .auth_infos
         .retain(|one| Some(&one.name) == user.as_ref());
 }
 
-/// Lets the users of a kubeconfig run the one program that is allowed, and no other: supervised, without a terminal,
-/// with no more of our environment than it needs, and with nothing in its own that would make another program of it.
+/// Restricts exec plugins to the one allowed program. It runs supervised, without a terminal, with
+/// a minimal part of our environment, and may not set variables that load other code.
 ///
 /// # Errors
-/// Why a program may not be run.
-pub fn restrict(
+/// Fails with a sentence that names the refused program or variable.
+pub fn restrict_exec(
     kubeconfig: &mut Kubeconfig,
     allowed: Option<&str>,
     supervisor: &Supervisor,
@@ -86,10 +87,10 @@ pub fn restrict(
         .auth_infos
         .iter_mut()
         .filter_map(|user| user.auth_info.as_mut()?.exec.as_mut());
-    users.try_for_each(|exec| restrict_one(exec, allowed, supervisor))
+    users.try_for_each(|exec| restrict_exec_plugin(exec, allowed, supervisor))
 }
 
-fn restrict_one(
+fn restrict_exec_plugin(
     exec: &mut ExecConfig,
     allowed: Option<&str>,
     supervisor: &Supervisor,
@@ -97,8 +98,7 @@ fn restrict_one(
     let program = exec.command.clone().unwrap_or_default();
     if allowed.is_none_or(|allowed| allowed != program) {
         return Err(format!(
-            "it would run {program:?}, which is not allowed; allow it by deploy.allow_exec, or \
-             use another user"
+            "it would run {program:?}, which is not allowed; set deploy.allow_exec to allow it, or use another user"
         ));
     }
     let own: Vec<&String> = exec
@@ -107,13 +107,13 @@ fn restrict_one(
         .flatten()
         .filter_map(|variable| variable.get("name"))
         .collect();
-    if let Some(name) = own.iter().find(|name| is_loading(name)) {
+    if let Some(name) = own.iter().find(|name| determines_loaded_code(name)) {
         return Err(format!(
-            "it would run {program:?} with its own {name}, which is not allowed"
+            "it would run {program:?} with the variable {name}, which is not allowed"
         ));
     }
     let is_kept = |name: &String| {
-        PASSED_ON.contains(&name.as_str())
+        INHERITED_VARIABLES.contains(&name.as_str())
             || VARIABLES.contains(&name.as_str())
             || own.contains(&name)
     };
@@ -121,10 +121,10 @@ fn restrict_one(
     let dropped = names.filter(|name| !is_kept(name)).collect();
     exec.drop_env = Some(dropped);
     exec.interactive_mode = Some(ExecInteractiveMode::Never);
-    let mut args: Vec<String> = [ARGUMENT, BY_ARGUMENTS].map(str::to_owned).into();
+    let mut args: Vec<String> = [ARGUMENT, ARGUMENTS_MODE].map(str::to_owned).into();
     args.extend([
         std::process::id().to_string(),
-        EXEC_SECONDS.to_string(),
+        EXEC_TIMEOUT_SECONDS.to_string(),
         program,
     ]);
     args.extend(exec.args.take().unwrap_or_default());
@@ -133,8 +133,8 @@ fn restrict_one(
     Ok(())
 }
 
-/// Whether a variable says which code a program loads.
-fn is_loading(name: &str) -> bool {
+/// Returns true if a variable determines which code a program loads.
+fn determines_loaded_code(name: &str) -> bool {
     let words = [
         "PATH",
         "BASH_ENV",
@@ -147,11 +147,12 @@ fn is_loading(name: &str) -> bool {
     words.contains(&name) || prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// A kubeconfig of a plan's endpoint, CA and token.
+/// Builds a kubeconfig from a plan's endpoint, CA and token.
 ///
 /// # Errors
-/// [`ConnectError`] if one of them is missing, or cannot be used.
-pub fn from_parts(cluster: &ClusterInfo) -> Result<Kubeconfig, ConnectError> {
+/// Fails if the endpoint is missing, if there is neither a token nor a cloud identity, or if the CA
+/// data are not a base64 PEM certificate.
+pub fn from_cluster_info(cluster: &ClusterInfo) -> Result<Kubeconfig, ConnectError> {
     if cluster.endpoint.is_empty() {
         return Err(ConnectError::Missing("kube_config or endpoint"));
     }
@@ -175,7 +176,7 @@ pub fn from_parts(cluster: &ClusterInfo) -> Result<Kubeconfig, ConnectError> {
         certificate_authority_data: Some(cluster.ca_data.clone()).filter(|data| !data.is_empty()),
         ..Cluster::default()
     };
-    Ok(single(
+    Ok(single_cluster(
         server,
         AuthInfo {
             token,
@@ -185,8 +186,8 @@ pub fn from_parts(cluster: &ClusterInfo) -> Result<Kubeconfig, ConnectError> {
     ))
 }
 
-/// A kubeconfig of one cluster and one user.
-pub fn single(cluster: Cluster, user: AuthInfo, namespace: Option<String>) -> Kubeconfig {
+/// Builds a kubeconfig with one cluster and one user.
+pub fn single_cluster(cluster: Cluster, user: AuthInfo, namespace: Option<String>) -> Kubeconfig {
     let name = "cluster".to_owned();
     let context = Context {
         cluster: name.clone(),
@@ -232,8 +233,8 @@ mod tests {
     fn only_the_program_that_is_allowed_is_run_and_only_as_itself() {
         let restricted = |exec: &str, allowed: Option<&str>| {
             let mut kubeconfig = kubeconfig(exec);
-            choose(&mut kubeconfig, None);
-            restrict(&mut kubeconfig, allowed, &Supervisor::default()).map(|()| {
+            select_context(&mut kubeconfig, None);
+            restrict_exec(&mut kubeconfig, allowed, &Supervisor::default()).map(|()| {
                 kubeconfig
                     .auth_infos
                     .remove(0)

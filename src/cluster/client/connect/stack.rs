@@ -1,4 +1,4 @@
-//! The layers between a request and the wire: guarded connections, bounded answers, credentials.
+//! The HTTP client stack: guarded connections, bounded responses, credentials.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,41 +20,42 @@ use tower::{BoxError, Service, ServiceBuilder, ServiceExt as _};
 use tower_http::decompression::DecompressionLayer;
 
 use crate::base::guard::{Reach, Resolver, SsrfError, SsrfGuard};
-use crate::cluster::client::connect::answers::Answer;
-use crate::cluster::client::connect::{answers, with_token};
+use crate::cluster::client::connect::response::BoundedBody;
+use crate::cluster::client::connect::{response, with_token};
 use crate::cluster::client::identity::Tokens;
 
-/// How long a connection may take to stand.
+/// Timeout for establishing a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Requests that may wait for each other before the connection.
-const MAX_WAITING: usize = 64;
+/// Maximum requests queued before the connection.
+const MAX_QUEUED_REQUESTS: usize = 64;
 
-/// Requests in, bounded answers out.
-type Stack = BoxService<Request<Body>, Response<Answer>, BoxError>;
+/// Service from requests to bounded responses.
+type Stack = BoxService<Request<Body>, Response<BoundedBody>, BoxError>;
 
-/// Makes a client. This may run the program of a kubeconfig, and takes as long.
+/// Creates a client. Blocks while a kubeconfig's exec plugin runs.
 ///
 /// # Errors
-/// [`kube::Error`] if credentials or certificates cannot be used.
+/// Fails if credentials or certificates cannot be used, or the proxy's scheme is not supported.
 pub(super) fn client(
     config: Config,
     guard: &SsrfGuard,
     tokens: Option<Arc<Tokens>>,
 ) -> Result<kube::Client, kube::Error> {
-    let mut connector = HttpConnector::new_with_resolver(Guarded(guard.resolver(Reach::Endpoint)));
+    let mut connector =
+        HttpConnector::new_with_resolver(GuardedResolver(guard.resolver(Reach::Endpoint)));
     connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
     let namespace = config.default_namespace.clone();
     let stack = match config.proxy_url.clone() {
-        None => over(connector, &config)?,
+        None => build_stack(connector, &config)?,
         Some(proxy) if proxy.scheme_str() == Some("https") => {
             let connector = config.rustls_https_connector_with_connector(connector)?;
-            over(tunnel(&proxy, connector), &config)?
+            build_stack(tunnel(&proxy, connector), &config)?
         }
         Some(proxy) if proxy.scheme_str() == Some("http") => {
-            over(tunnel(&proxy, connector), &config)?
+            build_stack(tunnel(&proxy, connector), &config)?
         }
         Some(proxy) => {
             return Err(kube::Error::ProxyProtocolUnsupported {
@@ -66,9 +67,9 @@ pub(super) fn client(
     Ok(match tokens {
         Some(tokens) => {
             let add = AsyncFilterLayer::new(move |request| with_token(tokens.clone(), request));
-            // The filter clones what it asks, and the stack below is none that can be cloned.
+            // The filter clones its service, and the stack cannot be cloned; a buffer can.
             builder
-                .with_layer(&BufferLayer::new(MAX_WAITING))
+                .with_layer(&BufferLayer::new(MAX_QUEUED_REQUESTS))
                 .with_layer(&add)
                 .build()
         }
@@ -76,7 +77,7 @@ pub(super) fn client(
     })
 }
 
-fn over<C>(connector: C, config: &Config) -> Result<Stack, kube::Error>
+fn build_stack<C>(connector: C, config: &Config) -> Result<Stack, kube::Error>
 where
     C: Service<Uri> + Clone + Send + Sync + 'static,
     C::Response: Connection + hyper::rt::Read + hyper::rt::Write + Send + Unpin + 'static,
@@ -86,7 +87,7 @@ where
     let connector = config.rustls_https_connector_with_connector(connector)?;
     let client = hyper_util::client::legacy::Builder::new(TokioExecutor::new()).build(connector);
     let stack = ServiceBuilder::new()
-        .layer(answers::layer())
+        .layer(response::layer())
         .layer(config.base_uri_layer())
         .layer(DecompressionLayer::new().no_br().no_deflate().no_zstd())
         .option_layer(config.auth_layer()?)
@@ -96,7 +97,7 @@ where
     Ok(stack.boxed())
 }
 
-/// A tunnel through a proxy, with the credential of its URL.
+/// Connects through a proxy, with the credentials in its URL.
 fn tunnel<C>(proxy: &Uri, connector: C) -> Tunnel<C> {
     let tunnel = Tunnel::new(proxy.clone(), connector);
     let url = url::Url::parse(&proxy.to_string())
@@ -124,11 +125,11 @@ fn tunnel<C>(proxy: &Uri, connector: C) -> Tunnel<C> {
     }
 }
 
-/// The guard's resolver, as the connector wants it.
+/// Adapts the guard's resolver to the connector.
 #[derive(Clone)]
-struct Guarded(Arc<Resolver>);
+struct GuardedResolver(Arc<Resolver>);
 
-impl Service<Name> for Guarded {
+impl Service<Name> for GuardedResolver {
     type Response = std::vec::IntoIter<SocketAddr>;
     type Error = SsrfError;
     type Future = BoxFuture<'static, Result<Self::Response, SsrfError>>;

@@ -1,8 +1,9 @@
-//! EKS: the token is a presigned STS request that says who asks, for this cluster
-//! (kubernetes-sigs/aws-iam-authenticator). The keys that sign it are the plan's, a role's, or the machine's.
+//! EKS: the token is a presigned STS request (`GetCallerIdentity`) for this cluster, as in
+//! kubernetes-sigs/aws-iam-authenticator. It is signed with the plan's keys, an assumed role's, or
+//! the machine's.
 //!
-//! The signing (Signature Version 4, query form) is our own: the libraries that do it without a whole SDK leave the
-//! payload unsigned, which STS refuses.
+//! Signature Version 4 (query form) is implemented here: the libraries that do it without a whole
+//! SDK leave the payload unsigned, which STS refuses.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,37 +18,37 @@ use sha2::{Digest as _, Sha256};
 use crate::cluster::client::identity::{IdentityError, Machine, Token};
 use crate::plan::cloud::{AwsAuth, AwsKeys, AwsRole};
 
-const STS: &str = "STS of AWS";
-const EKS: &str = "EKS of AWS";
-const METADATA: &str = "the metadata service of AWS";
+const STS: &str = "AWS STS";
+const EKS: &str = "AWS EKS";
+const METADATA: &str = "the AWS metadata service";
 
-/// Before the URL in a token.
+/// Prefix of a token, before the encoded URL.
 const PREFIX: &str = "k8s-aws-v1.";
 
-/// EKS takes a presigned request for this long, whatever it says itself.
-const LASTS: Duration = Duration::from_secs(15 * 60);
+/// Lifetime of a token: EKS accepts a presigned request this long, whatever `X-Amz-Expires` says.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(15 * 60);
 
-/// Seconds that a presigned request says of itself, as the authenticator has it.
-const SAYS: u32 = 60;
+/// `X-Amz-Expires` of a presigned request in seconds, as in aws-iam-authenticator.
+const EXPIRES_SECONDS: u32 = 60;
 
-/// A cluster, and who asks for it.
+/// An EKS cluster and the identity that asks for it.
 pub struct Eks<'a> {
-    /// The machine, where the plan brings no keys.
+    /// Provides keys if the plan has none.
     pub machine: &'a Machine,
-    /// The identity that the plan names.
+    /// The identity in the plan.
     pub auth: &'a AwsAuth,
-    /// The cluster's name.
+    /// Name of the cluster.
     pub cluster: &'a str,
-    /// Where the plan says that it is.
+    /// API server's address in the plan.
     pub endpoint: &'a str,
-    /// A role to take at last.
+    /// ARN of a role to assume last, after the plan's roles.
     pub trusted_role: Option<&'a str>,
-    /// The time of the signatures.
+    /// Time of the signatures.
     pub now: Timestamp,
 }
 
 impl Eks<'_> {
-    /// A token for the cluster.
+    /// Creates a token for the cluster.
     pub async fn token(&self) -> Result<Token, IdentityError> {
         let (region, keys) = self.keys().await?;
         let query = BTreeMap::from([
@@ -55,7 +56,7 @@ impl Eks<'_> {
             ("Version", "2011-06-15".to_owned()),
         ]);
         let headers = &[("x-k8s-aws-id", self.cluster)];
-        let signed = Signed {
+        let signed = PresignedRequest {
             service: "sts",
             host: &host("sts", &region),
             path: "/",
@@ -68,12 +69,12 @@ impl Eks<'_> {
         );
         Ok(Token {
             secret: secret.as_str().into(),
-            lasts: LASTS,
+            lifetime: TOKEN_LIFETIME,
         })
     }
 
-    /// Where the cluster is, as EKS says (DescribeCluster).
-    pub async fn described(&self) -> Result<String, IdentityError> {
+    /// Returns the cluster's endpoint as EKS reports it (`DescribeCluster`).
+    pub async fn reported_endpoint(&self) -> Result<String, IdentityError> {
         let Self {
             machine,
             cluster,
@@ -86,7 +87,7 @@ impl Eks<'_> {
                 .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
         {
             return Err(IdentityError::Plan(
-                "the cluster's id is no name of one".into(),
+                "the cluster's id is not a valid EKS cluster name".into(),
             ));
         }
         let (region, keys) = self.keys().await?;
@@ -99,7 +100,7 @@ impl Eks<'_> {
             .split_once("://")
             .unwrap_or(("https", &root));
         let path = format!("/clusters/{cluster}");
-        let url = Signed {
+        let url = PresignedRequest {
             service: "eks",
             host,
             path: &path,
@@ -107,12 +108,12 @@ impl Eks<'_> {
         }
         .url(&region, BTreeMap::new(), &keys, now);
         let answer = machine
-            .ask(EKS, |http| http.get(format!("{scheme}://{url}")))
+            .send(EKS, |http| http.get(format!("{scheme}://{url}")))
             .await?;
         let answer: Value = serde_json::from_str(&answer).unwrap_or_default();
         let missing = || IdentityError::Service {
             service: EKS,
-            message: "its answer names no endpoint".into(),
+            message: "its response contains no endpoint".into(),
         };
         answer
             .pointer("/cluster/endpoint")
@@ -121,7 +122,7 @@ impl Eks<'_> {
             .ok_or_else(missing)
     }
 
-    /// The region, and the keys that the plan's identity comes to.
+    /// Returns the region, and the keys after all roles are assumed.
     async fn keys(&self) -> Result<(String, AwsKeys), IdentityError> {
         let Self {
             machine,
@@ -133,8 +134,7 @@ impl Eks<'_> {
         } = *self;
         if let Some(profile) = &auth.profile {
             let message = format!(
-                "the profile {profile:?} is kept in files of a person's machine; name a role or \
-                 keys"
+                "the profile {profile:?} exists only in the AWS configuration of a user's machine; set a role or keys instead"
             );
             return Err(IdentityError::Plan(message));
         }
@@ -149,44 +149,47 @@ impl Eks<'_> {
             seconds: 3600,
         });
         for role in auth.roles.iter().cloned().chain(trusted) {
-            keys = assume(machine, &region, &keys, &role, now).await?;
+            keys = assume_role(machine, &region, &keys, &role, now).await?;
         }
         Ok((region, keys))
     }
 }
 
-/// The host of a service in a region; China has a domain of its own.
+/// Returns the host of a service in a region. China has its own domain.
 fn host(service: &str, region: &str) -> String {
     let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
     format!("{service}.{region}.amazonaws.com{suffix}")
 }
 
-/// The plan's region, else the one in the endpoint (`….REGION.eks.amazonaws.com`), else the machine's.
+/// Returns the plan's region, else the one in the endpoint (`….REGION.eks.amazonaws.com`), else the
+/// machine's.
 fn region(machine: &Machine, auth: &AwsAuth, endpoint: &str) -> Result<String, IdentityError> {
     let host = endpoint
         .trim_start_matches("https://")
         .split(['/', ':'])
         .next()
         .unwrap_or_default();
-    let of_host = host
+    let endpoint_region = host
         .split_once(".eks.amazonaws.com")
         .and_then(|(before, _)| before.rsplit('.').next());
     let region = Some(auth.region.as_str())
         .filter(|region| !region.is_empty())
-        .or(of_host);
+        .or(endpoint_region);
     let region = region
         .or_else(|| machine.variable("AWS_REGION"))
         .unwrap_or_default();
-    let fits = !region.is_empty()
+    let is_valid = !region.is_empty()
         && region
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || c == '-');
-    let missing =
-        || IdentityError::Plan("it names no region; set region in aws_auth, or AWS_REGION".into());
-    fits.then(|| region.to_owned()).ok_or_else(missing)
+    let missing = || {
+        IdentityError::Plan("it has no valid region; set region in aws_auth, or AWS_REGION".into())
+    };
+    is_valid.then(|| region.to_owned()).ok_or_else(missing)
 }
 
-/// The machine's keys: of the environment, a web identity (IRSA), a pod identity, or the instance.
+/// Returns the machine's keys: from the environment, a web identity (IRSA), a pod identity, or the
+/// instance, in this order.
 async fn machine_keys(machine: &Machine, region: &str) -> Result<AwsKeys, IdentityError> {
     if let (Some(id), Some(secret)) = (
         machine.variable("AWS_ACCESS_KEY_ID"),
@@ -210,17 +213,17 @@ async fn machine_keys(machine: &Machine, region: &str) -> Result<AwsKeys, Identi
             ("RoleSessionName", "nuon-runner"),
             ("WebIdentityToken", &token),
         ];
-        let url = sts(machine, region);
-        return keys_of(&machine.ask(STS, |http| http.post(url).form(&form)).await?);
+        let url = sts_url(machine, region);
+        return keys_from_xml(&machine.send(STS, |http| http.post(url).form(&form)).await?);
     }
     if let Some(uri) = machine.variable("AWS_CONTAINER_CREDENTIALS_FULL_URI") {
         let token = machine
             .file("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", METADATA)
             .await?
             .unwrap_or_default();
-        return json_keys(
+        return keys_from_json(
             &machine
-                .ask(METADATA, |http| {
+                .send(METADATA, |http| {
                     http.get(uri).header("authorization", token)
                 })
                 .await?,
@@ -229,20 +232,20 @@ async fn machine_keys(machine: &Machine, region: &str) -> Result<AwsKeys, Identi
     instance_keys(machine).await
 }
 
-/// IMDSv2.
+/// Returns the instance's keys, by IMDSv2.
 async fn instance_keys(machine: &Machine) -> Result<AwsKeys, IdentityError> {
     let root = machine
         .variable("AWS_EC2_METADATA_SERVICE_ENDPOINT")
         .unwrap_or("http://169.254.169.254");
     let root = root.trim_end_matches('/');
-    let lasts = ("x-aws-ec2-metadata-token-ttl-seconds", "300");
+    let ttl = ("x-aws-ec2-metadata-token-ttl-seconds", "300");
     let session = machine
-        .ask(METADATA, |http| {
+        .send(METADATA, |http| {
             http.put(format!("{root}/latest/api/token"))
-                .header(lasts.0, lasts.1)
+                .header(ttl.0, ttl.1)
         })
         .await;
-    let session = session.map_err(|error| IdentityError::None {
+    let session = session.map_err(|error| IdentityError::NoIdentity {
         cloud: "AWS",
         message: format!(
             "there are no keys in the environment, no web identity, no pod identity, and {error}"
@@ -253,17 +256,17 @@ async fn instance_keys(machine: &Machine) -> Result<AwsKeys, IdentityError> {
         async move {
             let url = format!("{root}/latest/meta-data/iam/security-credentials/{path}");
             machine
-                .ask(METADATA, |http| {
+                .send(METADATA, |http| {
                     http.get(url).header("x-aws-ec2-metadata-token", session)
                 })
                 .await
         }
     };
     let role = ask(String::new()).await?;
-    json_keys(&ask(role.lines().next().unwrap_or_default().trim().to_owned()).await?)
+    keys_from_json(&ask(role.lines().next().unwrap_or_default().trim().to_owned()).await?)
 }
 
-async fn assume(
+async fn assume_role(
     machine: &Machine,
     region: &str,
     keys: &AwsKeys,
@@ -277,7 +280,7 @@ async fn assume(
         ("RoleSessionName", role.session_name.clone()),
         ("DurationSeconds", role.seconds.to_string()),
     ]);
-    let url = sts(machine, region);
+    let url = sts_url(machine, region);
     let host = url
         .split("://")
         .nth(1)
@@ -285,30 +288,30 @@ async fn assume(
         .trim_end_matches('/')
         .to_owned();
     let scheme = url.split("://").next().unwrap_or("https");
-    let signed = Signed {
+    let signed = PresignedRequest {
         service: "sts",
         host: &host,
         path: "/",
         headers: &[],
     }
     .url(region, query, keys, now);
-    keys_of(
+    keys_from_xml(
         &machine
-            .ask(STS, |http| http.get(format!("{scheme}://{signed}")))
+            .send(STS, |http| http.get(format!("{scheme}://{signed}")))
             .await?,
     )
 }
 
-fn sts(machine: &Machine, region: &str) -> String {
+fn sts_url(machine: &Machine, region: &str) -> String {
     let standard = format!("https://{}/", host("sts", region));
     machine
         .variable("AWS_ENDPOINT_URL_STS")
         .map_or(standard, str::to_owned)
 }
 
-/// Keys in an answer of STS.
-fn keys_of(xml: &str) -> Result<AwsKeys, IdentityError> {
-    let part = |name: &str| element(xml, name);
+/// Reads the keys in an STS response.
+fn keys_from_xml(xml: &str) -> Result<AwsKeys, IdentityError> {
+    let part = |name: &str| xml_element(xml, name);
     match (part("AccessKeyId"), part("SecretAccessKey")) {
         (Some(id), Some(secret)) => {
             let session = part("SessionToken").map(|token| token.as_str().into());
@@ -320,19 +323,20 @@ fn keys_of(xml: &str) -> Result<AwsKeys, IdentityError> {
         }
         _ => Err(IdentityError::Service {
             service: STS,
-            message: "its answer holds no keys".into(),
+            message: "its response contains no keys".into(),
         }),
     }
 }
 
-/// The text of the first element of a name. Keys and codes hold no character that XML escapes, but `&amp;`.
-pub(super) fn element(xml: &str, name: &str) -> Option<String> {
+/// Returns the text of the first element with this name. Keys and codes contain no character that
+/// XML escapes, except `&amp;`.
+pub(super) fn xml_element(xml: &str, name: &str) -> Option<String> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     let (text, _) = rest.split_once(&format!("</{name}>"))?;
     Some(text.trim().replace("&amp;", "&"))
 }
 
-fn json_keys(text: &str) -> Result<AwsKeys, IdentityError> {
+fn keys_from_json(text: &str) -> Result<AwsKeys, IdentityError> {
     let json: Value = serde_json::from_str(text).unwrap_or_default();
     let part = |name: &str| json.get(name).and_then(Value::as_str);
     match (part("AccessKeyId"), part("SecretAccessKey")) {
@@ -343,22 +347,22 @@ fn json_keys(text: &str) -> Result<AwsKeys, IdentityError> {
         }),
         _ => Err(IdentityError::Service {
             service: METADATA,
-            message: "its answer holds no keys".into(),
+            message: "its response contains no keys".into(),
         }),
     }
 }
 
-/// A GET that is signed in its query (Signature Version 4).
-struct Signed<'a> {
+/// A GET request presigned in its query (Signature Version 4).
+struct PresignedRequest<'a> {
     service: &'a str,
     host: &'a str,
     path: &'a str,
-    /// Headers that the request must have, in lower case.
+    /// Headers that the request must send, with lower-case names.
     headers: &'a [(&'a str, &'a str)],
 }
 
-impl Signed<'_> {
-    /// Host, path and query, without the scheme.
+impl PresignedRequest<'_> {
+    /// Returns host, path and signed query, without the scheme.
     fn url(
         &self,
         region: &str,
@@ -383,14 +387,14 @@ impl Signed<'_> {
         query.insert("X-Amz-Algorithm", "AWS4-HMAC-SHA256".into());
         query.insert("X-Amz-Credential", format!("{}/{scope}", keys.id));
         query.insert("X-Amz-Date", time.clone());
-        query.insert("X-Amz-Expires", SAYS.to_string());
+        query.insert("X-Amz-Expires", EXPIRES_SECONDS.to_string());
         query.insert("X-Amz-SignedHeaders", signed.clone());
         if let Some(session) = &keys.session_token {
             query.insert("X-Amz-Security-Token", session.expose().to_owned());
         }
         let query: Vec<String> = query
             .iter()
-            .map(|(name, value)| format!("{name}={}", escaped(value)))
+            .map(|(name, value)| format!("{name}={}", percent_encode(value)))
             .collect();
         let query = query.join("&");
         let header_lines: String = headers
@@ -405,7 +409,9 @@ impl Signed<'_> {
         );
         let start = format!("AWS4{}", keys.secret.expose()).into_bytes();
         let steps = [date.as_str(), region, service, "aws4_request", &text];
-        let signature = steps.iter().fold(start, |key, step| sign(&key, step));
+        let signature = steps
+            .iter()
+            .fold(start, |key, step| hmac_sha256(&key, step));
         format!(
             "{host}{path}?{query}&X-Amz-Signature={}",
             hex::encode(signature)
@@ -413,8 +419,8 @@ impl Signed<'_> {
     }
 }
 
-fn sign(key: &[u8], text: &str) -> Vec<u8> {
-    // A key of any length is one.
+fn hmac_sha256(key: &[u8], text: &str) -> Vec<u8> {
+    // HMAC accepts keys of any length, so this never fails.
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
         return Vec::new();
     };
@@ -422,7 +428,7 @@ fn sign(key: &[u8], text: &str) -> Vec<u8> {
     mac.finalize().into_bytes().to_vec()
 }
 
-fn escaped(text: &str) -> String {
+fn percent_encode(text: &str) -> String {
     let escape = |byte: u8| match byte {
         b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
             char::from(byte).to_string()
@@ -436,7 +442,8 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The signature was made with Python's hmac and hashlib, by the steps of AWS' documentation.
+    /// The expected signature was computed with Python's hmac and hashlib, by the steps in the AWS
+    /// documentation.
     #[test]
     fn a_request_is_presigned() {
         let keys = AwsKeys {
@@ -450,7 +457,7 @@ mod tests {
             ("Version", "2011-06-15".to_owned()),
         ]);
         let (host, headers) = ("sts.us-east-1.amazonaws.com", &[("x-k8s-aws-id", "shop")]);
-        let url = Signed {
+        let url = PresignedRequest {
             service: "sts",
             host,
             path: "/",

@@ -1,4 +1,4 @@
-//! AKS: an Entra token of the machine's identity for the AKS server application.
+//! AKS: a Microsoft Entra token of the machine's identity for the AKS server application.
 
 use std::time::Duration;
 
@@ -8,12 +8,13 @@ use crate::cluster::client::identity::{IdentityError, Machine, Token};
 use crate::plan::cloud::AzureAuth;
 
 const ENTRA: &str = "Entra";
-const METADATA: &str = "the metadata service of Azure";
+const METADATA: &str = "the Azure metadata service";
 
-/// The application id of every AKS server that uses Entra.
-const SERVER: &str = "6dae42f8-4368-4678-94ff-3960e28e3630";
+/// Application ID of the AKS server, the same for all clusters with Entra integration.
+const AKS_SERVER_APP_ID: &str = "6dae42f8-4368-4678-94ff-3960e28e3630";
 
-/// By a federated token, where the machine has one (workload identity), else by the managed identity.
+/// Returns a token by the machine's federated token (workload identity) if it has one, else by its
+/// managed identity.
 pub async fn token(machine: &Machine, auth: &AzureAuth) -> Result<Token, IdentityError> {
     if let Some(assertion) = machine.file("AZURE_FEDERATED_TOKEN_FILE", ENTRA).await? {
         let tenant = auth
@@ -21,10 +22,10 @@ pub async fn token(machine: &Machine, auth: &AzureAuth) -> Result<Token, Identit
             .as_deref()
             .or_else(|| machine.variable("AZURE_TENANT_ID"));
         let (Some(client), Some(tenant)) = (machine.variable("AZURE_CLIENT_ID"), tenant) else {
-            let message = "AZURE_FEDERATED_TOKEN_FILE is set, but not AZURE_CLIENT_ID and \
-                           AZURE_TENANT_ID"
-                .into();
-            return Err(IdentityError::None {
+            let message =
+                "AZURE_FEDERATED_TOKEN_FILE is set, but AZURE_CLIENT_ID or AZURE_TENANT_ID is not"
+                    .into();
+            return Err(IdentityError::NoIdentity {
                 cloud: "Azure",
                 message,
             });
@@ -33,7 +34,7 @@ pub async fn token(machine: &Machine, auth: &AzureAuth) -> Result<Token, Identit
             .variable("AZURE_AUTHORITY_HOST")
             .unwrap_or("https://login.microsoftonline.com");
         let url = format!("{}/{tenant}/oauth2/v2.0/token", host.trim_end_matches('/'));
-        let scope = format!("{SERVER}/.default");
+        let scope = format!("{AKS_SERVER_APP_ID}/.default");
         let form = [
             ("client_id", client),
             ("grant_type", "client_credentials"),
@@ -44,10 +45,10 @@ pub async fn token(machine: &Machine, auth: &AzureAuth) -> Result<Token, Identit
             ),
             ("client_assertion", &assertion),
         ];
-        return read(
+        return parse_token(
             ENTRA,
             &machine
-                .ask(ENTRA, |http| http.post(url).form(&form))
+                .send(ENTRA, |http| http.post(url).form(&form))
                 .await?,
         );
     }
@@ -58,26 +59,30 @@ pub async fn token(machine: &Machine, auth: &AzureAuth) -> Result<Token, Identit
         "{}/metadata/identity/oauth2/token",
         host.trim_end_matches('/')
     );
-    let mut query = vec![("api-version", "2018-02-01"), ("resource", SERVER)];
+    let mut query = vec![
+        ("api-version", "2018-02-01"),
+        ("resource", AKS_SERVER_APP_ID),
+    ];
     query.extend(
         machine
             .variable("AZURE_CLIENT_ID")
             .map(|client| ("client_id", client)),
     );
     let answer = machine
-        .ask(METADATA, |http| {
+        .send(METADATA, |http| {
             http.get(url).query(&query).header("metadata", "true")
         })
         .await;
-    let missing = |error: IdentityError| IdentityError::None {
+    let missing = |error: IdentityError| IdentityError::NoIdentity {
         cloud: "Azure",
         message: format!("there is no federated token, and {error}"),
     };
-    read(METADATA, &answer.map_err(missing)?)
+    parse_token(METADATA, &answer.map_err(missing)?)
 }
 
-/// Seconds are a number at Entra and a text in the metadata.
-fn read(service: &'static str, text: &str) -> Result<Token, IdentityError> {
+/// Reads a token response. `expires_in` is a number from Entra, and a string from the metadata
+/// service.
+fn parse_token(service: &'static str, text: &str) -> Result<Token, IdentityError> {
     let json: Value = serde_json::from_str(text).unwrap_or_default();
     let seconds = json.get("expires_in");
     let seconds = seconds
@@ -85,7 +90,7 @@ fn read(service: &'static str, text: &str) -> Result<Token, IdentityError> {
         .unwrap_or(300);
     let missing = || IdentityError::Service {
         service,
-        message: "its answer holds no token".into(),
+        message: "its response contains no token".into(),
     };
     let secret = json
         .get("access_token")
@@ -93,6 +98,6 @@ fn read(service: &'static str, text: &str) -> Result<Token, IdentityError> {
         .ok_or_else(missing)?;
     Ok(Token {
         secret: secret.into(),
-        lasts: Duration::from_secs(seconds),
+        lifetime: Duration::from_secs(seconds),
     })
 }

@@ -1,4 +1,4 @@
-//! GKE: an access token of the machine's service account, or of one that it may impersonate.
+//! GKE: an access token of the machine's service account, or of one that it impersonates.
 
 use std::time::Duration;
 
@@ -7,30 +7,31 @@ use serde_json::{Value, json};
 use crate::cluster::client::identity::{IdentityError, Machine, Token};
 use crate::plan::cloud::GoogleAuth;
 
-const METADATA: &str = "the metadata service of Google";
-const CREDENTIALS: &str = "the credentials service of Google";
-const CONTAINER: &str = "the Kubernetes Engine service of Google";
+const METADATA: &str = "the Google metadata service";
+const CREDENTIALS: &str = "the Google IAM credentials service";
+const CONTAINER: &str = "the Google Kubernetes Engine API";
 
-/// For Google's own services.
-const PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
+/// Scope for Google's own APIs.
+const CLOUD_PLATFORM_SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
-/// For a cluster, which has to know only who asks (GKE, "Authenticate to the Kubernetes API server").
-const EMAIL: &str = "https://www.googleapis.com/auth/userinfo.email";
+/// Scope for a cluster, which needs only the caller's identity (GKE, "Authenticate to the
+/// Kubernetes API server").
+const EMAIL_SCOPE: &str = "https://www.googleapis.com/auth/userinfo.email";
 
-/// How long an impersonated token lasts.
-const LASTS: Duration = Duration::from_secs(3600);
+/// Requested lifetime of an impersonated token.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 
 pub async fn token(machine: &Machine, auth: &GoogleAuth) -> Result<Token, IdentityError> {
     let Some(email) = &auth.impersonate else {
-        return machine_token(machine, EMAIL).await;
+        return machine_token(machine, EMAIL_SCOPE).await;
     };
-    let own = machine_token(machine, PLATFORM).await?;
+    let own = machine_token(machine, CLOUD_PLATFORM_SCOPE).await?;
     if !email
         .chars()
         .all(|c| c.is_ascii_alphanumeric() || "@.-_".contains(c))
     {
         return Err(IdentityError::Plan(
-            "impersonate_service_account is no e-mail address".into(),
+            "impersonate_service_account is not an e-mail address".into(),
         ));
     }
     let root = machine.variable("CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS");
@@ -38,13 +39,14 @@ pub async fn token(machine: &Machine, auth: &GoogleAuth) -> Result<Token, Identi
         .unwrap_or("https://iamcredentials.googleapis.com/")
         .trim_end_matches('/');
     let url = format!("{root}/v1/projects/-/serviceAccounts/{email}:generateAccessToken");
-    let body = json!({"scope": [EMAIL], "lifetime": format!("{}s", LASTS.as_secs())});
+    let body =
+        json!({"scope": [EMAIL_SCOPE], "lifetime": format!("{}s", TOKEN_LIFETIME.as_secs())});
     let ask = |http: &reqwest::Client| http.post(url).bearer_auth(own.secret.expose()).json(&body);
     let answer: Value =
-        serde_json::from_str(&machine.ask(CREDENTIALS, ask).await?).unwrap_or_default();
+        serde_json::from_str(&machine.send(CREDENTIALS, ask).await?).unwrap_or_default();
     let missing = || IdentityError::Service {
         service: CREDENTIALS,
-        message: "its answer holds no token".into(),
+        message: "its response contains no token".into(),
     };
     let secret = answer
         .get("accessToken")
@@ -52,7 +54,7 @@ pub async fn token(machine: &Machine, auth: &GoogleAuth) -> Result<Token, Identi
         .ok_or_else(missing)?;
     Ok(Token {
         secret: secret.into(),
-        lasts: LASTS,
+        lifetime: TOKEN_LIFETIME,
     })
 }
 
@@ -66,15 +68,15 @@ async fn machine_token(machine: &Machine, scope: &str) -> Result<Token, Identity
             .query(&[("scopes", scope)])
             .header("metadata-flavor", "Google")
     };
-    let answer = machine.ask(METADATA, ask).await;
-    let answer = answer.map_err(|error| IdentityError::None {
+    let answer = machine.send(METADATA, ask).await;
+    let answer = answer.map_err(|error| IdentityError::NoIdentity {
         cloud: "Google",
         message: error.to_string(),
     })?;
     let json: Value = serde_json::from_str(&answer).unwrap_or_default();
     let missing = || IdentityError::Service {
         service: METADATA,
-        message: "its answer holds no token".into(),
+        message: "its response contains no token".into(),
     };
     let secret = json
         .get("access_token")
@@ -86,11 +88,11 @@ async fn machine_token(machine: &Machine, scope: &str) -> Result<Token, Identity
         .unwrap_or(300);
     Ok(Token {
         secret: secret.into(),
-        lasts: Duration::from_secs(seconds),
+        lifetime: Duration::from_secs(seconds),
     })
 }
 
-/// Where a cluster is, as Google says: every address and name of its control plane.
+/// Returns all addresses and names of a cluster's control plane, as the GKE API reports them.
 pub async fn endpoints(
     machine: &Machine,
     project: &str,
@@ -105,17 +107,17 @@ pub async fn endpoints(
     };
     if ![project, region, cluster].into_iter().all(is_name) {
         return Err(IdentityError::Plan(
-            "project_id, region or the cluster's name is none".into(),
+            "project_id, region or the cluster's name is missing or malformed".into(),
         ));
     }
-    let own = machine_token(machine, PLATFORM).await?;
+    let own = machine_token(machine, CLOUD_PLATFORM_SCOPE).await?;
     let root = machine.variable("CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER");
     let root = root
         .unwrap_or("https://container.googleapis.com/")
         .trim_end_matches('/');
     let url = format!("{root}/v1/projects/{project}/locations/{region}/clusters/{cluster}");
     let answer = machine
-        .ask(CONTAINER, |http| {
+        .send(CONTAINER, |http| {
             http.get(url).bearer_auth(own.secret.expose())
         })
         .await?;

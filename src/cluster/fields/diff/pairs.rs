@@ -1,23 +1,24 @@
-//! Which item of a list was which before. The replaced program's comparer makes no smallest diff; its
-//! rule (specification, section 14) is followed here, so that both see the same items change:
+//! Pairs the items of two versions of a list. The Go runner's comparer does not compute a minimal
+//! diff; its rule (`docs/apply.md`, changesets) is followed here, so that both report the same
+//! items as changed:
 //!
-//! 1. From both ends in turns, the nearest equal pair is looked for along the anti-diagonal of where
-//!    that end stands; with it come the equal pairs behind it. Where there is none, the place to look
-//!    from moves on in the longer rest.
-//! 2. What lies between such pairs is paired in order: alike enough, it is one item that changed; else
-//!    an item of the longer rest has gone or come.
+//! 1. From both ends in turns, search the anti-diagonal through that end's search position for the
+//!    nearest equal pair. Take it, and the equal pairs that follow it. If there is none, advance
+//!    the search position in the longer remainder.
+//! 2. Pair what lies between such pairs in order: two items that are similar are one modified item;
+//!    otherwise an item of the longer remainder was removed or added.
 //!
-//! Looks in vain are bounded by four times the items, so time is linear in them.
+//! Failed comparisons are limited to four per item, so the time is linear in the number of items.
 
 use std::cmp::Ordering;
 
-/// How much two items have in common.
+/// How similar two items are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Likeness {
     Equal,
-    /// At least about half of their leaves are the same.
+    /// About half of their leaves or more are equal.
     Similar,
-    Other,
+    Different,
 }
 
 /// An item, by its index before and after.
@@ -38,35 +39,40 @@ impl Pair {
     }
 }
 
-/// Looks in vain, per item.
-const PATIENCE: usize = 4;
+/// Maximum failed comparisons per item.
+const MAX_MISSES_PER_ITEM: usize = 4;
 
-/// Pairs lists of these lengths, in order.
+/// Pairs the items of two lists of these lengths, in order.
 pub fn pair(before: usize, after: usize, likeness: impl Fn(usize, usize) -> Likeness) -> Vec<Pair> {
-    let mut head = End::default();
-    let mut tail = End {
+    let mut head = Frontier::default();
+    let mut tail = Frontier {
         adds_first: true,
-        ..End::default()
+        ..Frontier::default()
     };
-    let mut patience = PATIENCE * (before + after);
+    let mut misses_left = MAX_MISSES_PER_ITEM * (before + after);
     let backward = |i: usize, j: usize| likeness(before - 1 - i, after - 1 - j);
-    let is_open = |a: &End, b: &End| a.look.0 + b.look.0 < before && a.look.1 + b.look.1 < after;
-    while patience > 0 && is_open(&head, &tail) {
+    let is_open = |a: &Frontier, b: &Frontier| {
+        a.search_from.0 + b.search_from.0 < before && a.search_from.1 + b.search_from.1 < after
+    };
+    while misses_left > 0 && is_open(&head, &tail) {
         head.advance(
-            (before - tail.at.0, after - tail.at.1),
-            &mut patience,
+            (before - tail.position.0, after - tail.position.1),
+            &mut misses_left,
             &likeness,
         );
-        if patience == 0 || !is_open(&head, &tail) {
+        if misses_left == 0 || !is_open(&head, &tail) {
             break;
         }
         tail.advance(
-            (before - head.at.0, after - head.at.1),
-            &mut patience,
+            (before - head.position.0, after - head.position.1),
+            &mut misses_left,
             &backward,
         );
     }
-    head.fill((before - tail.at.0, after - tail.at.1), &likeness);
+    head.fill(
+        (before - tail.position.0, after - tail.position.1),
+        &likeness,
+    );
     let mirrored = tail.pairs.into_iter().rev().map(|pair| match pair {
         Pair::Both(i, j) => Pair::Both(before - 1 - i, after - 1 - j),
         Pair::Removed(i) => Pair::Removed(before - 1 - i),
@@ -75,70 +81,74 @@ pub fn pair(before: usize, after: usize, likeness: impl Fn(usize, usize) -> Like
     head.pairs.into_iter().chain(mirrored).collect()
 }
 
-/// What has been paired from one end on. Counts from that end.
+/// State of pairing from one end. All indexes count from that end.
 #[derive(Default)]
-struct End {
+struct Frontier {
     pairs: Vec<Pair>,
-    /// Items that are paired.
-    at: (usize, usize),
-    /// Where the next look starts.
-    look: (usize, usize),
-    /// Whether of rests that are equally long an item comes first, instead of going.
+    /// Number of items consumed so far, before and after.
+    position: (usize, usize),
+    /// Position from which the next search starts.
+    search_from: (usize, usize),
+    /// If the remainders are equally long: true adds an item first, false removes one.
     adds_first: bool,
 }
 
-impl End {
-    /// Looks once for an equal pair before `limit`, the place that the other end has reached.
+impl Frontier {
+    /// Searches once for an equal pair before `limit`, the position that the other end has reached.
     fn advance(
         &mut self,
         limit: (usize, usize),
-        patience: &mut usize,
+        misses_left: &mut usize,
         likeness: &impl Fn(usize, usize) -> Likeness,
     ) {
-        if let Some(found) = self.nearest(limit, patience, likeness) {
+        if let Some(found) = self.nearest(limit, misses_left, likeness) {
             self.fill(found, likeness);
-            while self.at.0 < limit.0
-                && self.at.1 < limit.1
-                && likeness(self.at.0, self.at.1) == Likeness::Equal
+            while self.position.0 < limit.0
+                && self.position.1 < limit.1
+                && likeness(self.position.0, self.position.1) == Likeness::Equal
             {
-                self.both();
+                self.push_both();
             }
-            self.look = self.at;
+            self.search_from = self.position;
         }
-        if limit.0.saturating_sub(self.look.0) >= limit.1.saturating_sub(self.look.1) {
-            self.look.0 += 1;
+        if limit.0.saturating_sub(self.search_from.0) >= limit.1.saturating_sub(self.search_from.1)
+        {
+            self.search_from.0 += 1;
         } else {
-            self.look.1 += 1;
+            self.search_from.1 += 1;
         }
     }
 
-    /// The nearest equal pair on the anti-diagonal through the place to look from.
+    /// Returns the nearest equal pair on the anti-diagonal through the search position.
     fn nearest(
         &self,
         limit: (usize, usize),
-        patience: &mut usize,
+        misses_left: &mut usize,
         likeness: &impl Fn(usize, usize) -> Likeness,
     ) -> Option<(usize, usize)> {
         let (mut left_ended, mut right_ended) = (false, false);
         for turn in 0_usize.. {
-            if (left_ended && right_ended) || *patience == 0 {
+            if (left_ended && right_ended) || *misses_left == 0 {
                 break;
             }
-            let away = turn.div_ceil(2);
-            // To the left first.
+            let distance = turn.div_ceil(2);
+            // Left of the search position first.
             let place = if turn % 2 == 1 {
-                self.look
+                self.search_from
                     .0
-                    .checked_sub(away)
-                    .map(|i| (i, self.look.1 + away))
+                    .checked_sub(distance)
+                    .map(|i| (i, self.search_from.1 + distance))
             } else {
-                self.look
+                self.search_from
                     .1
-                    .checked_sub(away)
-                    .map(|j| (self.look.0 + away, j))
+                    .checked_sub(distance)
+                    .map(|j| (self.search_from.0 + distance, j))
             };
             let (too_far_right, too_far_left) = match place {
-                Some((i, j)) => (i >= limit.0 || j < self.at.1, j >= limit.1 || i < self.at.0),
+                Some((i, j)) => (
+                    i >= limit.0 || j < self.position.1,
+                    j >= limit.1 || i < self.position.0,
+                ),
                 None => (turn % 2 == 0, turn % 2 == 1),
             };
             if too_far_right {
@@ -149,46 +159,47 @@ impl End {
                 if likeness(i, j) == Likeness::Equal {
                     return Some((i, j));
                 }
-                *patience -= 1;
+                *misses_left -= 1;
             }
         }
         None
     }
 
-    /// Pairs in order up to a place.
+    /// Pairs items in order up to a position.
     fn fill(&mut self, to: (usize, usize), likeness: &impl Fn(usize, usize) -> Likeness) {
-        while self.at.0 < to.0 && self.at.1 < to.1 {
-            if likeness(self.at.0, self.at.1) != Likeness::Other {
-                self.both();
+        while self.position.0 < to.0 && self.position.1 < to.1 {
+            if likeness(self.position.0, self.position.1) != Likeness::Different {
+                self.push_both();
                 continue;
             }
-            match (to.0 - self.at.0).cmp(&(to.1 - self.at.1)) {
-                Ordering::Greater => self.removed(),
-                Ordering::Equal if !self.adds_first => self.removed(),
-                _ => self.added(),
+            match (to.0 - self.position.0).cmp(&(to.1 - self.position.1)) {
+                Ordering::Greater => self.push_removed(),
+                Ordering::Equal if !self.adds_first => self.push_removed(),
+                _ => self.push_added(),
             }
         }
-        while self.at.0 < to.0 {
-            self.removed();
+        while self.position.0 < to.0 {
+            self.push_removed();
         }
-        while self.at.1 < to.1 {
-            self.added();
+        while self.position.1 < to.1 {
+            self.push_added();
         }
     }
 
-    fn both(&mut self) {
-        self.pairs.push(Pair::Both(self.at.0, self.at.1));
-        self.at = (self.at.0 + 1, self.at.1 + 1);
+    fn push_both(&mut self) {
+        self.pairs
+            .push(Pair::Both(self.position.0, self.position.1));
+        self.position = (self.position.0 + 1, self.position.1 + 1);
     }
 
-    fn removed(&mut self) {
-        self.pairs.push(Pair::Removed(self.at.0));
-        self.at.0 += 1;
+    fn push_removed(&mut self) {
+        self.pairs.push(Pair::Removed(self.position.0));
+        self.position.0 += 1;
     }
 
-    fn added(&mut self) {
-        self.pairs.push(Pair::Added(self.at.1));
-        self.at.1 += 1;
+    fn push_added(&mut self) {
+        self.pairs.push(Pair::Added(self.position.1));
+        self.position.1 += 1;
     }
 }
 
@@ -205,7 +216,7 @@ mod tests {
             } else if before[i].eq_ignore_ascii_case(&after[j]) {
                 Likeness::Similar
             } else {
-                Likeness::Other
+                Likeness::Different
             }
         })
     }

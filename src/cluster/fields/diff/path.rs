@@ -1,16 +1,16 @@
-//! The path to a field, as text only where it is wanted.
+//! Path to a field, rendered to text only where needed.
 
 use crate::cluster::fields::diff::pairs::Pair;
-use crate::cluster::fields::diff::{Form, SERVERS_OWN};
+use crate::cluster::fields::diff::{DiffFormat, SERVER_FIELDS};
 
-/// One step, and those before it.
+/// The last step of a path, linked to the steps before it.
 #[derive(Debug, Clone, Copy)]
 pub struct Path<'a> {
     pub parent: Option<&'a Path<'a>>,
     pub step: Step<'a>,
 }
 
-/// Into a map or into a list.
+/// A step into a map or into a list.
 #[derive(Debug, Clone, Copy)]
 pub enum Step<'a> {
     Key(&'a str),
@@ -18,22 +18,25 @@ pub enum Step<'a> {
 }
 
 impl Path<'_> {
-    /// Whether the replaced program does not look there. It goes by the text of the path, so that keys with dots
-    /// may look like what is meant.
-    pub fn is_unseen(&self) -> bool {
+    /// Returns true if the Go runner does not compare this field. It matches the text of the path,
+    /// so a key with dots can match too.
+    pub fn is_excluded_in_legacy(&self) -> bool {
         if matches!(self.step, Step::Key("status")) {
             return true;
         }
-        let text = self.text(Form::Shipped);
+        let text = self.text(DiffFormat::Legacy);
         let is_at = |path: &str| {
             text.strip_prefix(path)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        let is_servers = |member| is_at(&format!("metadata.{member}"));
-        is_at("status") || is_servers("namespace") || SERVERS_OWN.into_iter().any(is_servers)
+        let is_at_metadata = |member| is_at(&format!("metadata.{member}"));
+        is_at("status")
+            || is_at_metadata("namespace")
+            || SERVER_FIELDS.into_iter().any(is_at_metadata)
     }
 
-    /// As a JSON pointer into what was before.
+    /// Returns the path as a JSON pointer into the object before the change; an added item has its
+    /// index after it.
     pub fn pointer(&self) -> String {
         let parent = self.parent.map(Self::pointer).unwrap_or_default();
         match self.step {
@@ -44,8 +47,8 @@ impl Path<'_> {
         }
     }
 
-    /// As people read it.
-    pub fn text(&self, form: Form) -> String {
+    /// Returns the path as text for people.
+    pub fn text(&self, form: DiffFormat) -> String {
         let mut text = self
             .parent
             .map(|parent| parent.text(form))
@@ -56,17 +59,20 @@ impl Path<'_> {
                     text.push('.');
                 }
                 match form {
-                    Form::Ours if key.is_empty() || key.contains(['.', '[', '"']) => {
+                    DiffFormat::Native if key.is_empty() || key.contains(['.', '[', '"']) => {
                         text.push_str(&format!("{key:?}"));
                     }
-                    Form::Ours => text.push_str(key),
-                    Form::Shipped => text.push_str(key.trim_matches('"')),
+                    DiffFormat::Native => text.push_str(key),
+                    DiffFormat::Legacy => text.push_str(key.trim_matches('"')),
                 }
             }
-            (Step::Item(Pair::Both(_, at) | Pair::Removed(at) | Pair::Added(at)), Form::Ours) => {
+            (
+                Step::Item(Pair::Both(_, at) | Pair::Removed(at) | Pair::Added(at)),
+                DiffFormat::Native,
+            ) => {
                 text.push_str(&format!("[{at}]"));
             }
-            (Step::Item(pair), Form::Shipped) => text.push_str(&match pair {
+            (Step::Item(pair), DiffFormat::Legacy) => text.push_str(&match pair {
                 Pair::Both(i, j) if i == j => format!("[[{i}]]"),
                 Pair::Both(i, j) => format!("[[{i}->{j}]]"),
                 Pair::Removed(i) => format!("[[{i}->?]]"),

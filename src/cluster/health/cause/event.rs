@@ -1,7 +1,7 @@
 //! Reads the events of an object, newest last.
 
 use crate::cluster::client::api::Select;
-use crate::cluster::client::discovery::Served;
+use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError};
 use crate::manifest::Object;
 
@@ -48,7 +48,11 @@ impl Event {
 
 /// Returns the events of an object, newest last. Includes all types: many failures are reported as
 /// `Normal`.
-pub async fn of(api: &Api, served: &Served, object: &Object) -> Result<Vec<Event>, ClusterError> {
+pub async fn of(
+    api: &Api,
+    served: &ServedKinds,
+    object: &Object,
+) -> Result<Vec<Event>, ClusterError> {
     let Some(uid) = object.uid() else {
         return Ok(Vec::new());
     };

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::cluster::client::api::Select;
-use crate::cluster::client::discovery::Served;
+use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::health::cause::pod::condition;
 use crate::manifest::Object;
@@ -14,7 +14,7 @@ use crate::manifest::Object;
 /// Fails if the cluster does not serve the kind, or the list request fails.
 pub async fn owned_by(
     api: &Api,
-    served: &Served,
+    served: &ServedKinds,
     owner: &Object,
     api_version: &str,
     kind: &str,

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::core::discovery::ApiResource;
 use serde_json::Value;
 
-use crate::cluster::client::api::{Force, Write};
-use crate::cluster::client::discovery::Served;
+use crate::cluster::client::api::{Force, WriteMode};
+use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::rollout::inventory::ledger::Inventory;
 use crate::cluster::rollout::inventory::record::{Component, LABEL, PREFIX};
@@ -33,7 +33,7 @@ impl Inventory {
     /// overwritten.
     pub async fn read(
         api: &Api,
-        served: &Served,
+        served: &ServedKinds,
         component: &Component,
     ) -> Result<Self, ClusterError> {
         let resource = &served.config_maps()?.api;
@@ -66,7 +66,7 @@ impl Inventory {
     pub async fn owned_by_others(
         own: Option<&Self>,
         api: &Api,
-        served: &Served,
+        served: &ServedKinds,
         concerned: impl Iterator<Item = &ObjectId>,
     ) -> Result<BTreeMap<ObjectId, String>, ClusterError> {
         let mut held = BTreeMap::new();
@@ -97,7 +97,7 @@ impl Inventory {
     async fn all(
         own: Option<&Self>,
         api: &Api,
-        served: &Served,
+        served: &ServedKinds,
         concerned: impl Iterator<Item = &ObjectId>,
     ) -> Result<Vec<Object>, ClusterError> {
         let resource = &served.config_maps()?.api;
@@ -127,7 +127,7 @@ impl Inventory {
     pub async fn write_if_changed(
         &mut self,
         api: &Api,
-        served: &Served,
+        served: &ServedKinds,
         writer: &Writer<'_>,
     ) -> Result<(), ClusterError> {
         let is_signed = writer
@@ -142,7 +142,7 @@ impl Inventory {
     /// Returns a sentence that names other namespaces with an inventory of the same component: if
     /// the component has moved, its objects there stay. Returns `None` if there are none or they
     /// may not be listed.
-    pub async fn namesakes(&self, api: &Api, served: &Served) -> Option<String> {
+    pub async fn namesakes(&self, api: &Api, served: &ServedKinds) -> Option<String> {
         let resource = served.config_maps().ok()?;
         let selector = format!(
             "{}={},app.kubernetes.io/name={}",
@@ -189,7 +189,7 @@ impl Inventory {
     pub async fn write(
         &mut self,
         api: &Api,
-        served: &Served,
+        served: &ServedKinds,
         writer: &Writer<'_>,
     ) -> Result<(), ClusterError> {
         let resource = &served.config_maps()?.api;
@@ -199,7 +199,7 @@ impl Inventory {
                 resource,
                 &self.config_map(signer)?,
                 manager,
-                Write::Real,
+                WriteMode::Real,
                 Force::Yes,
             )
             .await;
@@ -211,7 +211,7 @@ impl Inventory {
                     resource,
                     &self.config_map(signer)?,
                     manager,
-                    Write::Real,
+                    WriteMode::Real,
                     Force::Yes,
                 )
                 .await;
@@ -270,7 +270,7 @@ impl Inventory {
     ///
     /// # Errors
     /// Fails if a request fails, or another client has changed the inventory.
-    pub async fn remove(&self, api: &Api, served: &Served) -> Result<(), ClusterError> {
+    pub async fn remove(&self, api: &Api, served: &ServedKinds) -> Result<(), ClusterError> {
         let resource = &served.config_maps()?.api;
         if let Some(stored) = api
             .get(

@@ -1,6 +1,7 @@
-//! Whether an endpoint is that of the cluster that a plan names. A token is good wherever it is shown, so it goes only to
-//! the cluster that it is for: the cloud itself says where that is. Where it may not be asked, the endpoint must at least
-//! lie in the cloud's own domain; or the operator has named it.
+//! Checks that an endpoint belongs to the cluster that a plan names. A bearer token works for
+//! whoever receives it, so it is sent only to its cluster. The cloud's API reports the cluster's
+//! endpoint. Where the machine is not permitted to ask, the endpoint must at least be in the
+//! cloud's own domain, or the operator must have allowed it.
 
 use url::{Host, Url};
 
@@ -8,17 +9,17 @@ use crate::cluster::client::identity::{IdentityError, Tokens, google};
 use crate::plan::cloud::{Cloud, GoogleAuth};
 
 /// Domains of EKS API servers.
-const EKS: [&str; 2] = [".eks.amazonaws.com", ".eks.amazonaws.com.cn"];
+const EKS_DOMAINS: [&str; 2] = [".eks.amazonaws.com", ".eks.amazonaws.com.cn"];
 
-/// An EKS API server of both IP versions is `ID.eks-cluster.REGION.api.aws`; under `.api.aws` alone customers of AWS
-/// serve what they like.
-const EKS_BOTH: (&str, &str) = (".eks-cluster.", ".api.aws");
+/// A dual-stack EKS API server is `ID.eks-cluster.REGION.api.aws`. Elsewhere under `.api.aws`, AWS
+/// customers serve their own content.
+const EKS_DUAL_STACK: (&str, &str) = (".eks-cluster.", ".api.aws");
 
 /// Domains of AKS API servers.
-const AKS: [&str; 3] = [".azmk8s.io", ".azmk8s.us", ".azk8s.cn"];
+const AKS_DOMAINS: [&str; 3] = [".azmk8s.io", ".azmk8s.us", ".azk8s.cn"];
 
-/// Domain of GKE control planes that have names; Google's own front end stands before them.
-const GKE: [&str; 1] = [".gke.goog"];
+/// Domain of GKE control planes with DNS endpoints, which Google's front end serves.
+const GKE_DOMAINS: [&str; 1] = [".gke.goog"];
 
 pub async fn check(tokens: &Tokens, allowed: &[String]) -> Result<(), IdentityError> {
     let host = host_of(&tokens.endpoint)
@@ -26,20 +27,20 @@ pub async fn check(tokens: &Tokens, allowed: &[String]) -> Result<(), IdentityEr
     if allowed.iter().any(|name| name.eq_ignore_ascii_case(&host)) {
         return Ok(());
     }
-    let unbound = |why: String| {
+    let untrusted = |why: String| {
         let why = format!("{why}; add it to deploy.allow_endpoints if it is the right one");
-        IdentityError::Unbound {
+        IdentityError::UntrustedEndpoint {
             host: host.clone(),
             why,
         }
     };
-    let (told, in_domain) = match &tokens.cloud {
-        Cloud::Azure(_) if ends_with_any(&host, &AKS) => return Ok(()),
-        Cloud::Azure(_) => return Err(unbound("it is not in a domain of AKS".into())),
+    let (reported, in_domain) = match &tokens.cloud {
+        Cloud::Azure(_) if ends_with_any(&host, &AKS_DOMAINS) => return Ok(()),
+        Cloud::Azure(_) => return Err(untrusted("it is not in an AKS domain".into())),
         Cloud::Aws(auth) => (
             tokens
                 .eks(auth)
-                .described()
+                .reported_endpoint()
                 .await
                 .map(|endpoint| vec![endpoint]),
             is_eks(&host),
@@ -50,18 +51,17 @@ pub async fn check(tokens: &Tokens, allowed: &[String]) -> Result<(), IdentityEr
             ..
         }) => (
             google::endpoints(&tokens.machine, project, region, &tokens.cluster).await,
-            ends_with_any(&host, &GKE),
+            ends_with_any(&host, &GKE_DOMAINS),
         ),
-        Cloud::Google(_) if ends_with_any(&host, &GKE) => return Ok(()),
+        Cloud::Google(_) if ends_with_any(&host, &GKE_DOMAINS) => return Ok(()),
         Cloud::Google(_) => {
-            return Err(unbound(
-                "the plan names no project_id and region, so Google cannot be asked where the \
-                 cluster is"
+            return Err(untrusted(
+                "the plan does not set both project_id and region, so the cluster's endpoint cannot be looked up"
                     .into(),
             ));
         }
     };
-    match told {
+    match reported {
         Ok(endpoints)
             if endpoints
                 .iter()
@@ -69,8 +69,8 @@ pub async fn check(tokens: &Tokens, allowed: &[String]) -> Result<(), IdentityEr
         {
             Ok(())
         }
-        Ok(_) => Err(unbound(format!(
-            "the cluster {} is elsewhere, as its cloud says",
+        Ok(_) => Err(untrusted(format!(
+            "the cloud reports another endpoint for the cluster {}",
             tokens.cluster
         ))),
         Err(IdentityError::Refused {
@@ -78,14 +78,13 @@ pub async fn check(tokens: &Tokens, allowed: &[String]) -> Result<(), IdentityEr
         }) if in_domain => {
             tracing::warn!(
                 cluster = tokens.cluster,
-                "this machine may not ask where the cluster is; its endpoint is believed because \
-                 of its domain"
+                "this machine is not permitted to look up the cluster's endpoint; the plan's endpoint is trusted because of its domain"
             );
             Ok(())
         }
         Err(error @ (IdentityError::Refused { .. } | IdentityError::Service { .. })) => {
-            Err(unbound(format!(
-                "the cloud does not say where the cluster {} is ({error})",
+            Err(untrusted(format!(
+                "the endpoint of the cluster {} could not be looked up ({error})",
                 tokens.cluster
             )))
         }
@@ -97,17 +96,17 @@ fn ends_with_any(host: &str, domains: &[&str]) -> bool {
     domains.iter().any(|domain| host.ends_with(domain))
 }
 
-/// Whether EKS gives out names like this one.
+/// Returns true if EKS assigns names of this form.
 fn is_eks(host: &str) -> bool {
-    let (service, suffix) = EKS_BOTH;
+    let (service, suffix) = EKS_DUAL_STACK;
     let region = host
         .strip_suffix(suffix)
         .and_then(|rest| rest.rsplit_once(service))
         .map(|(_, region)| region);
-    ends_with_any(host, &EKS) || region.is_some_and(|region| !region.contains('.'))
+    ends_with_any(host, &EKS_DOMAINS) || region.is_some_and(|region| !region.contains('.'))
 }
 
-/// The host of a URL, or of what is one but for its scheme.
+/// Returns the host of a URL, whose scheme may be missing.
 fn host_of(endpoint: &str) -> Option<String> {
     let text = if endpoint.contains("://") {
         endpoint.to_owned()
