@@ -1,20 +1,19 @@
-//! kustomize: a tree of files in, objects out. Pure: no disk, clock, environment, network or log;
-//! files are read through [`Files`], which the caller hands in and may bound.
+//! The kustomize engine: builds objects from a tree of files. It is pure: it does not access the
+//! disk, clock, environment, network or log. It reads files through [`Files`], which the caller
+//! provides and may limit.
 //!
-//! The work is in `accumulate`: resources, `configurations` and `crds`, the generators of
-//! `generate`, components, the transformers of `transform`, validators, variables; names are hashed
-//! and references follow at the very end. A generator or transformer is a struct that a field of a
-//! kustomization makes, or a plugin's config. What a build may ask for beside files is its [`Host`]'s to
-//! give; `explain` watches a build and says where each value comes from. The bar is sameness with
-//! kustomize v5 (`tests/conformance`, `tests/it/differential.rs`), faults included; a comment says where
-//! a fault is meant.
+//! `accumulate` runs a build: resources, `configurations` and `crds`, the generators in `generate`,
+//! components, the transformers in `transform`, validators, and variables. Name hashes and
+//! references are updated at the very end. A generator or transformer is a struct, created from a
+//! field of a kustomization or from a plugin config. Everything that a build needs besides files
+//! comes from its [`Host`]. `explain` traces a build and reports the origin of each value.
 //!
-//! Of the time that 4,000 objects in 100 kustomizations take (`benches/kustomize` makes the tree) the
-//! transformers have a fifth, which is each field of each object looked at once per transformer;
-//! references had a fifth, half of it for asking which namespaces are near, which is now asked once an
-//! object; parsing and printing have a tenth each, and so do the ids by which objects are found when
-//! kustomizations join, which are texts that are copied: kustomize compares ids by value, and objects
-//! change while their ids are kept. A patch finds its object by an index that its neighbours share.
+//! The output must equal that of kustomize v5, bugs included (`tests/conformance`,
+//! `tests/it/differential.rs`). Comments mark bugs that are reproduced on purpose.
+//!
+//! Ids are copied strings, because kustomize compares ids by value, and objects change while their
+//! ids are kept. The effective namespace, which references compare often, is computed once per
+//! object. Patches find their objects through an index that neighboring patches share.
 
 pub mod explain;
 pub mod load;
@@ -38,26 +37,26 @@ pub use load::host::{Alone, Helm, Host, Remote};
 pub use print::print;
 use serde_json::{Map, Value};
 
-/// How an overlay is built.
+/// Options of a build.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Whether files may be read from outside of the directory of the kustomization that names them.
-    /// Nothing is ever read from outside of [`Files`].
+    /// Allows files outside the directory of the kustomization that names them. Files outside of
+    /// [`Files`] are never read.
     pub unrestricted: bool,
-    /// What a line without a value in a file of variables takes its value from.
+    /// Environment variables: the values of lines without `=` in env files of generators.
     pub environment: HashMap<String, String>,
-    /// Bounds on the work.
+    /// Limits of the build.
     pub budget: Budget,
 }
 
-/// Bounds on one build.
+/// Limits of one build.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
-    /// Files that are read.
+    /// Maximum number of files that are read.
     pub files: usize,
-    /// Bytes that are read.
+    /// Maximum number of bytes that are read, in all files together.
     pub bytes: u64,
-    /// Kustomizations inside kustomizations.
+    /// Maximum nesting depth of kustomizations.
     pub depth: usize,
 }
 
@@ -74,7 +73,8 @@ impl Default for Budget {
 /// Builds the kustomization in the directory `root`.
 ///
 /// # Errors
-/// [`BuildError`].
+/// Fails if the tree is not a valid kustomization, a limit is exceeded, or the host cancels the
+/// build or refuses a request.
 pub fn build(
     files: &dyn Files,
     root: &str,
@@ -84,10 +84,11 @@ pub fn build(
     build::accumulate::build(files, root, options, host)
 }
 
-/// Builds the kustomization in the directory `root`, and says where each of its values comes from.
+/// Builds the kustomization in the directory `root`, and returns the origin of each value instead
+/// of the objects.
 ///
 /// # Errors
-/// [`BuildError`], the same as from [`build()`].
+/// Fails as [`build()`] does.
 pub fn explain(
     files: &dyn Files,
     root: &str,
@@ -99,11 +100,11 @@ pub fn explain(
     Ok(trace.finish(&left))
 }
 
-/// Applies patch files to a list of objects, as a last step after a build. Paths are relative to the
-/// root of [`Files`].
+/// Applies patch files to objects, as a last step after a build. Paths are relative to the root of
+/// [`Files`].
 ///
 /// # Errors
-/// [`BuildError`].
+/// Fails if a patch cannot be read or parsed, or does not apply.
 pub fn patch(
     files: &dyn Files,
     objects: Vec<Map<String, Value>>,

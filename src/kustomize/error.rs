@@ -1,13 +1,13 @@
 //! Why a build failed.
 
-/// Why a build failed: the chain of kustomization files, the field, and what is wrong.
+/// A failed build: the chain of kustomization files, the field, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildError {
-    /// The files that led there, outermost first.
+    /// The kustomization files that lead to the error, outermost first.
     pub files: Vec<String>,
-    /// The field, or nothing.
+    /// The field; empty if no field is at fault.
     pub field: String,
-    /// What is wrong, and what to do.
+    /// What is wrong, and how to fix it.
     pub message: String,
 }
 
@@ -34,7 +34,7 @@ impl BuildError {
         }
     }
 
-    /// The same, seen from a file that names the one where it happened.
+    /// Prepends a file to the chain of files.
     pub(crate) fn inside(mut self, file: &str) -> Self {
         self.files.insert(0, file.to_owned());
         self

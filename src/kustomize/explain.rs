@@ -1,7 +1,7 @@
-//! Where the values of a build come from: for every field of every object what wrote it, in order.
+//! Explains a build: for every field of every object, the steps that wrote it, in order.
 //!
-//! A build that is explained carries a `trace`, which looks at the objects after each step and notes
-//! what is different; the steps know nothing of it, and a build without one pays nothing.
+//! An explained build has a `trace`, which compares the objects after each step and records the
+//! differences. The steps do not know about it, and a build without it has no overhead.
 
 mod cause;
 mod history;
@@ -10,69 +10,72 @@ mod trace;
 use serde_json::Value;
 pub(crate) use trace::Trace;
 
-/// Where everything comes from that a build makes.
+/// The origin of everything in a build.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
-    /// The objects in the order in which they were read and made, then those that were taken out.
+    /// The objects in build order, then those that were removed.
     pub objects: Vec<Explained>,
 }
 
-/// Where the fields of an object come from.
+/// An object, and the history of its fields.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explained {
-    /// `apps/v1`
+    /// Such as `apps/v1`.
     pub api_version: String,
-    /// `Deployment`
+    /// Such as `Deployment`.
     pub kind: String,
-    /// Its name at the end.
+    /// The final name.
     pub name: String,
-    /// Its namespace at the end; empty if it says none.
+    /// The final namespace; empty if the object has none.
     pub namespace: String,
-    /// The names that it had before, oldest first.
+    /// Names before the final one, oldest first.
     pub earlier_names: Vec<String>,
-    /// What took it out of the build, if anything did.
+    /// The step that removed the object, if it was removed.
     pub removed: Option<Origin>,
-    /// Every scalar and every empty list or map that it has, or had.
+    /// Every scalar and every empty list or map that the object has or had.
     pub fields: Vec<Field>,
 }
 
-/// What happened to a field.
+/// The changes of a field.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Field {
-    /// The way to it.
+    /// From the root of the object.
     pub path: Vec<Part>,
-    /// At least one, oldest first.
+    /// Not empty; oldest first.
     pub changes: Vec<Change>,
 }
 
-/// A part of a way.
+/// A part of a field path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Part {
     /// A key of a map.
     Key(String),
-    /// An item of a list, and its `name` if that tells it from the others.
+    /// The index of a list item, and its `name` if that is unique in the list.
     Item(usize, Option<String>),
 }
 
-/// A value that was written.
+/// A write to a field, or its removal.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    /// The value; `None` if it was removed.
+    /// The new value; `None` if the field was removed.
     pub value: Option<Value>,
-    /// What wrote it.
+    /// The step that wrote it.
     pub origin: Origin,
 }
 
-/// What wrote a value, and where.
+/// The step that wrote a value, and the location of the value in the source.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Origin {
-    /// The kustomization file that asked for it; empty for what kustomize does by itself at the end.
+    /// The kustomization file that configures the step; empty for the final steps, which nothing
+    /// configures.
     pub kustomization: String,
-    /// The field there (`patches[1]`), or what is done at the end (`name hash`).
+    /// The field in that file, such as `patches[1]`, or the name of a final step, such as `name
+    /// hash`.
     pub field: String,
-    /// The file in which the value, or what makes it, is written; empty if nothing is written anywhere.
+    /// The file that contains the value, or the configuration that produces it; empty if no file
+    /// does.
     pub file: String,
-    /// The line in the file, from 1, if it is known.
+    /// The line in the file, from 1; `None` if it is unknown.
     pub line: Option<u32>,
 }
 
@@ -83,7 +86,7 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// A way as kustomize writes it (`spec.containers.[name=web].image`).
+/// Formats a path in kustomize's syntax (`spec.containers.[name=web].image`).
 pub fn written(path: &[Part]) -> String {
     let parts = path.iter().map(|part| match part {
         Part::Key(key) => key.replace('.', "\\."),
@@ -93,14 +96,14 @@ pub fn written(path: &[Part]) -> String {
     parts.collect::<Vec<_>>().join(".")
 }
 
-/// The parts of a way that is written as kustomize writes it; a bracket may follow its list at once.
+/// Splits a path in kustomize's syntax into its parts. The dot before a bracket may be omitted.
 pub fn way(text: &str) -> Vec<String> {
     crate::kustomize::tree::fieldpath::split(&text.replace("[", ".[").replace("..[", ".["))
 }
 
 impl Field {
-    /// Whether it is what a way as kustomize writes it names, or is below that. Items can be named by
-    /// their place, too.
+    /// Returns true if the field is at or below a path that [`way`] returned. The path may
+    /// select list items by `[name=…]`, by index, or with `*`.
     pub fn is_below(&self, way: &[String]) -> bool {
         way.len() <= self.path.len()
             && way.iter().zip(&self.path).all(|(wanted, part)| match part {
@@ -116,7 +119,7 @@ impl Field {
 }
 
 impl Explanation {
-    /// Every origin that is named.
+    /// Returns all origins, so that callers can rewrite their file names.
     pub fn origins_mut(&mut self) -> impl Iterator<Item = &mut Origin> {
         self.objects.iter_mut().flat_map(|object| {
             let changes = object
@@ -132,7 +135,7 @@ impl Explanation {
 }
 
 impl Explained {
-    /// Whether it has, or had, a name.
+    /// Returns true if the object has or had the name.
     pub fn is_named(&self, name: &str) -> bool {
         self.name == name || self.earlier_names.iter().any(|earlier| earlier == name)
     }

@@ -1,4 +1,4 @@
-//! The generators, one file each, and how what they make joins the objects that are there.
+//! The generators, one file each, and how generated objects are merged with existing ones.
 
 pub(crate) mod data;
 mod helm;
@@ -16,16 +16,16 @@ use crate::kustomize::load::step::{FieldRef, Step};
 use crate::kustomize::schema::chart::{Chart, HelmGlobals};
 use crate::kustomize::schema::kustomization::{Generator, Kustomization, Metadata};
 
-/// Something that makes objects.
+/// A generator.
 pub(crate) trait Generate {
-    /// Makes the objects.
+    /// Generates the objects.
     ///
     /// # Errors
-    /// What is wrong, as a sentence.
+    /// The message names what is wrong, without the field.
     fn generate(&self, host: &dyn Host) -> Result<Vec<Generated>, String>;
 }
 
-/// An object that was made.
+/// A generated object.
 #[derive(Debug, Clone)]
 pub(crate) struct Generated {
     pub resource: Resource,
@@ -33,7 +33,7 @@ pub(crate) struct Generated {
 }
 
 impl Generated {
-    /// An object that must be new.
+    /// Returns a generated object that must not exist yet.
     fn new(resource: Resource) -> Self {
         Self {
             resource,
@@ -42,14 +42,14 @@ impl Generated {
     }
 }
 
-/// What becomes of an object that is there already.
+/// `behavior`: how a generated object relates to an existing one with its id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Behavior {
-    /// There must be none.
+    /// No such object may exist.
     Create,
-    /// It is completed.
+    /// The object must exist. Generated data is added to its data.
     Merge,
-    /// It gives way.
+    /// The object must exist. Generated data replaces its data.
     Replace,
 }
 
@@ -63,8 +63,8 @@ impl Behavior {
     }
 }
 
-/// The generators that the fields of a kustomization ask for, in kustomize's order. `parent` is the
-/// namespace that kustomizations above ask for; charts are inflated for it.
+/// Returns the generators for the fields of a kustomization, in kustomize's order. `parent` is the
+/// namespace that the enclosing kustomizations set, which is used for charts if this one sets none.
 pub(crate) fn of_fields(
     kustomization: &Kustomization,
     parent: &str,
@@ -128,7 +128,7 @@ pub(crate) fn of_fields(
     Ok(steps)
 }
 
-/// The generator that a config under `generators:` describes.
+/// Returns the generator for a config under `generators:`.
 pub(crate) fn of_config(
     kind: &str,
     config: &Value,
@@ -160,7 +160,7 @@ pub(crate) fn of_config(
     )?))
 }
 
-/// What every config has.
+/// The metadata of a config.
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
 struct WithMetadata {

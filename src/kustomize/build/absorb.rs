@@ -10,7 +10,7 @@ use crate::kustomize::transform::origin;
 use crate::kustomize::tree::walk;
 use crate::yaml::{self, Node};
 
-/// Adds what was made to what is there.
+/// Adds a generated object, or merges it with the existing one with its id, as its behavior says.
 pub(crate) fn absorb(resources: &mut Accumulated, made: Generated) -> Result<(), String> {
     let Generated { resource, behavior } = made;
     let id = resource.id();
@@ -28,8 +28,9 @@ pub(crate) fn absorb(resources: &mut Accumulated, made: Generated) -> Result<(),
     }
 }
 
-/// A generated object in the place of the one with its name, which it may complete. What is known of
-/// the other's names stays.
+/// Returns the existing object with the content of the generated one. Labels and annotations of
+/// both are merged, and with [`Behavior::Merge`] their data too. Name, namespace and id history are
+/// those of the existing object.
 fn onto(old: &Resource, mut new: Resource, behavior: Behavior) -> Resource {
     let mut joined = old.clone();
     for map in ["labels", "annotations"] {
@@ -63,7 +64,7 @@ fn onto(old: &Resource, mut new: Resource, behavior: Behavior) -> Resource {
     joined
 }
 
-/// A Secret's plain texts, encoded among its data.
+/// Copies the `stringData` of a Secret into its `data`, base64-encoded.
 fn fold_string_data(secret: &mut Node) {
     if secret.get("kind").and_then(Node::as_str) != Some("Secret") {
         return;
@@ -88,7 +89,7 @@ fn texts_of(holder: Option<&Node>, map: &str) -> IndexMap<String, String> {
         .collect()
 }
 
-/// The texts of two maps; the second one's win.
+/// Merges the strings of two maps; those of the second win.
 fn united(first: Option<&Node>, second: Option<&Node>, map: &str) -> IndexMap<String, String> {
     let mut both = texts_of(first, map);
     both.extend(texts_of(second, map));

@@ -1,4 +1,4 @@
-//! The recursion over kustomizations, and the order of work in each.
+//! Builds kustomizations recursively, and runs the steps of each in order.
 
 use std::rc::Rc;
 
@@ -96,34 +96,36 @@ fn to_objects(resources: Vec<Resource>) -> Result<Vec<Map<String, Value>>, Build
         .collect()
 }
 
-/// One build.
+/// The state of one build.
 struct Build<'a> {
     source: Loader<'a>,
-    /// The kustomizations that are being built, outermost first.
+    /// The kustomizations that are being built, outermost first. Used to detect cycles and limit
+    /// the depth.
     chain: Vec<Rc<Found>>,
-    /// The schema in force: the first one that a kustomization names, in the order in which they are read.
+    /// The schema in use: the first that a kustomization names, in the order in which
+    /// kustomizations are read; until then the built-in one.
     schema: Rc<Schema>,
     schema_is_chosen: bool,
-    /// Where the work is, if the build keeps origins.
+    /// The origin of the current directory, if the build records origins.
     origin: Option<Origin>,
-    /// The namespace that the kustomizations above ask for.
+    /// The namespace of the innermost kustomization that sets one.
     namespace: String,
     /// Watches the build.
     observer: &'a mut dyn Observer,
 }
 
-/// A kustomization, and the file that it is in.
+/// A kustomization and its file.
 struct Found {
     directory: TreePath,
-    /// The path of the file.
+    /// The path of the file, as errors show it.
     file: String,
     kustomization: Kustomization,
-    /// What the file holds, if the build is watched.
+    /// The parsed file with line numbers, only if the build is explained.
     tree: Option<Node>,
 }
 
 impl Found {
-    /// One of its fields, for who watches the build.
+    /// Returns the location of a field, for the trace.
     fn asking(&self, asked: FieldRef) -> Asking<'_> {
         Asking {
             file: &self.file,
@@ -151,7 +153,7 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// Builds a tree, and says in which order its objects come out.
+    /// Builds a tree. Returns its resources, and the order to sort them in, if any.
     fn run(&mut self, root: &str) -> Result<(Vec<Resource>, Option<LegacyOrder>), BuildError> {
         let whole = |message: String| BuildError::new("", message);
         let (found, sort, mut all) = self.root(root)?;
@@ -179,8 +181,7 @@ impl<'a> Build<'a> {
         Ok((resources, sort))
     }
 
-    /// Builds the outermost kustomization; it alone says in which order objects come out and which
-    /// annotations they get.
+    /// Builds the outermost kustomization. Only this one's `sortOptions` and `buildMetadata` apply.
     fn root(
         &mut self,
         directory: &str,
@@ -206,7 +207,7 @@ impl<'a> Build<'a> {
         self.enter(&found, Accumulated::default())
     }
 
-    /// Lets the component in a directory work on what is there.
+    /// Applies the component in a directory to the resources so far.
     fn component(
         &mut self,
         directory: TreePath,
@@ -224,7 +225,7 @@ impl<'a> Build<'a> {
         Ok(all)
     }
 
-    /// The kustomization of a directory.
+    /// Loads the kustomization of a directory.
     fn read(&mut self, directory: TreePath) -> Result<Rc<Found>, BuildError> {
         if self.source.host.cancelled() {
             return Err(BuildError::new("", "the build was cancelled"));
@@ -281,7 +282,7 @@ impl<'a> Build<'a> {
         built
     }
 
-    /// The order of work.
+    /// Runs the steps of a kustomization in kustomize's order.
     fn work(&mut self, found: &Found, mut all: Accumulated) -> Result<Accumulated, BuildError> {
         let Found {
             directory,
@@ -329,7 +330,8 @@ impl<'a> Build<'a> {
         Ok(all)
     }
 
-    /// The first schema that is named stays.
+    /// Uses the schema that the kustomization names, unless another one was chosen before. Its file
+    /// is read in any case.
     fn choose_schema(&mut self, found: &Found) -> Result<(), BuildError> {
         let field = "openapi";
         let bad = |message: String| BuildError::new(field, message);
@@ -470,8 +472,8 @@ impl<'a> Build<'a> {
         Ok(())
     }
 
-    /// A validator is a transformer that may change nothing; kustomize counts it as a change already if
-    /// the same is written again.
+    /// Runs the validators: transformers that must not change anything. As in kustomize, writing an
+    /// equal value counts as a change.
     fn validate(&mut self, found: &Found, all: &mut Accumulated) -> Result<(), BuildError> {
         let configs = self.plugins(found, &found.kustomization.validators, "validators")?;
         let mut setup = Setup::new(&mut self.source, &found.directory, &self.schema);
@@ -498,7 +500,7 @@ impl<'a> Build<'a> {
         Ok(())
     }
 
-    /// The configs of plugins that a field holds, inline or by the names of files and directories.
+    /// Returns the plugin configs of a field, which are inline or in files and directories.
     fn plugins(
         &mut self,
         found: &Found,
@@ -547,7 +549,8 @@ impl<'a> Build<'a> {
         built
     }
 
-    /// The directory that an entry names, and the origin of what is in it.
+    /// Resolves an entry to a directory, and returns the origin of its content. Fetches the entry
+    /// if it is a repository URL.
     fn directory(
         &mut self,
         here: &TreePath,
@@ -577,7 +580,7 @@ impl<'a> Build<'a> {
         ))
     }
 
-    /// Adds what an entry of `resources` stands for: a file, or a directory with a kustomization.
+    /// Adds the resources of an entry of `resources`: a file, or a directory with a kustomization.
     fn resource(
         &mut self,
         here: &TreePath,
@@ -604,7 +607,7 @@ impl<'a> Build<'a> {
                     .try_for_each(|resource| all.add(resource))
                     .map_err(bad);
             }
-            // The address may be a repository's.
+            // The URL may name a repository instead.
             Some(Err(error)) if kind == Some(Kind::File) || Repository::read(entry).is_none() => {
                 return Err(error);
             }
@@ -624,7 +627,7 @@ impl<'a> Build<'a> {
         all.absorb(built?).map_err(bad)
     }
 
-    /// The resources of a file.
+    /// Reads the resources of a file.
     fn file(
         &mut self,
         here: &TreePath,
@@ -653,7 +656,7 @@ impl<'a> Build<'a> {
         Ok(resources)
     }
 
-    /// The one kustomization file of a directory.
+    /// Returns the kustomization file of a directory. Fails if there is none or more than one.
     fn find(&self, directory: &TreePath) -> Result<TreePath, BuildError> {
         let shown = directory.display_path();
         let is_file = |place: &TreePath| self.source.kind(place) == Some(Kind::File);

@@ -1,4 +1,4 @@
-//! The resources of a kustomization so far, and what is known beside them.
+//! The resources of a build so far, with their configuration and variables.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,23 +6,23 @@ use crate::kustomize::resource::{Id, Key, Resource};
 use crate::kustomize::schema::configuration::Configuration;
 use crate::kustomize::schema::variable::Variable;
 
-/// What a kustomization, or several, have given.
+/// The result of one or several kustomizations.
 #[derive(Debug, Default)]
 pub(crate) struct Accumulated {
     pub resources: Vec<Resource>,
-    /// Places in them beside the built-in ones.
+    /// Field specs in addition to the built-in ones.
     pub configuration: Configuration,
-    /// Sorted by name.
+    /// Sorted by name; names are unique.
     pub variables: Vec<Variable>,
     ids: Ids,
 }
 
-/// Where resources stand, by their ids; empty again after resources were changed.
+/// Positions of resources by id. Built on first use, and dropped when resources change.
 #[derive(Debug, Default)]
 struct Ids {
     are_known: bool,
     present: HashSet<Key>,
-    /// By every id that a resource has or had.
+    /// By every current and previous id of a resource.
     any: HashMap<Key, Vec<usize>>,
 }
 
@@ -39,7 +39,7 @@ impl Ids {
 }
 
 impl Accumulated {
-    /// Adds a resource whose id is not there yet.
+    /// Adds a resource. Fails if another one has its id.
     pub fn add(&mut self, resource: Resource) -> Result<(), String> {
         let ids = self.ids();
         let id = resource.id();
@@ -54,7 +54,7 @@ impl Accumulated {
         Ok(())
     }
 
-    /// Adds everything of another.
+    /// Adds the resources, configuration and variables of `other`.
     pub fn absorb(&mut self, other: Self) -> Result<(), String> {
         other
             .resources
@@ -74,7 +74,7 @@ impl Accumulated {
             .try_for_each(|variable| self.add_variable(variable.clone()))
     }
 
-    /// Adds a variable whose name is not there yet.
+    /// Adds a variable. Fails if another one has its name.
     pub fn add_variable(&mut self, variable: Variable) -> Result<(), String> {
         match self
             .variables
@@ -88,7 +88,8 @@ impl Accumulated {
         }
     }
 
-    /// The resource that has, or had, an id.
+    /// Returns the resource that has or had the id; none if there is none. Fails if there are
+    /// several.
     pub fn the_one(&mut self, id: &Id) -> Result<Option<&mut Resource>, String> {
         let found = self
             .ids()
@@ -105,7 +106,7 @@ impl Accumulated {
         }
     }
 
-    /// Says that resources were changed.
+    /// Drops the index of ids. Must be called after resources were changed.
     pub fn forget_ids(&mut self) {
         self.ids = Ids::default();
     }

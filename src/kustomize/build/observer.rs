@@ -6,37 +6,38 @@ use crate::kustomize::resource::Resource;
 use crate::kustomize::transform::Part;
 use crate::yaml::Node;
 
-/// A field of a kustomization that asks for a step.
+/// A field of a kustomization that configures a step, in its file.
 #[derive(Clone, Copy)]
 pub(crate) struct Asking<'a> {
-    /// The kustomization file.
+    /// The path of the kustomization file.
     pub file: &'a str,
-    /// What it holds.
+    /// The parsed file.
     pub tree: Option<&'a Node>,
     pub asked: FieldRef,
 }
 
 impl<'a> Asking<'a> {
-    /// What is written at the place in the file.
+    /// Returns the node of the field or entry.
     pub fn node(&self) -> Option<&'a Node> {
         find(self.tree?, self.asked)
     }
 
-    /// A path that is relative to the file's directory, as a path from the root.
+    /// Converts a path relative to the file's directory to one relative to the root.
     pub fn below(&self, path: &str) -> String {
         let directory = self
             .file
             .rsplit_once('/')
             .map_or("", |(directory, _)| directory);
         match directory.split_once("//") {
-            // A fetched tree.
+            // The file is in a fetched tree: `URL//PATH`.
             Some(_) => format!("{directory}/{path}"),
             None => path::join(directory, path).unwrap_or_else(|| path.to_owned()),
         }
     }
 }
 
-/// The node that a place in a kustomization names.
+/// Returns the node of a field or entry. As in kustomize, field names are case-insensitive and the
+/// last one wins.
 fn find(tree: &Node, asked: FieldRef) -> Option<&Node> {
     let pairs = tree.as_mapping()?.iter();
     let (_, value) = pairs.rev().find(|(key, _)| {

@@ -1,32 +1,34 @@
-//! What a step of a build is, as the origin of what it writes.
+//! Attributes written values to the step of the build that wrote them.
 
 use super::Origin;
 use crate::kustomize::build::observer::Asking;
 use crate::kustomize::load::path;
 use crate::yaml::{Node, Position, Style, Value};
 
-/// A step.
+/// A step, and where its values are written.
 pub(crate) struct Cause<'a> {
-    /// The place where it is asked for.
+    /// The location of the step's configuration.
     origin: Origin,
     text: Text<'a>,
 }
 
-/// Where the values are written that a step puts into objects.
+/// The location of the values that a step writes into objects.
 #[derive(Clone, Copy)]
 enum Text<'a> {
-    /// Nowhere else than where the step is asked for.
+    /// They have no other location than the step's configuration.
     There,
-    /// In the origin's file; nodes know their lines, and those of others know none.
+    /// In the file of the origin. Nodes that the step writes carry their line number; other nodes
+    /// carry none.
     File,
-    /// In a text inside of the file that begins in this line; the same of nodes.
+    /// In a block scalar that starts at this line in the file of the origin. Nodes that the step
+    /// writes carry their line number within it; other nodes carry none.
     Inside(u32),
-    /// In the entries of a generator.
+    /// In the `literals`, `files` and `envs` of a generator.
     Entries(Asking<'a>),
 }
 
 impl<'a> Cause<'a> {
-    /// What kustomize does by itself.
+    /// Returns a final step, which no field configures.
     pub fn at_the_end(what: &str) -> Self {
         Self {
             origin: Origin {
@@ -37,7 +39,7 @@ impl<'a> Cause<'a> {
         }
     }
 
-    /// What a field of a kustomization asks for.
+    /// Returns the step that a field configures.
     pub fn field(asking: Asking<'_>) -> Self {
         let origin = Origin {
             kustomization: asking.file.to_owned(),
@@ -51,7 +53,7 @@ impl<'a> Cause<'a> {
         }
     }
 
-    /// The same with values that are written in a file.
+    /// Sets the file that contains the values.
     pub fn in_file(mut self, file: &str) -> Self {
         file.clone_into(&mut self.origin.file);
         self.origin.line = None;
@@ -59,14 +61,14 @@ impl<'a> Cause<'a> {
         self
     }
 
-    /// The same with what asks for it at a line of another file.
+    /// Sets the location of a configuration outside of the kustomization file.
     pub fn at(mut self, file: &str, line: Option<u32>) -> Self {
         file.clone_into(&mut self.origin.file);
         self.origin.line = line;
         self
     }
 
-    /// The same with values that are written in a text of the kustomization itself.
+    /// Sets the node of the kustomization file that contains the values inline.
     pub fn inside(mut self, text: Option<&Node>) -> Self {
         let Some(node) = text else { return self };
         self.origin.line = Some(node.position.line);
@@ -77,18 +79,19 @@ impl<'a> Cause<'a> {
         self
     }
 
-    /// The same with values that are written in the entries of a generator.
+    /// Sets the generator entry that contains the values.
     pub fn of_entries(mut self, asking: Asking<'a>) -> Self {
         self.text = Text::Entries(asking);
         self
     }
 
-    /// Whether a node of a place comes from the step, whatever was there before.
+    /// Returns true if a node with this position was written by the step, even if its value is
+    /// unchanged.
     pub(crate) fn wrote(&self, position: Position) -> bool {
         matches!(self.text, Text::File | Text::Inside(_)) && position != Position::default()
     }
 
-    /// Where a value was written that is new at a place of an object.
+    /// Returns the origin of a value that the step wrote at a path of an object.
     pub(crate) fn origin(&self, way: &[String], position: Position) -> Origin {
         let mut origin = self.origin.clone();
         let line = (position.line > 0).then_some(position.line);
@@ -119,7 +122,9 @@ impl<'a> Cause<'a> {
     }
 }
 
-/// The entry of a generator that a key comes from: the file that it names, or its line.
+/// Returns the source of a key of generated data: the file that an entry names, if any, and the
+/// line of the entry. A key that is neither a literal nor a file comes from the env file, if there
+/// is exactly one.
 fn entry_of<'a>(generator: &'a Node, key: &str) -> Option<(Option<&'a str>, u32)> {
     let entries = |field: &str| {
         let items = generator

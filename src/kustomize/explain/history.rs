@@ -1,4 +1,4 @@
-//! What happened to the fields of an object.
+//! The history of an object's fields.
 
 use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
@@ -8,10 +8,10 @@ use super::{Change, Field, Origin, Part};
 use crate::kustomize::go::json as tree_json;
 use crate::yaml::{Node, Position, Value};
 
-/// A node of an object, with everything that was written there.
+/// The history of one node of an object.
 #[derive(Debug, Default)]
 pub(crate) struct History {
-    /// Of the scalar, or the empty list or map, that stands or stood here.
+    /// Changes of the scalar, or empty list or map, that is or was at this node.
     changes: Vec<Change>,
     content: Content,
 }
@@ -23,11 +23,11 @@ enum Content {
     /// A scalar, or an empty list or map.
     Leaf(Json),
     Map(IndexMap<String, History>),
-    /// Items that are there, and those that were removed with the places that they had.
+    /// The present items, and the removed items with their last index.
     List(Vec<History>, Vec<(usize, History)>),
 }
 
-/// What tells items of a list apart, best first.
+/// Keys that identify list items, most significant first.
 const IDENTITIES: [&str; 9] = [
     "name",
     "key",
@@ -41,7 +41,7 @@ const IDENTITIES: [&str; 9] = [
 ];
 
 impl History {
-    /// Notes what is different now.
+    /// Records the differences between the node and the last known content.
     pub fn update(&mut self, node: &Node, way: &mut Vec<String>, cause: &Cause<'_>) {
         match &node.value {
             Value::Mapping(pairs) if !pairs.is_empty() => {
@@ -134,7 +134,7 @@ impl History {
         self.content = Content::List(items, gone);
     }
 
-    /// Notes that nothing is there any more.
+    /// Records that the node was removed, with everything below it.
     fn remove(&mut self, way: &mut Vec<String>, cause: &Cause<'_>) {
         match &mut self.content {
             Content::Nothing => {}
@@ -160,7 +160,7 @@ impl History {
         }
     }
 
-    /// Whether a node says what is known.
+    /// Returns true if the node equals the last known content.
     fn equals(&self, node: &Node) -> bool {
         match (&self.content, &node.value) {
             (Content::Map(known), Value::Mapping(pairs)) if !pairs.is_empty() => {
@@ -191,7 +191,7 @@ impl History {
         }
     }
 
-    /// The scalar under a key.
+    /// Returns the scalar value of a key.
     fn text(&self, key: &str) -> Option<&Json> {
         let Content::Map(known) = &self.content else {
             return None;
@@ -202,7 +202,7 @@ impl History {
         }
     }
 
-    /// Where the first of its values was written.
+    /// Returns the origin of the first value at or below this node.
     pub fn begin(&self) -> Option<&Origin> {
         match &self.content {
             Content::Map(known) => known.values().find_map(Self::begin),
@@ -213,7 +213,7 @@ impl History {
         }
     }
 
-    /// The fields below, with the ways to them.
+    /// Appends the fields at and below this node. `path` is the path of the node.
     pub fn fields(&self, path: &mut Vec<Part>, fields: &mut Vec<Field>) {
         if !self.changes.is_empty() {
             fields.push(Field {
@@ -253,8 +253,8 @@ impl History {
     }
 }
 
-/// For each item that is there now the one that it was before: an equal one, the one with the same
-/// identity, else the one at the same place.
+/// Finds the previous item of each present one: an equal item, else one with the same identity key,
+/// else the one at the same index if both or neither are maps.
 fn partners(old: &[Option<History>], nodes: &[Node]) -> Vec<Option<usize>> {
     let mut partners: Vec<Option<usize>> = vec![None; nodes.len()];
     let mut is_free = vec![true; old.len()];
@@ -291,7 +291,7 @@ fn partners(old: &[Option<History>], nodes: &[Node]) -> Vec<Option<usize>> {
     partners
 }
 
-/// The members of a map, those that it merges with `<<` included.
+/// Returns the members of a map, including those that it merges with `<<`.
 fn members(pairs: &[(Node, Node)]) -> IndexMap<&str, &Node> {
     let mut members: IndexMap<&str, &Node> = IndexMap::new();
     for (key, value) in pairs.iter().filter(|(key, _)| !tree_json::is_merge(key)) {
@@ -307,7 +307,7 @@ fn members(pairs: &[(Node, Node)]) -> IndexMap<&str, &Node> {
     members
 }
 
-/// The value of a scalar, or of an empty list or map.
+/// Returns the value of a scalar, or of an empty list or map.
 fn leaf(node: &Node) -> Json {
     match &node.value {
         Value::Mapping(_) => json!({}),

@@ -1,4 +1,4 @@
-//! The witness of a build: what the objects were after each step.
+//! Traces a build: compares the objects after each step.
 
 use serde_json::{Map, Value};
 
@@ -11,22 +11,22 @@ use crate::kustomize::resource::{Resource, document};
 use crate::kustomize::transform;
 use crate::yaml::{Node, Position, Value as Tree};
 
-/// What was seen so far.
+/// The history of all objects so far.
 #[derive(Default)]
 pub(crate) struct Trace {
-    /// By the numbers of the objects, which count from 1.
+    /// The object with trace number `n` is at index `n - 1`.
     records: Vec<Record>,
 }
 
 #[derive(Default)]
 struct Record {
     history: History,
-    /// What the object was when it was seen last.
+    /// The object after the last recorded step, without fields.
     object: Option<Explained>,
 }
 
 impl Trace {
-    /// Notes what a step changed.
+    /// Records what a step changed. Objects without a trace number get one.
     pub fn note(&mut self, resources: &mut [Resource], cause: &Cause<'_>) {
         for resource in resources {
             if resource.trace_number == 0 {
@@ -42,7 +42,7 @@ impl Trace {
         }
     }
 
-    /// A step that a field asks for, or the config that it names.
+    /// Returns the step of a field, located at the plugin config if there is one.
     fn cause(&self, asking: &Asking<'_>, config: Option<usize>) -> Cause<'static> {
         let cause = Cause::field(*asking);
         let record = config.and_then(|number| self.records.get(number.checked_sub(1)?));
@@ -53,7 +53,7 @@ impl Trace {
         }
     }
 
-    /// Notes that a step took objects out.
+    /// Records the objects that a step removed.
     fn note_missing(&mut self, before: &[usize], resources: &[Resource], cause: &Cause<'_>) {
         for number in before.iter().filter(|number| {
             resources
@@ -71,7 +71,7 @@ impl Trace {
         }
     }
 
-    /// What there is to say in the end about the objects that are left, and those that were taken out.
+    /// Returns the history of the remaining objects, in their order, and of the removed ones.
     pub fn finish(mut self, resources: &[Resource]) -> Explanation {
         let left: Vec<usize> = resources
             .iter()
@@ -110,7 +110,8 @@ impl Observer for Trace {
         self.note(resources, &cause);
     }
 
-    /// Notes what a transformer changed, part by part.
+    /// Records what a transformer changed. Applies its parts one by one to `before`, to attribute
+    /// each change to its part. For `config` see [`Self::note_generated`].
     fn transformed(
         &mut self,
         mut before: Vec<Resource>,
@@ -210,8 +211,8 @@ fn seen(resource: &Resource) -> Explained {
     }
 }
 
-/// Whether a field is one that was only empty for a while, such as the annotations that the build notes
-/// things in.
+/// Returns true if a field was removed again and never held more than an empty map, such as the
+/// annotations in which the build keeps notes.
 fn was_never_filled(field: &Field) -> bool {
     let is_empty = |value: &Value| value.as_object().is_some_and(Map::is_empty);
     field
@@ -224,7 +225,7 @@ fn was_never_filled(field: &Field) -> bool {
             .all(|change| change.value.as_ref().is_none_or(is_empty))
 }
 
-/// After this only what a step puts in knows its place in a text.
+/// Clears all positions, so that after a step only the nodes that it wrote have one.
 fn forget_places(node: &mut Node) {
     node.position = Position::default();
     match &mut node.value {
@@ -234,7 +235,7 @@ fn forget_places(node: &mut Node) {
     }
 }
 
-/// Hides what a Secret holds.
+/// Hides the data of a Secret.
 fn mask(field: &mut Field) {
     if matches!(field.path.first(), Some(Part::Key(map)) if matches!(map.as_str(), "data" | "stringData"))
     {

@@ -1,5 +1,5 @@
-//! `configMapGenerator` and `secretGenerator`: ConfigMaps and Secrets made of literals, files and lines
-//! of variables.
+//! `configMapGenerator` and `secretGenerator`: make ConfigMaps and Secrets from literals, files and
+//! env files.
 //!
 //! ```yaml
 //! # the kustomization
@@ -23,17 +23,17 @@ use crate::kustomize::resource::Resource;
 use crate::kustomize::schema::kustomization::{Generator, GeneratorOptions, Metadata};
 use crate::yaml::resolve::Meaning;
 
-/// Base64 in resources is cut into lines of this length.
+/// Line length of wrapped base64, in characters. Shorter values are one line without a line break.
 const LINE: usize = 70;
 
-/// What is made of a generator.
+/// The kind of the generated object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     ConfigMap,
     Secret,
 }
 
-/// A ConfigMap or a Secret, made.
+/// A ConfigMap or Secret, which is generated during setup.
 pub(crate) struct Data(Generated);
 
 impl Generate for Data {
@@ -42,7 +42,7 @@ impl Generate for Data {
     }
 }
 
-/// An entry of a generator's field; the options of all its entries stand beside its own.
+/// Returns the generator for an entry of the field. `common` is `generatorOptions`.
 pub(crate) fn of(
     kind: Kind,
     generator: &Generator,
@@ -59,7 +59,7 @@ pub(crate) fn of(
     }))
 }
 
-/// The config of a plugin: its name and namespace may stand in its metadata.
+/// Returns the generator for a plugin config. Its metadata may hold the name and namespace.
 pub(crate) fn of_config(
     kind: Kind,
     mut generator: Generator,
@@ -75,7 +75,7 @@ pub(crate) fn of_config(
     of(kind, &generator, None, setup)
 }
 
-/// A generator's own options win over the common ones.
+/// Merges options: an entry's own labels and annotations win, and its flags are added.
 fn united(common: Option<&GeneratorOptions>, own: Option<&GeneratorOptions>) -> GeneratorOptions {
     let mut options = common.cloned().unwrap_or_default();
     if let Some(own) = own {
@@ -153,7 +153,7 @@ fn generate(
         object.insert("type".into(), kind.into());
     }
     for (member, map) in [("data", data), ("binaryData", binary)] {
-        // A Secret has data even if there are none.
+        // A Secret has `data` even if it is empty.
         if !map.is_empty() || (is_secret && member == "data") {
             object.insert(member.into(), map.into());
         }
@@ -164,7 +164,7 @@ fn generate(
     Ok(Resource::new(node::from_json(&Value::Object(object))))
 }
 
-/// Keys and contents, in the order literals, files, env files.
+/// Returns keys and contents, in the order env files, literals, files.
 fn pairs(
     generator: &Generator,
     setup: &mut Setup<'_, '_>,
@@ -211,7 +211,7 @@ fn pairs(
     Ok(pairs)
 }
 
-/// A value loses one pair of equal quotes around it.
+/// Removes one pair of equal quotes around a value.
 fn unquote(value: &str) -> &str {
     for quote in ['"', '\''] {
         let inner = value

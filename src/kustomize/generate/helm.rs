@@ -1,4 +1,4 @@
-//! `helmCharts`: what a chart says, with values from files and from the kustomization.
+//! `helmCharts`: inflates Helm charts, with values from files and from the kustomization.
 
 use serde_json::{Map, Value};
 
@@ -12,22 +12,23 @@ use crate::kustomize::schema::chart::{Chart, HelmGlobals};
 use crate::kustomize::schema::openapi::Schema;
 use crate::yaml::{self, Limits};
 
-/// Where charts lie if nothing else is said.
+/// The default directory of charts.
 const CHART_HOME: &str = "charts";
 
-/// A chart whose files and values were read.
+/// A chart, with its files and values loaded.
 pub(crate) struct Inflation {
     chart: Chart,
     home: String,
-    /// The chart's files, if it is in the tree.
+    /// The chart's files; none if it must be downloaded.
     files: Option<Vec<(String, Vec<u8>)>>,
-    /// The file that the kustomization names.
+    /// The content of `valuesFile`; none for the chart's own.
     values: Option<Vec<u8>>,
     additional: Vec<Vec<u8>>,
     merging: Merging,
 }
 
-/// Which values win: those of the kustomization, or those of the file.
+/// `valuesMerge`: with `override` inline values win over the values file, with `merge` the file
+/// wins, and with `replace` inline values, if any, are used alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Merging {
     Override,
@@ -139,7 +140,8 @@ impl Inflation {
         }
     }
 
-    /// The file of values: the kustomization's own, or the chart's, with the inline ones.
+    /// Returns the values file: the kustomization's, else the chart's, merged with the inline
+    /// values.
     fn values(&self, chart: &[(String, Vec<u8>)]) -> Result<Vec<u8>, String> {
         let inline = Value::Object(self.chart.values_inline.clone());
         if self.merging == Merging::Replace && !self.chart.values_inline.is_empty() {

@@ -1,5 +1,5 @@
-//! The `IAMPolicyGenerator`, which has no field of its own: a ServiceAccount that acts as an account of
-//! Google's cloud.
+//! `IAMPolicyGenerator`, which no field of a kustomization configures: makes a ServiceAccount that
+//! acts as a Google Cloud service account.
 //!
 //! ```yaml
 //! # the kustomization
@@ -26,7 +26,7 @@ use crate::kustomize::go::json;
 use crate::kustomize::load::host::Host;
 use crate::kustomize::resource::Resource;
 
-/// The config of a generator.
+/// The config of an `IAMPolicyGenerator`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Account {

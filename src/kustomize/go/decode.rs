@@ -1,5 +1,5 @@
-//! JSON values to structs, as the library does it by which kustomize reads its files: names of fields
-//! match in any case, null is the same as nothing, and an error tells the way to its place.
+//! Deserializes JSON values as the library with which kustomize reads its files: field names are
+//! case-insensitive, null counts as absent, and errors contain the path of the field.
 
 use serde::de::value::{Error, MapDeserializer};
 use serde::de::{
@@ -9,19 +9,19 @@ use serde_json::Value;
 
 use crate::base::nearest::nearest;
 
-/// What happens to a field that the struct does not have.
+/// How to treat fields that the struct does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unknown {
-    /// It is an error, as in kustomization files.
+    /// Fail, as for kustomization files.
     Refused,
-    /// It is left out, as in the configs of plugins.
+    /// Skip them, as for plugin configs.
     Ignored,
 }
 
-/// Reads a value.
+/// Deserializes a value.
 ///
 /// # Errors
-/// A sentence with the way to the place.
+/// Fails if the value does not fit the type. The message starts with the path of the field.
 pub(crate) fn decode<T: DeserializeOwned>(value: &Value, unknown: Unknown) -> Result<T, String> {
     T::deserialize(Lenient { value, unknown }).map_err(|error| error.to_string())
 }
@@ -37,7 +37,8 @@ impl<'a> Lenient<'a> {
         Self { value, ..self }
     }
 
-    /// The fields of a struct by their own names; of names that differ in case only the last one counts.
+    /// Returns the fields of a struct by their declared names. If several names differ only in
+    /// case, the last one wins.
     fn fields(
         self,
         known: &'static [&'static str],
@@ -157,7 +158,6 @@ impl<'de> Deserializer<'de> for Lenient<'de> {
     }
 }
 
-/// The items of a list.
 struct Items<'a> {
     parent: Lenient<'a>,
     items: std::slice::Iter<'a, Value>,
@@ -182,7 +182,7 @@ impl<'a> SeqAccess<'a> for Items<'a> {
     }
 }
 
-/// The pairs of a map, or the fields of a struct.
+/// The entries of a map, or the fields of a struct.
 struct Pairs<'a> {
     parent: Lenient<'a>,
     pairs: std::vec::IntoIter<(&'a str, &'a Value)>,
@@ -224,7 +224,7 @@ impl<'a> MapAccess<'a> for Pairs<'a> {
     }
 }
 
-/// An error, seen from one level above.
+/// Prepends a path part to an error.
 fn below(step: impl std::fmt::Display, error: &Error) -> Error {
     let text = error.to_string();
     let joint = if text

@@ -1,17 +1,17 @@
-//! Node trees to JSON as kustomize does it (go-yaml v3), and back.
+//! Converts YAML trees to JSON as kustomize does (go-yaml v3), and back.
 //!
-//! It differs from go-yaml v2 in what plain scalars mean: only `true` and `false` are booleans, so
-//! `yes` stays text; dates become full timestamps; keys must be text.
+//! Plain scalars differ from go-yaml v2: only `true` and `false` are booleans, so `yes` stays a
+//! string; dates become full timestamps; keys must be strings.
 
 use serde_json::{Map, Number, Value as Json};
 
 use crate::yaml::resolve::{Meaning, resolve};
 use crate::yaml::{Node, Style, Value};
 
-/// The JSON value of a tree.
+/// Converts a tree to JSON.
 ///
 /// # Errors
-/// What cannot be JSON, as a sentence.
+/// Fails for what JSON cannot represent, such as infinity or a key that is not a string.
 pub(crate) fn to_json(node: &Node) -> Result<Json, String> {
     match &node.value {
         Value::Sequence(items) => items
@@ -24,7 +24,7 @@ pub(crate) fn to_json(node: &Node) -> Result<Json, String> {
             for (key, value) in pairs.iter().filter(|(key, _)| !is_merge(key)) {
                 map.insert(key_text(key)?, to_json(value)?);
             }
-            // What a map says itself wins over what it merges, wherever it stands.
+            // A map's own keys win over merged ones, wherever they are.
             for (_, merged) in pairs.iter().filter(|(key, _)| is_merge(key)) {
                 merge(&mut map, merged)?;
             }
@@ -36,9 +36,10 @@ pub(crate) fn to_json(node: &Node) -> Result<Json, String> {
     }
 }
 
-/// Objects pass through YAML text once more before they become JSON, and the library that writes it
-/// puts a line break too many into some folded texts: after every line that does not begin with a
-/// blank. Between such lines the break is folded away; before a deeper line it stays.
+/// Adds the line breaks that kustomize adds to folded scalars. It writes objects as YAML once more
+/// before it converts them to JSON, and its YAML library writes one line break too many after each
+/// line that does not start with a blank. Folding removes the extra break between two such lines,
+/// but not before a more indented line.
 fn folded_again(text: &str) -> String {
     let body = text.trim_end_matches('\n');
     if body.starts_with([' ', '\t', '\n']) {
@@ -60,7 +61,7 @@ fn folded_again(text: &str) -> String {
     again
 }
 
-/// Whether a key merges its value into the map.
+/// Returns true for the merge key `<<`.
 pub(crate) fn is_merge(key: &Node) -> bool {
     let fits = key
         .tag
@@ -69,7 +70,7 @@ pub(crate) fn is_merge(key: &Node) -> bool {
     fits && matches!(&key.value, Value::Scalar(text, Style::Plain) if &**text == "<<")
 }
 
-/// Adds what is not there yet from a map, or from a list of maps of which the earlier ones win.
+/// Adds missing keys from a map, or from a list of maps, of which earlier ones win.
 fn merge(into: &mut Map<String, Json>, merged: &Node) -> Result<(), String> {
     let maps = match &merged.value {
         Value::Sequence(items) => items.as_slice(),
@@ -100,7 +101,7 @@ fn plain(text: &str) -> Result<Json, String> {
     }
 }
 
-/// What a plain scalar means to go-yaml v3.
+/// Returns the meaning of a plain scalar in go-yaml v3.
 pub(crate) fn meaning(text: &str) -> Meaning {
     match resolve(text) {
         Meaning::Bool(_)
@@ -146,7 +147,7 @@ fn key_text(key: &Node) -> Result<String, String> {
     }
 }
 
-/// A date as RFC 3339, in the zone in which it was written.
+/// Converts a date to RFC 3339, in its own time zone.
 fn timestamp(text: &str) -> String {
     let (date, rest) = text.split_at(text.find([' ', 'T', 't']).unwrap_or(text.len()));
     let pad = |part: &str| format!("{:0>2}", part);
@@ -178,7 +179,7 @@ fn timestamp(text: &str) -> String {
     format!("{date}T{}{fraction}{zone}", clock.join(":"))
 }
 
-/// The tree of a JSON value. Texts are quoted, so that they stay texts.
+/// Converts JSON to a tree. Strings are quoted, so that they stay strings.
 pub(crate) fn from_json(json: &Json) -> Node {
     Node::new(match json {
         Json::Null => Value::Scalar("null".into(), Style::Plain),
@@ -194,13 +195,13 @@ pub(crate) fn from_json(json: &Json) -> Node {
     })
 }
 
-/// A text.
+/// Returns a string scalar.
 pub(crate) fn text(text: &str) -> Node {
     Node::new(Value::Scalar(text.into(), Style::DoubleQuoted))
 }
 
-/// A plain scalar of which nobody has said yet what it means: `vars` take it for a text, and what is
-/// printed means what it looks like.
+/// Returns a plain scalar without a type, which has the empty tag. `vars` treat it as a string; in
+/// the output its type follows from its text.
 pub(crate) fn undecided(text: &str) -> Node {
     Node {
         tag: Some("".into()),
@@ -208,8 +209,8 @@ pub(crate) fn undecided(text: &str) -> Node {
     }
 }
 
-/// Makes texts of the undecided scalars in a map and the maps in it, but not of those in lists: a
-/// strategic merge does.
+/// Turns untyped scalars into strings, in maps at any depth but not in lists, as a strategic merge
+/// does.
 pub(crate) fn decide(node: &mut Node) {
     match &mut node.value {
         Value::Scalar(_, style) if node.tag.as_deref() == Some("") => {
@@ -221,7 +222,7 @@ pub(crate) fn decide(node: &mut Node) {
     }
 }
 
-/// Whether a node has no tag of its own.
+/// Returns true if the node has no tag, or the empty one.
 pub(crate) fn is_untagged(node: &Node) -> bool {
     node.tag.as_deref().is_none_or(str::is_empty)
 }

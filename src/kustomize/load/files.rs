@@ -1,6 +1,6 @@
-//! Where files come from.
+//! The interface through which a build reads files.
 
-/// What a path is.
+/// The type of a file system entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
@@ -9,26 +9,26 @@ pub enum Kind {
     Directory,
 }
 
-/// A tree of files. Paths are relative to its root, with `/`, without `.` and `..`; the root itself
-/// is the empty path.
+/// A tree of files. Paths are relative to its root, separated by `/`, without `.` and `..`. The
+/// root is the empty path.
 pub trait Files {
-    /// What a path is; nothing if it is not there.
+    /// Returns the type of an entry; `None` if it does not exist.
     fn kind(&self, path: &str) -> Option<Kind>;
 
-    /// The content of a file.
+    /// Reads a file.
     ///
     /// # Errors
-    /// Why it cannot be read, as a sentence without the path.
+    /// Fails if the file cannot be read. The message is the reason, without the path.
     fn read(&self, path: &str) -> Result<Vec<u8>, String>;
 
-    /// The names in a directory, sorted.
+    /// Returns the names in a directory, sorted.
     ///
     /// # Errors
-    /// Why it cannot be listed, as a sentence without the path.
+    /// Fails if the directory cannot be listed. The message is the reason, without the path.
     fn list(&self, path: &str) -> Result<Vec<String>, String>;
 }
 
-/// Files in memory, by path.
+/// A tree in memory: file contents by path.
 impl Files for std::collections::BTreeMap<String, Vec<u8>> {
     fn kind(&self, path: &str) -> Option<Kind> {
         if self.contains_key(path) {

@@ -1,30 +1,31 @@
-//! What a build may ask of the world beside files. All of it is refused unless the caller gives it.
+//! What a build may use besides files. Everything is refused unless the caller provides it.
 
 use crate::kustomize::load::files::Files;
 use crate::kustomize::load::remote::Repository;
 
-/// The caller of a build.
+/// Services that the caller provides to a build.
 pub trait Host {
-    /// Whether the build is no longer wanted; asked now and then.
+    /// Returns true if the build should stop. Checked before each kustomization and each
+    /// transformer.
     fn cancelled(&self) -> bool {
         false
     }
 
-    /// Takes a warning, one line, as kustomize words it.
+    /// Receives a warning: one line, in kustomize's words.
     fn warn(&self, _warning: &str) {}
 
-    /// The way to Helm, if charts may be inflated.
+    /// Returns the Helm runner; `None` if the build may not inflate charts.
     fn helm(&self) -> Option<&dyn Helm> {
         None
     }
 
-    /// The way to other machines, if bases and files may be there.
+    /// Returns the fetcher; `None` if the build may not use remote bases and files.
     fn remote(&self) -> Option<&dyn Remote> {
         None
     }
 }
 
-/// A host that allows nothing and wants every build.
+/// A host that provides nothing and never cancels the build.
 #[derive(Debug, Clone, Copy)]
 pub struct Alone;
 
@@ -32,58 +33,59 @@ impl Host for Alone {}
 
 /// Runs Helm.
 pub trait Helm {
-    /// The files of a chart that is not in the tree, by their paths below the chart's directory.
+    /// Downloads a chart that is not in the tree. Returns its files, by their paths relative to the
+    /// chart's directory.
     ///
     /// # Errors
-    /// A sentence.
+    /// Fails if the chart cannot be downloaded. The message is one sentence.
     fn pull(&self, pull: &Pull) -> Result<Vec<(String, Vec<u8>)>, String>;
 
-    /// What a chart says with values: the text that `helm template` prints.
+    /// Returns the output of `helm template`.
     ///
     /// # Errors
-    /// A sentence.
+    /// Fails if the chart cannot be rendered. The message is one sentence.
     fn template(&self, template: &Template) -> Result<String, String>;
 }
 
-/// A chart on another machine.
+/// A chart to download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pull {
-    /// A chart repository, or a registry with `oci://`.
+    /// The URL of a chart repository, or of a registry with `oci://`.
     pub repo: String,
-    /// The chart.
+    /// The name of the chart.
     pub name: String,
-    /// Its version; empty: the newest.
+    /// The version; empty for the newest.
     pub version: String,
-    /// Whether development versions count.
+    /// True if prereleases are allowed (`--devel`).
     pub devel: bool,
 }
 
-/// A chart with values.
+/// A chart to render.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     /// The chart's name.
     pub name: String,
-    /// Its files, by their paths below the chart's directory.
+    /// Its files, by their paths relative to the chart's directory.
     pub chart: Vec<(String, Vec<u8>)>,
-    /// The name of the release; none lets Helm make one.
+    /// The name of the release; with `None` Helm generates one.
     pub release: Option<String>,
-    /// Files of values; later ones win.
+    /// The contents of the values files; later ones win.
     pub values: Vec<Vec<u8>>,
-    /// Further flags of `helm template`, none of which names a file.
+    /// Additional flags of `helm template`. None of them names a file.
     pub flags: Vec<String>,
 }
 
-/// Fetches what is on other machines.
+/// Fetches remote repositories and files.
 pub trait Remote {
-    /// The tree of a repository.
+    /// Fetches the tree of a repository.
     ///
     /// # Errors
-    /// A sentence.
+    /// Fails if the repository cannot be fetched. The message is one sentence.
     fn repository(&self, repository: &Repository) -> Result<Box<dyn Files>, String>;
 
-    /// The content of a file at an address with `https://` or `http://`.
+    /// Downloads the file at an `https://` or `http://` URL.
     ///
     /// # Errors
-    /// A sentence.
+    /// Fails if the file cannot be downloaded. The message is one sentence.
     fn file(&self, address: &str) -> Result<Vec<u8>, String>;
 }

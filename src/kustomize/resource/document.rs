@@ -1,4 +1,4 @@
-//! Files to resources: documents, lists opened, what makes an object checked.
+//! Parses files into resources: splits documents, flattens lists, and checks objects.
 
 use crate::kustomize::BuildError;
 use crate::kustomize::go::json;
@@ -6,20 +6,20 @@ use crate::kustomize::resource::Resource;
 use crate::yaml;
 use crate::yaml::{Limits, Node, Style, Value};
 
-/// Documents of one file.
+/// Maximum number of documents in one file.
 const MAX_DOCUMENTS: usize = 100_000;
 
-/// The annotation of resources that never leave the build.
+/// The annotation of resources that are used in the build only and left out of its output.
 const LOCAL: &str = "config.kubernetes.io/local-config";
 
-/// Reads the resources of a file.
+/// Parses the resources of a file. `name` is the file's name in errors.
 pub(crate) fn resources(name: &str, bytes: &[u8]) -> Result<Vec<Resource>, BuildError> {
     let text = std::str::from_utf8(bytes)
         .map_err(|_| BuildError::new("", "it is not UTF-8").inside(name))?;
     of_text(name, text)
 }
 
-/// Reads the resources of a text.
+/// Parses resources. `name` is the source's name in errors.
 pub(crate) fn of_text(name: &str, text: &str) -> Result<Vec<Resource>, BuildError> {
     let bad = |message: String| BuildError::new("", message).inside(name);
     let mut resources = Vec::new();
@@ -34,7 +34,7 @@ pub(crate) fn of_text(name: &str, text: &str) -> Result<Vec<Resource>, BuildErro
     Ok(resources)
 }
 
-/// The objects of a text, as patches hold them.
+/// Parses the objects of a patch, without the checks on resources.
 pub(crate) fn objects(text: &str) -> Result<Vec<Node>, String> {
     let mut resources = Vec::new();
     for node in documents(text).map_err(|error| format!("it is not valid YAML: {error}"))? {
@@ -46,7 +46,8 @@ pub(crate) fn objects(text: &str) -> Result<Vec<Node>, String> {
         .collect())
 }
 
-/// The documents of a text. Each is parsed alone, as kustomize cuts the text at `---` lines first.
+/// Parses the documents of a text. Each is parsed on its own, because kustomize first splits the
+/// text at `---` lines.
 pub(crate) fn documents(text: &str) -> Result<Vec<Node>, yaml::YamlError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut nodes = Vec::new();
@@ -71,8 +72,8 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Node>, yaml::YamlError> {
     Ok(nodes)
 }
 
-/// Cuts a text at the lines that begin with `---`; what follows on such a line stays. Each document comes
-/// with the number of its first line.
+/// Splits a text at separator lines (`---`, alone or followed by a blank). A separator line is part
+/// of the document after it. Returns each document with the number of its first line.
 fn split(text: &str) -> Vec<(u32, String)> {
     let mut documents = vec![(1, String::new())];
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
@@ -92,7 +93,7 @@ fn split(text: &str) -> Vec<(u32, String)> {
     documents
 }
 
-/// Takes an object, or the items of a list, however deep.
+/// Appends an object, or the items of a list object at any depth. Skips empty maps.
 fn open(node: Node, into: &mut Vec<Resource>) -> Result<(), String> {
     let Value::Mapping(_) = &node.value else {
         return Err(format!(
@@ -124,7 +125,7 @@ fn open(node: Node, into: &mut Vec<Resource>) -> Result<(), String> {
     Ok(())
 }
 
-/// Labels and annotations must be maps.
+/// Checks that labels and annotations are maps.
 fn check_texts(resource: &Resource) -> Result<(), String> {
     for map in ["labels", "annotations"] {
         let node = resource
@@ -142,17 +143,17 @@ fn check_texts(resource: &Resource) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether nothing is left of a resource.
+/// Returns true if the resource was deleted, which leaves it null or empty.
 pub(crate) fn is_empty(resource: &Resource) -> bool {
     resource.node.is_null() || resource.node.as_mapping().is_some_and(<[_]>::is_empty)
 }
 
-/// Whether a resource never leaves the build.
+/// Returns true if the resource is left out of the build's output.
 pub(crate) fn is_local(resource: &Resource) -> bool {
     resource.metadata_value("annotations", LOCAL) == Some("true")
 }
 
-/// Annotations are texts, however they were written.
+/// Quotes plain annotation values, so that they stay strings.
 pub(crate) fn quote_annotations(resource: &mut Resource) {
     let metadata = crate::kustomize::tree::walk::get_mut(&mut resource.node, "metadata");
     if let Some(annotations) =
@@ -175,8 +176,9 @@ fn quote_values(map: &mut Node) {
     }
 }
 
-/// Makes texts of all that is in `metadata.labels` or `metadata.annotations`: of a scalar what is
-/// written, null included, of lists and maps the empty text. Where nothing is left the map goes.
+/// Turns all values in `metadata.labels` or `metadata.annotations` into strings: a scalar, even
+/// null, becomes its source text, a list or map the empty string. Removes the map if it is empty or
+/// null.
 pub(crate) fn make_texts(object: &mut Node, map: &str) {
     let Some(metadata) = crate::kustomize::tree::walk::get_mut(object, "metadata") else {
         return;
@@ -196,7 +198,7 @@ pub(crate) fn make_texts(object: &mut Node, map: &str) {
     }
 }
 
-/// No key may stand twice in a map.
+/// Checks that no map has a duplicate key.
 fn check_keys(node: &Node) -> Result<(), String> {
     match &node.value {
         Value::Scalar(..) => Ok(()),

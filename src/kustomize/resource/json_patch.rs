@@ -1,5 +1,6 @@
-//! JSON patches (RFC 6902), with the ways of the library that kustomize uses: `replace` adds what is
-//! missing, `add` without a value adds null, a pointer without a leading slash loses its first part.
+//! JSON patches (RFC 6902), with the deviations of kustomize's library: `replace` adds a missing
+//! key, `add` without a value adds null, and a pointer without a leading slash loses its first
+//! part.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,7 +12,7 @@ use crate::kustomize::tree::walk;
 use crate::yaml;
 use crate::yaml::{Limits, Node, Value as Tree};
 
-/// One operation.
+/// One operation of a JSON patch.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Operation {
     op: String,
@@ -20,20 +21,20 @@ pub(crate) struct Operation {
     from: Option<String>,
     #[serde(default)]
     value: Value,
-    /// The value as it becomes part of an object.
+    /// `value` as a YAML tree with line numbers.
     #[serde(skip)]
     tree: Option<Node>,
 }
 
-/// Whether an object that gets another name is still known by its old one.
+/// Controls whether references still find an object by the name that it had before the patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Names {
     Kept,
-    /// As `patchesJson6902` has it.
+    /// Used for `patchesJson6902`.
     Forgotten,
 }
 
-/// Applies the operations to every resource that is selected.
+/// Applies the operations to every selected resource.
 pub(crate) fn apply(
     resources: &mut [Resource],
     operations: &[Operation],
@@ -64,7 +65,7 @@ pub(crate) fn apply(
     Ok(())
 }
 
-/// The operations of a JSON patch; nothing if the text is none, but an object.
+/// Parses a JSON patch; none if the text is not a list, and so may be a strategic merge patch.
 pub(crate) fn parse(text: &str) -> Result<Option<Vec<Operation>>, String> {
     let written = yaml::parse(text, Limits::default()).ok().flatten();
     let value = if text.trim_start().starts_with('[') {
@@ -98,7 +99,7 @@ pub(crate) fn parse(text: &str) -> Result<Option<Vec<Operation>>, String> {
     Ok(Some(operations))
 }
 
-/// Says where a tree is written that was made of another.
+/// Copies line numbers from the source to a tree with the same content.
 fn place(tree: &mut Node, written: &Node) {
     tree.position = written.position;
     match (&mut tree.value, &written.value) {
@@ -195,7 +196,7 @@ fn get_mut<'a>(document: &'a mut Node, path: &[String]) -> Option<&'a mut Node> 
         })
 }
 
-/// A place in a list; negative numbers count from its end.
+/// Parses a list index; a negative one counts from the end.
 fn index(part: &str, length: usize) -> Option<usize> {
     match part.parse::<i64>().ok()? {
         at if at >= 0 => usize::try_from(at).ok(),
@@ -203,7 +204,8 @@ fn index(part: &str, length: usize) -> Option<usize> {
     }
 }
 
-/// The engine of kustomize notes what it did in annotations while it works, so that map is there.
+/// Creates `metadata.annotations` if it is missing. During a build kustomize keeps internal
+/// annotations there, so patches find the map.
 fn make_annotations(object: &mut Node) {
     if let Some(metadata) =
         walk::get_mut(object, "metadata").filter(|metadata| metadata.as_mapping().is_some())
@@ -215,7 +217,7 @@ fn make_annotations(object: &mut Node) {
     }
 }
 
-/// The container that holds the last part of a path.
+/// Returns the map or list that contains the last part of a path.
 fn container<'a, 'p>(
     document: &'a mut Node,
     path: &'p [String],
@@ -231,7 +233,7 @@ fn bad_index(part: &str) -> String {
     format!("invalid index referenced: {part}")
 }
 
-/// Sets a key of a map.
+/// Sets the value of a key.
 fn set(pairs: &mut Vec<(Node, Node)>, key: &str, value: Node) {
     match pairs
         .iter_mut()
@@ -252,7 +254,7 @@ fn add(document: &mut Node, path: &[String], value: Node) -> Result<(), String> 
         Tree::Mapping(pairs) => set(pairs, last, value),
         Tree::Sequence(items) if last == "-" => items.push(value),
         Tree::Sequence(items) => {
-            // The last place of a longer list is where a negative index points.
+            // A negative index counts from the end of the list after the insertion.
             let at = index(last, items.len() + 1).filter(|at| *at <= items.len());
             items.insert(at.ok_or_else(|| bad_index(last))?, value);
         }

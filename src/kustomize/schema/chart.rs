@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct HelmGlobals {
     pub chart_home: String,
-    /// Accepted, and without effect: Helm never sees the caller's own configuration.
+    /// Accepted but ignored: Helm never sees the caller's configuration.
     #[serde(rename = "configHome")]
     _config_home: String,
 }
@@ -50,7 +50,7 @@ pub(crate) struct DeprecatedChart {
     pub values_local: Map<String, Value>,
     pub values_merge: String,
     pub release_name: String,
-    // Known to kustomize, and without effect there.
+    // Ignored, as in kustomize.
     #[serde(rename = "chartRepoName")]
     _chart_repo_name: String,
     #[serde(rename = "helmBin")]
@@ -62,7 +62,8 @@ pub(crate) struct DeprecatedChart {
 }
 
 impl DeprecatedChart {
-    /// What several entries say of all charts; the last one wins.
+    /// Returns the global settings of all entries; the last entry that has one wins. None if no
+    /// entry has any.
     pub fn globals(charts: &[Self]) -> Option<HelmGlobals> {
         let last = |text: fn(&Self) -> &String| {
             charts

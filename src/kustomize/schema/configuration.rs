@@ -1,5 +1,5 @@
-//! `configurations`: places in objects beside the built-in ones. What a base configures holds in
-//! whatever is built on it.
+//! `configurations`: field specs in addition to the built-in ones. The configuration of a base also
+//! applies to the kustomizations that use it.
 //!
 //! ```yaml
 //! nameReference:
@@ -14,7 +14,7 @@ use crate::kustomize::schema::field_spec::FieldSpec;
 use crate::kustomize::schema::name_reference::{BackReference, GvkPattern};
 use crate::kustomize::schema::{builtin, settings};
 
-/// The places of one file, or of several together, beside the built-in ones.
+/// The field specs of one or several configuration files, without the built-in ones.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Configuration {
@@ -32,7 +32,7 @@ pub(crate) struct Configuration {
     pub replicas: Vec<FieldSpec>,
 }
 
-/// A kind, and the places that name its objects.
+/// A kind, and the fields that hold names of objects of this kind.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Referred {
@@ -43,7 +43,7 @@ pub(crate) struct Referred {
 }
 
 impl Configuration {
-    /// Reads a file.
+    /// Parses a configuration file; an empty one has no field specs.
     pub fn read(bytes: &[u8]) -> Result<Self, String> {
         match settings::read(bytes)? {
             Some(value) => decode(&value, Unknown::Refused),
@@ -51,10 +51,10 @@ impl Configuration {
         }
     }
 
-    /// Adds another's places.
+    /// Adds the field specs of `other`.
     ///
     /// # Errors
-    /// A place is told with and without `create`.
+    /// Fails if a field spec is given both with and without `create`.
     pub fn merge(&mut self, other: Self) -> Result<(), String> {
         merge(&mut self.name_prefix, other.name_prefix, &builtin::NAMES)?;
         merge(&mut self.name_suffix, other.name_suffix, &builtin::NAMES)?;
@@ -92,7 +92,7 @@ impl Configuration {
         Ok(())
     }
 
-    /// References beside the built-in ones.
+    /// Returns the name references in addition to the built-in ones.
     pub fn references(&self) -> Vec<BackReference> {
         let references = self.name_reference.iter().map(|referred| BackReference {
             target: GvkPattern {
@@ -106,7 +106,8 @@ impl Configuration {
     }
 }
 
-/// A place can be there once, and must be told alike each time.
+/// Adds the field specs that neither `known` nor `builtin` covers. Fails if a covered one differs
+/// in `create`.
 fn merge(
     known: &mut Vec<FieldSpec>,
     more: Vec<FieldSpec>,
@@ -131,7 +132,7 @@ fn merge(
     Ok(())
 }
 
-/// One list of places after another; what the first covers is not told again.
+/// Concatenates two lists of field specs, without those in `then` that `first` covers.
 pub(crate) fn united(first: &[FieldSpec], then: &[FieldSpec]) -> Result<Vec<FieldSpec>, String> {
     let mut places = first.to_vec();
     merge(&mut places, then.to_vec(), &[])?;

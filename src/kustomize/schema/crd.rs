@@ -1,8 +1,12 @@
-//! `crds`: definitions of custom kinds, which tell what their fields hold.
+//! `crds`: OpenAPI definitions of custom kinds, whose extensions mark fields for transformers and
+//! references.
 //!
-//! A field with `x-kubernetes-object-ref-kind` holds the name of an object, one with
-//! `x-kubernetes-annotation` annotations, one with `x-kubernetes-label-selector` labels, one with
-//! `x-kubernetes-identity` a name of its own.
+//! | extension | the field holds |
+//! |---|---|
+//! | `x-kubernetes-object-ref-kind` | the name of another object |
+//! | `x-kubernetes-annotation` | annotations |
+//! | `x-kubernetes-label-selector` | labels |
+//! | `x-kubernetes-identity` | a name of the object itself |
 
 use serde_json::{Map, Value};
 
@@ -10,10 +14,10 @@ use crate::kustomize::schema::configuration::{Configuration, Referred};
 use crate::kustomize::schema::field_spec::FieldSpec;
 use crate::kustomize::schema::settings;
 
-/// Definitions inside definitions.
+/// Maximum nesting depth of definitions.
 const DEEPEST: usize = 64;
 
-/// The places that a file of definitions tells of.
+/// Returns the field specs in a file of definitions.
 pub(crate) fn read(bytes: &[u8]) -> Result<Configuration, String> {
     let value = settings::read(bytes)?.ok_or("it is empty")?;
     let Value::Object(definitions) = value else {

@@ -8,26 +8,26 @@ use super::id::Id;
 use crate::kustomize::tree::walk::{self, Change};
 use crate::yaml::Node;
 
-/// A place in resources of a kind; empty parts of the kind match anything.
+/// A path to fields in resources of a kind. Empty `group`, `version` and `kind` match anything.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct FieldSpec {
     pub group: Cow<'static, str>,
     pub version: Cow<'static, str>,
     pub kind: Cow<'static, str>,
-    /// Parts joined by `/`, which is written `\/` inside a part. Lists are entered by themselves; a part
-    /// that ends with `[]` is a list and is never made.
+    /// Parts separated by `/`; a slash inside a part is written `\/`. Lists are traversed
+    /// implicitly. A part that ends with `[]` is a list and is never created.
     pub path: Cow<'static, str>,
-    /// Whether missing maps are made.
+    /// If true, missing maps are created.
     pub create: bool,
 }
 
-/// A place in every kind.
+/// Returns a field spec for all kinds.
 pub(crate) const fn anywhere(path: &'static str, create: bool) -> FieldSpec {
     at_version("", "", "", path, create)
 }
 
-/// A place in one kind.
+/// Returns a field spec for all versions of a kind; an empty `group` matches any group.
 pub(crate) const fn at(
     group: &'static str,
     kind: &'static str,
@@ -37,7 +37,7 @@ pub(crate) const fn at(
     at_version(group, "", kind, path, create)
 }
 
-/// A place in one version of a kind.
+/// Returns a field spec for one version of a kind.
 pub(crate) const fn at_version(
     group: &'static str,
     version: &'static str,
@@ -55,7 +55,7 @@ pub(crate) const fn at_version(
 }
 
 impl FieldSpec {
-    /// Whether it applies to a resource.
+    /// Returns true if the field spec applies to the resource.
     pub fn selects(&self, id: &Id) -> bool {
         let fits = |wanted: &str, got: &str| wanted.is_empty() || wanted == got;
         fits(&self.kind, &id.kind)
@@ -63,8 +63,8 @@ impl FieldSpec {
             && fits(&self.version, &id.version)
     }
 
-    /// Whether another place says nothing new beside this one. An empty part of the other's kind is
-    /// like any.
+    /// Returns true if `other` adds nothing to this field spec: the paths are equal, and group,
+    /// version and kind of `other` are each equal or empty.
     pub fn covers(&self, other: &Self) -> bool {
         let fits = |known: &str, new: &str| new.is_empty() || new == known;
         self.path == other.path
@@ -73,18 +73,18 @@ impl FieldSpec {
             && fits(&self.version, &other.version)
     }
 
-    /// Calls `change` on every node at the place, and makes it where that is allowed.
+    /// Calls `change` on every matching node. Creates the node if `create` is set.
     ///
     /// # Errors
-    /// A scalar stands where the path goes on, or `change` failed.
+    /// Fails if the path continues below a scalar or has an empty part, or if `change` fails.
     pub fn visit(&self, root: &mut Node, change: &mut Change<'_>) -> Result<(), String> {
         walk::visit(root, &self.path, self.create, change)
     }
 
-    /// Calls `change` on every node at the place that is there.
+    /// Calls `change` on every matching node that exists, whatever `create` says.
     ///
     /// # Errors
-    /// As for [`Self::visit`].
+    /// Fails as [`Self::visit`] does.
     pub fn visit_present(&self, root: &mut Node, change: &mut Change<'_>) -> Result<(), String> {
         walk::visit(root, &self.path, false, change)
     }

@@ -4,8 +4,8 @@ use serde_json::Value as Json;
 
 use crate::yaml::{self, Limits, Node};
 
-/// The first document of a file that configures something; nothing if the file is empty. Booleans and
-/// numbers are as YAML 1.1 has them: kustomize reads such files by another library than resources.
+/// Parses the first document of a config file; none if the file is empty. Booleans and numbers
+/// follow YAML 1.1, because kustomize reads these files with another library than resources.
 pub(crate) fn read(bytes: &[u8]) -> Result<Option<Json>, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
     let node = yaml::parse(text, Limits::default())
@@ -14,7 +14,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Option<Json>, String> {
         .transpose()
 }
 
-/// What a file that configures something holds, with the places of it; nothing if it is not valid.
+/// Parses a config file into a tree with line numbers; none if it is empty or invalid.
 pub(crate) fn tree(bytes: &[u8]) -> Option<Node> {
     yaml::parse(std::str::from_utf8(bytes).ok()?, Limits::default()).ok()?
 }

@@ -1,5 +1,5 @@
-//! Name suffix hashes: ten letters of a digest over an object's data, so that whatever uses a
-//! ConfigMap or Secret by name is rolled out anew when its content changes.
+//! Name suffix hashes: ten characters of a digest of an object's data are appended to its name, so
+//! that workloads that use a ConfigMap or Secret are rolled out again when its content changes.
 //!
 //! ```yaml
 //! # the kustomization
@@ -16,7 +16,8 @@ use crate::kustomize::resource;
 use crate::kustomize::resource::Resource;
 use crate::kustomize::transform::Transform;
 
-/// Gives every resource that wants it its final name. It runs last of all, and as a plugin.
+/// Appends the hash to the names of all resources that need one. Runs at the end of the build, and
+/// as a plugin.
 pub(crate) struct Hash;
 
 impl Transform for Hash {
@@ -31,8 +32,8 @@ impl Transform for Hash {
     }
 }
 
-/// The digest covers kind, type and data. The name is always empty in it, a peculiarity that all
-/// names in the world depend on.
+/// Returns the hash of a ConfigMap or Secret over its kind, type and data, and of any other object
+/// over all of it. kustomize always hashes an empty name; all existing hashes depend on that.
 fn of(resource: &Resource) -> Result<String, String> {
     let resource::Id { kind, .. } = resource.id();
     let members: &[&str] = match kind.as_str() {
@@ -59,7 +60,7 @@ fn of(resource: &Resource) -> Result<String, String> {
     Ok(encode(&canonical(&Value::Object(covered))))
 }
 
-/// Ten digits, without those that could make a word.
+/// Returns ten digits of the digest, with replacements for those that could form words.
 fn encode(text: &str) -> String {
     let digits = hex::encode(Sha256::digest(text.as_bytes()));
     let letter = |digit| match digit {
@@ -73,7 +74,7 @@ fn encode(text: &str) -> String {
     digits.chars().take(10).map(letter).collect()
 }
 
-/// JSON as Go writes it: sorted keys, no white space, and what HTML could misread escaped.
+/// Returns JSON as Go writes it: keys sorted, no whitespace, HTML characters escaped.
 fn canonical(value: &Value) -> String {
     let mut text = String::new();
     write(value, &mut text);

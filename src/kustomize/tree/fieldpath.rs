@@ -1,12 +1,12 @@
-//! Paths to fields as replacements write them: `spec.containers.[name=web].image`.
+//! Field paths as in `replacements`: `spec.containers.[name=web].image`.
 //!
-//! Parts are joined by dots; a dot inside a part is written `\.` or the part stands in brackets.
-//! `[key=value]` is the items of a list whose key matches, `*` every item, a number one of them.
+//! Parts are separated by dots. A part that contains a dot is in brackets, or the dot is written
+//! `\.`. `[key=value]` selects list items whose key matches, `*` all items, and a number one item.
 
 use crate::kustomize::go::{json, pattern};
 use crate::yaml::{Node, Value};
 
-/// The parts of a path.
+/// Splits a path into its parts.
 pub(crate) fn split(path: &str) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     let mut open: Option<String> = None;
@@ -28,7 +28,7 @@ pub(crate) fn split(path: &str) -> Vec<String> {
     parts
 }
 
-/// Cuts at the dots that are not escaped. A dot at the beginning cuts nothing.
+/// Splits at dots that are not escaped. A leading dot is ignored.
 fn unescaped(path: &str) -> Vec<String> {
     let mut pieces = path.split('.').peekable();
     if path.starts_with('.') {
@@ -48,7 +48,7 @@ fn unescaped(path: &str) -> Vec<String> {
     parts
 }
 
-/// A part that was cut inside its brackets: a condition, or a key with dots.
+/// Returns a part that was in brackets: a condition keeps them, a key with dots loses them.
 fn bracketed(text: String) -> String {
     if text.contains('=') {
         text
@@ -88,7 +88,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// The node at a path, if it is there.
+/// Returns the first node at a path; none if there is none.
 pub(crate) fn lookup<'a>(node: &'a Node, path: &[String]) -> Result<Option<&'a Node>, String> {
     let Some((part, rest)) = path.split_first() else {
         return Ok(Some(node));
@@ -106,7 +106,8 @@ pub(crate) fn lookup<'a>(node: &'a Node, path: &[String]) -> Result<Option<&'a N
     next.map_or(Ok(None), |next| lookup(next, rest))
 }
 
-/// Calls `change` on every node at a path and counts them. `create` is what is put where nothing is.
+/// Calls `change` on every node at a path, and returns their number. With `create`, missing nodes
+/// are created first; the new leaf is an empty node of the same kind as `create`.
 pub(crate) fn visit(
     node: &mut Node,
     path: &[String],
@@ -206,7 +207,7 @@ fn visit_field(
     }
 }
 
-/// An empty node for what the rest of a path leads into.
+/// Returns an empty node for the rest of a path; at its end, of the same kind as `leaf`.
 fn made(rest: &[String], leaf: &Node) -> Node {
     let empty_list = || Node::new(Value::Sequence(Vec::new()));
     match rest.first().map(|part| Part::read(part)) {

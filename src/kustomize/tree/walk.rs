@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::yaml::{Node, Value};
 
-/// What is done to a node that was found.
+/// Callback that changes a node.
 pub(crate) type Change<'a> = dyn FnMut(&mut Node) -> Result<(), String> + 'a;
 
 fn considering(path: &str, message: &str) -> String {
@@ -61,7 +61,7 @@ fn walk(
     }
 }
 
-/// The first part of a path, and the others.
+/// Splits a path into its first part, unescaped, and the rest.
 fn first(path: &str) -> (Cow<'_, str>, Option<&str>) {
     let mut part = Cow::Borrowed("");
     let mut rest = path;
@@ -85,10 +85,10 @@ fn first(path: &str) -> (Cow<'_, str>, Option<&str>) {
     }
 }
 
-/// Sets a scalar.
+/// Replaces a scalar. An empty map is accepted too, because [`entry`] creates missing nodes as one.
 ///
 /// # Errors
-/// It is a list or a map.
+/// Fails if the node is a list or a map with entries.
 pub(crate) fn set_scalar(node: &mut Node, new: Node) -> Result<(), String> {
     let is_empty_map = node.as_mapping().is_some_and(<[_]>::is_empty);
     if matches!(node.value, Value::Scalar(..)) || is_empty_map {
@@ -101,7 +101,7 @@ pub(crate) fn set_scalar(node: &mut Node, new: Node) -> Result<(), String> {
     ))
 }
 
-/// The value under a key; none if it is not there.
+/// Returns the value of a key; none if it is missing. Of duplicate keys the last one counts.
 pub(crate) fn get_mut<'a>(node: &'a mut Node, key: &str) -> Option<&'a mut Node> {
     match &mut node.value {
         Value::Mapping(pairs) => pairs
@@ -113,7 +113,8 @@ pub(crate) fn get_mut<'a>(node: &'a mut Node, key: &str) -> Option<&'a mut Node>
     }
 }
 
-/// The value under a key, made as an empty map if it is not there. What is no map becomes one.
+/// Returns the value of a key. Inserts an empty map if it is missing. A node that is not a map
+/// becomes one.
 pub(crate) fn entry<'a>(node: &'a mut Node, key: &str) -> &'a mut Node {
     if node.as_mapping().is_none() {
         node.value = Value::Mapping(Vec::new());
@@ -136,7 +137,7 @@ pub(crate) fn entry<'a>(node: &'a mut Node, key: &str) -> &'a mut Node {
     }
 }
 
-/// Sets a key.
+/// Sets the value of a key. A node that is not a map becomes one.
 pub(crate) fn set(node: &mut Node, key: &str, value: Node) {
     *entry(node, key) = value;
 }
