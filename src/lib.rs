@@ -7,32 +7,39 @@
 //! server-side apply.
 //!
 //! ```text
-//! control plane ─ job ─▶ worker ─▶ handler ─▶ kustomize ─▶ manifest ─▶ registry          (build)
-//!                         ▲  │      handler ◀─ registry ◀─ plan ; ─▶ cluster             (deploy)
+//! control plane ─ job ─▶ worker ─▶ handler ─▶ build ─▶ kustomize, manifest, registry     (build)
+//!                         ▲  │      handler ─▶ registry, deployment ─▶ cluster            (deploy)
 //!                         │  ▼
 //!                      journal (every step, every outgoing report) ─▶ control plane
 //! ```
 //!
 //! # Modules
 //!
-//! A module imports only from modules of a lower layer.
+//! A module imports only from modules of a lower layer, which `tests/it/architecture.rs` checks.
+//! Submodules of `cluster` and `kustomize` have layers of their own.
 //!
 //! | layer | module | contents |
 //! |---|---|---|
-//! | 7 | [`cli`] | arguments, subcommands, exit codes |
-//! | 6 | [`dev`] | a local control plane for trials and tests; the demo |
-//! | 5 | [`agent`], [`config`], [`telemetry`] | builds every client once and owns every task: admin server, heartbeat, settings, signals, drain |
-//! | 4 | [`handlers`] | one file per job kind, and the list of them |
-//! | 3 | [`worker`] | poll, claim, lifecycle, cancel, recover, report; the `Handler` trait |
-//! | 3 | [`kustomize`] | file tree in, objects out; pure |
-//! | 3 | [`cluster`] | connect, discovery, live state, readiness, changesets, plan, apply, wait and diagnose, prune, teardown; the inventory |
-//! | 2 | [`control`] | the control plane's API: wire types, response table, client, log shipping |
-//! | 2 | [`journal`] | crash-safe record of executions, and the outbox of reports |
-//! | 2 | [`registry`] | references, digests, credentials, artifact format, push, pull, copy, OCI layouts on disk |
-//! | 2 | [`manifest`] | Kubernetes objects: read, identity, order, write |
-//! | 1 | [`plan`] | the control plane's documents: plans, cluster info, contents, changesets |
-//! | 0 | [`yaml`] | node tree, parser, resolver, emitter |
-//! | 0 | [`job`], [`workspace`], [`base`] | ids, kinds, the state machine; job directories, git, archives, child processes; backoff, clock, secret, stop |
+//! | 12 | [`cli`] | arguments, subcommands, exit codes |
+//! | 11 | [`dev`] | a local control plane for trials and tests; the demo |
+//! | 10 | [`agent`] | the daemon: admin server, heartbeat, settings, signals, drain |
+//! | 9 | [`handlers`] | one file per job kind, and the list of them |
+//! | 9 | [`telemetry`] | the process log |
+//! | 8 | [`config`] | settings from file, environment and flags, each with its origin |
+//! | 7 | [`deployment`] | the use cases of a deployment: plan, apply an approved plan, tear down, roll back |
+//! | 7 | [`build`] | from a source to objects; what a build may use of other machines |
+//! | 6 | [`clients`] | makes the clients of git, Helm, registries and clusters |
+//! | 5 | [`worker`] | poll, claim, lifecycle, cancel, recover, report; the `Handler` trait |
+//! | 5 | [`kustomize`] | file tree in, objects out; pure |
+//! | 5 | [`cluster`] | client, fields, health, rollout |
+//! | 4 | [`control`] | the control plane's API: wire types, response table, client, log shipping |
+//! | 4 | [`journal`] | crash-safe record of executions, and the outbox of reports |
+//! | 4 | [`registry`] | references, digests, credentials, artifact format, push, pull, copy, OCI layouts on disk |
+//! | 3 | [`manifest`] | Kubernetes objects: read, identity, managed fields, order, write |
+//! | 2 | [`plan`] | the control plane's documents: plans, cluster info, contents, changesets |
+//! | 1 | [`yaml`] | node tree, parser, resolver, emitter |
+//! | 1 | [`job`], [`workspace`] | ids, kinds, the state machine; job directories, git, archives, child processes |
+//! | 0 | [`base`] | backoff, clock, secret, stop, guard |
 //!
 //! `yaml`, `manifest`, `kustomize`, `plan` and `job` are pure: values in, values and errors out.
 //! There is no global state. The clock is a parameter ([`base::clock`]). All output passes one
