@@ -32,14 +32,14 @@ use std::collections::HashMap;
 
 pub use error::BuildError;
 pub use explain::Explanation;
-pub use load::files::{Files, Kind};
-pub use load::host::{Alone, Helm, Host, Remote};
+pub use load::files::{FileType, Files};
+pub use load::host::{Helm, Host, NoHost, Remote};
 pub use print::print;
 use serde_json::{Map, Value};
 
 /// Options of a build.
 #[derive(Debug, Clone, Default)]
-pub struct Options {
+pub struct BuildOptions {
     /// Allows files outside the directory of the kustomization that names them. Files outside of
     /// [`Files`] are never read.
     pub unrestricted: bool,
@@ -78,7 +78,7 @@ impl Default for Budget {
 pub fn build(
     files: &dyn Files,
     root: &str,
-    options: &Options,
+    options: &BuildOptions,
     host: &dyn Host,
 ) -> Result<Vec<Map<String, Value>>, BuildError> {
     build::accumulate::build(files, root, options, host)
@@ -92,7 +92,7 @@ pub fn build(
 pub fn explain(
     files: &dyn Files,
     root: &str,
-    options: &Options,
+    options: &BuildOptions,
     host: &dyn Host,
 ) -> Result<Explanation, BuildError> {
     let mut trace = explain::Trace::default();

@@ -42,8 +42,8 @@ pub fn objects(content: Content) -> Result<Vec<Object>, ArtifactError> {
         let built = kustomize::build(
             &files,
             "",
-            &kustomize::Options::default(),
-            &kustomize::Alone,
+            &kustomize::BuildOptions::default(),
+            &kustomize::NoHost,
         )?;
         return Ok(manifest::collect(built)?.objects);
     }

@@ -160,7 +160,7 @@ struct FetchedTree {
 }
 
 impl Files for FetchedTree {
-    fn kind(&self, path: &str) -> Option<crate::kustomize::Kind> {
+    fn kind(&self, path: &str) -> Option<crate::kustomize::FileType> {
         self.tree.kind(path)
     }
 

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::kustomize::load::host::Host;
-use crate::kustomize::{self, BuildError, Files, Options};
+use crate::kustomize::{self, BuildError, BuildOptions, Files};
 use crate::manifest::{self, Manifest, ReadError};
 
 /// An overlay in a source tree, with the component's own patches.
@@ -52,9 +52,9 @@ impl OverlaySource {
             let hint = self.hint(tree);
             return Err(OverlayError::NoDirectory { path: root, hint });
         }
-        let options = Options {
+        let options = BuildOptions {
             unrestricted: self.unrestricted,
-            ..Options::default()
+            ..BuildOptions::default()
         };
         let patches = self.patches.iter();
         let patches = patches.map(|patch| join(&[&self.base, patch]));

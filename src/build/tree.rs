@@ -1,6 +1,6 @@
 //! Gives the kustomize engine access to a source tree through a jail.
 
-use crate::kustomize::{Files, Kind};
+use crate::kustomize::{FileType, Files};
 use crate::workspace::jail;
 use crate::workspace::jail::Jail;
 
@@ -11,10 +11,10 @@ const MAX_FILE_BYTES: u64 = 64 << 20;
 pub struct Tree(pub Jail);
 
 impl Files for Tree {
-    fn kind(&self, path: &str) -> Option<Kind> {
+    fn kind(&self, path: &str) -> Option<FileType> {
         match self.0.kind(path).ok()? {
-            jail::FileKind::File => Some(Kind::File),
-            jail::FileKind::Directory => Some(Kind::Directory),
+            jail::FileKind::File => Some(FileType::File),
+            jail::FileKind::Directory => Some(FileType::Directory),
         }
     }
 

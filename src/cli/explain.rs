@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::overlay::{self, Overlay};
 use super::{Code, print_result};
 use crate::base::nearest::nearest;
-use crate::kustomize::explain::{self, Change, Explained, Field, Origin};
+use crate::kustomize::explain::{self, Change, ExplainedObject, FieldHistory, ValueOrigin};
 use crate::kustomize::{self, Explanation};
 
 /// Maximum length of a value in text output, in characters.
@@ -94,9 +94,9 @@ fn choose_object(explanation: &mut Explanation, wanted: &str) -> Result<(), Stri
 }
 
 fn choose_field(explanation: &mut Explanation, wanted: &str) -> Result<(), String> {
-    let path = explain::way(wanted);
+    let path = explain::parse_path(wanted);
     for object in &mut explanation.objects {
-        object.fields.retain(|field| field.is_below(&path));
+        object.fields.retain(|field| field.is_at_or_below(&path));
     }
     explanation
         .objects
@@ -121,7 +121,7 @@ fn lines(explanation: &Explanation) -> String {
                 widest(|[value, ..]| value.chars().count()),
                 widest(|[_, place, _]| place.chars().count()),
             );
-            text.push_str(&format!("  {}\n", explain::written(&field.path)));
+            text.push_str(&format!("  {}\n", explain::format_path(&field.path)));
             for [value, place, asked] in &rows {
                 let line = format!("    {value:first$}  {place:second$}  {asked}");
                 text.push_str(line.trim_end());
@@ -132,8 +132,8 @@ fn lines(explanation: &Explanation) -> String {
     text
 }
 
-fn title(object: &Explained) -> String {
-    let Explained {
+fn title(object: &ExplainedObject) -> String {
+    let ExplainedObject {
         api_version,
         kind,
         name,
@@ -158,7 +158,7 @@ fn row(change: &Change) -> [String; 3] {
         .value
         .as_ref()
         .map_or_else(|| "(removed)".to_owned(), format_value);
-    let Origin {
+    let ValueOrigin {
         kustomization,
         field,
         file,
@@ -173,7 +173,7 @@ fn row(change: &Change) -> [String; 3] {
 }
 
 /// Returns the file and line of a value, or the operation (`name hash`) if no file contains it.
-fn place(origin: &Origin) -> String {
+fn place(origin: &ValueOrigin) -> String {
     if origin.file.is_empty() {
         origin.field.clone()
     } else {
@@ -199,27 +199,27 @@ fn document(explanation: &Explanation) -> String {
     format!("{:#}\n", json!({ "schema_version": 1, "objects": objects }))
 }
 
-fn object_document(object: &Explained) -> Value {
+fn object_document(object: &ExplainedObject) -> Value {
     json!({
         "api_version": object.api_version,
         "kind": object.kind,
         "name": object.name,
         "namespace": object.namespace,
-        "earlier_names": object.earlier_names,
+        "earlier_names": object.previous_names,
         "removed": object.removed.as_ref().map(origin_document),
         "fields": object.fields.iter().map(field_document).collect::<Vec<_>>(),
     })
 }
 
-fn field_document(field: &Field) -> Value {
+fn field_document(field: &FieldHistory) -> Value {
     let changes = field.changes.iter().map(|Change { value, origin }| {
         json!({ "value": value, "removed": value.is_none(), "origin": origin_document(origin) })
     });
-    json!({ "path": explain::written(&field.path), "changes": changes.collect::<Vec<_>>() })
+    json!({ "path": explain::format_path(&field.path), "changes": changes.collect::<Vec<_>>() })
 }
 
-fn origin_document(origin: &Origin) -> Value {
-    let Origin {
+fn origin_document(origin: &ValueOrigin) -> Value {
+    let ValueOrigin {
         kustomization,
         field,
         file,

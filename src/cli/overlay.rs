@@ -15,7 +15,7 @@ use crate::base::stop::Stop;
 use crate::build::{BuildHost, RemoteAccess, Tree};
 use crate::clients::http;
 use crate::clients::http::{Authorities, Proxy};
-use crate::kustomize::Options;
+use crate::kustomize::BuildOptions;
 use crate::registry::remote::RegistryClients;
 use crate::workspace::child::Supervisor;
 use crate::workspace::git::Policy;
@@ -83,7 +83,7 @@ pub fn with_arguments(command: Command) -> Command {
 pub struct Overlay {
     location: OverlayLocation,
     pub tree: Tree,
-    pub options: Options,
+    pub options: BuildOptions,
     pub host: BuildHost,
     _scratch: TempDir,
 }
@@ -104,10 +104,10 @@ impl Overlay {
             Path::new(text("PATH")),
             matches.get_one::<String>("source-root").map(Path::new),
         )?;
-        let options = Options {
+        let options = BuildOptions {
             unrestricted: text("load-restrictor") == "none",
             environment: environment.clone(),
-            ..Options::default()
+            ..BuildOptions::default()
         };
         let helm = matches
             .get_flag("enable-helm")
@@ -131,7 +131,7 @@ impl Overlay {
     pub fn files_only(directory: &str) -> Result<Self, String> {
         Self::from_parts(
             OverlayLocation::find(Path::new(directory), None)?,
-            Options::default(),
+            BuildOptions::default(),
             None,
             None,
         )
@@ -139,7 +139,7 @@ impl Overlay {
 
     fn from_parts(
         location: OverlayLocation,
-        options: Options,
+        options: BuildOptions,
         helm: Option<Helm>,
         remote: Option<RemoteAccess>,
     ) -> Result<Self, String> {

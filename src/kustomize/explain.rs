@@ -14,12 +14,12 @@ pub(crate) use trace::Trace;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
     /// The objects in build order, then those that were removed.
-    pub objects: Vec<Explained>,
+    pub objects: Vec<ExplainedObject>,
 }
 
 /// An object, and the history of its fields.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Explained {
+pub struct ExplainedObject {
     /// Such as `apps/v1`.
     pub api_version: String,
     /// Such as `Deployment`.
@@ -29,25 +29,25 @@ pub struct Explained {
     /// The final namespace; empty if the object has none.
     pub namespace: String,
     /// Names before the final one, oldest first.
-    pub earlier_names: Vec<String>,
+    pub previous_names: Vec<String>,
     /// The step that removed the object, if it was removed.
-    pub removed: Option<Origin>,
+    pub removed: Option<ValueOrigin>,
     /// Every scalar and every empty list or map that the object has or had.
-    pub fields: Vec<Field>,
+    pub fields: Vec<FieldHistory>,
 }
 
 /// The changes of a field.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Field {
+pub struct FieldHistory {
     /// From the root of the object.
-    pub path: Vec<Part>,
+    pub path: Vec<PathPart>,
     /// Not empty; oldest first.
     pub changes: Vec<Change>,
 }
 
 /// A part of a field path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum PathPart {
     /// A key of a map.
     Key(String),
     /// The index of a list item, and its `name` if that is unique in the list.
@@ -60,12 +60,12 @@ pub struct Change {
     /// The new value; `None` if the field was removed.
     pub value: Option<Value>,
     /// The step that wrote it.
-    pub origin: Origin,
+    pub origin: ValueOrigin,
 }
 
 /// The step that wrote a value, and the location of the value in the source.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Origin {
+pub struct ValueOrigin {
     /// The kustomization file that configures the step; empty for the final steps, which nothing
     /// configures.
     pub kustomization: String,
@@ -79,7 +79,7 @@ pub struct Origin {
     pub line: Option<u32>,
 }
 
-impl std::fmt::Display for Origin {
+impl std::fmt::Display for ValueOrigin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.file)?;
         self.line.map_or(Ok(()), |line| write!(f, ":{line}"))
@@ -87,40 +87,45 @@ impl std::fmt::Display for Origin {
 }
 
 /// Formats a path in kustomize's syntax (`spec.containers.[name=web].image`).
-pub fn written(path: &[Part]) -> String {
+pub fn format_path(path: &[PathPart]) -> String {
     let parts = path.iter().map(|part| match part {
-        Part::Key(key) => key.replace('.', "\\."),
-        Part::Item(_, Some(name)) => format!("[name={name}]"),
-        Part::Item(at, None) => at.to_string(),
+        PathPart::Key(key) => key.replace('.', "\\."),
+        PathPart::Item(_, Some(name)) => format!("[name={name}]"),
+        PathPart::Item(at, None) => at.to_string(),
     });
     parts.collect::<Vec<_>>().join(".")
 }
 
 /// Splits a path in kustomize's syntax into its parts. The dot before a bracket may be omitted.
-pub fn way(text: &str) -> Vec<String> {
+pub fn parse_path(text: &str) -> Vec<String> {
     crate::kustomize::tree::fieldpath::split(&text.replace("[", ".[").replace("..[", ".["))
 }
 
-impl Field {
-    /// Returns true if the field is at or below a path that [`way`] returned. The path may
+impl FieldHistory {
+    /// Returns true if the field is at or below a path that [`parse_path`] returned. The path may
     /// select list items by `[name=…]`, by index, or with `*`.
-    pub fn is_below(&self, way: &[String]) -> bool {
-        way.len() <= self.path.len()
-            && way.iter().zip(&self.path).all(|(wanted, part)| match part {
-                Part::Key(key) => wanted == key,
-                Part::Item(at, name) => {
-                    let is_named = name
-                        .as_ref()
-                        .is_some_and(|name| *wanted == format!("[name={name}]"));
-                    is_named || wanted == "*" || wanted.trim_matches(['[', ']']).parse() == Ok(*at)
-                }
-            })
+    pub fn is_at_or_below(&self, path: &[String]) -> bool {
+        path.len() <= self.path.len()
+            && path
+                .iter()
+                .zip(&self.path)
+                .all(|(wanted, part)| match part {
+                    PathPart::Key(key) => wanted == key,
+                    PathPart::Item(at, name) => {
+                        let is_named = name
+                            .as_ref()
+                            .is_some_and(|name| *wanted == format!("[name={name}]"));
+                        is_named
+                            || wanted == "*"
+                            || wanted.trim_matches(['[', ']']).parse() == Ok(*at)
+                    }
+                })
     }
 }
 
 impl Explanation {
     /// Returns all origins, so that callers can rewrite their file names.
-    pub fn origins_mut(&mut self) -> impl Iterator<Item = &mut Origin> {
+    pub fn origins_mut(&mut self) -> impl Iterator<Item = &mut ValueOrigin> {
         self.objects.iter_mut().flat_map(|object| {
             let changes = object
                 .fields
@@ -134,9 +139,9 @@ impl Explanation {
     }
 }
 
-impl Explained {
+impl ExplainedObject {
     /// Returns true if the object has or had the name.
     pub fn is_named(&self, name: &str) -> bool {
-        self.name == name || self.earlier_names.iter().any(|earlier| earlier == name)
+        self.name == name || self.previous_names.iter().any(|previous| previous == name)
     }
 }

@@ -168,5 +168,5 @@ struct WithMetadata {
 }
 
 fn read<T: DeserializeOwned>(config: &Value, setup: &Setup<'_, '_>) -> Result<T, BuildError> {
-    decode(config, Unknown::Ignored).map_err(|message| setup.failure(message))
+    decode(config, Unknown::Ignore).map_err(|message| setup.failure(message))
 }

@@ -246,5 +246,5 @@ pub(crate) fn from_config(
 }
 
 fn read<T: DeserializeOwned>(config: &Value, setup: &Setup<'_, '_>) -> Result<T, BuildError> {
-    decode(config, Unknown::Ignored).map_err(|message| setup.failure(message))
+    decode(config, Unknown::Ignore).map_err(|message| setup.failure(message))
 }

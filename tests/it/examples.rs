@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use nuon_runner::kustomize::{self, Alone, Options};
+use nuon_runner::kustomize::{self, BuildOptions, NoHost};
 use nuon_runner::yaml::{self, Limits};
 use serde_json::Value;
 
@@ -71,7 +71,7 @@ fn examples_are_built_as_they_say() {
             ("kustomization.yaml".to_owned(), kustomization.into_bytes()),
             ("before.yaml".to_owned(), before.into_bytes()),
         ]);
-        let built = kustomize::build(&files, "", &Options::default(), &Alone);
+        let built = kustomize::build(&files, "", &BuildOptions::default(), &NoHost);
         let built: Vec<Value> = built
             .unwrap_or_else(|why| panic!("{}: {why}", file.display()))
             .into_iter()

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use nuon_runner::kustomize::explain::{Change, Explained, Part};
-use nuon_runner::kustomize::{self, Alone, Options};
+use nuon_runner::kustomize::explain::{Change, ExplainedObject, PathPart};
+use nuon_runner::kustomize::{self, BuildOptions, NoHost};
 use nuon_runner::yaml::{self, Limits};
 use serde_json::{Map, Value, json};
 
@@ -16,7 +16,7 @@ struct Case {
     name: String,
     files: Files,
     root: String,
-    options: Options,
+    options: BuildOptions,
 }
 
 impl Case {
@@ -43,19 +43,19 @@ impl Case {
                 .unwrap()
                 .trim_matches(['.', '/'])
                 .to_owned(),
-            options: Options {
+            options: BuildOptions {
                 unrestricted: meta["load_restrictor"] == "none",
-                ..Options::default()
+                ..BuildOptions::default()
             },
         }
     }
 
     fn build(&self, files: &Files) -> Option<Vec<Map<String, Value>>> {
-        kustomize::build(files, &self.root, &self.options, &Alone).ok()
+        kustomize::build(files, &self.root, &self.options, &NoHost).ok()
     }
 
-    fn explain(&self) -> Vec<Explained> {
-        kustomize::explain(&self.files, &self.root, &self.options, &Alone)
+    fn explain(&self) -> Vec<ExplainedObject> {
+        kustomize::explain(&self.files, &self.root, &self.options, &NoHost)
             .unwrap()
             .objects
     }
@@ -75,7 +75,7 @@ fn id(object: &Map<String, Value>) -> Id {
     ]
 }
 
-fn id_of(object: &Explained) -> Id {
+fn id_of(object: &ExplainedObject) -> Id {
     [
         &object.api_version,
         &object.kind,
@@ -106,10 +106,10 @@ fn leaves(value: &Value, way: &mut Vec<String>, into: &mut BTreeMap<Vec<String>,
     }
 }
 
-fn way(path: &[Part]) -> Vec<String> {
+fn way(path: &[PathPart]) -> Vec<String> {
     let parts = path.iter().map(|part| match part {
-        Part::Key(key) => key.clone(),
-        Part::Item(at, _) => at.to_string(),
+        PathPart::Key(key) => key.clone(),
+        PathPart::Item(at, _) => at.to_string(),
     });
     parts.collect()
 }
@@ -119,7 +119,7 @@ fn the_last_word_on_every_field_is_what_the_build_gives() {
     let mut fields = 0;
     for case in Case::all() {
         let explained = case.explain();
-        let mut left: BTreeMap<Id, &Explained> = BTreeMap::new();
+        let mut left: BTreeMap<Id, &ExplainedObject> = BTreeMap::new();
         for object in explained.iter().filter(|object| object.removed.is_none()) {
             left.insert(id_of(object), object);
         }

@@ -30,7 +30,7 @@ type Asked = Arc<Mutex<Vec<String>>>;
 /// The identity services of all clouds, and before them the API server, which takes their tokens for the admin's.
 struct Clouds {
     address: SocketAddr,
-    asked: Asked,
+    field_ref: Asked,
     /// Whether the API server refuses the next token, as if it had ended.
     refuses: Arc<AtomicBool>,
     told: Told,
@@ -41,7 +41,7 @@ type Told = Arc<Mutex<(u16, String)>>;
 
 #[derive(Clone)]
 struct Shared {
-    asked: Asked,
+    field_ref: Asked,
     refuses: Arc<AtomicBool>,
     told: Told,
     http: reqwest::Client,
@@ -60,19 +60,19 @@ impl Clouds {
             .unwrap();
         let told = Told::default();
         let shared = Shared {
-            asked: Asked::default(),
+            field_ref: Asked::default(),
             refuses: Arc::default(),
             told: told.clone(),
             http,
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (asked, refuses) = (shared.asked.clone(), shared.refuses.clone());
+        let (asked, refuses) = (shared.field_ref.clone(), shared.refuses.clone());
         let router = axum::Router::new().fallback(answer).with_state(shared);
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self {
             address,
-            asked,
+            field_ref: asked,
             refuses,
             told,
         }
@@ -135,7 +135,7 @@ impl Clouds {
     }
 
     fn asked(&self, part: &str) -> Vec<String> {
-        self.asked
+        self.field_ref
             .lock()
             .unwrap()
             .iter()
@@ -160,7 +160,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     };
     let authorization = header("authorization");
     shared
-        .asked
+        .field_ref
         .lock()
         .unwrap()
         .push(format!("{} {uri} [{authorization}] {text}", parts.method));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use nuon_runner::kustomize::{self, Alone, Options};
+use nuon_runner::kustomize::{self, BuildOptions, NoHost};
 use nuon_runner::yaml::{self, Limits};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
@@ -139,7 +139,7 @@ proptest! {
             ("kustomization.yaml".to_owned(), kustomization.to_string().into_bytes()),
             ("pod.yaml".to_owned(), pod.to_string().into_bytes()),
         ]);
-        let build = || kustomize::build(&files, "", &Options::default(), &Alone).map(|objects| kustomize::print(&objects).unwrap());
+        let build = || kustomize::build(&files, "", &BuildOptions::default(), &NoHost).map(|objects| kustomize::print(&objects).unwrap());
         let first = build();
         prop_assert!(first.is_ok(), "{first:?}");
         for _ in 0..3 {

@@ -14,7 +14,7 @@ use crate::yaml::{self, Node};
 pub(crate) fn absorb(resources: &mut Accumulated, made: Generated) -> Result<(), String> {
     let Generated { resource, behavior } = made;
     let id = resource.id();
-    let old = resources.the_one(&id)?;
+    let old = resources.find_unique(&id)?;
     match (old, behavior) {
         (None, Behavior::Create) => resources.add(resource),
         (None, _) => Err(format!("id {id} does not exist; cannot merge or replace")),
@@ -22,7 +22,7 @@ pub(crate) fn absorb(resources: &mut Accumulated, made: Generated) -> Result<(),
             "id {id} exists; behavior must be merge or replace to change what is there"
         )),
         (Some(old), behavior) => {
-            *old = onto(old, resource, behavior);
+            *old = merge_or_replace(old, resource, behavior);
             Ok(())
         }
     }
@@ -31,26 +31,30 @@ pub(crate) fn absorb(resources: &mut Accumulated, made: Generated) -> Result<(),
 /// Returns the existing object with the content of the generated one. Labels and annotations of
 /// both are merged, and with [`Behavior::Merge`] their data too. Name, namespace and id history are
 /// those of the existing object.
-fn onto(old: &Resource, mut new: Resource, behavior: Behavior) -> Resource {
+fn merge_or_replace(old: &Resource, mut new: Resource, behavior: Behavior) -> Resource {
     let mut joined = old.clone();
     for map in ["labels", "annotations"] {
-        let both = united(old.node.get("metadata"), new.node.get("metadata"), map);
+        let both = merged_strings(old.node.get("metadata"), new.node.get("metadata"), map);
         if !both.is_empty() {
-            walk::set(walk::entry(&mut new.node, "metadata"), map, texts(both));
+            walk::set(
+                walk::entry(&mut new.node, "metadata"),
+                map,
+                string_map(both),
+            );
         }
     }
-    let present = old.id();
-    new.set_metadata("name", &present.name);
-    if !present.namespace.is_empty() {
-        new.set_metadata("namespace", &present.namespace);
+    let current_id = old.id();
+    new.set_metadata("name", &current_id.name);
+    if !current_id.namespace.is_empty() {
+        new.set_metadata("namespace", &current_id.namespace);
     }
     if behavior == Behavior::Merge {
         let mut before = old.node.clone();
         fold_string_data(&mut before);
         for map in ["data", "binaryData"] {
-            let both = united(Some(&before), Some(&new.node), map);
+            let both = merged_strings(Some(&before), Some(&new.node), map);
             if !both.is_empty() {
-                walk::set(&mut new.node, map, texts(both));
+                walk::set(&mut new.node, map, string_map(both));
             }
         }
         if let Some(note) = origin::annotation(old) {
@@ -69,7 +73,7 @@ fn fold_string_data(secret: &mut Node) {
     if secret.get("kind").and_then(Node::as_str) != Some("Secret") {
         return;
     }
-    for (key, text) in texts_of(Some(secret), "stringData") {
+    for (key, text) in strings_in(Some(secret), "stringData") {
         walk::set(
             walk::entry(secret, "data"),
             &key,
@@ -78,7 +82,7 @@ fn fold_string_data(secret: &mut Node) {
     }
 }
 
-fn texts_of(holder: Option<&Node>, map: &str) -> IndexMap<String, String> {
+fn strings_in(holder: Option<&Node>, map: &str) -> IndexMap<String, String> {
     let pairs = holder
         .and_then(|holder| holder.get(map))
         .and_then(Node::as_mapping)
@@ -90,13 +94,17 @@ fn texts_of(holder: Option<&Node>, map: &str) -> IndexMap<String, String> {
 }
 
 /// Merges the strings of two maps; those of the second win.
-fn united(first: Option<&Node>, second: Option<&Node>, map: &str) -> IndexMap<String, String> {
-    let mut both = texts_of(first, map);
-    both.extend(texts_of(second, map));
+fn merged_strings(
+    first: Option<&Node>,
+    second: Option<&Node>,
+    map: &str,
+) -> IndexMap<String, String> {
+    let mut both = strings_in(first, map);
+    both.extend(strings_in(second, map));
     both
 }
 
-fn texts(map: IndexMap<String, String>) -> Node {
+fn string_map(map: IndexMap<String, String>) -> Node {
     Node::new(yaml::Value::Mapping(
         map.iter()
             .map(|(key, text)| (json::text(key), json::text(text)))

@@ -10,8 +10,8 @@ use crate::kustomize::build::order::LegacyOrder;
 use crate::kustomize::build::plugin::PluginConfig;
 use crate::kustomize::build::{absorb, order};
 use crate::kustomize::go::json;
-use crate::kustomize::load::files::{Files, Kind};
-use crate::kustomize::load::host::{Alone, Host};
+use crate::kustomize::load::files::{FileType, Files};
+use crate::kustomize::load::host::{Host, NoHost};
 use crate::kustomize::load::loader::{Loader, TreePath, in_field};
 use crate::kustomize::load::path;
 use crate::kustomize::load::remote::Repository;
@@ -26,13 +26,13 @@ use crate::kustomize::schema::{crd, kustomization, settings};
 use crate::kustomize::transform::hash::Hash;
 use crate::kustomize::transform::origin::{Origin, Plugin};
 use crate::kustomize::transform::{Transform as _, origin, reference, variable};
-use crate::kustomize::{BuildError, Options, generate, transform};
+use crate::kustomize::{BuildError, BuildOptions, generate, transform};
 use crate::yaml::Node;
 
 pub(crate) fn build(
     files: &dyn Files,
     root: &str,
-    options: &Options,
+    options: &BuildOptions,
     host: &dyn Host,
 ) -> Result<Vec<Map<String, Value>>, BuildError> {
     let (resources, sort) = Build::new(files, host, options, &mut Unobserved).run(root)?;
@@ -47,7 +47,7 @@ pub(crate) fn build(
 pub(crate) fn observe(
     files: &dyn Files,
     root: &str,
-    options: &Options,
+    options: &BuildOptions,
     host: &dyn Host,
     observer: &mut dyn Observer,
 ) -> Result<Vec<Resource>, BuildError> {
@@ -60,9 +60,9 @@ pub(crate) fn patch(
     objects: Vec<Map<String, Value>>,
     patches: &[String],
 ) -> Result<Vec<Map<String, Value>>, BuildError> {
-    let options = Options::default();
+    let options = BuildOptions::default();
     let mut nobody = Unobserved;
-    let mut build = Build::new(files, &Alone, &options, &mut nobody);
+    let mut build = Build::new(files, &NoHost, &options, &mut nobody);
     let mut resources: Vec<_> = objects
         .into_iter()
         .map(|object| Resource::new(json::from_json(&Value::Object(object))))
@@ -101,7 +101,7 @@ struct Build<'a> {
     source: Loader<'a>,
     /// The kustomizations that are being built, outermost first. Used to detect cycles and limit
     /// the depth.
-    chain: Vec<Rc<Found>>,
+    chain: Vec<Rc<LoadedKustomization>>,
     /// The schema in use: the first that a kustomization names, in the order in which
     /// kustomizations are read; until then the built-in one.
     schema: Rc<Schema>,
@@ -115,7 +115,7 @@ struct Build<'a> {
 }
 
 /// A kustomization and its file.
-struct Found {
+struct LoadedKustomization {
     directory: TreePath,
     /// The path of the file, as errors show it.
     file: String,
@@ -124,7 +124,7 @@ struct Found {
     tree: Option<Node>,
 }
 
-impl Found {
+impl LoadedKustomization {
     /// Returns the location of a field, for the trace.
     fn asking(&self, asked: FieldRef) -> Asking<'_> {
         Asking {
@@ -139,7 +139,7 @@ impl<'a> Build<'a> {
     fn new(
         files: &'a dyn Files,
         host: &'a dyn Host,
-        options: &'a Options,
+        options: &'a BuildOptions,
         observer: &'a mut dyn Observer,
     ) -> Self {
         Self {
@@ -155,12 +155,12 @@ impl<'a> Build<'a> {
 
     /// Builds a tree. Returns its resources, and the order to sort them in, if any.
     fn run(&mut self, root: &str) -> Result<(Vec<Resource>, Option<LegacyOrder>), BuildError> {
-        let whole = |message: String| BuildError::new("", message);
-        let (found, sort, mut all) = self.root(root)?;
-        Hash.apply(&mut all.resources).map_err(whole)?;
+        let without_field = |message: String| BuildError::new("", message);
+        let (loaded, sort, mut all) = self.build_root(root)?;
+        Hash.apply(&mut all.resources).map_err(without_field)?;
         self.observer.finished(&mut all.resources, "name hash");
         reference::update_references(&mut all.resources, &all.configuration.references())
-            .map_err(whole)?;
+            .map_err(without_field)?;
         self.observer.finished(&mut all.resources, "name reference");
         for name in variable::resolve(
             &mut all.resources,
@@ -176,16 +176,16 @@ impl<'a> Build<'a> {
         self.observer.finished(&mut all.resources, "vars");
         let mut resources = all.resources;
         resources.retain(|resource| !document::is_local(resource));
-        origin::finish(&mut resources, &found.kustomization).map_err(whole)?;
+        origin::finish(&mut resources, &loaded.kustomization).map_err(without_field)?;
         self.observer.finished(&mut resources, "buildMetadata");
         Ok((resources, sort))
     }
 
     /// Builds the outermost kustomization. Only this one's `sortOptions` and `buildMetadata` apply.
-    fn root(
+    fn build_root(
         &mut self,
         directory: &str,
-    ) -> Result<(Rc<Found>, Option<LegacyOrder>, Accumulated), BuildError> {
+    ) -> Result<(Rc<LoadedKustomization>, Option<LegacyOrder>, Accumulated), BuildError> {
         let found = self.read(TreePath::in_caller_tree(directory))?;
         let sort = order::from_options(found.kustomization.sort_options.as_ref())
             .map_err(|error| error.inside(&found.file))?;
@@ -198,35 +198,35 @@ impl<'a> Build<'a> {
 
     /// Builds the kustomization in a directory that `resources` names.
     fn base(&mut self, directory: TreePath) -> Result<Accumulated, BuildError> {
-        let found = self.read(directory)?;
-        if found.kustomization.is_component() {
+        let loaded = self.read(directory)?;
+        if loaded.kustomization.is_component() {
             let message =
                 "it is a Component, which can only be named in components, not in resources";
-            return Err(BuildError::new("kind", message).inside(&found.file));
+            return Err(BuildError::new("kind", message).inside(&loaded.file));
         }
-        self.enter(&found, Accumulated::default())
+        self.enter(&loaded, Accumulated::default())
     }
 
     /// Applies the component in a directory to the resources so far.
-    fn component(
+    fn build_component(
         &mut self,
         directory: TreePath,
         resources: Accumulated,
     ) -> Result<Accumulated, BuildError> {
-        let found = self.read(directory)?;
-        if !found.kustomization.is_component() {
+        let loaded = self.read(directory)?;
+        if !loaded.kustomization.is_component() {
             let message =
-                "it is a Kustomization, which can only be named in resources, not in components";
-            return Err(BuildError::new("kind", message).inside(&found.file));
+                "it is a Kustomization, which can only be listed in resources, not in components";
+            return Err(BuildError::new("kind", message).inside(&loaded.file));
         }
-        let all = self.enter(&found, resources)?;
+        let all = self.enter(&loaded, resources)?;
         check_ids(&all.resources)
-            .map_err(|message| BuildError::new("", message).inside(&found.file))?;
+            .map_err(|message| BuildError::new("", message).inside(&loaded.file))?;
         Ok(all)
     }
 
     /// Loads the kustomization of a directory.
-    fn read(&mut self, directory: TreePath) -> Result<Rc<Found>, BuildError> {
+    fn read(&mut self, directory: TreePath) -> Result<Rc<LoadedKustomization>, BuildError> {
         if self.source.host.cancelled() {
             return Err(BuildError::new("", "the build was cancelled"));
         }
@@ -261,7 +261,7 @@ impl<'a> Build<'a> {
             .is_watching()
             .then(|| settings::tree(&bytes))
             .flatten();
-        Ok(Rc::new(Found {
+        Ok(Rc::new(LoadedKustomization {
             directory,
             file,
             kustomization,
@@ -271,31 +271,35 @@ impl<'a> Build<'a> {
 
     fn enter(
         &mut self,
-        found: &Rc<Found>,
+        loaded: &Rc<LoadedKustomization>,
         resources: Accumulated,
     ) -> Result<Accumulated, BuildError> {
-        self.chain.push(found.clone());
+        self.chain.push(loaded.clone());
         let built = self
-            .work(found, resources)
-            .map_err(|error| error.inside(&found.file));
+            .run_steps(loaded, resources)
+            .map_err(|error| error.inside(&loaded.file));
         self.chain.pop();
         built
     }
 
     /// Runs the steps of a kustomization in kustomize's order.
-    fn work(&mut self, found: &Found, mut all: Accumulated) -> Result<Accumulated, BuildError> {
-        let Found {
+    fn run_steps(
+        &mut self,
+        loaded: &LoadedKustomization,
+        mut all: Accumulated,
+    ) -> Result<Accumulated, BuildError> {
+        let LoadedKustomization {
             directory,
             kustomization,
             ..
-        } = found;
-        self.choose_schema(found)?;
-        let above = self.namespace.clone();
+        } = loaded;
+        self.choose_schema(loaded)?;
+        let parent_namespace = self.namespace.clone();
         if !kustomization.namespace.is_empty() {
             self.namespace.clone_from(&kustomization.namespace);
         }
         for (at, entry) in kustomization.resources.iter().enumerate() {
-            self.resource(
+            self.add_entry(
                 directory,
                 entry,
                 FieldRef {
@@ -317,27 +321,27 @@ impl<'a> Build<'a> {
             let read = crd::read(&bytes).and_then(|read| all.configuration.merge(read));
             read.map_err(|message| BuildError::new("crds", format!("{entry}: {message}")))?;
         }
-        self.generate(found, &above, &mut all)?;
+        self.generate(loaded, &parent_namespace, &mut all)?;
         for entry in &kustomization.components {
-            all = self.named_component(directory, entry, all)?;
+            all = self.apply_component(directory, entry, all)?;
         }
-        self.transform(found, &mut all)?;
-        self.validate(found, &mut all)?;
+        self.transform(loaded, &mut all)?;
+        self.validate(loaded, &mut all)?;
         variable::mark(&mut all.resources, &kustomization.vars)
             .and_then(|()| all.add_variables(&kustomization.vars))
             .map_err(|message| BuildError::new("vars", message))?;
-        self.namespace = above;
+        self.namespace = parent_namespace;
         Ok(all)
     }
 
     /// Uses the schema that the kustomization names, unless another one was chosen before. Its file
     /// is read in any case.
-    fn choose_schema(&mut self, found: &Found) -> Result<(), BuildError> {
+    fn choose_schema(&mut self, loaded: &LoadedKustomization) -> Result<(), BuildError> {
         let field = "openapi";
         let bad = |message: String| BuildError::new(field, message);
-        let named = &found.kustomization.openapi;
+        let named = &loaded.kustomization.openapi;
         let bytes = match named.get("path") {
-            Some(path) => Some(self.source.read(&found.directory, path, field)?),
+            Some(path) => Some(self.source.read(&loaded.directory, path, field)?),
             None => None,
         };
         if self.schema_is_chosen {
@@ -369,21 +373,21 @@ impl<'a> Build<'a> {
 
     fn generate(
         &mut self,
-        found: &Found,
-        above: &str,
+        loaded: &LoadedKustomization,
+        parent_namespace: &str,
         all: &mut Accumulated,
     ) -> Result<(), BuildError> {
-        let Found {
+        let LoadedKustomization {
             directory,
             file,
             kustomization,
             ..
-        } = found;
+        } = loaded;
         let file = path::file_name(file);
-        let configs = self.plugins(found, &kustomization.generators, "generators")?;
+        let configs = self.plugin_configs(loaded, &kustomization.generators, "generators")?;
         let mut setup = Setup::new(&mut self.source, directory, &self.schema);
         let mut steps = Vec::new();
-        for step in generate::of_fields(kustomization, above, &mut setup)? {
+        for step in generate::of_fields(kustomization, parent_namespace, &mut setup)? {
             let origin = self
                 .origin
                 .as_ref()
@@ -400,33 +404,37 @@ impl<'a> Build<'a> {
             ));
         }
         let host = self.source.host;
-        for (asked, generator, origin, config) in steps {
-            let bad = |message: String| BuildError::new(asked.to_string(), message);
-            for mut made in generator.generate(host).map_err(bad)? {
+        for (field_ref, generator, origin, config) in steps {
+            let bad = |message: String| BuildError::new(field_ref.to_string(), message);
+            for mut generated in generator.generate(host).map_err(bad)? {
                 if let Some(origin) = origin
                     .as_ref()
-                    .filter(|_| origin::annotation(&made.resource).is_none())
+                    .filter(|_| origin::annotation(&generated.resource).is_none())
                 {
-                    origin::set(&mut made.resource, origin);
+                    origin::set(&mut generated.resource, origin);
                 }
-                made.resource.set_scope(&self.schema);
-                absorb::absorb(all, made).map_err(bad)?;
+                generated.resource.set_scope(&self.schema);
+                absorb::absorb(all, generated).map_err(bad)?;
             }
             self.observer
-                .generated(&mut all.resources, &found.asking(asked), config);
+                .generated(&mut all.resources, &loaded.asking(field_ref), config);
         }
         Ok(())
     }
 
-    fn transform(&mut self, found: &Found, all: &mut Accumulated) -> Result<(), BuildError> {
-        let Found {
+    fn transform(
+        &mut self,
+        loaded: &LoadedKustomization,
+        all: &mut Accumulated,
+    ) -> Result<(), BuildError> {
+        let LoadedKustomization {
             directory,
             file,
             kustomization,
             ..
-        } = found;
+        } = loaded;
         let file = path::file_name(file);
-        let configs = self.plugins(found, &kustomization.transformers, "transformers")?;
+        let configs = self.plugin_configs(loaded, &kustomization.transformers, "transformers")?;
         let mut setup = Setup::new(&mut self.source, directory, &self.schema);
         let mut steps = Vec::new();
         for step in transform::from_fields(kustomization, &all.configuration, &mut setup)? {
@@ -445,14 +453,14 @@ impl<'a> Build<'a> {
                 Some(config.resource.trace_number),
             ));
         }
-        for (asked, transformer, origin, config) in steps {
+        for (field_ref, transformer, origin, config) in steps {
             if self.source.host.cancelled() {
                 return Err(BuildError::new("", "the build was cancelled"));
             }
             let is_watching = self.observer.is_watching();
             let before = is_watching.then(|| all.resources.clone());
             let applied = transformer.apply(&mut all.resources);
-            applied.map_err(|message| BuildError::new(asked.to_string(), message))?;
+            applied.map_err(|message| BuildError::new(field_ref.to_string(), message))?;
             all.resources
                 .retain(|resource| !document::is_empty(resource));
             if let Some(before) = before {
@@ -460,7 +468,7 @@ impl<'a> Build<'a> {
                     before,
                     &mut all.resources,
                     &transformer.parts(),
-                    &found.asking(asked),
+                    &loaded.asking(field_ref),
                     config,
                 );
             }
@@ -468,15 +476,20 @@ impl<'a> Build<'a> {
                 origin::add_transformation(&mut all.resources, &origin);
             }
         }
-        all.forget_ids();
+        all.invalidate_ids();
         Ok(())
     }
 
     /// Runs the validators: transformers that must not change anything. As in kustomize, writing an
     /// equal value counts as a change.
-    fn validate(&mut self, found: &Found, all: &mut Accumulated) -> Result<(), BuildError> {
-        let configs = self.plugins(found, &found.kustomization.validators, "validators")?;
-        let mut setup = Setup::new(&mut self.source, &found.directory, &self.schema);
+    fn validate(
+        &mut self,
+        loaded: &LoadedKustomization,
+        all: &mut Accumulated,
+    ) -> Result<(), BuildError> {
+        let configs =
+            self.plugin_configs(loaded, &loaded.kustomization.validators, "validators")?;
+        let mut setup = Setup::new(&mut self.source, &loaded.directory, &self.schema);
         for config in configs {
             let validator = config.transformer(setup.at("validators"))?;
             let mut changed = all.resources.clone();
@@ -501,9 +514,9 @@ impl<'a> Build<'a> {
     }
 
     /// Returns the plugin configs of a field, which are inline or in files and directories.
-    fn plugins(
+    fn plugin_configs(
         &mut self,
-        found: &Found,
+        loaded: &LoadedKustomization,
         entries: &[String],
         field: &'static str,
     ) -> Result<Vec<PluginConfig>, BuildError> {
@@ -511,7 +524,7 @@ impl<'a> Build<'a> {
         let own = self
             .origin
             .as_ref()
-            .map(|origin| origin.below(path::file_name(&found.file)));
+            .map(|origin| origin.below(path::file_name(&loaded.file)));
         for entry in entries {
             match document::of_text("the inline config", entry) {
                 Ok(configs) => {
@@ -524,14 +537,14 @@ impl<'a> Build<'a> {
                     }
                 }
                 Err(_) => {
-                    self.resource(&found.directory, entry, FieldRef::whole(field), &mut all)?
+                    self.add_entry(&loaded.directory, entry, FieldRef::whole(field), &mut all)?
                 }
             }
         }
         Ok(all.resources.into_iter().map(PluginConfig::new).collect())
     }
 
-    fn named_component(
+    fn apply_component(
         &mut self,
         directory: &TreePath,
         entry: &str,
@@ -541,11 +554,11 @@ impl<'a> Build<'a> {
         let (target, origin) = self
             .directory(directory, entry)
             .map_err(|message| BuildError::new(field, message))?;
-        let outer = std::mem::replace(&mut self.origin, origin);
+        let previous_origin = std::mem::replace(&mut self.origin, origin);
         let built = self
-            .component(target, resources)
+            .build_component(target, resources)
             .map_err(|error| in_field(error, field));
-        self.origin = outer;
+        self.origin = previous_origin;
         built
     }
 
@@ -568,7 +581,7 @@ impl<'a> Build<'a> {
         let target = here
             .join(entry)
             .ok_or_else(|| format!("{entry:?} is absolute or leaves the source"))?;
-        if self.source.kind(&target) != Some(Kind::Directory) {
+        if self.source.kind(&target) != Some(FileType::Directory) {
             return Err(format!(
                 "{entry:?} is no directory (looked for {} in the source)",
                 target.path
@@ -581,7 +594,7 @@ impl<'a> Build<'a> {
     }
 
     /// Adds the resources of an entry of `resources`: a file, or a directory with a kustomization.
-    fn resource(
+    fn add_entry(
         &mut self,
         here: &TreePath,
         entry: &str,
@@ -595,8 +608,8 @@ impl<'a> Build<'a> {
         }
         let local = here.join(entry);
         let kind = local.as_ref().and_then(|place| self.source.kind(place));
-        let as_file = if kind == Some(Kind::File) || path::is_http_url(entry) {
-            Some(self.file(here, entry, asked))
+        let as_file = if kind == Some(FileType::File) || path::is_http_url(entry) {
+            Some(self.read_resources(here, entry, asked))
         } else {
             None
         };
@@ -608,7 +621,9 @@ impl<'a> Build<'a> {
                     .map_err(bad);
             }
             // The URL may name a repository instead.
-            Some(Err(error)) if kind == Some(Kind::File) || Repository::read(entry).is_none() => {
+            Some(Err(error))
+                if kind == Some(FileType::File) || Repository::read(entry).is_none() =>
+            {
                 return Err(error);
             }
             Some(Err(_)) | None => {}
@@ -621,14 +636,14 @@ impl<'a> Build<'a> {
             }));
         }
         let (target, origin) = self.directory(here, entry).map_err(bad)?;
-        let outer = std::mem::replace(&mut self.origin, origin);
+        let previous_origin = std::mem::replace(&mut self.origin, origin);
         let built = self.base(target).map_err(|error| in_field(error, field));
-        self.origin = outer;
+        self.origin = previous_origin;
         all.absorb(built?).map_err(bad)
     }
 
     /// Reads the resources of a file.
-    fn file(
+    fn read_resources(
         &mut self,
         here: &TreePath,
         entry: &str,
@@ -659,7 +674,7 @@ impl<'a> Build<'a> {
     /// Returns the kustomization file of a directory. Fails if there is none or more than one.
     fn find(&self, directory: &TreePath) -> Result<TreePath, BuildError> {
         let shown = directory.display_path();
-        let is_file = |place: &TreePath| self.source.kind(place) == Some(Kind::File);
+        let is_file = |place: &TreePath| self.source.kind(place) == Some(FileType::File);
         let found: Vec<TreePath> = FILE_NAMES
             .iter()
             .filter_map(|name| directory.join(name))

@@ -14,23 +14,23 @@ pub(crate) struct Accumulated {
     pub configuration: Configuration,
     /// Sorted by name; names are unique.
     pub variables: Vec<Variable>,
-    ids: Ids,
+    ids: IdIndex,
 }
 
 /// Positions of resources by id. Built on first use, and dropped when resources change.
 #[derive(Debug, Default)]
-struct Ids {
-    are_known: bool,
-    present: HashSet<Key>,
+struct IdIndex {
+    is_built: bool,
+    current: HashSet<Key>,
     /// By every current and previous id of a resource.
-    any: HashMap<Key, Vec<usize>>,
+    current_and_previous: HashMap<Key, Vec<usize>>,
 }
 
-impl Ids {
-    fn note(&mut self, at: usize, resource: &Resource) {
-        self.present.insert(resource.id().key());
+impl IdIndex {
+    fn insert(&mut self, at: usize, resource: &Resource) {
+        self.current.insert(resource.id().key());
         for id in resource.ids() {
-            let known = self.any.entry(id.key()).or_default();
+            let known = self.current_and_previous.entry(id.key()).or_default();
             if known.last() != Some(&at) {
                 known.push(at);
             }
@@ -43,13 +43,13 @@ impl Accumulated {
     pub fn add(&mut self, resource: Resource) -> Result<(), String> {
         let ids = self.ids();
         let id = resource.id();
-        if ids.present.contains(&id.clone().key()) {
+        if ids.current.contains(&id.clone().key()) {
             return Err(format!(
                 "may not add resource with an already registered id: {id}"
             ));
         }
         let at = self.resources.len();
-        self.ids.note(at, &resource);
+        self.ids.insert(at, &resource);
         self.resources.push(resource);
         Ok(())
     }
@@ -90,10 +90,10 @@ impl Accumulated {
 
     /// Returns the resource that has or had the id; none if there is none. Fails if there are
     /// several.
-    pub fn the_one(&mut self, id: &Id) -> Result<Option<&mut Resource>, String> {
+    pub fn find_unique(&mut self, id: &Id) -> Result<Option<&mut Resource>, String> {
         let found = self
             .ids()
-            .any
+            .current_and_previous
             .get(&id.clone().key())
             .cloned()
             .unwrap_or_default();
@@ -107,18 +107,18 @@ impl Accumulated {
     }
 
     /// Drops the index of ids. Must be called after resources were changed.
-    pub fn forget_ids(&mut self) {
-        self.ids = Ids::default();
+    pub fn invalidate_ids(&mut self) {
+        self.ids = IdIndex::default();
     }
 
-    fn ids(&mut self) -> &Ids {
-        if !self.ids.are_known {
-            self.ids = Ids {
-                are_known: true,
-                ..Ids::default()
+    fn ids(&mut self) -> &IdIndex {
+        if !self.ids.is_built {
+            self.ids = IdIndex {
+                is_built: true,
+                ..IdIndex::default()
             };
             for (at, resource) in self.resources.iter().enumerate() {
-                self.ids.note(at, resource);
+                self.ids.insert(at, resource);
             }
         }
         &self.ids

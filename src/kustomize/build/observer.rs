@@ -23,7 +23,7 @@ impl<'a> Asking<'a> {
     }
 
     /// Converts a path relative to the file's directory to one relative to the root.
-    pub fn below(&self, path: &str) -> String {
+    pub fn resolve(&self, path: &str) -> String {
         let directory = self
             .file
             .rsplit_once('/')

@@ -1,6 +1,6 @@
 //! Attributes written values to the step of the build that wrote them.
 
-use super::Origin;
+use super::ValueOrigin;
 use crate::kustomize::build::observer::Asking;
 use crate::kustomize::load::path;
 use crate::yaml::{Node, Position, Style, Value};
@@ -8,106 +8,109 @@ use crate::yaml::{Node, Position, Style, Value};
 /// A step, and where its values are written.
 pub(crate) struct Cause<'a> {
     /// The location of the step's configuration.
-    origin: Origin,
-    text: Text<'a>,
+    origin: ValueOrigin,
+    values: ValueLocation<'a>,
 }
 
 /// The location of the values that a step writes into objects.
 #[derive(Clone, Copy)]
-enum Text<'a> {
+enum ValueLocation<'a> {
     /// They have no other location than the step's configuration.
-    There,
+    AtOrigin,
     /// In the file of the origin. Nodes that the step writes carry their line number; other nodes
     /// carry none.
     File,
     /// In a block scalar that starts at this line in the file of the origin. Nodes that the step
     /// writes carry their line number within it; other nodes carry none.
-    Inside(u32),
+    Inline(u32),
     /// In the `literals`, `files` and `envs` of a generator.
     Entries(Asking<'a>),
 }
 
 impl<'a> Cause<'a> {
     /// Returns a final step, which no field configures.
-    pub fn at_the_end(what: &str) -> Self {
+    pub fn final_step(step: &str) -> Self {
         Self {
-            origin: Origin {
-                field: what.to_owned(),
-                ..Origin::default()
+            origin: ValueOrigin {
+                field: step.to_owned(),
+                ..ValueOrigin::default()
             },
-            text: Text::There,
+            values: ValueLocation::AtOrigin,
         }
     }
 
     /// Returns the step that a field configures.
-    pub fn field(asking: Asking<'_>) -> Self {
-        let origin = Origin {
-            kustomization: asking.file.to_owned(),
-            field: asking.asked.to_string(),
-            file: asking.file.to_owned(),
-            line: asking.node().map(|node| node.position.line),
+    pub fn for_field(location: Asking<'_>) -> Self {
+        let origin = ValueOrigin {
+            kustomization: location.file.to_owned(),
+            field: location.asked.to_string(),
+            file: location.file.to_owned(),
+            line: location.node().map(|node| node.position.line),
         };
         Self {
             origin,
-            text: Text::There,
+            values: ValueLocation::AtOrigin,
         }
     }
 
     /// Sets the file that contains the values.
-    pub fn in_file(mut self, file: &str) -> Self {
+    pub fn with_values_in_file(mut self, file: &str) -> Self {
         file.clone_into(&mut self.origin.file);
         self.origin.line = None;
-        self.text = Text::File;
+        self.values = ValueLocation::File;
         self
     }
 
     /// Sets the location of a configuration outside of the kustomization file.
-    pub fn at(mut self, file: &str, line: Option<u32>) -> Self {
+    pub fn configured_at(mut self, file: &str, line: Option<u32>) -> Self {
         file.clone_into(&mut self.origin.file);
         self.origin.line = line;
         self
     }
 
     /// Sets the node of the kustomization file that contains the values inline.
-    pub fn inside(mut self, text: Option<&Node>) -> Self {
+    pub fn with_inline_values(mut self, text: Option<&Node>) -> Self {
         let Some(node) = text else { return self };
         self.origin.line = Some(node.position.line);
         if let Value::Scalar(text, Style::Literal) = &node.value {
             let blank = text.len() - text.trim_start_matches('\n').len();
-            self.text = Text::Inside(node.position.line + u32::try_from(blank).unwrap_or_default());
+            self.values = ValueLocation::Inline(
+                node.position.line + u32::try_from(blank).unwrap_or_default(),
+            );
         }
         self
     }
 
     /// Sets the generator entry that contains the values.
-    pub fn of_entries(mut self, asking: Asking<'a>) -> Self {
-        self.text = Text::Entries(asking);
+    pub fn with_values_in_entries(mut self, location: Asking<'a>) -> Self {
+        self.values = ValueLocation::Entries(location);
         self
     }
 
     /// Returns true if a node with this position was written by the step, even if its value is
     /// unchanged.
     pub(crate) fn wrote(&self, position: Position) -> bool {
-        matches!(self.text, Text::File | Text::Inside(_)) && position != Position::default()
+        matches!(self.values, ValueLocation::File | ValueLocation::Inline(_))
+            && position != Position::default()
     }
 
     /// Returns the origin of a value that the step wrote at a path of an object.
-    pub(crate) fn origin(&self, way: &[String], position: Position) -> Origin {
+    pub(crate) fn origin(&self, way: &[String], position: Position) -> ValueOrigin {
         let mut origin = self.origin.clone();
         let line = (position.line > 0).then_some(position.line);
-        match (self.text, line) {
-            (Text::File, Some(line)) => origin.line = Some(line),
-            (Text::Inside(first), Some(line)) => origin.line = Some(first + line),
-            (Text::Entries(entries), _) => {
+        match (self.values, line) {
+            (ValueLocation::File, Some(line)) => origin.line = Some(line),
+            (ValueLocation::Inline(first), Some(line)) => origin.line = Some(first + line),
+            (ValueLocation::Entries(entries), _) => {
                 if let Some(entry) = entries.node()
                     && let [map, key] = way
                     && matches!(map.as_str(), "data" | "binaryData")
-                    && let Some((file, line)) = entry_of(entry, key)
+                    && let Some((file, line)) = source_of_key(entry, key)
                 {
                     match file {
                         Some(file) => {
-                            origin = Origin {
-                                file: entries.below(file),
+                            origin = ValueOrigin {
+                                file: entries.resolve(file),
                                 line: None,
                                 ..origin
                             }
@@ -125,7 +128,7 @@ impl<'a> Cause<'a> {
 /// Returns the source of a key of generated data: the file that an entry names, if any, and the
 /// line of the entry. A key that is neither a literal nor a file comes from the env file, if there
 /// is exactly one.
-fn entry_of<'a>(generator: &'a Node, key: &str) -> Option<(Option<&'a str>, u32)> {
+fn source_of_key<'a>(generator: &'a Node, key: &str) -> Option<(Option<&'a str>, u32)> {
     let entries = |field: &str| {
         let items = generator
             .get(field)

@@ -4,7 +4,7 @@ use indexmap::IndexMap;
 use serde_json::{Value as Json, json};
 
 use super::cause::Cause;
-use super::{Change, Field, Origin, Part};
+use super::{Change, FieldHistory, PathPart, ValueOrigin};
 use crate::kustomize::go::json as tree_json;
 use crate::yaml::{Node, Position, Value};
 
@@ -19,7 +19,7 @@ pub(crate) struct History {
 #[derive(Debug, Default)]
 enum Content {
     #[default]
-    Nothing,
+    Absent,
     /// A scalar, or an empty list or map.
     Leaf(Json),
     Map(IndexMap<String, History>),
@@ -28,7 +28,7 @@ enum Content {
 }
 
 /// Keys that identify list items, most significant first.
-const IDENTITIES: [&str; 9] = [
+const IDENTITY_KEYS: [&str; 9] = [
     "name",
     "key",
     "containerPort",
@@ -42,119 +42,121 @@ const IDENTITIES: [&str; 9] = [
 
 impl History {
     /// Records the differences between the node and the last known content.
-    pub fn update(&mut self, node: &Node, way: &mut Vec<String>, cause: &Cause<'_>) {
+    pub fn update(&mut self, node: &Node, path: &mut Vec<String>, attribution: &Cause<'_>) {
         match &node.value {
             Value::Mapping(pairs) if !pairs.is_empty() => {
-                self.update_map(&members(pairs), way, cause)
+                self.update_map(&members(pairs), path, attribution)
             }
-            Value::Sequence(items) if !items.is_empty() => self.update_list(items, way, cause),
+            Value::Sequence(items) if !items.is_empty() => {
+                self.update_list(items, path, attribution)
+            }
             _ => {
                 let (value, position) = (leaf(node), node.position);
-                if cause.wrote(position)
+                if attribution.wrote(position)
                     || !matches!(&self.content, Content::Leaf(known) if *known == value)
                 {
-                    self.write(Some(value.clone()), way, position, cause);
+                    self.record(Some(value.clone()), path, position, attribution);
                     self.content = Content::Leaf(value);
                 }
             }
         }
     }
 
-    fn write(
+    fn record(
         &mut self,
         value: Option<Json>,
-        way: &[String],
+        path: &[String],
         position: Position,
-        cause: &Cause<'_>,
+        attribution: &Cause<'_>,
     ) {
         self.changes.push(Change {
             value,
-            origin: cause.origin(way, position),
+            origin: attribution.origin(path, position),
         });
     }
 
     fn update_map(
         &mut self,
         members: &IndexMap<&str, &Node>,
-        way: &mut Vec<String>,
-        cause: &Cause<'_>,
+        path: &mut Vec<String>,
+        attribution: &Cause<'_>,
     ) {
         if !matches!(self.content, Content::Map(_)) {
-            self.remove(way, cause);
+            self.remove(path, attribution);
             self.content = Content::Map(IndexMap::new());
         }
         let Content::Map(known) = &mut self.content else {
             return;
         };
         for (key, value) in members {
-            way.push((*key).to_owned());
+            path.push((*key).to_owned());
             known
                 .entry((*key).to_owned())
                 .or_default()
-                .update(value, way, cause);
-            way.pop();
+                .update(value, path, attribution);
+            path.pop();
         }
         for (key, history) in known {
             if !members.contains_key(key.as_str()) {
-                way.push(key.clone());
-                history.remove(way, cause);
-                way.pop();
+                path.push(key.clone());
+                history.remove(path, attribution);
+                path.pop();
             }
         }
     }
 
-    fn update_list(&mut self, nodes: &[Node], way: &mut Vec<String>, cause: &Cause<'_>) {
+    fn update_list(&mut self, nodes: &[Node], path: &mut Vec<String>, attribution: &Cause<'_>) {
         if !matches!(self.content, Content::List(..)) {
-            self.remove(way, cause);
+            self.remove(path, attribution);
         }
-        let (old, mut gone) = match std::mem::take(&mut self.content) {
-            Content::List(items, gone) => (items, gone),
+        let (old, mut removed) = match std::mem::take(&mut self.content) {
+            Content::List(items, removed) => (items, removed),
             _ => (Vec::new(), Vec::new()),
         };
         let mut old: Vec<Option<History>> = old.into_iter().map(Some).collect();
-        let partners = partners(&old, nodes);
+        let previous_indexes = match_items(&old, nodes);
         let mut items = Vec::with_capacity(nodes.len());
-        for (at, (node, partner)) in nodes.iter().zip(partners).enumerate() {
+        for (at, (node, partner)) in nodes.iter().zip(previous_indexes).enumerate() {
             let mut item = partner
                 .and_then(|partner| old.get_mut(partner)?.take())
                 .unwrap_or_default();
-            way.push(at.to_string());
-            item.update(node, way, cause);
-            way.pop();
+            path.push(at.to_string());
+            item.update(node, path, attribution);
+            path.pop();
             items.push(item);
         }
         for (at, item) in old.into_iter().enumerate() {
             if let Some(mut item) = item {
-                way.push(at.to_string());
-                item.remove(way, cause);
-                way.pop();
-                gone.push((at, item));
+                path.push(at.to_string());
+                item.remove(path, attribution);
+                path.pop();
+                removed.push((at, item));
             }
         }
-        self.content = Content::List(items, gone);
+        self.content = Content::List(items, removed);
     }
 
     /// Records that the node was removed, with everything below it.
-    fn remove(&mut self, way: &mut Vec<String>, cause: &Cause<'_>) {
+    fn remove(&mut self, path: &mut Vec<String>, attribution: &Cause<'_>) {
         match &mut self.content {
-            Content::Nothing => {}
+            Content::Absent => {}
             Content::Leaf(_) => {
-                self.content = Content::Nothing;
-                self.write(None, way, Position::default(), cause);
+                self.content = Content::Absent;
+                self.record(None, path, Position::default(), attribution);
             }
             Content::Map(known) => {
                 for (key, history) in known {
-                    way.push(key.clone());
-                    history.remove(way, cause);
-                    way.pop();
+                    path.push(key.clone());
+                    history.remove(path, attribution);
+                    path.pop();
                 }
             }
-            Content::List(items, gone) => {
+            Content::List(items, removed) => {
                 for (at, mut item) in std::mem::take(items).into_iter().enumerate() {
-                    way.push(at.to_string());
-                    item.remove(way, cause);
-                    way.pop();
-                    gone.push((at, item));
+                    path.push(at.to_string());
+                    item.remove(path, attribution);
+                    path.pop();
+                    removed.push((at, item));
                 }
             }
         }
@@ -165,7 +167,7 @@ impl History {
         match (&self.content, &node.value) {
             (Content::Map(known), Value::Mapping(pairs)) if !pairs.is_empty() => {
                 let members = members(pairs);
-                known.values().filter(|history| history.is_there()).count() == members.len()
+                known.values().filter(|history| history.exists()).count() == members.len()
                     && members.iter().all(|(key, node)| {
                         known.get(*key).is_some_and(|history| history.equals(node))
                     })
@@ -182,17 +184,17 @@ impl History {
         }
     }
 
-    fn is_there(&self) -> bool {
+    fn exists(&self) -> bool {
         match &self.content {
-            Content::Nothing => false,
+            Content::Absent => false,
             Content::Leaf(_) => true,
-            Content::Map(known) => known.values().any(Self::is_there),
+            Content::Map(known) => known.values().any(Self::exists),
             Content::List(items, _) => !items.is_empty(),
         }
     }
 
     /// Returns the scalar value of a key.
-    fn text(&self, key: &str) -> Option<&Json> {
+    fn scalar(&self, key: &str) -> Option<&Json> {
         let Content::Map(known) = &self.content else {
             return None;
         };
@@ -203,48 +205,46 @@ impl History {
     }
 
     /// Returns the origin of the first value at or below this node.
-    pub fn begin(&self) -> Option<&Origin> {
+    pub fn first_origin(&self) -> Option<&ValueOrigin> {
         match &self.content {
-            Content::Map(known) => known.values().find_map(Self::begin),
-            Content::List(items, _) => items.iter().find_map(Self::begin),
-            Content::Nothing | Content::Leaf(_) => {
-                self.changes.first().map(|change| &change.origin)
-            }
+            Content::Map(known) => known.values().find_map(Self::first_origin),
+            Content::List(items, _) => items.iter().find_map(Self::first_origin),
+            Content::Absent | Content::Leaf(_) => self.changes.first().map(|change| &change.origin),
         }
     }
 
     /// Appends the fields at and below this node. `path` is the path of the node.
-    pub fn fields(&self, path: &mut Vec<Part>, fields: &mut Vec<Field>) {
+    pub fn fields(&self, path: &mut Vec<PathPart>, fields: &mut Vec<FieldHistory>) {
         if !self.changes.is_empty() {
-            fields.push(Field {
+            fields.push(FieldHistory {
                 path: path.clone(),
                 changes: self.changes.clone(),
             });
         }
         match &self.content {
-            Content::Nothing | Content::Leaf(_) => {}
+            Content::Absent | Content::Leaf(_) => {}
             Content::Map(known) => {
                 for (key, history) in known {
-                    path.push(Part::Key(key.clone()));
+                    path.push(PathPart::Key(key.clone()));
                     history.fields(path, fields);
                     path.pop();
                 }
             }
-            Content::List(items, gone) => {
+            Content::List(items, removed) => {
                 let names: Vec<Option<&str>> = items
                     .iter()
-                    .map(|item| item.text("name").and_then(Json::as_str))
+                    .map(|item| item.scalar("name").and_then(Json::as_str))
                     .collect();
-                let tells =
+                let is_unique =
                     |name: &str| names.iter().filter(|other| **other == Some(name)).count() == 1;
                 for (at, (item, name)) in items.iter().zip(&names).enumerate() {
-                    let name = name.filter(|name| tells(name)).map(str::to_owned);
-                    path.push(Part::Item(at, name));
+                    let name = name.filter(|name| is_unique(name)).map(str::to_owned);
+                    path.push(PathPart::Item(at, name));
                     item.fields(path, fields);
                     path.pop();
                 }
-                for (at, item) in gone {
-                    path.push(Part::Item(*at, None));
+                for (at, item) in removed {
+                    path.push(PathPart::Item(*at, None));
                     item.fields(path, fields);
                     path.pop();
                 }
@@ -255,11 +255,11 @@ impl History {
 
 /// Finds the previous item of each present one: an equal item, else one with the same identity key,
 /// else the one at the same index if both or neither are maps.
-fn partners(old: &[Option<History>], nodes: &[Node]) -> Vec<Option<usize>> {
-    let mut partners: Vec<Option<usize>> = vec![None; nodes.len()];
+fn match_items(old: &[Option<History>], nodes: &[Node]) -> Vec<Option<usize>> {
+    let mut matches: Vec<Option<usize>> = vec![None; nodes.len()];
     let mut is_free = vec![true; old.len()];
-    let mut pair = |fits: &dyn Fn(usize, &History, usize, &Node) -> bool| {
-        for (at, (node, partner)) in nodes.iter().zip(&mut partners).enumerate() {
+    let mut match_by = |fits: &dyn Fn(usize, &History, usize, &Node) -> bool| {
+        for (at, (node, partner)) in nodes.iter().zip(&mut matches).enumerate() {
             if partner.is_some() {
                 continue;
             }
@@ -278,17 +278,17 @@ fn partners(old: &[Option<History>], nodes: &[Node]) -> Vec<Option<usize>> {
             }
         }
     };
-    pair(&|place, item, at, node| place == at && item.equals(node));
-    pair(&|_, item, _, node| item.equals(node));
-    for key in IDENTITIES {
-        pair(&|_, item, _, node| {
-            item.text(key).is_some() && item.text(key) == node.get(key).map(leaf).as_ref()
+    match_by(&|place, item, at, node| place == at && item.equals(node));
+    match_by(&|_, item, _, node| item.equals(node));
+    for key in IDENTITY_KEYS {
+        match_by(&|_, item, _, node| {
+            item.scalar(key).is_some() && item.scalar(key) == node.get(key).map(leaf).as_ref()
         });
     }
-    pair(&|place, item, at, node| {
+    match_by(&|place, item, at, node| {
         place == at && matches!(item.content, Content::Map(_)) == node.as_mapping().is_some()
     });
-    partners
+    matches
 }
 
 /// Returns the members of a map, including those that it merges with `<<`.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::cause::Cause;
 use super::history::History;
-use super::{Change, Explained, Explanation, Field, Origin, Part};
+use super::{Change, ExplainedObject, Explanation, FieldHistory, PathPart, ValueOrigin};
 use crate::kustomize::build::observer::{Asking, Observer};
 use crate::kustomize::load::step::FieldRef;
 use crate::kustomize::resource::{Resource, document};
@@ -22,12 +22,12 @@ pub(crate) struct Trace {
 struct Record {
     history: History,
     /// The object after the last recorded step, without fields.
-    object: Option<Explained>,
+    object: Option<ExplainedObject>,
 }
 
 impl Trace {
     /// Records what a step changed. Objects without a trace number get one.
-    pub fn note(&mut self, resources: &mut [Resource], cause: &Cause<'_>) {
+    pub fn note(&mut self, resources: &mut [Resource], attribution: &Cause<'_>) {
         for resource in resources {
             if resource.trace_number == 0 {
                 self.records.push(Record::default());
@@ -36,26 +36,31 @@ impl Trace {
             if let Some(record) = self.records.get_mut(resource.trace_number - 1) {
                 record
                     .history
-                    .update(&resource.node, &mut Vec::new(), cause);
-                record.object = Some(seen(resource));
+                    .update(&resource.node, &mut Vec::new(), attribution);
+                record.object = Some(describe(resource));
             }
         }
     }
 
     /// Returns the step of a field, located at the plugin config if there is one.
-    fn cause(&self, asking: &Asking<'_>, config: Option<usize>) -> Cause<'static> {
-        let cause = Cause::field(*asking);
+    fn attribution(&self, location: &Asking<'_>, config: Option<usize>) -> Cause<'static> {
+        let attribution = Cause::for_field(*location);
         let record = config.and_then(|number| self.records.get(number.checked_sub(1)?));
-        let written = record.and_then(|record| record.history.begin());
+        let written = record.and_then(|record| record.history.first_origin());
         match written {
-            Some(origin) => cause.at(&origin.file, origin.line),
-            None => cause,
+            Some(origin) => attribution.configured_at(&origin.file, origin.line),
+            None => attribution,
         }
     }
 
     /// Records the objects that a step removed.
-    fn note_missing(&mut self, before: &[usize], resources: &[Resource], cause: &Cause<'_>) {
-        for number in before.iter().filter(|number| {
+    fn note_removed(
+        &mut self,
+        numbers_before: &[usize],
+        resources: &[Resource],
+        attribution: &Cause<'_>,
+    ) {
+        for number in numbers_before.iter().filter(|number| {
             resources
                 .iter()
                 .all(|resource| resource.trace_number != **number)
@@ -66,14 +71,14 @@ impl Trace {
             if let Some(object) = record.and_then(|record| record.object.as_mut()) {
                 object
                     .removed
-                    .get_or_insert_with(|| cause.origin(&[], Position::default()));
+                    .get_or_insert_with(|| attribution.origin(&[], Position::default()));
             }
         }
     }
 
     /// Returns the history of the remaining objects, in their order, and of the removed ones.
     pub fn finish(mut self, resources: &[Resource]) -> Explanation {
-        let left: Vec<usize> = resources
+        let remaining: Vec<usize> = resources
             .iter()
             .filter_map(|resource| resource.trace_number.checked_sub(1))
             .collect();
@@ -83,14 +88,14 @@ impl Trace {
             .enumerate()
             .filter(|(_, record)| record.is_removed())
             .map(|(at, _)| at);
-        let all: Vec<usize> = left
+        let all: Vec<usize> = remaining
             .iter()
             .copied()
-            .chain(removed.filter(|at| !left.contains(at)))
+            .chain(removed.filter(|at| !remaining.contains(at)))
             .collect();
         let objects = all
             .into_iter()
-            .filter_map(|at| self.records.get_mut(at)?.explained())
+            .filter_map(|at| self.records.get_mut(at)?.take_explained())
             .collect();
         Explanation { objects }
     }
@@ -102,11 +107,16 @@ impl Observer for Trace {
     }
 
     fn file_read(&mut self, resources: &mut [Resource], field: &Asking<'_>, file: &str) {
-        self.note(resources, &Cause::field(*field).in_file(file));
+        self.note(
+            resources,
+            &Cause::for_field(*field).with_values_in_file(file),
+        );
     }
 
     fn generated(&mut self, resources: &mut [Resource], field: &Asking<'_>, config: Option<usize>) {
-        let cause = self.cause(field, config).of_entries(*field);
+        let cause = self
+            .attribution(field, config)
+            .with_values_in_entries(*field);
         self.note(resources, &cause);
     }
 
@@ -117,7 +127,7 @@ impl Observer for Trace {
         mut before: Vec<Resource>,
         after: &mut [Resource],
         parts: &[transform::Part<'_>],
-        asking: &Asking<'_>,
+        location: &Asking<'_>,
         config: Option<usize>,
     ) {
         let numbers: Vec<usize> = before
@@ -128,41 +138,44 @@ impl Observer for Trace {
             let entry = part
                 .entry
                 .filter(|_| config.is_none())
-                .or(asking.asked.entry);
-            let asking = Asking {
+                .or(location.asked.entry);
+            let part_location = Asking {
                 asked: FieldRef {
                     entry,
-                    ..asking.asked
+                    ..location.asked
                 },
-                ..*asking
+                ..*location
             };
-            let cause = self.cause(&asking, config);
-            let cause = match part.file {
-                Some(file) if part.has_lines => cause.in_file(&asking.below(file)),
-                Some(file) => cause.at(&asking.below(file), None),
-                None if config.is_none() && part.has_lines => {
-                    let entry = asking.node();
-                    cause.inside(entry.map(|entry| entry.get(part.key).unwrap_or(entry)))
+            let attribution = self.attribution(&part_location, config);
+            let attribution = match part.file {
+                Some(file) if part.has_lines => {
+                    attribution.with_values_in_file(&part_location.resolve(file))
                 }
-                None => cause,
+                Some(file) => attribution.configured_at(&part_location.resolve(file), None),
+                None if config.is_none() && part.has_lines => {
+                    let entry = part_location.node();
+                    attribution
+                        .with_inline_values(entry.map(|entry| entry.get(part.key).unwrap_or(entry)))
+                }
+                None => attribution,
             };
             before
                 .iter_mut()
-                .for_each(|resource| forget_places(&mut resource.node));
+                .for_each(|resource| clear_positions(&mut resource.node));
             if part.work.apply(&mut before).is_err() {
                 break;
             }
             before.retain(|resource| !document::is_empty(resource));
-            self.note_missing(&numbers, &before, &cause);
-            self.note(&mut before, &cause);
+            self.note_removed(&numbers, &before, &attribution);
+            self.note(&mut before, &attribution);
         }
-        let cause = self.cause(asking, config);
-        self.note_missing(&numbers, after, &cause);
-        self.note(after, &cause);
+        let attribution = self.attribution(location, config);
+        self.note_removed(&numbers, after, &attribution);
+        self.note(after, &attribution);
     }
 
     fn finished(&mut self, resources: &mut [Resource], what: &str) {
-        self.note(resources, &Cause::at_the_end(what));
+        self.note(resources, &Cause::final_step(what));
     }
 }
 
@@ -173,7 +186,7 @@ impl Record {
             .is_some_and(|object| object.removed.is_some())
     }
 
-    fn explained(&mut self) -> Option<Explained> {
+    fn take_explained(&mut self) -> Option<ExplainedObject> {
         let mut object = self.object.take()?;
         self.history.fields(&mut Vec::new(), &mut object.fields);
         object.fields.retain(|field| !was_never_filled(field));
@@ -184,19 +197,19 @@ impl Record {
     }
 }
 
-fn seen(resource: &Resource) -> Explained {
+fn describe(resource: &Resource) -> ExplainedObject {
     let id = resource.id();
-    let mut earlier_names: Vec<String> = Vec::new();
-    for earlier in resource
+    let mut previous_names: Vec<String> = Vec::new();
+    for previous in resource
         .previous_ids
         .iter()
-        .filter(|earlier| earlier.name != id.name)
+        .filter(|previous| previous.name != id.name)
     {
-        if earlier_names.last() != Some(&earlier.name) {
-            earlier_names.push(earlier.name.clone());
+        if previous_names.last() != Some(&previous.name) {
+            previous_names.push(previous.name.clone());
         }
     }
-    Explained {
+    ExplainedObject {
         api_version: if id.group.is_empty() {
             id.version
         } else {
@@ -205,15 +218,15 @@ fn seen(resource: &Resource) -> Explained {
         kind: id.kind,
         name: id.name,
         namespace: id.namespace,
-        earlier_names,
-        removed: None::<Origin>,
+        previous_names,
+        removed: None::<ValueOrigin>,
         fields: Vec::new(),
     }
 }
 
 /// Returns true if a field was removed again and never held more than an empty map, such as the
 /// annotations in which the build keeps notes.
-fn was_never_filled(field: &Field) -> bool {
+fn was_never_filled(field: &FieldHistory) -> bool {
     let is_empty = |value: &Value| value.as_object().is_some_and(Map::is_empty);
     field
         .changes
@@ -226,18 +239,20 @@ fn was_never_filled(field: &Field) -> bool {
 }
 
 /// Clears all positions, so that after a step only the nodes that it wrote have one.
-fn forget_places(node: &mut Node) {
+fn clear_positions(node: &mut Node) {
     node.position = Position::default();
     match &mut node.value {
         Tree::Scalar(..) => {}
-        Tree::Sequence(items) => items.iter_mut().for_each(forget_places),
-        Tree::Mapping(pairs) => pairs.iter_mut().for_each(|(_, value)| forget_places(value)),
+        Tree::Sequence(items) => items.iter_mut().for_each(clear_positions),
+        Tree::Mapping(pairs) => pairs
+            .iter_mut()
+            .for_each(|(_, value)| clear_positions(value)),
     }
 }
 
 /// Hides the data of a Secret.
-fn mask(field: &mut Field) {
-    if matches!(field.path.first(), Some(Part::Key(map)) if matches!(map.as_str(), "data" | "stringData"))
+fn mask(field: &mut FieldHistory) {
+    if matches!(field.path.first(), Some(PathPart::Key(map)) if matches!(map.as_str(), "data" | "stringData"))
     {
         for Change { value, .. } in &mut field.changes {
             *value = value.take().map(|_| "(secret)".into());

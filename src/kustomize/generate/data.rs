@@ -24,7 +24,7 @@ use crate::kustomize::schema::kustomization::{Generator, GeneratorOptions, Metad
 use crate::yaml::resolve::Meaning;
 
 /// Line length of wrapped base64, in characters. Shorter values are one line without a line break.
-const LINE: usize = 70;
+const LINE_LENGTH: usize = 70;
 
 /// The kind of the generated object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +49,7 @@ pub(crate) fn of(
     common: Option<&GeneratorOptions>,
     setup: &mut Setup<'_, '_>,
 ) -> Result<Data, BuildError> {
-    let options = united(common, generator.options.as_ref());
+    let options = merged_options(common, generator.options.as_ref());
     let mut resource = generate(kind, generator, &options, setup)?;
     resource.is_generated = true;
     resource.needs_hash = !options.disable_name_suffix_hash;
@@ -76,7 +76,10 @@ pub(crate) fn of_config(
 }
 
 /// Merges options: an entry's own labels and annotations win, and its flags are added.
-fn united(common: Option<&GeneratorOptions>, own: Option<&GeneratorOptions>) -> GeneratorOptions {
+fn merged_options(
+    common: Option<&GeneratorOptions>,
+    own: Option<&GeneratorOptions>,
+) -> GeneratorOptions {
     let mut options = common.cloned().unwrap_or_default();
     if let Some(own) = own {
         options.labels.extend(own.labels.clone());
@@ -226,12 +229,12 @@ fn unquote(value: &str) -> &str {
 
 pub(crate) fn encode(bytes: &[u8]) -> String {
     let text = STANDARD.encode(bytes);
-    if text.len() < LINE {
+    if text.len() < LINE_LENGTH {
         return text;
     }
     let lines: Vec<&str> = text
         .as_bytes()
-        .chunks(LINE)
+        .chunks(LINE_LENGTH)
         .filter_map(|line| std::str::from_utf8(line).ok())
         .collect();
     lines.join("\n") + "\n"

@@ -24,13 +24,13 @@ pub(crate) struct Inflation {
     /// The content of `valuesFile`; none for the chart's own.
     values: Option<Vec<u8>>,
     additional: Vec<Vec<u8>>,
-    merging: Merging,
+    values_merge: ValuesMerge,
 }
 
 /// `valuesMerge`: with `override` inline values win over the values file, with `merge` the file
 /// wins, and with `replace` inline values, if any, are used alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Merging {
+enum ValuesMerge {
     Override,
     Merge,
     Replace,
@@ -57,10 +57,10 @@ pub(crate) fn of(
             return Err(setup.failure(format!("{what} must not start with '-', got {text:?}")));
         }
     }
-    let merging = match chart.values_merge.as_str() {
-        "" | "override" => Merging::Override,
-        "merge" => Merging::Merge,
-        "replace" => Merging::Replace,
+    let values_merge = match chart.values_merge.as_str() {
+        "" | "override" => ValuesMerge::Override,
+        "merge" => ValuesMerge::Merge,
+        "replace" => ValuesMerge::Replace,
         _ => return Err(setup.failure("valuesMerge must be one of [merge override replace]")),
     };
     let home = if globals.chart_home.is_empty() {
@@ -93,7 +93,7 @@ pub(crate) fn of(
         files,
         values,
         additional,
-        merging,
+        values_merge,
     })
 }
 
@@ -144,16 +144,16 @@ impl Inflation {
     /// values.
     fn values(&self, chart: &[(String, Vec<u8>)]) -> Result<Vec<u8>, String> {
         let inline = Value::Object(self.chart.values_inline.clone());
-        if self.merging == Merging::Replace && !self.chart.values_inline.is_empty() {
+        if self.values_merge == ValuesMerge::Replace && !self.chart.values_inline.is_empty() {
             return as_yaml(&inline);
         }
-        let of_chart = || {
+        let chart_values = || {
             chart
                 .iter()
                 .find(|(name, _)| name == "values.yaml")
                 .map(|(_, content)| content)
         };
-        let file = self.values.as_ref().or_else(of_chart);
+        let file = self.values.as_ref().or_else(chart_values);
         let file =
             file.ok_or_else(|| format!("the chart {} has no values.yaml", self.chart.name))?;
         if self.chart.values_inline.is_empty() {
@@ -167,34 +167,37 @@ impl Inflation {
             .unwrap_or_else(|| json::from_json(&Value::Object(Map::new())));
         let inline = json::from_json(&inline);
         let schema = Schema::default();
-        let merged = match self.merging {
-            Merging::Merge => merge::merge(inline, &node, None, &schema)?,
-            Merging::Override | Merging::Replace => merge::merge(node, &inline, None, &schema)?,
+        let merged = match self.values_merge {
+            ValuesMerge::Merge => merge::merge(inline, &node, None, &schema)?,
+            ValuesMerge::Override | ValuesMerge::Replace => {
+                merge::merge(node, &inline, None, &schema)?
+            }
         };
         as_yaml(&merged.map_or(Ok(Value::Null), |merged| json::to_json(&merged))?)
     }
 
     fn template(&self, chart: Vec<(String, Vec<u8>)>, values: Vec<u8>) -> Template {
-        let told = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        let of = &self.chart;
+        let non_empty = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        let settings = &self.chart;
         let mut flags = Vec::new();
         let mut add = |flag: &str, value: Option<String>| {
             if let Some(value) = value {
                 flags.push(format!("{flag}={value}"));
             }
         };
-        add("--namespace", told(&of.namespace));
-        add("--name-template", told(&of.name_template));
-        of.api_versions
+        add("--namespace", non_empty(&settings.namespace));
+        add("--name-template", non_empty(&settings.name_template));
+        settings
+            .api_versions
             .iter()
             .for_each(|version| add("--api-versions", Some(version.clone())));
-        add("--kube-version", told(&of.kube_version));
+        add("--kube-version", non_empty(&settings.kube_version));
         for (flag, is_set) in [
-            ("--include-crds", of.include_crds),
-            ("--skip-tests", of.skip_tests),
-            ("--no-hooks", of.skip_hooks),
-            ("--debug", of.debug),
-            ("--devel", of.devel),
+            ("--include-crds", settings.include_crds),
+            ("--skip-tests", settings.skip_tests),
+            ("--no-hooks", settings.skip_hooks),
+            ("--debug", settings.debug),
+            ("--devel", settings.devel),
         ] {
             if is_set {
                 flags.push(flag.to_owned());
@@ -205,9 +208,9 @@ impl Inflation {
             .chain(self.additional.iter().cloned())
             .collect();
         Template {
-            name: of.name.clone(),
+            name: settings.name.clone(),
             chart,
-            release: told(&of.release_name),
+            release: non_empty(&settings.release_name),
             values,
             flags,
         }

@@ -31,13 +31,13 @@ use crate::kustomize::resource::Resource;
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Account {
     cloud: String,
-    kubernetes_service: Names,
-    service_account: Names,
+    kubernetes_service: AccountRef,
+    service_account: AccountRef,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Names {
+struct AccountRef {
     name: String,
     namespace: String,
     project_id: String,

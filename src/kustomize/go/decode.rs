@@ -13,9 +13,9 @@ use crate::base::nearest::nearest;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unknown {
     /// Fail, as for kustomization files.
-    Refused,
+    Deny,
     /// Skip them, as for plugin configs.
-    Ignored,
+    Ignore,
 }
 
 /// Deserializes a value.
@@ -47,8 +47,8 @@ impl<'a> Lenient<'a> {
         for (name, value) in self.value.as_object().into_iter().flatten() {
             let Some(field) = known.iter().find(|known| known.eq_ignore_ascii_case(name)) else {
                 match self.unknown {
-                    Unknown::Ignored => continue,
-                    Unknown::Refused => {
+                    Unknown::Ignore => continue,
+                    Unknown::Deny => {
                         let nearest = nearest(name, known.iter().copied());
                         let hint = nearest
                             .map(|near| format!("; did you mean {near}?"))
@@ -176,7 +176,7 @@ impl<'a> SeqAccess<'a> for Items<'a> {
         };
         let read = seed
             .deserialize(self.parent.with(item))
-            .map_err(|error| below(self.at, &error));
+            .map_err(|error| prefix_error(self.at, &error));
         self.at += 1;
         read.map(Some)
     }
@@ -220,16 +220,16 @@ impl<'a> MapAccess<'a> for Pairs<'a> {
             .take()
             .ok_or_else(|| Error::custom("a value was asked for before its key"))?;
         seed.deserialize(self.parent.with(value))
-            .map_err(|error| below(key, &error))
+            .map_err(|error| prefix_error(key, &error))
     }
 }
 
 /// Prepends a path part to an error.
-fn below(step: impl std::fmt::Display, error: &Error) -> Error {
+fn prefix_error(step: impl std::fmt::Display, error: &Error) -> Error {
     let text = error.to_string();
     let joint = if text
         .split_once(": ")
-        .is_some_and(|(way, _)| !way.contains(' '))
+        .is_some_and(|(path, _)| !path.contains(' '))
     {
         "."
     } else {
@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn names_match_in_any_case_and_null_is_nothing() {
         let value = json!({"NamePrefix": "p-", "images": [{"NEWTAG": "1", "count": null}, null], "labels": {"A": "b"}});
-        let read: Outer = decode(&value, Unknown::Refused).unwrap();
+        let read: Outer = decode(&value, Unknown::Deny).unwrap();
         let images = vec![
             Inner {
                 new_tag: "1".into(),
@@ -282,8 +282,8 @@ mod tests {
     }
 
     #[test]
-    fn errors_tell_the_way_to_their_place() {
-        let failed = |value: Value| decode::<Outer>(&value, Unknown::Refused).unwrap_err();
+    fn errors_start_with_the_field_path() {
+        let failed = |value: Value| decode::<Outer>(&value, Unknown::Deny).unwrap_err();
         assert_eq!(
             failed(json!({"images": [{}, {"newTag": 1}]})),
             "images.1.newTag: invalid type: integer `1`, expected a string"
@@ -292,6 +292,6 @@ mod tests {
             failed(json!({"images": [{"newTags": "1"}]})),
             "images.0: unknown field \"newTags\"; did you mean newTag?"
         );
-        assert!(decode::<Outer>(&json!({"images": [{"newTags": "1"}]}), Unknown::Ignored).is_ok());
+        assert!(decode::<Outer>(&json!({"images": [{"newTags": "1"}]}), Unknown::Ignore).is_ok());
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn to_json(node: &Node) -> Result<Json, String> {
             Ok(Json::Object(map))
         }
         Value::Scalar(text, Style::Plain) if is_untagged(node) => plain(text),
-        Value::Scalar(text, Style::Folded) => Ok(folded_again(text).into()),
+        Value::Scalar(text, Style::Folded) => Ok(refold(text).into()),
         Value::Scalar(text, style) => tagged(node, text, *style),
     }
 }
@@ -40,25 +40,25 @@ pub(crate) fn to_json(node: &Node) -> Result<Json, String> {
 /// before it converts them to JSON, and its YAML library writes one line break too many after each
 /// line that does not start with a blank. Folding removes the extra break between two such lines,
 /// but not before a more indented line.
-fn folded_again(text: &str) -> String {
+fn refold(text: &str) -> String {
     let body = text.trim_end_matches('\n');
     if body.starts_with([' ', '\t', '\n']) {
         return text.to_owned();
     }
     let is_deeper = |line: &str| line.starts_with([' ', '\t']);
-    let mut again = String::with_capacity(text.len() + 8);
+    let mut refolded = String::with_capacity(text.len() + 8);
     let mut lines = body.split('\n').peekable();
     while let Some(line) = lines.next() {
-        again.push_str(line);
+        refolded.push_str(line);
         if let Some(next) = lines.peek() {
-            again.push('\n');
+            refolded.push('\n');
             if !line.is_empty() && !is_deeper(line) && is_deeper(next) {
-                again.push('\n');
+                refolded.push('\n');
             }
         }
     }
-    again.push_str(text.get(body.len()..).unwrap_or_default());
-    again
+    refolded.push_str(text.get(body.len()..).unwrap_or_default());
+    refolded
 }
 
 /// Returns true for the merge key `<<`.

@@ -2,7 +2,7 @@
 
 /// The type of a file system entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileType {
     /// A regular file.
     File,
     /// A directory.
@@ -13,7 +13,7 @@ pub enum Kind {
 /// root is the empty path.
 pub trait Files {
     /// Returns the type of an entry; `None` if it does not exist.
-    fn kind(&self, path: &str) -> Option<Kind>;
+    fn kind(&self, path: &str) -> Option<FileType>;
 
     /// Reads a file.
     ///
@@ -30,9 +30,9 @@ pub trait Files {
 
 /// A tree in memory: file contents by path.
 impl Files for std::collections::BTreeMap<String, Vec<u8>> {
-    fn kind(&self, path: &str) -> Option<Kind> {
+    fn kind(&self, path: &str) -> Option<FileType> {
         if self.contains_key(path) {
-            return Some(Kind::File);
+            return Some(FileType::File);
         }
         let inside = if path.is_empty() {
             String::new()
@@ -41,7 +41,7 @@ impl Files for std::collections::BTreeMap<String, Vec<u8>> {
         };
         self.keys()
             .any(|key| key.starts_with(&inside))
-            .then_some(Kind::Directory)
+            .then_some(FileType::Directory)
     }
 
     fn read(&self, path: &str) -> Result<Vec<u8>, String> {

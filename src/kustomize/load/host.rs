@@ -27,9 +27,9 @@ pub trait Host {
 
 /// A host that provides nothing and never cancels the build.
 #[derive(Debug, Clone, Copy)]
-pub struct Alone;
+pub struct NoHost;
 
-impl Host for Alone {}
+impl Host for NoHost {}
 
 /// Runs Helm.
 pub trait Helm {

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 
-use crate::kustomize::load::files::{Files, Kind};
+use crate::kustomize::load::files::{FileType, Files};
 use crate::kustomize::load::host::Host;
 use crate::kustomize::load::path;
 use crate::kustomize::load::remote::Repository;
-use crate::kustomize::{BuildError, Options};
+use crate::kustomize::{BuildError, BuildOptions};
 
 /// A directory or file in one of the trees of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,13 +60,13 @@ pub(crate) struct Loader<'a> {
     /// The tree numbers of fetched repositories, whose `path` is empty here.
     tree_numbers: HashMap<Repository, usize>,
     pub host: &'a dyn Host,
-    pub options: &'a Options,
+    pub options: &'a BuildOptions,
     files_read: usize,
     bytes_read: u64,
 }
 
 impl<'a> Loader<'a> {
-    pub fn new(caller_tree: &'a dyn Files, host: &'a dyn Host, options: &'a Options) -> Self {
+    pub fn new(caller_tree: &'a dyn Files, host: &'a dyn Host, options: &'a BuildOptions) -> Self {
         Self {
             caller_tree,
             fetched_trees: Vec::new(),
@@ -90,7 +90,7 @@ impl<'a> Loader<'a> {
     }
 
     /// Returns whether a path is a file or a directory; none if it does not exist.
-    pub fn kind(&self, place: &TreePath) -> Option<Kind> {
+    pub fn kind(&self, place: &TreePath) -> Option<FileType> {
         self.tree(place).kind(&place.path)
     }
 
@@ -128,7 +128,7 @@ impl<'a> Loader<'a> {
         };
         let place = root
             .join(&path)
-            .filter(|place| self.kind(place) == Some(Kind::Directory));
+            .filter(|place| self.kind(place) == Some(FileType::Directory));
         place.ok_or_else(|| format!("the repository in {entry:?} has no directory {path:?}"))
     }
 
@@ -168,7 +168,7 @@ impl<'a> Loader<'a> {
         while let Some(below) = pending.pop() {
             let place = root.join(&below).unwrap_or_else(|| root.clone());
             match self.kind(&place) {
-                Some(Kind::Directory) => {
+                Some(FileType::Directory) => {
                     let names = self.tree(&place).list(&place.path);
                     let names = names.map_err(|why| {
                         BuildError::new(field, format!("cannot list {}: {why}", place.path))
@@ -179,7 +179,7 @@ impl<'a> Loader<'a> {
                     }));
                     self.files_read += 1;
                 }
-                Some(Kind::File) => {
+                Some(FileType::File) => {
                     let content = self
                         .read_unrestricted(&place)
                         .map_err(|error| in_field(error, field))?;

@@ -56,7 +56,7 @@ impl<'a, 'b> Setup<'a, 'b> {
     pub fn is_directory(&self, name: &str) -> bool {
         let place = self.directory.join(name);
         place.is_some_and(|place| {
-            self.loader.kind(&place) == Some(crate::kustomize::Kind::Directory)
+            self.loader.kind(&place) == Some(crate::kustomize::FileType::Directory)
         })
     }
 

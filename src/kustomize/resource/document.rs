@@ -10,7 +10,7 @@ use crate::yaml::{Limits, Node, Style, Value};
 const MAX_DOCUMENTS: usize = 100_000;
 
 /// The annotation of resources that are used in the build only and left out of its output.
-const LOCAL: &str = "config.kubernetes.io/local-config";
+const LOCAL_CONFIG: &str = "config.kubernetes.io/local-config";
 
 /// Parses the resources of a file. `name` is the file's name in errors.
 pub(crate) fn resources(name: &str, bytes: &[u8]) -> Result<Vec<Resource>, BuildError> {
@@ -24,11 +24,11 @@ pub(crate) fn of_text(name: &str, text: &str) -> Result<Vec<Resource>, BuildErro
     let bad = |message: String| BuildError::new("", message).inside(name);
     let mut resources = Vec::new();
     for node in documents(text).map_err(|error| bad(format!("it is not valid YAML: {error}")))? {
-        check_keys(&node).map_err(bad)?;
-        open(node, &mut resources).map_err(bad)?;
+        check_duplicate_keys(&node).map_err(bad)?;
+        flatten(node, &mut resources).map_err(bad)?;
     }
     for resource in &mut resources {
-        check_texts(resource).map_err(bad)?;
+        check_metadata_maps(resource).map_err(bad)?;
         quote_annotations(resource);
     }
     Ok(resources)
@@ -38,7 +38,7 @@ pub(crate) fn of_text(name: &str, text: &str) -> Result<Vec<Resource>, BuildErro
 pub(crate) fn objects(text: &str) -> Result<Vec<Node>, String> {
     let mut resources = Vec::new();
     for node in documents(text).map_err(|error| format!("it is not valid YAML: {error}"))? {
-        open(node, &mut resources)?;
+        flatten(node, &mut resources)?;
     }
     Ok(resources
         .into_iter()
@@ -80,10 +80,10 @@ fn split(text: &str) -> Vec<(u32, String)> {
         let line = line
             .strip_suffix("\r\n")
             .map_or_else(|| line.to_owned(), |line| format!("{line}\n"));
-        let begins = line
+        let is_separator = line
             .strip_prefix("---")
             .is_some_and(|rest| rest.starts_with([' ', '\t', '\n']) || rest.is_empty());
-        if begins {
+        if is_separator {
             documents.push((number, String::new()));
         }
         if let Some((_, last)) = documents.last_mut() {
@@ -94,7 +94,7 @@ fn split(text: &str) -> Vec<(u32, String)> {
 }
 
 /// Appends an object, or the items of a list object at any depth. Skips empty maps.
-fn open(node: Node, into: &mut Vec<Resource>) -> Result<(), String> {
+fn flatten(node: Node, into: &mut Vec<Resource>) -> Result<(), String> {
     let Value::Mapping(_) = &node.value else {
         return Err(format!(
             "it holds {} where an object is expected",
@@ -112,7 +112,9 @@ fn open(node: Node, into: &mut Vec<Resource>) -> Result<(), String> {
     if kind.ends_with("List")
         && let Some(items) = node.get("items").and_then(Node::as_sequence)
     {
-        return items.iter().try_for_each(|item| open(item.clone(), into));
+        return items
+            .iter()
+            .try_for_each(|item| flatten(item.clone(), into));
     }
     if kind.is_empty() {
         return Err("missing kind in object".into());
@@ -126,7 +128,7 @@ fn open(node: Node, into: &mut Vec<Resource>) -> Result<(), String> {
 }
 
 /// Checks that labels and annotations are maps.
-fn check_texts(resource: &Resource) -> Result<(), String> {
+fn check_metadata_maps(resource: &Resource) -> Result<(), String> {
     for map in ["labels", "annotations"] {
         let node = resource
             .node
@@ -150,7 +152,7 @@ pub(crate) fn is_empty(resource: &Resource) -> bool {
 
 /// Returns true if the resource is left out of the build's output.
 pub(crate) fn is_local(resource: &Resource) -> bool {
-    resource.metadata_value("annotations", LOCAL) == Some("true")
+    resource.metadata_value("annotations", LOCAL_CONFIG) == Some("true")
 }
 
 /// Quotes plain annotation values, so that they stay strings.
@@ -199,10 +201,10 @@ pub(crate) fn make_texts(object: &mut Node, map: &str) {
 }
 
 /// Checks that no map has a duplicate key.
-fn check_keys(node: &Node) -> Result<(), String> {
+fn check_duplicate_keys(node: &Node) -> Result<(), String> {
     match &node.value {
         Value::Scalar(..) => Ok(()),
-        Value::Sequence(items) => items.iter().try_for_each(check_keys),
+        Value::Sequence(items) => items.iter().try_for_each(check_duplicate_keys),
         Value::Mapping(pairs) => {
             let mut seen = std::collections::HashMap::new();
             for (key, value) in pairs {
@@ -214,7 +216,7 @@ fn check_keys(node: &Node) -> Result<(), String> {
                         key.position
                     ));
                 }
-                check_keys(value)?;
+                check_duplicate_keys(value)?;
             }
             Ok(())
         }

@@ -29,9 +29,9 @@ pub(crate) struct Operation {
 /// Controls whether references still find an object by the name that it had before the patch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Names {
-    Kept,
+    Keep,
     /// Used for `patchesJson6902`.
-    Forgotten,
+    Forget,
 }
 
 /// Applies the operations to every selected resource.
@@ -39,7 +39,7 @@ pub(crate) fn apply(
     resources: &mut [Resource],
     operations: &[Operation],
     selector: &Selector,
-    names: Names,
+    previous_names: Names,
 ) -> Result<(), String> {
     for resource in resources
         .iter_mut()
@@ -51,11 +51,11 @@ pub(crate) fn apply(
             resource.node = json::from_json(&json::to_json(&resource.node).map_err(failed)?);
             resource.is_json_normalized = true;
         }
-        if names == Names::Kept {
+        if previous_names == Names::Keep {
             resource.record_id();
         }
         if resource.has_internal_annotations() {
-            make_annotations(&mut resource.node);
+            ensure_annotations(&mut resource.node);
         }
         for operation in operations {
             operation.apply(&mut resource.node).map_err(failed)?;
@@ -92,7 +92,7 @@ pub(crate) fn parse(text: &str) -> Result<Option<Vec<Operation>>, String> {
     {
         let mut tree = json::from_json(&operation.value);
         if let Some(written) = written.and_then(|written| written.get("value")) {
-            place(&mut tree, written);
+            copy_positions(&mut tree, written);
         }
         operation.tree = Some(tree);
     }
@@ -100,20 +100,20 @@ pub(crate) fn parse(text: &str) -> Result<Option<Vec<Operation>>, String> {
 }
 
 /// Copies line numbers from the source to a tree with the same content.
-fn place(tree: &mut Node, written: &Node) {
+fn copy_positions(tree: &mut Node, written: &Node) {
     tree.position = written.position;
     match (&mut tree.value, &written.value) {
         (Tree::Sequence(items), Tree::Sequence(written)) => {
             items
                 .iter_mut()
                 .zip(written)
-                .for_each(|(item, written)| place(item, written));
+                .for_each(|(item, written)| copy_positions(item, written));
         }
         (Tree::Mapping(pairs), Tree::Mapping(written)) if pairs.len() == written.len() => {
             pairs
                 .iter_mut()
                 .zip(written)
-                .for_each(|((_, value), (_, written))| place(value, written));
+                .for_each(|((_, value), (_, written))| copy_positions(value, written));
         }
         _ => {}
     }
@@ -127,12 +127,12 @@ impl Operation {
     }
 
     fn apply(&self, document: &mut Node) -> Result<(), String> {
-        let path = self.path.as_deref().map(pointer);
+        let path = self.path.as_deref().map(parse_pointer);
         let path = path.ok_or_else(|| format!("{} operation: missing value path", self.op))?;
         let from = || {
             self.from
                 .as_deref()
-                .map(pointer)
+                .map(parse_pointer)
                 .ok_or_else(|| format!("{} needs from", self.op))
         };
         match self.op.as_str() {
@@ -145,7 +145,9 @@ impl Operation {
             }
             "copy" => {
                 let from = from()?;
-                let value = get(document, &from).ok_or_else(|| missing(&from))?.clone();
+                let value = get(document, &from)
+                    .ok_or_else(|| missing_path(&from))?
+                    .clone();
                 add(document, &path, value)
             }
             "test" => match get(document, &path) {
@@ -158,7 +160,7 @@ impl Operation {
     }
 }
 
-fn pointer(text: &str) -> Vec<String> {
+fn parse_pointer(text: &str) -> Vec<String> {
     if text.is_empty() {
         return Vec::new();
     }
@@ -168,7 +170,7 @@ fn pointer(text: &str) -> Vec<String> {
         .collect()
 }
 
-fn missing(path: &[String]) -> String {
+fn missing_path(path: &[String]) -> String {
     format!("doc is missing path: /{}", path.join("/"))
 }
 
@@ -206,7 +208,7 @@ fn index(part: &str, length: usize) -> Option<usize> {
 
 /// Creates `metadata.annotations` if it is missing. During a build kustomize keeps internal
 /// annotations there, so patches find the map.
-fn make_annotations(object: &mut Node) {
+fn ensure_annotations(object: &mut Node) {
     if let Some(metadata) =
         walk::get_mut(object, "metadata").filter(|metadata| metadata.as_mapping().is_some())
     {
@@ -225,7 +227,7 @@ fn container<'a, 'p>(
     let (last, parents) = path
         .split_last()
         .ok_or("the whole document cannot be removed or moved")?;
-    let holder = get_mut(document, parents).ok_or_else(|| missing(path))?;
+    let holder = get_mut(document, parents).ok_or_else(|| missing_path(path))?;
     Ok((&mut holder.value, last))
 }
 
@@ -258,7 +260,7 @@ fn add(document: &mut Node, path: &[String], value: Node) -> Result<(), String> 
             let at = index(last, items.len() + 1).filter(|at| *at <= items.len());
             items.insert(at.ok_or_else(|| bad_index(last))?, value);
         }
-        Tree::Scalar(..) => return Err(missing(path)),
+        Tree::Scalar(..) => return Err(missing_path(path)),
     }
     Ok(())
 }
@@ -275,7 +277,7 @@ fn replace(document: &mut Node, path: &[String], value: Node) -> Result<(), Stri
             let at = index(last, items.len()).and_then(|at| items.get_mut(at));
             *at.ok_or_else(|| bad_index(last))? = value;
         }
-        Tree::Scalar(..) => return Err(missing(path)),
+        Tree::Scalar(..) => return Err(missing_path(path)),
     }
     Ok(())
 }
@@ -288,7 +290,7 @@ fn remove(document: &mut Node, path: &[String]) -> Result<Node, String> {
                 Some(at) => Ok(pairs.remove(at).1),
                 None => Err(format!(
                     "unable to remove nonexistent key: {last}: {}",
-                    missing(path)
+                    missing_path(path)
                 )),
             }
         }
@@ -296,6 +298,6 @@ fn remove(document: &mut Node, path: &[String]) -> Result<Node, String> {
             Some(at) => Ok(items.remove(at)),
             None => Err(bad_index(last)),
         },
-        Tree::Scalar(..) => Err(missing(path)),
+        Tree::Scalar(..) => Err(missing_path(path)),
     }
 }

@@ -46,7 +46,7 @@ impl Configuration {
     /// Parses a configuration file; an empty one has no field specs.
     pub fn read(bytes: &[u8]) -> Result<Self, String> {
         match settings::read(bytes)? {
-            Some(value) => decode(&value, Unknown::Refused),
+            Some(value) => decode(&value, Unknown::Deny),
             None => Ok(Self::default()),
         }
     }
@@ -94,13 +94,13 @@ impl Configuration {
 
     /// Returns the name references in addition to the built-in ones.
     pub fn references(&self) -> Vec<BackReference> {
-        let references = self.name_reference.iter().map(|referred| BackReference {
+        let references = self.name_reference.iter().map(|reference| BackReference {
             target: GvkPattern {
-                group: referred.group.clone(),
-                version: referred.version.clone(),
-                kind: referred.kind.clone(),
+                group: reference.group.clone(),
+                version: reference.version.clone(),
+                kind: reference.kind.clone(),
             },
-            fields: referred.field_specs.clone(),
+            fields: reference.field_specs.clone(),
         });
         references.collect()
     }
@@ -113,20 +113,20 @@ fn merge(
     more: Vec<FieldSpec>,
     builtin: &[FieldSpec],
 ) -> Result<(), String> {
-    for place in more {
+    for field_spec in more {
         match builtin
             .iter()
             .chain(known.iter())
-            .find(|known| known.covers(&place))
+            .find(|known| known.covers(&field_spec))
         {
-            Some(same) if same.create == place.create => {}
+            Some(same) if same.create == field_spec.create => {}
             Some(_) => {
                 return Err(format!(
                     "conflicting fieldspecs: {} is told with and without create",
-                    place.path
+                    field_spec.path
                 ));
             }
-            None => known.push(place),
+            None => known.push(field_spec),
         }
     }
     Ok(())
@@ -134,7 +134,7 @@ fn merge(
 
 /// Concatenates two lists of field specs, without those in `then` that `first` covers.
 pub(crate) fn united(first: &[FieldSpec], then: &[FieldSpec]) -> Result<Vec<FieldSpec>, String> {
-    let mut places = first.to_vec();
-    merge(&mut places, then.to_vec(), &[])?;
-    Ok(places)
+    let mut field_specs = first.to_vec();
+    merge(&mut field_specs, then.to_vec(), &[])?;
+    Ok(field_specs)
 }

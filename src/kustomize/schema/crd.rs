@@ -15,7 +15,7 @@ use crate::kustomize::schema::field_spec::FieldSpec;
 use crate::kustomize::schema::settings;
 
 /// Maximum nesting depth of definitions.
-const DEEPEST: usize = 64;
+const MAX_DEPTH: usize = 64;
 
 /// Returns the field specs in a file of definitions.
 pub(crate) fn read(bytes: &[u8]) -> Result<Configuration, String> {
@@ -73,9 +73,9 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn definition(&mut self, name: &'a str, path: &mut Vec<&'a str>) -> Result<(), String> {
-        if path.len() > DEEPEST {
+        if path.len() > MAX_DEPTH {
             return Err(format!(
-                "the definitions are nested more than {DEEPEST} deep at {}",
+                "the definitions are nested more than {MAX_DEPTH} deep at {}",
                 path.join("/")
             ));
         }
@@ -92,7 +92,7 @@ impl<'a> Walk<'a> {
 
     fn property(&mut self, property: &Value, path: &[&str]) {
         let text = |extension: &str| property.get(extension).and_then(Value::as_str);
-        let place = |last: Option<&str>| FieldSpec {
+        let field_spec = |last: Option<&str>| FieldSpec {
             kind: self.kind.to_owned().into(),
             path: path
                 .iter()
@@ -104,13 +104,13 @@ impl<'a> Walk<'a> {
             ..FieldSpec::default()
         };
         if text("x-kubernetes-annotation").is_some() {
-            self.into.common_annotations.push(place(None));
+            self.into.common_annotations.push(field_spec(None));
         }
         if text("x-kubernetes-label-selector").is_some() {
-            self.into.common_labels.push(place(None));
+            self.into.common_labels.push(field_spec(None));
         }
         if text("x-kubernetes-identity").is_some() {
-            self.into.name_prefix.push(place(None));
+            self.into.name_prefix.push(field_spec(None));
         }
         let (version, kind) = (
             text("x-kubernetes-object-ref-api-version"),
@@ -122,7 +122,7 @@ impl<'a> Walk<'a> {
                 group: String::new(),
                 version: version.to_owned(),
                 kind: kind.to_owned(),
-                field_specs: vec![place(Some(key))],
+                field_specs: vec![field_spec(Some(key))],
             });
         }
     }

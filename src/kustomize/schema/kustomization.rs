@@ -161,7 +161,7 @@ pub(crate) fn read(bytes: &[u8], warn: &mut dyn FnMut(&str)) -> Result<Kustomiza
     let Value::Object(fields) = &value else {
         return Err(whole("it must be a map".into()));
     };
-    let mut kustomization: Kustomization = decode(&value, Unknown::Refused).map_err(split_field)?;
+    let mut kustomization: Kustomization = decode(&value, Unknown::Deny).map_err(split_field)?;
     let get = |name: &str| {
         fields
             .iter()

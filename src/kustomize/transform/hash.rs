@@ -23,7 +23,8 @@ pub(crate) struct Hash;
 impl Transform for Hash {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         for resource in resources.iter_mut().filter(|resource| resource.needs_hash) {
-            let hash = of(resource).map_err(|message| format!("{}: {message}", resource.id()))?;
+            let hash =
+                hash_of(resource).map_err(|message| format!("{}: {message}", resource.id()))?;
             let name = format!("{}-{hash}", resource.id().name);
             resource.record_id();
             resource.set_metadata("name", &name);
@@ -34,14 +35,14 @@ impl Transform for Hash {
 
 /// Returns the hash of a ConfigMap or Secret over its kind, type and data, and of any other object
 /// over all of it. kustomize always hashes an empty name; all existing hashes depend on that.
-fn of(resource: &Resource) -> Result<String, String> {
+fn hash_of(resource: &Resource) -> Result<String, String> {
     let resource::Id { kind, .. } = resource.id();
     let members: &[&str] = match kind.as_str() {
         "ConfigMap" => &["binaryData", "data"],
         "Secret" => &["data", "stringData", "type"],
         _ => return Ok(encode(&canonical(&json::to_json(&resource.node)?))),
     };
-    let mut covered = Map::from_iter([
+    let mut hashed = Map::from_iter([
         ("kind".to_owned(), kind.into()),
         ("name".to_owned(), "".into()),
     ]);
@@ -54,10 +55,10 @@ fn of(resource: &Resource) -> Result<String, String> {
             None => "".into(),
         };
         if value.is_object() || !matches!(*member, "binaryData" | "stringData") {
-            covered.insert((*member).to_owned(), value);
+            hashed.insert((*member).to_owned(), value);
         }
     }
-    Ok(encode(&canonical(&Value::Object(covered))))
+    Ok(encode(&canonical(&Value::Object(hashed))))
 }
 
 /// Returns ten digits of the digest, with replacements for those that could form words.

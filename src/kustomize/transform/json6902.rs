@@ -97,7 +97,7 @@ impl Transform for PatchJson6902Transformer {
             resources,
             &self.operations,
             &self.selector,
-            json_patch::Names::Forgotten,
+            json_patch::Names::Forget,
         )
     }
 

@@ -133,7 +133,7 @@ impl Transform for PatchTransformer {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
         let done = match (&self.change, &self.selector) {
             (Change::Operations(operations), Some(selector)) => {
-                json_patch::apply(resources, operations, selector, json_patch::Names::Kept)
+                json_patch::apply(resources, operations, selector, json_patch::Names::Keep)
             }
             (Change::Operations(_), None) => Err("must specify a target for JSON patch".into()),
             (

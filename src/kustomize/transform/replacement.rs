@@ -135,8 +135,8 @@ impl Transform for LocatedReplacement {
 fn from_file(bytes: &[u8]) -> Result<Vec<Replacement>, String> {
     let value = settings::read(bytes)?.ok_or("it is empty")?;
     match value.is_array() {
-        true => decode(&value, Unknown::Ignored),
-        false => decode(&value, Unknown::Ignored).map(|replacement| vec![replacement]),
+        true => decode(&value, Unknown::Ignore),
+        false => decode(&value, Unknown::Ignore).map(|replacement| vec![replacement]),
     }
 }
 

@@ -96,7 +96,7 @@ impl Config {
 
 fn more_targets(bytes: &[u8]) -> Result<Vec<TargetSpec>, String> {
     let value = settings::read(bytes)?.ok_or("it is empty")?;
-    decode(&value, Unknown::Ignored).map(|config: Config| config.targets)
+    decode(&value, Unknown::Ignore).map(|config: Config| config.targets)
 }
 
 impl TargetSpec {

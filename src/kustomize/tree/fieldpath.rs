@@ -10,12 +10,12 @@ use crate::yaml::{Node, Value};
 pub(crate) fn split(path: &str) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     let mut open: Option<String> = None;
-    for part in unescaped(path) {
+    for part in split_at_dots(path) {
         match open.take() {
             Some(begun) => {
                 let joined = format!("{begun}.{part}");
                 if part.ends_with(']') {
-                    parts.push(bracketed(joined))
+                    parts.push(strip_key_brackets(joined))
                 } else {
                     open = Some(joined)
                 }
@@ -24,12 +24,12 @@ pub(crate) fn split(path: &str) -> Vec<String> {
             None => parts.push(part),
         }
     }
-    parts.extend(open.map(bracketed));
+    parts.extend(open.map(strip_key_brackets));
     parts
 }
 
 /// Splits at dots that are not escaped. A leading dot is ignored.
-fn unescaped(path: &str) -> Vec<String> {
+fn split_at_dots(path: &str) -> Vec<String> {
     let mut pieces = path.split('.').peekable();
     if path.starts_with('.') {
         pieces.next();
@@ -49,7 +49,7 @@ fn unescaped(path: &str) -> Vec<String> {
 }
 
 /// Returns a part that was in brackets: a condition keeps them, a key with dots loses them.
-fn bracketed(text: String) -> String {
+fn strip_key_brackets(text: String) -> String {
     if text.contains('=') {
         text
     } else {
@@ -59,7 +59,7 @@ fn bracketed(text: String) -> String {
 
 enum Part<'a> {
     Index(usize),
-    Items { key: &'a str, value: &'a str },
+    Matching { key: &'a str, value: &'a str },
     Every,
     Field(&'a str),
 }
@@ -77,7 +77,7 @@ impl<'a> Part<'a> {
             .and_then(|rest| rest.strip_suffix(']'))
         {
             Some(condition) => match condition.split_once('=') {
-                Some((key, value)) => Ok(Self::Items { key, value }),
+                Some((key, value)) => Ok(Self::Matching { key, value }),
                 None => Err(format!(
                     "list path element must contain fieldName=fieldValue for element to match: \
                      {text}"
@@ -97,8 +97,8 @@ pub(crate) fn lookup<'a>(node: &'a Node, path: &[String]) -> Result<Option<&'a N
     let next = match Part::read(part)? {
         Part::Index(index) if node.as_mapping().is_none() => items.get(index),
         Part::Index(_) | Part::Every => node.get(part),
-        Part::Items { key: "", value } => items.iter().find(|item| item.as_str() == Some(value)),
-        Part::Items { key, value } => items
+        Part::Matching { key: "", value } => items.iter().find(|item| item.as_str() == Some(value)),
+        Part::Matching { key, value } => items
             .iter()
             .find(|item| item.get(key).and_then(Node::as_str) == Some(value)),
         Part::Field(name) => node.get(name),
@@ -128,7 +128,7 @@ pub(crate) fn visit(
     match part {
         Part::Index(index) => {
             if items.len() == index && create.is_some() {
-                items.extend(create.map(|leaf| made(rest, leaf)));
+                items.extend(create.map(|leaf| empty_node(rest, leaf)));
             }
             let length = items.len();
             let item = items.get_mut(index);
@@ -144,7 +144,7 @@ pub(crate) fn visit(
             }
             Ok(count)
         }
-        Part::Items { key, value } => {
+        Part::Matching { key, value } => {
             let pattern = pattern::compile_unanchored(value)?;
             let fits = |item: &Node| {
                 let text = if key.is_empty() {
@@ -195,7 +195,7 @@ fn visit_field(
     };
     if let Some(leaf) = create.filter(|_| !pairs.iter().any(|(key, _)| key.as_str() == Some(name)))
     {
-        pairs.push((json::text(name), made(rest, leaf)));
+        pairs.push((json::text(name), empty_node(rest, leaf)));
     }
     match pairs
         .iter_mut()
@@ -208,10 +208,10 @@ fn visit_field(
 }
 
 /// Returns an empty node for the rest of a path; at its end, of the same kind as `leaf`.
-fn made(rest: &[String], leaf: &Node) -> Node {
+fn empty_node(rest: &[String], leaf: &Node) -> Node {
     let empty_list = || Node::new(Value::Sequence(Vec::new()));
     match rest.first().map(|part| Part::read(part)) {
-        Some(Ok(Part::Index(_) | Part::Items { .. })) => empty_list(),
+        Some(Ok(Part::Index(_) | Part::Matching { .. })) => empty_list(),
         Some(_) => Node::new(Value::Mapping(Vec::new())),
         None => match &leaf.value {
             Value::Scalar(..) => json::undecided(""),

@@ -7,7 +7,7 @@ use crate::yaml::{Node, Value};
 /// Callback that changes a node.
 pub(crate) type Change<'a> = dyn FnMut(&mut Node) -> Result<(), String> + 'a;
 
-fn considering(path: &str, message: &str) -> String {
+fn with_field_path(path: &str, message: &str) -> String {
     format!("considering field '{path}': {message}")
 }
 
@@ -22,7 +22,7 @@ pub(crate) fn visit(
     create: bool,
     change: &mut Change<'_>,
 ) -> Result<(), String> {
-    walk(root, Some(path), create, change).map_err(|message| considering(path, &message))
+    walk(root, Some(path), create, change).map_err(|message| with_field_path(path, &message))
 }
 
 fn walk(
@@ -42,7 +42,7 @@ fn walk(
             .iter_mut()
             .try_for_each(|item| walk(item, Some(path), create, change));
     }
-    let (part, rest) = first(path);
+    let (part, rest) = split_first(path);
     let (name, is_list) = part
         .strip_suffix("[]")
         .map_or((&*part, false), |name| (name, true));
@@ -62,7 +62,7 @@ fn walk(
 }
 
 /// Splits a path into its first part, unescaped, and the rest.
-fn first(path: &str) -> (Cow<'_, str>, Option<&str>) {
+fn split_first(path: &str) -> (Cow<'_, str>, Option<&str>) {
     let mut part = Cow::Borrowed("");
     let mut rest = path;
     loop {
@@ -149,13 +149,13 @@ mod tests {
     #[test]
     fn a_path_is_cut_at_slashes_that_are_not_escaped() {
         assert_eq!(
-            first("spec/selector"),
+            split_first("spec/selector"),
             (Cow::Borrowed("spec"), Some("selector"))
         );
         assert_eq!(
-            first(r"a.io\/b\/c/d"),
+            split_first(r"a.io\/b\/c/d"),
             (Cow::Borrowed("a.io/b/c"), Some("d"))
         );
-        assert_eq!(first("name"), (Cow::Borrowed("name"), None));
+        assert_eq!(split_first("name"), (Cow::Borrowed("name"), None));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use nuon_runner::kustomize::{self, Alone, Budget, Options};
+use nuon_runner::kustomize::{self, Budget, BuildOptions, NoHost};
 use nuon_runner::yaml::{self, Limits};
 
 /// A tree of files, by path.
@@ -43,17 +43,17 @@ pub fn emitter(bytes: &[u8]) {
 /// Any written tree is built or refused, and twice the same.
 pub fn overlay(bytes: &[u8]) {
     let (tree, root, unrestricted) = read(bytes);
-    let options = Options {
+    let options = BuildOptions {
         unrestricted,
         budget: Budget {
             files: 500,
             bytes: 4 << 20,
             depth: 20,
         },
-        ..Options::default()
+        ..BuildOptions::default()
     };
     let build = || {
-        kustomize::build(&tree, &root, &options, &Alone)
+        kustomize::build(&tree, &root, &options, &NoHost)
             .map(|objects| kustomize::print(&objects).ok())
     };
     assert_eq!(build(), build(), "differs the second time");

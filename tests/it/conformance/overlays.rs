@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use nuon_runner::kustomize::{self, Alone, Options};
+use nuon_runner::kustomize::{self, BuildOptions, NoHost};
 use nuon_runner::manifest;
 use serde_json::Value;
 
@@ -164,11 +164,12 @@ fn in_memory(case: &Path, meta: &Value) -> Result<String, String> {
     let mut files = BTreeMap::new();
     super::collect(&case.join("input"), "", &mut files);
     let root = meta["root"].as_str().unwrap().trim_matches(['.', '/']);
-    let options = Options {
+    let options = BuildOptions {
         unrestricted: meta["load_restrictor"] == "none",
-        ..Options::default()
+        ..BuildOptions::default()
     };
-    let built = kustomize::build(&files, root, &options, &Alone).map_err(|error| error.to_string());
+    let built =
+        kustomize::build(&files, root, &options, &NoHost).map_err(|error| error.to_string());
     built.and_then(|objects| kustomize::print(&objects).map_err(|error| error.to_string()))
 }
 
