@@ -7,7 +7,7 @@
 //! | 2 | `status.observedGeneration` differs from `metadata.generation` |
 //! | 3 | a condition `Reconciling` or `Stalled` |
 //! | 4 | the rules of its kind (`workload`, `batch`, `other`) |
-//! | 5 | a condition `Existing` |
+//! | 5 | a condition `Ready` |
 //! | 6 | none of these: it is current |
 
 mod batch;

@@ -14,7 +14,7 @@ use crate::manifest::Object;
 pub enum DenyRule {
     /// `KIND[.GROUP]`: all objects of a kind.
     Kind(String, Option<String>),
-    /// `namespace:KEY_ID_LENGTH`: the namespace and everything in it.
+    /// `namespace:NAME`: the namespace and everything in it.
     Namespace(String),
     /// `binding:ROLE`: bindings of a role (`Role` or `ClusterRole`) to a subject other than a
     /// service account of the same set.
