@@ -207,10 +207,7 @@ impl Deployment<'_> {
         if !conflicts.is_empty()
             && let Err(failure) = self.plan_again_after(Failure::PlanConflict(conflicts))
         {
-            return DeployResult {
-                failure: Some(failure),
-                ..DeployResult::default()
-            };
+            return failure.into();
         }
         let torn = teardown(self.api, snapshot, &planned, self.options, timeout).await;
         DeployResult {

@@ -1,7 +1,5 @@
 //! Renders a kustomize overlay to objects.
 
-use serde_json::{Map, Value};
-
 use crate::kustomize::load::host::Host;
 use crate::kustomize::{self, BuildError, BuildOptions, Files};
 use crate::manifest::{self, Manifest, ReadError};
@@ -60,7 +58,7 @@ impl OverlaySource {
         let patches = patches.map(|patch| join(&[&self.base, patch]));
         let patches = patches.collect::<Result<Vec<_>, _>>()?;
         let built = kustomize::build(tree, &root, &options, host)?;
-        collect(kustomize::patch(tree, built, &patches)?)
+        Ok(manifest::collect(kustomize::patch(tree, built, &patches)?)?)
     }
 
     /// Paths are often meant to start from the repository's root.
@@ -77,14 +75,6 @@ impl OverlaySource {
             self.base
         )
     }
-}
-
-/// Takes the objects of a kustomize build.
-///
-/// # Errors
-/// [`OverlayError::Read`] if one of them is no object.
-pub fn collect(built: Vec<Map<String, Value>>) -> Result<Manifest, OverlayError> {
-    Ok(manifest::collect(built)?)
 }
 
 fn join(parts: &[&str]) -> Result<String, OverlayError> {

@@ -136,11 +136,7 @@ async fn confirm_and_apply(
         Ok(request) => finish(target, matches, deployment, snapshot, request).await,
         Err(failure) => {
             let code = exit_code_for(&failure);
-            let failed = DeployResult {
-                failure: Some(failure),
-                ..DeployResult::default()
-            };
-            report(target, matches, &failed);
+            report(target, matches, &failure.into());
             Ok(code)
         }
     }

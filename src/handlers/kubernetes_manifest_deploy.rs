@@ -15,10 +15,9 @@ use task::{Approved, Task, check_same_objects};
 use super::Services;
 use super::plan_fetcher::PlanFetcher;
 use crate::clients::Secrets;
-use crate::cluster::client::{Api, connect};
+use crate::cluster::client::{Api, ClusterError, connect};
 use crate::cluster::fields::managed_values::keyed_hash_of_objects;
 use crate::cluster::rollout::deploy::{DeployRequest, DeployResult};
-use crate::cluster::rollout::failure;
 use crate::cluster::rollout::inventory::Component;
 use crate::cluster::rollout::plan::Plan;
 use crate::cluster::rollout::snapshot::Snapshot;
@@ -89,11 +88,16 @@ struct Initialized {
 
 struct Validated {
     task: Task,
+    target: Target,
+    artifact: Option<Artifact>,
+    snapshot: Snapshot,
+}
+
+/// Where a job deploys to.
+struct Target {
     api: Api,
     namespace: String,
     component: Option<Component>,
-    artifact: Option<Artifact>,
-    snapshot: Snapshot,
 }
 
 impl StagedJob for DeployJob {
@@ -158,28 +162,22 @@ impl StagedJob for DeployJob {
             } = initialized;
             let namespace = plan.manifest.namespace;
             let component = component(&plan.component_id, &namespace, context);
-            let snapshot = {
-                let progress = JobProgress(context);
-                let deployment = Deployment {
-                    api: &api,
-                    namespace: &namespace,
-                    component: component.as_ref(),
-                    artifact: None,
-                    ..self.deployment(&api, &progress, context)
-                };
-                let snapshot = match task.is_teardown() {
-                    true => deployment.teardown_snapshot(source.objects).await,
-                    false => deployment.snapshot(source.objects).await,
-                };
-                let snapshot = snapshot.map_err(because(FailureKind::Cluster))?;
-                deployment.note_other_namespaces(&snapshot).await;
-                snapshot
-            };
-            Ok(Validated {
-                task,
+            let target = Target {
                 api,
                 namespace,
                 component,
+            };
+            let progress = JobProgress(context);
+            let deployment = self.deployment(&target, source.artifact.as_ref(), &progress);
+            let snapshot = match task.is_teardown() {
+                true => deployment.teardown_snapshot(source.objects).await,
+                false => deployment.snapshot(source.objects).await,
+            };
+            let snapshot = snapshot.map_err(because(FailureKind::Cluster))?;
+            deployment.note_other_namespaces(&snapshot).await;
+            Ok(Validated {
+                task,
+                target,
                 artifact: source.artifact,
                 snapshot,
             })
@@ -193,17 +191,10 @@ impl StagedJob for DeployJob {
     ) -> BoxFuture<'a, Result<Outcome, Failure>> {
         Box::pin(async move {
             let progress = JobProgress(context);
+            let artifact = validated.artifact.as_ref();
             let run = Execution {
-                deployment: Deployment {
-                    namespace: &validated.namespace,
-                    component: validated.component.as_ref(),
-                    artifact: validated
-                        .artifact
-                        .as_ref()
-                        .map(|pulled| pulled.reference.as_str()),
-                    ..self.deployment(&validated.api, &progress, context)
-                },
-                artifact: validated.artifact.as_ref(),
+                deployment: self.deployment(&validated.target, artifact, &progress),
+                artifact,
                 snapshot: &validated.snapshot,
                 context,
             };
@@ -224,22 +215,22 @@ impl StagedJob for DeployJob {
 }
 
 impl DeployJob {
-    /// A deployment to the default namespace, of no component.
     fn deployment<'a>(
         &'a self,
-        api: &'a Api,
+        target: &'a Target,
+        artifact: Option<&'a Artifact>,
         progress: &'a JobProgress<'_>,
-        context: &'a Context,
     ) -> Deployment<'a> {
+        let JobProgress(context) = progress;
         Deployment {
-            api,
+            api: &target.api,
             config: &self.services.deploy,
             options: &self.services.deploy.options,
             registries: &self.services.clients.registries,
             clock: &context.clock,
-            namespace: "default",
-            component: None,
-            artifact: None,
+            namespace: &target.namespace,
+            component: target.component.as_ref(),
+            artifact: artifact.map(|pulled| pulled.reference.as_str()),
             deadline: Some(context.deadline.saturating_sub(REPORTING_RESERVE)),
             progress,
         }
@@ -265,14 +256,9 @@ struct Execution<'a> {
     context: &'a Context,
 }
 
-impl<'a> Execution<'a> {
+impl Execution<'_> {
     async fn plan_apply(&self) -> Result<Outcome, Failure> {
-        let plan = self.deployment.preview(self.snapshot).await;
-        let plan = plan.map_err(because(FailureKind::Cluster))?;
-        self.log_notes(&plan);
-        if let Some(refusal) = plan.refusal() {
-            return Err(Failure::new(FailureKind::Apply, refusal.sentence()));
-        }
+        let plan = self.checked(self.deployment.preview(self.snapshot).await)?;
         let saved_plan = SavedPlan {
             artifact: self.artifact.map(|pulled| pulled.reference.clone()),
             manifest: self.manifest_hash(),
@@ -283,7 +269,9 @@ impl<'a> Execution<'a> {
         Ok(report::planned(&contents, self.context))
     }
 
-    fn log_notes(&self, plan: &Plan<'_>) {
+    /// Logs what a person should know of a plan, and refuses a plan that cannot be applied.
+    fn checked<'s>(&self, plan: Result<Plan<'s>, ClusterError>) -> Result<Plan<'s>, Failure> {
+        let plan = plan.map_err(because(FailureKind::Cluster))?;
         let log = &self.context.log;
         for note in &plan.notes {
             log.warn(note.clone());
@@ -292,6 +280,10 @@ impl<'a> Execution<'a> {
             for remark in entry.remarks() {
                 log.warn(format!("{}: {remark}", entry.object.subject()));
             }
+        }
+        match plan.refusal() {
+            Some(refusal) => Err(Failure::new(FailureKind::Apply, refusal.sentence())),
+            None => Ok(plan),
         }
     }
 
@@ -329,17 +321,15 @@ impl<'a> Execution<'a> {
         };
         let request = match approval {
             Ok(Some(request)) => Ok(request),
-            Ok(None) => self.plan_again().await?,
+            Ok(None) => {
+                let plan = self.checked(self.deployment.plan(self.snapshot).await)?;
+                DeployRequest::of_plan(plan, self.snapshot, self.deployment.options, false)
+            }
             Err(failure) => Err(failure),
         };
         let request = match request {
             Ok(request) => request,
-            Err(failure) => {
-                return Ok(DeployResult {
-                    failure: Some(failure),
-                    ..DeployResult::default()
-                });
-            }
+            Err(failure) => return Ok(failure.into()),
         };
         let mut secrets = Secrets::default();
         let pull = async |reference: &str| {
@@ -355,18 +345,6 @@ impl<'a> Execution<'a> {
             .deploy(self.snapshot, request, pull)
             .await
             .map_err(because(FailureKind::Cluster))
-    }
-
-    /// Plans anew. The inner failure is a guard's: the prune limits.
-    async fn plan_again(&self) -> Result<Result<DeployRequest<'a>, failure::Failure>, Failure> {
-        let plan = self.deployment.plan(self.snapshot).await;
-        let plan = plan.map_err(because(FailureKind::Cluster))?;
-        self.log_notes(&plan);
-        if let Some(refusal) = plan.refusal() {
-            return Err(Failure::new(FailureKind::Apply, refusal.sentence()));
-        }
-        let options = self.deployment.options;
-        Ok(DeployRequest::of_plan(plan, self.snapshot, options, false))
     }
 
     async fn tear_down(&self, approved: &Approved) -> Result<DeployResult, Failure> {

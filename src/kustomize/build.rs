@@ -6,3 +6,4 @@ pub mod accumulated;
 pub mod observer;
 pub mod order;
 pub mod plugin;
+pub mod ready_step;

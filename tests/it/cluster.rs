@@ -152,6 +152,11 @@ impl Bench {
         )
     }
 
+    /// Tears a component down.
+    pub fn tear_down(&self, component: &str, more: &[&str]) -> Ran {
+        self.run(&[&["delete", "--yes", "--component", component], more].concat())
+    }
+
     /// Plans a manifest as a component; the document.
     pub fn plan(&self, component: &str, text: &str) -> Value {
         let file = self.manifest(text);

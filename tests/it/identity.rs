@@ -107,6 +107,11 @@ impl Clouds {
             .await
     }
 
+    /// Connects, and reads from the cluster.
+    async fn works(&self, machine: Machine, info: Value, clock: &Clock) {
+        works(&self.connect(machine, info, clock).await.unwrap()).await;
+    }
+
     /// Connects where tokens go to these hosts, whatever the clouds say.
     async fn connect_trusting(
         &self,
@@ -335,13 +340,9 @@ async fn eks_takes_keys_roles_and_the_machines_identity() {
         json!({"iam_role_arn": "arn:aws:iam::1:role/step", "src_static_credentials": keys});
     let role = json!({"role_arn": "arn:aws:iam::1:role/maintenance", "session_name": "maintenance", "two_step_config": two_steps});
     let auth = json!({"aws_auth": {"region": "eu-west-1", "assume_role": role}});
-    works(
-        &clouds
-            .connect(clouds.machine(std::slice::from_ref(&sts)), auth, &clock)
-            .await
-            .unwrap(),
-    )
-    .await;
+    clouds
+        .works(clouds.machine(std::slice::from_ref(&sts)), auth, &clock)
+        .await;
     let assumed = clouds.asked("Action=AssumeRole&");
     assert!(
         assumed[0].contains("role%2Fstep") && assumed[0].contains("Credential=AKIAPLAN"),
@@ -365,23 +366,15 @@ async fn eks_takes_keys_roles_and_the_machines_identity() {
         ("AWS_WEB_IDENTITY_TOKEN_FILE", file.to_str().unwrap().into()),
     ];
     let default = json!({"aws_auth": {"region": "eu-west-1", "use_default": true}});
-    works(
-        &clouds
-            .connect(clouds.machine(&web), default.clone(), &clock)
-            .await
-            .unwrap(),
-    )
-    .await;
+    clouds
+        .works(clouds.machine(&web), default.clone(), &clock)
+        .await;
     assert!(presigned(&clouds).contains("Credential=ASIAWEB"));
 
     let instance = [("AWS_EC2_METADATA_SERVICE_ENDPOINT", clouds.url())];
-    works(
-        &clouds
-            .connect(clouds.machine(&instance), default.clone(), &clock)
-            .await
-            .unwrap(),
-    )
-    .await;
+    clouds
+        .works(clouds.machine(&instance), default.clone(), &clock)
+        .await;
     assert!(presigned(&clouds).contains("Credential=ASIANODE"));
 
     let nowhere = [(
@@ -413,13 +406,9 @@ async fn aks_takes_a_federated_token_or_the_managed_identity() {
         ("AZURE_CLIENT_ID", "client".into()),
         ("AZURE_FEDERATED_TOKEN_FILE", file.to_str().unwrap().into()),
     ];
-    works(
-        &clouds
-            .connect(clouds.machine(&federated), auth.clone(), &clock)
-            .await
-            .unwrap(),
-    )
-    .await;
+    clouds
+        .works(clouds.machine(&federated), auth.clone(), &clock)
+        .await;
     assert!(
         clouds.asked("/tenant/oauth2/v2.0/token")[0]
             .contains("scope=6dae42f8-4368-4678-94ff-3960e28e3630")
@@ -427,13 +416,7 @@ async fn aks_takes_a_federated_token_or_the_managed_identity() {
     assert!(!clouds.asked("[Bearer azure-federated]").is_empty());
 
     let managed = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", clouds.url())];
-    works(
-        &clouds
-            .connect(clouds.machine(&managed), auth, &clock)
-            .await
-            .unwrap(),
-    )
-    .await;
+    clouds.works(clouds.machine(&managed), auth, &clock).await;
     assert!(!clouds.asked("[Bearer azure-managed]").is_empty());
 }
 
@@ -448,22 +431,12 @@ async fn gke_takes_the_machines_account_or_one_that_it_impersonates() {
             clouds.url(),
         ),
     ];
-    works(
-        &clouds
-            .connect(clouds.machine(&machine), json!({"gcp_auth": true}), &clock)
-            .await
-            .unwrap(),
-    )
-    .await;
+    clouds
+        .works(clouds.machine(&machine), json!({"gcp_auth": true}), &clock)
+        .await;
     assert!(!clouds.asked("[Bearer google-machine]").is_empty());
     let auth = json!({"gcp_auth": {"project_id": "p", "impersonate_service_account": "deploys@p.iam.gserviceaccount.com"}});
-    works(
-        &clouds
-            .connect(clouds.machine(&machine), auth, &clock)
-            .await
-            .unwrap(),
-    )
-    .await;
+    clouds.works(clouds.machine(&machine), auth, &clock).await;
     assert!(!clouds.asked("[Bearer google-impersonated]").is_empty());
     let evil = json!({"gcp_auth": {"impersonate_service_account": "x/../../y"}});
     assert!(

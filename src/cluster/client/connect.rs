@@ -1,6 +1,9 @@
-//! Connections to clusters: from what a plan says, of which nothing outside is used but, where it names a cloud's
-//! identity, that of this machine ([`identity`](crate::cluster::client::identity)); from a kubeconfig file; from the service account
-//! of a pod.
+//! Connections to clusters: from a plan, from a kubeconfig file, or from the service account of a
+//! pod.
+//!
+//! A plan brings all that its connection needs. Only if it names a cloud identity is one thing
+//! taken from this machine: its identity in that cloud
+//! ([`identity`](crate::cluster::client::identity)).
 
 mod kubeconfig;
 mod response;

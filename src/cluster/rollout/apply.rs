@@ -1,11 +1,6 @@
 //! Applies a set of objects in stages: namespaces and CRDs first, until the CRDs are established,
 //! then classes, service accounts and configuration, then the rest, and webhooks last. A failed
 //! object blocks only the objects that depend on it. The result of every object is reported.
-//!
-//! Each write names the resource version that was read, so that it never overwrites a change that
-//! nobody has checked. If the server refuses the write as outdated, the object is read again, and
-//! written only if the managed fields are unchanged. An object that was absent is only created,
-//! never overwritten.
 
 use std::collections::BTreeSet;
 
@@ -154,9 +149,7 @@ struct Run<'a, 's> {
 impl<'s> Run<'_, 's> {
     /// Applies the objects of a stage. Returns a summary; `None` if the stage has no objects.
     async fn stage(&mut self, stage: Stage) -> Option<String> {
-        if !self.members(stage).any(|_| true) {
-            return None;
-        }
+        self.members(stage).next()?;
         if self.applied.aborted.is_none() {
             self.refresh_discovery(stage).await;
         }

@@ -39,6 +39,16 @@ pub struct DeployResult {
     pub failure: Option<Failure>,
 }
 
+/// The result of a deploy that failed before anything was done.
+impl From<Failure> for DeployResult {
+    fn from(failure: Failure) -> Self {
+        Self {
+            failure: Some(failure),
+            ..Self::default()
+        }
+    }
+}
+
 impl DeployResult {
     /// Adds what pruning did.
     fn add_pruned(&mut self, notes: Vec<String>, pruned: Pruned) {

@@ -72,6 +72,13 @@ impl Writer<'_> {
         let mut recreate = matches!(action, Action::Write { recreate: true, .. });
         let mut is_new = live.is_none();
         let propagation_deadline = self.api.clock.elapsed() + CRD_PROPAGATION_TIMEOUT;
+        // A changed CRD of the same set takes effect with a delay: until then the server may not
+        // know a field.
+        let is_unpropagated = |error: &ClusterError| {
+            error.is_unknown_field()
+                && self.provided.kind(object).is_some()
+                && self.api.clock.elapsed() < propagation_deadline
+        };
         loop {
             if recreate && let Some(old) = &live {
                 // The keep annotation may have been set since the plan was made.
@@ -86,10 +93,7 @@ impl Writer<'_> {
                 match dry_run_recreation(self.api, resource, object, &self.options.fields.manager)
                     .await
                 {
-                    Err(error)
-                        if self.may_become_known(object, &error)
-                            && self.api.clock.elapsed() < propagation_deadline =>
-                    {
+                    Err(error) if is_unpropagated(&error) => {
                         self.api.clock.sleep(POLL_INTERVAL).await;
                         continue;
                     }
@@ -103,10 +107,7 @@ impl Writer<'_> {
                 Ok(after) => return Ok(after),
                 // Keep the state that was read, so that the server refuses to overwrite another
                 // one.
-                Err(error)
-                    if self.may_become_known(object, &error)
-                        && self.api.clock.elapsed() < propagation_deadline =>
-                {
+                Err(error) if is_unpropagated(&error) => {
                     self.api.clock.sleep(POLL_INTERVAL).await;
                     continue;
                 }
@@ -130,12 +131,6 @@ impl Writer<'_> {
                 Check::Conflicting(breach) => return Err(NotWritten::Conflict(breach)),
             }
         }
-    }
-
-    /// Returns true if the server does not know a field that a CRD of the same set may define. A
-    /// changed CRD takes effect with a delay.
-    fn may_become_known(&self, object: &Object, error: &ClusterError) -> bool {
-        error.is_unknown_field() && self.provided.kind(object).is_some()
     }
 
     /// Checks an object that has changed against the approved plan. Without a plan it may be

@@ -5,9 +5,10 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 
 use crate::kustomize::build::accumulated::Accumulated;
-use crate::kustomize::build::observer::{Asking, Observer, Unobserved};
+use crate::kustomize::build::observer::{FieldLocation, Observer, Unobserved};
 use crate::kustomize::build::order::LegacyOrder;
 use crate::kustomize::build::plugin::PluginConfig;
+use crate::kustomize::build::ready_step::ReadyStep;
 use crate::kustomize::build::{absorb, order};
 use crate::kustomize::go::json;
 use crate::kustomize::load::files::{FileType, Files};
@@ -24,7 +25,7 @@ use crate::kustomize::schema::openapi::Schema;
 use crate::kustomize::schema::patch::Patch;
 use crate::kustomize::schema::{crd, kustomization, settings};
 use crate::kustomize::transform::hash::Hash;
-use crate::kustomize::transform::origin::{Origin, Plugin};
+use crate::kustomize::transform::origin::Origin;
 use crate::kustomize::transform::{Transform as _, origin, reference, variable};
 use crate::kustomize::{BuildError, BuildOptions, generate, transform};
 use crate::yaml::Node;
@@ -126,11 +127,11 @@ struct LoadedKustomization {
 
 impl LoadedKustomization {
     /// Returns the location of a field, for the trace.
-    fn asking(&self, asked: FieldRef) -> Asking<'_> {
-        Asking {
+    fn location(&self, field_ref: FieldRef) -> FieldLocation<'_> {
+        FieldLocation {
             file: &self.file,
             tree: self.tree.as_ref(),
-            asked,
+            field_ref,
         }
     }
 }
@@ -386,25 +387,24 @@ impl<'a> Build<'a> {
         let file = path::file_name(file);
         let configs = self.plugin_configs(loaded, &kustomization.generators, "generators")?;
         let mut setup = Setup::new(&mut self.source, directory, &self.schema);
-        let mut steps = Vec::new();
-        for step in generate::of_fields(kustomization, parent_namespace, &mut setup)? {
-            let origin = self
-                .origin
-                .as_ref()
-                .map(|origin| origin.configured(file, Plugin::builtin(step.kind)));
-            steps.push((step.field_ref, step.work, origin, None));
-        }
+        let fields = generate::of_fields(kustomization, parent_namespace, &mut setup)?;
+        let origin = self.origin.as_ref();
+        let fields = fields
+            .into_iter()
+            .map(|step| ReadyStep::of_field(step, origin, file));
+        let mut steps: Vec<_> = fields.collect();
         for config in configs {
             let generator = config.generator(setup.at("generators"))?;
-            steps.push((
-                FieldRef::whole("generators"),
-                generator,
-                config.origin(),
-                Some(config.resource.trace_number),
-            ));
+            steps.push(ReadyStep::of_config("generators", generator, &config));
         }
         let host = self.source.host;
-        for (field_ref, generator, origin, config) in steps {
+        for step in steps {
+            let ReadyStep {
+                field_ref,
+                work: generator,
+                origin,
+                config,
+            } = step;
             let bad = |message: String| BuildError::new(field_ref.to_string(), message);
             for mut generated in generator.generate(host).map_err(bad)? {
                 if let Some(origin) = origin
@@ -417,7 +417,7 @@ impl<'a> Build<'a> {
                 absorb::absorb(all, generated).map_err(bad)?;
             }
             self.observer
-                .generated(&mut all.resources, &loaded.asking(field_ref), config);
+                .generated(&mut all.resources, &loaded.location(field_ref), config);
         }
         Ok(())
     }
@@ -436,24 +436,23 @@ impl<'a> Build<'a> {
         let file = path::file_name(file);
         let configs = self.plugin_configs(loaded, &kustomization.transformers, "transformers")?;
         let mut setup = Setup::new(&mut self.source, directory, &self.schema);
-        let mut steps = Vec::new();
-        for step in transform::from_fields(kustomization, &all.configuration, &mut setup)? {
-            let origin = self
-                .origin
-                .as_ref()
-                .map(|origin| origin.configured(file, Plugin::builtin(step.kind)));
-            steps.push((step.field_ref, step.work, origin, None));
-        }
+        let fields = transform::from_fields(kustomization, &all.configuration, &mut setup)?;
+        let origin = self.origin.as_ref();
+        let fields = fields
+            .into_iter()
+            .map(|step| ReadyStep::of_field(step, origin, file));
+        let mut steps: Vec<_> = fields.collect();
         for config in configs {
             let transformer = config.transformer(setup.at("transformers"))?;
-            steps.push((
-                FieldRef::whole("transformers"),
-                transformer,
-                config.origin(),
-                Some(config.resource.trace_number),
-            ));
+            steps.push(ReadyStep::of_config("transformers", transformer, &config));
         }
-        for (field_ref, transformer, origin, config) in steps {
+        for step in steps {
+            let ReadyStep {
+                field_ref,
+                work: transformer,
+                origin,
+                config,
+            } = step;
             if self.source.host.cancelled() {
                 return Err(BuildError::new("", "the build was cancelled"));
             }
@@ -468,7 +467,7 @@ impl<'a> Build<'a> {
                     before,
                     &mut all.resources,
                     &transformer.parts(),
-                    &loaded.asking(field_ref),
+                    &loaded.location(field_ref),
                     config,
                 );
             }
@@ -598,10 +597,10 @@ impl<'a> Build<'a> {
         &mut self,
         here: &TreePath,
         entry: &str,
-        asked: FieldRef,
+        field_ref: FieldRef,
         all: &mut Accumulated,
     ) -> Result<(), BuildError> {
-        let field = asked.field;
+        let field = field_ref.field;
         let bad = |message: String| BuildError::new(field, message);
         if entry.is_empty() {
             return Err(bad("an entry is empty".into()));
@@ -609,7 +608,7 @@ impl<'a> Build<'a> {
         let local = here.join(entry);
         let kind = local.as_ref().and_then(|place| self.source.kind(place));
         let as_file = if kind == Some(FileType::File) || path::is_http_url(entry) {
-            Some(self.read_resources(here, entry, asked))
+            Some(self.read_resources(here, entry, field_ref))
         } else {
             None
         };
@@ -647,9 +646,9 @@ impl<'a> Build<'a> {
         &mut self,
         here: &TreePath,
         entry: &str,
-        asked: FieldRef,
+        field_ref: FieldRef,
     ) -> Result<Vec<Resource>, BuildError> {
-        let field = asked.field;
+        let field = field_ref.field;
         let bytes = self.source.read(here, entry, field)?;
         let name = here.join(entry).map_or_else(
             || entry.to_owned(),
@@ -666,7 +665,7 @@ impl<'a> Build<'a> {
         }
         if let Some(found) = self.chain.last() {
             self.observer
-                .file_read(&mut resources, &found.asking(asked), &name);
+                .file_read(&mut resources, &found.location(field_ref), &name);
         }
         Ok(resources)
     }

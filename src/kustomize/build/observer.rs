@@ -8,18 +8,18 @@ use crate::yaml::Node;
 
 /// A field of a kustomization that configures a step, in its file.
 #[derive(Clone, Copy)]
-pub(crate) struct Asking<'a> {
+pub(crate) struct FieldLocation<'a> {
     /// The path of the kustomization file.
     pub file: &'a str,
     /// The parsed file.
     pub tree: Option<&'a Node>,
-    pub asked: FieldRef,
+    pub field_ref: FieldRef,
 }
 
-impl<'a> Asking<'a> {
+impl<'a> FieldLocation<'a> {
     /// Returns the node of the field or entry.
     pub fn node(&self) -> Option<&'a Node> {
-        find(self.tree?, self.asked)
+        find(self.tree?, self.field_ref)
     }
 
     /// Converts a path relative to the file's directory to one relative to the root.
@@ -38,13 +38,13 @@ impl<'a> Asking<'a> {
 
 /// Returns the node of a field or entry. As in kustomize, field names are case-insensitive and the
 /// last one wins.
-fn find(tree: &Node, asked: FieldRef) -> Option<&Node> {
+fn find(tree: &Node, field_ref: FieldRef) -> Option<&Node> {
     let pairs = tree.as_mapping()?.iter();
     let (_, value) = pairs.rev().find(|(key, _)| {
         key.as_str()
-            .is_some_and(|key| key.eq_ignore_ascii_case(asked.field))
+            .is_some_and(|key| key.eq_ignore_ascii_case(field_ref.field))
     })?;
-    match asked.entry {
+    match field_ref.entry {
         None => Some(value),
         Some(entry) => value.as_sequence()?.get(entry),
     }
@@ -56,11 +56,16 @@ pub(crate) trait Observer {
     fn is_watching(&self) -> bool;
 
     /// Sees the resources of a file that a field names.
-    fn file_read(&mut self, resources: &mut [Resource], field: &Asking<'_>, file: &str);
+    fn file_read(&mut self, resources: &mut [Resource], field: &FieldLocation<'_>, file: &str);
 
     /// Sees all resources after a generator. `config` is the trace number of the config that
     /// describes it, if one does; 0 if that is inline.
-    fn generated(&mut self, resources: &mut [Resource], field: &Asking<'_>, config: Option<usize>);
+    fn generated(
+        &mut self,
+        resources: &mut [Resource],
+        field: &FieldLocation<'_>,
+        config: Option<usize>,
+    );
 
     /// Sees all resources before and after a transformer, and its parts.
     fn transformed(
@@ -68,7 +73,7 @@ pub(crate) trait Observer {
         before: Vec<Resource>,
         after: &mut [Resource],
         parts: &[Part<'_>],
-        field: &Asking<'_>,
+        field: &FieldLocation<'_>,
         config: Option<usize>,
     );
 
@@ -84,16 +89,16 @@ impl Observer for Unobserved {
         false
     }
 
-    fn file_read(&mut self, _: &mut [Resource], _: &Asking<'_>, _: &str) {}
+    fn file_read(&mut self, _: &mut [Resource], _: &FieldLocation<'_>, _: &str) {}
 
-    fn generated(&mut self, _: &mut [Resource], _: &Asking<'_>, _: Option<usize>) {}
+    fn generated(&mut self, _: &mut [Resource], _: &FieldLocation<'_>, _: Option<usize>) {}
 
     fn transformed(
         &mut self,
         _: Vec<Resource>,
         _: &mut [Resource],
         _: &[Part<'_>],
-        _: &Asking<'_>,
+        _: &FieldLocation<'_>,
         _: Option<usize>,
     ) {
     }

@@ -1,7 +1,7 @@
 //! Attributes written values to the step of the build that wrote them.
 
 use super::ValueOrigin;
-use crate::kustomize::build::observer::Asking;
+use crate::kustomize::build::observer::FieldLocation;
 use crate::kustomize::load::path;
 use crate::yaml::{Node, Position, Style, Value};
 
@@ -24,7 +24,7 @@ enum ValueLocation<'a> {
     /// writes carry their line number within it; other nodes carry none.
     Inline(u32),
     /// In the `literals`, `files` and `envs` of a generator.
-    Entries(Asking<'a>),
+    Entries(FieldLocation<'a>),
 }
 
 impl<'a> Cause<'a> {
@@ -40,10 +40,10 @@ impl<'a> Cause<'a> {
     }
 
     /// Returns the step that a field configures.
-    pub fn for_field(location: Asking<'_>) -> Self {
+    pub fn for_field(location: FieldLocation<'_>) -> Self {
         let origin = ValueOrigin {
             kustomization: location.file.to_owned(),
-            field: location.asked.to_string(),
+            field: location.field_ref.to_string(),
             file: location.file.to_owned(),
             line: location.node().map(|node| node.position.line),
         };
@@ -82,7 +82,7 @@ impl<'a> Cause<'a> {
     }
 
     /// Sets the generator entry that contains the values.
-    pub fn with_values_in_entries(mut self, location: Asking<'a>) -> Self {
+    pub fn with_values_in_entries(mut self, location: FieldLocation<'a>) -> Self {
         self.values = ValueLocation::Entries(location);
         self
     }

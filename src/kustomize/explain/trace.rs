@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::cause::Cause;
 use super::history::History;
 use super::{Change, ExplainedObject, Explanation, FieldHistory, PathPart, ValueOrigin};
-use crate::kustomize::build::observer::{Asking, Observer};
+use crate::kustomize::build::observer::{FieldLocation, Observer};
 use crate::kustomize::load::step::FieldRef;
 use crate::kustomize::resource::{Resource, document};
 use crate::kustomize::transform;
@@ -43,7 +43,7 @@ impl Trace {
     }
 
     /// Returns the step of a field, located at the plugin config if there is one.
-    fn attribution(&self, location: &Asking<'_>, config: Option<usize>) -> Cause<'static> {
+    fn attribution(&self, location: &FieldLocation<'_>, config: Option<usize>) -> Cause<'static> {
         let attribution = Cause::for_field(*location);
         let record = config.and_then(|number| self.records.get(number.checked_sub(1)?));
         let written = record.and_then(|record| record.history.first_origin());
@@ -106,14 +106,19 @@ impl Observer for Trace {
         true
     }
 
-    fn file_read(&mut self, resources: &mut [Resource], field: &Asking<'_>, file: &str) {
+    fn file_read(&mut self, resources: &mut [Resource], field: &FieldLocation<'_>, file: &str) {
         self.note(
             resources,
             &Cause::for_field(*field).with_values_in_file(file),
         );
     }
 
-    fn generated(&mut self, resources: &mut [Resource], field: &Asking<'_>, config: Option<usize>) {
+    fn generated(
+        &mut self,
+        resources: &mut [Resource],
+        field: &FieldLocation<'_>,
+        config: Option<usize>,
+    ) {
         let cause = self
             .attribution(field, config)
             .with_values_in_entries(*field);
@@ -127,7 +132,7 @@ impl Observer for Trace {
         mut before: Vec<Resource>,
         after: &mut [Resource],
         parts: &[transform::Part<'_>],
-        location: &Asking<'_>,
+        location: &FieldLocation<'_>,
         config: Option<usize>,
     ) {
         let numbers: Vec<usize> = before
@@ -138,11 +143,11 @@ impl Observer for Trace {
             let entry = part
                 .entry
                 .filter(|_| config.is_none())
-                .or(location.asked.entry);
-            let part_location = Asking {
-                asked: FieldRef {
+                .or(location.field_ref.entry);
+            let part_location = FieldLocation {
+                field_ref: FieldRef {
                     entry,
-                    ..location.asked
+                    ..location.field_ref
                 },
                 ..*location
             };

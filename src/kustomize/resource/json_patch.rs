@@ -9,6 +9,7 @@ use crate::kustomize::go::json;
 use crate::kustomize::resource::Resource;
 use crate::kustomize::resource::selector::Selector;
 use crate::kustomize::tree::walk;
+use crate::manifest::pointer;
 use crate::yaml;
 use crate::yaml::{Limits, Node, Value as Tree};
 
@@ -161,13 +162,7 @@ impl Operation {
 }
 
 fn parse_pointer(text: &str) -> Vec<String> {
-    if text.is_empty() {
-        return Vec::new();
-    }
-    text.split('/')
-        .skip(1)
-        .map(|part| part.replace("~1", "/").replace("~0", "~"))
-        .collect()
+    text.split('/').skip(1).map(pointer::unescape).collect()
 }
 
 fn missing_path(path: &[String]) -> String {

@@ -122,7 +122,7 @@ fn merge(
             Some(same) if same.create == field_spec.create => {}
             Some(_) => {
                 return Err(format!(
-                    "conflicting fieldspecs: {} is told with and without create",
+                    "conflicting fieldspecs: create is set for {} in one and not in the other",
                     field_spec.path
                 ));
             }

@@ -235,9 +235,7 @@ async fn independent_objects_are_finished_and_every_object_is_reported() {
     let blocked = format!("web 4 not tried, because ConfigMap/{other}/bad failed");
     assert!(told.contains(&blocked), "{told:?}");
     // What was made is known, and goes when the component goes.
-    bench
-        .run(&["delete", "--yes", "--component", "web"])
-        .ended(0);
+    bench.tear_down("web", &[]).ended(0);
     assert_eq!(bench.get(&bench.config_map("good")).await, Value::Null);
 }
 
@@ -281,9 +279,7 @@ async fn not_tried(manager: &str) {
         .apply("web", &set, &["--deploy-wait", "false"])
         .ended(1);
     assert!(ran.err.contains("not tried"), "{}", ran.err);
-    bench
-        .run(&["delete", "--yes", "--component", "web"])
-        .ended(0);
+    bench.tear_down("web", &[]).ended(0);
     assert_eq!(
         bench.get(&path).await["spec"]["template"]["spec"]["containers"][0]["image"],
         "theirs"
@@ -495,9 +491,7 @@ async fn rbac_that_forbids_one_kind_names_it() {
         .ended(0);
     bench.apply("web", &config_map("c", "1"), &[]).ended(0);
     assert_eq!(bench.get(&bench.config_map("goes")).await, Value::Null);
-    bench
-        .run(&["delete", "--yes", "--component", "web"])
-        .ended(0);
+    bench.tear_down("web", &[]).ended(0);
     assert_eq!(bench.get(&bench.config_map("c")).await, Value::Null);
 }
 
@@ -612,9 +606,7 @@ async fn an_immutable_field_of_a_service_is_a_sentence() {
         .apply("web", &service("10.96.7.8"), &["--deploy-recreate", "true"])
         .ended(0);
     // Addresses are the whole cluster's.
-    bench
-        .run(&["delete", "--yes", "--component", "web"])
-        .ended(0);
+    bench.tear_down("web", &[]).ended(0);
 }
 
 /// What others delete while we wait for it is told; what they delete before it is written is made again.

@@ -281,9 +281,7 @@ async fn an_object_made_by_others_in_the_same_moment_is_never_written_over() {
     bench.apply("web", &config_map("c", "1"), &[]).ended(3);
     assert_eq!(bench.get(&path).await["data"]["a"], "theirs");
     // It was not made by us, so it is not ours to delete.
-    bench
-        .run(&["delete", "--yes", "--component", "web"])
-        .ended(0);
+    bench.tear_down("web", &[]).ended(0);
     assert_eq!(bench.get(&path).await["data"]["a"], "theirs");
 }
 

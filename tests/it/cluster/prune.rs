@@ -175,9 +175,7 @@ async fn what_cannot_be_looked_up_stays_known() {
     });
     bench.create(services, down).await;
     let ran = bench.apply("web", &rest, &[]).ended(0);
-    let torn = bench
-        .run(&["delete", "--yes", "--component", "web"])
-        .ended(1);
+    let torn = bench.tear_down("web", &[]).ended(1);
     assert!(
         torn.err.contains("its API is not served now"),
         "{}",
@@ -253,9 +251,7 @@ async fn one_generation_of_generated_config_stays_for_a_rollback() {
         ),
         (false, true, true)
     );
-    bench
-        .run(&["delete", "--yes", "--component", "web"])
-        .ended(0);
+    bench.tear_down("web", &[]).ended(0);
     assert!(!there(hashes[1]).await && !there(hashes[2]).await);
 }
 
@@ -270,9 +266,7 @@ async fn a_teardown_leaves_what_another_component_has() {
         )
         .ended(0);
     bench.apply("two", &config_map("shared", "1"), &[]).ended(0);
-    let torn = bench
-        .run(&["delete", "--yes", "--component", "one"])
-        .ended(0);
+    let torn = bench.tear_down("one", &[]).ended(0);
     assert!(
         torn.err.contains("stays, because it is part of two"),
         "{}",
@@ -295,9 +289,7 @@ async fn the_namespace_of_what_stays_stays() {
     bench
         .apply("web", &format!("{namespace}{kept}"), &[])
         .ended(0);
-    let torn = bench
-        .run(&["delete", "--yes", "--component", "web"])
-        .ended(0);
+    let torn = bench.tear_down("web", &[]).ended(0);
     assert!(
         torn.err.contains(&format!(
             "Namespace/{other} stays, because ConfigMap/{other}/kept does"
@@ -319,9 +311,7 @@ async fn the_namespace_of_what_stays_stays() {
         &format!("{{name: guest, namespace: {shared}}}"),
     );
     bench.apply("two", &guest, &[]).ended(0);
-    bench
-        .run(&["delete", "--yes", "--component", "one"])
-        .ended(0);
+    bench.tear_down("one", &[]).ended(0);
     assert!(
         bench.get(&format!("/api/v1/namespaces/{shared}")).await["metadata"]
             .get("deletionTimestamp")
@@ -339,9 +329,7 @@ async fn a_kind_that_is_gone_does_not_stop_a_teardown() {
     );
     bench.apply("web", &config_map("c", "1"), &[]).ended(0);
     let file = bench.manifest(&format!("{thing}{}", config_map("c", "1")));
-    let torn = bench
-        .run(&["delete", "--yes", "--component", "web", "-f", &file])
-        .ended(0);
+    let torn = bench.tear_down("web", &["-f", &file]).ended(0);
     assert!(torn.err.contains("no longer serves Thing"), "{}", torn.err);
     assert_eq!(bench.get(&bench.config_map("c")).await, Value::Null);
 }
@@ -371,14 +359,7 @@ async fn what_acts_on_finalizers_goes_after_what_has_them() {
     );
     let path = format!("/apis/{group}/v1/namespaces/{}/things/t", bench.namespace);
     let blocked = bench
-        .run(&[
-            "delete",
-            "--yes",
-            "--component",
-            "web",
-            "--deploy-wait-timeout",
-            "2s",
-        ])
+        .tear_down("web", &["--deploy-wait-timeout", "2s"])
         .ended(1);
     assert!(
         blocked.err.contains("hold") && blocked.err.contains("is still there"),
@@ -389,9 +370,7 @@ async fn what_acts_on_finalizers_goes_after_what_has_them() {
     bench
         .merge(&path, json!({"metadata": {"finalizers": null}}))
         .await;
-    bench
-        .run(&["delete", "--yes", "--component", "web"])
-        .ended(0);
+    bench.tear_down("web", &[]).ended(0);
     assert_eq!(bench.get(&operator).await, Value::Null);
     assert_eq!(
         bench
@@ -429,14 +408,7 @@ async fn a_teardown_says_what_blocks_it_and_may_be_repeated() {
         .apply("web", &format!("{held}{}", config_map("free", "1")), &[])
         .ended(0);
     let blocked = bench
-        .run(&[
-            "delete",
-            "--yes",
-            "--component",
-            "web",
-            "--deploy-wait-timeout",
-            "2s",
-        ])
+        .tear_down("web", &["--deploy-wait-timeout", "2s"])
         .ended(1);
     assert!(
         blocked
@@ -452,12 +424,8 @@ async fn a_teardown_says_what_blocks_it_and_may_be_repeated() {
             json!({"metadata": {"finalizers": null}}),
         )
         .await;
-    bench
-        .run(&["delete", "--yes", "--component", "web"])
-        .ended(0);
-    bench
-        .run(&["delete", "--yes", "--component", "web"])
-        .ended(0);
+    bench.tear_down("web", &[]).ended(0);
+    bench.tear_down("web", &[]).ended(0);
     assert_eq!(
         bench.get(&bench.config_map("nuon-inventory-web")).await,
         Value::Null
@@ -501,9 +469,7 @@ async fn what_was_there_before_is_released_and_not_deleted() {
             "{live}"
         );
     }
-    bench
-        .run(&["delete", "--yes", "--component", "web"])
-        .ended(0);
+    bench.tear_down("web", &[]).ended(0);
     let names = |name: &str| bench.config_map(name);
     for (name, is_there) in [
         ("pruned", true),

@@ -133,11 +133,7 @@ async fn strangers_cost_no_memory() {
         .collect();
     let file = bench.manifest(&ours);
     let deploy = || bench.command(&["apply", "--yes", "-f", &file, "--component", "web"]);
-    let take_down = || {
-        bench
-            .run(&["delete", "--yes", "--component", "web"])
-            .ended(0)
-    };
+    let take_down = || bench.tear_down("web", &[]).ended(0);
     let (alone, code) = peak(deploy()).await;
     assert_eq!(code, 0);
     take_down();

@@ -2,6 +2,7 @@
 
 use crate::cluster::fields::diff::pairs::Pair;
 use crate::cluster::fields::diff::{DiffFormat, SERVER_FIELDS};
+use crate::manifest::pointer;
 
 /// The last step of a path, linked to the steps before it.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +41,7 @@ impl Path<'_> {
     pub fn pointer(&self) -> String {
         let parent = self.parent.map(Self::pointer).unwrap_or_default();
         match self.step {
-            Step::Key(key) => format!("{parent}/{}", key.replace('~', "~0").replace('/', "~1")),
+            Step::Key(key) => parent + &pointer::join(&[key]),
             Step::Item(Pair::Both(at, _) | Pair::Removed(at) | Pair::Added(at)) => {
                 format!("{parent}/{at}")
             }
