@@ -8,6 +8,7 @@ pub mod error;
 pub mod guard;
 pub mod hardening;
 pub mod interrupt;
+pub mod invalid;
 pub mod nearest;
 pub mod secret;
 pub mod stop;

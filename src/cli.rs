@@ -8,6 +8,7 @@ mod daemon;
 mod delete;
 mod dev;
 mod diff;
+mod error;
 mod exit;
 mod explain;
 mod history;
@@ -25,6 +26,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use error::CommandError;
 pub use exit::Code;
 
 use crate::base::error::chain;
@@ -92,15 +94,15 @@ fn version() -> Code {
 }
 
 /// Prints the result of a command, or its error.
-fn print_result(made: Result<String, String>) -> Code {
+fn print_result(made: Result<String, CommandError>) -> Code {
     match made {
         Ok(text) => {
             print(&text);
             Code::Done
         }
-        Err(message) => {
+        Err(CommandError(code, message)) => {
             print_error(&message, "");
-            Code::Error
+            code
         }
     }
 }

@@ -16,6 +16,7 @@ pub use layers::{Layers, Origin};
 use url::Url;
 
 use crate::base::guard::Allowed;
+use crate::base::invalid::InvalidInput;
 use crate::base::secret::Secret;
 use crate::build::BuildConfig;
 use crate::clients::{ClientsConfig, ClusterConfig, GitConfig};
@@ -143,9 +144,9 @@ impl Config {
                         .filter(|text| !text.is_empty());
                     let read = |text: &str| {
                         Allowed::parse(text).ok_or_else(|| {
-                            format!(
+                            InvalidInput(format!(
                                 "{text:?} is not a host, an address or a network such as 10.0.0.0/8"
-                            )
+                            ))
                         })
                     };
                     allowed.map(read).collect()

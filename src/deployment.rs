@@ -150,11 +150,11 @@ impl Deployment<'_> {
     ///
     /// # Errors
     /// Fails if something goes wrong before the first write. Later failures are in the result.
-    pub async fn deploy(
+    pub async fn deploy<E: std::fmt::Display>(
         &self,
         snapshot: &Snapshot,
         request: DeployRequest<'_>,
-        pull: impl AsyncFnOnce(&str) -> Result<Vec<Object>, String>,
+        pull: impl AsyncFnOnce(&str) -> Result<Vec<Object>, E>,
     ) -> Result<DeployResult, ClusterError> {
         let rolls_back = self.config.roll_back;
         let request = request

@@ -30,7 +30,7 @@ mod tree;
 
 use std::collections::HashMap;
 
-pub use error::BuildError;
+pub use error::{BuildError, HostError};
 pub use explain::Explanation;
 pub use load::files::{FileType, Files};
 pub use load::host::{Helm, Host, NoHost, Remote};

@@ -8,6 +8,7 @@ use url::Url;
 
 use crate::base::error::chain;
 use crate::build::fetch::RemoteAccess;
+use crate::kustomize::HostError;
 use crate::kustomize::load::host::Pull;
 use crate::registry::document::Document;
 use crate::registry::{Address, Credential, Remote, Repository};
@@ -28,7 +29,7 @@ const CHART_LAYER: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 pub(super) async fn pull(
     pull: &Pull,
     fetching: &RemoteAccess,
-) -> Result<Vec<(String, Vec<u8>)>, String> {
+) -> Result<Vec<(String, Vec<u8>)>, HostError> {
     let packed = match pull.repo.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("oci") => {
             pull_from_registry(rest, pull, fetching).await?
@@ -38,41 +39,44 @@ pub(super) async fn pull(
     unpack(&packed, &pull.name)
 }
 
-async fn pull_from_repository(pull: &Pull, fetching: &RemoteAccess) -> Result<Vec<u8>, String> {
-    let about = |message: String| {
+async fn pull_from_repository(pull: &Pull, fetching: &RemoteAccess) -> Result<Vec<u8>, HostError> {
+    from_index(pull, fetching).await.map_err(|why| {
         format!(
-            "the chart repository {}: {message}",
+            "the chart repository {}: {why}",
             without_credentials(&pull.repo)
         )
-    };
+        .into()
+    })
+}
+
+/// Downloads a chart from the URL that the index of its repository names.
+async fn from_index(pull: &Pull, fetching: &RemoteAccess) -> Result<Vec<u8>, HostError> {
     let base = Url::parse(&format!("{}/", pull.repo.trim_end_matches('/')))
-        .map_err(|_| about("it is not a URL".into()))?;
-    let index = base
-        .join("index.yaml")
-        .map_err(|_| about("it is not a URL".into()))?;
-    let text = fetching.get(index, MAX_INDEX).await.map_err(about)?;
-    let index = read_index(&text).map_err(about)?;
+        .map_err(|_| "it is not a URL")?;
+    let index = base.join("index.yaml").map_err(|_| "it is not a URL")?;
+    let text = fetching.get(index, MAX_INDEX).await?;
+    let index = read_index(&text)?;
     let entries = index
         .get("entries")
         .and_then(|entries| entries.get(&pull.name))
         .and_then(Value::as_array);
-    let entries = entries.ok_or_else(|| about(format!("it has no chart {}", pull.name)))?;
+    let entries = entries.ok_or_else(|| format!("it has no chart {}", pull.name))?;
     let versions = entries
         .iter()
         .filter_map(|entry| entry.get("version")?.as_str());
-    let version = select_version(versions, pull).ok_or_else(|| about(version_not_found(pull)))?;
+    let version = select_version(versions, pull).ok_or_else(|| version_not_found(pull))?;
     let is_it =
         |entry: &&Value| entry.get("version").and_then(Value::as_str) == Some(version.as_str());
     let entry = entries
         .iter()
         .find(is_it)
-        .ok_or_else(|| about(version_not_found(pull)))?;
+        .ok_or_else(|| version_not_found(pull))?;
     let url = entry
         .get("urls")
         .and_then(|urls| urls.get(0)?.as_str())
         .and_then(|url| base.join(url).ok());
-    let url = url.ok_or_else(|| about(format!("its chart {} {version} has no URL", pull.name)))?;
-    let packed = fetching.get(url, MAX_CHART).await.map_err(about)?;
+    let url = url.ok_or_else(|| format!("its chart {} {version} has no URL", pull.name))?;
+    let packed = fetching.get(url, MAX_CHART).await?;
     match entry
         .get("digest")
         .and_then(Value::as_str)
@@ -82,28 +86,29 @@ async fn pull_from_repository(pull: &Pull, fetching: &RemoteAccess) -> Result<Ve
             if !digest.is_empty()
                 && !digest.eq_ignore_ascii_case(&hex::encode(Sha256::digest(&packed))) =>
         {
-            Err(about(format!(
+            Err(format!(
                 "the chart {} {version} does not match its digest",
                 pull.name
-            )))
+            )
+            .into())
         }
         _ => Ok(packed),
     }
 }
 
-fn read_index(text: &[u8]) -> Result<Value, String> {
+fn read_index(text: &[u8]) -> Result<Value, HostError> {
     let text = std::str::from_utf8(text).map_err(|_| "its index is not UTF-8")?;
     let node = yaml::parse(text, yaml::Limits::default())
         .map_err(|error| format!("its index: {error}"))?;
     let node = node.ok_or("its index is empty")?;
-    yaml::json::to_json(&node).map_err(|error| format!("its index: {error}"))
+    Ok(yaml::json::to_json(&node).map_err(|error| format!("its index: {error}"))?)
 }
 
 async fn pull_from_registry(
     rest: &str,
     pull: &Pull,
     fetching: &RemoteAccess,
-) -> Result<Vec<u8>, String> {
+) -> Result<Vec<u8>, HostError> {
     let text = |error: registry::RegistryError| chain(&error);
     let address =
         Address::parse(&format!("{}/{}", rest.trim_end_matches('/'), pull.name)).map_err(text)?;
@@ -132,7 +137,7 @@ async fn pull_from_registry(
     let repository = Repository::Remote(Box::new(remote));
     let stored = repository.manifest(&tag).await.map_err(text)?;
     let Document::Manifest(manifest) = Document::parse(&stored).map_err(text)? else {
-        return Err(format!("{} is an index, not a chart", pull.name));
+        return Err(format!("{} is an index, not a chart", pull.name).into());
     };
     let layer = manifest
         .layers
@@ -185,7 +190,7 @@ fn version_not_found(pull: &Pull) -> String {
 }
 
 /// Returns the files of a packed chart, without their common top-level directory.
-fn unpack(packed: &[u8], name: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
+fn unpack(packed: &[u8], name: &str) -> Result<Vec<(String, Vec<u8>)>, HostError> {
     let about =
         |error: archive::ArchiveError| format!("the fetched chart {name}: {}", chain(&error));
     let limits = ArchiveLimits::default();

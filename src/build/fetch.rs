@@ -8,6 +8,7 @@ use crate::base::bounded;
 use crate::base::error::chain;
 use crate::base::guard::Reach;
 use crate::base::secret::Redactor;
+use crate::kustomize::HostError;
 use crate::registry::remote::RegistryClients;
 use crate::workspace::git::Policy;
 
@@ -36,7 +37,7 @@ pub struct RemoteAccess {
 impl RemoteAccess {
     /// Fetches a file of at most `limit` bytes. The guard checks every address, redirects included.
     /// Error messages omit the address, because it may contain a credential.
-    pub(super) async fn get(&self, mut url: Url, limit: usize) -> Result<Vec<u8>, String> {
+    pub(super) async fn get(&self, mut url: Url, limit: usize) -> Result<Vec<u8>, HostError> {
         for _ in 0..=MAX_REDIRECTS {
             let host = url.host_str().unwrap_or_default();
             let is_allowed = url.scheme() == "http"
@@ -65,15 +66,13 @@ impl RemoteAccess {
                 continue;
             }
             if !answer.status().is_success() {
-                return Err(format!("the server answered {}", answer.status()));
+                return Err(format!("the server answered {}", answer.status()).into());
             }
             return bounded::read(answer, limit)
                 .await
                 .map(Into::into)
-                .map_err(|error| error.to_string());
+                .map_err(|error| error.to_string().into());
         }
-        Err(format!(
-            "the server redirects more than {MAX_REDIRECTS} times"
-        ))
+        Err(format!("the server redirects more than {MAX_REDIRECTS} times").into())
     }
 }

@@ -9,9 +9,9 @@ use crate::base::error::chain;
 use crate::base::guard::Reach;
 use crate::base::stop::Stop;
 use crate::build::{RemoteAccess, Tree, charts};
-use crate::kustomize::Files;
 use crate::kustomize::load::host::{Helm, Host, Pull, Remote, Template};
 use crate::kustomize::load::remote::Repository;
+use crate::kustomize::{Files, HostError};
 use crate::workspace::git::{GitRevision, Location};
 use crate::workspace::helm;
 use crate::workspace::jail::Jail;
@@ -22,7 +22,7 @@ const MAX_FILE_BYTES: usize = 64 << 20;
 /// The [`Host`] of a build: gives it Helm and remote access.
 pub struct BuildHost {
     /// Returns a runtime that other threads drive. The build's own thread blocks on it.
-    pub runtime: Box<dyn Fn() -> Result<tokio::runtime::Handle, String> + Send>,
+    pub runtime: Box<dyn Fn() -> Result<tokio::runtime::Handle, HostError> + Send>,
     /// Cancels the build.
     pub stop: Stop,
     /// Directory for fetched trees and charts during the build.
@@ -54,13 +54,14 @@ impl Host for BuildHost {
 }
 
 impl Helm for BuildHost {
-    fn pull(&self, pull: &Pull) -> Result<Vec<(String, Vec<u8>)>, String> {
+    fn pull(&self, pull: &Pull) -> Result<Vec<(String, Vec<u8>)>, HostError> {
         let Some(fetching) = &self.remote else {
             return Err(format!(
                 "the chart {} is not in the source, and fetching it from {} is not allowed in \
                  this build",
                 pull.name, pull.repo
-            ));
+            )
+            .into());
         };
         let pulled = self.stop.run(charts::pull(pull, fetching));
         (self.runtime)()?
@@ -68,7 +69,7 @@ impl Helm for BuildHost {
             .unwrap_or_else(|| Err("the build was cancelled".into()))
     }
 
-    fn template(&self, template: &Template) -> Result<String, String> {
+    fn template(&self, template: &Template) -> Result<String, HostError> {
         let Some(helm) = &self.helm else {
             return Err("this build may not inflate charts".into());
         };
@@ -98,7 +99,7 @@ impl Helm for BuildHost {
 }
 
 impl Remote for BuildHost {
-    fn repository(&self, repository: &Repository) -> Result<Box<dyn Files>, String> {
+    fn repository(&self, repository: &Repository) -> Result<Box<dyn Files>, HostError> {
         let Some(RemoteAccess { git, redactor, .. }) = &self.remote else {
             return Err("fetching is not allowed".into());
         };
@@ -128,10 +129,11 @@ impl Remote for BuildHost {
                     return Err(format!(
                         "fetching {} took more than {seconds} s; ?timeout= allows more",
                         source.location
-                    ));
+                    )
+                    .into());
                 }
             };
-            Ok(tree)
+            Ok::<_, HostError>(tree)
         };
         let tree = (self.runtime)()?.block_on(fetch)?;
         let jail = Jail::open(tree.path()).map_err(|error| error.to_string())?;
@@ -141,7 +143,7 @@ impl Remote for BuildHost {
         }))
     }
 
-    fn file(&self, address: &str) -> Result<Vec<u8>, String> {
+    fn file(&self, address: &str) -> Result<Vec<u8>, HostError> {
         let Some(fetching) = &self.remote else {
             return Err("fetching is not allowed".into());
         };
@@ -164,11 +166,11 @@ impl Files for FetchedTree {
         self.tree.kind(path)
     }
 
-    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, HostError> {
         self.tree.read(path)
     }
 
-    fn list(&self, path: &str) -> Result<Vec<String>, String> {
+    fn list(&self, path: &str) -> Result<Vec<String>, HostError> {
         self.tree.list(path)
     }
 }

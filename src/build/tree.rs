@@ -1,6 +1,6 @@
 //! Gives the kustomize engine access to a source tree through a jail.
 
-use crate::kustomize::{FileType, Files};
+use crate::kustomize::{FileType, Files, HostError};
 use crate::workspace::jail;
 use crate::workspace::jail::Jail;
 
@@ -18,13 +18,13 @@ impl Files for Tree {
         }
     }
 
-    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, HostError> {
         self.0
             .read(path, MAX_FILE_BYTES)
-            .map_err(|error| error.to_string())
+            .map_err(|error| error.to_string().into())
     }
 
-    fn list(&self, path: &str) -> Result<Vec<String>, String> {
-        self.0.list(path).map_err(|error| error.to_string())
+    fn list(&self, path: &str) -> Result<Vec<String>, HostError> {
+        self.0.list(path).map_err(|error| error.to_string().into())
     }
 }

@@ -6,9 +6,10 @@ use clap::{ArgMatches, Command};
 use serde_json::json;
 
 use super::cluster::{
-    AcceptedInput, CommandError, InputObjects, Scope, Target, confirm, dry_run_argument,
-    exit_code_for, run as run_on, with_source, with_target, yes_argument,
+    AcceptedInput, InputObjects, Scope, Target, confirm, dry_run_argument, run as run_on,
+    with_source, with_target, yes_argument,
 };
+use super::error::{CommandError, exit_code_for};
 use super::plan::{self, VERSION, fail_if_refused, load};
 use super::{Code, input, print_error, print_escaped};
 use crate::cluster::rollout::deploy::{DeployRequest, DeployResult};
@@ -152,13 +153,8 @@ async fn finish(
     let mut pulled = None;
     let pull = async |artifact: &str| {
         // Kept, so that its secrets stay masked.
-        let source = pulled.insert(
-            target
-                .pull(artifact)
-                .await
-                .map_err(|CommandError(_, message)| message)?,
-        );
-        Ok(std::mem::take(&mut source.objects))
+        let source = pulled.insert(target.pull(artifact).await?);
+        Ok::<_, CommandError>(std::mem::take(&mut source.objects))
     };
     let deployed = deployment.deploy(snapshot, request, pull).await?;
     report(target, matches, &deployed);

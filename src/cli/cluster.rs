@@ -12,6 +12,7 @@ pub use person::confirm;
 use person::stop_on_signals;
 use tracing::level_filters::LevelFilter;
 
+use super::error::{CommandError, exit_code_for};
 use super::{Code, chain, input, overlay, print_error, print_stderr, settings};
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
@@ -19,20 +20,19 @@ use crate::base::stop::Stop;
 use crate::build::artifact;
 use crate::clients::http::Authorities;
 use crate::clients::{Clients, Local, Secrets};
+use crate::cluster::client::Api;
 use crate::cluster::client::connect::{
     ConnectError, connect_by_kubeconfig, connect_by_service_account,
 };
-use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::policy::FieldPolicy;
 use crate::cluster::rollout::failure::Failure;
 use crate::cluster::rollout::inventory::Component;
 use crate::cluster::rollout::options::Options;
-use crate::cluster::rollout::refusal::Refusal;
 use crate::config::{Config, LogFormat};
 use crate::deployment::{DeployConfig, Deployment, Progress};
 use crate::kustomize;
 use crate::manifest::{self, Object};
-use crate::registry::{RegistryError, Version, format};
+use crate::registry::{Version, format};
 use crate::telemetry::start_log;
 
 /// Error message of commands that need a component and have none.
@@ -40,62 +40,6 @@ const NO_COMPONENT: &str = "no component is given; use --component NAME";
 
 /// Directory where Kubernetes mounts the service account of a pod.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-
-/// Error of a command: its exit code and message.
-pub struct CommandError(pub Code, pub String);
-
-impl From<ClusterError> for CommandError {
-    fn from(error: ClusterError) -> Self {
-        Self(
-            if error.is_forbidden() {
-                Code::Forbidden
-            } else {
-                Code::Error
-            },
-            chain(&error),
-        )
-    }
-}
-
-impl From<ConnectError> for CommandError {
-    fn from(error: ConnectError) -> Self {
-        Self(Code::Forbidden, chain(&error))
-    }
-}
-
-impl From<RegistryError> for CommandError {
-    fn from(error: RegistryError) -> Self {
-        let is_denied = matches!(error, RegistryError::Denied { .. });
-        Self(
-            if is_denied {
-                Code::Forbidden
-            } else {
-                Code::Error
-            },
-            chain(&error),
-        )
-    }
-}
-
-impl From<String> for CommandError {
-    fn from(message: String) -> Self {
-        Self(Code::Error, message)
-    }
-}
-
-/// Returns the exit code for a failed deploy.
-pub fn exit_code_for(failure: &Failure) -> Code {
-    match failure {
-        Failure::PlanConflict(_) => Code::PlanConflict,
-        Failure::NotReady(_) => Code::NotReady,
-        Failure::Refused { refusal, .. } => match refusal {
-            Refusal::Guard => Code::Guarded,
-            Refusal::Permission => Code::Forbidden,
-            Refusal::Server => Code::Error,
-        },
-        Failure::Stopped => Code::Interrupted,
-    }
-}
 
 /// A connected cluster, with the clients and settings for changing it.
 pub struct Target {
@@ -189,7 +133,7 @@ impl Target {
         let component = text("component")
             .map(|name| Component::named(name, &namespace))
             .transpose();
-        let component = component.map_err(|reason| CommandError(Code::Usage, reason))?;
+        let component = component.map_err(|error| CommandError(Code::Usage, error.to_string()))?;
         Ok(Self {
             api,
             clients,
@@ -348,7 +292,7 @@ fn in_cluster_server(environment: &HashMap<String, String>) -> Option<String> {
 }
 
 /// Renders an overlay from its files only, without charts, remote resources or the environment.
-fn render(directory: &str) -> Result<Vec<Object>, String> {
+fn render(directory: &str) -> Result<Vec<Object>, CommandError> {
     let overlay = overlay::Overlay::files_only(directory)?;
     let built = kustomize::build(
         &overlay.tree,

@@ -7,9 +7,9 @@ use clap::{ArgMatches, Command};
 use serde_json::json;
 
 use super::cluster::{
-    AcceptedInput, confirm, dry_run_argument, exit_code_for, run as run_on, with_source,
-    with_target, yes_argument,
+    AcceptedInput, confirm, dry_run_argument, run as run_on, with_source, with_target, yes_argument,
 };
+use super::error::exit_code_for;
 use super::plan::{VERSION, summary};
 use super::{Code, apply, changes, input, print_escaped};
 use crate::plan::changeset::{DiffEntry, ResourceDiff};

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgMatches, Command};
 use tokio::sync::mpsc;
 
+use super::error::CommandError;
 use super::{Code, chain, print, print_error, settings};
 use crate::agent::{Agent, Exit, Mode, Signal};
 use crate::base::clock::Clock;
@@ -83,6 +84,12 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
 enum DemoFailure {
     Interrupted,
     Failed(String),
+}
+
+impl From<CommandError> for DemoFailure {
+    fn from(CommandError(_, message): CommandError) -> Self {
+        Self::Failed(message)
+    }
 }
 
 impl From<String> for DemoFailure {
@@ -179,7 +186,7 @@ impl Demo {
         work: &WorkDir,
         runner: &str,
         token: &str,
-    ) -> Result<Config, String> {
+    ) -> Result<Config, CommandError> {
         let mut layers = Layers::defaults();
         let state_dir = work.0.join("state").display().to_string();
         let values = [
@@ -195,7 +202,7 @@ impl Demo {
                 layers.set_flag(setting, value);
             }
         }
-        Config::from_layers(&layers).map_err(|error| error.to_string())
+        Ok(Config::from_layers(&layers).map_err(|error| error.to_string())?)
     }
 }
 
@@ -203,7 +210,7 @@ impl Demo {
 struct WorkDir(PathBuf);
 
 impl WorkDir {
-    fn new() -> Result<Self, String> {
+    fn new() -> Result<Self, CommandError> {
         let path =
             std::env::temp_dir().join(format!("nuon-runner-dev-{:016x}", rand::random::<u64>()));
         crate::workspace::dir::create_private(&path)

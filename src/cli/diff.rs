@@ -3,6 +3,7 @@
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 
+use super::error::CommandError;
 use super::{Code, chain, changes, input, print, print_error};
 use crate::cluster::fields::comparison::{Comparison, Mode};
 use crate::cluster::fields::diff::DiffFormat;
@@ -52,12 +53,12 @@ pub fn command() -> Command {
 pub fn run(matches: &ArgMatches) -> Code {
     let comparison = match read(matches) {
         Ok(comparison) => comparison,
-        Err(message) => {
+        Err(CommandError(code, message)) => {
             if input::wants_json(matches) {
                 print(&input::document(&json!({"error": message})));
             }
             print_error(&message, "");
-            return Code::Error;
+            return code;
         }
     };
     let form = if matches.get_flag("shipped") {
@@ -77,7 +78,7 @@ pub fn run(matches: &ArgMatches) -> Code {
     if differs { Code::Changes } else { Code::Done }
 }
 
-fn read(matches: &ArgMatches) -> Result<Comparison, String> {
+fn read(matches: &ArgMatches) -> Result<Comparison, CommandError> {
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
     let mode = match text("mode") {
         Some("apply") => Mode::Apply,
@@ -102,7 +103,7 @@ fn read(matches: &ArgMatches) -> Result<Comparison, String> {
 
 /// Reads a file that contains one object. JSON is parsed directly, because the manifest reader
 /// turns floats into integers.
-fn object(file: &str) -> Result<Object, String> {
+fn object(file: &str) -> Result<Object, CommandError> {
     let bytes = input::read(file)?;
     if let Ok(mut value @ Value::Object(_)) = serde_json::from_slice(&bytes) {
         legacy::decode_numbers(&mut value);
@@ -115,10 +116,11 @@ fn object(file: &str) -> Result<Object, String> {
         .objects;
     match (objects.pop(), objects.len()) {
         (Some(object), 0) => Ok(object),
-        (None, _) => Err(format!("{file} holds no object with a name")),
+        (None, _) => Err(format!("{file} holds no object with a name").into()),
         (Some(_), more) => Err(format!(
             "{file} holds {} objects, but must hold exactly one",
             more + 1
-        )),
+        )
+        .into()),
     }
 }

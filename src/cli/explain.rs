@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use clap::{Arg, ArgMatches, Command};
 use serde_json::{Value, json};
 
+use super::error::CommandError;
 use super::overlay::{self, Overlay};
 use super::{Code, print_result};
 use crate::base::nearest::nearest;
@@ -40,7 +41,10 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
     print_result(explain(matches, environment))
 }
 
-fn explain(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result<String, String> {
+fn explain(
+    matches: &ArgMatches,
+    environment: &HashMap<String, String>,
+) -> Result<String, CommandError> {
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
     let overlay = Overlay::open(matches, environment)?;
     let explained = kustomize::explain(
@@ -49,7 +53,7 @@ fn explain(matches: &ArgMatches, environment: &HashMap<String, String>) -> Resul
         &overlay.options,
         &overlay.host,
     );
-    let mut explanation = explained.map_err(|error| error.to_string())?;
+    let mut explanation = explained.map_err(|error| overlay.display_error(error))?;
     if let Some(object) = text("object") {
         choose_object(&mut explanation, object)?;
     }
@@ -71,7 +75,7 @@ fn explain(matches: &ArgMatches, environment: &HashMap<String, String>) -> Resul
     })
 }
 
-fn choose_object(explanation: &mut Explanation, wanted: &str) -> Result<(), String> {
+fn choose_object(explanation: &mut Explanation, wanted: &str) -> Result<(), CommandError> {
     let (kind, name) = wanted
         .split_once('/')
         .ok_or_else(|| format!("--object {wanted:?} is not KIND/NAME"))?;
@@ -88,12 +92,12 @@ fn choose_object(explanation: &mut Explanation, wanted: &str) -> Result<(), Stri
         let hint = hint
             .map(|near| format!("; did you mean {near}?"))
             .unwrap_or_default();
-        return Err(format!("the build has no object {wanted}{hint}"));
+        return Err(format!("the build has no object {wanted}{hint}").into());
     }
     Ok(())
 }
 
-fn choose_field(explanation: &mut Explanation, wanted: &str) -> Result<(), String> {
+fn choose_field(explanation: &mut Explanation, wanted: &str) -> Result<(), CommandError> {
     let path = explain::parse_path(wanted);
     for object in &mut explanation.objects {
         object.fields.retain(|field| field.is_at_or_below(&path));
@@ -104,7 +108,8 @@ fn choose_field(explanation: &mut Explanation, wanted: &str) -> Result<(), Strin
     if explanation.objects.is_empty() {
         return Err(format!(
             "no object has a field {wanted}; select list items by number or [name=...]"
-        ));
+        )
+        .into());
     }
     Ok(())
 }

@@ -6,9 +6,8 @@ use std::collections::HashMap;
 use clap::{Arg, ArgMatches, Command};
 use serde_json::json;
 
-use super::cluster::{
-    AcceptedInput, CommandError, Target, run as run_on, with_target, yes_argument,
-};
+use super::cluster::{AcceptedInput, Target, run as run_on, with_target, yes_argument};
+use super::error::CommandError;
 use super::plan::VERSION;
 use super::{Code, apply, input, print_escaped};
 use crate::cluster::client::discovery::ServedKinds;

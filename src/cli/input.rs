@@ -6,6 +6,7 @@ use clap::{Arg, ArgMatches};
 use serde_json::Value;
 
 use super::chain;
+use super::error::CommandError;
 use crate::manifest::{self, Manifest};
 
 /// Maximum size of an input file, in bytes.
@@ -39,7 +40,7 @@ pub fn wants_json(matches: &ArgMatches) -> bool {
 }
 
 /// Reads a file, or standard input for `-`.
-pub fn read(file: &str) -> Result<Vec<u8>, String> {
+pub fn read(file: &str) -> Result<Vec<u8>, CommandError> {
     let failed = |error: std::io::Error| format!("cannot read {file}: {error}");
     let source: Box<dyn std::io::Read> = match file {
         "-" => Box::new(std::io::stdin().lock()),
@@ -51,14 +52,14 @@ pub fn read(file: &str) -> Result<Vec<u8>, String> {
         .read_to_end(&mut bytes)
         .map_err(failed)?;
     if bytes.len() as u64 > MAX_INPUT_BYTES {
-        return Err(format!("{file} is larger than {MAX_INPUT_BYTES} bytes"));
+        return Err(format!("{file} is larger than {MAX_INPUT_BYTES} bytes").into());
     }
     Ok(bytes)
 }
 
 /// Reads the objects of a file.
-pub fn objects(file: &str) -> Result<Manifest, String> {
-    manifest::read(&read(file)?).map_err(|error| format!("{file}: {}", chain(&error)))
+pub fn objects(file: &str) -> Result<Manifest, CommandError> {
+    Ok(manifest::read(&read(file)?).map_err(|error| format!("{file}: {}", chain(&error)))?)
 }
 
 /// Formats a JSON document for output.

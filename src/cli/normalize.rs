@@ -2,8 +2,9 @@
 
 use clap::{ArgMatches, Command};
 
+use super::error::CommandError;
 use super::{Code, chain, input, print_result};
-use crate::manifest;
+use crate::manifest::{self, Manifest};
 
 pub fn command() -> Command {
     Command::new("normalize")
@@ -16,12 +17,16 @@ pub fn run(matches: &ArgMatches) -> Code {
         .get_one::<String>("filename")
         .map(String::as_str)
         .unwrap_or_default();
-    print_result(input::read(file).and_then(|bytes| normalized(&bytes)))
+    print_result(normalized(file))
 }
 
-/// Returns the objects of a YAML stream, sorted and serialized.
-pub(super) fn normalized(text: &[u8]) -> Result<String, String> {
-    let mut objects = manifest::read(text).map_err(|error| chain(&error))?.objects;
-    manifest::sort(&mut objects);
-    manifest::write(&objects).map_err(|error| chain(&error))
+fn normalized(file: &str) -> Result<String, CommandError> {
+    let manifest = manifest::read(&input::read(file)?).map_err(|error| chain(&error))?;
+    packed(manifest)
+}
+
+/// Returns objects sorted and serialized, as they are packed into an artifact.
+pub(super) fn packed(mut manifest: Manifest) -> Result<String, CommandError> {
+    manifest::sort(&mut manifest.objects);
+    Ok(manifest::write(&manifest.objects).map_err(|error| chain(&error))?)
 }

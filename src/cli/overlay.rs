@@ -8,6 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use tempfile::TempDir;
 use tokio::runtime::{Handle, Runtime};
 
+use super::error::CommandError;
 use super::{chain, print_stderr};
 use crate::base::guard::{Reach, SsrfGuard};
 use crate::base::secret::Redactor;
@@ -15,7 +16,7 @@ use crate::base::stop::Stop;
 use crate::build::{BuildHost, RemoteAccess, Tree};
 use crate::clients::http;
 use crate::clients::http::{Authorities, Proxy};
-use crate::kustomize::BuildOptions;
+use crate::kustomize::{BuildError, BuildOptions, HostError};
 use crate::registry::remote::RegistryClients;
 use crate::workspace::child::Supervisor;
 use crate::workspace::git::Policy;
@@ -93,7 +94,7 @@ impl Overlay {
     pub fn open(
         matches: &ArgMatches,
         environment: &HashMap<String, String>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, CommandError> {
         let text = |name: &str| {
             matches
                 .get_one::<String>(name)
@@ -128,7 +129,7 @@ impl Overlay {
 
     /// Opens an overlay that may use only its files: no charts, no remote resources, no
     /// environment.
-    pub fn files_only(directory: &str) -> Result<Self, String> {
+    pub fn files_only(directory: &str) -> Result<Self, CommandError> {
         Self::from_parts(
             OverlayLocation::find(Path::new(directory), None)?,
             BuildOptions::default(),
@@ -142,7 +143,7 @@ impl Overlay {
         options: BuildOptions,
         helm: Option<Helm>,
         remote: Option<RemoteAccess>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, CommandError> {
         let tree = Tree(Jail::open(&location.root).map_err(|error| chain(&error))?);
         let scratch = tempfile::tempdir()
             .map_err(|error| format!("cannot create a directory for the build: {error}"))?;
@@ -183,19 +184,25 @@ impl Overlay {
         }
     }
 
+    /// Returns an error of a build with its files for display.
+    pub fn display_error(&self, mut error: BuildError) -> BuildError {
+        for frame in &mut error.frames {
+            frame.file = self.display_path(&frame.file);
+        }
+        error
+    }
+
     /// Returns a path relative to the root of the tree. Fails if it is outside.
-    pub fn path_in_tree(&self, path: &str) -> Result<String, String> {
+    pub fn path_in_tree(&self, path: &str) -> Result<String, CommandError> {
         self.location.relative(Path::new(path))
     }
 }
 
 /// Creates the runtime for Helm and git on first use, because most builds need none.
-fn runtime() -> impl Fn() -> Result<Handle, String> {
+fn runtime() -> impl Fn() -> Result<Handle, HostError> {
     let created: Mutex<Option<Runtime>> = Mutex::new(None);
     move || {
-        let mut created = created
-            .lock()
-            .map_err(|_| "another thread panicked".to_owned())?;
+        let mut created = created.lock().map_err(|_| "another thread panicked")?;
         let runtime = match created.take() {
             Some(runtime) => runtime,
             None => tokio::runtime::Builder::new_multi_thread()
@@ -217,7 +224,7 @@ struct OverlayLocation {
 impl OverlayLocation {
     /// Finds the overlay at `path`. The tree is `root`, else the git work tree around `path`, else
     /// `/`.
-    fn find(path: &Path, root: Option<&Path>) -> Result<Self, String> {
+    fn find(path: &Path, root: Option<&Path>) -> Result<Self, CommandError> {
         let path = canonical(path)?;
         let root = match root {
             Some(root) => canonical(root)?,
@@ -236,7 +243,7 @@ impl OverlayLocation {
     }
 
     /// Returns a path relative to the root. Fails if it is outside.
-    fn relative(&self, path: &Path) -> Result<String, String> {
+    fn relative(&self, path: &Path) -> Result<String, CommandError> {
         let path = canonical(path)?;
         let inside = path.strip_prefix(&self.root);
         let inside = inside.map_err(|_| {
@@ -250,9 +257,10 @@ impl OverlayLocation {
     }
 }
 
-fn canonical(path: &Path) -> Result<PathBuf, String> {
-    path.canonicalize()
-        .map_err(|error| format!("cannot open {}: {error}", path.display()))
+fn canonical(path: &Path) -> Result<PathBuf, CommandError> {
+    Ok(path
+        .canonicalize()
+        .map_err(|error| format!("cannot open {}: {error}", path.display()))?)
 }
 
 fn helm(program: &str) -> Helm {
@@ -266,7 +274,7 @@ fn helm(program: &str) -> Helm {
 fn remote_access(
     hosts: &[String],
     environment: &HashMap<String, String>,
-) -> Result<RemoteAccess, String> {
+) -> Result<RemoteAccess, CommandError> {
     let proxy = Proxy::from_environment(&|name| environment.get(name).cloned())
         .map_err(|error| chain(&error))?;
     let guard = proxy.guarded(SsrfGuard::default().with_allowed(hosts));

@@ -9,9 +9,8 @@ use clap::{Arg, ArgMatches, Command};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::cluster::{
-    AcceptedInput, CommandError, Target, run as run_on, with_source, with_target,
-};
+use super::cluster::{AcceptedInput, Target, run as run_on, with_source, with_target};
+use super::error::CommandError;
 use super::{Code, changes, input, print_escaped, print_result};
 use crate::cluster::fields::policy::FieldPolicy;
 use crate::cluster::rollout::inventory::Component;
@@ -146,7 +145,7 @@ fn save(
     snapshot: &Snapshot,
     plan: &Plan<'_>,
     options: &Options,
-) -> Result<(), String> {
+) -> Result<(), CommandError> {
     let plan_file = NewPlanFile {
         schema_version: VERSION,
         namespace: &target.namespace,
@@ -190,19 +189,20 @@ fn save(
         .map_err(|error| {
             // The partial file is useless.
             let _ = std::fs::remove_file(&temporary);
-            failed(error)
+            failed(error).into()
         })
 }
 
 /// Reads a saved plan and checks its versions.
-pub fn load(file: &str) -> Result<PlanFile, String> {
+pub fn load(file: &str) -> Result<PlanFile, CommandError> {
     let saved: PlanFile =
         serde_json::from_slice(&input::read(file)?).map_err(|error| not_a_plan(file, &error))?;
     let versions = (saved.schema_version, saved.contract.schema_version);
     if versions != (VERSION, saved_plan::VERSION) {
         return Err(format!(
             "{file} is a plan of a version that this program does not support; plan again"
-        ));
+        )
+        .into());
     }
     Ok(saved)
 }
@@ -272,7 +272,7 @@ fn show(matches: &ArgMatches) -> Code {
 }
 
 /// Reads a saved plan, or plan contents of the control plane, compressed or not.
-fn load_displayed(file: &str) -> Result<DisplayedPlan, String> {
+fn load_displayed(file: &str) -> Result<DisplayedPlan, CommandError> {
     let bytes = input::read(file)?;
     serde_json::from_slice(&bytes).or_else(|error| {
         let contents = std::str::from_utf8(&bytes)

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::normalize::normalized;
+use super::error::CommandError;
+use super::normalize::packed;
 use super::overlay::{self, Overlay};
-use super::{Code, print_result};
-use crate::kustomize;
+use super::{Code, chain, print_result};
+use crate::{kustomize, manifest};
 
 pub fn command() -> Command {
     overlay::with_arguments(
@@ -33,7 +34,10 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
     print_result(render(matches, environment))
 }
 
-fn render(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result<String, String> {
+fn render(
+    matches: &ArgMatches,
+    environment: &HashMap<String, String>,
+) -> Result<String, CommandError> {
     let overlay = Overlay::open(matches, environment)?;
     let built = kustomize::build(
         &overlay.tree,
@@ -41,25 +45,24 @@ fn render(matches: &ArgMatches, environment: &HashMap<String, String>) -> Result
         &overlay.options,
         &overlay.host,
     );
-    let mut objects = built.map_err(|error| error.to_string())?;
+    let mut objects = built.map_err(|error| overlay.display_error(error))?;
     let patches = matches.get_many::<String>("patch").into_iter().flatten();
     let patches = patches
         .map(|patch| overlay.path_in_tree(patch))
         .collect::<Result<Vec<_>, _>>()?;
     if !patches.is_empty() {
         objects = kustomize::patch(&overlay.tree, objects, &patches)
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| overlay.display_error(error))?;
+    }
+    let is_packed = matches
+        .get_one::<String>("output")
+        .is_some_and(|output| output == "artifact");
+    if is_packed {
+        return packed(manifest::collect(objects).map_err(|error| chain(&error))?);
     }
     let printed = kustomize::print(&objects).map_err(|error| error.to_string())?;
     // The process exits after printing; dropping the objects would take up to a tenth of the
     // build's time.
     std::mem::forget(objects);
-    let is_packed = matches
-        .get_one::<String>("output")
-        .is_some_and(|output| output == "artifact");
-    if is_packed {
-        normalized(printed.as_bytes())
-    } else {
-        Ok(printed)
-    }
+    Ok(printed)
 }

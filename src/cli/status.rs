@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 
-use super::cluster::{AcceptedInput, CommandError, Target, run as run_on, with_target};
+use super::cluster::{AcceptedInput, Target, run as run_on, with_target};
+use super::error::CommandError;
 use super::plan::VERSION;
 use super::{Code, input, print, print_error, print_escaped};
 use crate::cluster::health::cause::StatusCause;
@@ -181,19 +182,18 @@ fn members_document(members: &[Member]) -> String {
 fn file_status(matches: &ArgMatches, file: &str) -> Code {
     let objects = match input::objects(file) {
         Ok(manifest) if manifest.objects.is_empty() => {
-            Err(format!("{file} holds no object with a name"))
+            Err(format!("{file} holds no object with a name").into())
         }
-        Ok(manifest) => Ok(manifest.objects),
-        Err(message) => Err(message),
+        read => read.map(|manifest| manifest.objects),
     };
     let objects = match objects {
         Ok(objects) => objects,
-        Err(message) => {
+        Err(CommandError(code, message)) => {
             if input::wants_json(matches) {
                 print(&input::document(&json!({"error": message})));
             }
             print_error(&message, "");
-            return Code::Error;
+            return code;
         }
     };
     let now = jiff::Timestamp::now();

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::{ConfigError, Layers, read_duration};
+use crate::base::invalid::InvalidInput;
 use crate::cluster::fields::policy::{FieldPolicy, IgnoreRule};
 use crate::cluster::health::rule::{ReadyRule, Rules};
 use crate::cluster::health::wait::WaitOptions;
@@ -98,7 +99,10 @@ pub(super) fn read(layers: &Layers) -> Result<DeployConfig, ConfigError> {
     })
 }
 
-fn list<T: FromStr<Err = String>>(text: &str, separator: char) -> Result<Vec<T>, String> {
+fn list<T: FromStr<Err = InvalidInput>>(
+    text: &str,
+    separator: char,
+) -> Result<Vec<T>, InvalidInput> {
     let rules = text
         .split(separator)
         .map(str::trim)

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::ConfigError;
 use super::setting::{IGNORED_VARIABLES, SETTINGS, Setting};
+use crate::base::invalid::InvalidInput;
 use crate::base::nearest::nearest;
 
 /// Variables that stand for command-line arguments and are not settings, without the `NUON_RUNNER_`
@@ -255,7 +256,7 @@ impl Layers {
     pub(super) fn try_parse<T>(
         &self,
         key: &str,
-        read: impl Fn(&str) -> Result<T, String>,
+        read: impl Fn(&str) -> Result<T, InvalidInput>,
     ) -> Result<T, ConfigError> {
         let (text, origin) = self
             .values

@@ -24,6 +24,7 @@ use super::answer::{self, Answer};
 use super::fault::{Fault, FaultKind};
 use super::store::{Call, Generation, Job, NewJob, Store};
 use crate::base::clock::Clock;
+use crate::base::invalid::InvalidInput;
 
 /// Maximum time that a long poll waits for a job.
 const LONG_POLL_WAIT: Duration = Duration::from_secs(25);
@@ -45,7 +46,7 @@ pub trait CheckRequest: Send + Sync {
         query: &str,
         headers: &HeaderMap,
         body: &[u8],
-    ) -> Result<(), String>;
+    ) -> Result<(), InvalidInput>;
 }
 
 /// Options of the control plane.

@@ -14,6 +14,7 @@ use task::{Approved, Task, check_same_objects};
 
 use super::Services;
 use super::plan_fetcher::PlanFetcher;
+use crate::base::invalid::InvalidInput;
 use crate::clients::Secrets;
 use crate::cluster::client::{Api, ClusterError, connect};
 use crate::cluster::fields::managed_values::keyed_hash_of_objects;
@@ -339,7 +340,7 @@ impl Execution<'_> {
             let objects = artifact.pull_other(reference, self.context).await;
             let objects = objects.map_err(|failure| failure.text())?;
             secrets.learn_objects(&self.context.redactor, &objects);
-            Ok(objects)
+            Ok::<_, InvalidInput>(objects)
         };
         self.deployment
             .deploy(self.snapshot, request, pull)

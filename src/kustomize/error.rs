@@ -1,42 +1,226 @@
-//! Why a build failed.
+//! Why a build failed, and where.
 
-/// A failed build: the chain of kustomization files, the field, and the reason.
+use crate::yaml::{Position, YamlError};
+
+/// Why the caller's [`Files`](super::Files) or [`Host`](super::Host) refused a request: one sentence
+/// without the path or address.
+pub type HostError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A failed build: the files that lead to the error, and the reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildError {
-    /// The kustomization files that lead to the error, outermost first.
-    pub files: Vec<String>,
-    /// The field; empty if no field is at fault.
-    pub field: String,
+    /// Where it failed, outermost file first: a kustomization, the base that it names, and so on.
+    pub frames: Vec<Frame>,
     /// What is wrong, and how to fix it.
     pub message: String,
+}
+
+/// A place in a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Frame {
+    /// The path of the file; empty if it is not known.
+    pub file: String,
+    /// The field in it, such as `images[0].newTag`; empty if no field is at fault.
+    pub field: FieldPath,
+    /// Where the field, or the error, is in the file.
+    pub position: Option<Position>,
+}
+
+/// The path of a field of a configuration file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FieldPath(pub Vec<PathStep>);
+
+/// A step of a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PathStep {
+    /// A field of a map.
+    Field(String),
+    /// The index of a list item, from 0.
+    Item(usize),
 }
 
 impl std::error::Error for BuildError {}
 
 impl std::fmt::Display for BuildError {
+    /// Writes `FILE:LINE:COLUMN: ` for each file, then the innermost field, then the message.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for file in &self.files {
-            write!(f, "{file}: ")?;
-        }
-        if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
+        let with_field = self
+            .frames
+            .iter()
+            .rposition(|frame| !frame.field.is_empty());
+        for (at, frame) in self.frames.iter().enumerate() {
+            if !frame.file.is_empty() {
+                f.write_str(&frame.file)?;
+                if let Some(Position { line, column }) = frame.position {
+                    write!(f, ":{line}:{column}")?;
+                }
+                f.write_str(": ")?;
+            }
+            if with_field == Some(at) {
+                write!(f, "{}: ", frame.field)?;
+            }
         }
         f.write_str(&self.message)
     }
 }
 
 impl BuildError {
-    pub(crate) fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
-            files: Vec::new(),
-            field: field.into(),
+            frames: Vec::new(),
             message: message.into(),
         }
     }
 
-    /// Prepends a file to the chain of files.
-    pub(crate) fn inside(mut self, file: &str) -> Self {
-        self.files.insert(0, file.to_owned());
+    /// Creates an error at a position of a file that is named later.
+    pub(crate) fn at(position: Position, message: impl Into<String>) -> Self {
+        Self::new(message).edit_unnamed(|frame| frame.position = Some(position))
+    }
+
+    /// Creates the error of a file that the YAML parser refuses.
+    pub(crate) fn invalid_yaml(error: YamlError) -> Self {
+        Self::from(error).about("it is not valid YAML")
+    }
+
+    /// Places the error in a field of the file that is named next. Keeps the field that an inner
+    /// function has set for the same file.
+    pub(crate) fn in_field(self, field: impl Into<FieldPath>) -> Self {
+        self.edit_unnamed(|frame| {
+            if frame.field.is_empty() {
+                frame.field = field.into();
+            }
+        })
+    }
+
+    /// Names the file that the error, so far, is in.
+    pub(crate) fn in_file(self, file: &str) -> Self {
+        self.edit_unnamed(|frame| file.clone_into(&mut frame.file))
+    }
+
+    /// As [`Self::in_file`]. `locate` returns the position of a field in the file.
+    pub(crate) fn in_located_file(
+        self,
+        file: &str,
+        locate: impl FnOnce(&FieldPath) -> Option<Position>,
+    ) -> Self {
+        self.edit_unnamed(|frame| {
+            file.clone_into(&mut frame.file);
+            if frame.position.is_none() && !frame.field.is_empty() {
+                frame.position = locate(&frame.field);
+            }
+        })
+    }
+
+    /// Prepends what the message is about, such as the id of an object.
+    pub(crate) fn about(mut self, subject: impl std::fmt::Display) -> Self {
+        self.message = format!("{subject}: {}", self.message);
         self
+    }
+
+    /// Edits the outermost frame, or a new one if that has a file.
+    fn edit_unnamed(mut self, edit: impl FnOnce(&mut Frame)) -> Self {
+        let is_unnamed = self
+            .frames
+            .first()
+            .is_some_and(|frame| frame.file.is_empty());
+        let mut frame = match is_unnamed {
+            true => self.frames.remove(0),
+            false => Frame::default(),
+        };
+        edit(&mut frame);
+        self.frames.insert(0, frame);
+        self
+    }
+}
+
+impl From<String> for BuildError {
+    fn from(message: String) -> Self {
+        Self::new(message)
+    }
+}
+
+impl From<&str> for BuildError {
+    fn from(message: &str) -> Self {
+        Self::new(message)
+    }
+}
+
+impl From<HostError> for BuildError {
+    fn from(error: HostError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<YamlError> for BuildError {
+    fn from(error: YamlError) -> Self {
+        Self::at(error.position, error.message)
+    }
+}
+
+impl FieldPath {
+    /// Returns true for the whole file.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Returns the path of a value below `step`.
+    pub(crate) fn below(mut self, step: PathStep) -> Self {
+        self.0.insert(0, step);
+        self
+    }
+}
+
+impl From<&str> for FieldPath {
+    fn from(field: &str) -> Self {
+        Self(vec![PathStep::Field(field.to_owned())])
+    }
+}
+
+impl std::fmt::Display for FieldPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (at, step) in self.0.iter().enumerate() {
+            match step {
+                PathStep::Field(name) if at == 0 => f.write_str(name)?,
+                PathStep::Field(name) => write!(f, ".{name}")?,
+                PathStep::Item(index) => write!(f, "[{index}]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Position = Position { line: 4, column: 3 };
+
+    #[test]
+    fn files_are_named_from_the_inside_and_printed_from_the_outside() {
+        let error = BuildError::new("no such base")
+            .in_field("resources")
+            .in_field("ignored: the field is known")
+            .in_located_file("base/kustomization.yaml", |_| Some(START))
+            .in_field("components")
+            .in_file("kustomization.yaml");
+        assert_eq!(
+            error.to_string(),
+            "kustomization.yaml: base/kustomization.yaml:4:3: resources: no such base"
+        );
+    }
+
+    #[test]
+    fn a_patch_file_is_named_after_the_field_that_names_it() {
+        let error = BuildError::at(START, "no map")
+            .in_file("p.yaml")
+            .in_field(FieldPath(vec![
+                PathStep::Field("patches".into()),
+                PathStep::Item(0),
+            ]))
+            .in_file("kustomization.yaml");
+        assert_eq!(
+            error.to_string(),
+            "kustomization.yaml: patches[0]: p.yaml:4:3: no map"
+        );
     }
 }

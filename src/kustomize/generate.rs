@@ -21,8 +21,8 @@ pub(crate) trait Generate {
     /// Generates the objects.
     ///
     /// # Errors
-    /// The message names what is wrong, without the field.
-    fn generate(&self, host: &dyn Host) -> Result<Vec<Generated>, String>;
+    /// The error has no field; the caller knows which one asked for the generator.
+    fn generate(&self, host: &dyn Host) -> Result<Vec<Generated>, BuildError>;
 }
 
 /// A generated object.
@@ -71,15 +71,14 @@ pub(crate) fn of_fields(
     setup: &mut Setup<'_, '_>,
 ) -> Result<Vec<Step<dyn Generate>>, BuildError> {
     let mut steps = Vec::new();
-    let mut add = |field, entry, kind, work: Box<dyn Generate>| {
+    let mut add = |field_ref: FieldRef, kind, work: Result<Box<dyn Generate>, BuildError>| {
+        let work = work.map_err(|error| error.in_field(field_ref))?;
         steps.push(Step {
-            field_ref: FieldRef {
-                field,
-                entry: Some(entry),
-            },
+            field_ref,
             kind,
             work,
         });
+        Ok::<_, BuildError>(())
     };
     let common = kustomization.generator_options.as_ref();
     for (field, plugin, kind, entries) in [
@@ -96,17 +95,14 @@ pub(crate) fn of_fields(
             &kustomization.secret_generator,
         ),
     ] {
-        setup.field = field;
         for (entry, generator) in entries.iter().enumerate() {
             add(
-                field,
-                entry,
+                FieldRef::entry(field, entry),
                 plugin,
-                Box::new(data::of(kind, generator, common, setup)?),
-            );
+                boxed(data::of(kind, generator, common, setup)),
+            )?;
         }
     }
-    setup.field = "helmCharts";
     for (entry, chart) in kustomization.helm_charts.iter().enumerate() {
         let mut chart = chart.clone();
         if chart.namespace.is_empty() {
@@ -119,13 +115,18 @@ pub(crate) fn of_fields(
         }
         let globals = kustomization.helm_globals.clone().unwrap_or_default();
         add(
-            setup.field,
-            entry,
+            FieldRef::entry("helmCharts", entry),
             "HelmChartInflationGenerator",
-            Box::new(helm::of(chart, globals, setup)?),
-        );
+            boxed(helm::of(chart, globals, setup)),
+        )?;
     }
     Ok(steps)
+}
+
+fn boxed<T: Generate + 'static>(
+    generator: Result<T, BuildError>,
+) -> Result<Box<dyn Generate>, BuildError> {
+    generator.map(|generator| Box::new(generator) as Box<dyn Generate>)
 }
 
 /// Returns the generator for a config under `generators:`.
@@ -138,23 +139,20 @@ pub(crate) fn of_config(
         "ConfigMapGenerator" => data::Kind::ConfigMap,
         "SecretGenerator" => data::Kind::Secret,
         "HelmChartInflationGenerator" => {
-            let (chart, globals) = (
-                read::<Chart>(config, setup)?,
-                read::<HelmGlobals>(config, setup)?,
-            );
+            let (chart, globals) = (read::<Chart>(config)?, read::<HelmGlobals>(config)?);
             return Ok(Box::new(helm::of(chart, globals, setup)?));
         }
-        "IAMPolicyGenerator" => return Ok(Box::new(read::<iam_policy::Account>(config, setup)?)),
+        "IAMPolicyGenerator" => return Ok(Box::new(read::<iam_policy::Account>(config)?)),
         _ => {
-            return Err(setup.failure(format!(
+            return Err(BuildError::new(format!(
                 "unable to load builtin {kind}: there is no such generator"
             )));
         }
     };
-    let metadata = read::<WithMetadata>(config, setup)?.metadata;
+    let metadata = read::<WithMetadata>(config)?.metadata;
     Ok(Box::new(data::of_config(
         data_kind,
-        read::<Generator>(config, setup)?,
+        read::<Generator>(config)?,
         metadata,
         setup,
     )?))
@@ -167,6 +165,6 @@ struct WithMetadata {
     metadata: Metadata,
 }
 
-fn read<T: DeserializeOwned>(config: &Value, setup: &Setup<'_, '_>) -> Result<T, BuildError> {
-    decode(config, Unknown::Ignore).map_err(|message| setup.failure(message))
+fn read<T: DeserializeOwned>(config: &Value) -> Result<T, BuildError> {
+    decode(config, Unknown::Ignore)
 }

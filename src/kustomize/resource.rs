@@ -9,6 +9,7 @@ pub mod strategic;
 
 use std::collections::HashSet;
 
+use crate::kustomize::BuildError;
 use crate::kustomize::resource::aliased::AliasedValue;
 pub(crate) use crate::kustomize::schema::id::{Id, Key};
 use crate::kustomize::schema::openapi::Schema;
@@ -190,16 +191,16 @@ impl Resource {
 }
 
 /// Fails if two resources have the same id.
-pub(crate) fn check_ids(resources: &[Resource]) -> Result<(), String> {
+pub(crate) fn check_ids(resources: &[Resource]) -> Result<(), BuildError> {
     let mut seen = HashSet::with_capacity(resources.len());
     match resources
         .iter()
         .map(Resource::id)
         .find(|id| !seen.insert(id.clone().key()))
     {
-        Some(id) => Err(format!(
+        Some(id) => Err(BuildError::new(format!(
             "may not add resource with an already registered id: {id}"
-        )),
+        ))),
         None => Ok(()),
     }
 }

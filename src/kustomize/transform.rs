@@ -21,6 +21,7 @@ mod value_add;
 pub mod variable;
 
 pub(crate) use label::Labels;
+use patch::SharedIndex;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -38,8 +39,8 @@ pub(crate) trait Transform {
     /// Changes the objects.
     ///
     /// # Errors
-    /// The message names what is wrong, without the field.
-    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String>;
+    /// The error has no field; the caller knows which one asked for the transformer.
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError>;
 
     /// Returns the parts that are written elsewhere than in the field itself, such as patch files,
     /// so that `explain` can attribute changes to them. Applying the parts in order equals `apply`.
@@ -50,7 +51,7 @@ pub(crate) trait Transform {
 }
 
 impl<T: Transform> Transform for &T {
-    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
         (*self).apply(resources)
     }
 }
@@ -80,69 +81,69 @@ pub(crate) fn from_fields(
     list.add(
         "patchesStrategicMerge",
         "PatchStrategicMergeTransformer",
-        strategic_merge::from_kustomization(kustomization, setup.at("patchesStrategicMerge"))?,
-    );
-    for patch in patch::from_entries(&kustomization.patches, setup.at("patches"))? {
-        list.add_entry("patches", "PatchTransformer", patch);
-    }
+        strategic_merge::from_kustomization(kustomization, setup),
+    )?;
+    let mut index = SharedIndex::default();
+    list.add_entries(
+        "patches",
+        "PatchTransformer",
+        &kustomization.patches,
+        |entry| Ok(index.share(entry.set_up(setup)?)),
+    )?;
     list.add(
         "namespace",
         "NamespaceTransformer",
-        namespace::from_kustomization(kustomization, configuration)?,
-    );
+        namespace::from_kustomization(kustomization, configuration),
+    )?;
     list.add(
         "namePrefix",
         "PrefixTransformer",
-        name::prefix_from_kustomization(kustomization, configuration)?,
-    );
+        name::prefix_from_kustomization(kustomization, configuration),
+    )?;
     list.add(
         "nameSuffix",
         "SuffixTransformer",
-        name::suffix_from_kustomization(kustomization, configuration)?,
-    );
-    for labels in &kustomization.labels {
-        list.add_entry(
-            "labels",
-            "LabelTransformer",
-            label::from_entry(labels, configuration)?,
-        );
-    }
+        name::suffix_from_kustomization(kustomization, configuration),
+    )?;
+    list.add_entries(
+        "labels",
+        "LabelTransformer",
+        &kustomization.labels,
+        |entry| label::from_entry(entry, configuration),
+    )?;
     list.add(
         "commonLabels",
         "LabelTransformer",
-        label::common_from_kustomization(kustomization, configuration)?,
-    );
+        label::common_from_kustomization(kustomization, configuration),
+    )?;
     list.add(
         "commonAnnotations",
         "AnnotationsTransformer",
-        annotation::from_kustomization(kustomization, configuration)?,
-    );
-    for patch in &kustomization.patches_json6902 {
-        list.add_entry(
-            "patchesJson6902",
-            "PatchJson6902Transformer",
-            json6902::from_entry(patch, setup.at("patchesJson6902"))?,
-        );
-    }
-    for replicas in &kustomization.replicas {
-        list.add_entry(
-            "replicas",
-            "ReplicaCountTransformer",
-            replica::from_entry(replicas, configuration)?,
-        );
-    }
-    for image in &kustomization.images {
-        list.add_entry(
-            "images",
-            "ImageTagTransformer",
-            image::from_entry(image, configuration)?,
-        );
-    }
+        annotation::from_kustomization(kustomization, configuration),
+    )?;
+    list.add_entries(
+        "patchesJson6902",
+        "PatchJson6902Transformer",
+        &kustomization.patches_json6902,
+        |entry| json6902::from_entry(entry, setup),
+    )?;
+    list.add_entries(
+        "replicas",
+        "ReplicaCountTransformer",
+        &kustomization.replicas,
+        |entry| replica::from_entry(entry, configuration),
+    )?;
+    list.add_entries(
+        "images",
+        "ImageTagTransformer",
+        &kustomization.images,
+        |entry| image::from_entry(entry, configuration),
+    )?;
     list.add(
         "replacements",
         "ReplacementTransformer",
-        replacement::from_entries(&kustomization.replacements, setup.at("replacements"))?,
-    );
+        replacement::from_entries(&kustomization.replacements, setup),
+    )?;
     Ok(list.0)
 }
 
@@ -154,40 +155,36 @@ impl List {
         &mut self,
         field: &'static str,
         kind: &'static str,
-        transformer: Option<T>,
-    ) {
-        if let Some(transformer) = transformer {
+        transformer: Result<Option<T>, BuildError>,
+    ) -> Result<(), BuildError> {
+        if let Some(transformer) = transformer.map_err(|error| error.in_field(field))? {
             self.0.push(Step {
                 field_ref: FieldRef::whole(field),
                 kind,
                 work: Box::new(transformer),
             });
         }
+        Ok(())
     }
 
-    /// Adds the transformer for the next entry of a field.
-    fn add_entry(
+    /// Adds a transformer for each entry of a field.
+    fn add_entries<E, T: Transform + 'static>(
         &mut self,
         field: &'static str,
         kind: &'static str,
-        transformer: impl Transform + 'static,
-    ) {
-        let last = self
-            .0
-            .last()
-            .map(|step| step.field_ref)
-            .filter(|field_ref| field_ref.field == field);
-        let entry = last
-            .and_then(|last| last.entry)
-            .map_or(0, |entry| entry + 1);
-        self.0.push(Step {
-            field_ref: FieldRef {
-                field,
-                entry: Some(entry),
-            },
-            kind,
-            work: Box::new(transformer),
-        });
+        entries: &[E],
+        mut make: impl FnMut(&E) -> Result<T, BuildError>,
+    ) -> Result<(), BuildError> {
+        for (at, entry) in entries.iter().enumerate() {
+            let field_ref = FieldRef::entry(field, at);
+            let transformer = make(entry).map_err(|error| error.in_field(field_ref))?;
+            self.0.push(Step {
+                field_ref,
+                kind,
+                work: Box::new(transformer),
+            });
+        }
+        Ok(())
     }
 }
 
@@ -198,53 +195,31 @@ pub(crate) fn from_config(
     config: &Value,
     setup: &mut Setup<'_, '_>,
 ) -> Result<Box<dyn Transform>, BuildError> {
-    let field = setup.field;
-    let bad = |message: String| BuildError::new(field, message);
     Ok(match kind {
-        "AnnotationsTransformer" => Box::new(read::<annotation::Annotations>(config, setup)?),
+        "AnnotationsTransformer" => Box::new(read::<annotation::Annotations>(config)?),
         "HashTransformer" => Box::new(Hash),
-        "ImageTagTransformer" => Box::new(
-            read::<image::Config>(config, setup)?
-                .compile()
-                .map_err(bad)?,
-        ),
-        "LabelTransformer" => Box::new(read::<Labels>(config, setup)?),
-        "NamespaceTransformer" => Box::new(
-            read::<namespace::Config>(config, setup)?
-                .into_transformer()
-                .map_err(bad)?,
-        ),
-        "PatchJson6902Transformer" => {
-            Box::new(read::<json6902::Config>(config, setup)?.set_up(setup)?)
-        }
+        "ImageTagTransformer" => Box::new(read::<image::Config>(config)?.compile()?),
+        "LabelTransformer" => Box::new(read::<Labels>(config)?),
+        "NamespaceTransformer" => Box::new(read::<namespace::Config>(config)?.into_transformer()?),
+        "PatchJson6902Transformer" => Box::new(read::<json6902::Config>(config)?.set_up(setup)?),
         "PatchStrategicMergeTransformer" => {
-            Box::new(read::<strategic_merge::Config>(config, setup)?.set_up(setup)?)
+            Box::new(read::<strategic_merge::Config>(config)?.set_up(setup)?)
         }
-        "PatchTransformer" => Box::new(read::<Patch>(config, setup)?.set_up(setup)?),
-        "PrefixSuffixTransformer" => {
-            Box::new(read::<name::Config>(config, setup)?.both().map_err(bad)?)
-        }
-        "PrefixTransformer" => {
-            Box::new(read::<name::Config>(config, setup)?.prefix().map_err(bad)?)
-        }
-        "ReplacementTransformer" => {
-            Box::new(read::<replacement::Config>(config, setup)?.set_up(setup)?)
-        }
-        "ReplicaCountTransformer" => {
-            Box::new(read::<replica::ReplicaCountTransformer>(config, setup)?)
-        }
-        "SuffixTransformer" => {
-            Box::new(read::<name::Config>(config, setup)?.suffix().map_err(bad)?)
-        }
-        "ValueAddTransformer" => Box::new(read::<value_add::Config>(config, setup)?.set_up(setup)?),
+        "PatchTransformer" => Box::new(read::<Patch>(config)?.set_up(setup)?),
+        "PrefixSuffixTransformer" => Box::new(read::<name::Config>(config)?.both()?),
+        "PrefixTransformer" => Box::new(read::<name::Config>(config)?.prefix()?),
+        "ReplacementTransformer" => Box::new(read::<replacement::Config>(config)?.set_up(setup)?),
+        "ReplicaCountTransformer" => Box::new(read::<replica::ReplicaCountTransformer>(config)?),
+        "SuffixTransformer" => Box::new(read::<name::Config>(config)?.suffix()?),
+        "ValueAddTransformer" => Box::new(read::<value_add::Config>(config)?.set_up(setup)?),
         _ => {
-            return Err(bad(format!(
+            return Err(BuildError::new(format!(
                 "unable to load builtin {kind}: there is no such transformer"
             )));
         }
     })
 }
 
-fn read<T: DeserializeOwned>(config: &Value, setup: &Setup<'_, '_>) -> Result<T, BuildError> {
-    decode(config, Unknown::Ignore).map_err(|message| setup.failure(message))
+fn read<T: DeserializeOwned>(config: &Value) -> Result<T, BuildError> {
+    decode(config, Unknown::Ignore)
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::invalid::InvalidInput;
+
 /// The change to an object or to a line of its diff. A number on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
@@ -44,16 +46,16 @@ impl From<Change> for u8 {
 }
 
 impl TryFrom<u8> for Change {
-    type Error = String;
+    type Error = InvalidInput;
 
-    fn try_from(number: u8) -> Result<Self, String> {
+    fn try_from(number: u8) -> Result<Self, InvalidInput> {
         Ok(match number {
             0 => Self::Unchanged,
             1 => Self::Removed,
             2 => Self::Added,
             3 => Self::Modified,
             4 => Self::Error,
-            _ => return Err(format!("{number} is not a known change type")),
+            _ => return Err(format!("{number} is not a known change type").into()),
         })
     }
 }

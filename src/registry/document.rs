@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Digest, RegistryError, StoredManifest};
+use crate::base::invalid::InvalidInput;
 
 /// Media type of an OCI image manifest.
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -89,6 +90,7 @@ impl Document {
             what: stored.digest.to_string(),
             why,
         };
+        let invalid = |error: InvalidInput| bad(error.to_string());
         let value: Value = serde_json::from_slice(&stored.bytes).map_err(|error| {
             bad(format!(
                 "it is not JSON (line {}, column {})",
@@ -114,14 +116,16 @@ impl Document {
         match stored.media_type.as_str() {
             INDEX | DOCKER_LIST => descriptors(&value, "manifests")
                 .map(Self::Index)
-                .map_err(bad),
-            MANIFEST | DOCKER_MANIFEST => parse_manifest(&value).map(Self::Manifest).map_err(bad),
+                .map_err(invalid),
+            MANIFEST | DOCKER_MANIFEST => {
+                parse_manifest(&value).map(Self::Manifest).map_err(invalid)
+            }
             other => Err(bad(format!("its media type {other:?} is not known"))),
         }
     }
 }
 
-fn parse_manifest(value: &Value) -> Result<Manifest, String> {
+fn parse_manifest(value: &Value) -> Result<Manifest, InvalidInput> {
     let config = value.get("config").ok_or("it has no config")?;
     let annotations = match value.get("annotations") {
         None | Some(Value::Null) => BTreeMap::new(),
@@ -136,11 +140,10 @@ fn parse_manifest(value: &Value) -> Result<Manifest, String> {
     })
 }
 
-fn descriptors(value: &Value, member: &str) -> Result<Vec<Descriptor>, String> {
+fn descriptors(value: &Value, member: &str) -> Result<Vec<Descriptor>, InvalidInput> {
     match value.get(member) {
-        Some(list @ Value::Array(_)) => {
-            serde_json::from_value(list.clone()).map_err(|error| format!("its {member}: {error}"))
-        }
-        _ => Err(format!("it has no {member}")),
+        Some(list @ Value::Array(_)) => serde_json::from_value(list.clone())
+            .map_err(|error| format!("its {member}: {error}").into()),
+        _ => Err(format!("it has no {member}").into()),
     }
 }

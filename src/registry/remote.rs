@@ -24,9 +24,10 @@ use super::document::{MAX_MANIFEST_BYTES, MEDIA_TYPES};
 use super::{
     Address, Credential, Descriptor, Digest, RegistryError, Scheme, StoredManifest, Version,
 };
+use crate::base::bounded::{self, BodyError};
 use crate::base::guard::{Reach, SsrfGuard};
 use crate::base::secret::Secret;
-use crate::base::{bounded, trust};
+use crate::base::trust;
 
 /// Timeout of one attempt.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -566,10 +567,10 @@ impl Remote {
         // Reading one byte more than expected reveals content that is too large.
         read_prefix(response, limit.saturating_add(1))
             .await
-            .map_err(|message| RegistryError::Unreachable {
+            .map_err(|error| RegistryError::Unreachable {
                 host: self.address.host().to_owned(),
                 action: call.action,
-                message,
+                message: error.to_string(),
             })
     }
 
@@ -611,11 +612,8 @@ impl Remote {
 
 /// Reads at most `limit` bytes. Longer content is cut without an error; the caller checks the
 /// length.
-async fn read_prefix(response: Response, limit: u64) -> Result<Bytes, String> {
-    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    bounded::prefix(response, limit)
-        .await
-        .map_err(|error| error.to_string())
+async fn read_prefix(response: Response, limit: u64) -> Result<Bytes, BodyError> {
+    bounded::prefix(response, usize::try_from(limit).unwrap_or(usize::MAX)).await
 }
 
 /// Retries temporary errors up to five times, with exponential backoff from 0.5 s to 10 s, or after

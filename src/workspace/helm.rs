@@ -12,6 +12,8 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 
+pub use schema::SchemaError;
+
 use super::child::{ChildCommand, ChildError, ChildOutput, Overflow, ResourceLimits, Supervisor};
 use crate::base::stop::Stop;
 
@@ -87,8 +89,8 @@ pub enum HelmError {
     #[error("helm printed more than {OUTPUT_LIMIT} bytes")]
     TooMuchOutput,
     /// A schema in a packed chart refers to files or other hosts, or a packed chart cannot be read.
-    #[error("{0}")]
-    Schema(String),
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
     /// A name template calls a function that reveals data of this machine.
     #[error(
         "nameTemplate calls {0}, which is not allowed: it reveals data of the rendering machine"
@@ -126,7 +128,7 @@ impl Helm {
             .iter()
             .try_for_each(|flag| check_functions(flag))?;
         let mut files = inflation.chart.to_vec();
-        let unchecked = schema::remove_external(&mut files).map_err(HelmError::Schema)?;
+        let unchecked = schema::remove_external(&mut files)?;
         let home = tempfile::tempdir_in(scratch).map_err(HelmError::Prepare)?;
         self.check_version(home.path(), stop).await?;
         let chart = home.path().join("charts").join(inflation.name);

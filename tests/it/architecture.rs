@@ -36,7 +36,8 @@ const SUBMODULES: [(&str, &[&[&str]]); 2] = [
     (
         "kustomize",
         &[
-            &["error", "go", "print"],
+            &["error"],
+            &["go", "print"],
             &["tree"],
             &["schema"],
             &["resource"],

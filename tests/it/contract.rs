@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use http::{HeaderMap, Method};
 use jsonschema::Validator;
+use nuon_runner::base::invalid::InvalidInput;
 use nuon_runner::dev::CheckRequest;
 use nuon_runner::yaml;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -152,7 +153,7 @@ impl CheckRequest for Contract {
         query: &str,
         headers: &HeaderMap,
         body: &[u8],
-    ) -> Result<(), String> {
+    ) -> Result<(), InvalidInput> {
         let (operation, in_path) = self.operation(method, path).ok_or("no such operation")?;
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         if !header("authorization").is_some_and(|value| value.starts_with("Bearer ")) {
@@ -167,7 +168,7 @@ impl CheckRequest for Contract {
                 .iter()
                 .any(|p| p.place == "query" && p.name == *name)
             {
-                return Err(format!("unknown query parameter {name}"));
+                return Err(format!("unknown query parameter {name}").into());
             }
         }
         for parameter in &operation.parameters {
@@ -184,7 +185,7 @@ impl CheckRequest for Contract {
             };
             let Some(value) = value else {
                 if parameter.required {
-                    return Err(format!("parameter {} is missing", parameter.name));
+                    return Err(format!("parameter {} is missing", parameter.name).into());
                 }
                 continue;
             };
@@ -214,12 +215,14 @@ impl CheckRequest for Contract {
                 if errors.is_empty() {
                     Ok(())
                 } else {
-                    Err(errors.join("; "))
+                    Err(errors.join("; ").into())
                 }
             }
-            Some(Body::Logs) => {
-                check_logs(header("content-type"), header("content-encoding"), body)
-            }
+            Some(Body::Logs) => Ok(check_logs(
+                header("content-type"),
+                header("content-encoding"),
+                body,
+            )?),
         }
     }
 }

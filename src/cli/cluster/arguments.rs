@@ -3,7 +3,8 @@
 use clap::builder::FalseyValueParser;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::{CommandError, NO_COMPONENT};
+use super::NO_COMPONENT;
+use crate::cli::error::CommandError;
 use crate::cli::{Code, exit, input, settings};
 use crate::config::setting::SETTINGS;
 

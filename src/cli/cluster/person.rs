@@ -6,9 +6,10 @@ use clap::ArgMatches;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::{CommandError, Target};
+use super::Target;
 use crate::base::stop::{Stop, StopCause};
 use crate::cli::Code;
+use crate::cli::error::CommandError;
 
 /// Stops the command gracefully at the first INT or TERM; exits at once at the second.
 pub async fn stop_on_signals(stop: Stop) {

@@ -247,7 +247,7 @@ pub async fn connect(
         network.allow_exec.as_deref(),
         &network.supervisor,
     );
-    restricted.map_err(ConnectError::Kubeconfig)?;
+    restricted.map_err(|error| ConnectError::Kubeconfig(error.to_string()))?;
     let proxy = proxy_of(&kubeconfig);
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
@@ -311,7 +311,7 @@ pub async fn connect_by_kubeconfig(
         network.allow_exec.as_deref(),
         &network.supervisor,
     )
-    .map_err(unusable)?;
+    .map_err(|error| unusable(error.to_string()))?;
     let proxy = proxy_of(&kubeconfig);
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let config = config.map_err(|error| unusable(error.to_string()))?;

@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 use crate::base::bounded;
 use crate::base::clock::Clock;
 use crate::base::error::chain;
+use crate::base::invalid::InvalidInput;
 use crate::base::secret::Secret;
 use crate::plan::cloud::{AwsAuth, Cloud};
 
@@ -159,7 +160,7 @@ impl Machine {
         let status = answer.status();
         let text = body_text(answer).await;
         if status.is_success() {
-            return text.map_err(failed);
+            return text.map_err(|error| failed(error.to_string()));
         }
         let code = text.ok().and_then(|text| error_code(&text));
         Err(IdentityError::Refused {
@@ -171,11 +172,11 @@ impl Machine {
 }
 
 /// Reads the body of a response as UTF-8.
-async fn body_text(response: reqwest::Response) -> Result<String, String> {
+async fn body_text(response: reqwest::Response) -> Result<String, InvalidInput> {
     let bytes = bounded::read(response, MAX_RESPONSE_BYTES)
         .await
         .map_err(|error| error.to_string())?;
-    String::from_utf8(bytes.into()).map_err(|_| "its response is not UTF-8".to_owned())
+    String::from_utf8(bytes.into()).map_err(|_| "its response is not UTF-8".into())
 }
 
 /// Returns the error code in an error response of any of the services, at most 60 characters.

@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
+use crate::base::invalid::InvalidInput;
 use crate::manifest::Object;
 use crate::manifest::managed_fields::is_applied_by;
 
@@ -67,13 +68,13 @@ pub struct IgnoreRule {
 }
 
 impl FromStr for IgnoreRule {
-    type Err = String;
+    type Err = InvalidInput;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, InvalidInput> {
         let wrong = || format!("{text:?} is not a rule such as Deployment.apps/web:/spec/replicas");
         let (target, pointer) = text.split_once(':').ok_or_else(wrong)?;
         if target.is_empty() || !pointer.starts_with('/') {
-            return Err(wrong());
+            return Err(wrong().into());
         }
         let (kind, name) = match target.split_once('/') {
             Some((kind, name)) => (kind, Some(name.to_owned())),

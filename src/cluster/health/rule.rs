@@ -15,6 +15,7 @@ use cel::{Context, Program};
 use cost::{MAX_COST, MAX_LOOPS, Size};
 use serde_json::Value;
 
+use crate::base::invalid::InvalidInput;
 use crate::cluster::health::readiness::{Readiness, Status};
 use crate::manifest::Object;
 
@@ -57,9 +58,9 @@ impl fmt::Debug for ReadyRule {
 }
 
 impl FromStr for ReadyRule {
-    type Err = String;
+    type Err = InvalidInput;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, InvalidInput> {
         let wrong = || {
             format!(
                 "{text:?} is not a rule such as Widget.example.com: self.status.phase == 'Ready'"
@@ -71,7 +72,7 @@ impl FromStr for ReadyRule {
             None => (kind.trim(), None),
         };
         if kind.is_empty() {
-            return Err(wrong());
+            return Err(wrong().into());
         }
         let expression = expression.trim();
         let compiled = Arc::new(compile(expression)?);
@@ -99,9 +100,9 @@ fn on_large_stack<T: Send>(work: impl FnOnce() -> T + Send) -> Option<T> {
     })
 }
 
-fn compile(text: &str) -> Result<Program, String> {
+fn compile(text: &str) -> Result<Program, InvalidInput> {
     if text.len() > MAX_LENGTH {
-        return Err(format!("an expression has at most {MAX_LENGTH} bytes"));
+        return Err(format!("an expression has at most {MAX_LENGTH} bytes").into());
     }
     let compiled = on_large_stack(|| {
         let program = Program::compile(text).map_err(|error| {
@@ -115,11 +116,12 @@ fn compile(text: &str) -> Result<Program, String> {
         if cost::loops(program.expression()) > MAX_LOOPS {
             return Err(format!(
                 "an expression may loop over lists at most {MAX_LOOPS} times: {text}"
-            ));
+            )
+            .into());
         }
         Ok(program)
     });
-    compiled.unwrap_or_else(|| Err(format!("{text:?} could not be parsed")))
+    compiled.unwrap_or_else(|| Err(format!("{text:?} could not be parsed").into()))
 }
 
 /// Results of the rules for one object.

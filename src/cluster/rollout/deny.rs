@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde_json::Value;
 
+use crate::base::invalid::InvalidInput;
 use crate::cluster::client::ClusterError;
 use crate::cluster::rollout::inventory;
 use crate::manifest::Object;
@@ -22,9 +23,9 @@ pub enum DenyRule {
 }
 
 impl FromStr for DenyRule {
-    type Err = String;
+    type Err = InvalidInput;
 
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, InvalidInput> {
         let is_name = |name: &str| !name.is_empty() && !name.contains(char::is_whitespace);
         let rule = match text.split_once(':') {
             Some(("namespace", name)) if is_name(name) => Some(Self::Namespace(name.to_owned())),
@@ -39,7 +40,7 @@ impl FromStr for DenyRule {
             },
         };
         rule.ok_or_else(|| {
-            format!("{text:?} is none of KIND, KIND.GROUP, namespace:NAME and binding:ROLE")
+            format!("{text:?} is none of KIND, KIND.GROUP, namespace:NAME and binding:ROLE").into()
         })
     }
 }

@@ -136,9 +136,9 @@ impl<'s> DeployRequest<'s> {
                     refusal: Refusal::Guard,
                 });
             }
-            pruning.restrict(snapshot, |deletion| match deletion.needs_plan {
-                Some(reason) => Err(format!("{reason}; it is deleted only if a plan lists it")),
-                None => Ok(()),
+            pruning.restrict(snapshot, |deletion| {
+                let reason = deletion.needs_plan?;
+                Some(format!("{reason}; it is deleted only if a plan lists it"))
             });
         }
         Ok(Self {
@@ -175,11 +175,8 @@ impl<'s> DeployRequest<'s> {
             .map_err(Failure::PlanConflict)?;
         let mut pruning = prune::decide(api, snapshot, options).await?;
         pruning.restrict(snapshot, |deletion| {
-            if saved_plan.deletes(&subject(&deletion.id), &deletion.uid) {
-                Ok(())
-            } else {
-                Err("the approved plan does not list it".into())
-            }
+            let is_listed = saved_plan.deletes(&subject(&deletion.id), &deletion.uid);
+            (!is_listed).then(|| "the approved plan does not list it".to_owned())
         });
         Ok(Self {
             items,

@@ -2,6 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
+use crate::base::invalid::InvalidInput;
 use crate::cluster::fields::policy::FieldPolicy;
 use crate::cluster::rollout::deny::DenyRule;
 use crate::cluster::rollout::inventory::{Signer, Writer};
@@ -42,7 +43,7 @@ impl AuthorMay {
     ///
     /// # Errors
     /// Fails with a sentence that names the unknown word.
-    pub fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, InvalidInput> {
         let mut may = Self::default();
         for word in text
             .split(',')
@@ -54,9 +55,9 @@ impl AuthorMay {
                 "wait" => may.wait = true,
                 "ready-when" => may.ready_when = true,
                 other => {
-                    return Err(format!(
-                        "{other:?} is none of recreate, wait and ready-when"
-                    ));
+                    return Err(
+                        format!("{other:?} is none of recreate, wait and ready-when").into(),
+                    );
                 }
             }
         }

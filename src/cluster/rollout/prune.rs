@@ -62,17 +62,16 @@ pub struct Pruning {
 }
 
 impl Pruning {
-    /// Keeps the deletions that are allowed, and notes why the others are not; `allow` returns the
-    /// reason against a deletion.
+    /// Drops the deletions that `forbid` returns a reason against, and notes the reasons.
     pub(super) fn restrict(
         &mut self,
         snapshot: &Snapshot,
-        allow: impl Fn(&Deletion) -> Result<(), String>,
+        forbid: impl Fn(&Deletion) -> Option<String>,
     ) {
         let notes = &mut self.notes;
-        self.deletions.retain(|deletion| match allow(deletion) {
-            Ok(()) => true,
-            Err(reason) => {
+        self.deletions.retain(|deletion| match forbid(deletion) {
+            None => true,
+            Some(reason) => {
                 notes.push(format!("{} stays, because {reason}", deletion.id));
                 false
             }

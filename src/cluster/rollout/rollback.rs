@@ -59,10 +59,10 @@ impl fmt::Display for RollbackOutcome {
 impl Rollback<'_> {
     /// Rolls back if there is an artifact to roll back to. `failed` is the snapshot of the failed
     /// deploy; `pull` returns the objects of an artifact (`oci://…@sha256:…`).
-    pub async fn run(
+    pub async fn run<E: fmt::Display>(
         self,
         failed: &Snapshot,
-        pull: impl AsyncFnOnce(&str) -> Result<Vec<Object>, String>,
+        pull: impl AsyncFnOnce(&str) -> Result<Vec<Object>, E>,
         progress: &(dyn Fn(&str) + Sync),
     ) -> RollbackOutcome {
         let inventory = failed.inventory.as_ref();
@@ -73,7 +73,7 @@ impl Rollback<'_> {
         progress(&format!("rolling back to {artifact}; {CANNOT_BE_UNDONE}"));
         let objects = match pull(&artifact).await {
             Ok(objects) => objects,
-            Err(reason) => return RollbackOutcome::NotPulled(reason),
+            Err(reason) => return RollbackOutcome::NotPulled(reason.to_string()),
         };
         match self.apply(failed, objects, artifact, progress).await {
             Ok(()) => RollbackOutcome::Succeeded,

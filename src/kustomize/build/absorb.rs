@@ -2,6 +2,7 @@
 
 use indexmap::IndexMap;
 
+use crate::kustomize::BuildError;
 use crate::kustomize::build::accumulated::Accumulated;
 use crate::kustomize::generate::{Behavior, Generated, data};
 use crate::kustomize::go::json;
@@ -11,16 +12,18 @@ use crate::kustomize::tree::walk;
 use crate::yaml::{self, Node};
 
 /// Adds a generated object, or merges it with the existing one with its id, as its behavior says.
-pub(crate) fn absorb(resources: &mut Accumulated, made: Generated) -> Result<(), String> {
+pub(crate) fn absorb(resources: &mut Accumulated, made: Generated) -> Result<(), BuildError> {
     let Generated { resource, behavior } = made;
     let id = resource.id();
     let old = resources.find_unique(&id)?;
     match (old, behavior) {
         (None, Behavior::Create) => resources.add(resource),
-        (None, _) => Err(format!("id {id} does not exist; cannot merge or replace")),
-        (Some(_), Behavior::Create) => Err(format!(
+        (None, _) => Err(BuildError::new(format!(
+            "id {id} does not exist; cannot merge or replace"
+        ))),
+        (Some(_), Behavior::Create) => Err(BuildError::new(format!(
             "id {id} exists; behavior must be merge or replace to change what is there"
-        )),
+        ))),
         (Some(old), behavior) => {
             *old = merge_or_replace(old, resource, behavior);
             Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::kustomize::BuildError;
 use crate::kustomize::resource::{Id, Key, Resource};
 use crate::kustomize::schema::configuration::Configuration;
 use crate::kustomize::schema::variable::Variable;
@@ -40,13 +41,13 @@ impl IdIndex {
 
 impl Accumulated {
     /// Adds a resource. Fails if another one has its id.
-    pub fn add(&mut self, resource: Resource) -> Result<(), String> {
+    pub fn add(&mut self, resource: Resource) -> Result<(), BuildError> {
         let ids = self.ids();
         let id = resource.id();
         if ids.current.contains(&id.clone().key()) {
-            return Err(format!(
+            return Err(BuildError::new(format!(
                 "may not add resource with an already registered id: {id}"
-            ));
+            )));
         }
         let at = self.resources.len();
         self.ids.insert(at, &resource);
@@ -55,7 +56,7 @@ impl Accumulated {
     }
 
     /// Adds the resources, configuration and variables of `other`.
-    pub fn absorb(&mut self, other: Self) -> Result<(), String> {
+    pub fn absorb(&mut self, other: Self) -> Result<(), BuildError> {
         other
             .resources
             .into_iter()
@@ -68,19 +69,22 @@ impl Accumulated {
     }
 
     /// Adds variables whose names are not there yet.
-    pub fn add_variables(&mut self, variables: &[Variable]) -> Result<(), String> {
+    pub fn add_variables(&mut self, variables: &[Variable]) -> Result<(), BuildError> {
         variables
             .iter()
             .try_for_each(|variable| self.add_variable(variable.clone()))
     }
 
     /// Adds a variable. Fails if another one has its name.
-    pub fn add_variable(&mut self, variable: Variable) -> Result<(), String> {
+    pub fn add_variable(&mut self, variable: Variable) -> Result<(), BuildError> {
         match self
             .variables
             .binary_search_by(|known| known.name().cmp(variable.name()))
         {
-            Ok(_) => Err(format!("var '{}' already encountered", variable.name())),
+            Ok(_) => Err(BuildError::new(format!(
+                "var '{}' already encountered",
+                variable.name()
+            ))),
             Err(at) => {
                 self.variables.insert(at, variable);
                 Ok(())
@@ -90,7 +94,7 @@ impl Accumulated {
 
     /// Returns the resource that has or had the id; none if there is none. Fails if there are
     /// several.
-    pub fn find_unique(&mut self, id: &Id) -> Result<Option<&mut Resource>, String> {
+    pub fn find_unique(&mut self, id: &Id) -> Result<Option<&mut Resource>, BuildError> {
         let found = self
             .ids()
             .current_and_previous
@@ -100,9 +104,9 @@ impl Accumulated {
         match found.as_slice() {
             [] => Ok(None),
             [at] => Ok(self.resources.get_mut(*at)),
-            _ => Err(format!(
+            _ => Err(BuildError::new(format!(
                 "found multiple objects that could accept merge of {id}"
-            )),
+            ))),
         }
     }
 

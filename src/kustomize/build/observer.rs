@@ -1,6 +1,6 @@
 //! What watches a build: it sees the resources after each step. The steps know nothing of it.
 
-use crate::kustomize::load::path;
+use crate::kustomize::load::config_file::ConfigFile;
 use crate::kustomize::load::step::FieldRef;
 use crate::kustomize::resource::Resource;
 use crate::kustomize::transform::Part;
@@ -9,44 +9,14 @@ use crate::yaml::Node;
 /// A field of a kustomization that configures a step, in its file.
 #[derive(Clone, Copy)]
 pub(crate) struct FieldLocation<'a> {
-    /// The path of the kustomization file.
-    pub file: &'a str,
-    /// The parsed file.
-    pub tree: Option<&'a Node>,
+    pub file: &'a ConfigFile,
     pub field_ref: FieldRef,
 }
 
 impl<'a> FieldLocation<'a> {
     /// Returns the node of the field or entry.
     pub fn node(&self) -> Option<&'a Node> {
-        find(self.tree?, self.field_ref)
-    }
-
-    /// Converts a path relative to the file's directory to one relative to the root.
-    pub fn resolve(&self, path: &str) -> String {
-        let directory = self
-            .file
-            .rsplit_once('/')
-            .map_or("", |(directory, _)| directory);
-        match directory.split_once("//") {
-            // The file is in a fetched tree: `URL//PATH`.
-            Some(_) => format!("{directory}/{path}"),
-            None => path::join(directory, path).unwrap_or_else(|| path.to_owned()),
-        }
-    }
-}
-
-/// Returns the node of a field or entry. As in kustomize, field names are case-insensitive and the
-/// last one wins.
-fn find(tree: &Node, field_ref: FieldRef) -> Option<&Node> {
-    let pairs = tree.as_mapping()?.iter();
-    let (_, value) = pairs.rev().find(|(key, _)| {
-        key.as_str()
-            .is_some_and(|key| key.eq_ignore_ascii_case(field_ref.field))
-    })?;
-    match field_ref.entry {
-        None => Some(value),
-        Some(entry) => value.as_sequence()?.get(entry),
+        self.file.node(self.field_ref)
     }
 }
 

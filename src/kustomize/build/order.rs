@@ -49,7 +49,7 @@ pub(crate) struct LegacyOrder {
 pub(crate) fn from_options(
     options: Option<&SortOptions>,
 ) -> Result<Option<LegacyOrder>, BuildError> {
-    let bad = |message: &str| BuildError::new("sortOptions", message);
+    let bad = |message: &str| BuildError::from(message).in_field("sortOptions");
     let names = |kinds: &[&str]| kinds.iter().map(|kind| (*kind).to_owned()).collect();
     let builtin = || LegacyOrder {
         first: names(&FIRST),

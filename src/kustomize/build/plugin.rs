@@ -26,35 +26,30 @@ impl PluginConfig {
 
     /// Returns the config as JSON. Refuses plugins that are not built in, such as exec plugins and
     /// KRM functions.
-    fn builtin_config(&self, field: &str) -> Result<Value, BuildError> {
+    fn builtin_config(&self) -> Result<Value, BuildError> {
         let id = self.resource.id();
         if !id.group.is_empty() || id.version != "builtin" {
             let message = format!(
                 "the plugin {id} is not built in; only plugins with apiVersion: builtin are supported, not KRM functions or exec plugins"
             );
-            return Err(BuildError::new(field, message));
+            return Err(message.into());
         }
-        json::to_json(&self.resource.node)
-            .map_err(|message| BuildError::new(field, format!("{id}: {message}")))
+        json::to_json(&self.resource.node).map_err(|error| error.about(id))
     }
 
     pub fn generator(&self, setup: &mut Setup<'_, '_>) -> Result<Box<dyn Generate>, BuildError> {
-        let value = self.builtin_config(setup.field)?;
-        generate::of_config(&self.kind, &value, setup).map_err(|error| self.with_plugin_id(error))
+        let value = self.builtin_config()?;
+        generate::of_config(&self.kind, &value, setup).map_err(|error| self.locate(error))
     }
 
     pub fn transformer(&self, setup: &mut Setup<'_, '_>) -> Result<Box<dyn Transform>, BuildError> {
-        let value = self.builtin_config(setup.field)?;
-        transform::from_config(&self.kind, &value, setup)
-            .map_err(|error| self.with_plugin_id(error))
+        let value = self.builtin_config()?;
+        transform::from_config(&self.kind, &value, setup).map_err(|error| self.locate(error))
     }
 
-    /// Adds the id of the plugin to an error.
-    pub fn with_plugin_id(&self, error: BuildError) -> BuildError {
-        BuildError {
-            message: format!("plugin {}: {}", self.resource.id(), error.message),
-            ..error
-        }
+    /// Names the plugin as what an error is in.
+    pub fn locate(&self, error: BuildError) -> BuildError {
+        error.in_file(&format!("plugin {}", self.resource.id()))
     }
 
     /// Returns the origin of what the plugin generates or transforms; none unless the build records

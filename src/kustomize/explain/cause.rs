@@ -42,9 +42,9 @@ impl<'a> Cause<'a> {
     /// Returns the step that a field configures.
     pub fn for_field(location: FieldLocation<'_>) -> Self {
         let origin = ValueOrigin {
-            kustomization: location.file.to_owned(),
+            kustomization: location.file.path.clone(),
             field: location.field_ref.to_string(),
-            file: location.file.to_owned(),
+            file: location.file.path.clone(),
             line: location.node().map(|node| node.position.line),
         };
         Self {
@@ -110,7 +110,7 @@ impl<'a> Cause<'a> {
                     match file {
                         Some(file) => {
                             origin = ValueOrigin {
-                                file: entries.resolve(file),
+                                file: entries.file.resolve(file),
                                 line: None,
                                 ..origin
                             }

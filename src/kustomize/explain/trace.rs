@@ -154,9 +154,9 @@ impl Observer for Trace {
             let attribution = self.attribution(&part_location, config);
             let attribution = match part.file {
                 Some(file) if part.has_lines => {
-                    attribution.with_values_in_file(&part_location.resolve(file))
+                    attribution.with_values_in_file(&part_location.file.resolve(file))
                 }
-                Some(file) => attribution.configured_at(&part_location.resolve(file), None),
+                Some(file) => attribution.configured_at(&part_location.file.resolve(file), None),
                 None if config.is_none() && part.has_lines => {
                     let entry = part_location.node();
                     attribution

@@ -37,7 +37,7 @@ pub(crate) enum Kind {
 pub(crate) struct Data(Generated);
 
 impl Generate for Data {
-    fn generate(&self, _: &dyn Host) -> Result<Vec<Generated>, String> {
+    fn generate(&self, _: &dyn Host) -> Result<Vec<Generated>, BuildError> {
         Ok(vec![self.0.clone()])
     }
 }
@@ -96,10 +96,8 @@ fn generate(
     options: &GeneratorOptions,
     setup: &mut Setup<'_, '_>,
 ) -> Result<Resource, BuildError> {
-    let field = setup.field;
-    let bad = |message: String| BuildError::new(field, message);
     if generator.name.is_empty() {
-        return Err(bad("a generator has no name".into()));
+        return Err("a generator has no name".into());
     }
     let is_secret = kind == Kind::Secret;
     let mut data = Map::new();
@@ -109,14 +107,14 @@ fn generate(
             node::meaning(&key),
             Meaning::Text | Meaning::Timestamp | Meaning::Null
         ) {
-            return Err(bad(format!(
+            return Err(BuildError::new(format!(
                 "{}: the key {key:?} reads as a number or boolean, not as text",
                 generator.name
             )));
         }
         if data.contains_key(&key) || binary.contains_key(&key) {
             let kind = if is_secret { "secret" } else { "configmap" };
-            return Err(bad(format!(
+            return Err(BuildError::new(format!(
                 "{kind} {} illegally repeats the key `{key}`",
                 generator.name
             )));
@@ -172,8 +170,6 @@ fn pairs(
     generator: &Generator,
     setup: &mut Setup<'_, '_>,
 ) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
-    let field = setup.field;
-    let bad = |message: String| BuildError::new(field, message);
     let mut pairs = Vec::new();
     let envs = generator
         .envs
@@ -181,7 +177,7 @@ fn pairs(
         .chain((!generator.env.is_empty()).then_some(&generator.env));
     for env in envs {
         let content = setup.read(env)?;
-        let text = String::from_utf8(content).map_err(|_| bad(format!("{env} is not UTF-8")))?;
+        let text = String::from_utf8(content).map_err(|_| format!("{env} is not UTF-8"))?;
         for line in text.strip_prefix('\u{feff}').unwrap_or(&text).lines() {
             let line = line.trim_end_matches('\r').trim_start();
             if line.is_empty() || line.starts_with('#') {
@@ -198,7 +194,7 @@ fn pairs(
         let (key, value) = literal
             .split_once('=')
             .filter(|(key, _)| !key.is_empty())
-            .ok_or_else(|| bad("invalid literal source, expected key=value".into()))?;
+            .ok_or("invalid literal source, expected key=value")?;
         pairs.push((key.to_owned(), unquote(value).as_bytes().to_vec()));
     }
     for file in &generator.files {
@@ -207,7 +203,7 @@ fn pairs(
             None => (path::file_name(file).to_owned(), file.as_str()),
         };
         if key.is_empty() || name.is_empty() || name.contains('=') {
-            return Err(bad(format!("{file:?} is not KEY=FILE or FILE")));
+            return Err(BuildError::new(format!("{file:?} is not KEY=FILE or FILE")));
         }
         pairs.push((key, setup.read(name)?));
     }

@@ -42,26 +42,28 @@ pub(crate) fn of(
     setup: &mut Setup<'_, '_>,
 ) -> Result<Inflation, BuildError> {
     if setup.host().helm().is_none() {
-        return Err(setup.failure(
-            "must specify --enable-helm: charts are inflated only where that is allowed",
-        ));
+        return Err(
+            "must specify --enable-helm: charts are inflated only where that is allowed".into(),
+        );
     }
     if chart.name.is_empty() {
-        return Err(setup.failure("chart name cannot be empty"));
+        return Err("chart name cannot be empty".into());
     }
     for (what, text) in [
         ("releaseName", &chart.release_name),
         ("chart name", &chart.name),
     ] {
         if text.starts_with('-') {
-            return Err(setup.failure(format!("{what} must not start with '-', got {text:?}")));
+            return Err(BuildError::new(format!(
+                "{what} must not start with '-', got {text:?}"
+            )));
         }
     }
     let values_merge = match chart.values_merge.as_str() {
         "" | "override" => ValuesMerge::Override,
         "merge" => ValuesMerge::Merge,
         "replace" => ValuesMerge::Replace,
-        _ => return Err(setup.failure("valuesMerge must be one of [merge override replace]")),
+        _ => return Err("valuesMerge must be one of [merge override replace]".into()),
     };
     let home = if globals.chart_home.is_empty() {
         CHART_HOME
@@ -98,22 +100,21 @@ pub(crate) fn of(
 }
 
 impl Generate for Inflation {
-    fn generate(&self, host: &dyn Host) -> Result<Vec<Generated>, String> {
+    fn generate(&self, host: &dyn Host) -> Result<Vec<Generated>, BuildError> {
         let helm = host.helm().ok_or("this build may not inflate charts")?;
         let chart = match &self.files {
             Some(files) => files.clone(),
             None if self.chart.repo.is_empty() => {
-                return Err(format!(
+                return Err(BuildError::new(format!(
                     "no repo specified for pull, no chart found at '{}/{}'",
                     self.home, self.chart.name
-                ));
+                )));
             }
             None => helm.pull(&self.pull())?,
         };
         let values = self.values(&chart)?;
         let text = helm.template(&self.template(chart, values))?;
-        let resources =
-            document::of_text("what helm printed", &text).map_err(|error| error.to_string())?;
+        let resources = document::of_text("what helm printed", &text)?;
         Ok(resources.into_iter().map(from_helm).collect())
     }
 }
@@ -142,7 +143,7 @@ impl Inflation {
 
     /// Returns the values file: the kustomization's, else the chart's, merged with the inline
     /// values.
-    fn values(&self, chart: &[(String, Vec<u8>)]) -> Result<Vec<u8>, String> {
+    fn values(&self, chart: &[(String, Vec<u8>)]) -> Result<Vec<u8>, BuildError> {
         let inline = Value::Object(self.chart.values_inline.clone());
         if self.values_merge == ValuesMerge::Replace && !self.chart.values_inline.is_empty() {
             return as_yaml(&inline);
@@ -217,7 +218,7 @@ impl Inflation {
     }
 }
 
-fn as_yaml(value: &Value) -> Result<Vec<u8>, String> {
+fn as_yaml(value: &Value) -> Result<Vec<u8>, BuildError> {
     let mut text = String::new();
     yaml::emit::emit_into(&mut text, value).map_err(|error| error.to_string())?;
     Ok(text.into_bytes())

@@ -22,6 +22,7 @@
 use serde::Deserialize;
 
 use super::{Generate, Generated};
+use crate::kustomize::BuildError;
 use crate::kustomize::go::json;
 use crate::kustomize::load::host::Host;
 use crate::kustomize::resource::Resource;
@@ -44,9 +45,12 @@ struct AccountRef {
 }
 
 impl Generate for Account {
-    fn generate(&self, _: &dyn Host) -> Result<Vec<Generated>, String> {
+    fn generate(&self, _: &dyn Host) -> Result<Vec<Generated>, BuildError> {
         if self.cloud != "gke" {
-            return Err(format!("cloud provider {} not supported yet", self.cloud));
+            return Err(BuildError::new(format!(
+                "cloud provider {} not supported yet",
+                self.cloud
+            )));
         }
         let account = &self.service_account;
         let email = format!(

@@ -1,13 +1,15 @@
 //! Deserializes JSON values as the library with which kustomize reads its files: field names are
 //! case-insensitive, null counts as absent, and errors contain the path of the field.
 
-use serde::de::value::{Error, MapDeserializer};
+use serde::de::value::MapDeserializer;
 use serde::de::{
     DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
 };
 use serde_json::Value;
 
 use crate::base::nearest::nearest;
+use crate::kustomize::BuildError;
+use crate::kustomize::error::{FieldPath, PathStep};
 
 /// How to treat fields that the struct does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,9 +23,12 @@ pub(crate) enum Unknown {
 /// Deserializes a value.
 ///
 /// # Errors
-/// Fails if the value does not fit the type. The message starts with the path of the field.
-pub(crate) fn decode<T: DeserializeOwned>(value: &Value, unknown: Unknown) -> Result<T, String> {
-    T::deserialize(Lenient { value, unknown }).map_err(|error| error.to_string())
+/// Fails if the value does not fit the type. The error has the path of the field.
+pub(crate) fn decode<T: DeserializeOwned>(
+    value: &Value,
+    unknown: Unknown,
+) -> Result<T, BuildError> {
+    T::deserialize(Lenient { value, unknown }).map_err(BuildError::from)
 }
 
 #[derive(Clone, Copy)]
@@ -53,7 +58,8 @@ impl<'a> Lenient<'a> {
                         let hint = nearest
                             .map(|near| format!("; did you mean {near}?"))
                             .unwrap_or_default();
-                        return Err(Error::custom(format!("unknown field {name:?}{hint}")));
+                        let error = Error::custom(format!("unknown field {name:?}{hint}"));
+                        return Err(error.below(PathStep::Field(name.clone())));
                     }
                 }
             };
@@ -176,7 +182,7 @@ impl<'a> SeqAccess<'a> for Items<'a> {
         };
         let read = seed
             .deserialize(self.parent.with(item))
-            .map_err(|error| prefix_error(self.at, &error));
+            .map_err(|error: Error| error.below(PathStep::Item(self.at)));
         self.at += 1;
         read.map(Some)
     }
@@ -220,22 +226,48 @@ impl<'a> MapAccess<'a> for Pairs<'a> {
             .take()
             .ok_or_else(|| Error::custom("a value was asked for before its key"))?;
         seed.deserialize(self.parent.with(value))
-            .map_err(|error| prefix_error(key, &error))
+            .map_err(|error: Error| error.below(PathStep::Field(key.to_owned())))
     }
 }
 
-/// Prepends a path part to an error.
-fn prefix_error(step: impl std::fmt::Display, error: &Error) -> Error {
-    let text = error.to_string();
-    let joint = if text
-        .split_once(": ")
-        .is_some_and(|(path, _)| !path.contains(' '))
-    {
-        "."
-    } else {
-        ": "
-    };
-    Error::custom(format!("{step}{joint}{text}"))
+/// A value that does not fit its type.
+#[derive(Debug)]
+struct Error {
+    /// The path of the value.
+    path: FieldPath,
+    message: String,
+}
+
+impl Error {
+    fn below(self, step: PathStep) -> Self {
+        Self {
+            path: self.path.below(step),
+            ..self
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl serde::de::Error for Error {
+    fn custom<T: std::fmt::Display>(message: T) -> Self {
+        Self {
+            path: FieldPath::default(),
+            message: message.to_string(),
+        }
+    }
+}
+
+impl From<Error> for BuildError {
+    fn from(error: Error) -> Self {
+        Self::new(error.message).in_field(error.path)
+    }
 }
 
 #[cfg(test)]
@@ -282,15 +314,19 @@ mod tests {
     }
 
     #[test]
-    fn errors_start_with_the_field_path() {
-        let failed = |value: Value| decode::<Outer>(&value, Unknown::Deny).unwrap_err();
+    fn errors_have_the_field_path() {
+        let failed = |value: Value| {
+            decode::<Outer>(&value, Unknown::Deny)
+                .unwrap_err()
+                .to_string()
+        };
         assert_eq!(
             failed(json!({"images": [{}, {"newTag": 1}]})),
-            "images.1.newTag: invalid type: integer `1`, expected a string"
+            "images[1].newTag: invalid type: integer `1`, expected a string"
         );
         assert_eq!(
             failed(json!({"images": [{"newTags": "1"}]})),
-            "images.0: unknown field \"newTags\"; did you mean newTag?"
+            "images[0].newTags: unknown field \"newTags\"; did you mean newTag?"
         );
         assert!(decode::<Outer>(&json!({"images": [{"newTags": "1"}]}), Unknown::Ignore).is_ok());
     }

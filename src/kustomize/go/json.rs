@@ -5,6 +5,7 @@
 
 use serde_json::{Map, Number, Value as Json};
 
+use crate::kustomize::BuildError;
 use crate::yaml::resolve::{Meaning, resolve};
 use crate::yaml::{Node, Style, Value};
 
@@ -12,7 +13,7 @@ use crate::yaml::{Node, Style, Value};
 ///
 /// # Errors
 /// Fails for what JSON cannot represent, such as infinity or a key that is not a string.
-pub(crate) fn to_json(node: &Node) -> Result<Json, String> {
+pub(crate) fn to_json(node: &Node) -> Result<Json, BuildError> {
     match &node.value {
         Value::Sequence(items) => items
             .iter()
@@ -71,7 +72,7 @@ pub(crate) fn is_merge(key: &Node) -> bool {
 }
 
 /// Adds missing keys from a map, or from a list of maps, of which earlier ones win.
-fn merge(into: &mut Map<String, Json>, merged: &Node) -> Result<(), String> {
+fn merge(into: &mut Map<String, Json>, merged: &Node) -> Result<(), BuildError> {
     let maps = match &merged.value {
         Value::Sequence(items) => items.as_slice(),
         _ => std::slice::from_ref(merged),
@@ -87,7 +88,7 @@ fn merge(into: &mut Map<String, Json>, merged: &Node) -> Result<(), String> {
     Ok(())
 }
 
-fn plain(text: &str) -> Result<Json, String> {
+fn plain(text: &str) -> Result<Json, BuildError> {
     match meaning(text) {
         Meaning::Null => Ok(Json::Null),
         Meaning::Bool(bool) => Ok(bool.into()),
@@ -95,7 +96,7 @@ fn plain(text: &str) -> Result<Json, String> {
         Meaning::Uint(integer) => Ok(integer.into()),
         Meaning::Float(float) => Number::from_f64(float)
             .map(Json::Number)
-            .ok_or_else(|| format!("json: unsupported value: {text}")),
+            .ok_or_else(|| format!("json: unsupported value: {text}").into()),
         Meaning::Timestamp => Ok(timestamp(text).into()),
         Meaning::Text => Ok(text.into()),
     }
@@ -113,7 +114,7 @@ pub(crate) fn meaning(text: &str) -> Meaning {
     }
 }
 
-fn tagged(node: &Node, text: &str, style: Style) -> Result<Json, String> {
+fn tagged(node: &Node, text: &str, style: Style) -> Result<Json, BuildError> {
     let tag = node
         .tag
         .as_deref()
@@ -126,7 +127,7 @@ fn tagged(node: &Node, text: &str, style: Style) -> Result<Json, String> {
             let bytes = base64::engine::general_purpose::STANDARD.decode(packed);
             bytes
                 .map(|bytes| String::from_utf8_lossy(&bytes).into_owned().into())
-                .map_err(|_| "!!binary value is not base64".to_owned())
+                .map_err(|_| "!!binary value is not base64".into())
         }
         Some("str") | None => Ok(text.into()),
         Some(_) if style == Style::Plain => plain(text),
@@ -134,16 +135,16 @@ fn tagged(node: &Node, text: &str, style: Style) -> Result<Json, String> {
     }
 }
 
-fn key_text(key: &Node) -> Result<String, String> {
+fn key_text(key: &Node) -> Result<String, BuildError> {
     match &key.value {
         Value::Scalar(text, Style::Plain) if key.tag.is_none() => match meaning(text) {
             Meaning::Text | Meaning::Timestamp => Ok(text.to_string()),
-            _ => Err(format!(
+            _ => Err(BuildError::new(format!(
                 "json: unsupported type: the key {text} is not text; put it in quotes"
-            )),
+            ))),
         },
         Value::Scalar(text, _) => Ok(text.to_string()),
-        _ => Err(format!("{} cannot be a key", key.kind())),
+        _ => Err(BuildError::new(format!("{} cannot be a key", key.kind()))),
     }
 }
 

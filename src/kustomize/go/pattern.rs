@@ -4,6 +4,8 @@
 
 use regex::{Regex, RegexBuilder};
 
+use crate::kustomize::BuildError;
+
 /// Maximum memory of a compiled pattern, in bytes.
 const SIZE_LIMIT: usize = 1 << 20;
 
@@ -12,7 +14,11 @@ const SIZE_LIMIT: usize = 1 << 20;
 ///
 /// # Errors
 /// The pattern is invalid or its compiled form exceeds [`SIZE_LIMIT`].
-pub(crate) fn compile_between(before: &str, pattern: &str, after: &str) -> Result<Regex, String> {
+pub(crate) fn compile_between(
+    before: &str,
+    pattern: &str,
+    after: &str,
+) -> Result<Regex, BuildError> {
     let whole = format!("{before}(?:{}){after}", translate(pattern));
     RegexBuilder::new(&whole)
         .size_limit(SIZE_LIMIT)
@@ -26,7 +32,7 @@ pub(crate) fn compile_between(before: &str, pattern: &str, after: &str) -> Resul
                 .unwrap_or_default()
                 .trim_start_matches("error: ")
                 .to_owned();
-            format!("error parsing regexp: {pattern:?}: {why}")
+            format!("error parsing regexp: {pattern:?}: {why}").into()
         })
 }
 
@@ -34,7 +40,7 @@ pub(crate) fn compile_between(before: &str, pattern: &str, after: &str) -> Resul
 ///
 /// # Errors
 /// As for [`compile_between`].
-pub(crate) fn compile_anchored(pattern: &str) -> Result<Regex, String> {
+pub(crate) fn compile_anchored(pattern: &str) -> Result<Regex, BuildError> {
     compile_between("^", pattern, "$")
 }
 
@@ -42,7 +48,7 @@ pub(crate) fn compile_anchored(pattern: &str) -> Result<Regex, String> {
 ///
 /// # Errors
 /// As for [`compile_between`].
-pub(crate) fn compile_unanchored(pattern: &str) -> Result<Regex, String> {
+pub(crate) fn compile_unanchored(pattern: &str) -> Result<Regex, BuildError> {
     compile_between("", pattern, "")
 }
 
@@ -127,7 +133,7 @@ mod tests {
         assert!(fits("a|b", "b") && !fits("a|b", "ab"));
         assert_eq!(
             compile_anchored("Conf(ig").unwrap_err(),
-            "error parsing regexp: \"Conf(ig\": unclosed group"
+            "error parsing regexp: \"Conf(ig\": unclosed group".into()
         );
     }
 }

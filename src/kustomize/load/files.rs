@@ -1,5 +1,7 @@
 //! The interface through which a build reads files.
 
+use crate::kustomize::error::HostError;
+
 /// The type of a file system entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileType {
@@ -19,13 +21,13 @@ pub trait Files {
     ///
     /// # Errors
     /// Fails if the file cannot be read. The message is the reason, without the path.
-    fn read(&self, path: &str) -> Result<Vec<u8>, String>;
+    fn read(&self, path: &str) -> Result<Vec<u8>, HostError>;
 
     /// Returns the names in a directory, sorted.
     ///
     /// # Errors
     /// Fails if the directory cannot be listed. The message is the reason, without the path.
-    fn list(&self, path: &str) -> Result<Vec<String>, String>;
+    fn list(&self, path: &str) -> Result<Vec<String>, HostError>;
 }
 
 /// A tree in memory: file contents by path.
@@ -44,13 +46,13 @@ impl Files for std::collections::BTreeMap<String, Vec<u8>> {
             .then_some(FileType::Directory)
     }
 
-    fn read(&self, path: &str) -> Result<Vec<u8>, String> {
+    fn read(&self, path: &str) -> Result<Vec<u8>, HostError> {
         self.get(path)
             .cloned()
-            .ok_or_else(|| "no such file or directory".to_owned())
+            .ok_or_else(|| "no such file or directory".into())
     }
 
-    fn list(&self, path: &str) -> Result<Vec<String>, String> {
+    fn list(&self, path: &str) -> Result<Vec<String>, HostError> {
         let inside = if path.is_empty() {
             String::new()
         } else {

@@ -1,5 +1,6 @@
 //! What a build may use besides files. Everything is refused unless the caller provides it.
 
+use crate::kustomize::error::HostError;
 use crate::kustomize::load::files::Files;
 use crate::kustomize::load::remote::Repository;
 
@@ -38,13 +39,13 @@ pub trait Helm {
     ///
     /// # Errors
     /// Fails if the chart cannot be downloaded. The message is one sentence.
-    fn pull(&self, pull: &Pull) -> Result<Vec<(String, Vec<u8>)>, String>;
+    fn pull(&self, pull: &Pull) -> Result<Vec<(String, Vec<u8>)>, HostError>;
 
     /// Returns the output of `helm template`.
     ///
     /// # Errors
     /// Fails if the chart cannot be rendered. The message is one sentence.
-    fn template(&self, template: &Template) -> Result<String, String>;
+    fn template(&self, template: &Template) -> Result<String, HostError>;
 }
 
 /// A chart to download.
@@ -81,11 +82,11 @@ pub trait Remote {
     ///
     /// # Errors
     /// Fails if the repository cannot be fetched. The message is one sentence.
-    fn repository(&self, repository: &Repository) -> Result<Box<dyn Files>, String>;
+    fn repository(&self, repository: &Repository) -> Result<Box<dyn Files>, HostError>;
 
     /// Downloads the file at an `https://` or `http://` URL.
     ///
     /// # Errors
     /// Fails if the file cannot be downloaded. The message is one sentence.
-    fn file(&self, address: &str) -> Result<Vec<u8>, String>;
+    fn file(&self, address: &str) -> Result<Vec<u8>, HostError>;
 }

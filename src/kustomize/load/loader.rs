@@ -107,7 +107,11 @@ impl<'a> Loader<'a> {
     }
 
     /// Fetches a repository, unless it was fetched before, and returns its directory.
-    pub fn fetch(&mut self, entry: &str, mut repository: Repository) -> Result<TreePath, String> {
+    pub fn fetch(
+        &mut self,
+        entry: &str,
+        mut repository: Repository,
+    ) -> Result<TreePath, BuildError> {
         let path = std::mem::take(&mut repository.path);
         let tree = match self.tree_numbers.get(&repository) {
             Some(tree) => *tree,
@@ -129,40 +133,33 @@ impl<'a> Loader<'a> {
         let place = root
             .join(&path)
             .filter(|place| self.kind(place) == Some(FileType::Directory));
-        place.ok_or_else(|| format!("the repository in {entry:?} has no directory {path:?}"))
+        Ok(
+            place
+                .ok_or_else(|| format!("the repository in {entry:?} has no directory {path:?}"))?,
+        )
     }
 
-    /// Reads a file that a field names, relative to a directory or by URL.
-    pub fn read(
-        &mut self,
-        directory: &TreePath,
-        name: &str,
-        field: &str,
-    ) -> Result<Vec<u8>, BuildError> {
-        let bad = |message: String| BuildError::new(field, message);
+    /// Reads a file, by URL or by its path relative to a directory.
+    pub fn read(&mut self, directory: &TreePath, name: &str) -> Result<Vec<u8>, BuildError> {
         if path::is_http_url(name) {
-            let remote = self
-                .host
-                .remote()
-                .ok_or_else(|| bad(fetching_not_allowed(name)))?;
+            let remote = self.host.remote();
+            let remote = remote.ok_or_else(|| fetching_not_allowed(name))?;
             let bytes = remote
                 .file(name)
-                .map_err(|why| bad(format!("cannot read {name}: {why}")))?;
-            return self.charge(bytes).map_err(|error| in_field(error, field));
+                .map_err(|why| format!("cannot read {name}: {why}"))?;
+            return self.charge(bytes);
         }
-        let place = self.resolve(directory, name, field)?;
+        let place = self.resolve(directory, name)?;
         self.read_unrestricted(&place)
-            .map_err(|error| in_field(error, field))
     }
 
-    /// Reads all files below a directory that a field names, by their paths relative to it.
+    /// Reads all files below a directory, by their paths relative to it.
     pub fn read_all(
         &mut self,
         directory: &TreePath,
         name: &str,
-        field: &str,
     ) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
-        let root = self.resolve(directory, name, field)?;
+        let root = self.resolve(directory, name)?;
         let mut files = Vec::new();
         let mut pending = vec![String::new()];
         while let Some(below) = pending.pop() {
@@ -170,9 +167,8 @@ impl<'a> Loader<'a> {
             match self.kind(&place) {
                 Some(FileType::Directory) => {
                     let names = self.tree(&place).list(&place.path);
-                    let names = names.map_err(|why| {
-                        BuildError::new(field, format!("cannot list {}: {why}", place.path))
-                    })?;
+                    let names =
+                        names.map_err(|why| format!("cannot list {}: {why}", place.path))?;
                     pending.extend(names.iter().map(|name| match below.is_empty() {
                         true => name.clone(),
                         false => format!("{below}/{name}"),
@@ -180,9 +176,7 @@ impl<'a> Loader<'a> {
                     self.files_read += 1;
                 }
                 Some(FileType::File) => {
-                    let content = self
-                        .read_unrestricted(&place)
-                        .map_err(|error| in_field(error, field))?;
+                    let content = self.read_unrestricted(&place)?;
                     files.push((below, content));
                 }
                 None => {}
@@ -192,22 +186,16 @@ impl<'a> Loader<'a> {
         Ok(files)
     }
 
-    fn resolve(
-        &self,
-        directory: &TreePath,
-        name: &str,
-        field: &str,
-    ) -> Result<TreePath, BuildError> {
-        let bad = |message: String| BuildError::new(field, message);
+    fn resolve(&self, directory: &TreePath, name: &str) -> Result<TreePath, BuildError> {
         let place = directory
             .join(name)
-            .ok_or_else(|| bad(format!("{name:?} is absolute or leaves the source")))?;
+            .ok_or_else(|| format!("{name:?} is absolute or leaves the source"))?;
         if !self.options.unrestricted && !place.is_below(directory) {
             let shown = directory.display_path();
             let message = format!(
                 "security; file {name:?} is not in or below {shown:?}; to allow it, set the load restrictor to none"
             );
-            return Err(bad(message));
+            return Err(message.into());
         }
         Ok(place)
     }
@@ -216,30 +204,24 @@ impl<'a> Loader<'a> {
     pub fn read_unrestricted(&mut self, place: &TreePath) -> Result<Vec<u8>, BuildError> {
         let path = &place.path;
         let bytes = self.tree(place).read(path);
-        self.charge(bytes.map_err(|why| BuildError::new("", format!("cannot read {path}: {why}")))?)
+        self.charge(bytes.map_err(|why| BuildError::from(format!("cannot read {path}: {why}")))?)
     }
 
     fn charge(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>, BuildError> {
         let budget = self.options.budget;
         self.files_read += 1;
         if self.files_read > budget.files {
-            return Err(BuildError::new(
-                "",
-                format!(
-                    "the build reads more than {} files, which is the limit",
-                    budget.files
-                ),
-            ));
+            return Err(BuildError::from(format!(
+                "the build reads more than {} files, which is the limit",
+                budget.files
+            )));
         }
         self.bytes_read += bytes.len() as u64;
         if self.bytes_read > budget.bytes {
-            return Err(BuildError::new(
-                "",
-                format!(
-                    "the build reads more than {} bytes, which is the limit",
-                    budget.bytes
-                ),
-            ));
+            return Err(BuildError::from(format!(
+                "the build reads more than {} bytes, which is the limit",
+                budget.bytes
+            )));
         }
         Ok(bytes)
     }
@@ -249,12 +231,4 @@ fn fetching_not_allowed(entry: &str) -> String {
     format!(
         "{entry:?} is remote, and this build may not fetch remote files; copy it into the source"
     )
-}
-
-/// Sets the field of an error that has none.
-pub(crate) fn in_field(mut error: BuildError, field: &str) -> BuildError {
-    if error.field.is_empty() && error.files.is_empty() {
-        error.field = field.to_owned();
-    }
-    error
 }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::kustomize::BuildError;
+use crate::kustomize::load::config_file::ConfigFile;
 use crate::kustomize::load::loader::{Loader, TreePath};
 use crate::kustomize::schema::openapi::Schema;
 
@@ -12,8 +13,6 @@ pub(crate) struct Setup<'a, 'b> {
     directory: &'a TreePath,
     /// The schema of the build.
     pub schema: &'a Rc<Schema>,
-    /// The field that is being set up.
-    pub field: &'static str,
 }
 
 impl<'a, 'b> Setup<'a, 'b> {
@@ -26,30 +25,28 @@ impl<'a, 'b> Setup<'a, 'b> {
             loader,
             directory,
             schema,
-            field: "",
         }
-    }
-
-    /// Switches to another field.
-    pub fn at(&mut self, field: &'static str) -> &mut Self {
-        self.field = field;
-        self
     }
 
     /// Reads a file that the field names.
     pub fn read(&mut self, name: &str) -> Result<Vec<u8>, BuildError> {
-        self.loader.read(self.directory, name, self.field)
+        self.loader.read(self.directory, name)
     }
 
     /// Reads a UTF-8 file that the field names.
     pub fn read_text(&mut self, name: &str) -> Result<String, BuildError> {
         String::from_utf8(self.read(name)?)
-            .map_err(|_| self.failure(format!("{name} is not UTF-8")))
+            .map_err(|_| BuildError::new(format!("{name} is not UTF-8")))
+    }
+
+    /// Reads a configuration file that the field names.
+    pub fn read_config(&mut self, name: &str) -> Result<ConfigFile, BuildError> {
+        Ok(ConfigFile::new(name.to_owned(), self.read(name)?))
     }
 
     /// Reads all files below a directory that the field names.
     pub fn read_all(&mut self, name: &str) -> Result<Vec<(String, Vec<u8>)>, BuildError> {
-        self.loader.read_all(self.directory, name, self.field)
+        self.loader.read_all(self.directory, name)
     }
 
     /// Returns true if a name refers to a directory.
@@ -77,10 +74,5 @@ impl<'a, 'b> Setup<'a, 'b> {
 
     pub fn host(&self) -> &dyn crate::kustomize::load::host::Host {
         self.loader.host
-    }
-
-    /// Returns an error in the field.
-    pub fn failure(&self, message: impl Into<String>) -> BuildError {
-        BuildError::new(self.field, message)
     }
 }

@@ -1,5 +1,7 @@
 //! The generators and transformers that a kustomization configures, ready to run.
 
+use crate::kustomize::error::{FieldPath, PathStep};
+
 /// A generator or transformer, and the field that configures it.
 pub(crate) struct Step<T: ?Sized> {
     pub field_ref: FieldRef,
@@ -17,9 +19,25 @@ pub(crate) struct FieldRef {
 }
 
 impl FieldRef {
+    /// Refers to an entry of a field.
+    pub fn entry(field: &'static str, entry: usize) -> Self {
+        Self {
+            field,
+            entry: Some(entry),
+        }
+    }
+
     /// Refers to a whole field.
     pub fn whole(field: &'static str) -> Self {
         Self { field, entry: None }
+    }
+}
+
+impl From<FieldRef> for FieldPath {
+    fn from(field_ref: FieldRef) -> Self {
+        let field = PathStep::Field(field_ref.field.to_owned());
+        let entry = field_ref.entry.map(PathStep::Item);
+        Self(std::iter::once(field).chain(entry).collect())
     }
 }
 

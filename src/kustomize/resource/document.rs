@@ -14,30 +14,33 @@ const LOCAL_CONFIG: &str = "config.kubernetes.io/local-config";
 
 /// Parses the resources of a file. `name` is the file's name in errors.
 pub(crate) fn resources(name: &str, bytes: &[u8]) -> Result<Vec<Resource>, BuildError> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|_| BuildError::new("", "it is not UTF-8").inside(name))?;
+    let text =
+        std::str::from_utf8(bytes).map_err(|_| BuildError::new("it is not UTF-8").in_file(name))?;
     of_text(name, text)
 }
 
 /// Parses resources. `name` is the source's name in errors.
 pub(crate) fn of_text(name: &str, text: &str) -> Result<Vec<Resource>, BuildError> {
-    let bad = |message: String| BuildError::new("", message).inside(name);
+    parse(text).map_err(|error| error.in_file(name))
+}
+
+fn parse(text: &str) -> Result<Vec<Resource>, BuildError> {
     let mut resources = Vec::new();
-    for node in documents(text).map_err(|error| bad(format!("it is not valid YAML: {error}")))? {
-        check_duplicate_keys(&node).map_err(bad)?;
-        flatten(node, &mut resources).map_err(bad)?;
+    for node in documents(text).map_err(BuildError::invalid_yaml)? {
+        check_duplicate_keys(&node)?;
+        flatten(node, &mut resources)?;
     }
     for resource in &mut resources {
-        check_metadata_maps(resource).map_err(bad)?;
+        check_metadata_maps(resource)?;
         quote_annotations(resource);
     }
     Ok(resources)
 }
 
 /// Parses the objects of a patch, without the checks on resources.
-pub(crate) fn objects(text: &str) -> Result<Vec<Node>, String> {
+pub(crate) fn objects(text: &str) -> Result<Vec<Node>, BuildError> {
     let mut resources = Vec::new();
-    for node in documents(text).map_err(|error| format!("it is not valid YAML: {error}"))? {
+    for node in documents(text).map_err(BuildError::invalid_yaml)? {
         flatten(node, &mut resources)?;
     }
     Ok(resources
@@ -94,11 +97,11 @@ fn split(text: &str) -> Vec<(u32, String)> {
 }
 
 /// Appends an object, or the items of a list object at any depth. Skips empty maps.
-fn flatten(node: Node, into: &mut Vec<Resource>) -> Result<(), String> {
+fn flatten(node: Node, into: &mut Vec<Resource>) -> Result<(), BuildError> {
     let Value::Mapping(_) = &node.value else {
-        return Err(format!(
-            "it holds {} where an object is expected",
-            node.kind()
+        return Err(BuildError::at(
+            node.position,
+            format!("it holds {} where an object is expected", node.kind()),
         ));
     };
     if node.as_mapping().is_some_and(<[_]>::is_empty) {
@@ -117,29 +120,33 @@ fn flatten(node: Node, into: &mut Vec<Resource>) -> Result<(), String> {
             .try_for_each(|item| flatten(item.clone(), into));
     }
     if kind.is_empty() {
-        return Err("missing kind in object".into());
+        return Err(BuildError::at(node.position, "missing kind in object"));
     }
+    let position = node.position;
     let resource = Resource::new(node);
     if resource.id().name.is_empty() {
-        return Err(format!("missing metadata.name in an object of kind {kind}"));
+        return Err(BuildError::at(
+            position,
+            format!("missing metadata.name in an object of kind {kind}"),
+        ));
     }
     into.push(resource);
     Ok(())
 }
 
 /// Checks that labels and annotations are maps.
-fn check_metadata_maps(resource: &Resource) -> Result<(), String> {
+fn check_metadata_maps(resource: &Resource) -> Result<(), BuildError> {
     for map in ["labels", "annotations"] {
         let node = resource
             .node
             .get("metadata")
             .and_then(|metadata| metadata.get(map));
         if let Some(node) = node.filter(|node| !node.is_null() && node.as_mapping().is_none()) {
-            return Err(format!(
+            return Err(BuildError::new(format!(
                 "metadata.{map} of {} must be a map, not {}",
                 resource.id(),
                 node.kind()
-            ));
+            )));
         }
     }
     Ok(())
@@ -201,7 +208,7 @@ pub(crate) fn make_texts(object: &mut Node, map: &str) {
 }
 
 /// Checks that no map has a duplicate key.
-fn check_duplicate_keys(node: &Node) -> Result<(), String> {
+fn check_duplicate_keys(node: &Node) -> Result<(), BuildError> {
     match &node.value {
         Value::Scalar(..) => Ok(()),
         Value::Sequence(items) => items.iter().try_for_each(check_duplicate_keys),
@@ -211,9 +218,9 @@ fn check_duplicate_keys(node: &Node) -> Result<(), String> {
                 if let Some(text) = key.as_str()
                     && let Some(first) = seen.insert(text, key.position)
                 {
-                    return Err(format!(
-                        "the key {text:?} at {} is already defined at {first}",
-                        key.position
+                    return Err(BuildError::at(
+                        key.position,
+                        format!("the key {text:?} is already defined at {first}"),
                     ));
                 }
                 check_duplicate_keys(value)?;

@@ -5,6 +5,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::kustomize::BuildError;
 use crate::kustomize::go::json;
 use crate::kustomize::resource::Resource;
 use crate::kustomize::resource::selector::Selector;
@@ -41,13 +42,13 @@ pub(crate) fn apply(
     operations: &[Operation],
     selector: &Selector,
     previous_names: Names,
-) -> Result<(), String> {
+) -> Result<(), BuildError> {
     for resource in resources
         .iter_mut()
         .filter(|resource| selector.selects(resource))
     {
         let id = resource.id();
-        let failed = |message: String| format!("on {id}: {message}");
+        let failed = |error: BuildError| error.about(format_args!("on {id}"));
         if !resource.is_json_normalized {
             resource.node = json::from_json(&json::to_json(&resource.node).map_err(failed)?);
             resource.is_json_normalized = true;
@@ -67,7 +68,7 @@ pub(crate) fn apply(
 }
 
 /// Parses a JSON patch; none if the text is not a list, and so may be a strategic merge patch.
-pub(crate) fn parse(text: &str) -> Result<Option<Vec<Operation>>, String> {
+pub(crate) fn parse(text: &str) -> Result<Option<Vec<Operation>>, BuildError> {
     let written = yaml::parse(text, Limits::default()).ok().flatten();
     let value = if text.trim_start().starts_with('[') {
         serde_json::from_str(text).map_err(|error| {
@@ -79,7 +80,7 @@ pub(crate) fn parse(text: &str) -> Result<Option<Vec<Operation>>, String> {
         let Some(node) = written.as_ref().filter(|node| node.as_sequence().is_some()) else {
             return Ok(None);
         };
-        yaml::json::to_json(node).map_err(|error| error.to_string())?
+        yaml::json::to_json(node)?
     };
     let operations: Result<Vec<Operation>, _> = serde_json::from_value(value);
     let mut operations = operations.map_err(|error| format!("it is not a JSON patch: {error}"))?;
@@ -127,7 +128,7 @@ impl Operation {
             .unwrap_or_else(|| json::from_json(&self.value))
     }
 
-    fn apply(&self, document: &mut Node) -> Result<(), String> {
+    fn apply(&self, document: &mut Node) -> Result<(), BuildError> {
         let path = self.path.as_deref().map(parse_pointer);
         let path = path.ok_or_else(|| format!("{} operation: missing value path", self.op))?;
         let from = || {
@@ -154,9 +155,14 @@ impl Operation {
             "test" => match get(document, &path) {
                 Some(value) if json::to_json(value)? == self.value => Ok(()),
                 None if self.value.is_null() => Ok(()),
-                _ => Err(format!("testing value /{} failed", path.join("/"))),
+                _ => Err(BuildError::new(format!(
+                    "testing value /{} failed",
+                    path.join("/")
+                ))),
             },
-            op => Err(format!("unexpected kind: {op:?} is not an operation")),
+            op => Err(BuildError::new(format!(
+                "unexpected kind: {op:?} is not an operation"
+            ))),
         }
     }
 }
@@ -165,8 +171,8 @@ fn parse_pointer(text: &str) -> Vec<String> {
     text.split('/').skip(1).map(pointer::unescape).collect()
 }
 
-fn missing_path(path: &[String]) -> String {
-    format!("doc is missing path: /{}", path.join("/"))
+fn missing_path(path: &[String]) -> BuildError {
+    BuildError::new(format!("doc is missing path: /{}", path.join("/")))
 }
 
 fn get<'a>(document: &'a Node, path: &[String]) -> Option<&'a Node> {
@@ -218,7 +224,7 @@ fn ensure_annotations(object: &mut Node) {
 fn container<'a, 'p>(
     document: &'a mut Node,
     path: &'p [String],
-) -> Result<(&'a mut Tree, &'p str), String> {
+) -> Result<(&'a mut Tree, &'p str), BuildError> {
     let (last, parents) = path
         .split_last()
         .ok_or("the whole document cannot be removed or moved")?;
@@ -226,8 +232,8 @@ fn container<'a, 'p>(
     Ok((&mut holder.value, last))
 }
 
-fn bad_index(part: &str) -> String {
-    format!("invalid index referenced: {part}")
+fn bad_index(part: &str) -> BuildError {
+    BuildError::new(format!("invalid index referenced: {part}"))
 }
 
 /// Sets the value of a key.
@@ -241,7 +247,7 @@ fn set(pairs: &mut Vec<(Node, Node)>, key: &str, value: Node) {
     }
 }
 
-fn add(document: &mut Node, path: &[String], value: Node) -> Result<(), String> {
+fn add(document: &mut Node, path: &[String], value: Node) -> Result<(), BuildError> {
     if path.is_empty() {
         *document = value;
         return Ok(());
@@ -260,7 +266,7 @@ fn add(document: &mut Node, path: &[String], value: Node) -> Result<(), String> 
     Ok(())
 }
 
-fn replace(document: &mut Node, path: &[String], value: Node) -> Result<(), String> {
+fn replace(document: &mut Node, path: &[String], value: Node) -> Result<(), BuildError> {
     if path.is_empty() {
         *document = value;
         return Ok(());
@@ -277,16 +283,16 @@ fn replace(document: &mut Node, path: &[String], value: Node) -> Result<(), Stri
     Ok(())
 }
 
-fn remove(document: &mut Node, path: &[String]) -> Result<Node, String> {
+fn remove(document: &mut Node, path: &[String]) -> Result<Node, BuildError> {
     let (holder, last) = container(document, path)?;
     match holder {
         Tree::Mapping(pairs) => {
             match pairs.iter().position(|(key, _)| key.as_str() == Some(last)) {
                 Some(at) => Ok(pairs.remove(at).1),
-                None => Err(format!(
+                None => Err(BuildError::new(format!(
                     "unable to remove nonexistent key: {last}: {}",
                     missing_path(path)
-                )),
+                ))),
             }
         }
         Tree::Sequence(items) => match index(last, items.len()).filter(|at| *at < items.len()) {

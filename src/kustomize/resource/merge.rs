@@ -15,6 +15,7 @@
 
 use std::borrow::Cow;
 
+use crate::kustomize::BuildError;
 use crate::kustomize::schema::openapi::{Field, Schema, Shape};
 use crate::yaml::{Node, Value};
 
@@ -26,7 +27,7 @@ pub(crate) fn merge(
     patch: &Node,
     shape: Option<Shape>,
     schema: &Schema,
-) -> Result<Option<Node>, String> {
+) -> Result<Option<Node>, BuildError> {
     Merge { schema }.map(Some(object), patch, shape)
 }
 
@@ -41,12 +42,12 @@ enum Directive {
 }
 
 impl Directive {
-    fn read(text: &str) -> Result<Self, String> {
+    fn read(text: &str) -> Result<Self, BuildError> {
         match text {
             "merge" => Ok(Self::Merge),
             "replace" => Ok(Self::Replace),
             "delete" => Ok(Self::Delete),
-            other => Err(format!("unknown patch strategy '{other}'")),
+            other => Err(BuildError::new(format!("unknown patch strategy '{other}'"))),
         }
     }
 }
@@ -57,17 +58,17 @@ impl Merge<'_> {
         old: Option<Node>,
         patch: &Node,
         field: Option<&Field>,
-    ) -> Result<Option<Node>, String> {
+    ) -> Result<Option<Node>, BuildError> {
         if patch.is_null() {
             return Ok(None);
         }
         let old = old.filter(|old| !old.is_null());
         if let Some(old) = old.as_ref().filter(|old| old.kind() != patch.kind()) {
-            return Err(format!(
+            return Err(BuildError::new(format!(
                 "wrong node kind: the object has {} where the patch has {}",
                 old.kind(),
                 patch.kind()
-            ));
+            )));
         }
         match &patch.value {
             Value::Scalar(..) => Ok(Some(patch.clone())),
@@ -97,7 +98,7 @@ impl Merge<'_> {
         old: Option<Node>,
         patch: &Node,
         shape: Option<Shape>,
-    ) -> Result<Option<Node>, String> {
+    ) -> Result<Option<Node>, BuildError> {
         let known = old.as_ref().and_then(Node::as_mapping).unwrap_or_default();
         let shape = shape
             .or_else(|| self.embedded_shape(known))
@@ -152,7 +153,7 @@ impl Merge<'_> {
         pairs: &mut Vec<(Node, Node)>,
         shape: Option<Shape>,
         except: &[&str],
-    ) -> Result<(), String> {
+    ) -> Result<(), BuildError> {
         pairs.retain(|(key, value)| {
             let named = key.as_str().is_some_and(|key| except.contains(&key));
             named || !(value.is_null() && value.as_str() == Some(""))
@@ -193,7 +194,7 @@ impl Merge<'_> {
         patch: &[Node],
         keys: &[Cow<'static, str>],
         shape: Option<Shape>,
-    ) -> Result<Option<Node>, String> {
+    ) -> Result<Option<Node>, BuildError> {
         let mut patch = patch.to_vec();
         if let Some(at) = patch.iter().position(is_list_directive) {
             let directive = patch.remove(at);
@@ -229,7 +230,7 @@ impl Merge<'_> {
         patch: &[Node],
         keys: &[Cow<'static, str>],
         shape: Option<Shape>,
-    ) -> Result<Vec<Node>, String> {
+    ) -> Result<Vec<Node>, BuildError> {
         for item in &mut old {
             if let Value::Mapping(pairs) = &mut item.value {
                 self.tidy_map(pairs, shape, &[])?;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use regex::Regex;
 
+use crate::kustomize::BuildError;
 use crate::kustomize::go::pattern;
 use crate::kustomize::resource::{Id, Resource};
 use crate::kustomize::schema::patch::Target;
@@ -34,7 +35,7 @@ enum Operator {
 }
 
 impl Selector {
-    pub fn new(target: &Target) -> Result<Self, String> {
+    pub fn new(target: &Target) -> Result<Self, BuildError> {
         let parts = [
             &target.group,
             &target.version,
@@ -107,10 +108,12 @@ fn all_match(requirements: &[Requirement], resource: &Resource, map: &str) -> bo
 }
 
 /// Parses a selector in Kubernetes' grammar.
-fn parse_requirements(text: &str) -> Result<Vec<Requirement>, String> {
+fn parse_requirements(text: &str) -> Result<Vec<Requirement>, BuildError> {
     split(text)
         .into_iter()
-        .map(|part| parse_requirement(part).ok_or_else(|| format!("{part:?} is not a selector")))
+        .map(|part| {
+            parse_requirement(part).ok_or_else(|| format!("{part:?} is not a selector").into())
+        })
         .collect()
 }
 

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use crate::kustomize::BuildError;
 use crate::kustomize::go::json;
 use crate::kustomize::resource::{Id, Resource, check_ids, document, merge};
 use crate::kustomize::schema::openapi::{Schema, Shape};
@@ -69,7 +70,11 @@ pub(crate) struct StrategicMergePatch<'a> {
 
 impl StrategicMergePatch<'_> {
     /// Patches the one object that has or had the patch's id.
-    pub fn apply_by_id(&self, resources: &mut Vec<Resource>, index: &Index) -> Result<(), String> {
+    pub fn apply_by_id(
+        &self,
+        resources: &mut Vec<Resource>,
+        index: &Index,
+    ) -> Result<(), BuildError> {
         let id = Resource::new(self.patch.clone()).id();
         if id.kind.is_empty() || id.name.is_empty() {
             return Err(
@@ -79,15 +84,15 @@ impl StrategicMergePatch<'_> {
         let at = match index.positions(resources, &id).as_slice() {
             [at] => *at,
             [] => {
-                return Err(format!(
+                return Err(BuildError::new(format!(
                     "no resource matches strategic merge patch \"{id}\": no matches for Id {id}; \
                      failed to find unique target for patch {id}"
-                ));
+                )));
             }
             _ => {
-                return Err(format!(
+                return Err(BuildError::new(format!(
                     "multiple matches for Id {id}; failed to find unique target for patch {id}"
-                ));
+                )));
             }
         };
         if let Some(resource) = resources.get_mut(at) {
@@ -109,7 +114,7 @@ impl StrategicMergePatch<'_> {
         &self,
         resources: &mut Vec<Resource>,
         selects: impl Fn(&Resource) -> bool,
-    ) -> Result<(), String> {
+    ) -> Result<(), BuildError> {
         for resource in resources.iter_mut().filter(|resource| selects(resource)) {
             self.apply_to(resource)?;
         }
@@ -141,7 +146,7 @@ impl StrategicMergePatch<'_> {
 
     /// Patches one object. An object that the patch deletes is left empty. Kind and name change
     /// only if the options allow it; version and namespace never change.
-    fn apply_to(&self, resource: &mut Resource) -> Result<(), String> {
+    fn apply_to(&self, resource: &mut Resource) -> Result<(), BuildError> {
         let PatchOptions {
             allow_name_change: name,
             allow_kind_change: kind,
@@ -157,8 +162,8 @@ impl StrategicMergePatch<'_> {
         if let Value::Mapping(pairs) = &mut patch.value {
             pairs.retain(|(key, _)| key.as_str() != Some("apiVersion"));
         }
-        let merged = merge::merge(old, &patch, shape, self.schema)
-            .map_err(|message| format!("{before}: {message}"))?;
+        let merged =
+            merge::merge(old, &patch, shape, self.schema).map_err(|error| error.about(&before))?;
         let Some(node) =
             merged.filter(|node| node.as_mapping().is_some_and(|pairs| !pairs.is_empty()))
         else {

@@ -9,6 +9,7 @@
 
 use serde::Deserialize;
 
+use crate::kustomize::BuildError;
 use crate::kustomize::go::decode::{Unknown, decode};
 use crate::kustomize::schema::field_spec::FieldSpec;
 use crate::kustomize::schema::name_reference::{BackReference, GvkPattern};
@@ -44,7 +45,7 @@ pub(crate) struct Referred {
 
 impl Configuration {
     /// Parses a configuration file; an empty one has no field specs.
-    pub fn read(bytes: &[u8]) -> Result<Self, String> {
+    pub fn read(bytes: &[u8]) -> Result<Self, BuildError> {
         match settings::read(bytes)? {
             Some(value) => decode(&value, Unknown::Deny),
             None => Ok(Self::default()),
@@ -55,7 +56,7 @@ impl Configuration {
     ///
     /// # Errors
     /// Fails if a field spec is given both with and without `create`.
-    pub fn merge(&mut self, other: Self) -> Result<(), String> {
+    pub fn merge(&mut self, other: Self) -> Result<(), BuildError> {
         merge(&mut self.name_prefix, other.name_prefix, &builtin::NAMES)?;
         merge(&mut self.name_suffix, other.name_suffix, &builtin::NAMES)?;
         merge(&mut self.namespace, other.namespace, &builtin::NAMESPACES)?;
@@ -112,7 +113,7 @@ fn merge(
     known: &mut Vec<FieldSpec>,
     more: Vec<FieldSpec>,
     builtin: &[FieldSpec],
-) -> Result<(), String> {
+) -> Result<(), BuildError> {
     for field_spec in more {
         match builtin
             .iter()
@@ -121,10 +122,10 @@ fn merge(
         {
             Some(same) if same.create == field_spec.create => {}
             Some(_) => {
-                return Err(format!(
+                return Err(BuildError::new(format!(
                     "conflicting fieldspecs: create is set for {} in one and not in the other",
                     field_spec.path
-                ));
+                )));
             }
             None => known.push(field_spec),
         }
@@ -133,7 +134,10 @@ fn merge(
 }
 
 /// Concatenates two lists of field specs, without those in `then` that `first` covers.
-pub(crate) fn united(first: &[FieldSpec], then: &[FieldSpec]) -> Result<Vec<FieldSpec>, String> {
+pub(crate) fn united(
+    first: &[FieldSpec],
+    then: &[FieldSpec],
+) -> Result<Vec<FieldSpec>, BuildError> {
     let mut field_specs = first.to_vec();
     merge(&mut field_specs, then.to_vec(), &[])?;
     Ok(field_specs)

@@ -10,6 +10,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::kustomize::BuildError;
 use crate::kustomize::schema::configuration::{Configuration, Referred};
 use crate::kustomize::schema::field_spec::FieldSpec;
 use crate::kustomize::schema::settings;
@@ -18,7 +19,7 @@ use crate::kustomize::schema::settings;
 const MAX_DEPTH: usize = 64;
 
 /// Returns the field specs in a file of definitions.
-pub(crate) fn read(bytes: &[u8]) -> Result<Configuration, String> {
+pub(crate) fn read(bytes: &[u8]) -> Result<Configuration, BuildError> {
     let value = settings::read(bytes)?.ok_or("it is empty")?;
     let Value::Object(definitions) = value else {
         return Err("it must be a map of definitions".into());
@@ -27,10 +28,10 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Configuration, String> {
         .iter()
         .find(|(_, definition)| !definition.is_object())
     {
-        return Err(format!(
+        return Err(BuildError::new(format!(
             "{name} is no definition; crds takes OpenAPI definitions by name, not \
              CustomResourceDefinition objects"
-        ));
+        )));
     }
     let mut configuration = Configuration::default();
     for name in definitions.keys() {
@@ -72,12 +73,12 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn definition(&mut self, name: &'a str, path: &mut Vec<&'a str>) -> Result<(), String> {
+    fn definition(&mut self, name: &'a str, path: &mut Vec<&'a str>) -> Result<(), BuildError> {
         if path.len() > MAX_DEPTH {
-            return Err(format!(
+            return Err(BuildError::new(format!(
                 "the definitions are nested more than {MAX_DEPTH} deep at {}",
                 path.join("/")
-            ));
+            )));
         }
         for (field, property) in properties(self.definitions, name).into_iter().flatten() {
             path.push(field);

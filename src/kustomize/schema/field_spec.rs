@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use super::id::Id;
+use crate::kustomize::BuildError;
 use crate::kustomize::tree::walk::{self, Change};
 use crate::yaml::Node;
 
@@ -77,7 +78,7 @@ impl FieldSpec {
     ///
     /// # Errors
     /// Fails if the path continues below a scalar or has an empty part, or if `change` fails.
-    pub fn visit(&self, root: &mut Node, change: &mut Change<'_>) -> Result<(), String> {
+    pub fn visit(&self, root: &mut Node, change: &mut Change<'_>) -> Result<(), BuildError> {
         walk::visit(root, &self.path, self.create, change)
     }
 
@@ -85,7 +86,11 @@ impl FieldSpec {
     ///
     /// # Errors
     /// Fails as [`Self::visit`] does.
-    pub fn visit_present(&self, root: &mut Node, change: &mut Change<'_>) -> Result<(), String> {
+    pub fn visit_present(
+        &self,
+        root: &mut Node,
+        change: &mut Change<'_>,
+    ) -> Result<(), BuildError> {
         walk::visit(root, &self.path, false, change)
     }
 }

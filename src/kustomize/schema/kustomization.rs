@@ -155,13 +155,11 @@ const MOVED: [&str; 3] = ["bases", "imageTags", "helmChartInflationGenerator"];
 
 /// Parses the first document of a kustomization file. Calls `warn` for each deprecated field.
 pub(crate) fn read(bytes: &[u8], warn: &mut dyn FnMut(&str)) -> Result<Kustomization, BuildError> {
-    let whole = |message: String| BuildError::new("", message);
-    let value = settings::read(bytes).map_err(whole)?;
-    let value = value.ok_or_else(|| whole("it is empty".into()))?;
+    let value = settings::read(bytes)?.ok_or("it is empty")?;
     let Value::Object(fields) = &value else {
-        return Err(whole("it must be a map".into()));
+        return Err("it must be a map".into());
     };
-    let mut kustomization: Kustomization = decode(&value, Unknown::Deny).map_err(split_field)?;
+    let mut kustomization: Kustomization = decode(&value, Unknown::Deny)?;
     let get = |name: &str| {
         fields
             .iter()
@@ -186,20 +184,11 @@ pub(crate) fn read(bytes: &[u8], warn: &mut dyn FnMut(&str)) -> Result<Kustomiza
         .iter()
         .all(|(name, value)| counts_as_unset(name, value))
     {
-        return Err(whole("kustomization.yaml is empty".into()));
+        return Err("kustomization.yaml is empty".into());
     }
     kustomization.check_type()?;
     kustomization.move_deprecated();
     Ok(kustomization)
-}
-
-/// Splits a decoder error, which begins with the path of the value (`images.1.newTag: …`), into
-/// field and message.
-fn split_field(message: String) -> BuildError {
-    match message.split_once(": ") {
-        Some((path, rest)) if !path.contains(' ') => BuildError::new(path, rest),
-        _ => BuildError::new("", message),
-    }
 }
 
 fn counts_as_unset(name: &str, value: &Value) -> bool {
@@ -223,10 +212,10 @@ impl Kustomization {
             kind, api_version, ..
         } = self;
         if !matches!(kind.as_str(), "" | "Kustomization" | "Component") {
-            return Err(BuildError::new(
-                "kind",
-                format!("kind should be Kustomization or Component, not {kind:?}"),
-            ));
+            return Err(BuildError::new(format!(
+                "kind should be Kustomization or Component, not {kind:?}"
+            ))
+            .in_field("kind"));
         }
         let version = if self.is_component() {
             "v1alpha1"
@@ -235,10 +224,10 @@ impl Kustomization {
         };
         let expected = format!("kustomize.config.k8s.io/{version}");
         if !api_version.is_empty() && *api_version != expected {
-            return Err(BuildError::new(
-                "apiVersion",
-                format!("apiVersion should be {expected}, not {api_version:?}"),
-            ));
+            return Err(BuildError::new(format!(
+                "apiVersion should be {expected}, not {api_version:?}"
+            ))
+            .in_field("apiVersion"));
         }
         Ok(())
     }

@@ -37,9 +37,7 @@ pub(crate) fn from_kustomization(
     if annotations.is_empty() {
         return Ok(None);
     }
-    let field_specs = united(&builtin::ANNOTATIONS, &configuration.common_annotations);
-    let field_specs =
-        field_specs.map_err(|message| BuildError::new("commonAnnotations", message))?;
+    let field_specs = united(&builtin::ANNOTATIONS, &configuration.common_annotations)?;
     Ok(Some(Annotations {
         annotations,
         field_specs,
@@ -47,7 +45,7 @@ pub(crate) fn from_kustomization(
 }
 
 impl Transform for Annotations {
-    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
         set_pairs(resources, &self.annotations, &self.field_specs)
     }
 }

@@ -12,19 +12,18 @@ use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use crate::kustomize::go::json;
-use crate::kustomize::resource;
 use crate::kustomize::resource::Resource;
 use crate::kustomize::transform::Transform;
+use crate::kustomize::{BuildError, resource};
 
 /// Appends the hash to the names of all resources that need one. Runs at the end of the build, and
 /// as a plugin.
 pub(crate) struct Hash;
 
 impl Transform for Hash {
-    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
         for resource in resources.iter_mut().filter(|resource| resource.needs_hash) {
-            let hash =
-                hash_of(resource).map_err(|message| format!("{}: {message}", resource.id()))?;
+            let hash = hash_of(resource).map_err(|error| error.about(resource.id()))?;
             let name = format!("{}-{hash}", resource.id().name);
             resource.record_id();
             resource.set_metadata("name", &name);
@@ -35,7 +34,7 @@ impl Transform for Hash {
 
 /// Returns the hash of a ConfigMap or Secret over its kind, type and data, and of any other object
 /// over all of it. kustomize always hashes an empty name; all existing hashes depend on that.
-fn hash_of(resource: &Resource) -> Result<String, String> {
+fn hash_of(resource: &Resource) -> Result<String, BuildError> {
     let resource::Id { kind, .. } = resource.id();
     let members: &[&str] = match kind.as_str() {
         "ConfigMap" => &["binaryData", "data"],

@@ -39,7 +39,7 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    pub fn compile(self) -> Result<ImageTagTransformer, String> {
+    pub fn compile(self) -> Result<ImageTagTransformer, BuildError> {
         let after = "(:[a-zA-Z0-9_.{}-]*)?(@sha256:[a-zA-Z0-9_.{}-]*)?$";
         let pattern = pattern::compile_between("^", &self.image_tag.name, after)?;
         Ok(ImageTagTransformer {
@@ -54,18 +54,15 @@ pub(crate) fn from_entry(
     image: &Image,
     configuration: &Configuration,
 ) -> Result<ImageTagTransformer, BuildError> {
-    let made = united(&builtin::IMAGES, &configuration.images).and_then(|field_specs| {
-        Config {
-            image_tag: image.clone(),
-            field_specs,
-        }
-        .compile()
-    });
-    made.map_err(|message| BuildError::new("images", message))
+    Config {
+        image_tag: image.clone(),
+        field_specs: united(&builtin::IMAGES, &configuration.images)?,
+    }
+    .compile()
 }
 
 impl Transform for ImageTagTransformer {
-    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
         let mut change = |node: &mut Node| {
             let kind = node.kind();
             let text = node
@@ -84,11 +81,11 @@ impl Transform for ImageTagTransformer {
             // kustomize visits containers twice, here and through the field specs, so it adds a tag
             // suffix twice.
             visit_container_images(&mut resource.node, &mut change)
-                .map_err(|message| format!("{id}: {message}"))?;
+                .map_err(|error| error.about(&id))?;
             for field in self.fields.iter().filter(|field| field.selects(&id)) {
                 field
                     .visit_present(&mut resource.node, &mut change)
-                    .map_err(|message| format!("{id}: {message}"))?;
+                    .map_err(|error| error.about(&id))?;
             }
         }
         check_ids(resources)
@@ -96,7 +93,10 @@ impl Transform for ImageTagTransformer {
 }
 
 /// Calls `change` on every `image` in a list named `containers` or `initContainers`, at any depth.
-fn visit_container_images(node: &mut Node, change: &mut walk::Change<'_>) -> Result<(), String> {
+fn visit_container_images(
+    node: &mut Node,
+    change: &mut walk::Change<'_>,
+) -> Result<(), BuildError> {
     match &mut node.value {
         Value::Scalar(..) => Ok(()),
         Value::Sequence(items) => items

@@ -41,36 +41,31 @@ pub(crate) struct PatchJson6902Transformer {
 
 impl Config {
     pub fn set_up(self, setup: &mut Setup<'_, '_>) -> Result<PatchJson6902Transformer, BuildError> {
-        let field = setup.field;
-        let bad = |message: String| BuildError::new(field, message);
         let target = self.target.filter(|target| !target.name.is_empty());
-        let target = target.ok_or_else(|| bad("must specify the target name".into()))?;
+        let target = target.ok_or("must specify the target name")?;
         let (text, file) = match (self.path.is_empty(), self.json_op.is_empty()) {
             (true, false) => (self.json_op, None),
             (false, true) => (setup.read_text(&self.path)?, Some(self.path)),
-            (true, true) => {
-                return Err(bad("a patch needs a path or inline operations".into()));
-            }
+            (true, true) => return Err("a patch needs a path or inline operations".into()),
             (false, false) => {
-                return Err(bad(
-                    "must specify a path or inline operations, not both".into()
-                ));
+                return Err("must specify a path or inline operations, not both".into());
             }
         };
-        let failed =
-            |message: String| bad(format!("{}: {message}", file.as_deref().unwrap_or(INLINE)));
-        let operations = json_patch::parse(&text).map_err(failed)?;
-        let operations = operations.filter(|operations| !operations.is_empty());
-        let operations = operations
-            .ok_or_else(|| failed("it is not a JSON patch, or it has no operations".into()))?;
-        let selector =
-            Selector::new(&target).map_err(|message| bad(format!("target: {message}")))?;
+        let operations =
+            operations(&text).map_err(|error| error.in_file(file.as_deref().unwrap_or(INLINE)))?;
+        let selector = Selector::new(&target).map_err(|error| error.about("target"))?;
         Ok(PatchJson6902Transformer {
             file,
             selector,
             operations,
         })
     }
+}
+
+fn operations(text: &str) -> Result<Vec<Operation>, BuildError> {
+    json_patch::parse(text)?
+        .filter(|operations| !operations.is_empty())
+        .ok_or_else(|| "it is not a JSON patch, or it has no operations".into())
 }
 
 pub(crate) fn from_entry(
@@ -92,7 +87,7 @@ pub(crate) fn from_entry(
 }
 
 impl Transform for PatchJson6902Transformer {
-    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
         json_patch::apply(
             resources,
             &self.operations,

@@ -65,10 +65,9 @@ pub(crate) fn from_entry(
         }
         united(&places, &[builtin::LABELS])
     };
-    let field_specs = places().map_err(|message| BuildError::new("labels", message))?;
     Ok(Labels {
         labels: entry.pairs.clone(),
-        field_specs,
+        field_specs: places()?,
     })
 }
 
@@ -82,8 +81,7 @@ pub(crate) fn common_from_kustomization(
     if labels.is_empty() && kustomization.labels.is_empty() {
         return Ok(None);
     }
-    let field_specs = united(&builtin::common_labels(), &configuration.common_labels);
-    let field_specs = field_specs.map_err(|message| BuildError::new("commonLabels", message))?;
+    let field_specs = united(&builtin::common_labels(), &configuration.common_labels)?;
     Ok(Some(Labels {
         labels,
         field_specs,
@@ -91,7 +89,7 @@ pub(crate) fn common_from_kustomization(
 }
 
 impl Transform for Labels {
-    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
         set_pairs(resources, &self.labels, &self.field_specs)
     }
 }
@@ -101,7 +99,7 @@ pub(crate) fn set_pairs(
     resources: &mut [Resource],
     pairs: &BTreeMap<String, String>,
     places: &[FieldSpec],
-) -> Result<(), String> {
+) -> Result<(), BuildError> {
     if pairs.is_empty() {
         return Ok(());
     }
@@ -112,10 +110,10 @@ pub(crate) fn set_pairs(
         for place in places.iter().filter(|place| place.selects(&id)) {
             let put = &mut |map: &mut Node| {
                 if !map.is_null() && map.as_mapping().is_none() {
-                    return Err(format!(
+                    return Err(BuildError::new(format!(
                         "wrong node kind: expected a map but got {}",
                         map.kind()
-                    ));
+                    )));
                 }
                 for (key, value) in pairs {
                     if map.get(key).is_none() {
@@ -127,7 +125,7 @@ pub(crate) fn set_pairs(
             };
             place
                 .visit(&mut resource.node, put)
-                .map_err(|message| format!("{id}: {message}"))?;
+                .map_err(|error| error.about(&id))?;
         }
         resource.update_aliased_values();
         for (key, mut maps) in new {

@@ -49,7 +49,7 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    pub fn prefix(self) -> Result<Affix, String> {
+    pub fn prefix(self) -> Result<Affix, BuildError> {
         Ok(Affix {
             text: self.prefix,
             side: Side::Before,
@@ -57,7 +57,7 @@ impl Config {
         })
     }
 
-    pub fn suffix(self) -> Result<Affix, String> {
+    pub fn suffix(self) -> Result<Affix, BuildError> {
         Ok(Affix {
             text: self.suffix,
             side: Side::After,
@@ -65,7 +65,7 @@ impl Config {
         })
     }
 
-    pub fn both(self) -> Result<PrefixSuffixTransformer, String> {
+    pub fn both(self) -> Result<PrefixSuffixTransformer, BuildError> {
         let suffix = Self {
             suffix: self.suffix.clone(),
             field_specs: self.field_specs.clone(),
@@ -75,9 +75,9 @@ impl Config {
     }
 }
 
-fn required(fields: Option<Vec<FieldSpec>>) -> Result<Vec<FieldSpec>, String> {
+fn required(fields: Option<Vec<FieldSpec>>) -> Result<Vec<FieldSpec>, BuildError> {
     fields.ok_or_else(|| {
-        "fieldSpecs is missing; it names the fields to change, such as metadata/name".to_owned()
+        "fieldSpecs is missing; it names the fields to change, such as metadata/name".into()
     })
 }
 
@@ -89,7 +89,6 @@ pub(crate) fn prefix_from_kustomization(
         &kustomization.name_prefix,
         Side::Before,
         &configuration.name_prefix,
-        "namePrefix",
     )
 }
 
@@ -101,21 +100,14 @@ pub(crate) fn suffix_from_kustomization(
         &kustomization.name_suffix,
         Side::After,
         &configuration.name_suffix,
-        "nameSuffix",
     )
 }
 
-fn affix(
-    text: &str,
-    side: Side,
-    more: &[FieldSpec],
-    field: &str,
-) -> Result<Option<Affix>, BuildError> {
+fn affix(text: &str, side: Side, more: &[FieldSpec]) -> Result<Option<Affix>, BuildError> {
     if text.is_empty() {
         return Ok(None);
     }
-    let fields =
-        united(&builtin::NAMES, more).map_err(|message| BuildError::new(field, message))?;
+    let fields = united(&builtin::NAMES, more)?;
     Ok(Some(Affix {
         text: text.to_owned(),
         side,
@@ -124,7 +116,7 @@ fn affix(
 }
 
 impl Transform for Affix {
-    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
         for resource in resources {
             let original = resource.original_id();
             if keeps_its_name(&original) {
@@ -156,7 +148,7 @@ impl Affix {
         }
     }
 
-    fn add(&self, node: &mut Node) -> Result<(), String> {
+    fn add(&self, node: &mut Node) -> Result<(), BuildError> {
         let name = node.as_str().unwrap_or_default();
         let new = match self.side {
             Side::Before => json::text(&format!("{}{name}", self.text)),
@@ -170,7 +162,7 @@ impl Affix {
 pub(crate) struct PrefixSuffixTransformer(Affix, Affix);
 
 impl Transform for PrefixSuffixTransformer {
-    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
         self.0.apply(resources)?;
         self.1.apply(resources)
     }

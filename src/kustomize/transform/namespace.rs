@@ -57,16 +57,16 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    pub fn into_transformer(self) -> Result<Namespace, String> {
+    pub fn into_transformer(self) -> Result<Namespace, BuildError> {
         let subjects = match self.set_role_binding_subjects.as_str() {
             "" | "defaultOnly" => Subjects::Default,
             "allServiceAccounts" => Subjects::Accounts,
             "none" => Subjects::None,
             other => {
-                return Err(format!(
+                return Err(BuildError::new(format!(
                     "invalid value {other:?} for setRoleBindingSubjects: must be one of \
                      defaultOnly, none or allServiceAccounts"
-                ));
+                )));
             }
         };
         Ok(Namespace {
@@ -86,8 +86,7 @@ pub(crate) fn from_kustomization(
     if namespace.is_empty() {
         return Ok(None);
     }
-    let fields = united(&builtin::NAMESPACES, &configuration.namespace);
-    let fields = fields.map_err(|message| BuildError::new("namespace", message))?;
+    let fields = united(&builtin::NAMESPACES, &configuration.namespace)?;
     Ok(Some(Namespace {
         namespace,
         fields,
@@ -97,7 +96,7 @@ pub(crate) fn from_kustomization(
 }
 
 impl Transform for Namespace {
-    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
         if self.namespace.is_empty() {
             return Ok(());
         }
@@ -106,7 +105,7 @@ impl Transform for Namespace {
             .filter(|resource| !resource.is_from_helm)
         {
             self.set_in(resource)
-                .map_err(|message| format!("{}: {message}", resource.id()))?;
+                .map_err(|error| error.about(resource.id()))?;
         }
         let mut seen = HashSet::new();
         match resources
@@ -114,16 +113,16 @@ impl Transform for Namespace {
             .map(Resource::id)
             .find(|id| !seen.insert(id.clone().key()))
         {
-            Some(id) => Err(format!(
+            Some(id) => Err(BuildError::new(format!(
                 "namespace transformation produces ID conflict: {id}"
-            )),
+            ))),
             None => Ok(()),
         }
     }
 }
 
 impl Namespace {
-    fn set_in(&self, resource: &mut Resource) -> Result<(), String> {
+    fn set_in(&self, resource: &mut Resource) -> Result<(), BuildError> {
         resource.record_id();
         let id = resource.id();
         if !id.is_cluster_scoped() {
@@ -151,16 +150,19 @@ impl Namespace {
         Ok(())
     }
 
-    fn set(&self, node: &mut Node) -> Result<(), String> {
+    fn set(&self, node: &mut Node) -> Result<(), BuildError> {
         if self.unset_only && node.as_str().is_some_and(|text| !text.is_empty()) {
             return Ok(());
         }
         let kind = node.kind();
-        set_scalar(node, json::text(&self.namespace))
-            .map_err(|_| format!("namespace field specs must target scalar nodes, not {kind}"))
+        set_scalar(node, json::text(&self.namespace)).map_err(|_| {
+            BuildError::new(format!(
+                "namespace field specs must target scalar nodes, not {kind}"
+            ))
+        })
     }
 
-    fn set_subjects(&self, binding: &mut Resource) -> Result<(), String> {
+    fn set_subjects(&self, binding: &mut Resource) -> Result<(), BuildError> {
         let Some(subjects) = walk::get_mut(&mut binding.node, "subjects") else {
             return Ok(());
         };

@@ -10,6 +10,7 @@
 //! {apiVersion: v1, kind: ConfigMap, metadata: {name: c, annotations: {config.kubernetes.io/origin: "path: before.yaml\n"}}}
 //! ```
 
+use crate::kustomize::BuildError;
 use crate::kustomize::go::json;
 use crate::kustomize::resource::{Resource, document};
 use crate::kustomize::schema::kustomization::Kustomization;
@@ -201,7 +202,7 @@ pub(crate) fn add_transformation(resources: &mut [Resource], origin: &Origin) {
 pub(crate) fn finish(
     resources: &mut Vec<Resource>,
     kustomization: &Kustomization,
-) -> Result<(), String> {
+) -> Result<(), BuildError> {
     let requests = |option: &str| {
         kustomization
             .build_metadata

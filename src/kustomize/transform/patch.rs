@@ -50,46 +50,18 @@ enum Change {
 
 impl Patch {
     pub fn set_up(&self, setup: &mut Setup<'_, '_>) -> Result<PatchTransformer, BuildError> {
-        let field = setup.field;
-        let bad = |message: String| BuildError::new(field, message);
         let inline = self.patch.trim();
         let (text, file) = match (inline.is_empty(), self.path.is_empty()) {
             (false, true) => (inline.to_owned(), None),
             (true, false) => (setup.read_text(&self.path)?, Some(self.path.clone())),
-            (true, true) => return Err(bad("must specify one of patch and path".into())),
-            (false, false) => {
-                return Err(bad("patch and path can't be set at the same time".into()));
-            }
+            (true, true) => return Err("must specify one of patch and path".into()),
+            (false, false) => return Err("patch and path can't be set at the same time".into()),
         };
-        let failed =
-            |message: String| bad(format!("{}: {message}", file.as_deref().unwrap_or(INLINE)));
-        let unparsable =
-            |message: String| failed(format!("unable to parse SM or JSON patch: {message}"));
         let selector = self.target.as_ref().map(Selector::new).transpose();
-        let selector = selector.map_err(|message| bad(format!("target: {message}")))?;
-        let change = match json_patch::parse(&text).map_err(failed)? {
-            Some(_) if selector.is_none() => {
-                return Err(failed("must specify a target for JSON patch".into()));
-            }
-            Some(operations) => Change::Operations(operations),
-            None => {
-                let options = self.options.unwrap_or_default();
-                let documents = document::objects(&text).map_err(unparsable)?.into_iter();
-                let documents = match (
-                    &selector,
-                    options.allow_name_change || options.allow_kind_change,
-                ) {
-                    (Some(_), _) => documents.map(strategic::with_string_metadata).collect(),
-                    (None, true) => documents.map(strategic::with_string_annotations).collect(),
-                    (None, false) => documents.collect(),
-                };
-                Change::Merge {
-                    documents,
-                    options,
-                    schema: setup.schema.clone(),
-                }
-            }
-        };
+        let selector = selector.map_err(|error| error.about("target"))?;
+        let change = self
+            .change(&text, selector.as_ref(), setup.schema)
+            .map_err(|error| error.in_file(file.as_deref().unwrap_or(INLINE)))?;
         Ok(PatchTransformer {
             file,
             selector,
@@ -97,29 +69,89 @@ impl Patch {
             index: Rc::default(),
         })
     }
+
+    fn change(
+        &self,
+        text: &str,
+        selector: Option<&Selector>,
+        schema: &Rc<Schema>,
+    ) -> Result<Change, BuildError> {
+        if let Some(operations) = json_patch::parse(text)? {
+            return match selector {
+                Some(_) => Ok(Change::Operations(operations)),
+                None => Err("must specify a target for JSON patch".into()),
+            };
+        }
+        let options = self.options.unwrap_or_default();
+        let documents = document::objects(text)
+            .map_err(|error| error.about("unable to parse SM or JSON patch"))?
+            .into_iter();
+        let may_rename = options.allow_name_change || options.allow_kind_change;
+        let documents = match (selector, may_rename) {
+            (Some(_), _) => documents.map(strategic::with_string_metadata).collect(),
+            (None, true) => documents.map(strategic::with_string_annotations).collect(),
+            (None, false) => documents.collect(),
+        };
+        Ok(Change::Merge {
+            documents,
+            options,
+            schema: schema.clone(),
+        })
+    }
 }
 
-/// Returns the transformers for the patches of a kustomization. Consecutive patches that change no
-/// name share an index.
-pub(crate) fn from_entries(
-    patches: &[Patch],
-    setup: &mut Setup<'_, '_>,
-) -> Result<Vec<PatchTransformer>, BuildError> {
-    let mut index = Rc::<Index>::default();
-    let mut all = Vec::new();
-    for patch in patches {
-        let mut transformer = patch.set_up(setup)?;
-        if transformer.can_share_index() {
-            transformer.index = index.clone();
+/// The index that consecutive patches share as long as none of them changes a name.
+#[derive(Default)]
+pub(crate) struct SharedIndex(Rc<Index>);
+
+impl SharedIndex {
+    /// Gives a patch the index of its neighbors.
+    pub fn share(&mut self, mut patch: PatchTransformer) -> PatchTransformer {
+        if patch.can_share_index() {
+            patch.index = self.0.clone();
         } else {
-            index = Rc::default();
+            self.0 = Rc::default();
         }
-        all.push(transformer);
+        patch
     }
-    Ok(all)
 }
 
 impl PatchTransformer {
+    fn change_resources(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
+        let (documents, options, schema) = match &self.change {
+            Change::Operations(operations) => {
+                let selector = self.selector.as_ref();
+                let selector = selector.ok_or("must specify a target for JSON patch")?;
+                return json_patch::apply(resources, operations, selector, json_patch::Names::Keep);
+            }
+            Change::Merge {
+                documents,
+                options,
+                schema,
+            } => (documents, *options, schema),
+        };
+        if self.selector.is_some() && documents.len() > 1 {
+            return Err(
+                "an entry with several strategic merge patches must not have a target; \
+                        use one entry per patch"
+                    .into(),
+            );
+        }
+        documents.iter().try_for_each(|patch| {
+            let strategic_patch = StrategicMergePatch {
+                patch,
+                options,
+                schema,
+                is_copied: self.selector.is_some(),
+            };
+            match &self.selector {
+                Some(selector) => strategic_patch
+                    .apply_to_selected(resources, |resource| selector.selects(resource)),
+                None => strategic_patch.apply_by_id(resources, &self.index),
+            }
+        })
+    }
+
     /// Returns true if the patch finds its object by id and cannot change a name.
     fn can_share_index(&self) -> bool {
         let Change::Merge { options, .. } = &self.change else {
@@ -130,45 +162,9 @@ impl PatchTransformer {
 }
 
 impl Transform for PatchTransformer {
-    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
-        let done = match (&self.change, &self.selector) {
-            (Change::Operations(operations), Some(selector)) => {
-                json_patch::apply(resources, operations, selector, json_patch::Names::Keep)
-            }
-            (Change::Operations(_), None) => Err("must specify a target for JSON patch".into()),
-            (
-                Change::Merge {
-                    documents,
-                    options,
-                    schema,
-                },
-                selector,
-            ) => {
-                if selector.is_some() && documents.len() > 1 {
-                    Err(
-                        "an entry with several strategic merge patches must not have a target; use one entry per patch"
-                            .into(),
-                    )
-                } else {
-                    documents.iter().try_for_each(|patch| {
-                        let strategic_patch = StrategicMergePatch {
-                            patch,
-                            options: *options,
-                            schema,
-                            is_copied: selector.is_some(),
-                        };
-                        match selector {
-                            Some(selector) => strategic_patch
-                                .apply_to_selected(resources, |resource| {
-                                    selector.selects(resource)
-                                }),
-                            None => strategic_patch.apply_by_id(resources, &self.index),
-                        }
-                    })
-                }
-            }
-        };
-        done.map_err(|message| format!("{}: {message}", self.file.as_deref().unwrap_or(INLINE)))
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
+        self.change_resources(resources)
+            .map_err(|error| error.in_file(self.file.as_deref().unwrap_or(INLINE)))
     }
 
     fn parts(&self) -> Vec<Part<'_>> {

@@ -20,6 +20,7 @@
 
 use std::collections::HashMap;
 
+use crate::kustomize::BuildError;
 use crate::kustomize::resource::{Id, Resource};
 use crate::kustomize::schema::field_spec::FieldSpec;
 use crate::kustomize::schema::name_reference::{self, BackReference, GvkPattern};
@@ -31,7 +32,7 @@ use crate::yaml::{Node, Value};
 pub(crate) fn update_references(
     resources: &mut [Resource],
     additional: &[BackReference],
-) -> Result<(), String> {
+) -> Result<(), BuildError> {
     let names = Names::new(resources);
     if names.by_old_name.is_empty() {
         return Ok(());
@@ -183,11 +184,11 @@ struct ReferenceResolver<'a> {
 
 impl<'a> ReferenceResolver<'a> {
     /// Updates the names in the field.
-    fn update(&self, node: &mut Node) -> Result<(), String> {
+    fn update(&self, node: &mut Node) -> Result<(), BuildError> {
         self.spec.visit_present(node, &mut |place| self.set(place))
     }
 
-    fn set(&self, node: &mut Node) -> Result<(), String> {
+    fn set(&self, node: &mut Node) -> Result<(), BuildError> {
         match &node.value {
             _ if node.is_null() => {}
             Value::Scalar(old, _) => {
@@ -205,7 +206,7 @@ impl<'a> ReferenceResolver<'a> {
     }
 
     /// Updates a list of references.
-    fn set_items(&self, node: &mut Node) -> Result<(), String> {
+    fn set_items(&self, node: &mut Node) -> Result<(), BuildError> {
         match &mut node.value {
             Value::Sequence(items) => items.iter_mut().try_for_each(|item| self.set(item)),
             _ => Ok(()),
@@ -213,14 +214,14 @@ impl<'a> ReferenceResolver<'a> {
     }
 
     /// Updates a reference that is a map with name and namespace.
-    fn set_map(&self, node: &mut Node) -> Result<(), String> {
+    fn set_map(&self, node: &mut Node) -> Result<(), BuildError> {
         let text = |member: &str| node.get(member).and_then(Node::as_str).map(str::to_owned);
         let Some(old) = text("name") else {
             let message = format!(
                 "{}: no 'name' field in the map at {}",
                 self.referrer.id, self.spec.path
             );
-            return Err(message);
+            return Err(message.into());
         };
         let mut candidates = self.candidates_named(&old);
         if let Some(namespace) = text("namespace") {
@@ -286,7 +287,7 @@ impl<'a> ReferenceResolver<'a> {
         old: &str,
         mut candidates: Vec<&'a Candidate>,
         same: impl Fn(&Id, &Id) -> bool,
-    ) -> Result<Option<&'a Id>, String> {
+    ) -> Result<Option<&'a Id>, BuildError> {
         candidates.retain(|candidate| {
             candidate
                 .previous_ids
@@ -331,7 +332,7 @@ impl<'a> ReferenceResolver<'a> {
             self.spec.path,
             ids.join(", ")
         );
-        Err(message)
+        Err(message.into())
     }
 }
 

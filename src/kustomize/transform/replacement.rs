@@ -22,6 +22,7 @@ use crate::kustomize::BuildError;
 use crate::kustomize::go::decode::{Unknown, decode};
 use crate::kustomize::go::json;
 use crate::kustomize::load::setup::Setup;
+use crate::kustomize::load::step::FieldRef;
 use crate::kustomize::resource::selector::Selector;
 use crate::kustomize::resource::{Id, Resource, check_ids, document};
 use crate::kustomize::schema::patch::Target;
@@ -67,16 +68,14 @@ impl Config {
                 });
                 continue;
             }
-            let field = setup.field;
-            let failed = |message: String| BuildError::new(field, format!("{path}: {message}"));
             if replacement.source.is_some() || replacement.targets.is_some() {
-                return Err(failed(
-                    "cannot specify both path and inline replacement".into(),
-                ));
+                return Err(BuildError::new(format!(
+                    "{path}: cannot specify both path and inline replacement"
+                )));
             }
-            let bytes = setup.read(path)?;
-            let read = from_file(&bytes).map_err(failed)?.into_iter();
-            all.extend(read.map(|replacement| LocatedReplacement {
+            let file = setup.read_config(path)?;
+            let read = from_file(file.bytes()).map_err(|error| file.locate(error))?;
+            all.extend(read.into_iter().map(|replacement| LocatedReplacement {
                 entry,
                 file: Some(path.clone()),
                 replacement,
@@ -101,7 +100,7 @@ pub(crate) fn from_entries(
 }
 
 impl Transform for Replacements {
-    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
         self.0
             .iter()
             .try_for_each(|replacement| replacement.apply(resources))?;
@@ -121,18 +120,17 @@ impl Transform for Replacements {
 }
 
 impl Transform for LocatedReplacement {
-    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
         let written = self.replacement.write(resources);
-        written.map_err(|message| {
-            self.file
-                .iter()
-                .fold(message, |message, file| format!("{file}: {message}"))
+        written.map_err(|error| match &self.file {
+            Some(file) => error.in_file(file),
+            None => error.in_field(FieldRef::entry("replacements", self.entry)),
         })
     }
 }
 
 /// Parses a file with one replacement or a list of them.
-fn from_file(bytes: &[u8]) -> Result<Vec<Replacement>, String> {
+fn from_file(bytes: &[u8]) -> Result<Vec<Replacement>, BuildError> {
     let value = settings::read(bytes)?.ok_or("it is empty")?;
     match value.is_array() {
         true => decode(&value, Unknown::Ignore),
@@ -141,7 +139,7 @@ fn from_file(bytes: &[u8]) -> Result<Vec<Replacement>, String> {
 }
 
 impl Replacement {
-    fn write(&self, resources: &mut [Resource]) -> Result<(), String> {
+    fn write(&self, resources: &mut [Resource]) -> Result<(), BuildError> {
         let value = match (&self.source, &self.source_value) {
             (Some(_), Some(_)) => {
                 return Err("value and resource selectors are mutually exclusive".into());
@@ -161,17 +159,17 @@ impl Replacement {
 }
 
 impl SourceSelector {
-    fn value(&self, resources: &[Resource]) -> Result<Node, String> {
+    fn value(&self, resources: &[Resource]) -> Result<Node, BuildError> {
         let selects = |resource: &&Resource| resource.any_id(|id| self.matches(id));
         let mut found = resources.iter().filter(selects);
         let source = found
             .next()
             .ok_or_else(|| format!("nothing selected by {}", self.display_id()))?;
         if found.next().is_some() {
-            return Err(format!(
+            return Err(BuildError::new(format!(
                 "multiple matches for selector {}",
                 self.display_id()
-            ));
+            )));
         }
         let path = if self.field_path.is_empty() {
             NAME
@@ -234,7 +232,7 @@ impl SourceSelector {
 
 impl FieldOptions {
     /// Returns the part of a scalar at `index`.
-    fn part(&self, node: &Node) -> Result<Node, String> {
+    fn part(&self, node: &Node) -> Result<Node, BuildError> {
         let Value::Scalar(text, style) = &node.value else {
             return Err("delimiter option can only be used with scalar nodes".into());
         };
@@ -269,7 +267,7 @@ impl FieldOptions {
 }
 
 impl TargetSelector {
-    fn write(&self, resources: &mut [Resource], value: &Node) -> Result<(), String> {
+    fn write(&self, resources: &mut [Resource], value: &Node) -> Result<(), BuildError> {
         let select = Selector::new(
             self.select
                 .as_ref()
@@ -314,30 +312,33 @@ impl TargetSelector {
         Ok(())
     }
 
-    fn write_at(&self, resource: &mut Resource, path: &str, value: &Node) -> Result<(), String> {
+    fn write_at(
+        &self,
+        resource: &mut Resource,
+        path: &str,
+        value: &Node,
+    ) -> Result<(), BuildError> {
         let options = self.options.clone().unwrap_or_default();
         let create = options.create.then_some(value);
         let id = resource.id();
-        let failed = |why: &str| {
-            let what = if options.create {
-                "find or create"
-            } else {
-                "find"
-            };
-            format!("unable to {what} field {path:?} in replacement target {id}{why}")
+        let verb = if options.create {
+            "find or create"
+        } else {
+            "find"
         };
+        let failed = || format!("unable to {verb} field {path:?} in replacement target {id}");
         let mut change = |field: &mut Node| set(field, value, &options);
         match visit(&mut resource.node, &split(path), create, &mut change) {
-            Ok(0) => Err(failed("")),
+            Ok(0) => Err(failed().into()),
             Ok(_) => Ok(()),
-            Err(message) => Err(failed(&format!(": {message}"))),
+            Err(error) => Err(error.about(failed())),
         }
     }
 }
 
 /// Writes a value into a field. A scalar field takes only the text of the value, and a string stays
 /// a string, except in a field that a replacement created: its type follows each text.
-fn set(field: &mut Node, value: &Node, options: &FieldOptions) -> Result<(), String> {
+fn set(field: &mut Node, value: &Node, options: &FieldOptions) -> Result<(), BuildError> {
     let new = value.as_str().unwrap_or_default();
     let is_created = field.tag.as_deref() == Some("");
     match &mut field.value {

@@ -33,16 +33,14 @@ pub(crate) fn from_entry(
     replicas: &Replicas,
     configuration: &Configuration,
 ) -> Result<ReplicaCountTransformer, BuildError> {
-    let field_specs = united(&builtin::REPLICAS, &configuration.replicas);
-    let field_specs = field_specs.map_err(|message| BuildError::new("replicas", message))?;
     Ok(ReplicaCountTransformer {
         replica: replicas.clone(),
-        field_specs,
+        field_specs: united(&builtin::REPLICAS, &configuration.replicas)?,
     })
 }
 
 impl Transform for ReplicaCountTransformer {
-    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
         let mut found = false;
         for field in &self.field_specs {
             let named = |resource: &Resource| {
@@ -66,9 +64,9 @@ impl Transform for ReplicaCountTransformer {
         }
         let kinds: Vec<&str> = self.field_specs.iter().map(|field| &*field.kind).collect();
         let name = &self.replica.name;
-        Err(format!(
+        Err(BuildError::new(format!(
             "resource with name {name} does not match a config with the following GVK [{}]",
             kinds.join(" ")
-        ))
+        )))
     }
 }

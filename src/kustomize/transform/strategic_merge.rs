@@ -53,13 +53,9 @@ struct Document {
 impl Config {
     pub fn set_up(self, setup: &mut Setup<'_, '_>) -> Result<Patches, BuildError> {
         let mut documents = Vec::new();
-        let field = setup.field;
         let mut add = |entry: usize, text: &str, file: Option<&str>| {
-            let failed = |message: String| {
-                BuildError::new(field, format!("{}: {message}", file.unwrap_or(INLINE)))
-            };
             let read = document::objects(text)
-                .map_err(failed)?
+                .map_err(|error| error.in_file(file.unwrap_or(INLINE)))?
                 .into_iter()
                 .map(strategic::with_string_metadata);
             documents.extend(read.map(|patch| Document {
@@ -67,7 +63,7 @@ impl Config {
                 file: file.map(str::to_owned),
                 patch,
             }));
-            Ok(())
+            Ok::<_, BuildError>(())
         };
         for (entry, path) in self.paths.iter().enumerate() {
             if path.contains('\n') || path.contains(": ") {
@@ -80,10 +76,7 @@ impl Config {
             add(self.paths.len(), &self.patches, None)?;
         }
         if documents.is_empty() {
-            return Err(BuildError::new(
-                field,
-                "no patch is given; set paths or patches",
-            ));
+            return Err("no patch is given; set paths or patches".into());
         }
         Ok(Patches {
             documents,
@@ -110,7 +103,7 @@ pub(crate) fn from_kustomization(
 }
 
 impl Transform for Patches {
-    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
         self.documents.iter().try_for_each(|document| {
             DocumentPatch {
                 document,
@@ -142,7 +135,7 @@ struct DocumentPatch<'a> {
 }
 
 impl Transform for DocumentPatch<'_> {
-    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
         let Document { file, patch, .. } = self.document;
         let Patches { schema, index, .. } = self.patches;
         let strategic_patch = StrategicMergePatch {
@@ -154,6 +147,6 @@ impl Transform for DocumentPatch<'_> {
         let origin = file.as_deref().unwrap_or(INLINE);
         strategic_patch
             .apply_by_id(resources, index)
-            .map_err(|message| format!("{origin}: {message}"))
+            .map_err(|error| error.in_file(origin))
     }
 }

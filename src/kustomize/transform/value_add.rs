@@ -64,16 +64,13 @@ struct ValueTarget {
 
 impl Config {
     pub fn set_up(mut self, setup: &mut Setup<'_, '_>) -> Result<ValueAdd, BuildError> {
-        let field = setup.field;
-        let bad = |message: String| BuildError::new(field, message);
         if !self.target_file_path.is_empty() {
-            let bytes = setup.read(&self.target_file_path)?;
-            let more = more_targets(&bytes)
-                .map_err(|message| bad(format!("{}: {message}", self.target_file_path)))?;
+            let file = setup.read_config(&self.target_file_path)?;
+            let more = more_targets(file.bytes()).map_err(|error| file.locate(error))?;
             self.targets.extend(more);
         }
         if self.targets.is_empty() {
-            return Err(bad("must specify at least one target".into()));
+            return Err("must specify at least one target".into());
         }
         let value = self.value.trim();
         let value = if value.is_empty() {
@@ -85,8 +82,7 @@ impl Config {
             .targets
             .into_iter()
             .map(TargetSpec::into_target)
-            .collect::<Result<_, _>>()
-            .map_err(bad)?;
+            .collect::<Result<_, _>>()?;
         Ok(ValueAdd {
             value: value.to_owned(),
             targets,
@@ -94,13 +90,13 @@ impl Config {
     }
 }
 
-fn more_targets(bytes: &[u8]) -> Result<Vec<TargetSpec>, String> {
+fn more_targets(bytes: &[u8]) -> Result<Vec<TargetSpec>, BuildError> {
     let value = settings::read(bytes)?.ok_or("it is empty")?;
     decode(&value, Unknown::Ignore).map(|config: Config| config.targets)
 }
 
 impl TargetSpec {
-    fn into_target(self) -> Result<ValueTarget, String> {
+    fn into_target(self) -> Result<ValueTarget, BuildError> {
         if self.field_path.is_empty() {
             return Err("fieldPath cannot be empty".into());
         }
@@ -123,7 +119,7 @@ impl TargetSpec {
 }
 
 impl Transform for ValueAdd {
-    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), String> {
+    fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
         for target in &self.targets {
             let selected = resources
                 .iter_mut()
@@ -145,7 +141,7 @@ impl Transform for ValueAdd {
                 target
                     .field
                     .visit(&mut resource.node, &mut write)
-                    .map_err(|message| format!("{id}: {message}"))?;
+                    .map_err(|error| error.about(&id))?;
             }
         }
         Ok(())

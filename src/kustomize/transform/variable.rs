@@ -17,6 +17,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::kustomize::BuildError;
 use crate::kustomize::go::json;
 use crate::kustomize::resource::{Id, Resource};
 use crate::kustomize::schema::builtin;
@@ -27,7 +28,7 @@ use crate::yaml::resolve::Meaning;
 use crate::yaml::{Node, Style, Value};
 
 /// Marks the objects that provide the values of variables.
-pub(crate) fn mark(resources: &mut [Resource], variables: &[Variable]) -> Result<(), String> {
+pub(crate) fn mark(resources: &mut [Resource], variables: &[Variable]) -> Result<(), BuildError> {
     for variable in variables {
         let wanted = variable.objref.id();
         let by_name = wanted.namespace.is_empty() && !wanted.is_cluster_scoped();
@@ -48,10 +49,10 @@ pub(crate) fn mark(resources: &mut [Resource], variables: &[Variable]) -> Result
             (None, _) => {}
             _ => {
                 let count = 2 + found.count();
-                return Err(format!(
+                return Err(BuildError::new(format!(
                     "found {count} resId matches for var {} (unable to disambiguate)",
                     variable.name
-                ));
+                )));
             }
         }
     }
@@ -117,7 +118,7 @@ pub(crate) fn resolve(
     resources: &mut [Resource],
     variables: &[Variable],
     configured: &[FieldSpec],
-) -> Result<Vec<String>, String> {
+) -> Result<Vec<String>, BuildError> {
     if variables.is_empty() {
         return Ok(Vec::new());
     }
@@ -140,7 +141,7 @@ pub(crate) fn resolve(
             };
             place
                 .visit_present(&mut resource.node, &mut expand)
-                .map_err(|message| format!("{id}: {message}"))?;
+                .map_err(|error| error.about(&id))?;
         }
     }
     Ok(values
@@ -152,7 +153,7 @@ pub(crate) fn resolve(
 
 impl Variable {
     /// Returns the value; none for null, lists and maps, which no string can contain.
-    fn value(&self, resources: &[Resource]) -> Result<Option<VariableValue>, String> {
+    fn value(&self, resources: &[Resource]) -> Result<Option<VariableValue>, BuildError> {
         let source = resources
             .iter()
             .find(|resource| resource.variables.contains(&self.name));
@@ -211,7 +212,7 @@ struct Expansion<'a> {
 }
 
 impl Expansion<'_> {
-    fn expand_node(&mut self, node: &mut Node) -> Result<(), String> {
+    fn expand_node(&mut self, node: &mut Node) -> Result<(), BuildError> {
         match &mut node.value {
             Value::Scalar(..) => self.expand_scalar(node),
             Value::Sequence(items) => {
@@ -225,10 +226,10 @@ impl Expansion<'_> {
             Value::Mapping(pairs) => {
                 for (key, value) in pairs {
                     if !is_text(key) {
-                        return Err(format!(
+                        return Err(BuildError::new(format!(
                             "invalid map key: value='{}'",
                             key.as_str().unwrap_or_default()
-                        ));
+                        )));
                     }
                     self.expand_scalar(value);
                 }

@@ -3,6 +3,7 @@
 //! Parts are separated by dots. A part that contains a dot is in brackets, or the dot is written
 //! `\.`. `[key=value]` selects list items whose key matches, `*` all items, and a number one item.
 
+use crate::kustomize::BuildError;
 use crate::kustomize::go::{json, pattern};
 use crate::yaml::{Node, Value};
 
@@ -65,7 +66,7 @@ enum Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    fn read(text: &'a str) -> Result<Self, String> {
+    fn read(text: &'a str) -> Result<Self, BuildError> {
         if let Ok(index) = text.parse() {
             return Ok(Self::Index(index));
         }
@@ -78,10 +79,10 @@ impl<'a> Part<'a> {
         {
             Some(condition) => match condition.split_once('=') {
                 Some((key, value)) => Ok(Self::Matching { key, value }),
-                None => Err(format!(
+                None => Err(BuildError::new(format!(
                     "list path element must contain fieldName=fieldValue for element to match: \
                      {text}"
-                )),
+                ))),
             },
             None => Ok(Self::Field(text)),
         }
@@ -89,7 +90,7 @@ impl<'a> Part<'a> {
 }
 
 /// Returns the first node at a path; none if there is none.
-pub(crate) fn lookup<'a>(node: &'a Node, path: &[String]) -> Result<Option<&'a Node>, String> {
+pub(crate) fn lookup<'a>(node: &'a Node, path: &[String]) -> Result<Option<&'a Node>, BuildError> {
     let Some((part, rest)) = path.split_first() else {
         return Ok(Some(node));
     };
@@ -112,8 +113,8 @@ pub(crate) fn visit(
     node: &mut Node,
     path: &[String],
     create: Option<&Node>,
-    change: &mut dyn FnMut(&mut Node) -> Result<(), String>,
-) -> Result<usize, String> {
+    change: &mut dyn FnMut(&mut Node) -> Result<(), BuildError>,
+) -> Result<usize, BuildError> {
     let Some((part, rest)) = path.split_first() else {
         return change(node).map(|()| 1);
     };
@@ -123,7 +124,9 @@ pub(crate) fn visit(
     }
     let kind = node.kind();
     let Value::Sequence(items) = &mut node.value else {
-        return Err(format!("wrong node kind: expected a list but got {kind}"));
+        return Err(BuildError::new(format!(
+            "wrong node kind: expected a list but got {kind}"
+        )));
     };
     match part {
         Part::Index(index) => {
@@ -181,8 +184,8 @@ fn visit_field(
     name: &str,
     rest: &[String],
     create: Option<&Node>,
-    change: &mut dyn FnMut(&mut Node) -> Result<(), String>,
-) -> Result<usize, String> {
+    change: &mut dyn FnMut(&mut Node) -> Result<(), BuildError>,
+) -> Result<usize, BuildError> {
     if node.is_null() {
         match create {
             Some(_) => node.value = Value::Mapping(Vec::new()),
@@ -191,7 +194,9 @@ fn visit_field(
     }
     let kind = node.kind();
     let Value::Mapping(pairs) = &mut node.value else {
-        return Err(format!("wrong node kind: expected a map but got {kind}"));
+        return Err(BuildError::new(format!(
+            "wrong node kind: expected a map but got {kind}"
+        )));
     };
     if let Some(leaf) = create.filter(|_| !pairs.iter().any(|(key, _)| key.as_str() == Some(name)))
     {

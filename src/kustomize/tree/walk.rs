@@ -2,14 +2,11 @@
 
 use std::borrow::Cow;
 
+use crate::kustomize::BuildError;
 use crate::yaml::{Node, Value};
 
 /// Callback that changes a node.
-pub(crate) type Change<'a> = dyn FnMut(&mut Node) -> Result<(), String> + 'a;
-
-fn with_field_path(path: &str, message: &str) -> String {
-    format!("considering field '{path}': {message}")
-}
+pub(crate) type Change<'a> = dyn FnMut(&mut Node) -> Result<(), BuildError> + 'a;
 
 /// Calls `change` on every node at a path; its parts are joined by `/`, which is written `\/` inside a
 /// part. Lists are entered by themselves; a part that ends with `[]` is a list and is never made.
@@ -21,8 +18,9 @@ pub(crate) fn visit(
     path: &str,
     create: bool,
     change: &mut Change<'_>,
-) -> Result<(), String> {
-    walk(root, Some(path), create, change).map_err(|message| with_field_path(path, &message))
+) -> Result<(), BuildError> {
+    walk(root, Some(path), create, change)
+        .map_err(|error| error.about(format_args!("considering field '{path}'")))
 }
 
 fn walk(
@@ -30,7 +28,7 @@ fn walk(
     path: Option<&str>,
     create: bool,
     change: &mut Change<'_>,
-) -> Result<(), String> {
+) -> Result<(), BuildError> {
     let Some(path) = path else {
         return change(node);
     };
@@ -89,16 +87,16 @@ fn split_first(path: &str) -> (Cow<'_, str>, Option<&str>) {
 ///
 /// # Errors
 /// Fails if the node is a list or a map with entries.
-pub(crate) fn set_scalar(node: &mut Node, new: Node) -> Result<(), String> {
+pub(crate) fn set_scalar(node: &mut Node, new: Node) -> Result<(), BuildError> {
     let is_empty_map = node.as_mapping().is_some_and(<[_]>::is_empty);
     if matches!(node.value, Value::Scalar(..)) || is_empty_map {
         *node = new;
         return Ok(());
     }
-    Err(format!(
+    Err(BuildError::new(format!(
         "wrong node kind: expected a scalar but got {}",
         node.kind()
-    ))
+    )))
 }
 
 /// Returns the value of a key; none if it is missing. Of duplicate keys the last one counts.

@@ -18,12 +18,41 @@ const DRAFTS: [&str; 2] = ["http://json-schema.org/", "https://json-schema.org/"
 /// Maximum nesting of packed charts.
 const MAX_DEPTH: usize = 4;
 
+/// A packed chart that cannot be made safe.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// A schema in it refers to files or hosts, and it cannot be removed.
+    #[error(
+        "{schema} in the packed chart {chart} refers to files or other hosts, which is not \
+         allowed; unpack the chart"
+    )]
+    External {
+        /// Path of the schema in the packed chart.
+        schema: String,
+        /// Path of the packed chart.
+        chart: String,
+    },
+    /// Packed charts are nested more than 4 deep.
+    #[error("packed charts are nested too deeply in {0}")]
+    Nested(String),
+    /// The archive cannot be read.
+    #[error("the packed chart {chart} cannot be read: {source}")]
+    Unreadable {
+        /// Path of the packed chart.
+        chart: String,
+        /// What is wrong with it.
+        source: ArchiveError,
+    },
+}
+
 /// Removes the schemas with external references from a chart. Returns their paths.
 ///
 /// # Errors
-/// Returns a message if such a schema is in a packed chart, from which it cannot be removed, or if
+/// Fails if such a schema is in a packed chart, from which it cannot be removed, or if
 /// a packed chart cannot be read.
-pub(super) fn remove_external(chart: &mut Vec<(String, Vec<u8>)>) -> Result<Vec<String>, String> {
+pub(super) fn remove_external(
+    chart: &mut Vec<(String, Vec<u8>)>,
+) -> Result<Vec<String>, SchemaError> {
     for (name, content) in chart.iter() {
         check_packed(name, content, MAX_DEPTH)?;
     }
@@ -43,25 +72,27 @@ fn is_schema(name: &str) -> bool {
 }
 
 /// Checks a file of a chart that may be a packed chart itself.
-fn check_packed(name: &str, content: &[u8], depth: usize) -> Result<(), String> {
+fn check_packed(name: &str, content: &[u8], depth: usize) -> Result<(), SchemaError> {
     if !content.starts_with(&[0x1f, 0x8b]) {
         return Ok(());
     }
-    let unreadable =
-        |error: ArchiveError| format!("the packed chart {name} cannot be read: {error}");
+    let unreadable = |source| SchemaError::Unreadable {
+        chart: name.to_owned(),
+        source,
+    };
     let depth = depth
         .checked_sub(1)
-        .ok_or_else(|| format!("packed charts are nested too deeply in {name}"))?;
+        .ok_or_else(|| SchemaError::Nested(name.to_owned()))?;
     let limits = ArchiveLimits::default();
     let tar = archive::expand(content, limits.bytes).map_err(unreadable)?;
     for (inner, content) in
         archive::files(&tar, limits, SymlinkPolicy::Refuse).map_err(unreadable)?
     {
         if is_schema(&inner) && has_external_reference(&content) {
-            return Err(format!(
-                "{inner} in the packed chart {name} refers to files or other hosts, which is not \
-                 allowed; unpack the chart"
-            ));
+            return Err(SchemaError::External {
+                schema: inner,
+                chart: name.to_owned(),
+            });
         }
         check_packed(&inner, &content, depth)?;
     }
@@ -140,7 +171,8 @@ mod tests {
             archive::pack("a/values.schema.json", br#"{"$ref": "file:///etc/passwd"}"#).unwrap();
         let outer = archive::pack("b/charts/a.tgz", &inner).unwrap();
         for packed in [inner, outer] {
-            let error = remove_external(&mut vec![("charts/x.tgz".into(), packed)]).unwrap_err();
+            let removed = remove_external(&mut vec![("charts/x.tgz".into(), packed)]);
+            let error = removed.unwrap_err().to_string();
             assert!(
                 error.contains("charts/x.tgz") || error.contains("a.tgz"),
                 "{error}"

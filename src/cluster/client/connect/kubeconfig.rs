@@ -7,6 +7,7 @@ use kube::config::{
     NamedCluster, NamedContext,
 };
 
+use crate::base::invalid::InvalidInput;
 use crate::cluster::client::connect::ConnectError;
 use crate::cluster::client::identity::VARIABLES;
 use crate::plan::ClusterInfo;
@@ -82,7 +83,7 @@ pub fn restrict_exec(
     kubeconfig: &mut Kubeconfig,
     allowed: Option<&str>,
     supervisor: &Supervisor,
-) -> Result<(), String> {
+) -> Result<(), InvalidInput> {
     let mut users = kubeconfig
         .auth_infos
         .iter_mut()
@@ -94,12 +95,12 @@ fn restrict_exec_plugin(
     exec: &mut ExecConfig,
     allowed: Option<&str>,
     supervisor: &Supervisor,
-) -> Result<(), String> {
+) -> Result<(), InvalidInput> {
     let program = exec.command.clone().unwrap_or_default();
     if allowed.is_none_or(|allowed| allowed != program) {
         return Err(format!(
             "it would run {program:?}, which is not allowed; set deploy.allow_exec to allow it, or use another user"
-        ));
+        ).into());
     }
     let own: Vec<&String> = exec
         .env
@@ -110,7 +111,8 @@ fn restrict_exec_plugin(
     if let Some(name) = own.iter().find(|name| determines_loaded_code(name)) {
         return Err(format!(
             "it would run {program:?} with the variable {name}, which is not allowed"
-        ));
+        )
+        .into());
     }
     let is_kept = |name: &String| {
         INHERITED_VARIABLES.contains(&name.as_str())
@@ -258,6 +260,7 @@ mod tests {
         assert!(
             restricted(login, None)
                 .unwrap_err()
+                .to_string()
                 .contains("is not allowed")
         );
         assert!(restricted(login, Some("other")).is_err());
@@ -265,6 +268,7 @@ mod tests {
         assert!(
             restricted(loads, Some("login"))
                 .unwrap_err()
+                .to_string()
                 .contains("LD_PRELOAD")
         );
     }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::base::invalid::InvalidInput;
 use crate::manifest::Object;
 use crate::plan::saved_plan::digest_of;
 
@@ -43,7 +44,7 @@ impl Component {
     ///
     /// # Errors
     /// Fails with a sentence if the name is not valid.
-    pub fn named(name: &str, namespace: &str) -> Result<Self, String> {
+    pub fn named(name: &str, namespace: &str) -> Result<Self, InvalidInput> {
         let is_edge =
             |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
         let fits = name.len() <= 63
@@ -53,9 +54,9 @@ impl Component {
             && is_edge(name.chars().next())
             && is_edge(name.chars().last());
         let wrong = || {
-            format!(
+            InvalidInput(format!(
                 "{name:?} is not a valid component name: use up to 63 of a-z, 0-9, - and ., beginning and ending with a letter or digit"
-            )
+            ))
         };
         fits.then(|| Self {
             name: name.to_owned(),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
+use crate::kustomize::BuildError;
 use crate::kustomize::schema::openapi::{Field, Schema, Shape};
 use crate::kustomize::schema::settings;
 
@@ -15,7 +16,7 @@ impl Schema {
     ///
     /// # Errors
     /// The document is invalid, empty, or not a map.
-    pub fn custom(bytes: &[u8]) -> Result<Self, String> {
+    pub fn custom(bytes: &[u8]) -> Result<Self, BuildError> {
         let document = settings::read(bytes)?.ok_or("it is empty")?;
         let Value::Object(document) = document else {
             return Err("it must be an OpenAPI document, which is a map".into());

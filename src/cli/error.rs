@@ -1,0 +1,83 @@
+//! Why a command failed, and the exit code for it.
+
+use super::{Code, chain};
+use crate::cluster::client::ClusterError;
+use crate::cluster::client::connect::ConnectError;
+use crate::cluster::rollout::failure::Failure;
+use crate::cluster::rollout::refusal::Refusal;
+use crate::kustomize::BuildError;
+use crate::registry::RegistryError;
+
+/// Error of a command: its exit code and message.
+pub struct CommandError(pub Code, pub String);
+
+impl std::fmt::Display for CommandError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.1)
+    }
+}
+
+impl From<ClusterError> for CommandError {
+    fn from(error: ClusterError) -> Self {
+        Self(
+            if error.is_forbidden() {
+                Code::Forbidden
+            } else {
+                Code::Error
+            },
+            chain(&error),
+        )
+    }
+}
+
+impl From<ConnectError> for CommandError {
+    fn from(error: ConnectError) -> Self {
+        Self(Code::Forbidden, chain(&error))
+    }
+}
+
+impl From<RegistryError> for CommandError {
+    fn from(error: RegistryError) -> Self {
+        let is_denied = matches!(error, RegistryError::Denied { .. });
+        Self(
+            if is_denied {
+                Code::Forbidden
+            } else {
+                Code::Error
+            },
+            chain(&error),
+        )
+    }
+}
+
+impl From<BuildError> for CommandError {
+    fn from(error: BuildError) -> Self {
+        Self(Code::Error, error.to_string())
+    }
+}
+
+impl From<String> for CommandError {
+    fn from(message: String) -> Self {
+        Self(Code::Error, message)
+    }
+}
+
+impl From<&str> for CommandError {
+    fn from(message: &str) -> Self {
+        Self(Code::Error, message.to_owned())
+    }
+}
+
+/// Returns the exit code for a failed deploy.
+pub fn exit_code_for(failure: &Failure) -> Code {
+    match failure {
+        Failure::PlanConflict(_) => Code::PlanConflict,
+        Failure::NotReady(_) => Code::NotReady,
+        Failure::Refused { refusal, .. } => match refusal {
+            Refusal::Guard => Code::Guarded,
+            Refusal::Permission => Code::Forbidden,
+            Refusal::Server => Code::Error,
+        },
+        Failure::Stopped => Code::Interrupted,
+    }
+}

@@ -1,0 +1,159 @@
+//! The entries of `resources` and `components`: files, directories and repositories.
+
+use super::Build;
+use crate::kustomize::BuildError;
+use crate::kustomize::build::accumulated::Accumulated;
+use crate::kustomize::load::files::FileType;
+use crate::kustomize::load::loader::TreePath;
+use crate::kustomize::load::path;
+use crate::kustomize::load::remote::Repository;
+use crate::kustomize::load::step::FieldRef;
+use crate::kustomize::resource::{Resource, document};
+use crate::kustomize::schema::kustomization::FILE_NAMES;
+use crate::kustomize::transform::origin::{self, Origin};
+
+impl Build<'_> {
+    pub(super) fn apply_component(
+        &mut self,
+        directory: &TreePath,
+        entry: &str,
+        resources: Accumulated,
+    ) -> Result<Accumulated, BuildError> {
+        let (target, origin) = self.directory(directory, entry)?;
+        let previous_origin = std::mem::replace(&mut self.origin, origin);
+        let built = self.build_component(target, resources);
+        self.origin = previous_origin;
+        built
+    }
+
+    /// Resolves an entry to a directory, and returns the origin of its content. Fetches the entry
+    /// if it is a repository URL.
+    fn directory(
+        &mut self,
+        here: &TreePath,
+        entry: &str,
+    ) -> Result<(TreePath, Option<Origin>), BuildError> {
+        if let Some(repository) = Repository::read(entry) {
+            let origin = self.origin.as_ref().map(|_| Origin {
+                path: repository.path.clone(),
+                repo: repository.url.clone(),
+                reference: repository.reference.clone(),
+                ..Origin::default()
+            });
+            return Ok((self.source.fetch(entry, repository)?, origin));
+        }
+        let target = here
+            .join(entry)
+            .ok_or_else(|| format!("{entry:?} is absolute or leaves the source"))?;
+        if self.source.kind(&target) != Some(FileType::Directory) {
+            return Err(BuildError::new(format!(
+                "{entry:?} is no directory (looked for {} in the source)",
+                target.path
+            )));
+        }
+        Ok((
+            target,
+            self.origin.as_ref().map(|origin| origin.below(entry)),
+        ))
+    }
+
+    /// Adds the resources of an entry of `resources`: a file, or a directory with a kustomization.
+    pub(super) fn add_entry(
+        &mut self,
+        here: &TreePath,
+        entry: &str,
+        field_ref: FieldRef,
+        all: &mut Accumulated,
+    ) -> Result<(), BuildError> {
+        if entry.is_empty() {
+            return Err("an entry is empty".into());
+        }
+        let local = here.join(entry);
+        let kind = local.as_ref().and_then(|place| self.source.kind(place));
+        let as_file = if kind == Some(FileType::File) || path::is_http_url(entry) {
+            Some(self.read_resources(here, entry, field_ref))
+        } else {
+            None
+        };
+        match as_file {
+            Some(Ok(resources)) => {
+                return resources
+                    .into_iter()
+                    .try_for_each(|resource| all.add(resource));
+            }
+            // The URL may name a repository instead.
+            Some(Err(error))
+                if kind == Some(FileType::File) || Repository::read(entry).is_none() =>
+            {
+                return Err(error);
+            }
+            Some(Err(_)) | None => {}
+        }
+        if kind.is_none() && Repository::read(entry).is_none() {
+            let looked = local.map(|place| format!(" (looked for {} in the source)", place.path));
+            return Err(BuildError::new(match looked {
+                Some(looked) => format!("{entry:?} does not exist{looked}"),
+                None => format!("{entry:?} is absolute or leaves the source"),
+            }));
+        }
+        let (target, origin) = self.directory(here, entry)?;
+        let previous_origin = std::mem::replace(&mut self.origin, origin);
+        let built = self.base(target);
+        self.origin = previous_origin;
+        all.absorb(built?)
+    }
+
+    /// Reads the resources of a file.
+    fn read_resources(
+        &mut self,
+        here: &TreePath,
+        entry: &str,
+        field_ref: FieldRef,
+    ) -> Result<Vec<Resource>, BuildError> {
+        let bytes = self.source.read(here, entry)?;
+        let name = here.join(entry).map_or_else(
+            || entry.to_owned(),
+            |place| self.source.display_name(&place),
+        );
+        let mut resources = document::resources(&name, &bytes)?;
+        let origin = self.origin.as_ref().map(|origin| origin.below(entry));
+        for resource in &mut resources {
+            if let Some(origin) = &origin {
+                origin::set(resource, origin);
+            }
+            resource.set_scope(&self.schema);
+        }
+        if let Some(found) = self.chain.last() {
+            self.observer
+                .file_read(&mut resources, &found.location(field_ref), &name);
+        }
+        Ok(resources)
+    }
+
+    /// Returns the kustomization file of a directory. Fails if there is none or more than one.
+    pub(super) fn find(&self, directory: &TreePath) -> Result<TreePath, BuildError> {
+        let shown = directory.display_path();
+        let is_file = |place: &TreePath| self.source.kind(place) == Some(FileType::File);
+        let found: Vec<TreePath> = FILE_NAMES
+            .iter()
+            .filter_map(|name| directory.join(name))
+            .filter(|place| is_file(place))
+            .collect();
+        match found.as_slice() {
+            [file] => Ok(file.clone()),
+            [] => {
+                let [first, second, third] = FILE_NAMES;
+                let message =
+                    format!("unable to find one of '{first}', '{second}' or '{third}' in {shown}");
+                Err(message.into())
+            }
+            several => {
+                let several: Vec<&str> = several.iter().map(|place| place.path.as_str()).collect();
+                Err(BuildError::new(format!(
+                    "Found multiple kustomization files under {shown}: {}",
+                    several.join(", ")
+                )))
+            }
+        }
+    }
+}
