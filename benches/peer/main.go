@@ -1,7 +1,8 @@
-// A peer for benches/apply: `peer floor|flux KUBECONFIG NAMESPACE FILE`.
+// The programs that benches/apply compares with: `peer floor|flux KUBECONFIG NAMESPACE FILE`.
 //
-// floor sends one server-side apply for each object, eight at a time, and nothing else: no read, no dry run. flux is
-// fluxcd/pkg/ssa's ApplyAll with the same concurrency and without a client-side rate limit.
+// floor sends one server-side apply for each object, eight at a time, and nothing else: no read, no
+// dry run. flux calls ApplyAll of fluxcd/pkg/ssa with the same concurrency, without a client-side
+// rate limit.
 package main
 
 import (
@@ -44,7 +45,7 @@ func main() {
 	check(err)
 	config.QPS = -1
 	begun := time.Now()
-	// Both have the order that applies need; it is not what is measured.
+	// Both apply in this order. The time to sort is negligible.
 	sort.Sort(ssa.SortableUnstructureds(objects))
 	if mode == "floor" {
 		floor(dynamic.NewForConfigOrDie(config), objects)

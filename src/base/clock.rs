@@ -105,7 +105,7 @@ impl Clock {
                     let mut elapsed = manual.elapsed.subscribe();
                     let until = *elapsed.borrow() + wait;
                     let _sleeper = Sleeper::new(&manual);
-                    // An error means that the clock is gone, and so is whoever sleeps.
+                    // Cannot fail: `manual` owns the sender.
                     let _ = elapsed.wait_for(|now| *now >= until).await;
                 })
             }

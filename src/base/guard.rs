@@ -97,7 +97,7 @@ pub struct SsrfGuard(Arc<Rules>);
 #[derive(Debug, Clone, Default)]
 struct Rules {
     allowed: Vec<Allowed>,
-    /// Whether plans may name loopback addresses.
+    /// True if plans may name loopback addresses.
     allow_loopback: bool,
     proxy: Option<Arc<Matcher>>,
     /// Host of the proxy; the client resolves it, so it is exempt from checks.
@@ -224,7 +224,8 @@ impl SsrfGuard {
         }
     }
 
-    /// Returns true if requests to this URL go through the operator's proxy, which resolves names itself.
+    /// Returns true if requests to this URL go through the operator's proxy, which resolves names
+    /// itself.
     pub fn is_proxied(&self, url: &Url) -> bool {
         let uri = url.as_str().parse::<http::Uri>();
         self.0

@@ -1,4 +1,4 @@
-//! The admin server under those who mean it no good.
+//! The admin server with misbehaving clients.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -8,12 +8,13 @@ use nuon_runner::dev::Generation;
 
 use crate::daemon::{Setup, control_plane, get};
 
-/// Hundreds of connections that never finish their request: probes are answered, and files are left for jobs.
+/// With hundreds of connections that never finish their request, probes are still answered, and
+/// file descriptors remain for jobs.
 #[tokio::test]
 async fn half_requests_keep_nobody_from_an_answer() {
     let control = control_plane(Generation::Second).await;
     let state = tempfile::tempdir().unwrap();
-    // As many files as a daemon has where nobody raised the limit.
+    // A low limit that the daemon cannot raise.
     let mut setup = Setup::new(state.path(), &control);
     setup.wrapper = vec!["prlimit".into(), "--nofile=256:256".into()];
     let mut daemon = setup.start();
@@ -44,7 +45,7 @@ async fn half_requests_keep_nobody_from_an_answer() {
         .unwrap()
         .count();
     assert!(files < 150, "{files} files are open");
-    // Heads beyond all measure are refused.
+    // Requests with an oversized head are refused.
     let mut large = half(&format!(
         "GET /livez HTTP/1.1\r\nA: {}\r\n\r\n",
         "x".repeat(100_000)

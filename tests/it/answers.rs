@@ -1,5 +1,5 @@
-//! How each route treats each kind of answer, seen on the wire; and that no request is tried too
-//! often or too long.
+//! How the client reacts to each kind of response, by route, measured on the wire; and that no
+//! request is sent too often or for too long.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use nuon_runner::job::{ExecutionStatus, JobStatus};
 use crate::bench::Bench;
 use crate::daemon::TOKEN;
 
-/// What a caller does after a fault, by route: 400, 401, 403, 404, 409, 422, 429, 500, 503, a reset
-/// before the answer, a reset after the request was carried out, half a body, a body that is no
-/// JSON, a redirect elsewhere.
+/// Returns the caller's reaction to each fault, by route. The faults: 400, 401, 403, 404, 409, 422,
+/// 429, 500, 503, a reset before the response, a reset after the request took effect, half a body,
+/// a body that is not JSON, a redirect to another host.
 fn expected(route: Route) -> [Verdict; 14] {
     match route {
         Route::Settings | Route::Job | Route::Execution | Route::Process | Route::CreateProcess => {
@@ -39,7 +39,7 @@ fn expected(route: Route) -> [Verdict; 14] {
                 Final,
             ]
         }
-        // The plan is text: whoever reads it says whether it is JSON.
+        // Plans are text at this level, so a body that is not JSON is no error here.
         Route::Plan | Route::CompositePlan => [
             Final,
             Reauthenticate,
@@ -72,7 +72,7 @@ fn expected(route: Route) -> [Verdict; 14] {
             Skip,
             Skip,
         ],
-        // The answer of a beat is not looked into.
+        // The body of a heartbeat response is not parsed.
         Route::Heartbeat => [
             Skip,
             Reauthenticate,
@@ -197,9 +197,9 @@ async fn furnished() -> (ControlPlane, Client, Ids) {
         .create_execution(&job.parse().unwrap())
         .await
         .unwrap();
-    // A held poll is answered at once.
+    // With a job available, a long poll returns at once.
     control.offer(NewJob::new("noop-build", "build"));
-    // A second execution would be refused by the rules, not by the fault.
+    // Calls use this execution: the rules would refuse a second one, whatever the fault.
     let ids = Ids {
         execution: execution.id.to_string(),
         process: process.id.to_string(),
@@ -209,7 +209,7 @@ async fn furnished() -> (ControlPlane, Client, Ids) {
     (control, client, ids)
 }
 
-/// Makes one call of a route, once.
+/// Calls a route once, without retries.
 async fn call(client: &Client, route: Route, ids: &Ids) -> Result<(), ControlError> {
     let once = RetryPolicy::Once;
     let job = &ids.job.parse().unwrap();
@@ -361,7 +361,7 @@ async fn silence_is_no_answer() {
     futures_util::future::join_all(calls).await;
 }
 
-/// Calls of a kind, on the clock's count.
+/// Returns the times of the calls with this method and path suffix, on the control plane's clock.
 fn times(control: &ControlPlane, method: &Method, suffix: &str) -> Vec<Duration> {
     let store = control.store();
     let calls = store

@@ -1,8 +1,8 @@
-//! The layers of `ARCHITECTURE.md`, held against the sources: a module imports only from layers below
-//! its own, and no files import each other in a circle.
+//! Checks the layers of `ARCHITECTURE.md` against the sources: a module imports only from lower
+//! layers, and there are no import cycles between files.
 //!
-//! Parents and children (`cluster/client.rs` and `cluster/client/api.rs`) may use each other: they are one
-//! module for Rust's privacy, too. Tests inside of files do not count.
+//! Parents and children (`cluster/client.rs` and `cluster/client/api.rs`) may import each other:
+//! Rust's privacy treats them as one module, too. Unit tests do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use syn::spanned::Spanned as _;
 use syn::visit::Visit;
 
-/// The layers, lowest first. A module imports only modules of earlier lines.
+/// The layers, lowest first. A module imports only modules of earlier rows.
 const LAYERS: [&[&str]; 13] = [
     &["base"],
     &["job", "workspace", "yaml"],
@@ -27,7 +27,7 @@ const LAYERS: [&[&str]; 13] = [
     &["cli"],
 ];
 
-/// The submodules of two large modules, in the same way.
+/// The layers inside two large modules, by the same rule.
 const SUBMODULES: [(&str, &[&[&str]]); 2] = [
     (
         "cluster",
@@ -50,10 +50,10 @@ const SUBMODULES: [(&str, &[&[&str]]); 2] = [
     ),
 ];
 
-/// Imports that the layers would allow, and the design does not: who imports, and what.
+/// Imports (importer, imported) that the layers would allow, but the design forbids.
 const FORBIDDEN: [(&str, &str); 2] = [("cluster::fields", "cluster::client"), ("cli", "handlers")];
 
-/// An import: the file that imports, what it names, and the line.
+/// An import: the importing file, the imported path, and the line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Import {
     from: String,
@@ -68,7 +68,7 @@ impl std::fmt::Display for Import {
     }
 }
 
-/// The modules of a crate, by path without `crate`, with the text of their files.
+/// Text of each module of the crate, by path without `crate`.
 type Sources = BTreeMap<String, String>;
 
 fn sources() -> Sources {
@@ -92,7 +92,7 @@ fn sources() -> Sources {
     sources
 }
 
-/// Collects the paths that a file names, and what it exports again.
+/// Collects the paths that a file names, and its re-exports.
 #[derive(Default)]
 struct Paths {
     named: Vec<(Vec<String>, usize)>,
@@ -171,7 +171,7 @@ impl<'ast> Visit<'ast> for Paths {
     }
 }
 
-/// Follows a path to the module that it ends in; none for other crates.
+/// Resolves a path to the module that it is in; `None` for other crates.
 fn resolve(from: &str, path: &[String], sources: &Sources, exports: &Exports) -> Option<String> {
     let mut here: Vec<String> = from.split("::").map(str::to_owned).collect();
     let mut rest = path;
@@ -209,7 +209,7 @@ fn resolve(from: &str, path: &[String], sources: &Sources, exports: &Exports) ->
     (!here.is_empty()).then(|| here.join("::"))
 }
 
-/// What modules export again: module and name, to the path.
+/// Re-exports: (module, name) to the path.
 type Exports = BTreeMap<(String, String), Vec<String>>;
 
 fn imports(sources: &Sources) -> BTreeSet<Import> {
@@ -241,7 +241,7 @@ fn rank(layers: &[&[&str]], module: &str) -> Option<usize> {
     layers.iter().position(|layer| layer.contains(&module))
 }
 
-/// The imports that go up, or sideways within a layer.
+/// Returns the imports from a higher layer or from the same layer.
 fn against_layers(imports: &BTreeSet<Import>) -> Vec<String> {
     let part = |path: &str, at: usize| path.split("::").nth(at).unwrap_or_default().to_owned();
     let is_wrong = |import: &&Import| {
@@ -272,7 +272,7 @@ fn is_within(module: &str, ancestor: &str) -> bool {
     module == ancestor || module.starts_with(&format!("{ancestor}::"))
 }
 
-/// The imports that close a circle of files.
+/// Returns the imports that are part of a cycle of files.
 fn circles(imports: &BTreeSet<Import>) -> Vec<String> {
     let is_family = |import: &&Import| {
         is_within(&import.from, &import.to) || is_within(&import.to, &import.from)
@@ -325,7 +325,7 @@ fn no_files_import_each_other_in_a_circle() {
     assert!(circles.is_empty(), "circles:\n{}", circles.join("\n"));
 }
 
-/// What the two tests above find, shown on sources that are wrong on purpose.
+/// Runs the checks above on sources with deliberate errors.
 #[test]
 fn wrong_imports_are_found_with_their_line() {
     let found = |files: &[(&str, &str)]| {

@@ -1,5 +1,4 @@
-//! A worker in the test's own process, with job kinds invented by the test and time that the test
-//! moves.
+//! A worker in the test's process, with job kinds and a clock that the test controls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +50,7 @@ impl Bench {
         client(&self.control, &self.clock)
     }
 
-    /// Starts a worker; heart beats go on beside it.
+    /// Starts a worker, and a task that sends its heartbeats.
     pub async fn start(&self, handlers: Vec<Arc<dyn Handler>>) -> Running {
         let registry = prometheus::Registry::new();
         let control = self.client();
@@ -62,7 +61,8 @@ impl Bench {
                 .unwrap(),
         );
         let (_, settings) = watch::channel(settings);
-        // What the agent does at its start; the older generation has no such route.
+        // Registers the process, as the runner does at startup. The first generation has no such
+        // route.
         let process = NewProcess {
             kind: String::new(),
             version: "test".into(),
@@ -131,7 +131,8 @@ impl Bench {
         }
     }
 
-    /// Lets time pass until something is so, in steps that give everything else its turn.
+    /// Advances the clock in small steps until `look` returns `Some`. Other tasks run between the
+    /// steps.
     pub async fn until<T>(&self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
         let end = std::time::Instant::now() + crate::daemon::PATIENCE;
         loop {
@@ -147,7 +148,7 @@ impl Bench {
         }
     }
 
-    /// Lets this much time pass.
+    /// Advances the clock by `time`, in small steps.
     pub async fn pass(&self, time: Duration) {
         let end = self.clock.elapsed() + time;
         while self.clock.elapsed() < end {
@@ -156,7 +157,7 @@ impl Bench {
         }
     }
 
-    /// Lets time pass until a job has ended.
+    /// Advances the clock until a job has ended.
     pub async fn ended(&self, id: &str) -> nuon_runner::dev::store::Job {
         self.until("the job ends", |bench| {
             let job = bench.control.store().jobs[id].clone();
@@ -199,7 +200,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Ends everything at once, as a kill does.
+    /// Ends the worker without a shutdown, like a kill.
     pub async fn kill(mut self) {
         self.beats.abort();
         self.task.abort();

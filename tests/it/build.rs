@@ -1,4 +1,4 @@
-//! Builds against real registries and real git.
+//! Builds against real registries and git servers.
 
 use nuon_runner::dev::server::build_plan;
 use nuon_runner::dev::store::Job;
@@ -14,7 +14,7 @@ use crate::parts::{testbed, token, unique};
 const MANIFEST: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: b\ndata:\n  k: \
                         \"4\"\n---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n";
 
-/// The same, sorted and serialised.
+/// [`MANIFEST`], sorted and serialized.
 const SORTED: &str = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n---\napiVersion: \
                       v1\ndata:\n  k: \"4\"\nkind: ConfigMap\nmetadata:\n  name: b\n---\n";
 
@@ -185,7 +185,7 @@ async fn an_overlay_from_git_is_rendered_with_the_components_patches_and_its_sou
     bench.end().await;
 }
 
-/// What a build of `root` in a repository came to.
+/// Builds `root` of a repository. Returns the text in the artifact.
 async fn packed(bench: &Bench, git: &GitServer, root: &str) -> String {
     let name = unique("packed");
     let source = json!({"source_type": "kustomize", "kustomize_path": root});
@@ -300,7 +300,7 @@ async fn a_ready_artifact_is_copied_with_its_digest_and_its_signature() {
         .await;
     let from = repository(&format!("{}/{vendor}", testbed().registry()));
     let artifact = from.manifest(&Version::tag("v1").unwrap()).await.unwrap();
-    // Any artifact under the signature's tag will do: it is copied, not judged.
+    // Any artifact will do under the signature's tag: signatures are copied, not verified.
     let signature = format!("{}.sig", artifact.digest.as_str().replace(':', "-"));
     from.put_manifest(Some(&signature), &artifact)
         .await

@@ -1,4 +1,5 @@
-//! Charts: fetched by our own client, inflated by a helm that has no network and learns nothing of this machine.
+//! Helm charts: fetched by the runner, and rendered by a Helm without network access and without
+//! data of the machine.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,7 +21,7 @@ use crate::parts::{testbed, tls};
 const TEMPLATE: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: {{ .Release.Name \
                         }}-c}\ndata: {size: {{ .Values.size | quote }}}\n";
 
-/// The files of a chart.
+/// Returns the files of a chart.
 fn chart(version: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
     let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
     let mut files = vec![
@@ -48,7 +49,7 @@ fn packed(files: &[(String, String)]) -> Vec<u8> {
     builder.into_inner().unwrap().finish().unwrap()
 }
 
-/// Serves these paths over TLS; host and port.
+/// Serves `pages` by path over TLS. Returns host and port.
 async fn serve(pages: HashMap<String, Vec<u8>>) -> String {
     async fn answer(
         State(pages): State<Arc<HashMap<String, Vec<u8>>>>,
@@ -85,7 +86,7 @@ async fn serve(pages: HashMap<String, Vec<u8>>) -> String {
     tls::front(address).await
 }
 
-/// Renders an overlay of these files with the real helm.
+/// Renders an overlay of these files with the real Helm.
 fn render(files: &[(&str, &str)], flags: &[&str]) -> Output {
     let dir = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -275,14 +276,14 @@ fn charts_learn_nothing_of_the_machine_and_reach_nobody() {
             );
         }
     }
-    // A schema of its own still counts.
+    // A schema in the chart itself is still validated.
     let own = r#"{"properties": {"size": {"type": "string"}}}"#;
     assert!(
         !render_chart(&overlay(""), &[("values.schema.json", own)])
             .status
             .success()
     );
-    // In templates Helm itself has neither the environment nor names of hosts.
+    // Helm itself gives templates neither the environment nor DNS.
     let asks = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {a: {{ getHostByName \
                 \"localhost\" | quote }}}\n";
     let output = render_chart(&overlay(""), &[("templates/x.yaml", asks)]);

@@ -1,4 +1,4 @@
-//! Children: what they see, what they may use, and that nothing of them is left.
+//! Child processes: what they can see, their limits, and that they leave no processes behind.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -41,7 +41,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Starts something that leaves its parent, its group and its session, and writes down its id.
+/// Returns a script that starts a process outside its parent, process group and session, and
+/// records its PID.
 fn runaway(pids: &Path) -> String {
     let pids = pids.display();
     format!(
@@ -153,7 +154,7 @@ async fn a_stop_and_a_drop_and_the_end_leave_nothing_that_the_child_started() {
     }
 }
 
-/// An overlay whose chart is inflated by a script, and the command that renders it.
+/// Writes an overlay whose chart is rendered by `script`. Returns the command that renders it.
 fn overlay(dir: &Path, script: &str) -> std::process::Command {
     let helm = dir.join("helm");
     std::fs::write(&helm, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -223,7 +224,7 @@ async fn a_killed_program_takes_its_children_with_it() {
 
 #[tokio::test]
 async fn memory_files_time_and_processes_are_limited() {
-    // `tail` keeps what may be its last line.
+    // `tail` keeps the bytes in memory.
     let ended = run(sh(
         "head -c 3000000000 /dev/zero | tail -c 2900000000 > /dev/null",
     ))
@@ -298,7 +299,8 @@ async fn a_child_that_is_offline_reaches_nobody() {
     );
 }
 
-/// The one program that a kubeconfig may run is supervised as all others: it gives its token, and nothing of it is left.
+/// The exec plugin of a kubeconfig is supervised like all children: its token is used, and it
+/// leaves no processes behind.
 #[tokio::test]
 async fn the_program_of_a_kubeconfig_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
@@ -341,9 +343,9 @@ async fn the_program_of_a_kubeconfig_leaves_nothing_behind() {
         .env("SSL_CERT_FILE", crate::parts::testbed().authority())
         .output()
         .unwrap();
-    // The API server knows nothing of the token, and says so.
+    // The API server rejects the token.
     assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
-    // A token that is refused is asked for again.
+    // The plugin runs again after its token is rejected.
     let started = std::fs::read_to_string(&pids).unwrap();
     assert!(started.lines().count() >= 3, "{started}");
     eventually("all processes end", || {

@@ -1,5 +1,4 @@
-//! The binary as a person or a script calls it: exit codes, what goes to which stream, one line for
-//! what is wrong.
+//! The binary as called by users and scripts: exit codes, output streams, and errors in one line.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Output, Stdio};
@@ -20,7 +19,7 @@ const REQUIRED: [(&str, &str); 3] = [
     ("RUNNER_ID", "runner"),
 ];
 
-/// Exit code 64, one line on stderr that holds each of `parts`.
+/// Expects exit code 64 and one line on stderr that contains each of `parts`.
 #[track_caller]
 fn assert_refused(output: &Output, parts: &[&str]) {
     let stderr = String::from_utf8(output.stderr.clone()).unwrap();
@@ -129,7 +128,7 @@ fn usage_errors_end_with_64_and_what_is_not_there_says_so() {
     }
 }
 
-/// What is wrong with the arguments is told before any cluster is asked; that none can be entered is another code.
+/// Arguments are checked before the cluster is contacted. A missing cluster has another exit code.
 #[test]
 fn cluster_commands_tell_wrong_arguments_first_and_then_that_there_is_no_cluster() {
     let wrong: [(&[&str], &str); 7] = [
@@ -177,7 +176,7 @@ fn cluster_commands_tell_wrong_arguments_first_and_then_that_there_is_no_cluster
     );
 }
 
-/// A result that could not be written was not given.
+/// A result that cannot be written is an error; a closed pipe is not.
 #[test]
 fn a_full_disk_is_an_error_and_a_reader_that_has_gone_is_none() {
     let full = std::fs::OpenOptions::new()

@@ -1,4 +1,4 @@
-//! The commands that work on a cluster, against a real API server with its controllers.
+//! The commands that work on a cluster, against a real API server and its controllers.
 
 mod apply;
 mod causes;
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::parts::{testbed, unique};
 
-/// What a command printed, and its exit code.
+/// Output and exit code of a command.
 #[derive(Debug)]
 pub struct Ran {
     pub code: i32,
@@ -36,7 +36,7 @@ impl From<std::process::Output> for Ran {
 }
 
 impl Ran {
-    /// What a command that was started came to.
+    /// Waits for a command that was started.
     pub async fn of(child: std::process::Child) -> Self {
         tokio::task::spawn_blocking(move || child.wait_with_output().unwrap())
             .await
@@ -44,7 +44,7 @@ impl Ran {
             .into()
     }
 
-    /// The same, if it ended with this code.
+    /// Expects this exit code.
     #[track_caller]
     pub fn ended(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{}\n{}", self.out, self.err);
@@ -56,7 +56,7 @@ impl Ran {
     }
 }
 
-/// A namespace of its own, a component, and a client that asks the API server directly.
+/// A namespace, a component, and a client that calls the API server directly.
 pub struct Bench {
     pub namespace: String,
     directory: tempfile::TempDir,
@@ -64,7 +64,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// A bench with a namespace that is there.
+    /// Creates the namespace.
     pub async fn new() -> Self {
         let bench = Self::empty().await;
         bench
@@ -76,7 +76,7 @@ impl Bench {
         bench
     }
 
-    /// A bench whose namespace is still to come.
+    /// Leaves the namespace to be created.
     pub async fn empty() -> Self {
         let kubeconfig = kube::config::Kubeconfig::from_yaml(&testbed().kubeconfig()).unwrap();
         let options = kube::config::KubeConfigOptions::default();
@@ -91,7 +91,7 @@ impl Bench {
         }
     }
 
-    /// A file of the bench's own directory.
+    /// Returns a path in the fixture's directory.
     pub fn path(&self, name: &str) -> String {
         self.directory
             .path()
@@ -101,7 +101,7 @@ impl Bench {
             .to_owned()
     }
 
-    /// Writes a manifest and says where.
+    /// Writes a manifest. Returns its path.
     pub fn manifest(&self, text: &str) -> String {
         let path = self.path(&unique("manifest"));
         std::fs::write(&path, text).unwrap();
@@ -122,7 +122,7 @@ impl Bench {
         self.command(arguments).output().unwrap().into()
     }
 
-    /// Starts a command that goes on beside the test; what it prints is kept.
+    /// Starts a command in the background. Its output is captured.
     pub fn start(&self, arguments: &[&str]) -> std::process::Child {
         let piped = std::process::Stdio::piped;
         self.command(arguments)
@@ -132,7 +132,7 @@ impl Bench {
             .unwrap()
     }
 
-    /// Waits until an object is there.
+    /// Waits until an object exists.
     pub async fn until_there(&self, path: &str) {
         crate::daemon::eventually_so(path, async || {
             Some(self.get(path).await).filter(|object| !object.is_null())
@@ -152,12 +152,11 @@ impl Bench {
         )
     }
 
-    /// Tears a component down.
     pub fn tear_down(&self, component: &str, more: &[&str]) -> Ran {
         self.run(&[&["delete", "--yes", "--component", component], more].concat())
     }
 
-    /// Plans a manifest as a component; the document.
+    /// Plans a manifest as a component. Returns the JSON document.
     pub fn plan(&self, component: &str, text: &str) -> Value {
         let file = self.manifest(text);
         self.run(&["plan", "-f", &file, "--component", component, "-o", "json"])
@@ -186,7 +185,7 @@ impl Bench {
             .unwrap()
     }
 
-    /// An object; null if it is not there, which only a 404 says.
+    /// Returns an object; null if the API server responds with 404.
     pub async fn get(&self, path: &str) -> Value {
         let request = Request::get(path).body(Vec::new()).unwrap();
         match self.client.request(request).await {
@@ -208,7 +207,7 @@ impl Bench {
             .unwrap();
     }
 
-    /// Applies as another manager.
+    /// Applies an object as another field manager.
     pub async fn apply_as(&self, manager: &str, path: &str, body: Value) -> Value {
         let path = format!("{path}?fieldManager={manager}&force=true");
         self.ask(Method::PATCH, &path, "application/apply-patch+yaml", body)
@@ -221,7 +220,7 @@ impl Bench {
     }
 }
 
-/// A ConfigMap as text.
+/// Returns the manifest of a ConfigMap.
 pub fn config_map(name: &str, value: &str) -> String {
     format!(
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: \
@@ -229,7 +228,7 @@ pub fn config_map(name: &str, value: &str) -> String {
     )
 }
 
-/// A Deployment as text.
+/// Returns the manifest of a Deployment.
 pub fn deployment(name: &str, replicas: u32) -> String {
     format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}}}\nspec:\n  replicas: \
@@ -239,7 +238,7 @@ pub fn deployment(name: &str, replicas: u32) -> String {
     )
 }
 
-/// Object and kind of change of each change of a plan's document.
+/// Returns the object and operation of each change in a plan's document.
 pub fn changes(document: &Value) -> Vec<String> {
     let changes = document["changes"].as_array().unwrap().iter();
     let change = |diff: &Value| {

@@ -1,4 +1,4 @@
-//! Cases as data: an input beside the output of the real program.
+//! Cases as data: an input, and the output of the reference program.
 
 pub mod artifact;
 mod changeset;
@@ -9,7 +9,7 @@ mod readiness;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// A folder below `tests/conformance`.
+/// Returns the cases of a directory below `tests/conformance`.
 pub fn cases(folder: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/conformance")
@@ -24,7 +24,7 @@ pub fn cases(folder: &str) -> Vec<PathBuf> {
     cases
 }
 
-/// Runs `check` on every case and fails with all that went wrong.
+/// Runs `check` on every case, and fails with all errors.
 fn each(folder: &str, check: impl Fn(&Path) -> Result<(), String>) {
     let cases = cases(folder);
     let failures: Vec<_> = cases
@@ -44,7 +44,7 @@ fn each(folder: &str, check: impl Fn(&Path) -> Result<(), String>) {
     );
 }
 
-/// Every file below a directory.
+/// Collects every file below a directory.
 pub fn collect(directory: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<u8>>) {
     for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
         let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
@@ -56,8 +56,8 @@ pub fn collect(directory: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<
     }
 }
 
-/// Compares a refusal with the reviewed text beside its case. With `NUON_ACCEPT=1` the text is written
-/// anew, to be reviewed as a diff.
+/// Compares an error with the reviewed text beside its case. With `NUON_ACCEPT=1` the text is
+/// rewritten, to be reviewed as a diff.
 fn reviewed(file: &Path, refusal: &str) -> Result<(), String> {
     let refusal = format!("{}\n", refusal.trim_end());
     if std::env::var("NUON_ACCEPT").is_ok_and(|accept| accept == "1") {

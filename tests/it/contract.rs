@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use prost::Message as _;
 use serde_json::{Value, json};
 
-/// The contract, compiled once.
+/// Returns the contract, compiled once.
 pub fn checker() -> Arc<dyn CheckRequest> {
     static CONTRACT: LazyLock<Arc<Contract>> = LazyLock::new(|| Arc::new(Contract::load()));
     CONTRACT.clone()
@@ -87,7 +87,7 @@ impl Contract {
                     .zip(&segments)
                     .all(|(a, b)| a.starts_with('{') || a == b)
         };
-        // The path with the fewest holes is meant.
+        // Of several matches, the path with the fewest parameters is meant.
         let holes = |operation: &&Operation| {
             operation
                 .path

@@ -1,4 +1,4 @@
-//! The real binary as a child process of the test, and the control plane it talks to.
+//! The real binary as a child process, and the control plane it talks to.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use tokio::process::{Child, Command};
 pub const RUNNER_ID: &str = "run00000000000000000000000";
 pub const TOKEN: &str = "marked-token-0123456789abcdef";
 
-/// How long anything that must happen may take on a busy machine.
+/// Timeout of everything that must happen, even on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A control plane that checks every request against the contract.
+/// Creates a control plane that checks every request against the contract.
 pub async fn control_plane(generation: Generation) -> ControlPlane {
     control_plane_with(ControlPlaneOptions::new(generation, TOKEN)).await
 }
@@ -24,12 +24,12 @@ pub async fn control_plane_with(mut options: ControlPlaneOptions) -> ControlPlan
     ControlPlane::start(options).await.unwrap()
 }
 
-/// How a daemon is started.
+/// Configuration of a daemon.
 pub struct Setup {
     pub command: &'static str,
     pub state_dir: PathBuf,
     pub env: HashMap<String, String>,
-    /// A program and arguments that run the daemon, such as strace.
+    /// Program and arguments that run the daemon, such as strace.
     pub wrapper: Vec<String>,
 }
 
@@ -104,7 +104,7 @@ impl Daemon {
         assert!(status.success());
     }
 
-    /// Waits for the end; the exit code, or the negative number of the signal.
+    /// Waits for the process to end. Returns the exit code, or the negative number of the signal.
     pub async fn ended(&mut self) -> i32 {
         use std::os::unix::process::ExitStatusExt as _;
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
@@ -122,7 +122,7 @@ impl Daemon {
         self.child.kill().await.unwrap();
     }
 
-    /// TERM, and the exit code.
+    /// Sends SIGTERM. Returns the exit code.
     pub async fn terminate(&mut self) -> i32 {
         self.signal("-TERM");
         self.ended().await
@@ -132,7 +132,7 @@ impl Daemon {
         std::fs::read_to_string(self.log.path()).unwrap()
     }
 
-    /// The admin server's address, once it is logged.
+    /// Returns the URL of the admin server, once it is logged.
     pub async fn admin(&self) -> String {
         eventually("the admin server is listening", || {
             let log = self.log();
@@ -148,20 +148,20 @@ impl Daemon {
     }
 }
 
-/// Status and body of a path of the admin server.
+/// Returns status and body of a path on the admin server.
 pub async fn get(admin: &str, path: &str) -> (u16, String) {
-    // Every client wants one, over plain http, too.
+    // The client needs a TLS provider, even over plain HTTP.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let answer = reqwest::get(format!("{admin}{path}")).await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-/// Waits until something is so.
+/// Waits until `look` returns `Some`.
 pub async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     eventually_so(what, async || look()).await
 }
 
-/// [`eventually`], for what takes a question to see.
+/// Like [`eventually`], for asynchronous checks.
 pub async fn eventually_so<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let end = std::time::Instant::now() + PATIENCE;
     loop {
@@ -176,7 +176,7 @@ pub async fn eventually_so<T>(what: &str, mut look: impl AsyncFnMut() -> Option<
     }
 }
 
-/// Fails if a request broke the contract.
+/// Fails if a request violated the contract.
 pub fn assert_contract(control: &ControlPlane) {
     let violations = control.store().violations.clone();
     assert!(

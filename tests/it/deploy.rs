@@ -67,7 +67,8 @@ impl Bench {
     }
 }
 
-/// A plan of a component that is as unique as its namespace, or, in a namespace of all, as its manifest.
+/// Returns a deploy plan. The component's ID depends on the namespace or, in the shared namespace
+/// `default`, on the manifest.
 pub fn plan(namespace: &str, manifest: &str, kubeconfig: &str) -> Value {
     let component = match namespace {
         "default" => format!("cmp{:016x}", hash_of(manifest)),
@@ -99,7 +100,7 @@ fn contents(job: &Job) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Kind, name and change of each object of a changeset.
+/// Returns kind, name and operation of each object in a changeset.
 fn changes(diffs: &Value) -> Vec<String> {
     let changes = diffs.as_array().into_iter().flatten();
     changes
@@ -290,7 +291,8 @@ async fn a_kubeconfig_that_runs_a_program_or_reads_a_file_is_refused() {
     bench.end().await;
 }
 
-/// An approved plan in the control plane holds what was read, and the apply holds it against the cluster.
+/// The contents of an approved plan include the state that was read, and the apply compares it with
+/// the cluster.
 #[tokio::test]
 async fn an_approved_plan_that_no_longer_fits_fails_with_what_moved() {
     let bench = Bench::new().await;
@@ -331,7 +333,7 @@ async fn an_approved_plan_that_no_longer_fits_fails_with_what_moved() {
     bench.end().await;
 }
 
-/// What is approved is these objects and these deletions.
+/// An approval is for these objects and these deletions only.
 #[tokio::test]
 async fn an_approval_is_of_one_manifest_and_of_one_teardown() {
     let bench = Bench::new().await;
@@ -404,7 +406,7 @@ async fn an_approval_is_of_one_manifest_and_of_one_teardown() {
     bench.end().await;
 }
 
-/// Contents of the program that is replaced say nothing of what was read.
+/// Plan contents of the Go runner do not include the state that was read.
 #[tokio::test]
 async fn contents_without_a_contract_are_planned_anew_or_refused() {
     for (setting, status) in [("false", "finished"), ("true", "failed")] {
@@ -434,8 +436,8 @@ async fn contents_without_a_contract_are_planned_anew_or_refused() {
     }
 }
 
-/// A rollout that fails is told the same way in the job's result, its log and the metrics; by setting the job goes
-/// back to the artifact that was good.
+/// A failed rollout is reported the same way in the job's result, its log and the metrics. If
+/// configured, the job rolls back to the last good artifact.
 #[tokio::test]
 async fn a_failed_rollout_is_told_everywhere_and_rolled_back_by_setting() {
     let control = control_plane(Generation::Second).await;
@@ -517,7 +519,8 @@ async fn a_failed_rollout_is_told_everywhere_and_rolled_back_by_setting() {
     assert_contract(&control);
 }
 
-/// An inventory says what a runner deletes, so somebody else must not be able to write it.
+/// An inventory decides what a runner deletes, so changes of it by other clients must have no
+/// effect.
 #[tokio::test]
 async fn an_inventory_that_somebody_has_changed_deletes_nothing() {
     let bench = Bench::new().await;
@@ -560,7 +563,7 @@ async fn an_inventory_that_somebody_has_changed_deletes_nothing() {
         refused.description
     );
     assert_ne!(cluster.get(&format!("{maps}/pruned")).await, Value::Null);
-    // Without a signature it is not believed either, but for what an approved plan lists.
+    // Without a signature it is not trusted either, except for what an approved plan lists.
     cluster
         .merge(
             &path,

@@ -1,8 +1,9 @@
-//! Generated overlays, built by the real kustomize and by ours: the same bytes, or both refuse.
+//! Generated overlays, built by kustomize and by this program: both give the same bytes, or both
+//! refuse.
 //!
-//! `NUON_DIFFERENTIAL=COUNT[@FIRST_SEED]` says how many are built; CI builds a sample. An overlay that
-//! differs is made as small as it can be, and is kept in a folder that the failure names. With
-//! `NUON_DIFFERENTIAL_REASONS` set, it is printed why overlays are refused.
+//! `NUON_DIFFERENTIAL=COUNT[@FIRST_SEED]` sets how many are built; the default is a sample. An
+//! overlay that differs is minimized, and kept in a directory that the failure names.
+//! `NUON_DIFFERENTIAL_REASONS` prints why overlays are refused.
 
 mod fields;
 mod objects;
@@ -16,10 +17,10 @@ use overlay::{Overlay, ROOT};
 
 use crate::parts::testbed;
 
-/// How many are built if nothing else is said.
+/// Default number of overlays.
 const SAMPLE: u64 = 200;
 
-/// Work on making an overlay smaller, in builds.
+/// Maximum number of builds to minimize an overlay.
 const MOST_TRIES: usize = 600;
 
 #[test]
@@ -66,7 +67,7 @@ enum Verdict {
 }
 
 impl Verdict {
-    /// Whether both differ in the same way.
+    /// Returns true if both differ in the same way.
     fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Differ(one), Self::Differ(other)) => {
@@ -120,7 +121,7 @@ fn ours(tree: &Path) -> Output {
         .unwrap()
 }
 
-/// Keeps the smallest overlay that still differs, with both outputs; says where.
+/// Minimizes an overlay that differs, and writes it with both outputs. Returns where.
 fn keep(seed: u64, mut overlay: Overlay) -> String {
     let mut tries = 0;
     let first = compare(&overlay);

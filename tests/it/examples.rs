@@ -1,4 +1,5 @@
-//! The examples in the documentation of transformers and generators: what stands before and after.
+//! The examples in the documentation of transformers and generators: the input must build to the
+//! output.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use nuon_runner::kustomize::{self, BuildOptions, NoHost};
 use nuon_runner::yaml::{self, Limits};
 use serde_json::Value;
 
-/// The files that must have one. What Helm does is told by charts.
+/// Returns the files that must have an example. Helm is tested in `charts.rs` instead.
 fn documented() -> Vec<PathBuf> {
     let engine = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/kustomize");
     let mut files: Vec<PathBuf> = Vec::new();
@@ -22,7 +23,7 @@ fn documented() -> Vec<PathBuf> {
     files
 }
 
-/// The parts of the example, by their titles.
+/// Returns the parts of the example, by title.
 fn example(file: &Path) -> Option<BTreeMap<String, String>> {
     let source = std::fs::read_to_string(file).unwrap();
     let docs = source.lines().map_while(|line| line.strip_prefix("//!"));

@@ -1,5 +1,5 @@
-//! `explain`: its last word on every field is what the build gives, and what it says of patches is what
-//! building without each of them shows.
+//! `explain`: the final value of every field is the one that the build gives, and the fields that
+//! it attributes to a patch are those that differ in a build without the patch.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
-/// A case, as `explain` and `build` take it.
+/// A case, as input of `explain` and `build`.
 struct Case {
     name: String,
     files: Files,
@@ -20,7 +20,7 @@ struct Case {
 }
 
 impl Case {
-    /// Those that are built without Helm.
+    /// Returns the cases that are built without Helm.
     fn all() -> Vec<Self> {
         let cases = super::conformance::cases("overlays")
             .into_iter()
@@ -61,7 +61,7 @@ impl Case {
     }
 }
 
-/// Kind, name and namespace.
+/// API version, kind, name and namespace.
 type Id = [String; 4];
 
 fn id(object: &Map<String, Value>) -> Id {
@@ -85,7 +85,7 @@ fn id_of(object: &ExplainedObject) -> Id {
     .map(Clone::clone)
 }
 
-/// Every scalar and empty list or map, by its way.
+/// Collects every scalar and every empty list or map, by path.
 fn leaves(value: &Value, way: &mut Vec<String>, into: &mut BTreeMap<Vec<String>, Value>) {
     let mut below = |key: String, value: &Value| {
         way.push(key);
@@ -159,11 +159,11 @@ struct Patch {
     kustomization: String,
     field: String,
     entry: usize,
-    /// The file that it is in; the kustomization itself if it is inline.
+    /// File of the patch; the kustomization itself if the patch is inline.
     file: String,
 }
 
-/// Every patch in a tree.
+/// Returns every patch in a tree.
 fn patches(files: &Files) -> Vec<Patch> {
     let mut patches = Vec::new();
     for (name, content) in files.iter().filter(|(name, _)| is_kustomization(name)) {
@@ -198,7 +198,7 @@ fn patches(files: &Files) -> Vec<Patch> {
     patches
 }
 
-/// A path without `..`.
+/// Resolves `..` in a path.
 fn normal(path: &Path) -> String {
     let mut parts = Vec::new();
     for part in path {
@@ -222,7 +222,7 @@ fn read(content: &[u8]) -> Option<Value> {
 }
 
 impl Patch {
-    /// The tree without it.
+    /// Returns the tree without this patch.
     fn removed_from(&self, files: &Files) -> Files {
         let mut files = files.clone();
         let mut fields = read(&files[&self.kustomization]).unwrap();
@@ -241,8 +241,8 @@ impl Patch {
     }
 }
 
-/// The ways whose values are not in the other tree. Items of lists are the same if they are equal, have
-/// the same name, or else share the most members.
+/// Collects the paths whose values differ in the other tree. List items are paired if they are
+/// equal, have the same name, or else share the most members.
 fn differences(
     one: &Value,
     other: &Value,
@@ -287,7 +287,7 @@ fn differences(
     }
 }
 
-/// How many members of a map are in another one.
+/// Counts the members of a map that another map has with the same value.
 fn shared(one: &Value, other: &Value) -> usize {
     one.as_object()
         .into_iter()
@@ -296,7 +296,7 @@ fn shared(one: &Value, other: &Value) -> usize {
         .count()
 }
 
-/// Whether what wrote a value takes it from elsewhere: it differs because something else does.
+/// Returns true if the value was copied from elsewhere, and so differs because its source differs.
 fn follows(change: &Change) -> bool {
     let field = change.origin.field.as_str();
     matches!(field, "name hash" | "name reference" | "vars") || field.starts_with("replacements")
@@ -379,7 +379,7 @@ fn a_field_that_a_patch_changes_names_the_patch() {
     );
 }
 
-/// Whether a line holds a value in one word, numbers and booleans in whatever form they are written.
+/// Returns true if a line contains a value as one word, in any notation of numbers and booleans.
 fn holds(line: &str, value: &Value) -> bool {
     let words = line.split([' ', ',', ':', '{', '}', '[', ']', '"', '\'']);
     let meant = |word: &str| {
@@ -393,7 +393,8 @@ fn holds(line: &str, value: &Value) -> bool {
     })
 }
 
-/// Whether the line that a change names holds its value; only values in one word are looked for.
+/// Checks that the line that a change names contains its value. Returns false for values of several
+/// words, which are not checked.
 fn is_in_its_line(case: &Case, change: &Change, wrong: &mut Vec<String>) -> bool {
     let value = match &change.value {
         Some(Value::String(text))

@@ -1,5 +1,5 @@
-//! Figures of the daemon, printed: what it costs idle, how soon it starts and claims, how fast it
-//! works off a burst, what a job leaves behind. Asserts nothing of time; `benches/daemon` runs it.
+//! Prints measurements of the daemon: idle cost, time to start and to claim a job, throughput of a
+//! burst, memory after a job. Asserts no times; `benches/daemon` runs it.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ fn resident(daemon: &Daemon) -> u64 {
     memory(daemon, "VmRSS:")
 }
 
-/// A line of the process's status, in KiB.
+/// A value of the process's status file, in KiB.
 fn memory(daemon: &Daemon, line: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status
@@ -27,7 +27,7 @@ fn memory(daemon: &Daemon, line: &str) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Processor time of all threads, by the scheduler's count.
+/// CPU time of all threads, from the scheduler's statistics.
 fn processor(daemon: &Daemon) -> Duration {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
     let nanoseconds = tasks.map(|task| {
@@ -37,7 +37,7 @@ fn processor(daemon: &Daemon) -> Duration {
     Duration::from_nanos(nanoseconds.sum())
 }
 
-/// Noop jobs, offered at once and waited for; jobs a minute from the first claim on.
+/// Offers noop jobs at once and waits for them. Returns jobs per minute from the first claim on.
 async fn burst(control: &ControlPlane, jobs: usize) -> f64 {
     let ids: Vec<_> = (0..jobs)
         .map(|_| control.offer(NewJob::new("noop-build", "build")))
@@ -123,7 +123,7 @@ async fn figures() {
 
     let mut created = Vec::new();
     for at in 0..100 {
-        // Spread over two periods of the idle poll, which begins anew after each job.
+        // Spread over two periods of the idle poll, which restarts after each job.
         tokio::time::sleep(Duration::from_millis(300 + (at * 1237) % 2000)).await;
         created.push(until_created(&control).await);
     }
@@ -149,7 +149,7 @@ async fn figures() {
     assert_eq!(daemon.terminate().await, 0);
 }
 
-/// From the creation of a job's execution to its last status, as the control plane sees it.
+/// Time from the creation of a job's execution to its last status, as seen by the control plane.
 async fn job_time(control: &ControlPlane, id: &str) -> Duration {
     let job = control.wait(id, PATIENCE).await.unwrap();
     assert_eq!(job.status, "finished", "{}", job.description);
@@ -170,7 +170,7 @@ async fn job_time(control: &ControlPlane, id: &str) -> Duration {
         - created
 }
 
-/// Half ConfigMaps, half Deployments without replicas; each with so many bytes of padding.
+/// Half ConfigMaps, half Deployments without replicas, each with this many bytes of padding.
 fn manifest(objects: usize, padding: usize) -> String {
     let line = format!("    {}\n", "x".repeat(76));
     let text = line.repeat(padding / line.len());
@@ -187,7 +187,7 @@ fn manifest(objects: usize, padding: usize) -> String {
         .collect()
 }
 
-/// The plan and apply jobs of 100 objects, and the peak of a deploy of 10 MB.
+/// Times of the plan and apply jobs of 100 objects, and peak memory of a 10 MB deploy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "prints figures; needs the testbed"]
 async fn deploys() {

@@ -1,9 +1,9 @@
-//! Arbitrary input for what reads hostile text: seeds from the cases, changed at random. Nothing may
-//! panic, hang, or come out differently the second time. `tests/fuzz/run` feeds the same targets for
-//! longer, guided by coverage.
+//! Random input for the parts that read untrusted text: the conformance cases, mutated. No input
+//! may cause a panic, a hang, or a different result the second time. `tests/fuzz/run` runs the same
+//! targets for longer, guided by coverage.
 //!
-//! `NUON_FUZZ_SECONDS` says how long each target runs (2 by default), `NUON_FUZZ_SEED` where it begins.
-//! A failure prints the input.
+//! `NUON_FUZZ_SECONDS` sets the time for each target (2 by default), `NUON_FUZZ_SEED` the first
+//! seed. A failure prints the input.
 
 #[path = "../fuzz/src/targets.rs"]
 mod targets;
@@ -15,10 +15,10 @@ use rand::seq::IndexedRandom as _;
 use rand::{Rng, SeedableRng as _};
 use targets::Tree;
 
-/// The longest that one input may take.
+/// Time limit of one input.
 const MOST: Duration = Duration::from_secs(5);
 
-/// The trees of the cases.
+/// Returns the trees of the cases, with their roots.
 fn seeds() -> Vec<(Tree, String)> {
     let mut seeds = Vec::new();
     for case in super::conformance::cases("overlays") {
@@ -38,7 +38,7 @@ fn seeds() -> Vec<(Tree, String)> {
     seeds
 }
 
-/// Pieces that mean something to a parser.
+/// Fragments with a meaning for the parser.
 const PIECES: [&str; 40] = [
     ": ",
     "- ",
@@ -104,7 +104,7 @@ fn change(rng: &mut StdRng, text: &mut Vec<u8>, other: &[u8]) {
     }
 }
 
-/// Runs a target on changed seeds until the time is over.
+/// Runs a target on mutated seeds until the time is over.
 #[expect(clippy::print_stdout, reason = "how much was tried is the result")]
 fn run(name: &str, mut target: impl FnMut(&mut StdRng, &[(Tree, String)])) {
     let number = |variable: &str, default: u64| {
@@ -125,7 +125,7 @@ fn run(name: &str, mut target: impl FnMut(&mut StdRng, &[(Tree, String)])) {
     assert!(count > 0);
 }
 
-/// One file of the seeds, changed.
+/// Returns one file of the seeds, mutated.
 fn text(rng: &mut StdRng, seeds: &[(Tree, String)]) -> Vec<u8> {
     let mut file = || {
         seeds
@@ -143,7 +143,7 @@ fn text(rng: &mut StdRng, seeds: &[(Tree, String)]) -> Vec<u8> {
     text
 }
 
-/// Feeds a target, and tells the input if it fails.
+/// Runs a target. Prints the input if it fails.
 fn feed(target: fn(&[u8]), input: &[u8]) {
     let shown = || String::from_utf8_lossy(input);
     let started = Instant::now();

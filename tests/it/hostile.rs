@@ -1,18 +1,18 @@
-//! Overlays made to read what they must not, to start programs, or to take all time and memory.
+//! Overlays that try to read files outside, to start programs, or to use up time and memory.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// What stands in files outside of the source root.
+/// Content of the files outside the source root.
 const OUTSIDE: &str = "marked-text-from-outside";
 
-/// Seconds that a build may take, and bytes of its own memory.
+/// Limits of a build: seconds, and bytes of memory (`RLIMIT_DATA`).
 const MOST_SECONDS: &str = "10";
 const MOST_BYTES: &str = "268435456";
 
-/// A source root, with files beside it that nothing may read.
+/// A source root, with files beside it that must not be read.
 struct Trap {
     top: tempfile::TempDir,
 }
@@ -55,7 +55,7 @@ impl Trap {
         self.top.path().join("outside")
     }
 
-    /// Is there once a program was started.
+    /// Path of a file that exists once a program was started.
     fn started(&self) -> PathBuf {
         self.top.path().join("started")
     }
@@ -73,7 +73,8 @@ impl Trap {
         symlink(target, path).unwrap();
     }
 
-    /// Builds the overlay with everything allowed that a job could be allowed, but other machines.
+    /// Builds the overlay with all permissions that a job can have, except access to other
+    /// machines.
     fn build(&self) -> Output {
         let root = self.top.path().join("root");
         let output = Command::new("timeout")
@@ -101,7 +102,7 @@ impl Trap {
         output
     }
 
-    /// The words of a build that must fail, and that may say nothing from outside.
+    /// Returns the error of a build that must fail without revealing content from outside.
     fn refused(&self, what: &str) -> String {
         let output = self.build();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -116,7 +117,7 @@ impl Trap {
     }
 }
 
-/// Fields that name files or directories, with `HERE` in the place of the name.
+/// Fields that name files or directories. `HERE` stands for the name.
 const WAYS_IN: [(&str, &str); 18] = [
     ("resources", "resources: [HERE]"),
     ("bases", "bases: [HERE]"),
@@ -174,7 +175,7 @@ fn no_way_in_leads_out_and_what_is_forbidden_looks_like_what_is_missing() {
         let trap = Trap::new();
         let kustomization =
             |name: &str| trap.write("kustomization.yaml", text.replace("HERE", name) + "\n");
-        // The target is there, is not there: the same words.
+        // The error must be the same whether or not the target exists.
         for (what, there, not_there) in [
             (
                 "a link to a file",
@@ -223,7 +224,7 @@ fn no_way_in_leads_out_and_what_is_forbidden_looks_like_what_is_missing() {
     }
 }
 
-/// Content of `kustomization.yaml`, and of other files, that must be refused.
+/// Checks that an overlay with these files is refused.
 fn refused(what: &str, files: &[(&str, String)]) {
     let trap = Trap::new();
     for (name, content) in files {

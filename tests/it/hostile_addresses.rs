@@ -1,4 +1,5 @@
-//! Addresses that lead inside, in every notation, named by everybody who may name one: nobody is connected to.
+//! Internal addresses in every notation, in every input that may name a host: no connection is
+//! made.
 
 use std::net::TcpListener;
 use std::process::Command;
@@ -18,7 +19,7 @@ use serde_json::json;
 
 use crate::parts::{supervisor, testbed};
 
-/// Hosts that are this machine, its link, or a cloud's metadata: nobody but the operator may name them.
+/// Hosts on this machine or its link, and cloud metadata services. Only the operator may name them.
 const LOCAL: [&str; 40] = [
     "127.0.0.1",
     "127.0.0.1.",
@@ -62,7 +63,7 @@ const LOCAL: [&str; 40] = [
     "224.0.0.1",
 ];
 
-/// Hosts of private networks, which authors of components may not name either.
+/// Hosts in private networks. Component authors may not name them either.
 const PRIVATE: [&str; 20] = [
     "10.0.0.1",
     "10.255.255.254",
@@ -116,7 +117,7 @@ impl Canary {
     }
 }
 
-/// What an author writes to have something fetched; `HERE` is the host with its port.
+/// Kustomizations that fetch something. `HERE` stands for host and port.
 const AUTHORS: [(&str, &str); 8] = [
     ("a resource", "resources: ['https://HERE/x.yaml']"),
     (
@@ -149,7 +150,7 @@ const AUTHORS: [(&str, &str); 8] = [
     ),
 ];
 
-/// All hosts, or every fifth of them: each is a run of the program.
+/// Returns all hosts, or every fifth: each takes a run of the program.
 fn sample() -> impl Iterator<Item = &'static str> {
     let step = if std::env::var("NUON_ADDRESSES").is_ok_and(|text| text == "all") {
         1
@@ -190,7 +191,7 @@ fn authors_of_components_reach_nothing_inside() {
                 String::from_utf8_lossy(&output.stderr)
             );
         }
-        // The system calls of one of them, for the addresses that nothing answers from.
+        // Traces the system calls of one run, for addresses where nothing listens.
         let host = "10.0.0.1";
         let text = text.replace("HERE", host);
         std::fs::write(dir.path().join("overlay/kustomization.yaml"), text + "\n").unwrap();
@@ -228,7 +229,7 @@ fn authors_of_components_reach_nothing_inside() {
 
 #[tokio::test]
 async fn plans_reach_neither_this_machine_nor_its_metadata() {
-    // A second call is the error, and as good.
+    // Fails if a provider is already installed, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let canary = Canary::new();
     let builder = || Ok::<_, reqwest::Error>(reqwest::Client::builder().no_proxy());
@@ -243,7 +244,7 @@ async fn plans_reach_neither_this_machine_nor_its_metadata() {
         let plan = json!({"kubernetes_manifest": {"cluster_info": cluster, "manifest": "x"}});
         let plan = DeployPlan::parse(&plan.to_string()).unwrap();
         let api = connect(plan.manifest.cluster.as_ref(), &network, &clock, &stop).await?;
-        // Names are judged when they are resolved.
+        // Names are checked when they are resolved.
         stop.run(clock.timeout(
             std::time::Duration::from_secs(2),
             nuon_runner::cluster::client::discovery::ServedKinds::discover(&api),
@@ -302,7 +303,7 @@ async fn plans_reach_neither_this_machine_nor_its_metadata() {
     canary.assert_untouched();
 }
 
-/// Who types the address of a registry on this machine means it.
+/// The operator may name a registry on this machine on the command line.
 #[test]
 fn a_person_may_name_a_registry_on_this_machine() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Clusters that a plan may name and that answer without end, without measure, or with somebody else's words.
+//! Clusters named by a plan that respond without end, with oversized bodies, or with text of other
+//! services.
 
 use std::io::Write as _;
 use std::process::{Command, Output};
@@ -19,22 +20,22 @@ use nuon_runner::plan::DeployPlan;
 
 use crate::parts::loopback;
 
-/// What the server answers to everything.
+/// Response of the server to every request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Answer {
-    /// Some MB of gzip that become gigabytes.
+    /// Some MB of gzip that decompress to gigabytes.
     Bomb,
-    /// Bytes without end.
+    /// A body without end.
     Endless,
     /// A list of millions of empty objects.
     Many,
-    /// A list that always has one more page.
+    /// A list that always has another page.
     Pages,
-    /// Brackets in brackets.
+    /// Deeply nested brackets.
     Deep,
-    /// Something of another service, with this status.
+    /// A response of another service, with this status.
     Foreign(u16),
-    /// A refusal of many megabytes.
+    /// An error response of many megabytes.
     LargeRefusal,
 }
 
@@ -90,7 +91,7 @@ async fn reply(State(answer): State<Answer>) -> Response<Body> {
     }
 }
 
-/// Two members of gzip, each of a gigabyte of spaces.
+/// Two gzip members, each with a gigabyte of spaces.
 static BOMB: LazyLock<bytes::Bytes> = LazyLock::new(|| {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     let spaces = vec![b' '; 1 << 20];
@@ -100,7 +101,7 @@ static BOMB: LazyLock<bytes::Bytes> = LazyLock::new(|| {
     gzip.finish().unwrap().repeat(2).into()
 });
 
-/// Plans against the server, in 256 MiB.
+/// Runs `plan` against the server, with a memory limit of 256 MiB.
 fn plan(server: &str) -> Output {
     let dir = tempfile::tempdir().unwrap();
     let config = format!(

@@ -1,5 +1,5 @@
-//! Repositories made to run programs on the machine that fetches them, to leave the tree, or to take
-//! all of it: each holds a canary that leaves a mark when it is run.
+//! Repositories that try to run programs on the machine that fetches them, to write outside the
+//! tree, or to use up resources. Each contains a canary program that leaves a mark when it runs.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +12,7 @@ use nuon_runner::workspace::git::{GitError, GitRevision, Location, Policy};
 use crate::parts::git::GitServer;
 use crate::parts::git_policy;
 
-/// The server, and the program that must never run.
+/// The server, and the canary program that must never run.
 struct Trap {
     server: GitServer,
     dir: tempfile::TempDir,
@@ -38,12 +38,12 @@ impl Trap {
         self.dir.path().join("canary")
     }
 
-    /// Is there once the canary has run.
+    /// Path of a file that exists once the canary has run.
     fn mark(&self) -> PathBuf {
         self.dir.path().join("mark")
     }
 
-    /// A configuration that makes git run the canary on every occasion there is.
+    /// Returns a git configuration that runs the canary on every possible occasion.
     fn config(&self) -> String {
         let canary = self.canary().display().to_string();
         format!(
@@ -59,7 +59,7 @@ impl Trap {
         )
     }
 
-    /// The files of a bare repository with that configuration, below `at`.
+    /// Returns the files of a bare repository with that configuration, below `at`.
     fn bare(&self, at: &str) -> Vec<(String, String)> {
         let file = |name: &str, content: String| (format!("{at}/{name}"), content);
         vec![
@@ -112,7 +112,7 @@ impl Trap {
         let fetched = source
             .fetch(&tree, policy, &Redactor::default(), &Stop::default())
             .await;
-        // Nothing lies beside the tree but what the test has made.
+        // The fetch has written nothing beside the tree.
         let beside: Vec<_> = std::fs::read_dir(top.path())
             .unwrap()
             .map(|entry| entry.unwrap().file_name())
@@ -121,7 +121,7 @@ impl Trap {
         (top, fetched.map(|checkout| checkout.commit))
     }
 
-    /// Fetches a commit with submodules, and looks whether the canary has run.
+    /// Fetches a commit with submodules, and checks that the canary has not run.
     async fn spring(&self, what: &str) -> Result<String, GitError> {
         let (top, fetched) = self.fetch(&git_policy()).await;
         assert!(!self.mark().exists(), "{what}: the canary has run");
@@ -136,7 +136,7 @@ impl Trap {
         format!("[submodule \"{name}\"]\n{lines}")
     }
 
-    /// A commit of any files and links, past what git itself would refuse to add.
+    /// Commits any files and links, including those that `git add` would refuse.
     fn commit(&self, files: &[(String, String)], links: &[(&str, &str)], modules: &[(&str, &str)]) {
         let (server, work) = (&self.server, self.dir.path().join("work"));
         let _ = std::fs::remove_dir_all(&work);
@@ -170,7 +170,7 @@ impl Trap {
                 &work,
                 &["hash-object", "-w", "--no-filters", file.to_str().unwrap()],
             );
-            // A link beside what has the same name already, if need be: git itself would add neither.
+            // Adds a link even if another entry has the same name, which `git add` would refuse.
             let entries = git(&work, &["ls-tree", &tree]);
             tree = mktree(&work, &format!("{entries}\n120000 blob {id}\t{name}\n"));
         }
@@ -192,7 +192,7 @@ fn index_entry(work: &Path, mode: &str, id: &str, path: &str) {
     );
 }
 
-/// Copies a repository as it is.
+/// Copies a repository without changes.
 fn publish(work: &Path, bare: &Path) {
     let _ = std::fs::remove_dir_all(bare);
     let status = Command::new("cp")
@@ -229,7 +229,7 @@ fn git(directory: &Path, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// What a variant is: files, links and submodules beside a `.gitmodules`.
+/// A hostile tree: files, links, and submodules for its `.gitmodules`.
 struct Variant {
     name: String,
     files: Vec<(String, String)>,
@@ -263,7 +263,7 @@ async fn no_tree_runs_a_program() {
     let canary = trap.canary().display().to_string();
     let good = format!("\tpath = libs/lib\n\turl = {url}\n");
 
-    // Two paths of one submodule, of which one is a repository in the tree.
+    // Two paths of one submodule; one of them is a repository in the tree.
     for at in [
         "evil",
         "a/b/evil",
@@ -297,7 +297,7 @@ async fn no_tree_runs_a_program() {
         trap.module("s", &good)
     );
     variant("two names that differ in case", two, trap.bare("evil"));
-    // A repository where the submodule's own would be.
+    // A repository in the place of the submodule's own.
     for at in [
         "libs",
         "libs/lib2",
@@ -312,7 +312,7 @@ async fn no_tree_runs_a_program() {
             trap.bare(at),
         );
     }
-    // What `.gitmodules` says of a submodule.
+    // Fields of a submodule in `.gitmodules`.
     for (what, lines) in [
         (
             "a command to update by",
@@ -399,7 +399,7 @@ async fn no_tree_runs_a_program() {
         };
         variant(what, trap.module(name, &lines), trap.bare("evil"));
     }
-    // Attributes, filters, hooks, and what large file storage uses.
+    // Attributes, filters, hooks, and Git LFS.
     let attributes = "* filter=x diff=x merge=x\n*.bin filter=lfs diff=lfs merge=lfs -text\n* \
                       ident export-subst\n* text working-tree-encoding=UTF-16\n";
     variant(
@@ -442,7 +442,7 @@ async fn no_tree_runs_a_program() {
             ("gitdir".into(), "evil\n".into()),
         ],
     );
-    // Links.
+    // Symbolic links.
     for (path, target) in [
         (".gitmodules", "evil/config"),
         (".gitattributes", "evil/attributes"),
@@ -484,11 +484,11 @@ async fn no_tree_runs_a_program() {
         trap.commit(&files, &links, &modules);
         fetched += usize::from(trap.spring(&name).await.is_ok());
     }
-    // Not all of them are refused: where git's own reading is harmless, so is ours.
+    // Not all are refused: trees that git reads safely are fetched.
     assert!(fetched >= 10, "only {fetched} were fetched at all");
 }
 
-/// The submodule that was fetched is the one that git would have fetched.
+/// The submodule that is fetched is the one that git would fetch.
 #[tokio::test]
 async fn of_two_paths_the_last_one_counts() {
     let trap = Trap::new().await;
@@ -521,7 +521,7 @@ async fn names_of_gits_own_are_not_checked_out() {
         ".git",
         "a/.Git/hooks/post-checkout",
     ] {
-        // git adds no such names, so the tree is written by hand.
+        // `git add` refuses such names, so the tree is written directly.
         let work = trap.dir.path().join("work");
         trap.commit(&[("x".into(), "x".into())], &[], &[]);
         let blob = git(
@@ -567,7 +567,7 @@ fn mktree(work: &Path, text: &str) -> String {
 async fn a_tree_that_takes_everything_is_refused_before_it_is_written() {
     let trap = Trap::new().await;
     let work = trap.dir.path().join("work");
-    // Ten directories of ten directories of … of one file.
+    // Nested directories with ten entries each, down to one file.
     trap.commit(&[("x".into(), "x".into())], &[], &[]);
     let mut tree = git(&work, &["write-tree"]);
     for _ in 0..9 {
@@ -585,7 +585,7 @@ async fn a_tree_that_takes_everything_is_refused_before_it_is_written() {
         "{fetched:?}"
     );
 
-    // Many files of one byte, and one file of many.
+    // Many files of one byte, and one large file.
     let files: Vec<_> = (0..300)
         .map(|at| (format!("f{at}"), "x".to_owned()))
         .collect();

@@ -1,5 +1,5 @@
-//! Jobs that would stop or fill the daemon, beside others that must be done meanwhile: `/livez` answers all the while, and
-//! memory stays small.
+//! Jobs that try to stop the daemon or fill its memory, beside others that must complete. `/livez`
+//! responds all the time, and memory stays small.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,16 +12,16 @@ use serde_json::{Value, json};
 use crate::daemon::{PATIENCE, Setup, assert_contract, control_plane, get};
 use crate::parts::{testbed, unique};
 
-/// The peak of the daemon's memory, and the longest that a probe may take.
+/// Maximum peak memory of the daemon, in bytes.
 const MAX_MEMORY: u64 = 256 << 20;
-/// What it may keep when the jobs are done.
+/// Maximum memory of the daemon after the jobs, in bytes.
 const MAX_KEPT: u64 = 96 << 20;
 const MAX_PROBE: Duration = Duration::from_secs(1);
 
 fn wide(keys: usize) -> String {
     let mut text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: wide}\ndata:\n".to_owned();
     for at in 0..keys {
-        // Neither sorted, nor far from it.
+        // Keys in no sorted order.
         text.push_str(&format!("  key{}: v\n", (at * 7919) % keys));
     }
     text
@@ -35,7 +35,7 @@ fn annotated(name: &str, rule: &str, items: usize) -> String {
     )
 }
 
-/// A figure of the daemon's memory, in bytes.
+/// Returns a value of the daemon's memory statistics, in bytes.
 fn memory(pid: i32, name: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with(name)).unwrap();
@@ -148,7 +148,7 @@ async fn hostile_jobs_hold_nobody_up() {
     for id in hostile.iter().chain(&deployed) {
         control.wait(id, PATIENCE).await.unwrap();
     }
-    // What was planned is applied: only then are rules asked.
+    // Applies what was planned: only an apply evaluates readiness rules.
     for id in &deployed {
         if control.store().jobs[id].status == "finished" {
             let apply = control.offer_apply(id).unwrap();

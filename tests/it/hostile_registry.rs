@@ -1,4 +1,4 @@
-//! Registries that send somebody elsewhere, or that would fill memory.
+//! Registries that redirect clients to other hosts, or that would use up memory.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use nuon_runner::registry::{
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-/// Answers by path, a challenge for all that is not there, and what was asked.
+/// Responses by path, a challenge for all other paths, and the requests received.
 #[derive(Clone)]
 struct Server {
     pages: Arc<HashMap<String, (String, Vec<u8>)>>,
@@ -72,7 +72,7 @@ async fn serve(
     (host, asked)
 }
 
-/// A repository that a plan names, where the control plane is on this machine.
+/// A repository as a plan names it, with the control plane on this machine.
 fn repository(host: &str) -> Repository {
     let builder = || Ok::<_, reqwest::Error>(reqwest::Client::builder().no_proxy());
     let connections = RegistryClients::new(builder, &SsrfGuard::default().with_loopback()).unwrap();

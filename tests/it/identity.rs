@@ -1,4 +1,5 @@
-//! Clusters entered by cloud identities: fakes of the clouds' services, before the real API server.
+//! Access to clusters with cloud identities: fakes of the clouds' services before the real API
+//! server.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,19 +25,20 @@ use serde_json::{Value, json};
 use crate::cluster::Bench;
 use crate::parts::{loopback, testbed};
 
-/// What came to a fake: method and path with query, headers that matter, body.
+/// Requests to a fake: method, path with query, relevant headers, body.
 type Asked = Arc<Mutex<Vec<String>>>;
 
-/// The identity services of all clouds, and before them the API server, which takes their tokens for the admin's.
+/// The identity services of all clouds, and before them the API server, which accepts their tokens
+/// as the admin's.
 struct Clouds {
     address: SocketAddr,
     field_ref: Asked,
-    /// Whether the API server refuses the next token, as if it had ended.
+    /// True if the API server rejects the next token, as if it had expired.
     refuses: Arc<AtomicBool>,
     told: Told,
 }
 
-/// With which status the clouds answer where a cluster is, and what they say.
+/// Status and body of the clouds' responses about a cluster.
 type Told = Arc<Mutex<(u16, String)>>;
 
 #[derive(Clone)]
@@ -49,7 +51,7 @@ struct Shared {
 
 impl Clouds {
     async fn start() -> Self {
-        // A second call is the error, and as good.
+        // Fails if a provider is already installed, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let authority =
             reqwest::Certificate::from_pem(&std::fs::read(testbed().authority()).unwrap()).unwrap();
@@ -82,7 +84,7 @@ impl Clouds {
         format!("http://{}", self.address)
     }
 
-    /// A machine with these variables.
+    /// A machine with these environment variables.
     fn machine(&self, variables: &[(&str, String)]) -> Machine {
         let variables = variables.to_vec();
         let look = move |name: &str| {
@@ -112,7 +114,7 @@ impl Clouds {
         works(&self.connect(machine, info, clock).await.unwrap()).await;
     }
 
-    /// Connects where tokens go to these hosts, whatever the clouds say.
+    /// Connects. Tokens may be sent to `endpoints`, whatever the clouds report.
     async fn connect_trusting(
         &self,
         endpoints: &[&str],
@@ -184,7 +186,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         Response::new(Body::from(xml))
     };
     match uri.as_str() {
-        // STS of AWS
+        // AWS STS
         "/" if text.contains("Action=AssumeRoleWithWebIdentity")
             && text.contains("WebIdentityToken=web-token") =>
         {
@@ -200,7 +202,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
                 "STEP"
             })
         }
-        // Its instance metadata, second version
+        // AWS instance metadata, version 2
         "/latest/api/token" if parts.method == http::Method::PUT => {
             Response::new(Body::from("imds-session"))
         }
@@ -212,7 +214,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         "/latest/meta-data/iam/security-credentials/node-role" => json(
             json!({"AccessKeyId": "ASIANODE", "SecretAccessKey": "marked-node", "Token": "session-node"}),
         ),
-        // Entra, and the metadata of Azure
+        // Entra ID and Azure instance metadata
         "/tenant/oauth2/v2.0/token" if text.contains("client_assertion=federated-token") => {
             json(json!({"access_token": "azure-federated", "expires_in": 3600}))
         }
@@ -221,7 +223,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         {
             json(json!({"access_token": "azure-managed", "expires_in": "3600"}))
         }
-        // The metadata of Google, and its credentials service
+        // Google's metadata server and IAM credentials service
         uri if uri.starts_with("/computeMetadata/v1/instance/service-accounts/default/token")
             && header("metadata-flavor") == "Google" =>
         {
@@ -232,7 +234,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         {
             json(json!({"accessToken": "google-impersonated"}))
         }
-        // What the clouds say of their clusters
+        // The clouds' descriptions of clusters
         uri if uri.starts_with("/clusters/")
             || uri.starts_with("/v1/projects/p/locations/r/clusters/") =>
         {
@@ -294,7 +296,7 @@ async fn works(api: &Api) {
         .unwrap();
 }
 
-/// The presigned URL in the token that the API server was given last.
+/// Returns the presigned URL in the last token that the API server received.
 fn presigned(clouds: &Clouds) -> String {
     let asked = clouds.asked("[Bearer k8s-aws-v1.");
     let token = asked
@@ -476,7 +478,7 @@ async fn tokens_are_renewed_before_they_end() {
     );
 }
 
-/// A cloud's token is worth more than the cluster that it is for.
+/// No token is sent in clear text, because a cloud's token can be valid for more than the cluster.
 #[tokio::test]
 async fn no_token_is_sent_in_clear_text_to_another_machine() {
     let clouds = Clouds::start().await;
@@ -494,7 +496,7 @@ async fn no_token_is_sent_in_clear_text_to_another_machine() {
     assert!(clouds.asked("").is_empty());
 }
 
-/// A plan's kubeconfig may not leave out the check of the server's certificate.
+/// A plan's kubeconfig may not disable the check of the server's certificate.
 #[tokio::test]
 async fn a_plan_may_not_skip_the_check_of_the_servers_certificate() {
     let clouds = Clouds::start().await;
@@ -513,7 +515,8 @@ async fn a_plan_may_not_skip_the_check_of_the_servers_certificate() {
     );
 }
 
-/// A plan may name an endpoint; a token goes there only if it is the cluster's.
+/// A plan may name an endpoint, but a token is sent there only if the cloud reports it for the
+/// cluster.
 #[tokio::test]
 async fn tokens_go_only_where_the_cloud_says_that_the_cluster_is() {
     let clouds = Clouds::start().await;
@@ -588,7 +591,7 @@ async fn tokens_go_only_where_the_cloud_says_that_the_cluster_is() {
     );
 }
 
-/// A certificate in `ca_data` is what the cluster is known by, with an identity as with a token.
+/// The certificate in `ca_data` verifies the cluster, with an identity as with a token.
 #[tokio::test]
 async fn the_plans_certificate_counts() {
     let clouds = Clouds::start().await;
@@ -599,12 +602,13 @@ async fn the_plans_certificate_counts() {
         .connect(clouds.machine(&managed), info(&trusted), &Clock::system())
         .await
         .unwrap();
-    // The real API server knows nothing of the fake's token, and says so over a connection that is trusted.
+    // The real API server rejects the fake's token, over a trusted connection.
     let refused = ServedKinds::discover(&api).await.err().unwrap();
     assert!(refused.is_forbidden(), "{refused}");
 }
 
-/// A pod's service account: its token is asked for from the real API server, which knows it and what it may do.
+/// A pod's service account. Its token is requested from the real API server, which authenticates
+/// and authorizes it.
 #[tokio::test]
 async fn a_pod_enters_the_cluster_around_it() {
     let bench = Bench::new().await;

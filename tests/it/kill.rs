@@ -1,9 +1,9 @@
-//! The untouched binary, killed at its n-th system call of a kind, counted in each thread, in a
-//! build and in a deploy; then restarted. Nothing may be lost, doubled, or repeated after its
-//! outcome was written.
+//! Kills the unmodified binary at its n-th system call of a kind (counted in each thread), in a
+//! build and in a deploy, and restarts it. Nothing may be lost, duplicated, or repeated after its
+//! outcome was recorded.
 //!
-//! A seeded sample of the points is tried; with `NUON_KILL=all` every one of them, until no thread
-//! reaches the n-th call any more.
+//! A seeded sample of the points is tried. `NUON_KILL=all` tries every point, until no thread
+//! reaches the n-th call.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::daemon::{PATIENCE, Setup, assert_contract, control_plane, eventually, eventually_so};
 use crate::parts::{testbed, unique};
 
-/// Kinds of calls at which it is killed.
+/// System calls at which it is killed.
 const CALLS: [&str; 10] = [
     "write",
     "writev",
@@ -32,7 +32,7 @@ const CALLS: [&str; 10] = [
     "connect",
 ];
 
-/// Points of the sample, over both scenarios.
+/// Number of points in the sample, over both scenarios.
 const SAMPLE: usize = 40;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,7 +41,7 @@ enum Scenario {
     Deploy,
 }
 
-/// One run: a control plane with one job, and what the job works on.
+/// One run: a control plane with one job, and what the job needs.
 struct Stage {
     control: ControlPlane,
     job: String,
@@ -92,7 +92,7 @@ impl Stage {
         setup
     }
 
-    /// Runs the job under strace; true if the daemon was killed on the way.
+    /// Runs the job under strace. Returns true if the daemon was killed.
     async fn run(&self, inject: Option<(&str, usize)>, trace: &std::path::Path) -> bool {
         let mut wrapper: Vec<String> = ["strace", "--daemonize", "-f", "-o"]
             .map(str::to_owned)
@@ -128,7 +128,7 @@ impl Stage {
         }
     }
 
-    /// Restarts the daemon as it is, and waits for the job's end.
+    /// Restarts the daemon with the same state, and waits for the job to end.
     async fn recover(&self) -> Job {
         let mut daemon = self.setup(Vec::new()).start();
         daemon.admin().await;
@@ -140,7 +140,7 @@ impl Stage {
             job.description,
             daemon.log()
         );
-        // A job may have ended before the kill; its last report is then settled in the new process.
+        // If the job ended before the kill, the new process still delivers its last report.
         eventually_so("the last report is settled", async || {
             (self.owed().await == 0).then_some(())
         })
@@ -174,7 +174,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Reports that the journal still holds.
+    /// Counts the reports in the journal that are not delivered.
     async fn owed(&self) -> i64 {
         let options = sqlx::sqlite::SqliteConnectOptions::new()
             .filename(self.state.path().join("journal.db"));
@@ -185,7 +185,7 @@ impl Stage {
     }
 }
 
-/// How many calls of each kind the busiest thread makes in an undisturbed run.
+/// Returns how many calls of each kind the busiest thread makes in an undisturbed run.
 async fn reach(scenario: Scenario) -> BTreeMap<&'static str, usize> {
     let stage = Stage::new(scenario).await;
     let file = tempfile::NamedTempFile::new().unwrap();

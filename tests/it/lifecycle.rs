@@ -1,4 +1,4 @@
-//! What becomes of a job: both generations of control plane, and every way to an end.
+//! Lifecycle of jobs and of the process, with both generations of control plane.
 
 use std::time::Duration;
 
@@ -174,7 +174,7 @@ async fn a_control_plane_that_forgot_everything_may_give_the_same_ids_again() {
     for _ in 0..2 {
         let control = control_plane(Generation::Second).await;
         let mut daemon = Setup::new(state.path(), &control).start();
-        // The registration takes an id of its own.
+        // Waits for the registration, which takes an ID too.
         eventually("the runner is ready for jobs", || {
             daemon
                 .log()
@@ -191,7 +191,8 @@ async fn a_control_plane_that_forgot_everything_may_give_the_same_ids_again() {
     assert_eq!(ids[0], ids[1], "the ids differ, so nothing was tried");
 }
 
-/// The server cancels an execution when the runner seems to have started long after it was made.
+/// The server cancels an execution if the runner reports a start time long after the execution was
+/// created.
 #[tokio::test]
 async fn while_it_drives_on_what_an_earlier_process_began_it_counts_as_that_process() {
     for generation in [Generation::First, Generation::Second] {
@@ -220,7 +221,8 @@ async fn while_it_drives_on_what_an_earlier_process_began_it_counts_as_that_proc
         .await;
         first.kill().await;
         let beats = control.store().heartbeats.len();
-        // The difference is told in whole nanoseconds; the starts must differ by more than a beat's way.
+        // Start times are compared in nanoseconds, and must differ by more than a heartbeat's
+        // latency.
         tokio::time::sleep(Duration::from_secs(2)).await;
 
         let mut second = setup.start();

@@ -1,4 +1,5 @@
-//! Everything that is tested from outside the crate, in one binary: linking is what costs.
+//! All tests of the crate's public interface, in one binary, because linking takes most of the
+//! time.
 #![allow(
     missing_docs,
     clippy::indexing_slicing,

@@ -1,4 +1,4 @@
-//! Certificates and proxies of the operator hold for control plane, git, registry and cluster alike.
+//! The operator's certificates and proxies apply to control plane, git, registry and cluster alike.
 
 use nuon_runner::dev::server::build_plan;
 use nuon_runner::dev::store::Job;
@@ -10,7 +10,7 @@ use crate::parts::git::GitServer;
 use crate::parts::proxy::{self, Proxy};
 use crate::parts::{testbed, tls, unique};
 
-/// Where each server is to be found.
+/// Addresses of the servers.
 struct Hosts {
     git: String,
     registry: String,
@@ -38,7 +38,7 @@ impl Hosts {
     }
 }
 
-/// The testbed's, without the certificate of its authority.
+/// Returns the testbed's kubeconfig for this host, without its CA certificate.
 fn kubeconfig(host: &str) -> String {
     let whole = testbed().kubeconfig();
     let lines = whole
@@ -68,7 +68,7 @@ async fn run(control: &ControlPlane, new: NewJob) -> Job {
     control.wait(&id, PATIENCE).await.unwrap()
 }
 
-/// Builds from git into the registry, and plans the deploy of it.
+/// Builds from git into the registry, and plans a deploy of the artifact. Returns the log.
 async fn assert_works(control: &ControlPlane, mut daemon: Daemon, hosts: &Hosts) -> String {
     let name = unique("network");
     let plan = NewJob::deploy("create-apply-plan", hosts.deploy(&name));
@@ -134,7 +134,7 @@ async fn hosts_of_no_proxy_are_reached_directly_and_the_certificates_of_the_envi
     let front = tls::front(control.url().authority().to_owned()).await;
     let daemon = Setup::new(state.path(), &control)
         .env("RUNNER_API_URL", format!("https://{front}"))
-        // Nobody listens there.
+        // Nothing listens there.
         .env("https_proxy", "127.0.0.1:9")
         .env("NO_PROXY", "example.com, 127.0.0.0/8")
         .env("SSL_CERT_FILE", testbed().authority().display().to_string())

@@ -1,5 +1,5 @@
-//! The real parts that tests run against. `tests/testbed/up` starts the cluster and the registries;
-//! git and the token service are started by the tests that need them.
+//! The real services that tests run against. `tests/testbed/up` starts the cluster and the
+//! registries; the tests that need git or the token service start them.
 
 pub mod apiserver;
 pub mod git;
@@ -18,12 +18,12 @@ use nuon_runner::workspace::child::Supervisor;
 use nuon_runner::workspace::git::Policy;
 use serde_json::{Value, json};
 
-/// What starts children in the test's own process, which is not the program.
+/// Returns the program that supervises children, because the test's own executable cannot.
 pub fn supervisor() -> Supervisor {
     Supervisor(env!("CARGO_BIN_EXE_nuon-runner").into())
 }
 
-/// A guard that lets input name this machine.
+/// Returns a guard that allows loopback addresses.
 pub fn loopback() -> SsrfGuard {
     SsrfGuard::new(vec![
         Allowed::parse("127.0.0.0/8").unwrap(),
@@ -31,7 +31,7 @@ pub fn loopback() -> SsrfGuard {
     ])
 }
 
-/// git to servers of this machine.
+/// Returns a policy that allows git servers on this machine.
 pub fn git_policy() -> Policy {
     Policy {
         guard: loopback(),
@@ -40,7 +40,7 @@ pub fn git_policy() -> Policy {
     }
 }
 
-/// Connections to registries of this machine.
+/// Returns clients for registries on this machine.
 pub fn connections() -> RegistryClients {
     let builder = || {
         Ok::<_, reqwest::Error>(
@@ -50,7 +50,7 @@ pub fn connections() -> RegistryClients {
     RegistryClients::new(builder, &loopback()).unwrap()
 }
 
-/// Addresses of what `tests/testbed/up` has started.
+/// Addresses of the services that `tests/testbed/up` started.
 pub struct Testbed {
     values: HashMap<String, String>,
 }
@@ -72,7 +72,7 @@ static TESTBED: LazyLock<Testbed> = LazyLock::new(|| {
     Testbed { values }
 });
 
-/// The testbed; fails the test, with what to do, if it is not up.
+/// Returns the testbed. Panics with instructions if it is not up.
 pub fn testbed() -> &'static Testbed {
     &TESTBED
 }
@@ -82,7 +82,7 @@ impl Testbed {
         &self.values[&format!("TESTBED_{name}")]
     }
 
-    /// A program that was built for the tests.
+    /// Returns the path of a program that was built for the tests.
     pub fn program(&self, name: &str) -> PathBuf {
         PathBuf::from(self.get("BIN")).join(name)
     }
@@ -111,8 +111,8 @@ impl Testbed {
         self.get("APISERVER")
     }
 
-    /// The certificate (PEM) of the authority behind every server here that speaks TLS. They are
-    /// `127.0.0.1`, `localhost`, and `NAME.test` for control, git, registry and cluster.
+    /// CA certificate (PEM) of every TLS server here. Their names are `127.0.0.1`, `localhost`, and
+    /// `NAME.test` for control, git, registry and cluster.
     pub fn authority(&self) -> PathBuf {
         self.state().join("pki/ca.crt")
     }
@@ -129,17 +129,17 @@ impl Testbed {
         self.get("REGISTRY_PASSWORD")
     }
 
-    /// A kubeconfig that may do everything.
+    /// A kubeconfig with all rights.
     pub fn kubeconfig(&self) -> String {
         std::fs::read_to_string(self.get("KUBECONFIG")).unwrap()
     }
 
-    /// A kubeconfig that may do nothing.
+    /// A kubeconfig with no rights.
     pub fn kubeconfig_nobody(&self) -> String {
         std::fs::read_to_string(self.get("KUBECONFIG_NOBODY")).unwrap()
     }
 
-    /// How a plan names a repository of the registry with basic auth.
+    /// A repository of the registry with basic auth, as a plan names it.
     pub fn repository(&self, name: &str) -> Value {
         self.repository_on(self.registry(), name)
     }
@@ -152,7 +152,7 @@ impl Testbed {
     }
 }
 
-/// A name that nothing else in the testbed has.
+/// Returns a name that is unique in the testbed.
 pub fn unique(prefix: &str) -> String {
     format!("{prefix}-{:08x}", rand::random::<u32>())
 }

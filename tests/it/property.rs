@@ -1,4 +1,4 @@
-//! What holds for every input of a kind, tried on generated ones.
+//! Properties that hold for all inputs of a kind, checked on generated ones.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use nuon_runner::yaml::{self, Limits};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
-/// Texts that YAML can hold, with what means something to it.
+/// Strings that YAML can represent, including those with a special meaning.
 fn text() -> impl Strategy<Value = String> {
     let words = prop::sample::select(vec![
         "yes",
@@ -53,7 +53,7 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Line breaks that YAML rewrites, and control characters, do not come back as they were.
+/// Excludes line breaks, which YAML normalizes, and control characters.
 fn is_fine(c: char) -> bool {
     !c.is_control() && !matches!(c, '\u{85}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
@@ -98,7 +98,7 @@ proptest! {
         let emitted = yaml::emit(&value).unwrap();
         let node = yaml::parse(&emitted, Limits::default()).unwrap().unwrap();
         let read = yaml::json::to_json(&node).unwrap();
-        // As texts: the number 3.0 is written as 3.
+        // Compared as text: the number 3.0 is written as 3.
         prop_assert_eq!(yaml::emit(&read).unwrap(), emitted.clone(), "{}", emitted);
         prop_assert_eq!(without_floats(&sorted(&read)), without_floats(&sorted(&value)), "{}", emitted);
     }
@@ -119,7 +119,7 @@ fn without_floats(value: &Value) -> Value {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Each build has maps of its own, with seeds of their own.
+    /// Each build has its own maps, with their own seeds.
     #[test]
     fn building_again_gives_the_same_bytes_whatever_the_order_of_maps(
         labels in prop::collection::btree_map("[a-z]{1,8}", "[a-z0-9]{1,8}", 1..8),

@@ -1,4 +1,4 @@
-//! Marked values go in every way; none of them comes out anywhere.
+//! Marked secrets are passed in through every input, and must not appear in any output.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -25,7 +25,7 @@ const BAD_SECRET: &str = "marked-bad-secret-7";
 const SRC_PASSWORD: &str = "marked-source-password-8";
 const LABEL_URL: &str = "marked-url-password-9";
 
-/// Every marked value; the registry's password and the cluster's token are the testbed's own.
+/// Returns every mark. The registry's password and the cluster's token are the testbed's own.
 fn marks() -> Vec<String> {
     let token = testbed()
         .kubeconfig()
@@ -51,7 +51,7 @@ fn marks() -> Vec<String> {
     marks
 }
 
-/// A mark in every form it could take.
+/// Returns a mark in every encoding that could appear.
 fn forms(mark: &str) -> BTreeSet<String> {
     let escaped: String = url::form_urlencoded::byte_serialize(mark.as_bytes()).collect();
     let mut forms = BTreeSet::from([
@@ -60,7 +60,7 @@ fn forms(mark: &str) -> BTreeSet<String> {
         URL_SAFE.encode(mark),
         escaped,
     ]);
-    // Base64 of a longer text that holds the mark, at each of the three offsets.
+    // Base64 of a longer text that contains the mark, at each of the three offsets.
     for offset in 0..3 {
         let encoded = STANDARD.encode(format!("{}{mark}", "x".repeat(offset)));
         forms.insert(encoded[4..encoded.len() - 4].to_owned());
@@ -90,7 +90,7 @@ fn assert_clean_tree(directory: &Path) {
     }
 }
 
-/// Looks at the arguments and the environment of every child of a process, for as long as it lives.
+/// Records arguments and environment of every child of a process, until ended.
 struct Children {
     seen: Arc<Mutex<Vec<Vec<u8>>>>,
     task: tokio::task::JoinHandle<()>,
@@ -104,7 +104,7 @@ impl Children {
             async move {
                 loop {
                     for pid in descendants(parent) {
-                        // Between fork and exec a child is still an image of the daemon itself.
+                        // Between fork and exec, a child is still an image of the daemon.
                         let exe =
                             std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
                         if exe == Path::new(env!("CARGO_BIN_EXE_nuon-runner")) {
@@ -284,7 +284,7 @@ async fn no_marked_value_comes_out_anywhere() {
     assert!(metrics.contains("nuon_runner_jobs_total"), "{metrics}");
     assert_clean("the metrics", metrics.as_bytes());
 
-    // Killed in the middle of a fetch.
+    // The daemon is killed during a fetch.
     let id = control.offer(NewJob::build(build_plan(
         testbed().repository("marked"),
         "t7",

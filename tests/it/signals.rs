@@ -1,4 +1,5 @@
-//! TERM once, twice and three times, at random moments; HUP; and the control plane's own wish.
+//! SIGTERM once, twice and three times, at random moments; SIGHUP; and shutdown by the control
+//! plane.
 
 use std::time::Duration;
 
@@ -10,14 +11,14 @@ use serde_json::{Value, json};
 
 use crate::daemon::{PATIENCE, Setup, assert_contract, control_plane, eventually};
 
-/// How often each is tried.
+/// Number of random moments per test.
 const MOMENTS: usize = 50;
 
 fn is_final(status: &str) -> bool {
     ["finished", "failed", "timed-out", "cancelled"].contains(&status)
 }
 
-/// Every execution that exists.
+/// Status and description of every execution.
 fn executions(control: &ControlPlane) -> Vec<(String, Option<String>)> {
     let store = control.store();
     let executions = store.jobs.values().flat_map(|job| &job.executions);
@@ -39,7 +40,7 @@ async fn one_term_at_any_moment_ends_in_good_order_and_leaves_nothing_open() {
         tokio::time::sleep(Duration::from_millis(random.random_range(0..300))).await;
         daemon.signal("-TERM");
         let code = daemon.ended().await;
-        // Before the signal handler stands, the system's own reaction is the only one.
+        // Before the signal handler is installed, the signal's default action applies.
         assert!(
             code == 0 || (code == -15 && control.store().calls.is_empty()),
             "round {round}: {code}\n{}",
@@ -52,7 +53,7 @@ async fn one_term_at_any_moment_ends_in_good_order_and_leaves_nothing_open() {
     }
 }
 
-/// A registry that takes connections and never answers.
+/// A registry that accepts connections and never responds.
 async fn deaf_registry() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
@@ -120,7 +121,7 @@ async fn a_third_term_ends_at_once_and_leaves_the_execution_to_the_next_process(
             .then_some(())
     })
     .await;
-    // The final status cannot be delivered, so the stop of the second signal takes its time.
+    // The final status cannot be delivered, so the stop after the second signal takes long.
     control.add_fault(nuon_runner::dev::Fault::always(
         http::Method::PATCH,
         "",
@@ -132,7 +133,7 @@ async fn a_third_term_ends_at_once_and_leaves_the_execution_to_the_next_process(
     }
     assert_eq!(daemon.ended().await, 75, "{}", daemon.log());
     control.clear_faults();
-    // Whether the status had arrived before the end or not, it arrives at most once.
+    // The status arrives at most once, whether or not it arrived before the end.
     let history = control.store().jobs[&id].executions[0].history.clone();
     let cancelled = history
         .iter()
@@ -250,7 +251,8 @@ async fn a_minute_without_control_plane_loses_nothing() {
         (control.store().heartbeats.len() > beats).then_some(())
     })
     .await;
-    // The server has failed the execution of a runner that was silent for so long; this one forgives.
+    // The server failed the execution of a runner that was silent for so long. This restores the
+    // status.
     {
         let mut store = control.store();
         let job = store.jobs.get_mut(&id).unwrap();

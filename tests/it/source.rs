@@ -38,7 +38,7 @@ async fn submodules_are_fetched_at_every_depth_only_when_asked_for() {
         &[("lib.txt", "lib")],
         &[("sub/deep", &format!("http://{}/deep.git", git.host), &deep)],
     );
-    // What is wanted of the submodule is not its newest commit.
+    // The submodule's commit is not the newest.
     git.commit("lib", &[("lib.txt", "newer")], &[]);
     let head = git.commit(
         "app",

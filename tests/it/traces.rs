@@ -1,10 +1,10 @@
-//! The recorded calls of the program that is replaced, played against ours: same plans in, same
-//! calls out, in the same order, but for the differences of one table.
+//! Recorded calls of the Go runner, replayed against this program: the same plans give the same
+//! calls in the same order, except for the differences in one table.
 //!
-//! Normalisation, of both sides: ids become their kind; reads of the job once the execution exists
-//! are the monitor's and come when they come, so they are left out, as are polls, beats, settings
-//! and logs; a status equal to the one before it is merged with it; a changeset is its operation and
-//! each object with its kind of change.
+//! Both sides are normalized. IDs become their kind. Polls, heartbeats, settings, logs, and reads
+//! of the job once the execution exists are left out, because their timing varies. A status equal
+//! to the one before it is merged with it. A changeset becomes its operation and each object with
+//! its kind of change.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use crate::daemon::{PATIENCE, Setup, assert_contract, control_plane};
 use crate::parts::git::GitServer;
 use crate::parts::{testbed, unique};
 
-/// A difference that is allowed: the recorded line or none, our line or none, each by its beginning,
-/// and why, with the section of the protocol.
+/// An allowed difference: the recorded line or none, our line or none, both by prefix, and the
+/// reason.
 struct Permitted {
     recorded: Option<&'static str>,
     ours: Option<&'static str>,
@@ -84,7 +84,7 @@ const PERMITTED: [Permitted; 7] = [
     ),
 ];
 
-/// One recorded call.
+/// Returns the recorded calls of a trace.
 fn recorded(name: &str) -> Vec<Value> {
     let path = format!(
         "{}/tests/conformance/traces/{name}.jsonl",
@@ -104,7 +104,7 @@ fn recorded_plan(name: &str) -> Value {
         .unwrap()
 }
 
-/// A call as a line; nothing for those that are left out.
+/// Formats a call as a line; `None` if it is left out.
 fn line(method: &str, path: &str, body: &Value) -> Option<String> {
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     let what = match segments.as_slice() {
@@ -196,8 +196,8 @@ fn normalise(lines: impl Iterator<Item = String>) -> Vec<String> {
     kept
 }
 
-/// Pairs two lists by their longest common part; what is left over between two equal lines is paired
-/// in order where a row has both, else stands alone.
+/// Pairs two lists by their longest common subsequence. The lines left between two equal lines are
+/// paired in order if a row has both, and otherwise stand alone.
 fn differences(recorded: &[String], ours: &[String]) -> Vec<(Option<String>, Option<String>)> {
     if recorded.is_empty() || ours.is_empty() {
         let alone = recorded.iter().map(|line| (Some(line.clone()), None));
@@ -230,7 +230,7 @@ fn differences(recorded: &[String], ours: &[String]) -> Vec<(Option<String>, Opt
     }
 }
 
-/// Which rows explain the differences; fails for one that none explains.
+/// Returns the rows that explain the differences. Fails if none explains one.
 fn explain(name: &str, ours: &[String]) -> BTreeSet<usize> {
     let recorded = normalise(recorded(name).iter().filter_map(|call| {
         line(
@@ -255,7 +255,7 @@ fn explain(name: &str, ours: &[String]) -> BTreeSet<usize> {
     used
 }
 
-/// The calls that a job made.
+/// Runs a job. Returns its calls.
 async fn play(control: &ControlPlane, job: NewJob) -> Vec<String> {
     let id = control.offer(job);
     let job = control.wait(&id, PATIENCE).await.unwrap();

@@ -1,4 +1,4 @@
-//! The worker with invented job kinds: every way to an end, outages, lost answers, restarts.
+//! The worker with job kinds of the test: every possible end, outages, lost responses, restarts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,16 +15,16 @@ use tokio::sync::Semaphore;
 
 use crate::bench::{Bench, Running};
 
-/// A job kind whose effect does what the test says.
+/// A job kind whose effect is controlled by the test.
 struct Invented {
     behaviour: Behaviour,
-    /// How often the effect was done.
+    /// Number of completed effects.
     effects: AtomicUsize,
-    /// How often the clean-up ran.
+    /// Number of cleanups.
     cleanups: AtomicUsize,
     /// The effect waits for a permit.
     gate: Semaphore,
-    /// Whether the effect has begun.
+    /// Gets a permit when the effect begins.
     begun: Semaphore,
     exclusive: Option<&'static str>,
     most_at_once: AtomicUsize,
@@ -125,7 +125,7 @@ impl Steps for Run {
     }
 }
 
-/// A kind whose effect is done at once.
+/// A kind whose effect completes at once.
 pub fn quick() -> impl Handler {
     Kind(Invented::new(Behaviour::Succeed, usize::MAX >> 4))
 }
@@ -200,7 +200,7 @@ async fn a_job_whose_time_is_over_is_reported_timed_out_and_still_cleans_up() {
     });
     begun(&bench, &invented).await;
     let job = bench.ended(&id).await;
-    // The server's own clock may strike first; both say the same.
+    // The server's own timeout may come first; both report the same status.
     assert_eq!(job.executions[0].status, "timed-out");
     bench
         .until("the job is cleaned up", |_| {
@@ -308,8 +308,8 @@ async fn an_hour_without_control_plane_loses_nothing() {
         backlog.depth, 4,
         "result, outputs, cleaning-up and finished wait in the journal"
     );
-    // The supervisor of the server saw no heart beat, but this one forgives: the older generation
-    // fails the execution, which the next test is about.
+    // Undoes the server's reaction to missing heartbeats: the first generation fails the execution,
+    // which the next test covers.
     bench.control.store().jobs.get_mut(&id).unwrap().executions[0].status = "in-progress".into();
     bench.control.set_down(false);
     let execution = bench
@@ -349,7 +349,7 @@ async fn after_an_outage_a_status_never_overwrites_an_end_that_the_server_has_se
     begun(&bench, &invented).await;
     bench.control.set_down(true);
     invented.gate.add_permits(1);
-    // The server's supervisor fails or times out the execution in this time.
+    // In this time, the server fails or times out the execution because heartbeats are missing.
     bench.pass(Duration::from_secs(3600)).await;
     let ended_as = bench.control.store().jobs[&id].executions[0].status.clone();
     assert!(
@@ -390,7 +390,7 @@ async fn answers_that_are_lost_on_a_fifth_of_all_requests_double_nothing() {
                 let mut store = bench.control.store();
                 let job = store.jobs.get_mut(id).unwrap();
                 if job.status == "timed-out" && job.executions.is_empty() {
-                    // Nobody had the time for it; that is not what is tested.
+                    // No worker was free in time, which is not what is tested.
                     job.status = "available".into();
                     job.created_at = bench.clock.now();
                 }
@@ -499,7 +499,8 @@ async fn a_job_that_brought_the_process_down_three_times_is_failed() {
     assert_eq!(job.executions.len(), 1);
 }
 
-/// Two jobs are under way at each crash, and one of them causes it: only that one ends, the other is done.
+/// Two jobs run at each crash, and one of them is the cause: only that one fails, and the other one
+/// completes.
 #[tokio::test]
 async fn crashes_are_counted_for_the_job_that_caused_them() {
     let bench = Bench::new(Generation::Second).await;
@@ -519,7 +520,7 @@ async fn crashes_are_counted_for_the_job_that_caused_them() {
         begun(&bench, &stuck).await;
         running.kill().await;
     }
-    // From now on one of them at a time; the process goes down again.
+    // From now on, one of them runs at a time. The process crashes again.
     let running = start(&bench, &stuck).await;
     begun(&bench, &stuck).await;
     bench.pass(Duration::from_secs(20)).await;

@@ -1,21 +1,21 @@
-//! What hostile input is fed to: each takes any bytes, and panics if a promise is broken.
+//! Fuzz targets. Each takes any bytes, and panics if a guarantee is broken.
 
 use std::collections::BTreeMap;
 
 use nuon_runner::kustomize::{self, Budget, BuildOptions, NoHost};
 use nuon_runner::yaml::{self, Limits};
 
-/// A tree of files, by path.
+/// Files by path.
 pub type Tree = BTreeMap<String, Vec<u8>>;
 
-/// The parser takes any text.
+/// Checks that the parser does not panic on any text.
 pub fn parser(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         let _ = yaml::parse(text, Limits::default());
     }
 }
 
-/// What is emitted is read as the same, and emitted as the same again.
+/// Checks that emitted YAML parses, and is then emitted with the same bytes.
 pub fn emitter(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
@@ -40,7 +40,7 @@ pub fn emitter(bytes: &[u8]) {
     assert_eq!(once, twice);
 }
 
-/// Any written tree is built or refused, and twice the same.
+/// Checks that any tree is built or refused, with the same result twice.
 pub fn overlay(bytes: &[u8]) {
     let (tree, root, unrestricted) = read(bytes);
     let options = BuildOptions {
@@ -59,10 +59,10 @@ pub fn overlay(bytes: &[u8]) {
     assert_eq!(build(), build(), "differs the second time");
 }
 
-/// What stands before the name of each file of a written tree; what begins so is no YAML.
+/// Precedes the name of each file in an encoded tree. YAML does not allow this byte.
 const MARK: u8 = 1;
 
-/// Writes a tree as bytes: the overlay, `!` in front of it for the load restrictor `none`, then the files.
+/// Encodes a tree: the overlay (with `!` in front for the load restrictor `none`), then the files.
 #[allow(dead_code, reason = "the guided targets only read")]
 pub fn write(tree: &Tree, root: &str, unrestricted: bool) -> Vec<u8> {
     let mut bytes = format!("{}{root}\n", if unrestricted { "!" } else { "" }).into_bytes();
@@ -75,7 +75,7 @@ pub fn write(tree: &Tree, root: &str, unrestricted: bool) -> Vec<u8> {
     bytes
 }
 
-/// Reads what [`write`] wrote; any bytes are some tree.
+/// Decodes the output of [`write`]. Any bytes decode to some tree.
 fn read(bytes: &[u8]) -> (Tree, String, bool) {
     let mut parts = bytes.split(|byte| *byte == MARK).map(|part| {
         let (line, rest) = match part.iter().position(|byte| *byte == b'\n') {

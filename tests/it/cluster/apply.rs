@@ -1,4 +1,4 @@
-//! Applies: owners, immutable fields, definitions, failures in the midst.
+//! Applies: field ownership, immutable fields, CRDs, partial failures.
 
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ fn managers(object: &Value) -> Vec<String> {
         .collect()
 }
 
-/// A Deployment whose container is made for ever.
+/// Returns a Deployment whose container is never created.
 fn never_ready() -> String {
     deployment("web", 1).replace(
         "metadata: {labels",
@@ -123,7 +123,7 @@ async fn an_immutable_field_is_a_sentence_or_a_new_object() {
         before["metadata"]["uid"]
     );
 
-    // An object that is invalid by itself never costs the live one.
+    // The live object is never deleted for a manifest that is invalid in itself.
     let invalid = set("two").replace("replicas: 1", "replicas: -1");
     bench
         .apply(
@@ -195,7 +195,8 @@ async fn independent_objects_are_finished_and_every_object_is_reported() {
             &format!("metadata: {{namespace: {other}, name"),
         )
     };
-    // In a namespace that comes with the set only schemas are checked, and those know nothing of keys.
+    // If the set itself creates the namespace, objects are checked against schemas only, and
+    // schemas do not check the keys of `data`.
     let set = format!(
         "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {other}}}\n---\n{}{}{}{}{}",
         config_map("good", "1"),
@@ -234,13 +235,13 @@ async fn independent_objects_are_finished_and_every_object_is_reported() {
     );
     let blocked = format!("web 4 not tried, because ConfigMap/{other}/bad failed");
     assert!(told.contains(&blocked), "{told:?}");
-    // What was made is known, and goes when the component goes.
+    // The inventory has what was created, so a teardown deletes it.
     bench.tear_down("web", &[]).ended(0);
     assert_eq!(bench.get(&bench.config_map("good")).await, Value::Null);
 }
 
-/// A foreign object that was not reached is not ours, and does not go with the component; not even if it is of those
-/// whose fields would have become ours.
+/// An object of another manager that the apply did not reach is not ours, and is not deleted with
+/// the component; even if it has a manager whose fields we would have adopted.
 #[tokio::test]
 async fn what_was_not_tried_is_not_ours() {
     not_tried("somebody").await;
@@ -269,7 +270,7 @@ async fn not_tried(manager: &str) {
     bench.apply_as(manager, &path, foreign).await;
     let secret =
         |name: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\n---\n");
-    // Each of them alone fits into the quota, so only the apply is refused.
+    // Each Secret alone fits the quota, so the dry runs succeed and only the apply is refused.
     let needs = ["one", "two"]
         .map(|name| format!("{{secretRef: {{name: {name}}}}}"))
         .join(", ");
@@ -286,7 +287,7 @@ async fn not_tried(manager: &str) {
     );
 }
 
-/// Objects of the replaced program that are as they should be still become ours, so that they can be pruned.
+/// Objects of the Go runner that need no change still become ours, so that they can be pruned.
 #[tokio::test]
 async fn unchanged_objects_of_earlier_managers_become_ours() {
     let bench = Bench::new().await;
@@ -300,7 +301,7 @@ async fn unchanged_objects_of_earlier_managers_become_ours() {
     assert_eq!(bench.get(&path).await, Value::Null);
 }
 
-/// An empty map is something else than nothing.
+/// An empty map differs from an absent field.
 #[tokio::test]
 async fn a_rule_that_allows_everything_is_told_from_none() {
     let bench = Bench::new().await;
@@ -324,7 +325,7 @@ async fn a_rule_that_allows_everything_is_told_from_none() {
     );
 }
 
-/// A volume's data are worth more than a setting, and so is what an operator has marked.
+/// A PersistentVolumeClaim, and any object that the operator protects, is never recreated.
 #[tokio::test]
 async fn a_volume_and_what_the_operator_keeps_are_never_made_again() {
     let bench = Bench::new().await;
@@ -358,7 +359,8 @@ async fn a_volume_and_what_the_operator_keeps_are_never_made_again() {
         .ended(1);
     assert_eq!(bench.get(&path).await["metadata"]["uid"], uid);
 
-    // A Deployment that the operator keeps: neither made again, nor its mark taken away, nor deleted.
+    // A Deployment that the operator protects is not recreated or deleted, and its annotation
+    // stays.
     let set = |label: &str, annotations: &str| {
         let set = deployment("web", 1).replace("{app: web}", &format!("{{app: {label}}}"));
         set.replacen(
@@ -443,7 +445,7 @@ async fn two_components_deploy_side_by_side() {
     }
 }
 
-/// From now on the bench's commands have these rights in its namespace, and no others.
+/// Makes the fixture's commands run with these rights in its namespace, and no others.
 async fn become_nobody(bench: &Bench, rules: Value) {
     let rbac = format!(
         "/apis/rbac.authorization.k8s.io/v1/namespaces/{}",
@@ -481,7 +483,7 @@ async fn rbac_that_forbids_one_kind_names_it() {
         "{}",
         refused.err
     );
-    // Who may look at one namespace only deploys, prunes and tears down in it.
+    // Rights in one namespace are enough to deploy, prune and tear down there.
     bench
         .apply(
             "web",
@@ -495,7 +497,7 @@ async fn rbac_that_forbids_one_kind_names_it() {
     assert_eq!(bench.get(&bench.config_map("c")).await, Value::Null);
 }
 
-/// Who may neither list nor watch reads one by one, and needs no more time for it.
+/// Without the rights to list and watch, objects are read one by one, which takes no more time.
 #[tokio::test]
 async fn a_rollout_is_followed_without_rights_to_list_and_watch() {
     let bench = Bench::new().await;
@@ -517,7 +519,8 @@ async fn a_rollout_is_followed_without_rights_to_list_and_watch() {
     );
 }
 
-/// Two first deploys of a component at once: the second one does not write over what the first one knows.
+/// Two first deploys of a component at once: the second one does not overwrite the inventory of the
+/// first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_inventory_that_appears_meanwhile_is_not_written_over() {
     let bench = Bench::new().await;
@@ -579,7 +582,7 @@ async fn workloads_must_stay_ready_while_a_deploy_bakes() {
         assert!(looks < 300, "it never became ready");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    // So that it is seen, and what follows is baking.
+    // Gives the deploy time to see this, so that the bake period has begun.
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     bench.delete(&path).await;
     let ran = Ran::of(child).await.ended(4);
@@ -605,11 +608,12 @@ async fn an_immutable_field_of_a_service_is_a_sentence() {
     bench
         .apply("web", &service("10.96.7.8"), &["--deploy-recreate", "true"])
         .ended(0);
-    // Addresses are the whole cluster's.
+    // Cluster IPs belong to the whole cluster, so this one is freed.
     bench.tear_down("web", &[]).ended(0);
 }
 
-/// What others delete while we wait for it is told; what they delete before it is written is made again.
+/// An object that another client deletes is recreated if it is not yet applied, and reported if the
+/// deploy already waits for it.
 #[tokio::test]
 async fn objects_that_others_delete_in_the_midst_are_made_again_or_told() {
     let bench = Bench::new().await;
@@ -630,7 +634,7 @@ async fn objects_that_others_delete_in_the_midst_are_made_again_or_told() {
     assert!(ran.err.contains("Deleted: Deployment/"), "{}", ran.err);
 }
 
-/// A claim that no pod uses is not waited for; a pod whose volume never comes is.
+/// A PersistentVolumeClaim that no pod uses is not waited for. A pod whose volume never binds is.
 #[tokio::test]
 async fn an_idle_claim_is_no_fault_and_a_pod_without_its_volume_is() {
     let bench = Bench::new().await;
@@ -673,7 +677,7 @@ async fn an_idle_claim_is_no_fault_and_a_pod_without_its_volume_is() {
     bench.delete(&format!("{classes}/{class}")).await;
 }
 
-/// A definition that gets a new field, and an object that uses it, are one change.
+/// A CRD that gets a new field, and an object that uses the field, can be applied in one set.
 #[tokio::test]
 async fn a_new_field_comes_with_its_definition() {
     let bench = Bench::new().await;
@@ -712,7 +716,7 @@ async fn a_new_field_comes_with_its_definition() {
     assert!(refused.err.contains("newer"), "{}", refused.err);
 }
 
-/// What was done before an interrupt is reported and remembered.
+/// An interrupted deploy reports and records what it has done.
 #[tokio::test]
 async fn an_interrupted_deploy_says_what_it_has_done() {
     let bench = Bench::new().await;
@@ -758,7 +762,7 @@ async fn users_say_when_objects_are_ready() {
     bench
         .apply("web", &map("2", rule), &["--deploy-wait-timeout", "2s"])
         .ended(0);
-    // The author makes a deploy more careful, and less only as far as a setting says.
+    // Authors can make a deploy stricter, but less strict only as far as the operator allows.
     let unwaited = map("1", &format!("{rule}, nuon.co/wait: disabled"));
     bench
         .apply("web", &unwaited, &["--deploy-wait-timeout", "2s"])

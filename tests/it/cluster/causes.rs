@@ -1,6 +1,9 @@
-//! A failed rollout is a sentence, in seconds: broken manifests, each with the cause that must be told within ten
-//! seconds of the cluster knowing. What only a kubelet writes is written here as it writes it, with the place in
-//! Kubernetes' sources; all else comes from the real API server, controllers and scheduler.
+//! Broken manifests. The reason of each failed rollout must be reported within ten seconds after
+//! the cluster knows it.
+//!
+//! Where only a kubelet writes statuses and events, the test writes them in the kubelet's form, and
+//! cites the Kubernetes source. Everything else comes from the real API server, controllers and
+//! scheduler.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
@@ -12,30 +15,30 @@ use tokio::sync::Semaphore;
 
 use super::{Bench, deployment};
 
-/// The longest from the cluster's knowledge to ours.
+/// Maximum time from the cluster's knowledge to the report.
 const AT_MOST: Duration = Duration::from_secs(10);
 
-/// Cases at once.
+/// Number of concurrent cases.
 const AT_ONCE: usize = 6;
 
-/// What the kubelet writes.
+/// What the test writes in place of the kubelet.
 #[derive(Clone)]
 enum Kubelet {
-    /// Nothing: the real components do it all.
+    /// Nothing: the real components report the reason.
     Nothing,
-    /// The state of the container `c`, with members of its status.
+    /// Fields of the status of container `c`.
     Container(Value),
     /// The whole status of the pod.
     Pod(Value),
-    /// An event of the pod, its field, reason and message; the container is being created.
+    /// An event of the pod (field, reason, message), while the container is being created.
     Event(&'static str, &'static str, &'static str),
-    /// Both: a container's status and an event of it.
+    /// Fields of the status of container `c`, and an event of the container.
     Both(Value, &'static str, &'static str),
 }
 
 struct Case {
     cause: &'static str,
-    /// Created before: path below the namespace (or from the root), object.
+    /// Objects that exist before: path (absolute, or below the namespace) and object.
     before: Vec<(&'static str, Value)>,
     manifest: String,
     kubelet: Kubelet,
@@ -50,7 +53,7 @@ fn case(cause: &'static str, manifest: impl Into<String>, kubelet: Kubelet) -> C
     }
 }
 
-/// A Deployment of one pod, with members of its pod's spec. What the kubelet would do is left to the case.
+/// Returns a Deployment of one pod whose spec has these fields. The case plays the kubelet.
 fn web(pod: &str) -> String {
     format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\nspec:\n  selector: \
@@ -74,7 +77,7 @@ fn ended(restarts: u32, terminated: Value) -> Value {
     })
 }
 
-/// pkg/kubelet/images/image_manager.go, `EnsureImageExists`, with the words of containerd.
+/// pkg/kubelet/images/image_manager.go, `EnsureImageExists`, with messages of containerd.
 fn images() -> Vec<Case> {
     let pull = |cause, words: &str| case(cause, plain(), waiting("ErrImagePull", words));
     vec![
@@ -427,7 +430,7 @@ async fn broken_manifests_are_explained_within_seconds() {
     );
 }
 
-/// The log comes from what plays the kubelet.
+/// The log is served by kwok.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_last_lines_of_a_crashed_container_are_told_and_secrets_in_them_are_hidden() {
     let bench = Bench::new().await;
@@ -552,15 +555,15 @@ async fn prepare(bench: &Bench, path: &str, object: &Value) {
         path if path.starts_with('/') => drop(bench.create(path, object).await),
         path => drop(bench.create(&format!("{namespace}/{path}"), object).await),
     }
-    // Admission learns of new policies and quotas a moment later.
+    // Admission applies new policies and quotas a moment later.
     tokio::time::sleep(Duration::from_millis(1500)).await;
 }
 
-/// Writes what the kubelet would; when the cluster knew.
+/// Writes what the kubelet would write. Returns when the cluster knew the reason.
 async fn play_kubelet(bench: &Bench, kubelet: &Kubelet) -> Instant {
     let (status, event) = match kubelet.clone() {
         Kubelet::Nothing => {
-            // From here on: the controllers take a moment.
+            // The controllers take a moment.
             return Instant::now() + Duration::from_secs(1);
         }
         Kubelet::Container(status) => (Some(status), None),
@@ -615,7 +618,7 @@ async fn play_kubelet(bench: &Bench, kubelet: &Kubelet) -> Instant {
     Instant::now()
 }
 
-/// The pod, once it is there and has been met by what plays the kubelet.
+/// Returns the pod, once it exists and kwok has set its status.
 async fn pod(bench: &Bench) -> Value {
     let path = format!(
         "/api/v1/namespaces/{}/pods?labelSelector=app%3Dweb",
@@ -645,7 +648,7 @@ async fn patch_status(bench: &Bench, pod: &Value, status: Value) {
         .await;
 }
 
-/// One that is hopeless is found behind any number of others that only take long.
+/// An object that cannot recover ends the wait, even behind many objects that are only slow.
 #[tokio::test]
 async fn a_hopeless_object_behind_many_slow_ones_ends_the_wait() {
     let bench = Bench::new().await;

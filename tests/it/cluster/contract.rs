@@ -1,4 +1,4 @@
-//! An approved plan is a contract: what it touches must be as it was read.
+//! Saved plans: an apply is refused if a managed value has changed since it was read.
 
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -122,7 +122,7 @@ async fn saved_plans_are_shown_without_secrets_and_are_their_owners_alone() {
         std::fs::metadata(&plan).unwrap().permissions().mode() & 0o777,
         0o600
     );
-    // It asks no cluster, so it takes no arguments for one.
+    // `plan show` contacts no cluster, so it takes no cluster arguments.
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_nuon-runner"))
         .args(["plan", "show", &plan])
         .output()
@@ -136,7 +136,7 @@ async fn saved_plans_are_shown_without_secrets_and_are_their_owners_alone() {
     );
 }
 
-/// What an apply would take away is touched as much as what it would set.
+/// Fields that the apply would remove are checked like fields that it would set.
 #[tokio::test]
 async fn what_an_apply_would_take_away_is_touched_too() {
     let bench = Bench::new().await;
@@ -156,7 +156,7 @@ async fn what_an_apply_would_take_away_is_touched_too() {
         json!({"a": "1", "b": "theirs"})
     );
 
-    // What kubectl applies becomes ours, and would go.
+    // Fields that kubectl applied are adopted, so the apply would remove this one.
     bench.apply("web", &config_map("c", "1"), &[]).ended(0);
     let plan = bench.save(&config_map("c", "2"));
     bench
@@ -170,7 +170,7 @@ async fn what_an_apply_would_take_away_is_touched_too() {
     assert_eq!(bench.get(&path).await["data"]["hotfix"], "x");
 }
 
-/// A plan that was refused is not kept, and one of other settings is no plan.
+/// A refused plan is not saved, and a plan made with other settings is not accepted.
 #[tokio::test]
 async fn a_plan_is_of_its_settings_and_of_what_was_accepted() {
     let bench = Bench::new().await;
@@ -209,7 +209,7 @@ async fn a_plan_is_of_its_settings_and_of_what_was_accepted() {
     assert!(dry.err.contains("still fits"), "{}", dry.err);
 }
 
-/// A list is touched item by item: what another manager adds to it is its own.
+/// Lists are checked item by item: items that another manager adds are allowed.
 #[tokio::test]
 async fn what_others_add_to_a_list_passes() {
     let bench = Bench::new().await;
@@ -236,7 +236,7 @@ async fn what_others_add_to_a_list_passes() {
     );
 }
 
-/// What is ignored may move as it likes.
+/// A change of an ignored field is no conflict.
 #[tokio::test]
 async fn an_ignored_field_that_moves_is_no_breach() {
     let bench = Bench::new().await;
@@ -260,7 +260,8 @@ async fn an_ignored_field_that_moves_is_no_breach() {
     assert_eq!(bench.get(&path).await["spec"]["replicas"], 3);
 }
 
-/// What was read as absent is only made: what somebody else has made in the same moment is never written over.
+/// An object that was absent in the plan is only created: if another client creates it at the same
+/// moment, it is not overwritten.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_object_made_by_others_in_the_same_moment_is_never_written_over() {
     let bench = Bench::new().await;
@@ -280,12 +281,12 @@ async fn an_object_made_by_others_in_the_same_moment_is_never_written_over() {
     proxy.ambush("/configmaps/c", &maps, foreign);
     bench.apply("web", &config_map("c", "1"), &[]).ended(3);
     assert_eq!(bench.get(&path).await["data"]["a"], "theirs");
-    // It was not made by us, so it is not ours to delete.
+    // We did not create it, so a teardown does not delete it.
     bench.tear_down("web", &[]).ended(0);
     assert_eq!(bench.get(&path).await["data"]["a"], "theirs");
 }
 
-/// Between plan and apply somebody writes; what the plan touches, or something else.
+/// Another client writes between plan and apply, either a managed value or another field.
 #[tokio::test]
 async fn seeded_races_between_plan_and_apply_end_as_they_must() {
     let races: u64 = std::env::var("NUON_RACES")
@@ -339,9 +340,9 @@ async fn seeded_races_between_plan_and_apply_end_as_they_must() {
                     .merge(&path, json!({"spec": {"replicas": 3 + seed}}))
                     .await
             }
-            // An item of a list that is known by its name.
+            // A list item that is identified by its name.
             (true, 2) => bench.apply_as("somebody", &path, container("c")).await,
-            // What the apply would take away, of ours and of a manager that is taken over from.
+            // Fields that the apply would remove: our own, and those of an adopted manager.
             (true, 3) => {
                 bench
                     .merge(&path, json!({"data": {"b": format!("raced-{seed}")}}))

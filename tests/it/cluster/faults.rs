@@ -1,4 +1,4 @@
-//! Deploys through a network that fails, and processes that die in their midst.
+//! Deploys through a failing network, and processes that are killed during a deploy.
 
 use std::process::{Command, Stdio};
 
@@ -21,7 +21,8 @@ fn set(size: usize, value: &str) -> String {
         .collect()
 }
 
-/// Runs a command and kills it when so many requests have been answered; whether it ended before.
+/// Runs a command and kills it after this many requests are answered. Returns true if it ended
+/// before.
 async fn killed_after(proxy: &ApiProxy, requests: usize, mut command: Command) -> bool {
     proxy.silence_after(requests);
     let mut child = command
@@ -39,7 +40,8 @@ async fn killed_after(proxy: &ApiProxy, requests: usize, mut command: Command) -
     has_ended
 }
 
-/// Seeded faults in 5 of 100 requests: a deploy ends as it should, or says that it did not and is mended by the next.
+/// With seeded faults in 5 of 100 requests, a deploy succeeds, or reports a failure that the next
+/// deploy repairs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deploys_through_a_failing_network_end_right_or_say_that_they_did_not() {
     for seed in 0..count("NUON_FAULTY_DEPLOYS", 4) {
@@ -72,7 +74,8 @@ async fn deploys_through_a_failing_network_end_right_or_say_that_they_did_not() 
     }
 }
 
-/// An approved plan that was cut short is finished by the same plan: what it has done itself is no breach.
+/// After an interrupted apply, the same saved plan can be applied again: its own changes are no
+/// conflict.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_plan_that_was_cut_short_is_finished_by_the_same_plan() {
     let every = usize::try_from(count("NUON_KILL_EVERY", 5)).unwrap();
@@ -112,14 +115,14 @@ async fn a_plan_that_was_cut_short_is_finished_by_the_same_plan() {
     assert!(whole > 12, "{whole} requests");
 }
 
-/// Killed between any two requests: the next run mends what was left.
+/// After a kill between any two requests, the next run repairs the state.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deploy_that_is_killed_between_any_two_requests_is_mended_by_the_next() {
     let every = usize::try_from(count("NUON_KILL_EVERY", 9)).unwrap();
     let proxy = ApiProxy::start().await;
     let bench = Bench::new().await;
     std::fs::write(bench.path("kubeconfig"), proxy.kubeconfig()).unwrap();
-    // What leaves the component in the deploy that is killed must not be forgotten.
+    // An object that the killed deploy should prune must not be forgotten.
     let (before, after) = (
         format!("{}{}", set(19, "1"), config_map("goes", "1")),
         set(19, "2"),

@@ -1,4 +1,4 @@
-//! Plans: what they say, and that they change nothing.
+//! Plans: their output, and that they change nothing.
 
 use serde_json::{Value, json};
 
@@ -71,7 +71,7 @@ async fn an_empty_cluster_gives_a_complete_plan_and_nothing_is_written() {
         Value::Null
     );
 
-    // What the server would find is found here.
+    // The plan reports the errors that the server would report.
     let wrong = set.replace("SIZE", "big").replace("image:", "imago:");
     let file = bench.manifest(&wrong);
     let refused = bench

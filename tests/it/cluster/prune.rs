@@ -1,4 +1,4 @@
-//! What leaves a component is deleted, and nothing else.
+//! Objects that leave a component are deleted, and no others.
 
 use serde_json::{Value, json};
 
@@ -40,7 +40,7 @@ async fn what_is_kept_foreign_or_moved_stays() {
         "{name: kept, annotations: {nuon.co/prune: disabled}}",
     );
     bench.apply("web", &set, &[]).ended(0);
-    // Somebody else makes one anew, another component takes one.
+    // Another client recreates one, and another component takes over one.
     bench.delete(&bench.config_map("foreign")).await;
     bench
         .create(
@@ -139,7 +139,7 @@ async fn mass_deletions_and_data_need_a_plan_that_lists_them() {
     assert!(refused.err.contains("the set is empty"), "{}", refused.err);
 }
 
-/// An object whose API is down is not forgotten; one whose kind is gone is.
+/// An object stays in the inventory while its API is down, but not if its kind no longer exists.
 #[tokio::test]
 async fn what_cannot_be_looked_up_stays_known() {
     let bench = Bench::new().await;
@@ -276,7 +276,7 @@ async fn a_teardown_leaves_what_another_component_has() {
     assert_eq!(bench.get(&bench.config_map("own")).await, Value::Null);
 }
 
-/// What is kept is not lost with its namespace, and neither is what others have in it.
+/// Objects that are kept also keep their namespace, as do objects of others in it.
 #[tokio::test]
 async fn the_namespace_of_what_stays_stays() {
     let bench = Bench::new().await;
@@ -319,7 +319,7 @@ async fn the_namespace_of_what_stays_stays() {
     );
 }
 
-/// A set can be torn down of which a kind is not there any more.
+/// A teardown succeeds even if a kind of the set no longer exists.
 #[tokio::test]
 async fn a_kind_that_is_gone_does_not_stop_a_teardown() {
     let bench = Bench::new().await;
@@ -334,7 +334,7 @@ async fn a_kind_that_is_gone_does_not_stop_a_teardown() {
     assert_eq!(bench.get(&bench.config_map("c")).await, Value::Null);
 }
 
-/// A custom object goes while what acts on its finalizer still runs.
+/// A custom resource is deleted while the controller of its finalizer still runs.
 #[tokio::test]
 async fn what_acts_on_finalizers_goes_after_what_has_them() {
     let bench = Bench::new().await;
@@ -432,7 +432,8 @@ async fn a_teardown_says_what_blocks_it_and_may_be_repeated() {
     );
 }
 
-/// What was there before a component is given back, by a prune and by a teardown, and is again nobody's.
+/// Objects that existed before the component are released, not deleted, both by a prune and by a
+/// teardown. Then no component owns them.
 #[tokio::test]
 async fn what_was_there_before_is_released_and_not_deleted() {
     let bench = Bench::new().await;
@@ -483,7 +484,7 @@ async fn what_was_there_before_is_released_and_not_deleted() {
             "{name}"
         );
     }
-    // The operator may want it otherwise.
+    // The operator can choose otherwise.
     bench.apply("web", &set(&["torn", "own"]), &[]).ended(0);
     bench
         .apply("web", &set(&["own"]), &["--deploy-prune-adopted", "true"])

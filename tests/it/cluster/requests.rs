@@ -1,4 +1,4 @@
-//! How many requests a deploy takes, counted before a real API server.
+//! How many requests a deploy sends, counted before a real API server.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use http::Method;
 use super::{Bench, config_map, deployment};
 use crate::parts::apiserver::{ApiProxy, Asked};
 
-/// Objects of each of the two kinds. `NUON_OBJECTS` says how many in all.
+/// Objects of each of the two kinds. `NUON_OBJECTS` is the total.
 fn half() -> usize {
     std::env::var("NUON_OBJECTS")
         .ok()
@@ -98,7 +98,7 @@ async fn requests_are_as_few_as_they_can_be() {
     assert!(asked.len() <= 3 * 2 + 20 + 10, "{}", told(&asked));
 }
 
-/// The most memory that a command had, in KiB, and its exit code.
+/// Returns the peak memory of a command in KiB, and its exit code.
 async fn peak(mut command: std::process::Command) -> (u64, i32) {
     let mut child = command
         .stdout(std::process::Stdio::null())
@@ -120,7 +120,7 @@ async fn peak(mut command: std::process::Command) -> (u64, i32) {
     }
 }
 
-/// Waiting for ten objects costs no more memory beside many of their kind than alone.
+/// Waiting for ten objects takes no more memory if there are many others of their kind.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_cost_no_memory() {
     let strangers = std::env::var("NUON_STRANGERS")
@@ -150,7 +150,7 @@ async fn strangers_cost_no_memory() {
         "peak of a deploy of 10 objects: {alone} KiB alone, {beside} KiB beside {strangers} \
          strangers"
     );
-    // What of it is chance has been seen to be less than 1 MiB.
+    // Random variation was less than 1 MiB in measurements.
     assert!(
         beside < alone + 2048,
         "{beside} KiB beside strangers, {alone} KiB alone"

@@ -1,4 +1,4 @@
-//! The way back to an artifact that was good.
+//! Rollback to an artifact that was deployed successfully.
 
 use base64::Engine as _;
 use nuon_runner::registry::format::{ArtifactMetadata, OutputLayout, pack, push};
@@ -8,7 +8,7 @@ use super::{Bench, Ran, deployment};
 use crate::parts::{testbed, unique};
 
 impl Bench {
-    /// Pushes a manifest; the artifact by its digest.
+    /// Pushes a manifest. Returns the reference of the artifact, by digest.
     pub async fn push(&self, name: &str, text: &str) -> String {
         let address = format!("{}/{name}", testbed().registry());
         let packed = pack(text, OutputLayout::Flux, &ArtifactMetadata::default()).unwrap();
@@ -18,7 +18,7 @@ impl Bench {
         format!("oci://{address}@{}", packed.manifest.digest)
     }
 
-    /// Runs with the credentials of the registry.
+    /// Runs a command with the credentials of the registry.
     fn with_registry(&self, arguments: &[&str]) -> Ran {
         let auth = base64::engine::general_purpose::STANDARD.encode(format!(
             "{}:{}",

@@ -1,4 +1,5 @@
-//! Random sequences of what can happen to a component: nothing of others is deleted, and nothing of ours is forgotten.
+//! Random sequences of operations on a component: objects of others are never deleted, and ours are
+//! never forgotten.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;
@@ -11,17 +12,17 @@ use serde_json::{Value, json};
 use super::{Bench, config_map};
 use crate::parts::apiserver::ApiProxy;
 
-/// Names that objects have.
+/// Number of object names.
 const NAMES: usize = 6;
 
-/// What happens in one sequence.
+/// Steps per sequence.
 const STEPS: usize = 7;
 
 struct Sequence<'a> {
     bench: &'a Bench,
     proxy: &'a ApiProxy,
     dice: StdRng,
-    /// UIDs of objects that somebody else has made.
+    /// UIDs of objects that other clients created.
     foreign: BTreeSet<String>,
     told: Vec<String>,
 }
@@ -47,7 +48,7 @@ impl Sequence<'_> {
         let path = self.bench.config_map(&name);
         let is_there = self.bench.get(&path).await != Value::Null;
         match self.dice.random_range(0..10) {
-            // An apply, as it should go.
+            // An apply that should succeed.
             0..=3 => {
                 let set = self.set();
                 let ran = self.bench.apply(
@@ -62,7 +63,7 @@ impl Sequence<'_> {
                 );
                 self.told.push(format!("apply {}", ran.code));
             }
-            // One that fails.
+            // An apply that fails.
             4 => {
                 let set = format!(
                     "{}{}",
@@ -72,7 +73,7 @@ impl Sequence<'_> {
                 let ran = self.bench.apply("web", &set, &[]);
                 self.told.push(format!("failing apply {}", ran.code));
             }
-            // One that is killed.
+            // An apply that is killed.
             5 | 6 => {
                 let file = self.set();
                 let file = self.bench.manifest(&file);
@@ -103,7 +104,7 @@ impl Sequence<'_> {
                 self.proxy.take();
                 self.told.push(format!("killed after {after} requests"));
             }
-            // Somebody else makes one anew.
+            // Another client creates or recreates an object.
             7 => {
                 if is_there {
                     self.delete(&path).await;
@@ -119,12 +120,12 @@ impl Sequence<'_> {
                     .insert(made["metadata"]["uid"].as_str().unwrap().to_owned());
                 self.told.push(format!("{name} is made by somebody else"));
             }
-            // Somebody deletes one.
+            // Another client deletes an object.
             8 if is_there => {
                 self.delete(&path).await;
                 self.told.push(format!("{name} is deleted by somebody"));
             }
-            // From now on its deletion is denied.
+            // The deletion of an object is denied from now on.
             _ if is_there => {
                 self.bench
                     .merge(&path, json!({"metadata": {"labels": {"deny": "yes"}}}))
@@ -135,7 +136,7 @@ impl Sequence<'_> {
         }
     }
 
-    /// Deletes an object, as others do.
+    /// Deletes an object, as another client.
     async fn delete(&mut self, path: &str) {
         let object = self
             .bench
@@ -146,7 +147,7 @@ impl Sequence<'_> {
         self.bench.delete(path).await;
     }
 
-    /// What must hold after each step.
+    /// Checks the invariants after a step.
     async fn check(&mut self) -> Result<(), String> {
         let objects = self
             .bench
@@ -157,7 +158,8 @@ impl Sequence<'_> {
             .await;
         let objects = objects["items"].as_array().unwrap().clone();
         let uid = |object: &Value| object["metadata"]["uid"].as_str().unwrap().to_owned();
-        // What others have made stays theirs, also after we have applied it; what we have made is ours.
+        // An object that others created stays theirs, even after we have applied it. An object that
+        // we created is ours.
         let is_ours = |object: &Value| {
             object["metadata"]["managedFields"]
                 .as_array()

@@ -1,4 +1,4 @@
-//! Artifacts as image layouts, not always truthful ones, served over HTTP exactly as they are.
+//! Artifacts as OCI image layouts, some of them inconsistent, served over HTTP as they are.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use nuon_runner::registry::{Address, Credential, Remote, Repository, Scheme, Ver
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-/// Cases that need an age key; encrypted artifacts are refused for now, with that reason.
+/// Cases that need an age key. Encrypted artifacts are refused for now, with that reason.
 const ENCRYPTED: [&str; 1] = ["kz-encrypted"];
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Changesets in the form of the replaced program.
+//! Changesets in the legacy format of the Go runner.
 
 use std::path::Path;
 
@@ -151,7 +151,7 @@ fn the_keys_of_helm_diffs_are_taken_apart_as_by_the_replaced_program() {
     }
 }
 
-/// Each row of the table in `cluster/lines.rs`.
+/// Each row of the table in `cluster/fields/render.rs`.
 #[test]
 fn our_form_differs_where_it_is_meant_to() {
     let object = |value: Value| Object(value.as_object().unwrap().clone());

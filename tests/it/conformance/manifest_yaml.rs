@@ -1,4 +1,4 @@
-//! Reading, sorting and writing manifests, against Flux's `ssa` package.
+//! Reading, sorting and writing manifests, compared with Flux's `ssa` package.
 
 use nuon_runner::manifest;
 
@@ -20,7 +20,7 @@ fn manifests_are_read_sorted_and_written_as_flux_does() {
     });
 }
 
-/// Cases whose items cannot stand alone, so their output does not read back as it is.
+/// Cases whose items are incomplete on their own, so the output does not read back unchanged.
 const NOT_STABLE: [&str; 5] = [
     "merge-key-quoted",
     "list-item-kustomization-kept",
@@ -55,7 +55,7 @@ fn rewrite(input: &[u8]) -> Result<String, String> {
     manifest::write(&objects).map_err(|error| format!("{error}: {}", error.source))
 }
 
-/// Messages that users know keep their gist.
+/// Checks that the messages that users know are part of our errors.
 fn gist(expected: &str, got: &str) -> Result<(), String> {
     let known = [
         "Object 'Kind' is missing",

@@ -1,4 +1,4 @@
-//! Overlays, with what the real kustomize prints for each, and what of it is packed.
+//! Overlays with the output of kustomize, and with the part of it that is packed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,7 +25,7 @@ fn overlays_give_the_bytes_that_kustomize_gives() {
     );
 }
 
-/// What was learned by asking: the same bytes and the same warnings, or a refusal.
+/// Cases recorded from kustomize: the same bytes and the same warnings, or a refusal.
 #[test]
 fn learned_cases_are_built_as_kustomize_builds_them() {
     super::each("learned", |case| {
@@ -52,7 +52,7 @@ fn learned_cases_are_built_as_kustomize_builds_them() {
             String::from_utf8(run.stdout).unwrap(),
             String::from_utf8(run.stderr).unwrap(),
         );
-        // Go's log puts the time before one of them.
+        // One of them begins with a time, from Go's log.
         let warnings: Vec<String> = read("warnings.txt")
             .unwrap_or_default()
             .lines()
@@ -93,7 +93,8 @@ fn verdict(case: &Path) -> Result<(), String> {
     }
 }
 
-/// How kustomize and this program word the same reason. Ours names the place, and what to do.
+/// Messages of kustomize and of this program for the same reason. Ours also name the place, and
+/// what to do.
 const SAME_REASON: [(&str, &str); 21] = [
     ("cannot be absolute", "is absolute"),
     ("file is not directory", "is no directory"),
@@ -142,7 +143,7 @@ const SAME_REASON: [(&str, &str); 21] = [
     ("cannot be mapped to a field", "cannot be mapped to a field"),
 ];
 
-/// What is refused, and where, is reviewed; the reason must be kustomize's.
+/// Checks a refusal. Its text is reviewed, and the reason must be kustomize's.
 fn refused(case: &Path, meta: &Value, refusal: &str) -> Result<(), String> {
     super::reviewed(&case.join("refusal.txt"), refusal)?;
     let gist = meta["error"].as_str().unwrap_or_default();
@@ -173,7 +174,7 @@ fn in_memory(case: &Path, meta: &Value) -> Result<String, String> {
     built.and_then(|objects| kustomize::print(&objects).map_err(|error| error.to_string()))
 }
 
-/// With the real Helm.
+/// Builds with the binary and the real Helm.
 fn by_the_program(case: &Path, meta: &Value) -> Result<String, String> {
     let root = case.join("input").join(meta["root"].as_str().unwrap());
     let run = Command::new(env!("CARGO_BIN_EXE_nuon-runner"))

@@ -1,4 +1,4 @@
-//! Readiness of one object, against kstatus.
+//! Status of one object, compared with kstatus.
 
 use std::path::Path;
 

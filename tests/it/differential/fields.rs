@@ -1,4 +1,4 @@
-//! Fields of kustomizations, each by a function of its own, and the overlays that join them.
+//! Fields of kustomizations, one function each, and the overlays that combine them.
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::objects::{IMAGES, KINDS, NAMES, object, one};
 use super::overlay::{File, Overlay, ROOT};
 
-/// The overlay of a seed.
+/// Generates the overlay of a seed.
 pub fn overlay(seed: u64) -> Overlay {
     let mut maker = Maker {
         rng: StdRng::seed_from_u64(seed),
@@ -22,7 +22,7 @@ pub fn overlay(seed: u64) -> Overlay {
     maker.overlay
 }
 
-/// The fields of the overlay itself that are drawn; each is told apart in the counts.
+/// Fields of the overlay that are drawn at random. Each is counted separately.
 const DRAWN: [&str; 28] = [
     "namePrefix",
     "nameSuffix",
@@ -57,7 +57,7 @@ const DRAWN: [&str; 28] = [
 struct Maker {
     rng: StdRng,
     overlay: Overlay,
-    /// Kind, name and namespace of every object that was made.
+    /// Kind, name and namespace of every generated object.
     kinds: Vec<(String, String, String)>,
     files: usize,
 }
@@ -83,9 +83,9 @@ impl Maker {
         self.keep_kinds_of_hashed();
     }
 
-    /// Forbids patches to change kinds where something is generated. The hash of a generated object whose kind has
-    /// changed is, in kustomize, one of its parser's nodes, lines and columns in the sources included: no fact
-    /// about the object, and not matched.
+    /// Forbids patches that change kinds if something is generated. If the kind of a generated
+    /// object has changed, its name hash in kustomize is that of a parser node, with line and
+    /// column in the source. That is no property of the object, and is not reproduced.
     fn keep_kinds_of_hashed(&mut self) {
         let features = &self.overlay.features;
         if !features.iter().any(|feature| {
@@ -185,7 +185,7 @@ impl Maker {
         documents
     }
 
-    /// Adds a file and says its name.
+    /// Adds a file. Returns its name.
     fn file(&mut self, directory: &str, stem: &str, file: File) -> String {
         self.files += 1;
         let name = format!("{stem}-{}.yaml", self.files);
@@ -195,7 +195,7 @@ impl Maker {
         name
     }
 
-    /// Kind and name of an object that is there.
+    /// Returns kind, name and namespace of a random existing object.
     fn some(&mut self) -> (String, String, String) {
         self.kinds
             .choose(&mut self.rng)
@@ -203,7 +203,7 @@ impl Maker {
             .unwrap_or_default()
     }
 
-    /// One of a kind that is there, if there is any.
+    /// Returns a random existing object of one of these kinds, if there is one.
     fn some_of(&mut self, kinds: &[&str]) -> Option<(String, String, String)> {
         let fits: Vec<_> = self
             .kinds
@@ -729,7 +729,7 @@ impl Maker {
         json!([entry])
     }
 
-    /// Puts something wrong into the overlay.
+    /// Adds an error to the overlay.
     fn fault(&mut self) {
         self.uses("fault");
         let kind = self.rng.random_range(0..8);

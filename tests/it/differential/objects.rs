@@ -1,4 +1,4 @@
-//! Objects of many kinds, that refer to each other.
+//! Objects of many kinds that refer to each other.
 
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -14,7 +14,7 @@ pub const IMAGES: [&str; 5] = [
     "quay.io/org/tool:2",
 ];
 
-/// One of several.
+/// Returns a random item.
 pub fn one<'a, T: ?Sized>(rng: &mut StdRng, of: &[&'a T]) -> &'a T {
     of.choose(rng).unwrap()
 }
@@ -93,7 +93,7 @@ fn template(rng: &mut StdRng, name: &str) -> Value {
     json!({"metadata": {"labels": {"app": name}}, "spec": pod(rng)})
 }
 
-/// An object of a kind.
+/// Generates an object of a kind.
 pub fn object(rng: &mut StdRng, kind: &str, name: &str) -> Value {
     let mut object = match kind {
         "Deployment" | "DaemonSet" | "ReplicaSet" => json!({"apiVersion": "apps/v1", "spec": {
@@ -166,7 +166,7 @@ pub fn object(rng: &mut StdRng, kind: &str, name: &str) -> Value {
     }
     object["kind"] = json!(kind);
     object["metadata"] = metadata;
-    // The order in which people write.
+    // The order in which people write the fields.
     let mut ordered = serde_json::Map::new();
     for key in ["apiVersion", "kind", "metadata"] {
         ordered.insert(key.into(), object[key].clone());

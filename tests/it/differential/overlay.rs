@@ -1,33 +1,33 @@
-//! A generated overlay: kustomizations, objects and other files, and ways to make it smaller.
+//! A generated overlay: kustomizations, objects and other files; and ways to minimize it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
-/// A tree of files with the overlay in `overlay/`.
+/// A tree of files. The overlay is in `overlay/`.
 #[derive(Debug, Clone, Default)]
 pub struct Overlay {
     pub files: BTreeMap<String, File>,
-    /// What it makes use of.
+    /// Names of the features that it uses.
     pub features: Vec<&'static str>,
 }
 
-/// A file, as far as a smaller overlay may lack some of it.
+/// A file, in a form that can be reduced.
 #[derive(Debug, Clone)]
 pub enum File {
     /// The fields of a map, such as a kustomization.
     Fields(Map<String, Value>),
-    /// Documents.
+    /// YAML documents.
     Documents(Vec<Value>),
     Text(String),
 }
 
-/// The directory that is built.
+/// Directory of the overlay.
 pub const ROOT: &str = "overlay";
 
 impl Overlay {
-    /// Writes the tree.
+    /// Writes the tree to a directory.
     pub fn write(&self, directory: &Path) {
         for (name, file) in &self.files {
             let path = directory.join(name);
@@ -45,7 +45,7 @@ impl Overlay {
         }
     }
 
-    /// Overlays with a little less in them.
+    /// Returns copies of the overlay with slightly less in them.
     pub fn smaller(&self) -> Vec<Self> {
         let mut all = Vec::new();
         for (name, file) in &self.files {
@@ -81,7 +81,7 @@ impl Overlay {
     }
 }
 
-/// Values that lack one member.
+/// Returns copies of a value that each lack one member.
 fn less(value: &Value, depth: usize) -> Vec<Value> {
     let mut all = Vec::new();
     if depth == 0 {
@@ -121,7 +121,7 @@ fn less(value: &Value, depth: usize) -> Vec<Value> {
     all
 }
 
-/// Block YAML of a value. Texts are bare where that is safe.
+/// Formats a value as block YAML. Strings are unquoted where that is safe.
 pub fn block(value: &Value) -> String {
     let mut text = String::new();
     write(value, 0, &mut text);

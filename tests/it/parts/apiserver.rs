@@ -1,4 +1,5 @@
-//! A proxy before the real API server: counts what is asked, and can fail as networks and busy servers do.
+//! A proxy before the real API server. It records the requests, and can inject the faults of
+//! networks and busy servers.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::testbed;
 
-/// One request that came by.
+/// A request that passed through the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Asked {
     pub method: Method,
@@ -34,15 +35,16 @@ struct Shared {
     http: reqwest::Client,
     upstream: String,
     asked: Mutex<Vec<Asked>>,
-    /// Faults in a hundred requests, and their dice.
+    /// Percentage of requests that fail, and the random generator that selects them.
     faults: Option<(u32, Mutex<StdRng>)>,
-    /// After how many requests nothing is answered any more.
+    /// Number of requests after which none is answered.
     silent_after: AtomicUsize,
-    /// What somebody else makes, at which path, right before the first write to a path that ends so.
+    /// Path suffix, path and object: the object is created, as by another client, right before the
+    /// first write to a path with the suffix.
     ambush: Mutex<Option<(String, String, Value)>>,
 }
 
-/// The proxy. Ends when it is dropped.
+/// The proxy. Stops when it is dropped.
 pub struct ApiProxy {
     pub address: SocketAddr,
     shared: Arc<Shared>,
@@ -60,9 +62,9 @@ impl ApiProxy {
         Self::with_faults(0, 0).await
     }
 
-    /// So many of a hundred requests fail, by these dice.
+    /// `percent` of the requests fail, selected by `seed`.
     pub async fn with_faults(percent: u32, seed: u64) -> Self {
-        // A second call is the error, and as good.
+        // Fails if a provider is already installed, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let authority = std::fs::read(testbed().authority()).unwrap();
         let http = reqwest::Client::builder()
@@ -91,12 +93,13 @@ impl ApiProxy {
         }
     }
 
-    /// Lets somebody else make an object (a POST) right before our first write to a path that ends so.
+    /// Creates an object (a POST), as another client would, right before our first write to a path
+    /// that ends with `ending`.
     pub fn ambush(&self, ending: &str, path: &str, object: Value) {
         *self.shared.ambush.lock().unwrap() = Some((ending.to_owned(), path.to_owned(), object));
     }
 
-    /// A kubeconfig that leads through the proxy.
+    /// A kubeconfig that uses the proxy.
     pub fn kubeconfig(&self) -> String {
         testbed().kubeconfig().replace(
             &format!("https://{}", testbed().apiserver()),
@@ -104,17 +107,18 @@ impl ApiProxy {
         )
     }
 
-    /// What was asked since the last call.
+    /// Returns the requests since the last call.
     pub fn take(&self) -> Vec<Asked> {
         std::mem::take(&mut self.shared.asked.lock().unwrap())
     }
 
-    /// How many requests came by since the last [`take`](Self::take).
+    /// Number of requests since the last [`take`](Self::take).
     pub fn count(&self) -> usize {
         self.shared.asked.lock().unwrap().len()
     }
 
-    /// Lets so many more requests through, counted from the last [`take`](Self::take); the ones after them are never answered.
+    /// Forwards `count` more requests, counted from the last [`take`](Self::take), and never
+    /// answers the ones after them.
     pub fn silence_after(&self, count: usize) {
         self.shared.silent_after.store(count, Ordering::SeqCst);
     }
@@ -215,7 +219,7 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
     }
     let cut = || std::io::Error::from(std::io::ErrorKind::ConnectionReset);
     let body = match fault {
-        // The request has had its effect, and the answer does not come, or half of it.
+        // The request took effect, but the response is lost, or cut in half.
         Some(6) => Body::from_stream(futures_util::stream::iter([Err::<Bytes, _>(cut())])),
         Some(7) if !is_watch => {
             let whole = answer.bytes().await.unwrap_or_default();

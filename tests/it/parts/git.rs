@@ -1,4 +1,4 @@
-//! git over http, with basic auth: `git http-backend` behind a small server.
+//! Git over HTTP with basic auth: `git http-backend` behind a small server.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,11 +12,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::io::AsyncWriteExt as _;
 
-/// A server of bare repositories; `app.git` is the first.
+/// A server of bare repositories. `app.git` always exists.
 pub struct GitServer {
     dir: tempfile::TempDir,
     pub host: String,
-    /// `USER:PASSWORD`, if it asks for them.
+    /// `USER:PASSWORD`, if the server requires it.
     pub credential: Option<String>,
 }
 
@@ -26,7 +26,7 @@ struct Shared {
 }
 
 impl GitServer {
-    /// Starts a server with files on the branch `main`.
+    /// Starts a server with these files on branch `main` of `app.git`.
     pub async fn start(files: &[(&str, &str)], credential: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -48,8 +48,8 @@ impl GitServer {
         server
     }
 
-    /// A commit on the branch `main` of a repository, which is made if it is not there. Submodules
-    /// are path, address and commit. Returns the commit's id.
+    /// Commits to branch `main` of a repository, which is created if it does not exist. Submodules
+    /// are (path, URL, commit). Returns the commit ID.
     pub fn commit(
         &self,
         name: &str,
@@ -90,7 +90,7 @@ impl GitServer {
         git(&work, &["rev-parse", "HEAD"])
     }
 
-    /// Where the bare repositories lie.
+    /// Directory of the bare repositories.
     pub fn root(&self) -> PathBuf {
         self.dir.path().join("srv")
     }
@@ -110,7 +110,7 @@ impl GitServer {
         );
     }
 
-    /// Its address, with the credential in it.
+    /// URL of `app.git`, with the credential.
     pub fn url(&self) -> String {
         let user = self
             .credential
@@ -120,7 +120,7 @@ impl GitServer {
         format!("http://{user}{}/app.git", self.host)
     }
 
-    /// The full id of the commit on `main`.
+    /// Full ID of the commit on `main` of `app.git`.
     pub fn head(&self) -> String {
         git(&self.work("app"), &["rev-parse", "HEAD"])
     }

@@ -1,4 +1,4 @@
-//! A forward proxy (CONNECT) that wants a password, and alone knows where the names of `.test` are.
+//! A forward proxy (CONNECT) that requires a password. Only it can resolve the `.test` names.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts it with the names it knows and the addresses behind them.
+    /// Starts a proxy that resolves these names to these addresses.
     pub async fn start(names: &[(&str, String)]) -> Self {
         let names: Arc<HashMap<String, String>> = Arc::new(
             names
@@ -31,19 +31,19 @@ impl Proxy {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (names, seen) = (names.clone(), seen.clone());
-                // A client that goes away is not this server's concern.
+                // A client that disconnects is no error here.
                 tokio::spawn(async move { serve(stream, &names, &seen).await.ok() });
             }
         });
         Self { host, reached }
     }
 
-    /// Its address, with the password in it.
+    /// URL of the proxy, with the password.
     pub fn url(&self) -> String {
         format!("http://agent:{PASSWORD}@{}", self.host)
     }
 
-    /// The servers that were reached through it.
+    /// Returns the servers that were reached through the proxy.
     pub fn reached(&self) -> Vec<String> {
         self.reached.lock().unwrap().iter().cloned().collect()
     }
@@ -65,7 +65,7 @@ async fn serve(
             .and_then(|rest| rest.split(' ').next())
             .unwrap_or_default();
         let refusal = match names.get(authority) {
-            // Clients show the password when they are asked for it, on the same connection.
+            // Clients send the password after this response, on the same connection.
             _ if !proves(&head) => {
                 "407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"proxy\""
             }

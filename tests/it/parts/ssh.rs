@@ -1,4 +1,4 @@
-//! A real `sshd` on loopback that lets one key in.
+//! A real `sshd` on loopback that accepts one key.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -19,7 +19,8 @@ impl SshServer {
         }
         let path = |name: &str| dir.path().join(name).display().to_string();
         std::fs::copy(path("client.pub"), path("authorized")).unwrap();
-        // Free a moment ago; nobody else here takes ports from the range that the system hands out.
+        // The port was free a moment ago, and nothing else here binds fixed ports of the ephemeral
+        // range.
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -36,7 +37,7 @@ impl SshServer {
         let key = std::fs::read_to_string(path("host.pub")).unwrap();
         std::fs::write(path("known"), format!("[127.0.0.1]:{port} {key}")).unwrap();
         std::fs::write(path("unknown"), "").unwrap();
-        // Where root's sshd puts what it gives no rights.
+        // Directory for privilege separation, needed if sshd runs as root.
         let _ = std::fs::create_dir_all("/run/sshd");
         let child = Command::new("/usr/sbin/sshd")
             .args(["-D", "-e", "-f", &path("config")])
@@ -52,7 +53,7 @@ impl SshServer {
         server
     }
 
-    /// The address of a repository.
+    /// Returns the URL of a repository.
     pub fn url(&self, path: &Path) -> String {
         let user = Command::new("id").arg("-un").output().unwrap().stdout;
         format!(
@@ -63,7 +64,8 @@ impl SshServer {
         )
     }
 
-    /// `client` is let in, `stranger` is not; `known` names this server, `unknown` none.
+    /// Returns the path of a file. Key `client` is accepted, `stranger` is not; host file `known`
+    /// lists this server, `unknown` none.
     pub fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -71,7 +73,7 @@ impl SshServer {
 
 impl Drop for SshServer {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may already have ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

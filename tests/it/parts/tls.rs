@@ -1,4 +1,4 @@
-//! TLS before a server that speaks none.
+//! TLS termination before a server without TLS.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use tokio_rustls::TlsAcceptor;
 
 use super::testbed;
 
-/// Listens on a port of loopback with the testbed's certificate and passes on to `backend`; host and
-/// port of it.
+/// Listens on a loopback port with the testbed's certificate and forwards to `backend`. Returns
+/// host and port.
 pub async fn front(backend: String) -> String {
     let pki = testbed().state().join("pki");
     let chain = CertificateDer::pem_file_iter(pki.join("server.crt"))
@@ -34,7 +34,7 @@ pub async fn front(backend: String) -> String {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, backend) = (acceptor.clone(), backend.clone());
             tokio::spawn(async move {
-                // A client that does not trust us, or goes away, is not this server's concern.
+                // A client that rejects the certificate, or disconnects, is no error here.
                 let Ok(mut stream) = acceptor.accept(stream).await else {
                     return;
                 };

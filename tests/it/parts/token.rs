@@ -24,7 +24,8 @@ struct Shared {
 
 static SERVICE: OnceCell<Arc<Shared>> = OnceCell::const_new();
 
-/// Starts the service, once for all tests, on a runtime of its own: tests come and go.
+/// Starts the service once for all tests, on its own runtime, because the runtimes of tests end
+/// with them.
 pub async fn start() {
     SERVICE
         .get_or_init(|| async {
@@ -70,7 +71,7 @@ pub async fn start() {
         .await;
 }
 
-/// The scopes that were asked for so far.
+/// Returns the scopes that were requested so far.
 pub fn scopes() -> Vec<String> {
     SERVICE.get().unwrap().asked.lock().unwrap().clone()
 }
