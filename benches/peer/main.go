@@ -29,7 +29,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-const atOnce = 8
+const maxConcurrent = 8
 
 func main() {
 	log.SetLogger(logr.Discard())
@@ -53,7 +53,7 @@ func main() {
 		flux, err := client.New(config, client.Options{})
 		check(err)
 		manager := ssa.NewResourceManager(flux, polling.NewStatusPoller(flux, flux.RESTMapper(), polling.Options{}), ssa.Owner{Field: "peer"})
-		manager.SetConcurrency(atOnce)
+		manager.SetConcurrency(maxConcurrent)
 		_, err = manager.ApplyAll(context.Background(), objects, ssa.DefaultApplyOptions())
 		check(err)
 	}
@@ -63,7 +63,7 @@ func main() {
 func floor(cluster dynamic.Interface, objects []*unstructured.Unstructured) {
 	queue := make(chan *unstructured.Unstructured)
 	var group sync.WaitGroup
-	for range atOnce {
+	for range maxConcurrent {
 		group.Add(1)
 		go func() {
 			defer group.Done()

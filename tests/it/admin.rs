@@ -11,7 +11,7 @@ use crate::daemon::{Setup, control_plane, get};
 /// With hundreds of connections that never finish their request, probes are still answered, and
 /// file descriptors remain for jobs.
 #[tokio::test]
-async fn half_requests_keep_nobody_from_an_answer() {
+async fn incomplete_requests_do_not_block_others() {
     let control = control_plane(Generation::Second).await;
     let state = tempfile::tempdir().unwrap();
     // A low limit that the daemon cannot raise.

@@ -13,7 +13,7 @@ use nuon_runner::control::{Client, ControlError, RetryPolicy, Route, Verdict};
 use nuon_runner::dev::{ControlPlane, ControlPlaneOptions, Fault, FaultKind, Generation, NewJob};
 use nuon_runner::job::{ExecutionStatus, JobStatus};
 
-use crate::bench::Bench;
+use crate::bench::WorkerFixture;
 use crate::daemon::TOKEN;
 
 /// Returns the caller's reaction to each fault, by route. The faults: 400, 401, 403, 404, 409, 422,
@@ -172,7 +172,7 @@ struct Ids {
 }
 
 /// A control plane with a job, an execution and a registered process.
-async fn furnished() -> (ControlPlane, Client, Ids) {
+async fn set_up() -> (ControlPlane, Client, Ids) {
     let control = crate::daemon::control_plane_with(ControlPlaneOptions {
         long_poll: true,
         ..ControlPlaneOptions::new(Generation::Second, TOKEN)
@@ -302,9 +302,9 @@ fn verdict(answer: Result<(), ControlError>) -> Verdict {
 }
 
 #[tokio::test]
-async fn every_route_treats_every_kind_of_answer_as_the_table_says() {
+async fn every_route_handles_every_fault_as_expected() {
     for route in Route::ALL {
-        let (control, client, ids) = furnished().await;
+        let (control, client, ids) = set_up().await;
         for (fault, expected) in faults().into_iter().zip(expected(route)) {
             {
                 let mut store = control.store();
@@ -342,12 +342,12 @@ async fn every_route_treats_every_kind_of_answer_as_the_table_says() {
 }
 
 #[tokio::test]
-async fn silence_is_no_answer() {
+async fn a_missing_response_times_out() {
     let calls = Route::ALL
         .into_iter()
         .filter(|route| *route != Route::JobsTail)
         .map(async |route| {
-            let (control, client, ids) = furnished().await;
+            let (control, client, ids) = set_up().await;
             control.add_fault(Fault::always(
                 route.method(),
                 "",
@@ -362,7 +362,7 @@ async fn silence_is_no_answer() {
 }
 
 /// Returns the times of the calls with this method and path suffix, on the control plane's clock.
-fn times(control: &ControlPlane, method: &Method, suffix: &str) -> Vec<Duration> {
+fn call_times(control: &ControlPlane, method: &Method, suffix: &str) -> Vec<Duration> {
     let store = control.store();
     let calls = store
         .calls
@@ -371,8 +371,8 @@ fn times(control: &ControlPlane, method: &Method, suffix: &str) -> Vec<Duration>
     calls.map(|call| call.at).collect()
 }
 
-fn assert_six_a_minute(times: &[Duration]) {
-    assert!(times.len() > 6, "too few tries to tell: {}", times.len());
+fn assert_at_most_six_per_minute(times: &[Duration]) {
+    assert!(times.len() > 6, "too few tries to check: {}", times.len());
     for window in times.windows(7) {
         assert!(
             window[6] - window[0] >= Duration::from_secs(59),
@@ -383,23 +383,23 @@ fn assert_six_a_minute(times: &[Duration]) {
 }
 
 #[tokio::test]
-async fn a_read_is_tried_six_times_a_minute_and_never_past_its_deadline() {
-    let bench = Bench::new(Generation::Second).await;
-    let client = bench.client();
-    bench.control.add_fault(Fault::always(
+async fn a_read_is_sent_at_most_six_times_a_minute_and_never_past_its_deadline() {
+    let fixture = WorkerFixture::new(Generation::Second).await;
+    let client = fixture.client();
+    fixture.control.add_fault(Fault::always(
         Method::GET,
         "/settings",
         FaultKind::Refuse(500, None),
     ));
     let limit = Duration::from_secs(1800);
     let waiting = tokio::spawn(async move { client.settings(RetryPolicy::Within(limit)).await });
-    bench.pass(limit + Duration::from_secs(60)).await;
+    fixture.advance(limit + Duration::from_secs(60)).await;
     assert!(matches!(
         waiting.await.unwrap(),
         Err(ControlError::Deadline { .. })
     ));
-    let times = times(&bench.control, &Method::GET, "/settings");
-    assert_six_a_minute(&times);
+    let times = call_times(&fixture.control, &Method::GET, "/settings");
+    assert_at_most_six_per_minute(&times);
     assert!(
         times.iter().all(|at| *at <= limit),
         "a try after the deadline"
@@ -407,10 +407,10 @@ async fn a_read_is_tried_six_times_a_minute_and_never_past_its_deadline() {
 }
 
 #[tokio::test]
-async fn a_server_that_asks_for_patience_gets_it() {
-    let bench = Bench::new(Generation::Second).await;
-    let client = bench.client();
-    bench.control.add_fault(Fault {
+async fn retry_after_is_respected() {
+    let fixture = WorkerFixture::new(Generation::Second).await;
+    let client = fixture.client();
+    fixture.control.add_fault(Fault {
         times: 3,
         ..Fault::always(Method::GET, "/settings", FaultKind::Refuse(429, Some(120)))
     });
@@ -419,9 +419,9 @@ async fn a_server_that_asks_for_patience_gets_it() {
             .settings(RetryPolicy::Within(Duration::from_secs(1800)))
             .await
     });
-    bench.pass(Duration::from_secs(600)).await;
+    fixture.advance(Duration::from_secs(600)).await;
     assert!(waiting.await.unwrap().is_ok());
-    let times = times(&bench.control, &Method::GET, "/settings");
+    let times = call_times(&fixture.control, &Method::GET, "/settings");
     assert_eq!(times.len(), 4);
     assert!(
         times
@@ -432,42 +432,42 @@ async fn a_server_that_asks_for_patience_gets_it() {
 }
 
 #[tokio::test]
-async fn reports_and_polls_keep_to_six_tries_a_minute_while_the_server_is_in_trouble() {
-    let bench = Bench::new(Generation::First).await;
-    let _running = bench
+async fn reports_and_polls_are_sent_at_most_six_times_a_minute_during_server_errors() {
+    let fixture = WorkerFixture::new(Generation::First).await;
+    let _running = fixture
         .start(vec![std::sync::Arc::new(crate::worker::quick())])
         .await;
-    bench.control.add_fault(Fault::always(
+    fixture.control.add_fault(Fault::always(
         Method::POST,
         "/result",
         FaultKind::Refuse(503, None),
     ));
-    let id = bench.control.offer(NewJob {
+    let id = fixture.control.offer(NewJob {
         execution_timeout: Duration::from_secs(7200),
         ..NewJob::new("noop-build", "build")
     });
-    bench
-        .until("the result is tried", |bench| {
-            (!times(&bench.control, &Method::POST, "/result").is_empty()).then_some(())
+    fixture
+        .wait_until("the result is tried", |fixture| {
+            (!call_times(&fixture.control, &Method::POST, "/result").is_empty()).then_some(())
         })
         .await;
-    bench.control.add_fault(Fault::always(
+    fixture.control.add_fault(Fault::always(
         Method::GET,
         "/jobs",
         FaultKind::Refuse(500, None),
     ));
-    let from = bench.clock.elapsed();
-    bench.pass(Duration::from_secs(600)).await;
-    assert_six_a_minute(&times(&bench.control, &Method::POST, "/result"));
-    let polls: Vec<_> = times(&bench.control, &Method::GET, "/jobs")
+    let from = fixture.clock.elapsed();
+    fixture.advance(Duration::from_secs(600)).await;
+    assert_at_most_six_per_minute(&call_times(&fixture.control, &Method::POST, "/result"));
+    let polls: Vec<_> = call_times(&fixture.control, &Method::GET, "/jobs")
         .into_iter()
         .filter(|at| *at > from)
         .collect();
-    assert_six_a_minute(&polls);
-    bench.control.clear_faults();
-    bench
-        .until("all reports arrive", |bench| {
-            (bench.control.store().jobs[&id].executions[0].outputs_offered == 1).then_some(())
+    assert_at_most_six_per_minute(&polls);
+    fixture.control.clear_faults();
+    fixture
+        .wait_until("all reports arrive", |fixture| {
+            (fixture.control.store().jobs[&id].executions[0].outputs_offered == 1).then_some(())
         })
         .await;
 }

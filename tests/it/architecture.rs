@@ -242,7 +242,7 @@ fn rank(layers: &[&[&str]], module: &str) -> Option<usize> {
 }
 
 /// Returns the imports from a higher layer or from the same layer.
-fn against_layers(imports: &BTreeSet<Import>) -> Vec<String> {
+fn layer_violations(imports: &BTreeSet<Import>) -> Vec<String> {
     let part = |path: &str, at: usize| path.split("::").nth(at).unwrap_or_default().to_owned();
     let is_wrong = |import: &&Import| {
         let forbidden =
@@ -273,7 +273,7 @@ fn is_within(module: &str, ancestor: &str) -> bool {
 }
 
 /// Returns the imports that are part of a cycle of files.
-fn circles(imports: &BTreeSet<Import>) -> Vec<String> {
+fn import_cycles(imports: &BTreeSet<Import>) -> Vec<String> {
     let is_family = |import: &&Import| {
         is_within(&import.from, &import.to) || is_within(&import.to, &import.from)
     };
@@ -311,18 +311,22 @@ fn modules_import_only_from_layers_below() {
         .filter(|module| rank(&LAYERS, module).is_none())
         .collect();
     assert!(unknown.is_empty(), "modules without a layer: {unknown:?}");
-    let wrong = against_layers(&imports(&sources));
+    let wrong = layer_violations(&imports(&sources));
     assert!(
         wrong.is_empty(),
-        "against the layers:\n{}",
+        "imports that violate the layers:\n{}",
         wrong.join("\n")
     );
 }
 
 #[test]
-fn no_files_import_each_other_in_a_circle() {
-    let circles = circles(&imports(&sources()));
-    assert!(circles.is_empty(), "circles:\n{}", circles.join("\n"));
+fn files_have_no_import_cycles() {
+    let import_cycles = import_cycles(&imports(&sources()));
+    assert!(
+        import_cycles.is_empty(),
+        "import cycles:\n{}",
+        import_cycles.join("\n")
+    );
 }
 
 /// Runs the checks above on sources with deliberate errors.
@@ -332,7 +336,7 @@ fn wrong_imports_are_found_with_their_line() {
         let files = files.iter();
         let files = files.map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
         let imports = imports(&files.collect());
-        (against_layers(&imports), circles(&imports))
+        (layer_violations(&imports), import_cycles(&imports))
     };
     let (wrong, _) = found(&[
         ("base", "\nuse crate::worker::Worker;"),
@@ -371,6 +375,6 @@ fn wrong_imports_are_found_with_their_line() {
     ]);
     assert!(
         wrong.is_empty() && circle.is_empty(),
-        "tests and parents do not count"
+        "unit tests and parents are ignored"
     );
 }

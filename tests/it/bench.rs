@@ -21,17 +21,18 @@ use tokio::task::JoinHandle;
 
 use crate::daemon::{RUNNER_ID, TOKEN};
 
-pub struct Bench {
+pub struct WorkerFixture {
     generation: Generation,
     pub control: ControlPlane,
     pub clock: Clock,
-    pub hand: ClockHandle,
+    pub clock_handle: ClockHandle,
     pub state: tempfile::TempDir,
 }
 
-impl Bench {
+impl WorkerFixture {
     pub async fn new(generation: Generation) -> Self {
-        let (clock, hand) = Clock::manual("2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap());
+        let (clock, clock_handle) =
+            Clock::manual("2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap());
         let options = ControlPlaneOptions {
             clock: clock.clone(),
             ..ControlPlaneOptions::new(generation, TOKEN)
@@ -41,7 +42,7 @@ impl Bench {
             generation,
             control,
             clock,
-            hand,
+            clock_handle,
             state: tempfile::tempdir().unwrap(),
         }
     }
@@ -133,34 +134,34 @@ impl Bench {
 
     /// Advances the clock in small steps until `look` returns `Some`. Other tasks run between the
     /// steps.
-    pub async fn until<T>(&self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
-        let end = std::time::Instant::now() + crate::daemon::PATIENCE;
+    pub async fn wait_until<T>(&self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
+        let end = std::time::Instant::now() + crate::daemon::WAIT_TIMEOUT;
         loop {
             if let Some(found) = look(self) {
                 return found;
             }
             assert!(
                 std::time::Instant::now() < end,
-                "it never happened that {what}"
+                "timed out waiting until {what}"
             );
-            self.hand.advance(Duration::from_millis(200));
+            self.clock_handle.advance(Duration::from_millis(200));
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
     /// Advances the clock by `time`, in small steps.
-    pub async fn pass(&self, time: Duration) {
+    pub async fn advance(&self, time: Duration) {
         let end = self.clock.elapsed() + time;
         while self.clock.elapsed() < end {
-            self.hand.advance(Duration::from_millis(500));
+            self.clock_handle.advance(Duration::from_millis(500));
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
     /// Advances the clock until a job has ended.
-    pub async fn ended(&self, id: &str) -> nuon_runner::dev::store::Job {
-        self.until("the job ends", |bench| {
-            let job = bench.control.store().jobs[id].clone();
+    pub async fn wait_until_ended(&self, id: &str) -> nuon_runner::dev::store::Job {
+        self.wait_until("the job ends", |fixture| {
+            let job = fixture.control.store().jobs[id].clone();
             let running = job.executions.last().is_some_and(|execution| {
                 !matches!(
                     execution.status.as_str(),
@@ -174,7 +175,7 @@ impl Bench {
 }
 
 pub fn client(control: &ControlPlane, clock: &Clock) -> Client {
-    crate::conformance::artifact::nuon_tls();
+    crate::conformance::artifact::install_tls_provider();
     Client::new(ClientOptions {
         url: control.url(),
         runner: RUNNER_ID.parse().unwrap(),

@@ -7,7 +7,7 @@ use nuon_runner::registry::format::{self, ArtifactFormat, Content};
 use nuon_runner::registry::{Address, Credential, Remote, Repository, Scheme, Version};
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, PATIENCE, Setup, assert_contract, control_plane};
+use crate::daemon::{Daemon, Setup, WAIT_TIMEOUT, assert_contract, control_plane};
 use crate::parts::git::GitServer;
 use crate::parts::{testbed, token, unique};
 
@@ -18,13 +18,13 @@ const MANIFEST: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: b\nd
 const SORTED: &str = "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: a\n---\napiVersion: \
                       v1\ndata:\n  k: \"4\"\nkind: ConfigMap\nmetadata:\n  name: b\n---\n";
 
-struct Bench {
+struct BuildFixture {
     control: ControlPlane,
     _state: tempfile::TempDir,
     daemon: Daemon,
 }
 
-impl Bench {
+impl BuildFixture {
     async fn new() -> Self {
         Self::with(|setup| setup).await
     }
@@ -42,10 +42,10 @@ impl Bench {
 
     async fn build(&self, plan: Value) -> Job {
         let id = self.control.offer(NewJob::build(plan));
-        self.control.wait(&id, PATIENCE).await.unwrap()
+        self.control.wait(&id, WAIT_TIMEOUT).await.unwrap()
     }
 
-    async fn finished(&self, plan: Value) -> Job {
+    async fn expect_finished(&self, plan: Value) -> Job {
         let job = self.build(plan).await;
         assert_eq!(
             job.status,
@@ -57,15 +57,15 @@ impl Bench {
         job
     }
 
-    async fn end(mut self) {
+    async fn shut_down(mut self) {
         assert_eq!(self.daemon.terminate().await, 0, "{}", self.daemon.log());
         assert_contract(&self.control);
     }
 }
 
 pub fn repository(address: &str) -> Repository {
-    crate::conformance::artifact::nuon_tls();
-    let connections = crate::parts::connections();
+    crate::conformance::artifact::install_tls_provider();
+    let connections = crate::parts::registry_clients();
     let testbed = testbed();
     let credential = Credential::Password {
         username: testbed.user().into(),
@@ -89,13 +89,13 @@ fn outputs(job: &Job) -> Value {
 
 #[tokio::test]
 async fn an_inline_manifest_is_sorted_packed_and_pushed_and_the_same_job_gives_the_same_digest() {
-    let bench = Bench::new().await;
+    let fixture = BuildFixture::new().await;
     let name = unique("inline");
     let plan = |tag: &str| {
         let source = json!({"source_type": "inline", "inline_manifest": MANIFEST, "labels": {"component": "web"}});
         build_plan(testbed().repository(&name), tag, source, Value::Null)
     };
-    let first = bench.finished(plan("one")).await;
+    let first = fixture.expect_finished(plan("one")).await;
     let address = format!("{}/{name}", testbed().registry());
     let artifact = format::pull(&repository(&address), &Version::tag("one").unwrap())
         .await
@@ -117,17 +117,17 @@ async fn an_inline_manifest_is_sorted_packed_and_pushed_and_the_same_job_gives_t
         outputs(&first)
     );
 
-    let again = bench.control.offer(NewJob::build(plan("two")));
-    bench
+    let again = fixture.control.offer(NewJob::build(plan("two")));
+    fixture
         .control
         .store()
         .jobs
         .get_mut(&again)
         .unwrap()
         .created_at = first.created_at;
-    let second = bench.control.wait(&again, PATIENCE).await.unwrap();
+    let second = fixture.control.wait(&again, WAIT_TIMEOUT).await.unwrap();
     assert_eq!(outputs(&second)["digest"], outputs(&first)["digest"]);
-    bench.end().await;
+    fixture.shut_down().await;
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn an_overlay_from_git_is_rendered_with_the_components_patches_and_its_sou
         ),
     ];
     let git = GitServer::start(&files, Some("robot:marked-git-password")).await;
-    let bench = Bench::new().await;
+    let fixture = BuildFixture::new().await;
     let name = unique("overlay");
     let head = git.head();
     for (tag, reference) in [
@@ -159,8 +159,8 @@ async fn an_overlay_from_git_is_rendered_with_the_components_patches_and_its_sou
     ] {
         let source = json!({"source_type": "kustomize", "kustomize_path": "prod", "kustomize_config": {"patches": []}});
         let from = json!({"url": git.url(), "ref": reference, "path": "infra"});
-        bench
-            .finished(build_plan(testbed().repository(&name), tag, source, from))
+        fixture
+            .expect_finished(build_plan(testbed().repository(&name), tag, source, from))
             .await;
         let address = format!("{}/{name}", testbed().registry());
         let artifact = format::pull(&repository(&address), &Version::tag(tag).unwrap())
@@ -181,17 +181,17 @@ async fn an_overlay_from_git_is_rendered_with_the_components_patches_and_its_sou
             format!("{reference}@sha1:{}", git.head())
         );
     }
-    assert!(!bench.daemon.log().contains("marked-git-password"));
-    bench.end().await;
+    assert!(!fixture.daemon.log().contains("marked-git-password"));
+    fixture.shut_down().await;
 }
 
 /// Builds `root` of a repository. Returns the text in the artifact.
-async fn packed(bench: &Bench, git: &GitServer, root: &str) -> String {
+async fn built_text(fixture: &BuildFixture, git: &GitServer, root: &str) -> String {
     let name = unique("packed");
     let source = json!({"source_type": "kustomize", "kustomize_path": root});
     let from = json!({"url": git.url(), "ref": "main", "path": ""});
-    bench
-        .finished(build_plan(testbed().repository(&name), "t", source, from))
+    fixture
+        .expect_finished(build_plan(testbed().repository(&name), "t", source, from))
         .await;
     let address = format!("{}/{name}", testbed().registry());
     let artifact = format::pull(&repository(&address), &Version::tag("t").unwrap())
@@ -204,7 +204,7 @@ async fn packed(bench: &Bench, git: &GitServer, root: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_overlay_in_a_job_finds_nothing_in_the_environment() {
+async fn an_overlay_in_a_job_cannot_read_the_environment() {
     let files = [
         (
             "kustomization.yaml",
@@ -214,15 +214,15 @@ async fn an_overlay_in_a_job_finds_nothing_in_the_environment() {
         ("names", "RUNNER_API_TOKEN\nPATH\n"),
     ];
     let git = GitServer::start(&files, None).await;
-    let bench = Bench::new().await;
+    let fixture = BuildFixture::new().await;
     let expected = "apiVersion: v1\ndata:\n  PATH: \"\"\n  RUNNER_API_TOKEN: \"\"\nkind: \
                     ConfigMap\nmetadata:\n  name: found\n---\n";
-    assert_eq!(packed(&bench, &git, ".").await, expected);
-    bench.end().await;
+    assert_eq!(built_text(&fixture, &git, ".").await, expected);
+    fixture.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_base_on_another_machine_is_fetched_only_if_the_operator_says_so() {
+async fn a_remote_base_is_fetched_only_if_the_operator_allows_it() {
     let base = [
         ("base/kustomization.yaml", "resources: [cm.yaml]\n"),
         (
@@ -234,10 +234,10 @@ async fn a_base_on_another_machine_is_fetched_only_if_the_operator_says_so() {
     let overlay = format!("namePrefix: p-\nresources:\n- {}//base?ref=v1\n", far.url());
     let git = GitServer::start(&[("kustomization.yaml", &overlay)], None).await;
 
-    let bench = Bench::new().await;
+    let fixture = BuildFixture::new().await;
     let source = json!({"source_type": "kustomize", "kustomize_path": "."});
     let from = json!({"url": git.url(), "ref": "main", "path": ""});
-    let job = bench
+    let job = fixture
         .build(build_plan(testbed().repository("never"), "t", source, from))
         .await;
     assert_eq!(job.status, "failed");
@@ -247,23 +247,23 @@ async fn a_base_on_another_machine_is_fetched_only_if_the_operator_says_so() {
         "{}",
         job.description
     );
-    bench.end().await;
+    fixture.shut_down().await;
 
     let allowed = |setup: Setup| {
         setup
             .env("NUON_RUNNER_BUILD_ALLOW_REMOTE", "true")
             .env("NUON_RUNNER_GIT_ALLOW_INSECURE", "127.0.0.1")
     };
-    let bench = Bench::with(allowed).await;
+    let fixture = BuildFixture::with(allowed).await;
     assert_eq!(
-        packed(&bench, &git, ".").await,
+        built_text(&fixture, &git, ".").await,
         "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: p-far\n---\n"
     );
-    bench.end().await;
+    fixture.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_source_cannot_be_left_by_a_path_or_by_a_link() {
+async fn paths_and_links_cannot_leave_the_source() {
     let git = GitServer::start(
         &[(
             "app/kustomization.yaml",
@@ -272,26 +272,26 @@ async fn a_source_cannot_be_left_by_a_path_or_by_a_link() {
         None,
     )
     .await;
-    let bench = Bench::new().await;
+    let fixture = BuildFixture::new().await;
     for (path, below) in [("app", ""), ("../app", "app"), ("/etc", "")] {
         let source = json!({"source_type": "kustomize", "kustomize_path": path, "kustomize_config": {"load_restrictor": "none"}});
         let from = json!({"url": git.url(), "ref": "main", "path": below});
-        let job = bench
+        let job = fixture
             .build(build_plan(testbed().repository("never"), "t", source, from))
             .await;
         assert_eq!(job.status, "failed", "{path}");
         assert!(!job.description.contains("root:"), "{}", job.description);
     }
-    bench.end().await;
+    fixture.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_ready_artifact_is_copied_with_its_digest_and_its_signature() {
-    let bench = Bench::new().await;
+async fn an_existing_artifact_is_copied_with_its_digest_and_its_signature() {
+    let fixture = BuildFixture::new().await;
     let (vendor, ours) = (unique("vendor"), unique("ours"));
     let source = json!({"source_type": "inline", "inline_manifest": MANIFEST});
-    bench
-        .finished(build_plan(
+    fixture
+        .expect_finished(build_plan(
             testbed().repository(&vendor),
             "v1",
             source,
@@ -308,8 +308,8 @@ async fn a_ready_artifact_is_copied_with_its_digest_and_its_signature() {
 
     let ready = json!({"source_type": "oci_artifact", "oci_artifact_source": {
         "url": format!("oci://{}/{vendor}", testbed().registry()), "tag": "v1", "registry": testbed().repository(&vendor)}});
-    let job = bench
-        .finished(build_plan(
+    let job = fixture
+        .expect_finished(build_plan(
             testbed().repository(&ours),
             "bld",
             ready,
@@ -330,18 +330,18 @@ async fn a_ready_artifact_is_copied_with_its_digest_and_its_signature() {
             .await
             .is_ok()
     );
-    bench.end().await;
+    fixture.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_registry_with_a_token_service_is_entered_with_the_scopes_that_are_needed() {
+async fn token_auth_requests_only_the_needed_scopes() {
     token::start().await;
-    let bench = Bench::new().await;
+    let fixture = BuildFixture::new().await;
     let name = unique("token");
     let source = json!({"source_type": "inline", "inline_manifest": MANIFEST});
     let host = testbed().token_registry();
-    bench
-        .finished(build_plan(
+    fixture
+        .expect_finished(build_plan(
             testbed().repository_on(host, &name),
             "t",
             source.clone(),
@@ -351,7 +351,7 @@ async fn a_registry_with_a_token_service_is_entered_with_the_scopes_that_are_nee
     assert!(token::scopes().contains(&format!("repository:{name}:pull,push")));
     let mut wrong = testbed().repository_on(host, &name);
     wrong["OCIAuth"]["Password"] = "wrong-password".into();
-    let job = bench
+    let job = fixture
         .build(build_plan(wrong, "t", source, Value::Null))
         .await;
     assert_eq!(job.status, "failed");
@@ -360,16 +360,17 @@ async fn a_registry_with_a_token_service_is_entered_with_the_scopes_that_are_nee
         "{}",
         job.description
     );
-    bench.end().await;
+    fixture.shut_down().await;
 }
 
 #[tokio::test]
 async fn the_archive_layout_is_written_on_request_and_read_back() {
-    let bench = Bench::with(|setup| setup.env("NUON_RUNNER_ARTIFACT_LAYOUT", "archive")).await;
+    let fixture =
+        BuildFixture::with(|setup| setup.env("NUON_RUNNER_ARTIFACT_LAYOUT", "archive")).await;
     let name = unique("archive");
     let source = json!({"manifest": MANIFEST});
-    bench
-        .finished(build_plan(
+    fixture
+        .expect_finished(build_plan(
             testbed().repository(&name),
             "t",
             source,
@@ -391,12 +392,12 @@ async fn the_archive_layout_is_written_on_request_and_read_back() {
         .unwrap();
     assert_eq!(artifact.format, ArtifactFormat::Archive);
     assert!(matches!(&artifact.content, Content::Text(text) if text == SORTED.as_bytes()));
-    bench.end().await;
+    fixture.shut_down().await;
 }
 
 #[tokio::test]
-async fn bad_input_fails_with_a_sentence_that_names_it() {
-    let bench = Bench::new().await;
+async fn errors_name_the_invalid_input() {
+    let fixture = BuildFixture::new().await;
     let inline = |text: &str| json!({"source_type": "inline", "inline_manifest": text});
     for (source, words) in [
         (inline("kind: [\n"), "not valid YAML"),
@@ -415,7 +416,7 @@ async fn bad_input_fails_with_a_sentence_that_names_it() {
             "does not exist in the registry",
         ),
     ] {
-        let job = bench
+        let job = fixture
             .build(build_plan(
                 testbed().repository("never"),
                 "t",
@@ -430,5 +431,5 @@ async fn bad_input_fails_with_a_sentence_that_names_it() {
             job.description
         );
     }
-    bench.end().await;
+    fixture.shut_down().await;
 }

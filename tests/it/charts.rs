@@ -186,7 +186,7 @@ async fn charts_of_repositories_and_registries_are_fetched_and_checked() {
             "{repo} {version}: {out}"
         );
     }
-    for (version, flags, told) in [
+    for (version, flags, expected) in [
         ("2.0.0-rc.1", ALLOWED, "does not match its digest"),
         ("3.0.0-inside", ALLOWED, "not on the public internet"),
         ("9.9.9", ALLOWED, "has no version 9.9.9"),
@@ -196,7 +196,7 @@ async fn charts_of_repositories_and_registries_are_fetched_and_checked() {
         let output = rendered(repository.clone(), version, flags).await;
         let error = text(&output.stderr);
         assert!(
-            output.status.code() == Some(1) && error.contains(told),
+            output.status.code() == Some(1) && error.contains(expected),
             "{version}: {error}"
         );
     }
@@ -209,7 +209,7 @@ async fn charts_of_repositories_and_registries_are_fetched_and_checked() {
 }
 
 #[test]
-fn charts_learn_nothing_of_the_machine_and_reach_nobody() {
+fn charts_see_no_data_of_the_machine_and_have_no_network() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let connects = Arc::<AtomicUsize>::default();

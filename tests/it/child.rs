@@ -51,12 +51,12 @@ fn runaway(pids: &Path) -> String {
     )
 }
 
-fn lives(pid: &str) -> bool {
+fn is_alive(pid: &str) -> bool {
     let state = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     !state.is_empty() && !state.contains(") Z ")
 }
 
-async fn all_are_started(pids: &Path) -> Vec<String> {
+async fn wait_until_started(pids: &Path) -> Vec<String> {
     eventually("all processes are started", || {
         let text = std::fs::read_to_string(pids).unwrap_or_default();
         let pids: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -110,7 +110,7 @@ async fn a_program_that_cannot_be_started_is_named() {
 }
 
 #[tokio::test]
-async fn a_stop_and_a_drop_and_the_end_leave_nothing_that_the_child_started() {
+async fn stop_drop_and_exit_leave_no_processes_of_the_child() {
     for how in ["stop", "drop", "end"] {
         let dir = tempfile::tempdir().unwrap();
         let pids = dir.path().join("pids");
@@ -125,7 +125,7 @@ async fn a_stop_and_a_drop_and_the_end_leave_nothing_that_the_child_started() {
             let (child, stop) = (sh(&script), stop.clone());
             async move { child.run(&stop).await }
         });
-        let started = all_are_started(&pids).await;
+        let started = wait_until_started(&pids).await;
         match how {
             "stop" => {
                 stop.stop(StopCause::Cancelled);
@@ -134,21 +134,21 @@ async fn a_stop_and_a_drop_and_the_end_leave_nothing_that_the_child_started() {
                     Err(ChildError::Stopped(_))
                 ));
                 assert!(
-                    !started.iter().any(|pid| lives(pid)),
-                    "a process lives when the stop is done"
+                    !started.iter().any(|pid| is_alive(pid)),
+                    "a process is alive after the stop"
                 );
             }
             "drop" => running.abort(),
             _ => {
                 assert!(running.await.unwrap().unwrap().status.success());
                 assert!(
-                    !started.iter().any(|pid| lives(pid)),
-                    "a process lives when the child has ended"
+                    !started.iter().any(|pid| is_alive(pid)),
+                    "a process is alive after the child has ended"
                 );
             }
         }
         eventually("all processes end", || {
-            (!started.iter().any(|pid| lives(pid))).then_some(())
+            (!started.iter().any(|pid| is_alive(pid))).then_some(())
         })
         .await;
     }
@@ -213,11 +213,11 @@ async fn a_killed_program_takes_its_children_with_it() {
     let mut render = overlay(dir.path(), &format!("{}sleep 1000", runaway(&pids)))
         .spawn()
         .unwrap();
-    let started = all_are_started(&pids).await;
+    let started = wait_until_started(&pids).await;
     render.kill().unwrap();
     render.wait().unwrap();
     eventually("all processes end", || {
-        (!started.iter().any(|pid| lives(pid))).then_some(())
+        (!started.iter().any(|pid| is_alive(pid))).then_some(())
     })
     .await;
 }
@@ -280,7 +280,7 @@ async fn a_child_that_prints_without_end_is_stopped() {
 }
 
 #[tokio::test]
-async fn a_child_that_is_offline_reaches_nobody() {
+async fn an_offline_child_cannot_connect() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let script = format!("(: < /dev/tcp/127.0.0.1/{port}) && echo reached; id -u; true");
@@ -302,7 +302,7 @@ async fn a_child_that_is_offline_reaches_nobody() {
 /// The exec plugin of a kubeconfig is supervised like all children: its token is used, and it
 /// leaves no processes behind.
 #[tokio::test]
-async fn the_program_of_a_kubeconfig_leaves_nothing_behind() {
+async fn an_exec_plugin_of_a_kubeconfig_leaves_no_processes() {
     let dir = tempfile::tempdir().unwrap();
     let pids = dir.path().join("pids");
     let login = dir.path().join("login");
@@ -349,7 +349,7 @@ async fn the_program_of_a_kubeconfig_leaves_nothing_behind() {
     let started = std::fs::read_to_string(&pids).unwrap();
     assert!(started.lines().count() >= 3, "{started}");
     eventually("all processes end", || {
-        (!started.lines().any(lives)).then_some(())
+        (!started.lines().any(is_alive)).then_some(())
     })
     .await;
 }

@@ -31,7 +31,7 @@ fn assert_refused(output: &Output, parts: &[&str]) {
 }
 
 #[test]
-fn a_wrong_setting_is_told_with_its_origin_and_the_nearest_known_one() {
+fn an_invalid_setting_is_reported_with_its_origin_and_the_nearest_known_one() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("config.toml");
     std::fs::write(&file, "[worker]\nconcurency = 3\n").unwrap();
@@ -64,7 +64,7 @@ fn a_wrong_setting_is_told_with_its_origin_and_the_nearest_known_one() {
 }
 
 #[test]
-fn check_config_tells_each_value_and_origin_but_no_secret() {
+fn check_config_prints_each_value_and_origin_but_no_secret() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("config.toml");
     std::fs::write(&file, "drain_timeout = \"1m\"\n[log]\nlevel = \"warn\"\n").unwrap();
@@ -93,7 +93,7 @@ fn check_config_tells_each_value_and_origin_but_no_secret() {
 }
 
 #[test]
-fn usage_errors_end_with_64_and_what_is_not_there_says_so() {
+fn usage_errors_exit_with_64_and_missing_features_are_named() {
     let wrong: [(&[&str], &[&str]); 7] = [
         (&["frobnicate"], &["frobnicate", "--help"]),
         (&["rnder"], &["rnder", "did you mean render?"]),
@@ -115,7 +115,7 @@ fn usage_errors_end_with_64_and_what_is_not_there_says_so() {
     assert_eq!(
         run(&[], &[]).status.code(),
         Some(64),
-        "without arguments there is help, and no work"
+        "without arguments, help is printed and nothing else is done"
     );
     for name in ["mng", "management"] {
         let output = run(&[name], &[]);
@@ -130,7 +130,7 @@ fn usage_errors_end_with_64_and_what_is_not_there_says_so() {
 
 /// Arguments are checked before the cluster is contacted. A missing cluster has another exit code.
 #[test]
-fn cluster_commands_tell_wrong_arguments_first_and_then_that_there_is_no_cluster() {
+fn cluster_commands_check_arguments_before_the_cluster() {
     let wrong: [(&[&str], &str); 7] = [
         (&["plan"], "no objects are given"),
         (&["plan", "file.yaml"], "not an oci:// reference"),
@@ -178,7 +178,7 @@ fn cluster_commands_tell_wrong_arguments_first_and_then_that_there_is_no_cluster
 
 /// A result that cannot be written is an error; a closed pipe is not.
 #[test]
-fn a_full_disk_is_an_error_and_a_reader_that_has_gone_is_none() {
+fn a_full_disk_is_an_error_and_a_closed_pipe_is_not() {
     let full = std::fs::OpenOptions::new()
         .write(true)
         .open("/dev/full")
@@ -201,7 +201,7 @@ fn a_full_disk_is_an_error_and_a_reader_that_has_gone_is_none() {
 }
 
 #[test]
-fn an_interrupted_demo_ends_with_130_and_leaves_nothing() {
+fn an_interrupted_demo_exits_with_130_and_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut demo = Command::new(env!("CARGO_BIN_EXE_nuon-runner"))
         .args(["dev", "--to", directory.path().join("to").to_str().unwrap()])
@@ -210,17 +210,17 @@ fn an_interrupted_demo_ends_with_130_and_leaves_nothing() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut told = BufReader::new(demo.stderr.take().unwrap());
+    let mut stderr = BufReader::new(demo.stderr.take().unwrap());
     let mut line = String::new();
-    told.read_line(&mut line).unwrap();
-    assert!(!line.is_empty(), "the demo said nothing");
+    stderr.read_line(&mut line).unwrap();
+    assert!(!line.is_empty(), "the demo printed nothing");
     rustix::process::kill_process(
         rustix::process::Pid::from_child(&demo),
         rustix::process::Signal::INT,
     )
     .unwrap();
     let mut rest = String::new();
-    told.read_to_string(&mut rest).unwrap();
+    stderr.read_to_string(&mut rest).unwrap();
     assert_eq!(demo.wait().unwrap().code(), Some(130), "{line}{rest}");
     assert!(rest.ends_with("error: interrupted\n"), "{rest}");
     let left: Vec<_> = std::fs::read_dir(directory.path())
@@ -264,16 +264,16 @@ fn an_explanation_names_files_and_lines_in_the_order_of_the_build() {
         .to_string();
     let explain = |arguments: &[&str]| {
         let output = run(&[&["explain", &top], arguments].concat(), &[]);
-        let told = String::from_utf8(output.stderr).unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
         (
             output.status.code(),
             String::from_utf8(output.stdout)
                 .unwrap()
                 .replace(&format!("{root}/"), ""),
-            told,
+            stderr,
         )
     };
-    let (code, told, _) = explain(&[
+    let (code, stdout, _) = explain(&[
         "--object",
         "pod/web",
         "--field",
@@ -281,12 +281,12 @@ fn an_explanation_names_files_and_lines_in_the_order_of_the_build() {
     ]);
     assert_eq!(code, Some(0));
     assert_eq!(
-        told,
+        stdout,
         "Pod/web-x (v1)\n  spec.containers.[name=c].image\n    \"i:1\"  base/web.yaml:11          \
          resources[0] of base/kustomization.yaml\n    \"i:p\"  top/p.yaml:7              \
          patches[0] of top/kustomization.yaml\n    \"i:2\"  top/kustomization.yaml:4  images[0]\n"
     );
-    let (_, told, _) = explain(&[
+    let (_, stdout, _) = explain(&[
         "--object",
         "ConfigMap/a-x",
         "--field",
@@ -294,16 +294,16 @@ fn an_explanation_names_files_and_lines_in_the_order_of_the_build() {
         "-o",
         "json",
     ]);
-    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
-    assert_eq!(told["schema_version"], 1);
-    let change = &told["objects"][0]["fields"][0]["changes"][0];
+    let document: serde_json::Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(document["schema_version"], 1);
+    let change = &document["objects"][0]["fields"][0]["changes"][0];
     assert_eq!(
         (&change["value"], &change["origin"]["line"]),
         (&"v".into(), &13.into())
     );
-    let (code, _, told) = explain(&["--object", "Pod/wob-x"]);
+    let (code, _, stderr) = explain(&["--object", "Pod/wob-x"]);
     assert_eq!(
-        (code, told.as_str()),
+        (code, stderr.as_str()),
         (
             Some(1),
             "error: the build has no object Pod/wob-x; did you mean Pod/web-x?\n"
@@ -312,7 +312,7 @@ fn an_explanation_names_files_and_lines_in_the_order_of_the_build() {
 }
 
 #[test]
-fn an_overlay_is_rendered_to_stdout_and_its_faults_to_stderr() {
+fn an_overlay_is_rendered_to_stdout_and_its_errors_to_stderr() {
     let directory = tempfile::tempdir().unwrap();
     let overlay = directory.path().to_str().unwrap();
     let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
@@ -335,11 +335,11 @@ fn an_overlay_is_rendered_to_stdout_and_its_faults_to_stderr() {
 
     write("kustomization.yaml", "namePrefx: a-\n");
     let output = run(&["render", overlay], &[]);
-    let told = String::from_utf8(output.stderr).unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(output.stdout.is_empty());
     assert!(
-        told.contains("namePrefx") && told.contains("kustomization.yaml"),
-        "{told}"
+        stderr.contains("namePrefx") && stderr.contains("kustomization.yaml"),
+        "{stderr}"
     );
 }

@@ -19,13 +19,13 @@ use crate::parts::{testbed, unique};
 
 /// Output and exit code of a command.
 #[derive(Debug)]
-pub struct Ran {
+pub struct CommandOutput {
     pub code: i32,
     pub out: String,
     pub err: String,
 }
 
-impl From<std::process::Output> for Ran {
+impl From<std::process::Output> for CommandOutput {
     fn from(output: std::process::Output) -> Self {
         Self {
             code: output.status.code().unwrap_or(-1),
@@ -35,9 +35,9 @@ impl From<std::process::Output> for Ran {
     }
 }
 
-impl Ran {
+impl CommandOutput {
     /// Waits for a command that was started.
-    pub async fn of(child: std::process::Child) -> Self {
+    pub async fn wait(child: std::process::Child) -> Self {
         tokio::task::spawn_blocking(move || child.wait_with_output().unwrap())
             .await
             .unwrap()
@@ -46,7 +46,7 @@ impl Ran {
 
     /// Expects this exit code.
     #[track_caller]
-    pub fn ended(self, code: i32) -> Self {
+    pub fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code, code, "{}\n{}", self.out, self.err);
         self
     }
@@ -57,23 +57,23 @@ impl Ran {
 }
 
 /// A namespace, a component, and a client that calls the API server directly.
-pub struct Bench {
+pub struct ClusterFixture {
     pub namespace: String,
     directory: tempfile::TempDir,
     client: kube::Client,
 }
 
-impl Bench {
+impl ClusterFixture {
     /// Creates the namespace.
     pub async fn new() -> Self {
-        let bench = Self::empty().await;
-        bench
+        let fixture = Self::empty().await;
+        fixture
             .create(
                 "/api/v1/namespaces",
-                json!({"metadata": {"name": bench.namespace}}),
+                json!({"metadata": {"name": fixture.namespace}}),
             )
             .await;
-        bench
+        fixture
     }
 
     /// Leaves the namespace to be created.
@@ -118,7 +118,7 @@ impl Bench {
         command
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Ran {
+    pub fn run(&self, arguments: &[&str]) -> CommandOutput {
         self.command(arguments).output().unwrap().into()
     }
 
@@ -133,15 +133,15 @@ impl Bench {
     }
 
     /// Waits until an object exists.
-    pub async fn until_there(&self, path: &str) {
-        crate::daemon::eventually_so(path, async || {
+    pub async fn wait_until_exists(&self, path: &str) {
+        crate::daemon::eventually_async(path, async || {
             Some(self.get(path).await).filter(|object| !object.is_null())
         })
         .await;
     }
 
     /// Applies a manifest as a component.
-    pub fn apply(&self, component: &str, text: &str, more: &[&str]) -> Ran {
+    pub fn apply(&self, component: &str, text: &str, more: &[&str]) -> CommandOutput {
         let file = self.manifest(text);
         self.run(
             &[
@@ -152,7 +152,7 @@ impl Bench {
         )
     }
 
-    pub fn tear_down(&self, component: &str, more: &[&str]) -> Ran {
+    pub fn tear_down(&self, component: &str, more: &[&str]) -> CommandOutput {
         self.run(&[&["delete", "--yes", "--component", component], more].concat())
     }
 
@@ -163,7 +163,7 @@ impl Bench {
             .json()
     }
 
-    pub async fn ask(
+    pub async fn request(
         &self,
         method: Method,
         path: &str,
@@ -180,7 +180,7 @@ impl Bench {
     }
 
     pub async fn create(&self, path: &str, body: Value) -> Value {
-        self.ask(Method::POST, path, "application/json", body)
+        self.request(Method::POST, path, "application/json", body)
             .await
             .unwrap()
     }
@@ -196,13 +196,13 @@ impl Bench {
     }
 
     pub async fn merge(&self, path: &str, body: Value) -> Value {
-        self.ask(Method::PATCH, path, "application/merge-patch+json", body)
+        self.request(Method::PATCH, path, "application/merge-patch+json", body)
             .await
             .unwrap()
     }
 
     pub async fn delete(&self, path: &str) {
-        self.ask(Method::DELETE, path, "application/json", json!({}))
+        self.request(Method::DELETE, path, "application/json", json!({}))
             .await
             .unwrap();
     }
@@ -210,7 +210,7 @@ impl Bench {
     /// Applies an object as another field manager.
     pub async fn apply_as(&self, manager: &str, path: &str, body: Value) -> Value {
         let path = format!("{path}?fieldManager={manager}&force=true");
-        self.ask(Method::PATCH, &path, "application/apply-patch+yaml", body)
+        self.request(Method::PATCH, &path, "application/apply-patch+yaml", body)
             .await
             .unwrap()
     }

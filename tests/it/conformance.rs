@@ -20,12 +20,12 @@ pub fn cases(folder: &str) -> Vec<PathBuf> {
         .collect();
     cases.retain(|path| path.is_dir());
     cases.sort();
-    assert!(!cases.is_empty(), "{} holds no case", root.display());
+    assert!(!cases.is_empty(), "{} has no cases", root.display());
     cases
 }
 
 /// Runs `check` on every case, and fails with all errors.
-fn each(folder: &str, check: impl Fn(&Path) -> Result<(), String>) {
+fn check_all(folder: &str, check: impl Fn(&Path) -> Result<(), String>) {
     let cases = cases(folder);
     let failures: Vec<_> = cases
         .iter()
@@ -58,7 +58,7 @@ pub fn collect(directory: &Path, prefix: &str, files: &mut BTreeMap<String, Vec<
 
 /// Compares an error with the reviewed text beside its case. With `NUON_ACCEPT=1` the text is
 /// rewritten, to be reviewed as a diff.
-fn reviewed(file: &Path, refusal: &str) -> Result<(), String> {
+fn compare_with_reviewed(file: &Path, refusal: &str) -> Result<(), String> {
     let refusal = format!("{}\n", refusal.trim_end());
     if std::env::var("NUON_ACCEPT").is_ok_and(|accept| accept == "1") {
         std::fs::write(file, &refusal).unwrap();
@@ -68,7 +68,7 @@ fn reviewed(file: &Path, refusal: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "is refused otherwise: {refusal}; reviewed: {reviewed}"
+            "the refusal differs: {refusal}; reviewed: {reviewed}"
         ))
     }
 }

@@ -12,7 +12,7 @@ pub const RUNNER_ID: &str = "run00000000000000000000000";
 pub const TOKEN: &str = "marked-token-0123456789abcdef";
 
 /// Timeout of everything that must happen, even on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Creates a control plane that checks every request against the contract.
 pub async fn control_plane(generation: Generation) -> ControlPlane {
@@ -105,9 +105,9 @@ impl Daemon {
     }
 
     /// Waits for the process to end. Returns the exit code, or the negative number of the signal.
-    pub async fn ended(&mut self) -> i32 {
+    pub async fn wait_for_exit(&mut self) -> i32 {
         use std::os::unix::process::ExitStatusExt as _;
-        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let status = tokio::time::timeout(WAIT_TIMEOUT, self.child.wait()).await;
         let status = status
             .unwrap_or_else(|_| panic!("the daemon does not end; its log:\n{}", self.log()))
             .unwrap();
@@ -125,7 +125,7 @@ impl Daemon {
     /// Sends SIGTERM. Returns the exit code.
     pub async fn terminate(&mut self) -> i32 {
         self.signal("-TERM");
-        self.ended().await
+        self.wait_for_exit().await
     }
 
     pub fn log(&self) -> String {
@@ -158,19 +158,19 @@ pub async fn get(admin: &str, path: &str) -> (u16, String) {
 
 /// Waits until `look` returns `Some`.
 pub async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    eventually_so(what, async || look()).await
+    eventually_async(what, async || look()).await
 }
 
 /// Like [`eventually`], for asynchronous checks.
-pub async fn eventually_so<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = std::time::Instant::now() + PATIENCE;
+pub async fn eventually_async<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = std::time::Instant::now() + WAIT_TIMEOUT;
     loop {
         if let Some(found) = look().await {
             return found;
         }
         assert!(
             std::time::Instant::now() < end,
-            "it never happened that {what}"
+            "timed out waiting until {what}"
         );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -181,7 +181,7 @@ pub fn assert_contract(control: &ControlPlane) {
     let violations = control.store().violations.clone();
     assert!(
         violations.is_empty(),
-        "requests that break the contract:\n{}",
+        "requests that violate the contract:\n{}",
         violations.join("\n")
     );
 }

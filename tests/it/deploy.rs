@@ -4,17 +4,17 @@ use nuon_runner::dev::store::Job;
 use nuon_runner::dev::{ControlPlane, Generation, NewJob};
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, PATIENCE, Setup, assert_contract, control_plane};
+use crate::daemon::{Daemon, Setup, WAIT_TIMEOUT, assert_contract, control_plane};
 use crate::parts::{testbed, unique};
 
-struct Bench {
+struct DeployFixture {
     control: ControlPlane,
     _state: tempfile::TempDir,
     daemon: Daemon,
     namespace: String,
 }
 
-impl Bench {
+impl DeployFixture {
     async fn new() -> Self {
         let control = control_plane(Generation::Second).await;
         let state = tempfile::tempdir().unwrap();
@@ -33,10 +33,10 @@ impl Bench {
 
     async fn run(&self, operation: &str, plan: Value) -> Job {
         let id = self.control.offer(NewJob::deploy(operation, plan));
-        self.control.wait(&id, PATIENCE).await.unwrap()
+        self.control.wait(&id, WAIT_TIMEOUT).await.unwrap()
     }
 
-    async fn finished(&self, operation: &str, plan: Value) -> Job {
+    async fn expect_finished(&self, operation: &str, plan: Value) -> Job {
         let job = self.run(operation, plan).await;
         assert_eq!(
             job.status,
@@ -50,7 +50,7 @@ impl Bench {
 
     async fn approve(&self, planned: &Job) -> Job {
         let id = self.control.offer_apply(&planned.id).unwrap();
-        let job = self.control.wait(&id, PATIENCE).await.unwrap();
+        let job = self.control.wait(&id, WAIT_TIMEOUT).await.unwrap();
         assert_eq!(
             job.status,
             "finished",
@@ -61,7 +61,7 @@ impl Bench {
         job
     }
 
-    async fn end(mut self) {
+    async fn shut_down(mut self) {
         assert_eq!(self.daemon.terminate().await, 0, "{}", self.daemon.log());
         assert_contract(&self.control);
     }
@@ -128,12 +128,12 @@ fn manifest(namespace: &str, replicas: u32, secret: &str) -> String {
 
 #[tokio::test]
 async fn a_component_is_planned_applied_changed_and_torn_down_and_all_of_it_can_be_repeated() {
-    let bench = Bench::new().await;
-    let first = manifest(&bench.namespace, 2, "marked-secret-one");
-    let planned = bench
-        .finished("create-apply-plan", bench.plan(&first))
+    let fixture = DeployFixture::new().await;
+    let first = manifest(&fixture.namespace, 2, "marked-secret-one");
+    let planned = fixture
+        .expect_finished("create-apply-plan", fixture.plan(&first))
         .await;
-    let name = &bench.namespace;
+    let name = &fixture.namespace;
     let all = |change: u8| {
         [
             format!("Namespace/{name} {change}"),
@@ -143,17 +143,17 @@ async fn a_component_is_planned_applied_changed_and_torn_down_and_all_of_it_can_
     };
     assert_eq!(changes(&contents(&planned)["k8s_content_diff"]), all(2));
     assert!(!contents(&planned).to_string().contains("marked-secret"));
-    let applied = bench.approve(&planned).await;
+    let applied = fixture.approve(&planned).await;
     let outputs = applied.executions[0].outputs.as_ref().unwrap()["outputs"]["diff"].clone();
     assert_eq!(changes(&outputs), all(2));
     assert_eq!(
         contents(&applied),
         contents(&planned),
-        "the approved plan is given back"
+        "the approved plan is returned"
     );
 
-    let noop = bench
-        .finished("create-apply-plan", bench.plan(&first))
+    let noop = fixture
+        .expect_finished("create-apply-plan", fixture.plan(&first))
         .await;
     assert_eq!(
         contents(&noop).get("k8s_content_diff"),
@@ -161,9 +161,9 @@ async fn a_component_is_planned_applied_changed_and_torn_down_and_all_of_it_can_
         "nothing would change"
     );
 
-    let second = manifest(&bench.namespace, 3, "marked-secret-two");
-    let planned = bench
-        .finished("create-apply-plan", bench.plan(&second))
+    let second = manifest(&fixture.namespace, 3, "marked-secret-two");
+    let planned = fixture
+        .expect_finished("create-apply-plan", fixture.plan(&second))
         .await;
     let diffs = contents(&planned)["k8s_content_diff"].clone();
     assert_eq!(changes(&diffs), ["Deployment/web 3", "Secret/s 3"]);
@@ -181,28 +181,28 @@ async fn a_component_is_planned_applied_changed_and_torn_down_and_all_of_it_can_
         ]
     );
     assert_eq!(diffs[1]["entries"][0]["payload"], "*** (before)");
-    bench.approve(&planned).await;
+    fixture.approve(&planned).await;
 
-    let planned = bench
-        .finished("create-teardown-plan", bench.plan(&second))
+    let planned = fixture
+        .expect_finished("create-teardown-plan", fixture.plan(&second))
         .await;
     assert_eq!(contents(&planned)["op"], "delete");
     assert_eq!(changes(&contents(&planned)["k8s_content_diff"]), all(1));
-    bench.approve(&planned).await;
-    let again = bench.approve(&planned).await;
+    fixture.approve(&planned).await;
+    let again = fixture.approve(&planned).await;
     let outputs = again.executions[0].outputs.as_ref().unwrap()["outputs"]["diff"].clone();
     assert_eq!(
         changes(&outputs),
         Vec::<String>::new(),
-        "what is gone is done"
+        "a missing object counts as deleted"
     );
-    bench.end().await;
+    fixture.shut_down().await;
 }
 
 #[tokio::test]
-async fn a_definition_and_its_objects_can_be_in_one_set() {
-    let bench = Bench::new().await;
-    let group = format!("{}.example.test", bench.namespace);
+async fn a_crd_and_its_objects_can_be_in_one_set() {
+    let fixture = DeployFixture::new().await;
+    let group = format!("{}.example.test", fixture.namespace);
     let manifest = format!(
         "apiVersion: {group}/v1\nkind: Widget\nmetadata: {{name: w, namespace: default}}\nspec: \
          {{size: 1}}\n---\napiVersion: apiextensions.k8s.io/v1\nkind: \
@@ -212,24 +212,24 @@ async fn a_definition_and_its_objects_can_be_in_one_set() {
          {{openAPIV3Schema: {{type: object, properties: {{spec: {{type: object, properties: \
          {{size: {{type: integer}}}}}}}}}}}}\n"
     );
-    let planned = bench
-        .finished("create-apply-plan", bench.plan(&manifest))
+    let planned = fixture
+        .expect_finished("create-apply-plan", fixture.plan(&manifest))
         .await;
-    let applied = bench.approve(&planned).await;
+    let applied = fixture.approve(&planned).await;
     assert!(applied.executions[0].outputs.is_some());
-    let planned = bench
-        .finished("create-teardown-plan", bench.plan(&manifest))
+    let planned = fixture
+        .expect_finished("create-teardown-plan", fixture.plan(&manifest))
         .await;
-    bench.approve(&planned).await;
-    bench.end().await;
+    fixture.approve(&planned).await;
+    fixture.shut_down().await;
 }
 
 #[tokio::test]
-async fn what_the_cluster_refuses_fails_the_plan_and_names_the_object() {
-    let bench = Bench::new().await;
+async fn a_refused_object_fails_the_plan_and_is_named() {
+    let fixture = DeployFixture::new().await;
     let bad = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad, namespace: default}\ndata: \
                {a: [1]}\n";
-    let job = bench.run("create-apply-plan", bench.plan(bad)).await;
+    let job = fixture.run("create-apply-plan", fixture.plan(bad)).await;
     assert_eq!(job.status, "failed");
     assert!(
         job.description.contains("ConfigMap/default/bad"),
@@ -238,7 +238,9 @@ async fn what_the_cluster_refuses_fails_the_plan_and_names_the_object() {
     );
 
     let unknown = "apiVersion: example.test/v1\nkind: Gizmo\nmetadata: {name: x}\n";
-    let job = bench.run("create-apply-plan", bench.plan(unknown)).await;
+    let job = fixture
+        .run("create-apply-plan", fixture.plan(unknown))
+        .await;
     assert!(
         job.description.contains("no Gizmo in example.test/v1"),
         "{}",
@@ -246,7 +248,7 @@ async fn what_the_cluster_refuses_fails_the_plan_and_names_the_object() {
     );
 
     let fine = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, namespace: default}\n";
-    let job = bench
+    let job = fixture
         .run(
             "create-apply-plan",
             plan("default", fine, &testbed().kubeconfig_nobody()),
@@ -258,12 +260,12 @@ async fn what_the_cluster_refuses_fails_the_plan_and_names_the_object() {
         "{}",
         job.description
     );
-    bench.end().await;
+    fixture.shut_down().await;
 }
 
 #[tokio::test]
 async fn a_kubeconfig_that_runs_a_program_or_reads_a_file_is_refused() {
-    let bench = Bench::new().await;
+    let fixture = DeployFixture::new().await;
     for user in [
         "exec: {apiVersion: client.authentication.k8s.io/v1, command: /bin/true}",
         "tokenFile: /etc/passwd",
@@ -272,7 +274,7 @@ async fn a_kubeconfig_that_runs_a_program_or_reads_a_file_is_refused() {
             "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{{name: c, context: {{cluster: c, user: u}}}}]\n\
              clusters: [{{name: c, cluster: {{server: 'https://127.0.0.1:1'}}}}]\nusers: [{{name: u, user: {{{user}}}}}]\n"
         );
-        let job = bench
+        let job = fixture
             .run(
                 "create-apply-plan",
                 plan(
@@ -288,40 +290,40 @@ async fn a_kubeconfig_that_runs_a_program_or_reads_a_file_is_refused() {
             job.description
         );
     }
-    bench.end().await;
+    fixture.shut_down().await;
 }
 
 /// The contents of an approved plan include the state that was read, and the apply compares it with
 /// the cluster.
 #[tokio::test]
-async fn an_approved_plan_that_no_longer_fits_fails_with_what_moved() {
-    let bench = Bench::new().await;
+async fn an_outdated_approved_plan_fails_with_what_changed() {
+    let fixture = DeployFixture::new().await;
     let manifest = |value: &str| {
         format!(
             "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {}}}\n---\napiVersion: v1\nkind: \
              Secret\nmetadata: {{name: s}}\nstringData: {{p: {value}}}\n",
-            bench.namespace
+            fixture.namespace
         )
     };
-    let planned = bench
-        .finished("create-apply-plan", bench.plan(&manifest("marked-one")))
+    let planned = fixture
+        .expect_finished("create-apply-plan", fixture.plan(&manifest("marked-one")))
         .await;
-    bench.approve(&planned).await;
-    let planned = bench
-        .finished("create-apply-plan", bench.plan(&manifest("marked-two")))
+    fixture.approve(&planned).await;
+    let planned = fixture
+        .expect_finished("create-apply-plan", fixture.plan(&manifest("marked-two")))
         .await;
     let promise = &contents(&planned)["runner"]["objects"][1];
     assert_eq!(promise["kind"], "Secret");
     let fingerprint = promise["touched"]["data"]["p"].as_str().unwrap();
-    assert_eq!(fingerprint.len(), 20, "a keyed fingerprint: {promise}");
+    assert_eq!(fingerprint.len(), 20, "a keyed hash: {promise}");
 
-    let other = crate::cluster::Bench::empty().await;
-    let path = format!("/api/v1/namespaces/{}/secrets/s", bench.namespace);
+    let other = crate::cluster::ClusterFixture::empty().await;
+    let path = format!("/api/v1/namespaces/{}/secrets/s", fixture.namespace);
     other
         .merge(&path, json!({"stringData": {"p": "marked-theirs"}}))
         .await;
-    let id = bench.control.offer_apply(&planned.id).unwrap();
-    let job = bench.control.wait(&id, PATIENCE).await.unwrap();
+    let id = fixture.control.offer_apply(&planned.id).unwrap();
+    let job = fixture.control.wait(&id, WAIT_TIMEOUT).await.unwrap();
     assert_eq!(job.status, "failed");
     assert!(
         job.description.contains("the approved plan no longer fits")
@@ -330,30 +332,30 @@ async fn an_approved_plan_that_no_longer_fits_fails_with_what_moved() {
         job.description
     );
     assert!(!job.description.contains("marked"), "{}", job.description);
-    bench.end().await;
+    fixture.shut_down().await;
 }
 
 /// An approval is for these objects and these deletions only.
 #[tokio::test]
-async fn an_approval_is_of_one_manifest_and_of_one_teardown() {
-    let bench = Bench::new().await;
+async fn an_approval_is_for_one_manifest_or_one_teardown() {
+    let fixture = DeployFixture::new().await;
     let manifest = |value: &str| {
         let namespace = format!(
             "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {}}}\n---\n",
-            bench.namespace
+            fixture.namespace
         );
         namespace + &crate::cluster::config_map("c", value)
     };
-    let planned = bench
-        .finished("create-apply-plan", bench.plan(&manifest("one")))
+    let planned = fixture
+        .expect_finished("create-apply-plan", fixture.plan(&manifest("one")))
         .await;
     let approved = planned.executions[0].result.as_ref().unwrap()["contents_compressed"].clone();
     let with = |manifest: &str, contents: &Value| {
-        let mut plan = bench.plan(manifest);
+        let mut plan = fixture.plan(manifest);
         plan["apply_plan_contents"] = contents.clone();
         plan
     };
-    let job = bench
+    let job = fixture
         .run("apply-plan", with(&manifest("two"), &approved))
         .await;
     assert!(
@@ -364,7 +366,7 @@ async fn an_approval_is_of_one_manifest_and_of_one_teardown() {
     let mut other = contents(&planned);
     other["runner"]["schema_version"] = json!(2);
     let other = nuon_runner::plan::contents::pack(&other.to_string()).into();
-    let job = bench
+    let job = fixture
         .run("apply-plan", with(&manifest("one"), &other))
         .await;
     assert!(
@@ -372,43 +374,51 @@ async fn an_approval_is_of_one_manifest_and_of_one_teardown() {
         "{}",
         job.description
     );
-    bench
-        .finished("apply-plan", with(&manifest("one"), &approved))
+    fixture
+        .expect_finished("apply-plan", with(&manifest("one"), &approved))
         .await;
 
-    let planned = bench
-        .finished("create-teardown-plan", bench.plan(&manifest("one")))
+    let planned = fixture
+        .expect_finished("create-teardown-plan", fixture.plan(&manifest("one")))
         .await;
     let more = manifest("one") + &crate::cluster::config_map("later", "1");
-    let later = bench.finished("create-apply-plan", bench.plan(&more)).await;
-    bench.approve(&later).await;
-    let job = bench
+    let later = fixture
+        .expect_finished("create-apply-plan", fixture.plan(&more))
+        .await;
+    fixture.approve(&later).await;
+    let job = fixture
         .control
-        .wait(&bench.control.offer_apply(&planned.id).unwrap(), PATIENCE)
+        .wait(
+            &fixture.control.offer_apply(&planned.id).unwrap(),
+            WAIT_TIMEOUT,
+        )
         .await
         .unwrap();
-    let told = format!("ConfigMap/{}/later: it is not in the plan", bench.namespace);
-    assert!(job.description.contains(&told), "{}", job.description);
-    let there = crate::cluster::Bench::empty().await;
+    let expected = format!(
+        "ConfigMap/{}/later: it is not in the plan",
+        fixture.namespace
+    );
+    assert!(job.description.contains(&expected), "{}", job.description);
+    let there = crate::cluster::ClusterFixture::empty().await;
     assert_ne!(
         there
             .get(&format!(
                 "/api/v1/namespaces/{}/configmaps/c",
-                bench.namespace
+                fixture.namespace
             ))
             .await,
         Value::Null
     );
-    let planned = bench
-        .finished("create-teardown-plan", bench.plan(&more))
+    let planned = fixture
+        .expect_finished("create-teardown-plan", fixture.plan(&more))
         .await;
-    bench.approve(&planned).await;
-    bench.end().await;
+    fixture.approve(&planned).await;
+    fixture.shut_down().await;
 }
 
 /// Plan contents of the Go runner do not include the state that was read.
 #[tokio::test]
-async fn contents_without_a_contract_are_planned_anew_or_refused() {
+async fn contents_without_expected_state_are_planned_again_or_refused() {
     for (setting, status) in [("false", "finished"), ("true", "failed")] {
         let control = control_plane(Generation::Second).await;
         let state = tempfile::tempdir().unwrap();
@@ -419,10 +429,13 @@ async fn contents_without_a_contract_are_planned_anew_or_refused() {
         let manifest =
             format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {namespace}}}\n");
         let mut plan = plan(&namespace, &manifest, &testbed().kubeconfig());
-        let shipped = json!({"plan": "{}", "op": "apply"}).to_string();
-        plan["apply_plan_contents"] = nuon_runner::plan::contents::pack(&shipped).into();
+        let legacy = json!({"plan": "{}", "op": "apply"}).to_string();
+        plan["apply_plan_contents"] = nuon_runner::plan::contents::pack(&legacy).into();
         let job = control
-            .wait(&control.offer(NewJob::deploy("apply-plan", plan)), PATIENCE)
+            .wait(
+                &control.offer(NewJob::deploy("apply-plan", plan)),
+                WAIT_TIMEOUT,
+            )
             .await
             .unwrap();
         assert_eq!(job.status, status, "{}", job.description);
@@ -439,14 +452,14 @@ async fn contents_without_a_contract_are_planned_anew_or_refused() {
 /// A failed rollout is reported the same way in the job's result, its log and the metrics. If
 /// configured, the job rolls back to the last good artifact.
 #[tokio::test]
-async fn a_failed_rollout_is_told_everywhere_and_rolled_back_by_setting() {
+async fn a_failed_rollout_is_reported_everywhere_and_rolled_back_if_configured() {
     let control = control_plane(Generation::Second).await;
     let state = tempfile::tempdir().unwrap();
     let mut daemon = Setup::new(state.path(), &control)
         .env("NUON_RUNNER_DEPLOY_WAIT_TIMEOUT", "5s")
         .env("NUON_RUNNER_DEPLOY_ON_FAILURE", "rollback")
         .start();
-    let bench = crate::cluster::Bench::new().await;
+    let fixture = crate::cluster::ClusterFixture::new().await;
     let name = unique("rolled");
     let good = crate::cluster::deployment("web", 1);
     let stays = "metadata: {annotations: {testbed/stay: InvalidImageName}, labels";
@@ -455,26 +468,26 @@ async fn a_failed_rollout_is_told_everywhere_and_rolled_back_by_setting() {
         .replace("replicas: 1", "replicas: 2");
     let mut jobs = Vec::new();
     for text in [&good, &broken] {
-        let pushed = bench.push(&name, text).await;
+        let pushed = fixture.push(&name, text).await;
         let (address, digest) = pushed
             .strip_prefix("oci://")
             .unwrap()
             .split_once('@')
             .unwrap();
-        let mut plan = plan(&bench.namespace, "", &testbed().kubeconfig());
+        let mut plan = plan(&fixture.namespace, "", &testbed().kubeconfig());
         plan["src_registry"] = testbed().repository(&name);
         plan["kubernetes_manifest"]["oci_artifact"] = json!({"url": address, "digest": digest});
         let planned = control
             .wait(
                 &control.offer(NewJob::deploy("create-apply-plan", plan)),
-                PATIENCE,
+                WAIT_TIMEOUT,
             )
             .await
             .unwrap();
         assert_eq!(planned.status, "finished", "{}", planned.description);
         jobs.push(
             control
-                .wait(&control.offer_apply(&planned.id).unwrap(), PATIENCE)
+                .wait(&control.offer_apply(&planned.id).unwrap(), WAIT_TIMEOUT)
                 .await
                 .unwrap(),
         );
@@ -506,9 +519,9 @@ async fn a_failed_rollout_is_told_everywhere_and_rolled_back_by_setting() {
     );
     let path = format!(
         "/apis/apps/v1/namespaces/{}/deployments/web",
-        bench.namespace
+        fixture.namespace
     );
-    assert_eq!(bench.get(&path).await["spec"]["replicas"], 1);
+    assert_eq!(fixture.get(&path).await["spec"]["replicas"], 1);
     let admin = daemon.admin().await;
     let metrics = crate::daemon::get(&admin, "/metrics").await.1;
     assert!(
@@ -522,19 +535,19 @@ async fn a_failed_rollout_is_told_everywhere_and_rolled_back_by_setting() {
 /// An inventory decides what a runner deletes, so changes of it by other clients must have no
 /// effect.
 #[tokio::test]
-async fn an_inventory_that_somebody_has_changed_deletes_nothing() {
-    let bench = Bench::new().await;
-    let cluster = crate::cluster::Bench::new().await;
+async fn an_inventory_that_another_client_changed_deletes_nothing() {
+    let fixture = DeployFixture::new().await;
+    let cluster = crate::cluster::ClusterFixture::new().await;
     let map = |name: &str| {
         format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: b}}\n---\n"
         )
     };
     let plan = |text: &str| plan(&cluster.namespace, text, &testbed().kubeconfig());
-    let both = bench
-        .finished("create-apply-plan", plan(&(map("kept") + &map("pruned"))))
+    let both = fixture
+        .expect_finished("create-apply-plan", plan(&(map("kept") + &map("pruned"))))
         .await;
-    bench.approve(&both).await;
+    fixture.approve(&both).await;
     let maps = format!("/api/v1/namespaces/{}/configmaps", cluster.namespace);
     let all = cluster.get(&maps).await;
     let inventory = all["items"].as_array().unwrap().iter().find(|one| {
@@ -556,7 +569,7 @@ async fn an_inventory_that_somebody_has_changed_deletes_nothing() {
     cluster
         .merge(&path, json!({"data": {"history": history}}))
         .await;
-    let refused = bench.run("create-apply-plan", plan(&map("kept"))).await;
+    let refused = fixture.run("create-apply-plan", plan(&map("kept"))).await;
     assert!(
         refused.status == "failed" && refused.description.contains("changed by another client"),
         "{}",
@@ -570,10 +583,10 @@ async fn an_inventory_that_somebody_has_changed_deletes_nothing() {
             json!({"data": {"history": inventory["data"]["history"], "signature": null}}),
         )
         .await;
-    let planned = bench
-        .finished("create-apply-plan", plan(&map("kept")))
+    let planned = fixture
+        .expect_finished("create-apply-plan", plan(&map("kept")))
         .await;
-    bench.approve(&planned).await;
+    fixture.approve(&planned).await;
     assert_eq!(cluster.get(&format!("{maps}/pruned")).await, Value::Null);
     assert!(
         cluster.get(&path).await["data"]["signature"]
@@ -581,5 +594,5 @@ async fn an_inventory_that_somebody_has_changed_deletes_nothing() {
             .is_some(),
         "it is signed from now on"
     );
-    bench.end().await;
+    fixture.shut_down().await;
 }

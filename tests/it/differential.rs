@@ -21,7 +21,7 @@ use crate::parts::testbed;
 const SAMPLE: u64 = 200;
 
 /// Maximum number of builds to minimize an overlay.
-const MOST_TRIES: usize = 600;
+const MAX_TRIES: usize = 600;
 
 #[test]
 fn generated_overlays_are_built_as_kustomize_builds_them() {
@@ -44,7 +44,7 @@ fn generated_overlays_are_built_as_kustomize_builds_them() {
                 }
                 *counts.entry("refused by both").or_default() += 1;
             }
-            Verdict::Differ(_) => differ.push(keep(seed, overlay)),
+            Verdict::Differ(_) => differ.push(minimize_and_save(seed, overlay)),
         }
         if differ.len() >= 5 {
             break;
@@ -122,13 +122,13 @@ fn ours(tree: &Path) -> Output {
 }
 
 /// Minimizes an overlay that differs, and writes it with both outputs. Returns where.
-fn keep(seed: u64, mut overlay: Overlay) -> String {
+fn minimize_and_save(seed: u64, mut overlay: Overlay) -> String {
     let mut tries = 0;
     let first = compare(&overlay);
     'smaller: loop {
         for candidate in overlay.smaller() {
             tries += 1;
-            if tries > MOST_TRIES {
+            if tries > MAX_TRIES {
                 break 'smaller;
             }
             if compare(&candidate).is_like(&first) {

@@ -58,7 +58,7 @@ fn objects(text: &str) -> Vec<Value> {
 }
 
 #[test]
-fn examples_are_built_as_they_say() {
+fn documented_examples_build_to_their_output() {
     for file in documented() {
         let parts = example(&file).unwrap_or_else(|| panic!("{} has no example", file.display()));
         let before = parts.get("before").cloned().unwrap_or_default();

@@ -86,11 +86,11 @@ fn id_of(object: &ExplainedObject) -> Id {
 }
 
 /// Collects every scalar and every empty list or map, by path.
-fn leaves(value: &Value, way: &mut Vec<String>, into: &mut BTreeMap<Vec<String>, Value>) {
+fn leaves(value: &Value, path: &mut Vec<String>, into: &mut BTreeMap<Vec<String>, Value>) {
     let mut below = |key: String, value: &Value| {
-        way.push(key);
-        leaves(value, way, into);
-        way.pop();
+        path.push(key);
+        leaves(value, path, into);
+        path.pop();
     };
     match value {
         Value::Object(map) if !map.is_empty() => map
@@ -102,11 +102,11 @@ fn leaves(value: &Value, way: &mut Vec<String>, into: &mut BTreeMap<Vec<String>,
                 .enumerate()
                 .for_each(|(at, value)| below(at.to_string(), value));
         }
-        _ => drop(into.insert(way.clone(), value.clone())),
+        _ => drop(into.insert(path.clone(), value.clone())),
     }
 }
 
-fn way(path: &[PathPart]) -> Vec<String> {
+fn path_of(path: &[PathPart]) -> Vec<String> {
     let parts = path.iter().map(|part| match part {
         PathPart::Key(key) => key.clone(),
         PathPart::Item(at, _) => at.to_string(),
@@ -115,7 +115,7 @@ fn way(path: &[PathPart]) -> Vec<String> {
 }
 
 #[test]
-fn the_last_word_on_every_field_is_what_the_build_gives() {
+fn explained_values_are_those_of_the_build() {
     let mut fields = 0;
     for case in Case::all() {
         let explained = case.explain();
@@ -132,26 +132,26 @@ fn the_last_word_on_every_field_is_what_the_build_gives() {
             let last = explained
                 .fields
                 .iter()
-                .filter_map(|field| Some((way(&field.path), field.changes.last()?)));
+                .filter_map(|field| Some((path_of(&field.path), field.changes.last()?)));
             let mut got: BTreeMap<_, _> = last
-                .filter_map(|(way, last)| Some((way, last.value.clone()?)))
+                .filter_map(|(path, last)| Some((path, last.value.clone()?)))
                 .collect();
             if explained.kind == "Secret" {
-                let is_hidden = |way: &[String]| matches!(way[0].as_str(), "data" | "stringData");
+                let is_hidden = |path: &[String]| matches!(path[0].as_str(), "data" | "stringData");
                 assert!(
                     got.iter()
-                        .all(|(way, value)| !is_hidden(way) || *value == "(secret)"),
+                        .all(|(path, value)| !is_hidden(path) || *value == "(secret)"),
                     "{}",
                     case.name
                 );
-                got.retain(|way, _| !is_hidden(way));
-                expected.retain(|way, _| !is_hidden(way));
+                got.retain(|path, _| !is_hidden(path));
+                expected.retain(|path, _| !is_hidden(path));
             }
             fields += expected.len();
             assert_eq!(expected, got, "{}: {:?}", case.name, id_of(explained));
         }
     }
-    assert!(fields > 5_000, "only {fields} fields were looked at");
+    assert!(fields > 5_000, "only {fields} fields were compared");
 }
 
 /// A patch of a kustomization.
@@ -182,7 +182,7 @@ fn patches(files: &Files) -> Vec<Patch> {
                     .as_str()
                     .filter(|text| !text.contains('\n'))
                     .or(value["path"].as_str());
-                let beside = |path: &str| normal(&Path::new(name).parent().unwrap().join(path));
+                let beside = |path: &str| normalize(&Path::new(name).parent().unwrap().join(path));
                 let file = path
                     .filter(|path| !path.is_empty())
                     .map_or(name.clone(), beside);
@@ -199,7 +199,7 @@ fn patches(files: &Files) -> Vec<Patch> {
 }
 
 /// Resolves `..` in a path.
-fn normal(path: &Path) -> String {
+fn normalize(path: &Path) -> String {
     let mut parts = Vec::new();
     for part in path {
         match part.to_str().unwrap() {
@@ -223,7 +223,7 @@ fn read(content: &[u8]) -> Option<Value> {
 
 impl Patch {
     /// Returns the tree without this patch.
-    fn removed_from(&self, files: &Files) -> Files {
+    fn files_without(&self, files: &Files) -> Files {
         let mut files = files.clone();
         let mut fields = read(&files[&self.kustomization]).unwrap();
         fields[&self.field]
@@ -246,13 +246,13 @@ impl Patch {
 fn differences(
     one: &Value,
     other: &Value,
-    way: &mut Vec<String>,
+    path: &mut Vec<String>,
     found: &mut BTreeSet<Vec<String>>,
 ) {
     let mut below = |key: String, one: &Value, other: &Value| {
-        way.push(key);
-        differences(one, other, way, found);
-        way.pop();
+        path.push(key);
+        differences(one, other, path, found);
+        path.pop();
     };
     match (one, other) {
         (Value::Object(map), _) if !map.is_empty() => {
@@ -271,8 +271,10 @@ fn differences(
                 let namesake = others
                     .iter()
                     .find(|other| item["name"].is_string() && item["name"] == other["name"]);
-                let nearest = others.iter().max_by_key(|other| shared(item, other));
-                let nearest = nearest.filter(|other| shared(item, other) > 0);
+                let nearest = others
+                    .iter()
+                    .max_by_key(|other| shared_members(item, other));
+                let nearest = nearest.filter(|other| shared_members(item, other) > 0);
                 below(
                     at.to_string(),
                     item,
@@ -282,13 +284,13 @@ fn differences(
                 );
             }
         }
-        _ if one != other => drop(found.insert(way.clone())),
+        _ if one != other => drop(found.insert(path.clone())),
         _ => {}
     }
 }
 
 /// Counts the members of a map that another map has with the same value.
-fn shared(one: &Value, other: &Value) -> usize {
+fn shared_members(one: &Value, other: &Value) -> usize {
     one.as_object()
         .into_iter()
         .flatten()
@@ -297,7 +299,7 @@ fn shared(one: &Value, other: &Value) -> usize {
 }
 
 /// Returns true if the value was copied from elsewhere, and so differs because its source differs.
-fn follows(change: &Change) -> bool {
+fn is_copied(change: &Change) -> bool {
     let field = change.origin.field.as_str();
     matches!(field, "name hash" | "name reference" | "vars") || field.starts_with("replacements")
 }
@@ -312,7 +314,7 @@ fn a_field_that_a_patch_changes_names_the_patch() {
         let patches = patches(&case.files);
         cases += usize::from(!patches.is_empty());
         for patch in patches {
-            let Some(without) = case.build(&patch.removed_from(&case.files)) else {
+            let Some(without) = case.build(&patch.files_without(&case.files)) else {
                 continue;
             };
             tried += 1;
@@ -339,11 +341,11 @@ fn a_field_that_a_patch_changes_names_the_patch() {
                     let field = explained
                         .fields
                         .iter()
-                        .find(|field| way(&field.path) == changed);
+                        .find(|field| path_of(&field.path) == changed);
                     let changes = &field
                         .unwrap_or_else(|| panic!("{}: no {changed:?}", case.name))
                         .changes;
-                    if changes.last().is_some_and(follows) {
+                    if changes.last().is_some_and(is_copied) {
                         continue;
                     }
                     fields += 1;
@@ -380,7 +382,7 @@ fn a_field_that_a_patch_changes_names_the_patch() {
 }
 
 /// Returns true if a line contains a value as one word, in any notation of numbers and booleans.
-fn holds(line: &str, value: &Value) -> bool {
+fn line_contains(line: &str, value: &Value) -> bool {
     let words = line.split([' ', ',', ':', '{', '}', '[', ']', '"', '\'']);
     let meant = |word: &str| {
         let node = yaml::parse(word, Limits::default()).ok()??;
@@ -415,7 +417,7 @@ fn is_in_its_line(case: &Case, change: &Change, wrong: &mut Vec<String>) -> bool
     };
     let file = String::from_utf8_lossy(&case.files[&change.origin.file]).into_owned();
     let written = file.lines().nth(line - 1).unwrap_or_default();
-    if !holds(written, value) {
+    if !line_contains(written, value) {
         wrong.push(format!(
             "{}: line {line} of {} has no {value}: {written:?}",
             case.name, change.origin.file

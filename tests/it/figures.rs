@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use nuon_runner::dev::{ControlPlane, ControlPlaneOptions, Generation, NewJob};
 
-use crate::daemon::{Daemon, PATIENCE, Setup, TOKEN};
+use crate::daemon::{Daemon, Setup, TOKEN, WAIT_TIMEOUT};
 
 fn median(mut values: Vec<Duration>) -> Duration {
     values.sort();
@@ -13,7 +13,7 @@ fn median(mut values: Vec<Duration>) -> Duration {
 }
 
 /// Resident memory in KiB.
-fn resident(daemon: &Daemon) -> u64 {
+fn resident_memory(daemon: &Daemon) -> u64 {
     memory(daemon, "VmRSS:")
 }
 
@@ -28,7 +28,7 @@ fn memory(daemon: &Daemon, line: &str) -> u64 {
 }
 
 /// CPU time of all threads, from the scheduler's statistics.
-fn processor(daemon: &Daemon) -> Duration {
+fn cpu_time(daemon: &Daemon) -> Duration {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap();
     let nanoseconds = tasks.map(|task| {
         let text = std::fs::read_to_string(task.unwrap().path().join("schedstat")).unwrap();
@@ -44,7 +44,7 @@ async fn burst(control: &ControlPlane, jobs: usize) -> f64 {
         .collect();
     let before = control.store().calls.len();
     for id in &ids {
-        control.wait(id, PATIENCE).await.unwrap();
+        control.wait(id, WAIT_TIMEOUT).await.unwrap();
     }
     let store = control.store();
     let calls = &store.calls[before..];
@@ -79,7 +79,7 @@ async fn first_poll() -> Duration {
     took
 }
 
-async fn until_created(control: &ControlPlane) -> Duration {
+async fn wait_until_created(control: &ControlPlane) -> Duration {
     let start = Instant::now();
     let id = control.offer(NewJob::new("noop-build", "build"));
     let took = loop {
@@ -88,7 +88,7 @@ async fn until_created(control: &ControlPlane) -> Duration {
         }
         tokio::time::sleep(Duration::from_millis(1)).await;
     };
-    control.wait(&id, PATIENCE).await.unwrap();
+    control.wait(&id, WAIT_TIMEOUT).await.unwrap();
     took
 }
 
@@ -109,23 +109,23 @@ async fn figures() {
         .env("LOG_LEVEL", "info")
         .start();
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let (calls, used) = (control.store().calls.len(), processor(&daemon));
+    let (calls, used) = (control.store().calls.len(), cpu_time(&daemon));
     tokio::time::sleep(Duration::from_secs(60)).await;
     let (calls, used) = (
         control.store().calls.len() - calls,
-        processor(&daemon) - used,
+        cpu_time(&daemon) - used,
     );
     println!(
         "idle for a minute: {calls} requests, {:.3} s of CPU, {} KiB resident",
         used.as_secs_f64(),
-        resident(&daemon)
+        resident_memory(&daemon)
     );
 
     let mut created = Vec::new();
     for at in 0..100 {
         // Spread over two periods of the idle poll, which restarts after each job.
         tokio::time::sleep(Duration::from_millis(300 + (at * 1237) % 2000)).await;
-        created.push(until_created(&control).await);
+        created.push(wait_until_created(&control).await);
     }
     println!(
         "available to execution created, median of 100: {:?}",
@@ -143,7 +143,7 @@ async fn figures() {
         println!(
             "after {} noop jobs: {} KiB resident",
             done + 100,
-            resident(&daemon)
+            resident_memory(&daemon)
         );
     }
     assert_eq!(daemon.terminate().await, 0);
@@ -151,7 +151,7 @@ async fn figures() {
 
 /// Time from the creation of a job's execution to its last status, as seen by the control plane.
 async fn job_time(control: &ControlPlane, id: &str) -> Duration {
-    let job = control.wait(id, PATIENCE).await.unwrap();
+    let job = control.wait(id, WAIT_TIMEOUT).await.unwrap();
     assert_eq!(job.status, "finished", "{}", job.description);
     let store = control.store();
     let execution = format!("/executions/{}", job.executions[0].id);
@@ -199,9 +199,9 @@ async fn deploys() {
     for (objects, padding, rounds) in [(100, 0, 5), (40, 500_000, 1)] {
         let (mut plans, mut applies) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
-            let bench = crate::cluster::Bench::new().await;
+            let fixture = crate::cluster::ClusterFixture::new().await;
             let plan = crate::deploy::plan(
-                &bench.namespace,
+                &fixture.namespace,
                 &manifest(objects, padding),
                 &crate::parts::testbed().kubeconfig(),
             );

@@ -16,7 +16,7 @@ use rand::{Rng, SeedableRng as _};
 use targets::Tree;
 
 /// Time limit of one input.
-const MOST: Duration = Duration::from_secs(5);
+const INPUT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns the trees of the cases, with their roots.
 fn seeds() -> Vec<(Tree, String)> {
@@ -39,7 +39,7 @@ fn seeds() -> Vec<(Tree, String)> {
 }
 
 /// Fragments with a meaning for the parser.
-const PIECES: [&str; 40] = [
+const FRAGMENTS: [&str; 40] = [
     ": ",
     "- ",
     "? ",
@@ -82,12 +82,12 @@ const PIECES: [&str; 40] = [
     "🦀",
 ];
 
-fn change(rng: &mut StdRng, text: &mut Vec<u8>, other: &[u8]) {
+fn mutate(rng: &mut StdRng, text: &mut Vec<u8>, other: &[u8]) {
     for _ in 0..rng.random_range(1..6) {
         let at = rng.random_range(0..=text.len());
         let to = rng.random_range(at..=text.len().min(at + 40));
         match rng.random_range(0..6) {
-            0 => drop(text.splice(at..at, PIECES.choose(rng).unwrap().bytes())),
+            0 => drop(text.splice(at..at, FRAGMENTS.choose(rng).unwrap().bytes())),
             1 => drop(text.drain(at..to)),
             2 => {
                 let copy = text[at..to].to_vec();
@@ -105,7 +105,7 @@ fn change(rng: &mut StdRng, text: &mut Vec<u8>, other: &[u8]) {
 }
 
 /// Runs a target on mutated seeds until the time is over.
-#[expect(clippy::print_stdout, reason = "how much was tried is the result")]
+#[expect(clippy::print_stdout, reason = "the number of inputs is the result")]
 fn run(name: &str, mut target: impl FnMut(&mut StdRng, &[(Tree, String)])) {
     let number = |variable: &str, default: u64| {
         std::env::var(variable)
@@ -126,7 +126,7 @@ fn run(name: &str, mut target: impl FnMut(&mut StdRng, &[(Tree, String)])) {
 }
 
 /// Returns one file of the seeds, mutated.
-fn text(rng: &mut StdRng, seeds: &[(Tree, String)]) -> Vec<u8> {
+fn mutated_file(rng: &mut StdRng, seeds: &[(Tree, String)]) -> Vec<u8> {
     let mut file = || {
         seeds
             .choose(rng)
@@ -139,44 +139,48 @@ fn text(rng: &mut StdRng, seeds: &[(Tree, String)]) -> Vec<u8> {
     };
     let (mut text, other) = (file().unwrap_or_default(), file().unwrap_or_default());
     text.truncate(20_000);
-    change(rng, &mut text, &other);
+    mutate(rng, &mut text, &other);
     text
 }
 
 /// Runs a target. Prints the input if it fails.
-fn feed(target: fn(&[u8]), input: &[u8]) {
+fn check_input(target: fn(&[u8]), input: &[u8]) {
     let shown = || String::from_utf8_lossy(input);
     let started = Instant::now();
     let done = std::panic::catch_unwind(|| target(input));
     assert!(done.is_ok(), "it failed on:\n{}", shown());
-    assert!(started.elapsed() < MOST, "too slow on:\n{}", shown());
+    assert!(
+        started.elapsed() < INPUT_TIMEOUT,
+        "too slow on:\n{}",
+        shown()
+    );
 }
 
 #[test]
-fn the_parser_takes_any_text() {
+fn the_parser_accepts_any_text_without_panic() {
     run("parser", |rng, seeds| {
-        feed(targets::parser, &text(rng, seeds))
+        check_input(targets::parser, &mutated_file(rng, seeds))
     });
 }
 
 #[test]
-fn what_is_emitted_is_read_as_the_same() {
+fn emitted_yaml_is_read_as_the_same_value() {
     run("emitter", |rng, seeds| {
-        feed(targets::emitter, &text(rng, seeds))
+        check_input(targets::emitter, &mutated_file(rng, seeds))
     });
 }
 
 #[test]
-fn any_tree_is_built_or_refused_and_twice_the_same() {
+fn any_tree_is_built_or_refused_with_the_same_result_twice() {
     run("overlay", |rng, seeds| {
         let (mut tree, root) = seeds.choose(rng).unwrap().clone();
-        let other = text(rng, seeds);
+        let other = mutated_file(rng, seeds);
         for _ in 0..rng.random_range(1..4) {
             let names: Vec<String> = tree.keys().cloned().collect();
             let Some(name) = names.choose(rng) else { break };
-            change(rng, tree.get_mut(name).unwrap(), &other);
+            mutate(rng, tree.get_mut(name).unwrap(), &other);
         }
-        feed(
+        check_input(
             targets::overlay,
             &targets::write(&tree, &root, rng.random_bool(0.3)),
         );

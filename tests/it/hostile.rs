@@ -9,46 +9,46 @@ use std::process::{Command, Output};
 const OUTSIDE: &str = "marked-text-from-outside";
 
 /// Limits of a build: seconds, and bytes of memory (`RLIMIT_DATA`).
-const MOST_SECONDS: &str = "10";
-const MOST_BYTES: &str = "268435456";
+const MAX_SECONDS: &str = "10";
+const MAX_BYTES: &str = "268435456";
 
 /// A source root, with files beside it that must not be read.
-struct Trap {
+struct HostileOverlay {
     top: tempfile::TempDir,
 }
 
-impl Trap {
+impl HostileOverlay {
     fn new() -> Self {
         let top = tempfile::tempdir().unwrap();
         fs::create_dir_all(top.path().join("root/overlay")).unwrap();
         fs::create_dir_all(top.path().join("outside/base")).unwrap();
         fs::create_dir_all(top.path().join("programs")).unwrap();
-        let trap = Self { top };
+        let overlay = Self { top };
         let object = format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c\ndata:\n  a: {OUTSIDE}\n"
         );
-        fs::write(trap.outside().join("file.yaml"), &object).unwrap();
-        fs::write(trap.outside().join("base/all.yaml"), &object).unwrap();
+        fs::write(overlay.outside().join("file.yaml"), &object).unwrap();
+        fs::write(overlay.outside().join("base/all.yaml"), &object).unwrap();
         fs::write(
-            trap.outside().join("base/kustomization.yaml"),
+            overlay.outside().join("base/kustomization.yaml"),
             "resources: [all.yaml]\n",
         )
         .unwrap();
         for program in ["git", "helm", "sh", "ssh", "curl"] {
-            let path = trap.top.path().join("programs").join(program);
+            let path = overlay.top.path().join("programs").join(program);
             fs::write(
                 &path,
-                format!("#!/bin/sh\n: > {}\n", trap.started().display()),
+                format!("#!/bin/sh\n: > {}\n", overlay.started().display()),
             )
             .unwrap();
             let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
             fs::set_permissions(&path, mode).unwrap();
         }
-        trap.write(
+        overlay.write(
             "good.yaml",
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: good}\ndata: {k: v}\n",
         );
-        trap
+        overlay
     }
 
     fn outside(&self) -> PathBuf {
@@ -78,7 +78,7 @@ impl Trap {
     fn build(&self) -> Output {
         let root = self.top.path().join("root");
         let output = Command::new("timeout")
-            .args([MOST_SECONDS, "prlimit", &format!("--data={MOST_BYTES}")])
+            .args([MAX_SECONDS, "prlimit", &format!("--data={MAX_BYTES}")])
             .args([
                 env!("CARGO_BIN_EXE_nuon-runner"),
                 "render",
@@ -103,7 +103,7 @@ impl Trap {
     }
 
     /// Returns the error of a build that must fail without revealing content from outside.
-    fn refused(&self, what: &str) -> String {
+    fn build_error(&self, what: &str) -> String {
         let output = self.build();
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{what}: {error}");
@@ -111,14 +111,14 @@ impl Trap {
         assert!(!error.contains(OUTSIDE), "{what}: {error}");
         assert!(
             error.lines().count() < 20 && error.len() < 10_000,
-            "{what}: too many words: {error}"
+            "{what}: the error is too long: {error}"
         );
         error
     }
 }
 
 /// Fields that name files or directories. `HERE` stands for the name.
-const WAYS_IN: [(&str, &str); 18] = [
+const FILE_FIELDS: [(&str, &str); 18] = [
     ("resources", "resources: [HERE]"),
     ("bases", "bases: [HERE]"),
     ("components", "components: [HERE]\nresources: [good.yaml]"),
@@ -170,11 +170,11 @@ const WAYS_IN: [(&str, &str); 18] = [
 ];
 
 #[test]
-fn no_way_in_leads_out_and_what_is_forbidden_looks_like_what_is_missing() {
-    for (field, text) in WAYS_IN {
-        let trap = Trap::new();
+fn no_field_reads_files_outside_and_forbidden_files_look_missing() {
+    for (field, text) in FILE_FIELDS {
+        let overlay = HostileOverlay::new();
         let kustomization =
-            |name: &str| trap.write("kustomization.yaml", text.replace("HERE", name) + "\n");
+            |name: &str| overlay.write("kustomization.yaml", text.replace("HERE", name) + "\n");
         // The error must be the same whether or not the target exists.
         for (what, there, not_there) in [
             (
@@ -194,12 +194,12 @@ fn no_way_in_leads_out_and_what_is_forbidden_looks_like_what_is_missing() {
             ),
         ] {
             kustomization("x");
-            trap.link("x", there);
-            let forbidden = trap.refused(&format!("{field}: {what}"));
-            trap.link("x", not_there);
+            overlay.link("x", there);
+            let forbidden = overlay.build_error(&format!("{field}: {what}"));
+            overlay.link("x", not_there);
             assert_eq!(
                 forbidden,
-                trap.refused(&format!("{field}: {what} to nothing")),
+                overlay.build_error(&format!("{field}: {what} to nothing")),
                 "{field}: {what}"
             );
         }
@@ -212,9 +212,9 @@ fn no_way_in_leads_out_and_what_is_forbidden_looks_like_what_is_missing() {
             ("an absolute path", "/etc/passwd", "/etc/passwx"),
         ] {
             kustomization(there);
-            let forbidden = trap.refused(&format!("{field}: {what}"));
+            let forbidden = overlay.build_error(&format!("{field}: {what}"));
             kustomization(not_there);
-            let missing = trap.refused(&format!("{field}: {what} to nothing"));
+            let missing = overlay.build_error(&format!("{field}: {what} to nothing"));
             assert_eq!(
                 forbidden.replace(there, "X"),
                 missing.replace(not_there, "X"),
@@ -225,12 +225,12 @@ fn no_way_in_leads_out_and_what_is_forbidden_looks_like_what_is_missing() {
 }
 
 /// Checks that an overlay with these files is refused.
-fn refused(what: &str, files: &[(&str, String)]) {
-    let trap = Trap::new();
+fn assert_refused(what: &str, files: &[(&str, String)]) {
+    let overlay = HostileOverlay::new();
     for (name, content) in files {
-        trap.write(name, content);
+        overlay.write(name, content);
     }
-    trap.refused(what);
+    overlay.build_error(what);
 }
 
 fn bomb(levels: usize) -> String {
@@ -243,10 +243,10 @@ fn bomb(levels: usize) -> String {
 }
 
 #[test]
-fn what_would_take_all_time_or_memory_is_refused() {
+fn overlays_that_would_use_up_time_or_memory_are_refused() {
     let kustomization = |text: &str| ("kustomization.yaml", text.to_owned());
     let object = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n";
-    refused(
+    assert_refused(
         "an alias bomb",
         &[
             kustomization("resources: [a.yaml]"),
@@ -256,18 +256,18 @@ fn what_would_take_all_time_or_memory_is_refused() {
             ),
         ],
     );
-    refused(
+    assert_refused(
         "an alias bomb as the kustomization",
         &[kustomization(&bomb(10))],
     );
-    refused(
+    assert_refused(
         "an alias to itself",
         &[
             kustomization("resources: [a.yaml]"),
             ("a.yaml", format!("{object}data: &a {{x: *a}}\n")),
         ],
     );
-    refused(
+    assert_refused(
         "deep flow lists",
         &[
             kustomization("resources: [a.yaml]"),
@@ -277,7 +277,7 @@ fn what_would_take_all_time_or_memory_is_refused() {
             ),
         ],
     );
-    refused(
+    assert_refused(
         "deep flow maps",
         &[
             kustomization("resources: [a.yaml]"),
@@ -287,7 +287,7 @@ fn what_would_take_all_time_or_memory_is_refused() {
             ),
         ],
     );
-    refused(
+    assert_refused(
         "deep block lists",
         &[
             kustomization("resources: [a.yaml]"),
@@ -297,11 +297,11 @@ fn what_would_take_all_time_or_memory_is_refused() {
             ),
         ],
     );
-    refused(
+    assert_refused(
         "a deep kustomization",
         &[kustomization(&"[".repeat(1_000_000))],
     );
-    refused(
+    assert_refused(
         "a deep JSON patch",
         &[
             kustomization(
@@ -316,8 +316,8 @@ fn what_would_take_all_time_or_memory_is_refused() {
             ),
         ],
     );
-    refused("itself as a base", &[kustomization("resources: [.]")]);
-    refused(
+    assert_refused("itself as a base", &[kustomization("resources: [.]")]);
+    assert_refused(
         "a circle of bases",
         &[
             kustomization("resources: [b]"),
@@ -325,14 +325,14 @@ fn what_would_take_all_time_or_memory_is_refused() {
             ("b2/kustomization.yaml", "resources: [../b]\n".into()),
         ],
     );
-    refused(
+    assert_refused(
         "its parent as a base",
         &[
             kustomization("resources: [b]"),
             ("b/kustomization.yaml", "resources: [..]\n".into()),
         ],
     );
-    refused(
+    assert_refused(
         "a component in a circle",
         &[
             kustomization("components: [c]"),
@@ -344,20 +344,20 @@ fn what_would_take_all_time_or_memory_is_refused() {
             ),
         ],
     );
-    refused(
+    assert_refused(
         "a pattern too large to compile",
         &[kustomization(
             "resources: [good.yaml]\npatches: [{patch: '[{\"op\": \"add\", \"path\": \"/x\", \
              \"value\": 1}]', target: {name: '((a{1000}){1000}){1000}'}}]",
         )],
     );
-    refused(
+    assert_refused(
         "a pattern of an image too large to compile",
         &[kustomization(
             "resources: [good.yaml]\nimages: [{name: '(x{900}){900}', newTag: a}]",
         )],
     );
-    refused(
+    assert_refused(
         "a definition that holds itself",
         &[
             kustomization("resources: [good.yaml]\ncrds: [c.yaml]"),
@@ -369,21 +369,21 @@ fn what_would_take_all_time_or_memory_is_refused() {
             ),
         ],
     );
-    refused(
+    assert_refused(
         "an index beyond reason",
         &[kustomization(
             "resources: [good.yaml]\nreplacements: [{sourceValue: x, targets: [{select: {name: \
              good}, fieldPaths: ['data.k.99999999999999999999']}]}]",
         )],
     );
-    refused(
+    assert_refused(
         "bytes that are no text",
         &[
             kustomization("resources: [a.yaml]"),
             ("a.yaml", "a: \u{0}\n".into()),
         ],
     );
-    refused(
+    assert_refused(
         "a program as a plugin",
         &[
             kustomization("resources: [good.yaml]\ntransformers: [t.yaml]"),
@@ -395,7 +395,7 @@ fn what_would_take_all_time_or_memory_is_refused() {
             ),
         ],
     );
-    refused(
+    assert_refused(
         "a container as a generator",
         &[
             kustomization("generators: [t.yaml]"),
@@ -407,13 +407,13 @@ fn what_would_take_all_time_or_memory_is_refused() {
             ),
         ],
     );
-    refused(
+    assert_refused(
         "a chart without leave",
         &[kustomization(
             "helmCharts: [{name: x, releaseName: r, repo: 'https://example.org'}]",
         )],
     );
-    refused(
+    assert_refused(
         "a chart whose release is a flag",
         &[kustomization(
             "helmCharts: [{name: x, releaseName: --post-renderer=/bin/sh}]",
@@ -423,24 +423,24 @@ fn what_would_take_all_time_or_memory_is_refused() {
 
 #[test]
 fn a_slow_pattern_is_not_slow() {
-    let trap = Trap::new();
-    trap.write(
+    let overlay = HostileOverlay::new();
+    overlay.write(
         "long.yaml",
         format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {}b}}\n",
             "a".repeat(50_000)
         ),
     );
-    trap.write(
+    overlay.write(
         "kustomization.yaml",
         "resources: [long.yaml]\npatches: [{patch: '[{\"op\": \"add\", \"path\": \"/x\", \
          \"value\": 1}]', target: {name: '(a+)+c'}}]\n",
     );
-    assert!(trap.build().status.success());
+    assert!(overlay.build().status.success());
 }
 
 #[test]
-fn things_that_are_no_files_are_never_opened() {
+fn special_files_are_never_opened() {
     for target in [
         "/dev/zero",
         "/dev/stdin",
@@ -449,16 +449,16 @@ fn things_that_are_no_files_are_never_opened() {
         "x",
         "/",
     ] {
-        for (field, text) in WAYS_IN {
-            let trap = Trap::new();
-            trap.write("kustomization.yaml", text.replace("HERE", "x") + "\n");
-            trap.link("x", target);
-            trap.refused(&format!("{field}: a link to {target}"));
+        for (field, text) in FILE_FIELDS {
+            let overlay = HostileOverlay::new();
+            overlay.write("kustomization.yaml", text.replace("HERE", "x") + "\n");
+            overlay.link("x", target);
+            overlay.build_error(&format!("{field}: a link to {target}"));
         }
     }
-    let trap = Trap::new();
-    trap.write("kustomization.yaml", "resources: [x]\n");
-    let fifo = trap.top.path().join("root/overlay/x");
+    let overlay = HostileOverlay::new();
+    overlay.write("kustomization.yaml", "resources: [x]\n");
+    let fifo = overlay.top.path().join("root/overlay/x");
     assert!(
         Command::new("mkfifo")
             .arg(&fifo)
@@ -466,11 +466,11 @@ fn things_that_are_no_files_are_never_opened() {
             .unwrap()
             .success()
     );
-    trap.refused("a fifo");
+    overlay.build_error("a fifo");
 }
 
 #[test]
-fn addresses_of_other_machines_are_refused_unasked() {
+fn remote_addresses_are_refused_without_a_connection() {
     for address in [
         "https://169.254.169.254/latest/meta-data",
         "http://127.0.0.1:1/x.yaml",
@@ -483,28 +483,28 @@ fn addresses_of_other_machines_are_refused_unasked() {
         "https://[::1]/o/r.git",
         "--upload-pack=touch",
     ] {
-        for (field, text) in WAYS_IN {
-            let trap = Trap::new();
-            trap.write(
+        for (field, text) in FILE_FIELDS {
+            let overlay = HostileOverlay::new();
+            overlay.write(
                 "kustomization.yaml",
                 text.replace("HERE", &format!("'{address}'"))
                     .replace("[k='", "['k=")
                     + "\n",
             );
-            trap.refused(&format!("{field}: {address}"));
+            overlay.build_error(&format!("{field}: {address}"));
         }
     }
 }
 
 #[test]
-fn the_environment_is_read_by_a_line_without_a_value_alone() {
-    let trap = Trap::new();
-    trap.write(
+fn variables_are_never_expanded_from_the_environment() {
+    let overlay = HostileOverlay::new();
+    overlay.write(
         "kustomization.yaml",
         "configMapGenerator: [{name: c, envs: [e]}]\n",
     );
-    trap.write("e", "OTHER=$MARKED_VARIABLE\nNOT_SET\n");
-    let output = trap.build();
+    overlay.write("e", "OTHER=$MARKED_VARIABLE\nNOT_SET\n");
+    let output = overlay.build();
     assert!(output.status.success());
     assert!(!String::from_utf8_lossy(&output.stdout).contains(OUTSIDE));
 }

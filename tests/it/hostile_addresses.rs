@@ -20,7 +20,7 @@ use serde_json::json;
 use crate::parts::{supervisor, testbed};
 
 /// Hosts on this machine or its link, and cloud metadata services. Only the operator may name them.
-const LOCAL: [&str; 40] = [
+const LOCAL_HOSTS: [&str; 40] = [
     "127.0.0.1",
     "127.0.0.1.",
     "127.1",
@@ -64,7 +64,7 @@ const LOCAL: [&str; 40] = [
 ];
 
 /// Hosts in private networks. Component authors may not name them either.
-const PRIVATE: [&str; 20] = [
+const PRIVATE_HOSTS: [&str; 20] = [
     "10.0.0.1",
     "10.255.255.254",
     "167772161",
@@ -118,7 +118,7 @@ impl Canary {
 }
 
 /// Kustomizations that fetch something. `HERE` stands for host and port.
-const AUTHORS: [(&str, &str); 8] = [
+const AUTHOR_INPUTS: [(&str, &str); 8] = [
     ("a resource", "resources: ['https://HERE/x.yaml']"),
     (
         "a base",
@@ -151,22 +151,26 @@ const AUTHORS: [(&str, &str); 8] = [
 ];
 
 /// Returns all hosts, or every fifth: each takes a run of the program.
-fn sample() -> impl Iterator<Item = &'static str> {
+fn sample_hosts() -> impl Iterator<Item = &'static str> {
     let step = if std::env::var("NUON_ADDRESSES").is_ok_and(|text| text == "all") {
         1
     } else {
         5
     };
-    LOCAL.iter().chain(&PRIVATE).copied().step_by(step)
+    LOCAL_HOSTS
+        .iter()
+        .chain(&PRIVATE_HOSTS)
+        .copied()
+        .step_by(step)
 }
 
 #[test]
-fn authors_of_components_reach_nothing_inside() {
+fn component_authors_cannot_reach_internal_addresses() {
     let canary = Canary::new();
     let dir = tempfile::tempdir().unwrap();
     let trace = dir.path().join("trace");
-    for (who, text) in AUTHORS {
-        for host in sample() {
+    for (who, text) in AUTHOR_INPUTS {
+        for host in sample_hosts() {
             let overlay = dir.path().join("overlay");
             std::fs::create_dir_all(&overlay).unwrap();
             let text = text.replace("HERE", &format!("{host}:{}", canary.port));
@@ -228,7 +232,7 @@ fn authors_of_components_reach_nothing_inside() {
 }
 
 #[tokio::test]
-async fn plans_reach_neither_this_machine_nor_its_metadata() {
+async fn plans_cannot_reach_this_machine_or_its_metadata_service() {
     // Fails if a provider is already installed, which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let canary = Canary::new();
@@ -259,7 +263,7 @@ async fn plans_reach_neither_this_machine_nor_its_metadata() {
              marked-token}}}}]\ncontexts: [{{name: c, context: {{cluster: k, user: u}}}}]\n"
         )
     };
-    for host in LOCAL {
+    for host in LOCAL_HOSTS {
         let here = format!("{host}:{}", canary.port);
         let cluster =
             json!({"id": "c", "endpoint": format!("https://{here}"), "token": "marked-token"});
@@ -305,7 +309,7 @@ async fn plans_reach_neither_this_machine_nor_its_metadata() {
 
 /// The operator may name a registry on this machine on the command line.
 #[test]
-fn a_person_may_name_a_registry_on_this_machine() {
+fn the_operator_may_name_a_registry_on_this_machine() {
     let dir = tempfile::tempdir().unwrap();
     let kubeconfig = dir.path().join("kubeconfig");
     std::fs::write(&kubeconfig, testbed().kubeconfig()).unwrap();

@@ -18,7 +18,7 @@ use nuon_runner::cluster::client::ClusterError;
 use nuon_runner::cluster::client::connect::{Network, connect};
 use nuon_runner::plan::DeployPlan;
 
-use crate::parts::loopback;
+use crate::parts::loopback_guard;
 
 /// Response of the server to every request.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -143,7 +143,7 @@ async fn refused(answer: Answer) -> String {
     assert!(!error.contains(SECRET), "{answer:?}: {error}");
     assert!(
         error.len() < 3_000,
-        "{answer:?}: {} bytes of words",
+        "{answer:?}: an error of {} bytes",
         error.len()
     );
     assert!(
@@ -155,7 +155,7 @@ async fn refused(answer: Answer) -> String {
 }
 
 #[tokio::test]
-async fn answers_without_measure_are_final_and_take_little_memory() {
+async fn oversized_responses_are_final_and_take_little_memory() {
     LazyLock::force(&BOMB);
     for answer in [Answer::Bomb, Answer::Endless, Answer::Many] {
         let error = refused(answer).await;
@@ -169,7 +169,7 @@ async fn answers_without_measure_are_final_and_take_little_memory() {
 }
 
 #[tokio::test]
-async fn words_of_other_services_are_not_passed_on() {
+async fn text_of_other_services_is_not_passed_on() {
     for code in [400, 401, 403, 404, 422] {
         let error = refused(Answer::Foreign(code)).await;
         assert!(
@@ -180,18 +180,18 @@ async fn words_of_other_services_are_not_passed_on() {
 }
 
 #[tokio::test]
-async fn an_answer_of_brackets_is_an_error() {
+async fn deeply_nested_json_is_an_error() {
     refused(Answer::Deep).await;
 }
 
 #[tokio::test]
-async fn a_list_without_end_is_given_up() {
+async fn an_endless_list_is_given_up() {
     let server = serve(Answer::Pages).await;
     let cluster = serde_json::json!({"id": "c", "endpoint": server, "token": "marked-token"});
     let plan =
         serde_json::json!({"kubernetes_manifest": {"cluster_info": cluster, "manifest": "x"}});
     let plan = DeployPlan::parse(&plan.to_string()).unwrap();
-    let network = Network::default().guarded(loopback());
+    let network = Network::default().guarded(loopback_guard());
     let (clock, stop) = (Clock::system(), Stop::default());
     let api = connect(plan.manifest.cluster.as_ref(), &network, &clock, &stop)
         .await

@@ -13,25 +13,25 @@ use crate::parts::git::GitServer;
 use crate::parts::git_policy;
 
 /// The server, and the canary program that must never run.
-struct Trap {
+struct HostileRepository {
     server: GitServer,
     dir: tempfile::TempDir,
 }
 
-impl Trap {
+impl HostileRepository {
     async fn new() -> Self {
-        let trap = Self {
+        let repository = Self {
             server: GitServer::start(&[], None).await,
             dir: tempfile::tempdir().unwrap(),
         };
-        let script = format!("#!/bin/sh\n: > {}\ncat\n", trap.mark().display());
-        std::fs::write(trap.canary(), script).unwrap();
+        let script = format!("#!/bin/sh\n: > {}\ncat\n", repository.mark().display());
+        std::fs::write(repository.canary(), script).unwrap();
         std::fs::set_permissions(
-            trap.canary(),
+            repository.canary(),
             std::os::unix::fs::PermissionsExt::from_mode(0o755),
         )
         .unwrap();
-        trap
+        repository
     }
 
     fn canary(&self) -> PathBuf {
@@ -75,7 +75,7 @@ impl Trap {
     }
 
     /// Returns true if git, run in the bare repository as it is checked out, runs the canary.
-    fn springs_for_git(&self) -> bool {
+    fn git_runs_canary(&self) -> bool {
         let tree = self.dir.path().join("evil-tree");
         for (path, content) in self.bare("evil") {
             let path = tree.join(path);
@@ -122,12 +122,12 @@ impl Trap {
     }
 
     /// Fetches a commit with submodules, and checks that the canary has not run.
-    async fn spring(&self, what: &str) -> Result<String, GitError> {
+    async fn fetch_and_check(&self, what: &str) -> Result<String, GitError> {
         let (top, fetched) = self.fetch(&git_policy()).await;
         assert!(!self.mark().exists(), "{what}: the canary has run");
         assert!(
             !top.path().join("source/.git").exists(),
-            "{what}: the tree holds a repository"
+            "{what}: the tree contains a repository"
         );
         fetched
     }
@@ -239,12 +239,12 @@ struct Variant {
 
 #[tokio::test]
 async fn no_tree_runs_a_program() {
-    let trap = Trap::new().await;
-    let lib = trap.server.commit("lib", &[("lib.txt", "lib")], &[]);
-    let url = format!("http://{}/lib.git", trap.server.host);
+    let repository = HostileRepository::new().await;
+    let lib = repository.server.commit("lib", &[("lib.txt", "lib")], &[]);
+    let url = format!("http://{}/lib.git", repository.server.host);
     assert!(
-        trap.springs_for_git(),
-        "the canary is dead, so nothing is shown"
+        repository.git_runs_canary(),
+        "git does not run the canary, so the test would prove nothing"
     );
     let mut variants = Vec::new();
     let mut variant = |name: &str, gitmodules: String, files: Vec<(String, String)>| {
@@ -260,7 +260,7 @@ async fn no_tree_runs_a_program() {
             modules,
         });
     };
-    let canary = trap.canary().display().to_string();
+    let canary = repository.canary().display().to_string();
     let good = format!("\tpath = libs/lib\n\turl = {url}\n");
 
     // Two paths of one submodule; one of them is a repository in the tree.
@@ -275,28 +275,32 @@ async fn no_tree_runs_a_program() {
         let paths = format!("\tpath = {at}\n{good}");
         variant(
             &format!("the first path is the bare repository {at}"),
-            trap.module("s", &paths),
-            trap.bare(at),
+            repository.module("s", &paths),
+            repository.bare(at),
         );
         let paths = format!("{good}\tpath = {at}\n");
         variant(
             &format!("the last path is the bare repository {at}"),
-            trap.module("s", &paths),
-            trap.bare(at),
+            repository.module("s", &paths),
+            repository.bare(at),
         );
     }
     let two = format!(
         "{}{}",
-        trap.module("s", "\tpath = evil\n"),
-        trap.module("s", &good)
+        repository.module("s", "\tpath = evil\n"),
+        repository.module("s", &good)
     );
-    variant("two sections of one name", two, trap.bare("evil"));
+    variant("two sections of one name", two, repository.bare("evil"));
     let two = format!(
         "{}{}",
-        trap.module("S", "\tpath = evil\n\turl = ./\n"),
-        trap.module("s", &good)
+        repository.module("S", "\tpath = evil\n\turl = ./\n"),
+        repository.module("s", &good)
     );
-    variant("two names that differ in case", two, trap.bare("evil"));
+    variant(
+        "two names that differ in case",
+        two,
+        repository.bare("evil"),
+    );
     // A repository in the place of the submodule's own.
     for at in [
         "libs",
@@ -308,8 +312,8 @@ async fn no_tree_runs_a_program() {
     ] {
         variant(
             &format!("a bare repository at {at}"),
-            trap.module("s", &good),
-            trap.bare(at),
+            repository.module("s", &good),
+            repository.bare(at),
         );
     }
     // Fields of a submodule in `.gitmodules`.
@@ -339,14 +343,14 @@ async fn no_tree_runs_a_program() {
             "a file as the address",
             format!(
                 "\tpath = libs/lib\n\turl = file://{}\n",
-                trap.server.root().join("lib.git").display()
+                repository.server.root().join("lib.git").display()
             ),
         ),
         (
             "a path as the address",
             format!(
                 "\tpath = libs/lib\n\turl = {}\n",
-                trap.server.root().join("lib.git").display()
+                repository.server.root().join("lib.git").display()
             ),
         ),
         (
@@ -397,14 +401,18 @@ async fn no_tree_runs_a_program() {
         } else {
             lines
         };
-        variant(what, trap.module(name, &lines), trap.bare("evil"));
+        variant(
+            what,
+            repository.module(name, &lines),
+            repository.bare("evil"),
+        );
     }
     // Attributes, filters, hooks, and Git LFS.
     let attributes = "* filter=x diff=x merge=x\n*.bin filter=lfs diff=lfs merge=lfs -text\n* \
                       ident export-subst\n* text working-tree-encoding=UTF-16\n";
     variant(
         "attributes",
-        trap.module("s", &good),
+        repository.module("s", &good),
         vec![
             (".gitattributes".into(), attributes.into()),
             ("x.txt".into(), "$Id$\n".into()),
@@ -425,19 +433,22 @@ async fn no_tree_runs_a_program() {
         "files that look like git's own",
         String::new(),
         vec![
-            ("config".into(), trap.config()),
+            ("config".into(), repository.config()),
             ("HEAD".into(), "ref: refs/heads/main\n".into()),
             (
                 "objects/info/alternates".into(),
-                format!("{}\n", trap.server.root().join("lib.git/objects").display()),
+                format!(
+                    "{}\n",
+                    repository.server.root().join("lib.git/objects").display()
+                ),
             ),
             ("refs/heads/main".into(), format!("{lib}\n")),
             (
                 "hooks/post-checkout".into(),
                 format!("#!/bin/sh\n{canary}\n"),
             ),
-            (".gitconfig".into(), trap.config()),
-            (".config/git/config".into(), trap.config()),
+            (".gitconfig".into(), repository.config()),
+            (".config/git/config".into(), repository.config()),
             ("commondir".into(), "evil\n".into()),
             ("gitdir".into(), "evil\n".into()),
         ],
@@ -452,10 +463,10 @@ async fn no_tree_runs_a_program() {
         ("x", "../../../../etc/passwd"),
     ] {
         let modules = vec![("libs/lib", lib.clone())];
-        let mut files = trap.bare("evil");
+        let mut files = repository.bare("evil");
         files.push(("evil/attributes".into(), attributes.into()));
         if path != ".gitmodules" {
-            files.push((".gitmodules".into(), trap.module("s", &good)));
+            files.push((".gitmodules".into(), repository.module("s", &good)));
         }
         variants.push(Variant {
             name: format!("{path} is a link to {target}"),
@@ -481,8 +492,8 @@ async fn no_tree_runs_a_program() {
             .iter()
             .map(|(path, commit)| (*path, commit.as_str()))
             .collect();
-        trap.commit(&files, &links, &modules);
-        fetched += usize::from(trap.spring(&name).await.is_ok());
+        repository.commit(&files, &links, &modules);
+        fetched += usize::from(repository.fetch_and_check(&name).await.is_ok());
     }
     // Not all are refused: trees that git reads safely are fetched.
     assert!(fetched >= 10, "only {fetched} were fetched at all");
@@ -490,20 +501,20 @@ async fn no_tree_runs_a_program() {
 
 /// The submodule that is fetched is the one that git would fetch.
 #[tokio::test]
-async fn of_two_paths_the_last_one_counts() {
-    let trap = Trap::new().await;
-    let lib = trap.server.commit("lib", &[("lib.txt", "lib")], &[]);
-    let url = format!("http://{}/lib.git", trap.server.host);
-    let mut files = trap.bare("evil");
+async fn the_last_of_two_submodule_paths_is_used() {
+    let repository = HostileRepository::new().await;
+    let lib = repository.server.commit("lib", &[("lib.txt", "lib")], &[]);
+    let url = format!("http://{}/lib.git", repository.server.host);
+    let mut files = repository.bare("evil");
     files.push((
         ".gitmodules".into(),
-        trap.module(
+        repository.module(
             "s",
             &format!("\tpath = evil\n\tpath = libs/lib\n\turl = {url}\n"),
         ),
     ));
-    trap.commit(&files, &[], &[("libs/lib", &lib)]);
-    let (top, fetched) = trap.fetch(&git_policy()).await;
+    repository.commit(&files, &[], &[("libs/lib", &lib)]);
+    let (top, fetched) = repository.fetch(&git_policy()).await;
     fetched.unwrap();
     assert_eq!(
         std::fs::read_to_string(top.path().join("source/libs/lib/lib.txt")).unwrap(),
@@ -512,8 +523,8 @@ async fn of_two_paths_the_last_one_counts() {
 }
 
 #[tokio::test]
-async fn names_of_gits_own_are_not_checked_out() {
-    let trap = Trap::new().await;
+async fn git_directories_in_a_tree_are_not_checked_out() {
+    let repository = HostileRepository::new().await;
     for path in [
         ".git/config",
         ".GIT/config",
@@ -522,11 +533,11 @@ async fn names_of_gits_own_are_not_checked_out() {
         "a/.Git/hooks/post-checkout",
     ] {
         // `git add` refuses such names, so the tree is written directly.
-        let work = trap.dir.path().join("work");
-        trap.commit(&[("x".into(), "x".into())], &[], &[]);
+        let work = repository.dir.path().join("work");
+        repository.commit(&[("x".into(), "x".into())], &[], &[]);
         let blob = git(
             &work,
-            &["hash-object", "-w", trap.canary().to_str().unwrap()],
+            &["hash-object", "-w", repository.canary().to_str().unwrap()],
         );
         let mut entry = format!("100755 blob {blob}");
         let mut parts: Vec<&str> = path.split('/').collect();
@@ -537,8 +548,8 @@ async fn names_of_gits_own_are_not_checked_out() {
         }
         let commit = git(&work, &["commit-tree", "-m", "x", &tree]);
         git(&work, &["update-ref", "refs/heads/main", &commit]);
-        publish(&work, &trap.server.root().join("app.git"));
-        assert!(trap.spring(path).await.is_err(), "{path}");
+        publish(&work, &repository.server.root().join("app.git"));
+        assert!(repository.fetch_and_check(path).await.is_err(), "{path}");
     }
 }
 
@@ -564,11 +575,11 @@ fn mktree(work: &Path, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_tree_that_takes_everything_is_refused_before_it_is_written() {
-    let trap = Trap::new().await;
-    let work = trap.dir.path().join("work");
+async fn an_oversized_tree_is_refused_before_it_is_written() {
+    let repository = HostileRepository::new().await;
+    let work = repository.dir.path().join("work");
     // Nested directories with ten entries each, down to one file.
-    trap.commit(&[("x".into(), "x".into())], &[], &[]);
+    repository.commit(&[("x".into(), "x".into())], &[], &[]);
     let mut tree = git(&work, &["write-tree"]);
     for _ in 0..9 {
         let entries: String = (0..10)
@@ -578,8 +589,8 @@ async fn a_tree_that_takes_everything_is_refused_before_it_is_written() {
     }
     let commit = git(&work, &["commit-tree", "-m", "x", &tree]);
     git(&work, &["update-ref", "refs/heads/main", &commit]);
-    publish(&work, &trap.server.root().join("app.git"));
-    let (_, fetched) = trap.fetch(&git_policy()).await;
+    publish(&work, &repository.server.root().join("app.git"));
+    let (_, fetched) = repository.fetch(&git_policy()).await;
     assert!(
         matches!(fetched, Err(GitError::TooMany { .. })),
         "{fetched:?}"
@@ -589,8 +600,8 @@ async fn a_tree_that_takes_everything_is_refused_before_it_is_written() {
     let files: Vec<_> = (0..300)
         .map(|at| (format!("f{at}"), "x".to_owned()))
         .collect();
-    trap.commit(&files, &[], &[]);
-    let (_, fetched) = trap
+    repository.commit(&files, &[], &[]);
+    let (_, fetched) = repository
         .fetch(&Policy {
             max_entries: 200,
             ..git_policy()
@@ -600,7 +611,7 @@ async fn a_tree_that_takes_everything_is_refused_before_it_is_written() {
         matches!(fetched, Err(GitError::TooMany { limit: 200, .. })),
         "{fetched:?}"
     );
-    let (_, fetched) = trap
+    let (_, fetched) = repository
         .fetch(&Policy {
             max_bytes: 1_000_000,
             ..git_policy()
@@ -610,8 +621,8 @@ async fn a_tree_that_takes_everything_is_refused_before_it_is_written() {
         matches!(fetched, Err(GitError::TooLarge { .. })),
         "files take blocks: {fetched:?}"
     );
-    trap.commit(&[("zeros".into(), "\0".repeat(50 << 20))], &[], &[]);
-    let (top, fetched) = trap
+    repository.commit(&[("zeros".into(), "\0".repeat(50 << 20))], &[], &[]);
+    let (top, fetched) = repository
         .fetch(&Policy {
             max_bytes: 10 << 20,
             ..git_policy()
@@ -622,33 +633,37 @@ async fn a_tree_that_takes_everything_is_refused_before_it_is_written() {
         "{fetched:?}"
     );
     assert!(!top.path().join("source/zeros").exists());
-    assert!(trap.fetch(&git_policy()).await.1.is_ok());
+    assert!(repository.fetch(&git_policy()).await.1.is_ok());
 }
 
 #[tokio::test]
 async fn a_full_commit_id_is_never_a_name() {
-    let trap = Trap::new().await;
-    trap.server.commit("app", &[("x", "1")], &[]);
-    let bare = trap.server.root().join("app.git");
+    let repository = HostileRepository::new().await;
+    repository.server.commit("app", &[("x", "1")], &[]);
+    let bare = repository.server.root().join("app.git");
     let head = git(&bare, &["rev-parse", "main"]);
     for name in ["0123456789012345678901234567890123456789", &"ab".repeat(32)] {
         git(&bare, &["update-ref", &format!("refs/heads/{name}"), &head]);
-        let (_, fetched) = trap.fetch_reference(name, &git_policy()).await;
+        let (_, fetched) = repository.fetch_reference(name, &git_policy()).await;
         assert!(fetched.is_err(), "{name}: {fetched:?}");
     }
     git(&bare, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
     assert_eq!(
-        trap.fetch_reference(&head, &git_policy()).await.1.unwrap(),
+        repository
+            .fetch_reference(&head, &git_policy())
+            .await
+            .1
+            .unwrap(),
         head
     );
 }
 
 #[tokio::test]
-async fn redirects_are_not_followed_and_hosts_inside_are_not_asked() {
-    let trap = Trap::new().await;
+async fn redirects_are_not_followed_and_internal_hosts_are_not_contacted() {
+    let repository = HostileRepository::new().await;
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap();
-    let target = trap.server.url();
+    let target = repository.server.url();
     let redirect = move |uri: axum::http::Uri| {
         let to = format!(
             "{}{}",

@@ -9,7 +9,7 @@ use nuon_runner::dev::server::build_plan;
 use nuon_runner::dev::{Generation, NewJob};
 use serde_json::{Value, json};
 
-use crate::daemon::{PATIENCE, Setup, assert_contract, control_plane, get};
+use crate::daemon::{Setup, WAIT_TIMEOUT, assert_contract, control_plane, get};
 use crate::parts::{testbed, unique};
 
 /// Maximum peak memory of the daemon, in bytes.
@@ -48,7 +48,7 @@ fn memory(pid: i32, name: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hostile_jobs_hold_nobody_up() {
+async fn hostile_jobs_do_not_block_others() {
     let control = control_plane(Generation::Second).await;
     control.store().set_setting(
         "job_group_parallelism",
@@ -136,7 +136,7 @@ async fn hostile_jobs_hold_nobody_up() {
         })
         .collect();
     for id in &innocent {
-        let job = control.wait(id, PATIENCE).await.unwrap();
+        let job = control.wait(id, WAIT_TIMEOUT).await.unwrap();
         assert_eq!(
             job.status,
             "finished",
@@ -146,13 +146,13 @@ async fn hostile_jobs_hold_nobody_up() {
         );
     }
     for id in hostile.iter().chain(&deployed) {
-        control.wait(id, PATIENCE).await.unwrap();
+        control.wait(id, WAIT_TIMEOUT).await.unwrap();
     }
     // Applies what was planned: only an apply evaluates readiness rules.
     for id in &deployed {
         if control.store().jobs[id].status == "finished" {
             let apply = control.offer_apply(id).unwrap();
-            let job = control.wait(&apply, PATIENCE).await.unwrap();
+            let job = control.wait(&apply, WAIT_TIMEOUT).await.unwrap();
             assert_eq!(job.status, "failed", "{}", job.description);
             assert!(
                 job.description.contains("too many steps")

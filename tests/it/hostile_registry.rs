@@ -21,7 +21,7 @@ use sha2::{Digest as _, Sha256};
 struct Server {
     pages: Arc<HashMap<String, (String, Vec<u8>)>>,
     challenge: String,
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
 async fn answer(State(server): State<Server>, request: Request<Body>) -> Response<Body> {
@@ -32,7 +32,7 @@ async fn answer(State(server): State<Server>, request: Request<Body>) -> Respons
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default()
     };
-    server.asked.lock().unwrap().push(format!(
+    server.requests.lock().unwrap().push(format!(
         "{} {}",
         request.uri().path(),
         header("authorization")
@@ -60,16 +60,16 @@ async fn serve(
 ) -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
-    let asked = Arc::<Mutex<Vec<String>>>::default();
+    let requests = Arc::<Mutex<Vec<String>>>::default();
     let server = Server {
         pages: Arc::new(pages),
         challenge: challenge.to_owned(),
-        asked: asked.clone(),
+        requests: requests.clone(),
     };
     tokio::spawn(async move {
         axum::serve(listener, Router::new().fallback(answer).with_state(server)).await
     });
-    (host, asked)
+    (host, requests)
 }
 
 /// A repository as a plan names it, with the control plane on this machine.
@@ -89,7 +89,7 @@ fn repository(host: &str) -> Repository {
 
 #[tokio::test]
 async fn a_password_goes_to_no_token_service_on_another_private_host() {
-    crate::conformance::artifact::nuon_tls();
+    crate::conformance::artifact::install_tls_provider();
     let elsewhere = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
     elsewhere.set_nonblocking(true).unwrap();
     let port = elsewhere.local_addr().unwrap().port();
@@ -102,7 +102,7 @@ async fn a_password_goes_to_no_token_service_on_another_private_host() {
     for host in hosts {
         for scheme in ["http", "https"] {
             let challenge = format!("Bearer realm=\"{scheme}://{host}/token\",service=\"s\"");
-            let (registry, asked) = serve(HashMap::new(), &challenge).await;
+            let (registry, requests) = serve(HashMap::new(), &challenge).await;
             let error = repository(&registry)
                 .manifest(&Version::tag("latest").unwrap())
                 .await
@@ -112,7 +112,7 @@ async fn a_password_goes_to_no_token_service_on_another_private_host() {
                 "{challenge}: {error}"
             );
             assert!(
-                !asked.lock().unwrap().concat().contains("Basic"),
+                !requests.lock().unwrap().concat().contains("Basic"),
                 "{challenge}"
             );
         }
@@ -125,7 +125,7 @@ async fn a_password_goes_to_no_token_service_on_another_private_host() {
 
 #[tokio::test]
 async fn an_index_that_names_one_document_a_thousand_times_is_refused_or_copied_once() {
-    crate::conformance::artifact::nuon_tls();
+    crate::conformance::artifact::install_tls_provider();
     let digest = |bytes: &[u8]| format!("sha256:{}", hex::encode(Sha256::digest(bytes)));
     let (manifest_type, index_type) = (
         "application/vnd.oci.image.manifest.v1+json",
@@ -153,7 +153,7 @@ async fn an_index_that_names_one_document_a_thousand_times_is_refused_or_copied_
                 page("application/octet-stream", b"{}"),
             ),
         ]);
-        let (registry, asked) = serve(pages, "").await;
+        let (registry, requests) = serve(pages, "").await;
         let target = tempfile::tempdir().unwrap();
         let to = Repository::Layout(ImageLayout::new(target.path()));
         let copied = copy::copy(
@@ -164,7 +164,7 @@ async fn an_index_that_names_one_document_a_thousand_times_is_refused_or_copied_
         )
         .await;
         assert_eq!(copied.is_ok(), is_copied, "{count}: {:?}", copied.err());
-        let manifests = asked
+        let manifests = requests
             .lock()
             .unwrap()
             .iter()

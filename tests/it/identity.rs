@@ -22,30 +22,30 @@ use nuon_runner::cluster::client::identity::Machine;
 use nuon_runner::plan::DeployPlan;
 use serde_json::{Value, json};
 
-use crate::cluster::Bench;
-use crate::parts::{loopback, testbed};
+use crate::cluster::ClusterFixture;
+use crate::parts::{loopback_guard, testbed};
 
 /// Requests to a fake: method, path with query, relevant headers, body.
-type Asked = Arc<Mutex<Vec<String>>>;
+type RequestLog = Arc<Mutex<Vec<String>>>;
 
 /// The identity services of all clouds, and before them the API server, which accepts their tokens
 /// as the admin's.
 struct Clouds {
     address: SocketAddr,
-    field_ref: Asked,
+    requests: RequestLog,
     /// True if the API server rejects the next token, as if it had expired.
     refuses: Arc<AtomicBool>,
-    told: Told,
+    cluster_response: ClusterResponse,
 }
 
 /// Status and body of the clouds' responses about a cluster.
-type Told = Arc<Mutex<(u16, String)>>;
+type ClusterResponse = Arc<Mutex<(u16, String)>>;
 
 #[derive(Clone)]
 struct Shared {
-    field_ref: Asked,
+    requests: RequestLog,
     refuses: Arc<AtomicBool>,
-    told: Told,
+    cluster_response: ClusterResponse,
     http: reqwest::Client,
 }
 
@@ -60,23 +60,23 @@ impl Clouds {
             .no_proxy()
             .build()
             .unwrap();
-        let told = Told::default();
+        let cluster_response = ClusterResponse::default();
         let shared = Shared {
-            field_ref: Asked::default(),
+            requests: RequestLog::default(),
             refuses: Arc::default(),
-            told: told.clone(),
+            cluster_response: cluster_response.clone(),
             http,
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (asked, refuses) = (shared.field_ref.clone(), shared.refuses.clone());
+        let (requests, refuses) = (shared.requests.clone(), shared.refuses.clone());
         let router = axum::Router::new().fallback(answer).with_state(shared);
         tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self {
             address,
-            field_ref: asked,
+            requests,
             refuses,
-            told,
+            cluster_response,
         }
     }
 
@@ -130,7 +130,7 @@ impl Clouds {
         let plan = DeployPlan::parse(&plan.to_string()).unwrap();
         let endpoints = endpoints.iter().map(|host| (*host).to_owned()).collect();
         let network = Network::new(None, "", None, machine)
-            .guarded(loopback())
+            .guarded(loopback_guard())
             .with_trusted_hosts(Vec::new(), endpoints);
         connect(
             plan.manifest.cluster.as_ref(),
@@ -141,8 +141,8 @@ impl Clouds {
         .await
     }
 
-    fn asked(&self, part: &str) -> Vec<String> {
-        self.field_ref
+    fn requests_containing(&self, part: &str) -> Vec<String> {
+        self.requests
             .lock()
             .unwrap()
             .iter()
@@ -167,7 +167,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
     };
     let authorization = header("authorization");
     shared
-        .field_ref
+        .requests
         .lock()
         .unwrap()
         .push(format!("{} {uri} [{authorization}] {text}", parts.method));
@@ -238,7 +238,7 @@ async fn answer(State(shared): State<Shared>, request: Request) -> Response {
         uri if uri.starts_with("/clusters/")
             || uri.starts_with("/v1/projects/p/locations/r/clusters/") =>
         {
-            let (code, endpoint) = shared.told.lock().unwrap().clone();
+            let (code, endpoint) = shared.cluster_response.lock().unwrap().clone();
             let body = json!({"cluster": {"endpoint": endpoint}, "endpoint": endpoint});
             Response::builder()
                 .status(code)
@@ -298,8 +298,8 @@ async fn works(api: &Api) {
 
 /// Returns the presigned URL in the last token that the API server received.
 fn presigned(clouds: &Clouds) -> String {
-    let asked = clouds.asked("[Bearer k8s-aws-v1.");
-    let token = asked
+    let requests = clouds.requests_containing("[Bearer k8s-aws-v1.");
+    let token = requests
         .last()
         .unwrap()
         .split("k8s-aws-v1.")
@@ -345,7 +345,7 @@ async fn eks_takes_keys_roles_and_the_machines_identity() {
     clouds
         .works(clouds.machine(std::slice::from_ref(&sts)), auth, &clock)
         .await;
-    let assumed = clouds.asked("Action=AssumeRole&");
+    let assumed = clouds.requests_containing("Action=AssumeRole&");
     assert!(
         assumed[0].contains("role%2Fstep") && assumed[0].contains("Credential=AKIAPLAN"),
         "{assumed:?}"
@@ -412,14 +412,22 @@ async fn aks_takes_a_federated_token_or_the_managed_identity() {
         .works(clouds.machine(&federated), auth.clone(), &clock)
         .await;
     assert!(
-        clouds.asked("/tenant/oauth2/v2.0/token")[0]
+        clouds.requests_containing("/tenant/oauth2/v2.0/token")[0]
             .contains("scope=6dae42f8-4368-4678-94ff-3960e28e3630")
     );
-    assert!(!clouds.asked("[Bearer azure-federated]").is_empty());
+    assert!(
+        !clouds
+            .requests_containing("[Bearer azure-federated]")
+            .is_empty()
+    );
 
     let managed = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", clouds.url())];
     clouds.works(clouds.machine(&managed), auth, &clock).await;
-    assert!(!clouds.asked("[Bearer azure-managed]").is_empty());
+    assert!(
+        !clouds
+            .requests_containing("[Bearer azure-managed]")
+            .is_empty()
+    );
 }
 
 #[tokio::test]
@@ -436,10 +444,18 @@ async fn gke_takes_the_machines_account_or_one_that_it_impersonates() {
     clouds
         .works(clouds.machine(&machine), json!({"gcp_auth": true}), &clock)
         .await;
-    assert!(!clouds.asked("[Bearer google-machine]").is_empty());
+    assert!(
+        !clouds
+            .requests_containing("[Bearer google-machine]")
+            .is_empty()
+    );
     let auth = json!({"gcp_auth": {"project_id": "p", "impersonate_service_account": "deploys@p.iam.gserviceaccount.com"}});
     clouds.works(clouds.machine(&machine), auth, &clock).await;
-    assert!(!clouds.asked("[Bearer google-impersonated]").is_empty());
+    assert!(
+        !clouds
+            .requests_containing("[Bearer google-impersonated]")
+            .is_empty()
+    );
     let evil = json!({"gcp_auth": {"impersonate_service_account": "x/../../y"}});
     assert!(
         clouds
@@ -461,18 +477,18 @@ async fn tokens_are_renewed_before_they_end() {
         .unwrap();
     works(&api).await;
     works(&api).await;
-    assert_eq!(clouds.asked("/metadata/identity").len(), 1);
+    assert_eq!(clouds.requests_containing("/metadata/identity").len(), 1);
     hand.advance(Duration::from_secs(3500));
     works(&api).await;
     assert_eq!(
-        clouds.asked("/metadata/identity").len(),
+        clouds.requests_containing("/metadata/identity").len(),
         2,
         "two minutes before its end"
     );
     clouds.refuses.store(true, Ordering::SeqCst);
     works(&api).await;
     assert_eq!(
-        clouds.asked("/metadata/identity").len(),
+        clouds.requests_containing("/metadata/identity").len(),
         3,
         "the cluster did not take it any more"
     );
@@ -493,7 +509,7 @@ async fn no_token_is_sent_in_clear_text_to_another_machine() {
         matches!(refused, ConnectError::Unprotected { .. }),
         "{refused}"
     );
-    assert!(clouds.asked("").is_empty());
+    assert!(clouds.requests_containing("").is_empty());
 }
 
 /// A plan's kubeconfig may not disable the check of the server's certificate.
@@ -518,7 +534,7 @@ async fn a_plan_may_not_skip_the_check_of_the_servers_certificate() {
 /// A plan may name an endpoint, but a token is sent there only if the cloud reports it for the
 /// cluster.
 #[tokio::test]
-async fn tokens_go_only_where_the_cloud_says_that_the_cluster_is() {
+async fn tokens_are_sent_only_to_the_endpoint_that_the_cloud_reports() {
     let clouds = Clouds::start().await;
     let clock = Clock::system();
     let machine = [
@@ -531,10 +547,11 @@ async fn tokens_go_only_where_the_cloud_says_that_the_cluster_is() {
     ];
     let aws = json!({"aws_auth": {"region": "eu-west-1", "use_default": true}});
     let google = json!({"gcp_auth": {"project_id": "p", "region": "r"}});
-    let is_told =
-        |code: u16, endpoint: &str| *clouds.told.lock().unwrap() = (code, endpoint.to_owned());
+    let set_response = |code: u16, endpoint: &str| {
+        *clouds.cluster_response.lock().unwrap() = (code, endpoint.to_owned())
+    };
     for info in [&aws, &google] {
-        is_told(200, "https://127.0.0.1");
+        set_response(200, "https://127.0.0.1");
         works(
             &clouds
                 .connect_trusting(&[], clouds.machine(&machine), info.clone(), &clock)
@@ -543,8 +560,9 @@ async fn tokens_go_only_where_the_cloud_says_that_the_cluster_is() {
         )
         .await;
         for (code, endpoint) in [(200, "https://10.9.9.9"), (404, ""), (403, ""), (500, "")] {
-            is_told(code, endpoint);
-            let before = clouds.asked("[Bearer k8s-aws-v1.").len() + clouds.asked("/api").len();
+            set_response(code, endpoint);
+            let before = clouds.requests_containing("[Bearer k8s-aws-v1.").len()
+                + clouds.requests_containing("/api").len();
             let refused = clouds
                 .connect_trusting(&[], clouds.machine(&machine), info.clone(), &clock)
                 .await;
@@ -554,12 +572,13 @@ async fn tokens_go_only_where_the_cloud_says_that_the_cluster_is() {
                 "{code}: {refused}"
             );
             assert_eq!(
-                clouds.asked("[Bearer k8s-aws-v1.").len() + clouds.asked("/api").len(),
+                clouds.requests_containing("[Bearer k8s-aws-v1.").len()
+                    + clouds.requests_containing("/api").len(),
                 before
             );
         }
     }
-    let signed = clouds.asked("/clusters/shop?");
+    let signed = clouds.requests_containing("/clusters/shop?");
     assert!(
         signed[0].contains("Credential=AKIAMACHINE%2F")
             && signed[0].contains("%2Feks%2Faws4_request"),
@@ -567,7 +586,7 @@ async fn tokens_go_only_where_the_cloud_says_that_the_cluster_is() {
     );
     assert!(
         clouds
-            .asked("scopes=")
+            .requests_containing("scopes=")
             .iter()
             .any(|line| line.contains("userinfo.email"))
     );
@@ -586,14 +605,14 @@ async fn tokens_go_only_where_the_cloud_says_that_the_cluster_is() {
         );
     }
     assert!(
-        clouds.asked("/metadata/identity").is_empty(),
-        "no token is made that has nowhere to go"
+        clouds.requests_containing("/metadata/identity").is_empty(),
+        "no token is requested that could not be sent"
     );
 }
 
 /// The certificate in `ca_data` verifies the cluster, with an identity as with a token.
 #[tokio::test]
-async fn the_plans_certificate_counts() {
+async fn the_plans_certificate_verifies_the_cluster() {
     let clouds = Clouds::start().await;
     let managed = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", clouds.url())];
     let info = |ca: &[u8]| json!({"endpoint": format!("https://{}", testbed().apiserver()), "ca_data": STANDARD.encode(ca), "azure_auth": {"use_default": true}});
@@ -610,8 +629,8 @@ async fn the_plans_certificate_counts() {
 /// A pod's service account. Its token is requested from the real API server, which authenticates
 /// and authorizes it.
 #[tokio::test]
-async fn a_pod_enters_the_cluster_around_it() {
-    let bench = Bench::new().await;
+async fn a_pod_connects_to_its_own_cluster() {
+    let fixture = ClusterFixture::new().await;
     let may_read = format!(
         "{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: runner}}}}
 ---
@@ -619,30 +638,30 @@ async fn a_pod_enters_the_cluster_around_it() {
 roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}},
 subjects: [{{kind: ServiceAccount, name: runner, namespace: {}}}]}}
 ",
-        bench.namespace
+        fixture.namespace
     );
-    bench.apply("account", &may_read, &[]).ended(0);
+    fixture.apply("account", &may_read, &[]).expect_code(0);
     let path = format!(
         "/api/v1/namespaces/{}/serviceaccounts/runner/token",
-        bench.namespace
+        fixture.namespace
     );
-    let asked =
+    let token_request =
         json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
-    let answer = bench.create(&path, asked).await;
+    let answer = fixture.create(&path, token_request).await;
     let account = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &[u8]| std::fs::write(account.path().join(name), text).unwrap();
     write(
         "token",
         answer["status"]["token"].as_str().unwrap().as_bytes(),
     );
-    write("namespace", bench.namespace.as_bytes());
+    write("namespace", fixture.namespace.as_bytes());
     write("ca.crt", &std::fs::read(testbed().authority()).unwrap());
     let server = format!("https://{}", testbed().apiserver());
     let (network, clock, stop) = (Network::default(), Clock::system(), Stop::default());
     let api = connect_by_service_account(server.clone(), account.path(), &network, &clock, &stop)
         .await
         .unwrap();
-    assert_eq!(api.namespace(), bench.namespace);
+    assert_eq!(api.namespace(), fixture.namespace);
     let served = ServedKinds::discover(&api).await.unwrap();
     let maps = &served.config_maps().unwrap().api;
     assert!(

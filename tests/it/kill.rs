@@ -15,7 +15,9 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use crate::daemon::{PATIENCE, Setup, assert_contract, control_plane, eventually, eventually_so};
+use crate::daemon::{
+    Setup, WAIT_TIMEOUT, assert_contract, control_plane, eventually, eventually_async,
+};
 use crate::parts::{testbed, unique};
 
 /// System calls at which it is killed.
@@ -42,14 +44,14 @@ enum Scenario {
 }
 
 /// One run: a control plane with one job, and what the job needs.
-struct Stage {
+struct KillFixture {
     control: ControlPlane,
     job: String,
     state: tempfile::TempDir,
     name: String,
 }
 
-impl Stage {
+impl KillFixture {
     async fn new(scenario: Scenario) -> Self {
         let control = control_plane(Generation::Second).await;
         let name = unique("kill");
@@ -106,7 +108,7 @@ impl Stage {
             None => wrapper.push(format!("--trace={}", CALLS.join(","))),
         }
         let mut daemon = self.setup(wrapper).start();
-        let end = std::time::Instant::now() + PATIENCE;
+        let end = std::time::Instant::now() + WAIT_TIMEOUT;
         loop {
             assert!(
                 std::time::Instant::now() < end,
@@ -123,7 +125,7 @@ impl Stage {
                 .unwrap();
             if job.status == "finished" {
                 daemon.signal("-TERM");
-                return daemon.ended().await != 0;
+                return daemon.wait_for_exit().await != 0;
             }
         }
     }
@@ -132,7 +134,7 @@ impl Stage {
     async fn recover(&self) -> Job {
         let mut daemon = self.setup(Vec::new()).start();
         daemon.admin().await;
-        let job = self.control.wait(&self.job, PATIENCE).await.unwrap();
+        let job = self.control.wait(&self.job, WAIT_TIMEOUT).await.unwrap();
         assert_eq!(
             job.status,
             "finished",
@@ -141,8 +143,8 @@ impl Stage {
             daemon.log()
         );
         // If the job ended before the kill, the new process still delivers its last report.
-        eventually_so("the last report is settled", async || {
-            (self.owed().await == 0).then_some(())
+        eventually_async("the last report is settled", async || {
+            (self.undelivered_reports().await == 0).then_some(())
         })
         .await;
         assert_eq!(daemon.terminate().await, 0, "{}", daemon.log());
@@ -167,7 +169,7 @@ impl Stage {
         if result["success"] != true || execution.outputs.is_none() {
             return Err(format!("result {result}"));
         }
-        let owed = self.owed().await;
+        let owed = self.undelivered_reports().await;
         if owed > 0 {
             return Err(format!("{owed} reports are still in the outbox"));
         }
@@ -175,7 +177,7 @@ impl Stage {
     }
 
     /// Counts the reports in the journal that are not delivered.
-    async fn owed(&self) -> i64 {
+    async fn undelivered_reports(&self) -> i64 {
         let options = sqlx::sqlite::SqliteConnectOptions::new()
             .filename(self.state.path().join("journal.db"));
         let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
@@ -186,18 +188,22 @@ impl Stage {
 }
 
 /// Returns how many calls of each kind the busiest thread makes in an undisturbed run.
-async fn reach(scenario: Scenario) -> BTreeMap<&'static str, usize> {
-    let stage = Stage::new(scenario).await;
+async fn count_calls(scenario: Scenario) -> BTreeMap<&'static str, usize> {
+    let fixture = KillFixture::new(scenario).await;
     let file = tempfile::NamedTempFile::new().unwrap();
-    assert!(!stage.run(None, file.path()).await);
+    assert!(!fixture.run(None, file.path()).await);
     let trace = eventually("strace writes the last line", || {
         let trace = std::fs::read_to_string(file.path()).unwrap();
         trace.ends_with("+++ exited with 0 +++\n").then_some(trace)
     })
     .await;
-    let job = stage.control.wait(&stage.job, PATIENCE).await.unwrap();
-    stage.check(&job).await.unwrap();
-    assert_contract(&stage.control);
+    let job = fixture
+        .control
+        .wait(&fixture.job, WAIT_TIMEOUT)
+        .await
+        .unwrap();
+    fixture.check(&job).await.unwrap();
+    assert_contract(&fixture.control);
     let mut counts: BTreeMap<(&str, String), usize> = BTreeMap::new();
     for line in trace.lines() {
         let (thread, rest) = line.split_once(' ').unwrap_or_default();
@@ -219,27 +225,32 @@ async fn reach(scenario: Scenario) -> BTreeMap<&'static str, usize> {
 }
 
 async fn try_point(scenario: Scenario, call: &str, n: usize) -> Result<bool, String> {
-    let stage = Stage::new(scenario).await;
+    let fixture = KillFixture::new(scenario).await;
     let trace = tempfile::NamedTempFile::new().unwrap();
-    let killed = stage.run(Some((call, n)), trace.path()).await;
+    let killed = fixture.run(Some((call, n)), trace.path()).await;
     let job = if killed {
-        stage.recover().await
+        fixture.recover().await
     } else {
-        stage.control.wait(&stage.job, PATIENCE).await.unwrap()
+        fixture
+            .control
+            .wait(&fixture.job, WAIT_TIMEOUT)
+            .await
+            .unwrap()
     };
-    assert_contract(&stage.control);
-    stage
-        .check(&job)
-        .await
-        .map(|()| killed)
-        .map_err(|why| format!("{scenario:?} killed at {call} {n} ({}): {why}", stage.name))
+    assert_contract(&fixture.control);
+    fixture.check(&job).await.map(|()| killed).map_err(|why| {
+        format!(
+            "{scenario:?} killed at {call} {n} ({}): {why}",
+            fixture.name
+        )
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kill_at_any_call_loses_nothing_and_doubles_nothing() {
+async fn a_kill_at_any_call_loses_nothing_and_duplicates_nothing() {
     let mut points = Vec::new();
     for scenario in [Scenario::Build, Scenario::Deploy] {
-        for (call, most) in reach(scenario).await {
+        for (call, most) in count_calls(scenario).await {
             points.extend((1..=most).map(|n| (scenario, call, n)));
         }
     }

@@ -7,8 +7,8 @@ use nuon_runner::dev::{ControlPlaneOptions, Generation, NewJob};
 use serde_json::json;
 
 use crate::daemon::{
-    PATIENCE, Setup, assert_contract, control_plane, control_plane_with, eventually, eventually_so,
-    get,
+    Setup, WAIT_TIMEOUT, assert_contract, control_plane, control_plane_with, eventually,
+    eventually_async, get,
 };
 
 #[tokio::test]
@@ -18,7 +18,7 @@ async fn a_noop_build_is_claimed_reported_and_finished_on_both_generations() {
         let state = tempfile::tempdir().unwrap();
         let mut daemon = Setup::new(state.path(), &control).start();
         let id = control.offer(NewJob::new("noop-build", "build"));
-        let job = control.wait(&id, PATIENCE).await.unwrap();
+        let job = control.wait(&id, WAIT_TIMEOUT).await.unwrap();
         assert_eq!(job.status, "finished", "{generation:?}\n{}", daemon.log());
         let execution = &job.executions[0];
         assert_eq!(
@@ -43,7 +43,7 @@ async fn a_noop_build_is_claimed_reported_and_finished_on_both_generations() {
 }
 
 #[tokio::test]
-async fn a_held_poll_brings_a_job_at_once() {
+async fn a_long_poll_returns_a_job_at_once() {
     let control = control_plane_with(ControlPlaneOptions {
         long_poll: true,
         ..ControlPlaneOptions::new(Generation::Second, crate::daemon::TOKEN)
@@ -51,14 +51,14 @@ async fn a_held_poll_brings_a_job_at_once() {
     .await;
     let state = tempfile::tempdir().unwrap();
     let mut daemon = Setup::new(state.path(), &control).start();
-    eventually("six polls are held", || {
+    eventually("six long polls are open", || {
         let admin = daemon.log().contains("the runner is ready for jobs");
         admin.then_some(())
     })
     .await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let id = control.offer(NewJob::new("noop-build", "build"));
-    let job = control.wait(&id, PATIENCE).await.unwrap();
+    let job = control.wait(&id, WAIT_TIMEOUT).await.unwrap();
     assert_eq!(job.status, "finished");
     let polls = control
         .store()
@@ -66,18 +66,18 @@ async fn a_held_poll_brings_a_job_at_once() {
         .iter()
         .filter(|call| call.path.ends_with("/jobs"))
         .count();
-    assert_eq!(polls, 0, "nothing but held polls is sent");
+    assert_eq!(polls, 0, "only long polls are sent");
     assert_eq!(daemon.terminate().await, 0);
     assert_contract(&control);
 }
 
 #[tokio::test]
-async fn an_unknown_kind_fails_with_its_name_and_what_is_known() {
+async fn an_unknown_kind_fails_with_its_name_and_the_known_kinds() {
     let control = control_plane(Generation::Second).await;
     let state = tempfile::tempdir().unwrap();
     let mut daemon = Setup::new(state.path(), &control).start();
     let id = control.offer(NewJob::new("terraform-deploy", "deploy"));
-    let job = control.wait(&id, PATIENCE).await.unwrap();
+    let job = control.wait(&id, WAIT_TIMEOUT).await.unwrap();
     assert_eq!(job.status, "failed");
     assert!(
         job.description.contains("terraform-deploy") && job.description.contains("noop"),
@@ -91,14 +91,14 @@ async fn an_unknown_kind_fails_with_its_name_and_what_is_known() {
 }
 
 #[tokio::test]
-async fn a_second_process_on_the_state_directory_is_refused_and_told_the_holder() {
+async fn a_second_process_on_the_state_directory_is_refused_and_names_the_holder() {
     let control = control_plane(Generation::First).await;
     let state = tempfile::tempdir().unwrap();
     let setup = Setup::new(state.path(), &control);
     let first = setup.start();
     first.admin().await;
     let mut second = setup.start();
-    assert_eq!(second.ended().await, 1);
+    assert_eq!(second.wait_for_exit().await, 1);
     assert!(
         second.log().contains(&format!("process {}", first.pid())),
         "{}",
@@ -107,7 +107,7 @@ async fn a_second_process_on_the_state_directory_is_refused_and_told_the_holder(
 }
 
 #[tokio::test]
-async fn the_admin_server_tells_whether_the_daemon_lives_and_whether_it_can_work() {
+async fn the_admin_server_reports_liveness_and_readiness() {
     let control = control_plane(Generation::First).await;
     control.set_down(true);
     let state = tempfile::tempdir().unwrap();
@@ -115,7 +115,7 @@ async fn the_admin_server_tells_whether_the_daemon_lives_and_whether_it_can_work
     let admin = daemon.admin().await;
     let get = async |path: &str| get(&admin, path).await;
     let until = async |wanted: u16| {
-        eventually_so(&format!("/readyz answers {wanted}"), async || {
+        eventually_async(&format!("/readyz answers {wanted}"), async || {
             let (status, text) = get("/readyz").await;
             (status == wanted).then_some(text)
         })
@@ -155,7 +155,7 @@ async fn in_sandbox_mode_every_job_is_refused_before_any_effect() {
     let state = tempfile::tempdir().unwrap();
     let mut daemon = Setup::new(state.path(), &control).start();
     let id = control.offer(NewJob::new("noop-build", "build"));
-    let job = control.wait(&id, PATIENCE).await.unwrap();
+    let job = control.wait(&id, WAIT_TIMEOUT).await.unwrap();
     assert_eq!(job.status, "failed");
     assert!(
         job.description
@@ -168,7 +168,7 @@ async fn in_sandbox_mode_every_job_is_refused_before_any_effect() {
 }
 
 #[tokio::test]
-async fn a_control_plane_that_forgot_everything_may_give_the_same_ids_again() {
+async fn a_reset_control_plane_may_assign_the_same_ids_again() {
     let state = tempfile::tempdir().unwrap();
     let mut ids = Vec::new();
     for _ in 0..2 {
@@ -183,18 +183,18 @@ async fn a_control_plane_that_forgot_everything_may_give_the_same_ids_again() {
         })
         .await;
         let id = control.offer(NewJob::new("noop-build", "build"));
-        let job = control.wait(&id, PATIENCE).await.unwrap();
+        let job = control.wait(&id, WAIT_TIMEOUT).await.unwrap();
         assert_eq!(job.status, "finished", "{}", daemon.log());
         ids.push(job.executions[0].id.clone());
         assert_eq!(daemon.terminate().await, 0);
     }
-    assert_eq!(ids[0], ids[1], "the ids differ, so nothing was tried");
+    assert_eq!(ids[0], ids[1], "the IDs differ, so reuse was not tested");
 }
 
 /// The server cancels an execution if the runner reports a start time long after the execution was
 /// created.
 #[tokio::test]
-async fn while_it_drives_on_what_an_earlier_process_began_it_counts_as_that_process() {
+async fn a_resumed_execution_keeps_the_start_time_of_the_earlier_process() {
     for generation in [Generation::First, Generation::Second] {
         let control = control_plane(generation).await;
         let state = tempfile::tempdir().unwrap();
@@ -215,7 +215,7 @@ async fn while_it_drives_on_what_an_earlier_process_began_it_counts_as_that_proc
             first.log().contains("fetching http://").then_some(())
         })
         .await;
-        let before = eventually("a beat of the first process", || {
+        let before = eventually("a heartbeat of the first process", || {
             control.store().heartbeats.last().cloned()
         })
         .await;
@@ -226,11 +226,11 @@ async fn while_it_drives_on_what_an_earlier_process_began_it_counts_as_that_proc
         tokio::time::sleep(Duration::from_secs(2)).await;
 
         let mut second = setup.start();
-        eventually("the second process drives on", || {
+        eventually("the second process resumes the job", || {
             second.log().contains("fetching http://").then_some(())
         })
         .await;
-        let during = eventually("a beat of the second process", || {
+        let during = eventually("a heartbeat of the second process", || {
             control.store().heartbeats.get(beats..)?.last().cloned()
         })
         .await;
@@ -249,14 +249,14 @@ async fn while_it_drives_on_what_an_earlier_process_began_it_counts_as_that_proc
         );
 
         answer_nothing.abort();
-        let job = control.wait(&id, PATIENCE).await.unwrap();
+        let job = control.wait(&id, WAIT_TIMEOUT).await.unwrap();
         assert_eq!(
             (job.status.as_str(), job.executions.len()),
             ("failed", 1),
             "{}",
             second.log()
         );
-        eventually("it counts as itself again", || {
+        eventually("the second process reports its own start time", || {
             let beat = control.store().heartbeats.last().cloned()?;
             (beat
                 .started_at

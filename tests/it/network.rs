@@ -5,7 +5,7 @@ use nuon_runner::dev::store::Job;
 use nuon_runner::dev::{ControlPlane, Generation, NewJob};
 use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, PATIENCE, Setup, assert_contract, control_plane};
+use crate::daemon::{Daemon, Setup, WAIT_TIMEOUT, assert_contract, control_plane};
 use crate::parts::git::GitServer;
 use crate::parts::proxy::{self, Proxy};
 use crate::parts::{testbed, tls, unique};
@@ -65,7 +65,7 @@ async fn git_server() -> (GitServer, String) {
 
 async fn run(control: &ControlPlane, new: NewJob) -> Job {
     let id = control.offer(new);
-    control.wait(&id, PATIENCE).await.unwrap()
+    control.wait(&id, WAIT_TIMEOUT).await.unwrap()
 }
 
 /// Builds from git into the registry, and plans a deploy of the artifact. Returns the log.
@@ -88,7 +88,7 @@ async fn assert_works(control: &ControlPlane, mut daemon: Daemon, hosts: &Hosts)
 }
 
 #[tokio::test]
-async fn a_named_authority_and_a_proxy_lead_to_every_server() {
+async fn a_ca_file_and_a_proxy_are_used_for_every_server() {
     let control = control_plane(Generation::Second).await;
     let (_git, git) = git_server().await;
     let authority = control.url().authority().to_owned();
@@ -127,7 +127,7 @@ async fn a_named_authority_and_a_proxy_lead_to_every_server() {
 }
 
 #[tokio::test]
-async fn hosts_of_no_proxy_are_reached_directly_and_the_certificates_of_the_environment_count() {
+async fn no_proxy_and_ssl_cert_file_are_respected() {
     let control = control_plane(Generation::Second).await;
     let (_git, git) = git_server().await;
     let state = tempfile::tempdir().unwrap();
@@ -148,7 +148,7 @@ async fn hosts_of_no_proxy_are_reached_directly_and_the_certificates_of_the_envi
 }
 
 #[tokio::test]
-async fn a_server_whose_authority_is_not_known_is_not_spoken_to() {
+async fn a_server_with_an_unknown_ca_is_refused() {
     let control = control_plane(Generation::Second).await;
     let (_git, git) = git_server().await;
     let name = unique("network");
@@ -183,7 +183,7 @@ async fn a_server_whose_authority_is_not_known_is_not_spoken_to() {
 }
 
 #[tokio::test]
-async fn what_is_no_proxy_and_no_certificate_ends_the_start_in_one_line() {
+async fn an_invalid_proxy_or_certificate_fails_the_start_in_one_line() {
     let control = control_plane(Generation::Second).await;
     let state = tempfile::tempdir().unwrap();
     let file = state.path().join("ca.crt");
@@ -196,15 +196,15 @@ async fn what_is_no_proxy_and_no_certificate_ends_the_start_in_one_line() {
             "tls.ca_file",
         ),
     ];
-    for (name, value, told) in wrong {
+    for (name, value, expected) in wrong {
         let mut daemon = Setup::new(&state.path().join("state"), &control)
             .env(name, value)
             .start();
-        assert_eq!(daemon.ended().await, 1);
+        assert_eq!(daemon.wait_for_exit().await, 1);
         let log = daemon.log();
         let complaint = log.lines().last().unwrap();
         assert!(
-            complaint.starts_with("error: ") && complaint.contains(told),
+            complaint.starts_with("error: ") && complaint.contains(expected),
             "{log}"
         );
         assert!(!log.contains("marked-secret"));

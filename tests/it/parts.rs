@@ -24,7 +24,7 @@ pub fn supervisor() -> Supervisor {
 }
 
 /// Returns a guard that allows loopback addresses.
-pub fn loopback() -> SsrfGuard {
+pub fn loopback_guard() -> SsrfGuard {
     SsrfGuard::new(vec![
         Allowed::parse("127.0.0.0/8").unwrap(),
         Allowed::parse("::1").unwrap(),
@@ -34,20 +34,20 @@ pub fn loopback() -> SsrfGuard {
 /// Returns a policy that allows git servers on this machine.
 pub fn git_policy() -> Policy {
     Policy {
-        guard: loopback(),
+        guard: loopback_guard(),
         supervisor: supervisor(),
         ..Policy::default()
     }
 }
 
 /// Returns clients for registries on this machine.
-pub fn connections() -> RegistryClients {
+pub fn registry_clients() -> RegistryClients {
     let builder = || {
         Ok::<_, reqwest::Error>(
             reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()),
         )
     };
-    RegistryClients::new(builder, &loopback()).unwrap()
+    RegistryClients::new(builder, &loopback_guard()).unwrap()
 }
 
 /// Addresses of the services that `tests/testbed/up` started.

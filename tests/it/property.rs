@@ -49,12 +49,12 @@ fn text() -> impl Strategy<Value = String> {
         "[ -~]{0,100}",
         "[a-z \n]{0,200}",
         prop::collection::vec(any::<char>(), 0..12)
-            .prop_map(|chars| chars.into_iter().filter(|c| is_fine(*c)).collect()),
+            .prop_map(|chars| chars.into_iter().filter(|c| is_preserved(*c)).collect()),
     ]
 }
 
 /// Excludes line breaks, which YAML normalizes, and control characters.
-fn is_fine(c: char) -> bool {
+fn is_preserved(c: char) -> bool {
     !c.is_control() && !matches!(c, '\u{85}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}')
 }
 
@@ -94,7 +94,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_emitted_is_parsed_as_the_same_tree(value in value()) {
+    fn emitted_yaml_is_parsed_as_the_same_tree(value in value()) {
         let emitted = yaml::emit(&value).unwrap();
         let node = yaml::parse(&emitted, Limits::default()).unwrap().unwrap();
         let read = yaml::json::to_json(&node).unwrap();

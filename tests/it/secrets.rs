@@ -11,7 +11,7 @@ use nuon_runner::dev::server::build_plan;
 use nuon_runner::dev::{Generation, NewJob};
 use serde_json::{Value, json};
 
-use crate::daemon::{PATIENCE, Setup, TOKEN, control_plane, eventually};
+use crate::daemon::{Setup, TOKEN, WAIT_TIMEOUT, control_plane, eventually};
 use crate::parts::git::GitServer;
 use crate::parts::{testbed, unique};
 
@@ -52,7 +52,7 @@ fn marks() -> Vec<String> {
 }
 
 /// Returns a mark in every encoding that could appear.
-fn forms(mark: &str) -> BTreeSet<String> {
+fn encodings(mark: &str) -> BTreeSet<String> {
     let escaped: String = url::form_urlencoded::byte_serialize(mark.as_bytes()).collect();
     let mut forms = BTreeSet::from([
         mark.to_owned(),
@@ -71,7 +71,7 @@ fn forms(mark: &str) -> BTreeSet<String> {
 fn assert_clean(place: &str, bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for mark in marks() {
-        for form in forms(&mark) {
+        for form in encodings(&mark) {
             assert!(!text.contains(&form), "{mark} is in {place} as {form}");
         }
     }
@@ -91,12 +91,12 @@ fn assert_clean_tree(directory: &Path) {
 }
 
 /// Records arguments and environment of every child of a process, until ended.
-struct Children {
+struct ChildWatcher {
     seen: Arc<Mutex<Vec<Vec<u8>>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
-impl Children {
+impl ChildWatcher {
     fn watch(parent: i32) -> Self {
         let seen: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
         let task = tokio::spawn({
@@ -165,8 +165,8 @@ fn deploy_plan(manifest: &str, kubeconfig: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_marked_value_comes_out_anywhere() {
-    crate::conformance::artifact::nuon_tls();
+async fn no_marked_secret_appears_in_any_output() {
+    crate::conformance::artifact::install_tls_provider();
     let files = [
         ("app/kustomization.yaml", "resources: [s.yaml]\n"),
         (
@@ -181,7 +181,7 @@ async fn no_marked_value_comes_out_anywhere() {
     let setup = Setup::new(state.path(), &control).env("LOG_LEVEL", "trace");
     let mut daemon = setup.start();
     let admin = daemon.admin().await;
-    let children = Children::watch(daemon.pid());
+    let children = ChildWatcher::watch(daemon.pid());
 
     let url = format!(
         "http://robot:{}@{}/app.git",
@@ -250,20 +250,20 @@ async fn no_marked_value_comes_out_anywhere() {
     ];
     for (plan, expected) in builds {
         let id = control.offer(NewJob::build(plan));
-        let job = control.wait(&id, PATIENCE).await.unwrap();
+        let job = control.wait(&id, WAIT_TIMEOUT).await.unwrap();
         assert_eq!(job.status, expected, "{}", job.description);
     }
     let plan = deploy_plan(&secret_manifest(), &testbed().kubeconfig());
     let planned = control
         .wait(
             &control.offer(NewJob::deploy("create-apply-plan", plan)),
-            PATIENCE,
+            WAIT_TIMEOUT,
         )
         .await
         .unwrap();
     assert_eq!(planned.status, "finished", "{}", planned.description);
     let applied = control
-        .wait(&control.offer_apply(&planned.id).unwrap(), PATIENCE)
+        .wait(&control.offer_apply(&planned.id).unwrap(), WAIT_TIMEOUT)
         .await
         .unwrap();
     assert_eq!(applied.status, "finished", "{}", applied.description);
@@ -274,7 +274,7 @@ async fn no_marked_value_comes_out_anywhere() {
         let job = control
             .wait(
                 &control.offer(NewJob::deploy("create-apply-plan", plan)),
-                PATIENCE,
+                WAIT_TIMEOUT,
             )
             .await
             .unwrap();
@@ -291,7 +291,7 @@ async fn no_marked_value_comes_out_anywhere() {
         json!({"source_type": "kustomize", "kustomize_path": "app"}),
         json!({"url": url, "ref": "main", "path": ""}),
     )));
-    eventually("the job is under way", || {
+    eventually("the job is running", || {
         control.store().jobs[&id].executions.first().map(drop)
     })
     .await;
@@ -310,14 +310,14 @@ async fn no_marked_value_comes_out_anywhere() {
     daemon.kill().await;
     let first_log = daemon.log();
     let mut next = setup.start();
-    control.wait(&id, PATIENCE).await.unwrap();
+    control.wait(&id, WAIT_TIMEOUT).await.unwrap();
     assert_eq!(next.terminate().await, 0, "{}", next.log());
 
     let seen = children.end();
     assert!(
         seen.iter()
             .any(|bytes| String::from_utf8_lossy(bytes).contains("fetch")),
-        "git was seen at work"
+        "a git process was observed"
     );
     for bytes in seen {
         assert_clean("a child's arguments or environment", &bytes);
@@ -328,7 +328,7 @@ async fn no_marked_value_comes_out_anywhere() {
     assert_eq!(
         std::fs::read_dir(&work).map_or(0, |entries| entries.count()),
         0,
-        "after the jobs nothing is left"
+        "the jobs leave no directories"
     );
     let store = control.store();
     for call in &store.calls {

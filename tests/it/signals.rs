@@ -9,10 +9,10 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use crate::daemon::{PATIENCE, Setup, assert_contract, control_plane, eventually};
+use crate::daemon::{Setup, WAIT_TIMEOUT, assert_contract, control_plane, eventually};
 
 /// Number of random moments per test.
-const MOMENTS: usize = 50;
+const ROUNDS: usize = 50;
 
 fn is_final(status: &str) -> bool {
     ["finished", "failed", "timed-out", "cancelled"].contains(&status)
@@ -28,9 +28,9 @@ fn executions(control: &ControlPlane) -> Vec<(String, Option<String>)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_term_at_any_moment_ends_in_good_order_and_leaves_nothing_open() {
+async fn one_term_at_any_moment_shuts_down_cleanly() {
     let mut random = StdRng::seed_from_u64(11);
-    for round in 0..MOMENTS {
+    for round in 0..ROUNDS {
         let control = control_plane(Generation::Second).await;
         let state = tempfile::tempdir().unwrap();
         for _ in 0..5 {
@@ -39,7 +39,7 @@ async fn one_term_at_any_moment_ends_in_good_order_and_leaves_nothing_open() {
         let mut daemon = Setup::new(state.path(), &control).start();
         tokio::time::sleep(Duration::from_millis(random.random_range(0..300))).await;
         daemon.signal("-TERM");
-        let code = daemon.ended().await;
+        let code = daemon.wait_for_exit().await;
         // Before the signal handler is installed, the signal's default action applies.
         assert!(
             code == 0 || (code == -15 && control.store().calls.is_empty()),
@@ -54,7 +54,7 @@ async fn one_term_at_any_moment_ends_in_good_order_and_leaves_nothing_open() {
 }
 
 /// A registry that accepts connections and never responds.
-async fn deaf_registry() -> String {
+async fn silent_registry() -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = listener.local_addr().unwrap().to_string();
     tokio::spawn(async move {
@@ -74,7 +74,7 @@ fn stuck_build(host: &str) -> NewJob {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_term_stops_jobs_and_reports_them_cancelled() {
-    let host = deaf_registry().await;
+    let host = silent_registry().await;
     let mut random = StdRng::seed_from_u64(12);
     for round in 0..10 {
         let control = control_plane(Generation::Second).await;
@@ -91,7 +91,12 @@ async fn a_second_term_stops_jobs_and_reports_them_cancelled() {
         tokio::time::sleep(Duration::from_millis(random.random_range(50..200))).await;
         assert!(daemon.is_running(), "the job is waited for");
         daemon.signal("-TERM");
-        assert_eq!(daemon.ended().await, 0, "round {round}\n{}", daemon.log());
+        assert_eq!(
+            daemon.wait_for_exit().await,
+            0,
+            "round {round}\n{}",
+            daemon.log()
+        );
         assert_eq!(
             executions(&control),
             [("cancelled".to_owned(), Some("runner stopped".to_owned()))]
@@ -105,7 +110,7 @@ async fn a_second_term_stops_jobs_and_reports_them_cancelled() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_third_term_ends_at_once_and_leaves_the_execution_to_the_next_process() {
-    let host = deaf_registry().await;
+    let host = silent_registry().await;
     let control = control_plane(Generation::Second).await;
     let state = tempfile::tempdir().unwrap();
     let id = control.offer(stuck_build(&host));
@@ -131,7 +136,7 @@ async fn a_third_term_ends_at_once_and_leaves_the_execution_to_the_next_process(
         daemon.signal("-TERM");
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
-    assert_eq!(daemon.ended().await, 75, "{}", daemon.log());
+    assert_eq!(daemon.wait_for_exit().await, 75, "{}", daemon.log());
     control.clear_faults();
     // The status arrives at most once, whether or not it arrived before the end.
     let history = control.store().jobs[&id].executions[0].history.clone();
@@ -147,7 +152,7 @@ async fn a_third_term_ends_at_once_and_leaves_the_execution_to_the_next_process(
     next.admin().await;
     next.signal("-TERM");
     next.signal("-TERM");
-    next.ended().await;
+    next.wait_for_exit().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -162,7 +167,7 @@ async fn undelivered_reports_do_not_change_the_exit_code_and_arrive_after_the_re
         nuon_runner::dev::FaultKind::Refuse(503, None),
     ));
     let id = control.offer(NewJob::new("noop-build", "build"));
-    eventually("the result is refused for now", || {
+    eventually("the result is refused", || {
         control
             .store()
             .calls
@@ -174,7 +179,7 @@ async fn undelivered_reports_do_not_change_the_exit_code_and_arrive_after_the_re
     assert_eq!(daemon.terminate().await, 0);
     control.clear_faults();
     let mut next = setup.start();
-    let job = control.wait(&id, PATIENCE).await.unwrap();
+    let job = control.wait(&id, WAIT_TIMEOUT).await.unwrap();
     assert_eq!(job.status, "finished", "{}", next.log());
     assert_eq!(
         job.executions[0].history,
@@ -192,7 +197,7 @@ async fn undelivered_reports_do_not_change_the_exit_code_and_arrive_after_the_re
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn beats_are_never_late_while_both_cores_burn_and_jobs_run() {
+async fn heartbeats_are_never_late_under_full_load() {
     let control = control_plane(Generation::Second).await;
     let state = tempfile::tempdir().unwrap();
     let mut daemon = Setup::new(state.path(), &control).start();
@@ -220,7 +225,10 @@ async fn beats_are_never_late_while_both_cores_burn_and_jobs_run() {
     assert!(beats.len() >= 5, "{beats:?}");
     for pair in beats.windows(2) {
         let gap = pair[1] - pair[0];
-        assert!(gap < Duration::from_secs(7), "a beat came after {gap:?}");
+        assert!(
+            gap < Duration::from_secs(7),
+            "a heartbeat came after {gap:?}"
+        );
     }
     assert_eq!(daemon.terminate().await, 0);
 }
@@ -239,7 +247,7 @@ async fn a_minute_without_control_plane_loses_nothing() {
         )
     });
     let id = control.offer(NewJob::new("noop-build", "build"));
-    eventually("the job is under way", || {
+    eventually("the job is running", || {
         control.store().jobs[&id].executions.first().map(drop)
     })
     .await;
@@ -247,7 +255,7 @@ async fn a_minute_without_control_plane_loses_nothing() {
     tokio::time::sleep(Duration::from_secs(60)).await;
     let beats = control.store().heartbeats.len();
     control.set_down(false);
-    eventually("the runner is heard again", || {
+    eventually("heartbeats arrive again", || {
         (control.store().heartbeats.len() > beats).then_some(())
     })
     .await;
@@ -281,7 +289,7 @@ async fn hup_reads_the_settings_again() {
     let control = control_plane(Generation::First).await;
     let state = tempfile::tempdir().unwrap();
     let mut daemon = Setup::new(state.path(), &control).start();
-    eventually("the first beat", || {
+    eventually("the first heartbeat", || {
         (!control.store().heartbeats.is_empty()).then_some(())
     })
     .await;
@@ -291,7 +299,7 @@ async fn hup_reads_the_settings_again() {
     let before = control.store().heartbeats.len();
     daemon.signal("-HUP");
     let start = std::time::Instant::now();
-    eventually("ten beats", || {
+    eventually("ten heartbeats", || {
         (control.store().heartbeats.len() >= before + 10).then_some(())
     })
     .await;
@@ -304,7 +312,7 @@ async fn hup_reads_the_settings_again() {
 }
 
 #[tokio::test]
-async fn the_control_planes_wish_ends_the_process_in_good_order() {
+async fn the_control_plane_can_request_a_clean_shutdown() {
     let control = control_plane(Generation::Second).await;
     let state = tempfile::tempdir().unwrap();
     let mut daemon = Setup::new(state.path(), &control).start();
@@ -316,7 +324,7 @@ async fn the_control_planes_wish_ends_the_process_in_good_order() {
         .store()
         .shutdowns
         .insert(process.clone(), vec![("wish".into(), "requested".into())]);
-    assert_eq!(daemon.ended().await, 0, "{}", daemon.log());
+    assert_eq!(daemon.wait_for_exit().await, 0, "{}", daemon.log());
     let store = control.store();
     assert_eq!(
         store.shutdowns[&process],

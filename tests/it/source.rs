@@ -63,7 +63,7 @@ async fn submodules_are_fetched_at_every_depth_only_when_asked_for() {
 }
 
 #[tokio::test]
-async fn a_submodule_cannot_lead_where_its_repository_must_not() {
+async fn submodule_addresses_have_the_same_restrictions() {
     let git = GitServer::start(&[], None).await;
     let lib = git.commit("lib", &[("lib.txt", "lib")], &[]);
     let local = git.root().join("lib.git").display().to_string();
@@ -87,7 +87,7 @@ async fn a_submodule_cannot_lead_where_its_repository_must_not() {
 }
 
 #[tokio::test]
-async fn submodules_without_end_are_refused() {
+async fn endless_submodules_are_refused() {
     let git = GitServer::start(&[], None).await;
     let mut commit = git.commit("app", &[], &[]);
     for _ in 0..12 {
@@ -101,7 +101,7 @@ async fn submodules_without_end_are_refused() {
 }
 
 #[tokio::test]
-async fn git_over_ssh_wants_the_operators_key_and_a_known_host() {
+async fn git_over_ssh_requires_the_operators_key_and_a_known_host() {
     let git = GitServer::start(&[("app.txt", "app")], None).await;
     let ssh = SshServer::start().await;
     let url = ssh.url(&git.root().join("app.git"));
@@ -116,7 +116,7 @@ async fn git_over_ssh_wants_the_operators_key_and_a_known_host() {
         .unwrap();
     assert_eq!(checkout.commit, git.head());
     assert!(tree.path().join("app.txt").exists());
-    for (key, hosts, told) in [
+    for (key, hosts, expected) in [
         ("stranger", "known", "Permission denied"),
         ("client", "unknown", "Host key verification"),
     ] {
@@ -125,6 +125,6 @@ async fn git_over_ssh_wants_the_operators_key_and_a_known_host() {
             .await
             .unwrap_err()
             .to_string();
-        assert!(error.contains(told), "{error}");
+        assert!(error.contains(expected), "{error}");
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use nuon_runner::dev::{ControlPlane, Generation, NewJob};
 use serde_json::{Value, json};
 
-use crate::daemon::{PATIENCE, Setup, assert_contract, control_plane};
+use crate::daemon::{Setup, WAIT_TIMEOUT, assert_contract, control_plane};
 use crate::parts::git::GitServer;
 use crate::parts::{testbed, unique};
 
@@ -37,7 +37,7 @@ const fn permitted(
 }
 
 impl Permitted {
-    fn fits(&self, recorded: Option<&str>, ours: Option<&str>) -> bool {
+    fn matches(&self, recorded: Option<&str>, ours: Option<&str>) -> bool {
         let begins = |row: Option<&str>, line: Option<&str>| match (row, line) {
             (Some(row), Some(line)) => line.starts_with(row),
             (row, line) => row.is_none() && line.is_none(),
@@ -50,37 +50,37 @@ const PERMITTED: [Permitted; 7] = [
     permitted(
         None,
         Some("GET job"),
-        "the job is read before it is claimed, so that a cancelled one is not revived (2.8, 4.3)",
+        "the job is read before it is claimed, so that a cancelled one is not claimed",
     ),
     permitted(
         Some("POST executions null"),
         Some("POST executions {}"),
-        "the body is not read; the contract has an empty object (2.8)",
+        "the server does not read the body; the contract has an empty object",
     ),
     permitted(
         None,
         Some("GET composite-plan"),
-        "the composite plan is asked for first; this server has none (2.6)",
+        "the composite plan is requested first; this server has none",
     ),
     permitted(
         Some("GET app-config"),
         None,
-        "the app config is fetched and never used (2.15)",
+        "the Go runner fetches the app config and never uses it",
     ),
     permitted(
         Some("POST result {\"success\":true}"),
         Some("POST result success true artifact contents"),
-        "a build says what it pushed, with contents so that every server keeps it (6.1, 8)",
+        "a build reports what it pushed, with contents so that every server stores it",
     ),
     permitted(
         Some("POST outputs {\"files\""),
         Some("POST outputs image digest"),
-        "the descriptor is not thrown away (6.1, 8)",
+        "the artifact descriptor is reported, not discarded",
     ),
     permitted(
         Some("POST outputs null"),
         Some("POST outputs {}"),
-        "a map that was never made; the contract has an object (6.1)",
+        "the Go runner sends a nil map; the contract has an object",
     ),
 ];
 
@@ -220,7 +220,7 @@ fn differences(recorded: &[String], ours: &[String]) -> Vec<(Option<String>, Opt
         );
         rest
     };
-    let permitted = |recorded, ours| PERMITTED.iter().any(|row| row.fits(recorded, ours));
+    let permitted = |recorded, ours| PERMITTED.iter().any(|row| row.matches(recorded, ours));
     if permitted(Some(first), Some(second)) {
         step(1, 1)
     } else if permitted(None, Some(second)) {
@@ -243,7 +243,7 @@ fn explain(name: &str, ours: &[String]) -> BTreeSet<usize> {
     for (theirs, mine) in differences(&recorded, ours) {
         let row = PERMITTED
             .iter()
-            .position(|row| row.fits(theirs.as_deref(), mine.as_deref()));
+            .position(|row| row.matches(theirs.as_deref(), mine.as_deref()));
         match row {
             Some(row) => drop(used.insert(row)),
             None => panic!(
@@ -256,9 +256,9 @@ fn explain(name: &str, ours: &[String]) -> BTreeSet<usize> {
 }
 
 /// Runs a job. Returns its calls.
-async fn play(control: &ControlPlane, job: NewJob) -> Vec<String> {
+async fn run_job(control: &ControlPlane, job: NewJob) -> Vec<String> {
     let id = control.offer(job);
-    let job = control.wait(&id, PATIENCE).await.unwrap();
+    let job = control.wait(&id, WAIT_TIMEOUT).await.unwrap();
     assert_eq!(
         job.status,
         "finished",
@@ -278,7 +278,7 @@ async fn play(control: &ControlPlane, job: NewJob) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_recorded_jobs_make_the_same_calls_but_for_what_is_permitted() {
+async fn recorded_jobs_make_the_same_calls_except_permitted_differences() {
     let control = control_plane(Generation::First).await;
     let state = tempfile::tempdir().unwrap();
     let mut daemon = Setup::new(state.path(), &control).start();
@@ -302,14 +302,17 @@ async fn the_recorded_jobs_make_the_same_calls_but_for_what_is_permitted() {
         if plan["git_source"].is_object() {
             plan["git_source"]["url"] = git.url().into();
         }
-        used.extend(explain(trace, &play(&control, NewJob::build(plan)).await));
+        used.extend(explain(
+            trace,
+            &run_job(&control, NewJob::build(plan)).await,
+        ));
     }
 
     let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n");
     let mut plan = crate::deploy::plan("default", &namespace, &testbed().kubeconfig());
     plan["apply_plan_contents"] =
         nuon_runner::plan::contents::pack(&json!({"plan": "{}", "op": "apply"}).to_string()).into();
-    play(&control, NewJob::deploy("apply-plan", plan)).await;
+    run_job(&control, NewJob::deploy("apply-plan", plan)).await;
 
     for (trace, operation) in [
         ("k8s-deploy-1-create-apply-plan", "create-apply-plan"),
@@ -328,7 +331,7 @@ async fn the_recorded_jobs_make_the_same_calls_but_for_what_is_permitted() {
         deploy["manifest"] = manifest.into();
         used.extend(explain(
             trace,
-            &play(&control, NewJob::deploy(operation, plan)).await,
+            &run_job(&control, NewJob::deploy(operation, plan)).await,
         ));
     }
     let unused: Vec<_> = PERMITTED
@@ -337,10 +340,7 @@ async fn the_recorded_jobs_make_the_same_calls_but_for_what_is_permitted() {
         .filter(|(at, _)| !used.contains(at))
         .map(|(_, row)| row.why)
         .collect();
-    assert!(
-        unused.is_empty(),
-        "rows that permit what does not happen: {unused:#?}"
-    );
+    assert!(unused.is_empty(), "rows without a difference: {unused:#?}");
     assert_eq!(daemon.terminate().await, 0);
     assert_contract(&control);
 }

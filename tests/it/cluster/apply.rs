@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Bench, Ran, changes, config_map, deployment};
+use super::{ClusterFixture, CommandOutput, changes, config_map, deployment};
 
 fn managers(object: &Value) -> Vec<String> {
     let entries = object["metadata"]["managedFields"]
@@ -29,28 +29,28 @@ fn never_ready() -> String {
 }
 
 #[tokio::test]
-async fn fields_of_earlier_managers_are_taken_over_and_one_owner_remains() {
-    let bench = Bench::new().await;
-    let path = bench.config_map("c");
+async fn fields_of_earlier_managers_are_adopted_and_one_owner_remains() {
+    let fixture = ClusterFixture::new().await;
+    let path = fixture.config_map("c");
     let body = |data: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data});
-    bench
+    fixture
         .apply_as("kube-apply", &path, body(json!({"a": "1", "old": "x"})))
         .await;
     let annotated = json!({"metadata": {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}"}}, "data": {"by-kubectl": "y"}});
-    bench
+    fixture
         .merge(
             &format!("{path}?fieldManager=kubectl-client-side-apply"),
             annotated,
         )
         .await;
-    bench
+    fixture
         .merge(
             &format!("{path}?fieldManager=somebody"),
             json!({"data": {"theirs": "z"}}),
         )
         .await;
 
-    let document = bench.plan("web", &config_map("c", "1"));
+    let document = fixture.plan("web", &config_map("c", "1"));
     let gone: Vec<&str> = document["changes"][0]["entries"]
         .as_array()
         .unwrap()
@@ -62,108 +62,112 @@ async fn fields_of_earlier_managers_are_taken_over_and_one_owner_remains() {
         ["data.by-kubectl", "data.old", "metadata.annotations"],
         "{document}"
     );
-    bench.apply("web", &config_map("c", "1"), &[]).ended(0);
-    let now = bench.get(&path).await;
+    fixture
+        .apply("web", &config_map("c", "1"), &[])
+        .expect_code(0);
+    let now = fixture.get(&path).await;
     assert_eq!(now["data"], json!({"a": "1", "theirs": "z"}));
     assert_eq!(now["metadata"].get("annotations"), None);
     let mut managers = managers(&now);
     managers.sort();
     assert_eq!(managers, ["nuon-runner Apply", "somebody Update"]);
     assert_eq!(
-        changes(&bench.plan("web", &config_map("c", "1"))),
+        changes(&fixture.plan("web", &config_map("c", "1"))),
         Vec::<String>::new()
     );
 }
 
 #[tokio::test]
-async fn what_helm_owns_is_listed_and_taken_value_by_value() {
-    let bench = Bench::new().await;
-    let path = bench.config_map("c");
-    bench.create(&format!("{}?fieldManager=helm", path.trim_end_matches("/c")), json!({"metadata": {"name": "c", "labels": {"app.kubernetes.io/managed-by": "Helm"}}, "data": {"a": "helm", "b": "helm"}})).await;
-    let document = bench.plan("web", &config_map("c", "ours"));
+async fn fields_of_helm_are_listed_and_adopted_value_by_value() {
+    let fixture = ClusterFixture::new().await;
+    let path = fixture.config_map("c");
+    fixture.create(&format!("{}?fieldManager=helm", path.trim_end_matches("/c")), json!({"metadata": {"name": "c", "labels": {"app.kubernetes.io/managed-by": "Helm"}}, "data": {"a": "helm", "b": "helm"}})).await;
+    let document = fixture.plan("web", &config_map("c", "ours"));
     assert_eq!(document["objects"][0]["taken"][0]["manager"], "helm");
-    let refused = bench
+    let refused = fixture
         .apply(
             "web",
             &config_map("c", "ours"),
             &["--deploy-conflicts", "refuse"],
         )
-        .ended(6);
+        .expect_code(6);
     assert!(refused.err.contains("helm"), "{}", refused.err);
-    bench.apply("web", &config_map("c", "ours"), &[]).ended(0);
+    fixture
+        .apply("web", &config_map("c", "ours"), &[])
+        .expect_code(0);
     assert_eq!(
-        bench.get(&path).await["data"],
+        fixture.get(&path).await["data"],
         json!({"a": "ours", "b": "helm"})
     );
 }
 
 #[tokio::test]
-async fn an_immutable_field_is_a_sentence_or_a_new_object() {
-    let bench = Bench::new().await;
+async fn an_immutable_field_is_reported_or_the_object_recreated() {
+    let fixture = ClusterFixture::new().await;
     let set =
         |label: &str| deployment("web", 1).replace("{app: web}", &format!("{{app: {label}}}"));
-    bench
+    fixture
         .apply("web", &set("one"), &["--deploy-wait", "false"])
-        .ended(0);
+        .expect_code(0);
     let path = format!(
         "/apis/apps/v1/namespaces/{}/deployments/web",
-        bench.namespace
+        fixture.namespace
     );
-    let before = bench.get(&path).await;
-    let refused = bench
+    let before = fixture.get(&path).await;
+    let refused = fixture
         .apply("web", &set("two"), &["--deploy-wait", "false"])
-        .ended(1);
+        .expect_code(1);
     assert!(
         refused.err.contains("field is immutable") && refused.err.contains("nuon.co/recreate"),
         "{}",
         refused.err
     );
     assert_eq!(
-        bench.get(&path).await["metadata"]["uid"],
+        fixture.get(&path).await["metadata"]["uid"],
         before["metadata"]["uid"]
     );
 
     // The live object is never deleted for a manifest that is invalid in itself.
     let invalid = set("two").replace("replicas: 1", "replicas: -1");
-    bench
+    fixture
         .apply(
             "web",
             &invalid,
             &["--deploy-wait", "false", "--deploy-recreate", "true"],
         )
-        .ended(1);
+        .expect_code(1);
     assert_eq!(
-        bench.get(&path).await["metadata"]["uid"],
+        fixture.get(&path).await["metadata"]["uid"],
         before["metadata"]["uid"]
     );
 
-    bench
+    fixture
         .apply(
             "web",
             &set("two"),
             &["--deploy-wait", "false", "--deploy-recreate", "true"],
         )
-        .ended(0);
-    let after = bench.get(&path).await;
+        .expect_code(0);
+    let after = fixture.get(&path).await;
     assert_ne!(after["metadata"]["uid"], before["metadata"]["uid"]);
     assert_eq!(after["spec"]["selector"]["matchLabels"]["app"], "two");
 }
 
 #[tokio::test]
-async fn a_job_whose_template_changes_is_told_to_be_immutable() {
-    let bench = Bench::new().await;
+async fn a_changed_job_template_is_reported_as_immutable() {
+    let fixture = ClusterFixture::new().await;
     let job = |image: &str| {
         format!(
             "apiVersion: batch/v1\nkind: Job\nmetadata: {{name: j}}\nspec: {{template: {{spec: \
              {{restartPolicy: Never, containers: [{{name: c, image: {image}}}]}}}}}}\n"
         )
     };
-    bench
+    fixture
         .apply("web", &job("a"), &["--deploy-wait", "false"])
-        .ended(0);
-    let refused = bench
+        .expect_code(0);
+    let refused = fixture
         .apply("web", &job("b"), &["--deploy-wait", "false"])
-        .ended(1);
+        .expect_code(1);
     assert!(
         refused.err.contains("field is immutable") && refused.err.contains("nuon.co/recreate"),
         "{}",
@@ -173,21 +177,21 @@ async fn a_job_whose_template_changes_is_told_to_be_immutable() {
         "{name: j}",
         "{name: j, annotations: {nuon.co/recreate: allowed}}",
     );
-    bench
+    fixture
         .apply("web", &allowed, &["--deploy-wait", "false"])
-        .ended(1);
-    bench
+        .expect_code(1);
+    fixture
         .apply(
             "web",
             &allowed,
             &["--deploy-wait", "false", "--deploy-author-may", "recreate"],
         )
-        .ended(0);
+        .expect_code(0);
 }
 
 #[tokio::test]
 async fn independent_objects_are_finished_and_every_object_is_reported() {
-    let bench = Bench::new().await;
+    let fixture = ClusterFixture::new().await;
     let other = crate::parts::unique("other");
     let elsewhere = |text: String| {
         text.replace(
@@ -208,10 +212,10 @@ async fn independent_objects_are_finished_and_every_object_is_reported() {
         )),
         elsewhere(deployment("free", 1)),
     );
-    let ran = bench
+    let ran = fixture
         .apply("web", &set, &["-o", "json", "--deploy-wait", "false"])
-        .ended(1);
-    let told: Vec<String> = ran.json()["changes"]
+        .expect_code(1);
+    let outcomes: Vec<String> = ran.json()["changes"]
         .as_array()
         .unwrap()
         .iter()
@@ -224,50 +228,51 @@ async fn independent_objects_are_finished_and_every_object_is_reported() {
             )
         })
         .collect();
-    assert_eq!(told.len(), 6, "{told:?}");
+    assert_eq!(outcomes.len(), 6, "{outcomes:?}");
     for made in ["good 2 ", "fine 2 ", "free 2 "] {
-        assert!(told.contains(&made.into()), "{made}: {told:?}");
+        assert!(outcomes.contains(&made.into()), "{made}: {outcomes:?}");
     }
     assert!(
-        told.iter()
-            .any(|told| told.starts_with("bad 4 ") && told.contains("no key")),
-        "{told:?}"
+        outcomes
+            .iter()
+            .any(|outcome| outcome.starts_with("bad 4 ") && outcome.contains("no key")),
+        "{outcomes:?}"
     );
     let blocked = format!("web 4 not tried, because ConfigMap/{other}/bad failed");
-    assert!(told.contains(&blocked), "{told:?}");
+    assert!(outcomes.contains(&blocked), "{outcomes:?}");
     // The inventory has what was created, so a teardown deletes it.
-    bench.tear_down("web", &[]).ended(0);
-    assert_eq!(bench.get(&bench.config_map("good")).await, Value::Null);
+    fixture.tear_down("web", &[]).expect_code(0);
+    assert_eq!(fixture.get(&fixture.config_map("good")).await, Value::Null);
 }
 
 /// An object of another manager that the apply did not reach is not ours, and is not deleted with
 /// the component; even if it has a manager whose fields we would have adopted.
 #[tokio::test]
-async fn what_was_not_tried_is_not_ours() {
-    not_tried("somebody").await;
-    not_tried("kubectl-client-side-apply").await;
+async fn objects_that_were_not_reached_are_not_ours() {
+    assert_unreached_object_is_not_ours("somebody").await;
+    assert_unreached_object_is_not_ours("kubectl-client-side-apply").await;
 }
 
-async fn not_tried(manager: &str) {
-    let bench = Bench::new().await;
-    let quotas = format!("/api/v1/namespaces/{}/resourcequotas", bench.namespace);
-    bench
+async fn assert_unreached_object_is_not_ours(manager: &str) {
+    let fixture = ClusterFixture::new().await;
+    let quotas = format!("/api/v1/namespaces/{}/resourcequotas", fixture.namespace);
+    fixture
         .create(
             &quotas,
             json!({"metadata": {"name": "q"}, "spec": {"hard": {"count/secrets": "1"}}}),
         )
         .await;
-    while bench.get(&format!("{quotas}/q")).await["status"]["hard"].is_null() {
+    while fixture.get(&format!("{quotas}/q")).await["status"]["hard"].is_null() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     let path = format!(
         "/apis/apps/v1/namespaces/{}/deployments/web",
-        bench.namespace
+        fixture.namespace
     );
     let foreign = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
         "spec": {"replicas": 0, "selector": {"matchLabels": {"app": "web"}}, "template": {
             "metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "c", "image": "theirs"}]}}}});
-    bench.apply_as(manager, &path, foreign).await;
+    fixture.apply_as(manager, &path, foreign).await;
     let secret =
         |name: &str| format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}}}\n---\n");
     // Each Secret alone fits the quota, so the dry runs succeed and only the apply is refused.
@@ -276,13 +281,13 @@ async fn not_tried(manager: &str) {
         .join(", ");
     let web = deployment("web", 1).replace("{name: c,", &format!("{{name: c, envFrom: [{needs}],"));
     let set = format!("{}{}{web}", secret("one"), secret("two"));
-    let ran = bench
+    let ran = fixture
         .apply("web", &set, &["--deploy-wait", "false"])
-        .ended(1);
+        .expect_code(1);
     assert!(ran.err.contains("not tried"), "{}", ran.err);
-    bench.tear_down("web", &[]).ended(0);
+    fixture.tear_down("web", &[]).expect_code(0);
     assert_eq!(
-        bench.get(&path).await["spec"]["template"]["spec"]["containers"][0]["image"],
+        fixture.get(&path).await["spec"]["template"]["spec"]["containers"][0]["image"],
         "theirs"
     );
 }
@@ -290,36 +295,38 @@ async fn not_tried(manager: &str) {
 /// Objects of the Go runner that need no change still become ours, so that they can be pruned.
 #[tokio::test]
 async fn unchanged_objects_of_earlier_managers_become_ours() {
-    let bench = Bench::new().await;
-    let path = bench.config_map("c");
+    let fixture = ClusterFixture::new().await;
+    let path = fixture.config_map("c");
     let body = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1"}});
-    bench.apply_as("kube-apply", &path, body).await;
+    fixture.apply_as("kube-apply", &path, body).await;
     let set = format!("{}{}", config_map("c", "1"), config_map("d", "1"));
-    bench.apply("web", &set, &[]).ended(0);
-    assert_eq!(managers(&bench.get(&path).await), ["nuon-runner Apply"]);
-    bench.apply("web", &config_map("d", "1"), &[]).ended(0);
-    assert_eq!(bench.get(&path).await, Value::Null);
+    fixture.apply("web", &set, &[]).expect_code(0);
+    assert_eq!(managers(&fixture.get(&path).await), ["nuon-runner Apply"]);
+    fixture
+        .apply("web", &config_map("d", "1"), &[])
+        .expect_code(0);
+    assert_eq!(fixture.get(&path).await, Value::Null);
 }
 
 /// An empty map differs from an absent field.
 #[tokio::test]
-async fn a_rule_that_allows_everything_is_told_from_none() {
-    let bench = Bench::new().await;
+async fn an_empty_rule_differs_from_no_rule() {
+    let fixture = ClusterFixture::new().await;
     let policy = |ingress: &str| {
         format!(
             "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: p}}\nspec: \
              {{podSelector: {{}}, policyTypes: [Ingress], ingress: {ingress}}}\n"
         )
     };
-    bench.apply("web", &policy("[{}]"), &[]).ended(0);
-    assert_eq!(changes(&bench.plan("web", &policy("[]"))).len(), 1);
-    bench.apply("web", &policy("[]"), &[]).ended(0);
+    fixture.apply("web", &policy("[{}]"), &[]).expect_code(0);
+    assert_eq!(changes(&fixture.plan("web", &policy("[]"))).len(), 1);
+    fixture.apply("web", &policy("[]"), &[]).expect_code(0);
     let path = format!(
         "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies/p",
-        bench.namespace
+        fixture.namespace
     );
     assert!(
-        bench.get(&path).await["spec"]["ingress"]
+        fixture.get(&path).await["spec"]["ingress"]
             .as_array()
             .is_none_or(Vec::is_empty)
     );
@@ -327,8 +334,8 @@ async fn a_rule_that_allows_everything_is_told_from_none() {
 
 /// A PersistentVolumeClaim, and any object that the operator protects, is never recreated.
 #[tokio::test]
-async fn a_volume_and_what_the_operator_keeps_are_never_made_again() {
-    let bench = Bench::new().await;
+async fn volume_claims_and_protected_objects_are_never_recreated() {
+    let fixture = ClusterFixture::new().await;
     let relaxed = [
         "--deploy-author-may",
         "recreate,wait",
@@ -344,20 +351,20 @@ async fn a_volume_and_what_the_operator_keeps_are_never_made_again() {
     };
     let path = format!(
         "/api/v1/namespaces/{}/persistentvolumeclaims/data",
-        bench.namespace
+        fixture.namespace
     );
-    bench
+    fixture
         .apply("web", &claim("", "ReadWriteOnce"), &relaxed)
-        .ended(0);
-    let uid = bench.get(&path).await["metadata"]["uid"].clone();
-    bench
+        .expect_code(0);
+    let uid = fixture.get(&path).await["metadata"]["uid"].clone();
+    fixture
         .apply(
             "web",
             &claim(", nuon.co/recreate: allowed", "ReadWriteMany"),
             &relaxed,
         )
-        .ended(1);
-    assert_eq!(bench.get(&path).await["metadata"]["uid"], uid);
+        .expect_code(1);
+    assert_eq!(fixture.get(&path).await["metadata"]["uid"], uid);
 
     // A Deployment that the operator protects is not recreated or deleted, and its annotation
     // stays.
@@ -370,23 +377,25 @@ async fn a_volume_and_what_the_operator_keeps_are_never_made_again() {
         )
     };
     let flags = ["--deploy-wait", "false", "--deploy-author-may", "recreate"];
-    bench.apply("shop", &set("one", "a: b"), &flags).ended(0);
+    fixture
+        .apply("shop", &set("one", "a: b"), &flags)
+        .expect_code(0);
     let path = format!(
         "/apis/apps/v1/namespaces/{}/deployments/web",
-        bench.namespace
+        fixture.namespace
     );
-    bench
+    fixture
         .merge(
             &path,
             json!({"metadata": {"annotations": {"nuon.co/prune": "disabled"}}}),
         )
         .await;
-    let uid = bench.get(&path).await["metadata"]["uid"].clone();
+    let uid = fixture.get(&path).await["metadata"]["uid"].clone();
     let annotations = "nuon.co/recreate: allowed, 'nuon.co/prune': ''";
-    bench
+    fixture
         .apply("shop", &set("two", annotations), &flags)
-        .ended(1);
-    let notes = bench.plan("shop", &set("one", annotations))["notes"].to_string();
+        .expect_code(1);
+    let notes = fixture.plan("shop", &set("one", annotations))["notes"].to_string();
     assert!(
         notes.contains("nuon.co/prune stays as another manager has set it"),
         "{notes}"
@@ -395,13 +404,13 @@ async fn a_volume_and_what_the_operator_keeps_are_never_made_again() {
         notes.contains("nuon.co/recreate: allowed has no effect"),
         "{notes}"
     );
-    bench
+    fixture
         .apply("shop", &set("one", annotations), &flags)
-        .ended(0);
-    bench
+        .expect_code(0);
+    fixture
         .apply("shop", &config_map("other", "1"), &flags)
-        .ended(0);
-    let live = bench.get(&path).await;
+        .expect_code(0);
+    let live = fixture.get(&path).await;
     assert_eq!(
         (
             &live["metadata"]["uid"],
@@ -413,24 +422,24 @@ async fn a_volume_and_what_the_operator_keeps_are_never_made_again() {
 
 #[tokio::test]
 async fn two_components_deploy_side_by_side() {
-    let bench = Bench::new().await;
-    let one = bench.manifest(
+    let fixture = ClusterFixture::new().await;
+    let one = fixture.manifest(
         &(0..20)
             .map(|at| config_map(&format!("one-{at}"), "1"))
             .collect::<String>(),
     );
-    let two = bench.manifest(
+    let two = fixture.manifest(
         &(0..20)
             .map(|at| config_map(&format!("two-{at}"), "1"))
             .collect::<String>(),
     );
-    let mut first = bench.command(&["apply", "--yes", "-f", &one, "--component", "one"]);
+    let mut first = fixture.command(&["apply", "--yes", "-f", &one, "--component", "one"]);
     let mut first = first
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
-    let second = bench.run(&["apply", "--yes", "-f", &two, "--component", "two"]);
+    let second = fixture.run(&["apply", "--yes", "-f", &two, "--component", "two"]);
     assert_eq!(
         (first.wait().unwrap().code(), second.code),
         (Some(0), 0),
@@ -438,20 +447,20 @@ async fn two_components_deploy_side_by_side() {
         second.err
     );
     for component in ["one", "two"] {
-        let status = bench
+        let status = fixture
             .run(&["status", "--component", component, "-o", "json"])
-            .ended(0);
+            .expect_code(0);
         assert_eq!(status.json()["objects"].as_array().unwrap().len(), 20);
     }
 }
 
 /// Makes the fixture's commands run with these rights in its namespace, and no others.
-async fn become_nobody(bench: &Bench, rules: Value) {
+async fn restrict_rights(fixture: &ClusterFixture, rules: Value) {
     let rbac = format!(
         "/apis/rbac.authorization.k8s.io/v1/namespaces/{}",
-        bench.namespace
+        fixture.namespace
     );
-    bench
+    fixture
         .create(
             &format!("{rbac}/roles"),
             json!({"metadata": {"name": "r"}, "rules": rules}),
@@ -460,9 +469,11 @@ async fn become_nobody(bench: &Bench, rules: Value) {
     let subjects = json!([{"kind": "User", "name": "nobody-special", "apiGroup": "rbac.authorization.k8s.io"}]);
     let role = json!({"kind": "Role", "name": "r", "apiGroup": "rbac.authorization.k8s.io"});
     let binding = json!({"metadata": {"name": "r"}, "roleRef": role, "subjects": subjects});
-    bench.create(&format!("{rbac}/rolebindings"), binding).await;
+    fixture
+        .create(&format!("{rbac}/rolebindings"), binding)
+        .await;
     std::fs::write(
-        bench.path("kubeconfig"),
+        fixture.path("kubeconfig"),
         crate::parts::testbed().kubeconfig_nobody(),
     )
     .unwrap();
@@ -470,99 +481,103 @@ async fn become_nobody(bench: &Bench, rules: Value) {
 
 #[tokio::test]
 async fn rbac_that_forbids_one_kind_names_it() {
-    let bench = Bench::new().await;
+    let fixture = ClusterFixture::new().await;
     let rules = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["*"]}]);
-    become_nobody(&bench, rules).await;
+    restrict_rights(&fixture, rules).await;
     let set = format!(
         "{}apiVersion: v1\nkind: Service\nmetadata: {{name: s}}\nspec: {{ports: [{{port: 80}}]}}\n",
         config_map("c", "1")
     );
-    let refused = bench.apply("web", &set, &[]).ended(5);
+    let refused = fixture.apply("web", &set, &[]).expect_code(5);
     assert!(
         refused.err.contains("Service") && refused.err.contains("services"),
         "{}",
         refused.err
     );
     // Rights in one namespace are enough to deploy, prune and tear down there.
-    bench
+    fixture
         .apply(
             "web",
             &format!("{}{}", config_map("c", "1"), config_map("goes", "1")),
             &[],
         )
-        .ended(0);
-    bench.apply("web", &config_map("c", "1"), &[]).ended(0);
-    assert_eq!(bench.get(&bench.config_map("goes")).await, Value::Null);
-    bench.tear_down("web", &[]).ended(0);
-    assert_eq!(bench.get(&bench.config_map("c")).await, Value::Null);
+        .expect_code(0);
+    fixture
+        .apply("web", &config_map("c", "1"), &[])
+        .expect_code(0);
+    assert_eq!(fixture.get(&fixture.config_map("goes")).await, Value::Null);
+    fixture.tear_down("web", &[]).expect_code(0);
+    assert_eq!(fixture.get(&fixture.config_map("c")).await, Value::Null);
 }
 
 /// Without the rights to list and watch, objects are read one by one, which takes no more time.
 #[tokio::test]
 async fn a_rollout_is_followed_without_rights_to_list_and_watch() {
-    let bench = Bench::new().await;
+    let fixture = ClusterFixture::new().await;
     let verbs = ["get", "create", "patch", "delete"];
     let rules = json!([{"apiGroups": ["", "apps"], "resources": ["configmaps", "deployments"], "verbs": verbs}]);
-    become_nobody(&bench, rules).await;
+    restrict_rights(&fixture, rules).await;
     let begun = std::time::Instant::now();
-    let ran = bench
+    let ran = fixture
         .apply(
             "web",
             &deployment("web", 1),
             &["--deploy-wait-timeout", "180s"],
         )
-        .ended(0);
+        .expect_code(0);
     assert!(ran.err.contains("cannot be watched"), "{}", ran.err);
     assert!(
         begun.elapsed() < std::time::Duration::from_secs(120),
-        "its end was seen, not its deadline"
+        "the end was detected without the deadline"
     );
 }
 
 /// Two first deploys of a component at once: the second one does not overwrite the inventory of the
 /// first.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_inventory_that_appears_meanwhile_is_not_written_over() {
-    let bench = Bench::new().await;
+async fn a_concurrently_created_inventory_is_not_overwritten() {
+    let fixture = ClusterFixture::new().await;
     let proxy = crate::parts::apiserver::ApiProxy::start().await;
-    std::fs::write(bench.path("kubeconfig"), proxy.kubeconfig()).unwrap();
-    let maps = bench.config_map("").trim_end_matches('/').to_owned();
+    std::fs::write(fixture.path("kubeconfig"), proxy.kubeconfig()).unwrap();
+    let maps = fixture.config_map("").trim_end_matches('/').to_owned();
     let theirs = json!({"metadata": {"name": "nuon-inventory-web"}, "data": {"history": "theirs"}});
-    proxy.ambush("/configmaps/nuon-inventory-web", &maps, theirs);
-    let refused = bench.apply("web", &config_map("c", "1"), &[]).ended(1);
+    proxy.create_before_write("/configmaps/nuon-inventory-web", &maps, theirs);
+    let refused = fixture
+        .apply("web", &config_map("c", "1"), &[])
+        .expect_code(1);
     assert!(
         refused.err.contains("another client has changed it"),
         "{}",
         refused.err
     );
     assert_eq!(
-        bench.get(&bench.config_map("c")).await,
+        fixture.get(&fixture.config_map("c")).await,
         Value::Null,
-        "nothing is applied that is not noted before"
+        "nothing is applied before it is recorded"
     );
     assert_eq!(
-        bench.get(&bench.config_map("nuon-inventory-web")).await["data"]["history"],
+        fixture.get(&fixture.config_map("nuon-inventory-web")).await["data"]["history"],
         "theirs"
     );
 }
 
 #[tokio::test]
 async fn workloads_must_stay_ready_while_a_deploy_bakes() {
-    let bench = Bench::new().await;
+    let fixture = ClusterFixture::new().await;
     let begun = std::time::Instant::now();
-    bench
+    fixture
         .apply(
             "web",
             &deployment("web", 1),
             &["--deploy-bake-seconds", "2"],
         )
-        .ended(0);
+        .expect_code(0);
     assert!(
         begun.elapsed() >= std::time::Duration::from_secs(2),
-        "it baked"
+        "the bake period was waited for"
     );
-    let file = bench.manifest(&deployment("web", 2));
-    let child = bench.start(&[
+    let file = fixture.manifest(&deployment("web", 2));
+    let child = fixture.start(&[
         "apply",
         "--yes",
         "-f",
@@ -574,114 +589,127 @@ async fn workloads_must_stay_ready_while_a_deploy_bakes() {
     ]);
     let path = format!(
         "/apis/apps/v1/namespaces/{}/deployments/web",
-        bench.namespace
+        fixture.namespace
     );
     let mut looks = 0;
-    while bench.get(&path).await["status"]["readyReplicas"] != 2 {
+    while fixture.get(&path).await["status"]["readyReplicas"] != 2 {
         looks += 1;
         assert!(looks < 300, "it never became ready");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     // Gives the deploy time to see this, so that the bake period has begun.
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-    bench.delete(&path).await;
-    let ran = Ran::of(child).await.ended(4);
+    fixture.delete(&path).await;
+    let ran = CommandOutput::wait(child).await.expect_code(4);
     assert!(ran.err.contains("Deleted: Deployment/"), "{}", ran.err);
 }
 
 #[tokio::test]
-async fn an_immutable_field_of_a_service_is_a_sentence() {
-    let bench = Bench::new().await;
+async fn an_immutable_field_of_a_service_is_reported() {
+    let fixture = ClusterFixture::new().await;
     let service = |ip: &str| {
         format!(
             "apiVersion: v1\nkind: Service\nmetadata: {{name: s}}\nspec: {{clusterIP: {ip}, \
              ports: [{{port: 80}}]}}\n"
         )
     };
-    bench.apply("web", &service("10.96.7.7"), &[]).ended(0);
-    let refused = bench.apply("web", &service("10.96.7.8"), &[]).ended(1);
+    fixture
+        .apply("web", &service("10.96.7.7"), &[])
+        .expect_code(0);
+    let refused = fixture
+        .apply("web", &service("10.96.7.8"), &[])
+        .expect_code(1);
     assert!(
         refused.err.contains("may not change") && refused.err.contains("nuon.co/recreate"),
         "{}",
         refused.err
     );
-    bench
+    fixture
         .apply("web", &service("10.96.7.8"), &["--deploy-recreate", "true"])
-        .ended(0);
+        .expect_code(0);
     // Cluster IPs belong to the whole cluster, so this one is freed.
-    bench.tear_down("web", &[]).ended(0);
+    fixture.tear_down("web", &[]).expect_code(0);
 }
 
 /// An object that another client deletes is recreated if it is not yet applied, and reported if the
 /// deploy already waits for it.
 #[tokio::test]
-async fn objects_that_others_delete_in_the_midst_are_made_again_or_told() {
-    let bench = Bench::new().await;
-    bench.apply("web", &config_map("c", "1"), &[]).ended(0);
-    bench.delete(&bench.config_map("c")).await;
-    bench.apply("web", &config_map("c", "1"), &[]).ended(0);
-    assert_eq!(bench.get(&bench.config_map("c")).await["data"]["a"], "1");
+async fn objects_deleted_by_others_during_a_deploy_are_recreated_or_reported() {
+    let fixture = ClusterFixture::new().await;
+    fixture
+        .apply("web", &config_map("c", "1"), &[])
+        .expect_code(0);
+    fixture.delete(&fixture.config_map("c")).await;
+    fixture
+        .apply("web", &config_map("c", "1"), &[])
+        .expect_code(0);
+    assert_eq!(
+        fixture.get(&fixture.config_map("c")).await["data"]["a"],
+        "1"
+    );
 
-    let file = bench.manifest(&never_ready());
-    let child = bench.start(&["apply", "--yes", "-f", &file, "--component", "web"]);
+    let file = fixture.manifest(&never_ready());
+    let child = fixture.start(&["apply", "--yes", "-f", &file, "--component", "web"]);
     let path = format!(
         "/apis/apps/v1/namespaces/{}/deployments/web",
-        bench.namespace
+        fixture.namespace
     );
-    bench.until_there(&path).await;
-    bench.delete(&path).await;
-    let ran = Ran::of(child).await.ended(4);
+    fixture.wait_until_exists(&path).await;
+    fixture.delete(&path).await;
+    let ran = CommandOutput::wait(child).await.expect_code(4);
     assert!(ran.err.contains("Deleted: Deployment/"), "{}", ran.err);
 }
 
 /// A PersistentVolumeClaim that no pod uses is not waited for. A pod whose volume never binds is.
 #[tokio::test]
-async fn an_idle_claim_is_no_fault_and_a_pod_without_its_volume_is() {
-    let bench = Bench::new().await;
-    let class = bench.namespace.clone();
+async fn an_unused_claim_is_no_failure_and_a_pod_without_its_volume_is() {
+    let fixture = ClusterFixture::new().await;
+    let class = fixture.namespace.clone();
     let classes = "/apis/storage.k8s.io/v1/storageclasses";
     let body = json!({"metadata": {"name": class}, "provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"});
-    bench.create(classes, body).await;
+    fixture.create(classes, body).await;
     let claim = format!(
         "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: data}}\nspec: \
          {{storageClassName: {class}, accessModes: [ReadWriteOnce], resources: {{requests: \
          {{storage: 1Gi}}}}}}\n---\n"
     );
-    let ran = bench
+    let ran = fixture
         .apply("web", &claim, &["--deploy-wait-timeout", "60s"])
-        .ended(0);
+        .expect_code(0);
     assert!(
         ran.err
             .contains("its volume is provisioned when a pod uses it"),
         "{}",
         ran.err
     );
-    bench.run(&["status", "--component", "web"]).ended(0);
+    fixture
+        .run(&["status", "--component", "web"])
+        .expect_code(0);
     let user = deployment("web", 1).replace(
         "spec: {containers: [{name: c,",
         "spec: {volumes: [{name: v, persistentVolumeClaim: {claimName: data}}], containers: \
          [{name: c,",
     );
-    let late = bench
+    let late = fixture
         .apply(
             "web",
             &format!("{claim}{user}"),
             &["--deploy-wait-timeout", "8s"],
         )
-        .ended(4);
+        .expect_code(4);
     assert!(
         late.err.contains("available persistent volumes to bind"),
         "{}",
         late.err
     );
-    bench.delete(&format!("{classes}/{class}")).await;
+    fixture.delete(&format!("{classes}/{class}")).await;
 }
 
 /// A CRD that gets a new field, and an object that uses the field, can be applied in one set.
 #[tokio::test]
-async fn a_new_field_comes_with_its_definition() {
-    let bench = Bench::new().await;
-    let group = format!("{}.example.test", bench.namespace);
+async fn a_new_field_of_a_crd_can_be_used_in_the_same_set() {
+    let fixture = ClusterFixture::new().await;
+    let group = format!("{}.example.test", fixture.namespace);
     let set = |fields: &[&str]| {
         let properties = fields
             .iter()
@@ -702,48 +730,50 @@ async fn a_new_field_comes_with_its_definition() {
              Thing\nmetadata: {{name: t}}\nspec: {{{values}}}\n---\n"
         )
     };
-    bench.apply("web", &set(&["old"]), &[]).ended(0);
-    let plan = bench.plan("web", &set(&["old", "new"]));
+    fixture.apply("web", &set(&["old"]), &[]).expect_code(0);
+    let plan = fixture.plan("web", &set(&["old", "new"]));
     assert_eq!(changes(&plan).len(), 2, "{plan}");
-    bench.apply("web", &set(&["old", "new"]), &[]).ended(0);
-    let path = format!("/apis/{group}/v1/namespaces/{}/things/t", bench.namespace);
+    fixture
+        .apply("web", &set(&["old", "new"]), &[])
+        .expect_code(0);
+    let path = format!("/apis/{group}/v1/namespaces/{}/things/t", fixture.namespace);
     assert_eq!(
-        bench.get(&path).await["spec"],
+        fixture.get(&path).await["spec"],
         json!({"old": "x", "new": "x"})
     );
     let unknown = set(&["old", "new"]).replace("new: x", "new: x, newer: x");
-    let refused = bench.apply("web", &unknown, &[]).ended(1);
+    let refused = fixture.apply("web", &unknown, &[]).expect_code(1);
     assert!(refused.err.contains("newer"), "{}", refused.err);
 }
 
 /// An interrupted deploy reports and records what it has done.
 #[tokio::test]
-async fn an_interrupted_deploy_says_what_it_has_done() {
-    let bench = Bench::new().await;
-    let file = bench.manifest(&never_ready());
-    let child = bench.start(&["apply", "--yes", "-f", &file, "--component", "web"]);
+async fn an_interrupted_deploy_reports_what_it_has_done() {
+    let fixture = ClusterFixture::new().await;
+    let file = fixture.manifest(&never_ready());
+    let child = fixture.start(&["apply", "--yes", "-f", &file, "--component", "web"]);
     let path = format!(
         "/apis/apps/v1/namespaces/{}/deployments/web",
-        bench.namespace
+        fixture.namespace
     );
-    bench.until_there(&path).await;
+    fixture.wait_until_exists(&path).await;
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     rustix::process::kill_process(
         rustix::process::Pid::from_child(&child),
         rustix::process::Signal::INT,
     )
     .unwrap();
-    let ran = Ran::of(child).await.ended(130);
+    let ran = CommandOutput::wait(child).await.expect_code(130);
     assert!(ran.out.contains("created Deployment/"), "{}", ran.out);
-    let history = bench
+    let history = fixture
         .run(&["history", "--component", "web", "-o", "json"])
         .json();
     assert_eq!(history["deploys"][0]["outcome"], "unfinished", "{history}");
 }
 
 #[tokio::test]
-async fn users_say_when_objects_are_ready() {
-    let bench = Bench::new().await;
+async fn readiness_rules_of_users_are_evaluated() {
+    let fixture = ClusterFixture::new().await;
     let map = |value: &str, annotation: &str| {
         config_map("c", value).replace(
             "{name: c}",
@@ -751,29 +781,29 @@ async fn users_say_when_objects_are_ready() {
         )
     };
     let rule = "nuon.co/ready-when: 'self.data.a == \"2\"'";
-    let late = bench
+    let late = fixture
         .apply("web", &map("1", rule), &["--deploy-wait-timeout", "2s"])
-        .ended(4);
+        .expect_code(4);
     assert!(
         late.err.contains("self.data.a == \"2\" does not hold"),
         "{}",
         late.err
     );
-    bench
+    fixture
         .apply("web", &map("2", rule), &["--deploy-wait-timeout", "2s"])
-        .ended(0);
+        .expect_code(0);
     // Authors can make a deploy stricter, but less strict only as far as the operator allows.
     let unwaited = map("1", &format!("{rule}, nuon.co/wait: disabled"));
-    bench
+    fixture
         .apply("web", &unwaited, &["--deploy-wait-timeout", "2s"])
-        .ended(4);
-    bench
+        .expect_code(4);
+    fixture
         .apply(
             "web",
             &unwaited,
             &["--deploy-wait-timeout", "2s", "--deploy-author-may", "wait"],
         )
-        .ended(0);
+        .expect_code(0);
     let by_setting = [
         "--deploy-wait-timeout",
         "2s",
@@ -781,18 +811,18 @@ async fn users_say_when_objects_are_ready() {
         "ConfigMap: self.data.a == '3'",
     ];
     let always = map("1", "nuon.co/ready-when: 'true'");
-    bench.apply("web", &always, &by_setting).ended(4);
-    bench
+    fixture.apply("web", &always, &by_setting).expect_code(4);
+    fixture
         .apply(
             "web",
             &always,
             &[&by_setting[..], &["--deploy-author-may", "ready-when"]].concat(),
         )
-        .ended(0);
-    bench
+        .expect_code(0);
+    fixture
         .apply("web", &config_map("c", "3"), &by_setting)
-        .ended(0);
-    bench
+        .expect_code(0);
+    fixture
         .apply("web", &config_map("c", "4"), &by_setting)
-        .ended(4);
+        .expect_code(4);
 }

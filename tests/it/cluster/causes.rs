@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::{Bench, deployment};
+use super::{ClusterFixture, deployment};
 
 /// Maximum time from the cluster's knowledge to the report.
-const AT_MOST: Duration = Duration::from_secs(10);
+const MAX_DELAY: Duration = Duration::from_secs(10);
 
 /// Number of concurrent cases.
-const AT_ONCE: usize = 6;
+const MAX_CONCURRENT: usize = 6;
 
 /// What the test writes in place of the kubelet.
 #[derive(Clone)]
@@ -70,7 +70,7 @@ fn waiting(reason: &str, message: &str) -> Kubelet {
     Kubelet::Container(json!({"state": {"waiting": {"reason": reason, "message": message}}}))
 }
 
-fn ended(restarts: u32, terminated: Value) -> Value {
+fn crash_loop_status(restarts: u32, terminated: Value) -> Value {
     json!({
         "restartCount": restarts, "lastState": {"terminated": terminated},
         "state": {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting failed container=c"}},
@@ -137,7 +137,7 @@ fn containers() -> Vec<Case> {
         case(
             cause,
             plain(),
-            Kubelet::Container(ended(restarts, terminated)),
+            Kubelet::Container(crash_loop_status(restarts, terminated)),
         )
     };
     let running =
@@ -203,7 +203,7 @@ fn containers() -> Vec<Case> {
             "LivenessProbeFailed",
             plain(),
             Kubelet::Both(
-                ended(2, json!({"exitCode": 137, "reason": "Error"})),
+                crash_loop_status(2, json!({"exitCode": 137, "reason": "Error"})),
                 "Killing",
                 "Container c failed liveness probe, will be restarted",
             ),
@@ -212,7 +212,7 @@ fn containers() -> Vec<Case> {
             "StartupProbeFailed",
             plain(),
             Kubelet::Both(
-                ended(2, json!({"exitCode": 137, "reason": "Error"})),
+                crash_loop_status(2, json!({"exitCode": 137, "reason": "Error"})),
                 "Killing",
                 "Container c failed startup probe, will be restarted",
             ),
@@ -405,7 +405,7 @@ async fn broken_manifests_are_explained_within_seconds() {
         .flatten()
         .collect();
     assert!(cases.len() >= 30);
-    let (count, turns) = (cases.len(), Arc::new(Semaphore::new(AT_ONCE)));
+    let (count, turns) = (cases.len(), Arc::new(Semaphore::new(MAX_CONCURRENT)));
     let tasks: Vec<_> = cases
         .into_iter()
         .map(|case| {
@@ -432,12 +432,12 @@ async fn broken_manifests_are_explained_within_seconds() {
 
 /// The log is served by kwok.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_last_lines_of_a_crashed_container_are_told_and_secrets_in_them_are_hidden() {
-    let bench = Bench::new().await;
+async fn the_last_lines_of_a_crashed_container_are_reported_and_secrets_in_them_are_hidden() {
+    let fixture = ClusterFixture::new().await;
     let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: db}\nstringData: {password: \
                   marked-log-password}\n";
-    let file = bench.manifest(&format!("{}---\n{secret}", plain()));
-    let mut command = bench.command(&[
+    let file = fixture.manifest(&format!("{}---\n{secret}", plain()));
+    let mut command = fixture.command(&[
         "apply",
         "--yes",
         "-f",
@@ -453,34 +453,34 @@ async fn the_last_lines_of_a_crashed_container_are_told_and_secrets_in_them_are_
         .spawn()
         .unwrap();
     let exit = json!({"exitCode": 1, "reason": "Error"});
-    play_kubelet(&bench, &Kubelet::Container(ended(3, exit))).await;
+    simulate_kubelet(&fixture, &Kubelet::Container(crash_loop_status(3, exit))).await;
     let output = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap())
         .await
         .unwrap();
-    let told = format!(
+    let text = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(
-        told.contains("last line of its log: panic: no database at db:5432"),
-        "{told}"
+        text.contains("last line of its log: panic: no database at db:5432"),
+        "{text}"
     );
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     let log = document["failure"]["not_ready"][0]["cause"]["log"]
         .as_array()
         .unwrap();
     assert_eq!(log[0], "starting");
-    assert!(!told.contains("marked-log-password"), "{told}");
+    assert!(!text.contains("marked-log-password"), "{text}");
 }
 
 async fn check(case: &Case) -> Result<(), String> {
-    let bench = Bench::new().await;
+    let fixture = ClusterFixture::new().await;
     for (path, object) in &case.before {
-        prepare(&bench, path, object).await;
+        prepare(&fixture, path, object).await;
     }
-    let file = bench.manifest(&case.manifest);
-    let mut command = bench.command(&[
+    let file = fixture.manifest(&case.manifest);
+    let mut command = fixture.command(&[
         "apply",
         "--yes",
         "-f",
@@ -500,29 +500,29 @@ async fn check(case: &Case) -> Result<(), String> {
         .spawn()
         .unwrap();
     let stderr = child.stderr.take().unwrap();
-    let word = case.cause;
-    let told = std::thread::spawn(move || {
+    let reason = case.cause;
+    let reader = std::thread::spawn(move || {
         let mut lines = Vec::new();
         let mut at = None;
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            if at.is_none() && line.contains(word) {
+            if at.is_none() && line.contains(reason) {
                 at = Some(Instant::now());
             }
             lines.push(line);
         }
         (at, lines)
     });
-    let known = play_kubelet(&bench, &case.kubelet).await;
-    let (at, lines) = tokio::task::spawn_blocking(move || told.join().unwrap())
+    let known = simulate_kubelet(&fixture, &case.kubelet).await;
+    let (at, lines) = tokio::task::spawn_blocking(move || reader.join().unwrap())
         .await
         .unwrap();
     let output = child.wait_with_output().unwrap();
     let Some(at) = at else {
-        return Err(format!("told was {lines:?}"));
+        return Err(format!("no {reason} in {lines:?}"));
     };
     let took = at.saturating_duration_since(known);
-    if took > AT_MOST {
-        return Err(format!("told after {took:?}"));
+    if took > MAX_DELAY {
+        return Err(format!("reported after {took:?}"));
     }
     if output.status.code() != Some(4) {
         return Err(format!("exit code {:?}: {lines:?}", output.status.code()));
@@ -538,29 +538,29 @@ async fn check(case: &Case) -> Result<(), String> {
     if is_whole {
         Ok(())
     } else {
-        Err(format!("the document says {cause}"))
+        Err(format!("the document has {cause}"))
     }
 }
 
-async fn prepare(bench: &Bench, path: &str, object: &Value) {
-    let namespace = format!("/api/v1/namespaces/{}", bench.namespace);
+async fn prepare(fixture: &ClusterFixture, path: &str, object: &Value) {
+    let namespace = format!("/api/v1/namespaces/{}", fixture.namespace);
     let object: Value =
-        serde_json::from_str(&object.to_string().replace("NAME", &bench.namespace)).unwrap();
+        serde_json::from_str(&object.to_string().replace("NAME", &fixture.namespace)).unwrap();
     match path {
         "LABEL" => drop(
-            bench
+            fixture
                 .merge(&namespace, json!({"metadata": {"labels": object}}))
                 .await,
         ),
-        path if path.starts_with('/') => drop(bench.create(path, object).await),
-        path => drop(bench.create(&format!("{namespace}/{path}"), object).await),
+        path if path.starts_with('/') => drop(fixture.create(path, object).await),
+        path => drop(fixture.create(&format!("{namespace}/{path}"), object).await),
     }
     // Admission applies new policies and quotas a moment later.
     tokio::time::sleep(Duration::from_millis(1500)).await;
 }
 
 /// Writes what the kubelet would write. Returns when the cluster knew the reason.
-async fn play_kubelet(bench: &Bench, kubelet: &Kubelet) -> Instant {
+async fn simulate_kubelet(fixture: &ClusterFixture, kubelet: &Kubelet) -> Instant {
     let (status, event) = match kubelet.clone() {
         Kubelet::Nothing => {
             // The controllers take a moment.
@@ -572,21 +572,21 @@ async fn play_kubelet(bench: &Bench, kubelet: &Kubelet) -> Instant {
         }
         Kubelet::Event(field, reason, message) => (None, Some((field, reason, message))),
         Kubelet::Pod(status) => {
-            let pod = pod(bench).await;
-            patch_status(bench, &pod, status).await;
+            let pod = pod(fixture).await;
+            patch_status(fixture, &pod, status).await;
             return Instant::now();
         }
     };
-    let pod = pod(bench).await;
+    let pod = pod(fixture).await;
     if let Some((field, reason, message)) = event {
-        let involved = json!({"apiVersion": "v1", "kind": "Pod", "namespace": bench.namespace, "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"], "fieldPath": field});
+        let involved = json!({"apiVersion": "v1", "kind": "Pod", "namespace": fixture.namespace, "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"], "fieldPath": field});
         let now = jiff::Timestamp::now()
             .strftime("%Y-%m-%dT%H:%M:%SZ")
             .to_string();
         let event = json!({"metadata": {"generateName": "e-"}, "involvedObject": involved, "reason": reason, "message": message, "type": "Warning", "firstTimestamp": now, "lastTimestamp": now, "count": 1});
-        bench
+        fixture
             .create(
-                &format!("/api/v1/namespaces/{}/events", bench.namespace),
+                &format!("/api/v1/namespaces/{}/events", fixture.namespace),
                 event,
             )
             .await;
@@ -609,7 +609,7 @@ async fn play_kubelet(bench: &Bench, kubelet: &Kubelet) -> Instant {
             "Pending"
         };
         patch_status(
-            bench,
+            fixture,
             &pod,
             json!({"phase": phase, "containerStatuses": [status]}),
         )
@@ -619,13 +619,13 @@ async fn play_kubelet(bench: &Bench, kubelet: &Kubelet) -> Instant {
 }
 
 /// Returns the pod, once it exists and kwok has set its status.
-async fn pod(bench: &Bench) -> Value {
+async fn pod(fixture: &ClusterFixture) -> Value {
     let path = format!(
         "/api/v1/namespaces/{}/pods?labelSelector=app%3Dweb",
-        bench.namespace
+        fixture.namespace
     );
     for _ in 0..200 {
-        let pods = bench.get(&path).await;
+        let pods = fixture.get(&path).await;
         if let Some(pod) = pods["items"].as_array().and_then(|items| {
             items
                 .iter()
@@ -635,14 +635,17 @@ async fn pod(bench: &Bench) -> Value {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("no pod came to be in {}", bench.namespace)
+    panic!("no pod was created in {}", fixture.namespace)
 }
 
-async fn patch_status(bench: &Bench, pod: &Value, status: Value) {
+async fn patch_status(fixture: &ClusterFixture, pod: &Value, status: Value) {
     let name = pod["metadata"]["name"].as_str().unwrap();
-    bench
+    fixture
         .merge(
-            &format!("/api/v1/namespaces/{}/pods/{name}/status", bench.namespace),
+            &format!(
+                "/api/v1/namespaces/{}/pods/{name}/status",
+                fixture.namespace
+            ),
             json!({"status": status}),
         )
         .await;
@@ -650,8 +653,8 @@ async fn patch_status(bench: &Bench, pod: &Value, status: Value) {
 
 /// An object that cannot recover ends the wait, even behind many objects that are only slow.
 #[tokio::test]
-async fn a_hopeless_object_behind_many_slow_ones_ends_the_wait() {
-    let bench = Bench::new().await;
+async fn an_unrecoverable_object_behind_many_slow_ones_ends_the_wait() {
+    let fixture = ClusterFixture::new().await;
     let service = |at: usize| {
         format!(
             "apiVersion: v1\nkind: Service\nmetadata: {{name: s{at}}}\nspec: {{type: \
@@ -663,13 +666,13 @@ async fn a_hopeless_object_behind_many_slow_ones_ends_the_wait() {
         "metadata: {labels",
         "metadata: {annotations: {testbed/stay: InvalidImageName}, labels",
     );
-    let ran = bench
+    let ran = fixture
         .apply(
             "web",
             &format!("{slow}{hopeless}"),
             &["--deploy-wait-timeout", "5m"],
         )
-        .ended(4);
+        .expect_code(4);
     assert!(
         ran.err.contains("InvalidImageName: Deployment/"),
         "{}",

@@ -4,10 +4,10 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use super::{Bench, Ran, config_map, deployment};
+use super::{ClusterFixture, CommandOutput, config_map, deployment};
 use crate::parts::apiserver::ApiProxy;
 
-impl Bench {
+impl ClusterFixture {
     fn save(&self, text: &str) -> String {
         let (file, plan) = (
             self.manifest(text),
@@ -18,104 +18,116 @@ impl Bench {
         plan
     }
 
-    fn apply_plan(&self, plan: &str) -> Ran {
+    fn apply_plan(&self, plan: &str) -> CommandOutput {
         self.run(&["apply", plan, "--deploy-wait", "false"])
     }
 }
 
 #[tokio::test]
-async fn a_touched_field_that_moved_is_refused_and_others_pass() {
-    let bench = Bench::new().await;
-    bench.apply("web", &config_map("c", "1"), &[]).ended(0);
-    let path = bench.config_map("c");
+async fn a_changed_managed_value_is_refused_and_other_changes_are_allowed() {
+    let fixture = ClusterFixture::new().await;
+    fixture
+        .apply("web", &config_map("c", "1"), &[])
+        .expect_code(0);
+    let path = fixture.config_map("c");
 
-    let plan = bench.save(&config_map("c", "2"));
-    bench
+    let plan = fixture.save(&config_map("c", "2"));
+    fixture
         .merge(
             &path,
             json!({"data": {"other": "x"}, "metadata": {"labels": {"seen": "yes"}}}),
         )
         .await;
-    bench.apply_plan(&plan).ended(0);
+    fixture.apply_plan(&plan).expect_code(0);
     assert_eq!(
-        bench.get(&path).await["data"],
+        fixture.get(&path).await["data"],
         json!({"a": "2", "other": "x"})
     );
 
-    let plan = bench.save(&config_map("c", "3"));
-    bench.merge(&path, json!({"data": {"a": "theirs"}})).await;
-    let refused = bench.apply_plan(&plan).ended(3);
+    let plan = fixture.save(&config_map("c", "3"));
+    fixture.merge(&path, json!({"data": {"a": "theirs"}})).await;
+    let refused = fixture.apply_plan(&plan).expect_code(3);
     assert!(
         refused.err.contains("data.a: plan \"2\" ↔ now \"theirs\""),
         "{}",
         refused.err
     );
-    assert_eq!(bench.get(&path).await["data"]["a"], "theirs");
+    assert_eq!(fixture.get(&path).await["data"]["a"], "theirs");
 
-    let replanned = bench
+    let replanned = fixture
         .run(&["apply", &plan, "--yes", "--deploy-moved", "replan"])
-        .ended(0);
+        .expect_code(0);
     assert!(
         replanned.err.contains("planning again"),
         "{}",
         replanned.err
     );
-    assert_eq!(bench.get(&path).await["data"]["a"], "3");
+    assert_eq!(fixture.get(&path).await["data"]["a"], "3");
 }
 
 #[tokio::test]
-async fn a_secret_that_moved_is_refused_and_not_shown() {
-    let bench = Bench::new().await;
+async fn a_changed_secret_is_refused_and_not_shown() {
+    let fixture = ClusterFixture::new().await;
     let secret = |value: &str| {
         format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData: {{p: {value}}}\n")
     };
-    bench.apply("web", &secret("marked-one"), &[]).ended(0);
-    let plan = bench.save(&secret("marked-two"));
-    let path = format!("/api/v1/namespaces/{}/secrets/s", bench.namespace);
-    bench
+    fixture
+        .apply("web", &secret("marked-one"), &[])
+        .expect_code(0);
+    let plan = fixture.save(&secret("marked-two"));
+    let path = format!("/api/v1/namespaces/{}/secrets/s", fixture.namespace);
+    fixture
         .merge(&path, json!({"stringData": {"p": "marked-theirs"}}))
         .await;
-    let refused = bench.apply_plan(&plan).ended(3);
+    let refused = fixture.apply_plan(&plan).expect_code(3);
     assert!(
         refused.err.contains("data.p: plan") && !refused.err.contains("marked"),
         "{}",
         refused.err
     );
-    let theirs = bench.get(&path).await["data"]["p"].clone();
+    let theirs = fixture.get(&path).await["data"]["p"].clone();
     assert_eq!(theirs, "bWFya2VkLXRoZWlycw==");
 }
 
 #[tokio::test]
-async fn an_object_that_appeared_or_went_is_refused() {
-    let bench = Bench::new().await;
-    let plan = bench.save(&config_map("new", "1"));
-    let path = bench.config_map("new");
-    bench
+async fn an_object_that_was_created_or_deleted_is_refused() {
+    let fixture = ClusterFixture::new().await;
+    let plan = fixture.save(&config_map("new", "1"));
+    let path = fixture.config_map("new");
+    fixture
         .create(
             &path.replace("/new", ""),
             json!({"metadata": {"name": "new"}, "data": {"a": "foreign"}}),
         )
         .await;
-    assert!(bench.apply_plan(&plan).ended(3).err.contains("exists now"));
-    assert_eq!(bench.get(&path).await["data"]["a"], "foreign");
-
-    bench.apply("web", &config_map("c", "1"), &[]).ended(0);
-    let plan = bench.save(&config_map("c", "1"));
-    bench.delete(&bench.config_map("c")).await;
     assert!(
-        bench
+        fixture
             .apply_plan(&plan)
-            .ended(3)
+            .expect_code(3)
+            .err
+            .contains("exists now")
+    );
+    assert_eq!(fixture.get(&path).await["data"]["a"], "foreign");
+
+    fixture
+        .apply("web", &config_map("c", "1"), &[])
+        .expect_code(0);
+    let plan = fixture.save(&config_map("c", "1"));
+    fixture.delete(&fixture.config_map("c")).await;
+    assert!(
+        fixture
+            .apply_plan(&plan)
+            .expect_code(3)
             .err
             .contains("no longer does")
     );
 }
 
 #[tokio::test]
-async fn saved_plans_are_shown_without_secrets_and_are_their_owners_alone() {
+async fn saved_plans_are_shown_without_secrets_and_readable_by_their_owner_only() {
     use std::os::unix::fs::PermissionsExt as _;
-    let bench = Bench::new().await;
-    let plan = bench.save(
+    let fixture = ClusterFixture::new().await;
+    let plan = fixture.save(
         "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {p: marked-secret}\n",
     );
     assert_eq!(
@@ -138,47 +150,52 @@ async fn saved_plans_are_shown_without_secrets_and_are_their_owners_alone() {
 
 /// Fields that the apply would remove are checked like fields that it would set.
 #[tokio::test]
-async fn what_an_apply_would_take_away_is_touched_too() {
-    let bench = Bench::new().await;
-    let path = bench.config_map("c");
+async fn fields_that_an_apply_would_remove_are_checked_too() {
+    let fixture = ClusterFixture::new().await;
+    let path = fixture.config_map("c");
     let two = config_map("c", "1").replace("}\n---", ", b: \"1\"}\n---");
-    bench.apply("web", &two, &[]).ended(0);
-    let plan = bench.save(&config_map("c", "1"));
-    bench.merge(&path, json!({"data": {"b": "theirs"}})).await;
-    let refused = bench.apply_plan(&plan).ended(3);
+    fixture.apply("web", &two, &[]).expect_code(0);
+    let plan = fixture.save(&config_map("c", "1"));
+    fixture.merge(&path, json!({"data": {"b": "theirs"}})).await;
+    let refused = fixture.apply_plan(&plan).expect_code(3);
     assert!(
         refused.err.contains("data.b: plan \"1\" ↔ now \"theirs\""),
         "{}",
         refused.err
     );
     assert_eq!(
-        bench.get(&path).await["data"],
+        fixture.get(&path).await["data"],
         json!({"a": "1", "b": "theirs"})
     );
 
     // Fields that kubectl applied are adopted, so the apply would remove this one.
-    bench.apply("web", &config_map("c", "1"), &[]).ended(0);
-    let plan = bench.save(&config_map("c", "2"));
-    bench
+    fixture
+        .apply("web", &config_map("c", "1"), &[])
+        .expect_code(0);
+    let plan = fixture.save(&config_map("c", "2"));
+    fixture
         .merge(
             &format!("{path}?fieldManager=kubectl-client-side-apply"),
             json!({"data": {"hotfix": "x"}}),
         )
         .await;
-    let refused = bench.apply_plan(&plan).ended(3);
+    let refused = fixture.apply_plan(&plan).expect_code(3);
     assert!(refused.err.contains("data.hotfix"), "{}", refused.err);
-    assert_eq!(bench.get(&path).await["data"]["hotfix"], "x");
+    assert_eq!(fixture.get(&path).await["data"]["hotfix"], "x");
 }
 
 /// A refused plan is not saved, and a plan made with other settings is not accepted.
 #[tokio::test]
-async fn a_plan_is_of_its_settings_and_of_what_was_accepted() {
-    let bench = Bench::new().await;
-    let path = bench.config_map("c");
+async fn a_plan_is_saved_only_if_accepted_and_valid_only_for_its_settings() {
+    let fixture = ClusterFixture::new().await;
+    let path = fixture.config_map("c");
     let theirs = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "theirs"}});
-    bench.apply_as("somebody", &path, theirs).await;
-    let (file, plan) = (bench.manifest(&config_map("c", "1")), bench.path("plan"));
-    bench
+    fixture.apply_as("somebody", &path, theirs).await;
+    let (file, plan) = (
+        fixture.manifest(&config_map("c", "1")),
+        fixture.path("plan"),
+    );
+    fixture
         .run(&[
             "plan",
             "-f",
@@ -188,44 +205,44 @@ async fn a_plan_is_of_its_settings_and_of_what_was_accepted() {
             "--deploy-conflicts",
             "refuse",
         ])
-        .ended(6);
+        .expect_code(6);
     assert!(!std::path::Path::new(&plan).exists());
 
-    let plan = bench.save(&config_map("c", "1"));
-    let refused = bench
+    let plan = fixture.save(&config_map("c", "1"));
+    let refused = fixture
         .run(&["apply", &plan, "--deploy-ignore", "ConfigMap:/data/a"])
-        .ended(3);
+        .expect_code(3);
     assert!(
         refused.err.contains("have changed since the plan was made"),
         "{}",
         refused.err
     );
-    let refused = bench
+    let refused = fixture
         .run(&["apply", &plan, "--component", "other"])
-        .ended(64);
+        .expect_code(64);
     assert!(refused.err.contains("the component web"), "{}", refused.err);
-    assert_eq!(bench.get(&path).await["data"]["a"], "theirs");
-    let dry = bench.run(&["apply", &plan, "--dry-run"]).ended(2);
+    assert_eq!(fixture.get(&path).await["data"]["a"], "theirs");
+    let dry = fixture.run(&["apply", &plan, "--dry-run"]).expect_code(2);
     assert!(dry.err.contains("still fits"), "{}", dry.err);
 }
 
 /// Lists are checked item by item: items that another manager adds are allowed.
 #[tokio::test]
-async fn what_others_add_to_a_list_passes() {
-    let bench = Bench::new().await;
+async fn list_items_that_others_add_are_allowed() {
+    let fixture = ClusterFixture::new().await;
     let path = format!(
         "/apis/apps/v1/namespaces/{}/deployments/web",
-        bench.namespace
+        fixture.namespace
     );
-    bench
+    fixture
         .apply("web", &deployment("web", 1), &["--deploy-wait", "false"])
-        .ended(0);
-    let plan = bench.save(&deployment("web", 2));
+        .expect_code(0);
+    let plan = fixture.save(&deployment("web", 2));
     let sidecar = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
         "spec": {"template": {"spec": {"containers": [{"name": "sidecar", "image": "i"}]}}}});
-    bench.apply_as("injector", &path, sidecar).await;
-    bench.apply_plan(&plan).ended(0);
-    let now = bench.get(&path).await;
+    fixture.apply_as("injector", &path, sidecar).await;
+    fixture.apply_plan(&plan).expect_code(0);
+    let now = fixture.get(&path).await;
     assert_eq!(now["spec"]["replicas"], 2);
     assert_eq!(
         now["spec"]["template"]["spec"]["containers"]
@@ -238,11 +255,11 @@ async fn what_others_add_to_a_list_passes() {
 
 /// A change of an ignored field is no conflict.
 #[tokio::test]
-async fn an_ignored_field_that_moves_is_no_breach() {
-    let bench = Bench::new().await;
+async fn a_changed_ignored_field_is_no_conflict() {
+    let fixture = ClusterFixture::new().await;
     let path = format!(
         "/apis/apps/v1/namespaces/{}/deployments/web",
-        bench.namespace
+        fixture.namespace
     );
     let set = |image: &str| {
         let scaled = deployment("web", 1).replace(
@@ -251,52 +268,54 @@ async fn an_ignored_field_that_moves_is_no_breach() {
         );
         format!("{scaled}\n---\n{}", config_map("c", image))
     };
-    bench
+    fixture
         .apply("web", &set("1"), &["--deploy-wait", "false"])
-        .ended(0);
-    let plan = bench.save(&set("2"));
-    bench.merge(&path, json!({"spec": {"replicas": 3}})).await;
-    bench.apply_plan(&plan).ended(0);
-    assert_eq!(bench.get(&path).await["spec"]["replicas"], 3);
+        .expect_code(0);
+    let plan = fixture.save(&set("2"));
+    fixture.merge(&path, json!({"spec": {"replicas": 3}})).await;
+    fixture.apply_plan(&plan).expect_code(0);
+    assert_eq!(fixture.get(&path).await["spec"]["replicas"], 3);
 }
 
 /// An object that was absent in the plan is only created: if another client creates it at the same
 /// moment, it is not overwritten.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_object_made_by_others_in_the_same_moment_is_never_written_over() {
-    let bench = Bench::new().await;
+async fn an_object_that_others_create_at_the_same_moment_is_never_overwritten() {
+    let fixture = ClusterFixture::new().await;
     let proxy = ApiProxy::start().await;
-    std::fs::write(bench.path("kubeconfig"), proxy.kubeconfig()).unwrap();
+    std::fs::write(fixture.path("kubeconfig"), proxy.kubeconfig()).unwrap();
     let foreign = json!({"metadata": {"name": "c"}, "data": {"a": "theirs"}});
-    let path = bench.config_map("c");
+    let path = fixture.config_map("c");
     let maps = path.trim_end_matches("/c").to_owned();
 
-    let plan = bench.save(&config_map("c", "1"));
-    proxy.ambush("/configmaps/c", &maps, foreign.clone());
-    let refused = bench.apply_plan(&plan).ended(3);
+    let plan = fixture.save(&config_map("c", "1"));
+    proxy.create_before_write("/configmaps/c", &maps, foreign.clone());
+    let refused = fixture.apply_plan(&plan).expect_code(3);
     assert!(refused.err.contains("exists now"), "{}", refused.err);
-    assert_eq!(bench.get(&path).await["data"]["a"], "theirs");
+    assert_eq!(fixture.get(&path).await["data"]["a"], "theirs");
 
-    bench.delete(&path).await;
-    proxy.ambush("/configmaps/c", &maps, foreign);
-    bench.apply("web", &config_map("c", "1"), &[]).ended(3);
-    assert_eq!(bench.get(&path).await["data"]["a"], "theirs");
+    fixture.delete(&path).await;
+    proxy.create_before_write("/configmaps/c", &maps, foreign);
+    fixture
+        .apply("web", &config_map("c", "1"), &[])
+        .expect_code(3);
+    assert_eq!(fixture.get(&path).await["data"]["a"], "theirs");
     // We did not create it, so a teardown does not delete it.
-    bench.tear_down("web", &[]).ended(0);
-    assert_eq!(bench.get(&path).await["data"]["a"], "theirs");
+    fixture.tear_down("web", &[]).expect_code(0);
+    assert_eq!(fixture.get(&path).await["data"]["a"], "theirs");
 }
 
 /// Another client writes between plan and apply, either a managed value or another field.
 #[tokio::test]
-async fn seeded_races_between_plan_and_apply_end_as_they_must() {
+async fn seeded_races_between_plan_and_apply_have_the_expected_result() {
     let races: u64 = std::env::var("NUON_RACES")
         .ok()
         .and_then(|count| count.parse().ok())
         .unwrap_or(12);
-    let bench = Bench::new().await;
+    let fixture = ClusterFixture::new().await;
     let web = format!(
         "/apis/apps/v1/namespaces/{}/deployments/web",
-        bench.namespace
+        fixture.namespace
     );
     let (mut unapproved, mut needless) = (Vec::new(), Vec::new());
     let set = |value: &str, more: &str, replicas: u32| {
@@ -305,24 +324,24 @@ async fn seeded_races_between_plan_and_apply_end_as_they_must() {
     };
     for seed in 0..races {
         let mut rng = StdRng::seed_from_u64(seed);
-        bench
+        fixture
             .apply(
                 "web",
                 &set(&format!("{seed}"), ", b: \"1\"", 1),
                 &["--deploy-wait", "false"],
             )
-            .ended(0);
+            .expect_code(0);
         let new = format!("n{seed}");
         let next = format!(
             "{}{}",
             set(&format!("{seed}-next"), "", rng.random_range(1..3)),
             config_map(&new, "ours")
         );
-        let plan = bench.save(&next);
+        let plan = fixture.save(&next);
         let (touched, kind) = (rng.random_bool(0.5), rng.random_range(0..6));
         let path = match (touched, kind) {
-            (true, 0 | 3 | 5) | (false, 0 | 4) => bench.config_map("c"),
-            (true, 4) => bench.config_map(&new),
+            (true, 0 | 3 | 5) | (false, 0 | 4) => fixture.config_map("c"),
+            (true, 4) => fixture.config_map(&new),
             _ => web.clone(),
         };
         let container = |name: &str| {
@@ -331,26 +350,26 @@ async fn seeded_races_between_plan_and_apply_end_as_they_must() {
         };
         match (touched, kind) {
             (true, 0) => {
-                bench
+                fixture
                     .merge(&path, json!({"data": {"a": format!("raced-{seed}")}}))
                     .await
             }
             (true, 1) => {
-                bench
+                fixture
                     .merge(&path, json!({"spec": {"replicas": 3 + seed}}))
                     .await
             }
             // A list item that is identified by its name.
-            (true, 2) => bench.apply_as("somebody", &path, container("c")).await,
+            (true, 2) => fixture.apply_as("somebody", &path, container("c")).await,
             // Fields that the apply would remove: our own, and those of an adopted manager.
             (true, 3) => {
-                bench
+                fixture
                     .merge(&path, json!({"data": {"b": format!("raced-{seed}")}}))
                     .await
             }
             (true, 4) => {
-                let maps = bench.config_map("").trim_end_matches('/').to_owned();
-                bench
+                let maps = fixture.config_map("").trim_end_matches('/').to_owned();
+                fixture
                     .create(
                         &maps,
                         json!({"metadata": {"name": new}, "data": {"a": "theirs"}}),
@@ -359,17 +378,17 @@ async fn seeded_races_between_plan_and_apply_end_as_they_must() {
             }
             (true, _) => {
                 let kubectl = format!("{path}?fieldManager=kubectl-client-side-apply");
-                bench
+                fixture
                     .merge(&kubectl, json!({"data": {"hotfix": format!("{seed}")}}))
                     .await
             }
             (false, 0) => {
-                bench
+                fixture
                     .merge(&path, json!({"data": {"other": format!("{seed}")}}))
                     .await
             }
             (false, 1) => {
-                bench
+                fixture
                     .merge(
                         &path,
                         json!({"metadata": {"annotations": {"seen": format!("{seed}")}}}),
@@ -377,17 +396,17 @@ async fn seeded_races_between_plan_and_apply_end_as_they_must() {
                     .await
             }
             (false, 2) => {
-                bench
+                fixture
                     .merge(&path, json!({"spec": {"minReadySeconds": seed % 5}}))
                     .await
             }
             (false, 3) => {
-                bench
+                fixture
                     .apply_as("injector", &path, container("sidecar"))
                     .await
             }
             (false, 4) => {
-                bench
+                fixture
                     .merge(
                         &path,
                         json!({"metadata": {"labels": {"seen": format!("{seed}")}}}),
@@ -395,7 +414,7 @@ async fn seeded_races_between_plan_and_apply_end_as_they_must() {
                     .await
             }
             (false, _) => {
-                bench
+                fixture
                     .merge(
                         &path,
                         json!({"spec": {"revisionHistoryLimit": 3 + seed % 5}}),
@@ -403,12 +422,12 @@ async fn seeded_races_between_plan_and_apply_end_as_they_must() {
                     .await
             }
         };
-        let before = bench.get(&path).await;
-        let ran = bench.apply_plan(&plan);
+        let before = fixture.get(&path).await;
+        let ran = fixture.apply_plan(&plan);
         match (touched, ran.code) {
             (true, 3) => {
-                let after = bench.get(&path).await;
-                if essence(&before) != essence(&after) {
+                let after = fixture.get(&path).await;
+                if data_and_spec(&before) != data_and_spec(&after) {
                     unapproved.push(format!("{seed} ({kind})"));
                 }
             }
@@ -418,9 +437,12 @@ async fn seeded_races_between_plan_and_apply_end_as_they_must() {
         }
     }
     assert!(unapproved.is_empty(), "unapproved writes: {unapproved:?}");
-    assert!(needless.is_empty(), "refused for nothing: {needless:?}");
+    assert!(
+        needless.is_empty(),
+        "refused without a conflict: {needless:?}"
+    );
 }
 
-fn essence(object: &Value) -> (Value, Value) {
+fn data_and_spec(object: &Value) -> (Value, Value) {
     (object["data"].clone(), object["spec"].clone())
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Bench, changes, config_map, deployment};
+use super::{ClusterFixture, changes, config_map, deployment};
 
 fn checked(document: &Value) -> Vec<String> {
     let objects = document["objects"].as_array().unwrap().iter();
@@ -19,10 +19,10 @@ fn checked(document: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn an_empty_cluster_gives_a_complete_plan_and_nothing_is_written() {
-    let bench = Bench::empty().await;
+    let fixture = ClusterFixture::empty().await;
     let (ns, group) = (
-        bench.namespace.clone(),
-        format!("{}.example.test", bench.namespace),
+        fixture.namespace.clone(),
+        format!("{}.example.test", fixture.namespace),
     );
     let set = format!(
         "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {ns}}}\n---\napiVersion: \
@@ -44,7 +44,7 @@ async fn an_empty_cluster_gives_a_complete_plan_and_nothing_is_written() {
         deployment("web", 1)
     );
     let fine = set.replace("SIZE", "1");
-    let document = bench.plan("web", &fine);
+    let document = fixture.plan("web", &fine);
     assert_eq!(changes(&document).len(), 8);
     assert!(
         changes(&document)
@@ -67,16 +67,16 @@ async fn an_empty_cluster_gives_a_complete_plan_and_nothing_is_written() {
         "{checked:?}"
     );
     assert_eq!(
-        bench.get(&format!("/api/v1/namespaces/{ns}")).await,
+        fixture.get(&format!("/api/v1/namespaces/{ns}")).await,
         Value::Null
     );
 
     // The plan reports the errors that the server would report.
     let wrong = set.replace("SIZE", "big").replace("image:", "imago:");
-    let file = bench.manifest(&wrong);
-    let refused = bench
+    let file = fixture.manifest(&wrong);
+    let refused = fixture
         .run(&["plan", "-f", &file, "--component", "web"])
-        .ended(1);
+        .expect_code(1);
     assert!(
         refused.err.contains("spec.size: must be of type integer"),
         "{}",
@@ -88,42 +88,44 @@ async fn an_empty_cluster_gives_a_complete_plan_and_nothing_is_written() {
         refused.err
     );
 
-    bench
+    fixture
         .apply("web", &fine, &["--deploy-wait", "false"])
-        .ended(0);
+        .expect_code(0);
     assert_eq!(
-        changes(&bench.plan("web", &fine)),
+        changes(&fixture.plan("web", &fine)),
         Vec::<String>::new(),
-        "what was planned is what came out"
+        "the result is as planned"
     );
-    bench.tear_down("web", &[]).ended(0);
+    fixture.tear_down("web", &[]).expect_code(0);
 }
 
 #[tokio::test]
-async fn exit_codes_tell_what_a_plan_found() {
-    let bench = Bench::new().await;
-    let file = bench.manifest(&config_map("c", "1"));
+async fn exit_codes_show_the_result_of_a_plan() {
+    let fixture = ClusterFixture::new().await;
+    let file = fixture.manifest(&config_map("c", "1"));
     let plan =
-        |more: &[&str]| bench.run(&[&["plan", "-f", &file, "--component", "web"], more].concat());
-    plan(&[]).ended(2);
-    bench.apply("web", &config_map("c", "1"), &[]).ended(0);
-    assert_eq!(plan(&[]).ended(0).out, "nothing would change\n");
+        |more: &[&str]| fixture.run(&[&["plan", "-f", &file, "--component", "web"], more].concat());
+    plan(&[]).expect_code(2);
+    fixture
+        .apply("web", &config_map("c", "1"), &[])
+        .expect_code(0);
+    assert_eq!(plan(&[]).expect_code(0).out, "nothing would change\n");
 
-    let path = bench.config_map("c");
-    bench
+    let path = fixture.config_map("c");
+    fixture
         .apply_as(
             "other",
             &path,
             json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "theirs"}}),
         )
         .await;
-    let refused = plan(&["--deploy-conflicts", "refuse"]).ended(6);
+    let refused = plan(&["--deploy-conflicts", "refuse"]).expect_code(6);
     assert!(
         refused.err.contains("conflict with \"other\"") && refused.err.contains(".data.a"),
         "{}",
         refused.err
     );
-    let forced = plan(&[]).ended(2);
+    let forced = plan(&[]).expect_code(2);
     assert!(
         forced.out.contains("data.a is changed by other (Apply, "),
         "{}",
@@ -133,21 +135,21 @@ async fn exit_codes_tell_what_a_plan_found() {
 
 #[tokio::test]
 async fn drift_names_who_and_ignored_fields_are_left() {
-    let bench = Bench::new().await;
-    bench
+    let fixture = ClusterFixture::new().await;
+    fixture
         .apply("web", &deployment("web", 1), &["--deploy-wait", "false"])
-        .ended(0);
+        .expect_code(0);
     let path = format!(
         "/apis/apps/v1/namespaces/{}/deployments/web",
-        bench.namespace
+        fixture.namespace
     );
-    bench
+    fixture
         .merge(
             &format!("{path}?fieldManager=scaler"),
             json!({"spec": {"replicas": 4}}),
         )
         .await;
-    let document = bench.plan("web", &deployment("web", 1));
+    let document = fixture.plan("web", &deployment("web", 1));
     let drift = &document["objects"][0]["drift"][0];
     assert_eq!(
         (
@@ -159,9 +161,9 @@ async fn drift_names_who_and_ignored_fields_are_left() {
     );
     assert!(drift["time"].as_str().unwrap().ends_with('Z'));
 
-    let file = bench.manifest(&deployment("web", 1));
+    let file = fixture.manifest(&deployment("web", 1));
     let ignored = ["--deploy-ignore", "Deployment.apps/web:/spec/replicas"];
-    bench
+    fixture
         .run(
             &[
                 &["plan", "-f", &file, "--component", "web"],
@@ -169,29 +171,29 @@ async fn drift_names_who_and_ignored_fields_are_left() {
             ]
             .concat(),
         )
-        .ended(0);
-    bench
+        .expect_code(0);
+    fixture
         .apply(
             "web",
             &deployment("web", 1),
             &[ignored.as_slice(), &["--deploy-wait", "false"]].concat(),
         )
-        .ended(0);
-    assert_eq!(bench.get(&path).await["spec"]["replicas"], 4);
+        .expect_code(0);
+    assert_eq!(fixture.get(&path).await["spec"]["replicas"], 4);
 }
 
 #[tokio::test]
 async fn equal_plans_have_equal_bytes_and_show_no_secret() {
-    let bench = Bench::new().await;
+    let fixture = ClusterFixture::new().await;
     let set = format!(
         "{}apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\nstringData: {{p: marked-secret}}\n",
         config_map("c", "1")
     );
-    let file = bench.manifest(&set);
+    let file = fixture.manifest(&set);
     let plan = || {
-        bench
+        fixture
             .run(&["plan", "-f", &file, "--component", "web", "-o", "json"])
-            .ended(2)
+            .expect_code(2)
     };
     let (one, two) = (plan(), plan());
     assert_eq!(one.out, two.out);
@@ -200,11 +202,11 @@ async fn equal_plans_have_equal_bytes_and_show_no_secret() {
 }
 
 #[tokio::test]
-async fn missing_permission_is_told_with_the_object_and_exit_code_5() {
-    let bench = Bench::new().await;
-    let kubeconfig = bench.path("nobody");
+async fn a_missing_permission_is_reported_with_the_object_and_exit_code_5() {
+    let fixture = ClusterFixture::new().await;
+    let kubeconfig = fixture.path("nobody");
     std::fs::write(&kubeconfig, crate::parts::testbed().kubeconfig_nobody()).unwrap();
-    let file = bench.manifest(&config_map("c", "1"));
+    let file = fixture.manifest(&config_map("c", "1"));
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nuon-runner"));
     let output = command
         .env_clear()
@@ -228,13 +230,13 @@ async fn missing_permission_is_told_with_the_object_and_exit_code_5() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn images_that_cannot_be_pulled_are_told_before_anything_is_applied() {
-    let bench = Bench::new().await;
+async fn images_that_cannot_be_pulled_are_reported_before_anything_is_applied() {
+    let fixture = ClusterFixture::new().await;
     let (host, name) = (
         crate::parts::testbed().registry(),
         crate::parts::unique("image"),
     );
-    let pushed = bench.push(&name, &config_map("c", "1")).await;
+    let pushed = fixture.push(&name, &config_map("c", "1")).await;
     let image = pushed.strip_prefix("oci://").unwrap();
     let plan = |image: &str, secret: &str| {
         let text = deployment("web", 0).replace("registry.invalid/web:1", image);
@@ -242,8 +244,8 @@ async fn images_that_cannot_be_pulled_are_told_before_anything_is_applied() {
             "spec: {containers",
             "spec: {imagePullSecrets: [{name: pull}], containers",
         );
-        let file = bench.manifest(&format!("{text}{secret}"));
-        bench
+        let file = fixture.manifest(&format!("{text}{secret}"));
+        fixture
             .run(&[
                 "plan",
                 "-f",
@@ -253,7 +255,7 @@ async fn images_that_cannot_be_pulled_are_told_before_anything_is_applied() {
                 "--registry-allow-insecure",
                 host,
             ])
-            .ended(2)
+            .expect_code(2)
             .json()["notes"]
             .to_string()
     };

@@ -2,22 +2,24 @@
 
 use serde_json::{Value, json};
 
-use super::{Bench, config_map, deployment};
+use super::{ClusterFixture, config_map, deployment};
 
 #[tokio::test]
-async fn what_is_no_longer_part_of_the_component_goes() {
-    let bench = Bench::new().await;
+async fn objects_that_leave_the_component_are_deleted() {
+    let fixture = ClusterFixture::new().await;
     let two = format!("{}{}", config_map("stays", "1"), config_map("goes", "1"));
-    bench.apply("web", &two, &[]).ended(0);
-    let plan = bench.plan("web", &config_map("stays", "1"));
+    fixture.apply("web", &two, &[]).expect_code(0);
+    let plan = fixture.plan("web", &config_map("stays", "1"));
     assert_eq!(
         plan["changes"][0]["type"], 1,
         "the plan lists the deletion: {plan}"
     );
-    bench.apply("web", &config_map("stays", "1"), &[]).ended(0);
-    assert_eq!(bench.get(&bench.config_map("goes")).await, Value::Null);
-    assert_ne!(bench.get(&bench.config_map("stays")).await, Value::Null);
-    let history = bench
+    fixture
+        .apply("web", &config_map("stays", "1"), &[])
+        .expect_code(0);
+    assert_eq!(fixture.get(&fixture.config_map("goes")).await, Value::Null);
+    assert_ne!(fixture.get(&fixture.config_map("stays")).await, Value::Null);
+    let history = fixture
         .run(&["history", "--component", "web", "-o", "json"])
         .json();
     let changes: Vec<&Value> = history["deploys"]
@@ -30,8 +32,8 @@ async fn what_is_no_longer_part_of_the_component_goes() {
 }
 
 #[tokio::test]
-async fn what_is_kept_foreign_or_moved_stays() {
-    let bench = Bench::new().await;
+async fn kept_foreign_and_moved_objects_stay() {
+    let fixture = ClusterFixture::new().await;
     let set: String = ["kept", "foreign", "moved", "goes", "rest", "rest2", "rest3"]
         .map(|name| config_map(name, "1"))
         .concat();
@@ -39,41 +41,41 @@ async fn what_is_kept_foreign_or_moved_stays() {
         "{name: kept}",
         "{name: kept, annotations: {nuon.co/prune: disabled}}",
     );
-    bench.apply("web", &set, &[]).ended(0);
+    fixture.apply("web", &set, &[]).expect_code(0);
     // Another client recreates one, and another component takes over one.
-    bench.delete(&bench.config_map("foreign")).await;
-    bench
+    fixture.delete(&fixture.config_map("foreign")).await;
+    fixture
         .create(
-            &bench.config_map("foreign").replace("/foreign", ""),
+            &fixture.config_map("foreign").replace("/foreign", ""),
             json!({"metadata": {"name": "foreign"}}),
         )
         .await;
-    bench
+    fixture
         .apply("other", &config_map("moved", "1"), &[])
-        .ended(0);
+        .expect_code(0);
 
     let rest: String = ["rest", "rest2", "rest3"]
         .map(|name| config_map(name, "1"))
         .concat();
-    let ran = bench.apply("web", &rest, &[]).ended(0);
-    for (name, told) in [
+    let ran = fixture.apply("web", &rest, &[]).expect_code(0);
+    for (name, expected) in [
         ("kept", "nuon.co/prune: disabled"),
         ("foreign", "recreated by another client"),
         ("moved", "part of other now"),
     ] {
         assert_ne!(
-            bench.get(&bench.config_map(name)).await,
+            fixture.get(&fixture.config_map(name)).await,
             Value::Null,
             "{name}"
         );
-        assert!(ran.err.contains(told), "{told}: {}", ran.err);
+        assert!(ran.err.contains(expected), "{expected}: {}", ran.err);
     }
-    assert_eq!(bench.get(&bench.config_map("goes")).await, Value::Null);
+    assert_eq!(fixture.get(&fixture.config_map("goes")).await, Value::Null);
 }
 
 #[tokio::test]
 async fn mass_deletions_and_data_need_a_plan_that_lists_them() {
-    let bench = Bench::new().await;
+    let fixture = ClusterFixture::new().await;
     let claim = "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, annotations: \
                  {nuon.co/wait: disabled}}\nspec: {accessModes: [ReadWriteOnce], resources: \
                  {requests: {storage: 1Gi}}}\n---\n";
@@ -82,16 +84,16 @@ async fn mass_deletions_and_data_need_a_plan_that_lists_them() {
             .map(|at| config_map(&format!("c{at}"), "1"))
             .collect::<String>()
     };
-    bench
+    fixture
         .apply(
             "web",
             &format!("{}{claim}", maps(8)),
             &["--deploy-author-may", "wait"],
         )
-        .ended(0);
+        .expect_code(0);
 
     let fewer = format!("{}{}{claim}", maps(2), config_map("new", "1"));
-    let refused = bench.apply("web", &fewer, &[]).ended(6);
+    let refused = fixture.apply("web", &fewer, &[]).expect_code(6);
     assert!(
         refused
             .err
@@ -99,19 +101,19 @@ async fn mass_deletions_and_data_need_a_plan_that_lists_them() {
         "{}",
         refused.err
     );
-    assert_ne!(bench.get(&bench.config_map("c7")).await, Value::Null);
+    assert_ne!(fixture.get(&fixture.config_map("c7")).await, Value::Null);
     assert_eq!(
-        bench.get(&bench.config_map("new")).await,
+        fixture.get(&fixture.config_map("new")).await,
         Value::Null,
-        "it is refused before anything is done"
+        "the refusal comes before any change"
     );
     assert!(
-        bench.plan("web", &fewer)["notes"]
+        fixture.plan("web", &fewer)["notes"]
             .to_string()
             .contains("6 of 9 objects would be deleted")
     );
 
-    let ran = bench.apply("web", &maps(8), &[]).ended(0);
+    let ran = fixture.apply("web", &maps(8), &[]).expect_code(0);
     assert!(
         ran.err
             .contains("deleting a PersistentVolumeClaim can delete its data"),
@@ -120,30 +122,30 @@ async fn mass_deletions_and_data_need_a_plan_that_lists_them() {
     );
     let path = format!(
         "/api/v1/namespaces/{}/persistentvolumeclaims/data",
-        bench.namespace
+        fixture.namespace
     );
-    assert_ne!(bench.get(&path).await, Value::Null);
+    assert_ne!(fixture.get(&path).await, Value::Null);
 
-    let (file, plan) = (bench.manifest(&maps(1)), bench.path("plan"));
-    bench
+    let (file, plan) = (fixture.manifest(&maps(1)), fixture.path("plan"));
+    fixture
         .run(&["plan", "-f", &file, "--component", "web", "--out", &plan])
-        .ended(2);
-    bench.run(&["apply", &plan]).ended(0);
-    assert_eq!(bench.get(&path).await, Value::Null);
-    assert_eq!(bench.get(&bench.config_map("c7")).await, Value::Null);
+        .expect_code(2);
+    fixture.run(&["apply", &plan]).expect_code(0);
+    assert_eq!(fixture.get(&path).await, Value::Null);
+    assert_eq!(fixture.get(&fixture.config_map("c7")).await, Value::Null);
 
-    let nothing = bench.manifest("");
-    let refused = bench
+    let nothing = fixture.manifest("");
+    let refused = fixture
         .run(&["apply", "--yes", "-f", &nothing, "--component", "web"])
-        .ended(6);
+        .expect_code(6);
     assert!(refused.err.contains("the set is empty"), "{}", refused.err);
 }
 
 /// An object stays in the inventory while its API is down, but not if its kind no longer exists.
 #[tokio::test]
-async fn what_cannot_be_looked_up_stays_known() {
-    let bench = Bench::new().await;
-    let group = format!("{}.example.test", bench.namespace);
+async fn objects_that_cannot_be_read_stay_in_the_inventory() {
+    let fixture = ClusterFixture::new().await;
+    let group = format!("{}.example.test", fixture.namespace);
     let definition = json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": format!("widgets.{group}")},
@@ -155,77 +157,81 @@ async fn what_cannot_be_looked_up_stays_known() {
     });
     let widget = format!("apiVersion: {group}/v1\nkind: Widget\nmetadata: {{name: w}}\n---\n");
     let rest = config_map("c", "1");
-    bench
+    fixture
         .apply("web", &format!("{rest}{widget}---\n{definition}\n"), &[])
-        .ended(0);
-    bench
+        .expect_code(0);
+    fixture
         .delete(&format!(
             "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.{group}"
         ))
         .await;
     let services = "/apis/apiregistration.k8s.io/v1/apiservices";
     let service = format!("{services}/v1.{group}");
-    while bench.get(&service).await != Value::Null {
+    while fixture.get(&service).await != Value::Null {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     let down = json!({
         "metadata": {"name": format!("v1.{group}")},
         "spec": {"group": group, "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1,
-            "insecureSkipTLSVerify": true, "service": {"name": "nobody", "namespace": bench.namespace}},
+            "insecureSkipTLSVerify": true, "service": {"name": "nobody", "namespace": fixture.namespace}},
     });
-    bench.create(services, down).await;
-    let ran = bench.apply("web", &rest, &[]).ended(0);
-    let torn = bench.tear_down("web", &[]).ended(1);
+    fixture.create(services, down).await;
+    let ran = fixture.apply("web", &rest, &[]).expect_code(0);
+    let torn = fixture.tear_down("web", &[]).expect_code(1);
     assert!(
         torn.err.contains("its API is not served now"),
         "{}",
         torn.err
     );
-    bench.apply("web", &rest, &[]).ended(0);
-    bench.delete(&service).await;
+    fixture.apply("web", &rest, &[]).expect_code(0);
+    fixture.delete(&service).await;
     assert!(
-        ran.err.contains(&format!("Widget/{}/w", bench.namespace)),
+        ran.err.contains(&format!("Widget/{}/w", fixture.namespace)),
         "{}",
         ran.err
     );
     assert!(ran.err.contains("cannot be read"), "{}", ran.err);
-    let ran = bench.run(&["status", "--component", "web", "-o", "json"]);
-    assert!(ran.out.contains("Widget"), "it is still known: {}", ran.out);
+    let ran = fixture.run(&["status", "--component", "web", "-o", "json"]);
+    assert!(
+        ran.out.contains("Widget"),
+        "the object is still in the inventory: {}",
+        ran.out
+    );
 
-    bench.apply("web", &rest, &[]).ended(0);
-    let ran = bench
+    fixture.apply("web", &rest, &[]).expect_code(0);
+    let ran = fixture
         .run(&["status", "--component", "web", "-o", "json"])
-        .ended(0);
+        .expect_code(0);
     assert!(
         !ran.out.contains("Widget"),
-        "its kind is gone, and it with it: {}",
+        "an object of a missing kind is forgotten: {}",
         ran.out
     );
 }
 
 #[tokio::test]
-async fn nothing_is_pruned_before_the_new_is_ready() {
-    let bench = Bench::new().await;
-    bench
+async fn nothing_is_pruned_before_the_new_objects_are_ready() {
+    let fixture = ClusterFixture::new().await;
+    fixture
         .apply(
             "web",
             &format!("{}{}", config_map("old", "1"), deployment("web", 1)),
             &[],
         )
-        .ended(0);
+        .expect_code(0);
     let broken = deployment("web", 1).replace(
         "metadata: {labels",
         "metadata: {annotations: {testbed/stay: CreateContainerConfigError}, labels",
     );
-    bench
+    fixture
         .apply("web", &broken, &["--deploy-wait-timeout", "4s"])
-        .ended(4);
-    assert_ne!(bench.get(&bench.config_map("old")).await, Value::Null);
+        .expect_code(4);
+    assert_ne!(fixture.get(&fixture.config_map("old")).await, Value::Null);
 }
 
 #[tokio::test]
 async fn one_generation_of_generated_config_stays_for_a_rollback() {
-    let bench = Bench::new().await;
+    let fixture = ClusterFixture::new().await;
     let generation = |hash: &str| {
         format!(
             "{}{}",
@@ -235,11 +241,11 @@ async fn one_generation_of_generated_config_stays_for_a_rollback() {
     };
     let hashes = ["g4hk9g2ff8", "24bkf9bdm5", "9f5h4t2k7m"];
     for hash in hashes {
-        bench.apply("web", &generation(hash), &[]).ended(0);
+        fixture.apply("web", &generation(hash), &[]).expect_code(0);
     }
     let there = async |hash: &str| {
-        bench
-            .get(&bench.config_map(&format!("settings-{hash}")))
+        fixture
+            .get(&fixture.config_map(&format!("settings-{hash}")))
             .await
             != Value::Null
     };
@@ -251,45 +257,50 @@ async fn one_generation_of_generated_config_stays_for_a_rollback() {
         ),
         (false, true, true)
     );
-    bench.tear_down("web", &[]).ended(0);
+    fixture.tear_down("web", &[]).expect_code(0);
     assert!(!there(hashes[1]).await && !there(hashes[2]).await);
 }
 
 #[tokio::test]
-async fn a_teardown_leaves_what_another_component_has() {
-    let bench = Bench::new().await;
-    bench
+async fn a_teardown_keeps_objects_of_other_components() {
+    let fixture = ClusterFixture::new().await;
+    fixture
         .apply(
             "one",
             &format!("{}{}", config_map("shared", "1"), config_map("own", "1")),
             &[],
         )
-        .ended(0);
-    bench.apply("two", &config_map("shared", "1"), &[]).ended(0);
-    let torn = bench.tear_down("one", &[]).ended(0);
+        .expect_code(0);
+    fixture
+        .apply("two", &config_map("shared", "1"), &[])
+        .expect_code(0);
+    let torn = fixture.tear_down("one", &[]).expect_code(0);
     assert!(
         torn.err.contains("stays, because it is part of two"),
         "{}",
         torn.err
     );
-    assert_ne!(bench.get(&bench.config_map("shared")).await, Value::Null);
-    assert_eq!(bench.get(&bench.config_map("own")).await, Value::Null);
+    assert_ne!(
+        fixture.get(&fixture.config_map("shared")).await,
+        Value::Null
+    );
+    assert_eq!(fixture.get(&fixture.config_map("own")).await, Value::Null);
 }
 
 /// Objects that are kept also keep their namespace, as do objects of others in it.
 #[tokio::test]
-async fn the_namespace_of_what_stays_stays() {
-    let bench = Bench::new().await;
+async fn the_namespace_of_a_kept_object_is_kept() {
+    let fixture = ClusterFixture::new().await;
     let other = crate::parts::unique("other");
     let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {other}}}\n---\n");
     let kept = config_map("kept", "1").replace(
         "{name: kept}",
         &format!("{{name: kept, namespace: {other}, annotations: {{nuon.co/prune: disabled}}}}"),
     );
-    bench
+    fixture
         .apply("web", &format!("{namespace}{kept}"), &[])
-        .ended(0);
-    let torn = bench.tear_down("web", &[]).ended(0);
+        .expect_code(0);
+    let torn = fixture.tear_down("web", &[]).expect_code(0);
     assert!(
         torn.err.contains(&format!(
             "Namespace/{other} stays, because ConfigMap/{other}/kept does"
@@ -298,22 +309,22 @@ async fn the_namespace_of_what_stays_stays() {
         torn.err
     );
     assert!(
-        bench.get(&format!("/api/v1/namespaces/{other}")).await["metadata"]
+        fixture.get(&format!("/api/v1/namespaces/{other}")).await["metadata"]
             .get("deletionTimestamp")
             .is_none()
     );
 
     let shared = crate::parts::unique("shared");
     let namespace = namespace.replace(&other, &shared);
-    bench.apply("one", &namespace, &[]).ended(0);
+    fixture.apply("one", &namespace, &[]).expect_code(0);
     let guest = config_map("guest", "1").replace(
         "{name: guest}",
         &format!("{{name: guest, namespace: {shared}}}"),
     );
-    bench.apply("two", &guest, &[]).ended(0);
-    bench.tear_down("one", &[]).ended(0);
+    fixture.apply("two", &guest, &[]).expect_code(0);
+    fixture.tear_down("one", &[]).expect_code(0);
     assert!(
-        bench.get(&format!("/api/v1/namespaces/{shared}")).await["metadata"]
+        fixture.get(&format!("/api/v1/namespaces/{shared}")).await["metadata"]
             .get("deletionTimestamp")
             .is_none()
     );
@@ -321,24 +332,26 @@ async fn the_namespace_of_what_stays_stays() {
 
 /// A teardown succeeds even if a kind of the set no longer exists.
 #[tokio::test]
-async fn a_kind_that_is_gone_does_not_stop_a_teardown() {
-    let bench = Bench::new().await;
+async fn a_missing_kind_does_not_stop_a_teardown() {
+    let fixture = ClusterFixture::new().await;
     let thing = format!(
         "apiVersion: {}.example.test/v1\nkind: Thing\nmetadata: {{name: t}}\n---\n",
-        bench.namespace
+        fixture.namespace
     );
-    bench.apply("web", &config_map("c", "1"), &[]).ended(0);
-    let file = bench.manifest(&format!("{thing}{}", config_map("c", "1")));
-    let torn = bench.tear_down("web", &["-f", &file]).ended(0);
+    fixture
+        .apply("web", &config_map("c", "1"), &[])
+        .expect_code(0);
+    let file = fixture.manifest(&format!("{thing}{}", config_map("c", "1")));
+    let torn = fixture.tear_down("web", &["-f", &file]).expect_code(0);
     assert!(torn.err.contains("no longer serves Thing"), "{}", torn.err);
-    assert_eq!(bench.get(&bench.config_map("c")).await, Value::Null);
+    assert_eq!(fixture.get(&fixture.config_map("c")).await, Value::Null);
 }
 
 /// A custom resource is deleted while the controller of its finalizer still runs.
 #[tokio::test]
-async fn what_acts_on_finalizers_goes_after_what_has_them() {
-    let bench = Bench::new().await;
-    let group = format!("{}.example.test", bench.namespace);
+async fn controllers_are_deleted_after_objects_with_their_finalizers() {
+    let fixture = ClusterFixture::new().await;
+    let group = format!("{}.example.test", fixture.namespace);
     let definition = format!(
         "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {{name: \
          things.{group}}}\nspec:\n  group: {group}\n  scope: Namespaced\n  names: {{kind: Thing, \
@@ -350,30 +363,30 @@ async fn what_acts_on_finalizers_goes_after_what_has_them() {
          [{group}/hold]}}\n---\n"
     );
     let set = format!("{definition}{thing}{}", deployment("operator", 1));
-    bench
+    fixture
         .apply("web", &set, &["--deploy-wait", "false"])
-        .ended(0);
+        .expect_code(0);
     let operator = format!(
         "/apis/apps/v1/namespaces/{}/deployments/operator",
-        bench.namespace
+        fixture.namespace
     );
-    let path = format!("/apis/{group}/v1/namespaces/{}/things/t", bench.namespace);
-    let blocked = bench
+    let path = format!("/apis/{group}/v1/namespaces/{}/things/t", fixture.namespace);
+    let blocked = fixture
         .tear_down("web", &["--deploy-wait-timeout", "2s"])
-        .ended(1);
+        .expect_code(1);
     assert!(
         blocked.err.contains("hold") && blocked.err.contains("is still there"),
         "{}",
         blocked.err
     );
-    assert_ne!(bench.get(&operator).await, Value::Null);
-    bench
+    assert_ne!(fixture.get(&operator).await, Value::Null);
+    fixture
         .merge(&path, json!({"metadata": {"finalizers": null}}))
         .await;
-    bench.tear_down("web", &[]).ended(0);
-    assert_eq!(bench.get(&operator).await, Value::Null);
+    fixture.tear_down("web", &[]).expect_code(0);
+    assert_eq!(fixture.get(&operator).await, Value::Null);
     assert_eq!(
-        bench
+        fixture
             .get(&format!(
                 "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/things.{group}"
             ))
@@ -383,33 +396,37 @@ async fn what_acts_on_finalizers_goes_after_what_has_them() {
 }
 
 #[tokio::test]
-async fn a_component_that_has_moved_is_told_of() {
-    let bench = Bench::new().await;
+async fn a_component_in_another_namespace_is_reported() {
+    let fixture = ClusterFixture::new().await;
     let name = crate::parts::unique("mover");
-    bench.apply(&name, &config_map("c", "1"), &[]).ended(0);
-    let other = Bench::new().await;
-    let ran = other.apply(&name, &config_map("c", "1"), &[]).ended(0);
+    fixture
+        .apply(&name, &config_map("c", "1"), &[])
+        .expect_code(0);
+    let other = ClusterFixture::new().await;
+    let ran = other
+        .apply(&name, &config_map("c", "1"), &[])
+        .expect_code(0);
     assert!(
         ran.err
-            .contains(&format!("is also deployed in {}", bench.namespace)),
+            .contains(&format!("is also deployed in {}", fixture.namespace)),
         "{}",
         ran.err
     );
 }
 
 #[tokio::test]
-async fn a_teardown_says_what_blocks_it_and_may_be_repeated() {
-    let bench = Bench::new().await;
+async fn a_teardown_reports_what_blocks_it_and_can_be_repeated() {
+    let fixture = ClusterFixture::new().await;
     let held = config_map("held", "1").replace(
         "{name: held}",
         "{name: held, finalizers: [example.test/hold]}",
     );
-    bench
+    fixture
         .apply("web", &format!("{held}{}", config_map("free", "1")), &[])
-        .ended(0);
-    let blocked = bench
+        .expect_code(0);
+    let blocked = fixture
         .tear_down("web", &["--deploy-wait-timeout", "2s"])
-        .ended(1);
+        .expect_code(1);
     assert!(
         blocked
             .err
@@ -417,17 +434,17 @@ async fn a_teardown_says_what_blocks_it_and_may_be_repeated() {
         "{}",
         blocked.err
     );
-    assert_eq!(bench.get(&bench.config_map("free")).await, Value::Null);
-    bench
+    assert_eq!(fixture.get(&fixture.config_map("free")).await, Value::Null);
+    fixture
         .merge(
-            &bench.config_map("held"),
+            &fixture.config_map("held"),
             json!({"metadata": {"finalizers": null}}),
         )
         .await;
-    bench.tear_down("web", &[]).ended(0);
-    bench.tear_down("web", &[]).ended(0);
+    fixture.tear_down("web", &[]).expect_code(0);
+    fixture.tear_down("web", &[]).expect_code(0);
     assert_eq!(
-        bench.get(&bench.config_map("nuon-inventory-web")).await,
+        fixture.get(&fixture.config_map("nuon-inventory-web")).await,
         Value::Null
     );
 }
@@ -435,11 +452,11 @@ async fn a_teardown_says_what_blocks_it_and_may_be_repeated() {
 /// Objects that existed before the component are released, not deleted, both by a prune and by a
 /// teardown. Then no component owns them.
 #[tokio::test]
-async fn what_was_there_before_is_released_and_not_deleted() {
-    let bench = Bench::new().await;
-    let maps = format!("/api/v1/namespaces/{}/configmaps", bench.namespace);
+async fn objects_that_existed_before_are_released_and_not_deleted() {
+    let fixture = ClusterFixture::new().await;
+    let maps = format!("/api/v1/namespaces/{}/configmaps", fixture.namespace);
     for name in ["pruned", "torn"] {
-        bench
+        fixture
             .create(
                 &maps,
                 json!({"metadata": {"name": name}, "data": {"a": "foreign"}}),
@@ -453,16 +470,18 @@ async fn what_was_there_before_is_released_and_not_deleted() {
             .collect::<String>()
     };
     for _ in 0..2 {
-        bench
+        fixture
             .apply("web", &set(&["pruned", "torn", "own"]), &[])
-            .ended(0);
-        let ran = bench.apply("web", &set(&["torn", "own"]), &[]).ended(0);
+            .expect_code(0);
+        let ran = fixture
+            .apply("web", &set(&["torn", "own"]), &[])
+            .expect_code(0);
         assert!(
             ran.err.contains("ConfigMap") && ran.err.contains("existed before the component"),
             "{}",
             ran.err
         );
-        let live = bench.get(&bench.config_map("pruned")).await;
+        let live = fixture.get(&fixture.config_map("pruned")).await;
         assert!(
             !live["metadata"]["managedFields"]
                 .to_string()
@@ -470,8 +489,8 @@ async fn what_was_there_before_is_released_and_not_deleted() {
             "{live}"
         );
     }
-    bench.tear_down("web", &[]).ended(0);
-    let names = |name: &str| bench.config_map(name);
+    fixture.tear_down("web", &[]).expect_code(0);
+    let names = |name: &str| fixture.config_map(name);
     for (name, is_there) in [
         ("pruned", true),
         ("torn", true),
@@ -479,32 +498,40 @@ async fn what_was_there_before_is_released_and_not_deleted() {
         ("nuon-inventory-web", false),
     ] {
         assert_eq!(
-            bench.get(&names(name)).await != Value::Null,
+            fixture.get(&names(name)).await != Value::Null,
             is_there,
             "{name}"
         );
     }
     // The operator can choose otherwise.
-    bench.apply("web", &set(&["torn", "own"]), &[]).ended(0);
-    bench
+    fixture
+        .apply("web", &set(&["torn", "own"]), &[])
+        .expect_code(0);
+    fixture
         .apply("web", &set(&["own"]), &["--deploy-prune-adopted", "true"])
-        .ended(0);
-    assert_eq!(bench.get(&names("torn")).await, Value::Null);
+        .expect_code(0);
+    assert_eq!(fixture.get(&names("torn")).await, Value::Null);
 }
 
 #[tokio::test]
-async fn a_component_brings_neither_inventories_nor_what_the_operator_denies() {
-    let bench = Bench::new().await;
-    bench.apply("shop", &config_map("c", "1"), &[]).ended(0);
-    let before = bench.get(&bench.config_map("nuon-inventory-shop")).await;
-    let refused = bench.apply("evil", &config_map("nuon-inventory-shop", "1"), &[]);
+async fn a_component_cannot_contain_inventories_or_denied_objects() {
+    let fixture = ClusterFixture::new().await;
+    fixture
+        .apply("shop", &config_map("c", "1"), &[])
+        .expect_code(0);
+    let before = fixture
+        .get(&fixture.config_map("nuon-inventory-shop"))
+        .await;
+    let refused = fixture.apply("evil", &config_map("nuon-inventory-shop", "1"), &[]);
     assert!(
         refused.code != 0 && refused.err.contains("inventory"),
         "{}",
         refused.err
     );
     assert_eq!(
-        bench.get(&bench.config_map("nuon-inventory-shop")).await,
+        fixture
+            .get(&fixture.config_map("nuon-inventory-shop"))
+            .await,
         before
     );
     let binding = "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: \
@@ -515,29 +542,31 @@ async fn a_component_brings_neither_inventories_nor_what_the_operator_denies() {
     for rule in [
         "binding:cluster-admin",
         "RoleBinding.rbac.authorization.k8s.io",
-        &format!("namespace:{}", bench.namespace),
+        &format!("namespace:{}", fixture.namespace),
     ] {
-        let refused = bench.apply("shop", &set, &["--deploy-deny", rule]).ended(6);
+        let refused = fixture
+            .apply("shop", &set, &["--deploy-deny", rule])
+            .expect_code(6);
         assert!(
             refused.err.contains("deploy.deny forbids"),
             "{rule}: {}",
             refused.err
         );
         assert_eq!(
-            bench.get(&bench.config_map("c")).await["data"]["a"],
+            fixture.get(&fixture.config_map("c")).await["data"]["a"],
             "1",
             "{rule}: nothing is written"
         );
     }
-    let plan = bench.run(&[
+    let plan = fixture.run(&[
         "plan",
         "-f",
-        &bench.manifest(&set),
+        &fixture.manifest(&set),
         "--component",
         "shop",
         "--deploy-deny",
         "binding:cluster-admin",
     ]);
     assert_eq!(plan.code, 6, "{}", plan.err);
-    bench.apply("shop", &set, &[]).ended(0);
+    fixture.apply("shop", &set, &[]).expect_code(0);
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use http::Method;
 
-use super::{Bench, config_map, deployment};
-use crate::parts::apiserver::{ApiProxy, Asked};
+use super::{ClusterFixture, config_map, deployment};
+use crate::parts::apiserver::{ApiProxy, RecordedRequest};
 
 /// Objects of each of the two kinds. `NUON_OBJECTS` is the total.
-fn half() -> usize {
+fn objects_per_kind() -> usize {
     std::env::var("NUON_OBJECTS")
         .ok()
         .and_then(|count| count.parse::<usize>().ok())
@@ -16,16 +16,16 @@ fn half() -> usize {
         / 2
 }
 
-fn set(half: usize, changed: &str) -> String {
-    let maps =
-        (0..half).map(|at| config_map(&format!("c{at}"), if at == 7 { changed } else { "1" }));
-    maps.chain((0..half).map(|at| deployment(&format!("d{at}"), 0)))
+fn set(objects_per_kind: usize, changed: &str) -> String {
+    let maps = (0..objects_per_kind)
+        .map(|at| config_map(&format!("c{at}"), if at == 7 { changed } else { "1" }));
+    maps.chain((0..objects_per_kind).map(|at| deployment(&format!("d{at}"), 0)))
         .collect()
 }
 
-fn told(asked: &[Asked]) -> String {
+fn summary(requests: &[RecordedRequest]) -> String {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for one in asked {
+    for one in requests {
         let path = one.uri.split(['?']).next().unwrap();
         let short: Vec<&str> = path.split('/').take(7).collect();
         *counts
@@ -42,64 +42,66 @@ fn told(asked: &[Asked]) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn requests_are_as_few_as_they_can_be() {
-    let bench = Bench::new().await;
+    let fixture = ClusterFixture::new().await;
     let proxy = ApiProxy::start().await;
-    std::fs::write(bench.path("kubeconfig"), proxy.kubeconfig()).unwrap();
-    let half = half();
-    let file = bench.manifest(&set(half, "1"));
-    let plan = bench.path("plan");
+    std::fs::write(fixture.path("kubeconfig"), proxy.kubeconfig()).unwrap();
+    let objects_per_kind = objects_per_kind();
+    let file = fixture.manifest(&set(objects_per_kind, "1"));
+    let plan = fixture.path("plan");
     let arguments = ["plan", "-f", &file, "--component", "web", "--out", &plan];
-    bench.run(&arguments).ended(2);
-    let asked = proxy.take();
+    fixture.run(&arguments).expect_code(2);
+    let requests = proxy.take();
     assert!(
-        asked
+        requests
             .iter()
             .all(|one| one.method == Method::GET || one.is_dry_run()),
         "a plan writes nothing: {}",
-        told(&asked)
+        summary(&requests)
     );
-    let mut first = asked.len();
-    bench
+    let mut first = requests.len();
+    fixture
         .run(&["apply", &plan, "--deploy-wait", "false"])
-        .ended(0);
-    let asked = proxy.take();
-    first += asked.len();
+        .expect_code(0);
+    let requests = proxy.take();
+    first += requests.len();
     println!(
         "plan and apply of {} new objects: {first} requests",
-        2 * half
+        2 * objects_per_kind
     );
     // A fixed part, and two for each object: the dry run and the apply.
-    let most = (half * 2 * 21).div_ceil(10).max(4 * half + 30);
-    assert!(first <= most, "{first} > {most}: {}", told(&asked));
+    let most = (objects_per_kind * 2 * 21)
+        .div_ceil(10)
+        .max(4 * objects_per_kind + 30);
+    assert!(first <= most, "{first} > {most}: {}", summary(&requests));
 
-    bench.run(&arguments).ended(0);
-    let asked = proxy.take();
+    fixture.run(&arguments).expect_code(0);
+    let requests = proxy.take();
     println!(
         "plan of {} unchanged objects: {} requests",
-        2 * half,
-        asked.len()
+        2 * objects_per_kind,
+        requests.len()
     );
-    assert!(asked.len() <= 3 * 2 + 20, "{}", told(&asked));
+    assert!(requests.len() <= 3 * 2 + 20, "{}", summary(&requests));
 
-    let file = bench.manifest(&set(half, "2"));
-    bench
+    let file = fixture.manifest(&set(objects_per_kind, "2"));
+    fixture
         .run(&["plan", "-f", &file, "--component", "web", "--out", &plan])
-        .ended(2);
+        .expect_code(2);
     proxy.take();
-    bench
+    fixture
         .run(&["apply", &plan, "--deploy-wait", "false"])
-        .ended(0);
-    let asked = proxy.take();
+        .expect_code(0);
+    let requests = proxy.take();
     println!(
         "apply of one changed object of {}: {} requests",
-        2 * half,
-        asked.len()
+        2 * objects_per_kind,
+        requests.len()
     );
-    assert!(asked.len() <= 3 * 2 + 20 + 10, "{}", told(&asked));
+    assert!(requests.len() <= 3 * 2 + 20 + 10, "{}", summary(&requests));
 }
 
 /// Returns the peak memory of a command in KiB, and its exit code.
-async fn peak(mut command: std::process::Command) -> (u64, i32) {
+async fn peak_memory(mut command: std::process::Command) -> (u64, i32) {
     let mut child = command
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
@@ -127,23 +129,23 @@ async fn strangers_cost_no_memory() {
         .ok()
         .and_then(|count| count.parse().ok())
         .unwrap_or(500);
-    let bench = Bench::new().await;
+    let fixture = ClusterFixture::new().await;
     let ours: String = (0..10)
         .map(|at| deployment(&format!("ours{at}"), 1))
         .collect();
-    let file = bench.manifest(&ours);
-    let deploy = || bench.command(&["apply", "--yes", "-f", &file, "--component", "web"]);
-    let take_down = || bench.tear_down("web", &[]).ended(0);
-    let (alone, code) = peak(deploy()).await;
+    let file = fixture.manifest(&ours);
+    let deploy = || fixture.command(&["apply", "--yes", "-f", &file, "--component", "web"]);
+    let take_down = || fixture.tear_down("web", &[]).expect_code(0);
+    let (alone, code) = peak_memory(deploy()).await;
     assert_eq!(code, 0);
     take_down();
     let theirs: String = (0..strangers)
         .map(|at| deployment(&format!("theirs{at}"), 0))
         .collect();
-    bench
+    fixture
         .apply("theirs", &theirs, &["--deploy-wait", "false"])
-        .ended(0);
-    let (beside, code) = peak(deploy()).await;
+        .expect_code(0);
+    let (beside, code) = peak_memory(deploy()).await;
     assert_eq!(code, 0);
     take_down();
     println!(

@@ -4,10 +4,10 @@ use base64::Engine as _;
 use nuon_runner::registry::format::{ArtifactMetadata, OutputLayout, pack, push};
 use serde_json::json;
 
-use super::{Bench, Ran, deployment};
+use super::{ClusterFixture, CommandOutput, deployment};
 use crate::parts::{testbed, unique};
 
-impl Bench {
+impl ClusterFixture {
     /// Pushes a manifest. Returns the reference of the artifact, by digest.
     pub async fn push(&self, name: &str, text: &str) -> String {
         let address = format!("{}/{name}", testbed().registry());
@@ -19,7 +19,7 @@ impl Bench {
     }
 
     /// Runs a command with the credentials of the registry.
-    fn with_registry(&self, arguments: &[&str]) -> Ran {
+    fn with_registry(&self, arguments: &[&str]) -> CommandOutput {
         let auth = base64::engine::general_purpose::STANDARD.encode(format!(
             "{}:{}",
             testbed().user(),
@@ -46,7 +46,7 @@ impl Bench {
             .output()
             .unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Ran {
+        CommandOutput {
             code: output.status.code().unwrap_or(-1),
             out: text(output.stdout),
             err: text(output.stderr),
@@ -62,15 +62,17 @@ fn broken() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failed_deploy_goes_back_by_setting_and_never_to_what_failed() {
-    let bench = Bench::new().await;
+async fn a_failed_deploy_rolls_back_if_configured_and_never_to_a_failed_artifact() {
+    let fixture = ClusterFixture::new().await;
     let name = unique("rollback");
     let (one, two) = (
-        bench.push(&name, &deployment("web", 1)).await,
-        bench.push(&name, &broken()).await,
+        fixture.push(&name, &deployment("web", 1)).await,
+        fixture.push(&name, &broken()).await,
     );
-    bench.with_registry(&["apply", "--yes", &one]).ended(0);
-    let nothing = bench.with_registry(&["rollback", "--yes"]).ended(1);
+    fixture
+        .with_registry(&["apply", "--yes", &one])
+        .expect_code(0);
+    let nothing = fixture.with_registry(&["rollback", "--yes"]).expect_code(1);
     assert!(
         nothing
             .err
@@ -86,9 +88,9 @@ async fn a_failed_deploy_goes_back_by_setting_and_never_to_what_failed() {
         "--deploy-wait-timeout",
         "4s",
     ];
-    let rolled = bench
+    let rolled = fixture
         .with_registry(&[failing.as_slice(), &["--deploy-on-failure", "rollback"]].concat())
-        .ended(4);
+        .expect_code(4);
     assert!(
         rolled.err.contains("the rollback succeeded") && rolled.err.contains("Jobs that have run"),
         "{}",
@@ -96,12 +98,12 @@ async fn a_failed_deploy_goes_back_by_setting_and_never_to_what_failed() {
     );
     let path = format!(
         "/apis/apps/v1/namespaces/{}/deployments/web",
-        bench.namespace
+        fixture.namespace
     );
-    assert_eq!(bench.get(&path).await["spec"]["replicas"], 1);
-    let history = bench
+    assert_eq!(fixture.get(&path).await["spec"]["replicas"], 1);
+    let history = fixture
         .with_registry(&["history", "-o", "json"])
-        .ended(0)
+        .expect_code(0)
         .json();
     let outcomes: Vec<&str> = history["deploys"]
         .as_array()
@@ -111,12 +113,14 @@ async fn a_failed_deploy_goes_back_by_setting_and_never_to_what_failed() {
         .collect();
     assert_eq!(outcomes, ["succeeded", "failed", "succeeded"]);
 
-    let refused = bench
+    let refused = fixture
         .with_registry(&["rollback", "--yes", "--to", two.rsplit_once('@').unwrap().1])
-        .ended(1);
+        .expect_code(1);
     assert!(refused.err.contains("did not succeed"), "{}", refused.err);
-    let three = bench.push(&name, &deployment("web", 3)).await;
-    bench.with_registry(&["apply", "--yes", &three]).ended(0);
-    bench.with_registry(&["rollback", "--yes"]).ended(0);
-    assert_eq!(bench.get(&path).await["spec"]["replicas"], 1);
+    let three = fixture.push(&name, &deployment("web", 3)).await;
+    fixture
+        .with_registry(&["apply", "--yes", &three])
+        .expect_code(0);
+    fixture.with_registry(&["rollback", "--yes"]).expect_code(0);
+    assert_eq!(fixture.get(&path).await["spec"]["replicas"], 1);
 }

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use super::{Bench, config_map};
+use super::{ClusterFixture, config_map};
 use crate::parts::apiserver::ApiProxy;
 
 /// Number of object names.
@@ -19,12 +19,12 @@ const NAMES: usize = 6;
 const STEPS: usize = 7;
 
 struct Sequence<'a> {
-    bench: &'a Bench,
+    fixture: &'a ClusterFixture,
     proxy: &'a ApiProxy,
     dice: StdRng,
     /// UIDs of objects that other clients created.
     foreign: BTreeSet<String>,
-    told: Vec<String>,
+    history: Vec<String>,
 }
 
 impl Sequence<'_> {
@@ -45,13 +45,13 @@ impl Sequence<'_> {
 
     async fn step(&mut self) {
         let name = format!("c{}", self.dice.random_range(0..NAMES));
-        let path = self.bench.config_map(&name);
-        let is_there = self.bench.get(&path).await != Value::Null;
+        let path = self.fixture.config_map(&name);
+        let is_there = self.fixture.get(&path).await != Value::Null;
         match self.dice.random_range(0..10) {
             // An apply that should succeed.
             0..=3 => {
                 let set = self.set();
-                let ran = self.bench.apply(
+                let ran = self.fixture.apply(
                     "web",
                     &set,
                     &[
@@ -61,7 +61,7 @@ impl Sequence<'_> {
                         "100",
                     ],
                 );
-                self.told.push(format!("apply {}", ran.code));
+                self.history.push(format!("apply {}", ran.code));
             }
             // An apply that fails.
             4 => {
@@ -70,17 +70,17 @@ impl Sequence<'_> {
                     self.set(),
                     config_map("bad", "1").replace("{a: ", "{'no key': ")
                 );
-                let ran = self.bench.apply("web", &set, &[]);
-                self.told.push(format!("failing apply {}", ran.code));
+                let ran = self.fixture.apply("web", &set, &[]);
+                self.history.push(format!("failing apply {}", ran.code));
             }
             // An apply that is killed.
             5 | 6 => {
                 let file = self.set();
-                let file = self.bench.manifest(&file);
+                let file = self.fixture.manifest(&file);
                 self.proxy.take();
                 let after = self.dice.random_range(3..16);
                 self.proxy.silence_after(after);
-                let mut command = self.bench.command(&[
+                let mut command = self.fixture.command(&[
                     "apply",
                     "--yes",
                     "-f",
@@ -102,7 +102,7 @@ impl Sequence<'_> {
                 child.wait().unwrap();
                 self.proxy.silence_after(usize::MAX);
                 self.proxy.take();
-                self.told.push(format!("killed after {after} requests"));
+                self.history.push(format!("killed after {after} requests"));
             }
             // Another client creates or recreates an object.
             7 => {
@@ -110,7 +110,7 @@ impl Sequence<'_> {
                     self.delete(&path).await;
                 }
                 let made = self
-                    .bench
+                    .fixture
                     .create(
                         path.trim_end_matches(&format!("/{name}")),
                         json!({"metadata": {"name": name}, "data": {"a": "foreign"}}),
@@ -118,19 +118,21 @@ impl Sequence<'_> {
                     .await;
                 self.foreign
                     .insert(made["metadata"]["uid"].as_str().unwrap().to_owned());
-                self.told.push(format!("{name} is made by somebody else"));
+                self.history
+                    .push(format!("{name} is created by another client"));
             }
             // Another client deletes an object.
             8 if is_there => {
                 self.delete(&path).await;
-                self.told.push(format!("{name} is deleted by somebody"));
+                self.history
+                    .push(format!("{name} is deleted by another client"));
             }
             // The deletion of an object is denied from now on.
             _ if is_there => {
-                self.bench
+                self.fixture
                     .merge(&path, json!({"metadata": {"labels": {"deny": "yes"}}}))
                     .await;
-                self.told.push(format!("{name} may not be deleted"));
+                self.history.push(format!("{name} may not be deleted"));
             }
             _ => {}
         }
@@ -139,21 +141,21 @@ impl Sequence<'_> {
     /// Deletes an object, as another client.
     async fn delete(&mut self, path: &str) {
         let object = self
-            .bench
+            .fixture
             .merge(path, json!({"metadata": {"labels": {"deny": null}}}))
             .await;
         self.foreign
             .remove(object["metadata"]["uid"].as_str().unwrap());
-        self.bench.delete(path).await;
+        self.fixture.delete(path).await;
     }
 
     /// Checks the invariants after a step.
     async fn check(&mut self) -> Result<(), String> {
         let objects = self
-            .bench
+            .fixture
             .get(&format!(
                 "/api/v1/namespaces/{}/configmaps",
-                self.bench.namespace
+                self.fixture.namespace
             ))
             .await;
         let objects = objects["items"].as_array().unwrap().clone();
@@ -169,10 +171,10 @@ impl Sequence<'_> {
         };
         let there: BTreeSet<String> = objects.iter().map(uid).collect();
         if let Some(lost) = self.foreign.iter().find(|uid| !there.contains(*uid)) {
-            return Err(format!("an object of somebody else was deleted ({lost})"));
+            return Err(format!("an object of another client was deleted ({lost})"));
         }
         let status = self
-            .bench
+            .fixture
             .run(&["status", "--component", "web", "-o", "json"]);
         let known: BTreeSet<String> = match status.code {
             0 | 4 => status.json()["objects"]
@@ -201,7 +203,7 @@ impl Sequence<'_> {
         if orphans.is_empty() {
             Ok(())
         } else {
-            Err(format!("nobody knows of {orphans:?}"))
+            Err(format!("missing in the inventory: {orphans:?}"))
         }
     }
 }
@@ -213,7 +215,7 @@ async fn random_sequences_delete_nothing_of_others_and_forget_nothing_of_ours() 
         .and_then(|count| count.parse().ok())
         .unwrap_or(12);
     let proxy = ApiProxy::start().await;
-    let guard = Bench::empty().await;
+    let guard = ClusterFixture::empty().await;
     let policy = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
     let selector = json!({"matchLabels": {"sequences": guard.namespace}});
     let rules = json!([{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["DELETE"], "resources": ["configmaps"]}]);
@@ -223,25 +225,25 @@ async fn random_sequences_delete_nothing_of_others_and_forget_nothing_of_ours() 
     tokio::time::sleep(Duration::from_secs(1)).await;
     let mut wrong = Vec::new();
     for seed in 0..count {
-        let bench = Bench::new().await;
-        bench
+        let fixture = ClusterFixture::new().await;
+        fixture
             .merge(
-                &format!("/api/v1/namespaces/{}", bench.namespace),
+                &format!("/api/v1/namespaces/{}", fixture.namespace),
                 json!({"metadata": {"labels": {"sequences": guard.namespace}}}),
             )
             .await;
-        std::fs::write(bench.path("kubeconfig"), proxy.kubeconfig()).unwrap();
+        std::fs::write(fixture.path("kubeconfig"), proxy.kubeconfig()).unwrap();
         let mut sequence = Sequence {
-            bench: &bench,
+            fixture: &fixture,
             proxy: &proxy,
             dice: StdRng::seed_from_u64(seed),
             foreign: BTreeSet::new(),
-            told: Vec::new(),
+            history: Vec::new(),
         };
         for _ in 0..STEPS {
             sequence.step().await;
             if let Err(why) = sequence.check().await {
-                wrong.push(format!("seed {seed}: {why}, after {:?}", sequence.told));
+                wrong.push(format!("seed {seed}: {why}, after {:?}", sequence.history));
                 break;
             }
         }

@@ -17,8 +17,8 @@ use sha2::{Digest as _, Sha256};
 const ENCRYPTED: [&str; 1] = ["kz-encrypted"];
 
 #[tokio::test]
-async fn artifacts_are_read_or_refused_as_told() {
-    nuon_tls();
+async fn artifacts_are_read_or_refused_as_expected() {
+    install_tls_provider();
     let mut failures = Vec::new();
     for case in super::cases("artifact") {
         if let Err(why) = check(&case).await {
@@ -33,7 +33,7 @@ async fn artifacts_are_read_or_refused_as_told() {
     );
 }
 
-pub fn nuon_tls() {
+pub fn install_tls_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
@@ -96,7 +96,7 @@ fn compare(expect: &Value, content: &Content) -> Result<(), String> {
 }
 
 fn repository(host: &str) -> Repository {
-    let connections = crate::parts::connections();
+    let connections = crate::parts::registry_clients();
     let address = Address::parse(&format!("{host}/case")).unwrap();
     Repository::Remote(Box::new(
         Remote::new(address, Credential::Anonymous, connections, Scheme::Http).unwrap(),

@@ -11,8 +11,8 @@ use nuon_runner::plan::helm::HelmResource;
 use serde_json::{Value, json};
 
 #[test]
-fn two_states_are_compared_as_the_replaced_program_does() {
-    super::each("diff", |case| {
+fn states_are_compared_as_by_the_go_runner() {
+    super::check_all("diff", |case| {
         let mut expected = read(&case.join("expected.json")).unwrap();
         let mut got = comparison(case).document(DiffFormat::Legacy);
         let only_kinds = expected
@@ -38,16 +38,16 @@ fn two_states_are_compared_as_the_replaced_program_does() {
 }
 
 fn comparison(case: &Path) -> Comparison {
-    let told = read(&case.join("case.json")).unwrap();
+    let meta = read(&case.join("case.json")).unwrap();
     let object =
         |file: &str| read(&case.join(file)).map(|value| Object(value.as_object().unwrap().clone()));
-    let mode = match told["mode"].as_str().unwrap() {
+    let mode = match meta["mode"].as_str().unwrap() {
         "plan-apply" => Mode::PlanApply,
         "apply" => Mode::Apply,
         "plan-delete" => Mode::PlanDelete,
         _ => Mode::Delete,
     };
-    let error = told["error"].as_str().map(str::to_owned);
+    let error = meta["error"].as_str().map(str::to_owned);
     Comparison {
         mode,
         live: object("live.json"),
@@ -70,17 +70,17 @@ fn sort_entries(entries: &mut Value) {
 }
 
 #[test]
-fn whole_plans_are_packed_and_unpacked_as_the_replaced_program_does() {
-    super::each("diff-plans", |case| {
+fn plans_are_packed_and_unpacked_as_by_the_go_runner() {
+    super::check_all("diff-plans", |case| {
         let text = std::fs::read_to_string(case.join("contents.json")).unwrap();
         let packed = std::fs::read_to_string(case.join("packed.txt")).unwrap();
         assert_eq!(unpack(&packed).unwrap(), text);
-        let told: Value = serde_json::from_str(&text).unwrap();
-        let diffs: Vec<ResourceDiff> = told
+        let expected: Value = serde_json::from_str(&text).unwrap();
+        let diffs: Vec<ResourceDiff> = expected
             .get("k8s_content_diff")
             .map(|diffs| serde_json::from_value(diffs.clone()).unwrap())
             .unwrap_or_default();
-        let op = if told["op"] == "delete" {
+        let op = if expected["op"] == "delete" {
             Op::Delete
         } else {
             Op::Apply
@@ -101,7 +101,7 @@ fn whole_plans_are_packed_and_unpacked_as_the_replaced_program_does() {
             rest["plan"] = Value::Null;
             rest
         };
-        let is_same = inner(&built) == inner(&told) && rest(&built) == rest(&told);
+        let is_same = inner(&built) == inner(&expected) && rest(&built) == rest(&expected);
         if is_same {
             Ok(())
         } else {
@@ -123,14 +123,14 @@ fn plan_contents_of_the_control_plane_are_shown_without_secrets() {
             .output()
             .unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        let told = "+ Secret/shop/a\n    + its values are not shown\n~ Secret/shop/a\n    ~ its \
+        let expected = "+ Secret/shop/a\n    + its values are not shown\n~ Secret/shop/a\n    ~ its \
                     values are not shown\n1 to create, 1 to change, 0 to delete\n";
-        assert_eq!(text, told);
+        assert_eq!(text, expected);
     }
 }
 
 #[test]
-fn the_keys_of_helm_diffs_are_taken_apart_as_by_the_replaced_program() {
+fn keys_of_helm_diffs_are_parsed_as_by_the_go_runner() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/diff-plans");
     let cases = read(&folder.join("helm-resource-keys.json")).unwrap();
     for case in cases.as_array().unwrap() {
@@ -153,7 +153,7 @@ fn the_keys_of_helm_diffs_are_taken_apart_as_by_the_replaced_program() {
 
 /// Each row of the table in `cluster/fields/render.rs`.
 #[test]
-fn our_form_differs_where_it_is_meant_to() {
+fn the_native_format_differs_as_documented() {
     let object = |value: Value| Object(value.as_object().unwrap().clone());
     let compare = |live: Option<Value>, desired: Option<Value>, mode: Mode, form: DiffFormat| {
         let (_, lines) = Comparison {
@@ -187,55 +187,55 @@ fn our_form_differs_where_it_is_meant_to() {
         };
         (of(DiffFormat::Legacy), of(DiffFormat::Native))
     };
-    let (shipped, ours) = both(json!({"l": ["a"]}), json!({"l": ["a", "b"]}));
+    let (legacy, native) = both(json!({"l": ["a"]}), json!({"l": ["a", "b"]}));
     assert_eq!(
-        (shipped, ours),
+        (legacy, native),
         (vec!["l[[?->1]] b".into()], vec!["l[1] b".into()])
     );
 
-    let (shipped, ours) = both(json!({"data": {"a.b": "1"}}), json!({"data": {"a.b": "2"}}));
-    assert_eq!(shipped, ["data.a.b 1", "data.a.b 2"]);
-    assert_eq!(ours, ["data.\"a.b\" 1", "data.\"a.b\" 2"]);
+    let (legacy, native) = both(json!({"data": {"a.b": "1"}}), json!({"data": {"a.b": "2"}}));
+    assert_eq!(legacy, ["data.a.b 1", "data.a.b 2"]);
+    assert_eq!(native, ["data.\"a.b\" 1", "data.\"a.b\" 2"]);
 
     let secret = |value: &str| json!({"apiVersion": "v1", "kind": "Secret", "data": {"p": value}});
-    let (shipped, ours) = both(secret("b25l"), secret("dHdv"));
-    assert_eq!(shipped, ["data.p b25l", "data.p dHdv"]);
-    assert_eq!(ours, ["data.p *** (before)", "data.p *** (after)"]);
+    let (legacy, native) = both(secret("b25l"), secret("dHdv"));
+    assert_eq!(legacy, ["data.p b25l", "data.p dHdv"]);
+    assert_eq!(native, ["data.p *** (before)", "data.p *** (after)"]);
 
     let made = json!({"kind": "A", "metadata": {"uid": "u"}});
-    let (shipped, ours) = {
+    let (legacy, native) = {
         let of = |form| compare(None, Some(made.clone()), Mode::PlanApply, form).1;
         (of(DiffFormat::Legacy), of(DiffFormat::Native))
     };
-    assert!(shipped.contains(&"-   uid: u".into()) && !ours.contains(&"-   uid: u".into()));
+    assert!(legacy.contains(&"-   uid: u".into()) && !native.contains(&"-   uid: u".into()));
 
-    let (shipped, ours) = both(
+    let (legacy, native) = both(
         json!({"data": {"status": "1"}}),
         json!({"data": {"status": "2"}}),
     );
     assert_eq!(
-        (shipped, ours),
+        (legacy, native),
         (vec![], vec!["data.status 1".into(), "data.status 2".into()])
     );
 
-    let (shipped, ours) = both(
+    let (legacy, native) = both(
         json!({"metadata": {"namespace": "a"}}),
         json!({"metadata": {"namespace": "b"}}),
     );
-    assert_eq!((shipped.len(), ours.len()), (0, 2));
+    assert_eq!((legacy.len(), native.len()), (0, 2));
 
-    let (shipped, ours) = both(json!({"spec": {}}), json!({"spec": {"m": null}}));
-    assert_eq!((shipped.len(), ours.len()), (1, 0));
-    let (shipped, ours) = both(json!({"ingress": [{}]}), json!({"ingress": []}));
+    let (legacy, native) = both(json!({"spec": {}}), json!({"spec": {"m": null}}));
+    assert_eq!((legacy.len(), native.len()), (1, 0));
+    let (legacy, native) = both(json!({"ingress": [{}]}), json!({"ingress": []}));
     assert_eq!(
-        (shipped.len(), ours.len()),
+        (legacy.len(), native.len()),
         (1, 1),
-        "all is another thing than nothing"
+        "an empty rule differs from no rule"
     );
 
-    let (shipped, ours) = both(json!({"t": "a\nb\n"}), json!({"t": "a\nc\n"}));
-    assert_eq!(shipped, ["t a\nb\n", "t a\nc\n"]);
-    assert_eq!(ours, ["t |", "t   a", "t   b", "t |", "t   a", "t   c"]);
+    let (legacy, native) = both(json!({"t": "a\nb\n"}), json!({"t": "a\nc\n"}));
+    assert_eq!(legacy, ["t a\nb\n", "t a\nc\n"]);
+    assert_eq!(native, ["t |", "t   a", "t   b", "t |", "t   a", "t   c"]);
 
     let same = json!({"a": 1});
     let applied = |form| compare(Some(same.clone()), Some(same.clone()), Mode::Apply, form).0;

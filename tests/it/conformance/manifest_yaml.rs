@@ -4,14 +4,14 @@ use nuon_runner::manifest;
 
 #[test]
 fn manifests_are_read_sorted_and_written_as_flux_does() {
-    super::each("manifest-yaml", |case| {
+    super::check_all("manifest-yaml", |case| {
         let input = std::fs::read(case.join("in.yaml")).unwrap();
         let outcome = rewrite(&input);
         match (std::fs::read_to_string(case.join("out.yaml")), outcome) {
             (Ok(expected), Ok(written)) if expected == written => Ok(()),
             (Ok(expected), Ok(written)) => Err(difference(&expected, &written)),
             (Ok(_), Err(error)) => Err(format!("refused: {error}")),
-            (Err(_), Err(error)) => gist(
+            (Err(_), Err(error)) => check_message(
                 &std::fs::read_to_string(case.join("err.txt")).unwrap(),
                 &error,
             ),
@@ -30,8 +30,8 @@ const NOT_STABLE: [&str; 5] = [
 ];
 
 #[test]
-fn what_was_written_reads_back_to_the_same_bytes() {
-    super::each("manifest-yaml", |case| {
+fn written_manifests_read_back_to_the_same_bytes() {
+    super::check_all("manifest-yaml", |case| {
         let name = case.file_name().unwrap().to_string_lossy();
         let Ok(written) = std::fs::read_to_string(case.join("out.yaml")) else {
             return Ok(());
@@ -56,7 +56,7 @@ fn rewrite(input: &[u8]) -> Result<String, String> {
 }
 
 /// Checks that the messages that users know are part of our errors.
-fn gist(expected: &str, got: &str) -> Result<(), String> {
+fn check_message(expected: &str, got: &str) -> Result<(), String> {
     let known = [
         "Object 'Kind' is missing",
         "invalid Yaml document separator",

@@ -28,7 +28,7 @@ fn overlays_give_the_bytes_that_kustomize_gives() {
 /// Cases recorded from kustomize: the same bytes and the same warnings, or a refusal.
 #[test]
 fn learned_cases_are_built_as_kustomize_builds_them() {
-    super::each("learned", |case| {
+    super::check_all("learned", |case| {
         let overlay = case.join("input/overlay");
         let root = if overlay.is_dir() {
             overlay
@@ -46,9 +46,9 @@ fn learned_cases_are_built_as_kustomize_builds_them() {
                 return Err("is built, and kustomize refuses it".into());
             }
             let refusal = String::from_utf8(run.stderr).unwrap();
-            return super::reviewed(&case.join("refusal.txt"), &refusal);
+            return super::compare_with_reviewed(&case.join("refusal.txt"), &refusal);
         };
-        let (printed, told) = (
+        let (printed, stderr) = (
             String::from_utf8(run.stdout).unwrap(),
             String::from_utf8(run.stderr).unwrap(),
         );
@@ -58,10 +58,10 @@ fn learned_cases_are_built_as_kustomize_builds_them() {
             .lines()
             .map(without_time)
             .collect();
-        match told.lines().eq(warnings.iter()) {
+        match stderr.lines().eq(warnings.iter()) {
             true if printed == expected => Ok(()),
             true => Err(format!("prints other bytes:\n{printed}")),
-            false => Err(format!("says other things:\n{told}")),
+            false => Err(format!("prints other warnings:\n{stderr}")),
         }
     });
 }
@@ -79,17 +79,17 @@ fn verdict(case: &Path) -> Result<(), String> {
     let meta: Value =
         serde_json::from_slice(&std::fs::read(case.join("case.json")).unwrap()).unwrap();
     let printed = if meta["enable_helm"] == true {
-        by_the_program(case, &meta)
+        build_with_binary(case, &meta)
     } else {
-        in_memory(case, &meta)
+        build_in_memory(case, &meta)
     };
     let expected = std::fs::read_to_string(case.join("expected.yaml")).ok();
     match (printed, expected) {
-        (Ok(got), Some(expected)) if got == expected => packed(case, &got),
+        (Ok(got), Some(expected)) if got == expected => check_packed(case, &got),
         (Ok(got), Some(_)) => Err(format!("prints other bytes:\n{got}")),
         (Ok(_), None) => Err("is built, and kustomize refuses it".into()),
         (Err(why), Some(_)) => Err(why),
-        (Err(refusal), None) => refused(case, &meta, &refusal),
+        (Err(refusal), None) => check_refusal(case, &meta, &refusal),
     }
 }
 
@@ -144,8 +144,8 @@ const SAME_REASON: [(&str, &str); 21] = [
 ];
 
 /// Checks a refusal. Its text is reviewed, and the reason must be kustomize's.
-fn refused(case: &Path, meta: &Value, refusal: &str) -> Result<(), String> {
-    super::reviewed(&case.join("refusal.txt"), refusal)?;
+fn check_refusal(case: &Path, meta: &Value, refusal: &str) -> Result<(), String> {
+    super::compare_with_reviewed(&case.join("refusal.txt"), refusal)?;
     let gist = meta["error"].as_str().unwrap_or_default();
     let has_reason =
         |text: &str, reason: &str| text.to_lowercase().contains(&reason.to_lowercase());
@@ -161,7 +161,7 @@ fn refused(case: &Path, meta: &Value, refusal: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn in_memory(case: &Path, meta: &Value) -> Result<String, String> {
+fn build_in_memory(case: &Path, meta: &Value) -> Result<String, String> {
     let mut files = BTreeMap::new();
     super::collect(&case.join("input"), "", &mut files);
     let root = meta["root"].as_str().unwrap().trim_matches(['.', '/']);
@@ -175,7 +175,7 @@ fn in_memory(case: &Path, meta: &Value) -> Result<String, String> {
 }
 
 /// Builds with the binary and the real Helm.
-fn by_the_program(case: &Path, meta: &Value) -> Result<String, String> {
+fn build_with_binary(case: &Path, meta: &Value) -> Result<String, String> {
     let root = case.join("input").join(meta["root"].as_str().unwrap());
     let run = Command::new(env!("CARGO_BIN_EXE_nuon-runner"))
         .args([
@@ -195,7 +195,7 @@ fn by_the_program(case: &Path, meta: &Value) -> Result<String, String> {
     }
 }
 
-fn packed(case: &Path, printed: &str) -> Result<(), String> {
+fn check_packed(case: &Path, printed: &str) -> Result<(), String> {
     let mut objects = manifest::read(printed.as_bytes())
         .map_err(|error| error.to_string())?
         .objects;

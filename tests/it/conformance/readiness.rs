@@ -7,7 +7,7 @@ use nuon_runner::manifest;
 use serde_json::Value;
 
 #[test]
-fn objects_are_judged_as_kstatus_judges_them() {
+fn status_is_computed_as_by_kstatus() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/kstatus");
     let files = std::fs::read_dir(folder)
         .unwrap()
@@ -36,14 +36,14 @@ fn check(case: &Path) -> Result<(), String> {
         .unwrap()
         .objects;
     let [object] = objects.as_slice() else {
-        panic!("{} holds one object", case.display())
+        panic!("{} has one object", case.display())
     };
     match (
         compute_status(object, jiff::Timestamp::now()),
         expected.get("error"),
     ) {
         (Err(error), Some(_)) => {
-            super::reviewed(&case.with_extension("refusal.txt"), &error.to_string())
+            super::compare_with_reviewed(&case.with_extension("refusal.txt"), &error.to_string())
         }
         (Ok(readiness), None) if readiness.document() == expected => Ok(()),
         (got, _) => Err(format!("{}: {got:?}, expected {expected}", case.display())),

@@ -5,7 +5,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{Rng, SeedableRng as _};
 use serde_json::{Map, Value, json};
 
-use super::objects::{IMAGES, KINDS, NAMES, object, one};
+use super::objects::{IMAGES, KINDS, NAMES, object, pick};
 use super::overlay::{File, Overlay, ROOT};
 
 /// Generates the overlay of a seed.
@@ -166,7 +166,7 @@ impl Maker {
         let mut documents: Vec<Value> = Vec::new();
         for _ in 0..count {
             let kind = *KINDS.choose(&mut self.rng).unwrap();
-            let name = one(&mut self.rng, &NAMES);
+            let name = pick(&mut self.rng, &NAMES);
             let made = object(&mut self.rng, kind, name);
             let namespace = made["metadata"]["namespace"]
                 .as_str()
@@ -196,7 +196,7 @@ impl Maker {
     }
 
     /// Returns kind, name and namespace of a random existing object.
-    fn some(&mut self) -> (String, String, String) {
+    fn random_object(&mut self) -> (String, String, String) {
         self.kinds
             .choose(&mut self.rng)
             .cloned()
@@ -204,7 +204,7 @@ impl Maker {
     }
 
     /// Returns a random existing object of one of these kinds, if there is one.
-    fn some_of(&mut self, kinds: &[&str]) -> Option<(String, String, String)> {
+    fn random_object_of(&mut self, kinds: &[&str]) -> Option<(String, String, String)> {
         let fits: Vec<_> = self
             .kinds
             .iter()
@@ -216,24 +216,26 @@ impl Maker {
 
     fn field(&mut self, directory: &str, field: &'static str, into: &mut Map<String, Value>) {
         let value = match field {
-            "namePrefix" => json!(one(&mut self.rng, &["p-", "prod-", "x"])),
-            "nameSuffix" => json!(one(&mut self.rng, &["-s", "-v2"])),
-            "namespace" => json!(one(&mut self.rng, &["team", "default", "prod"])),
+            "namePrefix" => json!(pick(&mut self.rng, &["p-", "prod-", "x"])),
+            "nameSuffix" => json!(pick(&mut self.rng, &["-s", "-v2"])),
+            "namespace" => json!(pick(&mut self.rng, &["team", "default", "prod"])),
             "commonLabels" => {
-                json!({"app.kubernetes.io/name": one(&mut self.rng, &NAMES), "team": "red"})
+                json!({"app.kubernetes.io/name": pick(&mut self.rng, &NAMES), "team": "red"})
             }
             "commonAnnotations" => {
-                json!({"owner": "me", "note": one(&mut self.rng, &["a: b", "1", "true", "x y"])})
+                json!({"owner": "me", "note": pick(&mut self.rng, &["a: b", "1", "true", "x y"])})
             }
             "labels" => self.labels(),
             "images" | "imageTags" => self.images(),
-            "replicas" => match self.some_of(&["Deployment", "StatefulSet", "ReplicaSet"]) {
+            "replicas" => match self.random_object_of(&["Deployment", "StatefulSet", "ReplicaSet"])
+            {
                 Some((_, name, _)) => json!([{"name": name, "count": self.rng.random_range(0..5)}]),
                 None => return,
             },
             "patches" => self.patches(directory),
             "patchesStrategicMerge" => {
-                match self.some_of(&["Deployment", "Service", "ConfigMap", "StatefulSet"]) {
+                match self.random_object_of(&["Deployment", "Service", "ConfigMap", "StatefulSet"])
+                {
                     Some(id) => {
                         let patch = self.strategic(&id);
                         json!([self.file(directory, "patch", File::Documents(vec![patch]))])
@@ -242,7 +244,7 @@ impl Maker {
                 }
             }
             "patchesJson6902" => {
-                let (kind, name, namespace) = self.some();
+                let (kind, name, namespace) = self.random_object();
                 let operations = self.operations(&kind);
                 let mut target = json!({"kind": kind, "name": name});
                 if !namespace.is_empty() {
@@ -255,7 +257,7 @@ impl Maker {
                 Some(value) => value,
                 None => return,
             },
-            "vars" => match self.some_of(&["Service", "ConfigMap", "Deployment"]) {
+            "vars" => match self.random_object_of(&["Service", "ConfigMap", "Deployment"]) {
                 Some((kind, name, namespace)) => {
                     let version = if kind == "Deployment" {
                         "apps/v1"
@@ -263,15 +265,15 @@ impl Maker {
                         "v1"
                     };
                     let path = match kind.as_str() {
-                        "Service" => one(&mut self.rng, &["metadata.name", "spec.ports[0].port"]),
-                        "ConfigMap" => one(&mut self.rng, &["metadata.name", "data.host"]),
+                        "Service" => pick(&mut self.rng, &["metadata.name", "spec.ports[0].port"]),
+                        "ConfigMap" => pick(&mut self.rng, &["metadata.name", "data.host"]),
                         _ => "spec.template.spec.containers[0].image",
                     };
                     let mut reference = json!({"apiVersion": version, "kind": kind, "name": name});
                     if !namespace.is_empty() {
                         reference["namespace"] = json!(namespace);
                     }
-                    json!([{"name": one(&mut self.rng, &["HOST", "PORT"]), "objref": reference, "fieldref": {"fieldPath": path}}])
+                    json!([{"name": pick(&mut self.rng, &["HOST", "PORT"]), "objref": reference, "fieldref": {"fieldPath": path}}])
                 }
                 None => return,
             },
@@ -303,8 +305,8 @@ impl Maker {
                 )
             }
             "generators" => {
-                let name = one(&mut self.rng, &["made", "more"]);
-                let plugin = json!({"apiVersion": "builtin", "kind": one(&mut self.rng, &["ConfigMapGenerator", "SecretGenerator"]),
+                let name = pick(&mut self.rng, &["made", "more"]);
+                let plugin = json!({"apiVersion": "builtin", "kind": pick(&mut self.rng, &["ConfigMapGenerator", "SecretGenerator"]),
                     "metadata": {"name": name}, "literals": ["k=v", "l='quoted'"]});
                 json!([self.file(directory, "generator", File::Documents(vec![plugin]))])
             }
@@ -399,7 +401,7 @@ impl Maker {
     }
 
     fn labels(&mut self) -> Value {
-        let mut entry = json!({"pairs": {"tier": "gold", one(&mut self.rng, &["x/y", "env"]): one(&mut self.rng, &["1", "prod"])}});
+        let mut entry = json!({"pairs": {"tier": "gold", pick(&mut self.rng, &["x/y", "env"]): pick(&mut self.rng, &["1", "prod"])}});
         if self.chance(0.4) {
             entry["includeSelectors"] = json!(true);
         } else if self.chance(0.4) {
@@ -412,7 +414,7 @@ impl Maker {
     }
 
     fn images(&mut self) -> Value {
-        let name = one(&mut self.rng, &IMAGES);
+        let name = pick(&mut self.rng, &IMAGES);
         let name = name.split('@').next().unwrap();
         let name = name
             .rsplit_once(':')
@@ -507,7 +509,7 @@ impl Maker {
     }
 
     fn patches(&mut self, directory: &str) -> Value {
-        let id = self.some();
+        let id = self.random_object();
         let mut entry = json!({});
         let is_json = self.chance(0.4);
         if is_json {
@@ -526,11 +528,11 @@ impl Maker {
                 0 => drop(target.insert("kind".into(), json!(id.0))),
                 1 => drop(target.insert(
                     "name".into(),
-                    json!(one(&mut self.rng, &["web|api", ".*", "w.*", "db"])),
+                    json!(pick(&mut self.rng, &["web|api", ".*", "w.*", "db"])),
                 )),
                 2 => drop(target.insert(
                     "labelSelector".into(),
-                    json!(one(
+                    json!(pick(
                         &mut self.rng,
                         &["app", "tier in (front, back)", "app!=web", "!tier"]
                     )),
@@ -554,14 +556,14 @@ impl Maker {
     }
 
     fn replacements(&mut self, directory: &str) -> Option<Value> {
-        let (kind, name, _) = self.some_of(&["ConfigMap", "Service", "Deployment"])?;
+        let (kind, name, _) = self.random_object_of(&["ConfigMap", "Service", "Deployment"])?;
         let path = match kind.as_str() {
-            "ConfigMap" => one(
+            "ConfigMap" => pick(
                 &mut self.rng,
                 &["data.host", "metadata.name", "data.[b.yaml]"],
             ),
-            "Service" => one(&mut self.rng, &["spec.ports.0.port", "metadata.name"]),
-            _ => one(
+            "Service" => pick(&mut self.rng, &["spec.ports.0.port", "metadata.name"]),
+            _ => pick(
                 &mut self.rng,
                 &[
                     "spec.template.spec.containers.[name=main].image",
@@ -584,11 +586,11 @@ impl Maker {
                 json!({"select": {"kind": "Service"}, "fieldPaths": ["metadata.annotations.from", "spec.ports.[port=80].note"], "options": {"create": true}})
             }
             _ => {
-                json!({"select": {"name": one(&mut self.rng, &NAMES)}, "fieldPaths": ["metadata.labels.value"], "options": {"create": true}})
+                json!({"select": {"name": pick(&mut self.rng, &NAMES)}, "fieldPaths": ["metadata.labels.value"], "options": {"create": true}})
             }
         };
         if self.chance(0.3) {
-            target["reject"] = json!([{"name": one(&mut self.rng, &NAMES)}]);
+            target["reject"] = json!([{"name": pick(&mut self.rng, &NAMES)}]);
         }
         let replacement = json!({"source": source, "targets": [target]});
         Some(if self.chance(0.3) {
@@ -599,7 +601,7 @@ impl Maker {
     }
 
     fn generator(&mut self, directory: &str, secret: bool) -> Value {
-        let name = one(&mut self.rng, &["settings", "creds", "generated", "web"]);
+        let name = pick(&mut self.rng, &["settings", "creds", "generated", "web"]);
         let mut entry = json!({"name": name});
         let kind = if secret { "Secret" } else { "ConfigMap" };
         let is_there = self
@@ -607,7 +609,7 @@ impl Maker {
             .iter()
             .any(|(known, other, ns)| known == kind && other == name && ns.is_empty());
         if is_there && directory == ROOT {
-            entry["behavior"] = json!(one(&mut self.rng, &["merge", "replace"]));
+            entry["behavior"] = json!(pick(&mut self.rng, &["merge", "replace"]));
         } else if is_there {
             entry["name"] = json!(format!("{name}-more"));
         } else {
@@ -617,7 +619,7 @@ impl Maker {
             entry["literals"] = json!(["a=1", "b=\"two words\"", "c=x=y", "u=é"]);
         }
         if self.chance(0.4) {
-            let text = one(
+            let text = pick(
                 &mut self.rng,
                 &["line\nline\n", "k: v # c\n", "", "tab\tin\r\n"],
             )
@@ -659,7 +661,7 @@ impl Maker {
             }
             3 => {
                 json!({"kind": "NamespaceTransformer", "fieldSpecs": [{"path": "metadata/name", "kind": "Namespace", "create": true}],
-                "unsetOnly": self.chance(0.5), "setRoleBindingSubjects": one(&mut self.rng, &["defaultOnly", "allServiceAccounts", "none"])})
+                "unsetOnly": self.chance(0.5), "setRoleBindingSubjects": pick(&mut self.rng, &["defaultOnly", "allServiceAccounts", "none"])})
             }
             4 => {
                 json!({"kind": "ImageTagTransformer", "imageTag": {"name": "nginx", "newTag": "t"}, "fieldSpecs": [{"path": "spec/template/spec/containers[]/image"}]})
@@ -718,10 +720,11 @@ impl Maker {
                 ),
             );
         }
-        let mut entry = json!({"name": "tiny", "releaseName": one(&mut self.rng, &["one", "two"])});
+        let mut entry =
+            json!({"name": "tiny", "releaseName": pick(&mut self.rng, &["one", "two"])});
         if self.chance(0.5) {
             entry["valuesInline"] = json!({"replicas": 3, "labels": {"c": "d", "a": null}});
-            entry["valuesMerge"] = json!(one(&mut self.rng, &["override", "merge", "replace"]));
+            entry["valuesMerge"] = json!(pick(&mut self.rng, &["override", "merge", "replace"]));
         }
         if self.chance(0.3) {
             entry["namespace"] = json!("charted");

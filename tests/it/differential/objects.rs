@@ -15,7 +15,7 @@ pub const IMAGES: [&str; 5] = [
 ];
 
 /// Returns a random item.
-pub fn one<'a, T: ?Sized>(rng: &mut StdRng, of: &[&'a T]) -> &'a T {
+pub fn pick<'a, T: ?Sized>(rng: &mut StdRng, of: &[&'a T]) -> &'a T {
     of.choose(rng).unwrap()
 }
 
@@ -39,15 +39,15 @@ fn scalar(rng: &mut StdRng) -> Value {
 }
 
 fn container(rng: &mut StdRng, name: &str) -> Value {
-    let mut container = json!({"name": name, "image": one(rng, &IMAGES)});
+    let mut container = json!({"name": name, "image": pick(rng, &IMAGES)});
     if rng.random_bool(0.5) {
         container["env"] = json!([
-            {"name": "FROM_CONF", "valueFrom": {"configMapKeyRef": {"name": one(rng, &NAMES), "key": "a"}}},
+            {"name": "FROM_CONF", "valueFrom": {"configMapKeyRef": {"name": pick(rng, &NAMES), "key": "a"}}},
             {"name": "PLAIN", "value": scalar(rng)},
         ]);
     }
     if rng.random_bool(0.4) {
-        container["envFrom"] = json!([{"configMapRef": {"name": one(rng, &NAMES)}}, {"secretRef": {"name": one(rng, &NAMES)}}]);
+        container["envFrom"] = json!([{"configMapRef": {"name": pick(rng, &NAMES)}}, {"secretRef": {"name": pick(rng, &NAMES)}}]);
     }
     if rng.random_bool(0.3) {
         container["ports"] = json!([{"containerPort": 80, "protocol": "TCP"}, {"containerPort": 443, "name": "tls"}]);
@@ -75,13 +75,13 @@ fn pod(rng: &mut StdRng) -> Value {
     }
     if rng.random_bool(0.4) {
         pod["volumes"] = json!([
-            {"name": "data", "configMap": {"name": one(rng, &NAMES)}},
-            {"name": "key", "secret": {"secretName": one(rng, &NAMES)}},
-            {"name": "claim", "persistentVolumeClaim": {"claimName": one(rng, &NAMES)}},
+            {"name": "data", "configMap": {"name": pick(rng, &NAMES)}},
+            {"name": "key", "secret": {"secretName": pick(rng, &NAMES)}},
+            {"name": "claim", "persistentVolumeClaim": {"claimName": pick(rng, &NAMES)}},
         ]);
     }
     if rng.random_bool(0.3) {
-        pod["serviceAccountName"] = json!(one(rng, &NAMES));
+        pod["serviceAccountName"] = json!(pick(rng, &NAMES));
     }
     if rng.random_bool(0.2) {
         pod["topologySpreadConstraints"] = json!([{"topologyKey": "zone", "maxSkew": 1, "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {"matchLabels": {"app": "a"}}}]);
@@ -99,8 +99,8 @@ pub fn object(rng: &mut StdRng, kind: &str, name: &str) -> Value {
         "Deployment" | "DaemonSet" | "ReplicaSet" => json!({"apiVersion": "apps/v1", "spec": {
             "selector": {"matchLabels": {"app": name}}, "template": template(rng, name)}}),
         "StatefulSet" => json!({"apiVersion": "apps/v1", "spec": {
-            "serviceName": one(rng, &NAMES), "selector": {"matchLabels": {"app": name}}, "template": template(rng, name),
-            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {"storageClassName": one(rng, &NAMES)}}]}}),
+            "serviceName": pick(rng, &NAMES), "selector": {"matchLabels": {"app": name}}, "template": template(rng, name),
+            "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": {"storageClassName": pick(rng, &NAMES)}}]}}),
         "Job" => json!({"apiVersion": "batch/v1", "spec": {"template": template(rng, name)}}),
         "CronJob" => {
             json!({"apiVersion": "batch/v1", "spec": {"schedule": "* * * * *", "jobTemplate": {"spec": {"template": template(rng, name)}}}})
@@ -114,28 +114,28 @@ pub fn object(rng: &mut StdRng, kind: &str, name: &str) -> Value {
         }
         "Secret" => json!({"apiVersion": "v1", "type": "Opaque", "data": {"p": "czNjcmV0"}}),
         "Ingress" => json!({"apiVersion": "networking.k8s.io/v1", "spec": {
-            "tls": [{"hosts": ["h"], "secretName": one(rng, &NAMES)}],
-            "rules": [{"host": "$(HOST)", "http": {"paths": [{"path": "/", "backend": {"service": {"name": one(rng, &NAMES), "port": {"number": 80}}}}]}}]}}),
+            "tls": [{"hosts": ["h"], "secretName": pick(rng, &NAMES)}],
+            "rules": [{"host": "$(HOST)", "http": {"paths": [{"path": "/", "backend": {"service": {"name": pick(rng, &NAMES), "port": {"number": 80}}}}]}}]}}),
         "ServiceAccount" => {
-            json!({"apiVersion": "v1", "imagePullSecrets": [{"name": one(rng, &NAMES)}]})
+            json!({"apiVersion": "v1", "imagePullSecrets": [{"name": pick(rng, &NAMES)}]})
         }
         "Role" => {
-            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "rules": [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [one(rng, &NAMES)], "verbs": ["get"]}]})
+            json!({"apiVersion": "rbac.authorization.k8s.io/v1", "rules": [{"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [pick(rng, &NAMES)], "verbs": ["get"]}]})
         }
         "ClusterRole" => json!({"apiVersion": "rbac.authorization.k8s.io/v1", "rules": []}),
         "RoleBinding" => json!({"apiVersion": "rbac.authorization.k8s.io/v1",
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": one(rng, &["Role", "ClusterRole"]), "name": one(rng, &NAMES)},
-            "subjects": [{"kind": "ServiceAccount", "name": one(rng, &["default", "web", "api"])}, {"kind": "User", "name": "u"}]}),
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": pick(rng, &["Role", "ClusterRole"]), "name": pick(rng, &NAMES)},
+            "subjects": [{"kind": "ServiceAccount", "name": pick(rng, &["default", "web", "api"])}, {"kind": "User", "name": "u"}]}),
         "ClusterRoleBinding" => json!({"apiVersion": "rbac.authorization.k8s.io/v1",
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": one(rng, &NAMES)},
-            "subjects": [{"kind": "ServiceAccount", "name": one(rng, &NAMES), "namespace": one(rng, &["default", "team"])}]}),
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": pick(rng, &NAMES)},
+            "subjects": [{"kind": "ServiceAccount", "name": pick(rng, &NAMES), "namespace": pick(rng, &["default", "team"])}]}),
         "Namespace" => json!({"apiVersion": "v1"}),
         "PersistentVolumeClaim" => {
-            json!({"apiVersion": "v1", "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": one(rng, &NAMES)}})
+            json!({"apiVersion": "v1", "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": pick(rng, &NAMES)}})
         }
         "StorageClass" => json!({"apiVersion": "storage.k8s.io/v1", "provisioner": "p"}),
         "HorizontalPodAutoscaler" => {
-            json!({"apiVersion": "autoscaling/v2", "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": one(rng, &NAMES)}}})
+            json!({"apiVersion": "autoscaling/v2", "spec": {"scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": pick(rng, &NAMES)}}})
         }
         "NetworkPolicy" => {
             json!({"apiVersion": "networking.k8s.io/v1", "spec": {"podSelector": {"matchLabels": {"app": name}}, "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "x"}}}]}]}})
@@ -144,10 +144,10 @@ pub fn object(rng: &mut StdRng, kind: &str, name: &str) -> Value {
             json!({"apiVersion": "policy/v1", "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": name}}}})
         }
         "ValidatingWebhookConfiguration" => {
-            json!({"apiVersion": "admissionregistration.k8s.io/v1", "webhooks": [{"name": "w.example.org", "clientConfig": {"service": {"name": one(rng, &NAMES), "namespace": "default"}}}]})
+            json!({"apiVersion": "admissionregistration.k8s.io/v1", "webhooks": [{"name": "w.example.org", "clientConfig": {"service": {"name": pick(rng, &NAMES), "namespace": "default"}}}]})
         }
         "Widget" => {
-            json!({"apiVersion": "example.org/v1", "spec": {"configRef": {"name": one(rng, &NAMES)}, "parts": [{"name": "one", "size": 1}, {"name": "two", "size": 2}], "image": "acme/widget:1", "selector": {"a": "b"}}})
+            json!({"apiVersion": "example.org/v1", "spec": {"configRef": {"name": pick(rng, &NAMES)}, "parts": [{"name": "one", "size": 1}, {"name": "two", "size": 2}], "image": "acme/widget:1", "selector": {"a": "b"}}})
         }
         "CustomResourceDefinition" => {
             json!({"apiVersion": "apiextensions.k8s.io/v1", "spec": {"group": "example.org", "names": {"kind": "Widget", "plural": "widgets"}}})
@@ -156,10 +156,10 @@ pub fn object(rng: &mut StdRng, kind: &str, name: &str) -> Value {
     };
     let mut metadata = json!({"name": name});
     if rng.random_bool(0.15) {
-        metadata["namespace"] = json!(one(rng, &["team", "default", "other"]));
+        metadata["namespace"] = json!(pick(rng, &["team", "default", "other"]));
     }
     if rng.random_bool(0.3) {
-        metadata["labels"] = json!({"app": name, "tier": one(rng, &["front", "back"])});
+        metadata["labels"] = json!({"app": name, "tier": pick(rng, &["front", "back"])});
     }
     if rng.random_bool(0.2) {
         metadata["annotations"] = json!({"note": scalar(rng), "b/c": "$(HOST)"});

@@ -56,7 +56,7 @@ impl Overlay {
             };
             match file {
                 File::Fields(fields) => all.extend(
-                    less(&Value::Object(fields.clone()), 3)
+                    smaller_values(&Value::Object(fields.clone()), 3)
                         .into_iter()
                         .filter_map(|value| match value {
                             Value::Object(fields) => Some(with(File::Fields(fields))),
@@ -65,14 +65,12 @@ impl Overlay {
                 ),
                 File::Documents(documents) => {
                     let value = Value::Array(documents.clone());
-                    all.extend(
-                        less(&value, 12)
-                            .into_iter()
-                            .filter_map(|value| match value {
-                                Value::Array(documents) => Some(with(File::Documents(documents))),
-                                _ => None,
-                            }),
-                    );
+                    all.extend(smaller_values(&value, 12).into_iter().filter_map(
+                        |value| match value {
+                            Value::Array(documents) => Some(with(File::Documents(documents))),
+                            _ => None,
+                        },
+                    ));
                 }
                 File::Text(_) => {}
             }
@@ -82,7 +80,7 @@ impl Overlay {
 }
 
 /// Returns copies of a value that each lack one member.
-fn less(value: &Value, depth: usize) -> Vec<Value> {
+fn smaller_values(value: &Value, depth: usize) -> Vec<Value> {
     let mut all = Vec::new();
     if depth == 0 {
         return all;
@@ -95,7 +93,7 @@ fn less(value: &Value, depth: usize) -> Vec<Value> {
                 all.push(Value::Object(smaller));
             }
             for (key, inner) in map {
-                for smaller in less(inner, depth - 1) {
+                for smaller in smaller_values(inner, depth - 1) {
                     let mut whole = map.clone();
                     whole.insert(key.clone(), smaller);
                     all.push(Value::Object(whole));
@@ -109,7 +107,7 @@ fn less(value: &Value, depth: usize) -> Vec<Value> {
                 all.push(Value::Array(smaller));
             }
             for (at, inner) in items.iter().enumerate() {
-                for smaller in less(inner, depth - 1) {
+                for smaller in smaller_values(inner, depth - 1) {
                     let mut whole = items.clone();
                     whole[at] = smaller;
                     all.push(Value::Array(whole));

@@ -19,13 +19,13 @@ use super::testbed;
 
 /// A request that passed through the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct RecordedRequest {
     pub method: Method,
     /// Path and query.
     pub uri: String,
 }
 
-impl Asked {
+impl RecordedRequest {
     pub fn is_dry_run(&self) -> bool {
         self.uri.contains("dryRun=All")
     }
@@ -34,14 +34,14 @@ impl Asked {
 struct Shared {
     http: reqwest::Client,
     upstream: String,
-    asked: Mutex<Vec<Asked>>,
+    requests: Mutex<Vec<RecordedRequest>>,
     /// Percentage of requests that fail, and the random generator that selects them.
     faults: Option<(u32, Mutex<StdRng>)>,
     /// Number of requests after which none is answered.
     silent_after: AtomicUsize,
     /// Path suffix, path and object: the object is created, as by another client, right before the
     /// first write to a path with the suffix.
-    ambush: Mutex<Option<(String, String, Value)>>,
+    pending_object: Mutex<Option<(String, String, Value)>>,
 }
 
 /// The proxy. Stops when it is dropped.
@@ -75,10 +75,10 @@ impl ApiProxy {
         let shared = Arc::new(Shared {
             http,
             upstream: format!("https://{}", testbed().apiserver()),
-            asked: Mutex::default(),
+            requests: Mutex::default(),
             faults: (percent > 0).then(|| (percent, Mutex::new(StdRng::seed_from_u64(seed)))),
             silent_after: AtomicUsize::new(usize::MAX),
-            ambush: Mutex::default(),
+            pending_object: Mutex::default(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -95,8 +95,9 @@ impl ApiProxy {
 
     /// Creates an object (a POST), as another client would, right before our first write to a path
     /// that ends with `ending`.
-    pub fn ambush(&self, ending: &str, path: &str, object: Value) {
-        *self.shared.ambush.lock().unwrap() = Some((ending.to_owned(), path.to_owned(), object));
+    pub fn create_before_write(&self, ending: &str, path: &str, object: Value) {
+        *self.shared.pending_object.lock().unwrap() =
+            Some((ending.to_owned(), path.to_owned(), object));
     }
 
     /// A kubeconfig that uses the proxy.
@@ -108,13 +109,13 @@ impl ApiProxy {
     }
 
     /// Returns the requests since the last call.
-    pub fn take(&self) -> Vec<Asked> {
-        std::mem::take(&mut self.shared.asked.lock().unwrap())
+    pub fn take(&self) -> Vec<RecordedRequest> {
+        std::mem::take(&mut self.shared.requests.lock().unwrap())
     }
 
     /// Number of requests since the last [`take`](Self::take).
     pub fn count(&self) -> usize {
-        self.shared.asked.lock().unwrap().len()
+        self.shared.requests.lock().unwrap().len()
     }
 
     /// Forwards `count` more requests, counted from the last [`take`](Self::take), and never
@@ -132,23 +133,23 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
         .map(ToString::to_string)
         .unwrap_or_default();
     let number = {
-        let mut asked = shared.asked.lock().unwrap();
-        asked.push(Asked {
+        let mut requests = shared.requests.lock().unwrap();
+        requests.push(RecordedRequest {
             method: parts.method.clone(),
             uri: uri.clone(),
         });
-        asked.len()
+        requests.len()
     };
     if number > shared.silent_after.load(Ordering::SeqCst) {
         std::future::pending::<()>().await;
     }
     let is_write = parts.method == Method::PATCH && !uri.contains("dryRun");
-    let ambush = shared
-        .ambush
+    let pending_object = shared
+        .pending_object
         .lock()
         .unwrap()
         .take_if(|(ending, ..)| is_write && parts.uri.path().ends_with(&**ending));
-    if let Some((_, path, object)) = ambush {
+    if let Some((_, path, object)) = pending_object {
         let made = shared
             .http
             .post(format!("{}{path}", shared.upstream))

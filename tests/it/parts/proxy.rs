@@ -66,7 +66,7 @@ async fn serve(
             .unwrap_or_default();
         let refusal = match names.get(authority) {
             // Clients send the password after this response, on the same connection.
-            _ if !proves(&head) => {
+            _ if !is_authenticated(&head) => {
                 "407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=\"proxy\""
             }
             None => "403 Forbidden",
@@ -84,7 +84,7 @@ async fn serve(
     }
 }
 
-fn proves(head: &str) -> bool {
+fn is_authenticated(head: &str) -> bool {
     let wanted = format!("Basic {}", STANDARD.encode(format!("agent:{PASSWORD}")));
     let mut headers = head.lines().filter_map(|line| line.split_once(": "));
     headers.any(|(name, value)| name.eq_ignore_ascii_case("proxy-authorization") && value == wanted)

@@ -19,7 +19,7 @@ use super::testbed;
 struct Shared {
     key: RsaKeyPair,
     certificate: String,
-    asked: Mutex<Vec<String>>,
+    requested_scopes: Mutex<Vec<String>>,
 }
 
 static SERVICE: OnceCell<Arc<Shared>> = OnceCell::const_new();
@@ -40,7 +40,7 @@ pub async fn start() {
             let shared = Arc::new(Shared {
                 key,
                 certificate,
-                asked: Mutex::default(),
+                requested_scopes: Mutex::default(),
             });
             let (ready, is_ready) = tokio::sync::oneshot::channel();
             let service = shared.clone();
@@ -73,7 +73,13 @@ pub async fn start() {
 
 /// Returns the scopes that were requested so far.
 pub fn scopes() -> Vec<String> {
-    SERVICE.get().unwrap().asked.lock().unwrap().clone()
+    SERVICE
+        .get()
+        .unwrap()
+        .requested_scopes
+        .lock()
+        .unwrap()
+        .clone()
 }
 
 async fn token(
@@ -96,7 +102,11 @@ async fn token(
         .filter(|(name, _)| name == "scope")
         .map(|(_, scope)| scope)
         .collect();
-    shared.asked.lock().unwrap().extend(scopes.clone());
+    shared
+        .requested_scopes
+        .lock()
+        .unwrap()
+        .extend(scopes.clone());
     let access: Vec<Value> = scopes
         .iter()
         .filter_map(|scope| {
