@@ -530,7 +530,7 @@ async fn check(case: &Case) -> Result<(), String> {
     let document: Value =
         serde_json::from_slice(&output.stdout).map_err(|error| error.to_string())?;
     let cause = &document["failure"]["not_ready"][0]["cause"];
-    let is_whole = cause["code"] == word
+    let is_whole = cause["code"] == reason
         && cause["help"].as_str().is_some_and(|help| !help.is_empty())
         && cause["chain"][0]
             .as_str()
