@@ -1,23 +1,33 @@
-//! The daemon: builds every client once, owns every task, and defines the order of startup and
-//! shutdown.
+//! The agent, a daemon: builds every client once, owns every task, and defines the order of startup
+//! and shutdown.
 //!
-//! Startup: lock the state directory, open the journal, start the heartbeat (on a thread of its
-//! own) and the admin server, read the settings and register, then run jobs. Shutdown: stop
-//! claiming, let jobs end, deliver as many reports as possible, and stop the heartbeat last.
+//! [`Agent::build`] locks the state directory, opens the journal, makes the clients, and binds the
+//! admin server's address. [`Agent::run`] starts the heartbeat (on a thread of its own) and the
+//! admin server, reads the settings and registers, then runs jobs until it is told to stop. Every
+//! exit, also after an error or a third signal, passes `stop`, which ends the heartbeat and the
+//! admin server and closes the journal.
 
 mod admin;
 mod boot;
 mod drain;
+mod error;
 mod heartbeat;
 mod lock;
 mod mode;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use admin::{Admin, AdminListener};
+use boot::Booted;
+use drain::Draining;
 pub use drain::Signal;
+pub use error::AgentError;
+use heartbeat::HeartbeatThread;
 pub use mode::Mode;
+use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -25,18 +35,19 @@ use crate::base::clock::Clock;
 use crate::base::guard::is_loopback;
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
-use crate::clients::{Clients, Local, http};
+use crate::clients::http::{self, Authorities};
+use crate::clients::{Clients, Local};
 use crate::cluster::rollout::inventory::Signer;
 use crate::config::Config;
 use crate::control::logs::LogContext;
-use crate::control::wire::ProcessUpdate;
+use crate::control::wire::{ProcessUpdate, Settings};
 use crate::control::{Client, ClientOptions};
 use crate::deployment::metrics::Metrics;
-use crate::handlers;
-use crate::handlers::Services;
+use crate::handlers::{self, Services};
 use crate::journal::Journal;
 use crate::worker::dispatch::DispatchStatus;
-use crate::worker::{Background, ConcurrencyKeys, Worker, recover};
+use crate::worker::recover::{self, PreviousProcesses};
+use crate::worker::{Worker, WorkerServices};
 
 /// The runner's version, as reported to the control plane.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -44,7 +55,10 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Timeout for reporting, at the end, that this process has stopped.
 const SHUTDOWN_REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How the daemon ended.
+/// Timeout for closing the journal, in which a last transaction may run.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How the agent ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
     /// No execution is left open.
@@ -53,59 +67,8 @@ pub enum Exit {
     Forced,
 }
 
-/// Why the daemon could not start, or had to stop.
-#[derive(Debug, thiserror::Error)]
-pub enum AgentError {
-    /// A required setting is missing.
-    #[error("{0}")]
-    Missing(String),
-    /// Another process holds the state directory.
-    #[error(
-        "the state directory {path} is in use by {holder}; stop that process, or set state_dir"
-    )]
-    Locked {
-        /// The state directory.
-        path: PathBuf,
-        /// The process that holds it, with its process id if that can be read.
-        holder: String,
-    },
-    /// The state directory cannot be used.
-    #[error("cannot use the state directory {path}")]
-    StateDir {
-        /// The state directory.
-        path: PathBuf,
-        /// The underlying error.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The journal cannot be opened, read or written.
-    #[error(transparent)]
-    Journal(#[from] crate::journal::JournalError),
-    /// Certificates or HTTP clients cannot be set up.
-    #[error(transparent)]
-    Http(#[from] http::HttpError),
-    /// The token file cannot be read.
-    #[error(transparent)]
-    Token(#[from] crate::control::token::TokenError),
-    /// The admin server cannot listen on its address.
-    #[error("cannot listen on {address} (admin.listen)")]
-    Listen {
-        /// The configured address.
-        address: std::net::SocketAddr,
-        /// The underlying error.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Two metrics have the same name.
-    #[error("cannot register metrics")]
-    Metrics(#[from] prometheus::Error),
-    /// A task that must not end has ended.
-    #[error("{0} has ended unexpectedly; this is a fault of the runner")]
-    TaskEnded(&'static str),
-}
-
-/// The inputs of the daemon.
-pub struct Agent {
+/// The inputs of the agent.
+pub struct AgentOptions {
     /// The operator's configuration.
     pub config: Config,
     /// Selects the groups of jobs to serve.
@@ -118,198 +81,335 @@ pub struct Agent {
     pub signals: mpsc::UnboundedReceiver<Signal>,
     /// True if directories on disk may serve as registries; only `dev` sets it.
     pub local_registries: bool,
-    /// Receives the admin server's address once it is bound.
-    pub listening: Option<tokio::sync::oneshot::Sender<std::net::SocketAddr>>,
+}
+
+/// An agent that is ready to run: its clients are made, and the admin server's address is bound.
+pub struct Agent {
+    mode: Mode,
+    clock: Clock,
+    control: Client,
+    /// A client with connections of its own, so that job traffic cannot delay a heartbeat.
+    heartbeat_client: Client,
+    journal: Journal,
+    previous: Option<PreviousProcesses>,
+    worker: Arc<Worker>,
+    heartbeat: HeartbeatThread,
+    admin: Admin,
+    listener: AdminListener,
+    draining: Draining,
+    drain: Stop,
+    dispatch_status: watch::Sender<DispatchStatus>,
+    settings: watch::Sender<Arc<Settings>>,
+    _lock: File,
 }
 
 impl Agent {
-    /// Runs the daemon until it ends.
+    /// Locks the state directory, opens the journal, makes all clients, and binds the admin
+    /// server's address. Sends no request yet.
     ///
     /// # Errors
-    /// [`AgentError`] if the daemon cannot start, the journal fails, or a task ends unexpectedly.
-    pub async fn run(self) -> Result<Exit, AgentError> {
-        let Self {
+    /// [`AgentError`] if a setting is missing, or something cannot be opened, made or bound.
+    pub async fn build(options: AgentOptions) -> Result<Self, AgentError> {
+        let AgentOptions {
             config,
             mode,
             clock,
             redactor,
             signals,
             local_registries,
-            listening,
-        } = self;
-        let _lock = lock::take(&config.state_dir)?;
-        let journal = Journal::open(
-            config.journal_url.as_deref(),
-            &config.state_dir,
-            clock.clone(),
-        )
-        .await?;
+        } = options;
+        let lock = lock::take(&config.journal.state_dir)?;
+        let journal = Journal::open(&config.journal, clock.clone()).await?;
         let previous = recover::previous_processes(&journal.open_claims().await?);
+        let registry = Registry::new();
         let variable = |name: &str| std::env::var(name).ok();
-        let authorities =
-            http::Authorities::read(config.clients.tls_ca_file.as_deref(), &variable)?;
-        let registry = prometheus::Registry::new();
-        let groups = mode.groups();
+        let authorities = Authorities::read(config.clients.tls_ca_file.as_deref(), &variable)?;
+        let context = BuildContext {
+            config: &config,
+            mode,
+            clock: &clock,
+            redactor: &redactor,
+            journal: &journal,
+            authorities: &authorities,
+            registry: &registry,
+        };
         let local = Local {
-            loopback: groups.is_empty() || is_loopback(&config.api_url),
+            loopback: is_loopback(&config.control.url),
             registries: local_registries,
         };
-        let mut services = Services {
-            clock: clock.clone(),
-            redactor: redactor.clone(),
-            groups,
-            clients: Clients::new(&config.clients, &authorities, local, &variable)?,
-            build: config.build.clone(),
-            deploy: config.deploy.clone(),
-            metrics: Metrics::new()?,
-        };
-        services.metrics.register(&registry)?;
-        if let Some(id) = &config.id {
-            let key = journal.hash_key(&id.to_string()).await?;
-            services.deploy.options.signer = Some(Signer::new(&key));
-            services.deploy.options.fields.key = Some(key.into());
-        }
+        let clients = Clients::new(&config.clients, &authorities, local, &variable)?;
         let control_metrics = crate::control::metrics::Metrics::register(&registry)?;
-        let client_options = || -> Result<ClientOptions, AgentError> {
-            let token = config
-                .api_token
-                .clone()
-                .ok_or_else(|| missing("api.token", "RUNNER_API_TOKEN"))?;
-            Ok(ClientOptions {
-                url: config.api_url.clone(),
-                runner: config
-                    .id
-                    .clone()
-                    .ok_or_else(|| missing("id", "RUNNER_ID"))?,
-                token: token.into(),
-                version: VERSION.to_owned(),
-                http: http::client(&authorities)?,
-                clock: clock.clone(),
-                redactor: redactor.clone(),
-                metrics: control_metrics.clone(),
-            })
-        };
-        let control = Client::new(client_options()?)?;
-        let (status_sender, dispatch_status) = watch::channel(DispatchStatus::default());
-        let (settings_sender, settings) = watch::channel(Arc::default());
-        // A separate connection pool, so that job traffic cannot delay a heartbeat.
-        let heartbeat = heartbeat::HeartbeatThread::new(
+        let control = context.control_client(&control_metrics)?;
+        let heartbeat_client = context.control_client(&control_metrics)?;
+        let (dispatch_status, status) = watch::channel(DispatchStatus::default());
+        let (settings, current_settings) = watch::channel(Arc::default());
+        let (drain, cancel) = (Stop::default(), Stop::default());
+        let worker = Worker::new(
+            context
+                .worker_services(&control, control_metrics, clients)
+                .await?,
+            config.worker.clone(),
+            current_settings.clone(),
+            drain.clone(),
+            cancel.clone(),
+        );
+        let heartbeat = HeartbeatThread::new(
             mode,
             &clock,
             previous.clone(),
-            dispatch_status.clone(),
-            settings.clone(),
+            status.clone(),
+            current_settings.clone(),
         );
-        let heartbeat_end = heartbeat.start(Client::new(client_options()?)?);
-
-        let admin = admin::Admin::new(
+        let admin = Admin::new(
             &registry,
             journal.clone(),
             clock.clone(),
-            dispatch_status,
-            settings.clone(),
+            status,
+            current_settings,
             heartbeat.clone(),
         )?;
-        let address = admin.serve(config.admin_listen).await?;
-        tracing::info!(%address, "the admin server is listening");
-        if let Some(listening) = listening {
-            // The receiver may be gone.
-            let _ = listening.send(address);
-        }
-
-        let drain = Stop::default();
-        let cancel = Stop::default();
-        let mut draining = drain::Draining::new(
+        let listener = AdminListener::bind(config.admin_listen).await?;
+        let draining = Draining::new(
             signals,
             drain.clone(),
-            cancel.clone(),
+            cancel,
             config.drain_timeout,
             clock.clone(),
         );
-        let booted = tokio::select! {
-            booted = boot::boot(&control, mode, previous.as_ref(), &clock) => booted,
-            () = draining.next_terminate() => {
-                heartbeat.stop();
-                journal.close().await;
-                return Ok(Exit::Orderly);
-            }
+        Ok(Self {
+            mode,
+            clock,
+            control,
+            heartbeat_client,
+            journal,
+            previous,
+            worker: Arc::new(worker),
+            heartbeat,
+            admin,
+            listener,
+            draining,
+            drain,
+            dispatch_status,
+            settings,
+            _lock: lock,
+        })
+    }
+
+    /// Returns the address of the admin server, with the port that was chosen for port 0.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.listener.address()
+    }
+
+    /// Runs jobs until a signal, a job or the control plane stops the agent, or something fails.
+    ///
+    /// # Errors
+    /// [`AgentError`] if the journal fails, or a task ends unexpectedly.
+    pub async fn run(self) -> Result<Exit, AgentError> {
+        let Self {
+            mode,
+            clock,
+            control,
+            heartbeat_client,
+            journal,
+            previous,
+            worker,
+            heartbeat,
+            admin,
+            listener,
+            mut draining,
+            drain,
+            dispatch_status,
+            settings,
+            _lock,
+        } = self;
+        let heartbeat_end = heartbeat.start(heartbeat_client);
+        tracing::info!(address = %listener.address(), "the admin server is listening");
+        let mut serving = AbortOnDropHandle::new(tokio::spawn(admin.serve(listener)));
+        let mut booted = None;
+        let work = Work {
+            mode,
+            clock: &clock,
+            control: &control,
+            journal: &journal,
+            previous: previous.as_ref(),
+            worker,
+            heartbeat: &heartbeat,
+            drain: &drain,
+            dispatch_status,
+            settings: &settings,
         };
-        settings_sender.send_replace(booted.settings);
-        if let Some(process) = &booted.process {
-            journal.record_process_id(process).await?;
-            heartbeat.registered_as(process.clone());
+        let ended = tokio::select! {
+            ended = work.run(&mut draining, &mut booted) => ended,
+            () = heartbeat::ended(heartbeat_end) => Err(AgentError::TaskEnded("the heartbeat")),
+            _ = &mut serving => Err(AgentError::TaskEnded("the admin server")),
+        };
+        let stopping = Stopping {
+            clock: &clock,
+            control: &control,
+            heartbeat: &heartbeat,
+            booted: booted.as_ref(),
+        };
+        stopping.stop(journal, &ended).await;
+        drop(serving);
+        ended
+    }
+}
+
+/// What the clients are made from.
+struct BuildContext<'a> {
+    config: &'a Config,
+    mode: Mode,
+    clock: &'a Clock,
+    redactor: &'a Redactor,
+    journal: &'a Journal,
+    authorities: &'a Authorities,
+    registry: &'a Registry,
+}
+
+impl BuildContext<'_> {
+    fn control_client(
+        &self,
+        metrics: &crate::control::metrics::Metrics,
+    ) -> Result<Client, AgentError> {
+        let control = &self.config.control;
+        let missing = || AgentError::Missing(control.missing_setting().unwrap_or_default());
+        Ok(Client::new(ClientOptions {
+            url: control.url.clone(),
+            runner: control.runner.clone().ok_or_else(missing)?,
+            token: control.token.clone().ok_or_else(missing)?,
+            version: VERSION.to_owned(),
+            http: http::client(self.authorities)?,
+            clock: self.clock.clone(),
+            redactor: self.redactor.clone(),
+            metrics: metrics.clone(),
+        })?)
+    }
+
+    async fn worker_services(
+        &self,
+        control: &Client,
+        control_metrics: crate::control::metrics::Metrics,
+        clients: Clients,
+    ) -> Result<WorkerServices, AgentError> {
+        let mut services = Services {
+            clock: self.clock.clone(),
+            redactor: self.redactor.clone(),
+            groups: self.mode.groups(),
+            clients,
+            build: self.config.build.clone(),
+            deploy: self.config.deploy.clone(),
+            metrics: Metrics::new()?,
+        };
+        services.metrics.register(self.registry)?;
+        if let Some(runner) = &self.config.control.runner {
+            let key = self.journal.hash_key(&runner.to_string()).await?;
+            services.deploy.options.signer = Some(Signer::new(&key));
+            services.deploy.options.fields.key = Some(key.into());
         }
-        let worker = Arc::new(Worker {
+        Ok(WorkerServices {
             control: control.clone(),
-            journal: journal.clone(),
-            clock: clock.clone(),
-            redactor: redactor.clone(),
+            journal: self.journal.clone(),
+            clock: self.clock.clone(),
+            redactor: self.redactor.clone(),
             logs: LogContext {
                 client: control.clone(),
                 version: VERSION.to_owned(),
-                clock: clock.clone(),
-                redactor: redactor.clone(),
-                metrics: control_metrics.clone(),
+                clock: self.clock.clone(),
+                redactor: self.redactor.clone(),
+                metrics: control_metrics,
             },
-            settings,
             handlers: handlers::all(services),
-            groups: mode.groups(),
-            concurrency: config.worker_concurrency,
-            state_dir: config.state_dir.clone(),
-            drain: drain.clone(),
-            cancel,
-            metrics: crate::worker::metrics::Metrics::register(&registry)?,
-            concurrency_keys: ConcurrencyKeys::default(),
-            background: Background::default(),
-        });
-        heartbeat.wait_for_first().await;
-        tracing::info!(
-            version = VERSION,
-            mode = mode.as_str(),
-            "the runner is ready for jobs"
-        );
+            groups: self.mode.groups(),
+            metrics: crate::worker::metrics::Metrics::register(self.registry)?,
+        })
+    }
+}
+
+/// The work between startup and shutdown.
+struct Work<'a> {
+    mode: Mode,
+    clock: &'a Clock,
+    control: &'a Client,
+    journal: &'a Journal,
+    previous: Option<&'a PreviousProcesses>,
+    worker: Arc<Worker>,
+    heartbeat: &'a HeartbeatThread,
+    drain: &'a Stop,
+    dispatch_status: watch::Sender<DispatchStatus>,
+    settings: &'a watch::Sender<Arc<Settings>>,
+}
+
+impl Work<'_> {
+    /// Registers at the control plane, which sets `booted`, and runs jobs.
+    async fn run(
+        self,
+        draining: &mut Draining,
+        booted: &mut Option<Booted>,
+    ) -> Result<Exit, AgentError> {
+        let booted = tokio::select! {
+            answers = boot::boot(self.control, self.mode, self.previous, self.clock) => {
+                booted.insert(answers)
+            }
+            () = draining.next_terminate() => return Ok(Exit::Orderly),
+        };
+        self.settings.send_replace(booted.settings.clone());
+        let process = booted.process.as_ref();
+        if let Some(process) = process {
+            self.journal.record_process_id(process).await?;
+            self.heartbeat.registered_as(process.clone());
+        }
+        self.heartbeat.wait_for_first().await;
+        let mode = self.mode.as_str();
+        tracing::info!(version = VERSION, mode, "the runner is ready for jobs");
         // A separate task: an event that wakes it does not poll the other branches here.
-        let mut working = AbortOnDropHandle::new(tokio::spawn({
-            let worker = worker.clone();
-            async move { worker.run(&status_sender).await.map_err(AgentError::from) }
-        }));
+        let (worker, status) = (self.worker, self.dispatch_status);
+        let work = async move { worker.run(&status).await.map_err(AgentError::from) };
+        let mut working = AbortOnDropHandle::new(tokio::spawn(work));
+        let reload = draining.reload();
         let summary = tokio::select! {
             drained = &mut working => drained.unwrap_or(Err(AgentError::TaskEnded("the worker's task")))?,
-            () = boot::refresh(&control, &settings_sender, &clock, draining.reload()) => return Err(AgentError::TaskEnded("the settings' refresh")),
-            () = boot::watch_shutdowns(&control, booted.process.as_ref(), &drain, &clock) => return Err(AgentError::TaskEnded("the shutdown watch")),
-            () = heartbeat::ended(heartbeat_end) => return Err(AgentError::TaskEnded("the heartbeat")),
+            () = boot::refresh(self.control, self.settings, self.clock, reload) => return Err(AgentError::TaskEnded("the settings' refresh")),
+            () = boot::watch_shutdowns(self.control, process, self.drain, self.clock) => return Err(AgentError::TaskEnded("the shutdown watch")),
             forced = draining.watch() => {
                 tracing::error!("third signal: ending at once; open executions are left for the next process");
                 return Ok(forced);
             }
         };
-        if let Some(process) = &booted.process {
-            let update = ProcessUpdate {
-                status: "shut-down".into(),
-                status_description: "runner stopped".into(),
-            };
-            // The server notices the end by itself if this fails.
-            let _ = clock
-                .timeout(
-                    SHUTDOWN_REPORT_TIMEOUT,
-                    control.update_process(process, &update),
-                )
-                .await;
-        }
-        heartbeat.stop();
-        drop(worker);
-        journal.close().await;
         tracing::info!(left = summary.suspended, "the runner has stopped");
-        Ok(if summary.suspended > 0 {
-            Exit::Forced
-        } else {
-            Exit::Orderly
+        Ok(match summary.suspended {
+            0 => Exit::Orderly,
+            _ => Exit::Forced,
         })
     }
 }
 
-fn missing(setting: &str, variable: &str) -> AgentError {
-    AgentError::Missing(format!(
-        "{setting} is not set; set it in the configuration file or with {variable}"
-    ))
+/// What is still open when the work has ended.
+struct Stopping<'a> {
+    clock: &'a Clock,
+    control: &'a Client,
+    heartbeat: &'a HeartbeatThread,
+    booted: Option<&'a Booted>,
+}
+
+impl Stopping<'_> {
+    /// Reports that the process has stopped, ends the heartbeat, and closes the journal.
+    async fn stop(self, journal: Journal, ended: &Result<Exit, AgentError>) {
+        let process = self.booted.and_then(|booted| booted.process.as_ref());
+        if let (Some(process), Ok(Exit::Orderly)) = (process, ended) {
+            let update = ProcessUpdate {
+                status: "shut-down".into(),
+                status_description: "runner stopped".into(),
+            };
+            let reported = self.control.update_process(process, &update);
+            // The server notices the end by itself if this fails.
+            let _ = self.clock.timeout(SHUTDOWN_REPORT_TIMEOUT, reported).await;
+        }
+        self.heartbeat.stop().await;
+        if tokio::time::timeout(CLOSE_TIMEOUT, journal.close())
+            .await
+            .is_err()
+        {
+            tracing::warn!("the journal is still in use; nothing in it is lost");
+        }
+    }
 }

@@ -10,6 +10,8 @@ pub mod hardening;
 pub mod interrupt;
 pub mod invalid;
 pub mod nearest;
+pub mod poll;
+pub mod retry;
 pub mod secret;
 pub mod stop;
 pub mod trust;

@@ -17,13 +17,15 @@ use url::Url;
 
 use crate::base::guard::Allowed;
 use crate::base::invalid::InvalidInput;
-use crate::base::secret::Secret;
 use crate::build::BuildConfig;
 use crate::clients::{ClientsConfig, ClusterConfig, GitConfig};
+use crate::control::ControlConfig;
 use crate::control::token::TokenSource;
 use crate::deployment::DeployConfig;
-use crate::job::RunnerId;
+use crate::journal::JournalConfig;
 use crate::registry::format::OutputLayout;
+use crate::telemetry::{LogConfig, LogFormat};
+use crate::worker::WorkerConfig;
 
 /// A setting that cannot be used. The message is one line: the setting, the origin of its value,
 /// and what is expected.
@@ -34,26 +36,18 @@ pub struct ConfigError(String);
 /// All settings, parsed.
 #[derive(Debug)]
 pub struct Config {
-    /// Address of the control plane; only scheme, host and port are used.
-    pub api_url: Url,
-    /// Token of the runner's service account, or the file that holds it.
-    pub api_token: Option<Token>,
-    /// Id of this runner.
-    pub id: Option<RunnerId>,
-    /// Directory of the journal, the workspaces and the cache.
-    pub state_dir: PathBuf,
-    /// Database of the journal (`sqlite:PATH`); `None` means `journal.db` in the state directory.
-    pub journal_url: Option<String>,
+    /// The control plane, and this runner's identity there.
+    pub control: ControlConfig,
+    /// The durable record of executions.
+    pub journal: JournalConfig,
+    /// How jobs are run.
+    pub worker: WorkerConfig,
     /// Address of the admin server.
     pub admin_listen: std::net::SocketAddr,
     /// How long jobs may continue after the first TERM or INT.
     pub drain_timeout: Duration,
-    /// Maximum concurrent jobs per group (1 to 64); `None` means the control plane's number.
-    pub worker_concurrency: Option<usize>,
-    /// Format of the process log.
-    pub log_format: LogFormat,
-    /// Minimum level of the process log.
-    pub log_level: tracing::level_filters::LevelFilter,
+    /// The process log.
+    pub log: LogConfig,
     /// Clients of git, registries and clusters.
     pub clients: ClientsConfig,
     /// Builds.
@@ -62,53 +56,36 @@ pub struct Config {
     pub deploy: DeployConfig,
 }
 
-/// The control plane's token, or where to read it.
-#[derive(Debug, Clone)]
-pub enum Token {
-    /// The token itself.
-    Value(Secret),
-    /// A file that holds the token; read again when the token is refused.
-    File(PathBuf),
-}
-
-impl From<Token> for TokenSource {
-    fn from(token: Token) -> Self {
-        match token {
-            Token::Value(secret) => Self::Value(secret),
-            Token::File(path) => Self::File(path),
-        }
-    }
-}
-
-/// Format of the process log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text on a terminal, otherwise JSON.
-    Auto,
-    /// Lines of text.
-    Text,
-    /// One JSON object per line.
-    Json,
-}
-
 impl Config {
     /// Parses all settings.
     ///
     /// # Errors
     /// Fails at the first value that is not valid.
     pub fn from_layers(layers: &Layers) -> Result<Self, ConfigError> {
-        let token = match layers.text("api.token_file") {
-            Some(path) => Some(Token::File(path.into())),
-            None => layers
-                .text("api.token")
-                .map(|token| Token::Value(token.into())),
-        };
+        let state_dir: PathBuf = layers.parse("state_dir", "a path", |text| Some(text.into()))?;
         Ok(Self {
-            api_url: layers.parse("api.url", "a URL such as https://api.nuon.co", read_url)?,
-            api_token: token,
-            id: layers.parse_optional("id", "the id of a runner", |text| text.parse().ok())?,
-            state_dir: layers.parse("state_dir", "a path", |text| Some(text.into()))?,
-            journal_url: layers.text("journal.url").map(str::to_owned),
+            control: ControlConfig {
+                url: layers.parse("api.url", "a URL such as https://api.nuon.co", read_url)?,
+                runner: layers.parse_optional("id", "the id of a runner", |id| id.parse().ok())?,
+                token: match layers.text("api.token_file") {
+                    Some(path) => Some(TokenSource::File(path.into())),
+                    None => layers
+                        .text("api.token")
+                        .map(|token| TokenSource::Value(token.into())),
+                },
+            },
+            journal: JournalConfig {
+                url: layers.text("journal.url").map(str::to_owned),
+                state_dir: state_dir.clone(),
+            },
+            worker: WorkerConfig {
+                concurrency: layers.parse_optional(
+                    "worker.concurrency",
+                    "a number from 1 to 64",
+                    |text| text.parse().ok().filter(|count| (1..=64).contains(count)),
+                )?,
+                state_dir,
+            },
             admin_listen: layers.parse(
                 "admin.listen",
                 "an address such as 127.0.0.1:8080",
@@ -119,22 +96,19 @@ impl Config {
                 "a duration such as 90s or 10m",
                 read_duration,
             )?,
-            worker_concurrency: layers.parse_optional(
-                "worker.concurrency",
-                "a number from 1 to 64",
-                |text| text.parse().ok().filter(|count| (1..=64).contains(count)),
-            )?,
-            log_format: layers.parse("log.format", "auto, text or json", |text| {
-                Some(match text {
-                    "auto" => LogFormat::Auto,
-                    "text" => LogFormat::Text,
-                    "json" => LogFormat::Json,
-                    _ => return None,
-                })
-            })?,
-            log_level: layers.parse("log.level", "error, warn, info, debug or trace", |text| {
-                text.parse().ok()
-            })?,
+            log: LogConfig {
+                format: layers.parse("log.format", "auto, text or json", |text| {
+                    Some(match text {
+                        "auto" => LogFormat::Auto,
+                        "text" => LogFormat::Text,
+                        "json" => LogFormat::Json,
+                        _ => return None,
+                    })
+                })?,
+                level: layers.parse("log.level", "error, warn, info, debug or trace", |text| {
+                    text.parse().ok()
+                })?,
+            },
             clients: ClientsConfig {
                 tls_ca_file: layers.text("tls.ca_file").map(Into::into),
                 network_allow: layers.try_parse("network.allow", |text| {

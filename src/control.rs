@@ -5,6 +5,7 @@
 //! a version; see the generations in `docs/wire-contract.md`.
 
 pub mod client;
+mod config;
 pub mod error;
 pub mod logs;
 pub mod metrics;
@@ -14,6 +15,7 @@ mod transport;
 pub mod wire;
 
 pub use client::Client;
+pub use config::ControlConfig;
 pub use error::ControlError;
 pub use logs::{JobLog, LogShipper};
 pub use route::{Route, Verdict};

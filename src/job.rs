@@ -2,6 +2,7 @@
 
 pub mod id;
 pub mod kind;
+pub mod report;
 pub mod state;
 
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 pub use id::{ExecutionId, JobId, LogStreamId, ProcessId, RunnerId};
 use jiff::Timestamp;
 pub use kind::{Group, JobKind, Operation};
+pub use report::Report;
 use serde::{Deserialize, Serialize};
 pub use state::{ExecutionStatus, JobStatus, Step};
 

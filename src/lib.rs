@@ -24,7 +24,6 @@
 //! | 11 | [`dev`] | a local control plane for trials and tests; the demo |
 //! | 10 | [`agent`] | the daemon: admin server, heartbeat, settings, signals, drain |
 //! | 9 | [`handlers`] | one file per job kind, and the list of them |
-//! | 9 | [`telemetry`] | the process log |
 //! | 8 | [`config`] | settings from file, environment and flags, each with its origin |
 //! | 7 | [`deployment`] | the use cases of a deployment: plan, apply an approved plan, tear down, roll back |
 //! | 7 | [`build`] | from a source to objects; what a build may use of other machines |
@@ -38,8 +37,9 @@
 //! | 3 | [`manifest`] | Kubernetes objects: read, identity, managed fields, order, write |
 //! | 2 | [`plan`] | the control plane's documents: plans, cluster info, contents, changesets |
 //! | 1 | [`yaml`] | node tree, parser, resolver, emitter |
-//! | 1 | [`job`], [`workspace`] | ids, kinds, the state machine; job directories, git, archives, child processes |
-//! | 0 | [`base`] | backoff, clock, secret, stop, guard |
+//! | 1 | [`job`] | ids, kinds, reports, the state machine of an execution |
+//! | 1 | [`workspace`], [`telemetry`] | job directories, git, archives, child processes; the process log |
+//! | 0 | [`base`] | retry, clock, secret, stop, SSRF guard |
 //!
 //! `yaml`, `manifest`, `kustomize`, `plan` and `job` are pure: values in, values and errors out.
 //! There is no global state. The clock is a parameter ([`base::clock`]). All output passes one

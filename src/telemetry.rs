@@ -2,28 +2,45 @@
 
 use std::io::{self, IsTerminal as _, Write};
 
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::base::secret::Redactor;
-use crate::config::LogFormat;
+
+/// Settings of the process log.
+#[derive(Debug, Clone, Copy)]
+pub struct LogConfig {
+    /// The format of its lines.
+    pub format: LogFormat,
+    /// The minimum level.
+    pub level: LevelFilter,
+}
+
+/// Format of the process log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, otherwise JSON.
+    Auto,
+    /// Lines of text.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
 
 /// Starts the process log. A second call has no effect: tests run many daemons in one process.
-pub fn start_log(
-    format: LogFormat,
-    level: tracing::level_filters::LevelFilter,
-    redactor: Redactor,
-) {
+pub fn start_log(config: LogConfig, redactor: Redactor) {
+    let LogConfig { format, level } = config;
     let is_terminal = io::stderr().is_terminal();
     let colors = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let writer = RedactedStderr(redactor);
     // Libraries log too much at the more verbose levels, so they log warnings and errors at most.
     let filter = tracing_subscriber::filter::Targets::new()
-        .with_default(tracing::level_filters::LevelFilter::WARN.min(level))
+        .with_default(LevelFilter::WARN.min(level))
         .with_target("nuon_runner", level)
         // It logs bodies that it cannot parse, and those may be Secrets.
-        .with_target("kube_client", tracing::level_filters::LevelFilter::OFF);
+        .with_target("kube_client", LevelFilter::OFF);
     let registry = tracing_subscriber::registry().with(filter);
     let text = match format {
         LogFormat::Text => true,

@@ -28,7 +28,7 @@ mod staged;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use concurrency::ConcurrencyKeys;
+use concurrency::ConcurrencyKeys;
 pub use failure::{Failure, FailureKind};
 pub use handler::{Context, Handler, Outcome, Steps};
 pub use staged::{Staged, StagedJob};
@@ -45,8 +45,22 @@ use crate::control::wire::Settings;
 use crate::job::{Group, JobKind};
 use crate::journal::Journal;
 
-/// The worker's clients, settings and shared state. Built once; shared by all of its tasks.
+/// Runs jobs. Built once; shared by all of its tasks.
 pub struct Worker {
+    services: WorkerServices,
+    config: WorkerConfig,
+    /// The control plane's settings; changes when they are refreshed.
+    settings: watch::Receiver<Arc<Settings>>,
+    /// Once this is stopped, no job is claimed.
+    drain: Stop,
+    /// Once this is stopped, all jobs are cancelled and cleaned up.
+    cancel: Stop,
+    concurrency_keys: ConcurrencyKeys,
+    background: Background,
+}
+
+/// What the worker uses.
+pub struct WorkerServices {
     /// Client of the control plane's API.
     pub control: Client,
     /// Durable record of executions and of reports to deliver.
@@ -57,32 +71,26 @@ pub struct Worker {
     pub redactor: Redactor,
     /// Shared by the logs of all jobs.
     pub logs: LogContext,
-    /// The control plane's settings; changes when they are refreshed.
-    pub settings: watch::Receiver<Arc<Settings>>,
     /// One handler for each kind of job.
     pub handlers: Vec<Arc<dyn Handler>>,
-    /// The groups that this process serves.
+    /// The groups of jobs that this process serves.
     pub groups: Vec<Group>,
-    /// Maximum concurrent jobs per group, if the operator sets it; otherwise the control plane's
-    /// setting applies.
+    /// Metrics of jobs, steps and polls.
+    pub metrics: metrics::Metrics,
+}
+
+/// Settings of the worker.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// Maximum concurrent jobs per group; `None` for the control plane's setting.
     pub concurrency: Option<usize>,
     /// Directory below which job directories are created.
     pub state_dir: PathBuf,
-    /// Once this is stopped, no job is claimed.
-    pub drain: Stop,
-    /// Once this is stopped, all jobs are cancelled and cleaned up.
-    pub cancel: Stop,
-    /// Metrics of jobs, steps and polls.
-    pub metrics: metrics::Metrics,
-    /// Concurrency keys, so that deploys of one component run one after the other.
-    pub concurrency_keys: ConcurrencyKeys,
-    /// Report deliveries that outlive their jobs.
-    pub background: Background,
 }
 
-/// Tasks that are aborted when the worker ends.
+/// Deliveries of reports that outlive their jobs. They are aborted when the worker ends.
 #[derive(Default)]
-pub struct Background(Mutex<JoinSet<()>>);
+struct Background(Mutex<JoinSet<()>>);
 
 impl Background {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -101,9 +109,30 @@ impl Background {
 }
 
 impl Worker {
+    /// Creates a worker. `settings` are the control plane's; once `drain` is stopped no job is
+    /// claimed, and once `cancel` is stopped all jobs are cancelled and cleaned up.
+    pub fn new(
+        services: WorkerServices,
+        config: WorkerConfig,
+        settings: watch::Receiver<Arc<Settings>>,
+        drain: Stop,
+        cancel: Stop,
+    ) -> Self {
+        Self {
+            services,
+            config,
+            settings,
+            drain,
+            cancel,
+            concurrency_keys: ConcurrencyKeys::default(),
+            background: Background::default(),
+        }
+    }
+
     /// Returns the handler of a kind of job.
     fn handler(&self, kind: &JobKind) -> Option<Arc<dyn Handler>> {
-        self.handlers
+        self.services
+            .handlers
             .iter()
             .find(|handler| handler.kinds().contains(kind))
             .cloned()

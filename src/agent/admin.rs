@@ -113,22 +113,39 @@ impl Admin {
         })))
     }
 
-    /// Starts to listen. Returns the bound address, which shows the port that was chosen.
-    ///
-    /// # Errors
-    /// [`AgentError::Listen`] if the address cannot be bound.
-    pub async fn serve(self, address: SocketAddr) -> Result<SocketAddr, AgentError> {
-        let failed = |source| AgentError::Listen { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let bound = listener.local_addr().map_err(failed)?;
+    /// Answers requests until it is dropped. It is the last to end, so that a shutdown can be
+    /// observed.
+    pub async fn serve(self, listener: AdminListener) {
         let router = Router::new()
             .route("/livez", get(async || "ok\n"))
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics))
             .with_state(self);
-        // Runs as long as the process, so that a shutdown can be observed.
-        tokio::spawn(accept(listener, router));
-        Ok(bound)
+        accept(listener.listener, router).await;
+    }
+}
+
+/// The bound address of the admin server.
+pub struct AdminListener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl AdminListener {
+    /// Binds an address.
+    ///
+    /// # Errors
+    /// [`AgentError::Listen`] if the address cannot be bound.
+    pub async fn bind(address: SocketAddr) -> Result<Self, AgentError> {
+        let failed = |source| AgentError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Returns the bound address, with the port that was chosen for port 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 

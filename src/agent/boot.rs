@@ -7,16 +7,17 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 
 use super::{Mode, VERSION};
-use crate::base::backoff::jitter;
+use crate::base::backoff::{delays, jitter};
 use crate::base::clock::Clock;
+use crate::base::retry::{MayRetry, Retry, with_retries};
 use crate::base::stop::{Stop, StopCause};
 use crate::control::wire::{NewProcess, ProcessUpdate, Settings};
-use crate::control::{Client, RetryPolicy};
+use crate::control::{Client, ControlError, RetryPolicy};
 use crate::job::ProcessId;
 use crate::worker::recover::PreviousProcesses;
 
-/// Time limit for one round of attempts; rounds repeat until the control plane answers.
-const ROUND_TIMEOUT: Duration = Duration::from_secs(300);
+/// Time limit for finding out whether the previous process is still registered.
+const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Interval between reads of the settings.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(300);
@@ -52,17 +53,44 @@ pub async fn boot(
     }
 }
 
-async fn settings(control: &Client, clock: &Clock) -> Settings {
+/// An error at startup. It is tried again for ever, whatever it is: the operator mends it here or at
+/// the control plane, and the runner goes on.
+struct StartupError(ControlError);
+
+impl MayRetry for StartupError {
+    fn retry(&self) -> Retry {
+        Retry::later(self.0.delay())
+    }
+}
+
+/// Makes a request until it succeeds. Reads the token again after an error.
+async fn insist<T, F: Future<Output = Result<T, ControlError>>>(
+    control: &Client,
+    clock: &Clock,
+    action: &'static str,
+    attempt: impl Fn() -> F,
+) -> T {
     loop {
-        match control.settings(RetryPolicy::Within(ROUND_TIMEOUT)).await {
-            Ok(settings) => return settings,
-            Err(error) => {
-                tracing::error!(%error, "settings cannot be read; will try again in 30 s");
-                control.refresh_token();
-                clock.sleep(Duration::from_secs(30)).await;
-            }
+        let on_retry = |StartupError(error): &StartupError, wait| {
+            tracing::warn!(%error, ?wait, "cannot {action}; will try again");
+            control.refresh_token();
+        };
+        let insisting = with_retries(clock, delays(), on_retry, || {
+            let answer = attempt();
+            async { answer.await.map_err(StartupError) }
+        });
+        // The delays do not end, so neither does this without success.
+        if let Ok(done) = insisting.await {
+            return done;
         }
     }
+}
+
+async fn settings(control: &Client, clock: &Clock) -> Settings {
+    insist(control, clock, "read the settings", || {
+        control.settings(RetryPolicy::Once)
+    })
+    .await
 }
 
 /// Registers this process. Keeps the registration of the previous process while it is active,
@@ -75,7 +103,7 @@ async fn register(
 ) -> Option<ProcessId> {
     if let Some(earlier) = previous.and_then(|inheritance| inheritance.process_id.clone())
         && control
-            .process(&earlier, RetryPolicy::Within(ROUND_TIMEOUT))
+            .process(&earlier, RetryPolicy::Within(REGISTRATION_TIMEOUT))
             .await
             .is_ok_and(|process| process.is_active())
     {
@@ -86,22 +114,17 @@ async fn register(
         kind: mode.process().to_owned(),
         version: VERSION.to_owned(),
     };
-    loop {
-        match control
-            .register(&process, RetryPolicy::Within(ROUND_TIMEOUT))
-            .await
-        {
-            Ok(record) => return Some(record.id),
+    insist(control, clock, "register this process", || async {
+        match control.register(&process, RetryPolicy::Once).await {
+            Ok(record) => Ok(Some(record.id)),
             Err(error) if error.is_status(404) => {
                 tracing::debug!("the control plane does not register processes");
-                return None;
+                Ok(None)
             }
-            Err(error) => {
-                tracing::error!(%error, "this process cannot be registered; will try again in 30 s");
-                clock.sleep(Duration::from_secs(30)).await;
-            }
+            Err(error) => Err(error),
         }
-    }
+    })
+    .await
 }
 
 /// Reads the settings again at intervals and on a reload signal. Never returns.

@@ -3,7 +3,8 @@
 //! s.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -42,6 +43,7 @@ struct Inner {
     /// True once the first heartbeat has been attempted, even if it failed.
     tried: watch::Sender<bool>,
     stop: Stop,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl HeartbeatThread {
@@ -64,6 +66,7 @@ impl HeartbeatThread {
             last: AtomicU64::new(NEVER),
             tried: watch::Sender::new(false),
             stop: Stop::default(),
+            thread: Mutex::default(),
         }))
     }
 
@@ -88,11 +91,14 @@ impl HeartbeatThread {
             }
             drop(ended);
         };
-        if let Err(error) = std::thread::Builder::new()
-            .name("heart-beat".into())
+        match std::thread::Builder::new()
+            .name("heartbeat".into())
             .spawn(body)
         {
-            tracing::error!(%error, "the heartbeat thread cannot start");
+            Ok(thread) => {
+                *self.0.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+            }
+            Err(error) => tracing::error!(%error, "the heartbeat thread cannot start"),
         }
         end
     }
@@ -132,9 +138,19 @@ impl HeartbeatThread {
             .await;
     }
 
-    /// Sends no further heartbeats.
-    pub fn stop(&self) {
+    /// Sends no further heartbeats, and waits until the thread has ended.
+    pub async fn stop(&self) {
         self.0.stop.stop(StopCause::Shutdown);
+        let thread = self
+            .0
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            // It aborts what it sends, so this takes no time.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
     }
 }
 

@@ -20,7 +20,13 @@ const DELAYS: [Duration; 6] = [
 /// day would be an outage of the runner.
 pub const MAX_SERVER_DELAY: Duration = Duration::from_secs(300);
 
-/// Retry state of one request.
+/// Returns the delays without end.
+pub fn delays() -> impl Iterator<Item = Duration> + Send + Sync + Unpin {
+    let [.., last] = DELAYS;
+    DELAYS.into_iter().chain(std::iter::repeat(last))
+}
+
+/// Retry state of a request that a loop of its own repeats.
 #[derive(Debug, Default, Clone)]
 pub struct Backoff {
     tries: usize,
@@ -35,11 +41,6 @@ impl Backoff {
         self.tries += 1;
         let requested = server_delay.unwrap_or_default().min(MAX_SERVER_DELAY);
         stretch(scheduled.max(requested))
-    }
-
-    /// Number of delays returned so far.
-    pub fn tries(&self) -> usize {
-        self.tries
     }
 }
 

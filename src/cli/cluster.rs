@@ -28,12 +28,12 @@ use crate::cluster::fields::policy::FieldPolicy;
 use crate::cluster::rollout::failure::Failure;
 use crate::cluster::rollout::inventory::Component;
 use crate::cluster::rollout::options::Options;
-use crate::config::{Config, LogFormat};
+use crate::config::Config;
 use crate::deployment::{DeployConfig, Deployment, Progress};
 use crate::kustomize;
 use crate::manifest::{self, Object};
 use crate::registry::{Version, format};
-use crate::telemetry::start_log;
+use crate::telemetry::{LogConfig, LogFormat, start_log};
 
 /// Error message of commands that need a component and have none.
 const NO_COMPONENT: &str = "no component is given; use --component NAME";
@@ -329,7 +329,11 @@ pub fn run(
         return code;
     }
     let (stop, redactor) = (Stop::default(), Redactor::default());
-    start_log(LogFormat::Text, LevelFilter::WARN, redactor.clone());
+    let log = LogConfig {
+        format: LogFormat::Text,
+        level: LevelFilter::WARN,
+    };
+    start_log(log, redactor.clone());
     let ended = runtime.block_on(async {
         tokio::spawn(stop_on_signals(stop.clone()));
         let target =

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use clap::ArgMatches;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::{Code, chain, print_error, settings};
-use crate::agent::{Agent, AgentError, Exit, Mode, Signal};
+use crate::agent::{Agent, AgentError, AgentOptions, Exit, Mode, Signal};
 use crate::base::clock::Clock;
 use crate::base::hardening;
 use crate::base::secret::Redactor;
-use crate::config::Token;
+use crate::control::token::TokenSource;
 use crate::telemetry;
 
 /// Runs the daemon until it ends.
@@ -24,7 +25,7 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    if let Some(what) = settings::missing_setting(&config) {
+    if let Some(what) = config.control.missing_setting() {
         print_error(&what, "");
         return Code::Usage;
     }
@@ -34,11 +35,11 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
         _ => Mode::Run,
     };
     let redactor = Redactor::default();
-    let _learned = match &config.api_token {
-        Some(Token::Value(token)) => Some(redactor.learn(token.expose())),
+    let _learned = match &config.control.token {
+        Some(TokenSource::Value(token)) => Some(redactor.learn(token.expose())),
         _ => None,
     };
-    telemetry::start_log(config.log_format, config.log_level, redactor.clone());
+    telemetry::start_log(config.log, redactor.clone());
     if let Err(error) = allocator {
         tracing::debug!(%error, "freed memory may not be returned to the system after large jobs");
     }
@@ -59,21 +60,22 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
         }
     };
     let ended = runtime.block_on(async {
-        let agent = Agent {
+        let (signals, _listening) = signals();
+        let options = AgentOptions {
             config,
             mode,
             clock: Clock::system(),
             redactor: redactor.clone(),
-            signals: signals(),
+            signals,
             local_registries: false,
-            listening: None,
         };
+        let agent = Agent::build(options).await?;
         // Runs in its own task: each wakeup of the future passed to `block_on` costs a system call.
         tokio::spawn(agent.run())
             .await
             .unwrap_or(Err(AgentError::TaskEnded("the agent's task")))
     });
-    // Tasks that still run were asked to stop; they are not waited for.
+    // All tasks were stopped or aborted; blocking work that ignores this is not waited for.
     runtime.shutdown_background();
     match ended {
         Ok(Exit::Orderly) => Code::Done,
@@ -89,9 +91,11 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
     }
 }
 
-/// Listens for SIGTERM, SIGINT and SIGHUP, and forwards them to the agent.
-fn signals() -> mpsc::UnboundedReceiver<Signal> {
+/// Listens for SIGTERM, SIGINT and SIGHUP until the second value is dropped, and forwards them to
+/// the agent.
+fn signals() -> (mpsc::UnboundedReceiver<Signal>, JoinSet<()>) {
     let (sender, receiver) = mpsc::unbounded_channel();
+    let mut listening = JoinSet::new();
     let kinds = [
         (SignalKind::terminate(), Signal::Terminate),
         (SignalKind::interrupt(), Signal::Terminate),
@@ -101,13 +105,12 @@ fn signals() -> mpsc::UnboundedReceiver<Signal> {
         match signal(kind) {
             Ok(mut stream) => {
                 let sender = sender.clone();
-                // Lives as long as the process.
-                tokio::spawn(async move {
+                listening.spawn(async move {
                     while stream.recv().await.is_some() && sender.send(meaning).is_ok() {}
                 });
             }
             Err(error) => tracing::warn!(?meaning, %error, "cannot listen for a signal"),
         }
     }
-    receiver
+    (receiver, listening)
 }

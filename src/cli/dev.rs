@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::error::CommandError;
 use super::{Code, chain, print, print_error, settings};
-use crate::agent::{Agent, Exit, Mode, Signal};
+use crate::agent::{Agent, AgentOptions, Exit, Mode, Signal};
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
 use crate::config::setting::SETTINGS;
@@ -137,17 +137,19 @@ impl Demo {
         let config = self.config(&control, &work, &runner, &token)?;
         let redactor = Redactor::default();
         let _learned = redactor.learn(&token);
-        telemetry::start_log(config.log_format, config.log_level, redactor.clone());
+        telemetry::start_log(config.log, redactor.clone());
         let (signal, signals) = mpsc::unbounded_channel();
-        let agent = Agent {
+        let options = AgentOptions {
             config,
             mode: Mode::Run,
             clock: Clock::system(),
             redactor,
             signals,
             local_registries: true,
-            listening: None,
         };
+        let agent = Agent::build(options)
+            .await
+            .map_err(|error| format!("the agent cannot start: {}", chain(&error)))?;
         let mut running = tokio::spawn(agent.run());
         let mut observer = TerminalOutput {
             use_color: self.use_color,

@@ -7,6 +7,7 @@ use clap::ArgMatches;
 
 use super::{Code, chain, print, print_error};
 use crate::base::clock::Clock;
+use crate::base::hardening;
 use crate::config::setting::{SETTINGS, Setting};
 use crate::config::{Config, ConfigError, Layers};
 use crate::journal::Journal;
@@ -64,7 +65,7 @@ pub fn check(matches: &ArgMatches, environment: &HashMap<String, String>) -> Cod
     for name in &layers.ignored {
         print(&format!("# {name} is accepted and has no effect\n"));
     }
-    match missing_setting(&config) {
+    match config.control.missing_setting() {
         None => Code::Done,
         Some(what) => {
             print_error(&what, "");
@@ -79,19 +80,16 @@ pub fn migrate(matches: &ArgMatches, environment: &HashMap<String, String>) -> C
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
+    hardening::restrict_umask();
     let work = async {
-        if let Err(error) = dir::create_private(&config.state_dir) {
-            return Err(format!(
+        let state_dir = &config.journal.state_dir;
+        dir::create_private(state_dir).map_err(|error| {
+            format!(
                 "cannot use the state directory {}: {error}",
-                config.state_dir.display()
-            ));
-        }
-        let journal = Journal::open(
-            config.journal_url.as_deref(),
-            &config.state_dir,
-            Clock::system(),
-        )
-        .await;
+                state_dir.display()
+            )
+        })?;
+        let journal = Journal::open(&config.journal, Clock::system()).await;
         journal.map_err(|error| chain(&error))?.close().await;
         Ok(())
     };
@@ -108,22 +106,6 @@ pub fn migrate(matches: &ArgMatches, environment: &HashMap<String, String>) -> C
             Code::Error
         }
     }
-}
-
-/// Returns an error message for the first required setting that is missing.
-pub fn missing_setting(config: &Config) -> Option<String> {
-    let needed = [
-        (
-            config.api_token.is_none(),
-            "api.token",
-            "RUNNER_API_TOKEN or RUNNER_API_TOKEN_FILE",
-        ),
-        (config.id.is_none(), "id", "RUNNER_ID"),
-    ];
-    let (_, setting, variables) = needed.into_iter().find(|(missing, ..)| *missing)?;
-    Some(format!(
-        "{setting} is not set (no file, environment or flag has it); set {variables}"
-    ))
 }
 
 /// Creates the single-threaded runtime of a command.

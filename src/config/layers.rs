@@ -316,9 +316,9 @@ mod tests {
             .unwrap();
         layers.set_flag(setting, "/flag".into());
         let config = Config::from_layers(&layers).unwrap();
-        assert_eq!(config.state_dir, Path::new("/flag"));
-        assert_eq!(config.log_level, tracing::level_filters::LevelFilter::DEBUG);
-        assert_eq!(config.log_format, super::super::LogFormat::Json);
+        assert_eq!(config.journal.state_dir, Path::new("/flag"));
+        assert_eq!(config.log.level, tracing::level_filters::LevelFilter::DEBUG);
+        assert_eq!(config.log.format, super::super::LogFormat::Json);
     }
 
     #[test]

@@ -10,9 +10,10 @@ use super::route::Route;
 use super::token::TokenError;
 use super::transport::{Body, ClientOptions, LONG_POLL_WAIT, RetryPolicy, Transport};
 use super::wire::{
-    ExecutionRecord, Heartbeat, JobRecord, JobUpdate, NewProcess, OutputsReport, ProcessRecord,
-    ProcessUpdate, ResultReport, Settings, Shutdown, StatusUpdate,
+    ExecutionRecord, Heartbeat, JobRecord, NewProcess, ProcessRecord, ProcessUpdate, Settings,
+    Shutdown,
 };
+use crate::job::report::{JobUpdate, OutputsReport, ResultReport, StatusUpdate};
 use crate::job::{ExecutionId, Group, JobId, LogStreamId, ProcessId, RunnerId};
 
 /// Client of the control plane's API. Cheap to clone.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::route::{Outcome, Route, Verdict};
+use crate::base::retry::{MayRetry, Retry};
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +90,15 @@ impl ControlError {
         match self {
             Self::Refused { delay, .. } => *delay,
             _ => None,
+        }
+    }
+}
+
+impl MayRetry for ControlError {
+    fn retry(&self) -> Retry {
+        match self.verdict() {
+            Verdict::Retry | Verdict::Reauthenticate => Retry::later(self.delay()),
+            _ => Retry::Never,
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::base::secret::{RedactionGuard, Redactor, Secret};
 
 /// Where the runner's token comes from.
+#[derive(Debug, Clone)]
 pub enum TokenSource {
     /// A fixed value.
     Value(Secret),

@@ -21,9 +21,10 @@ use super::metrics::Metrics;
 use super::route::{Outcome, Route, Verdict};
 use super::token::{Token, TokenError, TokenSource};
 use super::wire::Refusal;
-use crate::base::backoff::Backoff;
+use crate::base::backoff::delays;
 use crate::base::bounded;
 use crate::base::clock::Clock;
+use crate::base::retry::with_retries;
 use crate::base::secret::Redactor;
 use crate::job::RunnerId;
 
@@ -98,7 +99,6 @@ struct Call {
     path: String,
     body: Body,
     timeout: Duration,
-    retry: RetryPolicy,
 }
 
 /// The body of a request.
@@ -187,17 +187,16 @@ impl Transport {
             path,
             body,
             timeout,
-            retry,
         };
-        let policy = Retry {
-            shared: self.shared.clone(),
-            backoff: Backoff::default(),
-        };
-        let stack = tower::retry::RetryLayer::new(policy).layer(self.limit.clone());
         match retry {
-            RetryPolicy::Once => stack.oneshot(call).await,
+            RetryPolicy::Once => self.attempt(&call).await,
             RetryPolicy::Within(limit) => {
-                match self.shared.clock.timeout(limit, stack.oneshot(call)).await {
+                let log = |error: &ControlError, wait| {
+                    tracing::debug!(%route, %error, ?wait, "will try again");
+                };
+                let clock = &self.shared.clock;
+                let attempts = with_retries(clock, delays(), log, || self.attempt(&call));
+                match clock.timeout(limit, attempts).await {
                     Ok(done) => done,
                     Err(elapsed) => Err(ControlError::Deadline {
                         route,
@@ -207,39 +206,16 @@ impl Transport {
             }
         }
     }
-}
 
-/// Retries a call if its route's verdict says so.
-#[derive(Clone)]
-struct Retry {
-    shared: Arc<Shared>,
-    backoff: Backoff,
-}
-
-impl tower::retry::Policy<Call, Answer, ControlError> for Retry {
-    type Future = BoxFuture<'static, ()>;
-
-    fn retry(
-        &mut self,
-        call: &mut Call,
-        result: &mut Result<Answer, ControlError>,
-    ) -> Option<Self::Future> {
-        let error = result.as_ref().err()?;
-        let verdict = error.verdict();
-        if verdict == Verdict::Reauthenticate {
+    /// Makes one attempt. If the token is refused, it is read again for the next one.
+    async fn attempt(&self, call: &Call) -> Result<Answer, ControlError> {
+        let answer = self.limit.clone().oneshot(call.clone()).await;
+        if let Err(error) = &answer
+            && error.verdict() == Verdict::Reauthenticate
+        {
             self.shared.token.refresh();
         }
-        let again = matches!(verdict, Verdict::Retry | Verdict::Reauthenticate);
-        if !again || call.retry == RetryPolicy::Once {
-            return None;
-        }
-        let wait = self.backoff.next(error.delay());
-        tracing::debug!(route = %call.route, %error, ?wait, "will try again");
-        Some(self.shared.clock.sleep(wait))
-    }
-
-    fn clone_request(&mut self, call: &Call) -> Option<Call> {
-        Some(call.clone())
+        answer
     }
 }
 

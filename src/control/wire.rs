@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::job::{
     ExecutionId, ExecutionStatus, Group, Job, JobId, JobKind, JobStatus, Operation, ProcessId,
@@ -193,61 +193,6 @@ impl ExecutionRecord {
     pub fn client_version(&self) -> Option<&str> {
         self.metadata.as_ref()?.get("client.version")?.as_deref()
     }
-}
-
-/// A change of an execution's status.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StatusUpdate {
-    /// The new status.
-    pub status: ExecutionStatus,
-    /// Description for people; at most 2,048 characters.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub status_description: Option<String>,
-}
-
-/// The result of an execution.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct ResultReport {
-    /// True if the job succeeded.
-    pub success: bool,
-    /// The artifact that a build pushed; an extension that older servers ignore.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub oci_artifact: Option<PushedArtifact>,
-    /// Always 0 so far; only set for a failure.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub error_code: Option<i64>,
-    /// What went wrong: `handler`, `job_type`, `step`, `message`.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub error_metadata: Option<BTreeMap<String, String>>,
-    /// The contents, as gzip in URL-safe base64.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub contents_compressed: Option<String>,
-    /// The contents for display, in the same encoding; present exactly if the contents are.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub contents_display_compressed: Option<String>,
-}
-
-/// Location of a pushed artifact.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct PushedArtifact {
-    /// The repository, as `host/name`.
-    pub url: String,
-    /// Digest of its manifest, as `sha256:…`.
-    pub digest: String,
-}
-
-/// The outputs of an execution.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OutputsReport {
-    /// Free-form values by name.
-    pub outputs: Map<String, Value>,
-}
-
-/// A change of a job's status, for jobs that the control plane does not supervise.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct JobUpdate {
-    /// The new status.
-    pub status: JobStatus,
 }
 
 /// The registration of a process.

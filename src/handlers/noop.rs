@@ -3,8 +3,8 @@
 
 use serde_json::Map;
 
-use crate::control::wire::ResultReport;
 use crate::job::JobKind;
+use crate::job::report::ResultReport;
 use crate::worker::handler::StepFuture;
 use crate::worker::{Context, Handler, Outcome, Steps};
 

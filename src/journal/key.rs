@@ -14,14 +14,14 @@ impl Journal {
         self.write("store the hash key", move |db| {
             Box::pin(async move {
                 sqlx::query(
-                    "INSERT INTO fingerprint_key (runner_id, key) VALUES (?, ?) ON CONFLICT DO \
+                    "INSERT INTO hash_key (runner_id, key) VALUES (?, ?) ON CONFLICT DO \
                      NOTHING",
                 )
                 .bind(&runner)
                 .bind(new)
                 .execute(&mut *db)
                 .await?;
-                let row = sqlx::query("SELECT key FROM fingerprint_key WHERE runner_id = ?")
+                let row = sqlx::query("SELECT key FROM hash_key WHERE runner_id = ?")
                     .bind(&runner)
                     .fetch_one(db)
                     .await?;

@@ -5,47 +5,8 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use super::claim_id::ClaimId;
-use super::store::{Journal, JournalError};
-
-/// Kind of a report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReportKind {
-    /// A status of the execution.
-    Status,
-    /// The execution's result.
-    Result,
-    /// The execution's outputs.
-    Outputs,
-    /// A status of the job itself.
-    Job,
-}
-
-impl ReportKind {
-    /// Returns the name used in the journal and in logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Status => "status",
-            Self::Result => "result",
-            Self::Outputs => "outputs",
-            Self::Job => "job",
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        [Self::Status, Self::Result, Self::Outputs, Self::Job]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-    }
-}
-
-/// A report: its kind, and the JSON body of its request.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Report {
-    /// Decides which request delivers it.
-    pub kind: ReportKind,
-    /// Body of the request, as JSON.
-    pub body: String,
-}
+use super::store::{Journal, JournalError, to_json};
+use crate::job::Report;
 
 /// A report in the outbox.
 #[derive(Debug, Clone)]
@@ -91,21 +52,32 @@ pub struct Backlog {
 /// Sequence number of the last report that a transaction queued; `None` if it queued none.
 pub type LastSeq = Option<i64>;
 
+/// A report as the table stores it: its kind, and the whole as JSON.
+pub(super) type ReportRow = (&'static str, String);
+
+/// Serializes reports for [`insert`].
+pub(super) fn rows(reports: &[Report]) -> Result<Vec<ReportRow>, JournalError> {
+    reports
+        .iter()
+        .map(|report| Ok((report.kind(), to_json("report", report)?)))
+        .collect()
+}
+
 /// Queues reports as part of a transaction.
 pub(super) async fn insert(
     db: &mut SqliteConnection,
     claim: ClaimId,
-    reports: Vec<Report>,
+    reports: Vec<ReportRow>,
     now: &str,
 ) -> Result<LastSeq, sqlx::Error> {
     let mut last = None;
-    for report in reports {
+    for (kind, report) in reports {
         let statement =
-            "INSERT INTO report (claim, kind, body, queued_at) VALUES (?, ?, ?, ?) RETURNING seq";
+            "INSERT INTO report (claim, kind, report, queued_at) VALUES (?, ?, ?, ?) RETURNING seq";
         let row = sqlx::query(statement)
             .bind(claim.0)
-            .bind(report.kind.as_str())
-            .bind(report.body)
+            .bind(kind)
+            .bind(report)
             .bind(now)
             .fetch_one(&mut *db)
             .await?;
@@ -115,82 +87,53 @@ pub(super) async fn insert(
 }
 
 impl Journal {
-    /// Queues reports.
-    pub async fn queue(
-        &self,
-        claim: ClaimId,
-        reports: Vec<Report>,
-    ) -> Result<LastSeq, JournalError> {
-        let now = self.clock.now().to_string();
-        self.write("queue a report", move |db| {
-            Box::pin(async move { insert(db, claim, reports, &now).await })
-        })
-        .await
-    }
-
-    /// Queues a report, unless the claim already has one of the same kind.
+    /// Queues a report, unless the claim already has one of the same kind, settled or not.
     pub async fn queue_once(
         &self,
         claim: ClaimId,
         report: Report,
     ) -> Result<LastSeq, JournalError> {
-        match self.last_report(claim, report.kind).await? {
-            Some(_) => Ok(None),
-            None => self.queue(claim, vec![report]).await,
-        }
+        let (kind, now) = (report.kind(), self.clock.now().to_string());
+        let reports = rows(&[report])?;
+        self.write("queue a report", move |db| {
+            Box::pin(async move {
+                match has_report(db, claim, kind).await? {
+                    true => Ok(None),
+                    false => insert(db, claim, reports, &now).await,
+                }
+            })
+        })
+        .await
     }
 
-    /// Returns the body of the newest report of a kind that was queued for a claim, settled or not.
-    pub async fn last_report(
-        &self,
-        claim: ClaimId,
-        kind: ReportKind,
-    ) -> Result<Option<String>, JournalError> {
-        let statement =
-            "SELECT body FROM report WHERE claim = ? AND kind = ? ORDER BY seq DESC LIMIT 1";
-        let row: Option<(String,)> = self
-            .query("read the outbox", async |db| {
-                sqlx::query_as(statement)
-                    .bind(claim.0)
-                    .bind(kind.as_str())
-                    .fetch_optional(db)
-                    .await
-            })
-            .await?;
-        Ok(row.map(|(body,)| body))
+    /// Returns true if a result was queued for a claim, settled or not.
+    pub async fn has_result(&self, claim: ClaimId) -> Result<bool, JournalError> {
+        self.query("read the outbox", async |db| {
+            has_report(db, claim, "result").await
+        })
+        .await
     }
 
     /// Returns the claim's oldest report that is not settled.
     pub async fn next_report(&self, claim: ClaimId) -> Result<Option<QueuedReport>, JournalError> {
-        let statement = "SELECT seq, kind, body, queued_at FROM report
+        let statement = "SELECT seq, report, queued_at FROM report
             WHERE claim = ? AND state = 'queued' ORDER BY seq LIMIT 1";
-        let row = self
+        let row: Option<(i64, String, String)> = self
             .query("read the outbox", async |db| {
-                sqlx::query(statement)
+                sqlx::query_as(statement)
                     .bind(claim.0)
                     .fetch_optional(db)
                     .await
             })
             .await?;
-        let corrupt = |source: Box<dyn std::error::Error + Send + Sync>| JournalError::Corrupt {
-            what: "report",
-            source,
-        };
-        row.map(|row| {
-            let kind: String = row.try_get("kind").map_err(|error| corrupt(error.into()))?;
-            let queued_at: String = row
-                .try_get("queued_at")
-                .map_err(|error| corrupt(error.into()))?;
+        row.map(|(seq, report, queued_at)| {
             Ok(QueuedReport {
-                seq: row.try_get("seq").map_err(|error| corrupt(error.into()))?,
-                report: Report {
-                    kind: ReportKind::parse(&kind)
-                        .ok_or_else(|| corrupt("unknown kind of report".into()))?,
-                    body: row.try_get("body").map_err(|error| corrupt(error.into()))?,
-                },
+                seq,
+                report: serde_json::from_str(&report)
+                    .map_err(|error| JournalError::corrupt("report", error))?,
                 queued_at: queued_at
                     .parse()
-                    .map_err(|error: jiff::Error| corrupt(error.into()))?,
+                    .map_err(|error: jiff::Error| JournalError::corrupt("report", error))?,
             })
         })
         .transpose()
@@ -235,16 +178,29 @@ impl Journal {
     pub async fn backlog(&self) -> Result<Backlog, JournalError> {
         let statement =
             "SELECT count(*) AS depth, min(queued_at) AS oldest FROM report WHERE state = 'queued'";
-        let row = self
+        let (depth, oldest): (i64, Option<String>) = self
             .query("read the size of the outbox", async |db| {
-                sqlx::query(statement).fetch_one(db).await
+                sqlx::query_as(statement).fetch_one(db).await
             })
             .await?;
-        let depth: i64 = row.try_get("depth").unwrap_or_default();
-        let oldest: Option<String> = row.try_get("oldest").unwrap_or_default();
+        let oldest = oldest.map(|text| text.parse()).transpose();
         Ok(Backlog {
             depth: depth.try_into().unwrap_or_default(),
-            oldest: oldest.and_then(|text| text.parse().ok()),
+            oldest: oldest.map_err(|error: jiff::Error| JournalError::corrupt("report", error))?,
         })
     }
+}
+
+async fn has_report(
+    db: &mut SqliteConnection,
+    claim: ClaimId,
+    kind: &str,
+) -> Result<bool, sqlx::Error> {
+    let statement = "SELECT EXISTS (SELECT 1 FROM report WHERE claim = ? AND kind = ?)";
+    let (has,): (bool,) = sqlx::query_as(statement)
+        .bind(claim.0)
+        .bind(kind)
+        .fetch_one(db)
+        .await?;
+    Ok(has)
 }

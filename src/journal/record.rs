@@ -1,16 +1,16 @@
-//! Claims: the executions of this runner, and how far each of them came.
+//! Claims: the executions of this runner, and their events.
 
 use std::str::FromStr as _;
 
 use jiff::Timestamp;
-use serde_json::Value;
 use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
+use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 use super::claim_id::ClaimId;
-use super::outbox::{LastSeq, Report, insert};
-use super::store::{Journal, JournalError};
-use crate::job::{ExecutionId, Job, ProcessId, Step};
+use super::event::{End, Event, ExecutionState};
+use super::outbox::{self, LastSeq};
+use super::store::{Journal, JournalError, to_json};
+use crate::job::{ExecutionId, Job, ProcessId, Report};
 
 /// Number of recent claims whose rows are kept after they ended, for diagnosis.
 const RETAINED_CLAIMS: i64 = 1000;
@@ -27,21 +27,29 @@ pub struct Claim {
     /// The job's newest execution at that time. Tells after a lost response whether an execution is
     /// new.
     pub newest_before: Option<ExecutionId>,
-    /// The execution; `None` as long as no response to its creation was recorded.
-    pub execution: Option<ExecutionId>,
-    /// Output of the effect; `None` until the effect is done.
-    pub outcome: Option<Value>,
-    /// Number of attempts that ended because their process went down.
-    pub crashes: u32,
+    /// How far the execution has come.
+    pub state: ExecutionState,
     /// When the process that created the claim started.
     pub process_started_at: Timestamp,
     /// That process's id in the control plane, if it was registered.
     pub process_id: Option<ProcessId>,
 }
 
-/// Number of attempts to run an execution, including the current one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AttemptCount(pub u32);
+/// Appends an event as part of a transaction.
+async fn append(
+    db: &mut SqliteConnection,
+    claim: ClaimId,
+    event: &str,
+    now: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("INSERT INTO event (claim, at, event) VALUES (?, ?, ?)")
+        .bind(claim.0)
+        .bind(now)
+        .bind(event)
+        .execute(db)
+        .await?;
+    Ok(())
+}
 
 impl Journal {
     /// Records the id under which the control plane knows this process.
@@ -68,24 +76,15 @@ impl Journal {
         job: &Job,
         newest: Option<&ExecutionId>,
     ) -> Result<ClaimId, JournalError> {
-        let body = serde_json::to_string(job).map_err(|source| JournalError::Corrupt {
-            what: "job",
-            source: source.into(),
-        })?;
-        let (process, job_id, now) = (
-            self.process,
-            job.id.to_string(),
-            self.clock.now().to_string(),
-        );
+        let body = to_json("job", job)?;
+        let (process, now) = (self.process, self.clock.now().to_string());
         let newest = newest.map(ToString::to_string);
         self.write("record a claim", move |db| {
             Box::pin(async move {
-                let statement = "INSERT INTO claim (process, job_id, job, requested_at, \
-                                 newest_before)
-                    VALUES (?, ?, ?, ?, ?) RETURNING id";
+                let statement = "INSERT INTO claim (process, job, requested_at, newest_before)
+                    VALUES (?, ?, ?, ?) RETURNING id";
                 let insert = sqlx::query(statement)
                     .bind(process)
-                    .bind(job_id)
                     .bind(body)
                     .bind(now)
                     .bind(newest);
@@ -106,7 +105,11 @@ impl Journal {
         claim: ClaimId,
         execution: &ExecutionId,
     ) -> Result<bool, JournalError> {
-        let execution = execution.to_string();
+        let created = Event::Created {
+            execution: execution.clone(),
+        };
+        let event = to_json("event", &created)?;
+        let (execution, now) = (execution.to_string(), self.clock.now().to_string());
         self.write("record an execution", move |db| {
             Box::pin(async move {
                 let statement =
@@ -121,115 +124,55 @@ impl Journal {
                 let updated = sqlx::query(statement)
                     .bind(&execution)
                     .bind(claim.0)
-                    .execute(db)
+                    .execute(&mut *db)
                     .await?;
-                Ok(updated.rows_affected() == 1)
+                let is_ours = updated.rows_affected() == 1;
+                if is_ours {
+                    append(db, claim, &event, &now).await?;
+                }
+                Ok(is_ours)
             })
         })
         .await
     }
 
-    /// Intent: records that this process begins an attempt to run the execution. Returns the number
-    /// of attempts so far, so that an execution that kills its process is not retried forever.
-    pub async fn begin_attempt(&self, claim: ClaimId) -> Result<AttemptCount, JournalError> {
-        self.write("record the start of an attempt", move |db| {
-            Box::pin(async move {
-                let statement =
-                    "UPDATE claim SET drives = drives + 1 WHERE id = ? RETURNING drives";
-                let row = sqlx::query(statement).bind(claim.0).fetch_one(db).await?;
-                Ok(AttemptCount(row.try_get(0)?))
-            })
-        })
-        .await
-    }
-
-    /// Takes back the last attempt of an execution that was stopped in an orderly way. Another
-    /// process resumes it, and the interruption does not count as a crash.
-    pub async fn take_back_attempt(&self, claim: ClaimId) -> Result<(), JournalError> {
-        self.write("record an interruption", move |db| {
-            Box::pin(async move {
-                sqlx::query("UPDATE claim SET drives = drives - 1 WHERE id = ?")
-                    .bind(claim.0)
-                    .execute(db)
-                    .await?;
-                Ok(())
-            })
-        })
-        .await
-    }
-
-    /// Intent: records that a step begins, and queues its reports.
-    pub async fn begin_step(
+    /// Records an event, and queues the reports that go with it, in one transaction. The caller has
+    /// checked that the event can follow ([`ExecutionState::after`]).
+    pub async fn record(
         &self,
         claim: ClaimId,
-        step: Step,
+        event: &Event,
         reports: Vec<Report>,
     ) -> Result<LastSeq, JournalError> {
+        let event = to_json("event", event)?;
+        let reports = outbox::rows(&reports)?;
         let now = self.clock.now().to_string();
-        self.write("record the start of a step", move |db| {
+        self.write("record an event", move |db| {
             Box::pin(async move {
-                let statement = "INSERT INTO step (claim, name, begun_at) VALUES (?, ?, ?)
-                    ON CONFLICT (claim, name) DO UPDATE SET begun_at = excluded.begun_at, done_at \
-                                 = NULL";
-                sqlx::query(statement)
-                    .bind(claim.0)
-                    .bind(step.as_str())
-                    .bind(&now)
-                    .execute(&mut *db)
-                    .await?;
-                insert(db, claim, reports, &now).await
+                append(db, claim, &event, &now).await?;
+                outbox::insert(db, claim, reports, &now).await
             })
         })
         .await
     }
 
-    /// Outcome: records that the effect is done and what it produced, and queues its reports, in
-    /// one transaction.
-    pub async fn record_outcome(
-        &self,
-        claim: ClaimId,
-        outcome: &Value,
-        reports: Vec<Report>,
-    ) -> Result<LastSeq, JournalError> {
-        let (outcome, now) = (outcome.to_string(), self.clock.now().to_string());
-        self.write("record an outcome", move |db| {
-            Box::pin(async move {
-                let statement = "UPDATE claim SET outcome = ? WHERE id = ?";
-                sqlx::query(statement)
-                    .bind(outcome)
-                    .bind(claim.0)
-                    .execute(&mut *db)
-                    .await?;
-                let statement = "UPDATE step SET done_at = ? WHERE claim = ? AND name = ?";
-                let step = Step::Exec.as_str();
-                sqlx::query(statement)
-                    .bind(&now)
-                    .bind(claim.0)
-                    .bind(step)
-                    .execute(&mut *db)
-                    .await?;
-                insert(db, claim, reports, &now).await
-            })
-        })
-        .await
-    }
-
-    /// Records that the execution has ended, and queues its last reports, in one transaction.
-    /// Deletes old ended claims that have no queued reports.
+    /// Records that a claim has ended, and queues its last reports, in one transaction. Deletes old
+    /// ended claims that have no queued reports.
     pub async fn end(
         &self,
         claim: ClaimId,
-        ended_as: &'static str,
+        end: End,
         last: Vec<Report>,
     ) -> Result<LastSeq, JournalError> {
+        let event = to_json("event", &Event::Ended { end })?;
+        let last = outbox::rows(&last)?;
         let now = self.clock.now().to_string();
         self.write("record the end of an execution", move |db| {
             Box::pin(async move {
-                let last = insert(db, claim, last, &now).await?;
-                let statement = "UPDATE claim SET ended_at = ?, ended_as = ? WHERE id = ?";
-                sqlx::query(statement)
+                append(db, claim, &event, &now).await?;
+                let last = outbox::insert(db, claim, last, &now).await?;
+                sqlx::query("UPDATE claim SET ended_at = ? WHERE id = ?")
                     .bind(&now)
-                    .bind(ended_as)
                     .bind(claim.0)
                     .execute(&mut *db)
                     .await?;
@@ -269,42 +212,53 @@ impl Journal {
         let statement = sqlx::AssertSqlSafe(statement);
         let rows = self
             .query("read claims", async |db| {
-                sqlx::query(statement).fetch_all(db).await
+                let mut rows = Vec::new();
+                for claim in sqlx::query(statement).fetch_all(&mut *db).await? {
+                    let id: i64 = claim.try_get("id")?;
+                    let events: Vec<(String,)> =
+                        sqlx::query_as("SELECT event FROM event WHERE claim = ? ORDER BY seq")
+                            .bind(id)
+                            .fetch_all(&mut *db)
+                            .await?;
+                    rows.push((claim, events));
+                }
+                Ok(rows)
             })
             .await?;
-        rows.iter().map(read_claim).collect()
+        rows.iter()
+            .map(|(row, events)| read_claim(row, fold(events)?))
+            .collect()
     }
 }
 
-fn read_claim(row: &SqliteRow) -> Result<Claim, JournalError> {
+fn fold(events: &[(String,)]) -> Result<ExecutionState, JournalError> {
+    events
+        .iter()
+        .try_fold(ExecutionState::default(), |state, (text,)| {
+            let event = serde_json::from_str(text)
+                .map_err(|error| JournalError::corrupt("event", error))?;
+            Ok(state.after(&event)?)
+        })
+}
+
+fn read_claim(row: &SqliteRow, state: ExecutionState) -> Result<Claim, JournalError> {
     fn corrupt(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> JournalError {
-        JournalError::Corrupt {
-            what: "claim",
-            source: source.into(),
-        }
+        JournalError::corrupt("claim", source)
     }
-    let text = |column: &str| row.try_get::<Option<String>, _>(column).map_err(corrupt);
-    let time =
-        |column: &str| Timestamp::from_str(&text(column)?.unwrap_or_default()).map_err(corrupt);
+    let text = |column: &str| row.try_get::<String, _>(column).map_err(corrupt);
+    let optional = |column: &str| row.try_get::<Option<String>, _>(column).map_err(corrupt);
+    let time = |column: &str| Timestamp::from_str(&text(column)?).map_err(corrupt);
     Ok(Claim {
         id: ClaimId(row.try_get("id").map_err(corrupt)?),
-        job: serde_json::from_str(&text("job")?.unwrap_or_default()).map_err(corrupt)?,
+        job: serde_json::from_str(&text("job")?).map_err(corrupt)?,
         requested_at: time("requested_at")?,
-        newest_before: text("newest_before")?
+        newest_before: optional("newest_before")?
             .map(ExecutionId::try_from)
             .transpose()
             .map_err(corrupt)?,
-        execution: text("execution_id")?
-            .map(ExecutionId::try_from)
-            .transpose()
-            .map_err(corrupt)?,
-        outcome: text("outcome")?
-            .map(|text| serde_json::from_str(&text))
-            .transpose()
-            .map_err(corrupt)?,
-        crashes: row.try_get("drives").map_err(corrupt)?,
+        state,
         process_started_at: time("started_at")?,
-        process_id: text("registered_as")?
+        process_id: optional("registered_as")?
             .map(ProcessId::try_from)
             .transpose()
             .map_err(corrupt)?,
@@ -313,9 +267,20 @@ fn read_claim(row: &SqliteRow) -> Result<Claim, JournalError> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ReportKind;
+    use std::path::Path;
+
+    use super::super::JournalConfig;
     use super::*;
     use crate::base::clock::Clock;
+    use crate::job::report::ResultReport;
+
+    async fn open(state_dir: &Path) -> Journal {
+        let config = JournalConfig {
+            url: None,
+            state_dir: state_dir.to_owned(),
+        };
+        Journal::open(&config, Clock::system()).await.unwrap()
+    }
 
     fn job() -> Job {
         Job {
@@ -334,45 +299,35 @@ mod tests {
     #[tokio::test]
     async fn what_was_noted_is_found_by_the_next_process() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Journal::open(None, dir.path(), Clock::system())
-            .await
-            .unwrap();
+        let first = open(dir.path()).await;
         let claim = first.record_intent(&job(), None).await.unwrap();
         let execution = "run1".parse().unwrap();
         assert!(first.record_execution(claim, &execution).await.unwrap());
-        assert_eq!(first.begin_attempt(claim).await.unwrap(), AttemptCount(1));
-        let report = Report {
-            kind: ReportKind::Result,
-            body: "{}".into(),
+        let outcome = serde_json::json!({"a": 1});
+        let done = Event::EffectDone {
+            outcome: outcome.clone(),
         };
+        let report = Report::Result(ResultReport::default());
         first
-            .record_outcome(claim, &serde_json::json!({"a": 1}), vec![report])
+            .record(claim, &Event::AttemptBegun, vec![])
+            .await
+            .unwrap();
+        first
+            .record(claim, &done, vec![report.clone()])
             .await
             .unwrap();
 
-        let second = Journal::open(None, dir.path(), Clock::system())
-            .await
-            .unwrap();
+        let second = open(dir.path()).await;
         let open = second.open_claims().await.unwrap();
         assert_eq!(open.len(), 1);
         assert_eq!(open[0].job, job());
-        assert_eq!(open[0].execution, Some(execution));
-        assert_eq!(open[0].outcome, Some(serde_json::json!({"a": 1})));
-        assert_eq!(
-            second.begin_attempt(open[0].id).await.unwrap(),
-            AttemptCount(2)
-        );
-        assert_eq!(
-            second
-                .next_report(open[0].id)
-                .await
-                .unwrap()
-                .unwrap()
-                .report
-                .kind,
-            ReportKind::Result
-        );
-        second.end(open[0].id, "finished", vec![]).await.unwrap();
+        let state = &open[0].state;
+        assert_eq!(state.execution, Some(execution));
+        assert_eq!(state.outcome, Some(outcome));
+        assert_eq!(state.attempts, 1);
+        let queued = second.next_report(open[0].id).await.unwrap().unwrap();
+        assert_eq!(queued.report, report);
+        second.end(open[0].id, End::Finished, vec![]).await.unwrap();
         assert!(second.open_claims().await.unwrap().is_empty());
         assert_eq!(second.claims_with_queued_reports().await.unwrap().len(), 1);
     }
@@ -380,9 +335,7 @@ mod tests {
     #[tokio::test]
     async fn an_execution_has_one_open_claim_and_replaces_an_ended_one_of_its_name() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::open(None, dir.path(), Clock::system())
-            .await
-            .unwrap();
+        let journal = open(dir.path()).await;
         let execution = "run1".parse().unwrap();
         let first = journal.record_intent(&job(), None).await.unwrap();
         assert!(journal.record_execution(first, &execution).await.unwrap());
@@ -392,11 +345,8 @@ mod tests {
         );
         let second = journal.record_intent(&job(), None).await.unwrap();
         assert!(!journal.record_execution(second, &execution).await.unwrap());
-        let owed = Report {
-            kind: ReportKind::Result,
-            body: "{}".into(),
-        };
-        journal.end(first, "finished", vec![owed]).await.unwrap();
+        let owed = Report::Result(ResultReport::default());
+        journal.end(first, End::Finished, vec![owed]).await.unwrap();
         assert!(journal.record_execution(second, &execution).await.unwrap());
         assert!(
             journal
@@ -411,10 +361,38 @@ mod tests {
     #[tokio::test]
     async fn a_claim_that_was_never_answered_is_open_without_an_execution() {
         let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::open(None, dir.path(), Clock::system())
-            .await
-            .unwrap();
+        let journal = open(dir.path()).await;
         journal.record_intent(&job(), None).await.unwrap();
-        assert_eq!(journal.open_claims().await.unwrap()[0].execution, None);
+        let open = journal.open_claims().await.unwrap();
+        assert_eq!(open[0].state.execution, None);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_an_error() {
+        for (table, column) in [("event", "event"), ("claim", "job"), ("report", "report")] {
+            let dir = tempfile::tempdir().unwrap();
+            let journal = open(dir.path()).await;
+            let claim = journal.record_intent(&job(), None).await.unwrap();
+            let execution = "run1".parse().unwrap();
+            journal.record_execution(claim, &execution).await.unwrap();
+            let report = Report::Result(ResultReport::default());
+            journal.queue_once(claim, report).await.unwrap();
+            let spoil = format!("UPDATE {table} SET {column} = '{{\"from\": \"the future\"}}'");
+            journal
+                .write("spoil a row", move |db| {
+                    Box::pin(
+                        async move { sqlx::query(sqlx::AssertSqlSafe(spoil)).execute(db).await },
+                    )
+                })
+                .await
+                .unwrap();
+            let claims = journal.open_claims().await.map(drop);
+            let reports = journal.next_report(claim).await.map(drop);
+            let error = claims.and(reports).unwrap_err();
+            let JournalError::Corrupt { what, .. } = error else {
+                panic!("{error}");
+            };
+            assert_eq!(what, if table == "claim" { "claim" } else { table });
+        }
     }
 }

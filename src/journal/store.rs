@@ -1,6 +1,6 @@
 //! Opens the database; runs transactions and queries.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use sqlx::sqlite::{
 };
 use tracing::Instrument as _;
 
+use super::event::IllegalEvent;
 use crate::base::clock::Clock;
 
 /// Older versions can lose committed data in WAL mode (fixed in 3.51.3).
@@ -43,7 +44,10 @@ pub enum JournalError {
         #[source]
         source: sqlx::Error,
     },
-    /// A row cannot be parsed.
+    /// The events of a claim contradict each other.
+    #[error("the journal holds an execution that cannot be understood")]
+    Illegal(#[from] IllegalEvent),
+    /// A row cannot be parsed, for example because a newer version wrote it.
     #[error("the journal holds a {what} that cannot be read")]
     Corrupt {
         /// Kind of the record.
@@ -52,6 +56,35 @@ pub enum JournalError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl JournalError {
+    pub(super) fn corrupt(
+        what: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Corrupt {
+            what,
+            source: source.into(),
+        }
+    }
+}
+
+/// Serializes a value of the journal. Its types are plain data, so this does not fail in practice.
+pub(super) fn to_json(
+    what: &'static str,
+    value: &impl serde::Serialize,
+) -> Result<String, JournalError> {
+    serde_json::to_string(value).map_err(|error| JournalError::corrupt(what, error))
+}
+
+/// Where the journal is.
+#[derive(Debug, Clone)]
+pub struct JournalConfig {
+    /// The database as `sqlite:PATH`; `None` for `journal.db` in the state directory.
+    pub url: Option<String>,
+    /// The state directory.
+    pub state_dir: PathBuf,
 }
 
 /// The journal. Cheap to clone.
@@ -63,19 +96,14 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the database at `url` (`sqlite:PATH`), or `journal.db` in the state directory,
-    /// migrates its schema, and records the start of this process.
+    /// Opens the database, migrates its schema, and records the start of this process.
     ///
     /// # Errors
     /// Fails if the URL is not supported, SQLite is too old, or the database cannot be opened,
     /// migrated or written.
-    pub async fn open(
-        url: Option<&str>,
-        state_dir: &Path,
-        clock: Clock,
-    ) -> Result<Self, JournalError> {
-        let options = match url {
-            None => SqliteConnectOptions::new().filename(state_dir.join("journal.db")),
+    pub async fn open(config: &JournalConfig, clock: Clock) -> Result<Self, JournalError> {
+        let options = match config.url.as_deref() {
+            None => SqliteConnectOptions::new().filename(config.state_dir.join("journal.db")),
             Some(url) if url.starts_with("sqlite:") => SqliteConnectOptions::from_str(url)
                 .map_err(|_| JournalError::Address(url.to_owned()))?,
             Some(url) => {

@@ -11,7 +11,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable as _};
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use reqwest::Response;
@@ -25,7 +24,9 @@ use super::{
     Address, Credential, Descriptor, Digest, RegistryError, Scheme, StoredManifest, Version,
 };
 use crate::base::bounded::{self, BodyError};
+use crate::base::clock::Clock;
 use crate::base::guard::{Reach, SsrfGuard};
+use crate::base::retry::{self, MayRetry, Retry};
 use crate::base::secret::Secret;
 use crate::base::trust;
 
@@ -616,25 +617,30 @@ async fn read_prefix(response: Response, limit: u64) -> Result<Bytes, BodyError>
     bounded::prefix(response, usize::try_from(limit).unwrap_or(usize::MAX)).await
 }
 
-/// Retries temporary errors up to five times, with exponential backoff from 0.5 s to 10 s, or after
-/// the delay that the registry asks for (at most 60 s).
-async fn with_retries<T, F, W>(work: W) -> Result<T, RegistryError>
-where
-    F: Future<Output = Result<T, RegistryError>>,
-    W: FnMut() -> F,
-{
-    let backoff = ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(500))
-        .with_max_delay(Duration::from_secs(10))
-        .with_max_times(5)
-        .with_jitter();
-    work.retry(backoff)
-        .when(RegistryError::is_temporary)
-        .adjust(|error, wait| match error {
-            RegistryError::Refused {
-                delay: Some(delay), ..
-            } => wait.map(|wait| wait.max((*delay).min(Duration::from_secs(60)))),
-            _ => wait,
-        })
-        .await
+/// Delays between attempts, which end after the last.
+const RETRY_DELAYS: [Duration; 5] = [
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+];
+
+impl MayRetry for RegistryError {
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Refused { delay, .. } if self.is_temporary() => Retry::later(*delay),
+            _ if self.is_temporary() => Retry::Backoff,
+            _ => Retry::Never,
+        }
+    }
+}
+
+async fn with_retries<T, F: Future<Output = Result<T, RegistryError>>>(
+    attempt: impl FnMut() -> F,
+) -> Result<T, RegistryError> {
+    let log = |error: &RegistryError, wait| {
+        tracing::debug!(%error, ?wait, "retrying the request to the registry");
+    };
+    retry::with_retries(&Clock::system(), RETRY_DELAYS.into_iter(), log, attempt).await
 }

@@ -11,7 +11,7 @@ use crate::base::backoff::Backoff;
 use crate::control::wire::JobRecord;
 use crate::control::{ControlError, RetryPolicy, Verdict};
 use crate::job::{ExecutionId, Job, JobId, JobStatus};
-use crate::journal::{ClaimId, JournalError};
+use crate::journal::{ClaimId, End, Event, ExecutionState, JournalError};
 
 /// Time limit for reading a job before a claim; after that the job is not claimed in this round.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -42,6 +42,14 @@ pub struct Claimed {
     pub execution: ExecutionId,
 }
 
+impl Claimed {
+    /// Returns the state of a new execution.
+    pub(super) fn state(&self) -> Result<ExecutionState, JournalError> {
+        let execution = self.execution.clone();
+        Ok(ExecutionState::default().after(&Event::Created { execution })?)
+    }
+}
+
 impl Worker {
     /// Creates an execution of a job that a poll listed as available.
     ///
@@ -54,6 +62,7 @@ impl Worker {
     /// execution was created.
     pub async fn claim(&self, id: &JobId) -> Result<(Job, Claimed), ClaimError> {
         let record = self
+            .services
             .control
             .job(id, RetryPolicy::Within(READ_TIMEOUT))
             .await?;
@@ -64,15 +73,28 @@ impl Worker {
         let newest = record
             .newest_execution()
             .map(|execution| execution.id.clone());
-        let claim = self.journal.record_intent(&job, newest.as_ref()).await?;
+        let claim = self
+            .services
+            .journal
+            .record_intent(&job, newest.as_ref())
+            .await?;
         let error = match self.create(&job, newest.as_ref()).await {
-            Ok(execution) if self.journal.record_execution(claim, &execution).await? => {
+            Ok(execution)
+                if self
+                    .services
+                    .journal
+                    .record_execution(claim, &execution)
+                    .await? =>
+            {
                 return Ok((job, Claimed { claim, execution }));
             }
             Ok(execution) => ClaimError::AlreadyRunning(execution),
             Err(error) => error,
         };
-        self.journal.end(claim, "unclaimed", Vec::new()).await?;
+        self.services
+            .journal
+            .end(claim, End::NotCreated, Vec::new())
+            .await?;
         Err(error)
     }
 
@@ -83,7 +105,7 @@ impl Worker {
     ) -> Result<ExecutionId, ClaimError> {
         let mut backoff = Backoff::default();
         loop {
-            let error = match self.control.create_execution(&job.id).await {
+            let error = match self.services.control.create_execution(&job.id).await {
                 Ok(execution) => return Ok(execution.id),
                 Err(error) => error,
             };
@@ -92,11 +114,12 @@ impl Worker {
                     tracing::warn!(job = %job.id, %error, "the response to a claim was lost; checking whether an execution was created");
                 }
                 Verdict::Retry => {}
-                Verdict::Reauthenticate => self.control.refresh_token(),
+                Verdict::Reauthenticate => self.services.control.refresh_token(),
                 _ => return Err(error.into()),
             }
-            self.clock.sleep(backoff.next(error.delay())).await;
+            self.services.clock.sleep(backoff.next(error.delay())).await;
             let record = self
+                .services
                 .control
                 .job(&job.id, RetryPolicy::Within(job.execution_timeout))
                 .await?;
@@ -119,7 +142,7 @@ impl Worker {
     ) -> Option<ExecutionId> {
         let execution = record.newest_execution()?;
         let is_new = newest_before != Some(&execution.id);
-        let is_ours = execution.client_version() == Some(self.control.client_version());
+        let is_ours = execution.client_version() == Some(self.services.control.client_version());
         (is_new && is_ours && !execution.status.is_final()).then(|| execution.id.clone())
     }
 }

@@ -9,13 +9,16 @@ use tokio::sync::OwnedMutexGuard;
 #[derive(Clone, Default)]
 pub struct ConcurrencyKeys(Arc<Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>>);
 
+/// Holds a concurrency key until it is dropped.
+pub type KeyGuard = OwnedMutexGuard<()>;
+
 impl ConcurrencyKeys {
     /// Waits for `key` and returns the guard that holds it. Calls `on_wait` first if another
     /// execution holds the key.
     ///
     /// # Cancel safety
     /// May be dropped while it waits.
-    pub async fn acquire(&self, key: &str, on_wait: impl FnOnce()) -> OwnedMutexGuard<()> {
+    pub async fn acquire(&self, key: &str, on_wait: impl FnOnce()) -> KeyGuard {
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             locks.retain(|_, lock| lock.strong_count() > 0);

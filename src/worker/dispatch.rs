@@ -117,19 +117,19 @@ impl Worker {
         while !self.drain.is_stopped() {
             dispatch.poll();
             dispatch.publish(status);
-            let due = dispatch.due.saturating_sub(self.clock.elapsed());
+            let due = dispatch.due.saturating_sub(self.services.clock.elapsed());
             tokio::select! {
                 biased;
                 () = self.drain.stopped() => {}
                 Some(ended) = dispatch.jobs.join_next() => dispatch.on_job_end(ended)?,
                 Some((group, answer)) = dispatch.polls.next(), if !dispatch.polls.is_empty() => {
                     if dispatch.on_poll_response(group, answer) {
-                        status.send_modify(|status| status.last_poll = Some(self.clock.elapsed()));
+                        status.send_modify(|status| status.last_poll = Some(self.services.clock.elapsed()));
                     }
                 }
                 // A poll that is due has been sent above. If none could be sent, only the end of a
                 // job or of a poll changes that, so no timer is needed.
-                () = self.clock.sleep(due), if !due.is_zero() => {}
+                () = self.services.clock.sleep(due), if !due.is_zero() => {}
             }
         }
         // No job is claimed from here on. Running jobs go to their end, or to the end of their
@@ -155,6 +155,7 @@ impl Dispatch {
     fn free_slots(&self, group: &Group) -> usize {
         let limit = self
             .worker
+            .config
             .concurrency
             .unwrap_or_else(|| self.worker.settings.borrow().parallelism(group));
         limit.saturating_sub(self.slots.taken(group))
@@ -164,14 +165,14 @@ impl Dispatch {
 
     /// Sends the polls that are due.
     fn poll(&mut self) {
-        let now = self.worker.clock.elapsed();
+        let now = self.worker.services.clock.elapsed();
         if self.worker.settings.borrow().long_poll_jobs && !self.no_long_poll {
             if now < self.due {
                 return;
             }
-            for group in self.worker.groups.clone() {
+            for group in self.worker.services.groups.clone() {
                 if self.free_slots(&group) > 0 && self.long_polls.insert(group.clone()) {
-                    let control = self.worker.control.clone();
+                    let control = self.worker.services.control.clone();
                     self.polls.push(Box::pin(async move {
                         let answer = control.jobs_tail(&group).await;
                         (Some(group), answer)
@@ -179,7 +180,7 @@ impl Dispatch {
                 }
             }
         } else if now >= self.due && self.polls.is_empty() {
-            let control = self.worker.control.clone();
+            let control = self.worker.services.control.clone();
             self.polls
                 .push(Box::pin(async move { (None, control.jobs().await) }));
         }
@@ -191,13 +192,14 @@ impl Dispatch {
         group: Option<Group>,
         answer: Result<Vec<JobRecord>, ControlError>,
     ) -> bool {
-        let now = self.worker.clock.elapsed();
+        let now = self.worker.services.clock.elapsed();
         if let Some(group) = &group {
             self.long_polls.remove(group);
         }
         match answer {
             Ok(jobs) => {
                 self.worker
+                    .services
                     .metrics
                     .poll(if jobs.is_empty() { "empty" } else { "jobs" });
                 // The next long poll follows at once.
@@ -217,9 +219,9 @@ impl Dispatch {
                 false
             }
             Err(error) => {
-                self.worker.metrics.poll("error");
+                self.worker.services.metrics.poll("error");
                 if error.verdict() == Verdict::Reauthenticate {
-                    self.worker.control.refresh_token();
+                    self.worker.services.control.refresh_token();
                 }
                 let server_delay = error.delay().unwrap_or_default().min(MAX_SERVER_DELAY);
                 let wait = stretch(POLL_ERROR_INTERVAL.max(server_delay));
@@ -231,10 +233,10 @@ impl Dispatch {
     }
 
     fn enqueue(&mut self, jobs: Vec<JobRecord>) {
-        self.polled_at = self.worker.clock.elapsed();
+        self.polled_at = self.worker.services.clock.elapsed();
         let groups: HashSet<Group> = jobs.iter().map(|job| job.group.clone()).collect();
         for job in jobs {
-            if self.worker.groups.contains(&job.group) && !self.slots.is_running(&job.id) {
+            if self.worker.services.groups.contains(&job.group) && !self.slots.is_running(&job.id) {
                 let queued = self.queued.entry(job.group.clone()).or_default();
                 queued.retain(|known| known.id != job.id);
                 queued.push(job);
@@ -307,7 +309,7 @@ impl Dispatch {
             tracing::error!(
                 "a job's task panicked outside of its steps; this is a fault of the runner"
             );
-            for group in self.worker.groups.clone() {
+            for group in self.worker.services.groups.clone() {
                 self.start_next(&group);
             }
             return Ok(());
@@ -326,7 +328,7 @@ impl Dispatch {
             }
             JobEnd::NotClaimed(error) => tracing::warn!(%job, %error, "a job was not claimed"),
         }
-        let now = self.worker.clock.elapsed();
+        let now = self.worker.services.clock.elapsed();
         if now.saturating_sub(self.polled_at) > MAX_POLL_AGE {
             self.queued.clear();
         }
@@ -349,11 +351,10 @@ impl Worker {
         };
         let start = Start {
             job,
+            state: claimed.state()?,
             claimed,
             spent: Duration::ZERO,
-            outcome: None,
             resumed: false,
-            crashes: 0,
         };
         self.run_execution(start).await.map(JobEnd::Ended)
     }

@@ -12,8 +12,8 @@ use crate::base::clock::Clock;
 use crate::base::interrupt;
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
-use crate::control::wire::ResultReport;
 use crate::control::{Client, JobLog};
+use crate::job::report::ResultReport;
 use crate::job::{ExecutionId, Job, JobKind};
 use crate::workspace::dir::JobDir;
 
@@ -101,16 +101,12 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Reads an outcome from the journal, also in the form of version 0.1.
+    /// Reads an outcome from the journal.
     ///
     /// # Errors
     /// Fails if this version does not know its form.
     pub fn from_journal(stored: &Value) -> Result<Self, serde_json::Error> {
-        if stored.get("type").is_some() {
-            Self::deserialize(stored)
-        } else {
-            OutcomeFlags::deserialize(stored).map(Self::from)
-        }
+        Self::deserialize(stored)
     }
 
     /// Returns the result to post.
@@ -137,38 +133,6 @@ impl Default for Outcome {
         Self::Done {
             result: None,
             outputs: Map::new(),
-        }
-    }
-}
-
-/// The form of version 0.1, which journals may still hold.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OutcomeFlags {
-    result: Option<ResultReport>,
-    outputs: Map<String, Value>,
-    #[serde(default)]
-    needs_result: bool,
-    #[serde(default)]
-    failure: Option<String>,
-    #[serde(default)]
-    stops_process: bool,
-    #[serde(default)]
-    finishes_job: bool,
-}
-
-impl From<OutcomeFlags> for Outcome {
-    fn from(flags: OutcomeFlags) -> Self {
-        match (flags.result, flags.failure) {
-            _ if flags.stops_process => Self::StopProcess {
-                finishes_job: flags.finishes_job,
-            },
-            (Some(result), Some(message)) => Self::Failed { result, message },
-            (Some(result), None) if flags.needs_result => Self::Planned { result },
-            (result, _) => Self::Done {
-                result,
-                outputs: flags.outputs,
-            },
         }
     }
 }

@@ -18,8 +18,9 @@ impl Worker {
     /// May be dropped at any point.
     pub(super) async fn monitor(&self, job: &Job, stop: &Stop) {
         loop {
-            self.clock.sleep(MONITOR_INTERVAL).await;
+            self.services.clock.sleep(MONITOR_INTERVAL).await;
             let cause = match self
+                .services
                 .control
                 .monitor(&job.id)
                 .await

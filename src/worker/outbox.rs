@@ -12,10 +12,11 @@ use tokio::sync::{Notify, watch};
 
 use super::Worker;
 use crate::base::backoff::Backoff;
-use crate::control::wire::{ExecutionRecord, StatusUpdate};
+use crate::control::wire::ExecutionRecord;
 use crate::control::{ControlError, RetryPolicy, Verdict};
-use crate::job::{ExecutionId, ExecutionStatus, Job};
-use crate::journal::{ClaimId, JournalError, LastSeq, QueuedReport, ReportKind, Settled};
+use crate::job::report::StatusUpdate;
+use crate::job::{ExecutionId, ExecutionStatus, Job, Report};
+use crate::journal::{ClaimId, JournalError, LastSeq, QueuedReport, Settled};
 
 /// Progress of a delivery.
 #[derive(Debug, Clone, Copy, Default)]
@@ -94,6 +95,12 @@ enum Sent {
     Later(ControlError),
 }
 
+impl Sent {
+    fn already_present() -> Self {
+        Self::Settled(Settled::Delivered, "already present".into())
+    }
+}
+
 impl Worker {
     /// Delivers reports until the outbox is empty and closed.
     ///
@@ -109,10 +116,10 @@ impl Worker {
     ) -> Result<(), JournalError> {
         let mut may_have_arrived = sender.from_previous_process;
         let mut backoff = Backoff::default();
-        let mut refused = self.journal.refused_result(sender.claim).await?;
+        let mut refused = self.services.journal.refused_result(sender.claim).await?;
         loop {
             let closed = delivery.closed.load(Ordering::Acquire);
-            let Some(queued) = self.journal.next_report(sender.claim).await? else {
+            let Some(queued) = self.services.journal.next_report(sender.claim).await? else {
                 delivery
                     .progress
                     .send_modify(|progress| progress.stuck = false);
@@ -132,9 +139,12 @@ impl Worker {
                 .await
             {
                 Sent::Settled(settled, note) => {
-                    self.journal.settle(queued.seq, settled, &note).await?;
+                    self.services
+                        .journal
+                        .settle(queued.seq, settled, &note)
+                        .await?;
                     self.log_settled(&sender, &queued, settled, &note);
-                    if settled == Settled::Refused && queued.report.kind == ReportKind::Result {
+                    if settled == Settled::Refused && matches!(queued.report, Report::Result(_)) {
                         refused = Some(note);
                     }
                     delivery
@@ -144,13 +154,13 @@ impl Worker {
                 }
                 Sent::Later(error) => {
                     let wait = backoff.next(error.delay());
-                    tracing::warn!(job = %sender.job.id, execution = %sender.execution, report = queued.report.kind.as_str(),
+                    tracing::warn!(job = %sender.job.id, execution = %sender.execution, report = queued.report.kind(),
                         %error, ?wait, "a report could not be delivered; it is kept and will be retried");
                     delivery
                         .progress
                         .send_modify(|progress| progress.stuck = true);
                     may_have_arrived = true;
-                    self.clock.sleep(wait).await;
+                    self.services.clock.sleep(wait).await;
                 }
             }
         }
@@ -163,12 +173,9 @@ impl Worker {
         may_have_arrived: bool,
         refused: Option<&str>,
     ) -> Sent {
-        let body = &queued.report.body;
-        let unreadable = |error: serde_json::Error| {
-            Sent::Settled(Settled::Refused, format!("unreadable report: {error}"))
-        };
         let now = if may_have_arrived {
             match self
+                .services
                 .control
                 .execution(&sender.job.id, sender.execution, RetryPolicy::Once)
                 .await
@@ -181,44 +188,41 @@ impl Worker {
         } else {
             None
         };
+        let is_present = |part: fn(&ExecutionRecord) -> Option<&Value>| {
+            let part = now.as_ref().and_then(part);
+            part.is_some_and(|value| !value.is_null())
+        };
         let (job, execution) = (&sender.job.id, sender.execution);
-        let sent = match queued.report.kind {
-            ReportKind::Status => match serde_json::from_str::<StatusUpdate>(body) {
-                Ok(update) => {
-                    let update = failed_if_refused(update, refused);
-                    if let Some(settled) = now.and_then(|now| superseded(&now, update.status)) {
-                        return settled;
-                    }
-                    self.control.update_execution(job, execution, &update).await
+        let sent = match &queued.report {
+            Report::Status(update) => {
+                let update = failed_if_refused(update, refused);
+                if let Some(settled) = now.as_ref().and_then(|now| superseded(now, update.status)) {
+                    return settled;
                 }
-                Err(error) => return unreadable(error),
-            },
-            ReportKind::Result
-                if now
-                    .as_ref()
-                    .is_some_and(|now| is_there(now.result.as_ref())) =>
-            {
-                return Sent::Settled(Settled::Delivered, "already present".into());
+                self.services
+                    .control
+                    .update_execution(job, execution, &update)
+                    .await
             }
-            ReportKind::Result => match serde_json::from_str(body) {
-                Ok(report) => self.control.post_result(job, execution, &report).await,
-                Err(error) => return unreadable(error),
-            },
-            ReportKind::Outputs
-                if now
-                    .as_ref()
-                    .is_some_and(|now| is_there(now.outputs.as_ref())) =>
-            {
-                return Sent::Settled(Settled::Delivered, "already present".into());
+            Report::Result(_) if is_present(|now| now.result.as_ref()) => {
+                return Sent::already_present();
             }
-            ReportKind::Outputs => match serde_json::from_str(body) {
-                Ok(report) => self.control.post_outputs(job, execution, &report).await,
-                Err(error) => return unreadable(error),
-            },
-            ReportKind::Job => match serde_json::from_str(body) {
-                Ok(update) => self.control.update_job(job, &update).await,
-                Err(error) => return unreadable(error),
-            },
+            Report::Result(result) => {
+                self.services
+                    .control
+                    .post_result(job, execution, result)
+                    .await
+            }
+            Report::Outputs(_) if is_present(|now| now.outputs.as_ref()) => {
+                return Sent::already_present();
+            }
+            Report::Outputs(outputs) => {
+                self.services
+                    .control
+                    .post_outputs(job, execution, outputs)
+                    .await
+            }
+            Report::Job(update) => self.services.control.update_job(job, update).await,
         };
         let Err(error) = sent else {
             return Sent::Settled(Settled::Delivered, String::new());
@@ -227,11 +231,11 @@ impl Worker {
             Verdict::Accept => Sent::Settled(Settled::Delivered, String::new()),
             Verdict::Retry | Verdict::CheckState | Verdict::Skip => Sent::Later(error),
             Verdict::Reauthenticate => {
-                self.control.refresh_token();
+                self.services.control.refresh_token();
                 Sent::Later(error)
             }
             Verdict::DoneBefore | Verdict::DoneOrRetry if may_have_arrived => {
-                Sent::Settled(Settled::Delivered, "already present".into())
+                Sent::already_present()
             }
             Verdict::DoneOrRetry => Sent::Later(error),
             Verdict::DoneBefore | Verdict::Final => {
@@ -247,11 +251,7 @@ impl Worker {
         settled: Settled,
         note: &str,
     ) {
-        let (job, execution, report) = (
-            &sender.job.id,
-            sender.execution,
-            queued.report.kind.as_str(),
-        );
+        let (job, execution, report) = (&sender.job.id, sender.execution, queued.report.kind());
         match settled {
             Settled::Delivered => {
                 tracing::debug!(%job, %execution, report, note, "report delivered")
@@ -267,13 +267,13 @@ impl Worker {
 }
 
 /// Turns a finished status into a failed one if the server refused the job's result.
-fn failed_if_refused(update: StatusUpdate, refused: Option<&str>) -> StatusUpdate {
+fn failed_if_refused(update: &StatusUpdate, refused: Option<&str>) -> StatusUpdate {
     match (update.status, refused) {
         (ExecutionStatus::Finished, Some(why)) => StatusUpdate {
             status: ExecutionStatus::Failed,
             status_description: Some(format!("the control plane refused the job's result: {why}")),
         },
-        _ => update,
+        _ => update.clone(),
     }
 }
 
@@ -281,14 +281,10 @@ fn failed_if_refused(update: StatusUpdate, refused: Option<&str>) -> StatusUpdat
 /// status that rules it out.
 fn superseded(now: &ExecutionRecord, ours: ExecutionStatus) -> Option<Sent> {
     if now.status == ours {
-        return Some(Sent::Settled(Settled::Delivered, "already present".into()));
+        return Some(Sent::already_present());
     }
     match now.status.transition_to(ours) {
         Ok(_) => None,
         Err(illegal) => Some(Sent::Settled(Settled::Dropped, illegal.to_string())),
     }
-}
-
-fn is_there(value: Option<&Value>) -> bool {
-    value.is_some_and(|value| !value.is_null())
 }

@@ -15,7 +15,7 @@ use super::outbox::{Delivery, ReportSource};
 use crate::control::wire::JobRecord;
 use crate::control::{ControlError, RetryPolicy, Verdict};
 use crate::job::{ExecutionId, JobStatus, ProcessId};
-use crate::journal::{Claim, JournalError};
+use crate::journal::{Claim, End, Event, JournalError};
 
 /// Maximum number of executions whose reports are delivered concurrently after a restart.
 const MAX_CONCURRENT_DELIVERIES: usize = 4;
@@ -48,10 +48,10 @@ impl Worker {
     /// [`JournalError`] if the journal fails.
     pub async fn recover(self: &Arc<Self>) -> Result<Vec<Start>, JournalError> {
         let mut starts = Vec::new();
-        for claim in self.journal.open_claims().await? {
+        for claim in self.services.journal.open_claims().await? {
             starts.extend(self.resume_claim(claim).await?);
         }
-        let owing = self.journal.claims_with_queued_reports().await?;
+        let owing = self.services.journal.claims_with_queued_reports().await?;
         if !owing.is_empty() {
             tracing::info!(
                 executions = owing.len(),
@@ -66,7 +66,7 @@ impl Worker {
 
     async fn resume_claim(&self, claim: Claim) -> Result<Option<Start>, JournalError> {
         let retry = RetryPolicy::Within(claim.job.execution_timeout);
-        let record = match self.control.job(&claim.job.id, retry).await {
+        let record = match self.services.control.job(&claim.job.id, retry).await {
             Ok(record) => record,
             Err(error) => {
                 self.give_up(&claim, &format!("the job cannot be read: {error}"))
@@ -75,6 +75,7 @@ impl Worker {
             }
         };
         let Some(execution) = claim
+            .state
             .execution
             .clone()
             .or_else(|| self.own_execution(&record, claim.newest_before.as_ref()))
@@ -83,13 +84,22 @@ impl Worker {
                 .await?;
             return Ok(None);
         };
-        if claim.execution.is_none() {
+        let mut state = claim.state.clone();
+        if state.execution.is_none() {
             tracing::info!(job = %claim.job.id, %execution, "a claim whose response was lost had arrived: the execution belongs to this runner");
-            if !self.journal.record_execution(claim.id, &execution).await? {
+            if !self
+                .services
+                .journal
+                .record_execution(claim.id, &execution)
+                .await?
+            {
                 self.give_up(&claim, "its execution is already running")
                     .await?;
                 return Ok(None);
             }
+            state = state.after(&Event::Created {
+                execution: execution.clone(),
+            })?;
         }
         match self.unwanted_reason(&claim, &record, &execution).await {
             Ok(None) => {}
@@ -106,6 +116,7 @@ impl Worker {
         tracing::info!(job = %claim.job.id, %execution, "resuming an execution that a previous process began");
         Ok(Some(Start {
             spent: self
+                .services
                 .clock
                 .since(claim.requested_at)
                 .min(claim.job.execution_timeout),
@@ -114,9 +125,8 @@ impl Worker {
                 execution,
             },
             job: claim.job,
-            outcome: claim.outcome,
+            state,
             resumed: true,
-            crashes: claim.crashes,
         }))
     }
 
@@ -138,6 +148,7 @@ impl Worker {
         }
         let retry = RetryPolicy::Within(Duration::from_secs(60));
         let now = match self
+            .services
             .control
             .execution(&claim.job.id, execution, retry)
             .await
@@ -154,10 +165,11 @@ impl Worker {
 
     /// Ends a claim without reporting a status; its queued result and outputs are still delivered.
     async fn give_up(&self, claim: &Claim, why: &str) -> Result<(), JournalError> {
-        tracing::warn!(job = %claim.job.id, execution = claim.execution.as_ref().map(ToString::to_string), why,
+        tracing::warn!(job = %claim.job.id, execution = claim.state.execution.as_ref().map(ToString::to_string), why,
             "an execution of a previous process is given up");
-        self.journal
-            .end(claim.id, "forgotten", Vec::new())
+        self.services
+            .journal
+            .end(claim.id, End::GivenUp, Vec::new())
             .await
             .map(drop)
     }
@@ -165,9 +177,9 @@ impl Worker {
     async fn deliver_owed(self: Arc<Self>, owing: Vec<Claim>) {
         futures_util::stream::iter(owing)
             .for_each_concurrent(MAX_CONCURRENT_DELIVERIES, async |claim| {
-                let Some(execution) = &claim.execution else { return };
+                let Some(execution) = &claim.state.execution else { return };
                 let delivery = Delivery::default();
-                let outcome = claim.outcome.as_ref().map(Outcome::from_journal);
+                let outcome = claim.state.outcome.as_ref().map(Outcome::from_journal);
                 if matches!(outcome, Some(Ok(Outcome::Planned { .. }))) {
                     delivery.need_result();
                 }

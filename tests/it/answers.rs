@@ -6,11 +6,10 @@ use std::time::Duration;
 use Verdict::{Accept, CheckState, DoneBefore, DoneOrRetry, Final, Reauthenticate, Retry, Skip};
 use http::Method;
 use nuon_runner::base::clock::Clock;
-use nuon_runner::control::wire::{
-    Heartbeat, JobUpdate, NewProcess, OutputsReport, ProcessUpdate, ResultReport, StatusUpdate,
-};
+use nuon_runner::control::wire::{Heartbeat, NewProcess, ProcessUpdate};
 use nuon_runner::control::{Client, ControlError, RetryPolicy, Route, Verdict};
 use nuon_runner::dev::{ControlPlane, ControlPlaneOptions, Fault, FaultKind, Generation, NewJob};
+use nuon_runner::job::report::{JobUpdate, OutputsReport, ResultReport, StatusUpdate};
 use nuon_runner::job::{ExecutionStatus, JobStatus};
 
 use crate::bench::WorkerFixture;

@@ -13,7 +13,7 @@ use syn::visit::Visit;
 /// The layers, lowest first. A module imports only modules of earlier rows.
 const LAYERS: [&[&str]; 13] = [
     &["base"],
-    &["job", "workspace", "yaml"],
+    &["job", "telemetry", "workspace", "yaml"],
     &["plan"],
     &["manifest"],
     &["control", "journal", "registry"],
@@ -21,7 +21,7 @@ const LAYERS: [&[&str]; 13] = [
     &["clients"],
     &["build", "deployment"],
     &["config"],
-    &["handlers", "telemetry"],
+    &["handlers"],
     &["agent"],
     &["dev"],
     &["cli"],

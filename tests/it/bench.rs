@@ -13,9 +13,9 @@ use nuon_runner::control::wire::{Heartbeat, NewProcess};
 use nuon_runner::control::{Client, ClientOptions, metrics};
 use nuon_runner::dev::{ControlPlane, ControlPlaneOptions, Generation};
 use nuon_runner::job::Group;
-use nuon_runner::journal::Journal;
+use nuon_runner::journal::{Journal, JournalConfig};
 use nuon_runner::worker::dispatch::{DispatchStatus, ExitSummary};
-use nuon_runner::worker::{self, Background, ConcurrencyKeys, Handler, Worker};
+use nuon_runner::worker::{self, Handler, Worker, WorkerConfig, WorkerServices};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -75,11 +75,14 @@ impl WorkerFixture {
         let redactor = Redactor::default();
         let drain = Stop::default();
         let cancel = Stop::default();
-        let worker = Arc::new(Worker {
+        let journal = JournalConfig {
+            url: None,
+            state_dir: self.state.path().to_owned(),
+        };
+        let journal = Journal::open(&journal, self.clock.clone()).await.unwrap();
+        let services = WorkerServices {
             control: control.clone(),
-            journal: Journal::open(None, self.state.path(), self.clock.clone())
-                .await
-                .unwrap(),
+            journal: journal.clone(),
             clock: self.clock.clone(),
             redactor: redactor.clone(),
             logs: LogContext {
@@ -89,17 +92,16 @@ impl WorkerFixture {
                 redactor,
                 metrics: metrics::Metrics::register(&prometheus::Registry::new()).unwrap(),
             },
-            settings,
             handlers,
             groups: vec![Group::Build, Group::Deploy, Group::Operations],
+            metrics: worker::metrics::Metrics::register(&registry).unwrap(),
+        };
+        let config = WorkerConfig {
             concurrency: None,
             state_dir: self.state.path().to_owned(),
-            drain: drain.clone(),
-            cancel: cancel.clone(),
-            metrics: worker::metrics::Metrics::register(&registry).unwrap(),
-            concurrency_keys: ConcurrencyKeys::default(),
-            background: Background::default(),
-        });
+        };
+        let worker = Worker::new(services, config, settings, drain.clone(), cancel.clone());
+        let worker = Arc::new(worker);
         let beats = tokio::spawn({
             let (clock, started) = (self.clock.clone(), self.clock.now());
             async move {
@@ -121,7 +123,6 @@ impl WorkerFixture {
             }
         });
         let (turns, _) = watch::channel(DispatchStatus::default());
-        let journal = worker.journal.clone();
         let task = tokio::spawn(async move { worker.run(&turns).await.unwrap() });
         Running {
             drain,

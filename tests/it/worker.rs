@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nuon_runner::base::stop::StopCause;
-use nuon_runner::control::wire::ResultReport;
 use nuon_runner::dev::{Fault, FaultKind, Generation, NewJob};
 use nuon_runner::job::JobKind;
+use nuon_runner::job::report::ResultReport;
 use nuon_runner::worker::handler::StepFuture;
 use nuon_runner::worker::{Context, Failure, FailureKind, Handler, Outcome, Steps};
 use serde_json::json;

@@ -20,8 +20,9 @@ use kube::core::discovery::ApiResource;
 use refusal::{classify, requested_delay, stopped, unreachable, unreadable, without_secret_values};
 use serde_json::{Value, json};
 
-use crate::base::backoff::Backoff;
+use crate::base::backoff::delays;
 use crate::base::clock::Clock;
+use crate::base::retry::{MayRetry, Retry, with_retries};
 use crate::base::stop::Stop;
 use crate::cluster::client::ClusterError;
 use crate::cluster::client::identity::Tokens;
@@ -561,55 +562,90 @@ impl Api {
         action: &str,
         attempt: impl Fn() -> F,
     ) -> Result<T, ClusterError> {
-        let mut backoff = Backoff::default();
-        let mut is_token_renewed = false;
-        loop {
-            let mut retry_after = None;
-            let error = match self
-                .stop
-                .run(self.clock.timeout(ATTEMPT_TIMEOUT, attempt()))
-                .await
-            {
-                None => return Err(stopped(action)),
-                Some(Err(elapsed)) => unreachable(action, elapsed.to_string()),
-                Some(Ok(Ok(done))) => {
-                    self.is_reached.store(true, Ordering::Relaxed);
-                    return Ok(done);
-                }
-                Some(Ok(Err(error))) => {
-                    if let (Some(tokens), false, kube::Error::Api(status)) =
-                        (&self.tokens, is_token_renewed, &error)
-                        && status.code == 401
-                    {
-                        is_token_renewed = true;
-                        tokens.invalidate().await;
-                        continue;
-                    }
-                    retry_after = requested_delay(&error);
-                    let (error, temporary) = classify(action, error);
-                    if !temporary {
-                        return Err(error);
-                    }
-                    error
-                }
-            };
-            let max_attempts = match error {
-                ClusterError::Refused { code: 500, .. } => MAX_ATTEMPTS_ON_500,
-                _ if self.is_reached.load(Ordering::Relaxed) => MAX_ATTEMPTS,
-                _ => MAX_FIRST_ATTEMPTS,
-            };
-            if backoff.tries() + 1 >= max_attempts {
-                return Err(error);
-            }
-            let wait = backoff.next(retry_after);
-            if backoff.tries() == 1 && matches!(error, ClusterError::Unreachable { .. }) {
+        let may_renew = AtomicBool::new(self.tokens.is_some());
+        let mut attempts = 0;
+        let log = |failed: &FailedAttempt, wait| {
+            let error = &failed.error;
+            if failed.number == 1 && matches!(error, ClusterError::Unreachable { .. }) {
                 tracing::warn!(%error, "retrying the request to the cluster");
             } else {
                 tracing::debug!(%error, ?wait, "retrying the request to the cluster");
             }
-            if self.stop.run(self.clock.sleep(wait)).await.is_none() {
-                return Err(error);
-            }
+        };
+        let work = with_retries(&self.clock, delays(), log, || {
+            attempts += 1;
+            self.attempt(action, &attempt, &may_renew, attempts)
+        });
+        match self.stop.run(work).await {
+            None => Err(stopped(action)),
+            Some(done) => done.map_err(|failed| failed.error),
         }
+    }
+
+    /// Makes one attempt, or two if the token must be renewed, which happens once a request.
+    async fn attempt<T, F: Future<Output = Result<T, kube::Error>>>(
+        &self,
+        action: &str,
+        attempt: impl Fn() -> F,
+        may_renew: &AtomicBool,
+        number: usize,
+    ) -> Result<T, FailedAttempt> {
+        let failed = |error, retry| FailedAttempt {
+            retry: match number < self.max_attempts(&error) {
+                true => retry,
+                false => Retry::Never,
+            },
+            error,
+            number,
+        };
+        loop {
+            let error = match self.clock.timeout(ATTEMPT_TIMEOUT, attempt()).await {
+                Err(elapsed) => {
+                    let error = unreachable(action, elapsed.to_string());
+                    return Err(failed(error, Retry::Backoff));
+                }
+                Ok(Ok(done)) => {
+                    self.is_reached.store(true, Ordering::Relaxed);
+                    return Ok(done);
+                }
+                Ok(Err(error)) => error,
+            };
+            if let (Some(tokens), kube::Error::Api(status)) = (&self.tokens, &error)
+                && status.code == 401
+                && may_renew.swap(false, Ordering::Relaxed)
+            {
+                tokens.invalidate().await;
+                continue;
+            }
+            let later = Retry::later(requested_delay(&error));
+            let (error, is_temporary) = classify(action, error);
+            return Err(failed(
+                error,
+                if is_temporary { later } else { Retry::Never },
+            ));
+        }
+    }
+
+    /// Returns how often a request with this error is tried.
+    fn max_attempts(&self, error: &ClusterError) -> usize {
+        match error {
+            ClusterError::Refused { code: 500, .. } => MAX_ATTEMPTS_ON_500,
+            _ if self.is_reached.load(Ordering::Relaxed) => MAX_ATTEMPTS,
+            _ => MAX_FIRST_ATTEMPTS,
+        }
+    }
+}
+
+/// The error of one attempt.
+struct FailedAttempt {
+    error: ClusterError,
+    retry: Retry,
+    /// The number of the attempt, from 1.
+    number: usize,
+}
+
+impl MayRetry for FailedAttempt {
+    fn retry(&self) -> Retry {
+        self.retry
     }
 }

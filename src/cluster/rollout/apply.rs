@@ -21,7 +21,7 @@ use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::refused::{errors, explain};
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::stage::Stage;
-use crate::cluster::rollout::write::{NotWritten, POLL_INTERVAL, PREREQUISITE_TIMEOUT, Writer};
+use crate::cluster::rollout::write::{NotWritten, Writer, prerequisite_poll};
 use crate::manifest::Object;
 use crate::plan::changeset::{Op, ResourceDiff};
 
@@ -256,27 +256,18 @@ impl<'s> Run<'_, 's> {
     /// Refreshes discovery for the kinds of this stage that are not served yet, until all are or
     /// the timeout ends.
     async fn refresh_discovery(&mut self, stage: Stage) {
-        let deadline = self.api.clock.elapsed() + PREREQUISITE_TIMEOUT;
         // The server serves a kind a moment after its CRD is established.
-        loop {
-            let missing = self.unserved(stage);
-            let is_over = self.api.clock.elapsed() >= deadline || self.api.stop.is_stopped();
-            if missing.is_empty() || is_over {
-                return;
-            }
-            for api_version in missing {
+        let mut poll = prerequisite_poll(self.api);
+        while poll.next_check().await {
+            for api_version in self.unserved(stage) {
+                let served = &mut self.applied.served;
                 // A group that is not served yet is requested again in the next round.
-                if let Err(error) = self
-                    .applied
-                    .served
-                    .add_group_version(self.api, &api_version)
-                    .await
-                {
+                if let Err(error) = served.add_group_version(self.api, &api_version).await {
                     tracing::debug!(%error, "is not served yet");
                 }
             }
-            if !self.unserved(stage).is_empty() {
-                self.api.clock.sleep(POLL_INTERVAL).await;
+            if self.unserved(stage).is_empty() {
+                return;
             }
         }
     }
@@ -372,25 +363,22 @@ async fn await_established<'a>(
     served: &ServedKinds,
     mut waiting: Vec<&'a Object>,
 ) -> Vec<&'a Object> {
-    let end = api.clock.elapsed() + PREREQUISITE_TIMEOUT;
-    loop {
-        let mut still = Vec::new();
-        for definition in waiting {
-            let Ok(resource) = served.resource(definition) else {
+    let mut poll = prerequisite_poll(api);
+    while poll.next_check().await && !waiting.is_empty() {
+        let mut late = Vec::new();
+        for crd in waiting {
+            let Ok(resource) = served.resource(crd) else {
                 continue;
             };
-            let live = api.get(&resource.api, "", definition.name()).await;
+            let live = api.get(&resource.api, "", crd.name()).await;
             let is_established = |live: &Object| {
                 compute_status(live, api.clock.now()).is_ok_and(|found| found.is_current())
             };
             if !live.is_ok_and(|live| live.as_ref().is_some_and(is_established)) {
-                still.push(definition);
+                late.push(crd);
             }
         }
-        if still.is_empty() || api.clock.elapsed() >= end || api.stop.is_stopped() {
-            return still;
-        }
-        waiting = still;
-        api.clock.sleep(POLL_INTERVAL).await;
+        waiting = late;
     }
+    waiting
 }

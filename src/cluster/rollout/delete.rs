@@ -4,12 +4,13 @@
 //! controllers of their finalizers still run and have their permissions, then the rest, then what
 //! was applied before the rest, then CRDs, and namespaces last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
+use crate::base::poll::Poll;
 use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError, live};
 use crate::cluster::fields::render;
@@ -216,48 +217,44 @@ async fn await_gone(
     end: Duration,
 ) -> BTreeMap<ObjectId, DeletionOutcome> {
     let mut outcomes = BTreeMap::new();
-    let mut look = POLL_INTERVALS.0;
-    while !going.is_empty() {
+    let mut still = HashMap::new();
+    let mut failure = None;
+    let timeout = end.saturating_sub(api.clock.elapsed());
+    let mut poll = Poll::new(&api.clock, &api.stop, timeout, POLL_INTERVALS);
+    while !going.is_empty() && failure.is_none() && poll.next_check().await {
         let wanted = going
             .iter()
             .filter_map(|object| Some((served.resource(object).ok()?.clone(), object.id())));
-        let still =
-            match live::read(api, wanted).await {
-                Ok(still) => still,
-                Err(error) => {
-                    outcomes.extend(going.iter().map(|object| {
-                        (object.id(), DeletionOutcome::Remaining(error.to_string()))
-                    }));
-                    return outcomes;
-                }
-            };
-        let is_it = |object: &Object| {
-            still
-                .get(&object.id())
-                .filter(|live| live.uid() == object.uid())
-        };
+        match live::read(api, wanted).await {
+            Ok(read) => still = read,
+            Err(error) => {
+                failure = Some(error.to_string());
+                continue;
+            }
+        }
         let (left, gone): (Vec<_>, Vec<_>) = going
             .into_iter()
-            .partition(|object| is_it(object).is_some());
+            .partition(|object| is_same(object, &still));
         outcomes.extend(
             gone.into_iter()
                 .map(|object| (object.id(), DeletionOutcome::Gone)),
         );
-        if api.clock.elapsed() >= end || api.stop.is_stopped() {
-            let why = |object: &Object| is_it(object).map_or_else(String::new, blocked_by);
-            outcomes.extend(
-                left.iter()
-                    .map(|object| (object.id(), DeletionOutcome::Remaining(why(object)))),
-            );
-            return outcomes;
-        }
         going = left;
-        if !going.is_empty() {
-            api.clock.sleep(look).await;
-            look = (look * 2).min(POLL_INTERVALS.1);
-        }
     }
+    outcomes.extend(going.iter().map(|object| {
+        let live = still.get(&object.id());
+        let why = failure
+            .clone()
+            .unwrap_or_else(|| live.map_or_else(String::new, blocked_by));
+        (object.id(), DeletionOutcome::Remaining(why))
+    }));
     outcomes
+}
+
+/// Returns true if an object of a snapshot still exists.
+fn is_same(object: &Object, live: &HashMap<ObjectId, Object>) -> bool {
+    live.get(&object.id())
+        .is_some_and(|live| live.uid() == object.uid())
 }
 
 /// Returns why an object that is being deleted still exists.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::base::poll::Poll;
 use crate::cluster::client::api::{Force, NEW, WriteMode};
 use crate::cluster::client::discovery::Resource;
 use crate::cluster::client::{Api, ClusterError};
@@ -28,7 +29,7 @@ use crate::manifest::managed_fields::is_applied_by;
 pub(super) const PREREQUISITE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Interval between polls.
-pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Maximum number of times that an object is read again after a conflict.
 const MAX_REREADS: usize = 10;
@@ -36,6 +37,12 @@ const MAX_REREADS: usize = 10;
 /// Timeout for a changed CRD to take effect: until then the server may refuse new fields as
 /// unknown.
 const CRD_PROPAGATION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Polls for at most [`PREREQUISITE_TIMEOUT`].
+pub(super) fn prerequisite_poll(api: &Api) -> Poll<'_> {
+    let intervals = (POLL_INTERVAL, POLL_INTERVAL);
+    Poll::new(&api.clock, &api.stop, PREREQUISITE_TIMEOUT, intervals)
+}
 
 /// Writes objects.
 pub struct Writer<'a> {
@@ -193,23 +200,17 @@ impl Writer<'_> {
     }
 
     async fn await_gone(&self, resource: &Resource, live: &Object) -> Result<(), ClusterError> {
-        let end = self.api.clock.elapsed() + PREREQUISITE_TIMEOUT;
-        while self
-            .api
-            .get(&resource.api, live.namespace(), live.name())
-            .await?
-            .is_some()
-        {
-            if self.api.clock.elapsed() >= end || self.api.stop.is_stopped() {
-                let what = format!("{}, which is to be recreated, was not gone", live.subject());
-                return Err(ClusterError::Timeout {
-                    what,
-                    waited: PREREQUISITE_TIMEOUT,
-                });
+        let mut poll = prerequisite_poll(self.api);
+        while poll.next_check().await {
+            let found = self.api.get(&resource.api, live.namespace(), live.name());
+            if found.await?.is_none() {
+                return Ok(());
             }
-            self.api.clock.sleep(POLL_INTERVAL).await;
         }
-        Ok(())
+        Err(ClusterError::Timeout {
+            what: format!("{}, which is to be recreated, was not gone", live.subject()),
+            waited: PREREQUISITE_TIMEOUT,
+        })
     }
 }
 

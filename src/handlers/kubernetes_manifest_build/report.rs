@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::control::wire::{PushedArtifact, ResultReport};
+use crate::job::report::{PushedArtifact, ResultReport};
 use crate::plan::contents;
 use crate::registry::StoredManifest;
 use crate::registry::format::Packed;

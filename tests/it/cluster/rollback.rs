@@ -86,7 +86,7 @@ async fn a_failed_deploy_rolls_back_if_configured_and_never_to_a_failed_artifact
         "--yes",
         two.as_str(),
         "--deploy-wait-timeout",
-        "4s",
+        "20s",
     ];
     let rolled = fixture
         .with_registry(&[failing.as_slice(), &["--deploy-on-failure", "rollback"]].concat())
