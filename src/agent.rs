@@ -9,6 +9,7 @@
 
 mod admin;
 mod boot;
+mod build;
 mod drain;
 mod error;
 mod heartbeat;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use admin::{Admin, AdminListener};
 use boot::Booted;
+use build::BuildContext;
 use drain::Draining;
 pub use drain::Signal;
 pub use error::AgentError;
@@ -35,19 +37,15 @@ use crate::base::clock::Clock;
 use crate::base::guard::is_loopback;
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
-use crate::clients::http::{self, Authorities};
+use crate::clients::http::Authorities;
 use crate::clients::{Clients, Local};
-use crate::cluster::rollout::inventory::Signer;
 use crate::config::Config;
-use crate::control::logs::LogContext;
+use crate::control::Client;
 use crate::control::wire::{ProcessUpdate, Settings};
-use crate::control::{Client, ClientOptions};
-use crate::deployment::metrics::Metrics;
-use crate::handlers::{self, Services};
 use crate::journal::Journal;
+use crate::worker::Worker;
 use crate::worker::dispatch::DispatchStatus;
 use crate::worker::recover::{self, PreviousProcesses};
-use crate::worker::{Worker, WorkerServices};
 
 /// The runner's version, as reported to the control plane.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -252,76 +250,6 @@ impl Agent {
         stopping.stop(journal, &ended).await;
         drop(serving);
         ended
-    }
-}
-
-/// What the clients are made from.
-struct BuildContext<'a> {
-    config: &'a Config,
-    mode: Mode,
-    clock: &'a Clock,
-    redactor: &'a Redactor,
-    journal: &'a Journal,
-    authorities: &'a Authorities,
-    registry: &'a Registry,
-}
-
-impl BuildContext<'_> {
-    fn control_client(
-        &self,
-        metrics: &crate::control::metrics::Metrics,
-    ) -> Result<Client, AgentError> {
-        let control = &self.config.control;
-        let missing = || AgentError::Missing(control.missing_setting().unwrap_or_default());
-        Ok(Client::new(ClientOptions {
-            url: control.url.clone(),
-            runner: control.runner.clone().ok_or_else(missing)?,
-            token: control.token.clone().ok_or_else(missing)?,
-            version: VERSION.to_owned(),
-            http: http::client(self.authorities)?,
-            clock: self.clock.clone(),
-            redactor: self.redactor.clone(),
-            metrics: metrics.clone(),
-        })?)
-    }
-
-    async fn worker_services(
-        &self,
-        control: &Client,
-        control_metrics: crate::control::metrics::Metrics,
-        clients: Clients,
-    ) -> Result<WorkerServices, AgentError> {
-        let mut services = Services {
-            clock: self.clock.clone(),
-            redactor: self.redactor.clone(),
-            groups: self.mode.groups(),
-            clients,
-            build: self.config.build.clone(),
-            deploy: self.config.deploy.clone(),
-            metrics: Metrics::new()?,
-        };
-        services.metrics.register(self.registry)?;
-        if let Some(runner) = &self.config.control.runner {
-            let key = self.journal.hash_key(&runner.to_string()).await?;
-            services.deploy.options.signer = Some(Signer::new(&key));
-            services.deploy.options.fields.key = Some(key.into());
-        }
-        Ok(WorkerServices {
-            control: control.clone(),
-            journal: self.journal.clone(),
-            clock: self.clock.clone(),
-            redactor: self.redactor.clone(),
-            logs: LogContext {
-                client: control.clone(),
-                version: VERSION.to_owned(),
-                clock: self.clock.clone(),
-                redactor: self.redactor.clone(),
-                metrics: control_metrics,
-            },
-            handlers: handlers::all(services),
-            groups: self.mode.groups(),
-            metrics: crate::worker::metrics::Metrics::register(self.registry)?,
-        })
     }
 }
 

@@ -4,15 +4,16 @@
 //! Written in one of two layouts and read in three: kustomizer's, Flux's, and the legacy archive of
 //! the Go runner. All content is checked before it is used.
 
+mod pack;
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use jiff::Timestamp;
-use serde_json::json;
-use sha2::{Digest as _, Sha256};
+use pack::checksum;
+pub use pack::{ArtifactMetadata, OutputLayout, Packed, pack, push};
 
-use super::document::{self, Descriptor, Document, MANIFEST, Manifest};
-use super::{Digest, RegistryError, Repository, StoredManifest, Version};
+use super::document::{self, Descriptor, Document, Manifest};
+use super::{Digest, RegistryError, Repository, Version};
 use crate::workspace::archive::{self, ArchiveLimits, SymlinkPolicy};
 
 /// Maximum size of a layer, in bytes.
@@ -38,157 +39,6 @@ const KUSTOMIZER_VERSION: &str = "kustomizer.dev/version";
 const KUSTOMIZER_CHECKSUM: &str = "kustomizer.dev/checksum";
 const KUSTOMIZER_CREATED: &str = "kustomizer.dev/created";
 const KUSTOMIZER_ENCRYPTED: &str = "kustomizer.dev/encrypted";
-
-/// Layout in which an artifact is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OutputLayout {
-    /// Flux's media types, with Flux's and kustomizer's annotations: readable by both.
-    Flux,
-    /// Legacy archive of the Go runner: the objects are a plain YAML layer.
-    Archive,
-}
-
-/// Metadata of an artifact, written as annotations. Equal metadata and content give equal bytes.
-#[derive(Debug, Clone, Default)]
-pub struct ArtifactMetadata {
-    /// Creation time, written in whole seconds. The same job gives the same time.
-    pub created: Timestamp,
-    /// URL of the source, without user information.
-    pub source: Option<String>,
-    /// Revision of the source: `REF@sha1:COMMIT`.
-    pub revision: Option<String>,
-    /// Labels; written as annotations `nuon.co/label.KEY`.
-    pub labels: Vec<(String, String)>,
-}
-
-/// An artifact that can be pushed.
-#[derive(Debug, Clone)]
-pub struct Packed {
-    /// The manifest.
-    pub manifest: StoredManifest,
-    /// The config and the layer.
-    pub blobs: Vec<(Digest, Bytes)>,
-    /// Annotations of the manifest.
-    pub annotations: BTreeMap<String, String>,
-    /// Media type of the config.
-    pub artifact_type: &'static str,
-}
-
-/// Packs a YAML stream into an artifact.
-///
-/// # Errors
-/// Does not fail in practice: everything is in memory.
-pub fn pack(
-    text: &str,
-    layout: OutputLayout,
-    metadata: &ArtifactMetadata,
-) -> Result<Packed, RegistryError> {
-    let created = metadata.created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let mut annotations = BTreeMap::from([
-        (CREATED.to_owned(), created.clone()),
-        (KUSTOMIZER_CREATED.to_owned(), created.clone()),
-        (KUSTOMIZER_CHECKSUM.to_owned(), checksum(text.as_bytes())),
-        (
-            KUSTOMIZER_VERSION.to_owned(),
-            concat!("nuon-runner/", env!("CARGO_PKG_VERSION")).to_owned(),
-        ),
-    ]);
-    annotations.extend(
-        metadata
-            .source
-            .clone()
-            .map(|source| (SOURCE.to_owned(), source)),
-    );
-    annotations.extend(
-        metadata
-            .revision
-            .clone()
-            .map(|revision| (REVISION.to_owned(), revision)),
-    );
-    annotations.extend(
-        metadata
-            .labels
-            .iter()
-            .map(|(key, value)| (format!("nuon.co/label.{key}"), value.clone())),
-    );
-    let (config_type, config, layer_type, layer, layer_annotations) = match layout {
-        OutputLayout::Flux => {
-            let layer = archive::pack("all.yaml", text.as_bytes())
-                .map_err(archive::ArchiveError::Broken)?;
-            let tar = archive::expand(&layer, u64::MAX - 1)?;
-            let config = json!({
-                "created": created, "architecture": "", "os": "", "config": {},
-                "rootfs": {"type": "layers", "diff_ids": [Digest::of(&tar)]},
-                "history": [{"created": created}],
-            });
-            (
-                FLUX_CONFIG,
-                config.to_string(),
-                FLUX_LAYER,
-                layer,
-                BTreeMap::new(),
-            )
-        }
-        OutputLayout::Archive => {
-            let title = BTreeMap::from([(TITLE.to_owned(), ARCHIVE_FILE.to_owned())]);
-            (
-                ARCHIVE_CONFIG,
-                "{}".to_owned(),
-                ARCHIVE_LAYER,
-                text.as_bytes().to_vec(),
-                title,
-            )
-        }
-    };
-    let config = Bytes::from(config);
-    let layer = Bytes::from(layer);
-    let describe = |media_type: &str, bytes: &Bytes, annotations| Descriptor {
-        media_type: media_type.to_owned(),
-        digest: Digest::of(bytes),
-        size: bytes.len() as u64,
-        annotations,
-        platform: None,
-    };
-    let config_descriptor = describe(config_type, &config, BTreeMap::new());
-    let layer_descriptor = describe(layer_type, &layer, layer_annotations);
-    let manifest = json!({
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": config_descriptor,
-        "layers": [layer_descriptor],
-        "annotations": annotations,
-    });
-    let bytes = Bytes::from(manifest.to_string());
-    Ok(Packed {
-        manifest: StoredManifest {
-            digest: Digest::of(&bytes),
-            media_type: MANIFEST.to_owned(),
-            bytes,
-        },
-        blobs: vec![
-            (config_descriptor.digest, config),
-            (layer_descriptor.digest, layer),
-        ],
-        annotations,
-        artifact_type: config_type,
-    })
-}
-
-/// Pushes an artifact under a tag. The blobs come first, so that the tag never points to an
-/// incomplete artifact.
-///
-/// # Errors
-/// Fails if a blob or the manifest cannot be stored.
-pub async fn push(
-    repository: &Repository,
-    tag: &str,
-    packed: &Packed,
-) -> Result<(), RegistryError> {
-    for (digest, bytes) in &packed.blobs {
-        repository.put_blob(digest, bytes.clone()).await?;
-    }
-    repository.put_manifest(Some(tag), &packed.manifest).await
-}
 
 /// An artifact that was pulled and checked.
 #[derive(Debug, Clone)]
@@ -430,10 +280,6 @@ async fn first_layer(repository: &Repository, manifest: &Manifest) -> Result<Byt
 /// Returns true if the file name has a YAML extension.
 pub fn is_yaml(name: &str) -> bool {
     name.ends_with(".yaml") || name.ends_with(".yml")
-}
-
-fn checksum(text: &[u8]) -> String {
-    hex::encode(Sha256::digest(text))
 }
 
 /// Media type of the manifests that [`push`] stores.

@@ -8,36 +8,34 @@
     reason = "a member or item that a JSON value lacks reads as null"
 )]
 
+mod authorization;
+mod response;
+mod retry;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use authorization::Authorization;
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
 use reqwest::Response;
+use retry::with_retries;
 use serde_json::Value;
 use tokio::sync::Mutex;
 use url::Url;
 
-use super::challenge::{self, Challenge};
+use super::challenge::{self};
 use super::document::{MAX_MANIFEST_BYTES, MEDIA_TYPES};
 use super::{
     Address, Credential, Descriptor, Digest, RegistryError, Scheme, StoredManifest, Version,
 };
-use crate::base::bounded::{self, BodyError};
-use crate::base::clock::Clock;
 use crate::base::guard::{Reach, SsrfGuard};
-use crate::base::retry::{self, MayRetry, Retry};
-use crate::base::secret::Secret;
-use crate::base::trust;
 
 /// Timeout of one attempt.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Maximum redirects for one blob.
 const MAX_REDIRECTS: usize = 3;
-
-/// Maximum bytes of an error response that are read.
-const MAX_ERROR_BYTES: usize = 16 * 1024;
 
 /// HTTP clients for registries and for the hosts that they name. Cheap to clone.
 #[derive(Clone)]
@@ -103,13 +101,6 @@ pub struct Remote {
     credential: Credential,
     connections: RegistryClients,
     token: Arc<Mutex<Option<Authorization>>>,
-}
-
-#[derive(Clone)]
-enum Authorization {
-    None,
-    Basic(String, Secret),
-    Bearer(Secret),
 }
 
 /// A request to the registry.
@@ -371,91 +362,6 @@ impl Remote {
             .map_err(|error| self.unreachable(call.action, &error))
     }
 
-    async fn authorize(
-        &self,
-        call: &Call,
-        challenge: &Challenge,
-    ) -> Result<Option<Authorization>, RegistryError> {
-        match (challenge, &self.credential) {
-            (
-                Challenge::Basic,
-                Credential::Password {
-                    username, password, ..
-                },
-            ) => Ok(Some(Authorization::Basic(
-                username.clone(),
-                password.clone(),
-            ))),
-            (Challenge::Basic, _) => Ok(None),
-            (Challenge::Bearer { realm, service }, _) => self
-                .token(call, realm, service)
-                .await
-                .map(|token| Some(Authorization::Bearer(token))),
-        }
-    }
-
-    /// Requests an access token from the token service that the registry names.
-    async fn token(
-        &self,
-        call: &Call,
-        realm: &str,
-        service: &str,
-    ) -> Result<Secret, RegistryError> {
-        let action = "an access token";
-        let url =
-            Url::parse(realm).map_err(|_| self.untrusted_redirect(realm, "it is not a URL"))?;
-        let client = self.client_for(&url, realm)?;
-        let actions = if matches!(call.method, Method::GET | Method::HEAD) {
-            "pull"
-        } else {
-            "pull,push"
-        };
-        let scope = format!("repository:{}:{actions}", self.address.name());
-        let request = match &self.credential {
-            Credential::Identity { token } => {
-                let form = [
-                    ("grant_type", "refresh_token"),
-                    ("service", service),
-                    ("scope", &scope),
-                    ("client_id", "nuon-runner"),
-                    ("refresh_token", token.expose()),
-                ];
-                client.post(url).form(&form)
-            }
-            Credential::Password {
-                username, password, ..
-            } => client
-                .get(url)
-                .query(&[("service", service), ("scope", &scope)])
-                .basic_auth(username, Some(password.expose())),
-            Credential::Anonymous => client
-                .get(url)
-                .query(&[("service", service), ("scope", &scope)]),
-        };
-        let response = request
-            .timeout(ATTEMPT_TIMEOUT)
-            .send()
-            .await
-            .map_err(|error| self.unreachable(action, &error))?;
-        let token_call = Call {
-            action,
-            ..self.call(action, Method::GET, "")?
-        };
-        let response = self.check_status(response, &token_call).await?;
-        let body = self.body(response, &token_call, MAX_MANIFEST_BYTES).await?;
-        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let token = ["token", "access_token"]
-            .into_iter()
-            .find_map(|member| answer[member].as_str());
-        token
-            .map(Secret::from)
-            .ok_or_else(|| RegistryError::Unreachable {
-                host: self.address.host().to_owned(),
-                action,
-                message: "the token service's answer holds no token".into(),
-            })
-    }
-
     /// Returns the client for a URL that the registry names. Its own host is reached as before
     /// (http only if the registry itself is); other hosts only over https and on the public
     /// internet.
@@ -503,144 +409,4 @@ impl Remote {
         self.client_for(&url, text)?;
         Ok(url)
     }
-
-    async fn check_status(
-        &self,
-        response: Response,
-        call: &Call,
-    ) -> Result<Response, RegistryError> {
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response);
-        }
-        let host = self.address.host().to_owned();
-        let delay = response
-            .headers()
-            .get(header::RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.parse().ok());
-        let what = format!(
-            "{}{}",
-            self.address,
-            call.url
-                .path()
-                .rsplit_once('/')
-                .map_or("", |(_, last)| last)
-                .replace("sha256", "@sha256")
-        );
-        let body = read_prefix(response, MAX_ERROR_BYTES as u64)
-            .await
-            .unwrap_or_default();
-        let error_body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let first = &error_body["errors"][0];
-        let message = first["message"]
-            .as_str()
-            .or(first["code"].as_str())
-            .unwrap_or_default();
-        let message: String = message.chars().take(300).collect();
-        let action = call.action;
-        Err(match status.as_u16() {
-            404 => RegistryError::NotFound(what),
-            401 | 403 => RegistryError::Denied {
-                host,
-                action,
-                credential: self.credential.origin(),
-                message,
-            },
-            300..=399 => {
-                self.untrusted_redirect("another location", "redirects are followed for blobs only")
-            }
-            status => RegistryError::Refused {
-                host,
-                action,
-                status,
-                message,
-                delay: delay.map(Duration::from_secs),
-            },
-        })
-    }
-
-    async fn body(
-        &self,
-        response: Response,
-        call: &Call,
-        limit: u64,
-    ) -> Result<Bytes, RegistryError> {
-        // Reading one byte more than expected reveals content that is too large.
-        read_prefix(response, limit.saturating_add(1))
-            .await
-            .map_err(|error| RegistryError::Unreachable {
-                host: self.address.host().to_owned(),
-                action: call.action,
-                message: error.to_string(),
-            })
-    }
-
-    fn unreachable(&self, action: &'static str, error: &reqwest::Error) -> RegistryError {
-        let mut causes =
-            std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-        // The message leaves out URLs, which may carry a signature.
-        let message = causes.next().map_or_else(
-            || "the connection failed".to_owned(),
-            |first| causes.fold(first.to_string(), |text, cause| format!("{text}: {cause}")),
-        );
-        let host = self.address.host().to_owned();
-        if trust::is_untrusted_certificate(error) {
-            RegistryError::Untrusted { host, message }
-        } else {
-            RegistryError::Unreachable {
-                host,
-                action,
-                message,
-            }
-        }
-    }
-
-    fn untrusted_redirect(&self, target: &str, why: &'static str) -> RegistryError {
-        let target = target
-            .split(['?', '#'])
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .take(200)
-            .collect();
-        RegistryError::UntrustedRedirect {
-            host: self.address.host().to_owned(),
-            target,
-            why,
-        }
-    }
-}
-
-/// Reads at most `limit` bytes. Longer content is cut without an error; the caller checks the
-/// length.
-async fn read_prefix(response: Response, limit: u64) -> Result<Bytes, BodyError> {
-    bounded::prefix(response, usize::try_from(limit).unwrap_or(usize::MAX)).await
-}
-
-/// Delays between attempts, which end after the last.
-const RETRY_DELAYS: [Duration; 5] = [
-    Duration::from_millis(500),
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-    Duration::from_secs(8),
-];
-
-impl MayRetry for RegistryError {
-    fn retry(&self) -> Retry {
-        match self {
-            Self::Refused { delay, .. } if self.is_temporary() => Retry::later(*delay),
-            _ if self.is_temporary() => Retry::Backoff,
-            _ => Retry::Never,
-        }
-    }
-}
-
-async fn with_retries<T, F: Future<Output = Result<T, RegistryError>>>(
-    attempt: impl FnMut() -> F,
-) -> Result<T, RegistryError> {
-    let log = |error: &RegistryError, wait| {
-        tracing::debug!(%error, ?wait, "retrying the request to the registry");
-    };
-    retry::with_retries(&Clock::system(), RETRY_DELAYS.into_iter(), log, attempt).await
 }

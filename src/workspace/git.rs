@@ -16,32 +16,32 @@
 //!   processes by the supervisor; time by the step's stop token.
 
 mod config;
+mod error;
 mod listing;
 mod location;
+mod repository;
+mod size;
 mod submodules;
 
-use std::ffi::OsString;
-use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
+pub use error::GitError;
 use futures_util::future::BoxFuture;
-use listing::{BLOCK, Budget};
+use listing::Budget;
 pub use location::{Location, LocationError};
+use repository::Repository;
+use size::{ExceededLimit, wait_until_exceeded};
 
-use super::child::{
-    ChildCommand, ChildError, ChildOutput, OUTPUT_LIMIT, Overflow, ResourceLimits, Supervisor,
-};
-use crate::base::guard::{Reach, SsrfError, SsrfGuard};
+use super::child::Supervisor;
+use crate::base::guard::{Reach, SsrfGuard};
 use crate::base::secret::{Redactor, Secret};
 use crate::base::stop::Stop;
 
-/// Interval at which the size of a running checkout is measured.
-const SIZE_INTERVAL: Duration = Duration::from_millis(200);
+/// Maximum nesting of submodules.
+const MAX_SUBMODULE_DEPTH: usize = 10;
 
 /// Address space of one git process, in bytes. Its packs are mapped in windows of 256 MiB together.
 const MAX_MEMORY: u64 = 2 << 30;
@@ -134,80 +134,6 @@ pub struct Checkout {
     pub commit: String,
 }
 
-/// Why a revision was not checked out.
-#[derive(Debug, thiserror::Error)]
-pub enum GitError {
-    /// The reference is not valid.
-    #[error("{0:?} is not a git branch, tag or commit")]
-    BadReference(String),
-    /// The address of a submodule is not allowed.
-    #[error("the submodule {path:?} of {location}: {source}")]
-    Submodule {
-        /// Path of the submodule in the repository that refers to it.
-        path: String,
-        /// The repository, without credentials.
-        location: String,
-        /// Why the address is not allowed.
-        source: LocationError,
-    },
-    /// Submodules are nested too deeply.
-    #[error("submodules of {0} are nested more than {MAX_DEPTH} deep", MAX_DEPTH = submodules::MAX_DEPTH)]
-    TooDeep(String),
-    /// The guard does not allow the host, or it cannot be resolved.
-    #[error(transparent)]
-    Guard(#[from] SsrfError),
-    /// The installed git is too old.
-    #[error("git {}.{} or newer is needed; the program says {said:?}", MIN_GIT_VERSION.0, MIN_GIT_VERSION.1)]
-    Version {
-        /// Output of `git version`.
-        said: String,
-    },
-    /// The tree contains a path that is not allowed.
-    #[error("the repository {location} contains a path that is not allowed: {path:?}")]
-    Path {
-        /// The repository, without credentials.
-        location: String,
-        /// The path.
-        path: String,
-    },
-    /// The checkout has more entries than allowed.
-    #[error(
-        "the repository {location} has more than {limit} files, links and directories; raise git.max_entries to allow more"
-    )]
-    TooMany {
-        /// The repository, without credentials.
-        location: String,
-        /// Maximum number of entries.
-        limit: u64,
-    },
-    /// git failed. The message contains no secrets.
-    #[error("git could not {action} {location}: {message}")]
-    Failed {
-        /// What was attempted, as a verb phrase.
-        action: &'static str,
-        /// The repository, without credentials.
-        location: String,
-        /// git's standard error, on one line.
-        message: String,
-    },
-    /// The checkout is larger than allowed.
-    #[error(
-        "the repository {location} is larger than {limit} bytes; raise git.max_bytes to allow more"
-    )]
-    TooLarge {
-        /// The repository, without credentials.
-        location: String,
-        /// The limit in bytes.
-        limit: u64,
-    },
-    /// The directories could not be prepared.
-    #[error("cannot prepare the checkout")]
-    Prepare(#[source] std::io::Error),
-    /// git could not be run to its end.
-    #[error(transparent)]
-    Child(#[from] ChildError),
-}
-
 impl GitRevision {
     /// Fetches the revision into the empty directory `tree`. The repository's data are kept next to
     /// `tree` until then.
@@ -248,7 +174,7 @@ impl GitRevision {
                 location: self.location.clone(),
                 reach: self.reach,
                 reference: &self.reference,
-                submodules: self.submodules.then_some(submodules::MAX_DEPTH),
+                submodules: self.submodules.then_some(MAX_SUBMODULE_DEPTH),
             };
             fetcher.repository(wanted, tree, &mut remaining, stop).await
         };
@@ -309,16 +235,6 @@ struct Fetcher<'a> {
     policy: &'a Policy,
     redactor: &'a Redactor,
     store_count: AtomicU32,
-}
-
-/// A repository whose address has been checked.
-struct Repository<'a> {
-    fetcher: &'a Fetcher<'a>,
-    location: &'a Location,
-    /// Addresses that git must connect to; empty if it may resolve the host itself.
-    pins: Vec<SocketAddr>,
-    store: PathBuf,
-    tree: &'a Path,
 }
 
 impl Fetcher<'_> {
@@ -437,248 +353,6 @@ impl Fetcher<'_> {
             }),
         }
     }
-}
-
-impl Repository<'_> {
-    /// Fetches a revision. Returns its commit.
-    async fn fetch(&self, reference: &str, stop: &Stop) -> Result<String, GitError> {
-        self.run_checked(
-            "prepare the checkout of",
-            &["init", "--quiet", "--template="],
-            stop,
-        )
-        .await?;
-        let url = self.location.url();
-        let fetch = [
-            "fetch",
-            "--quiet",
-            "--no-tags",
-            "--no-recurse-submodules",
-            "--no-auto-maintenance",
-        ];
-        let shallow = self
-            .run(
-                &[&fetch[..], &["--depth=1", "--", url, reference]].concat(),
-                stop,
-            )
-            .await?;
-        let revision = if shallow.status.success() {
-            "FETCH_HEAD"
-        } else if is_hex(reference) && reference.len() >= 5 {
-            // A shortened commit cannot be requested, and some servers serve commits only with a
-            // branch. So fetch all branches and tags.
-            let all = [
-                "--",
-                url,
-                "+refs/heads/*:refs/remotes/origin/*",
-                "+refs/tags/*:refs/tags/*",
-            ];
-            let everything = self.run(&[&fetch[..], &all].concat(), stop).await?;
-            if !everything.status.success() {
-                return Err(self.failed("fetch from", &everything));
-            }
-            reference
-        } else {
-            return Err(self.failed("fetch the revision from", &shallow));
-        };
-        let missing = || GitError::Failed {
-            action: "find the revision in",
-            location: self.location.to_string(),
-            message: format!("no commit {reference}"),
-        };
-        let commit = format!("{revision}^{{commit}}");
-        let parsed = self
-            .run(
-                &[
-                    "rev-parse",
-                    "--verify",
-                    "--quiet",
-                    "--end-of-options",
-                    &commit,
-                ],
-                stop,
-            )
-            .await?;
-        let commit = String::from_utf8_lossy(&parsed.stdout).trim().to_owned();
-        let is_found = parsed.status.success() && is_full_id(&commit);
-        let is_requested = !is_full_id(reference) || commit.eq_ignore_ascii_case(reference);
-        if is_found && is_requested {
-            Ok(commit)
-        } else {
-            Err(missing())
-        }
-    }
-
-    /// Lists the files of a commit and subtracts their size from the budget, before any of them is
-    /// written.
-    async fn list(
-        &self,
-        commit: &str,
-        remaining: &mut Budget,
-        stop: &Stop,
-    ) -> Result<listing::Listing, GitError> {
-        let limit = self.fetcher.policy.budget();
-        let args = ["ls-tree", "-r", "-t", "-l", "-z", "--full-tree", commit];
-        let listed = match self.run_whole(&args, MAX_LISTING, stop).await {
-            Err(GitError::Child(ChildError::TooMuchOutput { .. })) => {
-                return Err(GitError::TooMany {
-                    location: self.location.to_string(),
-                    limit: limit.entries,
-                });
-            }
-            listed => listed?,
-        };
-        if !listed.status.success() {
-            return Err(self.failed("list the files of", &listed));
-        }
-        listing::parse(&listed.stdout, self.location, remaining, limit)
-    }
-
-    /// Returns the entries of the commit's `.gitmodules`.
-    async fn modules(
-        &self,
-        commit: &str,
-        stop: &Stop,
-    ) -> Result<Vec<submodules::SubmoduleEntry>, GitError> {
-        let blob = format!("--blob={commit}:.gitmodules");
-        let read = self
-            .run_whole(&["config", "--null", &blob, "--list"], MAX_GITMODULES, stop)
-            .await?;
-        if !read.status.success() {
-            return Err(self.failed("read the .gitmodules of", &read));
-        }
-        Ok(submodules::parse(&read.stdout))
-    }
-
-    async fn run_checked(
-        &self,
-        action: &'static str,
-        args: &[&str],
-        stop: &Stop,
-    ) -> Result<ChildOutput, GitError> {
-        let ended = self.run(args, stop).await?;
-        if ended.status.success() {
-            Ok(ended)
-        } else {
-            Err(self.failed(action, &ended))
-        }
-    }
-
-    fn failed(&self, action: &'static str, ended: &ChildOutput) -> GitError {
-        let stderr = String::from_utf8_lossy(&ended.stderr);
-        let mut message = stderr
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-            .collect::<Vec<_>>()
-            .join("; ");
-        if let Some(limit) = ended.limit() {
-            message = format!("it was killed by the limit on {limit}");
-        }
-        GitError::Failed {
-            action,
-            location: self.location.to_string(),
-            message: self
-                .fetcher
-                .redactor
-                .mask(&message)
-                .chars()
-                .take(1000)
-                .collect(),
-        }
-    }
-
-    async fn run(&self, args: &[&str], stop: &Stop) -> Result<ChildOutput, GitError> {
-        Ok(self.child(args).run(stop).await?)
-    }
-
-    /// Runs git with complete output: fails if it is longer than `keep` bytes.
-    async fn run_whole(
-        &self,
-        args: &[&str],
-        keep: usize,
-        stop: &Stop,
-    ) -> Result<ChildOutput, GitError> {
-        Ok(ChildCommand {
-            max_output: keep,
-            overflow: Overflow::Stop,
-            ..self.child(args)
-        }
-        .run(stop)
-        .await?)
-    }
-
-    fn child(&self, args: &[&str]) -> ChildCommand {
-        let policy = self.fetcher.policy;
-        ChildCommand {
-            program: "git".into(),
-            args: args.iter().map(OsString::from).collect(),
-            env: config::environment(self.location, policy, &self.pins, &self.store, self.tree),
-            directory: self.fetcher.stores.to_owned(),
-            max_output: OUTPUT_LIMIT,
-            overflow: Overflow::Discard,
-            limits: ResourceLimits {
-                memory: MAX_MEMORY,
-                cpu_seconds: MAX_CPU_SECONDS,
-                file_bytes: policy.max_bytes,
-                processes: MAX_PROCESSES,
-            },
-            is_offline: false,
-            files: config::files(self.fetcher.root, self.location, policy, &self.pins),
-            supervisor: policy.supervisor.clone(),
-        }
-    }
-}
-
-/// The limit that a checkout exceeded.
-enum ExceededLimit {
-    Entries,
-    Bytes,
-}
-
-/// Waits until one of the directories exceeds the limit. A repository is stored twice, packed and
-/// checked out, so each directory gets the whole limit.
-async fn wait_until_exceeded(directories: [&Path; 2], limit: Budget) -> ExceededLimit {
-    loop {
-        tokio::time::sleep(SIZE_INTERVAL).await;
-        for directory in directories {
-            let directory = directory.to_owned();
-            // If the measuring task panics, the size is unknown until the next measurement.
-            let Ok(size) = tokio::task::spawn_blocking(move || size_of(&directory)).await else {
-                continue;
-            };
-            if size.entries > limit.entries {
-                return ExceededLimit::Entries;
-            }
-            if size.bytes > limit.bytes {
-                return ExceededLimit::Bytes;
-            }
-        }
-    }
-}
-
-/// Measures a directory that may change meanwhile. Links are not followed.
-fn size_of(directory: &Path) -> Budget {
-    let mut size = Budget {
-        entries: 0,
-        bytes: 0,
-    };
-    let mut open = vec![directory.to_owned()];
-    while let Some(directory) = open.pop() {
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            let Ok(metadata) = entry.metadata() else {
-                continue;
-            };
-            size.entries += 1;
-            size.bytes = size
-                .bytes
-                .saturating_add((metadata.blocks() * 512).max(BLOCK));
-            if metadata.is_dir() {
-                open.push(entry.path());
-            }
-        }
-    }
-    size
 }
 
 #[cfg(test)]

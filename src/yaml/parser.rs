@@ -1,5 +1,8 @@
 //! Turns tokens into events: the YAML grammar as a state machine with an explicit stack.
 
+mod document;
+mod flow;
+
 use super::YamlError;
 use super::node::{Position, Style};
 use super::scanner::{Scanner, Token};
@@ -158,88 +161,6 @@ impl<'a> Parser<'a> {
     }
 
     // ---- documents ----
-
-    fn document_start(&mut self, first: bool) -> Parsed {
-        if !first {
-            while *self.peek()? == Token::DocumentEnd {
-                self.scanner.next()?;
-            }
-        }
-        self.handles.clear();
-        let position = self.position()?;
-        let has_directives = self.directives()?;
-        match self.peek()? {
-            Token::StreamEnd if !has_directives => {
-                self.state = State::End;
-                Ok((Event::StreamEnd, position))
-            }
-            Token::DocumentStart => {
-                self.scanner.next()?;
-                self.implicit_start = false;
-                self.states.push(State::DocumentEnd);
-                self.state = State::DocumentContent;
-                Ok((Event::DocumentStart, position))
-            }
-            // Only the first document may begin without a marker.
-            _ if first && !has_directives => {
-                self.states.push(State::DocumentEnd);
-                self.state = State::BlockNode;
-                Ok((Event::DocumentStart, position))
-            }
-            _ => self.error("did not find expected <document start>"),
-        }
-    }
-
-    fn directives(&mut self) -> Result<bool, YamlError> {
-        let mut version = false;
-        let mut any = false;
-        loop {
-            match self.peek()? {
-                Token::VersionDirective(major, minor) => {
-                    if (*major, *minor) != (1, 1) {
-                        self.error("found incompatible YAML document")?;
-                    }
-                    if version {
-                        self.error("found duplicate %YAML directive")?;
-                    }
-                    version = true;
-                }
-                Token::TagDirective(handle, prefix) => {
-                    let (handle, prefix) = (handle.clone(), prefix.clone());
-                    if self.handles.iter().any(|(known, _)| *known == handle) {
-                        self.error("found duplicate %TAG directive")?;
-                    }
-                    self.handles.push((handle, prefix));
-                }
-                _ => return Ok(any),
-            }
-            any = true;
-            self.scanner.next()?;
-        }
-    }
-
-    fn document_content(&mut self) -> Parsed {
-        match self.peek()? {
-            Token::VersionDirective(..)
-            | Token::TagDirective(..)
-            | Token::DocumentStart
-            | Token::DocumentEnd
-            | Token::StreamEnd => {
-                self.pop();
-                Ok(Self::empty_scalar(self.position()?))
-            }
-            _ => self.node(NodeContext::Block),
-        }
-    }
-
-    fn document_end(&mut self) -> Parsed {
-        let position = self.position()?;
-        if *self.peek()? == Token::DocumentEnd {
-            self.scanner.next()?;
-        }
-        self.state = State::DocumentStart;
-        Ok((Event::DocumentEnd, position))
-    }
 
     // ---- nodes ----
 
@@ -423,100 +344,4 @@ impl<'a> Parser<'a> {
     }
 
     // ---- flow collections ----
-
-    fn flow_sequence_entry(&mut self, first: bool) -> Parsed {
-        if *self.peek()? != Token::FlowSequenceEnd {
-            if !first {
-                if *self.peek()? != Token::FlowEntry {
-                    return self.error("did not find expected ',' or ']'");
-                }
-                self.scanner.next()?;
-            }
-            match self.peek()? {
-                // A single pair inside brackets is a mapping of its own.
-                Token::Key => {
-                    let (_, position) = self.scanner.next()?;
-                    self.state = State::FlowSequencePairKey;
-                    return Ok((Event::MappingStart(Properties::default()), position));
-                }
-                Token::FlowSequenceEnd => {}
-                _ => {
-                    self.states.push(State::FlowSequenceEntry);
-                    return self.node(NodeContext::Flow);
-                }
-            }
-        }
-        let (_, position) = self.scanner.next()?;
-        self.pop();
-        Ok((Event::SequenceEnd, position))
-    }
-
-    fn flow_sequence_pair_key(&mut self) -> Parsed {
-        if matches!(
-            self.peek()?,
-            Token::Value | Token::FlowEntry | Token::FlowSequenceEnd
-        ) {
-            self.state = State::FlowSequencePairValue;
-            return Ok(Self::empty_scalar(self.position()?));
-        }
-        self.states.push(State::FlowSequencePairValue);
-        self.node(NodeContext::Flow)
-    }
-
-    fn flow_sequence_pair_value(&mut self) -> Parsed {
-        if *self.peek()? == Token::Value {
-            self.scanner.next()?;
-            if !matches!(self.peek()?, Token::FlowEntry | Token::FlowSequenceEnd) {
-                self.states.push(State::FlowSequencePairEnd);
-                return self.node(NodeContext::Flow);
-            }
-        }
-        self.state = State::FlowSequencePairEnd;
-        Ok(Self::empty_scalar(self.position()?))
-    }
-
-    fn flow_mapping_key(&mut self, first: bool) -> Parsed {
-        if *self.peek()? != Token::FlowMappingEnd {
-            if !first {
-                if *self.peek()? != Token::FlowEntry {
-                    return self.error("did not find expected ',' or '}'");
-                }
-                self.scanner.next()?;
-            }
-            match self.peek()? {
-                Token::Key => {
-                    self.scanner.next()?;
-                    if matches!(
-                        self.peek()?,
-                        Token::Value | Token::FlowEntry | Token::FlowMappingEnd
-                    ) {
-                        self.state = State::FlowMappingValue;
-                        return Ok(Self::empty_scalar(self.position()?));
-                    }
-                    self.states.push(State::FlowMappingValue);
-                    return self.node(NodeContext::Flow);
-                }
-                Token::FlowMappingEnd => {}
-                _ => {
-                    self.states.push(State::FlowMappingEmptyValue);
-                    return self.node(NodeContext::Flow);
-                }
-            }
-        }
-        let (_, position) = self.scanner.next()?;
-        self.pop();
-        Ok((Event::MappingEnd, position))
-    }
-
-    fn flow_mapping_value(&mut self, empty: bool) -> Parsed {
-        if !empty && *self.peek()? == Token::Value {
-            self.scanner.next()?;
-            if !matches!(self.peek()?, Token::FlowEntry | Token::FlowMappingEnd) {
-                self.states.push(State::FlowMappingKey);
-                return self.node(NodeContext::Flow);
-            }
-        }
-        self.state = State::FlowMappingKey;
-        Ok(Self::empty_scalar(self.position()?))
-    }
 }

@@ -5,31 +5,30 @@
     reason = "a member or item that a JSON value lacks reads as null"
 )]
 
+mod attempt;
+mod list;
 mod refusal;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use kube::api::{
-    DeleteParams, DynamicObject, GetParams, ListParams, Patch, PatchParams, Preconditions,
-    PropagationPolicy, ValidationDirective,
+    DeleteParams, DynamicObject, GetParams, Patch, PatchParams, Preconditions, PropagationPolicy,
+    ValidationDirective,
 };
 use kube::core::Request;
 use kube::core::discovery::ApiResource;
-use refusal::{classify, requested_delay, stopped, unreachable, unreadable, without_secret_values};
+pub(crate) use list::PAGE;
+pub use list::{Page, Select};
+use refusal::{classify, stopped, unreachable, unreadable, without_secret_values};
 use serde_json::{Value, json};
 
-use crate::base::backoff::delays;
 use crate::base::clock::Clock;
-use crate::base::retry::{MayRetry, Retry, with_retries};
 use crate::base::stop::Stop;
 use crate::cluster::client::ClusterError;
 use crate::cluster::client::identity::Tokens;
 use crate::manifest::Object;
-
-/// Timeout of one attempt.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Timeout for a log. The kubelet serves it, and its node may be down.
 const LOG_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,25 +38,6 @@ const MAX_LOG_BYTES: i64 = 64 << 10;
 
 /// A `resourceVersion` that no object has, so that an apply with it can only create.
 pub(crate) const NEW: &str = "1";
-
-/// Maximum attempts for a cluster that has not responded yet: about half a minute.
-const MAX_FIRST_ATTEMPTS: usize = 6;
-
-/// Maximum attempts for a cluster that has responded before: about two and a half minutes, enough
-/// for an upgrade of its control plane.
-const MAX_ATTEMPTS: usize = 10;
-
-/// Maximum attempts for a request that the server answers with status 500.
-const MAX_ATTEMPTS_ON_500: usize = 4;
-
-/// Objects per page of a list.
-pub(crate) const PAGE: u32 = 500;
-
-/// Maximum pages of a list, against a server that never ends it.
-const MAX_PAGES: usize = 1000;
-
-/// Maximum size of a whole list, in bytes.
-const MAX_LIST: usize = 48 << 20;
 
 /// Whether a write is persisted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,51 +55,6 @@ pub enum Force {
     Yes,
     /// The apply is refused if another manager owns a field that would change.
     No,
-}
-
-/// Selectors and page size of a list. Empty selectors match everything.
-#[derive(Clone, Copy)]
-pub struct Select<'a> {
-    /// Label selector.
-    pub labels: &'a str,
-    /// Field selector.
-    pub fields: &'a str,
-    /// Maximum objects per page.
-    pub limit: u32,
-}
-
-impl<'a> Select<'a> {
-    /// Selects by labels, with the default page size.
-    pub fn labels(labels: &'a str) -> Self {
-        Self {
-            labels,
-            fields: "",
-            limit: PAGE,
-        }
-    }
-
-    /// Selects by fields, with the default page size.
-    pub fn fields(fields: &'a str) -> Self {
-        Self {
-            labels: "",
-            fields,
-            limit: PAGE,
-        }
-    }
-}
-
-/// One page of a list.
-pub struct Page {
-    /// Objects of this page, each with `apiVersion` and `kind`.
-    pub objects: Vec<Object>,
-    /// Continue token of the next page; none on the last page.
-    pub continue_token: Option<String>,
-    /// Number of objects on later pages, if the server reports it.
-    pub remaining: Option<u64>,
-    /// `resourceVersion` of the list.
-    pub resource_version: String,
-    /// Size of the response body.
-    pub bytes: usize,
 }
 
 /// Client of one API server. Cheap to clone.
@@ -185,113 +120,6 @@ impl Api {
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
-    }
-
-    /// Lists the objects of a kind that match a label selector. An empty namespace means all
-    /// namespaces.
-    ///
-    /// # Errors
-    /// Fails if a page cannot be read, or with [`ClusterError::TooLarge`] if the list has too many
-    /// pages or bytes.
-    pub async fn list(
-        &self,
-        resource: &ApiResource,
-        namespace: &str,
-        labels: &str,
-    ) -> Result<Vec<Object>, ClusterError> {
-        let mut objects = Vec::new();
-        let mut next = None;
-        let mut bytes = 0;
-        for _ in 0..MAX_PAGES {
-            let page = self
-                .page(resource, namespace, &Select::labels(labels), next)
-                .await?;
-            objects.extend(page.objects);
-            next = page.continue_token;
-            bytes += page.bytes;
-            if next.is_none() {
-                return Ok(objects);
-            }
-            if bytes > MAX_LIST {
-                break;
-            }
-        }
-        let action = format!("list {} in {namespace}", resource.plural);
-        Err(ClusterError::TooLarge {
-            action,
-            message: format!("the list has more than {MAX_LIST} bytes, or {MAX_PAGES} pages"),
-        })
-    }
-
-    /// Reads one page of a list. An empty namespace means all namespaces. Too large a page is read
-    /// again with a tenth of the limit.
-    ///
-    /// # Errors
-    /// Fails if the request fails; [`ClusterError::is_expired`] if the list must be restarted.
-    pub async fn page(
-        &self,
-        resource: &ApiResource,
-        namespace: &str,
-        select: &Select<'_>,
-        continue_token: Option<String>,
-    ) -> Result<Page, ClusterError> {
-        let place = if namespace.is_empty() {
-            "all namespaces"
-        } else {
-            namespace
-        };
-        let action = format!("list {} in {place}", resource.plural);
-        let selector = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
-        let mut limit = select.limit;
-        let (mut page, bytes) = loop {
-            let params = ListParams {
-                limit: Some(limit),
-                continue_token: continue_token.clone(),
-                label_selector: selector(select.labels),
-                field_selector: selector(select.fields),
-                ..ListParams::default()
-            };
-            match self
-                .send_sized(&action, self.path(resource, namespace).list(&params))
-                .await
-            {
-                // Large objects need smaller pages.
-                Err(ClusterError::TooLarge { .. }) if limit > 1 => limit = (limit / 10).max(1),
-                page => break page?,
-            }
-        };
-        let items = page
-            .get_mut("items")
-            .and_then(Value::as_array_mut)
-            .map(std::mem::take);
-        let items = items
-            .ok_or_else(|| unreadable(&action))?
-            .into_iter()
-            .map(|item| match item {
-                Value::Object(mut item) => {
-                    // Items of a list have no `apiVersion` and `kind`.
-                    item.entry("apiVersion")
-                        .or_insert_with(|| resource.api_version.clone().into());
-                    item.entry("kind")
-                        .or_insert_with(|| resource.kind.clone().into());
-                    Ok(Object(item))
-                }
-                _ => Err(unreadable(&action)),
-            });
-        let metadata = &page["metadata"];
-        Ok(Page {
-            objects: items.collect::<Result<_, _>>()?,
-            continue_token: metadata["continue"]
-                .as_str()
-                .filter(|token| !token.is_empty())
-                .map(str::to_owned),
-            remaining: metadata["remainingItemCount"].as_u64(),
-            resource_version: metadata["resourceVersion"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
-            bytes,
-        })
     }
 
     /// Applies an object server-side and returns the result. With a `resourceVersion` in the
@@ -554,98 +382,5 @@ impl Api {
             Ok((value, text.len()))
         };
         self.with_retries(action, send).await
-    }
-
-    /// Retries until an attempt succeeds, fails permanently, or attempts run out.
-    pub(super) async fn with_retries<T, F: Future<Output = Result<T, kube::Error>>>(
-        &self,
-        action: &str,
-        attempt: impl Fn() -> F,
-    ) -> Result<T, ClusterError> {
-        let may_renew = AtomicBool::new(self.tokens.is_some());
-        let mut attempts = 0;
-        let log = |failed: &FailedAttempt, wait| {
-            let error = &failed.error;
-            if failed.number == 1 && matches!(error, ClusterError::Unreachable { .. }) {
-                tracing::warn!(%error, "retrying the request to the cluster");
-            } else {
-                tracing::debug!(%error, ?wait, "retrying the request to the cluster");
-            }
-        };
-        let work = with_retries(&self.clock, delays(), log, || {
-            attempts += 1;
-            self.attempt(action, &attempt, &may_renew, attempts)
-        });
-        match self.stop.run(work).await {
-            None => Err(stopped(action)),
-            Some(done) => done.map_err(|failed| failed.error),
-        }
-    }
-
-    /// Makes one attempt, or two if the token must be renewed, which happens once a request.
-    async fn attempt<T, F: Future<Output = Result<T, kube::Error>>>(
-        &self,
-        action: &str,
-        attempt: impl Fn() -> F,
-        may_renew: &AtomicBool,
-        number: usize,
-    ) -> Result<T, FailedAttempt> {
-        let failed = |error, retry| FailedAttempt {
-            retry: match number < self.max_attempts(&error) {
-                true => retry,
-                false => Retry::Never,
-            },
-            error,
-            number,
-        };
-        loop {
-            let error = match self.clock.timeout(ATTEMPT_TIMEOUT, attempt()).await {
-                Err(elapsed) => {
-                    let error = unreachable(action, elapsed.to_string());
-                    return Err(failed(error, Retry::Backoff));
-                }
-                Ok(Ok(done)) => {
-                    self.is_reached.store(true, Ordering::Relaxed);
-                    return Ok(done);
-                }
-                Ok(Err(error)) => error,
-            };
-            if let (Some(tokens), kube::Error::Api(status)) = (&self.tokens, &error)
-                && status.code == 401
-                && may_renew.swap(false, Ordering::Relaxed)
-            {
-                tokens.invalidate().await;
-                continue;
-            }
-            let later = Retry::later(requested_delay(&error));
-            let (error, is_temporary) = classify(action, error);
-            return Err(failed(
-                error,
-                if is_temporary { later } else { Retry::Never },
-            ));
-        }
-    }
-
-    /// Returns how often a request with this error is tried.
-    fn max_attempts(&self, error: &ClusterError) -> usize {
-        match error {
-            ClusterError::Refused { code: 500, .. } => MAX_ATTEMPTS_ON_500,
-            _ if self.is_reached.load(Ordering::Relaxed) => MAX_ATTEMPTS,
-            _ => MAX_FIRST_ATTEMPTS,
-        }
-    }
-}
-
-/// The error of one attempt.
-struct FailedAttempt {
-    error: ClusterError,
-    retry: Retry,
-    /// The number of the attempt, from 1.
-    number: usize,
-}
-
-impl MayRetry for FailedAttempt {
-    fn retry(&self) -> Retry {
-        self.retry
     }
 }

@@ -5,6 +5,7 @@
 //! taken from this machine: its identity in that cloud
 //! ([`identity`](crate::cluster::client::identity)).
 
+mod error;
 mod kubeconfig;
 mod response;
 mod stack;
@@ -12,6 +13,7 @@ mod stack;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use error::ConnectError;
 use http::HeaderValue;
 use http::header::AUTHORIZATION;
 use hyper_util::client::proxy::matcher::Matcher;
@@ -25,71 +27,15 @@ use tower::BoxError;
 use url::Url;
 
 use crate::base::clock::Clock;
-use crate::base::guard::{Reach, SsrfError, SsrfGuard, is_loopback};
+use crate::base::guard::{Reach, SsrfGuard, is_loopback};
 use crate::base::stop::Stop;
 use crate::cluster::client::Api;
-use crate::cluster::client::identity::{IdentityError, Machine, Tokens};
+use crate::cluster::client::identity::{Machine, Tokens};
 use crate::plan::ClusterInfo;
 use crate::workspace::child::Supervisor;
 
 /// Timeout for creating a client, including a kubeconfig's exec plugin.
 const CLIENT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
-
-/// Why no connection could be created.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// The plan names no cluster.
-    #[error(
-        "the plan names no cluster: the install's sandbox has none, so nothing can be deployed to \
-         it"
-    )]
-    NoCluster,
-    /// No token could be obtained from the cloud identity.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The plan's cluster data cannot be used. They may contain credentials, so they are not
-    /// quoted.
-    #[error("cannot connect to the plan's cluster: {0}")]
-    Kubeconfig(String),
-    /// A kubeconfig file cannot be used.
-    #[error("the kubeconfig {file} cannot be used: {message}")]
-    File {
-        /// Paths of the kubeconfig files, separated by commas.
-        file: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// The service account of this pod cannot be used.
-    #[error("the service account in {path} cannot be used: {message}")]
-    ServiceAccount {
-        /// Directory of the service account.
-        path: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// There is no kubeconfig, and this process does not run in a pod.
-    #[error("there is no kubeconfig; set --kubeconfig or KUBECONFIG")]
-    NoKubeconfig,
-    /// Credentials would be sent in clear text, or to an unverified server.
-    #[error(
-        "the connection to the plan's cluster {host} would be without {what}; add the host to deploy.allow_insecure to allow this"
-    )]
-    Unprotected {
-        /// The host of the cluster.
-        host: String,
-        /// The missing protection.
-        what: &'static str,
-    },
-    /// The SSRF guard refuses the address.
-    #[error("cannot connect to the plan's cluster: {0}")]
-    Guard(#[from] SsrfError),
-    /// Endpoint, CA or token is missing.
-    #[error("the plan's cluster has no {0}")]
-    Missing(&'static str),
-    /// The CA data are not a certificate.
-    #[error("the plan's ca_data is not base64 of a PEM certificate")]
-    Certificate,
-}
 
 /// Network settings and credentials for connections to clusters.
 #[derive(Debug, Clone, Default)]

@@ -6,7 +6,10 @@
 //! events, and one log. It reads nothing for workloads and Jobs whose controller has not observed
 //! their current generation.
 
+mod claim;
 pub mod code;
+mod crd;
+mod job;
 
 mod container;
 mod event;
@@ -18,10 +21,9 @@ mod scheduling;
 
 use code::{Code, Recoverability};
 use container::LogRun;
+use crd::custom_resource_definition;
 use event::Event;
-use owned::{
-    is_current_revision, is_healthy, is_replaced, job_failure, owned_by, pods_to_diagnose,
-};
+use owned::{is_current_revision, is_healthy, is_replaced, owned_by, pods_to_diagnose};
 use pod::{PodFault, condition};
 use serde_json::{Value, json};
 
@@ -336,110 +338,6 @@ impl Finder<'_> {
         Ok(Some(cause))
     }
 
-    /// Returns the cause for the first claim of a pod that is not bound.
-    async fn unbound_claim(&self, pod: &Object) -> Result<Option<StatusCause>, ClusterError> {
-        let volumes = pod
-            .0
-            .get("spec")
-            .and_then(|spec| spec.get("volumes"))
-            .and_then(Value::as_array);
-        let names = volumes
-            .into_iter()
-            .flatten()
-            .filter_map(|volume| volume.pointer("/persistentVolumeClaim/claimName"));
-        let resource = &self.served.kind("v1", "PersistentVolumeClaim")?.api;
-        for name in names.filter_map(Value::as_str) {
-            if let Some(claim) = self.api.get(resource, pod.namespace(), name).await?
-                && let Some(cause) = self.claim(&claim).await?
-                && !cause.is_unused_claim()
-            {
-                return Ok(Some(cause));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Diagnoses a PersistentVolumeClaim by its events
-    /// (pkg/controller/volume/persistentvolume/pv_controller.go).
-    async fn claim(&self, claim: &Object) -> Result<Option<StatusCause>, ClusterError> {
-        let phase = claim
-            .0
-            .get("status")
-            .and_then(|status| status.get("phase")?.as_str())
-            .unwrap_or_default();
-        if phase == "Bound" {
-            return Ok(None);
-        }
-        let events = event::of(self.api, self.served, claim).await?;
-        let is_begun = events.iter().any(|event| event.reason == "Provisioning");
-        let found = events.iter().rev().find_map(|event| {
-            let code = match event.reason.as_str() {
-                "ProvisioningFailed"
-                    if event.message.contains("storageclass")
-                        && event.message.contains("not found") =>
-                {
-                    code::STORAGE_CLASS_MISSING
-                }
-                // The driver continues after this error.
-                "ProvisioningFailed" if event.message.contains("DeadlineExceeded") => Code {
-                    recoverability: Recoverability::Recovers,
-                    ..code::PROVISIONING_FAILED
-                },
-                "ProvisioningFailed" => code::PROVISIONING_FAILED,
-                "FailedBinding" => code::NO_STORAGE_CLASS,
-                "WaitForFirstConsumer" => code::CLAIM_WITHOUT_CONSUMER,
-                "ExternalProvisioning" if is_begun => Code {
-                    recoverability: Recoverability::Recovers,
-                    ..code::PROVISIONER_SILENT
-                },
-                "ExternalProvisioning" => code::PROVISIONER_SILENT,
-                "ClaimLost" => code::CLAIM_LOST,
-                _ => return None,
-            };
-            Some((code, event))
-        });
-        Ok(found.map(|(code, event)| StatusCause {
-            event: Some(event_line(event)),
-            ..StatusCause::new(code, claim, &event.message)
-        }))
-    }
-
-    /// Diagnoses a Job (pkg/controller/job/job_controller.go).
-    async fn job(&self, job: &Object) -> Result<Option<StatusCause>, ClusterError> {
-        let pods = self.owner_of_pods(job, job).await?;
-        // Until the Job has failed, its controller starts another run.
-        let Some(failed) = job_failure(job) else {
-            let may_heal = |cause: StatusCause| {
-                if PER_RUN_REASONS.contains(&cause.code.reason) {
-                    cause.into_recoverable()
-                } else {
-                    cause
-                }
-            };
-            return Ok(pods.map(may_heal));
-        };
-        let text = |member: &str| {
-            failed
-                .get(member)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        let code = match text("reason") {
-            "BackoffLimitExceeded" => code::JOB_BACKOFF,
-            "DeadlineExceeded" => code::JOB_DEADLINE,
-            "PodFailurePolicy" => code::JOB_POLICY,
-            _ => code::JOB_FAILED,
-        };
-        let mut cause = StatusCause::new(code, job, text("message"));
-        if let Some(pods) = pods {
-            cause.message = format!("{}: {}", cause.message, pods.message);
-            cause.chain = pods.chain;
-            cause.log = pods.log;
-            cause.event = pods.event;
-        }
-        Ok(Some(cause))
-    }
-
     /// Returns the last lines of the log; empty if there are none, or the log may not be read.
     async fn log(&self, pod: &Object, container: &str, run: LogRun) -> Vec<String> {
         let of = |ended| {
@@ -477,33 +375,6 @@ fn is_generation_unobserved(object: &Object) -> bool {
 fn event_line(event: &Event) -> String {
     let text = format!("{}: {}", event.reason, event.message);
     text.chars().take(MAX_MESSAGE_CHARS).collect()
-}
-
-/// Diagnoses a CRD
-/// (staging/src/k8s.io/apiextensions-apiserver/pkg/controller/status/naming_controller.go).
-fn custom_resource_definition(definition: &Object) -> Option<StatusCause> {
-    let status = definition.0.get("status")?;
-    if let Some(message) = condition(status, "NamesAccepted", "False") {
-        return Some(StatusCause::new(code::NAMES_CONFLICT, definition, message));
-    }
-    let refused = definition.conditions().find(|condition| {
-        let text = |member: &str| {
-            condition
-                .get(member)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        text("type") == "Established" && text("status") == "False" && text("reason") != "Installing"
-    })?;
-    let message = refused
-        .get("message")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    Some(StatusCause::new(
-        code::DEFINITION_REFUSED,
-        definition,
-        message,
-    ))
 }
 
 #[cfg(test)]

@@ -5,35 +5,27 @@
 //! program, because the server cannot check it yet: its CRD, its namespace or its service account
 //! is part of the same set.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod planner;
 
 use futures_util::StreamExt as _;
-use serde_json::{Map, Value};
+use planner::Planner;
 
-use crate::cluster::client::api::{Force, WriteMode};
-use crate::cluster::client::discovery::Resource;
 use crate::cluster::client::{Api, ClusterError};
-use crate::cluster::fields::adopt::{adopted_managed_fields, remove_abandoned_fields};
-use crate::cluster::fields::diff::{DiffFormat, compare};
 use crate::cluster::fields::ignore::keep_live_values;
-use crate::cluster::fields::managed_values::{expected_hash, managed_values, object_hash};
-use crate::cluster::fields::policy::FieldPolicy;
-use crate::cluster::fields::schema::{PublishedSchemas, faults_by_crd};
-use crate::cluster::fields::{marks, render};
-use crate::cluster::rollout::annotations::RECREATE;
+use crate::cluster::fields::managed_values::{managed_values, object_hash};
+use crate::cluster::fields::render;
 use crate::cluster::rollout::failure::{Failure, join_reasons};
 use crate::cluster::rollout::item::{Action, Expectation, Item};
-use crate::cluster::rollout::options::{Conflicts, Options};
+use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::preconditions::is_up_to_date;
 use crate::cluster::rollout::prune::Pruning;
 use crate::cluster::rollout::refusal::Refusal;
-use crate::cluster::rollout::refused::{dry_run_recreation, errors, explain};
+use crate::cluster::rollout::refused::errors;
 use crate::cluster::rollout::saved::{planned_deletion, subject};
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::{annotations, deny, prune};
 use crate::manifest::Object;
-use crate::manifest::managed_fields::field_managers;
-use crate::plan::changeset::{Change, DiffEntry, Op, ResourceDiff};
+use crate::plan::changeset::{Change, Op, ResourceDiff};
 use crate::plan::saved_plan::{ExpectedObject, SavedPlan};
 
 /// Maximum number of concurrent dry runs.
@@ -324,257 +316,4 @@ fn is_desired_state_unchanged(snapshot: &Snapshot, options: &Options, wanted: &O
     };
     let now = object_hash(wanted, wanted.is_secret(), options.fields.key.as_deref());
     now.is_some() && record.wanted == now && record.superseded.is_none()
-}
-
-struct Planner<'a, 's> {
-    api: &'a Api,
-    snapshot: &'s Snapshot,
-    options: &'a Options,
-}
-
-impl<'s> Planner<'_, 's> {
-    async fn entry(&self, object: &'s Object) -> Entry<'s> {
-        let live = self.snapshot.live.get(&object.id());
-        let wanted = desired(object, live, self.options);
-        let mut entry = Entry::new(object, live, self.options);
-        let Ok(resource) = self.snapshot.served.resource(object) else {
-            entry.checked = Checked::Local;
-            entry.diff = render::resource_diff("", Op::Apply, None, Some(&wanted), true);
-            return entry;
-        };
-        let same_wanted = is_desired_state_unchanged(self.snapshot, self.options, &wanted);
-        if let Some(live) = live
-            .filter(|live| same_wanted && self.is_as_deployed(live, entry.managed_values.as_ref()))
-        {
-            entry.checked = Checked::Unchanged;
-            entry.diff = render::unchanged(resource.plural(), live, true);
-            return entry;
-        }
-        let force = match (live, self.options.conflicts) {
-            (Some(_), Conflicts::Force) => Force::Yes,
-            _ => Force::No,
-        };
-        match self
-            .api
-            .apply(
-                &resource.api,
-                &wanted,
-                &self.options.fields.manager,
-                WriteMode::DryRun,
-                force,
-            )
-            .await
-        {
-            Ok(after) => self.verified(&mut entry, resource, &wanted, live, after),
-            Err(error) => {
-                self.refused(&mut entry, resource, &wanted, live, &error)
-                    .await
-            }
-        }
-        if same_wanted {
-            entry.drift = std::mem::take(&mut entry.taken);
-        }
-        entry
-    }
-
-    /// Fills the entry from a successful dry run.
-    fn verified(
-        &self,
-        entry: &mut Entry<'s>,
-        resource: &Resource,
-        wanted: &Object,
-        live: Option<&Object>,
-        mut after: Object,
-    ) {
-        let FieldPolicy {
-            manager,
-            adopt_from,
-            ..
-        } = &self.options.fields;
-        if let Some(live) = live {
-            if adopted_managed_fields(live, manager, adopt_from).is_some() {
-                remove_abandoned_fields(&mut after, wanted, manager, adopt_from);
-            }
-            entry.taken = self.fields_of_others(live, &after);
-        }
-        entry.expected_hash = expected_hash(
-            &managed_values(wanted, &after, &self.options.fields),
-            &self.options.fields,
-        );
-        entry.diff = render::resource_diff(resource.plural(), Op::Apply, live, Some(&after), true);
-    }
-
-    /// Fills the entry after a failed dry run. The object may depend on other objects of the set,
-    /// may have to be recreated, or is invalid.
-    async fn refused(
-        &self,
-        entry: &mut Entry<'s>,
-        resource: &Resource,
-        wanted: &Object,
-        live: Option<&Object>,
-        error: &ClusterError,
-    ) {
-        let diff = |before, after: &Object| {
-            render::resource_diff(resource.plural(), Op::Apply, before, Some(after), true)
-        };
-        if self.depends_on_set(error, wanted) {
-            entry.checked = Checked::Local;
-            entry.diff = diff(None, wanted);
-        } else if error.is_unknown_field() && self.snapshot.provided.kind(wanted).is_some() {
-            // The CRD in the set may define the field.
-            entry.checked = Checked::Local;
-            let after = live.map_or_else(|| wanted.clone(), |live| merged_locally(live, wanted));
-            entry.diff = diff(live, &after);
-        } else if error.is_immutable() && live.is_some_and(|live| self.may_recreate(wanted, live)) {
-            entry.recreate = true;
-            let manager = &self.options.fields.manager;
-            match dry_run_recreation(self.api, resource, wanted, manager).await {
-                Ok(made) => {
-                    let values = managed_values(wanted, &made, &self.options.fields);
-                    entry.expected_hash = expected_hash(&values, &self.options.fields);
-                    let message = "the object is deleted and recreated".to_owned();
-                    entry.diff = diff(live, wanted);
-                    let line = DiffEntry::line(None, Change::Removed, message);
-                    entry.diff.entries.insert(0, line);
-                }
-                Err(error) => {
-                    entry.refuse(resource.plural(), error.to_string(), Refusal::from(&error));
-                }
-            }
-        } else {
-            entry.refuse(
-                resource.plural(),
-                explain(error, live.is_some()),
-                Refusal::from(error),
-            );
-        }
-    }
-
-    /// Returns true if the managed values are as the last deploy left them.
-    fn is_as_deployed(&self, live: &Object, values: Option<&Object>) -> bool {
-        let Some((record, values)) = self.snapshot.record(&live.id()).zip(values) else {
-            return false;
-        };
-        let seen = object_hash(values, live.is_secret(), self.options.fields.key.as_deref());
-        seen.is_some() && record.seen == seen && live.uid() == Some(&record.uid)
-    }
-
-    /// Returns the fields that an apply would change and that other managers own.
-    fn fields_of_others(&self, live: &Object, after: &Object) -> Vec<OwnedField> {
-        let managers = field_managers(live);
-        let mut owned = Vec::new();
-        for difference in compare(live, after, DiffFormat::Native) {
-            let owner = managers.iter().find(|owner| {
-                !self.options.fields.is_ours(owner.manager) && owner.owns(live, &difference.pointer)
-            });
-            owned.extend(owner.map(|owner| OwnedField {
-                path: difference.path,
-                manager: owner.manager.to_owned(),
-                operation: owner.operation.to_owned(),
-                time: owner.time.to_owned(),
-            }));
-        }
-        owned
-    }
-
-    /// Returns true if the server refused the object only because another object of the set does
-    /// not exist yet.
-    fn depends_on_set(&self, error: &ClusterError, object: &Object) -> bool {
-        let ClusterError::Refused { message, code, .. } = error else {
-            return false;
-        };
-        if self.snapshot.is_new_namespace(object.namespace()) && error.is_not_found() {
-            return true;
-        }
-        let namespace = object.namespace();
-        if *code == 403 && message.contains("error looking up service account") {
-            let account = message.rsplit('"').nth(1).unwrap_or_default();
-            return self.snapshot.provides("ServiceAccount", namespace, account);
-        }
-        let role = |member: &str| object.0.get("roleRef")?.get(member)?.as_str();
-        match (role("kind"), role("name")) {
-            (Some(kind), Some(name)) => {
-                error.is_not_found() && self.snapshot.provides(kind, namespace, name)
-            }
-            _ => false,
-        }
-    }
-
-    /// Returns true if the object may be deleted and recreated: the setting allows it, or the
-    /// annotation where authors may use it. Never true if the deletion would take other objects or
-    /// data along, or a keep annotation is set on the live object.
-    fn may_recreate(&self, object: &Object, live: &Object) -> bool {
-        let is_annotated = object
-            .annotation(RECREATE)
-            .is_some_and(|text| text == "allowed");
-        let is_allowed =
-            self.options.recreate || (is_annotated && self.options.author_may.recreate);
-        is_allowed && prune::cascade_reason(object).is_none() && marks::keep_mark(live).is_none()
-    }
-
-    async fn published(
-        &self,
-        versions: BTreeSet<String>,
-    ) -> Result<PublishedSchemas, ClusterError> {
-        let mut documents = HashMap::new();
-        for api_version in versions {
-            let document = self.api.openapi_document(&api_version).await?;
-            documents.insert(api_version, document);
-        }
-        Ok(PublishedSchemas(documents))
-    }
-
-    /// Checks the objects that the server could not check, against the schemas of their kinds.
-    async fn check_locally(&self, entries: &mut [Entry<'s>]) {
-        let definitions: BTreeMap<(&str, &str), &Object> = self
-            .snapshot
-            .objects
-            .iter()
-            .filter_map(|object| Some((object.defined_kind()?, object)))
-            .collect();
-        let definition =
-            |object: &Object| definitions.get(&(object.group(), object.kind())).copied();
-        let mut unchecked: Vec<&mut Entry<'s>> = entries
-            .iter_mut()
-            .filter(|entry| entry.checked == Checked::Local)
-            .collect();
-        let versions: BTreeSet<String> = unchecked
-            .iter()
-            .filter(|entry| definition(entry.object).is_none())
-            .map(|entry| entry.object.api_version().to_owned())
-            .collect();
-        let published = self.published(versions).await.ok();
-        for entry in &mut unchecked {
-            let faults = match (definition(entry.object), &published) {
-                (Some(definition), _) => faults_by_crd(entry.object, definition),
-                (None, Some(published)) => published.faults(entry.object),
-                (None, None) => {
-                    entry.checked = Checked::Unchecked;
-                    continue;
-                }
-            };
-            if !faults.is_empty() {
-                entry.diff.change = Change::Error;
-                entry.diff.error = Some(faults.join("; "));
-                entry.diff.entries.clear();
-                entry.refusal = Some(Refusal::Server);
-            }
-        }
-    }
-}
-
-/// Merges the desired object into the live one: an approximation of server-side apply for objects
-/// that the server cannot check.
-fn merged_locally(live: &Object, wanted: &Object) -> Object {
-    fn overlay(live: &mut Map<String, Value>, wanted: &Map<String, Value>) {
-        for (key, wanted) in wanted {
-            match (live.get_mut(key), wanted) {
-                (Some(Value::Object(live)), Value::Object(wanted)) => overlay(live, wanted),
-                _ => drop(live.insert(key.clone(), wanted.clone())),
-            }
-        }
-    }
-    let mut object = live.0.clone();
-    overlay(&mut object, &wanted.0);
-    Object(object)
 }

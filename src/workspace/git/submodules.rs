@@ -9,9 +9,6 @@ use std::path::{Path, PathBuf};
 
 use super::{GitError, Location, LocationError, Policy};
 
-/// Maximum nesting of submodules.
-pub(super) const MAX_DEPTH: usize = 10;
-
 /// An entry of `.gitmodules`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct SubmoduleEntry {

@@ -1,0 +1,105 @@
+//! Authorization of requests: Basic credentials, and tokens of a token service.
+
+use http::Method;
+use serde_json::Value;
+use url::Url;
+
+use super::{ATTEMPT_TIMEOUT, Call, Remote};
+use crate::base::secret::Secret;
+use crate::registry::challenge::Challenge;
+use crate::registry::document::MAX_MANIFEST_BYTES;
+use crate::registry::{Credential, RegistryError};
+
+#[derive(Clone)]
+pub(super) enum Authorization {
+    None,
+    Basic(String, Secret),
+    Bearer(Secret),
+}
+
+impl Remote {
+    pub(super) async fn authorize(
+        &self,
+        call: &Call,
+        challenge: &Challenge,
+    ) -> Result<Option<Authorization>, RegistryError> {
+        match (challenge, &self.credential) {
+            (
+                Challenge::Basic,
+                Credential::Password {
+                    username, password, ..
+                },
+            ) => Ok(Some(Authorization::Basic(
+                username.clone(),
+                password.clone(),
+            ))),
+            (Challenge::Basic, _) => Ok(None),
+            (Challenge::Bearer { realm, service }, _) => self
+                .token(call, realm, service)
+                .await
+                .map(|token| Some(Authorization::Bearer(token))),
+        }
+    }
+
+    /// Requests an access token from the token service that the registry names.
+    pub(super) async fn token(
+        &self,
+        call: &Call,
+        realm: &str,
+        service: &str,
+    ) -> Result<Secret, RegistryError> {
+        let action = "an access token";
+        let url =
+            Url::parse(realm).map_err(|_| self.untrusted_redirect(realm, "it is not a URL"))?;
+        let client = self.client_for(&url, realm)?;
+        let actions = if matches!(call.method, Method::GET | Method::HEAD) {
+            "pull"
+        } else {
+            "pull,push"
+        };
+        let scope = format!("repository:{}:{actions}", self.address.name());
+        let request = match &self.credential {
+            Credential::Identity { token } => {
+                let form = [
+                    ("grant_type", "refresh_token"),
+                    ("service", service),
+                    ("scope", &scope),
+                    ("client_id", "nuon-runner"),
+                    ("refresh_token", token.expose()),
+                ];
+                client.post(url).form(&form)
+            }
+            Credential::Password {
+                username, password, ..
+            } => client
+                .get(url)
+                .query(&[("service", service), ("scope", &scope)])
+                .basic_auth(username, Some(password.expose())),
+            Credential::Anonymous => client
+                .get(url)
+                .query(&[("service", service), ("scope", &scope)]),
+        };
+        let response = request
+            .timeout(ATTEMPT_TIMEOUT)
+            .send()
+            .await
+            .map_err(|error| self.unreachable(action, &error))?;
+        let token_call = Call {
+            action,
+            ..self.call(action, Method::GET, "")?
+        };
+        let response = self.check_status(response, &token_call).await?;
+        let body = self.body(response, &token_call, MAX_MANIFEST_BYTES).await?;
+        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
+        let token = ["token", "access_token"]
+            .into_iter()
+            .find_map(|member| answer[member].as_str());
+        token
+            .map(Secret::from)
+            .ok_or_else(|| RegistryError::Unreachable {
+                host: self.address.host().to_owned(),
+                action,
+                message: "the token service's answer holds no token".into(),
+            })
+    }
+}
