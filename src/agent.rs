@@ -107,6 +107,7 @@ impl Agent {
     ///
     /// # Errors
     /// [`AgentError`] if a setting is missing, or something cannot be opened, made or bound.
+    // Long: the list of all that is made, in order.
     pub async fn build(options: AgentOptions) -> Result<Self, AgentError> {
         let AgentOptions {
             config,

@@ -54,6 +54,7 @@ impl Clients {
     ///
     /// # Errors
     /// [`HttpError`] if the proxy of the environment or an authority cannot be used.
+    // Long: the list of all clients.
     pub fn new(
         config: &ClientsConfig,
         authorities: &Authorities,

@@ -61,6 +61,7 @@ impl Config {
     ///
     /// # Errors
     /// Fails at the first value that is not valid.
+    // Long: one entry per setting.
     pub fn from_layers(layers: &Layers) -> Result<Self, ConfigError> {
         let state_dir: PathBuf = layers.parse("state_dir", "a path", |text| Some(text.into()))?;
         Ok(Self {

@@ -8,8 +8,31 @@
 //! field of a kustomization or from a plugin config. Everything that a build needs besides files
 //! comes from its [`Host`]. `explain` traces a build and reports the origin of each value.
 //!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use nuon_runner::kustomize::{self, BuildOptions, NoHost};
+//!
+//! let files: BTreeMap<String, Vec<u8>> = [
+//!     ("kustomization.yaml", "namePrefix: prod-\nresources: [config.yaml]\n"),
+//!     ("config.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web}\n"),
+//! ]
+//! .map(|(name, text)| (name.to_owned(), text.into()))
+//! .into();
+//! let objects = kustomize::build(&files, "", &BuildOptions::default(), &NoHost)?;
+//! let text = kustomize::print(&objects)?;
+//! assert_eq!(text, "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: prod-web\n");
+//!
+//! // An error names the file, the line and the field.
+//! let files: BTreeMap<String, Vec<u8>> =
+//!     [("kustomization.yaml".to_owned(), b"resources:\n- no.yaml\n".to_vec())].into();
+//! let error = kustomize::build(&files, "", &BuildOptions::default(), &NoHost).unwrap_err();
+//! assert!(error.to_string().starts_with("kustomization.yaml:2:3: resources[0]: "));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! The output must equal that of kustomize v5, bugs included (`tests/conformance`,
-//! `tests/it/differential.rs`). Comments mark bugs that are reproduced on purpose.
+//! `tests/it/kustomize/differential.rs`). Comments mark bugs that are reproduced on purpose.
 //!
 //! Ids are copied strings, because kustomize compares ids by value, and objects change while their
 //! ids are kept. The effective namespace, which references compare often, is computed once per

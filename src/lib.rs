@@ -15,7 +15,7 @@
 //!
 //! # Modules
 //!
-//! A module imports only from modules of a lower layer, which `tests/it/architecture.rs` checks.
+//! A module imports only from modules of a lower layer, which `tests/it/structure/architecture.rs` checks.
 //! Submodules of `cluster` and `kustomize` have layers of their own.
 //!
 //! | layer | module | contents |

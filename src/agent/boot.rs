@@ -101,14 +101,14 @@ async fn register(
     previous: Option<&PreviousProcesses>,
     clock: &Clock,
 ) -> Option<ProcessId> {
-    if let Some(earlier) = previous.and_then(|inheritance| inheritance.process_id.clone())
+    if let Some(process) = previous.and_then(|previous| previous.process_id.clone())
         && control
-            .process(&earlier, RetryPolicy::Within(REGISTRATION_TIMEOUT))
+            .process(&process, RetryPolicy::Within(REGISTRATION_TIMEOUT))
             .await
             .is_ok_and(|process| process.is_active())
     {
-        tracing::info!(process = %earlier, "keeping the registration of the previous process");
-        return Some(earlier);
+        tracing::info!(%process, "keeping the registration of the previous process");
+        return Some(process);
     }
     let process = NewProcess {
         kind: mode.process().to_owned(),
@@ -174,13 +174,16 @@ pub async fn watch_shutdowns(
     loop {
         clock.sleep(jitter(SHUTDOWN_POLL_INTERVAL)).await;
         let shutdowns = match control.shutdowns(process).await {
-            Ok(wishes) => wishes,
+            Ok(shutdowns) => shutdowns,
             Err(error) => {
                 tracing::debug!(%error, "could not check for shutdown requests");
                 continue;
             }
         };
-        for shutdown in shutdowns.iter().filter(|wish| wish.status == "requested") {
+        for shutdown in shutdowns
+            .iter()
+            .filter(|shutdown| shutdown.status == "requested")
+        {
             tracing::info!(shutdown = %shutdown.id, "the control plane requests that this process stops; draining");
             let update = ProcessUpdate {
                 status: "shutting-down".into(),

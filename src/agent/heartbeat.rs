@@ -189,7 +189,7 @@ impl Inner {
             .previous
             .as_ref()
             .filter(|_| self.dispatch_status.borrow().may_run_resumed());
-        let started_at = previous.map_or(self.started_at, |inherited| inherited.started_at);
+        let started_at = previous.map_or(self.started_at, |previous| previous.started_at);
         Heartbeat {
             alive_time: u64::try_from(self.clock.since(started_at).as_nanos()).unwrap_or(u64::MAX),
             version: VERSION.to_owned(),

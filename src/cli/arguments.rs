@@ -19,13 +19,13 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .disable_help_subcommand(true)
         .subcommands([
-            with_settings(Command::new("run").about("Runs the daemon for all job groups")),
+            with_settings(Command::new("run").about("Runs the agent for all job groups")),
             with_settings(
                 Command::new("build")
                     .alias("org")
-                    .about("Runs the daemon for builds and syncs (alias: org)"),
+                    .about("Runs the agent for builds and syncs (alias: org)"),
             ),
-            with_settings(Command::new("install").about("Runs the daemon for deploys and syncs")),
+            with_settings(Command::new("install").about("Runs the agent for deploys and syncs")),
             with_settings(
                 Command::new("mng")
                     .alias("management")

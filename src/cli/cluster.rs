@@ -1,4 +1,4 @@
-//! Shared code of the commands that work on a cluster: connection, input objects and exit codes.
+//! Shared code of the commands that work on a cluster: connection and input objects.
 
 mod arguments;
 mod person;

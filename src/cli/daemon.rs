@@ -12,10 +12,12 @@ use crate::agent::{Agent, AgentError, AgentOptions, Exit, Mode, Signal};
 use crate::base::clock::Clock;
 use crate::base::hardening;
 use crate::base::secret::Redactor;
+use crate::config::Layers;
 use crate::control::token::TokenSource;
 use crate::telemetry;
 
 /// Runs the daemon until it ends.
+// Long: the list of what starts, in order.
 pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
     // May re-execute this program, so it comes first. If it fails, the daemon works but uses more
     // memory.
@@ -40,18 +42,7 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
         _ => None,
     };
     telemetry::start_log(config.log, redactor.clone());
-    if let Err(error) = allocator {
-        tracing::debug!(%error, "freed memory may not be returned to the system after large jobs");
-    }
-    if let Err(error) = hardening::raise_open_file_limit() {
-        tracing::warn!(%error, "cannot raise the limit on open files");
-    }
-    if !layers.ignored.is_empty() {
-        tracing::debug!(
-            names = layers.ignored.join(", "),
-            "environment variables of the Go runner have no effect"
-        );
-    }
+    log_startup(&allocator, &layers);
     let runtime = match settings::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -88,6 +79,22 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
             print_error(&redactor.mask(&chain(&error)), "");
             Code::Error
         }
+    }
+}
+
+/// Raises the limit on open files, and logs what this system does not allow.
+fn log_startup(allocator: &std::io::Result<()>, layers: &Layers) {
+    if let Err(error) = allocator {
+        tracing::debug!(%error, "freed memory may not be returned to the system after large jobs");
+    }
+    if let Err(error) = hardening::raise_open_file_limit() {
+        tracing::warn!(%error, "cannot raise the limit on open files");
+    }
+    if !layers.ignored.is_empty() {
+        tracing::debug!(
+            names = layers.ignored.join(", "),
+            "environment variables of the Go runner have no effect"
+        );
     }
 }
 

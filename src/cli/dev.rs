@@ -45,7 +45,7 @@ pub fn command() -> Command {
                 .value_name("LEVEL")
                 .env("LOG_LEVEL")
                 .default_value("warn")
-                .help("Minimum level of the daemon's own log"),
+                .help("Minimum level of the agent's own log"),
         )
 }
 
@@ -74,7 +74,7 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
             Code::Interrupted
         }
         Err(DemoFailure::Failed(message)) => {
-            print_error(&message, "LOG_LEVEL=debug shows what the daemon does");
+            print_error(&message, "LOG_LEVEL=debug shows what the agent does");
             Code::Error
         }
     }
@@ -166,8 +166,8 @@ impl Demo {
             ended = demo => ended,
             ended = &mut running => {
                 return Err(DemoFailure::Failed(match ended {
-                    Ok(Err(error)) => format!("the daemon ended: {}", chain(&error)),
-                    _ => "the daemon ended unexpectedly".to_owned(),
+                    Ok(Err(error)) => format!("the agent ended: {}", chain(&error)),
+                    _ => "the agent ended unexpectedly".to_owned(),
                 }));
             }
         };
@@ -177,7 +177,7 @@ impl Demo {
             Ok(Ok(Exit::Orderly)) => ended,
             Ok(Err(error)) => Err(DemoFailure::Failed(chain(&error))),
             _ => ended.and(Err(DemoFailure::Failed(
-                "the daemon did not shut down cleanly".into(),
+                "the agent did not shut down cleanly".into(),
             ))),
         }
     }

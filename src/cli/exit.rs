@@ -7,7 +7,7 @@ use std::process::ExitCode;
 pub enum Code {
     /// Done, or nothing to do.
     Done,
-    /// An error. For the daemon: it could not start, or could not continue.
+    /// An error. For the agent: it could not start, or could not continue.
     Error,
     /// There are differences, or changes are planned.
     Changes,
@@ -21,7 +21,7 @@ pub enum Code {
     Guarded,
     /// Wrong arguments or settings.
     Usage,
-    /// The daemon was forced to end with open executions.
+    /// The agent was forced to end with open executions.
     Forced,
     /// Interrupted from the keyboard.
     Interrupted,
@@ -30,14 +30,14 @@ pub enum Code {
 /// The table as `--help` shows it.
 pub const TABLE: &str = "Exit codes:
   0    done, or unchanged
-  1    error; for the daemon: it could not start
+  1    error; for the agent: it could not start, or could not continue
   2    there are differences, or changes are planned (plan, diff, --dry-run)
   3    the approved plan no longer fits
   4    not ready, rollout failed
   5    credentials or permission missing
   6    refused by a guard (deletion limit, fields that others own)
   64   wrong usage or configuration
-  75   the daemon was forced to end; open executions are left for the next process
+  75   the agent was forced to end; open executions are left for the next process
   130  interrupted";
 
 impl Code {

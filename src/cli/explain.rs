@@ -127,8 +127,8 @@ fn lines(explanation: &Explanation) -> String {
                 widest(|[_, place, _]| place.chars().count()),
             );
             text.push_str(&format!("  {}\n", explain::format_path(&field.path)));
-            for [value, place, asked] in &rows {
-                let line = format!("    {value:first$}  {place:second$}  {asked}");
+            for [value, place, field] in &rows {
+                let line = format!("    {value:first$}  {place:second$}  {field}");
                 text.push_str(line.trim_end());
                 text.push('\n');
             }

@@ -65,59 +65,17 @@ async fn component_status(target: &Target, matches: &ArgMatches) -> Result<Code,
         );
         return Err(CommandError(Code::Error, what));
     };
-    let rules = &target.deploy.rules;
     // Container logs in the causes may contain secret values, so these are masked.
     let _secrets = target.with_masked_secrets(snapshot.live.values().cloned().collect(), None);
     let mut members = Vec::new();
-    for (id, _) in inventory
+    let current = inventory
         .objects
         .iter()
-        .filter(|(_, record)| record.superseded.is_none())
-    {
-        let Some(live) = snapshot.live.get(id) else {
-            let message = "it is in the inventory, but not in the cluster".to_owned();
-            let readiness = Readiness {
-                status: Status::NotFound,
-                message,
-                reason: "NotFound".into(),
-                detail: None,
-            };
-            members.push(Member {
-                id: id.clone(),
-                readiness,
-                cause: None,
-                owned: Vec::new(),
-            });
-            continue;
-        };
-        let readiness = wait::readiness(live, rules, target.clock.now()).await;
-        let cause = match readiness.is_current() {
-            true => None,
-            // A cause that cannot be read is left out.
-            false => cause::find(&target.api, &snapshot.served, live, &readiness)
-                .await
-                .ok()
-                .flatten(),
-        };
-        let is_idle_claim = cause.as_ref().is_some_and(StatusCause::is_unused_claim);
-        let readiness = if is_idle_claim {
-            Readiness {
-                status: Status::Current,
-                ..readiness
-            }
-        } else {
-            readiness
-        };
-        let owned = match matches.get_flag("tree") {
-            true => tree::of(&target.api, &snapshot.served, live, target.clock.now()).await?,
-            false => Vec::new(),
-        };
-        members.push(Member {
-            id: id.clone(),
-            readiness,
-            cause,
-            owned,
-        });
+        .filter(|(_, record)| record.superseded.is_none());
+    for (id, _) in current {
+        let live = snapshot.live.get(id);
+        let with_tree = matches.get_flag("tree");
+        members.push(member(target, &snapshot, id, live, with_tree).await?);
     }
     let text = if input::wants_json(matches) {
         members_document(&members)
@@ -130,6 +88,53 @@ async fn component_status(target: &Target, matches: &ArgMatches) -> Result<Code,
         Code::Done
     } else {
         Code::NotReady
+    })
+}
+
+/// Returns the status of an object of the inventory, why it is not ready, and with `with_tree` what
+/// it owns.
+async fn member(
+    target: &Target,
+    snapshot: &Snapshot,
+    id: &ObjectId,
+    live: Option<&Object>,
+    with_tree: bool,
+) -> Result<Member, CommandError> {
+    let Some(live) = live else {
+        return Ok(Member {
+            id: id.clone(),
+            readiness: Readiness {
+                status: Status::NotFound,
+                message: "it is in the inventory, but not in the cluster".to_owned(),
+                reason: "NotFound".into(),
+                detail: None,
+            },
+            cause: None,
+            owned: Vec::new(),
+        });
+    };
+    let now = target.clock.now();
+    let mut readiness = wait::readiness(live, &target.deploy.rules, now).await;
+    let cause = match readiness.is_current() {
+        true => None,
+        // A cause that cannot be read is left out.
+        false => cause::find(&target.api, &snapshot.served, live, &readiness)
+            .await
+            .ok()
+            .flatten(),
+    };
+    if cause.as_ref().is_some_and(StatusCause::is_unused_claim) {
+        readiness.status = Status::Current;
+    }
+    let owned = match with_tree {
+        true => tree::of(&target.api, &snapshot.served, live, now).await?,
+        false => Vec::new(),
+    };
+    Ok(Member {
+        id: id.clone(),
+        readiness,
+        cause,
+        owned,
     })
 }
 

@@ -15,6 +15,7 @@ use crate::deployment::DeployConfig;
 /// Maximum of `deploy.bake_seconds`: one day.
 const MAX_BAKE: Duration = Duration::from_secs(24 * 3600);
 
+// Long: one entry per setting.
 pub(super) fn read(layers: &Layers) -> Result<DeployConfig, ConfigError> {
     let flag = |key| layers.parse(key, "true or false", |text| text.parse::<bool>().ok());
     let count = |key| layers.parse(key, "a number", |text| text.parse::<usize>().ok());

@@ -80,6 +80,7 @@ impl Request<'_> {
 }
 
 /// Handles a request.
+// Long: one arm per route.
 pub(super) fn handle(store: &mut Store, request: &Request<'_>, long_poll: bool) -> Answer {
     let segments: Vec<&str> = request.path.trim_matches('/').split('/').collect();
     let second = store.generation == Generation::Second;

@@ -88,6 +88,7 @@ pub enum DemoError {
 /// # Errors
 /// A job did not finish, git cannot serve the overlay, or a file cannot be used. The first error
 /// ends the demo.
+// Long: the steps of the demo, in order.
 pub async fn run(
     control: &ControlPlane,
     work: &Path,
@@ -261,6 +262,7 @@ struct GitDaemon {
 }
 
 impl GitDaemon {
+    // Long: the steps of one component, in order.
     async fn start(work: &Path) -> Result<Self, DemoError> {
         let tree = work.join("overlay");
         for (name, content) in OVERLAY {

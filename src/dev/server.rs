@@ -4,12 +4,14 @@
     reason = "a member or item that a JSON value lacks reads as null"
 )]
 
+mod faults;
 mod respond;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use faults::{misbehave, next_fault};
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -248,6 +250,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
+// Long: one request, from its bytes to its answer.
 async fn serve(
     shared: Arc<Shared>,
     request: Request<Incoming>,
@@ -280,48 +283,13 @@ async fn serve(
             .violations
             .push(format!("{} {path}: {violation}", parts.method));
     }
-    let fault_kind = {
-        let mut faults = lock(&shared.faults);
-        let hit = faults.iter_mut().find_map(|fault| {
-            fault
-                .affects(&parts.method, &path)
-                .then(|| fault.kind.clone())
-        });
-        faults.retain(|fault| fault.times > 0);
-        hit
-    };
-    match &fault_kind {
-        Some(FaultKind::Refuse(status, delay)) => {
-            call.status = *status;
-            lock(&shared.store).calls.push(call);
-            let mut response = respond(Answer::error(*status, "refused on purpose"));
-            if let Some(delay) = delay {
-                response
-                    .headers_mut()
-                    .insert(http::header::RETRY_AFTER, (*delay).into());
-            }
-            return Ok(response);
-        }
-        Some(FaultKind::Reset) => {
-            lock(&shared.store).calls.push(call);
-            return Err(ConnectionClosed);
-        }
-        Some(FaultKind::Hang(time)) => {
-            lock(&shared.store).calls.push(call);
+    let fault_kind = next_fault(&shared, &parts.method, &path);
+    if let Some(outcome) = misbehave(&shared, fault_kind.as_ref(), &mut call).await {
+        lock(&shared.store).calls.push(call);
+        if let (Some(FaultKind::Hang(time)), Err(_)) = (&fault_kind, &outcome) {
             shared.options.clock.sleep(*time).await;
-            return Err(ConnectionClosed);
         }
-        Some(FaultKind::Redirect(to)) => {
-            call.status = 307;
-            lock(&shared.store).calls.push(call);
-            let mut response = respond(Answer::error(307, "elsewhere"));
-            if let Ok(to) = to.parse() {
-                response.headers_mut().insert(http::header::LOCATION, to);
-            }
-            return Ok(response);
-        }
-        Some(FaultKind::Slow(time)) => shared.options.clock.sleep(*time).await,
-        _ => {}
+        return outcome;
     }
     let header = |name: &str| {
         parts

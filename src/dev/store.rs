@@ -294,6 +294,7 @@ impl Store {
     }
 
     /// Runs one round of the supervisor, with the rules of the real server.
+    // Long: one rule of the server after the other.
     pub fn supervise(&mut self) {
         let now = self.clock.now();
         let heartbeat = self.heartbeats.last().cloned();

@@ -48,7 +48,7 @@ pub enum End {
     GivenUp,
     /// The job succeeded.
     Finished,
-    /// A step failed.
+    /// A step failed, no handler knows the kind of the job, or the process crashed too often.
     Failed,
     /// The job did not end in time.
     TimedOut,
@@ -59,7 +59,7 @@ pub enum End {
 }
 
 impl End {
-    /// Returns the status that metrics count it as; `None` if it never ran here.
+    /// Returns the status that is reported and counted; `None` if it never ran here.
     pub fn status(self) -> Option<ExecutionStatus> {
         match self {
             Self::NotCreated | Self::GivenUp => None,
@@ -76,9 +76,9 @@ impl End {
 pub struct ExecutionState {
     /// Its id; `None` as long as no response to its creation is recorded.
     pub execution: Option<ExecutionId>,
-    /// The last status that was queued for the control plane.
+    /// The last status that was queued for the control plane, before the end.
     pub status: ExecutionStatus,
-    /// Number of attempts that no process suspended. Before an attempt: that a crash ended.
+    /// Number of attempts that began and were not suspended.
     pub attempts: u32,
     /// What the effect produced, if it is done.
     pub outcome: Option<Value>,

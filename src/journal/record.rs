@@ -119,8 +119,16 @@ impl Journal {
                     .bind(claim.0)
                     .execute(&mut *db)
                     .await?;
+                let (known,): (Option<String>,) =
+                    sqlx::query_as("SELECT execution_id FROM claim WHERE id = ?")
+                        .bind(claim.0)
+                        .fetch_one(&mut *db)
+                        .await?;
+                if known.as_ref() == Some(&execution) {
+                    return Ok(true);
+                }
                 let statement = "UPDATE claim SET execution_id = ?1 WHERE id = ?2
-                    AND NOT EXISTS (SELECT 1 FROM claim WHERE execution_id = ?1 AND id <> ?2)";
+                    AND NOT EXISTS (SELECT 1 FROM claim WHERE execution_id = ?1)";
                 let updated = sqlx::query(statement)
                     .bind(&execution)
                     .bind(claim.0)
@@ -136,14 +144,16 @@ impl Journal {
         .await
     }
 
-    /// Records an event, and queues the reports that go with it, in one transaction. The caller has
-    /// checked that the event can follow ([`ExecutionState::after`]).
+    /// Records an event, and queues the reports that go with it, in one transaction. `state` is that
+    /// of the claim, and becomes the one after the event.
     pub async fn record(
         &self,
         claim: ClaimId,
+        state: &mut ExecutionState,
         event: &Event,
         reports: Vec<Report>,
     ) -> Result<LastSeq, JournalError> {
+        let next = state.clone().after(event)?;
         let event = to_json("event", event)?;
         let reports = outbox::rows(&reports)?;
         let now = self.clock.now().to_string();
@@ -154,6 +164,7 @@ impl Journal {
             })
         })
         .await
+        .inspect(|_| *state = next)
     }
 
     /// Records that a claim has ended, and queues its last reports, in one transaction. Deletes old
@@ -161,10 +172,13 @@ impl Journal {
     pub async fn end(
         &self,
         claim: ClaimId,
+        state: ExecutionState,
         end: End,
         last: Vec<Report>,
     ) -> Result<LastSeq, JournalError> {
-        let event = to_json("event", &Event::Ended { end })?;
+        let event = Event::Ended { end };
+        state.after(&event)?;
+        let event = to_json("event", &event)?;
         let last = outbox::rows(&last)?;
         let now = self.clock.now().to_string();
         self.write("record the end of an execution", move |db| {
@@ -308,12 +322,13 @@ mod tests {
             outcome: outcome.clone(),
         };
         let report = Report::Result(ResultReport::default());
+        let mut state = first.open_claims().await.unwrap().remove(0).state;
         first
-            .record(claim, &Event::AttemptBegun, vec![])
+            .record(claim, &mut state, &Event::AttemptBegun, vec![])
             .await
             .unwrap();
         first
-            .record(claim, &done, vec![report.clone()])
+            .record(claim, &mut state, &done, vec![report.clone()])
             .await
             .unwrap();
 
@@ -327,7 +342,10 @@ mod tests {
         assert_eq!(state.attempts, 1);
         let queued = second.next_report(open[0].id).await.unwrap().unwrap();
         assert_eq!(queued.report, report);
-        second.end(open[0].id, End::Finished, vec![]).await.unwrap();
+        second
+            .end(open[0].id, state.clone(), End::Finished, vec![])
+            .await
+            .unwrap();
         assert!(second.open_claims().await.unwrap().is_empty());
         assert_eq!(second.claims_with_queued_reports().await.unwrap().len(), 1);
     }
@@ -341,12 +359,17 @@ mod tests {
         assert!(journal.record_execution(first, &execution).await.unwrap());
         assert!(
             journal.record_execution(first, &execution).await.unwrap(),
-            "told twice, it is the same"
+            "recording it twice changes nothing"
         );
         let second = journal.record_intent(&job(), None).await.unwrap();
         assert!(!journal.record_execution(second, &execution).await.unwrap());
         let owed = Report::Result(ResultReport::default());
-        journal.end(first, End::Finished, vec![owed]).await.unwrap();
+        let open = journal.open_claims().await.unwrap();
+        assert_eq!(open[0].id, first);
+        journal
+            .end(first, open[0].state.clone(), End::Finished, vec![owed])
+            .await
+            .unwrap();
         assert!(journal.record_execution(second, &execution).await.unwrap());
         assert!(
             journal

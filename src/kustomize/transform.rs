@@ -72,6 +72,7 @@ pub(crate) struct Part<'a> {
 /// Returns the transformers for the fields of a kustomization, in kustomize's order. Patches see
 /// the names in the files, and replacements see all other changes. Prefixes before labels is only
 /// convention.
+// Long: one entry per field.
 pub(crate) fn from_fields(
     kustomization: &Kustomization,
     configuration: &Configuration,

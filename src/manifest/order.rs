@@ -66,3 +66,61 @@ pub fn rank<T: AsRef<str>>(kind: &str, first: &[T], last: &[T]) -> usize {
         None => first.len(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(api_version: &str, kind: &str, namespace: &str, name: &str) -> Object {
+        let value = json!({"apiVersion": api_version, "kind": kind,
+            "metadata": {"name": name, "namespace": namespace}});
+        Object(value.as_object().unwrap().clone())
+    }
+
+    #[test]
+    fn kinds_that_others_need_come_first_and_webhooks_last() {
+        let mut objects = [
+            object(
+                "admissionregistration.k8s.io/v1",
+                "ValidatingWebhookConfiguration",
+                "",
+                "v",
+            ),
+            object("example.com/v1", "Widget", "a", "w"),
+            object("apps/v1", "Deployment", "b", "web"),
+            object("apps/v1", "Deployment", "a", "web"),
+            object("v1", "Service", "a", "web"),
+            object("v1", "Namespace", "", "a"),
+            object(
+                "apiextensions.k8s.io/v1",
+                "CustomResourceDefinition",
+                "",
+                "widgets",
+            ),
+        ];
+        sort(&mut objects);
+        let ids = objects.map(|object| object.id().to_string());
+        let expected = [
+            "CustomResourceDefinition/widgets",
+            "Namespace/a",
+            "Service/a/web",
+            "Deployment/a/web",
+            "Deployment/b/web",
+            "Widget/a/w",
+            "ValidatingWebhookConfiguration/v",
+        ];
+        assert_eq!(ids, expected);
+    }
+
+    #[test]
+    fn objects_that_compare_equal_keep_their_order() {
+        let first = object("apps/v1", "Deployment", "a", "web");
+        let mut second = first.clone();
+        second.0.insert("spec".into(), json!({}));
+        let mut objects = [second.clone(), first.clone()];
+        sort(&mut objects);
+        assert_eq!(objects, [second, first]);
+    }
+}

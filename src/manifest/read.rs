@@ -257,3 +257,77 @@ fn normalize_numbers(value: Value) -> Value {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(text: &str) -> Vec<String> {
+        let manifest = read(text.as_bytes()).unwrap();
+        manifest
+            .objects
+            .iter()
+            .map(|object| object.id().to_string())
+            .collect()
+    }
+
+    fn error(text: &str) -> String {
+        read(text.as_bytes()).unwrap_err().to_string()
+    }
+
+    const A: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+    const B: &str = "apiVersion: v1\nkind: Secret\nmetadata: {name: b, namespace: shop}\n";
+
+    #[test]
+    fn a_stream_is_read_in_its_order_and_lists_are_flattened() {
+        assert_eq!(
+            names(&format!("---\n{A}--- # next\n\n---\r\n{B}")),
+            ["ConfigMap/a", "Secret/shop/b"]
+        );
+        let list = r#"{"apiVersion": "v1", "kind": "List", "items": [
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}}]}"#;
+        assert_eq!(names(list), ["ConfigMap/a"]);
+        assert_eq!(
+            names(&format!("{list}\n{list}")),
+            ["ConfigMap/a", "ConfigMap/a"]
+        );
+        assert!(names("").is_empty());
+    }
+
+    #[test]
+    fn documents_without_a_name_and_kustomizations_are_dropped_and_named() {
+        let nameless = "apiVersion: v1\nkind: Service\n";
+        let kustomization =
+            "apiVersion: kustomize.config.k8s.io/v1\nkind: Kustomization\nmetadata: {name: k}\n";
+        let text = format!("{A}---\n{nameless}---\n{kustomization}");
+        let manifest = read(text.as_bytes()).unwrap();
+        assert_eq!(manifest.objects.len(), 1);
+        assert_eq!(manifest.dropped, ["Service", "Kustomization"]);
+    }
+
+    #[test]
+    fn an_error_names_the_document() {
+        assert!(error(&format!("{A}---\n- a list\n")).starts_with("document 2 is not an object"));
+        assert!(error(&format!("{A}---\na: [\n")).starts_with("document 2 is not valid YAML"));
+        assert!(error("metadata: {name: a}\n").contains("'Kind' is missing in document 1"));
+        assert!(error("--- text\n").contains("separator: text"));
+        assert!(
+            error("kind: List\nitems: [1]\n").contains("items member of the list in document 1")
+        );
+        assert!(
+            read(b"a: \xff\n")
+                .unwrap_err()
+                .to_string()
+                .contains("UTF-8")
+        );
+    }
+
+    #[test]
+    fn numbers_become_those_of_the_api_server() {
+        let json = r#"{"apiVersion": "v1", "kind": "A", "metadata": {"name": "a"},
+            "n": [3.0, 1e3, 2.5, 18446744073709551615, -1]}"#;
+        let object = read(json.as_bytes()).unwrap().objects.remove(0);
+        let numbers = serde_json::to_string(&object.0["n"]).unwrap();
+        assert_eq!(numbers, "[3,1000,2.5,1.8446744073709552e+19,-1]");
+    }
+}

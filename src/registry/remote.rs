@@ -381,32 +381,4 @@ impl Remote {
             .map_err(|_| self.untrusted_redirect(text, "it is not a public address"))?;
         Ok(&self.connections.external)
     }
-
-    async fn follow_redirect(
-        &self,
-        call: &Call,
-        response: &Response,
-    ) -> Result<Response, RegistryError> {
-        let url = self.location(call, response)?;
-        let client = self.client_for(&url, url.as_str())?;
-        client
-            .get(url)
-            .timeout(ATTEMPT_TIMEOUT)
-            .send()
-            .await
-            .map_err(|error| self.unreachable(call.action, &error))
-    }
-
-    /// Returns the URL in the `Location` header, resolved against the request's URL.
-    fn location(&self, call: &Call, response: &Response) -> Result<Url, RegistryError> {
-        let text = response
-            .headers()
-            .get(header::LOCATION)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
-        let url = call.url.join(text).ok().filter(|_| !text.is_empty());
-        let url = url.ok_or_else(|| self.untrusted_redirect(text, "it is not a URL"))?;
-        self.client_for(&url, text)?;
-        Ok(url)
-    }
 }

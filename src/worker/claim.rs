@@ -93,7 +93,12 @@ impl Worker {
         };
         self.services
             .journal
-            .end(claim, End::NotCreated, Vec::new())
+            .end(
+                claim,
+                ExecutionState::default(),
+                End::NotCreated,
+                Vec::new(),
+            )
             .await?;
         Err(error)
     }

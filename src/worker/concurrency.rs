@@ -50,12 +50,12 @@ mod tests {
         let keys = ConcurrencyKeys::default();
         let first = keys.acquire("a", || panic!("nobody holds it")).await;
         let _other = keys.acquire("b", || panic!("nobody holds it")).await;
-        let (told, mut heard) = tokio::sync::oneshot::channel();
+        let (waiting, mut waits) = tokio::sync::oneshot::channel();
         let second = tokio::spawn({
             let keys = keys.clone();
-            async move { keys.acquire("a", || told.send(()).unwrap()).await }
+            async move { keys.acquire("a", || waiting.send(()).unwrap()).await }
         });
-        (&mut heard).await.unwrap();
+        (&mut waits).await.unwrap();
         assert!(!second.is_finished());
         drop(first);
         second.await.unwrap();

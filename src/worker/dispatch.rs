@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 
 use super::Worker;
 use super::claim::ClaimError;
-use super::lifecycle::{Ended, Start};
+use super::lifecycle::{AttemptEnd, Start};
 use super::slots::Slots;
 use crate::base::backoff::{MAX_SERVER_DELAY, jitter, stretch};
 use crate::control::wire::JobRecord;
@@ -67,7 +67,7 @@ pub struct ExitSummary {
 type Poll = BoxFuture<'static, (Option<Group>, Result<Vec<JobRecord>, ControlError>)>;
 
 enum JobEnd {
-    Ended(Ended),
+    Ended(AttemptEnd),
     NotClaimed(ClaimError),
 }
 
@@ -315,9 +315,9 @@ impl Dispatch {
             return Ok(());
         };
         match end? {
-            JobEnd::Ended(Ended::Settled) => {}
-            JobEnd::Ended(Ended::Suspended) => self.summary.suspended += 1,
-            JobEnd::Ended(Ended::StopProcess) => {
+            JobEnd::Ended(AttemptEnd::Recorded) => {}
+            JobEnd::Ended(AttemptEnd::Suspended) => self.summary.suspended += 1,
+            JobEnd::Ended(AttemptEnd::StopProcess) => {
                 self.summary.stopped_by_job = true;
                 self.worker
                     .drain

@@ -28,9 +28,9 @@ pub const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How an attempt to run an execution ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum AttemptEnd {
     /// Its end is recorded in the journal.
-    Settled,
+    Recorded,
     /// Its end is recorded in the journal, and the process must stop.
     StopProcess,
     /// Left open for the next process.
@@ -56,12 +56,12 @@ impl Worker {
     ///
     /// # Errors
     /// [`JournalError`] if the journal fails: nothing can be guaranteed without it.
-    pub async fn run_execution(self: &Arc<Self>, start: Start) -> Result<Ended, JournalError> {
+    pub async fn run_execution(self: &Arc<Self>, start: Start) -> Result<AttemptEnd, JournalError> {
         let span = tracing::info_span!("execution", execution = %start.claimed.execution);
         self.run_in_span(start).instrument(span).await
     }
 
-    async fn run_in_span(self: &Arc<Self>, start: Start) -> Result<Ended, JournalError> {
+    async fn run_in_span(self: &Arc<Self>, start: Start) -> Result<AttemptEnd, JournalError> {
         let delivery = Arc::new(Delivery::default());
         // Reports that cannot be delivered yet are retried in the background, while the next jobs
         // run.
@@ -116,7 +116,7 @@ enum Work {
 }
 
 impl Attempt<'_> {
-    async fn run(mut self) -> Result<Ended, JournalError> {
+    async fn run(mut self) -> Result<AttemptEnd, JournalError> {
         let worker = self.worker;
         let settings = worker.settings.borrow().clone();
         let shipper = LogShipper::open(
@@ -192,10 +192,11 @@ impl Attempt<'_> {
     /// Records an event, queues the reports that go with it, and waits until they are settled or
     /// delivery is stuck.
     async fn record(&mut self, event: Event, reports: Vec<Report>) -> Result<(), JournalError> {
-        self.state = std::mem::take(&mut self.state).after(&event)?;
         let claim = self.start.claimed.claim;
         let journal = &self.worker.services.journal;
-        let last = journal.record(claim, &event, reports).await?;
+        let last = journal
+            .record(claim, &mut self.state, &event, reports)
+            .await?;
         self.delivery.wait_settled(last).await;
         Ok(())
     }

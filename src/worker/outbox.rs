@@ -166,6 +166,7 @@ impl Worker {
         }
     }
 
+    // Long: one arm per report, and one per verdict.
     async fn send(
         &self,
         sender: &ReportSource<'_>,

@@ -64,6 +64,7 @@ impl Worker {
         Ok(starts)
     }
 
+    // Long: one check after the other, each of which may give the claim up.
     async fn resume_claim(&self, claim: Claim) -> Result<Option<Start>, JournalError> {
         let retry = RetryPolicy::Within(claim.job.execution_timeout);
         let record = match self.services.control.job(&claim.job.id, retry).await {
@@ -169,7 +170,7 @@ impl Worker {
             "an execution of a previous process is given up");
         self.services
             .journal
-            .end(claim.id, End::GivenUp, Vec::new())
+            .end(claim.id, claim.state.clone(), End::GivenUp, Vec::new())
             .await
             .map(drop)
     }

@@ -153,6 +153,7 @@ impl ChildCommand {
     ///
     /// # Cancel safety
     /// Dropping the future makes the supervisor kill the child and its descendants.
+    // Long: the life of one process, in order.
     pub async fn run(&self, stop: &Stop) -> Result<ChildOutput, ChildError> {
         let start_error = |source| ChildError::Start {
             program: self.program.clone(),

@@ -239,6 +239,7 @@ struct Fetcher<'a> {
 
 impl Fetcher<'_> {
     /// Fetches a repository into `tree`, and its submodules below it. Returns the commit.
+    // Long: one repository and its submodules, in order.
     fn repository<'a>(
         &'a self,
         request: FetchRequest<'a>,
@@ -290,21 +291,8 @@ impl Fetcher<'_> {
                 let Some(module) = module.filter(|module| !module.url.is_empty()) else {
                     continue;
                 };
-                let submodule_error = |source| GitError::Submodule {
-                    path: path.clone(),
-                    location: location.to_string(),
-                    source,
-                };
-                let location = submodules::resolve_url(&module.url, &location, self.policy)
-                    .map_err(submodule_error)?;
+                let (location, reach) = self.locate_submodule(path, &module.url, &location)?;
                 let directory = submodules::directory(tree, path, &location)?;
-                // A submodule on the same server gets the same reach as the source.
-                let is_same = location.endpoint() == self.root.endpoint();
-                let reach = if is_same {
-                    self.root_reach
-                } else {
-                    Reach::Author
-                };
                 let wanted = FetchRequest {
                     location,
                     reach,
@@ -315,6 +303,28 @@ impl Fetcher<'_> {
             }
             Ok(commit)
         })
+    }
+
+    /// Returns the repository of a submodule, and which hosts it may be on.
+    fn locate_submodule(
+        &self,
+        path: &str,
+        url: &str,
+        parent: &Location,
+    ) -> Result<(Location, Reach), GitError> {
+        let location = submodules::resolve_url(url, parent, self.policy).map_err(|source| {
+            GitError::Submodule {
+                path: path.to_owned(),
+                location: parent.to_string(),
+                source,
+            }
+        })?;
+        // A submodule on the same server gets the same reach as the source.
+        let reach = match location.endpoint() == self.root.endpoint() {
+            true => self.root_reach,
+            false => Reach::Author,
+        };
+        Ok((location, reach))
     }
 
     /// Returns the addresses that git must connect to. Returns none if the host is an IP address,

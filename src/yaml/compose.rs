@@ -99,6 +99,7 @@ impl<'a> Composer<'a> {
         })
     }
 
+    // Long: one arm per event.
     fn document(&mut self) -> Result<Option<Node>, YamlError> {
         self.anchors.clear();
         if self.parser.next()?.0 == Event::StreamEnd {

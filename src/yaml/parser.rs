@@ -164,6 +164,7 @@ impl<'a> Parser<'a> {
 
     // ---- nodes ----
 
+    // Long: one arm per token that may begin a node.
     fn node(&mut self, context: NodeContext) -> Parsed {
         if let (Token::Alias(name), position) = self.scanner.peek()? {
             let event = (Event::Alias(name.clone()), *position);

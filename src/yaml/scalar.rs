@@ -102,6 +102,7 @@ impl Scanner<'_> {
     }
 
     /// Reads a quoted scalar including both quotes, and returns its content.
+    // Long: one arm per kind of character.
     pub(super) fn scan_quoted(&mut self, style: Style) -> Result<String, YamlError> {
         let single = style == Style::SingleQuoted;
         let quote = if single { b'\'' } else { b'"' };

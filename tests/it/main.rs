@@ -8,38 +8,14 @@
     reason = "test code"
 )]
 
-mod admin;
-mod answers;
-mod architecture;
-mod bench;
-mod build;
-mod charts;
-mod child;
-mod cli;
+mod agent;
+mod builds;
 mod cluster;
+mod commands;
 mod conformance;
-mod contract;
-mod daemon;
-mod deploy;
-mod differential;
-mod examples;
-mod explain;
-mod figures;
-mod fuzz;
 mod hostile;
-mod hostile_addresses;
-mod hostile_cluster;
-mod hostile_git;
-mod hostile_jobs;
-mod hostile_registry;
-mod identity;
-mod kill;
-mod lifecycle;
-mod network;
-mod parts;
-mod property;
-mod secrets;
-mod signals;
-mod source;
-mod traces;
+mod kustomize;
+mod random;
+mod structure;
+mod support;
 mod worker;

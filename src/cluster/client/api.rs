@@ -8,6 +8,8 @@
 mod attempt;
 mod list;
 mod refusal;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -317,6 +317,7 @@ impl Watch {
     }
 
     /// Follows one stream of events until it ends.
+    // Long: one arm per event of the stream.
     async fn follow_stream(&mut self) -> StreamEnd {
         let namespace = Some(self.namespace.as_str()).filter(|namespace| !namespace.is_empty());
         use kube::Resource as _;

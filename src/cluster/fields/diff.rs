@@ -67,6 +67,23 @@ pub fn without_server_fields(object: &Object) -> Map<String, Value> {
 }
 
 /// Returns the fields in which two states differ, sorted by path.
+///
+/// ```
+/// use nuon_runner::cluster::fields::diff::{DiffFormat, compare};
+/// use nuon_runner::manifest;
+///
+/// let object = |replicas| {
+///     let text = format!("apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: web}}\n\
+///                         spec: {{replicas: {replicas}}}\n");
+///     manifest::read(text.as_bytes()).map(|manifest| manifest.objects[0].clone())
+/// };
+/// let differences = compare(&object(1)?, &object(3)?, DiffFormat::Native);
+/// assert_eq!(differences.len(), 1);
+/// assert_eq!(differences[0].path, "spec.replicas");
+/// assert_eq!(differences[0].pointer, "/spec/replicas");
+/// assert_eq!(differences[0].after, Some(3.into()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn compare(before: &Object, after: &Object, form: DiffFormat) -> Vec<Difference> {
     let mut found = Vec::new();
     let walk = Walk {

@@ -452,12 +452,12 @@ mod tests {
         later.0["spec"]["replicas"] = json!(5);
         later.0["spec"]["gone"] = json!(2);
         let moved = changed_fields(&read, &managed_values(&wanted, &later, &policy));
-        let told: Vec<_> = moved
+        let listed: Vec<_> = moved
             .iter()
             .map(|m| (m.path.as_str(), m.planned.clone(), m.now.clone()))
             .collect();
         assert_eq!(
-            told,
+            listed,
             [
                 ("spec.gone", None, Some(json!(2))),
                 ("spec.replicas", Some(json!(3)), Some(json!(5)))

@@ -93,6 +93,7 @@ pub(crate) fn api(object: &Object) -> String {
 
 /// Returns the kind of change, and one entry per differing field. An added or removed object is one
 /// entry. In the native format Secrets are masked.
+// Long: one arm per kind of change.
 pub(crate) fn fields(
     before: Option<&Object>,
     after: Option<&Object>,

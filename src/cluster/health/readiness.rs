@@ -139,6 +139,21 @@ impl Readiness {
 ///
 /// # Errors
 /// Fails if a field has a type that no controller writes, or a pod has an unknown phase.
+///
+/// ```
+/// use jiff::Timestamp;
+/// use nuon_runner::cluster::health::readiness::{Status, compute_status};
+/// use nuon_runner::manifest;
+///
+/// let stream = b"apiVersion: apps/v1\nkind: Deployment\n\
+///     metadata: {name: web, generation: 2}\nspec: {replicas: 3}\n\
+///     status: {observedGeneration: 2, replicas: 3, updatedReplicas: 3, readyReplicas: 1}\n";
+/// let web = manifest::read(stream)?.objects.remove(0);
+/// let readiness = compute_status(&web, Timestamp::now())?;
+/// assert_eq!(readiness.status, Status::InProgress);
+/// assert_eq!(readiness.message, "Available: 0/3");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn compute_status(object: &Object, now: Timestamp) -> Result<Readiness, ReadinessError> {
     if let Some(answer) = terminating(object)? {
         return Ok(answer);

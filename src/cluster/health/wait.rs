@@ -103,6 +103,7 @@ pub enum WaitOutcome {
 
 /// Waits for objects, given as they were last read or written. Reports to `progress` each object
 /// that becomes ready, and why others are not.
+// Long: every branch of the loop reads its deadlines.
 pub async fn wait(
     api: &Api,
     served: &ServedKinds,

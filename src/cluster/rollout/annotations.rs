@@ -30,13 +30,13 @@ pub fn effects(wanted: &Object, live: Option<&Object>, options: &Options) -> Vec
         ("nuon.co/prune", Some("disabled"), None),
     ];
     let subject = wanted.subject();
-    let mut told = Vec::new();
+    let mut lines = Vec::new();
     for (key, value, right) in own {
         let Some(text) = wanted.annotation(key) else {
             continue;
         };
         let shown: String = text.chars().take(100).collect();
-        told.extend(match right {
+        lines.extend(match right {
             _ if value.is_some_and(|value| value != text) => None,
             Some((word, false)) if key == rule::ANNOTATION => Some(format!(
                 "{subject}: {key}: {shown} is checked in addition to all other rules (deploy.author_may has no {word})"
@@ -60,12 +60,12 @@ pub fn effects(wanted: &Object, live: Option<&Object>, options: &Options) -> Vec
         let overruled = places
             .filter(is_wanted)
             .filter(|(place, key)| kept.contains(&pointer::join(&["metadata", place, key])));
-        told.extend(
+        lines.extend(
             overruled
                 .map(|(_, key)| format!("{subject}: {key} stays as another manager has set it")),
         );
     }
-    told
+    lines
 }
 
 #[cfg(test)]
@@ -89,19 +89,20 @@ mod tests {
             author_may: AuthorMay::parse(text).unwrap(),
             ..Options::default()
         };
-        let told = effects(&wanted, None, &may(""));
+        let lines = effects(&wanted, None, &may(""));
         assert_eq!(
-            told.iter().filter(|line| line.contains("has no")).count(),
+            lines.iter().filter(|line| line.contains("has no")).count(),
             3,
-            "{told:?}"
+            "{lines:?}"
         );
-        let told = effects(&wanted, None, &may("recreate,wait,ready-when"));
+        let lines = effects(&wanted, None, &may("recreate,wait,ready-when"));
         assert_eq!(
-            told.iter()
+            lines
+                .iter()
                 .filter(|line| line.contains("takes effect"))
                 .count(),
             4,
-            "{told:?}"
+            "{lines:?}"
         );
         assert!(AuthorMay::parse("everything").is_err());
     }

@@ -140,7 +140,7 @@ pub async fn delete(
         let seen = await_gone(api, served, going, end).await;
         left = seen
             .iter()
-            .find(|(_, fate)| **fate != DeletionOutcome::Gone)
+            .find(|(_, outcome)| **outcome != DeletionOutcome::Gone)
             .map(|(id, _)| id.clone());
         outcomes.extend(seen);
     }

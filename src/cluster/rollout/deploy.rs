@@ -203,6 +203,7 @@ impl DeployRequest<'_> {
 ///
 /// # Errors
 /// Fails if something goes wrong before the first write. Later failures are in the result.
+// Long: the stages of a deploy, in order.
 pub async fn deploy(
     api: &Api,
     snapshot: &Snapshot,

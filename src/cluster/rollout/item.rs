@@ -52,12 +52,12 @@ pub struct Expectation {
 }
 
 impl From<&ExpectedObject> for Expectation {
-    fn from(promise: &ExpectedObject) -> Self {
+    fn from(expected: &ExpectedObject) -> Self {
         Self {
-            managed_values: promise.touched.clone().map(Object),
-            uid: promise.uid.clone(),
-            expected_hash: promise.expected.clone(),
-            recreate: promise.recreate,
+            managed_values: expected.touched.clone().map(Object),
+            uid: expected.uid.clone(),
+            expected_hash: expected.expected.clone(),
+            recreate: expected.recreate,
         }
     }
 }
@@ -146,8 +146,8 @@ impl fmt::Display for Conflict {
                     Some(value) => value.to_string().chars().take(200).collect(),
                     None => "nothing".to_owned(),
                 };
-                let told = moved.iter().take(MAX_DIFFERENCES);
-                let told: Vec<String> = told
+                let shown = moved.iter().take(MAX_DIFFERENCES);
+                let shown: Vec<String> = shown
                     .map(|m| {
                         format!(
                             "{}: plan {} ↔ now {}",
@@ -158,7 +158,7 @@ impl fmt::Display for Conflict {
                     })
                     .collect();
                 let more = moved.len().saturating_sub(MAX_DIFFERENCES);
-                write!(f, "{}", told.join(", "))?;
+                write!(f, "{}", shown.join(", "))?;
                 if more > 0 {
                     write!(f, ", and {more} more")
                 } else {

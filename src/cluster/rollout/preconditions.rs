@@ -105,21 +105,21 @@ pub(super) fn is_up_to_date(live: Option<&Object>, options: &Options) -> bool {
 
 /// Returns conflicts if the plan was made for another cluster or under other settings.
 pub(super) fn environment_conflicts(
-    contract: &SavedPlan,
+    saved_plan: &SavedPlan,
     snapshot: &Snapshot,
     options: &Options,
 ) -> Vec<Conflict> {
     let differ = |planned: &Option<String>, now: Option<String>| {
         planned.as_ref().zip(now).is_some_and(|(a, b)| *a != b)
     };
-    let breach = |subject: &str, how| Conflict {
+    let conflict = |subject: &str, how| Conflict {
         subject: subject.to_owned(),
         kind: how,
     };
-    let cluster = differ(&contract.cluster, snapshot.cluster_uid.clone())
-        .then(|| breach("the cluster", ConflictKind::OtherCluster));
-    let settings = differ(&contract.options, Some(options.fingerprint()));
-    let settings = settings.then(|| breach("the settings", ConflictKind::OtherSettings));
+    let cluster = differ(&saved_plan.cluster, snapshot.cluster_uid.clone())
+        .then(|| conflict("the cluster", ConflictKind::OtherCluster));
+    let settings = differ(&saved_plan.options, Some(options.fingerprint()));
+    let settings = settings.then(|| conflict("the settings", ConflictKind::OtherSettings));
     cluster.into_iter().chain(settings).collect()
 }
 

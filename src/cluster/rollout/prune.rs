@@ -118,6 +118,7 @@ impl Pruning {
 /// # Errors
 /// Fails if the inventories of other components cannot be read, or this component's inventory was
 /// changed by another client.
+// Long: one condition after the other, in an order that matters.
 pub async fn decide(
     api: &Api,
     snapshot: &Snapshot,

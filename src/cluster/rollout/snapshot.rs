@@ -106,8 +106,8 @@ impl Snapshot {
         component: Option<&Component>,
     ) -> Result<Self, ClusterError> {
         deny::refuse_inventories(&objects)?;
-        let brought = Provided::of(&objects);
-        set_namespaces(&mut objects, namespace, &served, &brought);
+        let provided = Provided::of(&objects);
+        set_namespaces(&mut objects, namespace, &served, &provided);
         let (objects, notes) = deduplicate(objects);
         let inventory = match component {
             Some(component) => Some(Inventory::read(api, &served, component).await?),
@@ -123,7 +123,7 @@ impl Snapshot {
             notes,
             cluster_uid: cluster,
             unavailable: hidden,
-            provided: brought,
+            provided,
         };
         snapshot.find_unavailable(api).await;
         let wanted = snapshot.wanted()?;

@@ -69,21 +69,21 @@ pub struct Provided {
 impl Provided {
     /// Collects them from a set.
     pub fn of(objects: &[Object]) -> Self {
-        let mut brought = Self::default();
+        let mut provided = Self::default();
         for object in objects {
             if object.is_namespace() {
-                brought.namespaces.push(object.name().to_owned());
+                provided.namespaces.push(object.name().to_owned());
             }
             if let Some((group, kind)) = object.defined_kind() {
                 let scope = object.0.get("spec").and_then(|spec| spec.get("scope"));
-                brought.kinds.push((
+                provided.kinds.push((
                     group.to_owned(),
                     kind.to_owned(),
                     scope.is_some_and(|scope| scope == "Namespaced"),
                 ));
             }
         }
-        brought
+        provided
     }
 
     /// Returns whether an object's kind is namespaced, if the set defines the kind.
@@ -104,14 +104,14 @@ pub fn set_namespaces(
     objects: &mut [Object],
     namespace: &str,
     served: &ServedKinds,
-    brought: &Provided,
+    provided: &Provided,
 ) {
     for object in objects {
         let namespaced = served
             .resource(object)
             .ok()
             .map(|resource| resource.namespaced)
-            .or_else(|| brought.kind(object));
+            .or_else(|| provided.kind(object));
         match namespaced {
             Some(true) if object.namespace().is_empty() => object.set_namespace(namespace),
             Some(false) => {

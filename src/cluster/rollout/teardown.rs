@@ -55,6 +55,7 @@ impl Teardown {
     /// # Errors
     /// Fails if the inventories of other components cannot be read, or this component's inventory
     /// was changed by another client.
+    // Long: one condition after the other.
     pub async fn plan(
         api: &Api,
         snapshot: &Snapshot,
@@ -185,6 +186,7 @@ impl Teardown {
 
 /// Deletes the objects of a teardown and waits at most `timeout` until they are gone. Objects that
 /// are gone leave the inventory; an empty inventory is deleted.
+// Long: the stages of a teardown, in order.
 pub async fn teardown(
     api: &Api,
     snapshot: &Snapshot,
@@ -203,7 +205,7 @@ pub async fn teardown(
             .collect(),
         None => teardown.objects.clone(),
     };
-    let fates = delete(
+    let outcomes = delete(
         api,
         &snapshot.served,
         objects,
@@ -211,7 +213,7 @@ pub async fn teardown(
         timeout,
     )
     .await;
-    let mut torn = result_of(snapshot, teardown, &fates);
+    let mut torn = result_of(snapshot, teardown, &outcomes);
     torn.remaining.extend(
         snapshot
             .unavailable
@@ -222,36 +224,24 @@ pub async fn teardown(
         release(api, &snapshot.served, &teardown.adopted, options).await;
     torn.remaining.extend(not_released);
     let going: BTreeSet<ObjectId> = teardown.objects.iter().map(Object::id).collect();
-    let lent: BTreeSet<ObjectId> = teardown.adopted.iter().map(Object::id).collect();
+    let adopted: BTreeSet<ObjectId> = teardown.adopted.iter().map(Object::id).collect();
     if let Some(mut inventory) = snapshot.inventory.clone() {
         let stays = |id: &ObjectId| {
-            if lent.contains(id) {
+            if adopted.contains(id) {
                 return !given_back.contains(id);
             }
             let is_left = going.contains(id)
-                && fates
+                && outcomes
                     .get(id)
-                    .is_none_or(|fate| *fate != DeletionOutcome::Gone);
+                    .is_none_or(|outcome| *outcome != DeletionOutcome::Gone);
             is_left || snapshot.unavailable.contains(id) || teardown.protected.contains(id)
         };
         inventory.objects.retain(|id, _| stays(id));
         let api = &api.to_the_end();
-        let settled = match inventory.objects.is_empty() {
-            true if inventory.is_stored() => {
-                with_write_timeout(api, inventory.remove(api, &snapshot.served)).await
-            }
-            false if inventory.is_stored() => {
-                with_write_timeout(
-                    api,
-                    inventory.write(api, &snapshot.served, &options.writer()),
-                )
-                .await
-            }
-            _ => Ok(()),
-        };
+        let settled = settle(api, snapshot, inventory.clone(), options).await;
         match settled {
             // The inventory is gone, or about to be, with its namespace.
-            Err(error) if error.is_not_found() || is_namespace_deleted(&inventory, &fates) => {
+            Err(error) if error.is_not_found() || is_namespace_deleted(&inventory, &outcomes) => {
                 tracing::debug!(%error, "the inventory goes with its namespace");
             }
             Err(error) => torn.remaining.push(error.to_string()),
@@ -261,11 +251,28 @@ pub async fn teardown(
     torn
 }
 
+/// Writes an inventory, or removes it if it is empty.
+async fn settle(
+    api: &Api,
+    snapshot: &Snapshot,
+    mut inventory: Inventory,
+    options: &Options,
+) -> Result<(), ClusterError> {
+    if !inventory.is_stored() {
+        return Ok(());
+    }
+    if inventory.objects.is_empty() {
+        return with_write_timeout(api, inventory.remove(api, &snapshot.served)).await;
+    }
+    let writer = options.writer();
+    with_write_timeout(api, inventory.write(api, &snapshot.served, &writer)).await
+}
+
 fn is_namespace_deleted(
     inventory: &Inventory,
-    fates: &BTreeMap<ObjectId, DeletionOutcome>,
+    outcomes: &BTreeMap<ObjectId, DeletionOutcome>,
 ) -> bool {
-    fates
+    outcomes
         .keys()
         .any(|id| id.kind == "Namespace" && id.name == inventory.component.namespace)
 }
@@ -273,7 +280,7 @@ fn is_namespace_deleted(
 fn result_of(
     snapshot: &Snapshot,
     teardown: &Teardown,
-    fates: &BTreeMap<ObjectId, DeletionOutcome>,
+    outcomes: &BTreeMap<ObjectId, DeletionOutcome>,
 ) -> TeardownResult {
     let mut torn = TeardownResult::default();
     for live in &teardown.objects {
@@ -283,13 +290,14 @@ fn result_of(
                 "not tried while the API of another object is not served".into(),
             )
         };
-        let fate = &fates.get(&live.id()).cloned().unwrap_or_else(untried);
-        torn.refusal = torn.refusal.max(fate.refusal());
+        let outcome = &outcomes.get(&live.id()).cloned().unwrap_or_else(untried);
+        torn.refusal = torn.refusal.max(outcome.refusal());
         torn.remaining.extend(
-            fate.reason()
+            outcome
+                .reason()
                 .map(|reason| format!("{}: {reason}", live.subject())),
         );
-        torn.diffs.push(fate.diff(&snapshot.served, live));
+        torn.diffs.push(outcome.diff(&snapshot.served, live));
     }
     torn
 }

@@ -68,6 +68,7 @@ impl From<ClusterError> for NotWritten {
 
 impl Writer<'_> {
     /// Applies an object, provided that its managed fields are as they were read.
+    // Long: what one attempt finds changes the next.
     pub async fn write(
         &self,
         resource: &Resource,

@@ -90,6 +90,7 @@ fn merged_options(
     options
 }
 
+// Long: the object's members, in kustomize's order.
 fn generate(
     kind: Kind,
     generator: &Generator,

@@ -36,6 +36,7 @@ enum ValuesMerge {
     Replace,
 }
 
+// Long: one check per field of a chart.
 pub(crate) fn of(
     chart: Chart,
     globals: HelmGlobals,

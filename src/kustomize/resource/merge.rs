@@ -224,6 +224,7 @@ impl Merge<'_> {
     /// Merges list items: first the patch's, each merged with the object's item of the same key,
     /// then the object's other items. If the list has several keys, only new items come first; the
     /// others keep their place.
+    // Long: three phases over the same lists.
     fn items(
         &self,
         mut old: Vec<Node>,

@@ -109,6 +109,7 @@ pub(crate) fn lookup<'a>(node: &'a Node, path: &[String]) -> Result<Option<&'a N
 
 /// Calls `change` on every node at a path, and returns their number. With `create`, missing nodes
 /// are created first; the new leaf is an empty node of the same kind as `create`.
+// Long: one arm per form of a part.
 pub(crate) fn visit(
     node: &mut Node,
     path: &[String],

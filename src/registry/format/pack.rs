@@ -60,33 +60,7 @@ pub fn pack(
     metadata: &ArtifactMetadata,
 ) -> Result<Packed, RegistryError> {
     let created = metadata.created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let mut annotations = BTreeMap::from([
-        (CREATED.to_owned(), created.clone()),
-        (KUSTOMIZER_CREATED.to_owned(), created.clone()),
-        (KUSTOMIZER_CHECKSUM.to_owned(), checksum(text.as_bytes())),
-        (
-            KUSTOMIZER_VERSION.to_owned(),
-            concat!("nuon-runner/", env!("CARGO_PKG_VERSION")).to_owned(),
-        ),
-    ]);
-    annotations.extend(
-        metadata
-            .source
-            .clone()
-            .map(|source| (SOURCE.to_owned(), source)),
-    );
-    annotations.extend(
-        metadata
-            .revision
-            .clone()
-            .map(|revision| (REVISION.to_owned(), revision)),
-    );
-    annotations.extend(
-        metadata
-            .labels
-            .iter()
-            .map(|(key, value)| (format!("nuon.co/label.{key}"), value.clone())),
-    );
+    let annotations = annotations(text, &created, metadata);
     let (config_type, config, layer_type, layer, layer_annotations) = match layout {
         OutputLayout::Flux => {
             let layer = archive::pack("all.yaml", text.as_bytes())
@@ -97,34 +71,17 @@ pub fn pack(
                 "rootfs": {"type": "layers", "diff_ids": [Digest::of(&tar)]},
                 "history": [{"created": created}],
             });
-            (
-                FLUX_CONFIG,
-                config.to_string(),
-                FLUX_LAYER,
-                layer,
-                BTreeMap::new(),
-            )
+            let config = config.to_string();
+            (FLUX_CONFIG, config, FLUX_LAYER, layer, BTreeMap::new())
         }
         OutputLayout::Archive => {
             let title = BTreeMap::from([(TITLE.to_owned(), ARCHIVE_FILE.to_owned())]);
-            (
-                ARCHIVE_CONFIG,
-                "{}".to_owned(),
-                ARCHIVE_LAYER,
-                text.as_bytes().to_vec(),
-                title,
-            )
+            let layer = text.as_bytes().to_vec();
+            (ARCHIVE_CONFIG, "{}".to_owned(), ARCHIVE_LAYER, layer, title)
         }
     };
     let config = Bytes::from(config);
     let layer = Bytes::from(layer);
-    let describe = |media_type: &str, bytes: &Bytes, annotations| Descriptor {
-        media_type: media_type.to_owned(),
-        digest: Digest::of(bytes),
-        size: bytes.len() as u64,
-        annotations,
-        platform: None,
-    };
     let config_descriptor = describe(config_type, &config, BTreeMap::new());
     let layer_descriptor = describe(layer_type, &layer, layer_annotations);
     let manifest = json!({
@@ -148,6 +105,33 @@ pub fn pack(
         annotations,
         artifact_type: config_type,
     })
+}
+
+/// Returns the annotations of the manifest.
+fn annotations(text: &str, created: &str, metadata: &ArtifactMetadata) -> BTreeMap<String, String> {
+    let version = concat!("nuon-runner/", env!("CARGO_PKG_VERSION"));
+    let mut annotations = BTreeMap::from([
+        (CREATED.to_owned(), created.to_owned()),
+        (KUSTOMIZER_CREATED.to_owned(), created.to_owned()),
+        (KUSTOMIZER_CHECKSUM.to_owned(), checksum(text.as_bytes())),
+        (KUSTOMIZER_VERSION.to_owned(), version.to_owned()),
+    ]);
+    for (key, value) in [(SOURCE, &metadata.source), (REVISION, &metadata.revision)] {
+        annotations.extend(value.clone().map(|value| (key.to_owned(), value)));
+    }
+    let labels = metadata.labels.iter();
+    annotations.extend(labels.map(|(key, value)| (format!("nuon.co/label.{key}"), value.clone())));
+    annotations
+}
+
+fn describe(media_type: &str, bytes: &Bytes, annotations: BTreeMap<String, String>) -> Descriptor {
+    Descriptor {
+        media_type: media_type.to_owned(),
+        digest: Digest::of(bytes),
+        size: bytes.len() as u64,
+        annotations,
+        platform: None,
+    }
 }
 
 /// Pushes an artifact under a tag. The blobs come first, so that the tag never points to an

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header;
-use reqwest::Response;
+use reqwest::{Response, Url};
 use serde_json::Value;
 
-use super::{Call, Remote};
+use super::{ATTEMPT_TIMEOUT, Call, Remote};
 use crate::base::bounded::BodyError;
 use crate::base::{bounded, trust};
 use crate::registry::RegistryError;
@@ -22,6 +22,34 @@ async fn read_prefix(response: Response, limit: u64) -> Result<Bytes, BodyError>
 }
 
 impl Remote {
+    pub(super) async fn follow_redirect(
+        &self,
+        call: &Call,
+        response: &Response,
+    ) -> Result<Response, RegistryError> {
+        let url = self.location(call, response)?;
+        let client = self.client_for(&url, url.as_str())?;
+        client
+            .get(url)
+            .timeout(ATTEMPT_TIMEOUT)
+            .send()
+            .await
+            .map_err(|error| self.unreachable(call.action, &error))
+    }
+
+    /// Returns the URL in the `Location` header, resolved against the request's URL.
+    pub(super) fn location(&self, call: &Call, response: &Response) -> Result<Url, RegistryError> {
+        let text = response
+            .headers()
+            .get(header::LOCATION)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default();
+        let url = call.url.join(text).ok().filter(|_| !text.is_empty());
+        let url = url.ok_or_else(|| self.untrusted_redirect(text, "it is not a URL"))?;
+        self.client_for(&url, text)?;
+        Ok(url)
+    }
+
     pub(super) async fn check_status(
         &self,
         response: Response,

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt as _;
 
-use super::{Attempt, CLEANUP_TIMEOUT, Ended, Work};
+use super::{Attempt, AttemptEnd, CLEANUP_TIMEOUT, Work};
 use crate::base::stop::StopCause;
 use crate::control::JobLog;
 use crate::job::report::{JobUpdate, ResultReport, StatusUpdate};
@@ -57,16 +57,18 @@ impl Attempt<'_> {
         cleaned: bool,
         handler: Option<&dyn Handler>,
         log: &JobLog,
-    ) -> Result<Ended, JournalError> {
+    ) -> Result<AttemptEnd, JournalError> {
         if !cleaned && matches!(work, Work::Stopped(StopCause::Shutdown)) {
             if self.is_counted {
                 self.record(Event::AttemptSuspended, Vec::new()).await?;
             }
-            return Ok(Ended::Suspended);
+            return Ok(AttemptEnd::Suspended);
         }
         let ended = match work {
-            Work::Done(Outcome::StopProcess { .. }) if !self.start.resumed => Ended::StopProcess,
-            _ => Ended::Settled,
+            Work::Done(Outcome::StopProcess { .. }) if !self.start.resumed => {
+                AttemptEnd::StopProcess
+            }
+            _ => AttemptEnd::Recorded,
         };
         let (end, reports) = match work {
             Work::Done(outcome) => {
@@ -84,7 +86,10 @@ impl Attempt<'_> {
             services.metrics.ended(&self.start.job, status.as_str());
         }
         let claim = self.start.claimed.claim;
-        let last = services.journal.end(claim, end, reports).await?;
+        let last = services
+            .journal
+            .end(claim, self.state.clone(), end, reports)
+            .await?;
         self.delivery.wait_settled(last).await;
         Ok(ended)
     }

@@ -43,6 +43,7 @@ impl Location {
     ///
     /// # Errors
     /// Fails if the text is not an address, or if its protocol is not allowed.
+    // Long: one form of an address after the other.
     pub fn parse(text: &str, policy: &Policy) -> Result<Self, LocationError> {
         if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
             return Err(LocationError::Malformed(

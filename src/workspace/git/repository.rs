@@ -28,6 +28,7 @@ pub(super) struct Repository<'a> {
 
 impl Repository<'_> {
     /// Fetches a revision. Returns its commit.
+    // Long: the calls of git, in order.
     pub(super) async fn fetch(&self, reference: &str, stop: &Stop) -> Result<String, GitError> {
         self.run_checked(
             "prepare the checkout of",

@@ -1,8 +1,7 @@
 //! The position in the text, and what is at it.
 
 use super::Scanner;
-use crate::yaml::Position;
-use crate::yaml::YamlError;
+use crate::yaml::{Position, YamlError};
 
 /// Rejects characters that YAML does not allow anywhere: control characters, U+FFFE and U+FFFF.
 pub(in crate::yaml) fn check_characters(text: &str, first_line: u32) -> Result<(), YamlError> {

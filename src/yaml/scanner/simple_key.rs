@@ -1,8 +1,7 @@
 //! Simple keys, which a later `:` turns into keys, and the indentation of blocks.
 
 use super::{Scanner, Token};
-use crate::yaml::Position;
-use crate::yaml::YamlError;
+use crate::yaml::{Position, YamlError};
 
 /// Maximum length of a simple key, in bytes.
 const MAX_SIMPLE_KEY_LENGTH: usize = 1024;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ClusterFixture, CommandOutput, changes, config_map, deployment};
+use crate::support::cluster::{ClusterFixture, CommandOutput, changes, config_map, deployment};
 
 fn managers(object: &Value) -> Vec<String> {
     let entries = object["metadata"]["managedFields"]
@@ -192,7 +192,7 @@ async fn a_changed_job_template_is_reported_as_immutable() {
 #[tokio::test]
 async fn independent_objects_are_finished_and_every_object_is_reported() {
     let fixture = ClusterFixture::new().await;
-    let other = crate::parts::unique("other");
+    let other = crate::support::parts::unique("other");
     let elsewhere = |text: String| {
         text.replace(
             "metadata: {name",
@@ -474,7 +474,7 @@ async fn restrict_rights(fixture: &ClusterFixture, rules: Value) {
         .await;
     std::fs::write(
         fixture.path("kubeconfig"),
-        crate::parts::testbed().kubeconfig_nobody(),
+        crate::support::parts::testbed().kubeconfig_nobody(),
     )
     .unwrap();
 }
@@ -537,7 +537,7 @@ async fn a_rollout_is_followed_without_rights_to_list_and_watch() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_concurrently_created_inventory_is_not_overwritten() {
     let fixture = ClusterFixture::new().await;
-    let proxy = crate::parts::apiserver::ApiProxy::start().await;
+    let proxy = crate::support::parts::apiserver::ApiProxy::start().await;
     std::fs::write(fixture.path("kubeconfig"), proxy.kubeconfig()).unwrap();
     let maps = fixture.config_map("").trim_end_matches('/').to_owned();
     let theirs = json!({"metadata": {"name": "nuon-inventory-web"}, "data": {"history": "theirs"}});

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use super::{ClusterFixture, deployment};
+use crate::support::cluster::{ClusterFixture, deployment};
 
 /// Maximum time from the cluster's knowledge to the report.
 const MAX_DELAY: Duration = Duration::from_secs(10);

@@ -4,14 +4,14 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use super::{ClusterFixture, CommandOutput, config_map, deployment};
-use crate::parts::apiserver::ApiProxy;
+use crate::support::cluster::{ClusterFixture, CommandOutput, config_map, deployment};
+use crate::support::parts::apiserver::ApiProxy;
 
 impl ClusterFixture {
     fn save(&self, text: &str) -> String {
         let (file, plan) = (
             self.manifest(text),
-            self.path(&crate::parts::unique("plan")),
+            self.path(&crate::support::parts::unique("plan")),
         );
         let ran = self.run(&["plan", "-f", &file, "--component", "web", "--out", &plan]);
         assert!([0, 2].contains(&ran.code), "{}", ran.err);

@@ -4,8 +4,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use super::{ClusterFixture, changes, config_map, deployment};
-use crate::parts::apiserver::ApiProxy;
+use crate::support::cluster::{ClusterFixture, changes, config_map, deployment};
+use crate::support::parts::apiserver::ApiProxy;
 
 fn count(variable: &str, usual: u64) -> u64 {
     std::env::var(variable)

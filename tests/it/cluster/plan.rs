@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ClusterFixture, changes, config_map, deployment};
+use crate::support::cluster::{ClusterFixture, changes, config_map, deployment};
 
 fn checked(document: &Value) -> Vec<String> {
     let objects = document["objects"].as_array().unwrap().iter();
@@ -205,7 +205,11 @@ async fn equal_plans_have_equal_bytes_and_show_no_secret() {
 async fn a_missing_permission_is_reported_with_the_object_and_exit_code_5() {
     let fixture = ClusterFixture::new().await;
     let kubeconfig = fixture.path("nobody");
-    std::fs::write(&kubeconfig, crate::parts::testbed().kubeconfig_nobody()).unwrap();
+    std::fs::write(
+        &kubeconfig,
+        crate::support::parts::testbed().kubeconfig_nobody(),
+    )
+    .unwrap();
     let file = fixture.manifest(&config_map("c", "1"));
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_nuon-runner"));
     let output = command
@@ -233,8 +237,8 @@ async fn a_missing_permission_is_reported_with_the_object_and_exit_code_5() {
 async fn images_that_cannot_be_pulled_are_reported_before_anything_is_applied() {
     let fixture = ClusterFixture::new().await;
     let (host, name) = (
-        crate::parts::testbed().registry(),
-        crate::parts::unique("image"),
+        crate::support::parts::testbed().registry(),
+        crate::support::parts::unique("image"),
     );
     let pushed = fixture.push(&name, &config_map("c", "1")).await;
     let image = pushed.strip_prefix("oci://").unwrap();
@@ -264,7 +268,7 @@ async fn images_that_cannot_be_pulled_are_reported_before_anything_is_applied() 
         "{}",
         plan(image, "")
     );
-    let auth = json!({"auths": {host: {"username": crate::parts::testbed().user(), "password": crate::parts::testbed().password()}}});
+    let auth = json!({"auths": {host: {"username": crate::support::parts::testbed().user(), "password": crate::support::parts::testbed().password()}}});
     let secret = format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: pull}}\ntype: \
          kubernetes.io/dockerconfigjson\nstringData: {{.dockerconfigjson: '{auth}'}}\n"

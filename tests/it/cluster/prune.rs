@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ClusterFixture, config_map, deployment};
+use crate::support::cluster::{ClusterFixture, config_map, deployment};
 
 #[tokio::test]
 async fn objects_that_leave_the_component_are_deleted() {
@@ -291,7 +291,7 @@ async fn a_teardown_keeps_objects_of_other_components() {
 #[tokio::test]
 async fn the_namespace_of_a_kept_object_is_kept() {
     let fixture = ClusterFixture::new().await;
-    let other = crate::parts::unique("other");
+    let other = crate::support::parts::unique("other");
     let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {other}}}\n---\n");
     let kept = config_map("kept", "1").replace(
         "{name: kept}",
@@ -314,7 +314,7 @@ async fn the_namespace_of_a_kept_object_is_kept() {
             .is_none()
     );
 
-    let shared = crate::parts::unique("shared");
+    let shared = crate::support::parts::unique("shared");
     let namespace = namespace.replace(&other, &shared);
     fixture.apply("one", &namespace, &[]).expect_code(0);
     let guest = config_map("guest", "1").replace(
@@ -398,7 +398,7 @@ async fn controllers_are_deleted_after_objects_with_their_finalizers() {
 #[tokio::test]
 async fn a_component_in_another_namespace_is_reported() {
     let fixture = ClusterFixture::new().await;
-    let name = crate::parts::unique("mover");
+    let name = crate::support::parts::unique("mover");
     fixture
         .apply(&name, &config_map("c", "1"), &[])
         .expect_code(0);

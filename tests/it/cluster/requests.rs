@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use http::Method;
 
-use super::{ClusterFixture, config_map, deployment};
-use crate::parts::apiserver::{ApiProxy, RecordedRequest};
+use crate::support::cluster::{ClusterFixture, config_map, deployment};
+use crate::support::parts::apiserver::{ApiProxy, RecordedRequest};
 
 /// Objects of each of the two kinds. `NUON_OBJECTS` is the total.
 fn objects_per_kind() -> usize {

@@ -4,17 +4,21 @@ use base64::Engine as _;
 use nuon_runner::registry::format::{ArtifactMetadata, OutputLayout, pack, push};
 use serde_json::json;
 
-use super::{ClusterFixture, CommandOutput, deployment};
-use crate::parts::{testbed, unique};
+use crate::support::cluster::{ClusterFixture, CommandOutput, deployment};
+use crate::support::parts::{testbed, unique};
 
 impl ClusterFixture {
     /// Pushes a manifest. Returns the reference of the artifact, by digest.
     pub async fn push(&self, name: &str, text: &str) -> String {
         let address = format!("{}/{name}", testbed().registry());
         let packed = pack(text, OutputLayout::Flux, &ArtifactMetadata::default()).unwrap();
-        push(&crate::build::repository(&address), &unique("tag"), &packed)
-            .await
-            .unwrap();
+        push(
+            &crate::builds::build::repository(&address),
+            &unique("tag"),
+            &packed,
+        )
+        .await
+        .unwrap();
         format!("oci://{address}@{}", packed.manifest.digest)
     }
 

@@ -9,8 +9,8 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use super::{ClusterFixture, config_map};
-use crate::parts::apiserver::ApiProxy;
+use crate::support::cluster::{ClusterFixture, config_map};
+use crate::support::parts::apiserver::ApiProxy;
 
 /// Number of object names.
 const NAMES: usize = 6;

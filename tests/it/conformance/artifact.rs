@@ -18,7 +18,7 @@ const ENCRYPTED: [&str; 1] = ["kz-encrypted"];
 
 #[tokio::test]
 async fn artifacts_are_read_or_refused_as_expected() {
-    install_tls_provider();
+    crate::support::parts::tls::install_provider();
     let mut failures = Vec::new();
     for case in super::cases("artifact") {
         if let Err(why) = check(&case).await {
@@ -31,10 +31,6 @@ async fn artifacts_are_read_or_refused_as_expected() {
         failures.len(),
         failures.join("\n")
     );
-}
-
-pub fn install_tls_provider() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 async fn check(case: &Path) -> Result<(), String> {
@@ -96,7 +92,7 @@ fn compare(expect: &Value, content: &Content) -> Result<(), String> {
 }
 
 fn repository(host: &str) -> Repository {
-    let connections = crate::parts::registry_clients();
+    let connections = crate::support::parts::registry_clients();
     let address = Address::parse(&format!("{host}/case")).unwrap();
     Repository::Remote(Box::new(
         Remote::new(address, Credential::Anonymous, connections, Scheme::Http).unwrap(),

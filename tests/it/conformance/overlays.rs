@@ -8,7 +8,7 @@ use nuon_runner::kustomize::{self, BuildOptions, NoHost};
 use nuon_runner::manifest;
 use serde_json::Value;
 
-use crate::parts::testbed;
+use crate::support::parts::testbed;
 
 #[test]
 fn overlays_give_the_bytes_that_kustomize_gives() {

@@ -105,6 +105,7 @@ impl Api {
     ///
     /// # Errors
     /// Fails if the request fails; [`ClusterError::is_expired`] if the list must be restarted.
+    // Long: the page, its limits and its items.
     pub async fn page(
         &self,
         resource: &ApiResource,

@@ -41,6 +41,7 @@ pub(super) fn requested_delay(error: &kube::Error) -> Option<Duration> {
     Some(Duration::from_secs(seconds.into())).filter(|wait| !wait.is_zero())
 }
 
+// Long: one arm per kind of error.
 pub(super) fn classify(action: &str, error: kube::Error) -> (ClusterError, bool) {
     match error {
         kube::Error::Api(status) => {

@@ -15,6 +15,7 @@ const AKS_SERVER_APP_ID: &str = "6dae42f8-4368-4678-94ff-3960e28e3630";
 
 /// Returns a token by the machine's federated token (workload identity) if it has one, else by its
 /// managed identity.
+// Long: one way to a token after the other.
 pub async fn token(machine: &Machine, auth: &AzureAuth) -> Result<Token, IdentityError> {
     if let Some(assertion) = machine.file("AZURE_FEDERATED_TOKEN_FILE", ENTRA).await? {
         let tenant = auth

@@ -21,6 +21,7 @@ const AKS_DOMAINS: [&str; 3] = [".azmk8s.io", ".azmk8s.us", ".azk8s.cn"];
 /// Domain of GKE control planes with DNS endpoints, which Google's front end serves.
 const GKE_DOMAINS: [&str; 1] = [".gke.goog"];
 
+// Long: one arm per cloud.
 pub async fn check(tokens: &Tokens, allowed: &[String]) -> Result<(), IdentityError> {
     let host = host_of(&tokens.endpoint)
         .ok_or_else(|| IdentityError::Plan("its endpoint is not a URL".into()))?;

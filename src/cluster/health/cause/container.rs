@@ -109,116 +109,123 @@ fn start(message: &str) -> Code {
 
 /// Diagnoses how the current or the previous run ended.
 fn ended(status: &Value, events: &[&Event]) -> Option<Fault> {
-    let restarts = status
-        .get("restartCount")
-        .and_then(Value::as_u64)
-        .unwrap_or_default();
-    let run = status
-        .pointer("/state/terminated")
-        .or_else(|| status.pointer("/lastState/terminated"))?;
-    let is_running = status.pointer("/state/running").is_some();
-    let is_ready = status.get("ready").and_then(Value::as_bool) == Some(true);
-    let is_done = status
-        .pointer("/state/terminated/exitCode")
-        .and_then(Value::as_i64)
-        == Some(0);
-    if (is_running && is_ready) || is_done {
+    let run = EndedRun::of(status)?;
+    if run.reason == "OOMKilled" {
+        let what = format!(
+            "killed because it exceeded its memory limit{}",
+            run.duration
+        );
+        return run.fault(code::OOM_KILLED, &what);
+    }
+    if ["StartError", "ContainerCannotRun"].contains(&run.reason) {
+        return run.fault(start(run.message), "could not be started");
+    }
+    if let Some((code, probe)) = failed_probe(events) {
+        let what = format!("killed{} by its probe: {probe}", run.duration);
+        return run.fault(run.after_restarts(code), &what);
+    }
+    if run.restarts == 0 && !run.is_terminated {
         return None;
     }
-    let reason = run
-        .get("reason")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let exit = run
-        .get("exitCode")
-        .and_then(Value::as_i64)
-        .unwrap_or_default();
-    let message = run
-        .get("message")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let seconds = lasted(run)
-        .map(|seconds| format!(" after {seconds} s"))
-        .unwrap_or_default();
-    let words = |what: String| {
-        if message.is_empty() {
-            what
-        } else {
-            format!("{what}: {message}")
+    match run.exit {
+        0 if run.restarts > 0 => {
+            let what = format!("exits with 0{} and is restarted repeatedly", run.duration);
+            run.fault(code::EXITS_AT_ONCE, &what)
         }
-    };
-    let given_up = |code: Code| {
-        if restarts >= MAX_RESTARTS {
-            Code {
-                recoverability: Recoverability::RetriesExhausted,
-                ..code
-            }
-        } else {
-            code
+        0 => None,
+        exit => {
+            let what = format!(
+                "exits with {exit}{}, {} restarts",
+                run.duration, run.restarts
+            );
+            run.fault(run.after_restarts(code::CRASHES), &what)
         }
-    };
-    // A container that is running again may become ready this time.
-    let hope = |code: Code| {
-        if is_running {
-            Code {
-                recoverability: Recoverability::Recovers,
-                ..code
-            }
-        } else {
-            code
+    }
+}
+
+/// A run of a container that has ended: the current one, or the one before.
+struct EndedRun<'a> {
+    restarts: u64,
+    reason: &'a str,
+    exit: i64,
+    message: &'a str,
+    /// How long it lasted, such as ` after 3 s`; empty if that is not known.
+    duration: String,
+    /// True if the container runs again.
+    is_running: bool,
+    /// True if the container does not run now.
+    is_terminated: bool,
+}
+
+impl<'a> EndedRun<'a> {
+    /// Returns `None` if no run has ended, the container is ready, or it has succeeded.
+    fn of(status: &'a Value) -> Option<Self> {
+        let terminated = status.pointer("/state/terminated");
+        let run = terminated.or_else(|| status.pointer("/lastState/terminated"))?;
+        let is_running = status.pointer("/state/running").is_some();
+        let is_ready = status.get("ready").and_then(Value::as_bool) == Some(true);
+        let exit_code = |run: &Value| run.get("exitCode").and_then(Value::as_i64);
+        let is_done = terminated.and_then(exit_code) == Some(0);
+        if (is_running && is_ready) || is_done {
+            return None;
         }
-    };
-    let fault = |code: Code, what: String| {
+        let text = |member: &str| run.get(member).and_then(Value::as_str).unwrap_or_default();
+        let restarts = status.get("restartCount").and_then(Value::as_u64);
+        Some(Self {
+            restarts: restarts.unwrap_or_default(),
+            reason: text("reason"),
+            exit: exit_code(run).unwrap_or_default(),
+            message: text("message"),
+            duration: lasted(run).map_or_else(String::new, |seconds| format!(" after {seconds} s")),
+            is_running,
+            is_terminated: terminated.is_some(),
+        })
+    }
+
+    /// Returns the code of a fault that restarts do not mend, once there were enough of them.
+    fn after_restarts(&self, code: Code) -> Code {
+        if self.restarts < MAX_RESTARTS {
+            return code;
+        }
+        Code {
+            recoverability: Recoverability::RetriesExhausted,
+            ..code
+        }
+    }
+
+    fn fault(&self, code: Code, what: &str) -> Option<Fault> {
+        // A container that is running again may become ready this time.
+        let recoverability = match self.is_running {
+            true => Recoverability::Recovers,
+            false => code.recoverability,
+        };
+        let message = match self.message {
+            "" => what.to_owned(),
+            message => format!("{what}: {message}"),
+        };
         Some(Fault {
-            code: hope(code),
-            message: words(what),
+            code: Code {
+                recoverability,
+                ..code
+            },
+            message,
             log: Some(LogRun::Ended),
         })
+    }
+}
+
+/// Returns the code and the message of the probe that had a container killed, if one had.
+fn failed_probe<'e>(events: &[&'e Event]) -> Option<(Code, &'e str)> {
+    let mut newest = events.iter().rev();
+    let killed =
+        newest.find(|event| event.reason == "Killing" && event.message.contains("probe"))?;
+    let code = match killed.message.contains("startup") {
+        true => code::STARTUP_FAILED,
+        false => code::LIVENESS_FAILED,
     };
-    if reason == "OOMKilled" {
-        return fault(
-            code::OOM_KILLED,
-            format!("killed because it exceeded its memory limit{seconds}"),
-        );
-    }
-    if ["StartError", "ContainerCannotRun"].contains(&reason) {
-        return fault(start(message), "could not be started".into());
-    }
-    if let Some(killed) = events
-        .iter()
-        .rev()
-        .find(|event| event.reason == "Killing" && event.message.contains("probe"))
-    {
-        let is_startup = killed.message.contains("startup");
-        let code = if is_startup {
-            code::STARTUP_FAILED
-        } else {
-            code::LIVENESS_FAILED
-        };
-        let unhealthy = events
-            .iter()
-            .rev()
-            .find(|event| event.reason == "Unhealthy");
-        let probe = unhealthy.map_or(&killed.message, |event| &event.message);
-        return fault(
-            given_up(code),
-            format!("killed{seconds} by its probe: {probe}"),
-        );
-    }
-    if restarts == 0 && status.pointer("/state/terminated").is_none() {
-        return None;
-    }
-    match exit {
-        0 if restarts > 0 => fault(
-            code::EXITS_AT_ONCE,
-            format!("exits with 0{seconds} and is restarted repeatedly"),
-        ),
-        0 => None,
-        exit => fault(
-            given_up(code::CRASHES),
-            format!("exits with {exit}{seconds}, {restarts} restarts"),
-        ),
-    }
+    let mut newest = events.iter().rev();
+    let unhealthy = newest.find(|event| event.reason == "Unhealthy");
+    Some((code, &unhealthy.unwrap_or(killed).message))
 }
 
 /// Returns the duration of a run in whole seconds, if it is below one day.

@@ -30,6 +30,7 @@ const PROGRESS_REASONS: [&str; 6] = [
 
 /// Diagnoses a pod by its status and events. Returns `None` if it has no fault, or none is known
 /// yet.
+// Long: one check per state, the most specific first.
 pub fn fault(pod: &Object, events: &[Event]) -> Option<PodFault> {
     let status = pod.0.get("status").unwrap_or(&Value::Null);
     let text = |member: &str| {
@@ -137,7 +138,7 @@ fn before_start(status: &Value, events: &[Event]) -> Option<PodFault> {
         .iter()
         .rposition(|event| PROGRESS_REASONS.contains(&event.reason.as_str()))
         .map_or(0, |at| at + 1);
-    let told = events.iter().skip(last).rev().find_map(|event| {
+    let found = events.iter().skip(last).rev().find_map(|event| {
         let says = |text: &str| event.message.contains(text);
         let code = match event.reason.as_str() {
             "FailedMount" if says("configmap") || says("secret") || says("config key") => {
@@ -158,7 +159,7 @@ fn before_start(status: &Value, events: &[Event]) -> Option<PodFault> {
         };
         Some((code, event))
     });
-    told.map(|(code, event)| PodFault {
+    found.map(|(code, event)| PodFault {
         code,
         message: event.message.clone(),
         container: None,

@@ -1,0 +1,335 @@
+//! SIGTERM once, twice and three times, at random moments; SIGHUP; and shutdown by the control
+//! plane.
+
+use std::time::Duration;
+
+use nuon_runner::dev::server::build_plan;
+use nuon_runner::dev::{ControlPlane, Generation, NewJob};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use serde_json::{Value, json};
+
+use crate::support::daemon::{Setup, WAIT_TIMEOUT, assert_contract, control_plane, eventually};
+
+/// Number of random moments per test.
+const ROUNDS: usize = 50;
+
+fn is_final(status: &str) -> bool {
+    ["finished", "failed", "timed-out", "cancelled"].contains(&status)
+}
+
+/// Status and description of every execution.
+fn executions(control: &ControlPlane) -> Vec<(String, Option<String>)> {
+    let store = control.store();
+    let executions = store.jobs.values().flat_map(|job| &job.executions);
+    executions
+        .map(|execution| (execution.status.clone(), execution.description.clone()))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_term_at_any_moment_shuts_down_cleanly() {
+    let mut random = StdRng::seed_from_u64(11);
+    for round in 0..ROUNDS {
+        let control = control_plane(Generation::Second).await;
+        let state = tempfile::tempdir().unwrap();
+        for _ in 0..5 {
+            control.offer(NewJob::new("noop-build", "build"));
+        }
+        let mut daemon = Setup::new(state.path(), &control).start();
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..300))).await;
+        daemon.signal("-TERM");
+        let code = daemon.wait_for_exit().await;
+        // Before the signal handler is installed, the signal's default action applies.
+        assert!(
+            code == 0 || (code == -15 && control.store().calls.is_empty()),
+            "round {round}: {code}\n{}",
+            daemon.log()
+        );
+        for (status, _) in executions(&control) {
+            assert_eq!(status, "finished", "round {round}");
+        }
+        assert_contract(&control);
+    }
+}
+
+/// A registry that accepts connections and never responds.
+async fn silent_registry() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
+        }
+    });
+    host
+}
+
+fn stuck_build(host: &str) -> NewJob {
+    let registry = json!({"RegistryType": "public_oci", "Repository": format!("{host}/app")});
+    let source = json!({"source_type": "inline", "inline_manifest": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n"});
+    NewJob::build(build_plan(registry, "tag", source, Value::Null))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_term_stops_jobs_and_reports_them_cancelled() {
+    let host = silent_registry().await;
+    let mut random = StdRng::seed_from_u64(12);
+    for round in 0..10 {
+        let control = control_plane(Generation::Second).await;
+        let state = tempfile::tempdir().unwrap();
+        let id = control.offer(stuck_build(&host));
+        let mut daemon = Setup::new(state.path(), &control).start();
+        eventually("the push begins", || {
+            let store = control.store();
+            let history = &store.jobs[&id].executions.first()?.history;
+            history.contains(&"in-progress".to_owned()).then_some(())
+        })
+        .await;
+        daemon.signal("-TERM");
+        tokio::time::sleep(Duration::from_millis(random.random_range(50..200))).await;
+        assert!(daemon.is_running(), "the job is waited for");
+        daemon.signal("-TERM");
+        assert_eq!(
+            daemon.wait_for_exit().await,
+            0,
+            "round {round}\n{}",
+            daemon.log()
+        );
+        assert_eq!(
+            executions(&control),
+            [("cancelled".to_owned(), Some("runner stopped".to_owned()))]
+        );
+        assert_eq!(
+            std::fs::read_dir(state.path().join("work")).map_or(0, |entries| entries.count()),
+            0
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_third_term_ends_at_once_and_leaves_the_execution_to_the_next_process() {
+    let host = silent_registry().await;
+    let control = control_plane(Generation::Second).await;
+    let state = tempfile::tempdir().unwrap();
+    let id = control.offer(stuck_build(&host));
+    let setup = Setup::new(state.path(), &control);
+    let mut daemon = setup.start();
+    eventually("the push begins", || {
+        let store = control.store();
+        store.jobs[&id]
+            .executions
+            .first()?
+            .history
+            .contains(&"in-progress".to_owned())
+            .then_some(())
+    })
+    .await;
+    // The final status cannot be delivered, so the stop after the second signal takes long.
+    control.add_fault(nuon_runner::dev::Fault::always(
+        http::Method::PATCH,
+        "",
+        nuon_runner::dev::FaultKind::Slow(Duration::from_secs(3)),
+    ));
+    for _ in 0..3 {
+        daemon.signal("-TERM");
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    assert_eq!(daemon.wait_for_exit().await, 75, "{}", daemon.log());
+    control.clear_faults();
+    // The status arrives at most once, whether or not it arrived before the end.
+    let history = control.store().jobs[&id].executions[0].history.clone();
+    let cancelled = history
+        .iter()
+        .filter(|status| *status == "cancelled")
+        .count();
+    assert!(cancelled <= 1, "{history:?}");
+    if cancelled == 0 {
+        assert!(!is_final(&control.store().jobs[&id].executions[0].status));
+    }
+    let mut next = setup.start();
+    next.admin().await;
+    next.signal("-TERM");
+    next.signal("-TERM");
+    next.wait_for_exit().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn undelivered_reports_do_not_change_the_exit_code_and_arrive_after_the_restart() {
+    let control = control_plane(Generation::Second).await;
+    let state = tempfile::tempdir().unwrap();
+    let setup = Setup::new(state.path(), &control);
+    let mut daemon = setup.start();
+    control.add_fault(nuon_runner::dev::Fault::always(
+        http::Method::POST,
+        "/result",
+        nuon_runner::dev::FaultKind::Refuse(503, None),
+    ));
+    let id = control.offer(NewJob::new("noop-build", "build"));
+    eventually("the result is refused", || {
+        control
+            .store()
+            .calls
+            .iter()
+            .any(|call| call.path.ends_with("/result"))
+            .then_some(())
+    })
+    .await;
+    assert_eq!(daemon.terminate().await, 0);
+    control.clear_faults();
+    let mut next = setup.start();
+    let job = control.wait(&id, WAIT_TIMEOUT).await.unwrap();
+    assert_eq!(job.status, "finished", "{}", next.log());
+    assert_eq!(
+        job.executions[0].history,
+        ["initializing", "in-progress", "cleaning-up", "finished"]
+    );
+    assert_eq!(
+        (
+            job.executions[0].results_offered,
+            job.executions[0].outputs_offered
+        ),
+        (1, 1)
+    );
+    assert_eq!(next.terminate().await, 0);
+    assert_contract(&control);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn heartbeats_are_never_late_under_full_load() {
+    let control = control_plane(Generation::Second).await;
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Setup::new(state.path(), &control).start();
+    let burners: Vec<_> = (0..2)
+        .map(|_| {
+            tokio::process::Command::new("sh")
+                .args(["-c", "while :; do :; done"])
+                .kill_on_drop(true)
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    let end = std::time::Instant::now() + Duration::from_secs(26);
+    while std::time::Instant::now() < end {
+        control.offer(NewJob::new("noop-build", "build"));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    drop(burners);
+    let beats: Vec<Duration> = control
+        .store()
+        .heartbeats
+        .iter()
+        .map(|beat| beat.at)
+        .collect();
+    assert!(beats.len() >= 5, "{beats:?}");
+    for pair in beats.windows(2) {
+        let gap = pair[1] - pair[0];
+        assert!(
+            gap < Duration::from_secs(7),
+            "a heartbeat came after {gap:?}"
+        );
+    }
+    assert_eq!(daemon.terminate().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_minute_without_control_plane_loses_nothing() {
+    let control = control_plane(Generation::First).await;
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Setup::new(state.path(), &control).start();
+    control.add_fault(nuon_runner::dev::Fault {
+        times: 1,
+        ..nuon_runner::dev::Fault::always(
+            http::Method::POST,
+            "/result",
+            nuon_runner::dev::FaultKind::Slow(Duration::from_secs(2)),
+        )
+    });
+    let id = control.offer(NewJob::new("noop-build", "build"));
+    eventually("the job is running", || {
+        control.store().jobs[&id].executions.first().map(drop)
+    })
+    .await;
+    control.set_down(true);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let beats = control.store().heartbeats.len();
+    control.set_down(false);
+    eventually("heartbeats arrive again", || {
+        (control.store().heartbeats.len() > beats).then_some(())
+    })
+    .await;
+    // The server failed the execution of a runner that was silent for so long. This restores the
+    // status.
+    {
+        let mut store = control.store();
+        let job = store.jobs.get_mut(&id).unwrap();
+        job.status = "in-progress".into();
+        job.executions[0].status = job.executions[0]
+            .history
+            .last()
+            .cloned()
+            .unwrap_or("pending".into());
+    }
+    let execution = eventually("all reports arrive", || {
+        let execution = control.store().jobs[&id].executions[0].clone();
+        (execution.history.last().map(String::as_str) == Some("finished")).then_some(execution)
+    })
+    .await;
+    assert_eq!(
+        execution.history,
+        ["initializing", "in-progress", "cleaning-up", "finished"]
+    );
+    assert_eq!(execution.outputs_offered, 1);
+    assert_eq!(daemon.terminate().await, 0);
+}
+
+#[tokio::test]
+async fn hup_reads_the_settings_again() {
+    let control = control_plane(Generation::First).await;
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Setup::new(state.path(), &control).start();
+    eventually("the first heartbeat", || {
+        (!control.store().heartbeats.is_empty()).then_some(())
+    })
+    .await;
+    control
+        .store()
+        .set_setting("heart_beat_timeout", json!(100_000_000));
+    let before = control.store().heartbeats.len();
+    daemon.signal("-HUP");
+    let start = std::time::Instant::now();
+    eventually("ten heartbeats", || {
+        (control.store().heartbeats.len() >= before + 10).then_some(())
+    })
+    .await;
+    assert!(
+        start.elapsed() < Duration::from_secs(40),
+        "at the old period it would take 50 s"
+    );
+    assert_eq!(daemon.terminate().await, 0);
+    assert_contract(&control);
+}
+
+#[tokio::test]
+async fn the_control_plane_can_request_a_clean_shutdown() {
+    let control = control_plane(Generation::Second).await;
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Setup::new(state.path(), &control).start();
+    let process = eventually("the process registers", || {
+        control.store().processes.keys().next().cloned()
+    })
+    .await;
+    control
+        .store()
+        .shutdowns
+        .insert(process.clone(), vec![("wish".into(), "requested".into())]);
+    assert_eq!(daemon.wait_for_exit().await, 0, "{}", daemon.log());
+    let store = control.store();
+    assert_eq!(
+        store.shutdowns[&process],
+        [("wish".to_owned(), "completed".to_owned())]
+    );
+    drop(store);
+    assert_contract(&control);
+}

@@ -1,0 +1,6 @@
+//! Build jobs: sources, charts, registries, networks.
+
+pub mod build;
+mod charts;
+mod network;
+mod source;

@@ -1,0 +1,4 @@
+//! The command line, and the programs that it runs.
+
+mod child;
+mod cli;

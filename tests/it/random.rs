@@ -1,0 +1,4 @@
+//! Random and mutated input.
+
+mod fuzz;
+mod property;

@@ -1,0 +1,4 @@
+//! Checks of the sources: layers, cycles, sizes.
+
+pub mod architecture;
+mod sizes;
