@@ -1,4 +1,5 @@
-//! From a source to an artifact: an overlay, an inline manifest or an existing artifact becomes objects.
+//! From a source to objects: an overlay, an inline manifest or an existing artifact becomes
+//! objects.
 
 pub mod artifact;
 pub mod outside;

@@ -1,4 +1,5 @@
-//! Makes the clients for git, Helm, registries and clusters from their settings. Used by the daemon and by commands.
+//! Makes the clients for git, Helm, registries and clusters from their settings. Used by the daemon
+//! and by commands.
 
 pub mod http;
 

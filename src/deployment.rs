@@ -1,7 +1,7 @@
 //! The use cases of a deployment: plan, apply an approved plan, tear down, roll back.
 //!
-//! Job handlers and commands are adapters around [`Deployment`]: they bring the objects, show what it
-//! returns, and take its [`Progress`].
+//! Job handlers and commands are adapters around [`Deployment`]: they bring the objects, show what
+//! it returns, and take its [`Progress`].
 
 pub mod images;
 pub mod metrics;

@@ -1,6 +1,6 @@
 //! nuon-runner: an agent that software vendors run in their customers' cloud accounts.
 //!
-//! A control plane queues jobs. The daemon polls for jobs, claims one, and runs it through six
+//! A control plane queues jobs. The agent polls for jobs, claims one, and runs it through six
 //! steps: fetch, initialize, validate, exec, outputs, cleanup. A *build* turns a Kubernetes
 //! component (an inline manifest, a kustomize overlay, or an existing artifact) into one OCI
 //! artifact. A *deploy* pulls that artifact and plans, applies or tears down its objects with
@@ -15,15 +15,15 @@
 //!
 //! # Modules
 //!
-//! A module imports only from modules of a lower layer, which `tests/it/structure/architecture.rs` checks.
-//! Submodules of `cluster` and `kustomize` have layers of their own.
+//! A module imports only from modules of a lower layer, which `tests/it/structure/architecture.rs`
+//! checks. Submodules of `cluster` and `kustomize` have layers of their own.
 //!
 //! | layer | module | contents |
 //! |---|---|---|
 //! | 12 | [`cli`] | arguments, subcommands, exit codes |
 //! | 11 | [`dev`] | a local control plane for trials and tests; the demo |
-//! | 10 | [`agent`] | the daemon: admin server, heartbeat, settings, signals, drain |
-//! | 9 | [`handlers`] | one file per job kind, and the list of them |
+//! | 10 | [`agent`] | admin server, heartbeat, settings, signals, drain |
+//! | 9 | [`handlers`] | a file per handler, and the list of them |
 //! | 8 | [`config`] | settings from file, environment and flags, each with its origin |
 //! | 7 | [`deployment`] | the use cases of a deployment: plan, apply an approved plan, tear down, roll back |
 //! | 7 | [`build`] | from a source to objects; what a build may use of other machines |

@@ -53,8 +53,8 @@ pub async fn boot(
     }
 }
 
-/// An error at startup. It is tried again for ever, whatever it is: the operator mends it here or at
-/// the control plane, and the runner goes on.
+/// An error at startup. It is tried again for ever, whatever it is: the operator mends it here or
+/// at the control plane, and the runner goes on.
 struct StartupError(ControlError);
 
 impl MayRetry for StartupError {

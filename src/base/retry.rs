@@ -33,8 +33,8 @@ pub trait MayRetry {
 }
 
 /// Tries again as long as the error allows it and `delays` has another delay. Each delay is
-/// lengthened by up to 10 %; a server can lengthen it to at most [`MAX_SERVER_DELAY`], never shorten
-/// it. Calls `on_retry` with the error and the delay before each wait.
+/// lengthened by up to 10 %; a server can lengthen it to at most [`MAX_SERVER_DELAY`], never
+/// shorten it. Calls `on_retry` with the error and the delay before each wait.
 ///
 /// # Errors
 /// The error of the last attempt.

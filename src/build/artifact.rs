@@ -27,8 +27,8 @@ pub enum ArtifactError {
     },
 }
 
-/// Reads the objects of an artifact's content: those of its one text, of the kustomization at its root, else of all YAML
-/// files in the order of their names.
+/// Reads the objects of an artifact's content: those of its one text, of the kustomization at its
+/// root, else of all YAML files in the order of their names.
 ///
 /// # Errors
 /// [`ArtifactError`] if a text is no manifest, or the kustomization cannot be built.

@@ -1,4 +1,5 @@
-//! The way to the API server: connections and identities, requests that are repeated, discovery, reads and watches.
+//! The way to the API server: connections and identities, requests that are repeated, discovery,
+//! reads and watches.
 
 pub mod api;
 pub mod connect;

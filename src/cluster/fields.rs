@@ -1,8 +1,9 @@
 //! The fields of objects: compared, masked, and whose they are. Pure: no cluster is asked.
 //!
-//! [`diff`] compares two objects, `render` prints what differs line by line ([`legacy`] in the form of the Go runner).
-//! [`managed_values`] are the values of the fields that a manifest sets; `adopt` joins the fields of earlier managers
-//! into ours; [`ignore`] and `marks` name fields that keep the value they have in the cluster.
+//! [`diff`] compares two objects, `render` prints what differs line by line ([`legacy`] in the form
+//! of the Go runner). [`managed_values`] are the values of the fields that a manifest sets; `adopt`
+//! joins the fields of earlier managers into ours; [`ignore`] and `marks` name fields that keep the
+//! value they have in the cluster.
 
 pub mod comparison;
 pub mod diff;

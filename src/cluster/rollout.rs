@@ -1,9 +1,10 @@
 //! Brings a set of objects to a cluster, and takes it away again.
 //!
-//! A [`snapshot`] holds what the cluster serves and has; a [`plan`] says what an apply would change; [`preconditions`]
-//! hold an approved plan against the cluster as it is now. [`deploy`] applies by stages ([`apply`]), waits, and prunes
-//! ([`prune`]); [`rollback`] applies the last good artifact again; [`teardown`] deletes all. The [`inventory`] remembers
-//! what a component has put into the cluster. [`options`] says how all of it is done.
+//! A [`snapshot`] holds what the cluster serves and has; a [`plan`] says what an apply would
+//! change; [`preconditions`] hold an approved plan against the cluster as it is now. [`deploy`]
+//! applies by stages ([`apply`]), waits, and prunes ([`prune`]); [`rollback`] applies the last good
+//! artifact again; [`teardown`] deletes all. The [`inventory`] remembers what a component has put
+//! into the cluster. [`options`] says how all of it is done.
 
 pub mod apply;
 pub mod deny;

@@ -144,8 +144,8 @@ impl Journal {
         .await
     }
 
-    /// Records an event, and queues the reports that go with it, in one transaction. `state` is that
-    /// of the claim, and becomes the one after the event.
+    /// Records an event, and queues the reports that go with it, in one transaction. `state` is
+    /// that of the claim, and becomes the one after the event.
     pub async fn record(
         &self,
         claim: ClaimId,

@@ -2,8 +2,8 @@
 
 use crate::yaml::{Position, YamlError};
 
-/// Why the caller's [`Files`](super::Files) or [`Host`](super::Host) refused a request: one sentence
-/// without the path or address.
+/// Why the caller's [`Files`](super::Files) or [`Host`](super::Host) refused a request: one
+/// sentence without the path or address.
 pub type HostError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A failed build: the files that lead to the error, and the reason.

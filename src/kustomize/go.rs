@@ -1,4 +1,5 @@
-//! What Go's libraries do where kustomize's output depends on it: decoding of settings, JSON, patterns.
+//! What Go's libraries do where kustomize's output depends on it: decoding of settings, JSON,
+//! patterns.
 
 pub mod decode;
 pub mod json;

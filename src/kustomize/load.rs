@@ -1,4 +1,5 @@
-//! Where files come from: the caller's tree, other machines, and the host that allows or refuses them.
+//! Where files come from: the caller's tree, other machines, and the host that allows or refuses
+//! them.
 
 pub mod config_file;
 pub mod files;

@@ -1,5 +1,5 @@
-//! What is written in files: kustomizations, configurations, CRDs, and the OpenAPI schema of kinds. The
-//! fields that transformers reach without being configured are data in [`builtin`].
+//! What is written in files: kustomizations, configurations, CRDs, and the OpenAPI schema of kinds.
+//! The fields that transformers reach without being configured are data in [`builtin`].
 
 pub mod builtin;
 pub mod chart;

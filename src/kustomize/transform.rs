@@ -199,20 +199,28 @@ pub(crate) fn from_config(
     Ok(match kind {
         "AnnotationsTransformer" => Box::new(read::<annotation::Annotations>(config)?),
         "HashTransformer" => Box::new(Hash),
-        "ImageTagTransformer" => Box::new(read::<image::Config>(config)?.compile()?),
+        "ImageTagTransformer" => Box::new(read::<image::ImageTagConfig>(config)?.compile()?),
         "LabelTransformer" => Box::new(read::<Labels>(config)?),
-        "NamespaceTransformer" => Box::new(read::<namespace::Config>(config)?.into_transformer()?),
-        "PatchJson6902Transformer" => Box::new(read::<json6902::Config>(config)?.set_up(setup)?),
+        "NamespaceTransformer" => {
+            Box::new(read::<namespace::NamespaceConfig>(config)?.into_transformer()?)
+        }
+        "PatchJson6902Transformer" => {
+            Box::new(read::<json6902::Json6902Config>(config)?.set_up(setup)?)
+        }
         "PatchStrategicMergeTransformer" => {
-            Box::new(read::<strategic_merge::Config>(config)?.set_up(setup)?)
+            Box::new(read::<strategic_merge::StrategicMergeConfig>(config)?.set_up(setup)?)
         }
         "PatchTransformer" => Box::new(read::<Patch>(config)?.set_up(setup)?),
-        "PrefixSuffixTransformer" => Box::new(read::<name::Config>(config)?.both()?),
-        "PrefixTransformer" => Box::new(read::<name::Config>(config)?.prefix()?),
-        "ReplacementTransformer" => Box::new(read::<replacement::Config>(config)?.set_up(setup)?),
+        "PrefixSuffixTransformer" => Box::new(read::<name::AffixConfig>(config)?.both()?),
+        "PrefixTransformer" => Box::new(read::<name::AffixConfig>(config)?.prefix()?),
+        "ReplacementTransformer" => {
+            Box::new(read::<replacement::ReplacementConfig>(config)?.set_up(setup)?)
+        }
         "ReplicaCountTransformer" => Box::new(read::<replica::ReplicaCountTransformer>(config)?),
-        "SuffixTransformer" => Box::new(read::<name::Config>(config)?.suffix()?),
-        "ValueAddTransformer" => Box::new(read::<value_add::Config>(config)?.set_up(setup)?),
+        "SuffixTransformer" => Box::new(read::<name::AffixConfig>(config)?.suffix()?),
+        "ValueAddTransformer" => {
+            Box::new(read::<value_add::ValueAddConfig>(config)?.set_up(setup)?)
+        }
         _ => {
             return Err(BuildError::new(format!(
                 "unable to load builtin {kind}: there is no such transformer"

@@ -1,7 +1,7 @@
 //! The managed fields of a live object: which field manager owns which fields.
 //!
-//! The trees follow the `FieldsV1` format of the Kubernetes API (structured-merge-diff): `f:name` is a member, `k:{…}` the
-//! item with these keys, `v:…` the item of this value, `i:…` an index.
+//! The trees follow the `FieldsV1` format of the Kubernetes API (structured-merge-diff): `f:name`
+//! is a member, `k:{…}` the item with these keys, `v:…` the item of this value, `i:…` an index.
 
 use serde_json::{Map, Value};
 

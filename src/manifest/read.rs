@@ -80,10 +80,12 @@ pub fn read(bytes: &[u8]) -> Result<Manifest, ReadError> {
     Ok(reader.manifest)
 }
 
-/// Takes objects that are no text, such as those of a kustomize build, by the same rules as [`read`].
+/// Takes objects that are no text, such as those of a kustomize build, by the same rules as
+/// [`read`].
 ///
 /// # Errors
-/// [`ReadError`] if one of them is no object, with its place in the list as the number of its document.
+/// [`ReadError`] if one of them is no object, with its place in the list as the number of its
+/// document.
 pub fn collect(
     objects: impl IntoIterator<Item = Map<String, Value>>,
 ) -> Result<Manifest, ReadError> {

@@ -237,7 +237,8 @@ impl Helm {
     }
 }
 
-/// Refuses a flag whose template calls a forbidden function. A Go template calls functions by their bare names only.
+/// Refuses a flag whose template calls a forbidden function. A Go template calls functions by their
+/// bare names only.
 fn check_functions(flag: &str) -> Result<(), HelmError> {
     let words = flag.split(|c: char| !c.is_alphanumeric() && c != '_');
     let forbidden = words

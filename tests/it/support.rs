@@ -1,4 +1,5 @@
-//! What the tests share: the daemon, a worker in process, a cluster, and the real parts around them.
+//! What the tests share: the daemon, a worker in process, a cluster, and the real parts around
+//! them.
 
 pub mod cluster;
 pub mod contract;

@@ -10,8 +10,9 @@ use crate::manifest::managed_fields::is_applied_by;
 /// The field manager of the Go runner.
 const LEGACY_MANAGER: &str = "kube-apply";
 
-/// Field managers that earlier deploys of a component may have had: the Go runner's, kubectl's client-side apply, and
-/// the one that the API server notes when it meets an object without managers.
+/// Field managers that earlier deploys of a component may have had: the Go runner's, kubectl's
+/// client-side apply, and the one that the API server notes when it meets an object without
+/// managers.
 pub const EARLIER_MANAGERS: [&str; 3] = [
     LEGACY_MANAGER,
     "kubectl-client-side-apply",

@@ -1,8 +1,9 @@
 //! Waits until objects are ready, or until it is known that they will not be.
 //!
-//! What is ready is said by kstatus ([`readiness`](crate::cluster::health::readiness)), by rules of the user over the object, or
-//! by the annotation that turns waiting off. Objects are watched; of those that are not ready it is looked every
-//! second why, and when there is no hope the wait ends, long before its deadline.
+//! What is ready is said by kstatus ([`readiness`](crate::cluster::health::readiness)), by rules of
+//! the user over the object, or by the annotation that turns waiting off. Objects are watched; of
+//! those that are not ready it is looked every second why, and when there is no hope the wait ends,
+//! long before its deadline.
 
 mod pending;
 

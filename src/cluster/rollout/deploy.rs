@@ -152,8 +152,8 @@ impl<'s> DeployRequest<'s> {
     /// A request to do what a saved plan says, if it still fits.
     ///
     /// # Errors
-    /// [`Failure::PlanConflict`] if it does not fit any more. Also fails if `deploy.deny` forbids an
-    /// object, or the inventories of other components cannot be read.
+    /// [`Failure::PlanConflict`] if it does not fit any more. Also fails if `deploy.deny` forbids
+    /// an object, or the inventories of other components cannot be read.
     pub async fn of_saved_plan(
         api: &Api,
         saved_plan: &SavedPlan,

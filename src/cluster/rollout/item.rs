@@ -10,8 +10,8 @@ use crate::manifest::Object;
 use crate::plan::changeset::ResourceDiff;
 use crate::plan::saved_plan::ExpectedObject;
 
-/// One object on its way through a rollout: what is desired, what exists, what was decided, and what
-/// happened.
+/// One object on its way through a rollout: what is desired, what exists, what was decided, and
+/// what happened.
 #[derive(Debug)]
 pub struct Item<'s> {
     /// The object as it is sent.

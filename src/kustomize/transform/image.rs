@@ -33,12 +33,12 @@ pub(crate) struct ImageTagTransformer {
 /// The config of an `ImageTagTransformer`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct Config {
+pub(crate) struct ImageTagConfig {
     image_tag: Image,
     field_specs: Vec<FieldSpec>,
 }
 
-impl Config {
+impl ImageTagConfig {
     pub fn compile(self) -> Result<ImageTagTransformer, BuildError> {
         let after = "(:[a-zA-Z0-9_.{}-]*)?(@sha256:[a-zA-Z0-9_.{}-]*)?$";
         let pattern = pattern::compile_between("^", &self.image_tag.name, after)?;
@@ -54,7 +54,7 @@ pub(crate) fn from_entry(
     image: &Image,
     configuration: &Configuration,
 ) -> Result<ImageTagTransformer, BuildError> {
-    Config {
+    ImageTagConfig {
         image_tag: image.clone(),
         field_specs: united(&builtin::IMAGES, &configuration.images)?,
     }

@@ -25,7 +25,7 @@ use crate::kustomize::schema::patch::Target;
 /// The config of a `PatchJson6902Transformer`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct Config {
+pub(crate) struct Json6902Config {
     target: Option<Target>,
     path: String,
     json_op: String,
@@ -39,7 +39,7 @@ pub(crate) struct PatchJson6902Transformer {
     operations: Vec<Operation>,
 }
 
-impl Config {
+impl Json6902Config {
     pub fn set_up(self, setup: &mut Setup<'_, '_>) -> Result<PatchJson6902Transformer, BuildError> {
         let target = self.target.filter(|target| !target.name.is_empty());
         let target = target.ok_or("must specify the target name")?;
@@ -78,7 +78,7 @@ pub(crate) fn from_entry(
         target,
         ..
     } = patch.clone();
-    Config {
+    Json6902Config {
         target,
         path,
         json_op: patch,

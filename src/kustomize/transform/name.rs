@@ -42,13 +42,13 @@ enum Side {
 /// The config of the prefix and suffix transformers.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct Config {
+pub(crate) struct AffixConfig {
     prefix: String,
     suffix: String,
     field_specs: Option<Vec<FieldSpec>>,
 }
 
-impl Config {
+impl AffixConfig {
     pub fn prefix(self) -> Result<Affix, BuildError> {
         Ok(Affix {
             text: self.prefix,

@@ -49,14 +49,14 @@ enum Subjects {
 /// The config of a `NamespaceTransformer`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct Config {
+pub(crate) struct NamespaceConfig {
     metadata: Metadata,
     field_specs: Vec<FieldSpec>,
     unset_only: bool,
     set_role_binding_subjects: String,
 }
 
-impl Config {
+impl NamespaceConfig {
     pub fn into_transformer(self) -> Result<Namespace, BuildError> {
         let subjects = match self.set_role_binding_subjects.as_str() {
             "" | "defaultOnly" => Subjects::Default,

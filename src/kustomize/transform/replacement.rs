@@ -51,11 +51,11 @@ struct LocatedReplacement {
 /// The config of a `ReplacementTransformer`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct Config {
+pub(crate) struct ReplacementConfig {
     replacements: Vec<Replacement>,
 }
 
-impl Config {
+impl ReplacementConfig {
     pub fn set_up(self, setup: &mut Setup<'_, '_>) -> Result<Replacements, BuildError> {
         let mut all = Vec::new();
         for (entry, replacement) in self.replacements.into_iter().enumerate() {
@@ -92,7 +92,7 @@ pub(crate) fn from_entries(
     if entries.is_empty() {
         return Ok(None);
     }
-    Config {
+    ReplacementConfig {
         replacements: entries.to_vec(),
     }
     .set_up(setup)

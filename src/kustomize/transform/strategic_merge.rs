@@ -28,7 +28,7 @@ use crate::yaml::Node;
 /// The config of a `PatchStrategicMergeTransformer`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct Config {
+pub(crate) struct StrategicMergeConfig {
     /// File names, or inline patches.
     paths: Vec<String>,
     patches: String,
@@ -50,7 +50,7 @@ struct Document {
     patch: Node,
 }
 
-impl Config {
+impl StrategicMergeConfig {
     pub fn set_up(self, setup: &mut Setup<'_, '_>) -> Result<Patches, BuildError> {
         let mut documents = Vec::new();
         let mut add = |entry: usize, text: &str, file: Option<&str>| {
@@ -94,7 +94,7 @@ pub(crate) fn from_kustomization(
     if paths.is_empty() {
         return Ok(None);
     }
-    Config {
+    StrategicMergeConfig {
         paths,
         patches: String::new(),
     }

@@ -35,7 +35,7 @@ use crate::yaml::Node;
 /// The config of a `ValueAddTransformer`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(crate) struct Config {
+pub(crate) struct ValueAddConfig {
     value: String,
     targets: Vec<TargetSpec>,
     target_file_path: String,
@@ -62,7 +62,7 @@ struct ValueTarget {
     position: usize,
 }
 
-impl Config {
+impl ValueAddConfig {
     pub fn set_up(mut self, setup: &mut Setup<'_, '_>) -> Result<ValueAdd, BuildError> {
         if !self.target_file_path.is_empty() {
             let file = setup.read_config(&self.target_file_path)?;
@@ -92,7 +92,7 @@ impl Config {
 
 fn more_targets(bytes: &[u8]) -> Result<Vec<TargetSpec>, BuildError> {
     let value = settings::read(bytes)?.ok_or("it is empty")?;
-    decode(&value, Unknown::Ignore).map(|config: Config| config.targets)
+    decode(&value, Unknown::Ignore).map(|config: ValueAddConfig| config.targets)
 }
 
 impl TargetSpec {

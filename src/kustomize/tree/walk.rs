@@ -8,8 +8,9 @@ use crate::yaml::{Node, Value};
 /// Callback that changes a node.
 pub(crate) type Change<'a> = dyn FnMut(&mut Node) -> Result<(), BuildError> + 'a;
 
-/// Calls `change` on every node at a path; its parts are joined by `/`, which is written `\/` inside a
-/// part. Lists are entered by themselves; a part that ends with `[]` is a list and is never made.
+/// Calls `change` on every node at a path; its parts are joined by `/`, which is written `\/`
+/// inside a part. Lists are entered by themselves; a part that ends with `[]` is a list and is
+/// never made.
 ///
 /// # Errors
 /// A scalar stands where the path goes on, or `change` failed.
