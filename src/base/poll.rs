@@ -7,7 +7,7 @@ use super::stop::Stop;
 
 /// The checks of a condition, one after the other, up to a deadline:
 ///
-/// ```ignore
+/// ```text
 /// while poll.next_check().await {
 ///     if is_met().await {
 ///         return Ok(());
