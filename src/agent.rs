@@ -3,7 +3,7 @@
 //!
 //! [`Agent::build`] locks the state directory, opens the journal, makes the clients, and binds the
 //! admin server's address. [`Agent::run`] starts the heartbeat (on a thread of its own) and the
-//! admin server, reads the settings and registers, then runs jobs until it is told to stop. Every
+//! admin server, reads the settings and registers, then runs jobs until a stop is requested. Every
 //! exit, also after an error or a third signal, passes `stop`, which ends the heartbeat and the
 //! admin server and closes the journal.
 
@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admin::{Admin, AdminListener};
-use boot::Booted;
 use build::BuildContext;
 use drain::Draining;
 pub use drain::Signal;
@@ -42,6 +41,7 @@ use crate::clients::{Clients, Local};
 use crate::config::Config;
 use crate::control::Client;
 use crate::control::wire::{ProcessUpdate, Settings};
+use crate::job::ProcessId;
 use crate::journal::Journal;
 use crate::worker::Worker;
 use crate::worker::dispatch::DispatchStatus;
@@ -224,7 +224,6 @@ impl Agent {
         let heartbeat_end = heartbeat.start(heartbeat_client);
         tracing::info!(address = %listener.address(), "the admin server is listening");
         let mut serving = AbortOnDropHandle::new(tokio::spawn(admin.serve(listener)));
-        let mut booted = None;
         let work = Work {
             mode,
             clock: &clock,
@@ -238,17 +237,11 @@ impl Agent {
             settings: &settings,
         };
         let ended = tokio::select! {
-            ended = work.run(&mut draining, &mut booted) => ended,
+            ended = work.run(&mut draining) => ended,
             () = heartbeat::ended(heartbeat_end) => Err(AgentError::TaskEnded("the heartbeat")),
             _ = &mut serving => Err(AgentError::TaskEnded("the admin server")),
         };
-        let stopping = Stopping {
-            clock: &clock,
-            control: &control,
-            heartbeat: &heartbeat,
-            booted: booted.as_ref(),
-        };
-        stopping.stop(journal, &ended).await;
+        stop(&heartbeat, journal).await;
         drop(serving);
         ended
     }
@@ -269,19 +262,14 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Registers at the control plane, which sets `booted`, and runs jobs.
-    async fn run(
-        self,
-        draining: &mut Draining,
-        booted: &mut Option<Booted>,
-    ) -> Result<Exit, AgentError> {
+    /// Registers at the control plane, runs jobs, and reports that the process has stopped once the
+    /// worker has drained.
+    async fn run(self, draining: &mut Draining) -> Result<Exit, AgentError> {
         let booted = tokio::select! {
-            answers = boot::boot(self.control, self.mode, self.previous, self.clock) => {
-                booted.insert(answers)
-            }
+            booted = boot::boot(self.control, self.mode, self.previous, self.clock) => booted,
             () = draining.next_terminate() => return Ok(Exit::Orderly),
         };
-        self.settings.send_replace(booted.settings.clone());
+        self.settings.send_replace(booted.settings);
         let process = booted.process.as_ref();
         if let Some(process) = process {
             self.journal.record_process_id(process).await?;
@@ -304,6 +292,9 @@ impl Work<'_> {
                 return Ok(forced);
             }
         };
+        if let Some(process) = process {
+            report_stopped(self.control, process, self.clock).await;
+        }
         tracing::info!(left = summary.suspended, "the runner has stopped");
         Ok(match summary.suspended {
             0 => Exit::Orderly,
@@ -312,33 +303,23 @@ impl Work<'_> {
     }
 }
 
-/// What is still open when the work has ended.
-struct Stopping<'a> {
-    clock: &'a Clock,
-    control: &'a Client,
-    heartbeat: &'a HeartbeatThread,
-    booted: Option<&'a Booted>,
+/// Reports that the process has stopped. The server notices the end by itself if this fails.
+async fn report_stopped(control: &Client, process: &ProcessId, clock: &Clock) {
+    let update = ProcessUpdate {
+        status: "shut-down".into(),
+        status_description: "runner stopped".into(),
+    };
+    let reported = control.update_process(process, &update);
+    let _ = clock.timeout(SHUTDOWN_REPORT_TIMEOUT, reported).await;
 }
 
-impl Stopping<'_> {
-    /// Reports that the process has stopped, ends the heartbeat, and closes the journal.
-    async fn stop(self, journal: Journal, ended: &Result<Exit, AgentError>) {
-        let process = self.booted.and_then(|booted| booted.process.as_ref());
-        if let (Some(process), Ok(Exit::Orderly)) = (process, ended) {
-            let update = ProcessUpdate {
-                status: "shut-down".into(),
-                status_description: "runner stopped".into(),
-            };
-            let reported = self.control.update_process(process, &update);
-            // The server notices the end by itself if this fails.
-            let _ = self.clock.timeout(SHUTDOWN_REPORT_TIMEOUT, reported).await;
-        }
-        self.heartbeat.stop().await;
-        if tokio::time::timeout(CLOSE_TIMEOUT, journal.close())
-            .await
-            .is_err()
-        {
-            tracing::warn!("the journal is still in use; nothing in it is lost");
-        }
+/// Ends the heartbeat and closes the journal.
+async fn stop(heartbeat: &HeartbeatThread, journal: Journal) {
+    heartbeat.stop().await;
+    if tokio::time::timeout(CLOSE_TIMEOUT, journal.close())
+        .await
+        .is_err()
+    {
+        tracing::warn!("the journal is still in use; nothing in it is lost");
     }
 }

@@ -39,9 +39,15 @@ impl Backoff {
         let [.., last] = DELAYS;
         let scheduled = DELAYS.get(self.tries).copied().unwrap_or(last);
         self.tries += 1;
-        let requested = server_delay.unwrap_or_default().min(MAX_SERVER_DELAY);
-        stretch(scheduled.max(requested))
+        wait(scheduled, server_delay)
     }
+}
+
+/// Returns the scheduled delay, or the server's if that is longer (at most [`MAX_SERVER_DELAY`]),
+/// lengthened by up to 10 %.
+pub(super) fn wait(scheduled: Duration, server_delay: Option<Duration>) -> Duration {
+    let requested = server_delay.unwrap_or_default().min(MAX_SERVER_DELAY);
+    stretch(scheduled.max(requested))
 }
 
 /// Lengthens `wait` by up to 10 %.

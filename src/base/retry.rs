@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backon::Retryable as _;
 
-use super::backoff::{MAX_SERVER_DELAY, stretch};
+use super::backoff::wait;
 use super::clock::Clock;
 
 /// What an error says about another attempt.
@@ -33,8 +33,9 @@ pub trait MayRetry {
 }
 
 /// Tries again as long as the error allows it and `delays` has another delay. Each delay is
-/// lengthened by up to 10 %; a server can lengthen it to at most [`MAX_SERVER_DELAY`], never
-/// shorten it. Calls `on_retry` with the error and the delay before each wait.
+/// lengthened by up to 10 %; a server can lengthen it to at most
+/// [`MAX_SERVER_DELAY`](super::backoff::MAX_SERVER_DELAY), never shorten it. Calls `on_retry` with
+/// the error and the delay before each wait.
 ///
 /// # Errors
 /// The error of the last attempt.
@@ -49,28 +50,18 @@ pub async fn with_retries<T, E: MayRetry, F: Future<Output = Result<T, E>>>(
 ) -> Result<T, E> {
     let clock = clock.clone();
     attempt
-        .retry(Delays(delays))
+        .retry(delays)
         .sleep(move |delay| clock.sleep(delay))
         .when(|error: &E| error.retry() != Retry::Never)
-        .adjust(|error: &E, delay| match error.retry() {
-            Retry::After(requested) => {
-                delay.map(|delay| delay.max(stretch(requested.min(MAX_SERVER_DELAY))))
-            }
-            _ => delay,
+        .adjust(|error: &E, scheduled| {
+            let server_delay = match error.retry() {
+                Retry::After(delay) => Some(delay),
+                Retry::Backoff | Retry::Never => None,
+            };
+            scheduled.map(|scheduled| wait(scheduled, server_delay))
         })
         .notify(on_retry)
         .await
-}
-
-/// Delays, each lengthened at random.
-struct Delays<I>(I);
-
-impl<I: Iterator<Item = Duration>> Iterator for Delays<I> {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        self.0.next().map(stretch)
-    }
 }
 
 #[cfg(test)]
