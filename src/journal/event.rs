@@ -99,45 +99,61 @@ impl Default for ExecutionState {
 }
 
 /// An event that cannot follow those before it.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[error("{event:?} cannot follow in the state {state:?}")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the event {event} cannot follow: the execution is {}created, {status}, {}{}",
+    if *.is_created { "" } else { "not " },
+    if *.is_done { "its effect is done, " } else { "" },
+    if *.is_ended { "ended" } else { "open" }
+)]
 pub struct IllegalEvent {
-    /// The state so far.
-    pub state: Box<ExecutionState>,
-    /// The rejected event.
-    pub event: Box<Event>,
+    /// The name of the rejected event, as in the journal.
+    pub event: &'static str,
+    /// The status before it.
+    pub status: ExecutionStatus,
+    /// True if the execution was created.
+    pub is_created: bool,
+    /// True if the effect is done.
+    pub is_done: bool,
+    /// True if the claim has ended.
+    pub is_ended: bool,
+}
+
+impl Event {
+    /// Returns the name of the event, as in the journal.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Created { .. } => "created",
+            Self::AttemptBegun => "attempt-begun",
+            Self::AttemptSuspended => "attempt-suspended",
+            Self::StepBegun { .. } => "step-begun",
+            Self::EffectDone { .. } => "effect-done",
+            Self::Ended { .. } => "ended",
+        }
+    }
 }
 
 impl ExecutionState {
-    /// Returns the state after an event.
+    /// Applies an event. After an error the state is as before.
     ///
     /// # Errors
     /// [`IllegalEvent`] if the event cannot follow.
-    pub fn after(self, event: &Event) -> Result<Self, IllegalEvent> {
+    pub fn apply(&mut self, event: &Event) -> Result<(), IllegalEvent> {
         match (&self.execution, &self.outcome, self.end, event) {
-            (None, None, None, Event::Created { execution }) => Ok(Self {
-                execution: Some(execution.clone()),
-                ..self
-            }),
-            (Some(_), _, None, Event::AttemptBegun) => Ok(Self {
-                attempts: self.attempts + 1,
-                ..self
-            }),
-            (Some(_), _, None, Event::AttemptSuspended) if self.attempts > 0 => Ok(Self {
-                attempts: self.attempts - 1,
-                ..self
-            }),
-            (Some(_), _, None, Event::StepBegun { status, .. }) => match status {
-                None => Ok(self),
-                Some(next) => match self.status.transition_to(*next) {
-                    Ok(status) => Ok(Self { status, ..self }),
-                    Err(_) => Err(self.illegal(event)),
-                },
-            },
-            (Some(_), None, None, Event::EffectDone { outcome }) => Ok(Self {
-                outcome: Some(outcome.clone()),
-                ..self
-            }),
+            (None, None, None, Event::Created { execution }) => {
+                self.execution = Some(execution.clone());
+            }
+            (Some(_), _, None, Event::AttemptBegun) => self.attempts += 1,
+            (Some(_), _, None, Event::AttemptSuspended) if self.attempts > 0 => self.attempts -= 1,
+            (Some(_), _, None, Event::StepBegun { status, .. }) => {
+                if let Some(next) = status {
+                    let moved = self.status.transition_to(*next);
+                    self.status = moved.map_err(|_| self.illegal(event))?;
+                }
+            }
+            (Some(_), None, None, Event::EffectDone { outcome }) => {
+                self.outcome = Some(outcome.clone());
+            }
             (
                 None,
                 _,
@@ -146,18 +162,19 @@ impl ExecutionState {
                     end: end @ (End::NotCreated | End::GivenUp),
                 },
             )
-            | (Some(_), _, None, Event::Ended { end }) => Ok(Self {
-                end: Some(*end),
-                ..self
-            }),
-            _ => Err(self.illegal(event)),
+            | (Some(_), _, None, Event::Ended { end }) => self.end = Some(*end),
+            _ => return Err(self.illegal(event)),
         }
+        Ok(())
     }
 
-    fn illegal(self, event: &Event) -> IllegalEvent {
+    fn illegal(&self, event: &Event) -> IllegalEvent {
         IllegalEvent {
-            state: Box::new(self),
-            event: Box::new(event.clone()),
+            event: event.name(),
+            status: self.status,
+            is_created: self.execution.is_some(),
+            is_done: self.outcome.is_some(),
+            is_ended: self.end.is_some(),
         }
     }
 }
@@ -177,9 +194,9 @@ mod tests {
     }
 
     fn fold(events: &[Event]) -> Result<ExecutionState, IllegalEvent> {
-        events
-            .iter()
-            .try_fold(ExecutionState::default(), ExecutionState::after)
+        let mut state = ExecutionState::default();
+        events.iter().try_for_each(|event| state.apply(event))?;
+        Ok(state)
     }
 
     #[test]
@@ -239,6 +256,36 @@ mod tests {
             Some(End::NotCreated),
             "a claim may end without an execution"
         );
+    }
+
+    #[test]
+    fn an_illegal_event_is_named_without_its_content() {
+        let secret = Event::EffectDone {
+            outcome: Value::from("what it produced"),
+        };
+        let error = fold(&[created(), secret.clone(), secret]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the event effect-done cannot follow: the execution is created, pending, its effect is \
+             done, open"
+        );
+    }
+
+    #[test]
+    fn an_event_has_its_name_in_the_journal() {
+        for event in [
+            created(),
+            Event::AttemptBegun,
+            Event::AttemptSuspended,
+            begun(Step::Fetch, None),
+            Event::EffectDone {
+                outcome: Value::Null,
+            },
+            Event::Ended { end: End::Failed },
+        ] {
+            let json = serde_json::to_value(&event).unwrap();
+            assert_eq!(json["event"], event.name());
+        }
     }
 
     #[test]

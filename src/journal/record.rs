@@ -95,19 +95,24 @@ impl Journal {
         .await
     }
 
-    /// Outcome: records the execution of a claim. Returns false if another open claim already has
-    /// this execution.
+    /// Outcome: records the execution of a claim, whose state becomes the one after its creation.
+    /// Returns false, and leaves the state, if another open claim already has this execution.
     ///
     /// Deletes an ended claim with the same execution id, and its reports: the control plane reuses
     /// an id only if it has lost that execution.
     pub async fn record_execution(
         &self,
         claim: ClaimId,
+        state: &mut ExecutionState,
         execution: &ExecutionId,
     ) -> Result<bool, JournalError> {
         let created = Event::Created {
             execution: execution.clone(),
         };
+        let mut next = state.clone();
+        if next.execution.as_ref() != Some(execution) {
+            next.apply(&created)?;
+        }
         let event = to_json("event", &created)?;
         let (execution, now) = (execution.to_string(), self.clock.now().to_string());
         self.write("record an execution", move |db| {
@@ -142,6 +147,11 @@ impl Journal {
             })
         })
         .await
+        .inspect(|is_ours| {
+            if *is_ours {
+                *state = next;
+            }
+        })
     }
 
     /// Records an event, and queues the reports that go with it, in one transaction. `state` is
@@ -153,7 +163,8 @@ impl Journal {
         event: &Event,
         reports: Vec<Report>,
     ) -> Result<LastSeq, JournalError> {
-        let next = state.clone().after(event)?;
+        let mut next = state.clone();
+        next.apply(event)?;
         let event = to_json("event", event)?;
         let reports = outbox::rows(&reports)?;
         let now = self.clock.now().to_string();
@@ -172,12 +183,12 @@ impl Journal {
     pub async fn end(
         &self,
         claim: ClaimId,
-        state: ExecutionState,
+        mut state: ExecutionState,
         end: End,
         last: Vec<Report>,
     ) -> Result<LastSeq, JournalError> {
         let event = Event::Ended { end };
-        state.after(&event)?;
+        state.apply(&event)?;
         let event = to_json("event", &event)?;
         let last = outbox::rows(&last)?;
         let now = self.clock.now().to_string();
@@ -246,13 +257,13 @@ impl Journal {
 }
 
 fn fold(events: &[(String,)]) -> Result<ExecutionState, JournalError> {
-    events
-        .iter()
-        .try_fold(ExecutionState::default(), |state, (text,)| {
-            let event = serde_json::from_str(text)
-                .map_err(|error| JournalError::corrupt("event", error))?;
-            Ok(state.after(&event)?)
-        })
+    let mut state = ExecutionState::default();
+    for (text,) in events {
+        let event =
+            serde_json::from_str(text).map_err(|error| JournalError::corrupt("event", error))?;
+        state.apply(&event)?;
+    }
+    Ok(state)
 }
 
 fn read_claim(row: &SqliteRow, state: ExecutionState) -> Result<Claim, JournalError> {
@@ -316,13 +327,15 @@ mod tests {
         let first = open(dir.path()).await;
         let claim = first.record_intent(&job(), None).await.unwrap();
         let execution = "run1".parse().unwrap();
-        assert!(first.record_execution(claim, &execution).await.unwrap());
+        let mut state = ExecutionState::default();
+        let recorded = first.record_execution(claim, &mut state, &execution).await;
+        assert!(recorded.unwrap());
         let outcome = serde_json::json!({"a": 1});
         let done = Event::EffectDone {
             outcome: outcome.clone(),
         };
         let report = Report::Result(ResultReport::default());
-        let mut state = first.open_claims().await.unwrap().remove(0).state;
+        assert_eq!(first.open_claims().await.unwrap()[0].state, state);
         first
             .record(claim, &mut state, &Event::AttemptBegun, vec![])
             .await
@@ -356,21 +369,32 @@ mod tests {
         let journal = open(dir.path()).await;
         let execution = "run1".parse().unwrap();
         let first = journal.record_intent(&job(), None).await.unwrap();
-        assert!(journal.record_execution(first, &execution).await.unwrap());
-        assert!(
-            journal.record_execution(first, &execution).await.unwrap(),
-            "recording it twice changes nothing"
-        );
+        let mut state = ExecutionState::default();
+        for _ in 0..2 {
+            let recorded = journal
+                .record_execution(first, &mut state, &execution)
+                .await;
+            assert!(recorded.unwrap());
+            assert_eq!(journal.open_claims().await.unwrap()[0].state, state);
+        }
         let second = journal.record_intent(&job(), None).await.unwrap();
-        assert!(!journal.record_execution(second, &execution).await.unwrap());
+        let mut other = ExecutionState::default();
+        let recorded = journal
+            .record_execution(second, &mut other, &execution)
+            .await;
+        assert!(!recorded.unwrap());
+        assert_eq!(other, ExecutionState::default());
         let owed = Report::Result(ResultReport::default());
         let open = journal.open_claims().await.unwrap();
         assert_eq!(open[0].id, first);
         journal
-            .end(first, open[0].state.clone(), End::Finished, vec![owed])
+            .end(first, state, End::Finished, vec![owed])
             .await
             .unwrap();
-        assert!(journal.record_execution(second, &execution).await.unwrap());
+        let recorded = journal
+            .record_execution(second, &mut other, &execution)
+            .await;
+        assert!(recorded.unwrap());
         assert!(
             journal
                 .claims_with_queued_reports()
@@ -397,7 +421,11 @@ mod tests {
             let journal = open(dir.path()).await;
             let claim = journal.record_intent(&job(), None).await.unwrap();
             let execution = "run1".parse().unwrap();
-            journal.record_execution(claim, &execution).await.unwrap();
+            let mut state = ExecutionState::default();
+            let recorded = journal
+                .record_execution(claim, &mut state, &execution)
+                .await;
+            assert!(recorded.unwrap());
             let report = Report::Result(ResultReport::default());
             journal.queue_once(claim, report).await.unwrap();
             let spoil = format!("UPDATE {table} SET {column} = '{{\"from\": \"the future\"}}'");

@@ -11,7 +11,7 @@ use crate::base::backoff::Backoff;
 use crate::control::wire::JobRecord;
 use crate::control::{ControlError, RetryPolicy, Verdict};
 use crate::job::{ExecutionId, Job, JobId, JobStatus};
-use crate::journal::{ClaimId, End, Event, ExecutionState, JournalError};
+use crate::journal::{ClaimId, End, ExecutionState, JournalError};
 
 /// Time limit for reading a job before a claim; after that the job is not claimed in this round.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,14 +40,8 @@ pub struct Claimed {
     pub claim: ClaimId,
     /// Its id in the control plane.
     pub execution: ExecutionId,
-}
-
-impl Claimed {
-    /// Returns the state of a new execution.
-    pub(super) fn state(&self) -> Result<ExecutionState, JournalError> {
-        let execution = self.execution.clone();
-        Ok(ExecutionState::default().after(&Event::Created { execution })?)
-    }
+    /// How far it has come.
+    pub state: ExecutionState,
 }
 
 impl Worker {
@@ -78,27 +72,30 @@ impl Worker {
             .journal
             .record_intent(&job, newest.as_ref())
             .await?;
+        let mut state = ExecutionState::default();
         let error = match self.create(&job, newest.as_ref()).await {
             Ok(execution)
                 if self
                     .services
                     .journal
-                    .record_execution(claim, &execution)
+                    .record_execution(claim, &mut state, &execution)
                     .await? =>
             {
-                return Ok((job, Claimed { claim, execution }));
+                return Ok((
+                    job,
+                    Claimed {
+                        claim,
+                        execution,
+                        state,
+                    },
+                ));
             }
             Ok(execution) => ClaimError::AlreadyRunning(execution),
             Err(error) => error,
         };
         self.services
             .journal
-            .end(
-                claim,
-                ExecutionState::default(),
-                End::NotCreated,
-                Vec::new(),
-            )
+            .end(claim, state, End::NotCreated, Vec::new())
             .await?;
         Err(error)
     }

@@ -351,7 +351,6 @@ impl Worker {
         };
         let start = Start {
             job,
-            state: claimed.state()?,
             claimed,
             spent: Duration::ZERO,
             resumed: false,

@@ -21,7 +21,7 @@ use crate::base::stop::StopCause;
 use crate::control::wire::Settings;
 use crate::control::{JobLog, LogShipper};
 use crate::job::{Job, JobKind, Report, Step};
-use crate::journal::{Event, ExecutionState, JournalError};
+use crate::journal::{Event, JournalError};
 
 /// Time limit for the cleanup, independent of the job's timeout.
 pub const CLEANUP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -45,8 +45,6 @@ pub struct Start {
     pub claimed: Claimed,
     /// How much of the job's time has already passed.
     pub spent: Duration,
-    /// How far previous processes came.
-    pub state: ExecutionState,
     /// True if a previous process began the execution.
     pub resumed: bool,
 }
@@ -67,12 +65,13 @@ impl Worker {
         // run.
         self.background.spawn({
             let (worker, delivery) = (self.clone(), delivery.clone());
-            let (job, claimed, resumed) = (start.job.clone(), start.claimed.clone(), start.resumed);
+            let (job, claim) = (start.job.clone(), start.claimed.claim);
+            let (execution, resumed) = (start.claimed.execution.clone(), start.resumed);
             async move {
                 let sender = ReportSource {
-                    claim: claimed.claim,
+                    claim,
                     job: &job,
-                    execution: &claimed.execution,
+                    execution: &execution,
                     from_previous_process: resumed,
                 };
                 if let Err(error) = worker.deliver(sender, &delivery).await {
@@ -86,7 +85,6 @@ impl Worker {
         let ended = Attempt {
             worker: self,
             delivery: &delivery,
-            state: start.state.clone(),
             start,
             is_counted: false,
         }
@@ -102,8 +100,6 @@ struct Attempt<'a> {
     worker: &'a Arc<Worker>,
     delivery: &'a Delivery,
     start: Start,
-    /// How far the execution has come, including this attempt.
-    state: ExecutionState,
     /// True once a crash would count against this execution.
     is_counted: bool,
 }
@@ -195,7 +191,7 @@ impl Attempt<'_> {
         let claim = self.start.claimed.claim;
         let journal = &self.worker.services.journal;
         let last = journal
-            .record(claim, &mut self.state, &event, reports)
+            .record(claim, &mut self.start.claimed.state, &event, reports)
             .await?;
         self.delivery.wait_settled(last).await;
         Ok(())

@@ -15,7 +15,7 @@ use super::outbox::{Delivery, ReportSource};
 use crate::control::wire::JobRecord;
 use crate::control::{ControlError, RetryPolicy, Verdict};
 use crate::job::{ExecutionId, JobStatus, ProcessId};
-use crate::journal::{Claim, End, Event, JournalError};
+use crate::journal::{Claim, End, JournalError};
 
 /// Maximum number of executions whose reports are delivered concurrently after a restart.
 const MAX_CONCURRENT_DELIVERIES: usize = 4;
@@ -91,16 +91,13 @@ impl Worker {
             if !self
                 .services
                 .journal
-                .record_execution(claim.id, &execution)
+                .record_execution(claim.id, &mut state, &execution)
                 .await?
             {
                 self.give_up(&claim, "its execution is already running")
                     .await?;
                 return Ok(None);
             }
-            state = state.after(&Event::Created {
-                execution: execution.clone(),
-            })?;
         }
         match self.unwanted_reason(&claim, &record, &execution).await {
             Ok(None) => {}
@@ -124,9 +121,9 @@ impl Worker {
             claimed: Claimed {
                 claim: claim.id,
                 execution,
+                state,
             },
             job: claim.job,
-            state,
             resumed: true,
         }))
     }

@@ -88,7 +88,7 @@ impl Attempt<'_> {
         let claim = self.start.claimed.claim;
         let last = services
             .journal
-            .end(claim, self.state.clone(), end, reports)
+            .end(claim, self.start.claimed.state.clone(), end, reports)
             .await?;
         self.delivery.wait_settled(last).await;
         Ok(ended)

@@ -32,13 +32,13 @@ impl Attempt<'_> {
         steps: &mut dyn Steps,
         context: &Context,
     ) -> Result<Work, JournalError> {
-        let stored = self.state.outcome.as_ref();
+        let stored = self.start.claimed.state.outcome.as_ref();
         let mut outcome = match stored.map(Outcome::from_journal).transpose() {
             Ok(outcome) => outcome,
             Err(error) => return Ok(Work::Failed(Step::Exec, unreadable_outcome(&error))),
         };
         // A completed effect stays completed, however often the process crashed since.
-        if outcome.is_none() && self.state.attempts >= MAX_CRASHES {
+        if outcome.is_none() && self.start.claimed.state.attempts >= MAX_CRASHES {
             let why = format!(
                 "the runner went down {MAX_CRASHES} times while it ran this job; the job is not \
                  tried again"
@@ -87,7 +87,7 @@ impl Attempt<'_> {
 
     /// Waits until no other suspect runs, if the execution is one.
     async fn suspect_guard(&self, context: &Context) -> Option<KeyGuard> {
-        if self.state.attempts < SUSPECT_CRASHES {
+        if self.start.claimed.state.attempts < SUSPECT_CRASHES {
             return None;
         }
         let on_wait = || {
@@ -113,7 +113,13 @@ impl Attempt<'_> {
 
     /// Records that a step begins, and queues its status if it comes after the last reported one.
     pub(super) async fn begin(&mut self, step: Step) -> Result<(), JournalError> {
-        let status = self.state.status.transition_to(step.status()).ok();
+        let status = self
+            .start
+            .claimed
+            .state
+            .status
+            .transition_to(step.status())
+            .ok();
         let reports = status.map(|status| {
             Report::Status(StatusUpdate {
                 status,
