@@ -83,21 +83,12 @@ pub struct AgentOptions {
 
 /// An agent that is ready to run: its clients are made, and the admin server's address is bound.
 pub struct Agent {
-    mode: Mode,
-    clock: Clock,
-    control: Client,
+    work: Work,
     /// A client with connections of its own, so that job traffic cannot delay a heartbeat.
     heartbeat_client: Client,
-    journal: Journal,
-    previous: Option<PreviousProcesses>,
-    worker: Arc<Worker>,
-    heartbeat: HeartbeatThread,
     admin: Admin,
     listener: AdminListener,
     draining: Draining,
-    drain: Stop,
-    dispatch_status: watch::Sender<DispatchStatus>,
-    settings: watch::Sender<Arc<Settings>>,
     _lock: File,
 }
 
@@ -136,7 +127,7 @@ impl Agent {
             loopback: is_loopback(&config.control.url),
             registries: local_registries,
         };
-        let clients = Clients::new(&config.clients, &authorities, local, &variable)?;
+        let clients = Clients::new(&config.clients, &authorities, local, &clock, &variable)?;
         let control_metrics = crate::control::metrics::Metrics::register(&registry)?;
         let control = context.control_client(&control_metrics)?;
         let heartbeat_client = context.control_client(&control_metrics)?;
@@ -175,21 +166,24 @@ impl Agent {
             config.drain_timeout,
             clock.clone(),
         );
-        Ok(Self {
+        let work = Work {
             mode,
             clock,
             control,
-            heartbeat_client,
             journal,
             previous,
             worker: Arc::new(worker),
             heartbeat,
-            admin,
-            listener,
-            draining,
             drain,
             dispatch_status,
             settings,
+        };
+        Ok(Self {
+            work,
+            heartbeat_client,
+            admin,
+            listener,
+            draining,
             _lock: lock,
         })
     }
@@ -205,68 +199,47 @@ impl Agent {
     /// [`AgentError`] if the journal fails, or a task ends unexpectedly.
     pub async fn run(self) -> Result<Exit, AgentError> {
         let Self {
-            mode,
-            clock,
-            control,
+            work,
             heartbeat_client,
-            journal,
-            previous,
-            worker,
-            heartbeat,
             admin,
             listener,
             mut draining,
-            drain,
-            dispatch_status,
-            settings,
             _lock,
         } = self;
-        let heartbeat_end = heartbeat.start(heartbeat_client);
+        let heartbeat_end = work.heartbeat.start(heartbeat_client);
         tracing::info!(address = %listener.address(), "the admin server is listening");
         let mut serving = AbortOnDropHandle::new(tokio::spawn(admin.serve(listener)));
-        let work = Work {
-            mode,
-            clock: &clock,
-            control: &control,
-            journal: &journal,
-            previous: previous.as_ref(),
-            worker,
-            heartbeat: &heartbeat,
-            drain: &drain,
-            dispatch_status,
-            settings: &settings,
-        };
         let ended = tokio::select! {
             ended = work.run(&mut draining) => ended,
             () = heartbeat::ended(heartbeat_end) => Err(AgentError::TaskEnded("the heartbeat")),
             _ = &mut serving => Err(AgentError::TaskEnded("the admin server")),
         };
-        stop(&heartbeat, journal).await;
+        stop(&work.heartbeat, work.journal).await;
         drop(serving);
         ended
     }
 }
 
 /// The work between startup and shutdown.
-struct Work<'a> {
+struct Work {
     mode: Mode,
-    clock: &'a Clock,
-    control: &'a Client,
-    journal: &'a Journal,
-    previous: Option<&'a PreviousProcesses>,
+    clock: Clock,
+    control: Client,
+    journal: Journal,
+    previous: Option<PreviousProcesses>,
     worker: Arc<Worker>,
-    heartbeat: &'a HeartbeatThread,
-    drain: &'a Stop,
+    heartbeat: HeartbeatThread,
+    drain: Stop,
     dispatch_status: watch::Sender<DispatchStatus>,
-    settings: &'a watch::Sender<Arc<Settings>>,
+    settings: watch::Sender<Arc<Settings>>,
 }
 
-impl Work<'_> {
+impl Work {
     /// Registers at the control plane, runs jobs, and reports that the process has stopped once the
     /// worker has drained.
-    async fn run(self, draining: &mut Draining) -> Result<Exit, AgentError> {
+    async fn run(&self, draining: &mut Draining) -> Result<Exit, AgentError> {
         let booted = tokio::select! {
-            booted = boot::boot(self.control, self.mode, self.previous, self.clock) => booted,
+            booted = boot::boot(&self.control, self.mode, self.previous.as_ref(), &self.clock) => booted,
             () = draining.next_terminate() => return Ok(Exit::Orderly),
         };
         self.settings.send_replace(booted.settings);
@@ -279,21 +252,21 @@ impl Work<'_> {
         let mode = self.mode.as_str();
         tracing::info!(version = VERSION, mode, "the runner is ready for jobs");
         // A separate task: an event that wakes it does not poll the other branches here.
-        let (worker, status) = (self.worker, self.dispatch_status);
+        let (worker, status) = (self.worker.clone(), self.dispatch_status.clone());
         let work = async move { worker.run(&status).await.map_err(AgentError::from) };
         let mut working = AbortOnDropHandle::new(tokio::spawn(work));
         let reload = draining.reload();
         let summary = tokio::select! {
             drained = &mut working => drained.unwrap_or(Err(AgentError::TaskEnded("the worker's task")))?,
-            () = boot::refresh(self.control, self.settings, self.clock, reload) => return Err(AgentError::TaskEnded("the settings' refresh")),
-            () = boot::watch_shutdowns(self.control, process, self.drain, self.clock) => return Err(AgentError::TaskEnded("the shutdown watch")),
+            () = boot::refresh(&self.control, &self.settings, &self.clock, reload) => return Err(AgentError::TaskEnded("the settings' refresh")),
+            () = boot::watch_shutdowns(&self.control, process, &self.drain, &self.clock) => return Err(AgentError::TaskEnded("the shutdown watch")),
             forced = draining.watch() => {
                 tracing::error!("third signal: ending at once; open executions are left for the next process");
                 return Ok(forced);
             }
         };
         if let Some(process) = process {
-            report_stopped(self.control, process, self.clock).await;
+            report_stopped(&self.control, process, &self.clock).await;
         }
         tracing::info!(left = summary.suspended, "the runner has stopped");
         Ok(match summary.suspended {

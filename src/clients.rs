@@ -15,6 +15,7 @@ use http::{Authorities, HttpError, Proxy};
 pub use registries::Registries;
 pub use secrets::Secrets;
 
+use crate::base::clock::Clock;
 use crate::base::guard::{Reach, SsrfGuard};
 use crate::cluster::client::connect::Network;
 use crate::cluster::client::identity::Machine;
@@ -60,6 +61,7 @@ impl Clients {
         config: &ClientsConfig,
         authorities: &Authorities,
         local: Local,
+        clock: &Clock,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, HttpError> {
         let proxy = Proxy::from_environment(variable)?;
@@ -76,7 +78,7 @@ impl Clients {
             .dns_resolver(of_git.resolver(Reach::Author))
             .build()?;
         let of_registries = guard.with_allowed(&config.registry_allow_insecure);
-        let connections = RegistryClients::new(builder, &of_registries)?;
+        let connections = RegistryClients::new(builder, &of_registries, clock.clone())?;
         let supervisor = Supervisor::default();
         let machine = Machine::new(variable, builder()?.build()?);
         Ok(Self {

@@ -12,7 +12,7 @@ pub mod setting;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use layers::{Layers, Origin};
+pub use layers::{Layers, SettingOrigin};
 use url::Url;
 
 use crate::base::guard::Allowed;

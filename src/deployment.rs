@@ -19,7 +19,7 @@ use crate::clients::Registries;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::health::wait::{WaitOptions, unhealthy};
 use crate::cluster::rollout::deploy::{DeployRequest, DeployResult, deploy};
-use crate::cluster::rollout::failure::Failure;
+use crate::cluster::rollout::failure::DeployFailure;
 use crate::cluster::rollout::inventory::Component;
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::plan::{Plan, plan, with_new_desired_state};
@@ -123,7 +123,7 @@ impl Deployment<'_> {
         &self,
         saved_plan: &SavedPlan,
         snapshot: &'s Snapshot,
-    ) -> Result<Option<DeployRequest<'s>>, Failure> {
+    ) -> Result<Option<DeployRequest<'s>>, DeployFailure> {
         let request = DeployRequest::of_saved_plan(self.api, saved_plan, snapshot, self.options);
         match request.await {
             Ok(request) => Ok(Some(request)),
@@ -135,8 +135,8 @@ impl Deployment<'_> {
     }
 
     /// Decides on a failure whether to plan again.
-    fn plan_again_after(&self, failure: Failure) -> Result<(), Failure> {
-        if !matches!(failure, Failure::PlanConflict(_)) || !self.config.replan {
+    fn plan_again_after(&self, failure: DeployFailure) -> Result<(), DeployFailure> {
+        if !matches!(failure, DeployFailure::PlanConflict(_)) || !self.config.replan {
             return Err(failure);
         }
         let reason = failure.sentence();
@@ -165,7 +165,7 @@ impl Deployment<'_> {
         for note in &deployed.notes {
             self.progress.note(note);
         }
-        if rolls_back && matches!(deployed.failure, Some(Failure::NotReady(_))) {
+        if rolls_back && matches!(deployed.failure, Some(DeployFailure::NotReady(_))) {
             let rollback = Rollback {
                 api: self.api,
                 options: self.options,
@@ -205,7 +205,7 @@ impl Deployment<'_> {
             .map(|saved_plan| planned.unapproved(saved_plan, snapshot, self.options))
             .unwrap_or_default();
         if !conflicts.is_empty()
-            && let Err(failure) = self.plan_again_after(Failure::PlanConflict(conflicts))
+            && let Err(failure) = self.plan_again_after(DeployFailure::PlanConflict(conflicts))
         {
             return failure.into();
         }
@@ -213,7 +213,7 @@ impl Deployment<'_> {
         DeployResult {
             diffs: torn.diffs,
             notes: planned.notes,
-            failure: (!torn.remaining.is_empty()).then(|| Failure::Refused {
+            failure: (!torn.remaining.is_empty()).then(|| DeployFailure::Refused {
                 errors: torn.remaining,
                 refusal: torn.refusal.unwrap_or(Refusal::Server),
             }),

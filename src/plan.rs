@@ -20,4 +20,4 @@ pub use build::{BuildPlan, ManifestSource};
 pub use cluster::ClusterInfo;
 pub use deploy::{DeployPlan, ManifestDeploy};
 pub use fields::PlanError;
-pub use registry::{RegistryKind, Repository};
+pub use registry::{PlanRepository, RegistryKind};

@@ -29,7 +29,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use concurrency::ConcurrencyKeys;
-pub use failure::{Failure, FailureKind};
+pub use failure::{FailureKind, StepFailure};
 pub use handler::{Context, Handler, Outcome, Steps};
 pub use staged::{Staged, StagedJob};
 use tokio::sync::watch;

@@ -10,7 +10,7 @@ use crate::base::guard::Reach;
 use crate::base::stop::Stop;
 use crate::build::{RemoteAccess, Tree, charts};
 use crate::kustomize::load::host::{Helm, Host, Pull, Remote, Template};
-use crate::kustomize::load::remote::Repository;
+use crate::kustomize::load::remote::RemoteRepository;
 use crate::kustomize::{Files, HostError};
 use crate::workspace::git::{GitRevision, Location};
 use crate::workspace::helm;
@@ -99,7 +99,7 @@ impl Helm for BuildHost {
 }
 
 impl Remote for BuildHost {
-    fn repository(&self, repository: &Repository) -> Result<Box<dyn Files>, HostError> {
+    fn repository(&self, repository: &RemoteRepository) -> Result<Box<dyn Files>, HostError> {
         let Some(RemoteAccess { git, redactor, .. }) = &self.remote else {
             return Err("fetching is not allowed".into());
         };

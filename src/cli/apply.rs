@@ -6,17 +6,17 @@ use clap::{ArgMatches, Command};
 use serde_json::json;
 
 use super::cluster::{
-    AcceptedInput, InputObjects, Scope, Target, confirm, dry_run_argument, run as run_on,
+    AcceptedInput, ClusterTarget, InputObjects, Scope, confirm, dry_run_argument, run as run_on,
     with_source, with_target, yes_argument,
 };
 use super::error::{CommandError, exit_code_for};
 use super::plan::{self, VERSION, fail_if_refused, load};
 use super::{Code, input, print_error, print_escaped};
 use crate::cluster::rollout::deploy::{DeployRequest, DeployResult};
-use crate::cluster::rollout::failure::Failure;
+use crate::cluster::rollout::failure::DeployFailure;
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::deployment::Deployment;
-use crate::plan::changeset::{Change, ResourceDiff};
+use crate::plan::changeset::{ChangeKind, ResourceDiff};
 
 pub fn command() -> Command {
     let command = Command::new("apply")
@@ -56,7 +56,7 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
 
 /// Applies a saved plan, if it still matches the cluster.
 async fn apply_saved(
-    target: &Target,
+    target: &ClusterTarget,
     matches: &ArgMatches,
     file: &str,
 ) -> Result<Code, CommandError> {
@@ -99,7 +99,7 @@ async fn apply_saved(
 
 /// Plans and applies in one step.
 pub async fn plan_and_apply(
-    target: &Target,
+    target: &ClusterTarget,
     matches: &ArgMatches,
     mut source: InputObjects,
 ) -> Result<Code, CommandError> {
@@ -113,7 +113,7 @@ pub async fn plan_and_apply(
 /// Plans, asks, and applies. A plan that the user saw and confirmed counts as approved, so it may
 /// delete what it lists.
 async fn confirm_and_apply(
-    target: &Target,
+    target: &ClusterTarget,
     matches: &ArgMatches,
     deployment: &Deployment<'_>,
     snapshot: &Snapshot,
@@ -144,7 +144,7 @@ async fn confirm_and_apply(
 }
 
 async fn finish(
-    target: &Target,
+    target: &ClusterTarget,
     matches: &ArgMatches,
     deployment: &Deployment<'_>,
     snapshot: &Snapshot,
@@ -162,17 +162,17 @@ async fn finish(
 }
 
 /// Prints the changes that were made, and the error if the deploy failed.
-pub fn report(target: &Target, matches: &ArgMatches, deployed: &DeployResult) {
+pub fn report(target: &ClusterTarget, matches: &ArgMatches, deployed: &DeployResult) {
     let text = if input::wants_json(matches) {
         input::document(&json!({
             "schema_version": VERSION, "changes": deployed.diffs, "notes": deployed.notes,
-            "failure": deployed.failure.as_ref().map(Failure::document),
+            "failure": deployed.failure.as_ref().map(DeployFailure::document),
         }))
     } else {
         let changed = deployed
             .diffs
             .iter()
-            .filter(|diff| diff.change != Change::Unchanged);
+            .filter(|diff| diff.change != ChangeKind::Unchanged);
         let lines = changed.map(|diff| format!("{} {}\n", diff.change.word(), diff.subject()));
         lines.chain([summary(&deployed.diffs)]).collect()
     };
@@ -183,12 +183,12 @@ pub fn report(target: &Target, matches: &ArgMatches, deployed: &DeployResult) {
 }
 
 fn summary(diffs: &[ResourceDiff]) -> String {
-    let count = |change: Change| diffs.iter().filter(|diff| diff.change == change).count();
+    let count = |change: ChangeKind| diffs.iter().filter(|diff| diff.change == change).count();
     let [added, modified, removed, same] = [
-        Change::Added,
-        Change::Modified,
-        Change::Removed,
-        Change::Unchanged,
+        ChangeKind::Added,
+        ChangeKind::Modified,
+        ChangeKind::Removed,
+        ChangeKind::Unchanged,
     ]
     .map(count);
     format!("{added} created, {modified} changed, {removed} deleted, {same} unchanged\n")

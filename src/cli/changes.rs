@@ -1,7 +1,7 @@
 //! Formats a changeset for people.
 
 use super::escape_control;
-use crate::plan::changeset::{Change, DiffEntry, ResourceDiff};
+use crate::plan::changeset::{ChangeKind, DiffEntry, ResourceDiff};
 
 /// Formats one object: the sign of its change and its name, then its fields or lines, indented. The
 /// old and the new value of a field share one line.
@@ -39,20 +39,21 @@ pub fn text(diff: &ResourceDiff) -> String {
 
 /// Returns true if the entries are the old and the new value of one field.
 fn is_pair(first: &DiffEntry, second: &DiffEntry) -> bool {
-    first.path == second.path && (first.change, second.change) == (Change::Removed, Change::Added)
+    first.path == second.path
+        && (first.change, second.change) == (ChangeKind::Removed, ChangeKind::Added)
 }
 
 fn payload(entry: &DiffEntry) -> &str {
     entry.payload.as_deref().unwrap_or("\"\"")
 }
 
-fn sign(change: Change) -> char {
+fn sign(change: ChangeKind) -> char {
     match change {
-        Change::Unchanged => '=',
-        Change::Removed => '-',
-        Change::Added => '+',
-        Change::Modified => '~',
-        Change::Error => '!',
+        ChangeKind::Unchanged => '=',
+        ChangeKind::Removed => '-',
+        ChangeKind::Added => '+',
+        ChangeKind::Modified => '~',
+        ChangeKind::Error => '!',
     }
 }
 

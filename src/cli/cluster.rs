@@ -25,7 +25,7 @@ use crate::cluster::client::connect::{
     ConnectError, connect_by_kubeconfig, connect_by_service_account,
 };
 use crate::cluster::fields::policy::FieldPolicy;
-use crate::cluster::rollout::failure::Failure;
+use crate::cluster::rollout::failure::DeployFailure;
 use crate::cluster::rollout::inventory::Component;
 use crate::cluster::rollout::options::Options;
 use crate::config::Config;
@@ -42,7 +42,7 @@ const NO_COMPONENT: &str = "no component is given; use --component NAME";
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// A connected cluster, with the clients and settings for changing it.
-pub struct Target {
+pub struct ClusterTarget {
     pub api: Api,
     pub clients: Clients,
     pub deploy: DeployConfig,
@@ -71,7 +71,7 @@ pub struct Scope<'a> {
     pub artifact: Option<&'a str>,
 }
 
-impl Progress for Target {
+impl Progress for ClusterTarget {
     fn step(&self, message: &str) {
         self.print_stderr(message);
     }
@@ -81,13 +81,13 @@ impl Progress for Target {
     }
 }
 
-impl From<Failure> for CommandError {
-    fn from(failure: Failure) -> Self {
+impl From<DeployFailure> for CommandError {
+    fn from(failure: DeployFailure) -> Self {
         Self(exit_code_for(&failure), failure.sentence())
     }
 }
 
-impl Target {
+impl ClusterTarget {
     async fn connect(
         matches: &ArgMatches,
         config: &Config,
@@ -110,7 +110,7 @@ impl Target {
             loopback: true,
             registries: false,
         };
-        let clients = Clients::new(&config.clients, &authorities, local, &variable)
+        let clients = Clients::new(&config.clients, &authorities, local, &clock, &variable)
             .map_err(|error| chain(&error))?;
         let api = match kubeconfigs(text("kubeconfig"), environment).as_slice() {
             files @ [_, ..] => {
@@ -293,7 +293,7 @@ fn in_cluster_server(environment: &HashMap<String, String>) -> Option<String> {
 
 /// Renders an overlay from its files only, without charts, remote resources or the environment.
 fn render(directory: &str) -> Result<Vec<Object>, CommandError> {
-    let overlay = overlay::Overlay::files_only(directory)?;
+    let overlay = overlay::OpenOverlay::files_only(directory)?;
     let built = kustomize::build(
         &overlay.tree,
         overlay.root(),
@@ -311,7 +311,7 @@ pub fn run(
     matches: &ArgMatches,
     environment: &HashMap<String, String>,
     accepted: AcceptedInput,
-    work: impl AsyncFnOnce(&Target) -> Result<Code, CommandError>,
+    work: impl AsyncFnOnce(&ClusterTarget) -> Result<Code, CommandError>,
 ) -> Code {
     let (config, _) = match settings::load(matches, environment) {
         Ok(loaded) => loaded,
@@ -337,7 +337,7 @@ pub fn run(
     let ended = runtime.block_on(async {
         tokio::spawn(stop_on_signals(stop.clone()));
         let target =
-            Target::connect(matches, &config, environment, redactor.clone(), &stop).await?;
+            ClusterTarget::connect(matches, &config, environment, redactor.clone(), &stop).await?;
         work(&target).await
     });
     match ended {

@@ -16,7 +16,7 @@ use crate::config::setting::SETTINGS;
 use crate::config::{Config, Layers};
 use crate::dev::demo::{self, DemoObserver};
 use crate::dev::{ControlPlane, ControlPlaneOptions, Generation, server};
-use crate::plan::changeset::{Change, ResourceDiff};
+use crate::plan::changeset::{ChangeKind, ResourceDiff};
 use crate::telemetry;
 
 pub fn command() -> Command {
@@ -276,11 +276,11 @@ impl DemoObserver for TerminalOutput {
         }
         for diff in diffs {
             let (sign, word) = match diff.change {
-                Change::Added => ('+', "create"),
-                Change::Removed => ('-', "delete"),
-                Change::Modified => ('~', "change"),
-                Change::Unchanged => ('=', "keep"),
-                Change::Error => ('!', "error"),
+                ChangeKind::Added => ('+', "create"),
+                ChangeKind::Removed => ('-', "delete"),
+                ChangeKind::Modified => ('~', "change"),
+                ChangeKind::Unchanged => ('=', "keep"),
+                ChangeKind::Error => ('!', "error"),
             };
             let place = if diff.namespace.is_empty() {
                 String::new()
@@ -294,9 +294,9 @@ impl DemoObserver for TerminalOutput {
             for entry in diff
                 .entries
                 .iter()
-                .filter(|entry| entry.path.is_some() && diff.change == Change::Modified)
+                .filter(|entry| entry.path.is_some() && diff.change == ChangeKind::Modified)
             {
-                let sign = if entry.change == Change::Removed {
+                let sign = if entry.change == ChangeKind::Removed {
                     '-'
                 } else {
                     '+'

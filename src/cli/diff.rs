@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use super::error::CommandError;
 use super::{Code, chain, changes, input, print, print_error};
-use crate::cluster::fields::comparison::{Comparison, Mode};
+use crate::cluster::fields::comparison::{Comparison, ComparisonMode};
 use crate::cluster::fields::diff::DiffFormat;
 use crate::cluster::fields::legacy;
 use crate::manifest::{self, Object};
-use crate::plan::changeset::Change;
+use crate::plan::changeset::ChangeKind;
 
 pub fn command() -> Command {
     let file = |name: &'static str, help: &'static str| {
@@ -74,17 +74,17 @@ pub fn run(matches: &ArgMatches) -> Code {
     });
     let differs = comparison
         .has_changes(form)
-        .unwrap_or(lines.change != Change::Unchanged);
+        .unwrap_or(lines.change != ChangeKind::Unchanged);
     if differs { Code::Changes } else { Code::Done }
 }
 
 fn read(matches: &ArgMatches) -> Result<Comparison, CommandError> {
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
     let mode = match text("mode") {
-        Some("apply") => Mode::Apply,
-        Some("plan-delete") => Mode::PlanDelete,
-        Some("delete") => Mode::Delete,
-        _ => Mode::PlanApply,
+        Some("apply") => ComparisonMode::Apply,
+        Some("plan-delete") => ComparisonMode::PlanDelete,
+        Some("delete") => ComparisonMode::Delete,
+        _ => ComparisonMode::PlanApply,
     };
     let (live, desired) = (
         text("live").map(object).transpose()?,

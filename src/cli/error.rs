@@ -3,7 +3,7 @@
 use super::{Code, chain};
 use crate::cluster::client::ClusterError;
 use crate::cluster::client::connect::ConnectError;
-use crate::cluster::rollout::failure::Failure;
+use crate::cluster::rollout::failure::DeployFailure;
 use crate::cluster::rollout::refusal::Refusal;
 use crate::kustomize::BuildError;
 use crate::registry::RegistryError;
@@ -19,14 +19,7 @@ impl std::fmt::Display for CommandError {
 
 impl From<ClusterError> for CommandError {
     fn from(error: ClusterError) -> Self {
-        Self(
-            if error.is_forbidden() {
-                Code::Forbidden
-            } else {
-                Code::Error
-            },
-            chain(&error),
-        )
+        Self(denied_or_error(error.is_forbidden()), chain(&error))
     }
 }
 
@@ -39,14 +32,7 @@ impl From<ConnectError> for CommandError {
 impl From<RegistryError> for CommandError {
     fn from(error: RegistryError) -> Self {
         let is_denied = matches!(error, RegistryError::Denied { .. });
-        Self(
-            if is_denied {
-                Code::Forbidden
-            } else {
-                Code::Error
-            },
-            chain(&error),
-        )
+        Self(denied_or_error(is_denied), chain(&error))
     }
 }
 
@@ -68,16 +54,24 @@ impl From<&str> for CommandError {
     }
 }
 
+fn denied_or_error(is_denied: bool) -> Code {
+    if is_denied {
+        Code::Forbidden
+    } else {
+        Code::Error
+    }
+}
+
 /// Returns the exit code for a failed deploy.
-pub fn exit_code_for(failure: &Failure) -> Code {
+pub fn exit_code_for(failure: &DeployFailure) -> Code {
     match failure {
-        Failure::PlanConflict(_) => Code::PlanConflict,
-        Failure::NotReady(_) => Code::NotReady,
-        Failure::Refused { refusal, .. } => match refusal {
+        DeployFailure::PlanConflict(_) => Code::PlanConflict,
+        DeployFailure::NotReady(_) => Code::NotReady,
+        DeployFailure::Refused { refusal, .. } => match refusal {
             Refusal::Guard => Code::Guarded,
             Refusal::Permission => Code::Forbidden,
             Refusal::Server => Code::Error,
         },
-        Failure::Stopped => Code::Interrupted,
+        DeployFailure::Stopped => Code::Interrupted,
     }
 }

@@ -6,7 +6,7 @@ use clap::{Arg, ArgMatches, Command};
 use serde_json::{Value, json};
 
 use super::error::CommandError;
-use super::overlay::{self, Overlay};
+use super::overlay::{self, OpenOverlay};
 use super::{Code, print_result};
 use crate::base::nearest::nearest;
 use crate::kustomize::explain::{self, Change, ExplainedObject, FieldHistory, ValueOrigin};
@@ -46,7 +46,7 @@ fn explain(
     environment: &HashMap<String, String>,
 ) -> Result<String, CommandError> {
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
-    let overlay = Overlay::open(matches, environment)?;
+    let overlay = OpenOverlay::open(matches, environment)?;
     let explained = kustomize::explain(
         &overlay.tree,
         overlay.root(),

@@ -6,12 +6,12 @@ use std::collections::HashMap;
 use clap::{Arg, ArgMatches, Command};
 use serde_json::json;
 
-use super::cluster::{AcceptedInput, Target, run as run_on, with_target, yes_argument};
+use super::cluster::{AcceptedInput, ClusterTarget, run as run_on, with_target, yes_argument};
 use super::error::CommandError;
 use super::plan::VERSION;
 use super::{Code, apply, input, print_escaped};
 use crate::cluster::client::discovery::ServedKinds;
-use crate::cluster::rollout::inventory::{Deploy, DeployOutcome, Inventory};
+use crate::cluster::rollout::inventory::{DeployOutcome, DeployRecord, Inventory};
 use crate::cluster::rollout::rollback::CANNOT_BE_UNDONE;
 
 /// The arguments of `history`.
@@ -84,7 +84,7 @@ pub fn rollback(matches: &ArgMatches, environment: &HashMap<String, String>) -> 
     )
 }
 
-async fn inventory(target: &Target) -> Result<Inventory, CommandError> {
+async fn inventory(target: &ClusterTarget) -> Result<Inventory, CommandError> {
     let component = target.component()?;
     let served = ServedKinds::discover(&target.api).await?;
     let inventory = Inventory::read(&target.api, &served, component).await?;
@@ -103,7 +103,7 @@ async fn inventory(target: &Target) -> Result<Inventory, CommandError> {
 fn rollback_target<'a>(
     inventory: &'a Inventory,
     to: Option<&str>,
-) -> Result<&'a Deploy, CommandError> {
+) -> Result<&'a DeployRecord, CommandError> {
     let refuse = |message: String| Err(CommandError(Code::Error, message));
     let chosen = match to {
         Some(to) => inventory.history.iter().rev().find(|deploy| {
@@ -132,7 +132,7 @@ fn rollback_target<'a>(
     }
 }
 
-fn line(deploy: &Deploy) -> String {
+fn line(deploy: &DeployRecord) -> String {
     let outcome = match deploy.outcome {
         DeployOutcome::Succeeded => "succeeded",
         DeployOutcome::Failed => "failed",

@@ -10,6 +10,7 @@ use tokio::runtime::{Handle, Runtime};
 
 use super::error::CommandError;
 use super::{chain, print_stderr};
+use crate::base::clock::Clock;
 use crate::base::guard::{Reach, SsrfGuard};
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
@@ -81,7 +82,7 @@ pub fn with_arguments(command: Command) -> Command {
 }
 
 /// An open overlay, and what its build may access.
-pub struct Overlay {
+pub struct OpenOverlay {
     location: OverlayLocation,
     pub tree: Tree,
     pub options: BuildOptions,
@@ -89,7 +90,7 @@ pub struct Overlay {
     _scratch: TempDir,
 }
 
-impl Overlay {
+impl OpenOverlay {
     /// Opens the overlay that the arguments name.
     pub fn open(
         matches: &ArgMatches,
@@ -284,7 +285,8 @@ fn remote_access(
         .dns_resolver(guard.resolver(Reach::Author))
         .build();
     Ok(RemoteAccess {
-        connections: RegistryClients::new(builder, &guard).map_err(|error| chain(&error))?,
+        connections: RegistryClients::new(builder, &guard, Clock::system())
+            .map_err(|error| chain(&error))?,
         git: Policy {
             guard,
             proxy: proxy.https.map(Into::into),

@@ -9,7 +9,7 @@ use clap::{Arg, ArgMatches, Command};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::cluster::{AcceptedInput, Target, run as run_on, with_source, with_target};
+use super::cluster::{AcceptedInput, ClusterTarget, run as run_on, with_source, with_target};
 use super::error::CommandError;
 use super::{Code, changes, input, print_escaped, print_result};
 use crate::cluster::fields::policy::FieldPolicy;
@@ -19,7 +19,7 @@ use crate::cluster::rollout::plan::{Entry, OwnedField, Plan};
 use crate::cluster::rollout::prune::Deletion;
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::Object;
-use crate::plan::changeset::{Change, DiffEntry, PlanContents, ResourceDiff};
+use crate::plan::changeset::{ChangeKind, DiffEntry, PlanContents, ResourceDiff};
 use crate::plan::contents::unpack;
 use crate::plan::saved_plan;
 use crate::plan::saved_plan::SavedPlan;
@@ -103,7 +103,10 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
 }
 
 /// Plans, prints the plan, and saves it if `--out` is given.
-pub async fn plan_and_print(target: &Target, matches: &ArgMatches) -> Result<Code, CommandError> {
+pub async fn plan_and_print(
+    target: &ClusterTarget,
+    matches: &ArgMatches,
+) -> Result<Code, CommandError> {
     let mut source = target.load_objects(matches).await?;
     let options = target.options();
     let objects = std::mem::take(&mut source.objects);
@@ -140,7 +143,7 @@ pub fn fail_if_refused(plan: &Plan<'_>) -> Result<(), CommandError> {
 
 fn save(
     file: &str,
-    target: &Target,
+    target: &ClusterTarget,
     artifact: Option<&str>,
     snapshot: &Snapshot,
     plan: &Plan<'_>,
@@ -311,7 +314,7 @@ fn not_a_plan(file: &str, error: &serde_json::Error) -> String {
     format!("{file} is not a saved plan ({place}); make one with plan --out")
 }
 
-fn document(target: &Target, artifact: Option<&str>, plan: &Plan<'_>) -> String {
+fn document(target: &ClusterTarget, artifact: Option<&str>, plan: &Plan<'_>) -> String {
     let owned = |owned: &OwnedField| json!({"path": owned.path, "manager": owned.manager, "operation": owned.operation, "time": owned.time});
     let entry = |entry: &Entry<'_>| {
         json!({
@@ -339,7 +342,7 @@ pub fn text(plan: &Plan<'_>) -> String {
     for entry in plan
         .entries
         .iter()
-        .filter(|entry| entry.diff.change != Change::Unchanged)
+        .filter(|entry| entry.diff.change != ChangeKind::Unchanged)
     {
         text.push_str(&changes::text(&entry.diff));
         text.push_str(&format!(
@@ -372,7 +375,7 @@ pub fn text(plan: &Plan<'_>) -> String {
 
 /// Counts the objects to create, change and delete.
 fn counts<'a>(diffs: impl Iterator<Item = &'a ResourceDiff> + Clone) -> [usize; 3] {
-    [Change::Added, Change::Modified, Change::Removed]
+    [ChangeKind::Added, ChangeKind::Modified, ChangeKind::Removed]
         .map(|change| diffs.clone().filter(|diff| diff.change == change).count())
 }
 

@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::error::CommandError;
 use super::normalize::packed;
-use super::overlay::{self, Overlay};
+use super::overlay::{self, OpenOverlay};
 use super::{Code, chain, print_result};
 use crate::{kustomize, manifest};
 
@@ -38,7 +38,7 @@ fn render(
     matches: &ArgMatches,
     environment: &HashMap<String, String>,
 ) -> Result<String, CommandError> {
-    let overlay = Overlay::open(matches, environment)?;
+    let overlay = OpenOverlay::open(matches, environment)?;
     let built = kustomize::build(
         &overlay.tree,
         overlay.root(),

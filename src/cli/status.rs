@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 
-use super::cluster::{AcceptedInput, Target, run as run_on, with_target};
+use super::cluster::{AcceptedInput, ClusterTarget, run as run_on, with_target};
 use super::error::CommandError;
 use super::plan::VERSION;
 use super::{Code, input, print, print_error, print_escaped};
+use crate::base::clock::Clock;
 use crate::cluster::health::cause::StatusCause;
 use crate::cluster::health::readiness::{Readiness, ReadinessError, Status};
 use crate::cluster::health::{cause, readiness, tree, wait};
@@ -50,7 +51,10 @@ struct Member {
     owned: Vec<tree::OwnedObject>,
 }
 
-async fn component_status(target: &Target, matches: &ArgMatches) -> Result<Code, CommandError> {
+async fn component_status(
+    target: &ClusterTarget,
+    matches: &ArgMatches,
+) -> Result<Code, CommandError> {
     let component = target.component()?;
     let snapshot =
         Snapshot::take(&target.api, Vec::new(), &target.namespace, Some(component)).await?;
@@ -94,7 +98,7 @@ async fn component_status(target: &Target, matches: &ArgMatches) -> Result<Code,
 /// Returns the status of an object of the inventory, why it is not ready, and with `with_tree` what
 /// it owns.
 async fn member(
-    target: &Target,
+    target: &ClusterTarget,
     snapshot: &Snapshot,
     id: &ObjectId,
     live: Option<&Object>,
@@ -201,7 +205,7 @@ fn file_status(matches: &ArgMatches, file: &str) -> Code {
             return code;
         }
     };
-    let now = jiff::Timestamp::now();
+    let now = Clock::system().now();
     let statuses: Vec<_> = objects
         .iter()
         .map(|object| (object, readiness::compute_status(object, now)))

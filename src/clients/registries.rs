@@ -25,7 +25,7 @@ impl Registries {
     ///
     /// # Errors
     /// [`RegistryError`] if the address is none, or this kind of registry is not supported.
-    pub async fn open(&self, wanted: &plan::Repository) -> Result<Repository, RegistryError> {
+    pub async fn open(&self, wanted: &plan::PlanRepository) -> Result<Repository, RegistryError> {
         match wanted.kind {
             RegistryKind::Ecr => Err(RegistryError::Unsupported("ecr")),
             RegistryKind::Acr if wanted.password.is_none() => {

@@ -23,7 +23,7 @@ const ARGUMENT_VARIABLES: [&str; 7] = [
 
 /// Origin of a setting's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum SettingOrigin {
     /// The built-in default.
     Default,
     /// The configuration file at this path.
@@ -34,7 +34,7 @@ pub enum Origin {
     Flag(String),
 }
 
-impl std::fmt::Display for Origin {
+impl std::fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Default => f.write_str("the default"),
@@ -48,7 +48,7 @@ impl std::fmt::Display for Origin {
 /// The value of every setting, as text, with its origin.
 #[derive(Debug)]
 pub struct Layers {
-    values: BTreeMap<&'static str, (String, Origin)>,
+    values: BTreeMap<&'static str, (String, SettingOrigin)>,
     /// Variables that are set but have no effect (see [`IGNORED_VARIABLES`]), sorted.
     pub ignored: Vec<String>,
 }
@@ -56,9 +56,12 @@ pub struct Layers {
 impl Layers {
     /// Creates layers that hold only the defaults.
     pub fn defaults() -> Self {
-        let values = SETTINGS
-            .iter()
-            .map(|setting| (setting.key, (setting.default.to_owned(), Origin::Default)));
+        let values = SETTINGS.iter().map(|setting| {
+            (
+                setting.key,
+                (setting.default.to_owned(), SettingOrigin::Default),
+            )
+        });
         Self {
             values: values.collect(),
             ignored: Vec::new(),
@@ -140,7 +143,7 @@ impl Layers {
                 }
                 other => other.to_string(),
             };
-            self.set(setting, text, Origin::File(path.to_owned()));
+            self.set(setting, text, SettingOrigin::File(path.to_owned()));
         }
         Ok(())
     }
@@ -170,7 +173,7 @@ impl Layers {
             let value = variables.get(name).cloned().unwrap_or_default();
             let bare = name.strip_prefix("NUON_RUNNER_");
             if let Some(setting) = known.get(name) {
-                self.set(setting, value, Origin::Environment(name.clone()));
+                self.set(setting, value, SettingOrigin::Environment(name.clone()));
             } else if IGNORED_VARIABLES.contains(&name.as_str())
                 || bare.is_some_and(|bare| IGNORED_VARIABLES.contains(&bare))
             {
@@ -188,10 +191,10 @@ impl Layers {
 
     /// Applies the value of a flag.
     pub fn set_flag(&mut self, setting: &'static Setting, value: String) {
-        self.set(setting, value, Origin::Flag(setting.flag()));
+        self.set(setting, value, SettingOrigin::Flag(setting.flag()));
     }
 
-    fn set(&mut self, setting: &'static Setting, value: String, origin: Origin) {
+    fn set(&mut self, setting: &'static Setting, value: String, origin: SettingOrigin) {
         // `api.token` and `api.token_file` replace each other: setting one clears the other, so the
         // highest layer wins.
         let other = match setting.key {
@@ -200,14 +203,15 @@ impl Layers {
             _ => None,
         };
         if let Some(other) = other.filter(|_| !value.is_empty()) {
-            self.values.insert(other, (String::new(), Origin::Default));
+            self.values
+                .insert(other, (String::new(), SettingOrigin::Default));
         }
         self.values.insert(setting.key, (value, origin));
     }
 
     /// Returns every setting in the order of the table, with its value (masked if it is secret) and
     /// its origin.
-    pub fn show(&self) -> impl Iterator<Item = (&'static Setting, &str, &Origin)> {
+    pub fn show(&self) -> impl Iterator<Item = (&'static Setting, &str, &SettingOrigin)> {
         SETTINGS.iter().filter_map(|setting| {
             let (value, origin) = self.values.get(setting.key)?;
             let shown = if setting.secret && !value.is_empty() {
@@ -244,7 +248,9 @@ impl Layers {
         let (text, origin) = self
             .values
             .get(key)
-            .map_or(("", &Origin::Default), |(text, origin)| (text, origin));
+            .map_or(("", &SettingOrigin::Default), |(text, origin)| {
+                (text, origin)
+            });
         read(text).ok_or_else(|| {
             ConfigError(format!(
                 "{key} from {origin} must be {expected}, not {text:?}"
@@ -261,7 +267,9 @@ impl Layers {
         let (text, origin) = self
             .values
             .get(key)
-            .map_or(("", &Origin::Default), |(text, origin)| (text, origin));
+            .map_or(("", &SettingOrigin::Default), |(text, origin)| {
+                (text, origin)
+            });
         read(text).map_err(|error| ConfigError(format!("{key} from {origin}: {error}")))
     }
 
@@ -394,7 +402,7 @@ mod tests {
             assert_eq!(value, setting.default, "{}", setting.key);
             assert_ne!(
                 *origin,
-                Origin::Default,
+                SettingOrigin::Default,
                 "{} is missing in config.example.toml",
                 setting.key
             );

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::route::{Outcome, Route, Verdict};
+use super::route::{ResponseClass, Route, Verdict};
 use crate::base::retry::{MayRetry, Retry};
 
 /// Why a call failed.
@@ -60,9 +60,9 @@ impl ControlError {
     /// Returns the verdict of the route's table for this error; final for a passed deadline.
     pub fn verdict(&self) -> Verdict {
         match self {
-            Self::Refused { route, status, .. } => route.verdict(Outcome::Status(*status)),
-            Self::NoAnswer { route, .. } => route.verdict(Outcome::NoAnswer),
-            Self::Broken { route, .. } => route.verdict(Outcome::Broken),
+            Self::Refused { route, status, .. } => route.verdict(ResponseClass::Status(*status)),
+            Self::NoAnswer { route, .. } => route.verdict(ResponseClass::NoAnswer),
+            Self::Broken { route, .. } => route.verdict(ResponseClass::Broken),
             Self::Deadline { .. } => Verdict::Final,
         }
     }

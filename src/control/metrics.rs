@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
-use super::route::{Outcome, Route};
+use super::route::{ResponseClass, Route};
 
 /// Counters of calls to the control plane. Cheap to clone.
 #[derive(Clone)]
@@ -34,15 +34,15 @@ impl Metrics {
         Ok(Self { calls, lost_lines })
     }
 
-    pub(super) fn count(&self, route: Route, outcome: Outcome) {
+    pub(super) fn count(&self, route: Route, outcome: ResponseClass) {
         let outcome = match outcome {
-            Outcome::Status(200..=299) => "success",
-            Outcome::Status(429) => "too-many",
-            Outcome::Status(400..=499) => "refused",
-            Outcome::Status(300..=399) => "redirect",
-            Outcome::Status(_) => "server-error",
-            Outcome::Broken => "broken",
-            Outcome::NoAnswer => "no-answer",
+            ResponseClass::Status(200..=299) => "success",
+            ResponseClass::Status(429) => "too-many",
+            ResponseClass::Status(400..=499) => "refused",
+            ResponseClass::Status(300..=399) => "redirect",
+            ResponseClass::Status(_) => "server-error",
+            ResponseClass::Broken => "broken",
+            ResponseClass::NoAnswer => "no-answer",
         };
         self.calls
             .with_label_values(&[route.as_str(), outcome])

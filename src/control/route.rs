@@ -51,7 +51,7 @@ pub enum Route {
 
 /// The result of a call, as far as the table distinguishes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum ResponseClass {
     /// A status and a complete body of the expected form.
     Status(u16),
     /// A success status, but a body that is cut off or does not have the expected form.
@@ -202,12 +202,12 @@ impl Route {
     }
 
     /// Returns what to do about an outcome.
-    pub fn verdict(self, outcome: Outcome) -> Verdict {
+    pub fn verdict(self, outcome: ResponseClass) -> Verdict {
         let row = self.row();
         match outcome {
-            Outcome::NoAnswer => row.no_answer,
-            Outcome::Broken => row.broken,
-            Outcome::Status(status) => match status {
+            ResponseClass::NoAnswer => row.no_answer,
+            ResponseClass::Broken => row.broken,
+            ResponseClass::Status(status) => match status {
                 200..=299 => Accept,
                 401 => row.unauthorized,
                 403 => row.forbidden,
@@ -277,10 +277,10 @@ mod tests {
     #[test]
     fn an_execution_is_never_created_blindly_again() {
         for outcome in [
-            Outcome::NoAnswer,
-            Outcome::Broken,
-            Outcome::Status(500),
-            Outcome::Status(503),
+            ResponseClass::NoAnswer,
+            ResponseClass::Broken,
+            ResponseClass::Status(500),
+            ResponseClass::Status(503),
         ] {
             assert_eq!(Route::CreateExecution.verdict(outcome), CheckState);
         }
@@ -291,7 +291,7 @@ mod tests {
         for route in Route::ALL {
             for status in [301, 302, 307, 403, 404, 422] {
                 assert!(
-                    matches!(route.verdict(Outcome::Status(status)), Final | Skip),
+                    matches!(route.verdict(ResponseClass::Status(status)), Final | Skip),
                     "{route} {status}"
                 );
             }

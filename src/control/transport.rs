@@ -18,9 +18,9 @@ use url::Url;
 
 use super::error::ControlError;
 use super::metrics::Metrics;
-use super::route::{Outcome, Route, Verdict};
+use super::route::{ResponseClass, Route, Verdict};
 use super::token::{Token, TokenError, TokenSource};
-use super::wire::Refusal;
+use super::wire::ErrorBody;
 use crate::base::backoff::delays;
 use crate::base::bounded;
 use crate::base::clock::Clock;
@@ -110,12 +110,12 @@ pub(super) enum Body {
 }
 
 /// A successful response.
-pub(super) struct Answer {
+pub(super) struct Received {
     route: Route,
     pub(super) body: Bytes,
 }
 
-impl Answer {
+impl Received {
     /// Parses the body as JSON.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, ControlError> {
         serde_json::from_slice(&self.body).map_err(|error| ControlError::Broken {
@@ -176,7 +176,7 @@ impl Transport {
         path: String,
         body: Body,
         retry: RetryPolicy,
-    ) -> Result<Answer, ControlError> {
+    ) -> Result<Received, ControlError> {
         let timeout = match route {
             Route::JobsTail => LONG_POLL_TIMEOUT,
             Route::Jobs | Route::Monitor | Route::Heartbeat => SHORT_ATTEMPT_TIMEOUT,
@@ -208,7 +208,7 @@ impl Transport {
     }
 
     /// Makes one attempt. If the token is refused, it is read again for the next one.
-    async fn attempt(&self, call: &Call) -> Result<Answer, ControlError> {
+    async fn attempt(&self, call: &Call) -> Result<Received, ControlError> {
         let answer = self.limit.clone().oneshot(call.clone()).await;
         if let Err(error) = &answer
             && error.verdict() == Verdict::Reauthenticate
@@ -224,9 +224,9 @@ impl Transport {
 struct Sender(Arc<Shared>);
 
 impl Service<Call> for Sender {
-    type Response = Answer;
+    type Response = Received;
     type Error = ControlError;
-    type Future = BoxFuture<'static, Result<Answer, ControlError>>;
+    type Future = BoxFuture<'static, Result<Received, ControlError>>;
 
     fn poll_ready(
         &mut self,
@@ -259,17 +259,19 @@ impl Service<Call> for Sender {
     }
 }
 
-fn outcome(result: &Result<Answer, ControlError>) -> Outcome {
+fn outcome(result: &Result<Received, ControlError>) -> ResponseClass {
     match result {
-        Ok(_) => Outcome::Status(200),
-        Err(ControlError::Refused { status, .. }) => Outcome::Status(*status),
-        Err(ControlError::Broken { .. }) => Outcome::Broken,
-        Err(ControlError::NoAnswer { .. } | ControlError::Deadline { .. }) => Outcome::NoAnswer,
+        Ok(_) => ResponseClass::Status(200),
+        Err(ControlError::Refused { status, .. }) => ResponseClass::Status(*status),
+        Err(ControlError::Broken { .. }) => ResponseClass::Broken,
+        Err(ControlError::NoAnswer { .. } | ControlError::Deadline { .. }) => {
+            ResponseClass::NoAnswer
+        }
     }
 }
 
 impl Shared {
-    async fn attempt(&self, call: Call) -> Result<Answer, ControlError> {
+    async fn attempt(&self, call: Call) -> Result<Received, ControlError> {
         let route = call.route;
         let url = self
             .base
@@ -309,7 +311,7 @@ impl Shared {
                 message: error.to_string(),
             })?;
             // For calls whose response carries nothing, a success status is enough.
-            return Ok(Answer { route, body });
+            return Ok(Received { route, body });
         }
         Err(self.refusal(route, status, &headers, &body.unwrap_or_default()))
     }
@@ -321,7 +323,7 @@ impl Shared {
         headers: &HeaderMap,
         body: &[u8],
     ) -> ControlError {
-        let refusal: Option<Refusal> = serde_json::from_slice(body).ok();
+        let refusal: Option<ErrorBody> = serde_json::from_slice(body).ok();
         let message = match (&refusal, status.is_redirection()) {
             (_, true) => {
                 "it redirects to another address, which is not followed; check the API URL"

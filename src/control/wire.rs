@@ -254,7 +254,7 @@ pub struct Shutdown {
 /// The body of a refusal.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Refusal {
+pub struct ErrorBody {
     /// The error message.
     pub error: String,
     /// Description for people; used if `error` is empty.

@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
 use prost::Message as _;
 use serde_json::{Value, json};
 
-use super::store::{Generation, Heartbeat, LogLine, Store};
+use super::store::{Generation, LogLine, Store, StoredHeartbeat};
 
 /// A response.
 pub(super) struct Answer {
@@ -192,7 +192,7 @@ pub(super) fn handle(store: &mut Store, request: &Request<'_>, long_poll: bool) 
 fn heartbeat(store: &mut Store, body: &Value) -> Answer {
     let alive = std::time::Duration::from_nanos(body["alive_time"].as_u64().unwrap_or_default());
     let now = store.clock.now();
-    let heartbeat = Heartbeat {
+    let heartbeat = StoredHeartbeat {
         at: store.clock.elapsed(),
         started_at: now.checked_sub(alive).unwrap_or(now),
         process_id: body["process_id"].as_str().map(str::to_owned),

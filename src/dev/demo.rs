@@ -12,8 +12,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::server::{ControlPlane, build_plan};
-use super::store::{Job, NewJob};
-use crate::plan::changeset::{Change, PlanContents, ResourceDiff};
+use super::store::{NewJob, StoredJob};
+use crate::plan::changeset::{ChangeKind, PlanContents, ResourceDiff};
 use crate::plan::contents;
 
 /// Timeout for one job of the demo.
@@ -187,7 +187,7 @@ async fn finish(
     job_name: &str,
     id: String,
     observer: &mut dyn DemoObserver,
-) -> Result<Job, DemoError> {
+) -> Result<StoredJob, DemoError> {
     let end = std::time::Instant::now() + JOB_TIMEOUT;
     let mut reported = 0;
     loop {
@@ -226,7 +226,7 @@ async fn finish(
     }
 }
 
-fn planned_diffs(job: &Job) -> Vec<ResourceDiff> {
+fn planned_diffs(job: &StoredJob) -> Vec<ResourceDiff> {
     let result = job
         .executions
         .last()
@@ -240,7 +240,7 @@ fn planned_diffs(job: &Job) -> Vec<ResourceDiff> {
         .unwrap_or_default()
 }
 
-fn applied_diffs(job: &Job) -> Vec<ResourceDiff> {
+fn applied_diffs(job: &StoredJob) -> Vec<ResourceDiff> {
     let outputs = job
         .executions
         .last()
@@ -251,7 +251,7 @@ fn applied_diffs(job: &Job) -> Vec<ResourceDiff> {
     let diffs: Vec<ResourceDiff> = serde_json::from_value(diffs).unwrap_or_default();
     diffs
         .into_iter()
-        .filter(|diff| diff.change != Change::Unchanged)
+        .filter(|diff| diff.change != ChangeKind::Unchanged)
         .collect()
 }
 

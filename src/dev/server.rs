@@ -24,7 +24,7 @@ use url::Url;
 
 use super::answer::{self, Answer};
 use super::fault::{Fault, FaultKind};
-use super::store::{Call, Generation, Job, NewJob, Store};
+use super::store::{Call, Generation, NewJob, Store, StoredJob};
 use crate::base::clock::Clock;
 use crate::base::invalid::InvalidInput;
 
@@ -181,7 +181,7 @@ impl ControlPlane {
 
     /// Waits until a job and its last execution have ended, for at most `limit`. Returns the job as
     /// it is then, or none if it does not exist.
-    pub async fn wait(&self, id: &str, limit: Duration) -> Option<Job> {
+    pub async fn wait(&self, id: &str, limit: Duration) -> Option<StoredJob> {
         let ended = async {
             loop {
                 let job = self.store().jobs.get(id).cloned()?;

@@ -85,7 +85,7 @@ impl NewJob {
 
 /// A job, with its executions.
 #[derive(Debug, Clone)]
-pub struct Job {
+pub struct StoredJob {
     /// Id, as `job` and 23 digits.
     pub id: String,
     /// The job as it was offered.
@@ -159,7 +159,7 @@ pub struct LogLine {
 
 /// A heartbeat that was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heartbeat {
+pub struct StoredHeartbeat {
     /// Elapsed time on the clock.
     pub at: Duration,
     /// Start time of the runner, computed from the alive time that it reports.
@@ -175,9 +175,9 @@ pub struct Store {
     /// Overrides of the default settings.
     pub(super) settings: Map<String, Value>,
     /// Jobs by id.
-    pub jobs: BTreeMap<String, Job>,
+    pub jobs: BTreeMap<String, StoredJob>,
     /// Heartbeats, oldest first.
-    pub heartbeats: Vec<Heartbeat>,
+    pub heartbeats: Vec<StoredHeartbeat>,
     /// Status of the registered processes, by id.
     pub processes: BTreeMap<String, String>,
     /// Shutdown requests by process: id and status.
@@ -220,7 +220,7 @@ impl Store {
         if new.owner.is_empty() {
             new.owner = self.id("own");
         }
-        let job = Job {
+        let job = StoredJob {
             id: id.clone(),
             new,
             status: "available".into(),
@@ -253,7 +253,7 @@ impl Store {
     }
 
     /// Returns the execution with this id, and its job.
-    pub fn execution(&self, id: &str) -> Option<(&Job, &Execution)> {
+    pub fn execution(&self, id: &str) -> Option<(&StoredJob, &Execution)> {
         self.jobs.values().find_map(|job| {
             job.executions
                 .iter()

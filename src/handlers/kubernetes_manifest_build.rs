@@ -26,7 +26,9 @@ use crate::plan::build::{BuildPlan, GitSource, LoadRestrictor, ManifestSource, O
 use crate::registry::format::{self, ArtifactMetadata, Packed};
 use crate::registry::{Repository, StoredManifest, Version, copy};
 use crate::worker::failure::because;
-use crate::worker::{Context, Failure, FailureKind, Handler, Outcome, Staged, StagedJob, Steps};
+use crate::worker::{
+    Context, FailureKind, Handler, Outcome, Staged, StagedJob, StepFailure, Steps,
+};
 use crate::workspace::git::{GitRevision, Location};
 use crate::workspace::jail::Jail;
 
@@ -117,7 +119,10 @@ impl StagedJob for BuildJob {
     type Initialized = Initialized;
     type Validated = Validated;
 
-    fn fetch<'a>(&'a mut self, context: &'a Context) -> BoxFuture<'a, Result<Fetched, Failure>> {
+    fn fetch<'a>(
+        &'a mut self,
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Fetched, StepFailure>> {
         Box::pin(async move {
             let text = self.plans.fetch(context).await?;
             let plan = BuildPlan::parse(&text).map_err(because(FailureKind::Plan))?;
@@ -134,7 +139,7 @@ impl StagedJob for BuildJob {
         &'a mut self,
         Fetched { plan, revision }: Fetched,
         context: &'a Context,
-    ) -> BoxFuture<'a, Result<Initialized, Failure>> {
+    ) -> BoxFuture<'a, Result<Initialized, StepFailure>> {
         Box::pin(async move {
             let registries = &self.services.clients.registries;
             let destination = registries.open(&plan.destination).await;
@@ -159,7 +164,7 @@ impl StagedJob for BuildJob {
         &'a mut self,
         initialized: Initialized,
         context: &'a Context,
-    ) -> BoxFuture<'a, Result<Validated, Failure>> {
+    ) -> BoxFuture<'a, Result<Validated, StepFailure>> {
         Box::pin(async move {
             let Initialized {
                 plan,
@@ -197,7 +202,7 @@ impl StagedJob for BuildJob {
         &'a mut self,
         validated: Validated,
         context: &'a Context,
-    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
+    ) -> BoxFuture<'a, Result<Outcome, StepFailure>> {
         Box::pin(async move {
             let Validated {
                 destination,
@@ -234,13 +239,13 @@ impl BuildJob {
         &mut self,
         plan: &BuildPlan,
         context: &Context,
-    ) -> Result<Revision, Failure> {
+    ) -> Result<Revision, StepFailure> {
         let missing = "the plan builds an overlay but has no git_source; connect a repository to \
                        the component";
         let git: &GitSource = plan
             .git
             .as_ref()
-            .ok_or_else(|| Failure::new(FailureKind::Plan, missing))?;
+            .ok_or_else(|| StepFailure::new(FailureKind::Plan, missing))?;
         let policy = &self.services.clients.git;
         let location =
             Location::parse(git.url.expose(), policy).map_err(because(FailureKind::Source))?;
@@ -255,7 +260,7 @@ impl BuildJob {
         let tree = context.directory()?.join(CHECKOUT);
         std::fs::create_dir(&tree).map_err(|error| {
             let message = format!("cannot create {}: {error}", tree.display());
-            Failure::new(FailureKind::Machine, message)
+            StepFailure::new(FailureKind::Machine, message)
         })?;
         let (location, reference) = (source.location.to_string(), &source.reference);
         context
@@ -279,7 +284,7 @@ impl BuildJob {
         plan: &BuildPlan,
         overlay: &Overlay,
         context: &Context,
-    ) -> Result<Manifest, Failure> {
+    ) -> Result<Manifest, StepFailure> {
         let directory = context.directory()?.to_owned();
         let checkout = directory.join(CHECKOUT);
         let source = OverlaySource {
@@ -338,7 +343,7 @@ impl BuildJob {
         revision: Option<Revision>,
         manifest: Manifest,
         context: &Context,
-    ) -> Result<Packed, Failure> {
+    ) -> Result<Packed, StepFailure> {
         let objects = read_objects(manifest, &mut self.secrets, context)?;
         let notes = ArtifactMetadata {
             created: context.job.created_at,
@@ -365,7 +370,7 @@ fn read_objects(
     manifest: Manifest,
     secrets: &mut Secrets,
     context: &Context,
-) -> Result<Vec<Object>, Failure> {
+) -> Result<Vec<Object>, StepFailure> {
     secrets.learn_objects(&context.redactor, &manifest.objects);
     if !manifest.dropped.is_empty() {
         context.log.warn(format!(
@@ -375,7 +380,7 @@ fn read_objects(
         ));
     }
     if manifest.objects.is_empty() {
-        return Err(Failure::new(
+        return Err(StepFailure::new(
             FailureKind::Render,
             "the manifest holds no objects, so there is nothing to deploy",
         ));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use report::JobProgress;
-use source::{Artifact, Source};
+use source::{PulledArtifact, Source};
 use task::{Approved, Task, check_same_objects};
 
 use super::Services;
@@ -28,7 +28,9 @@ use crate::plan::changeset::{Op, PlanContents};
 use crate::plan::deploy::DeployPlan;
 use crate::plan::saved_plan::SavedPlan;
 use crate::worker::failure::because;
-use crate::worker::{Context, Failure, FailureKind, Handler, Outcome, Staged, StagedJob, Steps};
+use crate::worker::{
+    Context, FailureKind, Handler, Outcome, Staged, StagedJob, StepFailure, Steps,
+};
 
 /// Name of the handler in reports.
 const NAME: &str = "kubernetes-manifest-deploy";
@@ -90,7 +92,7 @@ struct Initialized {
 struct Validated {
     task: Task,
     target: Target,
-    artifact: Option<Artifact>,
+    artifact: Option<PulledArtifact>,
     snapshot: Snapshot,
 }
 
@@ -106,7 +108,10 @@ impl StagedJob for DeployJob {
     type Initialized = Initialized;
     type Validated = Validated;
 
-    fn fetch<'a>(&'a mut self, context: &'a Context) -> BoxFuture<'a, Result<Fetched, Failure>> {
+    fn fetch<'a>(
+        &'a mut self,
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Fetched, StepFailure>> {
         Box::pin(async move {
             let text = self.plans.fetch(context).await?;
             let plan = DeployPlan::parse(&text).map_err(because(FailureKind::Plan))?;
@@ -125,7 +130,7 @@ impl StagedJob for DeployJob {
         &'a mut self,
         Fetched { plan, task }: Fetched,
         context: &'a Context,
-    ) -> BoxFuture<'a, Result<Initialized, Failure>> {
+    ) -> BoxFuture<'a, Result<Initialized, StepFailure>> {
         Box::pin(async move {
             let clients = &self.services.clients;
             let cluster = plan.manifest.cluster.as_ref();
@@ -153,7 +158,7 @@ impl StagedJob for DeployJob {
         &'a mut self,
         initialized: Initialized,
         context: &'a Context,
-    ) -> BoxFuture<'a, Result<Validated, Failure>> {
+    ) -> BoxFuture<'a, Result<Validated, StepFailure>> {
         Box::pin(async move {
             let Initialized {
                 plan,
@@ -189,7 +194,7 @@ impl StagedJob for DeployJob {
         &'a mut self,
         validated: Validated,
         context: &'a Context,
-    ) -> BoxFuture<'a, Result<Outcome, Failure>> {
+    ) -> BoxFuture<'a, Result<Outcome, StepFailure>> {
         Box::pin(async move {
             let progress = JobProgress(context);
             let artifact = validated.artifact.as_ref();
@@ -219,7 +224,7 @@ impl DeployJob {
     fn deployment<'a>(
         &'a self,
         target: &'a Target,
-        artifact: Option<&'a Artifact>,
+        artifact: Option<&'a PulledArtifact>,
         progress: &'a JobProgress<'_>,
     ) -> Deployment<'a> {
         let JobProgress(context) = progress;
@@ -252,13 +257,13 @@ fn component(id: &str, namespace: &str, context: &Context) -> Option<Component> 
 /// The effect of a deploy job.
 struct Execution<'a> {
     deployment: Deployment<'a>,
-    artifact: Option<&'a Artifact>,
+    artifact: Option<&'a PulledArtifact>,
     snapshot: &'a Snapshot,
     context: &'a Context,
 }
 
 impl Execution<'_> {
-    async fn plan_apply(&self) -> Result<Outcome, Failure> {
+    async fn plan_apply(&self) -> Result<Outcome, StepFailure> {
         let plan = self.checked(self.deployment.preview(self.snapshot).await)?;
         let saved_plan = SavedPlan {
             artifact: self.artifact.map(|pulled| pulled.reference.clone()),
@@ -271,7 +276,7 @@ impl Execution<'_> {
     }
 
     /// Logs what a person should know of a plan, and refuses a plan that cannot be applied.
-    fn checked<'s>(&self, plan: Result<Plan<'s>, ClusterError>) -> Result<Plan<'s>, Failure> {
+    fn checked<'s>(&self, plan: Result<Plan<'s>, ClusterError>) -> Result<Plan<'s>, StepFailure> {
         let plan = plan.map_err(because(FailureKind::Cluster))?;
         let log = &self.context.log;
         for note in &plan.notes {
@@ -283,7 +288,7 @@ impl Execution<'_> {
             }
         }
         match plan.refusal() {
-            Some(refusal) => Err(Failure::new(FailureKind::Apply, refusal.sentence())),
+            Some(refusal) => Err(StepFailure::new(FailureKind::Apply, refusal.sentence())),
             None => Ok(plan),
         }
     }
@@ -298,7 +303,7 @@ impl Execution<'_> {
         }
     }
 
-    async fn plan_teardown(&self) -> Result<Outcome, Failure> {
+    async fn plan_teardown(&self) -> Result<Outcome, StepFailure> {
         let planned = self.deployment.plan_teardown(self.snapshot).await;
         let planned = planned.map_err(because(FailureKind::Cluster))?;
         let mut contents = PlanContents::new(Op::Delete, planned.changes(self.snapshot));
@@ -306,7 +311,7 @@ impl Execution<'_> {
         Ok(report::planned(&contents, self.context))
     }
 
-    async fn apply(&self, approved: &Approved) -> Result<DeployResult, Failure> {
+    async fn apply(&self, approved: &Approved) -> Result<DeployResult, StepFailure> {
         let is_required = self.deployment.config.require_contract;
         let saved_plan = approved.saved_plan(is_required, self.context)?;
         for note in &self.snapshot.notes {
@@ -348,7 +353,7 @@ impl Execution<'_> {
             .map_err(because(FailureKind::Cluster))
     }
 
-    async fn tear_down(&self, approved: &Approved) -> Result<DeployResult, Failure> {
+    async fn tear_down(&self, approved: &Approved) -> Result<DeployResult, StepFailure> {
         let is_required = self.deployment.config.require_contract;
         let saved_plan = approved.saved_plan(is_required, self.context)?;
         let planned = self.deployment.plan_teardown(self.snapshot).await;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::control::RetryPolicy;
 use crate::worker::failure::because;
-use crate::worker::{Context, Failure, FailureKind};
+use crate::worker::{Context, FailureKind, StepFailure};
 
 /// Fetches plans, and remembers whether the server has no composite plans.
 #[derive(Default)]
@@ -15,7 +15,7 @@ pub struct PlanFetcher {
 
 impl PlanFetcher {
     /// Fetches the plan of a job. Retries for as long as the job has time.
-    pub async fn fetch(&self, context: &Context) -> Result<String, Failure> {
+    pub async fn fetch(&self, context: &Context) -> Result<String, StepFailure> {
         let retry = RetryPolicy::Within(context.time_left());
         if !self.no_composite.load(Ordering::Relaxed) {
             match context.control.composite_plan(&context.job.id, retry).await {

@@ -12,7 +12,7 @@ use super::resource::Resource;
 use crate::kustomize::go::decode::{Unknown, decode};
 use crate::kustomize::load::host::Host;
 use crate::kustomize::load::setup::Setup;
-use crate::kustomize::load::step::{FieldRef, Step};
+use crate::kustomize::load::step::{ConfiguredStep, FieldRef};
 use crate::kustomize::schema::chart::{Chart, HelmGlobals};
 use crate::kustomize::schema::kustomization::{Generator, Kustomization, Metadata};
 
@@ -69,11 +69,11 @@ pub(crate) fn of_fields(
     kustomization: &Kustomization,
     parent: &str,
     setup: &mut Setup<'_, '_>,
-) -> Result<Vec<Step<dyn Generate>>, BuildError> {
+) -> Result<Vec<ConfiguredStep<dyn Generate>>, BuildError> {
     let mut steps = Vec::new();
     let mut add = |field_ref: FieldRef, kind, work: Result<Box<dyn Generate>, BuildError>| {
         let work = work.map_err(|error| error.in_field(field_ref))?;
-        steps.push(Step {
+        steps.push(ConfiguredStep {
             field_ref,
             kind,
             work,

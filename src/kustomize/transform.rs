@@ -29,7 +29,7 @@ use super::BuildError;
 use super::resource::Resource;
 use crate::kustomize::go::decode::{Unknown, decode};
 use crate::kustomize::load::setup::Setup;
-use crate::kustomize::load::step::{FieldRef, Step};
+use crate::kustomize::load::step::{ConfiguredStep, FieldRef};
 use crate::kustomize::schema::configuration::Configuration;
 use crate::kustomize::schema::kustomization::Kustomization;
 use crate::kustomize::schema::patch::Patch;
@@ -77,7 +77,7 @@ pub(crate) fn from_fields(
     kustomization: &Kustomization,
     configuration: &Configuration,
     setup: &mut Setup<'_, '_>,
-) -> Result<Vec<Step<dyn Transform>>, BuildError> {
+) -> Result<Vec<ConfiguredStep<dyn Transform>>, BuildError> {
     let mut list = List(Vec::new());
     list.add(
         "patchesStrategicMerge",
@@ -148,7 +148,7 @@ pub(crate) fn from_fields(
     Ok(list.0)
 }
 
-struct List(Vec<Step<dyn Transform>>);
+struct List(Vec<ConfiguredStep<dyn Transform>>);
 
 impl List {
     /// Adds the single transformer of a field, if the field is set.
@@ -159,7 +159,7 @@ impl List {
         transformer: Result<Option<T>, BuildError>,
     ) -> Result<(), BuildError> {
         if let Some(transformer) = transformer.map_err(|error| error.in_field(field))? {
-            self.0.push(Step {
+            self.0.push(ConfiguredStep {
                 field_ref: FieldRef::whole(field),
                 kind,
                 work: Box::new(transformer),
@@ -179,7 +179,7 @@ impl List {
         for (at, entry) in entries.iter().enumerate() {
             let field_ref = FieldRef::entry(field, at);
             let transformer = make(entry).map_err(|error| error.in_field(field_ref))?;
-            self.0.push(Step {
+            self.0.push(ConfiguredStep {
                 field_ref,
                 kind,
                 work: Box::new(transformer),

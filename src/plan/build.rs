@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::fields::{Fields, PlanError, document};
-use super::registry::Repository;
+use super::registry::PlanRepository;
 use crate::base::secret::Secret;
 
 /// A build plan. Both forms of the build member are accepted: with `source_type`, as the control
@@ -14,7 +14,7 @@ pub struct BuildPlan {
     /// The repository with the sources.
     pub git: Option<GitSource>,
     /// The repository that the artifact is pushed to.
-    pub destination: Repository,
+    pub destination: PlanRepository,
     /// Tag of the pushed artifact. If the plan has none, the job's owner is used.
     pub tag: Option<String>,
     /// What is packed into the artifact.
@@ -82,7 +82,7 @@ pub struct ExistingArtifact {
     /// Reference to credentials, which the control plane does not resolve.
     pub credentials_ref: Option<String>,
     /// Registry with resolved credentials.
-    pub registry: Option<Repository>,
+    pub registry: Option<PlanRepository>,
 }
 
 /// Suffix of the placeholder URL that means "no source" in old plans.
@@ -112,7 +112,7 @@ impl BuildPlan {
                 .map(|git| read_git(&git))
                 .transpose()?
                 .flatten(),
-            destination: Repository::read(&destination)?,
+            destination: PlanRepository::read(&destination)?,
             tag: plan.text("dst_tag")?.map(str::to_owned),
             source: read_source(&build)?,
             labels: build.map("labels")?,
@@ -236,7 +236,7 @@ fn read_artifact(fields: &Fields<'_>) -> Result<ExistingArtifact, PlanError> {
         credentials_ref: fields.text("credentials_ref")?.map(str::to_owned),
         registry: fields
             .object("registry")?
-            .map(|registry| Repository::read(&registry))
+            .map(|registry| PlanRepository::read(&registry))
             .transpose()?,
     };
     if artifact.tag.is_none() && artifact.digest.is_none() {

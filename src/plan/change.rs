@@ -7,7 +7,7 @@ use crate::base::invalid::InvalidInput;
 /// The change to an object or to a line of its diff. A number on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
-pub enum Change {
+pub enum ChangeKind {
     /// No change.
     Unchanged,
     /// Deleted.
@@ -20,7 +20,7 @@ pub enum Change {
     Error,
 }
 
-impl Change {
+impl ChangeKind {
     /// Returns the word that kubectl prints for the change of an object.
     pub fn word(self) -> &'static str {
         match self {
@@ -33,19 +33,19 @@ impl Change {
     }
 }
 
-impl From<Change> for u8 {
-    fn from(change: Change) -> u8 {
+impl From<ChangeKind> for u8 {
+    fn from(change: ChangeKind) -> u8 {
         match change {
-            Change::Unchanged => 0,
-            Change::Removed => 1,
-            Change::Added => 2,
-            Change::Modified => 3,
-            Change::Error => 4,
+            ChangeKind::Unchanged => 0,
+            ChangeKind::Removed => 1,
+            ChangeKind::Added => 2,
+            ChangeKind::Modified => 3,
+            ChangeKind::Error => 4,
         }
     }
 }
 
-impl TryFrom<u8> for Change {
+impl TryFrom<u8> for ChangeKind {
     type Error = InvalidInput;
 
     fn try_from(number: u8) -> Result<Self, InvalidInput> {

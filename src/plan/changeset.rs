@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use super::change::{Change, Op};
+pub use super::change::{ChangeKind, Op};
 use crate::plan::saved_plan::SavedPlan;
 
 /// The change to one object.
@@ -34,7 +34,7 @@ pub struct ResourceDiff {
     pub op: Op,
     /// The change to the object.
     #[serde(rename = "type")]
-    pub change: Change,
+    pub change: ChangeKind,
     /// Why the change could not be determined or made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -77,7 +77,7 @@ pub struct DiffEntry {
     pub applied: Option<Box<Value>>,
     /// The change to the line or field.
     #[serde(rename = "type")]
-    pub change: Change,
+    pub change: ChangeKind,
     /// Text of the line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<String>,
@@ -128,7 +128,7 @@ impl PlanContents {
     pub fn is_noop(&self) -> bool {
         self.k8s_content_diff
             .iter()
-            .all(|diff| diff.change == Change::Unchanged)
+            .all(|diff| diff.change == ChangeKind::Unchanged)
     }
 }
 
@@ -162,7 +162,7 @@ pub fn limit_size(mut diffs: Vec<ResourceDiff>) -> Vec<ResourceDiff> {
 
 impl DiffEntry {
     /// Creates a line of a diff. An empty text becomes no `payload`.
-    pub fn line(path: Option<String>, change: Change, text: String) -> Self {
+    pub fn line(path: Option<String>, change: ChangeKind, text: String) -> Self {
         let payload = Some(text).filter(|text| !text.is_empty());
         Self {
             path,
@@ -188,10 +188,10 @@ mod tests {
             api: "/v1".into(),
             resource: "as".into(),
             op: Op::Apply,
-            change: Change::Added,
+            change: ChangeKind::Added,
             error: None,
             dry_run: true,
-            entries: vec![DiffEntry::line(None, Change::Added, "x".repeat(1000)); lines],
+            entries: vec![DiffEntry::line(None, ChangeKind::Added, "x".repeat(1000)); lines],
         };
         let contents = PlanContents::new(
             Op::Apply,

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::cloud::Cloud;
 use super::cluster::ClusterInfo;
 use super::fields::{Fields, PlanError, document};
-use super::registry::Repository;
+use super::registry::PlanRepository;
 use crate::base::secret::Secret;
 
 /// The plan of a job that deploys a Kubernetes component.
@@ -18,7 +18,7 @@ pub struct DeployPlan {
     /// Name of the component.
     pub component_name: String,
     /// Repository to pull the artifact from.
-    pub source: Option<Repository>,
+    pub source: Option<PlanRepository>,
     /// Tag to pull from `source`.
     pub tag: Option<String>,
     /// The Kubernetes part.
@@ -75,7 +75,7 @@ impl DeployPlan {
             component_name: plan.text_or_empty("component_name")?,
             source: plan
                 .object("src_registry")?
-                .map(|fields| Repository::read(&fields))
+                .map(|fields| PlanRepository::read(&fields))
                 .transpose()?,
             tag: plan.text("src_tag")?.map(str::to_owned),
             manifest: ManifestDeploy {

@@ -22,7 +22,7 @@ pub enum RegistryKind {
 
 /// A repository in a registry, with its credentials.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Repository {
+pub struct PlanRepository {
     /// Type of the registry.
     pub kind: RegistryKind,
     /// `host[:port]/name`, without scheme, tag and digest. For an OCI layout, the path of its
@@ -36,7 +36,7 @@ pub struct Repository {
 
 const KNOWN: &str = "ecr, acr, gar, private_oci, public_oci";
 
-impl Repository {
+impl PlanRepository {
     pub(super) fn read(fields: &Fields<'_>) -> Result<Self, PlanError> {
         let fields = fields.clone().ignoring_case();
         let kind = match fields.required("RegistryType")? {

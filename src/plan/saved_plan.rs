@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::plan::change::Change;
+use crate::plan::change::ChangeKind;
 
 /// Current schema version of this document.
 pub const VERSION: u32 = 1;
@@ -73,7 +73,7 @@ pub struct ExpectedObject {
     #[serde(flatten)]
     pub subject: Subject,
     /// The planned change.
-    pub change: Change,
+    pub change: ChangeKind,
     /// Values, when the plan was made, of the fields that an apply of the manifest sets or removes;
     /// `None` if the object did not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,7 +124,7 @@ impl SavedPlan {
             && self
                 .objects
                 .iter()
-                .all(|object| object.change == Change::Unchanged)
+                .all(|object| object.change == ChangeKind::Unchanged)
     }
 
     /// Returns true if the plan deletes this object with this UID.

@@ -63,14 +63,14 @@ pub struct Platform {
 #[derive(Debug, Clone)]
 pub enum Document {
     /// A manifest: one artifact.
-    Manifest(Manifest),
+    Manifest(ImageManifest),
     /// An index: descriptors of its children.
     Index(Vec<Descriptor>),
 }
 
 /// The manifest of one artifact.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Manifest {
+pub struct ImageManifest {
     /// Descriptor of the config; its media type tells the kind of artifact.
     pub config: Descriptor,
     /// Descriptors of the layers, in order.
@@ -125,14 +125,14 @@ impl Document {
     }
 }
 
-fn parse_manifest(value: &Value) -> Result<Manifest, InvalidInput> {
+fn parse_manifest(value: &Value) -> Result<ImageManifest, InvalidInput> {
     let config = value.get("config").ok_or("it has no config")?;
     let annotations = match value.get("annotations") {
         None | Some(Value::Null) => BTreeMap::new(),
         Some(annotations) => serde_json::from_value(annotations.clone())
             .map_err(|_| "its annotations are not a map of strings".to_owned())?,
     };
-    Ok(Manifest {
+    Ok(ImageManifest {
         config: serde_json::from_value(config.clone())
             .map_err(|error| format!("its config: {error}"))?,
         layers: descriptors(value, "layers")?,

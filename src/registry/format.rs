@@ -12,7 +12,7 @@ use bytes::Bytes;
 use pack::checksum;
 pub use pack::{ArtifactMetadata, OutputLayout, Packed, pack, push};
 
-use super::document::{self, Descriptor, Document, Manifest};
+use super::document::{self, Descriptor, Document, ImageManifest};
 use super::{Digest, RegistryError, Repository, Version};
 use crate::workspace::archive::{self, ArchiveLimits, SymlinkPolicy};
 
@@ -104,7 +104,7 @@ async fn child_manifest(
     repository: &Repository,
     index: &Digest,
     children: &[Descriptor],
-) -> Result<Manifest, RegistryError> {
+) -> Result<ImageManifest, RegistryError> {
     let is_ours = |child: &&Descriptor| {
         child.platform.as_ref().is_some_and(|platform| {
             platform.os == "kustomizer"
@@ -134,7 +134,7 @@ async fn child_manifest(
     }
 }
 
-fn detect_format(manifest: &Manifest) -> Result<ArtifactFormat, RegistryError> {
+fn detect_format(manifest: &ImageManifest) -> Result<ArtifactFormat, RegistryError> {
     let first = manifest
         .layers
         .first()
@@ -161,7 +161,7 @@ fn detect_format(manifest: &Manifest) -> Result<ArtifactFormat, RegistryError> {
 
 async fn pull_kustomizer(
     repository: &Repository,
-    manifest: &Manifest,
+    manifest: &ImageManifest,
 ) -> Result<Content, RegistryError> {
     let annotation = |key: &str| {
         let value = manifest.annotations.get(key);
@@ -204,7 +204,10 @@ async fn unpack(
     Ok(unpacked.await.map_err(failed)??)
 }
 
-async fn pull_flux(repository: &Repository, manifest: &Manifest) -> Result<Content, RegistryError> {
+async fn pull_flux(
+    repository: &Repository,
+    manifest: &ImageManifest,
+) -> Result<Content, RegistryError> {
     let layer = first_layer(repository, manifest).await?;
     let media_type = manifest
         .layers
@@ -231,7 +234,7 @@ async fn pull_flux(repository: &Repository, manifest: &Manifest) -> Result<Conte
 
 async fn pull_archive(
     repository: &Repository,
-    manifest: &Manifest,
+    manifest: &ImageManifest,
 ) -> Result<Content, RegistryError> {
     let mut found = None;
     let bytes = manifest
@@ -269,7 +272,10 @@ async fn pull_archive(
         .ok_or_else(|| RegistryError::Format(format!("it has no {ARCHIVE_FILE}")))
 }
 
-async fn first_layer(repository: &Repository, manifest: &Manifest) -> Result<Bytes, RegistryError> {
+async fn first_layer(
+    repository: &Repository,
+    manifest: &ImageManifest,
+) -> Result<Bytes, RegistryError> {
     let layer = manifest
         .layers
         .first()

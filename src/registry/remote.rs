@@ -29,6 +29,7 @@ use super::document::{MAX_MANIFEST_BYTES, MEDIA_TYPES};
 use super::{
     Address, Credential, Descriptor, Digest, RegistryError, Scheme, StoredManifest, Version,
 };
+use crate::base::clock::Clock;
 use crate::base::guard::{Reach, SsrfGuard};
 
 /// Timeout of one attempt.
@@ -47,6 +48,7 @@ pub struct RegistryClients {
     /// For hosts that a registry names ([`Reach::Author`]).
     external: reqwest::Client,
     guard: SsrfGuard,
+    clock: Clock,
 }
 
 impl RegistryClients {
@@ -57,6 +59,7 @@ impl RegistryClients {
     pub fn new<E: From<reqwest::Error>>(
         builder: impl Fn() -> Result<reqwest::ClientBuilder, E>,
         guard: &SsrfGuard,
+        clock: Clock,
     ) -> Result<Self, E> {
         let client = |reach| Ok::<_, E>(builder()?.dns_resolver(guard.resolver(reach)).build()?);
         let (own, foreign) = (client(Reach::Endpoint)?, client(Reach::Author)?);
@@ -65,6 +68,7 @@ impl RegistryClients {
             reach: Reach::Endpoint,
             external: foreign,
             guard: guard.clone(),
+            clock,
         })
     }
 
@@ -200,7 +204,7 @@ impl Remote {
             let response = self.check_status(response, &call).await?;
             self.body(response, &call, descriptor.size).await
         };
-        with_retries(read).await
+        with_retries(&self.connections.clock, read).await
     }
 
     /// Returns the repository's tags, only from the first page of the registry's list.
@@ -249,7 +253,7 @@ impl Remote {
             };
             self.send(&call, false).await.map(drop)
         };
-        with_retries(upload).await
+        with_retries(&self.connections.clock, upload).await
     }
 
     pub(super) async fn put_manifest(
@@ -292,7 +296,7 @@ impl Remote {
     async fn send(&self, call: &Call, retry: bool) -> Result<Response, RegistryError> {
         let once = || async { self.check_status(self.send_once(call).await?, call).await };
         if retry {
-            with_retries(once).await
+            with_retries(&self.connections.clock, once).await
         } else {
             once().await
         }

@@ -52,7 +52,7 @@ impl FailureKind {
 
 /// Why a step failed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Failure {
+pub struct StepFailure {
     /// The reason, for metrics.
     pub kind: FailureKind,
     /// One sentence for the user: what is wrong and what to do.
@@ -61,7 +61,7 @@ pub struct Failure {
     pub causes: Vec<String>,
 }
 
-impl Failure {
+impl StepFailure {
     /// Creates a failure without causes.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self {
@@ -102,6 +102,6 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
 }
 
 /// Converts an error into a failure of the given kind: `.map_err(because(FailureKind::Source))`.
-pub fn because<E: std::error::Error + 'static>(kind: FailureKind) -> impl FnOnce(E) -> Failure {
-    move |error| Failure::from_error(kind, &error)
+pub fn because<E: std::error::Error + 'static>(kind: FailureKind) -> impl FnOnce(E) -> StepFailure {
+    move |error| StepFailure::from_error(kind, &error)
 }

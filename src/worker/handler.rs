@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::failure::{Failure, FailureKind};
+use super::failure::{FailureKind, StepFailure};
 use crate::base::clock::Clock;
 use crate::base::interrupt;
 use crate::base::secret::Redactor;
@@ -31,7 +31,7 @@ pub trait Handler: Send + Sync {
 }
 
 /// The future that a step returns.
-pub type StepFuture<'a, T = ()> = BoxFuture<'a, Result<T, Failure>>;
+pub type StepFuture<'a, T = ()> = BoxFuture<'a, Result<T, StepFailure>>;
 
 /// The steps of one execution, called in the order in which they are declared here.
 ///
@@ -169,12 +169,12 @@ impl Context {
     ///
     /// # Errors
     /// [`Failure`] of kind `Machine` if the directory cannot be created.
-    pub fn directory(&self) -> Result<&Path, Failure> {
+    pub fn directory(&self) -> Result<&Path, StepFailure> {
         if let Some(directory) = self.directory.get() {
             return Ok(directory.path());
         }
         let made = JobDir::create(&self.state_dir, self.execution.as_str()).map_err(|error| {
-            Failure::new(
+            StepFailure::new(
                 FailureKind::Machine,
                 format!(
                     "cannot create a directory for the job in {}: {error}",
@@ -193,14 +193,14 @@ impl Context {
     pub async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, StepFailure> {
         let stop = self.stop.clone();
         let span = tracing::Span::current();
         let wanted = tokio::task::spawn_blocking(move || {
             span.in_scope(|| interrupt::with_stop(&stop, work))
         });
         wanted.await.map_err(|_| {
-            Failure::new(
+            StepFailure::new(
                 FailureKind::Internal,
                 "the runner panicked in this job; this is a fault of the runner",
             )

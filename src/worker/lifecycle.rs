@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 
 use super::Worker;
 use super::claim::Claimed;
-use super::failure::{Failure, FailureKind};
+use super::failure::{FailureKind, StepFailure};
 use super::handler::{Context, Handler, Outcome};
 use super::outbox::{Delivery, ReportSource};
 use crate::base::stop::StopCause;
@@ -107,7 +107,7 @@ struct Attempt<'a> {
 /// How the work ended.
 enum Work {
     Done(Outcome),
-    Failed(Step, Failure),
+    Failed(Step, StepFailure),
     Stopped(StopCause),
 }
 
@@ -169,10 +169,10 @@ impl Attempt<'_> {
         &self,
         handler: Option<&'h dyn Handler>,
         settings: &Settings,
-    ) -> Result<&'h dyn Handler, Failure> {
+    ) -> Result<&'h dyn Handler, StepFailure> {
         let kind = &self.start.job.kind;
         if settings.sandbox_mode && *kind != JobKind::ShutDown {
-            return Err(Failure::new(
+            return Err(StepFailure::new(
                 FailureKind::Unsupported,
                 "sandbox mode is not supported yet",
             ));
@@ -181,7 +181,7 @@ impl Attempt<'_> {
             let known = known_kinds(&self.worker.services.handlers);
             let message =
                 format!("this runner does not support jobs of type {kind}; it supports {known}");
-            Failure::new(FailureKind::Unsupported, message)
+            StepFailure::new(FailureKind::Unsupported, message)
         })
     }
 

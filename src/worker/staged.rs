@@ -2,7 +2,7 @@
 
 use futures_util::future::BoxFuture;
 
-use super::failure::{Failure, FailureKind};
+use super::failure::{FailureKind, StepFailure};
 use super::handler::{Context, Outcome, StepFuture, Steps};
 
 /// A job whose steps return what the next step needs. [`Staged`] makes [`Steps`] of it.
@@ -18,7 +18,7 @@ pub trait StagedJob: Send {
     fn fetch<'a>(
         &'a mut self,
         context: &'a Context,
-    ) -> BoxFuture<'a, Result<Self::Fetched, Failure>>;
+    ) -> BoxFuture<'a, Result<Self::Fetched, StepFailure>>;
 
     /// Returns the concurrency key: no two executions with the same key run at the same time.
     fn concurrency_key(&self, _: &Self::Fetched) -> Option<String> {
@@ -30,21 +30,21 @@ pub trait StagedJob: Send {
         &'a mut self,
         fetched: Self::Fetched,
         context: &'a Context,
-    ) -> BoxFuture<'a, Result<Self::Initialized, Failure>>;
+    ) -> BoxFuture<'a, Result<Self::Initialized, StepFailure>>;
 
     /// Checks everything that can be checked before the effect.
     fn validate<'a>(
         &'a mut self,
         initialized: Self::Initialized,
         context: &'a Context,
-    ) -> BoxFuture<'a, Result<Self::Validated, Failure>>;
+    ) -> BoxFuture<'a, Result<Self::Validated, StepFailure>>;
 
     /// The effect. Must be idempotent: after a crash, all steps run again.
     fn exec<'a>(
         &'a mut self,
         validated: Self::Validated,
         context: &'a Context,
-    ) -> BoxFuture<'a, Result<Outcome, Failure>>;
+    ) -> BoxFuture<'a, Result<Outcome, StepFailure>>;
 }
 
 /// The [`Steps`] of a [`StagedJob`].
@@ -77,8 +77,8 @@ impl<J: StagedJob> Staged<J> {
     }
 }
 
-fn out_of_order() -> Failure {
-    Failure::new(
+fn out_of_order() -> StepFailure {
+    StepFailure::new(
         FailureKind::Internal,
         "a step was called out of order; this is a fault of the runner",
     )

@@ -6,7 +6,7 @@ use clap::ArgMatches;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
-use super::Target;
+use super::ClusterTarget;
 use crate::base::stop::{Stop, StopCause};
 use crate::cli::Code;
 use crate::cli::error::CommandError;
@@ -34,7 +34,7 @@ pub async fn stop_on_signals(stop: Stop) {
 
 /// Asks for confirmation, unless `--yes` is given. Fails if stdin is not a terminal.
 pub async fn confirm(
-    target: &Target,
+    target: &ClusterTarget,
     matches: &ArgMatches,
     question: &str,
 ) -> Result<bool, CommandError> {

@@ -11,21 +11,21 @@ use crate::manifest::Object;
 /// All kinds that the cluster serves.
 #[derive(Debug, Clone, Default)]
 pub struct ServedKinds {
-    kinds: HashMap<(String, String), Resource>,
+    kinds: HashMap<(String, String), RestResource>,
     /// Preferred version of a kind, by group and kind.
     preferred: HashMap<(String, String), String>,
 }
 
 /// The REST resource of a kind.
 #[derive(Debug, Clone)]
-pub struct Resource {
+pub struct RestResource {
     /// Group, version and plural, which form the URL.
     pub api: ApiResource,
     /// True if its objects have a namespace.
     pub namespaced: bool,
 }
 
-impl Resource {
+impl RestResource {
     /// The plural name of the kind, as paths have it.
     pub fn plural(&self) -> &str {
         &self.api.plural
@@ -53,7 +53,7 @@ impl ServedKinds {
                         .or_insert_with(|| api.api_version.clone());
                     served.kinds.insert(
                         (api.api_version.clone(), api.kind.clone()),
-                        Resource { api, namespaced },
+                        RestResource { api, namespaced },
                     );
                 }
             }
@@ -78,7 +78,7 @@ impl ServedKinds {
             let key = (resource.api_version.clone(), resource.kind.clone());
             self.kinds.insert(
                 key,
-                Resource {
+                RestResource {
                     api: resource,
                     namespaced,
                 },
@@ -91,20 +91,20 @@ impl ServedKinds {
     ///
     /// # Errors
     /// [`ClusterError::UnknownKind`] if the cluster does not serve it.
-    pub fn resource(&self, object: &Object) -> Result<&Resource, ClusterError> {
+    pub fn resource(&self, object: &Object) -> Result<&RestResource, ClusterError> {
         self.kind(object.api_version(), object.kind())
     }
 
     /// The plural name of an object's kind; empty if the cluster does not serve the kind.
     pub fn plural(&self, object: &Object) -> &str {
-        self.resource(object).map_or("", Resource::plural)
+        self.resource(object).map_or("", RestResource::plural)
     }
 
     /// Returns the resource of a kind in a version.
     ///
     /// # Errors
     /// [`ClusterError::UnknownKind`] if the cluster does not serve it.
-    pub fn kind(&self, api_version: &str, kind: &str) -> Result<&Resource, ClusterError> {
+    pub fn kind(&self, api_version: &str, kind: &str) -> Result<&RestResource, ClusterError> {
         self.kinds
             .get(&(api_version.to_owned(), kind.to_owned()))
             .ok_or_else(|| ClusterError::UnknownKind {
@@ -115,7 +115,7 @@ impl ServedKinds {
 
     /// Returns the resource of a kind in the given version, else in the preferred one; none if the
     /// cluster no longer serves the kind.
-    pub fn any_version(&self, group: &str, kind: &str, version: &str) -> Option<&Resource> {
+    pub fn any_version(&self, group: &str, kind: &str, version: &str) -> Option<&RestResource> {
         let api_version = if group.is_empty() {
             version.to_owned()
         } else {
@@ -136,7 +136,7 @@ impl ServedKinds {
     ///
     /// # Errors
     /// [`ClusterError::UnknownKind`] if the server is not a Kubernetes API server.
-    pub fn config_maps(&self) -> Result<&Resource, ClusterError> {
+    pub fn config_maps(&self) -> Result<&RestResource, ClusterError> {
         self.kind("v1", "ConfigMap")
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use crate::cluster::client::api::{PAGE, Select};
-use crate::cluster::client::discovery::Resource;
+use crate::cluster::client::discovery::RestResource;
 use crate::cluster::client::{Api, ClusterError};
 use crate::manifest::{Object, ObjectId};
 
@@ -20,7 +20,7 @@ const MAX_CONCURRENT: usize = 8;
 
 /// Objects of one kind in one namespace.
 struct Group {
-    resource: Resource,
+    resource: RestResource,
     namespace: String,
     names: HashSet<String>,
 }
@@ -28,7 +28,7 @@ struct Group {
 /// Reads objects by identity. Those that do not exist are absent from the result.
 pub(crate) async fn read(
     api: &Api,
-    wanted: impl Iterator<Item = (Resource, ObjectId)>,
+    wanted: impl Iterator<Item = (RestResource, ObjectId)>,
 ) -> Result<HashMap<ObjectId, Object>, ClusterError> {
     let mut groups: BTreeMap<(String, String, String), Group> = BTreeMap::new();
     for (resource, id) in wanted {

@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 use crate::base::backoff::Backoff;
 use crate::cluster::client::Api;
 use crate::cluster::client::api::Select;
-use crate::cluster::client::discovery::{Resource, ServedKinds};
+use crate::cluster::client::discovery::{RestResource, ServedKinds};
 use crate::manifest::{Object, ObjectId};
 
 /// Up to this many objects of a kind and namespace get one watch each.
@@ -133,7 +133,7 @@ fn version(object: &Object) -> Option<u64> {
 
 struct Watch {
     api: Api,
-    resource: Resource,
+    resource: RestResource,
     namespace: String,
     /// Names of the objects, with the newest version seen of each.
     known: BTreeMap<String, Option<u64>>,

@@ -7,11 +7,11 @@ use crate::cluster::fields::diff::{DiffFormat, compare};
 use crate::cluster::fields::legacy;
 use crate::cluster::fields::render::{api, blank, fields, lines};
 use crate::manifest::Object;
-use crate::plan::changeset::{Change, Op, ResourceDiff};
+use crate::plan::changeset::{ChangeKind, Op, ResourceDiff};
 
 /// The operation that is planned or done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum ComparisonMode {
     /// A planned apply; `desired` is the response to the dry run.
     PlanApply,
     /// A completed apply.
@@ -26,7 +26,7 @@ pub enum Mode {
 #[derive(Debug, Clone)]
 pub struct Comparison {
     /// The operation.
-    pub mode: Mode,
+    pub mode: ComparisonMode,
     /// Object before; none if it does not exist.
     pub live: Option<Object>,
     /// Object after; for a deletion the manifest's object.
@@ -52,13 +52,13 @@ impl Comparison {
     pub fn diffs(&self, form: DiffFormat) -> (ResourceDiff, ResourceDiff) {
         let (object, dry_run) = (self.object(), self.dry_run());
         let (change, entries) = match (self.op(), &self.error) {
-            (Op::Apply, Some(_)) => (Change::Error, Vec::new()),
+            (Op::Apply, Some(_)) => (ChangeKind::Error, Vec::new()),
             (Op::Apply, None) => fields(self.live.as_ref(), self.desired.as_ref(), dry_run, form),
             (Op::Delete, error) => {
                 let (change, entries) = fields(object, None, dry_run, form);
                 (
                     if error.is_some() && !dry_run {
-                        Change::Error
+                        ChangeKind::Error
                     } else {
                         change
                     },
@@ -74,7 +74,10 @@ impl Comparison {
         // In the version in which it was read.
         let api = self.live.as_ref().map_or(blank.api.clone(), api);
         // A planned deletion sends no request that could be refused.
-        let error = self.error.clone().filter(|_| self.mode != Mode::PlanDelete);
+        let error = self
+            .error
+            .clone()
+            .filter(|_| self.mode != ComparisonMode::PlanDelete);
         let raw = ResourceDiff {
             api,
             change,
@@ -124,13 +127,16 @@ impl Comparison {
 
     fn op(&self) -> Op {
         match self.mode {
-            Mode::PlanApply | Mode::Apply => Op::Apply,
-            Mode::PlanDelete | Mode::Delete => Op::Delete,
+            ComparisonMode::PlanApply | ComparisonMode::Apply => Op::Apply,
+            ComparisonMode::PlanDelete | ComparisonMode::Delete => Op::Delete,
         }
     }
 
     fn dry_run(&self) -> bool {
-        matches!(self.mode, Mode::PlanApply | Mode::PlanDelete)
+        matches!(
+            self.mode,
+            ComparisonMode::PlanApply | ComparisonMode::PlanDelete
+        )
     }
 }
 

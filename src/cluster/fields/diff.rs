@@ -10,11 +10,11 @@ mod path;
 use std::cell::Cell;
 
 use pairs::{Likeness, Pair, pair};
-use path::{Path, Step};
+use path::{DiffStep, Path};
 use serde_json::{Map, Value};
 
 use crate::manifest::Object;
-use crate::plan::changeset::Change;
+use crate::plan::changeset::ChangeKind;
 
 /// Fields of `metadata` that the server manages.
 pub(super) const SERVER_FIELDS: [&str; 5] = [
@@ -47,7 +47,7 @@ pub struct Difference {
     /// JSON pointer to the field. Indexes are those before the change, except for added items.
     pub pointer: String,
     /// Added, removed or modified.
-    pub change: Change,
+    pub change: ChangeKind,
     /// Value before; none if the field was absent.
     pub before: Option<Value>,
     /// Value after; none if the field is absent.
@@ -139,9 +139,9 @@ impl LeafVisitor for Collector<'_> {
     fn differ(&mut self, path: &Path<'_>, before: Option<&Value>, after: Option<&Value>) {
         let (path, pointer) = (path.text(self.form), path.pointer());
         let change = match (before, after) {
-            (None, _) => Change::Added,
-            (_, None) => Change::Removed,
-            _ => Change::Modified,
+            (None, _) => ChangeKind::Added,
+            (_, None) => ChangeKind::Removed,
+            _ => ChangeKind::Modified,
         };
         self.into.push(Difference {
             path,
@@ -189,7 +189,7 @@ impl Walk<'_> {
         for key in keys {
             let path = Path {
                 parent,
-                step: Step::Key(key),
+                step: DiffStep::Key(key),
             };
             if self.form == DiffFormat::Legacy && path.is_excluded_in_legacy() {
                 continue;
@@ -237,7 +237,7 @@ impl Walk<'_> {
             let (i, j) = pair.indexes();
             let path = Path {
                 parent: Some(path),
-                step: Step::Item(pair),
+                step: DiffStep::Item(pair),
             };
             self.values(
                 &path,
@@ -258,7 +258,7 @@ impl Walk<'_> {
         let mut count = Counter::default();
         let path = Path {
             parent: Some(path),
-            step: Step::Item(Pair::Both(0, 0)),
+            step: DiffStep::Item(Pair::Both(0, 0)),
         };
         self.values(&path, Some(before), Some(after), &mut count);
         self.leaf_comparisons

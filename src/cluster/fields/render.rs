@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 use crate::cluster::fields::diff::{DiffFormat, Difference, compare, without_server_fields};
 use crate::cluster::fields::{legacy, mask};
 use crate::manifest::Object;
-use crate::plan::changeset::{Change, DiffEntry, Op, ResourceDiff};
+use crate::plan::changeset::{ChangeKind, DiffEntry, Op, ResourceDiff};
 use crate::yaml::emit::emit;
 
 /// Maximum lines per object.
@@ -62,7 +62,7 @@ pub(crate) fn failed(
     dry_run: bool,
 ) -> ResourceDiff {
     ResourceDiff {
-        change: Change::Error,
+        change: ChangeKind::Error,
         error: Some(error),
         ..blank(plural, op, Some(object), dry_run)
     }
@@ -79,7 +79,7 @@ pub(crate) fn blank(plural: &str, op: Op, object: Option<&Object>, dry_run: bool
         api: object.map(api).unwrap_or_default(),
         resource: plural.to_owned(),
         op,
-        change: Change::Unchanged,
+        change: ChangeKind::Unchanged,
         error: None,
         dry_run,
         entries: Vec::new(),
@@ -99,7 +99,7 @@ pub(crate) fn fields(
     after: Option<&Object>,
     dry_run: bool,
     form: DiffFormat,
-) -> (Change, Vec<DiffEntry>) {
+) -> (ChangeKind, Vec<DiffEntry>) {
     let masked;
     let (before, after) = match form {
         DiffFormat::Native => {
@@ -123,17 +123,17 @@ pub(crate) fn fields(
             let differences = compare(before, after, form);
             let is_modified = !differences.is_empty() || (form == DiffFormat::Legacy && !dry_run);
             let change = if is_modified {
-                Change::Modified
+                ChangeKind::Modified
             } else {
-                Change::Unchanged
+                ChangeKind::Unchanged
             };
             (change, differences.into_iter().map(entry).collect())
         }
         (None, Some(after)) if form == DiffFormat::Legacy && dry_run => {
             let applied = Value::Object(after.0.clone());
             (
-                Change::Added,
-                whole(Change::Modified, Some(Value::Null), Some(applied)),
+                ChangeKind::Added,
+                whole(ChangeKind::Modified, Some(Value::Null), Some(applied)),
             )
         }
         (None, Some(after)) => {
@@ -143,8 +143,8 @@ pub(crate) fn fields(
                 without_server_fields(after)
             };
             (
-                Change::Added,
-                whole(Change::Added, None, Some(Value::Object(applied))),
+                ChangeKind::Added,
+                whole(ChangeKind::Added, None, Some(Value::Object(applied))),
             )
         }
         (Some(before), None) => {
@@ -154,11 +154,11 @@ pub(crate) fn fields(
                 without_server_fields(before)
             };
             (
-                Change::Removed,
-                whole(Change::Removed, Some(Value::Object(original)), None),
+                ChangeKind::Removed,
+                whole(ChangeKind::Removed, Some(Value::Object(original)), None),
             )
         }
-        (None, None) => (Change::Unchanged, Vec::new()),
+        (None, None) => (ChangeKind::Unchanged, Vec::new()),
     }
 }
 
@@ -194,9 +194,9 @@ fn entry(
 /// Renders the lines of field entries. An added or removed object: a first entry with only the kind
 /// of change, then each line of the object. Otherwise the lines of each value before, then of the
 /// value after, each with its path, sorted by the first key of the path.
-pub(crate) fn lines(change: Change, fields: &[DiffEntry], form: DiffFormat) -> Vec<DiffEntry> {
+pub(crate) fn lines(change: ChangeKind, fields: &[DiffEntry], form: DiffFormat) -> Vec<DiffEntry> {
     let mut lines = match (change, fields) {
-        (Change::Added | Change::Removed, [whole]) => {
+        (ChangeKind::Added | ChangeKind::Removed, [whole]) => {
             let value = whole.applied.as_ref().or(whole.original.as_ref());
             let texts = value
                 .map(|value| yaml_lines(value, form))
@@ -269,8 +269,8 @@ fn truncate(lines: &mut Vec<DiffEntry>) {
 fn field_lines(entry: &DiffEntry, form: DiffFormat) -> Vec<DiffEntry> {
     let mut lines = Vec::new();
     for (change, value) in [
-        (Change::Removed, &entry.original),
-        (Change::Added, &entry.applied),
+        (ChangeKind::Removed, &entry.original),
+        (ChangeKind::Added, &entry.applied),
     ] {
         let Some(value) = value.as_deref() else {
             continue;

@@ -19,10 +19,10 @@ mod pod;
 mod refusal;
 mod scheduling;
 
-use code::{Code, Recoverability};
+use code::{CauseCode, Recoverability};
 use container::LogRun;
 use crd::custom_resource_definition;
-use event::Event;
+use event::ClusterEvent;
 use owned::{is_current_revision, is_healthy, is_replaced, owned_by, pods_to_diagnose};
 use pod::{PodFault, condition};
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ const PER_RUN_REASONS: [&str; 6] = [
 #[derive(Debug, Clone, PartialEq)]
 pub struct StatusCause {
     /// Reason, recoverability and advice.
-    pub code: Code,
+    pub code: CauseCode,
     /// Path from the object to the failing part: `Deployment/shop/web`, `Pod/shop/web-5d…`,
     /// `container web`.
     pub chain: Vec<String>,
@@ -69,7 +69,7 @@ pub struct StatusCause {
 }
 
 impl StatusCause {
-    fn new(code: Code, object: &Object, message: &str) -> Self {
+    fn new(code: CauseCode, object: &Object, message: &str) -> Self {
         let words = message.chars().take(MAX_MESSAGE_CHARS).collect();
         Self {
             code,
@@ -89,7 +89,7 @@ impl StatusCause {
     /// Returns the cause marked as recoverable, because the pod may be replaced.
     fn into_recoverable(self) -> Self {
         Self {
-            code: Code {
+            code: CauseCode {
                 recoverability: Recoverability::Recovers,
                 ..self.code
             },
@@ -372,7 +372,7 @@ fn is_generation_unobserved(object: &Object) -> bool {
     observed.is_some_and(|observed| Some(observed) != object.metadata("generation"))
 }
 
-fn event_line(event: &Event) -> String {
+fn event_line(event: &ClusterEvent) -> String {
     let text = format!("{}: {}", event.reason, event.message);
     text.chars().take(MAX_MESSAGE_CHARS).collect()
 }

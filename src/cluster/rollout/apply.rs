@@ -13,9 +13,9 @@ use crate::cluster::fields::managed_values::{managed_values, object_hash};
 use crate::cluster::fields::render;
 use crate::cluster::health::readiness::compute_status;
 use crate::cluster::rollout::dependency::failed_dependency;
-use crate::cluster::rollout::failure::Failure;
+use crate::cluster::rollout::failure::DeployFailure;
 use crate::cluster::rollout::inventory::{Inventory, Record};
-use crate::cluster::rollout::item::{Action, Conflict, Item, Outcome, Problem};
+use crate::cluster::rollout::item::{Action, Conflict, Item, ItemOutcome, Problem};
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::refused::{errors, explain};
@@ -55,7 +55,7 @@ impl Applied<'_> {
     }
 
     /// Returns why the apply failed; `None` if every object is as desired.
-    pub fn failure(&self) -> Option<Failure> {
+    pub fn failure(&self) -> Option<DeployFailure> {
         let problems = self
             .outcomes()
             .filter_map(|outcome| outcome.problem.as_ref());
@@ -67,7 +67,7 @@ impl Applied<'_> {
             })
             .collect();
         if !conflicts.is_empty() {
-            return Some(Failure::PlanConflict(conflicts));
+            return Some(DeployFailure::PlanConflict(conflicts));
         }
         let refusals = problems.filter_map(|problem| match problem {
             Problem::Refused(refusal) => Some(*refusal),
@@ -79,13 +79,13 @@ impl Applied<'_> {
             .map(ToString::to_string)
             .chain(errors(self.diffs()))
             .collect();
-        (!errors.is_empty()).then(|| Failure::Refused {
+        (!errors.is_empty()).then(|| DeployFailure::Refused {
             errors,
             refusal: refusal.unwrap_or(Refusal::Server),
         })
     }
 
-    fn outcomes(&self) -> impl Iterator<Item = &Outcome> + Clone {
+    fn outcomes(&self) -> impl Iterator<Item = &ItemOutcome> + Clone {
         self.items.iter().filter_map(|item| item.outcome.as_ref())
     }
 }
@@ -159,7 +159,7 @@ impl<'s> Run<'_, 's> {
             .filter(|(_, item)| Stage::of(item.object) == stage)
             .map(|(at, item)| async move { (at, run.apply_one(item, stage).await) })
             .collect();
-        let outcomes: Vec<(usize, Outcome)> = futures_util::stream::iter(work)
+        let outcomes: Vec<(usize, ItemOutcome)> = futures_util::stream::iter(work)
             .buffer_unordered(MAX_CONCURRENT)
             .collect()
             .await;
@@ -190,7 +190,7 @@ impl<'s> Run<'_, 's> {
         objects.filter(move |object| Stage::of(object) == stage)
     }
 
-    async fn apply_one(&self, item: &Item<'s>, stage: Stage) -> Outcome {
+    async fn apply_one(&self, item: &Item<'s>, stage: Stage) -> ItemOutcome {
         let Item {
             object,
             live,
@@ -198,7 +198,7 @@ impl<'s> Run<'_, 's> {
             ..
         } = item;
         let plural = self.applied.served.plural(object);
-        let failed = |message: String, problem| Outcome {
+        let failed = |message: String, problem| ItemOutcome {
             diff: render::failed(plural, Op::Apply, object, message, false),
             now: live.cloned(),
             problem: Some(problem),
@@ -216,7 +216,7 @@ impl<'s> Run<'_, 's> {
             return failed(format!("not tried, because {blocked}"), Problem::Skipped);
         }
         if let (Action::Leave, Some(live)) = (action, live) {
-            return Outcome {
+            return ItemOutcome {
                 diff: render::unchanged(plural, live, false),
                 now: Some((*live).clone()),
                 problem: None,
@@ -228,7 +228,7 @@ impl<'s> Run<'_, 's> {
             options: self.options,
         };
         match writer.write(resource, object, action, live.cloned()).await {
-            Ok(after) => Outcome {
+            Ok(after) => ItemOutcome {
                 diff: render::resource_diff(plural, Op::Apply, *live, Some(&after), false),
                 now: Some(after),
                 problem: None,
@@ -331,7 +331,7 @@ impl<'s> Run<'_, 's> {
         let fields = &self.options.fields;
         let key = fields.key.as_deref();
         for item in &self.applied.items {
-            let Some(Outcome {
+            let Some(ItemOutcome {
                 now: Some(now),
                 problem: None,
                 ..

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::health::wait::{WaitOptions, WaitOutcome, wait};
 use crate::cluster::rollout::apply::apply;
-use crate::cluster::rollout::failure::Failure;
+use crate::cluster::rollout::failure::DeployFailure;
 use crate::cluster::rollout::inventory::{DeployOutcome, Inventory};
 use crate::cluster::rollout::item::Item;
 use crate::cluster::rollout::options::Options;
@@ -19,7 +19,7 @@ use crate::cluster::rollout::refused::errors;
 use crate::cluster::rollout::saved::subject;
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::{deny, preconditions, prune};
-use crate::plan::changeset::{Change, ResourceDiff};
+use crate::plan::changeset::{ChangeKind, ResourceDiff};
 use crate::plan::saved_plan::SavedPlan;
 
 /// Timeout of the final inventory write, which is not ended by a stop.
@@ -36,12 +36,12 @@ pub struct DeployResult {
     /// Notes for the user.
     pub notes: Vec<String>,
     /// Why it failed; `None` if it succeeded.
-    pub failure: Option<Failure>,
+    pub failure: Option<DeployFailure>,
 }
 
 /// The result of a deploy that failed before anything was done.
-impl From<Failure> for DeployResult {
-    fn from(failure: Failure) -> Self {
+impl From<DeployFailure> for DeployResult {
+    fn from(failure: DeployFailure) -> Self {
         Self {
             failure: Some(failure),
             ..Self::default()
@@ -57,7 +57,7 @@ impl DeployResult {
         let errors = errors(pruned.diffs.iter());
         self.diffs.extend(pruned.diffs);
         if !errors.is_empty() {
-            self.failure = Some(Failure::Refused {
+            self.failure = Some(DeployFailure::Refused {
                 errors,
                 refusal: pruned.refusal.unwrap_or(Refusal::Server),
             });
@@ -73,14 +73,14 @@ impl DeployResult {
         artifact: Option<String>,
         is_cut: bool,
     ) -> bool {
-        let count = |change: Change| {
+        let count = |change: ChangeKind| {
             let diffs = self.diffs.iter();
             diffs.filter(|diff| diff.change == change).count()
         };
-        let changes = [Change::Added, Change::Modified, Change::Removed].map(count);
+        let changes = [ChangeKind::Added, ChangeKind::Modified, ChangeKind::Removed].map(count);
         let outcome = match &self.failure {
             None => DeployOutcome::Succeeded,
-            Some(Failure::NotReady(_)) if !is_cut => DeployOutcome::Failed,
+            Some(DeployFailure::NotReady(_)) if !is_cut => DeployOutcome::Failed,
             Some(_) => DeployOutcome::Unfinished,
         };
         if changes == [0; 3] && inventory.is_recorded(outcome, artifact.as_deref()) {
@@ -123,7 +123,7 @@ impl<'s> DeployRequest<'s> {
         snapshot: &Snapshot,
         options: &Options,
         is_approved: bool,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, DeployFailure> {
         if let Some(failure) = plan.refusal() {
             return Err(failure);
         }
@@ -131,7 +131,7 @@ impl<'s> DeployRequest<'s> {
         if !is_approved {
             if let Some(reason) = prune::approval_reason(snapshot, &pruning, options) {
                 let help = "approve a plan that lists them (plan --out PLAN, then apply PLAN)";
-                return Err(Failure::Refused {
+                return Err(DeployFailure::Refused {
                     errors: vec![format!("nothing was done: {reason}; {help}")],
                     refusal: Refusal::Guard,
                 });
@@ -159,20 +159,20 @@ impl<'s> DeployRequest<'s> {
         saved_plan: &SavedPlan,
         snapshot: &'s Snapshot,
         options: &Options,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, DeployFailure> {
         let denied = deny::refusals(&snapshot.objects, &options.deny);
         if !denied.is_empty() {
             let errors = denied
                 .into_iter()
                 .map(|(object, reason)| format!("{}: {reason}", object.subject()))
                 .collect();
-            return Err(Failure::Refused {
+            return Err(DeployFailure::Refused {
                 errors,
                 refusal: Refusal::Guard,
             });
         }
         let items = preconditions::check_saved_plan(saved_plan, snapshot, options)
-            .map_err(Failure::PlanConflict)?;
+            .map_err(DeployFailure::PlanConflict)?;
         let mut pruning = prune::decide(api, snapshot, options).await?;
         pruning.restrict(snapshot, |deletion| {
             let is_listed = saved_plan.deletes(&subject(&deletion.id), &deletion.uid);
@@ -221,7 +221,7 @@ pub async fn deploy(
     let mut deployed = DeployResult {
         diffs: applied.diffs().cloned().collect(),
         failure: match api.stop.is_stopped() {
-            true => Some(Failure::Stopped),
+            true => Some(DeployFailure::Stopped),
             false => applied.failure(),
         },
         ..DeployResult::default()
@@ -239,9 +239,9 @@ pub async fn deploy(
         deployed.failure = match wait(api, &applied.served, objects, waiting, progress).await {
             WaitOutcome::Ready => None,
             WaitOutcome::Unrecoverable(all) | WaitOutcome::TimedOut(all) => {
-                Some(Failure::NotReady(all))
+                Some(DeployFailure::NotReady(all))
             }
-            WaitOutcome::Stopped => Some(Failure::Stopped),
+            WaitOutcome::Stopped => Some(DeployFailure::Stopped),
         };
     }
     let Some(mut inventory) = applied.inventory else {

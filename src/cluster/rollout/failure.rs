@@ -12,7 +12,7 @@ const MAX_REASONS: usize = 10;
 
 /// Why a deploy failed.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Failure {
+pub enum DeployFailure {
     /// Objects are not as the approved plan expects.
     PlanConflict(Vec<Conflict>),
     /// Objects were refused.
@@ -28,7 +28,7 @@ pub enum Failure {
     Stopped,
 }
 
-impl Failure {
+impl DeployFailure {
     /// Formats the failure in one line.
     pub fn sentence(&self) -> String {
         match self {
@@ -59,7 +59,7 @@ impl Failure {
     }
 }
 
-impl From<ClusterError> for Failure {
+impl From<ClusterError> for DeployFailure {
     fn from(error: ClusterError) -> Self {
         Self::Refused {
             errors: vec![error.to_string()],

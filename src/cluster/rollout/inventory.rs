@@ -19,6 +19,6 @@ mod signer;
 mod stored;
 
 pub use ledger::Inventory;
-pub use record::{Component, Deploy, DeployOutcome, Record, is_inventory};
-pub use requests::Writer;
+pub use record::{Component, DeployOutcome, DeployRecord, Record, is_inventory};
+pub use requests::InventoryWriter;
 pub use signer::{SignatureStatus, Signer};

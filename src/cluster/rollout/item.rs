@@ -21,7 +21,7 @@ pub struct Item<'s> {
     /// The decision.
     pub action: Action,
     /// What happened; `None` until the object's stage is over.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<ItemOutcome>,
 }
 
 /// What an apply does with one object.
@@ -64,7 +64,7 @@ impl From<&ExpectedObject> for Expectation {
 
 /// What happened to one object.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct ItemOutcome {
     /// The change, as the changeset shows it.
     pub diff: ResourceDiff,
     /// The object as it was last read or written; `None` if it does not exist.

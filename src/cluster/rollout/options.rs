@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use crate::base::invalid::InvalidInput;
 use crate::cluster::fields::policy::FieldPolicy;
 use crate::cluster::rollout::deny::DenyRule;
-use crate::cluster::rollout::inventory::{Signer, Writer};
+use crate::cluster::rollout::inventory::{InventoryWriter, Signer};
 
 /// What to do if another manager owns a field that we want to set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,8 +90,8 @@ pub struct Options {
 
 impl Options {
     /// By whom inventories are written.
-    pub fn writer(&self) -> Writer<'_> {
-        Writer {
+    pub fn writer(&self) -> InventoryWriter<'_> {
+        InventoryWriter {
             manager: &self.fields.manager,
             signer: self.signer.as_ref(),
         }

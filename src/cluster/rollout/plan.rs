@@ -14,7 +14,7 @@ use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::ignore::keep_live_values;
 use crate::cluster::fields::managed_values::{managed_values, object_hash};
 use crate::cluster::fields::render;
-use crate::cluster::rollout::failure::{Failure, join_reasons};
+use crate::cluster::rollout::failure::{DeployFailure, join_reasons};
 use crate::cluster::rollout::item::{Action, Expectation, Item};
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::preconditions::is_up_to_date;
@@ -25,7 +25,7 @@ use crate::cluster::rollout::saved::{planned_deletion, subject};
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::{annotations, deny, prune};
 use crate::manifest::Object;
-use crate::plan::changeset::{Change, Op, ResourceDiff};
+use crate::plan::changeset::{ChangeKind, Op, ResourceDiff};
 use crate::plan::saved_plan::{ExpectedObject, SavedPlan};
 
 /// Maximum number of concurrent dry runs.
@@ -164,7 +164,7 @@ impl<'s> Plan<'s> {
             .entries
             .iter()
             .map(|entry| &entry.diff)
-            .filter(|diff| diff.change != Change::Unchanged);
+            .filter(|diff| diff.change != ChangeKind::Unchanged);
         changed.chain(self.pruning.deletions.iter().map(|deletion| &deletion.diff))
     }
 
@@ -174,7 +174,7 @@ impl<'s> Plan<'s> {
             .entries
             .into_iter()
             .map(|entry| entry.diff)
-            .filter(|diff| diff.change != Change::Unchanged);
+            .filter(|diff| diff.change != ChangeKind::Unchanged);
         changed
             .chain(
                 self.pruning
@@ -191,14 +191,14 @@ impl<'s> Plan<'s> {
     }
 
     /// Returns why the plan cannot be applied: the objects that are refused, each with its reason.
-    pub fn refusal(&self) -> Option<Failure> {
+    pub fn refusal(&self) -> Option<DeployFailure> {
         let refused = self.entries.iter().filter(|entry| entry.refusal.is_some());
         let refusal = refused.clone().filter_map(|entry| entry.refusal).max()?;
         let reasons = errors(refused.map(|entry| &entry.diff));
         let (count, of) = (reasons.len(), self.entries.len());
         let reasons = join_reasons(reasons.into_iter());
         let errors = vec![format!("{count} of {of} objects are refused: {reasons}")];
-        Some(Failure::Refused { errors, refusal })
+        Some(DeployFailure::Refused { errors, refusal })
     }
 
     /// Returns the saved plan: what was read of each object, and what would be deleted.
@@ -220,7 +220,7 @@ impl<'s> Plan<'s> {
             object: entry.object,
             live: entry.live,
             action: match entry.diff.change {
-                Change::Unchanged if is_up_to_date(entry.live, options) => Action::Leave,
+                ChangeKind::Unchanged if is_up_to_date(entry.live, options) => Action::Leave,
                 _ => Action::Write {
                     recreate: entry.recreate,
                     expected: is_approved.then(|| Expectation::from(&entry.expected())),

@@ -16,7 +16,7 @@ use crate::cluster::rollout::saved::subject;
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::Object;
 use crate::manifest::managed_fields::is_applied_by;
-use crate::plan::changeset::Change;
+use crate::plan::changeset::ChangeKind;
 use crate::plan::saved_plan::{ExpectedObject, SavedPlan, Subject};
 
 /// Result of checking one object against what the plan expects.
@@ -175,7 +175,7 @@ fn decide(
         kind,
     };
     let expected = expected.ok_or_else(|| conflict(ConflictKind::Unplanned))?;
-    if expected.change == Change::Error {
+    if expected.change == ChangeKind::Error {
         return Err(conflict(ConflictKind::Refused));
     }
     let expectation = Expectation::from(expected);
@@ -185,7 +185,7 @@ fn decide(
         Check::Conflicting(conflict) => return Err(conflict),
     };
     Ok(match expected.change {
-        Change::Unchanged if is_up_to_date(live, options) => Action::Leave,
+        ChangeKind::Unchanged if is_up_to_date(live, options) => Action::Leave,
         _ => Action::Write {
             recreate: expected.recreate && !is_applied,
             expected: Some(expectation),

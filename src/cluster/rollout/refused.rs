@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use crate::cluster::client::api::{Force, WriteMode};
-use crate::cluster::client::discovery::Resource;
+use crate::cluster::client::discovery::RestResource;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::ignore;
 use crate::cluster::rollout::annotations::RECREATE;
 use crate::manifest::Object;
-use crate::plan::changeset::{Change, ResourceDiff};
+use crate::plan::changeset::{ChangeKind, ResourceDiff};
 
 /// Dry-runs a recreation under a temporary name, so that an invalid object never costs the live
 /// one. Returns the result under the object's own name.
@@ -17,7 +17,7 @@ use crate::plan::changeset::{Change, ResourceDiff};
 /// Fails if the server would not create the object.
 pub(super) async fn dry_run_recreation(
     api: &Api,
-    resource: &Resource,
+    resource: &RestResource,
     object: &Object,
     manager: &str,
 ) -> Result<Object, ClusterError> {
@@ -63,7 +63,7 @@ pub(super) fn explain(error: &ClusterError, exists: bool) -> String {
 
 /// Returns the failed objects of a changeset, each with its reason.
 pub fn errors<'a>(diffs: impl Iterator<Item = &'a ResourceDiff>) -> Vec<String> {
-    let failed = diffs.filter(|diff| diff.change == Change::Error);
+    let failed = diffs.filter(|diff| diff.change == ChangeKind::Error);
     failed
         .map(|diff| {
             format!(

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::cluster::client::Api;
 use crate::cluster::health::wait::WaitOptions;
 use crate::cluster::rollout::deploy::{DeployRequest, deploy};
-use crate::cluster::rollout::failure::Failure;
+use crate::cluster::rollout::failure::DeployFailure;
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::plan::plan;
 use crate::cluster::rollout::snapshot::Snapshot;
@@ -39,7 +39,7 @@ pub enum RollbackOutcome {
     /// The earlier artifact could not be pulled.
     NotPulled(String),
     /// The earlier artifact was not applied, or is not ready.
-    Failed(Failure),
+    Failed(DeployFailure),
 }
 
 impl fmt::Display for RollbackOutcome {
@@ -87,7 +87,7 @@ impl Rollback<'_> {
         objects: Vec<Object>,
         artifact: String,
         progress: &(dyn Fn(&str) + Sync),
-    ) -> Result<(), Failure> {
+    ) -> Result<(), DeployFailure> {
         let (api, options) = (self.api, self.options);
         let inventory = failed.inventory.as_ref();
         let component = inventory.map(|inventory| &inventory.component);

@@ -182,7 +182,8 @@ impl Snapshot {
     /// Returns what to read: the objects of the set, and the stale ones of the inventory.
     fn wanted(
         &self,
-    ) -> Result<Vec<(crate::cluster::client::discovery::Resource, ObjectId)>, ClusterError> {
+    ) -> Result<Vec<(crate::cluster::client::discovery::RestResource, ObjectId)>, ClusterError>
+    {
         let mut wanted = Vec::with_capacity(self.objects.len());
         for object in &self.objects {
             match self.served.resource(object) {

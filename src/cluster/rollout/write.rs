@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::base::poll::Poll;
 use crate::cluster::client::api::{Force, NEW, WriteMode};
-use crate::cluster::client::discovery::Resource;
+use crate::cluster::client::discovery::RestResource;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::adopt::adopted_managed_fields;
 use crate::cluster::fields::ignore::keep_live_values;
@@ -71,7 +71,7 @@ impl Writer<'_> {
     // Long: what one attempt finds changes the next.
     pub async fn write(
         &self,
-        resource: &Resource,
+        resource: &RestResource,
         object: &Object,
         action: &Action,
         mut live: Option<Object>,
@@ -170,7 +170,7 @@ impl Writer<'_> {
 
     async fn try_write(
         &self,
-        resource: &Resource,
+        resource: &RestResource,
         object: &Object,
         live: Option<Object>,
     ) -> Result<Object, ClusterError> {
@@ -200,7 +200,7 @@ impl Writer<'_> {
             .await
     }
 
-    async fn await_gone(&self, resource: &Resource, live: &Object) -> Result<(), ClusterError> {
+    async fn await_gone(&self, resource: &RestResource, live: &Object) -> Result<(), ClusterError> {
         let mut poll = prerequisite_poll(self.api);
         while poll.next_check().await {
             let found = self.api.get(&resource.api, live.namespace(), live.name());

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Execution, Job, Store};
+use super::{Execution, Store, StoredJob};
 
 impl Execution {
     pub(in crate::dev) fn record(&self, job: &str) -> Value {
@@ -30,7 +30,7 @@ impl Execution {
     }
 }
 
-impl Job {
+impl StoredJob {
     pub(in crate::dev) fn record(&self, runner: &str, with_executions: bool) -> Value {
         let nanos = u64::try_from(self.new.execution_timeout.as_nanos()).unwrap_or(u64::MAX);
         let mut record = json!({

@@ -7,7 +7,7 @@ use crate::plan::build::ExistingArtifact;
 use crate::registry::format::{self, Content};
 use crate::registry::{Repository, StoredManifest, Version};
 use crate::worker::failure::because;
-use crate::worker::{Context, Failure, FailureKind};
+use crate::worker::{Context, FailureKind, StepFailure};
 
 /// An existing artifact.
 pub struct Existing {
@@ -22,7 +22,7 @@ impl Existing {
         artifact: &ExistingArtifact,
         registries: &Registries,
         context: &Context,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, StepFailure> {
         let repository = match &artifact.registry {
             Some(registry) => registries.open(registry).await,
             None => registries.open_address(&artifact.address).await,
@@ -59,7 +59,7 @@ impl Existing {
         &self,
         secrets: &mut Secrets,
         context: &Context,
-    ) -> Result<StoredManifest, Failure> {
+    ) -> Result<StoredManifest, StepFailure> {
         let artifact = format::pull(&self.repository, &self.version)
             .await
             .map_err(because(FailureKind::Artifact))?;
@@ -78,7 +78,7 @@ impl Existing {
             Content::Files(files) => count_objects(files, secrets, context).await?,
         };
         if count == 0 {
-            return Err(Failure::new(
+            return Err(StepFailure::new(
                 FailureKind::Artifact,
                 "the artifact holds no Kubernetes objects",
             ));
@@ -96,7 +96,7 @@ async fn count_objects(
     files: Vec<(String, Vec<u8>)>,
     secrets: &mut Secrets,
     context: &Context,
-) -> Result<usize, Failure> {
+) -> Result<usize, StepFailure> {
     let (yaml, others): (Vec<_>, Vec<_>) = files
         .into_iter()
         .partition(|(name, _)| format::is_yaml(name));
@@ -112,7 +112,7 @@ async fn count_objects(
         let read = context.blocking(move || manifest::read(&content)).await?;
         let manifest = read.map_err(|error| {
             let message = format!("{name} in the artifact: {error}");
-            Failure::new(FailureKind::Artifact, message)
+            StepFailure::new(FailureKind::Artifact, message)
         })?;
         secrets.learn_objects(&context.redactor, &manifest.objects);
         count += manifest.objects.len();

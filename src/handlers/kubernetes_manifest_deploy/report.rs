@@ -4,11 +4,11 @@ use serde_json::{Map, json};
 
 use crate::cluster::health::wait;
 use crate::cluster::rollout::deploy::DeployResult;
-use crate::cluster::rollout::failure::Failure;
+use crate::cluster::rollout::failure::DeployFailure;
 use crate::deployment::Progress;
 use crate::deployment::metrics::Metrics;
 use crate::job::report::ResultReport;
-use crate::plan::changeset::{Change, PlanContents, ResourceDiff, limit_size};
+use crate::plan::changeset::{ChangeKind, PlanContents, ResourceDiff, limit_size};
 use crate::plan::contents;
 use crate::worker::{Context, Outcome};
 
@@ -61,7 +61,7 @@ pub fn deployed(
         ("job_type", context.job.kind.as_str().to_owned()),
         ("message", message.clone()),
     ];
-    if let Failure::NotReady(all) = &failure {
+    if let DeployFailure::NotReady(all) = &failure {
         for object in all {
             metrics.not_ready(object.cause.code.reason);
         }
@@ -76,7 +76,7 @@ pub fn deployed(
 fn log_changes(diffs: &[ResourceDiff], context: &Context) {
     let changed = diffs
         .iter()
-        .filter(|diff| !matches!(diff.change, Change::Unchanged | Change::Error));
+        .filter(|diff| !matches!(diff.change, ChangeKind::Unchanged | ChangeKind::Error));
     for diff in changed {
         let change = diff.change.word();
         context.log.info(format!("{change} {}", diff.subject()));

@@ -8,18 +8,18 @@ use crate::plan::saved_plan::digest_of;
 use crate::registry::format::{self, Content};
 use crate::registry::{Repository, Version};
 use crate::worker::failure::because;
-use crate::worker::{Context, Failure, FailureKind};
+use crate::worker::{Context, FailureKind, StepFailure};
 
 /// The objects to deploy.
 pub struct Source {
     /// The objects.
     pub objects: Vec<Object>,
     /// The artifact that holds them; `None` for an inline manifest.
-    pub artifact: Option<Artifact>,
+    pub artifact: Option<PulledArtifact>,
 }
 
 /// An artifact that was pulled.
-pub struct Artifact {
+pub struct PulledArtifact {
     /// `oci://…@sha256:…`.
     pub reference: String,
     /// Where it was pulled from.
@@ -32,7 +32,7 @@ impl Source {
         plan: &DeployPlan,
         registries: &Registries,
         context: &Context,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, StepFailure> {
         if let Some(text) = &plan.manifest.inline {
             let manifest = manifest::read(text.as_bytes()).map_err(because(FailureKind::Render))?;
             return Ok(Self {
@@ -47,12 +47,12 @@ impl Source {
             .await
             .map_err(because(FailureKind::Artifact))?;
         if plan.manifest.state.is_some() && has_templates(&pulled.content) {
-            return Err(Failure::new(
+            return Err(StepFailure::new(
                 FailureKind::Unsupported,
                 "the manifest is a template over the install's state, which is not supported yet",
             ));
         }
-        let artifact = Artifact {
+        let artifact = PulledArtifact {
             reference: format!("oci://{name}@{}", pulled.digest),
             repository,
         };
@@ -63,13 +63,13 @@ impl Source {
     }
 }
 
-impl Artifact {
+impl PulledArtifact {
     /// Pulls the objects of another artifact from the same repository.
     pub async fn pull_other(
         &self,
         reference: &str,
         context: &Context,
-    ) -> Result<Vec<Object>, Failure> {
+    ) -> Result<Vec<Object>, StepFailure> {
         let version = Version::digest(digest_of(reference).unwrap_or_default())
             .map_err(because(FailureKind::Artifact))?;
         let pulled = format::pull(&self.repository, &version)
@@ -79,7 +79,7 @@ impl Artifact {
     }
 }
 
-async fn objects(content: Content, context: &Context) -> Result<Vec<Object>, Failure> {
+async fn objects(content: Content, context: &Context) -> Result<Vec<Object>, StepFailure> {
     context
         .blocking(move || artifact::objects(content))
         .await?
@@ -98,9 +98,9 @@ fn has_templates(content: &Content) -> bool {
 async fn locate(
     plan: &DeployPlan,
     registries: &Registries,
-) -> Result<(Repository, Version), Failure> {
+) -> Result<(Repository, Version), StepFailure> {
     let artifact = plan.manifest.artifact.as_ref();
-    let missing = |what: &str| Failure::new(FailureKind::Plan, what);
+    let missing = |what: &str| StepFailure::new(FailureKind::Plan, what);
     let repository = match (&plan.source, artifact) {
         (Some(source), _) => registries.open(source).await,
         (None, Some(artifact)) => registries.open_address(&artifact.address).await,

@@ -6,7 +6,7 @@ use crate::plan::contents;
 use crate::plan::deploy::DeployPlan;
 use crate::plan::saved_plan::{SavedPlan, VERSION, digest_of};
 use crate::worker::failure::because;
-use crate::worker::{Context, Failure, FailureKind};
+use crate::worker::{Context, FailureKind, StepFailure};
 
 /// What a deploy job is to do.
 pub enum Task {
@@ -28,7 +28,7 @@ pub struct Approved {
 
 impl Task {
     /// Reads the task from the job's operation and its plan.
-    pub fn read(operation: &Operation, plan: &DeployPlan) -> Result<Self, Failure> {
+    pub fn read(operation: &Operation, plan: &DeployPlan) -> Result<Self, StepFailure> {
         match operation {
             Operation::CreateApplyPlan => Ok(Self::PlanApply),
             Operation::CreateTeardownPlan => Ok(Self::PlanTeardown),
@@ -37,7 +37,7 @@ impl Task {
                 let known = "create-apply-plan, apply-plan and create-teardown-plan are supported";
                 let message =
                     format!("a deploy job does not support the operation {other}; {known}");
-                Err(Failure::new(FailureKind::Unsupported, message))
+                Err(StepFailure::new(FailureKind::Unsupported, message))
             }
         }
     }
@@ -53,9 +53,9 @@ impl Task {
 }
 
 impl Approved {
-    fn read(plan: &DeployPlan) -> Result<Self, Failure> {
+    fn read(plan: &DeployPlan) -> Result<Self, StepFailure> {
         let packed = plan.approved.as_deref().ok_or_else(|| {
-            Failure::new(
+            StepFailure::new(
                 FailureKind::Plan,
                 "the job applies a plan but has no apply_plan_contents; plan again",
             )
@@ -64,7 +64,7 @@ impl Approved {
         let contents = serde_json::from_str(&text).map_err(|error| {
             let place = format!("line {}, column {}", error.line(), error.column());
             let message = format!("the approved plan cannot be read ({place}); plan again");
-            Failure::new(FailureKind::Plan, message)
+            StepFailure::new(FailureKind::Plan, message)
         })?;
         Ok(Self { contents, text })
     }
@@ -74,14 +74,14 @@ impl Approved {
         &self,
         is_required: bool,
         context: &Context,
-    ) -> Result<Option<&SavedPlan>, Failure> {
+    ) -> Result<Option<&SavedPlan>, StepFailure> {
         let Some(saved_plan) = &self.contents.runner else {
             let what = "the approved plan does not record the cluster state that it was made from";
             if is_required {
                 let message = format!(
                     "{what}, and deploy.require_contract is set; plan again with this runner"
                 );
-                return Err(Failure::new(FailureKind::Plan, message));
+                return Err(StepFailure::new(FailureKind::Plan, message));
             }
             context.log.warn(format!(
                 "{what}; planning again, and executing the new plan"
@@ -94,7 +94,7 @@ impl Approved {
                 "the approved plan has version {theirs}, but this runner supports {VERSION}; plan \
                  again"
             );
-            return Err(Failure::new(FailureKind::Plan, message));
+            return Err(StepFailure::new(FailureKind::Plan, message));
         }
         Ok(Some(saved_plan))
     }
@@ -106,7 +106,7 @@ pub fn check_same_objects(
     saved_plan: &SavedPlan,
     artifact: Option<&str>,
     manifest_hash: Option<&str>,
-) -> Result<(), Failure> {
+) -> Result<(), StepFailure> {
     let planned = saved_plan.artifact.as_deref().and_then(digest_of);
     let pulled = artifact.and_then(digest_of);
     if planned != pulled {
@@ -116,11 +116,11 @@ pub fn check_same_objects(
             name(planned),
             name(pulled)
         );
-        return Err(Failure::new(FailureKind::Plan, message));
+        return Err(StepFailure::new(FailureKind::Plan, message));
     }
     if saved_plan.manifest.as_deref() != manifest_hash {
         let message = "the manifest has changed since the plan was made; plan again";
-        return Err(Failure::new(FailureKind::Plan, message));
+        return Err(StepFailure::new(FailureKind::Plan, message));
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! A generator or transformer that is ready to run, whatever configures it.
 
+use crate::kustomize::BuildError;
 use crate::kustomize::build::plugin::PluginConfig;
-use crate::kustomize::load::step::{FieldRef, Step};
+use crate::kustomize::load::step::{ConfiguredStep, FieldRef};
 use crate::kustomize::transform::origin::{Origin, Plugin};
 
 /// A step that a field of a kustomization or the config of a plugin configures.
@@ -15,24 +16,36 @@ pub(crate) struct ReadyStep<T: ?Sized> {
 }
 
 impl<T: ?Sized> ReadyStep<T> {
-    /// Takes a step that a field of the kustomization file `file` configures. `origin` is that of
+    /// Takes the steps that fields of the kustomization file `file` configure. `origin` is that of
     /// the file's directory.
-    pub fn of_field(step: Step<T>, origin: Option<&Origin>, file: &str) -> Self {
-        Self {
+    pub fn of_fields(
+        steps: Vec<ConfiguredStep<T>>,
+        origin: Option<&Origin>,
+        file: &str,
+    ) -> Vec<Self> {
+        let ready = steps.into_iter().map(|step| Self {
             field_ref: step.field_ref,
             work: step.work,
             origin: origin.map(|origin| origin.configured(file, Plugin::builtin(step.kind))),
             config: None,
-        }
+        });
+        ready.collect()
     }
 
-    /// Takes the work of a plugin, whose config a field names.
-    pub fn of_config(field: &'static str, work: Box<T>, config: &PluginConfig) -> Self {
-        Self {
-            field_ref: FieldRef::whole(field),
-            work,
-            origin: config.origin(),
-            config: Some(config.resource.trace_number),
-        }
+    /// Makes the steps of plugins, whose configs a field names.
+    pub fn of_configs(
+        field: &'static str,
+        configs: Vec<PluginConfig>,
+        mut make: impl FnMut(&PluginConfig) -> Result<Box<T>, BuildError>,
+    ) -> Result<Vec<Self>, BuildError> {
+        let ready = configs.into_iter().map(|config| {
+            Ok(Self {
+                field_ref: FieldRef::whole(field),
+                work: make(&config).map_err(|error| error.in_field(field))?,
+                origin: config.origin(),
+                config: Some(config.resource.trace_number),
+            })
+        });
+        ready.collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::kustomize::error::HostError;
 use crate::kustomize::load::files::Files;
-use crate::kustomize::load::remote::Repository;
+use crate::kustomize::load::remote::RemoteRepository;
 
 /// Services that the caller provides to a build.
 pub trait Host {
@@ -82,7 +82,7 @@ pub trait Remote {
     ///
     /// # Errors
     /// Fails if the repository cannot be fetched. The message is one sentence.
-    fn repository(&self, repository: &Repository) -> Result<Box<dyn Files>, HostError>;
+    fn repository(&self, repository: &RemoteRepository) -> Result<Box<dyn Files>, HostError>;
 
     /// Downloads the file at an `https://` or `http://` URL.
     ///

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::kustomize::load::files::{FileType, Files};
 use crate::kustomize::load::host::Host;
 use crate::kustomize::load::path;
-use crate::kustomize::load::remote::Repository;
+use crate::kustomize::load::remote::RemoteRepository;
 use crate::kustomize::{BuildError, BuildOptions};
 
 /// A directory or file in one of the trees of a build.
@@ -58,7 +58,7 @@ pub(crate) struct Loader<'a> {
     caller_tree: &'a dyn Files,
     fetched_trees: Vec<Box<dyn Files>>,
     /// The tree numbers of fetched repositories, whose `path` is empty here.
-    tree_numbers: HashMap<Repository, usize>,
+    tree_numbers: HashMap<RemoteRepository, usize>,
     pub host: &'a dyn Host,
     pub options: &'a BuildOptions,
     files_read: usize,
@@ -110,7 +110,7 @@ impl<'a> Loader<'a> {
     pub fn fetch(
         &mut self,
         entry: &str,
-        mut repository: Repository,
+        mut repository: RemoteRepository,
     ) -> Result<TreePath, BuildError> {
         let path = std::mem::take(&mut repository.path);
         let tree = match self.tree_numbers.get(&repository) {

@@ -8,7 +8,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(27);
 
 /// A directory in a remote repository.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Repository {
+pub struct RemoteRepository {
     /// The URL that git clones.
     pub url: String,
     /// The directory, relative to the root of the repository.
@@ -21,7 +21,7 @@ pub struct Repository {
     pub timeout: Duration,
 }
 
-impl Repository {
+impl RemoteRepository {
     /// Parses a URL. Returns none if the text is not a repository URL.
     pub fn read(text: &str) -> Option<Self> {
         if text.starts_with('/') {
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> (String, String, String) {
-        let read = Repository::read(text).unwrap_or_else(|| panic!("{text} is an address"));
+        let read = RemoteRepository::read(text).unwrap_or_else(|| panic!("{text} is an address"));
         (read.url, read.path, read.reference)
     }
 
@@ -202,7 +202,7 @@ mod tests {
             "https://h.test/o/r//../x",
             "https://h.test",
         ] {
-            assert_eq!(Repository::read(text), None, "{text}");
+            assert_eq!(RemoteRepository::read(text), None, "{text}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use crate::kustomize::error::{FieldPath, PathStep};
 
 /// A generator or transformer, and the field that configures it.
-pub(crate) struct Step<T: ?Sized> {
+pub(crate) struct ConfiguredStep<T: ?Sized> {
     pub field_ref: FieldRef,
     /// The kind of the built-in plugin, such as `PatchTransformer`.
     pub kind: &'static str,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::id::Id;
 use crate::kustomize::BuildError;
-use crate::kustomize::tree::walk::{self, Change};
+use crate::kustomize::tree::walk::{self, ChangeNode};
 use crate::yaml::Node;
 
 /// A path to fields in resources of a kind. Empty `group`, `version` and `kind` match anything.
@@ -78,7 +78,7 @@ impl FieldSpec {
     ///
     /// # Errors
     /// Fails if the path continues below a scalar or has an empty part, or if `change` fails.
-    pub fn visit(&self, root: &mut Node, change: &mut Change<'_>) -> Result<(), BuildError> {
+    pub fn visit(&self, root: &mut Node, change: &mut ChangeNode<'_>) -> Result<(), BuildError> {
         walk::visit(root, &self.path, self.create, change)
     }
 
@@ -89,7 +89,7 @@ impl FieldSpec {
     pub fn visit_present(
         &self,
         root: &mut Node,
-        change: &mut Change<'_>,
+        change: &mut ChangeNode<'_>,
     ) -> Result<(), BuildError> {
         walk::visit(root, &self.path, false, change)
     }

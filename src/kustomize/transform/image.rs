@@ -95,7 +95,7 @@ impl Transform for ImageTagTransformer {
 /// Calls `change` on every `image` in a list named `containers` or `initContainers`, at any depth.
 fn visit_container_images(
     node: &mut Node,
-    change: &mut walk::Change<'_>,
+    change: &mut walk::ChangeNode<'_>,
 ) -> Result<(), BuildError> {
     match &mut node.value {
         Value::Scalar(..) => Ok(()),

@@ -6,7 +6,7 @@ use crate::kustomize::BuildError;
 use crate::yaml::{Node, Value};
 
 /// Callback that changes a node.
-pub(crate) type Change<'a> = dyn FnMut(&mut Node) -> Result<(), BuildError> + 'a;
+pub(crate) type ChangeNode<'a> = dyn FnMut(&mut Node) -> Result<(), BuildError> + 'a;
 
 /// Calls `change` on every node at a path; its parts are joined by `/`, which is written `\/`
 /// inside a part. Lists are entered by themselves; a part that ends with `[]` is a list and is
@@ -18,7 +18,7 @@ pub(crate) fn visit(
     root: &mut Node,
     path: &str,
     create: bool,
-    change: &mut Change<'_>,
+    change: &mut ChangeNode<'_>,
 ) -> Result<(), BuildError> {
     walk(root, Some(path), create, change)
         .map_err(|error| error.about(format_args!("considering field '{path}'")))
@@ -28,7 +28,7 @@ fn walk(
     node: &mut Node,
     path: Option<&str>,
     create: bool,
-    change: &mut Change<'_>,
+    change: &mut ChangeNode<'_>,
 ) -> Result<(), BuildError> {
     let Some(path) = path else {
         return change(node);

@@ -27,10 +27,11 @@ impl MayRetry for RegistryError {
 }
 
 pub(super) async fn with_retries<T, F: Future<Output = Result<T, RegistryError>>>(
+    clock: &Clock,
     attempt: impl FnMut() -> F,
 ) -> Result<T, RegistryError> {
     let log = |error: &RegistryError, wait| {
         tracing::debug!(%error, ?wait, "retrying the request to the registry");
     };
-    retry::with_retries(&Clock::system(), RETRY_DELAYS.into_iter(), log, attempt).await
+    retry::with_retries(clock, RETRY_DELAYS.into_iter(), log, attempt).await
 }

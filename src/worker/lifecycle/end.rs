@@ -11,7 +11,7 @@ use crate::control::JobLog;
 use crate::job::report::{JobUpdate, ResultReport, StatusUpdate};
 use crate::job::{ExecutionStatus, Job, JobStatus, Report, Step};
 use crate::journal::{End, Event, JournalError};
-use crate::worker::failure::Failure;
+use crate::worker::failure::StepFailure;
 use crate::worker::handler::{Context, Handler, Outcome, Steps};
 
 /// Maximum length of a status description in the control plane, in characters.
@@ -97,7 +97,7 @@ impl Attempt<'_> {
     async fn failed(
         &self,
         step: Step,
-        failure: &Failure,
+        failure: &StepFailure,
         handler: Option<&dyn Handler>,
         log: &JobLog,
     ) -> Result<Vec<Report>, JournalError> {

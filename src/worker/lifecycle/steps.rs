@@ -11,7 +11,7 @@ use crate::job::report::{OutputsReport, StatusUpdate};
 use crate::job::{Report, Step};
 use crate::journal::{Event, JournalError};
 use crate::worker::concurrency::KeyGuard;
-use crate::worker::failure::{Failure, FailureKind};
+use crate::worker::failure::{FailureKind, StepFailure};
 use crate::worker::handler::{Context, Outcome, Steps};
 
 /// An execution during which the process crashed this often is not run again.
@@ -43,7 +43,7 @@ impl Attempt<'_> {
                 "the runner went down {MAX_CRASHES} times while it ran this job; the job is not \
                  tried again"
             );
-            let failure = Failure::new(FailureKind::Internal, why);
+            let failure = StepFailure::new(FailureKind::Internal, why);
             return Ok(Work::Failed(Step::Fetch, failure));
         }
         let _suspect_guard = self.suspect_guard(context).await;
@@ -79,7 +79,7 @@ impl Attempt<'_> {
         drop(key_guard);
         Ok(match outcome.unwrap_or_default() {
             Outcome::Failed { message, .. } => {
-                Work::Failed(Step::Exec, Failure::new(FailureKind::Apply, message))
+                Work::Failed(Step::Exec, StepFailure::new(FailureKind::Apply, message))
             }
             outcome => Work::Done(outcome),
         })
@@ -164,7 +164,7 @@ async fn run_step(
     steps: &mut dyn Steps,
     context: &Context,
     outcome: &mut Option<Outcome>,
-) -> Option<Result<(), Failure>> {
+) -> Option<Result<(), StepFailure>> {
     let call = async {
         match step {
             Step::Fetch => steps.fetch(context).await,
@@ -177,7 +177,7 @@ async fn run_step(
     let call = call.instrument(tracing::info_span!("step", %step));
     let done = context.stop.run(AssertUnwindSafe(call).catch_unwind());
     Some(done.await?.unwrap_or_else(|_| {
-        Err(Failure::new(
+        Err(StepFailure::new(
             FailureKind::Internal,
             "the runner panicked in this job; this is a fault of the runner, please report it",
         ))
@@ -189,10 +189,10 @@ fn cause(context: &Context) -> StopCause {
 }
 
 /// The effect is done, but nobody can tell what it produced: it must not run again.
-fn unreadable_outcome(error: &serde_json::Error) -> Failure {
+fn unreadable_outcome(error: &serde_json::Error) -> StepFailure {
     let message = format!(
         "the job's effect is done, but this version cannot read what an earlier one has recorded \
          of it ({error}); the job is not run again, start a new one"
     );
-    Failure::new(FailureKind::Internal, message)
+    StepFailure::new(FailureKind::Internal, message)
 }

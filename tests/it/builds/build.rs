@@ -1,7 +1,7 @@
 //! Builds against real registries and git servers.
 
 use nuon_runner::dev::server::build_plan;
-use nuon_runner::dev::store::Job;
+use nuon_runner::dev::store::StoredJob;
 use nuon_runner::dev::{ControlPlane, Generation, NewJob};
 use nuon_runner::registry::format::{self, ArtifactFormat, Content};
 use nuon_runner::registry::{Address, Credential, Remote, Repository, Scheme, Version};
@@ -40,12 +40,12 @@ impl BuildFixture {
         }
     }
 
-    async fn build(&self, plan: Value) -> Job {
+    async fn build(&self, plan: Value) -> StoredJob {
         let id = self.control.offer(NewJob::build(plan));
         self.control.wait(&id, WAIT_TIMEOUT).await.unwrap()
     }
 
-    async fn expect_finished(&self, plan: Value) -> Job {
+    async fn expect_finished(&self, plan: Value) -> StoredJob {
         let job = self.build(plan).await;
         assert_eq!(
             job.status,
@@ -83,7 +83,7 @@ pub fn repository(address: &str) -> Repository {
     ))
 }
 
-fn outputs(job: &Job) -> Value {
+fn outputs(job: &StoredJob) -> Value {
     job.executions[0].outputs.as_ref().unwrap()["outputs"]["image"].clone()
 }
 

@@ -1,7 +1,7 @@
 //! The operator's certificates and proxies apply to control plane, git, registry and cluster alike.
 
 use nuon_runner::dev::server::build_plan;
-use nuon_runner::dev::store::Job;
+use nuon_runner::dev::store::StoredJob;
 use nuon_runner::dev::{ControlPlane, Generation, NewJob};
 use serde_json::{Value, json};
 
@@ -63,7 +63,7 @@ async fn git_server() -> (GitServer, String) {
     (git, front)
 }
 
-async fn run(control: &ControlPlane, new: NewJob) -> Job {
+async fn run(control: &ControlPlane, new: NewJob) -> StoredJob {
     let id = control.offer(new);
     control.wait(&id, WAIT_TIMEOUT).await.unwrap()
 }

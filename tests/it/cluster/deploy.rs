@@ -1,6 +1,6 @@
 //! Deploys to a real API server.
 
-use nuon_runner::dev::store::Job;
+use nuon_runner::dev::store::StoredJob;
 use nuon_runner::dev::{ControlPlane, Generation, NewJob};
 use serde_json::{Value, json};
 
@@ -32,12 +32,12 @@ impl DeployFixture {
         plans::deploy(&self.namespace, manifest, &testbed().kubeconfig())
     }
 
-    async fn run(&self, operation: &str, plan: Value) -> Job {
+    async fn run(&self, operation: &str, plan: Value) -> StoredJob {
         let id = self.control.offer(NewJob::deploy(operation, plan));
         self.control.wait(&id, WAIT_TIMEOUT).await.unwrap()
     }
 
-    async fn expect_finished(&self, operation: &str, plan: Value) -> Job {
+    async fn expect_finished(&self, operation: &str, plan: Value) -> StoredJob {
         let job = self.run(operation, plan).await;
         assert_eq!(
             job.status,
@@ -49,7 +49,7 @@ impl DeployFixture {
         job
     }
 
-    async fn approve(&self, planned: &Job) -> Job {
+    async fn approve(&self, planned: &StoredJob) -> StoredJob {
         let id = self.control.offer_apply(&planned.id).unwrap();
         let job = self.control.wait(&id, WAIT_TIMEOUT).await.unwrap();
         assert_eq!(
@@ -68,7 +68,7 @@ impl DeployFixture {
     }
 }
 
-fn contents(job: &Job) -> Value {
+fn contents(job: &StoredJob) -> Value {
     let result = job.executions[0].result.as_ref().unwrap();
     let text = nuon_runner::plan::contents::unpack(result["contents_compressed"].as_str().unwrap())
         .unwrap();

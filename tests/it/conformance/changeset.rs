@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use nuon_runner::cluster::fields::comparison::{Comparison, Mode};
+use nuon_runner::cluster::fields::comparison::{Comparison, ComparisonMode};
 use nuon_runner::cluster::fields::diff::DiffFormat;
 use nuon_runner::manifest::Object;
 use nuon_runner::plan::changeset::{Op, PlanContents, ResourceDiff};
@@ -42,10 +42,10 @@ fn comparison(case: &Path) -> Comparison {
     let object =
         |file: &str| read(&case.join(file)).map(|value| Object(value.as_object().unwrap().clone()));
     let mode = match meta["mode"].as_str().unwrap() {
-        "plan-apply" => Mode::PlanApply,
-        "apply" => Mode::Apply,
-        "plan-delete" => Mode::PlanDelete,
-        _ => Mode::Delete,
+        "plan-apply" => ComparisonMode::PlanApply,
+        "apply" => ComparisonMode::Apply,
+        "plan-delete" => ComparisonMode::PlanDelete,
+        _ => ComparisonMode::Delete,
     };
     let error = meta["error"].as_str().map(str::to_owned);
     Comparison {
@@ -155,32 +155,33 @@ fn keys_of_helm_diffs_are_parsed_as_by_the_go_runner() {
 #[test]
 fn the_native_format_differs_as_documented() {
     let object = |value: Value| Object(value.as_object().unwrap().clone());
-    let compare = |live: Option<Value>, desired: Option<Value>, mode: Mode, form: DiffFormat| {
-        let (_, lines) = Comparison {
-            mode,
-            live: live.map(object),
-            desired: desired.map(object),
-            error: None,
-        }
-        .diffs(form);
-        let text = |entry: &nuon_runner::plan::changeset::DiffEntry| {
-            format!(
-                "{} {}",
-                entry.path.as_deref().unwrap_or("-"),
-                entry.payload.as_deref().unwrap_or("-")
+    let compare =
+        |live: Option<Value>, desired: Option<Value>, mode: ComparisonMode, form: DiffFormat| {
+            let (_, lines) = Comparison {
+                mode,
+                live: live.map(object),
+                desired: desired.map(object),
+                error: None,
+            }
+            .diffs(form);
+            let text = |entry: &nuon_runner::plan::changeset::DiffEntry| {
+                format!(
+                    "{} {}",
+                    entry.path.as_deref().unwrap_or("-"),
+                    entry.payload.as_deref().unwrap_or("-")
+                )
+            };
+            (
+                u8::from(lines.change),
+                lines.entries.iter().map(text).collect::<Vec<_>>(),
             )
         };
-        (
-            u8::from(lines.change),
-            lines.entries.iter().map(text).collect::<Vec<_>>(),
-        )
-    };
     let both = |live: Value, desired: Value| {
         let of = |form| {
             compare(
                 Some(live.clone()),
                 Some(desired.clone()),
-                Mode::PlanApply,
+                ComparisonMode::PlanApply,
                 form,
             )
             .1
@@ -204,7 +205,7 @@ fn the_native_format_differs_as_documented() {
 
     let made = json!({"kind": "A", "metadata": {"uid": "u"}});
     let (legacy, native) = {
-        let of = |form| compare(None, Some(made.clone()), Mode::PlanApply, form).1;
+        let of = |form| compare(None, Some(made.clone()), ComparisonMode::PlanApply, form).1;
         (of(DiffFormat::Legacy), of(DiffFormat::Native))
     };
     assert!(legacy.contains(&"-   uid: u".into()) && !native.contains(&"-   uid: u".into()));
@@ -238,7 +239,15 @@ fn the_native_format_differs_as_documented() {
     assert_eq!(native, ["t |", "t   a", "t   b", "t |", "t   a", "t   c"]);
 
     let same = json!({"a": 1});
-    let applied = |form| compare(Some(same.clone()), Some(same.clone()), Mode::Apply, form).0;
+    let applied = |form| {
+        compare(
+            Some(same.clone()),
+            Some(same.clone()),
+            ComparisonMode::Apply,
+            form,
+        )
+        .0
+    };
     assert_eq!(
         (applied(DiffFormat::Legacy), applied(DiffFormat::Native)),
         (3, 0)

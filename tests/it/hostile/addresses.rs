@@ -237,7 +237,8 @@ async fn plans_cannot_reach_this_machine_or_its_metadata_service() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let canary = Canary::new();
     let builder = || Ok::<_, reqwest::Error>(reqwest::Client::builder().no_proxy());
-    let connections = RegistryClients::new(builder, &SsrfGuard::default()).unwrap();
+    let connections =
+        RegistryClients::new(builder, &SsrfGuard::default(), Clock::system()).unwrap();
     let policy = Policy {
         supervisor: supervisor(),
         ..Policy::default()

@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, Response};
+use nuon_runner::base::clock::Clock;
 use nuon_runner::base::guard::SsrfGuard;
 use nuon_runner::registry::layout::ImageLayout;
 use nuon_runner::registry::remote::RegistryClients;
@@ -75,7 +76,12 @@ async fn serve(
 /// A repository as a plan names it, with the control plane on this machine.
 fn repository(host: &str) -> Repository {
     let builder = || Ok::<_, reqwest::Error>(reqwest::Client::builder().no_proxy());
-    let connections = RegistryClients::new(builder, &SsrfGuard::default().with_loopback()).unwrap();
+    let connections = RegistryClients::new(
+        builder,
+        &SsrfGuard::default().with_loopback(),
+        Clock::system(),
+    )
+    .unwrap();
     let credential = Credential::Password {
         username: "u".into(),
         password: "marked-password".into(),

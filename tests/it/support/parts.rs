@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
+use nuon_runner::base::clock::Clock;
 use nuon_runner::base::guard::{Allowed, SsrfGuard};
 use nuon_runner::registry::remote::RegistryClients;
 use nuon_runner::workspace::child::Supervisor;
@@ -47,7 +48,7 @@ pub fn registry_clients() -> RegistryClients {
             reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()),
         )
     };
-    RegistryClients::new(builder, &loopback_guard()).unwrap()
+    RegistryClients::new(builder, &loopback_guard(), Clock::system()).unwrap()
 }
 
 /// Addresses of the services that `tests/testbed/up` started.

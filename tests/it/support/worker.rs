@@ -160,7 +160,7 @@ impl WorkerFixture {
     }
 
     /// Advances the clock until a job has ended.
-    pub async fn wait_until_ended(&self, id: &str) -> nuon_runner::dev::store::Job {
+    pub async fn wait_until_ended(&self, id: &str) -> nuon_runner::dev::store::StoredJob {
         self.wait_until("the job ends", |fixture| {
             let job = fixture.control.store().jobs[id].clone();
             let running = job.executions.last().is_some_and(|execution| {

@@ -9,7 +9,7 @@ use nuon_runner::dev::{Fault, FaultKind, Generation, NewJob};
 use nuon_runner::job::JobKind;
 use nuon_runner::job::report::ResultReport;
 use nuon_runner::worker::handler::StepFuture;
-use nuon_runner::worker::{Context, Failure, FailureKind, Handler, Outcome, Steps};
+use nuon_runner::worker::{Context, FailureKind, Handler, Outcome, StepFailure, Steps};
 use serde_json::json;
 use tokio::sync::Semaphore;
 
@@ -95,7 +95,7 @@ impl Steps for TestSteps {
             self.0.effects.fetch_add(1, Ordering::SeqCst);
             match self.0.behaviour {
                 Behaviour::Fail => {
-                    return Err(Failure::new(
+                    return Err(StepFailure::new(
                         FailureKind::Render,
                         "the invented effect fails",
                     ));

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nuon_runner::dev::server::build_plan;
-use nuon_runner::dev::store::Job;
+use nuon_runner::dev::store::StoredJob;
 use nuon_runner::dev::{ControlPlane, Generation, NewJob};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -132,7 +132,7 @@ impl KillFixture {
     }
 
     /// Restarts the daemon with the same state, and waits for the job to end.
-    async fn recover(&self) -> Job {
+    async fn recover(&self) -> StoredJob {
         let mut daemon = self.setup(Vec::new()).start();
         daemon.admin().await;
         let job = self.control.wait(&self.job, WAIT_TIMEOUT).await.unwrap();
@@ -152,7 +152,7 @@ impl KillFixture {
         job
     }
 
-    async fn check(&self, job: &Job) -> Result<(), String> {
+    async fn check(&self, job: &StoredJob) -> Result<(), String> {
         if job.executions.len() != 1 {
             return Err(format!("{} executions", job.executions.len()));
         }

@@ -8,12 +8,12 @@ use crate::manifest::pointer;
 #[derive(Debug, Clone, Copy)]
 pub struct Path<'a> {
     pub parent: Option<&'a Path<'a>>,
-    pub step: Step<'a>,
+    pub step: DiffStep<'a>,
 }
 
 /// A step into a map or into a list.
 #[derive(Debug, Clone, Copy)]
-pub enum Step<'a> {
+pub enum DiffStep<'a> {
     Key(&'a str),
     Item(Pair),
 }
@@ -22,7 +22,7 @@ impl Path<'_> {
     /// Returns true if the Go runner does not compare this field. It matches the text of the path,
     /// so a key with dots can match too.
     pub fn is_excluded_in_legacy(&self) -> bool {
-        if matches!(self.step, Step::Key("status")) {
+        if matches!(self.step, DiffStep::Key("status")) {
             return true;
         }
         let text = self.text(DiffFormat::Legacy);
@@ -41,8 +41,8 @@ impl Path<'_> {
     pub fn pointer(&self) -> String {
         let parent = self.parent.map(Self::pointer).unwrap_or_default();
         match self.step {
-            Step::Key(key) => parent + &pointer::join(&[key]),
-            Step::Item(Pair::Both(at, _) | Pair::Removed(at) | Pair::Added(at)) => {
+            DiffStep::Key(key) => parent + &pointer::join(&[key]),
+            DiffStep::Item(Pair::Both(at, _) | Pair::Removed(at) | Pair::Added(at)) => {
                 format!("{parent}/{at}")
             }
         }
@@ -55,7 +55,7 @@ impl Path<'_> {
             .map(|parent| parent.text(form))
             .unwrap_or_default();
         match (self.step, form) {
-            (Step::Key(key), _) => {
+            (DiffStep::Key(key), _) => {
                 if self.parent.is_some() {
                     text.push('.');
                 }
@@ -68,12 +68,12 @@ impl Path<'_> {
                 }
             }
             (
-                Step::Item(Pair::Both(_, at) | Pair::Removed(at) | Pair::Added(at)),
+                DiffStep::Item(Pair::Both(_, at) | Pair::Removed(at) | Pair::Added(at)),
                 DiffFormat::Native,
             ) => {
                 text.push_str(&format!("[{at}]"));
             }
-            (Step::Item(pair), DiffFormat::Legacy) => text.push_str(&match pair {
+            (DiffStep::Item(pair), DiffFormat::Legacy) => text.push_str(&match pair {
                 Pair::Both(i, j) if i == j => format!("[[{i}]]"),
                 Pair::Both(i, j) => format!("[[{i}->{j}]]"),
                 Pair::Removed(i) => format!("[[{i}->?]]"),

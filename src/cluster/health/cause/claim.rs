@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::code::{Code, Recoverability};
+use super::code::{CauseCode, Recoverability};
 use super::{Finder, StatusCause, code, event, event_line};
 use crate::cluster::client::ClusterError;
 use crate::manifest::Object;
@@ -56,14 +56,14 @@ impl Finder<'_> {
                     code::STORAGE_CLASS_MISSING
                 }
                 // The driver continues after this error.
-                "ProvisioningFailed" if event.message.contains("DeadlineExceeded") => Code {
+                "ProvisioningFailed" if event.message.contains("DeadlineExceeded") => CauseCode {
                     recoverability: Recoverability::Recovers,
                     ..code::PROVISIONING_FAILED
                 },
                 "ProvisioningFailed" => code::PROVISIONING_FAILED,
                 "FailedBinding" => code::NO_STORAGE_CLASS,
                 "WaitForFirstConsumer" => code::CLAIM_WITHOUT_CONSUMER,
-                "ExternalProvisioning" if is_begun => Code {
+                "ExternalProvisioning" if is_begun => CauseCode {
                     recoverability: Recoverability::Recovers,
                     ..code::PROVISIONER_SILENT
                 },

@@ -38,7 +38,7 @@ impl Recoverability {
 
 /// One entry of the list of causes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Code {
+pub struct CauseCode {
     /// CamelCase reason, unique in the list.
     pub reason: &'static str,
     /// Whether the object can recover.
@@ -51,14 +51,14 @@ macro_rules! codes {
     ($($name:ident $reason:literal $recoverability:ident $advice:literal)*) => {
         $(
             #[doc = $advice]
-            pub const $name: Code = Code {
+            pub const $name: CauseCode = CauseCode {
                 reason: $reason,
                 recoverability: Recoverability::$recoverability,
                 advice: $advice,
             };
         )*
         /// Every cause.
-        pub const ALL: &[Code] = &[$($name),*];
+        pub const ALL: &[CauseCode] = &[$($name),*];
     };
 }
 

@@ -4,8 +4,8 @@
 
 use serde_json::Value;
 
-use crate::cluster::health::cause::code::{Code, Recoverability};
-use crate::cluster::health::cause::event::Event;
+use crate::cluster::health::cause::code::{CauseCode, Recoverability};
+use crate::cluster::health::cause::event::ClusterEvent;
 use crate::cluster::health::cause::{code, image};
 
 /// Number of restarts after which a crashing container counts as not recoverable.
@@ -13,8 +13,8 @@ const MAX_RESTARTS: u64 = 3;
 
 /// Diagnosis of a container.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Fault {
-    pub code: Code,
+pub struct ContainerFault {
+    pub code: CauseCode,
     /// The cluster's message.
     pub message: String,
     /// The run whose log may say more, if any.
@@ -29,7 +29,7 @@ pub enum LogRun {
 }
 
 /// Diagnoses a container by its status and its events.
-pub fn fault(status: &Value, events: &[&Event]) -> Option<Fault> {
+pub fn fault(status: &Value, events: &[&ClusterEvent]) -> Option<ContainerFault> {
     let text = |pointer: &str| {
         status
             .pointer(pointer)
@@ -40,8 +40,8 @@ pub fn fault(status: &Value, events: &[&Event]) -> Option<Fault> {
         text("/state/waiting/reason"),
         text("/state/waiting/message"),
     );
-    let plain = |code: Code, words: &str| {
-        Some(Fault {
+    let plain = |code: CauseCode, words: &str| {
+        Some(ContainerFault {
             code,
             message: words.to_owned(),
             log: None,
@@ -64,7 +64,7 @@ pub fn fault(status: &Value, events: &[&Event]) -> Option<Fault> {
 
 /// Diagnoses `CreateContainerConfigError` (pkg/kubelet/kubelet_pods.go, `makeEnvironmentVariables`;
 /// security_context, `verifyRunAsNonRoot`).
-fn config(message: &str) -> Code {
+fn config(message: &str) -> CauseCode {
     let says = |text: &str| message.contains(text);
     if says("couldn't find key") {
         return if says("in Secret") {
@@ -85,7 +85,7 @@ fn config(message: &str) -> Code {
     code::CONTAINER_CONFIG
 }
 
-fn create(message: &str) -> Code {
+fn create(message: &str) -> CauseCode {
     if message.contains("no command specified") {
         code::COMMAND_NOT_FOUND
     } else {
@@ -93,7 +93,7 @@ fn create(message: &str) -> Code {
     }
 }
 
-fn start(message: &str) -> Code {
+fn start(message: &str) -> CauseCode {
     let words = [
         "executable file not found",
         "no such file or directory",
@@ -108,7 +108,7 @@ fn start(message: &str) -> Code {
 }
 
 /// Diagnoses how the current or the previous run ended.
-fn ended(status: &Value, events: &[&Event]) -> Option<Fault> {
+fn ended(status: &Value, events: &[&ClusterEvent]) -> Option<ContainerFault> {
     let run = EndedRun::of(status)?;
     if run.reason == "OOMKilled" {
         let what = format!(
@@ -183,17 +183,17 @@ impl<'a> EndedRun<'a> {
     }
 
     /// Returns the code of a fault that restarts do not mend, once there were enough of them.
-    fn after_restarts(&self, code: Code) -> Code {
+    fn after_restarts(&self, code: CauseCode) -> CauseCode {
         if self.restarts < MAX_RESTARTS {
             return code;
         }
-        Code {
+        CauseCode {
             recoverability: Recoverability::RetriesExhausted,
             ..code
         }
     }
 
-    fn fault(&self, code: Code, what: &str) -> Option<Fault> {
+    fn fault(&self, code: CauseCode, what: &str) -> Option<ContainerFault> {
         // A container that is running again may become ready this time.
         let recoverability = match self.is_running {
             true => Recoverability::Recovers,
@@ -203,8 +203,8 @@ impl<'a> EndedRun<'a> {
             "" => what.to_owned(),
             message => format!("{what}: {message}"),
         };
-        Some(Fault {
-            code: Code {
+        Some(ContainerFault {
+            code: CauseCode {
                 recoverability,
                 ..code
             },
@@ -215,7 +215,7 @@ impl<'a> EndedRun<'a> {
 }
 
 /// Returns the code and the message of the probe that had a container killed, if one had.
-fn failed_probe<'e>(events: &[&'e Event]) -> Option<(Code, &'e str)> {
+fn failed_probe<'e>(events: &[&'e ClusterEvent]) -> Option<(CauseCode, &'e str)> {
     let mut newest = events.iter().rev();
     let killed =
         newest.find(|event| event.reason == "Killing" && event.message.contains("probe"))?;
@@ -236,7 +236,7 @@ fn lasted(run: &Value) -> Option<i64> {
 }
 
 /// Diagnoses a container that is running but not ready.
-fn probe(status: &Value, events: &[&Event]) -> Option<Fault> {
+fn probe(status: &Value, events: &[&ClusterEvent]) -> Option<ContainerFault> {
     let is_ready = status.get("ready").and_then(Value::as_bool) == Some(true);
     if is_ready || status.pointer("/state/running").is_none() {
         return None;
@@ -251,11 +251,11 @@ fn probe(status: &Value, events: &[&Event]) -> Option<Fault> {
         _ => code::READINESS_FAILED,
     };
     // Until a probe kills the container, it may still become ready.
-    let code = Code {
+    let code = CauseCode {
         recoverability: Recoverability::Recovers,
         ..code
     };
-    Some(Fault {
+    Some(ContainerFault {
         code,
         message: unhealthy.message.clone(),
         log: Some(LogRun::Current),
@@ -268,15 +268,15 @@ mod tests {
 
     use super::*;
 
-    fn event(reason: &str, message: &str) -> Event {
-        Event {
+    fn event(reason: &str, message: &str) -> ClusterEvent {
+        ClusterEvent {
             reason: reason.into(),
             message: message.into(),
-            ..Event::default()
+            ..ClusterEvent::default()
         }
     }
 
-    fn code_of(status: Value, events: &[Event]) -> Option<&'static str> {
+    fn code_of(status: Value, events: &[ClusterEvent]) -> Option<&'static str> {
         fault(&status, &events.iter().collect::<Vec<_>>()).map(|fault| fault.code.reason)
     }
 

@@ -7,7 +7,7 @@ use crate::manifest::Object;
 
 /// An event of an object.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Event {
+pub struct ClusterEvent {
     pub reason: String,
     pub message: String,
     /// `spec.containers{name}`, for events of containers.
@@ -15,7 +15,7 @@ pub struct Event {
     pub time: String,
 }
 
-impl Event {
+impl ClusterEvent {
     /// Parses an event of core/v1. Events of the scheduler keep their times in other fields
     /// (client-go/tools/events).
     pub fn read(object: &Object) -> Self {
@@ -52,7 +52,7 @@ pub async fn of(
     api: &Api,
     served: &ServedKinds,
     object: &Object,
-) -> Result<Vec<Event>, ClusterError> {
+) -> Result<Vec<ClusterEvent>, ClusterError> {
     let Some(uid) = object.uid() else {
         return Ok(Vec::new());
     };
@@ -72,7 +72,7 @@ pub async fn of(
         Err(error) if error.is_forbidden() => Vec::new(),
         Err(error) => return Err(error),
     };
-    let mut events: Vec<Event> = objects.iter().map(Event::read).collect();
+    let mut events: Vec<ClusterEvent> = objects.iter().map(ClusterEvent::read).collect();
     events.sort_by(|a, b| a.time.cmp(&b.time));
     Ok(events)
 }

@@ -2,10 +2,10 @@
 //! (pkg/kubelet/images/image_manager.go), which include the container runtime's error.
 
 use crate::cluster::health::cause::code;
-use crate::cluster::health::cause::code::Code;
+use crate::cluster::health::cause::code::CauseCode;
 
 /// Returns the cause for a container's waiting reason, if the reason is about its image.
-pub fn of(reason: &str, message: &str) -> Option<Code> {
+pub fn of(reason: &str, message: &str) -> Option<CauseCode> {
     match reason {
         "InvalidImageName" => Some(code::INVALID_IMAGE_NAME),
         "ErrImageNeverPull" => Some(code::IMAGE_NEVER_PULLED),
@@ -18,8 +18,8 @@ pub fn of(reason: &str, message: &str) -> Option<Code> {
 
 /// The order matters: messages about platforms also end in "not found", and messages about
 /// credentials may.
-fn pull(message: &str) -> Code {
-    let table: [(&[&str], Code); 5] = [
+fn pull(message: &str) -> CauseCode {
+    let table: [(&[&str], CauseCode); 5] = [
         (
             &["no match for platform", "no matching manifest"],
             code::IMAGE_WRONG_ARCHITECTURE,

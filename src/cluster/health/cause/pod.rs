@@ -3,16 +3,16 @@
 
 use serde_json::Value;
 
-use crate::cluster::health::cause::code::Code;
-use crate::cluster::health::cause::container::{Fault, LogRun};
-use crate::cluster::health::cause::event::Event;
+use crate::cluster::health::cause::code::CauseCode;
+use crate::cluster::health::cause::container::{ContainerFault, LogRun};
+use crate::cluster::health::cause::event::ClusterEvent;
 use crate::cluster::health::cause::{code, container, scheduling};
 use crate::manifest::Object;
 
 /// Diagnosis of a pod.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PodFault {
-    pub code: Code,
+    pub code: CauseCode,
     pub message: String,
     /// The container at fault, and the run whose log may say more.
     pub container: Option<(String, Option<LogRun>)>,
@@ -31,7 +31,7 @@ const PROGRESS_REASONS: [&str; 6] = [
 /// Diagnoses a pod by its status and events. Returns `None` if it has no fault, or none is known
 /// yet.
 // Long: one check per state, the most specific first.
-pub fn fault(pod: &Object, events: &[Event]) -> Option<PodFault> {
+pub fn fault(pod: &Object, events: &[ClusterEvent]) -> Option<PodFault> {
     let status = pod.0.get("status").unwrap_or(&Value::Null);
     let text = |member: &str| {
         status
@@ -39,7 +39,7 @@ pub fn fault(pod: &Object, events: &[Event]) -> Option<PodFault> {
             .and_then(Value::as_str)
             .unwrap_or_default()
     };
-    let whole = |code: Code, words: &str| {
+    let whole = |code: CauseCode, words: &str| {
         Some(PodFault {
             code,
             message: words.to_owned(),
@@ -78,11 +78,11 @@ pub fn fault(pod: &Object, events: &[Event]) -> Option<PodFault> {
         });
     let faults = containers.filter_map(|container| {
         let name = container.get("name")?.as_str()?;
-        let own: Vec<&Event> = events
+        let own: Vec<&ClusterEvent> = events
             .iter()
             .filter(|event| event.is_about_container(name))
             .collect();
-        let Fault {
+        let ContainerFault {
             code,
             message: words,
             log,
@@ -106,7 +106,7 @@ pub fn fault(pod: &Object, events: &[Event]) -> Option<PodFault> {
 }
 
 /// The kubelet reports a missing pull secret once, in an event of the pod.
-fn with_pull_secret(code: Code, events: &[Event]) -> Code {
+fn with_pull_secret(code: CauseCode, events: &[ClusterEvent]) -> CauseCode {
     let is_missing = events
         .iter()
         .any(|event| event.reason == "FailedToRetrieveImagePullSecret");
@@ -120,7 +120,7 @@ fn with_pull_secret(code: Code, events: &[Event]) -> Code {
 /// Diagnoses faults before the first container starts. Volumes and the sandbox leave no message in
 /// the status; only events report them (pkg/volume/util/operationexecutor,
 /// pkg/kubelet/kuberuntime).
-fn before_start(status: &Value, events: &[Event]) -> Option<PodFault> {
+fn before_start(status: &Value, events: &[ClusterEvent]) -> Option<PodFault> {
     let has_started = status
         .get("containerStatuses")
         .and_then(Value::as_array)
@@ -166,7 +166,7 @@ fn before_start(status: &Value, events: &[Event]) -> Option<PodFault> {
     })
 }
 
-fn lost_node(events: &[Event]) -> Option<PodFault> {
+fn lost_node(events: &[ClusterEvent]) -> Option<PodFault> {
     let event = events
         .iter()
         .rev()
@@ -210,15 +210,15 @@ mod tests {
         )
     }
 
-    fn event(reason: &str, message: &str) -> Event {
-        Event {
+    fn event(reason: &str, message: &str) -> ClusterEvent {
+        ClusterEvent {
             reason: reason.into(),
             message: message.into(),
-            ..Event::default()
+            ..ClusterEvent::default()
         }
     }
 
-    fn word(status: Value, events: &[Event]) -> Option<&'static str> {
+    fn word(status: Value, events: &[ClusterEvent]) -> Option<&'static str> {
         fault(&pod(status), events).map(|fault| fault.code.reason)
     }
 

@@ -3,12 +3,12 @@
 //! its own wording.
 
 use crate::cluster::health::cause::code;
-use crate::cluster::health::cause::code::Code;
+use crate::cluster::health::cause::code::CauseCode;
 
 /// Returns the cause for a refusal by the API server.
-pub fn of(message: &str) -> Code {
+pub fn of(message: &str) -> CauseCode {
     let says = |text: &str| message.contains(text);
-    let table: [(&[&str], Code); 14] = [
+    let table: [(&[&str], CauseCode); 14] = [
         (
             &["because it is being terminated"],
             code::NAMESPACE_TERMINATING,

@@ -3,21 +3,21 @@
 //! plugins.
 
 use crate::cluster::health::cause::code;
-use crate::cluster::health::cause::code::{Code, Recoverability};
-use crate::cluster::health::cause::event::Event;
+use crate::cluster::health::cause::code::{CauseCode, Recoverability};
+use crate::cluster::health::cause::event::ClusterEvent;
 
 /// Event reasons of the cluster autoscaler and of Karpenter that announce a new node.
 const SCALE_UP_REASONS: [&str; 2] = ["TriggeredScaleUp", "Nominated"];
 
 /// Returns the cause for a scheduler message. The cause is recoverable if an autoscaler has
 /// announced a node.
-pub fn cause(message: &str, events: &[Event]) -> Code {
+pub fn cause(message: &str, events: &[ClusterEvent]) -> CauseCode {
     let code = of(message);
     let is_coming = events
         .iter()
         .any(|event| SCALE_UP_REASONS.contains(&event.reason.as_str()));
     if is_coming && code.recoverability == Recoverability::NeedsOthers {
-        Code {
+        CauseCode {
             recoverability: Recoverability::Recovers,
             ..code
         }
@@ -27,7 +27,7 @@ pub fn cause(message: &str, events: &[Event]) -> Code {
 }
 
 /// Returns the first entry of the table that occurs in the message.
-fn of(message: &str) -> Code {
+fn of(message: &str) -> CauseCode {
     let table = [
         ("no nodes available to schedule pods", code::NO_NODES),
         (
@@ -120,9 +120,9 @@ mod tests {
     fn a_node_that_is_on_its_way_is_waited_for() {
         let message = "0/1 nodes are available: 1 Insufficient cpu.";
         let event = |reason: &str| {
-            [Event {
+            [ClusterEvent {
                 reason: reason.into(),
-                ..Event::default()
+                ..ClusterEvent::default()
             }]
         };
         assert_eq!(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::cluster::client::ClusterError;
-use crate::cluster::rollout::inventory::record::{Component, Deploy, DeployOutcome, Record};
+use crate::cluster::rollout::inventory::record::{Component, DeployOutcome, DeployRecord, Record};
 use crate::cluster::rollout::inventory::signer::{SignatureStatus, Signer};
 use crate::manifest::ObjectId;
 use crate::plan::saved_plan::digest_of;
@@ -21,7 +21,7 @@ pub struct Inventory {
     /// Objects of the component.
     pub objects: BTreeMap<ObjectId, Record>,
     /// Last deploys, oldest first, at most 20.
-    pub history: Vec<Deploy>,
+    pub history: Vec<DeployRecord>,
     /// `resourceVersion` that was read; none if it is not stored.
     pub(super) resource_version: Option<String>,
     /// The objects as they are stored in the cluster; `None` if the inventory is not stored yet.
@@ -91,9 +91,10 @@ impl Inventory {
 
     /// Returns the last deploy to roll back to from the artifact `from`: one of another artifact
     /// that succeeded and has not failed since.
-    pub fn last_good(&self, from: Option<&str>) -> Option<&Deploy> {
+    pub fn last_good(&self, from: Option<&str>) -> Option<&DeployRecord> {
         let from = from.and_then(digest_of);
-        let is_another = |deploy: &&Deploy| deploy.digest().is_some() && deploy.digest() != from;
+        let is_another =
+            |deploy: &&DeployRecord| deploy.digest().is_some() && deploy.digest() != from;
         self.history
             .iter()
             .rev()
@@ -102,7 +103,7 @@ impl Inventory {
     }
 
     /// Returns true if a deploy has succeeded and no later deploy of its artifact has failed.
-    pub fn is_good(&self, deploy: &Deploy) -> bool {
+    pub fn is_good(&self, deploy: &DeployRecord) -> bool {
         let since = self
             .history
             .iter()
@@ -117,7 +118,7 @@ impl Inventory {
     pub fn is_recorded(&self, outcome: DeployOutcome, artifact: Option<&str>) -> bool {
         let last = self.history.last();
         let is_same =
-            |last: &Deploy| last.outcome == outcome && last.artifact.as_deref() == artifact;
+            |last: &DeployRecord| last.outcome == outcome && last.artifact.as_deref() == artifact;
         last.is_some_and(is_same) && self.stored.as_ref() == Some(&self.objects)
     }
 
@@ -135,7 +136,7 @@ impl Inventory {
             .values()
             .filter(|record| record.superseded.is_none())
             .count();
-        self.history.push(Deploy {
+        self.history.push(DeployRecord {
             number,
             time,
             artifact,

@@ -106,7 +106,7 @@ pub struct Record {
 
 /// One deploy in the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Deploy {
+pub struct DeployRecord {
     /// Sequence number, starting at 1.
     pub number: u64,
     /// When the deploy ended.
@@ -122,7 +122,7 @@ pub struct Deploy {
     pub changes: [usize; 3],
 }
 
-impl Deploy {
+impl DeployRecord {
     /// Returns the digest of the artifact.
     pub fn digest(&self) -> Option<&str> {
         digest_of(self.artifact.as_deref()?)

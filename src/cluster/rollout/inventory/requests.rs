@@ -18,7 +18,7 @@ use crate::manifest::{Object, ObjectId};
 const MAX_NAMED: usize = 3;
 
 /// By whom an inventory is written.
-pub struct Writer<'a> {
+pub struct InventoryWriter<'a> {
     /// The field manager.
     pub manager: &'a str,
     /// Signs it; commands of people have none.
@@ -128,7 +128,7 @@ impl Inventory {
         &mut self,
         api: &Api,
         served: &ServedKinds,
-        writer: &Writer<'_>,
+        writer: &InventoryWriter<'_>,
     ) -> Result<(), ClusterError> {
         let is_signed = writer
             .signer
@@ -190,10 +190,10 @@ impl Inventory {
         &mut self,
         api: &Api,
         served: &ServedKinds,
-        writer: &Writer<'_>,
+        writer: &InventoryWriter<'_>,
     ) -> Result<(), ClusterError> {
         let resource = &served.config_maps()?.api;
-        let Writer { manager, signer } = *writer;
+        let InventoryWriter { manager, signer } = *writer;
         let mut stored = api
             .apply(
                 resource,

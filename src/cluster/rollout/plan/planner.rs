@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Checked, Entry, OwnedField, desired, is_desired_state_unchanged};
 use crate::cluster::client::api::{Force, WriteMode};
-use crate::cluster::client::discovery::Resource;
+use crate::cluster::client::discovery::RestResource;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::adopt::{adopted_managed_fields, remove_abandoned_fields};
 use crate::cluster::fields::diff::{DiffFormat, compare};
@@ -22,7 +22,7 @@ use crate::cluster::rollout::refused::{dry_run_recreation, explain};
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::Object;
 use crate::manifest::managed_fields::field_managers;
-use crate::plan::changeset::{Change, DiffEntry, Op};
+use crate::plan::changeset::{ChangeKind, DiffEntry, Op};
 
 pub(super) struct Planner<'a, 's> {
     pub(super) api: &'a Api,
@@ -79,7 +79,7 @@ impl<'s> Planner<'_, 's> {
     fn verified(
         &self,
         entry: &mut Entry<'s>,
-        resource: &Resource,
+        resource: &RestResource,
         wanted: &Object,
         live: Option<&Object>,
         mut after: Object,
@@ -107,7 +107,7 @@ impl<'s> Planner<'_, 's> {
     pub(super) async fn refused(
         &self,
         entry: &mut Entry<'s>,
-        resource: &Resource,
+        resource: &RestResource,
         wanted: &Object,
         live: Option<&Object>,
         error: &ClusterError,
@@ -132,7 +132,7 @@ impl<'s> Planner<'_, 's> {
                     entry.expected_hash = expected_hash(&values, &self.options.fields);
                     let message = "the object is deleted and recreated".to_owned();
                     entry.diff = diff(live, wanted);
-                    let line = DiffEntry::line(None, Change::Removed, message);
+                    let line = DiffEntry::line(None, ChangeKind::Removed, message);
                     entry.diff.entries.insert(0, line);
                 }
                 Err(error) => {
@@ -252,7 +252,7 @@ impl<'s> Planner<'_, 's> {
                 }
             };
             if !faults.is_empty() {
-                entry.diff.change = Change::Error;
+                entry.diff.change = ChangeKind::Error;
                 entry.diff.error = Some(faults.join("; "));
                 entry.diff.entries.clear();
                 entry.refusal = Some(Refusal::Server);

@@ -6,7 +6,7 @@ use crate::kustomize::build::accumulated::Accumulated;
 use crate::kustomize::load::files::FileType;
 use crate::kustomize::load::loader::TreePath;
 use crate::kustomize::load::path;
-use crate::kustomize::load::remote::Repository;
+use crate::kustomize::load::remote::RemoteRepository;
 use crate::kustomize::load::step::FieldRef;
 use crate::kustomize::resource::{Resource, document};
 use crate::kustomize::schema::kustomization::FILE_NAMES;
@@ -33,7 +33,7 @@ impl Build<'_> {
         here: &TreePath,
         entry: &str,
     ) -> Result<(TreePath, Option<Origin>), BuildError> {
-        if let Some(repository) = Repository::read(entry) {
+        if let Some(repository) = RemoteRepository::read(entry) {
             let origin = self.origin.as_ref().map(|_| Origin {
                 path: repository.path.clone(),
                 repo: repository.url.clone(),
@@ -83,13 +83,13 @@ impl Build<'_> {
             }
             // The URL may name a repository instead.
             Some(Err(error))
-                if kind == Some(FileType::File) || Repository::read(entry).is_none() =>
+                if kind == Some(FileType::File) || RemoteRepository::read(entry).is_none() =>
             {
                 return Err(error);
             }
             Some(Err(_)) | None => {}
         }
-        if kind.is_none() && Repository::read(entry).is_none() {
+        if kind.is_none() && RemoteRepository::read(entry).is_none() {
             let looked = local.map(|place| format!(" (looked for {} in the source)", place.path));
             return Err(BuildError::new(match looked {
                 Some(looked) => format!("{entry:?} does not exist{looked}"),

@@ -26,16 +26,9 @@ impl Build<'_> {
         let configs = self.plugin_configs(loaded, &kustomization.generators, "generators")?;
         let mut setup = Setup::new(&mut self.source, directory, &self.schema);
         let fields = generate::of_fields(kustomization, parent_namespace, &mut setup)?;
-        let origin = self.origin.as_ref();
-        let fields = fields
-            .into_iter()
-            .map(|step| ReadyStep::of_field(step, origin, loaded.file_name()));
-        let mut steps: Vec<_> = fields.collect();
-        for config in configs {
-            let generator = config.generator(&mut setup);
-            let generator = generator.map_err(|error| error.in_field("generators"))?;
-            steps.push(ReadyStep::of_config("generators", generator, &config));
-        }
+        let make = |config: &PluginConfig| config.generator(&mut setup);
+        let mut steps = ReadyStep::of_fields(fields, self.origin.as_ref(), loaded.file_name());
+        steps.extend(ReadyStep::of_configs("generators", configs, make)?);
         let host = self.source.host;
         for step in steps {
             let ReadyStep {
@@ -74,16 +67,9 @@ impl Build<'_> {
         let configs = self.plugin_configs(loaded, &kustomization.transformers, "transformers")?;
         let mut setup = Setup::new(&mut self.source, directory, &self.schema);
         let fields = transform::from_fields(kustomization, &all.configuration, &mut setup)?;
-        let origin = self.origin.as_ref();
-        let fields = fields
-            .into_iter()
-            .map(|step| ReadyStep::of_field(step, origin, loaded.file_name()));
-        let mut steps: Vec<_> = fields.collect();
-        for config in configs {
-            let transformer = config.transformer(&mut setup);
-            let transformer = transformer.map_err(|error| error.in_field("transformers"))?;
-            steps.push(ReadyStep::of_config("transformers", transformer, &config));
-        }
+        let make = |config: &PluginConfig| config.transformer(&mut setup);
+        let mut steps = ReadyStep::of_fields(fields, self.origin.as_ref(), loaded.file_name());
+        steps.extend(ReadyStep::of_configs("transformers", configs, make)?);
         for step in steps {
             let ReadyStep {
                 field_ref,
