@@ -23,7 +23,7 @@ use kube::core::Request;
 use kube::core::discovery::ApiResource;
 pub(crate) use list::PAGE;
 pub use list::{Page, Select};
-use refusal::{classify, stopped, unreachable, unreadable, without_secret_values};
+use refusal::{classify, object_named, stopped, unreachable, without_secret_values};
 use serde_json::{Value, json};
 
 use crate::base::clock::Clock;
@@ -117,8 +117,7 @@ impl Api {
             .path(resource, namespace)
             .get(name, &GetParams::default());
         match self.send(&action, request).await {
-            Ok(Value::Object(object)) => Ok(Some(Object(object))),
-            Ok(_) => Err(unreadable(&action)),
+            Ok(answer) => object_named(name, answer, &action).map(Some),
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),
         }
@@ -191,8 +190,7 @@ impl Api {
         object: &Object,
     ) -> Result<Object, ClusterError> {
         match self.send(action, request).await {
-            Ok(Value::Object(written)) => Ok(Object(written)),
-            Ok(_) => Err(unreadable(action)),
+            Ok(answer) => object_named(object.name(), answer, action),
             Err(error) => Err(if object.is_secret() {
                 without_secret_values(error)
             } else {

@@ -31,7 +31,7 @@ pub enum ClusterError {
         /// The request as a verb phrase.
         action: String,
     },
-    /// The response could not be parsed.
+    /// The response is not what was asked for.
     #[error("cannot {action}: the cluster's response cannot be used: {message}")]
     Answer {
         /// The request as a verb phrase.

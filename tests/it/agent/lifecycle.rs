@@ -7,8 +7,7 @@ use nuon_runner::dev::{ControlPlaneOptions, Generation, NewJob};
 use serde_json::json;
 
 use crate::support::daemon::{
-    Setup, WAIT_TIMEOUT, assert_contract, control_plane, control_plane_with, eventually,
-    eventually_async, get,
+    Setup, WAIT_TIMEOUT, control_plane, control_plane_with, eventually, eventually_async, get,
 };
 
 #[tokio::test]
@@ -30,8 +29,7 @@ async fn a_noop_build_is_claimed_reported_and_finished_on_both_generations() {
             (1, 1)
         );
         assert_eq!(execution.result.is_some(), generation == Generation::Second);
-        assert_eq!(daemon.terminate().await, 0, "{}", daemon.log());
-        assert_contract(&control);
+        daemon.shut_down(&control).await;
         let store = control.store();
         let lines = &store.logs[&job.log_stream];
         assert!(lines.iter().any(|line| line.text == "the job is finished"));
@@ -67,8 +65,7 @@ async fn a_long_poll_returns_a_job_at_once() {
         .filter(|call| call.path.ends_with("/jobs"))
         .count();
     assert_eq!(polls, 0, "only long polls are sent");
-    assert_eq!(daemon.terminate().await, 0);
-    assert_contract(&control);
+    daemon.shut_down(&control).await;
 }
 
 #[tokio::test]
@@ -86,8 +83,7 @@ async fn an_unknown_kind_fails_with_its_name_and_the_known_kinds() {
     );
     let result = job.executions[0].result.as_ref().unwrap();
     assert_eq!(result["success"], false);
-    assert_eq!(daemon.terminate().await, 0);
-    assert_contract(&control);
+    daemon.shut_down(&control).await;
 }
 
 #[tokio::test]
@@ -163,8 +159,7 @@ async fn in_sandbox_mode_every_job_is_refused_before_any_effect() {
         "{}",
         job.description
     );
-    assert_eq!(daemon.terminate().await, 0);
-    assert_contract(&control);
+    daemon.shut_down(&control).await;
 }
 
 #[tokio::test]
@@ -266,7 +261,6 @@ async fn a_resumed_execution_keeps_the_start_time_of_the_earlier_process() {
             .then_some(())
         })
         .await;
-        assert_eq!(second.terminate().await, 0);
-        assert_contract(&control);
+        second.shut_down(&control).await;
     }
 }

@@ -27,6 +27,12 @@ fn executions(control: &ControlPlane) -> Vec<(String, Option<String>)> {
         .collect()
 }
 
+/// Status of every registered process.
+fn process_statuses(control: &ControlPlane) -> Vec<String> {
+    let store = control.store();
+    store.processes.values().cloned().collect()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_term_at_any_moment_shuts_down_cleanly() {
     let mut random = StdRng::seed_from_u64(11);
@@ -101,6 +107,7 @@ async fn a_second_term_stops_jobs_and_reports_them_cancelled() {
             executions(&control),
             [("cancelled".to_owned(), Some("runner stopped".to_owned()))]
         );
+        assert_eq!(process_statuses(&control), ["shut-down"]);
         assert_eq!(
             std::fs::read_dir(state.path().join("work")).map_or(0, |entries| entries.count()),
             0
@@ -192,8 +199,7 @@ async fn undelivered_reports_do_not_change_the_exit_code_and_arrive_after_the_re
         ),
         (1, 1)
     );
-    assert_eq!(next.terminate().await, 0);
-    assert_contract(&control);
+    next.shut_down(&control).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -307,8 +313,7 @@ async fn hup_reads_the_settings_again() {
         start.elapsed() < Duration::from_secs(40),
         "at the old period it would take 50 s"
     );
-    assert_eq!(daemon.terminate().await, 0);
-    assert_contract(&control);
+    daemon.shut_down(&control).await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use nuon_runner::registry::format::{self, ArtifactFormat, Content};
 use nuon_runner::registry::{Address, Credential, Remote, Repository, Scheme, Version};
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Daemon, Setup, WAIT_TIMEOUT, assert_contract, control_plane};
+use crate::support::daemon::{Daemon, Setup, WAIT_TIMEOUT, control_plane};
 use crate::support::parts::git::GitServer;
 use crate::support::parts::{testbed, token, unique};
 
@@ -46,20 +46,12 @@ impl BuildFixture {
     }
 
     async fn expect_finished(&self, plan: Value) -> StoredJob {
-        let job = self.build(plan).await;
-        assert_eq!(
-            job.status,
-            "finished",
-            "{}\n{}",
-            job.description,
-            self.daemon.log()
-        );
-        job
+        let id = self.control.offer(NewJob::build(plan));
+        self.daemon.expect_finished(&self.control, &id).await
     }
 
     async fn shut_down(mut self) {
-        assert_eq!(self.daemon.terminate().await, 0, "{}", self.daemon.log());
-        assert_contract(&self.control);
+        self.daemon.shut_down(&self.control).await;
     }
 }
 

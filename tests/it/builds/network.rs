@@ -5,7 +5,7 @@ use nuon_runner::dev::store::StoredJob;
 use nuon_runner::dev::{ControlPlane, Generation, NewJob};
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Daemon, Setup, WAIT_TIMEOUT, assert_contract, control_plane};
+use crate::support::daemon::{Daemon, Setup, WAIT_TIMEOUT, control_plane};
 use crate::support::parts::git::GitServer;
 use crate::support::parts::proxy::{self, Proxy};
 use crate::support::parts::{testbed, tls, unique};
@@ -73,17 +73,9 @@ async fn assert_works(control: &ControlPlane, mut daemon: Daemon, hosts: &Hosts)
     let name = unique("network");
     let plan = NewJob::deploy("create-apply-plan", hosts.deploy(&name));
     for new in [NewJob::build(hosts.build(&name)), plan] {
-        let job = run(control, new).await;
-        assert_eq!(
-            job.status,
-            "finished",
-            "{}\n{}",
-            job.description,
-            daemon.log()
-        );
+        daemon.expect_finished(control, &control.offer(new)).await;
     }
-    assert_eq!(daemon.terminate().await, 0, "{}", daemon.log());
-    assert_contract(control);
+    daemon.shut_down(control).await;
     daemon.log()
 }
 

@@ -38,33 +38,25 @@ impl DeployFixture {
     }
 
     async fn expect_finished(&self, operation: &str, plan: Value) -> StoredJob {
-        let job = self.run(operation, plan).await;
-        assert_eq!(
-            job.status,
-            "finished",
-            "{}\n{}",
-            job.description,
-            self.daemon.log()
-        );
-        job
+        let id = self.control.offer(NewJob::deploy(operation, plan));
+        self.daemon.expect_finished(&self.control, &id).await
     }
 
     async fn approve(&self, planned: &StoredJob) -> StoredJob {
         let id = self.control.offer_apply(&planned.id).unwrap();
-        let job = self.control.wait(&id, WAIT_TIMEOUT).await.unwrap();
-        assert_eq!(
-            job.status,
-            "finished",
-            "{}\n{}",
-            job.description,
-            self.daemon.log()
-        );
-        job
+        self.daemon.expect_finished(&self.control, &id).await
+    }
+
+    /// Plans a teardown, and approves it.
+    async fn tear_down(&self, manifest: &str) -> StoredJob {
+        let planned = self
+            .expect_finished("create-teardown-plan", self.plan(manifest))
+            .await;
+        self.approve(&planned).await
     }
 
     async fn shut_down(mut self) {
-        assert_eq!(self.daemon.terminate().await, 0, "{}", self.daemon.log());
-        assert_contract(&self.control);
+        self.daemon.shut_down(&self.control).await;
     }
 }
 
@@ -192,10 +184,7 @@ async fn a_crd_and_its_objects_can_be_in_one_set() {
         .await;
     let applied = fixture.approve(&planned).await;
     assert!(applied.executions[0].outputs.is_some());
-    let planned = fixture
-        .expect_finished("create-teardown-plan", fixture.plan(&manifest))
-        .await;
-    fixture.approve(&planned).await;
+    fixture.tear_down(&manifest).await;
     fixture.shut_down().await;
 }
 
@@ -384,10 +373,7 @@ async fn an_approval_is_for_one_manifest_or_one_teardown() {
             .await,
         Value::Null
     );
-    let planned = fixture
-        .expect_finished("create-teardown-plan", fixture.plan(&more))
-        .await;
-    fixture.approve(&planned).await;
+    fixture.tear_down(&more).await;
     fixture.shut_down().await;
 }
 

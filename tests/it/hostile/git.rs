@@ -9,7 +9,7 @@ use nuon_runner::base::secret::Redactor;
 use nuon_runner::base::stop::Stop;
 use nuon_runner::workspace::git::{GitError, GitRevision, Location, Policy};
 
-use crate::support::parts::git::GitServer;
+use crate::support::parts::git::{GitServer, git};
 use crate::support::parts::git_policy;
 
 /// The server, and the canary program that must never run.
@@ -204,29 +204,6 @@ fn publish(work: &Path, bare: &Path) {
     assert!(status.success());
     git(bare, &["config", "core.bare", "true"]);
     git(bare, &["config", "uploadpack.allowAnySHA1InWant", "true"]);
-}
-
-fn git(directory: &Path, args: &[&str]) -> String {
-    let identity = [
-        "-c",
-        "user.name=t",
-        "-c",
-        "user.email=t@example.com",
-        "-c",
-        "core.protectNTFS=false",
-    ];
-    let output = Command::new("git")
-        .args(identity)
-        .args(args)
-        .current_dir(directory)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "git {args:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
 /// A hostile tree: files, links, and submodules for its `.gitmodules`.

@@ -9,7 +9,7 @@ use nuon_runner::dev::server::build_plan;
 use nuon_runner::dev::{Generation, NewJob};
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Setup, WAIT_TIMEOUT, assert_contract, control_plane, get};
+use crate::support::daemon::{Setup, WAIT_TIMEOUT, control_plane, get};
 use crate::support::parts::{testbed, unique};
 
 /// Maximum peak memory of the daemon, in bytes.
@@ -136,14 +136,7 @@ async fn hostile_jobs_do_not_block_others() {
         })
         .collect();
     for id in &innocent {
-        let job = control.wait(id, WAIT_TIMEOUT).await.unwrap();
-        assert_eq!(
-            job.status,
-            "finished",
-            "{}\n{}",
-            job.description,
-            daemon.log()
-        );
+        daemon.expect_finished(&control, id).await;
     }
     for id in hostile.iter().chain(&deployed) {
         control.wait(id, WAIT_TIMEOUT).await.unwrap();
@@ -174,6 +167,5 @@ async fn hostile_jobs_do_not_block_others() {
     assert!(slowest < MAX_PROBE, "a probe took {slowest:?}");
     assert!(peak < MAX_MEMORY, "the daemon took {} MiB", peak >> 20);
     assert!(now < MAX_KEPT, "the daemon keeps {} MiB", now >> 20);
-    assert_eq!(daemon.terminate().await, 0, "{}", daemon.log());
-    assert_contract(&control);
+    daemon.shut_down(&control).await;
 }

@@ -1,5 +1,5 @@
-//! Checks the sizes of files and functions. A longer one says why, in a comment that begins with
-//! `Long:`. Unit tests do not count.
+//! Checks the sizes of files, functions and public faces. A longer file or function says why, in a
+//! comment that begins with `Long:`. Unit tests do not count.
 
 use syn::spanned::Spanned as _;
 use syn::visit::Visit;
@@ -8,6 +8,8 @@ use super::architecture::{Sources, sources};
 
 const MAX_FILE_LINES: usize = 400;
 const MAX_FUNCTION_LINES: usize = 60;
+/// Maximum number of names that a module re-exports from its files.
+const MAX_REEXPORTS: usize = 14;
 
 /// Collects the functions of a file: the lines of the signature and of the closing brace.
 #[derive(Default)]
@@ -84,7 +86,47 @@ fn files_and_functions_are_short_or_say_why_not() {
     assert!(found.is_empty(), "too long:\n{}", found.join("\n"));
 }
 
-/// Runs the check above on sources that are too long.
+/// Counts the names that a `use` declaration brings in.
+fn names(tree: &syn::UseTree) -> usize {
+    match tree {
+        syn::UseTree::Path(path) => names(&path.tree),
+        syn::UseTree::Group(group) => group.items.iter().map(names).sum(),
+        syn::UseTree::Glob(_) => usize::MAX / 2,
+        syn::UseTree::Name(_) | syn::UseTree::Rename(_) => 1,
+    }
+}
+
+fn wide_faces(sources: &Sources) -> Vec<String> {
+    let mut found = Vec::new();
+    for (module, text) in sources {
+        let items = syn::parse_file(text).unwrap().items;
+        let uses = items.iter().filter_map(|item| match item {
+            syn::Item::Use(item) if !matches!(item.vis, syn::Visibility::Inherited) => {
+                Some(names(&item.tree))
+            }
+            _ => None,
+        });
+        let count: usize = uses.sum();
+        if count > MAX_REEXPORTS {
+            found.push(format!("{module}: re-exports {count} names"));
+        }
+    }
+    found
+}
+
+#[test]
+fn public_faces_are_small() {
+    let found = wide_faces(&sources());
+    assert!(found.is_empty(), "too wide:\n{}", found.join("\n"));
+    let names: Vec<_> = (0..=MAX_REEXPORTS).map(|n| format!("A{n}")).collect();
+    let face = format!("mod a;\npub use a::{{{}}};\n", names.join(", "));
+    assert_eq!(
+        wide_faces(&Sources::from([("base".to_owned(), face)])),
+        ["base: re-exports 15 names"]
+    );
+}
+
+/// Runs the check of lengths on sources that are too long.
 #[test]
 fn long_functions_and_files_are_found() {
     let body = "    step();\n".repeat(MAX_FUNCTION_LINES);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use nuon_runner::dev::store::StoredJob;
 use nuon_runner::dev::{ControlPlane, ControlPlaneOptions, Generation};
 use tokio::process::{Child, Command};
 
@@ -126,6 +127,25 @@ impl Daemon {
     pub async fn terminate(&mut self) -> i32 {
         self.signal("-TERM");
         self.wait_for_exit().await
+    }
+
+    /// Sends SIGTERM. Fails unless the daemon ends in order and has kept to the contract.
+    pub async fn shut_down(&mut self, control: &ControlPlane) {
+        assert_eq!(self.terminate().await, 0, "{}", self.log());
+        assert_contract(control);
+    }
+
+    /// Waits until a job has ended. Fails unless it is finished.
+    pub async fn expect_finished(&self, control: &ControlPlane, job: &str) -> StoredJob {
+        let job = control.wait(job, WAIT_TIMEOUT).await.unwrap();
+        assert_eq!(
+            job.status,
+            "finished",
+            "{}\n{}",
+            job.description,
+            self.log()
+        );
+        job
     }
 
     pub fn log(&self) -> String {

@@ -4,6 +4,7 @@
 pub mod apiserver;
 pub mod git;
 pub mod proxy;
+pub mod scripted;
 pub mod ssh;
 pub mod tls;
 pub mod token;

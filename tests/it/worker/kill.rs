@@ -135,14 +135,7 @@ impl KillFixture {
     async fn recover(&self) -> StoredJob {
         let mut daemon = self.setup(Vec::new()).start();
         daemon.admin().await;
-        let job = self.control.wait(&self.job, WAIT_TIMEOUT).await.unwrap();
-        assert_eq!(
-            job.status,
-            "finished",
-            "{}\n{}",
-            job.description,
-            daemon.log()
-        );
+        let job = daemon.expect_finished(&self.control, &self.job).await;
         // If the job ended before the kill, the new process still delivers its last report.
         eventually_async("the last report is settled", async || {
             (self.undelivered_reports().await == 0).then_some(())

@@ -12,7 +12,7 @@ use std::time::Duration;
 use nuon_runner::dev::{ControlPlane, Generation, NewJob};
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Setup, WAIT_TIMEOUT, assert_contract, control_plane};
+use crate::support::daemon::{Setup, WAIT_TIMEOUT, control_plane};
 use crate::support::parts::git::GitServer;
 use crate::support::parts::{testbed, unique};
 
@@ -341,6 +341,5 @@ async fn recorded_jobs_make_the_same_calls_except_permitted_differences() {
         .map(|(_, row)| row.why)
         .collect();
     assert!(unused.is_empty(), "rows without a difference: {unused:#?}");
-    assert_eq!(daemon.terminate().await, 0);
-    assert_contract(&control);
+    daemon.shut_down(&control).await;
 }

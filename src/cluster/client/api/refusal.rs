@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 use crate::base::bounded::BodyError;
 use crate::base::trust;
 use crate::cluster::client::{ClusterError, FieldError};
+use crate::manifest::Object;
 
 /// Characters kept at each end of a long message of the server.
 const KEPT_CHARS: usize = 400;
@@ -15,8 +18,24 @@ const MAX_CAUSES: usize = 50;
 pub(super) fn unreadable(action: &str) -> ClusterError {
     ClusterError::Answer {
         action: action.to_owned(),
-        message: "it could not be parsed".into(),
+        message: "it is not what was asked for".into(),
     }
+}
+
+/// Reads a response as the object of that name.
+pub(super) fn object_named(
+    name: &str,
+    answer: Value,
+    action: &str,
+) -> Result<Object, ClusterError> {
+    match answer {
+        Value::Object(object) if answer_name(&object) == Some(name) => Ok(Object(object)),
+        _ => Err(unreadable(action)),
+    }
+}
+
+fn answer_name(object: &Map<String, Value>) -> Option<&str> {
+    object.get("metadata")?.get("name")?.as_str()
 }
 
 pub(super) fn stopped(action: &str) -> ClusterError {
