@@ -26,8 +26,8 @@ use crate::cluster::rollout::plan::{Plan, plan, with_new_desired_state};
 use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::rollback::Rollback;
 use crate::cluster::rollout::snapshot::Snapshot;
-use crate::cluster::rollout::teardown::{Teardown, teardown};
-use crate::manifest::Object;
+use crate::cluster::rollout::teardown::{Teardown, WithContents, teardown};
+use crate::manifest::ObjectSet;
 use crate::plan::saved_plan::SavedPlan;
 
 /// A component, the cluster that it is deployed to, and how.
@@ -59,7 +59,7 @@ impl Deployment<'_> {
     ///
     /// # Errors
     /// Fails if a read fails, or neither the cluster nor the set defines the kind of an object.
-    pub async fn snapshot(&self, objects: Vec<Object>) -> Result<Snapshot, ClusterError> {
+    pub async fn snapshot(&self, objects: ObjectSet) -> Result<Snapshot, ClusterError> {
         Snapshot::take(self.api, objects, self.namespace, self.component).await
     }
 
@@ -67,7 +67,7 @@ impl Deployment<'_> {
     ///
     /// # Errors
     /// Fails if a read fails.
-    pub async fn teardown_snapshot(&self, objects: Vec<Object>) -> Result<Snapshot, ClusterError> {
+    pub async fn teardown_snapshot(&self, objects: ObjectSet) -> Result<Snapshot, ClusterError> {
         Snapshot::take_for_teardown(self.api, objects, self.namespace, self.component).await
     }
 
@@ -154,7 +154,7 @@ impl Deployment<'_> {
         &self,
         snapshot: &Snapshot,
         request: DeployRequest<'_>,
-        pull: impl AsyncFnOnce(&str) -> Result<Vec<Object>, E>,
+        pull: impl AsyncFnOnce(&str) -> Result<ObjectSet, E>,
     ) -> Result<DeployResult, ClusterError> {
         let rolls_back = self.config.roll_back;
         let request = request
@@ -184,8 +184,12 @@ impl Deployment<'_> {
     ///
     /// # Errors
     /// Fails if the inventories of other components cannot be read.
-    pub async fn plan_teardown(&self, snapshot: &Snapshot) -> Result<Teardown, ClusterError> {
-        let teardown = Teardown::plan(self.api, snapshot, self.options).await?;
+    pub async fn plan_teardown(
+        &self,
+        snapshot: &Snapshot,
+        with_contents: WithContents<'_>,
+    ) -> Result<Teardown, ClusterError> {
+        let teardown = Teardown::plan(self.api, snapshot, self.options, with_contents).await?;
         for note in snapshot.notes.iter().chain(&teardown.notes) {
             self.progress.note(note);
         }

@@ -18,6 +18,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod left_out;
 pub mod managed_fields;
 pub mod object;
 pub mod order;
@@ -25,7 +26,8 @@ pub mod pointer;
 pub mod read;
 pub mod write;
 
+pub use left_out::{LeftOut, MalformedObjects};
 pub use object::{Object, ObjectId};
 pub use order::sort;
-pub use read::{Manifest, ReadError, collect, read};
+pub use read::{Manifest, ObjectSet, ReadError, collect, read};
 pub use write::write;

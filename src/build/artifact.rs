@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::kustomize::{self, BuildError};
 use crate::manifest;
-use crate::manifest::{Object, ReadError};
+use crate::manifest::{ObjectSet, ReadError};
 use crate::registry::format;
 use crate::registry::format::Content;
 
@@ -32,9 +32,9 @@ pub enum ArtifactError {
 ///
 /// # Errors
 /// [`ArtifactError`] if a text is no manifest, or the kustomization cannot be built.
-pub fn objects(content: Content) -> Result<Vec<Object>, ArtifactError> {
+pub fn objects(content: Content) -> Result<ObjectSet, ArtifactError> {
     let files = match content {
-        Content::Text(text) => return Ok(manifest::read(&text)?.objects),
+        Content::Text(text) => return Ok(manifest::read(&text)?.into_set("the artifact")),
         Content::Files(files) => files,
     };
     let files: BTreeMap<String, Vec<u8>> = files.into_iter().collect();
@@ -45,16 +45,18 @@ pub fn objects(content: Content) -> Result<Vec<Object>, ArtifactError> {
             &kustomize::BuildOptions::default(),
             &kustomize::NoHost,
         )?;
-        return Ok(manifest::collect(built)?.objects);
+        return Ok(manifest::collect(built)?.into_set("the kustomization"));
     }
-    let mut objects = Vec::new();
+    let mut set = ObjectSet::default();
     for (name, content) in files.iter().filter(|(name, _)| format::is_yaml(name)) {
         let manifest = manifest::read(content).map_err(|source| ArtifactError::File {
             name: name.clone(),
             source,
         })?;
-        objects.extend(manifest.objects);
+        let file = manifest.into_set(name);
+        set.objects.extend(file.objects);
+        set.left_out.extend(file.left_out);
     }
-    manifest::sort(&mut objects);
-    Ok(objects)
+    manifest::sort(&mut set.objects);
+    Ok(set)
 }

@@ -31,7 +31,7 @@ use crate::cluster::rollout::options::Options;
 use crate::config::Config;
 use crate::deployment::{DeployConfig, Deployment, Progress};
 use crate::kustomize;
-use crate::manifest::{self, Object};
+use crate::manifest::{self, Object, ObjectSet};
 use crate::registry::{Version, format};
 use crate::telemetry::{LogConfig, LogFormat, start_log};
 
@@ -55,7 +55,7 @@ pub struct ClusterTarget {
 
 /// The objects that a command works on, and the artifact that they come from.
 pub struct InputObjects {
-    pub objects: Vec<Object>,
+    pub objects: ObjectSet,
     /// `oci://…@sha256:…`, if the objects come from an artifact.
     pub artifact: Option<String>,
     /// Keeps the secret values of the objects masked in output while this value lives.
@@ -194,14 +194,8 @@ impl ClusterTarget {
     pub async fn load_objects(&self, matches: &ArgMatches) -> Result<InputObjects, CommandError> {
         let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
         if let Some(file) = text("filename") {
-            let manifest = input::objects(file)?;
-            if !manifest.dropped.is_empty() {
-                print_stderr(&format!(
-                    "warning: {} documents are not Kubernetes objects and are ignored",
-                    manifest.dropped.len()
-                ));
-            }
-            return Ok(self.with_masked_secrets(manifest.objects, None));
+            let objects = input::objects(file)?.into_set(file);
+            return Ok(self.with_masked_secrets(objects, None));
         }
         if let Some(directory) = text("kustomize") {
             return Ok(self.with_masked_secrets(render(directory)?, None));
@@ -238,11 +232,12 @@ impl ClusterTarget {
     /// Wraps objects so that their secret values are masked in output while the result lives.
     pub fn with_masked_secrets(
         &self,
-        objects: Vec<Object>,
+        objects: impl Into<ObjectSet>,
         artifact: Option<String>,
     ) -> InputObjects {
+        let objects = objects.into();
         let mut secrets = Secrets::default();
-        secrets.learn_objects(&self.redactor, &objects);
+        secrets.learn_objects(&self.redactor, &objects.objects);
         InputObjects {
             objects,
             artifact,

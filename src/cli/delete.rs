@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::json;
 
 use super::cluster::{
@@ -12,6 +12,7 @@ use super::cluster::{
 use super::error::exit_code_for;
 use super::plan::{VERSION, summary};
 use super::{Code, apply, changes, input, print_escaped};
+use crate::cluster::rollout::teardown::WithContents;
 use crate::plan::changeset::{DiffEntry, ResourceDiff};
 
 /// Time that the deletions may take if no wait timeout is set.
@@ -22,6 +23,12 @@ pub fn command() -> Command {
         .about("Deletes the objects of a component, and waits until they are gone; may be repeated")
         .arg(yes_argument())
         .arg(dry_run_argument())
+        .arg(
+            Arg::new("with-contents")
+                .long("with-contents")
+                .action(ArgAction::SetTrue)
+                .help("Also deletes namespaces and CRDs that hold objects of others, with all that they hold; without this they stay"),
+        )
         .arg(input::output_argument());
     with_target(with_source(command, "oci://REFERENCE of an artifact"))
 }
@@ -54,7 +61,9 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
                     inventory.subject()
                 ));
             }
-            let plan = deployment.plan_teardown(&snapshot).await?;
+            let plan = deployment
+                .plan_teardown(&snapshot, with_contents(matches))
+                .await?;
             if matches.get_flag("dry-run") {
                 let diffs = plan.changes(&snapshot);
                 let code = if diffs.is_empty() {
@@ -82,6 +91,13 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
             Ok(code)
         },
     )
+}
+
+fn with_contents(matches: &ArgMatches) -> WithContents<'static> {
+    match matches.get_flag("with-contents") {
+        true => WithContents::Delete,
+        false => WithContents::Keep,
+    }
 }
 
 /// Formats the planned deletions of a dry run.

@@ -57,9 +57,14 @@ pub fn read(file: &str) -> Result<Vec<u8>, CommandError> {
     Ok(bytes)
 }
 
-/// Reads the objects of a file.
+/// Reads the objects of a file. Fails if it holds what looks like an object and is none.
 pub fn objects(file: &str) -> Result<Manifest, CommandError> {
-    Ok(manifest::read(&read(file)?).map_err(|error| format!("{file}: {}", chain(&error)))?)
+    let manifest = manifest::read(&read(file)?);
+    let manifest = manifest.map_err(|error| format!("{file}: {}", chain(&error)))?;
+    manifest
+        .require_objects(file)
+        .map_err(|error| chain(&error))?;
+    Ok(manifest)
 }
 
 /// Formats a JSON document for output.

@@ -3,7 +3,7 @@
 use clap::{ArgMatches, Command};
 
 use super::error::CommandError;
-use super::{Code, chain, input, print_result};
+use super::{Code, chain, input, print_result, print_stderr};
 use crate::manifest::{self, Manifest};
 
 pub fn command() -> Command {
@@ -22,6 +22,12 @@ pub fn run(matches: &ArgMatches) -> Code {
 
 fn normalized(file: &str) -> Result<String, CommandError> {
     let manifest = manifest::read(&input::read(file)?).map_err(|error| chain(&error))?;
+    for document in &manifest.left_out {
+        print_stderr(&format!(
+            "warning: {}; it is left out",
+            document.sentence(file)
+        ));
+    }
     packed(manifest)
 }
 

@@ -70,7 +70,8 @@ async fn component_status(
         return Err(CommandError(Code::Error, what));
     };
     // Container logs in the causes may contain secret values, so these are masked.
-    let _secrets = target.with_masked_secrets(snapshot.live.values().cloned().collect(), None);
+    let _secrets =
+        target.with_masked_secrets(snapshot.live.values().cloned().collect::<Vec<_>>(), None);
     let mut members = Vec::new();
     let current = inventory
         .objects
@@ -105,12 +106,25 @@ async fn member(
     with_tree: bool,
 ) -> Result<Member, CommandError> {
     let Some(live) = live else {
+        let has_finished = snapshot.record(id).is_some_and(|record| record.finished);
+        let (status, reason, message) = match has_finished {
+            true => (
+                Status::Current,
+                "JobFinished",
+                "the Job has succeeded, and is gone since",
+            ),
+            false => (
+                Status::NotFound,
+                "NotFound",
+                "it is in the inventory, but not in the cluster",
+            ),
+        };
         return Ok(Member {
             id: id.clone(),
             readiness: Readiness {
-                status: Status::NotFound,
-                message: "it is in the inventory, but not in the cluster".to_owned(),
-                reason: "NotFound".into(),
+                status,
+                message: message.to_owned(),
+                reason: reason.into(),
                 detail: None,
             },
             cause: None,

@@ -5,6 +5,7 @@
 //! [`cause`] finds out why, [`tree`] lists what an object owns.
 
 pub mod cause;
+pub mod job;
 pub mod readiness;
 pub mod rule;
 pub mod tree;

@@ -23,6 +23,7 @@ pub mod snapshot;
 pub mod teardown;
 
 mod annotations;
+pub mod contents;
 pub mod delete;
 mod dependency;
 mod refused;

@@ -177,6 +177,9 @@ impl StagedJob for BuildJob {
                     let read = move || manifest::read(text.as_bytes());
                     let manifest = context.blocking(read).await?;
                     let manifest = manifest.map_err(because(FailureKind::Render))?;
+                    manifest
+                        .require_objects("manifest")
+                        .map_err(because(FailureKind::Render))?;
                     Product::Packed(self.pack(&plan, revision, manifest, context).await?)
                 }
                 Input::Overlay(overlay) => {
@@ -372,12 +375,9 @@ fn read_objects(
     context: &Context,
 ) -> Result<Vec<Object>, StepFailure> {
     secrets.learn_objects(&context.redactor, &manifest.objects);
-    if !manifest.dropped.is_empty() {
-        context.log.warn(format!(
-            "{} documents are ignored because they have no name or apiVersion: {}",
-            manifest.dropped.len(),
-            manifest.dropped.join(", ")
-        ));
+    for document in &manifest.left_out {
+        let sentence = document.sentence("manifest");
+        context.log.warn(format!("{sentence}; it is left out"));
     }
     if manifest.objects.is_empty() {
         return Err(StepFailure::new(

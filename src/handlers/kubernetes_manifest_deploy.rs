@@ -22,6 +22,7 @@ use crate::cluster::rollout::deploy::{DeployRequest, DeployResult};
 use crate::cluster::rollout::inventory::Component;
 use crate::cluster::rollout::plan::Plan;
 use crate::cluster::rollout::snapshot::Snapshot;
+use crate::cluster::rollout::teardown::WithContents;
 use crate::deployment::Deployment;
 use crate::job::JobKind;
 use crate::plan::changeset::{Op, PlanContents};
@@ -139,11 +140,11 @@ impl StagedJob for DeployJob {
                 .map_err(because(FailureKind::Cluster))?;
             let source = Source::read(&plan, &clients.registries, context).await?;
             self.secrets
-                .learn_objects(&context.redactor, &source.objects);
+                .learn_objects(&context.redactor, &source.objects.objects);
             context.log.info(format!(
                 "the component {} has {} objects",
                 plan.component_name,
-                source.objects.len()
+                source.objects.objects.len()
             ));
             Ok(Initialized {
                 plan,
@@ -304,7 +305,10 @@ impl Execution<'_> {
     }
 
     async fn plan_teardown(&self) -> Result<Outcome, StepFailure> {
-        let planned = self.deployment.plan_teardown(self.snapshot).await;
+        let planned = self
+            .deployment
+            .plan_teardown(self.snapshot, WithContents::Propose)
+            .await;
         let planned = planned.map_err(because(FailureKind::Cluster))?;
         let mut contents = PlanContents::new(Op::Delete, planned.changes(self.snapshot));
         contents.runner = Some(planned.saved_plan(self.snapshot));
@@ -344,7 +348,7 @@ impl Execution<'_> {
                 .ok_or("the plan names no registry to pull it from")?;
             let objects = artifact.pull_other(reference, self.context).await;
             let objects = objects.map_err(|failure| failure.text())?;
-            secrets.learn_objects(&self.context.redactor, &objects);
+            secrets.learn_objects(&self.context.redactor, &objects.objects);
             Ok::<_, InvalidInput>(objects)
         };
         self.deployment
@@ -356,7 +360,10 @@ impl Execution<'_> {
     async fn tear_down(&self, approved: &Approved) -> Result<DeployResult, StepFailure> {
         let is_required = self.deployment.config.require_contract;
         let saved_plan = approved.saved_plan(is_required, self.context)?;
-        let planned = self.deployment.plan_teardown(self.snapshot).await;
+        let planned = self
+            .deployment
+            .plan_teardown(self.snapshot, WithContents::Approved(saved_plan))
+            .await;
         let planned = planned.map_err(because(FailureKind::Cluster))?;
         let timeout = self.context.time_left().saturating_sub(REPORTING_RESERVE);
         Ok(self

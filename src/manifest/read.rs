@@ -1,11 +1,13 @@
 //! Reads YAML and JSON streams into objects by the rules of `fluxcd/pkg/ssa` (see
 //! `docs/artifact-format.md`). Nothing is skipped silently: the first invalid document is an error,
-//! and documents that are dropped on purpose are listed.
+//! and documents that are no objects are listed with their place and the reason.
 
 use serde_json::{Map, Value};
 
 use super::Object;
-use crate::yaml::{self, Limits};
+use super::left_out::{LeftOut, MalformedObjects, Reason, fault, require_objects};
+use crate::yaml::node::Position;
+use crate::yaml::{self, Limits, Node};
 
 /// Number of bytes that are searched for a leading `{` to decide whether a stream is JSON.
 const SNIFF_BYTES: usize = 2048;
@@ -19,8 +21,10 @@ const MAX_DOCUMENTS: usize = 100_000;
 pub struct Manifest {
     /// The objects, in stream order.
     pub objects: Vec<Object>,
-    /// Kinds of the dropped documents: those without name or apiVersion, and kustomizations.
-    pub dropped: Vec<String>,
+    /// Documents that are left out: those without name or apiVersion, and kustomizations.
+    pub left_out: Vec<LeftOut>,
+    /// Items of lists that are objects only by the rules of the artifact format.
+    pub malformed_items: Vec<LeftOut>,
 }
 
 /// Why a stream is rejected. Documents count from 1. No message quotes a document's values.
@@ -31,7 +35,7 @@ pub enum ReadError {
     Yaml {
         /// Number of the document, from 1.
         document: usize,
-        /// The parser's error; its position counts from the start of the document.
+        /// The parser's error, with its position in the stream.
         source: yaml::YamlError,
     },
     /// Not valid JSON.
@@ -49,11 +53,13 @@ pub enum ReadError {
     #[error("document {0} is not an object: it must be a map")]
     NotAnObject(usize),
     /// The document has no `kind`, or an `apiVersion` with more than one `/`.
-    #[error(
-        "Object 'Kind' is missing in document {0}; every object needs apiVersion, kind and \
-         metadata.name"
-    )]
-    NoKind(usize),
+    #[error("Object 'Kind' is missing in document {document} ({}): {at}", at.position)]
+    NoKind {
+        /// Number of the document, from 1.
+        document: usize,
+        /// Its place, and what is wrong.
+        at: LeftOut,
+    },
     /// An item of a list is not an object.
     #[error("items member of the list in document {0} is not an object")]
     BadItem(usize),
@@ -92,15 +98,69 @@ pub fn collect(
     let mut reader = Reader::default();
     for object in objects {
         reader.document += 1;
-        reader.add(normalize_numbers(Value::Object(object)))?;
+        reader.add(Document {
+            value: normalize_numbers(Value::Object(object)),
+            node: None,
+            start: Position::default(),
+        })?;
     }
     Ok(reader.manifest)
+}
+
+/// The objects of a component, and what its source holds besides.
+#[derive(Debug, Clone, Default)]
+pub struct ObjectSet {
+    /// The objects.
+    pub objects: Vec<Object>,
+    /// A sentence for each document that is left out: FILE:LINE:COLUMN, and why it is no object.
+    /// The set may lack objects then.
+    pub left_out: Vec<String>,
+}
+
+impl From<Vec<Object>> for ObjectSet {
+    fn from(objects: Vec<Object>) -> Self {
+        Self {
+            objects,
+            left_out: Vec::new(),
+        }
+    }
+}
+
+impl Manifest {
+    /// Returns the objects, and a sentence for each document that is left out. `file` names the
+    /// stream.
+    pub fn into_set(self, file: &str) -> ObjectSet {
+        let left_out = self.left_out.iter();
+        ObjectSet {
+            left_out: left_out.map(|document| document.sentence(file)).collect(),
+            objects: self.objects,
+        }
+    }
+
+    /// Checks that nothing that looks like an object was left out. `file` names the stream.
+    ///
+    /// # Errors
+    /// [`MalformedObjects`] if a document or an item of a list is no object, except for
+    /// kustomizations.
+    pub fn require_objects(&self, file: &str) -> Result<(), MalformedObjects> {
+        let mut all = [&*self.left_out, &*self.malformed_items].concat();
+        all.sort_by_key(|document| (document.position.line, document.position.column));
+        require_objects(file, &all)
+    }
 }
 
 #[derive(Default)]
 struct Reader {
     manifest: Manifest,
     document: usize,
+}
+
+/// A document as a value, and its place.
+struct Document<'a> {
+    value: Value,
+    /// Its tree; `None` for JSON.
+    node: Option<&'a Node>,
+    start: Position,
 }
 
 impl Reader {
@@ -120,7 +180,12 @@ impl Reader {
                 None => return Ok(()),
                 Some(Ok(value)) => {
                     let end = values.byte_offset();
-                    match self.add(normalize_numbers(value)) {
+                    let document = Document {
+                        value: normalize_numbers(value),
+                        node: None,
+                        start: position_of(&text, text.len() - rest.len()),
+                    };
+                    match self.add(document) {
                         Ok(()) => {
                             rest = rest.get(end..).unwrap_or_default();
                             continue;
@@ -145,15 +210,17 @@ impl Reader {
 
     fn read_yaml(&mut self, bytes: &[u8]) -> Result<(), ReadError> {
         let mut document: Vec<u8> = Vec::new();
-        for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let mut first_line = 1;
+        for (number, line) in (1..).zip(bytes.split_inclusive(|byte| *byte == b'\n')) {
             if let Some(after) = line.strip_prefix(b"---") {
                 let after = String::from_utf8_lossy(after);
                 let after = after.trim();
                 if !after.is_empty() && !after.starts_with('#') {
                     return Err(ReadError::Separator(after.chars().take(200).collect()));
                 }
-                self.read_document(&document)?;
+                self.read_document(&document, first_line)?;
                 document.clear();
+                first_line = number + 1;
                 continue;
             }
             match line.strip_suffix(b"\r\n") {
@@ -164,10 +231,10 @@ impl Reader {
                 None => document.extend_from_slice(line),
             }
         }
-        self.read_document(&document)
+        self.read_document(&document, first_line)
     }
 
-    fn read_document(&mut self, bytes: &[u8]) -> Result<(), ReadError> {
+    fn read_document(&mut self, bytes: &[u8], first_line: u32) -> Result<(), ReadError> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -175,47 +242,76 @@ impl Reader {
         let document = self.document;
         let text = std::str::from_utf8(bytes).map_err(|_| ReadError::Encoding(document))?;
         let yaml = |source| ReadError::Yaml { document, source };
-        match yaml::parse(text, Limits::default()).map_err(yaml)? {
+        match yaml::parse_from(text, first_line, Limits::default()).map_err(yaml)? {
             None => Ok(()),
-            Some(node) => self.add(yaml::json::to_json(&node).map_err(yaml)?),
+            Some(node) => self.add(Document {
+                value: yaml::json::to_json(&node).map_err(yaml)?,
+                node: Some(&node),
+                start: node.position,
+            }),
         }
     }
 
     /// Adds a document: an object, a list of objects, or nothing if it is null.
-    fn add(&mut self, document: Value) -> Result<(), ReadError> {
+    fn add(&mut self, document: Document<'_>) -> Result<(), ReadError> {
         if self.document.max(self.manifest.objects.len()) >= MAX_DOCUMENTS {
             return Err(ReadError::TooMany);
         }
-        let object = match document {
+        let Document { value, node, start } = document;
+        let object = match value {
             Value::Null => return Ok(()),
             Value::Object(object) => object,
             _ => return Err(ReadError::NotAnObject(self.document)),
         };
         let mut object = Object(object);
         if object.kind().is_empty() || object.api_version().matches('/').count() > 1 {
-            return Err(ReadError::NoKind(self.document));
+            let at = kind_fault(&object.0, node, start);
+            let document = self.document;
+            return Err(ReadError::NoKind { document, at });
         }
+        let nodes = node.and_then(|node| node.get("items")?.as_sequence());
+        let left_out = match object.0.get("items") {
+            Some(Value::Array(_)) => None,
+            _ => fault(&object.0, node, start),
+        };
         if let Some(Value::Array(items)) = object.0.get_mut("items") {
-            for item in std::mem::take(items) {
+            for (at, item) in std::mem::take(items).into_iter().enumerate() {
                 let Value::Object(item) = item else {
                     return Err(ReadError::BadItem(self.document));
                 };
+                let node = nodes.and_then(|nodes| nodes.get(at));
+                let start = node.map_or(start, |node| node.position);
+                let malformed = fault(&item, node, start);
+                self.manifest.malformed_items.extend(malformed);
                 self.manifest.objects.push(Object(item));
             }
-        } else if is_wanted(&object) {
-            self.manifest.objects.push(object);
+        } else if let Some(left_out) = left_out {
+            self.manifest.left_out.push(left_out);
         } else {
-            self.manifest.dropped.push(object.kind().to_owned());
+            self.manifest.objects.push(object);
         }
         Ok(())
     }
 }
 
-fn is_wanted(object: &Object) -> bool {
-    let named = !object.name().is_empty() && !object.api_version().is_empty();
-    let kustomization = object.kind().eq_ignore_ascii_case("kustomization")
-        && object.api_version().starts_with("kustomize.config.k8s.io/");
-    named && !kustomization
+/// Returns what is wrong with a document that has no usable kind or `apiVersion`.
+fn kind_fault(object: &Map<String, Value>, node: Option<&Node>, start: Position) -> LeftOut {
+    fault(object, node, start).unwrap_or_else(|| LeftOut {
+        position: start,
+        kind: String::new(),
+        reason: Reason::Malformed("has no kind".into()),
+    })
+}
+
+/// Returns the position of a byte of the text.
+fn position_of(text: &str, at: usize) -> Position {
+    let before = text.get(..at).unwrap_or_default();
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let count = |n: usize| u32::try_from(n + 1).unwrap_or(u32::MAX);
+    Position {
+        line: count(before.matches('\n').count()),
+        column: count(line.chars().count()),
+    }
 }
 
 /// Strips leading white space up to and including the first line break.
@@ -297,14 +393,77 @@ mod tests {
     }
 
     #[test]
-    fn documents_without_a_name_and_kustomizations_are_dropped_and_named() {
+    fn documents_without_a_name_and_kustomizations_are_left_out_and_named() {
         let nameless = "apiVersion: v1\nkind: Service\n";
         let kustomization =
             "apiVersion: kustomize.config.k8s.io/v1\nkind: Kustomization\nmetadata: {name: k}\n";
         let text = format!("{A}---\n{nameless}---\n{kustomization}");
         let manifest = read(text.as_bytes()).unwrap();
         assert_eq!(manifest.objects.len(), 1);
-        assert_eq!(manifest.dropped, ["Service", "Kustomization"]);
+        let left_out = manifest.left_out.iter().map(|document| {
+            let Position { line, column } = document.position;
+            format!("{line}:{column}: {document}")
+        });
+        assert_eq!(
+            left_out.collect::<Vec<_>>(),
+            [
+                "5:1: the Service has no metadata",
+                "8:1: the Kustomization is not for a cluster but for kustomize"
+            ]
+        );
+        let error = manifest.require_objects("f.yaml").unwrap_err();
+        assert_eq!(error.to_string(), "f.yaml:5:1: the Service has no metadata");
+    }
+
+    #[test]
+    fn what_looks_like_an_object_and_is_none_is_told_with_its_place() {
+        for (text, told) in [
+            (
+                "kind: Job\nmetadata: {name: a}\n",
+                "1:1: the Job has no apiVersion",
+            ),
+            (
+                "apiversion: v1\nkind: Job\nmetadata: {name: a}\n",
+                "1:1: the Job has no apiVersion; is \"apiversion\" meant to be \"apiVersion\"?",
+            ),
+            (
+                "apiVersion: v1\nkind: Job\nmetadata:\n  nmae: a\n",
+                "4:3: the Job has no metadata.name; is \"nmae\" meant to be \"name\"?",
+            ),
+            (
+                "apiVersion: v1\nkind: Job\nmetadata:\n  name: n\n",
+                "4:3: the Job has the boolean false as metadata.name, but it must be a text; quote \
+                 it if it is meant as a text",
+            ),
+            (
+                "apiVersion: v1\nkind: Job\nmetadata:\n  generateName: a-\n",
+                "4:3: the Job has no metadata.name but a generateName, so each apply would create \
+                 another one; give it a name",
+            ),
+            (
+                "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Job\n  metadata: \
+                 {}\n",
+                "6:3: the Job has no metadata.name",
+            ),
+            (
+                "# a comment\n\n{\"apiVersion\": \"v1\", \"kind\": \"Job\", \"metadata\": []}",
+                "3:37: the Job has a list as metadata, but it must be a map",
+            ),
+            (
+                "{\"apiVersion\": \"v1\",\n\"kind\": \"Job\"}\n {\"apiVersion\": \"v1\", \"kind\": \
+                 \"Job\", \"metadata\": {\"name\": \"a\"}}",
+                "1:1: the Job has no metadata",
+            ),
+        ] {
+            let manifest = read(text.as_bytes()).unwrap();
+            let error = manifest.require_objects("f").unwrap_err().to_string();
+            assert_eq!(error, format!("f:{told}"));
+        }
+        assert_eq!(
+            error(&format!("{A}---\napiVersion: v1\nkid: Job\n")),
+            "Object 'Kind' is missing in document 2 (line 6, column 1): the document has no kind; is \
+             \"kid\" meant to be \"kind\"?"
+        );
     }
 
     #[test]

@@ -97,6 +97,36 @@ pub struct PlannedDeletion {
     pub subject: Subject,
     /// UID of the object when the plan was made.
     pub uid: String,
+    /// What the deletion takes along that is not of the component; only of namespaces and CRDs.
+    #[serde(default, skip_serializing_if = "PlannedContents::is_empty")]
+    pub contents: PlannedContents,
+}
+
+/// What the deletion of a namespace or CRD takes along.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedContents {
+    /// Objects that are not of the component, without those that another of them owns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<HeldObject>,
+    /// Kinds (`plural` or `plural.group`) whose objects could not be listed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<String>,
+}
+
+/// An object in a namespace or of a CRD that is deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldObject {
+    /// The object.
+    #[serde(flatten)]
+    pub subject: Subject,
+    /// Its UID when the plan was made.
+    pub uid: String,
+}
+
+impl PlannedContents {
+    fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.unread.is_empty()
+    }
 }
 
 /// Returns the digest of an artifact reference, `oci://…@sha256:…`.
@@ -127,10 +157,10 @@ impl SavedPlan {
                 .all(|object| object.change == ChangeKind::Unchanged)
     }
 
-    /// Returns true if the plan deletes this object with this UID.
-    pub fn deletes(&self, subject: &Subject, uid: &str) -> bool {
+    /// Returns the planned deletion of this object with this UID; `None` if it is not planned.
+    pub fn deletion(&self, subject: &Subject, uid: &str) -> Option<&PlannedDeletion> {
         self.deletions
             .iter()
-            .any(|deletion| deletion.subject == *subject && deletion.uid == uid)
+            .find(|deletion| deletion.subject == *subject && deletion.uid == uid)
     }
 }

@@ -168,7 +168,7 @@ impl Context {
     /// Returns the job's own directory. It is created on first use and removed after the job.
     ///
     /// # Errors
-    /// [`Failure`] of kind `Machine` if the directory cannot be created.
+    /// [`StepFailure`] of kind `Machine` if the directory cannot be created.
     pub fn directory(&self) -> Result<&Path, StepFailure> {
         if let Some(directory) = self.directory.get() {
             return Ok(directory.path());
@@ -189,7 +189,7 @@ impl Context {
     /// is stopped.
     ///
     /// # Errors
-    /// [`Failure`] of kind `Internal` if the work panics.
+    /// [`StepFailure`] of kind `Internal` if the work panics.
     pub async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,

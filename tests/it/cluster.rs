@@ -2,10 +2,13 @@
 
 mod apply;
 mod causes;
+mod contents;
 mod contract;
 pub mod deploy;
 mod faults;
+mod finished_jobs;
 mod identity;
+mod left_out;
 mod plan;
 mod prune;
 mod requests;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use kube::core::discovery::{ApiResource, Scope};
-use kube::discovery::Discovery;
+use kube::discovery::{Discovery, verbs};
 
 use crate::cluster::client::{Api, ClusterError};
 use crate::manifest::Object;
@@ -23,6 +23,8 @@ pub struct RestResource {
     pub api: ApiResource,
     /// True if its objects have a namespace.
     pub namespaced: bool,
+    /// True if its objects are stored, so that they can be listed and deleted.
+    pub is_stored: bool,
 }
 
 impl RestResource {
@@ -45,6 +47,8 @@ impl ServedKinds {
             for version in group.versions() {
                 for (api, capabilities) in group.versioned_resources(version) {
                     let namespaced = capabilities.scope == Scope::Namespaced;
+                    let is_stored = capabilities.supports_operation(verbs::LIST)
+                        && capabilities.supports_operation(verbs::DELETE);
                     let kind = (api.group.clone(), api.kind.clone());
                     // Discovery lists versions in order of preference.
                     served
@@ -53,7 +57,11 @@ impl ServedKinds {
                         .or_insert_with(|| api.api_version.clone());
                     served.kinds.insert(
                         (api.api_version.clone(), api.kind.clone()),
-                        RestResource { api, namespaced },
+                        RestResource {
+                            api,
+                            namespaced,
+                            is_stored,
+                        },
                     );
                 }
             }
@@ -81,6 +89,7 @@ impl ServedKinds {
                 RestResource {
                     api: resource,
                     namespaced,
+                    is_stored: true,
                 },
             );
         }
@@ -125,6 +134,14 @@ impl ServedKinds {
             let preferred = self.preferred.get(&(group.to_owned(), kind.to_owned()))?;
             self.kind(preferred, kind).ok()
         })
+    }
+
+    /// Iterates over the kinds whose objects a namespace holds, each in its preferred version.
+    pub fn in_namespaces(&self) -> impl Iterator<Item = &RestResource> {
+        let preferred = self.preferred.iter();
+        preferred
+            .filter_map(|((_, kind), api_version)| self.kind(api_version, kind).ok())
+            .filter(|resource| resource.namespaced && resource.is_stored)
     }
 
     /// Returns true if the cluster serves any kind in a group version.

@@ -71,6 +71,7 @@ async fn read_group(api: &Api, group: Group) -> Result<Vec<Object>, ClusterError
         labels: "",
         fields: "",
         limit: size,
+        metadata_only: false,
     };
     let mut should_list = missing.len() >= LIST_THRESHOLD;
     while should_list {

@@ -376,13 +376,12 @@ impl Watch {
             if !self.is_newer(&object) {
                 continue;
             }
-            let seen = if is_gone {
-                WatchUpdate::Deleted(object.id())
-            } else {
-                WatchUpdate::Object(object)
-            };
-            if self.sender.send(seen).await.is_err() {
-                return StreamEnd::ReceiverDropped;
+            // The event of a deletion carries the last state, which may not have been sent.
+            let gone = is_gone.then(|| WatchUpdate::Deleted(object.id()));
+            for update in std::iter::once(WatchUpdate::Object(object)).chain(gone) {
+                if self.sender.send(update).await.is_err() {
+                    return StreamEnd::ReceiverDropped;
+                }
             }
         }
     }

@@ -7,7 +7,7 @@
 
 mod pending;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -19,10 +19,10 @@ use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::watch::{WatchUpdate, Watches};
 use crate::cluster::health::cause::StatusCause;
 use crate::cluster::health::readiness::{Readiness, Status, compute_status};
-use crate::cluster::health::rule;
 use crate::cluster::health::rule::{Answers, Rules};
-use crate::manifest::Object;
+use crate::cluster::health::{job, rule};
 use crate::manifest::managed_fields::is_annotated_by_others;
+use crate::manifest::{Object, ObjectId};
 
 /// Annotation and value that turn waiting for an object off.
 pub const ANNOTATION: (&str, &str) = ("nuon.co/wait", "disabled");
@@ -102,16 +102,24 @@ pub enum WaitOutcome {
     Stopped,
 }
 
+/// How a wait ended, and which Jobs succeeded meanwhile.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waited {
+    /// How it ended.
+    pub outcome: WaitOutcome,
+    /// Jobs that succeeded; they may have removed themselves.
+    pub finished: BTreeSet<ObjectId>,
+}
+
 /// Waits for objects, given as they were last read or written. Reports to `progress` each object
 /// that becomes ready, and why others are not.
-// Long: every branch of the loop reads its deadlines.
 pub async fn wait(
     api: &Api,
     served: &ServedKinds,
     objects: Vec<Object>,
     options: &WaitOptions,
     progress: &(dyn Fn(&str) + Sync),
-) -> WaitOutcome {
+) -> Waited {
     let mut pending = Pending {
         last: None,
         api,
@@ -119,7 +127,27 @@ pub async fn wait(
         rules: &options.rules,
         progress,
         objects: BTreeMap::new(),
+        finished: BTreeSet::new(),
     };
+    let outcome = wait_for(&mut pending, objects, options).await;
+    Waited {
+        outcome,
+        finished: pending.finished,
+    }
+}
+
+// Long: every branch of the loop reads its deadlines.
+async fn wait_for(
+    pending: &mut Pending<'_>,
+    objects: Vec<Object>,
+    options: &WaitOptions,
+) -> WaitOutcome {
+    let Pending {
+        api,
+        served,
+        progress,
+        ..
+    } = *pending;
     for object in &objects {
         pending.update(object.clone()).await;
     }
@@ -240,7 +268,7 @@ pub async fn readiness(object: &Object, rules: &Rules, now: Timestamp) -> Readin
 /// Computes the status by kstatus, except that a Job counts as in progress until it has ended.
 fn status_by_kstatus(object: &Object, now: Timestamp) -> Readiness {
     match compute_status(object, now) {
-        Ok(answer) if answer.is_current() && is_running_job(object) => Readiness {
+        Ok(answer) if answer.is_current() && is_running(object) => Readiness {
             status: Status::InProgress,
             reason: "JobInProgress".into(),
             ..answer
@@ -253,6 +281,10 @@ fn status_by_kstatus(object: &Object, now: Timestamp) -> Readiness {
             detail: None,
         },
     }
+}
+
+fn is_running(object: &Object) -> bool {
+    job::is_job(object) && job::end(object).is_none()
 }
 
 /// Returns a sentence for each live object that is not ready.
@@ -274,22 +306,6 @@ pub async fn unhealthy(
         }
     }
     unhealthy
-}
-
-fn is_running_job(object: &Object) -> bool {
-    if (object.group(), object.kind()) != ("batch", "Job") {
-        return false;
-    }
-    let is_end = |condition: &Value| {
-        let text = |member: &str| {
-            condition
-                .get(member)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        ["Complete", "Failed"].contains(&text("type")) && text("status") == "True"
-    };
-    !object.conditions().any(is_end)
 }
 
 /// Returns the objects that are not ready as a JSON document.

@@ -11,6 +11,8 @@ use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::ignore::keep_live_values;
 use crate::cluster::fields::managed_values::{managed_values, object_hash};
 use crate::cluster::fields::render;
+use crate::cluster::health::job;
+use crate::cluster::health::job::JobEnd;
 use crate::cluster::health::readiness::compute_status;
 use crate::cluster::rollout::dependency::failed_dependency;
 use crate::cluster::rollout::failure::DeployFailure;
@@ -215,10 +217,15 @@ impl<'s> Run<'_, 's> {
         if let Some(blocked) = blocked {
             return failed(format!("not tried, because {blocked}"), Problem::Skipped);
         }
-        if let (Action::Leave, Some(live)) = (action, live) {
+        let left = match (action, live) {
+            (Action::Leave, Some(live)) => Some((*live, Some((*live).clone()))),
+            (Action::LeaveFinished, _) => Some((*object, None)),
+            _ => None,
+        };
+        if let Some((shown, now)) = left {
             return ItemOutcome {
-                diff: render::unchanged(plural, live, false),
-                now: Some((*live).clone()),
+                diff: render::unchanged(plural, shown, false),
+                now,
                 problem: None,
             };
         }
@@ -300,8 +307,12 @@ impl<'s> Run<'_, 's> {
         for item in &self.applied.items {
             let id = item.object.id();
             let is_known = inventory.objects.contains_key(&id);
-            let is_recreated = matches!(item.action, Action::Write { recreate: true, .. });
-            if is_known && item.live.is_some() && !is_recreated {
+            let is_kept = match item.action {
+                Action::LeaveFinished => true,
+                Action::Leave => item.live.is_some(),
+                Action::Write { recreate, .. } => item.live.is_some() && !recreate,
+            };
+            if is_known && is_kept {
                 continue;
             }
             // An object that somebody else has created is adopted: the component may release it,
@@ -331,12 +342,9 @@ impl<'s> Run<'_, 's> {
         let fields = &self.options.fields;
         let key = fields.key.as_deref();
         for item in &self.applied.items {
-            let Some(ItemOutcome {
-                now: Some(now),
-                problem: None,
-                ..
-            }) = &item.outcome
-            else {
+            let outcome = item.outcome.as_ref();
+            let outcome = outcome.filter(|outcome| outcome.problem.is_none());
+            let Some(now) = outcome.and_then(|outcome| outcome.now.as_ref()) else {
                 continue;
             };
             let mut desired = item.object.clone();
@@ -344,11 +352,17 @@ impl<'s> Run<'_, 's> {
             let is_secret = desired.is_secret();
             let id = item.object.id();
             let known = inventory.objects.get(&id);
+            let uid = now.uid().unwrap_or_default().to_owned();
+            let wanted = object_hash(&desired, is_secret, key);
+            let was_finished =
+                |known: &Record| known.finished && known.uid == uid && known.wanted == wanted;
             let record = Record {
                 version: now.version().to_owned(),
                 adopted: known.is_some_and(|known| known.adopted),
-                uid: now.uid().unwrap_or_default().to_owned(),
-                wanted: object_hash(&desired, is_secret, key),
+                finished: known.is_some_and(was_finished)
+                    || job::end(now) == Some(JobEnd::Complete),
+                uid,
+                wanted,
                 seen: object_hash(&managed_values(item.object, now, fields), is_secret, key),
                 superseded: None,
             };

@@ -14,6 +14,7 @@ use crate::base::poll::Poll;
 use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError, live};
 use crate::cluster::fields::render;
+use crate::cluster::rollout::contents::{Contents, ContentsById, Reader};
 use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::stage::Stage;
 use crate::manifest::order::compare;
@@ -85,21 +86,50 @@ pub fn protected_by<'a>(
     }
 }
 
-/// Deletes objects stage by stage and waits until they are gone, at most for `timeout` in total.
-/// `inventory_namespace` is deleted last. If an object remains, the later stages are not tried.
-/// Idempotent: an object that is gone counts as deleted.
-pub async fn delete(
+/// What may be deleted with namespaces and CRDs, and where the inventory is.
+pub(super) struct Scope<'a> {
+    /// The namespace of the inventory, which is deleted last.
+    pub inventory_namespace: &'a str,
+    /// Reads what a namespace or CRD holds.
+    pub reader: Reader<'a>,
+    /// What may be deleted with them. What they hold besides keeps them.
+    pub allowed: &'a ContentsById,
+}
+
+impl Scope<'_> {
+    /// Returns why a namespace or CRD stays; `None` if it may be deleted.
+    async fn forbids(&self, object: &Object) -> Option<DeletionOutcome> {
+        let none = Contents::default();
+        let allowed = self.allowed.get(&object.id()).unwrap_or(&none);
+        match self.reader.read(object).await {
+            Ok(contents) => {
+                let beyond = contents.beyond(allowed);
+                (!beyond.is_empty()).then(|| DeletionOutcome::Refused {
+                    message: format!("it stays, because {beyond}"),
+                    refusal: Refusal::Guard,
+                })
+            }
+            Err(error) => Some(refused_with(&error)),
+        }
+    }
+}
+
+/// Deletes objects stage by stage and waits until they are gone, at most for `timeout` in total. If
+/// an object remains, the later stages are not tried. Idempotent: an object that is gone counts as
+/// deleted.
+// Long: the stages, and what each may not do.
+pub(super) async fn delete(
     api: &Api,
     served: &ServedKinds,
     mut objects: Vec<Object>,
-    inventory_namespace: &str,
+    scope: &Scope<'_>,
     timeout: Duration,
 ) -> BTreeMap<ObjectId, DeletionOutcome> {
     objects.sort_by(|a, b| compare(b, a));
     let mut stages: BTreeMap<DeletionStage, Vec<Object>> = BTreeMap::new();
     for object in objects {
         stages
-            .entry(DeletionStage::of(&object, inventory_namespace))
+            .entry(DeletionStage::of(&object, scope.inventory_namespace))
             .or_default()
             .push(object);
     }
@@ -118,11 +148,18 @@ pub async fn delete(
             );
             continue;
         }
+        let mut permitted = Vec::new();
+        for object in members {
+            match scope.forbids(&object).await {
+                Some(outcome) => drop(outcomes.insert(object.id(), outcome)),
+                None => permitted.push(object),
+            }
+        }
         let one = |object: Object| async move {
             let result = delete_one(api, served, &object).await;
             (object, result)
         };
-        let work: Vec<_> = members.into_iter().map(one).collect();
+        let work: Vec<_> = permitted.into_iter().map(one).collect();
         let results: Vec<_> = futures_util::stream::iter(work)
             .buffer_unordered(MAX_CONCURRENT)
             .collect()

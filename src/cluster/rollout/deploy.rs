@@ -6,17 +6,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::cluster::client::{Api, ClusterError};
-use crate::cluster::health::wait::{WaitOptions, WaitOutcome, wait};
+use crate::cluster::health::wait::{WaitOptions, WaitOutcome, Waited, wait};
 use crate::cluster::rollout::apply::apply;
 use crate::cluster::rollout::failure::DeployFailure;
 use crate::cluster::rollout::inventory::{DeployOutcome, Inventory};
 use crate::cluster::rollout::item::Item;
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::plan::Plan;
-use crate::cluster::rollout::prune::{Pruned, Pruning};
+use crate::cluster::rollout::prune::Pruning;
+use crate::cluster::rollout::prune::execute::{Pruned, prune};
 use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::refused::errors;
-use crate::cluster::rollout::saved::subject;
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::{deny, preconditions, prune};
 use crate::plan::changeset::{ChangeKind, ResourceDiff};
@@ -152,7 +152,7 @@ impl<'s> DeployRequest<'s> {
     /// A request to do what a saved plan says, if it still fits.
     ///
     /// # Errors
-    /// [`Failure::PlanConflict`] if it does not fit any more. Also fails if `deploy.deny` forbids
+    /// [`DeployFailure::PlanConflict`] if it does not fit any more. Also fails if `deploy.deny` forbids
     /// an object, or the inventories of other components cannot be read.
     pub async fn of_saved_plan(
         api: &Api,
@@ -174,10 +174,7 @@ impl<'s> DeployRequest<'s> {
         let items = preconditions::check_saved_plan(saved_plan, snapshot, options)
             .map_err(DeployFailure::PlanConflict)?;
         let mut pruning = prune::decide(api, snapshot, options).await?;
-        pruning.restrict(snapshot, |deletion| {
-            let is_listed = saved_plan.deletes(&subject(&deletion.id), &deletion.uid);
-            (!is_listed).then(|| "the approved plan does not list it".to_owned())
-        });
+        pruning.restrict(snapshot, |deletion| deletion.unapproved_reason(saved_plan));
         Ok(Self {
             items,
             pruning,
@@ -236,7 +233,12 @@ pub async fn deploy(
         && let Some(waiting) = &waiting
     {
         let objects = applied.objects();
-        deployed.failure = match wait(api, &applied.served, objects, waiting, progress).await {
+        let Waited { outcome, finished } =
+            wait(api, &applied.served, objects, waiting, progress).await;
+        if let Some(inventory) = &mut applied.inventory {
+            inventory.record_finished(&finished);
+        }
+        deployed.failure = match outcome {
             WaitOutcome::Ready => None,
             WaitOutcome::Unrecoverable(all) | WaitOutcome::TimedOut(all) => {
                 Some(DeployFailure::NotReady(all))
@@ -253,7 +255,7 @@ pub async fn deploy(
             waiting.deadline(now + waiting.timeout).saturating_sub(now)
         });
         let served = &applied.served;
-        let pruned = prune::prune(api, served, &mut inventory, &pruning, options, timeout).await;
+        let pruned = prune(api, served, &mut inventory, &pruning, options, timeout).await;
         deployed.add_pruned(pruning.notes, pruned);
     }
     // Record what was done even after a stop.

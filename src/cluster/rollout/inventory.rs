@@ -12,12 +12,14 @@
 //!
 //! The list is compressed with gzip, so that 10,000 objects fit into the 1 MiB of a ConfigMap.
 
+mod claims;
 mod ledger;
 mod record;
 mod requests;
 mod signer;
 mod stored;
 
+pub use claims::Claims;
 pub use ledger::Inventory;
 pub use record::{Component, DeployOutcome, DeployRecord, Record, is_inventory};
 pub use requests::InventoryWriter;

@@ -29,6 +29,8 @@ pub struct Item<'s> {
 pub enum Action {
     /// Nothing, because the object is up to date.
     Leave,
+    /// Nothing, because the object is a Job that has succeeded and removed itself.
+    LeaveFinished,
     /// Applies the object.
     Write {
         /// Whether the live object is deleted first.

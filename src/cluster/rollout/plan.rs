@@ -12,8 +12,9 @@ use planner::Planner;
 
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::ignore::keep_live_values;
-use crate::cluster::fields::managed_values::{managed_values, object_hash};
+use crate::cluster::fields::managed_values::managed_values;
 use crate::cluster::fields::render;
+use crate::cluster::rollout::contents::planned_deletion;
 use crate::cluster::rollout::failure::{DeployFailure, join_reasons};
 use crate::cluster::rollout::item::{Action, Expectation, Item};
 use crate::cluster::rollout::options::Options;
@@ -21,7 +22,7 @@ use crate::cluster::rollout::preconditions::is_up_to_date;
 use crate::cluster::rollout::prune::Pruning;
 use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::refused::errors;
-use crate::cluster::rollout::saved::{planned_deletion, subject};
+use crate::cluster::rollout::saved::subject;
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::{annotations, deny, prune};
 use crate::manifest::Object;
@@ -205,7 +206,8 @@ impl<'s> Plan<'s> {
     pub fn saved_plan(&self, snapshot: &Snapshot, options: &Options) -> SavedPlan {
         let objects = self.entries.iter().map(Entry::expected);
         let deletions = self.pruning.deletions.iter();
-        let deletions = deletions.map(|deletion| planned_deletion(&deletion.live));
+        let deletions = deletions
+            .filter_map(|deletion| planned_deletion(&deletion.live, deletion.contents.as_ref()));
         SavedPlan {
             cluster: snapshot.cluster_uid.clone(),
             options: Some(options.fingerprint()),
@@ -220,6 +222,7 @@ impl<'s> Plan<'s> {
             object: entry.object,
             live: entry.live,
             action: match entry.diff.change {
+                ChangeKind::Unchanged if entry.live.is_none() => Action::LeaveFinished,
                 ChangeKind::Unchanged if is_up_to_date(entry.live, options) => Action::Leave,
                 _ => Action::Write {
                     recreate: entry.recreate,
@@ -296,7 +299,7 @@ pub fn with_new_desired_state<'s>(snapshot: &'s Snapshot, options: &Options) -> 
         .filter(|object| {
             let live = snapshot.live.get(&object.id());
             let desired = desired(object, live, options);
-            !is_desired_state_unchanged(snapshot, options, &desired)
+            !snapshot.is_desired_state_unchanged(&desired, options)
         })
         .collect()
 }
@@ -308,12 +311,4 @@ fn desired(object: &Object, live: Option<&Object>, options: &Options) -> Object 
         keep_live_values(&mut desired, live, &options.fields);
     }
     desired
-}
-
-fn is_desired_state_unchanged(snapshot: &Snapshot, options: &Options, wanted: &Object) -> bool {
-    let Some(record) = snapshot.record(&wanted.id()) else {
-        return false;
-    };
-    let now = object_hash(wanted, wanted.is_secret(), options.fields.key.as_deref());
-    now.is_some() && record.wanted == now && record.superseded.is_none()
 }

@@ -142,7 +142,11 @@ pub fn check_saved_plan<'s>(
     for object in &snapshot.objects {
         let live = snapshot.live.get(&object.id());
         let expected = planned.remove(&subject(&object.id()));
-        match decide(object, live, expected, options) {
+        let decided = match expected {
+            Some(_) if snapshot.has_finished(object, options) => Ok(Action::LeaveFinished),
+            _ => decide(object, live, expected, options),
+        };
+        match decided {
             Ok(action) => items.push(Item {
                 object,
                 live,

@@ -2,24 +2,25 @@
 //! inventory, are still the objects that we created, have no keep annotation, and belong to no
 //! other component.
 
+pub mod execute;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
-use serde_json::{Value, json};
-
-use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::marks::keep_mark;
 use crate::cluster::fields::render;
-use crate::cluster::rollout::delete::{DeletionOutcome, blocked_by, delete, protected_by};
-use crate::cluster::rollout::inventory::{Inventory, Record};
+use crate::cluster::rollout::contents::{Contents, Reader};
+use crate::cluster::rollout::delete::{blocked_by, protected_by};
+use crate::cluster::rollout::inventory::{Claims, Inventory, Record};
 use crate::cluster::rollout::options::Options;
-use crate::cluster::rollout::refusal::Refusal;
+use crate::cluster::rollout::saved::subject;
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::managed_fields::field_managers;
 use crate::manifest::order::compare;
 use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::{Op, ResourceDiff};
+use crate::plan::saved_plan::SavedPlan;
 
 /// How long the previous generation of generated ConfigMaps and Secrets is kept for a rollback.
 pub const ROLLBACK_WINDOW: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -38,6 +39,20 @@ pub struct Deletion {
     pub needs_plan: Option<&'static str>,
     /// The deletion, as the changeset shows it.
     pub diff: ResourceDiff,
+    /// What is deleted with a namespace or CRD, although it is not of the component.
+    pub contents: Option<Contents>,
+}
+
+impl Deletion {
+    /// Returns why a saved plan does not allow the deletion; `None` if it does.
+    pub(super) fn unapproved_reason(&self, saved_plan: &SavedPlan) -> Option<String> {
+        let Some(planned) = saved_plan.deletion(&subject(&self.id), &self.uid) else {
+            return Some("the approved plan does not list it".to_owned());
+        };
+        let unplanned = self.contents.as_ref()?.unplanned(&planned.contents);
+        (!unplanned.is_empty())
+            .then(|| format!("{unplanned}, which the approved plan does not list"))
+    }
 }
 
 /// Decisions about the stale objects.
@@ -53,8 +68,8 @@ pub struct Pruning {
     pub adopted: Vec<Object>,
     /// Objects that are kept for a rollback.
     pub superseded: Vec<ObjectId>,
-    /// Objects of other components, and their inventories.
-    owned_by_others: Vec<ObjectId>,
+    /// Objects of other components.
+    claims: Claims,
     /// Notes for the user.
     pub notes: Vec<String>,
     /// Why every deletion needs a plan that lists it: the inventory is not signed by this runner.
@@ -80,8 +95,42 @@ impl Pruning {
         self.protect(snapshot);
     }
 
-    /// Keeps the namespaces and CRDs of objects that stay, are desired, or belong to other
-    /// components, and the namespace of the inventory.
+    /// Reads what the namespaces and CRDs hold that is not of the component. They stay if that is
+    /// too much for a plan to list.
+    async fn read_contents(&mut self, api: &Api, snapshot: &Snapshot) -> Result<(), ClusterError> {
+        let own = snapshot.recorded_uids().collect();
+        let reader = Reader {
+            api,
+            served: &snapshot.served,
+            own: &own,
+            inventory: snapshot.inventory.as_ref().map(Inventory::id),
+            claims: &self.claims,
+        };
+        let mut all = reader
+            .read_all(self.deletions.iter().map(|deletion| &deletion.live))
+            .await?;
+        let notes = &mut self.notes;
+        self.deletions.retain_mut(|deletion| {
+            let Some(contents) = all.remove(&deletion.id) else {
+                return true;
+            };
+            let id = &deletion.id;
+            if contents.planned().is_none() {
+                notes.push(format!(
+                    "{id} stays, because {contents}, too many to be listed by a plan"
+                ));
+                return false;
+            }
+            notes.push(format!("{id}: {contents}; all of it is deleted with it"));
+            deletion.diff.entries.splice(0..0, contents.lines());
+            deletion.contents = Some(contents);
+            true
+        });
+        Ok(())
+    }
+
+    /// Keeps the namespaces and CRDs of objects that stay or are desired, and the namespace of the
+    /// inventory.
     pub(super) fn protect(&mut self, snapshot: &Snapshot) {
         let going: HashSet<ObjectId> = self
             .deletions
@@ -90,11 +139,7 @@ impl Pruning {
             .collect();
         let wanted: Vec<ObjectId> = snapshot.objects.iter().map(Object::id).collect();
         let live = snapshot.live.keys().filter(|id| !going.contains(*id));
-        let staying: Vec<&ObjectId> = live
-            .chain(&wanted)
-            .chain(&snapshot.unavailable)
-            .chain(&self.owned_by_others)
-            .collect();
+        let staying: Vec<&ObjectId> = live.chain(&wanted).chain(&snapshot.unavailable).collect();
         let notes = &mut self.notes;
         self.deletions.retain(|deletion| {
             let is_home = deletion.live.is_namespace()
@@ -131,8 +176,8 @@ pub async fn decide(
     };
     pruning.unsigned_reason = inventory.unsigned_reason(options.signer.as_ref())?;
     let concerned = stale.iter().map(|(id, _)| *id);
-    let others =
-        Inventory::owned_by_others(Some(inventory), api, &snapshot.served, concerned).await?;
+    let claims =
+        Inventory::claims_of_others(Some(inventory), api, &snapshot.served, concerned).await?;
     let now = api.clock.now();
     // Of objects that are generated anew for each deploy, only the previous generation is kept.
     let replaced: HashSet<(&str, &str, &str)> = stale
@@ -148,7 +193,7 @@ pub async fn decide(
             pruning.gone.push(id.clone());
             continue;
         };
-        if let Some(other) = others.get(id) {
+        if let Some(other) = claims.holder(id, live.uid()) {
             pruning
                 .notes
                 .push(format!("{id} is part of {other} now, and is not deleted"));
@@ -158,6 +203,10 @@ pub async fn decide(
                 "{id} was recreated by another client, and is not deleted"
             ));
             pruning.no_longer_ours.push(id.clone());
+        } else if snapshot.is_incomplete {
+            pruning.notes.push(format!(
+                "{id} is not in the set; it stays, because documents were left out"
+            ));
         } else if record.adopted && !options.prune_adopted {
             pruning.notes.push(format!(
                 "{id} existed before the component, and is released (deploy.prune_adopted)"
@@ -183,8 +232,9 @@ pub async fn decide(
             pruning.deletions.push(deletion(snapshot, id, live));
         }
     }
-    pruning.owned_by_others = others.into_keys().collect();
+    pruning.claims = claims;
     pruning.protect(snapshot);
+    pruning.read_contents(api, snapshot).await?;
     // Delete in the reverse order of creation.
     pruning.deletions.sort_by(|a, b| compare(&b.live, &a.live));
     Ok(pruning)
@@ -201,6 +251,7 @@ fn deletion(snapshot: &Snapshot, id: &ObjectId, live: &Object) -> Deletion {
         live: live.clone(),
         needs_plan,
         diff,
+        contents: None,
     }
 }
 
@@ -289,112 +340,10 @@ pub fn approval_reason(
     None
 }
 
-/// Result of pruning.
-#[derive(Debug, Default)]
-pub struct Pruned {
-    /// What happened to the objects that are gone or that the server refused to delete.
-    pub diffs: Vec<ResourceDiff>,
-    /// A sentence for each object that is still there.
-    pub remaining: Vec<String>,
-    /// The most severe refusal.
-    pub refusal: Option<Refusal>,
-}
-
-/// Deletes the planned objects and updates the inventory in memory. Objects that are gone or no
-/// longer ours leave it; objects kept for a rollback are marked; objects that are not yet gone stay
-/// in it.
-pub async fn prune(
-    api: &Api,
-    served: &ServedKinds,
-    inventory: &mut Inventory,
-    pruning: &Pruning,
-    options: &Options,
-    timeout: Duration,
-) -> Pruned {
-    let objects: Vec<Object> = pruning
-        .deletions
-        .iter()
-        .map(|deletion| deletion.live.clone())
-        .collect();
-    let home = inventory.component.namespace.clone();
-    let outcomes = delete(api, served, objects, &home, timeout).await;
-    let mut pruned = Pruned {
-        refusal: outcomes.values().filter_map(DeletionOutcome::refusal).max(),
-        ..Pruned::default()
-    };
-    for deletion in &pruning.deletions {
-        match outcomes.get(&deletion.id).unwrap_or(&DeletionOutcome::Gone) {
-            // It is being deleted; it stays in the inventory, and the next deploy checks it.
-            outcome @ (DeletionOutcome::Remaining(_) | DeletionOutcome::Blocked(_)) => {
-                let reason = outcome.reason();
-                let reason = reason.map(|reason| format!("{}: {reason}", deletion.id));
-                pruned.remaining.extend(reason);
-            }
-            outcome => pruned.diffs.push(outcome.diff(served, &deletion.live)),
-        }
-    }
-    let (given_back, not_released) = release(api, served, &pruning.adopted, options).await;
-    pruned.remaining.extend(not_released);
-    let deleted = outcomes
-        .iter()
-        .filter(|(_, outcome)| **outcome == DeletionOutcome::Gone);
-    let leaving = pruning.gone.iter().chain(&pruning.no_longer_ours);
-    for id in leaving.chain(&given_back).chain(deleted.map(|(id, _)| id)) {
-        inventory.objects.remove(id);
-    }
-    let now = api.clock.now();
-    for id in &pruning.superseded {
-        if let Some(record) = inventory.objects.get_mut(id) {
-            record.superseded.get_or_insert(now);
-        }
-    }
-    pruned
-}
-
-/// Removes our field manager from objects that existed before the component. Returns the objects
-/// that were released, and a sentence for each failure.
-pub(super) async fn release(
-    api: &Api,
-    served: &ServedKinds,
-    adopted: &[Object],
-    options: &Options,
-) -> (Vec<ObjectId>, Vec<String>) {
-    let (mut given_back, mut not_released) = (Vec::new(), Vec::new());
-    for live in adopted {
-        let entries = live
-            .metadata("managedFields")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        let is_ours = |entry: &&Value| {
-            entry.get("manager").and_then(Value::as_str) == Some(&options.fields.manager)
-        };
-        let others: Vec<Value> = entries.filter(|entry| !is_ours(entry)).cloned().collect();
-        // The server treats an empty list as no change, and a list with one empty entry as no
-        // managers.
-        let others = if others.is_empty() {
-            json!([{}])
-        } else {
-            Value::Array(others)
-        };
-        let released = match served.resource(live) {
-            Ok(resource) => api
-                .set_managed_fields(&resource.api, live, others)
-                .await
-                .map(drop),
-            Err(error) => Err(error),
-        };
-        match released {
-            Ok(()) => given_back.push(live.id()),
-            Err(error) if error.is_not_found() => given_back.push(live.id()),
-            Err(error) => not_released.push(format!("{}: {error}", live.subject())),
-        }
-    }
-    (given_back, not_released)
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn object(value: Value) -> Object {

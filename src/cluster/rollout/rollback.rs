@@ -9,7 +9,7 @@ use crate::cluster::rollout::failure::DeployFailure;
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::plan::plan;
 use crate::cluster::rollout::snapshot::Snapshot;
-use crate::manifest::Object;
+use crate::manifest::ObjectSet;
 
 /// What a rollback cannot undo, in a sentence for people.
 pub const CANNOT_BE_UNDONE: &str =
@@ -62,7 +62,7 @@ impl Rollback<'_> {
     pub async fn run<E: fmt::Display>(
         self,
         failed: &Snapshot,
-        pull: impl AsyncFnOnce(&str) -> Result<Vec<Object>, E>,
+        pull: impl AsyncFnOnce(&str) -> Result<ObjectSet, E>,
         progress: &(dyn Fn(&str) + Sync),
     ) -> RollbackOutcome {
         let inventory = failed.inventory.as_ref();
@@ -84,7 +84,7 @@ impl Rollback<'_> {
     async fn apply(
         self,
         failed: &Snapshot,
-        objects: Vec<Object>,
+        objects: ObjectSet,
         artifact: String,
         progress: &(dyn Fn(&str) + Sync),
     ) -> Result<(), DeployFailure> {

@@ -5,11 +5,14 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError, live};
+use crate::cluster::fields::managed_values::object_hash;
 use crate::cluster::fields::normalize::normalize;
+use crate::cluster::health::job;
 use crate::cluster::rollout::deny;
 use crate::cluster::rollout::inventory::{Component, Inventory, Record};
+use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::stage::{Provided, set_namespaces};
-use crate::manifest::{Object, ObjectId};
+use crate::manifest::{Object, ObjectId, ObjectSet};
 
 /// The cluster's state for a set of objects.
 pub struct Snapshot {
@@ -23,6 +26,8 @@ pub struct Snapshot {
     pub inventory: Option<Inventory>,
     /// Notes for the user.
     pub notes: Vec<String>,
+    /// True if documents were left out: the set may lack objects, so nothing is pruned.
+    pub is_incomplete: bool,
     /// UID of the namespace `kube-system`, which identifies the cluster; `None` if it may not be
     /// read.
     pub cluster_uid: Option<String>,
@@ -40,10 +45,14 @@ impl Snapshot {
     /// Fails if a read fails, or the set contains an inventory.
     pub async fn take_for_teardown(
         api: &Api,
-        mut objects: Vec<Object>,
+        set: impl Into<ObjectSet>,
         namespace: &str,
         component: Option<&Component>,
     ) -> Result<Self, ClusterError> {
+        let ObjectSet {
+            mut objects,
+            left_out,
+        } = set.into();
         let served = ServedKinds::discover(api).await?;
         // The cluster may have stopped serving an old version and still serve the objects in
         // another one.
@@ -61,7 +70,8 @@ impl Snapshot {
         let (objects, unserved): (Vec<_>, Vec<_>) = objects
             .into_iter()
             .partition(|object| served.resource(object).is_ok());
-        let mut snapshot = Self::of(api, served, objects, namespace, component).await?;
+        let set = ObjectSet { objects, left_out };
+        let mut snapshot = Self::of(api, served, set, namespace, component).await?;
         for object in unserved {
             let (kind, version) = (object.kind(), object.api_version());
             if api.is_registered(version).await {
@@ -84,14 +94,14 @@ impl Snapshot {
     /// defines the kind of an object.
     pub async fn take(
         api: &Api,
-        objects: Vec<Object>,
+        set: impl Into<ObjectSet>,
         namespace: &str,
         component: Option<&Component>,
     ) -> Result<Self, ClusterError> {
         Self::of(
             api,
             ServedKinds::discover(api).await?,
-            objects,
+            set.into(),
             namespace,
             component,
         )
@@ -101,14 +111,20 @@ impl Snapshot {
     async fn of(
         api: &Api,
         served: ServedKinds,
-        mut objects: Vec<Object>,
+        set: ObjectSet,
         namespace: &str,
         component: Option<&Component>,
     ) -> Result<Self, ClusterError> {
+        let ObjectSet {
+            mut objects,
+            left_out,
+        } = set;
         deny::refuse_inventories(&objects)?;
         let provided = Provided::of(&objects);
         set_namespaces(&mut objects, namespace, &served, &provided);
-        let (objects, notes) = deduplicate(objects);
+        let (objects, mut notes) = deduplicate(objects);
+        let is_incomplete = !left_out.is_empty();
+        notes.extend(left_out.iter().map(|one| format!("{one}; it is left out")));
         let inventory = match component {
             Some(component) => Some(Inventory::read(api, &served, component).await?),
             None => None,
@@ -121,6 +137,7 @@ impl Snapshot {
             live,
             inventory,
             notes,
+            is_incomplete,
             cluster_uid: cluster,
             unavailable: hidden,
             provided,
@@ -238,9 +255,33 @@ impl Snapshot {
             .map_or("", |inventory| &inventory.component.namespace)
     }
 
+    /// Iterates over the UIDs of the objects that the inventory lists.
+    pub(super) fn recorded_uids(&self) -> impl Iterator<Item = String> {
+        self.inventory.iter().flat_map(Inventory::uids)
+    }
+
     /// Returns the inventory's record of an object.
     pub fn record(&self, id: &ObjectId) -> Option<&Record> {
         self.inventory.as_ref()?.objects.get(id)
+    }
+
+    /// Returns true if an object is as it was sent by the last deploy.
+    pub(super) fn is_desired_state_unchanged(&self, desired: &Object, options: &Options) -> bool {
+        let Some(record) = self.record(&desired.id()) else {
+            return false;
+        };
+        let now = object_hash(desired, desired.is_secret(), options.fields.key.as_deref());
+        now.is_some() && record.wanted == now && record.superseded.is_none()
+    }
+
+    /// Returns true for a Job that has succeeded, has removed itself since, and has not changed in
+    /// the manifest. It is not run again.
+    pub(super) fn has_finished(&self, object: &Object, options: &Options) -> bool {
+        let id = object.id();
+        job::removes_itself(object)
+            && !self.live.contains_key(&id)
+            && self.record(&id).is_some_and(|record| record.finished)
+            && self.is_desired_state_unchanged(object, options)
     }
 
     /// Returns true if the set defines this namespace, and the namespace does not exist yet.

@@ -1,20 +1,22 @@
 //! Deletes all objects of a component. Idempotent: an object that is gone counts as deleted.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::marks::keep_mark;
 use crate::cluster::fields::render;
-use crate::cluster::rollout::delete::{DeletionOutcome, delete, protected_by};
+use crate::cluster::rollout::contents::{Contents, ContentsById, Reader, planned_deletion};
+use crate::cluster::rollout::delete::{DeletionOutcome, Scope, delete, protected_by};
 use crate::cluster::rollout::deploy::with_write_timeout;
-use crate::cluster::rollout::inventory::Inventory;
+use crate::cluster::rollout::inventory::{Claims, Inventory};
 use crate::cluster::rollout::item::{Conflict, ConflictKind};
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::preconditions::environment_conflicts;
-use crate::cluster::rollout::prune::{is_ours, release};
+use crate::cluster::rollout::prune::execute::release;
+use crate::cluster::rollout::prune::is_ours;
 use crate::cluster::rollout::refusal::Refusal;
-use crate::cluster::rollout::saved::planned_deletion;
+use crate::cluster::rollout::saved::subject;
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::stage::Stage;
 use crate::manifest::{Object, ObjectId};
@@ -32,6 +34,9 @@ pub struct Teardown {
     /// Namespaces and CRDs that stay because objects in them stay; a later teardown may delete
     /// them.
     protected: BTreeSet<ObjectId>,
+    /// What is deleted with namespaces and CRDs, although it is not of the component.
+    contents: ContentsById,
+    claims: Claims,
     /// Notes for the user.
     pub notes: Vec<String>,
 }
@@ -47,6 +52,42 @@ pub struct TeardownResult {
     pub refusal: Option<Refusal>,
 }
 
+/// Whether namespaces and CRDs are deleted although they hold what is not of the component.
+#[derive(Debug, Clone, Copy)]
+pub enum WithContents<'a> {
+    /// They stay.
+    Keep,
+    /// They are deleted.
+    Delete,
+    /// They are deleted if a person approves: a plan lists what they hold.
+    Propose,
+    /// They are deleted if the approved plan lists what they hold. Plans of the Go runner list
+    /// nothing.
+    Approved(Option<&'a SavedPlan>),
+}
+
+impl WithContents<'_> {
+    /// Returns why the object stays; `None` if it is deleted.
+    fn forbids(self, object: &Object, contents: &Contents) -> Option<String> {
+        match self {
+            Self::Delete => None,
+            Self::Keep => Some(format!("{contents}; --with-contents deletes it with them")),
+            Self::Propose => (contents.planned().is_none())
+                .then(|| format!("{contents}, too many to be listed by a plan")),
+            Self::Approved(plan) => {
+                let uid = object.uid().unwrap_or_default();
+                let planned = plan.and_then(|plan| plan.deletion(&subject(&object.id()), uid));
+                let unplanned = match planned {
+                    Some(planned) => contents.unplanned(&planned.contents),
+                    None => contents.clone(),
+                };
+                (!unplanned.is_empty())
+                    .then(|| format!("{unplanned}, which the approved plan does not list"))
+            }
+        }
+    }
+}
+
 impl Teardown {
     /// Decides what to delete: live objects that are in the component's inventory, are still ours,
     /// and belong to no other component. Components deployed by the Go runner have no inventory:
@@ -60,10 +101,11 @@ impl Teardown {
         api: &Api,
         snapshot: &Snapshot,
         options: &Options,
+        with_contents: WithContents<'_>,
     ) -> Result<Self, ClusterError> {
         let mut teardown = Self::default();
         let (own, concerned) = (snapshot.inventory.as_ref(), snapshot.live.keys());
-        let others = Inventory::owned_by_others(own, api, &snapshot.served, concerned).await?;
+        let claims = Inventory::claims_of_others(own, api, &snapshot.served, concerned).await?;
         if let Some(doubt) = own
             .map(|own| own.unsigned_reason(options.signer.as_ref()))
             .transpose()?
@@ -79,10 +121,9 @@ impl Teardown {
             let is_lent = record
                 .flatten()
                 .is_some_and(|record| record.adopted && !options.prune_adopted);
+            let holder = claims.holder(id, live.uid());
             let reason = match record {
-                _ if others.contains_key(id) => {
-                    others.get(id).map(|other| format!("it is part of {other}"))
-                }
+                _ if holder.is_some() => holder.map(|other| format!("it is part of {other}")),
                 None | Some(None) if !options.fields.has_applied(live) => Some(
                     "it is in no inventory of this component, and was not deployed by a runner"
                         .to_owned(),
@@ -103,7 +144,13 @@ impl Teardown {
                 None => teardown.objects.push(live.clone()),
             }
         }
-        teardown.protect(snapshot, &others);
+        teardown.protect(snapshot);
+        teardown.claims = claims;
+        teardown.contents = teardown
+            .reader(api, snapshot, &teardown.own_uids(snapshot))
+            .read_all(teardown.objects.iter())
+            .await?;
+        teardown.restrict(with_contents);
         let places: HashMap<ObjectId, usize> = snapshot
             .objects
             .iter()
@@ -119,13 +166,12 @@ impl Teardown {
     }
 
     /// Keeps the namespaces and CRDs of objects that stay.
-    fn protect(&mut self, snapshot: &Snapshot, others: &BTreeMap<ObjectId, String>) {
+    fn protect(&mut self, snapshot: &Snapshot) {
         let going: BTreeSet<ObjectId> = self.objects.iter().map(Object::id).collect();
         let staying: Vec<&ObjectId> = snapshot
             .live
             .keys()
             .filter(|id| !going.contains(*id))
-            .chain(others.keys())
             .collect();
         let (notes, protected) = (&mut self.notes, &mut self.protected);
         self.objects.retain(|object| {
@@ -138,9 +184,59 @@ impl Teardown {
         });
     }
 
+    /// Keeps the namespaces and CRDs that must not be deleted with what they hold.
+    fn restrict(&mut self, with_contents: WithContents<'_>) {
+        let Self {
+            objects,
+            protected,
+            contents,
+            notes,
+            ..
+        } = self;
+        objects.retain(|object| {
+            let Some(held) = contents.get(&object.id()) else {
+                return true;
+            };
+            let subject = object.subject();
+            if let Some(reason) = with_contents.forbids(object, held) {
+                notes.push(format!("{subject} stays, because {reason}"));
+                protected.insert(object.id());
+                return false;
+            }
+            notes.push(format!("{subject}: {held}; all of it is deleted with it"));
+            true
+        });
+        contents.retain(|id, _| !protected.contains(id));
+    }
+
+    /// Returns the UIDs of the objects of the component.
+    fn own_uids(&self, snapshot: &Snapshot) -> HashSet<String> {
+        let going = self.objects.iter().filter_map(Object::uid);
+        going
+            .map(str::to_owned)
+            .chain(snapshot.recorded_uids())
+            .collect()
+    }
+
+    fn reader<'a>(
+        &'a self,
+        api: &'a Api,
+        snapshot: &'a Snapshot,
+        own: &'a HashSet<String>,
+    ) -> Reader<'a> {
+        Reader {
+            api,
+            served: &snapshot.served,
+            own,
+            inventory: snapshot.inventory.as_ref().map(Inventory::id),
+            claims: &self.claims,
+        }
+    }
+
     /// Returns the saved plan of the teardown, which allows these deletions and no others.
     pub fn saved_plan(&self, snapshot: &Snapshot) -> SavedPlan {
-        let deletions = self.objects.iter().map(planned_deletion).collect();
+        let planned = |live: &Object| planned_deletion(live, self.contents.get(&live.id()));
+        let deletions = self.objects.iter().filter_map(planned).collect();
         SavedPlan {
             cluster: snapshot.cluster_uid.clone(),
             ..SavedPlan::new(Vec::new(), deletions)
@@ -158,8 +254,8 @@ impl Teardown {
     ) -> Vec<Conflict> {
         let foreign = environment_conflicts(saved_plan, snapshot, options);
         let is_unlisted = |live: &&Object| {
-            let deletion = planned_deletion(live);
-            !saved_plan.deletes(&deletion.subject, &deletion.uid)
+            let uid = live.uid().unwrap_or_default();
+            saved_plan.deletion(&subject(&live.id()), uid).is_none()
         };
         let unlisted = self.objects.iter().filter(is_unlisted);
         let unlisted = unlisted.map(|live| Conflict {
@@ -172,13 +268,12 @@ impl Teardown {
     /// Returns the changeset: the objects that would be deleted.
     pub fn changes(&self, snapshot: &Snapshot) -> Vec<ResourceDiff> {
         let diff = |live: &Object| {
-            render::resource_diff(
-                snapshot.served.plural(live),
-                Op::Delete,
-                Some(live),
-                None,
-                true,
-            )
+            let plural = snapshot.served.plural(live);
+            let mut diff = render::resource_diff(plural, Op::Delete, Some(live), None, true);
+            if let Some(contents) = self.contents.get(&live.id()) {
+                diff.entries.splice(0..0, contents.lines());
+            }
+            diff
         };
         self.objects.iter().map(diff).collect()
     }
@@ -205,14 +300,13 @@ pub async fn teardown(
             .collect(),
         None => teardown.objects.clone(),
     };
-    let outcomes = delete(
-        api,
-        &snapshot.served,
-        objects,
-        snapshot.inventory_namespace(),
-        timeout,
-    )
-    .await;
+    let own = teardown.own_uids(snapshot);
+    let scope = Scope {
+        inventory_namespace: snapshot.inventory_namespace(),
+        reader: teardown.reader(api, snapshot, &own),
+        allowed: &teardown.contents,
+    };
+    let outcomes = delete(api, &snapshot.served, objects, &scope, timeout).await;
     let mut torn = result_of(snapshot, teardown, &outcomes);
     torn.remaining.extend(
         snapshot

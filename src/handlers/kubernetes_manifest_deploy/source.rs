@@ -2,7 +2,7 @@
 
 use crate::build::artifact;
 use crate::clients::Registries;
-use crate::manifest::{self, Object};
+use crate::manifest::{self, ObjectSet};
 use crate::plan::deploy::DeployPlan;
 use crate::plan::saved_plan::digest_of;
 use crate::registry::format::{self, Content};
@@ -10,10 +10,13 @@ use crate::registry::{Repository, Version};
 use crate::worker::failure::because;
 use crate::worker::{Context, FailureKind, StepFailure};
 
+/// Name of the plan's manifest in messages.
+const MANIFEST: &str = "manifest";
+
 /// The objects to deploy.
 pub struct Source {
-    /// The objects.
-    pub objects: Vec<Object>,
+    /// The objects, and what was left out.
+    pub objects: ObjectSet,
     /// The artifact that holds them; `None` for an inline manifest.
     pub artifact: Option<PulledArtifact>,
 }
@@ -35,8 +38,11 @@ impl Source {
     ) -> Result<Self, StepFailure> {
         if let Some(text) = &plan.manifest.inline {
             let manifest = manifest::read(text.as_bytes()).map_err(because(FailureKind::Render))?;
+            manifest
+                .require_objects(MANIFEST)
+                .map_err(because(FailureKind::Render))?;
             return Ok(Self {
-                objects: manifest.objects,
+                objects: manifest.into_set(MANIFEST),
                 artifact: None,
             });
         }
@@ -69,7 +75,7 @@ impl PulledArtifact {
         &self,
         reference: &str,
         context: &Context,
-    ) -> Result<Vec<Object>, StepFailure> {
+    ) -> Result<ObjectSet, StepFailure> {
         let version = Version::digest(digest_of(reference).unwrap_or_default())
             .map_err(because(FailureKind::Artifact))?;
         let pulled = format::pull(&self.repository, &version)
@@ -79,7 +85,7 @@ impl PulledArtifact {
     }
 }
 
-async fn objects(content: Content, context: &Context) -> Result<Vec<Object>, StepFailure> {
+async fn objects(content: Content, context: &Context) -> Result<ObjectSet, StepFailure> {
     context
         .blocking(move || artifact::objects(content))
         .await?

@@ -27,6 +27,8 @@ pub struct Select<'a> {
     pub fields: &'a str,
     /// Maximum objects per page.
     pub limit: u32,
+    /// True to read only kind and metadata of the objects.
+    pub metadata_only: bool,
 }
 
 impl<'a> Select<'a> {
@@ -36,6 +38,7 @@ impl<'a> Select<'a> {
             labels,
             fields: "",
             limit: PAGE,
+            metadata_only: false,
         }
     }
 
@@ -45,6 +48,7 @@ impl<'a> Select<'a> {
             labels: "",
             fields,
             limit: PAGE,
+            metadata_only: false,
         }
     }
 }
@@ -76,13 +80,38 @@ impl Api {
         namespace: &str,
         labels: &str,
     ) -> Result<Vec<Object>, ClusterError> {
+        self.list_selected(resource, namespace, &Select::labels(labels))
+            .await
+    }
+
+    /// Lists the kind and metadata of all objects of a kind. An empty namespace means all
+    /// namespaces.
+    ///
+    /// # Errors
+    /// Fails as [`list`](Self::list) does.
+    pub async fn list_metadata(
+        &self,
+        resource: &ApiResource,
+        namespace: &str,
+    ) -> Result<Vec<Object>, ClusterError> {
+        let select = Select {
+            metadata_only: true,
+            ..Select::labels("")
+        };
+        self.list_selected(resource, namespace, &select).await
+    }
+
+    async fn list_selected(
+        &self,
+        resource: &ApiResource,
+        namespace: &str,
+        select: &Select<'_>,
+    ) -> Result<Vec<Object>, ClusterError> {
         let mut objects = Vec::new();
         let mut next = None;
         let mut bytes = 0;
         for _ in 0..MAX_PAGES {
-            let page = self
-                .page(resource, namespace, &Select::labels(labels), next)
-                .await?;
+            let page = self.page(resource, namespace, select, next).await?;
             objects.extend(page.objects);
             next = page.continue_token;
             bytes += page.bytes;
@@ -129,33 +158,35 @@ impl Api {
                 field_selector: selector(select.fields),
                 ..ListParams::default()
             };
-            match self
-                .send_sized(&action, self.path(resource, namespace).list(&params))
-                .await
-            {
+            let path = self.path(resource, namespace);
+            let request = match select.metadata_only {
+                true => path.list_metadata(&params),
+                false => path.list(&params),
+            };
+            match self.send_sized(&action, request).await {
                 // Large objects need smaller pages.
                 Err(ClusterError::TooLarge { .. }) if limit > 1 => limit = (limit / 10).max(1),
                 page => break page?,
             }
         };
-        let items = page
-            .get_mut("items")
-            .and_then(Value::as_array_mut)
-            .map(std::mem::take);
-        let items = items
-            .ok_or_else(|| unreadable(&action))?
-            .into_iter()
-            .map(|item| match item {
-                Value::Object(mut item) => {
-                    // Items of a list have no `apiVersion` and `kind`.
-                    item.entry("apiVersion")
-                        .or_insert_with(|| resource.api_version.clone().into());
-                    item.entry("kind")
-                        .or_insert_with(|| resource.kind.clone().into());
-                    Ok(Object(item))
-                }
-                _ => Err(unreadable(&action)),
-            });
+        // A list without objects may be null.
+        let items = match page.get_mut("items").map(Value::take) {
+            Some(Value::Array(items)) => items,
+            Some(Value::Null) => Vec::new(),
+            _ => return Err(unreadable(&action)),
+        };
+        let items = items.into_iter().map(|item| match item {
+            Value::Object(mut item) => {
+                // Items of a list have no `apiVersion` and `kind`, or those of metadata.
+                let kind = [
+                    ("apiVersion", &resource.api_version),
+                    ("kind", &resource.kind),
+                ];
+                item.extend(kind.map(|(key, value)| (key.to_owned(), value.clone().into())));
+                Ok(Object(item))
+            }
+            _ => Err(unreadable(&action)),
+        });
         let metadata = &page["metadata"];
         Ok(Page {
             objects: items.collect::<Result<_, _>>()?,

@@ -1,6 +1,6 @@
 //! The objects that are waited for, and why they are not ready yet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -11,10 +11,11 @@ use super::{
 };
 use crate::cluster::client::Api;
 use crate::cluster::client::discovery::ServedKinds;
-use crate::cluster::health::cause;
 use crate::cluster::health::cause::StatusCause;
+use crate::cluster::health::job::JobEnd;
 use crate::cluster::health::readiness::{Readiness, Status};
 use crate::cluster::health::rule::Rules;
+use crate::cluster::health::{cause, job};
 use crate::manifest::{Object, ObjectId};
 
 /// The objects that are not ready yet, with what is needed to diagnose them.
@@ -26,6 +27,8 @@ pub(super) struct Pending<'a> {
     pub(super) rules: &'a Rules,
     pub(super) progress: &'a (dyn Fn(&str) + Sync),
     pub(super) objects: BTreeMap<ObjectId, PendingObject>,
+    /// Jobs that succeeded.
+    pub(super) finished: BTreeSet<ObjectId>,
 }
 
 pub(super) struct PendingObject {
@@ -80,9 +83,14 @@ impl PendingObject {
 impl Pending<'_> {
     pub(super) async fn update(&mut self, object: Object) {
         let id = object.id();
+        // A Job is removed soon after its end.
+        let object = job::without_removal(object);
         let readiness = readiness(&object, self.rules, self.api.clock.now()).await;
         let known = self.objects.remove(&id);
         if readiness.is_current() {
+            if job::end(&object) == Some(JobEnd::Complete) {
+                self.finished.insert(id.clone());
+            }
             if known.is_some() {
                 (self.progress)(&format!("{id} is ready: {}", readiness.message));
             }
@@ -113,20 +121,24 @@ impl Pending<'_> {
         self.objects.insert(id, one);
     }
 
-    /// Handles a deletion. A Job that deletes itself after completion counts as done.
+    /// Handles a deletion. A Job that was seen to succeed is done, and one that was seen to fail
+    /// has failed; of one whose end was not seen nobody knows.
     pub(super) fn handle_deletion(&mut self, id: &ObjectId, object: Option<&Object>) {
-        let Some(object) = object else { return };
-        let removes_itself = object
-            .0
-            .get("spec")
-            .is_some_and(|spec| spec.get("ttlSecondsAfterFinished").is_some());
-        if id.kind == "Job" && removes_itself {
-            self.objects.remove(id);
+        let known = self.objects.get(id);
+        let has_failed = known.is_some_and(|one| job::end(&one.object) == Some(JobEnd::Failed));
+        if has_failed || self.finished.contains(id) {
             return;
         }
+        let Some(object) = object else { return };
+        let message = match job::is_job(object) {
+            true => {
+                "it was deleted before its end was seen; set ttlSecondsAfterFinished to a minute or more"
+            }
+            false => "it was deleted during the wait",
+        };
         let readiness = Readiness {
             status: Status::NotFound,
-            message: "it was deleted during the wait".into(),
+            message: message.into(),
             reason: "Deleted".into(),
             detail: None,
         };
@@ -251,10 +263,9 @@ impl Pending<'_> {
         is_hopeless
     }
 
-    /// Returns the pending objects with their causes, those that cannot recover first.
-    pub(super) fn causes(self) -> Vec<NotReady> {
-        let mut all: Vec<NotReady> = self
-            .objects
+    /// Takes the pending objects, with their causes, those that cannot recover first.
+    pub(super) fn causes(&mut self) -> Vec<NotReady> {
+        let mut all: Vec<NotReady> = std::mem::take(&mut self.objects)
             .into_values()
             .map(|one| NotReady {
                 subject: one.object.subject(),

@@ -1,6 +1,6 @@
 //! An inventory in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -57,6 +57,16 @@ impl Inventory {
         )
     }
 
+    /// Returns the identity of the ConfigMap.
+    pub fn id(&self) -> ObjectId {
+        ObjectId {
+            group: String::new(),
+            kind: "ConfigMap".into(),
+            namespace: self.component.namespace.clone(),
+            name: self.component.config_map(),
+        }
+    }
+
     /// Verifies the signature of the stored inventory.
     pub fn signature(&self, signer: &Signer) -> SignatureStatus {
         self.signed
@@ -86,6 +96,20 @@ impl Inventory {
                 message: "it was changed by another client; restore it, or delete it to start over without pruning"
                     .into(),
             }),
+        }
+    }
+
+    /// Iterates over the UIDs of the objects, as far as they are recorded.
+    pub fn uids(&self) -> impl Iterator<Item = String> {
+        let uids = self.objects.values().map(|record| record.uid.clone());
+        uids.filter(|uid| !uid.is_empty())
+    }
+
+    /// Records the Jobs that succeeded.
+    pub fn record_finished(&mut self, jobs: &BTreeSet<ObjectId>) {
+        let records = self.objects.iter_mut();
+        for (_, record) in records.filter(|(id, _)| jobs.contains(id)) {
+            record.finished = true;
         }
     }
 

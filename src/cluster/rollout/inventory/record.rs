@@ -99,6 +99,9 @@ pub struct Record {
     /// deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
+    /// Whether it is a Job that has succeeded. If it has removed itself since, it is not run again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub finished: bool,
     /// When it became stale, if it is kept only for a rollback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub superseded: Option<Timestamp>,

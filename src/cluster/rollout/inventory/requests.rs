@@ -1,6 +1,6 @@
 //! Reads and writes inventories in the cluster.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use kube::core::discovery::ApiResource;
 use serde_json::Value;
@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::cluster::client::api::{Force, WriteMode};
 use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError};
+use crate::cluster::rollout::inventory::claims::Claims;
 use crate::cluster::rollout::inventory::ledger::Inventory;
 use crate::cluster::rollout::inventory::record::{Component, LABEL, PREFIX};
 use crate::cluster::rollout::inventory::signer::{SignatureStatus, Signer};
@@ -57,19 +58,18 @@ impl Inventory {
         Ok(Self::new(component.clone()))
     }
 
-    /// Returns the objects owned by other components, and their inventories, each with the
-    /// component's name. `concerned` limits the namespaces where inventories may not be listed in
+    /// Returns the objects of other components, and their inventories. `concerned` limits the namespaces where inventories may not be listed in
     /// the whole cluster.
     ///
     /// # Errors
     /// Fails if the inventories cannot be listed, or one of them cannot be parsed.
-    pub async fn owned_by_others(
+    pub async fn claims_of_others(
         own: Option<&Self>,
         api: &Api,
         served: &ServedKinds,
         concerned: impl Iterator<Item = &ObjectId>,
-    ) -> Result<BTreeMap<ObjectId, String>, ClusterError> {
-        let mut held = BTreeMap::new();
+    ) -> Result<Claims, ClusterError> {
+        let mut claims = Claims::default();
         for stored in Self::all(own, api, served, concerned).await? {
             let Some(component) = stored.name().strip_prefix(PREFIX) else {
                 continue;
@@ -86,10 +86,13 @@ impl Inventory {
                 .objects
                 .into_iter()
                 .filter(|(_, record)| record.superseded.is_none());
-            held.extend(kept.map(|(id, _)| (id, component.to_owned())));
-            held.insert(stored.id(), component.to_owned());
+            for (id, record) in kept {
+                claims.add(id, component, record.uid);
+            }
+            let uid = stored.uid().unwrap_or_default();
+            claims.add(stored.id(), component, uid.to_owned());
         }
-        Ok(held)
+        Ok(claims)
     }
 
     /// Lists all inventories of the cluster. Without permission for that, lists those in the

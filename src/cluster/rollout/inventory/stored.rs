@@ -265,6 +265,7 @@ mod tests {
                 wanted: Some(random[32..52].to_owned()),
                 seen: Some(random[52..72].to_owned()),
                 adopted: false,
+                finished: false,
                 superseded: None,
             };
             inventory.objects.insert(

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
-use super::{Checked, Entry, OwnedField, desired, is_desired_state_unchanged};
+use super::{Checked, Entry, OwnedField, desired};
 use crate::cluster::client::api::{Force, WriteMode};
 use crate::cluster::client::discovery::RestResource;
 use crate::cluster::client::{Api, ClusterError};
@@ -40,7 +40,14 @@ impl<'s> Planner<'_, 's> {
             entry.diff = render::resource_diff("", Op::Apply, None, Some(&wanted), true);
             return entry;
         };
-        let same_wanted = is_desired_state_unchanged(self.snapshot, self.options, &wanted);
+        if self.snapshot.has_finished(object, self.options) {
+            entry.checked = Checked::Unchanged;
+            entry.diff = render::unchanged(resource.plural(), object, true);
+            return entry;
+        }
+        let same_wanted = self
+            .snapshot
+            .is_desired_state_unchanged(&wanted, self.options);
         if let Some(live) = live
             .filter(|live| same_wanted && self.is_as_deployed(live, entry.managed_values.as_ref()))
         {
