@@ -10,6 +10,7 @@ pub mod diff;
 pub mod ignore;
 pub mod legacy;
 pub mod managed_values;
+pub mod placeholders;
 pub mod policy;
 
 pub(crate) mod adopt;

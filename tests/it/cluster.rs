@@ -9,6 +9,7 @@ mod faults;
 mod finished_jobs;
 mod identity;
 mod left_out;
+mod placeholders;
 mod plan;
 mod prune;
 mod requests;

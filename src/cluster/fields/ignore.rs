@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use crate::cluster::fields::marks;
+use crate::cluster::fields::placeholders::filled_by_others;
 use crate::cluster::fields::policy::FieldPolicy;
 use crate::manifest::{Object, pointer};
 
@@ -39,18 +40,18 @@ pub fn without_ignored<'a>(
     live: &'a Object,
     policy: &FieldPolicy,
 ) -> Cow<'a, Object> {
-    let pointers = pointers(wanted, live, policy);
+    let filled = filled_by_others(wanted, live, policy);
+    let filled = filled.into_iter().map(|field| field.live_pointer);
+    let pointers: Vec<String> = pointers(wanted, live, policy)
+        .into_iter()
+        .chain(filled)
+        .collect();
     if pointers.is_empty() {
         return Cow::Borrowed(live);
     }
     let mut document = Value::Object(live.0.clone());
     for path in pointers {
-        let Some((parent, member)) = path.rsplit_once('/') else {
-            continue;
-        };
-        if let Some(Value::Object(map)) = document.pointer_mut(parent) {
-            map.shift_remove(&pointer::unescape(member));
-        }
+        remove(&mut document, &path);
     }
     match document {
         Value::Object(map) => Cow::Owned(Object(map)),
@@ -58,9 +59,28 @@ pub fn without_ignored<'a>(
     }
 }
 
+fn remove(document: &mut Value, path: &str) {
+    let Some((parent, member)) = path.rsplit_once('/') else {
+        return;
+    };
+    if let Some(Value::Object(map)) = document.pointer_mut(parent) {
+        map.shift_remove(&pointer::unescape(member));
+    }
+}
+
 /// Copies the live values of the ignored fields into the wanted object, so that the apply does not
-/// change them.
+/// change them, and takes out the fields that are empty and that others have filled.
 pub fn keep_live_values(wanted: &mut Object, live: &Object, policy: &FieldPolicy) {
+    let filled = filled_by_others(wanted, live, policy);
+    if !filled.is_empty() {
+        let mut document = Value::Object(std::mem::take(&mut wanted.0));
+        for field in filled {
+            remove(&mut document, &field.pointer);
+        }
+        if let Value::Object(map) = document {
+            wanted.0 = map;
+        }
+    }
     let pointers = pointers(wanted, live, policy);
     if pointers.is_empty() {
         return;

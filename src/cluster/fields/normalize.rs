@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use crate::cluster::fields::diff::SERVER_FIELDS;
+use crate::cluster::fields::placeholders;
 use crate::manifest::Object;
 
 /// Prepares an object for an apply (`docs/apply.md`):
@@ -13,21 +14,27 @@ use crate::manifest::Object;
 /// - removes the status, except of CRDs, which some versions refuse without one
 /// - moves a Secret's `stringData` to `data`, so that we own the fields that are stored
 /// - sets `protocol: TCP` on ports without a protocol, because it is part of their list key
-/// - removes the `caBundle` of a conversion webhook if it is not a certificate
-pub fn normalize(object: &mut Object) {
+/// - removes [placeholders] that controllers fill
+///
+/// Returns the paths of the placeholders.
+pub fn normalize(object: &mut Object) -> Vec<String> {
     if let Some(Value::Object(metadata)) = object.0.get_mut("metadata") {
         for member in SERVER_FIELDS.into_iter().chain(["selfLink"]) {
             metadata.shift_remove(member);
         }
     }
-    if object.is_crd() {
-        remove_invalid_ca_bundle(object);
-    } else {
+    if !object.is_crd() {
         object.0.shift_remove("status");
     }
     if object.is_secret() {
         move_string_data(object);
     }
+    set_protocols(object);
+    placeholders::remove(object)
+}
+
+/// Sets the protocol of the ports that have none.
+fn set_protocols(object: &mut Object) {
     let containers: &[&str] = match (object.group(), object.kind()) {
         ("", "Service") => return set_default_protocols(at_mut(object, &["spec", "ports"])),
         ("", "Pod") => &["spec", "containers"],
@@ -90,26 +97,6 @@ fn move_string_data(secret: &mut Object) {
     }
 }
 
-fn remove_invalid_ca_bundle(crd: &mut Object) {
-    let client = at_mut(crd, &["spec", "conversion", "webhook", "clientConfig"]);
-    let Some(client) = client.and_then(Value::as_object_mut) else {
-        return;
-    };
-    let is_valid = |bundle: &str| {
-        bundle.is_empty()
-            || STANDARD
-                .decode(bundle)
-                .is_ok_and(|text| pem::parse_many(text).is_ok_and(|all| !all.is_empty()))
-    };
-    if client
-        .get("caBundle")
-        .and_then(Value::as_str)
-        .is_some_and(|bundle| !is_valid(bundle))
-    {
-        client.shift_remove("caBundle");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -138,21 +125,6 @@ mod tests {
         assert_eq!(
             deployment["spec"]["template"]["spec"]["containers"][0]["ports"],
             ports
-        );
-        let bundle = |text: &str| {
-            let client = json!({"clientConfig": {"caBundle": text}});
-            normal(json!({
-                "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-                "spec": {"conversion": {"webhook": client}}, "status": {"x": 1},
-            }))
-        };
-        assert_eq!(
-            bundle("nonsense")["spec"]["conversion"]["webhook"]["clientConfig"],
-            json!({})
-        );
-        assert_eq!(
-            bundle("")["spec"]["conversion"]["webhook"]["clientConfig"],
-            json!({"caBundle": ""})
         );
     }
 }

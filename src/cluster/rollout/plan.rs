@@ -13,6 +13,7 @@ use planner::Planner;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::ignore::keep_live_values;
 use crate::cluster::fields::managed_values::managed_values;
+use crate::cluster::fields::placeholders::filled_by_others;
 use crate::cluster::fields::render;
 use crate::cluster::rollout::contents::planned_deletion;
 use crate::cluster::rollout::failure::{DeployFailure, join_reasons};
@@ -283,12 +284,30 @@ pub async fn plan<'s>(
         .cloned()
         .chain(guarded)
         .chain(marks)
+        .chain(filled_fields(snapshot, options))
         .collect();
     Ok(Plan {
         entries,
         pruning,
         notes,
     })
+}
+
+/// Returns a sentence for each object with fields that are empty in the manifest and that others
+/// have filled.
+fn filled_fields(snapshot: &Snapshot, options: &Options) -> Vec<String> {
+    let sentence = |object: &Object| {
+        let live = snapshot.live.get(&object.id())?;
+        let filled = filled_by_others(object, live, &options.fields);
+        let manager = &filled.first()?.manager;
+        let pointers: Vec<&str> = filled.iter().map(|field| &*field.pointer).collect();
+        let subject = object.subject();
+        let pointers = pointers.join(", ");
+        Some(format!(
+            "{subject}: {pointers} is empty in the manifest and not sent, because {manager} fills it"
+        ))
+    };
+    snapshot.objects.iter().filter_map(sentence).collect()
 }
 
 /// Returns the objects whose desired state differs from the last deploy's.

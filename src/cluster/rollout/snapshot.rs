@@ -98,14 +98,25 @@ impl Snapshot {
         namespace: &str,
         component: Option<&Component>,
     ) -> Result<Self, ClusterError> {
-        Self::of(
+        let mut snapshot = Self::of(
             api,
             ServedKinds::discover(api).await?,
             set.into(),
             namespace,
             component,
         )
-        .await
+        .await?;
+        for object in &mut snapshot.objects {
+            let placeholders = normalize(object);
+            if !placeholders.is_empty() {
+                snapshot.notes.push(format!(
+                    "{}: {} is not sent, because a controller fills it",
+                    object.subject(),
+                    placeholders.join(", ")
+                ));
+            }
+        }
+        Ok(snapshot)
     }
 
     async fn of(
@@ -149,7 +160,6 @@ impl Snapshot {
             snapshot.read_cluster_uid(api)
         );
         (snapshot.live, snapshot.cluster_uid) = (live?, cluster);
-        snapshot.objects.iter_mut().for_each(normalize);
         Ok(snapshot)
     }
 
