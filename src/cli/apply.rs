@@ -6,8 +6,8 @@ use clap::{ArgMatches, Command};
 use serde_json::json;
 
 use super::cluster::{
-    AcceptedInput, ClusterTarget, InputObjects, Scope, confirm, dry_run_argument, run as run_on,
-    with_source, with_target, yes_argument,
+    AcceptedInput, ClusterTarget, InputObjects, Scope, adopt_argument, confirm, dry_run_argument,
+    run as run_on, with_source, with_target, yes_argument,
 };
 use super::error::{CommandError, exit_code_for};
 use super::plan::{self, VERSION, fail_if_refused, load};
@@ -24,6 +24,7 @@ pub fn command() -> Command {
             "Applies objects, waits until they are ready, and prunes what is no longer part of \
              the component",
         )
+        .arg(adopt_argument())
         .arg(yes_argument())
         .arg(dry_run_argument())
         .arg(input::output_argument());

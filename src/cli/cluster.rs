@@ -6,7 +6,9 @@ mod person;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-pub use arguments::{AcceptedInput, dry_run_argument, with_source, with_target, yes_argument};
+pub use arguments::{
+    AcceptedInput, adopt_argument, dry_run_argument, with_source, with_target, yes_argument,
+};
 use clap::ArgMatches;
 pub use person::confirm;
 use person::stop_on_signals;
@@ -134,10 +136,13 @@ impl ClusterTarget {
             .map(|name| Component::named(name, &namespace))
             .transpose();
         let component = component.map_err(|error| CommandError(Code::Usage, error.to_string()))?;
+        let mut deploy = config.deploy.clone();
+        let adopts = matches.try_get_one::<bool>("adopt").ok().flatten();
+        deploy.options.adopt |= adopts == Some(&true);
         Ok(Self {
             api,
             clients,
-            deploy: config.deploy.clone(),
+            deploy,
             namespace,
             component,
             redactor,

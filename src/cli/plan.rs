@@ -9,7 +9,9 @@ use clap::{Arg, ArgMatches, Command};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::cluster::{AcceptedInput, ClusterTarget, run as run_on, with_source, with_target};
+use super::cluster::{
+    AcceptedInput, ClusterTarget, adopt_argument, run as run_on, with_source, with_target,
+};
 use super::error::CommandError;
 use super::{Code, changes, input, print_escaped, print_result};
 use crate::cluster::fields::policy::FieldPolicy;
@@ -80,6 +82,7 @@ pub fn command() -> Command {
         .about("Shows what an apply would change, without changing anything")
         .subcommand(show)
         .args_conflicts_with_subcommands(true)
+        .arg(adopt_argument())
         .arg(
             Arg::new("out")
                 .long("out")

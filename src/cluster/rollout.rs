@@ -20,6 +20,7 @@ pub mod prune;
 pub mod refusal;
 pub mod rollback;
 pub mod snapshot;
+pub mod takeover;
 pub mod teardown;
 
 mod annotations;

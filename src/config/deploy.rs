@@ -86,6 +86,7 @@ pub(super) fn read(layers: &Layers) -> Result<DeployConfig, ConfigError> {
                 percent,
             },
             recreate: flag("deploy.recreate")?,
+            adopt: flag("deploy.adopt")?,
             author_may,
             deny: layers.try_parse("deploy.deny", |text| list::<DenyRule>(text, ','))?,
             prune_adopted: flag("deploy.prune_adopted")?,

@@ -39,7 +39,7 @@ const fn setting(key: &'static str, default: &'static str, help: &'static str) -
 }
 
 /// All settings, in the order in which they are listed.
-pub const SETTINGS: [Setting; 44] = [
+pub const SETTINGS: [Setting; 45] = [
     Setting {
         aliases: &["RUNNER_API_URL"],
         ..setting(
@@ -195,6 +195,11 @@ pub const SETTINGS: [Setting; 44] = [
         "Cluster hosts (comma-separated) that get tokens of this machine's cloud identity without confirmation by the cloud",
     ),
     setting(
+        "deploy.adopt",
+        "false",
+        "Whether objects are taken over from other components; otherwise a deploy that would change them is refused",
+    ),
+    setting(
         "deploy.recreate",
         "false",
         "Whether objects with changed immutable fields are deleted and recreated",
@@ -202,7 +207,7 @@ pub const SETTINGS: [Setting; 44] = [
     setting(
         "deploy.author_may",
         "",
-        "What annotations in manifests may relax (comma-separated): recreate, wait, ready-when",
+        "What annotations in manifests may relax (comma-separated): recreate, adopt, wait, ready-when",
     ),
     setting(
         "deploy.require_contract",

@@ -87,6 +87,9 @@ pub struct ExpectedObject {
     /// Whether the object is deleted and created again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recreate: bool,
+    /// The component from which the object is taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_from: Option<String>,
 }
 
 /// An object to delete.

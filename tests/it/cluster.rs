@@ -15,3 +15,4 @@ mod prune;
 mod requests;
 mod rollback;
 mod sequences;
+mod takeover;

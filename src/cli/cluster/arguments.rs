@@ -92,6 +92,14 @@ pub fn yes_argument() -> Arg {
         .help("Skips the confirmation")
 }
 
+/// `--adopt`.
+pub fn adopt_argument() -> Arg {
+    Arg::new("adopt")
+        .long("adopt")
+        .action(ArgAction::SetTrue)
+        .help("Takes objects over from other components; without this they are not changed")
+}
+
 /// `--dry-run`.
 pub fn dry_run_argument() -> Arg {
     Arg::new("dry-run")

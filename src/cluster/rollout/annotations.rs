@@ -4,6 +4,7 @@ use crate::cluster::fields::ignore;
 use crate::cluster::fields::marks::{KEEP, keep_marks_of_others};
 use crate::cluster::health::{rule, wait};
 use crate::cluster::rollout::options::{AuthorMay, Options};
+use crate::cluster::rollout::takeover;
 use crate::manifest::{Object, pointer};
 
 /// Annotation that allows an object to be deleted and recreated if an immutable field of it
@@ -15,11 +16,17 @@ pub const RECREATE: &str = "nuon.co/recreate";
 pub fn effects(wanted: &Object, live: Option<&Object>, options: &Options) -> Vec<String> {
     let AuthorMay {
         recreate,
+        adopt,
         wait,
         ready_when,
     } = options.author_may;
     let own = [
         (RECREATE, Some("allowed"), Some(("recreate", recreate))),
+        (
+            takeover::ANNOTATION,
+            Some("allowed"),
+            Some(("adopt", adopt)),
+        ),
         (
             wait::ANNOTATION.0,
             Some(wait::ANNOTATION.1),
@@ -47,25 +54,30 @@ pub fn effects(wanted: &Object, live: Option<&Object>, options: &Options) -> Vec
             _ => Some(format!("{subject}: {key}: {shown} takes effect")),
         });
     }
+    lines.extend(
+        live.into_iter()
+            .flat_map(|live| kept_marks(wanted, live, options)),
+    );
+    lines
+}
+
+/// Returns a sentence for each keep mark of the manifest that another manager has set.
+fn kept_marks(wanted: &Object, live: &Object, options: &Options) -> Vec<String> {
+    let subject = wanted.subject();
     let is_wanted = |(place, key): &(&str, &str)| {
         wanted
             .metadata(place)
             .is_some_and(|map| map.get(*key).is_some())
     };
-    if let Some(live) = live {
-        let places = KEEP
-            .iter()
-            .flat_map(|(key, _)| ["annotations", "labels"].map(|place| (place, *key)));
-        let kept = keep_marks_of_others(live, &options.fields.manager);
-        let overruled = places
-            .filter(is_wanted)
-            .filter(|(place, key)| kept.contains(&pointer::join(&["metadata", place, key])));
-        lines.extend(
-            overruled
-                .map(|(_, key)| format!("{subject}: {key} stays as another manager has set it")),
-        );
-    }
-    lines
+    let places = KEEP
+        .iter()
+        .flat_map(|(key, _)| ["annotations", "labels"].map(|place| (place, *key)));
+    let kept = keep_marks_of_others(live, &options.fields.manager);
+    let overruled = places
+        .filter(is_wanted)
+        .filter(|(place, key)| kept.contains(&pointer::join(&["metadata", place, key])));
+    let sentence = |(_, key)| format!("{subject}: {key} stays as another manager has set it");
+    overruled.map(sentence).collect()
 }
 
 #[cfg(test)]

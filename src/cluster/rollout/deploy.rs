@@ -9,7 +9,7 @@ use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::health::wait::{WaitOptions, WaitOutcome, Waited, wait};
 use crate::cluster::rollout::apply::apply;
 use crate::cluster::rollout::failure::DeployFailure;
-use crate::cluster::rollout::inventory::{DeployOutcome, Inventory};
+use crate::cluster::rollout::inventory::{Claims, DeployOutcome, Inventory, Takeover};
 use crate::cluster::rollout::item::Item;
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::plan::Plan;
@@ -17,8 +17,9 @@ use crate::cluster::rollout::prune::Pruning;
 use crate::cluster::rollout::prune::execute::{Pruned, prune};
 use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::refused::errors;
+use crate::cluster::rollout::saved::subject;
 use crate::cluster::rollout::snapshot::Snapshot;
-use crate::cluster::rollout::{deny, preconditions, prune};
+use crate::cluster::rollout::{deny, preconditions, prune, takeover};
 use crate::plan::changeset::{ChangeKind, ResourceDiff};
 use crate::plan::saved_plan::SavedPlan;
 
@@ -106,6 +107,8 @@ pub struct DeployRequest<'s> {
     items: Vec<Item<'s>>,
     /// What happens to the objects that are no longer part of the component.
     pruning: Pruning,
+    /// Objects that are taken over from other components.
+    takeovers: Vec<Takeover>,
     /// `oci://…@sha256:…` of the artifact, for the history.
     artifact: Option<String>,
     /// How to wait for the objects; `None` to not wait.
@@ -124,9 +127,11 @@ impl<'s> DeployRequest<'s> {
         options: &Options,
         is_approved: bool,
     ) -> Result<Self, DeployFailure> {
-        if let Some(failure) = plan.refusal() {
+        let failure = plan.refusal().or_else(|| takeover::refusal(&plan.held()));
+        if let Some(failure) = failure {
             return Err(failure);
         }
+        let takeovers = plan.takeovers();
         let (items, mut pruning) = plan.into_items(options, is_approved);
         if !is_approved {
             if let Some(reason) = prune::approval_reason(snapshot, &pruning, options) {
@@ -144,6 +149,7 @@ impl<'s> DeployRequest<'s> {
         Ok(Self {
             items,
             pruning,
+            takeovers,
             artifact: None,
             waiting: None,
         })
@@ -173,15 +179,46 @@ impl<'s> DeployRequest<'s> {
         }
         let items = preconditions::check_saved_plan(saved_plan, snapshot, options)
             .map_err(DeployFailure::PlanConflict)?;
-        let mut pruning = prune::decide(api, snapshot, options).await?;
+        let (claims, _) = takeover::claims(api, snapshot).await?;
+        let takeovers = planned_takeovers(saved_plan, snapshot, options, &claims)?;
+        let mut pruning = prune::decide(api, snapshot, options, claims).await?;
         pruning.restrict(snapshot, |deletion| deletion.unapproved_reason(saved_plan));
         Ok(Self {
             items,
             pruning,
+            takeovers,
             artifact: None,
             waiting: None,
         })
     }
+}
+
+/// Returns the objects that a saved plan takes over.
+///
+/// # Errors
+/// Fails if another component has an object that the plan changes and does not take over from it.
+fn planned_takeovers(
+    saved_plan: &SavedPlan,
+    snapshot: &Snapshot,
+    options: &Options,
+    claims: &Claims,
+) -> Result<Vec<Takeover>, DeployFailure> {
+    let (mut takeovers, mut held) = (Vec::new(), Vec::new());
+    for object in &snapshot.objects {
+        let live = snapshot.live.get(&object.id());
+        let Some((live, holder)) = live.zip(takeover::holder(claims, live)) else {
+            continue;
+        };
+        let subject = subject(&object.id());
+        let expected = saved_plan.objects.iter().find(|one| one.subject == subject);
+        let is_planned = expected.is_some_and(|one| one.taken_from.as_deref() == Some(holder));
+        if is_planned || takeover::is_allowed(object, options) {
+            takeovers.extend(Takeover::of(live));
+        } else if expected.is_none_or(|one| one.change != ChangeKind::Unchanged) {
+            held.push((object.subject(), holder.to_owned()));
+        }
+    }
+    takeover::refusal(&held).map_or(Ok(takeovers), Err)
 }
 
 impl DeployRequest<'_> {
@@ -211,6 +248,7 @@ pub async fn deploy(
     let DeployRequest {
         items,
         pruning,
+        takeovers,
         artifact,
         waiting,
     } = request;
@@ -228,6 +266,16 @@ pub async fn deploy(
         // Write the inventory before the wait, which may be cut short.
         let written = inventory.write_if_changed(&to_the_end, &applied.served, &writer);
         deployed.record_write_error(with_write_timeout(api, written).await);
+    }
+    if !takeovers.is_empty() && deployed.failure.is_none() {
+        let own = applied.inventory.as_ref();
+        let told =
+            Inventory::take_over(own, &to_the_end, &applied.served, &writer, &takeovers).await;
+        if let Err(error) = told {
+            deployed.notes.push(format!(
+                "the inventories of the components that had taken-over objects could not be changed: {error}"
+            ));
+        }
     }
     if deployed.failure.is_none()
         && let Some(waiting) = &waiting

@@ -19,7 +19,7 @@ mod requests;
 mod signer;
 mod stored;
 
-pub use claims::Claims;
+pub use claims::{Claims, Takeover};
 pub use ledger::Inventory;
 pub use record::{Component, DeployOutcome, DeployRecord, Record, is_inventory};
 pub use requests::InventoryWriter;

@@ -32,6 +32,8 @@ pub struct Limits {
 pub struct AuthorMay {
     /// `nuon.co/recreate: allowed` may have an object deleted and recreated.
     pub recreate: bool,
+    /// `nuon.co/adopt: allowed` may take an object over from another component.
+    pub adopt: bool,
     /// `nuon.co/wait: disabled` may turn waiting for an object off.
     pub wait: bool,
     /// `nuon.co/ready-when` may replace all other readiness rules.
@@ -52,12 +54,14 @@ impl AuthorMay {
         {
             match word {
                 "recreate" => may.recreate = true,
+                "adopt" => may.adopt = true,
                 "wait" => may.wait = true,
                 "ready-when" => may.ready_when = true,
                 other => {
-                    return Err(
-                        format!("{other:?} is none of recreate, wait and ready-when").into(),
-                    );
+                    return Err(format!(
+                        "{other:?} is none of recreate, adopt, wait and ready-when"
+                    )
+                    .into());
                 }
             }
         }
@@ -78,6 +82,8 @@ pub struct Options {
     pub limits: Limits,
     /// Whether an object is deleted and recreated if an immutable field changes.
     pub recreate: bool,
+    /// Whether objects are taken over from other components.
+    pub adopt: bool,
     /// Which checks an author's annotations may relax.
     pub author_may: AuthorMay,
     /// Objects that no component may contain.
@@ -125,6 +131,7 @@ impl Default for Options {
                 percent: 50,
             },
             recreate: false,
+            adopt: false,
             author_may: AuthorMay::default(),
             deny: Vec::new(),
             prune_adopted: false,

@@ -17,6 +17,7 @@ use crate::cluster::fields::placeholders::filled_by_others;
 use crate::cluster::fields::render;
 use crate::cluster::rollout::contents::planned_deletion;
 use crate::cluster::rollout::failure::{DeployFailure, join_reasons};
+use crate::cluster::rollout::inventory::Takeover;
 use crate::cluster::rollout::item::{Action, Expectation, Item};
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::preconditions::is_up_to_date;
@@ -25,7 +26,7 @@ use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::refused::errors;
 use crate::cluster::rollout::saved::subject;
 use crate::cluster::rollout::snapshot::Snapshot;
-use crate::cluster::rollout::{annotations, deny, prune};
+use crate::cluster::rollout::{annotations, deny, prune, takeover};
 use crate::manifest::Object;
 use crate::plan::changeset::{ChangeKind, Op, ResourceDiff};
 use crate::plan::saved_plan::{ExpectedObject, SavedPlan};
@@ -93,6 +94,10 @@ pub struct Entry<'s> {
     /// Fields that other managers have changed since the last deploy; set instead of `taken` if the
     /// desired state is the same as then.
     pub drift: Vec<OwnedField>,
+    /// The other component that has the object, if there is one.
+    pub holder: Option<String>,
+    /// Whether the object is taken over from it.
+    may_take_over: bool,
     /// Who refuses the object; `None` if it can be applied.
     pub refusal: Option<Refusal>,
 }
@@ -109,6 +114,8 @@ impl<'s> Entry<'s> {
             recreate: false,
             taken: Vec::new(),
             drift: Vec::new(),
+            holder: None,
+            may_take_over: takeover::is_allowed(object, options),
             refusal: None,
         }
     }
@@ -127,7 +134,24 @@ impl<'s> Entry<'s> {
             uid: self.live.and_then(Object::uid).map(str::to_owned),
             expected: self.expected_hash.clone(),
             recreate: self.recreate,
+            taken_from: self.holder.clone().filter(|_| self.may_take_over),
         }
+    }
+
+    fn is_changed(&self) -> bool {
+        self.diff.change != ChangeKind::Unchanged
+    }
+
+    /// Returns a sentence about the other component that has the object.
+    fn holder_note(&self) -> Option<String> {
+        let (holder, subject) = (self.holder.as_ref()?, self.object.subject());
+        Some(match (self.may_take_over, self.is_changed()) {
+            (true, _) => format!("{subject} is taken over from the component {holder}"),
+            (false, true) => format!(
+                "{subject} is part of the component {holder}, so an apply is refused; --adopt takes it over"
+            ),
+            (false, false) => format!("{subject} is also part of the component {holder}"),
+        })
     }
 
     /// Returns a sentence for each field in `taken` and `drift`.
@@ -162,11 +186,8 @@ pub struct Plan<'s> {
 impl<'s> Plan<'s> {
     /// Returns the changeset: every object that changes or fails, deletions last.
     pub fn changes(&self) -> impl Iterator<Item = &ResourceDiff> + Clone {
-        let changed = self
-            .entries
-            .iter()
-            .map(|entry| &entry.diff)
-            .filter(|diff| diff.change != ChangeKind::Unchanged);
+        let changed = self.entries.iter().filter(|entry| entry.is_changed());
+        let changed = changed.map(|entry| &entry.diff);
         changed.chain(self.pruning.deletions.iter().map(|deletion| &deletion.diff))
     }
 
@@ -201,6 +222,28 @@ impl<'s> Plan<'s> {
         let reasons = join_reasons(reasons.into_iter());
         let errors = vec![format!("{count} of {of} objects are refused: {reasons}")];
         Some(DeployFailure::Refused { errors, refusal })
+    }
+
+    /// Returns the objects that would be changed although another component has them, each with the
+    /// component.
+    pub(super) fn held(&self) -> Vec<(String, String)> {
+        let held = self
+            .entries
+            .iter()
+            .filter(|entry| entry.is_changed() && !entry.may_take_over);
+        held.filter_map(|entry| Some((entry.object.subject(), entry.holder.clone()?)))
+            .collect()
+    }
+
+    /// Returns the objects that are taken over from other components.
+    pub(super) fn takeovers(&self) -> Vec<Takeover> {
+        let taken = self
+            .entries
+            .iter()
+            .filter(|entry| entry.holder.is_some() && entry.may_take_over);
+        taken
+            .filter_map(|entry| Takeover::of(entry.live?))
+            .collect()
     }
 
     /// Returns the saved plan: what was read of each object, and what would be deleted.
@@ -270,7 +313,11 @@ pub async fn plan<'s>(
             entry.refuse(plural, reason.clone(), Refusal::Guard);
         }
     }
-    let pruning = prune::decide(api, snapshot, options).await?;
+    let (claims, unknown) = takeover::claims(api, snapshot).await?;
+    for entry in &mut entries {
+        entry.holder = takeover::holder(&claims, entry.live).map(str::to_owned);
+    }
+    let pruning = prune::decide(api, snapshot, options, claims).await?;
     let guarded = prune::approval_reason(snapshot, &pruning, options);
     let guarded = guarded
         .map(|reason| format!("{reason}; they are allowed only because this plan lists them"));
@@ -285,6 +332,8 @@ pub async fn plan<'s>(
         .chain(guarded)
         .chain(marks)
         .chain(filled_fields(snapshot, options))
+        .chain(entries.iter().filter_map(Entry::holder_note))
+        .chain(unknown)
         .collect();
     Ok(Plan {
         entries,

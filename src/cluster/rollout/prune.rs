@@ -161,13 +161,13 @@ impl Pruning {
 /// Decides what happens to each stale object of a snapshot. Decided once for a plan or a deploy.
 ///
 /// # Errors
-/// Fails if the inventories of other components cannot be read, or this component's inventory was
-/// changed by another client.
+/// Fails if this component's inventory was changed by another client, or the job was stopped.
 // Long: one condition after the other, in an order that matters.
 pub async fn decide(
     api: &Api,
     snapshot: &Snapshot,
     options: &Options,
+    claims: Claims,
 ) -> Result<Pruning, ClusterError> {
     let mut pruning = Pruning::default();
     let stale = snapshot.stale();
@@ -175,9 +175,6 @@ pub async fn decide(
         return Ok(pruning);
     };
     pruning.unsigned_reason = inventory.unsigned_reason(options.signer.as_ref())?;
-    let concerned = stale.iter().map(|(id, _)| *id);
-    let claims =
-        Inventory::claims_of_others(Some(inventory), api, &snapshot.served, concerned).await?;
     let now = api.clock.now();
     // Of objects that are generated anew for each deploy, only the previous generation is kept.
     let replaced: HashSet<(&str, &str, &str)> = stale

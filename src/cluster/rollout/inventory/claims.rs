@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::manifest::ObjectId;
+use crate::manifest::{Object, ObjectId};
 
 /// An entry of another component's inventory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +31,25 @@ impl Claims {
         let claims = self.0.get(id)?;
         let is_of = |claim: &&Claim| claim.uid.is_empty() || Some(&*claim.uid) == uid;
         claims.iter().find(is_of).map(|claim| &*claim.component)
+    }
+}
+
+/// An object that is taken over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Takeover {
+    /// The object.
+    pub id: ObjectId,
+    /// Its UID.
+    pub uid: String,
+}
+
+impl Takeover {
+    /// The takeover of a live object.
+    pub(in crate::cluster::rollout) fn of(live: &Object) -> Option<Self> {
+        Some(Self {
+            id: live.id(),
+            uid: live.uid()?.to_owned(),
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::cluster::client::api::{Force, WriteMode};
 use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError};
-use crate::cluster::rollout::inventory::claims::Claims;
+use crate::cluster::rollout::inventory::claims::{Claims, Takeover};
 use crate::cluster::rollout::inventory::ledger::Inventory;
 use crate::cluster::rollout::inventory::record::{Component, LABEL, PREFIX};
 use crate::cluster::rollout::inventory::signer::{SignatureStatus, Signer};
@@ -93,6 +93,36 @@ impl Inventory {
             claims.add(stored.id(), component, uid.to_owned());
         }
         Ok(claims)
+    }
+
+    /// Removes objects that were taken over from the inventories of other components.
+    ///
+    /// # Errors
+    /// Fails if the inventories cannot be listed, or one cannot be written.
+    pub async fn take_over(
+        own: Option<&Self>,
+        api: &Api,
+        served: &ServedKinds,
+        writer: &InventoryWriter<'_>,
+        takeovers: &[Takeover],
+    ) -> Result<(), ClusterError> {
+        let concerned = takeovers.iter().map(|taken| &taken.id);
+        for stored in Self::all(own, api, served, concerned).await? {
+            let is_own = own.is_some_and(|own| own.subject() == stored.subject());
+            let Some(mut other) = Self::parse(&stored).filter(|_| !is_own) else {
+                continue;
+            };
+            let before = other.objects.len();
+            other.objects.retain(|id, record| {
+                !takeovers
+                    .iter()
+                    .any(|taken| taken.id == *id && taken.uid == record.uid)
+            });
+            if other.objects.len() < before {
+                other.write(api, served, writer).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Lists all inventories of the cluster. Without permission for that, lists those in the
