@@ -15,3 +15,4 @@ pub mod retry;
 pub mod secret;
 pub mod stop;
 pub mod trust;
+pub mod url_mask;

@@ -51,8 +51,6 @@ mod schema;
 mod transform;
 mod tree;
 
-use std::collections::HashMap;
-
 pub use error::{BuildError, HostError};
 pub use explain::Explanation;
 pub use load::files::{FileType, Files};
@@ -66,8 +64,6 @@ pub struct BuildOptions {
     /// Allows files outside the directory of the kustomization that names them. Files outside of
     /// [`Files`] are never read.
     pub unrestricted: bool,
-    /// Environment variables: the values of lines without `=` in env files of generators.
-    pub environment: HashMap<String, String>,
     /// Limits of the build.
     pub budget: Budget,
 }

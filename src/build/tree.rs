@@ -18,6 +18,10 @@ impl Files for Tree {
         }
     }
 
+    fn real_path(&self, path: &str) -> Option<String> {
+        self.0.real_path(path).ok()
+    }
+
     fn read(&self, path: &str) -> Result<Vec<u8>, HostError> {
         self.0
             .read(path, MAX_FILE_BYTES)

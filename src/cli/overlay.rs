@@ -108,7 +108,6 @@ impl OpenOverlay {
         )?;
         let options = BuildOptions {
             unrestricted: text("load-restrictor") == "none",
-            environment: environment.clone(),
             ..BuildOptions::default()
         };
         let helm = matches
@@ -128,8 +127,7 @@ impl OpenOverlay {
         Self::from_parts(source, options, helm, remote)
     }
 
-    /// Opens an overlay that may use only its files: no charts, no remote resources, no
-    /// environment.
+    /// Opens an overlay that may use only its files: no charts, no remote resources.
     pub fn files_only(directory: &str) -> Result<Self, CommandError> {
         Self::from_parts(
             OverlayLocation::find(Path::new(directory), None)?,

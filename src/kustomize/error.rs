@@ -1,5 +1,6 @@
 //! Why a build failed, and where.
 
+use crate::base::url_mask::mask_urls;
 use crate::yaml::{Position, YamlError};
 
 /// Why the caller's [`Files`](super::Files) or [`Host`](super::Host) refused a request: one
@@ -43,24 +44,9 @@ impl std::error::Error for BuildError {}
 
 impl std::fmt::Display for BuildError {
     /// Writes `FILE:LINE:COLUMN: ` for each file, then the innermost field, then the message.
+    /// Credentials in URLs are masked.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let with_field = self
-            .frames
-            .iter()
-            .rposition(|frame| !frame.field.is_empty());
-        for (at, frame) in self.frames.iter().enumerate() {
-            if !frame.file.is_empty() {
-                f.write_str(&frame.file)?;
-                if let Some(Position { line, column }) = frame.position {
-                    write!(f, ":{line}:{column}")?;
-                }
-                f.write_str(": ")?;
-            }
-            if with_field == Some(at) {
-                write!(f, "{}: ", frame.field)?;
-            }
-        }
-        f.write_str(&self.message)
+        f.write_str(&mask_urls(&self.text()))
     }
 }
 
@@ -115,6 +101,27 @@ impl BuildError {
     pub(crate) fn about(mut self, subject: impl std::fmt::Display) -> Self {
         self.message = format!("{subject}: {}", self.message);
         self
+    }
+
+    fn text(&self) -> String {
+        let with_field = self
+            .frames
+            .iter()
+            .rposition(|frame| !frame.field.is_empty());
+        let mut text = String::new();
+        for (at, frame) in self.frames.iter().enumerate() {
+            if !frame.file.is_empty() {
+                text.push_str(&frame.file);
+                if let Some(Position { line, column }) = frame.position {
+                    text.push_str(&format!(":{line}:{column}"));
+                }
+                text.push_str(": ");
+            }
+            if with_field == Some(at) {
+                text.push_str(&format!("{}: ", frame.field));
+            }
+        }
+        text + &self.message
     }
 
     /// Edits the outermost frame, or a new one if that has a file.
@@ -221,6 +228,16 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "kustomization.yaml: patches[0]: p.yaml:4:3: no map"
+        );
+    }
+
+    #[test]
+    fn credentials_of_remote_bases_are_not_shown() {
+        let error = BuildError::new("\"https://me:secret@h/o/r\" cannot be fetched");
+        let error = error.in_file("https://me:secret@h/o/r//k.yaml");
+        assert_eq!(
+            error.to_string(),
+            "https://***@h/o/r//k.yaml: \"https://***@h/o/r\" cannot be fetched"
         );
     }
 }

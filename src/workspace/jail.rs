@@ -6,7 +6,7 @@
 //! is followed. No other code opens files of a source.
 
 use std::io::Read as _;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
@@ -88,6 +88,24 @@ impl Jail {
             FileType::Directory => Ok(FileKind::Directory),
             _ => Err(JailError::WrongKind(path.to_owned())),
         }
+    }
+
+    /// Returns the path of a file or directory in the tree after all links are followed.
+    ///
+    /// # Errors
+    /// Fails if `path` does not exist inside the tree.
+    pub fn real_path(&self, path: &str) -> Result<String, JailError> {
+        let resolved =
+            |handle: &OwnedFd| std::fs::read_link(format!("/proc/self/fd/{}", handle.as_raw_fd()));
+        let io = |source| JailError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        let root = resolved(&self.root).map_err(io)?;
+        let place = resolved(&self.open_beneath(path, OFlags::PATH)?).map_err(io)?;
+        let inside = place.strip_prefix(root);
+        let inside = inside.map_err(|_| JailError::NotInside(path.to_owned()))?;
+        Ok(inside.to_string_lossy().into_owned())
     }
 
     /// Reads a regular file of at most `limit` bytes.
@@ -182,6 +200,15 @@ mod tests {
         let (_dir, jail) = tree();
         assert_eq!(jail.read("inner", 10).unwrap(), b"yes");
         assert_eq!(jail.read("sub/up/sub/file", 10).unwrap(), b"yes");
+        for (path, real) in [
+            ("inner", "sub/file"),
+            ("sub/up/inner", "sub/file"),
+            ("sub/up", ""),
+            ("", ""),
+        ] {
+            assert_eq!(jail.real_path(path).unwrap(), real);
+        }
+        jail.real_path("outer").unwrap_err();
         for outside in [
             "outer",
             "absolute",

@@ -3,3 +3,4 @@
 mod differential;
 mod examples;
 mod explain;
+mod links;

@@ -184,11 +184,11 @@ fn pairs(
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let (key, value) = match line.split_once('=') {
-                Some((key, value)) => (key, value.to_owned()),
-                None => (line, setup.variable(line)),
-            };
-            pairs.push((key.to_owned(), value.into_bytes()));
+            // A key alone has an empty value, whatever the environment holds.
+            let (key, value) = line.split_once('=').unwrap_or((line, ""));
+            if !key.is_empty() {
+                pairs.push((key.to_owned(), value.as_bytes().to_vec()));
+            }
         }
     }
     for literal in &generator.literals {

@@ -17,6 +17,12 @@ pub trait Files {
     /// Returns the type of an entry; `None` if it does not exist.
     fn kind(&self, path: &str) -> Option<FileType>;
 
+    /// Returns the path of an entry after all links are followed; `None` if it does not exist. A
+    /// tree without links need not implement it.
+    fn real_path(&self, path: &str) -> Option<String> {
+        Some(path.to_owned())
+    }
+
     /// Reads a file.
     ///
     /// # Errors

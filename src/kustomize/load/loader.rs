@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::base::url_mask::mask_urls;
 use crate::kustomize::load::files::{FileType, Files};
 use crate::kustomize::load::host::Host;
 use crate::kustomize::load::path;
@@ -101,7 +102,9 @@ impl<'a> Loader<'a> {
             .iter()
             .find(|(_, tree)| **tree == place.tree)
         {
-            Some((repository, _)) => format!("{}//{}", repository.url, place.path),
+            Some((repository, _)) => {
+                format!("{}//{}", mask_urls(&repository.url), place.path)
+            }
             None => place.path.clone(),
         }
     }
@@ -190,7 +193,7 @@ impl<'a> Loader<'a> {
         let place = directory
             .join(name)
             .ok_or_else(|| format!("{name:?} is absolute or leaves the source"))?;
-        if !self.options.unrestricted && !place.is_below(directory) {
+        if !self.may_read(directory, &place) {
             let shown = directory.display_path();
             let message = format!(
                 "security; file {name:?} is not in or below {shown:?}; to allow it, set the load restrictor to none"
@@ -198,6 +201,20 @@ impl<'a> Loader<'a> {
             return Err(message.into());
         }
         Ok(place)
+    }
+
+    /// Returns true if the load restrictor allows a kustomization to read a file: it, and what it
+    /// links to, is in or below the directory, and what that links to.
+    pub fn may_read(&self, directory: &TreePath, place: &TreePath) -> bool {
+        let real = |place: &TreePath| TreePath {
+            tree: place.tree,
+            path: self
+                .tree(place)
+                .real_path(&place.path)
+                .unwrap_or_else(|| place.path.clone()),
+        };
+        self.options.unrestricted
+            || (place.is_below(directory) && real(place).is_below(&real(directory)))
     }
 
     /// Reads a file without the load restrictor.

@@ -62,16 +62,6 @@ impl<'a, 'b> Setup<'a, 'b> {
         self.directory.name()
     }
 
-    /// Returns an environment variable that the caller passed in; empty if it is not set.
-    pub fn variable(&self, name: &str) -> String {
-        self.loader
-            .options
-            .environment
-            .get(name)
-            .cloned()
-            .unwrap_or_default()
-    }
-
     pub fn host(&self) -> &dyn crate::kustomize::load::host::Host {
         self.loader.host
     }

@@ -50,7 +50,6 @@ pub fn overlay(bytes: &[u8]) {
             bytes: 4 << 20,
             depth: 20,
         },
-        ..BuildOptions::default()
     };
     let build = || {
         kustomize::build(&tree, &root, &options, &NoHost)

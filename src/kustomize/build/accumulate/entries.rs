@@ -133,7 +133,10 @@ impl Build<'_> {
     /// Returns the kustomization file of a directory. Fails if there is none or more than one.
     pub(super) fn find(&self, directory: &TreePath) -> Result<TreePath, BuildError> {
         let shown = directory.display_path();
-        let is_file = |place: &TreePath| self.source.kind(place) == Some(FileType::File);
+        let is_file = |place: &TreePath| {
+            self.source.kind(place) == Some(FileType::File)
+                && self.source.may_read(directory, place)
+        };
         let found: Vec<TreePath> = FILE_NAMES
             .iter()
             .filter_map(|name| directory.join(name))

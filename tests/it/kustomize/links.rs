@@ -1,0 +1,99 @@
+//! Symbolic links under the load restrictor: what counts is what they lead to.
+
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::Command;
+
+const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+
+/// A source with a kustomization in `app`, and files beside it in `shared`.
+fn source(kustomization: &str) -> tempfile::TempDir {
+    let source = tempfile::tempdir().unwrap();
+    let at = |path: &str| source.path().join(path);
+    for directory in ["app/inner", "shared/base"] {
+        std::fs::create_dir_all(at(directory)).unwrap();
+    }
+    for (path, text) in [
+        ("app/kustomization.yaml", kustomization),
+        ("app/own.yaml", CONFIG_MAP),
+        ("shared/cm.yaml", CONFIG_MAP),
+        (
+            "shared/patch.yaml",
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: v}\n",
+        ),
+        ("shared/vars.env", "K=v\n"),
+        (
+            "shared/base/kustomization.yaml",
+            "resources: [../base/cm.yaml]\n",
+        ),
+        ("shared/base/cm.yaml", CONFIG_MAP),
+    ] {
+        std::fs::write(at(path), text).unwrap();
+    }
+    for (link, to) in [
+        ("app/resource.yaml", "../shared/cm.yaml"),
+        ("app/patch.yaml", "../shared/patch.yaml"),
+        ("app/vars.env", "../shared/vars.env"),
+        ("app/directory", "../shared"),
+        ("app/inner/up.yaml", "../own.yaml"),
+        ("app/base", "../shared/base"),
+    ] {
+        symlink(to, at(link)).unwrap();
+    }
+    source
+}
+
+fn render(source: &Path, restrictor: &str) -> (bool, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_nuon-runner"))
+        .env_clear()
+        .arg("render")
+        .arg(source.join("app"))
+        .arg("--source-root")
+        .arg(source)
+        .args(["--load-restrictor", restrictor])
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn a_link_to_a_file_outside_of_the_root_is_refused_unless_nothing_is_restricted() {
+    for kustomization in [
+        "resources: [resource.yaml]\n",
+        "resources: [own.yaml]\npatches: [{path: patch.yaml}]\n",
+        "resources: [own.yaml]\npatchesStrategicMerge: [patch.yaml]\n",
+        "configMapGenerator: [{name: g, envs: [vars.env]}]\n",
+        "configMapGenerator: [{name: g, files: [vars.env]}]\n",
+        "resources: [directory/cm.yaml]\n",
+    ] {
+        let source = source(kustomization);
+        let (is_rendered, text) = render(source.path(), "rootOnly");
+        assert!(!is_rendered, "{kustomization}{text}");
+        assert!(text.contains("security; file"), "{text}");
+        let (is_rendered, text) = render(source.path(), "none");
+        assert!(is_rendered, "{kustomization}{text}");
+    }
+}
+
+#[test]
+fn a_link_that_stays_inside_and_a_linked_base_are_followed() {
+    for kustomization in ["resources: [inner/up.yaml]\n", "resources: [base]\n"] {
+        let source = source(kustomization);
+        let (is_rendered, text) = render(source.path(), "rootOnly");
+        assert!(is_rendered, "{text}");
+    }
+}
+
+#[test]
+fn a_kustomization_that_is_a_link_to_a_file_outside_is_not_found() {
+    let source = source("resources: [own.yaml]\n");
+    let file = source.path().join("app/kustomization.yaml");
+    std::fs::rename(&file, source.path().join("shared/k.yaml")).unwrap();
+    symlink("../shared/k.yaml", &file).unwrap();
+    let (is_rendered, text) = render(source.path(), "rootOnly");
+    assert!(
+        !is_rendered && text.contains("unable to find one of"),
+        "{text}"
+    );
+}
