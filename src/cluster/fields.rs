@@ -12,6 +12,7 @@ pub mod legacy;
 pub mod managed_values;
 pub mod placeholders;
 pub mod policy;
+pub mod predict;
 
 pub(crate) mod adopt;
 pub(crate) mod marks;

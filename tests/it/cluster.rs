@@ -1,5 +1,6 @@
 //! Plan, apply, prune and delete on a real API server, by commands and by jobs.
 
+mod adoption;
 mod apply;
 mod causes;
 mod contents;

@@ -157,6 +157,30 @@ impl Api {
         self.send_write(&action, request, object).await
     }
 
+    /// Dry-runs a merge patch of an object and returns the result.
+    ///
+    /// # Errors
+    /// Fails if the request fails.
+    pub async fn dry_run_patch(
+        &self,
+        resource: &ApiResource,
+        live: &Object,
+        patch: &Value,
+        manager: &str,
+    ) -> Result<Object, ClusterError> {
+        let params = PatchParams {
+            dry_run: true,
+            field_manager: Some(manager.to_owned()),
+            field_validation: Some(ValidationDirective::Strict),
+            ..PatchParams::default()
+        };
+        let request =
+            self.path(resource, live.namespace())
+                .patch(live.name(), &params, &Patch::Merge(patch));
+        let action = format!("dry-run {}", live.subject());
+        self.send_write(&action, request, live).await
+    }
+
     /// Replaces the `managedFields` of an object, if it still has the version that was read, and
     /// returns the result.
     ///

@@ -37,8 +37,29 @@ pub fn managed_values(wanted: &Object, live: &Object, policy: &FieldPolicy) -> O
             .collect::<Vec<&Value>>()
     };
     let (all, ours) = (of(&|_| true), of(&|owner| is_taken(owner, policy)));
+    select(wanted, live, policy, &all, &ours)
+}
+
+/// Returns the values of the fields in the manifest alone, as [`managed_values`] returns them after
+/// the apply, when we own nothing else.
+pub fn applied_values(wanted: &Object, after: &Object, policy: &FieldPolicy) -> Object {
+    let managers = field_managers(after);
+    let all: Vec<&Value> = managers
+        .iter()
+        .filter_map(FieldManager::fields_v1)
+        .collect();
+    select(wanted, after, policy, &all, &[])
+}
+
+fn select(
+    wanted: &Object,
+    live: &Object,
+    policy: &FieldPolicy,
+    all: &[&Value],
+    ours: &[&Value],
+) -> Object {
     let seen = without_ignored(wanted, live, policy);
-    let mut fields = select_map_values(Some(&wanted.0), &seen.0, &all, &ours);
+    let mut fields = select_map_values(Some(&wanted.0), &seen.0, all, ours);
     for member in ["apiVersion", "kind", "status"] {
         fields.shift_remove(member);
     }

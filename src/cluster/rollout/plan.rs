@@ -267,7 +267,9 @@ impl<'s> Plan<'s> {
             live: entry.live,
             action: match entry.diff.change {
                 ChangeKind::Unchanged if entry.live.is_none() => Action::LeaveFinished,
-                ChangeKind::Unchanged if is_up_to_date(entry.live, options) => Action::Leave,
+                ChangeKind::Unchanged if is_up_to_date(entry.object, entry.live, options) => {
+                    Action::Leave
+                }
                 _ => Action::Write {
                     recreate: entry.recreate,
                     expected: is_approved.then(|| Expectation::from(&entry.expected())),

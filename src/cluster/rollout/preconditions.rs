@@ -10,6 +10,7 @@ use crate::cluster::fields::adopt::adopted_managed_fields;
 use crate::cluster::fields::managed_values::{
     changed_fields, expected_hash, managed_values, retaken,
 };
+use crate::cluster::fields::predict::is_bare;
 use crate::cluster::rollout::item::{Action, Conflict, ConflictKind, Expectation, Item};
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::saved::subject;
@@ -93,13 +94,15 @@ impl Expectation {
     }
 }
 
-/// Returns true if we have applied the object, and no manager in `take_over` still owns fields of
-/// it.
-pub(super) fn is_up_to_date(live: Option<&Object>, options: &Options) -> bool {
+/// Returns true if an object that would not change need not be written: we have applied it, and no
+/// manager in `take_over` still owns fields of it. An apply of an object of a name alone makes us
+/// the owner of nothing, so it need not be written either.
+pub(super) fn is_up_to_date(object: &Object, live: Option<&Object>, options: &Options) -> bool {
     live.is_some_and(|live| {
-        is_applied_by(live, &options.fields.manager)
-            && adopted_managed_fields(live, &options.fields.manager, &options.fields.adopt_from)
-                .is_none()
+        is_bare(object)
+            || is_applied_by(live, &options.fields.manager)
+                && adopted_managed_fields(live, &options.fields.manager, &options.fields.adopt_from)
+                    .is_none()
     })
 }
 
@@ -189,7 +192,7 @@ fn decide(
         Check::Conflicting(conflict) => return Err(conflict),
     };
     Ok(match expected.change {
-        ChangeKind::Unchanged if is_up_to_date(live, options) => Action::Leave,
+        ChangeKind::Unchanged if is_up_to_date(object, live, options) => Action::Leave,
         _ => Action::Write {
             recreate: expected.recreate && !is_applied,
             expected: Some(expectation),

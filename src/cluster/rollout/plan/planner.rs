@@ -8,10 +8,12 @@ use super::{Checked, Entry, OwnedField, desired};
 use crate::cluster::client::api::{Force, WriteMode};
 use crate::cluster::client::discovery::RestResource;
 use crate::cluster::client::{Api, ClusterError};
-use crate::cluster::fields::adopt::{adopted_managed_fields, remove_abandoned_fields};
+use crate::cluster::fields::adopt::adopted_managed_fields;
 use crate::cluster::fields::diff::{DiffFormat, compare};
-use crate::cluster::fields::managed_values::{expected_hash, managed_values, object_hash};
-use crate::cluster::fields::policy::FieldPolicy;
+use crate::cluster::fields::managed_values::{
+    applied_values, expected_hash, managed_values, object_hash,
+};
+use crate::cluster::fields::predict::adoption_patch;
 use crate::cluster::fields::schema::{PublishedSchemas, faults_by_crd};
 use crate::cluster::fields::{marks, render};
 use crate::cluster::rollout::annotations::RECREATE;
@@ -59,18 +61,14 @@ impl<'s> Planner<'_, 's> {
             (Some(_), Conflicts::Force) => Force::Yes,
             _ => Force::No,
         };
-        match self
-            .api
-            .apply(
-                &resource.api,
-                &wanted,
-                &self.options.fields.manager,
-                WriteMode::DryRun,
-                force,
-            )
-            .await
-        {
-            Ok(after) => self.verified(&mut entry, resource, &wanted, live, after),
+        match self.dry_run(resource, &wanted, live, force).await {
+            Ok(after) => {
+                self.verified(&mut entry, resource, &wanted, live, after);
+                if force == Force::No && !entry.taken.is_empty() {
+                    let reason = owned_by_others(&entry.taken);
+                    entry.refuse(resource.plural(), reason, Refusal::Guard);
+                }
+            }
             Err(error) => {
                 self.refused(&mut entry, resource, &wanted, live, &error)
                     .await
@@ -82,6 +80,37 @@ impl<'s> Planner<'_, 's> {
         entry
     }
 
+    /// Dry-runs the apply, after the adoption of fields of earlier managers if there are any.
+    async fn dry_run(
+        &self,
+        resource: &RestResource,
+        wanted: &Object,
+        live: Option<&Object>,
+        force: Force,
+    ) -> Result<Object, ClusterError> {
+        let (api, fields) = (self.api, &self.options.fields);
+        let adoption = live.and_then(|live| {
+            let adopted = adopted_managed_fields(live, &fields.manager, &fields.adopt_from)?;
+            Some((live, adoption_patch(wanted, live, adopted, fields)))
+        });
+        match adoption {
+            Some((live, patch)) => {
+                api.dry_run_patch(&resource.api, live, &patch, &fields.manager)
+                    .await
+            }
+            None => {
+                api.apply(
+                    &resource.api,
+                    wanted,
+                    &fields.manager,
+                    WriteMode::DryRun,
+                    force,
+                )
+                .await
+            }
+        }
+    }
+
     /// Fills the entry from a successful dry run.
     fn verified(
         &self,
@@ -89,21 +118,13 @@ impl<'s> Planner<'_, 's> {
         resource: &RestResource,
         wanted: &Object,
         live: Option<&Object>,
-        mut after: Object,
+        after: Object,
     ) {
-        let FieldPolicy {
-            manager,
-            adopt_from,
-            ..
-        } = &self.options.fields;
         if let Some(live) = live {
-            if adopted_managed_fields(live, manager, adopt_from).is_some() {
-                remove_abandoned_fields(&mut after, wanted, manager, adopt_from);
-            }
             entry.taken = self.fields_of_others(live, &after);
         }
         entry.expected_hash = expected_hash(
-            &managed_values(wanted, &after, &self.options.fields),
+            &applied_values(wanted, &after, &self.options.fields),
             &self.options.fields,
         );
         entry.diff = render::resource_diff(resource.plural(), Op::Apply, live, Some(&after), true);
@@ -266,6 +287,16 @@ impl<'s> Planner<'_, 's> {
             }
         }
     }
+}
+
+/// Returns why an apply that may not take fields over is refused.
+fn owned_by_others(taken: &[OwnedField]) -> String {
+    let fields = taken.iter().map(|owned| {
+        let OwnedField { path, manager, .. } = owned;
+        format!("{path} is owned by {manager}")
+    });
+    let fields = fields.collect::<Vec<_>>().join(", ");
+    format!("{fields}; adopt the manager's fields with deploy.take_over, or leave them out")
 }
 
 /// Merges the desired object into the live one: an approximation of server-side apply for objects

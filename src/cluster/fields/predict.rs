@@ -1,0 +1,209 @@
+//! Predicts an apply that first adopts the fields of earlier managers.
+//!
+//! The server cannot dry-run two requests one after the other. So what the adoption and the apply
+//! leave is computed here, by the rules of server-side apply, and sent to the server as a dry run of
+//! a merge patch: the server validates it and adds its defaults.
+
+use serde_json::{Map, Value, json};
+
+use crate::cluster::fields::adopt::{all_managed_fields, remove_abandoned_fields};
+use crate::cluster::fields::policy::FieldPolicy;
+use crate::manifest::Object;
+
+/// Returns the merge patch (RFC 7386) that turns a live object into what remains after our manager
+/// has adopted the fields of earlier managers (`managed_fields`) and has applied `wanted`.
+pub fn adoption_patch(
+    wanted: &Object,
+    live: &Object,
+    managed_fields: Value,
+    policy: &FieldPolicy,
+) -> Value {
+    let mut after = live.clone();
+    let managers = [&*policy.adopt_from, std::slice::from_ref(&policy.manager)].concat();
+    remove_abandoned_fields(&mut after, wanted, &policy.manager, &managers);
+    let mut after = Value::Object(after.0);
+    overlay(
+        &mut after,
+        &Value::Object(wanted.0.clone()),
+        Some(&all_managed_fields(live)),
+    );
+    if let Some(Value::Object(metadata)) = after.get_mut("metadata") {
+        metadata.insert("managedFields".into(), managed_fields);
+    }
+    merge_patch(&Value::Object(live.0.clone()), &after).unwrap_or(json!({}))
+}
+
+/// Merges a desired value into a live one. `fields` is the `fieldsV1` tree of all managers, which
+/// shows how list items are keyed; a list that it does not know is replaced.
+fn overlay(live: &mut Value, wanted: &Value, fields: Option<&Value>) {
+    match (&mut *live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) if !is_owned_as_a_whole(fields) => {
+            for (member, wanted) in wanted {
+                let fields = fields.and_then(|fields| fields.get(format!("f:{member}")));
+                match live.get_mut(member) {
+                    Some(live) => overlay(live, wanted, fields),
+                    None => drop(live.insert(member.clone(), wanted.clone())),
+                }
+            }
+        }
+        (Value::Array(live), Value::Array(wanted)) if item_keys(fields).is_some() => {
+            let keys = item_keys(fields).unwrap_or_default();
+            for item in wanted {
+                let is_same = |live: &Value| match keys.as_slice() {
+                    [] => live == item,
+                    keys => keys.iter().all(|key| live.get(key) == item.get(key)),
+                };
+                let same = live.iter().position(is_same);
+                match same.and_then(|at| live.get_mut(at)) {
+                    Some(live) => {
+                        let fields = fields.and_then(|fields| item_fields(fields, item, &keys));
+                        overlay(live, item, fields);
+                    }
+                    None => live.push(item.clone()),
+                }
+            }
+        }
+        _ => *live = wanted.clone(),
+    }
+}
+
+/// Returns true for a map whose members have no owners of their own, such as a selector.
+fn is_owned_as_a_whole(fields: Option<&Value>) -> bool {
+    fields.and_then(Value::as_object).is_some_and(Map::is_empty)
+}
+
+/// Returns the members that key the items of a list; none of them for a set of values. `None` if
+/// the list is owned as a whole.
+fn item_keys(fields: Option<&Value>) -> Option<Vec<String>> {
+    let mut keys = fields?.as_object()?.keys();
+    keys.find_map(|key| match key.split_once(':')? {
+        ("k", keys) => {
+            let keys: Map<String, Value> = serde_json::from_str(keys).ok()?;
+            Some(keys.into_iter().map(|(key, _)| key).collect())
+        }
+        ("v", _) => Some(Vec::new()),
+        _ => None,
+    })
+}
+
+fn item_fields<'f>(fields: &'f Value, item: &Value, keys: &[String]) -> Option<&'f Value> {
+    let is_of = |key: &str| {
+        let Some(text) = key.strip_prefix("k:") else {
+            return false;
+        };
+        let known: Map<String, Value> = serde_json::from_str(text).unwrap_or_default();
+        keys.iter().all(|key| known.get(key) == item.get(key))
+    };
+    let mut fields = fields.as_object()?.iter();
+    fields.find(|(key, _)| is_of(key)).map(|(_, fields)| fields)
+}
+
+/// Returns the merge patch from one value to another; `None` if they are equal. Lists are replaced.
+fn merge_patch(from: &Value, to: &Value) -> Option<Value> {
+    match (from, to) {
+        _ if from == to => None,
+        (Value::Object(from), Value::Object(to)) => {
+            let removed = from.keys().filter(|key| !to.contains_key(*key));
+            let removed = removed.map(|key| (key.clone(), Value::Null));
+            let changed = to.iter().filter_map(|(key, to)| {
+                let patch = match from.get(key) {
+                    Some(from) => merge_patch(from, to)?,
+                    None => to.clone(),
+                };
+                Some((key.clone(), patch))
+            });
+            Some(Value::Object(removed.chain(changed).collect()))
+        }
+        _ => Some(to.clone()),
+    }
+}
+
+/// Returns true if an object has nothing but its identity, so that an apply makes nobody the owner
+/// of anything.
+pub fn is_bare(object: &Object) -> bool {
+    let is_identity = |member: &str| ["apiVersion", "kind", "metadata"].contains(&member);
+    let metadata = object.0.get("metadata").and_then(Value::as_object);
+    object.0.keys().all(|member| is_identity(member))
+        && metadata.is_none_or(|metadata| {
+            metadata
+                .keys()
+                .all(|member| ["name", "namespace"].contains(&member.as_str()))
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(value: Value) -> Object {
+        Object(value.as_object().unwrap().clone())
+    }
+
+    fn patch(wanted: Value, live: Value) -> Value {
+        let policy = FieldPolicy {
+            adopt_from: vec!["kubectl".into()],
+            ..FieldPolicy::default()
+        };
+        let mut patch = adoption_patch(&object(wanted), &object(live), json!([]), &policy);
+        patch.as_object_mut().unwrap().shift_remove("metadata");
+        patch
+    }
+
+    fn live(manager: &str) -> Value {
+        json!({
+            "metadata": {"name": "a", "managedFields": [{"manager": manager, "operation": "Update",
+                "fieldsV1": {"f:spec": {"f:type": {}, "f:ports": {
+                    "k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}, "f:name": {}}},
+                    "f:args": {}, "f:selector": {}}}}]},
+            "spec": {"type": "A", "args": ["x"], "defaulted": true, "selector": {"a": "b", "old": "x"},
+                "ports": [{"name": "http", "port": 80, "protocol": "TCP"}]},
+        })
+    }
+
+    #[test]
+    fn what_the_earlier_manager_alone_had_goes_and_items_are_found_by_their_keys() {
+        let wanted = json!({"metadata": {"name": "a"}, "spec": {"args": ["y", "z"],
+            "selector": {"a": "b"}, "ports": [{"name": "http", "port": 81, "protocol": "TCP"}]}});
+        assert_eq!(
+            patch(wanted.clone(), live("kubectl")),
+            json!({"spec": {"type": null, "args": ["y", "z"], "selector": {"old": null},
+                "ports": [{"name": "http", "port": 81, "protocol": "TCP"}]}})
+        );
+        assert_eq!(
+            patch(wanted, live("another")),
+            json!({"spec": {"args": ["y", "z"], "selector": {"old": null}, "ports": [
+                {"name": "http", "port": 80, "protocol": "TCP"},
+                {"name": "http", "port": 81, "protocol": "TCP"}]}})
+        );
+        let same = json!({"spec": {"type": "A", "args": ["x"], "selector": {"a": "b", "old": "x"},
+            "ports": [{"name": "web", "port": 80, "protocol": "TCP"}]}});
+        assert_eq!(
+            patch(same, live("kubectl")),
+            json!({"spec": {"ports": [{"name": "web", "port": 80, "protocol": "TCP"}]}})
+        );
+    }
+
+    #[test]
+    fn an_object_of_a_name_alone_is_bare() {
+        for (value, bare) in [
+            (
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "a"}}),
+                true,
+            ),
+            (
+                json!({"kind": "Secret", "metadata": {"name": "a", "namespace": "b"}}),
+                true,
+            ),
+            (
+                json!({"kind": "Secret", "metadata": {"name": "a", "labels": {}}}),
+                false,
+            ),
+            (
+                json!({"kind": "ConfigMap", "metadata": {"name": "a"}, "data": {}}),
+                false,
+            ),
+        ] {
+            assert_eq!(is_bare(&object(value.clone())), bare, "{value}");
+        }
+    }
+}
