@@ -12,6 +12,7 @@ pub mod setting;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
 pub use layers::{Layers, SettingOrigin};
 use url::Url;
 
@@ -159,6 +160,16 @@ impl Config {
                         _ => return None,
                     })
                 })?,
+                source_date: layers
+                    .text("artifact.source_date_epoch")
+                    .map(|_| {
+                        layers.parse(
+                            "artifact.source_date_epoch",
+                            "a number of seconds since 1970",
+                            |text| Timestamp::from_second(text.parse().ok()?).ok(),
+                        )
+                    })
+                    .transpose()?,
             },
             deploy: deploy::read(layers)?,
         })

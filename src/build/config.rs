@@ -1,5 +1,7 @@
 //! Settings of builds.
 
+use jiff::Timestamp;
+
 use crate::registry::format::OutputLayout;
 
 /// Settings of builds.
@@ -9,4 +11,6 @@ pub struct BuildConfig {
     pub allow_remote: bool,
     /// Layout of the artifacts that builds write.
     pub layout: OutputLayout,
+    /// The time that artifacts carry; `None` for that of the commit, or a fixed one without git.
+    pub source_date: Option<Timestamp>,
 }

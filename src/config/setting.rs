@@ -39,7 +39,7 @@ const fn setting(key: &'static str, default: &'static str, help: &'static str) -
 }
 
 /// All settings, in the order in which they are listed.
-pub const SETTINGS: [Setting; 45] = [
+pub const SETTINGS: [Setting; 46] = [
     Setting {
         aliases: &["RUNNER_API_URL"],
         ..setting(
@@ -154,6 +154,14 @@ pub const SETTINGS: [Setting; 45] = [
         "flux",
         "Layout of artifacts: flux (also read by kustomizer), or archive for older runners",
     ),
+    Setting {
+        aliases: &["SOURCE_DATE_EPOCH"],
+        ..setting(
+            "artifact.source_date_epoch",
+            "",
+            "Time that artifacts carry, in seconds since 1970; if empty, the commit's, or 0 without git",
+        )
+    },
     setting(
         "deploy.field_manager",
         "nuon-runner",

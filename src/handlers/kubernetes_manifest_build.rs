@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use existing::Existing;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use report::Pushed;
 
 use super::Services;
@@ -80,6 +81,8 @@ struct Revision {
     url: String,
     /// `REFERENCE@sha1:COMMIT`.
     revision: String,
+    /// When the commit was committed.
+    committed_at: Timestamp,
 }
 
 struct Fetched {
@@ -277,6 +280,7 @@ impl BuildJob {
         Ok(Revision {
             url: location,
             revision: format!("{reference}@sha1:{}", checkout.commit),
+            committed_at: checkout.committed_at,
         })
     }
 
@@ -348,8 +352,10 @@ impl BuildJob {
         context: &Context,
     ) -> Result<Packed, StepFailure> {
         let objects = read_objects(manifest, &mut self.secrets, context)?;
+        let committed_at = revision.as_ref().map(|revision| revision.committed_at);
+        let source_date = self.services.build.source_date;
         let notes = ArtifactMetadata {
-            created: context.job.created_at,
+            created: source_date.or(committed_at).unwrap_or_default(),
             source: revision.as_ref().map(|revision| revision.url.clone()),
             revision: revision.map(|revision| revision.revision),
             labels: plan.labels.clone(),

@@ -30,6 +30,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use error::GitError;
 use futures_util::future::BoxFuture;
+use jiff::Timestamp;
 use listing::Budget;
 pub use location::{Location, LocationError};
 use repository::Repository;
@@ -132,6 +133,8 @@ pub struct GitRevision {
 pub struct Checkout {
     /// Full id of the commit.
     pub commit: String,
+    /// When it was committed.
+    pub committed_at: Timestamp,
 }
 
 impl GitRevision {
@@ -179,14 +182,13 @@ impl GitRevision {
             fetcher.repository(wanted, tree, &mut remaining, stop).await
         };
         let location = || self.location.to_string();
-        let commit = tokio::select! {
-            done = work => done?,
-            exceeded = wait_until_exceeded([tree, stores.path()], budget) => return Err(match exceeded {
+        tokio::select! {
+            done = work => done,
+            exceeded = wait_until_exceeded([tree, stores.path()], budget) => Err(match exceeded {
                 ExceededLimit::Entries => GitError::TooMany { location: location(), limit: budget.entries },
                 ExceededLimit::Bytes => GitError::TooLarge { location: location(), limit: budget.bytes },
             }),
-        };
-        Ok(Checkout { commit })
+        }
     }
 }
 
@@ -246,7 +248,7 @@ impl Fetcher<'_> {
         tree: &'a Path,
         remaining: &'a mut Budget,
         stop: &'a Stop,
-    ) -> BoxFuture<'a, Result<String, GitError>> {
+    ) -> BoxFuture<'a, Result<Checkout, GitError>> {
         Box::pin(async move {
             let FetchRequest {
                 location,
@@ -266,6 +268,10 @@ impl Fetcher<'_> {
                 tree,
             };
             let commit = repository.fetch(reference, stop).await?;
+            let checkout = Checkout {
+                committed_at: repository.committed_at(&commit, stop).await?,
+                commit: commit.clone(),
+            };
             let listing = repository.list(&commit, remaining, stop).await?;
             repository
                 .run_checked(
@@ -277,7 +283,7 @@ impl Fetcher<'_> {
             let Some(levels) =
                 submodules.filter(|_| listing.has_modules && !listing.gitlinks.is_empty())
             else {
-                return Ok(commit);
+                return Ok(checkout);
             };
             let levels = levels
                 .checked_sub(1)
@@ -301,7 +307,7 @@ impl Fetcher<'_> {
                 };
                 self.repository(wanted, &directory, remaining, stop).await?;
             }
-            Ok(commit)
+            Ok(checkout)
         })
     }
 

@@ -2,21 +2,19 @@
 //! then classes, service accounts and configuration, then the rest, and webhooks last. A failed
 //! object blocks only the objects that depend on it. The result of every object is reported.
 
+mod record;
+
 use std::collections::BTreeSet;
 
 use futures_util::StreamExt as _;
 
 use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError};
-use crate::cluster::fields::ignore::keep_live_values;
-use crate::cluster::fields::managed_values::{managed_values, object_hash};
 use crate::cluster::fields::render;
-use crate::cluster::health::job;
-use crate::cluster::health::job::JobEnd;
 use crate::cluster::health::readiness::compute_status;
 use crate::cluster::rollout::dependency::failed_dependency;
 use crate::cluster::rollout::failure::DeployFailure;
-use crate::cluster::rollout::inventory::{Inventory, Record};
+use crate::cluster::rollout::inventory::Inventory;
 use crate::cluster::rollout::item::{Action, Conflict, Item, ItemOutcome, Problem};
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::refusal::Refusal;
@@ -286,88 +284,6 @@ impl<'s> Run<'_, 's> {
             .filter(|object| failed_dependency(object, stage, &self.failed).is_none())
             .map(|object| object.api_version().to_owned())
             .collect()
-    }
-
-    /// Returns false if the inventory's namespace is part of the set and does not exist yet.
-    fn may_record_intent(&self) -> bool {
-        let Some(inventory) = &self.applied.inventory else {
-            return true;
-        };
-        !self
-            .snapshot
-            .is_new_namespace(&inventory.component.namespace)
-    }
-
-    /// Adds the intended objects to the inventory and writes it. An object that will be created
-    /// has no UID yet, even if another object has its name.
-    async fn record_intent(&mut self) -> Result<(), ClusterError> {
-        let Some(inventory) = &mut self.applied.inventory else {
-            return Ok(());
-        };
-        for item in &self.applied.items {
-            let id = item.object.id();
-            let is_known = inventory.objects.contains_key(&id);
-            let is_kept = match item.action {
-                Action::LeaveFinished => true,
-                Action::Leave => item.live.is_some(),
-                Action::Write { recreate, .. } => item.live.is_some() && !recreate,
-            };
-            if is_known && is_kept {
-                continue;
-            }
-            // An object that somebody else has created is adopted: the component may release it,
-            // but not delete it.
-            let adopted = !is_known
-                && item
-                    .live
-                    .is_some_and(|live| !self.options.fields.has_applied(live));
-            let record = Record {
-                version: item.object.version().to_owned(),
-                adopted,
-                ..Record::default()
-            };
-            inventory.objects.insert(id, record);
-        }
-        inventory
-            .write_if_changed(self.api, &self.applied.served, &self.options.writer())
-            .await
-    }
-
-    /// Records in the inventory the desired and the live state of the objects that we have
-    /// applied. For the others, the inventory keeps only the intent.
-    fn record_results(&mut self) {
-        let Some(inventory) = &mut self.applied.inventory else {
-            return;
-        };
-        let fields = &self.options.fields;
-        let key = fields.key.as_deref();
-        for item in &self.applied.items {
-            let outcome = item.outcome.as_ref();
-            let outcome = outcome.filter(|outcome| outcome.problem.is_none());
-            let Some(now) = outcome.and_then(|outcome| outcome.now.as_ref()) else {
-                continue;
-            };
-            let mut desired = item.object.clone();
-            keep_live_values(&mut desired, now, fields);
-            let is_secret = desired.is_secret();
-            let id = item.object.id();
-            let known = inventory.objects.get(&id);
-            let uid = now.uid().unwrap_or_default().to_owned();
-            let wanted = object_hash(&desired, is_secret, key);
-            let was_finished =
-                |known: &Record| known.finished && known.uid == uid && known.wanted == wanted;
-            let record = Record {
-                version: now.version().to_owned(),
-                adopted: known.is_some_and(|known| known.adopted),
-                finished: known.is_some_and(was_finished)
-                    || job::end(now) == Some(JobEnd::Complete),
-                uid,
-                wanted,
-                seen: object_hash(&managed_values(item.object, now, fields), is_secret, key),
-                superseded: None,
-            };
-            inventory.objects.insert(id, record);
-        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 use super::error::GitError;
 use super::listing::Budget;
 use super::location::Location;
@@ -95,6 +97,25 @@ impl Repository<'_> {
         } else {
             Err(missing())
         }
+    }
+
+    /// Returns when a commit was committed.
+    pub(super) async fn committed_at(
+        &self,
+        commit: &str,
+        stop: &Stop,
+    ) -> Result<Timestamp, GitError> {
+        let args = ["rev-list", "--max-count=1", "--timestamp", commit];
+        let action = "read the time of the commit from";
+        let listed = self.run_checked(action, &args, stop).await?;
+        let text = String::from_utf8_lossy(&listed.stdout);
+        let seconds = text
+            .split_whitespace()
+            .next()
+            .and_then(|text| text.parse().ok());
+        seconds
+            .and_then(|seconds| Timestamp::from_second(seconds).ok())
+            .ok_or_else(|| self.failed(action, &listed))
     }
 
     /// Lists the files of a commit and subtracts their size from the budget, before any of them is

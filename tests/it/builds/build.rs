@@ -75,12 +75,14 @@ pub fn repository(address: &str) -> Repository {
     ))
 }
 
+const CREATED: &str = "org.opencontainers.image.created";
+
 fn outputs(job: &StoredJob) -> Value {
     job.executions[0].outputs.as_ref().unwrap()["outputs"]["image"].clone()
 }
 
 #[tokio::test]
-async fn an_inline_manifest_is_sorted_packed_and_pushed_and_the_same_job_gives_the_same_digest() {
+async fn an_inline_manifest_is_sorted_packed_and_pushed_and_another_job_gives_the_same_digest() {
     let fixture = BuildFixture::new().await;
     let name = unique("inline");
     let plan = |tag: &str| {
@@ -95,6 +97,7 @@ async fn an_inline_manifest_is_sorted_packed_and_pushed_and_the_same_job_gives_t
     assert_eq!(artifact.format, ArtifactFormat::Kustomizer);
     assert!(matches!(&artifact.content, Content::Text(text) if text == SORTED.as_bytes()));
     assert_eq!(artifact.annotations["nuon.co/label.component"], "web");
+    assert_eq!(artifact.annotations[CREATED], "1970-01-01T00:00:00Z");
     assert_eq!(outputs(&first)["digest"], artifact.digest.as_str());
     let result = first.executions[0].result.as_ref().unwrap();
     assert_eq!(
@@ -109,15 +112,9 @@ async fn an_inline_manifest_is_sorted_packed_and_pushed_and_the_same_job_gives_t
         outputs(&first)
     );
 
-    let again = fixture.control.offer(NewJob::build(plan("two")));
-    fixture
-        .control
-        .store()
-        .jobs
-        .get_mut(&again)
-        .unwrap()
-        .created_at = first.created_at;
-    let second = fixture.control.wait(&again, WAIT_TIMEOUT).await.unwrap();
+    // The job is created a second later.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    let second = fixture.expect_finished(plan("two")).await;
     assert_eq!(outputs(&second)["digest"], outputs(&first)["digest"]);
     fixture.shut_down().await;
 }
@@ -172,8 +169,23 @@ async fn an_overlay_from_git_is_rendered_with_the_components_patches_and_its_sou
             artifact.annotations["org.opencontainers.image.revision"],
             format!("{reference}@sha1:{}", git.head())
         );
+        assert_eq!(artifact.annotations[CREATED], git.committed_at());
     }
     assert!(!fixture.daemon.log().contains("marked-git-password"));
+    fixture.shut_down().await;
+}
+
+#[tokio::test]
+async fn source_date_epoch_is_the_time_of_an_artifact() {
+    let fixture = BuildFixture::with(|setup| setup.env("SOURCE_DATE_EPOCH", "86400")).await;
+    let name = unique("dated");
+    let source = json!({"source_type": "inline", "inline_manifest": MANIFEST});
+    let plan = build_plan(testbed().repository(&name), "t", source, Value::Null);
+    fixture.expect_finished(plan).await;
+    let address = format!("{}/{name}", testbed().registry());
+    let version = Version::tag("t").unwrap();
+    let artifact = format::pull(&repository(&address), &version).await.unwrap();
+    assert_eq!(artifact.annotations[CREATED], "1970-01-02T00:00:00Z");
     fixture.shut_down().await;
 }
 

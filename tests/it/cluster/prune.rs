@@ -5,6 +5,23 @@ use serde_json::{Value, json};
 use crate::support::cluster::{ClusterFixture, config_map, deployment};
 
 #[tokio::test]
+async fn an_object_that_another_client_has_made_anew_is_released_and_not_deleted() {
+    let fixture = ClusterFixture::new().await;
+    let both = config_map("a", "1") + &config_map("b", "1");
+    fixture.apply("web", &both, &[]).expect_code(0);
+    let path = fixture.config_map("b");
+    fixture.delete(&path).await;
+    let collection = path.trim_end_matches("/b");
+    let foreign = json!({"metadata": {"name": "b"}, "data": {"a": "foreign"}});
+    fixture.create(collection, foreign).await;
+    fixture.apply("web", &both, &[]).expect_code(0);
+    fixture
+        .apply("web", &config_map("a", "1"), &[])
+        .expect_code(0);
+    assert!(!fixture.get(&path).await.is_null());
+}
+
+#[tokio::test]
 async fn objects_that_leave_the_component_are_deleted() {
     let fixture = ClusterFixture::new().await;
     let two = format!("{}{}", config_map("stays", "1"), config_map("goes", "1"));

@@ -120,6 +120,13 @@ impl GitServer {
         format!("http://{user}{}/app.git", self.host)
     }
 
+    /// When the head was committed, in UTC.
+    pub fn committed_at(&self) -> String {
+        let seconds = git(&self.root().join("app.git"), &["log", "-1", "--format=%ct"]);
+        let seconds = seconds.parse().unwrap();
+        jiff::Timestamp::from_second(seconds).unwrap().to_string()
+    }
+
     /// Full ID of the commit on `main` of `app.git`.
     pub fn head(&self) -> String {
         git(&self.work("app"), &["rev-parse", "HEAD"])
