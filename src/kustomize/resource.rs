@@ -3,6 +3,7 @@
 pub mod aliased;
 pub mod document;
 pub mod json_patch;
+pub mod label_selector;
 pub mod merge;
 pub mod selector;
 pub mod strategic;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use kube::core::discovery::{ApiResource, Scope};
 use kube::discovery::{Discovery, verbs};
 
+use crate::base::nearest::nearest;
 use crate::cluster::client::{Api, ClusterError};
 use crate::manifest::Object;
 
@@ -119,7 +120,36 @@ impl ServedKinds {
             .ok_or_else(|| ClusterError::UnknownKind {
                 kind: kind.to_owned(),
                 api_version: api_version.to_owned(),
+                help: self.help_for(api_version, kind),
             })
+    }
+
+    /// Returns what to do about a kind that is not served: the version that serves it, a kind with a
+    /// similar name, or its definition.
+    fn help_for(&self, api_version: &str, kind: &str) -> String {
+        let group_of = |api_version: &str| match api_version.split_once('/') {
+            Some((group, _)) => group.to_owned(),
+            None => String::new(),
+        };
+        let key = (group_of(api_version), kind.to_owned());
+        let mut elsewhere: Vec<&str> = match self.preferred.get(&key) {
+            Some(version) => vec![version],
+            None => self
+                .preferred
+                .iter()
+                .filter(|((_, served), _)| served == kind)
+                .map(|(_, version)| version.as_str())
+                .collect(),
+        };
+        elsewhere.sort_unstable();
+        if !elsewhere.is_empty() {
+            return format!("it serves {kind} in {}", elsewhere.join(" and in "));
+        }
+        let here = self.kinds.keys().filter(|(known, _)| known == api_version);
+        match nearest(kind, here.map(|(_, kind)| kind.as_str())) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "is its CustomResourceDefinition installed?".into(),
+        }
     }
 
     /// Returns the resource of a kind in the given version, else in the preferred one; none if the

@@ -53,15 +53,18 @@ pub enum ClusterError {
     )]
     Untrusted(String),
     /// The cluster does not serve the kind.
-    #[error(
-        "the cluster serves no {kind} in {api_version}; is its CustomResourceDefinition installed?"
-    )]
+    #[error("the cluster serves no {kind} in {api_version}; {help}")]
     UnknownKind {
         /// Kind, such as `Deployment`.
         kind: String,
         /// API version, such as `apps/v1`.
         api_version: String,
+        /// What to do.
+        help: String,
     },
+    /// The cluster does not serve the kinds of these objects: a sentence for each.
+    #[error("{}", .0.join("; "))]
+    UnknownKinds(Vec<String>),
     /// An inventory cannot be used.
     #[error("the inventory {subject}: {message}")]
     Inventory {

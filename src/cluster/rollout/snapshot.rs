@@ -212,12 +212,16 @@ impl Snapshot {
     ) -> Result<Vec<(crate::cluster::client::discovery::RestResource, ObjectId)>, ClusterError>
     {
         let mut wanted = Vec::with_capacity(self.objects.len());
+        let mut unknown = Vec::new();
         for object in &self.objects {
             match self.served.resource(object) {
                 Ok(resource) => wanted.push((resource.clone(), object.id())),
                 Err(_) if self.provided.kind(object).is_some() => {}
-                Err(error) => return Err(error),
+                Err(error) => unknown.push(format!("{}: {error}", object.subject())),
             }
+        }
+        if !unknown.is_empty() {
+            return Err(ClusterError::UnknownKinds(unknown));
         }
         for (id, record) in self.stale() {
             // Objects of a kind that is not served do not exist, or are in `unavailable`.

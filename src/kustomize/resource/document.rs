@@ -157,9 +157,13 @@ pub(crate) fn is_empty(resource: &Resource) -> bool {
     resource.node.is_null() || resource.node.as_mapping().is_some_and(<[_]>::is_empty)
 }
 
-/// Returns true if the resource is left out of the build's output.
+/// Returns true if the resource is left out of the build's output: it has the annotation for local
+/// configuration, with any value but `false`.
 pub(crate) fn is_local(resource: &Resource) -> bool {
-    resource.metadata_value("annotations", LOCAL_CONFIG) == Some("true")
+    let metadata = resource.node.get("metadata");
+    let annotations = metadata.and_then(|metadata| metadata.get("annotations"));
+    let value = annotations.and_then(|annotations| annotations.get(LOCAL_CONFIG));
+    value.is_some_and(|value| value.as_str() != Some("false"))
 }
 
 /// Quotes plain annotation values, so that they stay strings.

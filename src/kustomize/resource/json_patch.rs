@@ -43,10 +43,10 @@ pub(crate) fn apply(
     selector: &Selector,
     previous_names: Names,
 ) -> Result<(), BuildError> {
-    for resource in resources
-        .iter_mut()
-        .filter(|resource| selector.selects(resource))
-    {
+    for resource in resources {
+        if !selector.selects(resource)? {
+            continue;
+        }
         let id = resource.id();
         let failed = |error: BuildError| error.about(format_args!("on {id}"));
         if !resource.is_json_normalized {

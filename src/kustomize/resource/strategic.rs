@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use crate::kustomize::BuildError;
 use crate::kustomize::go::json;
+use crate::kustomize::resource::selector::Selector;
 use crate::kustomize::resource::{Id, Resource, check_ids, document, merge};
 use crate::kustomize::schema::openapi::{Schema, Shape};
 use crate::kustomize::schema::patch::PatchOptions;
@@ -113,10 +114,12 @@ impl StrategicMergePatch<'_> {
     pub fn apply_to_selected(
         &self,
         resources: &mut Vec<Resource>,
-        selects: impl Fn(&Resource) -> bool,
+        selector: &Selector,
     ) -> Result<(), BuildError> {
-        for resource in resources.iter_mut().filter(|resource| selects(resource)) {
-            self.apply_to(resource)?;
+        for resource in resources.iter_mut() {
+            if selector.selects(resource)? {
+                self.apply_to(resource)?;
+            }
         }
         resources.retain(|resource| !document::is_empty(resource));
         if self.is_copied {

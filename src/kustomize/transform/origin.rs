@@ -226,6 +226,9 @@ pub(crate) fn finish(
                 .for_each(|resource| remove(&mut resource.node, annotation));
         }
     }
+    for resource in resources {
+        remove_tool_annotations(&mut resource.node);
+    }
     Ok(())
 }
 
@@ -236,6 +239,44 @@ fn annotate(resource: &mut Resource, key: &str, text: &str) {
 }
 
 /// Removes an annotation, and the annotations map if it becomes empty.
+/// Annotations that kustomize and its functions set for themselves; no output has them.
+const OF_TOOLS: [&str; 18] = [
+    "config.k8s.io/id",
+    "config.kubernetes.io/index",
+    "config.kubernetes.io/path",
+    "internal.config.kubernetes.io/allowKindChange",
+    "internal.config.kubernetes.io/allowNameChange",
+    "internal.config.kubernetes.io/annotations-migration-resource-id",
+    "internal.config.kubernetes.io/generatorBehavior",
+    "internal.config.kubernetes.io/id",
+    "internal.config.kubernetes.io/index",
+    "internal.config.kubernetes.io/needsHashSuffix",
+    "internal.config.kubernetes.io/path",
+    "internal.config.kubernetes.io/prefixes",
+    "internal.config.kubernetes.io/previousKinds",
+    "internal.config.kubernetes.io/previousNames",
+    "internal.config.kubernetes.io/previousNamespaces",
+    "internal.config.kubernetes.io/refBy",
+    "internal.config.kubernetes.io/seqindent",
+    "internal.config.kubernetes.io/suffixes",
+];
+
+fn remove_tool_annotations(node: &mut Node) {
+    let metadata = node.get("metadata");
+    let annotations = metadata
+        .and_then(|metadata| metadata.get("annotations"))
+        .and_then(Node::as_mapping);
+    let found: Vec<&str> = OF_TOOLS
+        .into_iter()
+        .filter(|tool| {
+            annotations.is_some_and(|pairs| pairs.iter().any(|(key, _)| key.as_str() == Some(tool)))
+        })
+        .collect();
+    for key in found {
+        remove(node, key);
+    }
+}
+
 fn remove(node: &mut Node, key: &str) {
     let metadata = walk::get_mut(node, "metadata");
     let Some(annotations) = metadata.and_then(|metadata| walk::get_mut(metadata, "annotations"))

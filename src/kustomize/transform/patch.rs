@@ -145,8 +145,7 @@ impl PatchTransformer {
                 is_copied: self.selector.is_some(),
             };
             match &self.selector {
-                Some(selector) => strategic_patch
-                    .apply_to_selected(resources, |resource| selector.selects(resource)),
+                Some(selector) => strategic_patch.apply_to_selected(resources, selector),
                 None => strategic_patch.apply_by_id(resources, &self.index),
             }
         })

@@ -299,7 +299,11 @@ impl TargetSelector {
             self.field_paths.clone()
         };
         for resource in resources {
-            if !select.selects(resource) || rejects.iter().any(|reject| reject.selects(resource)) {
+            let mut is_rejected = false;
+            for reject in &rejects {
+                is_rejected |= reject.selects_any_id(resource)?;
+            }
+            if !select.selects_any_id(resource)? || is_rejected {
                 continue;
             }
             for path in &paths {

@@ -121,10 +121,12 @@ impl TargetSpec {
 impl Transform for ValueAdd {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
         for target in &self.targets {
-            let selected = resources
-                .iter_mut()
-                .filter(|resource| target.selector.as_ref().is_none_or(|s| s.selects(resource)));
-            for resource in selected {
+            for resource in resources.iter_mut() {
+                if let Some(selector) = &target.selector
+                    && !selector.selects(resource)?
+                {
+                    continue;
+                }
                 let id = resource.id();
                 if target.field.path == "metadata/namespace" {
                     if !id.is_cluster_scoped() {

@@ -55,6 +55,12 @@ fn walk(
         return walk(entry(node, name), rest, create, change);
     }
     match get_mut(node, name) {
+        // As in kustomize, a null list on the way becomes an empty one.
+        Some(child) if child.is_null() && is_list => {
+            child.value = Value::Sequence(Vec::new());
+            child.tag = None;
+            Ok(())
+        }
         Some(child) if !child.is_null() => walk(child, rest, create, change),
         _ => Ok(()),
     }

@@ -18,6 +18,28 @@ fn checked(document: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn all_kinds_that_are_not_served_are_told_with_what_to_do() {
+    let fixture = ClusterFixture::new().await;
+    let object = |api_version: &str, kind: &str| {
+        format!("apiVersion: {api_version}\nkind: {kind}\nmetadata: {{name: a}}\n---\n")
+    };
+    let manifest = object("apps/v1", "deployment")
+        + &object("extensions/v1beta1", "Ingress")
+        + &object("none.example.test/v1", "Widget");
+    let file = fixture.manifest(&manifest);
+    let refused = fixture.run(&["plan", "-f", &file]).expect_code(1);
+    for told in [
+        "/a: the cluster serves no deployment in apps/v1; did you mean Deployment?",
+        "/a: the cluster serves no Ingress in extensions/v1beta1; it serves Ingress in \
+         networking.k8s.io/v1",
+        "/a: the cluster serves no Widget in none.example.test/v1; is its \
+         CustomResourceDefinition installed?",
+    ] {
+        assert!(refused.err.contains(told), "{}", refused.err);
+    }
+}
+
+#[tokio::test]
 async fn an_empty_cluster_gives_a_complete_plan_and_nothing_is_written() {
     let fixture = ClusterFixture::empty().await;
     let (ns, group) = (

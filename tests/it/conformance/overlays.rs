@@ -111,8 +111,11 @@ const SAME_REASON: [(&str, &str); 21] = [
     ("cannot unmarshal object", "invalid type: map"),
     ("cannot unmarshal bool", "invalid type: boolean"),
     ("cannot unmarshal string", "invalid type: string"),
-    ("unable to parse requirement", "is not a selector"),
-    ("found '=', expected", "is not a selector"),
+    (
+        "unable to parse requirement",
+        "unable to parse the selector",
+    ),
+    ("found '=', expected", "unable to parse the selector"),
     ("new root cannot be empty", "an entry is empty"),
     ("missing Resource metadata", "where an object is expected"),
     ("node contents", "must be a map"),
