@@ -146,10 +146,15 @@ async fn wait_until_begun(fixture: &WorkerFixture, kind: &TestKind) {
         .await;
 }
 
-fn assert_no_job_directories(fixture: &WorkerFixture) {
-    let work = fixture.state.path().join("work");
-    let left = std::fs::read_dir(work).map_or(0, |entries| entries.count());
-    assert_eq!(left, 0, "directories of jobs remain");
+/// Waits until the directories of all jobs are removed, which goes on after their last report.
+async fn wait_until_no_job_directories(fixture: &WorkerFixture) {
+    fixture
+        .wait_until("no directories of jobs remain", |fixture| {
+            let work = fixture.state.path().join("work");
+            let left = std::fs::read_dir(work).map_or(0, |entries| entries.count());
+            (left == 0).then_some(())
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -180,7 +185,7 @@ async fn a_cancelled_job_is_reported_cancelled_and_still_cleans_up() {
             fixture.control.store().jobs[&id].executions[0].results_offered,
             0
         );
-        assert_no_job_directories(&fixture);
+        wait_until_no_job_directories(&fixture).await;
         crate::support::daemon::assert_contract(&fixture.control);
     }
 }
@@ -203,7 +208,7 @@ async fn a_job_past_its_deadline_is_reported_timed_out_and_still_cleans_up() {
             (kind.cleanups.load(Ordering::SeqCst) == 1).then_some(())
         })
         .await;
-    assert_no_job_directories(&fixture);
+    wait_until_no_job_directories(&fixture).await;
 }
 
 #[tokio::test]
