@@ -94,7 +94,9 @@ pub struct FilledField {
 pub fn filled_by_others(wanted: &Object, live: &Object, policy: &FieldPolicy) -> Vec<FilledField> {
     let managers: Vec<_> = field_managers(live)
         .into_iter()
-        .filter(|owner| !policy.is_ours(owner.manager) && !is_tool(owner))
+        .filter(|owner| {
+            owner.subresource.is_empty() && !policy.is_ours(owner.manager) && !is_tool(owner)
+        })
         .collect();
     let mut found = Vec::new();
     if managers.is_empty() {
@@ -102,7 +104,7 @@ pub fn filled_by_others(wanted: &Object, live: &Object, policy: &FieldPolicy) ->
     }
     let filler = |pointer: &str| {
         let mut owners = managers.iter();
-        owners.find(|owner| owner.subresource.is_empty() && owner.owns(live, pointer))
+        owners.find(|owner| owner.owns(live, pointer))
     };
     let members = wanted.0.iter().filter(|(member, _)| {
         !["apiVersion", "kind", "metadata", "status"].contains(&member.as_str())

@@ -33,6 +33,17 @@ pub fn adoption_patch(
     merge_patch(&Value::Object(live.0.clone()), &after).unwrap_or(json!({}))
 }
 
+/// Merges a desired object into the live one, and replaces lists: an approximation of server-side
+/// apply for objects that the server cannot check.
+pub fn merged(live: &Object, wanted: &Object) -> Object {
+    let mut merged = Value::Object(live.0.clone());
+    overlay(&mut merged, &Value::Object(wanted.0.clone()), None);
+    match merged {
+        Value::Object(map) => Object(map),
+        _ => live.clone(),
+    }
+}
+
 /// Merges a desired value into a live one. `fields` is the `fieldsV1` tree of all managers, which
 /// shows how list items are keyed; a list that it does not know is replaced.
 fn overlay(live: &mut Value, wanted: &Value, fields: Option<&Value>) {

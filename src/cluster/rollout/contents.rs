@@ -81,23 +81,22 @@ impl Contents {
     /// Returns what is not among the `known` contents.
     pub fn beyond(&self, known: &Contents) -> Self {
         let uids: HashSet<&str> = known.foreign.iter().map(|object| &*object.uid).collect();
-        let mut beyond = self.clone();
-        beyond.foreign.retain(|one| !uids.contains(&*one.uid));
-        beyond
-            .unread
-            .retain(|kind, _| !known.unread.contains_key(kind));
-        beyond
+        self.without(&uids, |kind| known.unread.contains_key(kind))
     }
 
-    /// Returns what a saved plan does not list.
-    pub fn unplanned(&self, planned: &PlannedContents) -> Self {
+    /// Returns why a plan that lists `planned` does not allow the deletion; `None` if it does.
+    pub fn unapproved_reason(&self, planned: &PlannedContents) -> Option<String> {
         let uids: HashSet<&str> = planned.objects.iter().map(|one| &*one.uid).collect();
-        let mut unplanned = self.clone();
-        unplanned.foreign.retain(|one| !uids.contains(&*one.uid));
-        unplanned
-            .unread
-            .retain(|kind, _| !planned.unread.contains(kind));
-        unplanned
+        let unplanned = self.without(&uids, |kind| planned.unread.contains(kind));
+        (!unplanned.is_empty())
+            .then(|| format!("{unplanned}, which the approved plan does not list"))
+    }
+
+    fn without(&self, uids: &HashSet<&str>, is_known_kind: impl Fn(&String) -> bool) -> Self {
+        let mut rest = self.clone();
+        rest.foreign.retain(|object| !uids.contains(&*object.uid));
+        rest.unread.retain(|kind, _| !is_known_kind(kind));
+        rest
     }
 }
 

@@ -49,9 +49,7 @@ impl Deletion {
         let Some(planned) = saved_plan.deletion(&subject(&self.id), &self.uid) else {
             return Some("the approved plan does not list it".to_owned());
         };
-        let unplanned = self.contents.as_ref()?.unplanned(&planned.contents);
-        (!unplanned.is_empty())
-            .then(|| format!("{unplanned}, which the approved plan does not list"))
+        self.contents.as_ref()?.unapproved_reason(&planned.contents)
     }
 }
 
@@ -264,20 +262,25 @@ pub(super) fn cascade_reason(object: &Object) -> Option<&'static str> {
     }
 }
 
-/// Returns true if the live object is the one that we created: it has the recorded UID, and its
-/// manager is ours or one that we take over from. If no UID was recorded, because the deploy died
-/// before, it must have been applied by a runner.
+/// Returns true if the live object is the one that we created: a record is about it, and its manager
+/// is ours or one that we take over from.
 pub(super) fn is_ours(live: &Object, record: &Record, options: &Options) -> bool {
-    if record.uid.is_empty() {
-        return options.fields.has_applied(live);
-    }
     // An object without fields has no `managedFields` entry.
     let managers = field_managers(live);
     let is_managed = managers.is_empty()
         || managers
             .iter()
             .any(|owner| options.fields.is_ours(owner.manager));
-    is_managed && live.uid() == Some(&record.uid)
+    is_recorded(live, record, options) && (record.uid.is_empty() || is_managed)
+}
+
+/// Returns true if a record is about this live object: by its UID, or, if none was recorded because
+/// the deploy died before, because a runner has applied the object.
+pub(super) fn is_recorded(live: &Object, record: &Record, options: &Options) -> bool {
+    match record.uid.as_str() {
+        "" => options.fields.has_applied(live),
+        uid => live.uid() == Some(uid),
+    }
 }
 
 /// Returns the key that all generations of a generated ConfigMap or Secret share: kind, namespace,

@@ -21,7 +21,7 @@ use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::stage::Stage;
 use crate::manifest::{Object, ObjectId};
 use crate::plan::changeset::{Op, ResourceDiff};
-use crate::plan::saved_plan::SavedPlan;
+use crate::plan::saved_plan::{PlannedContents, SavedPlan};
 
 /// What a teardown deletes and what it keeps.
 #[derive(Debug, Default)]
@@ -77,12 +77,8 @@ impl WithContents<'_> {
             Self::Approved(plan) => {
                 let uid = object.uid().unwrap_or_default();
                 let planned = plan.and_then(|plan| plan.deletion(&subject(&object.id()), uid));
-                let unplanned = match planned {
-                    Some(planned) => contents.unplanned(&planned.contents),
-                    None => contents.clone(),
-                };
-                (!unplanned.is_empty())
-                    .then(|| format!("{unplanned}, which the approved plan does not list"))
+                let nothing = PlannedContents::default();
+                contents.unapproved_reason(planned.map_or(&nothing, |planned| &planned.contents))
             }
         }
     }

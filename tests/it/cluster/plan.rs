@@ -25,14 +25,14 @@ async fn all_kinds_that_are_not_served_are_told_with_what_to_do() {
     };
     let manifest = object("apps/v1", "deployment")
         + &object("extensions/v1beta1", "Ingress")
-        + &object("none.example.test/v1", "Widget");
+        + &object("none.example.test/v1", "Unserved");
     let file = fixture.manifest(&manifest);
     let refused = fixture.run(&["plan", "-f", &file]).expect_code(1);
     for told in [
         "/a: the cluster serves no deployment in apps/v1; did you mean Deployment?",
         "/a: the cluster serves no Ingress in extensions/v1beta1; it serves Ingress in \
          networking.k8s.io/v1",
-        "/a: the cluster serves no Widget in none.example.test/v1; is its \
+        "/a: the cluster serves no Unserved in none.example.test/v1; is its \
          CustomResourceDefinition installed?",
     ] {
         assert!(refused.err.contains(told), "{}", refused.err);

@@ -6,37 +6,37 @@ use std::process::Command;
 
 const CONFIG_MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
 
-/// A source with a kustomization in `app`, and files beside it in `shared`.
+/// A source with a kustomization in `app`, and files beside it in `common`.
 fn source(kustomization: &str) -> tempfile::TempDir {
     let source = tempfile::tempdir().unwrap();
     let at = |path: &str| source.path().join(path);
-    for directory in ["app/inner", "shared/base"] {
+    for directory in ["app/inner", "common/base"] {
         std::fs::create_dir_all(at(directory)).unwrap();
     }
     for (path, text) in [
         ("app/kustomization.yaml", kustomization),
         ("app/own.yaml", CONFIG_MAP),
-        ("shared/cm.yaml", CONFIG_MAP),
+        ("common/cm.yaml", CONFIG_MAP),
         (
-            "shared/patch.yaml",
+            "common/patch.yaml",
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\ndata: {k: v}\n",
         ),
-        ("shared/vars.env", "K=v\n"),
+        ("common/vars.env", "K=v\n"),
         (
-            "shared/base/kustomization.yaml",
+            "common/base/kustomization.yaml",
             "resources: [../base/cm.yaml]\n",
         ),
-        ("shared/base/cm.yaml", CONFIG_MAP),
+        ("common/base/cm.yaml", CONFIG_MAP),
     ] {
         std::fs::write(at(path), text).unwrap();
     }
     for (link, to) in [
-        ("app/resource.yaml", "../shared/cm.yaml"),
-        ("app/patch.yaml", "../shared/patch.yaml"),
-        ("app/vars.env", "../shared/vars.env"),
-        ("app/directory", "../shared"),
+        ("app/resource.yaml", "../common/cm.yaml"),
+        ("app/patch.yaml", "../common/patch.yaml"),
+        ("app/vars.env", "../common/vars.env"),
+        ("app/directory", "../common"),
         ("app/inner/up.yaml", "../own.yaml"),
-        ("app/base", "../shared/base"),
+        ("app/base", "../common/base"),
     ] {
         symlink(to, at(link)).unwrap();
     }
@@ -89,8 +89,8 @@ fn a_link_that_stays_inside_and_a_linked_base_are_followed() {
 fn a_kustomization_that_is_a_link_to_a_file_outside_is_not_found() {
     let source = source("resources: [own.yaml]\n");
     let file = source.path().join("app/kustomization.yaml");
-    std::fs::rename(&file, source.path().join("shared/k.yaml")).unwrap();
-    symlink("../shared/k.yaml", &file).unwrap();
+    std::fs::rename(&file, source.path().join("common/k.yaml")).unwrap();
+    symlink("../common/k.yaml", &file).unwrap();
     let (is_rendered, text) = render(source.path(), "rootOnly");
     assert!(
         !is_rendered && text.contains("unable to find one of"),

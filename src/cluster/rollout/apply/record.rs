@@ -8,7 +8,7 @@ use crate::cluster::health::job;
 use crate::cluster::health::job::JobEnd;
 use crate::cluster::rollout::inventory::Record;
 use crate::cluster::rollout::item::Action;
-use crate::cluster::rollout::options::Options;
+use crate::cluster::rollout::prune::is_recorded;
 use crate::manifest::Object;
 
 impl Run<'_, '_> {
@@ -102,14 +102,5 @@ impl Run<'_, '_> {
             };
             inventory.objects.insert(id, record);
         }
-    }
-}
-
-/// Returns true if a record is about this live object: by its UID, or, if none was recorded because
-/// the deploy died before, because a runner has applied the object.
-fn is_recorded(live: &Object, record: &Record, options: &Options) -> bool {
-    match record.uid.as_str() {
-        "" => options.fields.has_applied(live),
-        uid => live.uid() == Some(uid),
     }
 }

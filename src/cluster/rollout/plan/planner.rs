@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use serde_json::{Map, Value};
-
 use super::{Checked, Entry, OwnedField, desired};
 use crate::cluster::client::api::{Force, WriteMode};
 use crate::cluster::client::discovery::RestResource;
@@ -13,7 +11,7 @@ use crate::cluster::fields::diff::{DiffFormat, compare};
 use crate::cluster::fields::managed_values::{
     applied_values, expected_hash, managed_values, object_hash,
 };
-use crate::cluster::fields::predict::adoption_patch;
+use crate::cluster::fields::predict::{adoption_patch, merged};
 use crate::cluster::fields::schema::{PublishedSchemas, faults_by_crd};
 use crate::cluster::fields::{marks, render};
 use crate::cluster::rollout::annotations::RECREATE;
@@ -149,7 +147,7 @@ impl<'s> Planner<'_, 's> {
         } else if error.is_unknown_field() && self.snapshot.provided.kind(wanted).is_some() {
             // The CRD in the set may define the field.
             entry.checked = Checked::Local;
-            let after = live.map_or_else(|| wanted.clone(), |live| merged_locally(live, wanted));
+            let after = live.map_or_else(|| wanted.clone(), |live| merged(live, wanted));
             entry.diff = diff(live, &after);
         } else if error.is_immutable() && live.is_some_and(|live| self.may_recreate(wanted, live)) {
             entry.recreate = true;
@@ -297,20 +295,4 @@ fn owned_by_others(taken: &[OwnedField]) -> String {
     });
     let fields = fields.collect::<Vec<_>>().join(", ");
     format!("{fields}; adopt the manager's fields with deploy.take_over, or leave them out")
-}
-
-/// Merges the desired object into the live one: an approximation of server-side apply for objects
-/// that the server cannot check.
-fn merged_locally(live: &Object, wanted: &Object) -> Object {
-    fn overlay(live: &mut Map<String, Value>, wanted: &Map<String, Value>) {
-        for (key, wanted) in wanted {
-            match (live.get_mut(key), wanted) {
-                (Some(Value::Object(live)), Value::Object(wanted)) => overlay(live, wanted),
-                _ => drop(live.insert(key.clone(), wanted.clone())),
-            }
-        }
-    }
-    let mut object = live.0.clone();
-    overlay(&mut object, &wanted.0);
-    Object(object)
 }
