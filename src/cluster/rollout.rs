@@ -14,6 +14,7 @@ pub mod images;
 pub mod inventory;
 pub mod item;
 pub mod options;
+pub mod others;
 pub mod plan;
 pub mod preconditions;
 pub mod prune;

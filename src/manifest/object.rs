@@ -120,6 +120,20 @@ impl Object {
         ))
     }
 
+    /// Returns the path of the pod's spec in a Pod or a kind with a pod template; `None` for other
+    /// kinds.
+    pub fn pod_path(&self) -> Option<&'static [&'static str]> {
+        match (self.group(), self.kind()) {
+            ("", "Pod") => Some(&["spec"]),
+            ("", "PodTemplate") => Some(&["template", "spec"]),
+            ("", "ReplicationController")
+            | ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
+            | ("batch", "Job") => Some(&["spec", "template", "spec"]),
+            ("batch", "CronJob") => Some(&["spec", "jobTemplate", "spec", "template", "spec"]),
+            _ => None,
+        }
+    }
+
     /// Returns true for a `Namespace`.
     pub fn is_namespace(&self) -> bool {
         self.kind() == "Namespace" && self.group().is_empty()

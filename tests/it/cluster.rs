@@ -17,3 +17,4 @@ mod requests;
 mod rollback;
 mod sequences;
 mod takeover;
+mod unions;

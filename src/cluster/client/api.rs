@@ -50,6 +50,16 @@ pub enum WriteMode {
     DryRun,
 }
 
+impl WriteMode {
+    /// Returns the word for a write in messages.
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Real => "apply",
+            Self::DryRun => "dry-run",
+        }
+    }
+}
+
 /// Whether an apply takes fields from other field managers (`force`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Force {
@@ -140,15 +150,7 @@ impl Api {
         params.force = force == Force::Yes;
         params.dry_run = write == WriteMode::DryRun;
         params.field_validation = Some(ValidationDirective::Strict);
-        let action = format!(
-            "{} {}",
-            if write == WriteMode::DryRun {
-                "dry-run"
-            } else {
-                "apply"
-            },
-            object.subject()
-        );
+        let action = format!("{} {}", write.verb(), object.subject());
         let request = self.path(resource, object.namespace()).patch(
             object.name(),
             &params,
@@ -157,19 +159,21 @@ impl Api {
         self.send_write(&action, request, object).await
     }
 
-    /// Dry-runs a merge patch of an object and returns the result.
+    /// Sends a merge patch of an object and returns the result. With a `resourceVersion` in the
+    /// patch, it succeeds only if the object still has that version.
     ///
     /// # Errors
-    /// Fails if the request fails.
-    pub async fn dry_run_patch(
+    /// Fails if the request fails; [`ClusterError::is_conflict`] if the object has another version.
+    pub async fn patch(
         &self,
         resource: &ApiResource,
         live: &Object,
         patch: &Value,
         manager: &str,
+        write: WriteMode,
     ) -> Result<Object, ClusterError> {
         let params = PatchParams {
-            dry_run: true,
+            dry_run: write == WriteMode::DryRun,
             field_manager: Some(manager.to_owned()),
             field_validation: Some(ValidationDirective::Strict),
             ..PatchParams::default()
@@ -177,7 +181,7 @@ impl Api {
         let request =
             self.path(resource, live.namespace())
                 .patch(live.name(), &params, &Patch::Merge(patch));
-        let action = format!("dry-run {}", live.subject());
+        let action = format!("{} {}", write.verb(), live.subject());
         self.send_write(&action, request, live).await
     }
 

@@ -8,15 +8,16 @@ use crate::manifest::managed_fields::{
     Child, FieldManager, field_manager, field_managers, resolve_key,
 };
 
-/// Returns the `managedFields` after `manager` adopts the fields of `from`: their fields merged
-/// into its own entry. None if there is nothing to adopt.
+/// Returns the `managedFields` after `manager` adopts the fields of `from`, and those that it has
+/// set itself without an apply: they are merged into the entry of its applies. None if there is
+/// nothing to adopt.
 pub fn adopted_managed_fields(live: &Object, manager: &str, from: &[String]) -> Option<Value> {
     let entries = live.metadata("managedFields")?.as_array()?;
     let is_old = |entry: &&Value| {
         let owner = field_manager(entry);
-        owner.subresource.is_empty()
-            && owner.manager != manager
-            && from.iter().any(|name| name == owner.manager)
+        let is_own_update = owner.manager == manager && owner.operation != "Apply";
+        let is_earlier = owner.manager != manager && from.iter().any(|name| name == owner.manager);
+        owner.subresource.is_empty() && (is_own_update || is_earlier)
     };
     let (old, kept): (Vec<&Value>, Vec<&Value>) = entries.iter().partition(is_old);
     let first = *old.first()?;

@@ -35,28 +35,18 @@ pub fn normalize(object: &mut Object) -> Vec<String> {
 
 /// Sets the protocol of the ports that have none.
 fn set_protocols(object: &mut Object) {
-    let containers: &[&str] = match (object.group(), object.kind()) {
-        ("", "Service") => return set_default_protocols(at_mut(object, &["spec", "ports"])),
-        ("", "Pod") => &["spec", "containers"],
-        ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet") | ("batch", "Job") => {
-            &["spec", "template", "spec", "containers"]
-        }
-        ("batch", "CronJob") => &[
-            "spec",
-            "jobTemplate",
-            "spec",
-            "template",
-            "spec",
-            "containers",
-        ],
-        _ => return,
+    if (object.group(), object.kind()) == ("", "Service") {
+        return set_default_protocols(at_mut(object, &["spec", "ports"]));
+    }
+    let Some(pod) = object.pod_path() else {
+        return;
     };
-    for container in at_mut(object, containers)
-        .and_then(Value::as_array_mut)
-        .into_iter()
-        .flatten()
-    {
-        set_default_protocols(container.get_mut("ports"));
+    for list in ["containers", "initContainers"] {
+        let containers = at_mut(object, &[pod, &[list]].concat());
+        let containers = containers.and_then(Value::as_array_mut);
+        for container in containers.into_iter().flatten() {
+            set_default_protocols(container.get_mut("ports"));
+        }
     }
 }
 

@@ -1,36 +1,41 @@
-//! Predicts an apply that first adopts the fields of earlier managers.
+//! Predicts an apply that takes more than one request: it first adopts the fields of earlier
+//! managers, or removes the members of a [union](crate::cluster::fields::unions) that the manifest
+//! excludes.
 //!
-//! The server cannot dry-run two requests one after the other. So what the adoption and the apply
-//! leave is computed here, by the rules of server-side apply, and sent to the server as a dry run of
-//! a merge patch: the server validates it and adds its defaults.
+//! The server cannot dry-run two requests one after the other. So what they leave is computed here,
+//! by the rules of server-side apply, and sent to the server as a dry run of a merge patch: the
+//! server validates it and adds its defaults.
 
 use serde_json::{Map, Value, json};
 
 use crate::cluster::fields::adopt::{all_managed_fields, remove_abandoned_fields};
 use crate::cluster::fields::policy::FieldPolicy;
+use crate::cluster::fields::unions::{has_excluded, remove_excluded};
 use crate::manifest::Object;
 
-/// Returns the merge patch (RFC 7386) that turns a live object into what remains after our manager
-/// has adopted the fields of earlier managers (`managed_fields`) and has applied `wanted`.
-pub fn adoption_patch(
+/// Returns the merge patch (RFC 7386) that makes an apply of `wanted` whole where one apply does not
+/// do: our manager adopts the fields of earlier managers (`adopted` is the new `managedFields`), or
+/// members of a union are removed. `None` if the apply alone does.
+pub fn preparation(
     wanted: &Object,
     live: &Object,
-    managed_fields: Value,
+    adopted: Option<Value>,
     policy: &FieldPolicy,
-) -> Value {
+) -> Option<Value> {
+    if adopted.is_none() && !has_excluded(live, wanted) {
+        return None;
+    }
     let mut after = live.clone();
     let managers = [&*policy.adopt_from, std::slice::from_ref(&policy.manager)].concat();
     remove_abandoned_fields(&mut after, wanted, &policy.manager, &managers);
     let mut after = Value::Object(after.0);
-    overlay(
-        &mut after,
-        &Value::Object(wanted.0.clone()),
-        Some(&all_managed_fields(live)),
-    );
-    if let Some(Value::Object(metadata)) = after.get_mut("metadata") {
-        metadata.insert("managedFields".into(), managed_fields);
+    let fields = all_managed_fields(live);
+    overlay(&mut after, &Value::Object(wanted.0.clone()), Some(&fields));
+    remove_excluded(&mut after, wanted);
+    if let (Some(adopted), Some(Value::Object(metadata))) = (adopted, after.get_mut("metadata")) {
+        metadata.insert("managedFields".into(), adopted);
     }
-    merge_patch(&Value::Object(live.0.clone()), &after).unwrap_or(json!({}))
+    merge_patch(&Value::Object(live.0.clone()), &after).or(Some(json!({})))
 }
 
 /// Merges a desired object into the live one, and replaces lists: an approximation of server-side
@@ -155,7 +160,8 @@ mod tests {
             adopt_from: vec!["kubectl".into()],
             ..FieldPolicy::default()
         };
-        let mut patch = adoption_patch(&object(wanted), &object(live), json!([]), &policy);
+        let mut patch =
+            preparation(&object(wanted), &object(live), Some(json!([])), &policy).unwrap();
         patch.as_object_mut().unwrap().shift_remove("metadata");
         patch
     }

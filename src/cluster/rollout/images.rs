@@ -20,13 +20,8 @@ pub struct UsedImages {
 
 /// Returns the images of a Pod or workload; nothing for other kinds.
 pub fn of(object: &Object) -> UsedImages {
-    let path: &[&str] = match (object.group(), object.kind()) {
-        ("", "Pod") => &["spec"],
-        ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet") | ("batch", "Job") => {
-            &["spec", "template", "spec"]
-        }
-        ("batch", "CronJob") => &["spec", "jobTemplate", "spec", "template", "spec"],
-        _ => return UsedImages::default(),
+    let Some(path) = object.pod_path() else {
+        return UsedImages::default();
     };
     let spec = path.split_first().and_then(|(first, rest)| {
         rest.iter()

@@ -20,6 +20,7 @@ use crate::cluster::rollout::failure::{DeployFailure, join_reasons};
 use crate::cluster::rollout::inventory::Takeover;
 use crate::cluster::rollout::item::{Action, Expectation, Item};
 use crate::cluster::rollout::options::Options;
+use crate::cluster::rollout::others::OwnedField;
 use crate::cluster::rollout::preconditions::is_up_to_date;
 use crate::cluster::rollout::prune::Pruning;
 use crate::cluster::rollout::refusal::Refusal;
@@ -57,19 +58,6 @@ impl Checked {
             Self::Unchecked => "not checked: the schema of its kind cannot be read",
         }
     }
-}
-
-/// A field that another field manager owns.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OwnedField {
-    /// Path of the field.
-    pub path: String,
-    /// Name of the field manager.
-    pub manager: String,
-    /// `Apply` or `Update`.
-    pub operation: String,
-    /// Time of the manager's last write to the object, from `managedFields`.
-    pub time: String,
 }
 
 /// The planned change of one object.

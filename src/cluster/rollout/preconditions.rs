@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use crate::cluster::fields::adopt::adopted_managed_fields;
 use crate::cluster::fields::managed_values::{
-    changed_fields, expected_hash, managed_values, retaken,
+    applied_values, changed_fields, expected_hash, managed_values, retaken,
 };
 use crate::cluster::fields::predict::is_bare;
 use crate::cluster::rollout::item::{Action, Conflict, ConflictKind, Expectation, Item};
@@ -59,9 +59,11 @@ impl Check {
             .as_ref()
             .map(|before| retaken(before, &now, live, &options.fields))
             .unwrap_or_default();
+        // An interrupted write may have left us the owner of defaults, which the apply gives up.
+        let alone = applied_values(object, live, &options.fields);
         if retaken.is_empty()
             && is_applied_by(live, &options.fields.manager)
-            && expected.matches(&now, options)
+            && (expected.matches(&now, options) || expected.matches(&alone, options))
         {
             return Self::AlreadyApplied;
         }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::base::poll::Poll;
 use crate::cluster::client::api::{Force, NEW, WriteMode};
@@ -15,8 +15,11 @@ use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::adopt::adopted_managed_fields;
 use crate::cluster::fields::ignore::keep_live_values;
 use crate::cluster::fields::marks::keep_mark;
+use crate::cluster::fields::predict::preparation;
+use crate::cluster::fields::unions::has_excluded;
 use crate::cluster::rollout::item::{Action, Conflict, ConflictKind};
 use crate::cluster::rollout::options::{Conflicts, Options};
+use crate::cluster::rollout::others::{fields_of_others, owned_by_others};
 use crate::cluster::rollout::preconditions::Check;
 use crate::cluster::rollout::prune::cascade_reason;
 use crate::cluster::rollout::refused::dry_run_recreation;
@@ -182,12 +185,19 @@ impl Writer<'_> {
                 .apply(&resource.api, &wanted, manager, WriteMode::Real, Force::No)
                 .await;
         };
-        if let Some(owners) =
-            adopted_managed_fields(&live, manager, &self.options.fields.adopt_from)
+        let fields = &self.options.fields;
+        keep_live_values(&mut wanted, &live, fields);
+        let adopted = |live: &Object| adopted_managed_fields(live, manager, &fields.adopt_from);
+        // No request can be an apply and remove members of a union: the patch makes the whole change,
+        // the apply makes it ours.
+        if has_excluded(&live, &wanted)
+            && let Some(patch) = preparation(&wanted, &live, adopted(&live), fields)
         {
+            live = self.patch(resource, &live, patch).await?;
+        }
+        if let Some(owners) = adopted(&live) {
             live = api.set_managed_fields(&resource.api, &live, owners).await?;
         }
-        keep_live_values(&mut wanted, &live, &self.options.fields);
         if let Some(version) = live.metadata("resourceVersion") {
             set_resource_version(&mut wanted, version.clone());
         }
@@ -198,6 +208,36 @@ impl Writer<'_> {
         };
         api.apply(&resource.api, &wanted, manager, WriteMode::Real, force)
             .await
+    }
+
+    /// Patches the object if it still has the version that was read, and if no field of another
+    /// manager changes that may not be taken over.
+    async fn patch(
+        &self,
+        resource: &RestResource,
+        live: &Object,
+        mut patch: Value,
+    ) -> Result<Object, ClusterError> {
+        let fields = &self.options.fields;
+        let version = live.metadata("resourceVersion").cloned();
+        let metadata = patch
+            .as_object_mut()
+            .map(|patch| patch.entry("metadata").or_insert(json!({})));
+        if let (Some(Value::Object(metadata)), Some(version)) = (metadata, version) {
+            metadata.insert("resourceVersion".into(), version);
+        }
+        let send = |write| {
+            self.api
+                .patch(&resource.api, live, &patch, &fields.manager, write)
+        };
+        if self.options.conflicts == Conflicts::Refuse {
+            let after = send(WriteMode::DryRun).await?;
+            let taken = fields_of_others(live, &after, fields);
+            if !taken.is_empty() {
+                return Err(ClusterError::Guarded(owned_by_others(&taken)));
+            }
+        }
+        send(WriteMode::Real).await
     }
 
     async fn await_gone(&self, resource: &RestResource, live: &Object) -> Result<(), ClusterError> {

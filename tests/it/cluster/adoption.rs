@@ -20,7 +20,7 @@ const MANAGERS: [&str; 3] = [
 
 /// Applies objects, and checks that then neither a plan nor a second apply finds anything, nor is
 /// anything written.
-async fn assert_settles(fixture: &ClusterFixture, manifest: &str, paths: &[String]) {
+pub async fn assert_settles(fixture: &ClusterFixture, manifest: &str, paths: &[String]) {
     let wait = ["--deploy-wait", "false"];
     for round in 0..2 {
         fixture.apply("web", manifest, &wait).expect_code(0);
@@ -47,7 +47,7 @@ async fn own_fields(fixture: &ClusterFixture, paths: &[String]) -> Vec<Value> {
     all
 }
 
-fn yaml(object: &Value) -> String {
+pub fn yaml(object: &Value) -> String {
     format!("{object}\n---\n")
 }
 
@@ -98,7 +98,7 @@ fn minimal(namespace: &str) -> Vec<(String, Value)> {
         "",
         "limitranges",
         "LimitRange",
-        json!({"spec": {"limits": [{"type": "Pod", "max": {"cpu": "100"}}]}}),
+        json!({"spec": {"limits": [{"type": "PersistentVolumeClaim", "max": {"storage": "100Ti"}}]}}),
     );
     for (plural, kind) in [
         ("deployments", "Deployment"),

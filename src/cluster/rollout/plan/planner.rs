@@ -2,26 +2,25 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Checked, Entry, OwnedField, desired};
+use super::{Checked, Entry, desired};
 use crate::cluster::client::api::{Force, WriteMode};
 use crate::cluster::client::discovery::RestResource;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::adopt::adopted_managed_fields;
-use crate::cluster::fields::diff::{DiffFormat, compare};
 use crate::cluster::fields::managed_values::{
     applied_values, expected_hash, managed_values, object_hash,
 };
-use crate::cluster::fields::predict::{adoption_patch, merged};
+use crate::cluster::fields::predict::{merged, preparation};
 use crate::cluster::fields::schema::{PublishedSchemas, faults_by_crd};
 use crate::cluster::fields::{marks, render};
 use crate::cluster::rollout::annotations::RECREATE;
 use crate::cluster::rollout::options::{Conflicts, Options};
+use crate::cluster::rollout::others::{fields_of_others, owned_by_others};
 use crate::cluster::rollout::prune;
 use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::refused::{dry_run_recreation, explain};
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::Object;
-use crate::manifest::managed_fields::field_managers;
 use crate::plan::changeset::{ChangeKind, DiffEntry, Op};
 
 pub(super) struct Planner<'a, 's> {
@@ -78,7 +77,8 @@ impl<'s> Planner<'_, 's> {
         entry
     }
 
-    /// Dry-runs the apply, after the adoption of fields of earlier managers if there are any.
+    /// Dry-runs the apply, with the adoption of fields of earlier managers and the removal of union
+    /// members if there are any.
     async fn dry_run(
         &self,
         resource: &RestResource,
@@ -87,13 +87,14 @@ impl<'s> Planner<'_, 's> {
         force: Force,
     ) -> Result<Object, ClusterError> {
         let (api, fields) = (self.api, &self.options.fields);
-        let adoption = live.and_then(|live| {
-            let adopted = adopted_managed_fields(live, &fields.manager, &fields.adopt_from)?;
-            Some((live, adoption_patch(wanted, live, adopted, fields)))
+        let prepared = live.and_then(|live| {
+            let adopted = adopted_managed_fields(live, &fields.manager, &fields.adopt_from);
+            Some((live, preparation(wanted, live, adopted, fields)?))
         });
-        match adoption {
+        match prepared {
             Some((live, patch)) => {
-                api.dry_run_patch(&resource.api, live, &patch, &fields.manager)
+                let write = WriteMode::DryRun;
+                api.patch(&resource.api, live, &patch, &fields.manager, write)
                     .await
             }
             None => {
@@ -119,7 +120,7 @@ impl<'s> Planner<'_, 's> {
         after: Object,
     ) {
         if let Some(live) = live {
-            entry.taken = self.fields_of_others(live, &after);
+            entry.taken = fields_of_others(live, &after, &self.options.fields);
         }
         entry.expected_hash = expected_hash(
             &applied_values(wanted, &after, &self.options.fields),
@@ -181,24 +182,6 @@ impl<'s> Planner<'_, 's> {
         };
         let seen = object_hash(values, live.is_secret(), self.options.fields.key.as_deref());
         seen.is_some() && record.seen == seen && live.uid() == Some(&record.uid)
-    }
-
-    /// Returns the fields that an apply would change and that other managers own.
-    fn fields_of_others(&self, live: &Object, after: &Object) -> Vec<OwnedField> {
-        let managers = field_managers(live);
-        let mut owned = Vec::new();
-        for difference in compare(live, after, DiffFormat::Native) {
-            let owner = managers.iter().find(|owner| {
-                !self.options.fields.is_ours(owner.manager) && owner.owns(live, &difference.pointer)
-            });
-            owned.extend(owner.map(|owner| OwnedField {
-                path: difference.path,
-                manager: owner.manager.to_owned(),
-                operation: owner.operation.to_owned(),
-                time: owner.time.to_owned(),
-            }));
-        }
-        owned
     }
 
     /// Returns true if the server refused the object only because another object of the set does
@@ -285,14 +268,4 @@ impl<'s> Planner<'_, 's> {
             }
         }
     }
-}
-
-/// Returns why an apply that may not take fields over is refused.
-fn owned_by_others(taken: &[OwnedField]) -> String {
-    let fields = taken.iter().map(|owned| {
-        let OwnedField { path, manager, .. } = owned;
-        format!("{path} is owned by {manager}")
-    });
-    let fields = fields.collect::<Vec<_>>().join(", ");
-    format!("{fields}; adopt the manager's fields with deploy.take_over, or leave them out")
 }
