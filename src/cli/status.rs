@@ -51,6 +51,24 @@ struct Member {
     owned: Vec<tree::OwnedObject>,
 }
 
+impl Member {
+    /// The status of an object that cannot be looked at.
+    fn without_object(id: &ObjectId, status: Status, reason: &str, message: &str) -> Self {
+        let readiness = Readiness {
+            status,
+            message: message.to_owned(),
+            reason: reason.into(),
+            detail: None,
+        };
+        Self {
+            id: id.clone(),
+            readiness,
+            cause: None,
+            owned: Vec::new(),
+        }
+    }
+}
+
 async fn component_status(
     target: &ClusterTarget,
     matches: &ArgMatches,
@@ -105,6 +123,14 @@ async fn member(
     live: Option<&Object>,
     with_tree: bool,
 ) -> Result<Member, CommandError> {
+    if let Some(reason) = snapshot.unreadable.get(id) {
+        return Ok(Member::without_object(
+            id,
+            Status::Unknown,
+            "Unreadable",
+            &format!("it cannot be read: {reason}"),
+        ));
+    }
     let Some(live) = live else {
         let has_finished = snapshot.record(id).is_some_and(|record| record.finished);
         let (status, reason, message) = match has_finished {
@@ -119,17 +145,7 @@ async fn member(
                 "it is in the inventory, but not in the cluster",
             ),
         };
-        return Ok(Member {
-            id: id.clone(),
-            readiness: Readiness {
-                status,
-                message: message.to_owned(),
-                reason: reason.into(),
-                detail: None,
-            },
-            cause: None,
-            owned: Vec::new(),
-        });
+        return Ok(Member::without_object(id, status, reason, message));
     };
     let now = target.clock.now();
     let mut readiness = wait::readiness(live, &target.deploy.rules, now).await;

@@ -87,6 +87,9 @@ pub struct ExpectedObject {
     /// Whether the object is deleted and created again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub recreate: bool,
+    /// Whether the object could not be read, so that nothing is planned for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unread: bool,
     /// The component from which the object is taken over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_from: Option<String>,

@@ -18,3 +18,4 @@ mod rollback;
 mod sequences;
 mod takeover;
 mod unions;
+mod versions;

@@ -122,6 +122,12 @@ impl ClusterError {
         }
     }
 
+    /// Returns true if the server failed to do what it may do, such as to reach the conversion
+    /// webhook of a kind, or the API server that serves it.
+    pub fn is_server_failure(&self) -> bool {
+        matches!(self, Self::Refused { code: 500.., .. })
+    }
+
     /// Returns true if a list must be restarted, because its continue token or version has expired.
     pub fn is_expired(&self) -> bool {
         matches!(self, Self::Refused { code: 410, .. })

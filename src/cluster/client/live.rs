@@ -1,4 +1,6 @@
-//! Reads live objects: by LIST where that takes fewer requests, else by GET.
+//! Reads live objects: by LIST where that takes fewer requests, else by GET. A kind that the server
+//! cannot return (its conversion webhook or its API server is down) does not keep the others from
+//! being read.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -25,11 +27,23 @@ struct Group {
     names: HashSet<String>,
 }
 
-/// Reads objects by identity. Those that do not exist are absent from the result.
+/// What was read.
+#[derive(Debug, Default)]
+pub(crate) struct LiveObjects {
+    /// The objects that exist.
+    pub objects: HashMap<ObjectId, Object>,
+    /// The objects of which the server does not say whether they exist, each with its words.
+    pub unreadable: BTreeMap<ObjectId, String>,
+}
+
+/// Reads objects by identity.
+///
+/// # Errors
+/// Fails if a read fails for another reason than that the server fails for one kind.
 pub(crate) async fn read(
     api: &Api,
     wanted: impl Iterator<Item = (RestResource, ObjectId)>,
-) -> Result<HashMap<ObjectId, Object>, ClusterError> {
+) -> Result<LiveObjects, ClusterError> {
     let mut groups: BTreeMap<(String, String, String), Group> = BTreeMap::new();
     for (resource, id) in wanted {
         let key = (
@@ -44,17 +58,39 @@ pub(crate) async fn read(
         });
         group.names.insert(id.name);
     }
-    let read = |group: Group| async move { read_group(api, group).await };
+    let read = |group: Group| async move {
+        let ids = group.ids();
+        (ids, read_group(api, group).await)
+    };
     let groups: Vec<_> = groups.into_values().map(read).collect();
-    let objects: Vec<Vec<Object>> = futures_util::stream::iter(groups)
-        .buffer_unordered(MAX_CONCURRENT)
-        .try_collect()
-        .await?;
-    Ok(objects
-        .into_iter()
-        .flatten()
-        .map(|object| (object.id(), object))
-        .collect())
+    let mut groups = futures_util::stream::iter(groups).buffer_unordered(MAX_CONCURRENT);
+    let mut live = LiveObjects::default();
+    while let Some((ids, found)) = groups.next().await {
+        match found {
+            Ok(objects) => {
+                let objects = objects.into_iter().map(|object| (object.id(), object));
+                live.objects.extend(objects);
+            }
+            Err(error) if error.is_server_failure() => {
+                let words = ids.into_iter().map(|id| (id, error.to_string()));
+                live.unreadable.extend(words);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(live)
+}
+
+impl Group {
+    fn ids(&self) -> Vec<ObjectId> {
+        let id = |name: &String| ObjectId {
+            group: self.resource.api.group.clone(),
+            kind: self.resource.api.kind.clone(),
+            namespace: self.namespace.clone(),
+            name: name.clone(),
+        };
+        self.names.iter().map(id).collect()
+    }
 }
 
 /// Lists pages as long as that takes fewer requests than reading the remaining objects one by one,

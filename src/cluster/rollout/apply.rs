@@ -124,6 +124,7 @@ pub async fn apply<'s>(
         progress(&summary);
         if stage == Stage::Prerequisites {
             run.await_crds().await;
+            run.rediscover().await;
         }
         if !is_intent_recorded && run.applied.aborted.is_none() {
             match run.record_intent().await {
@@ -215,6 +216,10 @@ impl<'s> Run<'_, 's> {
         if let Some(blocked) = blocked {
             return failed(format!("not tried, because {blocked}"), Problem::Skipped);
         }
+        if matches!(action, Action::LeaveUnread) {
+            let message = "it could not be read when the plan was made; plan again".to_owned();
+            return failed(message, Problem::Refused(Refusal::Server));
+        }
         let left = match (action, live) {
             (Action::Leave, Some(live)) => Some((*live, Some((*live).clone()))),
             (Action::LeaveFinished, _) => Some((*object, None)),
@@ -256,6 +261,19 @@ impl<'s> Run<'_, 's> {
             .collect();
         let late = await_established(self.api, &self.applied.served, crds).await;
         self.failed.extend(late);
+    }
+
+    /// Reads discovery again after CRDs were written: they may have added and dropped versions.
+    async fn rediscover(&mut self) {
+        let is_written =
+            |item: &Item<'_>| item.object.is_crd() && matches!(item.action, Action::Write { .. });
+        if !self.applied.items.iter().any(is_written) {
+            return;
+        }
+        match ServedKinds::discover(self.api).await {
+            Ok(served) => self.applied.served = served,
+            Err(error) => tracing::warn!(%error, "the served kinds are those of before the apply"),
+        }
     }
 
     /// Refreshes discovery for the kinds of this stage that are not served yet, until all are or

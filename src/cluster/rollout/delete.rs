@@ -222,7 +222,8 @@ fn is_custom(object: &Object) -> bool {
 
 /// Deletes one object. If another object has the name by now, there is nothing to do.
 async fn delete_one(api: &Api, served: &ServedKinds, object: &Object) -> Result<(), ClusterError> {
-    let Ok(resource) = served.resource(object) else {
+    let (group, kind, version) = (object.group(), object.kind(), object.version());
+    let Some(resource) = served.any_version(group, kind, version) else {
         return Ok(());
     };
     match api.delete(&resource.api, object, None).await {
@@ -259,11 +260,18 @@ async fn await_gone(
     let timeout = end.saturating_sub(api.clock.elapsed());
     let mut poll = Poll::new(&api.clock, &api.stop, timeout, POLL_INTERVALS);
     while !going.is_empty() && failure.is_none() && poll.next_check().await {
-        let wanted = going
-            .iter()
-            .filter_map(|object| Some((served.resource(object).ok()?.clone(), object.id())));
+        let wanted = going.iter().filter_map(|object| {
+            let (group, kind) = (object.group(), object.kind());
+            let resource = served.any_version(group, kind, object.version())?;
+            Some((resource.clone(), object.id()))
+        });
         match live::read(api, wanted).await {
-            Ok(read) => still = read,
+            // An object that cannot be read may still be there.
+            Ok(read) if !read.unreadable.is_empty() => {
+                failure = read.unreadable.into_values().next();
+                continue;
+            }
+            Ok(read) => still = read.objects,
             Err(error) => {
                 failure = Some(error.to_string());
                 continue;

@@ -31,6 +31,8 @@ pub enum Action {
     Leave,
     /// Nothing, because the object is a Job that has succeeded and removed itself.
     LeaveFinished,
+    /// Nothing, because the object could not be read when the plan was made. It is an error.
+    LeaveUnread,
     /// Applies the object.
     Write {
         /// Whether the live object is deleted first.

@@ -46,6 +46,8 @@ pub enum Checked {
     Local,
     /// Nobody: the schema of its kind cannot be read.
     Unchecked,
+    /// Nobody: the object cannot be read.
+    Unread,
 }
 
 impl Checked {
@@ -56,6 +58,7 @@ impl Checked {
             Self::Server => "verified by server",
             Self::Local => "checked here",
             Self::Unchecked => "not checked: the schema of its kind cannot be read",
+            Self::Unread => "not checked: it cannot be read",
         }
     }
 }
@@ -122,6 +125,7 @@ impl<'s> Entry<'s> {
             uid: self.live.and_then(Object::uid).map(str::to_owned),
             expected: self.expected_hash.clone(),
             recreate: self.recreate,
+            unread: self.checked == Checked::Unread,
             taken_from: self.holder.clone().filter(|_| self.may_take_over),
         }
     }
@@ -254,6 +258,7 @@ impl<'s> Plan<'s> {
             object: entry.object,
             live: entry.live,
             action: match entry.diff.change {
+                _ if entry.checked == Checked::Unread && is_approved => Action::LeaveUnread,
                 ChangeKind::Unchanged if entry.live.is_none() => Action::LeaveFinished,
                 ChangeKind::Unchanged if is_up_to_date(entry.object, entry.live, options) => {
                     Action::Leave

@@ -148,7 +148,13 @@ pub fn check_saved_plan<'s>(
         let live = snapshot.live.get(&object.id());
         let expected = planned.remove(&subject(&object.id()));
         let decided = match expected {
+            Some(expected) if expected.unread => Ok(Action::LeaveUnread),
             Some(_) if snapshot.has_finished(object, options) => Ok(Action::LeaveFinished),
+            // It may be readable once other objects of the set are applied: it is checked then.
+            Some(expected) if snapshot.unreadable.contains_key(&object.id()) => Ok(Action::Write {
+                recreate: expected.recreate,
+                expected: Some(Expectation::from(expected)),
+            }),
             _ => decide(object, live, expected, options),
         };
         match decided {

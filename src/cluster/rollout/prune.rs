@@ -137,7 +137,10 @@ impl Pruning {
             .collect();
         let wanted: Vec<ObjectId> = snapshot.objects.iter().map(Object::id).collect();
         let live = snapshot.live.keys().filter(|id| !going.contains(*id));
-        let staying: Vec<&ObjectId> = live.chain(&wanted).chain(&snapshot.unavailable).collect();
+        let staying: Vec<&ObjectId> = live
+            .chain(&wanted)
+            .chain(snapshot.unreadable.keys())
+            .collect();
         let notes = &mut self.notes;
         self.deletions.retain(|deletion| {
             let is_home = deletion.live.is_namespace()
@@ -181,7 +184,7 @@ pub async fn decide(
         .filter_map(|(id, _)| generator_key(id))
         .collect();
     for (id, record) in stale {
-        if snapshot.unavailable.contains(id) {
+        if snapshot.unreadable.contains_key(id) {
             continue;
         }
         let Some(live) = snapshot.live.get(id) else {

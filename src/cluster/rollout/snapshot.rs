@@ -1,9 +1,9 @@
 //! Reads the cluster's state for a set of objects: served kinds, live objects, and the component's
 //! inventory.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::cluster::client::discovery::ServedKinds;
+use crate::cluster::client::discovery::{RestResource, ServedKinds};
 use crate::cluster::client::{Api, ClusterError, live};
 use crate::cluster::fields::managed_values::object_hash;
 use crate::cluster::fields::normalize::normalize;
@@ -13,6 +13,9 @@ use crate::cluster::rollout::inventory::{Component, Inventory, Record};
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::stage::{Provided, set_namespaces};
 use crate::manifest::{Object, ObjectId, ObjectSet};
+
+/// Why an object cannot be read whose kind has an `APIService` that does not answer.
+const NOT_SERVED: &str = "its API is not served now";
 
 /// The cluster's state for a set of objects.
 pub struct Snapshot {
@@ -31,9 +34,9 @@ pub struct Snapshot {
     /// UID of the namespace `kube-system`, which identifies the cluster; `None` if it may not be
     /// read.
     pub cluster_uid: Option<String>,
-    /// Objects of the inventory, or of a set to tear down, that cannot be read now because the API
-    /// for their kind is registered but down.
-    pub(super) unavailable: HashSet<ObjectId>,
+    /// Objects that cannot be read now, each with the reason: the API of their kind is registered
+    /// but not served, or the server fails to return them.
+    pub unreadable: BTreeMap<ObjectId, String>,
     pub(super) provided: Provided,
 }
 
@@ -75,7 +78,7 @@ impl Snapshot {
         for object in unserved {
             let (kind, version) = (object.kind(), object.api_version());
             if api.is_registered(version).await {
-                snapshot.unavailable.insert(object.id());
+                snapshot.unreadable.insert(object.id(), NOT_SERVED.into());
             } else {
                 let note = format!(
                     "the cluster no longer serves {kind} in {version}, so {} does not exist",
@@ -140,26 +143,36 @@ impl Snapshot {
             Some(component) => Some(Inventory::read(api, &served, component).await?),
             None => None,
         };
-        let (live, hidden) = (HashMap::new(), HashSet::new());
-        let cluster = None;
         let mut snapshot = Self {
             served,
             objects,
-            live,
+            live: HashMap::new(),
             inventory,
             notes,
             is_incomplete,
-            cluster_uid: cluster,
-            unavailable: hidden,
+            cluster_uid: None,
+            unreadable: BTreeMap::new(),
             provided,
         };
-        snapshot.find_unavailable(api).await;
+        snapshot.find_unserved(api).await;
         let wanted = snapshot.wanted()?;
         let (live, cluster) = tokio::join!(
             live::read(api, wanted.into_iter()),
             snapshot.read_cluster_uid(api)
         );
-        (snapshot.live, snapshot.cluster_uid) = (live?, cluster);
+        let live = live?;
+        snapshot.live = live.objects;
+        snapshot.unreadable.extend(live.unreadable);
+        snapshot.cluster_uid = cluster;
+        let stale: HashSet<&ObjectId> = snapshot.stale().into_iter().map(|(id, _)| id).collect();
+        let staying = snapshot.unreadable.iter();
+        let staying = staying
+            .filter(|(id, _)| stale.contains(id))
+            .map(|(id, reason)| {
+                format!("{id} stays in the inventory, because it cannot be read: {reason}")
+            });
+        let staying: Vec<String> = staying.collect();
+        snapshot.notes.extend(staying);
         Ok(snapshot)
     }
 
@@ -172,59 +185,71 @@ impl Snapshot {
             .map(str::to_owned)
     }
 
-    /// Finds the stale objects that may still exist although nothing serves their kind now.
-    async fn find_unavailable(&mut self, api: &Api) {
-        let unserved = self.stale().into_iter();
-        let unserved = unserved.filter(|(id, record)| {
-            self.served
+    /// Finds the objects that may exist although nothing serves their kind now.
+    async fn find_unserved(&mut self, api: &Api) {
+        let of_set = self
+            .objects
+            .iter()
+            .filter(|object| self.resource(object).is_none());
+        let of_set = of_set.map(|object| (object.id(), object.api_version().to_owned()));
+        let stale = self.stale().into_iter().filter(|(id, record)| {
+            let served = &self.served;
+            served
                 .any_version(&id.group, &id.kind, &record.version)
                 .is_none()
         });
-        let unserved: Vec<(ObjectId, String)> = unserved
-            .map(|(id, record)| (id.clone(), format!("{}/{}", id.group, record.version)))
-            .collect();
+        let stale =
+            stale.map(|(id, record)| (id.clone(), format!("{}/{}", id.group, record.version)));
+        let unserved: Vec<(ObjectId, String)> = of_set.chain(stale).collect();
+        let versions: BTreeSet<&String> = unserved.iter().map(|(_, version)| version).collect();
         let mut down = BTreeSet::new();
-        for api_version in unserved
-            .iter()
-            .map(|(_, api_version)| api_version)
-            .collect::<BTreeSet<_>>()
-        {
+        for api_version in versions {
             if !self.served.serves_group_version(api_version)
                 && api.is_registered(api_version).await
             {
-                down.insert(api_version.clone());
+                down.insert(api_version);
             }
         }
-        for (id, _) in unserved
-            .into_iter()
-            .filter(|(_, api_version)| down.contains(api_version))
-        {
-            self.notes.push(format!(
-                "{id} cannot be read, because its API is not served now; it stays in the inventory"
-            ));
-            self.unavailable.insert(id);
-        }
+        let hidden = unserved
+            .iter()
+            .filter(|(_, version)| down.contains(version));
+        let hidden = hidden.map(|(id, _)| (id.clone(), NOT_SERVED.to_owned()));
+        self.unreadable.extend(hidden);
+    }
+
+    /// Returns the resource to read an object with. Where the set itself defines the kind, the
+    /// cluster may serve it in other versions only, until the definition is applied.
+    fn resource(&self, object: &Object) -> Option<&RestResource> {
+        let exact = self.served.resource(object).ok();
+        exact.or_else(|| {
+            self.provided.kind(object)?;
+            self.served
+                .any_version(object.group(), object.kind(), object.version())
+        })
     }
 
     /// Returns what to read: the objects of the set, and the stale ones of the inventory.
-    fn wanted(
-        &self,
-    ) -> Result<Vec<(crate::cluster::client::discovery::RestResource, ObjectId)>, ClusterError>
-    {
+    fn wanted(&self) -> Result<Vec<(RestResource, ObjectId)>, ClusterError> {
         let mut wanted = Vec::with_capacity(self.objects.len());
         let mut unknown = Vec::new();
         for object in &self.objects {
-            match self.served.resource(object) {
-                Ok(resource) => wanted.push((resource.clone(), object.id())),
-                Err(_) if self.provided.kind(object).is_some() => {}
-                Err(error) => unknown.push(format!("{}: {error}", object.subject())),
+            let (id, resource) = (object.id(), self.resource(object).cloned());
+            match (resource, self.served.resource(object)) {
+                (Some(resource), _) => wanted.push((resource, id)),
+                (None, Err(error))
+                    if self.provided.kind(object).is_none()
+                        && !self.unreadable.contains_key(&id) =>
+                {
+                    unknown.push(format!("{}: {error}", object.subject()));
+                }
+                _ => {}
             }
         }
         if !unknown.is_empty() {
             return Err(ClusterError::UnknownKinds(unknown));
         }
         for (id, record) in self.stale() {
-            // Objects of a kind that is not served do not exist, or are in `unavailable`.
+            // Objects of a kind that is not served do not exist, or are in `unreadable`.
             if let Some(resource) = self
                 .served
                 .any_version(&id.group, &id.kind, &record.version)

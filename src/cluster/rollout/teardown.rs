@@ -285,7 +285,7 @@ pub async fn teardown(
     options: &Options,
     timeout: Duration,
 ) -> TeardownResult {
-    let objects = match snapshot.unavailable.iter().next() {
+    let objects = match snapshot.unreadable.keys().next() {
         // An object that cannot be read may be in one of the namespaces, or would be lost with the
         // inventory.
         Some(_) => teardown
@@ -306,9 +306,9 @@ pub async fn teardown(
     let mut torn = result_of(snapshot, teardown, &outcomes);
     torn.remaining.extend(
         snapshot
-            .unavailable
+            .unreadable
             .iter()
-            .map(|id| format!("{id}: its API is not served now")),
+            .map(|(id, reason)| format!("{id}: it cannot be read: {reason}")),
     );
     let (given_back, not_released) =
         release(api, &snapshot.served, &teardown.adopted, options).await;
@@ -324,7 +324,7 @@ pub async fn teardown(
                 && outcomes
                     .get(id)
                     .is_none_or(|outcome| *outcome != DeletionOutcome::Gone);
-            is_left || snapshot.unavailable.contains(id) || teardown.protected.contains(id)
+            is_left || snapshot.unreadable.contains_key(id) || teardown.protected.contains(id)
         };
         inventory.objects.retain(|id, _| stays(id));
         let api = &api.to_the_end();
@@ -375,11 +375,8 @@ fn result_of(
     let mut torn = TeardownResult::default();
     for live in &teardown.objects {
         // An object that was not tried stays because another one cannot be read.
-        let untried = || {
-            DeletionOutcome::Remaining(
-                "not tried while the API of another object is not served".into(),
-            )
-        };
+        let untried =
+            || DeletionOutcome::Remaining("not tried while another object cannot be read".into());
         let outcome = &outcomes.get(&live.id()).cloned().unwrap_or_else(untried);
         torn.refusal = torn.refusal.max(outcome.refusal());
         torn.remaining.extend(

@@ -38,6 +38,8 @@ impl Run<'_, '_> {
             };
             let is_known = known.is_some_and(is_same);
             let is_kept = match item.action {
+                Action::LeaveUnread => continue,
+                _ if self.snapshot.unreadable.contains_key(&id) => true,
                 Action::LeaveFinished => true,
                 Action::Leave => item.live.is_some(),
                 Action::Write { recreate, .. } => item.live.is_some() && !recreate,

@@ -34,9 +34,14 @@ impl<'s> Planner<'_, 's> {
         let live = self.snapshot.live.get(&object.id());
         let wanted = desired(object, live, self.options);
         let mut entry = Entry::new(object, live, self.options);
+        if let Some(reason) = self.snapshot.unreadable.get(&object.id()) {
+            entry.checked = Checked::Unread;
+            let reason = format!("it cannot be read: {reason}");
+            entry.diff = render::failed("", Op::Apply, object, reason, true);
+            return entry;
+        }
         let Ok(resource) = self.snapshot.served.resource(object) else {
-            entry.checked = Checked::Local;
-            entry.diff = render::resource_diff("", Op::Apply, None, Some(&wanted), true);
+            self.unchecked(&mut entry, "", &wanted, live);
             return entry;
         };
         if self.snapshot.has_finished(object, self.options) {
@@ -147,9 +152,7 @@ impl<'s> Planner<'_, 's> {
             entry.diff = diff(None, wanted);
         } else if error.is_unknown_field() && self.snapshot.provided.kind(wanted).is_some() {
             // The CRD in the set may define the field.
-            entry.checked = Checked::Local;
-            let after = live.map_or_else(|| wanted.clone(), |live| merged(live, wanted));
-            entry.diff = diff(live, &after);
+            self.unchecked(entry, resource.plural(), wanted, live);
         } else if error.is_immutable() && live.is_some_and(|live| self.may_recreate(wanted, live)) {
             entry.recreate = true;
             let manager = &self.options.fields.manager;
@@ -173,6 +176,24 @@ impl<'s> Planner<'_, 's> {
                 Refusal::from(error),
             );
         }
+    }
+
+    /// Fills the entry of an object that the server cannot check before another object of the set is
+    /// applied: what the apply leaves is computed here.
+    fn unchecked(
+        &self,
+        entry: &mut Entry<'s>,
+        plural: &str,
+        wanted: &Object,
+        live: Option<&Object>,
+    ) {
+        entry.checked = Checked::Local;
+        let after = live.map_or_else(|| wanted.clone(), |live| merged(live, wanted));
+        if live.is_some() {
+            let values = applied_values(wanted, &after, &self.options.fields);
+            entry.expected_hash = expected_hash(&values, &self.options.fields);
+        }
+        entry.diff = render::resource_diff(plural, Op::Apply, live, Some(&after), true);
     }
 
     /// Returns true if the managed values are as the last deploy left them.

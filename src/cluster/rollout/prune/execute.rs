@@ -114,12 +114,12 @@ pub(crate) async fn release(
         } else {
             Value::Array(others)
         };
-        let released = match served.resource(live) {
-            Ok(resource) => api
+        let released = match served.any_version(live.group(), live.kind(), live.version()) {
+            Some(resource) => api
                 .set_managed_fields(&resource.api, live, others)
                 .await
                 .map(drop),
-            Err(error) => Err(error),
+            None => served.resource(live).map(drop),
         };
         match released {
             Ok(()) => given_back.push(live.id()),
