@@ -213,7 +213,8 @@ impl Deployment<'_> {
         {
             return failure.into();
         }
-        let torn = teardown(self.api, snapshot, &planned, self.options, timeout).await;
+        let step = |message: &str| self.progress.step(message);
+        let torn = teardown(self.api, snapshot, &planned, self.options, timeout, &step).await;
         DeployResult {
             diffs: torn.diffs,
             notes: planned.notes,

@@ -70,6 +70,35 @@ impl<'a> Poll<'a> {
     }
 }
 
+/// Lets words about a wait through, once per interval; the first after one interval.
+pub struct Pace<'a> {
+    clock: &'a Clock,
+    interval: Duration,
+    next: Duration,
+}
+
+impl<'a> Pace<'a> {
+    /// Starts the first interval.
+    pub fn new(clock: &'a Clock, interval: Duration) -> Self {
+        let next = clock.elapsed() + interval;
+        Self {
+            clock,
+            interval,
+            next,
+        }
+    }
+
+    /// Returns true if an interval is over, and starts the next one.
+    pub fn is_due(&mut self) -> bool {
+        let now = self.clock.elapsed();
+        let is_due = now >= self.next;
+        if is_due {
+            self.next = now + self.interval;
+        }
+        is_due
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio_util::task::AbortOnDropHandle;

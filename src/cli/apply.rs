@@ -174,7 +174,7 @@ pub fn report(target: &ClusterTarget, matches: &ArgMatches, deployed: &DeployRes
             .diffs
             .iter()
             .filter(|diff| diff.change != ChangeKind::Unchanged);
-        let lines = changed.map(|diff| format!("{} {}\n", diff.change.word(), diff.subject()));
+        let lines = changed.map(|diff| format!("{} {}\n", diff.word(), diff.subject()));
         lines.chain([summary(&deployed.diffs)]).collect()
     };
     print_escaped(&target.redactor.mask(&text));
@@ -184,6 +184,7 @@ pub fn report(target: &ClusterTarget, matches: &ArgMatches, deployed: &DeployRes
 }
 
 fn summary(diffs: &[ResourceDiff]) -> String {
+    let (replaced, diffs): (Vec<_>, Vec<_>) = diffs.iter().partition(|diff| diff.is_recreated());
     let count = |change: ChangeKind| diffs.iter().filter(|diff| diff.change == change).count();
     let [added, modified, removed, same] = [
         ChangeKind::Added,
@@ -192,5 +193,9 @@ fn summary(diffs: &[ResourceDiff]) -> String {
         ChangeKind::Unchanged,
     ]
     .map(count);
-    format!("{added} created, {modified} changed, {removed} deleted, {same} unchanged\n")
+    let replaced = match replaced.len() {
+        0 => String::new(),
+        count => format!("{count} replaced, "),
+    };
+    format!("{added} created, {modified} changed, {replaced}{removed} deleted, {same} unchanged\n")
 }

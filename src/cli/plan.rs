@@ -1,5 +1,7 @@
 //! `plan` and `plan show`: show what an apply would change.
 
+mod text;
+
 use std::collections::HashMap;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -8,11 +10,13 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use text::{Counts, counts};
+pub use text::{summary, text};
 
 use super::cluster::{
     AcceptedInput, ClusterTarget, adopt_argument, run as run_on, with_source, with_target,
 };
-use super::error::CommandError;
+use super::error::{CommandError, exit_code_for};
 use super::{Code, changes, input, print_escaped, print_result};
 use crate::cluster::fields::policy::FieldPolicy;
 use crate::cluster::rollout::inventory::Component;
@@ -22,7 +26,7 @@ use crate::cluster::rollout::plan::{Entry, Plan};
 use crate::cluster::rollout::prune::Deletion;
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::Object;
-use crate::plan::changeset::{ChangeKind, DiffEntry, PlanContents, ResourceDiff};
+use crate::plan::changeset::{DiffEntry, PlanContents, ResourceDiff};
 use crate::plan::contents::unpack;
 use crate::plan::saved_plan;
 use crate::plan::saved_plan::SavedPlan;
@@ -122,7 +126,13 @@ pub async fn plan_and_print(
     } else {
         text(&plan)
     }));
-    fail_if_refused(&plan)?;
+    // The reasons are printed with the plan.
+    if let Some(failure) = plan.refusal() {
+        let refused = plan.entries.iter().filter(|entry| entry.refusal.is_some());
+        let (count, of) = (refused.count(), plan.entries.len());
+        let message = format!("{count} of {of} objects are refused, see above");
+        return Err(CommandError(exit_code_for(&failure), message));
+    }
     if let Some(file) = matches.try_get_one::<String>("out").ok().flatten() {
         save(
             file,
@@ -328,67 +338,19 @@ fn document(target: &ClusterTarget, artifact: Option<&str>, plan: &Plan<'_>) -> 
         })
     };
     let deletion = |deletion: &Deletion| json!({"object": deletion.id.to_string(), "needs_plan": deletion.needs_plan});
-    let [added, modified, removed] = counts(plan.changes());
+    let Counts {
+        create,
+        change,
+        replace,
+        delete,
+        ..
+    } = counts(plan.changes());
     input::document(&json!({
         "schema_version": VERSION, "namespace": target.namespace,
         "component": target.component.as_ref().map(|component| &component.name), "artifact": artifact,
-        "counts": {"create": added, "change": modified, "delete": removed},
+        "counts": {"create": create, "change": change, "replace": replace, "delete": delete},
         "objects": plan.entries.iter().map(entry).collect::<Vec<_>>(),
         "deletions": plan.pruning.deletions.iter().map(deletion).collect::<Vec<_>>(),
         "changes": plan.changes().collect::<Vec<_>>(), "notes": plan.notes,
     }))
-}
-
-/// Formats a plan for people: each change, the owners of fields that would be adopted, and a
-/// summary.
-pub fn text(plan: &Plan<'_>) -> String {
-    let mut text = String::new();
-    for entry in plan
-        .entries
-        .iter()
-        .filter(|entry| entry.diff.change != ChangeKind::Unchanged)
-    {
-        text.push_str(&changes::text(&entry.diff));
-        text.push_str(&format!(
-            "    ({}{})\n",
-            entry.checked.words(),
-            if entry.recreate {
-                "; deleted and recreated"
-            } else {
-                ""
-            }
-        ));
-        text.extend(entry.remarks().map(|remark| format!("    {remark}\n")));
-    }
-    for deletion in &plan.pruning.deletions {
-        text.push_str(&format!(
-            "- {} (no longer part of the component)\n",
-            deletion.id
-        ));
-        text.extend(
-            deletion
-                .needs_plan
-                .iter()
-                .map(|reason| format!("    {reason}\n")),
-        );
-    }
-    text.extend(plan.notes.iter().map(|note| format!("# {note}\n")));
-    text.push_str(&summary(plan.changes()));
-    text
-}
-
-/// Counts the objects to create, change and delete.
-fn counts<'a>(diffs: impl Iterator<Item = &'a ResourceDiff> + Clone) -> [usize; 3] {
-    [ChangeKind::Added, ChangeKind::Modified, ChangeKind::Removed]
-        .map(|change| diffs.clone().filter(|diff| diff.change == change).count())
-}
-
-/// Formats the counts as one line.
-pub fn summary<'a>(diffs: impl Iterator<Item = &'a ResourceDiff> + Clone) -> String {
-    match counts(diffs) {
-        [0, 0, 0] => "nothing would change\n".into(),
-        [added, modified, removed] => {
-            format!("{added} to create, {modified} to change, {removed} to delete\n")
-        }
-    }
 }

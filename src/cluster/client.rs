@@ -8,6 +8,7 @@ pub mod identity;
 
 mod error;
 pub(crate) mod live;
+mod warning;
 pub(crate) mod watch;
 
 pub use api::Api;

@@ -28,7 +28,7 @@ mod annotations;
 pub mod contents;
 pub mod delete;
 mod dependency;
-mod refused;
+pub mod refused;
 mod saved;
 mod stage;
 mod write;

@@ -63,6 +63,32 @@ impl ResourceDiff {
     }
 }
 
+/// The first line of an object that is deleted and created again.
+const RECREATED: &str = "the object is deleted and recreated";
+
+impl ResourceDiff {
+    /// Notes that the object is deleted and created again.
+    pub fn mark_recreated(&mut self) {
+        let line = DiffEntry::line(None, ChangeKind::Removed, RECREATED.into());
+        self.entries.insert(0, line);
+    }
+
+    /// Returns the word for what became of the object, as kubectl prints it.
+    pub fn word(&self) -> &'static str {
+        match self.is_recreated() {
+            true => "replaced",
+            false => self.change.word(),
+        }
+    }
+
+    /// Returns true if the object is deleted and created again.
+    pub fn is_recreated(&self) -> bool {
+        let first = self.entries.first();
+        let is_mark = |entry: &DiffEntry| entry.payload.as_deref() == Some(RECREATED);
+        self.change == ChangeKind::Modified && first.is_some_and(is_mark)
+    }
+}
+
 /// One line of a diff or, before the diff is rendered as lines, one field.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DiffEntry {

@@ -12,6 +12,7 @@ mod identity;
 mod left_out;
 mod placeholders;
 mod plan;
+mod prerequisites;
 mod prune;
 mod requests;
 mod rollback;

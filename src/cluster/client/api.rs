@@ -30,6 +30,7 @@ use crate::base::clock::Clock;
 use crate::base::stop::Stop;
 use crate::cluster::client::ClusterError;
 use crate::cluster::client::identity::Tokens;
+use crate::cluster::client::warning::{ObjectWarnings, Warnings};
 use crate::manifest::Object;
 
 /// Timeout for a log. The kubelet serves it, and its node may be down.
@@ -77,6 +78,7 @@ pub struct Api {
     tokens: Option<Arc<Tokens>>,
     /// True once the server has answered a request.
     is_reached: Arc<AtomicBool>,
+    warnings: ObjectWarnings,
     pub(crate) clock: Clock,
     pub(crate) stop: Stop,
 }
@@ -85,6 +87,12 @@ impl Api {
     /// Returns the connection's default namespace.
     pub fn namespace(&self) -> &str {
         self.client.default_namespace()
+    }
+
+    /// Returns what the server has warned of since the last call: a sentence for each warning about
+    /// an object that was written or dry-run.
+    pub fn take_warnings(&self) -> Vec<String> {
+        self.warnings.take()
     }
 
     pub(super) fn new(
@@ -97,6 +105,7 @@ impl Api {
             client,
             tokens,
             is_reached: Arc::default(),
+            warnings: ObjectWarnings::default(),
             clock,
             stop,
         }
@@ -217,7 +226,17 @@ impl Api {
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
         object: &Object,
     ) -> Result<Object, ClusterError> {
-        match self.send(action, request).await {
+        let warnings = Warnings::default();
+        let request = request.map(|mut request| {
+            request.extensions_mut().insert(warnings.clone());
+            request
+        });
+        let answer = self.send(action, request).await;
+        // A warning could quote a Secret.
+        if !object.is_secret() {
+            self.warnings.add(object.subject(), warnings.take());
+        }
+        match answer {
             Ok(answer) => object_named(object.name(), answer, action),
             Err(error) => Err(if object.is_secret() {
                 without_secret_values(error)

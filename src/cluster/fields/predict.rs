@@ -12,6 +12,7 @@ use crate::cluster::fields::adopt::{all_managed_fields, remove_abandoned_fields}
 use crate::cluster::fields::policy::FieldPolicy;
 use crate::cluster::fields::unions::{has_excluded, remove_excluded};
 use crate::manifest::Object;
+use crate::manifest::managed_fields::{FieldManager, field_managers};
 
 /// Returns the merge patch (RFC 7386) that makes an apply of `wanted` whole where one apply does not
 /// do: our manager adopts the fields of earlier managers (`adopted` is the new `managedFields`), or
@@ -46,6 +47,59 @@ pub fn merged(live: &Object, wanted: &Object) -> Object {
     match merged {
         Value::Object(map) => Object(map),
         _ => live.clone(),
+    }
+}
+
+/// Returns an object that was made anew, with the values that the server generates (addresses,
+/// ports, labels of controllers) as in the live one: those that neither the manifest nor our last
+/// apply has set.
+pub fn keep_generated(
+    made: &Object,
+    live: &Object,
+    wanted: &Object,
+    policy: &FieldPolicy,
+) -> Object {
+    fn keep(made: &mut Value, live: &Value, wanted: Option<&Value>, ours: &[&Value]) {
+        if ours.iter().any(|ours| is_owned_as_a_whole(Some(ours))) {
+            return;
+        }
+        match (made, live) {
+            (Value::Object(made), Value::Object(live)) => {
+                for (member, live) in live {
+                    let wanted = wanted.and_then(|wanted| wanted.get(member));
+                    let ours = ours
+                        .iter()
+                        .filter_map(|ours| ours.get(format!("f:{member}")));
+                    let ours: Vec<&Value> = ours.collect();
+                    match made.get_mut(member) {
+                        Some(made) => keep(made, live, wanted, &ours),
+                        None if wanted.is_none() && ours.is_empty() => {
+                            made.insert(member.clone(), live.clone());
+                        }
+                        None => {}
+                    }
+                }
+            }
+            (Value::Array(made), Value::Array(live)) => {
+                for (at, (made, live)) in made.iter_mut().zip(live).enumerate() {
+                    keep(made, live, wanted.and_then(|wanted| wanted.get(at)), &[]);
+                }
+            }
+            (made, live) if wanted.is_none() && ours.is_empty() => *made = live.clone(),
+            _ => {}
+        }
+    }
+    let managers = field_managers(live);
+    let ours = managers
+        .iter()
+        .filter(|owner| policy.is_ours(owner.manager));
+    let ours: Vec<&Value> = ours.filter_map(FieldManager::fields_v1).collect();
+    let [mut kept, live, wanted] =
+        [made, live, wanted].map(|object| Value::Object(object.0.clone()));
+    keep(&mut kept, &live, Some(&wanted), &ours);
+    match kept {
+        Value::Object(map) => Object(map),
+        _ => made.clone(),
     }
 }
 

@@ -19,12 +19,16 @@
 //! | a deletion | the manifest's object | the live object |
 
 use serde_json::{Map, Value};
+use similar::{ChangeTag, TextDiff};
 
 use crate::cluster::fields::diff::{DiffFormat, Difference, compare, without_server_fields};
 use crate::cluster::fields::{legacy, mask};
 use crate::manifest::Object;
 use crate::plan::changeset::{ChangeKind, DiffEntry, Op, ResourceDiff};
 use crate::yaml::emit::emit;
+
+/// Lines of a long text that are shown around those that differ.
+const CONTEXT_LINES: usize = 3;
 
 /// Maximum lines per object.
 const MAX_LINES: usize = 1000;
@@ -268,6 +272,26 @@ fn truncate(lines: &mut Vec<DiffEntry>) {
 
 fn field_lines(entry: &DiffEntry, form: DiffFormat) -> Vec<DiffEntry> {
     let mut lines = Vec::new();
+    let values = (entry.original.as_deref(), entry.applied.as_deref());
+    if let (DiffFormat::Native, (Some(before), Some(after))) = (form, values) {
+        if let (Value::String(before), Value::String(after)) = (before, after)
+            && before.contains('\n')
+            && after.contains('\n')
+        {
+            let line = |(change, text)| DiffEntry::line(entry.path.clone(), change, text);
+            return hunks(before, after).into_iter().map(line).collect();
+        }
+        if plain(before).is_some() && plain(before) == plain(after) {
+            // A text and a number: only the quotes tell them apart.
+            let line = |change, value: &Value| {
+                DiffEntry::line(entry.path.clone(), change, value.to_string())
+            };
+            return vec![
+                line(ChangeKind::Removed, before),
+                line(ChangeKind::Added, after),
+            ];
+        }
+    }
     for (change, value) in [
         (ChangeKind::Removed, &entry.original),
         (ChangeKind::Added, &entry.applied),
@@ -291,6 +315,35 @@ fn field_lines(entry: &DiffEntry, form: DiffFormat) -> Vec<DiffEntry> {
                 .into_iter()
                 .map(|text| DiffEntry::line(entry.path.clone(), change, text)),
         );
+    }
+    lines
+}
+
+/// Returns how a scalar is shown.
+fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Object(_) | Value::Array(_) => None,
+        scalar => Some(scalar.to_string()),
+    }
+}
+
+/// Returns the lines of two texts that differ, with the lines around them.
+fn hunks(before: &str, after: &str) -> Vec<(ChangeKind, String)> {
+    let diff = TextDiff::from_lines(before, after);
+    let mut lines = Vec::new();
+    for group in diff.grouped_ops(CONTEXT_LINES) {
+        let Some(first) = group.first() else { continue };
+        let place = format!("… line {}", first.new_range().start + 1);
+        lines.push((ChangeKind::Unchanged, place));
+        for change in group.iter().flat_map(|op| diff.iter_changes(op)) {
+            let kind = match change.tag() {
+                ChangeTag::Equal => ChangeKind::Unchanged,
+                ChangeTag::Delete => ChangeKind::Removed,
+                ChangeTag::Insert => ChangeKind::Added,
+            };
+            lines.push((kind, change.value().trim_end_matches('\n').to_owned()));
+        }
     }
     lines
 }

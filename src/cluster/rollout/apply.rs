@@ -2,16 +2,17 @@
 //! then classes, service accounts and configuration, then the rest, and webhooks last. A failed
 //! object blocks only the objects that depend on it. The result of every object is reported.
 
+mod prerequisites;
 mod record;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 
 use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::render;
-use crate::cluster::health::readiness::compute_status;
 use crate::cluster::rollout::dependency::failed_dependency;
 use crate::cluster::rollout::failure::DeployFailure;
 use crate::cluster::rollout::inventory::Inventory;
@@ -21,9 +22,9 @@ use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::refused::{errors, explain};
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::stage::Stage;
-use crate::cluster::rollout::write::{NotWritten, Writer, prerequisite_poll};
+use crate::cluster::rollout::write::{NotWritten, Writer};
 use crate::manifest::Object;
-use crate::plan::changeset::{Op, ResourceDiff};
+use crate::plan::changeset::{ChangeKind, Op, ResourceDiff};
 
 /// Maximum number of concurrent applies.
 const MAX_CONCURRENT: usize = 8;
@@ -90,7 +91,9 @@ impl Applied<'_> {
     }
 }
 
-/// Applies the items of a snapshot by stages. Reports each stage to `progress`.
+/// Applies the items of a snapshot by stages, and waits at most `patience` for CRDs to be
+/// established and for new kinds to be served. Reports each stage, and what is waited for, to
+/// `progress`.
 ///
 /// # Errors
 /// Fails if the inventory cannot be written before the first apply; then nothing is applied.
@@ -99,12 +102,15 @@ pub async fn apply<'s>(
     snapshot: &'s Snapshot,
     items: Vec<Item<'s>>,
     options: &Options,
+    patience: Duration,
     progress: &(dyn Fn(&str) + Sync),
 ) -> Result<Applied<'s>, ClusterError> {
     let mut run = Run {
         api,
         snapshot,
         options,
+        patience,
+        progress,
         applied: Applied {
             items,
             inventory: snapshot.inventory.clone(),
@@ -142,6 +148,8 @@ struct Run<'a, 's> {
     api: &'a Api,
     snapshot: &'s Snapshot,
     options: &'a Options,
+    patience: Duration,
+    progress: &'a (dyn Fn(&str) + Sync),
     applied: Applied<'s>,
     /// Objects that failed: those that depend on them are not tried.
     failed: Vec<&'s Object>,
@@ -238,11 +246,7 @@ impl<'s> Run<'_, 's> {
             options: self.options,
         };
         match writer.write(resource, object, action, live.cloned()).await {
-            Ok(after) => ItemOutcome {
-                diff: render::resource_diff(plural, Op::Apply, *live, Some(&after), false),
-                now: Some(after),
-                problem: None,
-            },
+            Ok(after) => written(plural, item, after),
             Err(NotWritten::Conflict(conflict)) => {
                 failed(conflict.to_string(), Problem::Conflict(conflict))
             }
@@ -250,48 +254,6 @@ impl<'s> Run<'_, 's> {
                 explain(&error, live.is_some()),
                 Problem::Refused(Refusal::from(&error)),
             ),
-        }
-    }
-
-    /// Waits for the CRDs that were applied to be established.
-    async fn await_crds(&mut self) {
-        let crds: Vec<&'s Object> = self
-            .members(Stage::Prerequisites)
-            .filter(|object| object.is_crd() && !self.failed.contains(object))
-            .collect();
-        let late = await_established(self.api, &self.applied.served, crds).await;
-        self.failed.extend(late);
-    }
-
-    /// Reads discovery again after CRDs were written: they may have added and dropped versions.
-    async fn rediscover(&mut self) {
-        let is_written =
-            |item: &Item<'_>| item.object.is_crd() && matches!(item.action, Action::Write { .. });
-        if !self.applied.items.iter().any(is_written) {
-            return;
-        }
-        match ServedKinds::discover(self.api).await {
-            Ok(served) => self.applied.served = served,
-            Err(error) => tracing::warn!(%error, "the served kinds are those of before the apply"),
-        }
-    }
-
-    /// Refreshes discovery for the kinds of this stage that are not served yet, until all are or
-    /// the timeout ends.
-    async fn refresh_discovery(&mut self, stage: Stage) {
-        // The server serves a kind a moment after its CRD is established.
-        let mut poll = prerequisite_poll(self.api);
-        while poll.next_check().await {
-            for api_version in self.unserved(stage) {
-                let served = &mut self.applied.served;
-                // A group that is not served yet is requested again in the next round.
-                if let Err(error) = served.add_group_version(self.api, &api_version).await {
-                    tracing::debug!(%error, "is not served yet");
-                }
-            }
-            if self.unserved(stage).is_empty() {
-                return;
-            }
         }
     }
 
@@ -305,28 +267,17 @@ impl<'s> Run<'_, 's> {
     }
 }
 
-/// Waits for CRDs to be established. Returns those that are not in time.
-async fn await_established<'a>(
-    api: &Api,
-    served: &ServedKinds,
-    mut waiting: Vec<&'a Object>,
-) -> Vec<&'a Object> {
-    let mut poll = prerequisite_poll(api);
-    while poll.next_check().await && !waiting.is_empty() {
-        let mut late = Vec::new();
-        for crd in waiting {
-            let Ok(resource) = served.resource(crd) else {
-                continue;
-            };
-            let live = api.get(&resource.api, "", crd.name()).await;
-            let is_established = |live: &Object| {
-                compute_status(live, api.clock.now()).is_ok_and(|found| found.is_current())
-            };
-            if !live.is_ok_and(|live| live.as_ref().is_some_and(is_established)) {
-                late.push(crd);
-            }
-        }
-        waiting = late;
+/// The outcome of an object that was applied.
+fn written(plural: &str, item: &Item<'_>, after: Object) -> ItemOutcome {
+    let mut diff = render::resource_diff(plural, Op::Apply, item.live, Some(&after), false);
+    let is_recreation = matches!(item.action, Action::Write { recreate: true, .. });
+    if is_recreation && item.live.is_some_and(|live| live.uid() != after.uid()) {
+        diff.change = ChangeKind::Modified;
+        diff.mark_recreated();
     }
-    waiting
+    ItemOutcome {
+        diff,
+        now: Some(after),
+        problem: None,
+    }
 }

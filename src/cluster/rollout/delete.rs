@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use serde_json::Value;
 
-use crate::base::poll::Poll;
+use crate::base::poll::{Pace, Poll};
 use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError, live};
 use crate::cluster::fields::render;
@@ -26,6 +26,9 @@ const MAX_CONCURRENT: usize = 8;
 
 /// Initial and maximum interval between polls for objects to be gone.
 const POLL_INTERVALS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// Interval between words about what is waited for.
+const WORDS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Outcome of one deletion.
 #[derive(Debug, Clone, PartialEq)]
@@ -94,6 +97,8 @@ pub(super) struct Scope<'a> {
     pub reader: Reader<'a>,
     /// What may be deleted with them. What they hold besides keeps them.
     pub allowed: &'a ContentsById,
+    /// Takes words about what is waited for.
+    pub progress: &'a (dyn Fn(&str) + Sync),
 }
 
 impl Scope<'_> {
@@ -174,7 +179,7 @@ pub(super) async fn delete(
                 }
             }
         }
-        let seen = await_gone(api, served, going, end).await;
+        let seen = await_gone(api, served, going, end, scope.progress).await;
         left = seen
             .iter()
             .find(|(_, outcome)| **outcome != DeletionOutcome::Gone)
@@ -253,12 +258,14 @@ async fn await_gone(
     served: &ServedKinds,
     mut going: Vec<Object>,
     end: Duration,
+    progress: &(dyn Fn(&str) + Sync),
 ) -> BTreeMap<ObjectId, DeletionOutcome> {
     let mut outcomes = BTreeMap::new();
     let mut still = HashMap::new();
     let mut failure = None;
     let timeout = end.saturating_sub(api.clock.elapsed());
     let mut poll = Poll::new(&api.clock, &api.stop, timeout, POLL_INTERVALS);
+    let mut pace = Pace::new(&api.clock, WORDS_INTERVAL);
     while !going.is_empty() && failure.is_none() && poll.next_check().await {
         let wanted = going.iter().filter_map(|object| {
             let (group, kind) = (object.group(), object.kind());
@@ -285,6 +292,10 @@ async fn await_gone(
                 .map(|object| (object.id(), DeletionOutcome::Gone)),
         );
         going = left;
+        let first = going.first().and_then(|object| still.get(&object.id()));
+        if let (Some(first), true) = (first, pace.is_due()) {
+            progress(&waiting_words(first, going.len()));
+        }
     }
     outcomes.extend(going.iter().map(|object| {
         let live = still.get(&object.id());
@@ -294,6 +305,16 @@ async fn await_gone(
         (object.id(), DeletionOutcome::Remaining(why))
     }));
     outcomes
+}
+
+/// Returns a line about the objects that are not gone yet.
+fn waiting_words(first: &Object, count: usize) -> String {
+    let (subject, reason) = (first.subject(), blocked_by(first));
+    let more = match count {
+        1 => String::new(),
+        count => format!(", and for {} more", count - 1),
+    };
+    format!("waiting for {subject} to be gone: {reason}{more}")
 }
 
 /// Returns true if an object of a snapshot still exists.

@@ -19,6 +19,7 @@ use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::refused::errors;
 use crate::cluster::rollout::saved::subject;
 use crate::cluster::rollout::snapshot::Snapshot;
+use crate::cluster::rollout::write::PREREQUISITE_TIMEOUT;
 use crate::cluster::rollout::{deny, preconditions, prune, takeover};
 use crate::plan::changeset::{ChangeKind, ResourceDiff};
 use crate::plan::saved_plan::SavedPlan;
@@ -252,7 +253,9 @@ pub async fn deploy(
         artifact,
         waiting,
     } = request;
-    let mut applied = apply(api, snapshot, items, options, progress).await?;
+    let patience = waiting.as_ref().map(|waiting| waiting.timeout);
+    let patience = patience.map_or(PREREQUISITE_TIMEOUT, |time| time.min(PREREQUISITE_TIMEOUT));
+    let mut applied = apply(api, snapshot, items, options, patience, progress).await?;
     let mut deployed = DeployResult {
         diffs: applied.diffs().cloned().collect(),
         failure: match api.stop.is_stopped() {
@@ -261,6 +264,7 @@ pub async fn deploy(
         },
         ..DeployResult::default()
     };
+    deployed.notes.extend(api.take_warnings());
     let (to_the_end, writer) = (api.to_the_end(), options.writer());
     if let Some(inventory) = &mut applied.inventory {
         // Write the inventory before the wait, which may be cut short.
@@ -303,7 +307,16 @@ pub async fn deploy(
             waiting.deadline(now + waiting.timeout).saturating_sub(now)
         });
         let served = &applied.served;
-        let pruned = prune(api, served, &mut inventory, &pruning, options, timeout).await;
+        let pruned = prune(
+            api,
+            served,
+            &mut inventory,
+            &pruning,
+            options,
+            timeout,
+            progress,
+        )
+        .await;
         deployed.add_pruned(pruning.notes, pruned);
     }
     // Record what was done even after a stop.

@@ -159,7 +159,13 @@ impl<'s> Entry<'s> {
                     time,
                 },
                 what,
-            )| { format!("{path} is {what} {manager} ({operation}, {time})") },
+            )| {
+                let when = match time.as_str() {
+                    "" => String::new(),
+                    time => format!(", {time}"),
+                };
+                format!("{path} is {what} {manager} ({operation}{when})")
+            },
         )
     }
 }
@@ -209,8 +215,9 @@ impl<'s> Plan<'s> {
     pub fn refusal(&self) -> Option<DeployFailure> {
         let refused = self.entries.iter().filter(|entry| entry.refusal.is_some());
         let refusal = refused.clone().filter_map(|entry| entry.refusal).max()?;
+        let count = refused.clone().count();
         let reasons = errors(refused.map(|entry| &entry.diff));
-        let (count, of) = (reasons.len(), self.entries.len());
+        let of = self.entries.len();
         let reasons = join_reasons(reasons.into_iter());
         let errors = vec![format!("{count} of {of} objects are refused: {reasons}")];
         Some(DeployFailure::Refused { errors, refusal })
@@ -327,6 +334,7 @@ pub async fn plan<'s>(
         .chain(guarded)
         .chain(marks)
         .chain(filled_fields(snapshot, options))
+        .chain(api.take_warnings())
         .chain(entries.iter().filter_map(Entry::holder_note))
         .chain(unknown)
         .collect();

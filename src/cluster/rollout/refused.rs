@@ -55,22 +55,34 @@ pub(super) fn explain(error: &ClusterError, exists: bool) -> String {
     }
     if exists && error.is_immutable() {
         return format!(
-            "{error}; an immutable field can change only in a new object: give it another name, or allow it to be deleted and recreated, by the setting deploy.recreate, or by the annotation {RECREATE}: allowed where deploy.author_may has recreate"
+            "{}; an immutable field can change only in a new object: give it another name, or allow it to be deleted and recreated, by the setting deploy.recreate, or by the annotation {RECREATE}: allowed where deploy.author_may has recreate",
+            words(error)
         );
     }
-    error.to_string()
+    words(error)
 }
 
-/// Returns the failed objects of a changeset, each with its reason.
+/// Formats an error about an object that is named beside it.
+fn words(error: &ClusterError) -> String {
+    match error {
+        ClusterError::Refused { message, .. } => format!("the cluster refuses it: {message}"),
+        other => other.to_string(),
+    }
+}
+
+/// Returns the failed objects of a changeset, each with its reason. Objects with the same reason
+/// share a line.
 pub fn errors<'a>(diffs: impl Iterator<Item = &'a ResourceDiff>) -> Vec<String> {
     let failed = diffs.filter(|diff| diff.change == ChangeKind::Error);
-    failed
-        .map(|diff| {
-            format!(
-                "{}: {}",
-                diff.subject(),
-                diff.error.as_deref().unwrap_or_default()
-            )
-        })
-        .collect()
+    let mut by_reason: Vec<(&str, Vec<String>)> = Vec::new();
+    for diff in failed {
+        let reason = diff.error.as_deref().unwrap_or_default();
+        match by_reason.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, subjects)) => subjects.push(diff.subject()),
+            None => by_reason.push((reason, vec![diff.subject()])),
+        }
+    }
+    let line =
+        |(reason, subjects): (&str, Vec<String>)| format!("{}: {reason}", subjects.join(", "));
+    by_reason.into_iter().map(line).collect()
 }

@@ -276,7 +276,8 @@ impl Teardown {
 }
 
 /// Deletes the objects of a teardown and waits at most `timeout` until they are gone. Objects that
-/// are gone leave the inventory; an empty inventory is deleted.
+/// are gone leave the inventory; an empty inventory is deleted. Reports what is waited for to
+/// `progress`.
 // Long: the stages of a teardown, in order.
 pub async fn teardown(
     api: &Api,
@@ -284,6 +285,7 @@ pub async fn teardown(
     teardown: &Teardown,
     options: &Options,
     timeout: Duration,
+    progress: &(dyn Fn(&str) + Sync),
 ) -> TeardownResult {
     let objects = match snapshot.unreadable.keys().next() {
         // An object that cannot be read may be in one of the namespaces, or would be lost with the
@@ -301,6 +303,7 @@ pub async fn teardown(
         inventory_namespace: snapshot.inventory_namespace(),
         reader: teardown.reader(api, snapshot, &own),
         allowed: &teardown.contents,
+        progress,
     };
     let outcomes = delete(api, &snapshot.served, objects, &scope, timeout).await;
     let mut torn = result_of(snapshot, teardown, &outcomes);

@@ -27,7 +27,7 @@ impl Progress for JobProgress<'_> {
 
 /// The outcome of a job that plans.
 pub fn planned(contents: &PlanContents, context: &Context) -> Outcome {
-    log_changes(&contents.k8s_content_diff, context);
+    log_changes(&contents.k8s_content_diff, planned_word, context);
     if contents.k8s_content_diff.is_empty() {
         context.log.info("nothing would change");
     }
@@ -44,7 +44,7 @@ pub fn deployed(
     context: &Context,
     metrics: &Metrics,
 ) -> Outcome {
-    log_changes(&deployed.diffs, context);
+    log_changes(&deployed.diffs, ResourceDiff::word, context);
     let mut result = with_contents(approved, deployed.failure.is_none());
     let outputs = Map::from_iter([("diff".to_owned(), json!(limit_size(deployed.diffs)))]);
     let Some(failure) = deployed.failure else {
@@ -73,13 +73,24 @@ pub fn deployed(
     Outcome::Failed { result, message }
 }
 
-fn log_changes(diffs: &[ResourceDiff], context: &Context) {
+fn planned_word(diff: &ResourceDiff) -> &'static str {
+    match diff.change {
+        _ if diff.is_recreated() => "would replace",
+        ChangeKind::Added => "would create",
+        ChangeKind::Modified => "would change",
+        ChangeKind::Removed => "would delete",
+        ChangeKind::Unchanged | ChangeKind::Error => "would leave",
+    }
+}
+
+fn log_changes(diffs: &[ResourceDiff], word: fn(&ResourceDiff) -> &'static str, context: &Context) {
     let changed = diffs
         .iter()
         .filter(|diff| !matches!(diff.change, ChangeKind::Unchanged | ChangeKind::Error));
     for diff in changed {
-        let change = diff.change.word();
-        context.log.info(format!("{change} {}", diff.subject()));
+        context
+            .log
+            .info(format!("{} {}", word(diff), diff.subject()));
     }
 }
 

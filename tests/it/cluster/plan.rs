@@ -100,14 +100,14 @@ async fn an_empty_cluster_gives_a_complete_plan_and_nothing_is_written() {
         .run(&["plan", "-f", &file, "--component", "web"])
         .expect_code(1);
     assert!(
-        refused.err.contains("spec.size: must be of type integer"),
+        refused.out.contains("spec.size: must be of type integer"),
         "{}",
-        refused.err
+        refused.out
     );
     assert!(
-        refused.err.contains("imago: field not declared in schema"),
+        refused.out.contains("imago: field not declared in schema"),
         "{}",
-        refused.err
+        refused.out
     );
 
     fixture
@@ -143,9 +143,9 @@ async fn exit_codes_show_the_result_of_a_plan() {
         .await;
     let refused = plan(&["--deploy-conflicts", "refuse"]).expect_code(6);
     assert!(
-        refused.err.contains("conflict with \"other\"") && refused.err.contains(".data.a"),
+        refused.out.contains("conflict with \"other\"") && refused.out.contains(".data.a"),
         "{}",
-        refused.err
+        refused.out
     );
     let forced = plan(&[]).expect_code(2);
     assert!(
@@ -300,5 +300,76 @@ async fn images_that_cannot_be_pulled_are_reported_before_anything_is_applied() 
     assert!(
         absent.contains("which does not exist") && absent.contains("Deployment/"),
         "{absent}"
+    );
+}
+
+#[tokio::test]
+async fn a_plan_shows_changed_lines_replacements_types_and_warnings() {
+    let fixture = ClusterFixture::new().await;
+    let text = |fifth: &str| {
+        (1..9)
+            .map(|line| format!("    line {}\n", if line == 5 { fifth } else { "x" }))
+            .collect::<String>()
+    };
+    let manifest = |fifth: &str, label: &str, selector: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\ndata:\n  text: |\n{}---\n\
+             apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: d}}\nspec: {{replicas: 0, selector: {{matchLabels: {{a: {label}}}}}, \
+             template: {{metadata: {{labels: {{a: {label}}}}}, spec: {{nodeSelector: {{{selector}: linux}}, containers: [{{name: c, image: i}}]}}}}}}\n",
+            text(fifth)
+        )
+    };
+    let old = "beta.kubernetes.io/os";
+    let applied = fixture.apply("web", &manifest("x", "b", old), &["--deploy-wait", "false"]);
+    let warning = format!(
+        "Deployment/{}/d: the server warns: spec.template.spec.nodeSelector[{old}]: deprecated",
+        fixture.namespace
+    );
+    assert!(applied.err.contains(&warning), "{}", applied.err);
+
+    let file = fixture.manifest(&manifest("y", "c", "kubernetes.io/os"));
+    let plan = [
+        "plan",
+        "-f",
+        &file,
+        "--component",
+        "web",
+        "--deploy-recreate",
+        "true",
+    ];
+    let planned = fixture.run(&plan).expect_code(2);
+    let expected = format!(
+        "~ ConfigMap/{0}/c\n    ~ data.text:\n        … line 2\n        line x\n        line x\n        line x\n      \
+         - line x\n      + line y\n        line x\n        line x\n        line x\n    (verified by server)\n\
+         -/+ Deployment/{0}/d\n    ~ spec.selector.matchLabels.a: b -> c\n    ~ spec.template.metadata.labels.a: b -> c\n    \
+         - spec.template.spec.nodeSelector.\"beta.kubernetes.io/os\": linux\n    + spec.template.spec.nodeSelector.\"kubernetes.io/os\": linux\n    \
+         (verified by server)\n0 to create, 1 to change, 1 to replace, 0 to delete\n",
+        fixture.namespace
+    );
+    assert_eq!(planned.out, expected);
+    let apply = [
+        "apply",
+        "--yes",
+        "-f",
+        &file,
+        "--component",
+        "web",
+        "--deploy-recreate",
+        "true",
+        "--deploy-wait",
+        "false",
+    ];
+    let applied = fixture.run(&apply).expect_code(0);
+    assert!(
+        applied
+            .out
+            .contains("0 created, 1 changed, 1 replaced, 0 deleted"),
+        "{}",
+        applied.out
+    );
+    assert!(
+        applied.out.contains("replaced Deployment/"),
+        "{}",
+        applied.out
     );
 }

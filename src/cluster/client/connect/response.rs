@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tower::{BoxError, Service};
 
 use crate::base::bounded;
+use crate::cluster::client::warning::Warnings;
 
 /// Maximum size of a response in bytes, after decompression. Lists are paged, with smaller pages
 /// where they do not fit.
@@ -54,9 +55,13 @@ where
             .uri()
             .query()
             .is_some_and(|query| query.split('&').any(|part| part == "watch=true"));
+        let warnings = request.extensions().get::<Warnings>().cloned();
         let response = self.0.call(request);
         Box::pin(async move {
             let (parts, body) = response.await?.into_parts();
+            if let Some(warnings) = warnings {
+                warnings.learn(&parts.headers);
+            }
             if !parts.status.is_success() {
                 let body = error_body(
                     parts.status,

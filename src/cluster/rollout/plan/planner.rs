@@ -10,7 +10,7 @@ use crate::cluster::fields::adopt::adopted_managed_fields;
 use crate::cluster::fields::managed_values::{
     applied_values, expected_hash, managed_values, object_hash,
 };
-use crate::cluster::fields::predict::{merged, preparation};
+use crate::cluster::fields::predict::{keep_generated, merged, preparation};
 use crate::cluster::fields::schema::{PublishedSchemas, faults_by_crd};
 use crate::cluster::fields::{marks, render};
 use crate::cluster::rollout::annotations::RECREATE;
@@ -21,7 +21,7 @@ use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::refused::{dry_run_recreation, explain};
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::Object;
-use crate::plan::changeset::{ChangeKind, DiffEntry, Op};
+use crate::plan::changeset::{ChangeKind, Op};
 
 pub(super) struct Planner<'a, 's> {
     pub(super) api: &'a Api,
@@ -160,10 +160,12 @@ impl<'s> Planner<'_, 's> {
                 Ok(made) => {
                     let values = managed_values(wanted, &made, &self.options.fields);
                     entry.expected_hash = expected_hash(&values, &self.options.fields);
-                    let message = "the object is deleted and recreated".to_owned();
-                    entry.diff = diff(live, wanted);
-                    let line = DiffEntry::line(None, ChangeKind::Removed, message);
-                    entry.diff.entries.insert(0, line);
+                    let after = live.map_or(made.clone(), |live| {
+                        keep_generated(&made, live, wanted, &self.options.fields)
+                    });
+                    entry.diff = diff(live, &after);
+                    entry.diff.change = ChangeKind::Modified;
+                    entry.diff.mark_recreated();
                 }
                 Err(error) => {
                     entry.refuse(resource.plural(), error.to_string(), Refusal::from(&error));

@@ -36,6 +36,7 @@ pub async fn prune(
     pruning: &Pruning,
     options: &Options,
     timeout: Duration,
+    progress: &(dyn Fn(&str) + Sync),
 ) -> Pruned {
     let objects = pruning.deletions.iter();
     let objects = objects.map(|deletion| deletion.live.clone()).collect();
@@ -53,6 +54,7 @@ pub async fn prune(
             claims: &pruning.claims,
         },
         allowed: &allowed,
+        progress,
     };
     let outcomes = delete(api, served, objects, &scope, timeout).await;
     let mut pruned = Pruned {
