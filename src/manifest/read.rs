@@ -270,15 +270,33 @@ impl Reader {
             return Err(ReadError::NoKind { document, at });
         }
         let nodes = node.and_then(|node| node.get("items")?.as_sequence());
+        let item_kind = object
+            .kind()
+            .strip_suffix("List")
+            .unwrap_or_default()
+            .to_owned();
+        let of_items = [
+            ("kind", item_kind.clone()),
+            ("apiVersion", object.api_version().to_owned()),
+        ];
         let left_out = match object.0.get("items") {
+            Some(Value::Null) if object.kind().ends_with("List") && object.name().is_empty() => {
+                return Ok(());
+            }
             Some(Value::Array(_)) => None,
             _ => fault(&object.0, node, start),
         };
         if let Some(Value::Array(items)) = object.0.get_mut("items") {
             for (at, item) in std::mem::take(items).into_iter().enumerate() {
-                let Value::Object(item) = item else {
+                let Value::Object(mut item) = item else {
                     return Err(ReadError::BadItem(self.document));
                 };
+                if !item_kind.is_empty() && !item.contains_key("kind") {
+                    // The API server's lists say of what kind they are, not their items.
+                    for (member, value) in &of_items {
+                        item.entry(*member).or_insert_with(|| value.clone().into());
+                    }
+                }
                 let node = nodes.and_then(|nodes| nodes.get(at));
                 let start = node.map_or(start, |node| node.position);
                 let malformed = fault(&item, node, start);

@@ -5,6 +5,7 @@ mod apply;
 mod causes;
 mod contents;
 mod contract;
+mod credentials;
 pub mod deploy;
 mod faults;
 mod finished_jobs;

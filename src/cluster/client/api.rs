@@ -74,6 +74,8 @@ pub enum Force {
 #[derive(Clone)]
 pub struct Api {
     pub(super) client: kube::Client,
+    /// Address of the API server, for messages.
+    address: Arc<str>,
     /// Source of bearer tokens from a cloud identity; none if kube authenticates.
     tokens: Option<Arc<Tokens>>,
     /// True once the server has answered a request.
@@ -97,12 +99,14 @@ impl Api {
 
     pub(super) fn new(
         client: kube::Client,
+        address: String,
         tokens: Option<Arc<Tokens>>,
         clock: Clock,
         stop: Stop,
     ) -> Self {
         Self {
             client,
+            address: address.trim_end_matches('/').into(),
             tokens,
             is_reached: Arc::default(),
             warnings: ObjectWarnings::default(),
@@ -304,14 +308,15 @@ impl Api {
         };
         let request =
             Request::new(format!("/api/v1/namespaces/{namespace}/pods")).logs(pod, &params);
-        let request = request.map_err(|error| unreachable(&action, error.to_string()))?;
+        let request =
+            request.map_err(|error| unreachable(&action, &self.address, error.to_string()))?;
         let answer = self
             .clock
             .timeout(LOG_TIMEOUT, self.client.request_text(request));
         match self.stop.run(answer).await {
             Some(Ok(Ok(text))) => Ok(text),
-            Some(Ok(Err(error))) => Err(classify(&action, error).0),
-            Some(Err(elapsed)) => Err(unreachable(&action, elapsed.to_string())),
+            Some(Ok(Err(error))) => Err(classify(&action, &self.address, error).0),
+            Some(Err(elapsed)) => Err(unreachable(&action, &self.address, elapsed.to_string())),
             None => Err(stopped(&action)),
         }
     }
@@ -418,7 +423,9 @@ impl Api {
         action: &str,
         request: Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> Result<(Value, usize), ClusterError> {
-        let unsendable = |error: kube::core::request::Error| unreachable(action, error.to_string());
+        let unsendable = |error: kube::core::request::Error| {
+            unreachable(action, &self.address, error.to_string())
+        };
         let (parts, body) = request.map_err(unsendable)?.into_parts();
         let send = || async {
             let text = self

@@ -5,6 +5,7 @@
 //! taken from this machine: its identity in that cloud
 //! ([`identity`](crate::cluster::client::identity)).
 
+mod credentials;
 mod error;
 mod kubeconfig;
 mod response;
@@ -30,6 +31,7 @@ use crate::base::clock::Clock;
 use crate::base::guard::{Reach, SsrfGuard, is_loopback};
 use crate::base::stop::Stop;
 use crate::cluster::client::Api;
+use crate::cluster::client::connect::credentials::unusable_credentials;
 use crate::cluster::client::identity::{Machine, Tokens};
 use crate::plan::ClusterInfo;
 use crate::workspace::child::Supervisor;
@@ -188,6 +190,8 @@ pub async fn connect(
         None => from_cluster_info(cluster)?,
     };
     network.check(&kubeconfig)?;
+    select_context(&mut kubeconfig, None)
+        .map_err(|error| ConnectError::Kubeconfig(error.to_string()))?;
     let restricted = restrict_exec(
         &mut kubeconfig,
         network.allow_exec.as_deref(),
@@ -219,7 +223,7 @@ pub async fn connect(
         _ => None,
     };
     let made = client(config, proxy, tokens, network, clock, stop).await;
-    made.map_err(|words| ConnectError::Kubeconfig(words.into()))
+    made.map_err(ConnectError::Kubeconfig)
 }
 
 /// Connects by kubeconfig files, merged as kubectl merges them, with the given context or the
@@ -251,7 +255,7 @@ pub async fn connect_by_kubeconfig(
             _ => unusable("it is not a kubeconfig".into()),
         })?;
     }
-    select_context(&mut kubeconfig, context);
+    select_context(&mut kubeconfig, context).map_err(|error| unusable(error.to_string()))?;
     restrict_exec(
         &mut kubeconfig,
         network.allow_exec.as_deref(),
@@ -263,17 +267,7 @@ pub async fn connect_by_kubeconfig(
     let config = config.map_err(|error| unusable(error.to_string()))?;
     client(config, proxy, None, &network.without_guard(), clock, stop)
         .await
-        .map_err(|words| unusable(words.into()))
-}
-
-/// Describes a problem with credentials without quoting them.
-fn unusable_credentials(error: &kube::Error) -> &'static str {
-    match error {
-        kube::Error::Auth(_) => {
-            "its credentials could not be loaded: the exec plugin or file that provides them failed"
-        }
-        _ => "its certificates or keys cannot be used",
-    }
+        .map_err(unusable)
 }
 
 /// Connects from inside a pod. `server` (`https://HOST:PORT`) is the surrounding cluster's API
@@ -310,7 +304,7 @@ pub async fn connect_by_service_account(
     let config = config.map_err(|error| unusable(error.to_string()))?;
     client(config, None, None, &network.without_guard(), clock, stop)
         .await
-        .map_err(|words| unusable(words.into()))
+        .map_err(unusable)
 }
 
 /// Creates the client on a blocking thread, because this may run an exec plugin. Error messages do
@@ -322,19 +316,34 @@ async fn client(
     network: &Network,
     clock: &Clock,
     stop: &Stop,
-) -> Result<Api, &'static str> {
+) -> Result<Api, String> {
     // The library would retry for hours, and also requests that must not be repeated; `Api` retries
     // instead.
     config.default_retry = false;
     config.proxy_url = proxy.or_else(|| network.proxy(&config.cluster_url));
     config.root_cert = config.root_cert.or_else(|| network.ca_certificates.clone());
+    let url = &config.cluster_url;
+    let (scheme, host) = (
+        url.scheme_str().unwrap_or("https"),
+        url.host().unwrap_or_default(),
+    );
+    let port = url
+        .port_u16()
+        .map_or(String::new(), |port| format!(":{port}"));
+    let address = format!("{scheme}://{host}{port}");
     let (request_tokens, guard) = (tokens.clone(), network.guard.clone());
     let make = tokio::task::spawn_blocking(move || stack::client(config, &guard, request_tokens));
     match stop.run(clock.timeout(CLIENT_TIMEOUT, make)).await {
-        Some(Ok(Ok(Ok(client)))) => Ok(Api::new(client, tokens, clock.clone(), stop.clone())),
+        Some(Ok(Ok(Ok(client)))) => Ok(Api::new(
+            client,
+            address,
+            tokens,
+            clock.clone(),
+            stop.clone(),
+        )),
         Some(Ok(Ok(Err(error)))) => Err(unusable_credentials(&error)),
-        Some(Ok(Err(_)) | Err(_)) => Err("its credentials could not be loaded in time"),
-        None => Err("stopped before its credentials were loaded"),
+        Some(Ok(Err(_)) | Err(_)) => Err("its credentials could not be loaded in time".into()),
+        None => Err("stopped before its credentials were loaded".into()),
     }
 }
 

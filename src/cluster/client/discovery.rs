@@ -9,6 +9,20 @@ use crate::base::nearest::nearest;
 use crate::cluster::client::{Api, ClusterError};
 use crate::manifest::Object;
 
+/// Kinds that Kubernetes has removed without another version: group, kind, and what to do.
+const REMOVED: [(&str, &str, &str); 2] = [
+    (
+        "policy",
+        "PodSecurityPolicy",
+        "Kubernetes 1.25 has removed it; label the namespace for Pod Security Admission",
+    ),
+    (
+        "extensions",
+        "PodSecurityPolicy",
+        "Kubernetes 1.16 has removed it; label the namespace for Pod Security Admission",
+    ),
+];
+
 /// All kinds that the cluster serves.
 #[derive(Debug, Clone, Default)]
 pub struct ServedKinds {
@@ -144,6 +158,12 @@ impl ServedKinds {
         elsewhere.sort_unstable();
         if !elsewhere.is_empty() {
             return format!("it serves {kind} in {}", elsewhere.join(" and in "));
+        }
+        if let Some((.., advice)) = REMOVED
+            .iter()
+            .find(|removed| (removed.0, removed.1) == (group_of(api_version).as_str(), kind))
+        {
+            return (*advice).to_owned();
         }
         let here = self.kinds.keys().filter(|(known, _)| known == api_version);
         match nearest(kind, here.map(|(_, kind)| kind.as_str())) {

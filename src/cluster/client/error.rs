@@ -18,10 +18,12 @@ pub enum ClusterError {
         causes: Vec<FieldError>,
     },
     /// The server could not be reached, or did not respond in time.
-    #[error("cannot {action}: the cluster could not be reached: {message}")]
+    #[error("cannot {action}: the cluster at {address} could not be reached: {message}")]
     Unreachable {
         /// The request as a verb phrase.
         action: String,
+        /// Address of the API server.
+        address: String,
         /// What went wrong.
         message: String,
     },

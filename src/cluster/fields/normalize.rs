@@ -33,6 +33,26 @@ pub fn normalize(object: &mut Object) -> Vec<String> {
     placeholders::remove(object)
 }
 
+/// Returns the keys of a Secret's `data` whose values are not base64 (RFC 4648, section 4; line
+/// breaks are skipped, as the API server does).
+pub fn invalid_base64(secret: &Object) -> Vec<&str> {
+    let data = secret.0.get("data").and_then(Value::as_object);
+    let is_invalid = |value: &Value| {
+        value.as_str().is_some_and(|text| {
+            let text: String = text
+                .chars()
+                .filter(|char| !['\r', '\n'].contains(char))
+                .collect();
+            STANDARD.decode(text).is_err()
+        })
+    };
+    let invalid = data
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| is_invalid(value));
+    invalid.map(|(key, _)| key.as_str()).collect()
+}
+
 /// Sets the protocol of the ports that have none.
 fn set_protocols(object: &mut Object) {
     if (object.group(), object.kind()) == ("", "Service") {

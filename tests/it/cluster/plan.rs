@@ -25,6 +25,7 @@ async fn all_kinds_that_are_not_served_are_told_with_what_to_do() {
     };
     let manifest = object("apps/v1", "deployment")
         + &object("extensions/v1beta1", "Ingress")
+        + &object("policy/v1beta1", "PodSecurityPolicy")
         + &object("none.example.test/v1", "Unserved");
     let file = fixture.manifest(&manifest);
     let refused = fixture.run(&["plan", "-f", &file]).expect_code(1);
@@ -32,6 +33,8 @@ async fn all_kinds_that_are_not_served_are_told_with_what_to_do() {
         "/a: the cluster serves no deployment in apps/v1; did you mean Deployment?",
         "/a: the cluster serves no Ingress in extensions/v1beta1; it serves Ingress in \
          networking.k8s.io/v1",
+        "/a: the cluster serves no PodSecurityPolicy in policy/v1beta1; Kubernetes 1.25 has removed it; \
+         label the namespace for Pod Security Admission",
         "/a: the cluster serves no Unserved in none.example.test/v1; is its \
          CustomResourceDefinition installed?",
     ] {

@@ -85,7 +85,7 @@ impl Api {
         loop {
             let error = match self.clock.timeout(ATTEMPT_TIMEOUT, attempt()).await {
                 Err(elapsed) => {
-                    let error = unreachable(action, elapsed.to_string());
+                    let error = unreachable(action, &self.address, elapsed.to_string());
                     return Err(failed(error, Retry::Backoff));
                 }
                 Ok(Ok(done)) => {
@@ -102,7 +102,7 @@ impl Api {
                 continue;
             }
             let later = Retry::later(requested_delay(&error));
-            let (error, is_temporary) = classify(action, error);
+            let (error, is_temporary) = classify(action, &self.address, error);
             return Err(failed(
                 error,
                 if is_temporary { later } else { Retry::Never },

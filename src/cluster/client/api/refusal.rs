@@ -44,9 +44,10 @@ pub(super) fn stopped(action: &str) -> ClusterError {
     }
 }
 
-pub(super) fn unreachable(action: &str, message: String) -> ClusterError {
+pub(super) fn unreachable(action: &str, address: &str, message: String) -> ClusterError {
     ClusterError::Unreachable {
         action: action.to_owned(),
+        address: address.to_owned(),
         message,
     }
 }
@@ -61,7 +62,7 @@ pub(super) fn requested_delay(error: &kube::Error) -> Option<Duration> {
 }
 
 // Long: one arm per kind of error.
-pub(super) fn classify(action: &str, error: kube::Error) -> (ClusterError, bool) {
+pub(super) fn classify(action: &str, address: &str, error: kube::Error) -> (ClusterError, bool) {
     match error {
         kube::Error::Api(status) => {
             // The server answers a malformed patch with 500, and would do so again.
@@ -124,7 +125,7 @@ pub(super) fn classify(action: &str, error: kube::Error) -> (ClusterError, bool)
                 return (ClusterError::Untrusted(message), false);
             }
             let temporary = matches!(other, kube::Error::Service(_) | kube::Error::HyperError(_));
-            (unreachable(action, message), temporary)
+            (unreachable(action, address, message), temporary)
         }
     }
 }

@@ -64,7 +64,13 @@ impl Server {
         });
         let client = kube::Client::new(service, "shop");
         Self {
-            api: Api::new(client, None, clock, Stop::default()),
+            api: Api::new(
+                client,
+                "https://a.test:6443/".into(),
+                None,
+                clock,
+                Stop::default(),
+            ),
             sent,
             _ticking: AbortOnDropHandle::new(ticking),
         }

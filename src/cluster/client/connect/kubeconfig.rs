@@ -59,7 +59,14 @@ pub fn refuse_local_files(kubeconfig: &Kubeconfig) -> Result<(), ConnectError> {
 }
 
 /// Selects the given context, else the current one, and removes the users of all others.
-pub fn select_context(kubeconfig: &mut Kubeconfig, context: Option<&str>) {
+///
+/// # Errors
+/// Fails with a sentence if the kubeconfig does not have the user of the context. The request would
+/// be anonymous.
+pub fn select_context(
+    kubeconfig: &mut Kubeconfig,
+    context: Option<&str>,
+) -> Result<(), InvalidInput> {
     if let Some(context) = context {
         kubeconfig.current_context = Some(context.to_owned());
     }
@@ -72,6 +79,15 @@ pub fn select_context(kubeconfig: &mut Kubeconfig, context: Option<&str>) {
     kubeconfig
         .auth_infos
         .retain(|one| Some(&one.name) == user.as_ref());
+    match user.filter(|user| !user.is_empty()) {
+        Some(user) if kubeconfig.auth_infos.is_empty() => {
+            let context = kubeconfig.current_context.as_deref().unwrap_or_default();
+            let why =
+                format!("its context {context:?} names the user {user:?}, which it does not have");
+            Err(why.into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Restricts exec plugins to the one allowed program. It runs supervised, without a terminal, with
@@ -235,7 +251,7 @@ mod tests {
     fn only_the_program_that_is_allowed_is_run_and_only_as_itself() {
         let restricted = |exec: &str, allowed: Option<&str>| {
             let mut kubeconfig = kubeconfig(exec);
-            select_context(&mut kubeconfig, None);
+            select_context(&mut kubeconfig, None).unwrap();
             restrict_exec(&mut kubeconfig, allowed, &Supervisor::default()).map(|()| {
                 kubeconfig
                     .auth_infos

@@ -10,6 +10,7 @@ use crate::cluster::fields::adopt::adopted_managed_fields;
 use crate::cluster::fields::managed_values::{
     applied_values, expected_hash, managed_values, object_hash,
 };
+use crate::cluster::fields::normalize::invalid_base64;
 use crate::cluster::fields::predict::{keep_generated, merged, preparation};
 use crate::cluster::fields::schema::{PublishedSchemas, faults_by_crd};
 use crate::cluster::fields::{marks, render};
@@ -44,6 +45,10 @@ impl<'s> Planner<'_, 's> {
             self.unchecked(&mut entry, "", &wanted, live);
             return entry;
         };
+        if let Some(reason) = secret_fault(object) {
+            entry.refuse(resource.plural(), reason, Refusal::Server);
+            return entry;
+        }
         if self.snapshot.has_finished(object, self.options) {
             entry.checked = Checked::Unchanged;
             entry.diff = render::unchanged(resource.plural(), object, true);
@@ -291,4 +296,16 @@ impl<'s> Planner<'_, 's> {
             }
         }
     }
+}
+
+/// Returns why a Secret cannot be stored; `None` if it can, or is another kind.
+fn secret_fault(object: &Object) -> Option<String> {
+    let invalid = match object.is_secret() {
+        true => invalid_base64(object),
+        false => Vec::new(),
+    };
+    let keys: Vec<String> = invalid.iter().map(|key| format!("data.{key}")).collect();
+    let keys = keys.join(", ");
+    (!invalid.is_empty())
+        .then(|| format!("{keys}: not base64; plain text belongs under stringData"))
 }
