@@ -3,6 +3,7 @@
 //!
 //! - [`parse`] turns text into a tree of [`Node`]s that keeps scalar styles, tags and positions.
 //!   Aliases are expanded within a budget.
+//! - [`encoding`] decodes files.
 //! - [`resolve`](mod@resolve) determines the type of a plain scalar (YAML 1.1 as in go-yaml v2).
 //! - [`json`] turns a tree into JSON values by those rules.
 //! - [`emit`](mod@emit) writes JSON values as go-yaml v2 does, byte for byte.
@@ -12,6 +13,7 @@
 //! never recurses, so depth is bounded by a limit and not by the stack.
 
 pub mod emit;
+pub mod encoding;
 pub mod json;
 pub mod node;
 pub mod resolve;

@@ -5,6 +5,7 @@ pub mod document;
 pub mod json_patch;
 pub mod label_selector;
 pub mod merge;
+pub mod merge_key;
 pub mod selector;
 pub mod strategic;
 
@@ -63,7 +64,10 @@ impl Resource {
     }
 
     pub fn id(&self) -> Id {
-        let text = |node: Option<&Node>| node.and_then(Node::as_str).unwrap_or_default().to_owned();
+        let text = |node: Option<&Node>| {
+            let node = node.filter(|node| !node.is_null());
+            node.and_then(Node::as_str).unwrap_or_default().to_owned()
+        };
         let api_version = text(self.node.get("apiVersion"));
         let (group, version) = match api_version.split_once('/') {
             Some((group, version)) => (group.to_owned(), version.to_owned()),

@@ -170,6 +170,7 @@ impl<'a> Build<'a> {
         }
         self.observer.finished(&mut all.resources, "vars");
         let mut resources = all.resources;
+        resources.iter().try_for_each(document::check_identity)?;
         resources.retain(|resource| !document::is_local(resource));
         origin::finish(&mut resources, &loaded.kustomization)?;
         self.observer.finished(&mut resources, "buildMetadata");

@@ -6,6 +6,7 @@ use crate::kustomize::BuildError;
 use crate::kustomize::load::config_file::ConfigFile;
 use crate::kustomize::load::loader::{Loader, TreePath};
 use crate::kustomize::schema::openapi::Schema;
+use crate::yaml::encoding::decode;
 
 /// Reads the files that a field of a kustomization names.
 pub(crate) struct Setup<'a, 'b> {
@@ -33,10 +34,11 @@ impl<'a, 'b> Setup<'a, 'b> {
         self.loader.read(self.directory, name)
     }
 
-    /// Reads a UTF-8 file that the field names.
+    /// Reads a YAML file that the field names.
     pub fn read_text(&mut self, name: &str) -> Result<String, BuildError> {
-        String::from_utf8(self.read(name)?)
-            .map_err(|_| BuildError::new(format!("{name} is not UTF-8")))
+        let bytes = self.read(name)?;
+        let text = decode(&bytes).map_err(|error| BuildError::new(format!("{name}: {error}")))?;
+        Ok(text.into_owned())
     }
 
     /// Reads a configuration file that the field names.

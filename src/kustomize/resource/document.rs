@@ -1,9 +1,13 @@
 //! Parses files into resources: splits documents, flattens lists, and checks objects.
 
+use std::borrow::Cow;
+use std::collections::VecDeque;
+
 use crate::kustomize::BuildError;
 use crate::kustomize::go::json;
-use crate::kustomize::resource::Resource;
+use crate::kustomize::resource::{Resource, merge_key};
 use crate::yaml;
+use crate::yaml::encoding::decode;
 use crate::yaml::{Limits, Node, Style, Value};
 
 /// Maximum number of documents in one file.
@@ -14,22 +18,30 @@ const LOCAL_CONFIG: &str = "config.kubernetes.io/local-config";
 
 /// Parses the resources of a file. `name` is the file's name in errors.
 pub(crate) fn resources(name: &str, bytes: &[u8]) -> Result<Vec<Resource>, BuildError> {
-    let text =
-        std::str::from_utf8(bytes).map_err(|_| BuildError::new("it is not UTF-8").in_file(name))?;
-    of_text(name, text)
+    let text = decode(bytes).map_err(|error| BuildError::new(error.to_string()).in_file(name))?;
+    match text {
+        Cow::Borrowed(text) => of_text(name, text),
+        // kustomize splits a file into documents before it decodes UTF-16, so there is only one.
+        Cow::Owned(text) => {
+            let document = yaml::parse(&text, Limits::default()).map_err(BuildError::invalid_yaml);
+            let nodes = document.map(|node| node.into_iter().collect());
+            nodes.and_then(checked).map_err(|error| error.in_file(name))
+        }
+    }
 }
 
 /// Parses resources. `name` is the source's name in errors.
 pub(crate) fn of_text(name: &str, text: &str) -> Result<Vec<Resource>, BuildError> {
-    parse(text).map_err(|error| error.in_file(name))
+    let nodes = documents(text).map_err(BuildError::invalid_yaml);
+    nodes.and_then(checked).map_err(|error| error.in_file(name))
 }
 
-fn parse(text: &str) -> Result<Vec<Resource>, BuildError> {
-    let mut resources = Vec::new();
-    for node in documents(text).map_err(BuildError::invalid_yaml)? {
-        check_duplicate_keys(&node)?;
-        flatten(node, &mut resources)?;
+fn checked(mut nodes: Vec<Node>) -> Result<Vec<Resource>, BuildError> {
+    for node in &mut nodes {
+        merge_key::expand(node)?;
+        check_duplicate_keys(node)?;
     }
+    let mut resources = flatten(nodes)?;
     for resource in &mut resources {
         check_metadata_maps(resource)?;
         quote_annotations(resource);
@@ -39,14 +51,10 @@ fn parse(text: &str) -> Result<Vec<Resource>, BuildError> {
 
 /// Parses the objects of a patch, without the checks on resources.
 pub(crate) fn objects(text: &str) -> Result<Vec<Node>, BuildError> {
-    let mut resources = Vec::new();
-    for node in documents(text).map_err(BuildError::invalid_yaml)? {
-        flatten(node, &mut resources)?;
-    }
-    Ok(resources
-        .into_iter()
-        .map(|resource| resource.node)
-        .collect())
+    let mut nodes = documents(text).map_err(BuildError::invalid_yaml)?;
+    nodes.iter_mut().try_for_each(merge_key::expand)?;
+    let resources = flatten(nodes)?.into_iter();
+    Ok(resources.map(|resource| resource.node).collect())
 }
 
 /// Parses the documents of a text. Each is parsed on its own, because kustomize first splits the
@@ -79,6 +87,7 @@ pub(crate) fn documents(text: &str) -> Result<Vec<Node>, yaml::YamlError> {
 /// of the document after it. Returns each document with the number of its first line.
 fn split(text: &str) -> Vec<(u32, String)> {
     let mut documents = vec![(1, String::new())];
+    let mut after_separator = false;
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
         let line = line
             .strip_suffix("\r\n")
@@ -89,49 +98,98 @@ fn split(text: &str) -> Vec<(u32, String)> {
         if is_separator {
             documents.push((number, String::new()));
         }
+        // A byte order mark may begin each document, after its separator.
+        let line = match after_separator {
+            true => line.strip_prefix('\u{feff}').unwrap_or(&line),
+            false => &line,
+        };
+        after_separator = is_separator;
         if let Some((_, last)) = documents.last_mut() {
-            last.push_str(&line);
+            last.push_str(line);
         }
     }
     documents
 }
 
-/// Appends an object, or the items of a list object at any depth. Skips empty maps.
-fn flatten(node: Node, into: &mut Vec<Resource>) -> Result<(), BuildError> {
-    let Value::Mapping(_) = &node.value else {
-        return Err(BuildError::at(
-            node.position,
-            format!("it holds {} where an object is expected", node.kind()),
-        ));
-    };
-    if node.as_mapping().is_some_and(<[_]>::is_empty) {
-        return Ok(());
-    }
-    let kind = node
-        .get("kind")
-        .and_then(Node::as_str)
-        .unwrap_or_default()
-        .to_owned();
-    if kind.ends_with("List")
-        && let Some(items) = node.get("items").and_then(Node::as_sequence)
+/// Returns the objects of documents, with lists replaced by their items. The items of the only
+/// document take its place if its kind is `List`; those of other lists come after all objects of the
+/// file. Empty maps are skipped.
+fn flatten(mut nodes: Vec<Node>) -> Result<Vec<Resource>, BuildError> {
+    if let [only] = nodes.as_slice()
+        && text_of(only, "kind") == "List"
+        && let Some(items) = items(only)?
     {
-        return items
-            .iter()
-            .try_for_each(|item| flatten(item.clone(), into));
+        nodes = items;
     }
-    if kind.is_empty() {
-        return Err(BuildError::at(node.position, "missing kind in object"));
+    let mut queue = VecDeque::from(nodes);
+    let mut resources = Vec::new();
+    while let Some(node) = queue.pop_front() {
+        let Value::Mapping(members) = &node.value else {
+            return Err(BuildError::at(
+                node.position,
+                format!("it holds {} where an object is expected", node.kind()),
+            ));
+        };
+        if members.is_empty() {
+            continue;
+        }
+        let kind = text_of(&node, "kind").to_owned();
+        if kind.ends_with("List")
+            && let Some(items) = items(&node)?
+        {
+            queue.extend(items);
+            continue;
+        }
+        if kind.is_empty() {
+            return Err(BuildError::at(node.position, "missing kind in object"));
+        }
+        let position = node.position;
+        let resource = Resource::new(node);
+        if resource.id().name.is_empty() && !kind.ends_with("List") {
+            let message = format!("missing metadata.name in an object of kind {kind}");
+            return Err(BuildError::at(position, message));
+        }
+        resources.push(resource);
     }
-    let position = node.position;
-    let resource = Resource::new(node);
-    if resource.id().name.is_empty() {
-        return Err(BuildError::at(
-            position,
-            format!("missing metadata.name in an object of kind {kind}"),
-        ));
+    Ok(resources)
+}
+
+/// Returns the text of a member; empty if it is missing or null.
+fn text_of<'n>(node: &'n Node, member: &str) -> &'n str {
+    let member = node.get(member).filter(|member| !member.is_null());
+    member.and_then(Node::as_str).unwrap_or_default()
+}
+
+/// Returns the items of a list, without null and empty ones; `None` if it has no member `items`.
+fn items(list: &Node) -> Result<Option<Vec<Node>>, BuildError> {
+    let Some(items) = list.get("items") else {
+        return Ok(None);
+    };
+    let is_some = |item: &&Node| {
+        !item.is_null() && item.as_mapping().is_none_or(|members| !members.is_empty())
+    };
+    match &items.value {
+        _ if items.is_null() => Ok(Some(Vec::new())),
+        Value::Sequence(all) => Ok(Some(all.iter().filter(is_some).cloned().collect())),
+        _ => {
+            let message = format!("items is {}, not a list", items.kind());
+            Err(BuildError::at(items.position, message))
+        }
     }
-    into.push(resource);
-    Ok(())
+}
+
+/// Fails if an object has lost its kind or name during the build.
+pub(crate) fn check_identity(resource: &Resource) -> Result<(), BuildError> {
+    let id = resource.id();
+    let missing = match () {
+        () if id.kind.is_empty() => "kind",
+        () if id.name.is_empty() && !id.kind.ends_with("List") => "metadata.name",
+        () => return Ok(()),
+    };
+    let before = resource.original_id();
+    Err(BuildError::new(format!(
+        "missing {missing} in object {before} after the build"
+    )))
 }
 
 /// Checks that labels and annotations are maps.

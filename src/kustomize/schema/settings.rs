@@ -3,17 +3,18 @@
 use serde_json::Value as Json;
 
 use crate::kustomize::BuildError;
+use crate::yaml::encoding::decode;
 use crate::yaml::{self, Limits, Node};
 
 /// Parses the first document of a config file; none if the file is empty. Booleans and numbers
 /// follow YAML 1.1, because kustomize reads these files with another library than resources.
 pub(crate) fn read(bytes: &[u8]) -> Result<Option<Json>, BuildError> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8")?;
-    let node = yaml::parse(text, Limits::default()).map_err(BuildError::invalid_yaml)?;
+    let text = decode(bytes).map_err(|error| error.to_string())?;
+    let node = yaml::parse(&text, Limits::default()).map_err(BuildError::invalid_yaml)?;
     Ok(node.map(|node| yaml::json::to_json(&node)).transpose()?)
 }
 
 /// Parses a config file into a tree with line numbers; none if it is empty or invalid.
 pub(crate) fn tree(bytes: &[u8]) -> Option<Node> {
-    yaml::parse(std::str::from_utf8(bytes).ok()?, Limits::default()).ok()?
+    yaml::parse(&decode(bytes).ok()?, Limits::default()).ok()?
 }

@@ -23,10 +23,15 @@ use crate::kustomize::schema::kustomization::Image;
 use crate::kustomize::tree::walk;
 use crate::yaml::{Node, Value};
 
+/// Pattern of what may follow the name of an image: a tag and a digest.
+const AFTER_NAME: &str =
+    "(:[a-zA-Z0-9_.{}-]*)?(@[a-zA-Z0-9]+([.+_-][a-zA-Z0-9]+)*:[a-zA-Z0-9_.{}-]*)?$";
+
 /// Changes the name, tag or digest of one image.
 pub(crate) struct ImageTagTransformer {
     image: Image,
-    pattern: Regex,
+    /// Matches the images to change. `None` if the name is no pattern: it matches nothing.
+    pattern: Option<Regex>,
     fields: Vec<FieldSpec>,
 }
 
@@ -39,14 +44,15 @@ pub(crate) struct ImageTagConfig {
 }
 
 impl ImageTagConfig {
-    pub fn compile(self) -> Result<ImageTagTransformer, BuildError> {
-        let after = "(:[a-zA-Z0-9_.{}-]*)?(@sha256:[a-zA-Z0-9_.{}-]*)?$";
-        let pattern = pattern::compile_between("^", &self.image_tag.name, after)?;
-        Ok(ImageTagTransformer {
+    pub fn compile(self) -> ImageTagTransformer {
+        // kustomize puts the name into the pattern as it is, without a group around it.
+        let name = &self.image_tag.name;
+        let pattern = format!("^{name}{AFTER_NAME}");
+        ImageTagTransformer {
+            pattern: pattern::compile(&pattern).ok(),
             image: self.image_tag,
-            pattern,
             fields: self.field_specs,
-        })
+        }
     }
 }
 
@@ -54,11 +60,11 @@ pub(crate) fn from_entry(
     image: &Image,
     configuration: &Configuration,
 ) -> Result<ImageTagTransformer, BuildError> {
-    ImageTagConfig {
+    let config = ImageTagConfig {
         image_tag: image.clone(),
         field_specs: united(&builtin::IMAGES, &configuration.images)?,
-    }
-    .compile()
+    };
+    Ok(config.compile())
 }
 
 impl Transform for ImageTagTransformer {
@@ -68,7 +74,11 @@ impl Transform for ImageTagTransformer {
             let text = node
                 .as_str()
                 .ok_or_else(|| format!("an image must be a string, not {kind}"))?;
-            if self.pattern.is_match(text) {
+            if self
+                .pattern
+                .as_ref()
+                .is_some_and(|pattern| pattern.is_match(text))
+            {
                 *node = json::text(&renamed(&self.image, text));
             }
             Ok(())

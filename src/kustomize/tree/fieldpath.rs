@@ -149,7 +149,7 @@ pub(crate) fn visit(
             Ok(count)
         }
         Part::Matching { key, value } => {
-            let pattern = pattern::compile_unanchored(value)?;
+            let pattern = pattern::compile(value)?;
             let fits = |item: &Node| {
                 let text = if key.is_empty() {
                     item.as_str()
