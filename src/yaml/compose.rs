@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::YamlError;
 use super::node::{Node, Position, Value};
-use super::parser::{Event, Parser, Properties};
+use super::parser::{CollectionStyle, Event, Parser, Properties};
 use crate::base::interrupt;
 
 /// Limits on the size of a parsed document.
@@ -109,22 +109,14 @@ impl<'a> Composer<'a> {
         let root = loop {
             let (event, position) = self.parser.next()?;
             let done = match event {
-                Event::SequenceStart(properties) => {
-                    open.push(self.open(
-                        Value::Sequence(Vec::new()),
-                        properties,
-                        position,
-                        open.len(),
-                    )?);
+                Event::SequenceStart(properties, style) => {
+                    let value = (Value::Sequence(Vec::new()), style);
+                    open.push(self.open(value, properties, position, open.len())?);
                     continue;
                 }
-                Event::MappingStart(properties) => {
-                    open.push(self.open(
-                        Value::Mapping(Vec::new()),
-                        properties,
-                        position,
-                        open.len(),
-                    )?);
+                Event::MappingStart(properties, style) => {
+                    let value = (Value::Mapping(Vec::new()), style);
+                    open.push(self.open(value, properties, position, open.len())?);
                     continue;
                 }
                 Event::SequenceEnd | Event::MappingEnd => match open.pop() {
@@ -142,6 +134,7 @@ impl<'a> Composer<'a> {
                         value: Value::Scalar(text.into_boxed_str(), style),
                         tag: properties.tag.map(String::into_boxed_str),
                         position,
+                        is_flow: false,
                     };
                     let before = self.nodes;
                     self.count(1, position)?;
@@ -169,7 +162,7 @@ impl<'a> Composer<'a> {
 
     fn open(
         &mut self,
-        value: Value,
+        (value, style): (Value, CollectionStyle),
         properties: Properties,
         position: Position,
         depth: usize,
@@ -190,6 +183,7 @@ impl<'a> Composer<'a> {
             value,
             tag: properties.tag.map(String::into_boxed_str),
             position,
+            is_flow: style == CollectionStyle::Flow,
         };
         Ok(OpenCollection {
             node,

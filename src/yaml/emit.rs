@@ -52,6 +52,11 @@ pub enum EmitError {
     LineBreakInKey(String),
 }
 
+/// Returns true if a text is written without quotes and in one line.
+pub fn is_written_plain(text: &str) -> bool {
+    style::choose_style(text, style::Role::Value) == style::Style::Plain
+}
+
 /// Writes a value as YAML. The text ends with a line break.
 ///
 /// # Errors

@@ -39,6 +39,8 @@ pub struct Node {
     pub tag: Option<Box<str>>,
     /// Where the node starts.
     pub position: Position,
+    /// True for a list or map that is written in flow style (`[…]`, `{…}`).
+    pub is_flow: bool,
 }
 
 /// The three kinds of node.
@@ -59,6 +61,7 @@ impl Node {
             value,
             tag: None,
             position: Position::default(),
+            is_flow: false,
         }
     }
 

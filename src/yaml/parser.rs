@@ -19,9 +19,9 @@ pub(super) enum Event {
         style: Style,
         properties: Properties,
     },
-    SequenceStart(Properties),
+    SequenceStart(Properties, CollectionStyle),
     SequenceEnd,
-    MappingStart(Properties),
+    MappingStart(Properties, CollectionStyle),
     MappingEnd,
 }
 
@@ -30,6 +30,13 @@ pub(super) enum Event {
 pub(super) struct Properties {
     pub(super) anchor: Option<String>,
     pub(super) tag: Option<String>,
+}
+
+/// How a collection is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CollectionStyle {
+    Block,
+    Flow,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -179,7 +186,10 @@ impl<'a> Parser<'a> {
         match &next.0 {
             _ if indentless => {
                 self.state = State::IndentlessEntry;
-                Ok((Event::SequenceStart(properties), start))
+                Ok((
+                    Event::SequenceStart(properties, CollectionStyle::Block),
+                    start,
+                ))
             }
             Token::Scalar(..) => {
                 let (token, _) = self.scanner.next()?;
@@ -198,19 +208,31 @@ impl<'a> Parser<'a> {
             }
             Token::FlowSequenceStart => {
                 self.state = State::FlowSequenceFirst;
-                Ok((Event::SequenceStart(properties), start))
+                Ok((
+                    Event::SequenceStart(properties, CollectionStyle::Flow),
+                    start,
+                ))
             }
             Token::FlowMappingStart => {
                 self.state = State::FlowMappingFirst;
-                Ok((Event::MappingStart(properties), start))
+                Ok((
+                    Event::MappingStart(properties, CollectionStyle::Flow),
+                    start,
+                ))
             }
             Token::BlockSequenceStart if context != NodeContext::Flow => {
                 self.state = State::BlockSequenceFirst;
-                Ok((Event::SequenceStart(properties), start))
+                Ok((
+                    Event::SequenceStart(properties, CollectionStyle::Block),
+                    start,
+                ))
             }
             Token::BlockMappingStart if context != NodeContext::Flow => {
                 self.state = State::BlockMappingFirst;
-                Ok((Event::MappingStart(properties), start))
+                Ok((
+                    Event::MappingStart(properties, CollectionStyle::Block),
+                    start,
+                ))
             }
             _ if properties != Properties::default() => {
                 self.pop();

@@ -170,9 +170,9 @@ impl Inflation {
         let inline = json::from_json(&inline);
         let schema = Schema::default();
         let merged = match self.values_merge {
-            ValuesMerge::Merge => merge::merge(inline, &node, None, &schema)?,
+            ValuesMerge::Merge => merge::merge(inline, &node, None, &schema, false)?,
             ValuesMerge::Override | ValuesMerge::Replace => {
-                merge::merge(node, &inline, None, &schema)?
+                merge::merge(node, &inline, None, &schema, false)?
             }
         };
         as_yaml(&merged.map_or(Ok(Value::Null), |merged| json::to_json(&merged))?)

@@ -1,7 +1,7 @@
 //! Strategic merge: applies a patch that has the shape of the object it changes.
 //!
 //! Maps merge field by field, null removes a field, and lists are replaced unless the [`Schema`]
-//! gives them merge keys. Items of the patch come before the others:
+//! gives them merge keys (`list`). Items of the patch come before the others:
 //!
 //! ```yaml
 //! containers: [{name: a, image: a:1}, {name: b}]     # the object
@@ -11,30 +11,44 @@
 //!
 //! `$patch: delete` removes the map or item that contains it. `$patch: replace` replaces the
 //! object's map with the patch's. A list item with no other key applies its directive to the whole
-//! list. Other directives are ordinary fields and stay, as in kustomize.
+//! list. At the top of a patch `replace` has no effect, as in kustomize. What the patch brings new
+//! loses its null fields and directives.
 
-use std::borrow::Cow;
+mod list;
 
 use crate::kustomize::BuildError;
 use crate::kustomize::schema::openapi::{Field, Schema, Shape};
-use crate::yaml::{Node, Value};
+use crate::yaml::emit::is_written_plain;
+use crate::yaml::{Node, Position, Style, Value};
 
 const DIRECTIVE: &str = "$patch";
 
 /// Merges a patch into an object of the given shape. Returns none if the patch deletes the object.
+/// `is_normalized` says that the object was read back from JSON, so that its texts have lost their
+/// quotes.
 pub(crate) fn merge(
     object: Node,
     patch: &Node,
     shape: Option<Shape>,
     schema: &Schema,
+    is_normalized: bool,
 ) -> Result<Option<Node>, BuildError> {
-    Merge { schema }.map(Some(object), patch, shape)
+    let merge = Merge {
+        schema,
+        is_normalized,
+    };
+    if let Some(Directive::Replace) = Directive::of(patch)? {
+        return Ok(Some(object));
+    }
+    merge.map(Some(object), patch, shape)
 }
 
 struct Merge<'a> {
     schema: &'a Schema,
+    is_normalized: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Directive {
     Merge,
     Replace,
@@ -42,13 +56,37 @@ enum Directive {
 }
 
 impl Directive {
-    fn read(text: &str) -> Result<Self, BuildError> {
-        match text {
-            "merge" => Ok(Self::Merge),
-            "replace" => Ok(Self::Replace),
-            "delete" => Ok(Self::Delete),
-            other => Err(BuildError::new(format!("unknown patch strategy '{other}'"))),
+    /// Reads the directive of a map; none if it has none.
+    fn of(map: &Node) -> Result<Option<Self>, BuildError> {
+        let Some(directive) = first(map, DIRECTIVE) else {
+            return Ok(None);
+        };
+        match directive.as_str().unwrap_or_default() {
+            "merge" => Ok(Some(Self::Merge)),
+            "replace" => Ok(Some(Self::Replace)),
+            "delete" => Ok(Some(Self::Delete)),
+            other => {
+                let message = format!("unknown patch strategy '{other}'");
+                Err(BuildError::at(directive.position, message))
+            }
         }
+    }
+}
+
+/// Returns the first value of a key, which counts where a patch has a key twice.
+fn first<'n>(map: &'n Node, key: &str) -> Option<&'n Node> {
+    let mut pairs = map.as_mapping()?.iter();
+    pairs
+        .find(|(known, _)| known.as_str() == Some(key))
+        .map(|(_, value)| value)
+}
+
+fn take_directive(map: &mut Node) {
+    if let Value::Mapping(pairs) = &mut map.value {
+        let at = pairs
+            .iter()
+            .position(|(key, _)| key.as_str() == Some(DIRECTIVE));
+        at.map(|at| pairs.remove(at));
     }
 }
 
@@ -70,15 +108,39 @@ impl Merge<'_> {
                 patch.kind()
             )));
         }
+        let inner = field.and_then(|field| field.inner);
         match &patch.value {
-            Value::Scalar(..) => Ok(Some(patch.clone())),
-            Value::Mapping(_) => self.map(old, patch, field.and_then(|field| field.inner)),
+            Value::Scalar(..) => Ok(Some(self.scalar(old.as_ref(), patch))),
+            Value::Mapping(_) => self.map(old, patch, inner),
             Value::Sequence(items) => match field.and_then(|field| field.keys.as_deref()) {
-                None => Ok(Some(patch.clone())),
-                Some([]) => Ok(Some(merge_set(old, items))),
-                Some(keys) => self.list(old, items, keys, field.and_then(|field| field.inner)),
+                None => {
+                    let is_flow = is_flow_after(old.as_ref(), patch);
+                    let new = patch.clone();
+                    Ok(Some(Node { is_flow, ..new }))
+                }
+                Some([]) => list::merge_set(old, patch).map(Some),
+                Some(keys) => self.list(old, patch, items, keys, inner),
             },
         }
+    }
+
+    /// Returns a scalar of the patch as it is written over one of the object: a text in quotes, or
+    /// in a block, stays one.
+    fn scalar(&self, old: Option<&Node>, patch: &Node) -> Node {
+        let mut new = patch.clone();
+        if let (Some(Value::Scalar(old_text, old_style)), Value::Scalar(_, style)) =
+            (old.map(|old| &old.value), &mut new.value)
+        {
+            // Texts that the engine has made have quotes only where YAML needs them.
+            let is_made =
+                self.is_normalized || old.is_some_and(|old| old.position == Position::default());
+            let is_plain = *old_style == Style::Plain || is_made && is_written_plain(old_text);
+            if !is_plain {
+                *style = *old_style;
+                new.tag = None;
+            }
+        }
+        new
     }
 
     /// Returns the shape of a map that is an object itself, such as one embedded in a custom
@@ -103,30 +165,40 @@ impl Merge<'_> {
         let shape = shape
             .or_else(|| self.embedded_shape(known))
             .or_else(|| self.embedded_shape(patch.as_mapping()?));
-        let mut pairs = patch.as_mapping().unwrap_or_default().to_vec();
-        let directive = pairs
-            .iter()
-            .position(|(key, _)| key.as_str() == Some(DIRECTIVE))
-            .map(|at| pairs.remove(at).1);
-        match directive
-            .map(|node| Directive::read(node.as_str().unwrap_or_default()))
-            .transpose()?
-        {
-            Some(Directive::Delete) => return Ok(None),
-            Some(Directive::Replace) => return Ok(Some(Node::new(Value::Mapping(pairs)))),
-            Some(Directive::Merge) | None => {}
+        let directive = Directive::of(patch)?;
+        let mut patch = patch.clone();
+        take_directive(&mut patch);
+        check_keys(patch.as_mapping().unwrap_or_default())?;
+        match (directive, old) {
+            (Some(Directive::Delete), _) => Ok(None),
+            (Some(Directive::Replace), old) => {
+                let is_flow = is_flow_after(old.as_ref(), &patch);
+                let new = self.new_map(patch, shape)?;
+                Ok(Some(Node { is_flow, ..new }))
+            }
+            (_, None) => self.new_map(patch, shape).map(Some),
+            (_, Some(old)) => self.merged_map(old, &patch, shape).map(Some),
         }
-        let mut merged = match old {
-            Some(Node {
-                value: Value::Mapping(pairs),
-                ..
-            }) => pairs,
-            _ => Vec::new(),
+    }
+
+    fn merged_map(
+        &self,
+        mut old: Node,
+        patch: &Node,
+        shape: Option<Shape>,
+    ) -> Result<Node, BuildError> {
+        let is_flow = is_flow_after(Some(&old), patch);
+        let Value::Mapping(merged) = &mut old.value else {
+            return Ok(old);
         };
+        let pairs = patch.as_mapping().unwrap_or_default();
         let names: Vec<&str> = pairs.iter().filter_map(|(key, _)| key.as_str()).collect();
-        self.tidy_map(&mut merged, shape, &names)?;
-        for (key, value) in &pairs {
+        self.tidy_map(merged, shape, &names)?;
+        for (at, (key, value)) in pairs.iter().enumerate() {
             let name = key.as_str().unwrap_or_default();
+            if names.iter().take(at).any(|known| *known == name) {
+                continue;
+            }
             let at = merged
                 .iter()
                 .position(|(known, _)| known.as_str() == Some(name));
@@ -143,7 +215,27 @@ impl Merge<'_> {
                 (None, None) => {}
             }
         }
-        Ok(Some(Node::new(Value::Mapping(merged))))
+        old.is_flow = is_flow;
+        old.tag = None;
+        Ok(old)
+    }
+
+    /// Returns a map that the patch brings, without its null fields and directives.
+    fn new_map(&self, mut map: Node, shape: Option<Shape>) -> Result<Node, BuildError> {
+        map.tag = None;
+        let Value::Mapping(pairs) = &mut map.value else {
+            return Ok(map);
+        };
+        let shape = shape.or_else(|| self.embedded_shape(pairs));
+        let mut kept = Vec::with_capacity(pairs.len());
+        for (key, value) in std::mem::take(pairs) {
+            let field = self.schema.field(shape, key.as_str().unwrap_or_default());
+            if let Some(value) = self.value(None, &value, field)? {
+                kept.push((key, value));
+            }
+        }
+        *pairs = kept;
+        Ok(map)
     }
 
     /// Tidies what the patch does not mention: removes fields with an empty value and merges list
@@ -154,6 +246,7 @@ impl Merge<'_> {
         shape: Option<Shape>,
         except: &[&str],
     ) -> Result<(), BuildError> {
+        check_keys(pairs)?;
         pairs.retain(|(key, value)| {
             let named = key.as_str().is_some_and(|key| except.contains(&key));
             named || !(value.is_null() && value.as_str() == Some(""))
@@ -177,7 +270,8 @@ impl Merge<'_> {
                     }) = field.filter(|_| !items.is_empty())
                         && !keys.is_empty()
                     {
-                        *items = self.items(std::mem::take(items), &[], keys, *inner)?;
+                        let old = Some(std::mem::take(items));
+                        *items = list::merge(self, old, Vec::new(), keys, *inner)?;
                     }
                 }
                 Value::Scalar(..) => {}
@@ -191,147 +285,64 @@ impl Merge<'_> {
     fn list(
         &self,
         old: Option<Node>,
-        patch: &[Node],
-        keys: &[Cow<'static, str>],
+        patch: &Node,
+        items: &[Node],
+        keys: &[std::borrow::Cow<'static, str>],
         shape: Option<Shape>,
     ) -> Result<Option<Node>, BuildError> {
-        let mut patch = patch.to_vec();
-        if let Some(at) = patch.iter().position(is_list_directive) {
-            let directive = patch.remove(at);
-            match Directive::read(
-                directive
-                    .get(DIRECTIVE)
-                    .and_then(Node::as_str)
-                    .unwrap_or_default(),
-            )? {
-                Directive::Delete => return Ok(None),
-                Directive::Replace => return Ok(Some(Node::new(Value::Sequence(patch)))),
-                Directive::Merge => {}
-            }
-        }
-        let old = match old {
-            Some(Node {
-                value: Value::Sequence(items),
-                ..
-            }) => items,
-            _ => Vec::new(),
+        let mut items = items.to_vec();
+        let is_flow = is_flow_after(old.as_ref(), patch);
+        let old = match old.map(|old| old.value) {
+            Some(Value::Sequence(items)) => Some(items),
+            _ => None,
         };
-        Ok(Some(Node::new(Value::Sequence(
-            self.items(old, &patch, keys, shape)?,
-        ))))
-    }
-
-    /// Merges list items: first the patch's, each merged with the object's item of the same key,
-    /// then the object's other items. If the list has several keys, only new items come first; the
-    /// others keep their place.
-    // Long: three phases over the same lists.
-    fn items(
-        &self,
-        mut old: Vec<Node>,
-        patch: &[Node],
-        keys: &[Cow<'static, str>],
-        shape: Option<Shape>,
-    ) -> Result<Vec<Node>, BuildError> {
-        for item in &mut old {
-            if let Value::Mapping(pairs) = &mut item.value {
-                self.tidy_map(pairs, shape, &[])?;
+        let mut is_replaced = false;
+        if let Some(at) = items.iter().position(is_list_directive) {
+            let directive = items.remove(at);
+            match Directive::of(&directive)? {
+                Some(Directive::Delete) => return Ok(None),
+                Some(Directive::Replace) => is_replaced = true,
+                _ => {}
             }
         }
-        // Keys that no item has are ignored.
-        let named = |key: &&str| old.iter().chain(patch).any(|item| item.get(key).is_some());
-        let keys: Vec<&str> = keys.iter().map(|key| &**key).filter(named).collect();
-        let keys = keys.as_slice();
-        let mut items: Vec<Node> = Vec::new();
-        for item in patch {
-            let item_identity = identity(item, keys);
-            let replaces = item.get(DIRECTIVE).and_then(Node::as_str) == Some("replace");
-            if item_identity.iter().all(Option::is_none) || replaces {
-                continue;
-            }
-            // An item without all of the keys is merged in place and cannot be deleted.
-            let has_all_keys = item_identity.iter().all(Option::is_some);
-            let at = old
-                .iter()
-                .position(|old| identity(old, keys) == item_identity);
-            if at.is_none()
-                && old
-                    .iter()
-                    .any(|old| differ_only_by_missing_keys(&identity(old, keys), &item_identity))
-            {
-                continue;
-            }
-            let merged = self.map(at.and_then(|at| old.get(at)).cloned(), item, shape)?;
-            match merged.filter(|merged| merged.as_mapping().is_none_or(|pairs| !pairs.is_empty()))
-            {
-                Some(merged) => {
-                    let slot = at.and_then(|at| old.get_mut(at));
-                    let stays = slot.is_some() && !has_all_keys;
-                    if let Some(slot) = slot {
-                        *slot = merged.clone();
-                    }
-                    if !stays {
-                        items.push(merged);
-                    }
-                }
-                None if has_all_keys => old.retain(|old| identity(old, keys) != item_identity),
-                None => {}
-            }
-        }
-        let is_empty = |item: &Node| item.as_mapping().is_some_and(<[_]>::is_empty);
-        for item in old.into_iter().filter(|item| !is_empty(item)) {
-            let known = identity(&item, keys);
-            let at = items.iter().position(|item| identity(item, keys) == known);
-            match at.filter(|_| known.iter().all(Option::is_some)) {
-                Some(at) if keys.len() == 1 => {
-                    if let Some(slot) = items.get_mut(at) {
-                        *slot = item;
-                    }
-                }
-                Some(at) => {
-                    items.remove(at);
-                    items.push(item);
-                }
-                None => items.push(item),
-            }
-        }
-        Ok(items)
+        let old = old.filter(|_| !is_replaced);
+        let merged = list::merge(self, old, items, keys, shape)?;
+        let node = Node::new(Value::Sequence(merged));
+        Ok(Some(Node { is_flow, ..node }))
     }
 }
 
-/// The values of an item's merge keys; none for a missing key.
-type Identity = Vec<Option<String>>;
-
-fn identity(item: &Node, keys: &[&str]) -> Identity {
-    keys.iter()
-        .map(|key| item.get(key).and_then(Node::as_str).map(str::to_owned))
-        .collect()
+/// Returns whether a collection is in flow style after a merge: it stays as the object has it,
+/// except that an empty one takes the style of the patch.
+fn is_flow_after(old: Option<&Node>, patch: &Node) -> bool {
+    let is_empty = |node: &Node| match &node.value {
+        Value::Sequence(items) => items.is_empty(),
+        Value::Mapping(pairs) => pairs.is_empty(),
+        Value::Scalar(..) => false,
+    };
+    match old {
+        Some(old) if !is_empty(old) => old.is_flow,
+        _ => patch.is_flow,
+    }
 }
 
-/// Returns true if two items agree in the first key and differ only in keys that one of them lacks.
-/// kustomize drops the patch's item in this case.
-fn differ_only_by_missing_keys(a: &Identity, b: &Identity) -> bool {
-    a.len() > 1
-        && a.iter()
-            .zip(b)
-            .all(|(a, b)| a == b || a.is_none() || b.is_none())
-        && a.first() == b.first()
+/// Fails for a key that is no text, or empty.
+fn check_keys(pairs: &[(Node, Node)]) -> Result<(), BuildError> {
+    match pairs
+        .iter()
+        .find(|(key, _)| key.as_str().is_none_or(str::is_empty))
+    {
+        Some((key, _)) => {
+            let message = format!("{} cannot be a key in a strategic merge", key.kind());
+            Err(BuildError::at(key.position, message))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Returns true if an item contains only a directive, which applies to the whole list.
 fn is_list_directive(item: &Node) -> bool {
     item.as_mapping().is_some_and(|pairs| pairs.len() == 1) && item.get(DIRECTIVE).is_some()
-}
-
-/// Merges a list without keys as a set: the patch's items first, without duplicates.
-fn merge_set(old: Option<Node>, patch: &[Node]) -> Node {
-    let mut items: Vec<Node> = Vec::new();
-    let old = old.as_ref().and_then(Node::as_sequence).unwrap_or_default();
-    for item in patch.iter().chain(old) {
-        if !items.iter().any(|known| known.as_str() == item.as_str()) {
-            items.push(item.clone());
-        }
-    }
-    Node::new(Value::Sequence(items))
 }
 
 #[cfg(test)]
@@ -350,6 +361,7 @@ mod tests {
             &parse(patch),
             schema.shape_of("v1", "Pod"),
             &schema,
+            false,
         )
         .unwrap()?;
         Some(crate::kustomize::go::json::to_json(&node).unwrap())

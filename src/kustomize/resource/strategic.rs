@@ -165,8 +165,9 @@ impl StrategicMergePatch<'_> {
         if let Value::Mapping(pairs) = &mut patch.value {
             pairs.retain(|(key, _)| key.as_str() != Some("apiVersion"));
         }
-        let merged =
-            merge::merge(old, &patch, shape, self.schema).map_err(|error| error.about(&before))?;
+        let is_normalized = resource.is_json_normalized;
+        let merged = merge::merge(old, &patch, shape, self.schema, is_normalized)
+            .map_err(|error| error.about(&before))?;
         let Some(node) =
             merged.filter(|node| node.as_mapping().is_some_and(|pairs| !pairs.is_empty()))
         else {

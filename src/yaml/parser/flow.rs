@@ -1,6 +1,6 @@
 //! Flow collections: `[…]` and `{…}`.
 
-use super::{Event, NodeContext, Parsed, Parser, Properties, State};
+use super::{CollectionStyle, Event, NodeContext, Parsed, Parser, Properties, State};
 use crate::yaml::scanner::Token;
 
 impl Parser<'_> {
@@ -17,7 +17,8 @@ impl Parser<'_> {
                 Token::Key => {
                     let (_, position) = self.scanner.next()?;
                     self.state = State::FlowSequencePairKey;
-                    return Ok((Event::MappingStart(Properties::default()), position));
+                    let start = Event::MappingStart(Properties::default(), CollectionStyle::Flow);
+                    return Ok((start, position));
                 }
                 Token::FlowSequenceEnd => {}
                 _ => {
