@@ -98,10 +98,18 @@ impl Node {
             .map(|(_, value)| value)
     }
 
-    /// Returns true for an untagged plain scalar that is empty or null.
+    /// Returns true for an untagged plain scalar that is empty or null, and for a scalar with the tag
+    /// of null.
     pub fn is_null(&self) -> bool {
-        matches!(&self.value, Value::Scalar(text, Style::Plain)
-            if self.tag.is_none() && matches!(&**text, "" | "~" | "null" | "Null" | "NULL"))
+        let Value::Scalar(text, style) = &self.value else {
+            return false;
+        };
+        match self.tag.as_deref() {
+            None => {
+                *style == Style::Plain && matches!(&**text, "" | "~" | "null" | "Null" | "NULL")
+            }
+            Some(tag) => tag == "tag:yaml.org,2002:null",
+        }
     }
 
     /// Returns the node's kind with its article, for error messages.

@@ -12,18 +12,31 @@ use crate::yaml::{Node, Style, Value};
 /// Converts a tree to JSON.
 ///
 /// # Errors
-/// Fails for what JSON cannot represent, such as infinity or a key that is not a string.
+/// Fails for what JSON cannot represent, such as infinity or a key that is not a string, for a key
+/// that is there twice, and for a value that does not have the type of its tag.
 pub(crate) fn to_json(node: &Node) -> Result<Json, BuildError> {
+    convert(node, false)
+}
+
+/// `in_flow` is true below a collection in flow style. kustomize writes objects as YAML once more
+/// before it converts them to JSON; in flow style that turns empty scalars and times into text.
+fn convert(node: &Node, in_flow: bool) -> Result<Json, BuildError> {
+    let in_flow = in_flow || node.is_flow;
     match &node.value {
         Value::Sequence(items) => items
             .iter()
-            .map(to_json)
+            .map(|item| convert(item, in_flow))
             .collect::<Result<Vec<_>, _>>()
             .map(Json::Array),
         Value::Mapping(pairs) => {
             let mut map = Map::new();
             for (key, value) in pairs.iter().filter(|(key, _)| !is_merge(key)) {
-                map.insert(key_text(key)?, to_json(value)?);
+                let text = key_text(key, in_flow)?;
+                let value = convert(value, in_flow)?;
+                if map.insert(text.clone(), value).is_some() {
+                    let message = format!("mapping key {text:?} already defined");
+                    return Err(BuildError::new(message));
+                }
             }
             // A map's own keys win over merged ones, wherever they are.
             for (_, merged) in pairs.iter().filter(|(key, _)| is_merge(key)) {
@@ -31,34 +44,70 @@ pub(crate) fn to_json(node: &Node) -> Result<Json, BuildError> {
             }
             Ok(Json::Object(map))
         }
-        Value::Scalar(text, Style::Plain) if is_untagged(node) => plain(text),
-        Value::Scalar(text, Style::Folded) => Ok(refold(text).into()),
+        Value::Scalar(text, Style::Plain) if is_untagged(node) => match meaning(text) {
+            Meaning::Null if in_flow && text.is_empty() => Ok("".into()),
+            Meaning::Timestamp if in_flow && text.contains(':') => Ok(text.to_string().into()),
+            _ => plain(text),
+        },
+        Value::Scalar(text, style @ (Style::Folded | Style::Literal)) if !in_flow => {
+            check_block(text)?;
+            match style {
+                Style::Folded => Ok(refold(text).into()),
+                style => tagged(node, text, *style),
+            }
+        }
         Value::Scalar(text, style) => tagged(node, text, *style),
     }
 }
 
-/// Adds the line breaks that kustomize adds to folded scalars. It writes objects as YAML once more
-/// before it converts them to JSON, and its YAML library writes one line break too many after each
-/// line that does not start with a blank. Folding removes the extra break between two such lines,
-/// but not before a more indented line.
-fn refold(text: &str) -> String {
-    let body = text.trim_end_matches('\n');
-    if body.starts_with([' ', '\t', '\n']) {
-        return text.to_owned();
+/// Fails for a text that kustomize cannot read back after it has written it as a block: the tab that
+/// it begins with looks like indentation. A text that YAML cannot write as a block is in quotes.
+fn check_block(text: &str) -> Result<(), BuildError> {
+    let is_printable = |char: char| {
+        matches!(char, '\t' | '\n' | '\u{20}'..='\u{7e}' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}')
+            && char != '\u{feff}'
+    };
+    let is_block = !text.ends_with(' ') && !text.contains(" \n") && text.chars().all(is_printable);
+    match text.starts_with('\t') && is_block {
+        true => Err(BuildError::new(
+            "found a tab character where an indentation space is expected: a text of several lines \
+             that begins with a tab cannot be written as a block",
+        )),
+        false => Ok(()),
     }
-    let is_deeper = |line: &str| line.starts_with([' ', '\t']);
+}
+
+/// Returns a folded text as it is after kustomize has written and read it once more. Its YAML library
+/// writes a second line break after each line that does not start with a blank, which folding
+/// removes again; but not before a more indented line, nor at the end of a text that keeps its line
+/// breaks. In a text that begins with a blank it writes none, and folding removes line breaks.
+fn refold(text: &str) -> String {
+    let has_extra = !text.trim_start_matches('\n').starts_with([' ', '\t']);
+    let body = text.trim_end_matches('\n');
+    let end = text.get(body.len()..).unwrap_or_default();
+    let is_plain = |line: &str| !line.is_empty() && !line.starts_with([' ', '\t']);
+    let lines: Vec<&str> = body.split('\n').collect();
     let mut refolded = String::with_capacity(text.len() + 8);
-    let mut lines = body.split('\n').peekable();
-    while let Some(line) = lines.next() {
+    for (at, line) in lines.iter().enumerate() {
         refolded.push_str(line);
-        if let Some(next) = lines.peek() {
+        let rest = lines.get(at + 1..).unwrap_or_default();
+        let next = rest.iter().find(|next| !next.is_empty());
+        let is_folded = is_plain(line) && next.is_some_and(|next| is_plain(next));
+        match (rest.first(), has_extra) {
+            (None, _) => {}
+            (Some(&""), false) if is_folded => {}
+            (Some(_), false) if is_folded => refolded.push(' '),
+            (Some(_), _) => refolded.push('\n'),
+        }
+        let is_kept = match next {
+            Some(next) => !is_plain(next),
+            None => rest.is_empty() && end.len() >= 2,
+        };
+        if has_extra && is_plain(line) && is_kept {
             refolded.push('\n');
-            if !line.is_empty() && !is_deeper(line) && is_deeper(next) {
-                refolded.push('\n');
-            }
         }
     }
-    refolded.push_str(text.get(body.len()..).unwrap_or_default());
+    refolded.push_str(end);
     refolded
 }
 
@@ -114,31 +163,68 @@ pub(crate) fn meaning(text: &str) -> Meaning {
     }
 }
 
+/// Converts a scalar with a tag, or in quotes. A tag for a type demands a text of that type.
 fn tagged(node: &Node, text: &str, style: Style) -> Result<Json, BuildError> {
     let tag = node
         .tag
         .as_deref()
         .map(|tag| tag.strip_prefix("tag:yaml.org,2002:").unwrap_or(tag));
+    let is_of_type = match (tag, meaning(text)) {
+        (Some("int"), meaning) => matches!(meaning, Meaning::Int(_) | Meaning::Uint(_)),
+        (Some("float"), meaning) => {
+            matches!(
+                meaning,
+                Meaning::Int(_) | Meaning::Uint(_) | Meaning::Float(_)
+            )
+        }
+        (Some("bool"), meaning) => matches!(meaning, Meaning::Bool(_)),
+        (Some("null"), meaning) => meaning == Meaning::Null,
+        (Some("timestamp"), meaning) => meaning == Meaning::Timestamp,
+        _ => true,
+    };
+    if !is_of_type {
+        let tag = tag.unwrap_or_default();
+        let message = format!("cannot decode !!str `{text}` as a !!{tag}");
+        return Err(BuildError::at(node.position, message));
+    }
     match tag {
-        Some("int" | "float" | "bool" | "null") => plain(text),
+        Some("int" | "float" | "bool" | "null" | "timestamp") => plain(text),
         Some("binary") => {
             use base64::Engine as _;
-            let packed: String = text.split_whitespace().collect();
+            let packed: String = text
+                .chars()
+                .filter(|char| !matches!(char, '\r' | '\n'))
+                .collect();
             let bytes = base64::engine::general_purpose::STANDARD.decode(packed);
             bytes
                 .map(|bytes| String::from_utf8_lossy(&bytes).into_owned().into())
                 .map_err(|_| "!!binary value is not base64".into())
         }
-        Some("str") | None => Ok(text.into()),
-        Some(_) if style == Style::Plain => plain(text),
-        Some(_) => Ok(text.into()),
+        // The tag of a scalar that is none of its own, as in `! 5`.
+        Some("!") if style == Style::Plain => plain(text),
+        _ => Ok(text.into()),
     }
 }
 
-fn key_text(key: &Node) -> Result<String, BuildError> {
+/// Returns true if a tag says nothing that the text of a plain scalar does not say.
+pub(crate) fn is_implied(tag: &str, scalar: &Node) -> bool {
+    let implied = match meaning(scalar.as_str().unwrap_or_default()) {
+        Meaning::Null => "null",
+        Meaning::Bool(_) => "bool",
+        Meaning::Int(_) | Meaning::Uint(_) => "int",
+        Meaning::Float(_) => "float",
+        Meaning::Timestamp => "timestamp",
+        Meaning::Text => "str",
+    };
+    let tag = tag.strip_prefix("tag:yaml.org,2002:").unwrap_or(tag);
+    tag.is_empty() || tag == "str" || tag == implied
+}
+
+fn key_text(key: &Node, in_flow: bool) -> Result<String, BuildError> {
     match &key.value {
-        Value::Scalar(text, Style::Plain) if key.tag.is_none() => match meaning(text) {
-            Meaning::Text | Meaning::Timestamp => Ok(text.to_string()),
+        Value::Scalar(text, Style::Plain) if is_untagged(key) => match meaning(text) {
+            Meaning::Text if &**text != "<<" => Ok(text.to_string()),
+            Meaning::Null if in_flow && text.is_empty() => Ok(String::new()),
             _ => Err(BuildError::new(format!(
                 "json: unsupported type: the key {text} is not text; put it in quotes"
             ))),
@@ -196,9 +282,17 @@ pub(crate) fn from_json(json: &Json) -> Node {
     })
 }
 
-/// Returns a string scalar.
+/// Returns a string scalar, in the style in which kustomize would write it if it is in quotes at all.
 pub(crate) fn text(text: &str) -> Node {
-    Node::new(Value::Scalar(text.into(), Style::DoubleQuoted))
+    Node::new(Value::Scalar(text.into(), text_style(text)))
+}
+
+/// Returns the style of a text that has none of its own.
+pub(crate) fn text_style(text: &str) -> Style {
+    match text.contains('\n') {
+        true => Style::Literal,
+        false => Style::DoubleQuoted,
+    }
 }
 
 /// Returns a plain scalar without a type, which has the empty tag. `vars` treat it as a string; in

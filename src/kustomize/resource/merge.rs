@@ -17,6 +17,7 @@
 mod list;
 
 use crate::kustomize::BuildError;
+use crate::kustomize::go::json;
 use crate::kustomize::schema::openapi::{Field, Schema, Shape};
 use crate::yaml::emit::is_written_plain;
 use crate::yaml::{Node, Position, Style, Value};
@@ -128,7 +129,7 @@ impl Merge<'_> {
     /// in a block, stays one.
     fn scalar(&self, old: Option<&Node>, patch: &Node) -> Node {
         let mut new = patch.clone();
-        if let (Some(Value::Scalar(old_text, old_style)), Value::Scalar(_, style)) =
+        if let (Some(Value::Scalar(old_text, old_style)), Value::Scalar(text, style)) =
             (old.map(|old| &old.value), &mut new.value)
         {
             // Texts that the engine has made have quotes only where YAML needs them.
@@ -137,7 +138,9 @@ impl Merge<'_> {
             let is_plain = *old_style == Style::Plain || is_made && is_written_plain(old_text);
             if !is_plain {
                 *style = *old_style;
-                new.tag = None;
+                new.tag = new.tag.filter(|tag| !json::is_implied(tag, patch));
+            } else if *style != Style::Plain {
+                *style = json::text_style(text);
             }
         }
         new

@@ -119,8 +119,7 @@ impl Scanner<'_> {
                 }
             }
         };
-        let ends = self.is_blank_or_end(0) || (self.flow_level > 0 && self.byte(0) == b',');
-        if !ends {
+        if !self.is_blank_or_end(0) {
             return self.error("did not find expected whitespace or line break after a tag");
         }
         Ok(token)
@@ -162,10 +161,6 @@ impl Scanner<'_> {
                 byte if byte.is_ascii_alphanumeric()
                     || b"_-;/?:@&=+$.,!~*'()[]".contains(&byte) =>
                 {
-                    // In a flow collection these characters end the tag.
-                    if self.flow_level > 0 && b",[]".contains(&byte) {
-                        break;
-                    }
                     uri.push(byte);
                     self.skip();
                 }
