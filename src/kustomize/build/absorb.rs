@@ -110,7 +110,7 @@ fn merged_strings(
 fn string_map(map: IndexMap<String, String>) -> Node {
     Node::new(yaml::Value::Mapping(
         map.iter()
-            .map(|(key, text)| (json::text(key), json::text(text)))
+            .map(|(key, text)| (json::key(key), json::text(text)))
             .collect(),
     ))
 }

@@ -104,12 +104,9 @@ fn generate(
     let mut data = Map::new();
     let mut binary = Map::new();
     for (key, content) in pairs(generator, setup)? {
-        if !matches!(
-            node::meaning(&key),
-            Meaning::Text | Meaning::Timestamp | Meaning::Null
-        ) {
+        if node::meaning(&key) != Meaning::Text || key == "<<" {
             return Err(BuildError::new(format!(
-                "{}: the key {key:?} reads as a number or boolean, not as text",
+                "{}: the key {key:?} reads as a number, boolean, null or time, not as text",
                 generator.name
             )));
         }
@@ -163,7 +160,9 @@ fn generate(
     if options.immutable {
         object.insert("immutable".into(), true.into());
     }
-    Ok(Resource::new(node::from_json(&Value::Object(object))))
+    Ok(Resource::new(node::with_plain_keys(node::from_json(
+        &Value::Object(object),
+    ))))
 }
 
 /// Returns keys and contents, in the order env files, literals, files.

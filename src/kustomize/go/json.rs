@@ -287,6 +287,31 @@ pub(crate) fn text(text: &str) -> Node {
     Node::new(Value::Scalar(text.into(), text_style(text)))
 }
 
+/// Returns a key as the engine makes it: without quotes, so that one that does not read as text is
+/// refused in the output.
+pub(crate) fn key(key: &str) -> Node {
+    Node::new(Value::Scalar(key.into(), Style::Plain))
+}
+
+/// Makes all keys of a tree such as the engine makes.
+pub(crate) fn with_plain_keys(mut node: Node) -> Node {
+    match &mut node.value {
+        Value::Scalar(..) => {}
+        Value::Sequence(items) => {
+            for item in items {
+                *item = with_plain_keys(std::mem::replace(item, undecided("")));
+            }
+        }
+        Value::Mapping(pairs) => {
+            for (name, value) in pairs {
+                *name = key(name.as_str().unwrap_or_default());
+                *value = with_plain_keys(std::mem::replace(value, undecided("")));
+            }
+        }
+    }
+    node
+}
+
 /// Returns the style of a text that has none of its own.
 pub(crate) fn text_style(text: &str) -> Style {
     match text.contains('\n') {

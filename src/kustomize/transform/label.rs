@@ -115,6 +115,9 @@ pub(crate) fn set_pairs(
                         map.kind()
                     )));
                 }
+                if map.is_null() && !place.create {
+                    return Ok(());
+                }
                 for (key, value) in pairs {
                     if map.get(key).is_none() {
                         new.entry(key).or_default().push(place.path.clone());

@@ -166,19 +166,36 @@ impl Namespace {
         let Some(subjects) = walk::get_mut(&mut binding.node, "subjects") else {
             return Ok(());
         };
-        let Value::Sequence(subjects) = &mut subjects.value else {
-            return Ok(());
-        };
         let (member, text) = match self.subjects {
             Subjects::Default => ("name", "default"),
             Subjects::Accounts => ("kind", "ServiceAccount"),
             Subjects::None => return Ok(()),
         };
-        for subject in subjects
-            .iter_mut()
-            .filter(|subject| subject.get(member).and_then(Node::as_str) == Some(text))
-        {
-            self.set(walk::entry(subject, "namespace"))?;
+        let wrong = |node: &Node, expected: &str| {
+            let message = format!(
+                "wrong node kind: expected {expected} but got {}",
+                node.kind()
+            );
+            BuildError::at(node.position, format!("subjects: {message}"))
+        };
+        if subjects.is_null() {
+            return Ok(());
+        }
+        let error = wrong(subjects, "a list");
+        let Value::Sequence(subjects) = &mut subjects.value else {
+            return Err(error);
+        };
+        for subject in subjects {
+            if subject.as_mapping().is_none() {
+                return Err(wrong(subject, "a map"));
+            }
+            match subject.get(member) {
+                Some(value) if value.as_str() == Some(text) => {
+                    self.set(walk::entry(subject, "namespace"))?;
+                }
+                Some(value) if value.as_str().is_none() => return Err(wrong(value, "a scalar")),
+                _ => {}
+            }
         }
         Ok(())
     }

@@ -34,9 +34,6 @@ pub(crate) fn update_references(
     additional: &[BackReference],
 ) -> Result<(), BuildError> {
     let names = Names::new(resources);
-    if names.by_old_name.is_empty() {
-        return Ok(());
-    }
     let references: Vec<BackReference> = name_reference::builtin()
         .into_iter()
         .chain(additional.iter().cloned())
@@ -52,7 +49,7 @@ pub(crate) fn update_references(
     }
     for resource in resources {
         let original = resource.original_id();
-        let referrer = Referrer::new(resource);
+        let referrer = Referrer::new(resource)?;
         let of_any_kind = by_kind.get("").into_iter().flatten();
         for (target, spec) in by_kind
             .get(original.kind.as_str())
@@ -88,7 +85,7 @@ struct Referrer {
 }
 
 impl Referrer {
-    fn new(resource: &Resource) -> Self {
+    fn new(resource: &Resource) -> Result<Self, BuildError> {
         let text =
             |node: &Node, member: &str| node.get(member).and_then(Node::as_str).map(str::to_owned);
         let role = resource.node.get("roleRef").and_then(|role| {
@@ -107,17 +104,25 @@ impl Referrer {
         let accounts = subjects
             .iter()
             .filter(|subject| text(subject, "kind").as_deref() == Some("ServiceAccount"));
-        let subject_namespaces = accounts
-            .filter(|_| id.kind == "RoleBinding")
-            .filter_map(|subject| text(subject, "namespace"));
-        Self {
-            subject_namespaces: subject_namespaces.collect(),
+        let mut subject_namespaces = Vec::new();
+        for subject in accounts.filter(|_| id.kind == "RoleBinding") {
+            let Some(namespace) = subject.get("namespace") else {
+                continue;
+            };
+            if namespace.is_null() || namespace.as_str().is_none() {
+                let message = format!("{id}: the namespace of a subject is blank");
+                return Err(BuildError::at(namespace.position, message));
+            }
+            subject_namespaces.extend(namespace.as_str().map(str::to_owned));
+        }
+        Ok(Self {
+            subject_namespaces,
             role_kind: role,
             prefixes: resource.prefixes.clone(),
             suffixes: resource.suffixes.clone(),
             namespace: namespace_of(&id),
             id,
-        }
+        })
     }
 }
 
@@ -191,6 +196,10 @@ impl<'a> ReferenceResolver<'a> {
     fn set(&self, node: &mut Node) -> Result<(), BuildError> {
         match &node.value {
             _ if node.is_null() => {}
+            Value::Scalar(..) if self.spec.path == "subjects" => {
+                let message = format!("{}: a subject must be a map, not a scalar", self.referrer.id);
+                return Err(BuildError::at(node.position, message));
+            }
             Value::Scalar(old, _) => {
                 let same = |a: &Id, b: &Id| a.name == b.name;
                 if let Some(found) = self.select(old, self.candidates_named(old), same)?
@@ -217,6 +226,9 @@ impl<'a> ReferenceResolver<'a> {
     fn set_map(&self, node: &mut Node) -> Result<(), BuildError> {
         let text = |member: &str| node.get(member).and_then(Node::as_str).map(str::to_owned);
         let Some(old) = text("name") else {
+            if node.get("name").is_some() {
+                return Ok(());
+            }
             let message = format!(
                 "{}: no 'name' field in the map at {}",
                 self.referrer.id, self.spec.path

@@ -162,7 +162,7 @@ pub(crate) fn visit(
                 let leaf = json::undecided(value);
                 items.push(match key {
                     "" => leaf,
-                    key => Node::new(Value::Mapping(vec![(json::text(key), leaf)])),
+                    key => Node::new(Value::Mapping(vec![(json::key(key), leaf)])),
                 });
             }
             let mut count = 0;
@@ -201,7 +201,7 @@ fn visit_field(
     };
     if let Some(leaf) = create.filter(|_| !pairs.iter().any(|(key, _)| key.as_str() == Some(name)))
     {
-        pairs.push((json::text(name), empty_node(rest, leaf)));
+        pairs.push((json::key(name), empty_node(rest, leaf)));
     }
     match pairs
         .iter_mut()

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::kustomize::BuildError;
-use crate::yaml::{Node, Value};
+use crate::yaml::{Node, Style, Value};
 
 /// Callback that changes a node.
 pub(crate) type ChangeNode<'a> = dyn FnMut(&mut Node) -> Result<(), BuildError> + 'a;
@@ -61,7 +61,8 @@ fn walk(
             child.tag = None;
             Ok(())
         }
-        Some(child) if !child.is_null() => walk(child, rest, create, change),
+        // A null at the end of the path is a value like others.
+        Some(child) if !child.is_null() || rest.is_none() => walk(child, rest, create, change),
         _ => Ok(()),
     }
 }
@@ -90,13 +91,12 @@ fn split_first(path: &str) -> (Cow<'_, str>, Option<&str>) {
     }
 }
 
-/// Replaces a scalar. An empty map is accepted too, because [`entry`] creates missing nodes as one.
+/// Replaces a scalar.
 ///
 /// # Errors
-/// Fails if the node is a list or a map with entries.
+/// Fails if the node is a list or a map.
 pub(crate) fn set_scalar(node: &mut Node, new: Node) -> Result<(), BuildError> {
-    let is_empty_map = node.as_mapping().is_some_and(<[_]>::is_empty);
-    if matches!(node.value, Value::Scalar(..)) || is_empty_map {
+    if matches!(node.value, Value::Scalar(..)) {
         *node = new;
         return Ok(());
     }
@@ -118,8 +118,7 @@ pub(crate) fn get_mut<'a>(node: &'a mut Node, key: &str) -> Option<&'a mut Node>
     }
 }
 
-/// Returns the value of a key. Inserts an empty map if it is missing. A node that is not a map
-/// becomes one.
+/// Returns the value of a key. Inserts null if it is missing. A node that is not a map becomes one.
 pub(crate) fn entry<'a>(node: &'a mut Node, key: &str) -> &'a mut Node {
     if node.as_mapping().is_none() {
         node.value = Value::Mapping(Vec::new());
@@ -130,10 +129,8 @@ pub(crate) fn entry<'a>(node: &'a mut Node, key: &str) -> &'a mut Node {
     };
     let known = pairs.iter().rposition(|(k, _)| k.as_str() == Some(key));
     let at = known.unwrap_or_else(|| {
-        pairs.push((
-            crate::kustomize::go::json::text(key),
-            Node::new(Value::Mapping(Vec::new())),
-        ));
+        let null = Node::new(Value::Scalar("".into(), Style::Plain));
+        pairs.push((crate::kustomize::go::json::key(key), null));
         pairs.len() - 1
     });
     match pairs.get_mut(at) {
