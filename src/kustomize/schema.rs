@@ -7,6 +7,7 @@ pub mod configuration;
 pub mod crd;
 pub mod field_spec;
 pub mod id;
+pub mod kind_order;
 pub mod kustomization;
 pub mod name_reference;
 pub mod openapi;

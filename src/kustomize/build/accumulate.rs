@@ -30,6 +30,9 @@ use crate::kustomize::transform::origin::Origin;
 use crate::kustomize::transform::{Transform as _, origin, reference, variable};
 use crate::kustomize::{BuildError, BuildOptions};
 
+/// Reads field specs from a file.
+type ReadSpecs = fn(&[u8]) -> Result<Configuration, BuildError>;
+
 pub(crate) fn build(
     files: &dyn Files,
     root: &str,
@@ -308,7 +311,8 @@ impl<'a> Build<'a> {
         Ok(all)
     }
 
-    /// Merges the files that `configurations` and `crds` name into the configuration.
+    /// Merges the built-in field specs, and those of the files that `configurations` and `crds` name,
+    /// into the configuration.
     fn read_configurations(
         &mut self,
         loaded: &LoadedKustomization,
@@ -319,27 +323,25 @@ impl<'a> Build<'a> {
             kustomization,
             ..
         } = loaded;
-        type Read = fn(&[u8]) -> Result<Configuration, BuildError>;
-        let fields: [(_, _, Read); 2] = [
-            (
-                "configurations",
-                &kustomization.configurations,
-                Configuration::read,
-            ),
-            ("crds", &kustomization.crds, crd::read),
-        ];
-        for (field, entries, read) in fields {
+        let mut merge = |into: &mut Configuration, field, entries: &[String], read: ReadSpecs| {
             for (at, entry) in entries.iter().enumerate() {
                 let merged = self.source.read(directory, entry).and_then(|bytes| {
                     let file = ConfigFile::new(entry.clone(), bytes);
                     read(file.bytes())
-                        .and_then(|read| configuration.merge(read))
+                        .and_then(|read| into.merge(read))
                         .map_err(|error| file.locate(error))
                 });
                 merged.map_err(|error| error.in_field(FieldRef::entry(field, at)))?;
             }
-        }
-        Ok(())
+            Ok::<_, BuildError>(())
+        };
+        let mut own = Configuration::builtin();
+        let files = &kustomization.configurations;
+        merge(&mut own, "configurations", files, Configuration::read)?;
+        configuration
+            .merge(own)
+            .map_err(|error| error.in_field("configurations"))?;
+        merge(configuration, "crds", &kustomization.crds, crd::read)
     }
 
     /// Uses the schema that the kustomization names, unless another one was chosen before. Its file

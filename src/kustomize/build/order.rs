@@ -5,38 +5,9 @@ use std::cmp::Reverse;
 use serde_json::{Map, Value};
 
 use crate::kustomize::BuildError;
+use crate::kustomize::schema::kind_order::{FIRST, LAST};
 use crate::kustomize::schema::kustomization::SortOptions;
 use crate::manifest::order::rank;
-
-const FIRST: [&str; 22] = [
-    "Namespace",
-    "ResourceQuota",
-    "StorageClass",
-    "CustomResourceDefinition",
-    "ServiceAccount",
-    "PodSecurityPolicy",
-    "Role",
-    "ClusterRole",
-    "RoleBinding",
-    "ClusterRoleBinding",
-    "ConfigMap",
-    "Secret",
-    "Endpoints",
-    "Service",
-    "LimitRange",
-    "PriorityClass",
-    "PersistentVolume",
-    "PersistentVolumeClaim",
-    "Deployment",
-    "StatefulSet",
-    "CronJob",
-    "PodDisruptionBudget",
-];
-
-const LAST: [&str; 2] = [
-    "MutatingWebhookConfiguration",
-    "ValidatingWebhookConfiguration",
-];
 
 /// The `legacy` sort order: the kinds in `first`, all others, the kinds in `last`, and then by id.
 pub(crate) struct LegacyOrder {

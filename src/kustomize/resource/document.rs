@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use crate::kustomize::BuildError;
 use crate::kustomize::go::json;
 use crate::kustomize::resource::{Resource, merge_key};
+use crate::kustomize::schema::settings::check_keys;
 use crate::yaml;
 use crate::yaml::encoding::decode;
 use crate::yaml::{Limits, Node, Style, Value};
@@ -39,7 +40,7 @@ pub(crate) fn of_text(name: &str, text: &str) -> Result<Vec<Resource>, BuildErro
 fn checked(mut nodes: Vec<Node>) -> Result<Vec<Resource>, BuildError> {
     for node in &mut nodes {
         merge_key::expand(node)?;
-        check_duplicate_keys(node)?;
+        check_keys(node)?;
     }
     let mut resources = flatten(nodes)?;
     for resource in &mut resources {
@@ -266,28 +267,5 @@ pub(crate) fn make_texts(object: &mut Node, map: &str) {
     }
     if let Value::Mapping(pairs) = &mut metadata.value {
         pairs.retain(|(key, _)| key.as_str() != Some(map));
-    }
-}
-
-/// Checks that no map has a duplicate key.
-fn check_duplicate_keys(node: &Node) -> Result<(), BuildError> {
-    match &node.value {
-        Value::Scalar(..) => Ok(()),
-        Value::Sequence(items) => items.iter().try_for_each(check_duplicate_keys),
-        Value::Mapping(pairs) => {
-            let mut seen = std::collections::HashMap::new();
-            for (key, value) in pairs {
-                if let Some(text) = key.as_str()
-                    && let Some(first) = seen.insert(text, key.position)
-                {
-                    return Err(BuildError::at(
-                        key.position,
-                        format!("the key {text:?} is already defined at {first}"),
-                    ));
-                }
-                check_duplicate_keys(value)?;
-            }
-            Ok(())
-        }
     }
 }

@@ -5,7 +5,7 @@ use crate::kustomize::resource::Id;
 use crate::kustomize::schema::field_spec::FieldSpec;
 
 /// A group, version and kind; empty parts match anything.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct GvkPattern {
     pub group: String,
     pub version: String,

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use crate::kustomize::BuildError;
 use crate::yaml::encoding::decode;
-use crate::yaml::{self, Limits, Node};
+use crate::yaml::{self, Limits, Node, Value};
 
 /// Parses the first document of a config file; none if the file is empty. Booleans and numbers
 /// follow YAML 1.1, because kustomize reads these files with another library than resources.
@@ -17,4 +17,30 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Option<Json>, BuildError> {
 /// Parses a config file into a tree with line numbers; none if it is empty or invalid.
 pub(crate) fn tree(bytes: &[u8]) -> Option<Node> {
     yaml::parse(&decode(bytes).ok()?, Limits::default()).ok()?
+}
+
+/// Checks that no map has a key twice.
+///
+/// # Errors
+/// Fails with the position of the second one.
+pub(crate) fn check_keys(node: &Node) -> Result<(), BuildError> {
+    match &node.value {
+        Value::Scalar(..) => Ok(()),
+        Value::Sequence(items) => items.iter().try_for_each(check_keys),
+        Value::Mapping(pairs) => {
+            let mut seen = std::collections::HashMap::new();
+            for (key, value) in pairs {
+                if let Some(text) = key.as_str()
+                    && let Some(first) = seen.insert(text, key.position)
+                {
+                    return Err(BuildError::at(
+                        key.position,
+                        format!("the key {text:?} is already defined at {first}"),
+                    ));
+                }
+                check_keys(value)?;
+            }
+            Ok(())
+        }
+    }
 }

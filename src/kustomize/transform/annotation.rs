@@ -17,8 +17,7 @@ use super::Transform;
 use super::label::set_pairs;
 use crate::kustomize::BuildError;
 use crate::kustomize::resource::Resource;
-use crate::kustomize::schema::builtin;
-use crate::kustomize::schema::configuration::{Configuration, united};
+use crate::kustomize::schema::configuration::Configuration;
 use crate::kustomize::schema::field_spec::FieldSpec;
 use crate::kustomize::schema::kustomization::Kustomization;
 
@@ -37,7 +36,7 @@ pub(crate) fn from_kustomization(
     if annotations.is_empty() {
         return Ok(None);
     }
-    let field_specs = united(&builtin::ANNOTATIONS, &configuration.common_annotations)?;
+    let field_specs = configuration.common_annotations.clone();
     Ok(Some(Annotations {
         annotations,
         field_specs,

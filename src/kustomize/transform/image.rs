@@ -16,8 +16,7 @@ use super::Transform;
 use crate::kustomize::BuildError;
 use crate::kustomize::go::{json, pattern};
 use crate::kustomize::resource::{Resource, check_ids};
-use crate::kustomize::schema::builtin;
-use crate::kustomize::schema::configuration::{Configuration, united};
+use crate::kustomize::schema::configuration::Configuration;
 use crate::kustomize::schema::field_spec::FieldSpec;
 use crate::kustomize::schema::kustomization::Image;
 use crate::kustomize::tree::walk;
@@ -62,7 +61,7 @@ pub(crate) fn from_entry(
 ) -> Result<ImageTagTransformer, BuildError> {
     let config = ImageTagConfig {
         image_tag: image.clone(),
-        field_specs: united(&builtin::IMAGES, &configuration.images)?,
+        field_specs: configuration.images.clone(),
     };
     Ok(config.compile())
 }

@@ -52,15 +52,12 @@ pub(crate) fn from_entry(
     let places = || {
         let mut places = united(&entry.fields, &configuration.labels)?;
         if entry.include_selectors {
-            places = united(&places, &builtin::common_labels())?;
             return united(&places, &configuration.common_labels);
         }
         if entry.include_templates {
-            places = united(&places, &builtin::TEMPLATE_LABELS)?;
             places = united(&places, &configuration.template_labels)?;
         }
         if entry.include_volume_claim_templates {
-            places = united(&places, &[builtin::CLAIM_LABELS])?;
             places = united(&places, &configuration.volume_claim_template_labels)?;
         }
         united(&places, &[builtin::LABELS])
@@ -81,7 +78,7 @@ pub(crate) fn common_from_kustomization(
     if labels.is_empty() && kustomization.labels.is_empty() {
         return Ok(None);
     }
-    let field_specs = united(&builtin::common_labels(), &configuration.common_labels)?;
+    let field_specs = configuration.common_labels.clone();
     Ok(Some(Labels {
         labels,
         field_specs,

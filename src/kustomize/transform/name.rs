@@ -17,8 +17,7 @@ use super::Transform;
 use crate::kustomize::BuildError;
 use crate::kustomize::go::json;
 use crate::kustomize::resource::{Id, Resource};
-use crate::kustomize::schema::builtin;
-use crate::kustomize::schema::configuration::{Configuration, united};
+use crate::kustomize::schema::configuration::Configuration;
 use crate::kustomize::schema::field_spec::FieldSpec;
 use crate::kustomize::schema::kustomization::Kustomization;
 use crate::kustomize::tree::walk::set_scalar;
@@ -103,11 +102,11 @@ pub(crate) fn suffix_from_kustomization(
     )
 }
 
-fn affix(text: &str, side: Side, more: &[FieldSpec]) -> Result<Option<Affix>, BuildError> {
+fn affix(text: &str, side: Side, fields: &[FieldSpec]) -> Result<Option<Affix>, BuildError> {
     if text.is_empty() {
         return Ok(None);
     }
-    let fields = united(&builtin::NAMES, more)?;
+    let fields = fields.to_vec();
     Ok(Some(Affix {
         text: text.to_owned(),
         side,

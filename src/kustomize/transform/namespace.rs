@@ -21,8 +21,7 @@ use super::Transform;
 use crate::kustomize::BuildError;
 use crate::kustomize::go::json;
 use crate::kustomize::resource::Resource;
-use crate::kustomize::schema::builtin;
-use crate::kustomize::schema::configuration::{Configuration, united};
+use crate::kustomize::schema::configuration::Configuration;
 use crate::kustomize::schema::field_spec::FieldSpec;
 use crate::kustomize::schema::kustomization::{Kustomization, Metadata};
 use crate::kustomize::tree::walk;
@@ -86,7 +85,7 @@ pub(crate) fn from_kustomization(
     if namespace.is_empty() {
         return Ok(None);
     }
-    let fields = united(&builtin::NAMESPACES, &configuration.namespace)?;
+    let fields = configuration.namespace.clone();
     Ok(Some(Namespace {
         namespace,
         fields,

@@ -197,7 +197,10 @@ impl<'a> ReferenceResolver<'a> {
         match &node.value {
             _ if node.is_null() => {}
             Value::Scalar(..) if self.spec.path == "subjects" => {
-                let message = format!("{}: a subject must be a map, not a scalar", self.referrer.id);
+                let message = format!(
+                    "{}: a subject must be a map, not a scalar",
+                    self.referrer.id
+                );
                 return Err(BuildError::at(node.position, message));
             }
             Value::Scalar(old, _) => {

@@ -14,8 +14,7 @@ use serde::Deserialize;
 use super::Transform;
 use crate::kustomize::BuildError;
 use crate::kustomize::resource::Resource;
-use crate::kustomize::schema::builtin;
-use crate::kustomize::schema::configuration::{Configuration, united};
+use crate::kustomize::schema::configuration::Configuration;
 use crate::kustomize::schema::field_spec::FieldSpec;
 use crate::kustomize::schema::kustomization::Replicas;
 use crate::kustomize::tree::walk::set_scalar;
@@ -35,7 +34,7 @@ pub(crate) fn from_entry(
 ) -> Result<ReplicaCountTransformer, BuildError> {
     Ok(ReplicaCountTransformer {
         replica: replicas.clone(),
-        field_specs: united(&builtin::REPLICAS, &configuration.replicas)?,
+        field_specs: configuration.replicas.clone(),
     })
 }
 

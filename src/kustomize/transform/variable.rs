@@ -20,7 +20,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::kustomize::BuildError;
 use crate::kustomize::go::json;
 use crate::kustomize::resource::{Id, Resource};
-use crate::kustomize::schema::builtin;
 use crate::kustomize::schema::field_spec::FieldSpec;
 use crate::kustomize::schema::variable::{ObjectRef, Variable};
 use crate::kustomize::tree::fieldpath;
@@ -117,7 +116,7 @@ enum VariableValue {
 pub(crate) fn resolve(
     resources: &mut [Resource],
     variables: &[Variable],
-    configured: &[FieldSpec],
+    fields: &[FieldSpec],
 ) -> Result<Vec<String>, BuildError> {
     if variables.is_empty() {
         return Ok(Vec::new());
@@ -126,8 +125,6 @@ pub(crate) fn resolve(
     for variable in variables {
         values.insert(&variable.name, variable.value(resources)?);
     }
-    let mut fields = builtin::variables();
-    fields.extend(configured.iter().cloned());
     let mut used = BTreeSet::new();
     for resource in resources {
         let id = resource.id();
