@@ -1,4 +1,5 @@
 //! Walking and editing node trees by paths. Knows nothing of resources.
 
 pub mod fieldpath;
+pub mod structured;
 pub mod walk;

@@ -206,16 +206,21 @@ fn tagged(node: &Node, text: &str, style: Style) -> Result<Json, BuildError> {
     }
 }
 
-/// Returns true if a tag says nothing that the text of a plain scalar does not say.
-pub(crate) fn is_implied(tag: &str, scalar: &Node) -> bool {
-    let implied = match meaning(scalar.as_str().unwrap_or_default()) {
+/// Returns the tag, without its prefix, of the type that a plain scalar has.
+pub(crate) fn type_name(text: &str) -> &'static str {
+    match meaning(text) {
         Meaning::Null => "null",
         Meaning::Bool(_) => "bool",
         Meaning::Int(_) | Meaning::Uint(_) => "int",
         Meaning::Float(_) => "float",
         Meaning::Timestamp => "timestamp",
         Meaning::Text => "str",
-    };
+    }
+}
+
+/// Returns true if a tag says nothing that the text of a plain scalar does not say.
+pub(crate) fn is_implied(tag: &str, scalar: &Node) -> bool {
+    let implied = type_name(scalar.as_str().unwrap_or_default());
     let tag = tag.strip_prefix("tag:yaml.org,2002:").unwrap_or(tag);
     tag.is_empty() || tag == "str" || tag == implied
 }

@@ -50,7 +50,8 @@ pub(crate) fn apply(
         let id = resource.id();
         let failed = |error: BuildError| error.about(format_args!("on {id}"));
         if !resource.is_json_normalized {
-            resource.node = json::from_json(&json::to_json(&resource.node).map_err(failed)?);
+            let object = as_floats(json::to_json(&resource.node).map_err(failed)?);
+            resource.node = json::from_json(&object);
             resource.is_json_normalized = true;
         }
         if previous_names == Names::Keep {
@@ -92,6 +93,7 @@ pub(crate) fn parse(text: &str) -> Result<Option<Vec<Operation>>, BuildError> {
         .iter_mut()
         .zip(written.iter().map(Some).chain(std::iter::repeat(None)))
     {
+        operation.value = as_floats(std::mem::take(&mut operation.value));
         let mut tree = json::from_json(&operation.value);
         if let Some(written) = written.and_then(|written| written.get("value")) {
             copy_positions(&mut tree, written);
@@ -99,6 +101,24 @@ pub(crate) fn parse(text: &str) -> Result<Option<Vec<Operation>>, BuildError> {
         operation.tree = Some(tree);
     }
     Ok(Some(operations))
+}
+
+/// Converts whole numbers as kustomize does before it applies JSON patches: they become 64-bit
+/// floats, which are exact up to 2^53.
+fn as_floats(value: Value) -> Value {
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if !number.is_f64() => yaml::json::number(float),
+            _ => Value::Number(number),
+        },
+        Value::Array(items) => items.into_iter().map(as_floats).collect(),
+        Value::Object(map) => Value::Object(
+            map.into_iter()
+                .map(|(key, value)| (key, as_floats(value)))
+                .collect(),
+        ),
+        other => other,
+    }
 }
 
 /// Copies line numbers from the source to a tree with the same content.

@@ -11,7 +11,7 @@
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::kustomize::go::json;
+use crate::kustomize::go::{encode, json};
 use crate::kustomize::resource::Resource;
 use crate::kustomize::transform::Transform;
 use crate::kustomize::{BuildError, resource};
@@ -39,7 +39,7 @@ fn hash_of(resource: &Resource) -> Result<String, BuildError> {
     let members: &[&str] = match kind.as_str() {
         "ConfigMap" => &["binaryData", "data"],
         "Secret" => &["data", "stringData", "type"],
-        _ => return Ok(encode(&canonical(&json::to_json(&resource.node)?))),
+        _ => return Ok(digest(&encode::compact(&json::to_json(&resource.node)?))),
     };
     let mut hashed = Map::from_iter([
         ("kind".to_owned(), kind.into()),
@@ -57,11 +57,11 @@ fn hash_of(resource: &Resource) -> Result<String, BuildError> {
             hashed.insert((*member).to_owned(), value);
         }
     }
-    Ok(encode(&canonical(&Value::Object(hashed))))
+    Ok(digest(&encode::compact(&Value::Object(hashed))))
 }
 
 /// Returns ten digits of the digest, with replacements for those that could form words.
-fn encode(text: &str) -> String {
+fn digest(text: &str) -> String {
     let digits = hex::encode(Sha256::digest(text.as_bytes()));
     let letter = |digit| match digit {
         '0' => 'g',
@@ -74,76 +74,9 @@ fn encode(text: &str) -> String {
     digits.chars().take(10).map(letter).collect()
 }
 
-/// Returns JSON as Go writes it: keys sorted, no whitespace, HTML characters escaped.
-fn canonical(value: &Value) -> String {
-    let mut text = String::new();
-    write(value, &mut text);
-    text
-}
-
-fn write(value: &Value, into: &mut String) {
-    match value {
-        Value::Object(map) => {
-            let mut pairs: Vec<_> = map.iter().collect();
-            pairs.sort_by_key(|(key, _)| *key);
-            into.push('{');
-            for (count, (key, value)) in pairs.into_iter().enumerate() {
-                if count > 0 {
-                    into.push(',');
-                }
-                write_text(key, into);
-                into.push(':');
-                write(value, into);
-            }
-            into.push('}');
-        }
-        Value::Array(items) => {
-            into.push('[');
-            for (count, item) in items.iter().enumerate() {
-                if count > 0 {
-                    into.push(',');
-                }
-                write(item, into);
-            }
-            into.push(']');
-        }
-        Value::String(text) => write_text(text, into),
-        other => into.push_str(&other.to_string()),
-    }
-}
-
-fn write_text(text: &str, into: &mut String) {
-    into.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => into.push_str("\\\""),
-            '\\' => into.push_str("\\\\"),
-            '\n' => into.push_str("\\n"),
-            '\r' => into.push_str("\\r"),
-            '\t' => into.push_str("\\t"),
-            '\u{8}' => into.push_str("\\b"),
-            '\u{c}' => into.push_str("\\f"),
-            '<' | '>' | '&' | '\u{2028}' | '\u{2029}' | '\0'..='\u{1f}' => {
-                into.push_str(&format!("\\u{:04x}", u32::from(c)));
-            }
-            other => into.push(other),
-        }
-    }
-    into.push('"');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_is_written_as_go_writes_it() {
-        let value = serde_json::json!({"b": "<&>\u{2028}é\u{1}", "a": [1, null, true]});
-        assert_eq!(
-            canonical(&value),
-            r#"{"a":[1,null,true],"b":"\u003c\u0026\u003e\u2028é\u0001"}"#
-        );
-    }
 
     #[test]
     fn a_map_has_the_hash_that_kustomize_gives_it() {

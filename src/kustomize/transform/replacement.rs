@@ -31,7 +31,7 @@ use crate::kustomize::schema::replacement::{
 };
 use crate::kustomize::schema::settings;
 use crate::kustomize::tree::fieldpath::{lookup, split, visit};
-use crate::yaml::resolve::Meaning;
+use crate::kustomize::tree::structured::change_in_text;
 use crate::yaml::{Node, Style, Value};
 
 /// The default field path.
@@ -140,18 +140,18 @@ fn from_file(bytes: &[u8]) -> Result<Vec<Replacement>, BuildError> {
 
 impl Replacement {
     fn write(&self, resources: &mut [Resource]) -> Result<(), BuildError> {
+        let incomplete = "replacements must specify a source and at least one target";
+        let targets = self.targets.as_ref().filter(|targets| !targets.is_empty());
+        let targets = targets.ok_or(incomplete)?;
         let value = match (&self.source, &self.source_value) {
             (Some(_), Some(_)) => {
                 return Err("value and resource selectors are mutually exclusive".into());
             }
             (Some(source), None) => source.value(resources)?,
             (None, Some(text)) => Node::new(Value::Scalar(text.as_str().into(), Style::Plain)),
-            (None, None) => {
-                return Err("replacements must specify a source and at least one target".into());
-            }
+            (None, None) => return Err(incomplete.into()),
         };
-        let targets = self.targets.as_ref();
-        for target in targets.ok_or("replacements must specify a source and at least one target")? {
+        for target in targets {
             target.write(resources, &value)?;
         }
         Ok(())
@@ -332,7 +332,11 @@ impl TargetSelector {
         };
         let failed = || format!("unable to {verb} field {path:?} in replacement target {id}");
         let mut change = |field: &mut Node| set(field, value, &options);
-        match visit(&mut resource.node, &split(path), create, &mut change) {
+        let parts = split(path);
+        if change_in_text(&mut resource.node, &parts, create, &mut change) {
+            return Ok(());
+        }
+        match visit(&mut resource.node, &parts, create, &mut change) {
             Ok(0) => Err(failed().into()),
             Ok(_) => Ok(()),
             Err(error) => Err(error.about(failed())),
@@ -340,16 +344,17 @@ impl TargetSelector {
     }
 }
 
-/// Writes a value into a field. A scalar field takes only the text of the value, and a string stays
-/// a string, except in a field that a replacement created: its type follows each text.
+/// Writes a value into a field. A scalar field takes only the text of the value and keeps its type,
+/// which the text must have, except in a field that a replacement created: its type follows each
+/// text.
 fn set(field: &mut Node, value: &Node, options: &FieldOptions) -> Result<(), BuildError> {
     let new = value.as_str().unwrap_or_default();
     let is_created = field.tag.as_deref() == Some("");
     match &mut field.value {
         Value::Scalar(text, style) => {
-            let is_string = !text.is_empty() && json::meaning(text) == Meaning::Text;
-            if *style == Style::Plain && is_string && !is_created {
-                *style = Style::DoubleQuoted;
+            if *style == Style::Plain && field.tag.is_none() && !is_created {
+                let name = json::type_name(text);
+                field.tag = Some(format!("tag:yaml.org,2002:{name}").into());
             }
             *text = if options.delimiter.is_empty() {
                 new.into()

@@ -5,7 +5,7 @@
 
 use crate::kustomize::BuildError;
 use crate::kustomize::go::{json, pattern};
-use crate::yaml::{Node, Value};
+use crate::yaml::{Limits, Node, Value, parse};
 
 /// Splits a path into its parts.
 pub(crate) fn split(path: &str) -> Vec<String> {
@@ -94,17 +94,53 @@ pub(crate) fn lookup<'a>(node: &'a Node, path: &[String]) -> Result<Option<&'a N
     let Some((part, rest)) = path.split_first() else {
         return Ok(Some(node));
     };
+    let child = child_at(node, part)?.and_then(|at| match &node.value {
+        Value::Sequence(items) => items.get(at),
+        Value::Mapping(pairs) => pairs.get(at).map(|(_, value)| value),
+        Value::Scalar(..) => None,
+    });
+    child.map_or(Ok(None), |child| lookup(child, rest))
+}
+
+/// Like [`lookup`], for a node to change.
+pub(crate) fn lookup_mut<'a>(
+    node: &'a mut Node,
+    path: &[String],
+) -> Result<Option<&'a mut Node>, BuildError> {
+    let Some((part, rest)) = path.split_first() else {
+        return Ok(Some(node));
+    };
+    let Some(at) = child_at(node, part)? else {
+        return Ok(None);
+    };
+    let child = match &mut node.value {
+        Value::Sequence(items) => items.get_mut(at),
+        Value::Mapping(pairs) => pairs.get_mut(at).map(|(_, value)| value),
+        Value::Scalar(..) => None,
+    };
+    child.map_or(Ok(None), |child| lookup_mut(child, rest))
+}
+
+/// Returns the place of the first child that a part of a path names.
+fn child_at(node: &Node, part: &str) -> Result<Option<usize>, BuildError> {
     let items = node.as_sequence().unwrap_or_default();
-    let next = match Part::read(part)? {
-        Part::Index(index) if node.as_mapping().is_none() => items.get(index),
-        Part::Index(_) | Part::Every => node.get(part),
-        Part::Matching { key: "", value } => items.iter().find(|item| item.as_str() == Some(value)),
+    let of_key = |name: &str| {
+        let pairs = node.as_mapping().unwrap_or_default();
+        pairs
+            .iter()
+            .rposition(|(key, _)| key.as_str() == Some(name))
+    };
+    Ok(match Part::read(part)? {
+        Part::Index(index) if node.as_mapping().is_none() => (index < items.len()).then_some(index),
+        Part::Index(_) | Part::Every => of_key(part),
+        Part::Matching { key: "", value } => {
+            items.iter().position(|item| item.as_str() == Some(value))
+        }
         Part::Matching { key, value } => items
             .iter()
-            .find(|item| item.get(key).and_then(Node::as_str) == Some(value)),
-        Part::Field(name) => node.get(name),
-    };
-    next.map_or(Ok(None), |next| lookup(next, rest))
+            .position(|item| item.get(key).and_then(Node::as_str) == Some(value)),
+        Part::Field(name) => of_key(name),
+    })
 }
 
 /// Calls `change` on every node at a path, and returns their number. With `create`, missing nodes
@@ -119,6 +155,13 @@ pub(crate) fn visit(
     let Some((part, rest)) = path.split_first() else {
         return change(node).map(|()| 1);
     };
+    if let Value::Scalar(text, _) = &node.value
+        && !node.is_null()
+        && let Some(mut copy) = tree_of(text)
+    {
+        // kustomize changes a copy here, and loses it.
+        return visit(&mut copy, path, create, change);
+    }
     let part = Part::read(part)?;
     if let Part::Field(name) = part {
         return visit_field(node, name, rest, create, change);
@@ -211,6 +254,12 @@ fn visit_field(
         Some((_, value)) => visit(value, rest, create, change),
         None => Ok(0),
     }
+}
+
+/// Parses a text that holds a list or a map.
+pub(crate) fn tree_of(text: &str) -> Option<Node> {
+    let tree = parse(text, Limits::default()).ok()??;
+    (!matches!(tree.value, Value::Scalar(..))).then_some(tree)
 }
 
 /// Returns an empty node for the rest of a path; at its end, of the same kind as `leaf`.
