@@ -1,6 +1,6 @@
 //! Builds a tree from parser events and expands aliases.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::YamlError;
 use super::node::{Node, Position, Value};
@@ -70,6 +70,8 @@ struct Composer<'a> {
     anchors: HashMap<String, Anchor>,
     nodes: usize,
     aliased: usize,
+    /// Lines that end with a key and a comment.
+    commented_lines: HashSet<u32>,
 }
 
 enum Anchor {
@@ -96,6 +98,7 @@ impl<'a> Composer<'a> {
             anchors: HashMap::new(),
             nodes: 0,
             aliased: 0,
+            commented_lines: commented_lines(text, line),
         })
     }
 
@@ -120,7 +123,12 @@ impl<'a> Composer<'a> {
                     continue;
                 }
                 Event::SequenceEnd | Event::MappingEnd => match open.pop() {
-                    Some(ended) => self.close(ended.node, ended.anchor, ended.nodes_before),
+                    Some(mut ended) => {
+                        let key = open.last().and_then(|parent| parent.key.as_ref());
+                        ended.node.has_key_comment = !ended.node.is_flow
+                            && key.is_some_and(|key| self.is_commented(key, &ended.node));
+                        self.close(ended.node, ended.anchor, ended.nodes_before)
+                    }
                     None => {
                         return Err(YamlError::at(position, "unexpected end of a collection"));
                     }
@@ -135,6 +143,7 @@ impl<'a> Composer<'a> {
                         tag: properties.tag.map(String::into_boxed_str),
                         position,
                         is_flow: false,
+                        has_key_comment: false,
                     };
                     let before = self.nodes;
                     self.count(1, position)?;
@@ -158,6 +167,11 @@ impl<'a> Composer<'a> {
         };
         self.parser.next()?;
         Ok(Some(root))
+    }
+
+    /// Returns true if a value begins below its key, and a comment stands on the key's line.
+    fn is_commented(&self, key: &Node, value: &Node) -> bool {
+        value.position.line > key.position.line && self.commented_lines.contains(&key.position.line)
     }
 
     fn open(
@@ -184,6 +198,7 @@ impl<'a> Composer<'a> {
             tag: properties.tag.map(String::into_boxed_str),
             position,
             is_flow: style == CollectionStyle::Flow,
+            has_key_comment: false,
         };
         Ok(OpenCollection {
             node,
@@ -246,6 +261,25 @@ impl<'a> Composer<'a> {
         }
         Ok(())
     }
+}
+
+/// Returns the numbers of the lines that end with a key and a comment, such as `a: # b`.
+fn commented_lines(text: &str, first: u32) -> HashSet<u32> {
+    if !text.contains('#') {
+        return HashSet::new();
+    }
+    let is_commented = |line: &str| {
+        let comment = [" #", "\t#"]
+            .iter()
+            .filter_map(|start| line.find(start))
+            .min();
+        comment.is_some_and(|at| line.get(..at).unwrap_or_default().trim_end().ends_with(':'))
+    };
+    let lines = (first..).zip(text.lines());
+    lines
+        .filter(|(_, line)| is_commented(line))
+        .map(|(number, _)| number)
+        .collect()
 }
 
 impl OpenCollection {

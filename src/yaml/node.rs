@@ -41,6 +41,8 @@ pub struct Node {
     pub position: Position,
     /// True for a list or map that is written in flow style (`[…]`, `{…}`).
     pub is_flow: bool,
+    /// True for a list or map in block style whose key has a comment on its line.
+    pub has_key_comment: bool,
 }
 
 /// The three kinds of node.
@@ -62,6 +64,7 @@ impl Node {
             tag: None,
             position: Position::default(),
             is_flow: false,
+            has_key_comment: false,
         }
     }
 
@@ -86,6 +89,15 @@ impl Node {
         match &self.value {
             Value::Mapping(pairs) => Some(pairs),
             _ => None,
+        }
+    }
+
+    /// Returns true for a list or map without members.
+    pub fn is_empty_collection(&self) -> bool {
+        match &self.value {
+            Value::Sequence(items) => items.is_empty(),
+            Value::Mapping(pairs) => pairs.is_empty(),
+            Value::Scalar(..) => false,
         }
     }
 

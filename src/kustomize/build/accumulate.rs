@@ -105,6 +105,8 @@ struct Build<'a> {
     /// kustomizations are read; until then the built-in one.
     schema: Rc<Schema>,
     schema_is_chosen: bool,
+    /// True once kustomize would have read the built-in schema: a custom one is added to it then.
+    schema_is_used: bool,
     /// The origin of the current directory, if the build records origins.
     origin: Option<Origin>,
     /// The namespace of the innermost kustomization that sets one.
@@ -147,6 +149,7 @@ impl<'a> Build<'a> {
             chain: Vec::new(),
             schema: Rc::new(Schema::builtin()),
             schema_is_chosen: false,
+            schema_is_used: false,
             origin: None,
             namespace: String::new(),
             observer,
@@ -303,6 +306,10 @@ impl<'a> Build<'a> {
                 .map_err(|error| error.in_field(FieldRef::entry("components", at)))?;
         }
         self.transform(loaded, &mut all)?;
+        let patches = !kustomization.patches.is_empty()
+            || !kustomization.patches_strategic_merge.is_empty()
+            || !kustomization.transformers.is_empty();
+        self.schema_is_used |= patches;
         self.validate(loaded, &mut all)?;
         variable::mark(&mut all.resources, &kustomization.vars)
             .and_then(|()| all.add_variables(&kustomization.vars))
@@ -360,7 +367,13 @@ impl<'a> Build<'a> {
             (Some(_), Some(_)) => {
                 return Err("builtin version and custom schema provided, cannot use both".into());
             }
-            (Some(bytes), None) => self.schema = Rc::new(Schema::custom(&bytes)?),
+            (Some(bytes), None) => {
+                let known = match self.schema_is_used {
+                    true => Schema::builtin(),
+                    false => Schema::default(),
+                };
+                self.schema = Rc::new(Schema::custom(&bytes, known)?);
+            }
             (None, Some(version)) if version == Schema::VERSION => {}
             (None, Some(version)) => {
                 return Err(BuildError::new(format!(

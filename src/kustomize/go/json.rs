@@ -22,6 +22,11 @@ pub(crate) fn to_json(node: &Node) -> Result<Json, BuildError> {
 /// before it converts them to JSON; in flow style that turns empty scalars and times into text.
 fn convert(node: &Node, in_flow: bool) -> Result<Json, BuildError> {
     let in_flow = in_flow || node.is_flow;
+    if node.has_key_comment && node.is_empty_collection() {
+        let message = "could not find expected ':': the list or map is empty now, and kustomize \
+                       cannot write the comment beside its key";
+        return Err(BuildError::at(node.position, message));
+    }
     match &node.value {
         Value::Sequence(items) => items
             .iter()
@@ -216,6 +221,12 @@ pub(crate) fn type_name(text: &str) -> &'static str {
         Meaning::Timestamp => "timestamp",
         Meaning::Text => "str",
     }
+}
+
+/// Returns the tag of the type that a plain scalar has.
+pub(crate) fn type_tag(scalar: &Node) -> Box<str> {
+    let name = type_name(scalar.as_str().unwrap_or_default());
+    format!("tag:yaml.org,2002:{name}").into()
 }
 
 /// Returns true if a tag says nothing that the text of a plain scalar does not say.

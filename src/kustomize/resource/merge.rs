@@ -114,12 +114,8 @@ impl Merge<'_> {
             Value::Scalar(..) => Ok(Some(self.scalar(old.as_ref(), patch))),
             Value::Mapping(_) => self.map(old, patch, inner),
             Value::Sequence(items) => match field.and_then(|field| field.keys.as_deref()) {
-                None => {
-                    let is_flow = is_flow_after(old.as_ref(), patch);
-                    let new = patch.clone();
-                    Ok(Some(Node { is_flow, ..new }))
-                }
-                Some([]) => list::merge_set(old, patch).map(Some),
+                None => Ok(Some(styled(patch.clone(), old.as_ref(), patch))),
+                Some([]) => list::merge_set(old.as_ref(), patch).map(Some),
                 Some(keys) => self.list(old, patch, items, keys, inner),
             },
         }
@@ -138,7 +134,11 @@ impl Merge<'_> {
             let is_plain = *old_style == Style::Plain || is_made && is_written_plain(old_text);
             if !is_plain {
                 *style = *old_style;
-                new.tag = new.tag.filter(|tag| !json::is_implied(tag, patch));
+                new.tag = match old.is_some_and(|old| old.tag.is_some()) {
+                    // What has a tag keeps having one: that of the patch's value.
+                    true => new.tag.or_else(|| Some(json::type_tag(patch))),
+                    false => new.tag.filter(|tag| !json::is_implied(tag, patch)),
+                };
             } else if *style != Style::Plain {
                 *style = json::text_style(text);
             }
@@ -175,9 +175,8 @@ impl Merge<'_> {
         match (directive, old) {
             (Some(Directive::Delete), _) => Ok(None),
             (Some(Directive::Replace), old) => {
-                let is_flow = is_flow_after(old.as_ref(), &patch);
-                let new = self.new_map(patch, shape)?;
-                Ok(Some(Node { is_flow, ..new }))
+                let new = self.new_map(patch.clone(), shape)?;
+                Ok(Some(styled(new, old.as_ref(), &patch)))
             }
             (_, None) => self.new_map(patch, shape).map(Some),
             (_, Some(old)) => self.merged_map(old, &patch, shape).map(Some),
@@ -190,7 +189,7 @@ impl Merge<'_> {
         patch: &Node,
         shape: Option<Shape>,
     ) -> Result<Node, BuildError> {
-        let is_flow = is_flow_after(Some(&old), patch);
+        let style = styled(Node::new(Value::Mapping(Vec::new())), Some(&old), patch);
         let Value::Mapping(merged) = &mut old.value else {
             return Ok(old);
         };
@@ -218,8 +217,8 @@ impl Merge<'_> {
                 (None, None) => {}
             }
         }
-        old.is_flow = is_flow;
         old.tag = None;
+        old.is_flow = style.is_flow;
         Ok(old)
     }
 
@@ -294,7 +293,7 @@ impl Merge<'_> {
         shape: Option<Shape>,
     ) -> Result<Option<Node>, BuildError> {
         let mut items = items.to_vec();
-        let is_flow = is_flow_after(old.as_ref(), patch);
+        let style = styled(Node::new(Value::Sequence(Vec::new())), old.as_ref(), patch);
         let old = match old.map(|old| old.value) {
             Some(Value::Sequence(items)) => Some(items),
             _ => None,
@@ -310,22 +309,23 @@ impl Merge<'_> {
         }
         let old = old.filter(|_| !is_replaced);
         let merged = list::merge(self, old, items, keys, shape)?;
-        let node = Node::new(Value::Sequence(merged));
-        Ok(Some(Node { is_flow, ..node }))
+        let value = Value::Sequence(merged);
+        Ok(Some(Node { value, ..style }))
     }
 }
 
-/// Returns whether a collection is in flow style after a merge: it stays as the object has it,
-/// except that an empty one takes the style of the patch.
-fn is_flow_after(old: Option<&Node>, patch: &Node) -> bool {
-    let is_empty = |node: &Node| match &node.value {
-        Value::Sequence(items) => items.is_empty(),
-        Value::Mapping(pairs) => pairs.is_empty(),
-        Value::Scalar(..) => false,
-    };
-    match old {
-        Some(old) if !is_empty(old) => old.is_flow,
+/// Gives a collection the style that it has after a merge: that of the object, except that an empty
+/// one takes the style of the patch.
+fn styled(new: Node, old: Option<&Node>, patch: &Node) -> Node {
+    let is_flow = match old {
+        Some(old) if !old.is_empty_collection() => old.is_flow,
         _ => patch.is_flow,
+    };
+    let has_key_comment = old.is_some_and(|old| old.has_key_comment);
+    Node {
+        is_flow,
+        has_key_comment,
+        ..new
     }
 }
 

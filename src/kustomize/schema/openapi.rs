@@ -14,6 +14,8 @@ const BUILTIN: &str = include_str!("openapi/builtin.txt");
 pub(crate) struct Schema {
     shapes: Vec<Vec<Field>>,
     kinds: HashMap<ApiVersionKind, Shape>,
+    /// Shapes of definitions, which others refer to by name.
+    definitions: HashMap<&'static str, Shape>,
     /// Cluster-scoped kinds in addition to those of the built-in API.
     cluster_scoped: HashSet<ApiVersionKind>,
 }
@@ -46,10 +48,17 @@ impl Schema {
             let first = words.next().unwrap_or_default();
             if first.bytes().all(|byte| byte.is_ascii_digit()) {
                 schema.shapes.push(words.filter_map(Field::read).collect());
-            } else if let (Some(kind), Some(shape)) =
-                (words.next(), words.next().and_then(Shape::read))
-            {
-                schema.kinds.insert((first.into(), kind.into()), shape);
+                continue;
+            }
+            match (words.next(), words.next().and_then(Shape::read)) {
+                (Some(kind), Some(shape)) => {
+                    schema.kinds.insert((first.into(), kind.into()), shape);
+                }
+                (Some(shape), None) => {
+                    let shape = Shape::read(shape);
+                    schema.definitions.extend(shape.map(|shape| (first, shape)));
+                }
+                (None, _) => {}
             }
         }
         schema

@@ -64,7 +64,8 @@ pub(crate) fn update_references(
                     target,
                     spec,
                 }
-                .update(&mut resource.node)?;
+                .update(&mut resource.node)
+                .map_err(|error| error.about(&referrer.id))?;
             }
         }
     }

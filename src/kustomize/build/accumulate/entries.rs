@@ -11,6 +11,7 @@ use crate::kustomize::load::step::FieldRef;
 use crate::kustomize::resource::{Resource, document};
 use crate::kustomize::schema::kustomization::FILE_NAMES;
 use crate::kustomize::transform::origin::{self, Origin};
+use crate::yaml::Node;
 
 impl Build<'_> {
     pub(super) fn apply_component(
@@ -122,6 +123,13 @@ impl Build<'_> {
                 origin::set(resource, origin);
             }
             resource.set_scope(&self.schema);
+            // The scope of an unknown kind is looked up in the schema.
+            let id = resource.id();
+            let api_version = resource.node.get("apiVersion").and_then(Node::as_str);
+            let shape = self
+                .schema
+                .shape_of(api_version.unwrap_or_default(), &id.kind);
+            self.schema_is_used |= shape.is_none();
         }
         if let Some(found) = self.chain.last() {
             self.observer

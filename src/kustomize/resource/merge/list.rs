@@ -319,11 +319,15 @@ fn filled(one: &Texts, other: &Texts) -> Option<Texts> {
 }
 
 /// Merges a list without keys as a set: the patch's items first, without duplicates.
-pub(super) fn merge_set(old: Option<Node>, patch: &Node) -> Result<Node, BuildError> {
-    let is_flow = super::is_flow_after(old.as_ref(), patch);
+pub(super) fn merge_set(old: Option<&Node>, patch: &Node) -> Result<Node, BuildError> {
     let mut items: Vec<Node> = Vec::new();
-    let old = old.as_ref().and_then(Node::as_sequence).unwrap_or_default();
-    for item in patch.as_sequence().unwrap_or_default().iter().chain(old) {
+    let of_object = old.and_then(Node::as_sequence).unwrap_or_default();
+    for item in patch
+        .as_sequence()
+        .unwrap_or_default()
+        .iter()
+        .chain(of_object)
+    {
         if item.as_mapping().is_some() && item.get(DIRECTIVE).is_none() {
             let message = "a map cannot be an item of a set".to_owned();
             return Err(BuildError::at(item.position, message));
@@ -332,6 +336,5 @@ pub(super) fn merge_set(old: Option<Node>, patch: &Node) -> Result<Node, BuildEr
             items.push(item.clone());
         }
     }
-    let node = Node::new(Value::Sequence(items));
-    Ok(Node { is_flow, ..node })
+    Ok(super::styled(Node::new(Value::Sequence(items)), old, patch))
 }

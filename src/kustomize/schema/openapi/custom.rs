@@ -12,11 +12,12 @@ use crate::kustomize::schema::settings;
 const KIND: &str = "x-kubernetes-group-version-kind";
 
 impl Schema {
-    /// Parses an OpenAPI document in JSON or YAML.
+    /// Parses an OpenAPI document in JSON or YAML. Its definitions are added to those of `known`, and
+    /// replace those of the same name and kind.
     ///
     /// # Errors
     /// The document is invalid, empty, or not a map.
-    pub fn custom(bytes: &[u8]) -> Result<Self, BuildError> {
+    pub fn custom(bytes: &[u8], known: Self) -> Result<Self, BuildError> {
         let document = settings::read(bytes)?.ok_or("it is empty")?;
         let Value::Object(document) = document else {
             return Err("it must be an OpenAPI document, which is a map".into());
@@ -30,7 +31,7 @@ impl Schema {
         };
         let mut reader = Reader {
             definitions: map("definitions"),
-            schema: Self::default(),
+            schema: known,
             shapes_by_name: HashMap::new(),
         };
         for (name, definition) in map("definitions") {
@@ -79,6 +80,10 @@ impl<'a> Reader<'a> {
     fn shape(&mut self, name: &'a str) -> Shape {
         if let Some(shape) = self.shapes_by_name.get(name) {
             return *shape;
+        }
+        let known = self.schema.definitions.get(name).copied();
+        if let Some(shape) = known.filter(|_| !self.definitions.contains_key(name)) {
+            return shape;
         }
         let shape = self.new_shape();
         self.shapes_by_name.insert(name, shape);
