@@ -21,6 +21,7 @@ pub mod outbox;
 pub mod recover;
 
 mod concurrency;
+mod malformed;
 mod monitor;
 mod slots;
 mod staged;
@@ -57,6 +58,8 @@ pub struct Worker {
     cancel: Stop,
     concurrency_keys: ConcurrencyKeys,
     background: Background,
+    /// Logs of ended jobs whose last lines are being shipped.
+    closing_logs: Background,
 }
 
 /// What the worker uses.
@@ -99,6 +102,12 @@ impl Background {
         tasks.spawn(task.in_current_span());
     }
 
+    /// Waits for all tasks, which end within a few seconds by themselves.
+    async fn finish(&self) {
+        let tasks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.join_all().await;
+    }
+
     /// Aborts all tasks. Reports that they have not delivered stay in the journal.
     fn abort_all(&self) {
         self.0
@@ -126,6 +135,7 @@ impl Worker {
             cancel,
             concurrency_keys: ConcurrencyKeys::default(),
             background: Background::default(),
+            closing_logs: Background::default(),
         }
     }
 

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
 use crate::agent::{Mode, VERSION};
@@ -32,8 +31,11 @@ pub struct HeartbeatThread(Arc<Inner>);
 struct Inner {
     mode: Mode,
     clock: Clock,
-    started_at: Timestamp,
-    previous: Option<PreviousProcesses>,
+    /// When this process began, as time since the clock started.
+    begun: Duration,
+    /// How long the previous processes had been alive by then, whose executions are run on. Read from
+    /// the wall clock once: a step of that clock must not make the runner seem to have restarted.
+    inherited: Duration,
     dispatch_status: watch::Receiver<DispatchStatus>,
     settings: watch::Receiver<Arc<Settings>>,
     process: RwLock<Option<ProcessId>>,
@@ -58,8 +60,10 @@ impl HeartbeatThread {
         Self(Arc::new(Inner {
             mode,
             clock: clock.clone(),
-            started_at: clock.now(),
-            previous,
+            begun: clock.elapsed(),
+            inherited: previous
+                .map(|previous| clock.since(previous.started_at))
+                .unwrap_or_default(),
             dispatch_status,
             settings,
             process: RwLock::default(),
@@ -185,13 +189,13 @@ impl Inner {
     fn current(&self) -> Heartbeat {
         // The control plane would cancel executions of a previous process if the runner seemed to
         // have restarted.
-        let previous = self
-            .previous
-            .as_ref()
-            .filter(|_| self.dispatch_status.borrow().may_run_resumed());
-        let started_at = previous.map_or(self.started_at, |previous| previous.started_at);
+        let inherited = match self.dispatch_status.borrow().may_run_resumed() {
+            true => self.inherited,
+            false => Duration::ZERO,
+        };
+        let alive = inherited + self.clock.elapsed().saturating_sub(self.begun);
         Heartbeat {
-            alive_time: u64::try_from(self.clock.since(started_at).as_nanos()).unwrap_or(u64::MAX),
+            alive_time: u64::try_from(alive.as_nanos()).unwrap_or(u64::MAX),
             version: VERSION.to_owned(),
             process: self.mode.process().to_owned(),
             process_id: self

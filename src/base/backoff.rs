@@ -1,7 +1,7 @@
 //! Delays between retries of a request.
 //!
 //! The schedule guarantees that **no request is sent more than six times in any minute**, however
-//! it fails. The delays are 1, 2, 4, 8, 15, 30, 30 … seconds. Each is lengthened (never shortened)
+//! it fails. The poll for jobs has a schedule of its own. The delays are 1, 2, 4, 8, 15, 30, 30 … seconds. Each is lengthened (never shortened)
 //! by up to 10 %, so that many runners do not retry in step.
 
 use std::time::Duration;

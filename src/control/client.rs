@@ -10,8 +10,8 @@ use super::route::Route;
 use super::token::TokenError;
 use super::transport::{Body, ClientOptions, LONG_POLL_WAIT, RetryPolicy, Transport};
 use super::wire::{
-    ExecutionRecord, Heartbeat, JobRecord, NewProcess, ProcessRecord, ProcessUpdate, Settings,
-    Shutdown,
+    ExecutionRecord, Heartbeat, JobList, JobRecord, NewProcess, ProcessRecord, ProcessUpdate,
+    Settings, Shutdown,
 };
 use crate::job::report::{JobUpdate, OutputsReport, ResultReport, StatusUpdate};
 use crate::job::{ExecutionId, Group, JobId, LogStreamId, ProcessId, RunnerId};
@@ -78,7 +78,7 @@ impl Client {
     }
 
     /// Returns the available jobs of all groups, newest first. Tried once, for at most 5 s.
-    pub async fn jobs(&self) -> Result<Vec<JobRecord>, ControlError> {
+    pub async fn jobs(&self) -> Result<JobList, ControlError> {
         self.read(
             Route::Jobs,
             self.runner_path("/jobs?limit=100"),
@@ -92,7 +92,7 @@ impl Client {
     /// # Errors
     /// [`ControlError`] with status 404 if the server does not have the route or has it switched
     /// off.
-    pub async fn jobs_tail(&self, group: &Group) -> Result<Vec<JobRecord>, ControlError> {
+    pub async fn jobs_tail(&self, group: &Group) -> Result<JobList, ControlError> {
         let path = self.runner_path(&format!(
             "/jobs/tail?group={group}&wait={}s",
             LONG_POLL_WAIT.as_secs()

@@ -116,6 +116,30 @@ pub struct JobRecord {
     pub executions: Option<Vec<ExecutionRecord>>,
 }
 
+/// A list of jobs. One that cannot be read does not hide the others.
+#[derive(Debug, Clone, Default)]
+pub struct JobList {
+    /// The jobs that could be read.
+    pub jobs: Vec<JobRecord>,
+    /// The ids of those that could not, each with the reason.
+    pub malformed: Vec<(String, String)>,
+}
+
+impl<'de> Deserialize<'de> for JobList {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut list = Self::default();
+        for item in Vec::<serde_json::Value>::deserialize(deserializer)? {
+            let id = item.get("id").and_then(serde_json::Value::as_str);
+            let id = id.unwrap_or("without an id").to_owned();
+            match JobRecord::deserialize(item) {
+                Ok(job) => list.jobs.push(job),
+                Err(error) => list.malformed.push((id, error.to_string())),
+            }
+        }
+        Ok(list)
+    }
+}
+
 fn unknown_job_status() -> JobStatus {
     JobStatus::Unknown
 }
@@ -259,4 +283,19 @@ pub struct ErrorBody {
     pub error: String,
     /// Description for people; used if `error` is empty.
     pub description: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_cannot_be_read_does_not_hide_the_others() {
+        let good = r#"{"id": "job1", "type": "noop-build", "group": "build"}"#;
+        let text = format!(r#"[{{"id": "job0", "type": 5}}, {good}, {{"type": "noop"}}]"#);
+        let list: JobList = serde_json::from_str(&text).unwrap();
+        assert_eq!(list.jobs.len(), 1);
+        let ids: Vec<&str> = list.malformed.iter().map(|(id, _)| id.as_str()).collect();
+        assert_eq!(ids, ["job0", "without an id"]);
+    }
 }

@@ -2,10 +2,14 @@
 //! from the older route.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use crate::control::RetryPolicy;
 use crate::worker::failure::because;
 use crate::worker::{Context, FailureKind, StepFailure};
+
+/// Maximum time for the composite plan, after which the older one is fetched.
+const COMPOSITE_TIME: Duration = Duration::from_secs(10);
 
 /// Fetches plans, and remembers whether the server has no composite plans.
 #[derive(Default)]
@@ -14,12 +18,17 @@ pub struct PlanFetcher {
 }
 
 impl PlanFetcher {
-    /// Fetches the plan of a job. Retries for as long as the job has time.
+    /// Fetches the plan of a job. Retries for as long as the job has time. A server that fails to
+    /// make a composite plan may still have the older one.
     pub async fn fetch(&self, context: &Context) -> Result<String, StepFailure> {
         let retry = RetryPolicy::Within(context.time_left());
         if !self.no_composite.load(Ordering::Relaxed) {
-            match context.control.composite_plan(&context.job.id, retry).await {
+            let soon = RetryPolicy::Within(COMPOSITE_TIME.min(context.time_left()));
+            match context.control.composite_plan(&context.job.id, soon).await {
                 Ok(text) => return Ok(text),
+                Err(error) if error.is_status(500) => {
+                    tracing::warn!(%error, "the composite plan cannot be fetched; fetching the older one");
+                }
                 Err(error) if error.is_absent_route() => {
                     self.no_composite.store(true, Ordering::Relaxed)
                 }

@@ -199,7 +199,7 @@ pub(crate) fn from_config(
     Ok(match kind {
         "AnnotationsTransformer" => Box::new(read::<annotation::Annotations>(config)?),
         "HashTransformer" => Box::new(Hash),
-        "ImageTagTransformer" => Box::new(read::<image::ImageTagConfig>(config)?.compile()),
+        "ImageTagTransformer" => Box::new(read::<image::ImageTagConfig>(config)?.compile()?),
         "LabelTransformer" => Box::new(read::<Labels>(config)?),
         "NamespaceTransformer" => {
             Box::new(read::<namespace::NamespaceConfig>(config)?.into_transformer()?)

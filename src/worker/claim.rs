@@ -25,6 +25,13 @@ pub enum ClaimError {
     /// The control plane returned an execution that another open claim already has.
     #[error("the control plane returned the execution {0}, which is already running")]
     AlreadyRunning(ExecutionId),
+    /// The drain began before an execution was known to exist. The claim stays open for the next
+    /// process if one may exist.
+    #[error("the runner stops")]
+    Draining {
+        /// True if an execution may exist.
+        is_open: bool,
+    },
     /// The control plane refused the claim or could not be reached.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -55,11 +62,12 @@ impl Worker {
     /// If this is dropped, the journal keeps the intent, and the next process finds out whether an
     /// execution was created.
     pub async fn claim(&self, id: &JobId) -> Result<(Job, Claimed), ClaimError> {
-        let record = self
+        let read = self
             .services
             .control
-            .job(id, RetryPolicy::Within(READ_TIMEOUT))
-            .await?;
+            .job(id, RetryPolicy::Within(READ_TIMEOUT));
+        let read = self.drain.run(read).await;
+        let record = read.ok_or(ClaimError::Draining { is_open: false })??;
         if record.status != JobStatus::Available {
             return Err(ClaimError::Gone);
         }
@@ -91,6 +99,7 @@ impl Worker {
                 ));
             }
             Ok(execution) => ClaimError::AlreadyRunning(execution),
+            Err(error @ ClaimError::Draining { is_open: true }) => return Err(error),
             Err(error) => error,
         };
         self.services
@@ -106,25 +115,33 @@ impl Worker {
         newest: Option<&ExecutionId>,
     ) -> Result<ExecutionId, ClaimError> {
         let mut backoff = Backoff::default();
+        // True once a request was sent whose response was lost.
+        let mut is_open = false;
         loop {
+            if self.drain.is_stopped() {
+                return Err(ClaimError::Draining { is_open });
+            }
             let error = match self.services.control.create_execution(&job.id).await {
                 Ok(execution) => return Ok(execution.id),
                 Err(error) => error,
             };
             match error.verdict() {
                 Verdict::CheckState => {
+                    is_open = true;
                     tracing::warn!(job = %job.id, %error, "the response to a claim was lost; checking whether an execution was created");
                 }
                 Verdict::Retry => {}
                 Verdict::Reauthenticate => self.services.control.refresh_token(),
                 _ => return Err(error.into()),
             }
-            self.services.clock.sleep(backoff.next(error.delay())).await;
-            let record = self
-                .services
-                .control
-                .job(&job.id, RetryPolicy::Within(job.execution_timeout))
-                .await?;
+            let read = async {
+                self.services.clock.sleep(backoff.next(error.delay())).await;
+                let retry = RetryPolicy::Within(job.execution_timeout);
+                self.services.control.job(&job.id, retry).await
+            };
+            let read = self.drain.run(read).await;
+            let record = read.ok_or(ClaimError::Draining { is_open })??;
+            is_open = false;
             if let Some(ours) = self.own_execution(&record, newest) {
                 tracing::info!(job = %job.id, execution = %ours, "the claim had arrived: the execution belongs to this runner");
                 return Ok(ours);

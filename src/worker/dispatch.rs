@@ -18,18 +18,24 @@ use tracing::Instrument as _;
 use super::Worker;
 use super::claim::ClaimError;
 use super::lifecycle::{AttemptEnd, Start};
+use super::malformed::MalformedJobs;
 use super::slots::Slots;
 use crate::base::backoff::{MAX_SERVER_DELAY, jitter, stretch};
-use crate::control::wire::JobRecord;
+use crate::control::wire::{JobList, JobRecord};
 use crate::control::{ControlError, Verdict};
 use crate::job::{Group, JobId};
-use crate::journal::JournalError;
+use crate::journal::{Claim, JournalError};
 
 /// Interval between polls for jobs.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Interval between polls while they fail.
-const POLL_ERROR_INTERVAL: Duration = Duration::from_secs(10);
+/// Intervals between polls while they fail; the last one repeats. A job is available for 30 s only.
+const POLL_ERROR_INTERVALS: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(5),
+];
 
 /// Maximum age of a poll's result; older queued jobs are discarded.
 const MAX_POLL_AGE: Duration = Duration::from_secs(1);
@@ -64,7 +70,7 @@ pub struct ExitSummary {
 }
 
 /// A poll in flight: of one group (a long poll), or of all groups (`None`).
-type Poll = BoxFuture<'static, (Option<Group>, Result<Vec<JobRecord>, ControlError>)>;
+type Poll = BoxFuture<'static, (Option<Group>, Result<JobList, ControlError>)>;
 
 enum JobEnd {
     Ended(AttemptEnd),
@@ -85,6 +91,11 @@ struct Dispatch {
     long_polls: HashSet<Group>,
     /// True once the server has answered that it does not support long polls.
     no_long_poll: bool,
+    /// Number of polls that have failed since one succeeded.
+    failed_polls: usize,
+    malformed: MalformedJobs,
+    /// Open claims of previous processes that wait for a slot, oldest first.
+    to_resume: Vec<Claim>,
     summary: ExitSummary,
 }
 
@@ -107,13 +118,15 @@ impl Worker {
             jobs: JoinSet::new(),
             long_polls: HashSet::new(),
             no_long_poll: false,
+            failed_polls: 0,
+            malformed: MalformedJobs::default(),
+            to_resume: self.recover().await?,
             summary: ExitSummary {
                 suspended: 0,
                 stopped_by_job: false,
             },
         };
-        dispatch.resume().await?;
-        status.send_modify(|status| status.recovered = true);
+        dispatch.resume_next();
         while !self.drain.is_stopped() {
             dispatch.poll();
             dispatch.publish(status);
@@ -135,11 +148,13 @@ impl Worker {
         // No job is claimed from here on. Running jobs go to their end, or to the end of their
         // cancellation.
         dispatch.polls.clear();
+        dispatch.summary.suspended += dispatch.to_resume.len();
         while let Some(ended) = dispatch.jobs.join_next().await {
             dispatch.on_job_end(ended)?;
             dispatch.publish(status);
         }
         self.background.abort_all();
+        self.closing_logs.finish().await;
         Ok(dispatch.summary)
     }
 }
@@ -148,6 +163,7 @@ impl Dispatch {
     fn publish(&self, status: &watch::Sender<DispatchStatus>) {
         status.send_modify(|status| {
             status.running = self.jobs.len();
+            status.recovered = self.to_resume.is_empty();
             status.resumed = self.slots.resumed();
         });
     }
@@ -190,20 +206,22 @@ impl Dispatch {
     fn on_poll_response(
         &mut self,
         group: Option<Group>,
-        answer: Result<Vec<JobRecord>, ControlError>,
+        answer: Result<JobList, ControlError>,
     ) -> bool {
         let now = self.worker.services.clock.elapsed();
         if let Some(group) = &group {
             self.long_polls.remove(group);
         }
         match answer {
-            Ok(jobs) => {
+            Ok(JobList { jobs, malformed }) => {
+                self.malformed.tell(malformed);
                 self.worker
                     .services
                     .metrics
                     .poll(if jobs.is_empty() { "empty" } else { "jobs" });
-                // The next long poll follows at once.
-                self.due = if group.is_some() {
+                // The next long poll follows at once, as does the one after an outage.
+                let is_recovered = std::mem::take(&mut self.failed_polls) > 0;
+                self.due = if group.is_some() || is_recovered {
                     now
                 } else {
                     now + jitter(POLL_INTERVAL)
@@ -224,7 +242,10 @@ impl Dispatch {
                     self.worker.services.control.refresh_token();
                 }
                 let server_delay = error.delay().unwrap_or_default().min(MAX_SERVER_DELAY);
-                let wait = stretch(POLL_ERROR_INTERVAL.max(server_delay));
+                let [.., longest] = POLL_ERROR_INTERVALS;
+                let scheduled = POLL_ERROR_INTERVALS.get(self.failed_polls);
+                self.failed_polls += 1;
+                let wait = stretch(scheduled.copied().unwrap_or(longest).max(server_delay));
                 tracing::warn!(%error, ?wait, "the poll for jobs failed");
                 self.due = now + wait;
                 false
@@ -236,7 +257,9 @@ impl Dispatch {
         self.polled_at = self.worker.services.clock.elapsed();
         let groups: HashSet<Group> = jobs.iter().map(|job| job.group.clone()).collect();
         for job in jobs {
-            if self.worker.services.groups.contains(&job.group) && !self.slots.is_running(&job.id) {
+            let is_ours = self.slots.is_running(&job.id)
+                || self.to_resume.iter().any(|claim| claim.job.id == job.id);
+            if self.worker.services.groups.contains(&job.group) && !is_ours {
                 let queued = self.queued.entry(job.group.clone()).or_default();
                 queued.retain(|known| known.id != job.id);
                 queued.push(job);
@@ -257,8 +280,12 @@ impl Dispatch {
 
     // ---- jobs ----
 
-    /// Starts as many queued jobs of a group as there are free slots.
+    /// Starts as many queued jobs of a group as there are free slots. Executions of previous
+    /// processes come first.
     fn start_next(&mut self, group: &Group) {
+        if self.to_resume.iter().any(|claim| claim.job.group == *group) {
+            return;
+        }
         while self.free_slots(group) > 0 && !self.worker.drain.is_stopped() {
             let Some(record) = self.queued.get_mut(group).and_then(Vec::pop) else {
                 return;
@@ -275,29 +302,26 @@ impl Dispatch {
         }
     }
 
-    /// Resumes the executions of previous processes, before polling for new jobs.
-    async fn resume(&mut self) -> Result<(), JournalError> {
-        for start in self.worker.recover().await? {
-            let (group, id) = (start.job.group.clone(), start.job.id.clone());
-            // Recovery respects the concurrency limit: it never needs more resources than normal
-            // work.
-            while self.free_slots(&group) == 0 {
-                match self.jobs.join_next().await {
-                    Some(ended) => self.on_job_end(ended)?,
-                    None => break,
-                }
+    /// Resumes as many executions of previous processes as there are free slots. They respect the
+    /// concurrency limit: recovery never needs more resources than normal work.
+    fn resume_next(&mut self) {
+        for claim in std::mem::take(&mut self.to_resume) {
+            let (group, id) = (claim.job.group.clone(), claim.job.id.clone());
+            let has_room = self.free_slots(&group) > 0 && !self.slots.is_running(&id);
+            if !has_room || self.worker.drain.is_stopped() {
+                self.to_resume.push(claim);
+                continue;
             }
             let slot = self.slots.take(group.clone(), id.clone(), true);
             let worker = self.worker.clone();
             let span = tracing::info_span!("job", job = %id);
             let work = async move {
                 let _slot = slot;
-                let end = worker.run_execution(start).await.map(JobEnd::Ended);
+                let end = worker.resume_and_run(claim).await.map(JobEnd::Ended);
                 (group, id, end)
             };
             self.jobs.spawn(work.instrument(span));
         }
-        Ok(())
     }
 
     fn on_job_end(
@@ -309,6 +333,7 @@ impl Dispatch {
             tracing::error!(
                 "a job's task panicked outside of its steps; this is a fault of the runner"
             );
+            self.resume_next();
             for group in self.worker.services.groups.clone() {
                 self.start_next(&group);
             }
@@ -323,6 +348,9 @@ impl Dispatch {
                     .drain
                     .stop(crate::base::stop::StopCause::Shutdown);
             }
+            JobEnd::NotClaimed(ClaimError::Draining { is_open }) => {
+                self.summary.suspended += usize::from(is_open);
+            }
             JobEnd::NotClaimed(ClaimError::Gone) => {
                 tracing::debug!(%job, "the job is no longer available")
             }
@@ -332,6 +360,7 @@ impl Dispatch {
         if now.saturating_sub(self.polled_at) > MAX_POLL_AGE {
             self.queued.clear();
         }
+        self.resume_next();
         self.start_next(&group);
         if self.queued.get(&group).is_none_or(Vec::is_empty) && self.due <= now + POLL_INTERVAL * 2
         {

@@ -140,7 +140,8 @@ impl Attempt<'_> {
         let ended = self
             .report(work, cleaned, handler.as_deref(), shipper.log())
             .await;
-        shipper.close().await;
+        // The slot is free while the last lines are shipped.
+        worker.closing_logs.spawn(shipper.close());
         ended
     }
 

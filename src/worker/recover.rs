@@ -1,8 +1,8 @@
 //! Recovery after a restart: finds out what became of the executions of previous processes,
-//! delivers their reports, and resumes those that are still wanted.
+//! delivers their reports, and resumes those that are still wanted. It runs beside the polls, in the
+//! slots of the executions, so that one that cannot be read keeps nothing else from being run.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::Worker;
 use super::claim::Claimed;
 use super::handler::Outcome;
-use super::lifecycle::Start;
+use super::lifecycle::{AttemptEnd, Start};
 use super::outbox::{Delivery, ReportSource};
 use crate::control::wire::JobRecord;
 use crate::control::{ControlError, RetryPolicy, Verdict};
@@ -40,84 +40,109 @@ pub fn previous_processes(open: &[Claim]) -> Option<PreviousProcesses> {
     })
 }
 
+/// What becomes of an open claim of a previous process.
+pub(super) enum Resumption {
+    /// Its execution is run on.
+    Start(Box<Start>),
+    /// It is closed: there is nothing to run.
+    GivenUp,
+    /// It stays open for the next process, because the drain began.
+    Suspended,
+}
+
 impl Worker {
-    /// Delivers pending reports in the background, and returns the executions to resume, oldest
-    /// first. Executions that are no longer wanted are logged and closed.
+    /// Delivers pending reports of previous processes in the background, and returns their open
+    /// claims, oldest first.
     ///
     /// # Errors
     /// [`JournalError`] if the journal fails.
-    pub async fn recover(self: &Arc<Self>) -> Result<Vec<Start>, JournalError> {
-        let mut starts = Vec::new();
-        for claim in self.services.journal.open_claims().await? {
-            starts.extend(self.resume_claim(claim).await?);
-        }
+    pub async fn recover(self: &Arc<Self>) -> Result<Vec<Claim>, JournalError> {
+        let open = self.services.journal.open_claims().await?;
         let owing = self.services.journal.claims_with_queued_reports().await?;
         if !owing.is_empty() {
             tracing::info!(
                 executions = owing.len(),
                 "delivering reports that a previous process left"
             );
-            let worker = self.clone();
-            self.background
-                .spawn(async move { worker.deliver_owed(owing).await });
         }
-        Ok(starts)
+        self.deliver_in_background(owing);
+        Ok(open)
+    }
+
+    /// Resumes an execution and runs it to its end.
+    ///
+    /// # Errors
+    /// [`JournalError`] if the journal fails.
+    pub(super) async fn resume_and_run(
+        self: &Arc<Self>,
+        claim: Claim,
+    ) -> Result<AttemptEnd, JournalError> {
+        match self.resume_claim(claim).await? {
+            Resumption::Start(start) => self.run_execution(*start).await,
+            Resumption::GivenUp => Ok(AttemptEnd::Recorded),
+            Resumption::Suspended => Ok(AttemptEnd::Suspended),
+        }
     }
 
     // Long: one check after the other, each of which may give the claim up.
-    async fn resume_claim(&self, claim: Claim) -> Result<Option<Start>, JournalError> {
-        let retry = RetryPolicy::Within(claim.job.execution_timeout);
-        let record = match self.services.control.job(&claim.job.id, retry).await {
-            Ok(record) => record,
-            Err(error) => {
-                self.give_up(&claim, &format!("the job cannot be read: {error}"))
-                    .await?;
-                return Ok(None);
-            }
-        };
-        let Some(execution) = claim
-            .state
-            .execution
-            .clone()
-            .or_else(|| self.own_execution(&record, claim.newest_before.as_ref()))
+    async fn resume_claim(self: &Arc<Self>, claim: Claim) -> Result<Resumption, JournalError> {
+        let services = &self.services;
+        let time = claim.job.execution_timeout;
+        let retry = RetryPolicy::Within(time);
+        let Some(read) = self
+            .drain
+            .run(services.control.job(&claim.job.id, retry))
+            .await
         else {
-            self.give_up(&claim, "no execution was created for it")
-                .await?;
-            return Ok(None);
+            return Ok(Resumption::Suspended);
+        };
+        let record = match read {
+            Ok(record) => Some(record),
+            Err(error) if error.verdict() == Verdict::Final => {
+                let why = format!("the job cannot be read: {error}");
+                return self.give_up(&claim, &why).await;
+            }
+            Err(_) => None,
+        };
+        let own = |record: &JobRecord| self.own_execution(record, claim.newest_before.as_ref());
+        let known = claim.state.execution.clone();
+        let Some(execution) = known.or_else(|| own(record.as_ref()?)) else {
+            return self
+                .give_up(&claim, "no execution was created for it")
+                .await;
         };
         let mut state = claim.state.clone();
         if state.execution.is_none() {
             tracing::info!(job = %claim.job.id, %execution, "a claim whose response was lost had arrived: the execution belongs to this runner");
-            if !self
-                .services
+            let is_ours = services
                 .journal
-                .record_execution(claim.id, &mut state, &execution)
-                .await?
-            {
-                self.give_up(&claim, "its execution is already running")
-                    .await?;
-                return Ok(None);
+                .record_execution(claim.id, &mut state, &execution);
+            if !is_ours.await? {
+                return self
+                    .give_up(&claim, "its execution is already running")
+                    .await;
             }
         }
-        match self.unwanted_reason(&claim, &record, &execution).await {
-            Ok(None) => {}
-            Ok(Some(why)) => {
-                self.give_up(&claim, &why).await?;
-                return Ok(None);
+        let wanted = match &record {
+            Some(record) => {
+                let reason = self.unwanted_reason(&claim, record, &execution);
+                match self.drain.run(reason).await {
+                    Some(reason) => reason.ok(),
+                    None => return Ok(Resumption::Suspended),
+                }
             }
-            Err(error) => {
-                self.give_up(&claim, &format!("the execution cannot be read: {error}"))
-                    .await?;
-                return Ok(None);
-            }
-        }
+            None => None,
+        };
+        // Where the control plane does not answer for all of its time, the execution ends with that:
+        // no execution is left without a status.
+        let spent = match wanted {
+            Some(Some(why)) => return self.give_up(&claim, &why).await,
+            Some(None) => services.clock.since(claim.requested_at).min(time),
+            None => time,
+        };
         tracing::info!(job = %claim.job.id, %execution, "resuming an execution that a previous process began");
-        Ok(Some(Start {
-            spent: self
-                .services
-                .clock
-                .since(claim.requested_at)
-                .min(claim.job.execution_timeout),
+        Ok(Resumption::Start(Box::new(Start {
+            spent,
             claimed: Claimed {
                 claim: claim.id,
                 execution,
@@ -125,7 +150,7 @@ impl Worker {
             },
             job: claim.job,
             resumed: true,
-        }))
+        })))
     }
 
     /// Returns why an execution is no longer wanted; `None` if it is wanted.
@@ -144,7 +169,7 @@ impl Worker {
                 record.status
             )));
         }
-        let retry = RetryPolicy::Within(Duration::from_secs(60));
+        let retry = RetryPolicy::Within(claim.job.execution_timeout);
         let now = match self
             .services
             .control
@@ -161,15 +186,30 @@ impl Worker {
             .then(|| format!("the control plane has ended it as {}", now.status)))
     }
 
-    /// Ends a claim without reporting a status; its queued result and outputs are still delivered.
-    async fn give_up(&self, claim: &Claim, why: &str) -> Result<(), JournalError> {
+    /// Ends a claim without reporting a status: there is no execution, or the control plane has ended
+    /// it. Its queued result and outputs are still delivered.
+    async fn give_up(
+        self: &Arc<Self>,
+        claim: &Claim,
+        why: &str,
+    ) -> Result<Resumption, JournalError> {
         tracing::warn!(job = %claim.job.id, execution = claim.state.execution.as_ref().map(ToString::to_string), why,
             "an execution of a previous process is given up");
-        self.services
-            .journal
-            .end(claim.id, claim.state.clone(), End::GivenUp, Vec::new())
-            .await
-            .map(drop)
+        let (journal, state) = (&self.services.journal, claim.state.clone());
+        journal
+            .end(claim.id, state, End::GivenUp, Vec::new())
+            .await?;
+        self.deliver_in_background(vec![claim.clone()]);
+        Ok(Resumption::GivenUp)
+    }
+
+    fn deliver_in_background(self: &Arc<Self>, owing: Vec<Claim>) {
+        if owing.is_empty() {
+            return;
+        }
+        let worker = self.clone();
+        self.background
+            .spawn(async move { worker.deliver_owed(owing).await });
     }
 
     async fn deliver_owed(self: Arc<Self>, owing: Vec<Claim>) {

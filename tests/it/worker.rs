@@ -4,4 +4,5 @@ mod answers;
 mod handlers;
 pub mod jobs;
 mod kill;
+mod outages;
 mod traces;

@@ -15,24 +15,45 @@ use crate::kustomize::BuildError;
 /// Maximum memory of a compiled pattern, in bytes.
 const SIZE_LIMIT: usize = 4 << 20;
 
+/// Why a pattern cannot be compiled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PatternError {
+    /// Go refuses it, too.
+    #[error("error parsing regexp: {0}")]
+    Invalid(String),
+    /// Its compiled form exceeds [`SIZE_LIMIT`].
+    #[error("the regular expression is too large: `{0}`")]
+    TooLarge(String),
+}
+
+impl From<PatternError> for BuildError {
+    fn from(error: PatternError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
 /// Compiles a pattern that may match anywhere in a string.
 ///
 /// # Errors
-/// The pattern is not valid in Go, or its compiled form exceeds [`SIZE_LIMIT`].
-pub(crate) fn compile(pattern: &str) -> Result<Regex, BuildError> {
-    let failed = |why: &str| BuildError::new(format!("error parsing regexp: {why}"));
-    let translated = translate::translate(pattern).map_err(|why| failed(&why))?;
+/// [`PatternError`].
+pub(crate) fn compile(pattern: &str) -> Result<Regex, PatternError> {
+    let translated = translate::translate(pattern).map_err(|why| {
+        PatternError::Invalid(match why.contains('`') {
+            true => why,
+            false => format!("{why}: `{pattern}`"),
+        })
+    })?;
     RegexBuilder::new(&translated)
         .size_limit(SIZE_LIMIT)
         .build()
-        .map_err(|_| failed(&format!("the compiled form is too large: `{pattern}`")))
+        .map_err(|_| PatternError::TooLarge(pattern.to_owned()))
 }
 
 /// Compiles a pattern that must match a whole string.
 ///
 /// # Errors
 /// As for [`compile`].
-pub(crate) fn compile_anchored(pattern: &str) -> Result<Regex, BuildError> {
+pub(crate) fn compile_anchored(pattern: &str) -> Result<Regex, PatternError> {
     compile(&format!("^(?:{pattern})$"))
 }
 
@@ -134,8 +155,8 @@ mod tests {
             assert!(compile_anchored(pattern).is_err(), "{pattern}");
         }
         assert_eq!(
-            compile_anchored("a**").unwrap_err(),
-            "error parsing regexp: invalid nested repetition operator: `**`".into()
+            compile_anchored("a**").unwrap_err().to_string(),
+            "error parsing regexp: invalid nested repetition operator: `**`"
         );
     }
 }

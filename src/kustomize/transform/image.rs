@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::Transform;
 use crate::kustomize::BuildError;
+use crate::kustomize::go::pattern::PatternError;
 use crate::kustomize::go::{json, pattern};
 use crate::kustomize::resource::{Resource, check_ids};
 use crate::kustomize::schema::configuration::Configuration;
@@ -43,15 +44,20 @@ pub(crate) struct ImageTagConfig {
 }
 
 impl ImageTagConfig {
-    pub fn compile(self) -> ImageTagTransformer {
+    pub fn compile(self) -> Result<ImageTagTransformer, BuildError> {
         // kustomize puts the name into the pattern as it is, without a group around it.
         let name = &self.image_tag.name;
         let pattern = format!("^{name}{AFTER_NAME}");
-        ImageTagTransformer {
-            pattern: pattern::compile(&pattern).ok(),
+        let pattern = match pattern::compile(&pattern) {
+            Ok(pattern) => Some(pattern),
+            Err(PatternError::Invalid(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        Ok(ImageTagTransformer {
+            pattern,
             image: self.image_tag,
             fields: self.field_specs,
-        }
+        })
     }
 }
 
@@ -63,7 +69,7 @@ pub(crate) fn from_entry(
         image_tag: image.clone(),
         field_specs: configuration.images.clone(),
     };
-    Ok(config.compile())
+    config.compile()
 }
 
 impl Transform for ImageTagTransformer {

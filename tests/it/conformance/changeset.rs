@@ -236,7 +236,7 @@ fn the_native_format_differs_as_documented() {
 
     let (legacy, native) = both(json!({"t": "a\nb\n"}), json!({"t": "a\nc\n"}));
     assert_eq!(legacy, ["t a\nb\n", "t a\nc\n"]);
-    assert_eq!(native, ["t |", "t   a", "t   b", "t |", "t   a", "t   c"]);
+    assert_eq!(native, ["t … line 1", "t a", "t b", "t c"]);
 
     let same = json!({"a": 1});
     let applied = |form| {

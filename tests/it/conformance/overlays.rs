@@ -129,7 +129,7 @@ const SAME_REASON: [(&str, &str); 21] = [
     ),
     (
         "unsupported type: map[interface {}]interface {}",
-        "reads as a number or boolean, not as text",
+        "reads as a number, boolean, null or time, not as text",
     ),
     (
         "unable to parse SM or JSON patch",

@@ -16,14 +16,14 @@ use tokio::sync::Semaphore;
 use crate::support::worker::{Running, WorkerFixture};
 
 /// A job kind whose effect is controlled by the test.
-struct TestKind {
+pub struct TestKind {
     behaviour: Behaviour,
     /// Number of completed effects.
     effects: AtomicUsize,
     /// Number of cleanups.
     cleanups: AtomicUsize,
     /// The effect waits for a permit.
-    gate: Semaphore,
+    pub gate: Semaphore,
     /// Gets a permit when the effect begins.
     begun: Semaphore,
     key: Option<&'static str>,
@@ -32,7 +32,7 @@ struct TestKind {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Behaviour {
+pub enum Behaviour {
     Succeed,
     NeedResult,
     Fail,
@@ -40,7 +40,7 @@ enum Behaviour {
 }
 
 impl TestKind {
-    fn new(behaviour: Behaviour, permits: usize) -> Arc<Self> {
+    pub fn new(behaviour: Behaviour, permits: usize) -> Arc<Self> {
         Self::with_key(behaviour, permits, None)
     }
 
@@ -58,7 +58,7 @@ impl TestKind {
     }
 }
 
-struct TestHandler(Arc<TestKind>);
+pub struct TestHandler(pub Arc<TestKind>);
 
 impl Handler for TestHandler {
     fn name(&self) -> &'static str {
@@ -128,17 +128,17 @@ pub fn quick() -> impl Handler {
     TestHandler(TestKind::new(Behaviour::Succeed, usize::MAX >> 4))
 }
 
-async fn start(fixture: &WorkerFixture, kind: &Arc<TestKind>) -> Running {
+pub async fn start(fixture: &WorkerFixture, kind: &Arc<TestKind>) -> Running {
     fixture
         .start(vec![Arc::new(TestHandler(kind.clone()))])
         .await
 }
 
-fn job() -> NewJob {
+pub fn job() -> NewJob {
     NewJob::new("noop-build", "build")
 }
 
-async fn wait_until_begun(fixture: &WorkerFixture, kind: &TestKind) {
+pub async fn wait_until_begun(fixture: &WorkerFixture, kind: &TestKind) {
     fixture
         .wait_until("the effect begins", |_| {
             kind.begun.try_acquire().ok().map(|permit| permit.forget())

@@ -69,6 +69,7 @@ impl Last {
 }
 
 impl Reader<'_> {
+    // Long: one arm per sign.
     /// Reads to the end or to a closing parenthesis. Returns the largest product of counts.
     fn alternatives(&mut self, depth: usize) -> Result<u32, String> {
         if depth > MAX_DEPTH {
