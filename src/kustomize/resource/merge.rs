@@ -16,6 +16,8 @@
 
 mod list;
 
+use std::collections::{HashMap, HashSet};
+
 use crate::kustomize::BuildError;
 use crate::kustomize::go::json;
 use crate::kustomize::schema::openapi::{Field, Schema, Shape};
@@ -194,29 +196,36 @@ impl Merge<'_> {
             return Ok(old);
         };
         let pairs = patch.as_mapping().unwrap_or_default();
-        let names: Vec<&str> = pairs.iter().filter_map(|(key, _)| key.as_str()).collect();
+        let names: HashSet<&str> = pairs.iter().filter_map(|(key, _)| key.as_str()).collect();
         self.tidy_map(merged, shape, &names)?;
-        for (at, (key, value)) in pairs.iter().enumerate() {
+        // Places by key: a map may have many thousand keys.
+        let mut places: HashMap<String, usize> = HashMap::with_capacity(merged.len());
+        for (at, (key, _)) in merged.iter().enumerate() {
+            places
+                .entry(key.as_str().unwrap_or_default().to_owned())
+                .or_insert(at);
+        }
+        let mut fields: Vec<Option<(Node, Node)>> =
+            std::mem::take(merged).into_iter().map(Some).collect();
+        let mut seen = HashSet::with_capacity(pairs.len());
+        for (key, value) in pairs {
             let name = key.as_str().unwrap_or_default();
-            if names.iter().take(at).any(|known| *known == name) {
+            if !seen.insert(name) {
                 continue;
             }
-            let at = merged
-                .iter()
-                .position(|(known, _)| known.as_str() == Some(name));
-            let old = at.and_then(|at| merged.get(at)).map(|(_, old)| old.clone());
+            let slot = places.get(name).and_then(|at| fields.get_mut(*at));
+            let (known, old) = match slot.map(Option::take) {
+                Some(Some((key, old))) => (Some(key), Some(old)),
+                _ => (None, None),
+            };
             let new = self.value(old, value, self.schema.field(shape, name))?;
-            match (at, new) {
-                (Some(at), Some(new)) => {
-                    if let Some(slot) = merged.get_mut(at) {
-                        slot.1 = new;
-                    }
-                }
-                (Some(at), None) => drop(merged.remove(at)),
-                (None, Some(new)) => merged.push((key.clone(), new)),
-                (None, None) => {}
+            let new = new.map(|new| (known.unwrap_or_else(|| key.clone()), new));
+            match places.get(name).and_then(|at| fields.get_mut(*at)) {
+                Some(slot) => *slot = new,
+                None => fields.push(new),
             }
         }
+        *merged = fields.into_iter().flatten().collect();
         old.tag = None;
         old.is_flow = style.is_flow;
         Ok(old)
@@ -246,7 +255,7 @@ impl Merge<'_> {
         &self,
         pairs: &mut Vec<(Node, Node)>,
         shape: Option<Shape>,
-        except: &[&str],
+        except: &HashSet<&str>,
     ) -> Result<(), BuildError> {
         check_keys(pairs)?;
         pairs.retain(|(key, value)| {
@@ -262,7 +271,7 @@ impl Merge<'_> {
             let field = self.schema.field(shape, name);
             match &mut value.value {
                 Value::Mapping(pairs) => {
-                    self.tidy_map(pairs, field.and_then(|field| field.inner), &[])?
+                    self.tidy_map(pairs, field.and_then(|field| field.inner), &HashSet::new())?
                 }
                 Value::Sequence(items) => {
                     if let Some(Field {

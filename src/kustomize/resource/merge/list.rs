@@ -5,6 +5,7 @@
 //! here, on items that several lists share: one that changes, changes in all of them.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::{DIRECTIVE, Directive, Merge, take_directive};
 use crate::kustomize::BuildError;
@@ -148,7 +149,7 @@ impl ListMerge<'_, '_> {
             (Some(old), None, _) => {
                 let mut item = clone_of(old);
                 if let Some(Value::Mapping(pairs)) = item.as_mut().map(|item| &mut item.value) {
-                    self.merge.tidy_map(pairs, self.shape, &[])?;
+                    self.merge.tidy_map(pairs, self.shape, &HashSet::new())?;
                 }
                 (old, item)
             }
