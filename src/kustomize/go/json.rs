@@ -57,7 +57,7 @@ fn convert(node: &Node, in_flow: bool) -> Result<Json, BuildError> {
         Value::Scalar(text, style @ (Style::Folded | Style::Literal)) if !in_flow => {
             check_block(text)?;
             match style {
-                Style::Folded => Ok(refold(text).into()),
+                Style::Folded => tagged(node, &refold(text), *style),
                 style => tagged(node, text, *style),
             }
         }
@@ -223,9 +223,12 @@ pub(crate) fn type_name(text: &str) -> &'static str {
     }
 }
 
-/// Returns the tag of the type that a plain scalar has.
+/// Returns the tag of the type that an untagged scalar has.
 pub(crate) fn type_tag(scalar: &Node) -> Box<str> {
-    let name = type_name(scalar.as_str().unwrap_or_default());
+    let name = match &scalar.value {
+        Value::Scalar(text, Style::Plain) => type_name(text),
+        _ => "str",
+    };
     format!("tag:yaml.org,2002:{name}").into()
 }
 

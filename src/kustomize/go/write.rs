@@ -140,26 +140,16 @@ impl Writer {
         in_flow: bool,
         indent: usize,
     ) {
-        let tag = node.tag.as_deref().filter(|tag| !tag.is_empty());
-        let short = tag.map(|tag| tag.strip_prefix("tag:yaml.org,2002:").unwrap_or(tag));
-        let (mut shown, mut must_quote) = (None, false);
-        match short {
-            Some("str") if style != Style::Plain || type_name(text) == "str" => {}
-            Some("str") => must_quote = true,
-            Some(name) if name == type_name(text) => {}
-            Some(_) => shown = tag,
-            None => {}
-        }
-        if let Some(tag) = shown {
-            let tag = match tag.strip_prefix("tag:yaml.org,2002:") {
-                Some(name) => format!("!!{name}"),
-                None if tag.starts_with('!') => tag.to_owned(),
-                None => format!("!<{tag}>"),
-            };
-            self.out.push_str(&tag);
-            if !text.is_empty() || style != Style::Plain {
-                self.out.push(' ');
-            }
+        let is_written = !text.is_empty() || style != Style::Plain;
+        let mut must_quote = false;
+        match node.tag.as_deref().unwrap_or_default() {
+            "" | "!" => {}
+            // Written in the text, so it stays.
+            tag if tag.starts_with("tag:") || tag.starts_with('!') => self.tag(tag, is_written),
+            // Only known to the engine: it shows where the text alone would say something else.
+            name if style != Style::Plain || name == type_name(text) => {}
+            "str" => must_quote = true,
+            name => self.tag(&format!("tag:yaml.org,2002:{name}"), is_written),
         }
         let wanted = match style {
             Style::Plain if text.contains('\n') => Style::Literal,
@@ -173,6 +163,16 @@ impl Writer {
             Style::Literal => self.literal(text, indent),
             Style::Folded => self.folded(text, indent),
         }
+    }
+
+    /// Writes a tag, and a blank if a text follows.
+    fn tag(&mut self, tag: &str, is_followed: bool) {
+        match tag.strip_prefix("tag:yaml.org,2002:") {
+            Some(name) => self.out.push_str(&format!("!!{name}")),
+            None if tag.starts_with('!') => self.out.push_str(tag),
+            None => self.out.push_str(&format!("!<{tag}>")),
+        }
+        self.out.push_str(if is_followed { " " } else { "" });
     }
 
     fn single(&mut self, text: &str, indent: usize) {

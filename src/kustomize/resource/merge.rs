@@ -136,6 +136,7 @@ impl Merge<'_> {
             let is_plain = *old_style == Style::Plain || is_made && is_written_plain(old_text);
             if !is_plain {
                 *style = *old_style;
+                new.tag = new.tag.filter(|tag| &**tag != "!");
                 new.tag = match old.is_some_and(|old| old.tag.is_some()) {
                     // What has a tag keeps having one: that of the patch's value.
                     true => new.tag.or_else(|| Some(json::type_tag(patch))),

@@ -178,7 +178,8 @@ impl SourceSelector {
         };
         let is_empty = |node: &&Node| match &node.value {
             Value::Scalar(text, style) => {
-                node.is_null() || (text.is_empty() && *style == Style::Plain)
+                node.is_null()
+                    || (text.is_empty() && *style == Style::Plain && node.tag.is_none())
             }
             Value::Sequence(items) => items.is_empty(),
             Value::Mapping(pairs) => pairs.is_empty(),
@@ -353,8 +354,8 @@ fn set(field: &mut Node, value: &Node, options: &FieldOptions) -> Result<(), Bui
     match &mut field.value {
         Value::Scalar(text, style) => {
             if *style == Style::Plain && field.tag.is_none() && !is_created {
-                let name = json::type_name(text);
-                field.tag = Some(format!("tag:yaml.org,2002:{name}").into());
+                // Without its prefix: it is not written in the text.
+                field.tag = Some(json::type_name(text).into());
             }
             *text = if options.delimiter.is_empty() {
                 new.into()

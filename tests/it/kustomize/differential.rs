@@ -8,6 +8,7 @@
 mod fields;
 mod objects;
 mod overlay;
+mod values;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,7 +19,7 @@ use overlay::{Overlay, ROOT};
 use crate::support::parts::testbed;
 
 /// Default number of overlays.
-const SAMPLE: u64 = 200;
+const SAMPLE: u64 = 300;
 
 /// Maximum number of builds to minimize an overlay.
 const MAX_TRIES: usize = 600;
@@ -32,7 +33,10 @@ fn generated_overlays_are_built_as_kustomize_builds_them() {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut differ = Vec::new();
     for seed in first..first + count {
-        let overlay = fields::overlay(seed);
+        let overlay = match seed % 2 {
+            0 => fields::overlay(seed),
+            _ => values::overlay(seed),
+        };
         for feature in &overlay.features {
             *counts.entry(feature).or_default() += 1;
         }
@@ -51,13 +55,13 @@ fn generated_overlays_are_built_as_kustomize_builds_them() {
         }
     }
     println!("{count} overlays: {counts:#?}");
+    assert!(differ.is_empty(), "overlays differ:\n{}", differ.join("\n"));
     let built = counts.get("built").copied().unwrap_or_default();
     let floor = usize::try_from(count).unwrap() / 3;
     assert!(
         built >= floor,
         "only {built} of {count} overlays were built"
     );
-    assert!(differ.is_empty(), "overlays differ:\n{}", differ.join("\n"));
 }
 
 enum Verdict {

@@ -260,8 +260,9 @@ impl ListMerge<'_, '_> {
                 false => kept.push(at),
             }
         }
+        let is_null = |at: &usize| self.items.get(*at).is_none_or(Node::is_null);
         if !is_found {
-            kept.extend(item);
+            kept.extend(item.filter(|at| !is_null(at)));
         }
         Ok(kept)
     }
