@@ -49,11 +49,15 @@ fn convert(node: &Node, in_flow: bool) -> Result<Json, BuildError> {
             }
             Ok(Json::Object(map))
         }
-        Value::Scalar(text, Style::Plain) if is_untagged(node) => match meaning(text) {
-            Meaning::Null if in_flow && text.is_empty() => Ok("".into()),
-            Meaning::Timestamp if in_flow && text.contains(':') => Ok(text.to_string().into()),
-            _ => plain(text),
-        },
+        Value::Scalar(text, Style::Plain)
+            if is_untagged(node) || node.tag.as_deref() == Some(type_name(text)) =>
+        {
+            match meaning(text) {
+                Meaning::Null if in_flow && text.is_empty() => Ok("".into()),
+                Meaning::Timestamp if in_flow && text.contains(':') => Ok(text.to_string().into()),
+                _ => plain(text),
+            }
+        }
         Value::Scalar(text, style @ (Style::Folded | Style::Literal)) if !in_flow => {
             check_block(text)?;
             match style {

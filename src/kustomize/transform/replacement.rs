@@ -178,8 +178,7 @@ impl SourceSelector {
         };
         let is_empty = |node: &&Node| match &node.value {
             Value::Scalar(text, style) => {
-                node.is_null()
-                    || (text.is_empty() && *style == Style::Plain && node.tag.is_none())
+                node.is_null() || (text.is_empty() && *style == Style::Plain && node.tag.is_none())
             }
             Value::Sequence(items) => items.is_empty(),
             Value::Mapping(pairs) => pairs.is_empty(),
