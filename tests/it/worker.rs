@@ -5,4 +5,5 @@ mod handlers;
 pub mod jobs;
 mod kill;
 mod outages;
+mod promises;
 mod traces;
