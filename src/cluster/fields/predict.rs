@@ -1,6 +1,5 @@
 //! Predicts an apply that takes more than one request: it first adopts the fields of earlier
-//! managers, or removes the members of a [union](crate::cluster::fields::unions) that the manifest
-//! excludes.
+//! managers, or removes the members of a union (`unions.rs`) that the manifest excludes.
 //!
 //! The server cannot dry-run two requests one after the other. So what they leave is computed here,
 //! by the rules of server-side apply, and sent to the server as a dry run of a merge patch: the
