@@ -9,6 +9,7 @@
 mod claim;
 pub mod code;
 mod crd;
+mod deployment;
 mod job;
 
 mod container;
@@ -167,34 +168,6 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    async fn deployment(&self, deployment: &Object) -> Result<Option<StatusCause>, ClusterError> {
-        let status = deployment.0.get("status").unwrap_or(&Value::Null);
-        let sets = owned_by(self.api, self.served, deployment, "apps/v1", "ReplicaSet").await?;
-        let revision = |object: &Object| {
-            object
-                .annotation("deployment.kubernetes.io/revision")
-                .map(str::to_owned)
-        };
-        let newest = sets
-            .iter()
-            .find(|set| revision(set).is_some() && revision(set) == revision(deployment));
-        let cause = match newest {
-            Some(set) => self.owner_of_pods(deployment, set).await?,
-            None => None,
-        };
-        let failed = || condition(status, "Progressing", "False");
-        Ok(cause.or_else(|| {
-            let message = failed()?;
-            let is_late = message.contains("timed out progressing");
-            let code = if is_late {
-                code::PROGRESS_DEADLINE
-            } else {
-                refusal::of(message)
-            };
-            Some(StatusCause::new(code, deployment, message))
-        }))
-    }
-
     /// Diagnoses the pods of an owner. `object` is the deployed object; `owner` owns the pods and
     /// is either the same object or a Deployment's ReplicaSet.
     async fn owner_of_pods(
@@ -207,7 +180,12 @@ impl Finder<'_> {
         for pod in pods_to_diagnose(owner, &pods).into_iter().take(MAX_PODS) {
             let found = self.pod(object, pod).await?;
             let is_final = is_current_revision(owner, pod) && !is_replaced(owner, pod);
-            let found = found.map(|cause| {
+            let blocks = object.kind() == "StatefulSet" && !is_current_revision(owner, pod);
+            let found = found.map(|mut cause| {
+                if blocks {
+                    let why = "the update waits for this pod of the old revision";
+                    cause.message = format!("{why}: {}", cause.message);
+                }
                 if is_final {
                     cause
                 } else {

@@ -182,7 +182,7 @@ fn containers() -> Vec<Case> {
         ),
         crashed(
             "OutOfMemory",
-            1,
+            2,
             json!({"exitCode": 137, "reason": "OOMKilled"}),
         ),
         crashed(

@@ -11,6 +11,9 @@ use crate::cluster::health::cause::{code, image};
 /// Number of restarts after which a crashing container counts as not recoverable.
 const MAX_RESTARTS: u64 = 3;
 
+/// Number of restarts up to which one that ran out of memory, or exited with 0, may be an accident.
+const MAX_ACCIDENTS: u64 = 1;
+
 /// Diagnosis of a container.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ContainerFault {
@@ -100,7 +103,12 @@ fn start(message: &str) -> CauseCode {
         "permission denied",
         "exec format error",
     ];
-    if words.iter().any(|word| message.contains(word)) {
+    // The same words end the errors of mounts, devices and hooks of the container runtime.
+    if message.contains("error mounting") {
+        return code::MOUNT_FAILED;
+    }
+    let is_about_command = !["device", "hook"].iter().any(|word| message.contains(word));
+    if is_about_command && words.iter().any(|word| message.contains(word)) {
         code::COMMAND_NOT_FOUND
     } else {
         code::CONTAINER_START
@@ -115,7 +123,7 @@ fn ended(status: &Value, events: &[&ClusterEvent]) -> Option<ContainerFault> {
             "killed because it exceeded its memory limit{}",
             run.duration
         );
-        return run.fault(code::OOM_KILLED, &what);
+        return run.fault(run.after_accident(code::OOM_KILLED), &what);
     }
     if ["StartError", "ContainerCannotRun"].contains(&run.reason) {
         return run.fault(start(run.message), "could not be started");
@@ -130,7 +138,7 @@ fn ended(status: &Value, events: &[&ClusterEvent]) -> Option<ContainerFault> {
     match run.exit {
         0 if run.restarts > 0 => {
             let what = format!("exits with 0{} and is restarted repeatedly", run.duration);
-            run.fault(code::EXITS_AT_ONCE, &what)
+            run.fault(run.after_accident(code::EXITS_AT_ONCE), &what)
         }
         0 => None,
         exit => {
@@ -189,6 +197,17 @@ impl<'a> EndedRun<'a> {
         }
         CauseCode {
             recoverability: Recoverability::RetriesExhausted,
+            ..code
+        }
+    }
+
+    /// Returns the code of a fault that happens once in a while, and is one only if it goes on.
+    fn after_accident(&self, code: CauseCode) -> CauseCode {
+        if self.restarts > MAX_ACCIDENTS {
+            return code;
+        }
+        CauseCode {
+            recoverability: Recoverability::Recovers,
             ..code
         }
     }
@@ -323,7 +342,21 @@ mod tests {
                 "exec: \"/srv/app\": stat /srv/app: no such file or directory",
                 "CommandNotFound",
             ),
-            ("RunContainerError", "error mounting", "ContainerStartError"),
+            (
+                "RunContainerError",
+                "error mounting \"/x\" to rootfs: no such file or directory",
+                "MountFailed",
+            ),
+            (
+                "RunContainerError",
+                "error gathering device information while adding custom device \"/dev/x\": no such file or directory",
+                "ContainerStartError",
+            ),
+            (
+                "RunContainerError",
+                "error running createRuntime hook #0: fork/exec /opt/hook: permission denied",
+                "ContainerStartError",
+            ),
             ("PostStartHookError", "exited with 1", "PostStartHookFailed"),
             ("ErrImagePull", "manifest unknown", "ImageNotFound"),
         ] {
@@ -380,6 +413,21 @@ mod tests {
             ),
             Some("LivenessProbeFailed")
         );
+    }
+
+    #[test]
+    fn one_accident_is_not_hopeless_and_more_are() {
+        let crashed = |terminated: Value, restarts: u64| json!({"restartCount": restarts, "ready": false, "state": {"waiting": {"reason": "CrashLoopBackOff"}}, "lastState": {"terminated": terminated}});
+        for run in [
+            json!({"exitCode": 137, "reason": "OOMKilled"}),
+            json!({"exitCode": 0, "reason": "Completed"}),
+        ] {
+            for (restarts, hopeless) in [(1, false), (2, true)] {
+                let fault = fault(&crashed(run.clone(), restarts), &[]).unwrap();
+                let given_up = fault.code.recoverability == Recoverability::NeedsChange;
+                assert_eq!(given_up, hopeless, "{run} after {restarts}");
+            }
+        }
     }
 
     #[test]

@@ -16,60 +16,75 @@ pub fn of(reason: &str, message: &str) -> Option<CauseCode> {
     }
 }
 
-/// The order matters: messages about platforms also end in "not found", and messages about
-/// credentials may.
+/// Words of the messages of a pull that failed, with what they mean. The order matters: messages
+/// about platforms also end in "not found", and messages about credentials may.
+const MESSAGES: [(&[&str], CauseCode); 8] = [
+    (
+        &["no match for platform", "no matching manifest"],
+        code::IMAGE_WRONG_ARCHITECTURE,
+    ),
+    (
+        &[
+            "429 Too Many",
+            "toomanyrequests",
+            "pull QPS exceeded",
+            "Too Many Requests",
+        ],
+        code::IMAGE_THROTTLED,
+    ),
+    // A registry, or its token service, that fails for now says nothing about the credentials.
+    (
+        &[
+            "500 Internal",
+            "502 Bad Gateway",
+            "503 Service",
+            "504 Gateway",
+            "TLS handshake timeout",
+            "Client.Timeout",
+            "connection reset by peer",
+        ],
+        code::IMAGE_REGISTRY_FAILING,
+    ),
+    (
+        &[
+            "authorization failed",
+            "no basic auth credentials",
+            "pull access denied",
+            "401 Unauthorized",
+            "403 Forbidden",
+            "unauthorized",
+            "denied:",
+        ],
+        code::IMAGE_AUTH_FAILED,
+    ),
+    (
+        &["not found", "manifest unknown", "name unknown", "NotFound"],
+        code::IMAGE_NOT_FOUND,
+    ),
+    (
+        &[
+            "dial tcp",
+            "no such host",
+            "i/o timeout",
+            "connection refused",
+            "TLS handshake",
+            "x509",
+            "deadline exceeded",
+            "server gave HTTP response",
+        ],
+        code::IMAGE_REGISTRY_UNREACHABLE,
+    ),
+    (&["failed to authorize"], code::IMAGE_AUTH_FAILED),
+    (&["unexpected status"], code::IMAGE_REGISTRY_UNREACHABLE),
+];
+
+/// Returns the code of a pull that failed.
 fn pull(message: &str) -> CauseCode {
-    let table: [(&[&str], CauseCode); 5] = [
-        (
-            &["no match for platform", "no matching manifest"],
-            code::IMAGE_WRONG_ARCHITECTURE,
-        ),
-        (
-            &[
-                "429 Too Many",
-                "toomanyrequests",
-                "pull QPS exceeded",
-                "Too Many Requests",
-            ],
-            code::IMAGE_THROTTLED,
-        ),
-        (
-            &[
-                "authorization failed",
-                "no basic auth credentials",
-                "pull access denied",
-                "401 Unauthorized",
-                "403 Forbidden",
-                "unauthorized",
-                "denied:",
-                "failed to authorize",
-            ],
-            code::IMAGE_AUTH_FAILED,
-        ),
-        (
-            &["not found", "manifest unknown", "name unknown", "NotFound"],
-            code::IMAGE_NOT_FOUND,
-        ),
-        (
-            &[
-                "dial tcp",
-                "no such host",
-                "i/o timeout",
-                "connection refused",
-                "TLS handshake",
-                "x509",
-                "deadline exceeded",
-                "unexpected status",
-                "server gave HTTP response",
-            ],
-            code::IMAGE_REGISTRY_UNREACHABLE,
-        ),
-    ];
     // A registry host that does not resolve is not a missing image.
     if message.contains("no such host") {
         return code::IMAGE_REGISTRY_UNREACHABLE;
     }
-    let found = table
+    let found = MESSAGES
         .into_iter()
         .find(|(words, _)| words.iter().any(|word| message.contains(word)));
     found.map_or(code::IMAGE_PULL_FAILED, |(_, code)| code)
@@ -113,6 +128,22 @@ mod tests {
             (
                 "tls: failed to verify certificate: x509: certificate signed by unknown authority",
                 code::IMAGE_REGISTRY_UNREACHABLE,
+            ),
+            (
+                "failed to authorize: failed to fetch anonymous token: unexpected status from GET request to https://auth/token: 503 Service Unavailable",
+                code::IMAGE_REGISTRY_FAILING,
+            ),
+            (
+                "failed to do request: Head \"https://reg/v2/\": net/http: TLS handshake timeout",
+                code::IMAGE_REGISTRY_FAILING,
+            ),
+            (
+                "failed to authorize: failed to fetch anonymous token: Get \"https://auth/token\": dial tcp 192.0.2.1:443: i/o timeout",
+                code::IMAGE_REGISTRY_UNREACHABLE,
+            ),
+            (
+                "failed to authorize: failed to fetch oauth token: unexpected status from POST request to https://auth/token: 400 Bad Request",
+                code::IMAGE_AUTH_FAILED,
             ),
             ("something new", code::IMAGE_PULL_FAILED),
         ] {

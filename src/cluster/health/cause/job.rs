@@ -13,6 +13,11 @@ impl Finder<'_> {
         let pods = self.owner_of_pods(job, job).await?;
         // Until the Job has failed, its controller starts another run.
         let Some(failed) = job_failure(job) else {
+            let is_suspended = job.0.get("spec").and_then(|spec| spec.get("suspend"));
+            if is_suspended == Some(&Value::Bool(true)) {
+                let message = "the Job is suspended, so it does not run";
+                return Ok(Some(StatusCause::new(code::SUSPENDED, job, message)));
+            }
             let may_heal = |cause: StatusCause| {
                 if PER_RUN_REASONS.contains(&cause.code.reason) {
                     cause.into_recoverable()

@@ -51,6 +51,17 @@ pub fn fault(pod: &Object, events: &[ClusterEvent]) -> Option<PodFault> {
         ("Failed", "Evicted") => return whole(code::POD_EVICTED, text("message")),
         ("Failed", "DeadlineExceeded") => return whole(code::POD_DEADLINE, text("message")),
         ("Failed", "Preempting") => return whole(code::POD_PREEMPTED, text("message")),
+        ("Failed", "NodeAffinity") => return whole(code::NODE_AFFINITY, text("message")),
+        ("Failed", "NodeShutdown" | "Terminated") => {
+            return whole(code::NODE_LOST, text("message"));
+        }
+        ("Failed", "UnexpectedAdmissionError") => {
+            return whole(code::POD_REJECTED, text("message"));
+        }
+        // `OutOfcpu`, `OutOfmemory`, `OutOfpods`, `OutOfexample.com/gpu`
+        ("Failed", reason) if reason.starts_with("OutOf") => {
+            return whole(code::INSUFFICIENT_RESOURCES, text("message"));
+        }
         _ => {}
     }
     if let Some(message) = condition(status, "PodScheduled", "False") {
@@ -103,6 +114,18 @@ pub fn fault(pod: &Object, events: &[ClusterEvent]) -> Option<PodFault> {
         .or_else(|| before_start(status, events))
         .or_else(|| faults.first().cloned())
         .or_else(|| lost_node(events))
+        .or_else(|| closed_gate(status))
+}
+
+/// Diagnoses a pod whose containers are ready, and whose readiness gates are not.
+fn closed_gate(status: &Value) -> Option<PodFault> {
+    condition(status, "ContainersReady", "True")?;
+    let message = condition(status, "Ready", "False")?;
+    message.contains("readiness gate").then(|| PodFault {
+        code: code::READINESS_GATE,
+        message: message.to_owned(),
+        container: None,
+    })
 }
 
 /// The kubelet reports a missing pull secret once, in an event of the pod.
@@ -228,6 +251,19 @@ mod tests {
         assert_eq!(word(unscheduled, &[]), Some("NoNodes"));
         let evicted = json!({"phase": "Failed", "reason": "Evicted", "message": "The node was low on resource: memory."});
         assert_eq!(word(evicted, &[]), Some("PodEvicted"));
+        let rejected = |reason: &str| json!({"phase": "Failed", "reason": reason, "message": "Pod was rejected"});
+        for (reason, expected) in [
+            ("OutOfcpu", "InsufficientResources"),
+            ("NodeAffinity", "NodeAffinityMismatch"),
+            ("UnexpectedAdmissionError", "PodRejected"),
+            ("NodeShutdown", "NodeNotReady"),
+        ] {
+            assert_eq!(word(rejected(reason), &[]), Some(expected), "{reason}");
+        }
+        let gated = json!({"phase": "Running", "conditions": [{"type": "ContainersReady", "status": "True"},
+            {"type": "Ready", "status": "False", "reason": "ReadinessGatesNotReady",
+             "message": "the status of pod readiness gate \"a.test/lb\" is not \"True\", but False"}]});
+        assert_eq!(word(gated, &[]), Some("ReadinessGateClosed"));
         let creating = json!({"phase": "Pending", "containerStatuses": [{"name": "web", "state": {"waiting": {"reason": "ContainerCreating"}}}]});
         for (reason, message, expected) in [
             (
