@@ -77,7 +77,10 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
         }
         Err(error) => {
             print_error(&redactor.mask(&chain(&error)), "");
-            Code::Error
+            match error {
+                AgentError::Token(_) | AgentError::Http(_) => Code::Usage,
+                _ => Code::Error,
+            }
         }
     }
 }

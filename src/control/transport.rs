@@ -66,6 +66,9 @@ const MAX_CONCURRENT_CALLS: usize = 24;
 /// Maximum size of a response, in bytes. Plans contain whole manifests.
 const MAX_RESPONSE_BYTES: usize = 64 << 20;
 
+/// Maximum size of a list of jobs, in bytes. It is read at each poll.
+const MAX_JOBS_BYTES: usize = 4 << 20;
+
 /// How often a call is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryPolicy {
@@ -304,7 +307,11 @@ impl Shared {
             })?;
         let status = response.status();
         let headers = response.headers().clone();
-        let body = bounded::read(response, MAX_RESPONSE_BYTES).await;
+        let limit = match route {
+            Route::Jobs | Route::JobsTail => MAX_JOBS_BYTES,
+            _ => MAX_RESPONSE_BYTES,
+        };
+        let body = bounded::read(response, limit).await;
         if status.is_success() {
             let body = body.map_err(|error| ControlError::Broken {
                 route,

@@ -192,7 +192,7 @@ async fn an_invalid_proxy_or_certificate_fails_the_start_in_one_line() {
         let mut daemon = Setup::new(&state.path().join("state"), &control)
             .env(name, value)
             .start();
-        assert_eq!(daemon.wait_for_exit().await, 1);
+        assert_eq!(daemon.wait_for_exit().await, 64);
         let log = daemon.log();
         let complaint = log.lines().last().unwrap();
         assert!(
