@@ -5,6 +5,12 @@ use url::{Host, Url};
 use super::Policy;
 use crate::base::secret::Secret;
 
+/// User name that goes with a token: git servers ignore it.
+const TOKEN_USER: &str = "x-access-token";
+
+/// Words of query parameters whose values are credentials.
+const SECRET_WORDS: [&str; 4] = ["token", "password", "secret", "key"];
+
 /// A checked address. Its credential is stored separately.
 #[derive(Clone)]
 pub struct Location {
@@ -94,6 +100,7 @@ impl Location {
                 "its password holds control characters",
             ));
         }
+        let in_query = take_query(&mut url)?;
         // Neither call fails for a URL that has a host.
         let _ = url.set_password(None);
         if scheme != Scheme::Ssh {
@@ -101,9 +108,10 @@ impl Location {
         }
         let credential = match (password, scheme) {
             (Some(password), _) => Some((user, password.into())),
+            (None, _) if in_query.is_some() => in_query.map(|token| (TOKEN_USER.to_owned(), token)),
             // A token alone takes the place of the user name.
             (None, Scheme::Https | Scheme::Http) if !user.is_empty() => {
-                Some(("x-access-token".to_owned(), user.into()))
+                Some((TOKEN_USER.to_owned(), user.into()))
             }
             (None, _) => None,
         };
@@ -219,6 +227,29 @@ impl std::fmt::Debug for Location {
     }
 }
 
+/// Removes query and fragment of the address, and returns the credential in it. Git would send a
+/// query as a part of the path, so that an address with one finds nothing.
+fn take_query(url: &mut Url) -> Result<Option<Secret>, LocationError> {
+    let mut credential = None;
+    for (name, value) in url.query_pairs() {
+        let name = name.to_ascii_lowercase();
+        if !SECRET_WORDS.iter().any(|word| name.contains(word)) {
+            return Err(LocationError::Malformed(
+                "it has a query, which git does not know; a token is given as https://TOKEN@HOST/PATH",
+            ));
+        }
+        if value.chars().any(char::is_control) {
+            return Err(LocationError::Malformed(
+                "its token holds control characters",
+            ));
+        }
+        credential = Some(value.into_owned().into());
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    Ok(credential)
+}
+
 fn allows_insecure(host: &str, policy: &Policy) -> bool {
     let loopback = match Host::parse(host) {
         Ok(Host::Domain(name)) => name == "localhost",
@@ -269,6 +300,9 @@ mod tests {
         let lone = parse("https://ghp_token@git.example.com/acme/infra.git").unwrap();
         assert_eq!(lone.credential().unwrap().1.expose(), "ghp_token");
         assert!(!format!("{lone:?} {lone}").contains("ghp"));
+        let query = parse("https://git.example.com/a.git?private_token=glpat%2Dx#y").unwrap();
+        assert_eq!(query.url(), "https://git.example.com/a.git");
+        assert_eq!(query.credential().unwrap().1.expose(), "glpat-x");
     }
 
     #[test]
@@ -293,6 +327,7 @@ mod tests {
             "ext::id",
             "-u:x",
             "https:///x",
+            "https://h/x?unknown=value",
             "ssh://-oProxyCommand=id/x",
             "https://h/\nx",
             "user@-h:x",
