@@ -28,6 +28,7 @@ const MAX_LAYERS: usize = 1000;
 const FLUX_CONFIG: &str = "application/vnd.cncf.flux.config.v1+json";
 const FLUX_CONTENT: &str = "application/vnd.cncf.flux.content.v1";
 const FLUX_LAYER: &str = "application/vnd.cncf.flux.content.v1.tar+gzip";
+const FLUX_FILE: &str = "all.yaml";
 const ARCHIVE_CONFIG: &str = "artifact/nuon";
 const ARCHIVE_LAYER: &str = "application/x-yaml";
 const ARCHIVE_FILE: &str = "manifest.yaml";

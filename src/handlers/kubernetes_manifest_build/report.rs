@@ -14,6 +14,8 @@ pub struct Pushed {
     pub stored: StoredManifest,
     annotations: Value,
     artifact_type: Option<&'static str>,
+    /// Names of the files in the artifact; None if it was not packed here.
+    files: Option<Vec<&'static str>>,
 }
 
 impl Pushed {
@@ -24,6 +26,7 @@ impl Pushed {
             stored: packed.manifest.clone(),
             annotations,
             artifact_type: Some(packed.artifact_type),
+            files: Some(vec![packed.file]),
         }
     }
 
@@ -33,6 +36,7 @@ impl Pushed {
             stored: stored.clone(),
             annotations: Value::Null,
             artifact_type: None,
+            files: None,
         }
     }
 
@@ -60,9 +64,16 @@ impl Pushed {
             contents_display_compressed: Some(packed),
             ..ResultReport::default()
         };
+        let mut outputs = Map::from_iter([("image".to_owned(), image)]);
+        if let Some(files) = &self.files {
+            let files = files
+                .iter()
+                .map(|file| json!({"AbsPath": "", "RelPath": file, "FileType": ""}));
+            outputs.insert("files".to_owned(), files.collect());
+        }
         Outcome::Done {
             result: Some(result),
-            outputs: Map::from_iter([("image".to_owned(), image)]),
+            outputs,
         }
     }
 }

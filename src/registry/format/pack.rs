@@ -8,7 +8,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    ARCHIVE_CONFIG, ARCHIVE_FILE, ARCHIVE_LAYER, CREATED, FLUX_CONFIG, FLUX_LAYER,
+    ARCHIVE_CONFIG, ARCHIVE_FILE, ARCHIVE_LAYER, CREATED, FLUX_CONFIG, FLUX_FILE, FLUX_LAYER,
     KUSTOMIZER_CHECKSUM, KUSTOMIZER_CREATED, KUSTOMIZER_VERSION, REVISION, SOURCE, TITLE,
 };
 use crate::registry::document::{Descriptor, MANIFEST};
@@ -48,6 +48,8 @@ pub struct Packed {
     pub annotations: BTreeMap<String, String>,
     /// Media type of the config.
     pub artifact_type: &'static str,
+    /// Name of the file that holds the objects.
+    pub file: &'static str,
 }
 
 /// Packs a YAML stream into an artifact.
@@ -61,10 +63,14 @@ pub fn pack(
 ) -> Result<Packed, RegistryError> {
     let created = metadata.created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let annotations = annotations(text, &created, metadata);
+    let file = match layout {
+        OutputLayout::Flux => FLUX_FILE,
+        OutputLayout::Archive => ARCHIVE_FILE,
+    };
     let (config_type, config, layer_type, layer, layer_annotations) = match layout {
         OutputLayout::Flux => {
-            let layer = archive::pack("all.yaml", text.as_bytes())
-                .map_err(archive::ArchiveError::Broken)?;
+            let layer =
+                archive::pack(file, text.as_bytes()).map_err(archive::ArchiveError::Broken)?;
             let tar = archive::expand(&layer, u64::MAX - 1)?;
             let config = json!({
                 "created": created, "architecture": "", "os": "", "config": {},
@@ -75,7 +81,7 @@ pub fn pack(
             (FLUX_CONFIG, config, FLUX_LAYER, layer, BTreeMap::new())
         }
         OutputLayout::Archive => {
-            let title = BTreeMap::from([(TITLE.to_owned(), ARCHIVE_FILE.to_owned())]);
+            let title = BTreeMap::from([(TITLE.to_owned(), file.to_owned())]);
             let layer = text.as_bytes().to_vec();
             (ARCHIVE_CONFIG, "{}".to_owned(), ARCHIVE_LAYER, layer, title)
         }
@@ -104,6 +110,7 @@ pub fn pack(
         ],
         annotations,
         artifact_type: config_type,
+        file,
     })
 }
 

@@ -99,6 +99,10 @@ async fn an_inline_manifest_is_sorted_packed_and_pushed_and_another_job_gives_th
     assert_eq!(artifact.annotations["nuon.co/label.component"], "web");
     assert_eq!(artifact.annotations[CREATED], "1970-01-01T00:00:00Z");
     assert_eq!(outputs(&first)["digest"], artifact.digest.as_str());
+    assert_eq!(
+        first.executions[0].outputs.as_ref().unwrap()["outputs"]["files"],
+        json!([{"AbsPath": "", "RelPath": "all.yaml", "FileType": ""}])
+    );
     let result = first.executions[0].result.as_ref().unwrap();
     assert_eq!(
         result["oci_artifact"],
