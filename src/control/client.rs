@@ -39,8 +39,13 @@ impl Client {
         })
     }
 
-    /// Returns the name and version that the client sends; it becomes `client.version` of our
-    /// executions.
+    /// Returns the name and version that a claim with this nonce sends; it becomes
+    /// `client.version` of the execution.
+    pub fn claim_version(&self, nonce: &str) -> String {
+        self.transport.claim_version(nonce)
+    }
+
+    /// Returns the name and version that all other calls send.
     pub fn client_version(&self) -> &str {
         self.transport.client_version()
     }
@@ -151,14 +156,14 @@ impl Client {
     }
 
     /// Creates an execution. Tried once: the caller must find out what happened if the response is
-    /// lost.
-    pub async fn create_execution(&self, id: &JobId) -> Result<ExecutionRecord, ControlError> {
-        let body = Body::Json(Bytes::from_static(b"{}"));
+    /// lost, by the nonce that the execution's client version then carries.
+    pub async fn create_execution(
+        &self,
+        id: &JobId,
+        nonce: &str,
+    ) -> Result<ExecutionRecord, ControlError> {
         let path = format!("/v1/runner-jobs/{id}/executions");
-        self.transport
-            .send(Route::CreateExecution, path, body, RetryPolicy::Once)
-            .await?
-            .json()
+        self.transport.claim(path, nonce).await?.json()
     }
 
     /// Reads an execution.

@@ -102,6 +102,7 @@ struct Call {
     path: String,
     body: Body,
     timeout: Duration,
+    client_version: String,
 }
 
 /// The body of a request.
@@ -162,6 +163,11 @@ impl Transport {
         &self.shared.client_version
     }
 
+    /// Returns the client version of a claim with this nonce.
+    pub(super) fn claim_version(&self, nonce: &str) -> String {
+        format!("{}+claim.{nonce}", self.shared.client_version)
+    }
+
     /// Returns the server's base URL.
     pub(super) fn base(&self) -> &Url {
         &self.shared.base
@@ -180,17 +186,7 @@ impl Transport {
         body: Body,
         retry: RetryPolicy,
     ) -> Result<Received, ControlError> {
-        let timeout = match route {
-            Route::JobsTail => LONG_POLL_TIMEOUT,
-            Route::Jobs | Route::Monitor | Route::Heartbeat => SHORT_ATTEMPT_TIMEOUT,
-            _ => ATTEMPT_TIMEOUT,
-        };
-        let call = Call {
-            route,
-            path,
-            body,
-            timeout,
-        };
+        let call = self.call(route, path, body);
         match retry {
             RetryPolicy::Once => self.attempt(&call).await,
             RetryPolicy::Within(limit) => {
@@ -207,6 +203,31 @@ impl Transport {
                     }),
                 }
             }
+        }
+    }
+
+    /// Creates an execution, once. Its client version carries the nonce.
+    pub(super) async fn claim(&self, path: String, nonce: &str) -> Result<Received, ControlError> {
+        let body = Body::Json(Bytes::from_static(b"{}"));
+        let call = Call {
+            client_version: self.claim_version(nonce),
+            ..self.call(Route::CreateExecution, path, body)
+        };
+        self.attempt(&call).await
+    }
+
+    fn call(&self, route: Route, path: String, body: Body) -> Call {
+        let timeout = match route {
+            Route::JobsTail => LONG_POLL_TIMEOUT,
+            Route::Jobs | Route::Monitor | Route::Heartbeat => SHORT_ATTEMPT_TIMEOUT,
+            _ => ATTEMPT_TIMEOUT,
+        };
+        Call {
+            route,
+            path,
+            body,
+            timeout,
+            client_version: self.shared.client_version.clone(),
         }
     }
 
@@ -287,7 +308,7 @@ impl Shared {
             .http
             .request(route.method(), url)
             .header(http::header::AUTHORIZATION, self.token.header())
-            .header("X-Nuon-Client-Version", &self.client_version)
+            .header("X-Nuon-Client-Version", &call.client_version)
             .header(http::header::ACCEPT, "application/json");
         request = match call.body {
             Body::None => request,

@@ -27,6 +27,8 @@ pub struct Claim {
     /// The job's newest execution at that time. Tells after a lost response whether an execution is
     /// new.
     pub newest_before: Option<ExecutionId>,
+    /// Random text in the client version of the request; None if that version sent none.
+    pub nonce: Option<String>,
     /// How far the execution has come.
     pub state: ExecutionState,
     /// When the process that created the claim started.
@@ -69,25 +71,28 @@ impl Journal {
     }
 
     /// Intent: records that an execution of `job` is about to be created. `newest` is the newest
-    /// execution that the job already has. If the response is lost, a different newest execution is
-    /// the new one.
+    /// execution that the job already has, and `nonce` a random text that the request carries. If the
+    /// response is lost, the new execution is another one than `newest`, and carries the nonce.
     pub async fn record_intent(
         &self,
         job: &Job,
         newest: Option<&ExecutionId>,
+        nonce: &str,
     ) -> Result<ClaimId, JournalError> {
         let body = to_json("job", job)?;
         let (process, now) = (self.process, self.clock.now().to_string());
-        let newest = newest.map(ToString::to_string);
+        let (newest, nonce) = (newest.map(ToString::to_string), nonce.to_owned());
         self.write("record a claim", move |db| {
             Box::pin(async move {
-                let statement = "INSERT INTO claim (process, job, requested_at, newest_before)
-                    VALUES (?, ?, ?, ?) RETURNING id";
+                let statement =
+                    "INSERT INTO claim (process, job, requested_at, newest_before, nonce)
+                    VALUES (?, ?, ?, ?, ?) RETURNING id";
                 let insert = sqlx::query(statement)
                     .bind(process)
                     .bind(body)
                     .bind(now)
-                    .bind(newest);
+                    .bind(newest)
+                    .bind(nonce);
                 let row = insert.fetch_one(db).await?;
                 Ok(ClaimId(row.try_get(0)?))
             })
@@ -281,6 +286,7 @@ fn read_claim(row: &SqliteRow, state: ExecutionState) -> Result<Claim, JournalEr
             .map(ExecutionId::try_from)
             .transpose()
             .map_err(corrupt)?,
+        nonce: optional("nonce")?,
         state,
         process_started_at: time("started_at")?,
         process_id: optional("registered_as")?
@@ -325,7 +331,7 @@ mod tests {
     async fn what_was_noted_is_found_by_the_next_process() {
         let dir = tempfile::tempdir().unwrap();
         let first = open(dir.path()).await;
-        let claim = first.record_intent(&job(), None).await.unwrap();
+        let claim = first.record_intent(&job(), None, "n").await.unwrap();
         let execution = "run1".parse().unwrap();
         let mut state = ExecutionState::default();
         let recorded = first.record_execution(claim, &mut state, &execution).await;
@@ -368,7 +374,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let journal = open(dir.path()).await;
         let execution = "run1".parse().unwrap();
-        let first = journal.record_intent(&job(), None).await.unwrap();
+        let first = journal.record_intent(&job(), None, "n").await.unwrap();
         let mut state = ExecutionState::default();
         for _ in 0..2 {
             let recorded = journal
@@ -377,7 +383,7 @@ mod tests {
             assert!(recorded.unwrap());
             assert_eq!(journal.open_claims().await.unwrap()[0].state, state);
         }
-        let second = journal.record_intent(&job(), None).await.unwrap();
+        let second = journal.record_intent(&job(), None, "n").await.unwrap();
         let mut other = ExecutionState::default();
         let recorded = journal
             .record_execution(second, &mut other, &execution)
@@ -409,7 +415,7 @@ mod tests {
     async fn a_claim_that_was_never_answered_is_open_without_an_execution() {
         let dir = tempfile::tempdir().unwrap();
         let journal = open(dir.path()).await;
-        journal.record_intent(&job(), None).await.unwrap();
+        journal.record_intent(&job(), None, "n").await.unwrap();
         let open = journal.open_claims().await.unwrap();
         assert_eq!(open[0].state.execution, None);
     }
@@ -419,7 +425,7 @@ mod tests {
         for (table, column) in [("event", "event"), ("claim", "job"), ("report", "report")] {
             let dir = tempfile::tempdir().unwrap();
             let journal = open(dir.path()).await;
-            let claim = journal.record_intent(&job(), None).await.unwrap();
+            let claim = journal.record_intent(&job(), None, "n").await.unwrap();
             let execution = "run1".parse().unwrap();
             let mut state = ExecutionState::default();
             let recorded = journal

@@ -2,7 +2,8 @@
 //!
 //! Creating an execution is the only call that must never be repeated blindly. The intent goes into
 //! the journal first. If the response is lost, the job is read again: its newest execution is ours
-//! if it did not exist before, is not final, and carries our client version.
+//! if it did not exist before, is not final, and its client version carries the claim's nonce, which
+//! the journal keeps. So it is told from one that another process of the same version has made.
 
 use std::time::Duration;
 
@@ -75,13 +76,14 @@ impl Worker {
         let newest = record
             .newest_execution()
             .map(|execution| execution.id.clone());
+        let nonce = format!("{:016x}", rand::random::<u64>());
         let claim = self
             .services
             .journal
-            .record_intent(&job, newest.as_ref())
+            .record_intent(&job, newest.as_ref(), &nonce)
             .await?;
         let mut state = ExecutionState::default();
-        let error = match self.create(&job, newest.as_ref()).await {
+        let error = match self.create(&job, newest.as_ref(), &nonce).await {
             Ok(execution)
                 if self
                     .services
@@ -113,6 +115,7 @@ impl Worker {
         &self,
         job: &Job,
         newest: Option<&ExecutionId>,
+        nonce: &str,
     ) -> Result<ExecutionId, ClaimError> {
         let mut backoff = Backoff::default();
         // True once a request was sent whose response was lost.
@@ -121,7 +124,7 @@ impl Worker {
             if self.drain.is_stopped() {
                 return Err(ClaimError::Draining { is_open });
             }
-            let error = match self.services.control.create_execution(&job.id).await {
+            let error = match self.services.control.create_execution(&job.id, nonce).await {
                 Ok(execution) => return Ok(execution.id),
                 Err(error) => error,
             };
@@ -142,7 +145,7 @@ impl Worker {
             let read = self.drain.run(read).await;
             let record = read.ok_or(ClaimError::Draining { is_open })??;
             is_open = false;
-            if let Some(ours) = self.own_execution(&record, newest) {
+            if let Some(ours) = self.own_execution(&record, newest, Some(nonce)) {
                 tracing::info!(job = %job.id, execution = %ours, "the claim had arrived: the execution belongs to this runner");
                 return Ok(ours);
             }
@@ -158,10 +161,15 @@ impl Worker {
         &self,
         record: &JobRecord,
         newest_before: Option<&ExecutionId>,
+        nonce: Option<&str>,
     ) -> Option<ExecutionId> {
         let execution = record.newest_execution()?;
         let is_new = newest_before != Some(&execution.id);
-        let is_ours = execution.client_version() == Some(self.services.control.client_version());
+        let version = execution.client_version()?;
+        let is_ours = match nonce {
+            Some(nonce) => version == self.services.control.claim_version(nonce),
+            None => version == self.services.control.client_version(),
+        };
         (is_new && is_ours && !execution.status.is_final()).then(|| execution.id.clone())
     }
 }

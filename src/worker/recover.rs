@@ -104,7 +104,9 @@ impl Worker {
             }
             Err(_) => None,
         };
-        let own = |record: &JobRecord| self.own_execution(record, claim.newest_before.as_ref());
+        let own = |record: &JobRecord| {
+            self.own_execution(record, claim.newest_before.as_ref(), claim.nonce.as_deref())
+        };
         let known = claim.state.execution.clone();
         let Some(execution) = known.or_else(|| own(record.as_ref()?)) else {
             return self

@@ -193,7 +193,7 @@ async fn set_up() -> (ControlPlane, Client, Ids) {
         .await
         .unwrap();
     let execution = client
-        .create_execution(&job.parse().unwrap())
+        .create_execution(&job.parse().unwrap(), "n")
         .await
         .unwrap();
     // With a job available, a long poll returns at once.
@@ -241,7 +241,7 @@ async fn call(client: &Client, route: Route, ids: &Ids) -> Result<(), ControlErr
                 )
                 .await
         }
-        Route::CreateExecution => client.create_execution(job).await.map(drop),
+        Route::CreateExecution => client.create_execution(job, "n").await.map(drop),
         Route::Execution => client.execution(job, execution, once).await.map(drop),
         Route::UpdateExecution => {
             let update = StatusUpdate {

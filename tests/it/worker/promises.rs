@@ -21,7 +21,7 @@ async fn an_execution_that_was_there_before_the_claim_is_never_adopted() {
     // An execution of the same client version that is still open, of a job that is available again.
     let earlier = fixture
         .client()
-        .create_execution(&id.parse().unwrap())
+        .create_execution(&id.parse().unwrap(), "earlier")
         .await
         .unwrap();
     if let Some(job) = fixture.control.store().jobs.get_mut(&id) {
@@ -59,6 +59,33 @@ async fn an_execution_that_was_there_before_the_claim_is_never_adopted() {
         "{:?}",
         earlier.history
     );
+}
+
+#[tokio::test]
+async fn an_execution_of_another_process_of_the_same_version_is_never_adopted() {
+    let fixture = WorkerFixture::new(Generation::First).await;
+    let id = fixture.control.offer(job());
+    // Our claim is lost, and while nobody can tell the runner so, another process makes one.
+    fixture
+        .control
+        .add_fault(Fault::once(Method::POST, "/executions", FaultKind::Reset));
+    let kind = TestKind::new(Behaviour::Succeed, 1);
+    let _running = start(&fixture, &kind).await;
+    let is_lost = |fixture: &WorkerFixture| {
+        let store = fixture.control.store();
+        let mut calls = store.calls.iter();
+        calls
+            .any(|call| call.path.ends_with("/executions"))
+            .then_some(())
+    };
+    fixture.wait_until("the claim is lost", is_lost).await;
+    let (id_of_job, other) = (id.parse().unwrap(), fixture.client());
+    other.create_execution(&id_of_job, "other").await.unwrap();
+    fixture.advance(Duration::from_secs(20)).await;
+    let store = fixture.control.store();
+    let history = &store.jobs[&id].executions[0].history;
+    assert_eq!(store.jobs[&id].executions.len(), 1);
+    assert!(history.is_empty(), "{history:?}");
 }
 
 #[tokio::test]
