@@ -18,5 +18,5 @@ pub use client::Client;
 pub use config::ControlConfig;
 pub use error::ControlError;
 pub use logs::{JobLog, LogShipper};
-pub use route::{Route, Verdict};
-pub use transport::{ClientOptions, LONG_POLL_TIMEOUT, RetryPolicy};
+pub use route::{LONG_POLL_TIMEOUT, Route, Verdict};
+pub use transport::{ClientOptions, RetryPolicy};

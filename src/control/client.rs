@@ -6,9 +6,9 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::error::ControlError;
-use super::route::Route;
+use super::route::{LONG_POLL_WAIT, Route};
 use super::token::TokenError;
-use super::transport::{Body, ClientOptions, LONG_POLL_WAIT, RetryPolicy, Transport};
+use super::transport::{Body, ClientOptions, RetryPolicy, Transport};
 use super::wire::{
     ExecutionRecord, Heartbeat, JobList, JobRecord, NewProcess, ProcessRecord, ProcessUpdate,
     Settings, Shutdown,

@@ -1,8 +1,29 @@
-//! The routes of the API, and the one table that says how each handles each kind of response.
+//! The routes of the API: the limits of each, and the one table that says how each handles each kind of
+//! response.
 //!
 //! Code and tests both read [`Route::verdict`]; nothing else decides about a response.
 
+use std::time::Duration;
+
 use http::Method;
+
+/// Timeout of one attempt.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Timeout of a poll, a read by the monitor, or a heartbeat: these repeat soon.
+const SHORT_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the server holds a long poll.
+pub(super) const LONG_POLL_WAIT: Duration = Duration::from_secs(25);
+
+/// Timeout of a long poll: the time that the server holds it, plus a grace period.
+pub const LONG_POLL_TIMEOUT: Duration = LONG_POLL_WAIT.saturating_add(Duration::from_secs(5));
+
+/// Maximum size of a response, in bytes. Plans contain whole manifests.
+const MAX_RESPONSE_BYTES: usize = 64 << 20;
+
+/// Maximum size of a list of jobs, in bytes. It is read at each poll.
+const MAX_JOBS_BYTES: usize = 4 << 20;
 
 /// A call of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -176,6 +197,23 @@ impl Route {
         Self::Shutdowns,
         Self::CompleteShutdown,
     ];
+
+    /// Returns the time limit of one attempt.
+    pub(super) fn timeout(self) -> Duration {
+        match self {
+            Self::JobsTail => LONG_POLL_TIMEOUT,
+            Self::Jobs | Self::Monitor | Self::Heartbeat => SHORT_ATTEMPT_TIMEOUT,
+            _ => ATTEMPT_TIMEOUT,
+        }
+    }
+
+    /// Returns the maximum size of a response, in bytes.
+    pub(super) fn max_response_bytes(self) -> usize {
+        match self {
+            Self::Jobs | Self::JobsTail => MAX_JOBS_BYTES,
+            _ => MAX_RESPONSE_BYTES,
+        }
+    }
 
     fn row(self) -> &'static Row {
         match self {

@@ -48,26 +48,8 @@ pub struct ClientOptions {
     pub metrics: Metrics,
 }
 
-/// Timeout of one attempt.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Timeout of a poll, a read by the monitor, or a heartbeat: these repeat soon.
-const SHORT_ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long the server holds a long poll.
-pub(super) const LONG_POLL_WAIT: Duration = Duration::from_secs(25);
-
-/// Timeout of a long poll: the time that the server holds it, plus a grace period.
-pub const LONG_POLL_TIMEOUT: Duration = LONG_POLL_WAIT.saturating_add(Duration::from_secs(5));
-
 /// Maximum concurrent calls. Long polls count, so this allows one per group beside all other calls.
 const MAX_CONCURRENT_CALLS: usize = 24;
-
-/// Maximum size of a response, in bytes. Plans contain whole manifests.
-const MAX_RESPONSE_BYTES: usize = 64 << 20;
-
-/// Maximum size of a list of jobs, in bytes. It is read at each poll.
-const MAX_JOBS_BYTES: usize = 4 << 20;
 
 /// How often a call is tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +83,6 @@ struct Call {
     route: Route,
     path: String,
     body: Body,
-    timeout: Duration,
     client_version: String,
 }
 
@@ -217,16 +198,10 @@ impl Transport {
     }
 
     fn call(&self, route: Route, path: String, body: Body) -> Call {
-        let timeout = match route {
-            Route::JobsTail => LONG_POLL_TIMEOUT,
-            Route::Jobs | Route::Monitor | Route::Heartbeat => SHORT_ATTEMPT_TIMEOUT,
-            _ => ATTEMPT_TIMEOUT,
-        };
         Call {
             route,
             path,
             body,
-            timeout,
             client_version: self.shared.client_version.clone(),
         }
     }
@@ -265,7 +240,7 @@ impl Service<Call> for Sender {
             let route = call.route;
             let attempt = tower::timeout::Timeout::new(
                 tower::service_fn(|call| shared.attempt(call)),
-                call.timeout,
+                route.timeout(),
             );
             let result = match attempt.oneshot(call).await {
                 Ok(answer) => Ok(answer),
@@ -328,11 +303,7 @@ impl Shared {
             })?;
         let status = response.status();
         let headers = response.headers().clone();
-        let limit = match route {
-            Route::Jobs | Route::JobsTail => MAX_JOBS_BYTES,
-            _ => MAX_RESPONSE_BYTES,
-        };
-        let body = bounded::read(response, limit).await;
+        let body = bounded::read(response, route.max_response_bytes()).await;
         if status.is_success() {
             let body = body.map_err(|error| ControlError::Broken {
                 route,
