@@ -27,11 +27,29 @@ pub enum JournalError {
     #[error("journal.url {0:?} is not supported: use sqlite:PATH or leave it empty")]
     Address(String),
     /// The database cannot be opened.
-    #[error("cannot open the journal")]
-    Open(#[source] sqlx::Error),
+    #[error(
+        "cannot open the journal {path}; if the file is damaged, move it away: a new one is made, and \
+         the executions that are open in this one are left to the control plane"
+    )]
+    Open {
+        /// The database.
+        path: PathBuf,
+        /// The database's error.
+        #[source]
+        source: sqlx::Error,
+    },
     /// The schema cannot be migrated, for example because a newer version wrote it.
-    #[error("cannot migrate the journal's schema")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    #[error(
+        "cannot migrate the schema of the journal {path}; if a newer version wrote it, run that \
+         version, or move the file away"
+    )]
+    Migrate {
+        /// The database.
+        path: PathBuf,
+        /// The error of the migration.
+        #[source]
+        source: sqlx::migrate::MigrateError,
+    },
     /// SQLite is too old to be safe in WAL mode.
     #[error("SQLite {0} can lose data in WAL mode; 3.51.3 or newer is needed")]
     Version(String),
@@ -121,6 +139,11 @@ impl Journal {
             // Repeated reads are served by the operating system's page cache; SQLite's own would
             // grow with the journal.
             .pragma("cache_size", PAGE_CACHE);
+        let path = options.get_filename().to_owned();
+        let cannot_open = |source| {
+            let path = path.clone();
+            JournalError::Open { path, source }
+        };
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
             .idle_timeout(None)
@@ -128,27 +151,31 @@ impl Journal {
             .test_before_acquire(false)
             .connect_with(options)
             .await
-            .map_err(JournalError::Open)?;
-        check_version(&pool).await?;
+            .map_err(cannot_open)?;
+        check_version(sqlite_version(&pool).await.map_err(cannot_open)?)?;
         sqlx::migrate!("migrations/sqlite")
             .run(&pool)
             .await
-            .map_err(JournalError::Migrate)?;
-        let started_at = clock.now().to_string();
-        let (process,): (i64,) =
-            sqlx::query_as("INSERT INTO process (started_at) VALUES (?) RETURNING id")
-                .bind(started_at)
-                .fetch_one(&pool)
-                .await
-                .map_err(|source| JournalError::Failed {
-                    action: "record the start of the process",
-                    source,
-                })?;
-        Ok(Self {
+            .map_err(|source| JournalError::Migrate { path, source })?;
+        let mut journal = Self {
             pool,
             clock,
-            process,
+            process: 0,
+        };
+        journal.process = journal.record_process().await?;
+        Ok(journal)
+    }
+
+    async fn record_process(&self) -> Result<i64, JournalError> {
+        let started_at = self.clock.now().to_string();
+        self.write("record the start of the process", |db| {
+            Box::pin(async move {
+                let insert = "INSERT INTO process (started_at) VALUES (?)";
+                let done = sqlx::query(insert).bind(started_at).execute(db).await?;
+                Ok(done.last_insert_rowid())
+            })
         })
+        .await
     }
 
     /// Closes the database, after a checkpoint that leaves all data in one file.
@@ -199,11 +226,12 @@ impl Journal {
     }
 }
 
-async fn check_version(pool: &SqlitePool) -> Result<(), JournalError> {
-    let (version,): (String,) = sqlx::query_as("SELECT sqlite_version()")
-        .fetch_one(pool)
-        .await
-        .map_err(JournalError::Open)?;
+async fn sqlite_version(pool: &SqlitePool) -> Result<String, sqlx::Error> {
+    let select = sqlx::query_scalar("SELECT sqlite_version()");
+    select.fetch_one(pool).await
+}
+
+fn check_version(version: String) -> Result<(), JournalError> {
     let mut parts = version
         .split('.')
         .map(|part| part.parse().unwrap_or_default());
