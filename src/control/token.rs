@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 use std::time::SystemTime;
 
+use crate::base::error::chain;
 use crate::base::secret::{RedactionGuard, Redactor, Secret};
 
 /// Where the runner's token comes from.
@@ -76,7 +77,7 @@ impl Token {
         match Self::load(&self.source, &self.redactor) {
             Ok(read) => *self.current.write().unwrap_or_else(PoisonError::into_inner) = read,
             Err(error) => {
-                let error = crate::base::error::chain(&error);
+                let error = chain(&error);
                 tracing::warn!(%error, "the token stays as it was");
             }
         }
@@ -101,7 +102,7 @@ impl Token {
             return false;
         }
         drop(known);
-        // A file that cannot be read is told once for each change, not at each call.
+        // So a file that cannot be read is logged once for each change, not at each call.
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
         current.version = Some(version);
         true
@@ -142,12 +143,12 @@ mod tests {
         assert_eq!(token.header(), "Bearer the-second-token");
         assert_eq!(redactor.mask("the-second-token"), "***");
         // What is no token does not replace one.
-        for (content, told) in [(" \n", "it is empty"), ("two words", "one word")] {
+        for (content, expected) in [(" \n", "it is empty"), ("two words", "one word")] {
             std::fs::write(&path, content).unwrap();
             assert_eq!(token.header(), "Bearer the-second-token");
             let error = Token::new(TokenSource::File(path.clone()), Redactor::default());
-            let told_error = crate::base::error::chain(&error.err().unwrap());
-            assert!(told_error.contains(told), "{told_error}");
+            let error = chain(&error.err().unwrap());
+            assert!(error.contains(expected), "{error}");
         }
         std::fs::remove_file(&path).unwrap();
         assert_eq!(token.header(), "Bearer the-second-token");

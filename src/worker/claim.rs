@@ -3,7 +3,7 @@
 //! Creating an execution is the only call that must never be repeated blindly. The intent goes into
 //! the journal first. If the response is lost, the job is read again: its newest execution is ours
 //! if it did not exist before, is not final, and its client version carries the claim's nonce, which
-//! the journal keeps. So it is told from one that another process of the same version has made.
+//! the journal keeps. An execution that another process of the same version has made carries another.
 
 use std::time::Duration;
 

@@ -297,7 +297,7 @@ impl Writer {
     }
 }
 
-/// Returns true for a scalar of which nothing is written.
+/// Returns true for a plain scalar without text, such as the value of `key:`.
 fn is_absent(node: &Node) -> bool {
     let is_empty = matches!(&node.value, Value::Scalar(text, Style::Plain) if text.is_empty());
     is_empty

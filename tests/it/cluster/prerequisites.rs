@@ -1,4 +1,4 @@
-//! What a deploy waits for besides its objects' readiness is told, and fails with its reason.
+//! A deploy that waits for more than its objects' readiness says for what, and fails with the reason.
 
 use serde_json::{Value, json};
 
