@@ -179,8 +179,9 @@ impl Finder<'_> {
         let pods = owned_by(self.api, self.served, owner, "v1", "Pod").await?;
         for pod in pods_to_diagnose(owner, &pods).into_iter().take(MAX_PODS) {
             let found = self.pod(object, pod).await?;
-            let is_final = is_current_revision(owner, pod) && !is_replaced(owner, pod);
-            let blocks = object.kind() == "StatefulSet" && !is_current_revision(owner, pod);
+            let is_current = is_current_revision(owner, pod);
+            let is_final = is_current && !is_replaced(owner, pod);
+            let blocks = object.kind() == "StatefulSet" && !is_current;
             let found = found.map(|mut cause| {
                 if blocks {
                     let why = "the update waits for this pod of the old revision";

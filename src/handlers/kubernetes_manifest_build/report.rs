@@ -14,8 +14,8 @@ pub struct Pushed {
     pub stored: StoredManifest,
     annotations: Value,
     artifact_type: Option<&'static str>,
-    /// Names of the files in the artifact; None if it was not packed here.
-    files: Option<Vec<&'static str>>,
+    /// Name of the file in the artifact; None if it was not packed here.
+    file: Option<&'static str>,
 }
 
 impl Pushed {
@@ -26,7 +26,7 @@ impl Pushed {
             stored: packed.manifest.clone(),
             annotations,
             artifact_type: Some(packed.artifact_type),
-            files: Some(vec![packed.file]),
+            file: Some(packed.file),
         }
     }
 
@@ -36,7 +36,7 @@ impl Pushed {
             stored: stored.clone(),
             annotations: Value::Null,
             artifact_type: None,
-            files: None,
+            file: None,
         }
     }
 
@@ -65,11 +65,9 @@ impl Pushed {
             ..ResultReport::default()
         };
         let mut outputs = Map::from_iter([("image".to_owned(), image)]);
-        if let Some(files) = &self.files {
-            let files = files
-                .iter()
-                .map(|file| json!({"AbsPath": "", "RelPath": file, "FileType": ""}));
-            outputs.insert("files".to_owned(), files.collect());
+        if let Some(file) = self.file {
+            let files = json!([{"AbsPath": "", "RelPath": file, "FileType": ""}]);
+            outputs.insert("files".to_owned(), files);
         }
         Outcome::Done {
             result: Some(result),

@@ -330,7 +330,8 @@ async fn a_plan_shows_changed_lines_replacements_types_and_warnings() {
     );
     assert!(applied.err.contains(&warning), "{}", applied.err);
 
-    let file = fixture.manifest(&manifest("y", "c", "kubernetes.io/os"));
+    let changed = manifest("y", "c", "kubernetes.io/os");
+    let file = fixture.manifest(&changed);
     let plan = [
         "plan",
         "-f",
@@ -350,19 +351,8 @@ async fn a_plan_shows_changed_lines_replacements_types_and_warnings() {
         fixture.namespace
     );
     assert_eq!(planned.out, expected);
-    let apply = [
-        "apply",
-        "--yes",
-        "-f",
-        &file,
-        "--component",
-        "web",
-        "--deploy-recreate",
-        "true",
-        "--deploy-wait",
-        "false",
-    ];
-    let applied = fixture.run(&apply).expect_code(0);
+    let options = ["--deploy-recreate", "true", "--deploy-wait", "false"];
+    let applied = fixture.apply("web", &changed, &options).expect_code(0);
     assert!(
         applied
             .out
