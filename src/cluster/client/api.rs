@@ -10,6 +10,7 @@ mod list;
 mod refusal;
 #[cfg(test)]
 mod tests;
+mod version;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -125,7 +126,7 @@ impl Api {
         }
     }
 
-    /// Reads an object; none if it does not exist.
+    /// Reads an object, in whichever version the cluster serves; none if it does not exist.
     ///
     /// # Errors
     /// Fails if the request fails for another reason than "not found".
@@ -135,14 +136,17 @@ impl Api {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Object>, ClusterError> {
-        let action = format!("read {}/{namespace}/{name}", resource.kind);
-        let request = self
-            .path(resource, namespace)
-            .get(name, &GetParams::default());
-        match self.send(&action, request).await {
-            Ok(answer) => object_named(name, answer, &action).map(Some),
+        let action = &format!("read {}/{namespace}/{name}", resource.kind);
+        let read = |resource| async move {
+            let path = self.path(&resource, namespace);
+            let answer = self
+                .send(action, path.get(name, &GetParams::default()))
+                .await?;
+            object_named(name, answer, action)
+        };
+        match self.in_served_version(resource, read).await {
             Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
+            object => object,
         }
     }
 
@@ -250,8 +254,8 @@ impl Api {
         }
     }
 
-    /// Deletes an object if it still has the UID that was read and, if given, this
-    /// `resourceVersion`. Returns false if it is already gone.
+    /// Deletes an object, in whichever version the cluster serves, if it still has the UID that was
+    /// read and, if given, this `resourceVersion`. Returns false if it is already gone.
     ///
     /// # Errors
     /// Fails if the request fails; [`ClusterError::is_conflict`] if the object has another UID or
@@ -263,7 +267,7 @@ impl Api {
         resource_version: Option<String>,
     ) -> Result<bool, ClusterError> {
         let uid = live.uid().map(str::to_owned);
-        let params = DeleteParams {
+        let params = &DeleteParams {
             propagation_policy: Some(PropagationPolicy::Background),
             preconditions: Some(Preconditions {
                 uid,
@@ -271,18 +275,14 @@ impl Api {
             }),
             ..DeleteParams::default()
         };
-        let action = format!("delete {}", live.subject());
-        match self
-            .send(
-                &action,
-                self.path(resource, live.namespace())
-                    .delete(live.name(), &params),
-            )
-            .await
-        {
-            Ok(_) => Ok(true),
+        let action = &format!("delete {}", live.subject());
+        let delete = |resource| async move {
+            let path = self.path(&resource, live.namespace());
+            self.send(action, path.delete(live.name(), params)).await
+        };
+        match self.in_served_version(resource, delete).await {
             Err(error) if error.is_not_found() => Ok(false),
-            Err(error) => Err(error),
+            deleted => Ok(deleted?.is_some()),
         }
     }
 

@@ -186,21 +186,6 @@ impl ServedKinds {
         })
     }
 
-    /// Returns the resources of a kind in all its versions, the one of
-    /// [`any_version`](Self::any_version) first. A version may be dropped a moment before discovery
-    /// says so, and then answers "not found" for each object.
-    pub fn all_versions(&self, group: &str, kind: &str, version: &str) -> Vec<&RestResource> {
-        let Some(first) = self.any_version(group, kind, version) else {
-            return Vec::new();
-        };
-        let others = self.kinds.values().filter(|other| {
-            other.api.group == group
-                && other.api.kind == kind
-                && other.api.api_version != first.api.api_version
-        });
-        std::iter::once(first).chain(others).collect()
-    }
-
     /// Iterates over the kinds whose objects a namespace holds, each in its preferred version.
     pub fn in_namespaces(&self) -> impl Iterator<Item = &RestResource> {
         let preferred = self.preferred.iter();

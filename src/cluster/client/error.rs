@@ -101,9 +101,15 @@ pub struct FieldError {
 }
 
 impl ClusterError {
-    /// Returns true if the object does not exist.
+    /// Returns true if the object, or one that it names, does not exist.
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Self::Refused { code: 404, .. })
+        matches!(self, Self::Refused { code: 404, reason, .. } if reason == "NotFound")
+    }
+
+    /// Returns true if the server does not serve the path. It says so in plain text, and not in a
+    /// `Status` about an object.
+    pub fn is_unserved(&self) -> bool {
+        matches!(self, Self::Refused { code: 404, reason, .. } if reason != "NotFound")
     }
 
     /// Returns true if a permission is missing. Quotas and policies also answer 403, but with other

@@ -117,8 +117,6 @@ async fn read_group(api: &Api, group: Group) -> Result<Vec<Object>, ClusterError
         {
             Ok(page) => page,
             Err(error) if error.is_expired() || error.is_forbidden() => break,
-            // The kind is no longer served, so none of its objects exist.
-            Err(error) if error.is_not_found() => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
         found.extend(

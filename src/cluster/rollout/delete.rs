@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use serde_json::Value;
 
 use crate::base::poll::{Pace, Poll};
-use crate::cluster::client::discovery::{RestResource, ServedKinds};
+use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError, live};
 use crate::cluster::fields::render;
 use crate::cluster::rollout::contents::{Contents, ContentsById, Reader};
@@ -172,15 +172,14 @@ pub(super) async fn delete(
         let mut going = Vec::new();
         for (object, result) in results {
             match result {
-                Ok(Some(resource)) => going.push((resource, object)),
-                Ok(None) => drop(outcomes.insert(object.id(), DeletionOutcome::Gone)),
+                Ok(()) => going.push(object),
                 Err(error) => {
                     refused.get_or_insert_with(|| object.id());
                     outcomes.insert(object.id(), refused_with(&error));
                 }
             }
         }
-        let seen = await_gone(api, going, end, scope.progress).await;
+        let seen = await_gone(api, served, going, end, scope.progress).await;
         left = seen
             .iter()
             .find(|(_, outcome)| **outcome != DeletionOutcome::Gone)
@@ -226,29 +225,14 @@ fn is_custom(object: &Object) -> bool {
     group.contains('.') && !group.ends_with(".k8s.io")
 }
 
-/// Deletes one object. If another object has the name by now, there is nothing to do. An object that
-/// is not found in one version is looked for in the others. Returns the version in which it is.
-async fn delete_one<'s>(
-    api: &Api,
-    served: &'s ServedKinds,
-    object: &Object,
-) -> Result<Option<&'s RestResource>, ClusterError> {
-    for resource in served.all_versions(object.group(), object.kind(), object.version()) {
-        if delete_in(api, resource, object).await? {
-            return Ok(Some(resource));
-        }
-    }
-    Ok(None)
-}
-
-/// Returns false if the object is not found.
-async fn delete_in(
-    api: &Api,
-    resource: &RestResource,
-    object: &Object,
-) -> Result<bool, ClusterError> {
+/// Deletes one object. If another object has the name by now, there is nothing to do.
+async fn delete_one(api: &Api, served: &ServedKinds, object: &Object) -> Result<(), ClusterError> {
+    let (group, kind, version) = (object.group(), object.kind(), object.version());
+    let Some(resource) = served.any_version(group, kind, version) else {
+        return Ok(());
+    };
     match api.delete(&resource.api, object, None).await {
-        Ok(is_found) => Ok(is_found),
+        Ok(_) => Ok(()),
         Err(error) if error.is_conflict() => {
             let now = api
                 .get(&resource.api, object.namespace(), object.name())
@@ -256,7 +240,7 @@ async fn delete_in(
             let is_it = |now: &Object| now.uid() == object.uid();
             let stays =
                 now.is_some_and(|now| is_it(&now) && now.metadata("deletionTimestamp").is_none());
-            if stays { Err(error) } else { Ok(true) }
+            if stays { Err(error) } else { Ok(()) }
         }
         Err(error) => Err(error),
     }
@@ -271,7 +255,8 @@ fn refused_with(error: &ClusterError) -> DeletionOutcome {
 
 async fn await_gone(
     api: &Api,
-    mut going: Vec<(&RestResource, Object)>,
+    served: &ServedKinds,
+    mut going: Vec<Object>,
     end: Duration,
     progress: &(dyn Fn(&str) + Sync),
 ) -> BTreeMap<ObjectId, DeletionOutcome> {
@@ -282,9 +267,11 @@ async fn await_gone(
     let mut poll = Poll::new(&api.clock, &api.stop, timeout, POLL_INTERVALS);
     let mut pace = Pace::new(&api.clock, WORDS_INTERVAL);
     while !going.is_empty() && failure.is_none() && poll.next_check().await {
-        let wanted = going
-            .iter()
-            .map(|(resource, object)| ((*resource).clone(), object.id()));
+        let wanted = going.iter().filter_map(|object| {
+            let (group, kind) = (object.group(), object.kind());
+            let resource = served.any_version(group, kind, object.version())?;
+            Some((resource.clone(), object.id()))
+        });
         match live::read(api, wanted).await {
             // An object that cannot be read may still be there.
             Ok(read) if !read.unreadable.is_empty() => {
@@ -299,20 +286,18 @@ async fn await_gone(
         }
         let (left, gone): (Vec<_>, Vec<_>) = going
             .into_iter()
-            .partition(|(_, object)| is_same(object, &still));
+            .partition(|object| is_same(object, &still));
         outcomes.extend(
             gone.into_iter()
-                .map(|(_, object)| (object.id(), DeletionOutcome::Gone)),
+                .map(|object| (object.id(), DeletionOutcome::Gone)),
         );
         going = left;
-        let first = going
-            .first()
-            .and_then(|(_, object)| still.get(&object.id()));
+        let first = going.first().and_then(|object| still.get(&object.id()));
         if let (Some(first), true) = (first, pace.is_due()) {
             progress(&waiting_words(first, going.len()));
         }
     }
-    outcomes.extend(going.iter().map(|(_, object)| {
+    outcomes.extend(going.iter().map(|object| {
         let live = still.get(&object.id());
         let why = failure
             .clone()

@@ -54,6 +54,7 @@ impl<'a> Select<'a> {
 }
 
 /// One page of a list.
+#[derive(Default)]
 pub struct Page {
     /// Objects of this page, each with `apiVersion` and `kind`.
     pub objects: Vec<Object>,
@@ -129,18 +130,30 @@ impl Api {
         })
     }
 
-    /// Reads one page of a list. An empty namespace means all namespaces. Too large a page is read
-    /// again with a tenth of the limit.
+    /// Reads one page of a list, in whichever version the cluster serves. An empty namespace means
+    /// all namespaces. Too large a page is read again with a tenth of the limit.
     ///
     /// # Errors
     /// Fails if the request fails; [`ClusterError::is_expired`] if the list must be restarted.
-    // Long: the page, its limits and its items.
     pub async fn page(
         &self,
         resource: &ApiResource,
         namespace: &str,
         select: &Select<'_>,
         continue_token: Option<String>,
+    ) -> Result<Page, ClusterError> {
+        let read = |resource| self.page_in(resource, namespace, select, continue_token.as_ref());
+        let page = self.in_served_version(resource, read).await?;
+        Ok(page.unwrap_or_default())
+    }
+
+    // Long: the page, its limits and its items.
+    async fn page_in(
+        &self,
+        resource: ApiResource,
+        namespace: &str,
+        select: &Select<'_>,
+        continue_token: Option<&String>,
     ) -> Result<Page, ClusterError> {
         let place = if namespace.is_empty() {
             "all namespaces"
@@ -153,12 +166,12 @@ impl Api {
         let (mut page, bytes) = loop {
             let params = ListParams {
                 limit: Some(limit),
-                continue_token: continue_token.clone(),
+                continue_token: continue_token.cloned(),
                 label_selector: selector(select.labels),
                 field_selector: selector(select.fields),
                 ..ListParams::default()
             };
-            let path = self.path(resource, namespace);
+            let path = self.path(&resource, namespace);
             let request = match select.metadata_only {
                 true => path.list_metadata(&params),
                 false => path.list(&params),

@@ -1,5 +1,7 @@
 //! Requests as they are sent, and what becomes of their responses, against a scripted API server.
 
+mod version;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -88,7 +88,6 @@ impl Reader<'_> {
             match listed {
                 Ok(listed) => objects.extend(listed),
                 Err(error @ ClusterError::Stopped { .. }) => return Err(error),
-                Err(error) if error.is_not_found() => {}
                 Err(error) => {
                     let kind = match resource.group.as_str() {
                         "" => resource.plural,

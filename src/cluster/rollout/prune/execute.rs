@@ -117,10 +117,14 @@ pub(crate) async fn release(
             Value::Array(others)
         };
         let released = match served.any_version(live.group(), live.kind(), live.version()) {
-            Some(resource) => api
-                .set_managed_fields(&resource.api, live, others)
-                .await
-                .map(drop),
+            Some(resource) => {
+                let set = |resource| {
+                    let others = others.clone();
+                    async move { api.set_managed_fields(&resource, live, others).await }
+                };
+                let set = api.in_served_version(&resource.api, set).await;
+                set.map(drop)
+            }
             None => served.resource(live).map(drop),
         };
         match released {
