@@ -19,6 +19,7 @@ pub mod node;
 pub mod resolve;
 
 mod compose;
+mod diagnose;
 mod parser;
 mod scalar;
 mod scanner;
@@ -29,12 +30,21 @@ pub use node::{Node, Position, Style, Value};
 
 /// The text is not valid YAML, or exceeds a limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message} at {position}")]
+#[error("{message} at {position}{}", help_text(.help))]
 pub struct YamlError {
     /// The problem, without its position.
     pub message: String,
     /// Where the error was found.
     pub position: Position,
+    /// What to do; empty if nobody can tell.
+    pub help: &'static str,
+}
+
+fn help_text(help: &str) -> String {
+    match help {
+        "" => String::new(),
+        help => format!("; help: {help}"),
+    }
 }
 
 impl YamlError {
@@ -42,6 +52,11 @@ impl YamlError {
         Self {
             message: message.into(),
             position,
+            help: "",
         }
+    }
+
+    pub(crate) fn with_help(self, help: &'static str) -> Self {
+        Self { help, ..self }
     }
 }

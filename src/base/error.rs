@@ -1,5 +1,14 @@
 //! Formats errors.
 
+/// Formats an error of the operating system without its number.
+pub fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
 /// Formats an error and its sources in one line. Skips a source whose text the message already
 /// contains.
 pub fn chain(error: &dyn std::error::Error) -> String {

@@ -11,10 +11,9 @@ use crate::base::stop::Stop;
 use crate::build::{RemoteAccess, Tree, charts};
 use crate::kustomize::load::host::{Helm, Host, Pull, Remote, Template};
 use crate::kustomize::load::remote::RemoteRepository;
-use crate::kustomize::{Files, HostError};
+use crate::kustomize::{BuildError, Files, HostError};
 use crate::workspace::git::{GitRevision, Location};
 use crate::workspace::helm;
-use crate::workspace::jail::Jail;
 
 /// Maximum size of a file from the web, in bytes.
 const MAX_FILE_BYTES: usize = 64 << 20;
@@ -31,8 +30,10 @@ pub struct BuildHost {
     pub helm: Option<helm::Helm>,
     /// Remote access, if it is allowed.
     pub remote: Option<RemoteAccess>,
-    /// Receives warnings.
+    /// Receives warnings in kustomize's words.
     pub warn: Box<dyn Fn(&str) + Send>,
+    /// Receives notes about what is probably a mistake.
+    pub note: Box<dyn Fn(BuildError) + Send>,
 }
 
 impl Host for BuildHost {
@@ -42,6 +43,10 @@ impl Host for BuildHost {
 
     fn warn(&self, warning: &str) {
         (self.warn)(warning);
+    }
+
+    fn note(&self, note: BuildError) {
+        (self.note)(note);
     }
 
     fn helm(&self) -> Option<&dyn Helm> {
@@ -136,11 +141,8 @@ impl Remote for BuildHost {
             Ok::<_, HostError>(tree)
         };
         let tree = (self.runtime)()?.block_on(fetch)?;
-        let jail = Jail::open(tree.path()).map_err(|error| error.to_string())?;
-        Ok(Box::new(FetchedTree {
-            tree: Tree(jail),
-            _directory: tree,
-        }))
+        let tree = Tree::fetched(tree).map_err(|error| error.to_string())?;
+        Ok(Box::new(tree))
     }
 
     fn file(&self, address: &str) -> Result<Vec<u8>, HostError> {
@@ -152,25 +154,5 @@ impl Remote for BuildHost {
         (self.runtime)()?
             .block_on(fetch)
             .unwrap_or_else(|| Err("the build was cancelled".into()))
-    }
-}
-
-/// A fetched tree, removed on drop.
-struct FetchedTree {
-    tree: Tree,
-    _directory: tempfile::TempDir,
-}
-
-impl Files for FetchedTree {
-    fn kind(&self, path: &str) -> Option<crate::kustomize::FileType> {
-        self.tree.kind(path)
-    }
-
-    fn read(&self, path: &str) -> Result<Vec<u8>, HostError> {
-        self.tree.read(path)
-    }
-
-    fn list(&self, path: &str) -> Result<Vec<String>, HostError> {
-        self.tree.list(path)
     }
 }

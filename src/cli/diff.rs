@@ -4,7 +4,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Value, json};
 
 use super::error::CommandError;
-use super::{Code, chain, changes, input, print, print_error};
+use super::{Code, changes, input, print, print_error};
 use crate::cluster::fields::comparison::{Comparison, ComparisonMode};
 use crate::cluster::fields::diff::DiffFormat;
 use crate::cluster::fields::legacy;
@@ -112,7 +112,7 @@ fn object(file: &str) -> Result<Object, CommandError> {
         }
     }
     let mut objects = manifest::read(&bytes)
-        .map_err(|error| format!("{file}: {}", chain(&error)))?
+        .map_err(|error| error.sentence(file))?
         .objects;
     match (objects.pop(), objects.len()) {
         (Some(object), 0) => Ok(object),

@@ -53,20 +53,12 @@ fn explain(
         &overlay.options,
         &overlay.host,
     );
-    let mut explanation = explained.map_err(|error| overlay.display_error(error))?;
+    let mut explanation = explained?;
     if let Some(object) = text("object") {
         choose_object(&mut explanation, object)?;
     }
     if let Some(field) = text("field") {
         choose_field(&mut explanation, field)?;
-    }
-    for origin in explanation.origins_mut() {
-        for file in [&mut origin.file, &mut origin.kustomization]
-            .into_iter()
-            .filter(|file| !file.is_empty())
-        {
-            *file = overlay.display_path(file);
-        }
     }
     Ok(if text("output") == Some("json") {
         document(&explanation)
@@ -90,7 +82,7 @@ fn choose_object(explanation: &mut Explanation, wanted: &str) -> Result<(), Comm
     if explanation.objects.is_empty() {
         let hint = nearest(wanted, all.iter().map(String::as_str));
         let hint = hint
-            .map(|near| format!("; did you mean {near}?"))
+            .map(|near| format!("; help: did you mean {near}?"))
             .unwrap_or_default();
         return Err(format!("the build has no object {wanted}{hint}").into());
     }

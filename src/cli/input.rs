@@ -1,12 +1,15 @@
 //! Input files and JSON output of the commands.
 
 use std::io::Read as _;
+use std::path::Path;
 
 use clap::{Arg, ArgMatches};
 use serde_json::Value;
 
 use super::chain;
 use super::error::CommandError;
+use crate::base::error::plain;
+use crate::base::nearest::nearest;
 use crate::manifest::{self, Manifest};
 
 /// Maximum size of an input file, in bytes.
@@ -41,7 +44,7 @@ pub fn wants_json(matches: &ArgMatches) -> bool {
 
 /// Reads a file, or standard input for `-`.
 pub fn read(file: &str) -> Result<Vec<u8>, CommandError> {
-    let failed = |error: std::io::Error| format!("cannot read {file}: {error}");
+    let failed = |error: std::io::Error| cannot_open(Path::new(file), &error);
     let source: Box<dyn std::io::Read> = match file {
         "-" => Box::new(std::io::stdin().lock()),
         file => Box::new(std::fs::File::open(file).map_err(failed)?),
@@ -57,10 +60,32 @@ pub fn read(file: &str) -> Result<Vec<u8>, CommandError> {
     Ok(bytes)
 }
 
+/// Returns the error about a path, with the nearest name in its directory if it does not exist.
+pub(super) fn cannot_open(path: &Path, error: &std::io::Error) -> String {
+    let shown = path.display();
+    if error.kind() != std::io::ErrorKind::NotFound {
+        return format!("cannot read {shown}: {}", plain(error));
+    }
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    let entries = std::fs::read_dir(parent.unwrap_or(Path::new(".")));
+    let names: Vec<String> = entries
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    match nearest(&name, names.iter().map(String::as_str)) {
+        Some(near) => format!("{shown} does not exist; help: did you mean {near}?"),
+        None => format!("{shown} does not exist"),
+    }
+}
+
 /// Reads the objects of a file. Fails if it holds what looks like an object and is none.
 pub fn objects(file: &str) -> Result<Manifest, CommandError> {
     let manifest = manifest::read(&read(file)?);
-    let manifest = manifest.map_err(|error| format!("{file}: {}", chain(&error)))?;
+    let manifest = manifest.map_err(|error| error.sentence(file))?;
     manifest
         .require_objects(file)
         .map_err(|error| chain(&error))?;

@@ -21,7 +21,7 @@ pub fn run(matches: &ArgMatches) -> Code {
 }
 
 fn normalized(file: &str) -> Result<String, CommandError> {
-    let manifest = manifest::read(&input::read(file)?).map_err(|error| chain(&error))?;
+    let manifest = manifest::read(&input::read(file)?).map_err(|error| error.sentence(file))?;
     for document in &manifest.left_out {
         print_stderr(&format!(
             "warning: {}; it is left out",

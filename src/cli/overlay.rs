@@ -9,15 +9,17 @@ use tempfile::TempDir;
 use tokio::runtime::{Handle, Runtime};
 
 use super::error::CommandError;
+use super::input::cannot_open;
 use super::{chain, print_stderr};
 use crate::base::clock::Clock;
 use crate::base::guard::{Reach, SsrfGuard};
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
+use crate::build::tree::DisplayPaths;
 use crate::build::{BuildHost, RemoteAccess, Tree};
 use crate::clients::http;
 use crate::clients::http::{Authorities, Proxy};
-use crate::kustomize::{BuildError, BuildOptions, HostError};
+use crate::kustomize::{BuildOptions, HostError};
 use crate::registry::remote::RegistryClients;
 use crate::workspace::child::Supervisor;
 use crate::workspace::git::Policy;
@@ -143,22 +145,24 @@ impl OpenOverlay {
         helm: Option<Helm>,
         remote: Option<RemoteAccess>,
     ) -> Result<Self, CommandError> {
-        let tree = Tree(Jail::open(&location.root).map_err(|error| chain(&error))?);
+        let jail = Jail::open(&location.root).map_err(|error| chain(&error))?;
+        let tree = Tree::with_display(jail, location.display_paths());
         let scratch = tempfile::tempdir()
             .map_err(|error| format!("cannot create a directory for the build: {error}"))?;
-        let outside = BuildHost {
+        let host = BuildHost {
             runtime: Box::new(runtime()),
             stop: Stop::default(),
             scratch: scratch.path().to_owned(),
             helm,
             remote,
             warn: Box::new(print_stderr),
+            note: Box::new(|note| print_stderr(&format!("warning: {note}"))),
         };
         Ok(Self {
             location,
             tree,
             options,
-            host: outside,
+            host,
             _scratch: scratch,
         })
     }
@@ -166,29 +170,6 @@ impl OpenOverlay {
     /// Returns the overlay's directory, relative to the root of the tree.
     pub fn root(&self) -> &str {
         &self.location.path_in_root
-    }
-
-    /// Returns a file of the tree for display: relative to the current directory if it is below it,
-    /// else absolute. A path that does not exist is returned unchanged.
-    pub fn display_path(&self, file: &str) -> String {
-        let path = self.location.root.join(file);
-        let here = std::env::current_dir().unwrap_or_default();
-        match path.exists() {
-            true => path
-                .strip_prefix(here)
-                .unwrap_or(&path)
-                .display()
-                .to_string(),
-            false => file.to_owned(),
-        }
-    }
-
-    /// Returns an error of a build with its files for display.
-    pub fn display_error(&self, mut error: BuildError) -> BuildError {
-        for frame in &mut error.frames {
-            frame.file = self.display_path(&frame.file);
-        }
-        error
     }
 
     /// Returns a path relative to the root of the tree. Fails if it is outside.
@@ -218,12 +199,15 @@ fn runtime() -> impl Fn() -> Result<Handle, HostError> {
 struct OverlayLocation {
     root: PathBuf,
     path_in_root: String,
+    /// True if a person gave the overlay's path from the root of the file system.
+    is_absolute: bool,
 }
 
 impl OverlayLocation {
     /// Finds the overlay at `path`. The tree is `root`, else the git work tree around `path`, else
     /// `/`.
     fn find(path: &Path, root: Option<&Path>) -> Result<Self, CommandError> {
+        let is_absolute = path.is_absolute();
         let path = canonical(path)?;
         let root = match root {
             Some(root) => canonical(root)?,
@@ -236,9 +220,19 @@ impl OverlayLocation {
         let mut source = Self {
             root,
             path_in_root: String::new(),
+            is_absolute,
         };
         source.path_in_root = source.relative(&path)?;
         Ok(source)
+    }
+
+    fn display_paths(&self) -> DisplayPaths {
+        let root = self.root.clone();
+        let here = std::env::current_dir().and_then(|here| here.canonicalize());
+        match here {
+            Ok(directory) if !self.is_absolute => DisplayPaths::Relative { root, directory },
+            _ => DisplayPaths::Absolute { root },
+        }
     }
 
     /// Returns a path relative to the root. Fails if it is outside.
@@ -257,9 +251,8 @@ impl OverlayLocation {
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, CommandError> {
-    Ok(path
-        .canonicalize()
-        .map_err(|error| format!("cannot open {}: {error}", path.display()))?)
+    path.canonicalize()
+        .map_err(|error| cannot_open(path, &error).into())
 }
 
 fn helm(program: &str) -> Helm {

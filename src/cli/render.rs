@@ -45,14 +45,13 @@ fn render(
         &overlay.options,
         &overlay.host,
     );
-    let mut objects = built.map_err(|error| overlay.display_error(error))?;
+    let mut objects = built?;
     let patches = matches.get_many::<String>("patch").into_iter().flatten();
     let patches = patches
         .map(|patch| overlay.path_in_tree(patch))
         .collect::<Result<Vec<_>, _>>()?;
     if !patches.is_empty() {
-        objects = kustomize::patch(&overlay.tree, objects, &patches)
-            .map_err(|error| overlay.display_error(error))?;
+        objects = kustomize::patch(&overlay.tree, objects, &patches)?;
     }
     let is_packed = matches
         .get_one::<String>("output")

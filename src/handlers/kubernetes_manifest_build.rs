@@ -306,7 +306,7 @@ impl BuildJob {
         };
         let host = self.build_host(overlay, directory, context);
         let rendered = context.blocking(move || {
-            let tree = Tree(Jail::open(&checkout).map_err(because(FailureKind::Render))?);
+            let tree = Tree::new(Jail::open(&checkout).map_err(because(FailureKind::Render))?);
             source
                 .render(&tree, &host)
                 .map_err(because::<OverlayError>(FailureKind::Render))
@@ -324,7 +324,7 @@ impl BuildJob {
             registries,
             ..
         } = &self.services.clients;
-        let log = context.log.clone();
+        let (log, noted) = (context.log.clone(), context.log.clone());
         let runtime = tokio::runtime::Handle::current();
         BuildHost {
             runtime: Box::new(move || Ok(runtime.clone())),
@@ -339,6 +339,7 @@ impl BuildJob {
                 redactor: self.services.redactor.clone(),
             }),
             warn: Box::new(move |warning| log.warn(warning)),
+            note: Box::new(move |note| noted.warn(note.to_string())),
         }
     }
 

@@ -3,6 +3,7 @@
 pub mod absorb;
 pub mod accumulate;
 pub mod accumulated;
+pub mod notes;
 pub mod observer;
 pub mod order;
 pub mod plugin;

@@ -12,8 +12,10 @@ pub type HostError = Box<dyn std::error::Error + Send + Sync>;
 pub struct BuildError {
     /// Where it failed, outermost file first: a kustomization, the base that it names, and so on.
     pub frames: Vec<Frame>,
-    /// What is wrong, and how to fix it.
+    /// What is wrong.
     pub message: String,
+    /// How to fix it; empty if the message says enough.
+    pub help: String,
 }
 
 /// A place in a file.
@@ -25,6 +27,8 @@ pub struct Frame {
     pub field: FieldPath,
     /// Where the field, or the error, is in the file.
     pub position: Option<Position>,
+    /// True as long as `file` is relative to the directory of the file that names it.
+    is_relative: bool,
 }
 
 /// The path of a field of a configuration file.
@@ -43,8 +47,8 @@ pub enum PathStep {
 impl std::error::Error for BuildError {}
 
 impl std::fmt::Display for BuildError {
-    /// Writes `FILE:LINE:COLUMN: ` for each file, then the innermost field, then the message.
-    /// Credentials in URLs are masked.
+    /// Writes `FILE:LINE:COLUMN: FIELD: MESSAGE (from FILE:LINE:COLUMN); help: HELP`: first the
+    /// innermost file, then those that lead to it. Credentials in URLs are masked.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&mask_urls(&self.text()))
     }
@@ -55,17 +59,29 @@ impl BuildError {
         Self {
             frames: Vec::new(),
             message: message.into(),
+            help: String::new(),
         }
+    }
+
+    /// Says how to fix it.
+    pub(crate) fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = help.into();
+        self
     }
 
     /// Creates an error at a position of a file that is named later.
     pub(crate) fn at(position: Position, message: impl Into<String>) -> Self {
-        Self::new(message).edit_unnamed(|frame| frame.position = Some(position))
+        Self::new(message).at_position(position)
+    }
+
+    /// Places the error in the file that is named later.
+    pub(crate) fn at_position(self, position: Position) -> Self {
+        self.edit_unnamed(|frame| frame.position = Some(position))
     }
 
     /// Creates the error of a file that the YAML parser refuses.
     pub(crate) fn invalid_yaml(error: YamlError) -> Self {
-        Self::from(error).about("it is not valid YAML")
+        Self::from(error).about("not valid YAML")
     }
 
     /// Places the error in a field of the file that is named next. Keeps the field that an inner
@@ -83,6 +99,35 @@ impl BuildError {
         self.edit_unnamed(|frame| file.clone_into(&mut frame.file))
     }
 
+    /// Names the file that the error, so far, is in: relative to the directory of the file that
+    /// names it.
+    pub(crate) fn in_named_file(self, file: &str) -> Self {
+        self.edit_unnamed(|frame| {
+            file.clone_into(&mut frame.file);
+            frame.is_relative = true;
+        })
+    }
+
+    /// As [`Self::in_named_file`] if there is a file. A position in a text that is inline in another
+    /// file says nothing, and is dropped.
+    pub(crate) fn in_text(self, file: Option<&str>, inline: &str) -> Self {
+        match file {
+            Some(file) => self.in_named_file(file),
+            None => self
+                .about(inline)
+                .edit_unnamed(|frame| frame.position = None),
+        }
+    }
+
+    /// Replaces the files that are relative to the directory of another one.
+    pub(crate) fn resolve_files(mut self, resolve: impl Fn(&str) -> String) -> Self {
+        for frame in self.frames.iter_mut().filter(|frame| frame.is_relative) {
+            frame.file = resolve(&frame.file);
+            frame.is_relative = false;
+        }
+        self
+    }
+
     /// As [`Self::in_file`]. `locate` returns the position of a field in the file.
     pub(crate) fn in_located_file(
         self,
@@ -97,6 +142,16 @@ impl BuildError {
         })
     }
 
+    /// Places the error below a field of the file that is named next: prepends the steps to those
+    /// that an inner function has set.
+    pub(crate) fn below(self, field: impl Into<FieldPath>) -> Self {
+        self.edit_unnamed(|frame| {
+            let FieldPath(mut steps) = field.into();
+            steps.append(&mut frame.field.0);
+            frame.field.0 = steps;
+        })
+    }
+
     /// Prepends what the message is about, such as the id of an object.
     pub(crate) fn about(mut self, subject: impl std::fmt::Display) -> Self {
         self.message = format!("{subject}: {}", self.message);
@@ -104,24 +159,25 @@ impl BuildError {
     }
 
     fn text(&self) -> String {
-        let with_field = self
-            .frames
-            .iter()
-            .rposition(|frame| !frame.field.is_empty());
-        let mut text = String::new();
-        for (at, frame) in self.frames.iter().enumerate() {
-            if !frame.file.is_empty() {
-                text.push_str(&frame.file);
-                if let Some(Position { line, column }) = frame.position {
-                    text.push_str(&format!(":{line}:{column}"));
-                }
-                text.push_str(": ");
-            }
-            if with_field == Some(at) {
-                text.push_str(&format!("{}: ", frame.field));
-            }
+        let mut named = self.frames.iter().filter(|frame| !frame.file.is_empty());
+        let innermost = named.next_back();
+        let field = self.frames.last().map(|frame| &frame.field);
+        let mut text = innermost.map_or_else(String::new, |frame| format!("{}: ", frame.place()));
+        if let Some(field) = field.filter(|field| !field.is_empty()) {
+            text.push_str(&format!("{field}: "));
         }
-        text + &self.message
+        text.push_str(&self.message);
+        let outer: Vec<String> = named
+            .rev()
+            .map(|frame| format!("from {}", frame.place()))
+            .collect();
+        if !outer.is_empty() {
+            text.push_str(&format!(" ({})", outer.join(", ")));
+        }
+        if !self.help.is_empty() {
+            text.push_str(&format!("; help: {}", self.help));
+        }
+        text
     }
 
     /// Edits the outermost frame, or a new one if that has a file.
@@ -137,6 +193,15 @@ impl BuildError {
         edit(&mut frame);
         self.frames.insert(0, frame);
         self
+    }
+}
+
+impl Frame {
+    fn place(&self) -> String {
+        match self.position {
+            Some(Position { line, column }) => format!("{}:{line}:{column}", self.file),
+            None => self.file.clone(),
+        }
     }
 }
 
@@ -160,7 +225,7 @@ impl From<HostError> for BuildError {
 
 impl From<YamlError> for BuildError {
     fn from(error: YamlError) -> Self {
-        Self::at(error.position, error.message)
+        Self::at(error.position, error.message).with_help(error.help)
     }
 }
 
@@ -180,6 +245,12 @@ impl FieldPath {
 impl From<&str> for FieldPath {
     fn from(field: &str) -> Self {
         Self(vec![PathStep::Field(field.to_owned())])
+    }
+}
+
+impl From<PathStep> for FieldPath {
+    fn from(step: PathStep) -> Self {
+        Self(vec![step])
     }
 }
 
@@ -203,8 +274,9 @@ mod tests {
     const START: Position = Position { line: 4, column: 3 };
 
     #[test]
-    fn files_are_named_from_the_inside_and_printed_from_the_outside() {
+    fn the_innermost_file_comes_first() {
         let error = BuildError::new("no such base")
+            .with_help("name another one")
             .in_field("resources")
             .in_field("ignored: the field is known")
             .in_located_file("base/kustomization.yaml", |_| Some(START))
@@ -212,22 +284,30 @@ mod tests {
             .in_file("kustomization.yaml");
         assert_eq!(
             error.to_string(),
-            "kustomization.yaml: base/kustomization.yaml:4:3: resources: no such base"
+            "base/kustomization.yaml:4:3: resources: no such base (from kustomization.yaml); \
+             help: name another one"
         );
     }
 
     #[test]
-    fn a_patch_file_is_named_after_the_field_that_names_it() {
+    fn a_patch_file_is_relative_to_the_file_that_names_it() {
+        let entry = || FieldPath(vec![PathStep::Field("patches".into()), PathStep::Item(0)]);
         let error = BuildError::at(START, "no map")
-            .in_file("p.yaml")
-            .in_field(FieldPath(vec![
-                PathStep::Field("patches".into()),
-                PathStep::Item(0),
-            ]))
-            .in_file("kustomization.yaml");
+            .in_named_file("p.yaml")
+            .in_field(entry())
+            .in_file("prod/kustomization.yaml")
+            .resolve_files(|file| format!("prod/{file}"));
         assert_eq!(
             error.to_string(),
-            "kustomization.yaml: patches[0]: p.yaml:4:3: no map"
+            "prod/p.yaml:4:3: no map (from prod/kustomization.yaml)"
+        );
+        let error = BuildError::at(START, "no map")
+            .in_text(None, "the inline patch")
+            .in_field(entry())
+            .in_located_file("kustomization.yaml", |_| Some(START));
+        assert_eq!(
+            error.to_string(),
+            "kustomization.yaml:4:3: patches[0]: the inline patch: no map"
         );
     }
 

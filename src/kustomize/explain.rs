@@ -123,22 +123,6 @@ impl FieldHistory {
     }
 }
 
-impl Explanation {
-    /// Returns all origins, so that callers can rewrite their file names.
-    pub fn origins_mut(&mut self) -> impl Iterator<Item = &mut ValueOrigin> {
-        self.objects.iter_mut().flat_map(|object| {
-            let changes = object
-                .fields
-                .iter_mut()
-                .flat_map(|field| &mut field.changes);
-            object
-                .removed
-                .iter_mut()
-                .chain(changes.map(|change| &mut change.origin))
-        })
-    }
-}
-
 impl ExplainedObject {
     /// Returns true if the object has or had the name.
     pub fn is_named(&self, name: &str) -> bool {

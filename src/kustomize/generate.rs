@@ -72,7 +72,7 @@ pub(crate) fn of_fields(
 ) -> Result<Vec<ConfiguredStep<dyn Generate>>, BuildError> {
     let mut steps = Vec::new();
     let mut add = |field_ref: FieldRef, kind, work: Result<Box<dyn Generate>, BuildError>| {
-        let work = work.map_err(|error| error.in_field(field_ref))?;
+        let work = work.map_err(|error| error.below(field_ref))?;
         steps.push(ConfiguredStep {
             field_ref,
             kind,
@@ -144,9 +144,7 @@ pub(crate) fn of_config(
         }
         "IAMPolicyGenerator" => return Ok(Box::new(read::<iam_policy::Account>(config)?)),
         _ => {
-            return Err(BuildError::new(format!(
-                "unable to load builtin {kind}: there is no such generator"
-            )));
+            return Err(BuildError::new(format!("there is no generator {kind}")));
         }
     };
     let metadata = read::<WithMetadata>(config)?.metadata;

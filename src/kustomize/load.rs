@@ -5,6 +5,7 @@ pub mod config_file;
 pub mod files;
 pub mod host;
 pub mod loader;
+mod missing;
 pub mod path;
 pub mod remote;
 pub mod setup;

@@ -6,16 +6,18 @@ pub mod json_patch;
 pub mod label_selector;
 pub mod merge;
 pub mod merge_key;
+pub mod near;
 pub mod selector;
 pub mod strategic;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::rc::Rc;
 
 use crate::kustomize::BuildError;
 use crate::kustomize::resource::aliased::AliasedValue;
 pub(crate) use crate::kustomize::schema::id::{Id, Key};
 use crate::kustomize::schema::openapi::Schema;
-use crate::yaml::{Node, Style, Value};
+use crate::yaml::{Node, Position, Style, Value};
 
 /// A resource: its tree, its previous ids, and what the build knows about it.
 #[derive(Debug, Clone)]
@@ -41,8 +43,18 @@ pub(crate) struct Resource {
     pub variables: Vec<String>,
     /// Its number in the trace of `explain`, from 1; 0 if it has none.
     pub trace_number: usize,
+    /// The file that it was read from; `None` for what a generator made.
+    pub source: Option<Source>,
     /// See [`Id::cluster_scoped_by_schema`].
     cluster_scoped_by_schema: bool,
+}
+
+/// Where a resource was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// The path of the file for messages.
+    pub file: Rc<str>,
+    pub position: Position,
 }
 
 impl Resource {
@@ -59,6 +71,7 @@ impl Resource {
             aliased_values: Vec::new(),
             variables: Vec::new(),
             trace_number: 0,
+            source: None,
             cluster_scoped_by_schema: false,
         }
     }
@@ -197,15 +210,33 @@ impl Resource {
 
 /// Fails if two resources have the same id.
 pub(crate) fn check_ids(resources: &[Resource]) -> Result<(), BuildError> {
-    let mut seen = HashSet::with_capacity(resources.len());
-    match resources
-        .iter()
-        .map(Resource::id)
-        .find(|id| !seen.insert(id.clone().key()))
-    {
-        Some(id) => Err(BuildError::new(format!(
-            "may not add resource with an already registered id: {id}"
-        ))),
-        None => Ok(()),
+    let mut seen = HashMap::with_capacity(resources.len());
+    for resource in resources {
+        if let Some(first) = seen.insert(resource.id().key(), resource) {
+            return Err(id_is_taken(resource, first));
+        }
     }
+    Ok(())
+}
+
+/// Returns the error about a resource whose id another one has.
+pub(crate) fn id_is_taken(resource: &Resource, other: &Resource) -> BuildError {
+    let subject = resource.id();
+    if let (Some(source), true) = (&resource.source, resource.source == other.source) {
+        return BuildError::at(source.position, format!("{subject} is read twice"))
+            .in_file(&source.file)
+            .with_help("name its file or base once, or change its name in one of the two");
+    }
+    let also = match &other.source {
+        Some(Source { file, position }) => {
+            format!("{file}:{}:{}", position.line, position.column)
+        }
+        None => "a generator's objects".to_owned(),
+    };
+    let message = format!("{subject} is also in {also}");
+    let error = match &resource.source {
+        Some(Source { file, position }) => BuildError::at(*position, message).in_file(file),
+        None => BuildError::new(message),
+    };
+    error.with_help("remove one of them, or give it another name or namespace")
 }

@@ -42,6 +42,11 @@ pub(crate) trait Transform {
     /// The error has no field; the caller knows which one asked for the transformer.
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError>;
 
+    /// Returns a note for each selector or name that matches none of the objects.
+    fn unmatched(&self, _resources: &[Resource]) -> Vec<BuildError> {
+        Vec::new()
+    }
+
     /// Returns the parts that are written elsewhere than in the field itself, such as patch files,
     /// so that `explain` can attribute changes to them. Applying the parts in order equals `apply`.
     /// Empty if there are none.
@@ -158,7 +163,7 @@ impl List {
         kind: &'static str,
         transformer: Result<Option<T>, BuildError>,
     ) -> Result<(), BuildError> {
-        if let Some(transformer) = transformer.map_err(|error| error.in_field(field))? {
+        if let Some(transformer) = transformer.map_err(|error| error.below(field))? {
             self.0.push(ConfiguredStep {
                 field_ref: FieldRef::whole(field),
                 kind,
@@ -178,7 +183,7 @@ impl List {
     ) -> Result<(), BuildError> {
         for (at, entry) in entries.iter().enumerate() {
             let field_ref = FieldRef::entry(field, at);
-            let transformer = make(entry).map_err(|error| error.in_field(field_ref))?;
+            let transformer = make(entry).map_err(|error| error.below(field_ref))?;
             self.0.push(ConfiguredStep {
                 field_ref,
                 kind,
@@ -222,9 +227,7 @@ pub(crate) fn from_config(
             Box::new(read::<value_add::ValueAddConfig>(config)?.set_up(setup)?)
         }
         _ => {
-            return Err(BuildError::new(format!(
-                "unable to load builtin {kind}: there is no such transformer"
-            )));
+            return Err(BuildError::new(format!("there is no transformer {kind}")));
         }
     })
 }

@@ -71,6 +71,28 @@ pub enum ReadError {
     Separator(String),
 }
 
+impl ReadError {
+    /// Returns `FILE:LINE:COLUMN: what is wrong; help: what to do`, as far as the place is known.
+    pub fn sentence(&self, file: &str) -> String {
+        match self {
+            Self::Yaml { source, .. } => {
+                let yaml::YamlError {
+                    message,
+                    position: Position { line, column },
+                    help,
+                } = source;
+                let help = match *help {
+                    "" => String::new(),
+                    help => format!("; help: {help}"),
+                };
+                format!("{file}:{line}:{column}: not valid YAML: {message}{help}")
+            }
+            Self::NoKind { at, .. } => at.sentence(file),
+            other => format!("{file}: {other}"),
+        }
+    }
+}
+
 /// Reads all objects of a stream.
 ///
 /// # Errors

@@ -12,33 +12,55 @@ use std::path::Path;
 use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-/// Why something in a tree could not be read. "Forbidden" and "missing" are the same error, so that
-/// a source cannot probe what exists outside of it.
+use crate::base::error::plain;
+
+/// A path of a tree that cannot be read.
 #[derive(Debug, thiserror::Error)]
-pub enum JailError {
+#[error("{path} {reason}")]
+pub struct JailError {
+    /// Path in the tree.
+    pub path: String,
+    /// Why, as the rest of a sentence about the path.
+    pub reason: JailReason,
+}
+
+/// Why a path of a tree cannot be read. Nothing tells whether something exists outside of the tree.
+#[derive(Debug, thiserror::Error)]
+pub enum JailReason {
     /// The path does not exist, or leads out of the tree.
-    #[error("{0} does not exist inside the source")]
-    NotInside(String),
+    #[error("does not exist inside the source")]
+    NotInside,
+    /// The path, or a directory of it, is a link to this absolute path, or to one above the root.
+    #[error("is a link to {0}, outside of the source")]
+    LinkOut(String),
+    /// The path, or a directory of it, is a link to this path, which does not exist, or which leads
+    /// back to it.
+    #[error("is a link to {0}, which does not exist")]
+    LinkToNothing(String),
+    /// The permissions of the file, or of a directory of it, do not allow it.
+    #[error("cannot be read: permission denied")]
+    Denied,
+    /// The path is a directory, where a file is wanted.
+    #[error("is a directory, not a file")]
+    Directory,
     /// The path is not of the requested kind.
-    #[error("{0} is not a regular file or directory")]
-    WrongKind(String),
-    /// The file is larger than the limit.
-    #[error("{path} is larger than {limit} bytes")]
-    TooLarge {
-        /// Path in the tree.
-        path: String,
-        /// The limit in bytes.
-        limit: u64,
-    },
+    #[error("is not a regular file or directory")]
+    WrongKind,
+    /// The file is larger than this limit in bytes.
+    #[error("is larger than {0} bytes")]
+    TooLarge(u64),
     /// The operating system returned another error.
-    #[error("cannot read {path}")]
-    Io {
-        /// Path in the tree.
-        path: String,
-        /// The system's error.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error("cannot be read: {}", plain(.0))]
+    Io(std::io::Error),
+}
+
+impl JailReason {
+    fn of(self, path: &str) -> JailError {
+        JailError {
+            path: path.to_owned(),
+            reason: self,
+        }
+    }
 }
 
 /// Kind of a path, after following links.
@@ -60,7 +82,7 @@ impl Jail {
     /// Opens the tree at `root`. That path itself is trusted.
     ///
     /// # Errors
-    /// [`JailError::Io`] if it is not a directory that can be opened.
+    /// [`JailReason::Io`] if it is not a directory that can be opened.
     pub fn open(root: &Path) -> Result<Self, JailError> {
         rustix::fs::openat(
             CWD,
@@ -69,10 +91,7 @@ impl Jail {
             Mode::empty(),
         )
         .map(|root| Self { root })
-        .map_err(|errno| JailError::Io {
-            path: root.display().to_string(),
-            source: errno.into(),
-        })
+        .map_err(|errno| JailReason::Io(errno.into()).of(&root.display().to_string()))
     }
 
     /// Returns the kind of `path`. Links that stay inside are followed.
@@ -82,11 +101,11 @@ impl Jail {
     /// directory.
     pub fn kind(&self, path: &str) -> Result<FileKind, JailError> {
         let handle = self.open_beneath(path, OFlags::PATH)?;
-        let stat = rustix::fs::fstat(&handle).map_err(|errno| error_for(path, errno))?;
+        let stat = rustix::fs::fstat(&handle).map_err(|errno| io(path, errno))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Ok(FileKind::File),
             FileType::Directory => Ok(FileKind::Directory),
-            _ => Err(JailError::WrongKind(path.to_owned())),
+            _ => Err(JailReason::WrongKind.of(path)),
         }
     }
 
@@ -97,14 +116,11 @@ impl Jail {
     pub fn real_path(&self, path: &str) -> Result<String, JailError> {
         let resolved =
             |handle: &OwnedFd| std::fs::read_link(format!("/proc/self/fd/{}", handle.as_raw_fd()));
-        let io = |source| JailError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        let root = resolved(&self.root).map_err(io)?;
-        let place = resolved(&self.open_beneath(path, OFlags::PATH)?).map_err(io)?;
+        let failed = |error| JailReason::Io(error).of(path);
+        let root = resolved(&self.root).map_err(failed)?;
+        let place = resolved(&self.open_beneath(path, OFlags::PATH)?).map_err(failed)?;
         let inside = place.strip_prefix(root);
-        let inside = inside.map_err(|_| JailError::NotInside(path.to_owned()))?;
+        let inside = inside.map_err(|_| JailReason::NotInside.of(path))?;
         Ok(inside.to_string_lossy().into_owned())
     }
 
@@ -116,22 +132,16 @@ impl Jail {
     pub fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, JailError> {
         // Checked before opening: opening a FIFO or a device can have side effects.
         if self.kind(path)? != FileKind::File {
-            return Err(JailError::WrongKind(path.to_owned()));
+            return Err(JailReason::Directory.of(path));
         }
         let handle = self.open_beneath(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
         let mut content = Vec::new();
         std::fs::File::from(handle)
             .take(limit + 1)
             .read_to_end(&mut content)
-            .map_err(|source| JailError::Io {
-                path: path.to_owned(),
-                source,
-            })?;
+            .map_err(|error| JailReason::Io(error).of(path))?;
         if content.len() as u64 > limit {
-            return Err(JailError::TooLarge {
-                path: path.to_owned(),
-                limit,
-            });
+            return Err(JailReason::TooLarge(limit).of(path));
         }
         Ok(content)
     }
@@ -143,8 +153,8 @@ impl Jail {
     pub fn list(&self, path: &str) -> Result<Vec<String>, JailError> {
         let handle = self.open_beneath(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut names = Vec::new();
-        for entry in Dir::read_from(&handle).map_err(|errno| error_for(path, errno))? {
-            let entry = entry.map_err(|errno| error_for(path, errno))?;
+        for entry in Dir::read_from(&handle).map_err(|errno| io(path, errno))? {
+            let entry = entry.map_err(|errno| io(path, errno))?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if name != "." && name != ".." {
                 names.push(name);
@@ -156,23 +166,48 @@ impl Jail {
 
     fn open_beneath(&self, path: &str, flags: OFlags) -> Result<OwnedFd, JailError> {
         let path = if path.is_empty() { "." } else { path };
+        self.open_at(path, flags).map_err(|errno| match errno {
+            Errno::ACCESS => JailReason::Denied.of(path),
+            Errno::NOENT | Errno::XDEV | Errno::LOOP | Errno::NOTDIR | Errno::INVAL => {
+                self.why_missing(path).of(path)
+            }
+            errno => io(path, errno),
+        })
+    }
+
+    fn open_at(&self, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::CLOEXEC;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
         rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve)
-            .map_err(|errno| error_for(path, errno))
+    }
+
+    /// Returns why a path cannot be followed: the first link on it that leads out of the tree or to
+    /// nothing is the reason.
+    fn why_missing(&self, path: &str) -> JailReason {
+        let ends = path.match_indices('/').map(|(at, _)| at);
+        let parts = ends.chain([path.len()]).filter_map(|end| path.get(..end));
+        for part in parts.filter(|part| !part.is_empty()) {
+            let Err(errno) = self.open_at(part, OFlags::PATH) else {
+                continue;
+            };
+            let link = self.open_at(part, OFlags::PATH | OFlags::NOFOLLOW);
+            let target = link.and_then(|link| rustix::fs::readlinkat(link, "", Vec::new()));
+            return match target {
+                Ok(target) if errno == Errno::XDEV => JailReason::LinkOut(text(&target)),
+                Ok(target) => JailReason::LinkToNothing(text(&target)),
+                Err(_) => JailReason::NotInside,
+            };
+        }
+        JailReason::NotInside
     }
 }
 
-fn error_for(path: &str, errno: Errno) -> JailError {
-    match errno {
-        Errno::NOENT | Errno::XDEV | Errno::LOOP | Errno::NOTDIR | Errno::ACCESS | Errno::INVAL => {
-            JailError::NotInside(path.to_owned())
-        }
-        errno => JailError::Io {
-            path: path.to_owned(),
-            source: errno.into(),
-        },
-    }
+fn text(target: &std::ffi::CStr) -> String {
+    target.to_string_lossy().into_owned()
+}
+
+fn io(path: &str, errno: Errno) -> JailError {
+    JailReason::Io(errno.into()).of(path)
 }
 
 #[cfg(test)]
@@ -191,6 +226,7 @@ mod tests {
         symlink("../outside", root.join("outer")).unwrap();
         symlink("/etc/passwd", root.join("absolute")).unwrap();
         symlink("..", root.join("sub/up")).unwrap();
+        symlink("missing", root.join("nothing")).unwrap();
         let jail = Jail::open(&root).unwrap();
         (dir, jail)
     }
@@ -209,28 +245,27 @@ mod tests {
             assert_eq!(jail.real_path(path).unwrap(), real);
         }
         jail.real_path("outer").unwrap_err();
-        for outside in [
-            "outer",
-            "absolute",
-            "../outside",
-            "/etc/passwd",
-            "sub/up/../outside",
-            "missing",
-        ] {
-            assert!(
-                matches!(jail.read(outside, 10), Err(JailError::NotInside(_))),
-                "{outside}"
-            );
+        for (link, target) in [("outer", "../outside"), ("absolute", "/etc/passwd")] {
+            let error = jail.read(link, 10).unwrap_err().to_string();
+            let why = format!("{link} is a link to {target}, outside of the source");
+            assert_eq!(error, why);
+        }
+        let error = jail.kind("nothing/file").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "nothing/file is a link to missing, which does not exist"
+        );
+        for outside in ["../outside", "/etc/passwd", "sub/up/../outside", "missing"] {
+            let reason = jail.read(outside, 10).unwrap_err().reason;
+            assert!(matches!(reason, JailReason::NotInside), "{outside}");
         }
     }
 
     #[test]
     fn a_file_over_the_limit_is_refused() {
         let (_dir, jail) = tree();
-        assert!(matches!(
-            jail.read("inner", 2),
-            Err(JailError::TooLarge { .. })
-        ));
+        let reason = jail.read("inner", 2).unwrap_err().reason;
+        assert!(matches!(reason, JailReason::TooLarge(2)));
     }
 
     #[test]
@@ -241,10 +276,8 @@ mod tests {
             .status()
             .unwrap();
         assert!(status.success());
-        assert!(matches!(
-            jail.read("pipe", 10),
-            Err(JailError::WrongKind(_))
-        ));
+        let reason = jail.read("pipe", 10).unwrap_err().reason;
+        assert!(matches!(reason, JailReason::WrongKind));
     }
 
     #[test]
@@ -252,7 +285,7 @@ mod tests {
         let (_dir, jail) = tree();
         assert_eq!(
             jail.list("").unwrap(),
-            ["absolute", "inner", "outer", "sub"]
+            ["absolute", "inner", "nothing", "outer", "sub"]
         );
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::YamlError;
+use super::diagnose::diagnose;
 use super::node::{Node, Position, Value};
 use super::parser::{CollectionStyle, Event, Parser, Properties};
 use crate::base::interrupt;
@@ -45,7 +46,8 @@ pub fn parse(text: &str, limits: Limits) -> Result<Option<Node>, YamlError> {
 /// # Errors
 /// As [`parse`].
 pub fn parse_from(text: &str, line: u32, limits: Limits) -> Result<Option<Node>, YamlError> {
-    Composer::new(text, line, limits)?.document()
+    let document = Composer::new(text, line, limits).and_then(|mut composer| composer.document());
+    document.map_err(|error| diagnose(text, line, error))
 }
 
 /// Parses all documents of `text`.
@@ -53,12 +55,15 @@ pub fn parse_from(text: &str, line: u32, limits: Limits) -> Result<Option<Node>,
 /// # Errors
 /// As [`parse`].
 pub fn parse_all(text: &str, limits: Limits) -> Result<Vec<Node>, YamlError> {
-    let mut composer = Composer::new(text, 1, limits)?;
-    let mut documents = Vec::new();
-    while let Some(document) = composer.document()? {
-        documents.push(document);
-    }
-    Ok(documents)
+    let parse = || {
+        let mut composer = Composer::new(text, 1, limits)?;
+        let mut documents = Vec::new();
+        while let Some(document) = composer.document()? {
+            documents.push(document);
+        }
+        Ok(documents)
+    };
+    parse().map_err(|error| diagnose(text, 1, error))
 }
 
 /// Nodes between two checks for cancellation.

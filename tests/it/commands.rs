@@ -2,3 +2,4 @@
 
 mod child;
 mod cli;
+mod wrong_inputs;

@@ -6,7 +6,7 @@ use crate::kustomize::BuildError;
 use crate::kustomize::build::accumulated::Accumulated;
 use crate::kustomize::generate::{Behavior, Generated, data};
 use crate::kustomize::go::json;
-use crate::kustomize::resource::Resource;
+use crate::kustomize::resource::{Resource, near};
 use crate::kustomize::transform::origin;
 use crate::kustomize::tree::walk;
 use crate::yaml::{self, Node};
@@ -18,12 +18,19 @@ pub(crate) fn absorb(resources: &mut Accumulated, made: Generated) -> Result<(),
     let old = resources.find_unique(&id)?;
     match (old, behavior) {
         (None, Behavior::Create) => resources.add(resource),
-        (None, _) => Err(BuildError::new(format!(
-            "id {id} does not exist; cannot merge or replace"
-        ))),
-        (Some(_), Behavior::Create) => Err(BuildError::new(format!(
-            "id {id} exists; behavior must be merge or replace to change what is there"
-        ))),
+        (None, _) => {
+            let near = near::help_for(&id, &resources.resources);
+            let message = format!("there is no {} to merge with or to replace", id);
+            Err(BuildError::new(message).with_help(match near.is_empty() {
+                true => "leave out behavior, to create it".to_owned(),
+                false => near,
+            }))
+        }
+        (Some(_), Behavior::Create) => {
+            let message = format!("{} is there already", id);
+            let help = "behavior: merge or replace changes what is there";
+            Err(BuildError::new(message).with_help(help))
+        }
         (Some(old), behavior) => {
             *old = merge_or_replace(old, resource, behavior);
             Ok(())

@@ -9,8 +9,8 @@ use serde_json::{Map, Value};
 
 use crate::kustomize::build::accumulated::Accumulated;
 use crate::kustomize::build::observer::{FieldLocation, Observer, Unobserved};
-use crate::kustomize::build::order;
 use crate::kustomize::build::order::LegacyOrder;
+use crate::kustomize::build::{notes, order};
 use crate::kustomize::go::json;
 use crate::kustomize::load::config_file::ConfigFile;
 use crate::kustomize::load::files::Files;
@@ -78,8 +78,10 @@ pub(crate) fn patch(
             path: file.clone(),
             ..Patch::default()
         };
-        let patching = patch.set_up(&mut setup)?;
-        patching.apply(&mut resources)?;
+        let patched = patch
+            .set_up(&mut setup)
+            .and_then(|patching| patching.apply(&mut resources));
+        patched.map_err(|error| error.resolve_files(|file| files.display_path(file)))?;
     }
     to_objects(resources)
 }
@@ -163,6 +165,9 @@ impl<'a> Build<'a> {
         self.observer.finished(&mut all.resources, "name hash");
         reference::update_references(&mut all.resources, &all.configuration.references())?;
         self.observer.finished(&mut all.resources, "name reference");
+        for note in notes::names_without_hash(&all.resources) {
+            self.source.host.note(note);
+        }
         let unused = variable::resolve(
             &mut all.resources,
             &all.variables,
@@ -238,10 +243,11 @@ impl<'a> Build<'a> {
             .iter()
             .any(|ancestor| ancestor.directory.is_below(&directory))
         {
-            let shown = directory.display_path();
-            let message =
-                format!("cycle detected: {shown} is, or contains, a directory that is being built");
-            return Err(message.into());
+            let shown = self.source.display_name(&directory);
+            let message = format!("{shown} is, or contains, a directory that is being built");
+            return Err(
+                BuildError::new(message).with_help("take one of the bases out of the cycle")
+            );
         }
         let deepest = self.source.options.budget.depth;
         if self.chain.len() >= deepest {
@@ -256,8 +262,12 @@ impl<'a> Build<'a> {
         let bytes = bytes.map_err(|error| error.in_file(&path))?;
         let file = ConfigFile::new(path, bytes);
         let kustomization = kustomization::read(file.bytes(), &mut |warning| host.warn(warning));
+        let kustomization = kustomization.map_err(|error| file.locate(error))?;
+        if let Err(note) = file.check_keys() {
+            host.note(note);
+        }
         Ok(Rc::new(LoadedKustomization {
-            kustomization: kustomization.map_err(|error| file.locate(error))?,
+            kustomization,
             directory,
             file,
         }))
@@ -332,8 +342,9 @@ impl<'a> Build<'a> {
         } = loaded;
         let mut merge = |into: &mut Configuration, field, entries: &[String], read: ReadSpecs| {
             for (at, entry) in entries.iter().enumerate() {
+                let name = self.source.file_name(directory, entry);
                 let merged = self.source.read(directory, entry).and_then(|bytes| {
-                    let file = ConfigFile::new(entry.clone(), bytes);
+                    let file = ConfigFile::new(name, bytes);
                     read(file.bytes())
                         .and_then(|read| into.merge(read))
                         .map_err(|error| file.locate(error))

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::kustomize::BuildError;
-use crate::kustomize::resource::{Id, Key, Resource};
+use crate::kustomize::resource::{Id, Key, Resource, id_is_taken};
 use crate::kustomize::schema::configuration::Configuration;
 use crate::kustomize::schema::variable::Variable;
 
@@ -42,12 +42,11 @@ impl IdIndex {
 impl Accumulated {
     /// Adds a resource. Fails if another one has its id.
     pub fn add(&mut self, resource: Resource) -> Result<(), BuildError> {
-        let ids = self.ids();
-        let id = resource.id();
-        if ids.current.contains(&id.clone().key()) {
-            return Err(BuildError::new(format!(
-                "may not add resource with an already registered id: {id}"
-            )));
+        let key = resource.id().key();
+        if self.ids().current.contains(&key) {
+            let mut known = self.resources.iter();
+            let other = known.find(|known| known.id().key() == key);
+            return Err(id_is_taken(&resource, other.unwrap_or(&resource)));
         }
         let at = self.resources.len();
         self.ids.insert(at, &resource);
@@ -105,7 +104,8 @@ impl Accumulated {
             [] => Ok(None),
             [at] => Ok(self.resources.get_mut(*at)),
             _ => Err(BuildError::new(format!(
-                "found multiple objects that could accept merge of {id}"
+                "several objects are {}, and could be merged with",
+                id
             ))),
         }
     }

@@ -19,6 +19,7 @@ use crate::kustomize::BuildError;
 use crate::kustomize::go::json as node;
 use crate::kustomize::load::host::Host;
 use crate::kustomize::load::path;
+use crate::kustomize::load::step::FieldRef;
 use crate::kustomize::resource::Resource;
 use crate::kustomize::schema::kustomization::{Generator, GeneratorOptions, Metadata};
 use crate::yaml::resolve::Meaning;
@@ -175,9 +176,14 @@ fn pairs(
         .envs
         .iter()
         .chain((!generator.env.is_empty()).then_some(&generator.env));
-    for env in envs {
-        let content = setup.read(env)?;
-        let text = String::from_utf8(content).map_err(|_| format!("{env} is not UTF-8"))?;
+    for (at, env) in envs.enumerate() {
+        let failed = |error: BuildError| error.in_field(FieldRef::entry("envs", at));
+        let text = setup
+            .read(env)
+            .and_then(|content| {
+                String::from_utf8(content).map_err(|_| format!("{env} is not UTF-8").into())
+            })
+            .map_err(failed)?;
         for line in text.strip_prefix('\u{feff}').unwrap_or(&text).lines() {
             let line = line.trim_end_matches('\r').trim_start();
             if line.is_empty() || line.starts_with('#') {
@@ -190,22 +196,27 @@ fn pairs(
             }
         }
     }
-    for literal in &generator.literals {
-        let (key, value) = literal
-            .split_once('=')
-            .filter(|(key, _)| !key.is_empty())
-            .ok_or("invalid literal source, expected key=value")?;
+    for (at, literal) in generator.literals.iter().enumerate() {
+        // The literal may be a secret.
+        let pair = literal.split_once('=').filter(|(key, _)| !key.is_empty());
+        let (key, value) = pair.ok_or_else(|| {
+            let what = if literal.starts_with('=') { "key" } else { "=" };
+            BuildError::new(format!("the literal has no {what}"))
+                .with_help("write KEY=VALUE")
+                .in_field(FieldRef::entry("literals", at))
+        })?;
         pairs.push((key.to_owned(), unquote(value).as_bytes().to_vec()));
     }
-    for file in &generator.files {
+    for (at, file) in generator.files.iter().enumerate() {
+        let failed = |error: BuildError| error.in_field(FieldRef::entry("files", at));
         let (key, name) = match file.split_once('=') {
             Some((key, name)) => (key.to_owned(), name),
             None => (path::file_name(file).to_owned(), file.as_str()),
         };
         if key.is_empty() || name.is_empty() || name.contains('=') {
-            return Err(BuildError::new(format!("{file:?} is not KEY=FILE or FILE")));
+            return Err(failed(format!("{file:?} is not KEY=FILE or FILE").into()));
         }
-        pairs.push((key, setup.read(name)?));
+        pairs.push((key, setup.read(name).map_err(failed)?));
     }
     Ok(pairs)
 }

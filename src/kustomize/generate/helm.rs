@@ -43,9 +43,8 @@ pub(crate) fn of(
     setup: &mut Setup<'_, '_>,
 ) -> Result<Inflation, BuildError> {
     if setup.host().helm().is_none() {
-        return Err(
-            "must specify --enable-helm: charts are inflated only where that is allowed".into(),
-        );
+        return Err(BuildError::new("this build may not inflate charts")
+            .with_help("allow it: --enable-helm, or the component's enable_helm"));
     }
     if chart.name.is_empty() {
         return Err("chart name cannot be empty".into());

@@ -3,7 +3,8 @@
 
 use serde::de::value::MapDeserializer;
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor,
+    DeserializeOwned, DeserializeSeed, Deserializer, Error as _, Expected, MapAccess, SeqAccess,
+    Unexpected, Visitor,
 };
 use serde_json::Value;
 
@@ -55,10 +56,11 @@ impl<'a> Lenient<'a> {
                     Unknown::Ignore => continue,
                     Unknown::Deny => {
                         let nearest = nearest(name, known.iter().copied());
-                        let hint = nearest
-                            .map(|near| format!("; did you mean {near}?"))
-                            .unwrap_or_default();
-                        let error = Error::custom(format!("unknown field {name:?}{hint}"));
+                        let help = nearest.map(|near| format!("did you mean {near}?"));
+                        let error = Error {
+                            help: help.unwrap_or_default(),
+                            ..Error::custom("the field is unknown")
+                        };
                         return Err(error.below(PathStep::Field(name.clone())));
                     }
                 }
@@ -236,6 +238,7 @@ struct Error {
     /// The path of the value.
     path: FieldPath,
     message: String,
+    help: String,
 }
 
 impl Error {
@@ -260,13 +263,51 @@ impl serde::de::Error for Error {
         Self {
             path: FieldPath::default(),
             message: message.to_string(),
+            help: String::new(),
+        }
+    }
+
+    fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let found = match unexpected {
+            Unexpected::Bool(bool) => format!("the boolean {bool}"),
+            Unexpected::Signed(number) => format!("the number {number}"),
+            Unexpected::Unsigned(number) => format!("the number {number}"),
+            Unexpected::Float(number) => format!("the number {number}"),
+            Unexpected::Str(text) => format!("the text {text:?}"),
+            Unexpected::Seq => "a list".to_owned(),
+            Unexpected::Map => "a map".to_owned(),
+            other => other.to_string(),
+        };
+        let expected = match expected.to_string().as_str() {
+            "a string" => "text".to_owned(),
+            "a sequence" => "a list".to_owned(),
+            "i64" | "i32" | "u64" | "u32" => "a whole number".to_owned(),
+            expected if expected.starts_with("struct ") => "a map".to_owned(),
+            expected => expected.to_owned(),
+        };
+        let is_scalar = matches!(
+            unexpected,
+            Unexpected::Bool(_)
+                | Unexpected::Signed(_)
+                | Unexpected::Unsigned(_)
+                | Unexpected::Float(_)
+        );
+        let help = match expected == "text" && is_scalar {
+            true => "quote it".to_owned(),
+            false => String::new(),
+        };
+        Self {
+            help,
+            ..Self::custom(format!("it must be {expected}, not {found}"))
         }
     }
 }
 
 impl From<Error> for BuildError {
     fn from(error: Error) -> Self {
-        Self::new(error.message).in_field(error.path)
+        Self::new(error.message)
+            .with_help(error.help)
+            .in_field(error.path)
     }
 }
 
@@ -322,11 +363,11 @@ mod tests {
         };
         assert_eq!(
             failed(json!({"images": [{}, {"newTag": 1}]})),
-            "images[1].newTag: invalid type: integer `1`, expected a string"
+            "images[1].newTag: it must be text, not the number 1; help: quote it"
         );
         assert_eq!(
             failed(json!({"images": [{"newTags": "1"}]})),
-            "images[0].newTags: unknown field \"newTags\"; did you mean newTag?"
+            "images[0].newTags: the field is unknown; help: did you mean newTag?"
         );
         assert!(decode::<Outer>(&json!({"images": [{"newTags": "1"}]}), Unknown::Ignore).is_ok());
     }

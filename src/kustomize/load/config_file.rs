@@ -34,7 +34,17 @@ impl ConfigFile {
 
     /// Names the file in an error, with the position of the field that is at fault.
     pub fn locate(&self, error: BuildError) -> BuildError {
+        let error = error.resolve_files(|file| self.resolve(file));
         error.in_located_file(&self.path, |field| position(self.tree()?, &field.0))
+    }
+
+    /// Checks that no map of the file has a key twice, of which the last counts.
+    ///
+    /// # Errors
+    /// Fails with the place of the second one.
+    pub fn check_keys(&self) -> Result<(), BuildError> {
+        let checked = self.tree().map_or(Ok(()), settings::check_keys);
+        checked.map_err(|error| self.locate(error))
     }
 
     /// Returns the node of a field or entry.
@@ -46,17 +56,9 @@ impl ConfigFile {
         }
     }
 
-    /// Converts a path relative to the file's directory to one relative to the root.
+    /// Returns a path relative to the file's directory as errors show it.
     pub fn resolve(&self, path: &str) -> String {
-        let directory = self
-            .path
-            .rsplit_once('/')
-            .map_or("", |(directory, _)| directory);
-        match directory.split_once("//") {
-            // The file is in a fetched tree: `URL//PATH`.
-            Some(_) => format!("{directory}/{path}"),
-            None => path::join(directory, path).unwrap_or_else(|| path.to_owned()),
-        }
+        path::beside(&self.path, path)
     }
 
     fn tree(&self) -> Option<&Node> {

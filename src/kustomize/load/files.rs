@@ -17,6 +17,16 @@ pub trait Files {
     /// Returns the type of an entry; `None` if it does not exist.
     fn kind(&self, path: &str) -> Option<FileType>;
 
+    /// Returns why an entry has no type, as the rest of a sentence about it.
+    fn why_missing(&self, _path: &str) -> String {
+        "does not exist".into()
+    }
+
+    /// Returns a path for messages. The root is `.`.
+    fn display_path(&self, path: &str) -> String {
+        if path.is_empty() { "." } else { path }.to_owned()
+    }
+
     /// Returns the path of an entry after all links are followed; `None` if it does not exist. A
     /// tree without links need not implement it.
     fn real_path(&self, path: &str) -> Option<String> {
@@ -26,13 +36,13 @@ pub trait Files {
     /// Reads a file.
     ///
     /// # Errors
-    /// Fails if the file cannot be read. The message is the reason, without the path.
+    /// Fails if the file cannot be read. The message is the rest of a sentence about the file.
     fn read(&self, path: &str) -> Result<Vec<u8>, HostError>;
 
     /// Returns the names in a directory, sorted.
     ///
     /// # Errors
-    /// Fails if the directory cannot be listed. The message is the reason, without the path.
+    /// Fails if the directory cannot be listed. The message is the rest of a sentence about it.
     fn list(&self, path: &str) -> Result<Vec<String>, HostError>;
 }
 
@@ -55,7 +65,7 @@ impl Files for std::collections::BTreeMap<String, Vec<u8>> {
     fn read(&self, path: &str) -> Result<Vec<u8>, HostError> {
         self.get(path)
             .cloned()
-            .ok_or_else(|| "no such file or directory".into())
+            .ok_or_else(|| "does not exist".into())
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>, HostError> {

@@ -1,5 +1,6 @@
 //! What a build may use besides files. Everything is refused unless the caller provides it.
 
+use crate::kustomize::BuildError;
 use crate::kustomize::error::HostError;
 use crate::kustomize::load::files::Files;
 use crate::kustomize::load::remote::RemoteRepository;
@@ -14,6 +15,10 @@ pub trait Host {
 
     /// Receives a warning: one line, in kustomize's words.
     fn warn(&self, _warning: &str) {}
+
+    /// Receives a note about what is probably a mistake, such as a patch that matches nothing. The
+    /// output is the same with and without it.
+    fn note(&self, _note: BuildError) {}
 
     /// Returns the Helm runner; `None` if the build may not inflate charts.
     fn helm(&self) -> Option<&dyn Helm> {

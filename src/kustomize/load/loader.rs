@@ -39,15 +39,6 @@ impl TreePath {
         self.tree == other.tree && path::is_below(&self.path, &other.path)
     }
 
-    /// Returns the path for messages; the root is `.`.
-    pub fn display_path(&self) -> &str {
-        if self.path.is_empty() {
-            "."
-        } else {
-            &self.path
-        }
-    }
-
     /// Returns the last part of the path.
     pub fn name(&self) -> &str {
         path::file_name(&self.path)
@@ -79,7 +70,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn tree(&self, place: &TreePath) -> &dyn Files {
+    pub fn tree(&self, place: &TreePath) -> &dyn Files {
         match place
             .tree
             .checked_sub(1)
@@ -95,7 +86,8 @@ impl<'a> Loader<'a> {
         self.tree(place).kind(&place.path)
     }
 
-    /// Returns the name of a file for messages, including its repository if it was fetched.
+    /// Returns a path for messages: as the caller's tree writes it, or with its repository if it was
+    /// fetched.
     pub fn display_name(&self, place: &TreePath) -> String {
         match self
             .tree_numbers
@@ -105,7 +97,15 @@ impl<'a> Loader<'a> {
             Some((repository, _)) => {
                 format!("{}//{}", mask_urls(&repository.url), place.path)
             }
-            None => place.path.clone(),
+            None => self.caller_tree.display_path(&place.path),
+        }
+    }
+
+    /// Returns the path of a file that a kustomization names, for messages.
+    pub fn file_name(&self, directory: &TreePath, name: &str) -> String {
+        match directory.join(name) {
+            Some(place) if !path::is_http_url(name) => self.display_name(&place),
+            _ => mask_urls(name).into_owned(),
         }
     }
 
@@ -122,7 +122,7 @@ impl<'a> Loader<'a> {
                 let remote = self
                     .host
                     .remote()
-                    .ok_or_else(|| fetching_not_allowed(entry))?;
+                    .ok_or_else(|| Self::fetching_not_allowed(entry))?;
                 self.fetched_trees.push(remote.repository(&repository)?);
                 self.tree_numbers
                     .insert(repository, self.fetched_trees.len());
@@ -133,27 +133,27 @@ impl<'a> Loader<'a> {
             tree,
             path: String::new(),
         };
-        let place = root
-            .join(&path)
-            .filter(|place| self.kind(place) == Some(FileType::Directory));
-        Ok(
-            place
-                .ok_or_else(|| format!("the repository in {entry:?} has no directory {path:?}"))?,
-        )
+        match root.join(&path) {
+            Some(place) if self.kind(&place) == Some(FileType::Directory) => Ok(place),
+            _ => Err(format!("the repository of {entry:?} has no directory {path:?}").into()),
+        }
     }
 
     /// Reads a file, by URL or by its path relative to a directory.
     pub fn read(&mut self, directory: &TreePath, name: &str) -> Result<Vec<u8>, BuildError> {
         if path::is_http_url(name) {
             let remote = self.host.remote();
-            let remote = remote.ok_or_else(|| fetching_not_allowed(name))?;
+            let remote = remote.ok_or_else(|| Self::fetching_not_allowed(name))?;
             let bytes = remote
                 .file(name)
                 .map_err(|why| format!("cannot read {name}: {why}"))?;
             return self.charge(bytes);
         }
         let place = self.resolve(directory, name)?;
-        self.read_unrestricted(&place)
+        match self.kind(&place) {
+            None => Err(self.missing(directory, name)),
+            Some(_) => self.read_unrestricted(&place),
+        }
     }
 
     /// Reads all files below a directory, by their paths relative to it.
@@ -171,7 +171,7 @@ impl<'a> Loader<'a> {
                 Some(FileType::Directory) => {
                     let names = self.tree(&place).list(&place.path);
                     let names =
-                        names.map_err(|why| format!("cannot list {}: {why}", place.path))?;
+                        names.map_err(|why| format!("{} {why}", self.display_name(&place)))?;
                     pending.extend(names.iter().map(|name| match below.is_empty() {
                         true => name.clone(),
                         false => format!("{below}/{name}"),
@@ -190,38 +190,36 @@ impl<'a> Loader<'a> {
     }
 
     fn resolve(&self, directory: &TreePath, name: &str) -> Result<TreePath, BuildError> {
-        let place = directory
-            .join(name)
-            .ok_or_else(|| format!("{name:?} is absolute or leaves the source"))?;
-        if !self.may_read(directory, &place) {
-            let shown = directory.display_path();
-            let message = format!(
-                "security; file {name:?} is not in or below {shown:?}; to allow it, set the load restrictor to none"
-            );
-            return Err(message.into());
+        match directory.join(name) {
+            None => Err(self.missing(directory, name)),
+            Some(place) if !self.may_read(directory, &place) => {
+                Err(self.restricted(directory, &place, name))
+            }
+            Some(place) => Ok(place),
         }
-        Ok(place)
     }
 
     /// Returns true if the load restrictor allows a kustomization to read a file: it, and what it
     /// links to, is in or below the directory, and what that links to.
     pub fn may_read(&self, directory: &TreePath, place: &TreePath) -> bool {
-        let real = |place: &TreePath| TreePath {
-            tree: place.tree,
-            path: self
-                .tree(place)
-                .real_path(&place.path)
-                .unwrap_or_else(|| place.path.clone()),
-        };
         self.options.unrestricted
-            || (place.is_below(directory) && real(place).is_below(&real(directory)))
+            || (place.is_below(directory) && self.real(place).is_below(&self.real(directory)))
+    }
+
+    /// Returns the path after all links are followed; the same path if it does not exist.
+    pub(super) fn real(&self, place: &TreePath) -> TreePath {
+        let path = self.tree(place).real_path(&place.path);
+        TreePath {
+            tree: place.tree,
+            path: path.unwrap_or_else(|| place.path.clone()),
+        }
     }
 
     /// Reads a file without the load restrictor.
     pub fn read_unrestricted(&mut self, place: &TreePath) -> Result<Vec<u8>, BuildError> {
-        let path = &place.path;
-        let bytes = self.tree(place).read(path);
-        self.charge(bytes.map_err(|why| BuildError::from(format!("cannot read {path}: {why}")))?)
+        let bytes = self.tree(place).read(&place.path);
+        let bytes = bytes.map_err(|why| format!("{} {why}", self.display_name(place)))?;
+        self.charge(bytes)
     }
 
     fn charge(&mut self, bytes: Vec<u8>) -> Result<Vec<u8>, BuildError> {
@@ -242,10 +240,4 @@ impl<'a> Loader<'a> {
         }
         Ok(bytes)
     }
-}
-
-fn fetching_not_allowed(entry: &str) -> String {
-    format!(
-        "{entry:?} is remote, and this build may not fetch remote files; copy it into the source"
-    )
 }

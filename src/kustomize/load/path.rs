@@ -20,6 +20,21 @@ pub(crate) fn join(directory: &str, path: &str) -> Option<String> {
     Some(parts.join("/"))
 }
 
+/// Returns a path that is relative to the directory of `file`, for messages. Unlike [`join`] it may
+/// leave the tree, because the file may have been written as `../a/b`.
+pub(crate) fn beside(file: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = file.split('/').collect();
+    parts.pop();
+    for part in path.split('/') {
+        match (part, parts.last()) {
+            ("" | ".", _) => {}
+            ("..", Some(last)) if !matches!(*last, "" | "..") => drop(parts.pop()),
+            (part, _) => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
 /// Returns the last part of a path.
 pub(crate) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
@@ -52,6 +67,11 @@ mod tests {
         assert_eq!(join("a", "..").as_deref(), Some(""));
         assert_eq!(join("a", "../.."), None);
         assert_eq!(join("a", "/etc"), None);
+        assert_eq!(beside("a/k.yaml", "../b/./c"), "b/c");
+        assert_eq!(beside("../a/k.yaml", "../../b"), "../../b");
+        assert_eq!(beside("/tmp/a/k.yaml", "p.yaml"), "/tmp/a/p.yaml");
+        assert_eq!(beside("k.yaml", "p.yaml"), "p.yaml");
+        assert_eq!(beside("https://h/r//a/k.yaml", "p"), "https://h/r//a/p");
         assert!(is_below("a/b", "a") && !is_below("ab", "a") && is_below("x", ""));
     }
 }

@@ -37,13 +37,15 @@ impl<'a, 'b> Setup<'a, 'b> {
     /// Reads a YAML file that the field names.
     pub fn read_text(&mut self, name: &str) -> Result<String, BuildError> {
         let bytes = self.read(name)?;
-        let text = decode(&bytes).map_err(|error| BuildError::new(format!("{name}: {error}")))?;
+        let text = decode(&bytes)
+            .map_err(|error| BuildError::new(error.to_string()).in_named_file(name))?;
         Ok(text.into_owned())
     }
 
     /// Reads a configuration file that the field names.
     pub fn read_config(&mut self, name: &str) -> Result<ConfigFile, BuildError> {
-        Ok(ConfigFile::new(name.to_owned(), self.read(name)?))
+        let path = self.loader.file_name(self.directory, name);
+        Ok(ConfigFile::new(path, self.read(name)?))
     }
 
     /// Reads all files below a directory that the field names.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 
+use crate::base::nearest::nearest;
 use crate::kustomize::BuildError;
 use crate::kustomize::go::json;
 use crate::kustomize::resource::{Resource, merge_key};
@@ -142,17 +143,58 @@ fn flatten(mut nodes: Vec<Node>) -> Result<Vec<Resource>, BuildError> {
             continue;
         }
         if kind.is_empty() {
-            return Err(BuildError::at(node.position, "missing kind in object"));
+            return Err(without_kind(&node));
         }
-        let position = node.position;
         let resource = Resource::new(node);
         if resource.id().name.is_empty() && !kind.ends_with("List") {
-            let message = format!("missing metadata.name in an object of kind {kind}");
-            return Err(BuildError::at(position, message));
+            return Err(without_name(&resource.node, &kind));
         }
         resources.push(resource);
     }
     Ok(resources)
+}
+
+/// Returns the error about a map that is no object.
+fn without_kind(node: &Node) -> BuildError {
+    let error = BuildError::at(node.position, "the object has no kind");
+    match node.get("apiVersion") {
+        Some(_) => error,
+        None => error.with_help(
+            "it does not look like a Kubernetes object: take it out of resources (values of a chart go into helmCharts[].valuesFile)",
+        ),
+    }
+}
+
+/// Returns the error about an object that cannot be named.
+fn without_name(object: &Node, kind: &str) -> BuildError {
+    let metadata = object.get("metadata").and_then(Node::as_mapping);
+    let metadata = metadata.unwrap_or_default();
+    let names = metadata.iter().filter_map(|(key, _)| key.as_str());
+    let name = metadata
+        .iter()
+        .find(|(key, _)| key.as_str() == Some("name"));
+    let (position, help) = match name {
+        Some((key, value)) if value.as_mapping().is_some() => (
+            Some(key.position),
+            "{{ }} is a template; render the chart first, or inflate it by helmCharts".to_owned(),
+        ),
+        Some((key, _)) => (
+            Some(key.position),
+            "the name must be text: quote it".to_owned(),
+        ),
+        None => match nearest("name", names.filter(|key| *key != "namespace")) {
+            Some(near) => {
+                let key = metadata.iter().find(|(key, _)| key.as_str() == Some(near));
+                let position = key.map(|(key, _)| key.position);
+                (position, format!("did you mean name for {near}?"))
+            }
+            None => (None, String::new()),
+        },
+    };
+    let error = BuildError::new(format!("the {kind} has no metadata.name"));
+    error
+        .with_help(help)
+        .at_position(position.unwrap_or(object.position))
 }
 
 /// Returns the text of a member; empty if it is missing or null.

@@ -7,12 +7,12 @@ use serde_json::Value;
 
 use crate::kustomize::BuildError;
 use crate::kustomize::go::json;
-use crate::kustomize::resource::Resource;
 use crate::kustomize::resource::selector::Selector;
+use crate::kustomize::resource::{Id, Resource, near};
 use crate::kustomize::tree::walk;
 use crate::manifest::pointer;
 use crate::yaml;
-use crate::yaml::{Limits, Node, Value as Tree};
+use crate::yaml::{Limits, Node, Position, Value as Tree};
 
 /// One operation of a JSON patch.
 #[derive(Debug, Deserialize)]
@@ -26,6 +26,9 @@ pub(crate) struct Operation {
     /// `value` as a YAML tree with line numbers.
     #[serde(skip)]
     tree: Option<Node>,
+    /// Where the operation is in its file.
+    #[serde(skip)]
+    position: Position,
 }
 
 /// Controls whether references still find an object by the name that it had before the patch.
@@ -48,7 +51,7 @@ pub(crate) fn apply(
             continue;
         }
         let id = resource.id();
-        let failed = |error: BuildError| error.about(format_args!("on {id}"));
+        let failed = |error: BuildError| error.about(&id);
         if !resource.is_json_normalized {
             let object = as_floats(json::to_json(&resource.node).map_err(failed)?);
             resource.node = json::from_json(&object);
@@ -61,7 +64,8 @@ pub(crate) fn apply(
             ensure_annotations(&mut resource.node);
         }
         for operation in operations {
-            operation.apply(&mut resource.node).map_err(failed)?;
+            let applied = operation.apply(&mut resource.node);
+            applied.map_err(|error| operation.locate(error, &id, &resource.node))?;
         }
         resource.aliased_values.clear();
     }
@@ -72,11 +76,8 @@ pub(crate) fn apply(
 pub(crate) fn parse(text: &str) -> Result<Option<Vec<Operation>>, BuildError> {
     let written = yaml::parse(text, Limits::default()).ok().flatten();
     let value = if text.trim_start().starts_with('[') {
-        serde_json::from_str(text).map_err(|error| {
-            format!(
-                "unable to parse SM or JSON patch: it begins with [ and is not valid JSON: {error}"
-            )
-        })?
+        serde_json::from_str(text)
+            .map_err(|error| format!("the patch begins with [ and is not valid JSON: {error}"))?
     } else {
         let Some(node) = written.as_ref().filter(|node| node.as_sequence().is_some()) else {
             return Ok(None);
@@ -99,6 +100,7 @@ pub(crate) fn parse(text: &str) -> Result<Option<Vec<Operation>>, BuildError> {
             copy_positions(&mut tree, written);
         }
         operation.tree = Some(tree);
+        operation.position = written.map_or_else(Position::default, |written| written.position);
     }
     Ok(Some(operations))
 }
@@ -148,6 +150,22 @@ impl Operation {
             .unwrap_or_else(|| json::from_json(&self.value))
     }
 
+    /// Adds the operation, its object and what that has to an error.
+    fn locate(&self, error: BuildError, id: &Id, object: &Node) -> BuildError {
+        let path = self.path.as_deref().map(parse_pointer).unwrap_or_default();
+        let subject = format!("{} in {}", self.op, id);
+        let error = error.about(subject).at_position(self.position);
+        let parents = (0..path.len()).rev().filter_map(|end| path.get(..end));
+        let mut parents = parents.filter_map(|path| Some((path, get(object, path)?)));
+        match parents.next() {
+            Some((parent, node)) if get(object, &path).is_none() => {
+                let help = format!("/{} {}", parent.join("/"), near::contents(node));
+                error.with_help(help)
+            }
+            _ => error,
+        }
+    }
+
     fn apply(&self, document: &mut Node) -> Result<(), BuildError> {
         let path = self.path.as_deref().map(parse_pointer);
         let path = path.ok_or_else(|| format!("{} operation: missing value path", self.op))?;
@@ -176,13 +194,14 @@ impl Operation {
                 Some(value) if json::to_json(value)? == self.value => Ok(()),
                 None if self.value.is_null() => Ok(()),
                 _ => Err(BuildError::new(format!(
-                    "testing value /{} failed",
+                    "/{} does not have the tested value",
                     path.join("/")
                 ))),
             },
-            op => Err(BuildError::new(format!(
-                "unexpected kind: {op:?} is not an operation"
-            ))),
+            op => {
+                let error = BuildError::new(format!("{op:?} is not an operation"));
+                Err(error.with_help("use add, remove, replace, move, copy or test"))
+            }
         }
     }
 }
@@ -192,7 +211,7 @@ fn parse_pointer(text: &str) -> Vec<String> {
 }
 
 fn missing_path(path: &[String]) -> BuildError {
-    BuildError::new(format!("doc is missing path: /{}", path.join("/")))
+    BuildError::new(format!("there is nothing at /{}", path.join("/")))
 }
 
 fn get<'a>(document: &'a Node, path: &[String]) -> Option<&'a Node> {
@@ -253,7 +272,7 @@ fn container<'a, 'p>(
 }
 
 fn bad_index(part: &str) -> BuildError {
-    BuildError::new(format!("invalid index referenced: {part}"))
+    BuildError::new(format!("the list has no index {part}"))
 }
 
 /// Sets the value of a key.
@@ -309,10 +328,7 @@ fn remove(document: &mut Node, path: &[String]) -> Result<Node, BuildError> {
         Tree::Mapping(pairs) => {
             match pairs.iter().position(|(key, _)| key.as_str() == Some(last)) {
                 Some(at) => Ok(pairs.remove(at).1),
-                None => Err(BuildError::new(format!(
-                    "unable to remove nonexistent key: {last}: {}",
-                    missing_path(path)
-                ))),
+                None => Err(missing_path(path)),
             }
         }
         Tree::Sequence(items) => match index(last, items.len()).filter(|at| *at < items.len()) {

@@ -11,7 +11,7 @@ use regex::Regex;
 use crate::kustomize::BuildError;
 use crate::kustomize::go::pattern;
 use crate::kustomize::resource::label_selector::LabelSelector;
-use crate::kustomize::resource::{Id, Resource};
+use crate::kustomize::resource::{Id, Resource, near};
 use crate::kustomize::schema::patch::Target;
 
 /// A compiled [`Target`].
@@ -20,6 +20,8 @@ pub(crate) struct Selector {
     /// An error counts once a resource fits all parts.
     labels: Result<LabelSelector, BuildError>,
     annotations: Result<LabelSelector, BuildError>,
+    /// What is wanted, for messages.
+    wanted: Id,
 }
 
 impl Selector {
@@ -41,7 +43,26 @@ impl Selector {
             parts: compiled,
             labels: LabelSelector::parse(&target.label_selector),
             annotations: LabelSelector::parse(&target.annotation_selector),
+            wanted: target.id(),
         })
+    }
+
+    /// Returns a note if `selects` holds for none of the resources.
+    pub fn unmatched(
+        &self,
+        resources: &[Resource],
+        selects: impl Fn(&Self, &Resource) -> Result<bool, BuildError>,
+    ) -> Option<BuildError> {
+        let is_selected = |resource| selects(self, resource).unwrap_or(true);
+        if resources.iter().any(is_selected) {
+            return None;
+        }
+        let subject = self.wanted.to_string();
+        let message = match subject.is_empty() {
+            true => "it selects no object".to_owned(),
+            false => format!("it selects no object: {subject}"),
+        };
+        Some(BuildError::new(message).with_help(near::help_for(&self.wanted, resources)))
     }
 
     /// Returns true if the resource is the target of a patch. The name may be the original or the

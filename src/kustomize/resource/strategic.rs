@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use crate::kustomize::BuildError;
 use crate::kustomize::go::json;
 use crate::kustomize::resource::selector::Selector;
-use crate::kustomize::resource::{Id, Resource, check_ids, document, merge};
+use crate::kustomize::resource::{Id, Resource, check_ids, document, merge, near};
 use crate::kustomize::schema::openapi::{Schema, Shape};
 use crate::kustomize::schema::patch::PatchOptions;
 use crate::kustomize::tree::walk;
@@ -85,15 +85,14 @@ impl StrategicMergePatch<'_> {
         let at = match index.positions(resources, &id).as_slice() {
             [at] => *at,
             [] => {
-                return Err(BuildError::new(format!(
-                    "no resource matches strategic merge patch \"{id}\": no matches for Id {id}; \
-                     failed to find unique target for patch {id}"
-                )));
+                let message = format!("the patch is for {}, which the build lacks", id);
+                let error = BuildError::at(self.patch.position, message);
+                return Err(error.with_help(near::help_for(&id, resources)));
             }
             _ => {
-                return Err(BuildError::new(format!(
-                    "multiple matches for Id {id}; failed to find unique target for patch {id}"
-                )));
+                let message = format!("the patch is for {}, which several objects are or were", id);
+                let error = BuildError::at(self.patch.position, message);
+                return Err(error.with_help("select one by a target"));
             }
         };
         if let Some(resource) = resources.get_mut(at) {

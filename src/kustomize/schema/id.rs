@@ -33,6 +33,14 @@ impl Id {
         }
     }
 
+    /// Returns the `apiVersion`.
+    pub fn api_version(&self) -> String {
+        match self.group.as_str() {
+            "" => self.version.clone(),
+            group => format!("{group}/{}", self.version),
+        }
+    }
+
     /// Returns the id with its effective namespace. Two ids are equal if their keys are.
     pub fn key(mut self) -> Key {
         self.namespace = self.effective_namespace().to_owned();
@@ -65,27 +73,12 @@ const NO_NAMESPACE: &str = "_non_namespaceable_";
 pub(crate) type Key = Id;
 
 impl std::fmt::Display for Id {
+    /// Writes `KIND/NAME`, or `KIND/NAMESPACE/NAME`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let namespace = if self.namespace.is_empty() {
-            "[noNs]"
-        } else {
-            &self.namespace
-        };
-        let version = if self.version.is_empty() {
-            "[noVer]"
-        } else {
-            &self.version
-        };
-        let group = if self.group.is_empty() {
-            "[noGrp]"
-        } else {
-            &self.group
-        };
-        write!(
-            f,
-            "{}.{version}.{group}/{}.{namespace}",
-            self.kind, self.name
-        )
+        let parts = [&self.kind, &self.namespace, &self.name];
+        let parts = parts.into_iter().filter(|part| !part.is_empty());
+        let parts: Vec<&str> = parts.map(String::as_str).collect();
+        f.write_str(&parts.join("/"))
     }
 }
 

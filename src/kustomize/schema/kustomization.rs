@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::kustomize::BuildError;
 use crate::kustomize::go::decode::{Unknown, decode};
@@ -159,6 +159,7 @@ pub(crate) fn read(bytes: &[u8], warn: &mut dyn FnMut(&str)) -> Result<Kustomiza
     let Value::Object(fields) = &value else {
         return Err("it must be a map".into());
     };
+    refuse_flux_objects(fields)?;
     let mut kustomization: Kustomization = decode(&value, Unknown::Deny)?;
     let get = |name: &str| {
         fields
@@ -184,11 +185,31 @@ pub(crate) fn read(bytes: &[u8], warn: &mut dyn FnMut(&str)) -> Result<Kustomiza
         .iter()
         .all(|(name, value)| counts_as_unset(name, value))
     {
-        return Err("kustomization.yaml is empty".into());
+        return Err(BuildError::new("the kustomization sets no field")
+            .with_help("add resources, or take it out of what names it"));
     }
     kustomization.check_type()?;
     kustomization.move_deprecated();
     Ok(kustomization)
+}
+
+/// Fails for the object of Flux that has the same kind and often the same file name.
+fn refuse_flux_objects(fields: &Map<String, Value>) -> Result<(), BuildError> {
+    let api_version = fields.get("apiVersion").and_then(Value::as_str);
+    if !api_version.is_some_and(|text| text.starts_with("kustomize.toolkit.fluxcd.io/")) {
+        return Ok(());
+    }
+    let path = fields
+        .get("spec")
+        .and_then(|spec| spec.get("path")?.as_str());
+    let message = "it is an object of Flux, not a kustomization file";
+    let help = format!(
+        "build the directory of its spec.path{}",
+        path.map(|path| format!(" ({path})")).unwrap_or_default()
+    );
+    Err(BuildError::new(message)
+        .with_help(help)
+        .in_field("apiVersion"))
 }
 
 fn counts_as_unset(name: &str, value: &Value) -> bool {
@@ -212,10 +233,8 @@ impl Kustomization {
             kind, api_version, ..
         } = self;
         if !matches!(kind.as_str(), "" | "Kustomization" | "Component") {
-            return Err(BuildError::new(format!(
-                "kind should be Kustomization or Component, not {kind:?}"
-            ))
-            .in_field("kind"));
+            let message = format!("the kind must be Kustomization or Component, not {kind:?}");
+            return Err(BuildError::new(message).in_field("kind"));
         }
         let version = if self.is_component() {
             "v1alpha1"
@@ -224,10 +243,8 @@ impl Kustomization {
         };
         let expected = format!("kustomize.config.k8s.io/{version}");
         if !api_version.is_empty() && *api_version != expected {
-            return Err(BuildError::new(format!(
-                "apiVersion should be {expected}, not {api_version:?}"
-            ))
-            .in_field("apiVersion"));
+            let message = format!("the apiVersion must be {expected}, not {api_version:?}");
+            return Err(BuildError::new(message).in_field("apiVersion"));
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::kustomize::schema::id::Id;
+
 /// An entry of `patches` or `patchesJson6902`, and the config of a `PatchTransformer`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -31,4 +33,18 @@ pub(crate) struct Target {
     pub namespace: String,
     pub label_selector: String,
     pub annotation_selector: String,
+}
+
+impl Target {
+    /// Returns the parts of the target that name an object, for messages.
+    pub fn id(&self) -> Id {
+        Id {
+            group: self.group.clone(),
+            version: self.version.clone(),
+            kind: self.kind.clone(),
+            name: self.name.clone(),
+            namespace: self.namespace.clone(),
+            cluster_scoped_by_schema: false,
+        }
+    }
 }

@@ -33,10 +33,10 @@ pub(crate) fn check_keys(node: &Node) -> Result<(), BuildError> {
                 if let Some(text) = key.as_str()
                     && let Some(first) = seen.insert(text, key.position)
                 {
-                    return Err(BuildError::at(
-                        key.position,
-                        format!("the key {text:?} is already defined at {first}"),
-                    ));
+                    let message = format!("the key {text:?} is already defined at {first}");
+                    return Err(
+                        BuildError::at(key.position, message).with_help("remove one of them")
+                    );
                 }
                 check_keys(value)?;
             }

@@ -9,10 +9,13 @@
 //! {apiVersion: v1, kind: Pod, metadata: {name: web}, spec: {containers: [{name: app, image: "nginx:2"}]}}
 //! ```
 
+use std::collections::{BTreeSet, HashSet};
+
 use regex::Regex;
 use serde::Deserialize;
 
 use super::Transform;
+use crate::base::nearest::nearest;
 use crate::kustomize::BuildError;
 use crate::kustomize::go::pattern::PatternError;
 use crate::kustomize::go::{json, pattern};
@@ -105,6 +108,56 @@ impl Transform for ImageTagTransformer {
         }
         check_ids(resources)
     }
+
+    fn unmatched(&self, resources: &[Resource]) -> Vec<BuildError> {
+        let keys = self
+            .fields
+            .iter()
+            .filter_map(|field| field.path.rsplit('/').next());
+        let keys: HashSet<&str> = keys.chain(["image"]).collect();
+        let mut names = BTreeSet::new();
+        let is_named = |text: &str| {
+            self.pattern
+                .as_ref()
+                .is_some_and(|pattern| pattern.is_match(text))
+        };
+        if resources
+            .iter()
+            .any(|resource| has_image(&resource.node, &keys, &is_named, &mut names))
+        {
+            return Vec::new();
+        }
+        let name = &self.image.name;
+        let near = nearest(name, names.iter().map(String::as_str));
+        let help = near.map(|near| format!("did you mean {near}?"));
+        let note = BuildError::new(format!("no object has the image {name}"));
+        vec![note.with_help(help.unwrap_or_default()).in_field("name")]
+    }
+}
+
+/// Returns true if a text of one of the keys fits. Collects the names of the others, without tag and
+/// digest.
+fn has_image(
+    node: &Node,
+    keys: &HashSet<&str>,
+    fits: &dyn Fn(&str) -> bool,
+    names: &mut BTreeSet<String>,
+) -> bool {
+    match &node.value {
+        Value::Scalar(..) => false,
+        Value::Sequence(items) => items.iter().any(|item| has_image(item, keys, fits, names)),
+        Value::Mapping(pairs) => pairs.iter().any(|(key, value)| {
+            let is_image = key.as_str().is_some_and(|key| keys.contains(key));
+            match value.as_str().filter(|_| is_image) {
+                Some(text) if fits(text) => true,
+                Some(text) => {
+                    names.insert(split(text).0.to_owned());
+                    false
+                }
+                None => has_image(value, keys, fits, names),
+            }
+        }),
+    }
 }
 
 /// Calls `change` on every `image` in a list named `containers` or `initContainers`, at any depth.
@@ -131,18 +184,23 @@ fn visit_container_images(
     }
 }
 
-fn renamed(image: &Image, text: &str) -> String {
-    let (rest, old_digest) = text
+/// Splits an image into name, tag and digest.
+fn split(text: &str) -> (&str, Option<&str>, Option<&str>) {
+    let (rest, digest) = text
         .split_once('@')
         .map_or((text, None), |(rest, digest)| (rest, Some(digest)));
     // A colon before the last slash separates a port.
     let tag_at = rest
         .rfind(':')
         .filter(|at| rest.rfind('/').is_none_or(|slash| slash < *at));
-    let (name, old_tag) = match tag_at {
-        Some(at) => (&rest[..at], Some(&rest[at + 1..])),
-        None => (rest, None),
-    };
+    match tag_at {
+        Some(at) => (&rest[..at], Some(&rest[at + 1..]), digest),
+        None => (rest, None, digest),
+    }
+}
+
+fn renamed(image: &Image, text: &str) -> String {
+    let (name, old_tag, old_digest) = split(text);
     let name = if image.new_name.is_empty() {
         name
     } else {

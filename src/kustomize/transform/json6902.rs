@@ -52,7 +52,7 @@ impl Json6902Config {
             }
         };
         let operations =
-            operations(&text).map_err(|error| error.in_file(file.as_deref().unwrap_or(INLINE)))?;
+            operations(&text).map_err(|error| error.in_text(file.as_deref(), INLINE))?;
         let selector = Selector::new(&target).map_err(|error| error.about("target"))?;
         Ok(PatchJson6902Transformer {
             file,
@@ -94,6 +94,11 @@ impl Transform for PatchJson6902Transformer {
             &self.selector,
             json_patch::Names::Forget,
         )
+    }
+
+    fn unmatched(&self, resources: &[Resource]) -> Vec<BuildError> {
+        let note = self.selector.unmatched(resources, Selector::selects);
+        note.map(|note| note.below("target")).into_iter().collect()
     }
 
     fn parts(&self) -> Vec<Part<'_>> {

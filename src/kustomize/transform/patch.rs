@@ -61,7 +61,7 @@ impl Patch {
         let selector = selector.map_err(|error| error.about("target"))?;
         let change = self
             .change(&text, selector.as_ref(), setup.schema)
-            .map_err(|error| error.in_file(file.as_deref().unwrap_or(INLINE)))?;
+            .map_err(|error| error.in_text(file.as_deref(), INLINE))?;
         Ok(PatchTransformer {
             file,
             selector,
@@ -163,7 +163,13 @@ impl PatchTransformer {
 impl Transform for PatchTransformer {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
         self.change_resources(resources)
-            .map_err(|error| error.in_file(self.file.as_deref().unwrap_or(INLINE)))
+            .map_err(|error| error.in_text(self.file.as_deref(), INLINE))
+    }
+
+    fn unmatched(&self, resources: &[Resource]) -> Vec<BuildError> {
+        let selector = self.selector.as_ref();
+        let note = selector.and_then(|selector| selector.unmatched(resources, Selector::selects));
+        note.map(|note| note.below("target")).into_iter().collect()
     }
 
     fn parts(&self) -> Vec<Part<'_>> {

@@ -19,12 +19,13 @@ use serde::Deserialize;
 
 use super::{Part, Transform};
 use crate::kustomize::BuildError;
+use crate::kustomize::error::PathStep;
 use crate::kustomize::go::decode::{Unknown, decode};
 use crate::kustomize::go::json;
 use crate::kustomize::load::setup::Setup;
 use crate::kustomize::load::step::FieldRef;
 use crate::kustomize::resource::selector::Selector;
-use crate::kustomize::resource::{Id, Resource, check_ids, document};
+use crate::kustomize::resource::{Id, Resource, check_ids, document, near};
 use crate::kustomize::schema::patch::Target;
 use crate::kustomize::schema::replacement::{
     FieldOptions, Replacement, SourceSelector, TargetSelector,
@@ -107,6 +108,11 @@ impl Transform for Replacements {
         check_ids(resources)
     }
 
+    fn unmatched(&self, resources: &[Resource]) -> Vec<BuildError> {
+        let notes = self.0.iter();
+        notes.flat_map(|named| named.unmatched(resources)).collect()
+    }
+
     fn parts(&self) -> Vec<Part<'_>> {
         let parts = self.0.iter().map(|named| Part {
             entry: Some(named.entry),
@@ -122,10 +128,26 @@ impl Transform for Replacements {
 impl Transform for LocatedReplacement {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
         let written = self.replacement.write(resources);
-        written.map_err(|error| match &self.file {
-            Some(file) => error.in_file(file),
-            None => error.in_field(FieldRef::entry("replacements", self.entry)),
-        })
+        written.map_err(|error| self.locate(error))
+    }
+
+    fn unmatched(&self, resources: &[Resource]) -> Vec<BuildError> {
+        let targets = self.replacement.targets.as_deref().unwrap_or_default();
+        let note = |(at, target): (usize, &TargetSelector)| {
+            let selector = Selector::new(target.select.as_ref()?).ok()?;
+            let note = selector.unmatched(resources, Selector::selects_any_id)?;
+            Some(self.locate(note.below("select").below(FieldRef::entry("targets", at))))
+        };
+        targets.iter().enumerate().filter_map(note).collect()
+    }
+}
+
+impl LocatedReplacement {
+    fn locate(&self, error: BuildError) -> BuildError {
+        match &self.file {
+            Some(file) => error.in_named_file(file),
+            None => error.below(PathStep::Item(self.entry)),
+        }
     }
 }
 
@@ -147,12 +169,16 @@ impl Replacement {
             (Some(_), Some(_)) => {
                 return Err("value and resource selectors are mutually exclusive".into());
             }
-            (Some(source), None) => source.value(resources)?,
+            (Some(source), None) => {
+                let value = source.value(resources);
+                value.map_err(|error| error.below("source"))?
+            }
             (None, Some(text)) => Node::new(Value::Scalar(text.as_str().into(), Style::Plain)),
             (None, None) => return Err(incomplete.into()),
         };
-        for target in targets {
-            target.write(resources, &value)?;
+        for (at, target) in targets.iter().enumerate() {
+            let written = target.write(resources, &value);
+            written.map_err(|error| error.below(FieldRef::entry("targets", at)))?;
         }
         Ok(())
     }
@@ -162,14 +188,15 @@ impl SourceSelector {
     fn value(&self, resources: &[Resource]) -> Result<Node, BuildError> {
         let selects = |resource: &&Resource| resource.any_id(|id| self.matches(id));
         let mut found = resources.iter().filter(selects);
-        let source = found
-            .next()
-            .ok_or_else(|| format!("nothing selected by {}", self.display_id()))?;
-        if found.next().is_some() {
-            return Err(BuildError::new(format!(
-                "multiple matches for selector {}",
-                self.display_id()
-            )));
+        let subject = self.id();
+        let source = found.next().ok_or_else(|| {
+            let help = near::help_for(&self.id(), resources);
+            BuildError::new(format!("it selects no object: {subject}")).with_help(help)
+        })?;
+        if let Some(other) = found.next() {
+            let (one, other) = (source.id(), other.id());
+            let message = format!("it selects several objects: {one} and {other}");
+            return Err(BuildError::new(message).with_help("add name or namespace"));
         }
         let path = if self.field_path.is_empty() {
             NAME
@@ -183,12 +210,13 @@ impl SourceSelector {
             Value::Sequence(items) => items.is_empty(),
             Value::Mapping(pairs) => pairs.is_empty(),
         };
-        let node = lookup(&source.node, &split(path))?.filter(|node| !is_empty(node));
+        let parts = split(path);
+        let node = lookup(&source.node, &parts)?.filter(|node| !is_empty(node));
         let node = node.ok_or_else(|| {
-            format!(
-                "fieldPath `{path}` is missing for replacement source {}",
-                self.display_id()
-            )
+            let message = format!("{} has no {path}", source.id());
+            BuildError::new(message)
+                .with_help(near::on_the_way(&source.node, &parts))
+                .in_field("fieldPath")
         })?;
         match self
             .options
@@ -209,7 +237,7 @@ impl SourceSelector {
             && (fits(&self.namespace, &id.namespace) || self.namespace == id.effective_namespace())
     }
 
-    fn display_id(&self) -> String {
+    fn id(&self) -> Id {
         let Self {
             group,
             version,
@@ -226,7 +254,6 @@ impl SourceSelector {
             namespace,
             cluster_scoped_by_schema: false,
         }
-        .to_string()
     }
 }
 
@@ -306,8 +333,9 @@ impl TargetSelector {
             if !select.selects_any_id(resource)? || is_rejected {
                 continue;
             }
-            for path in &paths {
-                self.write_at(resource, path, value)?;
+            for (at, path) in paths.iter().enumerate() {
+                let written = self.write_at(resource, path, value);
+                written.map_err(|error| error.in_field(FieldRef::entry("fieldPaths", at)))?;
             }
             resource.is_json_normalized = false;
             resource.update_aliased_values();
@@ -324,22 +352,23 @@ impl TargetSelector {
     ) -> Result<(), BuildError> {
         let options = self.options.clone().unwrap_or_default();
         let create = options.create.then_some(value);
-        let id = resource.id();
-        let verb = if options.create {
-            "find or create"
-        } else {
-            "find"
-        };
-        let failed = || format!("unable to {verb} field {path:?} in replacement target {id}");
+        let subject = resource.id();
         let mut change = |field: &mut Node| set(field, value, &options);
         let parts = split(path);
         if change_in_text(&mut resource.node, &parts, create, &mut change) {
             return Ok(());
         }
         match visit(&mut resource.node, &parts, create, &mut change) {
-            Ok(0) => Err(failed().into()),
+            Ok(0) => {
+                let error = BuildError::new(format!("{subject} has no {path}"));
+                let help = near::on_the_way(&resource.node, &parts);
+                Err(error.with_help(match options.create {
+                    true => help,
+                    false => format!("{help}; options.create adds the field"),
+                }))
+            }
             Ok(_) => Ok(()),
-            Err(error) => Err(error.about(failed())),
+            Err(error) => Err(error.about(format_args!("{path} of {subject}"))),
         }
     }
 }

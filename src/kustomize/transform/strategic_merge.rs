@@ -17,6 +17,7 @@ use serde::Deserialize;
 use super::patch::INLINE;
 use super::{Part, Transform};
 use crate::kustomize::BuildError;
+use crate::kustomize::error::PathStep;
 use crate::kustomize::load::setup::Setup;
 use crate::kustomize::resource::strategic::{Index, StrategicMergePatch};
 use crate::kustomize::resource::{Resource, document, strategic};
@@ -55,7 +56,7 @@ impl StrategicMergeConfig {
         let mut documents = Vec::new();
         let mut add = |entry: usize, text: &str, file: Option<&str>| {
             let read = document::objects(text)
-                .map_err(|error| error.in_file(file.unwrap_or(INLINE)))?
+                .map_err(|error| error.in_text(file, INLINE).below(PathStep::Item(entry)))?
                 .into_iter()
                 .map(strategic::with_string_metadata);
             documents.extend(read.map(|patch| Document {
@@ -136,7 +137,7 @@ struct DocumentPatch<'a> {
 
 impl Transform for DocumentPatch<'_> {
     fn apply(&self, resources: &mut Vec<Resource>) -> Result<(), BuildError> {
-        let Document { file, patch, .. } = self.document;
+        let Document { entry, file, patch } = self.document;
         let Patches { schema, index, .. } = self.patches;
         let strategic_patch = StrategicMergePatch {
             patch,
@@ -144,9 +145,11 @@ impl Transform for DocumentPatch<'_> {
             schema,
             is_copied: true,
         };
-        let origin = file.as_deref().unwrap_or(INLINE);
         strategic_patch
             .apply_by_id(resources, index)
-            .map_err(|error| error.in_file(origin))
+            .map_err(|error| {
+                let error = error.in_text(file.as_deref(), INLINE);
+                error.below(PathStep::Item(*entry))
+            })
     }
 }

@@ -1,5 +1,7 @@
 //! The entries of `resources` and `components`: files, directories and repositories.
 
+use std::rc::Rc;
+
 use super::Build;
 use crate::kustomize::BuildError;
 use crate::kustomize::build::accumulated::Accumulated;
@@ -8,7 +10,7 @@ use crate::kustomize::load::loader::TreePath;
 use crate::kustomize::load::path;
 use crate::kustomize::load::remote::RemoteRepository;
 use crate::kustomize::load::step::FieldRef;
-use crate::kustomize::resource::{Resource, document};
+use crate::kustomize::resource::{Resource, Source, document};
 use crate::kustomize::schema::kustomization::FILE_NAMES;
 use crate::kustomize::transform::origin::{self, Origin};
 use crate::yaml::Node;
@@ -43,19 +45,19 @@ impl Build<'_> {
             });
             return Ok((self.source.fetch(entry, repository)?, origin));
         }
-        let target = here
-            .join(entry)
-            .ok_or_else(|| format!("{entry:?} is absolute or leaves the source"))?;
-        if self.source.kind(&target) != Some(FileType::Directory) {
-            return Err(BuildError::new(format!(
-                "{entry:?} is no directory (looked for {} in the source)",
-                target.path
-            )));
+        let target = here.join(entry);
+        let target = target.ok_or_else(|| self.source.missing(here, entry))?;
+        match self.source.kind(&target) {
+            Some(FileType::Directory) => {
+                let origin = self.origin.as_ref().map(|origin| origin.below(entry));
+                Ok((target, origin))
+            }
+            Some(FileType::File) => {
+                let error = BuildError::new(format!("{entry:?} is no directory"));
+                Err(error.with_help("name the directory with the kustomization"))
+            }
+            None => Err(self.source.missing(here, entry)),
         }
-        Ok((
-            target,
-            self.origin.as_ref().map(|origin| origin.below(entry)),
-        ))
     }
 
     /// Adds the resources of an entry of `resources`: a file, or a directory with a kustomization.
@@ -91,11 +93,7 @@ impl Build<'_> {
             Some(Err(_)) | None => {}
         }
         if kind.is_none() && RemoteRepository::read(entry).is_none() {
-            let looked = local.map(|place| format!(" (looked for {} in the source)", place.path));
-            return Err(BuildError::new(match looked {
-                Some(looked) => format!("{entry:?} does not exist{looked}"),
-                None => format!("{entry:?} is absolute or leaves the source"),
-            }));
+            return Err(self.source.missing(here, entry));
         }
         let (target, origin) = self.directory(here, entry)?;
         let previous_origin = std::mem::replace(&mut self.origin, origin);
@@ -118,7 +116,12 @@ impl Build<'_> {
         );
         let mut resources = document::resources(&name, &bytes)?;
         let origin = self.origin.as_ref().map(|origin| origin.below(entry));
+        let file: Rc<str> = name.as_str().into();
         for resource in &mut resources {
+            resource.source = Some(Source {
+                file: file.clone(),
+                position: resource.node.position,
+            });
             if let Some(origin) = &origin {
                 origin::set(resource, origin);
             }
@@ -140,7 +143,6 @@ impl Build<'_> {
 
     /// Returns the kustomization file of a directory. Fails if there is none or more than one.
     pub(super) fn find(&self, directory: &TreePath) -> Result<TreePath, BuildError> {
-        let shown = directory.display_path();
         let is_file = |place: &TreePath| {
             self.source.kind(place) == Some(FileType::File)
                 && self.source.may_read(directory, place)
@@ -152,18 +154,12 @@ impl Build<'_> {
             .collect();
         match found.as_slice() {
             [file] => Ok(file.clone()),
-            [] => {
-                let [first, second, third] = FILE_NAMES;
-                let message =
-                    format!("unable to find one of '{first}', '{second}' or '{third}' in {shown}");
-                Err(message.into())
-            }
+            [] => Err(self.source.without_kustomization(directory)),
             several => {
-                let several: Vec<&str> = several.iter().map(|place| place.path.as_str()).collect();
-                Err(BuildError::new(format!(
-                    "Found multiple kustomization files under {shown}: {}",
-                    several.join(", ")
-                )))
+                let several: Vec<&str> = several.iter().map(TreePath::name).collect();
+                let shown = self.source.display_name(directory);
+                let message = format!("{shown} has {}", several.join(" and "));
+                Err(BuildError::new(message).with_help("keep one of them"))
             }
         }
     }

@@ -82,8 +82,16 @@ impl Build<'_> {
             }
             let is_watching = self.observer.is_watching();
             let before = is_watching.then(|| all.resources.clone());
+            let is_unmatched = !transformer.unmatched(&all.resources).is_empty();
             let applied = transformer.apply(&mut all.resources);
-            applied.map_err(|error| error.in_field(field_ref))?;
+            applied.map_err(|error| error.below(field_ref))?;
+            // What matches only after the change was made by the transformer itself.
+            if is_unmatched {
+                for note in transformer.unmatched(&all.resources) {
+                    let note = loaded.file.locate(note.below(field_ref));
+                    self.source.host.note(note);
+                }
+            }
             all.resources
                 .retain(|resource| !document::is_empty(resource));
             if let Some(before) = before {

@@ -1,0 +1,106 @@
+//! Notes about what is probably a mistake. They change nothing.
+
+use crate::kustomize::BuildError;
+use crate::kustomize::error::{FieldPath, PathStep};
+use crate::kustomize::resource::Resource;
+use crate::yaml::{Node, Value};
+
+/// Returns a note for each field that seems to name a generated object and does not have the hash
+/// of its name: the field is in no list of references, so it keeps the name in the sources.
+pub(crate) fn names_without_hash(resources: &[Resource]) -> Vec<BuildError> {
+    let generated: Vec<Generated> = resources
+        .iter()
+        .filter(|resource| resource.needs_hash && resource.is_generated)
+        .map(Generated::new)
+        .collect();
+    let mut notes = Vec::new();
+    if generated.is_empty() {
+        return notes;
+    }
+    for resource in resources {
+        let mut path = Vec::new();
+        let mut note = |path: &[PathStep], generated: &Generated| {
+            let message = format!(
+                "it names the generated {}, whose name is {} here",
+                generated.kind, generated.name
+            );
+            let help =
+                "name the field in configurations (nameReference), or set disableNameSuffixHash";
+            let note = BuildError::new(message).with_help(help);
+            let note = note.in_field(FieldPath(path.to_vec()));
+            notes.push(match &resource.source {
+                Some(source) => note.in_located_file(&source.file, |_| Some(source.position)),
+                None => note,
+            });
+        };
+        search(&resource.node, "", &mut path, &generated, &mut note);
+    }
+    notes
+}
+
+/// An object whose name has a hash.
+struct Generated {
+    kind: String,
+    /// The word that keys of references to the kind contain.
+    word: String,
+    /// The names without hash.
+    names: Vec<String>,
+    name: String,
+}
+
+impl Generated {
+    fn new(resource: &Resource) -> Self {
+        let id = resource.id();
+        Self {
+            word: id.kind.to_lowercase(),
+            kind: id.kind,
+            names: resource
+                .previous_ids
+                .iter()
+                .map(|id| id.name.clone())
+                .collect(),
+            name: id.name,
+        }
+    }
+
+    fn is_named(&self, key: &str, text: &str) -> bool {
+        key.to_lowercase().contains(&self.word)
+            && text != self.name
+            && self.names.iter().any(|name| name == text)
+    }
+}
+
+/// Calls `found` for each text below a key that refers to a kind, or below its `name`.
+fn search(
+    node: &Node,
+    key: &str,
+    path: &mut Vec<PathStep>,
+    generated: &[Generated],
+    found: &mut dyn FnMut(&[PathStep], &Generated),
+) {
+    match &node.value {
+        Value::Scalar(text, _) => {
+            let named = generated.iter().find(|other| other.is_named(key, text));
+            named.into_iter().for_each(|named| found(path, named));
+        }
+        Value::Sequence(items) => {
+            for (at, item) in items.iter().enumerate() {
+                path.push(PathStep::Item(at));
+                search(item, key, path, generated, found);
+                path.pop();
+            }
+        }
+        Value::Mapping(pairs) => {
+            for (member, value) in pairs {
+                let member = member.as_str().unwrap_or_default();
+                if path.is_empty() && member == "metadata" {
+                    continue;
+                }
+                path.push(PathStep::Field(member.to_owned()));
+                let key = if member == "name" { key } else { member };
+                search(value, key, path, generated, found);
+                path.pop();
+            }
+        }
+    }
+}
