@@ -10,6 +10,7 @@
 mod admin;
 mod boot;
 mod build;
+mod check;
 mod drain;
 mod error;
 mod heartbeat;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use admin::{Admin, AdminListener};
 use build::BuildContext;
+pub use check::check;
 use drain::Draining;
 pub use drain::Signal;
 pub use error::AgentError;

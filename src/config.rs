@@ -30,7 +30,7 @@ use crate::worker::WorkerConfig;
 
 /// A setting that cannot be used. The message is one line: the setting, the origin of its value,
 /// and what is expected.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
 
@@ -58,12 +58,23 @@ pub struct Config {
 }
 
 impl Config {
+    /// Returns everything that is wrong with the settings. Each one is parsed beside the defaults of
+    /// the others, so that none hides another.
+    pub fn faults(layers: &Layers) -> Vec<ConfigError> {
+        let alone = layers.each_alone();
+        let invalid = alone.filter_map(|one| Self::from_layers(&one).err());
+        layers.faults.iter().cloned().chain(invalid).collect()
+    }
+
     /// Parses all settings.
     ///
     /// # Errors
-    /// Fails at the first value that is not valid.
+    /// Fails at the first fault.
     // Long: one entry per setting.
     pub fn from_layers(layers: &Layers) -> Result<Self, ConfigError> {
+        if let Some(fault) = layers.faults.first() {
+            return Err(fault.clone());
+        }
         let state_dir: PathBuf = layers.parse("state_dir", "a path", |text| Some(text.into()))?;
         Ok(Self {
             control: ControlConfig {

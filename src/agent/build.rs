@@ -36,7 +36,7 @@ impl BuildContext<'_> {
         metrics: &crate::control::metrics::Metrics,
     ) -> Result<Client, AgentError> {
         let control = &self.config.control;
-        let missing = || AgentError::Missing(control.missing_setting().unwrap_or_default());
+        let missing = || AgentError::Missing(control.missing_settings().join("; "));
         Ok(Client::new(ClientOptions {
             url: control.url.clone(),
             runner: control.runner.clone().ok_or_else(missing)?,

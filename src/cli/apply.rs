@@ -45,10 +45,12 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
                 .filter(|source| !source.starts_with("oci://"));
             match file {
                 Some(file) => apply_saved(target, matches, file).await,
-                None if matches.get_flag("dry-run") => plan::plan_and_print(target, matches).await,
                 None => {
                     let source = target.load_objects(matches).await?;
-                    plan_and_apply(target, matches, source).await
+                    match matches.get_flag("dry-run") {
+                        true => plan::plan_and_print(target, matches, source).await,
+                        false => plan_and_apply(target, matches, source).await,
+                    }
                 }
             }
         },
@@ -128,8 +130,11 @@ async fn confirm_and_apply(
     let needs_confirmation = !matches.get_flag("yes");
     if needs_confirmation && !plan.is_noop() {
         target.print_stderr(plan::text(&plan).trim_end());
-        if !confirm(target, matches, "apply?").await? {
-            return Ok(Code::Done);
+        let place = target.place(deployment.namespace);
+        let counts = plan::summary(plan.changes());
+        let question = format!("apply to {place}, {}?", counts.trim_end());
+        if !confirm(target, matches, &question).await? {
+            return Ok(declined(target));
         }
     }
     let options = deployment.options;
@@ -142,6 +147,12 @@ async fn confirm_and_apply(
             Ok(code)
         }
     }
+}
+
+/// Says that nothing was done, and returns the exit code for it.
+pub fn declined(target: &ClusterTarget) -> Code {
+    target.print_stderr("not confirmed; nothing was changed");
+    Code::Declined
 }
 
 async fn finish(

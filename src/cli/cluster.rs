@@ -17,6 +17,7 @@ use tracing::level_filters::LevelFilter;
 use super::error::{CommandError, exit_code_for};
 use super::{Code, chain, input, overlay, print_error, print_stderr, settings};
 use crate::base::clock::Clock;
+use crate::base::nearest::nearest;
 use crate::base::secret::Redactor;
 use crate::base::stop::Stop;
 use crate::build::artifact;
@@ -26,9 +27,10 @@ use crate::cluster::client::Api;
 use crate::cluster::client::connect::{
     ConnectError, connect_by_kubeconfig, connect_by_service_account,
 };
+use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::fields::policy::FieldPolicy;
 use crate::cluster::rollout::failure::DeployFailure;
-use crate::cluster::rollout::inventory::Component;
+use crate::cluster::rollout::inventory::{Component, Inventory};
 use crate::cluster::rollout::options::Options;
 use crate::config::Config;
 use crate::deployment::{DeployConfig, Deployment, Progress};
@@ -46,6 +48,8 @@ const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// A connected cluster, with the clients and settings for changing it.
 pub struct ClusterTarget {
     pub api: Api,
+    /// Name of the kubeconfig's context; `None` in a pod.
+    context: Option<String>,
     pub clients: Clients,
     pub deploy: DeployConfig,
     pub namespace: String,
@@ -114,21 +118,17 @@ impl ClusterTarget {
         };
         let clients = Clients::new(&config.clients, &authorities, local, &clock, &variable)
             .map_err(|error| chain(&error))?;
-        let api = match kubeconfigs(text("kubeconfig"), environment).as_slice() {
+        let (api, context) = match kubeconfigs(text("kubeconfig"), environment).as_slice() {
             files @ [_, ..] => {
                 connect_by_kubeconfig(files, text("context"), &clients.network, &clock, stop)
                     .await?
             }
             [] => {
                 let server = in_cluster_server(environment).ok_or(ConnectError::NoKubeconfig)?;
-                connect_by_service_account(
-                    server,
-                    Path::new(SERVICE_ACCOUNT),
-                    &clients.network,
-                    &clock,
-                    stop,
-                )
-                .await?
+                let account = Path::new(SERVICE_ACCOUNT);
+                let network = &clients.network;
+                let api = connect_by_service_account(server, account, network, &clock, stop);
+                (api.await?, None)
             }
         };
         let namespace = text("namespace").unwrap_or(api.namespace()).to_owned();
@@ -141,6 +141,7 @@ impl ClusterTarget {
         deploy.options.adopt |= adopts == Some(&true);
         Ok(Self {
             api,
+            context,
             clients,
             deploy,
             namespace,
@@ -187,6 +188,41 @@ impl ClusterTarget {
             deadline: None,
             progress: self,
         }
+    }
+
+    /// Returns where a command works, for people: the cluster, the context and the namespace.
+    pub fn place(&self, namespace: &str) -> String {
+        let context = self
+            .context
+            .iter()
+            .map(|context| format!("context {context}"));
+        let namespace = format!("namespace {namespace}");
+        let parts: Vec<String> = context.chain([namespace]).collect();
+        format!("{} ({})", self.api.address(), parts.join(", "))
+    }
+
+    /// Returns the error about a component that was never deployed here, with the names that were
+    /// probably meant.
+    pub async fn no_inventory(&self, served: &ServedKinds, component: &Component) -> CommandError {
+        let Component { name, namespace } = component;
+        let known = Inventory::components(&self.api, served, namespace).await;
+        let here: Vec<&str> = known
+            .iter()
+            .filter(|known| known.namespace == *namespace)
+            .map(|known| known.name.as_str())
+            .collect();
+        let elsewhere = known.iter().find(|known| known.name == *name);
+        let help = match (nearest(name, here.iter().copied()), elsewhere) {
+            (Some(near), _) => format!("; help: did you mean {near}?"),
+            (None, Some(other)) => {
+                format!("; help: {name} is in the namespace {}", other.namespace)
+            }
+            (None, None) if here.is_empty() => String::new(),
+            (None, None) => format!("; help: there are {}", here.join(", ")),
+        };
+        let message =
+            format!("the component {name} has no inventory in the namespace {namespace}{help}");
+        CommandError(Code::Error, message)
     }
 
     /// Returns the component. Fails if `--component` is missing.

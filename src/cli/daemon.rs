@@ -14,6 +14,7 @@ use crate::base::hardening;
 use crate::base::secret::Redactor;
 use crate::config::Layers;
 use crate::control::token::TokenSource;
+use crate::journal::JournalError;
 use crate::telemetry;
 
 /// Runs the daemon until it ends.
@@ -27,8 +28,9 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    if let Some(what) = config.control.missing_setting() {
-        print_error(&what, "");
+    let missing = config.control.missing_settings();
+    if !missing.is_empty() {
+        missing.iter().for_each(|what| print_error(what, ""));
         return Code::Usage;
     }
     let mode = match command {
@@ -78,7 +80,9 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
         Err(error) => {
             print_error(&redactor.mask(&chain(&error)), "");
             match error {
-                AgentError::Token(_) | AgentError::Http(_) => Code::Usage,
+                AgentError::Token(_)
+                | AgentError::Http(_)
+                | AgentError::Journal(JournalError::Address(_)) => Code::Usage,
                 _ => Code::Error,
             }
         }

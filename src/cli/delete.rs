@@ -7,11 +7,13 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::json;
 
 use super::cluster::{
-    AcceptedInput, confirm, dry_run_argument, run as run_on, with_source, with_target, yes_argument,
+    AcceptedInput, ClusterTarget, confirm, dry_run_argument, run as run_on, with_source,
+    with_target, yes_argument,
 };
-use super::error::exit_code_for;
+use super::error::{CommandError, exit_code_for};
 use super::plan::{VERSION, summary};
 use super::{Code, apply, changes, input, print_escaped};
+use crate::cluster::rollout::snapshot::Snapshot;
 use crate::cluster::rollout::teardown::WithContents;
 use crate::plan::changeset::{DiffEntry, ResourceDiff};
 
@@ -20,7 +22,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 
 pub fn command() -> Command {
     let command = Command::new("delete")
-        .about("Deletes the objects of a component, and waits until they are gone; may be repeated")
+        .about("Deletes the objects of a component, and waits until they are gone")
         .arg(yes_argument())
         .arg(dry_run_argument())
         .arg(
@@ -51,16 +53,7 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
             let options = &target.deploy.options;
             let deployment = target.deployment(target.scope(options, None));
             let snapshot = deployment.teardown_snapshot(objects).await?;
-            if let Some(inventory) = snapshot
-                .inventory
-                .as_ref()
-                .filter(|inventory| !inventory.is_stored())
-            {
-                target.print_stderr(&format!(
-                    "note: there is no inventory {}",
-                    inventory.subject()
-                ));
-            }
+            note_missing_inventory(target, &snapshot, has_input).await?;
             let plan = deployment
                 .plan_teardown(&snapshot, with_contents(matches))
                 .await?;
@@ -81,8 +74,11 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
             for object in &plan.objects {
                 target.print_stderr(&format!("- {}", object.subject()));
             }
-            if !plan.objects.is_empty() && !confirm(target, matches, "delete?").await? {
-                return Ok(Code::Done);
+            let count = plan.objects.len();
+            let place = target.place(&target.namespace);
+            let question = format!("delete {count} from {place}?");
+            if count > 0 && !confirm(target, matches, &question).await? {
+                return Ok(apply::declined(target));
             }
             let timeout = target.deploy.wait_timeout().unwrap_or(DEFAULT_TIMEOUT);
             let torn = deployment.tear_down(&snapshot, plan, None, timeout).await;
@@ -91,6 +87,31 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
             Ok(code)
         },
     )
+}
+
+/// Says that the component has no inventory.
+///
+/// # Errors
+/// Fails if nothing else tells what is to be deleted.
+async fn note_missing_inventory(
+    target: &ClusterTarget,
+    snapshot: &Snapshot,
+    has_input: bool,
+) -> Result<(), CommandError> {
+    let inventory = snapshot.inventory.as_ref();
+    let Some(missing) = inventory.filter(|inventory| !inventory.is_stored()) else {
+        return Ok(());
+    };
+    if !has_input {
+        return Err(target
+            .no_inventory(&snapshot.served, &missing.component)
+            .await);
+    }
+    target.print_stderr(&format!(
+        "note: there is no inventory {}",
+        missing.subject()
+    ));
+    Ok(())
 }
 
 fn with_contents(matches: &ArgMatches) -> WithContents<'static> {

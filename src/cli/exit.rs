@@ -19,6 +19,8 @@ pub enum Code {
     Forbidden,
     /// Refused by a guard.
     Guarded,
+    /// A person did not confirm.
+    Declined,
     /// Wrong arguments or settings.
     Usage,
     /// The agent was forced to end with open executions.
@@ -36,6 +38,7 @@ pub const TABLE: &str = "Exit codes:
   4    not ready, rollout failed
   5    credentials or permission missing
   6    refused by a guard (deletion limit, fields that others own)
+  7    not confirmed at the prompt
   64   wrong usage or configuration
   75   the agent was forced to end; open executions are left for the next process
   130  interrupted";
@@ -51,6 +54,7 @@ impl Code {
             Self::NotReady => 4,
             Self::Forbidden => 5,
             Self::Guarded => 6,
+            Self::Declined => 7,
             Self::Usage => 64,
             Self::Forced => 75,
             Self::Interrupted => 130,

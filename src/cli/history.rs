@@ -6,9 +6,11 @@ use std::collections::HashMap;
 use clap::{Arg, ArgMatches, Command};
 use serde_json::json;
 
-use super::cluster::{AcceptedInput, ClusterTarget, run as run_on, with_target, yes_argument};
+use super::cluster::{
+    AcceptedInput, ClusterTarget, dry_run_argument, run as run_on, with_target, yes_argument,
+};
 use super::error::CommandError;
-use super::plan::VERSION;
+use super::plan::{self, VERSION};
 use super::{Code, apply, input, print_escaped};
 use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::rollout::inventory::{DeployOutcome, DeployRecord, Inventory};
@@ -30,6 +32,7 @@ pub fn rollback_command() -> Command {
             "Number or digest of the deploy [default: the last one that succeeded before this one]",
         ))
         .arg(yes_argument())
+        .arg(dry_run_argument())
         .arg(input::output_argument());
     with_target(command)
 }
@@ -79,7 +82,10 @@ pub fn rollback(matches: &ArgMatches, environment: &HashMap<String, String>) -> 
             ));
             target.print_stderr(&format!("note: {CANNOT_BE_UNDONE}"));
             let source = target.pull(&artifact).await?;
-            apply::plan_and_apply(target, matches, source).await
+            match matches.get_flag("dry-run") {
+                true => plan::plan_and_print(target, matches, source).await,
+                false => apply::plan_and_apply(target, matches, source).await,
+            }
         },
     )
 }
@@ -89,11 +95,7 @@ async fn inventory(target: &ClusterTarget) -> Result<Inventory, CommandError> {
     let served = ServedKinds::discover(&target.api).await?;
     let inventory = Inventory::read(&target.api, &served, component).await?;
     if !inventory.is_stored() {
-        let what = format!(
-            "the component {} has no inventory in the namespace {}",
-            component.name, component.namespace
-        );
-        return Err(CommandError(Code::Error, what));
+        return Err(target.no_inventory(&served, component).await);
     }
     Ok(inventory)
 }

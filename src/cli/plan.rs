@@ -14,7 +14,8 @@ use text::{Counts, counts};
 pub use text::{summary, text};
 
 use super::cluster::{
-    AcceptedInput, ClusterTarget, adopt_argument, run as run_on, with_source, with_target,
+    AcceptedInput, ClusterTarget, InputObjects, adopt_argument, run as run_on, with_source,
+    with_target,
 };
 use super::error::{CommandError, exit_code_for};
 use super::{Code, changes, input, print_escaped, print_result};
@@ -106,7 +107,10 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
         matches,
         environment,
         AcceptedInput::Objects,
-        async |target| plan_and_print(target, matches).await,
+        async |target| {
+            let source = target.load_objects(matches).await?;
+            plan_and_print(target, matches, source).await
+        },
     )
 }
 
@@ -114,8 +118,8 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
 pub async fn plan_and_print(
     target: &ClusterTarget,
     matches: &ArgMatches,
+    mut source: InputObjects,
 ) -> Result<Code, CommandError> {
-    let mut source = target.load_objects(matches).await?;
     let options = target.options();
     let objects = std::mem::take(&mut source.objects);
     let deployment = target.deployment(target.scope(&options, source.artifact.as_deref()));

@@ -6,42 +6,50 @@ use std::path::PathBuf;
 use clap::ArgMatches;
 
 use super::{Code, chain, print, print_error};
+use crate::agent;
 use crate::base::clock::Clock;
 use crate::base::hardening;
 use crate::config::setting::{SETTINGS, Setting};
-use crate::config::{Config, ConfigError, Layers};
+use crate::config::{Config, Layers};
 use crate::journal::Journal;
 use crate::workspace::dir;
 
 /// Reads all layers. Flags override the environment, which overrides the file.
-pub fn layers(
-    matches: &ArgMatches,
-    environment: &HashMap<String, String>,
-) -> Result<Layers, ConfigError> {
+fn layers(matches: &ArgMatches, environment: &HashMap<String, String>) -> Layers {
     let mut layers = Layers::defaults();
     if let Some(path) = matches.get_one::<String>("config") {
-        layers.load_file(&PathBuf::from(path))?;
+        layers.load_file(&PathBuf::from(path));
     }
-    layers.load_environment(environment)?;
+    layers.load_environment(environment);
     for setting in &SETTINGS {
         if let Ok(Some(value)) = matches.try_get_one::<String>(setting.key) {
             layers.set_flag(setting, value.clone());
         }
     }
-    Ok(layers)
+    layers
 }
 
-/// Reads all layers into a configuration. Prints the error if a setting is invalid.
+/// Reads all layers into a configuration. Prints everything that is wrong with them.
 pub fn load(
     matches: &ArgMatches,
     environment: &HashMap<String, String>,
 ) -> Result<(Config, Layers), Code> {
-    let loaded =
-        layers(matches, environment).and_then(|layers| Ok((Config::from_layers(&layers)?, layers)));
-    loaded.map_err(|error| {
-        print_error(&error.to_string(), "");
-        Code::Usage
-    })
+    let layers = layers(matches, environment);
+    match Config::from_layers(&layers) {
+        Ok(config) => Ok((config, layers)),
+        Err(first) => {
+            let faults = Config::faults(&layers);
+            let faults = if faults.is_empty() {
+                vec![first]
+            } else {
+                faults
+            };
+            for fault in faults {
+                print_error(&fault.to_string(), "");
+            }
+            Err(Code::Usage)
+        }
+    }
 }
 
 /// Returns the help text of a setting: description, default and environment variable.
@@ -53,24 +61,44 @@ pub fn help(setting: &Setting) -> String {
     format!("{}{default} [env: {}]", setting.help, setting.variable())
 }
 
-/// Prints every setting with its origin.
+/// Prints every setting with its origin, as TOML, and everything that keeps the agent from starting
+/// with them.
 pub fn check(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
-    let (config, layers) = match load(matches, environment) {
-        Ok(loaded) => loaded,
-        Err(code) => return code,
-    };
+    let layers = layers(matches, environment);
     for (setting, value, origin) in layers.show() {
-        print(&format!("{} = {value:?}  # from {origin}\n", setting.key));
+        let is_bare = value.parse::<i64>().is_ok() || value.parse::<bool>().is_ok();
+        let value = match is_bare {
+            true => value.to_owned(),
+            false => format!("{value:?}"),
+        };
+        // The mask must not be taken for the secret.
+        let comment = if setting.secret { "# " } else { "" };
+        print(&format!(
+            "{comment}{} = {value}  # from {origin}\n",
+            setting.key
+        ));
     }
     for name in &layers.ignored {
         print(&format!("# {name} is accepted and has no effect\n"));
     }
-    match config.control.missing_setting() {
-        None => Code::Done,
-        Some(what) => {
-            print_error(&what, "");
-            Code::Usage
+    let mut faults: Vec<String> = Config::faults(&layers)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    match Config::from_layers(&layers) {
+        Ok(config) => faults.extend(agent::check(&config)),
+        Err(error) if faults.is_empty() => faults.push(error.to_string()),
+        Err(_) => {}
+    }
+    for fault in &faults {
+        print_error(fault, "");
+    }
+    match faults.is_empty() {
+        true => {
+            print("# the configuration is usable\n");
+            Code::Done
         }
+        false => Code::Usage,
     }
 }
 

@@ -81,11 +81,7 @@ async fn component_status(
         .as_ref()
         .filter(|inventory| inventory.is_stored());
     let Some(inventory) = inventory else {
-        let what = format!(
-            "the component {} has no inventory in the namespace {}",
-            component.name, component.namespace
-        );
-        return Err(CommandError(Code::Error, what));
+        return Err(target.no_inventory(&snapshot.served, component).await);
     };
     // Container logs in the causes may contain secret values, so these are masked.
     let _secrets =

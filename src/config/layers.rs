@@ -4,8 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
+use toml::de::{DeTable, DeValue};
+
 use super::ConfigError;
 use super::setting::{IGNORED_VARIABLES, SETTINGS, Setting};
+use crate::base::error::plain;
 use crate::base::invalid::InvalidInput;
 use crate::base::nearest::nearest;
 
@@ -26,8 +29,8 @@ const ARGUMENT_VARIABLES: [&str; 7] = [
 pub enum SettingOrigin {
     /// The built-in default.
     Default,
-    /// The configuration file at this path.
-    File(PathBuf),
+    /// This line of the configuration file at this path.
+    File(PathBuf, usize),
     /// The environment variable of this name.
     Environment(String),
     /// The flag of this name, without `--`.
@@ -38,7 +41,7 @@ impl std::fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Default => f.write_str("the default"),
-            Self::File(path) => write!(f, "{}", path.display()),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
             Self::Environment(name) => write!(f, "the environment ({name})"),
             Self::Flag(name) => write!(f, "the flag --{name}"),
         }
@@ -51,6 +54,8 @@ pub struct Layers {
     values: BTreeMap<&'static str, (String, SettingOrigin)>,
     /// Variables that are set but have no effect (see [`IGNORED_VARIABLES`]), sorted.
     pub ignored: Vec<String>,
+    /// What could not be read, and settings that are unknown or contradict each other.
+    pub(super) faults: Vec<ConfigError>,
 }
 
 impl Layers {
@@ -65,97 +70,72 @@ impl Layers {
         Self {
             values: values.collect(),
             ignored: Vec::new(),
+            faults: Vec::new(),
         }
     }
 
-    /// Reads the configuration file at `path`. Its values override those set so far.
-    ///
-    /// # Errors
-    /// Fails if the file cannot be read, is not valid TOML, has an unknown key, or has a list with
-    /// an item that is not a string.
-    pub fn load_file(&mut self, path: &Path) -> Result<(), ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            ConfigError(format!(
-                "cannot read the configuration {}: {error}",
-                path.display()
-            ))
-        })?;
-        self.load_toml(path, &text)
+    /// Reads the configuration file at `path`. Its values override those set so far. It is a fault
+    /// if the file cannot be read, is not valid TOML, has an unknown key, or has a list with an item
+    /// that is not a string.
+    pub fn load_file(&mut self, path: &Path) {
+        match std::fs::read_to_string(path) {
+            Ok(text) => self.load_toml(path, &text),
+            Err(error) => self.faults.push(ConfigError(format!(
+                "cannot read the configuration {}: {}",
+                path.display(),
+                plain(&error)
+            ))),
+        }
     }
 
     /// Parses `text` as the content of the file at `path`. Its values override those set so far.
-    ///
-    /// # Errors
-    /// As [`Layers::load_file`], except for reading.
-    pub fn load_toml(&mut self, path: &Path, text: &str) -> Result<(), ConfigError> {
-        let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
+    pub fn load_toml(&mut self, path: &Path, text: &str) {
+        let line = |at: usize| text.get(..at).unwrap_or_default().matches('\n').count() + 1;
+        match DeTable::parse(text) {
+            Ok(table) => {
+                let file = File { path, line: &line };
+                self.load_table(&file, "", table.get_ref());
+            }
             // The error's own text quotes the line, which may contain a secret.
-            let line = error.span().map_or(1, |span| {
-                text.get(..span.start)
-                    .unwrap_or_default()
-                    .matches('\n')
-                    .count()
-                    + 1
-            });
-            ConfigError(format!(
-                "{} is not valid TOML at line {line}: {}",
+            Err(error) => self.faults.push(ConfigError(format!(
+                "{}:{}: it is not valid TOML: {}",
                 path.display(),
+                error.span().map_or(1, |span| line(span.start)),
                 error.message()
-            ))
-        })?;
-        self.load_table(path, "", &table)
+            ))),
+        }
     }
 
-    fn load_table(
-        &mut self,
-        path: &Path,
-        prefix: &str,
-        table: &toml::Table,
-    ) -> Result<(), ConfigError> {
+    fn load_table(&mut self, file: &File<'_>, prefix: &str, table: &DeTable<'_>) {
         for (name, value) in table {
-            let key = if prefix.is_empty() {
-                name.clone()
-            } else {
-                format!("{prefix}.{name}")
+            let key = match prefix {
+                "" => name.get_ref().to_string(),
+                prefix => format!("{prefix}.{}", name.get_ref()),
             };
-            if let toml::Value::Table(inner) = value {
-                self.load_table(path, &key, inner)?;
+            let origin = SettingOrigin::File(file.path.to_owned(), (file.line)(name.span().start));
+            if let DeValue::Table(inner) = value.get_ref() {
+                self.load_table(file, &key, inner);
                 continue;
             }
             let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
                 let hint = hint(nearest(&key, SETTINGS.iter().map(|setting| setting.key)));
-                return Err(ConfigError(format!(
-                    "unknown setting {key:?} in {}{hint}",
-                    path.display()
-                )));
+                let fault = format!("{origin}: unknown setting {key:?}{hint}");
+                self.faults.push(ConfigError(fault));
+                continue;
             };
-            let text = match value {
-                toml::Value::String(text) => text.clone(),
-                toml::Value::Array(items) => {
-                    let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
-                    let wrong = || {
-                        ConfigError(format!(
-                            "{key} in {} must be a list of strings",
-                            path.display()
-                        ))
-                    };
-                    texts.ok_or_else(wrong)?.join(setting.separator())
+            match text_of(value.get_ref(), setting.separator()) {
+                Some(text) => self.set(setting, text, origin),
+                None => {
+                    let fault = format!("{origin}: {key} must be a list of strings");
+                    self.faults.push(ConfigError(fault));
                 }
-                other => other.to_string(),
-            };
-            self.set(setting, text, SettingOrigin::File(path.to_owned()));
+            }
         }
-        Ok(())
     }
 
-    /// Applies environment variables. Their values override those set so far.
-    ///
-    /// # Errors
-    /// Fails if a variable starts with `NUON_RUNNER_` and is unknown.
-    pub fn load_environment(
-        &mut self,
-        variables: &HashMap<String, String>,
-    ) -> Result<(), ConfigError> {
+    /// Applies environment variables. Their values override those set so far. It is a fault if a
+    /// variable starts with `NUON_RUNNER_` and is unknown.
+    pub fn load_environment(&mut self, variables: &HashMap<String, String>) {
         let mut known: HashMap<String, &Setting> = HashMap::new();
         for setting in &SETTINGS {
             known.insert(setting.variable(), setting);
@@ -180,13 +160,11 @@ impl Layers {
                 self.ignored.push(name.clone());
             } else if bare.is_some_and(|bare| !ARGUMENT_VARIABLES.contains(&bare)) {
                 let hint = hint(nearest(name, known.keys().map(String::as_str)));
-                return Err(ConfigError(format!(
-                    "unknown setting {name} in the environment{hint}"
-                )));
+                let fault = format!("unknown setting {name} in the environment{hint}");
+                self.faults.push(ConfigError(fault));
             }
         }
         self.ignored.sort();
-        Ok(())
     }
 
     /// Applies the value of a flag.
@@ -203,10 +181,33 @@ impl Layers {
             _ => None,
         };
         if let Some(other) = other.filter(|_| !value.is_empty()) {
-            self.values
-                .insert(other, (String::new(), SettingOrigin::Default));
+            let unset = (String::new(), SettingOrigin::Default);
+            let before = self.values.insert(other, unset);
+            // In one layer nobody can tell which one is meant.
+            if let Some((_, also)) = before.filter(|(text, _)| !text.is_empty())
+                && std::mem::discriminant(&also) == std::mem::discriminant(&origin)
+            {
+                let key = setting.key;
+                let fault = format!(
+                    "{key} from {origin} and {other} from {also} are both set; remove one of them"
+                );
+                self.faults.push(ConfigError(fault));
+            }
         }
         self.values.insert(setting.key, (value, origin));
+    }
+
+    /// Returns layers for each value that is no default, with the defaults of all other settings.
+    pub(super) fn each_alone(&self) -> impl Iterator<Item = Self> {
+        let given = self
+            .values
+            .iter()
+            .filter(|(_, (_, origin))| *origin != SettingOrigin::Default);
+        given.map(|(key, value)| {
+            let mut alone = Self::defaults();
+            alone.values.insert(key, value.clone());
+            alone
+        })
     }
 
     /// Returns every setting in the order of the table, with its value (masked if it is secret) and
@@ -287,6 +288,28 @@ impl Layers {
     }
 }
 
+/// A configuration file: its path, and the line of each byte.
+struct File<'a> {
+    path: &'a Path,
+    line: &'a dyn Fn(usize) -> usize,
+}
+
+/// Returns a value as text; `None` for a list with an item that is not a string.
+fn text_of(value: &DeValue<'_>, separator: &str) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Array(items) => {
+            let texts = items.iter().map(|item| item.get_ref().as_str());
+            Some(texts.collect::<Option<Vec<_>>>()?.join(separator))
+        }
+        DeValue::Integer(number) => Some(number.to_string()),
+        DeValue::Float(number) => Some(number.to_string()),
+        DeValue::Boolean(is_set) => Some(is_set.to_string()),
+        DeValue::Datetime(time) => Some(time.to_string()),
+        DeValue::Table(_) => None,
+    }
+}
+
 fn hint(nearest: Option<&str>) -> String {
     nearest.map_or_else(String::new, |known| format!("; did you mean {known}?"))
 }
@@ -306,18 +329,14 @@ mod tests {
     #[test]
     fn a_flag_wins_over_the_environment_and_that_over_the_file() {
         let mut layers = Layers::defaults();
-        layers
-            .load_toml(
-                Path::new("c.toml"),
-                "state_dir = \"/file\"\n[log]\nlevel = \"warn\"\nformat = \"json\"",
-            )
-            .unwrap();
-        layers
-            .load_environment(&environment(&[
-                ("NUON_RUNNER_STATE_DIR", "/env"),
-                ("LOG_LEVEL", "debug"),
-            ]))
-            .unwrap();
+        layers.load_toml(
+            Path::new("c.toml"),
+            "state_dir = \"/file\"\n[log]\nlevel = \"warn\"\nformat = \"json\"",
+        );
+        layers.load_environment(&environment(&[
+            ("NUON_RUNNER_STATE_DIR", "/env"),
+            ("LOG_LEVEL", "debug"),
+        ]));
         let setting = SETTINGS
             .iter()
             .find(|setting| setting.key == "state_dir")
@@ -354,50 +373,41 @@ mod tests {
                 "http://y".into(),
             );
         }
-        layers.load_environment(&variables).unwrap();
+        layers.load_environment(&variables);
         assert_eq!(layers.text("api.url"), Some("http://y"));
         assert_eq!(layers.ignored.len(), 18);
     }
 
     #[test]
-    fn a_bad_setting_is_named_with_its_origin_and_the_nearest_known_one() {
+    fn all_bad_settings_are_named_with_their_origin_and_the_nearest_known_ones() {
         let mut layers = Layers::defaults();
-        let error = layers
-            .load_toml(Path::new("c.toml"), "[journal]\nulr = \"x\"")
-            .unwrap_err()
-            .to_string();
-        assert_eq!(
-            error,
-            "unknown setting \"journal.ulr\" in c.toml; did you mean journal.url?"
-        );
-        let error = layers
-            .load_environment(&environment(&[("NUON_RUNNER_STATE_DRI", "x")]))
-            .unwrap_err()
-            .to_string();
-        assert_eq!(
-            error,
-            "unknown setting NUON_RUNNER_STATE_DRI in the environment; did you mean \
-             NUON_RUNNER_STATE_DIR?"
-        );
-        layers
-            .load_environment(&environment(&[("NUON_RUNNER_DRAIN_TIMEOUT", "soon")]))
-            .unwrap();
-        let error = Config::from_layers(&layers).unwrap_err().to_string();
-        assert!(
-            error.starts_with(
-                "drain_timeout from the environment (NUON_RUNNER_DRAIN_TIMEOUT) must be a duration"
-            ),
-            "{error}"
-        );
+        let text = "[journal]\nulr = \"x\"\n[log]\nlevel = \"loud\"\n[api]\ntoken = \"a\"\ntoken_file = \"/b\"\n";
+        layers.load_toml(Path::new("c.toml"), text);
+        layers.load_environment(&environment(&[
+            ("NUON_RUNNER_STATE_DRI", "x"),
+            ("NUON_RUNNER_DRAIN_TIMEOUT", "soon"),
+        ]));
+        let faults: Vec<String> = Config::faults(&layers)
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let expected = [
+            "api.token_file from c.toml:7 and api.token from c.toml:6 are both set; remove one of them",
+            "c.toml:2: unknown setting \"journal.ulr\"; did you mean journal.url?",
+            "unknown setting NUON_RUNNER_STATE_DRI in the environment; did you mean NUON_RUNNER_STATE_DIR?",
+            "drain_timeout from the environment (NUON_RUNNER_DRAIN_TIMEOUT) must be a duration such as 90s or 10m, not \"soon\"",
+            "log.level from c.toml:4 must be error, warn, info, debug or trace, not \"loud\"",
+        ];
+        assert_eq!(faults, expected);
+        let first = Config::from_layers(&layers).unwrap_err().to_string();
+        assert_eq!(first, expected[0]);
     }
 
     #[test]
     fn the_example_file_is_the_defaults() {
         let text = include_str!("../../config.example.toml");
         let mut layers = Layers::defaults();
-        layers
-            .load_toml(Path::new("config.example.toml"), text)
-            .unwrap();
+        layers.load_toml(Path::new("config.example.toml"), text);
         for (setting, value, origin) in layers.show() {
             assert_eq!(value, setting.default, "{}", setting.key);
             assert_ne!(

@@ -17,17 +17,17 @@ pub struct ControlConfig {
 }
 
 impl ControlConfig {
-    /// Returns what is wrong if the agent cannot run with these settings.
-    pub fn missing_setting(&self) -> Option<String> {
-        let (setting, variables) = if self.token.is_none() {
-            ("api.token", "RUNNER_API_TOKEN or RUNNER_API_TOKEN_FILE")
-        } else if self.runner.is_none() {
-            ("id", "RUNNER_ID")
-        } else {
-            return None;
+    /// Returns a sentence for each setting without which the agent cannot run.
+    pub fn missing_settings(&self) -> Vec<String> {
+        let token = "RUNNER_API_TOKEN or RUNNER_API_TOKEN_FILE";
+        let needed = [
+            ("api.token", token, self.token.is_none()),
+            ("id", "RUNNER_ID", self.runner.is_none()),
+        ];
+        let missing = needed.into_iter().filter(|(.., is_missing)| *is_missing);
+        let sentence = |(setting, variables, _)| {
+            format!("{setting} is not set (no file, environment or flag has it); set {variables}")
         };
-        Some(format!(
-            "{setting} is not set (no file, environment or flag has it); set {variables}"
-        ))
+        missing.map(sentence).collect()
     }
 }

@@ -16,6 +16,19 @@ pub enum TokenSource {
     File(PathBuf),
 }
 
+impl TokenSource {
+    /// Checks that the token can be read.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be read, or holds no token.
+    pub fn check(&self) -> Result<(), TokenError> {
+        match self {
+            Self::Value(_) => Ok(()),
+            Self::File(path) => read_file(path).map(drop),
+        }
+    }
+}
+
 /// The current token. The redactor masks it in every text.
 pub(super) struct Token {
     source: TokenSource,
@@ -57,11 +70,7 @@ impl Token {
             TokenSource::File(path) => {
                 // Before the content: what is written in between is then read once more.
                 let version = version(path);
-                let secret = read(path).map_err(|source| TokenError {
-                    path: path.clone(),
-                    source,
-                })?;
-                (secret, version)
+                (read_file(path)?, version)
             }
         };
         let learned = redactor.learn(secret.expose());
@@ -113,6 +122,13 @@ impl Token {
 fn version(path: &Path) -> Option<FileVersion> {
     let metadata = std::fs::metadata(path).ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
+}
+
+fn read_file(path: &Path) -> Result<Secret, TokenError> {
+    read(path).map_err(|source| TokenError {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn read(path: &Path) -> std::io::Result<Secret> {

@@ -113,24 +113,37 @@ pub struct Journal {
     pub(super) process: i64,
 }
 
+/// Returns the database that the settings name.
+fn address(config: &JournalConfig) -> Result<SqliteConnectOptions, JournalError> {
+    match config.url.as_deref() {
+        None => Ok(SqliteConnectOptions::new().filename(config.state_dir.join("journal.db"))),
+        Some(url) if url.starts_with("sqlite:") => {
+            SqliteConnectOptions::from_str(url).map_err(|_| JournalError::Address(url.to_owned()))
+        }
+        // Another URL may hold a password.
+        Some(url) => {
+            let scheme = url.split(':').next().unwrap_or_default();
+            Err(JournalError::Address(scheme.to_owned()))
+        }
+    }
+}
+
 impl Journal {
+    /// Checks `journal.url`, without opening the database.
+    ///
+    /// # Errors
+    /// [`JournalError::Address`] if the URL is not supported.
+    pub fn check_url(config: &JournalConfig) -> Result<(), JournalError> {
+        address(config).map(drop)
+    }
+
     /// Opens the database, migrates its schema, and records the start of this process.
     ///
     /// # Errors
     /// Fails if the URL is not supported, SQLite is too old, or the database cannot be opened,
     /// migrated or written.
     pub async fn open(config: &JournalConfig, clock: Clock) -> Result<Self, JournalError> {
-        let options = match config.url.as_deref() {
-            None => SqliteConnectOptions::new().filename(config.state_dir.join("journal.db")),
-            Some(url) if url.starts_with("sqlite:") => SqliteConnectOptions::from_str(url)
-                .map_err(|_| JournalError::Address(url.to_owned()))?,
-            Some(url) => {
-                return Err(JournalError::Address(
-                    url.split(':').next().unwrap_or_default().to_owned(),
-                ));
-            }
-        };
-        let options = options
+        let options = address(config)?
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)

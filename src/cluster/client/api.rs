@@ -92,6 +92,11 @@ impl Api {
         self.client.default_namespace()
     }
 
+    /// Returns the URL of the API server.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Returns what the server has warned of since the last call: a sentence for each warning about
     /// an object that was written or dry-run.
     pub fn take_warnings(&self) -> Vec<String> {

@@ -227,7 +227,8 @@ pub async fn connect(
 }
 
 /// Connects by kubeconfig files, merged as kubectl merges them, with the given context or the
-/// current one. An exec plugin runs only if it is the allowed one.
+/// current one, and returns that context's name too. An exec plugin runs only if it is the allowed
+/// one.
 ///
 /// # Errors
 /// Fails if a file cannot be read or used, or if it needs an exec plugin that is not allowed.
@@ -237,7 +238,7 @@ pub async fn connect_by_kubeconfig(
     network: &Network,
     clock: &Clock,
     stop: &Stop,
-) -> Result<Api, ConnectError> {
+) -> Result<(Api, Option<String>), ConnectError> {
     let names: Vec<String> = files
         .iter()
         .map(|file| file.display().to_string())
@@ -263,11 +264,11 @@ pub async fn connect_by_kubeconfig(
     )
     .map_err(|error| unusable(error.to_string()))?;
     let proxy = proxy_of(&kubeconfig);
+    let context = kubeconfig.current_context.clone();
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await;
     let config = config.map_err(|error| unusable(error.to_string()))?;
-    client(config, proxy, None, &network.without_guard(), clock, stop)
-        .await
-        .map_err(unusable)
+    let connected = client(config, proxy, None, &network.without_guard(), clock, stop).await;
+    Ok((connected.map_err(unusable)?, context))
 }
 
 /// Connects from inside a pod. `server` (`https://HOST:PORT`) is the surrounding cluster's API

@@ -125,6 +125,11 @@ async fn a_failed_deploy_rolls_back_if_configured_and_never_to_a_failed_artifact
     fixture
         .with_registry(&["apply", "--yes", &three])
         .expect_code(0);
+    let dry = fixture
+        .with_registry(&["rollback", "--dry-run"])
+        .expect_code(2);
+    assert!(dry.out.contains("spec.replicas: 3 -> 1"), "{}", dry.out);
+    assert_eq!(fixture.get(&path).await["spec"]["replicas"], 3);
     fixture.with_registry(&["rollback", "--yes"]).expect_code(0);
     assert_eq!(fixture.get(&path).await["spec"]["replicas"], 1);
 }

@@ -1,5 +1,6 @@
 //! The binary as called by users and scripts: exit codes, output streams, and errors in one line.
 
+use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Command, Output, Stdio};
 
@@ -57,7 +58,7 @@ fn an_invalid_setting_is_reported_with_its_origin_and_the_nearest_known_one() {
             &["drain_timeout", "--drain-timeout", "soon", "10m"],
         );
         assert_refused(
-            &run(&[command], &REQUIRED[..1]),
+            &run(&[command], &[REQUIRED[0], REQUIRED[2]]),
             &["api.token", "RUNNER_API_TOKEN"],
         );
     }
@@ -88,8 +89,88 @@ fn check_config_prints_each_value_and_origin_but_no_secret() {
         text.contains("log.level = \"debug\"  # from the environment (LOG_LEVEL)\n"),
         "it beats the file: {text}"
     );
-    assert!(text.contains("api.token = \"***\""), "{text}");
+    assert!(text.contains("# api.token = \"***\""), "{text}");
     assert!(!text.contains("marked-token"));
+    assert!(text.ends_with("# the configuration is usable\n"), "{text}");
+    // What is printed is a configuration file.
+    let file = directory.path().join("printed.toml");
+    std::fs::write(&file, &text).unwrap();
+    let again = run(
+        &["check-config", "--config", file.to_str().unwrap()],
+        &REQUIRED,
+    );
+    assert_eq!(again.status.code(), Some(0), "{again:?}");
+}
+
+/// What keeps `run` from starting is told by `check-config`, all at once, and nothing is made.
+#[test]
+fn check_config_refuses_what_run_refuses() {
+    let directory = tempfile::tempdir().unwrap();
+    let empty = directory.path().join("empty");
+    std::fs::write(&empty, " \n").unwrap();
+    let faults = [
+        (
+            "NUON_RUNNER_TLS_CA_FILE",
+            "/nonexistent/ca",
+            "/nonexistent/ca",
+        ),
+        (
+            "NUON_RUNNER_JOURNAL_URL",
+            "postgres://u:marked-password@h/d",
+            "\"postgres\" is not supported",
+        ),
+        (
+            "NUON_RUNNER_STATE_DIR",
+            "/proc/x",
+            "cannot use the state directory /proc/x",
+        ),
+        (
+            "RUNNER_API_TOKEN_FILE",
+            empty.to_str().unwrap(),
+            "it is empty",
+        ),
+    ];
+    for (variable, value, message) in faults {
+        let state = directory.path().join(variable);
+        let mut variables: HashMap<&str, &str> = REQUIRED.into_iter().collect();
+        if variable == "RUNNER_API_TOKEN_FILE" {
+            variables.remove("RUNNER_API_TOKEN");
+        }
+        variables.insert("NUON_RUNNER_STATE_DIR", state.to_str().unwrap());
+        variables.insert(variable, value);
+        let variables: Vec<_> = variables.into_iter().collect();
+        for command in ["check-config", "run"] {
+            let refused = run(&[command], &variables);
+            let stderr = String::from_utf8(refused.stderr).unwrap();
+            assert!(stderr.contains(message), "{command}: {stderr}");
+            assert!(!stderr.contains("marked-password"), "{stderr}");
+            assert_ne!(refused.status.code(), Some(0), "{command}");
+            assert!(command == "run" || !state.exists(), "nothing is made");
+        }
+    }
+    let mut all: Vec<_> = faults
+        .iter()
+        .map(|(name, value, _)| (*name, *value))
+        .collect();
+    all.extend([REQUIRED[0], REQUIRED[2]]);
+    let refused = run(&["check-config"], &all);
+    let stderr = String::from_utf8(refused.stderr).unwrap();
+    assert_eq!(refused.status.code(), Some(64));
+    assert_eq!(stderr.lines().count(), faults.len(), "{stderr}");
+    assert!(
+        !String::from_utf8(refused.stdout)
+            .unwrap()
+            .contains("usable")
+    );
+
+    let both = [("RUNNER_API_TOKEN", "t"), ("RUNNER_API_TOKEN_FILE", "/t")];
+    let variables = [both.as_slice(), &[REQUIRED[0], REQUIRED[2]]].concat();
+    for command in ["check-config", "run"] {
+        assert_refused(
+            &run(&[command], &variables),
+            &["are both set; remove one of them"],
+        );
+    }
 }
 
 #[test]
@@ -306,7 +387,7 @@ fn an_explanation_names_files_and_lines_in_the_order_of_the_build() {
         (code, stderr.as_str()),
         (
             Some(1),
-            "error: the build has no object Pod/wob-x; did you mean Pod/web-x?\n"
+            "error: the build has no object Pod/wob-x; help: did you mean Pod/web-x?\n"
         )
     );
 }

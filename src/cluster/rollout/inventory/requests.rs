@@ -58,8 +58,26 @@ impl Inventory {
         Ok(Self::new(component.clone()))
     }
 
-    /// Returns the objects of other components, and their inventories. `concerned` limits the namespaces where inventories may not be listed in
-    /// the whole cluster.
+    /// Lists the components that have an inventory: in all namespaces, or in this one if they may
+    /// not be listed in all. Empty if they may not be listed at all.
+    pub async fn components(api: &Api, served: &ServedKinds, namespace: &str) -> Vec<Component> {
+        let Ok(resource) = served.config_maps() else {
+            return Vec::new();
+        };
+        let selector = format!("{}={}", LABEL.0, LABEL.1);
+        let stored = match api.list(&resource.api, "", &selector).await {
+            Ok(all) => all,
+            Err(_) => {
+                let here = api.list(&resource.api, namespace, &selector).await;
+                here.unwrap_or_default()
+            }
+        };
+        let parsed = stored.iter().filter_map(Self::parse);
+        parsed.map(|inventory| inventory.component).collect()
+    }
+
+    /// Returns the objects of other components, and their inventories. `concerned` limits the
+    /// namespaces where inventories may not be listed in the whole cluster.
     ///
     /// # Errors
     /// Fails if the inventories cannot be listed, or one of them cannot be parsed.
