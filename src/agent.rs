@@ -41,8 +41,9 @@ use crate::base::stop::Stop;
 use crate::clients::http::Authorities;
 use crate::clients::{Clients, Local};
 use crate::config::Config;
-use crate::control::Client;
+use crate::control::token::TokenSource;
 use crate::control::wire::{ProcessUpdate, Settings};
+use crate::control::{Client, TokenStatus};
 use crate::job::ProcessId;
 use crate::journal::Journal;
 use crate::worker::Worker;
@@ -110,12 +111,14 @@ impl Agent {
             signals,
             local_registries,
         } = options;
+        log_start(&config, mode);
         let lock = lock::take(&config.journal.state_dir)?;
         let journal = Journal::open(&config.journal, clock.clone()).await?;
         let previous = recover::previous_processes(&journal.open_claims().await?);
         let registry = Registry::new();
         let variable = |name: &str| std::env::var(name).ok();
         let authorities = Authorities::read(config.clients.tls_ca_file.as_deref(), &variable)?;
+        let token_status = TokenStatus::default();
         let context = BuildContext {
             config: &config,
             mode,
@@ -123,6 +126,7 @@ impl Agent {
             redactor: &redactor,
             journal: &journal,
             authorities: &authorities,
+            token_status: &token_status,
             registry: &registry,
         };
         let local = Local {
@@ -159,6 +163,7 @@ impl Agent {
             status,
             current_settings,
             heartbeat.clone(),
+            token_status.clone(),
         )?;
         let listener = AdminListener::bind(config.admin_listen).await?;
         let draining = Draining::new(
@@ -220,6 +225,23 @@ impl Agent {
         drop(serving);
         ended
     }
+}
+
+/// Logs who starts, and with which settings.
+fn log_start(config: &Config, mode: Mode) {
+    let token_from = match &config.control.token {
+        Some(TokenSource::File(path)) => path.display().to_string(),
+        _ => "api.token".to_owned(),
+    };
+    tracing::info!(
+        version = VERSION,
+        mode = mode.as_str(),
+        runner = config.control.runner.as_ref().map(ToString::to_string),
+        control_plane = %config.control.url,
+        state_dir = %config.journal.state_dir.display(),
+        token_from,
+        "starting"
+    );
 }
 
 /// The work between startup and shutdown.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 pub use layers::{Layers, SettingOrigin};
+use tracing::level_filters::LevelFilter;
 use url::Url;
 
 use crate::base::guard::Allowed;
@@ -121,6 +122,8 @@ impl Config {
                 level: layers.parse("log.level", "error, warn, info, debug or trace", |text| {
                     text.parse().ok()
                 })?,
+                // They log too much at the more verbose levels.
+                libraries: LevelFilter::WARN,
             },
             clients: ClientsConfig {
                 tls_ca_file: layers.text("tls.ca_file").map(Into::into),

@@ -11,6 +11,7 @@ pub mod logs;
 pub mod metrics;
 pub mod route;
 pub mod token;
+mod token_status;
 mod transport;
 pub mod wire;
 
@@ -19,4 +20,5 @@ pub use config::ControlConfig;
 pub use error::ControlError;
 pub use logs::{JobLog, LogShipper};
 pub use route::{LONG_POLL_TIMEOUT, Route, Verdict};
+pub use token_status::TokenStatus;
 pub use transport::{ClientOptions, RetryPolicy};

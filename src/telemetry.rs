@@ -16,6 +16,8 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// The minimum level.
     pub level: LevelFilter,
+    /// The minimum level of libraries.
+    pub libraries: LevelFilter,
 }
 
 /// Format of the process log.
@@ -31,13 +33,16 @@ pub enum LogFormat {
 
 /// Starts the process log. A second call has no effect: tests run many daemons in one process.
 pub fn start_log(config: LogConfig, redactor: Redactor) {
-    let LogConfig { format, level } = config;
+    let LogConfig {
+        format,
+        level,
+        libraries,
+    } = config;
     let is_terminal = io::stderr().is_terminal();
     let colors = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let writer = RedactedStderr(redactor);
-    // Libraries log too much at the more verbose levels, so they log warnings and errors at most.
     let filter = tracing_subscriber::filter::Targets::new()
-        .with_default(LevelFilter::WARN.min(level))
+        .with_default(libraries.min(level))
         .with_target("nuon_runner", level)
         // It logs bodies that it cannot parse, and those may be Secrets.
         .with_target("kube_client", LevelFilter::OFF);

@@ -22,8 +22,8 @@ use tokio_util::task::AbortOnDropHandle;
 use super::{AgentError, VERSION};
 use crate::agent::heartbeat::HeartbeatThread;
 use crate::base::clock::Clock;
-use crate::control::LONG_POLL_TIMEOUT;
 use crate::control::wire::Settings;
+use crate::control::{LONG_POLL_TIMEOUT, TokenStatus};
 use crate::journal::Journal;
 use crate::worker::dispatch::{DispatchStatus, POLL_INTERVAL};
 
@@ -57,6 +57,7 @@ struct Inner {
     dispatch_status: watch::Receiver<DispatchStatus>,
     settings: watch::Receiver<Arc<Settings>>,
     heartbeat: HeartbeatThread,
+    token_status: TokenStatus,
     depth: IntGauge,
     oldest: Gauge,
     heartbeat_age: Gauge,
@@ -74,6 +75,7 @@ impl Admin {
         dispatch_status: watch::Receiver<DispatchStatus>,
         settings: watch::Receiver<Arc<Settings>>,
         heartbeat: HeartbeatThread,
+        token_status: TokenStatus,
     ) -> Result<Self, prometheus::Error> {
         let depth = IntGauge::new(
             "nuon_runner_outbox_reports",
@@ -107,6 +109,7 @@ impl Admin {
             dispatch_status,
             settings,
             heartbeat,
+            token_status,
             depth,
             oldest,
             heartbeat_age,
@@ -186,7 +189,11 @@ async fn serve_connection(stream: TcpStream, router: Router) {
 
 impl Inner {
     /// Returns why the runner is not ready; empty if it is ready.
-    async fn reasons_not_ready(&self) -> Vec<&'static str> {
+    async fn reasons_not_ready(&self) -> Vec<String> {
+        let refused = self.token_status.refused_ago(&self.clock).map(|ago| {
+            let seconds = ago.as_secs();
+            format!("the control plane refuses the token (401), the last time {seconds} s ago")
+        });
         let period = if self.settings.borrow().long_poll_jobs {
             LONG_POLL_TIMEOUT
         } else {
@@ -201,7 +208,13 @@ impl Inner {
             Some(_) => None,
         };
         let journal = (!self.journal.is_healthy().await).then_some("the journal does not answer");
-        journal.into_iter().chain(polls).collect()
+        // Without a valid token nothing is polled.
+        let polls = refused.or(polls.map(str::to_owned));
+        journal
+            .map(str::to_owned)
+            .into_iter()
+            .chain(polls)
+            .collect()
     }
 }
 

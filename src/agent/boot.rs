@@ -72,7 +72,11 @@ async fn insist<T, F: Future<Output = Result<T, ControlError>>>(
 ) -> T {
     loop {
         let on_retry = |StartupError(error): &StartupError, wait| {
-            tracing::warn!(%error, ?wait, "cannot {action}; will try again");
+            // The status of the token has logged its refusal.
+            match error.is_status(401) {
+                true => tracing::debug!(%error, ?wait, "cannot {action}; will try again"),
+                false => tracing::warn!(%error, ?wait, "cannot {action}; will try again"),
+            }
             control.refresh_token();
         };
         let insisting = with_retries(clock, delays(), on_retry, || {
@@ -155,7 +159,7 @@ pub async fn refresh(
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "settings could not be refreshed; the current ones stay in effect")
+                tracing::warn!(%error, "settings could not be refreshed; the current ones stay in effect");
             }
         }
     }

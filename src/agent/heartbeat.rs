@@ -174,6 +174,10 @@ impl Inner {
                         u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(NEVER - 1);
                     self.last.store(millis, Ordering::Relaxed);
                 }
+                // The status of the token has logged it.
+                Err(error) if error.is_status(401) => {
+                    tracing::debug!(%error, "a heartbeat did not arrive");
+                }
                 Err(error) => tracing::warn!(%error, "a heartbeat did not arrive"),
             }
             self.tried.send_replace(true);

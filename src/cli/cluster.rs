@@ -368,6 +368,8 @@ pub fn run(
     let log = LogConfig {
         format: LogFormat::Text,
         level: LevelFilter::WARN,
+        // What they say is part of the command's own errors.
+        libraries: LevelFilter::OFF,
     };
     start_log(log, redactor.clone());
     let ended = runtime.block_on(async {

@@ -92,6 +92,21 @@ impl Token {
         }
     }
 
+    /// Returns how to set another token.
+    pub(super) fn help(&self) -> String {
+        match &self.source {
+            TokenSource::Value(_) => {
+                "set a valid token (api.token, RUNNER_API_TOKEN) and start again".to_owned()
+            }
+            TokenSource::File(path) => {
+                format!(
+                    "put a valid token into {}; it is read again",
+                    path.display()
+                )
+            }
+        }
+    }
+
     /// Returns the value of the `Authorization` header. Reads the file again if it has changed.
     pub(super) fn header(&self) -> String {
         if let TokenSource::File(path) = &self.source

@@ -20,6 +20,7 @@ use super::error::ControlError;
 use super::metrics::Metrics;
 use super::route::{ResponseClass, Route, Verdict};
 use super::token::{Token, TokenError, TokenSource};
+use super::token_status::TokenStatus;
 use super::wire::ErrorBody;
 use crate::base::backoff::delays;
 use crate::base::bounded;
@@ -36,6 +37,8 @@ pub struct ClientOptions {
     pub runner: RunnerId,
     /// Where the API token comes from.
     pub token: TokenSource,
+    /// Collects refusals of the token.
+    pub token_status: TokenStatus,
     /// The runner's version.
     pub version: String,
     /// HTTP client with the configured certificates and proxies. Must not follow redirects.
@@ -70,6 +73,7 @@ pub(super) struct Transport {
 struct Shared {
     base: Url,
     token: Token,
+    token_status: TokenStatus,
     client_version: String,
     http: reqwest::Client,
     clock: Clock,
@@ -128,6 +132,7 @@ impl Transport {
         let shared = Arc::new(Shared {
             base,
             token: Token::new(parts.token, parts.redactor.clone())?,
+            token_status: parts.token_status,
             client_version: format!("runner:{}", parts.version),
             http: parts.http,
             clock: parts.clock,
@@ -209,10 +214,17 @@ impl Transport {
     /// Makes one attempt. If the token is refused, it is read again for the next one.
     async fn attempt(&self, call: &Call) -> Result<Received, ControlError> {
         let answer = self.limit.clone().oneshot(call.clone()).await;
-        if let Err(error) = &answer
-            && error.verdict() == Verdict::Reauthenticate
-        {
-            self.shared.token.refresh();
+        let shared = &self.shared;
+        match &answer {
+            Ok(_) => shared.token_status.accepted(),
+            Err(error) if error.is_status(401) => {
+                shared
+                    .token_status
+                    .refused(&shared.clock, &shared.token.help());
+                shared.token.refresh();
+            }
+            Err(error) if error.verdict() == Verdict::Reauthenticate => shared.token.refresh(),
+            Err(_) => {}
         }
         answer
     }

@@ -1,6 +1,6 @@
 //! Checks the images of a plan before anything is applied: whether they exist, exist for the
-//! architectures of the nodes, and can be pulled. A check that cannot be completed reports no
-//! problem, because nodes may reach registries that this machine cannot.
+//! architectures of the nodes, and can be pulled. A check that cannot be completed is no problem,
+//! because nodes may reach registries that this machine cannot; all of them together are one note.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -28,8 +28,20 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Maximum number of images that are checked at the same time.
 const MAX_CONCURRENT: usize = 16;
 
-/// Returns a sentence for each problem with the images of these objects. Each image is checked
-/// once.
+/// Maximum number of registries that a note names.
+const MAX_NAMED: usize = 3;
+
+/// What a check finds.
+enum Checked {
+    Good,
+    /// The rest of a sentence about the image.
+    Problem(String),
+    /// The registry at this host cannot be asked.
+    Unreachable(String),
+}
+
+/// Returns a sentence for each problem with the images of these objects, and one for all images
+/// that could not be checked. Each image is checked once.
 pub async fn find_problems(
     api: &Api,
     snapshot: &Snapshot,
@@ -60,41 +72,76 @@ pub async fn find_problems(
         let architectures = &architectures;
         async move {
             let credentials = credentials(api, snapshot, &secrets).await;
-            if !is_resolvable(&image, clock).await {
-                return None;
-            }
-            let problem = clock
-                .timeout(
-                    CHECK_TIMEOUT,
-                    image_problem(&image, &credentials, registries, architectures),
-                )
-                .await;
-            problem.ok().flatten().map(|fault| (image, fault))
+            let checked = check(&image, &credentials, registries, architectures, clock).await;
+            (image, checked)
         }
     });
     let checks: Vec<_> = checks.collect();
-    let problems: Vec<_> = futures_util::stream::iter(checks)
+    let checked: Vec<_> = futures_util::stream::iter(checks)
         .buffered(MAX_CONCURRENT)
         .collect()
         .await;
-    let messages = problems.into_iter().flatten().map(|(image, fault)| {
-        let user = users.get(&image).map(String::as_str).unwrap_or_default();
-        format!("{user} uses the image {image}, {fault}")
-    });
-    messages.collect()
+    let mut sentences = Vec::new();
+    let (mut unchecked, mut hosts) = (0, BTreeSet::new());
+    for (image, checked) in checked {
+        match checked {
+            Checked::Good => {}
+            Checked::Problem(fault) => {
+                let user = users.get(&image).map(String::as_str).unwrap_or_default();
+                sentences.push(format!("{user} uses the image {image}, {fault}"));
+            }
+            Checked::Unreachable(host) => {
+                unchecked += 1;
+                hosts.insert(host);
+            }
+        }
+    }
+    sentences.extend((unchecked > 0).then(|| unchecked_note(unchecked, &hosts)));
+    sentences
 }
 
-/// Returns true if the registry's name resolves. Also true for an invalid image name, which
-/// [`image_problem`] reports.
-async fn is_resolvable(image: &str, clock: &Clock) -> bool {
-    let Some((address, _)) = split(image) else {
-        return true;
+fn unchecked_note(count: usize, hosts: &BTreeSet<String>) -> String {
+    let named: Vec<&str> = hosts.iter().take(MAX_NAMED).map(String::as_str).collect();
+    let more = hosts.len().saturating_sub(MAX_NAMED);
+    let more = match more {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let images = match count {
+        1 => "1 image was",
+        _ => &format!("{count} images were"),
+    };
+    let names = named.join(", ");
+    format!("{images} not checked: {names}{more} cannot be reached from here")
+}
+
+/// Checks one image, within the timeouts.
+async fn check(
+    image: &str,
+    credentials: &[DockerConfig],
+    registries: &Registries,
+    architectures: &BTreeSet<String>,
+    clock: &Clock,
+) -> Checked {
+    let Some((address, version)) = split(image) else {
+        return Checked::Problem("which is not a valid image name".into());
     };
     let host = address.host().to_owned();
-    let host = if host.contains(':') {
-        host
-    } else {
-        format!("{host}:443")
+    if !is_resolvable(&host, clock).await {
+        return Checked::Unreachable(host);
+    }
+    let asked = ask(address, &version, credentials, registries, architectures);
+    match clock.timeout(CHECK_TIMEOUT, asked).await {
+        Ok(Some(checked)) => checked,
+        Ok(None) | Err(_) => Checked::Unreachable(host),
+    }
+}
+
+/// Returns true if the registry's name resolves.
+async fn is_resolvable(host: &str, clock: &Clock) -> bool {
+    let host = match host.contains(':') {
+        true => host.to_owned(),
+        false => format!("{host}:443"),
     };
     clock
         .timeout(DNS_TIMEOUT, tokio::net::lookup_host(host))
@@ -139,17 +186,14 @@ async fn credentials(
     configs
 }
 
-/// Returns the problem with an image. None if there is none, or if the check cannot be completed.
-async fn image_problem(
-    image: &str,
+/// Asks the registry of an image. `None` if it gives no answer.
+async fn ask(
+    address: Address,
+    version: &Version,
     credentials: &[DockerConfig],
     registries: &Registries,
     architectures: &BTreeSet<String>,
-) -> Option<String> {
-    let (address, version) = match split(image) {
-        Some(parts) => parts,
-        None => return Some("which is not a valid image name".into()),
-    };
+) -> Option<Checked> {
     let found = credentials.iter().map(|config| config.find(&address));
     let credential = found
         .into_iter()
@@ -173,10 +217,8 @@ async fn image_problem(
         .await
         .ok()?;
     let remote = Remote::new(address, credential, connections, scheme).ok()?;
-    match Repository::Remote(Box::new(remote))
-        .manifest(&version)
-        .await
-    {
+    let repository = Repository::Remote(Box::new(remote));
+    let problem = match repository.manifest(version).await {
         Ok(stored) => missing_architecture(&stored.bytes, architectures),
         Err(RegistryError::NotFound(_)) => Some("which does not exist".into()),
         Err(RegistryError::Denied { .. }) if is_named => {
@@ -186,8 +228,9 @@ async fn image_problem(
             "which cannot be pulled without a credential, but it names no pull secret; nodes may have a credential"
                 .into(),
         ),
-        Err(_) => None,
-    }
+        Err(_) => return None,
+    };
+    Some(problem.map_or(Checked::Good, Checked::Problem))
 }
 
 /// Splits an image name into its address and its digest, else its tag, else `latest`. A digest

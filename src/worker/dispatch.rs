@@ -246,7 +246,11 @@ impl Dispatch {
                 let scheduled = POLL_ERROR_INTERVALS.get(self.failed_polls);
                 self.failed_polls += 1;
                 let wait = stretch(scheduled.copied().unwrap_or(longest).max(server_delay));
-                tracing::warn!(%error, ?wait, "the poll for jobs failed");
+                // The status of the token has logged its refusal.
+                match error.is_status(401) {
+                    true => tracing::debug!(%error, ?wait, "the poll for jobs failed"),
+                    false => tracing::warn!(%error, ?wait, "the poll for jobs failed"),
+                }
                 self.due = now + wait;
                 false
             }

@@ -4,3 +4,4 @@ mod admin;
 mod lifecycle;
 mod secrets;
 mod signals;
+mod token;

@@ -318,7 +318,7 @@ async fn a_plan_shows_changed_lines_replacements_types_and_warnings() {
         format!(
             "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c}}\ndata:\n  text: |\n{}---\n\
              apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: d}}\nspec: {{replicas: 0, selector: {{matchLabels: {{a: {label}}}}}, \
-             template: {{metadata: {{labels: {{a: {label}}}}}, spec: {{nodeSelector: {{{selector}: linux}}, containers: [{{name: c, image: i}}]}}}}}}\n",
+             template: {{metadata: {{labels: {{a: {label}}}}}, spec: {{nodeSelector: {{{selector}: linux}}, containers: [{{name: c, image: \"127.0.0.1:1/i\"}}]}}}}}}\n",
             text(fifth)
         )
     };
@@ -347,7 +347,8 @@ async fn a_plan_shows_changed_lines_replacements_types_and_warnings() {
          - line x\n      + line y\n        line x\n        line x\n        line x\n    (verified by server)\n\
          -/+ Deployment/{0}/d\n    ~ spec.selector.matchLabels.a: b -> c\n    ~ spec.template.metadata.labels.a: b -> c\n    \
          - spec.template.spec.nodeSelector.\"beta.kubernetes.io/os\": linux\n    + spec.template.spec.nodeSelector.\"kubernetes.io/os\": linux\n    \
-         (verified by server)\n0 to create, 1 to change, 1 to replace, 0 to delete\n",
+         (verified by server)\n# 1 image was not checked: 127.0.0.1:1 cannot be reached from here\n\
+         0 to create, 1 to change, 1 to replace, 0 to delete\n",
         fixture.namespace
     );
     assert_eq!(planned.out, expected);
