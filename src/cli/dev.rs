@@ -5,6 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use clap::{Arg, ArgMatches, Command};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::error::CommandError;
@@ -122,7 +123,22 @@ struct Demo {
 }
 
 impl Demo {
+    /// Runs the demo until it ends or a signal interrupts it. The signals are listened for before
+    /// anything starts, so that nothing is left of it.
     async fn run(self) -> Result<(), DemoFailure> {
+        let listen = |kind| signal(kind).map_err(|error| format!("cannot start: {error}"));
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let mut terminate = listen(SignalKind::terminate())?;
+        let interrupted = async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        };
+        self.run_until(interrupted).await
+    }
+
+    async fn run_until(self, interrupted: impl Future<Output = ()>) -> Result<(), DemoFailure> {
         let work = WorkDir::new()?;
         std::fs::create_dir_all(&self.to)
             .map_err(|error| format!("cannot create {}: {error}", self.to.display()))?;
@@ -138,7 +154,7 @@ impl Demo {
         let redactor = Redactor::default();
         let _learned = redactor.learn(&token);
         telemetry::start_log(config.log, redactor.clone());
-        let (signal, signals) = mpsc::unbounded_channel();
+        let (stop_agent, signals) = mpsc::unbounded_channel();
         let options = AgentOptions {
             config,
             mode: Mode::Run,
@@ -159,7 +175,7 @@ impl Demo {
                 ended = demo::run(&control, &work.0, &to, self.kubeconfig.as_deref(), &mut observer) => {
                     ended.map_err(|error| DemoFailure::Failed(error.to_string()))
                 }
-                _ = tokio::signal::ctrl_c() => Err(DemoFailure::Interrupted),
+                () = interrupted => Err(DemoFailure::Interrupted),
             }
         };
         let ended = tokio::select! {
@@ -172,7 +188,7 @@ impl Demo {
             }
         };
         // The send fails only if the daemon has already ended.
-        let _ = signal.send(Signal::Terminate);
+        let _ = stop_agent.send(Signal::Terminate);
         match running.await {
             Ok(Ok(Exit::Orderly)) => ended,
             Ok(Err(error)) => Err(DemoFailure::Failed(chain(&error))),

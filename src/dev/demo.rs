@@ -96,7 +96,7 @@ pub async fn run(
     kubeconfig: Option<&Path>,
     observer: &mut dyn DemoObserver,
 ) -> Result<(), DemoError> {
-    let kubeconfig = match kubeconfig {
+    let config = match kubeconfig {
         Some(path) => Some(
             std::fs::read_to_string(path).map_err(|source| DemoError::File {
                 path: path.to_owned(),
@@ -145,10 +145,10 @@ pub async fn run(
             .unwrap_or_default()
             .to_owned();
         observer.built(name, &format!("{}:{name}", layout(name)), &digest);
-        let Some(kubeconfig) = &kubeconfig else {
+        let Some(config) = &config else {
             continue;
         };
-        let plan = deploy_plan(name, &registry(name), &digest, kubeconfig);
+        let plan = deploy_plan(name, &registry(name), &digest, config);
         let planned = control.offer(NewJob::deploy("create-apply-plan", plan));
         let planned = finish(control, &format!("plan {name}"), planned, observer).await?;
         observer.changes("plan", name, &planned_diffs(&planned));
@@ -156,12 +156,23 @@ pub async fn run(
         let applied = finish(control, &format!("apply {name}"), apply, observer).await?;
         observer.changes("apply", name, &applied_diffs(&applied));
     }
-    if kubeconfig.is_none() {
-        observer.note(
-            "no cluster was given, so nothing was deployed; --kubeconfig FILE deploys to one",
-        );
-    }
+    observer.note(&match kubeconfig {
+        Some(path) => next_steps(path),
+        None => {
+            "no cluster was given, so nothing was deployed; --kubeconfig FILE deploys to one".into()
+        }
+    });
     Ok(())
+}
+
+/// Returns the commands with which a person looks at the demo and removes it. `inline` owns the
+/// namespace, so it goes last.
+fn next_steps(kubeconfig: &Path) -> String {
+    let target = format!("-n nuon-demo --kubeconfig {}", kubeconfig.display());
+    format!(
+        "to see it:    nuon-runner status --component demo-overlay {target}\n\
+         to remove it: for name in overlay ready inline; do nuon-runner delete --yes --component demo-$name {target}; done"
+    )
 }
 
 fn deploy_plan(name: &str, registry: &Value, digest: &str, kubeconfig: &str) -> Value {

@@ -311,6 +311,33 @@ fn an_interrupted_demo_exits_with_130_and_leaves_nothing() {
     assert_eq!(left, ["to"]);
 }
 
+/// Whenever the signal comes, no process and no file of the demo is left.
+#[test]
+fn a_demo_that_is_interrupted_at_once_leaves_no_child() {
+    for delay in [0, 10, 30, 60, 80, 100, 150] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut demo = Command::new(env!("CARGO_BIN_EXE_nuon-runner"))
+            .args(["dev", "--to", directory.path().join("to").to_str().unwrap()])
+            .env("TMPDIR", directory.path())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        let pid = rustix::process::Pid::from_child(&demo);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        demo.wait().unwrap();
+        let mark = directory.path().to_str().unwrap();
+        let left: Vec<String> = std::fs::read_dir("/proc")
+            .unwrap()
+            .filter_map(|entry| std::fs::read(entry.ok()?.path().join("cmdline")).ok())
+            .map(|line| String::from_utf8_lossy(&line).replace('\0', " "))
+            .filter(|line| line.contains(mark))
+            .collect();
+        assert!(left.is_empty(), "after {delay} ms: {left:?}");
+    }
+}
+
 #[test]
 fn an_explanation_names_files_and_lines_in_the_order_of_the_build() {
     let directory = tempfile::tempdir().unwrap();
