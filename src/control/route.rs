@@ -92,9 +92,11 @@ pub enum Verdict {
     Reauthenticate,
     /// The call may have taken effect: read the state, then decide.
     CheckState,
-    /// Done by an earlier attempt whose response was lost; without one, refused for good.
+    /// Done by an earlier attempt whose response was lost, if the state shows it; else refused for
+    /// good.
     DoneBefore,
-    /// Done by an earlier attempt whose response was lost; without one, not possible yet.
+    /// Done by an earlier attempt whose response was lost, if the state shows it; else not possible
+    /// yet.
     DoneOrRetry,
     /// Do not retry; the next period's call is the next attempt.
     Skip,

@@ -236,12 +236,38 @@ impl Worker {
                 Sent::Later(error)
             }
             Verdict::DoneBefore | Verdict::DoneOrRetry if may_have_arrived => {
-                Sent::already_present()
+                self.settle_second_try(sender, &queued.report, error).await
             }
             Verdict::DoneOrRetry => Sent::Later(error),
             Verdict::DoneBefore | Verdict::Final => {
                 Sent::Settled(Settled::Refused, error.to_string())
             }
+        }
+    }
+
+    /// Settles a report that was refused as a second one may be. Whether an earlier try has arrived
+    /// is told by the execution alone: the same status refuses what is wrong with the report.
+    async fn settle_second_try(
+        &self,
+        sender: &ReportSource<'_>,
+        report: &Report,
+        refusal: ControlError,
+    ) -> Sent {
+        let control = &self.services.control;
+        let read = control.execution(&sender.job.id, sender.execution, RetryPolicy::Once);
+        let now = match read.await {
+            Ok(now) => now,
+            Err(error) => return Sent::Later(error),
+        };
+        let stored = match report {
+            Report::Result(_) => now.result,
+            Report::Outputs(_) => now.outputs,
+            Report::Status(_) | Report::Job(_) => None,
+        };
+        match stored {
+            Some(value) if !value.is_null() => Sent::already_present(),
+            _ if refusal.verdict() == Verdict::DoneOrRetry => Sent::Later(refusal),
+            _ => Sent::Settled(Settled::Refused, refusal.to_string()),
         }
     }
 

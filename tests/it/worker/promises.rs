@@ -128,6 +128,31 @@ async fn jobs_that_were_seen_are_not_claimed_after_a_drain() {
     assert_eq!(claimed(&fixture), begun);
 }
 
+/// The first try of a result fails and is not stored, and the second one is refused: the refusal is
+/// about the result, and not about a second one.
+#[tokio::test]
+async fn a_refused_result_is_not_taken_for_one_that_has_arrived() {
+    for (first, is_stored) in [
+        (FaultKind::Refuse(500, None), false),
+        (FaultKind::DropResponse, true),
+    ] {
+        let fixture = WorkerFixture::new(Generation::Second).await;
+        let faults = [first.clone(), FaultKind::Refuse(400, None)];
+        for fault in faults.into_iter().take(if is_stored { 1 } else { 2 }) {
+            let fault = Fault::once(Method::POST, "/result", fault);
+            fixture.control.add_fault(fault);
+        }
+        let kind = TestKind::new(Behaviour::NeedResult, 9);
+        let id = fixture.control.offer(job());
+        let _running = start(&fixture, &kind).await;
+        let job = fixture.wait_until_ended(&id).await;
+        let execution = &job.executions[0];
+        assert_eq!(execution.result.is_some(), is_stored, "{first:?}");
+        let expected = if is_stored { "finished" } else { "failed" };
+        assert_eq!(execution.status, expected, "{first:?}");
+    }
+}
+
 /// A kind that learns a secret and logs it.
 struct Careless;
 
