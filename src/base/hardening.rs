@@ -1,6 +1,7 @@
-//! Hardening at startup: protects the process's memory and files, raises the limit on open files,
-//! and makes the allocator return memory after large jobs.
+//! Hardening at startup: protects the process's memory, environment and files, raises the limit on
+//! open files, and makes the allocator return memory after large jobs.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -17,6 +18,9 @@ const TUNABLES_VARIABLE: &str = "GLIBC_TUNABLES";
 /// arenas instead of having one each (glibc manual, "Memory Allocation Tunables").
 const TUNABLES_VALUE: &str = "glibc.malloc.arena_max=2:glibc.malloc.mmap_threshold=131072:glibc.malloc.\
                          trim_threshold=131072";
+
+/// Set if the secrets that were environment variables are on standard input.
+const SECRETS_VARIABLE: &str = "_NUON_SECRETS_ON_STDIN";
 
 /// Enough open files for all concurrent jobs.
 const MAX_OPEN_FILES: u64 = 16_384;
@@ -63,21 +67,43 @@ pub fn raise_open_file_limit() -> io::Result<()> {
 }
 
 /// Re-executes this program, keeping its process ID, with allocator settings that return memory to
-/// the system. Call it before anything else is started. Returns only if the settings are already
-/// set, or on an error.
+/// the system, and without these environment variables, whose values go through a pipe: what a
+/// process has in its environment at its start can be read in `/proc`. Call it before anything else
+/// is started. Returns if nothing is to be done, or in the new program, with the values that came
+/// through the pipe.
 ///
 /// # Errors
-/// Fails if the program cannot be executed again.
-pub fn reexec_with_allocator_settings() -> io::Result<()> {
-    if std::env::var_os(TUNABLES_VARIABLE).is_some() {
-        return Ok(());
+/// Fails if the program cannot be executed again, or the pipe cannot be used.
+pub fn reexec(secret_variables: &[String]) -> io::Result<HashMap<String, String>> {
+    let secrets: HashMap<&str, String> = secret_variables
+        .iter()
+        .filter_map(|name| Some((name.as_str(), std::env::var(name).ok()?)))
+        .collect();
+    if secrets.is_empty() && std::env::var_os(TUNABLES_VARIABLE).is_some() {
+        return received_secrets();
     }
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
     let mut command = Command::new(std::env::current_exe()?);
-    Err(command
-        .arg0(name)
-        .args(arguments)
-        .env(TUNABLES_VARIABLE, TUNABLES_VALUE)
-        .exec())
+    command.arg0(name).args(arguments);
+    if std::env::var_os(TUNABLES_VARIABLE).is_none() {
+        command.env(TUNABLES_VARIABLE, TUNABLES_VALUE);
+    }
+    if !secrets.is_empty() {
+        let (reader, mut writer) = io::pipe()?;
+        serde_json::to_writer(&mut writer, &secrets)?;
+        for name in secrets.keys() {
+            command.env_remove(name);
+        }
+        command.env(SECRETS_VARIABLE, "1").stdin(reader);
+    }
+    Err(command.exec())
+}
+
+/// Reads the secrets that this program sent to itself.
+fn received_secrets() -> io::Result<HashMap<String, String>> {
+    match std::env::var_os(SECRETS_VARIABLE) {
+        Some(_) => Ok(serde_json::from_reader(io::stdin().lock())?),
+        None => Ok(HashMap::new()),
+    }
 }

@@ -13,6 +13,7 @@ use crate::base::clock::Clock;
 use crate::base::hardening;
 use crate::base::secret::Redactor;
 use crate::config::Layers;
+use crate::config::setting::SETTINGS;
 use crate::control::token::TokenSource;
 use crate::journal::JournalError;
 use crate::telemetry;
@@ -20,11 +21,16 @@ use crate::telemetry;
 /// Runs the daemon until it ends.
 // Long: the list of what starts, in order.
 pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
-    // May re-execute this program, so it comes first. If it fails, the daemon works but uses more
-    // memory.
-    let allocator = hardening::reexec_with_allocator_settings();
+    // May re-execute this program, so it comes first. If it fails, the daemon works, but uses more
+    // memory, and its token stays in its environment.
+    let (secrets, reexec) = match hardening::reexec(&secret_variables()) {
+        Ok(secrets) => (secrets, Ok(())),
+        Err(error) => (HashMap::new(), Err(error)),
+    };
+    let mut environment = environment.clone();
+    environment.extend(secrets);
     hardening::restrict_umask();
-    let (config, layers) = match settings::load(matches, environment) {
+    let (config, layers) = match settings::load(matches, &environment) {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
@@ -44,7 +50,7 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
         _ => None,
     };
     telemetry::start_log(config.log, redactor.clone());
-    log_startup(&allocator, &layers);
+    log_startup(&reexec, &layers);
     let runtime = match settings::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -89,10 +95,20 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
     }
 }
 
+/// Returns the environment variables that may hold a secret.
+fn secret_variables() -> Vec<String> {
+    let secret = SETTINGS.iter().filter(|setting| setting.secret);
+    let names = secret.flat_map(|setting| {
+        let aliases = setting.aliases.iter().map(|alias| (*alias).to_owned());
+        aliases.chain([setting.variable()])
+    });
+    names.collect()
+}
+
 /// Raises the limit on open files, and logs what this system does not allow.
-fn log_startup(allocator: &std::io::Result<()>, layers: &Layers) {
-    if let Err(error) = allocator {
-        tracing::debug!(%error, "freed memory may not be returned to the system after large jobs");
+fn log_startup(reexec: &std::io::Result<()>, layers: &Layers) {
+    if let Err(error) = reexec {
+        tracing::warn!(%error, "cannot start anew: the token may be readable in /proc, and freed memory may not be returned to the system");
     }
     if let Err(error) = hardening::raise_open_file_limit() {
         tracing::warn!(%error, "cannot raise the limit on open files");

@@ -311,6 +311,8 @@ async fn no_marked_secret_appears_in_any_output() {
     let first_log = daemon.log();
     let mut next = setup.start();
     control.wait(&id, WAIT_TIMEOUT).await.unwrap();
+    let environment = std::fs::read(format!("/proc/{}/environ", next.pid())).unwrap();
+    assert_clean("the runner's own environment", &environment);
     assert_eq!(next.terminate().await, 0, "{}", next.log());
 
     let seen = children.end();
