@@ -13,6 +13,7 @@ mod exit;
 mod explain;
 mod history;
 mod input;
+mod journal;
 mod normalize;
 mod overlay;
 mod plan;
@@ -62,6 +63,7 @@ pub fn main() -> ExitCode {
             );
             Code::Error
         }
+        "journal" => journal::run(matches, &environment),
         "check-config" => settings::check(matches, &environment),
         "migrate" => settings::migrate(matches, &environment),
         "dev" => dev::run(matches, &environment),

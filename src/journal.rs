@@ -9,6 +9,7 @@
 //! The journal is independent of HTTP and of job kinds, and stores no credentials. Its methods fail
 //! with [`JournalError`] if a statement fails or a row cannot be parsed.
 
+pub mod check;
 mod claim_id;
 mod event;
 mod key;

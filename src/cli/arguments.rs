@@ -4,8 +4,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
 use super::{
-    Code, apply, delete, dev, diff, exit, explain, history, normalize, plan, print, print_error,
-    render, settings, status,
+    Code, apply, delete, dev, diff, exit, explain, history, journal, normalize, plan, print,
+    print_error, render, settings, status,
 };
 use crate::config::setting::SETTINGS;
 
@@ -32,11 +32,10 @@ pub fn command() -> Command {
                     .about("Manages the machine (alias: management); not supported yet"),
             ),
             with_settings(Command::new("migrate").about("Migrates the journal's schema and exits")),
-            with_settings(
-                Command::new("check-config").about(
-                    "Prints every setting with its origin, or the error in the configuration",
-                ),
-            ),
+            journal::command(with_settings),
+            with_settings(Command::new("check-config").about(
+                "Prints every setting with its origin, and every error in the configuration",
+            )),
             dev::command(),
             render::command(),
             explain::command(),

@@ -1,15 +1,17 @@
 //! Shared code of the commands that work on a cluster: connection and input objects.
 
 mod arguments;
+mod environment;
 mod person;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub use arguments::{
     AcceptedInput, adopt_argument, dry_run_argument, with_source, with_target, yes_argument,
 };
 use clap::ArgMatches;
+use environment::{checked_namespace, in_cluster_server, kubeconfigs};
 pub use person::confirm;
 use person::stop_on_signals;
 use tracing::level_filters::LevelFilter;
@@ -131,7 +133,7 @@ impl ClusterTarget {
                 (api.await?, None)
             }
         };
-        let namespace = text("namespace").unwrap_or(api.namespace()).to_owned();
+        let namespace = checked_namespace(text("namespace").unwrap_or(api.namespace()))?;
         let component = text("component")
             .map(|name| Component::named(name, &namespace))
             .transpose();
@@ -211,14 +213,13 @@ impl ClusterTarget {
             .filter(|known| known.namespace == *namespace)
             .map(|known| known.name.as_str())
             .collect();
-        let elsewhere = known.iter().find(|known| known.name == *name);
-        let help = match (nearest(name, here.iter().copied()), elsewhere) {
-            (Some(near), _) => format!("; help: did you mean {near}?"),
-            (None, Some(other)) => {
-                format!("; help: {name} is in the namespace {}", other.namespace)
-            }
-            (None, None) if here.is_empty() => String::new(),
-            (None, None) => format!("; help: there are {}", here.join(", ")),
+        // Whose they are is not known, so other namespaces are not named.
+        let is_elsewhere = known.iter().any(|known| known.name == *name);
+        let help = match nearest(name, here.iter().copied()) {
+            Some(near) => format!("; help: did you mean {near}?"),
+            None if is_elsewhere => format!("; help: {name} is in another namespace"),
+            None if here.is_empty() => String::new(),
+            None => format!("; help: there are {}", here.join(", ")),
         };
         let message =
             format!("the component {name} has no inventory in the namespace {namespace}{help}");
@@ -290,41 +291,6 @@ impl ClusterTarget {
     pub fn print_stderr(&self, line: &str) {
         print_stderr(&self.redactor.mask(line));
     }
-}
-
-/// Returns the given kubeconfig, else the files in `KUBECONFIG`, else `~/.kube/config`. Files that
-/// no argument names are skipped if they do not exist.
-fn kubeconfigs(named: Option<&str>, environment: &HashMap<String, String>) -> Vec<PathBuf> {
-    if let Some(named) = named {
-        return vec![PathBuf::from(named)];
-    }
-    match environment
-        .get("KUBECONFIG")
-        .filter(|text| !text.is_empty())
-    {
-        Some(list) => std::env::split_paths(list)
-            .filter(|path| path.exists())
-            .collect(),
-        None => {
-            let of_home = environment
-                .get("HOME")
-                .map(|home| PathBuf::from(home).join(".kube/config"));
-            of_home.filter(|path| path.exists()).into_iter().collect()
-        }
-    }
-}
-
-/// Returns the URL of the API server if this process runs in a pod.
-fn in_cluster_server(environment: &HashMap<String, String>) -> Option<String> {
-    let (host, port) = (
-        environment.get("KUBERNETES_SERVICE_HOST")?,
-        environment.get("KUBERNETES_SERVICE_PORT")?,
-    );
-    Some(if host.contains(':') {
-        format!("https://[{host}]:{port}")
-    } else {
-        format!("https://{host}:{port}")
-    })
 }
 
 /// Renders an overlay from its files only, without charts, remote resources or the environment.

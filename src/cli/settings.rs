@@ -85,7 +85,8 @@ pub fn check(matches: &ArgMatches, environment: &HashMap<String, String>) -> Cod
         .iter()
         .map(ToString::to_string)
         .collect();
-    match Config::from_layers(&layers) {
+    // What is wrong stands aside, so that the rest is checked too.
+    match Config::from_layers(&layers.without_faults()) {
         Ok(config) => faults.extend(agent::check(&config)),
         Err(error) if faults.is_empty() => faults.push(error.to_string()),
         Err(_) => {}

@@ -13,6 +13,7 @@ pub mod failure;
 pub mod images;
 pub mod inventory;
 pub mod item;
+pub mod names;
 pub mod options;
 pub mod others;
 pub mod plan;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use super::ConfigError;
 use super::setting::{IGNORED_VARIABLES, SETTINGS, Setting};
+use super::{Config, ConfigError};
 use crate::base::error::plain;
 use crate::base::invalid::InvalidInput;
 use crate::base::nearest::nearest;
@@ -210,6 +210,19 @@ impl Layers {
         })
     }
 
+    /// Returns these layers with the defaults of all settings that cannot be parsed.
+    pub fn without_faults(&self) -> Self {
+        let mut sound = Self::defaults();
+        for (key, value) in &self.values {
+            let mut alone = Self::defaults();
+            alone.values.insert(key, value.clone());
+            if Config::from_layers(&alone).is_ok() {
+                sound.values.insert(key, value.clone());
+            }
+        }
+        sound
+    }
+
     /// Returns every setting in the order of the table, with its value (masked if it is secret) and
     /// its origin.
     pub fn show(&self) -> impl Iterator<Item = (&'static Setting, &str, &SettingOrigin)> {
@@ -316,7 +329,6 @@ fn hint(nearest: Option<&str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Config;
     use super::*;
 
     fn environment(pairs: &[(&str, &str)]) -> HashMap<String, String> {

@@ -4,7 +4,7 @@ use std::str::FromStr as _;
 
 use jiff::Timestamp;
 use sqlx::Row as _;
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqliteRow};
 
 use super::claim_id::ClaimId;
 use super::event::{End, Event, ExecutionState};
@@ -237,26 +237,8 @@ impl Journal {
     /// Returns the claims that can be read. One that cannot, for example because a newer version
     /// wrote it, stays as it is.
     async fn claims(&self, filter: &'static str) -> Result<Vec<Claim>, JournalError> {
-        let statement = format!(
-            "SELECT claim.*, process.started_at AS started_at, process.registered_as AS \
-             registered_as
-             FROM claim JOIN process ON process.id = claim.process {filter} ORDER BY claim.id"
-        );
-        let statement = sqlx::AssertSqlSafe(statement);
         let rows = self
-            .query("read claims", async |db| {
-                let mut rows = Vec::new();
-                for claim in sqlx::query(statement).fetch_all(&mut *db).await? {
-                    let id: i64 = claim.try_get("id")?;
-                    let events: Vec<(String,)> =
-                        sqlx::query_as("SELECT event FROM event WHERE claim = ? ORDER BY seq")
-                            .bind(id)
-                            .fetch_all(&mut *db)
-                            .await?;
-                    rows.push((claim, events));
-                }
-                Ok(rows)
-            })
+            .query("read claims", async |db| claim_rows(db, filter).await)
             .await?;
         let mut claims = Vec::new();
         for (row, events) in &rows {
@@ -275,6 +257,45 @@ impl Journal {
         }
         Ok(claims)
     }
+}
+
+/// Returns the rows of claims, each with its events.
+async fn claim_rows(
+    db: &mut SqliteConnection,
+    filter: &str,
+) -> Result<Vec<(SqliteRow, Vec<(String,)>)>, sqlx::Error> {
+    let statement = format!(
+        "SELECT claim.*, process.started_at AS started_at, process.registered_as AS registered_as
+         FROM claim JOIN process ON process.id = claim.process {filter} ORDER BY claim.id"
+    );
+    let mut rows = Vec::new();
+    for claim in sqlx::query(sqlx::AssertSqlSafe(statement))
+        .fetch_all(&mut *db)
+        .await?
+    {
+        let id: i64 = claim.try_get("id")?;
+        let events: Vec<(String,)> =
+            sqlx::query_as("SELECT event FROM event WHERE claim = ? ORDER BY seq")
+                .bind(id)
+                .fetch_all(&mut *db)
+                .await?;
+        rows.push((claim, events));
+    }
+    Ok(rows)
+}
+
+/// Returns a sentence for each claim that cannot be read.
+pub(super) async fn unreadable_claims(pool: &SqlitePool) -> Result<Vec<String>, sqlx::Error> {
+    let mut db = pool.acquire().await?;
+    let rows = claim_rows(&mut db, "").await?;
+    let unreadable = rows.iter().filter_map(|(row, events)| {
+        let error = fold(events)
+            .and_then(|state| read_claim(row, state))
+            .err()?;
+        let id: i64 = row.try_get("id").unwrap_or_default();
+        Some(format!("claim {id}: {}", chain(&error)))
+    });
+    Ok(unreadable.collect())
 }
 
 fn fold(events: &[(String,)]) -> Result<ExecutionState, JournalError> {

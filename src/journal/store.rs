@@ -5,6 +5,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use prometheus::{Histogram, HistogramOpts, Registry};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -17,6 +18,9 @@ use crate::base::clock::Clock;
 /// Older versions can lose committed data in WAL mode (fixed in 3.51.3).
 const MIN_SQLITE_VERSION: (u32, u32, u32) = (3, 51, 3);
 
+/// Maximum number of connections that only read.
+const MAX_READERS: u32 = 2;
+
 /// The page cache: 256 KiB (`PRAGMA cache_size` counts pages, or KiB when negative).
 const PAGE_CACHE: &str = "-256";
 
@@ -27,10 +31,7 @@ pub enum JournalError {
     #[error("journal.url {0:?} is not supported: use sqlite:PATH or leave it empty")]
     Address(String),
     /// The database cannot be opened.
-    #[error(
-        "cannot open the journal {path}; if the file is damaged, move it away: a new one is made, and \
-         the executions that are open in this one are left to the control plane"
-    )]
+    #[error("cannot open the journal {path}{}", way_out(source))]
     Open {
         /// The database.
         path: PathBuf,
@@ -76,6 +77,21 @@ pub enum JournalError {
     },
 }
 
+/// SQLite's codes for a damaged database, and for a file that is none.
+const DAMAGED: [&str; 2] = ["11", "26"];
+
+/// Returns what to do about a damaged database.
+fn way_out(error: &sqlx::Error) -> &'static str {
+    let code = error.as_database_error().and_then(|error| error.code());
+    match code.is_some_and(|code| DAMAGED.contains(&code.as_ref())) {
+        true => {
+            "; it is damaged: nuon-runner journal set-aside renames it, and leaves the executions that \
+             are open in it to the control plane"
+        }
+        false => "",
+    }
+}
+
 impl JournalError {
     pub(super) fn corrupt(
         what: &'static str,
@@ -108,13 +124,18 @@ pub struct JournalConfig {
 /// The journal. Cheap to clone.
 #[derive(Clone)]
 pub struct Journal {
+    /// The one connection that writes.
     pool: SqlitePool,
+    /// Connections that only read, and so need not wait for a write.
+    readers: SqlitePool,
+    /// Measures commits, once the metrics are registered.
+    commits: Option<Histogram>,
     pub(super) clock: Clock,
     pub(super) process: i64,
 }
 
 /// Returns the database that the settings name.
-fn address(config: &JournalConfig) -> Result<SqliteConnectOptions, JournalError> {
+pub(super) fn address(config: &JournalConfig) -> Result<SqliteConnectOptions, JournalError> {
     match config.url.as_deref() {
         None => Ok(SqliteConnectOptions::new().filename(config.state_dir.join("journal.db"))),
         Some(url) if url.starts_with("sqlite:") => {
@@ -162,16 +183,32 @@ impl Journal {
             .idle_timeout(None)
             .max_lifetime(None)
             .test_before_acquire(false)
-            .connect_with(options)
+            .connect_with(options.clone())
             .await
             .map_err(cannot_open)?;
         check_version(sqlite_version(&pool).await.map_err(cannot_open)?)?;
         sqlx::migrate!("migrations/sqlite")
             .run(&pool)
             .await
-            .map_err(|source| JournalError::Migrate { path, source })?;
+            .map_err(|source| {
+                let path = path.clone();
+                JournalError::Migrate { path, source }
+            })?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(MAX_READERS)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .test_before_acquire(false)
+            .connect_with(options.create_if_missing(false).read_only(true))
+            .await
+            .map_err(|source| {
+                let path = path.clone();
+                JournalError::Open { path, source }
+            })?;
         let mut journal = Self {
             pool,
+            readers,
+            commits: None,
             clock,
             process: 0,
         };
@@ -191,8 +228,26 @@ impl Journal {
         .await
     }
 
+    /// Registers the journal's metrics.
+    ///
+    /// # Errors
+    /// If a metric with one of their names is already registered.
+    pub fn register_metrics(&mut self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let options = HistogramOpts::new(
+            "nuon_runner_journal_commit_seconds",
+            "How long commits to the journal took.",
+        );
+        let buckets = vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0, 10.0];
+        let commits = Histogram::with_opts(options.buckets(buckets))?;
+        registry.register(Box::new(commits.clone()))?;
+        self.commits = Some(commits);
+        Ok(())
+    }
+
     /// Closes the database, after a checkpoint that leaves all data in one file.
     pub async fn close(self) {
+        // A checkpoint waits for readers.
+        self.readers.close().await;
         if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)")
             .execute(&self.pool)
             .await
@@ -204,7 +259,7 @@ impl Journal {
 
     /// Returns true if the database answers a query.
     pub async fn is_healthy(&self) -> bool {
-        sqlx::query("SELECT 1").execute(&self.pool).await.is_ok()
+        sqlx::query("SELECT 1").execute(&self.readers).await.is_ok()
     }
 
     /// Runs a transaction to completion, even if the caller is dropped.
@@ -215,11 +270,15 @@ impl Journal {
         + Send
         + 'static,
     ) -> Result<T, JournalError> {
-        let pool = self.pool.clone();
+        let (pool, commits) = (self.pool.clone(), self.commits.clone());
         let transaction = async move {
             let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
             let done = work(&mut transaction).await?;
+            let begun = std::time::Instant::now();
             transaction.commit().await?;
+            if let Some(commits) = commits {
+                commits.observe(begun.elapsed().as_secs_f64());
+            }
             Ok(done)
         };
         let task = tokio::spawn(transaction.in_current_span());
@@ -227,14 +286,14 @@ impl Journal {
         done.map_err(|source| JournalError::Failed { action, source })
     }
 
-    /// Runs a query outside a transaction.
+    /// Runs a query outside a transaction. It does not wait for a write that is under way.
     pub(super) async fn query<T>(
         &self,
         action: &'static str,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, JournalError> {
         let failed = |source| JournalError::Failed { action, source };
-        let mut connection = self.pool.acquire().await.map_err(failed)?;
+        let mut connection = self.readers.acquire().await.map_err(failed)?;
         work(&mut connection).await.map_err(failed)
     }
 }

@@ -2,4 +2,5 @@
 
 mod child;
 mod cli;
+mod journal;
 mod wrong_inputs;

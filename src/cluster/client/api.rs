@@ -24,6 +24,7 @@ use kube::core::Request;
 use kube::core::discovery::ApiResource;
 pub(crate) use list::PAGE;
 pub use list::{Page, Select};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use refusal::{classify, object_named, stopped, unreachable, without_secret_values};
 use serde_json::{Value, json};
 
@@ -33,6 +34,15 @@ use crate::cluster::client::ClusterError;
 use crate::cluster::client::identity::Tokens;
 use crate::cluster::client::warning::{ObjectWarnings, Warnings};
 use crate::manifest::Object;
+
+/// What a segment of a path must not hold as it is (RFC 3986, section 3.3).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b':')
+    .remove(b'@');
 
 /// Timeout for a log. The kubelet serves it, and its node may be down.
 const LOG_TIMEOUT: Duration = Duration::from_secs(5);
@@ -145,7 +155,7 @@ impl Api {
         let read = |resource| async move {
             let path = self.path(&resource, namespace);
             let answer = self
-                .send(action, path.get(name, &GetParams::default()))
+                .send(action, path.get(&segment(name), &GetParams::default()))
                 .await?;
             object_named(name, answer, action)
         };
@@ -174,7 +184,7 @@ impl Api {
         params.field_validation = Some(ValidationDirective::Strict);
         let action = format!("{} {}", write.verb(), object.subject());
         let request = self.path(resource, object.namespace()).patch(
-            object.name(),
+            &segment(object.name()),
             &params,
             &Patch::Apply(&object.0),
         );
@@ -200,9 +210,11 @@ impl Api {
             field_validation: Some(ValidationDirective::Strict),
             ..PatchParams::default()
         };
-        let request =
-            self.path(resource, live.namespace())
-                .patch(live.name(), &params, &Patch::Merge(patch));
+        let request = self.path(resource, live.namespace()).patch(
+            &segment(live.name()),
+            &params,
+            &Patch::Merge(patch),
+        );
         let action = format!("{} {}", write.verb(), live.subject());
         self.send_write(&action, request, live).await
     }
@@ -221,7 +233,7 @@ impl Api {
         let metadata = json!({"managedFields": managed_fields, "resourceVersion": live.metadata("resourceVersion").cloned()});
         let patch = json!({"metadata": metadata});
         let request = self.path(resource, live.namespace()).patch(
-            live.name(),
+            &segment(live.name()),
             &PatchParams::default(),
             &Patch::Merge(&patch),
         );
@@ -283,7 +295,8 @@ impl Api {
         let action = &format!("delete {}", live.subject());
         let delete = |resource| async move {
             let path = self.path(&resource, live.namespace());
-            self.send(action, path.delete(live.name(), params)).await
+            self.send(action, path.delete(&segment(live.name()), params))
+                .await
         };
         match self.in_served_version(resource, delete).await {
             Err(error) if error.is_not_found() => Ok(false),
@@ -406,7 +419,7 @@ impl Api {
         use kube::Resource as _;
         Request::new(DynamicObject::url_path(
             resource,
-            Some(namespace).filter(|namespace| !namespace.is_empty()),
+            Some(&*segment(namespace)).filter(|namespace| !namespace.is_empty()),
         ))
     }
 
@@ -442,4 +455,9 @@ impl Api {
         };
         self.with_retries(action, send).await
     }
+}
+
+/// Encodes a name or namespace as one segment of a path, whatever a manifest has there.
+fn segment(name: &str) -> String {
+    percent_encoding::utf8_percent_encode(name, SEGMENT).to_string()
 }

@@ -67,6 +67,9 @@ pub enum ClusterError {
     /// The cluster does not serve the kinds of these objects: a sentence for each.
     #[error("{}", .0.join("; "))]
     UnknownKinds(Vec<String>),
+    /// These objects have names that no object can have: a sentence for each.
+    #[error("{}", .0.join("; "))]
+    ImpossibleNames(Vec<String>),
     /// An inventory cannot be used.
     #[error("the inventory {subject}: {message}")]
     Inventory {

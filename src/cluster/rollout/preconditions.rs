@@ -61,8 +61,10 @@ impl Check {
             .unwrap_or_default();
         // An interrupted write may have left us the owner of defaults, which the apply gives up.
         let alone = applied_values(object, live, &options.fields);
+        // An apply of a name alone leaves no trace of us, and overwrites nothing.
+        let is_applied = is_bare(object) || is_applied_by(live, &options.fields.manager);
         if retaken.is_empty()
-            && is_applied_by(live, &options.fields.manager)
+            && is_applied
             && (expected.matches(&now, options) || expected.matches(&alone, options))
         {
             return Self::AlreadyApplied;

@@ -10,6 +10,7 @@ use crate::cluster::fields::normalize::normalize;
 use crate::cluster::health::job;
 use crate::cluster::rollout::deny;
 use crate::cluster::rollout::inventory::{Component, Inventory, Record};
+use crate::cluster::rollout::names::refuse_impossible_names;
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::stage::{Provided, set_namespaces};
 use crate::manifest::{Object, ObjectId, ObjectSet};
@@ -134,6 +135,7 @@ impl Snapshot {
             left_out,
         } = set;
         deny::refuse_inventories(&objects)?;
+        refuse_impossible_names(&objects)?;
         let provided = Provided::of(&objects);
         set_namespaces(&mut objects, namespace, &served, &provided);
         let (objects, mut notes) = deduplicate(objects);

@@ -115,6 +115,33 @@ async fn an_interrupted_apply_is_finished_by_the_same_plan() {
     assert!(whole > 12, "{whole} requests");
 }
 
+/// A namespace of a name alone bears no trace of who applied it.
+#[tokio::test]
+async fn a_saved_plan_with_a_new_namespace_can_be_applied_again() {
+    let fixture = ClusterFixture::new().await;
+    let name = format!("{}-bare", fixture.namespace);
+    let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n---\n");
+    let inside =
+        config_map("a", "1").replace("{name: a}", &format!("{{name: a, namespace: {name}}}"));
+    let (file, plan) = (
+        fixture.manifest(&format!("{namespace}{inside}")),
+        fixture.path("plan"),
+    );
+    fixture
+        .run(&["plan", "-f", &file, "--component", "web", "--out", &plan])
+        .expect_code(2);
+    for _ in 0..2 {
+        fixture.run(&["apply", &plan]).expect_code(0);
+    }
+    fixture.tear_down("web", &[]).expect_code(0);
+    assert!(
+        fixture
+            .get(&format!("/api/v1/namespaces/{name}"))
+            .await
+            .is_null()
+    );
+}
+
 /// After a kill between any two requests, the next run repairs the state.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deploy_that_is_killed_between_any_two_requests_is_repaired_by_the_next() {

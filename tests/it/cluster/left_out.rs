@@ -74,3 +74,34 @@ async fn jobs_name_the_place_in_the_manifest() {
     assert!(job.description.contains(told), "{}", job.description);
     daemon.shut_down(&control).await;
 }
+
+/// A name of a manifest becomes part of a path. None leads to another one.
+#[tokio::test]
+async fn a_name_that_no_object_can_have_is_told_before_anything_is_asked() {
+    let fixture = ClusterFixture::new().await;
+    for name in [
+        "../secrets/s",
+        "x?dryRun=All",
+        "one#x",
+        "one%20",
+        "{{ .Values.name }}",
+    ] {
+        let text = config_map("a", "1").replace("{name: a}", &format!("{{name: {name:?}}}"));
+        for command in ["plan", "apply"] {
+            let file = fixture.manifest(&text);
+            let ran = fixture.run(&[command, "-f", &file]).expect_code(1);
+            let expected =
+                format!("error: a ConfigMap has the name {name:?}, which no object can have");
+            assert!(ran.err.starts_with(&expected), "{}", ran.err);
+        }
+    }
+    let file = fixture.manifest(&config_map("a", "1"));
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_nuon-runner"))
+        .args(["plan", "-f", &file, "-n", "Bad NS"])
+        .args(["--kubeconfig", &fixture.path("kubeconfig")])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(error, "error: \"Bad NS\" is not the name of a namespace\n");
+}

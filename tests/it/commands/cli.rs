@@ -163,7 +163,14 @@ fn check_config_refuses_what_run_refuses() {
             .contains("usable")
     );
 
-    let both = [("RUNNER_API_TOKEN", "t"), ("RUNNER_API_TOKEN_FILE", "/t")];
+    std::fs::write(&empty, "token").unwrap();
+    let file = empty.to_str().unwrap();
+    let state = directory.path().join("both").display().to_string();
+    let both = [
+        ("RUNNER_API_TOKEN", "t"),
+        ("RUNNER_API_TOKEN_FILE", file),
+        ("NUON_RUNNER_STATE_DIR", &state),
+    ];
     let variables = [both.as_slice(), &[REQUIRED[0], REQUIRED[2]]].concat();
     for command in ["check-config", "run"] {
         assert_refused(

@@ -1,0 +1,76 @@
+//! `journal`: looks at the journal, and sets it aside.
+
+use std::collections::HashMap;
+
+use clap::{ArgMatches, Command};
+
+use super::error::CommandError;
+use super::{Code, chain, print, print_error, settings};
+use crate::agent;
+use crate::base::clock::Clock;
+use crate::config::Config;
+use crate::journal::check::{self, JournalCheck};
+
+/// The arguments, given what adds the settings to a command.
+pub fn command(with_settings: impl Fn(Command) -> Command) -> Command {
+    let check = Command::new("check")
+        .about("Checks the journal, and counts the executions and reports that it holds");
+    let set_aside = Command::new("set-aside").about(
+        "Renames a journal that cannot be used, so that the next start makes a new one; what is open in it is left to the control plane",
+    );
+    Command::new("journal")
+        .about("Looks at the journal of executions, or sets it aside")
+        .subcommand_required(true)
+        .subcommands([with_settings(check), with_settings(set_aside)])
+}
+
+pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code {
+    let Some((command, matches)) = matches.subcommand() else {
+        return Code::Usage;
+    };
+    let config = match settings::load(matches, environment) {
+        Ok((config, _)) => config,
+        Err(code) => return code,
+    };
+    let done = match command {
+        "check" => check(&config),
+        _ => set_aside(&config),
+    };
+    done.unwrap_or_else(|CommandError(code, message)| {
+        print_error(&message, "");
+        code
+    })
+}
+
+fn check(config: &Config) -> Result<Code, CommandError> {
+    let runtime = settings::runtime().map_err(|error| format!("cannot start: {error}"))?;
+    let checked = runtime.block_on(check::check(&config.journal));
+    let JournalCheck {
+        path,
+        problems,
+        open,
+        queued,
+    } = checked.map_err(|error| chain(&error))?;
+    let path = path.display();
+    print(&format!(
+        "{path}: {open} executions are open, {queued} reports wait for delivery\n"
+    ));
+    for problem in &problems {
+        print_error(&format!("{path}: {problem}"), "");
+    }
+    match problems.is_empty() {
+        true => {
+            print("the journal is sound\n");
+            Ok(Code::Done)
+        }
+        false => Err("the journal is damaged; help: nuon-runner journal set-aside".into()),
+    }
+}
+
+fn set_aside(config: &Config) -> Result<Code, CommandError> {
+    let _lock = agent::lock_state_dir(&config.journal.state_dir).map_err(|error| chain(&error))?;
+    let aside = check::set_aside(&config.journal, Clock::system().now());
+    let aside = aside.map_err(|error| chain(&error))?;
+    print(&format!("the journal is {} now\n", aside.display()));
+    Ok(Code::Done)
+}

@@ -1,0 +1,88 @@
+//! Looks at a journal without changing it, and sets one aside that cannot be used.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use sqlx::sqlite::SqlitePoolOptions;
+
+use super::record::unreadable_claims;
+use super::store::{JournalConfig, JournalError, address};
+
+/// What a journal holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalCheck {
+    /// The database.
+    pub path: PathBuf,
+    /// What is wrong with it; empty if it is sound.
+    pub problems: Vec<String>,
+    /// Number of executions that have not ended.
+    pub open: i64,
+    /// Number of reports that wait for delivery.
+    pub queued: i64,
+}
+
+/// Checks the database: its pages, its references, and that each record can be read.
+///
+/// # Errors
+/// Fails if the database cannot be opened or queried at all.
+pub async fn check(config: &JournalConfig) -> Result<JournalCheck, JournalError> {
+    let options = address(config)?.read_only(true);
+    let path = options.get_filename().to_owned();
+    let unusable = |source| {
+        let path = path.clone();
+        JournalError::Open { path, source }
+    };
+    let pool = SqlitePoolOptions::new().max_connections(1);
+    let pool = pool.connect_with(options).await.map_err(unusable)?;
+    let checked = async {
+        let pages: Vec<String> = sqlx::query_scalar("PRAGMA integrity_check")
+            .fetch_all(&pool)
+            .await?;
+        let references = sqlx::query("PRAGMA foreign_key_check")
+            .fetch_all(&pool)
+            .await?;
+        let unreadable = unreadable_claims(&pool).await?;
+        let mut problems: Vec<String> = pages.into_iter().filter(|line| line != "ok").collect();
+        problems.extend(
+            (!references.is_empty())
+                .then(|| format!("{} rows refer to rows that do not exist", references.len())),
+        );
+        problems.extend(unreadable);
+        let count = |statement| sqlx::query_scalar(statement).fetch_one(&pool);
+        Ok(JournalCheck {
+            path: path.clone(),
+            problems,
+            open: count("SELECT count(*) FROM claim WHERE ended_at IS NULL").await?,
+            queued: count("SELECT count(*) FROM report WHERE state = 'queued'").await?,
+        })
+    };
+    let checked = checked.await.map_err(unusable);
+    pool.close().await;
+    checked
+}
+
+/// Renames the database and its log, so that the next start makes a new one. Returns the new name.
+/// The caller holds the lock of the state directory.
+///
+/// # Errors
+/// Fails if the URL is not supported, or the file cannot be renamed.
+pub fn set_aside(config: &JournalConfig, now: Timestamp) -> Result<PathBuf, JournalError> {
+    let options = address(config)?;
+    let path = options.get_filename();
+    let name = |suffix: &str| PathBuf::from(format!("{}{suffix}", path.display()));
+    let aside = format!(".{}", now.strftime("%Y%m%dT%H%M%SZ"));
+    let rename = |from: &Path, to: &Path| {
+        std::fs::rename(from, to).map_err(|error| JournalError::Open {
+            path: from.to_owned(),
+            source: sqlx::Error::Io(error),
+        })
+    };
+    // The log first: without it the database misses what was written last.
+    for log in ["-wal", "-shm"] {
+        if name(log).exists() {
+            rename(&name(log), &name(&format!("{aside}{log}")))?;
+        }
+    }
+    rename(path, &name(&aside))?;
+    Ok(name(&aside))
+}

@@ -1,0 +1,51 @@
+//! `journal`: a damaged one is told, and set aside.
+
+use std::path::Path;
+use std::process::Command;
+
+/// Runs a command on a state directory. Returns the exit code and both outputs.
+fn run(state: &Path, arguments: &[&str]) -> (i32, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_nuon-runner"))
+        .args(arguments)
+        .env_clear()
+        .env("NUON_RUNNER_STATE_DIR", state)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(text).unwrap(),
+    )
+}
+
+#[test]
+fn a_damaged_journal_is_told_and_set_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path();
+    assert_eq!(run(state, &["journal", "check"]).0, 1, "there is none");
+    assert_eq!(run(state, &["migrate"]).0, 0);
+    let (code, text) = run(state, &["journal", "check"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.contains("0 executions are open, 0 reports wait"),
+        "{text}"
+    );
+
+    let file = state.join("journal.db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    bytes[4096..8192].fill(0x5a);
+    std::fs::write(&file, &bytes).unwrap();
+    let (code, text) = run(state, &["journal", "check"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("journal.db"), "{text}");
+    let (code, text) = run(state, &["journal", "set-aside"]);
+    assert_eq!(code, 0, "{text}");
+    let aside = text
+        .trim()
+        .strip_prefix("the journal is ")
+        .and_then(|text| text.strip_suffix(" now"))
+        .unwrap();
+    assert_eq!(std::fs::read(aside).unwrap(), bytes, "nothing is lost");
+    assert_eq!(run(state, &["migrate"]).0, 0);
+    assert_eq!(run(state, &["journal", "check"]).0, 0);
+}
