@@ -266,7 +266,10 @@ impl Work {
     async fn run(&self, draining: &mut Draining) -> Result<Exit, AgentError> {
         let booted = tokio::select! {
             booted = boot::boot(&self.control, self.mode, self.previous.as_ref(), &self.clock) => booted,
-            () = draining.next_terminate() => return Ok(Exit::Orderly),
+            () = draining.next_terminate() => {
+                tracing::info!("the runner has stopped, before it was ready for jobs");
+                return Ok(Exit::Orderly);
+            }
         };
         self.settings.send_replace(booted.settings);
         let process = booted.process.as_ref();

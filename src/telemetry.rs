@@ -31,12 +31,22 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogConfig {
+    /// Returns true if the lines are JSON.
+    pub fn is_json(&self) -> bool {
+        match self.format {
+            LogFormat::Text => false,
+            LogFormat::Json => true,
+            LogFormat::Auto => !io::stderr().is_terminal(),
+        }
+    }
+}
+
 /// Starts the process log. A second call has no effect: tests run many daemons in one process.
 pub fn start_log(config: LogConfig, redactor: Redactor) {
+    let is_json = config.is_json();
     let LogConfig {
-        format,
-        level,
-        libraries,
+        level, libraries, ..
     } = config;
     let is_terminal = io::stderr().is_terminal();
     let colors = is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -47,13 +57,8 @@ pub fn start_log(config: LogConfig, redactor: Redactor) {
         // It logs bodies that it cannot parse, and those may be Secrets.
         .with_target("kube_client", LevelFilter::OFF);
     let registry = tracing_subscriber::registry().with(filter);
-    let text = match format {
-        LogFormat::Text => true,
-        LogFormat::Json => false,
-        LogFormat::Auto => is_terminal,
-    };
     // An error means that a log is already installed.
-    let _ = if text {
+    let _ = if !is_json {
         registry
             .with(
                 tracing_subscriber::fmt::layer()

@@ -21,6 +21,9 @@ use crate::worker::recover::PreviousProcesses;
 /// How long to wait for the first heartbeat before jobs are claimed.
 const FIRST_HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Number of failed heartbeats in a row for which one warning is logged: about five minutes.
+const FAILURES_PER_WARNING: u32 = 60;
+
 /// No heartbeat has arrived yet.
 const NEVER: u64 = u64::MAX;
 
@@ -166,10 +169,15 @@ pub async fn ended(end: oneshot::Receiver<()>) {
 
 impl Inner {
     async fn send_all(&self, control: Client) {
+        let mut failures: u32 = 0;
         loop {
             let begun = self.clock.elapsed();
             match control.heartbeat(&self.current()).await {
                 Ok(()) => {
+                    if failures > 0 {
+                        tracing::info!(failures, "heartbeats arrive again");
+                    }
+                    failures = 0;
                     let millis =
                         u64::try_from(self.clock.elapsed().as_millis()).unwrap_or(NEVER - 1);
                     self.last.store(millis, Ordering::Relaxed);
@@ -178,7 +186,14 @@ impl Inner {
                 Err(error) if error.is_status(401) => {
                     tracing::debug!(%error, "a heartbeat did not arrive");
                 }
-                Err(error) => tracing::warn!(%error, "a heartbeat did not arrive"),
+                Err(error) => {
+                    if failures.is_multiple_of(FAILURES_PER_WARNING) {
+                        tracing::warn!(%error, failures, "a heartbeat did not arrive");
+                    } else {
+                        tracing::debug!(%error, "a heartbeat did not arrive");
+                    }
+                    failures = failures.saturating_add(1);
+                }
             }
             self.tried.send_replace(true);
             let period = self.settings.borrow().heartbeat_interval();

@@ -16,7 +16,7 @@ use crate::config::Layers;
 use crate::config::setting::SETTINGS;
 use crate::control::token::TokenSource;
 use crate::journal::JournalError;
-use crate::telemetry;
+use crate::telemetry::{self, LogConfig};
 
 /// Runs the daemon until it ends.
 // Long: the list of what starts, in order.
@@ -49,12 +49,13 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
         Some(TokenSource::Value(token)) => Some(redactor.learn(token.expose())),
         _ => None,
     };
-    telemetry::start_log(config.log, redactor.clone());
+    let log = config.log;
+    telemetry::start_log(log, redactor.clone());
     log_startup(&reexec, &layers);
     let runtime = match settings::runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
-            print_error(&format!("cannot start: {error}"), "");
+            print_fatal(log, &format!("cannot start: {error}"));
             return Code::Error;
         }
     };
@@ -80,11 +81,11 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
         Ok(Exit::Orderly) => Code::Done,
         Ok(Exit::Forced) => Code::Forced,
         Err(AgentError::Missing(what)) => {
-            print_error(&what, "");
+            print_fatal(log, &what);
             Code::Usage
         }
         Err(error) => {
-            print_error(&redactor.mask(&chain(&error)), "");
+            print_fatal(log, &redactor.mask(&chain(&error)));
             match error {
                 AgentError::Token(_)
                 | AgentError::Http(_)
@@ -92,6 +93,14 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
                 _ => Code::Error,
             }
         }
+    }
+}
+
+/// Prints why the agent ends: as a line of the log if a program reads that.
+fn print_fatal(log: LogConfig, message: &str) {
+    match log.is_json() {
+        true => tracing::error!("{message}"),
+        false => print_error(message, ""),
     }
 }
 

@@ -30,8 +30,8 @@ pub enum JailReason {
     /// The path does not exist, or leads out of the tree.
     #[error("does not exist inside the source")]
     NotInside,
-    /// The path, or a directory of it, is a link to this absolute path, or to one above the root.
-    #[error("is a link to {0}, outside of the source")]
+    /// The path, or a directory of it, is a link to this path above the root, or to an absolute path.
+    #[error("is a link to {0}{why}", why = why_not_followed(.0))]
     LinkOut(String),
     /// The path, or a directory of it, is a link to this path, which does not exist, or which leads
     /// back to it.
@@ -52,6 +52,13 @@ pub enum JailReason {
     /// The operating system returned another error.
     #[error("cannot be read: {}", plain(.0))]
     Io(std::io::Error),
+}
+
+fn why_not_followed(target: &str) -> &'static str {
+    match target.starts_with('/') {
+        true => "; only relative links inside of the source are followed",
+        false => ", outside of the source",
+    }
 }
 
 impl JailReason {
@@ -245,10 +252,15 @@ mod tests {
             assert_eq!(jail.real_path(path).unwrap(), real);
         }
         jail.real_path("outer").unwrap_err();
-        for (link, target) in [("outer", "../outside"), ("absolute", "/etc/passwd")] {
+        for (link, why) in [
+            ("outer", "../outside, outside of the source"),
+            (
+                "absolute",
+                "/etc/passwd; only relative links inside of the source are followed",
+            ),
+        ] {
             let error = jail.read(link, 10).unwrap_err().to_string();
-            let why = format!("{link} is a link to {target}, outside of the source");
-            assert_eq!(error, why);
+            assert_eq!(error, format!("{link} is a link to {why}"));
         }
         let error = jail.kind("nothing/file").unwrap_err().to_string();
         assert_eq!(

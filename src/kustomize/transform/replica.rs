@@ -12,8 +12,9 @@
 use serde::Deserialize;
 
 use super::Transform;
+use crate::base::nearest::nearest;
 use crate::kustomize::BuildError;
-use crate::kustomize::resource::Resource;
+use crate::kustomize::resource::{Id, Resource};
 use crate::kustomize::schema::configuration::Configuration;
 use crate::kustomize::schema::field_spec::FieldSpec;
 use crate::kustomize::schema::kustomization::Replicas;
@@ -63,9 +64,14 @@ impl Transform for ReplicaCountTransformer {
         }
         let kinds: Vec<&str> = self.field_specs.iter().map(|field| &*field.kind).collect();
         let name = &self.replica.name;
-        Err(BuildError::new(format!(
-            "resource with name {name} does not match a config with the following GVK [{}]",
-            kinds.join(" ")
-        )))
+        let ids: Vec<Id> = resources.iter().map(Resource::id).collect();
+        let of_kinds = ids.iter().filter(|id| kinds.contains(&id.kind.as_str()));
+        let near = nearest(name, of_kinds.map(|id| id.name.as_str()));
+        let help = near.map(|near| format!("did you mean {near}?"));
+        let message = format!(
+            "no object of the kinds {} is named {name}",
+            kinds.join(", ")
+        );
+        Err(BuildError::new(message).with_help(help.unwrap_or_default()))
     }
 }

@@ -96,7 +96,7 @@ fn verdict(case: &Path) -> Result<(), String> {
 
 /// Messages of kustomize and of this program for the same reason. Ours also name the place, and
 /// what to do.
-const SAME_REASON: [(&str, &str); 50] = [
+const SAME_REASON: [(&str, &str); 51] = [
     ("cannot be absolute", "is absolute"),
     ("file is not directory", "is no directory"),
     (
@@ -194,6 +194,7 @@ const SAME_REASON: [(&str, &str); 50] = [
     ("is missing for replacement source", "has no "),
     ("doc is missing path", "there is nothing at"),
     ("should be", "must be"),
+    ("does not match a config", "no object of the kinds"),
     ("Service.v1.[noGrp]/web.[noNs]", "Service/web"),
 ];
 
