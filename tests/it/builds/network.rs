@@ -196,7 +196,7 @@ async fn an_invalid_proxy_or_certificate_fails_the_start_in_one_line() {
         let log = daemon.log();
         let complaint = log.lines().last().unwrap();
         assert!(
-            complaint.starts_with("error: ") && complaint.contains(expected),
+            complaint.contains(r#""level":"ERROR""#) && complaint.contains(expected),
             "{log}"
         );
         assert!(!log.contains("marked-secret"));
