@@ -117,7 +117,7 @@ fn check_config_refuses_what_run_refuses() {
         (
             "NUON_RUNNER_JOURNAL_URL",
             "postgres://u:marked-password@h/d",
-            "\"postgres\" is not supported",
+            "is not supported: use sqlite:PATH",
         ),
         (
             "NUON_RUNNER_STATE_DIR",
