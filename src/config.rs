@@ -63,8 +63,13 @@ impl Config {
     /// the others, so that none hides another.
     pub fn faults(layers: &Layers) -> Vec<ConfigError> {
         let alone = layers.each_alone();
-        let invalid = alone.filter_map(|one| Self::from_layers(&one).err());
-        layers.faults.iter().cloned().chain(invalid).collect()
+        let invalid = alone.filter_map(|(_, one)| Self::from_layers(&one).err());
+        let faults: Vec<_> = layers.faults.iter().cloned().chain(invalid).collect();
+        match faults.is_empty() {
+            // Settings may be wrong only together.
+            true => Self::from_layers(layers).err().into_iter().collect(),
+            false => faults,
+        }
     }
 
     /// Parses all settings.

@@ -30,7 +30,7 @@ pub use node::{Node, Position, Style, Value};
 
 /// The text is not valid YAML, or exceeds a limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message} at {position}{}", help_text(.help))]
+#[error("{message} at {position}{}", self.help_text())]
 pub struct YamlError {
     /// The problem, without its position.
     pub message: String,
@@ -40,19 +40,20 @@ pub struct YamlError {
     pub help: &'static str,
 }
 
-fn help_text(help: &str) -> String {
-    match help {
-        "" => String::new(),
-        help => format!("; help: {help}"),
-    }
-}
-
 impl YamlError {
     pub(crate) fn at(position: Position, message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
             position,
             help: "",
+        }
+    }
+
+    /// Returns the help as the end of a sentence; empty if there is none.
+    pub(crate) fn help_text(&self) -> String {
+        match self.help {
+            "" => String::new(),
+            help => format!("; help: {help}"),
         }
     }
 

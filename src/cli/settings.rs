@@ -37,14 +37,8 @@ pub fn load(
     let layers = layers(matches, environment);
     match Config::from_layers(&layers) {
         Ok(config) => Ok((config, layers)),
-        Err(first) => {
-            let faults = Config::faults(&layers);
-            let faults = if faults.is_empty() {
-                vec![first]
-            } else {
-                faults
-            };
-            for fault in faults {
+        Err(_) => {
+            for fault in Config::faults(&layers) {
                 print_error(&fault.to_string(), "");
             }
             Err(Code::Usage)
@@ -86,10 +80,8 @@ pub fn check(matches: &ArgMatches, environment: &HashMap<String, String>) -> Cod
         .map(ToString::to_string)
         .collect();
     // What is wrong stands aside, so that the rest is checked too.
-    match Config::from_layers(&layers.without_faults()) {
-        Ok(config) => faults.extend(agent::check(&config)),
-        Err(error) if faults.is_empty() => faults.push(error.to_string()),
-        Err(_) => {}
+    if let Ok(config) = Config::from_layers(&layers.without_faults()) {
+        faults.extend(agent::check(&config));
     }
     for fault in &faults {
         print_error(fault, "");

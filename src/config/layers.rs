@@ -197,8 +197,9 @@ impl Layers {
         self.values.insert(setting.key, (value, origin));
     }
 
-    /// Returns layers for each value that is no default, with the defaults of all other settings.
-    pub(super) fn each_alone(&self) -> impl Iterator<Item = Self> {
+    /// Returns each setting whose value is no default, and layers with it and the defaults of all
+    /// others.
+    pub(super) fn each_alone(&self) -> impl Iterator<Item = (&'static str, Self)> {
         let given = self
             .values
             .iter()
@@ -206,18 +207,17 @@ impl Layers {
         given.map(|(key, value)| {
             let mut alone = Self::defaults();
             alone.values.insert(key, value.clone());
-            alone
+            (*key, alone)
         })
     }
 
     /// Returns these layers with the defaults of all settings that cannot be parsed.
     pub fn without_faults(&self) -> Self {
         let mut sound = Self::defaults();
-        for (key, value) in &self.values {
-            let mut alone = Self::defaults();
-            alone.values.insert(key, value.clone());
+        for (key, alone) in self.each_alone() {
             if Config::from_layers(&alone).is_ok() {
-                sound.values.insert(key, value.clone());
+                let value = alone.values.get(key).cloned();
+                sound.values.extend(value.map(|value| (key, value)));
             }
         }
         sound

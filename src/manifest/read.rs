@@ -76,15 +76,8 @@ impl ReadError {
     pub fn sentence(&self, file: &str) -> String {
         match self {
             Self::Yaml { source, .. } => {
-                let yaml::YamlError {
-                    message,
-                    position: Position { line, column },
-                    help,
-                } = source;
-                let help = match *help {
-                    "" => String::new(),
-                    help => format!("; help: {help}"),
-                };
+                let Position { line, column } = source.position;
+                let (message, help) = (&source.message, source.help_text());
                 format!("{file}:{line}:{column}: not valid YAML: {message}{help}")
             }
             Self::NoKind { at, .. } => at.sentence(file),

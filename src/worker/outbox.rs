@@ -245,8 +245,8 @@ impl Worker {
         }
     }
 
-    /// Settles a report that was refused as a second one may be. Whether an earlier try has arrived
-    /// is told by the execution alone: the same status refuses what is wrong with the report.
+    /// Settles a report that was refused as a second one may be. Only the execution
+    /// shows whether an earlier try has arrived: a report that is wrong has the same status.
     async fn settle_second_try(
         &self,
         sender: &ReportSource<'_>,

@@ -349,10 +349,8 @@ impl Api {
         } else {
             "api"
         };
-        let request =
-            http::Request::get(format!("/openapi/v3/{root}/{api_version}")).body(Vec::new());
-        let request = request.map_err(kube::core::request::Error::BuildRequest);
-        self.send(&format!("read the schemas of {api_version}"), request)
+        let action = format!("read the schemas of {api_version}");
+        self.read(&action, &format!("/openapi/v3/{root}/{api_version}"))
             .await
     }
 
@@ -383,13 +381,7 @@ impl Api {
         api_version: &str,
     ) -> Result<Vec<(ApiResource, bool)>, ClusterError> {
         let action = format!("list its resources in {api_version}");
-        let request = http::Request::get(format!("/apis/{api_version}")).body(Vec::new());
-        let list = self
-            .send(
-                &action,
-                request.map_err(kube::core::request::Error::BuildRequest),
-            )
-            .await?;
+        let list = self.read(&action, &format!("/apis/{api_version}")).await?;
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let text =
             |item: &Value, member: &str| item[member].as_str().unwrap_or_default().to_owned();
@@ -413,6 +405,13 @@ impl Api {
         Ok(resources
             .filter(|(resource, _)| !resource.plural.contains('/'))
             .collect())
+    }
+
+    /// Reads what the server has at a path.
+    async fn read(&self, action: &str, path: &str) -> Result<Value, ClusterError> {
+        let request = http::Request::get(path).body(Vec::new());
+        let request = request.map_err(kube::core::request::Error::BuildRequest);
+        self.send(action, request).await
     }
 
     fn path(&self, resource: &ApiResource, namespace: &str) -> Request {

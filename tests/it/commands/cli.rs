@@ -102,7 +102,7 @@ fn check_config_prints_each_value_and_origin_but_no_secret() {
     assert_eq!(again.status.code(), Some(0), "{again:?}");
 }
 
-/// What keeps `run` from starting is told by `check-config`, all at once, and nothing is made.
+/// `check-config` prints everything that keeps `run` from starting, and creates nothing.
 #[test]
 fn check_config_refuses_what_run_refuses() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! `journal`: a damaged one is told, and set aside.
+//! `journal`: reports a damaged journal, and renames it.
 
 use std::path::Path;
 use std::process::Command;

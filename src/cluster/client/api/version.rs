@@ -54,9 +54,8 @@ impl Api {
         resource: &ApiResource,
     ) -> Result<Vec<ApiResource>, ClusterError> {
         let action = format!("read the versions of {}", resource.group);
-        let request = http::Request::get(format!("/apis/{}", resource.group)).body(Vec::new());
-        let request = request.map_err(kube::core::request::Error::BuildRequest);
-        let group = match self.send(&action, request).await {
+        let path = format!("/apis/{}", resource.group);
+        let group = match self.read(&action, &path).await {
             Err(error) if error.is_unserved() => return Ok(Vec::new()),
             group => group?,
         };
