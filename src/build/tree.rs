@@ -4,9 +4,10 @@ use std::path::{Component, Path, PathBuf};
 
 use tempfile::TempDir;
 
+use crate::kustomize::load::files::Absence;
 use crate::kustomize::{FileType, Files, HostError};
 use crate::workspace::jail;
-use crate::workspace::jail::{Jail, JailError};
+use crate::workspace::jail::{Jail, JailError, JailReason};
 
 /// Maximum size of a file, in bytes.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -102,9 +103,17 @@ impl Files for Tree {
         }
     }
 
-    fn why_missing(&self, path: &str) -> String {
-        let reason = self.jail.kind(path).err().map(|error| error.reason);
-        reason.map_or_else(|| "exists".into(), |reason| reason.to_string())
+    fn why_missing(&self, path: &str) -> Absence {
+        match self.jail.kind(path) {
+            Ok(_) => Absence::Nothing("exists".into()),
+            Err(JailError { reason, .. }) => match reason {
+                JailReason::LinkOut(_) | JailReason::LinkToNothing(_) => {
+                    Absence::Link(reason.to_string())
+                }
+                JailReason::Denied => Absence::Denied(reason.to_string()),
+                _ => Absence::Nothing(reason.to_string()),
+            },
+        }
     }
 
     fn display_path(&self, path: &str) -> String {

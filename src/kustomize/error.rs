@@ -69,6 +69,14 @@ impl BuildError {
         self
     }
 
+    /// Suggests the word that was probably meant.
+    pub(crate) fn suggest(self, near: Option<&str>) -> Self {
+        match near {
+            Some(near) => self.with_help(format!("did you mean {near}?")),
+            None => self,
+        }
+    }
+
     /// Creates an error at a position of a file that is named later.
     pub(crate) fn at(position: Position, message: impl Into<String>) -> Self {
         Self::new(message).at_position(position)

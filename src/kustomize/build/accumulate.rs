@@ -24,7 +24,7 @@ use crate::kustomize::schema::configuration::Configuration;
 use crate::kustomize::schema::kustomization::Kustomization;
 use crate::kustomize::schema::openapi::Schema;
 use crate::kustomize::schema::patch::Patch;
-use crate::kustomize::schema::{crd, kustomization};
+use crate::kustomize::schema::{crd, kustomization, settings};
 use crate::kustomize::transform::hash::Hash;
 use crate::kustomize::transform::origin::Origin;
 use crate::kustomize::transform::{Transform as _, origin, reference, variable};
@@ -245,9 +245,8 @@ impl<'a> Build<'a> {
         {
             let shown = self.source.display_name(&directory);
             let message = format!("{shown} is, or contains, a directory that is being built");
-            return Err(
-                BuildError::new(message).with_help("take one of the bases out of the cycle")
-            );
+            let error = BuildError::new(message);
+            return Err(error.with_help("take one of the bases out of the cycle"));
         }
         let deepest = self.source.options.budget.depth;
         if self.chain.len() >= deepest {
@@ -261,10 +260,12 @@ impl<'a> Build<'a> {
         let bytes = self.source.read_unrestricted(&place);
         let bytes = bytes.map_err(|error| error.in_file(&path))?;
         let file = ConfigFile::new(path, bytes);
-        let kustomization = kustomization::read(file.bytes(), &mut |warning| host.warn(warning));
+        let read = |tree| kustomization::read(tree, &mut |warning| host.warn(warning));
+        let kustomization = file.parsed().and_then(read);
         let kustomization = kustomization.map_err(|error| file.locate(error))?;
-        if let Err(note) = file.check_keys() {
-            host.note(note);
+        // Of a key that is there twice, the last counts.
+        if let Err(twice) = file.parsed().and_then(settings::check_keys) {
+            host.note(file.locate(twice));
         }
         Ok(Rc::new(LoadedKustomization {
             kustomization,

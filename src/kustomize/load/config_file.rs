@@ -9,13 +9,13 @@ use crate::kustomize::load::step::FieldRef;
 use crate::kustomize::schema::settings;
 use crate::yaml::{Node, Position};
 
-/// A kustomization file, or a file with a part of one, as it was read. It is parsed again, into a
-/// tree with positions, when an error or a trace first asks where a field is.
+/// A kustomization file, or a file with a part of one, as it was read. It is parsed into a tree with
+/// positions once, when that is first asked for.
 pub(crate) struct ConfigFile {
     /// The path of the file, as errors show it.
     pub path: String,
     bytes: Vec<u8>,
-    tree: OnceCell<Option<Node>>,
+    parsed: OnceCell<Result<Option<Node>, BuildError>>,
 }
 
 impl ConfigFile {
@@ -23,7 +23,7 @@ impl ConfigFile {
         Self {
             path,
             bytes,
-            tree: OnceCell::new(),
+            parsed: OnceCell::new(),
         }
     }
 
@@ -38,13 +38,16 @@ impl ConfigFile {
         error.in_located_file(&self.path, |field| position(self.tree()?, &field.0))
     }
 
-    /// Checks that no map of the file has a key twice, of which the last counts.
+    /// Returns the tree of the file.
     ///
     /// # Errors
-    /// Fails with the place of the second one.
-    pub fn check_keys(&self) -> Result<(), BuildError> {
-        let checked = self.tree().map_or(Ok(()), settings::check_keys);
-        checked.map_err(|error| self.locate(error))
+    /// Fails if the file is empty or is not valid YAML.
+    pub fn parsed(&self) -> Result<&Node, BuildError> {
+        let parsed = self.parsed.get_or_init(|| settings::parse(&self.bytes));
+        match parsed {
+            Ok(tree) => tree.as_ref().ok_or_else(|| "it is empty".into()),
+            Err(error) => Err(error.clone()),
+        }
     }
 
     /// Returns the node of a field or entry.
@@ -62,9 +65,7 @@ impl ConfigFile {
     }
 
     fn tree(&self) -> Option<&Node> {
-        self.tree
-            .get_or_init(|| settings::tree(&self.bytes))
-            .as_ref()
+        self.parsed().ok()
     }
 }
 

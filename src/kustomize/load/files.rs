@@ -11,15 +11,33 @@ pub enum FileType {
     Directory,
 }
 
+/// Why an entry has no type. Each holds the rest of a sentence about the entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Absence {
+    /// There is nothing.
+    Nothing(String),
+    /// It, or a directory of it, is a link that is not followed.
+    Link(String),
+    /// Permissions do not allow to look at it.
+    Denied(String),
+}
+
+impl std::fmt::Display for Absence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Nothing(words) | Self::Link(words) | Self::Denied(words)) = self;
+        f.write_str(words)
+    }
+}
+
 /// A tree of files. Paths are relative to its root, separated by `/`, without `.` and `..`. The
 /// root is the empty path.
 pub trait Files {
     /// Returns the type of an entry; `None` if it does not exist.
     fn kind(&self, path: &str) -> Option<FileType>;
 
-    /// Returns why an entry has no type, as the rest of a sentence about it.
-    fn why_missing(&self, _path: &str) -> String {
-        "does not exist".into()
+    /// Returns why an entry has no type.
+    fn why_missing(&self, _path: &str) -> Absence {
+        Absence::Nothing("does not exist".into())
     }
 
     /// Returns a path for messages. The root is `.`.

@@ -2,7 +2,7 @@
 
 use crate::base::nearest::nearest;
 use crate::kustomize::BuildError;
-use crate::kustomize::load::files::FileType;
+use crate::kustomize::load::files::{Absence, FileType};
 use crate::kustomize::load::loader::{Loader, TreePath};
 use crate::kustomize::schema::kustomization::FILE_NAMES;
 
@@ -36,13 +36,10 @@ impl Loader<'_> {
         if name.contains(['*', '?', '[']) {
             return error.with_help("patterns are not expanded; name each file");
         }
-        if why.contains("link") {
+        if matches!(why, Absence::Link(_)) {
             return error.with_help("copy what the link means into the source");
         }
-        match self.near_name(&place) {
-            Some(near) => error.with_help(format!("did you mean {near}?")),
-            None => error,
-        }
+        error.suggest(self.near_name(&place).as_deref())
     }
 
     /// Returns the name in the same directory that is nearest to that of a path.
@@ -87,7 +84,7 @@ impl Loader<'_> {
                 return Some(self.restricted(directory, &place, name));
             }
             let why = self.tree(&place).why_missing(&place.path);
-            (why.contains("link") || why.contains("denied"))
+            (!matches!(why, Absence::Nothing(_)))
                 .then(|| BuildError::new(format!("{} {why}", self.display_name(&place))))
         };
         if let Some(error) = FILE_NAMES.into_iter().find_map(why) {

@@ -49,13 +49,12 @@ pub(crate) struct Referred {
 impl Configuration {
     /// Parses a configuration file; an empty one has no field specs.
     pub fn read(bytes: &[u8]) -> Result<Self, BuildError> {
-        match settings::read(bytes)? {
-            Some(value) => {
-                settings::tree(bytes).map_or(Ok(()), |tree| settings::check_keys(&tree))?;
-                decode(&value, Unknown::Deny)
-            }
-            None => Ok(Self::default()),
-        }
+        let Some(tree) = settings::parse(bytes)? else {
+            return Ok(Self::default());
+        };
+        let value = settings::to_json(&tree)?;
+        settings::check_keys(&tree)?;
+        decode(&value, Unknown::Deny)
     }
 
     /// Returns the built-in field specs, without name references, which are a table of their own

@@ -13,6 +13,7 @@ use crate::kustomize::schema::patch::Patch;
 use crate::kustomize::schema::replacement::Replacement;
 use crate::kustomize::schema::settings;
 use crate::kustomize::schema::variable::Variable;
+use crate::yaml::Node;
 
 /// The accepted names of a kustomization file.
 pub(crate) const FILE_NAMES: [&str; 3] =
@@ -153,9 +154,9 @@ const DEPRECATED: [(&str, &str); 6] = [
 /// Deprecated fields that are moved into others. An empty list in one of them counts as unset.
 const MOVED: [&str; 3] = ["bases", "imageTags", "helmChartInflationGenerator"];
 
-/// Parses the first document of a kustomization file. Calls `warn` for each deprecated field.
-pub(crate) fn read(bytes: &[u8], warn: &mut dyn FnMut(&str)) -> Result<Kustomization, BuildError> {
-    let value = settings::read(bytes)?.ok_or("it is empty")?;
+/// Reads a kustomization from the tree of its file. Calls `warn` for each deprecated field.
+pub(crate) fn read(tree: &Node, warn: &mut dyn FnMut(&str)) -> Result<Kustomization, BuildError> {
+    let value = settings::to_json(tree)?;
     let Value::Object(fields) = &value else {
         return Err("it must be a map".into());
     };

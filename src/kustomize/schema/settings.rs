@@ -6,17 +6,22 @@ use crate::kustomize::BuildError;
 use crate::yaml::encoding::decode;
 use crate::yaml::{self, Limits, Node, Value};
 
-/// Parses the first document of a config file; none if the file is empty. Booleans and numbers
-/// follow YAML 1.1, because kustomize reads these files with another library than resources.
+/// Parses the first document of a config file; none if the file is empty.
 pub(crate) fn read(bytes: &[u8]) -> Result<Option<Json>, BuildError> {
-    let text = decode(bytes).map_err(|error| error.to_string())?;
-    let node = yaml::parse(&text, Limits::default()).map_err(BuildError::invalid_yaml)?;
-    Ok(node.map(|node| yaml::json::to_json(&node)).transpose()?)
+    parse(bytes)?.as_ref().map(to_json).transpose()
 }
 
-/// Parses a config file into a tree with line numbers; none if it is empty or invalid.
-pub(crate) fn tree(bytes: &[u8]) -> Option<Node> {
-    yaml::parse(&decode(bytes).ok()?, Limits::default()).ok()?
+/// Parses the first document of a config file into a tree with line numbers; none if the file is
+/// empty.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Node>, BuildError> {
+    let text = decode(bytes).map_err(|error| error.to_string())?;
+    yaml::parse(&text, Limits::default()).map_err(BuildError::invalid_yaml)
+}
+
+/// Returns the values of a config file. Booleans and numbers follow YAML 1.1, because kustomize
+/// reads these files with another library than resources.
+pub(crate) fn to_json(node: &Node) -> Result<Json, BuildError> {
+    Ok(yaml::json::to_json(node)?)
 }
 
 /// Checks that no map has a key twice.

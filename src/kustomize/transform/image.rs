@@ -129,9 +129,8 @@ impl Transform for ImageTagTransformer {
         }
         let name = &self.image.name;
         let near = nearest(name, names.iter().map(String::as_str));
-        let help = near.map(|near| format!("did you mean {near}?"));
         let note = BuildError::new(format!("no object has the image {name}"));
-        vec![note.with_help(help.unwrap_or_default()).in_field("name")]
+        vec![note.suggest(near).in_field("name")]
     }
 }
 

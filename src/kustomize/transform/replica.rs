@@ -67,11 +67,10 @@ impl Transform for ReplicaCountTransformer {
         let ids: Vec<Id> = resources.iter().map(Resource::id).collect();
         let of_kinds = ids.iter().filter(|id| kinds.contains(&id.kind.as_str()));
         let near = nearest(name, of_kinds.map(|id| id.name.as_str()));
-        let help = near.map(|near| format!("did you mean {near}?"));
         let message = format!(
             "no object of the kinds {} is named {name}",
             kinds.join(", ")
         );
-        Err(BuildError::new(message).with_help(help.unwrap_or_default()))
+        Err(BuildError::new(message).suggest(near))
     }
 }
