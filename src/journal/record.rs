@@ -458,6 +458,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn reads_do_not_wait_for_a_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = open(dir.path()).await;
+        journal.record_intent(&job(), None, "n").await.unwrap();
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let writer = journal.clone();
+        let write = tokio::spawn(async move {
+            let write = writer.write("delete", |db| {
+                Box::pin(async move {
+                    sqlx::query("DELETE FROM claim").execute(db).await?;
+                    begin.send(()).unwrap();
+                    ended.await.unwrap();
+                    Ok(())
+                })
+            });
+            write.await
+        });
+        begun.await.unwrap();
+        assert!(journal.is_healthy().await);
+        assert_eq!(journal.open_claims().await.unwrap().len(), 1);
+        assert_eq!(journal.backlog().await.unwrap().depth, 0);
+        end.send(()).unwrap();
+        write.await.unwrap().unwrap();
+        assert!(journal.open_claims().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
     async fn what_cannot_be_read_hides_nothing_else() {
         for (table, column, key) in [
             ("event", "event", "claim"),

@@ -1,7 +1,8 @@
 //! Opens the database; runs transactions and queries.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -55,8 +56,10 @@ pub enum JournalError {
     #[error("SQLite {0} can lose data in WAL mode; 3.51.3 or newer is needed")]
     Version(String),
     /// A statement failed.
-    #[error("the journal failed to {action}")]
+    #[error("the journal {path} failed to {action}{}", way_out(source))]
     Failed {
+        /// The database.
+        path: PathBuf,
         /// The attempted operation, as a verb phrase.
         action: &'static str,
         /// The database's error.
@@ -77,18 +80,18 @@ pub enum JournalError {
     },
 }
 
-/// SQLite's codes for a damaged database, and for a file that is none.
-const DAMAGED: [&str; 2] = ["11", "26"];
-
-/// Returns what to do about a damaged database.
+/// Returns what to do about an error, known by SQLite's result code.
 fn way_out(error: &sqlx::Error) -> &'static str {
     let code = error.as_database_error().and_then(|error| error.code());
-    match code.is_some_and(|code| DAMAGED.contains(&code.as_ref())) {
-        true => {
+    match code.as_deref() {
+        // SQLITE_CORRUPT, SQLITE_NOTADB
+        Some("11" | "26") => {
             "; it is damaged: nuon-runner journal set-aside renames it, and leaves the executions that \
              are open in it to the control plane"
         }
-        false => "",
+        // SQLITE_FULL
+        Some("13") => "; make room on its disk, then start the runner again: nothing is lost",
+        _ => "",
     }
 }
 
@@ -128,6 +131,7 @@ pub struct Journal {
     pool: SqlitePool,
     /// Connections that only read, and so need not wait for a write.
     readers: SqlitePool,
+    path: Arc<Path>,
     /// Measures commits, once the metrics are registered.
     commits: Option<Histogram>,
     pub(super) clock: Clock,
@@ -208,6 +212,7 @@ impl Journal {
         let mut journal = Self {
             pool,
             readers,
+            path: path.into(),
             commits: None,
             clock,
             process: 0,
@@ -283,7 +288,7 @@ impl Journal {
         };
         let task = tokio::spawn(transaction.in_current_span());
         let done = task.await.unwrap_or(Err(sqlx::Error::WorkerCrashed));
-        done.map_err(|source| JournalError::Failed { action, source })
+        done.map_err(|source| self.failed(action, source))
     }
 
     /// Runs a query outside a transaction. It does not wait for a write that is under way.
@@ -292,9 +297,18 @@ impl Journal {
         action: &'static str,
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, sqlx::Error>,
     ) -> Result<T, JournalError> {
-        let failed = |source| JournalError::Failed { action, source };
+        let failed = |source| self.failed(action, source);
         let mut connection = self.readers.acquire().await.map_err(failed)?;
         work(&mut connection).await.map_err(failed)
+    }
+
+    fn failed(&self, action: &'static str, source: sqlx::Error) -> JournalError {
+        let path = self.path.to_path_buf();
+        JournalError::Failed {
+            path,
+            action,
+            source,
+        }
     }
 }
 
