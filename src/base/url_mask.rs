@@ -6,7 +6,8 @@ use std::borrow::Cow;
 const PLAIN_PARAMETERS: [&str; 5] = ["ref", "version", "submodules", "timeout", "depth"];
 
 /// Replaces user and password of each URL (`SCHEME://USER:PASSWORD@HOST`) by `***`, and so the
-/// values of its query parameters, except for those that kustomize reads.
+/// values of the parameters in its query and fragment, except for those that kustomize reads.
+/// A password may hold a slash that should have been escaped.
 pub fn mask_urls(text: &str) -> Cow<'_, str> {
     if !text.contains("://") {
         return Cow::Borrowed(text);
@@ -31,25 +32,48 @@ fn is_end(c: char) -> bool {
 
 /// Masks one URL, given without its scheme.
 fn mask_url(url: &str, masked: &mut String) {
-    let end = url.find(['/', '?', '#']).unwrap_or(url.len());
-    let (authority, rest) = url.split_at(end);
+    let (authority, rest) = url.split_at(authority_end(url));
     match authority.rsplit_once('@') {
         // The user of ssh is no secret.
         Some(("git", host)) => masked.push_str(&format!("git@{host}")),
         Some((_, host)) => masked.push_str(&format!("***@{host}")),
         None => masked.push_str(authority),
     }
-    let Some((path, query)) = rest.split_once('?') else {
-        masked.push_str(rest);
-        return;
-    };
-    let parameters = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name, _)) if !PLAIN_PARAMETERS.contains(&name) => Cow::Owned(format!("{name}=***")),
-        _ => Cow::Borrowed(pair),
-    });
+    let path = rest.find(['?', '#']).unwrap_or(rest.len());
+    let (path, parameters) = rest.split_at(path);
     masked.push_str(path);
-    masked.push('?');
-    masked.push_str(&parameters.collect::<Vec<_>>().join("&"));
+    for part in parameters.split_inclusive(['?', '#', '&']) {
+        let (pair, delimiter) = match part.strip_suffix(['?', '#', '&']) {
+            Some(pair) => (pair, &part[pair.len()..]),
+            None => (part, ""),
+        };
+        match pair.split_once('=') {
+            Some((name, _)) if !PLAIN_PARAMETERS.contains(&name) => {
+                masked.push_str(&format!("{name}=***"));
+            }
+            _ => masked.push_str(pair),
+        }
+        masked.push_str(delimiter);
+    }
+}
+
+/// Returns where the authority of a URL ends. What looks like a port and is none begins a password,
+/// which ends at the last `@`.
+fn authority_end(url: &str) -> usize {
+    let end = url.find(['/', '?', '#']).unwrap_or(url.len());
+    let authority = &url[..end];
+    let is_port = |port: &str| port.chars().all(|c| c.is_ascii_digit());
+    let has_user = !authority.contains('@')
+        && !authority.starts_with('[')
+        && authority
+            .split_once(':')
+            .is_some_and(|(_, port)| !is_port(port));
+    match url.rfind('@').filter(|_| has_user) {
+        Some(at) => url[at..]
+            .find(['/', '?', '#'])
+            .map_or(url.len(), |end| at + end),
+        None => end,
+    }
 }
 
 #[cfg(test)]
@@ -68,6 +92,14 @@ mod tests {
             (
                 "(https://tok@h), http://u:p@i:",
                 "(https://***@h), http://***@i:",
+            ),
+            (
+                "https://me:pa/ss@h/o/r, https://h:8443/o/r@v1 http://[::1]:80/a@b",
+                "https://***@h/o/r, https://h:8443/o/r@v1 http://[::1]:80/a@b",
+            ),
+            (
+                "https://h/r?token=a#key=b&ref=c#plain",
+                "https://h/r?token=***#key=***&ref=c#plain",
             ),
         ] {
             assert_eq!(mask_urls(text), masked);
