@@ -115,6 +115,11 @@ impl ClusterError {
         matches!(self, Self::Refused { code: 404, reason, .. } if reason != "NotFound")
     }
 
+    /// Returns true if the server does not accept the credentials.
+    pub fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Refused { code: 401, .. })
+    }
+
     /// Returns true if a permission is missing. Quotas and policies also answer 403, but with other
     /// messages than `User "…" cannot get resource "…"`.
     pub fn is_forbidden(&self) -> bool {

@@ -14,9 +14,9 @@ use jiff::Timestamp;
 use pending::Pending;
 use serde_json::{Value, json};
 
-use crate::cluster::client::Api;
 use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::watch::{WatchUpdate, Watches};
+use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::health::cause::StatusCause;
 use crate::cluster::health::readiness::{Readiness, Status, compute_status};
 use crate::cluster::health::rule::{Answers, Rules};
@@ -55,6 +55,10 @@ const MAX_DIAGNOSED_AT_END: usize = 50;
 /// Maximum number of objects to read again after the deadline.
 const MAX_REREAD: usize = 200;
 
+/// How long reads must have been refused for lack of authentication: an API server that is busy
+/// may refuse valid credentials for a moment.
+const UNAUTHORIZED_GRACE: Duration = Duration::from_secs(10);
+
 /// Maximum number of concurrent reads.
 const MAX_CONCURRENT: usize = 8;
 
@@ -90,7 +94,7 @@ impl NotReady {
 }
 
 /// How a wait ended.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub enum WaitOutcome {
     /// All objects are ready.
     Ready,
@@ -98,12 +102,15 @@ pub enum WaitOutcome {
     Unrecoverable(Vec<NotReady>),
     /// Some objects were not ready before the deadline.
     TimedOut(Vec<NotReady>),
+    /// The cluster no longer accepts the credentials, as for example when a token has expired that
+    /// cannot be renewed.
+    Unauthorized(ClusterError),
     /// The job was stopped.
     Stopped,
 }
 
 /// How a wait ended, and which Jobs succeeded meanwhile.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug)]
 pub struct Waited {
     /// How it ended.
     pub outcome: WaitOutcome,
@@ -128,6 +135,7 @@ pub async fn wait(
         progress,
         objects: BTreeMap::new(),
         finished: BTreeSet::new(),
+        unauthorized: None,
     };
     let outcome = wait_for(&mut pending, objects, options).await;
     Waited {
@@ -205,10 +213,15 @@ async fn wait_for(
             if pending.diagnose_next(now).await {
                 return WaitOutcome::Unrecoverable(pending.causes());
             }
+            if let Some(error) = pending.unauthorized(now).await {
+                return WaitOutcome::Unauthorized(error);
+            }
             next_diagnosis = api.clock.elapsed() + DIAGNOSIS_INTERVAL;
         }
         if now >= next_progress && !pending.objects.is_empty() {
             progress(&pending.progress_line());
+            // A watch that is open outlives its credentials, and a diagnosis may read nothing.
+            pending.reread(1).await;
             next_progress = now + PROGRESS_INTERVAL;
         }
         let is_late = match (ready_since, unready_since) {
@@ -218,7 +231,10 @@ async fn wait_for(
         };
         if is_late && !pending.objects.is_empty() {
             // A watch may have missed changes.
-            pending.reread().await;
+            pending.reread(MAX_REREAD).await;
+            if let Some(error) = pending.unauthorized(Duration::MAX).await {
+                return WaitOutcome::Unauthorized(error);
+            }
             if !pending.objects.is_empty() {
                 pending
                     .diagnose(pending.unexplained(), api.clock.elapsed())

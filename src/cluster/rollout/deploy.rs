@@ -295,6 +295,7 @@ pub async fn deploy(
             WaitOutcome::Unrecoverable(all) | WaitOutcome::TimedOut(all) => {
                 Some(DeployFailure::NotReady(all))
             }
+            WaitOutcome::Unauthorized(error) => Some(error.into()),
             WaitOutcome::Stopped => Some(DeployFailure::Stopped),
         };
     }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::cluster::ClusterFixture;
+use crate::support::cluster::{ClusterFixture, CommandOutput, deployment};
 
 /// Runs `plan` with a kubeconfig for this server and user. Returns the error.
 fn refusal(fixture: &ClusterFixture, server: &str, user: Value, more: &[&str]) -> String {
@@ -118,4 +118,67 @@ async fn a_value_that_is_not_base64_is_found_before_anything_is_sent() {
     );
     assert!(!refused.err.contains("pass word"), "{}", refused.err);
     assert!(fixture.get(&fixture.config_map("c")).await.is_null());
+}
+
+#[tokio::test]
+async fn credentials_that_end_during_the_wait_are_told_and_end_it() {
+    for manifest in [
+        deployment("web", 1).replace(
+            "labels: {app: web}}\n    spec",
+            "labels: {app: web}, annotations: {testbed/stay: ContainerCreating}}\n    spec",
+        ),
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: web, annotations: {nuon.co/ready-when: 'false'}}\n"
+            .to_owned(),
+    ] {
+        let fixture = ClusterFixture::new().await;
+        use_service_account(&fixture).await;
+        let file = fixture.manifest(&manifest);
+        let apply = ["apply", "-f", &file, "--component", "web", "--yes", "--deploy-wait-timeout", "120s"];
+        let child = fixture.start(&apply);
+        let written = match manifest.contains("ConfigMap") {
+            true => fixture.config_map("web"),
+            false => format!("/apis/apps/v1/namespaces/{}/deployments/web", fixture.namespace),
+        };
+        fixture.wait_until_exists(&written).await;
+        let account = format!("/api/v1/namespaces/{}/serviceaccounts/deployer", fixture.namespace);
+        fixture.delete(&account).await;
+        let begun = std::time::Instant::now();
+        let ran = CommandOutput::wait(child).await;
+        assert!(begun.elapsed().as_secs() < 90, "{}", ran.err);
+        let ran = ran.expect_code(5);
+        assert!(ran.err.contains("Unauthorized"), "{}", ran.err);
+    }
+}
+
+/// Replaces the fixture's kubeconfig by one with the token of a service account.
+async fn use_service_account(fixture: &ClusterFixture) {
+    let namespace = &fixture.namespace;
+    let accounts = format!("/api/v1/namespaces/{namespace}/serviceaccounts");
+    fixture
+        .create(&accounts, json!({"metadata": {"name": "deployer"}}))
+        .await;
+    let bindings =
+        format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings");
+    let subject = json!({"kind": "ServiceAccount", "name": "deployer", "namespace": namespace});
+    let role = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"});
+    let binding = json!({"metadata": {"name": "deployer"}, "roleRef": role, "subjects": [subject]});
+    fixture.create(&bindings, binding).await;
+    let request = json!({"spec": {"expirationSeconds": 600}});
+    let answer = fixture
+        .create(&format!("{accounts}/deployer/token"), request)
+        .await;
+    let text = std::fs::read_to_string(fixture.path("kubeconfig")).unwrap();
+    let mut config = kube::config::Kubeconfig::from_yaml(&text).unwrap();
+    config.auth_infos[0].auth_info = Some(kube::config::AuthInfo {
+        token: Some(
+            answer["status"]["token"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+                .into(),
+        ),
+        ..kube::config::AuthInfo::default()
+    });
+    let text = serde_json::to_string(&config).unwrap();
+    std::fs::write(fixture.path("kubeconfig"), text).unwrap();
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 
 use super::{
-    DIAGNOSIS_TIMEOUT, MAX_CONCURRENT, MAX_DIAGNOSED, MAX_DIAGNOSED_AT_END, MAX_NAMED, MAX_REREAD,
-    NotReady, PRE_DEPLOY_GRACE, readiness,
+    DIAGNOSIS_TIMEOUT, MAX_CONCURRENT, MAX_DIAGNOSED, MAX_DIAGNOSED_AT_END, MAX_NAMED, NotReady,
+    PRE_DEPLOY_GRACE, UNAUTHORIZED_GRACE, readiness,
 };
-use crate::cluster::client::Api;
 use crate::cluster::client::discovery::ServedKinds;
+use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::health::cause::StatusCause;
 use crate::cluster::health::job::JobEnd;
 use crate::cluster::health::readiness::{Readiness, Status};
@@ -29,6 +29,8 @@ pub(super) struct Pending<'a> {
     pub(super) objects: BTreeMap<ObjectId, PendingObject>,
     /// Jobs that succeeded.
     pub(super) finished: BTreeSet<ObjectId>,
+    /// Since when reads are refused for lack of authentication, and the first refusal.
+    pub(super) unauthorized: Option<(Duration, ClusterError)>,
 }
 
 pub(super) struct PendingObject {
@@ -167,21 +169,19 @@ impl Pending<'_> {
         format!("still waiting for {}{more}", named.join(", "))
     }
 
-    /// Reads the pending objects again.
-    pub(super) async fn reread(&mut self) {
+    /// Reads the first pending objects again.
+    pub(super) async fn reread(&mut self, count: usize) {
         let (api, served) = (self.api, self.served);
         let objects: Vec<Object> = self
             .objects
             .values()
-            .take(MAX_REREAD)
+            .take(count)
             .map(|one| one.object.clone())
             .collect();
         let reads = objects.into_iter().map(|object| async move {
-            let resource = served.resource(&object).ok()?;
+            let resource = served.resource(&object)?;
             api.get(&resource.api, object.namespace(), object.name())
                 .await
-                .ok()
-                .flatten()
         });
         let reads = futures_util::stream::iter(reads.collect::<Vec<_>>())
             .buffer_unordered(MAX_CONCURRENT)
@@ -191,8 +191,16 @@ impl Pending<'_> {
             .timeout(DIAGNOSIS_TIMEOUT, reads)
             .await
             .unwrap_or_default();
-        for object in found.into_iter().flatten() {
-            self.update(object).await;
+        for read in found {
+            match read {
+                Ok(object) => {
+                    self.unauthorized = None;
+                    if let Some(object) = object {
+                        self.update(object).await;
+                    }
+                }
+                Err(error) => self.note(error),
+            }
         }
     }
 
@@ -229,10 +237,10 @@ impl Pending<'_> {
             .filter_map(|id| self.objects.get(id))
             .map(|one| async move {
                 match one.readiness.status {
-                    Status::NotFound => Some(Some(cause::deleted(&one.object, &one.readiness))),
+                    Status::NotFound => Some(Ok(Some(cause::deleted(&one.object, &one.readiness)))),
                     _ => {
                         let look = cause::find(api, served, &one.object, &one.readiness);
-                        api.clock.timeout(DIAGNOSIS_TIMEOUT, look).await.ok()?.ok()
+                        api.clock.timeout(DIAGNOSIS_TIMEOUT, look).await.ok()
                     }
                 }
             });
@@ -240,7 +248,14 @@ impl Pending<'_> {
         let mut is_hopeless = false;
         for (id, found) in ids.into_iter().zip(found) {
             // A failed or late diagnosis changes nothing; the deadline still applies.
-            let Some(found) = found else { continue };
+            let found = match found {
+                Some(Ok(found)) => found,
+                Some(Err(error)) => {
+                    self.note(error);
+                    continue;
+                }
+                None => continue,
+            };
             if found.as_ref().is_some_and(StatusCause::is_unused_claim) {
                 (self.progress)(&format!(
                     "{id} is not waited for: its volume is provisioned when a pod uses it"
@@ -261,6 +276,24 @@ impl Pending<'_> {
             is_hopeless |= one.is_unrecoverable(now, others_come);
         }
         is_hopeless
+    }
+
+    /// Remembers since when the credentials are refused.
+    fn note(&mut self, error: ClusterError) {
+        if error.is_unauthorized() {
+            let now = self.api.clock.elapsed();
+            self.unauthorized.get_or_insert((now, error));
+        }
+    }
+
+    /// Takes the refusal of the credentials, if they have been refused for long and still are.
+    pub(super) async fn unauthorized(&mut self, now: Duration) -> Option<ClusterError> {
+        let (since, _) = self.unauthorized.as_ref()?;
+        if now.saturating_sub(*since) < UNAUTHORIZED_GRACE {
+            return None;
+        }
+        self.reread(1).await;
+        self.unauthorized.take().map(|(_, error)| error)
     }
 
     /// Takes the pending objects, with their causes, those that cannot recover first.
