@@ -27,7 +27,7 @@ use serde_json::Value;
 
 use super::BuildError;
 use super::resource::Resource;
-use crate::kustomize::go::decode::{Unknown, decode};
+use crate::kustomize::go::decode::{Unknown, decode, decode_config};
 use crate::kustomize::load::setup::Setup;
 use crate::kustomize::load::step::{ConfiguredStep, FieldRef};
 use crate::kustomize::schema::configuration::Configuration;
@@ -219,7 +219,9 @@ pub(crate) fn from_config(
         "PrefixSuffixTransformer" => Box::new(read::<name::AffixConfig>(config)?.both()?),
         "PrefixTransformer" => Box::new(read::<name::AffixConfig>(config)?.prefix()?),
         "ReplacementTransformer" => {
-            Box::new(read::<replacement::ReplacementConfig>(config)?.set_up(setup)?)
+            // Kustomize embeds what a replacement consists of.
+            let config: replacement::ReplacementConfig = decode(config, Unknown::Ignore)?;
+            Box::new(config.set_up(setup)?)
         }
         "ReplicaCountTransformer" => Box::new(read::<replica::ReplicaCountTransformer>(config)?),
         "SuffixTransformer" => Box::new(read::<name::AffixConfig>(config)?.suffix()?),
@@ -233,5 +235,5 @@ pub(crate) fn from_config(
 }
 
 fn read<T: DeserializeOwned>(config: &Value) -> Result<T, BuildError> {
-    decode(config, Unknown::Ignore)
+    decode_config(config)
 }

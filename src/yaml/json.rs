@@ -169,7 +169,7 @@ fn key_text(key: &Node) -> Result<String, YamlError> {
             Meaning::Bool(bool) => return Ok(bool.to_string()),
             Meaning::Int(integer) => return Ok(integer.to_string()),
             Meaning::Uint(integer) => return Ok(integer.to_string()),
-            Meaning::Float(float) => return Ok(key_float(float)),
+            Meaning::Float(float) => return Ok(short_float(float)),
             Meaning::Timestamp | Meaning::Text => return Ok(text.to_string()),
         }
     }
@@ -180,9 +180,9 @@ fn key_text(key: &Node) -> Result<String, YamlError> {
     }
 }
 
-/// Formats a float key: shortest digits at 32-bit precision, in the notation that Go's `g` format
-/// chooses.
-fn key_float(float: f64) -> String {
+/// Formats a float where a text is expected, such as in a key: shortest digits at 32-bit precision,
+/// in the notation that Go's `g` format chooses.
+pub fn short_float(float: f64) -> String {
     if float.is_nan() {
         return ".nan".into();
     }
@@ -195,7 +195,7 @@ fn key_float(float: f64) -> String {
     }
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "sigs.k8s.io/yaml formats float keys at 32-bit precision"
+        reason = "sigs.k8s.io/yaml formats floats as texts at 32-bit precision"
     )]
     let short = float as f32;
     let text = format!("{short:e}");

@@ -11,11 +11,25 @@ pub(crate) struct ReadyStep<T: ?Sized> {
     pub work: Box<T>,
     /// The origin of what it generates or transforms; none unless the build records origins.
     pub origin: Option<Origin>,
-    /// The trace number of its config, if a plugin's config configures it; 0 if that is inline.
-    pub config: Option<usize>,
+    /// The plugin's config, if one configures it.
+    config: Option<PluginConfig>,
 }
 
 impl<T: ?Sized> ReadyStep<T> {
+    /// Names the plugin or the field as what an error is in.
+    pub fn locate(&self, error: BuildError) -> BuildError {
+        match &self.config {
+            Some(config) => config.locate(error).in_field(self.field_ref),
+            None => error.below(self.field_ref),
+        }
+    }
+
+    /// Returns the trace number of the plugin's config, if one configures it; 0 if that is inline.
+    pub fn trace_number(&self) -> Option<usize> {
+        let config = self.config.as_ref()?;
+        Some(config.resource.trace_number)
+    }
+
     /// Takes the steps that fields of the kustomization file `file` configure. `origin` is that of
     /// the file's directory.
     pub fn of_fields(
@@ -43,7 +57,7 @@ impl<T: ?Sized> ReadyStep<T> {
                 field_ref: FieldRef::whole(field),
                 work: make(&config).map_err(|error| error.in_field(field))?,
                 origin: config.origin(),
-                config: Some(config.resource.trace_number),
+                config: Some(config),
             })
         });
         ready.collect()

@@ -10,6 +10,7 @@ use crate::kustomize::load::setup::Setup;
 use crate::kustomize::resource::{document, merge};
 use crate::kustomize::schema::chart::{Chart, HelmGlobals};
 use crate::kustomize::schema::openapi::Schema;
+use crate::kustomize::schema::settings;
 use crate::yaml::{self, Limits};
 
 /// The default directory of charts.
@@ -174,7 +175,11 @@ impl Inflation {
                 merge::merge(node, &inline, None, &schema, false)?
             }
         };
-        as_yaml(&merged.map_or(Ok(Value::Null), |merged| json::to_json(&merged))?)
+        let Some(merged) = merged else {
+            return as_yaml(&Value::Null);
+        };
+        settings::check_keys(&merged).map_err(|twice| format!("the file of values: {twice}"))?;
+        as_yaml(&json::to_json(&merged)?)
     }
 
     fn template(&self, chart: Vec<(String, Vec<u8>)>, values: Vec<u8>) -> Template {

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::base::nearest::nearest;
 use crate::kustomize::BuildError;
 use crate::kustomize::error::{FieldPath, PathStep};
+use crate::yaml::json::short_float;
 
 /// How to treat fields that the struct does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,13 +30,60 @@ pub(crate) fn decode<T: DeserializeOwned>(
     value: &Value,
     unknown: Unknown,
 ) -> Result<T, BuildError> {
-    T::deserialize(Lenient { value, unknown }).map_err(BuildError::from)
+    let lenient = Lenient {
+        value,
+        unknown,
+        takes_scalars: false,
+    };
+    T::deserialize(lenient).map_err(BuildError::from)
+}
+
+/// Deserializes the config of a transformer: unknown fields are skipped, and a number or a boolean
+/// in place of a text is that text, except in fields marked with [`plain_text`].
+///
+/// # Errors
+/// Fails if the value does not fit the type. The error has the path of the field.
+pub(crate) fn decode_config<T: DeserializeOwned>(value: &Value) -> Result<T, BuildError> {
+    let lenient = Lenient {
+        value,
+        unknown: Unknown::Ignore,
+        takes_scalars: true,
+    };
+    T::deserialize(lenient).map_err(BuildError::from)
+}
+
+/// Deserializes a text that is never given as a number or a boolean: kustomize keeps the field in an
+/// embedded struct, into which its library does not look for texts.
+pub(crate) fn plain_text<'de, D: Deserializer<'de>, T: From<String>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
+    deserializer.deserialize_any(PlainText).map(T::from)
+}
+
+struct PlainText;
+
+impl Visitor<'_> for PlainText {
+    type Value = String;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
+    }
+
+    fn visit_unit<E>(self) -> Result<String, E> {
+        Ok(String::new())
+    }
 }
 
 #[derive(Clone, Copy)]
 struct Lenient<'a> {
     value: &'a Value,
     unknown: Unknown,
+    /// A scalar that is not a text is one where a text is expected.
+    takes_scalars: bool,
 }
 
 impl<'a> Lenient<'a> {
@@ -156,8 +204,22 @@ impl<'de> Deserializer<'de> for Lenient<'de> {
         deserialize_bool => visit_bool(false),
         deserialize_i64 => visit_i64(0),
         deserialize_u64 => visit_u64(0),
-        deserialize_str => visit_str(""),
-        deserialize_string => visit_str(""),
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        match self.value {
+            Value::Null => visitor.visit_str(""),
+            Value::Bool(bool) if self.takes_scalars => visitor.visit_string(bool.to_string()),
+            Value::Number(number) if self.takes_scalars => {
+                let float = number.as_f64().filter(|_| number.is_f64());
+                visitor.visit_string(float.map_or_else(|| number.to_string(), short_float))
+            }
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_str(visitor)
     }
 
     serde::forward_to_deserialize_any! {

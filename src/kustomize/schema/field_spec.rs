@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::id::Id;
 use crate::kustomize::BuildError;
+use crate::kustomize::go::decode::plain_text;
 use crate::kustomize::tree::walk::{self, ChangeNode};
 use crate::yaml::Node;
 
@@ -13,8 +14,11 @@ use crate::yaml::Node;
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct FieldSpec {
+    #[serde(deserialize_with = "plain_text")]
     pub group: Cow<'static, str>,
+    #[serde(deserialize_with = "plain_text")]
     pub version: Cow<'static, str>,
+    #[serde(deserialize_with = "plain_text")]
     pub kind: Cow<'static, str>,
     /// Parts separated by `/`; a slash inside a part is written `\/`. Lists are traversed
     /// implicitly. A part that ends with `[]` is a list and is never created.

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::kustomize::go::decode::plain_text;
 use crate::kustomize::schema::id::Id;
 
 /// An entry of `patches` or `patchesJson6902`, and the config of a `PatchTransformer`.
@@ -26,10 +27,15 @@ pub(crate) struct PatchOptions {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct Target {
+    #[serde(deserialize_with = "plain_text")]
     pub group: String,
+    #[serde(deserialize_with = "plain_text")]
     pub version: String,
+    #[serde(deserialize_with = "plain_text")]
     pub kind: String,
+    #[serde(deserialize_with = "plain_text")]
     pub name: String,
+    #[serde(deserialize_with = "plain_text")]
     pub namespace: String,
     pub label_selector: String,
     pub annotation_selector: String,

@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::patch::Target;
+use crate::kustomize::go::decode::plain_text;
 
 /// An entry of `replacements`: inline, or the name of a file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -17,10 +18,15 @@ pub(crate) struct Replacement {
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct SourceSelector {
+    #[serde(deserialize_with = "plain_text")]
     pub group: String,
+    #[serde(deserialize_with = "plain_text")]
     pub version: String,
+    #[serde(deserialize_with = "plain_text")]
     pub kind: String,
+    #[serde(deserialize_with = "plain_text")]
     pub name: String,
+    #[serde(deserialize_with = "plain_text")]
     pub namespace: String,
     pub field_path: String,
     pub options: Option<FieldOptions>,

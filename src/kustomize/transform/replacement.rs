@@ -20,7 +20,7 @@ use serde::Deserialize;
 use super::{Part, Transform};
 use crate::kustomize::BuildError;
 use crate::kustomize::error::PathStep;
-use crate::kustomize::go::decode::{Unknown, decode};
+use crate::kustomize::go::decode::decode_config;
 use crate::kustomize::go::json;
 use crate::kustomize::load::setup::Setup;
 use crate::kustomize::load::step::FieldRef;
@@ -155,8 +155,8 @@ impl LocatedReplacement {
 fn from_file(bytes: &[u8]) -> Result<Vec<Replacement>, BuildError> {
     let value = settings::read(bytes)?.ok_or("it is empty")?;
     match value.is_array() {
-        true => decode(&value, Unknown::Ignore),
-        false => decode(&value, Unknown::Ignore).map(|replacement| vec![replacement]),
+        true => decode_config(&value),
+        false => decode_config(&value).map(|replacement| vec![replacement]),
     }
 }
 

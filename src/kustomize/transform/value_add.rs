@@ -20,7 +20,7 @@ use serde::Deserialize;
 
 use super::Transform;
 use crate::kustomize::BuildError;
-use crate::kustomize::go::decode::{Unknown, decode};
+use crate::kustomize::go::decode::decode_config;
 use crate::kustomize::go::json;
 use crate::kustomize::load::setup::Setup;
 use crate::kustomize::resource::Resource;
@@ -92,7 +92,7 @@ impl ValueAddConfig {
 
 fn more_targets(bytes: &[u8]) -> Result<Vec<TargetSpec>, BuildError> {
     let value = settings::read(bytes)?.ok_or("it is empty")?;
-    decode(&value, Unknown::Ignore).map(|config: ValueAddConfig| config.targets)
+    decode_config(&value).map(|config: ValueAddConfig| config.targets)
 }
 
 impl TargetSpec {
@@ -138,7 +138,7 @@ impl Transform for ValueAdd {
                 let mut write = |node: &mut Node| {
                     let old = node.as_str().filter(|_| target.position > 0);
                     let new = old.map(|old| inserted(old, target.position - 1, &self.value));
-                    set_scalar(node, json::text(new.as_deref().unwrap_or(&self.value)))
+                    set_scalar(node, json::undecided(new.as_deref().unwrap_or(&self.value)))
                 };
                 target
                     .field

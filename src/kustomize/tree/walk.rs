@@ -48,6 +48,11 @@ fn walk(
     if name.is_empty() {
         return Err("a part of the path is empty".into());
     }
+    if is_list_part(name) && node.as_mapping().is_some() {
+        return Err(BuildError::new(format!(
+            "{name} is for lists, which a field spec enters by itself"
+        )));
+    }
     if !node.is_null() && node.as_mapping().is_none() {
         return Err("expected sequence or mapping node on the way, found a scalar".into());
     }
@@ -65,6 +70,13 @@ fn walk(
         Some(child) if !child.is_null() || rest.is_none() => walk(child, rest, create, change),
         _ => Ok(()),
     }
+}
+
+/// Returns true if kustomize takes a part of a path for an item of a list, or for all of them.
+fn is_list_part(name: &str) -> bool {
+    name.parse::<i64>().is_ok()
+        || matches!(name, "-" | "*")
+        || (name.starts_with('[') && name.ends_with(']'))
 }
 
 /// Splits a path into its first part, unescaped, and the rest.

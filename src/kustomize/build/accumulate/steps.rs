@@ -31,15 +31,10 @@ impl Build<'_> {
         steps.extend(ReadyStep::of_configs("generators", configs, make)?);
         let host = self.source.host;
         for step in steps {
-            let ReadyStep {
-                field_ref,
-                work: generator,
-                origin,
-                config,
-            } = step;
-            let bad = |error: BuildError| error.in_field(field_ref);
-            for mut generated in generator.generate(host).map_err(bad)? {
-                if let Some(origin) = origin
+            let bad = |error: BuildError| step.locate(error);
+            for mut generated in step.work.generate(host).map_err(bad)? {
+                if let Some(origin) = step
+                    .origin
                     .as_ref()
                     .filter(|_| origin::annotation(&generated.resource).is_none())
                 {
@@ -48,8 +43,9 @@ impl Build<'_> {
                 generated.resource.set_scope(&self.schema);
                 absorb::absorb(all, generated).map_err(bad)?;
             }
+            let location = loaded.location(step.field_ref);
             self.observer
-                .generated(&mut all.resources, &loaded.location(field_ref), config);
+                .generated(&mut all.resources, &location, step.trace_number());
         }
         Ok(())
     }
@@ -71,12 +67,7 @@ impl Build<'_> {
         let mut steps = ReadyStep::of_fields(fields, self.origin.as_ref(), loaded.file_name());
         steps.extend(ReadyStep::of_configs("transformers", configs, make)?);
         for step in steps {
-            let ReadyStep {
-                field_ref,
-                work: transformer,
-                origin,
-                config,
-            } = step;
+            let transformer = &step.work;
             if self.source.host.cancelled() {
                 return Err(BuildError::new("the build was cancelled"));
             }
@@ -84,11 +75,11 @@ impl Build<'_> {
             let before = is_watching.then(|| all.resources.clone());
             let is_unmatched = !transformer.unmatched(&all.resources).is_empty();
             let applied = transformer.apply(&mut all.resources);
-            applied.map_err(|error| error.below(field_ref))?;
+            applied.map_err(|error| step.locate(error))?;
             // What matches only after the change was made by the transformer itself.
             if is_unmatched {
                 for note in transformer.unmatched(&all.resources) {
-                    let note = loaded.file.locate(note.below(field_ref));
+                    let note = loaded.file.locate(step.locate(note));
                     self.source.host.note(note);
                 }
             }
@@ -99,12 +90,12 @@ impl Build<'_> {
                     before,
                     &mut all.resources,
                     &transformer.parts(),
-                    &loaded.location(field_ref),
-                    config,
+                    &loaded.location(step.field_ref),
+                    step.trace_number(),
                 );
             }
-            if let Some(origin) = origin {
-                origin::add_transformation(&mut all.resources, &origin);
+            if let Some(origin) = &step.origin {
+                origin::add_transformation(&mut all.resources, origin);
             }
         }
         all.invalidate_ids();
