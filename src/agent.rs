@@ -44,7 +44,7 @@ use crate::clients::{Clients, Local};
 use crate::config::Config;
 use crate::control::token::TokenSource;
 use crate::control::wire::{ProcessUpdate, Settings};
-use crate::control::{Client, TokenStatus};
+use crate::control::{Client, ControlStatus};
 use crate::job::ProcessId;
 use crate::journal::Journal;
 use crate::worker::Worker;
@@ -120,7 +120,7 @@ impl Agent {
         journal.register_metrics(&registry)?;
         let variable = |name: &str| std::env::var(name).ok();
         let authorities = Authorities::read(config.clients.tls_ca_file.as_deref(), &variable)?;
-        let token_status = TokenStatus::default();
+        let control_status = ControlStatus::default();
         let context = BuildContext {
             config: &config,
             mode,
@@ -128,7 +128,7 @@ impl Agent {
             redactor: &redactor,
             journal: &journal,
             authorities: &authorities,
-            token_status: &token_status,
+            control_status: &control_status,
             registry: &registry,
         };
         let local = Local {
@@ -165,7 +165,7 @@ impl Agent {
             status,
             current_settings,
             heartbeat.clone(),
-            token_status.clone(),
+            control_status.clone(),
         )?;
         let listener = AdminListener::bind(config.admin_listen).await?;
         let draining = Draining::new(
@@ -264,8 +264,9 @@ impl Work {
     /// Registers at the control plane, runs jobs, and reports that the process has stopped once the
     /// worker has drained.
     async fn run(&self, draining: &mut Draining) -> Result<Exit, AgentError> {
+        let reload = draining.reload();
         let booted = tokio::select! {
-            booted = boot::boot(&self.control, self.mode, self.previous.as_ref(), &self.clock) => booted,
+            booted = boot::boot(&self.control, self.mode, self.previous.as_ref(), &self.clock, &reload) => booted,
             () = draining.next_terminate() => {
                 tracing::info!("the runner has stopped, before it was ready for jobs");
                 return Ok(Exit::Orderly);
@@ -284,7 +285,6 @@ impl Work {
         let (worker, status) = (self.worker.clone(), self.dispatch_status.clone());
         let work = async move { worker.run(&status).await.map_err(AgentError::from) };
         let mut working = AbortOnDropHandle::new(tokio::spawn(work));
-        let reload = draining.reload();
         let summary = tokio::select! {
             drained = &mut working => drained.unwrap_or(Err(AgentError::TaskEnded("the worker's task")))?,
             () = boot::refresh(&self.control, &self.settings, &self.clock, reload) => return Err(AgentError::TaskEnded("the settings' refresh")),

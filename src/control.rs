@@ -6,19 +6,19 @@
 
 pub mod client;
 mod config;
+mod control_status;
 pub mod error;
 pub mod logs;
 pub mod metrics;
 pub mod route;
 pub mod token;
-mod token_status;
 mod transport;
 pub mod wire;
 
 pub use client::Client;
 pub use config::ControlConfig;
+pub use control_status::ControlStatus;
 pub use error::ControlError;
 pub use logs::{JobLog, LogShipper};
 pub use route::{LONG_POLL_TIMEOUT, Route, Verdict};
-pub use token_status::TokenStatus;
 pub use transport::{ClientOptions, RetryPolicy};

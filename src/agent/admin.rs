@@ -23,7 +23,7 @@ use super::{AgentError, VERSION};
 use crate::agent::heartbeat::HeartbeatThread;
 use crate::base::clock::Clock;
 use crate::control::wire::Settings;
-use crate::control::{LONG_POLL_TIMEOUT, TokenStatus};
+use crate::control::{ControlStatus, LONG_POLL_TIMEOUT};
 use crate::journal::Journal;
 use crate::worker::dispatch::{DispatchStatus, POLL_INTERVAL};
 
@@ -57,7 +57,7 @@ struct Inner {
     dispatch_status: watch::Receiver<DispatchStatus>,
     settings: watch::Receiver<Arc<Settings>>,
     heartbeat: HeartbeatThread,
-    token_status: TokenStatus,
+    control_status: ControlStatus,
     depth: IntGauge,
     oldest: Gauge,
     heartbeat_age: Gauge,
@@ -75,7 +75,7 @@ impl Admin {
         dispatch_status: watch::Receiver<DispatchStatus>,
         settings: watch::Receiver<Arc<Settings>>,
         heartbeat: HeartbeatThread,
-        token_status: TokenStatus,
+        control_status: ControlStatus,
     ) -> Result<Self, prometheus::Error> {
         let depth = IntGauge::new(
             "nuon_runner_outbox_reports",
@@ -109,7 +109,7 @@ impl Admin {
             dispatch_status,
             settings,
             heartbeat,
-            token_status,
+            control_status,
             depth,
             oldest,
             heartbeat_age,
@@ -190,7 +190,7 @@ async fn serve_connection(stream: TcpStream, router: Router) {
 impl Inner {
     /// Returns why the runner is not ready; empty if it is ready.
     async fn reasons_not_ready(&self) -> Vec<String> {
-        let refused = self.token_status.refused_ago(&self.clock).map(|ago| {
+        let refused = self.control_status.refused_ago(&self.clock).map(|ago| {
             let seconds = ago.as_secs();
             format!("the control plane refuses the token (401), the last time {seconds} s ago")
         });
@@ -208,8 +208,13 @@ impl Inner {
             Some(_) => None,
         };
         let journal = (!self.journal.is_healthy().await).then_some("the journal does not answer");
+        let polls = polls.map(|polls| {
+            let failures = self.control_status.failures();
+            let all = std::iter::once(polls.to_owned()).chain(failures);
+            all.collect::<Vec<_>>().join(": ")
+        });
         // Without a valid token nothing is polled.
-        let polls = refused.or(polls.map(str::to_owned));
+        let polls = refused.or(polls);
         journal
             .map(str::to_owned)
             .into_iter()

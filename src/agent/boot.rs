@@ -4,12 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use super::{Mode, VERSION};
-use crate::base::backoff::{delays, jitter};
+use crate::base::backoff::{Backoff, jitter};
 use crate::base::clock::Clock;
-use crate::base::retry::{MayRetry, Retry, with_retries};
 use crate::base::stop::{Stop, StopCause};
 use crate::control::wire::{NewProcess, ProcessUpdate, Settings};
 use crate::control::{Client, ControlError, RetryPolicy};
@@ -33,7 +32,8 @@ pub struct Booted {
     pub process: Option<ProcessId>,
 }
 
-/// Reads the settings and registers the process, retrying until both succeed.
+/// Reads the settings and registers the process, retrying until both succeed. A reload signal ends
+/// the wait before the next try.
 ///
 /// # Cancel safety
 /// May be dropped at any point.
@@ -42,10 +42,16 @@ pub async fn boot(
     mode: Mode,
     previous: Option<&PreviousProcesses>,
     clock: &Clock,
+    reload: &watch::Receiver<()>,
 ) -> Booted {
+    let insist = Insist {
+        control,
+        clock,
+        reload,
+    };
     let (settings, process) = tokio::join!(
-        settings(control, clock),
-        register(control, mode, previous, clock)
+        insist.until_done("read the settings", || control.settings(RetryPolicy::Once)),
+        register(&insist, mode, previous)
     );
     Booted {
         settings: Arc::new(settings),
@@ -53,58 +59,54 @@ pub async fn boot(
     }
 }
 
-/// An error at startup. It is tried again for ever, whatever it is: the operator mends it here or
-/// at the control plane, and the runner goes on.
-struct StartupError(ControlError);
-
-impl MayRetry for StartupError {
-    fn retry(&self) -> Retry {
-        Retry::later(self.0.delay())
-    }
+/// Makes requests at startup until they succeed, whatever the error is: the operator mends it here
+/// or at the control plane, and the runner goes on.
+struct Insist<'a> {
+    control: &'a Client,
+    clock: &'a Clock,
+    reload: &'a watch::Receiver<()>,
 }
 
-/// Makes a request until it succeeds. Reads the token again after an error.
-async fn insist<T, F: Future<Output = Result<T, ControlError>>>(
-    control: &Client,
-    clock: &Clock,
-    action: &'static str,
-    attempt: impl Fn() -> F,
-) -> T {
-    loop {
-        let on_retry = |StartupError(error): &StartupError, wait| {
+impl Insist<'_> {
+    /// Makes a request until it succeeds. Reads the token again after an error.
+    async fn until_done<T, F: Future<Output = Result<T, ControlError>>>(
+        &self,
+        action: &'static str,
+        attempt: impl Fn() -> F,
+    ) -> T {
+        let mut reload = self.reload.clone();
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match attempt().await {
+                Ok(done) => return done,
+                Err(error) => error,
+            };
+            let wait = backoff.next(error.delay());
             // The status of the token has logged its refusal.
             match error.is_status(401) {
                 true => tracing::debug!(%error, ?wait, "cannot {action}; will try again"),
                 false => tracing::warn!(%error, ?wait, "cannot {action}; will try again"),
             }
-            control.refresh_token();
-        };
-        let insisting = with_retries(clock, delays(), on_retry, || {
-            let answer = attempt();
-            async { answer.await.map_err(StartupError) }
-        });
-        // The delays do not end, so neither does this without success.
-        if let Ok(done) = insisting.await {
-            return done;
+            tokio::select! {
+                () = self.clock.sleep(wait) => {}
+                Ok(()) = reload.changed() => {
+                    tracing::info!("reload: trying again at once to {action}");
+                    backoff = Backoff::default();
+                }
+            }
+            self.control.refresh_token();
         }
     }
-}
-
-async fn settings(control: &Client, clock: &Clock) -> Settings {
-    insist(control, clock, "read the settings", || {
-        control.settings(RetryPolicy::Once)
-    })
-    .await
 }
 
 /// Registers this process. Keeps the registration of the previous process while it is active,
 /// because this process continues its executions.
 async fn register(
-    control: &Client,
+    insist: &Insist<'_>,
     mode: Mode,
     previous: Option<&PreviousProcesses>,
-    clock: &Clock,
 ) -> Option<ProcessId> {
+    let control = insist.control;
     if let Some(process) = previous.and_then(|previous| previous.process_id.clone())
         && control
             .process(&process, RetryPolicy::Within(REGISTRATION_TIMEOUT))
@@ -118,7 +120,7 @@ async fn register(
         kind: mode.process().to_owned(),
         version: VERSION.to_owned(),
     };
-    insist(control, clock, "register this process", || async {
+    let register = || async {
         match control.register(&process, RetryPolicy::Once).await {
             Ok(record) => Ok(Some(record.id)),
             Err(error) if error.is_status(404) => {
@@ -127,8 +129,8 @@ async fn register(
             }
             Err(error) => Err(error),
         }
-    })
-    .await
+    };
+    insist.until_done("register this process", register).await
 }
 
 /// Reads the settings again at intervals and on a reload signal. Never returns.
@@ -136,12 +138,12 @@ pub async fn refresh(
     control: &Client,
     settings: &watch::Sender<Arc<Settings>>,
     clock: &Clock,
-    reload: Arc<Notify>,
+    mut reload: watch::Receiver<()>,
 ) {
     loop {
         tokio::select! {
             () = clock.sleep(jitter(REFRESH_INTERVAL)) => {}
-            () = reload.notified() => {
+            Ok(()) = reload.changed() => {
                 tracing::info!("reading the token and the settings again");
                 control.refresh_token();
             }

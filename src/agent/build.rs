@@ -12,7 +12,7 @@ use crate::clients::{Clients, http};
 use crate::cluster::rollout::inventory::Signer;
 use crate::config::Config;
 use crate::control::logs::LogContext;
-use crate::control::{Client, ClientOptions, TokenStatus};
+use crate::control::{Client, ClientOptions, ControlStatus};
 use crate::deployment::metrics::Metrics;
 use crate::handlers;
 use crate::handlers::Services;
@@ -27,7 +27,7 @@ pub(super) struct BuildContext<'a> {
     pub(super) redactor: &'a Redactor,
     pub(super) journal: &'a Journal,
     pub(super) authorities: &'a Authorities,
-    pub(super) token_status: &'a TokenStatus,
+    pub(super) control_status: &'a ControlStatus,
     pub(super) registry: &'a Registry,
 }
 
@@ -42,7 +42,7 @@ impl BuildContext<'_> {
             url: control.url.clone(),
             runner: control.runner.clone().ok_or_else(missing)?,
             token: control.token.clone().ok_or_else(missing)?,
-            token_status: self.token_status.clone(),
+            control_status: self.control_status.clone(),
             version: VERSION.to_owned(),
             http: http::client(self.authorities)?,
             clock: self.clock.clone(),

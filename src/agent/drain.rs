@@ -1,10 +1,9 @@
 //! Signals: the first drains, the second cancels jobs and cleans up, the third ends the process at
 //! once.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, watch};
 
 use super::Exit;
 use crate::base::clock::Clock;
@@ -26,7 +25,7 @@ pub struct Draining {
     cancel: Stop,
     timeout: Duration,
     clock: Clock,
-    reload: Arc<Notify>,
+    reload: watch::Sender<()>,
 }
 
 impl Draining {
@@ -43,13 +42,13 @@ impl Draining {
             cancel,
             timeout,
             clock,
-            reload: Arc::default(),
+            reload: watch::Sender::default(),
         }
     }
 
     /// Returns the notification that asks for a reload of the settings.
-    pub fn reload(&self) -> Arc<Notify> {
-        self.reload.clone()
+    pub fn reload(&self) -> watch::Receiver<()> {
+        self.reload.subscribe()
     }
 
     /// Returns on the next signal to terminate; passes on reload signals meanwhile.
@@ -60,7 +59,7 @@ impl Draining {
         loop {
             match self.signals.recv().await {
                 Some(Signal::Terminate) => return,
-                Some(Signal::Reload) => self.reload.notify_one(),
+                Some(Signal::Reload) => self.reload.send_replace(()),
                 // All senders are gone, so no signal can arrive.
                 None => std::future::pending().await,
             }

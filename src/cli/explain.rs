@@ -91,6 +91,10 @@ fn choose_object(explanation: &mut Explanation, wanted: &str) -> Result<(), Comm
 
 fn choose_field(explanation: &mut Explanation, wanted: &str) -> Result<(), CommandError> {
     let path = explain::parse_path(wanted);
+    let fields = explanation.objects.iter().flat_map(|object| &object.fields);
+    let all: Vec<String> = fields
+        .map(|field| explain::format_path(&field.path))
+        .collect();
     for object in &mut explanation.objects {
         object.fields.retain(|field| field.is_at_or_below(&path));
     }
@@ -98,10 +102,11 @@ fn choose_field(explanation: &mut Explanation, wanted: &str) -> Result<(), Comma
         .objects
         .retain(|object| !object.fields.is_empty());
     if explanation.objects.is_empty() {
-        return Err(format!(
-            "no object has a field {wanted}; select list items by number or [name=...]"
-        )
-        .into());
+        let help = match nearest(wanted, all.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "select list items by number or [name=...]".to_owned(),
+        };
+        return Err(format!("no object has a field {wanted}; help: {help}").into());
     }
     Ok(())
 }

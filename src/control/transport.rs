@@ -16,11 +16,11 @@ use serde::de::DeserializeOwned;
 use tower::{Layer as _, Service, ServiceExt as _};
 use url::Url;
 
+use super::control_status::ControlStatus;
 use super::error::ControlError;
 use super::metrics::Metrics;
 use super::route::{ResponseClass, Route, Verdict};
 use super::token::{Token, TokenError, TokenSource};
-use super::token_status::TokenStatus;
 use super::wire::ErrorBody;
 use crate::base::backoff::delays;
 use crate::base::bounded;
@@ -38,7 +38,7 @@ pub struct ClientOptions {
     /// Where the API token comes from.
     pub token: TokenSource,
     /// Collects refusals of the token.
-    pub token_status: TokenStatus,
+    pub control_status: ControlStatus,
     /// The runner's version.
     pub version: String,
     /// HTTP client with the configured certificates and proxies. Must not follow redirects.
@@ -73,7 +73,7 @@ pub(super) struct Transport {
 struct Shared {
     base: Url,
     token: Token,
-    token_status: TokenStatus,
+    control_status: ControlStatus,
     client_version: String,
     http: reqwest::Client,
     clock: Clock,
@@ -132,7 +132,7 @@ impl Transport {
         let shared = Arc::new(Shared {
             base,
             token: Token::new(parts.token, parts.redactor.clone())?,
-            token_status: parts.token_status,
+            control_status: parts.control_status,
             client_version: format!("runner:{}", parts.version),
             http: parts.http,
             clock: parts.clock,
@@ -215,11 +215,15 @@ impl Transport {
     async fn attempt(&self, call: &Call) -> Result<Received, ControlError> {
         let answer = self.limit.clone().oneshot(call.clone()).await;
         let shared = &self.shared;
+        if let Err(error) = &answer {
+            let status = &shared.control_status;
+            status.failed(call.route, error, &shared.redactor);
+        }
         match &answer {
-            Ok(_) => shared.token_status.accepted(),
+            Ok(_) => shared.control_status.accepted(call.route),
             Err(error) if error.is_status(401) => {
                 shared
-                    .token_status
+                    .control_status
                     .refused(&shared.clock, &shared.token.help());
                 shared.token.refresh();
             }

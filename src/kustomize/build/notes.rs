@@ -1,9 +1,40 @@
 //! Notes about what is probably a mistake. They change nothing.
 
+use crate::base::nearest::nearest;
 use crate::kustomize::BuildError;
 use crate::kustomize::error::{FieldPath, PathStep};
+use crate::kustomize::load::step::FieldRef;
 use crate::kustomize::resource::Resource;
+use crate::kustomize::schema::kustomization::{Generator, Kustomization};
 use crate::yaml::{Node, Value};
+
+/// The values of `behavior`.
+const BEHAVIORS: [&str; 3] = ["create", "merge", "replace"];
+
+/// Returns a note for each generator whose `behavior` is no behavior, and so counts as `create`.
+pub(crate) fn unknown_behaviors(kustomization: &Kustomization) -> Vec<BuildError> {
+    let fields = [
+        ("configMapGenerator", &kustomization.config_map_generator),
+        ("secretGenerator", &kustomization.secret_generator),
+    ];
+    let entries = fields.into_iter().flat_map(|(field, generators)| {
+        let entries = generators.iter().enumerate();
+        entries.map(move |(at, generator)| (FieldRef::entry(field, at), generator))
+    });
+    let unknown = |(field_ref, generator): (FieldRef, &Generator)| {
+        let behavior = generator.behavior.as_str();
+        if behavior.is_empty() || BEHAVIORS.contains(&behavior) {
+            return None;
+        }
+        let known = BEHAVIORS.join(", ");
+        let note = BuildError::new(format!(
+            "{behavior:?} is none of {known}, and counts as create"
+        ));
+        let note = note.suggest(nearest(behavior, BEHAVIORS.into_iter()));
+        Some(note.in_field("behavior").below(field_ref))
+    };
+    entries.filter_map(unknown).collect()
+}
 
 /// Returns a note for each field that seems to name a generated object and does not have the hash
 /// of its name: the field is in no list of references, so it keeps the name in the sources.

@@ -8,6 +8,7 @@ use crate::kustomize::BuildError;
 use crate::kustomize::go::json;
 use crate::kustomize::resource::{Resource, merge_key};
 use crate::kustomize::schema::settings::check_keys;
+use crate::kustomize::tree::walk::{get_mut, set};
 use crate::yaml;
 use crate::yaml::encoding::decode;
 use crate::yaml::{Limits, Node, Style, Value};
@@ -41,6 +42,7 @@ pub(crate) fn of_text(name: &str, text: &str) -> Result<Vec<Resource>, BuildErro
 fn checked(mut nodes: Vec<Node>) -> Result<Vec<Resource>, BuildError> {
     for node in &mut nodes {
         merge_key::expand(node)?;
+        unite_annotations(node);
         check_keys(node)?;
     }
     let mut resources = flatten(nodes)?;
@@ -253,6 +255,33 @@ fn check_metadata_maps(resource: &Resource) -> Result<(), BuildError> {
     Ok(())
 }
 
+/// Makes one map of annotations that an object has twice, as kustomize does when it sets its own. Of
+/// an annotation in several maps the first counts.
+fn unite_annotations(object: &mut Node) {
+    let Some(metadata) = get_mut(object, "metadata") else {
+        return;
+    };
+    let Value::Mapping(pairs) = &mut metadata.value else {
+        return;
+    };
+    let is_annotations = |(key, _): &(Node, Node)| key.as_str() == Some("annotations");
+    while pairs.iter().filter(|pair| is_annotations(pair)).count() > 1 {
+        let Some(first) = pairs.iter().position(is_annotations) else {
+            return;
+        };
+        let (_, earlier) = pairs.remove(first);
+        let later = pairs.iter_mut().find(|pair| is_annotations(pair));
+        let (Value::Mapping(earlier), Some((_, later))) = (earlier.value, later) else {
+            return;
+        };
+        for (key, value) in earlier {
+            if let Some(key) = key.as_str() {
+                set(later, key, value);
+            }
+        }
+    }
+}
+
 /// Returns true if the resource was deleted, which leaves it null or empty.
 pub(crate) fn is_empty(resource: &Resource) -> bool {
     resource.node.is_null() || resource.node.as_mapping().is_some_and(<[_]>::is_empty)
@@ -269,10 +298,8 @@ pub(crate) fn is_local(resource: &Resource) -> bool {
 
 /// Quotes plain annotation values, so that they stay strings.
 pub(crate) fn quote_annotations(resource: &mut Resource) {
-    let metadata = crate::kustomize::tree::walk::get_mut(&mut resource.node, "metadata");
-    if let Some(annotations) =
-        metadata.and_then(|metadata| crate::kustomize::tree::walk::get_mut(metadata, "annotations"))
-    {
+    let metadata = get_mut(&mut resource.node, "metadata");
+    if let Some(annotations) = metadata.and_then(|metadata| get_mut(metadata, "annotations")) {
         quote_values(annotations);
     }
 }
@@ -294,12 +321,10 @@ fn quote_values(map: &mut Node) {
 /// null, becomes its source text, a list or map the empty string. Removes the map if it is empty or
 /// null.
 pub(crate) fn make_texts(object: &mut Node, map: &str) {
-    let Some(metadata) = crate::kustomize::tree::walk::get_mut(object, "metadata") else {
+    let Some(metadata) = get_mut(object, "metadata") else {
         return;
     };
-    if let Some(Value::Mapping(pairs)) =
-        crate::kustomize::tree::walk::get_mut(metadata, map).map(|map| &mut map.value)
-    {
+    if let Some(Value::Mapping(pairs)) = get_mut(metadata, map).map(|map| &mut map.value) {
         for (_, value) in pairs.iter_mut() {
             *value = json::text(value.as_str().unwrap_or_default());
         }

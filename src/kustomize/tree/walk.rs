@@ -103,12 +103,18 @@ fn split_first(path: &str) -> (Cow<'_, str>, Option<&str>) {
     }
 }
 
-/// Replaces a scalar.
+/// Replaces a scalar. One in quotes, or in a block, stays a text, whatever the new one is.
 ///
 /// # Errors
 /// Fails if the node is a list or a map.
-pub(crate) fn set_scalar(node: &mut Node, new: Node) -> Result<(), BuildError> {
-    if matches!(node.value, Value::Scalar(..)) {
+pub(crate) fn set_scalar(node: &mut Node, mut new: Node) -> Result<(), BuildError> {
+    if let Value::Scalar(_, old) = node.value {
+        if let Value::Scalar(_, style) = &mut new.value
+            && *style == Style::Plain
+            && old != Style::Plain
+        {
+            *style = Style::DoubleQuoted;
+        }
         *node = new;
         return Ok(());
     }

@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
+use http::Method;
 use nuon_runner::dev::server::build_plan;
-use nuon_runner::dev::{ControlPlane, Generation, NewJob};
+use nuon_runner::dev::{ControlPlane, Fault, FaultKind, Generation, NewJob};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Setup, WAIT_TIMEOUT, assert_contract, control_plane, eventually};
+use crate::support::daemon::{
+    Setup, WAIT_TIMEOUT, assert_contract, control_plane, eventually, eventually_async, get,
+};
 
 /// Number of random moments per test.
 const ROUNDS: usize = 50;
@@ -313,6 +316,37 @@ async fn hup_reads_the_settings_again() {
         start.elapsed() < Duration::from_secs(40),
         "at the old period it would take 50 s"
     );
+    daemon.shut_down(&control).await;
+}
+
+#[tokio::test]
+async fn hup_tries_again_at_once_while_the_control_plane_has_not_answered_yet() {
+    let control = control_plane(Generation::Second).await;
+    let down = FaultKind::Refuse(503, Some(600));
+    control.add_fault(Fault::always(Method::GET, "/settings", down));
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Setup::new(state.path(), &control).start();
+    let admin = daemon.admin().await;
+    eventually_async("it says why it is not ready", async || {
+        let (code, body) = get(&admin, "/readyz").await;
+        let is_told = body.starts_with("the control plane has not given settings and jobs yet: ")
+            && body.contains("503");
+        (code == 503 && is_told).then_some(())
+    })
+    .await;
+    eventually("it waits", || {
+        daemon
+            .log()
+            .contains("cannot read the settings")
+            .then_some(())
+    })
+    .await;
+    control.clear_faults();
+    daemon.signal("-HUP");
+    eventually_async("it is ready", async || {
+        (get(&admin, "/readyz").await.0 == 200).then_some(())
+    })
+    .await;
     daemon.shut_down(&control).await;
 }
 

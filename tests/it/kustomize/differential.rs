@@ -7,6 +7,7 @@
 
 mod fields;
 mod objects;
+mod operator;
 mod overlay;
 mod values;
 
@@ -22,7 +23,7 @@ use crate::support::parts::testbed;
 const SAMPLE: u64 = 300;
 
 /// Maximum number of builds to minimize an overlay.
-const MAX_TRIES: usize = 600;
+const MAX_TRIES: usize = 1000;
 
 #[test]
 fn generated_overlays_are_built_as_kustomize_builds_them() {
@@ -33,9 +34,10 @@ fn generated_overlays_are_built_as_kustomize_builds_them() {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut differ = Vec::new();
     for seed in first..first + count {
-        let overlay = match seed % 2 {
+        let overlay = match seed % 3 {
             0 => fields::overlay(seed),
-            _ => values::overlay(seed),
+            1 => values::overlay(seed),
+            _ => operator::overlay(seed),
         };
         for feature in &overlay.features {
             *counts.entry(feature).or_default() += 1;

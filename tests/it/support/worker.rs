@@ -10,7 +10,7 @@ use nuon_runner::base::stop::Stop;
 use nuon_runner::control::logs::LogContext;
 use nuon_runner::control::token::TokenSource;
 use nuon_runner::control::wire::{Heartbeat, NewProcess};
-use nuon_runner::control::{Client, ClientOptions, TokenStatus, metrics};
+use nuon_runner::control::{Client, ClientOptions, ControlStatus, metrics};
 use nuon_runner::dev::{ControlPlane, ControlPlaneOptions, Generation};
 use nuon_runner::job::Group;
 use nuon_runner::journal::{Journal, JournalConfig};
@@ -181,7 +181,7 @@ pub fn client(control: &ControlPlane, clock: &Clock) -> Client {
         url: control.url(),
         runner: RUNNER_ID.parse().unwrap(),
         token: TokenSource::Value(TOKEN.into()),
-        token_status: TokenStatus::default(),
+        control_status: ControlStatus::default(),
         version: "test".into(),
         http: reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())

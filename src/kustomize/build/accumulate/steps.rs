@@ -1,10 +1,10 @@
 //! The generators, transformers and validators of a kustomization.
 
 use super::{Build, LoadedKustomization};
-use crate::kustomize::build::absorb;
 use crate::kustomize::build::accumulated::Accumulated;
 use crate::kustomize::build::plugin::PluginConfig;
 use crate::kustomize::build::ready_step::ReadyStep;
+use crate::kustomize::build::{absorb, notes};
 use crate::kustomize::load::setup::Setup;
 use crate::kustomize::load::step::FieldRef;
 use crate::kustomize::resource::document;
@@ -23,6 +23,9 @@ impl Build<'_> {
             kustomization,
             ..
         } = loaded;
+        for note in notes::unknown_behaviors(kustomization) {
+            self.source.host.note(loaded.file.locate(note));
+        }
         let configs = self.plugin_configs(loaded, &kustomization.generators, "generators")?;
         let mut setup = Setup::new(&mut self.source, directory, &self.schema);
         let fields = generate::of_fields(kustomization, parent_namespace, &mut setup)?;

@@ -21,6 +21,8 @@ pub enum File {
     /// YAML documents.
     Documents(Vec<Value>),
     Text(String),
+    /// A symbolic link.
+    Link(String),
 }
 
 /// Directory of the overlay.
@@ -40,6 +42,10 @@ impl Overlay {
                     .collect::<Vec<_>>()
                     .join("---\n"),
                 File::Text(text) => text.clone(),
+                File::Link(target) => {
+                    std::os::unix::fs::symlink(target, path).unwrap();
+                    continue;
+                }
             };
             std::fs::write(path, text).unwrap();
         }
@@ -72,7 +78,14 @@ impl Overlay {
                         },
                     ));
                 }
-                File::Text(_) => {}
+                File::Text(text) => {
+                    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+                    all.extend((0..lines.len()).map(|at| {
+                        let kept = [&lines[..at], &lines[at + 1..]].concat();
+                        with(File::Text(kept.concat()))
+                    }));
+                }
+                File::Link(_) => {}
             }
         }
         all
