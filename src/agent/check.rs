@@ -48,5 +48,10 @@ fn clients(config: &Config) -> Result<(), AgentError> {
 fn can_be_made(directory: &Path) -> std::io::Result<()> {
     let existing = directory.ancestors().find(|ancestor| ancestor.exists());
     let existing = existing.filter(|path| !path.as_os_str().is_empty());
-    tempfile::tempdir_in(existing.unwrap_or(Path::new("."))).map(drop)
+    let existing = existing.unwrap_or(Path::new("."));
+    if !existing.is_dir() {
+        return Err(std::io::ErrorKind::NotADirectory.into());
+    }
+    let may = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    Ok(rustix::fs::access(existing, may)?)
 }

@@ -19,6 +19,8 @@ pub mod owned;
 mod pod;
 mod refusal;
 mod scheduling;
+#[cfg(test)]
+mod wording;
 
 use code::{CauseCode, Recoverability};
 use container::LogRun;

@@ -127,7 +127,8 @@ impl Teardown {
                 Some(Some(record)) if !is_ours(live, record, options) => {
                     Some("it was recreated by another client".to_owned())
                 }
-                _ => keep_mark(live).map(|(key, value)| format!("of {key}: {value}")),
+                _ => keep_mark(live)
+                    .map(|(key, value)| format!("of {key}: {value}; it leaves the component")),
             };
             match reason {
                 Some(reason) => teardown.notes.push(format!("{id} stays, because {reason}")),

@@ -47,7 +47,7 @@ impl Finder<'_> {
         }
         let events = event::of(self.api, self.served, claim).await?;
         let is_begun = events.iter().any(|event| event.reason == "Provisioning");
-        let found = events.iter().rev().find_map(|event| {
+        let causes = events.iter().rev().filter_map(|event| {
             let code = match event.reason.as_str() {
                 "ProvisioningFailed"
                     if event.message.contains("storageclass")
@@ -73,9 +73,15 @@ impl Finder<'_> {
             };
             Some((code, event))
         });
+        let causes: Vec<_> = causes.collect();
+        // A driver that fails goes on to be waited for.
+        let failed = causes
+            .iter()
+            .find(|(_, event)| event.reason == "ProvisioningFailed");
+        let found = failed.or(causes.first());
         Ok(found.map(|(code, event)| StatusCause {
             event: Some(event_line(event)),
-            ..StatusCause::new(code, claim, &event.message)
+            ..StatusCause::new(*code, claim, &event.message)
         }))
     }
 }

@@ -51,7 +51,11 @@ pub fn fault(status: &Value, events: &[&ClusterEvent]) -> Option<ContainerFault>
         })
     };
     if let Some(code) = image::of(reason, message) {
-        return plain(code, message);
+        // While the kubelet backs off, older ones have the reason in an event only.
+        return match image::of_events(events).filter(|_| code == code::IMAGE_PULL_FAILED) {
+            Some((code, message)) => plain(code, message),
+            None => plain(code, message),
+        };
     }
     match reason {
         "CreateContainerConfigError" => return plain(config(message), message),

@@ -3,6 +3,7 @@
 
 use crate::cluster::health::cause::code;
 use crate::cluster::health::cause::code::CauseCode;
+use crate::cluster::health::cause::event::ClusterEvent;
 
 /// Returns the cause for a container's waiting reason, if the reason is about its image.
 pub fn of(reason: &str, message: &str) -> Option<CauseCode> {
@@ -16,9 +17,17 @@ pub fn of(reason: &str, message: &str) -> Option<CauseCode> {
     }
 }
 
+/// Returns the cause and the message of the newest event that says why a pull failed; none if none
+/// says more than that it did.
+pub fn of_events<'e>(events: &[&'e ClusterEvent]) -> Option<(CauseCode, &'e str)> {
+    let failed = events.iter().rev().filter(|event| event.reason == "Failed");
+    let mut causes = failed.map(|event| (pull(&event.message), event.message.as_str()));
+    causes.find(|(code, _)| *code != code::IMAGE_PULL_FAILED)
+}
+
 /// Words of the messages of a pull that failed, with what they mean. The order matters: messages
 /// about platforms also end in "not found", and messages about credentials may.
-const MESSAGES: [(&[&str], CauseCode); 8] = [
+const MESSAGES: [(&[&str], CauseCode); 9] = [
     (
         &["no match for platform", "no matching manifest"],
         code::IMAGE_WRONG_ARCHITECTURE,
@@ -56,6 +65,11 @@ const MESSAGES: [(&[&str], CauseCode); 8] = [
             "denied:",
         ],
         code::IMAGE_AUTH_FAILED,
+    ),
+    // A layer that the node has lost, or not yet got.
+    (
+        &["content store", "content digest"],
+        code::IMAGE_PULL_FAILED,
     ),
     (
         &["not found", "manifest unknown", "name unknown", "NotFound"],

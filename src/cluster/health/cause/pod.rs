@@ -28,6 +28,12 @@ const PROGRESS_REASONS: [&str; 6] = [
     "Started",
 ];
 
+/// Words of mounts whose ConfigMap or Secret, or a key of it, does not exist.
+const MISSING_SOURCES: [&str; 3] = ["configmap \"", "secret \"", "references non-existent"];
+
+/// How the kubelet sums up mounts that have failed. Older events say why each did.
+const MOUNT_SUMMARY: &str = "Unable to attach or mount volumes";
+
 /// Diagnoses a pod by its status and events. Returns `None` if it has no fault, or none is known
 /// yet.
 // Long: one check per state, the most specific first.
@@ -61,6 +67,13 @@ pub fn fault(pod: &Object, events: &[ClusterEvent]) -> Option<PodFault> {
         // `OutOfcpu`, `OutOfmemory`, `OutOfpods`, `OutOfexample.com/gpu`
         ("Failed", reason) if reason.starts_with("OutOf") => {
             return whole(code::INSUFFICIENT_RESOURCES, text("message"));
+        }
+        // `TopologyAffinityError`, `SysctlForbidden`, `AppArmor` and others of the kubelet's admission
+        ("Failed", reason) if !reason.is_empty() => {
+            return whole(
+                code::POD_REJECTED,
+                &format!("{reason}: {}", text("message")),
+            );
         }
         _ => {}
     }
@@ -161,10 +174,10 @@ fn before_start(status: &Value, events: &[ClusterEvent]) -> Option<PodFault> {
         .iter()
         .rposition(|event| PROGRESS_REASONS.contains(&event.reason.as_str()))
         .map_or(0, |at| at + 1);
-    let found = events.iter().skip(last).rev().find_map(|event| {
+    let faults = events.iter().skip(last).rev().filter_map(|event| {
         let says = |text: &str| event.message.contains(text);
         let code = match event.reason.as_str() {
-            "FailedMount" if says("configmap") || says("secret") || says("config key") => {
+            "FailedMount" if MISSING_SOURCES.iter().any(|words| says(words)) => {
                 code::MOUNT_CONFIG_MISSING
             }
             "FailedMount" => code::MOUNT_FAILED,
@@ -182,8 +195,12 @@ fn before_start(status: &Value, events: &[ClusterEvent]) -> Option<PodFault> {
         };
         Some((code, event))
     });
+    let faults: Vec<_> = faults.collect();
+    let is_summary = |event: &ClusterEvent| event.message.starts_with(MOUNT_SUMMARY);
+    let specific = faults.iter().find(|(_, event)| !is_summary(event));
+    let found = specific.or(faults.first());
     found.map(|(code, event)| PodFault {
-        code,
+        code: *code,
         message: event.message.clone(),
         container: None,
     })

@@ -8,7 +8,7 @@ use crate::cluster::health::cause::code::CauseCode;
 /// Returns the cause for a refusal by the API server.
 pub fn of(message: &str) -> CauseCode {
     let says = |text: &str| message.contains(text);
-    let table: [(&[&str], CauseCode); 14] = [
+    let table: [(&[&str], CauseCode); 19] = [
         (
             &["because it is being terminated"],
             code::NAMESPACE_TERMINATING,
@@ -22,6 +22,8 @@ pub fn of(message: &str) -> CauseCode {
         (&["insufficient quota"], code::QUOTA_EXCEEDED),
         // pod-security-admission, EvaluatePod
         (&["violates PodSecurity"], code::POD_SECURITY),
+        // OpenShift's security context constraints
+        (&["security context constraint"], code::POD_SECURITY),
         // plugin/pkg/admission/serviceaccount
         (
             &["error looking up service account"],
@@ -36,6 +38,12 @@ pub fn of(message: &str) -> CauseCode {
         (&["failed calling webhook"], code::WEBHOOK_UNREACHABLE),
         (&["denied the request"], code::ADMISSION_DENIED),
         (&["denied request"], code::ADMISSION_DENIED),
+        // Nothing is wrong with the pod.
+        (&["Internal error occurred"], code::API_SERVER_FAILING),
+        (&["etcdserver:"], code::API_SERVER_FAILING),
+        (&["unable to handle the request"], code::API_SERVER_FAILING),
+        // A pod of a StatefulSet that has not ended yet
+        (&["already exists"], code::OLD_POD_REMAINS),
         // plugin/pkg/admission/limitranger
         (&["usage per"], code::LIMIT_RANGE),
         (&["max limit to request ratio"], code::LIMIT_RANGE),

@@ -30,6 +30,14 @@ pub fn cause(message: &str, events: &[ClusterEvent]) -> CauseCode {
 fn of(message: &str) -> CauseCode {
     let table = [
         ("no nodes available to schedule pods", code::NO_NODES),
+        ("volume node affinity conflict", code::VOLUME_NODE_CONFLICT),
+        ("bound to non-existent persistentvolume", code::CLAIM_LOST),
+        (
+            "waiting for ephemeral volume controller",
+            code::CLAIM_UNBOUND,
+        ),
+        ("binding volumes", code::CLAIM_UNBOUND),
+        ("exceed max volume count", code::INSUFFICIENT_RESOURCES),
         (
             "unbound immediate PersistentVolumeClaims",
             code::CLAIM_UNBOUND,
