@@ -381,7 +381,8 @@ fn set(field: &mut Node, value: &Node, options: &FieldOptions) -> Result<(), Bui
     let is_created = field.tag.as_deref() == Some("");
     match &mut field.value {
         Value::Scalar(text, style) => {
-            if *style == Style::Plain && field.tag.is_none() && !is_created {
+            let is_told_by_text = field.tag.as_deref().is_none_or(|tag| tag == "!");
+            if *style == Style::Plain && is_told_by_text && !is_created {
                 // Without its prefix: it is not written in the text.
                 field.tag = Some(json::type_name(text).into());
             }
