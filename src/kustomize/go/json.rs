@@ -353,7 +353,7 @@ pub(crate) fn undecided(text: &str) -> Node {
 }
 
 /// Turns untyped scalars into strings, in maps at any depth but not in lists, as a strategic merge
-/// does.
+/// does. It does so in the items of the lists that it merges by keys, too.
 pub(crate) fn decide(node: &mut Node) {
     match &mut node.value {
         Value::Scalar(_, style) if node.tag.as_deref() == Some("") => {

@@ -103,6 +103,9 @@ impl Merge<'_> {
         if patch.is_null() {
             return Ok(None);
         }
+        let is_quoted_null = old.as_ref().is_some_and(|old| {
+            old.is_null() && !matches!(old.value, Value::Scalar(_, Style::Plain))
+        });
         let old = old.filter(|old| !old.is_null());
         if let Some(old) = old.as_ref().filter(|old| old.kind() != patch.kind()) {
             return Err(BuildError::new(format!(
@@ -113,7 +116,15 @@ impl Merge<'_> {
         }
         let inner = field.and_then(|field| field.inner);
         match &patch.value {
-            Value::Scalar(..) => Ok(Some(self.scalar(old.as_ref(), patch))),
+            Value::Scalar(..) => {
+                let mut new = self.scalar(old.as_ref(), patch);
+                if let Value::Scalar(_, style @ (Style::Literal | Style::Folded)) = &mut new.value
+                    && is_quoted_null
+                {
+                    *style = Style::DoubleQuoted;
+                }
+                Ok(Some(new))
+            }
             Value::Mapping(_) => self.map(old, patch, inner),
             Value::Sequence(items) => match field.and_then(|field| field.keys.as_deref()) {
                 None => Ok(Some(styled(patch.clone(), old.as_ref(), patch))),

@@ -378,11 +378,10 @@ impl TargetSelector {
 /// text.
 fn set(field: &mut Node, value: &Node, options: &FieldOptions) -> Result<(), BuildError> {
     let new = value.as_str().unwrap_or_default();
-    let is_created = field.tag.as_deref() == Some("");
     match &mut field.value {
         Value::Scalar(text, style) => {
-            let is_told_by_text = field.tag.as_deref().is_none_or(|tag| tag == "!");
-            if *style == Style::Plain && is_told_by_text && !is_created {
+            let is_bare = field.tag.as_deref().is_none_or(|tag| tag == "!");
+            if *style == Style::Plain && is_bare {
                 // Without its prefix: it is not written in the text.
                 field.tag = Some(json::type_name(text).into());
             }

@@ -2,6 +2,7 @@
 
 use crate::kustomize::BuildError;
 use crate::kustomize::go::{encode, json, write};
+use crate::kustomize::tree::comments::carry;
 use crate::kustomize::tree::fieldpath::{lookup, lookup_mut, tree_of, visit};
 use crate::yaml::{Node, Value};
 
@@ -29,10 +30,11 @@ fn change_at(
 ) -> Option<()> {
     let text = lookup(root, outer).ok()??.as_str()?.to_owned();
     let mut tree = tree_of(&text)?;
+    let before = tree.clone();
     if visit(&mut tree, inner, create, change).ok()? == 0 {
         return None;
     }
-    let new = serialized(&tree, &text).ok()?;
+    let new = serialized(&tree, &before, &text).ok()?;
     let place = lookup_mut(root, outer).ok()??;
     match &mut place.value {
         Value::Scalar(text, _) => *text = new.into(),
@@ -41,10 +43,13 @@ fn change_at(
     Some(())
 }
 
-/// Writes a tree in the form that the text had: as JSON, on one or several lines, or as YAML.
-fn serialized(tree: &Node, old: &str) -> Result<String, BuildError> {
+/// Writes a tree in the form that the text had: as JSON, on one or several lines, or as YAML with
+/// its comments. `before` is the tree of the text.
+fn serialized(tree: &Node, before: &Node, old: &str) -> Result<String, BuildError> {
     if !old.trim_start().starts_with(['{', '[']) {
-        return write::write(tree);
+        let new = write::write(tree)?;
+        let with_comments = carry(old, &write::write(before)?, &new);
+        return Ok(with_comments.unwrap_or(new));
     }
     let value = json::to_json(tree)?;
     let is_pretty = old.contains('\n') && old.contains("  ");

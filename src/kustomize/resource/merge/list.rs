@@ -41,10 +41,12 @@ pub(super) fn merge(
     };
     list.run()?;
     let ListMerge { items, result, .. } = list;
-    Ok(result
+    let mut merged: Vec<Node> = result
         .into_iter()
         .filter_map(|at| items.get(at).cloned())
-        .collect())
+        .collect();
+    merged.iter_mut().for_each(json::decide);
+    Ok(merged)
 }
 
 struct ListMerge<'m, 's> {
