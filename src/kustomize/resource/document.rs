@@ -1,11 +1,11 @@
 //! Parses files into resources: splits documents, flattens lists, and checks objects.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use crate::base::nearest::nearest;
 use crate::kustomize::BuildError;
-use crate::kustomize::go::json;
+use crate::kustomize::go::{encode, json};
 use crate::kustomize::resource::{Resource, merge_key};
 use crate::kustomize::schema::settings::check_keys;
 use crate::kustomize::tree::walk::{get_mut, set};
@@ -141,7 +141,9 @@ fn flatten(mut nodes: Vec<Node>) -> Result<Vec<Resource>, BuildError> {
         if kind.ends_with("List")
             && let Some(items) = items(&node)?
         {
-            queue.extend(items);
+            for item in items {
+                queue.push_back(through_json(&item)?);
+            }
             continue;
         }
         if kind.is_empty() {
@@ -220,6 +222,39 @@ fn items(list: &Node) -> Result<Option<Vec<Node>>, BuildError> {
             let message = format!("items is {}, not a list", items.kind());
             Err(BuildError::at(items.position, message))
         }
+    }
+}
+
+/// Returns an item of a list of a kind as kustomize reads it: printed as JSON, and parsed again. The
+/// positions are those of the list.
+fn through_json(item: &Node) -> Result<Node, BuildError> {
+    let text = encode::compact(&json::to_json(item)?);
+    let read = yaml::parse(&text, Limits::default()).map_err(BuildError::invalid_yaml)?;
+    let mut read = read.unwrap_or_else(|| item.clone());
+    copy_positions(&mut read, item);
+    Ok(read)
+}
+
+fn copy_positions(new: &mut Node, old: &Node) {
+    new.position = old.position;
+    match (&mut new.value, &old.value) {
+        (Value::Sequence(new), Value::Sequence(old)) => {
+            let pairs = new.iter_mut().zip(old);
+            pairs.for_each(|(new, old)| copy_positions(new, old));
+        }
+        (Value::Mapping(new), Value::Mapping(old)) => {
+            let places: HashMap<&str, &(Node, Node)> = old
+                .iter()
+                .filter_map(|pair| Some((pair.0.as_str()?, pair)))
+                .collect();
+            for (key, value) in new {
+                if let Some((old_key, old)) = key.as_str().and_then(|key| places.get(key)) {
+                    key.position = old_key.position;
+                    copy_positions(value, old);
+                }
+            }
+        }
+        _ => {}
     }
 }
 
