@@ -162,7 +162,8 @@ impl<'a> Build<'a> {
         self.observer.finished(&mut all.resources, "name hash");
         reference::update_references(&mut all.resources, &all.configuration.references())?;
         self.observer.finished(&mut all.resources, "name reference");
-        for note in notes::names_without_hash(&all.resources) {
+        let odd = notes::names_without_hash(&all.resources).into_iter();
+        for note in odd.chain(notes::containers_without_image(&all.resources)) {
             self.source.host.note(note);
         }
         let unused = variable::resolve(

@@ -36,6 +36,56 @@ pub(crate) fn unknown_behaviors(kustomization: &Kustomization) -> Vec<BuildError
     entries.filter_map(unknown).collect()
 }
 
+/// The paths of pod specs in objects of the built-in kinds.
+const POD_SPECS: [&[&str]; 3] = [
+    &["spec"],
+    &["spec", "template", "spec"],
+    &["spec", "jobTemplate", "spec", "template", "spec"],
+];
+
+/// Returns a note for each container without an image. Most come from a patch that names a container
+/// which does not exist, and so adds it.
+pub(crate) fn containers_without_image(resources: &[Resource]) -> Vec<BuildError> {
+    let mut notes = Vec::new();
+    for resource in resources {
+        let group = resource.id().group;
+        let is_builtin = matches!(group.as_str(), "" | "apps" | "batch");
+        for path in POD_SPECS.into_iter().filter(|_| is_builtin) {
+            let spec = path
+                .iter()
+                .try_fold(&resource.node, |node, field| node.get(field));
+            for list in ["containers", "initContainers"] {
+                let containers = spec.and_then(|spec| spec.get(list)?.as_sequence());
+                let found = without_image(containers.unwrap_or_default());
+                let steps = path
+                    .iter()
+                    .chain([&list])
+                    .map(|step| PathStep::Field((*step).into()));
+                let field = FieldPath(steps.collect());
+                let found = found.into_iter().map(|note| note.below(field.clone()));
+                notes.extend(found.map(|note| located(note, resource)));
+            }
+        }
+    }
+    notes
+}
+
+fn without_image(containers: &[Node]) -> Vec<BuildError> {
+    let name = |container: &Node| Some(container.get("name")?.as_str()?.to_owned());
+    let all: Vec<String> = containers.iter().filter_map(name).collect();
+    let mut notes = Vec::new();
+    for (at, container) in containers.iter().enumerate() {
+        let Some(own) = name(container).filter(|_| container.get("image").is_none()) else {
+            continue;
+        };
+        let others = all.iter().map(String::as_str).filter(|other| *other != own);
+        let note = BuildError::new(format!("the container {own} has no image"));
+        let note = note.suggest(nearest(&own, others));
+        notes.push(note.in_field(PathStep::Item(at)));
+    }
+    notes
+}
+
 /// Returns a note for each field that seems to name a generated object and does not have the hash
 /// of its name: the field is in no list of references, so it keeps the name in the sources.
 pub(crate) fn names_without_hash(resources: &[Resource]) -> Vec<BuildError> {
@@ -59,14 +109,19 @@ pub(crate) fn names_without_hash(resources: &[Resource]) -> Vec<BuildError> {
                 "name the field in configurations (nameReference), or set disableNameSuffixHash";
             let note = BuildError::new(message).with_help(help);
             let note = note.in_field(FieldPath(path.to_vec()));
-            notes.push(match &resource.source {
-                Some(source) => note.in_located_file(&source.file, |_| Some(source.position)),
-                None => note,
-            });
+            notes.push(located(note, resource));
         };
         search(&resource.node, "", &mut path, &generated, &mut note);
     }
     notes
+}
+
+/// Gives a note the place of the object that it is about.
+fn located(note: BuildError, resource: &Resource) -> BuildError {
+    match &resource.source {
+        Some(source) => note.in_located_file(&source.file, |_| Some(source.position)),
+        None => note,
+    }
 }
 
 /// An object whose name has a hash.
