@@ -145,16 +145,19 @@ impl Merge<'_> {
             let is_made =
                 self.is_normalized || old.is_some_and(|old| old.position == Position::default());
             let is_plain = *old_style == Style::Plain || is_made && is_written_plain(old_text);
+            // What has a tag keeps having one: that of the patch's value.
+            let is_tagged = old.is_some_and(|old| !json::is_untagged(old));
             if !is_plain {
                 *style = *old_style;
                 new.tag = new.tag.filter(|tag| &**tag != "!");
-                new.tag = match old.is_some_and(|old| old.tag.is_some()) {
-                    // What has a tag keeps having one: that of the patch's value.
+                new.tag = match is_tagged {
                     true => new.tag.or_else(|| Some(json::type_tag(patch))),
                     false => new.tag.filter(|tag| !json::is_implied(tag, patch)),
                 };
             } else if *style != Style::Plain {
                 *style = json::text_style(text);
+            } else if is_tagged && new.tag.is_none() {
+                new.tag = Some(json::type_tag(patch));
             }
         }
         new
