@@ -86,7 +86,7 @@ pub(crate) fn patch(
 fn to_objects(resources: Vec<Resource>) -> Result<Vec<Map<String, Value>>, BuildError> {
     resources
         .into_iter()
-        .map(|resource| match json::to_json(&resource.node) {
+        .map(|resource| match json::object_to_json(&resource.node) {
             Ok(Value::Object(object)) => Ok(object),
             Ok(_) => Err(BuildError::new("it is not an object").about(resource.id())),
             Err(error) => Err(error.about(resource.id())),

@@ -18,6 +18,44 @@ pub(crate) fn to_json(node: &Node) -> Result<Json, BuildError> {
     convert(node, false)
 }
 
+/// Converts an object to JSON. Its own keys are texts, however they are written: only those of the
+/// maps in it have types.
+///
+/// # Errors
+/// As [`to_json`].
+pub(crate) fn object_to_json(object: &Node) -> Result<Json, BuildError> {
+    let text = |key: &Node, in_flow| match key.as_str() {
+        Some(text) if !key.is_null() => Ok(text.to_owned()),
+        _ => key_text(key, in_flow),
+    };
+    match object.as_mapping() {
+        Some(pairs) if !pairs.is_empty() => map(pairs, object.is_flow, text).map(Json::Object),
+        _ => to_json(object),
+    }
+}
+
+/// Converts the entries of a map. `text` returns the text of a key.
+fn map(
+    pairs: &[(Node, Node)],
+    in_flow: bool,
+    text: impl Fn(&Node, bool) -> Result<String, BuildError>,
+) -> Result<Map<String, Json>, BuildError> {
+    let mut map = Map::new();
+    for (key, value) in pairs.iter().filter(|(key, _)| !is_merge(key)) {
+        let text = text(key, in_flow)?;
+        let value = convert(value, in_flow)?;
+        if map.insert(text.clone(), value).is_some() {
+            let message = format!("mapping key {text:?} already defined");
+            return Err(BuildError::new(message));
+        }
+    }
+    // A map's own keys win over merged ones, wherever they are.
+    for (_, merged) in pairs.iter().filter(|(key, _)| is_merge(key)) {
+        merge(&mut map, merged)?;
+    }
+    Ok(map)
+}
+
 /// `in_flow` is true below a collection in flow style. kustomize writes objects as YAML once more
 /// before it converts them to JSON; in flow style that turns empty scalars and times into text.
 fn convert(node: &Node, in_flow: bool) -> Result<Json, BuildError> {
@@ -33,22 +71,7 @@ fn convert(node: &Node, in_flow: bool) -> Result<Json, BuildError> {
             .map(|item| convert(item, in_flow))
             .collect::<Result<Vec<_>, _>>()
             .map(Json::Array),
-        Value::Mapping(pairs) => {
-            let mut map = Map::new();
-            for (key, value) in pairs.iter().filter(|(key, _)| !is_merge(key)) {
-                let text = key_text(key, in_flow)?;
-                let value = convert(value, in_flow)?;
-                if map.insert(text.clone(), value).is_some() {
-                    let message = format!("mapping key {text:?} already defined");
-                    return Err(BuildError::new(message));
-                }
-            }
-            // A map's own keys win over merged ones, wherever they are.
-            for (_, merged) in pairs.iter().filter(|(key, _)| is_merge(key)) {
-                merge(&mut map, merged)?;
-            }
-            Ok(Json::Object(map))
-        }
+        Value::Mapping(pairs) => map(pairs, in_flow, key_text).map(Json::Object),
         Value::Scalar(text, Style::Plain)
             if is_untagged(node) || node.tag.as_deref() == Some(type_name(text)) =>
         {

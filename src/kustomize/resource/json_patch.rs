@@ -53,7 +53,7 @@ pub(crate) fn apply(
         let id = resource.id();
         let failed = |error: BuildError| error.about(&id);
         if !resource.is_json_normalized {
-            let object = as_floats(json::to_json(&resource.node).map_err(failed)?);
+            let object = as_floats(json::object_to_json(&resource.node).map_err(failed)?);
             resource.node = json::from_json(&object);
             resource.is_json_normalized = true;
         }

@@ -39,7 +39,11 @@ fn hash_of(resource: &Resource) -> Result<String, BuildError> {
     let members: &[&str] = match kind.as_str() {
         "ConfigMap" => &["binaryData", "data"],
         "Secret" => &["data", "stringData", "type"],
-        _ => return Ok(digest(&encode::compact(&json::to_json(&resource.node)?))),
+        _ => {
+            return Ok(digest(&encode::compact(&json::object_to_json(
+                &resource.node,
+            )?)));
+        }
     };
     let mut hashed = Map::from_iter([
         ("kind".to_owned(), kind.into()),
