@@ -101,11 +101,11 @@ impl Node {
         }
     }
 
-    /// Returns the value of a key of a mapping. If the key is repeated, the last one wins.
+    /// Returns the value of a key of a mapping. If the key is repeated, the first one
+    /// counts, as in go-yaml's node trees.
     pub fn get(&self, key: &str) -> Option<&Node> {
         self.as_mapping()?
             .iter()
-            .rev()
             .find(|(k, _)| k.as_str() == Some(key))
             .map(|(_, value)| value)
     }

@@ -124,12 +124,11 @@ pub(crate) fn set_scalar(node: &mut Node, mut new: Node) -> Result<(), BuildErro
     )))
 }
 
-/// Returns the value of a key; none if it is missing. Of duplicate keys the last one counts.
+/// Returns the value of a key; none if it is missing. Of duplicate keys the first one counts.
 pub(crate) fn get_mut<'a>(node: &'a mut Node, key: &str) -> Option<&'a mut Node> {
     match &mut node.value {
         Value::Mapping(pairs) => pairs
             .iter_mut()
-            .rev()
             .find(|(k, _)| k.as_str() == Some(key))
             .map(|(_, value)| value),
         _ => None,
@@ -145,7 +144,7 @@ pub(crate) fn entry<'a>(node: &'a mut Node, key: &str) -> &'a mut Node {
     let Value::Mapping(pairs) = &mut node.value else {
         unreachable!("it was made a map above")
     };
-    let known = pairs.iter().rposition(|(k, _)| k.as_str() == Some(key));
+    let known = pairs.iter().position(|(k, _)| k.as_str() == Some(key));
     let at = known.unwrap_or_else(|| {
         let null = Node::new(Value::Scalar("".into(), Style::Plain));
         pairs.push((crate::kustomize::go::json::key(key), null));
