@@ -98,7 +98,7 @@ impl Worker {
         };
         let record = match read {
             Ok(record) => Some(record),
-            Err(error) if error.verdict() == Verdict::Final => {
+            Err(error) if is_refused(&error) => {
                 let why = format!("the job cannot be read: {error}");
                 return self.give_up(&claim, &why).await;
             }
@@ -179,7 +179,7 @@ impl Worker {
             .await
         {
             Ok(now) => now,
-            Err(error) if error.verdict() == Verdict::Final => return Ok(Some(error.to_string())),
+            Err(error) if is_refused(&error) => return Ok(Some(error.to_string())),
             Err(error) => return Err(error),
         };
         Ok(now
@@ -231,4 +231,10 @@ impl Worker {
             })
             .await;
     }
+}
+
+/// Returns true if the control plane has refused a read for good. Where it did not answer in time,
+/// nothing is known.
+fn is_refused(error: &ControlError) -> bool {
+    error.verdict() == Verdict::Final && !matches!(error, ControlError::Deadline { .. })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use nuon_runner::base::stop::StopCause;
-use nuon_runner::dev::{Fault, FaultKind, Generation};
+use nuon_runner::dev::{Fault, FaultKind, Generation, NewJob};
 
 use super::jobs::{Behaviour, TestKind, job, start, wait_until_begun};
 use crate::support::worker::WorkerFixture;
@@ -49,7 +49,7 @@ async fn an_inherited_job_that_cannot_be_read_keeps_nothing_else_from_running() 
     fixture.control.add_fault(unreadable);
     kind.gate.add_permits(1);
     let running = start(&fixture, &kind).await;
-    let other = fixture.control.offer(nuon_runner::dev::NewJob {
+    let other = fixture.control.offer(NewJob {
         group: "deploy".into(),
         ..job()
     });
@@ -71,6 +71,33 @@ async fn an_inherited_job_that_cannot_be_read_keeps_nothing_else_from_running() 
         (ended.status.as_str(), ended.executions.len()),
         ("finished", 1)
     );
+}
+
+#[tokio::test]
+async fn an_inherited_execution_that_cannot_be_read_in_its_time_is_not_left_without_a_status() {
+    let fixture = WorkerFixture::new(Generation::First).await;
+    let stuck = TestKind::new(Behaviour::Succeed, 0);
+    let running = start(&fixture, &stuck).await;
+    let id = fixture.control.offer(NewJob {
+        execution_timeout: Duration::from_secs(60),
+        ..job()
+    });
+    wait_until_begun(&fixture, &stuck).await;
+    running.kill().await;
+    let execution = {
+        let mut store = fixture.control.store();
+        let job = store.jobs.get_mut(&id).unwrap();
+        // The server's own timeout does not come first.
+        job.new.execution_timeout = Duration::from_secs(36_000);
+        job.executions[0].id.clone()
+    };
+    let unreadable = Fault::always(Method::GET, &execution, FaultKind::Refuse(500, None));
+    fixture.control.add_fault(unreadable);
+    let _running = start(&fixture, &stuck).await;
+    fixture.advance(Duration::from_secs(150)).await;
+    fixture.control.clear_faults();
+    let ended = fixture.wait_until_ended(&id).await;
+    assert_eq!(ended.executions[0].status, "timed-out");
 }
 
 #[tokio::test]
