@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::journal::Journal;
 
 /// Returns a sentence for each setting that is missing, and for each file, directory and address
-/// that cannot be used. Changes nothing, and binds no address.
+/// that cannot be used. Leaves nothing behind, and binds no address.
 pub fn check(config: &Config) -> Vec<String> {
     let mut faults = config.control.missing_settings();
     if let Some(Err(error)) = config.control.token.as_ref().map(|token| token.check()) {
@@ -48,10 +48,5 @@ fn clients(config: &Config) -> Result<(), AgentError> {
 fn can_be_made(directory: &Path) -> std::io::Result<()> {
     let existing = directory.ancestors().find(|ancestor| ancestor.exists());
     let existing = existing.filter(|path| !path.as_os_str().is_empty());
-    let existing = existing.unwrap_or(Path::new("."));
-    if !existing.is_dir() {
-        return Err(std::io::ErrorKind::NotADirectory.into());
-    }
-    let may = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    Ok(rustix::fs::access(existing, may)?)
+    tempfile::tempdir_in(existing.unwrap_or(Path::new("."))).map(drop)
 }

@@ -225,3 +225,33 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::{SignedDuration, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn a_step_of_the_wall_clock_does_not_change_the_time_alive() {
+        let (clock, handle) = Clock::manual(Timestamp::UNIX_EPOCH);
+        let (status, settings) = (DispatchStatus::default(), Settings::default());
+        let previous = PreviousProcesses {
+            started_at: Timestamp::UNIX_EPOCH - SignedDuration::from_secs(100),
+            process_id: None,
+        };
+        let heartbeat = HeartbeatThread::new(
+            Mode::Run,
+            &clock,
+            Some(previous),
+            watch::channel(status).1,
+            watch::channel(Arc::new(settings)).1,
+        );
+        handle.advance(Duration::from_secs(10));
+        for hours in [1, -2] {
+            handle.step_wall_clock(SignedDuration::from_hours(hours));
+            let alive = Duration::from_nanos(heartbeat.0.current().alive_time);
+            assert_eq!(alive, Duration::from_secs(110), "{hours}");
+        }
+    }
+}

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
 /// Long sleeps end on multiples of this interval. Tokio keeps timers in slots of this length: it
@@ -35,6 +35,8 @@ enum TimeSource {
 
 struct Manual {
     start: Timestamp,
+    /// How far the wall clock was set.
+    stepped: Mutex<SignedDuration>,
     elapsed: watch::Sender<Duration>,
     /// Number of pending sleeps; lets a test wait until everything is idle.
     sleepers: Mutex<usize>,
@@ -55,6 +57,7 @@ impl Clock {
     pub fn manual(start: Timestamp) -> (Self, ClockHandle) {
         let manual = Arc::new(Manual {
             start,
+            stepped: Mutex::default(),
             elapsed: watch::Sender::new(Duration::ZERO),
             sleepers: Mutex::new(0),
         });
@@ -70,7 +73,14 @@ impl Clock {
             TimeSource::System(_) => Timestamp::now(),
             TimeSource::Manual(manual) => {
                 let elapsed = *manual.elapsed.borrow();
-                manual.start.checked_add(elapsed).unwrap_or(Timestamp::MAX)
+                let stepped = *manual
+                    .stepped
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                let start = manual.start.checked_add(stepped);
+                start
+                    .and_then(|start| start.checked_add(elapsed))
+                    .unwrap_or(Timestamp::MAX)
             }
         }
     }
@@ -148,6 +158,16 @@ impl ClockHandle {
     /// Moves the clock by `step` and wakes all sleeps that are due.
     pub fn advance(&self, step: Duration) {
         self.0.elapsed.send_modify(|elapsed| *elapsed += step);
+    }
+
+    /// Sets the wall clock forward or back, as an administrator or NTP does. No time passes.
+    pub fn step_wall_clock(&self, step: SignedDuration) {
+        let mut stepped = self
+            .0
+            .stepped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *stepped += step;
     }
 
     /// Number of pending sleeps.

@@ -60,3 +60,26 @@ pub fn objects(content: Content) -> Result<ObjectSet, ArtifactError> {
     manifest::sort(&mut set.objects);
     Ok(set)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_that_are_left_out_are_told_whatever_the_artifact_holds() {
+        const LEFT_OUT: &str =
+            "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n---\n";
+        let object = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+        let text = Content::Text(format!("{LEFT_OUT}{object}").into_bytes());
+        let files = Content::Files(vec![
+            ("a.yaml".to_owned(), object.into()),
+            ("b.yaml".to_owned(), LEFT_OUT.into()),
+        ]);
+        for (content, place) in [(text, "the artifact:1:1:"), (files, "b.yaml:1:1:")] {
+            let set = objects(content).unwrap();
+            assert_eq!(set.objects.len(), 1);
+            assert_eq!(set.left_out.len(), 1, "{place}");
+            assert!(set.left_out[0].starts_with(place), "{:?}", set.left_out);
+        }
+    }
+}

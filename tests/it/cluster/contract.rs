@@ -123,6 +123,28 @@ async fn an_object_that_was_created_or_deleted_is_refused() {
     );
 }
 
+/// A plan is for the object that was read, and not for a later one of the same name and values.
+#[tokio::test]
+async fn an_object_that_was_made_anew_with_the_same_values_is_refused() {
+    let fixture = ClusterFixture::new().await;
+    let theirs = json!({"metadata": {"name": "c"}, "data": {"a": "theirs"}});
+    let path = fixture.config_map("c");
+    let maps = path.trim_end_matches("/c");
+    fixture.create(maps, theirs.clone()).await;
+    let plan = fixture.save(&config_map("c", "1"));
+    fixture.delete(&path).await;
+    fixture.create(maps, theirs).await;
+    let refused = fixture.apply_plan(&plan).expect_code(3);
+    assert!(
+        refused
+            .err
+            .contains("it was deleted and recreated since the plan was made"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(fixture.get(&path).await["data"]["a"], "theirs");
+}
+
 #[tokio::test]
 async fn saved_plans_are_shown_without_secrets_and_readable_by_their_owner_only() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -303,6 +325,72 @@ async fn an_object_that_others_create_at_the_same_moment_is_never_overwritten() 
     // We did not create it, so a teardown does not delete it.
     fixture.tear_down("web", &[]).expect_code(0);
     assert_eq!(fixture.get(&path).await["data"]["a"], "theirs");
+}
+
+/// Another client changes an object after the check of the plan and right before the first write.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_at_the_moment_of_the_write_is_never_overwritten() {
+    let maps = |fixture: &ClusterFixture| fixture.config_map("c");
+    let deployments = |fixture: &ClusterFixture| {
+        let namespace = &fixture.namespace;
+        format!("/apis/apps/v1/namespaces/{namespace}/deployments/c")
+    };
+    let recreated = deployment("c", 1).replace(
+        "spec:\n  replicas",
+        "spec:\n  strategy: {type: Recreate}\n  replicas",
+    );
+    type Path = fn(&ClusterFixture) -> String;
+    let cases: [(Path, bool, String, String, Value); 3] = [
+        (
+            maps,
+            false,
+            config_map("c", "1"),
+            config_map("c", "2"),
+            json!({"data": {"a": "theirs"}}),
+        ),
+        (
+            maps,
+            true,
+            String::new(),
+            config_map("c", "2"),
+            json!({"data": {"a": "theirs"}}),
+        ),
+        (
+            deployments,
+            false,
+            deployment("c", 1),
+            recreated,
+            json!({"spec": {"replicas": 0}}),
+        ),
+    ];
+    for (path, is_adopted, before, after, change) in cases {
+        let fixture = ClusterFixture::new().await;
+        let proxy = ApiProxy::start().await;
+        std::fs::write(fixture.path("kubeconfig"), proxy.kubeconfig()).unwrap();
+        let path = path(&fixture);
+        if is_adopted {
+            let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a": "1"}});
+            fixture.apply_as("kubectl", &path, object).await;
+        } else {
+            let made = fixture.apply("web", &before, &["--deploy-wait", "false"]);
+            made.expect_code(0);
+        }
+        let plan = fixture.save(&after);
+        proxy.change_before_write(&path, change.clone());
+        let refused = fixture.apply_plan(&plan).expect_code(3);
+        let now = fixture.get(&path).await;
+        let member = if change.get("data").is_some() {
+            "/data/a"
+        } else {
+            "/spec/replicas"
+        };
+        assert_eq!(
+            now.pointer(member),
+            change.pointer(member),
+            "{}",
+            refused.err
+        );
+    }
 }
 
 /// Another client writes between plan and apply, either a managed value or another field.

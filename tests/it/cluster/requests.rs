@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use http::Method;
+use nuon_runner::dev::{Generation, NewJob};
 
 use crate::support::cluster::{ClusterFixture, config_map, deployment};
+use crate::support::daemon::{Setup, control_plane};
 use crate::support::parts::apiserver::{ApiProxy, RecordedRequest};
+use crate::support::plans;
 
 /// Objects of each of the two kinds. `NUON_OBJECTS` is the total.
 fn objects_per_kind() -> usize {
@@ -98,6 +101,33 @@ async fn requests_are_as_few_as_they_can_be() {
         requests.len()
     );
     assert!(requests.len() <= 3 * 2 + 20 + 10, "{}", summary(&requests));
+}
+
+/// A runner keeps the key of its hashes, so that it knows an unchanged Secret without a dry run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_reads_the_served_kinds_once_and_dry_runs_nothing_that_is_unchanged() {
+    let control = control_plane(Generation::Second).await;
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Setup::new(state.path(), &control).start();
+    let (fixture, proxy) = (ClusterFixture::new().await, ApiProxy::start().await);
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {a: b}\n";
+    let manifest = config_map("c", "1") + secret;
+    let plan = plans::deploy(&fixture.namespace, &manifest, &proxy.kubeconfig());
+    let plan = || control.offer(NewJob::deploy("create-apply-plan", plan.clone()));
+    let planned = plan();
+    daemon.expect_finished(&control, &planned).await;
+    let apply = control.offer_apply(&planned).unwrap();
+    daemon.expect_finished(&control, &apply).await;
+    proxy.take();
+    daemon.expect_finished(&control, &plan()).await;
+    let requests = proxy.take();
+    let is_dry_run = requests.iter().any(RecordedRequest::is_dry_run);
+    assert!(!is_dry_run, "{}", summary(&requests));
+    for path in ["/api", "/apis"] {
+        let reads = requests.iter().filter(|one| one.uri == path).count();
+        assert_eq!(reads, 1, "{path}: {}", summary(&requests));
+    }
+    daemon.shut_down(&control).await;
 }
 
 /// Returns the peak memory of a command in KiB, and its exit code.

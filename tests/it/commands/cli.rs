@@ -458,3 +458,24 @@ fn an_overlay_is_rendered_to_stdout_and_its_errors_to_stderr() {
         "{stderr}"
     );
 }
+
+/// No core dump, and no other process of the user, shows what is in memory.
+#[test]
+fn every_command_protects_its_memory() {
+    let trace = tempfile::NamedTempFile::new().unwrap();
+    let status = Command::new("strace")
+        .args(["-qq", "-e", "trace=prlimit64,setrlimit,prctl", "-o"])
+        .arg(trace.path())
+        .args([env!("CARGO_BIN_EXE_nuon-runner"), "version"])
+        .stdout(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let calls = std::fs::read_to_string(trace.path()).unwrap();
+    for call in [
+        "RLIMIT_CORE, {rlim_cur=0, rlim_max=0}",
+        "prctl(PR_SET_DUMPABLE, SUID_DUMP_DISABLE)",
+    ] {
+        assert!(calls.contains(call), "{call}: {calls}");
+    }
+}

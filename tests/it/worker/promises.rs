@@ -1,12 +1,13 @@
 //! Promises that a fault must not break unseen: whose an execution is, what a drain ends, and that
 //! logs are masked. Each of these tests fails if the line that keeps the promise is taken out.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::Method;
 use nuon_runner::base::stop::StopCause;
-use nuon_runner::dev::{Fault, FaultKind, Generation};
+use nuon_runner::dev::{Fault, FaultKind, Generation, NewJob};
 use nuon_runner::job::JobKind;
 use nuon_runner::worker::handler::StepFuture;
 use nuon_runner::worker::{Context, Handler, Outcome, Steps};
@@ -151,6 +152,166 @@ async fn a_refused_result_is_not_taken_for_one_that_has_arrived() {
         let expected = if is_stored { "finished" } else { "failed" };
         assert_eq!(execution.status, expected, "{first:?}");
     }
+}
+
+/// A 409 to the first try of a report says that it is not possible yet, and not that it is refused.
+#[tokio::test]
+async fn a_report_that_is_not_possible_yet_is_sent_again() {
+    for route in ["/result", "/outputs"] {
+        let fixture = WorkerFixture::new(Generation::Second).await;
+        let conflict = FaultKind::Refuse(409, None);
+        fixture
+            .control
+            .add_fault(Fault::once(Method::POST, route, conflict));
+        let kind = TestKind::new(Behaviour::Succeed, 1);
+        let id = fixture.control.offer(job());
+        let _running = start(&fixture, &kind).await;
+        let job = fixture.wait_until_ended(&id).await;
+        let execution = &job.executions[0];
+        assert_eq!(execution.status, "finished", "{route}");
+        let arrived = (execution.result.is_some(), execution.outputs.is_some());
+        assert_eq!(arrived, (true, true), "{route}");
+    }
+}
+
+/// The process ends between an effect and the record of its result: the outcome is recorded with the
+/// result or not at all, so that the next process does not go on without the result.
+#[tokio::test]
+async fn an_outcome_is_never_recorded_without_its_result() {
+    let fixture = WorkerFixture::new(Generation::Second).await;
+    let kind = TestKind::new(Behaviour::Succeed, 0);
+    let running = start(&fixture, &kind).await;
+    let id = fixture.control.offer(NewJob {
+        execution_timeout: Duration::from_secs(3600),
+        ..job()
+    });
+    wait_until_begun(&fixture, &kind).await;
+    let options =
+        sqlx::sqlite::SqliteConnectOptions::new().filename(fixture.state.path().join("journal.db"));
+    let journal = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let no_results = "CREATE TRIGGER no_results BEFORE INSERT ON report WHEN NEW.kind = 'result' \
+                      BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    sqlx::query(no_results).execute(&journal).await.unwrap();
+    kind.gate.add_permits(2);
+    fixture
+        .wait_until("the worker ends", |_| {
+            running.task.is_finished().then_some(())
+        })
+        .await;
+    running.kill().await;
+    let drop = "DROP TRIGGER no_results";
+    sqlx::query(drop).execute(&journal).await.unwrap();
+    journal.close().await;
+    let _running = start(&fixture, &kind).await;
+    let job = fixture.wait_until_ended(&id).await;
+    assert_eq!(job.executions.len(), 1);
+    let execution = &job.executions[0];
+    assert_eq!(execution.status, "finished");
+    assert!(execution.result.is_some());
+}
+
+/// A kind that records the time that is left for its effect, which does not end.
+struct TimeLeft(Arc<Mutex<Vec<Duration>>>);
+
+impl Handler for TimeLeft {
+    fn name(&self) -> &'static str {
+        "time left"
+    }
+
+    fn kinds(&self) -> &'static [JobKind] {
+        &[JobKind::NoopBuild]
+    }
+
+    fn start(&self) -> Box<dyn Steps> {
+        Box::new(Self(self.0.clone()))
+    }
+}
+
+impl Steps for TimeLeft {
+    fn exec<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a, Outcome> {
+        let left = context.deadline.saturating_sub(context.clock.elapsed());
+        self.0.lock().unwrap().push(left);
+        Box::pin(std::future::pending())
+    }
+}
+
+/// The time of an execution counts from its claim, whichever process runs it.
+#[tokio::test]
+async fn a_restart_gives_an_execution_no_new_time() {
+    let fixture = WorkerFixture::new(Generation::First).await;
+    let times = Arc::<Mutex<Vec<Duration>>>::default();
+    fixture.control.offer(NewJob {
+        execution_timeout: Duration::from_secs(3600),
+        ..job()
+    });
+    let waited = Duration::from_secs(30);
+    for count in 1..=2 {
+        let running = fixture.start(vec![Arc::new(TimeLeft(times.clone()))]).await;
+        fixture
+            .wait_until("the effect begins", |_| {
+                (times.lock().unwrap().len() == count).then_some(())
+            })
+            .await;
+        fixture.advance(waited).await;
+        running.kill().await;
+    }
+    let times = times.lock().unwrap();
+    assert!(times[1] + waited <= times[0], "{times:?}");
+}
+
+/// A kind whose effect does not end, and whose cleanup takes 10 s.
+struct SlowCleanup(Arc<AtomicBool>);
+
+impl Handler for SlowCleanup {
+    fn name(&self) -> &'static str {
+        "slow cleanup"
+    }
+
+    fn kinds(&self) -> &'static [JobKind] {
+        &[JobKind::NoopBuild]
+    }
+
+    fn start(&self) -> Box<dyn Steps> {
+        Box::new(Self(self.0.clone()))
+    }
+}
+
+impl Steps for SlowCleanup {
+    fn exec<'a>(&'a mut self, _: &'a Context) -> StepFuture<'a, Outcome> {
+        Box::pin(std::future::pending())
+    }
+
+    fn cleanup<'a>(&'a mut self, context: &'a Context) -> StepFuture<'a> {
+        Box::pin(async move {
+            context.clock.sleep(Duration::from_secs(10)).await;
+            self.0.store(true, Ordering::SeqCst);
+            Ok(())
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_cleanup_has_its_own_time_after_the_deadline() {
+    let fixture = WorkerFixture::new(Generation::First).await;
+    let is_clean = Arc::new(AtomicBool::new(false));
+    let _running = fixture
+        .start(vec![Arc::new(SlowCleanup(is_clean.clone()))])
+        .await;
+    let id = fixture.control.offer(NewJob {
+        execution_timeout: Duration::from_secs(20),
+        ..job()
+    });
+    let is_claimed = |fixture: &WorkerFixture| {
+        let mut store = fixture.control.store();
+        let job = store.jobs.get_mut(&id)?;
+        // The server's own timeout does not come first.
+        let is_claimed = !job.executions.is_empty();
+        is_claimed.then(|| job.new.execution_timeout = Duration::from_secs(36_000))
+    };
+    fixture.wait_until("the job is claimed", is_claimed).await;
+    let job = fixture.wait_until_ended(&id).await;
+    assert_eq!(job.executions[0].status, "timed-out");
+    assert!(is_clean.load(Ordering::SeqCst));
 }
 
 /// A kind that learns a secret and logs it.

@@ -42,6 +42,9 @@ struct Shared {
     /// Path suffix, path and object: the object is created, as by another client, right before the
     /// first write to a path with the suffix.
     pending_object: Mutex<Option<(String, String, Value)>>,
+    /// Path and merge patch: the object is changed, as by another client, right before the first write
+    /// to it.
+    pending_change: Mutex<Option<(String, Value)>>,
 }
 
 /// The proxy. Stops when it is dropped.
@@ -79,6 +82,7 @@ impl ApiProxy {
             faults: (percent > 0).then(|| (percent, Mutex::new(StdRng::seed_from_u64(seed)))),
             silent_after: AtomicUsize::new(usize::MAX),
             pending_object: Mutex::default(),
+            pending_change: Mutex::default(),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -98,6 +102,11 @@ impl ApiProxy {
     pub fn create_before_write(&self, ending: &str, path: &str, object: Value) {
         *self.shared.pending_object.lock().unwrap() =
             Some((ending.to_owned(), path.to_owned(), object));
+    }
+
+    /// Changes an object (a merge patch), as another client would, right before our first write to it.
+    pub fn change_before_write(&self, path: &str, patch: Value) {
+        *self.shared.pending_change.lock().unwrap() = Some((path.to_owned(), patch));
     }
 
     /// A kubeconfig that uses the proxy.
@@ -160,6 +169,26 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
             .into_iter()
             .fold(made, |made, value| made.header("authorization", value));
         assert!(made.send().await.unwrap().status().is_success());
+    }
+    let pending_change = shared
+        .pending_change
+        .lock()
+        .unwrap()
+        .take_if(|(path, _)| is_write && parts.uri.path() == path);
+    if let Some((path, patch)) = pending_change {
+        let changed = shared
+            .http
+            .patch(format!("{}{path}", shared.upstream))
+            .header("content-type", "application/merge-patch+json")
+            .body(patch.to_string());
+        let changed = parts
+            .headers
+            .get(http::header::AUTHORIZATION)
+            .into_iter()
+            .fold(changed, |changed, value| {
+                changed.header("authorization", value)
+            });
+        assert!(changed.send().await.unwrap().status().is_success());
     }
     let fault = shared.faults.as_ref().and_then(|(percent, dice)| {
         let mut dice = dice.lock().unwrap();
