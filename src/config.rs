@@ -22,7 +22,7 @@ use crate::base::invalid::InvalidInput;
 use crate::build::BuildConfig;
 use crate::clients::{ClientsConfig, ClusterConfig, GitConfig};
 use crate::control::ControlConfig;
-use crate::control::token::TokenSource;
+use crate::control::token::{TokenSource, is_token};
 use crate::deployment::DeployConfig;
 use crate::journal::JournalConfig;
 use crate::registry::format::OutputLayout;
@@ -81,16 +81,18 @@ impl Config {
         if let Some(fault) = layers.faults.first() {
             return Err(fault.clone());
         }
-        let state_dir: PathBuf = layers.parse("state_dir", "a path", |text| Some(text.into()))?;
+        let state_dir: PathBuf =
+            layers.parse("state_dir", "a path", |text| std::path::absolute(text).ok())?;
         Ok(Self {
             control: ControlConfig {
-                url: layers.parse("api.url", "a URL such as https://api.nuon.co", read_url)?,
+                url: layers.parse("api.url", API_URL, read_url)?,
                 runner: layers.parse_optional("id", "the id of a runner", |id| id.parse().ok())?,
                 token: match layers.text("api.token_file") {
                     Some(path) => Some(TokenSource::File(path.into())),
                     None => layers
                         .text("api.token")
-                        .map(|token| TokenSource::Value(token.into())),
+                        .map(|token| read_token(token, layers.origin("api.token")))
+                        .transpose()?,
                 },
             },
             journal: JournalConfig {
@@ -192,6 +194,19 @@ impl Config {
             },
             deploy: deploy::read(layers)?,
         })
+    }
+}
+
+/// What `api.url` must be.
+const API_URL: &str = "a URL such as https://api.nuon.co, without user and password";
+
+/// Checks a token as that of a token file is checked. The error does not quote it.
+fn read_token(text: &str, origin: &SettingOrigin) -> Result<TokenSource, ConfigError> {
+    match is_token(text.trim()) {
+        true => Ok(TokenSource::Value(text.trim().into())),
+        false => Err(ConfigError(format!(
+            "api.token from {origin} must be one word of printable ASCII characters"
+        ))),
     }
 }
 

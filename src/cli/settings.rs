@@ -62,7 +62,7 @@ pub fn check(matches: &ArgMatches, environment: &HashMap<String, String>) -> Cod
     for (setting, value, origin) in layers.show() {
         let is_bare = value.parse::<i64>().is_ok() || value.parse::<bool>().is_ok();
         let value = match is_bare {
-            true => value.to_owned(),
+            true => value.into_owned(),
             false => format!("{value:?}"),
         };
         // The mask must not be taken for the secret.

@@ -1,6 +1,7 @@
 //! The layers of settings, in the order in which they override each other: default, file,
 //! environment, flag.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -11,6 +12,7 @@ use super::{Config, ConfigError};
 use crate::base::error::plain;
 use crate::base::invalid::InvalidInput;
 use crate::base::nearest::nearest;
+use crate::base::url_mask::mask_urls;
 
 /// Variables that stand for command-line arguments and are not settings, without the `NUON_RUNNER_`
 /// prefix.
@@ -223,15 +225,15 @@ impl Layers {
         sound
     }
 
-    /// Returns every setting in the order of the table, with its value (masked if it is secret) and
-    /// its origin.
-    pub fn show(&self) -> impl Iterator<Item = (&'static Setting, &str, &SettingOrigin)> {
+    /// Returns every setting in the order of the table, with its value and its origin. A secret value
+    /// is masked, and so are credentials in URLs.
+    pub fn show(&self) -> impl Iterator<Item = (&'static Setting, Cow<'_, str>, &SettingOrigin)> {
         SETTINGS.iter().filter_map(|setting| {
             let (value, origin) = self.values.get(setting.key)?;
             let shown = if setting.secret && !value.is_empty() {
-                crate::base::secret::MASK
+                crate::base::secret::MASK.into()
             } else {
-                value
+                mask_urls(value)
             };
             Some((setting, shown, origin))
         })
@@ -242,6 +244,11 @@ impl Layers {
             .get(key)
             .map(|(text, _)| text.as_str())
             .filter(|text| !text.is_empty())
+    }
+
+    pub(super) fn origin(&self, key: &str) -> &SettingOrigin {
+        let known = self.values.get(key);
+        known.map_or(&SettingOrigin::Default, |(_, origin)| origin)
     }
 
     pub(super) fn list(&self, key: &str) -> Vec<String> {
@@ -266,8 +273,9 @@ impl Layers {
                 (text, origin)
             });
         read(text).ok_or_else(|| {
+            let shown = mask_urls(text);
             ConfigError(format!(
-                "{key} from {origin} must be {expected}, not {text:?}"
+                "{key} from {origin} must be {expected}, not {shown:?}"
             ))
         })
     }

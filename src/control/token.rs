@@ -146,12 +146,17 @@ fn read_file(path: &Path) -> Result<Secret, TokenError> {
     })
 }
 
+/// Returns true for what a token may be: one word of printable ASCII characters.
+pub fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 fn read(path: &Path) -> std::io::Result<Secret> {
     let invalid = |what| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
     let text = std::fs::read_to_string(path)?;
     match text.trim() {
         "" => Err(invalid("it is empty")),
-        token if !token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+        token if !is_token(token) => {
             Err(invalid("a token is one word of printable ASCII characters"))
         }
         token => Ok(token.into()),

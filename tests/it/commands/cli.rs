@@ -129,6 +129,16 @@ fn check_config_refuses_what_run_refuses() {
             empty.to_str().unwrap(),
             "it is empty",
         ),
+        (
+            "RUNNER_API_URL",
+            "https://u:marked-password@h/?t=marked-password",
+            "without user and password, not \"https://***@h/?t=***\"",
+        ),
+        (
+            "RUNNER_API_TOKEN",
+            "marked-password b",
+            "must be one word of printable ASCII characters",
+        ),
     ];
     for (variable, value, message) in faults {
         let state = directory.path().join(variable);
@@ -144,10 +154,14 @@ fn check_config_refuses_what_run_refuses() {
             let stderr = String::from_utf8(refused.stderr).unwrap();
             assert!(stderr.contains(message), "{command}: {stderr}");
             assert!(!stderr.contains("marked-password"), "{stderr}");
+            let stdout = String::from_utf8(refused.stdout).unwrap();
+            assert!(!stdout.contains("marked-password"), "{stdout}");
             assert_ne!(refused.status.code(), Some(0), "{command}");
             assert!(command == "run" || !state.exists(), "nothing is made");
         }
     }
+    // The last two take the place of settings that the others need.
+    let faults = &faults[..4];
     let mut all: Vec<_> = faults
         .iter()
         .map(|(name, value, _)| (*name, *value))
