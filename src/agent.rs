@@ -297,6 +297,14 @@ impl Work {
         if let Some(process) = process {
             report_stopped(&self.control, process, &self.clock).await;
         }
+        let undelivered = self.journal.backlog().await;
+        let undelivered = undelivered.map_or(0, |backlog| backlog.depth);
+        if undelivered > 0 {
+            tracing::warn!(
+                undelivered,
+                "reports are not delivered yet; they wait in the journal for the next start"
+            );
+        }
         tracing::info!(left = summary.suspended, "the runner has stopped");
         Ok(match summary.suspended {
             0 => Exit::Orderly,

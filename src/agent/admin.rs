@@ -190,6 +190,10 @@ async fn serve_connection(stream: TcpStream, router: Router) {
 impl Inner {
     /// Returns why the runner is not ready; empty if it is ready.
     async fn reasons_not_ready(&self) -> Vec<String> {
+        let dispatch = *self.dispatch_status.borrow();
+        if dispatch.draining {
+            return vec![format!("draining; running jobs: {}", dispatch.running)];
+        }
         let refused = self.control_status.refused_ago(&self.clock).map(|ago| {
             let seconds = ago.as_secs();
             format!("the control plane refuses the token (401), the last time {seconds} s ago")

@@ -25,7 +25,7 @@ pub enum AgentError {
     /// The state directory cannot be used.
     #[error("cannot use the state directory {path}")]
     StateDir {
-        /// The state directory.
+        /// The state directory, or the file in it.
         path: PathBuf,
         /// The underlying error.
         #[source]

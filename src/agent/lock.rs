@@ -35,7 +35,10 @@ pub fn take(state_dir: &Path) -> Result<File, AgentError> {
         .truncate(false)
         .mode(0o600)
         .open(&path)
-        .map_err(failed)?;
+        .map_err(|source| AgentError::StateDir {
+            path: path.clone(),
+            source,
+        })?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

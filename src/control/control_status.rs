@@ -76,9 +76,13 @@ impl ControlStatus {
             Route::CreateProcess | Route::JobsTail => !error.is_status(404),
             _ => false,
         };
-        if keeps_from_jobs {
-            let why = redactor.mask(&error.to_string()).into_owned();
-            self.known().failures.insert(route, why);
+        let mut known = self.known();
+        match keeps_from_jobs {
+            true => {
+                let why = redactor.mask(&error.to_string()).into_owned();
+                known.failures.insert(route, why);
+            }
+            false => drop(known.failures.remove(&route)),
         }
     }
 

@@ -331,15 +331,17 @@ impl GitDaemon {
             .process_group(0)
             .spawn()
             .map_err(|error| DemoError::Git(error.to_string()))?;
+        // From here on its drop ends the whole group, also while the daemon does not answer yet.
+        let daemon = Self {
+            url: format!("git://127.0.0.1:{port}/overlay"),
+            _child: child,
+        };
         for _ in 0..200 {
             if tokio::net::TcpStream::connect(("127.0.0.1", port))
                 .await
                 .is_ok()
             {
-                return Ok(Self {
-                    url: format!("git://127.0.0.1:{port}/overlay"),
-                    _child: child,
-                });
+                return Ok(daemon);
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }

@@ -51,6 +51,8 @@ pub struct DispatchStatus {
     pub recovered: bool,
     /// Number of running jobs that a previous process began.
     pub resumed: usize,
+    /// True once the drain has begun.
+    pub draining: bool,
 }
 
 impl DispatchStatus {
@@ -147,6 +149,7 @@ impl Worker {
         }
         // No job is claimed from here on. Running jobs go to their end, or to the end of their
         // cancellation.
+        status.send_modify(|status| status.draining = true);
         dispatch.polls.clear();
         dispatch.summary.suspended += dispatch.to_resume.len();
         while let Some(ended) = dispatch.jobs.join_next().await {

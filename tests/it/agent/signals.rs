@@ -351,6 +351,35 @@ async fn hup_tries_again_at_once_while_the_control_plane_has_not_answered_yet() 
 }
 
 #[tokio::test]
+async fn readyz_says_that_the_runner_drains() {
+    let control = control_plane(Generation::Second).await;
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Setup::new(state.path(), &control).start();
+    let admin = daemon.admin().await;
+    eventually_async("it is ready", async || {
+        (get(&admin, "/readyz").await.0 == 200).then_some(())
+    })
+    .await;
+    let slow = FaultKind::Slow(Duration::from_secs(5));
+    control.add_fault(Fault::once(Method::POST, "/result", slow));
+    let id = control.offer(NewJob::new("noop-build", "build"));
+    eventually("the job is in progress", || {
+        let store = control.store();
+        let execution = store.jobs[&id].executions.first()?;
+        (execution.status == "in-progress").then_some(())
+    })
+    .await;
+    daemon.signal("-TERM");
+    eventually_async("it says that it drains", async || {
+        let (code, body) = get(&admin, "/readyz").await;
+        (code == 503 && body == "draining; running jobs: 1\n").then_some(())
+    })
+    .await;
+    assert_eq!(daemon.wait_for_exit().await, 0, "{}", daemon.log());
+    assert_eq!(control.store().jobs[&id].status, "finished");
+}
+
+#[tokio::test]
 async fn the_control_plane_can_request_a_clean_shutdown() {
     let control = control_plane(Generation::Second).await;
     let state = tempfile::tempdir().unwrap();
