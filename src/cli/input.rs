@@ -89,6 +89,13 @@ pub fn objects(file: &str) -> Result<Manifest, CommandError> {
     manifest
         .require_objects(file)
         .map_err(|error| chain(&error))?;
+    if manifest.objects.is_empty() {
+        let help = match file {
+            "-" => "look at the command before the pipe",
+            _ => "delete removes the objects of a component",
+        };
+        return Err(format!("{file} contains no objects; help: {help}").into());
+    }
     Ok(manifest)
 }
 

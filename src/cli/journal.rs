@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::error::CommandError;
 use super::{Code, chain, print, print_error, settings};
@@ -18,6 +18,11 @@ pub fn command(with_settings: impl Fn(Command) -> Command) -> Command {
     let set_aside = Command::new("set-aside").about(
         "Renames a journal that cannot be used, so that the next start makes a new one; what is open in it is left to the control plane",
     );
+    let force = Arg::new("force")
+        .long("force")
+        .action(ArgAction::SetTrue)
+        .help("Set a sound journal aside, too, with what is open in it");
+    let set_aside = set_aside.arg(force);
     Command::new("journal")
         .about("Looks at the journal of executions, or sets it aside")
         .subcommand_required(true)
@@ -34,7 +39,7 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
     };
     let done = match command {
         "check" => check(&config),
-        _ => set_aside(&config),
+        _ => set_aside(&config, matches.get_flag("force")),
     };
     done.unwrap_or_else(|CommandError(code, message)| {
         print_error(&message, "");
@@ -67,8 +72,21 @@ fn check(config: &Config) -> Result<Code, CommandError> {
     }
 }
 
-fn set_aside(config: &Config) -> Result<Code, CommandError> {
+fn set_aside(config: &Config, is_forced: bool) -> Result<Code, CommandError> {
     let _lock = agent::lock_state_dir(&config.journal.state_dir).map_err(|error| chain(&error))?;
+    let runtime = settings::runtime().map_err(|error| format!("cannot start: {error}"))?;
+    if let Ok(known) = runtime.block_on(check::check(&config.journal))
+        && known.problems.is_empty()
+        && known.open + known.queued > 0
+        && !is_forced
+    {
+        let why = format!(
+            "the journal is sound: {} executions are open, {} reports wait for delivery; nothing was done; \
+             help: start the runner, or use --force",
+            known.open, known.queued
+        );
+        return Err(CommandError(Code::Guarded, why));
+    }
     let aside = check::set_aside(&config.journal, Clock::system().now());
     let aside = aside.map_err(|error| chain(&error))?;
     print(&format!("the journal is {} now\n", aside.display()));

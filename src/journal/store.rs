@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use prometheus::{Histogram, HistogramOpts, Registry};
+use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
     SqliteSynchronous,
@@ -194,10 +195,7 @@ impl Journal {
         sqlx::migrate!("migrations/sqlite")
             .run(&pool)
             .await
-            .map_err(|source| {
-                let path = path.clone();
-                JournalError::Migrate { path, source }
-            })?;
+            .map_err(|source| cannot_migrate(path.clone(), source))?;
         let readers = SqlitePoolOptions::new()
             .max_connections(MAX_READERS)
             .idle_timeout(None)
@@ -309,6 +307,18 @@ impl Journal {
             action,
             source,
         }
+    }
+}
+
+/// Returns the error of a migration: that of the database if it is damaged.
+fn cannot_migrate(path: PathBuf, source: MigrateError) -> JournalError {
+    match source {
+        MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _)
+            if !way_out(&source).is_empty() =>
+        {
+            JournalError::Open { path, source }
+        }
+        source => JournalError::Migrate { path, source },
     }
 }
 

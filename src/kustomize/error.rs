@@ -1,7 +1,8 @@
 //! Why a build failed, and where.
 
 use crate::base::url_mask::mask_urls;
-use crate::yaml::{Position, YamlError};
+use crate::yaml::json::TEMPLATE_HELP;
+use crate::yaml::{Node, Position, YamlError};
 
 /// Why the caller's [`Files`](super::Files) or [`Host`](super::Host) refused a request: one
 /// sentence without the path or address.
@@ -74,6 +75,15 @@ impl BuildError {
         match near {
             Some(near) => self.with_help(format!("did you mean {near}?")),
             None => self,
+        }
+    }
+
+    /// Creates the error about a key that is no text.
+    pub(crate) fn bad_key(key: &Node) -> Self {
+        let error = Self::at(key.position, format!("{} cannot be a key", key.kind()));
+        match key.as_mapping() {
+            Some(_) => error.with_help(TEMPLATE_HELP),
+            None => error,
         }
     }
 

@@ -158,10 +158,7 @@ fn scalar(node: &Node, text: &str, style: Style) -> Result<Json, YamlError> {
 /// Converts a scalar key to a string.
 fn key_text(key: &Node) -> Result<String, YamlError> {
     let Value::Scalar(text, style) = &key.value else {
-        return Err(YamlError::at(
-            key.position,
-            format!("{} cannot be a key", key.kind()),
-        ));
+        return Err(YamlError::at(key.position, key_fault(key)));
     };
     if *style == Style::Plain && key.tag.is_none() {
         match resolve(text) {
@@ -177,6 +174,18 @@ fn key_text(key: &Node) -> Result<String, YamlError> {
         Json::String(text) => Ok(text),
         Json::Null => Err(YamlError::at(key.position, "null cannot be a key")),
         other => Ok(other.to_string()),
+    }
+}
+
+/// What to do about a map as a key, which most often is a template.
+pub const TEMPLATE_HELP: &str = "{{ }} is a template: render it first, or quote it";
+
+/// Says why a node cannot be a key.
+fn key_fault(key: &Node) -> String {
+    let fault = format!("{} cannot be a key", key.kind());
+    match &key.value {
+        Value::Mapping(_) => format!("{fault}; help: {TEMPLATE_HELP}"),
+        _ => fault,
     }
 }
 

@@ -276,7 +276,7 @@ fn key_text(key: &Node, in_flow: bool) -> Result<String, BuildError> {
             ))),
         },
         Value::Scalar(text, _) => Ok(text.to_string()),
-        _ => Err(BuildError::new(format!("{} cannot be a key", key.kind()))),
+        _ => Err(BuildError::bad_key(key)),
     }
 }
 

@@ -44,6 +44,7 @@ fn checked(mut nodes: Vec<Node>) -> Result<Vec<Resource>, BuildError> {
         merge_key::expand(node)?;
         unite_annotations(node);
         check_keys(node)?;
+        check_templates(node)?;
     }
     let mut resources = flatten(nodes)?;
     for resource in &mut resources {
@@ -288,6 +289,21 @@ fn check_metadata_maps(resource: &Resource) -> Result<(), BuildError> {
         }
     }
     Ok(())
+}
+
+/// Fails for a map as a key, which no object can have. Where it is found later it may seem to be in
+/// the file of a patch.
+fn check_templates(node: &Node) -> Result<(), BuildError> {
+    match &node.value {
+        Value::Scalar(..) => Ok(()),
+        Value::Sequence(items) => items.iter().try_for_each(check_templates),
+        Value::Mapping(pairs) => pairs.iter().try_for_each(|(key, value)| {
+            if key.as_mapping().is_some() {
+                return Err(BuildError::bad_key(key));
+            }
+            check_templates(value)
+        }),
+    }
 }
 
 /// Makes one map of annotations that an object has twice, as kustomize does when it sets its own. Of

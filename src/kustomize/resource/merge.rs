@@ -359,10 +359,7 @@ fn check_keys(pairs: &[(Node, Node)]) -> Result<(), BuildError> {
         .iter()
         .find(|(key, _)| key.as_str().is_none_or(str::is_empty))
     {
-        Some((key, _)) => {
-            let message = format!("{} cannot be a key in a strategic merge", key.kind());
-            Err(BuildError::at(key.position, message))
-        }
+        Some((key, _)) => Err(BuildError::bad_key(key)),
         None => Ok(()),
     }
 }

@@ -24,6 +24,12 @@ pub(crate) fn help_for(wanted: &Id, resources: &[Resource]) -> String {
     }
     if let Some(id) = named.next() {
         return match id.namespace.as_str() {
+            namespace if fits(&wanted.namespace, namespace) => {
+                match id.group == wanted.group || wanted.version.is_empty() {
+                    true => String::new(),
+                    false => format!("{} has the apiVersion {}", id, id.api_version()),
+                }
+            }
             "" => format!("{} has no namespace", id),
             namespace => format!("{} is in the namespace {namespace}", id),
         };

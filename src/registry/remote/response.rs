@@ -64,15 +64,15 @@ impl Remote {
             .headers()
             .get(header::RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse().ok());
-        let what = format!(
-            "{}{}",
-            self.address,
-            call.url
-                .path()
-                .rsplit_once('/')
-                .map_or("", |(_, last)| last)
-                .replace("sha256", "@sha256")
-        );
+        let version = call
+            .url
+            .path()
+            .rsplit_once('/')
+            .map_or("", |(_, last)| last);
+        let what = match version.starts_with("sha256:") {
+            true => format!("{}@{version}", self.address),
+            false => format!("{}:{version}", self.address),
+        };
         let body = read_prefix(response, MAX_ERROR_BYTES as u64)
             .await
             .unwrap_or_default();

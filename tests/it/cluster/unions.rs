@@ -1,9 +1,11 @@
 //! Members that exclude each other: an edit from one to another is made, whoever has set the first.
 
+use http::Method;
 use serde_json::{Value, json};
 
 use super::adoption::{assert_settles, yaml};
 use crate::support::cluster::ClusterFixture;
+use crate::support::parts::apiserver::{ApiProxy, RecordedRequest};
 use crate::support::parts::testbed;
 
 /// An edit of a manifest, and what another client does in between.
@@ -105,6 +107,32 @@ async fn strategies_change_although_the_server_has_defaulted_the_old_one() {
             after: workload(kind, after),
         };
         assert_made(&fixture, edit).await;
+    }
+}
+
+/// A merge patch would overwrite what another client has changed since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_patch_of_a_union_names_the_version_that_was_read() {
+    let (fixture, proxy) = (ClusterFixture::new().await, ApiProxy::start().await);
+    let wait = ["--deploy-wait", "false"];
+    let before = yaml(&workload("Deployment", json!({})));
+    fixture.apply("web", &before, &wait).expect_code(0);
+    std::fs::write(fixture.path("kubeconfig"), proxy.kubeconfig()).unwrap();
+    let recreate = json!({"strategy": {"type": "Recreate"}});
+    let after = yaml(&workload("Deployment", recreate));
+    fixture.apply("web", &after, &wait).expect_code(0);
+    let requests = proxy.take();
+    let is_patch = |one: &&RecordedRequest| {
+        let strategy = one.body.pointer("/spec/strategy");
+        one.method == Method::PATCH
+            && !one.is_dry_run()
+            && strategy.is_some_and(|strategy| strategy.get("rollingUpdate").is_some())
+    };
+    let patches: Vec<_> = requests.iter().filter(is_patch).collect();
+    assert!(!patches.is_empty());
+    for patch in patches {
+        let version = &patch.body["metadata"]["resourceVersion"];
+        assert!(version.is_string(), "{}", patch.body);
     }
 }
 

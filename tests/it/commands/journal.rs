@@ -2,6 +2,12 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use nuon_runner::base::clock::Clock;
+use nuon_runner::job::Job;
+use nuon_runner::journal::{Journal, JournalConfig};
 
 /// Runs a command on a state directory. Returns the exit code and both outputs.
 fn run(state: &Path, arguments: &[&str]) -> (i32, String) {
@@ -48,4 +54,38 @@ fn a_damaged_journal_is_told_and_set_aside() {
     assert_eq!(std::fs::read(aside).unwrap(), bytes, "nothing is lost");
     assert_eq!(run(state, &["migrate"]).0, 0);
     assert_eq!(run(state, &["journal", "check"]).0, 0);
+}
+
+#[tokio::test]
+async fn a_sound_journal_with_open_work_is_set_aside_by_force_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path();
+    let config = JournalConfig {
+        url: None,
+        state_dir: state.to_owned(),
+    };
+    let journal = Journal::open(&config, Clock::system()).await.unwrap();
+    let job = Job {
+        id: "job1".parse().unwrap(),
+        kind: "noop-build".into(),
+        group: "build".into(),
+        operation: "build".into(),
+        created_at: Timestamp::UNIX_EPOCH,
+        execution_timeout: Duration::from_secs(300),
+        log_stream: None,
+        owner: "bld1".into(),
+        shutdown_type: None,
+    };
+    journal.record_intent(&job, None, "n").await.unwrap();
+    journal.close().await;
+    let (code, text) = run(state, &["journal", "set-aside"]);
+    assert_eq!(code, 6, "{text}");
+    assert!(
+        text.contains("the journal is sound: 1 executions are open"),
+        "{text}"
+    );
+    assert!(state.join("journal.db").exists());
+    let (code, text) = run(state, &["journal", "set-aside", "--force"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(!state.join("journal.db").exists());
 }

@@ -23,6 +23,8 @@ pub struct RecordedRequest {
     pub method: Method,
     /// Path and query.
     pub uri: String,
+    /// The body, if it is JSON; else null.
+    pub body: Value,
 }
 
 impl RecordedRequest {
@@ -141,11 +143,15 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
         .path_and_query()
         .map(ToString::to_string)
         .unwrap_or_default();
+    let body = axum::body::to_bytes(body, 64 << 20)
+        .await
+        .unwrap_or_default();
     let number = {
         let mut requests = shared.requests.lock().unwrap();
         requests.push(RecordedRequest {
             method: parts.method.clone(),
             uri: uri.clone(),
+            body: serde_json::from_slice(&body).unwrap_or_default(),
         });
         requests.len()
     };
@@ -224,9 +230,6 @@ async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Respons
         Some(5) => tokio::time::sleep(Duration::from_secs(2)).await,
         _ => {}
     }
-    let body = axum::body::to_bytes(body, 64 << 20)
-        .await
-        .unwrap_or_default();
     let mut upstream = shared
         .http
         .request(parts.method, format!("{}{uri}", shared.upstream))
