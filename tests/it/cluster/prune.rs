@@ -154,6 +154,17 @@ async fn mass_deletions_and_data_need_a_plan_that_lists_them() {
     let nothing = fixture.manifest("");
     let refused = fixture
         .run(&["apply", "--yes", "-f", &nothing, "--component", "web"])
+        .expect_code(1);
+    assert!(
+        refused.err.contains("contains no objects"),
+        "{}",
+        refused.err
+    );
+    let overlay = fixture.path("empty");
+    std::fs::create_dir(&overlay).unwrap();
+    std::fs::write(format!("{overlay}/kustomization.yaml"), "namePrefix: a-\n").unwrap();
+    let refused = fixture
+        .run(&["apply", "--yes", "-k", &overlay, "--component", "web"])
         .expect_code(6);
     assert!(refused.err.contains("the set is empty"), "{}", refused.err);
 }
