@@ -197,9 +197,8 @@ pub async fn decide(
                 .push(format!("{id} is part of {other} now, and is not deleted"));
             pruning.no_longer_ours.push(id.clone());
         } else if !is_ours(live, record, options) {
-            pruning.notes.push(format!(
-                "{id} was recreated by another client, and is not deleted"
-            ));
+            let why = why_not_ours(live, record, options);
+            pruning.notes.push(format!("{id} is not deleted: {why}"));
             pruning.no_longer_ours.push(id.clone());
         } else if snapshot.is_incomplete {
             pruning.notes.push(format!(
@@ -275,6 +274,14 @@ pub(super) fn is_ours(live: &Object, record: &Record, options: &Options) -> bool
             .iter()
             .any(|owner| options.fields.is_ours(owner.manager));
     is_recorded(live, record, options) && (record.uid.is_empty() || is_managed)
+}
+
+/// Says why a live object is not ours, though a record has its name.
+pub(super) fn why_not_ours(live: &Object, record: &Record, options: &Options) -> &'static str {
+    match is_recorded(live, record, options) {
+        true => "no field of it is ours any more: other managers have them",
+        false => "it was recreated by another client",
+    }
 }
 
 /// Returns true if a record is about this live object: by its UID, or, if none was recorded because

@@ -14,7 +14,7 @@ use crate::cluster::rollout::item::{Conflict, ConflictKind};
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::preconditions::environment_conflicts;
 use crate::cluster::rollout::prune::execute::release;
-use crate::cluster::rollout::prune::is_ours;
+use crate::cluster::rollout::prune::{is_ours, why_not_ours};
 use crate::cluster::rollout::refusal::Refusal;
 use crate::cluster::rollout::saved::subject;
 use crate::cluster::rollout::snapshot::Snapshot;
@@ -125,7 +125,7 @@ impl Teardown {
                         .to_owned(),
                 ),
                 Some(Some(record)) if !is_ours(live, record, options) => {
-                    Some("it was recreated by another client".to_owned())
+                    Some(why_not_ours(live, record, options).to_owned())
                 }
                 _ => keep_mark(live)
                     .map(|(key, value)| format!("of {key}: {value}; it leaves the component")),

@@ -169,6 +169,20 @@ async fn mass_deletions_and_data_need_a_plan_that_lists_them() {
     assert!(refused.err.contains("the set is empty"), "{}", refused.err);
 }
 
+#[tokio::test]
+async fn an_object_whose_fields_others_have_taken_stays_with_this_reason() {
+    let fixture = ClusterFixture::new().await;
+    fixture
+        .apply("web", &config_map("c", "1"), &[])
+        .expect_code(0);
+    let path = fixture.config_map("c");
+    fixture.merge(&path, json!({"data": {"a": "2"}})).await;
+    let torn_down = fixture.tear_down("web", &[]).expect_code(0);
+    let told = "no field of it is ours any more: other managers have them";
+    assert!(torn_down.err.contains(told), "{}", torn_down.err);
+    assert!(!fixture.get(&path).await.is_null());
+}
+
 /// An object stays in the inventory while its API is down, but not if its kind no longer exists.
 #[tokio::test]
 async fn objects_that_cannot_be_read_stay_in_the_inventory() {
