@@ -300,14 +300,9 @@ impl<'a> Carrier<'a> {
 
     /// Returns the column in the new form of the innermost open block that a column is in.
     fn block_at(&self, column: usize) -> usize {
-        self.block_around(column).1
-    }
-
-    /// Returns the columns of the innermost open block that a column is in.
-    fn block_around(&self, column: usize) -> (usize, usize) {
         let blocks = self.blocks.iter().rev();
         let mut around = blocks.filter(|(open, _)| *open <= column);
-        around.next().copied().unwrap_or_default()
+        around.next().map_or(0, |(_, new)| *new)
     }
 }
 

@@ -30,11 +30,15 @@ fn change_at(
 ) -> Option<()> {
     let text = lookup(root, outer).ok()??.as_str()?.to_owned();
     let mut tree = tree_of(&text)?;
-    let before = tree.clone();
+    let may_have_comments = text.contains('#') && !is_json(&text);
+    let bare = may_have_comments.then(|| write::write(&tree));
     if visit(&mut tree, inner, create, change).ok()? == 0 {
         return None;
     }
-    let new = serialized(&tree, &before, &text).ok()?;
+    let mut new = serialized(&tree, &text).ok()?;
+    if let Some(bare) = bare {
+        new = carry(&text, &bare.ok()?, &new).unwrap_or(new);
+    }
     let place = lookup_mut(root, outer).ok()??;
     match &mut place.value {
         Value::Scalar(text, _) => *text = new.into(),
@@ -43,13 +47,14 @@ fn change_at(
     Some(())
 }
 
-/// Writes a tree in the form that the text had: as JSON, on one or several lines, or as YAML with
-/// its comments. `before` is the tree of the text.
-fn serialized(tree: &Node, before: &Node, old: &str) -> Result<String, BuildError> {
-    if !old.trim_start().starts_with(['{', '[']) {
-        let new = write::write(tree)?;
-        let with_comments = carry(old, &write::write(before)?, &new);
-        return Ok(with_comments.unwrap_or(new));
+fn is_json(text: &str) -> bool {
+    text.trim_start().starts_with(['{', '['])
+}
+
+/// Writes a tree in the form that the text had: as JSON, on one or several lines, or as YAML.
+fn serialized(tree: &Node, old: &str) -> Result<String, BuildError> {
+    if !is_json(old) {
+        return write::write(tree);
     }
     let value = json::to_json(tree)?;
     let is_pretty = old.contains('\n') && old.contains("  ");

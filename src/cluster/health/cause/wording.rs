@@ -1,6 +1,6 @@
 //! Failures in the words of kubelets, container runtimes, schedulers and storage drivers
-//! (`wording.txt`): each is told by its cause, and only what nothing but a change can mend ends a wait
-//! at once.
+//! (`wording.txt`): each is told by its cause, and a wait ends at once only for a cause that needs a
+//! change.
 
 use serde_json::{Value, json};
 
