@@ -89,10 +89,8 @@ impl Config {
                 runner: layers.parse_optional("id", "the id of a runner", |id| id.parse().ok())?,
                 token: match layers.text("api.token_file") {
                     Some(path) => Some(TokenSource::File(path.into())),
-                    None => layers
-                        .text("api.token")
-                        .map(|token| read_token(token, layers.origin("api.token")))
-                        .transpose()?,
+                    None if layers.text("api.token").is_none() => None,
+                    None => Some(layers.try_parse("api.token", read_token)?),
                 },
             },
             journal: JournalConfig {
@@ -201,12 +199,10 @@ impl Config {
 const API_URL: &str = "a URL such as https://api.nuon.co, without user and password";
 
 /// Checks a token as that of a token file is checked. The error does not quote it.
-fn read_token(text: &str, origin: &SettingOrigin) -> Result<TokenSource, ConfigError> {
+fn read_token(text: &str) -> Result<TokenSource, InvalidInput> {
     match is_token(text.trim()) {
         true => Ok(TokenSource::Value(text.trim().into())),
-        false => Err(ConfigError(format!(
-            "api.token from {origin} must be one word of printable ASCII characters"
-        ))),
+        false => Err("it must be one word of printable ASCII characters".into()),
     }
 }
 

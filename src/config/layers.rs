@@ -246,11 +246,6 @@ impl Layers {
             .filter(|text| !text.is_empty())
     }
 
-    pub(super) fn origin(&self, key: &str) -> &SettingOrigin {
-        let known = self.values.get(key);
-        known.map_or(&SettingOrigin::Default, |(_, origin)| origin)
-    }
-
     pub(super) fn list(&self, key: &str) -> Vec<String> {
         let text = self.text(key).unwrap_or_default();
         text.split(',')

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use http::Method;
-use nuon_runner::dev::{Fault, FaultKind, Generation, NewJob};
+use nuon_runner::dev::{ControlPlane, Fault, FaultKind, Generation, NewJob};
 
 use crate::support::daemon::{Setup, assert_contract, control_plane, eventually};
 
@@ -48,6 +48,13 @@ impl SmallDisk {
         argv.into_iter().map(str::to_owned).collect()
     }
 
+    /// Returns the setup of a daemon whose state directory it is.
+    fn setup(&self, control: &ControlPlane) -> Setup {
+        let mut setup = Setup::new(&self.path, control);
+        setup.wrapper = self.wrapper();
+        setup
+    }
+
     /// Runs a command in the directory of the file system. Returns true if it succeeds.
     fn run(&self, argv: &[&str]) -> bool {
         let wrapper = self.wrapper();
@@ -80,8 +87,7 @@ async fn a_job_is_not_claimed_while_the_journal_has_no_room() {
     let control = control_plane(Generation::Second).await;
     let directory = tempfile::tempdir().unwrap();
     let disk = SmallDisk::new(directory.path());
-    let mut setup = Setup::new(directory.path(), &control);
-    setup.wrapper = disk.wrapper();
+    let setup = disk.setup(&control);
     let mut daemon = setup.start();
     daemon.admin().await;
     disk.fill();
@@ -105,8 +111,7 @@ async fn an_execution_that_the_journal_cannot_record_is_left_to_the_next_process
     let control = control_plane(Generation::Second).await;
     let directory = tempfile::tempdir().unwrap();
     let disk = SmallDisk::new(directory.path());
-    let mut setup = Setup::new(directory.path(), &control);
-    setup.wrapper = disk.wrapper();
+    let setup = disk.setup(&control);
     let mut daemon = setup.start();
     daemon.admin().await;
     // The answer to the claim gives the time to fill the disk.
