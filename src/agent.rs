@@ -113,6 +113,9 @@ impl Agent {
             local_registries,
         } = options;
         log_start(&config, mode);
+        if let Some(fault) = check::unreadable_files(&config).into_iter().next() {
+            return Err(AgentError::Missing(fault));
+        }
         let lock = lock::take(&config.journal.state_dir)?;
         let mut journal = Journal::open(&config.journal, clock.clone()).await?;
         let previous = recover::previous_processes(&journal.open_claims().await?);

@@ -71,8 +71,9 @@ impl Deployment<'_> {
         Snapshot::take_for_teardown(self.api, objects, self.namespace, self.component).await
     }
 
-    /// Plans, and adds to the plan's notes what a person who reads it should know: problems with
-    /// images, and, if nothing would change, the objects that are not ready.
+    /// Plans, and adds to the plan's notes what a person who reads it should know: a component of
+    /// this name elsewhere, problems with images, and, if nothing would change, the objects that
+    /// are not ready.
     ///
     /// # Errors
     /// Fails if the inventories of other components cannot be read.
@@ -80,6 +81,8 @@ impl Deployment<'_> {
         let (plan, image_problems) =
             tokio::join!(self.plan(snapshot), self.image_problems(snapshot));
         let mut plan = plan?;
+        plan.notes
+            .extend(snapshot.deployed_elsewhere(self.api).await);
         plan.notes.extend(snapshot.notes.iter().cloned());
         plan.notes.extend(image_problems);
         if plan.is_noop() {

@@ -1,15 +1,16 @@
 //! What would keep the agent from starting with these settings, found without starting it.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use super::AgentError;
 use crate::base::clock::Clock;
-use crate::base::error::chain;
+use crate::base::error::{chain, plain};
 use crate::base::guard::is_loopback;
 use crate::clients::http::Authorities;
 use crate::clients::{Clients, Local};
 use crate::config::Config;
-use crate::journal::Journal;
+use crate::journal::check::probe as probe_journal;
 
 /// Returns a sentence for each setting that is missing, and for each file, directory and address
 /// that cannot be used. Leaves nothing behind, and binds no address.
@@ -18,8 +19,9 @@ pub fn check(config: &Config) -> Vec<String> {
     if let Some(Err(error)) = config.control.token.as_ref().map(|token| token.check()) {
         faults.push(chain(&error));
     }
+    faults.extend(unreadable_files(config));
     let clients = clients(config).map_err(|error| chain(&error));
-    let journal = Journal::check_url(&config.journal).map_err(|error| chain(&error));
+    let journal = probe_journal(&config.journal).map_err(|error| chain(&error));
     let state_dir = can_be_made(&config.journal.state_dir).map_err(|source| {
         let path = config.journal.state_dir.clone();
         chain(&AgentError::StateDir { path, source })
@@ -30,6 +32,25 @@ pub fn check(config: &Config) -> Vec<String> {
             .filter_map(Result::err),
     );
     faults
+}
+
+/// Returns a sentence for each file that a setting names and that cannot be read.
+pub(super) fn unreadable_files(config: &Config) -> Vec<String> {
+    let git = &config.clients.git;
+    let named = [
+        ("git.ssh_key_file", &git.ssh_key_file),
+        ("git.ssh_known_hosts_file", &git.ssh_known_hosts_file),
+    ];
+    let fault = |(key, path): (&str, &Option<PathBuf>)| {
+        let path = path.as_ref()?;
+        let error = File::open(path).err()?;
+        Some(format!(
+            "{key}: {} cannot be read: {}",
+            path.display(),
+            plain(&error)
+        ))
+    };
+    named.into_iter().filter_map(fault).collect()
 }
 
 fn clients(config: &Config) -> Result<(), AgentError> {
@@ -44,8 +65,17 @@ fn clients(config: &Config) -> Result<(), AgentError> {
     Ok(())
 }
 
-/// Fails if the directory does not exist and cannot be made, or if nothing can be made in it.
+/// Fails if the directory does not exist and cannot be made, if nothing can be made in it, or if
+/// a file in it cannot be written.
 fn can_be_made(directory: &Path) -> std::io::Result<()> {
+    if directory.is_dir() {
+        for entry in std::fs::read_dir(directory)? {
+            let path = entry?.path();
+            if path.is_file() {
+                File::options().append(true).open(path)?;
+            }
+        }
+    }
     let existing = directory.ancestors().find(|ancestor| ancestor.exists());
     let existing = existing.filter(|path| !path.as_os_str().is_empty());
     tempfile::tempdir_in(existing.unwrap_or(Path::new("."))).map(drop)

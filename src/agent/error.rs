@@ -9,7 +9,7 @@ use crate::journal::JournalError;
 /// Why the daemon could not start, or had to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// A required setting is missing.
+    /// A required setting, or the file that it names, is missing.
     #[error("{0}")]
     Missing(String),
     /// Another process holds the state directory.

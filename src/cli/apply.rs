@@ -10,7 +10,7 @@ use super::cluster::{
     run as run_on, with_source, with_target, yes_argument,
 };
 use super::error::{CommandError, exit_code_for};
-use super::plan::{self, VERSION, fail_if_refused, load};
+use super::plan::{self, VERSION, load};
 use super::{Code, input, print_error, print_escaped};
 use crate::cluster::rollout::deploy::{DeployRequest, DeployResult};
 use crate::cluster::rollout::failure::DeployFailure;
@@ -81,12 +81,9 @@ async fn apply_saved(
     let snapshot = deployment.snapshot(objects).await?;
     match deployment.approve(&saved.contract, &snapshot).await? {
         Some(_) if matches.get_flag("dry-run") => {
-            target.print_stderr("the plan still fits; `plan show` prints its changes");
-            Ok(if saved.contract.is_noop() {
-                Code::Done
-            } else {
-                Code::Changes
-            })
+            target.print_stderr("the plan still fits; what an apply of it would change now:");
+            let plan = plan::preview(target, matches, &deployment, &snapshot).await?;
+            Ok(plan::code_of(&plan))
         }
         Some(request) => finish(target, matches, &deployment, &snapshot, request).await,
         None => {
@@ -122,7 +119,9 @@ async fn confirm_and_apply(
     snapshot: &Snapshot,
 ) -> Result<Code, CommandError> {
     let plan = deployment.plan(snapshot).await?;
-    fail_if_refused(&plan)?;
+    if let Some(failure) = plan.refusal() {
+        return Ok(refuse(target, matches, failure));
+    }
     deployment.note_other_namespaces(snapshot).await;
     for note in &snapshot.notes {
         deployment.progress.note(note);
@@ -141,12 +140,15 @@ async fn confirm_and_apply(
     let request = DeployRequest::of_plan(plan, snapshot, options, needs_confirmation);
     match request {
         Ok(request) => finish(target, matches, deployment, snapshot, request).await,
-        Err(failure) => {
-            let code = exit_code_for(&failure);
-            report(target, matches, &failure.into());
-            Ok(code)
-        }
+        Err(failure) => Ok(refuse(target, matches, failure)),
     }
+}
+
+/// Reports a failure before anything was done, and returns the exit code for it.
+fn refuse(target: &ClusterTarget, matches: &ArgMatches, failure: DeployFailure) -> Code {
+    let code = exit_code_for(&failure);
+    report(target, matches, &failure.into());
+    code
 }
 
 /// Says that nothing was done, and returns the exit code for it.
@@ -186,7 +188,10 @@ pub fn report(target: &ClusterTarget, matches: &ArgMatches, deployed: &DeployRes
             .iter()
             .filter(|diff| diff.change != ChangeKind::Unchanged);
         let lines = changed.map(|diff| format!("{} {}\n", diff.word(), diff.subject()));
-        lines.chain([summary(&deployed.diffs)]).collect()
+        // A failure before the first write says enough.
+        let is_begun = deployed.failure.is_none() || !deployed.diffs.is_empty();
+        let summary = is_begun.then(|| summary(&deployed.diffs));
+        lines.chain(summary).collect()
     };
     print_escaped(&target.redactor.mask(&text));
     if let Some(failure) = &deployed.failure {

@@ -111,15 +111,13 @@ impl ClusterTarget {
         };
         let variable = |name: &str| environment.get(name).cloned();
         let clock = Clock::system();
-        let authorities = Authorities::read(config.clients.tls_ca_file.as_deref(), &variable)
-            .map_err(|error| chain(&error))?;
+        let authorities = Authorities::read(config.clients.tls_ca_file.as_deref(), &variable)?;
         // A person may name clusters and registries on this machine.
         let local = Local {
             loopback: true,
             registries: false,
         };
-        let clients = Clients::new(&config.clients, &authorities, local, &clock, &variable)
-            .map_err(|error| chain(&error))?;
+        let clients = Clients::new(&config.clients, &authorities, local, &clock, &variable)?;
         let (api, context) = match kubeconfigs(text("kubeconfig"), environment).as_slice() {
             files @ [_, ..] => {
                 connect_by_kubeconfig(files, text("context"), &clients.network, &clock, stop)

@@ -91,7 +91,8 @@ fn read(matches: &ArgMatches) -> Result<Comparison, CommandError> {
         text("desired").map(object).transpose()?,
     );
     if live.is_none() && desired.is_none() {
-        return Err("nothing to compare: give --live, --desired, or both".into());
+        let message = "nothing to compare: give --live, --desired, or both";
+        return Err(CommandError(Code::Usage, message.to_owned()));
     }
     Ok(Comparison {
         mode,

@@ -1,10 +1,12 @@
 //! Why a command failed, and the exit code for it.
 
 use super::{Code, chain};
+use crate::clients::http::HttpError;
 use crate::cluster::client::ClusterError;
 use crate::cluster::client::connect::ConnectError;
 use crate::cluster::rollout::failure::DeployFailure;
 use crate::cluster::rollout::refusal::Refusal;
+use crate::journal::JournalError;
 use crate::kustomize::BuildError;
 use crate::registry::RegistryError;
 
@@ -25,7 +27,27 @@ impl From<ClusterError> for CommandError {
 
 impl From<ConnectError> for CommandError {
     fn from(error: ConnectError) -> Self {
-        Self(Code::Forbidden, chain(&error))
+        let code = match error {
+            ConnectError::File { .. } | ConnectError::NoKubeconfig => Code::Usage,
+            _ => Code::Forbidden,
+        };
+        Self(code, chain(&error))
+    }
+}
+
+impl From<HttpError> for CommandError {
+    fn from(error: HttpError) -> Self {
+        Self(Code::Usage, chain(&error))
+    }
+}
+
+impl From<JournalError> for CommandError {
+    fn from(error: JournalError) -> Self {
+        let code = match error {
+            JournalError::Address(_) => Code::Usage,
+            _ => Code::Error,
+        };
+        Self(code, chain(&error))
     }
 }
 

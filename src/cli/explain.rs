@@ -68,9 +68,9 @@ fn explain(
 }
 
 fn choose_object(explanation: &mut Explanation, wanted: &str) -> Result<(), CommandError> {
-    let (kind, name) = wanted
-        .split_once('/')
-        .ok_or_else(|| format!("--object {wanted:?} is not KIND/NAME"))?;
+    let (kind, name) = wanted.split_once('/').ok_or_else(|| {
+        CommandError(Code::Usage, format!("--object {wanted:?} is not KIND/NAME"))
+    })?;
     let all: Vec<String> = explanation
         .objects
         .iter()

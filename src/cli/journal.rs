@@ -55,7 +55,7 @@ fn check(config: &Config) -> Result<Code, CommandError> {
         problems,
         open,
         queued,
-    } = checked.map_err(|error| chain(&error))?;
+    } = checked?;
     let path = path.display();
     print(&format!(
         "{path}: {open} executions are open, {queued} reports wait for delivery\n"
@@ -88,7 +88,6 @@ fn set_aside(config: &Config, is_forced: bool) -> Result<Code, CommandError> {
         return Err(CommandError(Code::Guarded, why));
     }
     let aside = check::set_aside(&config.journal, Clock::system().now());
-    let aside = aside.map_err(|error| chain(&error))?;
-    print(&format!("the journal is {} now\n", aside.display()));
+    print(&format!("the journal is {} now\n", aside?.display()));
     Ok(Code::Done)
 }

@@ -26,6 +26,7 @@ use crate::cluster::rollout::others::OwnedField;
 use crate::cluster::rollout::plan::{Entry, Plan};
 use crate::cluster::rollout::prune::Deletion;
 use crate::cluster::rollout::snapshot::Snapshot;
+use crate::deployment::Deployment;
 use crate::manifest::Object;
 use crate::plan::changeset::{DiffEntry, PlanContents, ResourceDiff};
 use crate::plan::contents::unpack;
@@ -124,19 +125,7 @@ pub async fn plan_and_print(
     let objects = std::mem::take(&mut source.objects);
     let deployment = target.deployment(target.scope(&options, source.artifact.as_deref()));
     let snapshot = deployment.snapshot(objects).await?;
-    let plan = deployment.preview(&snapshot).await?;
-    print_escaped(&target.redactor.mask(&if input::wants_json(matches) {
-        document(target, source.artifact.as_deref(), &plan)
-    } else {
-        text(&plan)
-    }));
-    // The reasons are printed with the plan.
-    if let Some(failure) = plan.refusal() {
-        let refused = plan.entries.iter().filter(|entry| entry.refusal.is_some());
-        let (count, of) = (refused.count(), plan.entries.len());
-        let message = format!("{count} of {of} objects are refused, see above");
-        return Err(CommandError(exit_code_for(&failure), message));
-    }
+    let plan = preview(target, matches, &deployment, &snapshot).await?;
     if let Some(file) = matches.try_get_one::<String>("out").ok().flatten() {
         save(
             file,
@@ -147,16 +136,41 @@ pub async fn plan_and_print(
             &options,
         )?;
     }
-    Ok(if plan.is_noop() {
-        Code::Done
-    } else {
-        Code::Changes
-    })
+    Ok(code_of(&plan))
 }
 
-/// Fails if the cluster refuses objects.
-pub fn fail_if_refused(plan: &Plan<'_>) -> Result<(), CommandError> {
-    plan.refusal().map_or(Ok(()), |failure| Err(failure.into()))
+/// Plans, and prints the plan.
+///
+/// # Errors
+/// Fails if the plan cannot be made, or objects are refused.
+pub async fn preview<'s>(
+    target: &ClusterTarget,
+    matches: &ArgMatches,
+    deployment: &Deployment<'_>,
+    snapshot: &'s Snapshot,
+) -> Result<Plan<'s>, CommandError> {
+    let plan = deployment.preview(snapshot).await?;
+    print_escaped(&target.redactor.mask(&if input::wants_json(matches) {
+        document(deployment, &plan)
+    } else {
+        text(&plan)
+    }));
+    let Some(failure) = plan.refusal() else {
+        return Ok(plan);
+    };
+    // The reasons are printed with the plan.
+    let refused = plan.entries.iter().filter(|entry| entry.refusal.is_some());
+    let (count, of) = (refused.count(), plan.entries.len());
+    let message = format!("{count} of {of} objects are refused, see above");
+    Err(CommandError(exit_code_for(&failure), message))
+}
+
+/// Returns the exit code of a plan that was printed.
+pub fn code_of(plan: &Plan<'_>) -> Code {
+    match plan.is_noop() {
+        true => Code::Done,
+        false => Code::Changes,
+    }
 }
 
 fn save(
@@ -332,11 +346,12 @@ fn not_a_plan(file: &str, error: &serde_json::Error) -> String {
     format!("{file} is not a saved plan ({place}); make one with plan --out")
 }
 
-fn document(target: &ClusterTarget, artifact: Option<&str>, plan: &Plan<'_>) -> String {
+fn document(deployment: &Deployment<'_>, plan: &Plan<'_>) -> String {
     let owned = |owned: &OwnedField| json!({"path": owned.path, "manager": owned.manager, "operation": owned.operation, "time": owned.time});
     let entry = |entry: &Entry<'_>| {
         json!({
-            "object": entry.object.subject(), "type": entry.diff.change, "checked": entry.checked.words(),
+            "object": entry.object.subject(), "type": entry.diff.change,
+            "checked": entry.diff.error.is_none().then(|| entry.checked.words()), "error": entry.diff.error,
             "taken": entry.taken.iter().map(owned).collect::<Vec<_>>(),
             "drift": entry.drift.iter().map(owned).collect::<Vec<_>>(), "recreated": entry.recreate,
         })
@@ -347,12 +362,12 @@ fn document(target: &ClusterTarget, artifact: Option<&str>, plan: &Plan<'_>) -> 
         change,
         replace,
         delete,
-        ..
+        failed,
     } = counts(plan.changes());
     input::document(&json!({
-        "schema_version": VERSION, "namespace": target.namespace,
-        "component": target.component.as_ref().map(|component| &component.name), "artifact": artifact,
-        "counts": {"create": create, "change": change, "replace": replace, "delete": delete},
+        "schema_version": VERSION, "namespace": deployment.namespace,
+        "component": deployment.component.map(|component| &component.name), "artifact": deployment.artifact,
+        "counts": {"create": create, "change": change, "replace": replace, "delete": delete, "failed": failed},
         "objects": plan.entries.iter().map(entry).collect::<Vec<_>>(),
         "deletions": plan.pruning.deletions.iter().map(deletion).collect::<Vec<_>>(),
         "changes": plan.changes().collect::<Vec<_>>(), "notes": plan.notes,

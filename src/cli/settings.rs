@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::ArgMatches;
 
-use super::{Code, chain, print, print_error};
+use super::error::CommandError;
+use super::{Code, print, print_error, print_result};
 use crate::agent;
 use crate::base::clock::Clock;
 use crate::base::hardening;
@@ -102,7 +103,7 @@ pub fn migrate(matches: &ArgMatches, environment: &HashMap<String, String>) -> C
         Err(code) => return code,
     };
     hardening::restrict_umask();
-    let work = async {
+    let work = async || -> Result<String, CommandError> {
         let state_dir = &config.journal.state_dir;
         dir::create_private(state_dir).map_err(|error| {
             format!(
@@ -110,23 +111,14 @@ pub fn migrate(matches: &ArgMatches, environment: &HashMap<String, String>) -> C
                 state_dir.display()
             )
         })?;
-        let journal = Journal::open(&config.journal, Clock::system()).await;
-        journal.map_err(|error| chain(&error))?.close().await;
-        Ok(())
+        Journal::open(&config.journal, Clock::system())
+            .await?
+            .close()
+            .await;
+        Ok("the journal is up to date\n".to_owned())
     };
-    match runtime()
-        .map_err(|error| error.to_string())
-        .and_then(|runtime| runtime.block_on(work))
-    {
-        Ok(()) => {
-            print("the journal is up to date\n");
-            Code::Done
-        }
-        Err(error) => {
-            print_error(&error, "");
-            Code::Error
-        }
-    }
+    let runtime = runtime().map_err(|error| error.to_string().into());
+    print_result(runtime.and_then(|runtime| runtime.block_on(work())))
 }
 
 /// Creates the single-threaded runtime of a command.

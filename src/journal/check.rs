@@ -1,5 +1,7 @@
 //! Looks at a journal without changing it, and sets one aside that cannot be used.
 
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -7,6 +9,9 @@ use sqlx::sqlite::SqlitePoolOptions;
 
 use super::record::unreadable_claims;
 use super::store::{JournalConfig, JournalError, address};
+
+/// The first bytes of a database (<https://sqlite.org/fileformat.html>).
+const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// What a journal holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +24,41 @@ pub struct JournalCheck {
     pub open: i64,
     /// Number of reports that wait for delivery.
     pub queued: i64,
+}
+
+/// Finds out whether the agent could open the database, without opening it.
+///
+/// # Errors
+/// Fails if the URL is not supported, or the file cannot be made, written, or is no database.
+pub fn probe(config: &JournalConfig) -> Result<(), JournalError> {
+    let options = address(config)?;
+    let path = options.get_filename();
+    let unusable = |error| JournalError::Open {
+        path: path.to_owned(),
+        source: sqlx::Error::Io(error),
+    };
+    let mut file = match File::options().read(true).write(true).open(path) {
+        // The state directory is made at the start, other directories are not.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let parent = path.parent().unwrap_or(path);
+            let is_usable =
+                config.url.is_none() || parent.as_os_str().is_empty() || parent.is_dir();
+            return is_usable.then_some(()).ok_or_else(|| unusable(error));
+        }
+        opened => opened.map_err(unusable)?,
+    };
+    let mut magic = Vec::new();
+    (&mut file)
+        .take(MAGIC.len() as u64)
+        .read_to_end(&mut magic)
+        .map_err(unusable)?;
+    match magic.is_empty() || magic == MAGIC {
+        true => Ok(()),
+        false => Err(JournalError::Damaged {
+            path: path.to_owned(),
+            fault: "it is no SQLite database".to_owned(),
+        }),
+    }
 }
 
 /// Checks the database: its pages, its references, and that each record can be read.

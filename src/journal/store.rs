@@ -32,6 +32,14 @@ pub enum JournalError {
     /// `journal.url` has an unsupported scheme.
     #[error("journal.url {0:?} is not supported: use sqlite:PATH or leave it empty")]
     Address(String),
+    /// The file is not a database, or its pages contradict each other.
+    #[error("the journal {path} cannot be used: {fault}{DAMAGED}")]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What is wrong with it, in SQLite's words.
+        fault: String,
+    },
     /// The database cannot be opened.
     #[error("cannot open the journal {path}{}", way_out(source))]
     Open {
@@ -81,15 +89,16 @@ pub enum JournalError {
     },
 }
 
+/// What to do about a damaged journal.
+const DAMAGED: &str = "; it is damaged: nuon-runner journal set-aside renames it, and leaves the \
+    executions that are open in it to the control plane";
+
 /// Returns what to do about an error, known by SQLite's result code.
 fn way_out(error: &sqlx::Error) -> &'static str {
     let code = error.as_database_error().and_then(|error| error.code());
     match code.as_deref() {
         // SQLITE_CORRUPT, SQLITE_NOTADB
-        Some("11" | "26") => {
-            "; it is damaged: nuon-runner journal set-aside renames it, and leaves the executions that \
-             are open in it to the control plane"
-        }
+        Some("11" | "26") => DAMAGED,
         // SQLITE_FULL
         Some("13") => "; make room on its disk, then start the runner again: nothing is lost",
         _ => "",
@@ -143,7 +152,11 @@ pub struct Journal {
 pub(super) fn address(config: &JournalConfig) -> Result<SqliteConnectOptions, JournalError> {
     match config.url.as_deref() {
         None => Ok(SqliteConnectOptions::new().filename(config.state_dir.join("journal.db"))),
-        Some(url) if url.starts_with("sqlite:") => {
+        // A database in memory is no record; parameters could make it read-only.
+        Some(url)
+            if let Some(path) = url.strip_prefix("sqlite:")
+                && !path.contains([':', '?']) =>
+        {
             SqliteConnectOptions::from_str(url).map_err(|_| JournalError::Address(url.to_owned()))
         }
         // Another URL may hold a password.
@@ -155,14 +168,6 @@ pub(super) fn address(config: &JournalConfig) -> Result<SqliteConnectOptions, Jo
 }
 
 impl Journal {
-    /// Checks `journal.url`, without opening the database.
-    ///
-    /// # Errors
-    /// [`JournalError::Address`] if the URL is not supported.
-    pub fn check_url(config: &JournalConfig) -> Result<(), JournalError> {
-        address(config).map(drop)
-    }
-
     /// Opens the database, migrates its schema, and records the start of this process.
     ///
     /// # Errors
@@ -179,6 +184,9 @@ impl Journal {
             // grow with the journal.
             .pragma("cache_size", PAGE_CACHE);
         let path = options.get_filename().to_owned();
+        if std::fs::metadata(&path).is_ok_and(|file| file.len() == 0) {
+            tracing::warn!(path = %path.display(), "the journal is an empty file: what it held is lost");
+        }
         let cannot_open = |source| {
             let path = path.clone();
             JournalError::Open { path, source }
@@ -192,6 +200,14 @@ impl Journal {
             .await
             .map_err(cannot_open)?;
         check_version(sqlite_version(&pool).await.map_err(cannot_open)?)?;
+        let pages: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+            .fetch_one(&pool)
+            .await
+            .map_err(cannot_open)?;
+        if pages != "ok" {
+            let fault = pages.lines().last().unwrap_or_default().to_owned();
+            return Err(JournalError::Damaged { path, fault });
+        }
         sqlx::migrate!("migrations/sqlite")
             .run(&pool)
             .await

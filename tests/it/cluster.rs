@@ -16,6 +16,7 @@ mod placeholders;
 mod plan;
 mod prerequisites;
 mod prune;
+mod refusals;
 mod requests;
 mod rollback;
 mod sequences;

@@ -13,16 +13,24 @@ use crate::manifest::{Object, pointer};
 /// Annotation that lists ignored fields of its object, as JSON pointers separated by commas.
 pub const ANNOTATION: &str = "nuon.co/ignore-fields";
 
+/// Iterates over the entries of an object's annotation.
+fn annotated(wanted: &Object) -> impl Iterator<Item = &str> {
+    let entries = wanted.annotation(ANNOTATION).unwrap_or_default().split(',');
+    entries.map(str::trim).filter(|entry| !entry.is_empty())
+}
+
+/// Returns the entries of an object's annotation that are no JSON pointers.
+pub fn annotation_faults(wanted: &Object) -> Vec<&str> {
+    annotated(wanted)
+        .filter(|entry| !entry.starts_with('/'))
+        .collect()
+}
+
 /// Returns pointers to the ignored fields of an object: by its annotation, by rules, and keep marks
 /// that other managers set.
 fn pointers(wanted: &Object, live: &Object, policy: &FieldPolicy) -> Vec<String> {
-    let own = wanted
-        .annotation(ANNOTATION)
-        .unwrap_or_default()
-        .split(',')
-        .map(str::trim);
-    let own = own
-        .filter(|pointer| pointer.starts_with('/'))
+    let own = annotated(wanted)
+        .filter(|entry| entry.starts_with('/'))
         .map(str::to_owned);
     let rules = policy
         .ignore

@@ -33,6 +33,7 @@ use serde_json::{Value, json};
 use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::health::readiness::{Readiness, Status};
+use crate::cluster::health::rule;
 use crate::manifest::Object;
 
 /// Maximum number of pods of one object to inspect.
@@ -146,17 +147,28 @@ pub async fn find(
         ("apiextensions.k8s.io", "CustomResourceDefinition") => custom_resource_definition(object),
         _ => None,
     };
-    let own_words = readiness.detail.as_ref().unwrap_or(&readiness.message);
-    Ok(found.or_else(|| {
-        (readiness.status == Status::Failed)
-            .then(|| StatusCause::new(code::STALLED, object, own_words))
-    }))
+    Ok(
+        found
+            .or_else(|| (readiness.status == Status::Failed).then(|| of_status(object, readiness))),
+    )
+}
+
+/// Returns the cause that the status itself tells: that of a readiness rule, or of the object's
+/// controller.
+fn of_status(object: &Object, readiness: &Readiness) -> StatusCause {
+    let code = match readiness.reason.as_str() {
+        rule::INVALID | rule::TOO_EXPENSIVE => code::RULE_INVALID,
+        rule::NOT_MET => code::RULE_NOT_MET,
+        _ if readiness.status == Status::Failed => code::STALLED,
+        _ => code::NOT_READY,
+    };
+    let words = readiness.detail.as_ref().unwrap_or(&readiness.message);
+    StatusCause::new(code, object, words)
 }
 
 /// Returns the cause for an object that is not ready in time and for which no fault is found.
 pub fn not_ready(object: &Object, readiness: &Readiness) -> StatusCause {
-    let words = readiness.detail.as_ref().unwrap_or(&readiness.message);
-    StatusCause::new(code::NOT_READY, object, words)
+    of_status(object, readiness)
 }
 
 /// Returns the cause for an object that was deleted during the wait.

@@ -22,6 +22,15 @@ use crate::manifest::Object;
 /// Annotation that holds a readiness expression for its object.
 pub const ANNOTATION: &str = "nuon.co/ready-when";
 
+/// Reason of an object whose rule is false.
+pub const NOT_MET: &str = "RuleNotMet";
+
+/// Reason of an object whose rule is not an expression that returns true or false.
+pub const INVALID: &str = "RuleInvalid";
+
+/// Reason of an object that is too large for its rule.
+pub const TOO_EXPENSIVE: &str = "RuleTooExpensive";
+
 /// Maximum length of an expression, in bytes.
 const MAX_LENGTH: usize = 1000;
 
@@ -124,6 +133,12 @@ fn compile(text: &str) -> Result<Program, InvalidInput> {
     compiled.unwrap_or_else(|| Err(format!("{text:?} could not be parsed").into()))
 }
 
+/// Returns what is wrong with the rule in an object's annotation; `None` if nothing is, as far as
+/// it is known before it is evaluated.
+pub fn annotation_fault(object: &Object) -> Option<InvalidInput> {
+    compile(object.annotation(ANNOTATION)?).err()
+}
+
 /// Results of the rules for one object.
 #[derive(Debug, Default)]
 pub struct Answers {
@@ -150,11 +165,7 @@ impl Rules {
         let author = match object.annotation(ANNOTATION) {
             Some(text) => Some(match compile(text) {
                 Ok(expression) => evaluate(Arc::new(expression), text, object).await,
-                Err(error) => answer(
-                    Status::Failed,
-                    "RuleInvalid",
-                    format!("{ANNOTATION}: {error}"),
-                ),
+                Err(error) => answer(Status::Failed, INVALID, format!("{ANNOTATION}: {error}")),
             }),
             None => None,
         };
@@ -176,19 +187,17 @@ async fn evaluate(expression: Arc<Program>, text: &str, object: &Object) -> Read
         Ok(Ok(Some(RuleOutcome::Holds(true)))) => {
             answer(Status::Current, "", format!("{text} holds"))
         }
-        Ok(Ok(Some(RuleOutcome::Holds(false)))) => answer(
-            Status::InProgress,
-            "RuleNotMet",
-            format!("{text} does not hold"),
-        ),
+        Ok(Ok(Some(RuleOutcome::Holds(false)))) => {
+            answer(Status::InProgress, NOT_MET, format!("{text} does not hold"))
+        }
         Ok(Ok(Some(RuleOutcome::NotBoolean))) => answer(
             Status::Failed,
-            "RuleInvalid",
+            INVALID,
             format!("{text} does not return true or false"),
         ),
         _ => {
             let message = format!("{text} takes too many steps for an object of this size");
-            answer(Status::Failed, "RuleTooExpensive", message)
+            answer(Status::Failed, TOO_EXPENSIVE, message)
         }
     }
 }

@@ -11,6 +11,20 @@ use crate::manifest::{Object, pointer};
 /// changes.
 pub const RECREATE: &str = "nuon.co/recreate";
 
+/// Returns what is wrong with the annotations of a desired object: it is not applied with these.
+pub fn fault(wanted: &Object) -> Option<String> {
+    let rule = rule::annotation_fault(wanted);
+    let rule = rule.map(|error| format!("{}: {error}", rule::ANNOTATION));
+    rule.or_else(|| {
+        let wrong = ignore::annotation_faults(wanted);
+        let near = wrong.first()?.trim_start_matches('.').replace('.', "/");
+        let (key, wrong) = (ignore::ANNOTATION, wrong.join(", "));
+        Some(format!(
+            "{key}: {wrong}: not a JSON pointer, which begins with a slash, such as /{near}"
+        ))
+    })
+}
+
 /// Returns a sentence for each annotation of a desired object that says whether it takes effect,
 /// for the plan.
 pub fn effects(wanted: &Object, live: Option<&Object>, options: &Options) -> Vec<String> {
@@ -44,7 +58,9 @@ pub fn effects(wanted: &Object, live: Option<&Object>, options: &Options) -> Vec
         };
         let shown: String = text.chars().take(100).collect();
         lines.extend(match right {
-            _ if value.is_some_and(|value| value != text) => None,
+            _ if let Some(value) = value.filter(|value| *value != text) => Some(format!(
+                "{subject}: {key}: {shown} has no effect; its only value is {value}"
+            )),
             Some((word, false)) if key == rule::ANNOTATION => Some(format!(
                 "{subject}: {key}: {shown} is checked in addition to all other rules (deploy.author_may has no {word})"
             )),

@@ -251,7 +251,7 @@ impl<'s> Run<'_, 's> {
                 failed(conflict.to_string(), Problem::Conflict(conflict))
             }
             Err(NotWritten::Cluster(error)) => failed(
-                explain(&error, live.is_some()),
+                explain(&error, *live, &self.options.fields),
                 Problem::Refused(Refusal::from(&error)),
             ),
         }

@@ -323,10 +323,10 @@ pub async fn plan<'s>(
     let guarded = prune::approval_reason(snapshot, &pruning, options);
     let guarded = guarded
         .map(|reason| format!("{reason}; they are allowed only because this plan lists them"));
-    let marks = snapshot
-        .objects
+    let marks = entries
         .iter()
-        .flat_map(|object| annotations::effects(object, snapshot.live.get(&object.id()), options));
+        .filter(|entry| entry.refusal.is_none())
+        .flat_map(|entry| annotations::effects(entry.object, entry.live, options));
     let notes = pruning
         .notes
         .iter()

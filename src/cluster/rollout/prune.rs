@@ -224,6 +224,9 @@ pub async fn decide(
         } else if generator_key(id)
             .is_some_and(|family| is_kept_for_rollback(record, now, replaced.contains(&family)))
         {
+            let is_new = record.superseded.is_none();
+            let note = format!("{id} is replaced, and stays for a rollback");
+            pruning.notes.extend(is_new.then_some(note));
             pruning.superseded.push(id.clone());
         } else {
             pruning.deletions.push(deletion(snapshot, id, live));

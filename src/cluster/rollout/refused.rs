@@ -1,13 +1,17 @@
 //! What the planner and the apply say and try when the server refuses an object.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use crate::cluster::client::api::{Force, WriteMode};
 use crate::cluster::client::discovery::RestResource;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::ignore;
+use crate::cluster::fields::policy::FieldPolicy;
 use crate::cluster::rollout::annotations::RECREATE;
 use crate::manifest::Object;
+use crate::manifest::managed_fields::field_managers;
 use crate::plan::changeset::{ChangeKind, ResourceDiff};
 
 /// Dry-runs a recreation under a temporary name, so that an invalid object never costs the live
@@ -38,8 +42,9 @@ pub(super) async fn dry_run_recreation(
     Ok(made)
 }
 
-/// Formats the reason why an object was refused, with advice.
-pub(super) fn explain(error: &ClusterError, exists: bool) -> String {
+/// Formats the reason why an object was refused, with advice. `live` is the object as it is, if it
+/// exists.
+pub(super) fn explain(error: &ClusterError, live: Option<&Object>, policy: &FieldPolicy) -> String {
     let owned = error.owned_by_others();
     if !owned.is_empty() {
         let fields: Vec<String> = owned
@@ -53,13 +58,61 @@ pub(super) fn explain(error: &ClusterError, exists: bool) -> String {
             ignore::ANNOTATION
         );
     }
-    if exists && error.is_immutable() {
+    if live.is_some() && error.is_immutable() {
         return format!(
             "{}; an immutable field can change only in a new object: give it another name, or allow it to be deleted and recreated, by the setting deploy.recreate, or by the annotation {RECREATE}: allowed where deploy.author_may has recreate",
             words(error)
         );
     }
-    words(error)
+    let strangers = live.map(|live| items_of_others(error, live, policy));
+    let strangers = strangers.unwrap_or_default();
+    let words = words(error);
+    strangers
+        .into_iter()
+        .fold(words, |words, item| format!("{words}; {item}"))
+}
+
+/// Returns a sentence for each list that the error is about and in which only other managers have
+/// an item: the manifest alone does not show why the whole is refused.
+fn items_of_others(error: &ClusterError, live: &Object, policy: &FieldPolicy) -> BTreeSet<String> {
+    let ClusterError::Refused { causes, .. } = error else {
+        return BTreeSet::new();
+    };
+    let managers = field_managers(live);
+    let lists = causes
+        .iter()
+        .filter_map(|cause| Some(cause.field.rsplit_once('[')?.0));
+    let lists: BTreeSet<&str> = lists.collect();
+    let document = Value::Object(live.0.clone());
+    let mut sentences = BTreeSet::new();
+    for list in lists {
+        let pointer = format!("/{}", list.replace(['.', '['], "/").replace(']', ""));
+        let items = document.pointer(&pointer).and_then(Value::as_array);
+        for (at, item) in items.into_iter().flatten().enumerate() {
+            let pointer = format!("{pointer}/{at}");
+            let owners = managers.iter().filter(|owner| owner.owns(live, &pointer));
+            let owners: BTreeSet<&str> = owners.map(|owner| owner.manager).collect();
+            if let Some(first) = owners.first()
+                && !owners.iter().any(|manager| policy.is_ours(manager))
+            {
+                sentences.insert(format!(
+                    "{list} has an item ({}) of {first} that the manifest does not list: list it, \
+                     remove it from the cluster, or adopt the manager's fields with deploy.take_over",
+                    key_of(item)
+                ));
+            }
+        }
+    }
+    sentences
+}
+
+/// Returns the members by which people know an item of a list.
+fn key_of(item: &Value) -> String {
+    let known = ["name", "port", "containerPort", "mountPath", "host", "type"];
+    let members = known
+        .iter()
+        .filter_map(|key| Some(format!("{key}: {}", item.get(key)?)));
+    members.collect::<Vec<_>>().join(", ")
 }
 
 /// Formats an error about an object that is named beside it.

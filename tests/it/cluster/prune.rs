@@ -282,9 +282,15 @@ async fn one_generation_of_generated_config_stays_for_a_rollback() {
         )
     };
     let hashes = ["g4hk9g2ff8", "24bkf9bdm5", "9f5h4t2k7m"];
-    for hash in hashes {
-        fixture.apply("web", &generation(hash), &[]).expect_code(0);
+    for (at, hash) in hashes.iter().enumerate() {
+        let applied = fixture.apply("web", &generation(hash), &[]).expect_code(0);
+        let told = applied
+            .err
+            .contains("is replaced, and stays for a rollback");
+        assert_eq!(told, at > 0, "{}", applied.err);
     }
+    let plan = fixture.plan("web", &generation(hashes[2]));
+    assert_eq!(plan["notes"], serde_json::json!([]), "told once");
     let there = async |hash: &str| {
         fixture
             .get(&fixture.config_map(&format!("settings-{hash}")))
@@ -445,15 +451,24 @@ async fn a_component_in_another_namespace_is_reported() {
         .apply(&name, &config_map("c", "1"), &[])
         .expect_code(0);
     let other = ClusterFixture::new().await;
+    let told = format!("is also deployed in {}", fixture.namespace);
+    let plan = other.plan(&name, &config_map("c", "1"));
+    assert!(plan["notes"].to_string().contains(&told), "{plan:#}");
     let ran = other
         .apply(&name, &config_map("c", "1"), &[])
         .expect_code(0);
-    assert!(
-        ran.err
-            .contains(&format!("is also deployed in {}", fixture.namespace)),
-        "{}",
-        ran.err
+    assert!(ran.err.contains(&told), "{}", ran.err);
+
+    let shared = config_map("c", "2").replace(
+        "{name: c}",
+        &format!("{{name: c, namespace: {}}}", fixture.namespace),
     );
+    let held = other.apply(&name, &shared, &[]).expect_code(6);
+    let told = format!(
+        "is part of the component {name} (namespace {})",
+        fixture.namespace
+    );
+    assert!(held.err.contains(&told), "{}", held.err);
 }
 
 #[tokio::test]

@@ -108,6 +108,7 @@ fn check_config_refuses_what_run_refuses() {
     let directory = tempfile::tempdir().unwrap();
     let empty = directory.path().join("empty");
     std::fs::write(&empty, " \n").unwrap();
+    let no_database = format!("sqlite:{}", empty.display());
     let faults = [
         (
             "NUON_RUNNER_TLS_CA_FILE",
@@ -125,6 +126,11 @@ fn check_config_refuses_what_run_refuses() {
             "cannot use the state directory /proc/x",
         ),
         (
+            "NUON_RUNNER_GIT_SSH_KEY_FILE",
+            "/nonexistent/key",
+            "git.ssh_key_file: /nonexistent/key cannot be read: No such file or directory",
+        ),
+        (
             "RUNNER_API_TOKEN_FILE",
             empty.to_str().unwrap(),
             "it is empty",
@@ -139,9 +145,20 @@ fn check_config_refuses_what_run_refuses() {
             "marked-password b",
             "must be one word of printable ASCII characters",
         ),
+        (
+            "NUON_RUNNER_JOURNAL_URL",
+            "sqlite:/nonexistent/journal.db",
+            "cannot open the journal /nonexistent/journal.db",
+        ),
+        (
+            "NUON_RUNNER_JOURNAL_URL",
+            "sqlite::memory:",
+            "is not supported: use sqlite:PATH",
+        ),
+        ("NUON_RUNNER_JOURNAL_URL", &no_database, "journal set-aside"),
     ];
-    for (variable, value, message) in faults {
-        let state = directory.path().join(variable);
+    for (at, (variable, value, message)) in faults.into_iter().enumerate() {
+        let state = directory.path().join(at.to_string());
         let mut variables: HashMap<&str, &str> = REQUIRED.into_iter().collect();
         if variable == "RUNNER_API_TOKEN_FILE" {
             variables.remove("RUNNER_API_TOKEN");
@@ -160,8 +177,8 @@ fn check_config_refuses_what_run_refuses() {
             assert!(command == "run" || !state.exists(), "nothing is made");
         }
     }
-    // The last two take the place of settings that the others need.
-    let faults = &faults[..4];
+    // The others are about settings that these, or the rest, need.
+    let faults = &faults[..5];
     let mut all: Vec<_> = faults
         .iter()
         .map(|(name, value, _)| (*name, *value))
@@ -263,7 +280,7 @@ fn cluster_commands_check_arguments_before_the_cluster() {
         ("NUON_RUNNER_YES", "0"),
     ];
     let output = run(&["delete"], &variables);
-    assert_eq!(output.status.code(), Some(5));
+    assert_eq!(output.status.code(), Some(64));
     assert!(
         String::from_utf8(output.stderr)
             .unwrap()

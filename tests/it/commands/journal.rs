@@ -44,6 +44,9 @@ fn a_damaged_journal_is_told_and_set_aside() {
     let (code, text) = run(state, &["journal", "check"]);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("journal.db"), "{text}");
+    let (code, text) = run(state, &["migrate"]);
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("journal set-aside"), "{text}");
     let (code, text) = run(state, &["journal", "set-aside"]);
     assert_eq!(code, 0, "{text}");
     let aside = text
@@ -54,6 +57,31 @@ fn a_damaged_journal_is_told_and_set_aside() {
     assert_eq!(std::fs::read(aside).unwrap(), bytes, "nothing is lost");
     assert_eq!(run(state, &["migrate"]).0, 0);
     assert_eq!(run(state, &["journal", "check"]).0, 0);
+}
+
+/// Damage in a page that opening does not read.
+#[tokio::test]
+async fn a_journal_with_a_damaged_inner_page_is_not_opened() {
+    let directory = tempfile::tempdir().unwrap();
+    let state = directory.path();
+    assert_eq!(run(state, &["migrate"]).0, 0);
+    let file = state.join("journal.db");
+    let sound = std::fs::read(&file).unwrap();
+    let pages = sound.len() / 4096;
+    let mut told = 0;
+    for page in 1..pages {
+        let mut bytes = sound.clone();
+        bytes[page * 4096..(page + 1) * 4096].fill(0x5a);
+        std::fs::write(&file, &bytes).unwrap();
+        let (code, text) = run(state, &["migrate"]);
+        let is_known = code == 1 && text.contains("journal set-aside");
+        assert!(
+            is_known || std::fs::read(&file).unwrap() == bytes,
+            "page {page}: {text}"
+        );
+        told += usize::from(is_known);
+    }
+    assert_eq!(told, pages - 1);
 }
 
 #[tokio::test]

@@ -142,6 +142,8 @@ codes! {
     JOB_FAILED "JobFailed" NeedsChange "read the log of its pods; a failed Job must be deleted or renamed"
     NAMES_CONFLICT "DefinitionNamesConflict" NeedsChange "rename the CRD, or remove the one that uses its names"
     DEFINITION_REFUSED "DefinitionRefused" NeedsChange "see the conditions of the CRD"
+    RULE_INVALID "ReadinessRuleInvalid" NeedsChange "correct the expression: deploy.ready_when, or the annotation nuon.co/ready-when"
+    RULE_NOT_MET "ReadinessRuleNotMet" Recovers "look at the fields that the rule reads, and at the object's controller"
     DELETED "Deleted" NeedsChange "find out who deletes it, and deploy again"
     STALLED "Stalled" NeedsChange "see the message of the object's controller"
     NOT_READY "NotReady" Recovers "see the message of the object's controller"

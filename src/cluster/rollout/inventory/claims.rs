@@ -7,6 +7,7 @@ use crate::manifest::{Object, ObjectId};
 /// An entry of another component's inventory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Claim {
+    /// Name of the component, with its namespace if that is another one than ours.
     component: String,
     /// UID of the object; empty if the inventory does not record it.
     uid: String,

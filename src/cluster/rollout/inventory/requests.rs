@@ -16,7 +16,7 @@ use crate::cluster::rollout::inventory::stored::signature_of;
 use crate::manifest::{Object, ObjectId};
 
 /// Maximum number of namespaces that a sentence names.
-const MAX_NAMED: usize = 3;
+const MAX_NAMED: usize = 10;
 
 /// By whom an inventory is written.
 pub struct InventoryWriter<'a> {
@@ -76,8 +76,9 @@ impl Inventory {
         parsed.map(|inventory| inventory.component).collect()
     }
 
-    /// Returns the objects of other components, and their inventories. `concerned` limits the
-    /// namespaces where inventories may not be listed in the whole cluster.
+    /// Returns the objects of other components, and their inventories. Components of other
+    /// namespaces are named with their namespace. `concerned` limits the namespaces where
+    /// inventories may not be listed in the whole cluster.
     ///
     /// # Errors
     /// Fails if the inventories cannot be listed, or one of them cannot be parsed.
@@ -100,15 +101,20 @@ impl Inventory {
                 message: "it cannot be read, so the objects that must not be deleted are unknown"
                     .into(),
             })?;
+            let is_near = own.is_some_and(|own| own.component.namespace == stored.namespace());
+            let component = match is_near {
+                true => component.to_owned(),
+                false => format!("{component} (namespace {})", stored.namespace()),
+            };
             let kept = other
                 .objects
                 .into_iter()
                 .filter(|(_, record)| record.superseded.is_none());
             for (id, record) in kept {
-                claims.add(id, component, record.uid);
+                claims.add(id, &component, record.uid);
             }
             let uid = stored.uid().unwrap_or_default();
-            claims.add(stored.id(), component, uid.to_owned());
+            claims.add(stored.id(), &component, uid.to_owned());
         }
         Ok(claims)
     }

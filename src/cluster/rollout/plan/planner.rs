@@ -14,7 +14,7 @@ use crate::cluster::fields::normalize::invalid_base64;
 use crate::cluster::fields::predict::{keep_generated, merged, preparation};
 use crate::cluster::fields::schema::{PublishedSchemas, faults_by_crd};
 use crate::cluster::fields::{marks, render};
-use crate::cluster::rollout::annotations::RECREATE;
+use crate::cluster::rollout::annotations::{self, RECREATE};
 use crate::cluster::rollout::options::{Conflicts, Options};
 use crate::cluster::rollout::others::{fields_of_others, owned_by_others};
 use crate::cluster::rollout::prune;
@@ -45,7 +45,7 @@ impl<'s> Planner<'_, 's> {
             self.unchecked(&mut entry, "", &wanted, live);
             return entry;
         };
-        if let Some(reason) = secret_fault(object) {
+        if let Some(reason) = secret_fault(object).or_else(|| annotations::fault(object)) {
             entry.refuse(resource.plural(), reason, Refusal::Server);
             return entry;
         }
@@ -179,7 +179,7 @@ impl<'s> Planner<'_, 's> {
         } else {
             entry.refuse(
                 resource.plural(),
-                explain(error, live.is_some()),
+                explain(error, live, &self.options.fields),
                 Refusal::from(error),
             );
         }
