@@ -73,6 +73,8 @@ pub fn start_log(config: LogConfig, redactor: Redactor) {
                 tracing_subscriber::fmt::layer()
                     .json()
                     .flatten_event(true)
+                    // It is the last one of the list of spans.
+                    .with_current_span(false)
                     .with_writer(writer),
             )
             .try_init()

@@ -200,12 +200,7 @@ impl Journal {
             .await
             .map_err(cannot_open)?;
         check_version(sqlite_version(&pool).await.map_err(cannot_open)?)?;
-        let pages: String = sqlx::query_scalar("PRAGMA quick_check(1)")
-            .fetch_one(&pool)
-            .await
-            .map_err(cannot_open)?;
-        if pages != "ok" {
-            let fault = pages.lines().last().unwrap_or_default().to_owned();
+        if let Some(fault) = damage(&pool).await.map_err(cannot_open)? {
             return Err(JournalError::Damaged { path, fault });
         }
         sqlx::migrate!("migrations/sqlite")
@@ -336,6 +331,14 @@ fn cannot_migrate(path: PathBuf, source: MigrateError) -> JournalError {
         }
         source => JournalError::Migrate { path, source },
     }
+}
+
+/// Looks at every page. Returns the first fault that it finds.
+async fn damage(pool: &SqlitePool) -> Result<Option<String>, sqlx::Error> {
+    let check = sqlx::query_scalar("PRAGMA quick_check(1)");
+    let found: String = check.fetch_one(pool).await?;
+    let fault = found.lines().last().filter(|_| found != "ok");
+    Ok(fault.map(str::to_owned))
 }
 
 async fn sqlite_version(pool: &SqlitePool) -> Result<String, sqlx::Error> {

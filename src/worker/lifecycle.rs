@@ -121,6 +121,7 @@ impl Attempt<'_> {
             &self.start.job,
             Some(&self.start.claimed.execution),
         );
+        shipper.log().info(self.announcement());
         let (context, time) = self.context(shipper.log());
         let stop = context.stop.clone();
         let handler = worker.handler(&context.job.kind);
@@ -143,6 +144,21 @@ impl Attempt<'_> {
         // The slot is free while the last lines are shipped.
         worker.closing_logs.spawn(shipper.close());
         ended
+    }
+
+    /// Returns the first line of the job's log.
+    fn announcement(&self) -> String {
+        let Job {
+            kind,
+            operation,
+            owner,
+            ..
+        } = &self.start.job;
+        let what = format!("job type {kind}, operation {operation}, for {owner}");
+        match self.start.resumed {
+            false => format!("the job begins: {what}"),
+            true => format!("the job goes on after a restart of the runner: {what}"),
+        }
     }
 
     /// Returns the data and clients for the steps, and the time that the job has left.

@@ -104,6 +104,7 @@ impl Attempt<'_> {
         let (job, services) = (&self.start.job, &self.worker.services);
         let text = services.redactor.mask(&failure.text()).into_owned();
         log.with_step(step).error(&text);
+        log.info(format!("the job has failed in the step {step}"));
         services.metrics.failed(job, failure.kind.as_str());
         let mut reports = Vec::new();
         // An effect that failed may have reported a result of its own.
