@@ -47,6 +47,7 @@ use crate::control::wire::{ProcessUpdate, Settings};
 use crate::control::{Client, ControlStatus};
 use crate::job::ProcessId;
 use crate::journal::Journal;
+use crate::journal::check::probe as probe_journal;
 use crate::worker::Worker;
 use crate::worker::dispatch::DispatchStatus;
 use crate::worker::recover::{self, PreviousProcesses};
@@ -117,6 +118,7 @@ impl Agent {
             return Err(AgentError::Missing(fault));
         }
         let lock = lock::take(&config.journal.state_dir)?;
+        probe_journal(&config.journal)?;
         let mut journal = Journal::open(&config.journal, clock.clone()).await?;
         let previous = recover::previous_processes(&journal.open_claims().await?);
         let registry = Registry::new();

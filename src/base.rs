@@ -1,9 +1,10 @@
 //! Building blocks without domain knowledge: time, backoff, secrets, cancellation, network access,
-//! process hardening, error texts and spelling suggestions.
+//! process hardening, error texts, numbers with their nouns, and spelling suggestions.
 
 pub mod backoff;
 pub mod bounded;
 pub mod clock;
+pub mod counted;
 pub mod error;
 pub mod guard;
 pub mod hardening;

@@ -17,7 +17,6 @@ pub fn command() -> Command {
         .after_help(exit::TABLE)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .disable_help_subcommand(true)
         .subcommands([
             with_settings(Command::new("run").about("Runs the agent for all job groups")),
             with_settings(

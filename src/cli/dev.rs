@@ -1,8 +1,9 @@
 //! `dev`: runs a control plane and the daemon in one process, and the demo on them.
 
 use std::collections::HashMap;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command};
 use tokio::signal::unix::{SignalKind, signal};
@@ -12,13 +13,19 @@ use super::error::CommandError;
 use super::{Code, chain, print, print_error, settings};
 use crate::agent::{Agent, AgentOptions, Exit, Mode, Signal};
 use crate::base::clock::Clock;
+use crate::base::error::plain;
 use crate::base::secret::Redactor;
+use crate::cluster::client::connect::read_kubeconfig;
 use crate::config::setting::SETTINGS;
 use crate::config::{Config, Layers};
 use crate::dev::demo::{self, DemoObserver};
 use crate::dev::{ControlPlane, ControlPlaneOptions, Generation, server};
 use crate::plan::changeset::{ChangeKind, ResourceDiff};
 use crate::telemetry;
+
+/// How often the removal of the temporary directory is tried, and the time between two tries.
+const MAX_REMOVALS: u32 = 40;
+const REMOVAL_INTERVAL: Duration = Duration::from_millis(50);
 
 pub fn command() -> Command {
     Command::new("dev")
@@ -74,6 +81,10 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
             print_error("interrupted", "");
             Code::Interrupted
         }
+        Err(DemoFailure::Refused(CommandError(code, message))) => {
+            print_error(&message, "");
+            code
+        }
         Err(DemoFailure::Failed(message)) => {
             print_error(&message, "LOG_LEVEL=debug shows what the agent does");
             Code::Error
@@ -84,12 +95,14 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
 /// Reason why the demo ended early.
 enum DemoFailure {
     Interrupted,
+    /// Nothing was started.
+    Refused(CommandError),
     Failed(String),
 }
 
 impl From<CommandError> for DemoFailure {
-    fn from(CommandError(_, message): CommandError) -> Self {
-        Self::Failed(message)
+    fn from(error: CommandError) -> Self {
+        Self::Refused(error)
     }
 }
 
@@ -139,13 +152,11 @@ impl Demo {
     }
 
     async fn run_until(self, interrupted: impl Future<Output = ()>) -> Result<(), DemoFailure> {
+        if let Some(file) = &self.kubeconfig {
+            read_kubeconfig(std::slice::from_ref(file), None).map_err(CommandError::from)?;
+        }
         let work = WorkDir::new()?;
-        std::fs::create_dir_all(&self.to)
-            .map_err(|error| format!("cannot create {}: {error}", self.to.display()))?;
-        let to = self
-            .to
-            .canonicalize()
-            .map_err(|error| format!("cannot open {}: {error}", self.to.display()))?;
+        let to = self.create_layouts()?;
         let (runner, token) = server::credentials();
         let control = ControlPlane::start(ControlPlaneOptions::new(Generation::Second, &token))
             .await
@@ -198,6 +209,14 @@ impl Demo {
         }
     }
 
+    /// Creates the directory for the artifacts. Returns its absolute path.
+    fn create_layouts(&self) -> Result<PathBuf, DemoFailure> {
+        let made = std::fs::create_dir_all(&self.to).and_then(|()| self.to.canonicalize());
+        made.map_err(|error| {
+            format!("cannot create {}: {}", self.to.display(), plain(&error)).into()
+        })
+    }
+
     fn config(
         &self,
         control: &ControlPlane,
@@ -239,8 +258,16 @@ impl WorkDir {
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        // If removal fails, the rest stays in the system's temporary directory.
-        let _ = std::fs::remove_dir_all(&self.0);
+        // A task that was interrupted may still write into it.
+        for _ in 0..MAX_REMOVALS {
+            match std::fs::remove_dir_all(&self.0) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    std::thread::sleep(REMOVAL_INTERVAL);
+                }
+                _ => return,
+            }
+        }
+        print_error(&format!("{} could not be removed", self.0.display()), "");
     }
 }
 

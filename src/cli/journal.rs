@@ -8,6 +8,7 @@ use super::error::CommandError;
 use super::{Code, chain, print, print_error, settings};
 use crate::agent;
 use crate::base::clock::Clock;
+use crate::base::counted::counted;
 use crate::config::Config;
 use crate::journal::check::{self, JournalCheck};
 
@@ -57,9 +58,7 @@ fn check(config: &Config) -> Result<Code, CommandError> {
         queued,
     } = checked?;
     let path = path.display();
-    print(&format!(
-        "{path}: {open} executions are open, {queued} reports wait for delivery\n"
-    ));
+    print(&format!("{path}: {}\n", contents(open, queued)));
     for problem in &problems {
         print_error(&format!("{path}: {problem}"), "");
     }
@@ -72,6 +71,11 @@ fn check(config: &Config) -> Result<Code, CommandError> {
     }
 }
 
+fn contents(open: usize, queued: usize) -> String {
+    let (open, queued) = (counted(open, "open execution"), counted(queued, "report"));
+    format!("{open}, {queued} to deliver")
+}
+
 fn set_aside(config: &Config, is_forced: bool) -> Result<Code, CommandError> {
     let _lock = agent::lock_state_dir(&config.journal.state_dir).map_err(|error| chain(&error))?;
     let runtime = settings::runtime().map_err(|error| format!("cannot start: {error}"))?;
@@ -81,9 +85,8 @@ fn set_aside(config: &Config, is_forced: bool) -> Result<Code, CommandError> {
         && !is_forced
     {
         let why = format!(
-            "the journal is sound: {} executions are open, {} reports wait for delivery; nothing was done; \
-             help: start the runner, or use --force",
-            known.open, known.queued
+            "the journal is sound: {}; nothing was done; help: start the runner, or use --force",
+            contents(known.open, known.queued)
         );
         return Err(CommandError(Code::Guarded, why));
     }

@@ -47,13 +47,19 @@ pub fn load(
     }
 }
 
-/// Returns the help text of a setting: description, default and environment variable.
+/// Returns the help text of a setting: description, default and environment variables.
 pub fn help(setting: &Setting) -> String {
     let default = Some(setting.default).filter(|default| !default.is_empty());
     let default = default
         .map(|default| format!(" [default: {default}]"))
         .unwrap_or_default();
-    format!("{}{default} [env: {}]", setting.help, setting.variable())
+    let names: Vec<String> = setting
+        .aliases
+        .iter()
+        .map(|name| (*name).to_owned())
+        .chain([setting.variable()])
+        .collect();
+    format!("{}{default} [env: {}]", setting.help, names.join(" or "))
 }
 
 /// Prints every setting with its origin, as TOML, and everything that keeps the agent from starting

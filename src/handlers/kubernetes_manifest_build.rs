@@ -17,6 +17,7 @@ use report::Pushed;
 
 use super::Services;
 use super::plan_fetcher::PlanFetcher;
+use crate::base::counted::counted;
 use crate::base::guard::Reach;
 use crate::build::overlay::{OverlayError, OverlaySource};
 use crate::build::{BuildHost, RemoteAccess, Tree};
@@ -370,7 +371,9 @@ impl BuildJob {
             format::pack(&text, layout, &notes).map_err(because(FailureKind::Artifact))
         });
         let packed = packed.await??;
-        context.log.info(format!("packed {count} objects"));
+        context
+            .log
+            .info(format!("packed {}", counted(count, "object")));
         Ok(packed)
     }
 }

@@ -14,6 +14,7 @@ use task::{Approved, Task, check_same_objects};
 
 use super::Services;
 use super::plan_fetcher::PlanFetcher;
+use crate::base::counted::counted;
 use crate::base::invalid::InvalidInput;
 use crate::clients::Secrets;
 use crate::cluster::client::{Api, ClusterError, connect};
@@ -142,9 +143,9 @@ impl StagedJob for DeployJob {
             self.secrets
                 .learn_objects(&context.redactor, &source.objects.objects);
             context.log.info(format!(
-                "the component {} has {} objects",
+                "the component {} has {}",
                 plan.component_name,
-                source.objects.objects.len()
+                counted(source.objects.objects.len(), "object")
             ));
             Ok(Initialized {
                 plan,

@@ -21,9 +21,9 @@ pub struct JournalCheck {
     /// What is wrong with it; empty if it is sound.
     pub problems: Vec<String>,
     /// Number of executions that have not ended.
-    pub open: i64,
+    pub open: usize,
     /// Number of reports that wait for delivery.
-    pub queued: i64,
+    pub queued: usize,
 }
 
 /// Finds out whether the agent could open the database, without opening it.
@@ -33,9 +33,9 @@ pub struct JournalCheck {
 pub fn probe(config: &JournalConfig) -> Result<(), JournalError> {
     let options = address(config)?;
     let path = options.get_filename();
-    let unusable = |error| JournalError::Open {
+    let unusable = |source| JournalError::File {
         path: path.to_owned(),
-        source: sqlx::Error::Io(error),
+        source,
     };
     let mut file = match File::options().read(true).write(true).open(path) {
         // The state directory is made at the start, other directories are not.
@@ -72,6 +72,9 @@ pub async fn check(config: &JournalConfig) -> Result<JournalCheck, JournalError>
         let path = path.clone();
         JournalError::Open { path, source }
     };
+    if let Err(source) = std::fs::metadata(&path) {
+        return Err(JournalError::File { path, source });
+    }
     let pool = SqlitePoolOptions::new().max_connections(1);
     let pool = pool.connect_with(options).await.map_err(unusable)?;
     let checked = async {
@@ -83,12 +86,17 @@ pub async fn check(config: &JournalConfig) -> Result<JournalCheck, JournalError>
             .await?;
         let unreadable = unreadable_claims(&pool).await?;
         let mut problems: Vec<String> = pages.into_iter().filter(|line| line != "ok").collect();
-        problems.extend(
-            (!references.is_empty())
-                .then(|| format!("{} rows refer to rows that do not exist", references.len())),
-        );
+        problems.extend((!references.is_empty()).then(|| {
+            format!(
+                "missing rows that other rows refer to: {}",
+                references.len()
+            )
+        }));
         problems.extend(unreadable);
-        let count = |statement| sqlx::query_scalar(statement).fetch_one(&pool);
+        let count = async |statement| {
+            let count: i64 = sqlx::query_scalar(statement).fetch_one(&pool).await?;
+            Ok::<_, sqlx::Error>(usize::try_from(count).unwrap_or_default())
+        };
         Ok(JournalCheck {
             path: path.clone(),
             problems,
@@ -112,9 +120,9 @@ pub fn set_aside(config: &JournalConfig, now: Timestamp) -> Result<PathBuf, Jour
     let name = |suffix: &str| PathBuf::from(format!("{}{suffix}", path.display()));
     let aside = format!(".{}", now.strftime("%Y%m%dT%H%M%SZ"));
     let rename = |from: &Path, to: &Path| {
-        std::fs::rename(from, to).map_err(|error| JournalError::Open {
+        std::fs::rename(from, to).map_err(|source| JournalError::File {
             path: from.to_owned(),
-            source: sqlx::Error::Io(error),
+            source,
         })
     };
     // The log first: without it the database misses what was written last.

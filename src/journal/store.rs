@@ -40,6 +40,14 @@ pub enum JournalError {
         /// What is wrong with it, in SQLite's words.
         fault: String,
     },
+    /// The file of the database cannot be used.
+    #[error("cannot use the journal {path}")]
+    File {
+        /// The database.
+        path: PathBuf,
+        /// The error of the operating system.
+        source: std::io::Error,
+    },
     /// The database cannot be opened.
     #[error("cannot open the journal {path}{}", way_out(source))]
     Open {

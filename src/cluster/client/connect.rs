@@ -28,6 +28,7 @@ use tower::BoxError;
 use url::Url;
 
 use crate::base::clock::Clock;
+use crate::base::error::plain;
 use crate::base::guard::{Reach, SsrfGuard, is_loopback};
 use crate::base::stop::Stop;
 use crate::cluster::client::Api;
@@ -239,24 +240,8 @@ pub async fn connect_by_kubeconfig(
     clock: &Clock,
     stop: &Stop,
 ) -> Result<(Api, Option<String>), ConnectError> {
-    let names: Vec<String> = files
-        .iter()
-        .map(|file| file.display().to_string())
-        .collect();
-    let unusable = |message: String| ConnectError::File {
-        file: names.join(", "),
-        message,
-    };
-    let mut kubeconfig = Kubeconfig::default();
-    for file in files {
-        let read = Kubeconfig::read_from(file).and_then(|read| kubeconfig.merge(read));
-        kubeconfig = read.map_err(|error| match error {
-            KubeconfigError::ReadConfig(error, _) => unusable(error.to_string()),
-            // The library's message could quote lines of the file.
-            _ => unusable("it is not a kubeconfig".into()),
-        })?;
-    }
-    select_context(&mut kubeconfig, context).map_err(|error| unusable(error.to_string()))?;
+    let unusable = |message: String| unusable_files(files, message);
+    let mut kubeconfig = read_kubeconfig(files, context)?;
     restrict_exec(
         &mut kubeconfig,
         network.allow_exec.as_deref(),
@@ -269,6 +254,37 @@ pub async fn connect_by_kubeconfig(
     let config = config.map_err(|error| unusable(error.to_string()))?;
     let connected = client(config, proxy, None, &network.without_guard(), clock, stop).await;
     Ok((connected.map_err(unusable)?, context))
+}
+
+/// Reads kubeconfig files, merged as kubectl merges them, and selects the given context or the
+/// current one.
+///
+/// # Errors
+/// Fails if a file cannot be read, or the context or what it names does not exist.
+pub fn read_kubeconfig(
+    files: &[PathBuf],
+    context: Option<&str>,
+) -> Result<Kubeconfig, ConnectError> {
+    let unusable = |message: String| unusable_files(files, message);
+    let mut kubeconfig = Kubeconfig::default();
+    for file in files {
+        let read = Kubeconfig::read_from(file).and_then(|read| kubeconfig.merge(read));
+        kubeconfig = read.map_err(|error| match error {
+            KubeconfigError::ReadConfig(error, _) => unusable(plain(&error)),
+            // The library's message could quote lines of the file.
+            _ => unusable("it is not a kubeconfig".into()),
+        })?;
+    }
+    select_context(&mut kubeconfig, context).map_err(|error| unusable(error.to_string()))?;
+    Ok(kubeconfig)
+}
+
+fn unusable_files(files: &[PathBuf], message: String) -> ConnectError {
+    let names = files.iter().map(|file| file.display().to_string());
+    ConnectError::File {
+        file: names.collect::<Vec<_>>().join(", "),
+        message,
+    }
 }
 
 /// Connects from inside a pod. `server` (`https://HOST:PORT`) is the surrounding cluster's API

@@ -135,8 +135,19 @@ fn compile(text: &str) -> Result<Program, InvalidInput> {
 
 /// Returns what is wrong with the rule in an object's annotation; `None` if nothing is, as far as
 /// it is known before it is evaluated.
-pub fn annotation_fault(object: &Object) -> Option<InvalidInput> {
-    compile(object.annotation(ANNOTATION)?).err()
+pub async fn annotation_fault(object: &Object) -> Option<InvalidInput> {
+    compile_apart(object.annotation(ANNOTATION)?).await.err()
+}
+
+/// Compiles an expression of an author, away from the threads that serve others: the parser takes
+/// long for some texts.
+async fn compile_apart(text: &str) -> Result<Program, InvalidInput> {
+    let owned = text.to_owned();
+    let compiling = tokio::task::spawn_blocking(move || compile(&owned));
+    match tokio::time::timeout(EVALUATION_TIMEOUT, compiling).await {
+        Ok(Ok(compiled)) => compiled,
+        _ => Err(format!("{text:?} could not be parsed").into()),
+    }
 }
 
 /// Results of the rules for one object.
@@ -163,7 +174,7 @@ impl Rules {
             None => None,
         };
         let author = match object.annotation(ANNOTATION) {
-            Some(text) => Some(match compile(text) {
+            Some(text) => Some(match compile_apart(text).await {
                 Ok(expression) => evaluate(Arc::new(expression), text, object).await,
                 Err(error) => answer(Status::Failed, INVALID, format!("{ANNOTATION}: {error}")),
             }),

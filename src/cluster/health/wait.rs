@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use pending::Pending;
 use serde_json::{Value, json};
 
+use crate::base::counted::counted;
 use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::client::watch::{WatchUpdate, Watches};
 use crate::cluster::client::{Api, ClusterError};
@@ -169,8 +170,8 @@ async fn wait_for(
     let mut watches = Watches::start(api, served, watched.into_iter());
     if !pending.objects.is_empty() {
         progress(&format!(
-            "waiting for {} objects, for at most {} s",
-            pending.objects.len(),
+            "waiting for {}, for at most {} s",
+            counted(pending.objects.len(), "object"),
             options.timeout.as_secs()
         ));
     }

@@ -12,8 +12,8 @@ use crate::manifest::{Object, pointer};
 pub const RECREATE: &str = "nuon.co/recreate";
 
 /// Returns what is wrong with the annotations of a desired object: it is not applied with these.
-pub fn fault(wanted: &Object) -> Option<String> {
-    let rule = rule::annotation_fault(wanted);
+pub async fn fault(wanted: &Object) -> Option<String> {
+    let rule = rule::annotation_fault(wanted).await;
     let rule = rule.map(|error| format!("{}: {error}", rule::ANNOTATION));
     rule.or_else(|| {
         let wrong = ignore::annotation_faults(wanted);

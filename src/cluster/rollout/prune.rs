@@ -7,6 +7,7 @@ pub mod execute;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use crate::base::counted::counted;
 use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::marks::keep_mark;
 use crate::cluster::fields::render;
@@ -328,18 +329,19 @@ pub fn approval_reason(
     if going == 0 {
         return None;
     }
+    let objects = counted(going, "object");
     if let Some(doubt) = &pruning.unsigned_reason {
-        return Some(format!("{going} objects would be deleted, and {doubt}"));
+        return Some(format!("{objects} would be deleted, and {doubt}"));
     }
     let limits = options.limits;
     if snapshot.objects.is_empty() {
         return Some(format!(
-            "the set is empty, and all {going} objects of the component would be deleted"
+            "the set is empty, and all of the component would be deleted, {objects}"
         ));
     }
     if going > limits.objects {
         return Some(format!(
-            "{going} objects would be deleted, more than {} (deploy.prune_limit)",
+            "{objects} would be deleted, more than {} (deploy.prune_limit)",
             limits.objects
         ));
     }

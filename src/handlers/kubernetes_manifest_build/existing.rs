@@ -1,6 +1,7 @@
 //! An existing artifact: opened, and checked before it is copied.
 
 use super::read_objects;
+use crate::base::counted::counted;
 use crate::clients::{Registries, Secrets};
 use crate::manifest;
 use crate::plan::build::ExistingArtifact;
@@ -84,9 +85,10 @@ impl Existing {
             ));
         }
         let digest = &artifact.digest;
-        context
-            .log
-            .info(format!("the artifact {digest} holds {count} objects"));
+        context.log.info(format!(
+            "the artifact {digest} holds {}",
+            counted(count, "object")
+        ));
         Ok(stored)
     }
 }

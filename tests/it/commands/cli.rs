@@ -148,7 +148,7 @@ fn check_config_refuses_what_run_refuses() {
         (
             "NUON_RUNNER_JOURNAL_URL",
             "sqlite:/nonexistent/journal.db",
-            "cannot open the journal /nonexistent/journal.db",
+            "cannot use the journal /nonexistent/journal.db: No such file or directory",
         ),
         (
             "NUON_RUNNER_JOURNAL_URL",

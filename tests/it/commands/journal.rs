@@ -33,7 +33,7 @@ fn a_damaged_journal_is_told_and_set_aside() {
     let (code, text) = run(state, &["journal", "check"]);
     assert_eq!(code, 0, "{text}");
     assert!(
-        text.contains("0 executions are open, 0 reports wait"),
+        text.contains("0 open executions, 0 reports to deliver"),
         "{text}"
     );
 
@@ -109,7 +109,7 @@ async fn a_sound_journal_with_open_work_is_set_aside_by_force_only() {
     let (code, text) = run(state, &["journal", "set-aside"]);
     assert_eq!(code, 6, "{text}");
     assert!(
-        text.contains("the journal is sound: 1 executions are open"),
+        text.contains("the journal is sound: 1 open execution, 0 reports to deliver"),
         "{text}"
     );
     assert!(state.join("journal.db").exists());

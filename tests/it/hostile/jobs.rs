@@ -16,7 +16,9 @@ use crate::support::parts::{testbed, unique};
 const MAX_MEMORY: u64 = 256 << 20;
 /// Maximum memory of the daemon after the jobs, in bytes.
 const MAX_KEPT: u64 = 96 << 20;
-const MAX_PROBE: Duration = Duration::from_secs(1);
+/// Maximum time of a probe. Work without a bound takes minutes; what a debug build on a loaded
+/// machine does with 60,000 keys takes up to 2 s.
+const MAX_PROBE: Duration = Duration::from_secs(10);
 
 fn wide(keys: usize) -> String {
     let mut text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: wide}\ndata:\n".to_owned();
@@ -141,19 +143,15 @@ async fn hostile_jobs_do_not_block_others() {
     for id in hostile.iter().chain(&deployed) {
         control.wait(id, WAIT_TIMEOUT).await.unwrap();
     }
-    // Applies what was planned: only an apply evaluates readiness rules.
-    for id in &deployed {
-        if control.store().jobs[id].status == "finished" {
-            let apply = control.offer_apply(id).unwrap();
-            let job = control.wait(&apply, WAIT_TIMEOUT).await.unwrap();
-            assert_eq!(job.status, "failed", "{}", job.description);
-            assert!(
-                job.description.contains("too many steps")
-                    || job.description.contains("at most 2 times"),
-                "{}",
-                job.description
-            );
-        }
+    // Only an apply evaluates readiness rules.
+    let apply = control.offer_apply(&deployed[0]).unwrap();
+    for (id, told) in [
+        (&apply, "too many steps"),
+        (&deployed[1], "at most 2 times"),
+    ] {
+        let job = control.wait(id, WAIT_TIMEOUT).await.unwrap();
+        assert_eq!(job.status, "failed", "{}", job.description);
+        assert!(job.description.contains(told), "{}", job.description);
     }
     done.store(true, Ordering::SeqCst);
     let slowest = probes.await.unwrap();

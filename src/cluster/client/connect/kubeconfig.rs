@@ -61,8 +61,8 @@ pub fn refuse_local_files(kubeconfig: &Kubeconfig) -> Result<(), ConnectError> {
 /// Selects the given context, else the current one, and removes the users of all others.
 ///
 /// # Errors
-/// Fails with a sentence if the kubeconfig does not have the user of the context. The request would
-/// be anonymous.
+/// Fails with a sentence if the kubeconfig does not have the context, its cluster or its user.
+/// Without the user the request would be anonymous.
 pub fn select_context(
     kubeconfig: &mut Kubeconfig,
     context: Option<&str>,
@@ -70,20 +70,39 @@ pub fn select_context(
     if let Some(context) = context {
         kubeconfig.current_context = Some(context.to_owned());
     }
-    let current = kubeconfig
-        .contexts
+    let name = kubeconfig.current_context.clone().unwrap_or_default();
+    let current = kubeconfig.contexts.iter().find(|one| one.name == name);
+    let Some(current) = current.and_then(|one| one.context.as_ref()) else {
+        let known: Vec<&str> = kubeconfig.contexts.iter().map(|one| &*one.name).collect();
+        let what = match name.as_str() {
+            "" => "it has no current context".to_owned(),
+            name => format!("it has no context {name:?}"),
+        };
+        return Err(match known.as_slice() {
+            [] => what,
+            known => format!("{what}, only {}", known.join(", ")),
+        }
+        .into());
+    };
+    if !kubeconfig
+        .clusters
         .iter()
-        .find(|one| Some(&one.name) == kubeconfig.current_context.as_ref());
-    let user = current.and_then(|one| one.context.as_ref()?.user.clone());
+        .any(|one| one.name == current.cluster)
+    {
+        let cluster = &current.cluster;
+        let why =
+            format!("its context {name:?} names the cluster {cluster:?}, which it does not have");
+        return Err(why.into());
+    }
+    let user = current.user.clone();
     // Other users may have exec plugins that are not allowed; they are not used.
     kubeconfig
         .auth_infos
         .retain(|one| Some(&one.name) == user.as_ref());
     match user.filter(|user| !user.is_empty()) {
         Some(user) if kubeconfig.auth_infos.is_empty() => {
-            let context = kubeconfig.current_context.as_deref().unwrap_or_default();
             let why =
-                format!("its context {context:?} names the user {user:?}, which it does not have");
+                format!("its context {name:?} names the user {user:?}, which it does not have");
             Err(why.into())
         }
         _ => Ok(()),
@@ -242,9 +261,26 @@ mod tests {
         let text = format!(
             "apiVersion: v1\nkind: Config\nusers: [{{name: a, user: {{exec: {exec}}}}}, {{name: \
              b, user: {{exec: {{command: other}}}}}}]\ncontexts: [{{name: c, context: {{cluster: \
-             k, user: a}}}}]\ncurrent-context: c\n"
+             k, user: a}}}}]\nclusters: [{{name: k, cluster: {{server: 'https://h'}}}}]\n\
+             current-context: c\n"
         );
         Kubeconfig::from_yaml(&text).unwrap()
+    }
+
+    #[test]
+    fn a_context_that_cannot_be_used_is_told() {
+        let mut known = kubeconfig("{command: login}");
+        let refused = |kubeconfig: &mut Kubeconfig, context| {
+            let error = select_context(kubeconfig, context).unwrap_err();
+            error.to_string()
+        };
+        let told = "it has no context \"nope\", only c";
+        assert_eq!(refused(&mut known, Some("nope")), told);
+        known.clusters.clear();
+        let told = "its context \"c\" names the cluster \"k\", which it does not have";
+        assert_eq!(refused(&mut known, Some("c")), told);
+        let told = "it has no current context";
+        assert_eq!(refused(&mut Kubeconfig::default(), None), told);
     }
 
     #[test]

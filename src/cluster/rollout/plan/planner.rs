@@ -45,7 +45,11 @@ impl<'s> Planner<'_, 's> {
             self.unchecked(&mut entry, "", &wanted, live);
             return entry;
         };
-        if let Some(reason) = secret_fault(object).or_else(|| annotations::fault(object)) {
+        let fault = match secret_fault(object) {
+            None => annotations::fault(object).await,
+            fault => fault,
+        };
+        if let Some(reason) = fault {
             entry.refuse(resource.plural(), reason, Refusal::Server);
             return entry;
         }
