@@ -1,7 +1,7 @@
 //! Writes objects as the text of an artifact.
 
 use super::Object;
-use crate::yaml::emit::{EmitError, emit_into};
+use crate::yaml::emit::{EmitError, emit_map_into};
 
 /// An object cannot be written as YAML.
 #[derive(Debug, thiserror::Error)]
@@ -21,9 +21,7 @@ pub struct WriteError {
 pub fn write(objects: &[Object]) -> Result<String, WriteError> {
     let mut text = String::new();
     for object in objects {
-        // The emitter takes a `Value`, so the map is cloned.
-        let value = serde_json::Value::Object(object.0.clone());
-        emit_into(&mut text, &value).map_err(|source| WriteError {
+        emit_map_into(&mut text, &object.0).map_err(|source| WriteError {
             subject: object.subject(),
             source,
         })?;

@@ -72,16 +72,25 @@ pub fn emit(value: &Value) -> Result<String, EmitError> {
 /// # Errors
 /// As [`emit`].
 pub fn emit_into(out: &mut String, value: &Value) -> Result<(), EmitError> {
-    let mut emitter = Emitter {
-        out,
-        column: 0,
-        needs_newline: false,
-        strings_written: 0,
-    };
+    let mut emitter = Emitter::new(out);
     match value {
-        Value::Object(map) if has_members(map) => emitter.map(map, 0)?,
+        Value::Object(map) => return emit_map_into(out, map),
         Value::Array(items) if !items.is_empty() => emitter.list(items, 0)?,
         other => emitter.scalar(other, 2)?,
+    }
+    emitter.end_line();
+    Ok(())
+}
+
+/// Appends a map to `out`, which must be empty or end with a line break.
+///
+/// # Errors
+/// As [`emit`].
+pub fn emit_map_into(out: &mut String, map: &Map<String, Value>) -> Result<(), EmitError> {
+    let mut emitter = Emitter::new(out);
+    match has_members(map) {
+        true => emitter.map(map, 0)?,
+        false => emitter.put_ascii("{}"),
     }
     emitter.end_line();
     Ok(())
@@ -97,7 +106,16 @@ struct Emitter<'a> {
     strings_written: usize,
 }
 
-impl Emitter<'_> {
+impl<'a> Emitter<'a> {
+    fn new(out: &'a mut String) -> Self {
+        Self {
+            out,
+            column: 0,
+            needs_newline: false,
+            strings_written: 0,
+        }
+    }
+
     fn put(&mut self, c: char) {
         self.out.push(c);
         self.column += 1;
@@ -124,9 +142,9 @@ impl Emitter<'_> {
         {
             self.end_line();
         }
-        while self.column < indent {
-            self.put(' ');
-        }
+        let missing = indent.saturating_sub(self.column);
+        self.out.extend(std::iter::repeat_n(' ', missing));
+        self.column += missing;
     }
 
     fn map(&mut self, map: &Map<String, Value>, indent: usize) -> Result<(), EmitError> {

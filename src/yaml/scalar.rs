@@ -66,9 +66,8 @@ impl Scanner<'_> {
                     text.push_str(&blanks);
                     blanks.clear();
                 }
-                let start = self.index;
-                self.skip();
-                text.push_str(self.slice(start));
+                self.take(&mut text);
+                self.take_word(&mut text);
             }
             if !(self.is_blank(0) || self.is_break(0)) {
                 break;
@@ -134,6 +133,7 @@ impl Scanner<'_> {
                     self.scan_escape(&mut text)?;
                 } else {
                     self.take(&mut text);
+                    self.take_word(&mut text);
                 }
             }
             if self.byte(0) == quote && !joined {
@@ -244,9 +244,7 @@ impl Scanner<'_> {
             trailing.clear();
             previous_blank = blank;
             let start = self.index;
-            while !self.is_end_or_break(0) {
-                self.skip();
-            }
+            self.skip_line();
             text.push_str(self.slice(start));
             self.take_break(&mut leading);
             self.scan_block_breaks(&mut indent, &mut trailing)?;
@@ -275,9 +273,7 @@ impl Scanner<'_> {
         }
         self.skip_blanks();
         if self.byte(0) == b'#' {
-            while !self.is_end_or_break(0) {
-                self.skip();
-            }
+            self.skip_line();
         }
         if !self.is_end_or_break(0) {
             return self

@@ -229,9 +229,7 @@ impl<'a> Scanner<'a> {
                 self.skip();
             }
             if self.byte(0) == b'#' {
-                while !self.is_end_or_break(0) {
-                    self.skip();
-                }
+                self.skip_line();
             }
             if !self.is_break(0) {
                 return;

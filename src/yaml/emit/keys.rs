@@ -46,12 +46,14 @@ pub fn sort_keys(keys: &mut [&str]) {
 }
 
 fn natural_cmp(left: &str, right: &str) -> Ordering {
-    let common: usize = left
-        .chars()
-        .zip(right.chars())
+    let mut common = left
+        .bytes()
+        .zip(right.bytes())
         .take_while(|(x, y)| x == y)
-        .map(|(x, _)| x.len_utf8())
-        .sum();
+        .count();
+    while !left.is_char_boundary(common) || !right.is_char_boundary(common) {
+        common -= 1;
+    }
     let (before, a, b) = (&left[..common], &left[common..], &right[common..]);
     let (Some(x), Some(y)) = (a.chars().next(), b.chars().next()) else {
         return a.len().cmp(&b.len());

@@ -58,8 +58,25 @@ struct AllowedStyles {
     block: bool,
 }
 
+/// Returns true for a text of ASCII letters, digits and `-./_` that begins with a letter, a digit or
+/// a slash: every style can represent it.
+fn is_word(text: &str) -> bool {
+    let is_inner =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'/');
+    let first = text.bytes().next();
+    first.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'/')
+        && text.bytes().all(is_inner)
+}
+
 impl AllowedStyles {
     fn of(text: &str) -> Self {
+        if is_word(text) {
+            return Self {
+                plain: true,
+                single: true,
+                block: true,
+            };
+        }
         let mut special = false;
         let mut breaks = false;
         let mut indicator = text.starts_with("---") || text.starts_with("...");

@@ -39,6 +39,15 @@ pub(in crate::yaml) fn check_characters(text: &str, first_line: u32) -> Result<(
     }
 }
 
+/// Returns true for an ASCII character that ends no scalar and is no escape in one.
+fn is_of_word(byte: u8) -> bool {
+    matches!(byte, b'!'..=b'~')
+        && !matches!(
+            byte,
+            b':' | b',' | b'?' | b'[' | b']' | b'{' | b'}' | b'\'' | b'"' | b'\\'
+        )
+}
+
 impl<'a> Scanner<'a> {
     /// Returns the byte `ahead` of the current position, or 0 beyond the end (a valid text contains
     /// no 0).
@@ -89,6 +98,34 @@ impl<'a> Scanner<'a> {
             self.index += 1;
         }
         self.column += 1;
+    }
+
+    /// Skips a run of characters that mean nothing special inside a scalar.
+    pub(in crate::yaml) fn skip_word(&mut self) {
+        let rest = self.bytes.get(self.index..).unwrap_or_default();
+        let length = rest.iter().take_while(|byte| is_of_word(**byte)).count();
+        self.index += length;
+        self.column = self
+            .column
+            .saturating_add(u32::try_from(length).unwrap_or(u32::MAX));
+    }
+
+    /// Skips the rest of the line, without its break.
+    pub(in crate::yaml) fn skip_line(&mut self) {
+        loop {
+            self.skip_word();
+            if self.is_end_or_break(0) {
+                return;
+            }
+            self.skip();
+        }
+    }
+
+    /// Consumes a run of characters that mean nothing special inside a scalar.
+    pub(in crate::yaml) fn take_word(&mut self, into: &mut String) {
+        let start = self.index;
+        self.skip_word();
+        into.push_str(self.slice(start));
     }
 
     /// Skips a line break, if there is one.

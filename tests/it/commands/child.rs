@@ -8,7 +8,7 @@ use nuon_runner::workspace::child::{
     ChildCommand, ChildError, ChildOutput, OUTPUT_LIMIT, Overflow, ResourceLimits,
 };
 
-use crate::support::daemon::eventually;
+use crate::support::daemon::{WAIT_TIMEOUT, eventually};
 use crate::support::parts::supervisor;
 
 const LIMITS: ResourceLimits = ResourceLimits {
@@ -126,21 +126,25 @@ async fn stop_drop_and_exit_leave_no_processes_of_the_child() {
             async move { child.run(&stop).await }
         });
         let started = wait_until_started(&pids).await;
+        if how == "stop" {
+            stop.stop(StopCause::Cancelled);
+        } else if how == "drop" {
+            running.abort();
+        }
+        // A descendant that lives on keeps the output open.
+        let ended = tokio::time::timeout(WAIT_TIMEOUT, running).await;
+        let ended = ended.expect("the child does not end");
         match how {
             "stop" => {
-                stop.stop(StopCause::Cancelled);
-                assert!(matches!(
-                    running.await.unwrap(),
-                    Err(ChildError::Stopped(_))
-                ));
+                assert!(matches!(ended.unwrap(), Err(ChildError::Stopped(_))));
                 assert!(
                     !started.iter().any(|pid| is_alive(pid)),
                     "a process is alive after the stop"
                 );
             }
-            "drop" => running.abort(),
+            "drop" => assert!(ended.is_err_and(|error| error.is_cancelled())),
             _ => {
-                assert!(running.await.unwrap().unwrap().status.success());
+                assert!(ended.unwrap().unwrap().status.success());
                 assert!(
                     !started.iter().any(|pid| is_alive(pid)),
                     "a process is alive after the child has ended"
