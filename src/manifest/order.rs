@@ -38,7 +38,11 @@ const LAST: [&str; 2] = [
 
 /// Sorts objects for an artifact. The sort is stable.
 pub fn sort(objects: &mut [Object]) {
-    objects.sort_by(compare);
+    objects.sort_by_cached_key(|object| {
+        let (rank, group, kind, namespace, name) = key(object);
+        let owned = [group, kind, namespace, name].map(str::to_owned);
+        (rank, owned)
+    });
 }
 
 /// Compares two objects by their order in an artifact.

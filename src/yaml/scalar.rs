@@ -66,8 +66,7 @@ impl Scanner<'_> {
                     text.push_str(&blanks);
                     blanks.clear();
                 }
-                self.take(&mut text);
-                self.take_word(&mut text);
+                self.take_run(&mut text);
             }
             if !(self.is_blank(0) || self.is_break(0)) {
                 break;
@@ -132,8 +131,7 @@ impl Scanner<'_> {
                 } else if !single && byte == b'\\' {
                     self.scan_escape(&mut text)?;
                 } else {
-                    self.take(&mut text);
-                    self.take_word(&mut text);
+                    self.take_run(&mut text);
                 }
             }
             if self.byte(0) == quote && !joined {

@@ -121,9 +121,11 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Consumes a run of characters that mean nothing special inside a scalar.
-    pub(in crate::yaml) fn take_word(&mut self, into: &mut String) {
+    /// Consumes one character, which must not be a line break, and those after it that mean nothing
+    /// special inside a scalar.
+    pub(in crate::yaml) fn take_run(&mut self, into: &mut String) {
         let start = self.index;
+        self.skip();
         self.skip_word();
         into.push_str(self.slice(start));
     }
