@@ -79,7 +79,11 @@ async fn apply_saved(
     };
     let deployment = target.deployment(scope);
     let snapshot = deployment.snapshot(objects).await?;
-    match deployment.approve(&saved.contract, &snapshot).await? {
+    let approved = match deployment.approve(&saved.contract, &snapshot).await {
+        Err(failure) => return Ok(refuse(target, matches, failure)),
+        Ok(approved) => approved,
+    };
+    match approved {
         Some(_) if matches.get_flag("dry-run") => {
             target.print_stderr("the plan still fits; what an apply of it would change now:");
             let plan = plan::preview(target, matches, &deployment, &snapshot).await?;
@@ -145,7 +149,7 @@ async fn confirm_and_apply(
 }
 
 /// Reports a failure before anything was done, and returns the exit code for it.
-fn refuse(target: &ClusterTarget, matches: &ArgMatches, failure: DeployFailure) -> Code {
+pub fn refuse(target: &ClusterTarget, matches: &ArgMatches, failure: DeployFailure) -> Code {
     let code = exit_code_for(&failure);
     report(target, matches, &failure.into());
     code

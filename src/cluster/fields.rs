@@ -15,6 +15,7 @@ pub mod policy;
 pub mod predict;
 
 pub(crate) mod adopt;
+mod lists;
 pub(crate) mod marks;
 pub(crate) mod mask;
 pub(crate) mod normalize;

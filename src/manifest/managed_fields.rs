@@ -137,6 +137,13 @@ pub fn is_applied_by(live: &Object, manager: &str) -> bool {
         .any(|owner| owner.manager == manager && owner.operation == "Apply")
 }
 
+/// Returns true if the manager has written the object in any way.
+pub fn is_managed_by(live: &Object, manager: &str) -> bool {
+    field_managers(live)
+        .iter()
+        .any(|owner| owner.manager == manager)
+}
+
 /// Returns true if a field manager other than `manager` owns an annotation of a live object.
 pub fn is_annotated_by_others(live: &Object, annotation: &str, manager: &str) -> bool {
     let pointer = pointer::join(&["metadata", "annotations", annotation]);

@@ -11,6 +11,7 @@ mod faults;
 mod finished_jobs;
 mod identity;
 mod left_out;
+mod lists;
 mod person;
 mod placeholders;
 mod plan;

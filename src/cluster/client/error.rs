@@ -178,6 +178,11 @@ impl ClusterError {
         matches!(self, Self::Refused { message, .. } if words.iter().any(|word| message.contains(word)))
     }
 
+    /// Returns true if a list of the object has two items of one key, which an apply cannot have.
+    pub fn is_duplicate_item(&self) -> bool {
+        matches!(self, Self::Refused { message, .. } if message.contains("duplicate entries for key"))
+    }
+
     /// Returns true if the object was refused because a field is immutable (`docs/apply.md`). This
     /// is stricter than in Flux: a conflict does not count, and neither does an object that is
     /// invalid by itself.

@@ -12,7 +12,7 @@ use crate::manifest::Object;
 ///
 /// - removes the server's fields
 /// - removes the status, except of CRDs, which some versions refuse without one
-/// - moves a Secret's `stringData` to `data`, so that we own the fields that are stored
+/// - moves the texts of a Secret's `stringData` to `data`, so that we own the fields that are stored
 /// - sets `protocol: TCP` on ports without a protocol, because it is part of their list key
 /// - removes [placeholders] that controllers fill
 ///
@@ -33,24 +33,48 @@ pub fn normalize(object: &mut Object) -> Vec<String> {
     placeholders::remove(object)
 }
 
-/// Returns the keys of a Secret's `data` whose values are not base64 (RFC 4648, section 4; line
-/// breaks are skipped, as the API server does).
-pub fn invalid_base64(secret: &Object) -> Vec<&str> {
-    let data = secret.0.get("data").and_then(Value::as_object);
-    let is_invalid = |value: &Value| {
-        value.as_str().is_some_and(|text| {
-            let text: String = text
-                .chars()
-                .filter(|char| !['\r', '\n'].contains(char))
-                .collect();
-            STANDARD.decode(text).is_err()
-        })
+/// Returns a sentence for each value of a Secret that cannot be stored, without the value: what is no
+/// text, and what is not base64 under `data` (RFC 4648, section 4; line breaks are skipped, as the
+/// API server does).
+pub fn secret_faults(secret: &Object) -> Vec<String> {
+    let values = |member: &'static str| {
+        let values = secret.0.get(member).and_then(Value::as_object);
+        let values = values.into_iter().flatten();
+        values.map(move |(key, value)| (format!("{member}.{key}"), value))
     };
-    let invalid = data
-        .into_iter()
-        .flatten()
-        .filter(|(_, value)| is_invalid(value));
-    invalid.map(|(key, _)| key.as_str()).collect()
+    let is_base64 = |text: &str| {
+        let text: String = text
+            .chars()
+            .filter(|char| !['\r', '\n'].contains(char))
+            .collect();
+        STANDARD.decode(text).is_ok()
+    };
+    let fault = |(path, value): (String, &Value)| match value {
+        Value::Null => None,
+        Value::String(text) if path.starts_with("data.") && !is_base64(text) => Some(format!(
+            "{path}: not base64; plain text belongs under stringData"
+        )),
+        Value::String(_) => None,
+        Value::Number(_) | Value::Bool(_) => Some(format!(
+            "{path}: {}, not a text; quote it, so that it is kept as it is written",
+            kind_of(value)
+        )),
+        _ => Some(format!("{path}: {}, not a text", kind_of(value))),
+    };
+    values("data")
+        .chain(values("stringData"))
+        .filter_map(fault)
+        .collect()
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Number(_) => "a number",
+        Value::Bool(_) => "true or false",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "a map",
+        Value::String(_) | Value::Null => "a text",
+    }
 }
 
 /// Sets the protocol of the ports that have none.
@@ -90,18 +114,24 @@ fn set_default_protocols(ports: Option<&mut Value>) {
 }
 
 fn move_string_data(secret: &mut Object) {
-    let Some(Value::Object(texts)) = secret.0.shift_remove("stringData") else {
+    let Some(Value::Object(values)) = secret.0.shift_remove("stringData") else {
         return;
     };
+    let is_text = |value: &Value| value.is_string() || value.is_null();
+    let (texts, others): (Vec<_>, Vec<_>) =
+        values.into_iter().partition(|(_, value)| is_text(value));
+    if !others.is_empty() {
+        let others = others.into_iter().collect();
+        secret.0.insert("stringData".into(), Value::Object(others));
+    }
     let data = secret
         .0
         .entry("data")
         .or_insert_with(|| Value::Object(Map::new()));
     if let Value::Object(data) = data {
         for (key, text) in texts {
-            let text = text
-                .as_str()
-                .map_or_else(|| text.to_string(), str::to_owned);
+            // A key without a value is an empty text.
+            let text = text.as_str().unwrap_or_default();
             data.insert(key, STANDARD.encode(text).into());
         }
     }
@@ -127,6 +157,25 @@ mod tests {
         }));
         let wanted = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"b": "eQ==", "a": "eA=="}});
         assert_eq!(secret, wanted);
+        let mut secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"c": "%", "d": 5},
+            "stringData": {"empty": null, "pin": 511, "on": true, "map": {}}});
+        secret = normal(secret);
+        assert_eq!(secret["data"]["empty"], "");
+        let told = secret_faults(&Object(secret.as_object().unwrap().clone()));
+        for (path, what) in [
+            ("data.c", "not base64"),
+            ("data.d", "a number"),
+            ("stringData.pin", "a number"),
+            ("stringData.on", "true or false"),
+            ("stringData.map", "a map"),
+        ] {
+            assert!(
+                told.iter()
+                    .any(|told| told.starts_with(path) && told.contains(what)),
+                "{told:?}"
+            );
+        }
+        assert_eq!(told.len(), 5);
         let spec = json!({"containers": [{"name": "c", "ports": [{"containerPort": 1}, {"containerPort": 2, "protocol": "UDP"}]}]});
         let deployment = normal(
             json!({"apiVersion": "apps/v1", "kind": "Deployment", "spec": {"template": {"spec": spec}}}),

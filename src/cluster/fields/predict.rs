@@ -8,6 +8,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::cluster::fields::adopt::{all_managed_fields, remove_abandoned_fields};
+use crate::cluster::fields::lists::{known_keys, merge_items};
 use crate::cluster::fields::policy::FieldPolicy;
 use crate::cluster::fields::unions::{has_excluded, remove_excluded};
 use crate::manifest::Object;
@@ -30,7 +31,10 @@ pub fn preparation(
     remove_abandoned_fields(&mut after, wanted, &policy.manager, &managers);
     let mut after = Value::Object(after.0);
     let fields = all_managed_fields(live);
-    overlay(&mut after, &Value::Object(wanted.0.clone()), Some(&fields));
+    // Nobody owns anything of an object that was released.
+    let fields = Some(&fields).filter(|fields| !is_owned_as_a_whole(Some(fields)));
+    let overlay = Overlay { knows_lists: true };
+    overlay.merge(&mut after, &Value::Object(wanted.0.clone()), "", fields);
     remove_excluded(&mut after, wanted);
     if let (Some(adopted), Some(Value::Object(metadata))) = (adopted, after.get_mut("metadata")) {
         metadata.insert("managedFields".into(), adopted);
@@ -42,7 +46,8 @@ pub fn preparation(
 /// apply for objects that the server cannot check.
 pub fn merged(live: &Object, wanted: &Object) -> Object {
     let mut merged = Value::Object(live.0.clone());
-    overlay(&mut merged, &Value::Object(wanted.0.clone()), None);
+    let overlay = Overlay { knows_lists: false };
+    overlay.merge(&mut merged, &Value::Object(wanted.0.clone()), "", None);
     match merged {
         Value::Object(map) => Object(map),
         _ => live.clone(),
@@ -102,37 +107,44 @@ pub fn keep_generated(
     }
 }
 
-/// Merges a desired value into a live one. `fields` is the `fieldsV1` tree of all managers, which
-/// shows how list items are keyed; a list that it does not know is replaced.
-fn overlay(live: &mut Value, wanted: &Value, fields: Option<&Value>) {
-    match (&mut *live, wanted) {
-        (Value::Object(live), Value::Object(wanted)) if !is_owned_as_a_whole(fields) => {
-            for (member, wanted) in wanted {
-                let fields = fields.and_then(|fields| fields.get(format!("f:{member}")));
-                match live.get_mut(member) {
-                    Some(live) => overlay(live, wanted, fields),
-                    None => drop(live.insert(member.clone(), wanted.clone())),
-                }
-            }
-        }
-        (Value::Array(live), Value::Array(wanted)) if item_keys(fields).is_some() => {
-            let keys = item_keys(fields).unwrap_or_default();
-            for item in wanted {
-                let is_same = |live: &Value| match keys.as_slice() {
-                    [] => live == item,
-                    keys => keys.iter().all(|key| live.get(key) == item.get(key)),
-                };
-                let same = live.iter().position(is_same);
-                match same.and_then(|at| live.get_mut(at)) {
-                    Some(live) => {
-                        let fields = fields.and_then(|fields| item_fields(fields, item, &keys));
-                        overlay(live, item, fields);
+/// Merges a desired value into a live one.
+#[derive(Clone, Copy)]
+struct Overlay {
+    /// Whether lists that nobody owns are merged, as far as their names are known. Otherwise they are
+    /// replaced.
+    knows_lists: bool,
+}
+
+impl Overlay {
+    /// Merges the value of the member `name`. `fields` is the `fieldsV1` tree of all managers, which
+    /// shows how list items are keyed.
+    fn merge(self, live: &mut Value, wanted: &Value, name: &str, fields: Option<&Value>) {
+        match (&mut *live, wanted) {
+            (Value::Object(live), Value::Object(wanted)) if !is_owned_as_a_whole(fields) => {
+                for (member, wanted) in wanted {
+                    let fields = fields.and_then(|fields| fields.get(format!("f:{member}")));
+                    match live.get_mut(member) {
+                        Some(live) => self.merge(live, wanted, member, fields),
+                        None => drop(live.insert(member.clone(), wanted.clone())),
                     }
-                    None => live.push(item.clone()),
                 }
             }
+            (Value::Array(live), Value::Array(wanted)) => {
+                let keys = match fields {
+                    Some(fields) => item_keys(fields),
+                    None => known_keys(name).filter(|_| self.knows_lists),
+                };
+                let Some(keys) = keys else {
+                    live.clone_from(wanted);
+                    return;
+                };
+                merge_items(live, wanted, &keys, |live, item| {
+                    let fields = fields.and_then(|fields| item_fields(fields, item, &keys));
+                    self.merge(live, item, "", fields);
+                });
+            }
+            _ => *live = wanted.clone(),
         }
-        _ => *live = wanted.clone(),
     }
 }
 
@@ -143,8 +155,8 @@ fn is_owned_as_a_whole(fields: Option<&Value>) -> bool {
 
 /// Returns the members that key the items of a list; none of them for a set of values. `None` if
 /// the list is owned as a whole.
-fn item_keys(fields: Option<&Value>) -> Option<Vec<String>> {
-    let mut keys = fields?.as_object()?.keys();
+fn item_keys(fields: &Value) -> Option<Vec<String>> {
+    let mut keys = fields.as_object()?.keys();
     keys.find_map(|key| match key.split_once(':')? {
         ("k", keys) => {
             let keys: Map<String, Value> = serde_json::from_str(keys).ok()?;

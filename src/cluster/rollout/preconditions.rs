@@ -16,7 +16,7 @@ use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::saved::subject;
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::Object;
-use crate::manifest::managed_fields::is_applied_by;
+use crate::manifest::managed_fields::{is_applied_by, is_managed_by};
 use crate::plan::changeset::ChangeKind;
 use crate::plan::saved_plan::{ExpectedObject, SavedPlan, Subject};
 
@@ -61,8 +61,9 @@ impl Check {
             .unwrap_or_default();
         // An interrupted write may have left us the owner of defaults, which the apply gives up.
         let alone = applied_values(object, live, &options.fields);
-        // An apply of a name alone leaves no trace of us, and overwrites nothing.
-        let is_applied = is_bare(object) || is_applied_by(live, &options.fields.manager);
+        // An apply of a name alone leaves no trace of us, and overwrites nothing. A write of ours that
+        // was interrupted between its two requests has made us the owner, but not by an apply.
+        let is_applied = is_bare(object) || is_managed_by(live, &options.fields.manager);
         if retaken.is_empty()
             && is_applied
             && (expected.matches(&now, options) || expected.matches(&alone, options))

@@ -101,3 +101,47 @@ async fn a_dry_run_of_a_plan_that_is_applied_finds_nothing() {
     let dry = fixture.run(&["apply", &saved, "--dry-run"]).expect_code(0);
     assert!(dry.out.contains("nothing would change"), "{}", dry.out);
 }
+
+#[tokio::test]
+async fn values_of_a_secret_that_are_no_text_are_refused_with_their_place() {
+    let fixture = ClusterFixture::new().await;
+    for (members, told) in [
+        (
+            "stringData: {pin: 0777}",
+            "stringData.pin: a number, not a text; quote it",
+        ),
+        (
+            "stringData: {flag: yes}",
+            "stringData.flag: true or false, not a text",
+        ),
+        ("data: {port: 5}", "data.port: a number, not a text"),
+        ("data: {port: '%'}", "data.port: not base64"),
+        ("typ: Opaque", "typ: unknown field"),
+        ("data: {'a b': Yg==}", "data[a b] (FieldValueInvalid)"),
+    ] {
+        let secret = format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: s}}\n{members}\n");
+        let refused = fixture
+            .apply("web", &secret, &["-o", "json"])
+            .expect_code(1);
+        assert!(refused.err.contains(told), "{members}: {}", refused.err);
+        assert!(!refused.json()["failure"].is_null());
+    }
+    let empty = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\nstringData: {none: }\n";
+    fixture.apply("web", empty, &[]).expect_code(0);
+    let path = format!("/api/v1/namespaces/{}/secrets/s", fixture.namespace);
+    assert_eq!(fixture.get(&path).await["data"], json!({"none": ""}));
+}
+
+#[tokio::test]
+async fn a_plan_that_no_longer_fits_has_a_json_document() {
+    let fixture = ClusterFixture::new().await;
+    let file = fixture.manifest(&config_map("c", "1"));
+    let saved = fixture.path("plan");
+    let arguments = ["plan", "-f", &file, "--component", "web", "--out", &saved];
+    fixture.run(&arguments).expect_code(2);
+    fixture
+        .apply("other", &config_map("c", "2"), &[])
+        .expect_code(0);
+    let refused = fixture.run(&["apply", &saved, "-o", "json"]).expect_code(3);
+    assert!(!refused.json()["failure"].is_null(), "{}", refused.out);
+}

@@ -176,8 +176,16 @@ pub(super) fn without_secret_values(error: ClusterError) -> ClusterError {
             } else {
                 format!("{reason} ({code})")
             };
+            let fields: Vec<String> = causes
+                .iter()
+                .map(|cause| format!("{} ({})", cause.field, cause.reason))
+                .collect();
+            let fields = match fields.is_empty() {
+                true => String::new(),
+                false => format!(": {}", fields.join(", ")),
+            };
             let message = format!(
-                "{what}; the server's message is omitted because it may contain the Secret's values"
+                "{what}{fields}; the server's message is omitted because it may contain the Secret's values"
             );
             let causes = causes
                 .into_iter()

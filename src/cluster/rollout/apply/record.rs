@@ -22,7 +22,8 @@ impl Run<'_, '_> {
             .is_new_namespace(&inventory.component.namespace)
     }
 
-    /// Adds the intended objects to the inventory and writes it. An object that will be created
+    /// Adds the intended objects to the inventory and writes it, which fails if another deploy of the
+    /// component has begun since it was read. An object that will be created
     /// has no UID yet, even if another object has its name.
     pub(super) async fn record_intent(&mut self) -> Result<(), ClusterError> {
         let Some(inventory) = &mut self.applied.inventory else {
@@ -60,9 +61,14 @@ impl Run<'_, '_> {
             };
             inventory.objects.insert(id, record);
         }
-        inventory
-            .write_if_changed(self.api, &self.applied.served, &self.options.writer())
-            .await
+        let mut actions = self.applied.items.iter().map(|item| &item.action);
+        let (served, writer) = (&self.applied.served, self.options.writer());
+        if actions.any(|action| matches!(action, Action::Write { .. })) {
+            // Written although its objects may be the same: of two deploys at a time, one ends here.
+            inventory.begin_deploy();
+            return inventory.write(self.api, served, &writer).await;
+        }
+        inventory.write_if_changed(self.api, served, &writer).await
     }
 
     /// Records in the inventory the desired and the live state of the objects that we have

@@ -22,6 +22,9 @@ pub struct Inventory {
     pub objects: BTreeMap<ObjectId, Record>,
     /// Last deploys, oldest first, at most 20.
     pub history: Vec<DeployRecord>,
+    /// Random text of the deploy that has last begun to write; empty in inventories of earlier
+    /// versions.
+    pub(super) deploy: String,
     /// `resourceVersion` that was read; none if it is not stored.
     pub(super) resource_version: Option<String>,
     /// The objects as they are stored in the cluster; `None` if the inventory is not stored yet.
@@ -37,10 +40,17 @@ impl Inventory {
             component,
             objects: BTreeMap::new(),
             history: Vec::new(),
+            deploy: String::new(),
             resource_version: None,
             stored: None,
             signed: None,
         }
+    }
+
+    /// Marks the beginning of a deploy that writes. Another deploy that has read the inventory before
+    /// cannot write it any more.
+    pub fn begin_deploy(&mut self) {
+        self.deploy = format!("{:016x}", rand::random::<u64>());
     }
 
     /// Returns true if the inventory exists in the cluster.

@@ -318,7 +318,9 @@ impl Inventory {
         Ok(stored.filter(|stored| {
             let parsed = Self::parse(stored);
             parsed.is_some_and(|parsed| {
-                parsed.objects == self.objects && parsed.history == self.history
+                parsed.objects == self.objects
+                    && parsed.history == self.history
+                    && parsed.deploy == self.deploy
             })
         }))
     }

@@ -60,6 +60,7 @@ impl Inventory {
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata,
             "data": {
                 "component": self.component.name,
+                "deploy": self.deploy,
                 "history": serde_json::to_string_pretty(&self.history).unwrap_or_default(),
             },
             "binaryData": {"objects": STANDARD.encode(packed)},
@@ -104,6 +105,7 @@ impl Inventory {
                 name: name.to_owned(),
                 namespace: stored.namespace().to_owned(),
             },
+            deploy: data("data", "deploy").unwrap_or_default().to_owned(),
             signed: signature_of(stored),
             stored: Some(objects.clone()),
             objects,

@@ -10,7 +10,7 @@ use crate::cluster::fields::adopt::adopted_managed_fields;
 use crate::cluster::fields::managed_values::{
     applied_values, expected_hash, managed_values, object_hash,
 };
-use crate::cluster::fields::normalize::invalid_base64;
+use crate::cluster::fields::normalize::secret_faults;
 use crate::cluster::fields::predict::{keep_generated, merged, preparation};
 use crate::cluster::fields::schema::{PublishedSchemas, faults_by_crd};
 use crate::cluster::fields::{marks, render};
@@ -108,6 +108,13 @@ impl<'s> Planner<'_, 's> {
         match prepared {
             Some((live, patch)) => {
                 let write = WriteMode::DryRun;
+                // A patch may have an item twice, an apply may not.
+                let alone = api.apply(&resource.api, wanted, &fields.manager, write, Force::Yes);
+                if let Err(error) = alone.await
+                    && error.is_duplicate_item()
+                {
+                    return Err(error);
+                }
                 api.patch(&resource.api, live, &patch, &fields.manager, write)
                     .await
             }
@@ -181,11 +188,14 @@ impl<'s> Planner<'_, 's> {
                 }
             }
         } else {
-            entry.refuse(
-                resource.plural(),
-                explain(error, live, &self.options.fields),
-                Refusal::from(error),
-            );
+            let reason = explain(error, live, &self.options.fields);
+            // What the server says about a Secret may quote its values.
+            let own = match wanted.is_secret() {
+                true => self.schema_faults(wanted).await,
+                false => None,
+            };
+            let reason = own.unwrap_or(reason);
+            entry.refuse(resource.plural(), reason, Refusal::from(error));
         }
     }
 
@@ -251,6 +261,14 @@ impl<'s> Planner<'_, 's> {
         is_allowed && prune::cascade_reason(object).is_none() && marks::keep_mark(live).is_none()
     }
 
+    /// Returns what is wrong with an object by the schema that the server publishes, without its
+    /// values; `None` if nothing is, or the schema cannot be read.
+    async fn schema_faults(&self, object: &Object) -> Option<String> {
+        let versions = BTreeSet::from([object.api_version().to_owned()]);
+        let faults = self.published(versions).await.ok()?.faults(object);
+        (!faults.is_empty()).then(|| faults.join("; "))
+    }
+
     async fn published(
         &self,
         versions: BTreeSet<String>,
@@ -304,12 +322,9 @@ impl<'s> Planner<'_, 's> {
 
 /// Returns why a Secret cannot be stored; `None` if it can, or is another kind.
 fn secret_fault(object: &Object) -> Option<String> {
-    let invalid = match object.is_secret() {
-        true => invalid_base64(object),
+    let faults = match object.is_secret() {
+        true => secret_faults(object),
         false => Vec::new(),
     };
-    let keys: Vec<String> = invalid.iter().map(|key| format!("data.{key}")).collect();
-    let keys = keys.join(", ");
-    (!invalid.is_empty())
-        .then(|| format!("{keys}: not base64; plain text belongs under stringData"))
+    (!faults.is_empty()).then(|| faults.join("; "))
 }
