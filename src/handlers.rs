@@ -4,6 +4,7 @@ mod health_check;
 mod kubernetes_manifest_build;
 mod kubernetes_manifest_deploy;
 mod noop;
+mod oci_sync;
 mod plan_fetcher;
 mod shut_down;
 
@@ -47,8 +48,9 @@ pub fn all(services: Services) -> Vec<Arc<dyn Handler>> {
         )),
         Arc::new(kubernetes_manifest_deploy::Deploy::new(
             services.clone(),
-            plan_fetcher,
+            plan_fetcher.clone(),
         )),
+        Arc::new(oci_sync::Sync::new(services.clone(), plan_fetcher)),
         Arc::new(noop::Noop),
         Arc::new(health_check::HealthCheck::new(
             services.clock.clone(),

@@ -1,4 +1,4 @@
-//! The control plane's documents: build and deploy plans, plan contents, changesets. Pure.
+//! The control plane's documents: build, sync and deploy plans, plan contents, changesets. Pure.
 //!
 //! Plans carry credentials, so they are read member by member and no error quotes a value. `null`,
 //! a missing member and an empty value mean the same (`docs/wire-contract.md`, plans).
@@ -13,6 +13,7 @@ pub mod deploy;
 pub mod helm;
 pub mod registry;
 pub mod saved_plan;
+pub mod sync;
 
 mod fields;
 

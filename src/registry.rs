@@ -10,6 +10,7 @@
 //! are not used: it does not retry, uploads in chunks that ECR corrupts, and cannot copy.
 
 pub mod address;
+mod blob;
 pub mod copy;
 pub mod credentials;
 pub mod digest;
@@ -20,13 +21,17 @@ pub mod remote;
 pub mod scheme;
 
 mod challenge;
+mod referrer;
 
 pub use address::{Address, Version};
+use blob::{BlobStream, OpenBlob};
 pub use credentials::Credential;
 pub use digest::Digest;
 pub use document::{Descriptor, Document};
+use futures_util::future::BoxFuture;
 use layout::ImageLayout;
 pub use remote::Remote;
+use remote::Stored;
 pub use scheme::Scheme;
 
 /// Why a registry operation failed. No message contains a credential.
@@ -244,24 +249,118 @@ impl Repository {
     /// Stores a blob, unless it exists.
     pub async fn put_blob(
         &self,
-        digest: &Digest,
+        blob: &Descriptor,
         bytes: bytes::Bytes,
     ) -> Result<(), RegistryError> {
         match self {
-            Self::Remote(remote) => remote.put_blob(digest, bytes).await,
-            Self::Layout(layout) => layout.put_blob(digest, &bytes),
+            Self::Remote(remote) => remote.upload(blob, &bytes, None).await.map(drop),
+            Self::Layout(layout) => layout.put_blob(&blob.digest, &bytes),
         }
     }
 
-    /// Stores a manifest or index under its digest and, if given, under a tag.
+    /// Stores a manifest or index under its digest and, if given, under a tag. If it has a subject,
+    /// it is listed among that one's referrers.
     pub async fn put_manifest(
         &self,
         tag: Option<&str>,
         stored: &StoredManifest,
     ) -> Result<(), RegistryError> {
+        let is_listed = self.put_document(tag, stored).await?;
+        let Some(subject) = referrer::subject_of(stored).filter(|_| !is_listed) else {
+            return Ok(());
+        };
+        let tag = referrer::list_tag(&subject);
+        let list = match self.manifest(&Version::Tag(tag.clone())).await {
+            Err(RegistryError::NotFound(_)) => None,
+            list => Some(list?),
+        };
+        match referrer::added_to(list.as_ref(), stored)? {
+            Some(list) => self.put_document(Some(&tag), &list).await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Stores a document. Returns true if the registry lists it as a referrer itself.
+    async fn put_document(
+        &self,
+        tag: Option<&str>,
+        stored: &StoredManifest,
+    ) -> Result<bool, RegistryError> {
         match self {
             Self::Remote(remote) => remote.put_manifest(tag, stored).await,
-            Self::Layout(layout) => layout.put_manifest(tag, stored),
+            Self::Layout(layout) => layout.put_manifest(tag, stored).map(|()| false),
         }
+    }
+
+    /// Returns the digest of the manifest or index at `version`; `None` if it does not exist.
+    ///
+    /// # Errors
+    /// Fails if the registry cannot be asked, or the layout cannot be read.
+    pub async fn resolve(&self, version: &Version) -> Result<Option<Digest>, RegistryError> {
+        match self {
+            Self::Remote(remote) => remote.resolve(version).await,
+            Self::Layout(layout) => match layout.manifest(version) {
+                Ok(stored) => Ok(Some(stored.digest)),
+                Err(RegistryError::NotFound(_)) => Ok(None),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Lists the documents that have `subject` as their subject.
+    ///
+    /// # Errors
+    /// Fails if the list cannot be read, or is none.
+    pub async fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>, RegistryError> {
+        if let Self::Remote(remote) = self
+            && let Some(listed) = remote.referrers(subject).await?
+        {
+            return Ok(listed);
+        }
+        let tag = Version::Tag(referrer::list_tag(subject));
+        let list = match self.manifest(&tag).await {
+            Err(RegistryError::NotFound(_)) => return Ok(Vec::new()),
+            list => list?,
+        };
+        match Document::parse(&list)? {
+            Document::Index(listed) => Ok(listed),
+            Document::Manifest(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// Stores a blob of another repository, unless it exists. It is not held in memory.
+    ///
+    /// # Errors
+    /// Fails if the blob cannot be read or stored, or does not match the descriptor.
+    async fn store_blob(
+        &self,
+        descriptor: &Descriptor,
+        from: &Self,
+    ) -> Result<Stored, RegistryError> {
+        let near = match from {
+            Self::Remote(remote) => Some(&**remote),
+            Self::Layout(_) => None,
+        };
+        match (self, near) {
+            (Self::Remote(remote), near) => remote.upload(descriptor, from, near).await,
+            (Self::Layout(layout), None) => layout.store(descriptor, from).await,
+            (Self::Layout(layout), Some(remote)) => {
+                remote.retrying(|| layout.store(descriptor, from)).await
+            }
+        }
+    }
+}
+
+impl OpenBlob for Repository {
+    fn open<'a>(
+        &'a self,
+        descriptor: &'a Descriptor,
+    ) -> BoxFuture<'a, Result<BlobStream, RegistryError>> {
+        Box::pin(async {
+            match self {
+                Self::Remote(remote) => remote.open_blob(descriptor).await,
+                Self::Layout(layout) => layout.open_blob(descriptor).await,
+            }
+        })
     }
 }

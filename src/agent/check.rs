@@ -10,18 +10,20 @@ use crate::base::guard::is_loopback;
 use crate::clients::http::Authorities;
 use crate::clients::{Clients, Local};
 use crate::config::Config;
-use crate::journal::check::probe as probe_journal;
+use crate::journal::check::probe_pages;
 
 /// Returns a sentence for each setting that is missing, and for each file, directory and address
 /// that cannot be used. Leaves nothing behind, and binds no address.
-pub fn check(config: &Config) -> Vec<String> {
+pub async fn check(config: &Config) -> Vec<String> {
     let mut faults = config.control.missing_settings();
     if let Some(Err(error)) = config.control.token.as_ref().map(|token| token.check()) {
         faults.push(chain(&error));
     }
     faults.extend(unreadable_files(config));
     let clients = clients(config).map_err(|error| chain(&error));
-    let journal = probe_journal(&config.journal).map_err(|error| chain(&error));
+    let journal = probe_pages(&config.journal)
+        .await
+        .map_err(|error| chain(&error));
     let state_dir = can_be_made(&config.journal.state_dir).map_err(|source| {
         let path = config.journal.state_dir.clone();
         chain(&AgentError::StateDir { path, source })

@@ -26,6 +26,33 @@ pub fn mask_urls(text: &str) -> Cow<'_, str> {
     Cow::Owned(masked)
 }
 
+/// Returns true if an address, a URL or `HOST/NAME` with tag and digest, has a user or a password.
+pub fn has_credentials(address: &str) -> bool {
+    let name = match address.rsplit_once("@sha256:") {
+        Some((name, _)) => name,
+        None => address,
+    };
+    name.contains('@')
+}
+
+/// Replaces user and password of an address, a URL or `HOST/NAME` with tag and digest, by `***`.
+pub fn mask_address(address: &str) -> Cow<'_, str> {
+    if !has_credentials(address) {
+        return Cow::Borrowed(address);
+    }
+    let (scheme, rest) = address.split_once("://").unwrap_or(("", address));
+    let scheme = match scheme {
+        "" => String::new(),
+        scheme => format!("{scheme}://"),
+    };
+    let (name, digest) = match rest.rsplit_once("@sha256:") {
+        Some((name, digest)) => (name, format!("@sha256:{digest}")),
+        None => (rest, String::new()),
+    };
+    let host = name.rsplit_once('@').map_or(name, |(_, host)| host);
+    Cow::Owned(format!("{scheme}***@{host}{digest}"))
+}
+
 fn is_end(c: char) -> bool {
     c.is_whitespace() || c.is_control() || "\"'`<>()[]{},;".contains(c)
 }
@@ -79,6 +106,22 @@ fn authority_end(url: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_lose_their_credentials_and_keep_their_digest() {
+        for (address, masked) in [
+            (
+                "h.example:5000/a/b:v1@sha256:00",
+                "h.example:5000/a/b:v1@sha256:00",
+            ),
+            ("u:p@h/a@sha256:00", "***@h/a@sha256:00"),
+            ("oci://u:p@ss/w@h/a:v1", "oci://***@h/a:v1"),
+            ("token@h/a", "***@h/a"),
+        ] {
+            assert_eq!(mask_address(address), masked);
+            assert_eq!(has_credentials(address), address != masked);
+        }
+    }
 
     #[test]
     fn credentials_are_masked_wherever_a_url_is() {

@@ -1,6 +1,7 @@
 //! The daemon's subcommands: load the settings, start the log, listen for signals, run the agent.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 
 use clap::ArgMatches;
 use tokio::signal::unix::{SignalKind, signal};
@@ -90,10 +91,29 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
                 AgentError::Token(_)
                 | AgentError::Http(_)
                 | AgentError::Journal(JournalError::Address(_)) => Code::Usage,
+                AgentError::StateDir { source, .. }
+                | AgentError::Journal(JournalError::File { source, .. })
+                    if is_wrong_path(&source) =>
+                {
+                    Code::Usage
+                }
                 _ => Code::Error,
             }
         }
     }
+}
+
+/// Returns true if a path cannot be used by this user, so that another try is in vain.
+fn is_wrong_path(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound
+            | ErrorKind::PermissionDenied
+            | ErrorKind::NotADirectory
+            | ErrorKind::AlreadyExists
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::IsADirectory
+    )
 }
 
 /// Prints why the agent ends: as a line of the log if a program reads that.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::error::CommandError;
-use super::{Code, chain, print, print_error, settings};
+use super::{Code, chain, print, print_error, print_stderr, settings};
 use crate::agent;
 use crate::base::clock::Clock;
 use crate::base::counted::counted;
@@ -92,5 +92,9 @@ fn set_aside(config: &Config, is_forced: bool) -> Result<Code, CommandError> {
     }
     let aside = check::set_aside(&config.journal, Clock::system().now());
     print(&format!("the journal is {} now\n", aside?.display()));
+    print_stderr(
+        "note: the key that signs inventories was in it: plans note that they are not signed, until the \
+         next deploy of each component signs its own",
+    );
     Ok(Code::Done)
 }

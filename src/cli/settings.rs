@@ -88,7 +88,10 @@ pub fn check(matches: &ArgMatches, environment: &HashMap<String, String>) -> Cod
         .collect();
     // What is wrong stands aside, so that the rest is checked too.
     if let Ok(config) = Config::from_layers(&layers.without_faults()) {
-        faults.extend(agent::check(&config));
+        match runtime() {
+            Ok(runtime) => faults.extend(runtime.block_on(agent::check(&config))),
+            Err(error) => faults.push(format!("cannot start: {error}")),
+        }
     }
     for fault in &faults {
         print_error(fault, "");

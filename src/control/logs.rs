@@ -63,9 +63,20 @@ pub struct JobLog {
     step: Option<Step>,
 }
 
+/// Numbers of lines.
+#[derive(Default)]
+struct Counts {
+    /// Taken for shipping.
+    taken: AtomicU64,
+    /// Of these, shipped or counted as lost.
+    settled: AtomicU64,
+    /// Lost, and not yet told.
+    lost: AtomicU64,
+}
+
 struct Inner {
     lines: Option<mpsc::Sender<Line>>,
-    lost: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     min_severity: AtomicI32,
     job: Job,
     execution: Option<ExecutionId>,
@@ -132,17 +143,16 @@ impl JobLog {
             return;
         }
         let nanos = u64::try_from(inner.clock.now().as_nanosecond()).unwrap_or_default();
-        if lines
-            .try_send(Line {
-                nanos,
-                severity,
-                text,
-                step: self.step,
-            })
-            .is_err()
-        {
-            inner.lost.fetch_add(1, Ordering::Relaxed);
-        }
+        let line = Line {
+            nanos,
+            severity,
+            text,
+            step: self.step,
+        };
+        match lines.try_send(line) {
+            Ok(()) => inner.counts.taken.fetch_add(1, Ordering::Relaxed),
+            Err(_) => inner.counts.lost.fetch_add(1, Ordering::Relaxed),
+        };
     }
 }
 
@@ -164,6 +174,7 @@ pub struct LogContext {
 /// Ships the lines of one job.
 pub struct LogShipper {
     log: JobLog,
+    metrics: Metrics,
     task: Option<tokio::task::JoinHandle<()>>,
 }
 
@@ -176,7 +187,7 @@ impl LogShipper {
         job: &Job,
         execution: Option<&ExecutionId>,
     ) -> Self {
-        let lost = Arc::new(AtomicU64::new(0));
+        let counts = Arc::<Counts>::default();
         let stream = job.log_stream.clone().filter(|_| settings.enable_logging);
         let mut task = None;
         let mut lines = None;
@@ -184,12 +195,12 @@ impl LogShipper {
             let (sender, receiver) = mpsc::channel(MAX_WAITING_LINES);
             lines = Some(sender);
             let envelope = Envelope::new(context, settings, job, execution);
-            let shipping = ship(context.clone(), stream, envelope, receiver, lost.clone());
+            let shipping = ship(context.clone(), stream, envelope, receiver, counts.clone());
             task = Some(tokio::spawn(shipping.in_current_span()));
         }
         let inner = Inner {
             lines,
-            lost,
+            counts,
             min_severity: AtomicI32::new(settings.min_severity()),
             job: job.clone(),
             execution: execution.cloned(),
@@ -201,6 +212,7 @@ impl LogShipper {
                 inner: Arc::new(inner),
                 step: None,
             },
+            metrics: context.metrics.clone(),
             task,
         }
     }
@@ -213,14 +225,21 @@ impl LogShipper {
     /// Ships the remaining lines, for at most 5 s. Drop all other clones of the log first: the
     /// shipper waits for them, and their later lines are lost.
     pub async fn close(self) {
-        let Self { log, task } = self;
-        let clock = log.inner.clock.clone();
+        let Self { log, metrics, task } = self;
+        let (clock, counts) = (log.inner.clock.clone(), log.inner.counts.clone());
         drop(log);
         if let Some(task) = task {
             let abort = task.abort_handle();
             if clock.timeout(FLUSH_TIMEOUT, task).await.is_err() {
-                tracing::warn!("the last log lines of a job could not be shipped in time");
                 abort.abort();
+                let [taken, settled, lost] = [&counts.taken, &counts.settled, &counts.lost]
+                    .map(|count| count.load(Ordering::Relaxed));
+                let lines = taken.saturating_sub(settled) + lost;
+                metrics.lost_lines.inc_by(lines);
+                tracing::warn!(
+                    lines,
+                    "the last log lines of a job could not be shipped in time, and are lost"
+                );
             }
         }
     }
@@ -231,7 +250,7 @@ async fn ship(
     stream: LogStreamId,
     envelope: Envelope,
     mut lines: mpsc::Receiver<Line>,
-    lost: Arc<AtomicU64>,
+    counts: Arc<Counts>,
 ) {
     let mut batch = Vec::new();
     loop {
@@ -253,7 +272,8 @@ async fn ship(
                 .await
                 .unwrap_or(false);
         }
-        let lost_now = lost.swap(0, Ordering::Relaxed);
+        let count = batch.len() as u64;
+        let lost_now = counts.lost.swap(0, Ordering::Relaxed);
         if lost_now > 0 {
             context.metrics.lost_lines.inc_by(lost_now);
             let nanos = u64::try_from(context.clock.now().as_nanosecond()).unwrap_or_default();
@@ -266,19 +286,19 @@ async fn ship(
             });
         }
         if !batch.is_empty() {
-            let count = batch.len() as u64;
             let body = envelope.encode(batch.drain(..));
             let retry = RetryPolicy::Within(BATCH_TIMEOUT);
             if let Err(error) = context.client.ship_logs(&stream, body.into(), retry).await {
                 tracing::warn!(%error, %stream, lines = count, "log lines were lost");
-                lost.fetch_add(count, Ordering::Relaxed);
+                counts.lost.fetch_add(count, Ordering::Relaxed);
             }
+            counts.settled.fetch_add(count, Ordering::Relaxed);
         }
         if ended {
             context
                 .metrics
                 .lost_lines
-                .inc_by(lost.load(Ordering::Relaxed));
+                .inc_by(counts.lost.load(Ordering::Relaxed));
             return;
         }
     }

@@ -72,6 +72,15 @@ impl NewJob {
         }
     }
 
+    /// Creates a sync job, 900 s.
+    pub fn sync(plan: Value) -> Self {
+        Self {
+            plan: ("sync_oci_plan".into(), plan),
+            execution_timeout: Duration::from_secs(900),
+            ..Self::new("oci-sync", "sync")
+        }
+    }
+
     /// Creates a deploy job with this operation, 900 s.
     pub fn deploy(operation: &str, plan: Value) -> Self {
         Self {

@@ -228,7 +228,7 @@ impl StagedJob for BuildJob {
                     let copied = copy::copy(&source, &version, &destination, &tag)
                         .await
                         .map_err(because(FailureKind::Registry))?;
-                    Pushed::copied(&copied)
+                    Pushed::copied(&copied.root)
                 }
             };
             let (address, digest) = (destination.name(), &pushed.stored.digest);

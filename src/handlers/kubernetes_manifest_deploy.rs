@@ -40,6 +40,9 @@ const NAME: &str = "kubernetes-manifest-deploy";
 /// Part of the job's time that waits leave for the reports.
 const REPORTING_RESERVE: Duration = Duration::from_secs(30);
 
+/// Time in which a deploy that is stopped writes what it has done to the inventory.
+const WIND_DOWN: Duration = Duration::from_secs(10);
+
 /// Runs deploy jobs.
 pub struct Deploy {
     services: Arc<Services>,
@@ -109,6 +112,10 @@ impl StagedJob for DeployJob {
     type Fetched = Fetched;
     type Initialized = Initialized;
     type Validated = Validated;
+
+    fn wind_down(&self) -> Duration {
+        WIND_DOWN
+    }
 
     fn fetch<'a>(
         &'a mut self,

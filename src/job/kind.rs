@@ -69,6 +69,8 @@ words! {
         KubernetesManifestBuild = "kubernetes-manifest-build",
         /// Plans, applies or tears down a Kubernetes component.
         KubernetesManifestDeploy = "kubernetes-manifest-deploy",
+        /// Copies an artifact from the vendor's registry to the install's.
+        OciSync = "oci-sync",
         /// A build that does nothing.
         NoopBuild = "noop-build",
         /// A sync that does nothing.
@@ -111,6 +113,8 @@ words! {
         Exec = "exec",
         /// Build an artifact.
         Build = "build",
+        /// Undo what other operations of the job's kind did.
+        Destroy = "destroy",
         /// Plan an apply: report what it would change.
         CreateApplyPlan = "create-apply-plan",
         /// Plan a teardown: report what it would delete.

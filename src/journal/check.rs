@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqlitePoolOptions;
 
 use super::record::unreadable_claims;
-use super::store::{JournalConfig, JournalError, address};
+use super::store::{JournalConfig, JournalError, address, damage};
 
 /// The first bytes of a database (<https://sqlite.org/fileformat.html>).
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -24,6 +24,35 @@ pub struct JournalCheck {
     pub open: usize,
     /// Number of reports that wait for delivery.
     pub queued: usize,
+}
+
+/// Finds out whether the agent could open the database, and leaves nothing behind.
+///
+/// # Errors
+/// Fails as [`probe`] does, and if the pages of the database contradict each other.
+pub async fn probe_pages(config: &JournalConfig) -> Result<(), JournalError> {
+    probe(config)?;
+    let options = address(config)?;
+    let path = options.get_filename().to_owned();
+    let log = PathBuf::from(format!("{}-wal", path.display()));
+    // What an agent has written last is in its log, which only it may read and empty.
+    let has_content = |path: &Path| std::fs::metadata(path).is_ok_and(|file| file.len() > 0);
+    if has_content(&log) || !has_content(&path) {
+        return Ok(());
+    }
+    let unusable = |source| {
+        let path = path.clone();
+        JournalError::Open { path, source }
+    };
+    let pool = SqlitePoolOptions::new().max_connections(1);
+    let options = options.read_only(true).immutable(true);
+    let pool = pool.connect_with(options).await.map_err(unusable)?;
+    let found = damage(&pool).await;
+    pool.close().await;
+    match found.map_err(unusable)? {
+        Some(fault) => Err(JournalError::Damaged { path, fault }),
+        None => Ok(()),
+    }
 }
 
 /// Finds out whether the agent could open the database, without opening it.

@@ -342,7 +342,7 @@ fn cannot_migrate(path: PathBuf, source: MigrateError) -> JournalError {
 }
 
 /// Looks at every page. Returns the first fault that it finds.
-async fn damage(pool: &SqlitePool) -> Result<Option<String>, sqlx::Error> {
+pub(super) async fn damage(pool: &SqlitePool) -> Result<Option<String>, sqlx::Error> {
     let check = sqlx::query_scalar("PRAGMA quick_check(1)");
     let found: String = check.fetch_one(pool).await?;
     let fault = found.lines().last().filter(|_| found != "ok");

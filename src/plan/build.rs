@@ -224,7 +224,7 @@ fn read_overlay(path: &str, options: Option<&Fields<'_>>) -> Result<Overlay, Pla
 }
 
 fn read_artifact(fields: &Fields<'_>) -> Result<ExistingArtifact, PlanError> {
-    let url = fields.required("url")?;
+    let url = fields.address("url")?;
     let artifact = ExistingArtifact {
         address: url
             .strip_prefix("oci://")

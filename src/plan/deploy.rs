@@ -118,9 +118,10 @@ fn read_cluster(deploy: &Fields<'_>) -> Result<Option<ClusterInfo>, PlanError> {
 }
 
 fn read_artifact(fields: &Fields<'_>) -> Result<Option<ArtifactReference>, PlanError> {
-    let Some(url) = fields.text("url")? else {
+    if fields.text("url")?.is_none() {
         return Ok(None);
-    };
+    }
+    let url = fields.address("url")?;
     Ok(Some(ArtifactReference {
         address: url
             .strip_prefix("oci://")

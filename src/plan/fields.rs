@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::base::secret::Secret;
+use crate::base::url_mask::has_credentials;
 
 /// Why a plan is rejected. Messages name members; of values they quote only unknown keywords.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -130,6 +131,19 @@ impl<'a> Fields<'a> {
     pub(super) fn required(&self, name: &str) -> Result<&'a str, PlanError> {
         self.text(name)?
             .ok_or_else(|| PlanError::Missing(self.path(name)))
+    }
+
+    /// Returns an address, as [`required`](Self::required): a URL or `HOST/NAME`, which must hold no
+    /// credentials.
+    pub(super) fn address(&self, name: &str) -> Result<&'a str, PlanError> {
+        let address = self.required(name)?;
+        match has_credentials(address) {
+            true => self.wrong_type(
+                name,
+                "an address without user and password, which belong into OCIAuth",
+            ),
+            false => Ok(address),
+        }
     }
 
     pub(super) fn flag(&self, name: &str) -> Result<bool, PlanError> {

@@ -63,8 +63,12 @@ impl PlanRepository {
             ),
             None => (None, None),
         };
-        let repository = strip_scheme(fields.required("Repository")?);
-        let address = match (kind, fields.text("LoginServer")?.map(strip_scheme)) {
+        let repository = strip_scheme(fields.address("Repository")?);
+        let server = match fields.text("LoginServer")? {
+            Some(_) => Some(strip_scheme(fields.address("LoginServer")?)),
+            None => None,
+        };
+        let address = match (kind, server) {
             (
                 RegistryKind::Acr | RegistryKind::PrivateOci | RegistryKind::PublicOci,
                 Some(server),

@@ -3,6 +3,7 @@
 use oci_client::Reference;
 
 use super::{Digest, RegistryError};
+use crate::base::url_mask::mask_address;
 
 /// A host and a repository name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +27,7 @@ impl Address {
     /// # Errors
     /// Fails if the text is not an address, or also has a tag or digest.
     pub fn parse(text: &str) -> Result<Self, RegistryError> {
-        let bad = || RegistryError::Address(text.chars().take(300).collect());
+        let bad = || RegistryError::Address(mask_address(text).chars().take(300).collect());
         let reference: Reference = text.parse().map_err(|_| bad())?;
         let has_more = reference.digest().is_some()
             || text

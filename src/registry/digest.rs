@@ -19,7 +19,12 @@ pub struct NotADigest(String);
 impl Digest {
     /// Computes the digest of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
-        Self(format!("sha256:{}", hex::encode(Sha256::digest(bytes))))
+        Self::of_hash(&Sha256::digest(bytes))
+    }
+
+    /// Returns the digest that a SHA-256 hash, of 32 bytes, means.
+    pub(super) fn of_hash(hash: &[u8]) -> Self {
+        Self(format!("sha256:{}", hex::encode(hash)))
     }
 
     /// Returns the digest as text, with the `sha256:` prefix.

@@ -37,6 +37,13 @@ pub struct Descriptor {
     pub digest: Digest,
     /// Size in bytes.
     pub size: u64,
+    /// Kind of artifact that the content is; only in lists of referrers.
+    #[serde(
+        default,
+        rename = "artifactType",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub artifact_type: Option<String>,
     /// Annotations by key.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -77,6 +84,26 @@ pub struct ImageManifest {
     pub layers: Vec<Descriptor>,
     /// Annotations by key. Untrusted: only for display and for recognizing the format.
     pub annotations: BTreeMap<String, String>,
+}
+
+impl Descriptor {
+    /// Describes content, which is in memory.
+    pub fn of(media_type: &str, content: &[u8]) -> Self {
+        Self {
+            media_type: media_type.to_owned(),
+            digest: Digest::of(content),
+            size: content.len() as u64,
+            artifact_type: None,
+            annotations: BTreeMap::new(),
+            platform: None,
+        }
+    }
+
+    /// Returns true for a layer that its publisher does not allow to be passed on, and which
+    /// registries need not have.
+    pub fn is_foreign(&self) -> bool {
+        self.media_type.contains(".foreign.") || self.media_type.contains(".nondistributable.")
+    }
 }
 
 impl Document {

@@ -9,10 +9,18 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio_util::io::ReaderStream;
 
+use super::blob::{BlobStream, OpenBlob, checked};
 use super::document::MAX_MANIFEST_BYTES;
+use super::remote::Stored;
 use super::{Descriptor, Digest, RegistryError, StoredManifest, Version};
+
+/// Bytes of a blob that are read at a time.
+const PART_BYTES: usize = 64 << 10;
 
 /// Annotation that holds a tag in the index.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
@@ -114,6 +122,55 @@ impl ImageLayout {
             return Ok(());
         }
         self.write(&path, bytes)
+    }
+
+    /// Opens a blob. The stream ends with an error if it does not match the descriptor.
+    ///
+    /// # Errors
+    /// [`RegistryError::NotFound`] if the blob does not exist; otherwise fails if it cannot be
+    /// opened.
+    pub(super) async fn open_blob(
+        &self,
+        descriptor: &Descriptor,
+    ) -> Result<BlobStream, RegistryError> {
+        let path = self.blob_path(&descriptor.digest);
+        let file = match tokio::fs::File::open(&path).await {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(RegistryError::NotFound(descriptor.digest.to_string()));
+            }
+            opened => opened.map_err(self.failed())?,
+        };
+        let layout = self.clone();
+        let parts = ReaderStream::with_capacity(file, PART_BYTES)
+            .map_err(move |error| layout.failed()(error));
+        Ok(checked(parts.boxed(), descriptor.clone()))
+    }
+
+    /// Stores a blob, unless it exists.
+    ///
+    /// # Errors
+    /// Fails if it cannot be read or written. Nothing of it is left then.
+    pub(super) async fn store(
+        &self,
+        blob: &Descriptor,
+        source: &dyn OpenBlob,
+    ) -> Result<Stored, RegistryError> {
+        let path = self.blob_path(&blob.digest);
+        if path.exists() {
+            return Ok(Stored::Existing);
+        }
+        let folder = path.parent().unwrap_or(&self.path);
+        fs::create_dir_all(folder).map_err(self.failed())?;
+        let temporary = tempfile::NamedTempFile::new_in(folder).map_err(self.failed())?;
+        let mut file: tokio::fs::File = temporary.reopen().map_err(self.failed())?.into();
+        let mut content = source.open(blob).await?;
+        while let Some(part) = content.try_next().await? {
+            file.write_all(&part).await.map_err(self.failed())?;
+        }
+        file.sync_all().await.map_err(self.failed())?;
+        let persisted = temporary.persist(&path).map_err(|error| error.error);
+        persisted.map_err(self.failed())?;
+        Ok(Stored::Uploaded)
     }
 
     /// Stores a manifest or index and adds it to `index.json`, replacing the entry with the same

@@ -1,16 +1,18 @@
 //! A repository on a server (OCI distribution specification 1.1).
 //!
-//! Uploads are monolithic: ECR silently drops all chunks but the first, and Google's registry
-//! accepts no chunks. A failed upload starts over. Manifests are small and blobs are bounded, so
-//! both are held in memory.
+//! Manifests are small and held in memory; blobs are streamed, or held if their reader limits them.
 #![expect(
     clippy::indexing_slicing,
     reason = "a member or item that a JSON value lacks reads as null"
 )]
 
 mod authorization;
+mod download;
+mod manifests;
+mod referrers;
 mod response;
 mod retry;
+mod upload;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,25 +20,22 @@ use std::time::Duration;
 use authorization::Authorization;
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
-use reqwest::Response;
+use reqwest::{RequestBuilder, Response};
 use retry::with_retries;
-use serde_json::Value;
 use tokio::sync::Mutex;
+pub(super) use upload::Stored;
 use url::Url;
 
 use super::challenge::{self};
-use super::document::{MAX_MANIFEST_BYTES, MEDIA_TYPES};
-use super::{
-    Address, Credential, Descriptor, Digest, RegistryError, Scheme, StoredManifest, Version,
-};
+use super::{Address, Credential, RegistryError, Scheme};
 use crate::base::clock::Clock;
 use crate::base::guard::{Reach, SsrfGuard};
 
-/// Timeout of one attempt.
+/// Timeout of one attempt, beside the time for the content of a blob.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Maximum redirects for one blob.
-const MAX_REDIRECTS: usize = 3;
+/// A blob that takes longer than at this rate, in bytes per second, is given up.
+const MIN_RATE: u64 = 64 << 10;
 
 /// HTTP clients for registries and for the hosts that they name. Cheap to clone.
 #[derive(Clone)]
@@ -115,6 +114,26 @@ struct Call {
     accept: Option<String>,
     content_type: Option<String>,
     body: Option<Bytes>,
+    timeout: Duration,
+}
+
+impl Call {
+    fn new(action: &'static str, method: Method, url: Url) -> Self {
+        Self {
+            action,
+            method,
+            url,
+            accept: None,
+            content_type: None,
+            body: None,
+            timeout: ATTEMPT_TIMEOUT,
+        }
+    }
+}
+
+/// Returns the timeout of an attempt that transfers a blob of this size in bytes.
+fn transfer_timeout(size: u64) -> Duration {
+    ATTEMPT_TIMEOUT + Duration::from_secs(size / MIN_RATE)
 }
 
 impl Remote {
@@ -155,123 +174,6 @@ impl Remote {
         self.credential.origin()
     }
 
-    pub(super) async fn manifest(
-        &self,
-        version: &Version,
-    ) -> Result<StoredManifest, RegistryError> {
-        let mut call = self.call("the manifest", Method::GET, &format!("manifests/{version}"))?;
-        call.accept = Some(MEDIA_TYPES.join(", "));
-        let response = self.send(&call, true).await?;
-        let served = response
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
-        let served =
-            served.map(|text| text.split(';').next().unwrap_or_default().trim().to_owned());
-        let bytes = self.body(response, &call, MAX_MANIFEST_BYTES).await?;
-        let declared = || {
-            serde_json::from_slice::<Value>(&bytes).ok()?["mediaType"]
-                .as_str()
-                .map(str::to_owned)
-        };
-        // Some registries serve manifests as plain JSON; the document's own media type is used
-        // then.
-        let media_type = match served {
-            Some(served) if MEDIA_TYPES.contains(&served.as_str()) => served,
-            _ => declared().unwrap_or_default(),
-        };
-        Ok(StoredManifest {
-            digest: Digest::of(&bytes),
-            media_type,
-            bytes,
-        })
-    }
-
-    pub(super) async fn blob(&self, descriptor: &Descriptor) -> Result<Bytes, RegistryError> {
-        let call = self.call(
-            "a blob",
-            Method::GET,
-            &format!("blobs/{}", descriptor.digest),
-        )?;
-        let read = || async {
-            let mut response = self.send_once(&call).await?;
-            for _ in 0..MAX_REDIRECTS {
-                if !response.status().is_redirection() {
-                    break;
-                }
-                response = self.follow_redirect(&call, &response).await?;
-            }
-            let response = self.check_status(response, &call).await?;
-            self.body(response, &call, descriptor.size).await
-        };
-        with_retries(&self.connections.clock, read).await
-    }
-
-    /// Returns the repository's tags, only from the first page of the registry's list.
-    ///
-    /// # Errors
-    /// Fails if the list cannot be read; a list that is not valid JSON counts as empty.
-    pub async fn tags(&self) -> Result<Vec<String>, RegistryError> {
-        let call = self.call("the list of tags", Method::GET, "tags/list")?;
-        let response = self.send(&call, true).await?;
-        let body = self.body(response, &call, MAX_MANIFEST_BYTES).await?;
-        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let tags = answer["tags"].as_array().into_iter().flatten();
-        Ok(tags
-            .filter_map(|tag| tag.as_str().map(str::to_owned))
-            .collect())
-    }
-
-    pub(super) async fn put_blob(
-        &self,
-        digest: &Digest,
-        bytes: Bytes,
-    ) -> Result<(), RegistryError> {
-        let head = self.call(
-            "the check for a blob",
-            Method::HEAD,
-            &format!("blobs/{digest}"),
-        )?;
-        match self.send(&head, true).await {
-            Ok(_) => return Ok(()),
-            Err(RegistryError::NotFound(_)) => {}
-            Err(error) => return Err(error),
-        }
-        let start = self.call("the start of an upload", Method::POST, "blobs/uploads/")?;
-        let upload = || async {
-            // A failed upload is in an unknown state, so each attempt starts a new one.
-            let response = self.send(&start, false).await?;
-            let mut url = self.location(&start, &response)?;
-            url.query_pairs_mut().append_pair("digest", digest.as_str());
-            let call = Call {
-                action: "an upload",
-                method: Method::PUT,
-                url,
-                accept: None,
-                content_type: Some("application/octet-stream".into()),
-                body: Some(bytes.clone()),
-            };
-            self.send(&call, false).await.map(drop)
-        };
-        with_retries(&self.connections.clock, upload).await
-    }
-
-    pub(super) async fn put_manifest(
-        &self,
-        tag: Option<&str>,
-        stored: &StoredManifest,
-    ) -> Result<(), RegistryError> {
-        let version = tag.unwrap_or(stored.digest.as_str());
-        let mut call = self.call(
-            "the push of a manifest",
-            Method::PUT,
-            &format!("manifests/{version}"),
-        )?;
-        call.content_type = Some(stored.media_type.clone());
-        call.body = Some(stored.bytes.clone());
-        self.send(&call, true).await.map(drop)
-    }
-
     fn call(
         &self,
         action: &'static str,
@@ -282,14 +184,7 @@ impl Remote {
             .base
             .join(path)
             .map_err(|_| RegistryError::Address(self.address.to_string()))?;
-        Ok(Call {
-            action,
-            method,
-            url,
-            accept: None,
-            content_type: None,
-            body: None,
-        })
+        Ok(Call::new(action, method, url))
     }
 
     /// Sends a request with credentials. Retries temporary errors if `retry` is set.
@@ -306,24 +201,44 @@ impl Remote {
     /// once more.
     async fn send_once(&self, call: &Call) -> Result<Response, RegistryError> {
         let response = self.attempt(call).await?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return Ok(response);
+        if response.status() == StatusCode::UNAUTHORIZED && self.renew(call, &response).await? {
+            return self.attempt(call).await;
         }
+        Ok(response)
+    }
+
+    /// Gets new credentials after a response with status 401. Returns false if there are none.
+    async fn renew(&self, call: &Call, response: &Response) -> Result<bool, RegistryError> {
         let headers = response.headers().get_all(header::WWW_AUTHENTICATE).iter();
         let challenge = headers
             .filter_map(|value| value.to_str().ok())
             .find_map(challenge::parse);
         let Some(challenge) = challenge else {
-            return Ok(response);
+            return Ok(false);
         };
         let Some(authorization) = self.authorize(call, &challenge).await? else {
-            return Ok(response);
+            return Ok(false);
         };
         *self.token.lock().await = Some(authorization);
-        self.attempt(call).await
+        Ok(true)
     }
 
     async fn attempt(&self, call: &Call) -> Result<Response, RegistryError> {
+        let mut request = self.request(call).await?;
+        if let Some(body) = &call.body {
+            request = request.body(body.clone());
+        } else if call.method == Method::POST {
+            request = request.header(header::CONTENT_LENGTH, 0);
+        }
+        request
+            .send()
+            .await
+            .map_err(|error| self.unreachable(call.action, &error))
+    }
+
+    /// Makes a request, without its body. The credentials are for the registry only and are never
+    /// sent to another origin.
+    async fn request(&self, call: &Call) -> Result<RequestBuilder, RegistryError> {
         let is_registry = call.url.origin() == self.base.origin();
         let client = if is_registry {
             &self.connections.registry
@@ -332,19 +247,13 @@ impl Remote {
         };
         let mut request = client
             .request(call.method.clone(), call.url.clone())
-            .timeout(ATTEMPT_TIMEOUT);
+            .timeout(call.timeout);
         if let Some(accept) = &call.accept {
             request = request.header(header::ACCEPT, accept);
         }
         if let Some(content_type) = &call.content_type {
             request = request.header(header::CONTENT_TYPE, content_type);
         }
-        if let Some(body) = &call.body {
-            request = request.body(body.clone());
-        } else if call.method == Method::POST {
-            request = request.header(header::CONTENT_LENGTH, 0);
-        }
-        // The credentials are for the registry only and are never sent to another origin.
         if is_registry {
             request = match self
                 .token
@@ -360,10 +269,7 @@ impl Remote {
                 Authorization::Bearer(token) => request.bearer_auth(token.expose()),
             };
         }
-        request
-            .send()
-            .await
-            .map_err(|error| self.unreachable(call.action, &error))
+        Ok(request)
     }
 
     /// Returns the client for a URL that the registry names. Its own host is reached as before

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,12 @@ pub trait Steps: Send {
     /// Reads the plan and fetches sources.
     fn fetch<'a>(&'a mut self, _: &'a Context) -> StepFuture<'a> {
         Box::pin(async { Ok(()) })
+    }
+
+    /// Returns the time that a step has to end by itself, and to record what it has done, when the
+    /// job is stopped. Then it is dropped.
+    fn wind_down(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// Returns the concurrency key, if any: executions with the same key never run at the same

@@ -128,14 +128,30 @@ impl Attempt<'_> {
         let mut steps = None;
         let work = match self.supported(handler.as_deref(), &settings) {
             Err(failure) => Work::Failed(Step::Fetch, failure),
-            Ok(handler) => tokio::select! {
-                work = self.work(steps.insert(handler.start()).as_mut(), &context) => work?,
-                () = worker.monitor(&context.job, &stop) => Work::Stopped(stop.cause().unwrap_or(StopCause::Cancelled)),
-                () = worker.services.clock.sleep(time) => {
-                    stop.stop(StopCause::DeadlinePassed);
-                    Work::Stopped(StopCause::DeadlinePassed)
+            Ok(handler) => {
+                let clock = &worker.services.clock;
+                let stopped = async {
+                    tokio::select! {
+                        () = worker.monitor(&context.job, &stop) => {}
+                        () = clock.sleep(time) => stop.stop(StopCause::DeadlinePassed),
+                    }
+                    stop.cause().unwrap_or(StopCause::Cancelled)
+                };
+                let steps = steps.insert(handler.start()).as_mut();
+                let wind_down = steps.wind_down();
+                let working = self.work(steps, &context);
+                let mut working = std::pin::pin!(working);
+                tokio::select! {
+                    work = &mut working => work?,
+                    cause = stopped => {
+                        let rest = clock.timeout(wind_down, working);
+                        if let Ok(Err(error)) = rest.await {
+                            return Err(error);
+                        }
+                        Work::Stopped(cause)
+                    }
                 }
-            },
+            }
         };
         let cleaned = self.clean_up(steps, context, &work).await?;
         let ended = self

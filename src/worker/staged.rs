@@ -1,5 +1,7 @@
 //! Jobs whose steps hand their results on.
 
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
 
 use super::failure::{FailureKind, StepFailure};
@@ -38,6 +40,11 @@ pub trait StagedJob: Send {
         initialized: Self::Initialized,
         context: &'a Context,
     ) -> BoxFuture<'a, Result<Self::Validated, StepFailure>>;
+
+    /// Returns the time that a step has to end by itself when the job is stopped.
+    fn wind_down(&self) -> Duration {
+        Duration::ZERO
+    }
 
     /// The effect. Must be idempotent: after a crash, all steps run again.
     fn exec<'a>(
@@ -90,6 +97,10 @@ impl<J: StagedJob> Steps for Staged<J> {
             self.stage = Stage::Fetched(self.job.fetch(context).await?);
             Ok(())
         })
+    }
+
+    fn wind_down(&self) -> Duration {
+        self.job.wind_down()
     }
 
     fn concurrency_key(&self) -> Option<String> {

@@ -1,6 +1,7 @@
-//! Build jobs: sources, charts, registries, networks.
+//! Build and sync jobs: sources, charts, registries, networks.
 
 pub mod build;
 mod charts;
 mod network;
 mod source;
+mod sync;

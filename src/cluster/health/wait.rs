@@ -172,7 +172,7 @@ async fn wait_for(
         progress(&format!(
             "waiting for {}, for at most {} s",
             counted(pending.objects.len(), "object"),
-            options.timeout.as_secs()
+            end.saturating_sub(api.clock.elapsed()).as_secs()
         ));
     }
     let mut next_diagnosis = api.clock.elapsed() + DIAGNOSIS_INTERVAL;

@@ -43,7 +43,7 @@ pub struct Packed {
     /// The manifest.
     pub manifest: StoredManifest,
     /// The config and the layer.
-    pub blobs: Vec<(Digest, Bytes)>,
+    pub blobs: Vec<(Descriptor, Bytes)>,
     /// Annotations of the manifest.
     pub annotations: BTreeMap<String, String>,
     /// Media type of the config.
@@ -104,10 +104,7 @@ pub fn pack(
             media_type: MANIFEST.to_owned(),
             bytes,
         },
-        blobs: vec![
-            (config_descriptor.digest, config),
-            (layer_descriptor.digest, layer),
-        ],
+        blobs: vec![(config_descriptor, config), (layer_descriptor, layer)],
         annotations,
         artifact_type: config_type,
         file,
@@ -133,11 +130,8 @@ fn annotations(text: &str, created: &str, metadata: &ArtifactMetadata) -> BTreeM
 
 fn describe(media_type: &str, bytes: &Bytes, annotations: BTreeMap<String, String>) -> Descriptor {
     Descriptor {
-        media_type: media_type.to_owned(),
-        digest: Digest::of(bytes),
-        size: bytes.len() as u64,
         annotations,
-        platform: None,
+        ..Descriptor::of(media_type, bytes)
     }
 }
 
@@ -151,8 +145,8 @@ pub async fn push(
     tag: &str,
     packed: &Packed,
 ) -> Result<(), RegistryError> {
-    for (digest, bytes) in &packed.blobs {
-        repository.put_blob(digest, bytes.clone()).await?;
+    for (blob, bytes) in &packed.blobs {
+        repository.put_blob(blob, bytes.clone()).await?;
     }
     repository.put_manifest(Some(tag), &packed.manifest).await
 }

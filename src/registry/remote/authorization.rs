@@ -41,6 +41,20 @@ impl Remote {
         }
     }
 
+    /// Returns what a call needs a token for.
+    fn scopes(&self, call: &Call) -> Vec<String> {
+        let actions = match call.method {
+            Method::GET | Method::HEAD => "pull",
+            _ => "pull,push",
+        };
+        let own = format!("repository:{}:{actions}", self.address.name());
+        // A mount reads from another repository.
+        let mut parameters = call.url.query_pairs();
+        let mounted = parameters.find(|(name, _)| name == "from");
+        let mounted = mounted.map(|(_, name)| format!("repository:{name}:pull"));
+        std::iter::once(own).chain(mounted).collect()
+    }
+
     /// Requests an access token from the token service that the registry names.
     pub(super) async fn token(
         &self,
@@ -52,12 +66,10 @@ impl Remote {
         let url =
             Url::parse(realm).map_err(|_| self.untrusted_redirect(realm, "it is not a URL"))?;
         let client = self.client_for(&url, realm)?;
-        let actions = if matches!(call.method, Method::GET | Method::HEAD) {
-            "pull"
-        } else {
-            "pull,push"
-        };
-        let scope = format!("repository:{}:{actions}", self.address.name());
+        let scopes = self.scopes(call);
+        let scope = scopes.join(" ");
+        let query = scopes.into_iter().map(|scope| ("scope", scope));
+        let query: Vec<_> = query.chain([("service", service.to_owned())]).collect();
         let request = match &self.credential {
             Credential::Identity { token } => {
                 let form = [
@@ -73,11 +85,9 @@ impl Remote {
                 username, password, ..
             } => client
                 .get(url)
-                .query(&[("service", service), ("scope", &scope)])
+                .query(&query)
                 .basic_auth(username, Some(password.expose())),
-            Credential::Anonymous => client
-                .get(url)
-                .query(&[("service", service), ("scope", &scope)]),
+            Credential::Anonymous => client.get(url).query(&query),
         };
         let response = request
             .timeout(ATTEMPT_TIMEOUT)

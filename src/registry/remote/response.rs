@@ -7,7 +7,7 @@ use http::header;
 use reqwest::{Response, Url};
 use serde_json::Value;
 
-use super::{ATTEMPT_TIMEOUT, Call, Remote};
+use super::{Call, Remote};
 use crate::base::bounded::BodyError;
 use crate::base::{bounded, trust};
 use crate::registry::RegistryError;
@@ -31,7 +31,7 @@ impl Remote {
         let client = self.client_for(&url, url.as_str())?;
         client
             .get(url)
-            .timeout(ATTEMPT_TIMEOUT)
+            .timeout(call.timeout)
             .send()
             .await
             .map_err(|error| self.unreachable(call.action, &error))

@@ -158,13 +158,14 @@ impl Attempt<'_> {
     }
 }
 
-/// Runs one step. Returns `None` if the job is stopped.
+/// Runs one step. Returns `None` if the job is stopped; then the step has some time to end.
 async fn run_step(
     step: Step,
     steps: &mut dyn Steps,
     context: &Context,
     outcome: &mut Option<Outcome>,
 ) -> Option<Result<(), StepFailure>> {
+    let wind_down = steps.wind_down();
     let call = async {
         match step {
             Step::Fetch => steps.fetch(context).await,
@@ -175,8 +176,13 @@ async fn run_step(
         }
     };
     let call = call.instrument(tracing::info_span!("step", %step));
-    let done = context.stop.run(AssertUnwindSafe(call).catch_unwind());
-    Some(done.await?.unwrap_or_else(|_| {
+    let mut call = std::pin::pin!(AssertUnwindSafe(call).catch_unwind());
+    let Some(done) = context.stop.run(&mut call).await else {
+        // What it leaves behind is told by what it records, not by its outcome.
+        let _ = context.clock.timeout(wind_down, call).await;
+        return None;
+    };
+    Some(done.unwrap_or_else(|_| {
         Err(StepFailure::new(
             FailureKind::Internal,
             "the runner panicked in this job; this is a fault of the runner, please report it",

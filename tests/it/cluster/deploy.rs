@@ -1,10 +1,14 @@
 //! Deploys to a real API server.
 
+use std::time::Duration;
+
 use nuon_runner::dev::store::StoredJob;
 use nuon_runner::dev::{ControlPlane, Generation, NewJob};
 use serde_json::{Value, json};
 
-use crate::support::daemon::{Daemon, Setup, WAIT_TIMEOUT, assert_contract, control_plane};
+use crate::support::daemon::{
+    Daemon, Setup, WAIT_TIMEOUT, assert_contract, control_plane, eventually,
+};
 use crate::support::parts::{testbed, unique};
 use crate::support::plans;
 
@@ -555,5 +559,55 @@ async fn an_inventory_that_another_client_changed_deletes_nothing() {
             .is_some(),
         "it is signed from now on"
     );
+    fixture.shut_down().await;
+}
+
+/// A deploy that is cancelled after its writes is in the history, as one that somebody stops is.
+#[tokio::test]
+async fn a_cancelled_deploy_is_recorded_as_unfinished() {
+    let fixture = DeployFixture::new().await;
+    let name = fixture.namespace.clone();
+    let never = "nuon.co/ready-when: 'self.data.a == \"never\"'";
+    let set = format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n---\napiVersion: v1\nkind: \
+         ConfigMap\nmetadata: {{name: c, annotations: {{{never}}}}}\ndata: {{a: b}}\n"
+    );
+    let mut plan = fixture.plan(&set);
+    plan["apply_plan_contents"] =
+        nuon_runner::plan::contents::pack(&json!({"plan": "{}", "op": "apply"}).to_string()).into();
+    let id = fixture.control.offer(NewJob {
+        execution_timeout: Duration::from_secs(120),
+        ..NewJob::deploy("apply-plan", plan)
+    });
+    let log = || fixture.daemon.log();
+    eventually("the deploy waits", || {
+        log()
+            .contains("waiting for 1 object, for at most")
+            .then_some(())
+    })
+    .await;
+    assert!(
+        !log().contains("for at most 600 s"),
+        "the limit is the job's time"
+    );
+    fixture.control.store().cancel(&id);
+    let job = fixture.control.wait(&id, WAIT_TIMEOUT).await.unwrap();
+    assert_eq!(job.status, "cancelled", "{}", job.description);
+    let kubeconfig = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&kubeconfig, testbed().kubeconfig()).unwrap();
+    let component = format!("cmp{name}");
+    let history = || {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_nuon-runner"))
+            .args(["history", "--component", &component, "-n", &name])
+            .arg("--kubeconfig")
+            .arg(kubeconfig.path())
+            .output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    let recorded = || Some(history()).filter(|told| told.contains("unfinished"));
+    let told = eventually("the deploy is in the history", recorded).await;
+    assert!(told.contains("+2"), "{told}");
+    let created = format!("created ConfigMap/{name}/c");
+    assert!(log().contains(&created), "{}", log());
     fixture.shut_down().await;
 }

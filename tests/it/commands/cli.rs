@@ -156,6 +156,11 @@ fn check_config_refuses_what_run_refuses() {
             "is not supported: use sqlite:PATH",
         ),
         ("NUON_RUNNER_JOURNAL_URL", &no_database, "journal set-aside"),
+        (
+            "NUON_RUNNER_STATE_DIR",
+            empty.to_str().unwrap(),
+            "cannot use the state directory",
+        ),
     ];
     for (at, (variable, value, message)) in faults.into_iter().enumerate() {
         let state = directory.path().join(at.to_string());
@@ -173,7 +178,13 @@ fn check_config_refuses_what_run_refuses() {
             assert!(!stderr.contains("marked-password"), "{stderr}");
             let stdout = String::from_utf8(refused.stdout).unwrap();
             assert!(!stdout.contains("marked-password"), "{stdout}");
-            assert_ne!(refused.status.code(), Some(0), "{command}");
+            let is_damaged = message == "journal set-aside";
+            let expected = if is_damaged && command == "run" {
+                1
+            } else {
+                64
+            };
+            assert_eq!(refused.status.code(), Some(expected), "{command} {value}");
             assert!(command == "run" || !state.exists(), "nothing is made");
         }
     }

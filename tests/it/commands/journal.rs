@@ -49,8 +49,9 @@ fn a_damaged_journal_is_told_and_set_aside() {
     assert!(text.contains("journal set-aside"), "{text}");
     let (code, text) = run(state, &["journal", "set-aside"]);
     assert_eq!(code, 0, "{text}");
-    let aside = text
-        .trim()
+    let told = text.lines().find(|line| line.starts_with("the journal is"));
+    let aside = told
+        .unwrap_or(&text)
         .strip_prefix("the journal is ")
         .and_then(|text| text.strip_suffix(" now"))
         .unwrap();
@@ -73,6 +74,11 @@ async fn a_journal_with_a_damaged_inner_page_is_not_opened() {
         let mut bytes = sound.clone();
         bytes[page * 4096..(page + 1) * 4096].fill(0x5a);
         std::fs::write(&file, &bytes).unwrap();
+        let (_, checked) = run(state, &["check-config"]);
+        assert!(
+            checked.contains("journal set-aside"),
+            "page {page}: {checked}"
+        );
         let (code, text) = run(state, &["migrate"]);
         let is_known = code == 1 && text.contains("journal set-aside");
         assert!(

@@ -308,6 +308,15 @@ async fn recorded_jobs_make_the_same_calls_except_permitted_differences() {
         ));
     }
 
+    let mut plan = recorded_plan("oci-sync");
+    plan["src_tag"] = recorded_plan("k8s-build-inline")["dst_tag"].clone();
+    plan["src_registry"] = testbed().repository(&name);
+    plan["dst_registry"] = testbed().repository(&unique("trace"));
+    used.extend(explain(
+        "oci-sync",
+        &run_job(&control, NewJob::sync(plan)).await,
+    ));
+
     let namespace = format!("apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n");
     let mut plan = crate::support::plans::deploy("default", &namespace, &testbed().kubeconfig());
     plan["apply_plan_contents"] =

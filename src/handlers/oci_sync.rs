@@ -1,0 +1,198 @@
+//! `oci-sync`: copies a component's artifact from the vendor's registry to the install's, with
+//! everything that belongs to it.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use serde_json::{Map, json};
+
+use super::Services;
+use super::plan_fetcher::PlanFetcher;
+use crate::base::counted::counted;
+use crate::clients::Secrets;
+use crate::job::report::ResultReport;
+use crate::job::{JobKind, Operation};
+use crate::plan::sync::SyncPlan;
+use crate::registry::copy::{Copied, copy};
+use crate::registry::{Digest, Repository, Version};
+use crate::worker::failure::because;
+use crate::worker::{
+    Context, FailureKind, Handler, Outcome, Staged, StagedJob, StepFailure, Steps,
+};
+
+/// Runs sync jobs.
+pub struct Sync {
+    services: Arc<Services>,
+    plans: Arc<PlanFetcher>,
+}
+
+impl Sync {
+    /// A handler that works with these services.
+    pub fn new(services: Arc<Services>, plans: Arc<PlanFetcher>) -> Self {
+        Self { services, plans }
+    }
+}
+
+impl Handler for Sync {
+    fn name(&self) -> &'static str {
+        "oci-sync"
+    }
+
+    fn kinds(&self) -> &'static [JobKind] {
+        &[JobKind::OciSync]
+    }
+
+    fn start(&self) -> Box<dyn Steps> {
+        Box::new(Staged::new(SyncJob {
+            services: self.services.clone(),
+            plans: self.plans.clone(),
+            secrets: Secrets::default(),
+        }))
+    }
+}
+
+/// One sync job.
+struct SyncJob {
+    services: Arc<Services>,
+    plans: Arc<PlanFetcher>,
+    /// The job's secrets, masked for as long as it runs.
+    secrets: Secrets,
+}
+
+/// Both registries; `None` if there is nothing to do.
+type Opened = Option<(SyncPlan, Repository, Repository)>;
+
+struct Resolved {
+    source: Repository,
+    digest: Digest,
+    destination: Repository,
+    tag: String,
+}
+
+impl StagedJob for SyncJob {
+    type Fetched = Option<SyncPlan>;
+    type Initialized = Opened;
+    type Validated = Option<Resolved>;
+
+    fn fetch<'a>(
+        &'a mut self,
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Option<SyncPlan>, StepFailure>> {
+        Box::pin(async move {
+            if context.job.operation == Operation::Destroy {
+                context.log.info("the artifact stays; nothing is done");
+                return Ok(None);
+            }
+            let text = self.plans.fetch(context).await?;
+            let plan = SyncPlan::parse(&text).map_err(because(FailureKind::Plan))?;
+            self.secrets.learn(&context.redactor, plan.secrets());
+            for tag in [&plan.source_tag, &plan.destination_tag] {
+                Version::tag(tag).map_err(because(FailureKind::Plan))?;
+            }
+            Ok(Some(plan))
+        })
+    }
+
+    fn initialize<'a>(
+        &'a mut self,
+        plan: Option<SyncPlan>,
+        _: &'a Context,
+    ) -> BoxFuture<'a, Result<Opened, StepFailure>> {
+        Box::pin(async move {
+            let Some(plan) = plan else { return Ok(None) };
+            let registries = &self.services.clients.registries;
+            let source = registries.open(&plan.source).await;
+            let source = source.map_err(because(FailureKind::Registry))?;
+            let destination = registries.open(&plan.destination).await;
+            let destination = destination.map_err(because(FailureKind::Registry))?;
+            Ok(Some((plan, source, destination)))
+        })
+    }
+
+    fn validate<'a>(
+        &'a mut self,
+        opened: Opened,
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Option<Resolved>, StepFailure>> {
+        Box::pin(async move {
+            let Some((plan, source, destination)) = opened else {
+                return Ok(None);
+            };
+            let version = Version::Tag(plan.source_tag);
+            let stored = source.manifest(&version).await;
+            let digest = stored.map_err(because(FailureKind::Registry))?.digest;
+            let name = source.name();
+            context.log.info(format!("{name}:{version} is {digest}"));
+            Ok(Some(Resolved {
+                source,
+                digest,
+                destination,
+                tag: plan.destination_tag,
+            }))
+        })
+    }
+
+    fn exec<'a>(
+        &'a mut self,
+        resolved: Option<Resolved>,
+        context: &'a Context,
+    ) -> BoxFuture<'a, Result<Outcome, StepFailure>> {
+        Box::pin(async move {
+            let Some(Resolved {
+                source,
+                digest,
+                destination,
+                tag,
+            }) = resolved
+            else {
+                return Ok(done(Map::new()));
+            };
+            let copied = copy(&source, &Version::Digest(digest), &destination, &tag).await;
+            let copied = copied.map_err(because(FailureKind::Registry))?;
+            let name = destination.name();
+            context.log.info(summary(&copied, &name, &tag));
+            let digest = &copied.root.digest;
+            let image = json!({
+                "tag": tag,
+                "display_tag": tag,
+                "repository": name,
+                "ref": format!("{name}@{digest}"),
+                "media_type": copied.root.media_type,
+                "digest": digest,
+                "size": copied.root.bytes.len(),
+                "urls": null,
+                "annotations": null,
+                "artifact_type": "",
+            });
+            Ok(done(Map::from_iter([("image".to_owned(), image)])))
+        })
+    }
+}
+
+fn done(outputs: Map<String, serde_json::Value>) -> Outcome {
+    Outcome::Done {
+        result: Some(ResultReport {
+            success: true,
+            ..ResultReport::default()
+        }),
+        outputs,
+    }
+}
+
+/// Says what a copy did, for the job's log.
+fn summary(copied: &Copied, name: &str, tag: &str) -> String {
+    let Copied {
+        root,
+        was_there,
+        blobs,
+        bytes,
+        referrers,
+    } = copied;
+    let what = match was_there {
+        true => "is up to date",
+        false => "is copied",
+    };
+    let (blobs, referrers) = (counted(*blobs, "new blob"), counted(*referrers, "referrer"));
+    let digest = &root.digest;
+    format!("{name}:{tag} {what} as {digest}: {blobs}, {bytes} bytes sent, {referrers}")
+}
