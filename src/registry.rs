@@ -274,6 +274,10 @@ impl Repository {
             Err(RegistryError::NotFound(_)) => None,
             list => Some(list?),
         };
+        // Some registries take the tag for the digest that it is made of.
+        if list.as_ref().is_some_and(|list| list.digest == subject) {
+            return Ok(());
+        }
         match referrer::added_to(list.as_ref(), stored)? {
             Some(list) => self.put_document(Some(&tag), &list).await.map(drop),
             None => Ok(()),

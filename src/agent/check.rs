@@ -67,15 +67,13 @@ fn clients(config: &Config) -> Result<(), AgentError> {
     Ok(())
 }
 
-/// Fails if the directory does not exist and cannot be made, if nothing can be made in it, or if
-/// a file in it cannot be written.
+/// Fails if the directory does not exist and cannot be made, if nothing can be made in it, or if a
+/// file of the agent in it cannot be written.
 fn can_be_made(directory: &Path) -> std::io::Result<()> {
-    if directory.is_dir() {
-        for entry in std::fs::read_dir(directory)? {
-            let path = entry?.path();
-            if path.is_file() {
-                File::options().append(true).open(path)?;
-            }
+    for own in ["lock", "journal.db", "journal.db-wal", "journal.db-shm"] {
+        let path = directory.join(own);
+        if path.is_file() {
+            File::options().append(true).open(path)?;
         }
     }
     let existing = directory.ancestors().find(|ancestor| ancestor.exists());

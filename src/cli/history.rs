@@ -12,6 +12,7 @@ use super::cluster::{
 use super::error::CommandError;
 use super::plan::{self, VERSION};
 use super::{Code, apply, input, print_escaped};
+use crate::base::counted::counted;
 use crate::cluster::client::discovery::ServedKinds;
 use crate::cluster::rollout::inventory::{DeployOutcome, DeployRecord, Inventory};
 use crate::cluster::rollout::rollback::CANNOT_BE_UNDONE;
@@ -50,6 +51,9 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
                 inventory.history.iter().map(line).collect()
             };
             print_escaped(&text);
+            if inventory.history.is_empty() {
+                target.print_stderr("note: no deploy of the component has ended yet");
+            }
             Ok(Code::Done)
         },
     )
@@ -143,9 +147,9 @@ fn line(deploy: &DeployRecord) -> String {
     let [added, modified, removed] = deploy.changes;
     let artifact = deploy.artifact.as_deref().unwrap_or("no artifact");
     format!(
-        "{}  {}  {outcome}  {} objects (+{added} ~{modified} -{removed})  {artifact}\n",
+        "{}  {}  {outcome}  {} (+{added} ~{modified} -{removed})  {artifact}\n",
         deploy.number,
         deploy.time.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        deploy.objects
+        counted(deploy.objects, "object")
     )
 }

@@ -63,6 +63,9 @@ pub fn read(file: &str) -> Result<Vec<u8>, CommandError> {
 /// Returns the error about a path, with the nearest name in its directory if it does not exist.
 pub(super) fn cannot_open(path: &Path, error: &std::io::Error) -> String {
     let shown = path.display();
+    if error.kind() == std::io::ErrorKind::IsADirectory {
+        return format!("{shown} is a directory; help: -k {shown} builds the overlay in it");
+    }
     if error.kind() != std::io::ErrorKind::NotFound {
         return format!("cannot read {shown}: {}", plain(error));
     }
@@ -78,6 +81,9 @@ pub(super) fn cannot_open(path: &Path, error: &std::io::Error) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     match nearest(&name, names.iter().map(String::as_str)) {
         Some(near) => format!("{shown} does not exist; help: did you mean {near}?"),
+        None if path.components().count() > 1 && path.to_string_lossy().contains(':') => {
+            format!("{shown} does not exist; help: oci://{shown} is an artifact in a registry")
+        }
         None => format!("{shown} does not exist"),
     }
 }

@@ -9,13 +9,16 @@ use std::collections::HashSet;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::document::{Document, ImageManifest};
-use super::referrer::list_tag;
+use super::document::{Document, ImageManifest, MEDIA_TYPES};
+use super::referrer::{list_tag, subject_of};
 use super::remote::Stored;
 use super::{Descriptor, Digest, RegistryError, Repository, StoredManifest, Version};
 
-/// Maximum documents of one artifact, including its children and its signatures.
+/// Maximum documents of one artifact, including its children.
 const MAX_DOCUMENTS: usize = 256;
+
+/// Maximum documents that refer to an artifact; with time there may be many.
+const MAX_REFERRERS: usize = 10_000;
 
 /// Maximum layers of one manifest; images have at most 127.
 const MAX_LAYERS: usize = 1000;
@@ -62,11 +65,13 @@ pub async fn copy(
         to,
         documents: Vec::new(),
         known: HashSet::new(),
+        limit: MAX_DOCUMENTS,
         blobs: 0,
         bytes: 0,
     };
     copier.graph(root.clone()).await?;
     let own = copier.documents.len();
+    copier.limit = own + MAX_REFERRERS;
     copier.companions().await?;
     let before = to.resolve(&Version::Tag(tag.to_owned())).await?;
     let was_there = before.as_ref() == Some(&root.digest);
@@ -88,6 +93,8 @@ struct Copier<'a> {
     /// The documents of the copy so far, in order.
     documents: Vec<Digest>,
     known: HashSet<Digest>,
+    /// Maximum number of documents.
+    limit: usize,
     blobs: usize,
     bytes: u64,
 }
@@ -120,8 +127,9 @@ impl Copier<'_> {
     }
 
     /// Copies the blobs of a manifest, or pushes the children of an index to the stack. The document
-    /// itself is pushed below them, so that it is stored after them. Of a document that the
-    /// destination has, it has everything.
+    /// itself is pushed below them, so that it is stored after them. Of a manifest that the
+    /// destination has, it has everything, but perhaps not its entry in a list of referrers; an index
+    /// may have lost children.
     async fn visit(
         &mut self,
         stored: StoredManifest,
@@ -141,8 +149,6 @@ impl Copier<'_> {
         if !self.add(&stored.digest)? {
             return Ok(());
         }
-        let wanted = Version::Digest(stored.digest.clone());
-        let is_there = self.to.resolve(&wanted).await?.is_some();
         match document {
             Document::Manifest(manifest) if manifest.layers.len() > MAX_LAYERS => {
                 return Err(refuse(format!("it has more than {MAX_LAYERS} layers")));
@@ -152,14 +158,11 @@ impl Copier<'_> {
                     "it points to more than {MAX_DOCUMENTS} documents"
                 )));
             }
-            Document::Manifest(_) if is_there => {}
             Document::Manifest(manifest) => {
-                self.copy_blobs(manifest).await?;
-                stack.push(Task::Store(stored));
-            }
-            Document::Index(children) if is_there => {
-                for child in children {
-                    self.add(&child.digest)?;
+                let wanted = Version::Digest(stored.digest.clone());
+                if subject_of(&stored).is_some() || self.to.resolve(&wanted).await?.is_none() {
+                    self.copy_blobs(manifest).await?;
+                    stack.push(Task::Store(stored));
                 }
             }
             Document::Index(children) => {
@@ -177,11 +180,12 @@ impl Copier<'_> {
             return Ok(false);
         }
         self.documents.push(digest.clone());
-        match self.documents.len() > MAX_DOCUMENTS {
+        let limit = self.limit;
+        match self.documents.len() > limit {
             false => Ok(true),
             true => Err(RegistryError::Manifest {
                 what: digest.to_string(),
-                why: format!("the artifact holds more than {MAX_DOCUMENTS} documents"),
+                why: format!("the artifact holds more than {limit} documents"),
             }),
         }
     }
@@ -207,7 +211,9 @@ impl Copier<'_> {
         while let Some(subject) = self.documents.get(at).cloned() {
             at += 1;
             for referrer in self.from.referrers(&subject).await? {
-                if self.known.contains(&referrer.digest) {
+                // Documents of other kinds are not part of the specification any more.
+                let is_readable = MEDIA_TYPES.contains(&&*referrer.media_type);
+                if self.known.contains(&referrer.digest) || !is_readable {
                     continue;
                 }
                 // A list may name what was deleted.

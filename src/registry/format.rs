@@ -19,10 +19,10 @@ use crate::workspace::archive::{self, ArchiveLimits, SymlinkPolicy};
 /// Maximum size of a layer, in bytes.
 pub const MAX_LAYER_BYTES: u64 = 64 << 20;
 
-/// Maximum size of a legacy archive, all layers together, in bytes.
+/// Maximum size of an archive, all layers together, in bytes.
 const MAX_ARCHIVE_BYTES: u64 = 4 * MAX_LAYER_BYTES;
 
-/// Maximum layers of a legacy archive; it has one per file.
+/// Maximum layers of an archive; the older form has one per file.
 const MAX_LAYERS: usize = 1000;
 
 const FLUX_CONFIG: &str = "application/vnd.cncf.flux.config.v1+json";
@@ -30,7 +30,8 @@ const FLUX_CONTENT: &str = "application/vnd.cncf.flux.content.v1";
 const FLUX_LAYER: &str = "application/vnd.cncf.flux.content.v1.tar+gzip";
 const FLUX_FILE: &str = "all.yaml";
 const ARCHIVE_CONFIG: &str = "artifact/nuon";
-const ARCHIVE_LAYER: &str = "application/x-yaml";
+const ARCHIVE_LAYER: &str = "application/vnd.nuon.archive.layer.v1.tar+gzip";
+const UNPACK: &str = "io.deis.oras.content.unpack";
 const ARCHIVE_FILE: &str = "manifest.yaml";
 const TITLE: &str = "org.opencontainers.image.title";
 const CREATED: &str = "org.opencontainers.image.created";
@@ -61,7 +62,7 @@ pub enum ArtifactFormat {
     Kustomizer,
     /// Flux's format.
     Flux,
-    /// Legacy archive of the Go runner.
+    /// Archive of the Go runner, in its older or newer form.
     Archive,
 }
 
@@ -264,7 +265,11 @@ async fn pull_archive(
         }
         // All layers are checked, including those that are not used.
         let bytes = repository.blob(layer, MAX_LAYER_BYTES).await?;
-        if title == ARCHIVE_FILE {
+        if layer.media_type == ARCHIVE_LAYER {
+            let files = unpack(bytes, SymlinkPolicy::Skip).await?;
+            let file = files.into_iter().find(|(name, _)| name == ARCHIVE_FILE);
+            found = file.map(|(_, text)| text).or(found);
+        } else if title == ARCHIVE_FILE {
             found = Some(bytes.to_vec());
         }
     }

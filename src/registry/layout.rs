@@ -4,8 +4,9 @@
     reason = "a member or item that a JSON value lacks reads as null"
 )]
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -161,12 +162,17 @@ impl ImageLayout {
         }
         let folder = path.parent().unwrap_or(&self.path);
         fs::create_dir_all(folder).map_err(self.failed())?;
-        let temporary = tempfile::NamedTempFile::new_in(folder).map_err(self.failed())?;
+        let temporary = tempfile::Builder::new()
+            .permissions(Permissions::from_mode(0o666))
+            .tempfile_in(folder)
+            .map_err(self.failed())?;
         let mut file: tokio::fs::File = temporary.reopen().map_err(self.failed())?.into();
         let mut content = source.open(blob).await?;
         while let Some(part) = content.try_next().await? {
             file.write_all(&part).await.map_err(self.failed())?;
         }
+        // Only this tells whether the last write has failed.
+        file.flush().await.map_err(self.failed())?;
         file.sync_all().await.map_err(self.failed())?;
         let persisted = temporary.persist(&path).map_err(|error| error.error);
         persisted.map_err(self.failed())?;

@@ -144,8 +144,9 @@ impl Attempt<'_> {
                 tokio::select! {
                     work = &mut working => work?,
                     cause = stopped => {
-                        let rest = clock.timeout(wind_down, working);
-                        if let Ok(Err(error)) = rest.await {
+                        if !wind_down.is_zero()
+                            && let Ok(Err(error)) = clock.timeout(wind_down, working).await
+                        {
                             return Err(error);
                         }
                         Work::Stopped(cause)

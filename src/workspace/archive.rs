@@ -65,11 +65,11 @@ pub enum ArchiveError {
     Trailing,
 }
 
-/// Packs one regular file into a gzipped tar: USTAR, mode 0600, owner 0, no times.
+/// Packs one regular file into a gzipped tar: USTAR, this mode, owner 0, no times.
 ///
 /// # Errors
 /// Does not fail in practice: everything is in memory.
-pub fn pack(name: &str, content: &[u8]) -> io::Result<Vec<u8>> {
+pub fn pack(name: &str, content: &[u8], mode: u32) -> io::Result<Vec<u8>> {
     let gzip = GzBuilder::new()
         .mtime(0)
         .operating_system(255)
@@ -77,7 +77,7 @@ pub fn pack(name: &str, content: &[u8]) -> io::Result<Vec<u8>> {
     let mut builder = Builder::new(gzip);
     let mut header = Header::new_ustar();
     header.set_entry_type(EntryType::Regular);
-    header.set_mode(0o600);
+    header.set_mode(mode);
     header.set_size(content.len() as u64);
     header.set_mtime(0);
     header.set_uid(0);
@@ -185,8 +185,8 @@ mod tests {
 
     #[test]
     fn equal_content_gives_equal_bytes_that_read_back() {
-        let packed = pack("all.yaml", b"a: 1\n").unwrap();
-        assert_eq!(packed, pack("all.yaml", b"a: 1\n").unwrap());
+        let packed = pack("all.yaml", b"a: 1\n", 0o600).unwrap();
+        assert_eq!(packed, pack("all.yaml", b"a: 1\n", 0o600).unwrap());
         let tar = expand(&packed, 1 << 20).unwrap();
         let read = files(&tar, ArchiveLimits::default(), SymlinkPolicy::Refuse).unwrap();
         assert_eq!(read, [("all.yaml".to_owned(), b"a: 1\n".to_vec())]);
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_bomb_is_refused_before_it_expands() {
-        let packed = pack("all.yaml", &vec![0; 1 << 20]).unwrap();
+        let packed = pack("all.yaml", &vec![0; 1 << 20], 0o600).unwrap();
         assert!(matches!(
             expand(&packed, 1 << 16),
             Err(ArchiveError::TooLarge(_))
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn bytes_after_the_compressed_stream_are_refused() {
-        let mut packed = pack("all.yaml", b"a").unwrap();
+        let mut packed = pack("all.yaml", b"a", 0o600).unwrap();
         packed.extend(b"x");
         assert!(matches!(
             expand(&packed, 1 << 20),

@@ -53,6 +53,8 @@ pub(super) struct Scanner<'a> {
     pub(super) line: u32,
     pub(super) column: u32,
     queue: VecDeque<(Token, Position)>,
+    /// True if the first token of the queue stays what it is.
+    is_settled: bool,
     tokens_taken: usize,
     indents: Vec<i64>,
     pub(super) indent: i64,
@@ -76,6 +78,7 @@ impl<'a> Scanner<'a> {
             line: line.saturating_sub(1),
             column: 0,
             queue: VecDeque::new(),
+            is_settled: false,
             tokens_taken: 0,
             indents: Vec::new(),
             indent: -1,
@@ -93,8 +96,11 @@ impl<'a> Scanner<'a> {
 
     /// Returns the next token without consuming it.
     pub(super) fn peek(&mut self) -> Result<&(Token, Position), YamlError> {
-        while self.needs_more()? {
-            self.fetch()?;
+        while !self.is_settled {
+            match self.needs_more()? {
+                true => self.fetch()?,
+                false => self.is_settled = true,
+            }
         }
         let position = self.position();
         self.queue
@@ -105,6 +111,7 @@ impl<'a> Scanner<'a> {
     /// Consumes the next token.
     pub(super) fn next(&mut self) -> Result<(Token, Position), YamlError> {
         self.peek()?;
+        self.is_settled = false;
         self.tokens_taken += 1;
         let position = self.position();
         self.queue

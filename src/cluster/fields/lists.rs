@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// Lists of built-in kinds, and the members that key their items, for objects of which no manager
 /// shows it.
-const KEYED: [(&str, &[&str]); 13] = [
+const KEYED: [(&str, &[&str]); 12] = [
     ("containers", &["name"]),
     ("initContainers", &["name"]),
     ("ephemeralContainers", &["name"]),
@@ -14,7 +14,6 @@ const KEYED: [(&str, &[&str]); 13] = [
     ("imagePullSecrets", &["name"]),
     ("resourceClaims", &["name"]),
     ("webhooks", &["name"]),
-    ("versions", &["name"]),
     ("volumeMounts", &["mountPath"]),
     ("volumeDevices", &["devicePath"]),
     ("hostAliases", &["ip"]),

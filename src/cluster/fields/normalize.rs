@@ -124,10 +124,10 @@ fn move_string_data(secret: &mut Object) {
         let others = others.into_iter().collect();
         secret.0.insert("stringData".into(), Value::Object(others));
     }
-    let data = secret
-        .0
-        .entry("data")
-        .or_insert_with(|| Value::Object(Map::new()));
+    let data = secret.0.entry("data").or_insert(Value::Null);
+    if data.is_null() {
+        *data = Value::Object(Map::new());
+    }
     if let Value::Object(data) = data {
         for (key, text) in texts {
             // A key without a value is an empty text.
@@ -157,6 +157,10 @@ mod tests {
         }));
         let wanted = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"b": "eQ==", "a": "eA=="}});
         assert_eq!(secret, wanted);
+        let null = normal(
+            json!({"apiVersion": "v1", "kind": "Secret", "data": null, "stringData": {"a": "x"}}),
+        );
+        assert_eq!(null["data"], json!({"a": "eA=="}));
         let mut secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"c": "%", "d": 5},
             "stringData": {"empty": null, "pin": 511, "on": true, "map": {}}});
         secret = normal(secret);

@@ -101,8 +101,8 @@ pub enum WaitOutcome {
     Ready,
     /// Some objects cannot recover without intervention.
     Unrecoverable(Vec<NotReady>),
-    /// Some objects were not ready before the deadline.
-    TimedOut(Vec<NotReady>),
+    /// Some objects were not ready before the deadline, and a sentence about it.
+    TimedOut(Vec<NotReady>, String),
     /// The cluster no longer accepts the credentials, as for example when a token has expired that
     /// cannot be renewed.
     Unauthorized(ClusterError),
@@ -160,7 +160,8 @@ async fn wait_for(
     for object in &objects {
         pending.update(object.clone()).await;
     }
-    let end = options.deadline(api.clock.elapsed() + options.timeout);
+    let begun = api.clock.elapsed();
+    let end = options.deadline(begun + options.timeout);
     // With a bake time, objects that are ready already are watched too.
     let baking = options.bake > Duration::ZERO;
     let watched: Vec<&Object> = objects
@@ -240,13 +241,25 @@ async fn wait_for(
                 pending
                     .diagnose(pending.unexplained(), api.clock.elapsed())
                     .await;
-                return WaitOutcome::TimedOut(pending.causes());
+                let waited = api.clock.elapsed().saturating_sub(begun);
+                return WaitOutcome::TimedOut(pending.causes(), options.limit(waited));
             }
         }
     }
 }
 
 impl WaitOptions {
+    /// Returns a sentence about a wait that has ended after this time without success.
+    fn limit(&self, waited: Duration) -> String {
+        let seconds = waited.as_secs();
+        match waited < self.timeout {
+            true => format!(
+                "the wait has ended after {seconds} s, because the job's time is nearly over"
+            ),
+            false => format!("the wait has ended after {seconds} s (deploy.wait_timeout)"),
+        }
+    }
+
     /// Returns `time` or [`until`](Self::until), whichever is earlier, in the clock's elapsed time.
     pub fn deadline(&self, time: Duration) -> Duration {
         self.until.map_or(time, |until| time.min(until))

@@ -292,7 +292,9 @@ pub async fn deploy(
         }
         deployed.failure = match outcome {
             WaitOutcome::Ready => None,
-            WaitOutcome::Unrecoverable(all) | WaitOutcome::TimedOut(all) => {
+            WaitOutcome::Unrecoverable(all) => Some(DeployFailure::NotReady(all)),
+            WaitOutcome::TimedOut(all, limit) => {
+                deployed.notes.push(limit);
                 Some(DeployFailure::NotReady(all))
             }
             WaitOutcome::Unauthorized(error) => Some(error.into()),

@@ -339,6 +339,13 @@ pub fn approval_reason(
             "the set is empty, and all of the component would be deleted, {objects}"
         ));
     }
+    let knows = |object: &Object| snapshot.record(&object.id()).is_some();
+    if !snapshot.objects.iter().any(knows) {
+        return Some(format!(
+            "no object of the set is of the component yet, and {objects} of it would be deleted: is it the \
+             right component?"
+        ));
+    }
     if going > limits.objects {
         return Some(format!(
             "{objects} would be deleted, more than {} (deploy.prune_limit)",

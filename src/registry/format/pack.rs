@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     ARCHIVE_CONFIG, ARCHIVE_FILE, ARCHIVE_LAYER, CREATED, FLUX_CONFIG, FLUX_FILE, FLUX_LAYER,
-    KUSTOMIZER_CHECKSUM, KUSTOMIZER_CREATED, KUSTOMIZER_VERSION, REVISION, SOURCE, TITLE,
+    KUSTOMIZER_CHECKSUM, KUSTOMIZER_CREATED, KUSTOMIZER_VERSION, REVISION, SOURCE, TITLE, UNPACK,
 };
 use crate::registry::document::{Descriptor, MANIFEST};
 use crate::registry::{Digest, RegistryError, Repository, StoredManifest};
@@ -20,7 +20,7 @@ use crate::workspace::archive;
 pub enum OutputLayout {
     /// Flux's media types, with Flux's and kustomizer's annotations: readable by both.
     Flux,
-    /// Legacy archive of the Go runner: the objects are a plain YAML layer.
+    /// Archive of the Go runner: a layer for each directory, here only that of the root.
     Archive,
 }
 
@@ -69,8 +69,8 @@ pub fn pack(
     };
     let (config_type, config, layer_type, layer, layer_annotations) = match layout {
         OutputLayout::Flux => {
-            let layer =
-                archive::pack(file, text.as_bytes()).map_err(archive::ArchiveError::Broken)?;
+            let layer = archive::pack(file, text.as_bytes(), 0o600)
+                .map_err(archive::ArchiveError::Broken)?;
             let tar = archive::expand(&layer, u64::MAX - 1)?;
             let config = json!({
                 "created": created, "architecture": "", "os": "", "config": {},
@@ -81,9 +81,13 @@ pub fn pack(
             (FLUX_CONFIG, config, FLUX_LAYER, layer, BTreeMap::new())
         }
         OutputLayout::Archive => {
-            let title = BTreeMap::from([(TITLE.to_owned(), file.to_owned())]);
-            let layer = text.as_bytes().to_vec();
-            (ARCHIVE_CONFIG, "{}".to_owned(), ARCHIVE_LAYER, layer, title)
+            let layer = archive::pack(file, text.as_bytes(), 0o644)
+                .map_err(archive::ArchiveError::Broken)?;
+            // Without these the Go runner does not unpack it.
+            let marks = [(TITLE, "."), (UNPACK, "true")];
+            let marks = marks.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let config = "{}".to_owned();
+            (ARCHIVE_CONFIG, config, ARCHIVE_LAYER, layer, marks.into())
         }
     };
     let config = Bytes::from(config);

@@ -1,12 +1,12 @@
 //! Downloads of blobs.
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{StreamExt as _, stream};
 use http::Method;
 use reqwest::Response;
 
 use super::retry::with_retries;
-use super::{Call, Remote, transfer_timeout};
+use super::{ATTEMPT_TIMEOUT, Call, Remote, transfer_timeout};
 use crate::base::error::chain;
 use crate::registry::blob::{BlobStream, checked};
 use crate::registry::{Descriptor, RegistryError};
@@ -35,15 +35,22 @@ impl Remote {
         let call = self.blob_call(descriptor)?;
         let response = self.open(&call).await?;
         let (host, action) = (self.address.host().to_owned(), call.action);
-        let content = response.bytes_stream().map_err(move |error| {
-            let message = chain(&error.without_url());
-            let host = host.clone();
-            RegistryError::Unreachable {
-                host,
-                action,
-                message,
-            }
-        });
+        let broken = move |message: String| RegistryError::Unreachable {
+            host: host.clone(),
+            action,
+            message,
+        };
+        let clock = self.connections.clock.clone();
+        let parts = response.bytes_stream();
+        let content =
+            stream::try_unfold((parts, clock, broken), |(mut parts, clock, broken)| async {
+                match clock.timeout(ATTEMPT_TIMEOUT, parts.next()).await {
+                    Ok(Some(Ok(part))) => Ok(Some((part, (parts, clock, broken)))),
+                    Ok(Some(Err(error))) => Err(broken(chain(&error.without_url()))),
+                    Ok(None) => Ok(None),
+                    Err(_) => Err(broken("its content does not arrive any more".to_owned())),
+                }
+            });
         Ok(checked(content.boxed(), descriptor.clone()))
     }
 

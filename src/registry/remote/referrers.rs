@@ -3,18 +3,30 @@
 
 use http::{Method, header};
 use reqwest::Response;
+use serde_json::Value;
 use url::Url;
 
 use super::{Call, Remote};
 use crate::registry::document::{INDEX, MAX_MANIFEST_BYTES};
-use crate::registry::{Descriptor, Digest, Document, RegistryError, StoredManifest};
+use crate::registry::{Descriptor, Digest, RegistryError};
 
 /// Maximum pages of a list of referrers.
 const MAX_PAGES: usize = 20;
 
+/// Returns true for the answers of registries that do not know the request.
+fn is_unsupported(error: &RegistryError) -> bool {
+    match error {
+        RegistryError::NotFound(_)
+        | RegistryError::Denied { .. }
+        | RegistryError::UntrustedRedirect { .. } => true,
+        RegistryError::Refused { status, .. } => matches!(status, 400 | 405 | 406 | 501),
+        _ => false,
+    }
+}
+
 impl Remote {
-    /// Lists the documents that refer to `subject`. Returns `None` if the registry keeps no such
-    /// list.
+    /// Lists the documents that refer to `subject`, as far as their descriptors can be read. Returns
+    /// `None` if the registry keeps no such list, which each says in its own way.
     ///
     /// # Errors
     /// Fails if the list cannot be read.
@@ -32,7 +44,7 @@ impl Remote {
         for _ in 0..MAX_PAGES {
             let response = match self.send(&call, true).await {
                 Ok(response) => response,
-                Err(RegistryError::NotFound(_)) => return Ok(None),
+                Err(error) if all.is_empty() && is_unsupported(&error) => return Ok(None),
                 Err(error) => return Err(error),
             };
             let is_index = response
@@ -45,14 +57,10 @@ impl Remote {
             }
             let next = self.next_page(&call, &response)?;
             let bytes = self.body(response, &call, MAX_MANIFEST_BYTES).await?;
-            let page = StoredManifest {
-                digest: Digest::of(&bytes),
-                media_type: INDEX.to_owned(),
-                bytes,
-            };
-            if let Document::Index(listed) = Document::parse(&page)? {
-                all.extend(listed);
-            }
+            let page: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            let listed = page.get("manifests").and_then(Value::as_array);
+            let listed = listed.into_iter().flatten();
+            all.extend(listed.filter_map(|one| serde_json::from_value(one.clone()).ok()));
             match next {
                 Some(url) => call.url = url,
                 None => return Ok(Some(all)),

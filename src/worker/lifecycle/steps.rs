@@ -165,6 +165,9 @@ async fn run_step(
     context: &Context,
     outcome: &mut Option<Outcome>,
 ) -> Option<Result<(), StepFailure>> {
+    if context.stop.is_stopped() {
+        return None;
+    }
     let wind_down = steps.wind_down();
     let call = async {
         match step {
@@ -179,7 +182,9 @@ async fn run_step(
     let mut call = std::pin::pin!(AssertUnwindSafe(call).catch_unwind());
     let Some(done) = context.stop.run(&mut call).await else {
         // What it leaves behind is told by what it records, not by its outcome.
-        let _ = context.clock.timeout(wind_down, call).await;
+        if !wind_down.is_zero() {
+            let _ = context.clock.timeout(wind_down, call).await;
+        }
         return None;
     };
     Some(done.unwrap_or_else(|_| {

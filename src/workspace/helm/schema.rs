@@ -167,9 +167,13 @@ mod tests {
 
     #[test]
     fn a_schema_in_a_packed_chart_is_seen() {
-        let inner =
-            archive::pack("a/values.schema.json", br#"{"$ref": "file:///etc/passwd"}"#).unwrap();
-        let outer = archive::pack("b/charts/a.tgz", &inner).unwrap();
+        let inner = archive::pack(
+            "a/values.schema.json",
+            br#"{"$ref": "file:///etc/passwd"}"#,
+            0o600,
+        )
+        .unwrap();
+        let outer = archive::pack("b/charts/a.tgz", &inner, 0o600).unwrap();
         for packed in [inner, outer] {
             let removed = remove_external(&mut vec![("charts/x.tgz".into(), packed)]);
             let error = removed.unwrap_err().to_string();
@@ -178,7 +182,7 @@ mod tests {
                 "{error}"
             );
         }
-        let good = archive::pack("a/values.schema.json", b"{}").unwrap();
+        let good = archive::pack("a/values.schema.json", b"{}", 0o600).unwrap();
         assert!(
             remove_external(&mut vec![("charts/x.tgz".into(), good)])
                 .unwrap()

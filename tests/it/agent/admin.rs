@@ -4,9 +4,9 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use nuon_runner::dev::Generation;
+use nuon_runner::dev::{Fault, FaultKind, Generation, NewJob};
 
-use crate::support::daemon::{Setup, control_plane, get};
+use crate::support::daemon::{Setup, control_plane, eventually_async, get};
 
 /// With hundreds of connections that never finish their request, probes are still answered, and
 /// file descriptors remain for jobs.
@@ -57,5 +57,38 @@ async fn incomplete_requests_do_not_block_others() {
     let _ = large.read_to_string(&mut answer);
     assert!(!answer.contains("200 OK"), "{answer}");
     assert_eq!(get(&admin, "/metrics").await.0, 200);
+    assert_eq!(daemon.terminate().await, 0, "{}", daemon.log());
+}
+
+/// The log of a short job ends before one request with its lines is given up.
+#[tokio::test]
+async fn lines_of_a_job_that_could_not_be_shipped_are_counted() {
+    let control = control_plane(Generation::Second).await;
+    let state = tempfile::tempdir().unwrap();
+    let mut daemon = Setup::new(state.path(), &control).start();
+    let admin = daemon.admin().await;
+    control.add_fault(Fault::always(
+        http::Method::POST,
+        "/logs",
+        FaultKind::Refuse(500, None),
+    ));
+    let id = control.offer(NewJob::new("noop", "operations"));
+    daemon.expect_finished(&control, &id).await;
+    eventually_async("the lost lines are counted", async || {
+        let (_, metrics) = get(&admin, "/metrics").await;
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("nuon_runner_log_lines_lost_total "));
+        line.filter(|count| *count != "0").map(str::to_owned)
+    })
+    .await;
+    assert!(
+        daemon
+            .log()
+            .contains("could not be shipped in time, and are lost"),
+        "{}",
+        daemon.log()
+    );
+    control.clear_faults();
     assert_eq!(daemon.terminate().await, 0, "{}", daemon.log());
 }

@@ -390,11 +390,12 @@ async fn the_archive_layout_is_written_on_request_and_read_back() {
     let manifest: Value = serde_json::from_slice(&stored.bytes).unwrap();
     assert_eq!(manifest["config"]["mediaType"], "artifact/nuon");
     assert_eq!(manifest["layers"].as_array().unwrap().len(), 1);
-    assert_eq!(manifest["layers"][0]["mediaType"], "application/x-yaml");
-    assert_eq!(
-        manifest["layers"][0]["annotations"]["org.opencontainers.image.title"],
-        "manifest.yaml"
-    );
+    let layer = &manifest["layers"][0];
+    let media_type = "application/vnd.nuon.archive.layer.v1.tar+gzip";
+    assert_eq!(layer["mediaType"], media_type);
+    let marks =
+        json!({"org.opencontainers.image.title": ".", "io.deis.oras.content.unpack": "true"});
+    assert_eq!(layer["annotations"], marks);
     let artifact = format::pull(&from, &Version::tag("t").unwrap())
         .await
         .unwrap();

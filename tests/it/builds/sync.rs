@@ -157,6 +157,17 @@ async fn an_index_is_copied_with_all_that_belongs_to_it_and_a_second_time_nothin
         log.contains("is up to date as") && log.contains("0 new blobs, 0 bytes sent"),
         "{log}"
     );
+
+    // A list of referrers that was not written is written by the next copy.
+    let list = format!("sha256-{}", index.digest.hex());
+    let empty = document(
+        INDEX,
+        json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": []}),
+    );
+    destination.put_manifest(Some(&list), &empty).await.unwrap();
+    fixture.sync(plan_between(&from, &to)).await;
+    let listed = destination.referrers(&index.digest).await.unwrap();
+    assert_eq!(listed.len(), 1);
     fixture.daemon.shut_down(&fixture.control).await;
 }
 

@@ -648,7 +648,7 @@ async fn objects_deleted_by_others_during_a_deploy_are_recreated_or_reported() {
         "1"
     );
 
-    let file = fixture.manifest(&never_ready());
+    let file = fixture.manifest(&(config_map("c", "1") + &never_ready()));
     let child = fixture.start(&["apply", "--yes", "-f", &file, "--component", "web"]);
     let path = format!(
         "/apis/apps/v1/namespaces/{}/deployments/web",

@@ -611,3 +611,36 @@ async fn a_cancelled_deploy_is_recorded_as_unfinished() {
     assert!(log().contains(&created), "{}", log());
     fixture.shut_down().await;
 }
+
+/// The wait of a job ends before the job's time does, and says so.
+#[tokio::test]
+async fn a_wait_that_the_time_of_the_job_ends_says_so() {
+    let fixture = DeployFixture::new().await;
+    let name = &fixture.namespace;
+    let never = "nuon.co/ready-when: 'self.data.a == \"never\"'";
+    let set = format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n---\napiVersion: v1\nkind: \
+         ConfigMap\nmetadata: {{name: c, annotations: {{{never}}}}}\ndata: {{a: b}}\n"
+    );
+    let mut plan = fixture.plan(&set);
+    plan["apply_plan_contents"] =
+        nuon_runner::plan::contents::pack(&json!({"plan": "{}", "op": "apply"}).to_string()).into();
+    let id = fixture.control.offer(NewJob {
+        execution_timeout: Duration::from_secs(35),
+        ..NewJob::deploy("apply-plan", plan)
+    });
+    let job = fixture.control.wait(&id, WAIT_TIMEOUT).await.unwrap();
+    assert_eq!(job.status, "failed", "{}", job.description);
+    assert!(
+        job.description.contains("ReadinessRuleNotMet"),
+        "{}",
+        job.description
+    );
+    let told = "because the job's time is nearly over";
+    assert!(
+        fixture.daemon.log().contains(told),
+        "{}",
+        fixture.daemon.log()
+    );
+    fixture.shut_down().await;
+}

@@ -629,3 +629,28 @@ async fn a_component_cannot_contain_inventories_or_denied_objects() {
     assert_eq!(plan.code, 6, "{}", plan.err);
     fixture.apply("shop", &set, &[]).expect_code(0);
 }
+
+/// A typo in the name of a component must not cost another one its objects.
+#[tokio::test]
+async fn a_set_that_shares_nothing_with_the_component_deletes_nothing_unasked() {
+    let fixture = ClusterFixture::new().await;
+    fixture
+        .apply("web", &config_map("first", "1"), &[])
+        .expect_code(0);
+    let other = config_map("other", "1");
+    let refused = fixture.apply("web", &other, &[]).expect_code(6);
+    assert!(
+        refused.err.contains("is it the right component?"),
+        "{}",
+        refused.err
+    );
+    let first = fixture.config_map("first");
+    assert!(!fixture.get(&first).await.is_null());
+    assert!(fixture.get(&fixture.config_map("other")).await.is_null());
+
+    let (file, saved) = (fixture.manifest(&other), fixture.path("plan"));
+    let plan = ["plan", "-f", &file, "--component", "web", "--out", &saved];
+    fixture.run(&plan).expect_code(2);
+    fixture.run(&["apply", &saved]).expect_code(0);
+    assert!(fixture.get(&first).await.is_null());
+}
