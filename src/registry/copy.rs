@@ -73,11 +73,7 @@ pub async fn copy(
     let own = copier.documents.len();
     copier.limit = own + MAX_REFERRERS;
     copier.companions().await?;
-    let before = to.resolve(&Version::Tag(tag.to_owned())).await?;
-    let was_there = before.as_ref() == Some(&root.digest);
-    if !was_there {
-        to.put_manifest(Some(tag), &root).await?;
-    }
+    let was_there = tag_as(to, &root, tag).await?;
     Ok(Copied {
         root,
         was_there,
@@ -228,7 +224,7 @@ impl Copier<'_> {
                 match self.from.manifest(&Version::Tag(tag.clone())).await {
                     Ok(stored) => {
                         self.graph(stored.clone()).await?;
-                        self.to.put_manifest(Some(&tag), &stored).await?;
+                        tag_as(self.to, &stored, &tag).await?;
                     }
                     Err(RegistryError::NotFound(_)) => {}
                     Err(error) => return Err(error),
@@ -237,6 +233,20 @@ impl Copier<'_> {
         }
         Ok(())
     }
+}
+
+/// Tags a document. Returns true if the tag pointed to it before.
+async fn tag_as(
+    to: &Repository,
+    stored: &StoredManifest,
+    tag: &str,
+) -> Result<bool, RegistryError> {
+    let before = to.resolve(&Version::Tag(tag.to_owned())).await?;
+    if before.as_ref() == Some(&stored.digest) {
+        return Ok(true);
+    }
+    to.put_manifest(Some(tag), stored).await?;
+    Ok(false)
 }
 
 /// Copies a blob. Returns its size. A layer that may not be passed on need not exist.

@@ -4,4 +4,4 @@ pub mod build;
 mod charts;
 mod network;
 mod source;
-mod sync;
+pub mod sync;

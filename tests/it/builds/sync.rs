@@ -52,7 +52,7 @@ async fn push(
 
 /// Pushes an index of two images with everything that may belong to it. Returns the index, and the
 /// digests of the rest.
-async fn push_all(to: &Repository) -> (StoredManifest, Vec<Digest>) {
+pub async fn push_all(to: &Repository) -> (StoredManifest, Vec<Digest>) {
     let first = push(to, None, &[b"first", b"common"], None).await;
     let second = push(to, None, &[b"second", b"common"], None).await;
     let children = [described(&first), described(&second)];
@@ -74,7 +74,7 @@ fn plan(source: Value, destination: Value) -> Value {
     json!({"src_registry": source, "src_tag": "v1", "dst_registry": destination, "dst_tag": "dep1"})
 }
 
-fn plan_between(from: &str, to: &str) -> Value {
+pub fn plan_between(from: &str, to: &str) -> Value {
     plan(testbed().repository(from), testbed().repository(to))
 }
 

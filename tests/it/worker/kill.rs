@@ -1,5 +1,5 @@
 //! Kills the unmodified binary at its n-th system call of a kind (counted in each thread), in a
-//! build and in a deploy, and restarts it. Nothing may be lost, duplicated, or repeated after its
+//! build, a deploy and a sync, and restarts it. Nothing may be lost, duplicated, or repeated after its
 //! outcome was recorded.
 //!
 //! A seeded sample of the points is tried. `NUON_KILL=all` tries every point, until no thread
@@ -11,10 +11,13 @@ use std::time::Duration;
 use nuon_runner::dev::server::build_plan;
 use nuon_runner::dev::store::StoredJob;
 use nuon_runner::dev::{ControlPlane, Generation, NewJob};
+use nuon_runner::registry::Version;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
+use crate::builds::build::repository;
+use crate::builds::sync::{plan_between, push_all};
 use crate::support::daemon::{
     Setup, WAIT_TIMEOUT, assert_contract, control_plane, eventually, eventually_async,
 };
@@ -34,13 +37,14 @@ const CALLS: [&str; 10] = [
     "connect",
 ];
 
-/// Number of points in the sample, over both scenarios.
-const SAMPLE: usize = 40;
+/// Number of points in the sample, over all scenarios.
+const SAMPLE: usize = 50;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Scenario {
     Build,
     Deploy,
+    Sync,
 }
 
 /// One run: a control plane with one job, and what the job needs.
@@ -76,6 +80,12 @@ impl KillFixture {
                 let approved = json!({"plan": "{}", "op": "apply"}).to_string();
                 plan["apply_plan_contents"] = nuon_runner::plan::contents::pack(&approved).into();
                 NewJob::deploy("apply-plan", plan)
+            }
+            Scenario::Sync => {
+                let source = format!("{name}-source");
+                let address = format!("{}/{source}", testbed().registry());
+                push_all(&repository(&address)).await;
+                NewJob::sync(plan_between(&source, &name))
             }
         };
         let job = control.offer(job);
@@ -146,6 +156,15 @@ impl KillFixture {
     }
 
     async fn check(&self, job: &StoredJob) -> Result<(), String> {
+        if job.new.kind == "oci-sync" {
+            let copy = repository(&format!("{}/{}", testbed().registry(), self.name));
+            let root = copy.manifest(&Version::tag("dep1").unwrap()).await;
+            let root = root.map_err(|error| error.to_string())?;
+            let referrers = copy.referrers(&root.digest).await;
+            if referrers.map_err(|error| error.to_string())?.len() != 1 {
+                return Err("the copy lacks its signature".into());
+            }
+        }
         if job.executions.len() != 1 {
             return Err(format!("{} executions", job.executions.len()));
         }
@@ -243,7 +262,7 @@ async fn try_point(scenario: Scenario, call: &str, n: usize) -> Result<bool, Str
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_at_any_call_loses_nothing_and_duplicates_nothing() {
     let mut points = Vec::new();
-    for scenario in [Scenario::Build, Scenario::Deploy] {
+    for scenario in [Scenario::Build, Scenario::Deploy, Scenario::Sync] {
         for (call, most) in count_calls(scenario).await {
             points.extend((1..=most).map(|n| (scenario, call, n)));
         }
