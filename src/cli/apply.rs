@@ -149,7 +149,7 @@ async fn confirm_and_apply(
 }
 
 /// Reports a failure before anything was done, and returns the exit code for it.
-pub fn refuse(target: &ClusterTarget, matches: &ArgMatches, failure: DeployFailure) -> Code {
+fn refuse(target: &ClusterTarget, matches: &ArgMatches, failure: DeployFailure) -> Code {
     let code = exit_code_for(&failure);
     report(target, matches, &failure.into());
     code

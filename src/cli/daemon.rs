@@ -103,7 +103,7 @@ pub fn run(command: &str, matches: &ArgMatches, environment: &HashMap<String, St
     }
 }
 
-/// Returns true if a path cannot be used by this user, so that another try is in vain.
+/// Returns true if a path cannot be used by this user, so that another try would fail, too.
 fn is_wrong_path(error: &std::io::Error) -> bool {
     matches!(
         error.kind(),

@@ -27,7 +27,7 @@ pub(super) fn known_keys(list: &str) -> Option<Vec<String>> {
 }
 
 /// Returns true if two items are one: all keys are equal, or the items are, if there are no keys.
-pub(super) fn is_same(keys: &[String], one: &Value, other: &Value) -> bool {
+fn is_same(keys: &[String], one: &Value, other: &Value) -> bool {
     match keys {
         [] => one == other,
         keys => keys.iter().all(|key| one.get(key) == other.get(key)),

@@ -181,7 +181,7 @@ async fn run_step(
     let call = call.instrument(tracing::info_span!("step", %step));
     let mut call = std::pin::pin!(AssertUnwindSafe(call).catch_unwind());
     let Some(done) = context.stop.run(&mut call).await else {
-        // What it leaves behind is told by what it records, not by its outcome.
+        // The step records what it has done; its outcome is dropped.
         if !wind_down.is_zero() {
             let _ = context.clock.timeout(wind_down, call).await;
         }

@@ -59,6 +59,24 @@ impl DeployFixture {
         self.approve(&planned).await
     }
 
+    /// Offers an apply of an object that never becomes ready. Returns the id of the job.
+    fn offer_unready(&self, execution_timeout: Duration) -> String {
+        let name = &self.namespace;
+        let never = "nuon.co/ready-when: 'self.data.a == \"never\"'";
+        let set = format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n---\napiVersion: v1\nkind: \
+             ConfigMap\nmetadata: {{name: c, annotations: {{{never}}}}}\ndata: {{a: b}}\n"
+        );
+        let mut plan = self.plan(&set);
+        plan["apply_plan_contents"] =
+            nuon_runner::plan::contents::pack(&json!({"plan": "{}", "op": "apply"}).to_string())
+                .into();
+        self.control.offer(NewJob {
+            execution_timeout,
+            ..NewJob::deploy("apply-plan", plan)
+        })
+    }
+
     async fn shut_down(mut self) {
         self.daemon.shut_down(&self.control).await;
     }
@@ -567,18 +585,7 @@ async fn an_inventory_that_another_client_changed_deletes_nothing() {
 async fn a_cancelled_deploy_is_recorded_as_unfinished() {
     let fixture = DeployFixture::new().await;
     let name = fixture.namespace.clone();
-    let never = "nuon.co/ready-when: 'self.data.a == \"never\"'";
-    let set = format!(
-        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n---\napiVersion: v1\nkind: \
-         ConfigMap\nmetadata: {{name: c, annotations: {{{never}}}}}\ndata: {{a: b}}\n"
-    );
-    let mut plan = fixture.plan(&set);
-    plan["apply_plan_contents"] =
-        nuon_runner::plan::contents::pack(&json!({"plan": "{}", "op": "apply"}).to_string()).into();
-    let id = fixture.control.offer(NewJob {
-        execution_timeout: Duration::from_secs(120),
-        ..NewJob::deploy("apply-plan", plan)
-    });
+    let id = fixture.offer_unready(Duration::from_secs(120));
     let log = || fixture.daemon.log();
     eventually("the deploy waits", || {
         log()
@@ -616,19 +623,7 @@ async fn a_cancelled_deploy_is_recorded_as_unfinished() {
 #[tokio::test]
 async fn a_wait_that_the_time_of_the_job_ends_says_so() {
     let fixture = DeployFixture::new().await;
-    let name = &fixture.namespace;
-    let never = "nuon.co/ready-when: 'self.data.a == \"never\"'";
-    let set = format!(
-        "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n---\napiVersion: v1\nkind: \
-         ConfigMap\nmetadata: {{name: c, annotations: {{{never}}}}}\ndata: {{a: b}}\n"
-    );
-    let mut plan = fixture.plan(&set);
-    plan["apply_plan_contents"] =
-        nuon_runner::plan::contents::pack(&json!({"plan": "{}", "op": "apply"}).to_string()).into();
-    let id = fixture.control.offer(NewJob {
-        execution_timeout: Duration::from_secs(35),
-        ..NewJob::deploy("apply-plan", plan)
-    });
+    let id = fixture.offer_unready(Duration::from_secs(35));
     let job = fixture.control.wait(&id, WAIT_TIMEOUT).await.unwrap();
     assert_eq!(job.status, "failed", "{}", job.description);
     assert!(
