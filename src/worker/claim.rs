@@ -142,8 +142,11 @@ impl Worker {
                 let retry = RetryPolicy::Within(job.execution_timeout);
                 self.services.control.job(&job.id, retry).await
             };
-            let read = self.drain.run(read).await;
-            let record = read.ok_or(ClaimError::Draining { is_open })??;
+            let record = match self.drain.run(read).await {
+                Some(record) => record?,
+                None if is_open => self.read_before_exit(&job.id).await?,
+                None => return Err(ClaimError::Draining { is_open }),
+            };
             is_open = false;
             if let Some(ours) = self.own_execution(&record, newest, Some(nonce)) {
                 tracing::info!(job = %job.id, execution = %ours, "the claim had arrived: the execution belongs to this runner");
@@ -153,6 +156,17 @@ impl Worker {
                 return Err(ClaimError::Gone);
             }
         }
+    }
+
+    /// Reads a job whose claim was sent before the drain began and is not answered. The next
+    /// process finds out what became of it only if this one cannot.
+    async fn read_before_exit(&self, id: &JobId) -> Result<JobRecord, ClaimError> {
+        let control = &self.services.control;
+        let read = control.job(id, RetryPolicy::Within(READ_TIMEOUT)).await;
+        read.map_err(|error| {
+            tracing::warn!(job = %id, %error, "it is not known whether a claim has arrived; the next process will check");
+            ClaimError::Draining { is_open: true }
+        })
     }
 
     /// Returns the execution that was created by a request whose response was lost, if there is
