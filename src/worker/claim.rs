@@ -14,7 +14,8 @@ use crate::control::{ControlError, RetryPolicy, Verdict};
 use crate::job::{ExecutionId, Job, JobId, JobStatus};
 use crate::journal::{ClaimId, End, ExecutionState, JournalError};
 
-/// Time limit for reading a job before a claim; after that the job is not claimed in this round.
+/// Time limit for reading a job before a claim, after which the job is not claimed in this round, and
+/// before the process ends, after which an unanswered claim is left to the next process.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a job was not claimed.
@@ -118,19 +119,17 @@ impl Worker {
         nonce: &str,
     ) -> Result<ExecutionId, ClaimError> {
         let mut backoff = Backoff::default();
-        // True once a request was sent whose response was lost.
-        let mut is_open = false;
         loop {
             if self.drain.is_stopped() {
-                return Err(ClaimError::Draining { is_open });
+                return Err(ClaimError::Draining { is_open: false });
             }
             let error = match self.services.control.create_execution(&job.id, nonce).await {
                 Ok(execution) => return Ok(execution.id),
                 Err(error) => error,
             };
-            match error.verdict() {
+            let verdict = error.verdict();
+            match verdict {
                 Verdict::CheckState => {
-                    is_open = true;
                     tracing::warn!(job = %job.id, %error, "the response to a claim was lost; checking whether an execution was created");
                 }
                 Verdict::Retry => {}
@@ -144,10 +143,9 @@ impl Worker {
             };
             let record = match self.drain.run(read).await {
                 Some(record) => record?,
-                None if is_open => self.read_before_exit(&job.id).await?,
-                None => return Err(ClaimError::Draining { is_open }),
+                None if verdict == Verdict::CheckState => self.read_before_exit(&job.id).await?,
+                None => return Err(ClaimError::Draining { is_open: false }),
             };
-            is_open = false;
             if let Some(ours) = self.own_execution(&record, newest, Some(nonce)) {
                 tracing::info!(job = %job.id, execution = %ours, "the claim had arrived: the execution belongs to this runner");
                 return Ok(ours);
@@ -158,8 +156,8 @@ impl Worker {
         }
     }
 
-    /// Reads a job whose claim was sent before the drain began and is not answered. The next
-    /// process finds out what became of it only if this one cannot.
+    /// Reads a job whose claim was sent before the drain began and was not answered. If that fails,
+    /// the next process finds out what became of the claim.
     async fn read_before_exit(&self, id: &JobId) -> Result<JobRecord, ClaimError> {
         let control = &self.services.control;
         let read = control.job(id, RetryPolicy::Within(READ_TIMEOUT)).await;

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use http::Method;
-use nuon_runner::dev::{ControlPlane, Fault, FaultKind, Generation, NewJob};
+use nuon_runner::dev::{Fault, FaultKind, Generation, NewJob};
 
-use crate::support::daemon::{Daemon, Setup, WAIT_TIMEOUT, control_plane, eventually};
+use crate::support::daemon::{Daemon, Setup, WAIT_TIMEOUT, control_plane};
 
 /// Returns the executions that a daemon has begun to run.
 fn begun(daemon: &Daemon) -> BTreeSet<String> {
@@ -62,59 +61,4 @@ async fn no_execution_is_driven_by_both_while_a_third_of_all_requests_fails() {
             .count();
         assert_eq!(driven, 1, "{job:?}");
     }
-}
-
-/// Offers a job whose claim is answered by a lost response, and whose reads fail until they are
-/// cleared. Returns the agent once it looks for its execution.
-async fn with_a_lost_claim(state: &std::path::Path, control: &ControlPlane) -> (Daemon, String) {
-    control.add_fault(Fault::once(
-        Method::POST,
-        "/executions",
-        FaultKind::DropResponse,
-    ));
-    let id = control.offer(NewJob::new("noop-build", "build"));
-    let reads = Fault {
-        after: 1,
-        ..Fault::always(
-            Method::GET,
-            &format!("/runner-jobs/{id}"),
-            FaultKind::Refuse(500, Some(30)),
-        )
-    };
-    control.add_fault(reads);
-    let daemon = Setup::new(state, control).start();
-    eventually("the response is lost and the job is read", || {
-        let log = daemon.log();
-        log.contains("the response to a claim was lost")
-            .then_some(())
-    })
-    .await;
-    (daemon, id)
-}
-
-#[tokio::test]
-async fn a_claim_whose_response_was_lost_is_settled_before_the_process_ends() {
-    let control = control_plane(Generation::Second).await;
-    let state = tempfile::tempdir().unwrap();
-    let (mut daemon, id) = with_a_lost_claim(state.path(), &control).await;
-    control.clear_faults();
-    daemon.shut_down(&control).await;
-    assert_eq!(
-        control.store().jobs[&id].status,
-        "finished",
-        "{}",
-        daemon.log()
-    );
-}
-
-#[tokio::test]
-async fn a_claim_that_cannot_be_settled_is_left_to_the_next_process() {
-    let control = control_plane(Generation::Second).await;
-    let state = tempfile::tempdir().unwrap();
-    let (mut daemon, id) = with_a_lost_claim(state.path(), &control).await;
-    assert_eq!(daemon.terminate().await, 75, "{}", daemon.log());
-    control.clear_faults();
-    let mut next = Setup::new(state.path(), &control).start();
-    next.expect_finished(&control, &id).await;
-    next.shut_down(&control).await;
 }

@@ -1,6 +1,7 @@
 //! SIGTERM once, twice and three times, at random moments; SIGHUP; and shutdown by the control
 //! plane.
 
+use std::path::Path;
 use std::time::Duration;
 
 use http::Method;
@@ -11,7 +12,7 @@ use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use crate::support::daemon::{
-    Setup, WAIT_TIMEOUT, assert_contract, control_plane, eventually, eventually_async, get,
+    Daemon, Setup, WAIT_TIMEOUT, assert_contract, control_plane, eventually, eventually_async, get,
 };
 
 /// Number of random moments per test.
@@ -401,4 +402,60 @@ async fn the_control_plane_can_request_a_clean_shutdown() {
     );
     drop(store);
     assert_contract(&control);
+}
+
+/// Offers a job whose claim is answered by a lost response, and whose reads fail until they are
+/// cleared. Returns the agent once it looks for the
+/// execution, and the job.
+async fn with_a_lost_claim(state: &Path, control: &ControlPlane) -> (Daemon, String) {
+    control.add_fault(Fault::once(
+        Method::POST,
+        "/executions",
+        FaultKind::DropResponse,
+    ));
+    let id = control.offer(NewJob::new("noop-build", "build"));
+    let reads = Fault {
+        after: 1,
+        ..Fault::always(
+            Method::GET,
+            &format!("/runner-jobs/{id}"),
+            FaultKind::Refuse(500, Some(30)),
+        )
+    };
+    control.add_fault(reads);
+    let daemon = Setup::new(state, control).start();
+    eventually("the response to the claim is lost", || {
+        let log = daemon.log();
+        log.contains("the response to a claim was lost")
+            .then_some(())
+    })
+    .await;
+    (daemon, id)
+}
+
+#[tokio::test]
+async fn a_claim_whose_response_was_lost_is_settled_before_the_process_ends() {
+    let control = control_plane(Generation::Second).await;
+    let state = tempfile::tempdir().unwrap();
+    let (mut daemon, id) = with_a_lost_claim(state.path(), &control).await;
+    control.clear_faults();
+    daemon.shut_down(&control).await;
+    assert_eq!(
+        control.store().jobs[&id].status,
+        "finished",
+        "{}",
+        daemon.log()
+    );
+}
+
+#[tokio::test]
+async fn a_claim_that_cannot_be_settled_is_left_to_the_next_process() {
+    let control = control_plane(Generation::Second).await;
+    let state = tempfile::tempdir().unwrap();
+    let (mut daemon, id) = with_a_lost_claim(state.path(), &control).await;
+    assert_eq!(daemon.terminate().await, 75, "{}", daemon.log());
+    control.clear_faults();
+    let mut next = Setup::new(state.path(), &control).start();
+    next.expect_finished(&control, &id).await;
+    next.shut_down(&control).await;
 }
