@@ -17,9 +17,10 @@ pub use secrets::Secrets;
 
 use crate::base::clock::Clock;
 use crate::base::guard::{Reach, SsrfGuard};
+use crate::cloud::Machine;
 use crate::cluster::client::connect::Network;
-use crate::cluster::client::identity::Machine;
-use crate::registry::credentials::DockerConfig;
+use crate::registry::credentials::MachineCredentials;
+use crate::registry::login::Logins;
 use crate::registry::remote::RegistryClients;
 use crate::workspace::child::Supervisor;
 use crate::workspace::git;
@@ -65,6 +66,7 @@ impl Clients {
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, HttpError> {
         let proxy = Proxy::from_environment(variable)?;
+        let supervisor = Supervisor::default();
         let builder =
             || http::builder(authorities).map(|builder| builder.connect_timeout(CONNECT_TIMEOUT));
         let guard = proxy.guarded(SsrfGuard::new(config.network_allow.clone()));
@@ -79,7 +81,6 @@ impl Clients {
             .build()?;
         let of_registries = guard.with_allowed(&config.registry_allow_insecure);
         let connections = RegistryClients::new(builder, &of_registries, clock.clone())?;
-        let supervisor = Supervisor::default();
         let machine = Machine::new(variable, builder()?.build()?);
         Ok(Self {
             git: git::Policy {
@@ -97,12 +98,17 @@ impl Clients {
             web,
             helm: Helm {
                 program: config.helm_command.clone().into(),
-                supervisor,
+                supervisor: supervisor.clone(),
             },
             registries: Registries {
                 connections,
                 insecure: config.registry_allow_insecure.clone(),
-                docker: DockerConfig::locate(variable),
+                docker: MachineCredentials::locate(variable, supervisor.clone()),
+                logins: Logins::new(
+                    machine.clone(),
+                    config.registry_allow_endpoints.clone(),
+                    clock.clone(),
+                ),
                 local: local.registries,
             },
             network: Network::new(

@@ -147,6 +147,7 @@ impl Config {
                     allowed.map(read).collect()
                 })?,
                 registry_allow_insecure: layers.list("registry.allow_insecure"),
+                registry_allow_endpoints: layers.list("registry.allow_endpoints"),
                 helm_command: layers
                     .text("build.helm_command")
                     .unwrap_or("helm")

@@ -52,6 +52,7 @@ pub mod base;
 pub mod build;
 pub mod cli;
 pub mod clients;
+pub mod cloud;
 pub mod cluster;
 pub mod config;
 pub mod control;

@@ -21,4 +21,4 @@ pub use build::{BuildPlan, ManifestSource};
 pub use cluster::ClusterInfo;
 pub use deploy::{DeployPlan, ManifestDeploy};
 pub use fields::PlanError;
-pub use registry::{PlanRepository, RegistryKind};
+pub use registry::{Access, PlanRepository, RegistryKind};

@@ -17,6 +17,7 @@ pub mod digest;
 pub mod document;
 pub mod format;
 pub mod layout;
+pub mod login;
 pub mod remote;
 pub mod scheme;
 
@@ -40,12 +41,12 @@ pub enum RegistryError {
     /// The text is not a valid address, tag or digest.
     #[error("{0:?} is not the address of an artifact: HOST/NAME is expected")]
     Address(String),
-    /// The plan names a type of registry that this version does not support.
-    #[error(
-        "registries of type {0} are not supported yet; use private_oci with a user name and \
-         password"
-    )]
-    Unsupported(&'static str),
+    /// The plan names a directory as a registry, which only `dev` allows.
+    #[error("a registry of type oci_layout is allowed in dev only")]
+    LocalOnly,
+    /// A cloud identity gives no password for the registry.
+    #[error("there is no access to the registry")]
+    Login(#[from] crate::cloud::IdentityError),
     /// The manifest or blob does not exist.
     #[error("{0} does not exist in the registry")]
     NotFound(String),

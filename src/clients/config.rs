@@ -13,6 +13,8 @@ pub struct ClientsConfig {
     pub network_allow: Vec<Allowed>,
     /// Hosts of registries that are reached over http.
     pub registry_allow_insecure: Vec<String>,
+    /// Hosts of registries that get passwords of cloud identities, whatever their domain.
+    pub registry_allow_endpoints: Vec<String>,
     /// The program that inflates charts: a name in `PATH`, or a path.
     pub helm_command: String,
     /// git.

@@ -1,11 +1,12 @@
 //! Opens repositories: from what a plan says, or by an address.
 
-use crate::plan;
-use crate::plan::RegistryKind;
-use crate::registry::credentials::DockerConfig;
+use crate::cloud::IdentityError;
+use crate::plan::{self, Access, RegistryKind};
+use crate::registry::credentials::MachineCredentials;
 use crate::registry::layout::ImageLayout;
+use crate::registry::login::Logins;
 use crate::registry::remote::RegistryClients;
-use crate::registry::{Address, Credential, RegistryError, Remote, Repository};
+use crate::registry::{Address, Credential, RegistryError, Remote, Repository, Scheme};
 
 /// Access to registries.
 #[derive(Clone)]
@@ -15,68 +16,88 @@ pub struct Registries {
     /// Hosts that are reached over http.
     pub insecure: Vec<String>,
     /// Docker credentials of this machine.
-    pub docker: DockerConfig,
+    pub docker: MachineCredentials,
+    /// Log-ins of cloud identities.
+    pub logins: Logins,
     /// Whether directories on disk may be used as registries.
     pub local: bool,
 }
 
 impl Registries {
-    /// The repository that a plan names, with the plan's credentials.
+    /// The repository that a plan names, with the credentials that it names.
     ///
     /// # Errors
-    /// [`RegistryError`] if the address is none, or this kind of registry is not supported.
+    /// [`RegistryError`] if the address is none, or a cloud identity gives no password.
     pub async fn open(&self, wanted: &plan::PlanRepository) -> Result<Repository, RegistryError> {
-        match wanted.kind {
-            RegistryKind::Ecr => Err(RegistryError::Unsupported("ecr")),
-            RegistryKind::Acr if wanted.password.is_none() => {
-                Err(RegistryError::Unsupported("acr"))
-            }
-            RegistryKind::Gar => Err(RegistryError::Unsupported("gar")),
-            RegistryKind::OciLayout if self.local => {
-                Ok(Repository::Layout(ImageLayout::new(&wanted.address)))
-            }
-            RegistryKind::OciLayout => Err(RegistryError::Unsupported("oci_layout outside of dev")),
-            RegistryKind::Acr | RegistryKind::PrivateOci | RegistryKind::PublicOci => {
-                let credential = match (&wanted.username, &wanted.password) {
-                    (Some(username), Some(password)) => Credential::Password {
-                        username: username.clone(),
-                        password: password.clone(),
-                        origin: "the plan's credential",
-                    },
-                    _ => Credential::Anonymous,
-                };
-                self.remote(&wanted.address, credential).await
-            }
+        if wanted.kind == RegistryKind::OciLayout {
+            return match self.local {
+                true => Ok(Repository::Layout(ImageLayout::new(&wanted.address))),
+                false => Err(RegistryError::LocalOnly),
+            };
         }
+        let address = Address::parse(&wanted.address)?;
+        let scheme = self.connections.scheme(&address, &self.insecure).await?;
+        let credential = match &wanted.access {
+            Access::Anonymous => Credential::Anonymous,
+            Access::Password { username, password } => Credential::Password {
+                username: username.clone(),
+                password: password.clone(),
+                origin: "the plan's credential",
+            },
+            Access::Identity(identity) => {
+                let login = self.logins.of(identity, &address, scheme)?;
+                // Tells at once if there is no access.
+                login.password().await?;
+                Credential::Login(login)
+            }
+        };
+        self.remote(address, credential, scheme)
     }
 
     /// A repository by its address alone, with the machine's own credentials for it, if any.
     ///
     /// # Errors
-    /// [`RegistryError`] if the address is none, or this kind of registry is not supported.
+    /// [`RegistryError`] if the address is none, or the machine's identity gives no password.
     pub async fn open_address(&self, address: &str) -> Result<Repository, RegistryError> {
         if self.local && address.starts_with('/') {
             return Ok(Repository::Layout(ImageLayout::new(address)));
         }
-        let credential = match Address::parse(address) {
-            Ok(address) => self.docker.find(&address),
-            Err(error) => return Err(error),
-        };
-        self.remote(address, credential).await
-    }
-
-    async fn remote(
-        &self,
-        address: &str,
-        credential: Credential,
-    ) -> Result<Repository, RegistryError> {
         let address = Address::parse(address)?;
         let scheme = self.connections.scheme(&address, &self.insecure).await?;
-        Ok(Repository::Remote(Box::new(Remote::new(
-            address,
-            credential,
-            self.connections.clone(),
-            scheme,
-        )?)))
+        let credential = self.machines_own(&address, scheme).await?;
+        self.remote(address, credential, scheme)
+    }
+
+    /// The machine's credentials for a registry: those of its docker configuration, else those of
+    /// its cloud identity if the registry is one of that cloud.
+    async fn machines_own(
+        &self,
+        address: &Address,
+        scheme: Scheme,
+    ) -> Result<Credential, RegistryError> {
+        let credential = self.docker.find(address).await;
+        let login = self.logins.of_machine(address, scheme);
+        let (Credential::Anonymous, Some(login)) = (&credential, login) else {
+            return Ok(credential);
+        };
+        match login.password().await {
+            Ok(_) => Ok(Credential::Login(login)),
+            // Public repositories of these registries can be read without an identity.
+            Err(error @ IdentityError::NoIdentity { .. }) => {
+                tracing::debug!(registry = address.host(), %error, "reading without credentials");
+                Ok(credential)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn remote(
+        &self,
+        address: Address,
+        credential: Credential,
+        scheme: Scheme,
+    ) -> Result<Repository, RegistryError> {
+        let remote = Remote::new(address, credential, self.connections.clone(), scheme)?;
+        Ok(Repository::Remote(Box::new(remote)))
     }
 }

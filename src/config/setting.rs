@@ -39,7 +39,7 @@ const fn setting(key: &'static str, default: &'static str, help: &'static str) -
 }
 
 /// All settings, in the order in which they are listed.
-pub const SETTINGS: [Setting; 46] = [
+pub const SETTINGS: [Setting; 47] = [
     Setting {
         aliases: &["RUNNER_API_URL"],
         ..setting(
@@ -148,6 +148,11 @@ pub const SETTINGS: [Setting; 46] = [
         "registry.allow_insecure",
         "",
         "Registries (host:port, comma-separated) to reach over http; loopback registries without TLS always are",
+    ),
+    setting(
+        "registry.allow_endpoints",
+        "",
+        "Registries (host:port, comma-separated) outside of a cloud's own domains that get passwords of a cloud identity",
     ),
     setting(
         "artifact.layout",

@@ -17,7 +17,7 @@ use crate::cluster::rollout::images;
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::manifest::Object;
 use crate::registry::credentials::DockerConfig;
-use crate::registry::{Address, RegistryError, Remote, Repository, Version};
+use crate::registry::{Address, Credential, RegistryError, Remote, Repository, Version};
 
 /// Timeout for resolving a registry's name. Without an address nothing can be checked.
 const DNS_TIMEOUT: Duration = Duration::from_millis(250);
@@ -197,9 +197,12 @@ async fn ask(
     let found = credentials.iter().map(|config| config.find(&address));
     let credential = found
         .into_iter()
-        .find(|credential| credential.secret().is_some());
+        .find(|credential| !matches!(credential, Credential::Anonymous));
     let is_named = credential.is_some();
-    let credential = credential.unwrap_or_else(|| registries.docker.find(&address));
+    let credential = match credential {
+        Some(credential) => credential,
+        None => registries.docker.find(&address).await,
+    };
     // The image's name comes from the manifest, so it may lead to a private network only if the
     // operator allows that.
     let is_allowed = registries

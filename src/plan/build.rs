@@ -82,7 +82,7 @@ pub struct ExistingArtifact {
     /// Reference to credentials, which the control plane does not resolve.
     pub credentials_ref: Option<String>,
     /// Registry with resolved credentials.
-    pub registry: Option<PlanRepository>,
+    pub registry: Option<Box<PlanRepository>>,
 }
 
 /// Suffix of the placeholder URL that means "no source" in old plans.
@@ -122,13 +122,11 @@ impl BuildPlan {
     /// Returns all secrets, for the redactor.
     pub fn secrets(&self) -> Vec<Secret> {
         let existing = match &self.source {
-            ManifestSource::Artifact(artifact) => artifact.registry.as_ref(),
+            ManifestSource::Artifact(artifact) => artifact.registry.as_deref(),
             _ => None,
         };
         let registries = std::iter::once(&self.destination).chain(existing);
-        registries
-            .filter_map(|registry| registry.password.clone())
-            .collect()
+        registries.flat_map(PlanRepository::secrets).collect()
     }
 }
 
@@ -236,7 +234,7 @@ fn read_artifact(fields: &Fields<'_>) -> Result<ExistingArtifact, PlanError> {
         credentials_ref: fields.text("credentials_ref")?.map(str::to_owned),
         registry: fields
             .object("registry")?
-            .map(|registry| PlanRepository::read(&registry))
+            .map(|registry| PlanRepository::read(&registry).map(Box::new))
             .transpose()?,
     };
     if artifact.tag.is_none() && artifact.digest.is_none() {
@@ -252,6 +250,7 @@ fn read_artifact(fields: &Fields<'_>) -> Result<ExistingArtifact, PlanError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::registry::Access;
 
     const REGISTRY: &str = r#""dst_registry": {"registry_type": "private_oci", "loginServer": "https://r.example",
         "REPOSITORY": "a/b", "ociauth": {"username": "u", "Password": "hunter2222"}}, "dst_tag": "t""#;
@@ -266,8 +265,12 @@ mod tests {
     fn registry_members_match_without_case_and_underscores() {
         let plan = parse(r#"{"source_type": "inline", "inline_manifest": "x"}"#).unwrap();
         assert_eq!(plan.destination.address, "r.example/a/b");
-        assert_eq!(plan.destination.password, Some("hunter2222".into()));
-        assert_eq!(plan.secrets(), ["hunter2222".into()]);
+        let password = Access::Password {
+            username: "u".into(),
+            password: "hunter2222".into(),
+        };
+        assert_eq!(plan.destination.access, password);
+        assert!(plan.secrets().contains(&"hunter2222".into()));
     }
 
     #[test]

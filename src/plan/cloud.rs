@@ -3,23 +3,23 @@
 use super::fields::{Fields, PlanError};
 use crate::base::secret::Secret;
 
-/// The cloud identity used to authenticate to a cluster.
-#[derive(Debug, Clone)]
+/// The cloud identity used to authenticate to a cluster or a registry.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Cloud {
-    /// AWS, for EKS.
+    /// AWS, for EKS and ECR.
     Aws(AwsAuth),
-    /// Azure, for AKS.
+    /// Azure, for AKS and ACR.
     Azure(AzureAuth),
-    /// Google Cloud, for GKE.
+    /// Google Cloud, for GKE and Artifact Registry.
     Google(GoogleAuth),
 }
 
 /// An AWS identity.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AwsAuth {
     /// Region; empty if the plan has none.
     pub region: String,
-    /// A named profile. It exists only on a machine with AWS profile files.
+    /// A named profile of the machine's AWS configuration.
     pub profile: Option<String>,
     /// Static keys. Without them the machine's identity is used.
     pub keys: Option<AwsKeys>,
@@ -28,7 +28,7 @@ pub struct AwsAuth {
 }
 
 /// An AWS access key.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AwsKeys {
     /// Access key id.
     pub id: String,
@@ -39,7 +39,7 @@ pub struct AwsKeys {
 }
 
 /// An AWS role to assume.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct AwsRole {
     /// ARN of the role.
     pub arn: String,
@@ -50,14 +50,14 @@ pub struct AwsRole {
 }
 
 /// An Azure identity: always the machine's.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AzureAuth {
     /// Tenant id of the subscription.
     pub tenant: Option<String>,
 }
 
 /// A Google Cloud identity: the machine's, or a service account that it may impersonate.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct GoogleAuth {
     /// Project of the cluster.
     pub project: Option<String>,
@@ -65,6 +65,8 @@ pub struct GoogleAuth {
     pub region: Option<String>,
     /// Email address of the service account to impersonate.
     pub impersonate: Option<String>,
+    /// Name of a workload identity provider that takes the machine's AWS identity.
+    pub provider: Option<String>,
 }
 
 impl Cloud {
@@ -74,13 +76,7 @@ impl Cloud {
             return AwsAuth::read(&auth).map(Self::Aws).map(Some);
         }
         if let Some(auth) = fields.object("azure_auth")? {
-            let principal = auth.object("service_principal")?;
-            let tenant = principal
-                .map(|principal| principal.text_or_empty("subscription_tenant_id"))
-                .transpose()?;
-            return Ok(Some(Self::Azure(AzureAuth {
-                tenant: tenant.filter(|tenant| !tenant.is_empty()),
-            })));
+            return AzureAuth::read(&auth).map(Self::Azure).map(Some);
         }
         match fields.value("gcp_auth") {
             None => Ok(None),
@@ -102,14 +98,27 @@ impl Cloud {
                     project,
                     region,
                     impersonate: text("impersonate_service_account")?,
+                    provider: None,
                 })))
             }
         }
     }
 }
 
+impl AzureAuth {
+    pub(super) fn read(fields: &Fields<'_>) -> Result<Self, PlanError> {
+        let principal = fields.object("service_principal")?;
+        let tenant = principal
+            .map(|principal| principal.text_or_empty("subscription_tenant_id"))
+            .transpose()?;
+        Ok(Self {
+            tenant: tenant.filter(|tenant| !tenant.is_empty()),
+        })
+    }
+}
+
 impl AwsAuth {
-    fn read(fields: &Fields<'_>) -> Result<Self, PlanError> {
+    pub(super) fn read(fields: &Fields<'_>) -> Result<Self, PlanError> {
         let mut auth = Self {
             region: fields.text_or_empty("region")?,
             profile: fields.text("profile")?.map(str::to_owned),

@@ -91,17 +91,14 @@ impl DeployPlan {
 
     /// Returns all secrets, for the redactor.
     pub fn secrets(&self) -> Vec<Secret> {
-        let password = self
-            .source
-            .as_ref()
-            .and_then(|source| source.password.clone());
+        let source = self.source.iter().flat_map(PlanRepository::secrets);
         let cluster = self
             .manifest
             .cluster
             .as_ref()
             .map(ClusterInfo::secrets)
             .unwrap_or_default();
-        password.into_iter().chain(cluster).collect()
+        source.chain(cluster).collect()
     }
 }
 

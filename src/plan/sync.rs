@@ -41,8 +41,10 @@ impl SyncPlan {
     /// Returns all secrets, for the redactor.
     pub fn secrets(&self) -> Vec<Secret> {
         let registries = [&self.source, &self.destination];
-        let passwords = registries.map(|registry| registry.password.clone());
-        passwords.into_iter().flatten().collect()
+        registries
+            .into_iter()
+            .flat_map(PlanRepository::secrets)
+            .collect()
     }
 }
 
@@ -73,7 +75,10 @@ mod tests {
                 (&*plan.source_tag, &*plan.destination_tag),
                 ("bld1", "dep1")
             );
-            assert_eq!(plan.secrets().len(), 2);
+            for name in ["org/app", "install/app"] {
+                let password = format!("password of {name}");
+                assert!(plan.secrets().contains(&password.into()), "{name}");
+            }
         }
         for member in ["src_registry", "src_tag", "dst_registry", "dst_tag"] {
             let mut plan = plan();

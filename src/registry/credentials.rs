@@ -1,17 +1,20 @@
-//! Credentials for a registry: the plan's, otherwise those of the machine's docker configuration,
-//! otherwise none.
+//! Credentials for a registry: the plan's, otherwise the machine's, otherwise none.
 
-use std::path::{Path, PathBuf};
+mod machine;
+
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+pub use machine::MachineCredentials;
 use serde_json::Value;
 
-use super::Address;
+use super::login::Login;
+use super::{Address, RegistryError};
 use crate::base::secret::Secret;
 
 /// Credentials for a registry.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Credential {
     /// No credentials.
     Anonymous,
@@ -30,6 +33,8 @@ pub enum Credential {
         /// The refresh token; masked in `Debug`.
         token: Secret,
     },
+    /// A password that a cloud identity gives, made again before it expires.
+    Login(Arc<Login>),
 }
 
 impl Credential {
@@ -39,83 +44,71 @@ impl Credential {
             Self::Anonymous => "anonymous access",
             Self::Password { origin, .. } => origin,
             Self::Identity { .. } => "the docker configuration",
+            Self::Login(login) => login.origin(),
         }
     }
 
-    /// Returns the secret part, for masking.
-    pub fn secret(&self) -> Option<&Secret> {
+    /// Returns the user name and password for basic authentication, if there are any.
+    ///
+    /// # Errors
+    /// [`RegistryError::Login`] if a cloud identity gives none.
+    pub async fn password(&self) -> Result<Option<(String, Secret)>, RegistryError> {
         match self {
-            Self::Anonymous => None,
-            Self::Password { password, .. } => Some(password),
-            Self::Identity { token } => Some(token),
+            Self::Anonymous | Self::Identity { .. } => Ok(None),
+            Self::Password {
+                username, password, ..
+            } => Ok(Some((username.clone(), password.clone()))),
+            Self::Login(login) => login.password().await.map(Some).map_err(Into::into),
         }
     }
 }
 
-/// A docker configuration: the machine's own, or that of a pull secret.
+/// A docker configuration (`config.json`), without the programs that it may name.
 #[derive(Debug, Clone, Default)]
-pub struct DockerConfig {
-    path: Option<PathBuf>,
-    /// Content of the configuration, if it does not come from a file.
-    document: Option<Value>,
-}
+pub struct DockerConfig(Value);
 
 impl DockerConfig {
-    /// Finds the file that docker would use, given `DOCKER_CONFIG` (a directory),
-    /// `REGISTRY_AUTH_FILE`, `XDG_RUNTIME_DIR` and `HOME`. Credential helpers are never run.
-    pub fn locate(variable: impl Fn(&str) -> Option<String>) -> Self {
-        let folder = variable("DOCKER_CONFIG").map(PathBuf::from);
-        let home = || variable("HOME").map(|home| Path::new(&home).join(".docker"));
-        let docker = folder
-            .or_else(home)
-            .map(|folder| folder.join("config.json"));
-        let others = [
-            variable("REGISTRY_AUTH_FILE").map(PathBuf::from),
-            variable("XDG_RUNTIME_DIR")
-                .map(|folder| Path::new(&folder).join("containers/auth.json")),
-        ];
-        let path = docker
-            .into_iter()
-            .chain(others.into_iter().flatten())
-            .find(|path| path.exists());
-        Self {
-            path,
-            document: None,
-        }
-    }
-
-    /// Parses a configuration in memory, such as a pull secret's. Invalid JSON counts as empty.
+    /// Parses a configuration. Invalid JSON counts as empty.
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        Self {
-            path: None,
-            document: serde_json::from_slice(bytes).ok(),
-        }
+        Self(serde_json::from_slice(bytes).unwrap_or_default())
     }
 
-    /// Returns the credentials for a repository: those for its whole address, otherwise those for
-    /// its host. The file is read again on each call.
+    /// Returns the credentials for a repository that the configuration itself holds: those for its
+    /// whole address, otherwise those for its host.
     pub fn find(&self, address: &Address) -> Credential {
-        let text = self.path.as_ref().and_then(|path| std::fs::read(path).ok());
-        let read = text.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
-        let config = self.document.as_ref().or(read.as_ref());
-        let auths = config.and_then(|config| config["auths"].as_object());
-        let host = address.host();
-        let mut keys = vec![
-            address.to_string(),
+        let auths = self.0.get("auths").and_then(Value::as_object);
+        let keys = std::iter::once(address.to_string()).chain(host_keys(address.host()));
+        auths
+            .and_then(|auths| keys.filter_map(|key| auths.get(&key)).find_map(read_auth))
+            .unwrap_or(Credential::Anonymous)
+    }
+
+    /// Returns the name of the program that stores the credentials of a host, and the name that it
+    /// knows the host by.
+    fn helper(&self, host: &str) -> Option<(&str, String)> {
+        let own = self.0.get("credHelpers");
+        let own = host_keys(host)
+            .into_iter()
+            .find_map(|key| Some((own?.get(&key)?.as_str()?, key)));
+        let all = self.0.get("credsStore").and_then(Value::as_str);
+        own.or_else(|| Some((all?, host_keys(host).into_iter().next()?)))
+            .filter(|(name, _)| !name.is_empty())
+    }
+}
+
+/// Names of a host in a configuration, the usual one first.
+fn host_keys(host: &str) -> Vec<String> {
+    match host {
+        "index.docker.io" => vec![
+            "https://index.docker.io/v1/".into(),
+            "index.docker.io".into(),
+            "docker.io".into(),
+        ],
+        host => vec![
             host.to_owned(),
             format!("https://{host}"),
             format!("http://{host}"),
-        ];
-        if host == "index.docker.io" {
-            keys.extend([
-                "https://index.docker.io/v1/".to_owned(),
-                "docker.io".to_owned(),
-            ]);
-        }
-        auths
-            .and_then(|auths| keys.iter().find_map(|key| auths.get(key)))
-            .and_then(read_auth)
-            .unwrap_or(Credential::Anonymous)
+        ],
     }
 }
 
@@ -151,12 +144,9 @@ mod tests {
 
     #[test]
     fn the_whole_address_is_looked_up_before_the_host() {
-        let dir = tempfile::tempdir().unwrap();
         let text = r#"{"auths": {"r.example": {"auth": "aG9zdDpwYXNzd29yZA=="},
             "r.example/a/b": {"username": "repo", "password": "password"}, "t.example": {"identitytoken": "tok"}}}"#;
-        std::fs::write(dir.path().join("config.json"), text).unwrap();
-        let folder = dir.path().display().to_string();
-        let config = DockerConfig::locate(|name| (name == "DOCKER_CONFIG").then(|| folder.clone()));
+        let config = DockerConfig::from_bytes(text.as_bytes());
         let user = |address: &str| match config.find(&Address::parse(address).unwrap()) {
             Credential::Password { username, .. } => username,
             other => format!("{other:?}"),

@@ -216,6 +216,12 @@ impl Remote {
         let Some(challenge) = challenge else {
             return Ok(false);
         };
+        let sent = self.token.lock().await.clone();
+        if let (Some(Authorization::Basic(..)), Credential::Login(login)) = (sent, &self.credential)
+            && !login.discard().await
+        {
+            return Ok(false);
+        }
         let Some(authorization) = self.authorize(call, &challenge).await? else {
             return Ok(false);
         };

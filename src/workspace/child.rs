@@ -74,6 +74,8 @@ pub struct ChildCommand {
     /// Contents of in-memory files, which the program finds at
     /// [`file_path`](super::supervisor::file_path).
     pub files: Vec<Vec<u8>>,
+    /// What the program reads from its standard input; may be empty.
+    pub input: Vec<u8>,
     /// Executable that supervises the program.
     pub supervisor: Supervisor,
 }
@@ -241,6 +243,7 @@ impl ChildCommand {
             limits: self.limits,
             is_offline: self.is_offline,
             files: self.files.clone(),
+            input: self.input.clone(),
         };
         let text = serde_json::to_vec(&request)?;
         let length = u32::try_from(text.len()).map_err(io::Error::other)?;

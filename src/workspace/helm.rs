@@ -211,6 +211,7 @@ impl Helm {
             limits: LIMITS,
             is_offline: true,
             files: Vec::new(),
+            input: Vec::new(),
             supervisor: self.supervisor.clone(),
         };
         let ended = child.run(stop).await.map_err(|error| match error {

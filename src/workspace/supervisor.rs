@@ -24,7 +24,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use confine::{close_outputs, confine, leave_network, open_files};
+use confine::{close_outputs, confine, leave_network, memory_file, open_files};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, getppid, kill_process, pidfd_open, wait,
@@ -74,6 +74,8 @@ pub(super) struct ChildRequest {
     pub is_offline: bool,
     /// Contents of in-memory files, which the program finds at [`file_path`].
     pub files: Vec<Vec<u8>>,
+    /// What the program reads from its standard input.
+    pub input: Vec<u8>,
 }
 
 /// How the program ended.
@@ -224,7 +226,7 @@ fn supervise(request: ChildRequest, events: Events) -> ChildReport {
             .env_clear()
             .envs(request.env.iter().map(|(name, value)| (name, value)))
             .current_dir(&request.directory)
-            .stdin(Stdio::null())
+            .stdin(input(&request.input)?)
             .spawn()
     })();
     match started {
@@ -234,6 +236,13 @@ fn supervise(request: ChildRequest, events: Events) -> ChildReport {
             watch(child, request.limits.processes, events)
         }
         Err(error) => ChildReport::NotStarted(error.raw_os_error()),
+    }
+}
+
+fn input(content: &[u8]) -> io::Result<Stdio> {
+    match content {
+        [] => Ok(Stdio::null()),
+        content => memory_file(content).map(Stdio::from),
     }
 }
 

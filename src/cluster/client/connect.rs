@@ -31,9 +31,10 @@ use crate::base::clock::Clock;
 use crate::base::error::plain;
 use crate::base::guard::{Reach, SsrfGuard, is_loopback};
 use crate::base::stop::Stop;
+use crate::cloud::Machine;
 use crate::cluster::client::Api;
 use crate::cluster::client::connect::credentials::unusable_credentials;
-use crate::cluster::client::identity::{Machine, Tokens};
+use crate::cluster::client::identity::Tokens;
 use crate::plan::ClusterInfo;
 use crate::workspace::child::Supervisor;
 

@@ -23,21 +23,34 @@ impl Remote {
         call: &Call,
         challenge: &Challenge,
     ) -> Result<Option<Authorization>, RegistryError> {
-        match (challenge, &self.credential) {
-            (
-                Challenge::Basic,
-                Credential::Password {
-                    username, password, ..
-                },
-            ) => Ok(Some(Authorization::Basic(
-                username.clone(),
-                password.clone(),
-            ))),
-            (Challenge::Basic, _) => Ok(None),
-            (Challenge::Bearer { realm, service }, _) => self
+        match challenge {
+            Challenge::Basic => {
+                let password = self.credential.password().await?;
+                Ok(password.map(|(username, password)| Authorization::Basic(username, password)))
+            }
+            Challenge::Bearer { realm, service } => self
                 .token(call, realm, service)
                 .await
                 .map(|token| Some(Authorization::Bearer(token))),
+        }
+    }
+
+    /// Requests an access token from the token service that the registry names. If it refuses the
+    /// password of a cloud identity, gets a new password and asks once more.
+    async fn token(
+        &self,
+        call: &Call,
+        realm: &str,
+        service: &str,
+    ) -> Result<Secret, RegistryError> {
+        let token = self.ask_for_token(call, realm, service).await;
+        match (&token, &self.credential) {
+            (Err(RegistryError::Denied { .. }), Credential::Login(login))
+                if login.discard().await =>
+            {
+                self.ask_for_token(call, realm, service).await
+            }
+            _ => token,
         }
     }
 
@@ -55,8 +68,7 @@ impl Remote {
         std::iter::once(own).chain(mounted).collect()
     }
 
-    /// Requests an access token from the token service that the registry names.
-    pub(super) async fn token(
+    async fn ask_for_token(
         &self,
         call: &Call,
         realm: &str,
@@ -81,13 +93,15 @@ impl Remote {
                 ];
                 client.post(url).form(&form)
             }
-            Credential::Password {
-                username, password, ..
-            } => client
-                .get(url)
-                .query(&query)
-                .basic_auth(username, Some(password.expose())),
-            Credential::Anonymous => client.get(url).query(&query),
+            credential => {
+                let request = client.get(url).query(&query);
+                match credential.password().await? {
+                    Some((username, password)) => {
+                        request.basic_auth(username, Some(password.expose()))
+                    }
+                    None => request,
+                }
+            }
         };
         let response = request
             .timeout(ATTEMPT_TIMEOUT)

@@ -234,6 +234,7 @@ impl Repository<'_> {
             },
             is_offline: false,
             files: config::files(self.fetcher.root, self.location, policy, &self.pins),
+            input: Vec::new(),
             supervisor: policy.supervisor.clone(),
         }
     }

@@ -1,7 +1,8 @@
 //! Limits of a child process: resources, capabilities, network, open files.
 
+use std::fs::File;
 use std::io;
-use std::io::Write as _;
+use std::io::{Seek as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
@@ -14,11 +15,7 @@ use super::{FIRST_FILE, ResourceLimits};
 pub(super) fn open_files(contents: &[Vec<u8>]) -> io::Result<Vec<OwnedFd>> {
     let mut files = Vec::new();
     for (index, content) in contents.iter().enumerate() {
-        let mut file = std::fs::File::from(rustix::fs::memfd_create(
-            "file",
-            rustix::fs::MemfdFlags::CLOEXEC,
-        )?);
-        file.write_all(content)?;
+        let file = memory_file(content)?;
         let wanted = FIRST_FILE + i32::try_from(index).unwrap_or(i32::MAX);
         let file = fcntl_dupfd_cloexec(&file, wanted)?;
         if file.as_raw_fd() != wanted {
@@ -28,6 +25,17 @@ pub(super) fn open_files(contents: &[Vec<u8>]) -> io::Result<Vec<OwnedFd>> {
         files.push(file);
     }
     Ok(files)
+}
+
+/// Returns a file in memory, at its start.
+pub(super) fn memory_file(content: &[u8]) -> io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create(
+        "file",
+        rustix::fs::MemfdFlags::CLOEXEC,
+    )?);
+    file.write_all(content)?;
+    file.rewind()?;
+    Ok(file)
 }
 
 /// Enters a network namespace without connections; without the privilege for that, through a user

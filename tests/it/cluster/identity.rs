@@ -13,12 +13,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use nuon_runner::base::clock::Clock;
 use nuon_runner::base::stop::Stop;
+use nuon_runner::cloud::Machine;
 use nuon_runner::cluster::client::Api;
 use nuon_runner::cluster::client::connect::{
     ConnectError, Network, connect, connect_by_service_account,
 };
 use nuon_runner::cluster::client::discovery::ServedKinds;
-use nuon_runner::cluster::client::identity::Machine;
 use nuon_runner::plan::DeployPlan;
 use serde_json::{Value, json};
 

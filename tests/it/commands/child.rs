@@ -29,8 +29,21 @@ fn sh(script: &str) -> ChildCommand {
         limits: LIMITS,
         is_offline: false,
         files: Vec::new(),
+        input: Vec::new(),
         supervisor: supervisor(),
     }
+}
+
+#[tokio::test]
+async fn a_program_reads_its_input_to_the_end() {
+    let input = vec![b'x'; 200_000];
+    let ended = run(ChildCommand {
+        input,
+        ..sh("wc -c")
+    })
+    .await;
+    assert_eq!(text(&ended.stdout).trim(), "200000");
+    assert_eq!(text(&run(sh("wc -c")).await.stdout).trim(), "0");
 }
 
 async fn run(child: ChildCommand) -> ChildOutput {

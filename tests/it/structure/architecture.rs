@@ -15,7 +15,7 @@ const LAYERS: [&[&str]; 13] = [
     &["base"],
     &["job", "telemetry", "workspace", "yaml"],
     &["plan"],
-    &["manifest"],
+    &["cloud", "manifest"],
     &["control", "journal", "registry"],
     &["cluster", "kustomize", "worker"],
     &["clients"],

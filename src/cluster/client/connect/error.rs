@@ -1,7 +1,7 @@
 //! Why there is no connection to a cluster.
 
 use crate::base::guard::SsrfError;
-use crate::cluster::client::identity::IdentityError;
+use crate::cloud::IdentityError;
 
 /// Why no connection could be created.
 #[derive(Debug, thiserror::Error)]

@@ -8,8 +8,8 @@ use kube::config::{
 };
 
 use crate::base::invalid::InvalidInput;
+use crate::cloud::VARIABLES;
 use crate::cluster::client::connect::ConnectError;
-use crate::cluster::client::identity::VARIABLES;
 use crate::plan::ClusterInfo;
 use crate::workspace::child::Supervisor;
 use crate::workspace::supervisor::{ARGUMENT, ARGUMENTS_MODE};

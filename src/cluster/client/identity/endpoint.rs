@@ -5,7 +5,8 @@
 
 use url::{Host, Url};
 
-use crate::cluster::client::identity::{IdentityError, Tokens, google};
+use crate::cloud::IdentityError;
+use crate::cluster::client::identity::{Tokens, gke};
 use crate::plan::cloud::{Cloud, GoogleAuth};
 
 /// Domains of EKS API servers.
@@ -51,7 +52,7 @@ pub async fn check(tokens: &Tokens, allowed: &[String]) -> Result<(), IdentityEr
             region: Some(region),
             ..
         }) => (
-            google::endpoints(&tokens.machine, project, region, &tokens.cluster).await,
+            gke::endpoints(tokens, project, region).await,
             ends_with_any(&host, &GKE_DOMAINS),
         ),
         Cloud::Google(_) if ends_with_any(&host, &GKE_DOMAINS) => return Ok(()),
