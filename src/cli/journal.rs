@@ -22,7 +22,7 @@ pub fn command(with_settings: impl Fn(Command) -> Command) -> Command {
     let force = Arg::new("force")
         .long("force")
         .action(ArgAction::SetTrue)
-        .help("Set a sound journal aside, too, with what is open in it");
+        .help("Set a sound journal aside, too, with what is open in it and its key");
     let set_aside = set_aside.arg(force);
     Command::new("journal")
         .about("Looks at the journal of executions, or sets it aside")
@@ -81,11 +81,11 @@ fn set_aside(config: &Config, is_forced: bool) -> Result<Code, CommandError> {
     let runtime = settings::runtime().map_err(|error| format!("cannot start: {error}"))?;
     if let Ok(known) = runtime.block_on(check::check(&config.journal))
         && known.problems.is_empty()
-        && known.open + known.queued > 0
         && !is_forced
     {
         let why = format!(
-            "the journal is sound: {}; nothing was done; help: start the runner, or use --force",
+            "the journal is sound: {}; it also holds the key that signs inventories; nothing was done; \
+             help: start the runner, or use --force",
             contents(known.open, known.queued)
         );
         return Err(CommandError(Code::Guarded, why));

@@ -3,7 +3,8 @@
 //! [`diff`] compares two objects, `render` prints what differs line by line ([`legacy`] in the form
 //! of the Go runner). [`managed_values`] are the values of the fields that a manifest sets; `adopt`
 //! joins the fields of earlier managers into ours; [`ignore`] and `marks` name fields that keep the
-//! value they have in the cluster; `unions` lists members of which an object has at most one.
+//! value they have in the cluster; `unions` lists members of which an object has at most one, `twins`
+//! members that are one field.
 
 pub mod comparison;
 pub mod diff;
@@ -21,6 +22,7 @@ pub(crate) mod mask;
 pub(crate) mod normalize;
 pub(crate) mod render;
 pub(crate) mod schema;
+mod twins;
 pub(crate) mod unions;
 
 pub use policy::FieldPolicy;

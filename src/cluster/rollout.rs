@@ -29,6 +29,7 @@ mod annotations;
 pub mod contents;
 pub mod delete;
 mod dependency;
+mod dry_run;
 pub mod refused;
 mod saved;
 mod stage;

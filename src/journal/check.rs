@@ -34,10 +34,7 @@ pub async fn probe_pages(config: &JournalConfig) -> Result<(), JournalError> {
     probe(config)?;
     let options = address(config)?;
     let path = options.get_filename().to_owned();
-    let log = PathBuf::from(format!("{}-wal", path.display()));
-    // What an agent has written last is in its log, which only it may read and empty.
-    let has_content = |path: &Path| std::fs::metadata(path).is_ok_and(|file| file.len() > 0);
-    if has_content(&log) || !has_content(&path) {
+    if has_log(&path) || !has_content(&path) {
         return Ok(());
     }
     let unusable = |source| {
@@ -53,6 +50,16 @@ pub async fn probe_pages(config: &JournalConfig) -> Result<(), JournalError> {
         Some(fault) => Err(JournalError::Damaged { path, fault }),
         None => Ok(()),
     }
+}
+
+/// Returns true if the database has a log. What an agent has written last is in it, which only it may
+/// read and empty: pages there count instead of those in the file.
+fn has_log(path: &Path) -> bool {
+    has_content(Path::new(&format!("{}-wal", path.display())))
+}
+
+fn has_content(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|file| file.len() > 0)
 }
 
 /// Finds out whether the agent could open the database, without opening it.
@@ -81,7 +88,7 @@ pub fn probe(config: &JournalConfig) -> Result<(), JournalError> {
         .take(MAGIC.len() as u64)
         .read_to_end(&mut magic)
         .map_err(unusable)?;
-    match magic.is_empty() || magic == MAGIC {
+    match magic.is_empty() || magic == MAGIC || has_log(path) {
         true => Ok(()),
         false => Err(JournalError::Damaged {
             path: path.to_owned(),

@@ -5,6 +5,7 @@
 
 mod cause;
 mod history;
+mod secrets;
 mod trace;
 
 use serde_json::Value;

@@ -33,8 +33,8 @@ pub fn normalize(object: &mut Object) -> Vec<String> {
     placeholders::remove(object)
 }
 
-/// Returns a sentence for each value of a Secret that cannot be stored, without the value: what is no
-/// text, and what is not base64 under `data` (RFC 4648, section 4; line breaks are skipped, as the
+/// Returns a sentence for each value of a Secret that cannot be stored, without the value: `data` and
+/// `stringData` that are no map, what is no text, and what is not base64 under `data` (RFC 4648, section 4; line breaks are skipped, as the
 /// API server does).
 pub fn secret_faults(secret: &Object) -> Vec<String> {
     let values = |member: &'static str| {
@@ -61,9 +61,15 @@ pub fn secret_faults(secret: &Object) -> Vec<String> {
         )),
         _ => Some(format!("{path}: {}, not a text", kind_of(value))),
     };
-    values("data")
-        .chain(values("stringData"))
-        .filter_map(fault)
+    let not_a_map = |member: &&str| {
+        let value = secret.0.get(*member)?;
+        let is_map = value.is_object() || value.is_null();
+        (!is_map).then(|| format!("{member}: {}, not a map of texts", kind_of(value)))
+    };
+    ["data", "stringData"]
+        .iter()
+        .filter_map(not_a_map)
+        .chain(values("data").chain(values("stringData")).filter_map(fault))
         .collect()
 }
 
@@ -114,9 +120,16 @@ fn set_default_protocols(ports: Option<&mut Value>) {
 }
 
 fn move_string_data(secret: &mut Object) {
-    let Some(Value::Object(values)) = secret.0.shift_remove("stringData") else {
-        return;
+    let values = match secret.0.get("stringData") {
+        Some(Value::Object(values)) => values.clone(),
+        // Without values it means nothing; what is no map is refused.
+        Some(Value::Null) => Map::new(),
+        _ => return,
     };
+    secret.0.shift_remove("stringData");
+    if values.is_empty() {
+        return;
+    }
     let is_text = |value: &Value| value.is_string() || value.is_null();
     let (texts, others): (Vec<_>, Vec<_>) =
         values.into_iter().partition(|(_, value)| is_text(value));
@@ -161,6 +174,20 @@ mod tests {
             json!({"apiVersion": "v1", "kind": "Secret", "data": null, "stringData": {"a": "x"}}),
         );
         assert_eq!(null["data"], json!({"a": "eA=="}));
+        for wrong in [
+            json!("pw: x"),
+            json!(["a"]),
+            json!(5),
+            json!(true),
+            json!(""),
+        ] {
+            for member in ["data", "stringData"] {
+                let secret = normal(json!({"apiVersion": "v1", "kind": "Secret", member: wrong}));
+                assert_eq!(secret[member], wrong);
+                let told = secret_faults(&Object(secret.as_object().unwrap().clone()));
+                assert!(told[0].ends_with("not a map of texts"), "{told:?}");
+            }
+        }
         let mut secret = json!({"apiVersion": "v1", "kind": "Secret", "data": {"c": "%", "d": 5},
             "stringData": {"empty": null, "pin": 511, "on": true, "map": {}}});
         secret = normal(secret);

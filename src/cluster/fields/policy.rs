@@ -33,6 +33,12 @@ pub struct FieldPolicy {
 }
 
 impl FieldPolicy {
+    /// Returns our manager and those whose fields are adopted.
+    pub fn managers(&self) -> Vec<String> {
+        let own = std::slice::from_ref(&self.manager);
+        [&*self.adopt_from, own].concat()
+    }
+
     /// Returns true if a manager is ours, or one whose fields are adopted.
     pub fn is_ours(&self, manager: &str) -> bool {
         manager == self.manager || self.adopt_from.iter().any(|name| name == manager)

@@ -1,5 +1,6 @@
 //! Predicts an apply that takes more than one request: it first adopts the fields of earlier
-//! managers, or removes the members of a union (`unions.rs`) that the manifest excludes.
+//! managers, or removes the members of a union (`unions.rs`) that the manifest excludes, or the twin
+//! (`twins.rs`) of a field that goes.
 //!
 //! The server cannot dry-run two requests one after the other. So what they leave is computed here,
 //! by the rules of server-side apply, and sent to the server as a dry run of a merge patch: the
@@ -10,25 +11,30 @@ use serde_json::{Map, Value, json};
 use crate::cluster::fields::adopt::{all_managed_fields, remove_abandoned_fields};
 use crate::cluster::fields::lists::{known_keys, merge_items};
 use crate::cluster::fields::policy::FieldPolicy;
+use crate::cluster::fields::twins;
 use crate::cluster::fields::unions::{has_excluded, remove_excluded};
 use crate::manifest::Object;
 use crate::manifest::managed_fields::{FieldManager, field_managers};
 
+/// Returns true if members of the live object go that an apply alone would leave there.
+pub fn is_more_than_an_apply(wanted: &Object, live: &Object, policy: &FieldPolicy) -> bool {
+    has_excluded(live, wanted) || twins::has_left(live, wanted, policy)
+}
+
 /// Returns the merge patch (RFC 7386) that makes an apply of `wanted` whole where one apply does not
 /// do: our manager adopts the fields of earlier managers (`adopted` is the new `managedFields`), or
-/// members of a union are removed. `None` if the apply alone does.
+/// members of a union or a twin are removed. `None` if the apply alone does.
 pub fn preparation(
     wanted: &Object,
     live: &Object,
     adopted: Option<Value>,
     policy: &FieldPolicy,
 ) -> Option<Value> {
-    if adopted.is_none() && !has_excluded(live, wanted) {
+    if adopted.is_none() && !is_more_than_an_apply(wanted, live, policy) {
         return None;
     }
     let mut after = live.clone();
-    let managers = [&*policy.adopt_from, std::slice::from_ref(&policy.manager)].concat();
-    remove_abandoned_fields(&mut after, wanted, &policy.manager, &managers);
+    remove_abandoned_fields(&mut after, wanted, &policy.manager, &policy.managers());
     let mut after = Value::Object(after.0);
     let fields = all_managed_fields(live);
     // Nobody owns anything of an object that was released.
@@ -36,6 +42,7 @@ pub fn preparation(
     let overlay = Overlay { knows_lists: true };
     overlay.merge(&mut after, &Value::Object(wanted.0.clone()), "", fields);
     remove_excluded(&mut after, wanted);
+    twins::remove_left(&mut after, live, wanted, policy);
     if let (Some(adopted), Some(Value::Object(metadata))) = (adopted, after.get_mut("metadata")) {
         metadata.insert("managedFields".into(), adopted);
     }

@@ -178,8 +178,7 @@ impl<'s> DeployRequest<'s> {
                 refusal: Refusal::Guard,
             });
         }
-        let items = preconditions::check_saved_plan(saved_plan, snapshot, options)
-            .map_err(DeployFailure::PlanConflict)?;
+        let items = preconditions::check_saved_plan(api, saved_plan, snapshot, options).await?;
         let (claims, _) = takeover::claims(api, snapshot).await?;
         let takeovers = planned_takeovers(saved_plan, snapshot, options, &claims)?;
         let mut pruning = prune::decide(api, snapshot, options, claims).await?;

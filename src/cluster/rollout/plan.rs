@@ -11,11 +11,11 @@ use futures_util::StreamExt as _;
 use planner::Planner;
 
 use crate::cluster::client::{Api, ClusterError};
-use crate::cluster::fields::ignore::keep_live_values;
 use crate::cluster::fields::managed_values::managed_values;
 use crate::cluster::fields::placeholders::filled_by_others;
 use crate::cluster::fields::render;
 use crate::cluster::rollout::contents::planned_deletion;
+use crate::cluster::rollout::dry_run::desired;
 use crate::cluster::rollout::failure::{DeployFailure, join_reasons};
 use crate::cluster::rollout::inventory::Takeover;
 use crate::cluster::rollout::item::{Action, Expectation, Item};
@@ -373,13 +373,4 @@ pub fn with_new_desired_state<'s>(snapshot: &'s Snapshot, options: &Options) -> 
             !snapshot.is_desired_state_unchanged(&desired, options)
         })
         .collect()
-}
-
-/// Returns an object as it is sent: ignored fields keep the value that they have in the cluster.
-fn desired(object: &Object, live: Option<&Object>, options: &Options) -> Object {
-    let mut desired = object.clone();
-    if let Some(live) = live {
-        keep_live_values(&mut desired, live, &options.fields);
-    }
-    desired
 }

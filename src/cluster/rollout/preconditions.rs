@@ -6,11 +6,17 @@
 
 use std::collections::HashMap;
 
+use futures_util::StreamExt as _;
+
+use crate::cluster::client::discovery::RestResource;
+use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::adopt::adopted_managed_fields;
 use crate::cluster::fields::managed_values::{
     applied_values, changed_fields, expected_hash, managed_values, retaken,
 };
 use crate::cluster::fields::predict::is_bare;
+use crate::cluster::rollout::dry_run::is_applied;
+use crate::cluster::rollout::failure::DeployFailure;
 use crate::cluster::rollout::item::{Action, Conflict, ConflictKind, Expectation, Item};
 use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::saved::subject;
@@ -19,6 +25,9 @@ use crate::manifest::Object;
 use crate::manifest::managed_fields::{is_applied_by, is_managed_by};
 use crate::plan::changeset::ChangeKind;
 use crate::plan::saved_plan::{ExpectedObject, SavedPlan, Subject};
+
+/// Maximum number of objects that the server is asked about at the same time.
+const MAX_CONCURRENT: usize = 8;
 
 /// Result of checking one object against what the plan expects.
 pub(super) enum Check {
@@ -31,24 +40,51 @@ pub(super) enum Check {
 }
 
 impl Check {
-    /// Checks the live object.
-    pub fn of(
+    /// Checks the live object, and asks the server where the plan does not tell.
+    ///
+    /// # Errors
+    /// Fails if the server gives no answer.
+    pub async fn with_server(
+        api: &Api,
+        resource: Option<&RestResource>,
         object: &Object,
         expected: &Expectation,
         live: Option<&Object>,
         options: &Options,
-    ) -> Self {
+    ) -> Result<Self, ClusterError> {
+        if let Some(check) = Self::of(object, expected, live, options) {
+            return Ok(check);
+        }
+        if let (Some(resource), Some(live)) = (resource, live)
+            && is_applied(api, resource, object, live, options).await?
+        {
+            return Ok(Self::AlreadyApplied);
+        }
+        Ok(Self::Conflicting(Conflict {
+            subject: object.subject(),
+            kind: ConflictKind::Appeared,
+        }))
+    }
+
+    /// Checks the live object by the plan alone. `None` if that does not tell: the object did not
+    /// exist, we have applied it since, and the server could not say what it makes of it.
+    fn of(
+        object: &Object,
+        expected: &Expectation,
+        live: Option<&Object>,
+        options: &Options,
+    ) -> Option<Self> {
         let breached = |how| {
-            Self::Conflicting(Conflict {
+            Some(Self::Conflicting(Conflict {
                 subject: object.subject(),
                 kind: how,
-            })
+            }))
         };
         let Some(live) = live else {
             // A deploy may have been interrupted between deletion and recreation.
             let is_expected = expected.managed_values.is_none() || expected.recreate;
             return if is_expected {
-                Self::Unchanged
+                Some(Self::Unchanged)
             } else {
                 breached(ConflictKind::Gone)
             };
@@ -64,11 +100,13 @@ impl Check {
         // An apply of a name alone leaves no trace of us, and overwrites nothing. A write of ours that
         // was interrupted between its two requests has made us the owner, but not by an apply.
         let is_applied = is_bare(object) || is_managed_by(live, &options.fields.manager);
-        if retaken.is_empty()
-            && is_applied
-            && (expected.matches(&now, options) || expected.matches(&alone, options))
-        {
-            return Self::AlreadyApplied;
+        if retaken.is_empty() && is_applied {
+            if expected.matches(&now, options) || expected.matches(&alone, options) {
+                return Some(Self::AlreadyApplied);
+            }
+            if expected.managed_values.is_none() && expected.expected_hash.is_none() {
+                return None;
+            }
         }
         let Some(before) = &expected.managed_values else {
             return breached(ConflictKind::Appeared);
@@ -83,19 +121,15 @@ impl Check {
         }
         match (&expected.uid, live.uid()) {
             (Some(planned), Some(now)) if planned != now => breached(ConflictKind::Replaced),
-            _ => Self::Unchanged,
+            _ => Some(Self::Unchanged),
         }
     }
 }
 
 impl Expectation {
-    /// Returns true if these managed values are what the server's dry run returned. If the server
-    /// could not dry-run the object, returns true if it was planned as new.
+    /// Returns true if these managed values are what the server's dry run returned.
     fn matches(&self, now: &Object, options: &Options) -> bool {
-        match &self.expected_hash {
-            Some(expected) => expected_hash(now, &options.fields).as_ref() == Some(expected),
-            None => self.managed_values.is_none(),
-        }
+        self.expected_hash.is_some() && expected_hash(now, &options.fields) == self.expected_hash
     }
 }
 
@@ -134,79 +168,97 @@ pub(super) fn environment_conflicts(
 /// Decides what an approved plan does with each object of the snapshot.
 ///
 /// # Errors
-/// Returns every conflict; then nothing must be written.
-pub fn check_saved_plan<'s>(
+/// Returns every conflict, or what the server's answer failed for; then nothing must be written.
+pub async fn check_saved_plan<'s>(
+    api: &Api,
     saved_plan: &SavedPlan,
     snapshot: &'s Snapshot,
     options: &Options,
-) -> Result<Vec<Item<'s>>, Vec<Conflict>> {
+) -> Result<Vec<Item<'s>>, DeployFailure> {
     let mut planned: HashMap<&Subject, &ExpectedObject> = saved_plan
         .objects
         .iter()
         .map(|expected| (&expected.subject, expected))
         .collect();
-    let mut items = Vec::with_capacity(snapshot.objects.len());
+    let expectations = snapshot
+        .objects
+        .iter()
+        .map(|object| (object, planned.remove(&subject(&object.id()))));
+    let decisions: Vec<_> = expectations
+        .map(|(object, expected)| decide(api, snapshot, object, expected, options))
+        .collect();
     let mut conflicts = environment_conflicts(saved_plan, snapshot, options);
-    for object in &snapshot.objects {
-        let live = snapshot.live.get(&object.id());
-        let expected = planned.remove(&subject(&object.id()));
-        let decided = match expected {
-            Some(expected) if expected.unread => Ok(Action::LeaveUnread),
-            Some(_) if snapshot.has_finished(object, options) => Ok(Action::LeaveFinished),
-            // It may be readable once other objects of the set are applied: it is checked then.
-            Some(expected) if snapshot.unreadable.contains_key(&object.id()) => Ok(Action::Write {
-                recreate: expected.recreate,
-                expected: Some(Expectation::from(expected)),
-            }),
-            _ => decide(object, live, expected, options),
-        };
-        match decided {
-            Ok(action) => items.push(Item {
-                object,
-                live,
-                action,
-                outcome: None,
-            }),
-            Err(conflict) => conflicts.push(conflict),
-        }
-    }
     conflicts.extend(planned.into_keys().map(|subject| Conflict {
         subject: subject.to_string(),
         kind: ConflictKind::Missing,
     }));
+    let mut items = Vec::with_capacity(snapshot.objects.len());
+    let mut decisions = futures_util::stream::iter(decisions).buffered(MAX_CONCURRENT);
+    while let Some(decided) = decisions.next().await {
+        match decided? {
+            Ok(item) => items.push(item),
+            Err(conflict) => conflicts.push(conflict),
+        }
+    }
     conflicts.sort_by(|a, b| a.subject.cmp(&b.subject));
     if conflicts.is_empty() {
         Ok(items)
     } else {
-        Err(conflicts)
+        Err(DeployFailure::PlanConflict(conflicts))
     }
 }
 
-fn decide(
-    object: &Object,
-    live: Option<&Object>,
+/// Decides what is done with one object.
+async fn decide<'s>(
+    api: &Api,
+    snapshot: &'s Snapshot,
+    object: &'s Object,
     expected: Option<&ExpectedObject>,
     options: &Options,
-) -> Result<Action, Conflict> {
+) -> Result<Result<Item<'s>, Conflict>, ClusterError> {
+    let live = snapshot.live.get(&object.id());
     let conflict = |kind| Conflict {
         subject: object.subject(),
         kind,
     };
-    let expected = expected.ok_or_else(|| conflict(ConflictKind::Unplanned))?;
-    if expected.change == ChangeKind::Error {
-        return Err(conflict(ConflictKind::Refused));
+    let item = |action| Item {
+        object,
+        live,
+        action,
+        outcome: None,
+    };
+    let Some(expected) = expected else {
+        return Ok(Err(conflict(ConflictKind::Unplanned)));
+    };
+    if expected.unread {
+        return Ok(Ok(item(Action::LeaveUnread)));
+    }
+    if snapshot.has_finished(object, options) {
+        return Ok(Ok(item(Action::LeaveFinished)));
     }
     let expectation = Expectation::from(expected);
-    let is_applied = match Check::of(object, &expectation, live, options) {
+    if snapshot.unreadable.contains_key(&object.id()) {
+        // It may be readable once other objects of the set are applied: it is checked then.
+        return Ok(Ok(item(Action::Write {
+            recreate: expected.recreate,
+            expected: Some(expectation),
+        })));
+    }
+    if expected.change == ChangeKind::Error {
+        return Ok(Err(conflict(ConflictKind::Refused)));
+    }
+    let resource = snapshot.served.resource(object).ok();
+    let check = Check::with_server(api, resource, object, &expectation, live, options);
+    let is_applied = match check.await? {
         Check::AlreadyApplied => true,
         Check::Unchanged => false,
-        Check::Conflicting(conflict) => return Err(conflict),
+        Check::Conflicting(conflict) => return Ok(Err(conflict)),
     };
-    Ok(match expected.change {
+    Ok(Ok(item(match expected.change {
         ChangeKind::Unchanged if is_up_to_date(object, live, options) => Action::Leave,
         _ => Action::Write {
             recreate: expected.recreate && !is_applied,
             expected: Some(expectation),
         },
-    })
+    })))
 }

@@ -15,8 +15,7 @@ use crate::cluster::client::{Api, ClusterError};
 use crate::cluster::fields::adopt::adopted_managed_fields;
 use crate::cluster::fields::ignore::keep_live_values;
 use crate::cluster::fields::marks::keep_mark;
-use crate::cluster::fields::predict::preparation;
-use crate::cluster::fields::unions::has_excluded;
+use crate::cluster::fields::predict::{is_more_than_an_apply, preparation};
 use crate::cluster::rollout::item::{Action, Conflict, ConflictKind};
 use crate::cluster::rollout::options::{Conflicts, Options};
 use crate::cluster::rollout::others::{fields_of_others, owned_by_others};
@@ -136,7 +135,8 @@ impl Writer<'_> {
                 .api
                 .get(&resource.api, object.namespace(), object.name())
                 .await?;
-            match self.check(object, action, live.as_ref(), is_new) {
+            let check = self.check(resource, object, action, live.as_ref(), is_new);
+            match check.await? {
                 Check::Unchanged => {}
                 Check::AlreadyApplied => recreate = false,
                 Check::Conflicting(breach) => return Err(NotWritten::Conflict(breach)),
@@ -146,21 +146,24 @@ impl Writer<'_> {
 
     /// Checks an object that has changed against the approved plan. Without a plan it may be
     /// overwritten, unless it was absent and somebody else has created it.
-    fn check(
+    async fn check(
         &self,
+        resource: &RestResource,
         object: &Object,
         action: &Action,
         live: Option<&Object>,
         is_new: bool,
-    ) -> Check {
+    ) -> Result<Check, ClusterError> {
         if let Action::Write {
             expected: Some(promised),
             ..
         } = action
         {
-            return Check::of(object, promised, live, self.options);
+            let resource = Some(resource);
+            return Check::with_server(self.api, resource, object, promised, live, self.options)
+                .await;
         }
-        match live {
+        Ok(match live {
             Some(live) if is_new && !is_applied_by(live, &self.options.fields.manager) => {
                 Check::Conflicting(Conflict {
                     subject: object.subject(),
@@ -168,7 +171,7 @@ impl Writer<'_> {
                 })
             }
             _ => Check::Unchanged,
-        }
+        })
     }
 
     async fn try_write(
@@ -188,9 +191,9 @@ impl Writer<'_> {
         let fields = &self.options.fields;
         keep_live_values(&mut wanted, &live, fields);
         let adopted = |live: &Object| adopted_managed_fields(live, manager, &fields.adopt_from);
-        // No request can be an apply and remove members of a union: the patch makes the whole change,
+        // No request can be an apply and remove members of others: the patch makes the whole change,
         // the apply makes it ours.
-        if has_excluded(&live, &wanted)
+        if is_more_than_an_apply(&wanted, &live, fields)
             && let Some(patch) = preparation(&wanted, &live, adopted(&live), fields)
         {
             live = self.patch(resource, &live, patch).await?;

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::cause::Cause;
 use super::history::History;
-use super::{Change, ExplainedObject, Explanation, FieldHistory, PathPart, ValueOrigin};
+use super::{ExplainedObject, Explanation, FieldHistory, ValueOrigin, secrets};
 use crate::kustomize::build::observer::{FieldLocation, Observer};
 use crate::kustomize::load::step::FieldRef;
 use crate::kustomize::resource::{Resource, document};
@@ -93,10 +93,11 @@ impl Trace {
             .copied()
             .chain(removed.filter(|at| !remaining.contains(at)))
             .collect();
-        let objects = all
+        let mut objects: Vec<_> = all
             .into_iter()
             .filter_map(|at| self.records.get_mut(at)?.take_explained())
             .collect();
+        secrets::hide(&mut objects);
         Explanation { objects }
     }
 }
@@ -195,9 +196,6 @@ impl Record {
         let mut object = self.object.take()?;
         self.history.fields(&mut Vec::new(), &mut object.fields);
         object.fields.retain(|field| !was_never_filled(field));
-        if object.kind == "Secret" {
-            object.fields.iter_mut().for_each(mask);
-        }
         Some(object)
     }
 }
@@ -252,15 +250,5 @@ fn clear_positions(node: &mut Node) {
         Tree::Mapping(pairs) => pairs
             .iter_mut()
             .for_each(|(_, value)| clear_positions(value)),
-    }
-}
-
-/// Hides the data of a Secret.
-fn mask(field: &mut FieldHistory) {
-    if matches!(field.path.first(), Some(PathPart::Key(map)) if matches!(map.as_str(), "data" | "stringData"))
-    {
-        for Change { value, .. } in &mut field.changes {
-            *value = value.take().map(|_| "(secret)".into());
-        }
     }
 }

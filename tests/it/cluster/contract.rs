@@ -123,6 +123,41 @@ async fn an_object_that_was_created_or_deleted_is_refused() {
     );
 }
 
+/// The server cannot dry-run what is in a namespace, or of a kind, that the set itself creates: the
+/// plan does not know how such an object will be. It must not overwrite a later deploy of our own.
+#[tokio::test]
+async fn an_object_that_could_not_be_dry_run_is_only_created() {
+    let fixture = ClusterFixture::new().await;
+    let name = crate::support::parts::unique("contract");
+    let set = |value: &str| {
+        format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}}}\n---\n\
+             apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: c, namespace: {name}}}\ndata: {{a: {value}}}\n---\n\
+             apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: d, namespace: {name}}}\nspec:\n  \
+             selector: {{matchLabels: {{a: b}}}}\n  template:\n    metadata: {{labels: {{a: b}}}}\n    spec:\n      containers:\n      \
+             - {{name: c, image: i, resources: {{requests: {{cpu: 1000m, memory: 0.5Gi}}}}}}\n"
+        )
+    };
+    let plan = fixture.save(&set("one"));
+    fixture.apply_plan(&plan).expect_code(0);
+    let again = fixture.apply_plan(&plan).expect_code(0);
+    assert!(again.out.contains("0 created, 0 changed"), "{}", again.out);
+    let path = format!("/api/v1/namespaces/{name}/configmaps/c");
+    for component in ["web", ""] {
+        let component = match component {
+            "" => vec![],
+            name => vec!["--component", name],
+        };
+        let file = fixture.manifest(&set("two"));
+        let apply = ["apply", "-f", &file, "--yes", "--deploy-wait", "false"];
+        fixture.run(&[&apply, &*component].concat()).expect_code(0);
+        let refused = fixture.apply_plan(&plan).expect_code(3);
+        assert!(refused.err.contains("exists now"), "{}", refused.err);
+        assert_eq!(fixture.get(&path).await["data"]["a"], "two");
+    }
+    fixture.delete(&format!("/api/v1/namespaces/{name}")).await;
+}
+
 /// A plan is for the object that was read, and not for a later one of the same name and values.
 #[tokio::test]
 async fn an_object_that_was_made_anew_with_the_same_values_is_refused() {

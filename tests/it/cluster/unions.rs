@@ -56,6 +56,11 @@ fn workload(kind: &str, more: Value) -> Value {
     object
 }
 
+fn merged(mut into: Value, from: Value) -> Value {
+    merge(&mut into, from);
+    into
+}
+
 fn merge(into: &mut Value, from: Value) {
     match from {
         Value::Object(from) => from
@@ -107,6 +112,71 @@ async fn strategies_change_although_the_server_has_defaulted_the_old_one() {
             after: workload(kind, after),
         };
         assert_made(&fixture, edit).await;
+    }
+}
+
+/// The server fills `serviceAccountName` again from its old name, which nobody owns.
+#[tokio::test]
+async fn a_service_account_that_the_manifest_drops_is_dropped() {
+    let fixture = ClusterFixture::new().await;
+    let namespace = &fixture.namespace;
+    let pod = json!({"containers": [{"name": "c", "image": "i"}]});
+    let with_account = |mut pod: Value| {
+        pod["serviceAccountName"] = "old".into();
+        pod
+    };
+    let deployment = |pod: Value| {
+        workload(
+            "Deployment",
+            json!({"template": {"metadata": {"labels": {"a": "b"}}, "spec": pod}}),
+        )
+    };
+    let job = |pod: Value| {
+        json!({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "m"},
+        "spec": {"schedule": "* * * * *", "jobTemplate": {"spec": {"template": {"spec": merged(pod, json!({"restartPolicy": "Never"}))}}}}})
+    };
+    let edits = [
+        (
+            format!("/apis/apps/v1/namespaces/{namespace}/deployments"),
+            deployment(with_account(pod.clone())),
+            deployment(pod.clone()),
+        ),
+        (
+            format!("/apis/batch/v1/namespaces/{namespace}/cronjobs"),
+            job(with_account(pod.clone())),
+            job(pod.clone()),
+        ),
+    ];
+    for (path, before, after) in edits {
+        let object = format!("{path}/m");
+        let wait = ["--deploy-wait", "false"];
+        fixture.apply("web", &yaml(&before), &wait).expect_code(0);
+        assert!(
+            fixture
+                .get(&object)
+                .await
+                .to_string()
+                .contains("\"serviceAccount\":\"old\"")
+        );
+        let file = fixture.manifest(&yaml(&after));
+        let planned = fixture
+            .run(&["plan", "-f", &file, "--component", "web"])
+            .expect_code(2);
+        assert!(
+            planned.out.contains("serviceAccountName: old"),
+            "{}",
+            planned.out
+        );
+        fixture.apply("web", &yaml(&after), &wait).expect_code(0);
+        assert!(
+            !fixture
+                .get(&object)
+                .await
+                .to_string()
+                .contains("serviceAccount")
+        );
+        assert_settles(&fixture, &yaml(&after), std::slice::from_ref(&object)).await;
+        fixture.tear_down("web", &[]).expect_code(0);
     }
 }
 

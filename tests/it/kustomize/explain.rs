@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use nuon_runner::kustomize::explain::{Change, ExplainedObject, PathPart};
 use nuon_runner::kustomize::{self, BuildOptions, NoHost};
 use nuon_runner::yaml::{self, Limits};
@@ -114,6 +116,23 @@ fn path_of(path: &[PathPart]) -> Vec<String> {
     parts.collect()
 }
 
+/// Returns the values of all Secrets, packed and decoded.
+fn values_of_secrets(objects: &[Map<String, Value>]) -> Vec<String> {
+    let secrets = objects.iter().filter(|object| object["kind"] == "Secret");
+    let data = secrets.filter_map(|object| object.get("data")?.as_object());
+    data.flat_map(Map::values)
+        .filter_map(Value::as_str)
+        .flat_map(|text| {
+            let decoded = STANDARD.decode(text.replace('\n', "")).unwrap_or_default();
+            [
+                text.to_owned(),
+                String::from_utf8(decoded).unwrap_or_default(),
+            ]
+        })
+        .filter(|text| !text.is_empty())
+        .collect()
+}
+
 #[test]
 fn explained_values_are_those_of_the_build() {
     let mut fields = 0;
@@ -123,7 +142,9 @@ fn explained_values_are_those_of_the_build() {
         for object in explained.iter().filter(|object| object.removed.is_none()) {
             left.insert(id_of(object), object);
         }
-        for object in case.build(&case.files).unwrap() {
+        let built = case.build(&case.files).unwrap();
+        let secrets = values_of_secrets(&built);
+        for object in built {
             let explained = left
                 .get(&id(&object))
                 .unwrap_or_else(|| panic!("{}: no {:?}", case.name, id(&object)));
@@ -147,11 +168,74 @@ fn explained_values_are_those_of_the_build() {
                 got.retain(|path, _| !is_hidden(path));
                 expected.retain(|path, _| !is_hidden(path));
             }
+            expected.retain(|path, value| {
+                let is_shown = got.get(path).is_none_or(|got| *got != "(secret)");
+                let text = value.as_str().unwrap_or_default();
+                assert!(
+                    is_shown || secrets.iter().any(|secret| text.contains(secret)),
+                    "{}: {path:?} is hidden",
+                    case.name
+                );
+                is_shown
+            });
+            got.retain(|_, value| *value != "(secret)");
             fields += expected.len();
             assert_eq!(expected, got, "{}: {:?}", case.name, id_of(explained));
         }
     }
     assert!(fields > 5_000, "only {fields} fields were compared");
+}
+
+/// A Secret's value is hidden in other objects, too, where the build copies it to.
+#[test]
+fn values_of_secrets_are_hidden_wherever_they_are_copied() {
+    let kustomization = "resources: [all.yaml]
+secretGenerator:
+- name: made
+  literals: [url=postgres://marked-user:marked-word@db/x]
+replacements:
+- source: {kind: Secret, name: s, fieldPath: stringData.a}
+  targets: [{select: {kind: ConfigMap, name: c}, fieldPaths: [data.whole]}]
+- source: {kind: Secret, name: s, fieldPath: stringData.a, options: {delimiter: '-', index: 1}}
+  targets: [{select: {kind: ConfigMap, name: c}, fieldPaths: [data.part]}]
+- source: {kind: Secret, name: s, fieldPath: data.b}
+  targets: [{select: {kind: ConfigMap, name: c}, fieldPaths: [data.packed]}]
+- source: {kind: ConfigMap, name: c, fieldPath: data.whole}
+  targets: [{select: {kind: ConfigMap, name: c}, fieldPaths: [data.chained], options: {delimiter: '/', index: 1}}]
+vars:
+- {name: V, objref: {apiVersion: v1, kind: Secret, name: s}, fieldref: {fieldpath: stringData.a}}
+";
+    let all = "apiVersion: v1
+kind: Secret
+metadata: {name: s}
+stringData: {a: marked-one}
+data: {b: bWFya2VkLXR3bw==}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: c}
+data: {whole: w, part: p, packed: k, chained: a/b, other: stays, copied: postgres://marked-user:marked-word@db/x}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: p}
+spec: {containers: [{name: c, image: i, command: [$(V)]}]}
+";
+    let files = [("kustomization.yaml", kustomization), ("all.yaml", all)];
+    let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
+    let case = Case {
+        name: "secrets".into(),
+        files: Files::from(files),
+        root: String::new(),
+        options: BuildOptions::default(),
+    };
+    let built = format!("{:?}", case.build(&case.files).unwrap());
+    let explained = format!("{:?}", case.explain());
+    for secret in ["marked", "bWFya2VkLXR3bw==", "\"one\""] {
+        assert!(built.contains(secret), "{secret}: {built}");
+        assert!(!explained.contains(secret), "{secret}: {explained}");
+    }
+    assert!(explained.contains("stays"), "{explained}");
 }
 
 /// A patch of a kustomization.

@@ -2,20 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Checked, Entry, desired};
-use crate::cluster::client::api::{Force, WriteMode};
+use super::{Checked, Entry};
+use crate::cluster::client::api::Force;
 use crate::cluster::client::discovery::RestResource;
 use crate::cluster::client::{Api, ClusterError};
-use crate::cluster::fields::adopt::adopted_managed_fields;
 use crate::cluster::fields::managed_values::{
     applied_values, expected_hash, managed_values, object_hash,
 };
 use crate::cluster::fields::normalize::secret_faults;
-use crate::cluster::fields::predict::{keep_generated, merged, preparation};
+use crate::cluster::fields::predict::{keep_generated, merged};
 use crate::cluster::fields::schema::{PublishedSchemas, faults_by_crd};
 use crate::cluster::fields::{marks, render};
 use crate::cluster::rollout::annotations::{self, RECREATE};
-use crate::cluster::rollout::options::{Conflicts, Options};
+use crate::cluster::rollout::dry_run::{desired, dry_run, force};
+use crate::cluster::rollout::options::Options;
 use crate::cluster::rollout::others::{fields_of_others, owned_by_others};
 use crate::cluster::rollout::prune;
 use crate::cluster::rollout::refusal::Refusal;
@@ -68,14 +68,10 @@ impl<'s> Planner<'_, 's> {
             entry.diff = render::unchanged(resource.plural(), live, true);
             return entry;
         }
-        let force = match (live, self.options.conflicts) {
-            (Some(_), Conflicts::Force) => Force::Yes,
-            _ => Force::No,
-        };
-        match self.dry_run(resource, &wanted, live, force).await {
+        match dry_run(self.api, resource, &wanted, live, self.options).await {
             Ok(after) => {
                 self.verified(&mut entry, resource, &wanted, live, after);
-                if force == Force::No && !entry.taken.is_empty() {
+                if force(live, self.options) == Force::No && !entry.taken.is_empty() {
                     let reason = owned_by_others(&entry.taken);
                     entry.refuse(resource.plural(), reason, Refusal::Guard);
                 }
@@ -89,46 +85,6 @@ impl<'s> Planner<'_, 's> {
             entry.drift = std::mem::take(&mut entry.taken);
         }
         entry
-    }
-
-    /// Dry-runs the apply, with the adoption of fields of earlier managers and the removal of union
-    /// members if there are any.
-    async fn dry_run(
-        &self,
-        resource: &RestResource,
-        wanted: &Object,
-        live: Option<&Object>,
-        force: Force,
-    ) -> Result<Object, ClusterError> {
-        let (api, fields) = (self.api, &self.options.fields);
-        let prepared = live.and_then(|live| {
-            let adopted = adopted_managed_fields(live, &fields.manager, &fields.adopt_from);
-            Some((live, preparation(wanted, live, adopted, fields)?))
-        });
-        match prepared {
-            Some((live, patch)) => {
-                let write = WriteMode::DryRun;
-                // A patch may have an item twice, an apply may not.
-                let alone = api.apply(&resource.api, wanted, &fields.manager, write, Force::Yes);
-                if let Err(error) = alone.await
-                    && error.is_duplicate_item()
-                {
-                    return Err(error);
-                }
-                api.patch(&resource.api, live, &patch, &fields.manager, write)
-                    .await
-            }
-            None => {
-                api.apply(
-                    &resource.api,
-                    wanted,
-                    &fields.manager,
-                    WriteMode::DryRun,
-                    force,
-                )
-                .await
-            }
-        }
     }
 
     /// Fills the entry from a successful dry run.
