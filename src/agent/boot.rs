@@ -83,9 +83,13 @@ impl Insist<'_> {
             };
             let wait = backoff.next(error.delay());
             // The status of the token has logged its refusal.
-            match error.is_status(401) {
-                true => tracing::debug!(%error, ?wait, "cannot {action}; will try again"),
-                false => tracing::warn!(%error, ?wait, "cannot {action}; will try again"),
+            if error.is_status(401) {
+                tracing::debug!(%error, ?wait, "cannot {action}; will try again");
+            } else if error.is_status(403) || error.is_status(404) {
+                tracing::error!(%error, ?wait, "cannot {action}; will try again; does the control plane at \
+                    api.url know a runner with this id, and is the token its own?");
+            } else {
+                tracing::warn!(%error, ?wait, "cannot {action}; will try again");
             }
             tokio::select! {
                 () = self.clock.sleep(wait) => {}

@@ -37,6 +37,9 @@ const POLL_ERROR_INTERVALS: [Duration; 4] = [
     Duration::from_secs(5),
 ];
 
+/// In a long outage, every how many failed polls it is logged again: about once a minute.
+const POLL_ERRORS_PER_WARNING: usize = 12;
+
 /// Maximum age of a poll's result; older queued jobs are discarded.
 const MAX_POLL_AGE: Duration = Duration::from_secs(1);
 
@@ -223,7 +226,11 @@ impl Dispatch {
                     .metrics
                     .poll(if jobs.is_empty() { "empty" } else { "jobs" });
                 // The next long poll follows at once, as does the one after an outage.
-                let is_recovered = std::mem::take(&mut self.failed_polls) > 0;
+                let failures = std::mem::take(&mut self.failed_polls);
+                let is_recovered = failures > 0;
+                if is_recovered {
+                    tracing::info!(failures, "polls for jobs succeed again");
+                }
                 self.due = if group.is_some() || is_recovered {
                     now
                 } else {
@@ -249,10 +256,13 @@ impl Dispatch {
                 let scheduled = POLL_ERROR_INTERVALS.get(self.failed_polls);
                 self.failed_polls += 1;
                 let wait = stretch(scheduled.copied().unwrap_or(longest).max(server_delay));
-                // The status of the token has logged its refusal.
-                match error.is_status(401) {
-                    true => tracing::debug!(%error, ?wait, "the poll for jobs failed"),
-                    false => tracing::warn!(%error, ?wait, "the poll for jobs failed"),
+                let failures = self.failed_polls;
+                // The status of the token has logged its refusal, and the first failures the outage.
+                let is_told = failures > POLL_ERROR_INTERVALS.len()
+                    && !failures.is_multiple_of(POLL_ERRORS_PER_WARNING);
+                match error.is_status(401) || is_told {
+                    true => tracing::debug!(%error, failures, ?wait, "the poll for jobs failed"),
+                    false => tracing::warn!(%error, failures, ?wait, "the poll for jobs failed"),
                 }
                 self.due = now + wait;
                 false

@@ -115,7 +115,7 @@ impl Worker {
         delivery: &Delivery,
     ) -> Result<(), JournalError> {
         let mut may_have_arrived = sender.from_previous_process;
-        let mut backoff = Backoff::default();
+        let (mut backoff, mut failures) = (Backoff::default(), 0);
         let mut refused = self.services.journal.refused_result(sender.claim).await?;
         loop {
             let closed = delivery.closed.load(Ordering::Acquire);
@@ -147,12 +147,17 @@ impl Worker {
                     if settled == Settled::Refused && matches!(queued.report, Report::Result(_)) {
                         refused = Some(note);
                     }
+                    if std::mem::take(&mut failures) > 0 {
+                        tracing::info!(job = %sender.job.id, execution = %sender.execution,
+                            "its reports are delivered again");
+                    }
                     delivery
                         .progress
                         .send_modify(|progress| progress.settled = queued.seq);
                     backoff = Backoff::default();
                 }
                 Sent::Later(error) => {
+                    failures += 1;
                     let wait = backoff.next(error.delay());
                     tracing::warn!(job = %sender.job.id, execution = %sender.execution, report = queued.report.kind(),
                         %error, ?wait, "a report could not be delivered; it is kept and will be retried");
