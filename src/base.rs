@@ -17,3 +17,4 @@ pub mod secret;
 pub mod stop;
 pub mod trust;
 pub mod url_mask;
+pub mod version_range;

@@ -1,5 +1,7 @@
 //! The kinds of jobs that this runner knows, one file each and one list.
 
+mod container_image_build;
+mod copied_image;
 mod health_check;
 mod kubernetes_manifest_build;
 mod kubernetes_manifest_deploy;
@@ -47,6 +49,10 @@ pub fn all(services: Services) -> Vec<Arc<dyn Handler>> {
             plan_fetcher.clone(),
         )),
         Arc::new(kubernetes_manifest_deploy::Deploy::new(
+            services.clone(),
+            plan_fetcher.clone(),
+        )),
+        Arc::new(container_image_build::ImageBuild::new(
             services.clone(),
             plan_fetcher.clone(),
         )),

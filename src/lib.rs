@@ -66,6 +66,7 @@ pub mod manifest;
 pub mod plan;
 pub mod registry;
 pub mod telemetry;
+pub mod trust;
 pub mod worker;
 pub mod workspace;
 pub mod yaml;

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod contents;
 pub mod deploy;
 pub mod helm;
+pub mod image;
 pub mod registry;
 pub mod saved_plan;
 pub mod sync;

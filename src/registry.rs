@@ -312,6 +312,17 @@ impl Repository {
         }
     }
 
+    /// Returns all tags.
+    ///
+    /// # Errors
+    /// Fails if they cannot be listed.
+    pub async fn tags(&self) -> Result<Vec<String>, RegistryError> {
+        match self {
+            Self::Remote(remote) => remote.tags().await,
+            Self::Layout(layout) => layout.tags(),
+        }
+    }
+
     /// Lists the documents that have `subject` as their subject.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ pub mod handler;
 pub mod lifecycle;
 pub mod metrics;
 pub mod outbox;
+mod poll_failures;
 pub mod recover;
 
 mod concurrency;

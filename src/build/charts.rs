@@ -1,12 +1,13 @@
 //! Fetches remote charts with our own HTTP client, so that the SSRF guard checks every address.
 //! Supports chart repositories over HTTPS, and registries (`oci://`), without credentials.
 
-use nodejs_semver::{Range, Version};
+use nodejs_semver::Version;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use crate::base::error::chain;
+use crate::base::version_range::VersionRange;
 use crate::build::fetch::RemoteAccess;
 use crate::kustomize::HostError;
 use crate::kustomize::load::host::Pull;
@@ -168,16 +169,8 @@ fn select_version<'a>(versions: impl Iterator<Item = &'a str>, pull: &Pull) -> O
         ("", false) => "*",
         (wanted, _) => wanted,
     };
-    let range = Range::parse(wanted.replace(',', " ")).ok()?;
-    let parsed = |text: &'a str| Some((Version::parse(text.trim_start_matches('v')).ok()?, text));
-    let is_any = wanted.starts_with(">=0.0.0-");
-    let is_in_range = |(version, _): &(Version, &str)| is_any || range.satisfies(version);
-    let best = known
-        .into_iter()
-        .filter_map(parsed)
-        .filter(is_in_range)
-        .max_by(|(a, _), (b, _)| a.cmp(b));
-    best.map(|(_, text)| text.to_owned())
+    let range = VersionRange::parse(wanted)?;
+    range.highest(known).map(str::to_owned)
 }
 
 fn version_not_found(pull: &Pull) -> String {

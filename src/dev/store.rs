@@ -72,6 +72,16 @@ impl NewJob {
         }
     }
 
+    /// Creates an image build, 900 s.
+    pub fn image(plan: Value) -> Self {
+        Self {
+            operation: "build".into(),
+            plan: ("build_plan".into(), plan),
+            execution_timeout: Duration::from_secs(900),
+            ..Self::new("container-image-build", "build")
+        }
+    }
+
     /// Creates a sync job, 900 s.
     pub fn sync(plan: Value) -> Self {
         Self {

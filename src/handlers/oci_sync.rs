@@ -4,16 +4,15 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use serde_json::{Map, json};
+use serde_json::Map;
 
-use super::Services;
 use super::plan_fetcher::PlanFetcher;
-use crate::base::counted::counted;
+use super::{Services, copied_image};
 use crate::clients::Secrets;
 use crate::job::report::ResultReport;
 use crate::job::{JobKind, Operation};
 use crate::plan::sync::SyncPlan;
-use crate::registry::copy::{Copied, copy};
+use crate::registry::copy::copy;
 use crate::registry::{Digest, Repository, Version};
 use crate::worker::failure::because;
 use crate::worker::{
@@ -150,21 +149,10 @@ impl StagedJob for SyncJob {
             let copied = copy(&source, &Version::Digest(digest), &destination, &tag).await;
             let copied = copied.map_err(because(FailureKind::Registry))?;
             let name = destination.name();
-            context.log.info(summary(&copied, &name, &tag));
-            let digest = &copied.root.digest;
-            let image = json!({
-                "tag": tag,
-                "display_tag": tag,
-                "repository": name,
-                "ref": format!("{name}@{digest}"),
-                "media_type": copied.root.media_type,
-                "digest": digest,
-                "size": copied.root.bytes.len(),
-                "urls": null,
-                "annotations": null,
-                "artifact_type": "",
-            });
-            Ok(done(Map::from_iter([("image".to_owned(), image)])))
+            context
+                .log
+                .info(copied_image::summary(&copied, &name, &tag));
+            Ok(done(copied_image::outputs(&copied, &name, &tag)))
         })
     }
 }
@@ -177,22 +165,4 @@ fn done(outputs: Map<String, serde_json::Value>) -> Outcome {
         }),
         outputs,
     }
-}
-
-/// Says what a copy did, for the job's log.
-fn summary(copied: &Copied, name: &str, tag: &str) -> String {
-    let Copied {
-        root,
-        was_there,
-        blobs,
-        bytes,
-        referrers,
-    } = copied;
-    let what = match was_there {
-        true => "is up to date",
-        false => "is copied",
-    };
-    let (blobs, referrers) = (counted(*blobs, "new blob"), counted(*referrers, "referrer"));
-    let digest = &root.digest;
-    format!("{name}:{tag} {what} as {digest}: {blobs}, {bytes} bytes sent, {referrers}")
 }

@@ -69,6 +69,8 @@ words! {
         KubernetesManifestBuild = "kubernetes-manifest-build",
         /// Plans, applies or tears down a Kubernetes component.
         KubernetesManifestDeploy = "kubernetes-manifest-deploy",
+        /// Copies a container image to the vendor's registry.
+        ContainerImageBuild = "container-image-build",
         /// Copies an artifact from the vendor's registry to the install's.
         OciSync = "oci-sync",
         /// A build that does nothing.

@@ -52,6 +52,9 @@ pub struct ResultReport {
     /// The artifact that a build pushed; an extension that older servers ignore.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub oci_artifact: Option<PushedArtifact>,
+    /// The image that a build took.
+    #[serde(flatten, skip_serializing_if = "Option::is_none", default)]
+    pub image: Option<Box<SourceImage>>,
     /// Always 0 so far; only set for a failure.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub error_code: Option<i64>,
@@ -64,6 +67,25 @@ pub struct ResultReport {
     /// The contents for display, in the same encoding; present exactly if the contents are.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub contents_display_compressed: Option<String>,
+}
+
+/// The container image that a build took, and from where.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceImage {
+    /// What the plan asked for: `IMAGE:TAG`, `IMAGE:POLICY` or `IMAGE@DIGEST`.
+    pub source_ref: String,
+    /// The image without tag and digest.
+    pub source_image: String,
+    /// The tag that was chosen; empty if the plan names a digest.
+    pub resolved_tag: String,
+    /// Digest of the image.
+    pub source_digest: String,
+    /// Media type of its manifest or index.
+    pub source_media_type: String,
+    /// When the tag was resolved (RFC 3339).
+    pub resolved_at: String,
+    /// Whether the previous build took the same image.
+    pub no_op: bool,
 }
 
 /// Location of a pushed artifact.

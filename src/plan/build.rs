@@ -100,12 +100,8 @@ impl BuildPlan {
 
     fn read(map: &Map<String, Value>) -> Result<Self, PlanError> {
         let plan = Fields::new(map);
-        let build = plan
-            .object("kubernetes_manifest_build_plan")?
-            .ok_or_else(|| PlanError::Missing("kubernetes_manifest_build_plan".into()))?;
-        let destination = plan
-            .object("dst_registry")?
-            .ok_or_else(|| PlanError::Missing("dst_registry".into()))?;
+        let build = plan.required_object("kubernetes_manifest_build_plan")?;
+        let destination = plan.required_object("dst_registry")?;
         Ok(Self {
             git: plan
                 .object("git_source")?

@@ -62,9 +62,7 @@ impl DeployPlan {
     pub fn parse(text: &str) -> Result<Self, PlanError> {
         let map = document(text, "deploy_plan")?;
         let plan = Fields::new(&map);
-        let deploy = plan
-            .object("kubernetes_manifest")?
-            .ok_or_else(|| PlanError::Missing("kubernetes_manifest".into()))?;
+        let deploy = plan.required_object("kubernetes_manifest")?;
         let artifact = deploy
             .object("oci_artifact")?
             .map(|fields| read_artifact(&fields))

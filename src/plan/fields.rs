@@ -166,6 +166,30 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Returns an object, as [`object`](Self::object), which must be there.
+    pub(super) fn required_object(&self, name: &str) -> Result<Fields<'a>, PlanError> {
+        self.object(name)?
+            .ok_or_else(|| PlanError::Missing(self.path(name)))
+    }
+
+    /// Returns a list of objects; empty if it is missing.
+    pub(super) fn objects(&self, name: &str) -> Result<Vec<Fields<'a>>, PlanError> {
+        let items = match self.get(name) {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(items)) => items,
+            Some(_) => return self.wrong_type(name, "a list of objects"),
+        };
+        let objects = items.iter().enumerate().map(|(index, item)| {
+            Some(Fields {
+                map: item.as_object()?,
+                path: format!("{}[{index}]", self.path(name)),
+                ignore_case: self.ignore_case,
+            })
+        });
+        let objects: Option<Vec<_>> = objects.collect();
+        objects.map_or_else(|| self.wrong_type(name, "a list of objects"), Ok)
+    }
+
     pub(super) fn texts(&self, name: &str) -> Result<Vec<String>, PlanError> {
         let items = match self.get(name) {
             None => return Ok(Vec::new()),

@@ -26,10 +26,7 @@ impl SyncPlan {
     pub fn parse(text: &str) -> Result<Self, PlanError> {
         let map = document(text, "sync_oci_plan")?;
         let plan = Fields::new(&map);
-        let registry = |name: &str| {
-            let fields = plan.object(name)?;
-            PlanRepository::read(&fields.ok_or_else(|| PlanError::Missing(name.to_owned()))?)
-        };
+        let registry = |name: &str| PlanRepository::read(&plan.required_object(name)?);
         Ok(Self {
             source: registry("src_registry")?,
             source_tag: plan.required("src_tag")?.to_owned(),

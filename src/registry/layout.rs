@@ -213,6 +213,18 @@ impl ImageLayout {
         self.write(&self.path.join("index.json"), index.to_string().as_bytes())
     }
 
+    /// Returns all tags.
+    ///
+    /// # Errors
+    /// [`RegistryError::Layout`] if `index.json` cannot be read or is not valid.
+    pub fn tags(&self) -> Result<Vec<String>, RegistryError> {
+        let entries = self.entries()?;
+        let tags = entries
+            .iter()
+            .filter_map(|entry| entry["annotations"][REF_NAME].as_str());
+        Ok(tags.map(str::to_owned).collect())
+    }
+
     fn entries(&self) -> Result<Vec<Value>, RegistryError> {
         let text = match fs::read(self.path.join("index.json")) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

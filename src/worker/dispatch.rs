@@ -19,8 +19,9 @@ use super::Worker;
 use super::claim::ClaimError;
 use super::lifecycle::{AttemptEnd, Start};
 use super::malformed::MalformedJobs;
+use super::poll_failures::PollFailures;
 use super::slots::Slots;
-use crate::base::backoff::{MAX_SERVER_DELAY, jitter, stretch};
+use crate::base::backoff::jitter;
 use crate::control::wire::{JobList, JobRecord};
 use crate::control::{ControlError, Verdict};
 use crate::job::{Group, JobId};
@@ -28,17 +29,6 @@ use crate::journal::{Claim, JournalError};
 
 /// Interval between polls for jobs.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Intervals between polls while they fail; the last one repeats. A job is available for 30 s only.
-const POLL_ERROR_INTERVALS: [Duration; 4] = [
-    Duration::from_secs(1),
-    Duration::from_secs(2),
-    Duration::from_secs(4),
-    Duration::from_secs(5),
-];
-
-/// In a long outage, every how many failed polls it is logged again: about once a minute.
-const POLL_ERRORS_PER_WARNING: usize = 12;
 
 /// Maximum age of a poll's result; older queued jobs are discarded.
 const MAX_POLL_AGE: Duration = Duration::from_secs(1);
@@ -97,7 +87,7 @@ struct Dispatch {
     /// True once the server has answered that it does not support long polls.
     no_long_poll: bool,
     /// Number of polls that have failed since one succeeded.
-    failed_polls: usize,
+    failures: PollFailures,
     malformed: MalformedJobs,
     /// Open claims of previous processes that wait for a slot, oldest first.
     to_resume: Vec<Claim>,
@@ -123,7 +113,7 @@ impl Worker {
             jobs: JoinSet::new(),
             long_polls: HashSet::new(),
             no_long_poll: false,
-            failed_polls: 0,
+            failures: PollFailures::default(),
             malformed: MalformedJobs::default(),
             to_resume: self.recover().await?,
             summary: ExitSummary {
@@ -226,11 +216,7 @@ impl Dispatch {
                     .metrics
                     .poll(if jobs.is_empty() { "empty" } else { "jobs" });
                 // The next long poll follows at once, as does the one after an outage.
-                let failures = std::mem::take(&mut self.failed_polls);
-                let is_recovered = failures > 0;
-                if is_recovered {
-                    tracing::info!(failures, "polls for jobs succeed again");
-                }
+                let is_recovered = self.failures.end();
                 self.due = if group.is_some() || is_recovered {
                     now
                 } else {
@@ -251,20 +237,7 @@ impl Dispatch {
                 if error.verdict() == Verdict::Reauthenticate {
                     self.worker.services.control.refresh_token();
                 }
-                let server_delay = error.delay().unwrap_or_default().min(MAX_SERVER_DELAY);
-                let [.., longest] = POLL_ERROR_INTERVALS;
-                let scheduled = POLL_ERROR_INTERVALS.get(self.failed_polls);
-                self.failed_polls += 1;
-                let wait = stretch(scheduled.copied().unwrap_or(longest).max(server_delay));
-                let failures = self.failed_polls;
-                // The status of the token has logged its refusal, and the first failures the outage.
-                let is_told = failures > POLL_ERROR_INTERVALS.len()
-                    && !failures.is_multiple_of(POLL_ERRORS_PER_WARNING);
-                match error.is_status(401) || is_told {
-                    true => tracing::debug!(%error, failures, ?wait, "the poll for jobs failed"),
-                    false => tracing::warn!(%error, failures, ?wait, "the poll for jobs failed"),
-                }
-                self.due = now + wait;
+                self.due = now + self.failures.add(&error);
                 false
             }
         }

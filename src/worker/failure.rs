@@ -59,6 +59,8 @@ pub struct StepFailure {
     pub message: String,
     /// The underlying errors, outermost first.
     pub causes: Vec<String>,
+    /// What the control plane knows the failed step by, if not as the step of the lifecycle.
+    pub step: Option<&'static str>,
 }
 
 impl StepFailure {
@@ -68,6 +70,7 @@ impl StepFailure {
             kind,
             message: message.into(),
             causes: Vec::new(),
+            step: None,
         }
     }
 
@@ -78,6 +81,16 @@ impl StepFailure {
             kind,
             message: error.to_string(),
             causes: chain(error),
+            step: None,
+        }
+    }
+
+    /// Sets what the control plane knows the failed step by.
+    #[must_use]
+    pub fn in_step(self, step: &'static str) -> Self {
+        Self {
+            step: Some(step),
+            ..self
         }
     }
 

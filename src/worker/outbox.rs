@@ -109,6 +109,7 @@ impl Worker {
     ///
     /// # Cancel safety
     /// May be dropped at any point; the next process continues.
+    // Long: the life of a delivery, in order.
     pub async fn deliver(
         &self,
         sender: ReportSource<'_>,

@@ -2,6 +2,7 @@
 
 pub mod build;
 mod charts;
+mod image;
 mod login;
 mod network;
 mod source;

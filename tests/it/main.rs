@@ -18,4 +18,5 @@ mod kustomize;
 mod random;
 mod structure;
 mod support;
+mod trust;
 mod worker;

@@ -7,6 +7,9 @@ use super::Remote;
 use crate::registry::document::{MAX_MANIFEST_BYTES, MEDIA_TYPES};
 use crate::registry::{Digest, RegistryError, StoredManifest, Version};
 
+/// Maximum pages of a list of tags; registries put 100 to 10,000 tags on one.
+const MAX_PAGES: usize = 200;
+
 /// Header with the digest of a manifest.
 const CONTENT_DIGEST: &str = "docker-content-digest";
 
@@ -72,19 +75,30 @@ impl Remote {
         }
     }
 
-    /// Returns the repository's tags, only from the first page of the registry's list.
+    /// Returns the repository's tags.
     ///
     /// # Errors
-    /// Fails if the list cannot be read; a list that is not valid JSON counts as empty.
+    /// Fails if the list cannot be read, or has too many pages. A page that is not valid JSON counts
+    /// as empty.
     pub async fn tags(&self) -> Result<Vec<String>, RegistryError> {
-        let call = self.call("the list of tags", Method::GET, "tags/list")?;
-        let response = self.send(&call, true).await?;
-        let body = self.body(response, &call, MAX_MANIFEST_BYTES).await?;
-        let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let tags = answer["tags"].as_array().into_iter().flatten();
-        Ok(tags
-            .filter_map(|tag| tag.as_str().map(str::to_owned))
-            .collect())
+        let mut call = self.call("the list of tags", Method::GET, "tags/list")?;
+        let mut all = Vec::new();
+        for _ in 0..MAX_PAGES {
+            let response = self.send(&call, true).await?;
+            let next = self.next_page(&call, &response)?;
+            let body = self.body(response, &call, MAX_MANIFEST_BYTES).await?;
+            let page: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let tags = page["tags"].as_array().into_iter().flatten();
+            all.extend(tags.filter_map(|tag| tag.as_str().map(str::to_owned)));
+            match next {
+                Some(url) => call.url = url,
+                None => return Ok(all),
+            }
+        }
+        Err(RegistryError::Manifest {
+            what: format!("the list of tags of {}", self.address),
+            why: format!("it has more than {MAX_PAGES} pages"),
+        })
     }
 
     /// Stores a manifest or index. Returns true if the registry lists it among the referrers of its

@@ -2,11 +2,9 @@
 //! (distribution specification 1.1, "Listing Referrers").
 
 use http::{Method, header};
-use reqwest::Response;
 use serde_json::Value;
-use url::Url;
 
-use super::{Call, Remote};
+use super::Remote;
 use crate::registry::document::{INDEX, MAX_MANIFEST_BYTES};
 use crate::registry::{Descriptor, Digest, RegistryError};
 
@@ -70,22 +68,5 @@ impl Remote {
             what: format!("the list of referrers of {subject}"),
             why: format!("it has more than {MAX_PAGES} pages"),
         })
-    }
-
-    /// Returns the URL of the next page (`Link: <URL>; rel="next"`).
-    fn next_page(&self, call: &Call, response: &Response) -> Result<Option<Url>, RegistryError> {
-        let links = response.headers().get_all(header::LINK).iter();
-        let next = links
-            .filter_map(|value| value.to_str().ok())
-            .filter(|link| link.contains("rel=\"next\""))
-            .find_map(|link| link.split_once('<')?.1.split_once('>'));
-        let Some((target, _)) = next else {
-            return Ok(None);
-        };
-        let url = call.url.join(target).ok();
-        match url.filter(|url| url.origin() == self.base.origin()) {
-            Some(url) => Ok(Some(url)),
-            None => Err(self.untrusted_redirect(target, "a list goes on at the same host")),
-        }
     }
 }

@@ -50,6 +50,27 @@ impl Remote {
         Ok(url)
     }
 
+    /// Returns the URL of the next page (`Link: <URL>; rel="next"`).
+    pub(super) fn next_page(
+        &self,
+        call: &Call,
+        response: &Response,
+    ) -> Result<Option<Url>, RegistryError> {
+        let links = response.headers().get_all(header::LINK).iter();
+        let next = links
+            .filter_map(|value| value.to_str().ok())
+            .filter(|link| link.contains("rel=\"next\""))
+            .find_map(|link| link.split_once('<')?.1.split_once('>'));
+        let Some((target, _)) = next else {
+            return Ok(None);
+        };
+        let url = call.url.join(target).ok();
+        match url.filter(|url| url.origin() == self.base.origin()) {
+            Some(url) => Ok(Some(url)),
+            None => Err(self.untrusted_redirect(target, "a list goes on at the same host")),
+        }
+    }
+
     pub(super) async fn check_status(
         &self,
         response: Response,

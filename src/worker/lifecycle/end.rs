@@ -113,6 +113,7 @@ impl Attempt<'_> {
             .has_result(self.start.claimed.claim)
             .await?
         {
+            let step = failure.step.unwrap_or(step.as_str());
             reports.push(failure_result(job, handler, step, &text));
         }
         let description = format!("{step}: {text}");
@@ -166,12 +167,12 @@ fn stopped(cause: StopCause, log: &JobLog) -> (End, Vec<Report>) {
     (end, reports.into_iter().collect())
 }
 
-fn failure_result(job: &Job, handler: Option<&dyn Handler>, step: Step, message: &str) -> Report {
+fn failure_result(job: &Job, handler: Option<&dyn Handler>, step: &str, message: &str) -> Report {
     let handler = handler.map_or("none", Handler::name);
     let members = [
         ("handler", handler),
         ("job_type", job.kind.as_str()),
-        ("step", step.as_str()),
+        ("step", step),
         ("message", message),
     ];
     let error_metadata: BTreeMap<_, _> = members

@@ -78,14 +78,14 @@ pub fn plan_between(from: &str, to: &str) -> Value {
     plan(testbed().repository(from), testbed().repository(to))
 }
 
-struct SyncFixture {
+pub struct SyncFixture {
     control: ControlPlane,
     _state: tempfile::TempDir,
     daemon: Daemon,
 }
 
 impl SyncFixture {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let control = control_plane(Generation::Second).await;
         let state = tempfile::tempdir().unwrap();
         let daemon = Setup::new(state.path(), &control)
@@ -103,7 +103,11 @@ impl SyncFixture {
     }
 
     async fn sync(&self, plan: Value) -> StoredJob {
-        let id = self.control.offer(NewJob::sync(plan));
+        self.run(NewJob::sync(plan)).await
+    }
+
+    pub async fn run(&self, job: NewJob) -> StoredJob {
+        let id = self.control.offer(job);
         self.control.wait(&id, WAIT_TIMEOUT).await.unwrap()
     }
 }

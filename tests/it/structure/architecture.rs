@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 13] = [
     &["plan"],
     &["cloud", "manifest"],
     &["control", "journal", "registry"],
-    &["cluster", "kustomize", "worker"],
+    &["cluster", "kustomize", "trust", "worker"],
     &["clients"],
     &["build", "deployment"],
     &["config"],

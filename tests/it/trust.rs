@@ -1,0 +1,4 @@
+//! Signatures of artifacts: made by openssl from the specifications, never by nuon-runner itself.
+
+pub mod signer;
+mod variants;
