@@ -2,6 +2,7 @@
 
 mod apply;
 mod arguments;
+mod artifact;
 mod changes;
 mod cluster;
 mod daemon;
@@ -18,6 +19,7 @@ mod normalize;
 mod overlay;
 mod plan;
 mod render;
+mod session;
 mod settings;
 mod status;
 
@@ -77,6 +79,11 @@ pub fn main() -> ExitCode {
         "history" => history::run(matches, &environment),
         "rollback" => history::rollback(matches, &environment),
         "diff" => diff::run(matches),
+        "push" => artifact::push::run(matches, &environment),
+        "pull" => artifact::pull::run(matches, &environment),
+        "copy" => artifact::copy::run(matches, &environment),
+        "inspect" => artifact::inspect::run(matches, &environment),
+        "verify" => artifact::verify::run(matches, &environment),
         "version" => version(),
         other => {
             print_error(&format!("{other} is not supported yet"), "see --help");

@@ -18,6 +18,7 @@ pub mod document;
 pub mod format;
 pub mod layout;
 pub mod login;
+pub mod reference;
 pub mod remote;
 pub mod scheme;
 

@@ -11,9 +11,11 @@
 mod bundle;
 mod key;
 mod payload;
+mod sign;
 mod signatures;
 
 pub use key::{KeyError, PublicKey};
+pub use sign::{SigningKey, sign};
 pub use signatures::{Found, Signature};
 
 use crate::registry::{Digest, RegistryError, Repository, StoredManifest};
@@ -46,6 +48,9 @@ pub enum TrustError {
         "{0} has more than {MAX_SIGNATURES} signatures, of which no trusted one is among the first"
     )]
     TooMany(Digest),
+    /// The system gives no random numbers to sign with.
+    #[error("the system gives no random numbers")]
+    Random,
     /// The signatures cannot be read.
     #[error("the signatures cannot be read")]
     Registry(#[from] RegistryError),

@@ -17,6 +17,7 @@ use crate::cluster::rollout::failure::DeployFailure;
 use crate::cluster::rollout::snapshot::Snapshot;
 use crate::deployment::Deployment;
 use crate::plan::changeset::{ChangeKind, ResourceDiff};
+use crate::registry::reference::Reference;
 
 pub fn command() -> Command {
     let command = Command::new("apply")
@@ -42,7 +43,7 @@ pub fn run(matches: &ArgMatches, environment: &HashMap<String, String>) -> Code 
         async |target| {
             let file = matches
                 .get_one::<String>("SOURCE")
-                .filter(|source| !source.starts_with("oci://"));
+                .filter(|source| !Reference::is_meant(source));
             match file {
                 Some(file) => apply_saved(target, matches, file).await,
                 None => {

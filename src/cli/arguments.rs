@@ -4,8 +4,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
 
 use super::{
-    Code, apply, delete, dev, diff, exit, explain, history, journal, normalize, plan, print,
-    print_error, render, settings, status,
+    Code, apply, artifact, delete, dev, diff, exit, explain, history, journal, normalize, plan,
+    print, print_error, render, settings, status,
 };
 use crate::config::setting::SETTINGS;
 
@@ -46,6 +46,11 @@ pub fn command() -> Command {
             history::command(),
             history::rollback_command(),
             diff::command(),
+            artifact::push::command(),
+            artifact::pull::command(),
+            artifact::copy::command(),
+            artifact::inspect::command(),
+            artifact::verify::command(),
             Command::new("version").about("Prints the version"),
         ])
 }

@@ -13,11 +13,10 @@ pub use arguments::{
 use clap::ArgMatches;
 use environment::{checked_namespace, in_cluster_server, kubeconfigs};
 pub use person::confirm;
-use person::stop_on_signals;
-use tracing::level_filters::LevelFilter;
 
 use super::error::{CommandError, exit_code_for};
-use super::{Code, chain, input, overlay, print_error, print_stderr, settings};
+use super::session::{self, Session};
+use super::{Code, chain, input, overlay, print_stderr};
 use crate::base::clock::Clock;
 use crate::base::nearest::nearest;
 use crate::base::secret::Redactor;
@@ -34,12 +33,10 @@ use crate::cluster::fields::policy::FieldPolicy;
 use crate::cluster::rollout::failure::DeployFailure;
 use crate::cluster::rollout::inventory::{Component, Inventory};
 use crate::cluster::rollout::options::Options;
-use crate::config::Config;
 use crate::deployment::{DeployConfig, Deployment, Progress};
-use crate::kustomize;
-use crate::manifest::{self, Object, ObjectSet};
-use crate::registry::{Version, format};
-use crate::telemetry::{LogConfig, LogFormat, start_log};
+use crate::manifest::ObjectSet;
+use crate::registry::format;
+use crate::registry::reference::Reference;
 
 /// Error message of commands that need a component and have none.
 const NO_COMPONENT: &str = "no component is given; use --component NAME";
@@ -96,13 +93,14 @@ impl From<DeployFailure> for CommandError {
 }
 
 impl ClusterTarget {
-    async fn connect(
-        matches: &ArgMatches,
-        config: &Config,
-        environment: &HashMap<String, String>,
-        redactor: Redactor,
-        stop: &Stop,
-    ) -> Result<Self, CommandError> {
+    async fn connect(session: &Session<'_>) -> Result<Self, CommandError> {
+        let Session {
+            matches,
+            environment,
+            config,
+            redactor,
+            stop,
+        } = session;
         let text = |name: &str| {
             matches
                 .get_one::<String>(name)
@@ -146,7 +144,7 @@ impl ClusterTarget {
             deploy,
             namespace,
             component,
-            redactor,
+            redactor: redactor.clone(),
             clock,
             stop: stop.clone(),
         })
@@ -238,32 +236,17 @@ impl ClusterTarget {
             return Ok(self.with_masked_secrets(objects, None));
         }
         if let Some(directory) = text("kustomize") {
-            return Ok(self.with_masked_secrets(render(directory)?, None));
+            return Ok(self.with_masked_secrets(overlay::objects(directory)?, None));
         }
         self.pull(text("SOURCE").unwrap_or_default()).await
     }
 
-    /// Pulls the objects of the artifact `oci://HOST/NAME`, with `:TAG` or `@DIGEST`; by default
-    /// the tag `latest`.
+    /// Pulls the objects of the artifact at a [`Reference`].
     pub async fn pull(&self, reference: &str) -> Result<InputObjects, CommandError> {
-        let name = reference.strip_prefix("oci://").unwrap_or(reference);
-        let (address, version) = match name.split_once('@') {
-            // If both a tag and a digest are given, the digest counts.
-            Some((address, digest)) => (
-                address
-                    .rsplit_once(':')
-                    .filter(|(_, tag)| !tag.contains('/'))
-                    .map_or(address, |(address, _)| address),
-                Version::digest(digest),
-            ),
-            None => match name.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')) {
-                Some((address, tag)) => (address, Version::tag(tag)),
-                None => (name, Version::tag("latest")),
-            },
-        };
-        let version = version.map_err(|error| chain(&error))?;
-        let repository = self.clients.registries.open_address(address).await?;
-        let pulled = format::pull(&repository, &version).await?;
+        let reference = Reference::parse(reference)?;
+        let registries = &self.clients.registries;
+        let repository = registries.open_reference(&reference.place).await?;
+        let pulled = format::pull(&repository, &reference.version).await?;
         let artifact = format!("oci://{}@{}", repository.name(), pulled.digest);
         let objects = artifact::objects(pulled.content).map_err(|error| chain(&error))?;
         Ok(self.with_masked_secrets(objects, Some(artifact)))
@@ -291,21 +274,6 @@ impl ClusterTarget {
     }
 }
 
-/// Renders an overlay from its files only, without charts, remote resources or the environment.
-fn render(directory: &str) -> Result<Vec<Object>, CommandError> {
-    let overlay = overlay::OpenOverlay::files_only(directory)?;
-    let built = kustomize::build(
-        &overlay.tree,
-        overlay.root(),
-        &overlay.options,
-        &overlay.host,
-    );
-    let built = built.map_err(|error| error.to_string())?;
-    Ok(manifest::collect(built)
-        .map_err(|error| chain(&error))?
-        .objects)
-}
-
 /// Connects to the cluster and runs a command. Prints its error.
 pub fn run(
     matches: &ArgMatches,
@@ -313,45 +281,9 @@ pub fn run(
     accepted: AcceptedInput,
     work: impl AsyncFnOnce(&ClusterTarget) -> Result<Code, CommandError>,
 ) -> Code {
-    let (config, _) = match settings::load(matches, environment) {
-        Ok(loaded) => loaded,
-        Err(code) => return code,
-    };
-    let runtime = match super::settings::runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            print_error(&error.to_string(), "");
-            return Code::Error;
-        }
-    };
-    if let Err(CommandError(code, message)) = accepted.check(matches) {
-        print_error(&message, "");
-        return code;
-    }
-    let (stop, redactor) = (Stop::default(), Redactor::default());
-    let log = LogConfig {
-        format: LogFormat::Text,
-        level: LevelFilter::WARN,
-        // What they say is part of the command's own errors.
-        libraries: LevelFilter::OFF,
-    };
-    start_log(log, redactor.clone());
-    let ended = runtime.block_on(async {
-        tokio::spawn(stop_on_signals(stop.clone()));
-        let target =
-            ClusterTarget::connect(matches, &config, environment, redactor.clone(), &stop).await?;
+    let check = || accepted.check(matches);
+    session::run(matches, environment, check, async |session| {
+        let target = ClusterTarget::connect(session).await?;
         work(&target).await
-    });
-    match ended {
-        Ok(_) if stop.is_stopped() => Code::Interrupted,
-        Ok(code) => code,
-        Err(CommandError(code, message)) => {
-            print_error(&redactor.mask(&message), "");
-            if stop.is_stopped() {
-                Code::Interrupted
-            } else {
-                code
-            }
-        }
-    }
+    })
 }

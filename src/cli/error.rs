@@ -9,6 +9,7 @@ use crate::cluster::rollout::refusal::Refusal;
 use crate::journal::JournalError;
 use crate::kustomize::BuildError;
 use crate::registry::RegistryError;
+use crate::trust::TrustError;
 
 /// Error of a command: its exit code and message.
 pub struct CommandError(pub Code, pub String);
@@ -55,6 +56,15 @@ impl From<RegistryError> for CommandError {
     fn from(error: RegistryError) -> Self {
         let is_denied = matches!(error, RegistryError::Denied { .. });
         Self(denied_or_error(is_denied), chain(&error))
+    }
+}
+
+impl From<TrustError> for CommandError {
+    fn from(error: TrustError) -> Self {
+        match error {
+            TrustError::Registry(error) => error.into(),
+            refused => Self(Code::Guarded, chain(&refused)),
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub const TABLE: &str = "Exit codes:
   3    the approved plan no longer fits
   4    not ready, rollout failed
   5    credentials or permission missing
-  6    refused by a guard (deletion limit, fields that others own)
+  6    refused by a guard (deletion limit, fields that others own, a missing signature)
   7    not confirmed at the prompt
   64   wrong usage or configuration
   75   the agent was forced to end; open executions are left for the next process

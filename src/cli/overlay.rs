@@ -19,7 +19,8 @@ use crate::build::tree::DisplayPaths;
 use crate::build::{BuildHost, RemoteAccess, Tree};
 use crate::clients::http;
 use crate::clients::http::{Authorities, Proxy};
-use crate::kustomize::{BuildOptions, HostError};
+use crate::kustomize::{self, BuildOptions, HostError};
+use crate::manifest::{self, Object};
 use crate::registry::remote::RegistryClients;
 use crate::workspace::child::Supervisor;
 use crate::workspace::git::Policy;
@@ -176,6 +177,21 @@ impl OpenOverlay {
     pub fn path_in_tree(&self, path: &str) -> Result<String, CommandError> {
         self.location.relative(Path::new(path))
     }
+}
+
+/// Renders an overlay from its files only, without charts, remote resources or the environment.
+pub fn objects(directory: &str) -> Result<Vec<Object>, CommandError> {
+    let overlay = OpenOverlay::files_only(directory)?;
+    let built = kustomize::build(
+        &overlay.tree,
+        overlay.root(),
+        &overlay.options,
+        &overlay.host,
+    );
+    let built = built.map_err(|error| error.to_string())?;
+    Ok(manifest::collect(built)
+        .map_err(|error| chain(&error))?
+        .objects)
 }
 
 /// Creates the runtime for Helm and git on first use, because most builds need none.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use clap::ArgMatches;
+use clap::{Arg, ArgMatches, Command};
 
 use super::error::CommandError;
 use super::{Code, print, print_error, print_result};
@@ -45,6 +45,29 @@ pub fn load(
             Err(Code::Usage)
         }
     }
+}
+
+/// Adds the flag of the configuration file, and those of the settings with these prefixes. Short help
+/// does not show the latter.
+pub fn with_flags(command: Command, prefixes: &[&str]) -> Command {
+    let config = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .env("NUON_RUNNER_CONFIG")
+        .hide_env_values(true)
+        .help("Configuration file (TOML)");
+    let is_meant = |setting: &&Setting| {
+        let has = |prefix: &&str| setting.key.starts_with(*prefix);
+        !setting.secret && prefixes.iter().any(has)
+    };
+    let flags = SETTINGS.iter().filter(is_meant).map(|setting| {
+        Arg::new(setting.key)
+            .long(setting.flag())
+            .value_name("VALUE")
+            .help(help(setting))
+            .hide_short_help(true)
+    });
+    command.arg(config).args(flags)
 }
 
 /// Returns the help text of a setting: description, default and environment variables.

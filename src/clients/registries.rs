@@ -5,6 +5,7 @@ use crate::plan::{self, Access, RegistryKind};
 use crate::registry::credentials::MachineCredentials;
 use crate::registry::layout::ImageLayout;
 use crate::registry::login::Logins;
+use crate::registry::reference::Place;
 use crate::registry::remote::RegistryClients;
 use crate::registry::{Address, Credential, RegistryError, Remote, Repository, Scheme};
 
@@ -54,6 +55,18 @@ impl Registries {
         self.remote(address, credential, scheme)
     }
 
+    /// The repository that a person names, with the machine's own credentials.
+    ///
+    /// # Errors
+    /// [`RegistryError`] if the registry may not be reached, or the machine's identity gives no
+    /// password.
+    pub async fn open_reference(&self, place: &Place) -> Result<Repository, RegistryError> {
+        match place {
+            Place::Layout(path) => Ok(Repository::Layout(ImageLayout::new(path))),
+            Place::Registry(address) => self.open_machines(address.clone()).await,
+        }
+    }
+
     /// A repository by its address alone, with the machine's own credentials for it, if any.
     ///
     /// # Errors
@@ -62,7 +75,10 @@ impl Registries {
         if self.local && address.starts_with('/') {
             return Ok(Repository::Layout(ImageLayout::new(address)));
         }
-        let address = Address::parse(address)?;
+        self.open_machines(Address::parse(address)?).await
+    }
+
+    async fn open_machines(&self, address: Address) -> Result<Repository, RegistryError> {
         let scheme = self.connections.scheme(&address, &self.insecure).await?;
         let credential = self.machines_own(&address, scheme).await?;
         self.remote(address, credential, scheme)

@@ -13,17 +13,17 @@ use crate::registry::StoredManifest;
 pub(super) const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
 /// Type of the payload of an envelope.
-const STATEMENT: &str = "application/vnd.in-toto+json";
+pub(super) const STATEMENT: &str = "application/vnd.in-toto+json";
 
 /// Types of a statement (in-toto attestation framework, "Statement").
-const STATEMENT_TYPES: [&str; 2] = [
+pub(super) const STATEMENT_TYPES: [&str; 2] = [
     "https://in-toto.io/Statement/v1",
     "https://in-toto.io/Statement/v0.1",
 ];
 
 /// The predicate of a signature. Other predicates are claims about an artifact, such as its SBOM:
 /// who signs those does not say that the artifact may run.
-const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
+pub(super) const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
 
 /// A bundle.
 pub(super) struct Bundle(Value);
@@ -67,13 +67,11 @@ fn of_envelope(
     keys: &[PublicKey],
 ) -> Result<usize, String> {
     let kind = envelope.get("payloadType").and_then(Value::as_str);
-    let Some(kind @ STATEMENT) = kind else {
+    if kind != Some(STATEMENT) {
         return Err(format!("its payload is not of the type {STATEMENT}"));
-    };
+    }
     let payload = decoded(envelope, "payload")?;
-    // DSSE: "PAE", the pre-authentication encoding.
-    let head = format!("DSSEv1 {} {kind} {} ", kind.len(), payload.len());
-    let message = [head.as_bytes(), &payload].concat();
+    let message = pre_authentication(&payload);
     let signatures = envelope.get("signatures").and_then(Value::as_array);
     let signatures: Vec<Vec<u8>> = signatures
         .into_iter()
@@ -109,6 +107,13 @@ fn of_envelope(
         true => Ok(signer),
         false => Err("it is for another digest".into()),
     }
+}
+
+/// Returns the bytes that an envelope's signatures are of (DSSE, "PAE").
+pub(super) fn pre_authentication(statement: &[u8]) -> Vec<u8> {
+    let (kind, length) = (STATEMENT, statement.len());
+    let head = format!("DSSEv1 {} {kind} {length} ", kind.len());
+    [head.as_bytes(), statement].concat()
 }
 
 /// A signature of the artifact's manifest itself.

@@ -40,6 +40,11 @@ pub enum KeyError {
     /// The key is a private one.
     #[error("it is a private key, which does not belong here; use the public key")]
     Private,
+    /// The text is not a private key that can sign.
+    #[error(
+        "it is not a private key: ECDSA on P-256 in PEM is expected, \"PRIVATE KEY\", not encrypted"
+    )]
+    NoPrivateKey,
     /// The algorithm is not supported.
     #[error("its algorithm is not supported; known are ECDSA P-256 and P-384, RSA and Ed25519")]
     Algorithm,
@@ -66,7 +71,12 @@ impl PublicKey {
         if block.tag() != Info::PEM_LABEL {
             return Err(KeyError::Format);
         }
-        let info = Info::from_der(block.contents()).map_err(|_| KeyError::Format)?;
+        Self::from_der(block.contents())
+    }
+
+    /// Reads a key in DER (RFC 5280, `SubjectPublicKeyInfo`).
+    pub(super) fn from_der(der: &[u8]) -> Result<Self, KeyError> {
+        let info = Info::from_der(der).map_err(|_| KeyError::Format)?;
         let curve = info.algorithm.parameters.as_ref();
         let curve = curve.and_then(|curve| curve.decode_as::<ObjectIdentifier>().ok());
         let algorithms: Algorithms = match (info.algorithm.oid, curve) {
@@ -79,7 +89,7 @@ impl PublicKey {
         Ok(Self {
             algorithms,
             key: info.subject_public_key.raw_bytes().to_vec(),
-            fingerprint: Digest::of(block.contents()),
+            fingerprint: Digest::of(der),
         })
     }
 

@@ -1,5 +1,6 @@
 //! The command line, and the programs that it runs.
 
+mod artifact;
 mod child;
 mod cli;
 mod journal;

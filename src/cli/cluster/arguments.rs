@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::NO_COMPONENT;
 use crate::cli::error::CommandError;
 use crate::cli::{Code, exit, input, settings};
-use crate::config::setting::SETTINGS;
+use crate::registry::reference::Reference;
 
 /// Prefixes of the settings that these commands take as flags.
 const SETTING_PREFIXES: [&str; 3] = ["deploy.", "registry.", "tls."];
@@ -16,20 +16,7 @@ pub fn with_target(command: Command) -> Command {
     let text = |name: &'static str, value: &'static str, help: &'static str| {
         Arg::new(name).long(name).value_name(value).help(help)
     };
-    let settings = SETTINGS.iter().filter(|setting| !setting.secret);
-    let settings = settings.filter(|setting| {
-        SETTING_PREFIXES
-            .iter()
-            .any(|prefix| setting.key.starts_with(prefix))
-    });
-    let settings = settings.map(|setting| {
-        Arg::new(setting.key)
-            .long(setting.flag())
-            .value_name("VALUE")
-            .help(settings::help(setting))
-            .hide_short_help(true)
-    });
-    command
+    settings::with_flags(command, &SETTING_PREFIXES)
         .after_help(exit::TABLE)
         .arg(
             text(
@@ -60,12 +47,6 @@ pub fn with_target(command: Command) -> Command {
                 .env("NUON_RUNNER_CONTEXT")
                 .hide_env_values(true),
         )
-        .arg(
-            text("config", "FILE", "Configuration file (TOML)")
-                .env("NUON_RUNNER_CONFIG")
-                .hide_env_values(true),
-        )
-        .args(settings)
 }
 
 /// Adds the arguments that select the input objects.
@@ -143,7 +124,7 @@ impl AcceptedInput {
             }
             (0, _) if self == Self::ObjectsOrComponent && text("component").is_some() => Ok(()),
             (0, _) => usage("no objects are given; use -f FILE, -k DIR or oci://REFERENCE".into()),
-            (_, Some(source)) if !source.starts_with("oci://") && self != Self::ObjectsOrPlan => {
+            (_, Some(source)) if !Reference::is_meant(source) && self != Self::ObjectsOrPlan => {
                 usage(format!(
                     "{source} is not an oci:// reference; use -f for a file and -k for an overlay"
                 ))

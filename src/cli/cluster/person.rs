@@ -1,36 +1,13 @@
-//! Signals and confirmation at the terminal.
+//! Confirmation at the terminal.
 
 use std::io::{IsTerminal as _, Write as _};
 
 use clap::ArgMatches;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::ClusterTarget;
-use crate::base::stop::{Stop, StopCause};
 use crate::cli::Code;
 use crate::cli::error::CommandError;
-
-/// Stops the command gracefully at the first INT or TERM; exits at once at the second.
-pub async fn stop_on_signals(stop: Stop) {
-    let signals = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    );
-    let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
-        return;
-    };
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        if stop.is_stopped() {
-            std::process::exit(Code::Interrupted.number().into());
-        }
-        stop.stop(StopCause::Cancelled);
-    }
-}
 
 /// Asks for confirmation, unless `--yes` is given. Fails if stdin is not a terminal.
 pub async fn confirm(
