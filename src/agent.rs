@@ -114,7 +114,7 @@ impl Agent {
             local_registries,
         } = options;
         log_start(&config, mode);
-        if let Some(fault) = check::unreadable_files(&config).into_iter().next() {
+        if let Some(fault) = check::unusable_files(&config).into_iter().next() {
             return Err(AgentError::Missing(fault));
         }
         let lock = lock::take(&config.journal.state_dir)?;

@@ -190,6 +190,7 @@ impl Config {
                         )
                     })
                     .transpose()?,
+                sign_key_file: layers.text("build.sign_key_file").map(Into::into),
             },
             deploy: deploy::read(layers)?,
         })

@@ -11,10 +11,12 @@
 mod bundle;
 mod key;
 mod payload;
+mod policy;
 mod sign;
 mod signatures;
 
 pub use key::{KeyError, PublicKey};
+pub use policy::{Demand, TrustPolicy};
 pub use sign::{SigningKey, sign};
 pub use signatures::{Found, Signature};
 
@@ -32,6 +34,14 @@ pub enum TrustError {
     /// There is no key to verify with.
     #[error("there is no key to verify {0} with")]
     NoKeys(Digest),
+    /// A file with a key cannot be used.
+    #[error("the key {path}: {message}")]
+    KeyFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
     /// The artifact has no signature at all.
     #[error("{0} is not signed")]
     NotSigned(Digest),

@@ -19,7 +19,7 @@ pub async fn check(config: &Config) -> Vec<String> {
     if let Some(Err(error)) = config.control.token.as_ref().map(|token| token.check()) {
         faults.push(chain(&error));
     }
-    faults.extend(unreadable_files(config));
+    faults.extend(unusable_files(config));
     let clients = clients(config).map_err(|error| chain(&error));
     let journal = probe_pages(&config.journal)
         .await
@@ -36,8 +36,8 @@ pub async fn check(config: &Config) -> Vec<String> {
     faults
 }
 
-/// Returns a sentence for each file that a setting names and that cannot be read.
-pub(super) fn unreadable_files(config: &Config) -> Vec<String> {
+/// Returns a sentence for each setting that names a file which cannot be used.
+pub(super) fn unusable_files(config: &Config) -> Vec<String> {
     let git = &config.clients.git;
     let named = [
         ("git.ssh_key_file", &git.ssh_key_file),
@@ -52,7 +52,9 @@ pub(super) fn unreadable_files(config: &Config) -> Vec<String> {
             plain(&error)
         ))
     };
-    named.into_iter().filter_map(fault).collect()
+    let signing = [("build.sign_key_file", &config.build.sign_key_file)];
+    let files = named.into_iter().chain(signing).filter_map(fault);
+    files.chain(config.deploy.trust.fault()).collect()
 }
 
 fn clients(config: &Config) -> Result<(), AgentError> {

@@ -1,5 +1,7 @@
 //! Settings of builds.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 
 use crate::registry::format::OutputLayout;
@@ -13,4 +15,6 @@ pub struct BuildConfig {
     pub layout: OutputLayout,
     /// The time that artifacts carry; `None` for that of the commit, or a fixed one without git.
     pub source_date: Option<Timestamp>,
+    /// Private key (PEM) that signs what is built.
+    pub sign_key_file: Option<PathBuf>,
 }

@@ -11,6 +11,7 @@ use crate::cluster::health::wait::WaitOptions;
 use crate::cluster::rollout::deny::DenyRule;
 use crate::cluster::rollout::options::{AuthorMay, Conflicts, Limits, Options};
 use crate::deployment::DeployConfig;
+use crate::trust::{Demand, TrustPolicy};
 
 /// Maximum of `deploy.bake_seconds`: one day.
 const MAX_BAKE: Duration = Duration::from_secs(24 * 3600);
@@ -96,8 +97,23 @@ pub(super) fn read(layers: &Layers) -> Result<DeployConfig, ConfigError> {
         rules,
         check_images: flag("deploy.check_images")?,
         require_contract: flag("deploy.require_contract")?,
+        trust: trust(layers)?,
         roll_back: !choice("deploy.on_failure", "stop or rollback", "stop", "rollback")?,
         replan: !choice("deploy.moved", "refuse or replan", "refuse", "replan")?,
+    })
+}
+
+fn trust(layers: &Layers) -> Result<TrustPolicy, ConfigError> {
+    let keys = layers.list("deploy.verify_keys");
+    let demand = layers.parse("deploy.verify", "off, warn or require", |text| match text {
+        "off" => Some(Demand::Nothing),
+        "warn" => Some(Demand::Warning),
+        "require" => Some(Demand::Signature),
+        _ => None,
+    })?;
+    Ok(TrustPolicy {
+        demand,
+        key_files: keys.into_iter().map(Into::into).collect(),
     })
 }
 

@@ -39,7 +39,7 @@ const fn setting(key: &'static str, default: &'static str, help: &'static str) -
 }
 
 /// All settings, in the order in which they are listed.
-pub const SETTINGS: [Setting; 47] = [
+pub const SETTINGS: [Setting; 50] = [
     Setting {
         aliases: &["RUNNER_API_URL"],
         ..setting(
@@ -145,6 +145,11 @@ pub const SETTINGS: [Setting; 47] = [
         "Program that inflates Helm charts, if a plan allows it",
     ),
     setting(
+        "build.sign_key_file",
+        "",
+        "Private key (PEM, ECDSA on P-256) that signs the artifacts of builds",
+    ),
+    setting(
         "registry.allow_insecure",
         "",
         "Registries (host:port, comma-separated) to reach over http; loopback registries without TLS always are",
@@ -206,6 +211,16 @@ pub const SETTINGS: [Setting; 47] = [
         "deploy.allow_endpoints",
         "",
         "Cluster hosts (comma-separated) that get tokens of this machine's cloud identity without confirmation by the cloud",
+    ),
+    setting(
+        "deploy.verify",
+        "off",
+        "What happens to an artifact of a deploy job that no key in deploy.verify_keys has signed: warn, or require refuses it",
+    ),
+    setting(
+        "deploy.verify_keys",
+        "",
+        "Files with public keys (PEM, comma-separated), of which any may have signed",
     ),
     setting(
         "deploy.adopt",

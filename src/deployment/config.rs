@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::cluster::health::rule::Rules;
 use crate::cluster::health::wait::WaitOptions;
 use crate::cluster::rollout::options::Options;
+use crate::trust::TrustPolicy;
 
 /// Settings of deployments.
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct DeployConfig {
     pub require_contract: bool,
     /// Whether to plan again if an approved plan no longer matches the cluster (`deploy.moved`).
     pub replan: bool,
+    /// Who must have signed the artifacts that jobs deploy.
+    pub trust: TrustPolicy,
     /// Whether to roll back a deploy that does not become ready.
     pub roll_back: bool,
 }

@@ -5,7 +5,9 @@
 //! artifact is checked and copied unchanged.
 
 mod existing;
+mod objects;
 mod report;
+mod signature;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 use existing::Existing;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
+use objects::read_objects;
 use report::Pushed;
 
 use super::Services;
@@ -23,7 +26,7 @@ use crate::build::overlay::{OverlayError, OverlaySource};
 use crate::build::{BuildHost, RemoteAccess, Tree};
 use crate::clients::{Clients, Secrets};
 use crate::job::JobKind;
-use crate::manifest::{self, Manifest, Object};
+use crate::manifest::{self, Manifest};
 use crate::plan::build::{BuildPlan, GitSource, LoadRestrictor, ManifestSource, Overlay};
 use crate::registry::format::{self, ArtifactMetadata, Packed};
 use crate::registry::{Repository, StoredManifest, Version, copy};
@@ -221,6 +224,9 @@ impl StagedJob for BuildJob {
                     format::push(&destination, &tag, &packed)
                         .await
                         .map_err(because(FailureKind::Registry))?;
+                    if let Some(file) = &self.services.build.sign_key_file {
+                        signature::sign(file, &destination, &packed.manifest, context).await?;
+                    }
                     Pushed::packed(&packed)
                 }
                 Product::Existing(source, stored) => {
@@ -376,24 +382,4 @@ impl BuildJob {
             .info(format!("packed {}", counted(count, "object")));
         Ok(packed)
     }
-}
-
-/// Takes the objects of a manifest, which must hold some.
-fn read_objects(
-    manifest: Manifest,
-    secrets: &mut Secrets,
-    context: &Context,
-) -> Result<Vec<Object>, StepFailure> {
-    secrets.learn_objects(&context.redactor, &manifest.objects);
-    for document in &manifest.left_out {
-        let sentence = document.sentence("manifest");
-        context.log.warn(format!("{sentence}; it is left out"));
-    }
-    if manifest.objects.is_empty() {
-        return Err(StepFailure::new(
-            FailureKind::Render,
-            "the manifest holds no objects, so there is nothing to deploy",
-        ));
-    }
-    Ok(manifest.objects)
 }

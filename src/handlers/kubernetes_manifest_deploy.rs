@@ -146,7 +146,13 @@ impl StagedJob for DeployJob {
             let api = connect::connect(cluster, &clients.network, &context.clock, &context.stop)
                 .await
                 .map_err(because(FailureKind::Cluster))?;
-            let source = Source::read(&plan, &clients.registries, context).await?;
+            let source = Source::read(
+                &plan,
+                &clients.registries,
+                &self.services.deploy.trust,
+                context,
+            )
+            .await?;
             self.secrets
                 .learn_objects(&context.redactor, &source.objects.objects);
             context.log.info(format!(

@@ -5,7 +5,6 @@ use ring::signature::{
     RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
 };
 use spki::der::asn1::BitString;
-use spki::der::pem::PemLabel as _;
 use spki::der::{Any, Decode as _};
 use spki::{ObjectIdentifier, SubjectPublicKeyInfo};
 
@@ -26,16 +25,16 @@ static ON_P384: [&dyn VerificationAlgorithm; 2] =
 static BY_RSA: [&dyn VerificationAlgorithm; 1] = [&RSA_PKCS1_2048_8192_SHA256];
 static ON_EDWARDS: [&dyn VerificationAlgorithm; 1] = [&ED25519];
 
+/// Label of a PEM block with a public key (RFC 7468, section 13).
+const LABEL: &str = "PUBLIC KEY";
+
 type Info = SubjectPublicKeyInfo<Any, BitString>;
 
 /// Why a text is no usable public key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
     /// The text is not PEM of a public key.
-    #[error(
-        "it is not a public key: a PEM block \"{}\" is expected",
-        Info::PEM_LABEL
-    )]
+    #[error("it is not a public key: a PEM block \"{}\" is expected", LABEL)]
     Format,
     /// The key is a private one.
     #[error("it is a private key, which does not belong here; use the public key")]
@@ -68,7 +67,7 @@ impl PublicKey {
         if block.tag().contains("PRIVATE") {
             return Err(KeyError::Private);
         }
-        if block.tag() != Info::PEM_LABEL {
+        if block.tag() != LABEL {
             return Err(KeyError::Format);
         }
         Self::from_der(block.contents())

@@ -1,6 +1,6 @@
 //! An existing artifact: opened, and checked before it is copied.
 
-use super::read_objects;
+use super::objects::read_objects;
 use crate::base::counted::counted;
 use crate::clients::{Registries, Secrets};
 use crate::manifest;

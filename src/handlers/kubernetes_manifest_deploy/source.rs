@@ -7,6 +7,7 @@ use crate::plan::deploy::DeployPlan;
 use crate::plan::saved_plan::digest_of;
 use crate::registry::format::{self, Content};
 use crate::registry::{Repository, Version};
+use crate::trust::{Demand, TrustPolicy};
 use crate::worker::failure::because;
 use crate::worker::{Context, FailureKind, StepFailure};
 
@@ -27,6 +28,8 @@ pub struct PulledArtifact {
     pub reference: String,
     /// Where it was pulled from.
     repository: Repository,
+    /// Who must have signed it, and others from there.
+    trust: TrustPolicy,
 }
 
 impl Source {
@@ -34,9 +37,15 @@ impl Source {
     pub async fn read(
         plan: &DeployPlan,
         registries: &Registries,
+        trust: &TrustPolicy,
         context: &Context,
     ) -> Result<Self, StepFailure> {
         if let Some(text) = &plan.manifest.inline {
+            if trust.demand == Demand::Signature {
+                let message = "the plan holds its manifest itself, which nothing can sign; deploy.verify \
+                               requires a signed artifact";
+                return Err(StepFailure::new(FailureKind::Artifact, message));
+            }
             let manifest = manifest::read(text.as_bytes()).map_err(because(FailureKind::Render))?;
             manifest
                 .require_objects(MANIFEST)
@@ -49,6 +58,7 @@ impl Source {
         let (repository, version) = locate(plan, registries).await?;
         let name = repository.name();
         context.log.info(format!("pulling {name} at {version}"));
+        let version = verified(&repository, version, trust, context).await?;
         let pulled = format::pull(&repository, &version)
             .await
             .map_err(because(FailureKind::Artifact))?;
@@ -61,6 +71,7 @@ impl Source {
         let artifact = PulledArtifact {
             reference: format!("oci://{name}@{}", pulled.digest),
             repository,
+            trust: trust.clone(),
         };
         Ok(Self {
             objects: objects(pulled.content, context).await?,
@@ -78,11 +89,43 @@ impl PulledArtifact {
     ) -> Result<ObjectSet, StepFailure> {
         let version = Version::digest(digest_of(reference).unwrap_or_default())
             .map_err(because(FailureKind::Artifact))?;
+        let version = verified(&self.repository, version, &self.trust, context).await?;
         let pulled = format::pull(&self.repository, &version)
             .await
             .map_err(because(FailureKind::Artifact))?;
         objects(pulled.content, context).await
     }
+}
+
+/// Verifies an artifact's signature as the operator demands. Returns the digest that was verified:
+/// what a tag points to later does not count.
+async fn verified(
+    repository: &Repository,
+    version: Version,
+    trust: &TrustPolicy,
+    context: &Context,
+) -> Result<Version, StepFailure> {
+    if trust.demand == Demand::Nothing {
+        return Ok(version);
+    }
+    let stored = repository.manifest(&version).await;
+    let stored = stored.map_err(because(FailureKind::Artifact))?;
+    match trust.check(repository, &stored).await {
+        Ok(by) => {
+            let by = by.unwrap_or_default();
+            context
+                .log
+                .info(format!("{} is signed by {by}", stored.digest));
+        }
+        Err(error) => {
+            let failure = StepFailure::from_error(FailureKind::Artifact, &error);
+            if trust.demand == Demand::Signature {
+                return Err(failure);
+            }
+            context.log.warn(failure.text());
+        }
+    }
+    Ok(Version::Digest(stored.digest))
 }
 
 async fn objects(content: Content, context: &Context) -> Result<ObjectSet, StepFailure> {
