@@ -48,6 +48,8 @@ pub struct Deployment<'a> {
     pub component: Option<&'a Component>,
     /// `oci://…@sha256:…` of the artifact; `None` if the objects came from elsewhere.
     pub artifact: Option<&'a str>,
+    /// Whether an earlier attempt of the same deploy was cut off.
+    pub is_resumed: bool,
     /// When everything must be over, rollback included, by the clock's elapsed time.
     pub deadline: Option<Duration>,
     /// Takes what the deployment tells.
@@ -127,7 +129,13 @@ impl Deployment<'_> {
         saved_plan: &SavedPlan,
         snapshot: &'s Snapshot,
     ) -> Result<Option<DeployRequest<'s>>, DeployFailure> {
-        let request = DeployRequest::of_saved_plan(self.api, saved_plan, snapshot, self.options);
+        let request = DeployRequest::of_saved_plan(
+            self.api,
+            saved_plan,
+            snapshot,
+            self.options,
+            self.is_resumed,
+        );
         match request.await {
             Ok(request) => Ok(Some(request)),
             Err(failure) => {

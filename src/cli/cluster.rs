@@ -183,6 +183,7 @@ impl ClusterTarget {
             namespace: scope.namespace,
             component: scope.component,
             artifact: scope.artifact,
+            is_resumed: false,
             deadline: None,
             progress: self,
         }

@@ -252,6 +252,7 @@ impl DeployJob {
             namespace: &target.namespace,
             component: target.component.as_ref(),
             artifact: artifact.map(|pulled| pulled.reference.as_str()),
+            is_resumed: context.is_resumed,
             deadline: Some(context.deadline.saturating_sub(REPORTING_RESERVE)),
             progress,
         }

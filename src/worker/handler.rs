@@ -150,6 +150,8 @@ pub struct Context {
     pub job: Job,
     /// Id of the job's execution.
     pub execution: ExecutionId,
+    /// Whether an earlier process began the execution, and may have done a part of its effect.
+    pub is_resumed: bool,
     /// The job's log. Lines written through it carry no step.
     pub log: JobLog,
     /// Stopped when the job is cancelled, its time is up, or the runner stops.

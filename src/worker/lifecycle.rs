@@ -186,6 +186,7 @@ impl Attempt<'_> {
         let context = Context {
             job: job.clone(),
             execution: self.start.claimed.execution.clone(),
+            is_resumed: self.start.resumed,
             log: log.clone(),
             stop: self.worker.cancel.child(),
             control: services.control.clone(),

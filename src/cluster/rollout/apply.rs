@@ -269,7 +269,15 @@ impl<'s> Run<'_, 's> {
 
 /// The outcome of an object that was applied.
 fn written(plural: &str, item: &Item<'_>, after: Object) -> ItemOutcome {
-    let mut diff = render::resource_diff(plural, Op::Apply, item.live, Some(&after), false);
+    // What an attempt that was cut off has made is reported now: nobody has heard of it.
+    let before = match item.done_before {
+        Some(ChangeKind::Added) => None,
+        _ => item.live,
+    };
+    let mut diff = render::resource_diff(plural, Op::Apply, before, Some(&after), false);
+    if item.done_before == Some(ChangeKind::Modified) {
+        diff.change = ChangeKind::Modified;
+    }
     let is_recreation = matches!(item.action, Action::Write { recreate: true, .. });
     if is_recreation && item.live.is_some_and(|live| live.uid() != after.uid()) {
         diff.change = ChangeKind::Modified;

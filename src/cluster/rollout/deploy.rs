@@ -156,7 +156,8 @@ impl<'s> DeployRequest<'s> {
         })
     }
 
-    /// A request to do what a saved plan says, if it still fits.
+    /// A request to do what a saved plan says, if it still fits. `is_resumed` says that an attempt of
+    /// the same deploy was cut off.
     ///
     /// # Errors
     /// [`DeployFailure::PlanConflict`] if it does not fit any more. Also fails if `deploy.deny` forbids
@@ -166,6 +167,7 @@ impl<'s> DeployRequest<'s> {
         saved_plan: &SavedPlan,
         snapshot: &'s Snapshot,
         options: &Options,
+        is_resumed: bool,
     ) -> Result<Self, DeployFailure> {
         let denied = deny::refusals(&snapshot.objects, &options.deny);
         if !denied.is_empty() {
@@ -178,7 +180,8 @@ impl<'s> DeployRequest<'s> {
                 refusal: Refusal::Guard,
             });
         }
-        let items = preconditions::check_saved_plan(api, saved_plan, snapshot, options).await?;
+        let items =
+            preconditions::check_saved_plan(api, saved_plan, snapshot, options, is_resumed).await?;
         let (claims, _) = takeover::claims(api, snapshot).await?;
         let takeovers = planned_takeovers(saved_plan, snapshot, options, &claims)?;
         let mut pruning = prune::decide(api, snapshot, options, claims).await?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::cluster::fields::managed_values::ChangedField;
 use crate::cluster::rollout::refusal::Refusal;
 use crate::manifest::Object;
-use crate::plan::changeset::ResourceDiff;
+use crate::plan::changeset::{ChangeKind, ResourceDiff};
 use crate::plan::saved_plan::ExpectedObject;
 
 /// One object on its way through a rollout: what is desired, what exists, what was decided, and
@@ -20,6 +20,8 @@ pub struct Item<'s> {
     pub live: Option<&'s Object>,
     /// The decision.
     pub action: Action,
+    /// What an earlier attempt of the same deploy, which was cut off, has done to it already.
+    pub done_before: Option<ChangeKind>,
     /// What happened; `None` until the object's stage is over.
     pub outcome: Option<ItemOutcome>,
 }

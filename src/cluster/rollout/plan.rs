@@ -275,6 +275,7 @@ impl<'s> Plan<'s> {
                     expected: is_approved.then(|| Expectation::from(&entry.expected())),
                 },
             },
+            done_before: None,
             outcome: None,
         };
         (self.entries.into_iter().map(item).collect(), self.pruning)

@@ -165,7 +165,8 @@ pub(super) fn environment_conflicts(
     cluster.into_iter().chain(settings).collect()
 }
 
-/// Decides what an approved plan does with each object of the snapshot.
+/// Decides what an approved plan does with each object of the snapshot. `is_resumed` says that an
+/// attempt of the same deploy was cut off: what is as the plan expects it was done by that.
 ///
 /// # Errors
 /// Returns every conflict, or what the server's answer failed for; then nothing must be written.
@@ -174,6 +175,7 @@ pub async fn check_saved_plan<'s>(
     saved_plan: &SavedPlan,
     snapshot: &'s Snapshot,
     options: &Options,
+    is_resumed: bool,
 ) -> Result<Vec<Item<'s>>, DeployFailure> {
     let mut planned: HashMap<&Subject, &ExpectedObject> = saved_plan
         .objects
@@ -185,7 +187,7 @@ pub async fn check_saved_plan<'s>(
         .iter()
         .map(|object| (object, planned.remove(&subject(&object.id()))));
     let decisions: Vec<_> = expectations
-        .map(|(object, expected)| decide(api, snapshot, object, expected, options))
+        .map(|(object, expected)| decide(api, snapshot, object, expected, options, is_resumed))
         .collect();
     let mut conflicts = environment_conflicts(saved_plan, snapshot, options);
     conflicts.extend(planned.into_keys().map(|subject| Conflict {
@@ -215,6 +217,7 @@ async fn decide<'s>(
     object: &'s Object,
     expected: Option<&ExpectedObject>,
     options: &Options,
+    is_resumed: bool,
 ) -> Result<Result<Item<'s>, Conflict>, ClusterError> {
     let live = snapshot.live.get(&object.id());
     let conflict = |kind| Conflict {
@@ -225,6 +228,7 @@ async fn decide<'s>(
         object,
         live,
         action,
+        done_before: None,
         outcome: None,
     };
     let Some(expected) = expected else {
@@ -254,11 +258,15 @@ async fn decide<'s>(
         Check::Unchanged => false,
         Check::Conflicting(conflict) => return Ok(Err(conflict)),
     };
-    Ok(Ok(item(match expected.change {
+    let action = match expected.change {
         ChangeKind::Unchanged if is_up_to_date(object, live, options) => Action::Leave,
         _ => Action::Write {
             recreate: expected.recreate && !is_applied,
             expected: Some(expectation),
         },
-    })))
+    };
+    Ok(Ok(Item {
+        done_before: (is_resumed && is_applied).then_some(expected.change),
+        ..item(action)
+    }))
 }

@@ -639,3 +639,70 @@ async fn a_wait_that_the_time_of_the_job_ends_says_so() {
     );
     fixture.shut_down().await;
 }
+
+/// The job itself has created what is there when its next process looks: its result says so.
+#[tokio::test]
+async fn a_deploy_that_is_resumed_reports_what_it_had_done_before() {
+    let control = control_plane(Generation::Second).await;
+    let state = tempfile::tempdir().unwrap();
+    let setup = Setup::new(state.path(), &control);
+    let fixture = crate::support::cluster::ClusterFixture::new().await;
+    let changed = fixture.config_map("changed");
+    let ready = "nuon.co/ready-when: 'has(self.metadata.labels) && \"go\" in self.metadata.labels'";
+    let set = |value: &str, more: &str| {
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: changed}}\ndata: {{a: '{value}'}}\n{more}"
+        )
+    };
+    let waits = format!(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: new, annotations: {{{ready}}}}}\n"
+    );
+    let mut daemon = setup.start();
+    let plan = |text: &str| plans::deploy(&fixture.namespace, text, &testbed().kubeconfig());
+    let planned = |text: String| {
+        let id = control.offer(NewJob::deploy("create-apply-plan", plan(&text)));
+        let control = &control;
+        async move { control.wait(&id, WAIT_TIMEOUT).await.unwrap() }
+    };
+    let first = planned(set("1", "")).await;
+    let id = control.offer_apply(&first.id).unwrap();
+    daemon.expect_finished(&control, &id).await;
+
+    let second = planned(set("2", &waits)).await;
+    assert_eq!(second.status, "finished", "{}", second.description);
+    let id = control.offer_apply(&second.id).unwrap();
+    fixture.wait_until_exists(&fixture.config_map("new")).await;
+    eventually("the deploy waits", || {
+        daemon.log().contains("waiting").then_some(())
+    })
+    .await;
+    daemon.kill().await;
+    let daemon = setup.start();
+    eventually("the deploy goes on", || {
+        daemon.log().contains("resuming").then_some(())
+    })
+    .await;
+    fixture
+        .merge(
+            &format!("{}?fieldManager=test", fixture.config_map("new")),
+            json!({"metadata": {"labels": {"go": "1"}}}),
+        )
+        .await;
+    let job = control.wait(&id, WAIT_TIMEOUT).await.unwrap();
+    assert_eq!(job.status, "finished", "{}", job.description);
+    assert_eq!(fixture.get(&changed).await["data"]["a"], "2");
+    let outputs = job.executions[0].outputs.as_ref().unwrap();
+    let mut kinds: Vec<(String, i64)> = outputs["outputs"]["diff"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|diff| {
+            (
+                diff["name"].as_str().unwrap().to_owned(),
+                diff["type"].as_i64().unwrap(),
+            )
+        })
+        .collect();
+    kinds.sort();
+    assert_eq!(kinds, [("changed".to_owned(), 3), ("new".to_owned(), 2)]);
+}
