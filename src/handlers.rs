@@ -2,6 +2,7 @@
 
 mod container_image_build;
 mod copied_image;
+mod fetch_image_metadata;
 mod health_check;
 mod kubernetes_manifest_build;
 mod kubernetes_manifest_deploy;
@@ -53,6 +54,10 @@ pub fn all(services: Services) -> Vec<Arc<dyn Handler>> {
             plan_fetcher.clone(),
         )),
         Arc::new(container_image_build::ImageBuild::new(
+            services.clone(),
+            plan_fetcher.clone(),
+        )),
+        Arc::new(fetch_image_metadata::FetchImageMetadata::new(
             services.clone(),
             plan_fetcher.clone(),
         )),

@@ -12,6 +12,7 @@ pub mod contents;
 pub mod deploy;
 pub mod helm;
 pub mod image;
+pub mod image_metadata;
 pub mod registry;
 pub mod saved_plan;
 pub mod sync;

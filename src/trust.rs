@@ -8,13 +8,17 @@
 //! Trust is a public key. Certificates of an identity provider ("keyless") and transparency logs are
 //! not looked at.
 
+pub mod claims;
+
 mod bundle;
+mod identity;
 mod key;
 mod payload;
 mod policy;
 mod sign;
 mod signatures;
 
+pub use identity::{Identity, Signer};
 pub use key::{KeyError, PublicKey};
 pub use policy::{Demand, TrustPolicy};
 pub use sign::{SigningKey, sign};

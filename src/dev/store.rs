@@ -82,6 +82,14 @@ impl NewJob {
         }
     }
 
+    /// Creates a job that fetches image metadata.
+    pub fn image_metadata(plan: Value) -> Self {
+        Self {
+            plan: ("fetch_image_metadata_plan".into(), plan),
+            ..Self::new("fetch-image-metadata", "sync")
+        }
+    }
+
     /// Creates a sync job, 900 s.
     pub fn sync(plan: Value) -> Self {
         Self {

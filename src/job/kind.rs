@@ -71,6 +71,8 @@ words! {
         KubernetesManifestDeploy = "kubernetes-manifest-deploy",
         /// Copies a container image to the vendor's registry.
         ContainerImageBuild = "container-image-build",
+        /// Tells what is known of a container image.
+        FetchImageMetadata = "fetch-image-metadata",
         /// Copies an artifact from the vendor's registry to the install's.
         OciSync = "oci-sync",
         /// A build that does nothing.

@@ -64,7 +64,7 @@ pub struct ResultReport {
     /// The contents, as gzip in URL-safe base64.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub contents_compressed: Option<String>,
-    /// The contents for display, in the same encoding; present exactly if the contents are.
+    /// The contents for display, in the same encoding; only image metadata have none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub contents_display_compressed: Option<String>,
 }

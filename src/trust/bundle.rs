@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use super::identity::{Identity, Signer};
 use super::key::PublicKey;
 use crate::registry::StoredManifest;
 
@@ -49,6 +50,20 @@ impl Bundle {
             (Some(envelope), None) => of_envelope(envelope, artifact, keys),
             (None, Some(signature)) => of_message(signature, artifact, keys),
             _ => Err("its bundle has not exactly one of dsseEnvelope and messageSignature".into()),
+        }
+    }
+
+    /// Returns the hint at the key that has signed it, and the identity in its certificate.
+    pub(super) fn signer(&self) -> Signer {
+        let material = self.0.get("verificationMaterial");
+        let text = |place: &str| material?.pointer(place)?.as_str();
+        let certificate = text("/certificate/rawBytes")
+            .or_else(|| text("/x509CertificateChain/certificates/0/rawBytes"));
+        Signer {
+            key: text("/publicKey/hint").unwrap_or_default().to_owned(),
+            identity: certificate
+                .and_then(|packed| STANDARD.decode(packed).ok())
+                .and_then(|der| Identity::from_der(&der)),
         }
     }
 
@@ -128,7 +143,7 @@ fn of_message(
         .ok_or_else(|| "it is not of a trusted key, or for another artifact".into())
 }
 
-fn decoded(holder: &Value, member: &str) -> Result<Vec<u8>, String> {
+pub(super) fn decoded(holder: &Value, member: &str) -> Result<Vec<u8>, String> {
     let text = holder.get(member).and_then(Value::as_str);
     text.and_then(|text| STANDARD.decode(text).ok())
         .ok_or_else(|| format!("{member} is not base64"))

@@ -4,9 +4,9 @@ use ring::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519,
     RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey, VerificationAlgorithm,
 };
-use spki::der::asn1::BitString;
-use spki::der::{Any, Decode as _};
-use spki::{ObjectIdentifier, SubjectPublicKeyInfo};
+use x509_cert::der::asn1::BitString;
+use x509_cert::der::{Any, Decode as _};
+use x509_cert::spki::{ObjectIdentifier, SubjectPublicKeyInfo};
 
 use crate::registry::Digest;
 

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
+use super::identity::{Identity, Signer};
 use super::key::PublicKey;
 use crate::registry::{Descriptor, StoredManifest};
 
@@ -14,6 +15,9 @@ pub(super) const MEDIA_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1
 /// Annotation of such a layer with the signature, as base64.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 
+/// Annotation with the signer's certificate in PEM.
+const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
+
 /// `critical.type` of a payload.
 const TYPE: &str = "cosign container image signature";
 
@@ -21,6 +25,7 @@ const TYPE: &str = "cosign container image signature";
 pub(super) struct SignedPayload {
     payload: Vec<u8>,
     signature: Vec<u8>,
+    identity: Option<Identity>,
 }
 
 impl SignedPayload {
@@ -36,7 +41,20 @@ impl SignedPayload {
         Ok(Self {
             payload: payload.to_vec(),
             signature,
+            identity: layer
+                .annotations
+                .get(CERTIFICATE)
+                .and_then(|text| pem::parse(text).ok())
+                .and_then(|block| Identity::from_der(block.contents())),
         })
+    }
+
+    /// Returns the identity in its certificate.
+    pub(super) fn signer(&self) -> Signer {
+        Signer {
+            key: String::new(),
+            identity: self.identity.clone(),
+        }
     }
 
     /// Returns which key has signed it, if it is for the artifact.

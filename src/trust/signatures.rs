@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::bundle::{self, Bundle};
+use super::identity::Signer;
 use super::key::PublicKey;
 use super::payload::{self, SignedPayload};
 use crate::registry::document::ImageManifest;
@@ -40,6 +41,14 @@ impl Signature {
             Content::Bundle(bundle) => bundle.key(artifact, keys),
         };
         signer.map_err(|reason| format!("{}: {reason}", self.place))
+    }
+
+    /// Returns who has made it, as it says itself.
+    pub fn signer(&self) -> Signer {
+        match &self.content {
+            Content::Payload(signed) => signed.signer(),
+            Content::Bundle(bundle) => bundle.signer(),
+        }
     }
 
     /// Returns the predicate type of the statement in a bundle.

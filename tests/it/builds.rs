@@ -4,6 +4,7 @@ pub mod build;
 mod charts;
 mod image;
 mod login;
+mod metadata;
 mod network;
 mod source;
 pub mod sync;

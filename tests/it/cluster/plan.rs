@@ -215,9 +215,11 @@ async fn equal_plans_have_equal_bytes_and_show_no_secret() {
         config_map("c", "1")
     );
     let file = fixture.manifest(&set);
+    // A plan notes components of the same name elsewhere, which other tests have.
+    let component = &fixture.namespace;
     let plan = || {
         fixture
-            .run(&["plan", "-f", &file, "--component", "web", "-o", "json"])
+            .run(&["plan", "-f", &file, "--component", component, "-o", "json"])
             .expect_code(2)
     };
     let (one, two) = (plan(), plan());

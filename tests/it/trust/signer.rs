@@ -87,6 +87,24 @@ impl Signer {
         STANDARD.encode(signature)
     }
 
+    /// A certificate of this key for a subject, by an identity provider, in DER.
+    pub fn certificate(&self, subject: &str, issuer: &str) -> Vec<u8> {
+        let names = format!("subjectAltName=URI:{subject}");
+        let issuer = format!("1.3.6.1.4.1.57264.1.8=ASN1:UTF8String:{issuer}");
+        let request = [
+            "req",
+            "-x509",
+            "-key",
+            "key",
+            "-subj",
+            "/CN=signer",
+            "-outform",
+            "DER",
+        ];
+        let extensions = ["-addext", &names, "-addext", &issuer];
+        openssl(self.folder.path(), &[&request[..], &extensions].concat())
+    }
+
     /// A bundle with a signed statement.
     pub fn bundle(&self, statement: &Value) -> Value {
         let statement = statement.to_string();
