@@ -208,8 +208,14 @@ async fn a_resumed_execution_keeps_the_start_time_of_the_earlier_process() {
             first.log().contains("fetching http://").then_some(())
         })
         .await;
+        // The first heartbeat of a process may be sent before it knows its registration.
+        let is_registered =
+            |process: &Option<String>| process.is_some() == (generation == Generation::Second);
         let before = eventually("a heartbeat of the first process", || {
-            control.store().heartbeats.last().cloned()
+            let beats = control.store().heartbeats.clone();
+            beats
+                .into_iter()
+                .rfind(|beat| is_registered(&beat.process_id))
         })
         .await;
         first.kill().await;
@@ -223,13 +229,11 @@ async fn a_resumed_execution_keeps_the_start_time_of_the_earlier_process() {
             second.log().contains("fetching http://").then_some(())
         })
         .await;
-        // The first one may be sent before the process knows its registration.
         let during = eventually("a heartbeat of the second process", || {
-            let store = control.store();
-            let mut later = store.heartbeats.get(beats..)?.iter();
+            let later = control.store().heartbeats.get(beats..)?.to_vec();
             later
-                .find(|beat| beat.process_id == before.process_id)
-                .cloned()
+                .into_iter()
+                .rfind(|beat| is_registered(&beat.process_id))
         })
         .await;
         let apart = during
@@ -240,6 +244,7 @@ async fn a_resumed_execution_keeps_the_start_time_of_the_earlier_process() {
             apart < Duration::from_secs(1),
             "{generation:?}: {before:?} and {during:?}"
         );
+        assert_eq!(during.process_id, before.process_id);
         assert_eq!(
             control.store().processes.len(),
             usize::from(generation == Generation::Second)
