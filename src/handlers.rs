@@ -9,9 +9,13 @@ mod kubernetes_manifest_deploy;
 mod noop;
 mod oci_sync;
 mod plan_fetcher;
+mod planned;
 mod shut_down;
 
 use std::sync::Arc;
+
+use plan_fetcher::PlanFetcher;
+use planned::{Planned, PlannedJob};
 
 use crate::base::clock::Clock;
 use crate::base::secret::Redactor;
@@ -43,25 +47,13 @@ pub struct Services {
 /// Returns one handler for each kind of job.
 pub fn all(services: Services) -> Vec<Arc<dyn Handler>> {
     let services = Arc::new(services);
-    let plan_fetcher = Arc::new(plan_fetcher::PlanFetcher::default());
+    let plans = Arc::new(PlanFetcher::default());
     vec![
-        Arc::new(kubernetes_manifest_build::Build::new(
-            services.clone(),
-            plan_fetcher.clone(),
-        )),
-        Arc::new(kubernetes_manifest_deploy::Deploy::new(
-            services.clone(),
-            plan_fetcher.clone(),
-        )),
-        Arc::new(container_image_build::ImageBuild::new(
-            services.clone(),
-            plan_fetcher.clone(),
-        )),
-        Arc::new(fetch_image_metadata::FetchImageMetadata::new(
-            services.clone(),
-            plan_fetcher.clone(),
-        )),
-        Arc::new(oci_sync::Sync::new(services.clone(), plan_fetcher)),
+        planned::<kubernetes_manifest_build::BuildJob>(&services, &plans),
+        planned::<kubernetes_manifest_deploy::DeployJob>(&services, &plans),
+        planned::<container_image_build::ImageJob>(&services, &plans),
+        planned::<fetch_image_metadata::MetadataJob>(&services, &plans),
+        planned::<oci_sync::SyncJob>(&services, &plans),
         Arc::new(noop::Noop),
         Arc::new(health_check::HealthCheck::new(
             services.clock.clone(),
@@ -69,4 +61,9 @@ pub fn all(services: Services) -> Vec<Arc<dyn Handler>> {
         )),
         Arc::new(shut_down::ShutDown),
     ]
+}
+
+/// Returns the handler of a kind of job that carries out a plan.
+fn planned<J: PlannedJob>(services: &Arc<Services>, plans: &Arc<PlanFetcher>) -> Arc<dyn Handler> {
+    Arc::new(Planned::<J>::new(services, plans))
 }

@@ -4,14 +4,11 @@
 //! A tag is resolved to a digest once; that digest is verified and copied, whatever the tag points to
 //! later.
 
-use std::sync::Arc;
-
 use futures_util::future::BoxFuture;
 
-use super::plan_fetcher::PlanFetcher;
-use super::{Services, copied_image};
+use super::copied_image;
+use super::planned::{PlannedJob, Work};
 use crate::base::version_range::VersionRange;
-use crate::clients::Secrets;
 use crate::job::JobKind;
 use crate::job::report::{ResultReport, SourceImage};
 use crate::plan::image::{ImagePlan, ImageVersion, Verification};
@@ -19,9 +16,7 @@ use crate::registry::copy::copy;
 use crate::registry::{Repository, StoredManifest, Version};
 use crate::trust::{self, PublicKey};
 use crate::worker::failure::because;
-use crate::worker::{
-    Context, FailureKind, Handler, Outcome, Staged, StagedJob, StepFailure, Steps,
-};
+use crate::worker::{Context, FailureKind, Outcome, StagedJob, StepFailure};
 
 /// What the control plane knows the steps by. It rejects a build that fails in [`VERIFY`].
 const LIST_TAGS: &str = "list tags for update_policy";
@@ -30,47 +25,19 @@ const RESOLVE: &str = "resolve image source";
 const VERIFY: &str = "verify image signature";
 const COPY: &str = "copy image";
 
-/// Runs image builds.
-pub struct ImageBuild {
-    services: Arc<Services>,
-    plans: Arc<PlanFetcher>,
-}
-
-impl ImageBuild {
-    /// A handler that works with these services.
-    pub fn new(services: Arc<Services>, plans: Arc<PlanFetcher>) -> Self {
-        Self { services, plans }
-    }
-}
-
-impl Handler for ImageBuild {
-    fn name(&self) -> &'static str {
-        "container-image-build"
-    }
-
-    fn kinds(&self) -> &'static [JobKind] {
-        &[JobKind::ContainerImageBuild]
-    }
-
-    fn start(&self) -> Box<dyn Steps> {
-        Box::new(Staged::new(ImageJob {
-            services: self.services.clone(),
-            plans: self.plans.clone(),
-            secrets: Secrets::default(),
-        }))
-    }
-}
-
 /// One image build.
-struct ImageJob {
-    services: Arc<Services>,
-    plans: Arc<PlanFetcher>,
-    /// The job's secrets, masked for as long as it runs.
-    secrets: Secrets,
+pub struct ImageJob(Work);
+
+impl PlannedJob for ImageJob {
+    const KIND: &'static JobKind = &JobKind::ContainerImageBuild;
+
+    fn new(work: Work) -> Self {
+        Self(work)
+    }
 }
 
 /// A plan with its repositories.
-struct Opened {
+pub struct Opened {
     plan: ImagePlan,
     keys: Vec<PublicKey>,
     source: Repository,
@@ -79,7 +46,7 @@ struct Opened {
 }
 
 /// An image that may be copied.
-struct Accepted {
+pub struct Accepted {
     opened: Opened,
     image: StoredManifest,
     result: SourceImage,
@@ -95,9 +62,9 @@ impl StagedJob for ImageJob {
         context: &'a Context,
     ) -> BoxFuture<'a, Result<ImagePlan, StepFailure>> {
         Box::pin(async move {
-            let text = self.plans.fetch(context).await?;
+            let text = self.0.plans.fetch(context).await?;
             let plan = ImagePlan::parse(&text).map_err(because(FailureKind::Plan))?;
-            self.secrets.learn(&context.redactor, plan.secrets());
+            self.0.secrets.learn(&context.redactor, plan.secrets());
             Ok(plan)
         })
     }
@@ -114,7 +81,7 @@ impl StagedJob for ImageJob {
                 .clone()
                 .unwrap_or_else(|| context.job.owner.clone());
             Version::tag(&tag).map_err(because(FailureKind::Plan))?;
-            let registries = &self.services.clients.registries;
+            let registries = &self.0.services.clients.registries;
             let source = registries.open(&plan.source).await;
             let source = source.map_err(because(FailureKind::Registry))?;
             let destination = registries.open(&plan.destination).await;
@@ -145,7 +112,7 @@ impl StagedJob for ImageJob {
                 .log
                 .info(format!("{} is {}", plan.source_ref(), image.digest));
             verify(&opened, &image, context).await?;
-            let now = self.services.clock.now();
+            let now = self.0.services.clock.now();
             let digest = image.digest.to_string();
             let result = SourceImage {
                 source_ref: plan.source_ref(),

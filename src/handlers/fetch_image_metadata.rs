@@ -1,13 +1,9 @@
 //! `fetch-image-metadata`: tells what is known of an image, for the control plane's policies.
 
-use std::sync::Arc;
-
 use futures_util::future::BoxFuture;
 use serde_json::{Map, Value, json};
 
-use super::Services;
-use super::plan_fetcher::PlanFetcher;
-use crate::clients::Secrets;
+use super::planned::{PlannedJob, Work};
 use crate::job::JobKind;
 use crate::job::report::ResultReport;
 use crate::plan::contents;
@@ -16,9 +12,7 @@ use crate::registry::{Descriptor, Document, RegistryError, Repository, StoredMan
 use crate::trust::Signer;
 use crate::trust::claims::{self, Claims};
 use crate::worker::failure::because;
-use crate::worker::{
-    Context, FailureKind, Handler, Outcome, Staged, StagedJob, StepFailure, Steps,
-};
+use crate::worker::{Context, FailureKind, Outcome, StagedJob, StepFailure};
 
 /// Maximum number of attestation manifests that are described.
 const MAX_ATTESTATIONS: usize = 64;
@@ -26,43 +20,15 @@ const MAX_ATTESTATIONS: usize = 64;
 /// Maximum size of an attestation whose content is sent, in bytes.
 const MAX_ATTESTATION_BYTES: u64 = 1 << 20;
 
-/// Runs jobs that fetch image metadata.
-pub struct FetchImageMetadata {
-    services: Arc<Services>,
-    plans: Arc<PlanFetcher>,
-}
-
-impl FetchImageMetadata {
-    /// A handler that works with these services.
-    pub fn new(services: Arc<Services>, plans: Arc<PlanFetcher>) -> Self {
-        Self { services, plans }
-    }
-}
-
-impl Handler for FetchImageMetadata {
-    fn name(&self) -> &'static str {
-        "fetch-image-metadata"
-    }
-
-    fn kinds(&self) -> &'static [JobKind] {
-        &[JobKind::FetchImageMetadata]
-    }
-
-    fn start(&self) -> Box<dyn Steps> {
-        Box::new(Staged::new(MetadataJob {
-            services: self.services.clone(),
-            plans: self.plans.clone(),
-            secrets: Secrets::default(),
-        }))
-    }
-}
-
 /// One job.
-struct MetadataJob {
-    services: Arc<Services>,
-    plans: Arc<PlanFetcher>,
-    /// The job's secrets, masked for as long as it runs.
-    secrets: Secrets,
+pub struct MetadataJob(Work);
+
+impl PlannedJob for MetadataJob {
+    const KIND: &'static JobKind = &JobKind::FetchImageMetadata;
+
+    fn new(work: Work) -> Self {
+        Self(work)
+    }
 }
 
 impl StagedJob for MetadataJob {
@@ -75,9 +41,9 @@ impl StagedJob for MetadataJob {
         context: &'a Context,
     ) -> BoxFuture<'a, Result<ImageMetadataPlan, StepFailure>> {
         Box::pin(async move {
-            let text = self.plans.fetch(context).await?;
+            let text = self.0.plans.fetch(context).await?;
             let plan = ImageMetadataPlan::parse(&text).map_err(because(FailureKind::Plan))?;
-            self.secrets.learn(&context.redactor, plan.secrets());
+            self.0.secrets.learn(&context.redactor, plan.secrets());
             Ok(plan)
         })
     }
@@ -88,7 +54,7 @@ impl StagedJob for MetadataJob {
         _: &'a Context,
     ) -> BoxFuture<'a, Result<Self::Initialized, StepFailure>> {
         Box::pin(async move {
-            let registries = &self.services.clients.registries;
+            let registries = &self.0.services.clients.registries;
             let repository = registries.open(&plan.registry).await;
             Ok((plan, repository.map_err(because(FailureKind::Registry))?))
         })

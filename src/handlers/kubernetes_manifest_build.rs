@@ -10,7 +10,6 @@ mod report;
 mod signature;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use existing::Existing;
 use futures_util::future::BoxFuture;
@@ -18,65 +17,34 @@ use jiff::Timestamp;
 use objects::read_objects;
 use report::Pushed;
 
-use super::Services;
-use super::plan_fetcher::PlanFetcher;
+use super::planned::{PlannedJob, Work};
 use crate::base::counted::counted;
 use crate::base::guard::Reach;
 use crate::build::overlay::{OverlayError, OverlaySource};
 use crate::build::{BuildHost, RemoteAccess, Tree};
-use crate::clients::{Clients, Secrets};
+use crate::clients::Clients;
 use crate::job::JobKind;
 use crate::manifest::{self, Manifest};
 use crate::plan::build::{BuildPlan, GitSource, LoadRestrictor, ManifestSource, Overlay};
 use crate::registry::format::{self, ArtifactMetadata, Packed};
 use crate::registry::{Repository, StoredManifest, Version, copy};
 use crate::worker::failure::because;
-use crate::worker::{
-    Context, FailureKind, Handler, Outcome, Staged, StagedJob, StepFailure, Steps,
-};
+use crate::worker::{Context, FailureKind, Outcome, StagedJob, StepFailure};
 use crate::workspace::git::{GitRevision, Location};
 use crate::workspace::jail::Jail;
 
 /// Directory of the checkout, below the job's directory.
 const CHECKOUT: &str = "source";
 
-/// Runs build jobs.
-pub struct Build {
-    services: Arc<Services>,
-    plans: Arc<PlanFetcher>,
-}
-
-impl Build {
-    /// A handler that works with these services.
-    pub fn new(services: Arc<Services>, plans: Arc<PlanFetcher>) -> Self {
-        Self { services, plans }
-    }
-}
-
-impl Handler for Build {
-    fn name(&self) -> &'static str {
-        "kubernetes-manifest-build"
-    }
-
-    fn kinds(&self) -> &'static [JobKind] {
-        &[JobKind::KubernetesManifestBuild]
-    }
-
-    fn start(&self) -> Box<dyn Steps> {
-        Box::new(Staged::new(BuildJob {
-            services: self.services.clone(),
-            plans: self.plans.clone(),
-            secrets: Secrets::default(),
-        }))
-    }
-}
-
 /// One build job.
-struct BuildJob {
-    services: Arc<Services>,
-    plans: Arc<PlanFetcher>,
-    /// The job's secrets, masked for as long as it runs.
-    secrets: Secrets,
+pub struct BuildJob(Work);
+
+impl PlannedJob for BuildJob {
+    const KIND: &'static JobKind = &JobKind::KubernetesManifestBuild;
+
+    fn new(work: Work) -> Self {
+        Self(work)
+    }
 }
 
 /// Where the source of an overlay comes from.
@@ -89,12 +57,12 @@ struct Revision {
     committed_at: Timestamp,
 }
 
-struct Fetched {
+pub struct Fetched {
     plan: BuildPlan,
     revision: Option<Revision>,
 }
 
-struct Initialized {
+pub struct Initialized {
     plan: BuildPlan,
     revision: Option<Revision>,
     destination: Repository,
@@ -108,7 +76,7 @@ enum Input {
     Existing(Existing),
 }
 
-struct Validated {
+pub struct Validated {
     destination: Repository,
     tag: String,
     product: Product,
@@ -131,9 +99,9 @@ impl StagedJob for BuildJob {
         context: &'a Context,
     ) -> BoxFuture<'a, Result<Fetched, StepFailure>> {
         Box::pin(async move {
-            let text = self.plans.fetch(context).await?;
+            let text = self.0.plans.fetch(context).await?;
             let plan = BuildPlan::parse(&text).map_err(because(FailureKind::Plan))?;
-            self.secrets.learn(&context.redactor, plan.secrets());
+            self.0.secrets.learn(&context.redactor, plan.secrets());
             let revision = match &plan.source {
                 ManifestSource::Kustomize(_) => Some(self.fetch_source(&plan, context).await?),
                 ManifestSource::Inline(_) | ManifestSource::Artifact(_) => None,
@@ -148,7 +116,7 @@ impl StagedJob for BuildJob {
         context: &'a Context,
     ) -> BoxFuture<'a, Result<Initialized, StepFailure>> {
         Box::pin(async move {
-            let registries = &self.services.clients.registries;
+            let registries = &self.0.services.clients.registries;
             let destination = registries.open(&plan.destination).await;
             let destination = destination.map_err(because(FailureKind::Registry))?;
             let input = match &plan.source {
@@ -194,7 +162,7 @@ impl StagedJob for BuildJob {
                     Product::Packed(self.pack(&plan, revision, manifest, context).await?)
                 }
                 Input::Existing(existing) => {
-                    let stored = existing.check(&mut self.secrets, context).await?;
+                    let stored = existing.check(&mut self.0.secrets, context).await?;
                     Product::Existing(existing.repository, stored)
                 }
             };
@@ -224,7 +192,7 @@ impl StagedJob for BuildJob {
                     format::push(&destination, &tag, &packed)
                         .await
                         .map_err(because(FailureKind::Registry))?;
-                    if let Some(file) = &self.services.build.sign_key_file {
+                    if let Some(file) = &self.0.services.build.sign_key_file {
                         signature::sign(file, &destination, &packed.manifest, context).await?;
                     }
                     Pushed::packed(&packed)
@@ -259,10 +227,11 @@ impl BuildJob {
             .git
             .as_ref()
             .ok_or_else(|| StepFailure::new(FailureKind::Plan, missing))?;
-        let policy = &self.services.clients.git;
+        let policy = &self.0.services.clients.git;
         let location =
             Location::parse(git.url.expose(), policy).map_err(because(FailureKind::Source))?;
-        self.secrets
+        self.0
+            .secrets
             .learn(&context.redactor, location.secrets().map(Into::into));
         let source = GitRevision {
             location,
@@ -330,7 +299,7 @@ impl BuildJob {
             helm,
             registries,
             ..
-        } = &self.services.clients;
+        } = &self.0.services.clients;
         let (log, noted) = (context.log.clone(), context.log.clone());
         let runtime = tokio::runtime::Handle::current();
         BuildHost {
@@ -338,12 +307,12 @@ impl BuildJob {
             stop: context.stop.clone(),
             scratch,
             helm: overlay.enable_helm.then(|| helm.clone()),
-            remote: self.services.build.allow_remote.then(|| RemoteAccess {
+            remote: self.0.services.build.allow_remote.then(|| RemoteAccess {
                 git: git.clone(),
                 web: web.clone(),
                 connections: registries.connections.clone(),
                 insecure: registries.insecure.clone(),
-                redactor: self.services.redactor.clone(),
+                redactor: self.0.services.redactor.clone(),
             }),
             warn: Box::new(move |warning| log.warn(warning)),
             note: Box::new(move |note| noted.warn(note.to_string())),
@@ -359,9 +328,9 @@ impl BuildJob {
         manifest: Manifest,
         context: &Context,
     ) -> Result<Packed, StepFailure> {
-        let objects = read_objects(manifest, &mut self.secrets, context)?;
+        let objects = read_objects(manifest, &mut self.0.secrets, context)?;
         let committed_at = revision.as_ref().map(|revision| revision.committed_at);
-        let source_date = self.services.build.source_date;
+        let source_date = self.0.services.build.source_date;
         let notes = ArtifactMetadata {
             created: source_date.or(committed_at).unwrap_or_default(),
             source: revision.as_ref().map(|revision| revision.url.clone()),
@@ -369,7 +338,7 @@ impl BuildJob {
             labels: plan.labels.clone(),
         };
         let count = objects.len();
-        let layout = self.services.build.layout;
+        let layout = self.0.services.build.layout;
         let packed = context.blocking(move || {
             let mut objects = objects;
             manifest::sort(&mut objects);

@@ -4,7 +4,6 @@ mod report;
 mod source;
 mod task;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -12,8 +11,7 @@ use report::JobProgress;
 use source::{PulledArtifact, Source};
 use task::{Approved, Task, check_same_objects};
 
-use super::Services;
-use super::plan_fetcher::PlanFetcher;
+use super::planned::{PlannedJob, Work};
 use crate::base::counted::counted;
 use crate::base::invalid::InvalidInput;
 use crate::clients::Secrets;
@@ -30,9 +28,7 @@ use crate::plan::changeset::{Op, PlanContents};
 use crate::plan::deploy::DeployPlan;
 use crate::plan::saved_plan::SavedPlan;
 use crate::worker::failure::because;
-use crate::worker::{
-    Context, FailureKind, Handler, Outcome, Staged, StagedJob, StepFailure, Steps,
-};
+use crate::worker::{Context, FailureKind, Outcome, StagedJob, StepFailure};
 
 /// Name of the handler in reports.
 const NAME: &str = "kubernetes-manifest-deploy";
@@ -43,58 +39,30 @@ const REPORTING_RESERVE: Duration = Duration::from_secs(30);
 /// Time in which a deploy that is stopped writes what it has done to the inventory.
 const WIND_DOWN: Duration = Duration::from_secs(10);
 
-/// Runs deploy jobs.
-pub struct Deploy {
-    services: Arc<Services>,
-    plans: Arc<PlanFetcher>,
-}
-
-impl Deploy {
-    /// A handler that works with these services.
-    pub fn new(services: Arc<Services>, plans: Arc<PlanFetcher>) -> Self {
-        Self { services, plans }
-    }
-}
-
-impl Handler for Deploy {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn kinds(&self) -> &'static [JobKind] {
-        &[JobKind::KubernetesManifestDeploy]
-    }
-
-    fn start(&self) -> Box<dyn Steps> {
-        Box::new(Staged::new(DeployJob {
-            services: self.services.clone(),
-            plans: self.plans.clone(),
-            secrets: Secrets::default(),
-        }))
-    }
-}
-
 /// One deploy job.
-struct DeployJob {
-    services: Arc<Services>,
-    plans: Arc<PlanFetcher>,
-    /// The job's secrets, masked for as long as it runs.
-    secrets: Secrets,
+pub struct DeployJob(Work);
+
+impl PlannedJob for DeployJob {
+    const KIND: &'static JobKind = &JobKind::KubernetesManifestDeploy;
+
+    fn new(work: Work) -> Self {
+        Self(work)
+    }
 }
 
-struct Fetched {
+pub struct Fetched {
     plan: DeployPlan,
     task: Task,
 }
 
-struct Initialized {
+pub struct Initialized {
     plan: DeployPlan,
     task: Task,
     api: Api,
     source: Source,
 }
 
-struct Validated {
+pub struct Validated {
     task: Task,
     target: Target,
     artifact: Option<PulledArtifact>,
@@ -122,9 +90,9 @@ impl StagedJob for DeployJob {
         context: &'a Context,
     ) -> BoxFuture<'a, Result<Fetched, StepFailure>> {
         Box::pin(async move {
-            let text = self.plans.fetch(context).await?;
+            let text = self.0.plans.fetch(context).await?;
             let plan = DeployPlan::parse(&text).map_err(because(FailureKind::Plan))?;
-            self.secrets.learn(&context.redactor, plan.secrets());
+            self.0.secrets.learn(&context.redactor, plan.secrets());
             let task = Task::read(&context.job.operation, &plan)?;
             Ok(Fetched { plan, task })
         })
@@ -141,7 +109,7 @@ impl StagedJob for DeployJob {
         context: &'a Context,
     ) -> BoxFuture<'a, Result<Initialized, StepFailure>> {
         Box::pin(async move {
-            let clients = &self.services.clients;
+            let clients = &self.0.services.clients;
             let cluster = plan.manifest.cluster.as_ref();
             let api = connect::connect(cluster, &clients.network, &context.clock, &context.stop)
                 .await
@@ -149,11 +117,12 @@ impl StagedJob for DeployJob {
             let source = Source::read(
                 &plan,
                 &clients.registries,
-                &self.services.deploy.trust,
+                &self.0.services.deploy.trust,
                 context,
             )
             .await?;
-            self.secrets
+            self.0
+                .secrets
                 .learn_objects(&context.redactor, &source.objects.objects);
             context.log.info(format!(
                 "the component {} has {}",
@@ -227,7 +196,7 @@ impl StagedJob for DeployJob {
                         Op::Delete => run.tear_down(approved).await?,
                         Op::Apply => run.apply(approved).await?,
                     };
-                    let metrics = &self.services.metrics;
+                    let metrics = &self.0.services.metrics;
                     Ok(report::deployed(&approved.text, deployed, context, metrics))
                 }
             }
@@ -245,9 +214,9 @@ impl DeployJob {
         let JobProgress(context) = progress;
         Deployment {
             api: &target.api,
-            config: &self.services.deploy,
-            options: &self.services.deploy.options,
-            registries: &self.services.clients.registries,
+            config: &self.0.services.deploy,
+            options: &self.0.services.deploy.options,
+            registries: &self.0.services.clients.registries,
             clock: &context.clock,
             namespace: &target.namespace,
             component: target.component.as_ref(),

@@ -1,67 +1,34 @@
 //! `oci-sync`: copies a component's artifact from the vendor's registry to the install's, with
 //! everything that belongs to it.
 
-use std::sync::Arc;
-
 use futures_util::future::BoxFuture;
 use serde_json::Map;
 
-use super::plan_fetcher::PlanFetcher;
-use super::{Services, copied_image};
-use crate::clients::Secrets;
+use super::copied_image;
+use super::planned::{PlannedJob, Work};
 use crate::job::report::ResultReport;
 use crate::job::{JobKind, Operation};
 use crate::plan::sync::SyncPlan;
 use crate::registry::copy::copy;
 use crate::registry::{Digest, Repository, Version};
 use crate::worker::failure::because;
-use crate::worker::{
-    Context, FailureKind, Handler, Outcome, Staged, StagedJob, StepFailure, Steps,
-};
-
-/// Runs sync jobs.
-pub struct Sync {
-    services: Arc<Services>,
-    plans: Arc<PlanFetcher>,
-}
-
-impl Sync {
-    /// A handler that works with these services.
-    pub fn new(services: Arc<Services>, plans: Arc<PlanFetcher>) -> Self {
-        Self { services, plans }
-    }
-}
-
-impl Handler for Sync {
-    fn name(&self) -> &'static str {
-        "oci-sync"
-    }
-
-    fn kinds(&self) -> &'static [JobKind] {
-        &[JobKind::OciSync]
-    }
-
-    fn start(&self) -> Box<dyn Steps> {
-        Box::new(Staged::new(SyncJob {
-            services: self.services.clone(),
-            plans: self.plans.clone(),
-            secrets: Secrets::default(),
-        }))
-    }
-}
+use crate::worker::{Context, FailureKind, Outcome, StagedJob, StepFailure};
 
 /// One sync job.
-struct SyncJob {
-    services: Arc<Services>,
-    plans: Arc<PlanFetcher>,
-    /// The job's secrets, masked for as long as it runs.
-    secrets: Secrets,
+pub struct SyncJob(Work);
+
+impl PlannedJob for SyncJob {
+    const KIND: &'static JobKind = &JobKind::OciSync;
+
+    fn new(work: Work) -> Self {
+        Self(work)
+    }
 }
 
 /// Both registries; `None` if there is nothing to do.
 type Opened = Option<(SyncPlan, Repository, Repository)>;
 
-struct Resolved {
+pub struct Resolved {
     source: Repository,
     digest: Digest,
     destination: Repository,
@@ -82,9 +49,9 @@ impl StagedJob for SyncJob {
                 context.log.info("the artifact stays; nothing is done");
                 return Ok(None);
             }
-            let text = self.plans.fetch(context).await?;
+            let text = self.0.plans.fetch(context).await?;
             let plan = SyncPlan::parse(&text).map_err(because(FailureKind::Plan))?;
-            self.secrets.learn(&context.redactor, plan.secrets());
+            self.0.secrets.learn(&context.redactor, plan.secrets());
             for tag in [&plan.source_tag, &plan.destination_tag] {
                 Version::tag(tag).map_err(because(FailureKind::Plan))?;
             }
@@ -99,7 +66,7 @@ impl StagedJob for SyncJob {
     ) -> BoxFuture<'a, Result<Opened, StepFailure>> {
         Box::pin(async move {
             let Some(plan) = plan else { return Ok(None) };
-            let registries = &self.services.clients.registries;
+            let registries = &self.0.services.clients.registries;
             let source = registries.open(&plan.source).await;
             let source = source.map_err(because(FailureKind::Registry))?;
             let destination = registries.open(&plan.destination).await;

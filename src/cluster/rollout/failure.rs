@@ -37,7 +37,8 @@ impl DeployFailure {
                     .iter()
                     .map(|conflict| format!("{}: {conflict}", conflict.subject));
                 format!(
-                    "the approved plan no longer fits: {}",
+                    "the approved plan no longer fits: {}; plan again, as deploy.moved: replan does by \
+                     itself",
                     join_reasons(reasons)
                 )
             }
